@@ -1,0 +1,398 @@
+//! `flowherd.toml`: what is read from which logs, and into which tables. Parsed and checked once, at start.
+
+mod columns;
+
+use globset::{GlobBuilder, GlobMatcher};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+pub use columns::{Column, ColumnType, ENRICHED_COLUMNS, Table};
+
+use crate::{
+    limits::Limits,
+    pipeline::rules::{FlowLayout, Format, JsonFormat, RegexFormat},
+};
+
+/// The checked configuration: rules in order, and the tables they feed.
+#[derive(Debug)]
+pub struct Config {
+    /// First match wins.
+    pub rules: Vec<Rule>,
+    /// In order of first appearance.
+    pub tables: Vec<Table>,
+    /// How much one object may make us hold or do.
+    pub limits: Limits,
+    /// SHA-256 over the meaning of the file, in hex: not over its comments and layout.
+    pub hash: String,
+}
+
+/// One rule, ready to use.
+#[derive(Debug)]
+pub struct Rule {
+    /// Position in [`Config::rules`].
+    pub number: usize,
+    /// Its name, unique.
+    pub name: String,
+    /// Which records it takes.
+    pub matches: Matches,
+    /// Position in [`Config::tables`].
+    pub table: usize,
+    /// For each metadata column of the table: whether this rule fills it.
+    pub metadata: Vec<bool>,
+    /// For each of the table's format columns: which value of the format it holds.
+    pub cells: Vec<Option<usize>>,
+    /// How a message becomes values.
+    pub format: Format,
+}
+
+/// Which records a rule takes. A pattern that is missing takes all; a record that has no such value counts as empty.
+#[derive(Debug, Default)]
+pub struct Matches {
+    log_group: Option<GlobMatcher>,
+    log_stream: Option<GlobMatcher>,
+    key: Option<GlobMatcher>,
+}
+
+impl Matches {
+    /// Whether a record from there is taken.
+    #[must_use]
+    pub fn record(&self, log_group: Option<&str>, log_stream: Option<&str>, key: &str) -> bool {
+        let takes = |glob: &Option<GlobMatcher>, value: Option<&str>| {
+            glob.as_ref().is_none_or(|glob| glob.is_match(value.unwrap_or_default()))
+        };
+        takes(&self.log_group, log_group) && takes(&self.log_stream, log_stream) && self.key(key)
+    }
+
+    /// Whether records of this object can be taken at all.
+    #[must_use]
+    pub fn key(&self, key: &str) -> bool {
+        self.key.as_ref().is_none_or(|glob| glob.is_match(key))
+    }
+}
+
+/// A value of the envelope that a rule may add as a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metadata {
+    /// The AWS account.
+    Owner,
+    /// The log group.
+    LogGroup,
+    /// The log stream.
+    LogStream,
+}
+
+impl Metadata {
+    /// The column's name.
+    #[must_use]
+    pub fn column(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::LogGroup => "log_group",
+            Self::LogStream => "log_stream",
+        }
+    }
+}
+
+/// Everything that is wrong with a configuration, a line each.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", problems.join("\n"))]
+pub struct ConfigError {
+    /// What is wrong, where, and what would be right.
+    pub problems: Vec<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    rule: Vec<RuleFile>,
+    #[serde(default)]
+    limits: Limits,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleFile {
+    name: String,
+    #[serde(default, rename = "match")]
+    matches: MatchFile,
+    table: String,
+    #[serde(default)]
+    metadata: Vec<Metadata>,
+    format: FormatFile,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MatchFile {
+    log_group: Option<String>,
+    log_stream: Option<String>,
+    key: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+enum FormatFile {
+    VpcFlow {
+        fields: Option<String>,
+    },
+    Regex {
+        pattern: String,
+        #[serde(default)]
+        types: std::collections::BTreeMap<String, ColumnType>,
+    },
+    Json {
+        columns: Vec<JsonColumnFile>,
+    },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonColumnFile {
+    name: String,
+    path: String,
+    #[serde(default, rename = "type")]
+    kind: ColumnType,
+}
+
+/// Without a file: every record is a version 2 flow log.
+const BUILT_IN: &str = r#"
+[[rule]]
+name = "vpc-flow"
+table = "vpc_flow"
+[rule.format]
+kind = "vpc-flow"
+"#;
+
+impl Default for Config {
+    fn default() -> Self {
+        #[allow(clippy::expect_used)] // a constant, and tested
+        Self::parse(BUILT_IN).expect("the built-in configuration is valid")
+    }
+}
+
+impl Config {
+    /// Reads and checks the text of a `flowherd.toml`. Without rules in it, the built-in rule is used.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let mut file: File =
+            toml::from_str(text).map_err(|error| ConfigError { problems: vec![locate(text, &error)] })?;
+        if file.rule.is_empty() {
+            file.rule = toml::from_str::<File>(BUILT_IN).map(|file| file.rule).unwrap_or_default();
+        }
+        let mut problems = file.limits.problems();
+        let mut parsed = Vec::new();
+        for (at, rule) in file.rule.iter().enumerate() {
+            let mut wrong = |problem: String| problems.push(format!("rule {:?}: {problem}", rule.name));
+            if file.rule[..at].iter().any(|other| other.name == rule.name) {
+                wrong("another rule has the same name; names must differ".to_owned());
+            }
+            let matches = matches(&rule.matches, &mut wrong);
+            let format = format(&rule.format, &mut wrong);
+            columns::check_table_name(&rule.table, &mut wrong);
+            if let Some(format) = format {
+                columns::check(&rule.metadata, &format, &mut wrong);
+                parsed.push((rule, matches, format));
+            }
+        }
+        if !problems.is_empty() {
+            return Err(ConfigError { problems });
+        }
+
+        let tables = columns::tables(
+            parsed.iter().map(|(rule, _, format)| (&*rule.table, &rule.metadata[..], format)),
+        )
+        .map_err(|problems| ConfigError { problems })?;
+        let rules = parsed
+            .into_iter()
+            .enumerate()
+            .map(|(number, (rule, matches, format))| {
+                let table = tables.iter().position(|table| table.name == rule.table).unwrap_or_default();
+                let metadata =
+                    tables[table].metadata.iter().map(|column| rule.metadata.contains(column)).collect();
+                let cells = tables[table].place(&format.columns());
+                Rule { number, name: rule.name.clone(), matches, table, metadata, cells, format }
+            })
+            .collect();
+        let hash = hex(&Sha256::digest(serde_json::to_vec(&file).unwrap_or_default()));
+        Ok(Self { rules, tables, limits: file.limits, hash })
+    }
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The parser's message on one line, with the line and what stands there.
+fn locate(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().replace('\n', " ");
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return message };
+    let line = before.matches('\n').count();
+    let shown = text.lines().nth(line).unwrap_or_default().trim();
+    format!("line {}: {message}: {shown:?}", line + 1)
+}
+
+fn matches(file: &MatchFile, wrong: &mut impl FnMut(String)) -> Matches {
+    let mut glob = |name: &str, pattern: &Option<String>| {
+        let pattern = pattern.as_ref()?;
+        match GlobBuilder::new(pattern).literal_separator(false).backslash_escape(true).build() {
+            Ok(glob) => Some(glob.compile_matcher()),
+            Err(error) => {
+                wrong(format!(
+                    "match.{name} = {pattern:?}: {}; an example: \"vpc-flow-logs*\"",
+                    error.kind()
+                ));
+                None
+            }
+        }
+    };
+    Matches {
+        log_group: glob("log_group", &file.log_group),
+        log_stream: glob("log_stream", &file.log_stream),
+        key: glob("key", &file.key),
+    }
+}
+
+fn format(file: &FormatFile, wrong: &mut impl FnMut(String)) -> Option<Format> {
+    match file {
+        FormatFile::VpcFlow { fields: None } => Some(Format::VpcFlow(FlowLayout::default())),
+        FormatFile::VpcFlow { fields: Some(text) } => match FlowLayout::from_format_string(text) {
+            Ok(layout) => Some(Format::VpcFlow(layout)),
+            Err(problems) => {
+                problems.into_iter().for_each(wrong);
+                None
+            }
+        },
+        FormatFile::Regex { pattern, types } => match RegexFormat::new(pattern, types) {
+            Ok(format) => Some(Format::Regex(format)),
+            Err(problems) => {
+                problems.into_iter().for_each(wrong);
+                None
+            }
+        },
+        FormatFile::Json { columns } => {
+            let columns = columns.iter().map(|column| (&*column.name, &*column.path, column.kind));
+            match JsonFormat::new(columns) {
+                Ok(format) => Some(Format::Json(format)),
+                Err(problems) => {
+                    problems.into_iter().for_each(wrong);
+                    None
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> String {
+        Config::parse(text).unwrap_err().to_string()
+    }
+
+    fn rule(rest: &str) -> String {
+        format!("[[rule]]\nname = \"r\"\ntable = \"t\"\n{rest}")
+    }
+
+    fn columns(config: &Config, table: usize) -> Vec<&str> {
+        config.tables[table].columns.iter().map(|column| &*column.name).collect()
+    }
+
+    #[test]
+    fn without_rules_everything_is_a_version_2_flow_log() {
+        let config = Config::default();
+        assert_eq!(config.tables[0].name, "vpc_flow");
+        assert_eq!(
+            columns(&config, 0).join(","),
+            "timestamp,version,account_id,interface_id,srcaddr,dstaddr,srcport,dstport,protocol,packets,bytes,start,end,action,log_status,interface_description,subnet_name,vpc_name,src_subnet_name,dst_subnet_name"
+        );
+        let limited = Config::parse("[limits]\nmax_layers = 1\n").unwrap();
+        assert_eq!((limited.limits.max_layers, limited.rules.len()), (1, 1));
+    }
+
+    #[test]
+    fn rules_of_one_table_share_the_union_of_their_columns() {
+        let config = Config::parse(
+            r#"
+            [[rule]]
+            name = "five"
+            table = "flow"
+            metadata = ["log_group"]
+            format = { kind = "vpc-flow", fields = "${vpc-id} ${version} ${flow-direction}" }
+            [[rule]]
+            name = "two"
+            table = "flow"
+            metadata = ["owner"]
+            format = { kind = "vpc-flow", fields = "${account-id} ${version}" }
+            [[rule]]
+            name = "other"
+            table = "flow"
+            format = { kind = "regex", pattern = '(?P<note>.*)' }
+            "#,
+        )
+        .unwrap();
+        assert_eq!(
+            columns(&config, 0).join(","),
+            "timestamp,log_group,owner,version,account_id,vpc_id,flow_direction,note,interface_description,subnet_name,vpc_name,src_subnet_name,dst_subnet_name"
+        );
+        assert_eq!(config.rules[0].cells, [Some(1), None, Some(0), Some(2), None]);
+        assert_eq!(config.rules[1].metadata, [false, true]);
+        assert_eq!(config.rules[2].cells, [None, None, None, None, Some(0)]);
+    }
+
+    #[test]
+    fn a_single_rule_keeps_the_order_of_its_own_fields() {
+        let config =
+            Config::parse(&rule("format = { kind = \"vpc-flow\", fields = \"${end} ${start}\" }")).unwrap();
+        assert_eq!(columns(&config, 0)[..3], ["timestamp", "end", "start"]);
+    }
+
+    #[test]
+    fn the_hash_is_of_the_meaning_and_not_of_the_layout() {
+        let one = Config::parse(&rule("format = { kind = \"vpc-flow\" }")).unwrap();
+        let two = Config::parse(&rule("# a comment\n[rule.format]\nkind = \"vpc-flow\"")).unwrap();
+        let other = Config::parse(&rule("metadata = [\"owner\"]\nformat = { kind = \"vpc-flow\" }")).unwrap();
+        assert_eq!(one.hash, two.hash);
+        assert_ne!(one.hash, other.hash);
+    }
+
+    #[test]
+    fn each_mistake_is_told_on_a_line_of_its_own() {
+        let cases = [
+            "nonsense",
+            "[[rules]]\nname = \"r\"",
+            &rule("metdata = [\"owner\"]\nformat = { kind = \"vpc-flow\" }"),
+            &rule("metadata = [\"region\"]\nformat = { kind = \"vpc-flow\" }"),
+            &rule("metadata = [\"owner\", \"owner\"]\nformat = { kind = \"vpc-flow\" }"),
+            &rule("format = { kind = \"vpc-flow\", feilds = \"${version}\" }"),
+            &rule("format = { kind = \"csv\" }"),
+            &rule("format = { kind = \"vpc-flow\", fields = \"${version} ${scraddr} ${version} dstaddr\" }"),
+            &rule("format = { kind = \"vpc-flow\", fields = \"\" }"),
+            &rule("format = { kind = \"regex\", pattern = '(?P<a>' }"),
+            &rule("format = { kind = \"regex\", pattern = '(a)' }"),
+            &rule("format = { kind = \"regex\", pattern = '(?P<a>a)(?P<A>b)', types = { b = \"int\" } }"),
+            &rule("format = { kind = \"regex\", pattern = '(?P<timestamp>a)(?P<b.c>b)' }"),
+            &rule("format = { kind = \"json\", columns = [] }"),
+            &rule(
+                "format = { kind = \"json\", columns = [ { name = \"a b\", path = \"a\" }, { name = \"x\", path = \"/a~2\" } ] }",
+            ),
+            &rule(
+                "format = { kind = \"json\", columns = [ { name = \"a\", path = \"/a\", type = \"number\" } ] }",
+            ),
+            &rule("match = { log_group = \"[z-a]\" }\nformat = { kind = \"vpc-flow\" }")
+                .replace("\"t\"", "\"../T\""),
+            "[limits]\nmax_layers = 0\nmax_record_bytes = 1\nmax_decode_ratio = 1",
+            &[
+                rule("format = { kind = \"vpc-flow\" }\n"),
+                rule("format = { kind = \"json\", columns = [ { name = \"start\", path = \"/s\" } ] }")
+                    .replace("\"r\"", "\"s\""),
+            ]
+            .concat(),
+        ];
+        let told: Vec<String> =
+            cases.iter().map(|text| format!("--- {text}\n{}\n", problems(text))).collect();
+        insta::assert_snapshot!(told.concat());
+    }
+}

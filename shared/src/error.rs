@@ -1,0 +1,159 @@
+//! Why an object failed, by what can be done about it, and why a record was rejected.
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a whole object failed. Nothing of it is published.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// The source stopped giving bytes: network, permission, disk.
+    #[error("cannot read the source after {at} bytes")]
+    Read {
+        /// Compressed bytes read before the error.
+        at: u64,
+        /// What the source said.
+        source: io::Error,
+    },
+    /// An output could not be written.
+    #[error("cannot write {output}")]
+    Write {
+        /// The output's path within the results.
+        output: String,
+        /// What the destination said.
+        source: io::Error,
+    },
+    /// The bytes end in the middle of a gzip member or an envelope.
+    #[error("truncated: {what} ends too soon at byte {at} of layer {layer}")]
+    Truncated {
+        /// The thing that is incomplete.
+        what: &'static str,
+        /// Layer, 0 being the object as stored.
+        layer: usize,
+        /// Byte of that layer.
+        at: u64,
+    },
+    /// The bytes contradict their own format.
+    #[error("corrupt: {what} at byte {at} of layer {layer}")]
+    Corrupt {
+        /// What was found.
+        what: String,
+        /// Layer, 0 being the object as stored.
+        layer: usize,
+        /// Byte of that layer.
+        at: u64,
+    },
+    /// More gzip layers than `limits.max_layers`.
+    #[error("too deep: more than {max} gzip layers (limits.max_layers)")]
+    TooDeep {
+        /// The limit in force.
+        max: usize,
+    },
+    /// Decodes to more than `limits.max_decoded_bytes`.
+    #[error("too large: decodes to more than {max} bytes (limits.max_decoded_bytes)")]
+    TooLarge {
+        /// The limit in force.
+        max: u64,
+    },
+    /// Expands more than `limits.max_decode_ratio` times.
+    #[error(
+        "gzip bomb: {decoded} bytes out of {compressed} is more than {max} times (limits.max_decode_ratio)"
+    )]
+    Bomb {
+        /// Bytes decoded so far.
+        decoded: u64,
+        /// Bytes read of the object so far.
+        compressed: u64,
+        /// The limit in force.
+        max: u64,
+    },
+    /// A part of an envelope that must be held in memory is larger than `limits.max_envelope_bytes`.
+    #[error(
+        "envelope too large: more than {max} bytes in one piece at byte {at} of the decoded text (limits.max_envelope_bytes)"
+    )]
+    EnvelopeTooLarge {
+        /// The limit in force.
+        max: usize,
+        /// Byte of the decoded text where the piece begins.
+        at: u64,
+    },
+    /// A flow-log header line names a field that the table has no column for.
+    #[error("the header line names {field:?}, {why}")]
+    Header {
+        /// The field.
+        field: String,
+        /// Why that is not usable, and what to do.
+        why: String,
+    },
+}
+
+/// What to do with a failed object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// May succeed when tried again as it is.
+    Retry,
+    /// Fails again until the object or the configuration changes.
+    Permanent,
+}
+
+impl ObjectError {
+    /// Whether trying again can help.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Read { .. } | Self::Write { .. } => Verdict::Retry,
+            Self::Truncated { .. }
+            | Self::Corrupt { .. }
+            | Self::TooDeep { .. }
+            | Self::TooLarge { .. }
+            | Self::Bomb { .. }
+            | Self::EnvelopeTooLarge { .. }
+            | Self::Header { .. } => Verdict::Permanent,
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// Why a record was rejected. The text form stands in rejects, receipts and the report.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Reason { $($(#[$doc])* $name,)* }
+
+        impl Reason {
+            /// Every reason, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The text form, e.g. `field-count`.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text),* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// No rule matches the record's log group, log stream and key.
+    NoRule = "no-rule",
+    /// A flow-log line with more, fewer or empty fields than its format.
+    FieldCount = "field-count",
+    /// A flow-log field whose value is not of the field's type: the line has another format.
+    FieldType = "field-type",
+    /// The rule's regular expression does not match.
+    NoMatch = "no-match",
+    /// The message is not one JSON object.
+    NotJson = "not-json",
+    /// A JSON message gives a key that a column reads twice.
+    DuplicateKey = "duplicate-key",
+    /// The timestamp is missing, not an integer, or outside the years 1970 to 9999.
+    BadTimestamp = "bad-timestamp",
+    /// Longer than `limits.max_record_bytes`.
+    TooLong = "too-long",
+    /// Not UTF-8, or with bytes that text may not hold (NUL; control characters that JSON forbids).
+    BadEncoding = "bad-encoding",
+    /// An element of `logEvents` without a text message.
+    BadEvent = "bad-event",
+    /// A JSON object between envelopes that is none: no `logEvents`, or no `messageType`.
+    BadEnvelope = "bad-envelope",
+}

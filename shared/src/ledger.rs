@@ -1,0 +1,261 @@
+//! The ledger of a run: what was asked (manifest), what was done (receipts), what failed (failures), and the report that
+//! reconciles them. Plain JSON, so that Athena can query it too.
+
+pub mod layout;
+mod report;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use report::{MAX_FAILURES_TOLD, Outcome, Report, ReportState};
+
+use crate::{
+    error::Verdict,
+    pipeline::{Counts, Output, Plan},
+};
+
+/// `runs/<run>/run.json`: what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// The run's name.
+    pub run: String,
+    /// Only keys that begin with it.
+    pub prefix: String,
+    /// What the outputs depend on besides the objects.
+    #[serde(flatten)]
+    pub basis: Basis,
+    /// The version of Flowherd.
+    pub version: String,
+    /// ISO-8601 UTC.
+    pub started: String,
+    /// Earlier runs whose receipts count, latest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumes: Vec<String>,
+    /// What the manifest holds; `None` until the listing is complete.
+    pub manifest: Option<ManifestTotals>,
+}
+
+/// What the outputs of an object depend on besides its bytes: the same basis gives the same outputs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Basis {
+    /// SHA-256 of the configuration, in hex.
+    pub config_hash: String,
+    /// SHA-256 of the lookups, in hex; empty without lookups.
+    pub lookups_hash: String,
+}
+
+impl From<&Plan> for Basis {
+    fn from(plan: &Plan) -> Self {
+        Self { config_hash: plan.config.hash.clone(), lookups_hash: plan.lookups.hash.clone() }
+    }
+}
+
+/// How much a complete manifest holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestTotals {
+    /// Files.
+    pub parts: u64,
+    /// Entries.
+    pub objects: u64,
+    /// Sizes of the objects, added up.
+    pub bytes: u64,
+}
+
+/// One line of `runs/<run>/manifest/*.jsonl.gz`: an object that was listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestEntry {
+    /// The key as listed.
+    pub key: String,
+    /// Bytes.
+    pub size: u64,
+    /// The version of the object's bytes: S3's `ETag`; for a local file, size and modification time.
+    pub etag: String,
+}
+
+/// `runs/<run>/receipts/<source key>.json`: an object is done. Written after all its outputs are committed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The run.
+    pub run: String,
+    /// The object.
+    #[serde(flatten)]
+    pub object: ManifestEntry,
+    /// What the outputs depend on.
+    #[serde(flatten)]
+    pub basis: Basis,
+    /// From 1.
+    pub attempt: u32,
+    /// ISO-8601 UTC.
+    pub finished: String,
+    /// From opening the object to committing the last output.
+    pub milliseconds: u64,
+    /// What was written.
+    pub outputs: Vec<ReceiptOutput>,
+    /// Records.
+    pub records: RecordCounts,
+    /// Rejected records by reason.
+    pub rejects: BTreeMap<String, u64>,
+    /// Bytes.
+    pub bytes: ByteCounts,
+    /// Gzip members of each layer, from the outside in.
+    pub members: Vec<u64>,
+}
+
+/// One committed output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptOutput {
+    /// Path within the results.
+    pub path: String,
+    /// Its table; `None` for rejects.
+    pub table: Option<String>,
+    /// Rows, without the header; for rejects, records.
+    pub rows: u64,
+    /// Compressed size.
+    pub bytes: u64,
+}
+
+/// Always: `read = rows + rejected + control`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordCounts {
+    /// Seen.
+    pub read: u64,
+    /// Written as rows.
+    pub rows: u64,
+    /// Rejected.
+    pub rejected: u64,
+    /// Events of control envelopes.
+    pub control: u64,
+}
+
+/// Bytes of objects and outputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByteCounts {
+    /// As stored.
+    pub compressed_in: u64,
+    /// As text.
+    pub decoded_in: u64,
+    /// Written, compressed.
+    pub compressed_out: u64,
+}
+
+/// What one attempt at an object was.
+#[derive(Clone, Debug)]
+pub struct Attempt<'a> {
+    /// The run.
+    pub run: &'a str,
+    /// The object.
+    pub object: &'a ManifestEntry,
+    /// From 1.
+    pub number: u32,
+    /// ISO-8601 UTC.
+    pub finished: String,
+    /// How long it took.
+    pub milliseconds: u64,
+}
+
+impl Receipt {
+    /// The receipt of an object whose outputs are committed.
+    #[must_use]
+    pub fn new(attempt: &Attempt<'_>, plan: &Plan, counts: &Counts, outputs: &[Output]) -> Self {
+        let table = |output: &Output| output.table.map(|table| plan.config.tables[table].name.clone());
+        Self {
+            run: attempt.run.to_owned(),
+            object: attempt.object.clone(),
+            basis: Basis::from(plan),
+            attempt: attempt.number,
+            finished: attempt.finished.clone(),
+            milliseconds: attempt.milliseconds,
+            outputs: outputs
+                .iter()
+                .map(|output| ReceiptOutput {
+                    path: output.path.clone(),
+                    table: table(output),
+                    rows: output.rows,
+                    bytes: output.bytes,
+                })
+                .collect(),
+            records: RecordCounts {
+                read: counts.read,
+                rows: counts.rows,
+                rejected: counts.rejected,
+                control: counts.control,
+            },
+            rejects: counts
+                .rejects
+                .iter()
+                .map(|(reason, count)| (reason.as_str().to_owned(), *count))
+                .collect(),
+            bytes: ByteCounts {
+                compressed_in: counts.compressed_in,
+                decoded_in: counts.decoded_in,
+                compressed_out: outputs.iter().map(|output| output.bytes).sum(),
+            },
+            members: counts.members.clone(),
+        }
+    }
+
+    /// Whether it proves that these bytes were processed on this basis.
+    #[must_use]
+    pub fn covers(&self, object: &ManifestEntry, basis: &Basis) -> bool {
+        self.object == *object && self.basis == *basis
+    }
+
+    /// Whether its numbers agree with each other.
+    #[must_use]
+    pub fn adds_up(&self) -> bool {
+        let RecordCounts { read, rows, rejected, control } = self.records;
+        let written = |is_table: bool| {
+            self.outputs
+                .iter()
+                .filter(|output| output.table.is_some() == is_table)
+                .map(|output| output.rows)
+                .sum::<u64>()
+        };
+        read == rows + rejected + control
+            && rows == written(true)
+            && rejected == written(false)
+            && rejected == self.rejects.values().sum::<u64>()
+    }
+}
+
+/// `runs/<run>/failures/<source key>.json`: why an object failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The run.
+    pub run: String,
+    /// The object.
+    #[serde(flatten)]
+    pub object: ManifestEntry,
+    /// What went wrong, and why, outermost first.
+    pub errors: Vec<String>,
+    /// Whether trying again can help.
+    pub verdict: Verdict,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// ISO-8601 UTC, of the last attempt.
+    pub finished: String,
+}
+
+impl Failure {
+    /// From the error and its sources.
+    #[must_use]
+    pub fn new(attempt: &Attempt<'_>, error: &dyn std::error::Error, verdict: Verdict) -> Self {
+        let errors =
+            std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
+        Self {
+            run: attempt.run.to_owned(),
+            object: attempt.object.clone(),
+            errors,
+            verdict,
+            attempts: attempt.number,
+            finished: attempt.finished.clone(),
+        }
+    }
+
+    /// All of it on one line.
+    #[must_use]
+    pub fn error(&self) -> String {
+        self.errors.join(": ")
+    }
+}

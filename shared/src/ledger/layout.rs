@@ -1,0 +1,51 @@
+//! Where each file of a run stands within the results. Source keys are used whole and only appended to, so two keys
+//! never share an output.
+
+/// Rows of one object for one table.
+#[must_use]
+pub fn csv(table: &str, key: &str) -> String {
+    format!("csv/{table}/{key}.csv.gz")
+}
+
+/// Rejected records of one object.
+#[must_use]
+pub fn rejects(key: &str) -> String {
+    format!("rejects/{key}.jsonl.gz")
+}
+
+/// What a run was asked.
+#[must_use]
+pub fn run(run: &str) -> String {
+    format!("runs/{run}/run.json")
+}
+
+/// One part of a run's manifest, from 0.
+#[must_use]
+pub fn manifest_part(run: &str, part: u64) -> String {
+    format!("runs/{run}/manifest/part-{part:06}.jsonl.gz")
+}
+
+/// That an object is done.
+#[must_use]
+pub fn receipt(run: &str, key: &str) -> String {
+    format!("runs/{run}/receipts/{key}.json")
+}
+
+/// Why an object failed.
+#[must_use]
+pub fn failure(run: &str, key: &str) -> String {
+    format!("runs/{run}/failures/{key}.json")
+}
+
+/// The reconciliation.
+#[must_use]
+pub fn report(run: &str) -> String {
+    format!("runs/{run}/report.json")
+}
+
+/// Whether a run may have this name: it becomes part of paths and of queue messages.
+#[must_use]
+pub fn is_run_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    !name.is_empty() && name.len() <= 80 && !name.starts_with('.') && name.bytes().all(fits)
+}

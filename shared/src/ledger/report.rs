@@ -1,0 +1,161 @@
+//! `runs/<run>/report.json`: manifest minus receipts minus failures.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ByteCounts, Failure, ManifestEntry, Receipt, RecordCounts, Run};
+
+/// Failures named in a report; all of them are in `runs/<run>/failures/`.
+pub const MAX_FAILURES_TOLD: usize = 1000;
+
+/// The reconciliation of a run. Always: `listed = done + failed + skipped + missing`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The run's name.
+    pub run: String,
+    /// Only keys that begin with it.
+    pub prefix: String,
+    /// ISO-8601 UTC.
+    pub started: String,
+    /// ISO-8601 UTC.
+    pub finished: String,
+    /// The verdict.
+    pub state: ReportState,
+    /// Objects.
+    pub objects: ObjectCounts,
+    /// Records of the objects that are done.
+    pub records: RecordCounts,
+    /// Bytes of the objects that are done.
+    pub bytes: ByteCounts,
+    /// Rows by table.
+    pub tables: BTreeMap<String, u64>,
+    /// Rejected records by reason.
+    pub rejects: BTreeMap<String, u64>,
+    /// What failed, by key; at most [`MAX_FAILURES_TOLD`].
+    pub failures: Vec<ReportFailure>,
+}
+
+/// The verdict on a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReportState {
+    /// Nothing is missing and nothing failed.
+    Done,
+    /// Nothing is missing, something failed.
+    Failed,
+    /// Something is missing: not finished, or stopped.
+    Incomplete,
+}
+
+/// Objects by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectCounts {
+    /// In the manifest.
+    pub listed: u64,
+    /// With a receipt of this run.
+    pub done: u64,
+    /// With a failure.
+    pub failed: u64,
+    /// Done by an earlier run that this one resumes.
+    pub skipped: u64,
+    /// None of these.
+    pub missing: u64,
+}
+
+/// One failed object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportFailure {
+    /// The object.
+    pub key: String,
+    /// What and why, on one line.
+    pub error: String,
+}
+
+/// What became of one object of the manifest.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It has a receipt.
+    Done(Box<Receipt>),
+    /// It has a failure.
+    Failed(Failure),
+    /// An earlier run's receipt covers it.
+    Skipped,
+    /// It has nothing.
+    Missing,
+}
+
+impl Report {
+    /// An empty report: nothing is listed yet.
+    #[must_use]
+    pub fn new(run: &Run) -> Self {
+        Self {
+            run: run.run.clone(),
+            prefix: run.prefix.clone(),
+            started: run.started.clone(),
+            finished: String::new(),
+            state: ReportState::Incomplete,
+            objects: ObjectCounts::default(),
+            records: RecordCounts::default(),
+            bytes: ByteCounts::default(),
+            tables: BTreeMap::new(),
+            rejects: BTreeMap::new(),
+            failures: Vec::new(),
+        }
+    }
+
+    /// Adds one entry of the manifest.
+    pub fn add(&mut self, entry: &ManifestEntry, outcome: Outcome) {
+        self.objects.listed += 1;
+        match outcome {
+            // A receipt for other bytes proves nothing about these.
+            Outcome::Done(receipt) if receipt.object != *entry => self.objects.missing += 1,
+            Outcome::Done(receipt) if !receipt.adds_up() => {
+                self.fail(&entry.key, "its receipt does not add up".to_owned());
+            }
+            Outcome::Done(receipt) => self.done(&receipt),
+            Outcome::Failed(failure) => self.fail(&entry.key, failure.error()),
+            Outcome::Skipped => self.objects.skipped += 1,
+            Outcome::Missing => self.objects.missing += 1,
+        }
+    }
+
+    /// Gives the verdict. `manifest_is_complete`: everything that was asked for has been added.
+    pub fn finish(&mut self, finished: String, manifest_is_complete: bool) {
+        self.finished = finished;
+        self.state = if !manifest_is_complete || self.objects.missing > 0 {
+            ReportState::Incomplete
+        } else if self.objects.failed > 0 {
+            ReportState::Failed
+        } else {
+            ReportState::Done
+        };
+        self.failures.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    }
+
+    fn done(&mut self, receipt: &Receipt) {
+        self.objects.done += 1;
+        self.records.read += receipt.records.read;
+        self.records.rows += receipt.records.rows;
+        self.records.rejected += receipt.records.rejected;
+        self.records.control += receipt.records.control;
+        self.bytes.compressed_in += receipt.bytes.compressed_in;
+        self.bytes.decoded_in += receipt.bytes.decoded_in;
+        self.bytes.compressed_out += receipt.bytes.compressed_out;
+        for output in &receipt.outputs {
+            if let Some(table) = &output.table {
+                *self.tables.entry(table.clone()).or_default() += output.rows;
+            }
+        }
+        for (reason, count) in &receipt.rejects {
+            *self.rejects.entry(reason.clone()).or_default() += count;
+        }
+    }
+
+    fn fail(&mut self, key: &str, error: String) {
+        self.objects.failed += 1;
+        if self.failures.len() < MAX_FAILURES_TOLD {
+            self.failures.push(ReportFailure { key: key.to_owned(), error });
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Flowherd's pure core: from the bytes of one log object to enriched CSV, and the ledger that proves nothing is lost.
+//!
+//! No AWS types, no async runtime, no clock, no environment: bytes and plain structs in, bytes and plain structs out.
+//! Start reading at [`pipeline`].
+
+pub mod config;
+pub mod error;
+pub mod flow_fields;
+pub mod ledger;
+pub mod limits;
+pub mod lookups;
+pub mod pipeline;
+pub mod timestamp;

@@ -1,0 +1,226 @@
+//! The only place that knows the order of the stages:
+//! object ▶ [`gunzip`] ▶ [`records`] ▶ [`rules`] ▶ [`enrich`] ▶ [`csv`] ▶ [`gzip`] ▶ outputs.
+
+pub(crate) mod address;
+pub mod csv;
+pub mod enrich;
+pub mod gunzip;
+pub mod gzip;
+mod json_text;
+pub mod records;
+mod rejects;
+pub mod rules;
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read, Write},
+};
+
+use self::{
+    csv::CsvRows,
+    enrich::Enricher,
+    gunzip::Layers,
+    gzip::GzipWriter,
+    records::{OriginKind, Record, Records, Shape},
+    rules::{Parsed, Rules},
+};
+use crate::{
+    config::Config,
+    error::{ObjectError, Reason},
+    ledger::layout,
+    lookups::Lookups,
+};
+
+/// What every object of a run is processed with.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Rules, tables and limits.
+    pub config: Config,
+    /// Names.
+    pub lookups: Lookups,
+}
+
+/// What came of an object whose bytes were read to their end. Nothing is published until its sinks are committed.
+#[derive(Debug)]
+pub struct Finished<W> {
+    /// What was counted.
+    pub counts: Counts,
+    /// What was written, with where it went.
+    pub outputs: Vec<(Output, W)>,
+}
+
+/// One file written for an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// Path within the results.
+    pub path: String,
+    /// Position of its table in the configuration; `None` for rejects.
+    pub table: Option<usize>,
+    /// Rows, without the header; for rejects, records.
+    pub rows: u64,
+    /// Compressed size.
+    pub bytes: u64,
+}
+
+/// What an object held. Always: `read = rows + rejected + control`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records seen.
+    pub read: u64,
+    /// Records written as rows.
+    pub rows: u64,
+    /// Records rejected.
+    pub rejected: u64,
+    /// Events of control envelopes.
+    pub control: u64,
+    /// Rejected records by reason.
+    pub rejects: BTreeMap<Reason, u64>,
+    /// Rows by position of the rule in the configuration.
+    pub rows_of_rule: Vec<u64>,
+    /// Bytes of the object.
+    pub compressed_in: u64,
+    /// Bytes of its text.
+    pub decoded_in: u64,
+    /// Gzip members of each layer, from the outside in.
+    pub members: Vec<u64>,
+    /// What its text is.
+    pub shape: Option<Shape>,
+}
+
+/// Reads one source object and writes its outputs, each into a sink that `create` opens for its path. On an error
+/// nothing may be published: the sinks are dropped.
+pub fn run<R: Read, W: Write>(
+    object: R,
+    key: &str,
+    plan: &Plan,
+    create: impl FnMut(&str) -> io::Result<W>,
+) -> Result<Finished<W>, ObjectError> {
+    let config = &plan.config;
+    let mut records = Records::new(Layers::open(object, config.limits)?, config.limits);
+    let mut rules = Rules::new(config, key);
+    let mut enricher = Enricher::new(&plan.lookups);
+    let mut outputs = Outputs::new(config, key, create);
+    let mut counts = Counts { rows_of_rule: vec![0; config.rules.len()], ..Counts::default() };
+    let mut first = true;
+
+    while let Some(record) = records.next()? {
+        if record.origin.kind == OriginKind::Control {
+            counts.read += 1;
+            counts.control += 1;
+            continue;
+        }
+        match rules.parse(&record, std::mem::take(&mut first))? {
+            Parsed::Header => continue,
+            Parsed::Row(row) => {
+                outputs.table(row.rule.table)?.row(&row, enricher.names(&row))?;
+                counts.rows += 1;
+                counts.rows_of_rule[row.rule.number] += 1;
+            }
+            Parsed::Reject { reason, table } => {
+                if let Some(table) = table {
+                    outputs.table(table)?;
+                }
+                outputs.reject(counts.read, &record, reason)?;
+                counts.rejected += 1;
+                *counts.rejects.entry(reason).or_default() += 1;
+            }
+        }
+        counts.read += 1;
+    }
+    if outputs.is_empty()
+        && let Some(table) = rules.table_of_empty_object()
+    {
+        outputs.table(table)?;
+    }
+    counts.compressed_in = records.layers().compressed_bytes();
+    counts.decoded_in = records.decoded_bytes();
+    counts.members = records.layers().members().collect();
+    counts.shape = records.shape();
+    Ok(Finished { counts, outputs: outputs.finish()? })
+}
+
+/// The files of one object, opened when the first record asks for them.
+struct Outputs<'a, W, C> {
+    config: &'a Config,
+    key: &'a str,
+    create: C,
+    tables: Vec<Option<TableFile<'a, W>>>,
+    rejects: Option<RejectFile<W>>,
+}
+
+struct TableFile<'a, W> {
+    path: String,
+    csv: CsvRows<'a>,
+    gzip: GzipWriter<W>,
+    rows: u64,
+}
+
+struct RejectFile<W> {
+    path: String,
+    gzip: GzipWriter<W>,
+    records: u64,
+}
+
+impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Outputs<'a, W, C> {
+    fn new(config: &'a Config, key: &'a str, create: C) -> Self {
+        let tables = config.tables.iter().map(|_| None).collect();
+        Self { config, key, create, tables, rejects: None }
+    }
+
+    fn table(&mut self, table: usize) -> Result<&mut TableFile<'a, W>, ObjectError> {
+        match &mut self.tables[table] {
+            Some(file) => Ok(file),
+            unopened => {
+                let table = &self.config.tables[table];
+                let path = layout::csv(&table.name, self.key);
+                let sink = (self.create)(&path).map_err(cannot_write(&path))?;
+                let mut file =
+                    TableFile { path, csv: CsvRows::new(table), gzip: GzipWriter::new(sink), rows: 0 };
+                file.csv.header(file.gzip.text());
+                Ok(unopened.insert(file))
+            }
+        }
+    }
+
+    fn reject(&mut self, ordinal: u64, record: &Record<'_>, reason: Reason) -> Result<(), ObjectError> {
+        if self.rejects.is_none() {
+            let path = layout::rejects(self.key);
+            let sink = (self.create)(&path).map_err(cannot_write(&path))?;
+            self.rejects = Some(RejectFile { path, gzip: GzipWriter::new(sink), records: 0 });
+        }
+        if let Some(file) = &mut self.rejects {
+            rejects::write(self.key, ordinal, record, reason, file.gzip.text());
+            file.records += 1;
+            file.gzip.settle().map_err(cannot_write(&file.path))?;
+        }
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tables.iter().all(Option::is_none)
+    }
+
+    fn finish(self) -> Result<Vec<(Output, W)>, ObjectError> {
+        let tables = self.tables.into_iter().enumerate().filter_map(|(table, file)| Some((table, file?)));
+        let tables = tables.map(|(table, file)| (Some(table), file.path, file.gzip, file.rows));
+        let rejects = self.rejects.into_iter().map(|file| (None, file.path, file.gzip, file.records));
+        let finish = |(table, path, gzip, rows): (_, String, GzipWriter<W>, _)| {
+            let (sink, bytes) = gzip.finish().map_err(cannot_write(&path))?;
+            Ok((Output { path, table, rows, bytes }, sink))
+        };
+        tables.chain(rejects).map(finish).collect()
+    }
+}
+
+impl<W: Write> TableFile<'_, W> {
+    fn row(&mut self, row: &rules::Row<'_>, names: [&[u8]; 5]) -> Result<(), ObjectError> {
+        self.csv.row(row, names, self.gzip.text());
+        self.rows += 1;
+        self.gzip.settle().map_err(cannot_write(&self.path))
+    }
+}
+
+fn cannot_write(path: &str) -> impl FnOnce(io::Error) -> ObjectError {
+    let output = path.to_owned();
+    move |source| ObjectError::Write { output, source }
+}

@@ -1,0 +1,95 @@
+//! Stage 4: names for the ids and addresses of a flow-log row.
+
+use std::net::IpAddr;
+
+use super::rules::{FlowValues, Row};
+use crate::lookups::{Interface, Lookups, NameId, Vpc};
+
+const CACHED_ADDRESSES: usize = 4096;
+
+/// Looks up names, remembering the last interface and many addresses: an envelope is of one interface, and a few
+/// addresses make most of its traffic.
+#[derive(Debug)]
+pub struct Enricher<'a> {
+    lookups: &'a Lookups,
+    last_interface: (Vec<u8>, Interface),
+    addresses: Vec<Option<(CacheKey, NameId)>>,
+}
+
+type CacheKey = (Option<u32>, IpAddr);
+
+impl<'a> Enricher<'a> {
+    /// Without lookups every name is absent.
+    #[must_use]
+    pub fn new(lookups: &'a Lookups) -> Self {
+        Self {
+            lookups,
+            last_interface: (Vec::new(), Interface::default()),
+            addresses: vec![None; CACHED_ADDRESSES],
+        }
+    }
+
+    /// The row's values for [`crate::config::ENRICHED_COLUMNS`], as CSV.
+    pub fn names(&mut self, row: &Row<'_>) -> [&'a [u8]; 5] {
+        let Some(flow) = row.flow else { return [b"-"; 5] };
+        self.ids(row.text(), flow).map(|name| self.lookups.csv(name))
+    }
+
+    fn ids(&mut self, line: &[u8], flow: &FlowValues) -> [NameId; 5] {
+        let id = |cell: Option<(u32, u32)>| cell.map(|(start, end)| &line[start as usize..end as usize]);
+        let interface = id(flow.interface_id).map(|id| self.interface(id)).unwrap_or_default();
+        // The record's own ids win over the interface's.
+        let subnet = match id(flow.subnet_id) {
+            Some(id) => self.lookups.subnet(id),
+            None => interface.subnet,
+        };
+        let vpc = match id(flow.vpc_id) {
+            Some(id) => self.lookups.vpc(id),
+            None => interface.vpc.or(subnet.and_then(|subnet| subnet.vpc)),
+        };
+        [
+            interface.description,
+            subnet.map_or(0, |subnet| subnet.name),
+            vpc.map_or(0, |vpc| vpc.name),
+            self.address(vpc, flow.srcaddr),
+            self.address(vpc, flow.dstaddr),
+        ]
+    }
+
+    fn interface(&mut self, id: &[u8]) -> Interface {
+        if self.last_interface.0 != id {
+            self.last_interface.0.clear();
+            self.last_interface.0.extend_from_slice(id);
+            self.last_interface.1 = self.lookups.interface(id).unwrap_or_default();
+        }
+        self.last_interface.1
+    }
+
+    fn address(&mut self, vpc: Option<Vpc>, address: Option<IpAddr>) -> NameId {
+        let Some(address) = address else { return 0 };
+        let key = (vpc.map(|vpc| vpc.number), address);
+        let slot = slot(key);
+        if let Some((cached, name)) = self.addresses[slot]
+            && cached == key
+        {
+            return name;
+        }
+        let name = self.lookups.address(vpc, address);
+        self.addresses[slot] = Some((key, name));
+        name
+    }
+}
+
+/// Spreads keys over the cache by the golden ratio (Knuth, The Art of Computer Programming, volume 3, section 6.4).
+fn slot((vpc, address): CacheKey) -> usize {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let bits = match address {
+        IpAddr::V4(address) => u64::from(u32::from(address)),
+        IpAddr::V6(address) => {
+            let bits = u128::from(address);
+            (bits >> 64) as u64 ^ bits as u64
+        }
+    };
+    let mixed = (bits ^ u64::from(vpc.unwrap_or(u32::MAX)) << 32).wrapping_mul(GOLDEN);
+    (mixed >> (64 - CACHED_ADDRESSES.trailing_zeros())) as usize
+}

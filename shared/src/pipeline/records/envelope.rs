@@ -1,0 +1,297 @@
+//! The fast scanner for CloudWatch Logs envelopes, over a window of text that may end anywhere.
+//!
+//! What it extracts is specified by a readable pattern, [`EVENT_PATTERN`], for the form that CloudWatch Logs writes,
+//! and by JSON itself for every other form; tests prove that the three agree. Form of an envelope:
+//! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/SubscriptionFilters.html>.
+
+use serde::de::IgnoredAny;
+
+use crate::pipeline::json_text::{self as text, Text};
+
+/// One event as CloudWatch Logs writes it: group 1 is the timestamp, group 2 the message, still escaped.
+pub const EVENT_PATTERN: &str = r#"\{"id":"[0-9]+","timestamp":([0-9]+),"message":"((?:[^"\\]|\\.)*)"(?:,"extractedFields":\{[^{}]*\})?\}"#;
+
+/// Why a scan stopped before its end.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The window ends inside the thing: read more and scan again.
+    More,
+    /// Not what an envelope may hold at this position of the window.
+    Wrong(&'static str, usize),
+}
+
+type Scan<T> = Result<(T, usize), Stop>;
+
+/// An envelope's own values. `None`: missing, or not a string.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) message_type: Option<Text>,
+    pub(crate) owner: Option<Text>,
+    pub(crate) log_group: Option<Text>,
+    pub(crate) log_stream: Option<Text>,
+    /// Whether there is an array of events; the scan then ends behind its bracket.
+    pub(crate) has_events: bool,
+    /// The envelope has been checked to its end, because some value stands behind the events.
+    pub(crate) checked_to_end: bool,
+}
+
+/// One element of `logEvents`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Element {
+    Event(Event),
+    /// No object.
+    Other,
+    /// The array's closing bracket.
+    End,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Event {
+    /// `None`: missing, or not a whole number from 0 on that fits.
+    pub(crate) timestamp: Option<i64>,
+    /// `None`: missing, or not a string.
+    pub(crate) message: Option<Text>,
+    /// `timestamp` or `message` stands twice.
+    pub(crate) duplicate: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Key {
+    MessageType = 1,
+    Owner = 2,
+    LogGroup = 4,
+    LogStream = 8,
+    LogEvents = 16,
+    Other = 0,
+}
+const ALL_BUT_EVENTS: u8 = 15;
+
+/// Whether the object at `at` is an envelope: known by its type, or by an array of events.
+pub(crate) fn is_envelope(window: &[u8], at: usize) -> Result<bool, Stop> {
+    let mut at = expect(window, at, b'{', "no object")?;
+    let mut first = true;
+    while let (Some(text), behind) = member(window, at, &mut first)? {
+        match key(text, window)? {
+            Key::LogEvents if byte(window, behind)? == b'[' => return Ok(true),
+            Key::MessageType if byte(window, behind)? == b'"' => {
+                let (value, behind) = string(window, behind)?;
+                if [b"DATA_MESSAGE".as_slice(), b"CONTROL_MESSAGE"].contains(&value.raw(window)) {
+                    return Ok(true);
+                }
+                at = behind;
+            }
+            _ => at = skip(window, behind)?,
+        }
+    }
+    Ok(false)
+}
+
+/// Scans from an envelope's `{` to its first event, or to its end if it has none. If a value of the head stands behind
+/// the events, the whole envelope is looked at first.
+pub(crate) fn head(window: &[u8], at: usize) -> Scan<Head> {
+    let mut at = expect(window, at, b'{', "something other than an envelope")?;
+    let mut head = Head::default();
+    let mut events_at = None;
+    let mut seen = 0;
+    let mut first = true;
+    loop {
+        let (name, behind) = member(window, at, &mut first)?;
+        let Some(name) = name else {
+            at = behind;
+            break;
+        };
+        let key = key(name, window)?;
+        if seen & key as u8 != 0 {
+            return Err(Stop::Wrong("an envelope that gives a key twice", name.start));
+        }
+        seen |= key as u8;
+        let value = match key {
+            Key::LogEvents => {
+                if byte(window, behind)? == b'[' {
+                    head.has_events = true;
+                    if seen & ALL_BUT_EVENTS == ALL_BUT_EVENTS {
+                        return Ok((head, behind + 1));
+                    }
+                    events_at = Some(behind + 1);
+                }
+                at = skip(window, behind)?;
+                continue;
+            }
+            Key::MessageType => &mut head.message_type,
+            Key::Owner => &mut head.owner,
+            Key::LogGroup => &mut head.log_group,
+            Key::LogStream => &mut head.log_stream,
+            Key::Other => {
+                at = skip(window, behind)?;
+                continue;
+            }
+        };
+        if byte(window, behind)? == b'"' {
+            let (text, behind) = string(window, behind)?;
+            *value = Some(text);
+            at = behind;
+        } else {
+            at = skip(window, behind)?;
+        }
+    }
+    head.checked_to_end = true;
+    Ok((head, events_at.unwrap_or(at)))
+}
+
+/// Scans the next element of `logEvents`; `first` is whether none came before.
+pub(crate) fn element(window: &[u8], at: usize, first: bool) -> Scan<Element> {
+    let mut at = space(window, at);
+    match byte(window, at)? {
+        b']' => return Ok((Element::End, at + 1)),
+        b',' if !first => at = space(window, at + 1),
+        _ if !first => return Err(Stop::Wrong("no comma between two events", at)),
+        _ => {}
+    }
+    if byte(window, at)? == b'{' {
+        let (event, at) = event(window, at)?;
+        return Ok((Element::Event(event), at));
+    }
+    Ok((Element::Other, skip(window, at)?))
+}
+
+/// Scans from behind the events to behind the envelope's `}`.
+pub(crate) fn tail(window: &[u8], at: usize, checked_to_end: bool) -> Scan<()> {
+    let mut at = at;
+    let mut first = false;
+    loop {
+        let (name, behind) = member(window, at, &mut first)?;
+        let Some(name) = name else { return Ok(((), behind)) };
+        if !checked_to_end && key(name, window)? != Key::Other {
+            return Err(Stop::Wrong("an envelope that gives a key twice", name.start));
+        }
+        at = skip(window, behind)?;
+    }
+}
+
+fn event(window: &[u8], at: usize) -> Scan<Event> {
+    let mut at = at + 1;
+    let mut event = Event::default();
+    let (mut timestamp_seen, mut message_seen, mut first) = (false, false, true);
+    loop {
+        let (name, behind) = member(window, at, &mut first)?;
+        let Some(name) = name else { return Ok((event, behind)) };
+        let mut said = Vec::new();
+        match name_of(name, window, &mut said)? {
+            b"timestamp" => {
+                event.duplicate |= std::mem::replace(&mut timestamp_seen, true);
+                (event.timestamp, at) = integer(window, behind)?;
+            }
+            b"message" => {
+                event.duplicate |= std::mem::replace(&mut message_seen, true);
+                if byte(window, behind)? == b'"' {
+                    // Clean or not is for the record to say: it can be rejected alone.
+                    let message = text::scan(window, behind + 1).ok_or(Stop::More)?;
+                    event.message = Some(message);
+                    at = message.end + 1;
+                } else {
+                    event.message = None;
+                    at = skip(window, behind)?;
+                }
+            }
+            _ => at = skip(window, behind)?,
+        }
+    }
+}
+
+/// The next member's key, and where its value begins; or no key, and what is behind the closing brace.
+fn member(window: &[u8], at: usize, first: &mut bool) -> Scan<Option<Text>> {
+    let mut at = space(window, at);
+    match byte(window, at)? {
+        b'}' => return Ok((None, at + 1)),
+        b',' if !*first => at = space(window, at + 1),
+        _ if !*first => return Err(Stop::Wrong("no comma between two members of an object", at)),
+        _ => {}
+    }
+    *first = false;
+    if byte(window, at)? != b'"' {
+        return Err(Stop::Wrong("a member of an object without a key", at));
+    }
+    let (name, at) = string(window, at)?;
+    let at = expect(window, space(window, at), b':', "a key without a colon")?;
+    Ok((Some(name), space(window, at)))
+}
+
+fn key(name: Text, window: &[u8]) -> Result<Key, Stop> {
+    let mut said = Vec::new();
+    Ok(match name_of(name, window, &mut said)? {
+        b"messageType" => Key::MessageType,
+        b"owner" => Key::Owner,
+        b"logGroup" => Key::LogGroup,
+        b"logStream" => Key::LogStream,
+        b"logEvents" => Key::LogEvents,
+        _ => Key::Other,
+    })
+}
+
+/// What a key says; one written with escapes still counts.
+fn name_of<'a>(name: Text, window: &'a [u8], said: &'a mut Vec<u8>) -> Result<&'a [u8], Stop> {
+    if !name.escaped {
+        return Ok(name.raw(window));
+    }
+    if text::unescape(name.raw(window), said) {
+        Ok(said)
+    } else {
+        Err(Stop::Wrong("a key that is no text", name.start))
+    }
+}
+
+/// The string whose opening quote is at `at`.
+fn string(window: &[u8], at: usize) -> Scan<Text> {
+    let text = text::scan(window, at + 1).ok_or(Stop::More)?;
+    if text::has_control(text.raw(window)) {
+        return Err(Stop::Wrong("a control character in a string", text.start));
+    }
+    Ok((text, text.end + 1))
+}
+
+/// A whole number from 0 on that fits 64 bits; `None` for any other value.
+fn integer(window: &[u8], at: usize) -> Scan<Option<i64>> {
+    let digits = window[at.min(window.len())..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let end = at + digits;
+    // The byte behind the digits decides: 1.5 and 1e3 begin with digits too, and 01 is no JSON.
+    if digits == 0 || digits > 18 || !matches!(byte(window, end)?, b',' | b'}' | b' ' | b'\n' | b'\r' | b'\t')
+    {
+        return Ok((None, skip(window, at)?));
+    }
+    if digits > 1 && window[at] == b'0' {
+        return Err(Stop::Wrong("a number with a leading zero", at));
+    }
+    let value = window[at..end].iter().fold(0, |value, digit| value * 10 + i64::from(digit - b'0'));
+    Ok((Some(value), end))
+}
+
+/// Behind the value at `at`. Anything but a string is left to the JSON library, which also bounds its depth.
+fn skip(window: &[u8], at: usize) -> Result<usize, Stop> {
+    if byte(window, at)? == b'"' {
+        return string(window, at).map(|(_, at)| at);
+    }
+    let mut values = serde_json::Deserializer::from_slice(&window[at..]).into_iter::<IgnoredAny>();
+    match values.next() {
+        // A number that touches the window's end may go on behind it.
+        Some(Ok(_)) if at + values.byte_offset() < window.len() => Ok(at + values.byte_offset()),
+        Some(Ok(_)) | None => Err(Stop::More),
+        Some(Err(error)) if error.is_eof() => Err(Stop::More),
+        Some(Err(_)) => Err(Stop::Wrong("a value that is no JSON", at)),
+    }
+}
+
+fn expect(window: &[u8], at: usize, wanted: u8, otherwise: &'static str) -> Result<usize, Stop> {
+    if byte(window, at)? == wanted { Ok(at + 1) } else { Err(Stop::Wrong(otherwise, at)) }
+}
+
+fn byte(window: &[u8], at: usize) -> Result<u8, Stop> {
+    window.get(at).copied().ok_or(Stop::More)
+}
+
+/// Behind JSON's white space.
+pub(crate) fn space(window: &[u8], mut at: usize) -> usize {
+    while matches!(window.get(at), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+        at += 1;
+    }
+    at
+}

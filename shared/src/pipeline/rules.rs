@@ -1,0 +1,207 @@
+//! Stage 3: the first rule that matches a record turns its message into values, or says why it does not fit.
+
+mod json;
+mod regex;
+mod vpc_flow;
+
+pub use self::{
+    json::JsonFormat,
+    regex::RegexFormat,
+    vpc_flow::{FlowLayout, FlowValues},
+};
+use super::records::{Origin, OriginKind, Record};
+use crate::{
+    config::{Column, Config, Rule},
+    error::{ObjectError, Reason},
+};
+
+/// How a message becomes values.
+#[derive(Debug)]
+pub enum Format {
+    /// A flow-log line.
+    VpcFlow(FlowLayout),
+    /// A regular expression's named groups.
+    Regex(RegexFormat),
+    /// JSON Pointers into an object.
+    Json(JsonFormat),
+}
+
+impl Format {
+    /// The columns it gives, in its own order.
+    #[must_use]
+    pub fn columns(&self) -> Vec<Column> {
+        match self {
+            Self::VpcFlow(layout) => layout.columns(),
+            Self::Regex(format) => format.columns().to_vec(),
+            Self::Json(format) => format.columns().to_vec(),
+        }
+    }
+
+    pub(crate) fn is_flow(&self) -> bool {
+        matches!(self, Self::VpcFlow(_))
+    }
+}
+
+/// Where a value stands in the row's text, or that it is absent.
+pub(crate) type Cell = Option<(u32, u32)>;
+
+/// What a format makes of a message. Reused from record to record.
+#[derive(Debug, Default)]
+pub(crate) struct Values {
+    /// One for each of the format's columns.
+    pub(crate) cells: Vec<Cell>,
+    /// Text that the cells point into, where they do not point into the message.
+    pub(crate) text: Vec<u8>,
+}
+
+/// What the rules say to a record.
+#[derive(Debug)]
+pub enum Parsed<'a> {
+    /// It is a row.
+    Row(Row<'a>),
+    /// It is a flow-log header line, no record.
+    Header,
+    /// It fits no rule, or not the one that takes it.
+    Reject {
+        /// Why.
+        reason: Reason,
+        /// The table it would have gone to.
+        table: Option<usize>,
+    },
+}
+
+/// One row before enrichment.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// The rule that made it.
+    pub rule: &'a Rule,
+    /// Milliseconds since 1970.
+    pub timestamp: Option<i64>,
+    /// What a flow log's values mean to the lookups; `None` for other formats.
+    pub flow: Option<&'a FlowValues>,
+    origin: &'a Origin,
+    text: &'a [u8],
+    values: &'a [Cell],
+    cells: &'a [Option<usize>],
+}
+
+impl<'a> Row<'a> {
+    /// Where the record comes from.
+    #[must_use]
+    pub fn origin(&self) -> &'a Origin {
+        self.origin
+    }
+
+    /// The values of the table's format columns, in order; `None` where absent.
+    pub fn values(&self) -> impl Iterator<Item = Option<&'a [u8]>> {
+        let Self { text, values, cells, .. } = *self;
+        cells.iter().map(move |cell| values[(*cell)?].map(|(start, end)| &text[start as usize..end as usize]))
+    }
+
+    /// The text that the values are cut from: if it holds nothing that CSV must quote, no value does.
+    pub(crate) fn text(&self) -> &'a [u8] {
+        self.text
+    }
+}
+
+/// The rules at work on one object.
+#[derive(Debug)]
+pub struct Rules<'a> {
+    config: &'a Config,
+    key: &'a str,
+    /// The rule for records of the origin with this serial.
+    current: Option<(u64, Option<&'a Rule>)>,
+    /// The layout that the object's own header line gave, and where the table's columns are in it.
+    header: Option<(FlowLayout, Vec<Option<usize>>)>,
+    values: Values,
+    flow: FlowValues,
+}
+
+impl<'a> Rules<'a> {
+    /// For the records of the object `key`.
+    #[must_use]
+    pub fn new(config: &'a Config, key: &'a str) -> Self {
+        Self {
+            config,
+            key,
+            current: None,
+            header: None,
+            values: Values::default(),
+            flow: FlowValues::default(),
+        }
+    }
+
+    /// What becomes of a record. `first` is whether nothing came before it in the object.
+    pub fn parse<'r>(&'r mut self, record: &Record<'r>, first: bool) -> Result<Parsed<'r>, ObjectError> {
+        let rule = self.rule(record.origin);
+        if let Some(reason) = record.fault {
+            return Ok(Parsed::Reject { reason, table: rule.map(|rule| rule.table) });
+        }
+        let Some(rule) = rule else { return Ok(Parsed::Reject { reason: Reason::NoRule, table: None }) };
+
+        let mut row = Row {
+            rule,
+            timestamp: record.timestamp,
+            flow: None,
+            origin: record.origin,
+            text: record.message,
+            values: &[],
+            cells: &rule.cells,
+        };
+        let outcome = match &rule.format {
+            Format::VpcFlow(layout) => {
+                let is_line = record.origin.kind == OriginKind::Line;
+                if is_line && let Some(header) = FlowLayout::header(record.message, first)? {
+                    let table = &self.config.tables[rule.table];
+                    let cells = header.place_in(table)?;
+                    self.header = Some((header, cells));
+                    return Ok(Parsed::Header);
+                }
+                let layout = match &self.header {
+                    Some((header, cells)) if is_line => {
+                        row.cells = cells;
+                        header
+                    }
+                    _ => layout,
+                };
+                layout.parse(record.message, &mut self.values, &mut self.flow).and_then(|()| {
+                    row.flow = Some(&self.flow);
+                    if is_line {
+                        row.timestamp = self.flow.start_ms()?;
+                    }
+                    Ok(())
+                })
+            }
+            Format::Regex(format) => format.parse(record.message, &mut self.values),
+            Format::Json(format) => {
+                let outcome = format.parse(record.message, &mut self.values);
+                row.text = &self.values.text;
+                outcome
+            }
+        };
+        row.values = &self.values.cells;
+        Ok(match outcome {
+            Ok(()) => Parsed::Row(row),
+            Err(reason) => Parsed::Reject { reason, table: Some(rule.table) },
+        })
+    }
+
+    /// The table that tells of an object without any record: that of the first rule for its key.
+    #[must_use]
+    pub fn table_of_empty_object(&self) -> Option<usize> {
+        self.config.rules.iter().find(|rule| rule.matches.key(self.key)).map(|rule| rule.table)
+    }
+
+    /// The first rule that takes records of this origin; looked for once for each origin.
+    fn rule(&mut self, origin: &Origin) -> Option<&'a Rule> {
+        if let Some((serial, rule)) = self.current
+            && serial == origin.serial
+        {
+            return rule;
+        }
+        let (group, stream) = (origin.log_group.as_deref(), origin.log_stream.as_deref());
+        let rule = self.config.rules.iter().find(|rule| rule.matches.record(group, stream, self.key));
+        self.current = Some((origin.serial, rule));
+        rule
+    }
+}

@@ -1,0 +1,324 @@
+//! `kind = "json"`: values of one JSON object, each by its JSON Pointer (RFC 6901).
+//!
+//! The message is read once, following the pointers as a tree; what no column reads is only checked and passed over.
+
+use std::fmt;
+
+use serde::{
+    Deserializer,
+    de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use super::Values;
+use crate::{
+    config::{Column, ColumnType},
+    error::Reason,
+    pipeline::json_text,
+};
+
+/// The columns and where each is read.
+#[derive(Debug)]
+pub struct JsonFormat {
+    root: Node,
+    columns: Vec<Column>,
+}
+
+/// A place in the object that is read, or that leads to one.
+#[derive(Debug, Default)]
+struct Node {
+    columns: Vec<usize>,
+    children: Vec<(String, Node)>,
+}
+
+impl JsonFormat {
+    /// From each column's name, pointer and type. The error is every problem, a line each.
+    pub fn new<'a>(
+        columns: impl Iterator<Item = (&'a str, &'a str, ColumnType)>,
+    ) -> Result<Self, Vec<String>> {
+        let mut format = Self { root: Node::default(), columns: Vec::new() };
+        let mut problems = Vec::new();
+        for (at, (name, path, kind)) in columns.enumerate() {
+            format.columns.push(Column { name: name.to_owned(), kind });
+            match steps(path) {
+                Some(steps) => format.root.at(steps).columns.push(at),
+                None => problems.push(format!(
+                    "column {name:?}: path = {path:?} is no JSON Pointer; an example: \"/httpRequest/clientIp\""
+                )),
+            }
+        }
+        if format.columns.is_empty() {
+            problems
+                .push("columns is empty; an example: { name = \"action\", path = \"/action\" }".to_owned());
+        }
+        if problems.is_empty() { Ok(format) } else { Err(problems) }
+    }
+
+    pub(super) fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    pub(super) fn parse(&self, message: &[u8], values: &mut Values) -> Result<(), Reason> {
+        values.cells.clear();
+        values.cells.resize(self.columns.len(), None);
+        values.text.clear();
+        let message = std::str::from_utf8(message).map_err(|_| Reason::BadEncoding)?;
+        let message = message.trim_matches([' ', '\t', '\n', '\r']);
+        if !message.starts_with('{') {
+            return Err(Reason::NotJson);
+        }
+        let mut found = Found { values, fault: None };
+        let mut json = serde_json::Deserializer::from_str(message);
+        let outcome =
+            Read { node: &self.root, found: &mut found }.deserialize(&mut json).and_then(|()| json.end());
+        match (outcome, found.fault) {
+            (Err(_), _) => Err(Reason::NotJson),
+            (Ok(()), Some(reason)) => Err(reason),
+            (Ok(()), None) => Ok(()),
+        }
+    }
+}
+
+/// A pointer's reference tokens; `None` if it is no pointer.
+fn steps(path: &str) -> Option<Vec<String>> {
+    if path.is_empty() {
+        return Some(Vec::new());
+    }
+    let step = |token: &str| {
+        let rest = token.replace("~0", "").replace("~1", "");
+        (!rest.contains('~')).then(|| token.replace("~1", "/").replace("~0", "~"))
+    };
+    path.strip_prefix('/')?.split('/').map(step).collect()
+}
+
+impl Node {
+    fn at(&mut self, steps: Vec<String>) -> &mut Self {
+        let mut node = self;
+        for step in steps {
+            let position = node.children.iter().position(|(name, _)| *name == step);
+            let position = position.unwrap_or_else(|| {
+                node.children.push((step, Self::default()));
+                node.children.len() - 1
+            });
+            node = &mut node.children[position].1;
+        }
+        node
+    }
+
+    fn child(&self, name: &str) -> Option<usize> {
+        self.children.iter().position(|(child, _)| child == name)
+    }
+}
+
+struct Found<'v> {
+    values: &'v mut Values,
+    fault: Option<Reason>,
+}
+
+impl Found<'_> {
+    /// Strings as they stand, null absent, other values as compact JSON text.
+    fn take(&mut self, columns: &[usize], raw: &str) {
+        if raw == "null" {
+            return;
+        }
+        let text = &mut self.values.text;
+        let start = text.len();
+        match raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')) {
+            Some(string) => {
+                if !json_text::unescape(string.as_bytes(), text) || !json_text::is_text(&text[start..]) {
+                    self.fault = self.fault.or(Some(Reason::BadEncoding));
+                }
+            }
+            None => compact(raw.as_bytes(), text),
+        }
+        let cell = Some((start as u32, text.len() as u32));
+        for column in columns {
+            self.values.cells[*column] = cell;
+        }
+    }
+}
+
+/// JSON text without the white space outside its strings.
+fn compact(raw: &[u8], out: &mut Vec<u8>) {
+    let mut at = 0;
+    while at < raw.len() {
+        match raw[at] {
+            b'"' => {
+                let end = json_text::scan(raw, at + 1).map_or(raw.len(), |text| text.end + 1);
+                out.extend_from_slice(&raw[at..end]);
+                at = end;
+                continue;
+            }
+            b' ' | b'\t' | b'\n' | b'\r' => {}
+            byte => out.push(byte),
+        }
+        at += 1;
+    }
+}
+
+/// Reads a value along a node of the tree.
+struct Read<'n, 'f, 'v> {
+    node: &'n Node,
+    found: &'f mut Found<'v>,
+}
+
+impl<'de> DeserializeSeed<'de> for Read<'_, '_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        if self.node.columns.is_empty() {
+            return deserializer.deserialize_any(self);
+        }
+        let raw = <&RawValue as serde::Deserialize>::deserialize(deserializer)?.get();
+        self.found.take(&self.node.columns, raw);
+        if self.node.children.is_empty() {
+            return Ok(());
+        }
+        serde_json::Deserializer::from_str(raw).deserialize_any(self).map_err(D::Error::custom)
+    }
+}
+
+impl<'de> Visitor<'de> for Read<'_, '_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut seen = vec![false; self.node.children.len()];
+        while let Some(child) = map.next_key_seed(ChildOf(self.node))? {
+            let Some(child) = child else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            if std::mem::replace(&mut seen[child], true) {
+                self.found.fault = Some(Reason::DuplicateKey);
+            }
+            map.next_value_seed(Read { node: &self.node.children[child].1, found: self.found })?;
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+        for index in 0_usize.. {
+            let more = match self.node.child(&index.to_string()) {
+                Some(child) => elements
+                    .next_element_seed(Read { node: &self.node.children[child].1, found: self.found })?
+                    .is_some(),
+                None => elements.next_element::<IgnoredAny>()?.is_some(),
+            };
+            if !more {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+/// Reads a key as the child it leads to.
+struct ChildOf<'n>(&'n Node);
+
+impl<'de> DeserializeSeed<'de> for ChildOf<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for ChildOf<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(self.0.child(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(columns: &[(&str, &str)], message: &str) -> Result<Vec<Option<String>>, Reason> {
+        let format =
+            JsonFormat::new(columns.iter().map(|(name, path)| (*name, *path, ColumnType::String))).unwrap();
+        let mut values = Values::default();
+        format.parse(message.as_bytes(), &mut values)?;
+        let text = |cell: &(u32, u32)| {
+            String::from_utf8(values.text[cell.0 as usize..cell.1 as usize].to_vec()).unwrap()
+        };
+        Ok(values.cells.iter().map(|cell| cell.as_ref().map(text)).collect())
+    }
+
+    #[test]
+    fn pointers_reach_objects_arrays_and_odd_keys() {
+        let columns = [
+            ("a", "/a/b/1"),
+            ("whole", "/a"),
+            ("odd", "/x~1y/~0"),
+            ("null", "/n"),
+            ("none", "/a/c"),
+            ("all", ""),
+        ];
+        let message =
+            r#" {"a": {"b": [true, "two \" \u00e9"]}, "x/y": {"~": 1.50}, "n": null, "rest": [{"a": 1}]} "#;
+        let expected = [
+            Some("two \" é"),
+            Some(r#"{"b":[true,"two \" \u00e9"]}"#),
+            Some("1.50"),
+            None,
+            None,
+            Some(r#"{"a":{"b":[true,"two \" \u00e9"]},"x/y":{"~":1.50},"n":null,"rest":[{"a":1}]}"#),
+        ];
+        let expected: Vec<Option<String>> = expected.iter().map(|value| value.map(str::to_owned)).collect();
+        assert_eq!(values(&columns, message).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_not_one_object_is_refused() {
+        for message in ["", "[]", "1", "{} {}", "{", "{\"a\":}", "\"{}\"", "x"] {
+            assert_eq!(values(&[("a", "/a")], message), Err(Reason::NotJson), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_read_may_stand_only_once() {
+        assert_eq!(values(&[("a", "/a/b")], r#"{"a":{"b":1},"a":{"b":2}}"#), Err(Reason::DuplicateKey));
+        assert_eq!(values(&[("a", "/a/b")], r#"{"a":{"b":1,"b":1}}"#), Err(Reason::DuplicateKey));
+        assert!(values(&[("a", "/a")], r#"{"a":1,"c":1,"c":2}"#).is_ok());
+    }
+
+    #[test]
+    fn text_that_is_no_text_is_refused() {
+        assert_eq!(values(&[("a", "/a")], r#"{"a":"\ud800"}"#), Err(Reason::BadEncoding));
+        assert_eq!(values(&[("a", "/a")], r#"{"a":"\u0000"}"#), Err(Reason::BadEncoding));
+    }
+}

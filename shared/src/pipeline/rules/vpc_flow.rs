@@ -1,0 +1,228 @@
+//! `kind = "vpc-flow"`: a line of fields between single spaces, in the order that the rule or a header line gives.
+
+use std::{borrow::Cow, net::IpAddr};
+
+use super::{Cell, Values};
+use crate::{
+    config::{Column, ColumnType, Table},
+    error::{ObjectError, Reason},
+    flow_fields::{DEFAULT_FIELDS, FLOW_FIELDS, FieldKind, field_index},
+    pipeline::address,
+    timestamp::MAX_MS,
+};
+
+/// Which field stands where in a line.
+#[derive(Clone, Debug)]
+pub struct FlowLayout {
+    /// Positions in [`FLOW_FIELDS`], in the order of the line.
+    fields: Vec<usize>,
+    kinds: Vec<FieldKind>,
+    interface_id: Option<usize>,
+    vpc_id: Option<usize>,
+    subnet_id: Option<usize>,
+    srcaddr: Option<usize>,
+    dstaddr: Option<usize>,
+    start: Option<usize>,
+}
+
+/// What lookups and the timestamp need to know of a line.
+#[derive(Clone, Debug, Default)]
+pub struct FlowValues {
+    /// Cells in the line; `None` where the line has no such field or a `-`.
+    pub(crate) interface_id: Cell,
+    pub(crate) vpc_id: Cell,
+    pub(crate) subnet_id: Cell,
+    pub(crate) srcaddr: Option<IpAddr>,
+    pub(crate) dstaddr: Option<IpAddr>,
+    start: Option<u64>,
+}
+
+impl FlowValues {
+    /// The record's start in milliseconds since 1970, if it has one.
+    pub(super) fn start_ms(&self) -> Result<Option<i64>, Reason> {
+        let Some(seconds) = self.start else { return Ok(None) };
+        let ms = i64::try_from(seconds).ok().and_then(|seconds| seconds.checked_mul(1000));
+        ms.filter(|ms| *ms <= MAX_MS).map(Some).ok_or(Reason::BadTimestamp)
+    }
+}
+
+impl Default for FlowLayout {
+    /// Version 2: what AWS writes when no format is chosen.
+    fn default() -> Self {
+        Self::new((0..DEFAULT_FIELDS).collect())
+    }
+}
+
+impl FlowLayout {
+    fn new(fields: Vec<usize>) -> Self {
+        let position = |name: &str| fields.iter().position(|field| FLOW_FIELDS[*field].name == name);
+        Self {
+            kinds: fields.iter().map(|field| FLOW_FIELDS[*field].kind).collect(),
+            interface_id: position("interface-id"),
+            vpc_id: position("vpc-id"),
+            subnet_id: position("subnet-id"),
+            srcaddr: position("srcaddr"),
+            dstaddr: position("dstaddr"),
+            start: position("start"),
+            fields,
+        }
+    }
+
+    /// AWS's format string: `${version} ${account-id} …`. The error is every problem, a line each.
+    pub fn from_format_string(text: &str) -> Result<Self, Vec<String>> {
+        let mut fields = Vec::new();
+        let mut problems = Vec::new();
+        for word in text.split_whitespace() {
+            let Some(name) = word.strip_prefix("${").and_then(|word| word.strip_suffix('}')) else {
+                problems
+                    .push(format!("fields: {word:?} is no field; write ${{name}}, for example ${{srcaddr}}"));
+                continue;
+            };
+            match field_index(name) {
+                None => problems.push(format!("fields: unknown field {name:?}{}", suggestion(name))),
+                Some(field) if fields.contains(&field) => {
+                    problems.push(format!("fields: {name:?} stands twice; a table's columns must differ"));
+                }
+                Some(field) => fields.push(field),
+            }
+        }
+        if fields.is_empty() && problems.is_empty() {
+            problems.push("fields is empty; leave it out for version 2's fields".to_owned());
+        }
+        if problems.is_empty() { Ok(Self::new(fields)) } else { Err(problems) }
+    }
+
+    pub(super) fn columns(&self) -> Vec<Column> {
+        let column = |field: &usize| {
+            let field = &FLOW_FIELDS[*field];
+            Column { name: field.column.to_owned(), kind: ColumnType::from(field.kind) }
+        };
+        self.fields.iter().map(column).collect()
+    }
+
+    /// The layout that a header line gives; `None` if the line is none. Flow logs delivered to S3 begin each file with
+    /// the names of its fields; files that were joined hold several such lines.
+    pub(super) fn header(line: &[u8], first: bool) -> Result<Option<Self>, ObjectError> {
+        if !line.first().is_some_and(u8::is_ascii_lowercase) {
+            return Ok(None);
+        }
+        let Ok(line) = std::str::from_utf8(line) else { return Ok(None) };
+        // Almost every line that is none is found out by its first word.
+        if line.split(' ').next().and_then(field_index).is_none() {
+            return Ok(None);
+        }
+        let names: Vec<&str> = line.split(' ').collect();
+        let known: Vec<usize> = names.iter().filter_map(|name| field_index(name)).collect();
+        if known.len() == names.len() {
+            // A lone word may be a value, for example of a tag; only at the very start it is taken for a name.
+            if names.len() == 1 && !first {
+                return Ok(None);
+            }
+            for (at, name) in names.iter().enumerate() {
+                if names[..at].contains(name) {
+                    let why = "twice: which of the two is meant cannot be known".to_owned();
+                    return Err(ObjectError::Header { field: (*name).to_owned(), why });
+                }
+            }
+            return Ok(Some(Self::new(known)));
+        }
+        let is_name = |name: &&str| {
+            !name.is_empty()
+                && name.bytes().all(|byte| byte == b'-' || byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        };
+        if first && known.len() * 2 > names.len() && names.iter().all(is_name) {
+            let unknown = names.into_iter().find(|name| field_index(name).is_none()).unwrap_or_default();
+            let why = "which is no flow-log field known to this version".to_owned();
+            return Err(ObjectError::Header { field: unknown.to_owned(), why });
+        }
+        Ok(None)
+    }
+
+    /// For each format column of the table, where it stands in this line. A field without a column would be lost.
+    pub(super) fn place_in(&self, table: &Table) -> Result<Vec<Option<usize>>, ObjectError> {
+        let columns = table.format();
+        for field in self.fields.iter().map(|field| &FLOW_FIELDS[*field]) {
+            if !columns.iter().any(|column| column.name == field.column) {
+                let why = format!(
+                    "for which table {} has no column; add ${{{}}} to its rule's fields",
+                    table.name, field.name
+                );
+                return Err(ObjectError::Header { field: field.name.to_owned(), why });
+            }
+        }
+        let position =
+            |column: &Column| self.fields.iter().position(|field| FLOW_FIELDS[*field].column == column.name);
+        Ok(columns.iter().map(position).collect())
+    }
+
+    /// Cuts a line at its spaces. A value that is not of its field's type means that the line has another format: two
+    /// formats can have the same number of fields.
+    pub(super) fn parse(
+        &self,
+        line: &[u8],
+        values: &mut Values,
+        flow: &mut FlowValues,
+    ) -> Result<(), Reason> {
+        let cells = &mut values.cells;
+        cells.clear();
+        let mut start = 0;
+        let spaces = memchr::memchr_iter(b' ', line).chain(std::iter::once(line.len()));
+        *flow = FlowValues::default();
+        for end in spaces {
+            let (at, value) = (cells.len(), &line[start..end]);
+            let Some(kind) = self.kinds.get(at) else { return Err(Reason::FieldCount) };
+            if value.is_empty() {
+                return Err(Reason::FieldCount);
+            }
+            if value == b"-" {
+                cells.push(None);
+            } else {
+                match kind {
+                    FieldKind::Text => {}
+                    FieldKind::Int => digits(value, 10)?,
+                    FieldKind::BigInt => digits(value, 19)?,
+                    FieldKind::Address => {
+                        let address = address::parse(value).ok_or(Reason::FieldType)?;
+                        if self.srcaddr == Some(at) {
+                            flow.srcaddr = Some(address);
+                        } else if self.dstaddr == Some(at) {
+                            flow.dstaddr = Some(address);
+                        }
+                    }
+                }
+                cells.push(Some((start as u32, end as u32)));
+            }
+            start = end + 1;
+        }
+        if cells.len() != self.kinds.len() {
+            return Err(Reason::FieldCount);
+        }
+        let cell = |at: Option<usize>| at.and_then(|at| cells[at]);
+        flow.interface_id = cell(self.interface_id);
+        flow.vpc_id = cell(self.vpc_id);
+        flow.subnet_id = cell(self.subnet_id);
+        flow.start = cell(self.start).map(|(start, end)| number(&line[start as usize..end as usize]));
+        Ok(())
+    }
+}
+
+fn digits(value: &[u8], most: usize) -> Result<(), Reason> {
+    let fits = value.len() <= most && value.iter().fold(true, |all, byte| all & byte.is_ascii_digit());
+    if fits { Ok(()) } else { Err(Reason::FieldType) }
+}
+
+/// The value of up to 19 digits.
+fn number(digits: &[u8]) -> u64 {
+    digits.iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0'))
+}
+
+/// The field that was probably meant.
+fn suggestion(name: &str) -> Cow<'static, str> {
+    let likeness = |field: &str| strsim::jaro_winkler(field, &name.replace('_', "-"));
+    let nearest =
+        FLOW_FIELDS.iter().map(|field| field.name).max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    match nearest {
+        Some(nearest) if likeness(nearest) > 0.8 => format!("; did you mean {nearest:?}?").into(),
+        _ => "; AWS's user guide lists the fields, for example ${srcaddr}".into(),
+    }
+}

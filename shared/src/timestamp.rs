@@ -1,0 +1,102 @@
+//! Milliseconds since 1970 as ISO-8601 UTC text, without a calendar computation for every record.
+
+/// The last millisecond that a four-digit year can hold: `9999-12-31T23:59:59.999Z`.
+pub const MAX_MS: i64 = 253_402_300_799_999;
+
+/// Length of `2020-02-01T00:00:00.000Z`.
+const LEN: usize = 24;
+
+/// Formats timestamps; records of one object mostly share the second, so only the milliseconds change.
+#[derive(Debug)]
+pub struct IsoFormatter {
+    second: i64,
+    text: [u8; LEN],
+}
+
+impl Default for IsoFormatter {
+    fn default() -> Self {
+        Self { second: 0, text: *b"1970-01-01T00:00:00.000Z" }
+    }
+}
+
+impl IsoFormatter {
+    /// The text of `ms` milliseconds since 1970. Callers have checked `0 <= ms <= MAX_MS`.
+    pub fn format(&mut self, ms: i64) -> &[u8; LEN] {
+        debug_assert!((0..=MAX_MS).contains(&ms));
+        let (second, milli) = (ms.div_euclid(1000), ms.rem_euclid(1000));
+        if second != self.second {
+            self.set_second(second);
+        }
+        put(&mut self.text[20..23], milli);
+        &self.text
+    }
+
+    fn set_second(&mut self, second: i64) {
+        self.second = second;
+        let (days, in_day) = (second.div_euclid(86_400), second.rem_euclid(86_400));
+        let (year, month, day) = civil_from_days(days);
+        put(&mut self.text[0..4], year);
+        put(&mut self.text[5..7], month);
+        put(&mut self.text[8..10], day);
+        put(&mut self.text[11..13], in_day / 3600);
+        put(&mut self.text[14..16], in_day / 60 % 60);
+        put(&mut self.text[17..19], in_day % 60);
+    }
+}
+
+/// One timestamp as text, where speed does not matter. `None` outside `0..=MAX_MS`.
+#[must_use]
+pub fn iso(ms: i64) -> Option<String> {
+    (0..=MAX_MS)
+        .contains(&ms)
+        .then(|| String::from_utf8_lossy(IsoFormatter::default().format(ms)).into_owned())
+}
+
+fn put(digits: &mut [u8], mut value: i64) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+}
+
+/// Year, month and day of a day number since 1970-01-01, in the proleptic Gregorian calendar. Years are counted from
+/// March so that the leap day is the last of its year, and in eras of 400 years, which all have 146,097 days.
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let since_march_0000 = days + 719_468;
+    let era = since_march_0000.div_euclid(146_097);
+    let day_of_era = since_march_0000.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_limits_of_the_range_are_written_with_four_digit_years() {
+        assert_eq!(iso(0).unwrap(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(iso(MAX_MS).unwrap(), "9999-12-31T23:59:59.999Z");
+        assert_eq!(iso(-1), None);
+        assert_eq!(iso(MAX_MS + 1), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_sequence_of_timestamps_is_written_as_a_calendar_library_writes_it(
+            times in proptest::collection::vec(0..=MAX_MS, 1..20),
+        ) {
+            let mut formatter = IsoFormatter::default();
+            for ms in times {
+                let expected = jiff::Timestamp::from_millisecond(ms).unwrap().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+                prop_assert_eq!(std::str::from_utf8(formatter.format(ms)).unwrap(), expected);
+            }
+        }
+    }
+}
