@@ -10,4 +10,5 @@ pub mod ledger;
 pub mod limits;
 pub mod lookups;
 pub mod pipeline;
+pub mod store;
 pub mod timestamp;

@@ -143,17 +143,29 @@ impl Lookups {
             lookups.vpcs.insert(id.as_bytes().into(), vpc);
         }
         let mut spaces = vec![Blocks::default(); file.vpcs.len() + 1];
+        let mut owners = HashMap::new();
         for (id, subnet) in sorted(&file.subnets) {
             let vpc = lookups.named_vpc(&format!("subnet {id:?}"), subnet.vpc_id.as_deref(), &mut problems);
             let name = lookups.name(subnet.name.as_deref());
             lookups.subnets.insert(id.as_bytes().into(), Subnet { name, vpc });
             let space = vpc.map_or(file.vpcs.len(), |vpc| vpc.number as usize);
             for cidr in &subnet.cidrs {
-                match ranges::parse_cidr(cidr) {
-                    Ok((IpAddr::V4(_), first, last)) => spaces[space].v4.push((first, last, name)),
-                    Ok((IpAddr::V6(_), first, last)) => spaces[space].v6.push((first, last, name)),
-                    Err(why) => problems.add(format!("subnet {id:?}: cidrs: {cidr:?} {why}")),
+                let block = match ranges::parse_cidr(cidr) {
+                    Ok(block) => block,
+                    Err(why) => {
+                        problems.add(format!("subnet {id:?}: cidrs: {cidr:?} {why}"));
+                        continue;
+                    }
+                };
+                if let Some(other) = owners.insert((space, block), id) {
+                    problems.add(format!(
+                        "subnet {id:?}: cidrs: {cidr:?} is also subnet {other:?}'s, in the same VPC"
+                    ));
+                    continue;
                 }
+                let blocks = &mut spaces[space];
+                let family = if block.v6 { &mut blocks.v6 } else { &mut blocks.v4 };
+                family.push((block.first, block.last, name));
             }
         }
         for (id, interface) in sorted(&file.interfaces) {
@@ -169,15 +181,10 @@ impl Lookups {
             let description = lookups.name(interface.description.as_deref());
             lookups.interfaces.insert(id.as_bytes().into(), Interface { description, subnet, vpc });
         }
-        for blocks in &spaces {
-            let mut ranges = |blocks: &[(u128, u128, NameId)]| {
-                Ranges::nested(blocks).unwrap_or_else(|()| {
-                    problems.add("two subnets of one VPC have the same CIDR block".to_owned());
-                    Ranges::default()
-                })
-            };
-            lookups.spaces.push(Addresses { v4: ranges(&blocks.v4), v6: ranges(&blocks.v6) });
-        }
+        lookups.spaces = spaces
+            .iter()
+            .map(|blocks| Addresses { v4: Ranges::nested(&blocks.v4), v6: Ranges::nested(&blocks.v6) })
+            .collect();
         lookups.anywhere = Addresses {
             v4: Ranges::known_once(lookups.spaces.iter().map(|space| &space.v4)),
             v6: Ranges::known_once(lookups.spaces.iter().map(|space| &space.v6)),

@@ -7,6 +7,14 @@ use super::NameId;
 /// First and last address of a block, and what to call it.
 type Block = (u128, u128, NameId);
 
+/// A CIDR block's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Cidr {
+    pub(super) v6: bool,
+    pub(super) first: u128,
+    pub(super) last: u128,
+}
+
 /// Ranges side by side: range `i` goes from `starts[i]` to just before `starts[i + 1]`.
 #[derive(Debug, Default)]
 pub(super) struct Ranges {
@@ -15,15 +23,12 @@ pub(super) struct Ranges {
 }
 
 impl Ranges {
-    /// From CIDR blocks, of which any two are apart or one within the other: the inner one wins. An error if two are
+    /// From CIDR blocks, of which any two are apart or one within the other: the inner one wins. No two may be
     /// the same.
-    pub(super) fn nested(blocks: &[Block]) -> Result<Self, ()> {
+    pub(super) fn nested(blocks: &[Block]) -> Self {
         let mut blocks = blocks.to_vec();
         // Outer blocks before the inner ones that begin with them.
         blocks.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
-        if blocks.windows(2).any(|pair| (pair[0].0, pair[0].1) == (pair[1].0, pair[1].1)) {
-            return Err(());
-        }
         let mut ranges = Self::default();
         let mut open: Vec<Block> = Vec::new();
         for block in blocks {
@@ -32,7 +37,7 @@ impl Ranges {
             open.push(block);
         }
         ranges.close(&mut open, None);
-        Ok(ranges)
+        ranges
     }
 
     /// Ends the open blocks that end before `next`.
@@ -92,8 +97,8 @@ impl Ranges {
     }
 }
 
-/// A CIDR block's family, first and last address.
-pub(super) fn parse_cidr(text: &str) -> Result<(IpAddr, u128, u128), String> {
+/// Reads a CIDR block, or says why it is none.
+pub(super) fn parse_cidr(text: &str) -> Result<Cidr, String> {
     let no_block = || "is no CIDR block; an example: \"10.0.0.0/24\"".to_owned();
     let (address, length) = text.split_once('/').ok_or_else(no_block)?;
     let address: IpAddr = address.parse().map_err(|_| no_block())?;
@@ -109,7 +114,7 @@ pub(super) fn parse_cidr(text: &str) -> Result<(IpAddr, u128, u128), String> {
     if first & host != 0 {
         return Err(format!("has host bits set; the block's address ends in {} zero bits", bits - length));
     }
-    Ok((address, first, first | host))
+    Ok(Cidr { v6: bits == 128, first, last: first | host })
 }
 
 #[cfg(test)]
@@ -137,7 +142,7 @@ mod tests {
             let longest = |blocks: &[Block], address: u128| {
                 blocks.iter().filter(|block| (block.0..=block.1).contains(&address)).min_by_key(|block| block.1 - block.0).map(|block| block.2)
             };
-            let ranges: Vec<Ranges> = spaces.iter().map(|blocks| Ranges::nested(blocks).unwrap()).collect();
+            let ranges: Vec<Ranges> = spaces.iter().map(|blocks| Ranges::nested(blocks)).collect();
             let once = Ranges::known_once(ranges.iter());
             for address in addresses {
                 let found: Vec<NameId> = spaces.iter().filter_map(|blocks| longest(blocks, address)).collect();

@@ -155,14 +155,22 @@ impl FlowLayout {
         Ok(columns.iter().map(position).collect())
     }
 
-    /// Cuts a line at its spaces. A value that is not of its field's type means that the line has another format: two
-    /// formats can have the same number of fields.
+    /// A line's values. One that is not of its field's type means that the line has another format: two formats can
+    /// have the same number of fields.
     pub(super) fn parse(
         &self,
         line: &[u8],
         values: &mut Values,
         flow: &mut FlowValues,
     ) -> Result<(), Reason> {
+        self.cut(line, values, flow).map_err(|reason| {
+            // The number of fields says more than the first of them that does not fit.
+            let fields = memchr::memchr_iter(b' ', line).count() + 1;
+            if fields == self.kinds.len() { reason } else { Reason::FieldCount }
+        })
+    }
+
+    fn cut(&self, line: &[u8], values: &mut Values, flow: &mut FlowValues) -> Result<(), Reason> {
         let cells = &mut values.cells;
         cells.clear();
         let mut start = 0;

@@ -1,0 +1,96 @@
+//! The command line. docs/configuration.md describes it; a test keeps the two together.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Turns log archives (CloudWatch Logs by Firehose on S3, gzipped) into enriched CSV.
+#[derive(Debug, Parser)]
+#[command(name = "flowherd", version, about, max_term_width = 100)]
+pub(crate) struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Convert a directory of log objects on this machine
+    Convert(ConvertArgs),
+    /// Write realistic sample objects and a matching lookups.json
+    Synth(SynthArgs),
+    /// Show what a file is, layer by layer, which rule takes its records, and the first rows
+    Explain(ExplainArgs),
+}
+
+/// `flowherd convert`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConvertArgs {
+    /// A file, or a directory: keys are the paths below it
+    pub(crate) source: PathBuf,
+    /// Where the results go; created if missing
+    pub(crate) dest: PathBuf,
+    /// Only keys that begin with this
+    #[arg(long)]
+    pub(crate) prefix: Option<String>,
+    /// Rules and limits (flowherd.toml); without it, everything is a version 2 flow log
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Names of interfaces, subnets and VPCs (lookups.json)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) lookups: Option<PathBuf>,
+    /// Objects worked on at once [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) jobs: Option<u16>,
+    /// The run's name [default: convert- and the time]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) run: Option<String>,
+    /// Do only what has no receipt for the same bytes and configuration; without --run, in the latest run
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Print the report as JSON instead of the summary
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `flowherd synth`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SynthArgs {
+    /// A directory, created if missing
+    pub(crate) dest: PathBuf,
+    /// Objects to write, spread over one day
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) objects: u32,
+    /// Records of each object
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100_000_000))]
+    pub(crate) records: u32,
+    /// The same seed writes the same bytes
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// The day of the records, UTC
+    #[arg(long, default_value = "2026-02-18", value_name = "YYYY-MM-DD")]
+    pub(crate) day: jiff::civil::Date,
+    /// Percent of records that fit no rule
+    #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
+    pub(crate) odd: f64,
+}
+
+/// `flowherd explain`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExplainArgs {
+    /// A log object
+    pub(crate) file: PathBuf,
+    /// Rules and limits (flowherd.toml)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Names of interfaces, subnets and VPCs (lookups.json)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) lookups: Option<PathBuf>,
+    /// The key whose rules apply [default: the file's name]
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// Rows to show of each table
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub(crate) rows: usize,
+}

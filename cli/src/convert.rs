@@ -1,0 +1,149 @@
+//! `flowherd convert`: the whole job on this machine.
+
+mod begin;
+mod listing;
+mod progress;
+mod stop;
+
+use std::{
+    io::{self, IsTerminal},
+    sync::{Mutex, mpsc},
+    thread,
+};
+
+use anyhow::Context;
+use flowherd_coordinator::{manifest, reconcile::reconcile};
+use flowherd_shared::ledger::{ManifestEntry, Report, ReportState, layout};
+use flowherd_worker::job::{Ended, Jobs, now, put_json};
+
+use self::{begin::Begun, progress::Progress, stop::StopSwitch};
+use crate::{
+    Stop,
+    args::ConvertArgs,
+    inputs,
+    local::{DirSource, DirStore},
+    summary,
+};
+
+/// Converts, prints the summary or the report, and fails unless every object is done.
+pub(crate) fn convert(args: &ConvertArgs) -> Result<(), Stop> {
+    let plan = inputs::plan(args.config.as_ref(), args.lookups.as_ref())?;
+    let begun = begin::begin(args, &plan)?;
+    let source = DirSource::new(&args.source);
+    let run = &begun.run;
+    if run.manifest.is_none_or(|listed| listed.objects == 0) {
+        let prefix =
+            if run.prefix.is_empty() { String::new() } else { format!(" with prefix {:?}", run.prefix) };
+        eprintln!("flowherd: no objects in {}{prefix}", args.source.display());
+    }
+
+    let switch = StopSwitch::install().context("cannot listen for Ctrl-C")?;
+    let jobs = Jobs { run: &run.run, plan: &plan, source: &source, store: &begun.store };
+    let progress = Progress::new(run.manifest.unwrap_or_default(), io::stderr().is_terminal());
+    work(&jobs, &begun, threads(args), &progress, &switch)?;
+    progress.finish();
+
+    let report = reconcile(&begun.store, run, now()).context("cannot reconcile the run")?;
+    put_json(&begun.store, &layout::report(&run.run), &report).context("cannot write the report")?;
+    begun.clean_up();
+    print(args, &report)?;
+    if switch.is_stopping() || report.state == ReportState::Incomplete {
+        let again = "the same command with --resume and --run";
+        eprintln!(
+            "flowherd: {} of {} objects are missing; to go on: {again} {}",
+            report.objects.missing, report.objects.listed, run.run
+        );
+    }
+    if report.state == ReportState::Done { Ok(()) } else { Err(Stop::Failed) }
+}
+
+fn threads(args: &ConvertArgs) -> usize {
+    args.jobs.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from)
+}
+
+fn print(args: &ConvertArgs, report: &Report) -> Result<(), Stop> {
+    let text = if args.json {
+        format!("{}\n", serde_json::to_string_pretty(report).context("cannot print the report")?)
+    } else {
+        summary::report(report, &args.dest)
+    };
+    summary::print(&text)
+}
+
+/// Takes the manifest's objects one after another, on several threads.
+fn work(
+    jobs: &Jobs<'_, DirSource, DirStore>,
+    begun: &Begun,
+    threads: usize,
+    progress: &Progress,
+    switch: &StopSwitch,
+) -> anyhow::Result<()> {
+    // As many waiting as are worked on: the manifest is never in memory whole.
+    let (sender, receiver) = mpsc::sync_channel::<ManifestEntry>(threads);
+    let receiver = Mutex::new(receiver);
+    thread::scope(|scope| {
+        let work = || -> anyhow::Result<()> {
+            let mut outcome = Ok(());
+            loop {
+                let next = receiver.lock().map_err(|_| anyhow::anyhow!("another job broke off"))?.recv();
+                let Ok(object) = next else { return outcome };
+                if let Err(error) = work_on(jobs, begun, &object, progress, switch) {
+                    // Goes on taking objects, without working on them: the manifest's reader must not wait for ever.
+                    switch.stop_now();
+                    outcome =
+                        outcome.and(Err(error.context(format!("{}: cannot use the ledger", object.key))));
+                }
+            }
+        };
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let mut fed = Ok(());
+        for entry in manifest::read(jobs.store, &begun.run) {
+            if switch.is_stopping() {
+                break;
+            }
+            fed = entry.context("cannot read the manifest").and_then(|entry| Ok(sender.send(entry)?));
+            if fed.is_err() {
+                break;
+            }
+        }
+        drop(sender);
+        for worker in workers {
+            worker.join().map_err(|_| anyhow::anyhow!("a job broke off"))??;
+        }
+        fed
+    })
+}
+
+fn work_on(
+    jobs: &Jobs<'_, DirSource, DirStore>,
+    begun: &Begun,
+    object: &ManifestEntry,
+    progress: &Progress,
+    switch: &StopSwitch,
+) -> anyhow::Result<()> {
+    if switch.is_stopping() {
+        return Ok(());
+    }
+    if begun.listing_failed(object) {
+        progress.failed(&object.key, "its name is no UTF-8 text; rename it", object.size);
+        return Ok(());
+    }
+    if begun.resumes {
+        for run in std::iter::once(&begun.run.run).chain(&begun.run.resumes) {
+            if let Some(receipt) = jobs.receipt(run, object)? {
+                progress.done(&receipt, object.size);
+                return Ok(());
+            }
+        }
+    }
+    let ended = jobs.work(object, &|bytes| {
+        progress.read(bytes);
+        !switch.is_discarding()
+    })?;
+    match ended {
+        Ended::Done(receipt) => progress.done(&receipt, 0),
+        Ended::Failed(failure) => progress.failed(&object.key, &failure.error(), 0),
+        Ended::Stopped => {}
+    }
+    Ok(())
+}

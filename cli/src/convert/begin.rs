@@ -1,0 +1,204 @@
+//! Before the work: which run this is, and the manifest of what it is asked.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use flowherd_coordinator::manifest::ManifestWriter;
+use flowherd_shared::{
+    error::Verdict,
+    ledger::{Attempt, Basis, Failure, ManifestEntry, Run, layout},
+    pipeline::Plan,
+};
+use flowherd_worker::job::{now, put_json};
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::listing::{Listing, NO_NAME};
+use crate::{Stop, args::ConvertArgs, local::DirStore};
+
+/// A run whose manifest is complete.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) run: Run,
+    pub(super) store: DirStore,
+    /// Whether receipts that are there already count.
+    pub(super) resumes: bool,
+    aside: PathBuf,
+    /// Held until the process ends: one process a run.
+    _lock: File,
+}
+
+impl Begun {
+    /// Whether the object's failure has been written by the listing.
+    #[allow(clippy::unused_self)]
+    pub(super) fn listing_failed(&self, object: &ManifestEntry) -> bool {
+        object.etag == NO_NAME
+    }
+
+    /// Removes what is needed only while the run goes on.
+    pub(super) fn clean_up(&self) {
+        // Left behind, it would only be an empty directory.
+        let _ = fs::remove_dir_all(&self.aside);
+    }
+}
+
+/// Chooses the run, writes its `run.json` and its manifest.
+pub(super) fn begin(args: &ConvertArgs, plan: &Plan) -> Result<Begun, Stop> {
+    let source = canonical(&args.source)
+        .map_err(|error| Stop::usage(format!("SOURCE {}: {error}", args.source.display())))?;
+    fs::create_dir_all(&args.dest)
+        .and_then(|()| canonical(&args.dest))
+        .map_err(|error| Stop::usage(format!("DEST {}: {error}", args.dest.display())))
+        .and_then(|dest| {
+            if source.starts_with(&dest) {
+                return Err(Stop::usage("SOURCE lies in DEST: results would be written among the objects"));
+            }
+            let mut not = vec![dest.clone()];
+            not.extend(
+                [&args.config, &args.lookups].into_iter().flatten().filter_map(|path| canonical(path).ok()),
+            );
+            begin_in(args, plan, &dest, not)
+        })
+}
+
+fn canonical(path: &Path) -> io::Result<PathBuf> {
+    fs::canonicalize(path)
+}
+
+fn begin_in(args: &ConvertArgs, plan: &Plan, dest: &Path, not: Vec<PathBuf>) -> Result<Begun, Stop> {
+    let chosen = choose(args, dest)?;
+    let run_dir = dest.join("runs").join(&chosen.name);
+    fs::create_dir_all(&run_dir).with_context(|| format!("cannot create {}", run_dir.display()))?;
+    let lock = lock(&run_dir, &chosen.name)?;
+
+    // What an earlier process left unfinished, or an earlier listing wrote, is of no use any more.
+    let aside = run_dir.join("unfinished");
+    for stale in [&aside, &run_dir.join("manifest")] {
+        match fs::remove_dir_all(stale) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(anyhow::Error::new(error)
+                    .context(format!("cannot remove {}", stale.display()))
+                    .into());
+            }
+            _ => {}
+        }
+    }
+    let store = DirStore::new(dest, &aside).with_context(|| format!("cannot write to {}", dest.display()))?;
+
+    let mut run = Run {
+        run: chosen.name,
+        prefix: args.prefix.clone().or(chosen.prefix).unwrap_or_default(),
+        basis: Basis::from(plan),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started: now(),
+        resumes: chosen.resumes,
+        manifest: None,
+    };
+    let path = layout::run(&run.run);
+    put_json(&store, &path, &run).context("cannot write run.json")?;
+    let mut manifest = ManifestWriter::new(&store, &run.run);
+    Listing { source: &args.source, prefix: &run.prefix, not }.each(|entry| {
+        if entry.etag == NO_NAME {
+            write_name_failure(&store, &run.run, &entry)?;
+        }
+        manifest.add(&entry)
+    })?;
+    run.manifest = Some(manifest.finish().context("cannot write the manifest")?);
+    put_json(&store, &path, &run).context("cannot write run.json")?;
+    Ok(Begun { run, store, resumes: args.resume, aside, _lock: lock })
+}
+
+/// An object without a usable key still stands in the manifest, and so must have an outcome.
+fn write_name_failure(store: &DirStore, run: &str, object: &ManifestEntry) -> io::Result<()> {
+    let attempt = Attempt { run, object, number: 1, finished: now(), milliseconds: 0 };
+    let error = io::Error::other("its name is no UTF-8 text; rename it");
+    put_json(store, &layout::failure(run, &object.key), &Failure::new(&attempt, &error, Verdict::Permanent))
+}
+
+struct Chosen {
+    name: String,
+    prefix: Option<String>,
+    resumes: Vec<String>,
+}
+
+impl Chosen {
+    fn new(name: String) -> Self {
+        Self { name, prefix: None, resumes: Vec::new() }
+    }
+}
+
+/// A new run; or with `--resume` the named one, or the latest; or a new name that goes on from the latest.
+fn choose(args: &ConvertArgs, dest: &Path) -> Result<Chosen, Stop> {
+    if let Some(name) = &args.run
+        && !layout::is_run_name(name)
+    {
+        return Err(Stop::usage(format!(
+            "--run {name:?}: use letters, digits, '-', '_' and '.', at most 80"
+        )));
+    }
+    let named = match &args.run {
+        Some(name) => read_run(dest, name),
+        None => None,
+    };
+    if !args.resume {
+        return match (&args.run, named) {
+            (Some(name), Some(_)) => Err(Stop::usage(format!(
+                "run {name} is already in {}; go on with it by --resume, or choose another name",
+                dest.display()
+            ))),
+            (Some(name), None) => Ok(Chosen::new(name.clone())),
+            (None, _) => Ok(Chosen::new(new_name(dest))),
+        };
+    }
+    if let Some(run) = named {
+        return Ok(Chosen { name: run.run, prefix: Some(run.prefix), resumes: run.resumes });
+    }
+    match (latest(dest)?, &args.run) {
+        (Some(latest), None) => {
+            Ok(Chosen { name: latest.run, prefix: Some(latest.prefix), resumes: latest.resumes })
+        }
+        (Some(latest), Some(name)) => {
+            let resumes = std::iter::once(latest.run).chain(latest.resumes).collect();
+            Ok(Chosen { name: name.clone(), prefix: Some(latest.prefix), resumes })
+        }
+        (None, _) => Err(Stop::usage(format!("--resume: there is no run in {}", dest.display()))),
+    }
+}
+
+fn read_run(dest: &Path, name: &str) -> Option<Run> {
+    serde_json::from_slice(&fs::read(dest.join(layout::run(name))).ok()?).ok()
+}
+
+fn latest(dest: &Path) -> Result<Option<Run>, Stop> {
+    let names = match fs::read_dir(dest.join("runs")) {
+        Ok(names) => names,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(anyhow::Error::new(error).context("cannot list the runs").into()),
+    };
+    let runs = names.filter_map(|name| read_run(dest, name.ok()?.file_name().to_str()?));
+    Ok(runs.max_by(|a, b| a.started.cmp(&b.started)))
+}
+
+fn new_name(dest: &Path) -> String {
+    let name = Timestamp::now().to_zoned(TimeZone::UTC).strftime("convert-%Y%m%dT%H%M%SZ").to_string();
+    let taken = |name: &String| dest.join("runs").join(name).exists();
+    let numbered = (2..).map(|number| format!("{name}-{number}"));
+    std::iter::once(name.clone()).chain(numbered).find(|name| !taken(name)).unwrap_or(name)
+}
+
+fn lock(run_dir: &Path, name: &str) -> Result<File, Stop> {
+    let path = run_dir.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(Stop::usage(format!("another process is working on run {name}")))
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(anyhow::Error::new(error).context("cannot lock the run").into())
+        }
+    }
+}

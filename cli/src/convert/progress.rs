@@ -1,0 +1,80 @@
+//! What a person sees while the work goes on: on a terminal a bar, and failures as they come.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use flowherd_shared::ledger::{ManifestTotals, Receipt};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Failures told one by one; the others are in the ledger.
+const FAILURES_TOLD: u64 = 20;
+
+#[derive(Debug)]
+pub(super) struct Progress {
+    bar: ProgressBar,
+    listed: u64,
+    done: AtomicU64,
+    failed: AtomicU64,
+    rows: AtomicU64,
+    rejected: AtomicU64,
+}
+
+impl Progress {
+    pub(super) fn new(listed: ManifestTotals, terminal: bool) -> Self {
+        let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(listed.bytes), target);
+        let template = "{bar:24} {percent:>3}%  {msg}  {binary_bytes_per_sec}  {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.enable_steady_tick(Duration::from_millis(200));
+        let zero = AtomicU64::default;
+        Self { bar, listed: listed.objects, done: zero(), failed: zero(), rows: zero(), rejected: zero() }
+    }
+
+    /// Bytes of an object were read.
+    pub(super) fn read(&self, bytes: u64) {
+        self.bar.inc(bytes);
+    }
+
+    /// An object is done; `unread` of its bytes were not told of by [`Progress::read`].
+    pub(super) fn done(&self, receipt: &Receipt, unread: u64) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+        self.rows.fetch_add(receipt.records.rows, Ordering::Relaxed);
+        self.rejected.fetch_add(receipt.records.rejected, Ordering::Relaxed);
+        self.bar.inc(unread);
+        self.show();
+    }
+
+    /// An object failed.
+    pub(super) fn failed(&self, key: &str, error: &str, unread: u64) {
+        let before = self.failed.fetch_add(1, Ordering::Relaxed);
+        self.bar.inc(unread);
+        self.bar.suspend(|| match before {
+            0..FAILURES_TOLD => eprintln!("flowherd: {}: {}", printable(key), printable(error)),
+            FAILURES_TOLD => eprintln!("flowherd: more objects failed; all are in the run's failures"),
+            _ => {}
+        });
+        self.show();
+    }
+
+    pub(super) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn show(&self) {
+        let count = |number: &AtomicU64| HumanCount(number.load(Ordering::Relaxed));
+        let failed = self.failed.load(Ordering::Relaxed);
+        let failures = if failed > 0 { format!("  {failed} failed") } else { String::new() };
+        let (done, listed) = (count(&self.done), HumanCount(self.listed));
+        let (rows, rejected) = (count(&self.rows), count(&self.rejected));
+        self.bar.set_message(format!("{done}/{listed} objects{failures}  {rows} rows  {rejected} rejects"));
+    }
+}
+
+/// Text for a terminal: keys and messages may hold what would move its cursor.
+fn printable(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
+}

@@ -1,0 +1,140 @@
+//! `flowherd explain`: what a file is, layer by layer, and what the rules make of it.
+
+use std::{
+    fmt::Write as _,
+    fs::File,
+    io::{self, Read, Write},
+};
+
+use anyhow::Context;
+use flate2::read::MultiGzDecoder;
+use flowherd_shared::{
+    ledger::layout,
+    pipeline::{self, Counts, Finished, Plan, records::Shape},
+};
+use indicatif::{HumanBytes, HumanCount};
+
+use crate::{Stop, args::ExplainArgs, inputs, summary};
+
+/// Compressed output kept of each file: enough for its first rows.
+const KEPT_BYTES: usize = 4 << 20;
+/// Text of one cell shown.
+const SHOWN_CHARS: usize = 40;
+
+/// Prints what the file is.
+pub(crate) fn explain(args: &ExplainArgs) -> Result<(), Stop> {
+    let plan = inputs::plan(args.config.as_ref(), args.lookups.as_ref())?;
+    let name = || args.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let key = args.key.clone().unwrap_or_else(name);
+    let file =
+        File::open(&args.file).map_err(|error| Stop::usage(format!("{}: {error}", args.file.display())))?;
+    let finished = pipeline::run(file, &key, &plan, |_| Ok(Beginning::default()))
+        .with_context(|| args.file.display().to_string())?;
+    let mut text = format!("{}\n\n", args.file.display());
+    text += &layers(&finished.counts);
+    text += &records(&plan, &finished.counts);
+    text += &rows(&plan, finished, &key, args.rows)?;
+    summary::print(&text)
+}
+
+fn layers(counts: &Counts) -> String {
+    let mut text = format!("object   {}\n", HumanBytes(counts.compressed_in));
+    for (layer, members) in counts.members.iter().enumerate() {
+        let members = HumanCount(*members);
+        let _ = writeln!(text, "layer {}  gzip, members: {members}", layer + 1);
+    }
+    let shape = match counts.shape {
+        _ if counts.decoded_in == 0 => "nothing",
+        Some(Shape::Envelopes) => "CloudWatch Logs envelopes",
+        Some(Shape::Lines) | None => "lines",
+    };
+    text + &format!("text     {} of {shape}\n\n", HumanBytes(counts.decoded_in))
+}
+
+fn records(plan: &Plan, counts: &Counts) -> String {
+    let mut table = summary::plain_table();
+    table.add_row(["records", "what becomes of them"]);
+    for (rule, rows) in plan.config.rules.iter().zip(&counts.rows_of_rule) {
+        let into = &plan.config.tables[rule.table].name;
+        table.add_row([HumanCount(*rows).to_string(), format!("rows of {into}, by rule {}", rule.name)]);
+    }
+    for (reason, count) in &counts.rejects {
+        table.add_row([HumanCount(*count).to_string(), format!("rejected: {}", reason.as_str())]);
+    }
+    if counts.control > 0 {
+        table.add_row([HumanCount(counts.control).to_string(), "control: counted, never written".to_owned()]);
+    }
+    summary::finish(&table)
+}
+
+/// The first rows of each table, and the first rejects.
+fn rows(plan: &Plan, finished: Finished<Beginning>, key: &str, most: usize) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for (output, beginning) in finished.outputs {
+        let lines = beginning.lines(most + 1);
+        if let Some(table) = output.table {
+            let _ = writeln!(text, "\n{}", plan.config.tables[table].name);
+            text += &as_columns(&lines)?;
+        } else {
+            let _ = writeln!(text, "\n{}", layout::rejects(key));
+            for line in lines.iter().take(most) {
+                text += line;
+                text.push('\n');
+            }
+        }
+    }
+    Ok(text)
+}
+
+/// A record a block: with dozens of columns, a line a record would not fit any screen.
+fn as_columns(lines: &[String]) -> anyhow::Result<String> {
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(io::Cursor::new(lines.join("\n")));
+    let records: Vec<csv::StringRecord> =
+        reader.records().collect::<Result<_, _>>().context("cannot read our own CSV")?;
+    let mut table = summary::plain_table();
+    let width = records.first().map_or(0, csv::StringRecord::len);
+    for column in 0..width {
+        let cell = |record: &csv::StringRecord| {
+            let value = record.get(column).unwrap_or_default();
+            let mut shown: String = value
+                .chars()
+                .map(|shown| if shown.is_control() { '\u{fffd}' } else { shown })
+                .take(SHOWN_CHARS)
+                .collect();
+            if value.chars().count() > SHOWN_CHARS {
+                shown.push('…');
+            }
+            shown
+        };
+        table.add_row(records.iter().map(cell));
+    }
+    Ok(summary::finish(&table))
+}
+
+/// Keeps the beginning of what is written.
+#[derive(Debug, Default)]
+struct Beginning(Vec<u8>);
+
+impl Beginning {
+    fn lines(&self, most: usize) -> Vec<String> {
+        let mut text = Vec::new();
+        // The last member kept may be cut: what was read before it is enough.
+        let _ = MultiGzDecoder::new(&self.0[..]).take(KEPT_BYTES as u64).read_to_end(&mut text);
+        String::from_utf8_lossy(&text).lines().take(most).map(str::to_owned).collect()
+    }
+}
+
+impl Write for Beginning {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = KEPT_BYTES - self.0.len();
+        self.0.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,46 @@
+//! The files that a user writes: rules and names.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use flowherd_shared::{
+    config::{Config, ConfigError},
+    lookups::Lookups,
+    pipeline::Plan,
+};
+
+use crate::Stop;
+
+/// Reads rules and names, or tells every mistake in either.
+pub(crate) fn plan(config: Option<&PathBuf>, lookups: Option<&PathBuf>) -> Result<Plan, Stop> {
+    let mut problems = Vec::new();
+    let config = read(config, |bytes| match std::str::from_utf8(bytes) {
+        Ok(text) => Config::parse(text),
+        Err(_) => Err(ConfigError { problems: vec!["is no UTF-8 text".to_owned()] }),
+    });
+    let lookups = read(lookups, Lookups::parse);
+    let config = config.unwrap_or_else(|told| {
+        problems.extend(told);
+        Config::default()
+    });
+    let lookups = lookups.unwrap_or_else(|told| {
+        problems.extend(told);
+        Lookups::default()
+    });
+    if problems.is_empty() { Ok(Plan { config, lookups }) } else { Err(Stop::Usage(problems)) }
+}
+
+fn read<T: Default>(
+    path: Option<&PathBuf>,
+    parse: impl Fn(&[u8]) -> Result<T, ConfigError>,
+) -> Result<T, Vec<String>> {
+    let Some(path) = path else { return Ok(T::default()) };
+    let bytes = fs::read(path).map_err(|error| vec![format!("cannot read {}: {error}", path.display())])?;
+    parse(&bytes).map_err(|error| tell(path, &error))
+}
+
+fn tell(path: &Path, error: &ConfigError) -> Vec<String> {
+    error.problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect()
+}

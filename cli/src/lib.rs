@@ -1,0 +1,63 @@
+//! The command `flowherd`: arguments in, one of its commands, exit status out.
+
+mod args;
+mod convert;
+mod explain;
+mod inputs;
+mod local;
+mod summary;
+mod synth;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+
+/// Why a command ended without doing its whole job; becomes the exit status.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// The work ended with a failure that has been told already. Status 1.
+    Failed,
+    /// The work could not go on. Status 1.
+    Broken(anyhow::Error),
+    /// A mistake in arguments or configuration, a line each; nothing was done. Status 2.
+    Usage(Vec<String>),
+}
+
+impl Stop {
+    pub(crate) fn usage(problem: impl Into<String>) -> Self {
+        Self::Usage(vec![problem.into()])
+    }
+}
+
+impl From<anyhow::Error> for Stop {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// Parses the process's arguments and runs the command.
+#[must_use]
+pub fn main() -> ExitCode {
+    // Clap exits with 2 on a usage error, as we do.
+    let outcome = match Args::parse().command {
+        Command::Convert(args) => convert::convert(&args),
+        Command::Synth(args) => synth::synth(&args),
+        Command::Explain(args) => explain::explain(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Stop::Failed) => ExitCode::from(1),
+        Err(Stop::Broken(error)) => {
+            eprintln!("flowherd: {error:#}");
+            ExitCode::from(1)
+        }
+        Err(Stop::Usage(problems)) => {
+            for problem in problems {
+                eprintln!("flowherd: {problem}");
+            }
+            ExitCode::from(2)
+        }
+    }
+}

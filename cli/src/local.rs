@@ -1,0 +1,207 @@
+//! Objects and results in directories.
+
+use std::{
+    fs::{self, File, Metadata},
+    io::{self, Read, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::UNIX_EPOCH,
+};
+
+use flowherd_shared::{
+    ledger::ManifestEntry,
+    store::{Sink, Source, Store},
+};
+use tempfile::NamedTempFile;
+
+/// Objects below a directory, or a single file.
+#[derive(Debug)]
+pub(crate) struct DirSource {
+    root: PathBuf,
+    single_file: bool,
+}
+
+impl DirSource {
+    /// `root` is a directory, or a file that is the only object.
+    pub(crate) fn new(root: &Path) -> Self {
+        Self { root: root.to_owned(), single_file: root.is_file() }
+    }
+
+    fn path(&self, key: &str) -> io::Result<PathBuf> {
+        if self.single_file { Ok(self.root.clone()) } else { below(&self.root, key) }
+    }
+}
+
+/// The version of a file: its size and modification time. Cheaper than a checksum, and what `make` and `rsync` go by.
+pub(crate) fn etag(metadata: &Metadata) -> String {
+    let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    format!("{:x}-{:x}", metadata.len(), modified.unwrap_or_default().as_nanos())
+}
+
+impl Source for DirSource {
+    type Body = LocalBody;
+
+    fn open(&self, object: &ManifestEntry) -> io::Result<LocalBody> {
+        let file = File::open(self.path(&object.key)?)?;
+        let body = LocalBody { file, etag: object.etag.clone() };
+        body.check_unchanged()?;
+        Ok(body)
+    }
+}
+
+/// The bytes of a file, which must stay as it was listed until its end is read.
+#[derive(Debug)]
+pub(crate) struct LocalBody {
+    file: File,
+    etag: String,
+}
+
+impl LocalBody {
+    fn check_unchanged(&self) -> io::Result<()> {
+        if etag(&self.file.metadata()?) == self.etag {
+            Ok(())
+        } else {
+            Err(io::Error::other("the file has changed since it was listed; convert it again with --resume"))
+        }
+    }
+}
+
+impl Read for LocalBody {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(out)?;
+        if count == 0 && !out.is_empty() {
+            self.check_unchanged()?;
+        }
+        Ok(count)
+    }
+}
+
+/// Results below a directory. Files are written aside and renamed, so that a reader sees a whole file or none.
+#[derive(Debug)]
+pub(crate) struct DirStore {
+    root: PathBuf,
+    /// On the same file system as the results.
+    aside: PathBuf,
+}
+
+impl DirStore {
+    /// Results go below `root`; `aside` is a directory below it for what is not finished.
+    pub(crate) fn new(root: &Path, aside: &Path) -> io::Result<Self> {
+        fs::create_dir_all(aside)?;
+        Ok(Self { root: root.to_owned(), aside: aside.to_owned() })
+    }
+
+    /// Where a result is.
+    pub(crate) fn path(&self, path: &str) -> io::Result<PathBuf> {
+        below(&self.root, path)
+    }
+
+    fn write_aside(&self) -> io::Result<NamedTempFile> {
+        // Less the user's umask, as any other file; the library's default is for secrets.
+        tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o666)).tempfile_in(&self.aside)
+    }
+}
+
+impl Store for DirStore {
+    type Sink = LocalSink;
+
+    fn create(&self, path: &str) -> io::Result<LocalSink> {
+        Ok(LocalSink { target: self.path(path)?, file: self.write_aside()? })
+    }
+
+    fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut sink = self.create(path)?;
+        sink.write_all(bytes)?;
+        sink.commit()
+    }
+
+    fn get(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        none_if_missing(fs::read(self.path(path)?))
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        none_if_missing(fs::remove_file(self.path(path)?)).map(|_| ())
+    }
+}
+
+fn none_if_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        // "Not a directory": a part of the path is a file, so there is nothing below it.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A file written aside.
+#[derive(Debug)]
+pub(crate) struct LocalSink {
+    target: PathBuf,
+    file: NamedTempFile,
+}
+
+impl Write for LocalSink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Sink for LocalSink {
+    fn commit(self) -> io::Result<()> {
+        if let Some(parent) = self.target.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        self.file.persist(&self.target)?;
+        Ok(())
+    }
+}
+
+/// The path of a key below a directory. A key that would lead anywhere else, or to the same file as another key, has
+/// none.
+fn below(root: &Path, key: &str) -> io::Result<PathBuf> {
+    let odd = |part: &str| part.is_empty() || part == "." || part == ".." || part.contains('\0');
+    if key.split('/').any(odd) {
+        let why = "a key with an empty part, `.` or `..` in it cannot be a file name";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{key:?}: {why}")));
+    }
+    Ok(root.join(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_leads_outside_the_directory() {
+        for key in ["../x", "a/../../x", "/etc/passwd", "a//b", "a/", "", ".", "a/./b", "a\0b"] {
+            assert!(below(Path::new("/dest"), key).is_err(), "{key:?}");
+        }
+        for key in ["a b+c%20", "ü/日本", "..a/b..", "a\\..\\b", "-rf"] {
+            assert_eq!(below(Path::new("/dest"), key).unwrap(), Path::new("/dest").join(key));
+        }
+    }
+
+    #[test]
+    fn a_result_is_seen_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = DirStore::new(dir.path(), &dir.path().join("aside")).unwrap();
+        let mut sink = store.create("a/b").unwrap();
+        sink.write_all(b"half").unwrap();
+        assert_eq!(store.get("a/b").unwrap(), None);
+        drop(sink);
+        assert_eq!(store.get("a/b").unwrap(), None);
+        assert_eq!(fs::read_dir(dir.path().join("aside")).unwrap().count(), 0);
+        store.put("a/b", b"whole").unwrap();
+        assert_eq!(store.get("a/b").unwrap().unwrap(), b"whole");
+        assert_eq!(store.get("a/b/c").unwrap(), None);
+        store.remove("a/b").unwrap();
+        store.remove("a/b").unwrap();
+        assert_eq!(store.get("a/b").unwrap(), None);
+    }
+}

@@ -1,0 +1,131 @@
+//! A report for people: tables that line up.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+};
+
+use comfy_table::{CellAlignment, Table, presets::NOTHING};
+use flowherd_shared::ledger::{Report, ReportState};
+use indicatif::{HumanBytes, HumanCount};
+
+use crate::Stop;
+
+/// Failures shown; the others are in the ledger.
+const FAILURES_SHOWN: usize = 10;
+
+/// The summary of a run whose results are below `dest`.
+pub(crate) fn report(report: &Report, dest: &Path) -> String {
+    let state = match report.state {
+        ReportState::Done => "done",
+        ReportState::Failed => "failed",
+        ReportState::Incomplete => "incomplete",
+    };
+    let (objects, records, bytes) = (&report.objects, &report.records, &report.bytes);
+    let mut text = format!("run {}: {state}\n\n", report.run);
+    text += &numbers(&[
+        (
+            "objects",
+            &[
+                ("listed", objects.listed),
+                ("done", objects.done),
+                ("failed", objects.failed),
+                ("skipped", objects.skipped),
+                ("missing", objects.missing),
+            ],
+        ),
+        (
+            "records",
+            &[
+                ("read", records.read),
+                ("rows", records.rows),
+                ("rejected", records.rejected),
+                ("control", records.control),
+            ],
+        ),
+    ]);
+    text += &format!(
+        "\nbytes    {} in, {} decoded, {} out\n",
+        HumanBytes(bytes.compressed_in),
+        HumanBytes(bytes.decoded_in),
+        HumanBytes(bytes.compressed_out)
+    );
+    let rows = report.tables.iter().map(|(table, rows)| [table.clone(), HumanCount(*rows).to_string()]);
+    text += &listing(["table", "rows"], rows);
+    let rejects =
+        report.rejects.iter().map(|(reason, count)| [reason.clone(), HumanCount(*count).to_string()]);
+    text += &listing(["rejected", "records"], rejects);
+    if !report.failures.is_empty() {
+        text += "\nfailed\n";
+        for failure in report.failures.iter().take(FAILURES_SHOWN) {
+            text += &format!("  {:?}: {}\n", failure.key, failure.error);
+        }
+        if report.objects.failed > FAILURES_SHOWN as u64 {
+            text += &format!("  and {} more\n", report.objects.failed - FAILURES_SHOWN as u64);
+        }
+    }
+    let dest = dest.display();
+    text +=
+        &format!("\nrows     {dest}/csv/\nrejects  {dest}/rejects/\nledger   {dest}/runs/{}/\n", report.run);
+    text
+}
+
+/// Prints to standard output; a reader that has gone away is no failure of ours.
+pub(crate) fn print(text: &str) -> Result<(), Stop> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("cannot print").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn numbers(lines: &[(&str, &[(&str, u64)])]) -> String {
+    let mut table = plain_table();
+    for (name, numbers) in lines {
+        let mut head = vec![(*name).to_owned()];
+        let mut row = vec![String::new()];
+        for (name, number) in *numbers {
+            head.push((*name).to_owned());
+            row.push(HumanCount(*number).to_string());
+        }
+        table.add_row(head);
+        table.add_row(row);
+    }
+    align_right(&mut table, 1);
+    finish(&table)
+}
+
+fn listing(head: [&str; 2], rows: impl Iterator<Item = [String; 2]>) -> String {
+    let mut table = plain_table();
+    table.add_row(head);
+    let before = table.row_iter().count();
+    for row in rows {
+        table.add_row(row);
+    }
+    if table.row_iter().count() == before {
+        return String::new();
+    }
+    align_right(&mut table, 1);
+    format!("\n{}", finish(&table))
+}
+
+/// A table without lines.
+pub(crate) fn plain_table() -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table
+}
+
+/// The table's text, without the blanks around it.
+pub(crate) fn finish(table: &Table) -> String {
+    let lines =
+        table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned() + "\n");
+    lines.collect()
+}
+
+fn align_right(table: &mut Table, from: usize) {
+    for column in table.column_iter_mut().skip(from) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+}

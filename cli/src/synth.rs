@@ -1,0 +1,111 @@
+//! `flowherd synth`: sample objects as CloudWatch Logs and Firehose write them, the same for the same seed.
+
+mod traffic;
+mod world;
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::Path,
+};
+
+use anyhow::Context;
+use flate2::{Compression, write::GzEncoder};
+use jiff::{ToSpan, civil::Date, tz::TimeZone};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use self::{traffic::Traffic, world::World};
+use crate::{Stop, args::SynthArgs, summary};
+
+/// Events of one envelope, at most: about what CloudWatch Logs puts into one.
+const ENVELOPE_EVENTS: u32 = 500;
+/// Envelopes of one object, at least where it has records for them: several log streams.
+const ENVELOPES: u32 = 8;
+/// One object in so many begins with a control message.
+const CONTROL_EVERY: u32 = 10;
+
+/// Writes the objects and their `lookups.json`.
+pub(crate) fn synth(args: &SynthArgs) -> Result<(), Stop> {
+    if !(0.0..=100.0).contains(&args.odd) {
+        return Err(Stop::usage(format!("--odd {}: must be a percentage from 0 to 100", args.odd)));
+    }
+    let world = World::new(&mut ChaCha8Rng::seed_from_u64(args.seed));
+    let write = |path: &Path, bytes: &[u8]| -> anyhow::Result<()> {
+        let parent = path.parent().unwrap_or(path);
+        fs::create_dir_all(parent)
+            .and_then(|()| fs::write(path, bytes))
+            .with_context(|| format!("cannot write {}", path.display()))
+    };
+    let lookups = serde_json::to_vec_pretty(&world.lookups()).context("cannot write lookups.json")?;
+    write(&args.dest.join("lookups.json"), &lookups)?;
+    let mut bytes = 0;
+    for number in 0..args.objects {
+        let (key, object) = object(args, &world, number).context("cannot compress")?;
+        bytes += object.len() as u64;
+        write(&args.dest.join(key), &object)?;
+    }
+    let dest = args.dest.display();
+    summary::print(&format!(
+        "{} objects with {} records each, {} in all\nobjects  {dest}/firehose/\nnames    {dest}/lookups.json\n",
+        args.objects,
+        args.records,
+        indicatif::HumanBytes(bytes)
+    ))
+}
+
+/// One object: envelopes of several log streams, a gzip member each, one behind the other.
+fn object(args: &SynthArgs, world: &World, number: u32) -> io::Result<(String, Vec<u8>)> {
+    // A stream of its own: an object does not depend on those before it.
+    let mut random = ChaCha8Rng::seed_from_u64(args.seed);
+    random.set_stream(u64::from(number) + 1);
+    let (begins, lasts) = interval(args.day, number, args.objects);
+    let key = key(args.day, begins, &mut random);
+
+    let mut object = Vec::new();
+    if number % CONTROL_EVERY == 0 {
+        object.extend(member(&control_envelope(begins, &mut random))?);
+    }
+    let size = (args.records / ENVELOPES).clamp(1, ENVELOPE_EVENTS);
+    let mut left = args.records;
+    while left > 0 {
+        let events = left.min(size);
+        let mut traffic = Traffic::new(world, begins, lasts, args.odd / 100.0, &mut random);
+        object.extend(member(&traffic.envelope(events))?);
+        left -= events;
+    }
+    Ok((key, object))
+}
+
+/// Unix seconds at which an object's records begin, and how many it covers.
+fn interval(day: Date, number: u32, objects: u32) -> (i64, i64) {
+    const DAY: i64 = 86_400;
+    let midnight = day.to_zoned(TimeZone::UTC).map_or(0, |time| time.timestamp().as_second());
+    let lasts = (DAY / i64::from(objects)).max(1);
+    (midnight + DAY * i64::from(number) / i64::from(objects), lasts)
+}
+
+/// Firehose's own naming: `<prefix>YYYY/MM/dd/HH/<stream>-<version>-<date>-<uuid>`.
+fn key(day: Date, begins: i64, random: &mut ChaCha8Rng) -> String {
+    let midnight = day.to_datetime(jiff::civil::Time::midnight());
+    let time = midnight.checked_add(begins.rem_euclid(86_400).seconds()).unwrap_or(midnight);
+    let digits: String =
+        (0..32).map(|_| char::from(b"0123456789abcdef"[random.random_range(0..16)])).collect();
+    let (a, b, c, d, e) = (&digits[..8], &digits[8..12], &digits[13..16], &digits[17..20], &digits[20..]);
+    let path = time.strftime("firehose/%Y/%m/%d/%H/flowherd-sample-1-%Y-%m-%d-%H-%M-%S");
+    format!("{path}-{a}-{b}-4{c}-8{d}-{e}")
+}
+
+fn member(text: &str) -> io::Result<Vec<u8>> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(text.as_bytes())?;
+    gzip.finish()
+}
+
+fn control_envelope(begins: i64, random: &mut ChaCha8Rng) -> String {
+    let id = traffic::event_id(random);
+    format!(
+        r#"{{"messageType":"CONTROL_MESSAGE","owner":"CloudwatchLogs","logGroup":"","logStream":"","subscriptionFilters":[],"logEvents":[{{"id":"{id}","timestamp":{}000,"message":"CWL CONTROL MESSAGE: Checking health of destination Firehose."}}]}}"#,
+        begins
+    )
+}

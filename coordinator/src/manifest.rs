@@ -1,0 +1,95 @@
+//! The manifest: every object listed, in parts of bounded size.
+
+use std::io::{self, BufRead, BufReader, Write};
+
+use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
+use flowherd_shared::{
+    ledger::{ManifestEntry, ManifestTotals, Run, layout},
+    store::Store,
+};
+
+/// Entries of one part: about 1 MiB of JSON.
+pub const PART_ENTRIES: u64 = 10_000;
+
+/// Writes a manifest part by part; holds one part in memory.
+#[derive(Debug)]
+pub struct ManifestWriter<'a, S> {
+    store: &'a S,
+    run: &'a str,
+    part: GzEncoder<Vec<u8>>,
+    in_part: u64,
+    totals: ManifestTotals,
+}
+
+impl<'a, S: Store> ManifestWriter<'a, S> {
+    /// For a run whose manifest is not there yet, or is to be replaced.
+    pub fn new(store: &'a S, run: &'a str) -> Self {
+        Self { store, run, part: new_part(), in_part: 0, totals: ManifestTotals::default() }
+    }
+
+    /// Adds an object.
+    pub fn add(&mut self, entry: &ManifestEntry) -> io::Result<()> {
+        serde_json::to_writer(&mut self.part, entry)?;
+        self.part.write_all(b"\n")?;
+        self.in_part += 1;
+        self.totals.objects += 1;
+        self.totals.bytes += entry.size;
+        if self.in_part == PART_ENTRIES { self.write_part() } else { Ok(()) }
+    }
+
+    /// Writes what is left.
+    pub fn finish(mut self) -> io::Result<ManifestTotals> {
+        if self.in_part > 0 {
+            self.write_part()?;
+        }
+        Ok(self.totals)
+    }
+
+    fn write_part(&mut self) -> io::Result<()> {
+        let part = std::mem::replace(&mut self.part, new_part()).finish()?;
+        self.store.put(&layout::manifest_part(self.run, self.totals.parts), &part)?;
+        self.totals.parts += 1;
+        self.in_part = 0;
+        Ok(())
+    }
+}
+
+fn new_part() -> GzEncoder<Vec<u8>> {
+    GzEncoder::new(Vec::new(), Compression::default())
+}
+
+/// The entries of a complete manifest, one part in memory at a time. An error if a part is missing or unreadable, or if
+/// there are fewer or more entries than were listed: then nothing can be proven.
+pub fn read<S: Store>(store: &S, run: &Run) -> impl Iterator<Item = io::Result<ManifestEntry>> {
+    let totals = run.manifest.unwrap_or_default();
+    let name = run.run.clone();
+    let entries =
+        (0..totals.parts).flat_map(move |part| match read_part(store, &layout::manifest_part(&name, part)) {
+            Ok(entries) => entries.into_iter().map(Ok).collect::<Vec<_>>(),
+            Err(error) => vec![Err(error)],
+        });
+    let mut seen = 0;
+    let run = run.run.clone();
+    let counted = entries.map(Some).chain([None]).filter_map(move |entry| match entry {
+        Some(entry) => {
+            seen += 1;
+            Some(entry)
+        }
+        None if seen == totals.objects => None,
+        None => Some(Err(io::Error::other(format!(
+            "the manifest of run {run} holds {seen} entries, but {} were listed",
+            totals.objects
+        )))),
+    });
+    counted
+}
+
+fn read_part(store: &impl Store, path: &str) -> io::Result<Vec<ManifestEntry>> {
+    let unreadable = |why: String| io::Error::other(format!("{path}: {why}"));
+    let bytes =
+        store.get(path)?.ok_or_else(|| unreadable("this part of the manifest is missing".to_owned()))?;
+    BufReader::new(MultiGzDecoder::new(&bytes[..]))
+        .lines()
+        .map(|line| serde_json::from_str(&line?).map_err(|error| unreadable(error.to_string())))
+        .collect()
+}

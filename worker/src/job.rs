@@ -1,0 +1,166 @@
+//! Open ▶ run ▶ commit or abort ▶ receipt or failure.
+
+use std::{
+    error::Error,
+    io::{self, Read},
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Instant,
+};
+
+use flowherd_shared::{
+    error::{ObjectError, Verdict},
+    ledger::{Attempt, Basis, Failure, ManifestEntry, Receipt, layout},
+    pipeline::{self, Finished, Output, Plan},
+    store::{Sink, Source, Store},
+};
+
+/// What every job of a run shares.
+#[derive(Debug)]
+pub struct Jobs<'a, I, O> {
+    /// The run's name.
+    pub run: &'a str,
+    /// Rules and names.
+    pub plan: &'a Plan,
+    /// Where objects come from.
+    pub source: &'a I,
+    /// Where results go.
+    pub store: &'a O,
+}
+
+/// How a job ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// All outputs and the receipt are there.
+    Done(Box<Receipt>),
+    /// The failure is written; nothing of the object was published.
+    Failed(Failure),
+    /// Stopped on request: nothing of the object was published or noted.
+    Stopped,
+}
+
+impl<I: Source, O: Store> Jobs<'_, I, O> {
+    /// The receipt of an object in `run`, if it covers these bytes and what this plan would make of them.
+    pub fn receipt(&self, run: &str, object: &ManifestEntry) -> io::Result<Option<Receipt>> {
+        let receipt: Option<Receipt> = read_json(self.store, &layout::receipt(run, &object.key))?;
+        Ok(receipt.filter(|receipt| receipt.covers(object, &Basis::from(self.plan))))
+    }
+
+    /// Does one job. `watch` is told of the bytes read as they come, and stops the job by answering false. An error
+    /// means that the ledger itself could not be written, so nothing is known of the object.
+    pub fn work(&self, object: &ManifestEntry, watch: &dyn Fn(u64) -> bool) -> io::Result<Ended> {
+        let began = Instant::now();
+        let failure_path = layout::failure(self.run, &object.key);
+        let failed_before: Option<Failure> = read_json(self.store, &failure_path)?;
+        let stopped = std::cell::Cell::new(false);
+
+        let outcome = self.publish(object, &|bytes| {
+            let goes_on = watch(bytes);
+            stopped.set(!goes_on);
+            goes_on
+        });
+
+        let attempt = Attempt {
+            run: self.run,
+            object,
+            number: failed_before.as_ref().map_or(0, |failure| failure.attempts) + 1,
+            finished: now(),
+            milliseconds: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        match outcome {
+            Ok((counts, outputs)) => {
+                let receipt = Receipt::new(&attempt, self.plan, &counts, &outputs);
+                put_json(self.store, &layout::receipt(self.run, &object.key), &receipt)?;
+                // The receipt alone already wins over the failure.
+                if failed_before.is_some() {
+                    self.store.remove(&failure_path)?;
+                }
+                Ok(Ended::Done(Box::new(receipt)))
+            }
+            Err(_) if stopped.get() => Ok(Ended::Stopped),
+            Err((error, verdict)) => {
+                let failure = Failure::new(&attempt, &*error, verdict);
+                put_json(self.store, &failure_path, &failure)?;
+                Ok(Ended::Failed(failure))
+            }
+        }
+    }
+
+    /// Runs the pipeline and publishes all outputs, or none if it fails.
+    fn publish(
+        &self,
+        object: &ManifestEntry,
+        watch: &dyn Fn(u64) -> bool,
+    ) -> Result<(pipeline::Counts, Vec<Output>), (Box<dyn Error>, Verdict)> {
+        let by_verdict = |error: ObjectError| {
+            let verdict = error.verdict();
+            (error.into(), verdict)
+        };
+        let body =
+            self.source.open(object).map_err(|source| by_verdict(ObjectError::Read { at: 0, source }))?;
+        let body = Watched { body, watch };
+        // A bug that one object sets off must not take the others with it.
+        let ran = catch_unwind(AssertUnwindSafe(|| {
+            pipeline::run(body, &object.key, self.plan, |path| self.store.create(path))
+        }));
+        let Finished { counts, outputs } = match ran {
+            Ok(finished) => finished.map_err(by_verdict)?,
+            Err(_) => {
+                return Err((
+                    "a bug in Flowherd: the pipeline panicked; please report it".into(),
+                    Verdict::Permanent,
+                ));
+            }
+        };
+
+        let mut committed = Vec::with_capacity(outputs.len());
+        for (output, sink) in outputs {
+            let cannot = |source| by_verdict(ObjectError::Write { output: output.path.clone(), source });
+            sink.commit().map_err(cannot)?;
+            committed.push(output);
+        }
+        self.remove_stale(object, &committed).map_err(by_verdict)?;
+        Ok((counts, committed))
+    }
+
+    /// Removes what an earlier run, with other rules, published for this object and this one did not replace.
+    fn remove_stale(&self, object: &ManifestEntry, committed: &[Output]) -> Result<(), ObjectError> {
+        let tables = self.plan.config.tables.iter().map(|table| layout::csv(&table.name, &object.key));
+        for path in tables.chain([layout::rejects(&object.key)]) {
+            if !committed.iter().any(|output| output.path == path) {
+                self.store.remove(&path).map_err(|source| ObjectError::Write { output: path, source })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tells of the bytes as they are read.
+struct Watched<'a, R> {
+    body: R,
+    watch: &'a dyn Fn(u64) -> bool,
+}
+
+impl<R: Read> Read for Watched<'_, R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.body.read(out)?;
+        if (self.watch)(count as u64) { Ok(count) } else { Err(io::Error::other("stopped")) }
+    }
+}
+
+/// The time as ISO-8601 UTC.
+#[must_use]
+pub fn now() -> String {
+    flowherd_shared::timestamp::iso(jiff::Timestamp::now().as_millisecond()).unwrap_or_default()
+}
+
+/// Reads a ledger file. One that does not parse counts as none: it proves nothing.
+pub fn read_json<T: serde::de::DeserializeOwned>(store: &impl Store, path: &str) -> io::Result<Option<T>> {
+    Ok(store.get(path)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+}
+
+/// Writes a ledger file.
+pub fn put_json<T: serde::Serialize>(store: &impl Store, path: &str, value: &T) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec(value)?;
+    bytes.push(b'\n');
+    store.put(path, &bytes)
+}
