@@ -173,8 +173,7 @@ impl<R: Read> Records<R> {
                     if !self.next_thing()? {
                         return Ok(None);
                     }
-                    let start = self.window.at;
-                    let head = self.scan("an envelope", envelope::head)?;
+                    let (head, start) = self.scan("an envelope", envelope::head)?;
                     if let Some(found) = self.open_envelope(start, head)? {
                         return Ok(Some(found));
                     }
@@ -226,18 +225,18 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// Scans a thing at the window's position, reading more while it is incomplete. Moves behind it; positions within
-    /// the result count from the window's first byte.
+    /// Scans a thing at the window's position, reading more while it is incomplete, and moves behind it. Gives it and
+    /// where it begins; reading more has moved the window, so positions from before do not count any more.
     fn scan<T>(
         &mut self,
         what: &'static str,
         scanner: impl Fn(&[u8], usize) -> Result<(T, usize), Stop>,
-    ) -> Result<T, ObjectError> {
+    ) -> Result<(T, usize), ObjectError> {
         loop {
             match scanner(&self.window.bytes[..self.window.len], self.window.at) {
                 Ok((thing, behind)) => {
-                    self.window.at = behind;
-                    return Ok(thing);
+                    let start = std::mem::replace(&mut self.window.at, behind);
+                    return Ok((thing, start));
                 }
                 Err(Stop::Wrong(what, at)) => return Err(self.window.corrupt(what, at)),
                 Err(Stop::More) => match self.window.more()? {
@@ -275,7 +274,7 @@ impl<R: Read> Records<R> {
         if kind == OriginKind::Control {
             return Ok(None);
         }
-        // The scan of an envelope without events went to its end, so `start` still counts from the same byte.
+        // The scan of an envelope without events has gone to its end.
         let message = Message::Window(start, self.window.at);
         Ok(Some(Found { timestamp: None, fault: Some(Reason::BadEnvelope), message }))
     }
@@ -284,9 +283,7 @@ impl<R: Read> Records<R> {
         let (element, start) = loop {
             match envelope::element(&self.window.bytes[..self.window.len], self.window.at, first) {
                 Ok((element, behind)) => {
-                    let start = self.window.at;
-                    self.window.at = behind;
-                    break (element, start);
+                    break (element, std::mem::replace(&mut self.window.at, behind));
                 }
                 Err(Stop::Wrong(what, at)) => return Err(self.window.corrupt(what, at)),
                 Err(Stop::More) => match self.window.more()? {

@@ -275,9 +275,16 @@ fn skip(window: &[u8], at: usize) -> Result<usize, Stop> {
         // A number that touches the window's end may go on behind it.
         Some(Ok(_)) if at + values.byte_offset() < window.len() => Ok(at + values.byte_offset()),
         Some(Ok(_)) | None => Err(Stop::More),
-        Some(Err(error)) if error.is_eof() => Err(Stop::More),
+        Some(Err(error)) if error.is_eof() || is_at_end(&error, &window[at..]) => Err(Stop::More),
         Some(Err(_)) => Err(Stop::Wrong("a value that is no JSON", at)),
     }
+}
+
+/// Whether the error is at the very end: half a number is not told as an early end, but as a wrong number.
+fn is_at_end(error: &serde_json::Error, bytes: &[u8]) -> bool {
+    let lines_before = memchr::memchr_iter(b'\n', bytes).take(error.line() - 1);
+    let line_start = lines_before.last().map_or(0, |end| end + 1);
+    line_start + error.column() >= bytes.len()
 }
 
 fn expect(window: &[u8], at: usize, wanted: u8, otherwise: &'static str) -> Result<usize, Stop> {

@@ -1,0 +1,7 @@
+//! The command `flowherd`, for the tests of this crate to run.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    flowherd_cli::main()
+}

@@ -1,0 +1,532 @@
+//! The slow, obvious implementation that the pipeline must agree with: whole object in memory, `serde_json`, split on
+//! spaces, every subnet looked at. It shares no code with the pipeline, not even its configuration.
+
+use std::{collections::BTreeMap, fmt, io::Read, net::IpAddr};
+
+use flate2::read::MultiGzDecoder;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::{Value, value::RawValue};
+
+/// What becomes of one object.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// By table, the header and then the rows.
+    pub tables: BTreeMap<String, Vec<Vec<String>>>,
+    /// Ordinal, timestamp, reason and message of each reject.
+    pub rejects: Vec<(u64, Option<i64>, String, String)>,
+    /// Records seen.
+    pub read: u64,
+    /// Events of control envelopes.
+    pub control: u64,
+}
+
+const V2: &str = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status";
+const ALL: &str = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status vpc-id subnet-id instance-id tcp-flags type pkt-srcaddr pkt-dstaddr region az-id sublocation-type sublocation-id pkt-src-aws-service pkt-dst-aws-service flow-direction traffic-path ecs-cluster-arn ecs-cluster-name ecs-container-instance-arn ecs-container-instance-id ecs-container-id ecs-second-container-id ecs-service-name ecs-task-definition-arn ecs-task-arn ecs-task-id reject-reason resource-id encryption-status instance-tag instance-tag-2 interface-tag interface-tag-2 asg-tag asg-tag-2 interface-type next-hop-interface-id next-hop-subnet-id next-hop-az-id next-hop-vpc-id next-hop-interface-type";
+const NUMBERS: &str = "version srcport dstport protocol packets bytes start end tcp-flags traffic-path";
+const ADDRESSES: &str = "srcaddr dstaddr pkt-srcaddr pkt-dstaddr";
+const ENRICHED: [&str; 5] =
+    ["interface_description", "subnet_name", "vpc_name", "src_subnet_name", "dst_subnet_name"];
+
+/// The rules and names of a model, straight from their files.
+#[derive(Debug)]
+pub struct Model {
+    rules: Vec<toml::Table>,
+    lookups: Value,
+}
+
+struct Origin {
+    message_type: Option<String>,
+    owner: Option<String>,
+    log_group: Option<String>,
+    log_stream: Option<String>,
+    is_line: bool,
+}
+
+impl Model {
+    /// From the text of a `flowherd.toml` and a `lookups.json`.
+    #[must_use]
+    pub fn new(config: &str, lookups: &str) -> Self {
+        let config: toml::Table = toml::from_str(config).unwrap();
+        let rules =
+            config["rule"].as_array().unwrap().iter().map(|rule| rule.as_table().unwrap().clone()).collect();
+        Self { rules, lookups: serde_json::from_str(lookups).unwrap() }
+    }
+
+    /// What becomes of an object; `None` if it fails.
+    #[must_use]
+    pub fn convert(&self, object: &[u8], key: &str) -> Option<Outcome> {
+        let text = decode(object)?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let mut outcome = Outcome::default();
+        if is_envelopes(&text) {
+            for envelope in serde_json::Deserializer::from_str(&text).into_iter::<Pairs>() {
+                self.envelope(&envelope.ok()?, key, &mut outcome)?;
+            }
+        } else {
+            self.lines(&text, key, &mut outcome)?;
+        }
+        if outcome.tables.is_empty()
+            && let Some(rule) = self.rules.iter().find(|rule| matches(rule, "key", key))
+        {
+            self.table(rule, &mut outcome);
+        }
+        Some(outcome)
+    }
+
+    fn envelope(&self, envelope: &Pairs, key: &str, outcome: &mut Outcome) -> Option<()> {
+        for name in ["messageType", "owner", "logGroup", "logStream", "logEvents"] {
+            if envelope.count(name) > 1 {
+                return None;
+            }
+        }
+        let text = |name: &str| serde_json::from_str::<String>(envelope.get(name)?).ok();
+        let origin = Origin {
+            message_type: text("messageType"),
+            owner: text("owner"),
+            log_group: text("logGroup"),
+            log_stream: text("logStream"),
+            is_line: false,
+        };
+        let events: Vec<&RawValue> = match envelope.get("logEvents").map(serde_json::from_str) {
+            Some(Ok(events)) => events,
+            // Without events it is no envelope; as a control message, it has none.
+            _ if origin.message_type.as_deref().is_some_and(|kind| kind != "DATA_MESSAGE") => return Some(()),
+            _ => {
+                self.reject(&origin, key, None, "bad-envelope", &envelope.text, outcome);
+                return Some(());
+            }
+        };
+        for event in events {
+            if origin.message_type.as_deref().is_some_and(|kind| kind != "DATA_MESSAGE") {
+                outcome.read += 1;
+                outcome.control += 1;
+                continue;
+            }
+            self.event(&origin, key, event.get(), outcome);
+        }
+        Some(())
+    }
+
+    fn event(&self, origin: &Origin, key: &str, event: &str, outcome: &mut Outcome) {
+        let Ok(pairs) = serde_json::from_str::<Pairs>(event) else {
+            return self.reject(origin, key, None, "bad-event", event, outcome);
+        };
+        if pairs.count("message") > 1 || pairs.count("timestamp") > 1 {
+            return self.reject(origin, key, None, "duplicate-key", event, outcome);
+        }
+        let Some(raw) = pairs.get("message").filter(|raw| raw.starts_with('"')) else {
+            return self.reject(origin, key, None, "bad-event", event, outcome);
+        };
+        let timestamp = pairs.get("timestamp").and_then(|raw| raw.parse::<i64>().ok());
+        let timestamp = timestamp.filter(|ms| (0..=253_402_300_799_999).contains(ms));
+        let inner = &raw[1..raw.len() - 1];
+        let message = serde_json::from_str::<String>(raw);
+        let clean = message.as_ref().is_ok_and(|message| !message.contains(['\0', '\u{fffd}']));
+        let message = if clean { message.unwrap() } else { inner.to_owned() };
+        if origin.message_type.is_none() {
+            self.reject(origin, key, timestamp, "bad-envelope", &message, outcome);
+        } else if !clean {
+            self.reject(origin, key, timestamp, "bad-encoding", &message, outcome);
+        } else if timestamp.is_none() {
+            self.reject(origin, key, timestamp, "bad-timestamp", &message, outcome);
+        } else {
+            self.message(origin, key, timestamp, &message, None, outcome);
+        }
+    }
+
+    fn lines(&self, text: &str, key: &str, outcome: &mut Outcome) -> Option<()> {
+        let origin =
+            Origin { message_type: None, owner: None, log_group: None, log_stream: None, is_line: true };
+        let mut header: Option<Vec<String>> = None;
+        let mut first = true;
+        for line in text.split('\n') {
+            let line = line.strip_suffix('\r').unwrap_or(line);
+            if line.is_empty() {
+                continue;
+            }
+            if line.contains(['\0', '\u{fffd}']) {
+                self.reject(&origin, key, None, "bad-encoding", line, outcome);
+            } else if let Some(rule) = self.rule(&origin, key)
+                && kind(rule) == "vpc-flow"
+                && is_header(line, first)
+            {
+                let names: Vec<String> = line.split(' ').map(str::to_owned).collect();
+                let mut sorted = names.clone();
+                sorted.sort();
+                sorted.dedup();
+                let columns = self.columns(rule);
+                if sorted.len() < names.len()
+                    || names.iter().any(|name| !columns.contains(&name.replace('-', "_")))
+                {
+                    return None;
+                }
+                header = Some(names);
+            } else {
+                self.message(&origin, key, None, line, header.as_ref(), outcome);
+            }
+            first = false;
+        }
+        Some(())
+    }
+
+    fn message(
+        &self,
+        origin: &Origin,
+        key: &str,
+        mut timestamp: Option<i64>,
+        message: &str,
+        header: Option<&Vec<String>>,
+        outcome: &mut Outcome,
+    ) {
+        let Some(rule) = self.rule(origin, key) else {
+            return self.reject(origin, key, timestamp, "no-rule", message, outcome);
+        };
+        let parsed = match kind(rule) {
+            "vpc-flow" => flow(&header.cloned().unwrap_or_else(|| fields(rule)), message),
+            "json" => json(rule, message),
+            _ => ids(message),
+        };
+        let mut values = match parsed {
+            Ok(values) => values,
+            Err(reason) => return self.reject(origin, key, timestamp, reason, message, outcome),
+        };
+        if kind(rule) == "vpc-flow" {
+            if origin.is_line {
+                timestamp = values
+                    .get("start")
+                    .filter(|start| *start != "-")
+                    .map(|start| start.parse::<i64>().unwrap() * 1000);
+                if timestamp.is_some_and(|ms| ms > 253_402_300_799_999) {
+                    return self.reject(origin, key, None, "bad-timestamp", message, outcome);
+                }
+            }
+            self.enrich(&mut values);
+        }
+        for name in rule.get("metadata").map(|names| names.as_array().unwrap()).into_iter().flatten() {
+            let value = match name.as_str().unwrap() {
+                "owner" => &origin.owner,
+                "log_group" => &origin.log_group,
+                _ => &origin.log_stream,
+            };
+            values.insert(name.as_str().unwrap().to_owned(), value.clone().unwrap_or("-".to_owned()));
+        }
+        values.insert("timestamp".to_owned(), timestamp.map_or("-".to_owned(), iso));
+        let columns = self.columns(rule);
+        let value = |column: &String| {
+            values.get(column).map_or("-", String::as_str).replace('\n', "\\n").replace('\r', "\\r")
+        };
+        let row = columns.iter().map(value).collect();
+        outcome.read += 1;
+        self.table(rule, outcome).push(row);
+    }
+
+    fn reject(
+        &self,
+        origin: &Origin,
+        key: &str,
+        timestamp: Option<i64>,
+        reason: &str,
+        message: &str,
+        outcome: &mut Outcome,
+    ) {
+        if let Some(rule) = self.rule(origin, key) {
+            self.table(rule, outcome);
+        }
+        outcome.rejects.push((outcome.read, timestamp, reason.to_owned(), message.to_owned()));
+        outcome.read += 1;
+    }
+
+    fn rule(&self, origin: &Origin, key: &str) -> Option<&toml::Table> {
+        self.rules.iter().find(|rule| {
+            matches(rule, "log_group", origin.log_group.as_deref().unwrap_or(""))
+                && matches(rule, "log_stream", origin.log_stream.as_deref().unwrap_or(""))
+                && matches(rule, "key", key)
+        })
+    }
+
+    fn table<'o>(&self, rule: &toml::Table, outcome: &'o mut Outcome) -> &'o mut Vec<Vec<String>> {
+        let name = rule["table"].as_str().unwrap().to_owned();
+        outcome.tables.entry(name).or_insert_with(|| vec![self.columns(rule)])
+    }
+
+    /// The columns of a rule's table: the union over all rules that feed it.
+    fn columns(&self, rule: &toml::Table) -> Vec<String> {
+        let feeding: Vec<&toml::Table> =
+            self.rules.iter().filter(|other| other["table"] == rule["table"]).collect();
+        let mut columns = vec!["timestamp".to_owned()];
+        for name in
+            feeding.iter().filter_map(|rule| rule.get("metadata")).flat_map(|names| names.as_array().unwrap())
+        {
+            if !columns.contains(&name.as_str().unwrap().to_owned()) {
+                columns.push(name.as_str().unwrap().to_owned());
+            }
+        }
+        let mut format = Vec::new();
+        for name in feeding.iter().flat_map(|rule| format_columns(rule)) {
+            if !format.contains(&name) {
+                format.push(name);
+            }
+        }
+        if feeding.len() > 1 {
+            let order: Vec<String> = ALL.split(' ').map(|name| name.replace('-', "_")).collect();
+            format.sort_by_key(|name| order.iter().position(|other| other == name).unwrap_or(999));
+        }
+        columns.extend(format);
+        if feeding.iter().any(|rule| kind(rule) == "vpc-flow") {
+            columns.extend(ENRICHED.map(str::to_owned));
+        }
+        columns
+    }
+
+    fn enrich(&self, values: &mut BTreeMap<String, String>) {
+        let given = |name: &str| values.get(name).filter(|value| *value != "-").cloned();
+        let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let interface = given("interface_id").map_or(&Value::Null, |id| &self.lookups["interfaces"][id]);
+        let subnet_id = given("subnet_id").or_else(|| text(&interface["subnet_id"]));
+        let subnet = subnet_id.map_or(&Value::Null, |id| &self.lookups["subnets"][id]);
+        let vpc_id =
+            given("vpc_id").or_else(|| text(&interface["vpc_id"])).or_else(|| text(&subnet["vpc_id"]));
+        let vpc = vpc_id.as_ref().map_or(&Value::Null, |id| &self.lookups["vpcs"][id]);
+        let address = |name: &str| {
+            given(name).and_then(|address| self.subnet_of(vpc_id.as_deref(), address.parse().unwrap()))
+        };
+        let names = [
+            text(&interface["description"]),
+            text(&subnet["name"]),
+            text(&vpc["name"]),
+            address("srcaddr"),
+            address("dstaddr"),
+        ];
+        for (column, name) in ENRICHED.iter().zip(names) {
+            values.insert((*column).to_owned(), name.unwrap_or("-".to_owned()));
+        }
+    }
+
+    fn subnet_of(&self, vpc: Option<&str>, address: IpAddr) -> Option<String> {
+        // By VPC, the subnet with the longest prefix that holds the address.
+        let mut holders: BTreeMap<&str, (u32, &Value)> = BTreeMap::new();
+        for subnet in self.lookups["subnets"].as_object().unwrap().values() {
+            for cidr in subnet["cidrs"].as_array().unwrap() {
+                let (network, length) = cidr.as_str().unwrap().split_once('/').unwrap();
+                let length: u32 = length.parse().unwrap();
+                if holds(network.parse().unwrap(), length, address) {
+                    let holder =
+                        holders.entry(subnet["vpc_id"].as_str().unwrap()).or_insert((length, subnet));
+                    if length >= holder.0 {
+                        *holder = (length, subnet);
+                    }
+                }
+            }
+        }
+        let own = vpc.and_then(|vpc| holders.get(vpc));
+        let only = holders.values().next().filter(|_| holders.len() == 1);
+        own.or(only).and_then(|(_, subnet)| subnet["name"].as_str().map(str::to_owned))
+    }
+}
+
+fn decode(object: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = object.to_vec();
+    for _ in 0..3 {
+        if !bytes.starts_with(&[0x1f, 0x8b]) {
+            return Some(bytes);
+        }
+        let mut decoded = Vec::new();
+        MultiGzDecoder::new(&bytes[..]).read_to_end(&mut decoded).ok()?;
+        bytes = decoded;
+    }
+    (!bytes.starts_with(&[0x1f, 0x8b])).then_some(bytes)
+}
+
+/// The first JSON object of the text is an envelope.
+fn is_envelopes(text: &str) -> bool {
+    let first = serde_json::Deserializer::from_str(text).into_iter::<Pairs>().next();
+    let Some(Ok(first)) = first else { return false };
+    let kind = first.get("messageType");
+    first.get("logEvents").is_some_and(|events| events.starts_with('['))
+        || kind == Some("\"DATA_MESSAGE\"")
+        || kind == Some("\"CONTROL_MESSAGE\"")
+}
+
+fn is_header(line: &str, first: bool) -> bool {
+    let known: Vec<&str> = ALL.split(' ').collect();
+    let names: Vec<&str> = line.split(' ').collect();
+    names.iter().all(|name| known.contains(name)) && (first || names.len() > 1)
+}
+
+fn kind(rule: &toml::Table) -> &str {
+    rule["format"]["kind"].as_str().unwrap()
+}
+
+fn fields(rule: &toml::Table) -> Vec<String> {
+    let text = rule["format"].get("fields").map_or(V2, |fields| fields.as_str().unwrap());
+    text.split(' ').map(|field| field.trim_start_matches("${").trim_end_matches('}').to_owned()).collect()
+}
+
+fn format_columns(rule: &toml::Table) -> Vec<String> {
+    match kind(rule) {
+        "vpc-flow" => fields(rule).iter().map(|field| field.replace('-', "_")).collect(),
+        "json" => {
+            let columns = rule["format"]["columns"].as_array().unwrap();
+            columns.iter().map(|column| column["name"].as_str().unwrap().to_owned()).collect()
+        }
+        _ => ["level", "src", "dst", "port"].map(str::to_owned).to_vec(),
+    }
+}
+
+fn matches(rule: &toml::Table, name: &str, value: &str) -> bool {
+    let pattern = rule.get("match").and_then(|matches| matches.get(name));
+    pattern.is_none_or(|pattern| glob(pattern.as_str().unwrap(), value))
+}
+
+/// Only `*`.
+fn glob(pattern: &str, value: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == value,
+        Some((front, rest)) => value.strip_prefix(front).is_some_and(|value| {
+            (0..=value.len()).any(|at| value.is_char_boundary(at) && glob(rest, &value[at..]))
+        }),
+    }
+}
+
+fn flow(fields: &[String], line: &str) -> Result<BTreeMap<String, String>, &'static str> {
+    let tokens: Vec<&str> = line.split(' ').collect();
+    if tokens.len() != fields.len() {
+        return Err("field-count");
+    }
+    for (field, token) in fields.iter().zip(&tokens) {
+        if token.is_empty() {
+            return Err("field-count");
+        }
+        let longest = if ["packets", "bytes", "start", "end"].contains(&field.as_str()) { 19 } else { 10 };
+        let number = token.len() <= longest && token.bytes().all(|byte| byte.is_ascii_digit());
+        let wrong = (NUMBERS.split(' ').any(|name| name == field) && !number)
+            || (ADDRESSES.split(' ').any(|name| name == field) && token.parse::<IpAddr>().is_err());
+        if *token != "-" && wrong {
+            return Err("field-type");
+        }
+    }
+    Ok(fields
+        .iter()
+        .map(|field| field.replace('-', "_"))
+        .zip(tokens.into_iter().map(str::to_owned))
+        .collect())
+}
+
+fn json(rule: &toml::Table, message: &str) -> Result<BTreeMap<String, String>, &'static str> {
+    let object: Value = serde_json::from_str(message).map_err(|_| "not-json")?;
+    if !object.is_object() {
+        return Err("not-json");
+    }
+    let mut values = BTreeMap::new();
+    for column in rule["format"]["columns"].as_array().unwrap() {
+        let value = match object.pointer(column["path"].as_str().unwrap()) {
+            None | Some(Value::Null) => continue,
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+        };
+        values.insert(column["name"].as_str().unwrap().to_owned(), value);
+    }
+    Ok(values)
+}
+
+/// What the pattern of the test's `ids` rule says, by hand: `^(?P<level>\w+) (?P<src>\S+) -> (?P<dst>[^ :]+)(?::(?P<port>\d+))?$`.
+fn ids(message: &str) -> Result<BTreeMap<String, String>, &'static str> {
+    let words: Vec<&str> = message.split(' ').collect();
+    let [level, src, "->", target] = words[..] else { return Err("no-match") };
+    let (dst, port) = match target.split_once(':') {
+        Some((dst, port)) => (dst, Some(port)),
+        None => (target, None),
+    };
+    let digits = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let is_word = |text: &str| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let visible = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if !is_word(level) || !visible(src) || !visible(dst) || port.is_some_and(|port| !digits(port)) {
+        return Err("no-match");
+    }
+    let mut values = BTreeMap::from([
+        ("level".to_owned(), level.to_owned()),
+        ("src".to_owned(), src.to_owned()),
+        ("dst".to_owned(), dst.to_owned()),
+    ]);
+    values.extend(port.map(|port| ("port".to_owned(), port.to_owned())));
+    Ok(values)
+}
+
+fn holds(network: IpAddr, length: u32, address: IpAddr) -> bool {
+    let bits = |bytes: &[u8]| -> Vec<bool> {
+        bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1)).collect()
+    };
+    let (network, address) = match (network, address) {
+        (IpAddr::V4(network), IpAddr::V4(address)) => (bits(&network.octets()), bits(&address.octets())),
+        (IpAddr::V6(network), IpAddr::V6(address)) => (bits(&network.octets()), bits(&address.octets())),
+        _ => return false,
+    };
+    network[..length as usize] == address[..length as usize]
+}
+
+/// Day by day from 1970: obvious, and slow.
+fn iso(ms: i64) -> String {
+    let (mut days, in_day) = (ms / 86_400_000, ms % 86_400_000);
+    let leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let mut year = 1970;
+    while days >= 365 + i64::from(leap(year)) {
+        days -= 365 + i64::from(leap(year));
+        year += 1;
+    }
+    let mut month = 0;
+    let lengths = [31, 28 + i64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    while days >= lengths[month] {
+        days -= lengths[month];
+        month += 1;
+    }
+    let (hour, minute, second, milli) =
+        (in_day / 3_600_000, in_day / 60_000 % 60, in_day / 1000 % 60, in_day % 1000);
+    format!("{year:04}-{:02}-{:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z", month + 1, days + 1)
+}
+
+/// A JSON object with all its members, in order: no duplicate is lost.
+struct Pairs {
+    pairs: Vec<(String, Box<RawValue>)>,
+    text: String,
+}
+
+impl Pairs {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.get())
+    }
+
+    fn count(&self, name: &str) -> usize {
+        self.pairs.iter().filter(|(key, _)| key == name).count()
+    }
+}
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Vec<(String, Box<RawValue>)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(pairs)
+            }
+        }
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        let pairs = serde_json::Deserializer::from_str(text.get())
+            .deserialize_map(Members)
+            .map_err(serde::de::Error::custom)?;
+        Ok(Self { pairs, text: text.get().to_owned() })
+    }
+}

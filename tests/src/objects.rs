@@ -1,0 +1,85 @@
+//! Objects as tests need them, and readers that give their bytes in any portions.
+
+use std::io::{self, Read, Write};
+
+use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
+use flowherd_shared::{
+    error::ObjectError,
+    pipeline::{self, Counts, Output, Plan},
+};
+
+/// One gzip member.
+#[must_use]
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// All members of one gzip layer.
+#[must_use]
+pub fn gunzip(bytes: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    MultiGzDecoder::new(bytes).read_to_end(&mut text).unwrap();
+    text
+}
+
+/// One event as CloudWatch Logs writes it.
+#[must_use]
+pub fn event(timestamp: i64, message: &str) -> String {
+    let message = serde_json::Value::from(message);
+    format!(r#"{{"id":"36611082","timestamp":{timestamp},"message":{message}}}"#)
+}
+
+/// A data envelope of one log group, as CloudWatch Logs writes it.
+#[must_use]
+pub fn envelope(log_group: &str, events: &[String]) -> String {
+    envelope_of("DATA_MESSAGE", log_group, events)
+}
+
+/// An envelope of any type.
+#[must_use]
+pub fn envelope_of(message_type: &str, log_group: &str, events: &[String]) -> String {
+    format!(
+        r#"{{"messageType":"{message_type}","owner":"123456789012","logGroup":"{log_group}","logStream":"eni-1-all","subscriptionFilters":["to-firehose"],"logEvents":[{}]}}"#,
+        events.join(",")
+    )
+}
+
+/// A version 2 flow-log record.
+pub const FLOW: &str =
+    "2 123456789012 eni-1 10.0.0.5 192.0.2.7 49152 443 6 20 4249 1580515200 1580515260 ACCEPT OK";
+
+/// Gives at most so many bytes a call.
+#[derive(Debug)]
+pub struct Portions<'a> {
+    rest: &'a [u8],
+    most: usize,
+}
+
+impl<'a> Portions<'a> {
+    /// `most` is at least 1.
+    #[must_use]
+    pub fn new(bytes: &'a [u8], most: usize) -> Self {
+        Self { rest: bytes, most: most.max(1) }
+    }
+}
+
+impl Read for Portions<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.rest.len().min(self.most).min(out.len());
+        out[..count].copy_from_slice(&self.rest[..count]);
+        self.rest = &self.rest[count..];
+        Ok(count)
+    }
+}
+
+/// What the pipeline makes of an object: its counts, and each output with its decompressed text.
+pub type Converted = (Counts, Vec<(Output, String)>);
+
+/// Runs the pipeline in memory.
+pub fn convert(object: impl Read, key: &str, plan: &Plan) -> Result<Converted, ObjectError> {
+    let finished = pipeline::run(object, key, plan, |_| Ok(Vec::new()))?;
+    let text = |bytes: Vec<u8>| String::from_utf8(gunzip(&bytes)).unwrap();
+    Ok((finished.counts, finished.outputs.into_iter().map(|(output, bytes)| (output, text(bytes))).collect()))
+}

@@ -1,0 +1,8 @@
+//! Tests across crates. `promises` holds one test for each line of docs/semantics.md.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod agree;
+
+mod generate;
+
+mod model;

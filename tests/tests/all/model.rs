@@ -1,0 +1,83 @@
+//! The pipeline against the reference model.
+
+use std::collections::BTreeMap;
+
+use flowherd_shared::{config::Config, lookups::Lookups, pipeline::Plan};
+use flowherd_tests::{
+    model::{Model, Outcome},
+    objects::{Portions, convert},
+};
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::generate::{CONFIG, LOOKUPS, cases, object};
+
+pub(crate) fn plan() -> Plan {
+    Plan { config: Config::parse(CONFIG).unwrap(), lookups: Lookups::parse(LOOKUPS.as_bytes()).unwrap() }
+}
+
+/// What the pipeline made of an object, in the model's terms; `None` if it failed.
+fn pipeline(plan: &Plan, object: &[u8], key: &str, portion: usize) -> Option<Outcome> {
+    let (counts, outputs) = convert(Portions::new(object, portion), key, plan).ok()?;
+    let mut tables = BTreeMap::new();
+    let mut rejects = Vec::new();
+    for (output, text) in outputs {
+        match output.table {
+            Some(table) => {
+                let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes());
+                let rows: Vec<Vec<String>> =
+                    reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect();
+                assert_eq!(rows.len() as u64, output.rows + 1, "one header and the rows");
+                assert_eq!(text.matches('\n').count(), rows.len(), "a line a row");
+                tables.insert(plan.config.tables[table].name.clone(), rows);
+            }
+            None => {
+                for line in text.lines() {
+                    let reject: Value = serde_json::from_str(line).unwrap();
+                    let text = |name: &str| reject[name].as_str().unwrap().to_owned();
+                    assert_eq!(text("object"), key);
+                    let ordinal = reject["record"].as_u64().unwrap();
+                    rejects.push((ordinal, reject["timestamp"].as_i64(), text("reason"), text("message")));
+                }
+                assert_eq!(rejects.len() as u64, output.rows);
+            }
+        }
+    }
+    assert_eq!(counts.read, counts.rows + counts.rejected + counts.control);
+    assert_eq!(counts.rejected, rejects.len() as u64);
+    assert_eq!(counts.compressed_in, object.len() as u64);
+    Some(Outcome { tables, rejects, read: counts.read, control: counts.control })
+}
+
+proptest! {
+    #![proptest_config(cases(1500))]
+
+    #[test]
+    fn any_object_in_any_portions_becomes_what_the_model_says((object, key, portion) in object()) {
+        let plan = plan();
+        let expected = Model::new(CONFIG, LOOKUPS).convert(&object, key);
+        let ours = pipeline(&plan, &object, key, portion);
+        prop_assert_eq!(ours, expected, "{:?}", convert(Portions::new(&object, portion), key, &plan).err());
+    }
+}
+
+#[test]
+fn one_object_becomes_the_same_at_every_portion_size() {
+    use flowherd_tests::objects::{FLOW, envelope, event, gzip};
+    let events: Vec<String> = (0..40).map(|at| event(1_580_515_200_000 + at, FLOW)).collect();
+    let text =
+        [envelope("vpc-flow-logs", &events), envelope("/ids/x", &[event(1, "WARN a -> b"), event(2, "no")])]
+            .concat();
+    let inner = [gzip(text[..700].as_bytes()), gzip(text[700..].as_bytes())].concat();
+    let object = gzip(&inner);
+    let plan = plan();
+    let expected = Model::new(CONFIG, LOOKUPS).convert(&object, "k").unwrap();
+    assert_eq!((expected.read, expected.rejects.len()), (42, 1));
+    for portion in 1..=object.len() {
+        assert_eq!(
+            pipeline(&plan, &object, "k", portion).as_ref(),
+            Some(&expected),
+            "{portion} bytes a read"
+        );
+    }
+}
