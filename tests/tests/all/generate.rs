@@ -203,7 +203,13 @@ fn unknown() -> impl Strategy<Value = Vec<(String, String)>> {
 }
 
 fn message(group: &'static str) -> BoxedStrategy<String> {
-    let any = prop_oneof![flow().boxed(), flow_of_five().boxed(), ids().boxed(), json().boxed(), free_text().boxed()];
+    let any = prop_oneof![
+        flow().boxed(),
+        flow_of_five().boxed(),
+        ids().boxed(),
+        json().boxed(),
+        free_text().boxed()
+    ];
     let fitting = match group {
         "vpc-five" => flow_of_five().boxed(),
         "aws-waf-logs-x" => json().boxed(),

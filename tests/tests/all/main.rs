@@ -2,7 +2,10 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod agree;
+mod bad_objects;
 
+mod command;
 mod generate;
+mod golden;
 
 mod model;

@@ -265,7 +265,8 @@ fn integer(window: &[u8], at: usize) -> Scan<Option<i64>> {
     Ok((Some(value), end))
 }
 
-/// Behind the value at `at`. Anything but a string is left to the JSON library, which also bounds its depth.
+/// Behind the value at `at`. Anything but a string is left to the JSON library, which passes over values of any depth
+/// without recursion.
 fn skip(window: &[u8], at: usize) -> Result<usize, Stop> {
     if byte(window, at)? == b'"' {
         return string(window, at).map(|(_, at)| at);

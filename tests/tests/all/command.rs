@@ -1,0 +1,383 @@
+//! The command `flowherd` as its user sees it: what it prints, its exit status, and what it leaves.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Read,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+use flowherd_tests::{
+    command::{Ran, files_below, flowherd},
+    objects::{FLOW, envelope, event, gunzip, gzip},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_flowherd-under-test");
+
+/// A place with `in/` for objects and `out/` for results.
+pub(crate) struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("in")).unwrap();
+        Self { dir }
+    }
+
+    /// With a synthesised day.
+    pub(crate) fn synth(objects: u32, records: u32, more: &[&str]) -> Self {
+        let place = Self::new();
+        let (objects, records) = (objects.to_string(), records.to_string());
+        let source = place.path("in");
+        let args = ["synth", source.to_str().unwrap(), "--objects", &objects, "--records", &records];
+        let ran = flowherd(PROGRAM, args.iter().chain(more));
+        assert_eq!(ran.status, 0, "{}", ran.stderr);
+        place
+    }
+
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
+        self.dir.path().join(below)
+    }
+
+    pub(crate) fn object(&self, key: &str, bytes: &[u8]) -> &Self {
+        self.file(&format!("in/{key}"), bytes)
+    }
+
+    pub(crate) fn file(&self, path: &str, bytes: &[u8]) -> &Self {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+        self
+    }
+
+    /// `flowherd convert in out` and more arguments.
+    pub(crate) fn convert(&self, more: &[&str]) -> Ran {
+        flowherd(PROGRAM, self.convert_args(more))
+    }
+
+    pub(crate) fn convert_args(&self, more: &[&str]) -> Vec<String> {
+        let path = |name: &str| self.path(name).to_str().unwrap().to_owned();
+        let mut args = vec!["convert".to_owned(), path("in"), path("out")];
+        args.extend(more.iter().map(|argument| (*argument).to_owned()));
+        args
+    }
+
+    /// The report of `flowherd convert --json` and more arguments, whatever its verdict.
+    pub(crate) fn report(&self, more: &[&str]) -> Value {
+        let ran = self.convert(&[&["--json"], more].concat());
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"))
+    }
+
+    /// Results below `out`, without the ledger: path and bytes.
+    pub(crate) fn results(&self) -> BTreeMap<String, Vec<u8>> {
+        let out = self.path("out");
+        let results = files_below(&out).into_iter().filter(|path| !path.starts_with("runs/"));
+        results.map(|path| (path.clone(), fs::read(out.join(path)).unwrap())).collect()
+    }
+}
+
+fn good() -> Vec<u8> {
+    gzip(envelope("vpc-flow-logs", &[event(1_580_515_200_000, FLOW)]).as_bytes())
+}
+
+/// Lines of standard error, each of which must say who speaks.
+fn told(ran: &Ran) -> Vec<&str> {
+    assert!(ran.stderr.lines().all(|line| line.starts_with("flowherd: ")), "{}", ran.stderr);
+    ran.stderr.lines().map(|line| &line["flowherd: ".len()..]).collect()
+}
+
+#[test]
+fn convert_prints_a_summary_and_writes_the_documented_files() {
+    let place = Place::synth(3, 100, &["--odd", "10"]);
+    let lookups = place.path("in/lookups.json");
+    let ran = place.convert(&["--lookups", lookups.to_str().unwrap(), "--run", "r1"]);
+    assert_eq!((ran.status, ran.stderr.as_str()), (0, ""));
+    assert!(ran.stdout.starts_with("run r1: done\n"), "{}", ran.stdout);
+    let files = files_below(&place.path("out"));
+    let kind = |file: &str| {
+        [
+            "csv/vpc_flow/firehose/",
+            "rejects/firehose/",
+            "runs/r1/receipts/firehose/",
+            "runs/r1/manifest/",
+            "runs/r1/run.json",
+            "runs/r1/report.json",
+            "runs/r1/lock",
+        ]
+        .iter()
+        .position(|front| file.starts_with(front))
+    };
+    let mut kinds = [0; 7];
+    files.iter().for_each(|file| kinds[kind(file).unwrap_or_else(|| panic!("{file}"))] += 1);
+    assert_eq!(kinds, [3, 3, 3, 1, 1, 1, 1], "{files:?}");
+}
+
+#[test]
+fn convert_with_json_prints_the_report_that_it_also_writes() {
+    let place = Place::synth(2, 50, &[]);
+    let report = place.report(&["--prefix", "firehose/", "--run", "r"]);
+    let written: Value =
+        serde_json::from_slice(&fs::read(place.path("out/runs/r/report.json")).unwrap()).unwrap();
+    assert_eq!(report, written);
+    assert_eq!(
+        (&report["state"], &report["prefix"], &report["run"]),
+        (&"done".into(), &"firehose/".into(), &"r".into())
+    );
+    assert_eq!(report["records"]["rows"], 100);
+    assert_eq!(report["tables"]["vpc_flow"], 100);
+    let keys: Vec<&String> = report.as_object().unwrap().keys().collect();
+    assert_eq!(keys.len(), 11, "as in the contract: {keys:?}");
+}
+
+#[test]
+fn a_single_file_is_an_object_by_its_name() {
+    let place = Place::new();
+    place.file("one.gz", &good());
+    let (one, out) = (place.path("one.gz"), place.path("out"));
+    let ran = flowherd(PROGRAM, [Path::new("convert"), &one, &out]);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert_eq!(place.results().keys().collect::<Vec<_>>(), ["csv/vpc_flow/one.gz.csv.gz"]);
+}
+
+#[test]
+fn one_bad_object_is_told_and_the_others_are_done() {
+    let place = Place::new();
+    let cut = good();
+    place.object("a/bad", &cut[..cut.len() - 1]).object("a/good", &good());
+    let ran = place.convert(&["--run", "r"]);
+    assert_eq!(ran.status, 1);
+    assert!(told(&ran)[0].starts_with("a/bad: truncated: "), "{}", ran.stderr);
+    assert!(ran.stdout.contains("run r: failed"));
+    assert_eq!(place.results().keys().collect::<Vec<_>>(), ["csv/vpc_flow/a/good.csv.gz"]);
+    let failure: Value =
+        serde_json::from_slice(&fs::read(place.path("out/runs/r/failures/a/bad.json")).unwrap()).unwrap();
+    assert_eq!((&failure["verdict"], &failure["attempts"]), (&"permanent".into(), &1.into()));
+    let again = place.convert(&["--resume"]);
+    assert_eq!(again.status, 1);
+    let failure: Value =
+        serde_json::from_slice(&fs::read(place.path("out/runs/r/failures/a/bad.json")).unwrap()).unwrap();
+    assert_eq!(failure["attempts"], 2);
+}
+
+#[test]
+fn a_repaired_object_is_done_on_resume() {
+    let place = Place::new();
+    place.object("x", &good()[..20]);
+    assert_eq!(place.convert(&["--run", "r"]).status, 1);
+    place.object("x", &good());
+    assert_eq!(place.convert(&["--resume"]).status, 0);
+    assert!(!place.path("out/runs/r/failures/x.json").exists());
+    let receipt: Value =
+        serde_json::from_slice(&fs::read(place.path("out/runs/r/receipts/x.json")).unwrap()).unwrap();
+    assert_eq!(receipt["attempt"], 2);
+}
+
+#[test]
+fn no_objects_is_a_clear_outcome() {
+    let place = Place::new();
+    let ran = place.convert(&["--prefix", "nothing/"]);
+    assert_eq!(ran.status, 0);
+    assert!(told(&ran)[0].starts_with("no objects in "));
+    assert!(ran.stdout.contains(": done"));
+}
+
+#[test]
+fn usage_errors_are_one_line_with_status_2_and_leave_nothing() {
+    let place = Place::new();
+    place.object("x", &good());
+    let source = place.path("in").to_str().unwrap().to_owned();
+    let missing = place.path("nowhere").to_str().unwrap().to_owned();
+    let out = place.path("out").to_str().unwrap().to_owned();
+    place.file("bad.toml", b"[[rule]]\nnam = 1\n").file("bad.json", b"{");
+    let (toml, json) = (place.path("bad.toml"), place.path("bad.json"));
+    let cases: &[(&[&str], &str)] = &[
+        (&["convert", &missing, &out], "SOURCE"),
+        (&["convert", &source, &source], "SOURCE lies in DEST"),
+        (&["convert", &source, &out, "--resume"], "there is no run"),
+        (&["convert", &source, &out, "--run", "../x"], "--run"),
+        (&["convert", &source, &out, "--config", &missing], "cannot read"),
+        (&["convert", &source, &out, "--config", toml.to_str().unwrap()], "unknown field `nam`"),
+        (&["convert", &source, &out, "--lookups", json.to_str().unwrap()], "bad.json"),
+        (&["explain", &missing], "No such file"),
+        (&["synth", &out, "--objects", "1", "--records", "1", "--odd", "101"], "--odd"),
+    ];
+    for (args, what) in cases {
+        let ran = flowherd(PROGRAM, *args);
+        assert_eq!((ran.status, ran.stdout.as_str()), (2, ""), "{args:?}");
+        let told = told(&ran);
+        assert!(told.len() == 1 && told[0].contains(what), "{args:?}: {told:?}");
+        assert!(!place.path("out/csv").exists());
+    }
+    for args in [
+        &["convert"][..],
+        &["convert", "a", "b", "--jobs", "0"],
+        &["nonsense"],
+        &["synth", "x", "--objects", "0", "--records", "1"],
+    ] {
+        assert_eq!(flowherd(PROGRAM, args).status, 2, "{args:?}");
+    }
+}
+
+#[test]
+fn every_mistake_in_rules_and_lookups_is_told_at_once() {
+    let place = Place::new();
+    place.file(
+        "f.toml",
+        b"[[rule]]\nname=\"r\"\ntable=\"T\"\n[rule.format]\nkind=\"vpc-flow\"\nfields=\"${scraddr}\"\n",
+    );
+    place.file("l.json", br#"{"interfaces":{"eni-1":{"subnet_id":"subnet-9"}}}"#);
+    let (toml, json) = (place.path("f.toml"), place.path("l.json"));
+    let ran = place.convert(&["--config", toml.to_str().unwrap(), "--lookups", json.to_str().unwrap()]);
+    assert_eq!((ran.status, told(&ran).len()), (2, 3), "{}", ran.stderr);
+    assert!(ran.stderr.contains("did you mean \"srcaddr\"?") && ran.stderr.contains("subnet-9"));
+}
+
+#[test]
+fn a_run_of_the_same_name_is_not_overwritten() {
+    let place = Place::new();
+    place.object("x", &good());
+    assert_eq!(place.convert(&["--run", "r"]).status, 0);
+    let ran = place.convert(&["--run", "r"]);
+    assert_eq!(ran.status, 2);
+    assert!(told(&ran)[0].contains("--resume"), "{}", ran.stderr);
+}
+
+#[test]
+fn results_rules_and_names_below_the_source_are_no_objects() {
+    let place = Place::synth(2, 10, &[]);
+    place.object("flowherd.toml", b"");
+    let (source, out) = (place.path("in"), place.path("in/out"));
+    let (toml, json) = (place.path("in/flowherd.toml"), place.path("in/lookups.json"));
+    let args = [
+        "convert",
+        source.to_str().unwrap(),
+        out.to_str().unwrap(),
+        "--config",
+        toml.to_str().unwrap(),
+        "--lookups",
+        json.to_str().unwrap(),
+        "--json",
+    ];
+    for _ in 0..2 {
+        let report: Value = serde_json::from_str(&flowherd(PROGRAM, args).stdout).unwrap();
+        assert_eq!((&report["objects"]["listed"], &report["records"]["rejected"]), (&2.into(), &0.into()));
+    }
+}
+
+#[test]
+fn odd_file_names_are_keys_like_any_other() {
+    let place = Place::new();
+    let keys = [
+        "a b",
+        "a+b",
+        "a%20b",
+        "ü/日本語",
+        "-rf",
+        "..x",
+        "a\\b",
+        "new\nline",
+        "x.csv.gz",
+        "*?[a]",
+        "'\"$(id)",
+    ];
+    for key in keys {
+        place.object(key, &good());
+    }
+    let report = place.report(&[]);
+    assert_eq!(report["objects"]["done"], keys.len());
+    let mut expected: Vec<String> = keys.iter().map(|key| format!("csv/vpc_flow/{key}.csv.gz")).collect();
+    expected.sort();
+    assert_eq!(place.results().keys().cloned().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_file_name_that_is_no_utf8_is_a_failure_that_is_told() {
+    let place = Place::new();
+    place.object("good", &good());
+    fs::write(place.path("in").join(std::ffi::OsStr::from_bytes(b"bad\xff")), good()).unwrap();
+    let report = place.report(&[]);
+    assert_eq!((&report["objects"]["done"], &report["objects"]["failed"]), (&1.into(), &1.into()));
+    assert!(report["failures"][0]["error"].as_str().unwrap().contains("UTF-8"));
+}
+
+#[test]
+fn a_file_name_too_long_for_its_output_fails_that_object_alone() {
+    let place = Place::new();
+    place.object(&"x".repeat(250), &good()).object("good", &good());
+    let report = place.report(&[]);
+    assert_eq!((&report["objects"]["done"], &report["objects"]["failed"]), (&1.into(), &1.into()));
+}
+
+#[test]
+fn symbolic_links_are_followed_and_loops_are_told() {
+    let place = Place::new();
+    place.object("a/x", &good());
+    std::os::unix::fs::symlink(place.path("in/a/x"), place.path("in/link")).unwrap();
+    assert_eq!(place.report(&[])["objects"]["done"], 2);
+    std::os::unix::fs::symlink(place.path("in"), place.path("in/a/loop")).unwrap();
+    let ran = place.convert(&[]);
+    assert_eq!(ran.status, 1);
+    assert!(told(&ran)[0].contains("loop"), "{}", ran.stderr);
+}
+
+#[test]
+fn synth_writes_the_same_bytes_for_the_same_seed() {
+    let of = |seed: &str| {
+        let place = Place::synth(3, 200, &["--seed", seed, "--odd", "5"]);
+        let root = place.path("in");
+        files_below(&root)
+            .into_iter()
+            .map(|file| (file.clone(), fs::read(root.join(file)).unwrap()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of("7"), of("7"));
+    assert_ne!(of("7"), of("8"));
+}
+
+#[test]
+fn synth_writes_objects_as_firehose_does() {
+    let place = Place::synth(2, 1000, &[]);
+    let root = place.path("in");
+    let key = files_below(&root).into_iter().find(|file| file.contains("/00/")).unwrap();
+    assert!(key.starts_with("firehose/2026/02/18/00/flowherd-sample-1-2026-02-18-00-00-00-"), "{key}");
+    let object = fs::read(root.join(&key)).unwrap();
+    let mut first = String::new();
+    #[allow(clippy::disallowed_types)] // to see that there is more than the first member
+    flate2::read::GzDecoder::new(&object[..]).read_to_string(&mut first).unwrap();
+    let all = String::from_utf8(gunzip(&object)).unwrap();
+    assert!(all.len() > first.len() * 5 && !all.contains("}\n"), "one member an envelope, nothing between");
+    let groups: Vec<Value> =
+        serde_json::Deserializer::from_str(&all).into_iter().map(Result::unwrap).collect();
+    let mut streams: Vec<&str> =
+        groups.iter().map(|envelope| envelope["logStream"].as_str().unwrap()).collect();
+    streams.sort_unstable();
+    streams.dedup();
+    assert!(streams.len() > 3, "several log streams: {streams:?}");
+    assert_eq!(groups[0]["messageType"], "CONTROL_MESSAGE");
+    assert!(all.contains("NODATA"));
+}
+
+#[test]
+fn explain_shows_layers_rule_and_rows() {
+    let place = Place::new();
+    let text = envelope("vpc-flow-logs", &[event(1_580_515_200_000, FLOW), event(1, "odd")]);
+    place.file("object", &gzip(&[gzip(&text.as_bytes()[..80]), gzip(&text.as_bytes()[80..])].concat()));
+    let object = place.path("object");
+    let ran = flowherd(PROGRAM, ["explain", object.to_str().unwrap()]);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    let shown = ran.stdout.replace(object.to_str().unwrap(), "FILE");
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn help_is_there_for_every_command() {
+    for command in ["convert", "synth", "explain"] {
+        let ran = flowherd(PROGRAM, [command, "--help"]);
+        assert!(ran.status == 0 && ran.stdout.contains("Usage: flowherd"), "{command}");
+    }
+}
