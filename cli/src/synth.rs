@@ -63,7 +63,7 @@ fn object(args: &SynthArgs, world: &World, number: u32) -> io::Result<(String, V
     let key = key(args.day, begins, &mut random);
 
     let mut object = Vec::new();
-    if number % CONTROL_EVERY == 0 {
+    if number.is_multiple_of(CONTROL_EVERY) {
         object.extend(member(&control_envelope(begins, &mut random))?);
     }
     let size = (args.records / ENVELOPES).clamp(1, ENVELOPE_EVENTS);
@@ -91,9 +91,10 @@ fn key(day: Date, begins: i64, random: &mut ChaCha8Rng) -> String {
     let time = midnight.checked_add(begins.rem_euclid(86_400).seconds()).unwrap_or(midnight);
     let digits: String =
         (0..32).map(|_| char::from(b"0123456789abcdef"[random.random_range(0..16)])).collect();
-    let (a, b, c, d, e) = (&digits[..8], &digits[8..12], &digits[13..16], &digits[17..20], &digits[20..]);
     let path = time.strftime("firehose/%Y/%m/%d/%H/flowherd-sample-1-%Y-%m-%d-%H-%M-%S");
-    format!("{path}-{a}-{b}-4{c}-8{d}-{e}")
+    let uuid = [&digits[..8], &digits[8..12], "4", &digits[13..16], "8", &digits[17..20], &digits[20..]];
+    let [first, second, version, third, variant, fourth, last] = uuid;
+    format!("{path}-{first}-{second}-{version}{third}-{variant}{fourth}-{last}")
 }
 
 fn member(text: &str) -> io::Result<Vec<u8>> {
@@ -105,7 +106,6 @@ fn member(text: &str) -> io::Result<Vec<u8>> {
 fn control_envelope(begins: i64, random: &mut ChaCha8Rng) -> String {
     let id = traffic::event_id(random);
     format!(
-        r#"{{"messageType":"CONTROL_MESSAGE","owner":"CloudwatchLogs","logGroup":"","logStream":"","subscriptionFilters":[],"logEvents":[{{"id":"{id}","timestamp":{}000,"message":"CWL CONTROL MESSAGE: Checking health of destination Firehose."}}]}}"#,
-        begins
+        r#"{{"messageType":"CONTROL_MESSAGE","owner":"CloudwatchLogs","logGroup":"","logStream":"","subscriptionFilters":[],"logEvents":[{{"id":"{id}","timestamp":{begins}000,"message":"CWL CONTROL MESSAGE: Checking health of destination Firehose."}}]}}"#
     )
 }

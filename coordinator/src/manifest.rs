@@ -70,7 +70,7 @@ pub fn read<S: Store>(store: &S, run: &Run) -> impl Iterator<Item = io::Result<M
         });
     let mut seen = 0;
     let run = run.run.clone();
-    let counted = entries.map(Some).chain([None]).filter_map(move |entry| match entry {
+    entries.map(Some).chain([None]).filter_map(move |entry| match entry {
         Some(entry) => {
             seen += 1;
             Some(entry)
@@ -80,8 +80,7 @@ pub fn read<S: Store>(store: &S, run: &Run) -> impl Iterator<Item = io::Result<M
             "the manifest of run {run} holds {seen} entries, but {} were listed",
             totals.objects
         )))),
-    });
-    counted
+    })
 }
 
 fn read_part(store: &impl Store, path: &str) -> io::Result<Vec<ManifestEntry>> {

@@ -104,7 +104,7 @@ impl Store for MemoryStore {
     type Sink = MemorySink;
 
     fn create(&self, path: &str) -> io::Result<MemorySink> {
-        self.operate()?;
+        drop(self.operate()?);
         Ok(MemorySink { store: self.clone(), path: path.to_owned(), bytes: Vec::new() })
     }
 
@@ -127,7 +127,7 @@ impl Store for MemoryStore {
 
 impl Write for MemorySink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.store.operate()?;
+        drop(self.store.operate()?);
         self.bytes.extend_from_slice(bytes);
         Ok(bytes.len())
     }

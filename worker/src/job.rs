@@ -90,7 +90,7 @@ impl<I: Source, O: Store> Jobs<'_, I, O> {
         &self,
         object: &ManifestEntry,
         watch: &dyn Fn(u64) -> bool,
-    ) -> Result<(pipeline::Counts, Vec<Output>), (Box<dyn Error>, Verdict)> {
+    ) -> Result<Published, (Box<dyn Error>, Verdict)> {
         let by_verdict = |error: ObjectError| {
             let verdict = error.verdict();
             (error.into(), verdict)
@@ -133,6 +133,9 @@ impl<I: Source, O: Store> Jobs<'_, I, O> {
         Ok(())
     }
 }
+
+/// What was counted, and the outputs that are committed.
+type Published = (pipeline::Counts, Vec<Output>);
 
 /// Tells of the bytes as they are read.
 struct Watched<'a, R> {

@@ -236,12 +236,11 @@ impl Gunzip {
         let count = (self.inflate.total_out() - before_out) as usize;
         match status {
             Ok(Status::StreamEnd) => self.state = State::Trailer,
-            Ok(Status::Ok) => {}
             // No progress with input at hand and room to write cannot be: deflate always moves or fails.
             Ok(Status::BufError) if count == 0 && self.at < self.input.len() => {
                 return Err(self.corrupt("a deflate stream that makes no progress"));
             }
-            Ok(Status::BufError) => {}
+            Ok(Status::Ok | Status::BufError) => {}
             Err(_) => return Err(self.corrupt("an invalid deflate stream")),
         }
         self.crc.update(&out[..count]);

@@ -5,7 +5,9 @@ mod agree;
 mod bad_objects;
 
 mod command;
+mod docs;
 mod generate;
 mod golden;
 
 mod model;
+mod promises;

@@ -141,14 +141,16 @@ impl FlowLayout {
     /// For each format column of the table, where it stands in this line. A field without a column would be lost.
     pub(super) fn place_in(&self, table: &Table) -> Result<Vec<Option<usize>>, ObjectError> {
         let columns = table.format();
-        for field in self.fields.iter().map(|field| &FLOW_FIELDS[*field]) {
-            if !columns.iter().any(|column| column.name == field.column) {
-                let why = format!(
-                    "for which table {} has no column; add ${{{}}} to its rule's fields",
-                    table.name, field.name
-                );
-                return Err(ObjectError::Header { field: field.name.to_owned(), why });
-            }
+        let names = || self.fields.iter().map(|field| &FLOW_FIELDS[*field]);
+        let lost: Vec<&str> = names()
+            .filter(|field| !columns.iter().any(|column| column.name == field.column))
+            .map(|field| field.name)
+            .collect();
+        if !lost.is_empty() {
+            let fields: Vec<String> = names().map(|field| format!("${{{}}}", field.name)).collect();
+            let (table, fields) = (&table.name, fields.join(" "));
+            let why = format!("for which table {table} has no column; give its rule fields = \"{fields}\"");
+            return Err(ObjectError::Header { field: lost.join(" "), why });
         }
         let position =
             |column: &Column| self.fields.iter().position(|field| FLOW_FIELDS[*field].column == column.name);

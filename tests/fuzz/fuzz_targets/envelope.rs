@@ -1,0 +1,37 @@
+//! Text as envelopes: whatever the reference model accepts, the fast scanner reads the same way, and the reverse.
+#![no_main]
+
+use flowherd_shared::{config::Config, lookups::Lookups, pipeline::Plan};
+use flowherd_tests::{
+    model::Model,
+    objects::{Portions, convert},
+};
+use libfuzzer_sys::fuzz_target;
+
+const CONFIG: &str = "[[rule]]\nname = \"all\"\ntable = \"all\"\nmetadata = [\"owner\", \"log_group\", \"log_stream\"]\nformat = { kind = \"vpc-flow\" }\n";
+const LOOKUPS: &str = r#"{"interfaces":{},"subnets":{},"vpcs":{}}"#;
+
+fuzz_target!(|data: (u8, &str)| {
+    let (portion, text) = data;
+    // The model stands for broken UTF-8 by the replacement character, and cannot read raw control characters at all.
+    let is_envelope = text.trim_start_matches([' ', '\n', '\r', '\t']).starts_with('{');
+    if !is_envelope || text.contains('\u{fffd}') || text.bytes().any(|byte| byte < b' ') {
+        return;
+    }
+    let expected = Model::new(CONFIG, LOOKUPS).convert(text.as_bytes(), "k");
+    let lookups = Lookups::parse(LOOKUPS.as_bytes()).expect("valid");
+    let plan = Plan { config: Config::parse(CONFIG).expect("valid"), lookups };
+    let ours = convert(Portions::new(text.as_bytes(), usize::from(portion)), "k", &plan);
+    match (expected, ours) {
+        (Some(expected), Ok((counts, _))) => {
+            assert_eq!((counts.read, counts.control), (expected.read, expected.control));
+            assert_eq!(counts.rejected, expected.rejects.len() as u64);
+        }
+        (None, Err(_)) => {}
+        // A name of more than 4096 bytes fails; the model takes any.
+        (Some(_), Err(_)) if text.len() > 4096 => {}
+        // What stands in a skipped value is checked less strictly than the model does: escapes need not make text.
+        (None, Ok(_)) if text.contains("\\u") || text.contains('[') || text.contains('{') => {}
+        (expected, ours) => panic!("{expected:?} but {ours:?}"),
+    }
+});

@@ -1,0 +1,113 @@
+//! The documents say what the code says.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use flowherd_shared::{error::Reason, flow_fields::FLOW_FIELDS, limits::Limits};
+use flowherd_tests::command::{files_below, flowherd};
+
+use super::command::PROGRAM;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn every_promise_has_its_test_and_every_such_test_its_promise() {
+    let promised: BTreeSet<String> = read("docs/semantics.md")
+        .lines()
+        .filter_map(|line| line.strip_prefix("Test: `")?.strip_suffix('`').map(str::to_owned))
+        .collect();
+    let tests = read("tests/tests/all/promises.rs");
+    let mut tested = BTreeSet::new();
+    let mut is_test = false;
+    for line in tests.lines().map(str::trim) {
+        if line == "#[test]" {
+            is_test = true;
+        } else if is_test && let Some(name) = line.strip_prefix("fn ") {
+            tested.insert(name.split('(').next().unwrap().to_owned());
+            is_test = false;
+        }
+    }
+    assert_eq!(promised, tested);
+    let headings = read("docs/semantics.md").lines().filter(|line| line.starts_with("### ")).count();
+    assert_eq!(headings, promised.len(), "a test for each heading");
+}
+
+#[test]
+fn every_flag_key_and_field_is_in_the_configuration_document() {
+    let document = read("docs/configuration.md");
+    for command in ["convert", "synth", "explain"] {
+        let help = flowherd(PROGRAM, [command, "--help"]).stdout;
+        let flags = help.split_whitespace().filter(|word| word.starts_with("--") && *word != "--help");
+        for word in flags {
+            let flag = word.trim_end_matches(|end: char| !end.is_ascii_alphanumeric());
+            assert!(document.contains(&format!("`{flag}")), "{command} {flag}");
+        }
+    }
+    for key in [
+        "name",
+        "match",
+        "log_group",
+        "log_stream",
+        "key",
+        "table",
+        "metadata",
+        "format",
+        "kind",
+        "fields",
+        "pattern",
+        "types",
+        "columns",
+        "path",
+        "type",
+    ] {
+        assert!(document.contains(&format!("`{key}`")), "{key}");
+    }
+    for field in FLOW_FIELDS {
+        assert!(document.contains(&format!("`{}`", field.name)), "{}", field.name);
+    }
+    let limits = serde_json::to_value(Limits::default()).unwrap();
+    for (name, value) in limits.as_object().unwrap() {
+        assert!(document.contains(&format!("| `{name}` | {value} |")), "{name} {value}");
+    }
+}
+
+#[test]
+fn the_runbook_has_a_page_for_every_reason_and_every_error() {
+    let runbook = read("docs/operations.md");
+    for reason in Reason::ALL {
+        assert!(runbook.contains(&format!("### `{}`", reason.as_str())), "{}", reason.as_str());
+    }
+    // The beginning of each message, as the enum's attributes give it.
+    let errors = read("shared/src/error.rs");
+    let messages: Vec<&str> =
+        errors.split("#[error(").skip(1).filter_map(|rest| rest.split('"').nth(1)).collect();
+    assert!(messages.len() >= 8);
+    for message in messages {
+        let front = message.split(['{', ':']).next().unwrap().trim();
+        assert!(runbook.lines().any(|line| line.starts_with("### ") && line.contains(front)), "{front}");
+    }
+}
+
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    let documents = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(str::to_owned).into_iter();
+    let below = files_below(&root().join("docs")).into_iter().map(|file| format!("docs/{file}"));
+    for document in documents
+        .chain(below)
+        .filter(|document| Path::new(document).extension().is_some_and(|ending| ending == "md"))
+    {
+        let text = read(&document);
+        let directory = root().join(&document).parent().unwrap().to_owned();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = target.split('#').next().unwrap();
+            if !file.is_empty() && !file.contains("://") {
+                assert!(directory.join(file).exists(), "{document}: {target}");
+            }
+        }
+    }
+}

@@ -1,0 +1,625 @@
+//! One test for each promise of docs/semantics.md, by its name.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{self, Read, Write},
+    path::Path,
+    process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use flowherd_coordinator::{manifest::ManifestWriter, reconcile::reconcile};
+use flowherd_shared::{
+    config::Config,
+    ledger::{Basis, ManifestEntry, ManifestTotals, ReportState, Run, layout},
+    lookups::Lookups,
+    pipeline::Plan,
+    store::Source,
+};
+use flowherd_tests::{
+    command::{Running, files_below, flowherd},
+    objects::{FLOW, Portions, convert, envelope, envelope_of, event, gunzip, gzip},
+    twin::{MemorySource, MemoryStore},
+};
+use flowherd_worker::job::{Ended, Jobs};
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::{
+    command::{PROGRAM, Place},
+    generate::{LOOKUPS, cases, object},
+    model::plan,
+};
+
+fn good() -> String {
+    envelope("vpc-flow-logs", &[event(1_580_515_200_000, FLOW), event(1_580_515_200_001, FLOW)])
+}
+
+fn rows(plan: &Plan, object: &[u8]) -> u64 {
+    convert(object, "k", plan).unwrap().0.rows
+}
+
+#[test]
+fn every_gzip_member_of_every_layer_is_read() {
+    let text = good().repeat(3);
+    let plan = Plan::default();
+    for cut in 0..text.len() {
+        let (front, back) = text.as_bytes().split_at(cut);
+        let members = [gzip(front), gzip(b""), gzip(back)].concat();
+        assert_eq!(rows(&plan, &members), 6);
+        let (front, back) = members.split_at(cut.min(members.len()));
+        let twice = [gzip(front), gzip(back)].concat();
+        assert_eq!(rows(&plan, &twice), 6);
+        assert_eq!(rows(&plan, &gzip(&twice)), 6);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    #[test]
+    fn every_record_is_a_row_a_reject_or_a_control_event((object, key, _) in object()) {
+        if let Ok((counts, outputs)) = convert(&object[..], key, &plan()) {
+            prop_assert_eq!(counts.read, counts.rows + counts.rejected + counts.control);
+            let lines = |is_table: bool| -> usize {
+                let of_kind = outputs.iter().filter(|(output, _)| output.table.is_some() == is_table);
+                of_kind.map(|(_, text)| text.lines().count() - usize::from(is_table)).sum()
+            };
+            prop_assert_eq!(counts.rows, lines(true) as u64);
+            prop_assert_eq!(counts.rejected, lines(false) as u64);
+        }
+    }
+
+    #[test]
+    fn the_same_object_configuration_and_lookups_give_the_same_bytes((object, key, portion) in object()) {
+        let bytes = |object: &mut dyn Read| {
+            let finished = flowherd_shared::pipeline::run(object, key, &plan(), |_| Ok(Vec::new())).ok()?;
+            Some(finished.outputs)
+        };
+        prop_assert_eq!(bytes(&mut Portions::new(&object, portion)), bytes(&mut &object[..]));
+    }
+
+    #[test]
+    fn every_row_is_one_line_with_the_headers_number_of_values((object, key, _) in object()) {
+        for (output, text) in convert(&object[..], key, &plan()).map_or(Vec::new(), |(_, outputs)| outputs) {
+            if output.table.is_some() {
+                let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(false).from_reader(text.as_bytes());
+                let rows = reader.records().collect::<Result<Vec<_>, _>>().unwrap();
+                prop_assert_eq!(rows.len(), text.matches('\n').count());
+                prop_assert!(!text.contains('\r'));
+            }
+        }
+    }
+
+    #[test]
+    fn every_file_has_exactly_one_header((object, key, _) in object()) {
+        let plan = plan();
+        for (output, text) in convert(&object[..], key, &plan).map_or(Vec::new(), |(_, outputs)| outputs) {
+            if let Some(table) = output.table {
+                let names: Vec<&str> = plan.config.tables[table].columns.iter().map(|column| &*column.name).collect();
+                let header = names.join(",");
+                prop_assert_eq!(text.lines().next(), Some(&*header));
+                prop_assert_eq!(text.lines().filter(|line| **line == header).count(), 1);
+            }
+        }
+    }
+}
+
+fn run(name: &str, plan: &Plan, manifest: Option<ManifestTotals>) -> Run {
+    Run {
+        run: name.to_owned(),
+        prefix: String::new(),
+        basis: Basis::from(plan),
+        version: "test".to_owned(),
+        started: "2026-01-01T00:00:00.000Z".to_owned(),
+        resumes: Vec::new(),
+        manifest,
+    }
+}
+
+fn manifest(store: &MemoryStore, name: &str, entries: &[ManifestEntry]) -> ManifestTotals {
+    let mut writer = ManifestWriter::new(store, name);
+    entries.iter().for_each(|entry| writer.add(entry).unwrap());
+    writer.finish().unwrap()
+}
+
+#[test]
+fn every_listed_object_is_done_failed_skipped_or_missing() {
+    let mut source = MemorySource::default();
+    for key in ["done", "failed", "skipped", "missing", "other version"] {
+        source
+            .0
+            .insert(key.to_owned(), if key == "failed" { b"\x1f\x8b".to_vec() } else { good().into_bytes() });
+    }
+    let (store, plan) = (MemoryStore::default(), Plan::default());
+    let entries: Vec<ManifestEntry> = source.0.keys().map(|key| source.entry(key)).collect();
+    let work = |run: &str, key: &str| {
+        Jobs { run, plan: &plan, source: &source, store: &store }.work(&source.entry(key), &|_| true).unwrap()
+    };
+    work("earlier", "skipped");
+    assert!(matches!(work("now", "done"), Ended::Done(_)));
+    assert!(matches!(work("now", "failed"), Ended::Failed(_)));
+    work("now", "other version");
+    let mut listed = entries.clone();
+    listed.iter_mut().find(|entry| entry.key == "other version").unwrap().etag = "newer".to_owned();
+
+    let totals = manifest(&store, "now", &listed);
+    let mut now = run("now", &plan, Some(totals));
+    now.resumes = vec!["earlier".to_owned()];
+    let report = reconcile(&store, &now, String::new()).unwrap();
+    let objects = report.objects;
+    assert_eq!(
+        (objects.listed, objects.done, objects.failed, objects.skipped, objects.missing),
+        (5, 1, 1, 1, 2)
+    );
+    assert_eq!(report.state, ReportState::Incomplete);
+    assert_eq!((report.records.read, report.records.rows), (2, 2));
+    assert_eq!(report.failures[0].key, "failed");
+
+    // Only with a whole manifest can anything be proven.
+    let mut lost = now.clone();
+    lost.manifest = Some(ManifestTotals { parts: 2, ..totals });
+    assert!(reconcile(&store, &lost, String::new()).unwrap_err().to_string().contains("missing"));
+    lost.manifest = Some(ManifestTotals { objects: 6, ..totals });
+    assert!(reconcile(&store, &lost, String::new()).unwrap_err().to_string().contains("6 were listed"));
+    lost.manifest = None;
+    assert_eq!(reconcile(&store, &lost, String::new()).unwrap().state, ReportState::Incomplete);
+}
+
+#[test]
+fn one_bad_object_costs_no_other() {
+    let place = Place::new();
+    let whole = gzip(good().as_bytes());
+    let bad: [&[u8]; 5] = [
+        &whole[..whole.len() - 1],
+        &[&whole[..], b"x"].concat(),
+        b"\x1f\x8b\x08",
+        b"{\"messageType\":\"DATA_MESSAGE\"",
+        &gzip(&gzip(&gzip(&gzip(b"x")))),
+    ];
+    for (number, bad) in bad.iter().enumerate() {
+        place.object(&format!("bad{number}"), bad).object(&format!("good{number}"), &whole);
+    }
+    let report = place.report(&[]);
+    assert_eq!((&report["objects"]["failed"], &report["objects"]["done"]), (&5.into(), &5.into()));
+    assert_eq!(report["records"]["rows"], 10);
+    assert_eq!(report["state"], "failed");
+}
+
+#[test]
+fn one_bad_record_costs_no_other() {
+    let bad = [
+        "5".to_owned(),
+        "{}".to_owned(),
+        event(-1, FLOW),
+        event(1, "no flow log"),
+        event(1, &"x".repeat(2 << 20)),
+        r#"{"timestamp":1,"message":"\ud800"}"#.to_owned(),
+        r#"{"timestamp":1,"message":"a","message":"b"}"#.to_owned(),
+    ];
+    for bad in bad {
+        let text = envelope("g", &[event(1, FLOW), bad.clone(), event(2, FLOW)]);
+        let (counts, _) = convert(text.as_bytes(), "k", &Plan::default()).unwrap();
+        assert_eq!((counts.read, counts.rows, counts.rejected), (3, 2, 1), "{bad:.100}");
+    }
+}
+
+#[test]
+fn nothing_of_a_failed_object_is_published() {
+    let place = Place::new();
+    // Megabytes of good rows in several tables' worth of members before the damage.
+    let events: Vec<String> = (0..30_000).map(|at| event(1_580_515_200_000 + at, FLOW)).collect();
+    let mut object = gzip(envelope("g", &events).as_bytes());
+    let whole = object.clone();
+    let checksum = object.len() - 8;
+    object[checksum] ^= 1;
+    place.object("x", &object);
+    assert_eq!(place.convert(&["--run", "a"]).status, 1);
+    assert_eq!(place.results().len(), 0);
+    assert_eq!(files_below(&place.path("out/runs/a/unfinished")).len(), 0);
+
+    place.object("x", &whole);
+    assert_eq!(place.convert(&["--run", "b"]).status, 0);
+    let published = place.results();
+    place.object("x", &object);
+    assert_eq!(place.convert(&["--run", "c"]).status, 1);
+    assert_eq!(place.results(), published, "what was there stays");
+}
+
+#[test]
+fn a_receipt_means_that_all_outputs_are_there() {
+    let text = good() + &envelope("/ids/x", &[event(1, "WARN a -> b"), event(2, "no")]);
+    let source = MemorySource([("k".to_owned(), text.into_bytes())].into());
+    let (plan, store) = (plan(), MemoryStore::default());
+    let work = |store: &MemoryStore| {
+        Jobs { run: "r", plan: &plan, source: &source, store }.work(&source.entry("k"), &|_| true)
+    };
+    assert!(matches!(work(&store).unwrap(), Ended::Done(_)));
+    let receipt = layout::receipt("r", "k");
+    let published = store.published();
+    assert_eq!((published.len(), published.last()), (4, Some(&receipt)));
+    let (results, operations) = (store.files(), store.operations());
+
+    // Whatever fails: no receipt without its outputs, and the next attempt makes it whole.
+    let mut failed = 0;
+    for operation in 0..operations {
+        let store = MemoryStore::default();
+        store.fail_at(Some(operation));
+        let ended = work(&store);
+        failed += usize::from(!matches!(ended, Ok(Ended::Done(_))));
+        if store.files().contains_key(&receipt) {
+            let outputs = published[..3].iter();
+            assert!(
+                outputs.clone().all(|path| store.files().contains_key(path)),
+                "fault at operation {operation}"
+            );
+        } else {
+            assert!(!matches!(ended, Ok(Ended::Done(_))));
+        }
+        store.fail_at(None);
+        assert!(matches!(work(&store).unwrap(), Ended::Done(_)));
+        let without_receipt = |store: &MemoryStore| {
+            store.files().into_iter().filter(|(path, _)| !path.starts_with("runs/")).collect::<Vec<_>>()
+        };
+        let whole: Vec<_> =
+            results.clone().into_iter().filter(|(path, _)| !path.starts_with("runs/")).collect();
+        assert_eq!(without_receipt(&store), whole, "fault at operation {operation}");
+    }
+    assert!(failed > 5, "the faults were seen: {failed}");
+}
+
+/// Waits until something is so; fails after a minute.
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "never {what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn an_interrupted_run_can_be_resumed() {
+    let place = Place::synth(24, 4000, &["--odd", "1"]);
+    let whole = {
+        assert_eq!(place.convert(&["--prefix", "firehose/", "--run", "whole"]).status, 0);
+        let results = place.results();
+        fs::remove_dir_all(place.path("out")).unwrap();
+        results
+    };
+    for signals in [&["INT"][..], &["TERM"], &["INT", "INT"], &["KILL"]] {
+        let mut running = Running::start(
+            PROGRAM,
+            place.convert_args(&["--prefix", "firehose/", "--run", "r", "--jobs", "2"]),
+        );
+        let receipts = place.path("out/runs/r/receipts");
+        wait_until("one object done", || !files_below(&receipts).is_empty());
+        signals.iter().for_each(|signal| running.signal(signal));
+        let status = running.wait();
+        let done = files_below(&receipts).len();
+        // On a slow day it may have finished before the signal came.
+        assert!(
+            status == i32::from(done != 24) || signals == ["KILL"] && status == -1,
+            "{signals:?}: {status}, {done} done"
+        );
+        for (path, bytes) in place.results() {
+            assert_eq!(whole.get(&path), Some(&bytes), "{signals:?}: whole or not there: {path}");
+        }
+        if signals != ["KILL"] {
+            let mut told = String::new();
+            running.0.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+            assert!(done == 24 || told.contains("--resume and --run r"), "{told}");
+            let report: Value =
+                serde_json::from_slice(&fs::read(place.path("out/runs/r/report.json")).unwrap()).unwrap();
+            assert_eq!(
+                (report["objects"]["done"].as_u64(), report["objects"]["missing"].as_u64()),
+                (Some(done as u64), Some(24 - done as u64))
+            );
+        }
+        let report = place.report(&["--resume"]);
+        assert_eq!(
+            (&report["run"], &report["state"], &report["objects"]["done"]),
+            (&"r".into(), &"done".into(), &24.into())
+        );
+        assert_eq!(place.results(), whole, "{signals:?}");
+        fs::remove_dir_all(place.path("out")).unwrap();
+    }
+}
+
+#[test]
+fn resuming_does_only_what_has_no_receipt_for_the_same_bytes_configuration_and_lookups() {
+    let place = Place::new();
+    place.object("a", good().as_bytes()).object("b", good().as_bytes());
+    place.file("f.toml", b"# rules\n").file("l.json", LOOKUPS.as_bytes());
+    let (toml, json) = (place.path("f.toml"), place.path("l.json"));
+    let args = ["--config", toml.to_str().unwrap(), "--lookups", json.to_str().unwrap()];
+    let finished = |key: &str| {
+        let receipt: Value = serde_json::from_slice(
+            &fs::read(place.path(&format!("out/runs/r/receipts/{key}.json"))).unwrap(),
+        )
+        .unwrap();
+        receipt["finished"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(place.convert(&[&args[..], &["--run", "r"]].concat()).status, 0);
+    let mut before = (finished("a"), finished("b"));
+    let mut resume = |changes: (bool, bool), why: &str| {
+        let report = place.report(&[&args[..], &["--resume"]].concat());
+        assert_eq!((&report["state"], &report["objects"]["done"]), (&"done".into(), &2.into()), "{why}");
+        let now = (finished("a"), finished("b"));
+        assert_eq!((now.0 != before.0, now.1 != before.1), changes, "{why}");
+        before = now;
+    };
+    resume((false, false), "nothing changed");
+    place.object("b", (good() + &good()).as_bytes());
+    resume((false, true), "other bytes");
+    place.file("f.toml", b"# the same rules with another comment\n");
+    resume((false, false), "another comment");
+    place.file("f.toml", b"[limits]\nmax_layers = 2\n");
+    resume((true, true), "other limits");
+    place.file("l.json", LOOKUPS.replace("prod", "production").as_bytes());
+    resume((true, true), "other names");
+
+    let report = place.report(&[&args[..], &["--resume", "--run", "next"]].concat());
+    assert_eq!((&report["objects"]["skipped"], &report["objects"]["done"]), (&2.into(), &0.into()));
+    assert_eq!(report["state"], "done");
+}
+
+/// Grows while it is read.
+struct Growing<'a>(&'a Path);
+
+impl Source for Growing<'_> {
+    type Body = Box<dyn Read>;
+
+    fn open(&self, _: &ManifestEntry) -> io::Result<Self::Body> {
+        Err(io::Error::other(format!("{} has changed", self.0.display())))
+    }
+}
+
+#[test]
+fn an_object_that_changes_while_it_is_read_fails() {
+    // The source says so, when it is opened or read; that makes a failure that may be tried again.
+    let (plan, store) = (Plan::default(), MemoryStore::default());
+    let entry = ManifestEntry { key: "k".to_owned(), size: 1, etag: "e".to_owned() };
+    let jobs = Jobs { run: "r", plan: &plan, source: &Growing(Path::new("k")), store: &store };
+    let Ended::Failed(failure) = jobs.work(&entry, &|_| true).unwrap() else { panic!("it failed") };
+    assert_eq!(serde_json::to_value(&failure).unwrap()["verdict"], "retry");
+
+    // A real file, changed while the command reads it: by a job that waits for us.
+    let place = Place::synth(1, 200_000, &[]);
+    let key = files_below(&place.path("in/firehose")).remove(0);
+    let object = place.path("in/firehose").join(&key);
+    let mut running = Running::start(PROGRAM, place.convert_args(&["--prefix", "firehose/", "--run", "r"]));
+    let unfinished = place.path("out/runs/r/unfinished");
+    wait_until("an output begun", || !files_below(&unfinished).is_empty());
+    fs::OpenOptions::new().append(true).open(object).unwrap().write_all(&gzip(good().as_bytes())).unwrap();
+    assert_eq!(running.wait(), 1);
+    let mut told = String::new();
+    running.0.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert!(told.contains("has changed since it was listed"), "{told}");
+    assert_eq!(place.results().len(), 0);
+}
+
+#[test]
+fn what_earlier_rules_published_is_replaced_or_removed() {
+    let place = Place::new();
+    place.object("k", (good() + &envelope("other", &[event(1, "text")])).as_bytes());
+    let rules = |others: &str| {
+        format!(
+            "[[rule]]\nname = \"vpc\"\nmatch = {{ log_group = \"vpc*\" }}\ntable = \"vpc_flow\"\nformat = {{ kind = \"vpc-flow\" }}\n{others}"
+        )
+    };
+    let text = |pattern: &str| {
+        rules(&format!(
+            "[[rule]]\nname = \"text\"\ntable = \"text\"\nformat = {{ kind = \"regex\", pattern = '{pattern}' }}\n"
+        ))
+    };
+    let results = |config: &str| {
+        place.file("f.toml", config.as_bytes());
+        let report = place.report(&["--config", place.path("f.toml").to_str().unwrap()]);
+        assert_eq!(report["state"], "done");
+        place.results().into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(results(&rules("")), ["csv/vpc_flow/k.csv.gz", "rejects/k.jsonl.gz"]);
+    assert_eq!(results(&text("(?P<all>.*)")), ["csv/text/k.csv.gz", "csv/vpc_flow/k.csv.gz"]);
+    let only_vpc =
+        text("(?P<all>.*)").replace("name = \"text\"", "name = \"text\"\nmatch = { log_group = \"nobody\" }");
+    assert_eq!(results(&only_vpc), ["csv/vpc_flow/k.csv.gz", "rejects/k.jsonl.gz"]);
+}
+
+#[test]
+fn two_keys_never_share_an_output() {
+    let keys = ["a", "a.csv.gz", "a.gz", "a/b", "a.csv.gz/b", "a b", "a+b", "a%20b", "A", "a.json", ".."];
+    let mut paths = BTreeSet::new();
+    for key in keys {
+        for path in [
+            layout::csv("t", key),
+            layout::rejects(key),
+            layout::receipt("r", key),
+            layout::failure("r", key),
+        ] {
+            assert!(path.contains(key) && paths.insert(path));
+        }
+    }
+}
+
+#[test]
+fn no_output_is_written_outside_the_destination() {
+    // The store behind `convert` refuses such keys; the unit tests of cli/src/local.rs show each. Here: a whole run
+    // whose source holds whatever a file system can hold writes below its destination alone.
+    let place = Place::new();
+    for key in ["..a", "...", "a..b/..c", "~", "%2e%2e%2fx", "\\..\\x"] {
+        place.object(key, good().as_bytes());
+    }
+    std::os::unix::fs::symlink(place.path("in/~"), place.path("in/link")).unwrap();
+    assert_eq!(place.report(&[])["objects"]["done"], 7);
+    let elsewhere: Vec<String> = files_below(&place.path(""))
+        .into_iter()
+        .filter(|file| !file.starts_with("in/") && !file.starts_with("out/"))
+        .collect();
+    assert_eq!(elsewhere, [""; 0]);
+}
+
+#[test]
+fn a_record_that_does_not_fit_its_rule_never_shifts_columns() {
+    // Fourteen words each, as version 2 has fields.
+    let same_length = [
+        FLOW.replace("eni-1 10.0.0.5", "10.0.0.5 eni-1"),
+        FLOW.replacen("2 ", "two ", 1),
+        FLOW.replace("192.0.2.7 49152", "49152 192.0.2.7"),
+        FLOW.replace("1580515200 1580515260 ACCEPT", "ACCEPT 1580515200 1580515260"),
+        FLOW.replace(" OK", "  "),
+        "a b c d e f g h i j k l m n".to_owned(),
+    ];
+    for line in same_length {
+        let text = envelope("g", &[event(1, &line)]);
+        let (counts, outputs) = convert(text.as_bytes(), "k", &Plan::default()).unwrap();
+        assert_eq!((counts.rows, counts.rejected), (0, 1), "{line}");
+        let reject: Value = serde_json::from_str(&outputs[1].1).unwrap();
+        assert_eq!(reject["message"], line);
+    }
+    for line in [format!("{FLOW} more"), FLOW.replace(" OK", ""), String::new(), FLOW.replacen(' ', "  ", 1)]
+    {
+        let text = envelope("g", &[event(1, &line)]);
+        let (counts, _) = convert(text.as_bytes(), "k", &Plan::default()).unwrap();
+        assert_eq!(
+            counts.rejects.keys().map(|reason| reason.as_str()).collect::<Vec<_>>(),
+            ["field-count"],
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn a_header_line_decides_where_each_field_stands_or_the_object_fails() {
+    let plan = Plan::default();
+    let header = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status";
+    let back = |line: &str| line.split(' ').rev().collect::<Vec<_>>().join(" ");
+    let forward = convert(format!("{header}\n{FLOW}\n").as_bytes(), "k", &plan).unwrap();
+    let backward = convert(format!("{}\n{}\n", back(header), back(FLOW)).as_bytes(), "k", &plan).unwrap();
+    assert_eq!(forward.1, backward.1);
+    assert_eq!(forward.0.rows, 1);
+    for bad in ["start start", "start vpc-id", "version start end new-field"] {
+        assert!(convert(format!("{bad}\n").as_bytes(), "k", &plan).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_name_that_could_be_two_is_none() {
+    let plan = Plan { lookups: Lookups::parse(LOOKUPS.as_bytes()).unwrap(), ..Plan::default() };
+    let names = |eni: &str, address: &str| {
+        let line = FLOW.replace("eni-1", eni).replace("192.0.2.7", address);
+        let (_, outputs) = convert(line.as_bytes(), "k", &plan).unwrap();
+        outputs[0].1.trim_end().rsplit(',').next().unwrap().to_owned()
+    };
+    assert_eq!(names("eni-9", "10.0.0.5"), "-", "two VPCs know it, the record's is unknown");
+    assert_eq!(names("eni-1", "10.0.0.5"), "a", "the record's own VPC");
+    assert_eq!(names("eni-2", "10.0.0.5"), "b", "the record's own VPC");
+    assert_eq!(names("eni-1", "10.1.2.3"), "b-inner", "only one other VPC knows it");
+    assert_eq!(names("eni-1", "172.16.0.1"), "-", "nobody knows it");
+}
+
+#[test]
+fn a_key_given_twice_is_never_chosen_from() {
+    let json = "[[rule]]\nname = \"r\"\ntable = \"t\"\nformat = { kind = \"json\", columns = [ { name = \"a\", path = \"/a\" } ] }";
+    let plan = Plan { config: Config::parse(json).unwrap(), ..Plan::default() };
+    let reasons = |text: &str| {
+        let (counts, _) = convert(text.as_bytes(), "k", &plan).ok()?;
+        Some((counts.rows, counts.rejects.keys().map(|reason| reason.as_str()).collect::<Vec<_>>()))
+    };
+    let event_twice = r#"{"timestamp":1,"message":"{\"a\":1}","message":"{\"a\":2}"}"#.to_owned();
+    assert_eq!(reasons(&envelope("g", &[event_twice])), Some((0, vec!["duplicate-key"])));
+    assert_eq!(reasons(&envelope("g", &[event(1, r#"{"a":1,"a":2}"#)])), Some((0, vec!["duplicate-key"])));
+    assert_eq!(reasons(&envelope("g", &[event(1, r#"{"a":1,"b":2}"#)])), Some((1, vec![])));
+    let envelope_twice = envelope_of("DATA_MESSAGE", "g", &[]).replacen('{', "{\"logGroup\":\"h\",", 1);
+    assert_eq!(reasons(&envelope_twice), None);
+}
+
+#[test]
+fn outputs_are_gzip_members_that_any_reader_joins() {
+    let events: Vec<String> = (0..20_000).map(|at| event(1_580_515_200_000 + at, FLOW)).collect();
+    let finished =
+        flowherd_shared::pipeline::run(envelope("g", &events).as_bytes(), "k", &Plan::default(), |_| {
+            Ok(Vec::new())
+        })
+        .unwrap();
+    let bytes = &finished.outputs[0].1;
+    let text = gunzip(bytes);
+    assert!(text.len() > 2 << 20, "several members");
+    assert_eq!(text.split(|byte| *byte == b'\n').count(), 20_002);
+
+    let mut gzip = Command::new("gzip")
+        .arg("-dc")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = gzip.stdin.take().unwrap();
+    let output = std::thread::scope(|scope| {
+        scope.spawn(move || input.write_all(bytes).unwrap());
+        gzip.wait_with_output().unwrap()
+    });
+    assert!(output.status.success() && output.stdout == text);
+}
+
+/// Runs the command within so many KiB of data memory: heap and stacks, by the kernel's own count.
+fn within(kib: u32, args: &[String]) -> std::process::Output {
+    let limited = format!("ulimit -d {kib} && exec \"$@\"");
+    let mut command = Command::new("bash");
+    command.args(["-c", &limited, "bash", PROGRAM]).args(args);
+    // Each thread's arena and stack is reserved, not used; these are what `convert` has by default.
+    command.env("MALLOC_ARENA_MAX", "1").env("RUST_MIN_STACK", "2097152");
+    command.output().unwrap()
+}
+
+#[test]
+fn memory_does_not_grow_with_the_object() {
+    let place = Place::new();
+    // 250 MB each: events of one endless envelope; lines; one line.
+    let events = format!("{},", event(1_580_515_200_000, FLOW)).repeat(2000);
+    let mut envelope = gzip(envelope_of("DATA_MESSAGE", "g", &[]).trim_end_matches("]}").as_bytes());
+    let member = gzip(events.as_bytes());
+    (0..800).for_each(|_| envelope.extend_from_slice(&member));
+    envelope.extend(gzip(format!("{}]}}", event(1, FLOW)).as_bytes()));
+    place.object("envelope", &envelope);
+    let lines = gzip(format!("{FLOW}\n").repeat(2000).as_bytes());
+    place.object("lines", &lines.repeat(1300));
+    place.object("line", &gzip(FLOW.repeat(2000).as_bytes()).repeat(1300));
+
+    let output = within(64 << 10, &place.convert_args(&["--jobs", "1", "--json"]));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!((&report["state"], &report["objects"]["done"]), (&"done".into(), &3.into()), "{report}");
+    assert_eq!(report["records"]["rows"], 1_600_001 + 2_600_000);
+    assert_eq!(report["rejects"]["too-long"], 1);
+    assert!(report["bytes"]["decoded_in"].as_u64().unwrap() > 700_000_000, "{report}");
+}
+
+#[test]
+fn memory_does_not_grow_with_the_number_of_objects() {
+    // A hundred parts through the writer and the reader, of which only one may be in memory at a time.
+    struct Counting<'a>(&'a MemoryStore, &'a AtomicBool);
+    let (store, seen) = (MemoryStore::default(), AtomicBool::new(false));
+    let counting = Counting(&store, &seen);
+    let mut writer = ManifestWriter::new(counting.0, "r");
+    let entry = |number: u64| ManifestEntry { key: format!("k{number}"), size: number, etag: "e".to_owned() };
+    for number in 0..100_000 {
+        writer.add(&entry(number)).unwrap();
+        if number == 10_000 {
+            counting.1.store(!counting.0.files().is_empty(), Ordering::Relaxed);
+        }
+    }
+    assert!(seen.load(Ordering::Relaxed), "a part is written as soon as it is full");
+    let totals = writer.finish().unwrap();
+    assert_eq!((totals.parts, totals.objects), (10, 100_000));
+    let plan = Plan::default();
+    let run = run("r", &plan, Some(totals));
+    store.fail_at(None);
+    let mut entries = flowherd_coordinator::manifest::read(&store, &run);
+    for number in 0..100_000 {
+        assert_eq!(entries.next().unwrap().unwrap(), entry(number));
+        assert_eq!(store.operations() as u64, number / 10_000 + 1, "the next part is read when it is needed");
+    }
+    assert!(entries.next().is_none());
+    let ran = flowherd(PROGRAM, ["--version"]);
+    assert_eq!(ran.status, 0);
+}
