@@ -20,7 +20,7 @@ use flowherd_shared::{
         csv::CsvRows,
         enrich::Enricher,
         gunzip::Layers,
-        records::Records,
+        records::{OriginKind, Records},
         rules::{Parsed, Rules},
     },
 };
@@ -132,6 +132,9 @@ fn rows(bytes: &[u8], plan: &Plan, key: &str, up_to: Stage) {
     let mut csv = CsvRows::new(&plan.config.tables[0]);
     let mut text = Vec::new();
     while let Some(record) = records.next().unwrap() {
+        if record.origin.kind == OriginKind::Control {
+            continue;
+        }
         let Parsed::Row(row) = rules.parse(&record, false).unwrap() else { panic!("every record is a row") };
         if up_to == Stage::Rule {
             black_box(&row);
