@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 /// Turns log archives (CloudWatch Logs by Firehose on S3, gzipped) into enriched CSV.
 #[derive(Debug, Parser)]
-#[command(name = "flowherd", version, about, max_term_width = 100)]
+#[command(name = "flowherd", version, max_term_width = 100)]
 pub(crate) struct Args {
     /// What to do.
     #[command(subcommand)]
@@ -91,6 +91,6 @@ pub(crate) struct ExplainArgs {
     #[arg(long)]
     pub(crate) key: Option<String>,
     /// Rows to show of each table
-    #[arg(long, default_value_t = 5, value_name = "N")]
-    pub(crate) rows: usize,
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1000))]
+    pub(crate) rows: u16,
 }

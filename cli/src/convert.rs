@@ -13,8 +13,8 @@ use std::{
 
 use anyhow::Context;
 use flowherd_coordinator::{manifest, reconcile::reconcile};
-use flowherd_shared::ledger::{ManifestEntry, Report, ReportState, layout};
-use flowherd_worker::job::{Ended, Jobs, now, put_json};
+use flowherd_shared::ledger::{ManifestEntry, Receipt, Report, ReportState, layout, put_json};
+use flowherd_worker::job::{Ended, Jobs, now};
 
 use self::{begin::Begun, progress::Progress, stop::StopSwitch};
 use crate::{
@@ -47,10 +47,9 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<(), Stop> {
     put_json(&begun.store, &layout::report(&run.run), &report).context("cannot write the report")?;
     begun.clean_up();
     print(args, &report)?;
-    if switch.is_stopping() || report.state == ReportState::Incomplete {
-        let again = "the same command with --resume and --run";
+    if report.state == ReportState::Incomplete {
         eprintln!(
-            "flowherd: {} of {} objects are missing; to go on: {again} {}",
+            "flowherd: {} of {} objects are missing; to go on: the same command with --resume and --run {}",
             report.objects.missing, report.objects.listed, run.run
         );
     }
@@ -124,13 +123,13 @@ fn work_on(
     if switch.is_stopping() {
         return Ok(());
     }
-    if begun.listing_failed(object) {
-        progress.failed(&object.key, "its name is no UTF-8 text; rename it", object.size);
+    if let Some(failure) = begun.listing_failure(object)? {
+        progress.failed(&object.key, &failure.error(), object.size);
         return Ok(());
     }
     if begun.resumes {
         for run in std::iter::once(&begun.run.run).chain(&begun.run.resumes) {
-            if let Some(receipt) = jobs.receipt(run, object)? {
+            if let Some(receipt) = Receipt::find(&begun.store, run, object, &begun.run.basis)? {
                 progress.done(&receipt, object.size);
                 return Ok(());
             }

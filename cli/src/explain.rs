@@ -33,22 +33,22 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<(), Stop> {
     let mut text = format!("{}\n\n", args.file.display());
     text += &layers(&finished.counts);
     text += &records(&plan, &finished.counts);
-    text += &rows(&plan, finished, &key, args.rows)?;
+    text += &rows(&plan, finished, &key, args.rows.into())?;
     summary::print(&text)
 }
 
 fn layers(counts: &Counts) -> String {
     let mut text = format!("object   {}\n", HumanBytes(counts.compressed_in));
+    // Counted as in error messages: layer 0 is the object as stored.
     for (layer, members) in counts.members.iter().enumerate() {
-        let members = HumanCount(*members);
-        let _ = writeln!(text, "layer {}  gzip, members: {members}", layer + 1);
+        let _ = writeln!(text, "layer {layer}  gzip, members: {}", HumanCount(*members));
     }
     let shape = match counts.shape {
         _ if counts.decoded_in == 0 => "nothing",
         Some(Shape::Envelopes) => "CloudWatch Logs envelopes",
         Some(Shape::Lines) | None => "lines",
     };
-    text + &format!("text     {} of {shape}\n\n", HumanBytes(counts.decoded_in))
+    text + &format!("layer {}  {} of {shape}\n\n", counts.members.len(), HumanBytes(counts.decoded_in))
 }
 
 fn records(plan: &Plan, counts: &Counts) -> String {
@@ -78,7 +78,7 @@ fn rows(plan: &Plan, finished: Finished<Beginning>, key: &str, most: usize) -> a
         } else {
             let _ = writeln!(text, "\n{}", layout::rejects(key));
             for line in lines.iter().take(most) {
-                text += line;
+                text += &summary::printable(line);
                 text.push('\n');
             }
         }
@@ -99,11 +99,7 @@ fn as_columns(lines: &[String]) -> anyhow::Result<String> {
     for column in 0..width {
         let cell = |record: &csv::StringRecord| {
             let value = record.get(column).unwrap_or_default();
-            let mut shown: String = value
-                .chars()
-                .map(|shown| if shown.is_control() { '\u{fffd}' } else { shown })
-                .take(SHOWN_CHARS)
-                .collect();
+            let mut shown: String = summary::printable(value).chars().take(SHOWN_CHARS).collect();
             if value.chars().count() > SHOWN_CHARS {
                 shown.push('…');
             }

@@ -112,23 +112,37 @@ impl Store for DirStore {
     fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let mut sink = self.create(path)?;
         sink.write_all(bytes)?;
-        sink.commit()
+        sink.commit().map(|_| ())
     }
 
     fn get(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
-        none_if_missing(fs::read(self.path(path)?))
+        none_if_missing(self.path(path).and_then(fs::read))
+    }
+
+    fn etag(&self, path: &str) -> io::Result<Option<String>> {
+        let metadata = none_if_missing(self.path(path).and_then(fs::metadata))?;
+        Ok(metadata.as_ref().map(etag))
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        none_if_missing(fs::remove_file(self.path(path)?)).map(|_| ())
+        none_if_missing(self.path(path).and_then(fs::remove_file)).map(|_| ())
     }
 }
 
 fn none_if_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
-        // "Not a directory": a part of the path is a file, so there is nothing below it.
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+        // Where no file can be, there is none: below a file, in place of a directory, or under a name that is none.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::IsADirectory
+                    | io::ErrorKind::InvalidFilename
+                    | io::ErrorKind::InvalidInput
+            ) =>
+        {
             Ok(None)
         }
         Err(error) => Err(error),
@@ -144,21 +158,22 @@ pub(crate) struct LocalSink {
 
 impl Write for LocalSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        // Past the library's wrapper, which puts the temporary file's name into each error.
+        self.file.as_file_mut().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.file.as_file_mut().flush()
     }
 }
 
 impl Sink for LocalSink {
-    fn commit(self) -> io::Result<()> {
+    fn commit(self) -> io::Result<String> {
         if let Some(parent) = self.target.parent() {
             fs::create_dir_all(parent)?;
         }
-        self.file.persist(&self.target)?;
-        Ok(())
+        let file = self.file.persist(&self.target).map_err(|error| error.error)?;
+        Ok(etag(&file.metadata()?))
     }
 }
 
@@ -185,6 +200,22 @@ mod tests {
         for key in ["a b+c%20", "ü/日本", "..a/b..", "a\\..\\b", "-rf"] {
             assert_eq!(below(Path::new("/dest"), key).unwrap(), Path::new("/dest").join(key));
         }
+    }
+
+    #[test]
+    fn a_file_that_grows_while_it_is_read_is_an_error_at_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("k");
+        fs::write(&path, b"before").unwrap();
+        let listed =
+            ManifestEntry { key: "k".to_owned(), size: 6, etag: etag(&fs::metadata(&path).unwrap()) };
+        let source = DirSource::new(dir.path());
+        let mut body = source.open(&listed).unwrap();
+        body.read_exact(&mut [0; 3]).unwrap();
+        fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b" and after").unwrap();
+        let error = body.read_to_end(&mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("changed since it was listed"));
+        assert!(source.open(&listed).is_err());
     }
 
     #[test]

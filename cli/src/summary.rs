@@ -58,7 +58,7 @@ pub(crate) fn report(report: &Report, dest: &Path) -> String {
     if !report.failures.is_empty() {
         text += "\nfailed\n";
         for failure in report.failures.iter().take(FAILURES_SHOWN) {
-            text += &format!("  {:?}: {}\n", failure.key, failure.error);
+            text += &format!("  {}: {}\n", printable(&failure.key), printable(&failure.error));
         }
         if report.objects.failed > FAILURES_SHOWN as u64 {
             text += &format!("  and {} more\n", report.objects.failed - FAILURES_SHOWN as u64);
@@ -128,4 +128,9 @@ fn align_right(table: &mut Table, from: usize) {
     for column in table.column_iter_mut().skip(from) {
         column.set_cell_alignment(CellAlignment::Right);
     }
+}
+
+/// Text for a terminal: keys, messages and values may hold what would move its cursor.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use flowherd_shared::{
-    ledger::{Failure, ManifestEntry, Outcome, Receipt, Report, Run, layout},
+    ledger::{Failure, ManifestEntry, Outcome, Receipt, Report, Run},
     store::Store,
 };
 
@@ -21,23 +21,16 @@ pub fn reconcile(store: &impl Store, run: &Run, finished: String) -> io::Result<
     Ok(report)
 }
 
-/// A receipt that covers the object wins over a failure: it was done on a later attempt.
+/// A receipt that proves the object done wins over a failure: it was done on a later attempt.
 fn outcome(store: &impl Store, run: &Run, entry: &ManifestEntry) -> io::Result<Outcome> {
-    let receipt = |run_name: &str| -> io::Result<Option<Receipt>> {
-        let bytes = store.get(&layout::receipt(run_name, &entry.key))?;
-        let receipt = bytes.and_then(|bytes| serde_json::from_slice::<Receipt>(&bytes).ok());
-        Ok(receipt.filter(|receipt| receipt.covers(entry, &run.basis)))
-    };
-    if let Some(receipt) = receipt(&run.run)? {
+    if let Some(receipt) = Receipt::find(store, &run.run, entry, &run.basis)? {
         return Ok(Outcome::Done(Box::new(receipt)));
     }
-    if let Some(bytes) = store.get(&layout::failure(&run.run, &entry.key))?
-        && let Ok(failure) = serde_json::from_slice::<Failure>(&bytes)
-    {
+    if let Some(failure) = Failure::find(store, &run.run, &entry.key)? {
         return Ok(Outcome::Failed(failure));
     }
     for earlier in &run.resumes {
-        if receipt(earlier)?.is_some() {
+        if Receipt::find(store, earlier, entry, &run.basis)?.is_some() {
             return Ok(Outcome::Skipped);
         }
     }

@@ -343,6 +343,18 @@ mod tests {
     }
 
     #[test]
+    fn without_flow_logs_the_union_is_in_the_order_of_first_appearance() {
+        let rule = |name: &str, columns: &str| {
+            format!(
+                "[[rule]]\nname = \"{name}\"\ntable = \"t\"\nformat = {{ kind = \"regex\", pattern = '{columns}' }}\n"
+            )
+        };
+        let text = rule("one", "(?P<client_ip>.)(?P<action>.)") + &rule("two", "(?P<version>.)(?P<action>.)");
+        let config = Config::parse(&text).unwrap();
+        assert_eq!(columns(&config, 0), ["timestamp", "client_ip", "action", "version"]);
+    }
+
+    #[test]
     fn a_single_rule_keeps_the_order_of_its_own_fields() {
         let config =
             Config::parse(&rule("format = { kind = \"vpc-flow\", fields = \"${end} ${start}\" }")).unwrap();

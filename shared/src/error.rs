@@ -77,10 +77,10 @@ pub enum ObjectError {
         /// Byte of the decoded text where the piece begins.
         at: u64,
     },
-    /// A flow-log header line names a field that the table has no column for.
-    #[error("the header line names {field:?}, {why}")]
+    /// A flow-log header line that cannot be followed.
+    #[error("the header line names {field:?} {why}")]
     Header {
-        /// The field.
+        /// The field or fields.
         field: String,
         /// Why that is not usable, and what to do.
         why: String,
@@ -144,7 +144,7 @@ reasons! {
     NoMatch = "no-match",
     /// The message is not one JSON object.
     NotJson = "not-json",
-    /// A JSON message gives a key that a column reads twice.
+    /// A JSON message gives a key that a column reads twice, or an event its timestamp or message.
     DuplicateKey = "duplicate-key",
     /// The timestamp is missing, not an integer, or outside the years 1970 to 9999.
     BadTimestamp = "bad-timestamp",

@@ -6,9 +6,9 @@
 /// What a field's values look like: decides what the parser accepts and how a query types the column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldKind {
-    /// Decimal digits that fit 32 bits.
+    /// A whole number from 0 on that fits 32 bits with a sign.
     Int,
-    /// Decimal digits that fit 64 bits.
+    /// A whole number from 0 on that fits 64 bits with a sign.
     BigInt,
     /// An IPv4 or IPv6 address in text form.
     Address,

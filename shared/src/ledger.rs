@@ -4,16 +4,29 @@
 pub mod layout;
 mod report;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use report::{MAX_FAILURES_TOLD, Outcome, Report, ReportState};
 
 use crate::{
     error::Verdict,
     pipeline::{Counts, Output, Plan},
+    store::Store,
 };
+
+/// Reads a ledger file. One that does not parse counts as none: it proves nothing.
+pub fn read_json<T: DeserializeOwned>(store: &impl Store, path: &str) -> io::Result<Option<T>> {
+    Ok(store.get(path)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+}
+
+/// Writes a ledger file.
+pub fn put_json<T: Serialize>(store: &impl Store, path: &str, value: &T) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec(value)?;
+    bytes.push(b'\n');
+    store.put(path, &bytes)
+}
 
 /// `runs/<run>/run.json`: what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +126,8 @@ pub struct ReceiptOutput {
     pub rows: u64,
     /// Compressed size.
     pub bytes: u64,
+    /// The version that was committed, by which it is known again.
+    pub etag: String,
 }
 
 /// Always: `read = rows + rejected + control`.
@@ -157,7 +172,7 @@ pub struct Attempt<'a> {
 impl Receipt {
     /// The receipt of an object whose outputs are committed.
     #[must_use]
-    pub fn new(attempt: &Attempt<'_>, plan: &Plan, counts: &Counts, outputs: &[Output]) -> Self {
+    pub fn new(attempt: &Attempt<'_>, plan: &Plan, counts: &Counts, outputs: &[(Output, String)]) -> Self {
         let table = |output: &Output| output.table.map(|table| plan.config.tables[table].name.clone());
         Self {
             run: attempt.run.to_owned(),
@@ -168,11 +183,12 @@ impl Receipt {
             milliseconds: attempt.milliseconds,
             outputs: outputs
                 .iter()
-                .map(|output| ReceiptOutput {
+                .map(|(output, etag)| ReceiptOutput {
                     path: output.path.clone(),
                     table: table(output),
                     rows: output.rows,
                     bytes: output.bytes,
+                    etag: etag.clone(),
                 })
                 .collect(),
             records: RecordCounts {
@@ -189,21 +205,34 @@ impl Receipt {
             bytes: ByteCounts {
                 compressed_in: counts.compressed_in,
                 decoded_in: counts.decoded_in,
-                compressed_out: outputs.iter().map(|output| output.bytes).sum(),
+                compressed_out: outputs.iter().map(|(output, _)| output.bytes).sum(),
             },
             members: counts.members.clone(),
         }
     }
 
-    /// Whether it proves that these bytes were processed on this basis.
-    #[must_use]
-    pub fn covers(&self, object: &ManifestEntry, basis: &Basis) -> bool {
-        self.object == *object && self.basis == *basis
+    /// Whether it proves that these bytes were processed on this basis, and that its outputs are still what is there:
+    /// another run may have replaced them. The receipt of a run that proves nothing counts as none.
+    pub fn find(
+        store: &impl Store,
+        run: &str,
+        object: &ManifestEntry,
+        basis: &Basis,
+    ) -> io::Result<Option<Self>> {
+        let receipt: Option<Self> = read_json(store, &layout::receipt(run, &object.key))?;
+        let covers =
+            |receipt: &Self| receipt.object == *object && receipt.basis == *basis && receipt.adds_up();
+        let Some(receipt) = receipt.filter(covers) else { return Ok(None) };
+        for output in &receipt.outputs {
+            if store.etag(&output.path)?.as_ref() != Some(&output.etag) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(receipt))
     }
 
     /// Whether its numbers agree with each other.
-    #[must_use]
-    pub fn adds_up(&self) -> bool {
+    fn adds_up(&self) -> bool {
         let RecordCounts { read, rows, rejected, control } = self.records;
         let written = |is_table: bool| {
             self.outputs
@@ -251,6 +280,26 @@ impl Failure {
             attempts: attempt.number,
             finished: attempt.finished.clone(),
         }
+    }
+
+    /// The failure of an object in a run, if it has one.
+    pub fn find(store: &impl Store, run: &str, key: &str) -> io::Result<Option<Self>> {
+        match read_json(store, &layout::failure(run, key))? {
+            Some(failure) => Ok(Some(failure)),
+            None => read_json(store, &layout::failure_by_hash(run, key)),
+        }
+    }
+
+    /// Writes it. A key that cannot be a file name there still has a place, under its checksum.
+    pub fn write(&self, store: &impl Store) -> io::Result<()> {
+        put_json(store, &layout::failure(&self.run, &self.object.key), self)
+            .or_else(|_| put_json(store, &layout::failure_by_hash(&self.run, &self.object.key), self))
+    }
+
+    /// Removes it: the object is done now.
+    pub fn remove(&self, store: &impl Store) -> io::Result<()> {
+        store.remove(&layout::failure(&self.run, &self.object.key))?;
+        store.remove(&layout::failure_by_hash(&self.run, &self.object.key))
     }
 
     /// All of it on one line.

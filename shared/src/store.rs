@@ -27,12 +27,15 @@ pub trait Store: Sync {
     /// Reads a result; `None` if there is none.
     fn get(&self, path: &str) -> io::Result<Option<Vec<u8>>>;
 
+    /// The version of a result as it is now, as [`Sink::commit`] gave it; `None` if there is none.
+    fn etag(&self, path: &str) -> io::Result<Option<String>>;
+
     /// Removes a result; none there is fine.
     fn remove(&self, path: &str) -> io::Result<()>;
 }
 
 /// A result being written. Dropped without a commit, it leaves nothing behind.
 pub trait Sink: Write {
-    /// Publishes the result whole; replaces what is there.
-    fn commit(self) -> io::Result<()>;
+    /// Publishes the result whole; replaces what is there. Gives the version that it has become.
+    fn commit(self) -> io::Result<String>;
 }

@@ -287,8 +287,9 @@ impl Model {
         let interface = given("interface_id").map_or(&Value::Null, |id| &self.lookups["interfaces"][id]);
         let subnet_id = given("subnet_id").or_else(|| text(&interface["subnet_id"]));
         let subnet = subnet_id.map_or(&Value::Null, |id| &self.lookups["subnets"][id]);
-        let vpc_id =
-            given("vpc_id").or_else(|| text(&interface["vpc_id"])).or_else(|| text(&subnet["vpc_id"]));
+        let of_own_subnet = given("subnet_id").and_then(|_| text(&subnet["vpc_id"]));
+        let of_interface = text(&interface["vpc_id"]).or_else(|| text(&subnet["vpc_id"]));
+        let vpc_id = given("vpc_id").or(of_own_subnet).or(of_interface);
         let vpc = vpc_id.as_ref().map_or(&Value::Null, |id| &self.lookups["vpcs"][id]);
         let address = |name: &str| {
             given(name).and_then(|address| self.subnet_of(vpc_id.as_deref(), address.parse().unwrap()))
@@ -400,8 +401,11 @@ fn flow(fields: &[String], line: &str) -> Result<BTreeMap<String, String>, &'sta
         if token.is_empty() {
             return Err("field-count");
         }
-        let longest = if ["packets", "bytes", "start", "end"].contains(&field.as_str()) { 19 } else { 10 };
-        let number = token.len() <= longest && token.bytes().all(|byte| byte.is_ascii_digit());
+        let wide = ["packets", "bytes", "start", "end"].contains(&field.as_str());
+        let most = if wide { i64::MAX } else { i32::MAX.into() };
+        let number = token.bytes().all(|byte| byte.is_ascii_digit())
+            && token.len() <= 19
+            && token.parse::<i64>().is_ok_and(|value| value <= most);
         let wrong = (NUMBERS.split(' ').any(|name| name == field) && !number)
             || (ADDRESSES.split(' ').any(|name| name == field) && token.parse::<IpAddr>().is_err());
         if *token != "-" && wrong {

@@ -42,6 +42,8 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct Shared {
     files: BTreeMap<String, Vec<u8>>,
+    /// The number of the publication that each file comes from.
+    versions: BTreeMap<String, usize>,
     published: Vec<String>,
     /// Fails the operation with this number, from 0.
     fault_at: Option<usize>,
@@ -110,6 +112,8 @@ impl Store for MemoryStore {
 
     fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let mut shared = self.operate()?;
+        let version = shared.published.len();
+        shared.versions.insert(path.to_owned(), version);
         shared.files.insert(path.to_owned(), bytes.to_vec());
         shared.published.push(path.to_owned());
         Ok(())
@@ -119,8 +123,14 @@ impl Store for MemoryStore {
         Ok(self.operate()?.files.get(path).cloned())
     }
 
+    fn etag(&self, path: &str) -> io::Result<Option<String>> {
+        Ok(self.operate()?.versions.get(path).map(ToString::to_string))
+    }
+
     fn remove(&self, path: &str) -> io::Result<()> {
-        self.operate()?.files.remove(path);
+        let mut shared = self.operate()?;
+        shared.files.remove(path);
+        shared.versions.remove(path);
         Ok(())
     }
 }
@@ -138,7 +148,8 @@ impl Write for MemorySink {
 }
 
 impl Sink for MemorySink {
-    fn commit(self) -> io::Result<()> {
-        self.store.put(&self.path, &self.bytes)
+    fn commit(self) -> io::Result<String> {
+        self.store.put(&self.path, &self.bytes)?;
+        Ok(self.store.shared().versions[&self.path].to_string())
     }
 }

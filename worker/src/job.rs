@@ -9,7 +9,7 @@ use std::{
 
 use flowherd_shared::{
     error::{ObjectError, Verdict},
-    ledger::{Attempt, Basis, Failure, ManifestEntry, Receipt, layout},
+    ledger::{Attempt, Failure, ManifestEntry, Receipt, layout, put_json},
     pipeline::{self, Finished, Output, Plan},
     store::{Sink, Source, Store},
 };
@@ -39,18 +39,11 @@ pub enum Ended {
 }
 
 impl<I: Source, O: Store> Jobs<'_, I, O> {
-    /// The receipt of an object in `run`, if it covers these bytes and what this plan would make of them.
-    pub fn receipt(&self, run: &str, object: &ManifestEntry) -> io::Result<Option<Receipt>> {
-        let receipt: Option<Receipt> = read_json(self.store, &layout::receipt(run, &object.key))?;
-        Ok(receipt.filter(|receipt| receipt.covers(object, &Basis::from(self.plan))))
-    }
-
     /// Does one job. `watch` is told of the bytes read as they come, and stops the job by answering false. An error
     /// means that the ledger itself could not be written, so nothing is known of the object.
     pub fn work(&self, object: &ManifestEntry, watch: &dyn Fn(u64) -> bool) -> io::Result<Ended> {
         let began = Instant::now();
-        let failure_path = layout::failure(self.run, &object.key);
-        let failed_before: Option<Failure> = read_json(self.store, &failure_path)?;
+        let failed_before = Failure::find(self.store, self.run, &object.key)?;
         let stopped = std::cell::Cell::new(false);
 
         let outcome = self.publish(object, &|bytes| {
@@ -69,20 +62,26 @@ impl<I: Source, O: Store> Jobs<'_, I, O> {
         match outcome {
             Ok((counts, outputs)) => {
                 let receipt = Receipt::new(&attempt, self.plan, &counts, &outputs);
-                put_json(self.store, &layout::receipt(self.run, &object.key), &receipt)?;
+                if let Err(source) = put_json(self.store, &layout::receipt(self.run, &object.key), &receipt) {
+                    self.withdraw(outputs.iter().map(|(output, _)| output));
+                    let error = ObjectError::Write { output: layout::receipt(self.run, &object.key), source };
+                    return self.fail(&attempt, &error, error.verdict());
+                }
                 // The receipt alone already wins over the failure.
-                if failed_before.is_some() {
-                    self.store.remove(&failure_path)?;
+                if let Some(failure) = failed_before {
+                    failure.remove(self.store)?;
                 }
                 Ok(Ended::Done(Box::new(receipt)))
             }
             Err(_) if stopped.get() => Ok(Ended::Stopped),
-            Err((error, verdict)) => {
-                let failure = Failure::new(&attempt, &*error, verdict);
-                put_json(self.store, &failure_path, &failure)?;
-                Ok(Ended::Failed(failure))
-            }
+            Err((error, verdict)) => self.fail(&attempt, &*error, verdict),
         }
+    }
+
+    fn fail(&self, attempt: &Attempt<'_>, error: &dyn Error, verdict: Verdict) -> io::Result<Ended> {
+        let failure = Failure::new(attempt, error, verdict);
+        failure.write(self.store)?;
+        Ok(Ended::Failed(failure))
     }
 
     /// Runs the pipeline and publishes all outputs, or none if it fails.
@@ -114,19 +113,34 @@ impl<I: Source, O: Store> Jobs<'_, I, O> {
 
         let mut committed = Vec::with_capacity(outputs.len());
         for (output, sink) in outputs {
-            let cannot = |source| by_verdict(ObjectError::Write { output: output.path.clone(), source });
-            sink.commit().map_err(cannot)?;
-            committed.push(output);
+            match sink.commit() {
+                Ok(etag) => committed.push((output, etag)),
+                Err(source) => {
+                    self.withdraw(committed.iter().map(|(output, _)| output));
+                    return Err(by_verdict(ObjectError::Write { output: output.path, source }));
+                }
+            }
         }
         self.remove_stale(object, &committed).map_err(by_verdict)?;
         Ok((counts, committed))
     }
 
+    /// Takes back what has been published of an object that fails after all. What cannot be taken back has no receipt.
+    fn withdraw<'o>(&self, outputs: impl Iterator<Item = &'o Output>) {
+        for output in outputs {
+            let _ = self.store.remove(&output.path);
+        }
+    }
+
     /// Removes what an earlier run, with other rules, published for this object and this one did not replace.
-    fn remove_stale(&self, object: &ManifestEntry, committed: &[Output]) -> Result<(), ObjectError> {
+    fn remove_stale(
+        &self,
+        object: &ManifestEntry,
+        committed: &[(Output, String)],
+    ) -> Result<(), ObjectError> {
         let tables = self.plan.config.tables.iter().map(|table| layout::csv(&table.name, &object.key));
         for path in tables.chain([layout::rejects(&object.key)]) {
-            if !committed.iter().any(|output| output.path == path) {
+            if !committed.iter().any(|(output, _)| output.path == path) {
                 self.store.remove(&path).map_err(|source| ObjectError::Write { output: path, source })?;
             }
         }
@@ -134,8 +148,8 @@ impl<I: Source, O: Store> Jobs<'_, I, O> {
     }
 }
 
-/// What was counted, and the outputs that are committed.
-type Published = (pipeline::Counts, Vec<Output>);
+/// What was counted, and the outputs that are committed, each with its version.
+type Published = (pipeline::Counts, Vec<(Output, String)>);
 
 /// Tells of the bytes as they are read.
 struct Watched<'a, R> {
@@ -154,16 +168,4 @@ impl<R: Read> Read for Watched<'_, R> {
 #[must_use]
 pub fn now() -> String {
     flowherd_shared::timestamp::iso(jiff::Timestamp::now().as_millisecond()).unwrap_or_default()
-}
-
-/// Reads a ledger file. One that does not parse counts as none: it proves nothing.
-pub fn read_json<T: serde::de::DeserializeOwned>(store: &impl Store, path: &str) -> io::Result<Option<T>> {
-    Ok(store.get(path)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
-}
-
-/// Writes a ledger file.
-pub fn put_json<T: serde::Serialize>(store: &impl Store, path: &str, value: &T) -> io::Result<()> {
-    let mut bytes = serde_json::to_vec(value)?;
-    bytes.push(b'\n');
-    store.put(path, &bytes)
 }

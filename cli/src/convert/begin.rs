@@ -10,13 +10,13 @@ use anyhow::Context;
 use flowherd_coordinator::manifest::ManifestWriter;
 use flowherd_shared::{
     error::Verdict,
-    ledger::{Attempt, Basis, Failure, ManifestEntry, Run, layout},
+    ledger::{Attempt, Basis, Failure, ManifestEntry, Run, layout, put_json},
     pipeline::Plan,
 };
-use flowherd_worker::job::{now, put_json};
+use flowherd_worker::job::now;
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::listing::{Listing, NO_NAME};
+use super::listing::{Found, Listing, UNREADABLE};
 use crate::{Stop, args::ConvertArgs, local::DirStore};
 
 /// A run whose manifest is complete.
@@ -32,10 +32,13 @@ pub(super) struct Begun {
 }
 
 impl Begun {
-    /// Whether the object's failure has been written by the listing.
-    #[allow(clippy::unused_self)]
-    pub(super) fn listing_failed(&self, object: &ManifestEntry) -> bool {
-        object.etag == NO_NAME
+    /// What the listing found wrong with an object, if it did; the failure is written already.
+    pub(super) fn listing_failure(&self, object: &ManifestEntry) -> io::Result<Option<Failure>> {
+        if object.etag == UNREADABLE {
+            Failure::find(&self.store, &self.run.run, &object.key)
+        } else {
+            Ok(None)
+        }
     }
 
     /// Removes what is needed only while the run goes on.
@@ -69,7 +72,7 @@ fn canonical(path: &Path) -> io::Result<PathBuf> {
 }
 
 fn begin_in(args: &ConvertArgs, plan: &Plan, dest: &Path, not: Vec<PathBuf>) -> Result<Begun, Stop> {
-    let chosen = choose(args, dest)?;
+    let chosen = choose(args, plan, dest)?;
     let run_dir = dest.join("runs").join(&chosen.name);
     fs::create_dir_all(&run_dir).with_context(|| format!("cannot create {}", run_dir.display()))?;
     let lock = lock(&run_dir, &chosen.name)?;
@@ -100,22 +103,21 @@ fn begin_in(args: &ConvertArgs, plan: &Plan, dest: &Path, not: Vec<PathBuf>) -> 
     let path = layout::run(&run.run);
     put_json(&store, &path, &run).context("cannot write run.json")?;
     let mut manifest = ManifestWriter::new(&store, &run.run);
-    Listing { source: &args.source, prefix: &run.prefix, not }.each(|entry| {
-        if entry.etag == NO_NAME {
-            write_name_failure(&store, &run.run, &entry)?;
-        }
-        manifest.add(&entry)
-    })?;
+    let listing = Listing { source: &args.source, prefix: &run.prefix, not };
+    listing
+        .each(|Found { entry, problem }| {
+            if let Some(problem) = problem {
+                // It still stands in the manifest, and so must have an outcome.
+                let attempt =
+                    Attempt { run: &run.run, object: &entry, number: 1, finished: now(), milliseconds: 0 };
+                Failure::new(&attempt, &io::Error::other(problem), Verdict::Permanent).write(&store)?;
+            }
+            manifest.add(&entry)
+        })
+        .context("cannot write the manifest")?;
     run.manifest = Some(manifest.finish().context("cannot write the manifest")?);
     put_json(&store, &path, &run).context("cannot write run.json")?;
     Ok(Begun { run, store, resumes: args.resume, aside, _lock: lock })
-}
-
-/// An object without a usable key still stands in the manifest, and so must have an outcome.
-fn write_name_failure(store: &DirStore, run: &str, object: &ManifestEntry) -> io::Result<()> {
-    let attempt = Attempt { run, object, number: 1, finished: now(), milliseconds: 0 };
-    let error = io::Error::other("its name is no UTF-8 text; rename it");
-    put_json(store, &layout::failure(run, &object.key), &Failure::new(&attempt, &error, Verdict::Permanent))
 }
 
 struct Chosen {
@@ -131,7 +133,7 @@ impl Chosen {
 }
 
 /// A new run; or with `--resume` the named one, or the latest; or a new name that goes on from the latest.
-fn choose(args: &ConvertArgs, dest: &Path) -> Result<Chosen, Stop> {
+fn choose(args: &ConvertArgs, plan: &Plan, dest: &Path) -> Result<Chosen, Stop> {
     if let Some(name) = &args.run
         && !layout::is_run_name(name)
     {
@@ -139,10 +141,7 @@ fn choose(args: &ConvertArgs, dest: &Path) -> Result<Chosen, Stop> {
             "--run {name:?}: use letters, digits, '-', '_' and '.', at most 80"
         )));
     }
-    let named = match &args.run {
-        Some(name) => read_run(dest, name),
-        None => None,
-    };
+    let named = args.run.as_ref().and_then(|name| read_run(dest, name));
     if !args.resume {
         return match (&args.run, named) {
             (Some(name), Some(_)) => Err(Stop::usage(format!(
@@ -153,18 +152,28 @@ fn choose(args: &ConvertArgs, dest: &Path) -> Result<Chosen, Stop> {
             (None, _) => Ok(Chosen::new(new_name(dest))),
         };
     }
-    if let Some(run) = named {
-        return Ok(Chosen { name: run.run, prefix: Some(run.prefix), resumes: run.resumes });
-    }
-    match (latest(dest)?, &args.run) {
-        (Some(latest), None) => {
-            Ok(Chosen { name: latest.run, prefix: Some(latest.prefix), resumes: latest.resumes })
+    let latest = latest(dest)?;
+    match (named.or_else(|| if args.run.is_none() { latest.clone() } else { None }), latest, &args.run) {
+        (Some(run), _, _) => {
+            if let Some(prefix) = args.prefix.as_ref().filter(|prefix| **prefix != run.prefix) {
+                return Err(Stop::usage(format!(
+                    "--prefix {prefix:?}: run {} was begun with {:?}; leave --prefix out, or name a new run with --run",
+                    run.run, run.prefix
+                )));
+            }
+            if run.basis != Basis::from(plan) {
+                eprintln!(
+                    "flowherd: rules or lookups are not those of run {}: its receipts do not count, all is done again",
+                    run.run
+                );
+            }
+            Ok(Chosen { name: run.run, prefix: Some(run.prefix), resumes: run.resumes })
         }
-        (Some(latest), Some(name)) => {
+        (None, Some(latest), Some(name)) => {
             let resumes = std::iter::once(latest.run).chain(latest.resumes).collect();
             Ok(Chosen { name: name.clone(), prefix: Some(latest.prefix), resumes })
         }
-        (None, _) => Err(Stop::usage(format!("--resume: there is no run in {}", dest.display()))),
+        _ => Err(Stop::usage(format!("--resume: there is no run in {}", dest.display()))),
     }
 }
 

@@ -5,14 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
 use flowherd_shared::ledger::ManifestEntry;
 use walkdir::{DirEntry, WalkDir};
 
 use crate::local::etag;
 
-/// The object's version when its name cannot be one: no file ever has it.
-pub(super) const NO_NAME: &str = "name-is-no-utf-8";
+/// The version of what stands in the listing but cannot be read as an object: no file ever has it.
+pub(super) const UNREADABLE: &str = "unreadable";
 
 /// What to list.
 #[derive(Debug)]
@@ -25,49 +24,68 @@ pub(super) struct Listing<'a> {
     pub(super) not: Vec<PathBuf>,
 }
 
+/// Something below the source.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) entry: ManifestEntry,
+    /// Why it cannot be read as an object: it is listed all the same, and fails.
+    pub(super) problem: Option<String>,
+}
+
 impl Listing<'_> {
     /// Every object, in no particular order.
-    pub(super) fn each(&self, mut found: impl FnMut(ManifestEntry) -> io::Result<()>) -> anyhow::Result<()> {
-        let source = self.source;
-        if source.is_file() {
-            let name = source.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let metadata =
-                fs::metadata(source).with_context(|| format!("cannot look at {}", source.display()))?;
-            return Ok(self.give(name, &metadata, true, &mut found)?);
+    pub(super) fn each(&self, mut found: impl FnMut(Found) -> io::Result<()>) -> io::Result<()> {
+        if self.source.is_file() {
+            let name = Path::new(self.source.file_name().unwrap_or_default());
+            return self.give(name, fs::metadata(self.source), &mut found);
         }
-        let walk = WalkDir::new(source).follow_links(true).min_depth(1);
+        let walk = WalkDir::new(self.source).follow_links(true).min_depth(1);
         for entry in walk.into_iter().filter_entry(|entry| !self.is_left_out(entry)) {
-            let entry = entry.with_context(|| format!("cannot list {}", source.display()))?;
-            if !entry.file_type().is_file() {
+            let (path, metadata) = match entry {
+                Ok(entry) if entry.file_type().is_dir() => continue,
+                Ok(entry) => (entry.path().to_owned(), entry.metadata().map_err(io_error)),
+                Err(error) => (error.path().unwrap_or(self.source).to_owned(), Err(io_error(error))),
+            };
+            // Pipes, sockets and devices are no objects.
+            if metadata.as_ref().is_ok_and(|metadata| !metadata.is_file()) {
                 continue;
             }
-            let metadata =
-                entry.metadata().with_context(|| format!("cannot look at {}", entry.path().display()))?;
-            let below = entry.path().strip_prefix(source).unwrap_or(entry.path());
-            let is_text = below.to_str().is_some();
-            self.give(below.to_string_lossy().into_owned(), &metadata, is_text, &mut found)
-                .context("cannot write the manifest")?;
+            self.give(path.strip_prefix(self.source).unwrap_or(&path), metadata, &mut found)?;
         }
         Ok(())
     }
 
     fn give(
         &self,
-        key: String,
-        metadata: &fs::Metadata,
-        is_text: bool,
-        found: &mut impl FnMut(ManifestEntry) -> io::Result<()>,
+        name: &Path,
+        metadata: io::Result<fs::Metadata>,
+        found: &mut impl FnMut(Found) -> io::Result<()>,
     ) -> io::Result<()> {
+        let key = name.to_string_lossy().into_owned();
         if !key.starts_with(self.prefix) {
             return Ok(());
         }
-        let etag = if is_text { etag(metadata) } else { NO_NAME.to_owned() };
-        found(ManifestEntry { key, size: metadata.len(), etag })
+        let (size, etag, problem) = match metadata {
+            Ok(_) if name.to_str().is_none() => {
+                (0, UNREADABLE.to_owned(), Some("its name is no UTF-8 text; rename it".to_owned()))
+            }
+            Ok(metadata) => (metadata.len(), etag(&metadata), None),
+            Err(error) => (0, UNREADABLE.to_owned(), Some(format!("cannot be listed: {error}"))),
+        };
+        found(Found { entry: ManifestEntry { key, size, etag }, problem })
     }
 
     fn is_left_out(&self, entry: &DirEntry) -> bool {
         // Comparing names first spares a system call for nearly every entry.
         let may_be = self.not.iter().any(|path| path.file_name() == Some(entry.file_name()));
         may_be && fs::canonicalize(entry.path()).is_ok_and(|path| self.not.contains(&path))
+    }
+}
+
+/// The cause alone: the path is the key already.
+fn io_error(error: walkdir::Error) -> io::Error {
+    match error.loop_ancestor() {
+        Some(_) => io::Error::other("a symbolic link that leads back to a directory above it"),
+        None => error.into_io_error().unwrap_or_else(|| io::Error::other("unknown error")),
     }
 }

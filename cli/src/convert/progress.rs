@@ -8,6 +8,8 @@ use std::{
 use flowherd_shared::ledger::{ManifestTotals, Receipt};
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::summary::printable;
+
 /// Failures told one by one; the others are in the ledger.
 const FAILURES_TOLD: u64 = 20;
 
@@ -31,7 +33,16 @@ impl Progress {
         }
         bar.enable_steady_tick(Duration::from_millis(200));
         let zero = AtomicU64::default;
-        Self { bar, listed: listed.objects, done: zero(), failed: zero(), rows: zero(), rejected: zero() }
+        let progress = Self {
+            bar,
+            listed: listed.objects,
+            done: zero(),
+            failed: zero(),
+            rows: zero(),
+            rejected: zero(),
+        };
+        progress.show();
+        progress
     }
 
     /// Bytes of an object were read.
@@ -72,9 +83,4 @@ impl Progress {
         let (rows, rejected) = (count(&self.rows), count(&self.rejected));
         self.bar.set_message(format!("{done}/{listed} objects{failures}  {rows} rows  {rejected} rejects"));
     }
-}
-
-/// Text for a terminal: keys and messages may hold what would move its cursor.
-fn printable(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }

@@ -89,7 +89,7 @@ pub(super) fn check_table_name(name: &str, wrong: &mut impl FnMut(String)) {
         && starts_well(name);
     if !fits {
         wrong(format!(
-            "table = {name:?}: use lower-case letters, digits and underscores; an example: \"vpc_flow\""
+            "table = {name:?}: use up to 128 lower-case letters, digits and underscores, not beginning with a digit; an example: \"vpc_flow\""
         ));
     }
 }
@@ -103,7 +103,9 @@ pub(super) fn check(metadata: &[Metadata], format: &Format, wrong: &mut impl FnM
     let mut seen: Vec<String> = Vec::new();
     let mut add = |name: &str| {
         if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') || !starts_well(name) {
-            wrong(format!("column {name:?}: use letters, digits and underscores; an example: \"client_ip\""));
+            wrong(format!(
+                "column {name:?}: use up to 128 letters, digits and underscores, not beginning with a digit; an example: \"client_ip\""
+            ));
         }
         // Athena and Hive fold case: two names that differ only in case are one.
         let folded = name.to_ascii_lowercase();
@@ -164,7 +166,7 @@ pub(super) fn tables<'a>(
         }
     }
     for table in &mut tables {
-        if table.rules > 1 {
+        if table.rules > 1 && table.enriched {
             // Stable: columns that are no flow-log fields keep the order of first appearance, behind those that are.
             table.format.sort_by_key(|column| {
                 FLOW_FIELDS.iter().position(|field| field.column == column.name).unwrap_or(usize::MAX)

@@ -1,6 +1,10 @@
 //! Where each file of a run stands within the results. Source keys are used whole and only appended to, so two keys
 //! never share an output.
 
+use sha2::{Digest, Sha256};
+
+use crate::config::hex;
+
 /// Rows of one object for one table.
 #[must_use]
 pub fn csv(table: &str, key: &str) -> String {
@@ -35,6 +39,12 @@ pub fn receipt(run: &str, key: &str) -> String {
 #[must_use]
 pub fn failure(run: &str, key: &str) -> String {
     format!("runs/{run}/failures/{key}.json")
+}
+
+/// The same for a key whose own name the store refuses, such as one too long for a file system.
+#[must_use]
+pub fn failure_by_hash(run: &str, key: &str) -> String {
+    format!("runs/{run}/failures/.by-sha256/{}.json", hex(&Sha256::digest(key)))
 }
 
 /// The reconciliation.

@@ -38,14 +38,14 @@ impl<'a> Enricher<'a> {
     fn ids(&mut self, line: &[u8], flow: &FlowValues) -> [NameId; 5] {
         let id = |cell: Option<(u32, u32)>| cell.map(|(start, end)| &line[start as usize..end as usize]);
         let interface = id(flow.interface_id).map(|id| self.interface(id)).unwrap_or_default();
-        // The record's own ids win over the interface's.
-        let subnet = match id(flow.subnet_id) {
-            Some(id) => self.lookups.subnet(id),
-            None => interface.subnet,
-        };
-        let vpc = match id(flow.vpc_id) {
-            Some(id) => self.lookups.vpc(id),
-            None => interface.vpc.or(subnet.and_then(|subnet| subnet.vpc)),
+        // The record's own ids win over the interface's; a subnet is of one VPC.
+        let own_subnet = id(flow.subnet_id).map(|id| self.lookups.subnet(id));
+        let subnet = own_subnet.unwrap_or(interface.subnet);
+        let vpc = if let Some(id) = id(flow.vpc_id) {
+            self.lookups.vpc(id)
+        } else {
+            let of_own_subnet = own_subnet.flatten().and_then(|subnet| subnet.vpc);
+            of_own_subnet.or(interface.vpc).or(subnet.and_then(|subnet| subnet.vpc))
         };
         [
             interface.description,

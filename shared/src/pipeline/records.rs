@@ -202,12 +202,14 @@ impl<R: Read> Records<R> {
             match verdict {
                 Ok(true) => return Ok(State::Between),
                 Ok(false) | Err(Stop::Wrong(..)) => return Ok(State::Lines),
-                // An object that ends before we know, or white space without end, is no envelope.
-                Err(Stop::More) => {
-                    if !self.window.more()?.is_more() {
-                        return Ok(State::Lines);
+                Err(Stop::More) => match self.window.more()? {
+                    More::Yes => {}
+                    More::End if envelope::begins_like_one(self.window.seen(), at) => {
+                        return Ok(State::Between);
                     }
-                }
+                    // An object that ends before we know, or white space without end, is no envelope.
+                    More::End | More::Full => return Ok(State::Lines),
+                },
             }
         }
     }

@@ -1,6 +1,8 @@
 //! Any bytes as an object, in any portions: no panic, counts that add up, and the same outcome whatever the portions.
 #![no_main]
 
+use std::sync::LazyLock;
+
 use flowherd_shared::{config::Config, pipeline::Plan};
 use flowherd_tests::objects::{Portions, convert};
 use libfuzzer_sys::fuzz_target;
@@ -26,11 +28,13 @@ metadata = ["owner", "log_group", "log_stream"]
 format = { kind = "vpc-flow" }
 "#;
 
+static PLAN: LazyLock<Plan> =
+    LazyLock::new(|| Plan { config: Config::parse(CONFIG).expect("valid"), ..Plan::default() });
+
 fuzz_target!(|data: &[u8]| {
     let Some((portion, object)) = data.split_first() else { return };
-    let plan = Plan { config: Config::parse(CONFIG).expect("valid"), ..Plan::default() };
-    let whole = convert(object, "k", &plan);
-    let dripped = convert(Portions::new(object, usize::from(*portion)), "k", &plan);
+    let whole = convert(object, "k", &PLAN);
+    let dripped = convert(Portions::new(object, usize::from(*portion)), "k", &PLAN);
     match (whole, dripped) {
         (Ok(whole), Ok(dripped)) => {
             let counts = &whole.0;

@@ -110,11 +110,13 @@ fn a_header_alone_is_no_record() {
 fn a_header_that_would_lose_or_mix_up_fields_fails_the_object() {
     assert_eq!(
         error(&b"version vpc-id start type\n2 vpc-1 1 IPv4\n"[..]),
-        "the header line names \"vpc-id type\", for which table vpc_flow has no column; \
+        "the header line names \"vpc-id type\" but table vpc_flow has no column for it; \
          give its rule fields = \"${version} ${vpc-id} ${start} ${type}\""
     );
     assert!(error(&b"start start\n"[..]).contains("twice"));
-    assert!(error(&b"version start srcaddr field-of-next-year\n"[..]).contains("no flow-log field known"));
+    assert!(
+        error(&b"version start srcaddr field-of-next-year\n"[..]).contains("no flow-log field of that name")
+    );
 }
 
 #[test]

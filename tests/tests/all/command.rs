@@ -306,23 +306,59 @@ fn a_file_name_that_is_no_utf8_is_a_failure_that_is_told() {
 }
 
 #[test]
-fn a_file_name_too_long_for_its_output_fails_that_object_alone() {
+fn a_name_that_the_file_system_refuses_for_an_output_fails_that_object_alone() {
     let place = Place::new();
-    place.object(&"x".repeat(250), &good()).object("good", &good());
-    let report = place.report(&[]);
-    assert_eq!((&report["objects"]["done"], &report["objects"]["failed"]), (&1.into(), &1.into()));
+    // No room for `.csv.gz`, no room even for `.json`; and a directory where another object's output must be.
+    for key in
+        ["x".repeat(249), "x".repeat(254), "a".to_owned(), "a.csv.gz/b".to_owned(), "a.json/b".to_owned()]
+    {
+        place.object(&key, &good());
+    }
+    let report = place.report(&["--run", "r", "--jobs", "1"]);
+    let objects = &report["objects"];
+    assert_eq!(
+        (&objects["listed"], &objects["missing"], &report["state"]),
+        (&5.into(), &0.into(), &"failed".into())
+    );
+    assert!(objects["failed"].as_u64().unwrap() >= 3 && objects["done"].as_u64().unwrap() >= 1, "{report}");
+    assert_eq!(place.results().len() as u64, objects["done"].as_u64().unwrap());
+    assert_eq!(place.report(&["--resume"])["objects"], report["objects"]);
 }
 
 #[test]
-fn symbolic_links_are_followed_and_loops_are_told() {
+fn what_cannot_be_listed_is_a_failure_and_costs_no_other() {
     let place = Place::new();
     place.object("a/x", &good());
-    std::os::unix::fs::symlink(place.path("in/a/x"), place.path("in/link")).unwrap();
+    let link = |target: PathBuf, name: &str| std::os::unix::fs::symlink(target, place.path(name)).unwrap();
+    link(place.path("in/a/x"), "in/link");
     assert_eq!(place.report(&[])["objects"]["done"], 2);
-    std::os::unix::fs::symlink(place.path("in"), place.path("in/a/loop")).unwrap();
-    let ran = place.convert(&[]);
+    link(place.path("in"), "in/a/loop");
+    link(place.path("nowhere"), "in/dangling");
+    let ran = place.convert(&["--run", "r"]);
     assert_eq!(ran.status, 1);
-    assert!(told(&ran)[0].contains("loop"), "{}", ran.stderr);
+    let mut told = told(&ran);
+    told.sort_unstable();
+    assert!(told[0].starts_with("a/loop: cannot be listed: a symbolic link that leads back"), "{told:?}");
+    assert!(told[1].starts_with("dangling: cannot be listed: No such file"), "{told:?}");
+    fs::remove_file(place.path("in/a/loop")).unwrap();
+    fs::remove_file(place.path("in/dangling")).unwrap();
+    place.object("dangling", &good());
+    assert_eq!(place.report(&["--resume"])["objects"]["done"], 3);
+}
+
+#[test]
+fn a_resumed_run_keeps_its_prefix_and_says_when_its_receipts_do_not_count() {
+    let place = Place::new();
+    place.object("a/x", &good()).object("b/x", &good());
+    assert_eq!(place.convert(&["--run", "r", "--prefix", "a/"]).status, 0);
+    let other = place.convert(&["--resume", "--prefix", "b/"]);
+    assert_eq!(other.status, 2);
+    assert!(told(&other)[0].starts_with("--prefix \"b/\": run r was begun with \"a/\""), "{}", other.stderr);
+    assert_eq!(place.report(&["--resume"])["objects"]["listed"], 1);
+    place.file("f.toml", b"[limits]\nmax_layers = 1\n");
+    let changed = place.convert(&["--resume", "--config", place.path("f.toml").to_str().unwrap()]);
+    assert_eq!(changed.status, 0);
+    assert!(told(&changed)[0].contains("its receipts do not count"), "{}", changed.stderr);
 }
 
 #[test]

@@ -86,6 +86,15 @@ pub(crate) fn is_envelope(window: &[u8], at: usize) -> Result<bool, Stop> {
     Ok(false)
 }
 
+/// Whether an object that is cut before [`is_envelope`] can tell is likely one: its first key is an envelope's own. As
+/// an envelope it is truncated; as a line it would only be odd.
+pub(crate) fn begins_like_one(window: &[u8], at: usize) -> bool {
+    let mut first = true;
+    let key = member(window, at + 1, &mut first)
+        .and_then(|(name, _)| name.map(|name| key(name, window)).transpose());
+    matches!(key, Ok(Some(key)) if key != Key::Other)
+}
+
 /// Scans from an envelope's `{` to its first event, or to its end if it has none. If a value of the head stands behind
 /// the events, the whole envelope is looked at first.
 pub(crate) fn head(window: &[u8], at: usize) -> Scan<Head> {

@@ -120,7 +120,7 @@ impl FlowLayout {
             }
             for (at, name) in names.iter().enumerate() {
                 if names[..at].contains(name) {
-                    let why = "twice: which of the two is meant cannot be known".to_owned();
+                    let why = "twice, so which of the two is meant cannot be known".to_owned();
                     return Err(ObjectError::Header { field: (*name).to_owned(), why });
                 }
             }
@@ -132,7 +132,7 @@ impl FlowLayout {
         };
         if first && known.len() * 2 > names.len() && names.iter().all(is_name) {
             let unknown = names.into_iter().find(|name| field_index(name).is_none()).unwrap_or_default();
-            let why = "which is no flow-log field known to this version".to_owned();
+            let why = "but no flow-log field of that name is known to this version".to_owned();
             return Err(ObjectError::Header { field: unknown.to_owned(), why });
         }
         Ok(None)
@@ -149,7 +149,7 @@ impl FlowLayout {
         if !lost.is_empty() {
             let fields: Vec<String> = names().map(|field| format!("${{{}}}", field.name)).collect();
             let (table, fields) = (&table.name, fields.join(" "));
-            let why = format!("for which table {table} has no column; give its rule fields = \"{fields}\"");
+            let why = format!("but table {table} has no column for it; give its rule fields = \"{fields}\"");
             return Err(ObjectError::Header { field: lost.join(" "), why });
         }
         let position =
@@ -189,8 +189,8 @@ impl FlowLayout {
             } else {
                 match kind {
                     FieldKind::Text => {}
-                    FieldKind::Int => digits(value, 10)?,
-                    FieldKind::BigInt => digits(value, 19)?,
+                    FieldKind::Int => check_number(value, i32::MAX as u64)?,
+                    FieldKind::BigInt => check_number(value, i64::MAX as u64)?,
                     FieldKind::Address => {
                         let address = address::parse(value).ok_or(Reason::FieldType)?;
                         if self.srcaddr == Some(at) {
@@ -216,8 +216,12 @@ impl FlowLayout {
     }
 }
 
-fn digits(value: &[u8], most: usize) -> Result<(), Reason> {
-    let fits = value.len() <= most && value.iter().fold(true, |all, byte| all & byte.is_ascii_digit());
+/// Whether a value is a whole number from 0 up to `most`.
+fn check_number(value: &[u8], most: u64) -> Result<(), Reason> {
+    const SURELY_FIT: usize = 9;
+    const MAY_FIT: usize = 19;
+    let digits = value.len() <= MAY_FIT && value.iter().fold(true, |all, byte| all & byte.is_ascii_digit());
+    let fits = digits && (value.len() <= SURELY_FIT || number(value) <= most);
     if fits { Ok(()) } else { Err(Reason::FieldType) }
 }
 
