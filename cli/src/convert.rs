@@ -7,7 +7,7 @@ mod stop;
 
 use std::{
     io::{self, IsTerminal},
-    sync::{Mutex, mpsc},
+    sync::{Arc, Mutex, mpsc},
     thread,
 };
 
@@ -22,7 +22,7 @@ use crate::{
     args::ConvertArgs,
     inputs,
     local::{DirSource, DirStore},
-    summary,
+    summary::{self, tell},
 };
 
 /// Converts, prints the summary or the report, and fails unless every object is done.
@@ -34,7 +34,7 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<(), Stop> {
     if run.manifest.is_none_or(|listed| listed.objects == 0) {
         let prefix =
             if run.prefix.is_empty() { String::new() } else { format!(" with prefix {:?}", run.prefix) };
-        eprintln!("flowherd: no objects in {}{prefix}", args.source.display());
+        tell(&format!("no objects in {}{prefix}", args.source.display()));
     }
 
     let switch = StopSwitch::install().context("cannot listen for Ctrl-C")?;
@@ -48,10 +48,10 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<(), Stop> {
     begun.clean_up();
     print(args, &report)?;
     if report.state == ReportState::Incomplete {
-        eprintln!(
-            "flowherd: {} of {} objects are missing; to go on: the same command with --resume and --run {}",
+        tell(&format!(
+            "{} of {} objects are missing; to go on: the same command with --resume and --run {}",
             report.objects.missing, report.objects.listed, run.run
-        );
+        ));
     }
     if report.state == ReportState::Done { Ok(()) } else { Err(Stop::Failed) }
 }
@@ -79,9 +79,9 @@ fn work(
 ) -> anyhow::Result<()> {
     // As many waiting as are worked on: the manifest is never in memory whole.
     let (sender, receiver) = mpsc::sync_channel::<ManifestEntry>(threads);
-    let receiver = Mutex::new(receiver);
+    let receiver = Arc::new(Mutex::new(receiver));
     thread::scope(|scope| {
-        let work = || -> anyhow::Result<()> {
+        let work = |receiver: Arc<Mutex<mpsc::Receiver<ManifestEntry>>>| -> anyhow::Result<()> {
             let mut outcome = Ok(());
             loop {
                 let next = receiver.lock().map_err(|_| anyhow::anyhow!("another job broke off"))?.recv();
@@ -94,7 +94,13 @@ fn work(
                 }
             }
         };
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let start = |_| {
+            let receiver = Arc::clone(&receiver);
+            scope.spawn(move || work(receiver))
+        };
+        let workers: Vec<_> = (0..threads).map(start).collect();
+        // Only the workers hold it now: if all of them are gone, sending fails instead of waiting for ever.
+        drop(receiver);
         let mut fed = Ok(());
         for entry in manifest::read(jobs.store, &begun.run) {
             if switch.is_stopping() {

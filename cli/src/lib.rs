@@ -4,7 +4,7 @@ mod args;
 mod convert;
 mod explain;
 mod inputs;
-mod local;
+pub mod local;
 mod summary;
 mod synth;
 
@@ -50,13 +50,11 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Stop::Failed) => ExitCode::from(1),
         Err(Stop::Broken(error)) => {
-            eprintln!("flowherd: {error:#}");
+            summary::tell(&format!("{error:#}"));
             ExitCode::from(1)
         }
         Err(Stop::Usage(problems)) => {
-            for problem in problems {
-                eprintln!("flowherd: {problem}");
-            }
+            problems.iter().for_each(|problem| summary::tell(problem));
             ExitCode::from(2)
         }
     }

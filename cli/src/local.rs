@@ -16,14 +16,15 @@ use tempfile::NamedTempFile;
 
 /// Objects below a directory, or a single file.
 #[derive(Debug)]
-pub(crate) struct DirSource {
+pub struct DirSource {
     root: PathBuf,
     single_file: bool,
 }
 
 impl DirSource {
     /// `root` is a directory, or a file that is the only object.
-    pub(crate) fn new(root: &Path) -> Self {
+    #[must_use]
+    pub fn new(root: &Path) -> Self {
         Self { root: root.to_owned(), single_file: root.is_file() }
     }
 
@@ -33,7 +34,8 @@ impl DirSource {
 }
 
 /// The version of a file: its size and modification time. Cheaper than a checksum, and what `make` and `rsync` go by.
-pub(crate) fn etag(metadata: &Metadata) -> String {
+#[must_use]
+pub fn etag(metadata: &Metadata) -> String {
     let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     format!("{:x}-{:x}", metadata.len(), modified.unwrap_or_default().as_nanos())
 }
@@ -51,7 +53,7 @@ impl Source for DirSource {
 
 /// The bytes of a file, which must stay as it was listed until its end is read.
 #[derive(Debug)]
-pub(crate) struct LocalBody {
+pub struct LocalBody {
     file: File,
     etag: String,
 }
@@ -78,7 +80,7 @@ impl Read for LocalBody {
 
 /// Results below a directory. Files are written aside and renamed, so that a reader sees a whole file or none.
 #[derive(Debug)]
-pub(crate) struct DirStore {
+pub struct DirStore {
     root: PathBuf,
     /// On the same file system as the results.
     aside: PathBuf,
@@ -86,13 +88,13 @@ pub(crate) struct DirStore {
 
 impl DirStore {
     /// Results go below `root`; `aside` is a directory below it for what is not finished.
-    pub(crate) fn new(root: &Path, aside: &Path) -> io::Result<Self> {
+    pub fn new(root: &Path, aside: &Path) -> io::Result<Self> {
         fs::create_dir_all(aside)?;
         Ok(Self { root: root.to_owned(), aside: aside.to_owned() })
     }
 
     /// Where a result is.
-    pub(crate) fn path(&self, path: &str) -> io::Result<PathBuf> {
+    pub fn path(&self, path: &str) -> io::Result<PathBuf> {
         below(&self.root, path)
     }
 
@@ -106,7 +108,15 @@ impl Store for DirStore {
     type Sink = LocalSink;
 
     fn create(&self, path: &str) -> io::Result<LocalSink> {
-        Ok(LocalSink { target: self.path(path)?, file: self.write_aside()? })
+        let target = self.path(path)?;
+        // What would stop the commit is better found before anything of the object is published.
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        if target.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        Ok(LocalSink { file: self.write_aside()?, target })
     }
 
     fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
@@ -151,7 +161,7 @@ fn none_if_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 
 /// A file written aside.
 #[derive(Debug)]
-pub(crate) struct LocalSink {
+pub struct LocalSink {
     target: PathBuf,
     file: NamedTempFile,
 }
@@ -169,9 +179,6 @@ impl Write for LocalSink {
 
 impl Sink for LocalSink {
     fn commit(self) -> io::Result<String> {
-        if let Some(parent) = self.target.parent() {
-            fs::create_dir_all(parent)?;
-        }
         let file = self.file.persist(&self.target).map_err(|error| error.error)?;
         Ok(etag(&file.metadata()?))
     }

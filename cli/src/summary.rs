@@ -130,6 +130,11 @@ fn align_right(table: &mut Table, from: usize) {
     }
 }
 
+/// Tells something on standard error, on one line. If nobody listens any more, the work goes on all the same.
+pub(crate) fn tell(text: &str) {
+    let _ = writeln!(io::stderr(), "flowherd: {}", printable(text));
+}
+
 /// Text for a terminal: keys, messages and values may hold what would move its cursor.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()

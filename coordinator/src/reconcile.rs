@@ -26,7 +26,9 @@ fn outcome(store: &impl Store, run: &Run, entry: &ManifestEntry) -> io::Result<O
     if let Some(receipt) = Receipt::find(store, &run.run, entry, &run.basis)? {
         return Ok(Outcome::Done(Box::new(receipt)));
     }
-    if let Some(failure) = Failure::find(store, &run.run, &entry.key)? {
+    // A failure of other bytes, or under other rules, says nothing about these.
+    let failure = Failure::find(store, &run.run, &entry.key)?;
+    if let Some(failure) = failure.filter(|failure| failure.object == *entry && failure.basis == run.basis) {
         return Ok(Outcome::Failed(failure));
     }
     for earlier in &run.resumes {

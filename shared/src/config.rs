@@ -386,6 +386,7 @@ mod tests {
             &rule("format = { kind = \"regex\", pattern = '(a)' }"),
             &rule("format = { kind = \"regex\", pattern = '(?P<a>a)(?P<A>b)', types = { b = \"int\" } }"),
             &rule("format = { kind = \"regex\", pattern = '(?P<timestamp>a)(?P<b.c>b)' }"),
+            &rule("format = { kind = \"regex\", pattern = '(?P<a>(?-u:.))' }"),
             &rule("format = { kind = \"json\", columns = [] }"),
             &rule(
                 "format = { kind = \"json\", columns = [ { name = \"a b\", path = \"a\" }, { name = \"x\", path = \"/a~2\" } ] }",

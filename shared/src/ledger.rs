@@ -42,6 +42,9 @@ pub struct Run {
     pub version: String,
     /// ISO-8601 UTC.
     pub started: String,
+    /// When it was last resumed, ISO-8601 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<String>,
     /// Earlier runs whose receipts count, latest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumes: Vec<String>,
@@ -161,6 +164,8 @@ pub struct Attempt<'a> {
     pub run: &'a str,
     /// The object.
     pub object: &'a ManifestEntry,
+    /// What its outputs depend on.
+    pub basis: &'a Basis,
     /// From 1.
     pub number: u32,
     /// ISO-8601 UTC.
@@ -177,7 +182,7 @@ impl Receipt {
         Self {
             run: attempt.run.to_owned(),
             object: attempt.object.clone(),
-            basis: Basis::from(plan),
+            basis: attempt.basis.clone(),
             attempt: attempt.number,
             finished: attempt.finished.clone(),
             milliseconds: attempt.milliseconds,
@@ -256,6 +261,9 @@ pub struct Failure {
     /// The object.
     #[serde(flatten)]
     pub object: ManifestEntry,
+    /// What it was tried with.
+    #[serde(flatten)]
+    pub basis: Basis,
     /// What went wrong, and why, outermost first.
     pub errors: Vec<String>,
     /// Whether trying again can help.
@@ -275,6 +283,7 @@ impl Failure {
         Self {
             run: attempt.run.to_owned(),
             object: attempt.object.clone(),
+            basis: attempt.basis.clone(),
             errors,
             verdict,
             attempts: attempt.number,

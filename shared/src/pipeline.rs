@@ -20,9 +20,9 @@ use self::{
     csv::CsvRows,
     enrich::Enricher,
     gunzip::Layers,
-    gzip::GzipWriter,
+    gzip::{Deflater, GzipWriter},
     records::{OriginKind, Record, Records, Shape},
-    rules::{Parsed, Rules},
+    rules::{Parsed, Row, Rules},
 };
 use crate::{
     config::Config,
@@ -110,9 +110,12 @@ pub fn run<R: Read, W: Write>(
             continue;
         }
         match rules.parse(&record, std::mem::take(&mut first))? {
-            Parsed::Header => continue,
+            Parsed::Header { table } => {
+                outputs.table(table)?;
+                continue;
+            }
             Parsed::Row(row) => {
-                outputs.table(row.rule.table)?.row(&row, enricher.names(&row))?;
+                outputs.row(&row, enricher.names(&row))?;
                 counts.rows += 1;
                 counts.rows_of_rule[row.rule.number] += 1;
             }
@@ -146,6 +149,7 @@ struct Outputs<'a, W, C> {
     create: C,
     tables: Vec<Option<TableFile<'a, W>>>,
     rejects: Option<RejectFile<W>>,
+    deflater: Deflater,
 }
 
 struct TableFile<'a, W> {
@@ -164,22 +168,31 @@ struct RejectFile<W> {
 impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Outputs<'a, W, C> {
     fn new(config: &'a Config, key: &'a str, create: C) -> Self {
         let tables = config.tables.iter().map(|_| None).collect();
-        Self { config, key, create, tables, rejects: None }
+        Self { config, key, create, tables, rejects: None, deflater: Deflater::default() }
     }
 
-    fn table(&mut self, table: usize) -> Result<&mut TableFile<'a, W>, ObjectError> {
-        match &mut self.tables[table] {
-            Some(file) => Ok(file),
-            unopened => {
-                let table = &self.config.tables[table];
-                let path = layout::csv(&table.name, self.key);
-                let sink = (self.create)(&path).map_err(cannot_write(&path))?;
-                let mut file =
-                    TableFile { path, csv: CsvRows::new(table), gzip: GzipWriter::new(sink), rows: 0 };
-                file.csv.header(file.gzip.text());
-                Ok(unopened.insert(file))
-            }
+    /// Opens a table's file, if it is not open yet.
+    fn table(&mut self, table: usize) -> Result<(), ObjectError> {
+        if self.tables[table].is_none() {
+            let schema = &self.config.tables[table];
+            let path = layout::csv(&schema.name, self.key);
+            let sink = (self.create)(&path).map_err(cannot_write(&path))?;
+            let mut file =
+                TableFile { path, csv: CsvRows::new(schema), gzip: GzipWriter::new(sink), rows: 0 };
+            file.csv.header(file.gzip.text());
+            self.tables[table] = Some(file);
         }
+        Ok(())
+    }
+
+    fn row(&mut self, row: &Row<'_>, names: [&[u8]; 5]) -> Result<(), ObjectError> {
+        self.table(row.rule.table)?;
+        if let Some(file) = &mut self.tables[row.rule.table] {
+            file.csv.row(row, names, file.gzip.text());
+            file.rows += 1;
+            file.gzip.settle(&mut self.deflater).map_err(cannot_write(&file.path))?;
+        }
+        Ok(())
     }
 
     fn reject(&mut self, ordinal: u64, record: &Record<'_>, reason: Reason) -> Result<(), ObjectError> {
@@ -191,7 +204,7 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Outputs<'a, W, C> {
         if let Some(file) = &mut self.rejects {
             rejects::write(self.key, ordinal, record, reason, file.gzip.text());
             file.records += 1;
-            file.gzip.settle().map_err(cannot_write(&file.path))?;
+            file.gzip.settle(&mut self.deflater).map_err(cannot_write(&file.path))?;
         }
         Ok(())
     }
@@ -200,23 +213,16 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Outputs<'a, W, C> {
         self.tables.iter().all(Option::is_none)
     }
 
-    fn finish(self) -> Result<Vec<(Output, W)>, ObjectError> {
+    fn finish(mut self) -> Result<Vec<(Output, W)>, ObjectError> {
+        let deflater = &mut self.deflater;
         let tables = self.tables.into_iter().enumerate().filter_map(|(table, file)| Some((table, file?)));
         let tables = tables.map(|(table, file)| (Some(table), file.path, file.gzip, file.rows));
         let rejects = self.rejects.into_iter().map(|file| (None, file.path, file.gzip, file.records));
         let finish = |(table, path, gzip, rows): (_, String, GzipWriter<W>, _)| {
-            let (sink, bytes) = gzip.finish().map_err(cannot_write(&path))?;
+            let (sink, bytes) = gzip.finish(deflater).map_err(cannot_write(&path))?;
             Ok((Output { path, table, rows, bytes }, sink))
         };
         tables.chain(rejects).map(finish).collect()
-    }
-}
-
-impl<W: Write> TableFile<'_, W> {
-    fn row(&mut self, row: &rules::Row<'_>, names: [&[u8]; 5]) -> Result<(), ObjectError> {
-        self.csv.row(row, names, self.gzip.text());
-        self.rows += 1;
-        self.gzip.settle().map_err(cannot_write(&self.path))
     }
 }
 

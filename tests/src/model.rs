@@ -61,8 +61,9 @@ impl Model {
         let text = decode(object)?;
         let text = String::from_utf8_lossy(&text).into_owned();
         let mut outcome = Outcome::default();
-        if is_envelopes(&text) {
-            for envelope in serde_json::Deserializer::from_str(&text).into_iter::<Pairs>() {
+        let masked = mask_controls(&text);
+        if is_envelopes(&masked) {
+            for envelope in serde_json::Deserializer::from_str(&masked).into_iter::<Pairs>() {
                 self.envelope(&envelope.ok()?, key, &mut outcome)?;
             }
         } else {
@@ -124,7 +125,9 @@ impl Model {
         let timestamp = timestamp.filter(|ms| (0..=253_402_300_799_999).contains(ms));
         let inner = &raw[1..raw.len() - 1];
         let message = serde_json::from_str::<String>(raw);
-        let clean = message.as_ref().is_ok_and(|message| !message.contains(['\0', '\u{fffd}']));
+        let clean = message
+            .as_ref()
+            .is_ok_and(|message| !message.contains(['\0', '\u{fffd}']) && unmask(message) == *message);
         let message = if clean { message.unwrap() } else { inner.to_owned() };
         if origin.message_type.is_none() {
             self.reject(origin, key, timestamp, "bad-envelope", &message, outcome);
@@ -235,7 +238,7 @@ impl Model {
         if let Some(rule) = self.rule(origin, key) {
             self.table(rule, outcome);
         }
-        outcome.rejects.push((outcome.read, timestamp, reason.to_owned(), message.to_owned()));
+        outcome.rejects.push((outcome.read, timestamp, reason.to_owned(), unmask(message)));
         outcome.read += 1;
     }
 
@@ -339,6 +342,33 @@ fn decode(object: &[u8]) -> Option<Vec<u8>> {
         bytes = decoded;
     }
     (!bytes.starts_with(&[0x1f, 0x8b])).then_some(bytes)
+}
+
+/// Where control characters that JSON forbids are kept while JSON is read.
+const MASK: u32 = 0xe100;
+
+/// Masks the control characters within JSON strings.
+fn mask_controls(text: &str) -> String {
+    let (mut in_string, mut escaped) = (false, false);
+    let mut mask = |character: char| {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if in_string => escaped = true,
+            '"' => in_string = !in_string,
+            _ => {}
+        }
+        let masked = in_string && character < ' ';
+        if masked { char::from_u32(MASK + u32::from(character)).unwrap() } else { character }
+    };
+    text.chars().map(&mut mask).collect()
+}
+
+fn unmask(text: &str) -> String {
+    let unmask = |character: char| match u32::from(character) {
+        masked @ MASK..0xe120 => char::from_u32(masked - MASK).unwrap(),
+        _ => character,
+    };
+    text.chars().map(unmask).collect()
 }
 
 /// The first JSON object of the text is an envelope.

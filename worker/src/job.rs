@@ -9,7 +9,7 @@ use std::{
 
 use flowherd_shared::{
     error::{ObjectError, Verdict},
-    ledger::{Attempt, Failure, ManifestEntry, Receipt, layout, put_json},
+    ledger::{Attempt, Basis, Failure, ManifestEntry, Receipt, layout, put_json},
     pipeline::{self, Finished, Output, Plan},
     store::{Sink, Source, Store},
 };
@@ -52,9 +52,11 @@ impl<I: Source, O: Store> Jobs<'_, I, O> {
             goes_on
         });
 
+        let basis = Basis::from(self.plan);
         let attempt = Attempt {
             run: self.run,
             object,
+            basis: &basis,
             number: failed_before.as_ref().map_or(0, |failure| failure.attempts) + 1,
             finished: now(),
             milliseconds: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -121,7 +123,10 @@ impl<I: Source, O: Store> Jobs<'_, I, O> {
                 }
             }
         }
-        self.remove_stale(object, &committed).map_err(by_verdict)?;
+        self.remove_stale(object, &committed).map_err(|error| {
+            self.withdraw(committed.iter().map(|(output, _)| output));
+            by_verdict(error)
+        })?;
         Ok((counts, committed))
     }
 

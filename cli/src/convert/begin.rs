@@ -17,7 +17,7 @@ use flowherd_worker::job::now;
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::listing::{Found, Listing, UNREADABLE};
-use crate::{Stop, args::ConvertArgs, local::DirStore};
+use crate::{Stop, args::ConvertArgs, local::DirStore, summary::tell};
 
 /// A run whose manifest is complete.
 #[derive(Debug)]
@@ -52,6 +52,12 @@ impl Begun {
 pub(super) fn begin(args: &ConvertArgs, plan: &Plan) -> Result<Begun, Stop> {
     let source = canonical(&args.source)
         .map_err(|error| Stop::usage(format!("SOURCE {}: {error}", args.source.display())))?;
+    if !source.is_file() && !source.is_dir() {
+        return Err(Stop::usage(format!(
+            "SOURCE {} is neither a file nor a directory",
+            args.source.display()
+        )));
+    }
     fs::create_dir_all(&args.dest)
         .and_then(|()| canonical(&args.dest))
         .map_err(|error| Stop::usage(format!("DEST {}: {error}", args.dest.display())))
@@ -96,7 +102,8 @@ fn begin_in(args: &ConvertArgs, plan: &Plan, dest: &Path, not: Vec<PathBuf>) -> 
         prefix: args.prefix.clone().or(chosen.prefix).unwrap_or_default(),
         basis: Basis::from(plan),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        started: now(),
+        resumed: chosen.started.is_some().then(now),
+        started: chosen.started.unwrap_or_else(now),
         resumes: chosen.resumes,
         manifest: None,
     };
@@ -108,8 +115,14 @@ fn begin_in(args: &ConvertArgs, plan: &Plan, dest: &Path, not: Vec<PathBuf>) -> 
         .each(|Found { entry, problem }| {
             if let Some(problem) = problem {
                 // It still stands in the manifest, and so must have an outcome.
-                let attempt =
-                    Attempt { run: &run.run, object: &entry, number: 1, finished: now(), milliseconds: 0 };
+                let attempt = Attempt {
+                    run: &run.run,
+                    object: &entry,
+                    basis: &run.basis,
+                    number: 1,
+                    finished: now(),
+                    milliseconds: 0,
+                };
                 Failure::new(&attempt, &io::Error::other(problem), Verdict::Permanent).write(&store)?;
             }
             manifest.add(&entry)
@@ -123,12 +136,14 @@ fn begin_in(args: &ConvertArgs, plan: &Plan, dest: &Path, not: Vec<PathBuf>) -> 
 struct Chosen {
     name: String,
     prefix: Option<String>,
+    /// When it began, if it goes on.
+    started: Option<String>,
     resumes: Vec<String>,
 }
 
 impl Chosen {
     fn new(name: String) -> Self {
-        Self { name, prefix: None, resumes: Vec::new() }
+        Self { name, prefix: None, started: None, resumes: Vec::new() }
     }
 }
 
@@ -162,16 +177,21 @@ fn choose(args: &ConvertArgs, plan: &Plan, dest: &Path) -> Result<Chosen, Stop> 
                 )));
             }
             if run.basis != Basis::from(plan) {
-                eprintln!(
-                    "flowherd: rules or lookups are not those of run {}: its receipts do not count, all is done again",
+                tell(&format!(
+                    "rules or lookups are not those of run {}: its receipts do not count, all is done again",
                     run.run
-                );
+                ));
             }
-            Ok(Chosen { name: run.run, prefix: Some(run.prefix), resumes: run.resumes })
+            Ok(Chosen {
+                name: run.run,
+                prefix: Some(run.prefix),
+                started: Some(run.started),
+                resumes: run.resumes,
+            })
         }
         (None, Some(latest), Some(name)) => {
             let resumes = std::iter::once(latest.run).chain(latest.resumes).collect();
-            Ok(Chosen { name: name.clone(), prefix: Some(latest.prefix), resumes })
+            Ok(Chosen { name: name.clone(), prefix: Some(latest.prefix), started: None, resumes })
         }
         _ => Err(Stop::usage(format!("--resume: there is no run in {}", dest.display()))),
     }
@@ -188,7 +208,7 @@ fn latest(dest: &Path) -> Result<Option<Run>, Stop> {
         Err(error) => return Err(anyhow::Error::new(error).context("cannot list the runs").into()),
     };
     let runs = names.filter_map(|name| read_run(dest, name.ok()?.file_name().to_str()?));
-    Ok(runs.max_by(|a, b| a.started.cmp(&b.started)))
+    Ok(runs.max_by_key(|run| run.resumed.clone().unwrap_or_else(|| run.started.clone())))
 }
 
 fn new_name(dest: &Path) -> String {

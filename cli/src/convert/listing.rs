@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
@@ -61,10 +62,16 @@ impl Listing<'_> {
         metadata: io::Result<fs::Metadata>,
         found: &mut impl FnMut(Found) -> io::Result<()>,
     ) -> io::Result<()> {
-        let key = name.to_string_lossy().into_owned();
-        if !key.starts_with(self.prefix) {
+        // Escaped, a name that is no UTF-8 is not taken for another file's that has the replacement character.
+        let key = name
+            .to_str()
+            .map_or_else(|| name.as_os_str().as_bytes().escape_ascii().to_string(), str::to_owned);
+        // What cannot be listed may hide keys with the prefix below it.
+        let hides = metadata.is_err() && self.prefix.starts_with(&key);
+        if !key.starts_with(self.prefix) && !hides {
             return Ok(());
         }
+        let key = if key.is_empty() { self.source.to_string_lossy().into_owned() } else { key };
         let (size, etag, problem) = match metadata {
             Ok(_) if name.to_str().is_none() => {
                 (0, UNREADABLE.to_owned(), Some("its name is no UTF-8 text; rename it".to_owned()))

@@ -8,7 +8,7 @@ use std::{
 use flowherd_shared::ledger::{ManifestTotals, Receipt};
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::summary::printable;
+use crate::summary::tell;
 
 /// Failures told one by one; the others are in the ledger.
 const FAILURES_TOLD: u64 = 20;
@@ -64,8 +64,8 @@ impl Progress {
         let before = self.failed.fetch_add(1, Ordering::Relaxed);
         self.bar.inc(unread);
         self.bar.suspend(|| match before {
-            0..FAILURES_TOLD => eprintln!("flowherd: {}: {}", printable(key), printable(error)),
-            FAILURES_TOLD => eprintln!("flowherd: more objects failed; all are in the run's failures"),
+            0..FAILURES_TOLD => tell(&format!("{key}: {error}")),
+            FAILURES_TOLD => tell("more objects failed; all are in the run's failures"),
             _ => {}
         });
         self.show();

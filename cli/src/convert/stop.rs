@@ -1,9 +1,11 @@
-//! Ctrl-C: once, the objects in hand are finished; twice, they are discarded.
+//! Ctrl-C: once, the objects in hand are finished; twice, they are discarded; a third time ends the process.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU8, Ordering},
 };
+
+use crate::summary::tell;
 
 /// How urgently the run is to stop. The numbers only grow.
 #[derive(Clone, Debug, Default)]
@@ -11,20 +13,24 @@ pub(super) struct StopSwitch(Arc<AtomicU8>);
 
 const TAKE_NO_MORE: u8 = 1;
 const DISCARD: u8 = 2;
+/// What a shell reports of a process that Ctrl-C ended.
+const KILLED: i32 = 130;
 
 impl StopSwitch {
-    /// Listens for Ctrl-C and SIGTERM.
+    /// Listens for Ctrl-C, SIGTERM and SIGHUP.
     pub(super) fn install() -> Result<Self, ctrlc::Error> {
         let switch = Self::default();
         let pressed = switch.clone();
         ctrlc::set_handler(move || {
-            let before = pressed
-                .0
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |level| Some(DISCARD.min(level + 1)));
-            if before == Ok(0) {
-                eprintln!(
-                    "\nflowherd: stopping when the objects in hand are finished; once more discards them"
-                );
+            match pressed.0.fetch_add(1, Ordering::SeqCst) + 1 {
+                TAKE_NO_MORE => {
+                    tell("stopping when the objects in hand are finished; once more discards them");
+                }
+                DISCARD => tell(
+                    "discarding the objects in hand; once more ends at once, as safely, without a report",
+                ),
+                // What is not committed is never seen; it is as if the process were killed.
+                _ => std::process::exit(KILLED),
             }
         })?;
         Ok(switch)

@@ -10,26 +10,49 @@ const MEMBER_BYTES: usize = 1 << 20;
 /// docs/decisions/0002-codecs.md has the figures.
 const LEVEL: i32 = 1;
 
-/// Collects text and writes it compressed.
+/// Compresses members, for all outputs of an object in turn.
+pub struct Deflater {
+    compressor: Compressor,
+    member: Vec<u8>,
+}
+
+impl std::fmt::Debug for Deflater {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Deflater").finish_non_exhaustive()
+    }
+}
+
+impl Default for Deflater {
+    fn default() -> Self {
+        let level = CompressionLvl::new(LEVEL).unwrap_or_default();
+        Self { compressor: Compressor::new(level), member: Vec::new() }
+    }
+}
+
+impl Deflater {
+    /// The text as one gzip member.
+    fn member(&mut self, text: &[u8]) -> io::Result<&[u8]> {
+        self.member.resize(self.compressor.gzip_compress_bound(text.len()), 0);
+        let length = self
+            .compressor
+            .gzip_compress(text, &mut self.member)
+            .map_err(|error| io::Error::other(format!("gzip: {error}")))?;
+        Ok(&self.member[..length])
+    }
+}
+
+/// Collects text and writes it compressed. Holds about one member's text.
+#[derive(Debug)]
 pub struct GzipWriter<W> {
     sink: W,
     text: Vec<u8>,
-    compressor: Compressor,
-    member: Vec<u8>,
     written: u64,
-}
-
-impl<W> std::fmt::Debug for GzipWriter<W> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GzipWriter").field("written", &self.written).finish_non_exhaustive()
-    }
 }
 
 impl<W: Write> GzipWriter<W> {
     /// Writes to `sink`.
     pub fn new(sink: W) -> Self {
-        let level = CompressionLvl::new(LEVEL).unwrap_or_default();
-        Self { sink, text: Vec::new(), compressor: Compressor::new(level), member: Vec::new(), written: 0 }
+        Self { sink, text: Vec::new(), written: 0 }
     }
 
     /// Where text is appended; call [`GzipWriter::settle`] after each piece.
@@ -38,27 +61,23 @@ impl<W: Write> GzipWriter<W> {
     }
 
     /// Writes a member once enough text is there.
-    pub fn settle(&mut self) -> io::Result<()> {
-        if self.text.len() < MEMBER_BYTES { Ok(()) } else { self.write_member() }
+    pub fn settle(&mut self, deflater: &mut Deflater) -> io::Result<()> {
+        if self.text.len() < MEMBER_BYTES { Ok(()) } else { self.write_member(deflater) }
     }
 
     /// Writes what is left; gives the sink and how many compressed bytes went into it.
-    pub fn finish(mut self) -> io::Result<(W, u64)> {
+    pub fn finish(mut self, deflater: &mut Deflater) -> io::Result<(W, u64)> {
         if !self.text.is_empty() || self.written == 0 {
-            self.write_member()?;
+            self.write_member(deflater)?;
         }
         self.sink.flush()?;
         Ok((self.sink, self.written))
     }
 
-    fn write_member(&mut self) -> io::Result<()> {
-        self.member.resize(self.compressor.gzip_compress_bound(self.text.len()), 0);
-        let length = self
-            .compressor
-            .gzip_compress(&self.text, &mut self.member)
-            .map_err(|error| io::Error::other(format!("gzip: {error}")))?;
-        self.sink.write_all(&self.member[..length])?;
-        self.written += length as u64;
+    fn write_member(&mut self, deflater: &mut Deflater) -> io::Result<()> {
+        let member = deflater.member(&self.text)?;
+        self.sink.write_all(member)?;
+        self.written += member.len() as u64;
         self.text.clear();
         Ok(())
     }
@@ -72,15 +91,15 @@ mod tests {
 
     #[test]
     fn long_text_becomes_several_members_that_read_back_as_one() {
-        let mut writer = GzipWriter::new(Vec::new());
+        let (mut writer, mut deflater) = (GzipWriter::new(Vec::new()), Deflater::default());
         let mut expected = Vec::new();
         for line in 0..300_000 {
             let line = format!("line {line}\n");
             expected.extend_from_slice(line.as_bytes());
             writer.text().extend_from_slice(line.as_bytes());
-            writer.settle().unwrap();
+            writer.settle(&mut deflater).unwrap();
         }
-        let (bytes, length) = writer.finish().unwrap();
+        let (bytes, length) = writer.finish(&mut deflater).unwrap();
         assert_eq!(bytes.len() as u64, length);
         let mut text = Vec::new();
         flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut text).unwrap();
@@ -90,7 +109,7 @@ mod tests {
 
     #[test]
     fn no_text_is_one_empty_member() {
-        let (bytes, _) = GzipWriter::new(Vec::new()).finish().unwrap();
+        let (bytes, _) = GzipWriter::new(Vec::new()).finish(&mut Deflater::default()).unwrap();
         let mut text = Vec::new();
         flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut text).unwrap();
         assert!(text.is_empty() && !bytes.is_empty());

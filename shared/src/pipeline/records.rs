@@ -192,6 +192,7 @@ impl<R: Read> Records<R> {
 
     /// Envelopes or lines? Decided once, by the first JSON object if there is one.
     fn look_at_start(&mut self) -> Result<State, ObjectError> {
+        self.skip_byte_order_mark()?;
         loop {
             let at = envelope::space(self.window.seen(), 0);
             let verdict = match self.window.seen().get(at) {
@@ -201,17 +202,22 @@ impl<R: Read> Records<R> {
             };
             match verdict {
                 Ok(true) => return Ok(State::Between),
-                Ok(false) | Err(Stop::Wrong(..)) => return Ok(State::Lines),
-                Err(Stop::More) => match self.window.more()? {
-                    More::Yes => {}
-                    More::End if envelope::begins_like_one(self.window.seen(), at) => {
-                        return Ok(State::Between);
-                    }
-                    // An object that ends before we know, or white space without end, is no envelope.
-                    More::End | More::Full => return Ok(State::Lines),
-                },
+                Err(Stop::More) if self.window.more()?.is_more() => {}
+                // Damaged, cut or endless before we know: what begins like an envelope fails as one.
+                Err(_) if envelope::begins_like_one(self.window.seen(), at) => return Ok(State::Between),
+                Ok(false) | Err(_) => return Ok(State::Lines),
             }
         }
+    }
+
+    /// Some editors and exports put one before the text; it says nothing.
+    fn skip_byte_order_mark(&mut self) -> Result<(), ObjectError> {
+        const MARK: &[u8] = b"\xef\xbb\xbf";
+        while self.window.len < MARK.len() && self.window.more()?.is_more() {}
+        if self.window.seen().starts_with(MARK) {
+            self.window.at += MARK.len();
+        }
+        Ok(())
     }
 
     /// Goes to the next envelope; false at the end of the text.

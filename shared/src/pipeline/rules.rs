@@ -60,7 +60,10 @@ pub enum Parsed<'a> {
     /// It is a row.
     Row(Row<'a>),
     /// It is a flow-log header line, no record.
-    Header,
+    Header {
+        /// The table that the lines behind it go to.
+        table: usize,
+    },
     /// It fits no rule, or not the one that takes it.
     Reject {
         /// Why.
@@ -155,7 +158,7 @@ impl<'a> Rules<'a> {
                     let table = &self.config.tables[rule.table];
                     let cells = header.place_in(table)?;
                     self.header = Some((header, cells));
-                    return Ok(Parsed::Header);
+                    return Ok(Parsed::Header { table: rule.table });
                 }
                 let layout = match &self.header {
                     Some((header, cells)) if is_line => {

@@ -257,6 +257,32 @@ fn json_nested_too_deep_fails_the_object_and_not_the_stack() {
 }
 
 #[test]
+fn a_damaged_beginning_of_an_envelope_fails_the_object() {
+    let beginnings = [
+        r#"{"owner":"1","logGroup":"g"x,"messageType":"#.to_owned(),
+        r#"{"logGroup":"g","logGr"#.to_owned(),
+        format!(r#"{{"owner":"1","policy":"{}","messageType":"#, "y".repeat(17 << 20)),
+    ];
+    for beginning in beginnings {
+        error(format!("{beginning}{}", good()).as_bytes());
+        error(beginning.as_bytes());
+    }
+    for line in [r#"{"level":"x"y}"#, r#"{"owner":1}"#, "{", r#"{"a"#] {
+        assert_eq!(rejects(line.as_bytes()).0.read, 1, "{line}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_before_the_text_says_nothing() {
+    for text in [good(), format!("{FLOW}\n{FLOW}\n"), "version start\n2 1\n2 2\n".to_owned()] {
+        let marked = ["\u{feff}".as_bytes(), text.as_bytes()].concat();
+        for portion in [1, 2, 3, 100] {
+            assert_eq!(convert(Portions::new(&marked, portion), "k", &Plan::default()).unwrap().0.rows, 2);
+        }
+    }
+}
+
+#[test]
 fn names_too_long_to_repeat_in_every_row_fail_the_object() {
     let text = good().replace("eni-1-all", &"s".repeat(5000));
     assert!(error(text.as_bytes()).contains("more than 4096 bytes"));

@@ -347,6 +347,61 @@ fn what_cannot_be_listed_is_a_failure_and_costs_no_other() {
 }
 
 #[test]
+fn an_error_that_hides_the_prefix_is_not_left_out() {
+    let place = Place::new();
+    std::os::unix::fs::symlink(place.path("not-mounted"), place.path("in/2026")).unwrap();
+    let report = place.report(&["--prefix", "2026/02/"]);
+    assert_eq!((&report["state"], &report["failures"][0]["key"]), (&"failed".into(), &"2026".into()));
+}
+
+#[test]
+fn a_source_that_holds_no_objects_by_its_nature_is_a_usage_error() {
+    let place = Place::new();
+    let ran = flowherd(PROGRAM, [Path::new("convert"), Path::new("/dev/null"), &place.path("out")]);
+    assert_eq!(ran.status, 2);
+    assert!(told(&ran)[0].contains("neither a file nor a directory"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_work_goes_on_when_nobody_listens() {
+    let place = Place::new();
+    (0..60).for_each(|number| _ = place.object(&format!("bad{number}"), &good()[..20]));
+    place.object("good", &good());
+    let command = "\"$@\" 2>&1 >/dev/null | head -n 1; exit \"${PIPESTATUS[0]}\"";
+    let mut bash = std::process::Command::new("bash");
+    let output = bash
+        .args(["-c", command, "bash", PROGRAM])
+        .args(place.convert_args(&["--jobs", "2"]))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(place.results().len(), 1);
+}
+
+#[test]
+fn what_is_told_is_one_line_without_control_characters() {
+    let place = Place::new();
+    place.object("a\x1b[31m\nb", &good()[..20]);
+    let ran = place.convert(&[]);
+    assert_eq!((told(&ran).len(), ran.stderr.contains('\x1b')), (1, false), "{:?}", ran.stderr);
+    assert!(!ran.stdout.contains('\x1b'));
+    place.file("f.toml", b"[[rule]]\nname = \"r\"\ntable = \"t\"\nformat = { kind = \"regex\", pattern = \"\"\"(?x)\n(?P<a>\"\"\" }\n");
+    let ran = place.convert(&["--config", place.path("f.toml").to_str().unwrap()]);
+    assert_eq!((ran.status, told(&ran).len()), (2, 1), "{:?}", ran.stderr);
+}
+
+#[test]
+fn two_names_that_are_no_utf8_alike_stay_two() {
+    let place = Place::new();
+    fs::write(place.path("in").join(std::ffi::OsStr::from_bytes(b"bad\xff")), good()).unwrap();
+    place.object("bad\u{fffd}", &good());
+    for more in [&["--run", "r"][..], &["--resume"]] {
+        let report = place.report(more);
+        assert_eq!((&report["objects"]["done"], &report["objects"]["failed"]), (&1.into(), &1.into()));
+    }
+}
+
+#[test]
 fn a_resumed_run_keeps_its_prefix_and_says_when_its_receipts_do_not_count() {
     let place = Place::new();
     place.object("a/x", &good()).object("b/x", &good());

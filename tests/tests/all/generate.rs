@@ -161,7 +161,7 @@ fn event(group: &'static str) -> impl Strategy<Value = String> {
         .prop_map(|value| value.map(|value| ("timestamp".to_owned(), value)).into_iter().collect::<Vec<_>>());
     let message = prop_oneof![
         30 => json_string(message(group)).prop_map(Some),
-        1 => prop_oneof![Just("5"), Just("null"), Just("{\"message\":\"x\"}"), Just(r#""\ud800 lone""#), Just(r#""\u0000""#)]
+        1 => prop_oneof![Just("5"), Just("null"), Just("{\"message\":\"x\"}"), Just(r#""\ud800 lone""#), Just(r#""\u0000""#), Just("\"raw \u{1} control\n\"")]
             .prop_map(|value| Some(value.to_owned())),
         1 => Just(None),
     ]
@@ -189,6 +189,7 @@ fn unknown() -> impl Strategy<Value = Vec<(String, String)>> {
         Just("null"),
         Just("-1.5e-3"),
         Just("[[[[]]],{}]"),
+        Just("\"raw \u{2} control\n\""),
         Just("true"),
     ];
     let name = prop_oneof![

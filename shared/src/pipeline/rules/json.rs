@@ -166,12 +166,12 @@ impl<'de> DeserializeSeed<'de> for Read<'_, '_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        if self.node.columns.is_empty() {
-            return deserializer.deserialize_any(self);
-        }
         let raw = <&RawValue as serde::Deserialize>::deserialize(deserializer)?.get();
-        self.found.take(&self.node.columns, raw);
-        if self.node.children.is_empty() {
+        if !self.node.columns.is_empty() {
+            self.found.take(&self.node.columns, raw);
+        }
+        // Other values lead nowhere, and need not even be ones that could be decoded.
+        if self.node.children.is_empty() || !raw.starts_with(['{', '[']) {
             return Ok(());
         }
         serde_json::Deserializer::from_str(raw).deserialize_any(self).map_err(D::Error::custom)
@@ -182,7 +182,7 @@ impl<'de> Visitor<'de> for Read<'_, '_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
+        f.write_str("an object or an array")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
@@ -212,30 +212,6 @@ impl<'de> Visitor<'de> for Read<'_, '_, '_> {
                 break;
             }
         }
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
         Ok(())
     }
 }
@@ -314,6 +290,15 @@ mod tests {
         assert_eq!(values(&[("a", "/a/b")], r#"{"a":{"b":1},"a":{"b":2}}"#), Err(Reason::DuplicateKey));
         assert_eq!(values(&[("a", "/a/b")], r#"{"a":{"b":1,"b":1}}"#), Err(Reason::DuplicateKey));
         assert!(values(&[("a", "/a")], r#"{"a":1,"c":1,"c":2}"#).is_ok());
+    }
+
+    #[test]
+    fn values_that_lead_nowhere_need_not_be_decoded() {
+        let columns = [("a", "/a/b"), ("c", "/c")];
+        for odd in ["1e999", r#""\ud800""#, "true", "null"] {
+            let found = values(&columns, &format!(r#"{{"a":{odd},"c":1,"x":{odd}}}"#)).unwrap();
+            assert_eq!(found, [None, Some("1".to_owned())], "{odd}");
+        }
     }
 
     #[test]

@@ -29,8 +29,16 @@ impl RegexFormat {
             // The library points at the place on lines of their own; the last one says what is wrong.
             let told = error.to_string();
             let what = told.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            vec![format!("pattern = '{pattern}': {what}")]
+            vec![format!("pattern = {pattern:?}: {what}")]
         })?;
+        // The text flavour of the library refuses what could match half a character.
+        if let Err(error) = regex::Regex::new(pattern)
+            && error.to_string().contains("UTF-8")
+        {
+            return Err(vec![format!(
+                "pattern = {pattern:?}: could match part of a character; leave out (?-u)"
+            )]);
+        }
         let mut format = Self { groups: Vec::new(), columns: Vec::new(), regex };
         for (group, name) in format.regex.capture_names().enumerate() {
             let Some(name) = name else { continue };
@@ -41,7 +49,7 @@ impl RegexFormat {
         let mut problems = Vec::new();
         if format.columns.is_empty() {
             problems.push(format!(
-                "pattern = '{pattern}': no named group, so no column; an example: (?P<level>\\w+)"
+                "pattern = {pattern:?}: no named group, so no column; an example: (?P<level>\\w+)"
             ));
         }
         for name in types.keys() {

@@ -101,41 +101,31 @@ impl FlowLayout {
     }
 
     /// The layout that a header line gives; `None` if the line is none. Flow logs delivered to S3 begin each file with
-    /// the names of its fields; files that were joined hold several such lines.
+    /// the names of its fields; files that were joined hold several such lines. A line of which most words are names is
+    /// meant as a header: if it cannot be followed, what comes behind it cannot be read.
     pub(super) fn header(line: &[u8], first: bool) -> Result<Option<Self>, ObjectError> {
-        if !line.first().is_some_and(u8::is_ascii_lowercase) {
-            return Ok(None);
-        }
         let Ok(line) = std::str::from_utf8(line) else { return Ok(None) };
-        // Almost every line that is none is found out by its first word.
-        if line.split(' ').next().and_then(field_index).is_none() {
+        // Almost every line that is none is found out by its first two words.
+        if !first && !line.split_ascii_whitespace().take(2).any(|word| field_index(word).is_some()) {
             return Ok(None);
         }
-        let names: Vec<&str> = line.split(' ').collect();
+        let names: Vec<&str> = line.split_ascii_whitespace().collect();
         let known: Vec<usize> = names.iter().filter_map(|name| field_index(name)).collect();
-        if known.len() == names.len() {
-            // A lone word may be a value, for example of a tag; only at the very start it is taken for a name.
-            if names.len() == 1 && !first {
-                return Ok(None);
-            }
-            for (at, name) in names.iter().enumerate() {
-                if names[..at].contains(name) {
-                    let why = "twice, so which of the two is meant cannot be known".to_owned();
-                    return Err(ObjectError::Header { field: (*name).to_owned(), why });
-                }
-            }
-            return Ok(Some(Self::new(known)));
+        // A lone word may be a value, for example of a tag; only at the very start it is taken for a name.
+        if known.len() * 2 <= names.len() || (names.len() == 1 && !first) {
+            return Ok(None);
         }
-        let is_name = |name: &&str| {
-            !name.is_empty()
-                && name.bytes().all(|byte| byte == b'-' || byte.is_ascii_lowercase() || byte.is_ascii_digit())
-        };
-        if first && known.len() * 2 > names.len() && names.iter().all(is_name) {
-            let unknown = names.into_iter().find(|name| field_index(name).is_none()).unwrap_or_default();
-            let why = "but no flow-log field of that name is known to this version".to_owned();
-            return Err(ObjectError::Header { field: unknown.to_owned(), why });
+        let error =
+            |field: &str, why: &str| ObjectError::Header { field: field.to_owned(), why: why.to_owned() };
+        for (at, name) in names.iter().enumerate() {
+            if field_index(name).is_none() {
+                return Err(error(name, "but no flow-log field of that name is known to this version"));
+            }
+            if names[..at].contains(name) {
+                return Err(error(name, "twice, so which of the two is meant cannot be known"));
+            }
         }
-        Ok(None)
+        Ok(Some(Self::new(known)))
     }
 
     /// For each format column of the table, where it stands in this line. A field without a column would be lost.
