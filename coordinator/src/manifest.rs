@@ -8,54 +8,56 @@ use flowherd_shared::{
     store::Store,
 };
 
-/// Entries of one part: about 1 MiB of JSON.
-pub const PART_ENTRIES: u64 = 10_000;
+/// Entries of one part: about 2 MiB in memory.
+pub const PART_ENTRIES: usize = 10_000;
 
-/// Writes a manifest part by part; holds one part in memory.
+/// Writes a manifest part by part, from entries that come one by one; holds one part in memory.
 #[derive(Debug)]
 pub struct ManifestWriter<'a, S> {
     store: &'a S,
     run: &'a str,
-    part: GzEncoder<Vec<u8>>,
-    in_part: u64,
+    part: Vec<ManifestEntry>,
     totals: ManifestTotals,
 }
 
 impl<'a, S: Store> ManifestWriter<'a, S> {
     /// For a run whose manifest is not there yet, or is to be replaced.
     pub fn new(store: &'a S, run: &'a str) -> Self {
-        Self { store, run, part: new_part(), in_part: 0, totals: ManifestTotals::default() }
+        Self { store, run, part: Vec::new(), totals: ManifestTotals::default() }
     }
 
     /// Adds an object.
-    pub fn add(&mut self, entry: &ManifestEntry) -> io::Result<()> {
-        serde_json::to_writer(&mut self.part, entry)?;
-        self.part.write_all(b"\n")?;
-        self.in_part += 1;
+    pub fn add(&mut self, entry: ManifestEntry) -> io::Result<()> {
         self.totals.objects += 1;
         self.totals.bytes += entry.size;
-        if self.in_part == PART_ENTRIES { self.write_part() } else { Ok(()) }
+        self.part.push(entry);
+        if self.part.len() == PART_ENTRIES { self.flush() } else { Ok(()) }
     }
 
     /// Writes what is left.
     pub fn finish(mut self) -> io::Result<ManifestTotals> {
-        if self.in_part > 0 {
-            self.write_part()?;
+        if !self.part.is_empty() {
+            self.flush()?;
         }
         Ok(self.totals)
     }
 
-    fn write_part(&mut self) -> io::Result<()> {
-        let part = std::mem::replace(&mut self.part, new_part()).finish()?;
-        self.store.put(&layout::manifest_part(self.run, self.totals.parts), &part)?;
+    fn flush(&mut self) -> io::Result<()> {
+        write_part(self.store, &layout::manifest_part(self.run, self.totals.parts), &self.part)?;
         self.totals.parts += 1;
-        self.in_part = 0;
+        self.part.clear();
         Ok(())
     }
 }
 
-fn new_part() -> GzEncoder<Vec<u8>> {
-    GzEncoder::new(Vec::new(), Compression::default())
+/// Writes one part.
+pub(crate) fn write_part(store: &impl Store, path: &str, entries: &[ManifestEntry]) -> io::Result<()> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    for entry in entries {
+        serde_json::to_writer(&mut gzip, entry)?;
+        gzip.write_all(b"\n")?;
+    }
+    store.put(path, &gzip.finish()?)
 }
 
 /// The entries of a complete manifest, one part in memory at a time. An error if a part is missing or unreadable, or if

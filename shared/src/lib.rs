@@ -10,5 +10,7 @@ pub mod ledger;
 pub mod limits;
 pub mod lookups;
 pub mod pipeline;
+pub mod queue;
 pub mod store;
+pub mod task;
 pub mod timestamp;

@@ -13,6 +13,21 @@ pub trait Source: Sync {
     fn open(&self, object: &ManifestEntry) -> io::Result<Self::Body>;
 }
 
+/// One page of a listing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Objects, in the order of their keys.
+    pub entries: Vec<ManifestEntry>,
+    /// Where the next page begins; `None` on the last.
+    pub next: Option<String>,
+}
+
+/// Lists objects.
+pub trait Lister: Sync {
+    /// One page of the keys that begin with `prefix`, from `token` on.
+    fn page(&self, prefix: &str, token: Option<&str>) -> io::Result<Page>;
+}
+
 /// Takes results, by their path within the results.
 pub trait Store: Sync {
     /// One result being written.

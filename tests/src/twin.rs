@@ -1,5 +1,7 @@
 //! The store and the source in memory, with faults on request.
 
+mod queue;
+
 use std::{
     collections::BTreeMap,
     io::{self, Cursor, Write},
@@ -8,8 +10,10 @@ use std::{
 
 use flowherd_shared::{
     ledger::ManifestEntry,
-    store::{Sink, Source, Store},
+    store::{Lister, Page, Sink, Source, Store},
 };
+
+pub use queue::{Faults, MemoryQueue, QueueSettings};
 
 /// Objects in memory.
 #[derive(Debug, Default)]
@@ -30,6 +34,20 @@ impl Source for MemorySource {
     fn open(&self, object: &ManifestEntry) -> io::Result<Self::Body> {
         let bytes = self.0.get(&object.key).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         Ok(Cursor::new(bytes.clone()))
+    }
+}
+
+impl Lister for MemorySource {
+    /// Pages of three; the token is the last key.
+    fn page(&self, prefix: &str, token: Option<&str>) -> io::Result<Page> {
+        let keys = || {
+            self.0
+                .keys()
+                .filter(|key| key.starts_with(prefix) && token.is_none_or(|last| key.as_str() > last))
+        };
+        let entries: Vec<ManifestEntry> = keys().take(3).map(|key| self.entry(key)).collect();
+        let next = keys().nth(3).and(entries.last()).map(|entry| entry.key.clone());
+        Ok(Page { entries, next })
     }
 }
 

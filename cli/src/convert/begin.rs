@@ -125,7 +125,7 @@ fn begin_in(args: &ConvertArgs, plan: &Plan, dest: &Path, not: Vec<PathBuf>) -> 
                 };
                 Failure::new(&attempt, &io::Error::other(problem), Verdict::Permanent).write(&store)?;
             }
-            manifest.add(&entry)
+            manifest.add(entry)
         })
         .context("cannot write the manifest")?;
     run.manifest = Some(manifest.finish().context("cannot write the manifest")?);

@@ -10,4 +10,5 @@ mod generate;
 mod golden;
 
 mod model;
+mod planning;
 mod promises;

@@ -124,7 +124,7 @@ fn run(name: &str, plan: &Plan, manifest: Option<ManifestTotals>) -> Run {
 
 fn manifest(store: &MemoryStore, name: &str, entries: &[ManifestEntry]) -> ManifestTotals {
     let mut writer = ManifestWriter::new(store, name);
-    entries.iter().for_each(|entry| writer.add(entry).unwrap());
+    entries.iter().for_each(|entry| writer.add(entry.clone()).unwrap());
     writer.finish().unwrap()
 }
 
@@ -493,7 +493,7 @@ fn no_output_is_written_outside_the_destination() {
     }
     let entries: Vec<ManifestEntry> = keys.iter().map(|key| source.entry(key)).collect();
     let mut writer = ManifestWriter::new(&store, "r");
-    entries.iter().for_each(|entry| writer.add(entry).unwrap());
+    entries.iter().for_each(|entry| writer.add(entry.clone()).unwrap());
     let run = run("r", &plan, Some(writer.finish().unwrap()));
     let report = reconcile(&store, &run, String::new()).unwrap();
     assert_eq!((report.objects.done, report.objects.failed, report.objects.missing), (1, 7, 0));
@@ -656,19 +656,20 @@ fn memory_does_not_grow_with_the_object() {
 #[test]
 fn memory_does_not_grow_with_the_number_of_objects() {
     const OBJECTS: u64 = 100_000;
+    const PART: u64 = PART_ENTRIES as u64;
     let store = MemoryStore::default();
     let mut writer = ManifestWriter::new(&store, "r");
     let entry = |number: u64| ManifestEntry { key: format!("k{number}"), size: number, etag: "e".to_owned() };
     for number in 0..OBJECTS {
-        writer.add(&entry(number)).unwrap();
+        writer.add(entry(number)).unwrap();
         assert_eq!(
             store.files().len() as u64,
-            (number + 1) / PART_ENTRIES,
+            (number + 1) / PART,
             "a part is written as soon as it is full"
         );
     }
     let totals = writer.finish().unwrap();
-    assert_eq!((totals.parts, totals.objects), (OBJECTS / PART_ENTRIES, OBJECTS));
+    assert_eq!((totals.parts, totals.objects), (OBJECTS / PART, OBJECTS));
 
     let plan = Plan::default();
     let run = run("r", &plan, Some(totals));
@@ -676,11 +677,7 @@ fn memory_does_not_grow_with_the_number_of_objects() {
     let mut entries = flowherd_coordinator::manifest::read(&store, &run);
     for number in 0..OBJECTS {
         assert_eq!(entries.next().unwrap().unwrap(), entry(number));
-        assert_eq!(
-            store.operations() as u64,
-            number / PART_ENTRIES + 1,
-            "the next part is read when it is needed"
-        );
+        assert_eq!(store.operations() as u64, number / PART + 1, "the next part is read when it is needed");
     }
     assert!(entries.next().is_none());
     let report = reconcile(&store, &run, String::new()).unwrap();

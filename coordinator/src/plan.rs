@@ -1,0 +1,130 @@
+//! Planning: pages of a listing become parts of the manifest and messages of the queue, one stretch at a time.
+//!
+//! A planning call does what its time allows and says where the next one goes on, so a prefix of millions of keys is
+//! many calls and memory holds one page. A call that dies is made again from where it began: it writes the same parts and
+//! sends messages that the queue knows already.
+
+mod send;
+
+use std::{io, time::Duration};
+
+use flowherd_shared::{
+    ledger::{ManifestTotals, Receipt, Run, layout, put_json},
+    queue::Queue,
+    store::{Lister, Page, Store},
+    task::Task,
+};
+use serde::{Deserialize, Serialize};
+
+pub use send::SendError;
+
+use crate::manifest;
+
+/// Where planning stands. Travels between calls as JSON, so it holds counts and a token, never a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// Where the listing goes on; `None` before the first page and after the last.
+    pub token: Option<String>,
+    /// Whether the last page has been planned.
+    pub complete: bool,
+    /// Parts, objects and bytes so far.
+    pub totals: ManifestTotals,
+    /// Objects not sent, because an earlier run's receipt covers them.
+    pub skipped: u64,
+}
+
+/// What planning works with.
+#[allow(missing_debug_implementations)] // it holds a function
+pub struct Planner<'a, L, S, Q> {
+    /// Where the objects are listed.
+    pub source: &'a L,
+    /// The bucket they are in.
+    pub bucket: &'a str,
+    /// Where the ledger is.
+    pub results: &'a S,
+    /// Where the tasks go.
+    pub queue: &'a Q,
+    /// Waits between attempts to send; tests do not.
+    pub pause: &'a (dyn Fn(Duration) + Sync),
+}
+
+/// Why planning cannot go on. The call can be made again.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The prefix could not be listed.
+    #[error("cannot list the prefix")]
+    List(#[source] io::Error),
+    /// The manifest or `run.json` could not be written, or an earlier receipt not be read.
+    #[error("cannot use the ledger")]
+    Ledger(#[source] io::Error),
+    /// Messages were not taken.
+    #[error("cannot send the tasks of {part}")]
+    Send {
+        /// The part of the manifest whose objects they are.
+        part: String,
+        /// Why.
+        source: SendError,
+    },
+}
+
+impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
+    /// Plans page after page while `goes_on` says that there is time for one more; at least one. When the last page is
+    /// planned, writes the totals into `run.json`: from then on the manifest is complete.
+    pub fn plan(
+        &self,
+        run: &mut Run,
+        from: Planned,
+        goes_on: impl Fn() -> bool,
+    ) -> Result<Planned, PlanError> {
+        let mut planned = from;
+        while !planned.complete {
+            let page = self.source.page(&run.prefix, planned.token.as_deref()).map_err(PlanError::List)?;
+            self.page(run, &page, &mut planned)?;
+            planned.complete = page.next.is_none();
+            planned.token = page.next;
+            if !goes_on() {
+                break;
+            }
+        }
+        if planned.complete && run.manifest != Some(planned.totals) {
+            run.manifest = Some(planned.totals);
+            put_json(self.results, &layout::run(&run.run), run).map_err(PlanError::Ledger)?;
+        }
+        Ok(planned)
+    }
+
+    /// The part of the manifest first, then the messages: what is worked on has been written down.
+    fn page(&self, run: &Run, page: &Page, planned: &mut Planned) -> Result<(), PlanError> {
+        if page.entries.is_empty() {
+            return Ok(());
+        }
+        let part = layout::manifest_part(&run.run, planned.totals.parts);
+        manifest::write_part(self.results, &part, &page.entries).map_err(PlanError::Ledger)?;
+        let mut tasks = Vec::with_capacity(page.entries.len());
+        for object in &page.entries {
+            if self.is_done(run, object).map_err(PlanError::Ledger)? {
+                planned.skipped += 1;
+            } else {
+                tasks.push(Task {
+                    run: run.run.clone(),
+                    bucket: self.bucket.to_owned(),
+                    object: object.clone(),
+                });
+            }
+        }
+        send::send(self.queue, &tasks, self.pause).map_err(|source| PlanError::Send { part, source })?;
+        planned.totals.parts += 1;
+        planned.totals.objects += page.entries.len() as u64;
+        planned.totals.bytes += page.entries.iter().map(|object| object.size).sum::<u64>();
+        Ok(())
+    }
+
+    fn is_done(&self, run: &Run, object: &flowherd_shared::ledger::ManifestEntry) -> io::Result<bool> {
+        for earlier in &run.resumes {
+            if Receipt::find(self.results, earlier, object, &run.basis)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,99 @@
+//! Sending tasks in batches of 10, several batches in flight, until the queue has taken every one.
+
+use std::{
+    io,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
+
+use flowherd_shared::{
+    queue::{BATCH, Outgoing, Queue, Refused},
+    task::Task,
+};
+
+/// Batches in flight at once. A call takes some milliseconds, and a queue in high-throughput mode takes thousands a second
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>).
+const IN_FLIGHT: usize = 16;
+/// Attempts for each batch, with pauses of 50 ms, 100 ms, 200 ms, … between them: about 13 seconds together.
+const ATTEMPTS: u32 = 9;
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why tasks were not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The queue took part of a batch, again and again.
+    #[error("the queue refuses {count} of the tasks, among them that of {key:?}: {why}")]
+    Refused {
+        /// How many.
+        count: usize,
+        /// The key of one of them.
+        key: String,
+        /// What the queue said of it.
+        why: String,
+    },
+    /// The queue could not be reached, again and again.
+    #[error("the queue does not answer")]
+    Unreachable(#[source] io::Error),
+}
+
+/// Sends every task. `SendMessageBatch` answers well even if it took only some: exactly the others are sent again.
+pub(super) fn send(
+    queue: &impl Queue,
+    tasks: &[Task],
+    pause: &(dyn Fn(Duration) + Sync),
+) -> Result<(), SendError> {
+    let batches: Vec<&[Task]> = tasks.chunks(BATCH).collect();
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<(), SendError> {
+        while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
+            send_batch(queue, batch, pause)?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let senders: Vec<_> = (0..IN_FLIGHT.min(batches.len())).map(|_| scope.spawn(work)).collect();
+        // All are waited for, whatever the first of them says.
+        let outcomes: Vec<_> = senders.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        outcomes.into_iter().try_for_each(|outcome| {
+            outcome.unwrap_or_else(|_| Err(SendError::Unreachable(io::Error::other("the sender panicked"))))
+        })
+    })
+}
+
+fn send_batch(
+    queue: &impl Queue,
+    tasks: &[Task],
+    pause: &(dyn Fn(Duration) + Sync),
+) -> Result<(), SendError> {
+    let mut left: Vec<&Task> = tasks.iter().collect();
+    let mut attempt = 0;
+    loop {
+        let batch: Vec<Outgoing> = left.iter().map(|task| outgoing(task)).collect();
+        let outcome = queue.send(&batch);
+        attempt += 1;
+        match outcome {
+            Ok(refused) if refused.is_empty() => return Ok(()),
+            Ok(refused) => {
+                let hopeless = refused.iter().find(|refused| refused.senders_fault);
+                if let Some(told) = hopeless.or((attempt == ATTEMPTS).then(|| &refused[0])) {
+                    return Err(error(told, refused.len(), &left));
+                }
+                left = refused.iter().filter_map(|refused| left.get(refused.position).copied()).collect();
+            }
+            Err(error) if attempt == ATTEMPTS => return Err(SendError::Unreachable(error)),
+            // Whether it arrived or not: sent twice within five minutes, it is queued once.
+            Err(_) => {}
+        }
+        pause(FIRST_PAUSE * 2_u32.pow(attempt - 1));
+    }
+}
+
+fn outgoing(task: &Task) -> Outgoing {
+    Outgoing { body: task.body(), group: task.group(), deduplication: task.deduplication() }
+}
+
+fn error(told: &Refused, count: usize, batch: &[&Task]) -> SendError {
+    let key = batch.get(told.position).map(|task| task.object.key.clone()).unwrap_or_default();
+    SendError::Refused { count, key, why: told.why.clone() }
+}

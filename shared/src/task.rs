@@ -1,0 +1,157 @@
+//! The queue message: one object to do. Versioned, because messages of an older coordinator may wait in the queue while
+//! a newer worker is deployed.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    config::hex,
+    ledger::{ManifestEntry, layout},
+};
+
+const VERSION: u32 = 1;
+
+/// One object to do for a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// The run.
+    pub run: String,
+    /// The bucket of the object.
+    pub bucket: String,
+    /// The object as it was listed.
+    pub object: ManifestEntry,
+}
+
+/// Why a message is no task. It must reach the dead-letter queue, because nobody else knows what it asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    /// Not the JSON of a message.
+    #[error("the message is no task: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// Written by a newer coordinator.
+    #[error(
+        "the message has version {0}, but this worker knows version {VERSION} only; deploy a newer worker and redrive"
+    )]
+    Version(u32),
+    /// A run name that would lead out of the ledger.
+    #[error("the message names run {0:?}, which is no run name")]
+    Run(String),
+}
+
+#[derive(Deserialize)]
+struct Head {
+    v: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    v: u32,
+    run: String,
+    bucket: String,
+    key: String,
+    size: u64,
+    etag: String,
+}
+
+impl Task {
+    /// Reads a message's body.
+    pub fn parse(body: &str) -> Result<Self, TaskError> {
+        // The version first: another one may have other keys.
+        let Head { v } = serde_json::from_str(body)?;
+        if v != VERSION {
+            return Err(TaskError::Version(v));
+        }
+        let Body { run, bucket, key, size, etag, .. } = serde_json::from_str(body)?;
+        if !layout::is_run_name(&run) {
+            return Err(TaskError::Run(run));
+        }
+        Ok(Self { run, bucket, object: ManifestEntry { key, size, etag } })
+    }
+
+    /// The message's body.
+    #[must_use]
+    pub fn body(&self) -> String {
+        let Self { run, bucket, object: ManifestEntry { key, size, etag } } = self.clone();
+        // Strings and numbers alone cannot fail.
+        serde_json::to_string(&Body { v: VERSION, run, bucket, key, size, etag }).unwrap_or_default()
+    }
+
+    /// The message group: a hash of the key, so that one object is never worked on twice at once and all others run in
+    /// parallel. 64 hexadecimal digits of the 128 characters that SQS allows
+    /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagegroupid-property.html>).
+    #[must_use]
+    pub fn group(&self) -> String {
+        hash(&[&self.bucket, &self.object.key])
+    }
+
+    /// The deduplication id: the same page planned twice sends nothing new, and a new run is never taken for an old
+    /// one, as it would be by content alone within five minutes.
+    #[must_use]
+    pub fn deduplication(&self) -> String {
+        hash(&[&self.run, &self.bucket, &self.object.key, &self.object.etag])
+    }
+}
+
+/// A hash in which no two lists of parts are the same text.
+fn hash(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hex(&hash.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn task(run: &str, key: &str, etag: &str) -> Task {
+        let object = ManifestEntry { key: key.to_owned(), size: 7, etag: etag.to_owned() };
+        Task { run: run.to_owned(), bucket: "b".to_owned(), object }
+    }
+
+    #[test]
+    fn the_body_is_the_documented_json() {
+        let body = task("r", "a b/\"ü\"", "\"e\"").body();
+        assert_eq!(body, r#"{"v":1,"run":"r","bucket":"b","key":"a b/\"ü\"","size":7,"etag":"\"e\""}"#);
+    }
+
+    #[test]
+    fn what_is_no_task_is_refused_with_the_reason() {
+        let told = |body: &str| Task::parse(body).unwrap_err().to_string();
+        assert!(told("").starts_with("the message is no task"));
+        assert!(told("{}").contains("missing field `v`"));
+        assert!(told(r#"{"v":2,"anything":[]}"#).contains("version 2"));
+        assert!(
+            told(r#"{"v":1,"run":"r","bucket":"b","key":"k","size":0,"etag":"e","x":1}"#)
+                .contains("unknown field")
+        );
+        assert!(
+            told(r#"{"v":1,"run":"../r","bucket":"b","key":"k","size":0,"etag":"e"}"#)
+                .contains("no run name")
+        );
+    }
+
+    #[test]
+    fn the_group_is_of_the_object_and_the_deduplication_also_of_run_and_version() {
+        let one = task("r", "k", "e");
+        assert_eq!(one.group(), task("s", "k", "f").group());
+        assert_ne!(one.group(), task("r", "l", "e").group());
+        for other in [task("s", "k", "e"), task("r", "l", "e"), task("r", "k", "f"), task("rk", "", "e")] {
+            assert_ne!(one.deduplication(), other.deduplication());
+        }
+        assert!(one.group().len() <= 128 && one.deduplication().len() <= 128);
+    }
+
+    proptest! {
+        #[test]
+        fn any_key_comes_back_from_its_message(key in "\\PC{0,30}", etag in "\\PC{0,5}") {
+            let task = task("r", &key, &etag);
+            prop_assert_eq!(Task::parse(&task.body()).unwrap(), task);
+        }
+    }
+}

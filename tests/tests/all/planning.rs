@@ -1,0 +1,199 @@
+//! Planning on the twins: every key becomes a line of the manifest and one message, whatever goes wrong on the way.
+
+use std::{cell::Cell, time::Duration};
+
+use flowherd_coordinator::plan::{PlanError, Planned, Planner};
+use flowherd_shared::{
+    ledger::{Basis, ManifestEntry, Run},
+    pipeline::Plan,
+    task::Task,
+};
+use flowherd_tests::{
+    objects::{FLOW, envelope, event},
+    twin::{Faults, MemoryQueue, MemorySource, MemoryStore},
+};
+use flowherd_worker::job::Jobs;
+
+struct Fleet {
+    source: MemorySource,
+    store: MemoryStore,
+    queue: MemoryQueue,
+    run: Run,
+}
+
+impl Fleet {
+    fn new(objects: usize) -> Self {
+        let text = envelope("g", &[event(1, FLOW)]);
+        let object = |number| (format!("logs/{number:03} +%ü"), text.clone().into_bytes());
+        let run = Run {
+            run: "r1".to_owned(),
+            prefix: "logs/".to_owned(),
+            basis: Basis::from(&Plan::default()),
+            version: "test".to_owned(),
+            started: String::new(),
+            resumed: None,
+            resumes: Vec::new(),
+            manifest: None,
+        };
+        let source = MemorySource((0..objects).map(object).collect());
+        Self { source, store: MemoryStore::default(), queue: MemoryQueue::default(), run }
+    }
+
+    /// One planning call of so many pages.
+    fn plan(&self, run: &mut Run, from: Planned, pages: usize) -> Result<Planned, PlanError> {
+        let left = Cell::new(pages);
+        let planner = Planner {
+            source: &self.source,
+            bucket: "bucket",
+            results: &self.store,
+            queue: &self.queue,
+            pause: &|_: Duration| {},
+        };
+        planner.plan(run, from, || {
+            left.set(left.get() - 1);
+            left.get() > 0
+        })
+    }
+
+    fn keys_sent(&self) -> Vec<String> {
+        let mut keys: Vec<String> =
+            self.queue.bodies().iter().map(|body| Task::parse(body).unwrap().object.key).collect();
+        keys.sort();
+        keys
+    }
+
+    fn keys(&self) -> Vec<String> {
+        self.source.0.keys().cloned().collect()
+    }
+
+    fn keys_in_manifest(&self, run: &Run) -> Vec<String> {
+        flowherd_coordinator::manifest::read(&self.store, run).map(|entry| entry.unwrap().key).collect()
+    }
+}
+
+#[test]
+fn a_prefix_is_planned_in_as_many_calls_as_it_needs() {
+    for pages in [1, 2, 100] {
+        let fleet = Fleet::new(23);
+        let (mut run, mut planned, mut calls) = (fleet.run.clone(), Planned::default(), 0);
+        while !planned.complete {
+            assert_eq!(run.manifest, None, "incomplete until the last page is planned");
+            planned = fleet.plan(&mut run, planned, pages).unwrap();
+            calls += 1;
+        }
+        assert_eq!(calls, 8_usize.div_ceil(pages));
+        assert_eq!(run.manifest, Some(planned.totals));
+        assert_eq!(fleet.keys_in_manifest(&run), fleet.keys());
+        assert_eq!(fleet.keys_sent(), fleet.keys());
+        let written: Run = serde_json::from_slice(&fleet.store.files()["runs/r1/run.json"]).unwrap();
+        assert_eq!(written, run);
+    }
+}
+
+#[test]
+fn a_prefix_without_keys_is_planned_at_once() {
+    let fleet = Fleet::new(0);
+    let mut run = fleet.run.clone();
+    let planned = fleet.plan(&mut run, Planned::default(), 1).unwrap();
+    assert!(planned.complete && planned.totals.objects == 0 && run.manifest.is_some());
+    assert_eq!(fleet.keys_in_manifest(&run), [""; 0]);
+}
+
+#[test]
+fn a_page_planned_twice_sends_nothing_new() {
+    let fleet = Fleet::new(20);
+    let mut run = fleet.run.clone();
+    let first = fleet.plan(&mut run, Planned::default(), 2).unwrap();
+    assert_eq!(fleet.plan(&mut run, Planned::default(), 2).unwrap(), first);
+    assert_eq!(fleet.keys_sent().len(), 6);
+    fleet.plan(&mut run, first, 100).unwrap();
+    assert_eq!(fleet.keys_sent(), fleet.keys());
+}
+
+#[test]
+fn a_new_run_within_five_minutes_sends_everything_again() {
+    let fleet = Fleet::new(5);
+    let mut run = fleet.run.clone();
+    fleet.plan(&mut run, Planned::default(), 100).unwrap();
+    let mut again = Run { run: "r2".to_owned(), ..fleet.run.clone() };
+    fleet.plan(&mut again, Planned::default(), 100).unwrap();
+    assert_eq!(fleet.keys_sent().len(), 10);
+}
+
+#[test]
+fn what_a_batch_leaves_out_is_sent_again_and_nothing_else() {
+    for faults in [
+        Faults { send_takes_half_every: Some(1), ..Faults::default() },
+        Faults { send_takes_half_every: Some(2), ..Faults::default() },
+        Faults { send_fails_every: Some(2), ..Faults::default() },
+        Faults { send_fails_every: Some(3), send_takes_half_every: Some(2), ..Faults::default() },
+    ] {
+        let fleet = Fleet::new(50);
+        fleet.queue.set_faults(faults.clone());
+        let mut run = fleet.run.clone();
+        fleet.plan(&mut run, Planned::default(), 100).unwrap();
+        assert_eq!(fleet.keys_sent(), fleet.keys(), "{faults:?}");
+    }
+}
+
+#[test]
+fn a_queue_that_never_answers_is_an_error_and_the_call_can_be_made_again() {
+    let fleet = Fleet::new(10);
+    let mut run = fleet.run.clone();
+    let first = fleet.plan(&mut run, Planned::default(), 1).unwrap();
+    fleet.queue.set_faults(Faults { send_fails_every: Some(1), ..Faults::default() });
+    let error = fleet.plan(&mut run, first.clone(), 100).unwrap_err();
+    assert!(matches!(error, PlanError::Send { .. }), "{error}");
+    assert_eq!(run.manifest, None);
+    fleet.queue.set_faults(Faults::default());
+    assert!(fleet.plan(&mut run, first, 100).unwrap().complete);
+    assert_eq!(fleet.keys_sent(), fleet.keys());
+}
+
+#[test]
+fn a_message_that_can_never_be_sent_is_named() {
+    let fleet = Fleet::new(5);
+    fleet.queue.set_faults(Faults { refuse: Some("002".to_owned()), ..Faults::default() });
+    let error = fleet.plan(&mut fleet.run.clone(), Planned::default(), 100).unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("logs/002 +%ü") && source.contains("InvalidMessageContents"), "{source}");
+}
+
+#[test]
+fn resuming_sends_only_what_has_no_receipt() {
+    let fleet = Fleet::new(8);
+    let plan = Plan::default();
+    let jobs = Jobs { run: "r1", plan: &plan, source: &fleet.source, store: &fleet.store };
+    for key in fleet.keys().iter().take(5) {
+        jobs.work(&fleet.source.entry(key), &|_| true).unwrap();
+    }
+    let mut run = Run { run: "r2".to_owned(), resumes: vec!["r1".to_owned()], ..fleet.run.clone() };
+    let planned = fleet.plan(&mut run, Planned::default(), 100).unwrap();
+    assert_eq!((planned.totals.objects, planned.skipped), (8, 5));
+    assert_eq!(fleet.keys_sent(), fleet.keys()[5..]);
+    assert_eq!(fleet.keys_in_manifest(&run), fleet.keys());
+}
+
+#[test]
+fn a_ledger_that_fails_at_any_point_leaves_a_call_that_can_be_made_again() {
+    let whole = Fleet::new(10);
+    whole.plan(&mut whole.run.clone(), Planned::default(), 100).unwrap();
+    for operation in 0..whole.store.operations() {
+        let fleet = Fleet::new(10);
+        fleet.store.fail_at(Some(operation));
+        let mut run = fleet.run.clone();
+        assert!(matches!(fleet.plan(&mut run, Planned::default(), 100), Err(PlanError::Ledger(_))));
+        fleet.store.fail_at(None);
+        let mut run = fleet.run.clone();
+        fleet.plan(&mut run, Planned::default(), 100).unwrap();
+        assert_eq!((fleet.keys_sent(), fleet.keys_in_manifest(&run)), (fleet.keys(), fleet.keys()));
+    }
+}
+
+#[test]
+fn entries_are_small_enough_for_a_page_in_memory() {
+    // A page of S3 holds 1,000 keys of up to 1,024 bytes.
+    let entry = ManifestEntry { key: "k".repeat(1024), size: u64::MAX, etag: "e".repeat(40) };
+    let task = Task { run: "r".repeat(80), bucket: "b".repeat(63), object: entry };
+    assert!(task.body().len() < 256 << 10, "far below what a message may hold");
+}
