@@ -5,11 +5,14 @@ SHELL := /bin/bash
 
 # Tools that check the project, pinned; installed into .venv and target/tools.
 TYPOS_VERSION := 1.52.0
+MINISTACK_VERSION := 1.5.33
 CARGO_DENY_VERSION := 0.20.2
 
 TOOLS := target/tools
 DENY := $(TOOLS)/bin/cargo-deny
 TYPOS := .venv/bin/typos
+# Says which versions .venv holds: another one here makes it anew.
+VENV := .venv/typos-$(TYPOS_VERSION)-ministack-$(MINISTACK_VERSION)
 DEMO := target/demo
 FLOWHERD := target/release/flowherd
 
@@ -42,11 +45,11 @@ build: ## The command, optimised: target/release/flowherd
 	@cargo build --release --locked --quiet --package flowherd
 
 .PHONY: test
-test: ## All tests
+test: $(VENV) ## All tests; the local AWS that some need is installed into .venv
 	cargo test --workspace --locked
 
 .PHONY: check
-check: $(DENY) $(TYPOS) ## Formatting, lints, licences, spelling, purity of the core: what CI runs beside the tests
+check: $(DENY) $(VENV) ## Formatting, lints, licences, spelling, purity of the core: what CI runs beside the tests
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	cargo doc --workspace --no-deps --locked --quiet
@@ -76,7 +79,10 @@ $(DENY):
 	cargo install cargo-deny --version $(CARGO_DENY_VERSION) --locked --debug --quiet --root $(TOOLS) --target-dir $(TOOLS)/build
 	@rm -rf $(TOOLS)/build
 
-$(TYPOS):
-	@command -v python3 >/dev/null || { echo "make: no python3; install Python 3.11 or later"; exit 1; }
+$(VENV):
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "make: no python3 of version 3.11 or later; install it"; exit 1; }
+	rm -rf .venv
 	python3 -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check typos==$(TYPOS_VERSION)
+	.venv/bin/pip install --quiet --disable-pip-version-check typos==$(TYPOS_VERSION) ministack==$(MINISTACK_VERSION)
+	touch $(VENV)

@@ -102,6 +102,8 @@ impl ObjectError {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self {
+            // What is gone, or is not what was listed any more, does not come back by waiting.
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Verdict::Permanent,
             Self::Read { .. } | Self::Write { .. } => Verdict::Retry,
             Self::Truncated { .. }
             | Self::Corrupt { .. }

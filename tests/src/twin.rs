@@ -51,6 +51,13 @@ impl Lister for MemorySource {
     }
 }
 
+/// Of the content, as S3's is.
+fn etag(bytes: &[u8]) -> String {
+    let mut hasher = std::hash::DefaultHasher::new();
+    std::hash::Hash::hash(bytes, &mut hasher);
+    format!("\"{:016x}\"", std::hash::Hasher::finish(&hasher))
+}
+
 /// Results in memory; remembers in which order they were published.
 #[derive(Clone, Default)]
 pub struct MemoryStore {
@@ -60,8 +67,6 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct Shared {
     files: BTreeMap<String, Vec<u8>>,
-    /// The number of the publication that each file comes from.
-    versions: BTreeMap<String, usize>,
     published: Vec<String>,
     /// Fails the operation with this number, from 0.
     fault_at: Option<usize>,
@@ -130,8 +135,6 @@ impl Store for MemoryStore {
 
     fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let mut shared = self.operate()?;
-        let version = shared.published.len();
-        shared.versions.insert(path.to_owned(), version);
         shared.files.insert(path.to_owned(), bytes.to_vec());
         shared.published.push(path.to_owned());
         Ok(())
@@ -142,13 +145,11 @@ impl Store for MemoryStore {
     }
 
     fn etag(&self, path: &str) -> io::Result<Option<String>> {
-        Ok(self.operate()?.versions.get(path).map(ToString::to_string))
+        Ok(self.operate()?.files.get(path).map(|bytes| etag(bytes)))
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        let mut shared = self.operate()?;
-        shared.files.remove(path);
-        shared.versions.remove(path);
+        self.operate()?.files.remove(path);
         Ok(())
     }
 }
@@ -168,6 +169,6 @@ impl Write for MemorySink {
 impl Sink for MemorySink {
     fn commit(self) -> io::Result<String> {
         self.store.put(&self.path, &self.bytes)?;
-        Ok(self.store.shared().versions[&self.path].to_string())
+        Ok(etag(&self.bytes))
     }
 }

@@ -4,8 +4,10 @@
 mod agree;
 mod bad_objects;
 
+mod cloud;
 mod command;
 mod docs;
+mod fleet;
 mod generate;
 mod golden;
 

@@ -1,0 +1,7 @@
+//! The worker, for the tests of this crate to run.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    flowherd_worker::poller::main()
+}

@@ -1,0 +1,276 @@
+//! Objects and results in S3 buckets.
+
+use std::{
+    io::{self, Read, Write},
+    time::Duration,
+};
+
+use aws_sdk_s3::{
+    Client,
+    error::{ProvideErrorMetadata, SdkError},
+    operation::{get_object::GetObjectError, head_object::HeadObjectError},
+    primitives::ByteStream,
+    types::{CompletedMultipartUpload, CompletedPart},
+};
+use flowherd_shared::{
+    ledger::ManifestEntry,
+    store::{Lister, Page, Sink, Source, Store},
+};
+use tokio::runtime::Handle;
+use tracing::warn;
+
+use super::io_error;
+
+/// From this size on an upload goes in parts, and of this size each part is. S3 takes 5 MiB at least and 10,000 parts
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>): 80 GB of output from one object.
+const PART_BYTES: usize = 8 << 20;
+/// How often in a row a body that breaks off is asked for again without having given a byte.
+const RESUMES: u32 = 5;
+
+/// One bucket.
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    client: Client,
+    handle: Handle,
+    name: String,
+}
+
+impl Bucket {
+    /// `handle` is of the runtime on which the client works.
+    #[must_use]
+    pub fn new(client: Client, handle: Handle, name: &str) -> Self {
+        Self { client, handle, name: name.to_owned() }
+    }
+
+    fn get(&self, object: &ManifestEntry, from: u64) -> io::Result<ByteStream> {
+        let mut request = self.client.get_object().bucket(&self.name).key(&object.key).if_match(&object.etag);
+        if from > 0 {
+            request = request.range(format!("bytes={from}-"));
+        }
+        let answer = self.handle.block_on(request.send()).map_err(|error| match error.code() {
+            // What is gone, or was overwritten, does not come back by trying again.
+            Some("PreconditionFailed") => io::Error::new(
+                io::ErrorKind::NotFound,
+                "the object has changed since it was listed; resume the run",
+            ),
+            Some("NoSuchKey") => {
+                io::Error::new(io::ErrorKind::NotFound, "the object is gone since it was listed")
+            }
+            _ => io_error(&error),
+        })?;
+        Ok(answer.body)
+    }
+}
+
+impl Source for Bucket {
+    type Body = Body;
+
+    fn open(&self, object: &ManifestEntry) -> io::Result<Body> {
+        let stream = self.get(object, 0)?;
+        let (bucket, object) = (self.clone(), object.clone());
+        Ok(Body { bucket, object, stream, chunk: Vec::new(), at: 0, read: 0, resumes: 0 })
+    }
+}
+
+/// The bytes of an object. The SDK does not ask again for a body that breaks off midway; this does, from where it broke,
+/// and only for the same version.
+#[derive(Debug)]
+pub struct Body {
+    bucket: Bucket,
+    object: ManifestEntry,
+    stream: ByteStream,
+    /// What was received and not yet given out: `chunk[at..]`.
+    chunk: Vec<u8>,
+    at: usize,
+    /// Bytes received in all.
+    read: u64,
+    resumes: u32,
+}
+
+impl Body {
+    /// Receives the next chunk; false at the end.
+    fn receive(&mut self) -> io::Result<bool> {
+        loop {
+            match self.bucket.handle.block_on(self.stream.next()) {
+                Some(Ok(chunk)) => {
+                    self.chunk.clear();
+                    self.chunk.extend_from_slice(&chunk);
+                    self.at = 0;
+                    self.read += chunk.len() as u64;
+                    self.resumes = 0;
+                    return Ok(true);
+                }
+                // A connection that closes early need not be told as an error.
+                None if self.read >= self.object.size => return Ok(false),
+                broken => {
+                    let error = match broken {
+                        Some(Err(error)) => io_error(&error),
+                        _ => io::Error::new(io::ErrorKind::UnexpectedEof, "the body ends too soon"),
+                    };
+                    if self.resumes == RESUMES {
+                        return Err(error);
+                    }
+                    self.resumes += 1;
+                    warn!(key = self.object.key, at = self.read, error = %error, "the body broke off; going on from there");
+                    let pause = Duration::from_millis(100 << self.resumes);
+                    self.bucket.handle.block_on(tokio::time::sleep(pause));
+                    self.stream = self.bucket.get(&self.object, self.read)?;
+                }
+            }
+        }
+    }
+}
+
+impl Read for Body {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.chunk.len() && !self.receive()? {
+            return Ok(0);
+        }
+        let count = out.len().min(self.chunk.len() - self.at);
+        out[..count].copy_from_slice(&self.chunk[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
+}
+
+impl Lister for Bucket {
+    fn page(&self, prefix: &str, token: Option<&str>) -> io::Result<Page> {
+        let request = self.client.list_objects_v2().bucket(&self.name).prefix(prefix);
+        let request = request.set_continuation_token(token.map(str::to_owned)).send();
+        let answer = self.handle.block_on(request).map_err(|error| io_error(&error))?;
+        let entries = answer.contents().iter().filter_map(|object| {
+            let size = u64::try_from(object.size()?).ok()?;
+            Some(ManifestEntry { key: object.key()?.to_owned(), size, etag: object.e_tag()?.to_owned() })
+        });
+        Ok(Page { entries: entries.collect(), next: answer.next_continuation_token.clone() })
+    }
+}
+
+impl Store for Bucket {
+    type Sink = Upload;
+
+    fn create(&self, path: &str) -> io::Result<Upload> {
+        let bucket = self.clone();
+        Ok(Upload { bucket, path: path.to_owned(), pending: Vec::new(), multipart: None })
+    }
+
+    fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        self.put_whole(path, bytes.to_vec()).map(|_| ())
+    }
+
+    fn get(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        let answer = match self.handle.block_on(self.client.get_object().bucket(&self.name).key(path).send())
+        {
+            Ok(answer) => answer,
+            Err(SdkError::ServiceError(error)) if matches!(error.err(), GetObjectError::NoSuchKey(_)) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(io_error(&error)),
+        };
+        let bytes = self.handle.block_on(answer.body.collect()).map_err(|error| io_error(&error))?;
+        Ok(Some(bytes.to_vec()))
+    }
+
+    fn etag(&self, path: &str) -> io::Result<Option<String>> {
+        match self.handle.block_on(self.client.head_object().bucket(&self.name).key(path).send()) {
+            Ok(answer) => Ok(answer.e_tag),
+            Err(error) if error.as_service_error().is_some_and(HeadObjectError::is_not_found) => Ok(None),
+            Err(error) => Err(io_error(&error)),
+        }
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        let request = self.client.delete_object().bucket(&self.name).key(path).send();
+        self.handle.block_on(request).map_err(|error| io_error(&error))?;
+        Ok(())
+    }
+}
+
+impl Bucket {
+    fn put_whole(&self, path: &str, bytes: Vec<u8>) -> io::Result<String> {
+        let request = self.client.put_object().bucket(&self.name).key(path).body(bytes.into()).send();
+        let answer = self.handle.block_on(request).map_err(|error| io_error(&error))?;
+        Ok(answer.e_tag.unwrap_or_default())
+    }
+}
+
+/// A result on its way: nobody sees it before its last request. Small ones are a single PUT, others go in parts.
+#[derive(Debug)]
+pub struct Upload {
+    bucket: Bucket,
+    path: String,
+    pending: Vec<u8>,
+    multipart: Option<Multipart>,
+}
+
+#[derive(Debug)]
+struct Multipart {
+    id: String,
+    parts: Vec<CompletedPart>,
+}
+
+impl Upload {
+    fn send_part(&mut self) -> io::Result<()> {
+        let Bucket { client, handle, name } = &self.bucket;
+        let multipart = match &mut self.multipart {
+            Some(multipart) => multipart,
+            unbegun => {
+                let request = client.create_multipart_upload().bucket(name).key(&self.path).send();
+                let answer = handle.block_on(request).map_err(|error| io_error(&error))?;
+                unbegun.insert(Multipart { id: answer.upload_id.unwrap_or_default(), parts: Vec::new() })
+            }
+        };
+        let number = i32::try_from(multipart.parts.len() + 1).map_err(io::Error::other)?;
+        let bytes = std::mem::take(&mut self.pending);
+        let request =
+            client.upload_part().bucket(name).key(&self.path).upload_id(&multipart.id).part_number(number);
+        let answer = handle.block_on(request.body(bytes.into()).send()).map_err(|error| io_error(&error))?;
+        multipart.parts.push(CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag).build());
+        Ok(())
+    }
+}
+
+impl Write for Upload {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.pending.extend_from_slice(bytes);
+        if self.pending.len() >= PART_BYTES {
+            self.send_part()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for Upload {
+    fn commit(mut self) -> io::Result<String> {
+        if self.multipart.is_none() {
+            return self.bucket.put_whole(&self.path, std::mem::take(&mut self.pending));
+        }
+        if !self.pending.is_empty() {
+            self.send_part()?;
+        }
+        let Some(Multipart { id, parts }) = &self.multipart else { return Err(io::ErrorKind::Other.into()) };
+        let Bucket { client, handle, name } = &self.bucket;
+        let whole = CompletedMultipartUpload::builder().set_parts(Some(parts.clone())).build();
+        let request = client.complete_multipart_upload().bucket(name).key(&self.path).upload_id(id);
+        let answer =
+            handle.block_on(request.multipart_upload(whole).send()).map_err(|error| io_error(&error))?;
+        self.multipart = None;
+        Ok(answer.e_tag.unwrap_or_default())
+    }
+}
+
+impl Drop for Upload {
+    /// Takes back the parts of what was not committed. What this misses, the bucket's lifecycle rule removes.
+    fn drop(&mut self) {
+        let Some(Multipart { id, .. }) = self.multipart.take() else { return };
+        let Bucket { client, handle, name } = &self.bucket;
+        let request = client.abort_multipart_upload().bucket(name).key(&self.path).upload_id(id).send();
+        if let Err(error) = handle.block_on(request) {
+            warn!(path = self.path, error = %io_error(&error), "cannot abort an upload");
+        }
+    }
+}

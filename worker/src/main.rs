@@ -1,0 +1,7 @@
+//! The worker.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    flowherd_worker::poller::main()
+}
