@@ -178,7 +178,7 @@ fn choose(args: &ConvertArgs, plan: &Plan, dest: &Path) -> Result<Chosen, Stop> 
             }
             if run.basis != Basis::from(plan) {
                 tell(&format!(
-                    "rules or lookups are not those of run {}: its receipts do not count, all is done again",
+                    "rules or lookups are not those of run {} when it last went on: receipts of others do not count",
                     run.run
                 ));
             }

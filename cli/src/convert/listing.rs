@@ -62,15 +62,16 @@ impl Listing<'_> {
         metadata: io::Result<fs::Metadata>,
         found: &mut impl FnMut(Found) -> io::Result<()>,
     ) -> io::Result<()> {
-        // Escaped, a name that is no UTF-8 is not taken for another file's that has the replacement character.
-        let key = name
-            .to_str()
-            .map_or_else(|| name.as_os_str().as_bytes().escape_ascii().to_string(), str::to_owned);
-        // What cannot be listed may hide keys with the prefix below it.
-        let hides = metadata.is_err() && self.prefix.starts_with(&key);
-        if !key.starts_with(self.prefix) && !hides {
+        let (bytes, prefix) = (name.as_os_str().as_bytes(), self.prefix.as_bytes());
+        // A directory that cannot be listed may hide keys with the prefix below it.
+        let may_hide =
+            || bytes.is_empty() || prefix.strip_prefix(bytes).is_some_and(|rest| rest.starts_with(b"/"));
+        let is_asked_for = bytes.starts_with(prefix) || (metadata.is_err() && may_hide());
+        if !is_asked_for {
             return Ok(());
         }
+        // Escaped, a name that is no UTF-8 is not taken for another file's that has the replacement character.
+        let key = name.to_str().map_or_else(|| bytes.escape_ascii().to_string(), str::to_owned);
         let key = if key.is_empty() { self.source.to_string_lossy().into_owned() } else { key };
         let (size, etag, problem) = match metadata {
             Ok(_) if name.to_str().is_none() => {

@@ -352,6 +352,11 @@ fn an_error_that_hides_the_prefix_is_not_left_out() {
     std::os::unix::fs::symlink(place.path("not-mounted"), place.path("in/2026")).unwrap();
     let report = place.report(&["--prefix", "2026/02/"]);
     assert_eq!((&report["state"], &report["failures"][0]["key"]), (&"failed".into(), &"2026".into()));
+    assert_eq!(place.report(&["--prefix", "20267/"])["state"], "done", "it can hide nothing of these");
+    place.object("ü/x", &good());
+    fs::write(place.path("in/ü").join(std::ffi::OsStr::from_bytes(b"bad\xff")), good()).unwrap();
+    let report = place.report(&["--prefix", "ü/"]);
+    assert_eq!((&report["objects"]["listed"], &report["objects"]["failed"]), (&2.into(), &1.into()));
 }
 
 #[test]
@@ -413,7 +418,7 @@ fn a_resumed_run_keeps_its_prefix_and_says_when_its_receipts_do_not_count() {
     place.file("f.toml", b"[limits]\nmax_layers = 1\n");
     let changed = place.convert(&["--resume", "--config", place.path("f.toml").to_str().unwrap()]);
     assert_eq!(changed.status, 0);
-    assert!(told(&changed)[0].contains("its receipts do not count"), "{}", changed.stderr);
+    assert!(told(&changed)[0].contains("receipts of others do not count"), "{}", changed.stderr);
 }
 
 #[test]
