@@ -6,6 +6,7 @@ mod bad_objects;
 
 mod cloud;
 mod command;
+mod conformance;
 mod docs;
 mod fleet;
 mod generate;

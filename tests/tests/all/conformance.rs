@@ -1,0 +1,159 @@
+//! One suite over each port's twin in memory and its real implementation on the local cloud, so that what is shown on the
+//! twins holds for S3 and SQS as far as the local cloud does what AWS does.
+
+use std::{collections::BTreeSet, io::Write, time::Duration};
+
+use flowherd_cli::local::DirStore;
+use flowherd_shared::{
+    queue::{Depth, Outgoing, Queue, Received},
+    store::{Lister, Sink, Store},
+};
+use flowherd_tests::{
+    local_cloud::{LocalCloud, wait_until},
+    twin::{MemoryQueue, MemorySource, MemoryStore, QueueSettings},
+};
+
+/// What every store does.
+fn check_store(store: &impl Store) {
+    let path = "csv/t/a b+%ü/k.csv.gz";
+    assert_eq!((store.get(path).unwrap(), store.etag(path).unwrap()), (None, None));
+    store.remove(path).unwrap();
+
+    let mut sink = store.create(path).unwrap();
+    sink.write_all(b"not ").unwrap();
+    drop(sink);
+    assert_eq!(store.get(path).unwrap(), None, "dropped without a commit, it leaves nothing");
+
+    let mut sink = store.create(path).unwrap();
+    sink.write_all(b"one").unwrap();
+    assert_eq!(store.get(path).unwrap(), None, "nobody sees it before its commit");
+    let one = sink.commit().unwrap();
+    assert_eq!(store.get(path).unwrap().unwrap(), b"one");
+    assert_eq!(store.etag(path).unwrap(), Some(one.clone()));
+
+    let mut sink = store.create(path).unwrap();
+    sink.write_all(b"other").unwrap();
+    let other = sink.commit().unwrap();
+    assert_ne!(one, other, "another content is another version");
+    assert_eq!(store.get(path).unwrap().unwrap(), b"other");
+
+    store.put(path, b"").unwrap();
+    assert_eq!(store.get(path).unwrap().unwrap(), b"");
+    store.remove(path).unwrap();
+    assert_eq!(store.etag(path).unwrap(), None);
+}
+
+/// What every lister does, with these keys below `x/`; there are others beside it.
+fn check_lister(lister: &impl Lister, keys: &[String]) {
+    let (mut found, mut token, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let page = lister.page("x/", token.as_deref()).unwrap();
+        found.extend(page.entries);
+        pages += 1;
+        match page.next {
+            Some(next) => token = Some(next),
+            None => break,
+        }
+    }
+    assert!(pages > 1);
+    assert_eq!(
+        found.iter().map(|entry| entry.key.clone()).collect::<Vec<_>>(),
+        keys,
+        "in the order of the keys"
+    );
+    assert!(found.iter().all(|entry| entry.size == 1 && !entry.etag.is_empty()));
+    assert_eq!(lister.page("nothing/", None).unwrap().entries, []);
+}
+
+const VISIBILITY: Duration = Duration::from_secs(4);
+const SETTINGS: QueueSettings = QueueSettings { visibility: VISIBILITY, max_deliveries: 2 };
+
+fn message(group: &str, name: &str) -> Outgoing {
+    Outgoing { body: format!("body of {name}"), group: group.to_owned(), deduplication: name.to_owned() }
+}
+
+fn bodies(received: &[Received]) -> BTreeSet<&str> {
+    received.iter().map(|message| &message.body["body of ".len()..]).collect()
+}
+
+/// What every queue does. `wait` lets a time pass; `dead` counts the dead letters.
+fn check_queue(queue: &impl Queue, wait: &dyn Fn(Duration), dead: &dyn Fn() -> u64) {
+    let now = Duration::ZERO;
+    let batch: Vec<Outgoing> =
+        [("a", "a1"), ("a", "a2"), ("b", "b1")].map(|(group, name)| message(group, name)).into();
+    assert_eq!(queue.send(&batch).unwrap(), []);
+    assert_eq!(queue.send(&batch).unwrap(), [], "sent twice, taken twice, queued once");
+    // The same id in another group is another message: deduplication is within a group.
+    assert_eq!(queue.send(&[message("c", "a1")]).unwrap(), []);
+    assert_eq!(queue.depth().unwrap(), Depth { visible: 4, in_flight: 0, delayed: 0 });
+
+    let first = queue.receive(1, now).unwrap().remove(0);
+    assert_eq!((first.body.as_str(), first.deliveries), ("body of a1", 1));
+    // Behind a message of its group that is in flight, nothing is delivered; other groups are.
+    let others = queue.receive(10, now).unwrap();
+    assert_eq!(bodies(&others), BTreeSet::from(["b1", "a1"]));
+    assert!(others.iter().all(|other| other.handle != first.handle));
+    for other in &others {
+        queue.acknowledge(&other.handle).unwrap();
+    }
+    assert_eq!(queue.receive(10, now).unwrap(), []);
+
+    // Given back at once, it comes at once, before the others of its group.
+    queue.hide(&first.handle, Duration::ZERO).unwrap();
+    let again = queue.receive(1, now).unwrap().remove(0);
+    assert_eq!((again.body.as_str(), again.deliveries), ("body of a1", 2));
+    // Kept hidden, it does not come when its visibility would have ended.
+    wait(VISIBILITY / 2);
+    queue.hide(&again.handle, VISIBILITY * 3).unwrap();
+    wait(VISIBILITY);
+    assert_eq!(queue.receive(10, now).unwrap(), []);
+    queue.acknowledge(&again.handle).unwrap();
+
+    // Never heard of again, it comes back; after so many deliveries it is a dead letter.
+    for delivery in 1..=SETTINGS.max_deliveries {
+        let received = queue.receive(1, now).unwrap();
+        assert_eq!((received[0].body.as_str(), received[0].deliveries), ("body of a2", delivery));
+        assert_eq!(queue.depth().unwrap(), Depth { visible: 0, in_flight: 1, delayed: 0 });
+        wait(VISIBILITY + VISIBILITY / 4);
+    }
+    assert_eq!(queue.receive(10, now).unwrap(), []);
+    assert_eq!((queue.depth().unwrap(), dead()), (Depth::default(), 1));
+
+    queue.send(&[message("d", "d1")]).unwrap();
+    queue.purge().unwrap();
+    assert_eq!(queue.depth().unwrap(), Depth::default());
+}
+
+#[test]
+fn the_stores_in_memory_in_a_directory_and_on_s3_behave_alike() {
+    check_store(&MemoryStore::default());
+    let dir = tempfile::tempdir().unwrap();
+    check_store(&DirStore::new(dir.path(), &dir.path().join("unfinished")).unwrap());
+    let cloud = LocalCloud::start();
+    check_store(&cloud.bucket("results"));
+}
+
+#[test]
+fn the_listers_in_memory_and_on_s3_behave_alike() {
+    let keys: Vec<String> = (0..1100).map(|number| format!("x/{number:04} +%ü")).collect();
+    let all = || keys.iter().cloned().chain(["w".to_owned(), "x".to_owned(), "y/z".to_owned()]);
+    check_lister(&MemorySource(all().map(|key| (key, vec![b'1'])).collect()), &keys);
+    let cloud = LocalCloud::start();
+    let bucket = cloud.bucket("source");
+    all().for_each(|key| bucket.put(&key, b"1").unwrap());
+    check_lister(&bucket, &keys);
+}
+
+#[test]
+fn the_queues_in_memory_and_on_sqs_behave_alike() {
+    let twin = MemoryQueue::new(SETTINGS);
+    check_queue(&twin, &|time| twin.advance(time), &|| twin.dead().len() as u64);
+
+    let cloud = LocalCloud::start();
+    let (queue, _, dead) = cloud.queue("q", VISIBILITY, SETTINGS.max_deliveries);
+    let let_pass = |time: Duration| {
+        let until = std::time::Instant::now() + time;
+        wait_until("the time has passed", || std::time::Instant::now() >= until);
+    };
+    check_queue(&queue, &let_pass, &|| dead.depth().unwrap().visible);
+}
