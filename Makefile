@@ -31,10 +31,10 @@ demo: build ## Synthesise a small day of logs, convert it, show the report and t
 	@echo
 	@echo "== the first rows of the first object"
 	@# head stops reading early, which makes gzip complain; that is all there is to it.
-	@file=$$(find $(DEMO)/results/csv -type f | sort | head -n 1); (gzip -dc "$$file" 2>/dev/null || true) | head -n 4
+	@file=$$(find $(DEMO)/results/csv -type f | sort | sed -n 1p); (gzip -dc "$$file" 2>/dev/null || true) | head -n 4
 	@echo
 	@echo "== one rejected record, and why"
-	@file=$$(find $(DEMO)/results/rejects -type f | sort | head -n 1); (gzip -dc "$$file" 2>/dev/null || true) | head -n 1
+	@file=$$(find $(DEMO)/results/rejects -type f | sort | sed -n 1p); (gzip -dc "$$file" 2>/dev/null || true) | head -n 1
 	@echo
 	@echo "Next: $(FLOWHERD) explain FILE, with any file below $(DEMO)/day; then your own logs: $(FLOWHERD) convert --help"
 
@@ -46,7 +46,7 @@ build: ## The command, optimised: target/release/flowherd
 
 .PHONY: test
 test: $(VENV) ## All tests; the local AWS that some need is installed into .venv
-	cargo test --workspace --locked
+	cargo test --workspace --locked --lib --tests
 
 .PHONY: check
 check: $(DENY) $(VENV) ## Formatting, lints, licences, spelling, purity of the core: what CI runs beside the tests
