@@ -104,6 +104,9 @@ impl ObjectError {
         match self {
             // What is gone, or is not what was listed any more, does not come back by waiting.
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Verdict::Permanent,
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::InvalidFilename => {
+                Verdict::Permanent
+            }
             Self::Read { .. } | Self::Write { .. } => Verdict::Retry,
             Self::Truncated { .. }
             | Self::Corrupt { .. }

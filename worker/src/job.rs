@@ -65,7 +65,7 @@ impl<I: Source, O: Store> Jobs<'_, I, O> {
             Ok((counts, outputs)) => {
                 let receipt = Receipt::new(&attempt, self.plan, &counts, &outputs);
                 if let Err(source) = put_json(self.store, &layout::receipt(self.run, &object.key), &receipt) {
-                    self.withdraw(outputs.iter().map(|(output, _)| output));
+                    self.withdraw(&outputs);
                     let error = ObjectError::Write { output: layout::receipt(self.run, &object.key), source };
                     return self.fail(&attempt, &error, error.verdict());
                 }
@@ -118,22 +118,25 @@ impl<I: Source, O: Store> Jobs<'_, I, O> {
             match sink.commit() {
                 Ok(etag) => committed.push((output, etag)),
                 Err(source) => {
-                    self.withdraw(committed.iter().map(|(output, _)| output));
+                    self.withdraw(&committed);
                     return Err(by_verdict(ObjectError::Write { output: output.path, source }));
                 }
             }
         }
         self.remove_stale(object, &committed).map_err(|error| {
-            self.withdraw(committed.iter().map(|(output, _)| output));
+            self.withdraw(&committed);
             by_verdict(error)
         })?;
         Ok((counts, committed))
     }
 
-    /// Takes back what has been published of an object that fails after all. What cannot be taken back has no receipt.
-    fn withdraw<'o>(&self, outputs: impl Iterator<Item = &'o Output>) {
-        for output in outputs {
-            let _ = self.store.remove(&output.path);
+    /// Takes back what has been published of an object that fails after all, as far as it is still this attempt's: another
+    /// worker may have done the object meanwhile. What cannot be taken back has no receipt.
+    fn withdraw(&self, committed: &[(Output, String)]) {
+        for (output, etag) in committed {
+            if self.store.etag(&output.path).is_ok_and(|now| now.as_ref() == Some(etag)) {
+                let _ = self.store.remove(&output.path);
+            }
         }
     }
 

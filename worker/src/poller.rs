@@ -9,9 +9,11 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
+use aws_config::{BehaviorVersion, timeout::TimeoutConfig};
 use clap::Parser;
 use flowherd_shared::{config::Config, lookups::Lookups, pipeline::Plan};
 use tokio::{
@@ -26,6 +28,9 @@ use crate::{
     settings::Settings,
     tasks::Tasks,
 };
+
+/// How long one attempt at a request may take: far above a long poll, and enough for 8 MiB on a slow line.
+const ATTEMPT: Duration = Duration::from_mins(1);
 
 /// Works on the objects that a queue names.
 #[derive(Debug, Parser)]
@@ -65,7 +70,10 @@ fn run(args: &Args) -> anyhow::Result<()> {
     };
     let plan = plan(&settings)?;
     let runtime = Runtime::new().context("cannot start the runtime")?;
-    let aws = runtime.block_on(aws_config::load_from_env());
+    // The SDK waits for ever for an answer on a connection that has gone quiet. Bodies have a watch of their own.
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).build();
+    let aws = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).load();
+    let aws = runtime.block_on(aws);
     // Buckets by path, not by host name, where an endpoint is given: a local one has no such host names.
     let by_path = aws.endpoint_url().is_some();
     let s3 = aws_sdk_s3::config::Builder::from(&aws).force_path_style(by_path).build();

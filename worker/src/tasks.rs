@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     collections::HashMap,
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -66,7 +67,7 @@ pub struct Tasks<'a, I, O, Q> {
     pub visibility: Duration,
     /// Waits, when the queue cannot be reached.
     rest: fn(Duration),
-    runs: Mutex<HashMap<String, Option<Basis>>>,
+    runs: Mutex<HashMap<String, Basis>>,
 }
 
 impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
@@ -101,7 +102,10 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
                 }
             };
             for message in received {
-                self.answer(&message);
+                // One message must not cost a thread; it comes back when its visibility ends.
+                if catch_unwind(AssertUnwindSafe(|| self.answer(&message))).is_err() {
+                    error!("a bug in Flowherd: the worker panicked; please report it");
+                }
             }
         }
     }
@@ -144,12 +148,16 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
     fn work_on(&self, task: &Task, deliveries: u32, watch: &dyn Fn(u64) -> bool) -> io::Result<Answer> {
         let (run, object) = (&task.run, &task.object);
         let basis = Basis::from(self.plan);
+        if task.bucket != self.bucket {
+            let refusal = Refusal::Bucket(task.bucket.clone(), self.bucket.to_owned());
+            return self.refuse(task, deliveries, &basis, &refusal);
+        }
         if Receipt::find(self.store, run, object, &basis)?.is_some() {
             info!(run, key = object.key, "done already");
             return Ok(Answer::Done);
         }
-        if let Some(refusal) = self.refusal(task, &basis)? {
-            return self.refuse(task, deliveries, &basis, &refusal);
+        if self.basis_of(run, &basis)?.as_ref() != Some(&basis) {
+            return self.refuse(task, deliveries, &basis, &Refusal::Basis);
         }
         // What failed for good fails again: straight on to the dead letters. Redriven from there, it counts anew.
         if deliveries > 1
@@ -192,29 +200,21 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
         })
     }
 
-    /// Why this worker must not do the task.
-    fn refusal(&self, task: &Task, basis: &Basis) -> io::Result<Option<Refusal>> {
-        if task.bucket != self.bucket {
-            return Ok(Some(Refusal::Bucket(task.bucket.clone(), self.bucket.to_owned())));
-        }
-        let asked = self.basis_of(&task.run)?;
-        Ok((asked.as_ref() != Some(basis)).then_some(Refusal::Basis))
-    }
-
-    /// What a run was begun with; read once for each run.
-    fn basis_of(&self, run: &str) -> io::Result<Option<Basis>> {
+    /// What a run was begun with. Read once for each run, and again as long as it is not what this worker has: the run
+    /// may only just have been begun, or resumed with other rules.
+    fn basis_of(&self, run: &str, own: &Basis) -> io::Result<Option<Basis>> {
         let broken = |_| io::Error::other("another thread panicked");
-        if let Some(basis) = self.runs.lock().map_err(broken)?.get(run) {
-            return Ok(basis.clone());
+        if self.runs.lock().map_err(broken)?.get(run) == Some(own) {
+            return Ok(Some(own.clone()));
         }
         let asked: Option<Run> = read_json(self.store, &layout::run(run))?;
-        let basis = asked.map(|run| run.basis);
-        let mut runs = self.runs.lock().map_err(broken)?;
+        let Some(basis) = asked.map(|run| run.basis) else { return Ok(None) };
+        let mut runs = self.runs.lock().map_err(|_| io::Error::other("another thread panicked"))?;
         if runs.len() == RUNS_REMEMBERED {
             runs.clear();
         }
         runs.insert(run.to_owned(), basis.clone());
-        Ok(basis)
+        Ok(Some(basis))
     }
 
     /// Notes the refusal. The bucket stays wrong; other rules may be deployed while the message waits.
@@ -224,7 +224,7 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
             Refusal::Basis => (Verdict::Retry, Answer::GiveBack(pause(deliveries))),
         };
         error!(run = task.run, key = task.object.key, error = %refusal, "refused");
-        let asked = self.basis_of(&task.run)?.unwrap_or_else(|| basis.clone());
+        let asked = self.basis_of(&task.run, basis)?.unwrap_or_else(|| basis.clone());
         let attempt = Attempt {
             run: &task.run,
             object: &task.object,

@@ -66,6 +66,8 @@ struct Message {
     deliveries: u32,
     hidden_until: Duration,
     handle: Option<String>,
+    /// Received, and neither given back nor acknowledged.
+    in_hand: bool,
 }
 
 impl MemoryQueue {
@@ -133,8 +135,13 @@ impl Queue for MemoryQueue {
             if state.last_purge.is_some_and(|purge| now < purge + PURGE) {
                 continue;
             }
-            let message =
-                Message { outgoing: message.clone(), deliveries: 0, hidden_until: now, handle: None };
+            let message = Message {
+                outgoing: message.clone(),
+                deliveries: 0,
+                hidden_until: now,
+                handle: None,
+                in_hand: false,
+            };
             state.messages.push(message);
         }
         if fails { Err(io::Error::other("injected: the answer was lost")) } else { Ok(refused) }
@@ -164,6 +171,7 @@ impl Queue for MemoryQueue {
                 message.deliveries += 1;
                 message.hidden_until = now + settings.visibility;
                 message.handle = Some(handle.clone());
+                message.in_hand = true;
                 busy_groups.insert(group);
                 let (body, deliveries) = (message.outgoing.body.clone(), message.deliveries);
                 received.push(Received { handle, body, deliveries });
@@ -172,7 +180,12 @@ impl Queue for MemoryQueue {
         }
         state.messages = kept;
         state.dead.extend(dead);
-        if received.is_empty() {
+        // Time passes for those who wait, but not while others work: they take none.
+        let is_worked_on = state.messages.iter().any(|message| message.in_hand && message.hidden_until > now);
+        if received.is_empty() && is_worked_on {
+            drop(state);
+            std::thread::yield_now();
+        } else if received.is_empty() {
             state.now += wait;
         }
         Ok(received)
@@ -194,6 +207,7 @@ impl Queue for MemoryQueue {
         match held.filter(|message| message.hidden_until > now) {
             Some(message) => {
                 message.hidden_until = now + time;
+                message.in_hand = false;
                 Ok(())
             }
             None => Err(io::Error::other("the handle is no longer valid")),

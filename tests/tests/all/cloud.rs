@@ -49,7 +49,7 @@ impl Fleet {
             let object = fs::read(place.path("in/firehose").join(&key)).unwrap();
             source.put(&format!("firehose/{key}"), &object).unwrap();
         }
-        let (queue, queue_url, dead) = cloud.queue("tasks", Duration::from_secs(4), 3);
+        let (queue, queue_url, dead) = cloud.queue("tasks", Duration::from_secs(10), 5);
         Self { cloud, place, source, results, queue, queue_url, dead }
     }
 
@@ -177,6 +177,21 @@ fn damaged_objects_and_malformed_messages_reach_the_dead_letters_on_the_local_cl
     assert!(told.iter().any(|error| error.contains("gone since it was listed")), "{told:?}");
     let dead = fleet.dead.receive(10, Duration::ZERO).unwrap();
     assert_eq!(dead.iter().filter(|message| Task::parse(&message.body).is_ok()).count(), 2);
+}
+
+#[test]
+fn a_key_as_long_as_s3_takes_is_a_failure_that_is_named_and_costs_no_other() {
+    let fleet = Fleet::new(2, 20);
+    let long = format!("firehose/{}", "k".repeat(1024 - "firehose/".len()));
+    fleet.source.put(&long, b"x").unwrap();
+    let run = fleet.begin("r");
+    let mut worker = fleet.worker();
+    wait_until("every object has an outcome", || fleet.ledger("r") >= 3);
+    worker.signal("TERM");
+    assert_eq!(worker.wait(), 0);
+    let report = fleet.report(&run);
+    assert_eq!((report.objects.done, report.objects.failed, report.objects.missing), (2, 1, 0));
+    assert!(report.failures[0].key == long && report.failures[0].error.contains("1024"), "{report:?}");
 }
 
 #[test]

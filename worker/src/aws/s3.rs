@@ -10,7 +10,7 @@ use aws_sdk_s3::{
     error::{ProvideErrorMetadata, SdkError},
     operation::{get_object::GetObjectError, head_object::HeadObjectError},
     primitives::ByteStream,
-    types::{CompletedMultipartUpload, CompletedPart},
+    types::{CompletedMultipartUpload, CompletedPart, Object},
 };
 use flowherd_shared::{
     ledger::ManifestEntry,
@@ -24,6 +24,8 @@ use super::io_error;
 /// From this size on an upload goes in parts, and of this size each part is. S3 takes 5 MiB at least and 10,000 parts
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>): 80 GB of output from one object.
 const PART_BYTES: usize = 8 << 20;
+/// Length of a key, at most (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>).
+const MAX_KEY_BYTES: usize = 1024;
 /// How often in a row a body that breaks off is asked for again without having given a byte.
 const RESUMES: u32 = 5;
 
@@ -58,6 +60,11 @@ impl Bucket {
             }
             _ => io_error(&error),
         })?;
+        if from > 0
+            && !answer.content_range().is_some_and(|range| range.starts_with(&format!("bytes {from}-")))
+        {
+            return Err(io::Error::other("S3 did not go on where the body broke off"));
+        }
         Ok(answer.body)
     }
 }
@@ -107,7 +114,7 @@ impl Body {
                         Some(Err(error)) => io_error(&error),
                         _ => io::Error::new(io::ErrorKind::UnexpectedEof, "the body ends too soon"),
                     };
-                    if self.resumes == RESUMES {
+                    if self.resumes == RESUMES || self.read >= self.object.size {
                         return Err(error);
                     }
                     self.resumes += 1;
@@ -138,11 +145,15 @@ impl Lister for Bucket {
         let request = self.client.list_objects_v2().bucket(&self.name).prefix(prefix);
         let request = request.set_continuation_token(token.map(str::to_owned)).send();
         let answer = self.handle.block_on(request).map_err(|error| io_error(&error))?;
-        let entries = answer.contents().iter().filter_map(|object| {
+        let entry = |object: &Object| {
             let size = u64::try_from(object.size()?).ok()?;
             Some(ManifestEntry { key: object.key()?.to_owned(), size, etag: object.e_tag()?.to_owned() })
-        });
-        Ok(Page { entries: entries.collect(), next: answer.next_continuation_token.clone() })
+        };
+        // Left out silently, it would be lost.
+        let incomplete = || io::Error::other("the listing names an object without key, size or ETag");
+        let entries: io::Result<Vec<_>> =
+            answer.contents().iter().map(|object| entry(object).ok_or_else(incomplete)).collect();
+        Ok(Page { entries: entries?, next: answer.next_continuation_token.clone() })
     }
 }
 
@@ -150,6 +161,7 @@ impl Store for Bucket {
     type Sink = Upload;
 
     fn create(&self, path: &str) -> io::Result<Upload> {
+        check_length(path)?;
         let bucket = self.clone();
         Ok(Upload { bucket, path: path.to_owned(), pending: Vec::new(), multipart: None })
     }
@@ -159,6 +171,9 @@ impl Store for Bucket {
     }
 
     fn get(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        if check_length(path).is_err() {
+            return Ok(None);
+        }
         let answer = match self.handle.block_on(self.client.get_object().bucket(&self.name).key(path).send())
         {
             Ok(answer) => answer,
@@ -172,6 +187,9 @@ impl Store for Bucket {
     }
 
     fn etag(&self, path: &str) -> io::Result<Option<String>> {
+        if check_length(path).is_err() {
+            return Ok(None);
+        }
         match self.handle.block_on(self.client.head_object().bucket(&self.name).key(path).send()) {
             Ok(answer) => Ok(answer.e_tag),
             Err(error) if error.as_service_error().is_some_and(HeadObjectError::is_not_found) => Ok(None),
@@ -180,17 +198,30 @@ impl Store for Bucket {
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
+        if check_length(path).is_err() {
+            return Ok(());
+        }
         let request = self.client.delete_object().bucket(&self.name).key(path).send();
         self.handle.block_on(request).map_err(|error| io_error(&error))?;
         Ok(())
     }
 }
 
+/// A source key may be as long as any, so that its output's, which is longer, may be none: nothing can be there.
+fn check_length(path: &str) -> io::Result<()> {
+    if path.len() <= MAX_KEY_BYTES {
+        return Ok(());
+    }
+    let why = format!("{} bytes, but S3 takes keys of up to {MAX_KEY_BYTES}", path.len());
+    Err(io::Error::new(io::ErrorKind::InvalidFilename, why))
+}
+
 impl Bucket {
     fn put_whole(&self, path: &str, bytes: Vec<u8>) -> io::Result<String> {
+        check_length(path)?;
         let request = self.client.put_object().bucket(&self.name).key(path).body(bytes.into()).send();
         let answer = self.handle.block_on(request).map_err(|error| io_error(&error))?;
-        Ok(answer.e_tag.unwrap_or_default())
+        answer.e_tag.ok_or_else(|| io::Error::other("S3 gave no ETag for what was written"))
     }
 }
 
@@ -259,7 +290,7 @@ impl Sink for Upload {
         let answer =
             handle.block_on(request.multipart_upload(whole).send()).map_err(|error| io_error(&error))?;
         self.multipart = None;
-        Ok(answer.e_tag.unwrap_or_default())
+        answer.e_tag.ok_or_else(|| io::Error::other("S3 gave no ETag for what was written"))
     }
 }
 

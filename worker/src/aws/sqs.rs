@@ -59,9 +59,20 @@ impl Queue for SqsQueue {
         let entries = batch.iter().enumerate().map(entry).collect::<io::Result<Vec<_>>>()?;
         let request = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries)).send();
         let answer = self.handle.block_on(request).map_err(|error| io_error(&error))?;
-        let refused = answer.failed().iter().filter_map(|failed| {
-            let why = format!("{}: {}", failed.code(), failed.message().unwrap_or_default());
-            Some(Refused { position: failed.id().parse().ok()?, why, senders_fault: failed.sender_fault() })
+        // What is not told to be taken is not: an answer that leaves a message out has not taken it either.
+        let is_taken =
+            |position: &usize| answer.successful().iter().any(|taken| taken.id() == position.to_string());
+        let refused = (0..batch.len()).filter(|position| !is_taken(position)).map(|position| {
+            match answer.failed().iter().find(|failed| failed.id() == position.to_string()) {
+                Some(failed) => Refused {
+                    position,
+                    why: format!("{}: {}", failed.code(), failed.message().unwrap_or_default()),
+                    senders_fault: failed.sender_fault(),
+                },
+                None => {
+                    Refused { position, why: "the queue says nothing of it".to_owned(), senders_fault: false }
+                }
+            }
         });
         Ok(refused.collect())
     }
