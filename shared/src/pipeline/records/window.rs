@@ -1,0 +1,85 @@
+//! The part of an object's text that is in memory.
+
+use std::io::Read;
+
+use crate::{error::ObjectError, pipeline::gunzip::Layers};
+
+const WINDOW_BYTES: usize = 256 << 10;
+
+/// The part of the decoded text that is in memory: `bytes[..len]`, of which `bytes[at..len]` is still to be used.
+#[derive(Debug)]
+pub(super) struct Window<R> {
+    pub(super) layers: Layers<R>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) len: usize,
+    pub(super) at: usize,
+    /// Position of `bytes[0]` in the decoded text.
+    pub(super) base: u64,
+    most: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum More {
+    Yes,
+    End,
+    Full,
+}
+
+impl More {
+    pub(super) fn is_more(self) -> bool {
+        self == Self::Yes
+    }
+}
+
+impl<R: Read> Window<R> {
+    pub(super) fn new(layers: Layers<R>, max_envelope_bytes: usize) -> Self {
+        // Room for a record of the full length and what tells that it ends there.
+        let most = max_envelope_bytes + 64;
+        Self { layers, bytes: vec![0; WINDOW_BYTES.min(most)], len: 0, at: 0, base: 0, most }
+    }
+
+    pub(super) fn seen(&self) -> &[u8] {
+        &self.bytes[self.at..self.len]
+    }
+
+    /// Reads until there is at least twice as much to use, so that a thing scanned again and again while it grows is
+    /// scanned in linear time altogether. Moves what is still to be used to the front.
+    pub(super) fn more(&mut self) -> Result<More, ObjectError> {
+        self.bytes.copy_within(self.at..self.len, 0);
+        self.base += self.at as u64;
+        self.len -= self.at;
+        self.at = 0;
+        let before = self.len;
+        while self.len < before * 2 + 1 {
+            if self.len == self.bytes.len() {
+                if self.len == self.most {
+                    return Ok(if self.len > before { More::Yes } else { More::Full });
+                }
+                self.bytes.resize((self.len * 2).min(self.most), 0);
+            }
+            match self.layers.read(&mut self.bytes[self.len..])? {
+                0 if self.len > before => return Ok(More::Yes),
+                0 => return Ok(More::End),
+                count => self.len += count,
+            }
+        }
+        Ok(More::Yes)
+    }
+
+    pub(super) fn corrupt(&self, what: &str, at: usize) -> ObjectError {
+        ObjectError::Corrupt { what: what.to_owned(), layer: self.layer(), at: self.base + at as u64 }
+    }
+
+    pub(super) fn truncated(&self, what: &'static str) -> ObjectError {
+        ObjectError::Truncated { what, layer: self.layer(), at: self.base + self.len as u64 }
+    }
+
+    pub(super) fn too_large(&self) -> ObjectError {
+        ObjectError::EnvelopeTooLarge { max: self.most - 64, at: self.base + self.at as u64 }
+    }
+
+    /// The text's own layer: one below the innermost gzip.
+    pub(super) fn layer(&self) -> usize {
+        self.layers.members().count()
+    }
+}
