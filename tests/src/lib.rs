@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)] // only tests use it
 
 pub mod command;
+#[cfg(feature = "cloud")]
 pub mod local_cloud;
 pub mod model;
 pub mod objects;
