@@ -22,6 +22,20 @@ pub(crate) enum Command {
     Synth(SynthArgs),
     /// Show what a file is, layer by layer, which rule takes its records, and the first rows
     Explain(ExplainArgs),
+    /// Begin a run of the fleet: list a prefix and send its objects to the workers
+    Run(RunArgs),
+    /// Purge the queue and run a prefix again
+    Rerun(RerunArgs),
+    /// How far the active runs are, and the queue
+    Status(StatusArgs),
+    /// The runs of the fleet, latest last
+    Runs(RunsArgs),
+    /// The report of a run
+    Report(ReportArgs),
+    /// Move the dead letters back to the queue, after what they failed for was repaired
+    Redrive(RedriveArgs),
+    /// What a run of a prefix would do and cost; lists it and touches nothing
+    Estimate(EstimateArgs),
 }
 
 /// `flowherd convert`.
@@ -93,4 +107,107 @@ pub(crate) struct ExplainArgs {
     /// Rows to show of each table
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1000))]
     pub(crate) rows: u16,
+}
+
+/// `flowherd run`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// Only keys that begin with this
+    #[arg(long, required_unless_present = "resume")]
+    pub(crate) prefix: Option<String>,
+    /// Purge the queue first; refused if another run still has work in it
+    #[arg(long)]
+    pub(crate) purge: bool,
+    /// Purge all the same; the report of the other run then says so
+    #[arg(long, requires = "purge")]
+    pub(crate) force: bool,
+    /// Do only what this earlier run has no receipt for
+    #[arg(long, value_name = "RUN")]
+    pub(crate) resume: Option<String>,
+    /// The run's name [default: the time and six more characters]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) run: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `flowherd rerun`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RerunArgs {
+    /// Only keys that begin with this
+    #[arg(long)]
+    pub(crate) prefix: String,
+    /// Purge also if another run still has work in the queue; its report then says so
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// What is shown of a run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct OutputArgs {
+    /// Show progress until the run ends, then its report
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `flowherd status`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatusArgs {
+    /// The run [default: all active ones]
+    pub(crate) run: Option<String>,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `flowherd runs`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunsArgs {
+    /// How many to show
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) last: usize,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `flowherd report`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReportArgs {
+    /// The run
+    pub(crate) run: String,
+    /// Reconcile anew, as the ledger is now, and write that report
+    #[arg(long)]
+    pub(crate) now: bool,
+    /// Print JSON instead of the summary
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `flowherd redrive`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RedriveArgs {
+    /// The run that is to be reported anew [default: the latest that has failures]
+    pub(crate) run: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `flowherd estimate`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct EstimateArgs {
+    /// Only keys that begin with this
+    #[arg(long)]
+    pub(crate) prefix: String,
+    /// Memory of a worker in MB, which is also its share of a processor
+    #[arg(long, value_name = "MB", default_value_t = 1769, value_parser = clap::value_parser!(u32).range(128..=10240))]
+    pub(crate) memory: u32,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
 }

@@ -38,7 +38,7 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<(), Stop> {
     }
 
     let switch = StopSwitch::install().context("cannot listen for Ctrl-C")?;
-    let jobs = Jobs { run: &run.run, plan: &plan, source: &source, store: &begun.store };
+    let jobs = Jobs::new(&run.run, &plan, &source, &begun.store);
     let progress = Progress::new(run.manifest.unwrap_or_default(), io::stderr().is_terminal());
     work(&jobs, &begun, threads(args), &progress, &switch)?;
     progress.finish();
@@ -64,7 +64,7 @@ fn print(args: &ConvertArgs, report: &Report) -> Result<(), Stop> {
     let text = if args.json {
         format!("{}\n", serde_json::to_string_pretty(report).context("cannot print the report")?)
     } else {
-        summary::report(report, &args.dest)
+        summary::report(report, &args.dest.display().to_string())
     };
     summary::print(&text)
 }

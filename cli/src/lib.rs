@@ -3,6 +3,7 @@
 mod args;
 mod convert;
 mod explain;
+mod fleet;
 mod inputs;
 pub mod local;
 mod summary;
@@ -45,6 +46,13 @@ pub fn main() -> ExitCode {
         Command::Convert(args) => convert::convert(&args),
         Command::Synth(args) => synth::synth(&args),
         Command::Explain(args) => explain::explain(&args),
+        Command::Run(args) => fleet::run::run(&args),
+        Command::Rerun(args) => fleet::run::rerun(&args),
+        Command::Status(args) => fleet::status::status(&args),
+        Command::Runs(args) => fleet::status::runs(&args),
+        Command::Report(args) => fleet::status::report(&args),
+        Command::Redrive(args) => fleet::run::redrive(&args),
+        Command::Estimate(args) => fleet::estimate::estimate(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -49,6 +49,16 @@ impl Source for DirSource {
         body.check_unchanged()?;
         Ok(body)
     }
+
+    fn now(&self, key: &str) -> io::Result<Option<ManifestEntry>> {
+        let metadata = none_if_missing(self.path(key).and_then(fs::metadata))?;
+        let entry = |metadata: &Metadata| ManifestEntry {
+            key: key.to_owned(),
+            size: metadata.len(),
+            etag: etag(metadata),
+        };
+        Ok(metadata.as_ref().map(entry))
+    }
 }
 
 /// The bytes of a file, which must stay as it was listed until its end is read.

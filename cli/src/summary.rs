@@ -1,9 +1,6 @@
 //! A report for people: tables that line up.
 
-use std::{
-    io::{self, Write},
-    path::Path,
-};
+use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use flowherd_shared::ledger::{Report, ReportState};
@@ -15,12 +12,8 @@ use crate::Stop;
 const FAILURES_SHOWN: usize = 10;
 
 /// The summary of a run whose results are below `dest`.
-pub(crate) fn report(report: &Report, dest: &Path) -> String {
-    let state = match report.state {
-        ReportState::Done => "done",
-        ReportState::Failed => "failed",
-        ReportState::Incomplete => "incomplete",
-    };
+pub(crate) fn report(report: &Report, dest: &str) -> String {
+    let state = state(report.state);
     let (objects, records, bytes) = (&report.objects, &report.records, &report.bytes);
     let mut text = format!("run {}: {state}\n\n", report.run);
     text += &numbers(&[
@@ -64,10 +57,39 @@ pub(crate) fn report(report: &Report, dest: &Path) -> String {
             text += &format!("  and {} more\n", report.objects.failed - FAILURES_SHOWN as u64);
         }
     }
-    let dest = dest.display();
+    if let Some(purged) = &report.purged {
+        text += &format!(
+            "\npurged   the queue was purged under this run at {} for run {}\n",
+            purged.at, purged.by
+        );
+    }
     text +=
         &format!("\nrows     {dest}/csv/\nrejects  {dest}/rejects/\nledger   {dest}/runs/{}/\n", report.run);
     text
+}
+
+/// The verdict as a word.
+pub(crate) fn state(state: ReportState) -> &'static str {
+    match state {
+        ReportState::Done => "done",
+        ReportState::Failed => "failed",
+        ReportState::Incomplete => "incomplete",
+    }
+}
+
+/// A table of text, with the columns from `numbers_from` on to the right.
+pub(crate) fn columns(
+    head: &[&str],
+    rows: impl IntoIterator<Item = Vec<String>>,
+    numbers_from: usize,
+) -> String {
+    let mut table = plain_table();
+    table.add_row(head);
+    for row in rows {
+        table.add_row(row.iter().map(|cell| printable(cell)));
+    }
+    align_right(&mut table, numbers_from);
+    finish(&table)
 }
 
 /// Prints to standard output; a reader that has gone away is no failure of ours.

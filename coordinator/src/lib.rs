@@ -1,5 +1,16 @@
-//! What a run was asked, written down before anything is done, and checked against what was done.
+//! What a run was asked, written down before anything is done, sent to the workers, and checked against what was done.
 
+pub mod active;
+mod begin;
+mod check;
+#[cfg(feature = "aws")]
+pub mod lambda;
 pub mod manifest;
+mod parallel;
 pub mod plan;
 pub mod reconcile;
+pub mod redrive;
+mod report;
+#[cfg(feature = "aws")]
+pub mod settings;
+pub mod steps;

@@ -64,31 +64,37 @@ pub(crate) fn write_part(store: &impl Store, path: &str, entries: &[ManifestEntr
 /// there are fewer or more entries than were listed: then nothing can be proven.
 pub fn read<S: Store>(store: &S, run: &Run) -> impl Iterator<Item = io::Result<ManifestEntry>> {
     let totals = run.manifest.unwrap_or_default();
-    let name = run.run.clone();
-    let entries =
-        (0..totals.parts).flat_map(move |part| match read_part(store, &layout::manifest_part(&name, part)) {
-            Ok(entries) => entries.into_iter().map(Ok).collect::<Vec<_>>(),
-            Err(error) => vec![Err(error)],
-        });
+    let entries = (0..totals.parts).flat_map(move |part| match read_part(store, run, part) {
+        Ok(entries) => entries.into_iter().map(Ok).collect::<Vec<_>>(),
+        Err(error) => vec![Err(error)],
+    });
     let mut seen = 0;
-    let run = run.run.clone();
     entries.map(Some).chain([None]).filter_map(move |entry| match entry {
         Some(entry) => {
             seen += 1;
             Some(entry)
         }
-        None if seen == totals.objects => None,
-        None => Some(Err(io::Error::other(format!(
-            "the manifest of run {run} holds {seen} entries, but {} were listed",
-            totals.objects
-        )))),
+        None => check_complete(run, seen, totals.objects).err().map(Err),
     })
 }
 
-fn read_part(store: &impl Store, path: &str) -> io::Result<Vec<ManifestEntry>> {
+/// An error unless as many entries were read as were listed.
+pub(crate) fn check_complete(run: &Run, read: u64, listed: u64) -> io::Result<()> {
+    if read == listed {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "the manifest of run {} holds {read} entries, but {listed} were listed",
+        run.run
+    )))
+}
+
+/// The entries of one part.
+pub(crate) fn read_part(store: &impl Store, run: &Run, part: u64) -> io::Result<Vec<ManifestEntry>> {
+    let path = layout::manifest_part(&run.run, part);
     let unreadable = |why: String| io::Error::other(format!("{path}: {why}"));
     let bytes =
-        store.get(path)?.ok_or_else(|| unreadable("this part of the manifest is missing".to_owned()))?;
+        store.get(&path)?.ok_or_else(|| unreadable("this part of the manifest is missing".to_owned()))?;
     BufReader::new(MultiGzDecoder::new(&bytes[..]))
         .lines()
         .map(|line| serde_json::from_str(&line?).map_err(|error| unreadable(error.to_string())))

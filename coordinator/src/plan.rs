@@ -9,7 +9,7 @@ mod send;
 use std::{io, time::Duration};
 
 use flowherd_shared::{
-    ledger::{ManifestTotals, Receipt, Run, layout, put_json},
+    ledger::{ManifestEntry, ManifestTotals, Receipt, Run, layout, put_json},
     queue::Queue,
     store::{Lister, Page, Store},
     task::Task,
@@ -18,7 +18,10 @@ use serde::{Deserialize, Serialize};
 
 pub use send::SendError;
 
-use crate::manifest;
+use crate::{manifest, parallel};
+
+/// Receipts of an earlier run read at once.
+const READERS: usize = 32;
 
 /// Where planning stands. Travels between calls as JSON, so it holds counts and a token, never a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,18 +103,20 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
         }
         let part = layout::manifest_part(&run.run, planned.totals.parts);
         manifest::write_part(self.results, &part, &page.entries).map_err(PlanError::Ledger)?;
-        let mut tasks = Vec::with_capacity(page.entries.len());
-        for object in &page.entries {
-            if self.is_done(run, object).map_err(PlanError::Ledger)? {
-                planned.skipped += 1;
-            } else {
-                tasks.push(Task {
-                    run: run.run.clone(),
-                    bucket: self.bucket.to_owned(),
-                    object: object.clone(),
-                });
-            }
-        }
+        let done = if run.resumes.is_empty() {
+            vec![false; page.entries.len()]
+        } else {
+            let done = parallel::map(READERS, &page.entries, |object| self.is_done(run, object));
+            done.into_iter().collect::<io::Result<_>>().map_err(PlanError::Ledger)?
+        };
+        let left = page.entries.iter().zip(done).filter(|(_, is_done)| !is_done).map(|(object, _)| object);
+        let task = |object: &ManifestEntry| Task {
+            run: run.run.clone(),
+            bucket: self.bucket.to_owned(),
+            object: object.clone(),
+        };
+        let tasks: Vec<Task> = left.map(task).collect();
+        planned.skipped += (page.entries.len() - tasks.len()) as u64;
         send::send(self.queue, &tasks, self.pause).map_err(|source| PlanError::Send { part, source })?;
         planned.totals.parts += 1;
         planned.totals.objects += page.entries.len() as u64;
@@ -119,7 +124,7 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
         Ok(())
     }
 
-    fn is_done(&self, run: &Run, object: &flowherd_shared::ledger::ManifestEntry) -> io::Result<bool> {
+    fn is_done(&self, run: &Run, object: &ManifestEntry) -> io::Result<bool> {
         for earlier in &run.resumes {
             if Receipt::find(self.results, earlier, object, &run.basis)?.is_some() {
                 return Ok(true);

@@ -3,22 +3,78 @@
 use std::io;
 
 use flowherd_shared::{
-    ledger::{Failure, ManifestEntry, Outcome, Receipt, Report, Run},
+    error::Verdict,
+    ledger::{Amendment, Failure, ManifestEntry, Outcome, Receipt, Report, Run},
     store::Store,
 };
+use serde::{Deserialize, Serialize};
 
-use crate::manifest;
+use crate::{manifest, parallel};
+
+/// Ledger files read at once.
+const READERS: usize = 32;
+/// Entries whose outcomes are in memory at once.
+const CHUNK: usize = 1000;
+
+/// A report being added up, part after part of the manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reconciliation {
+    /// Parts added.
+    pub parts: u64,
+    /// Failures that are to be tried again.
+    pub retrying: u64,
+    /// What they add up to.
+    pub report: Report,
+}
 
 /// The report of a run, from nothing but its files.
 pub fn reconcile(store: &impl Store, run: &Run, finished: String) -> io::Result<Report> {
-    let mut report = Report::new(run);
-    for entry in manifest::read(store, run) {
-        let entry = entry?;
-        let outcome = outcome(store, run, &entry)?;
-        report.add(&entry, outcome);
+    let mut reconciliation = Reconciliation::new(run);
+    while !reconciliation.is_complete(run) {
+        reconciliation.add_part(store, run)?;
     }
-    report.finish(finished, run.manifest.is_some());
-    Ok(report)
+    reconciliation.finish(run, finished)
+}
+
+impl Reconciliation {
+    /// Nothing is added yet.
+    #[must_use]
+    pub fn new(run: &Run) -> Self {
+        Self { parts: 0, retrying: 0, report: Report::new(run) }
+    }
+
+    /// Whether every part is added.
+    #[must_use]
+    pub fn is_complete(&self, run: &Run) -> bool {
+        self.parts >= run.manifest.unwrap_or_default().parts
+    }
+
+    /// Adds the next part.
+    pub fn add_part(&mut self, store: &impl Store, run: &Run) -> io::Result<()> {
+        let entries = manifest::read_part(store, run, self.parts)?;
+        for chunk in entries.chunks(CHUNK) {
+            let outcomes = parallel::map(READERS, chunk, |entry| outcome(store, run, entry));
+            for (entry, outcome) in chunk.iter().zip(outcomes) {
+                let outcome = outcome?;
+                if let Outcome::Failed(failure) = &outcome {
+                    self.retrying += u64::from(failure.verdict == Verdict::Retry);
+                }
+                self.report.add(entry, outcome);
+            }
+        }
+        self.parts += 1;
+        Ok(())
+    }
+
+    /// The report, when every part is added. An error if the manifest holds fewer or more entries than were listed: then
+    /// nothing is proven.
+    pub fn finish(mut self, run: &Run, finished: String) -> io::Result<Report> {
+        if let Some(totals) = run.manifest {
+            manifest::check_complete(run, self.report.objects.listed, totals.objects)?;
+        }
+        self.report.finish(finished, run.manifest.is_some());
+        Ok(self.report)
+    }
 }
 
 /// A receipt that proves the object done wins over a failure: it was done on a later attempt.
@@ -26,9 +82,16 @@ fn outcome(store: &impl Store, run: &Run, entry: &ManifestEntry) -> io::Result<O
     if let Some(receipt) = Receipt::find(store, &run.run, entry, &run.basis)? {
         return Ok(Outcome::Done(Box::new(receipt)));
     }
+    let amended = Amendment::find(store, &run.run, entry)?;
+    if let Some(now) = &amended
+        && let Some(receipt) = Receipt::find(store, &run.run, now, &run.basis)?
+    {
+        return Ok(Outcome::Done(Box::new(receipt)));
+    }
     // A failure of other bytes, or under other rules, says nothing about these.
     let failure = Failure::find(store, &run.run, &entry.key)?;
-    if let Some(failure) = failure.filter(|failure| failure.object == *entry && failure.basis == run.basis) {
+    let is_its = |object: &ManifestEntry| object == entry || Some(object) == amended.as_ref();
+    if let Some(failure) = failure.filter(|failure| is_its(&failure.object) && failure.basis == run.basis) {
         return Ok(Outcome::Failed(failure));
     }
     for earlier in &run.resumes {

@@ -67,6 +67,38 @@ impl From<&Plan> for Basis {
     }
 }
 
+/// `runs/<run>/purged.json`: the queue was purged while this run had messages in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purged {
+    /// The run for which it was purged.
+    pub by: String,
+    /// ISO-8601 UTC.
+    pub at: String,
+}
+
+/// `runs/<run>/amended/<source key>.json`: an object that failed for good has been replaced since, and was tried again on
+/// request in the version that it has now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amendment {
+    /// As the manifest lists it.
+    pub listed: ManifestEntry,
+    /// As it was done.
+    pub now: ManifestEntry,
+}
+
+impl Amendment {
+    /// The version of an object that stands for the listed one, if there is such.
+    pub fn find(store: &impl Store, run: &str, listed: &ManifestEntry) -> io::Result<Option<ManifestEntry>> {
+        let amendment: Option<Self> = read_json(store, &layout::amendment(run, &listed.key))?;
+        Ok(amendment.filter(|amendment| amendment.listed == *listed).map(|amendment| amendment.now))
+    }
+
+    /// Writes it.
+    pub fn write(&self, store: &impl Store, run: &str) -> io::Result<()> {
+        put_json(store, &layout::amendment(run, &self.listed.key), self)
+    }
+}
+
 /// How much a complete manifest holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestTotals {
@@ -301,8 +333,12 @@ impl Failure {
 
     /// Writes it. A key that cannot be a file name there still has a place, under its checksum.
     pub fn write(&self, store: &impl Store) -> io::Result<()> {
-        put_json(store, &layout::failure(&self.run, &self.object.key), self)
-            .or_else(|_| put_json(store, &layout::failure_by_hash(&self.run, &self.object.key), self))
+        match put_json(store, &layout::failure(&self.run, &self.object.key), self) {
+            Err(error) if is_no_name(&error) => {
+                put_json(store, &layout::failure_by_hash(&self.run, &self.object.key), self)
+            }
+            outcome => outcome,
+        }
     }
 
     /// Removes it: the object is done now.
@@ -316,4 +352,10 @@ impl Failure {
     pub fn error(&self) -> String {
         self.errors.join(": ")
     }
+}
+
+/// Whether a store says that it cannot have a file of this name, whatever is in it.
+fn is_no_name(error: &io::Error) -> bool {
+    use io::ErrorKind::{AlreadyExists, InvalidFilename, InvalidInput, IsADirectory, NotADirectory};
+    matches!(error.kind(), AlreadyExists | InvalidFilename | InvalidInput | IsADirectory | NotADirectory)
 }

@@ -31,6 +31,8 @@ pub struct Refused {
 /// A message received: hidden from other receivers until its visibility ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
+    /// What the message is called, the same at each delivery.
+    pub id: String,
     /// What this delivery is called.
     pub handle: String,
     /// The body.
@@ -82,4 +84,8 @@ pub trait Queue: Sync {
 
     /// Removes everything, also what is sent within the next 60 seconds.
     fn purge(&self) -> Result<(), PurgeError>;
+
+    /// Of a queue of dead letters: asks the service to move all of them back to where they came from, which goes on by
+    /// itself. False if the service cannot; then they are received and sent instead.
+    fn move_back(&self) -> io::Result<bool>;
 }

@@ -11,6 +11,9 @@ pub trait Source: Sync {
 
     /// Opens exactly the version that was listed; an error if the object is gone or has changed since.
     fn open(&self, object: &ManifestEntry) -> io::Result<Self::Body>;
+
+    /// The object as it would be listed now; `None` if there is none.
+    fn now(&self, key: &str) -> io::Result<Option<ManifestEntry>>;
 }
 
 /// One page of a listing.

@@ -74,7 +74,11 @@ impl Task {
     pub fn body(&self) -> String {
         let Self { run, bucket, object: ManifestEntry { key, size, etag } } = self.clone();
         // Strings and numbers alone cannot fail.
-        serde_json::to_string(&Body { v: VERSION, run, bucket, key, size, etag }).unwrap_or_default()
+        let body =
+            serde_json::to_string(&Body { v: VERSION, run, bucket, key, size, etag }).unwrap_or_default();
+        // Two characters that a key may have, but no message: SQS takes what XML 1.0 can hold
+        // (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>).
+        body.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")
     }
 
     /// The message group: a hash of the key, so that one object is never worked on twice at once and all others run in
@@ -118,6 +122,14 @@ mod tests {
     fn the_body_is_the_documented_json() {
         let body = task("r", "a b/\"ü\"", "\"e\"").body();
         assert_eq!(body, r#"{"v":1,"run":"r","bucket":"b","key":"a b/\"ü\"","size":7,"etag":"\"e\""}"#);
+    }
+
+    #[test]
+    fn the_body_has_only_characters_that_a_message_may_have() {
+        let task = task("r", "a\u{fffe}\u{ffff}\u{1}\u{7f}\u{10ffff}b", "e");
+        let fits = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
+        assert!(task.body().chars().all(fits), "{:?}", task.body());
+        assert_eq!(Task::parse(&task.body()).unwrap(), task);
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use std::{
     ffi::OsStr,
+    io::Read,
     path::Path,
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 /// What a run of the command left.
@@ -19,12 +21,16 @@ pub struct Ran {
 
 /// The command, ready for its arguments. `program` is Cargo's path of the binary under test.
 pub fn flowherd<A: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = A>) -> Ran {
-    let output = Command::new(program).args(args).stdin(Stdio::null()).output().expect("the command starts");
-    Ran {
-        status: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8(output.stdout).expect("text"),
-        stderr: String::from_utf8(output.stderr).expect("text"),
-    }
+    flowherd_in(program, [], args)
+}
+
+/// The same with variables added to the environment.
+pub fn flowherd_in<A: AsRef<OsStr>>(
+    program: &str,
+    environment: impl IntoIterator<Item = (&'static str, String)>,
+    args: impl IntoIterator<Item = A>,
+) -> Ran {
+    Running::start_in(program, environment, args).output()
 }
 
 /// A running command, which is killed and waited for when a test ends, however it ends.
@@ -34,9 +40,37 @@ pub struct Running(pub Child);
 impl Running {
     /// Starts the command.
     pub fn start<A: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = A>) -> Self {
+        Self::start_in(program, [], args)
+    }
+
+    /// The same with variables added to the environment.
+    pub fn start_in<A: AsRef<OsStr>>(
+        program: &str,
+        environment: impl IntoIterator<Item = (&'static str, String)>,
+        args: impl IntoIterator<Item = A>,
+    ) -> Self {
         let mut command = Command::new(program);
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(args).envs(environment).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Self(command.spawn().expect("the command starts"))
+    }
+
+    /// Waits for the end, and gives what it left.
+    pub fn output(mut self) -> Ran {
+        let mut stderr = self.0.stderr.take().expect("piped");
+        // Both at once: a full pipe would stop the command.
+        let stderr = std::thread::spawn(move || {
+            let mut text = String::new();
+            stderr.read_to_string(&mut text).map(|_| text)
+        });
+        let mut stdout = self.0.stdout.take().expect("piped");
+        let stdout = std::thread::spawn(move || {
+            let mut text = String::new();
+            stdout.read_to_string(&mut text).map(|_| text)
+        });
+        let status = self.wait();
+        let [stdout, stderr] = [stdout, stderr].map(|text| text.join().expect("no panic").expect("text"));
+        Ran { status, stdout, stderr }
     }
 
     /// Sends a signal by name.
@@ -46,8 +80,18 @@ impl Running {
     }
 
     /// Waits for the end.
+    ///
+    /// # Panics
+    /// If it does not come within five minutes.
     pub fn wait(&mut self) -> i32 {
-        self.0.wait().expect("the command ends").code().unwrap_or(-1)
+        let deadline = Instant::now() + Duration::from_mins(5);
+        loop {
+            if let Some(status) = self.0.try_wait().expect("it can be waited for") {
+                return status.code().unwrap_or(-1);
+            }
+            assert!(Instant::now() < deadline, "the command does not end");
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
     }
 }
 

@@ -7,9 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_lambda::{
+    primitives::Blob,
+    types::{Environment, FunctionCode, Runtime as FunctionRuntime},
+};
 use aws_sdk_sqs::types::QueueAttributeName;
-use flowherd_worker::aws::{s3::Bucket, sqs::SqsQueue};
+use flowherd_aws::{Aws, s3::Bucket, sqs::SqsQueue};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -21,8 +25,7 @@ pub struct LocalCloud {
     server: Child,
     /// What the programs under test are given as `AWS_ENDPOINT_URL`.
     pub endpoint: String,
-    runtime: Runtime,
-    config: SdkConfig,
+    aws: Aws,
     _state: TempDir,
 }
 
@@ -66,7 +69,7 @@ impl LocalCloud {
             .region(Region::new(REGION))
             .test_credentials();
         let config = runtime.block_on(config.load());
-        let mut cloud = Self { server, endpoint, runtime, config, _state: state };
+        let mut cloud = Self { server, endpoint, aws: Aws::with(runtime, config), _state: state };
         wait_until("the local cloud answers", || {
             assert!(cloud.server.try_wait().unwrap().is_none(), "the local cloud ended by itself");
             TcpStream::connect(("127.0.0.1", port)).is_ok()
@@ -89,10 +92,16 @@ impl LocalCloud {
     /// A new bucket.
     #[must_use]
     pub fn bucket(&self, name: &str) -> Bucket {
-        let config = aws_sdk_s3::config::Builder::from(&self.config).force_path_style(true).build();
+        let config = aws_sdk_s3::config::Builder::from(self.aws.config()).force_path_style(true).build();
         let client = aws_sdk_s3::Client::from_conf(config);
-        self.runtime.block_on(client.create_bucket().bucket(name).send()).unwrap();
-        Bucket::new(client, self.runtime.handle().clone(), name)
+        self.aws.handle().block_on(client.create_bucket().bucket(name).send()).unwrap();
+        self.aws.bucket(name, None)
+    }
+
+    /// The connection to it.
+    #[must_use]
+    pub fn aws(&self) -> &Aws {
+        &self.aws
     }
 
     /// A new FIFO queue in high-throughput mode with a dead-letter queue behind it: the queue, its URL, the dead letters.
@@ -103,7 +112,7 @@ impl LocalCloud {
         visibility: Duration,
         max_deliveries: u32,
     ) -> (SqsQueue, String, SqsQueue) {
-        let client = aws_sdk_sqs::Client::new(&self.config);
+        let client = aws_sdk_sqs::Client::new(self.aws.config());
         let create = |name: String, more: &[(QueueAttributeName, String)]| {
             let request = client
                 .create_queue()
@@ -114,14 +123,100 @@ impl LocalCloud {
                 .attributes(QueueAttributeName::VisibilityTimeout, visibility.as_secs().to_string());
             let request =
                 more.iter().fold(request, |request, (name, value)| request.attributes(name.clone(), value));
-            self.runtime.block_on(request.send()).unwrap().queue_url.unwrap()
+            self.aws.handle().block_on(request.send()).unwrap().queue_url.unwrap()
         };
         let dead_url = create(format!("{name}-dead"), &[]);
         let arn = format!("arn:aws:sqs:{REGION}:000000000000:{name}-dead.fifo");
         let redrive = format!(r#"{{"deadLetterTargetArn":"{arn}","maxReceiveCount":{max_deliveries}}}"#);
         let url = create(name.to_owned(), &[(QueueAttributeName::RedrivePolicy, redrive)]);
-        let queue = |url: &str| SqsQueue::new(client.clone(), self.runtime.handle().clone(), url);
-        (queue(&url), url.clone(), queue(&dead_url))
+        (self.aws.queue(&url), url.clone(), self.aws.queue(&dead_url))
+    }
+}
+
+/// What is asked of a function.
+#[derive(Debug)]
+pub struct Function<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The program that serves it.
+    pub program: &'a str,
+    /// Files beside the program.
+    pub files: &'a [&'a Path],
+    /// Its environment.
+    pub environment: &'a [(&'a str, &'a str)],
+    /// How long an invocation may take.
+    pub timeout: Duration,
+}
+
+impl LocalCloud {
+    /// A new Lambda function on `provided.al2023`, which runs the program itself.
+    pub fn function(&self, function: &Function<'_>) {
+        let place = tempfile::tempdir().unwrap();
+        let bootstrap = place.path().join("bootstrap");
+        // Without what only a debugger reads: it is sent and unpacked for each function.
+        let stripped = Command::new("strip").arg("-o").arg(&bootstrap).arg(function.program).status();
+        assert!(stripped.expect("strip starts").success());
+        let zip = place.path().join("function.zip");
+        let python = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(".venv/bin/python");
+        let zipped = Command::new(python)
+            .args(["-m", "zipfile", "-c"])
+            .arg(&zip)
+            .arg(&bootstrap)
+            .args(function.files)
+            .status();
+        assert!(zipped.expect("python starts").success());
+        let code = Blob::new(std::fs::read(zip).unwrap());
+        let variables = function.environment.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let request = self
+            .lambda()
+            .create_function()
+            .function_name(function.name)
+            .runtime(FunctionRuntime::Providedal2023)
+            .handler("bootstrap")
+            .role("arn:aws:iam::000000000000:role/test")
+            .timeout(i32::try_from(function.timeout.as_secs()).unwrap())
+            .memory_size(1769)
+            .environment(Environment::builder().set_variables(Some(variables.collect())).build())
+            .code(FunctionCode::builder().zip_file(code).build());
+        self.aws.handle().block_on(request.send()).unwrap();
+    }
+
+    /// Calls a function and waits for its answer, or for what it says went wrong.
+    pub fn invoke(
+        &self,
+        name: &str,
+        event: &serde_json::Value,
+    ) -> Result<serde_json::Value, serde_json::Value> {
+        let request = self.lambda().invoke().function_name(name).payload(Blob::new(event.to_string()));
+        let answer = self.aws.handle().block_on(request.send()).unwrap();
+        let payload = serde_json::from_slice(answer.payload.unwrap_or_else(|| Blob::new("null")).as_ref());
+        let payload = payload.unwrap();
+        if answer.function_error.is_some() { Err(payload) } else { Ok(payload) }
+    }
+
+    /// Has a queue call a function, as the stack does.
+    pub fn trigger(&self, name: &str, queue: &str) {
+        let request = self
+            .lambda()
+            .create_event_source_mapping()
+            .function_name(name)
+            .event_source_arn(format!("arn:aws:sqs:{REGION}:000000000000:{queue}.fifo"))
+            .batch_size(10)
+            .function_response_types(aws_sdk_lambda::types::FunctionResponseType::ReportBatchItemFailures);
+        self.aws.handle().block_on(request.send()).unwrap();
+    }
+
+    /// Keys of a bucket that are being uploaded in parts.
+    #[must_use]
+    pub fn uploads_in_parts(&self, bucket: &str) -> Vec<String> {
+        let config = aws_sdk_s3::config::Builder::from(self.aws.config()).force_path_style(true).build();
+        let request = aws_sdk_s3::Client::from_conf(config).list_multipart_uploads().bucket(bucket);
+        let answer = self.aws.handle().block_on(request.send()).unwrap();
+        answer.uploads().iter().filter_map(|upload| upload.key().map(str::to_owned)).collect()
+    }
+
+    fn lambda(&self) -> aws_sdk_lambda::Client {
+        aws_sdk_lambda::Client::new(self.aws.config())
     }
 }
 

@@ -5,6 +5,7 @@ mod queue;
 use std::{
     collections::BTreeMap,
     io::{self, Cursor, Write},
+    ops::Bound,
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -15,40 +16,125 @@ use flowherd_shared::{
 
 pub use queue::{Faults, MemoryQueue, QueueSettings};
 
-/// Objects in memory.
+/// Counts operations, and fails one of them on request.
 #[derive(Debug, Default)]
-pub struct MemorySource(pub BTreeMap<String, Vec<u8>>);
+struct Operations {
+    /// Fails the operation with this number, from 0.
+    fault_at: Option<usize>,
+    count: usize,
+}
+
+impl Operations {
+    fn fail_at(&mut self, operation: Option<usize>) {
+        *self = Self { fault_at: operation, count: 0 };
+    }
+
+    fn next(&mut self) -> io::Result<()> {
+        let number = self.count;
+        self.count += 1;
+        if self.fault_at == Some(number) { Err(io::Error::other("injected fault")) } else { Ok(()) }
+    }
+}
+
+/// Objects in memory.
+#[derive(Debug)]
+pub struct MemorySource {
+    objects: Mutex<BTreeMap<String, Vec<u8>>>,
+    operations: Mutex<Operations>,
+    /// Keys of a page; S3 has 1,000.
+    pub page_size: usize,
+}
+
+impl Default for MemorySource {
+    fn default() -> Self {
+        Self { objects: Mutex::default(), operations: Mutex::default(), page_size: 3 }
+    }
+}
+
+impl FromIterator<(String, Vec<u8>)> for MemorySource {
+    fn from_iter<T: IntoIterator<Item = (String, Vec<u8>)>>(objects: T) -> Self {
+        Self { objects: Mutex::new(objects.into_iter().collect()), ..Self::default() }
+    }
+}
 
 impl MemorySource {
+    /// Adds or replaces an object.
+    pub fn put(&self, key: &str, object: Vec<u8>) {
+        self.objects.lock().unwrap().insert(key.to_owned(), object);
+    }
+
+    /// Takes an object out.
+    pub fn remove(&self, key: &str) -> Option<Vec<u8>> {
+        self.objects.lock().unwrap().remove(key)
+    }
+
+    /// All keys, in order.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        self.objects.lock().unwrap().keys().cloned().collect()
+    }
+
     /// The manifest's entry of an object.
     #[must_use]
     pub fn entry(&self, key: &str) -> ManifestEntry {
-        let size = self.0[key].len() as u64;
-        ManifestEntry { key: key.to_owned(), size, etag: format!("etag-{size}") }
+        entry(key, &self.objects.lock().unwrap()[key])
     }
+
+    /// Fails the operation with this number; with `None` counts anew and fails none.
+    pub fn fail_at(&self, operation: Option<usize>) {
+        self.operations.lock().unwrap().fail_at(operation);
+    }
+
+    /// How many operations there were since [`MemorySource::fail_at`].
+    #[must_use]
+    pub fn operations(&self) -> usize {
+        self.operations.lock().unwrap().count
+    }
+
+    fn operate(&self) -> io::Result<MutexGuard<'_, BTreeMap<String, Vec<u8>>>> {
+        self.operations.lock().unwrap().next()?;
+        Ok(self.objects.lock().unwrap())
+    }
+}
+
+fn entry(key: &str, object: &[u8]) -> ManifestEntry {
+    ManifestEntry { key: key.to_owned(), size: object.len() as u64, etag: etag(object) }
 }
 
 impl Source for MemorySource {
     type Body = Cursor<Vec<u8>>;
 
     fn open(&self, object: &ManifestEntry) -> io::Result<Self::Body> {
-        let bytes = self.0.get(&object.key).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        Ok(Cursor::new(bytes.clone()))
+        let objects = self.operate()?;
+        let gone = |why: &str| io::Error::new(io::ErrorKind::NotFound, why);
+        let bytes = objects.get(&object.key).ok_or_else(|| gone("the object is gone since it was listed"))?;
+        if entry(&object.key, bytes) == *object {
+            Ok(Cursor::new(bytes.clone()))
+        } else {
+            Err(gone("the object has changed since it was listed; redrive to take it as it is now"))
+        }
+    }
+
+    fn now(&self, key: &str) -> io::Result<Option<ManifestEntry>> {
+        Ok(self.operate()?.get(key).map(|object| entry(key, object)))
     }
 }
 
 impl Lister for MemorySource {
-    /// Pages of three; the token is the last key.
     fn page(&self, prefix: &str, token: Option<&str>) -> io::Result<Page> {
-        let keys = || {
-            self.0
-                .keys()
-                .filter(|key| key.starts_with(prefix) && token.is_none_or(|last| key.as_str() > last))
-        };
-        let entries: Vec<ManifestEntry> = keys().take(3).map(|key| self.entry(key)).collect();
-        let next = keys().nth(3).and(entries.last()).map(|entry| entry.key.clone());
-        Ok(Page { entries, next })
+        Ok(page(&*self.operate()?, self.page_size, prefix, token))
     }
+}
+
+/// The token is the last key of the page before.
+fn page(files: &BTreeMap<String, Vec<u8>>, size: usize, prefix: &str, token: Option<&str>) -> Page {
+    let from = token.map_or(Bound::Included(prefix), Bound::Excluded);
+    let mut below =
+        files.range::<str, _>((from, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix));
+    let entries: Vec<ManifestEntry> =
+        below.by_ref().take(size).map(|(key, object)| entry(key, object)).collect();
+    let next = below.next().and(entries.last()).map(|entry| entry.key.clone());
+    Page { entries, next }
 }
 
 /// Of the content, as S3's is.
@@ -68,9 +154,20 @@ pub struct MemoryStore {
 struct Shared {
     files: BTreeMap<String, Vec<u8>>,
     published: Vec<String>,
-    /// Fails the operation with this number, from 0.
-    fault_at: Option<usize>,
-    operations: usize,
+    operations: Operations,
+    /// The same bytes have another version each time they are written, as with SSE-KMS.
+    versions: bool,
+    before: Option<(String, Hook)>,
+}
+
+type Hook = Box<dyn FnOnce() + Send>;
+
+impl Shared {
+    fn etag(&self, path: &str) -> Option<String> {
+        let etag = etag(self.files.get(path)?);
+        let writes = self.published.iter().filter(|published| *published == path).count();
+        Some(if self.versions { format!("{etag}-{writes}") } else { etag })
+    }
 }
 
 impl std::fmt::Debug for MemoryStore {
@@ -82,9 +179,17 @@ impl std::fmt::Debug for MemoryStore {
 impl MemoryStore {
     /// Fails the operation with this number; with `None` counts anew and fails none.
     pub fn fail_at(&self, operation: Option<usize>) {
-        let mut shared = self.shared();
-        shared.fault_at = operation;
-        shared.operations = 0;
+        self.shared().operations.fail_at(operation);
+    }
+
+    /// From now on the same bytes have another version each time they are written.
+    pub fn version_each_write(&self) {
+        self.shared().versions = true;
+    }
+
+    /// Does something just before a path is published for the first time from now.
+    pub fn before(&self, path: String, hook: impl FnOnce() + Send + 'static) {
+        self.shared().before = Some((path, Box::new(hook)));
     }
 
     /// Everything published.
@@ -102,7 +207,7 @@ impl MemoryStore {
     /// How many operations there were since [`MemoryStore::fail_at`].
     #[must_use]
     pub fn operations(&self) -> usize {
-        self.shared().operations
+        self.shared().operations.count
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -111,9 +216,8 @@ impl MemoryStore {
 
     fn operate(&self) -> io::Result<MutexGuard<'_, Shared>> {
         let mut shared = self.shared();
-        let number = shared.operations;
-        shared.operations += 1;
-        if shared.fault_at == Some(number) { Err(io::Error::other("injected fault")) } else { Ok(shared) }
+        shared.operations.next()?;
+        Ok(shared)
     }
 }
 
@@ -123,6 +227,12 @@ pub struct MemorySink {
     store: MemoryStore,
     path: String,
     bytes: Vec<u8>,
+}
+
+impl Lister for MemoryStore {
+    fn page(&self, prefix: &str, token: Option<&str>) -> io::Result<Page> {
+        Ok(page(&self.operate()?.files, 1000, prefix, token))
+    }
 }
 
 impl Store for MemoryStore {
@@ -135,6 +245,12 @@ impl Store for MemoryStore {
 
     fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let mut shared = self.operate()?;
+        if shared.before.as_ref().is_some_and(|(awaited, _)| awaited == path) {
+            let hook = shared.before.take();
+            drop(shared);
+            hook.into_iter().for_each(|(_, hook)| hook());
+            shared = self.shared();
+        }
         shared.files.insert(path.to_owned(), bytes.to_vec());
         shared.published.push(path.to_owned());
         Ok(())
@@ -145,7 +261,7 @@ impl Store for MemoryStore {
     }
 
     fn etag(&self, path: &str) -> io::Result<Option<String>> {
-        Ok(self.operate()?.files.get(path).map(|bytes| etag(bytes)))
+        Ok(self.operate()?.etag(path))
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
@@ -169,6 +285,6 @@ impl Write for MemorySink {
 impl Sink for MemorySink {
     fn commit(self) -> io::Result<String> {
         self.store.put(&self.path, &self.bytes)?;
-        Ok(etag(&self.bytes))
+        Ok(self.store.shared().etag(&self.path).unwrap())
     }
 }

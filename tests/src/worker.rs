@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    flowherd_worker::poller::main()
+    flowherd_worker::start::main()
 }

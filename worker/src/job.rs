@@ -1,6 +1,7 @@
 //! Open ▶ run ▶ commit or abort ▶ receipt or failure.
 
 use std::{
+    cell::Cell,
     error::Error,
     io::{self, Read},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -15,7 +16,7 @@ use flowherd_shared::{
 };
 
 /// What every job of a run shares.
-#[derive(Debug)]
+#[allow(missing_debug_implementations)] // it holds a function
 pub struct Jobs<'a, I, O> {
     /// The run's name.
     pub run: &'a str,
@@ -25,6 +26,8 @@ pub struct Jobs<'a, I, O> {
     pub source: &'a I,
     /// Where results go.
     pub store: &'a O,
+    /// Asked when all of an object has been read, before the first output is published. False discards it.
+    pub may_publish: &'a (dyn Fn() -> io::Result<bool> + Sync),
 }
 
 /// How a job ended.
@@ -38,15 +41,20 @@ pub enum Ended {
     Stopped,
 }
 
-impl<I: Source, O: Store> Jobs<'_, I, O> {
+impl<'a, I: Source, O: Store> Jobs<'a, I, O> {
+    /// All that is read is published.
+    pub fn new(run: &'a str, plan: &'a Plan, source: &'a I, store: &'a O) -> Self {
+        Self { run, plan, source, store, may_publish: &|| Ok(true) }
+    }
+
     /// Does one job. `watch` is told of the bytes read as they come, and stops the job by answering false. An error
     /// means that the ledger itself could not be written, so nothing is known of the object.
     pub fn work(&self, object: &ManifestEntry, watch: &dyn Fn(u64) -> bool) -> io::Result<Ended> {
         let began = Instant::now();
         let failed_before = Failure::find(self.store, self.run, &object.key)?;
-        let stopped = std::cell::Cell::new(false);
+        let stopped = Cell::new(false);
 
-        let outcome = self.publish(object, &|bytes| {
+        let outcome = self.publish(object, &stopped, &|bytes| {
             let goes_on = watch(bytes);
             stopped.set(!goes_on);
             goes_on
@@ -90,6 +98,7 @@ impl<I: Source, O: Store> Jobs<'_, I, O> {
     fn publish(
         &self,
         object: &ManifestEntry,
+        stopped: &Cell<bool>,
         watch: &dyn Fn(u64) -> bool,
     ) -> Result<Published, (Box<dyn Error>, Verdict)> {
         let by_verdict = |error: ObjectError| {
@@ -113,6 +122,16 @@ impl<I: Source, O: Store> Jobs<'_, I, O> {
             }
         };
 
+        match (self.may_publish)() {
+            Ok(true) => {}
+            Ok(false) => {
+                stopped.set(true);
+                return Err(("stopped".into(), Verdict::Retry));
+            }
+            Err(source) => {
+                return Err(by_verdict(ObjectError::Write { output: layout::purged(self.run), source }));
+            }
+        }
         let mut committed = Vec::with_capacity(outputs.len());
         for (output, sink) in outputs {
             match sink.commit() {

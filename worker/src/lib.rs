@@ -1,11 +1,15 @@
 //! One job, whatever home it runs in: open an object, run the pipeline, commit its outputs, write the receipt; and the
 //! messages of a queue that ask for such jobs.
 
-#[cfg(feature = "aws")]
-pub mod aws;
+pub mod closing;
 pub mod job;
 #[cfg(feature = "aws")]
-pub mod poller;
+pub mod lambda;
+pub mod plans;
+#[cfg(feature = "aws")]
+mod poller;
 #[cfg(feature = "aws")]
 pub mod settings;
+#[cfg(feature = "aws")]
+pub mod start;
 pub mod tasks;

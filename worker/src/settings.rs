@@ -1,57 +1,54 @@
 //! What a worker is told by its environment.
 
-use std::path::PathBuf;
+use std::num::NonZeroU16;
+
+use flowherd_aws::settings::{Variables, is_account, is_bucket, is_fifo_url};
 
 /// A worker's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// `FLOWHERD_SOURCE_BUCKET`: the only bucket whose objects are read.
     pub source_bucket: String,
+    /// `FLOWHERD_SOURCE_BUCKET_OWNER`: the account that it must belong to.
+    pub source_bucket_owner: Option<String>,
     /// `FLOWHERD_RESULTS_BUCKET`: where outputs and the ledger go.
     pub results_bucket: String,
     /// `FLOWHERD_QUEUE_URL`: the FIFO queue of tasks.
     pub queue_url: String,
-    /// `FLOWHERD_CONFIG`: a `flowherd.toml`; without it, everything is a version 2 flow log.
-    pub config: Option<PathBuf>,
-    /// `FLOWHERD_LOOKUPS`: a `lookups.json`.
-    pub lookups: Option<PathBuf>,
+    /// `FLOWHERD_CONCURRENCY`: objects that one invocation works on at once.
+    pub concurrency: Option<NonZeroU16>,
 }
 
 impl Settings {
-    /// Reads all settings, or tells every problem with them, each with what was received and an example.
-    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<String>> {
-        let mut problems = Vec::new();
-        let mut text = |name: &str, fits: fn(&str) -> bool, example: &str| match variable(name) {
-            Some(value) if fits(&value) => value,
-            Some(value) => {
-                problems.push(format!("{name}={value:?} does not fit; an example: {example}"));
-                String::new()
-            }
-            None => {
-                problems.push(format!("{name} is not set; an example: {example}"));
-                String::new()
-            }
-        };
+    /// Reads all settings, or tells every problem with them.
+    pub fn read(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Vec<String>> {
+        let mut variables = Variables::new(variable);
+        let concurrency = |value: &str| value.parse::<NonZeroU16>().is_ok_and(|number| number.get() <= 10);
         let settings = Self {
-            source_bucket: text("FLOWHERD_SOURCE_BUCKET", is_bucket, "my-firehose-archive"),
-            results_bucket: text("FLOWHERD_RESULTS_BUCKET", is_bucket, "my-flowherd-results"),
-            queue_url: text(
+            source_bucket: variables.needed("FLOWHERD_SOURCE_BUCKET", is_bucket, "my-firehose-archive"),
+            source_bucket_owner: variables.optional(
+                "FLOWHERD_SOURCE_BUCKET_OWNER",
+                is_account,
+                "123456789012",
+            ),
+            results_bucket: variables.needed("FLOWHERD_RESULTS_BUCKET", is_bucket, "my-flowherd-results"),
+            queue_url: variables.needed(
                 "FLOWHERD_QUEUE_URL",
-                // The name of a FIFO queue ends so, in lower case.
-                |url| url.starts_with("http") && url.rsplit('.').next() == Some("fifo"),
+                is_fifo_url,
                 "https://sqs.eu-west-1.amazonaws.com/123456789012/flowherd.fifo",
             ),
-            config: variable("FLOWHERD_CONFIG").map(PathBuf::from),
-            lookups: variable("FLOWHERD_LOOKUPS").map(PathBuf::from),
+            concurrency: variables
+                .optional("FLOWHERD_CONCURRENCY", concurrency, "2, and at most 10")
+                .and_then(|value| value.parse().ok()),
         };
-        if problems.is_empty() { Ok(settings) } else { Err(problems) }
+        variables.finish(settings)
     }
-}
 
-/// Bucket names: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>.
-fn is_bucket(name: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
-    (3..=63).contains(&name.len()) && name.bytes().all(fits)
+    /// The queue's name.
+    #[must_use]
+    pub fn queue_name(&self) -> &str {
+        self.queue_url.rsplit('/').next().unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -61,7 +58,7 @@ mod tests {
     #[test]
     fn every_problem_is_told_with_what_was_received_and_an_example() {
         let given = |name: &str| (name == "FLOWHERD_QUEUE_URL").then(|| "https://sqs/plain".to_owned());
-        let problems = Settings::read(given).unwrap_err();
+        let problems = Settings::read(&given).unwrap_err();
         assert_eq!(problems.len(), 3);
         assert!(problems[0].starts_with("FLOWHERD_SOURCE_BUCKET is not set; an example: "));
         assert!(
@@ -70,13 +67,13 @@ mod tests {
     }
 
     #[test]
-    fn rules_and_lookups_may_be_left_out() {
+    fn what_may_be_left_out_may_also_be_empty() {
         let given = |name: &str| match name {
-            "FLOWHERD_QUEUE_URL" => Some("http://127.0.0.1:1/x.fifo".to_owned()),
-            "FLOWHERD_CONFIG" | "FLOWHERD_LOOKUPS" => None,
-            _ => Some("bucket".to_owned()),
+            "FLOWHERD_QUEUE_URL" => Some("http://127.0.0.1:1/1/x.fifo".to_owned()),
+            "FLOWHERD_SOURCE_BUCKET" | "FLOWHERD_RESULTS_BUCKET" => Some("bucket".to_owned()),
+            _ => Some(String::new()),
         };
-        let settings = Settings::read(given).unwrap();
-        assert_eq!((settings.source_bucket.as_str(), settings.config), ("bucket", None));
+        let settings = Settings::read(&given).unwrap();
+        assert_eq!((settings.queue_name(), settings.concurrency), ("x.fifo", None));
     }
 }

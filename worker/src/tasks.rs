@@ -2,24 +2,31 @@
 
 use std::{
     cell::Cell,
-    collections::HashMap,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Mutex,
-    time::{Duration, Instant},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
 };
 
 use flowherd_shared::{
     error::Verdict,
-    ledger::{Attempt, Basis, Failure, Receipt, Run, layout, read_json},
+    ledger::{Amendment, Attempt, Basis, Failure, ManifestEntry, Purged, Receipt, layout, read_json},
     pipeline::Plan,
     queue::{Queue, Received},
     store::{Source, Store},
     task::{Task, TaskError},
 };
-use tracing::{error, info, warn};
+use tracing::{error, info, info_span, warn};
 
-use crate::job::{Ended, Jobs, now};
+use crate::{
+    closing::Closing,
+    job::{Ended, Jobs, now},
+    plans::{PlanError, Plans},
+};
 
 /// How long a receive waits for a message: long, because an empty answer costs as much as a full one, but a worker that
 /// is to stop notices it only then.
@@ -27,8 +34,8 @@ const LONG_POLL: Duration = Duration::from_secs(5);
 /// The pause before the second attempt at what may succeed later; doubled for each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_mins(15);
-/// Runs whose rules are remembered; a worker seldom sees more than one.
-const RUNS_REMEMBERED: usize = 64;
+/// How often in a row one delivery does an object whose outputs another worker replaces meanwhile.
+const ROUNDS: u32 = 3;
 
 /// What the queue must be told of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,22 +46,32 @@ pub enum Answer {
     GiveBack(Duration),
 }
 
-/// Why a message could not become a job.
+/// Why the work on an object may not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// The process is to end.
+    Stopping,
+    /// The function's time is nearly over.
+    Deadline,
+}
+
+/// Says whether the work may go on; asked often.
+pub type GoesOn<'a> = &'a (dyn Fn() -> Result<(), Limit> + Sync);
+
+/// Why a message could not become a job, or a job not be finished.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
     #[error("the message names bucket {0:?}, but this worker reads {1:?} only")]
     Bucket(String, String),
-    #[error(
-        "this worker's rules or lookups are not those of the run; deploy the same to both, or begin a new run"
-    )]
-    Basis,
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error("the function's time was over before the object's end; raise its timeout or its memory")]
+    Deadline,
 }
 
 /// Works on messages.
-#[derive(Debug)]
+#[allow(missing_debug_implementations)] // it holds a function
 pub struct Tasks<'a, I, O, Q> {
-    /// Rules and names.
-    pub plan: &'a Plan,
     /// Where objects come from.
     pub source: &'a I,
     /// The only bucket whose objects are read.
@@ -65,33 +82,27 @@ pub struct Tasks<'a, I, O, Q> {
     pub queue: &'a Q,
     /// How long the queue hides a message that was received.
     pub visibility: Duration,
+    /// The queue's name, if metrics are to be printed.
+    pub metrics_of: Option<&'a str>,
     /// Waits, when the queue cannot be reached.
-    rest: fn(Duration),
-    runs: Mutex<HashMap<String, Basis>>,
+    pub rest: fn(Duration),
+    plans: Plans,
 }
 
 impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
     /// Nothing is read or received yet.
     pub fn new(
-        plan: &'a Plan,
         (bucket, source): (&'a str, &'a I),
         store: &'a O,
         (queue, visibility): (&'a Q, Duration),
     ) -> Self {
-        Self {
-            plan,
-            source,
-            bucket,
-            store,
-            queue,
-            visibility,
-            rest: std::thread::sleep,
-            runs: Mutex::default(),
-        }
+        let (metrics_of, rest, plans) = (None, thread::sleep, Plans::default());
+        Self { source, bucket, store, queue, visibility, metrics_of, rest, plans }
     }
 
-    /// Receives and works, one message at a time, while `goes_on`. The message in hand is finished.
-    pub fn poll(&self, goes_on: &dyn Fn() -> bool) {
+    /// Receives and works, one message at a time, while `goes_on`. The message in hand is finished, unless `may_finish`
+    /// ends before it.
+    pub fn poll(&self, goes_on: &dyn Fn() -> bool, may_finish: GoesOn<'_>) {
         while goes_on() {
             let received = match self.queue.receive(1, LONG_POLL) {
                 Ok(received) => received,
@@ -102,26 +113,21 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
                 }
             };
             for message in received {
-                // One message must not cost a thread; it comes back when its visibility ends.
-                if catch_unwind(AssertUnwindSafe(|| self.answer(&message))).is_err() {
-                    error!("a bug in Flowherd: the worker panicked; please report it");
-                }
+                self.answer(&message, may_finish);
             }
         }
     }
 
     /// Works on a message, hidden all the while, and tells the queue of the outcome. If the queue cannot be told, the
     /// message comes back by itself, and is found done.
-    pub fn answer(&self, message: &Received) {
-        let hidden_at = Cell::new(Instant::now());
-        let answer = self.work(message, &|_| {
-            if hidden_at.get().elapsed() > self.visibility / 3 {
-                hidden_at.set(Instant::now());
-                if let Err(error) = self.queue.hide(&message.handle, self.visibility) {
-                    warn!(error = %chain(&error), "cannot keep the message hidden; another worker may receive it");
-                }
-            }
-            true
+    pub fn answer(&self, message: &Received, goes_on: GoesOn<'_>) -> Answer {
+        let lost = AtomicBool::new(false);
+        let answer = self.hidden(message, &lost, || {
+            // One message must not cost a worker; it comes back when its visibility ends.
+            catch_unwind(AssertUnwindSafe(|| self.work(message, &lost, goes_on))).unwrap_or_else(|_| {
+                error!("a bug in Flowherd: the worker panicked; please report it");
+                Answer::GiveBack(pause(message.deliveries))
+            })
         });
         let told = match answer {
             Answer::Done => self.queue.acknowledge(&message.handle),
@@ -130,116 +136,221 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
         if let Err(error) = told {
             warn!(error = %chain(&error), "cannot tell the queue; the message will come back");
         }
+        answer
     }
 
-    /// Works on a message. `watch` is told of the bytes read, and stops the work by answering false: the message is
-    /// given back at once.
-    pub fn work(&self, message: &Received, watch: &dyn Fn(u64) -> bool) -> Answer {
+    /// Keeps a message hidden while `work` goes on. `lost` tells when that failed: somebody else may have it then.
+    fn hidden<T>(&self, message: &Received, lost: &AtomicBool, work: impl FnOnce() -> T) -> T {
+        let (done, is_done) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let every = self.visibility / 3;
+                while is_done.recv_timeout(every) == Err(mpsc::RecvTimeoutError::Timeout) {
+                    if let Err(error) = self.queue.hide(&message.handle, self.visibility) {
+                        lost.store(true, Ordering::Relaxed);
+                        warn!(error = %chain(&error), "cannot keep the message hidden; another worker may receive it");
+                    }
+                }
+            });
+            let outcome = work();
+            drop(done);
+            outcome
+        })
+    }
+
+    fn work(&self, message: &Received, lost: &AtomicBool, goes_on: GoesOn<'_>) -> Answer {
         let task = match Task::parse(&message.body) {
             Ok(task) => task,
-            Err(problem) => return malformed(&problem),
+            Err(problem) => return malformed(message, &problem),
         };
-        self.work_on(&task, message.deliveries, watch).unwrap_or_else(|problem| {
-            error!(run = task.run, key = task.object.key, error = %chain(&problem), "cannot use the ledger");
+        let span = info_span!(
+            "task",
+            run = task.run,
+            bucket = task.bucket,
+            key = task.object.key,
+            delivery = message.deliveries
+        );
+        let _in_span = span.enter();
+        self.work_on(&task, message.deliveries, lost, goes_on).unwrap_or_else(|problem| {
+            error!(error = %chain(&problem), "cannot use the ledger");
             Answer::GiveBack(pause(message.deliveries))
         })
     }
 
-    fn work_on(&self, task: &Task, deliveries: u32, watch: &dyn Fn(u64) -> bool) -> io::Result<Answer> {
-        let (run, object) = (&task.run, &task.object);
-        let basis = Basis::from(self.plan);
-        if task.bucket != self.bucket {
-            let refusal = Refusal::Bucket(task.bucket.clone(), self.bucket.to_owned());
-            return self.refuse(task, deliveries, &basis, &refusal);
-        }
-        if Receipt::find(self.store, run, object, &basis)?.is_some() {
-            info!(run, key = object.key, "done already");
-            return Ok(Answer::Done);
-        }
-        if self.basis_of(run, &basis)?.as_ref() != Some(&basis) {
-            return self.refuse(task, deliveries, &basis, &Refusal::Basis);
-        }
-        // What failed for good fails again: straight on to the dead letters. Redriven from there, it counts anew.
-        if deliveries > 1
-            && let Some(failure) = Failure::find(self.store, run, &object.key)?
-            && failure.verdict == Verdict::Permanent
-            && failure.object == *object
-            && failure.basis == basis
-        {
+    fn work_on(
+        &self,
+        task: &Task,
+        deliveries: u32,
+        lost: &AtomicBool,
+        goes_on: GoesOn<'_>,
+    ) -> io::Result<Answer> {
+        if goes_on().is_err() {
             return Ok(Answer::GiveBack(Duration::ZERO));
         }
-        let jobs = Jobs { run, plan: self.plan, source: self.source, store: self.store };
-        Ok(match jobs.work(object, watch)? {
+        let run = &task.run;
+        let plan = match self.plans.of(self.store, run)? {
+            Ok(plan) => plan,
+            Err(error) => return self.refuse(task, deliveries, &Refusal::Plan(error)),
+        };
+        if task.bucket != self.bucket {
+            let refusal = Refusal::Bucket(task.bucket.clone(), self.bucket.to_owned());
+            return self.refuse(task, deliveries, &refusal);
+        }
+        let basis = Basis::from(&*plan);
+        let object = match self.is_left(task, deliveries, &basis)? {
+            Left::Work(object) => object,
+            Left::Nothing => {
+                info!("done already");
+                return Ok(Answer::Done);
+            }
+            Left::Hopeless => return Ok(Answer::GiveBack(Duration::ZERO)),
+        };
+        for round in 1.. {
+            let answer = self.job(task, &object, &plan, deliveries, goes_on)?;
+            // Only where two may have been at it can the receipt speak of outputs that the other has replaced.
+            let alone = deliveries == 1 && !lost.load(Ordering::Relaxed);
+            let is_sure = alone || Receipt::find(self.store, run, &object, &basis)?.is_some();
+            if answer != Answer::Done || is_sure || round == ROUNDS || self.is_purged(run)? {
+                return Ok(answer);
+            }
+            info!("another worker has replaced the outputs; doing the object again");
+        }
+        Ok(Answer::GiveBack(pause(deliveries)))
+    }
+
+    /// One attempt at the object.
+    fn job(
+        &self,
+        task: &Task,
+        object: &ManifestEntry,
+        plan: &Plan,
+        deliveries: u32,
+        goes_on: GoesOn<'_>,
+    ) -> io::Result<Answer> {
+        let limit = Cell::new(None);
+        let watch = |_| {
+            limit.set(goes_on().err());
+            limit.get().is_none()
+        };
+        let purged = AtomicBool::new(false);
+        // A worker that is late must not replace what the run after the purge writes.
+        let may_publish = || {
+            let is_purged = self.is_purged(&task.run)?;
+            purged.store(is_purged, Ordering::Relaxed);
+            Ok(!is_purged)
+        };
+        let jobs = Jobs { may_publish: &may_publish, ..Jobs::new(&task.run, plan, self.source, self.store) };
+        Ok(match jobs.work(object, &watch)? {
             Ended::Done(receipt) => {
-                info!(
-                    run,
-                    key = object.key,
-                    attempt = receipt.attempt,
-                    rows = receipt.records.rows,
-                    rejected = receipt.records.rejected,
-                    control = receipt.records.control,
-                    bytes_in = receipt.bytes.compressed_in,
-                    bytes_out = receipt.bytes.compressed_out,
-                    milliseconds = receipt.milliseconds,
-                    "done"
-                );
+                self.close(&Closing::Done(&receipt));
                 Answer::Done
             }
             Ended::Failed(failure) => {
-                let attempt = failure.attempts;
-                warn!(run, key = object.key, attempt, verdict = ?failure.verdict, error = failure.error(), "failed");
+                self.close(&Closing::Failed(&failure));
                 match failure.verdict {
                     Verdict::Permanent => Answer::GiveBack(Duration::ZERO),
                     Verdict::Retry => Answer::GiveBack(pause(deliveries)),
                 }
             }
+            Ended::Stopped if purged.into_inner() => {
+                info!("another run has purged the queue; given up");
+                Answer::Done
+            }
+            Ended::Stopped if limit.get() == Some(Limit::Deadline) => {
+                self.refuse(task, deliveries, &Refusal::Deadline)?
+            }
             Ended::Stopped => {
-                info!(run, key = object.key, "stopped; given back");
+                info!("stopped; given back");
                 Answer::GiveBack(Duration::ZERO)
             }
         })
     }
 
-    /// What a run was begun with. Read once for each run, and again as long as it is not what this worker has: the run
-    /// may only just have been begun, or resumed with other rules.
-    fn basis_of(&self, run: &str, own: &Basis) -> io::Result<Option<Basis>> {
-        let broken = |_| io::Error::other("another thread panicked");
-        if self.runs.lock().map_err(broken)?.get(run) == Some(own) {
-            return Ok(Some(own.clone()));
+    /// What is left to do of a task, by what the ledger says already.
+    fn is_left(&self, task: &Task, deliveries: u32, basis: &Basis) -> io::Result<Left> {
+        let (run, listed) = (&task.run, &task.object);
+        if Receipt::find(self.store, run, listed, basis)?.is_some() {
+            return Ok(Left::Nothing);
         }
-        let asked: Option<Run> = read_json(self.store, &layout::run(run))?;
-        let Some(basis) = asked.map(|run| run.basis) else { return Ok(None) };
-        let mut runs = self.runs.lock().map_err(|_| io::Error::other("another thread panicked"))?;
-        if runs.len() == RUNS_REMEMBERED {
-            runs.clear();
+        let failure = Failure::find(self.store, run, &listed.key)?;
+        let amended = if deliveries > 1 || failure.is_some() {
+            Amendment::find(self.store, run, listed)?
+        } else {
+            None
+        };
+        if let Some(now) = &amended
+            && Receipt::find(self.store, run, now, basis)?.is_some()
+        {
+            return Ok(Left::Nothing);
         }
-        runs.insert(run.to_owned(), basis.clone());
-        Ok(Some(basis))
+        let object = amended.unwrap_or_else(|| listed.clone());
+        let failed_for_good = failure.is_some_and(|failure| {
+            failure.verdict == Verdict::Permanent && failure.object == object && failure.basis == *basis
+        });
+        if !failed_for_good {
+            return Ok(Left::Work(object));
+        }
+        // It fails again, until somebody has repaired it and moved its dead letter back, which counts deliveries anew.
+        if deliveries > 1 {
+            return Ok(Left::Hopeless);
+        }
+        match self.source.now(&object.key)? {
+            Some(now) if now != object => {
+                warn!(etag = now.etag, size = now.size, "the object has been replaced since it failed");
+                Amendment { listed: listed.clone(), now: now.clone() }.write(self.store, run)?;
+                Ok(Left::Work(now))
+            }
+            _ => Ok(Left::Work(object)),
+        }
     }
 
-    /// Notes the refusal. The bucket stays wrong; other rules may be deployed while the message waits.
-    fn refuse(&self, task: &Task, deliveries: u32, basis: &Basis, refusal: &Refusal) -> io::Result<Answer> {
+    fn is_purged(&self, run: &str) -> io::Result<bool> {
+        Ok(read_json::<Purged>(self.store, &layout::purged(run))?.is_some())
+    }
+
+    /// Notes the refusal. The bucket stays wrong; the rest may be better next time.
+    fn refuse(&self, task: &Task, deliveries: u32, refusal: &Refusal) -> io::Result<Answer> {
         let (verdict, answer) = match refusal {
             Refusal::Bucket(..) => (Verdict::Permanent, Answer::GiveBack(Duration::ZERO)),
-            Refusal::Basis => (Verdict::Retry, Answer::GiveBack(pause(deliveries))),
+            Refusal::Plan(_) => (Verdict::Retry, Answer::GiveBack(pause(deliveries))),
+            Refusal::Deadline => (Verdict::Retry, Answer::GiveBack(Duration::ZERO)),
         };
-        error!(run = task.run, key = task.object.key, error = %refusal, "refused");
-        let asked = self.basis_of(&task.run, basis)?.unwrap_or_else(|| basis.clone());
+        // Under the run's own basis, or else the failure would not count.
+        let asked = read_json::<flowherd_shared::ledger::Run>(self.store, &layout::run(&task.run))?;
+        let none = || Basis { config_hash: String::new(), lookups_hash: String::new() };
         let attempt = Attempt {
             run: &task.run,
             object: &task.object,
-            basis: &asked,
+            basis: &asked.map_or_else(none, |run| run.basis),
             number: deliveries,
             finished: now(),
             milliseconds: 0,
         };
-        Failure::new(&attempt, refusal, verdict).write(self.store)?;
+        let failure = Failure::new(&attempt, refusal, verdict);
+        failure.write(self.store)?;
+        self.close(&Closing::Failed(&failure));
         Ok(answer)
+    }
+
+    fn close(&self, closing: &Closing<'_>) {
+        closing.log();
+        if let Some(queue) = self.metrics_of {
+            closing.print_metrics(queue);
+        }
     }
 }
 
-fn malformed(problem: &TaskError) -> Answer {
-    error!(error = %chain(problem), "no task; it goes to the dead letters");
+enum Left {
+    /// This version of the object is to be done.
+    Work(ManifestEntry),
+    /// It is done.
+    Nothing,
+    /// It has failed for good.
+    Hopeless,
+}
+
+fn malformed(message: &Received, problem: &TaskError) -> Answer {
+    error!(message_id = message.id, error = %chain(problem), "no task; it goes to the dead letters");
     Answer::GiveBack(Duration::ZERO)
 }
 

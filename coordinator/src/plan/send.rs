@@ -2,8 +2,7 @@
 
 use std::{
     io,
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -11,6 +10,8 @@ use flowherd_shared::{
     queue::{BATCH, Outgoing, Queue, Refused},
     task::Task,
 };
+
+use crate::parallel;
 
 /// Batches in flight at once. A call takes some milliseconds, and a queue in high-throughput mode takes thousands a second
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>).
@@ -44,21 +45,15 @@ pub(super) fn send(
     pause: &(dyn Fn(Duration) + Sync),
 ) -> Result<(), SendError> {
     let batches: Vec<&[Task]> = tasks.chunks(BATCH).collect();
-    let next = AtomicUsize::new(0);
-    let work = || -> Result<(), SendError> {
-        while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
-            send_batch(queue, batch, pause)?;
+    let gave_up = AtomicBool::new(false);
+    let send = |batch: &&[Task]| {
+        // The call fails as a whole and is made again: the other batches need not be tried for seconds each.
+        if gave_up.load(Ordering::Relaxed) {
+            return Ok(());
         }
-        Ok(())
+        send_batch(queue, batch, pause).inspect_err(|_| gave_up.store(true, Ordering::Relaxed))
     };
-    thread::scope(|scope| {
-        let senders: Vec<_> = (0..IN_FLIGHT.min(batches.len())).map(|_| scope.spawn(work)).collect();
-        // All are waited for, whatever the first of them says.
-        let outcomes: Vec<_> = senders.into_iter().map(thread::ScopedJoinHandle::join).collect();
-        outcomes.into_iter().try_for_each(|outcome| {
-            outcome.unwrap_or_else(|_| Err(SendError::Unreachable(io::Error::other("the sender panicked"))))
-        })
-    })
+    parallel::map(IN_FLIGHT, &batches, send).into_iter().collect()
 }
 
 fn send_batch(

@@ -23,6 +23,58 @@ pub fn run(run: &str) -> String {
     format!("runs/{run}/run.json")
 }
 
+/// The rules of a run, as they were when it was begun; none if it has the built-in one.
+#[must_use]
+pub fn config(run: &str) -> String {
+    format!("runs/{run}/flowherd.toml")
+}
+
+/// The names of a run, as they were when it was begun; none if it has no lookups.
+#[must_use]
+pub fn lookups(run: &str) -> String {
+    format!("runs/{run}/lookups.json")
+}
+
+/// That a run of the fleet has been begun and its report not yet written. Beside the runs, so that all of them are one
+/// short listing.
+#[must_use]
+pub fn active(run: &str) -> String {
+    format!("{ACTIVE}{run}.json")
+}
+
+/// Where [`active`] runs are listed.
+pub const ACTIVE: &str = "active/";
+
+/// That another run purged the queue, and with it this run's messages.
+#[must_use]
+pub fn purged(run: &str) -> String {
+    format!("runs/{run}/purged.json")
+}
+
+/// That an object is done in a later version than the one listed.
+#[must_use]
+pub fn amendment(run: &str, key: &str) -> String {
+    format!("runs/{run}/amended/{key}.json")
+}
+
+/// Where the receipts of a run are listed.
+#[must_use]
+pub fn receipts(run: &str) -> String {
+    format!("runs/{run}/receipts/")
+}
+
+/// Where the failures of a run are listed.
+#[must_use]
+pub fn failures(run: &str) -> String {
+    format!("runs/{run}/failures/")
+}
+
+/// The reconciliation as far as it has come.
+#[must_use]
+pub fn unfinished_report(run: &str) -> String {
+    format!("runs/{run}/report.unfinished.json")
+}
+
 /// One part of a run's manifest, from 0.
 #[must_use]
 pub fn manifest_part(run: &str, part: u64) -> String {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ByteCounts, Failure, ManifestEntry, Receipt, RecordCounts, Run};
+use super::{ByteCounts, Failure, ManifestEntry, Purged, Receipt, RecordCounts, Run};
 
 /// Failures named in a report; all of them are in `runs/<run>/failures/`.
 pub const MAX_FAILURES_TOLD: usize = 1000;
@@ -34,6 +34,9 @@ pub struct Report {
     pub rejects: BTreeMap<String, u64>,
     /// What failed, by key; at most [`MAX_FAILURES_TOLD`].
     pub failures: Vec<ReportFailure>,
+    /// That another run purged the queue under this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purged: Option<Purged>,
 }
 
 /// The verdict on a run.
@@ -101,6 +104,7 @@ impl Report {
             tables: BTreeMap::new(),
             rejects: BTreeMap::new(),
             failures: Vec::new(),
+            purged: None,
         }
     }
 

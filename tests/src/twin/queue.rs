@@ -4,10 +4,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
+use super::Operations;
 use flowherd_shared::queue::{Depth, Outgoing, PurgeError, Queue, Received, Refused};
 
 const DEDUPLICATION: Duration = Duration::from_mins(5);
@@ -28,25 +29,33 @@ impl Default for QueueSettings {
     }
 }
 
-/// The queue.
-#[derive(Debug, Default)]
+/// The queue. A clone is the same queue.
+#[derive(Clone, Debug, Default)]
 pub struct MemoryQueue {
     settings: QueueSettings,
-    state: Mutex<State>,
+    is_dead: bool,
+    state: Arc<Mutex<State>>,
 }
 
+/// Of the queue and of its dead letters, which have one clock.
 #[derive(Debug, Default)]
 struct State {
     now: Duration,
+    live: List,
+    dead: List,
+    numbers: u64,
+    calls: u64,
+    faults: Faults,
+    operations: Operations,
+}
+
+#[derive(Debug, Default)]
+struct List {
     /// In the order of sending.
     messages: Vec<Message>,
-    dead: Vec<Message>,
     /// By group and deduplication id: when it was sent.
     sent: BTreeMap<(String, String), Duration>,
     last_purge: Option<Duration>,
-    handles: u64,
-    calls: u64,
-    faults: Faults,
 }
 
 /// What goes wrong on purpose.
@@ -58,10 +67,13 @@ pub struct Faults {
     pub send_takes_half_every: Option<u64>,
     /// Bodies that hold this text are refused as wrong.
     pub refuse: Option<String>,
+    /// Dead letters can be moved by one call, as on AWS.
+    pub moves_back: bool,
 }
 
 #[derive(Clone, Debug)]
 struct Message {
+    id: String,
     outgoing: Outgoing,
     deliveries: u32,
     hidden_until: Duration,
@@ -74,7 +86,14 @@ impl MemoryQueue {
     /// With these settings.
     #[must_use]
     pub fn new(settings: QueueSettings) -> Self {
-        Self { settings, state: Mutex::default() }
+        Self { settings, ..Self::default() }
+    }
+
+    /// The queue of its dead letters.
+    #[must_use]
+    pub fn dead_letters(&self) -> Self {
+        let never = QueueSettings { max_deliveries: u32::MAX, ..self.settings };
+        Self { settings: never, is_dead: true, state: Arc::clone(&self.state) }
     }
 
     /// Sets what goes wrong from now on.
@@ -82,32 +101,89 @@ impl MemoryQueue {
         self.state().faults = faults;
     }
 
+    /// Fails the operation with this number; with `None` counts anew and fails none. Those of both queues count.
+    pub fn fail_at(&self, operation: Option<usize>) {
+        self.state().operations.fail_at(operation);
+    }
+
+    /// How many operations there were since [`MemoryQueue::fail_at`].
+    #[must_use]
+    pub fn operations(&self) -> usize {
+        self.state().operations.count
+    }
+
     /// Lets time pass.
     pub fn advance(&self, time: Duration) {
         self.state().now += time;
     }
 
+    /// The time since the beginning.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.state().now
+    }
+
     /// Bodies of all messages that are neither acknowledged nor dead, in the order of sending.
     #[must_use]
     pub fn bodies(&self) -> Vec<String> {
-        self.state().messages.iter().map(|message| message.outgoing.body.clone()).collect()
+        self.state().live.bodies()
     }
 
     /// Bodies of the dead letters.
     #[must_use]
     pub fn dead(&self) -> Vec<String> {
-        self.state().dead.iter().map(|message| message.outgoing.body.clone()).collect()
+        self.state().dead.bodies()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    /// An operation on a message in hand, which is out of it afterwards whether the operation succeeds or not.
+    fn let_go(&self, handle: &str) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.state();
+        let messages = &mut state.list(self.is_dead).messages;
+        let held = messages.iter_mut().find(|message| message.handle.as_deref() == Some(handle));
+        held.into_iter().for_each(|message| message.in_hand = false);
+        state.operations.next()?;
+        Ok(state)
+    }
+
+    fn operate(&self) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.state();
+        state.operations.next()?;
+        Ok(state)
+    }
+}
+
+impl State {
+    fn list(&mut self, is_dead: bool) -> &mut List {
+        if is_dead { &mut self.dead } else { &mut self.live }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+}
+
+impl List {
+    fn bodies(&self) -> Vec<String> {
+        self.messages.iter().map(|message| message.outgoing.body.clone()).collect()
+    }
+}
+
+impl Message {
+    fn new(outgoing: Outgoing, number: u64, now: Duration) -> Self {
+        let id = format!("message-{number}");
+        Self { id, outgoing, deliveries: 0, hidden_until: now, handle: None, in_hand: false }
     }
 }
 
 impl Queue for MemoryQueue {
     fn send(&self, batch: &[Outgoing]) -> io::Result<Vec<Refused>> {
         assert!((1..=10).contains(&batch.len()), "SQS takes 1 to 10 messages a batch");
-        let mut state = self.state();
+        let mut state = self.operate()?;
         state.calls += 1;
         let calls = state.calls;
         let is_due = |every: Option<u64>| every.is_some_and(|every| calls.is_multiple_of(every));
@@ -124,64 +200,55 @@ impl Queue for MemoryQueue {
                 refused.push(Refused { position, why, senders_fault });
                 continue;
             }
-            let now = state.now;
+            let (now, number) = (state.now, state.number());
+            let list = state.list(self.is_dead);
             // High-throughput mode: within the group.
             let known = (message.group.clone(), message.deduplication.clone());
-            if state.sent.get(&known).is_some_and(|sent| now < *sent + DEDUPLICATION) {
+            if list.sent.get(&known).is_some_and(|sent| now < *sent + DEDUPLICATION) {
                 continue;
             }
-            state.sent.insert(known, now);
+            list.sent.insert(known, now);
             // What is sent while a purge is in progress may vanish; here it always does.
-            if state.last_purge.is_some_and(|purge| now < purge + PURGE) {
+            if list.last_purge.is_some_and(|purge| now < purge + PURGE) {
                 continue;
             }
-            let message = Message {
-                outgoing: message.clone(),
-                deliveries: 0,
-                hidden_until: now,
-                handle: None,
-                in_hand: false,
-            };
-            state.messages.push(message);
+            list.messages.push(Message::new(message.clone(), number, now));
         }
         if fails { Err(io::Error::other("injected: the answer was lost")) } else { Ok(refused) }
     }
 
     fn receive(&self, most: usize, wait: Duration) -> io::Result<Vec<Received>> {
-        let mut state = self.state();
+        let mut state = self.operate()?;
         let (now, settings) = (state.now, self.settings);
-        let mut busy_groups: BTreeSet<String> = state
-            .messages
-            .iter()
-            .filter(|message| message.hidden_until > now)
-            .map(|message| message.outgoing.group.clone())
-            .collect();
-        let (mut received, mut kept, mut dead) = (Vec::new(), Vec::new(), Vec::new());
-        for mut message in std::mem::take(&mut state.messages) {
+        let messages = std::mem::take(&mut state.list(self.is_dead).messages);
+        let hidden = messages.iter().filter(|message| message.hidden_until > now);
+        let mut busy_groups: BTreeSet<String> =
+            hidden.map(|message| message.outgoing.group.clone()).collect();
+        let (mut received, mut kept) = (Vec::new(), Vec::new());
+        for mut message in messages {
             let group = message.outgoing.group.clone();
             if received.len() == most || busy_groups.contains(&group) {
                 // Behind a message of its group that is not done, nothing is delivered.
                 busy_groups.insert(group);
                 kept.push(message);
             } else if message.deliveries == settings.max_deliveries {
-                dead.push(message);
+                let (id, outgoing) = (message.id, message.outgoing);
+                state.dead.messages.push(Message { id, ..Message::new(outgoing, 0, now) });
             } else {
-                state.handles += 1;
-                let handle = format!("handle-{}", state.handles);
+                let handle = format!("handle-{}", state.number());
                 message.deliveries += 1;
                 message.hidden_until = now + settings.visibility;
                 message.handle = Some(handle.clone());
                 message.in_hand = true;
                 busy_groups.insert(group);
                 let (body, deliveries) = (message.outgoing.body.clone(), message.deliveries);
-                received.push(Received { handle, body, deliveries });
+                received.push(Received { id: message.id.clone(), handle, body, deliveries });
                 kept.push(message);
             }
         }
-        state.messages = kept;
-        state.dead.extend(dead);
+        let is_worked_on = kept.iter().any(|message| message.in_hand && message.hidden_until > now);
+        state.list(self.is_dead).messages = kept;
         // Time passes for those who wait, but not while others work: they take none.
-        let is_worked_on = state.messages.iter().any(|message| message.in_hand && message.hidden_until > now);
         if received.is_empty() && is_worked_on {
             drop(state);
             std::thread::yield_now();
@@ -192,22 +259,23 @@ impl Queue for MemoryQueue {
     }
 
     fn acknowledge(&self, handle: &str) -> io::Result<()> {
-        let mut state = self.state();
+        let mut state = self.let_go(handle)?;
         let now = state.now;
         state
+            .list(self.is_dead)
             .messages
             .retain(|message| message.handle.as_deref() != Some(handle) || message.hidden_until <= now);
         Ok(())
     }
 
     fn hide(&self, handle: &str, time: Duration) -> io::Result<()> {
-        let mut state = self.state();
+        let mut state = self.let_go(handle)?;
         let now = state.now;
-        let held = state.messages.iter_mut().find(|message| message.handle.as_deref() == Some(handle));
+        let messages = &mut state.list(self.is_dead).messages;
+        let held = messages.iter_mut().find(|message| message.handle.as_deref() == Some(handle));
         match held.filter(|message| message.hidden_until > now) {
             Some(message) => {
                 message.hidden_until = now + time;
-                message.in_hand = false;
                 Ok(())
             }
             None => Err(io::Error::other("the handle is no longer valid")),
@@ -215,20 +283,35 @@ impl Queue for MemoryQueue {
     }
 
     fn depth(&self) -> io::Result<Depth> {
-        let state = self.state();
-        let in_flight =
-            state.messages.iter().filter(|message| message.hidden_until > state.now).count() as u64;
-        Ok(Depth { visible: state.messages.len() as u64 - in_flight, in_flight, delayed: 0 })
+        let mut state = self.operate()?;
+        let now = state.now;
+        let messages = &state.list(self.is_dead).messages;
+        let in_flight = messages.iter().filter(|message| message.hidden_until > now).count() as u64;
+        Ok(Depth { visible: messages.len() as u64 - in_flight, in_flight, delayed: 0 })
     }
 
     fn purge(&self) -> Result<(), PurgeError> {
-        let mut state = self.state();
+        let mut state = self.operate().map_err(PurgeError::Failed)?;
         let now = state.now;
-        if state.last_purge.is_some_and(|purge| now < purge + PURGE) {
+        let list = state.list(self.is_dead);
+        if list.last_purge.is_some_and(|purge| now < purge + PURGE) {
             return Err(PurgeError::InProgress);
         }
-        state.last_purge = Some(now);
-        state.messages.clear();
+        list.last_purge = Some(now);
+        list.messages.clear();
         Ok(())
+    }
+
+    fn move_back(&self) -> io::Result<bool> {
+        let mut state = self.operate()?;
+        if !state.faults.moves_back {
+            return Ok(false);
+        }
+        let now = state.now;
+        for letter in std::mem::take(&mut state.dead.messages) {
+            let number = state.number();
+            state.live.messages.push(Message::new(letter.outgoing, number, now));
+        }
+        Ok(true)
     }
 }

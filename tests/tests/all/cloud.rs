@@ -1,33 +1,23 @@
-//! Coordinator's planning, queue, and worker processes on the local cloud: real S3 and SQS calls, real processes.
+//! The fleet on the local cloud: real S3, SQS and Lambda calls, real processes, driven by the command.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, time::Duration};
 
-use flowherd_coordinator::{
-    plan::{Planned, Planner},
-    reconcile::reconcile,
-};
+use flowherd_aws::{s3::Bucket, sqs::SqsQueue};
 use flowherd_shared::{
-    ledger::{Basis, Report, ReportState, Run, layout, put_json},
-    lookups::Lookups,
-    pipeline::Plan,
-    queue::{Outgoing, Queue},
-    store::{Lister, Store},
+    queue::{Depth, Outgoing, Queue},
+    store::{Lister, Source, Store},
     task::Task,
 };
 use flowherd_tests::{
-    command::{Running, files_below},
-    local_cloud::{LocalCloud, wait_until},
+    command::{Ran, Running, files_below, flowherd_in},
+    local_cloud::{Function, LocalCloud, wait_until},
 };
-use flowherd_worker::aws::{s3::Bucket, sqs::SqsQueue};
+use serde_json::{Value, json};
 
-use super::command::Place;
+use super::command::{PROGRAM, Place};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_flowherd-worker-under-test");
+const COORDINATOR: &str = env!("CARGO_BIN_EXE_flowherd-coordinator-under-test");
 
 struct Fleet {
     cloud: LocalCloud,
@@ -53,45 +43,34 @@ impl Fleet {
         Self { cloud, place, source, results, queue, queue_url, dead }
     }
 
-    fn begin(&self, name: &str) -> Run {
-        let lookups = Lookups::parse(&fs::read(self.place.path("in/lookups.json")).unwrap()).unwrap();
-        let plan = Plan { lookups, ..Plan::default() };
-        let mut run = Run {
-            run: name.to_owned(),
-            prefix: "firehose/".to_owned(),
-            basis: Basis::from(&plan),
-            version: "test".to_owned(),
-            started: String::new(),
-            resumed: None,
-            resumes: Vec::new(),
-            manifest: None,
-        };
-        put_json(&self.results, &layout::run(name), &run).unwrap();
-        let planner = Planner {
-            source: &self.source,
-            bucket: "source",
-            results: &self.results,
-            queue: &self.queue,
-            pause: &std::thread::sleep,
-        };
-        planner.plan(&mut run, Planned::default(), || true).unwrap();
-        run
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        let lookups = self.place.path("in/lookups.json").to_str().unwrap().to_owned();
+        let settings = [
+            ("FLOWHERD_SOURCE_BUCKET", "source".to_owned()),
+            ("FLOWHERD_RESULTS_BUCKET", "results".to_owned()),
+            ("FLOWHERD_QUEUE_URL", self.queue_url.clone()),
+            ("FLOWHERD_LOOKUPS", lookups),
+            ("FLOWHERD_SETTLE_SECONDS", "10".to_owned()),
+        ];
+        self.cloud.environment().chain(settings).collect()
     }
 
     fn worker(&self) -> Running {
-        let child: Child = Command::new(WORKER)
-            .args(["--poll", "--concurrency", "2"])
-            .envs(self.cloud.environment())
-            .env("FLOWHERD_SOURCE_BUCKET", "source")
-            .env("FLOWHERD_RESULTS_BUCKET", "results")
-            .env("FLOWHERD_QUEUE_URL", &self.queue_url)
-            .env("FLOWHERD_LOOKUPS", self.place.path("in/lookups.json"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Running(child)
+        let args = ["--poll", "--concurrency", "2"];
+        let mut worker = Running::start_in(WORKER, self.environment(), args);
+        // Nobody reads them: a full pipe would stop the worker.
+        drop((worker.0.stdout.take(), worker.0.stderr.take()));
+        worker
+    }
+
+    /// A command of the fleet.
+    fn flowherd(&self, args: &[&str]) -> Ran {
+        flowherd_in(PROGRAM, self.environment(), args)
+    }
+
+    /// The same in the background.
+    fn start(&self, args: &[&str]) -> Running {
+        Running::start_in(PROGRAM, self.environment(), args)
     }
 
     /// Keys below a prefix of the results.
@@ -107,76 +86,162 @@ impl Fleet {
         }
     }
 
-    fn ledger(&self, run: &str) -> usize {
-        let below = |what: &str| self.results_below(&format!("runs/{run}/{what}/")).len();
-        below("receipts") + below("failures")
+    fn done(&self, run: &str) -> usize {
+        self.results_below(&format!("runs/{run}/receipts/")).len()
     }
 
-    fn report(&self, run: &Run) -> Report {
-        reconcile(&self.results, run, String::new()).unwrap()
+    fn outputs(&self) -> BTreeMap<String, Vec<u8>> {
+        let keys = ["csv/", "rejects/"].into_iter().flat_map(|prefix| self.results_below(prefix));
+        keys.map(|key| (key.clone(), Store::get(&self.results, &key).unwrap().unwrap())).collect()
     }
+
+    /// The report and the outputs are those of `flowherd convert`.
+    fn check_same_as_convert(&self, report: &Value) {
+        let lookups = self.place.path("in/lookups.json");
+        let local = self.place.report(&["--prefix", "firehose/", "--lookups", lookups.to_str().unwrap()]);
+        for part in ["objects", "records", "tables", "rejects", "bytes"] {
+            assert_eq!(report[part], local[part], "{part}");
+        }
+        assert!(self.outputs() == self.place.results(), "byte for byte what convert writes");
+    }
+}
+
+fn report(ran: &Ran) -> Value {
+    serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"))
+}
+
+fn stop(mut worker: Running) {
+    worker.signal("TERM");
+    assert_eq!(worker.wait(), 0);
 }
 
 #[test]
 fn worker_processes_drain_a_day_one_killed_on_the_way_and_write_what_convert_writes() {
-    let fleet = Fleet::new(60, 400);
-    let run = fleet.begin("r");
-    let mut workers = [fleet.worker(), fleet.worker()];
-    wait_until("some objects are done", || fleet.ledger("r") >= 10);
+    let fleet = Fleet::new(300, 60);
+    let run = fleet.start(&["run", "--prefix", "firehose/", "--run", "r", "--watch", "--json"]);
+    let (mut first, others) = (fleet.worker(), [fleet.worker(), fleet.worker()]);
+    wait_until("some objects are done", || fleet.done("r") >= 40);
     // As a machine that goes away: its messages come back when their visibility ends.
-    workers[0].signal("KILL");
-    workers[0].wait();
-    wait_until("every object has an outcome", || fleet.ledger("r") >= 60);
-    wait_until("the queue is empty", || {
-        fleet.queue.depth().unwrap() == flowherd_shared::queue::Depth::default()
-    });
-    workers[1].signal("TERM");
-    assert_eq!(workers[1].wait(), 0);
+    first.signal("KILL");
+    first.wait();
+    let ran = run.output();
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    others.into_iter().for_each(stop);
+    assert_eq!(report(&ran)["state"], "done");
+    fleet.check_same_as_convert(&report(&ran));
+    assert_eq!(fleet.queue.depth().unwrap(), Depth::default());
 
-    let report = fleet.report(&run);
-    assert_eq!((report.state, report.objects.done), (ReportState::Done, 60), "{report:?}");
-    let lookups = fleet.place.path("in/lookups.json");
-    let local = fleet.place.report(&["--prefix", "firehose/", "--lookups", lookups.to_str().unwrap()]);
-    let counts = |report: &serde_json::Value| {
-        ["records", "tables", "rejects", "bytes"].map(|part| report[part].clone())
-    };
-    assert_eq!(counts(&serde_json::to_value(&report).unwrap()), counts(&local));
-
-    let mut written = BTreeMap::new();
-    for prefix in ["csv/", "rejects/"] {
-        for key in fleet.results_below(prefix) {
-            let bytes = Store::get(&fleet.results, &key).unwrap().unwrap();
-            written.insert(key, bytes);
-        }
-    }
-    assert!(written == fleet.place.results(), "byte for byte what convert writes");
+    // What an operator types afterwards.
+    let runs = fleet.flowherd(&["runs"]);
+    assert!(runs.stdout.lines().any(|line| line.starts_with("r ") && line.contains(" done ")), "{runs:?}");
+    let status = fleet.flowherd(&["status"]);
+    assert!(status.stdout.starts_with("no run is active\n"), "{status:?}");
+    let again = fleet.flowherd(&["report", "r", "--json"]);
+    assert_eq!((again.status, report(&again)), (0, report(&ran)));
+    let estimate = fleet.flowherd(&["estimate", "--prefix", "firehose/", "--json"]);
+    assert_eq!(report(&estimate)["objects"], 300, "{estimate:?}");
 }
 
 #[test]
-fn damaged_objects_and_malformed_messages_reach_the_dead_letters_on_the_local_cloud() {
-    let fleet = Fleet::new(6, 50);
-    let keys: Vec<String> =
-        fleet.source.page("firehose/", None).unwrap().entries.into_iter().map(|entry| entry.key).collect();
-    let damaged = Store::get(&fleet.source, &keys[0]).unwrap().unwrap();
-    fleet.source.put(&keys[0], &damaged[..damaged.len() - 5]).unwrap();
-    let run = fleet.begin("r");
-    fleet.source.remove(&keys[1]).unwrap();
+fn a_worker_killed_while_it_uploads_leaves_nothing_half_published() {
+    // One object whose rows take two parts.
+    let fleet = Fleet::new(1, 330_000);
+    let run = fleet.start(&["run", "--prefix", "firehose/", "--run", "r", "--watch", "--json"]);
+    let mut worker = fleet.worker();
+    wait_until("an upload is under way", || !fleet.cloud.uploads_in_parts("results").is_empty());
+    worker.signal("KILL");
+    worker.wait();
+    assert_eq!((fleet.outputs().len(), fleet.done("r")), (0, 0));
+    let worker = fleet.worker();
+    let ran = run.output();
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    stop(worker);
+    fleet.check_same_as_convert(&report(&ran));
+}
+
+#[test]
+fn damaged_and_vanished_objects_are_named_and_done_after_repair_and_redrive_on_the_local_cloud() {
+    let fleet = Fleet::new(8, 50);
+    let entries = fleet.source.page("firehose/", None).unwrap().entries;
+    let keys: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
+    let whole: Vec<Vec<u8>> =
+        keys.iter().map(|key| Store::get(&fleet.source, key).unwrap().unwrap()).collect();
+    for (key, object) in keys.iter().zip(&whole).take(3) {
+        fleet.source.put(key, &object[..object.len() - 5]).unwrap();
+    }
+    let ran = fleet.flowherd(&["run", "--prefix", "firehose/", "--run", "r"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    fleet.source.remove(keys[3]).unwrap();
     let odd =
         Outgoing { body: "no task".to_owned(), group: "odd".to_owned(), deduplication: "odd".to_owned() };
     assert_eq!(fleet.queue.send(&[odd]).unwrap(), []);
-    let mut worker = fleet.worker();
-    wait_until("three dead letters", || fleet.dead.depth().unwrap().visible == 3);
-    wait_until("every object has an outcome", || fleet.ledger("r") >= 6);
-    worker.signal("TERM");
-    assert_eq!(worker.wait(), 0);
+    let worker = fleet.worker();
+    wait_until("five dead letters", || fleet.dead.depth().unwrap().visible == 5);
+    wait_until("the others are done", || fleet.done("r") == 4);
+    let ran = fleet.flowherd(&["report", "r", "--json"]);
+    assert_eq!(ran.status, 1);
+    let objects = &report(&ran)["objects"];
+    assert_eq!((&objects["done"], &objects["failed"]), (&4.into(), &4.into()));
+    let told = report(&ran)["failures"].to_string();
+    assert!(keys[..4].iter().all(|key| told.contains(key)), "{told}");
+    assert!(told.contains("truncated") && told.contains("gone since it was listed"), "{told}");
 
-    let report = fleet.report(&run);
-    assert_eq!((report.state, report.objects.done, report.objects.failed), (ReportState::Failed, 4, 2));
-    let told: Vec<&str> = report.failures.iter().map(|failure| failure.error.as_str()).collect();
-    assert!(told.iter().any(|error| error.starts_with("truncated")), "{told:?}");
-    assert!(told.iter().any(|error| error.contains("gone since it was listed")), "{told:?}");
-    let dead = fleet.dead.receive(10, Duration::ZERO).unwrap();
-    assert_eq!(dead.iter().filter(|message| Task::parse(&message.body).is_ok()).count(), 2);
+    for (key, object) in keys.iter().zip(&whole) {
+        fleet.source.put(key, object).unwrap();
+    }
+    let ran = fleet.flowherd(&["redrive", "--watch", "--json"]);
+    assert_eq!((ran.status, &report(&ran)["state"]), (0, &"done".into()), "{ran:?}");
+    stop(worker);
+    fleet.check_same_as_convert(&report(&ran));
+    wait_until("what is no task is a dead letter again", || fleet.dead.depth().unwrap().visible == 1);
+}
+
+#[test]
+fn a_day_is_run_again_within_five_minutes_and_a_purge_over_another_run_is_refused() {
+    let fleet = Fleet::new(3, 20);
+    let ran = fleet.flowherd(&["run", "--prefix", "firehose/", "--run", "first"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let refused = fleet.flowherd(&["rerun", "--prefix", "elsewhere/"]);
+    assert_eq!(refused.status, 2);
+    assert!(refused.stderr.contains("run first (prefix \"firehose/\""), "{refused:?}");
+    assert_eq!(fleet.queue.depth().unwrap().visible, 3);
+    let worker = fleet.worker();
+    let ran = fleet.flowherd(&["rerun", "--prefix", "firehose/", "--watch", "--json"]);
+    assert_eq!((ran.status, &report(&ran)["objects"]["done"]), (0, &3.into()), "{ran:?}");
+    stop(worker);
+    fleet.check_same_as_convert(&report(&ran));
+}
+
+#[test]
+fn functions_behind_the_queue_write_what_convert_writes() {
+    let fleet = Fleet::new(30, 40);
+    let (names, timeout) = (fleet.place.path("in/lookups.json"), Duration::from_mins(5));
+    let names = [names.as_path()];
+    let environment = [
+        ("FLOWHERD_SOURCE_BUCKET", "source"),
+        ("FLOWHERD_RESULTS_BUCKET", "results"),
+        ("FLOWHERD_QUEUE_URL", &fleet.queue_url),
+        ("FLOWHERD_LOOKUPS", "lookups.json"),
+    ];
+    let function = |name, program, files| {
+        fleet.cloud.function(&Function { name, program, files, environment: &environment, timeout });
+    };
+    function("coordinator", COORDINATOR, &names);
+    function("worker", WORKER, &[]);
+    fleet.cloud.trigger("worker", "tasks");
+
+    let told = fleet.cloud.invoke("coordinator", &json!({ "prefix": 7 })).unwrap_err();
+    assert_eq!(told["errorType"], "Refused", "{told}");
+    let mut step = fleet.cloud.invoke("coordinator", &json!({ "prefix": "firehose/" })).unwrap();
+    assert_eq!((&step["operation"], &step["progress"]["listed"]), (&"check".into(), &30.into()), "{step}");
+    wait_until("the run has ended", || {
+        step = fleet.cloud.invoke("coordinator", &step).unwrap();
+        step["operation"] == "end"
+    });
+    let path = step["report"].as_str().unwrap();
+    let report = Store::get(&fleet.results, path).unwrap().unwrap();
+    fleet.check_same_as_convert(&serde_json::from_slice(&report).unwrap());
+    assert_eq!(step["state"], "done", "{step}");
 }
 
 #[test]
@@ -184,14 +249,46 @@ fn a_key_as_long_as_s3_takes_is_a_failure_that_is_named_and_costs_no_other() {
     let fleet = Fleet::new(2, 20);
     let long = format!("firehose/{}", "k".repeat(1024 - "firehose/".len()));
     fleet.source.put(&long, b"x").unwrap();
-    let run = fleet.begin("r");
-    let mut worker = fleet.worker();
-    wait_until("every object has an outcome", || fleet.ledger("r") >= 3);
-    worker.signal("TERM");
-    assert_eq!(worker.wait(), 0);
-    let report = fleet.report(&run);
-    assert_eq!((report.objects.done, report.objects.failed, report.objects.missing), (2, 1, 0));
-    assert!(report.failures[0].key == long && report.failures[0].error.contains("1024"), "{report:?}");
+    let worker = fleet.worker();
+    let ran = fleet.flowherd(&["run", "--prefix", "firehose/", "--watch", "--json"]);
+    stop(worker);
+    assert_eq!(ran.status, 1);
+    let report = report(&ran);
+    let objects = ["done", "failed", "missing"].map(|what| report["objects"][what].clone());
+    assert_eq!(objects, [2.into(), 1.into(), Value::from(0)]);
+    assert_eq!(report["failures"][0]["key"], long.as_str());
+    assert!(report["failures"][0]["error"].as_str().unwrap().contains("1024"), "{report}");
+}
+
+#[test]
+fn keys_with_odd_characters_go_all_the_way() {
+    let fleet = Fleet::new(1, 5);
+    let object = Store::get(&fleet.source, &fleet.source.page("firehose/", None).unwrap().entries[0].key);
+    let object = object.unwrap().unwrap();
+    let odd = [
+        "a b",
+        "a+b",
+        "a%20b",
+        "a%2Fb",
+        "ü/日本",
+        "a\"b'c",
+        "a&b<c>",
+        "a\\b",
+        "a?b#c",
+        "~!@$^*()=;,",
+        "a\u{7f}b",
+        "\u{fffd}\u{10ffff}",
+    ];
+    for key in odd {
+        fleet.source.put(&format!("odd/{key}"), &object).unwrap();
+    }
+    let worker = fleet.worker();
+    let ran = fleet.flowherd(&["run", "--prefix", "odd/", "--watch", "--json"]);
+    stop(worker);
+    assert_eq!((ran.status, &report(&ran)["objects"]["done"]), (0, &odd.len().into()), "{ran:?}");
+    for key in odd {
+        assert!(fleet.outputs().contains_key(&format!("csv/vpc_flow/odd/{key}.csv.gz")), "{key}");
+    }
 }
 
 #[test]
@@ -212,9 +309,24 @@ fn an_output_of_many_megabytes_goes_in_parts_and_is_there_whole_or_not_at_all() 
             assert_eq!(bucket.etag("a b/+%ü").unwrap(), Some(etag));
         } else {
             drop(sink);
+            assert!(cloud.uploads_in_parts("results").is_empty(), "aborted");
         }
     }
     assert!(Store::get(&bucket, "a b/+%ü").unwrap() == Some(bytes));
+    let now = bucket.now("a b/+%ü").unwrap().unwrap();
+    assert_eq!((now.size, Some(now.etag)), (20 << 20, bucket.etag("a b/+%ü").unwrap()));
     bucket.remove("a b/+%ü").unwrap();
     assert_eq!(Store::get(&bucket, "a b/+%ü").unwrap(), None);
+    assert_eq!(bucket.now("a b/+%ü").unwrap(), None);
+}
+
+#[test]
+fn the_messages_of_a_run_are_the_documented_json() {
+    let fleet = Fleet::new(1, 5);
+    let ran = fleet.flowherd(&["run", "--prefix", "firehose/", "--run", "r"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let message = fleet.queue.receive(1, Duration::from_secs(1)).unwrap().remove(0);
+    let task = Task::parse(&message.body).unwrap();
+    assert_eq!((task.run.as_str(), task.bucket.as_str()), ("r", "source"));
+    assert_eq!(Some(task.object.clone()), fleet.source.now(&task.object.key).unwrap());
 }

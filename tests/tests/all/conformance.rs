@@ -137,7 +137,7 @@ fn the_stores_in_memory_in_a_directory_and_on_s3_behave_alike() {
 fn the_listers_in_memory_and_on_s3_behave_alike() {
     let keys: Vec<String> = (0..1100).map(|number| format!("x/{number:04} +%ü")).collect();
     let all = || keys.iter().cloned().chain(["w".to_owned(), "x".to_owned(), "y/z".to_owned()]);
-    check_lister(&MemorySource(all().map(|key| (key, vec![b'1'])).collect()), &keys);
+    check_lister(&all().map(|key| (key, vec![b'1'])).collect::<MemorySource>(), &keys);
     let cloud = LocalCloud::start();
     let bucket = cloud.bucket("source");
     all().for_each(|key| bucket.put(&key, b"1").unwrap());

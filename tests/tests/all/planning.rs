@@ -35,7 +35,7 @@ impl Fleet {
             resumes: Vec::new(),
             manifest: None,
         };
-        let source = MemorySource((0..objects).map(object).collect());
+        let source = (0..objects).map(object).collect();
         Self { source, store: MemoryStore::default(), queue: MemoryQueue::default(), run }
     }
 
@@ -63,7 +63,7 @@ impl Fleet {
     }
 
     fn keys(&self) -> Vec<String> {
-        self.source.0.keys().cloned().collect()
+        self.source.keys()
     }
 
     fn keys_in_manifest(&self, run: &Run) -> Vec<String> {
@@ -163,7 +163,7 @@ fn a_message_that_can_never_be_sent_is_named() {
 fn resuming_sends_only_what_has_no_receipt() {
     let fleet = Fleet::new(8);
     let plan = Plan::default();
-    let jobs = Jobs { run: "r1", plan: &plan, source: &fleet.source, store: &fleet.store };
+    let jobs = Jobs::new("r1", &plan, &fleet.source, &fleet.store);
     for key in fleet.keys().iter().take(5) {
         jobs.work(&fleet.source.entry(key), &|_| true).unwrap();
     }

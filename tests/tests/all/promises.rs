@@ -130,16 +130,14 @@ fn manifest(store: &MemoryStore, name: &str, entries: &[ManifestEntry]) -> Manif
 
 #[test]
 fn every_listed_object_is_done_failed_skipped_or_missing() {
-    let mut source = MemorySource::default();
+    let source = MemorySource::default();
     for key in ["done", "failed", "skipped", "missing", "other version"] {
-        source
-            .0
-            .insert(key.to_owned(), if key == "failed" { b"\x1f\x8b".to_vec() } else { good().into_bytes() });
+        source.put(key, if key == "failed" { b"\x1f\x8b".to_vec() } else { good().into_bytes() });
     }
     let (store, plan) = (MemoryStore::default(), Plan::default());
-    let entries: Vec<ManifestEntry> = source.0.keys().map(|key| source.entry(key)).collect();
+    let entries: Vec<ManifestEntry> = source.keys().iter().map(|key| source.entry(key)).collect();
     let work = |run: &str, key: &str| {
-        Jobs { run, plan: &plan, source: &source, store: &store }.work(&source.entry(key), &|_| true).unwrap()
+        Jobs::new(run, &plan, &source, &store).work(&source.entry(key), &|_| true).unwrap()
     };
     work("earlier", "skipped");
     assert!(matches!(work("now", "done"), Ended::Done(_)));
@@ -259,11 +257,10 @@ fn nothing_of_a_failed_object_is_published() {
 #[test]
 fn a_receipt_means_that_all_outputs_are_there() {
     let text = good() + &envelope("/ids/x", &[event(1, "WARN a -> b"), event(2, "no")]);
-    let source = MemorySource([("k".to_owned(), text.into_bytes())].into());
+    let source = MemorySource::from_iter([("k".to_owned(), text.into_bytes())]);
     let (plan, store) = (plan(), MemoryStore::default());
-    let work = |store: &MemoryStore| {
-        Jobs { run: "r", plan: &plan, source: &source, store }.work(&source.entry("k"), &|_| true)
-    };
+    let work =
+        |store: &MemoryStore| Jobs::new("r", &plan, &source, store).work(&source.entry("k"), &|_| true);
     assert!(matches!(work(&store).unwrap(), Ended::Done(_)));
     let receipt = layout::receipt("r", "k");
     let published = store.published();
@@ -419,14 +416,18 @@ impl Source for Changing {
         }
         Ok(Box::new(self.0.open(object)?.chain(Changed)))
     }
+
+    fn now(&self, key: &str) -> io::Result<Option<ManifestEntry>> {
+        self.0.now(key)
+    }
 }
 
 #[test]
 fn an_object_that_changes_while_it_is_read_fails() {
     // That a file says so is shown beside its source, in cli/src/local.rs.
-    let source = Changing(MemorySource([("k".to_owned(), good().into_bytes())].into()));
+    let source = Changing(MemorySource::from_iter([("k".to_owned(), good().into_bytes())]));
     let (plan, store) = (Plan::default(), MemoryStore::default());
-    let jobs = Jobs { run: "r", plan: &plan, source: &source, store: &store };
+    let jobs = Jobs::new("r", &plan, &source, &store);
     let Ended::Failed(failure) = jobs.work(&source.0.entry("k"), &|_| true).unwrap() else {
         panic!("it failed")
     };
@@ -483,10 +484,10 @@ fn no_output_is_written_outside_the_destination() {
     // From a source that gives any key, as S3 does, into a directory.
     let place = Place::new();
     let keys = ["../x", "../../x", "/x", "a/../../../x", "a//x", "./x", "a\0x", "fine"];
-    let source = MemorySource(keys.iter().map(|key| ((*key).to_owned(), good().into_bytes())).collect());
+    let source: MemorySource = keys.iter().map(|key| ((*key).to_owned(), good().into_bytes())).collect();
     let (plan, out) = (Plan::default(), place.path("out"));
     let store = DirStore::new(&out, &out.join("unfinished")).unwrap();
-    let jobs = Jobs { run: "r", plan: &plan, source: &source, store: &store };
+    let jobs = Jobs::new("r", &plan, &source, &store);
     for key in keys {
         let ended = jobs.work(&source.entry(key), &|_| true).unwrap();
         assert_eq!(matches!(ended, Ended::Done(_)), key == "fine", "{key:?}: {ended:?}");

@@ -1,13 +1,19 @@
 //! S3 and SQS behind the ports of `shared`. The ports block; each call here waits for the SDK's future on the runtime's
 //! handle, from a thread that is not one of the runtime's own.
 
+mod connect;
+mod log;
 pub mod s3;
+pub mod settings;
 pub mod sqs;
 
 use std::io;
 
+pub use connect::Aws;
+pub use log::log_to_stderr;
+
 /// An SDK's error as the ports know it: the whole chain on one line, because the outermost says only "service error".
-fn io_error(error: &(dyn std::error::Error + 'static)) -> io::Error {
+pub fn io_error(error: &(dyn std::error::Error + 'static)) -> io::Error {
     let mut told = String::new();
     let mut next = Some(error);
     while let Some(error) = next {

@@ -4,13 +4,14 @@ use std::{io, time::Duration};
 
 use aws_sdk_sqs::{
     Client,
+    error::ProvideErrorMetadata,
     operation::purge_queue::PurgeQueueError,
     types::{MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry},
 };
 use flowherd_shared::queue::{Depth, Outgoing, PurgeError, Queue, Received, Refused};
 use tokio::runtime::Handle;
 
-use super::io_error;
+use crate::io_error;
 
 /// One queue.
 #[derive(Clone, Debug)]
@@ -31,6 +32,23 @@ impl SqsQueue {
     pub fn visibility(&self) -> io::Result<Duration> {
         let seconds = self.attribute(&[QueueAttributeName::VisibilityTimeout])?;
         Ok(Duration::from_secs(seconds[0]))
+    }
+
+    /// The URL of the queue of dead letters behind this one; `None` if there is none.
+    pub fn dead_letters(&self) -> io::Result<Option<String>> {
+        let request = self.client.get_queue_attributes().queue_url(&self.url);
+        let request = request.attribute_names(QueueAttributeName::RedrivePolicy).send();
+        let answer = self.handle.block_on(request).map_err(|error| io_error(&error))?;
+        let policy = answer.attributes().and_then(|all| all.get(&QueueAttributeName::RedrivePolicy));
+        let target = policy.and_then(|policy| policy.split("deadLetterTargetArn").nth(1)?.split('"').nth(2));
+        // arn:aws:sqs:<region>:<account>:<name>
+        let parts = target.map(|arn| arn.split(':').collect::<Vec<_>>());
+        let Some([.., account, name]) = parts.as_deref() else {
+            return Ok(None);
+        };
+        let request =
+            self.client.get_queue_url().queue_name(*name).queue_owner_aws_account_id(*account).send();
+        Ok(self.handle.block_on(request).map_err(|error| io_error(&error))?.queue_url)
     }
 
     /// Attributes that are numbers.
@@ -91,6 +109,7 @@ impl Queue for SqsQueue {
             let count = MessageSystemAttributeName::ApproximateReceiveCount;
             let deliveries = message.attributes.as_ref().and_then(|all| all.get(&count)?.parse().ok());
             Received {
+                id: message.message_id.unwrap_or_default(),
                 handle: message.receipt_handle.unwrap_or_default(),
                 body: message.body.unwrap_or_default(),
                 deliveries: deliveries.unwrap_or(1),
@@ -128,6 +147,23 @@ impl Queue for SqsQueue {
                 Err(PurgeError::InProgress)
             }
             Err(error) => Err(PurgeError::Failed(io_error(&error))),
+        }
+    }
+
+    fn move_back(&self) -> io::Result<bool> {
+        let request = self.client.get_queue_attributes().queue_url(&self.url);
+        let request = request.attribute_names(QueueAttributeName::QueueArn).send();
+        let answer = self.handle.block_on(request).map_err(|error| io_error(&error))?;
+        let arn = answer.attributes().and_then(|all| all.get(&QueueAttributeName::QueueArn)).cloned();
+        let request = self.client.start_message_move_task().set_source_arn(arn).send();
+        match self.handle.block_on(request) {
+            Ok(_) => Ok(true),
+            Err(error) => match error.code() {
+                Some(
+                    "InvalidAction" | "UnsupportedOperation" | "AWS.SimpleQueueService.UnsupportedOperation",
+                ) => Ok(false),
+                _ => Err(io_error(&error)),
+            },
         }
     }
 }

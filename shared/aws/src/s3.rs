@@ -10,16 +10,17 @@ use aws_sdk_s3::{
     error::{ProvideErrorMetadata, SdkError},
     operation::{get_object::GetObjectError, head_object::HeadObjectError},
     primitives::ByteStream,
-    types::{CompletedMultipartUpload, CompletedPart, Object},
+    types::{CompletedMultipartUpload, CompletedPart, EncodingType, Object},
 };
 use flowherd_shared::{
     ledger::ManifestEntry,
     store::{Lister, Page, Sink, Source, Store},
 };
+use percent_encoding::percent_decode_str;
 use tokio::runtime::Handle;
 use tracing::warn;
 
-use super::io_error;
+use crate::io_error;
 
 /// From this size on an upload goes in parts, and of this size each part is. S3 takes 5 MiB at least and 10,000 parts
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>): 80 GB of output from one object.
@@ -35,17 +36,37 @@ pub struct Bucket {
     client: Client,
     handle: Handle,
     name: String,
+    owner: Option<String>,
 }
 
 impl Bucket {
-    /// `handle` is of the runtime on which the client works.
+    /// `handle` is of the runtime on which the client works; `owner` the account that the bucket must belong to.
     #[must_use]
-    pub fn new(client: Client, handle: Handle, name: &str) -> Self {
-        Self { client, handle, name: name.to_owned() }
+    pub fn new(client: Client, handle: Handle, name: &str, owner: Option<&str>) -> Self {
+        Self { client, handle, name: name.to_owned(), owner: owner.map(str::to_owned) }
+    }
+
+    /// The names directly below a prefix that ends with `/`, without it: what would be directories.
+    pub fn names_below(&self, prefix: &str) -> io::Result<Vec<String>> {
+        let (mut names, mut token) = (Vec::new(), None);
+        loop {
+            let request = self.client.list_objects_v2().bucket(&self.name).prefix(prefix).delimiter("/");
+            let request = request.set_continuation_token(token).send();
+            let answer = self.handle.block_on(request).map_err(|error| io_error(&error))?;
+            let below = answer.common_prefixes().iter().filter_map(|found| {
+                Some(found.prefix()?.strip_prefix(prefix)?.trim_end_matches('/').to_owned())
+            });
+            names.extend(below);
+            token = answer.next_continuation_token.clone();
+            if token.is_none() {
+                return Ok(names);
+            }
+        }
     }
 
     fn get(&self, object: &ManifestEntry, from: u64) -> io::Result<ByteStream> {
         let mut request = self.client.get_object().bucket(&self.name).key(&object.key).if_match(&object.etag);
+        request = request.set_expected_bucket_owner(self.owner.clone());
         if from > 0 {
             request = request.range(format!("bytes={from}-"));
         }
@@ -53,7 +74,7 @@ impl Bucket {
             // What is gone, or was overwritten, does not come back by trying again.
             Some("PreconditionFailed") => io::Error::new(
                 io::ErrorKind::NotFound,
-                "the object has changed since it was listed; resume the run",
+                "the object has changed since it was listed; redrive to take it as it is now",
             ),
             Some("NoSuchKey") => {
                 io::Error::new(io::ErrorKind::NotFound, "the object is gone since it was listed")
@@ -76,6 +97,22 @@ impl Source for Bucket {
         let stream = self.get(object, 0)?;
         let (bucket, object) = (self.clone(), object.clone());
         Ok(Body { bucket, object, stream, chunk: Vec::new(), at: 0, read: 0, resumes: 0 })
+    }
+
+    fn now(&self, key: &str) -> io::Result<Option<ManifestEntry>> {
+        let request = self.client.head_object().bucket(&self.name).key(key);
+        let request = request.set_expected_bucket_owner(self.owner.clone()).send();
+        match self.handle.block_on(request) {
+            Ok(answer) => {
+                let size = answer.content_length().and_then(|size| u64::try_from(size).ok());
+                let (Some(size), Some(etag)) = (size, answer.e_tag) else {
+                    return Err(io::Error::other("S3 names neither size nor ETag"));
+                };
+                Ok(Some(ManifestEntry { key: key.to_owned(), size, etag }))
+            }
+            Err(error) if error.as_service_error().is_some_and(HeadObjectError::is_not_found) => Ok(None),
+            Err(error) => Err(io_error(&error)),
+        }
     }
 }
 
@@ -142,19 +179,32 @@ impl Read for Body {
 
 impl Lister for Bucket {
     fn page(&self, prefix: &str, token: Option<&str>) -> io::Result<Page> {
+        // Encoded, because a key may hold characters that XML cannot.
         let request = self.client.list_objects_v2().bucket(&self.name).prefix(prefix);
+        let request = request.encoding_type(EncodingType::Url).set_expected_bucket_owner(self.owner.clone());
         let request = request.set_continuation_token(token.map(str::to_owned)).send();
         let answer = self.handle.block_on(request).map_err(|error| io_error(&error))?;
+        let is_encoded = answer.encoding_type() == Some(&EncodingType::Url);
         let entry = |object: &Object| {
             let size = u64::try_from(object.size()?).ok()?;
-            Some(ManifestEntry { key: object.key()?.to_owned(), size, etag: object.e_tag()?.to_owned() })
+            let key = if is_encoded { decoded(object.key()?)? } else { object.key()?.to_owned() };
+            Some(ManifestEntry { key, size, etag: object.e_tag()?.to_owned() })
         };
         // Left out silently, it would be lost.
-        let incomplete = || io::Error::other("the listing names an object without key, size or ETag");
+        let incomplete = || {
+            io::Error::other(
+                "the listing names an object without key, size or ETag, or whose key is no UTF-8",
+            )
+        };
         let entries: io::Result<Vec<_>> =
             answer.contents().iter().map(|object| entry(object).ok_or_else(incomplete)).collect();
         Ok(Page { entries: entries?, next: answer.next_continuation_token.clone() })
     }
+}
+
+/// A key as a listing encodes it: as in a form, where a blank is `+`.
+fn decoded(key: &str) -> Option<String> {
+    Some(percent_decode_str(&key.replace('+', "%20")).decode_utf8().ok()?.into_owned())
 }
 
 impl Store for Bucket {
@@ -242,7 +292,7 @@ struct Multipart {
 
 impl Upload {
     fn send_part(&mut self) -> io::Result<()> {
-        let Bucket { client, handle, name } = &self.bucket;
+        let Bucket { client, handle, name, .. } = &self.bucket;
         let multipart = match &mut self.multipart {
             Some(multipart) => multipart,
             unbegun => {
@@ -263,6 +313,10 @@ impl Upload {
 
 impl Write for Upload {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.pending.len() + bytes.len() > self.pending.capacity() && self.pending.len() > PART_BYTES / 8 {
+            // At once what a part takes: doubled, the last step would take twice that.
+            self.pending.reserve_exact(PART_BYTES + bytes.len() - self.pending.len());
+        }
         self.pending.extend_from_slice(bytes);
         if self.pending.len() >= PART_BYTES {
             self.send_part()?;
@@ -284,7 +338,7 @@ impl Sink for Upload {
             self.send_part()?;
         }
         let Some(Multipart { id, parts }) = &self.multipart else { return Err(io::ErrorKind::Other.into()) };
-        let Bucket { client, handle, name } = &self.bucket;
+        let Bucket { client, handle, name, .. } = &self.bucket;
         let whole = CompletedMultipartUpload::builder().set_parts(Some(parts.clone())).build();
         let request = client.complete_multipart_upload().bucket(name).key(&self.path).upload_id(id);
         let answer =
@@ -298,7 +352,7 @@ impl Drop for Upload {
     /// Takes back the parts of what was not committed. What this misses, the bucket's lifecycle rule removes.
     fn drop(&mut self) {
         let Some(Multipart { id, .. }) = self.multipart.take() else { return };
-        let Bucket { client, handle, name } = &self.bucket;
+        let Bucket { client, handle, name, .. } = &self.bucket;
         let request = client.abort_multipart_upload().bucket(name).key(&self.path).upload_id(id).send();
         if let Err(error) = handle.block_on(request) {
             warn!(path = self.path, error = %io_error(&error), "cannot abort an upload");

@@ -1,0 +1,112 @@
+//! The coordinator as a Lambda function: one operation an invocation, or as many as need not be waited for.
+
+use std::{
+    process::ExitCode,
+    time::{Duration, SystemTime},
+};
+
+use flowherd_aws::{Aws, log_to_stderr};
+use flowherd_shared::{
+    queue::Queue,
+    store::{Lister, Store},
+};
+use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
+use serde::Deserialize;
+use serde_json::Value;
+use tracing::{error, info};
+
+use crate::{
+    settings::{Connected, Settings},
+    steps::{Begin, Coordinator, CoordinatorError, Step},
+};
+
+/// A stretch is not begun when less than this is left of the invocation: a page whose batches have to be sent again and
+/// again takes some 15 seconds, and so does a thousand receipts of a slow bucket.
+const MARGIN: Duration = Duration::from_secs(45);
+
+/// Runs the function with the process's environment.
+#[must_use]
+pub fn main() -> ExitCode {
+    log_to_stderr();
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            error!(error = problem, "cannot coordinate");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run() -> Result<(), String> {
+    let settings =
+        Settings::read(&|name| std::env::var(name).ok()).map_err(|problems| problems.join("; "))?;
+    let aws = Aws::connect().map_err(|error| error.to_string())?;
+    let connected =
+        Connected::new(&aws, &settings).map_err(|error| format!("cannot ask the queue: {error}"))?;
+    let serve = service_fn(|event: LambdaEvent<Value>| {
+        let deadline = event.context.deadline();
+        let goes_on = || {
+            let left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
+            left > MARGIN
+        };
+        // The work blocks; the runtime's other threads serve its connections meanwhile.
+        let answer = tokio::task::block_in_place(|| {
+            connected.with(|coordinator| handle(coordinator, event.payload, &goes_on))
+        });
+        async move { answer.map_err(|error| diagnostic(&error)) }
+    });
+    aws.handle().block_on(lambda_runtime::run(serve)).map_err(|error: Error| error.to_string())
+}
+
+/// An event that names no operation begins a run and does what can be done at once; `begin` only begins it; `redrive`
+/// moves dead letters back; any other is a step.
+pub fn handle<L: Lister, S: Store + Lister, Q: Queue>(
+    coordinator: &Coordinator<'_, L, S, Q>,
+    mut event: Value,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<Step, CoordinatorError> {
+    let wrong =
+        |error: serde_json::Error| CoordinatorError::Refused(format!("the event does not fit: {error}"));
+    let operation = event.get("operation").and_then(Value::as_str).map(str::to_owned);
+    let step = match operation.as_deref() {
+        None | Some("begin") => {
+            if let Some(event) = event.as_object_mut() {
+                event.remove("operation");
+            }
+            let begun = coordinator.begin(&Begin::deserialize(event).map_err(wrong)?)?;
+            if operation.is_none() { coordinator.run_on(begun, goes_on)? } else { begun }
+        }
+        Some("redrive") => {
+            let run = event.get("run").and_then(Value::as_str).unwrap_or_default();
+            let (redriven, step) = coordinator.redrive(run)?;
+            info!(?redriven, "dead letters moved back");
+            step
+        }
+        Some(_) => coordinator.step(Step::deserialize(event).map_err(wrong)?, goes_on)?,
+    };
+    let progress = step.progress;
+    info!(
+        run = step.run,
+        operation = operation.unwrap_or_default(),
+        next = ?step.operation,
+        wait_seconds = step.wait_seconds,
+        listed = progress.listed,
+        done = progress.done,
+        failed = progress.failed,
+        queued = progress.queued,
+        in_flight = progress.in_flight,
+        dead_letters = progress.dead_letters,
+        message = step.message,
+        "step"
+    );
+    Ok(step)
+}
+
+/// The step loop tells a refusal, which ends the run, from what is tried again.
+fn diagnostic(error: &CoordinatorError) -> Diagnostic {
+    let error_type = if matches!(error, CoordinatorError::Refused(_)) { "Refused" } else { "Retry" };
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    let error_message = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    error!(error = error_message, error_type, "cannot do the step");
+    Diagnostic { error_type: error_type.to_owned(), error_message }
+}

@@ -1,0 +1,167 @@
+//! What a coordinator is told by its environment.
+
+use std::{fs, io, time::Duration};
+
+use flowherd_aws::{
+    Aws,
+    s3::Bucket,
+    settings::{Variables, is_account, is_bucket, is_fifo_url},
+    sqs::SqsQueue,
+};
+use flowherd_shared::store::Store;
+use jiff::Timestamp;
+
+use crate::steps::{Coordinator, Inputs};
+
+/// For how long the queue must be empty until what has no outcome is called missing. Its counts settle only about a
+/// minute after sending stops
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html>).
+const SETTLE: Duration = Duration::from_mins(2);
+const TIME_LIMIT: Duration = Duration::from_hours(24);
+
+/// A coordinator's settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `FLOWHERD_SOURCE_BUCKET`: the bucket that is listed.
+    pub source_bucket: String,
+    /// `FLOWHERD_SOURCE_BUCKET_OWNER`: the account that it must belong to.
+    pub source_bucket_owner: Option<String>,
+    /// `FLOWHERD_RESULTS_BUCKET`: where outputs and the ledger go.
+    pub results_bucket: String,
+    /// `FLOWHERD_QUEUE_URL`: the FIFO queue of tasks.
+    pub queue_url: String,
+    /// `FLOWHERD_DEAD_LETTER_QUEUE_URL`: where tasks go that were given up; by default what the queue itself names.
+    pub dead_letter_queue_url: Option<String>,
+    /// `FLOWHERD_CONFIG`: a `flowherd.toml`, a file or `s3://bucket/key`.
+    pub config: Option<String>,
+    /// `FLOWHERD_LOOKUPS`: a `lookups.json`, a file or `s3://bucket/key`.
+    pub lookups: Option<String>,
+    /// `FLOWHERD_SETTLE_SECONDS`.
+    pub settle: Duration,
+    /// `FLOWHERD_TIME_LIMIT_SECONDS`.
+    pub time_limit: Duration,
+}
+
+impl Settings {
+    /// Reads all settings, or tells every problem with them.
+    pub fn read(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Vec<String>> {
+        let mut variables = Variables::new(variable);
+        let url = "https://sqs.eu-west-1.amazonaws.com/123456789012/flowherd.fifo";
+        let dead_url = "https://sqs.eu-west-1.amazonaws.com/123456789012/flowherd-dead.fifo";
+        let is_place =
+            |place: &str| place.strip_prefix("s3://").is_none_or(|rest| rest.split_once('/').is_some());
+        let mut seconds = |name, default: Duration, example| {
+            let given = variables.optional(name, |value| value.parse::<u64>().is_ok(), example);
+            given.and_then(|value| value.parse().ok()).map_or(default, Duration::from_secs)
+        };
+        let settle = seconds("FLOWHERD_SETTLE_SECONDS", SETTLE, "120");
+        let time_limit = seconds("FLOWHERD_TIME_LIMIT_SECONDS", TIME_LIMIT, "86400");
+        let settings = Self {
+            source_bucket: variables.needed("FLOWHERD_SOURCE_BUCKET", is_bucket, "my-firehose-archive"),
+            source_bucket_owner: variables.optional(
+                "FLOWHERD_SOURCE_BUCKET_OWNER",
+                is_account,
+                "123456789012",
+            ),
+            results_bucket: variables.needed("FLOWHERD_RESULTS_BUCKET", is_bucket, "my-flowherd-results"),
+            queue_url: variables.needed("FLOWHERD_QUEUE_URL", is_fifo_url, url),
+            dead_letter_queue_url: variables.optional(
+                "FLOWHERD_DEAD_LETTER_QUEUE_URL",
+                is_fifo_url,
+                dead_url,
+            ),
+            config: variables.optional("FLOWHERD_CONFIG", is_place, "s3://my-settings/flowherd.toml"),
+            lookups: variables.optional("FLOWHERD_LOOKUPS", is_place, "s3://my-settings/lookups.json"),
+            settle,
+            time_limit,
+        };
+        variables.finish(settings)
+    }
+}
+
+/// A coordinator's connections, made once.
+#[derive(Debug)]
+pub struct Connected<'a> {
+    aws: &'a Aws,
+    settings: &'a Settings,
+    /// Where the objects are.
+    pub source: Bucket,
+    /// Where results and ledger are.
+    pub results: Bucket,
+    queue: SqsQueue,
+    dead_letters: Option<SqsQueue>,
+}
+
+impl<'a> Connected<'a> {
+    /// Asks the queue for its dead letters if the settings do not name them.
+    pub fn new(aws: &'a Aws, settings: &'a Settings) -> io::Result<Self> {
+        let queue = aws.queue(&settings.queue_url);
+        let dead_letters = match &settings.dead_letter_queue_url {
+            Some(url) => Some(aws.queue(url)),
+            None => queue.dead_letters()?.map(|url| aws.queue(&url)),
+        };
+        let source = aws.bucket(&settings.source_bucket, settings.source_bucket_owner.as_deref());
+        Ok(Self {
+            aws,
+            settings,
+            source,
+            results: aws.bucket(&settings.results_bucket, None),
+            queue,
+            dead_letters,
+        })
+    }
+
+    /// Gives the coordinator to `use_it`.
+    pub fn with<T>(&self, use_it: impl FnOnce(&Coordinator<'_, Bucket, Bucket, SqsQueue>) -> T) -> T {
+        let read = |place: &Option<String>| place.as_ref().map(|place| self.read(place)).transpose();
+        let inputs =
+            || Ok(Inputs { config: read(&self.settings.config)?, lookups: read(&self.settings.lookups)? });
+        use_it(&Coordinator {
+            source: &self.source,
+            bucket: &self.settings.source_bucket,
+            results: &self.results,
+            queue: &self.queue,
+            dead_letters: self.dead_letters.as_ref(),
+            inputs: &inputs,
+            settle: self.settings.settle,
+            time_limit: self.settings.time_limit,
+            clock: &Timestamp::now,
+            pause: &std::thread::sleep,
+        })
+    }
+
+    fn read(&self, place: &str) -> io::Result<Vec<u8>> {
+        let told = |error: io::Error| io::Error::new(error.kind(), format!("{place}: {error}"));
+        match place.strip_prefix("s3://").and_then(|rest| rest.split_once('/')) {
+            Some((bucket, key)) => {
+                let found = Store::get(&self.aws.bucket(bucket, None), key).map_err(told)?;
+                found.ok_or_else(|| told(io::ErrorKind::NotFound.into()))
+            }
+            None => fs::read(place).map_err(told),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_has_a_default_and_every_problem_is_told() {
+        let given = |name: &str| match name {
+            "FLOWHERD_QUEUE_URL" => Some("http://127.0.0.1:1/1/x.fifo".to_owned()),
+            "FLOWHERD_SOURCE_BUCKET" | "FLOWHERD_RESULTS_BUCKET" => Some("bucket".to_owned()),
+            _ => None,
+        };
+        let settings = Settings::read(&given).unwrap();
+        assert_eq!((settings.settle, settings.time_limit), (SETTLE, TIME_LIMIT));
+        let bad = |name: &str| match name {
+            "FLOWHERD_CONFIG" => Some("s3://only-a-bucket".to_owned()),
+            "FLOWHERD_SETTLE_SECONDS" => Some("soon".to_owned()),
+            name => given(name),
+        };
+        let problems = Settings::read(&bad).unwrap_err();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].starts_with("FLOWHERD_SETTLE_SECONDS=\"soon\" does not fit"));
+    }
+}

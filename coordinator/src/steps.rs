@@ -1,0 +1,296 @@
+//! The operations of a run, one after another: [purge] ▶ plan ▶ check … ▶ report ▶ end.
+//!
+//! Each takes what the one before it gave, so whoever drives them (the step loop, a person with `aws lambda invoke`, the
+//! command `flowherd`) only has to hand the answer back after the time that it names. Answers hold counts and names of
+//! ledger files, never lists.
+
+use std::{io, time::Duration};
+
+use flowherd_shared::{
+    ledger::{ReportState, Run, layout, read_json},
+    queue::{PurgeError, Queue},
+    store::{Lister, Store},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    active::{self, Active},
+    plan::{PlanError, Planned, Planner},
+};
+
+/// A purge takes so long, and swallows what is sent meanwhile
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_PurgeQueue.html>).
+const PURGE_SECONDS: u64 = 60;
+/// How soon it is tried again when somebody else has purged.
+const PURGE_AGAIN_SECONDS: u64 = 15;
+
+/// What a run is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Begin {
+    /// Only keys that begin with it. Needed, unless `resume` is there.
+    pub prefix: Option<String>,
+    /// Empty the queue first.
+    pub purge: Option<bool>,
+    /// Purge also if another run still has work in the queue.
+    pub force: Option<bool>,
+    /// An earlier run: what it has done is not done again.
+    pub resume: Option<String>,
+    /// The run's name, if it is not to be made up: the same begin may then be made twice.
+    pub run: Option<String>,
+}
+
+/// What is to be done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Operation {
+    /// Empty the queue.
+    Purge,
+    /// List, write the manifest, send the tasks: as much as there is time for.
+    Plan,
+    /// See how far the workers are.
+    Check,
+    /// Reconcile: as much as there is time for.
+    Report,
+    /// Nothing: the report is written.
+    End,
+}
+
+/// How far a run is. Counts of the queue are approximate and of all runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Objects of the manifest.
+    pub listed: u64,
+    /// Receipts.
+    pub done: u64,
+    /// Failures, some of which may be tried again.
+    pub failed: u64,
+    /// Done by an earlier run.
+    pub skipped: u64,
+    /// Messages waiting.
+    pub queued: u64,
+    /// Messages in the hands of workers, or waiting for another attempt.
+    pub in_flight: u64,
+    /// Messages given up.
+    pub dead_letters: u64,
+}
+
+impl Progress {
+    /// Objects without an outcome.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        self.listed.saturating_sub(self.done + self.failed + self.skipped)
+    }
+}
+
+/// What checks remember.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Checks {
+    /// How many there were.
+    pub turns: u64,
+    /// For how long the queue has been empty, without a break.
+    pub idle_seconds: u64,
+    /// Before this turn no report is tried again: the last one found something still under way.
+    pub no_report_before: u64,
+    /// Dead letters were moved back: what has failed may not stay so.
+    pub redriven: bool,
+}
+
+/// A step: what to do next, and all that it needs. The answer to one is the next one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What to do.
+    pub operation: Operation,
+    /// The run.
+    pub run: String,
+    /// Its prefix.
+    #[serde(default)]
+    pub prefix: String,
+    /// When: after so many seconds.
+    #[serde(default)]
+    pub wait_seconds: u64,
+    /// How far planning is.
+    #[serde(default)]
+    pub planned: Planned,
+    /// How far the workers are.
+    #[serde(default)]
+    pub progress: Progress,
+    /// What checks remember.
+    #[serde(default)]
+    pub checks: Checks,
+    /// Parts of the manifest that are reconciled.
+    #[serde(default)]
+    pub reconciled: u64,
+    /// The report is to be written whatever is still under way.
+    #[serde(default, rename = "final")]
+    pub is_final: bool,
+    /// How the run ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<ReportState>,
+    /// Where the report is, in the results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<String>,
+    /// What a person should know, on one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+impl Step {
+    /// The first step of a run, or the first after its begin.
+    #[must_use]
+    pub fn new(operation: Operation, run: &Run) -> Self {
+        Self {
+            operation,
+            run: run.run.clone(),
+            prefix: run.prefix.clone(),
+            wait_seconds: 0,
+            planned: Planned::default(),
+            progress: Progress::default(),
+            checks: Checks::default(),
+            reconciled: 0,
+            is_final: false,
+            state: None,
+            report: None,
+            message: None,
+        }
+    }
+
+    pub(crate) fn next(self, operation: Operation, wait_seconds: u64) -> Self {
+        Self { operation, wait_seconds, ..self }
+    }
+}
+
+/// The files that a run is begun with, as they are now.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    /// `flowherd.toml`; none means the built-in rule.
+    pub config: Option<Vec<u8>>,
+    /// `lookups.json`.
+    pub lookups: Option<Vec<u8>>,
+}
+
+/// Why an operation was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum CoordinatorError {
+    /// What was asked for cannot be done, however often it is tried.
+    #[error("{0}")]
+    Refused(String),
+    /// Planning cannot go on; the call can be made again.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The call can be made again.
+    #[error("cannot use the ledger")]
+    Ledger(#[source] io::Error),
+    /// The call can be made again.
+    #[error("cannot use the queue")]
+    Queue(#[source] io::Error),
+    /// The call can be made again.
+    #[error("cannot read the settings")]
+    Inputs(#[source] io::Error),
+}
+
+/// What the operations work with.
+#[allow(missing_debug_implementations)] // it holds functions
+pub struct Coordinator<'a, L, S, Q> {
+    /// Where the objects are listed.
+    pub source: &'a L,
+    /// The bucket they are in.
+    pub bucket: &'a str,
+    /// Where results and ledger are.
+    pub results: &'a S,
+    /// Where the tasks go.
+    pub queue: &'a Q,
+    /// Where tasks that were given up are.
+    pub dead_letters: Option<&'a Q>,
+    /// Reads the settings of new runs.
+    pub inputs: &'a (dyn Fn() -> io::Result<Inputs> + Sync),
+    /// For how long the queue must be empty until what has no outcome is called missing: its counts lag behind.
+    pub settle: Duration,
+    /// A run that takes longer is reported as it stands.
+    pub time_limit: Duration,
+    /// The time.
+    pub clock: &'a (dyn Fn() -> Timestamp + Sync),
+    /// Waits between attempts to send.
+    pub pause: &'a (dyn Fn(Duration) + Sync),
+}
+
+impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
+    /// Does one step. `goes_on` says whether there is time for more of what is done in stretches.
+    pub fn step(&self, step: Step, goes_on: &dyn Fn() -> bool) -> Result<Step, CoordinatorError> {
+        match step.operation {
+            Operation::Purge => self.purge(step),
+            Operation::Plan => self.plan(step, goes_on),
+            Operation::Check => self.check(step),
+            Operation::Report => self.report(step, goes_on),
+            Operation::End => Ok(step),
+        }
+    }
+
+    /// Does steps as long as none has to be waited for and there is time.
+    pub fn run_on(&self, mut step: Step, goes_on: &dyn Fn() -> bool) -> Result<Step, CoordinatorError> {
+        while step.operation != Operation::End && step.wait_seconds == 0 && goes_on() {
+            step = self.step(step, goes_on)?;
+        }
+        Ok(step)
+    }
+
+    fn purge(&self, step: Step) -> Result<Step, CoordinatorError> {
+        match self.queue.purge() {
+            Ok(()) => Ok(step.next(Operation::Plan, PURGE_SECONDS)),
+            // Whose purge that was is not known, so neither is what it took: once more, for this run.
+            Err(PurgeError::InProgress) => Ok(step.next(Operation::Purge, PURGE_AGAIN_SECONDS)),
+            Err(PurgeError::Failed(error)) => Err(CoordinatorError::Queue(error)),
+        }
+    }
+
+    fn plan(&self, mut step: Step, goes_on: &dyn Fn() -> bool) -> Result<Step, CoordinatorError> {
+        let mut run = self.run(&step.run)?;
+        if active::purged(self.results, &run.run).map_err(CoordinatorError::Ledger)?.is_some() {
+            return Ok(Step { is_final: true, ..step }.next(Operation::Report, 0));
+        }
+        if step.planned == Planned::default() {
+            // Messages sent during somebody's purge would vanish.
+            let others = Active::others(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
+            if others.iter().any(|other| other.is_purging((self.clock)())) {
+                return Ok(step.next(Operation::Plan, PURGE_AGAIN_SECONDS));
+            }
+            self.note(&run, false)?;
+        }
+        let planner = Planner {
+            source: self.source,
+            bucket: self.bucket,
+            results: self.results,
+            queue: self.queue,
+            pause: self.pause,
+        };
+        step.planned = planner.plan(&mut run, step.planned, goes_on)?;
+        let totals = step.planned.totals;
+        step.progress.listed = totals.objects;
+        step.progress.skipped = step.planned.skipped;
+        Ok(if !step.planned.complete {
+            step.next(Operation::Plan, 0)
+        } else if step.progress.left() == 0 {
+            step.next(Operation::Report, 0)
+        } else {
+            step.next(Operation::Check, 1)
+        })
+    }
+
+    pub(crate) fn note(&self, run: &Run, purging: bool) -> Result<(), CoordinatorError> {
+        let (name, prefix, started) = (run.run.clone(), run.prefix.clone(), run.started.clone());
+        let active = Active { run: name, prefix, started, purging };
+        active.write(self.results).map_err(CoordinatorError::Ledger)
+    }
+
+    /// What a run was asked.
+    pub fn run(&self, name: &str) -> Result<Run, CoordinatorError> {
+        if !layout::is_run_name(name) {
+            return Err(CoordinatorError::Refused(format!("{name:?} is no name of a run")));
+        }
+        read_json(self.results, &layout::run(name))
+            .map_err(CoordinatorError::Ledger)?
+            .ok_or_else(|| CoordinatorError::Refused(format!("there is no run {name}")))
+    }
+}

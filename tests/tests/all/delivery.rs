@@ -1,0 +1,403 @@
+//! From the coordinator through the queue to the workers, on the twins: whatever fails, a run ends done, or with the
+//! failure named.
+
+use std::{
+    sync::Mutex,
+    time::{Duration, SystemTime},
+};
+
+use aws_lambda_events::sqs::SqsMessage;
+use flowherd_coordinator::steps::{Begin, Operation};
+use flowherd_shared::{
+    ledger::{Report, ReportState, layout},
+    queue::{Outgoing, Queue},
+    task::Task,
+};
+use flowherd_tests::twin::{Faults, MemoryQueue};
+use flowherd_worker::{lambda::batch, tasks::Answer};
+
+use super::fleet::{Flaky, Fleet, object};
+
+fn counts(report: &Report) -> (ReportState, u64, u64, u64) {
+    (report.state, report.objects.done, report.objects.failed, report.objects.missing)
+}
+
+fn send(queue: &MemoryQueue, group: String, body: String, deduplication: &str) {
+    let deduplication = format!("{deduplication} {body}");
+    assert_eq!(queue.send(&[Outgoing { body, group, deduplication }]).unwrap(), []);
+}
+
+#[test]
+fn a_fleet_drains_a_prefix_and_the_report_is_done() {
+    let fleet = Fleet::new(40);
+    let report = fleet.finish(fleet.begin("r", "firehose/"));
+    assert_eq!((counts(&report), report.records.rows), ((ReportState::Done, 40, 0, 0), 80));
+    assert_eq!((fleet.queue.bodies().len(), fleet.queue.dead().len()), (0, 0));
+    assert!(!fleet.has(&layout::active("r")) && !fleet.has(&layout::unfinished_report("r")));
+}
+
+#[test]
+fn every_message_twice_and_out_of_order_changes_nothing() {
+    let once = Fleet::new(20);
+    let report = once.finish(once.begin("r", ""));
+
+    let twice = Fleet::new(20);
+    let step = twice.plan("r", "");
+    // As if the queue had lost its memory of what it delivered: the same bodies under other deduplication ids.
+    for body in twice.queue.bodies().into_iter().rev() {
+        send(&twice.queue, Task::parse(&body).unwrap().group(), body, "again");
+    }
+    twice.drain(3);
+    let again = twice.finish(step);
+    assert_eq!(twice.results(), once.results());
+    assert_eq!(again.records, report.records);
+    let outputs =
+        |fleet: &Fleet| fleet.store.published().into_iter().filter(|path| path.starts_with("csv/")).count();
+    assert_eq!(outputs(&twice), outputs(&once), "the second time nothing is written");
+}
+
+#[test]
+fn a_worker_that_dies_with_a_message_in_hand_costs_only_time() {
+    let fleet = Fleet::new(10);
+    let step = fleet.plan("r", "");
+    // Received and never heard of again.
+    assert_eq!(fleet.queue.receive(3, Duration::ZERO).unwrap().len(), 3);
+    fleet.queue.advance(fleet.settings.visibility);
+    assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 10, 0, 0));
+}
+
+#[test]
+fn each_operation_of_store_source_and_queue_may_fail_once() {
+    let whole = Fleet::new(6);
+    let begun = whole.begin("r", "");
+    whole.store.fail_at(None);
+    whole.source.fail_at(None);
+    whole.queue.fail_at(None);
+    whole.finish(begun);
+    let operations = (whole.store.operations(), whole.source.operations(), whole.queue.operations());
+    assert!(operations.0 > 60 && operations.1 > 6 && operations.2 > 10, "{operations:?}");
+    type Fails = fn(&Fleet, Option<usize>);
+    let ports: [(&str, usize, Fails); 3] = [
+        ("store", operations.0, |fleet, at| fleet.store.fail_at(at)),
+        ("source", operations.1, |fleet, at| fleet.source.fail_at(at)),
+        ("queue", operations.2, |fleet, at| fleet.queue.fail_at(at)),
+    ];
+    for (port, operations, fails) in ports {
+        for operation in 0..operations {
+            let fleet = Fleet::new(6);
+            let begun = fleet.begin("r", "");
+            fails(&fleet, Some(operation));
+            let report = fleet.finish(begun);
+            assert_eq!(counts(&report), (ReportState::Done, 6, 0, 0), "{port} {operation}");
+            assert_eq!(fleet.results(), whole.results(), "{port} {operation}");
+        }
+    }
+}
+
+#[test]
+fn a_begin_that_dies_anywhere_can_be_made_again() {
+    let asked = Begin { prefix: Some(String::new()), run: Some("r".to_owned()), ..Begin::default() };
+    for operation in 0.. {
+        let fleet = Fleet::new(2);
+        fleet.store.fail_at(Some(operation));
+        let first = fleet.coordinate(|coordinator| coordinator.begin(&asked));
+        if first.is_ok() {
+            assert!(operation > 2);
+            break;
+        }
+        let again = fleet.coordinate(|coordinator| coordinator.begin(&asked)).unwrap();
+        let once_more = fleet.coordinate(|coordinator| coordinator.begin(&asked)).unwrap();
+        assert_eq!(again, once_more);
+        assert_eq!(counts(&fleet.finish(again)), (ReportState::Done, 2, 0, 0));
+    }
+}
+
+#[test]
+fn reads_that_break_off_are_tried_again_later() {
+    let fleet = Fleet::new(5);
+    let step = fleet.plan("r", "");
+    let flaky = Flaky { source: &fleet.source, failures_left: Mutex::new(4) };
+    let tasks = fleet.tasks(&flaky);
+    tasks.poll(&|| fleet.queue.depth().unwrap() != Default::default(), &|| Ok(()));
+    assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 5, 0, 0));
+    assert!(
+        !fleet.store.files().keys().any(|path| path.contains("/failures/")),
+        "no failure of what is done"
+    );
+}
+
+#[test]
+fn damaged_and_vanished_objects_are_named_and_done_after_repair_and_redrive() {
+    for moves_back in [false, true] {
+        let fleet = Fleet::new(12);
+        fleet.queue.set_faults(Faults { moves_back, ..Faults::default() });
+        let keys = fleet.source.keys();
+        for key in &keys[..3] {
+            let mut bytes = fleet.source.remove(key).unwrap();
+            *bytes.last_mut().unwrap() ^= 1;
+            fleet.source.put(key, bytes);
+        }
+        let step = fleet.plan("r", "");
+        fleet.source.remove(&keys[3]);
+        let report = fleet.finish(step);
+        assert_eq!(counts(&report), (ReportState::Failed, 8, 4, 0));
+        let named: Vec<&String> = report.failures.iter().map(|failure| &failure.key).collect();
+        assert_eq!(named, keys[..4].iter().collect::<Vec<_>>());
+        assert_eq!(fleet.queue.dead().len(), 4);
+
+        // Three are repaired, which makes them other versions than those listed; one is not.
+        for number in [0, 1, 3] {
+            let (key, bytes) = object("firehose", number);
+            fleet.source.put(&key, bytes);
+        }
+        let redrive = || fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap().1;
+        let report = fleet.finish(redrive());
+        assert_eq!(counts(&report), (ReportState::Failed, 11, 1, 0));
+        assert_eq!(report.failures[0].key, keys[2]);
+        assert_eq!(fleet.queue.dead().len(), 1);
+
+        let (key, bytes) = object("firehose", 2);
+        fleet.source.put(&key, bytes);
+        let report = fleet.finish(redrive());
+        assert_eq!(counts(&report), (ReportState::Done, 12, 0, 0));
+        let whole = Fleet::new(12);
+        whole.finish(whole.begin("r", ""));
+        assert_eq!(fleet.results(), whole.results());
+    }
+}
+
+#[test]
+fn an_object_that_is_replaced_after_listing_is_named_and_done_on_request() {
+    let fleet = Fleet::new(3);
+    let step = fleet.plan("r", "");
+    let key = fleet.source.keys().remove(0);
+    fleet.source.put(&key, object("firehose", 4).1);
+    let report = fleet.finish(step);
+    assert_eq!(counts(&report), (ReportState::Failed, 2, 1, 0));
+    assert!(report.failures[0].error.contains("has changed since it was listed"), "{report:?}");
+    let step = fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap().1;
+    let report = fleet.finish(step);
+    assert_eq!((counts(&report), report.records.rows), ((ReportState::Done, 3, 0, 0), 1 + 2 + 4));
+    assert!(fleet.has(&layout::amendment("r", &key)));
+    // Delivered once more, it is found done.
+    let body =
+        Task { run: "r".to_owned(), bucket: "logs".to_owned(), object: fleet.source.entry(&key) }.body();
+    send(&fleet.queue, "g".to_owned(), body, "again");
+    fleet.drain(1);
+    assert_eq!(fleet.queue.dead().len(), 0);
+}
+
+#[test]
+fn a_permanent_failure_is_a_dead_letter_without_being_worked_on_again() {
+    let fleet = Fleet::new(1);
+    let key = fleet.source.keys().remove(0);
+    let bytes = fleet.source.remove(&key).unwrap();
+    fleet.source.put(&key, bytes[..20].to_vec());
+    let report = fleet.finish(fleet.begin("r", ""));
+    assert_eq!(counts(&report), (ReportState::Failed, 0, 1, 0));
+    assert_eq!(fleet.queue.dead().len(), 1);
+    let failure = &fleet.store.files()[&layout::failure("r", &key)];
+    let failure: serde_json::Value = serde_json::from_slice(failure).unwrap();
+    assert_eq!((&failure["attempts"], &failure["verdict"]), (&1.into(), &"permanent".into()));
+}
+
+#[test]
+fn messages_that_are_no_tasks_reach_the_dead_letters_and_nothing_else_is_lost() {
+    let fleet = Fleet::new(4);
+    let step = fleet.plan("r", "");
+    let odd = [
+        "",
+        "{",
+        "[]",
+        r#"{"v":2}"#,
+        r#"{"v":1,"run":"../..","bucket":"logs","key":"k","size":0,"etag":""}"#,
+    ];
+    for body in odd {
+        send(&fleet.queue, format!("odd {body}"), body.to_owned(), "");
+    }
+    assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 4, 0, 0));
+    assert_eq!(fleet.queue.dead().len(), odd.len());
+}
+
+#[test]
+fn a_task_of_another_bucket_is_refused_and_named() {
+    let fleet = Fleet::new(1);
+    let step = fleet.plan("r", "");
+    let key = fleet.source.keys().remove(0);
+    fleet.drain(1);
+    let other = Task { run: "r".to_owned(), bucket: "secrets".to_owned(), object: fleet.source.entry(&key) };
+    send(&fleet.queue, other.group(), other.body(), "");
+    // Also where an object of the same name in the right bucket is done, and without a stain on it.
+    assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 1, 0, 0));
+    assert_eq!(fleet.queue.dead().len(), 1);
+    let refused = &fleet.store.files()[&layout::failure("r", &key)];
+    assert!(String::from_utf8_lossy(refused).contains("secrets"));
+}
+
+#[test]
+fn a_task_of_a_run_whose_rules_are_not_those_it_was_begun_with_is_refused_and_named() {
+    use flowherd_shared::store::Store;
+    let fleet = Fleet::new(2);
+    let step = fleet.plan("r", "");
+    fleet.store.put(&layout::config("r"), b"[limits]\nmax_layers = 1\n").unwrap();
+    let report = fleet.finish(step);
+    assert_eq!((counts(&report), fleet.results().len()), ((ReportState::Failed, 0, 2, 0), 0));
+    assert!(report.failures[0].error.contains("are not those of the run"), "{report:?}");
+}
+
+#[test]
+fn the_rules_and_names_of_a_run_are_those_when_it_was_begun() {
+    let fleet = Fleet::new(2);
+    let lookups = |name: &str| {
+        let text = format!(r#"{{"interfaces":{{"eni-1":{{"description":"{name}"}}}}}}"#);
+        fleet.inputs.lock().unwrap().lookups = Some(text.into_bytes());
+    };
+    lookups("before");
+    let first = fleet.plan("first", "");
+    lookups("after");
+    let text = || {
+        let files = fleet.store.files();
+        let csv = files.iter().find(|(path, _)| path.contains("/001")).unwrap().1;
+        String::from_utf8(flowherd_tests::objects::gunzip(csv)).unwrap()
+    };
+    assert_eq!(counts(&fleet.finish(first)).0, ReportState::Done);
+    assert!(text().contains(",before,"));
+    assert_eq!(counts(&fleet.finish(fleet.begin("second", ""))).0, ReportState::Done);
+    assert!(text().contains(",after,"));
+}
+
+#[test]
+fn two_runs_at_once_do_not_disturb_each_other() {
+    let fleet = Fleet::new(9);
+    (0..7).map(|number| object("other", number)).for_each(|(key, bytes)| fleet.source.put(&key, bytes));
+    let (one, two) = (fleet.plan("one", "firehose/"), fleet.plan("two", "other/"));
+    fleet.drain(3);
+    assert_eq!(counts(&fleet.finish(one)), (ReportState::Done, 9, 0, 0));
+    assert_eq!(counts(&fleet.finish(two)), (ReportState::Done, 7, 0, 0));
+}
+
+#[test]
+fn lost_answers_of_the_queue_cost_only_time() {
+    let fleet = Fleet::new(15);
+    fleet.queue.set_faults(Faults { send_fails_every: Some(3), ..Faults::default() });
+    assert_eq!(counts(&fleet.finish(fleet.begin("r", ""))), (ReportState::Done, 15, 0, 0));
+}
+
+#[test]
+fn a_prefix_without_keys_ends_at_once_and_says_so() {
+    let fleet = Fleet::new(3);
+    let step = fleet.drive(fleet.begin("r", "elsewhere/"), |_| true);
+    assert_eq!((step.operation, step.state), (Operation::End, Some(ReportState::Done)));
+    assert_eq!(step.message.unwrap(), r#"run r: no objects with prefix "elsewhere/""#);
+    assert_eq!(fleet.queue.now(), Duration::ZERO, "nothing was waited for");
+}
+
+/// As Lambda gives messages to a function.
+fn as_lambda_gives(fleet: &Fleet) -> Vec<SqsMessage> {
+    let messages = fleet.queue.receive(10, Duration::ZERO).unwrap().into_iter().map(|received| {
+        let mut message = SqsMessage::default();
+        message.message_id = Some(received.id);
+        message.receipt_handle = Some(received.handle);
+        let group = Task::parse(&received.body).map_or_else(|_| String::new(), |task| task.group());
+        message.attributes.insert("MessageGroupId".to_owned(), group);
+        message.attributes.insert("ApproximateReceiveCount".to_owned(), received.deliveries.to_string());
+        message.body = Some(received.body);
+        message
+    });
+    messages.collect()
+}
+
+#[test]
+fn a_batch_names_only_the_messages_that_are_not_done() {
+    let fleet = Fleet::new(6);
+    let keys = fleet.source.keys();
+    fleet.source.put(&keys[2], b"\x1f\x8b damaged".to_vec());
+    let step = fleet.plan("r", "");
+    send(&fleet.queue, "odd".to_owned(), "no task".to_owned(), "");
+    let messages = as_lambda_gives(&fleet);
+    let of_damaged = messages.iter().find(|message| message.body.as_ref().unwrap().contains(&keys[2]));
+    let of_odd = messages.iter().find(|message| message.body.as_deref() == Some("no task"));
+    let mut expected = [of_damaged, of_odd].map(|message| message.unwrap().message_id.clone().unwrap());
+    expected.sort();
+    let deadline = SystemTime::now() + Duration::from_mins(5);
+    let response = batch(&fleet.tasks(&fleet.source), messages, deadline, 3);
+    let mut failed: Vec<String> =
+        response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect();
+    failed.sort();
+    assert_eq!(failed, expected);
+    assert_eq!(counts(&fleet.finish(step)), (ReportState::Failed, 5, 1, 0));
+}
+
+#[test]
+fn what_a_function_cannot_finish_it_gives_back_at_once() {
+    let fleet = Fleet::new(6);
+    let step = fleet.plan("r", "");
+    let messages = as_lambda_gives(&fleet);
+    // Nearly over: nothing is begun.
+    let response = batch(&fleet.tasks(&fleet.source), messages, SystemTime::now(), 2);
+    assert_eq!(response.batch_item_failures.len(), 6);
+    assert_eq!(fleet.results(), []);
+    assert_eq!(fleet.queue.depth().unwrap().visible, 6, "at once, not when their visibility ends");
+    assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 6, 0, 0));
+}
+
+#[test]
+fn an_object_that_takes_longer_than_a_function_may_is_named() {
+    use flowherd_worker::tasks::Limit;
+    let fleet = Fleet::new(1);
+    let step = fleet.plan("r", "");
+    // Over after the first look, as if the object were long.
+    for _ in 0..fleet.settings.max_deliveries {
+        let message = fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
+        let looks = Mutex::new(0);
+        let goes_on = || {
+            *looks.lock().unwrap() += 1;
+            if *looks.lock().unwrap() > 1 { Err(Limit::Deadline) } else { Ok(()) }
+        };
+        fleet.tasks(&fleet.source).answer(&message, &goes_on);
+    }
+    let report = fleet.finish(step);
+    assert_eq!(counts(&report), (ReportState::Failed, 0, 1, 0));
+    assert!(report.failures[0].error.contains("raise its timeout"), "{report:?}");
+}
+
+#[test]
+fn messages_that_the_queue_loses_are_missing_objects_and_a_resumed_run_does_just_those() {
+    let fleet = Fleet::new(8);
+    let step = fleet.plan("r", "");
+    // Lost without a trace, as by a purge from outside.
+    for message in fleet.queue.receive(3, Duration::ZERO).unwrap() {
+        fleet.queue.acknowledge(&message.handle).unwrap();
+    }
+    let report = fleet.finish(step);
+    assert_eq!(counts(&report), (ReportState::Incomplete, 5, 0, 3));
+    assert!(fleet.queue.now() >= super::fleet::SETTLE, "not before the queue's counts can be trusted");
+
+    let resume = Begin { resume: Some("r".to_owned()), run: Some("again".to_owned()), ..Begin::default() };
+    let step = fleet.coordinate(|coordinator| coordinator.begin(&resume)).unwrap();
+    let step = fleet.drive(step, |step| step.operation == Operation::Plan);
+    assert_eq!(fleet.queue.bodies().len(), 3);
+    let report = fleet.finish(step);
+    assert_eq!((counts(&report), report.objects.skipped), ((ReportState::Done, 3, 0, 0), 5));
+}
+
+#[test]
+fn two_workers_at_one_object_leave_a_receipt_that_counts() {
+    let fleet = std::sync::Arc::new(Fleet::new(1));
+    fleet.store.version_each_write();
+    let step = fleet.plan("r", "");
+    let receive = || fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
+    let first = receive();
+    // Visible again too soon, it is delivered to a second worker, which does all of it when the first one, done with the
+    // outputs, is about to write its receipt.
+    fleet.queue.hide(&first.handle, Duration::ZERO).unwrap();
+    let second = receive();
+    let key = Task::parse(&first.body).unwrap().object.key;
+    let other = std::sync::Arc::clone(&fleet);
+    fleet.store.before(layout::receipt("r", &key), move || {
+        let answer = other.tasks(&other.source).answer(&first, &|| Ok(()));
+        assert_eq!(answer, Answer::Done);
+    });
+    fleet.tasks(&fleet.source).answer(&second, &|| Ok(()));
+    assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 1, 0, 0));
+}

@@ -1,0 +1,134 @@
+//! Purging and running again, on the twins: nobody's work is destroyed silently, and nothing of a former run spoils the
+//! next.
+
+use std::time::Duration;
+
+use flowherd_coordinator::steps::{Begin, CoordinatorError, Operation, Step};
+use flowherd_shared::{
+    ledger::{ReportState, layout},
+    queue::Queue,
+};
+
+use super::fleet::{Fleet, object};
+
+fn rerun(fleet: &Fleet, run: &str, prefix: &str, force: bool) -> Result<Step, CoordinatorError> {
+    let (run, prefix) = (Some(run.to_owned()), Some(prefix.to_owned()));
+    let asked = Begin { run, prefix, purge: Some(true), force: Some(force), ..Begin::default() };
+    fleet.coordinate(|coordinator| coordinator.begin(&asked))
+}
+
+#[test]
+fn a_failed_day_is_run_again_within_five_minutes_and_the_former_run_says_what_happened() {
+    let fleet = Fleet::new(6);
+    let first = fleet.plan("first", "firehose/");
+    // A worker of the first run is still at it when the queue is purged.
+    let stale = fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
+    let step = rerun(&fleet, "second", "firehose/", false).unwrap();
+    assert_eq!(step.operation, Operation::Purge);
+    let before = fleet.queue.now();
+    let step = fleet.drive(step, |step| matches!(step.operation, Operation::Purge | Operation::Plan));
+    assert!(fleet.queue.now() - before >= Duration::from_mins(1), "a purge swallows what is sent meanwhile");
+    assert!(fleet.queue.now() < Duration::from_mins(5));
+
+    // Late, it publishes nothing over what the new run writes.
+    let published = fleet.store.published().len();
+    fleet.tasks(&fleet.source).answer(&stale, &|| Ok(()));
+    assert_eq!(fleet.store.published().len(), published);
+
+    let report = fleet.finish(step);
+    assert_eq!((report.state, report.objects.done), (ReportState::Done, 6));
+    let report = fleet.finish(first);
+    assert_eq!((report.state, report.objects.missing), (ReportState::Incomplete, 6));
+    assert_eq!(report.purged.unwrap().by, "second");
+}
+
+#[test]
+fn a_purge_that_would_destroy_another_runs_work_is_refused_and_names_it() {
+    let fleet = Fleet::new(4);
+    fleet.source.put("other/1", object("x", 1).1);
+    let other = fleet.plan("tuesday", "other/");
+    let refused = rerun(&fleet, "monday", "firehose/", false).unwrap_err();
+    let CoordinatorError::Refused(why) = refused else { panic!("{refused}") };
+    assert!(why.contains("run tuesday (prefix \"other/\"") && why.contains("force"), "{why}");
+    assert!(!fleet.has(&layout::run("monday")) && !fleet.has(&layout::active("monday")));
+    assert_eq!(fleet.queue.bodies().len(), 1, "its work is still there");
+
+    // Done but for its report, it is in nobody's way.
+    fleet.drain(1);
+    let step = rerun(&fleet, "monday", "firehose/", false).unwrap();
+    assert_eq!(fleet.finish(step).state, ReportState::Done);
+    let report = fleet.finish(other);
+    assert_eq!((report.state, report.purged), (ReportState::Done, None));
+}
+
+#[test]
+fn a_purge_by_force_is_told_in_the_report_of_the_run_that_lost_its_work() {
+    let fleet = Fleet::new(4);
+    fleet.source.put("other/1", object("x", 1).1);
+    let other = fleet.plan("tuesday", "other/");
+    let step = rerun(&fleet, "monday", "firehose/", true).unwrap();
+    assert_eq!(fleet.finish(step).state, ReportState::Done);
+    let before = fleet.queue.now();
+    let report = fleet.finish(other);
+    assert_eq!((report.state, report.objects.missing), (ReportState::Incomplete, 1));
+    assert_eq!(report.purged.unwrap().by, "monday");
+    assert!(fleet.queue.now() - before < Duration::from_mins(1), "nothing is waited for that cannot come");
+}
+
+#[test]
+fn a_purge_in_progress_is_waited_for() {
+    let fleet = Fleet::new(2);
+    fleet.queue.purge().unwrap();
+    let step = fleet.drive(rerun(&fleet, "r", "", false).unwrap(), |step| step.operation == Operation::Purge);
+    assert!(fleet.queue.now() >= Duration::from_mins(1));
+    let step = fleet.drive(step, |step| step.operation == Operation::Plan);
+    assert!(fleet.queue.now() >= Duration::from_mins(2));
+    assert_eq!(fleet.finish(step).state, ReportState::Done);
+}
+
+#[test]
+fn a_run_that_is_begun_while_the_queue_is_purged_sends_nothing_before_it_is_over() {
+    let fleet = Fleet::new(3);
+    fleet.source.put("other/1", object("x", 1).1);
+    let purging = rerun(&fleet, "monday", "firehose/", false).unwrap();
+    let waiting = fleet.begin("tuesday", "other/");
+    let waiting = fleet.drive(waiting, |step| step.wait_seconds == 0);
+    assert_eq!((waiting.operation, fleet.queue.bodies().len()), (Operation::Plan, 0));
+    let purging = fleet.drive(purging, |step| matches!(step.operation, Operation::Purge | Operation::Plan));
+    assert_eq!(fleet.finish(waiting).state, ReportState::Done);
+    assert_eq!(fleet.finish(purging).state, ReportState::Done);
+}
+
+#[test]
+fn of_two_that_purge_at_once_one_is_refused() {
+    let fleet = Fleet::new(3);
+    rerun(&fleet, "one", "", false).unwrap();
+    let refused = rerun(&fleet, "two", "", true).unwrap_err().to_string();
+    assert!(refused.contains("is being purged for run one"), "{refused}");
+}
+
+#[test]
+fn a_begin_says_what_is_wrong_with_what_it_is_asked() {
+    let fleet = Fleet::new(1);
+    fleet.begin("r", "firehose/");
+    let refused = |asked: &Begin| {
+        let error = fleet.coordinate(|coordinator| coordinator.begin(asked)).unwrap_err();
+        assert!(matches!(error, CoordinatorError::Refused(_)), "{error}");
+        error.to_string()
+    };
+    let named = |name: &str| Some(name.to_owned());
+    assert!(refused(&Begin::default()).contains("there is no prefix; an example"));
+    let prefix = named("firehose/");
+    assert!(
+        refused(&Begin { prefix: prefix.clone(), run: named("../x"), ..Begin::default() })
+            .contains("is no name")
+    );
+    assert!(
+        refused(&Begin { prefix, resume: named("gone"), ..Begin::default() })
+            .contains("there is no run gone")
+    );
+    let other = Begin { prefix: named("other/"), resume: named("r"), ..Begin::default() };
+    assert!(refused(&other).contains("was begun with \"firehose/\""));
+    fleet.inputs.lock().unwrap().config = Some(b"[[rule]]\n".to_vec());
+    assert!(refused(&Begin { prefix: named(""), ..Begin::default() }).starts_with("flowherd.toml: "));
+}
