@@ -61,8 +61,9 @@ check: $(DENY) $(VENV) ## Formatting, lints, licences, spelling, purity of the c
 	@echo "checked"
 
 .PHONY: bench
-bench: build ## Speed of the pipeline, by stage
+bench: build ## Speed of the pipeline by stage, of planning, and of a worker's start
 	cargo bench --locked --package flowherd-tests --bench pipeline
+	cargo bench --locked --package flowherd-tests --bench fleet
 
 .PHONY: fuzz
 fuzz: ## A bounded run of each fuzz target (needs a nightly toolchain and cargo-fuzz)

@@ -4,7 +4,6 @@ use std::{io, time::Duration};
 
 use flowherd_shared::{
     config::hex,
-    ledger::{Run, layout},
     queue::{BATCH, Outgoing, Queue, Received},
     store::{Lister, Store},
     task::Task,
@@ -35,12 +34,8 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         } else {
             Redriven::Moved(self.move_one_by_one(dead).map_err(CoordinatorError::Queue)?)
         };
-        Ok((redriven, self.follow(&run)))
-    }
-
-    fn follow(&self, run: &Run) -> Step {
         let checks = Checks { redriven: true, ..Checks::default() };
-        Step { checks, wait_seconds: 1, ..Step::new(Operation::Check, run) }
+        Ok((redriven, Step { checks, wait_seconds: 1, ..Step::new(Operation::Check, &run) }))
     }
 
     /// As many as there are now: one that nothing can be done about is soon back, and would be moved for ever. A letter
@@ -77,11 +72,4 @@ fn again(letter: &Received) -> Outgoing {
     let hash = |text: &str| hex(&Sha256::digest(text));
     let group = Task::parse(&letter.body).map_or_else(|_| hash(&letter.body), |task| task.group());
     Outgoing { group, deduplication: hash(&format!("redrive {}", letter.id)), body: letter.body.clone() }
-}
-
-impl<L, S: Store, Q> Coordinator<'_, L, S, Q> {
-    /// The report of a run, if it has one.
-    pub fn finished_report(&self, run: &str) -> io::Result<Option<flowherd_shared::ledger::Report>> {
-        flowherd_shared::ledger::read_json(self.results, &layout::report(run))
-    }
 }

@@ -29,6 +29,11 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         })
     }
 
+    /// The report of a run, if it has been written.
+    pub fn finished_report(&self, run: &str) -> io::Result<Option<Report>> {
+        read_json(self.results, &layout::report(run))
+    }
+
     fn reconcile(&self, mut step: Step, goes_on: &dyn Fn() -> bool) -> io::Result<Step> {
         let run = self.run(&step.run).map_err(io::Error::other)?;
         let unfinished = layout::unfinished_report(&run.run);

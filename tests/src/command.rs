@@ -56,6 +56,7 @@ impl Running {
     }
 
     /// Waits for the end, and gives what it left.
+    #[must_use]
     pub fn output(mut self) -> Ran {
         let mut stderr = self.0.stderr.take().expect("piped");
         // Both at once: a full pipe would stop the command.

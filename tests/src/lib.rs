@@ -4,6 +4,8 @@
 
 pub mod command;
 #[cfg(feature = "cloud")]
+pub mod cutting_proxy;
+#[cfg(feature = "cloud")]
 pub mod local_cloud;
 pub mod model;
 pub mod objects;

@@ -98,10 +98,11 @@ impl LocalCloud {
         self.aws.bucket(name, None)
     }
 
-    /// The connection to it.
+    /// A connection to it through something else that listens at `endpoint`.
     #[must_use]
-    pub fn aws(&self) -> &Aws {
-        &self.aws
+    pub fn through(&self, endpoint: &str) -> Aws {
+        let config = self.aws.config().to_builder().endpoint_url(endpoint).build();
+        Aws::with(Runtime::new().unwrap(), config)
     }
 
     /// A new FIFO queue in high-throughput mode with a dead-letter queue behind it: the queue, its URL, the dead letters.

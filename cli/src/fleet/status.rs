@@ -29,12 +29,11 @@ struct Status {
 /// `flowherd status`.
 pub(crate) fn status(args: &StatusArgs) -> Result<(), Stop> {
     connected(|coordinator, _| {
-        let names = match &args.run {
-            Some(run) => vec![run.clone()],
-            None => {
-                let active = Active::others(coordinator.results, "").context("cannot read the ledger")?;
-                active.into_iter().map(|active| active.run).collect()
-            }
+        let names = if let Some(run) = &args.run {
+            vec![run.clone()]
+        } else {
+            let active = Active::others(coordinator.results, "").context("cannot read the ledger")?;
+            active.into_iter().map(|active| active.run).collect()
         };
         let mut statuses = Vec::new();
         for name in names {

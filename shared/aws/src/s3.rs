@@ -57,7 +57,7 @@ impl Bucket {
                 Some(found.prefix()?.strip_prefix(prefix)?.trim_end_matches('/').to_owned())
             });
             names.extend(below);
-            token = answer.next_continuation_token.clone();
+            token = answer.next_continuation_token().map(str::to_owned);
             if token.is_none() {
                 return Ok(names);
             }

@@ -1,6 +1,6 @@
 //! The fleet on the local cloud: real S3, SQS and Lambda calls, real processes, driven by the command.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, fs, io::Read, time::Duration};
 
 use flowherd_aws::{s3::Bucket, sqs::SqsQueue};
 use flowherd_shared::{
@@ -10,6 +10,7 @@ use flowherd_shared::{
 };
 use flowherd_tests::{
     command::{Ran, Running, files_below, flowherd_in},
+    cutting_proxy::CuttingProxy,
     local_cloud::{Function, LocalCloud, wait_until},
 };
 use serde_json::{Value, json};
@@ -318,6 +319,30 @@ fn an_output_of_many_megabytes_goes_in_parts_and_is_there_whole_or_not_at_all() 
     bucket.remove("a b/+%ü").unwrap();
     assert_eq!(Store::get(&bucket, "a b/+%ü").unwrap(), None);
     assert_eq!(bucket.now("a b/+%ü").unwrap(), None);
+}
+
+#[test]
+fn a_body_that_breaks_off_is_read_on_from_there_and_only_of_the_same_version() {
+    let cloud = LocalCloud::start();
+    let bucket = cloud.bucket("source");
+    let bytes: Vec<u8> = (0..3_u32 << 20).map(|at| (at % 251) as u8).collect();
+    bucket.put("k", &bytes).unwrap();
+    let listed = bucket.now("k").unwrap().unwrap();
+    let server = cloud.endpoint["http://".len()..].parse().unwrap();
+    let proxy = CuttingProxy::start(server, 4, 200_000);
+    let aws = cloud.through(&proxy.endpoint);
+    let mut read = Vec::new();
+    aws.bucket("source", None).open(&listed).unwrap().read_to_end(&mut read).unwrap();
+    assert!(proxy.has_cut_all() && read == bytes);
+
+    // Overwritten meanwhile, it must not be read on: half of each would be neither.
+    let proxy = CuttingProxy::start(server, 1, 200_000);
+    let aws = cloud.through(&proxy.endpoint);
+    let mut body = aws.bucket("source", None).open(&listed).unwrap();
+    body.read_exact(&mut [0; 1000]).unwrap();
+    bucket.put("k", &bytes[1..]).unwrap();
+    let error = body.read_to_end(&mut Vec::new()).unwrap_err();
+    assert!(error.to_string().contains("has changed since it was listed"), "{error}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use aws_lambda_events::sqs::SqsMessage;
 use flowherd_coordinator::steps::{Begin, Operation};
 use flowherd_shared::{
     ledger::{Report, ReportState, layout},
-    queue::{Outgoing, Queue},
+    queue::{Depth, Outgoing, Queue},
     task::Task,
 };
 use flowherd_tests::twin::{Faults, MemoryQueue};
@@ -66,6 +66,8 @@ fn a_worker_that_dies_with_a_message_in_hand_costs_only_time() {
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 10, 0, 0));
 }
 
+type Fails = fn(&Fleet, Option<usize>);
+
 #[test]
 fn each_operation_of_store_source_and_queue_may_fail_once() {
     let whole = Fleet::new(6);
@@ -76,7 +78,6 @@ fn each_operation_of_store_source_and_queue_may_fail_once() {
     whole.finish(begun);
     let operations = (whole.store.operations(), whole.source.operations(), whole.queue.operations());
     assert!(operations.0 > 60 && operations.1 > 6 && operations.2 > 10, "{operations:?}");
-    type Fails = fn(&Fleet, Option<usize>);
     let ports: [(&str, usize, Fails); 3] = [
         ("store", operations.0, |fleet, at| fleet.store.fail_at(at)),
         ("source", operations.1, |fleet, at| fleet.source.fail_at(at)),
@@ -118,7 +119,7 @@ fn reads_that_break_off_are_tried_again_later() {
     let step = fleet.plan("r", "");
     let flaky = Flaky { source: &fleet.source, failures_left: Mutex::new(4) };
     let tasks = fleet.tasks(&flaky);
-    tasks.poll(&|| fleet.queue.depth().unwrap() != Default::default(), &|| Ok(()));
+    tasks.poll(&|| fleet.queue.depth().unwrap() != Depth::default(), &|| Ok(()));
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 5, 0, 0));
     assert!(
         !fleet.store.files().keys().any(|path| path.contains("/failures/")),

@@ -1,0 +1,216 @@
+//! Speed of planning over ports whose every call takes 5 ms, its memory over a million keys, and how soon a worker that is
+//! started has its first message in work.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::{
+    fs,
+    io::{self, BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
+    process::{Command, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use flowherd_coordinator::plan::{Planned, Planner};
+use flowherd_shared::{
+    ledger::{Basis, ManifestEntry, Run},
+    pipeline::Plan,
+    queue::{Depth, Outgoing, PurgeError, Queue, Received, Refused},
+    store::{Lister, Page, Store},
+};
+use flowherd_tests::{command::Running, twin::MemoryStore};
+
+const WORKER: &str = env!("CARGO_BIN_EXE_flowherd-worker-under-test");
+const COORDINATOR: &str = env!("CARGO_BIN_EXE_flowherd-coordinator-under-test");
+const PAGE: u64 = 1000;
+const STARTS: usize = 9;
+
+fn main() {
+    println!("planning, on ports in memory");
+    let before = memory_mib("VmRSS");
+    let (keys, call) = (100_000, Duration::from_millis(5));
+    let took = plan(keys, call);
+    println!("  {keys} keys, 5 ms a call   {:>8.0} keys/s", keys as f64 / took.as_secs_f64());
+    let small = memory_mib("VmHWM");
+    let keys = 1_000_000;
+    let took = plan(keys, Duration::ZERO);
+    println!("  {keys} keys, no waiting   {:>8.0} keys/s", keys as f64 / took.as_secs_f64());
+    let large = memory_mib("VmHWM");
+    println!(
+        "  memory: {before:.1} MiB before, peak {small:.1} MiB at 100,000 keys, {large:.1} MiB at 1,000,000"
+    );
+
+    println!("\nstart of a worker's function, median of {STARTS}");
+    let mut starts: Vec<[f64; 2]> = (0..STARTS).map(|_| start()).collect();
+    for (at, name) in ["asks for its first event", "first request for that event"].iter().enumerate() {
+        starts.sort_by(|a, b| a[at].total_cmp(&b[at]));
+        println!("  {name:<30} {:>6.1} ms", starts[STARTS / 2][at]);
+    }
+    for program in [WORKER, COORDINATOR] {
+        let name = program.rsplit('/').next().unwrap();
+        println!("  {name:<36} {:>5.1} MB", fs::metadata(program).unwrap().len() as f64 / 1e6);
+    }
+}
+
+/// A source of so many keys, a ledger that takes anything, a queue that only counts; each call takes a while.
+struct Slow {
+    keys: u64,
+    each: Duration,
+    sent: AtomicU64,
+}
+
+fn plan(keys: u64, each: Duration) -> Duration {
+    let slow = Slow { keys, each, sent: AtomicU64::new(0) };
+    let mut run = Run {
+        run: "r".to_owned(),
+        prefix: String::new(),
+        basis: Basis::from(&Plan::default()),
+        version: String::new(),
+        started: String::new(),
+        resumed: None,
+        resumes: Vec::new(),
+        manifest: None,
+    };
+    let pause = |_| {};
+    let planner = Planner { source: &slow, bucket: "b", results: &slow, queue: &slow, pause: &pause };
+    let began = Instant::now();
+    let outcome = planner.plan(&mut run, Planned::default(), || true).unwrap();
+    assert_eq!((outcome.totals.objects, slow.sent.into_inner()), (keys, keys));
+    began.elapsed()
+}
+
+impl Lister for Slow {
+    fn page(&self, _: &str, token: Option<&str>) -> io::Result<Page> {
+        thread::sleep(self.each);
+        let from: u64 = token.map_or(0, |token| token.parse().unwrap());
+        let to = (from + PAGE).min(self.keys);
+        let entry = |number| ManifestEntry {
+            key: format!("firehose/2026/02/18/{:02}/flowherd-1-2026-02-18-{number:012}", number % 24),
+            size: 10_000_000,
+            etag: format!("\"{number:032x}\""),
+        };
+        Ok(Page { entries: (from..to).map(entry).collect(), next: (to < self.keys).then(|| to.to_string()) })
+    }
+}
+
+impl Store for Slow {
+    type Sink = <MemoryStore as Store>::Sink;
+
+    fn create(&self, _: &str) -> io::Result<Self::Sink> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn put(&self, _: &str, _: &[u8]) -> io::Result<()> {
+        thread::sleep(self.each);
+        Ok(())
+    }
+
+    fn get(&self, _: &str) -> io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    fn etag(&self, _: &str) -> io::Result<Option<String>> {
+        Ok(None)
+    }
+
+    fn remove(&self, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Queue for Slow {
+    fn send(&self, batch: &[Outgoing]) -> io::Result<Vec<Refused>> {
+        thread::sleep(self.each);
+        self.sent.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        Ok(Vec::new())
+    }
+
+    fn receive(&self, _: usize, _: Duration) -> io::Result<Vec<Received>> {
+        Ok(Vec::new())
+    }
+
+    fn acknowledge(&self, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn hide(&self, _: &str, _: Duration) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn depth(&self) -> io::Result<Depth> {
+        Ok(Depth::default())
+    }
+
+    fn purge(&self) -> Result<(), PurgeError> {
+        Ok(())
+    }
+
+    fn move_back(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+}
+
+/// Milliseconds from the start of the process until it asks for an event, and until the first request that the event
+/// makes it send.
+fn start() -> [f64; 2] {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let here = listener.local_addr().unwrap().to_string();
+    let variables = [
+        ("AWS_LAMBDA_RUNTIME_API", here.clone()),
+        ("AWS_LAMBDA_FUNCTION_NAME", "worker".to_owned()),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1769".to_owned()),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "1".to_owned()),
+        ("AWS_ENDPOINT_URL", format!("http://{here}")),
+        ("AWS_REGION", "us-east-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+        ("FLOWHERD_SOURCE_BUCKET", "source".to_owned()),
+        ("FLOWHERD_RESULTS_BUCKET", "results".to_owned()),
+        ("FLOWHERD_QUEUE_URL", format!("http://{here}/1/q.fifo")),
+    ];
+    let mut command = Command::new(WORKER);
+    command.envs(variables).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let began = Instant::now();
+    let worker = Running(command.spawn().unwrap());
+    let (mut runtime, _) = listener.accept().unwrap();
+    let asked = request(&mut runtime);
+    let asks = began.elapsed();
+    assert!(asked.contains("/invocation/next"), "{asked}");
+    let task = r#"{\"v\":1,\"run\":\"r\",\"bucket\":\"source\",\"key\":\"k\",\"size\":1,\"etag\":\"e\"}"#;
+    let event = format!(
+        r#"{{"Records":[{{"messageId":"1","receiptHandle":"h","body":"{task}","attributes":{{}}}}]}}"#
+    );
+    let deadline = std::time::SystemTime::now() + Duration::from_mins(1);
+    let deadline = deadline.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    write!(
+        runtime,
+        "HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: 1\r\nLambda-Runtime-Deadline-Ms: {deadline}\r\n\
+         Lambda-Runtime-Invoked-Function-Arn: arn\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{event}",
+        event.len()
+    )
+    .unwrap();
+    let (mut s3, _) = listener.accept().unwrap();
+    let asked = request(&mut s3);
+    let works = began.elapsed();
+    assert!(asked.contains("/results/runs/r/run.json"), "{asked}");
+    drop(worker);
+    [asks, works].map(|time| time.as_secs_f64() * 1e3)
+}
+
+/// The head of a request.
+fn request(stream: &mut TcpStream) -> String {
+    let mut head = String::new();
+    let mut lines = BufReader::new(stream);
+    while !head.ends_with("\r\n\r\n") {
+        assert!(lines.read_line(&mut head).unwrap() > 0, "the worker ended");
+    }
+    head
+}
+
+/// What the system says of this process's memory.
+fn memory_mib(what: &str) -> f64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(what)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+}
