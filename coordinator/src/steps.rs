@@ -265,7 +265,14 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             queue: self.queue,
             pause: self.pause,
         };
-        step.planned = planner.plan(&mut run, step.planned, goes_on)?;
+        step.planned = planner.plan(&mut run, step.planned, goes_on).map_err(|error| match error {
+            PlanError::List(why) if why.kind() == io::ErrorKind::PermissionDenied => {
+                let (prefix, bucket) = (&run.prefix, self.bucket);
+                let todo = "see that it is one of the prefixes that may be read";
+                CoordinatorError::Refused(format!("cannot list prefix {prefix:?} of {bucket}; {todo}: {why}"))
+            }
+            error => error.into(),
+        })?;
         let totals = step.planned.totals;
         step.progress.listed = totals.objects;
         step.progress.skipped = step.planned.skipped;

@@ -79,6 +79,12 @@ impl Bucket {
             Some("NoSuchKey") => {
                 io::Error::new(io::ErrorKind::NotFound, "the object is gone since it was listed")
             }
+            // What S3 also says of an object that is not there to those who may not list the bucket
+            // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>). Either way only somebody can help.
+            Some("AccessDenied") => io::Error::new(
+                io::ErrorKind::NotFound,
+                "S3 denies access: the object may be gone since it was listed, or may not be read by this worker",
+            ),
             _ => io_error(&error),
         })?;
         if from > 0
@@ -183,7 +189,12 @@ impl Lister for Bucket {
         let request = self.client.list_objects_v2().bucket(&self.name).prefix(prefix);
         let request = request.encoding_type(EncodingType::Url).set_expected_bucket_owner(self.owner.clone());
         let request = request.set_continuation_token(token.map(str::to_owned)).send();
-        let answer = self.handle.block_on(request).map_err(|error| io_error(&error))?;
+        let answer = self.handle.block_on(request).map_err(|error| match error.code() {
+            Some("AccessDenied" | "NoSuchBucket") => {
+                io::Error::new(io::ErrorKind::PermissionDenied, io_error(&error))
+            }
+            _ => io_error(&error),
+        })?;
         let is_encoded = answer.encoding_type() == Some(&EncodingType::Url);
         let entry = |object: &Object| {
             let size = u64::try_from(object.size()?).ok()?;

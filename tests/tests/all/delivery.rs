@@ -9,12 +9,16 @@ use std::{
 use aws_lambda_events::sqs::SqsMessage;
 use flowherd_coordinator::steps::{Begin, Operation};
 use flowherd_shared::{
-    ledger::{Report, ReportState, layout},
+    ledger::{Failure, Receipt, Report, ReportState, layout},
     queue::{Depth, Outgoing, Queue},
     task::Task,
 };
 use flowherd_tests::twin::{Faults, MemoryQueue};
-use flowherd_worker::{lambda::batch, tasks::Answer};
+use flowherd_worker::{
+    closing::{Closing, METRICS},
+    lambda::batch,
+    tasks::Answer,
+};
 
 use super::fleet::{Flaky, Fleet, object};
 
@@ -380,6 +384,41 @@ fn messages_that_the_queue_loses_are_missing_objects_and_a_resumed_run_does_just
     assert_eq!(fleet.queue.bodies().len(), 3);
     let report = fleet.finish(step);
     assert_eq!((counts(&report), report.objects.skipped), ((ReportState::Done, 3, 0, 0), 5));
+}
+
+#[test]
+fn the_metrics_of_a_task_are_those_of_its_receipt_or_failure() {
+    let fleet = Fleet::new(5);
+    let damaged = fleet.source.keys().remove(0);
+    fleet.source.put(&damaged, b"\x1f\x8b".to_vec());
+    let report = fleet.finish(fleet.begin("r", ""));
+    let files = fleet.store.files();
+    let (mut sums, mut failed) = (std::collections::BTreeMap::<String, u64>::new(), 0);
+    for (path, bytes) in &files {
+        let receipt = path.contains("/receipts/").then(|| serde_json::from_slice::<Receipt>(bytes).unwrap());
+        let failure = path.contains("/failures/").then(|| serde_json::from_slice::<Failure>(bytes).unwrap());
+        let closing = match (&receipt, &failure) {
+            (Some(receipt), _) => Closing::Done(receipt),
+            (_, Some(failure)) => Closing::Failed(failure),
+            _ => continue,
+        };
+        let line = closing.metrics("q.fifo", 7);
+        let told = &line["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!((&line["_aws"]["Timestamp"], &line["Queue"]), (&7.into(), &"q.fifo".into()));
+        assert_eq!(
+            (&told["Namespace"], &told["Dimensions"]),
+            (&"Flowherd".into(), &serde_json::json!([["Queue"]]))
+        );
+        for metric in told["Metrics"].as_array().unwrap() {
+            let name = metric["Name"].as_str().unwrap();
+            let known = METRICS.iter().find(|known| known.name == name).unwrap();
+            assert_eq!(metric["Unit"], known.unit);
+            *sums.entry(name.to_owned()).or_default() += line[name].as_u64().unwrap();
+        }
+        failed += u64::from(failure.is_some());
+    }
+    assert_eq!((sums["ObjectsDone"], sums["ObjectsFailed"], failed), (4, 1, 1));
+    assert_eq!((sums["RowsWritten"], sums["BytesOut"]), (report.records.rows, report.bytes.compressed_out));
 }
 
 #[test]

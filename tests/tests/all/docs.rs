@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use flowherd_shared::{error::Reason, flow_fields::FLOW_FIELDS, limits::Limits};
 use flowherd_tests::command::{files_below, flowherd};
+use flowherd_worker::closing::METRICS;
 
 use super::command::PROGRAM;
 
@@ -33,8 +34,9 @@ fn every_promise_has_its_test_and_every_such_test_its_promise() {
         }
     }
     // The fleet's are among other tests of it.
-    let others =
-        ["planning", "fleet", "cloud"].map(|file| read(&format!("tests/tests/all/{file}.rs"))).concat();
+    let others = ["planning", "delivery", "rerun", "cloud"]
+        .map(|file| read(&format!("tests/tests/all/{file}.rs")))
+        .concat();
     let (of_fleet, of_command): (BTreeSet<_>, BTreeSet<_>) =
         promised.iter().cloned().partition(|name| others.contains(&format!("#[test]\nfn {name}()")));
     assert_eq!(of_command, tested);
@@ -46,7 +48,9 @@ fn every_promise_has_its_test_and_every_such_test_its_promise() {
 #[test]
 fn every_flag_key_and_field_is_in_the_configuration_document() {
     let document = read("docs/configuration.md");
-    for command in ["convert", "synth", "explain"] {
+    let commands =
+        ["convert", "synth", "explain", "run", "rerun", "status", "runs", "report", "redrive", "estimate"];
+    for command in commands {
         let help = flowherd(PROGRAM, [command, "--help"]).stdout;
         let flags = help.split_whitespace().filter(|word| word.starts_with("--") && *word != "--help");
         for word in flags {
@@ -54,11 +58,11 @@ fn every_flag_key_and_field_is_in_the_configuration_document() {
             assert!(document.contains(&format!("`{flag}")), "{command} {flag}");
         }
     }
-    let settings = read("worker/src/settings.rs");
+    let settings = ["worker/src/settings.rs", "coordinator/src/settings.rs"].map(read).concat();
     let is_variable = |word: &&str| word.starts_with("FLOWHERD_") && !word.contains([' ', '=']);
     let variables: BTreeSet<&str> = settings.split('"').filter(is_variable).collect();
-    assert!(variables.len() >= 5, "{variables:?}");
-    for name in ["--poll", "--concurrency"].into_iter().chain(variables) {
+    assert!(variables.len() >= 9, "{variables:?}");
+    for name in ["--poll", "--concurrency", "--grace"].into_iter().chain(variables) {
         assert!(document.contains(&format!("`{name}")), "{name}");
     }
     for key in [
@@ -82,6 +86,10 @@ fn every_flag_key_and_field_is_in_the_configuration_document() {
     }
     for field in FLOW_FIELDS {
         assert!(document.contains(&format!("`{}`", field.name)), "{}", field.name);
+    }
+    for metric in METRICS {
+        let line = format!("| `{}` | {} | {} |", metric.name, metric.unit, metric.meaning);
+        assert!(document.contains(&line), "{line}");
     }
     let limits = serde_json::to_value(Limits::default()).unwrap();
     for (name, value) in limits.as_object().unwrap() {
