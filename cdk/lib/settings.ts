@@ -49,7 +49,7 @@ const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 const ARTIFACTS = ['flowherd-coordinator/bootstrap', 'flowherd-worker/bootstrap'];
 
 /** Each setting with one good value, which messages show. */
-const EXAMPLES: Readonly<Record<keyof Settings, string>> = {
+export const EXAMPLES: Readonly<Record<keyof Settings, string>> = {
   stackName: 'Flowherd',
   sourceBucket: 'my-firehose-archive',
   sourceBucketAccount: '123456789012',

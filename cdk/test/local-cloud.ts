@@ -87,34 +87,48 @@ export class LocalCloud {
       });
     await cdk('bootstrap', `aws://000000000000/${REGION}`);
     await cdk('deploy', '--all', '--require-approval', 'never');
-    const described = await this.query('cloudformation', { Action: 'DescribeStacks', StackName: 'Flowherd', Version: '2010-05-15' });
+    const described = await this.query('cloudformation', { Action: 'DescribeStacks', StackName: context['stackName'] ?? 'Flowherd', Version: '2010-05-15' });
     const outputs = described.matchAll(/<OutputKey>(.*?)<\/OutputKey>\s*<OutputValue>(.*?)<\/OutputValue>/gs);
     return Object.fromEntries([...outputs].map(([, key, value]) => [key, value]));
   }
 
   /** A call of Step Functions. */
   async states<T>(action: string, body: Readonly<Record<string, unknown>>): Promise<T> {
-    return this.json<T>('states', `AWSStepFunctions.${action}`, body, '1.0');
-  }
-
-  private async json<T>(service: string, target: string, body: unknown, version: string): Promise<T> {
-    const response = await fetch(this.endpoint, {
+    const response = await this.request('/', {
       method: 'POST',
-      headers: { ...headers(service), 'X-Amz-Target': target, 'Content-Type': `application/x-amz-json-${version}` },
+      headers: {
+        ...headers('states'),
+        'X-Amz-Target': `AWSStepFunctions.${action}`,
+        'Content-Type': 'application/x-amz-json-1.0',
+      },
       body: JSON.stringify(body),
     });
-    if (!response.ok) throw new Error(`${target}: ${response.status} ${await response.text()}`);
+    return (await response.json()) as T;
+  }
+
+  /** A call of a service that has paths. */
+  async rest<T>(method: string, service: string, path: string, body?: unknown): Promise<T> {
+    const response = await this.request(path, {
+      method,
+      headers: { ...headers(service), 'Content-Type': 'application/json' },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
     return (await response.json()) as T;
   }
 
   private async query(service: string, parameters: Readonly<Record<string, string>>): Promise<string> {
-    const response = await fetch(this.endpoint, {
+    const response = await this.request('/', {
       method: 'POST',
       headers: { ...headers(service), 'Content-Type': 'application/x-www-form-urlencoded' },
       body: new URLSearchParams(parameters),
     });
-    if (!response.ok) throw new Error(`${service}: ${response.status} ${await response.text()}`);
     return response.text();
+  }
+
+  private async request(path: string, init: RequestInit): Promise<Response> {
+    const response = await fetch(`${this.endpoint}${path}`, init);
+    if (!response.ok) throw new Error(`${init.method} ${path}: ${response.status} ${await response.text()}`);
+    return response;
   }
 }
 

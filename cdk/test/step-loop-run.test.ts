@@ -49,6 +49,16 @@ before(async () => {
 
 after(() => cloud?.stop());
 
+test('the trigger that the outputs name can be disabled and enabled: the kill switch', async () => {
+  const trigger = `/2015-03-31/event-source-mappings/${outputs['WorkerTrigger']}`;
+  const mapping = () => cloud.rest<{ State: string; BatchSize: number }>('GET', 'lambda', trigger);
+  assert.equal((await mapping()).State, 'Enabled');
+  await cloud.rest('PUT', 'lambda', trigger, { Enabled: false });
+  assert.equal((await mapping()).State, 'Disabled');
+  await cloud.rest('PUT', 'lambda', trigger, { Enabled: true });
+  assert.equal((await mapping()).State, 'Enabled');
+});
+
 /** Plays a script: what the coordinator answers, call by call. */
 async function play(name: string, script: readonly Json[], input: unknown = { prefix: `${name}/` }) {
   writeFileSync(join(cloud.directory, `${name}_.json`), JSON.stringify(script));
