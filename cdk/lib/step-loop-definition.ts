@@ -30,9 +30,7 @@ const RUN_NAME = '/^[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}$/';
 
 const quoted = (names: readonly string[]) => `[${names.map((name) => `"${name}"`).join(', ')}]`;
 const jsonata = (expression: string) => `{% ${expression} %}`;
-const one = (text: string, by: string) => `${text} ${by}`;
 
-/** In a comparison a member that is absent is unlike anything, so these need no test of presence. */
 const wrongType = (option: string, type: string) =>
   `$exists($states.input.${option}) and $not($type($states.input.${option}) = "${type}")`;
 
@@ -56,6 +54,9 @@ const REFUSALS: readonly { when: string; reason: string }[] = [
     reason: `"${option} is no name of a run: " & $states.input.${option} & "; such names have 1 to 80 of A-Z a-z 0-9 . _ - and do not begin with a dot"`,
   })),
 ];
+
+/** The execution's name, which may have characters that a run's may not. */
+const EXECUTION_AS_RUN = '$replace($replace($states.context.Execution.Name, /[^A-Za-z0-9._-]/, "-"), /^[.]/, "-")';
 
 /** Variables of an execution. `failure` is empty until calls have failed for good. */
 const FRESH = { turns: 0, failure: '', failureCause: '' };
@@ -91,10 +92,8 @@ const RETRY = [
 /** An error's cause may be 32,768 characters; a part of it is enough. */
 const CAUSE = '$substring($states.errorOutput.Cause, 0, 1000)';
 
-const REPORT_OF = (bucket: string) => (input: string) => `"s3://${bucket}/runs/" & ${input} & "/report.json"`;
-
 export function definition(names: StepLoopNames): Record<string, unknown> {
-  const reportOf = REPORT_OF(names.resultsBucket);
+  const report = `"s3://${names.resultsBucket}/runs/" & $states.input.run & "/report.json"`;
 
   /** One call of the coordinator. */
   const call = (comment: string, payload: string, caught: State): State => ({
@@ -129,10 +128,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
 
   const begin = call(
     'Opens the run. The name of the execution names it, so that a second attempt opens no second run.',
-    `$merge([{"operation": "begin"}, $states.input, ${one(
-      '$exists($states.input.run) or $exists($states.input.resume) ? {} :',
-      '{"run": $replace($replace($states.context.Execution.Name, /[^A-Za-z0-9._-]/, "-"), /^[.]/, "-")}',
-    )}])`,
+    `$merge([{"operation": "begin"}, $states.input, $exists($states.input.run) or $exists($states.input.resume) ? {} : {"run": ${EXECUTION_AS_RUN}}])`,
     {
       ErrorEquals: ['States.ALL'],
       Output: {
@@ -183,7 +179,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
           Condition: jsonata('$states.input.operation = "end" and $not($failure = "")'),
           Output: {
             error: jsonata('$failure'),
-            cause: jsonata(`$failureCause & "; report: " & ${reportOf('$states.input.run')}`),
+            cause: jsonata(`$failureCause & "; report: " & ${report}`),
           },
           Next: 'Broken',
         },
@@ -199,7 +195,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
           Output: {
             error: jsonata('$states.input.state = "incomplete" ? "RunIncomplete" : "RunFailed"'),
             cause: jsonata(
-              `"run " & $states.input.run & ": " & $states.input.message & "; report: " & ${reportOf('$states.input.run')}`,
+              `"run " & $states.input.run & ": " & $states.input.message & "; report: " & ${report}`,
             ),
           },
           Next: 'Failed',
@@ -285,7 +281,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
       Error: 'UnexpectedAnswer',
       Cause: jsonata('"no operation that is known in the answer of the coordinator: " & $substring($string($states.input), 0, 1000)'),
     },
-    Refused: { Type: 'Fail', Comment: 'Nothing was begun.', Error: 'Refused', Cause: jsonata('$states.input.reason') },
+    Refused: { Type: 'Fail', Comment: 'Nothing was begun.', Error: 'Refused', Cause: jsonata('$substring($states.input.reason, 0, 1000)') },
     Broken: {
       Type: 'Fail',
       Comment: 'Calls failed for good. The run can be resumed.',

@@ -3,6 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import jsonata from 'jsonata';
+
 import { definition } from '../lib/step-loop-definition';
 import { synth } from './stack';
 
@@ -85,4 +87,36 @@ test('executions are standard, traced, and logged without their data', () => {
   assert.deepEqual(Properties.TracingConfiguration, { Enabled: true });
   assert.equal(Properties.LoggingConfiguration.Level, 'ALL');
   assert.equal(Properties.LoggingConfiguration.IncludeExecutionData, false);
+});
+
+/** All expressions of the definition, or of a part of it. */
+function expressions(part: unknown): string[] {
+  if (typeof part === 'string') return part.startsWith('{%') ? [part.slice(2, -2)] : [];
+  return typeof part === 'object' && part !== null ? Object.values(part).flatMap(expressions) : [];
+}
+
+test('every expression can be read by the JSONata that Step Functions has', () => {
+  // https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html
+  const all = expressions(machine);
+  assert.ok(all.length > 40);
+  for (const expression of all) assert.ok(jsonata(expression).ast(), expression);
+});
+
+test('every condition is true or false, whatever comes in: Step Functions takes nothing else', async () => {
+  const inputs = [
+    null, 7, 'text', [], ['a/'], {}, { prefix: 'a/' }, { prefix: null }, { prefix: ['a/'] }, { run: 'x' }, { run: null }, { prefix: 'a/', run: 7 }, { resume: {} }, { prefix: 'a/', run: '' },
+    { run: 'x', operation: 'plan', wait_seconds: 'soon' }, { run: 'x', operation: 'plan', wait_seconds: 5 }, { operation: {} },
+    { run: 'x', operation: 'end' }, { run: 'x', operation: 'end', state: 'done' }, { operation: 'check' },
+  ];
+  for (const [name, { Choices }] of Object.entries(states)) {
+    for (const input of Choices === undefined ? [] : inputs) {
+      for (const { Condition } of Choices as unknown as { Condition: string }[]) {
+        const variables = { states: { input }, turns: 3, failure: '' };
+        const value: unknown = await jsonata(Condition.slice(2, -2)).evaluate(null, variables);
+        assert.equal(typeof value, 'boolean', `${name}: ${Condition} of ${JSON.stringify(input)}`);
+        // The first that is true decides; those after it may take for granted what it refuses.
+        if (value === true) break;
+      }
+    }
+  }
 });
