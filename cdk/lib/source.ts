@@ -22,7 +22,10 @@ export class Source {
     };
   }
 
-  /** Lets a function list the prefixes. */
+  /**
+   * Lets a function list the prefixes. GetObject has no prefix to match, so a key that is gone may still be answered
+   * with 403 and not 404: https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+   */
   allowListing(reader: NativeFunction): void {
     reader.allow(['s3:ListBucket'], [this.bucketArn], {
       StringLike: { 's3:prefix': this.settings.prefixes.map((prefix) => `${prefix}*`) },

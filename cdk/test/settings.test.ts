@@ -127,7 +127,7 @@ test('a file of settings that cannot be read, or with an unknown key, is a probl
   assert.match(problems({ ...REQUIRED, settings: '/nowhere.json' }).join(), /^settings="\/nowhere.json": ENOENT/);
   assert.match(problems({ ...REQUIRED, settings: file('broken.json', '{') }).join(), /^settings=.*JSON/);
   assert.match(problems({ ...REQUIRED, settings: file('list.json', '[]') }).join(), /not a JSON object/);
-  assert.match(problems({ ...REQUIRED, settings: file('odd.json', '{"max_concurency": 3}') }).join(), /perhaps maxConcurrency/);
+  assert.match(problems({ ...REQUIRED, settings: file('odd.json', '{"max_concurrency": 3}') }).join(), /perhaps maxConcurrency/);
 });
 
 test('functions that were not built are told with the file that is missing', () => {
