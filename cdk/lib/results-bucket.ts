@@ -1,0 +1,31 @@
+import { Duration, RemovalPolicy, Validations } from 'aws-cdk-lib';
+import { BlockPublicAccess, Bucket, BucketEncryption } from 'aws-cdk-lib/aws-s3';
+import { Construct } from 'constructs';
+
+/** Where outputs and the ledger go: `csv/`, `rejects/`, `runs/`, `active/`, and what Athena answers below `athena/`. */
+export class ResultsBucket extends Construct {
+  readonly bucket: Bucket;
+
+  constructor(scope: Construct, id: string) {
+    super(scope, id);
+    this.bucket = new Bucket(this, 'Bucket', {
+      // Receipts name outputs by etag. With KMS the etag of equal bytes is another each time they are written:
+      // https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
+      encryption: BucketEncryption.S3_MANAGED,
+      enforceSSL: true,
+      blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
+      // Results outlive the stack.
+      removalPolicy: RemovalPolicy.RETAIN,
+      lifecycleRules: [
+        { id: 'abandoned-uploads', abortIncompleteMultipartUploadAfter: Duration.days(1) },
+        { id: 'query-answers', prefix: 'athena/', expiration: Duration.days(7) },
+      ],
+    });
+    Validations.of(this.bucket).acknowledge({
+      id: 'AwsSolutions-S1',
+      reason:
+        'No server access log: the ledger says what was written, CloudTrail data events can say who read it, ' +
+        'and a log bucket would get several entries an object.',
+    });
+  }
+}

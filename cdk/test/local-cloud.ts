@@ -1,0 +1,158 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+const CDK = resolve(__dirname, '..');
+const REGION = 'us-east-1';
+
+/** Waits and retries of the step loop take this part of their time. */
+export const WAIT_SCALE = 0.02;
+
+/** A program of the project's `.venv`. */
+export function tool(name: string): string {
+  const path = resolve(CDK, '../.venv/bin', name);
+  if (!existsSync(path)) throw new Error(`no ${path}: \`make test\` installs it`);
+  return path;
+}
+
+/** An AWS on this machine, without Docker: ministack on a free port of 127.0.0.1. */
+export class LocalCloud {
+  private constructor(
+    private readonly server: ChildProcess,
+    private readonly endpoint: string,
+    /** Removed at the end. The functions find it as STUB_DIR. */
+    readonly directory: string,
+  ) {}
+
+  static async start(): Promise<LocalCloud> {
+    const program = tool('ministack');
+    const port = await freePort();
+    const endpoint = `http://127.0.0.1:${port}`;
+    const directory = mkdtempSync(join(tmpdir(), 'flowherd-cdk-'));
+    const server = spawn(program, {
+      cwd: directory,
+      stdio: 'ignore',
+      env: {
+        ...process.env,
+        GATEWAY_PORT: String(port),
+        BIND_HOST: '127.0.0.1',
+        MINISTACK_HOST: '127.0.0.1',
+        SFTP_ENABLED: '0',
+        IOT_MTLS_ENABLED: '0',
+        AWS_ENDPOINT_URL: endpoint,
+        SFN_WAIT_SCALE: String(WAIT_SCALE),
+        STUB_DIR: directory,
+      },
+    });
+    const cloud = new LocalCloud(server, endpoint, directory);
+    // Also when the tests end without closing it.
+    process.once('exit', () => server.kill('SIGKILL'));
+    await until('the local cloud answers', async () => {
+      if (server.exitCode !== null) throw new Error(`the local cloud ended by itself, with ${server.exitCode}`);
+      return fetch(endpoint).then(() => true, () => false);
+    });
+    return cloud;
+  }
+
+  async stop(): Promise<void> {
+    if (this.server.exitCode === null) {
+      const ended = new Promise((done) => this.server.once('exit', done));
+      this.server.kill('SIGKILL');
+      await ended;
+    }
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  /** Deploys with the CDK's own command. Gives the stack's outputs. */
+  async deploy(context: Readonly<Record<string, string>>): Promise<Record<string, string>> {
+    const switches = Object.entries(context).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+    const cdk = (...command: string[]) =>
+      run(process.execPath, [join(CDK, 'node_modules/aws-cdk/bin/cdk'), ...command, ...switches, '--output', join(this.directory, 'cdk.out')], {
+        cwd: CDK,
+        env: {
+          PATH: process.env['PATH'],
+          // The CDK remembers accounts here, by access key.
+          CDK_HOME: join(this.directory, 'home'),
+          HOME: join(this.directory, 'home'),
+          CI: 'true',
+          AWS_ENDPOINT_URL: this.endpoint,
+          AWS_ACCESS_KEY_ID: 'test',
+          AWS_SECRET_ACCESS_KEY: 'test',
+          AWS_REGION: REGION,
+        },
+      });
+    await cdk('bootstrap', `aws://000000000000/${REGION}`);
+    await cdk('deploy', '--all', '--require-approval', 'never');
+    const described = await this.query('cloudformation', { Action: 'DescribeStacks', StackName: context['stackName'] ?? 'Flowherd', Version: '2010-05-15' });
+    const outputs = described.matchAll(/<OutputKey>(.*?)<\/OutputKey>\s*<OutputValue>(.*?)<\/OutputValue>/gs);
+    return Object.fromEntries([...outputs].map(([, key, value]) => [key, value]));
+  }
+
+  /** A call of Step Functions. */
+  async states<T>(action: string, body: Readonly<Record<string, unknown>>): Promise<T> {
+    const response = await this.request('/', {
+      method: 'POST',
+      headers: {
+        ...headers('states'),
+        'X-Amz-Target': `AWSStepFunctions.${action}`,
+        'Content-Type': 'application/x-amz-json-1.0',
+      },
+      body: JSON.stringify(body),
+    });
+    return (await response.json()) as T;
+  }
+
+  /** A call of a service that has paths. */
+  async rest<T>(method: string, service: string, path: string, body?: unknown): Promise<T> {
+    const response = await this.request(path, {
+      method,
+      headers: { ...headers(service), 'Content-Type': 'application/json' },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    return (await response.json()) as T;
+  }
+
+  private async query(service: string, parameters: Readonly<Record<string, string>>): Promise<string> {
+    const response = await this.request('/', {
+      method: 'POST',
+      headers: { ...headers(service), 'Content-Type': 'application/x-www-form-urlencoded' },
+      body: new URLSearchParams(parameters),
+    });
+    return response.text();
+  }
+
+  private async request(path: string, init: RequestInit): Promise<Response> {
+    const response = await fetch(`${this.endpoint}${path}`, init);
+    if (!response.ok) throw new Error(`${init.method} ${path}: ${response.status} ${await response.text()}`);
+    return response;
+  }
+}
+
+/** Waits until something is so; two minutes at the most. */
+export async function until(what: string, isSo: () => Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + 120_000;
+  while (!(await isSo())) {
+    if (Date.now() > deadline) throw new Error(`never: ${what}`);
+    await new Promise((done) => setTimeout(done, 50));
+  }
+}
+
+/** Which service and region a request is for; nobody checks the signature. */
+function headers(service: string): Record<string, string> {
+  return {
+    Authorization: `AWS4-HMAC-SHA256 Credential=test/20260101/${REGION}/${service}/aws4_request, SignedHeaders=host, Signature=0`,
+  };
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const address = server.address();
+  await new Promise((done) => server.close(done));
+  if (address === null || typeof address === 'string') throw new Error('no free port');
+  return address.port;
+}

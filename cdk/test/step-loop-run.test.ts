@@ -1,0 +1,278 @@
+// Every way through the step loop, executed: the real stack on a local cloud, with a coordinator that plays a script.
+
+import assert from 'node:assert/strict';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { after, before, test } from 'node:test';
+
+import { LocalCloud, until, WAIT_SCALE } from './local-cloud';
+
+const MAX_TURNS = 6;
+
+type Json = Record<string, unknown>;
+
+interface Execution {
+  readonly executionArn: string;
+  readonly status: string;
+  readonly error?: string;
+  readonly cause?: string;
+  readonly output?: string;
+}
+
+interface HistoryEvent {
+  readonly type: string;
+  readonly stateEnteredEventDetails?: { readonly name: string };
+}
+
+let cloud: LocalCloud;
+let outputs: Record<string, string>;
+
+before(async () => {
+  cloud = await LocalCloud.start();
+  const artifacts = join(cloud.directory, 'artifacts');
+  for (const name of ['flowherd-coordinator', 'flowherd-worker']) {
+    mkdirSync(join(artifacts, name), { recursive: true });
+    copyFileSync(resolve(__dirname, 'stub/bootstrap'), join(artifacts, name, 'bootstrap'));
+    chmodSync(join(artifacts, name, 'bootstrap'), 0o755);
+  }
+  writeFileSync(join(cloud.directory, 'flowherd.toml'), '# no rules\n');
+  outputs = await cloud.deploy({
+    sourceBucket: 'my-archive',
+    prefixes: 'firehose/',
+    configFile: join(cloud.directory, 'flowherd.toml'),
+    alarmEmail: 'operations@example.com',
+    maxTurns: String(MAX_TURNS),
+    artifacts,
+    localCloud: 'true',
+  });
+});
+
+after(() => cloud?.stop());
+
+test('the trigger that the outputs name can be disabled and enabled: the kill switch', async () => {
+  const trigger = `/2015-03-31/event-source-mappings/${outputs['WorkerTrigger']}`;
+  const mapping = () => cloud.rest<{ State: string; BatchSize: number }>('GET', 'lambda', trigger);
+  assert.equal((await mapping()).State, 'Enabled');
+  await cloud.rest('PUT', 'lambda', trigger, { Enabled: false });
+  assert.equal((await mapping()).State, 'Disabled');
+  await cloud.rest('PUT', 'lambda', trigger, { Enabled: true });
+  assert.equal((await mapping()).State, 'Enabled');
+});
+
+/** Plays a script: what the coordinator answers, call by call. */
+async function play(name: string, script: readonly Json[], input: unknown = { prefix: `${name}/` }) {
+  writeFileSync(join(cloud.directory, `${name}_.json`), JSON.stringify(script));
+  const { executionArn } = await cloud.states<Execution>('StartExecution', {
+    stateMachineArn: outputs['StateMachineArn'],
+    name,
+    input: JSON.stringify(input),
+  });
+  return ended(executionArn, name);
+}
+
+async function ended(executionArn: string, name: string) {
+  let execution: Execution | undefined;
+  await until(`${executionArn} ends`, async () => {
+    execution = await cloud.states<Execution>('DescribeExecution', { executionArn });
+    return execution.status !== 'RUNNING';
+  });
+  const { events } = await cloud.states<{ events: HistoryEvent[] }>('GetExecutionHistory', { executionArn, maxResults: 1000 });
+  const visited = events.flatMap((event) => event.stateEnteredEventDetails?.name ?? []);
+  assert.ok(execution);
+  return {
+    ...execution,
+    output: JSON.parse(execution.output ?? '{}') as Json,
+    /** States in order, without the two that only choose the way. */
+    visited: visited.filter((state) => state !== 'Next' && state !== 'Operation'),
+    calls: calls(name),
+  };
+}
+
+function calls(name: string): { at: number; event: Json }[] {
+  const path = join(cloud.directory, `${name}_.calls`);
+  if (!existsSync(path)) return [];
+  const lines = readFileSync(path, 'utf8').trim().split('\n');
+  return lines.map((line) => JSON.parse(line) as { at: number; event: Json });
+}
+
+const operations = (made: readonly { event: Json }[]) => made.map(({ event }) => event['operation']);
+
+/** The end of a run, as the coordinator tells it. */
+const end = (state: string, run: string, message = `${state}: 3 objects`): Json => ({
+  operation: 'end',
+  state,
+  message,
+  report: `runs/${run}/report.json`,
+});
+
+test('a run is begun, planned, checked and reported, each after the wait it asked for', async () => {
+  const ended = await play('happy', [
+    { operation: 'plan', token: 'page-1' },
+    { operation: 'plan', token: 'page-2' },
+    { operation: 'check', wait_seconds: 40 },
+    { operation: 'check', wait_seconds: 20 },
+    { operation: 'report' },
+    end('done', 'happy'),
+  ]);
+  assert.equal(ended.status, 'SUCCEEDED', ended.cause);
+  assert.deepEqual(ended.visited, ['Input', 'Begin', 'Plan', 'Plan', 'Wait', 'Check', 'Wait', 'Check', 'Report', 'Done']);
+  assert.deepEqual(ended.output, {
+    run: 'happy',
+    prefix: 'happy/',
+    state: 'done',
+    report: 'runs/happy/report.json',
+    message: 'done: 3 objects',
+  });
+  assert.deepEqual(ended.calls[0]?.event, { operation: 'begin', prefix: 'happy/', run: 'happy' });
+  // What a state does not know it passes on.
+  assert.deepEqual(ended.calls[2]?.event, { operation: 'plan', run: 'happy', prefix: 'happy/', wait_seconds: 0, token: 'page-2' });
+  const gap = (call: number) => (ended.calls[call]?.at ?? 0) - (ended.calls[call - 1]?.at ?? 0);
+  assert.ok(gap(3) >= 40 * WAIT_SCALE, `${gap(3)}`);
+  assert.ok(gap(4) >= 20 * WAIT_SCALE, `${gap(4)}`);
+});
+
+test('a prefix without objects goes from planning to its report', async () => {
+  const ended = await play('empty', [{ operation: 'plan' }, { operation: 'report' }, end('done', 'empty')]);
+  assert.equal(ended.status, 'SUCCEEDED', ended.cause);
+  assert.deepEqual(ended.visited, ['Input', 'Begin', 'Plan', 'Report', 'Done']);
+});
+
+test('objects that failed fail the execution, and its cause names the report', async () => {
+  const ended = await play('bad-objects', [
+    { operation: 'plan' },
+    { operation: 'check' },
+    { operation: 'report' },
+    end('failed', 'bad-objects', '1 of 3 objects failed'),
+  ]);
+  assert.equal(ended.status, 'FAILED');
+  assert.equal(ended.error, 'RunFailed');
+  assert.equal(ended.cause, `run bad-objects: 1 of 3 objects failed; report: s3://${outputs['ResultsBucket']}/runs/bad-objects/report.json`);
+});
+
+test('a run that ends incomplete fails the execution', async () => {
+  const ended = await play('cut-short', [{ operation: 'report' }, end('incomplete', 'cut-short')]);
+  assert.deepEqual([ended.status, ended.error, ended.visited.at(-1)], ['FAILED', 'RunIncomplete', 'Failed']);
+});
+
+test('a purge that another one is in the way of is asked for again, and nothing is planned before it is over', async () => {
+  const ended = await play(
+    'purging',
+    [
+      { operation: 'purge' },
+      { operation: 'purge', wait_seconds: 20 },
+      { operation: 'purge', wait_seconds: 20 },
+      { operation: 'plan', wait_seconds: 60 },
+      { operation: 'report' },
+      end('done', 'purging'),
+    ],
+    { prefix: 'purging/', purge: true },
+  );
+  assert.equal(ended.status, 'SUCCEEDED', ended.cause);
+  assert.deepEqual(ended.visited, ['Input', 'Begin', 'Purge', 'Wait', 'Purge', 'Wait', 'Purge', 'Wait', 'Plan', 'Report', 'Done']);
+  assert.equal(ended.calls[0]?.event['purge'], true);
+  assert.ok((ended.calls[4]?.at ?? 0) - (ended.calls[3]?.at ?? 0) >= 60 * WAIT_SCALE);
+});
+
+test('a call that fails is made again, with the same event', async () => {
+  const ended = await play('flaky', [
+    { errorType: 'Retry', errorMessage: 'S3 is slow' },
+    { operation: 'plan' },
+    { errorType: 'Runtime.ExitError', errorMessage: 'signal: killed' },
+    { errorType: 'Lambda.TooManyRequestsException', errorMessage: 'Rate exceeded' },
+    { operation: 'report' },
+    end('done', 'flaky'),
+  ]);
+  assert.equal(ended.status, 'SUCCEEDED', ended.cause);
+  assert.deepEqual(operations(ended.calls), ['begin', 'begin', 'plan', 'plan', 'plan', 'report']);
+  assert.deepEqual(ended.calls[1]?.event, ended.calls[0]?.event);
+  assert.deepEqual(ended.calls[4]?.event, ended.calls[2]?.event);
+});
+
+test('a call that fails for good leads to a last report and a failed execution that names error and report', async () => {
+  const broken = { errorType: 'Retry', errorMessage: 'S3 is gone' };
+  const ended = await play('broken', [
+    { operation: 'check', opaque: 1 },
+    ...Array.from({ length: 6 }, () => broken),
+    end('incomplete', 'broken'),
+  ]);
+  assert.equal(ended.status, 'FAILED');
+  assert.deepEqual(ended.visited, ['Input', 'Begin', 'Check', 'LastReport', 'Broken']);
+  assert.deepEqual(ended.calls.at(-1)?.event, { operation: 'report', run: 'broken', prefix: 'broken/', final: true });
+  assert.equal(ended.error, 'Retry');
+  assert.match(ended.cause ?? '', /^checking of run broken failed: .*S3 is gone.*; report: s3:.*runs\/broken\/report\.json$/);
+});
+
+test('a last report that takes several calls is finished, and one that fails is told too', async () => {
+  const fails = (count: number) => Array.from({ length: count }, () => ({ errorType: 'Oops', errorMessage: 'no' }));
+  const long = await play('long-report', [{ operation: 'plan' }, ...fails(6), { operation: 'report', part: 2, wait_seconds: 1 }, end('incomplete', 'x')]);
+  assert.deepEqual(long.visited, ['Input', 'Begin', 'Plan', 'LastReport', 'Wait', 'LastReport', 'Broken']);
+  assert.equal(long.calls.at(-1)?.event['part'], 2);
+  const none = await play('no-report', [{ operation: 'report' }, ...fails(1)]);
+  assert.deepEqual([none.status, none.error], ['FAILED', 'Oops']);
+  assert.match(none.cause ?? '', /^the report of run no-report failed: .*; and its report could not be written: /);
+});
+
+test('a long run goes on in new executions, under the name it had', async () => {
+  const check = { operation: 'check', wait_seconds: 1 };
+  const first = await play('lasting', [{ operation: 'plan' }, ...Array.from({ length: 12 }, () => check), { operation: 'report' }, end('done', 'lasting')]);
+  assert.deepEqual([first.status, first.visited.at(-1)], ['SUCCEEDED', 'Continued'], first.cause);
+  assert.equal(first.visited.filter((state) => ['Begin', 'Plan', 'Check'].includes(state)).length, MAX_TURNS);
+  const second = await ended(String(first.output['continued_as']), 'lasting');
+  assert.deepEqual([second.status, second.visited.slice(0, 3), second.visited.at(-1)], ['SUCCEEDED', ['Input', 'Wait', 'Check'], 'Continued']);
+  const third = await ended(String(second.output['continued_as']), 'lasting');
+  assert.deepEqual([third.status, third.visited.at(-1), third.output['run']], ['SUCCEEDED', 'Done', 'lasting'], third.cause);
+  assert.deepEqual(operations(third.calls), ['begin', 'plan', ...Array.from({ length: 12 }, () => 'check'), 'report']);
+});
+
+test('failed attempts count as turns, because they fill the history too', async () => {
+  const failed = { errorType: 'Retry', errorMessage: 'again' };
+  const first = await play('many-attempts', [failed, failed, failed, { operation: 'plan' }, failed, { operation: 'report' }, end('done', 'many-attempts')]);
+  assert.deepEqual(first.visited, ['Input', 'Begin', 'Plan', 'Continue', 'Continued']);
+});
+
+for (const [what, input, reason] of [
+  ['neither a prefix nor a run to resume', {}, 'neither prefix nor resume is given'],
+  ['a prefix that is no text', { prefix: 7 }, 'prefix is not a string but 7'],
+  ['an option that does not exist', { prefix: 'a/', purgee: true }, 'unknown in the input: purgee; known are prefix, resume, run, purge, force'],
+  ['a switch that is no boolean', { prefix: 'a/', purge: 'yes' }, 'purge is not a boolean but yes'],
+  ['a name that no run can have', { prefix: 'a/', run: '../x' }, 'run is no name of a run: ../x; such names have 1 to 80 of A-Z a-z 0-9 . _ - and do not begin with a dot'],
+  ['an operation without a run', { prefix: 'a/', operation: 'plan' }, 'unknown in the input: operation; known are prefix, resume, run, purge, force'],
+  ['a list', ['a/'], 'the input is not a JSON object'],
+] as const) {
+  test(`an input with ${what} is refused in the first state`, async () => {
+    const ended = await play(`refused-${what.replaceAll(' ', '-')}`.slice(0, 70), [], input);
+    assert.deepEqual([ended.status, ended.error, ended.cause], ['FAILED', 'Refused', reason]);
+    assert.deepEqual(ended.visited, ['Input', 'Refused']);
+    assert.deepEqual(ended.calls, []);
+  });
+}
+
+test('a run that the coordinator refuses is not tried again, and the cause is its reason', async () => {
+  const ended = await play('refused-begin', [{ errorType: 'Refused', errorMessage: 'run a-1 is still working' }]);
+  assert.deepEqual([ended.status, ended.error, ended.cause], ['FAILED', 'Refused', 'run a-1 is still working']);
+  assert.deepEqual(ended.visited, ['Input', 'Begin', 'Refused']);
+  assert.equal(ended.calls.length, 1);
+});
+
+test('a begin that fails for good reports nothing, because there is no run', async () => {
+  const ended = await play('no-begin', [{ errorType: 'Retry', errorMessage: 'S3 is gone' }]);
+  assert.deepEqual([ended.status, ended.error], ['FAILED', 'Retry']);
+  assert.match(ended.cause ?? '', /^no run was begun: .*S3 is gone/);
+  assert.deepEqual(ended.visited, ['Input', 'Begin', 'Broken']);
+});
+
+test('a run keeps the name that was asked for, and a resumed run its own', async () => {
+  const named = await play('named', [end('done', 'mine')], { prefix: 'named/', run: 'mine', force: true });
+  assert.deepEqual(named.calls[0]?.event, { operation: 'begin', prefix: 'named/', run: 'mine', force: true });
+  writeFileSync(join(cloud.directory, 'old-run.json'), JSON.stringify([end('done', 'old-run')]));
+  const resumed = await play('resuming', [], { resume: 'old-run' });
+  assert.equal(resumed.status, 'SUCCEEDED', resumed.cause);
+  const call = JSON.parse(readFileSync(join(cloud.directory, 'old-run.calls'), 'utf8')) as { event: Json };
+  assert.deepEqual(call.event, { operation: 'begin', resume: 'old-run' });
+});
+
+test('an answer without an operation that is known fails the execution and shows the answer', async () => {
+  const ended = await play('odd', [{ operation: 'dance' }]);
+  assert.deepEqual([ended.status, ended.error], ['FAILED', 'UnexpectedAnswer']);
+  assert.match(ended.cause ?? '', /"dance"/);
+});

@@ -1,0 +1,122 @@
+// The definition of the step loop, read. How it runs is in step-loop-run.test.ts.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import jsonata from 'jsonata';
+
+import { definition } from '../lib/step-loop-definition';
+import { synth } from './stack';
+
+interface Transition {
+  readonly Next?: string;
+}
+interface State extends Transition {
+  readonly Type: string;
+  readonly TimeoutSeconds?: number;
+  readonly Default?: string;
+  readonly Choices?: readonly Transition[];
+  readonly Catch?: readonly (Transition & { ErrorEquals: string[] })[];
+  readonly Retry?: readonly { ErrorEquals: string[]; MaxAttempts: number; IntervalSeconds?: number }[];
+}
+
+const machine = definition({ coordinator: 'c', resultsBucket: 'b', maxTurns: 1500, timeLimitSeconds: 3600 });
+const states = machine['States'] as Record<string, State>;
+const ends = (state: State) => state.Type === 'Succeed' || state.Type === 'Fail';
+const following = (state: State) =>
+  [state, ...(state.Choices ?? []), ...(state.Catch ?? [])].flatMap(({ Next }) => Next ?? []).concat(state.Default ?? []);
+
+test('the definition in the template is the JSON of this one', () => {
+  const { only } = synth();
+  const { Properties } = only('AWS::StepFunctions::StateMachine', '');
+  const deployed = JSON.parse(Properties.DefinitionString as string) as { States: Record<string, State> };
+  assert.deepEqual(Object.keys(deployed.States), Object.keys(states));
+  assert.deepEqual(Object.keys(Properties.DefinitionSubstitutions as object).sort(), ['Coordinator', 'ResultsBucket']);
+});
+
+test('every state leads somewhere that exists, is reached, and can come to an end', () => {
+  for (const [name, state] of Object.entries(states)) {
+    assert.equal(following(state).length === 0, ends(state), name);
+    for (const next of following(state)) assert.ok(next in states, `${name} leads to ${next}`);
+  }
+  const reached = new Set([String(machine['StartAt'])]);
+  for (const name of reached) for (const next of following(states[name]!)) reached.add(next);
+  assert.deepEqual(Object.keys(states).filter((name) => !reached.has(name)), []);
+  const endless = (name: string) => {
+    const from = new Set([name]);
+    for (const at of from) for (const next of following(states[at]!)) from.add(next);
+    return ![...from].some((at) => ends(states[at]!));
+  };
+  assert.deepEqual(Object.keys(states).filter(endless), []);
+});
+
+test('every choice has a default', () => {
+  for (const [name, state] of Object.entries(states)) if (state.Type === 'Choice') assert.ok(state.Default, name);
+});
+
+test('every task is retried and caught, and a refusal is not retried', () => {
+  const tasks = Object.entries(states).filter(([, state]) => state.Type === 'Task');
+  assert.deepEqual(tasks.map(([name]) => name), ['Begin', 'Purge', 'Plan', 'Check', 'Report', 'LastReport', 'Continue']);
+  for (const [name, { Retry, Catch }] of tasks) {
+    assert.deepEqual(Retry?.at(-1)?.ErrorEquals, ['States.ALL'], name);
+    assert.ok((Retry?.at(-1)?.MaxAttempts ?? 0) >= 5, name);
+    assert.deepEqual(Catch?.at(-1)?.ErrorEquals, ['States.ALL'], name);
+    if (name !== 'Continue') assert.deepEqual(Retry?.[0], { ErrorEquals: ['Refused'], MaxAttempts: 0 });
+  }
+});
+
+test('an execution of the most turns stays well below 25,000 events', () => {
+  // A turn: two choices and a wait with 2 events each, a task with 5. An attempt that failed has 3 and counts as a turn.
+  const turn = 2 + 2 + 2 + 5;
+  assert.ok(1500 * turn <= 0.7 * 25_000);
+});
+
+test("the execution's time limit leaves the coordinator time to report at its own", () => {
+  const { only } = synth({ runTimeLimitHours: '5' });
+  const { Properties } = only('AWS::StepFunctions::StateMachine', '');
+  const { TimeoutSeconds } = JSON.parse(Properties.DefinitionString as string) as { TimeoutSeconds: number };
+  const coordinator = only('AWS::Lambda::Function', 'PlanningCoordinator').Properties;
+  assert.equal(coordinator.Environment.Variables.FLOWHERD_TIME_LIMIT_SECONDS, '18000');
+  assert.ok(TimeoutSeconds >= 18_000 + 900);
+  for (const state of Object.values(states)) if (state.TimeoutSeconds) assert.ok(state.TimeoutSeconds > coordinator.Timeout);
+});
+
+test('executions are standard, traced, and logged without their data', () => {
+  const { Properties } = synth().only('AWS::StepFunctions::StateMachine', '');
+  assert.equal(Properties.StateMachineType, 'STANDARD');
+  assert.deepEqual(Properties.TracingConfiguration, { Enabled: true });
+  assert.equal(Properties.LoggingConfiguration.Level, 'ALL');
+  assert.equal(Properties.LoggingConfiguration.IncludeExecutionData, false);
+});
+
+/** All expressions of the definition, or of a part of it. */
+function expressions(part: unknown): string[] {
+  if (typeof part === 'string') return part.startsWith('{%') ? [part.slice(2, -2)] : [];
+  return typeof part === 'object' && part !== null ? Object.values(part).flatMap(expressions) : [];
+}
+
+test('every expression can be read by the JSONata that Step Functions has', () => {
+  // https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html
+  const all = expressions(machine);
+  assert.ok(all.length > 40);
+  for (const expression of all) assert.ok(jsonata(expression).ast(), expression);
+});
+
+test('every condition is true or false, whatever comes in: Step Functions takes nothing else', async () => {
+  const inputs = [
+    null, 7, 'text', [], ['a/'], {}, { prefix: 'a/' }, { prefix: null }, { prefix: ['a/'] }, { run: 'x' }, { run: null }, { prefix: 'a/', run: 7 }, { resume: {} }, { prefix: 'a/', run: '' },
+    { run: 'x', operation: 'plan', wait_seconds: 'soon' }, { run: 'x', operation: 'plan', wait_seconds: 5 }, { operation: {} },
+    { run: 'x', operation: 'end' }, { run: 'x', operation: 'end', state: 'done' }, { operation: 'check' },
+  ];
+  for (const [name, { Choices }] of Object.entries(states)) {
+    for (const input of Choices === undefined ? [] : inputs) {
+      for (const { Condition } of Choices as unknown as { Condition: string }[]) {
+        const variables = { states: { input }, turns: 3, failure: '' };
+        const value: unknown = await jsonata(Condition.slice(2, -2)).evaluate(null, variables);
+        assert.equal(typeof value, 'boolean', `${name}: ${Condition} of ${JSON.stringify(input)}`);
+        // The first that is true decides; those after it may take for granted what it refuses.
+        if (value === true) break;
+      }
+    }
+  }
+});

@@ -1,0 +1,361 @@
+// What the template promises.
+
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { promisify } from 'node:util';
+
+import { App, Stack } from 'aws-cdk-lib';
+import { Bucket } from 'aws-cdk-lib/aws-s3';
+
+import { tool } from './local-cloud';
+import { file, look, synth } from './stack';
+
+const plain = synth();
+const full = synth({
+  sourceBucketAccount: '123456789012',
+  sourceKmsKeyArn: 'arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab',
+  alarmTopicArn: 'arn:aws:sns:eu-west-1:123456789012:alarms',
+  alarmEmail: 'operations@example.com',
+  configFile: file('rules.toml', '# rules\n'),
+  lookupsUrl: 's3://my-settings/flowherd/lookups.json',
+  workerTimeoutSeconds: '900',
+  visibilitySeconds: '1000',
+  maxConcurrency: '1000',
+  architecture: 'x86_64',
+});
+
+/** A value of the template as text: references in <>. */
+function text(value: unknown): string {
+  if (typeof value === 'string') return value;
+  const { Ref, 'Fn::GetAtt': attribute, 'Fn::Join': join } = value as {
+    Ref?: string;
+    'Fn::GetAtt'?: [string, string];
+    'Fn::Join'?: [string, unknown[]];
+  };
+  if (join !== undefined) return join[1].map(text).join(join[0]);
+  // Logical ids end in a hash of the path.
+  return `<${(Ref ?? attribute?.[0] ?? JSON.stringify(value)).replace(/[0-9A-F]{8}$/, '')}>`;
+}
+
+interface Statement {
+  readonly Effect: string;
+  readonly Action: string | string[];
+  readonly Resource: unknown;
+  readonly Principal?: unknown;
+  readonly Condition?: Record<string, Record<string, unknown>>;
+}
+const listed = <T>(value: T | T[]): T[] => (Array.isArray(value) ? value : [value]);
+
+/** What a role may do: action, resource, and condition if there is one. */
+function may(template: typeof plain, policy: string): string[] {
+  const { Properties } = template.only('AWS::IAM::Policy', policy);
+  return (Properties.PolicyDocument.Statement as Statement[]).flatMap(({ Effect, Action, Resource, Condition }) => {
+    assert.equal(Effect, 'Allow');
+    const when = Condition === undefined ? '' : ` if ${JSON.stringify(Condition)}`;
+    return listed(Resource).flatMap((resource) => listed(Action).map((action) => `${action} ${text(resource)}${when}`));
+  });
+}
+
+const SOURCE = 'arn:<AWS::Partition>:s3:::my-archive';
+const LISTING = `s3:ListBucket ${SOURCE} if {"StringLike":{"s3:prefix":["firehose/*","waf/*"]}}`;
+const each = (actions: readonly string[], resources: readonly string[]) =>
+  resources.flatMap((resource) => actions.map((action) => `${action} ${resource}`));
+
+const WORKER_MAY = [
+  ...each(['logs:CreateLogStream', 'logs:PutLogEvents'], ['<FleetWorkerLog>']),
+  LISTING,
+  ...each(['s3:GetObject'], [`${SOURCE}/firehose/*`, `${SOURCE}/waf/*`]),
+  ...each(
+    ['s3:GetObject', 's3:PutObject', 's3:DeleteObject', 's3:AbortMultipartUpload'],
+    ['<ResultsBucket>/csv/*', '<ResultsBucket>/rejects/*', '<ResultsBucket>/runs/*'],
+  ),
+  's3:ListBucket <ResultsBucket>',
+  ...each(
+    ['sqs:ReceiveMessage', 'sqs:DeleteMessage', 'sqs:ChangeMessageVisibility', 'sqs:GetQueueAttributes'],
+    ['<TasksQueue>'],
+  ),
+];
+const COORDINATOR_MAY = [
+  ...each(['logs:CreateLogStream', 'logs:PutLogEvents'], ['<PlanningCoordinatorLog>']),
+  LISTING,
+  ...each(['s3:GetObject', 's3:PutObject', 's3:DeleteObject'], ['<ResultsBucket>/runs/*', '<ResultsBucket>/active/*']),
+  ...each(['s3:GetObject'], ['<ResultsBucket>/csv/*', '<ResultsBucket>/rejects/*']),
+  's3:ListBucket <ResultsBucket>',
+  ...each(['sqs:SendMessage', 'sqs:GetQueueAttributes', 'sqs:PurgeQueue'], ['<TasksQueue>']),
+  ...each(
+    ['sqs:StartMessageMoveTask', 'sqs:ReceiveMessage', 'sqs:DeleteMessage', 'sqs:GetQueueAttributes'],
+    ['<TasksDeadLetters>'],
+  ),
+];
+// Neither service knows resources for these: https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html and
+// https://docs.aws.amazon.com/step-functions/latest/dg/xray-iam.html
+const ANY_RESOURCE = [
+  'logs:CreateLogDelivery',
+  'logs:GetLogDelivery',
+  'logs:UpdateLogDelivery',
+  'logs:DeleteLogDelivery',
+  'logs:ListLogDeliveries',
+  'logs:PutResourcePolicy',
+  'logs:DescribeResourcePolicies',
+  'logs:DescribeLogGroups',
+  'xray:PutTraceSegments',
+  'xray:PutTelemetryRecords',
+  'xray:GetSamplingRules',
+  'xray:GetSamplingTargets',
+].map((action) => `${action} *`);
+
+test('a worker may do exactly this', () => {
+  assert.deepEqual(may(plain, 'FleetWorkerRole'), WORKER_MAY);
+});
+
+test('the coordinator may do exactly this', () => {
+  assert.deepEqual(may(plain, 'PlanningCoordinatorRole'), COORDINATOR_MAY);
+});
+
+test('the step loop may call the coordinator and go on as itself, and nothing else that has a resource', () => {
+  assert.deepEqual(may(plain, 'StepLoopRole'), [
+    'lambda:InvokeFunction <PlanningCoordinatorFunction>',
+    'states:StartExecution arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:stateMachine:Flowherd',
+    ...ANY_RESOURCE,
+  ]);
+});
+
+test('a key and names on S3 add one permission each', () => {
+  const added = (policy: string, without: string[]) => may(full, policy).filter((allowed) => !without.includes(allowed));
+  assert.deepEqual(added('FleetWorkerRole', WORKER_MAY), ['kms:Decrypt arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab']);
+  assert.deepEqual(added('PlanningCoordinatorRole', COORDINATOR_MAY), [
+    's3:GetObject arn:<AWS::Partition>:s3:::my-settings/flowherd/lookups.json',
+  ]);
+});
+
+test('no role has a managed or inline policy beside these, and each trusts one service', () => {
+  for (const [id, { Properties }] of full.all('AWS::IAM::Role')) {
+    assert.deepEqual(Object.keys(Properties as object), ['AssumeRolePolicyDocument'], id);
+    assert.equal(Properties.AssumeRolePolicyDocument.Statement.length, 1, id);
+  }
+  assert.deepEqual(full.all('AWS::IAM::Policy').length, 3);
+});
+
+test('no action is a wildcard, and the only resource that is everything is where a service knows no other', () => {
+  for (const policy of ['FleetWorkerRole', 'PlanningCoordinatorRole', 'StepLoopRole']) {
+    for (const allowed of may(full, policy)) {
+      const [action, resource] = allowed.split(' ');
+      assert.ok(!action?.includes('*'), allowed);
+      if (resource === '*') assert.ok(ANY_RESOURCE.includes(allowed), allowed);
+    }
+  }
+});
+
+test('cdk-nag finds nothing that is not acknowledged with a reason, and it does look', () => {
+  for (const { outdir } of [plain, full]) {
+    const report = JSON.parse(readFileSync(join(outdir, 'validation-report.json'), 'utf8')) as { pluginReports: unknown[] };
+    assert.deepEqual(report.pluginReports, []);
+  }
+  const app = new App({ outdir: mkdtempSync(join(tmpdir(), 'flowherd-cdk-')) });
+  try {
+    new Bucket(new Stack(app, 'Careless'), 'Bucket');
+    look(app);
+    assert.throws(() => app.synth(), /Validation failed/);
+  } finally {
+    rmSync(app.outdir, { recursive: true });
+  }
+});
+
+test('queue and dead letters are FIFO in high-throughput mode, encrypted, and name each other', () => {
+  const queue = plain.only('AWS::SQS::Queue', 'TasksQueue').Properties;
+  const dead = plain.only('AWS::SQS::Queue', 'TasksDeadLetters').Properties;
+  for (const properties of [queue, dead]) {
+    assert.equal(properties.FifoQueue, true);
+    assert.equal(properties.DeduplicationScope, 'messageGroup');
+    assert.equal(properties.FifoThroughputLimit, 'perMessageGroupId');
+    assert.equal(properties.ContentBasedDeduplication ?? false, false);
+    assert.equal(properties.SqsManagedSseEnabled, true);
+  }
+  assert.equal(queue.RedrivePolicy.maxReceiveCount, 10);
+  assert.equal(text(queue.RedrivePolicy.deadLetterTargetArn), '<TasksDeadLetters>');
+  assert.equal(dead.RedriveAllowPolicy.redrivePermission, 'byQueue');
+  assert.deepEqual((dead.RedriveAllowPolicy.sourceQueueArns as unknown[]).map(text), [
+    `arn:<AWS::Partition>:sqs:<AWS::Region>:<AWS::AccountId>:${queue.QueueName}`,
+  ]);
+  assert.deepEqual([queue.MessageRetentionPeriod, dead.MessageRetentionPeriod], [1_209_600, 1_209_600]);
+});
+
+test('visibility is six times the timeout of the worker, or what was given, and never less than the timeout', () => {
+  for (const [template, visibility] of [[plain, 1800], [full, 1000]] as const) {
+    const { Timeout } = template.only('AWS::Lambda::Function', 'FleetWorker').Properties as { Timeout: number };
+    const { VisibilityTimeout } = template.only('AWS::SQS::Queue', 'TasksQueue').Properties as { VisibilityTimeout: number };
+    assert.equal(VisibilityTimeout, visibility);
+    assert.ok(VisibilityTimeout >= Timeout);
+  }
+});
+
+test('the trigger takes up to 10 messages without a window, within the concurrency, and reports single failures', () => {
+  for (const [template, MaximumConcurrency] of [[plain, 50], [full, 1000]] as const) {
+    const { EventSourceArn, FunctionName, ...trigger } = template.only('AWS::Lambda::EventSourceMapping', '').Properties;
+    assert.deepEqual([text(EventSourceArn), text(FunctionName)], ['<TasksQueue>', '<FleetWorkerFunction>']);
+    assert.deepEqual(trigger, {
+      BatchSize: 10,
+      ScalingConfig: { MaximumConcurrency },
+      FunctionResponseTypes: ['ReportBatchItemFailures'],
+    });
+  }
+});
+
+test('queues, buckets and topics refuse what does not come over TLS', () => {
+  const policies = [
+    ...full.all('AWS::S3::BucketPolicy'),
+    ...full.all('AWS::SQS::QueuePolicy'),
+    ...full.all('AWS::SNS::TopicPolicy'),
+  ];
+  assert.equal(policies.length, 4);
+  for (const [id, { Properties }] of policies) {
+    const statements = Properties.PolicyDocument.Statement as Statement[];
+    assert.ok(
+      statements.some(({ Effect, Condition }) => Effect === 'Deny' && Condition?.['Bool']?.['aws:SecureTransport'] === 'false'),
+      id,
+    );
+  }
+});
+
+test('the results are encrypted, private, kept when the stack goes, and uploads that were abandoned are removed', () => {
+  const { Properties, DeletionPolicy } = plain.only('AWS::S3::Bucket', '');
+  assert.equal(DeletionPolicy, 'Retain');
+  assert.deepEqual(Properties.BucketEncryption.ServerSideEncryptionConfiguration, [
+    { ServerSideEncryptionByDefault: { SSEAlgorithm: 'AES256' } },
+  ]);
+  assert.deepEqual(Properties.PublicAccessBlockConfiguration, {
+    BlockPublicAcls: true,
+    BlockPublicPolicy: true,
+    IgnorePublicAcls: true,
+    RestrictPublicBuckets: true,
+  });
+  assert.deepEqual(Properties.LifecycleConfiguration.Rules, [
+    { Id: 'abandoned-uploads', AbortIncompleteMultipartUpload: { DaysAfterInitiation: 1 }, Status: 'Enabled' },
+    { Id: 'query-answers', Prefix: 'athena/', ExpirationInDays: 7, Status: 'Enabled' },
+  ]);
+});
+
+test('every log is kept for the time that was set', () => {
+  const groups = synth({ logRetentionDays: '14' }).all('AWS::Logs::LogGroup');
+  assert.equal(groups.length, 3);
+  for (const [id, { Properties }] of groups) assert.equal(Properties.RetentionInDays, 14, id);
+  for (const [id, { Properties }] of plain.all('AWS::Lambda::Function')) {
+    assert.equal(Properties.LoggingConfig.LogFormat, 'JSON', id);
+    assert.ok(Properties.LoggingConfig.LogGroup, id);
+  }
+});
+
+test('functions are what was built, with what they need to know', () => {
+  const environment = (template: typeof plain, id: string) =>
+    Object.fromEntries(
+      Object.entries(template.only('AWS::Lambda::Function', id).Properties.Environment.Variables as object).map(
+        ([name, value]) => [name, text(value)],
+      ),
+    );
+  const worker = {
+    FLOWHERD_SOURCE_BUCKET: 'my-archive',
+    FLOWHERD_RESULTS_BUCKET: '<ResultsBucket>',
+    FLOWHERD_QUEUE_URL: '<TasksQueue>',
+  };
+  const coordinator = { ...worker, FLOWHERD_DEAD_LETTER_QUEUE_URL: '<TasksDeadLetters>', FLOWHERD_TIME_LIMIT_SECONDS: '86400' };
+  assert.deepEqual(environment(plain, 'FleetWorker'), worker);
+  assert.deepEqual(environment(plain, 'PlanningCoordinator'), coordinator);
+  const owner = { FLOWHERD_SOURCE_BUCKET_OWNER: '123456789012' };
+  assert.deepEqual(environment(full, 'FleetWorker'), { ...worker, ...owner });
+  assert.deepEqual(environment(full, 'PlanningCoordinator'), {
+    ...coordinator,
+    ...owner,
+    FLOWHERD_CONFIG: 'flowherd.toml',
+    FLOWHERD_LOOKUPS: 's3://my-settings/flowherd/lookups.json',
+  });
+  for (const [template, architecture] of [[plain, 'arm64'], [full, 'x86_64']] as const) {
+    for (const [, { Properties }] of template.all('AWS::Lambda::Function')) {
+      assert.deepEqual([Properties.Runtime, Properties.Handler, Properties.Architectures], ['provided.al2023', 'bootstrap', [architecture]]);
+    }
+  }
+  const { Timeout, MemorySize } = plain.only('AWS::Lambda::Function', 'PlanningCoordinator').Properties;
+  assert.deepEqual([Timeout, MemorySize], [900, 1024]);
+});
+
+test('rules and names that were given go beside the coordinator', () => {
+  const template = synth({ configFile: file('my-rules.toml', '# mine\n'), lookupsFile: file('my-names.json', '{}') });
+  const { Properties } = template.only('AWS::Lambda::Function', 'PlanningCoordinator');
+  const asset = join(template.outdir, `asset.${String(Properties.Code.S3Key).replace('.zip', '')}`);
+  assert.equal(readFileSync(join(asset, 'flowherd.toml'), 'utf8'), '# mine\n');
+  assert.equal(readFileSync(join(asset, 'lookups.json'), 'utf8'), '{}');
+  assert.ok(existsSync(join(asset, 'bootstrap')));
+  assert.equal(Properties.Environment.Variables.FLOWHERD_LOOKUPS, 'lookups.json');
+});
+
+const SLUGS = ['dead-letters', 'oldest-message', 'worker-errors', 'worker-throttles', 'run-stalled', 'run-failed', 'run-timed-out'];
+
+test('every alarm tells who was named, says what is wrong, and names its section of the runbook', () => {
+  const alarms = full.all('AWS::CloudWatch::Alarm').map(([, { Properties }]) => Properties);
+  assert.deepEqual(alarms.map(({ AlarmName }) => AlarmName as string), SLUGS.map((slug) => `Flowherd-${slug}`));
+  for (const [index, alarm] of alarms.entries()) {
+    assert.deepEqual((alarm.AlarmActions as unknown[]).map(text), ['arn:aws:sns:eu-west-1:123456789012:alarms', '<AlarmsTopic>']);
+    assert.match(alarm.AlarmDescription as string, new RegExp(`\\. Runbook: docs/operations\\.md#alarm-${SLUGS[index]}$`));
+    assert.equal(alarm.TreatMissingData, 'notBreaching');
+  }
+  assert.equal(full.only('AWS::SNS::Subscription', '').Properties.Endpoint, 'operations@example.com');
+});
+
+test('without a topic or an address there are the same alarms, and no topic', () => {
+  assert.equal(plain.all('AWS::CloudWatch::Alarm').length, SLUGS.length);
+  assert.equal(plain.all('AWS::SNS::Topic').length, 0);
+});
+
+test('a stalled run is seen no sooner than a slow batch could end', () => {
+  for (const [template, periods] of [[plain, 3], [full, 6]] as const) {
+    assert.equal(template.only('AWS::CloudWatch::Alarm', 'Alarmsrunstalled').Properties.EvaluationPeriods, periods);
+  }
+});
+
+test('the dashboard shows every metric that workers write, and what it costs', () => {
+  const body = JSON.stringify(plain.only('AWS::CloudWatch::Dashboard', '').Properties.DashboardBody);
+  const metrics = ['ObjectsDone', 'ObjectsFailed', 'RowsWritten', 'RecordsRejected', 'BytesIn', 'BytesOut', 'TaskDuration'];
+  for (const metric of [...metrics, 'Throttles', 'ConcurrentExecutions', 'ApproximateAgeOfOldestMessage', 'about, in USD', '0.0000133334']) {
+    assert.ok(body.includes(metric), metric);
+  }
+});
+
+test('the outputs are those that the command reads', () => {
+  assert.deepEqual(Object.keys(plain.template.toJSON()['Outputs'] as object), [
+    'SourceBucket',
+    'ResultsBucket',
+    'QueueUrl',
+    'DeadLetterQueueUrl',
+    'CoordinatorFunction',
+    'WorkerFunction',
+    'WorkerTrigger',
+    'StateMachineArn',
+    'Dashboard',
+    'Database',
+    'Workgroup',
+  ]);
+});
+
+test('queries go to a workgroup that encrypts their answers', () => {
+  const { Name, WorkGroupConfiguration } = plain.only('AWS::Athena::WorkGroup', '').Properties;
+  assert.equal(Name, 'Flowherd');
+  assert.equal(WorkGroupConfiguration.EnforceWorkGroupConfiguration, true);
+  assert.equal(WorkGroupConfiguration.ResultConfiguration.EncryptionConfiguration.EncryptionOption, 'SSE_S3');
+  assert.equal(synth({ stackName: 'My-Logs' }).only('AWS::Glue::Database', '').Properties.DatabaseInput.Name, 'my_logs');
+});
+
+test('only metric math is left out on a local cloud', () => {
+  const local = synth({ localCloud: 'true' });
+  const missing = Object.keys(plain.resources).filter((id) => !(id in local.resources));
+  assert.deepEqual(missing.map((id) => id.replace(/[0-9A-F]{8}$/, '')), ['Alarmsworkererrors', 'Alarmsrunstalled']);
+});
+
+test('cfn-lint has nothing to say', async () => {
+  // W3005: the CDK writes dependencies that a reference implies too.
+  const lint = (template: typeof plain) =>
+    promisify(execFile)(tool('cfn-lint'), ['--ignore-checks', 'W3005', '--regions', 'eu-west-1', '--', template.file]);
+  for (const { stdout } of await Promise.all([lint(plain), lint(full)])) assert.equal(stdout, '');
+});
