@@ -128,7 +128,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
 
   const begin = call(
     'Opens the run. The name of the execution names it, so that a second attempt opens no second run.',
-    `$merge([{"operation": "begin"}, $states.input, $exists($states.input.run) or $exists($states.input.resume) ? {} : {"run": ${EXECUTION_AS_RUN}}])`,
+    `$merge([{"operation": "begin"}, $states.input, $exists($states.input.run) ? {} : {"run": ${EXECUTION_AS_RUN}}])`,
     {
       ErrorEquals: ['States.ALL'],
       Output: {

@@ -129,6 +129,8 @@ pub(crate) struct RunArgs {
     pub(crate) run: Option<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArgs,
 }
 
 /// `flowherd rerun`.
@@ -142,6 +144,16 @@ pub(crate) struct RerunArgs {
     pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArgs,
+}
+
+/// Which fleet.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FleetArgs {
+    /// The deployed stack [default: FLOWHERD_STACK or Flowherd, unless FLOWHERD_QUEUE_URL and its like name a fleet]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) stack: Option<String>,
 }
 
 /// What is shown of a run.
@@ -163,6 +175,8 @@ pub(crate) struct StatusArgs {
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArgs,
 }
 
 /// `flowherd runs`.
@@ -174,6 +188,8 @@ pub(crate) struct RunsArgs {
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArgs,
 }
 
 /// `flowherd report`.
@@ -187,6 +203,8 @@ pub(crate) struct ReportArgs {
     /// Print JSON instead of the summary
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArgs,
 }
 
 /// `flowherd redrive`.
@@ -196,6 +214,8 @@ pub(crate) struct RedriveArgs {
     pub(crate) run: Option<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArgs,
 }
 
 /// `flowherd estimate`.
@@ -210,4 +230,6 @@ pub(crate) struct EstimateArgs {
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArgs,
 }

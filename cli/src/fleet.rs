@@ -3,7 +3,9 @@
 
 pub(crate) mod estimate;
 pub(crate) mod run;
+mod stack;
 pub(crate) mod status;
+mod step_loop;
 mod watch;
 
 use anyhow::Context;
@@ -13,17 +15,36 @@ use flowherd_coordinator::{
     steps::{Coordinator, CoordinatorError},
 };
 
-use crate::Stop;
+use self::step_loop::StepLoop;
+use crate::{Stop, args::FleetArgs};
 
 /// The coordinator, as it works here.
 pub(crate) type Here<'a> = Coordinator<'a, Bucket, Bucket, SqsQueue>;
 
-/// Connects, and gives the coordinator and the settings to `work`.
-fn connected<T>(work: impl FnOnce(&Here<'_>, &Settings) -> Result<T, Stop>) -> Result<T, Stop> {
-    let settings = Settings::read(&|name| std::env::var(name).ok()).map_err(Stop::Usage)?;
+/// What the commands drive.
+struct Fleet<'a> {
+    coordinator: &'a Here<'a>,
+    settings: &'a Settings,
+    /// Of a deployed stack: what does the steps of its runs.
+    step_loop: Option<&'a StepLoop<'a>>,
+}
+
+/// Finds the fleet, connects, and gives it to `work`: by the environment if that names the queue, or else by the outputs
+/// of the stack.
+fn connected<T>(args: &FleetArgs, work: impl FnOnce(&Fleet<'_>) -> Result<T, Stop>) -> Result<T, Stop> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let aws = Aws::connect().context("cannot start the runtime")?;
+    let (settings, state_machine) = if args.stack.is_none() && variable("FLOWHERD_QUEUE_URL").is_some() {
+        (Settings::read(&variable).map_err(Stop::Usage)?, None)
+    } else {
+        let name = args.stack.clone().or_else(|| variable("FLOWHERD_STACK"));
+        stack::find(&aws, name.as_deref().unwrap_or(stack::DEFAULT_NAME))?
+    };
+    let step_loop = state_machine.map(|arn| StepLoop::new(&aws, arn));
     let connected = Connected::new(&aws, &settings).context("cannot ask the queue for its dead letters")?;
-    connected.with(|coordinator| work(coordinator, &settings))
+    connected.with(|coordinator| {
+        work(&Fleet { coordinator, settings: &settings, step_loop: step_loop.as_ref() })
+    })
 }
 
 impl From<CoordinatorError> for Stop {

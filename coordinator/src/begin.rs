@@ -156,8 +156,9 @@ pub(crate) fn iso(time: Timestamp) -> String {
     timestamp::iso(time.as_millisecond()).unwrap_or_default()
 }
 
-/// Sorts by time; two of one second differ.
-fn new_name(now: Timestamp, prefix: &str) -> String {
+/// A name for a run that is begun now. Sorts by time; two of one second differ.
+#[must_use]
+pub fn new_name(now: Timestamp, prefix: &str) -> String {
     let time = now.to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%SZ").to_string();
     let of = format!("{} {} {prefix}", now.as_nanosecond(), std::process::id());
     let digest = Sha256::digest(of);

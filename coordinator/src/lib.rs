@@ -1,7 +1,7 @@
 //! What a run was asked, written down before anything is done, sent to the workers, and checked against what was done.
 
 pub mod active;
-mod begin;
+pub mod begin;
 mod check;
 #[cfg(feature = "aws")]
 pub mod lambda;

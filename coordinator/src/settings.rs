@@ -43,6 +43,22 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Of these buckets and queues, with the defaults for the rest.
+    #[must_use]
+    pub fn of(source_bucket: String, results_bucket: String, queue_url: String, dead_letter_queue_url: String) -> Self {
+        Self {
+            source_bucket,
+            source_bucket_owner: None,
+            results_bucket,
+            queue_url,
+            dead_letter_queue_url: Some(dead_letter_queue_url),
+            config: None,
+            lookups: None,
+            settle: SETTLE,
+            time_limit: TIME_LIMIT,
+        }
+    }
+
     /// Reads all settings, or tells every problem with them.
     pub fn read(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Vec<String>> {
         let mut variables = Variables::new(variable);

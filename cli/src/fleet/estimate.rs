@@ -5,7 +5,7 @@ use flowherd_shared::store::Lister;
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
-use super::{connected, json};
+use super::{Fleet, connected, json};
 use crate::{Stop, args::EstimateArgs, summary};
 
 /// Memory at which a function has one processor
@@ -118,7 +118,7 @@ impl Estimate {
 
 /// `flowherd estimate`.
 pub(crate) fn estimate(args: &EstimateArgs) -> Result<(), Stop> {
-    connected(|coordinator, _| {
+    connected(&args.fleet, |Fleet { coordinator, .. }| {
         let (mut objects, mut bytes, mut largest, mut token) = (0, 0, 0, None);
         loop {
             let page =

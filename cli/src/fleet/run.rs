@@ -1,16 +1,25 @@
 //! `flowherd run`, `rerun` and `redrive`: what puts work into the queue.
 
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use flowherd_coordinator::{
+    begin::new_name,
     redrive::Redriven,
     settings::Settings,
     steps::{Begin, Operation, Step},
 };
-use flowherd_shared::ledger::{Report, ReportState};
+use flowherd_shared::ledger::{Report, ReportState, Run, layout, read_json};
+use jiff::Timestamp;
 
-use super::{Here, connected, json, status, watch::Watch};
+use super::{
+    Fleet, connected, json, status,
+    step_loop::{Execution, StepLoop},
+    watch::Watch,
+};
 use crate::{
     Stop,
     args::{OutputArgs, RedriveArgs, RerunArgs, RunArgs},
@@ -19,28 +28,32 @@ use crate::{
 
 /// A person who watches sees something new at least so often.
 const LONGEST_WAIT: u64 = 5;
+/// Objects whose outcomes are counted in a second or two; of more, they are counted less often.
+const COUNTED_AT_ONCE: u64 = 20_000;
 
 /// `flowherd run`.
 pub(crate) fn run(args: &RunArgs) -> Result<(), Stop> {
     let begin = Begin {
         prefix: args.prefix.clone(),
-        purge: Some(args.purge),
-        force: Some(args.force),
+        purge: args.purge.then_some(true),
+        force: args.force.then_some(true),
         resume: args.resume.clone(),
         run: args.run.clone(),
     };
-    begin_and_follow(&begin, &args.output)
+    connected(&args.fleet, |fleet| begin_and_follow(fleet, begin, &args.output))
 }
 
 /// `flowherd rerun`.
 pub(crate) fn rerun(args: &RerunArgs) -> Result<(), Stop> {
-    let (prefix, force) = (Some(args.prefix.clone()), Some(args.force));
-    begin_and_follow(&Begin { prefix, purge: Some(true), force, ..Begin::default() }, &args.output)
+    let (prefix, force) = (Some(args.prefix.clone()), args.force.then_some(true));
+    let begin = Begin { prefix, purge: Some(true), force, ..Begin::default() };
+    connected(&args.fleet, |fleet| begin_and_follow(fleet, begin, &args.output))
 }
 
 /// `flowherd redrive`.
 pub(crate) fn redrive(args: &RedriveArgs) -> Result<(), Stop> {
-    connected(|coordinator, settings| {
+    connected(&args.fleet, |fleet| {
+        let coordinator = fleet.coordinator;
         let run = match &args.run {
             Some(run) => run.clone(),
             None => status::latest_with_failures(coordinator)?
@@ -51,22 +64,52 @@ pub(crate) fn redrive(args: &RedriveArgs) -> Result<(), Stop> {
             Redriven::Started => "SQS moves the dead letters back by itself".to_owned(),
             Redriven::Moved(count) => format!("{count} dead letters are back in the queue"),
         });
-        follow(coordinator, settings, step, &args.output)
+        let Some(step_loop) = fleet.step_loop else { return follow_here(fleet, step, &args.output) };
+        // An execution that gets a step goes on from there.
+        let name = new_name(Timestamp::now(), &run);
+        let execution = step_loop.start(&format!("redrive-{name}"), &step)?;
+        follow_step_loop(fleet, step_loop, &execution, &run, &args.output)
     })
 }
 
-fn begin_and_follow(begin: &Begin, output: &OutputArgs) -> Result<(), Stop> {
-    connected(|coordinator, settings| {
-        let step = coordinator.begin(begin)?;
-        follow(coordinator, settings, step, output)
-    })
+fn begin_and_follow(fleet: &Fleet<'_>, mut begin: Begin, output: &OutputArgs) -> Result<(), Stop> {
+    let Some(step_loop) = fleet.step_loop else {
+        let step = fleet.coordinator.begin(&begin)?;
+        tell(&format!("run {}", step.run));
+        return follow_here(fleet, step, output);
+    };
+    let run = begin.run.take();
+    let run = run.unwrap_or_else(|| new_name(Timestamp::now(), begin.prefix.as_deref().unwrap_or_default()));
+    if !layout::is_run_name(&run) {
+        return Err(Stop::usage(format!("--run {run:?}: use letters, digits, '-', '_' and '.', at most 80")));
+    }
+    begin.run = Some(run.clone());
+    let execution = step_loop.start(&run, &Given(&begin))?;
+    tell(&format!("run {run}"));
+    follow_step_loop(fleet, step_loop, &execution, &run, output)
 }
 
-/// Sends the run on its way, and watches it if that is asked for.
-fn follow(coordinator: &Here<'_>, settings: &Settings, step: Step, output: &OutputArgs) -> Result<(), Stop> {
-    tell(&format!("run {}", step.run));
+/// What was given, and nothing else: the step loop refuses a null.
+struct Given<'a>(&'a Begin);
+
+impl serde::Serialize for Given<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let begin = self.0;
+        let text = |text: &Option<String>| text.clone().map(serde_json::Value::from);
+        let members = [
+            ("prefix", text(&begin.prefix)),
+            ("resume", text(&begin.resume)),
+            ("run", text(&begin.run)),
+            ("purge", begin.purge.map(Into::into)),
+            ("force", begin.force.map(Into::into)),
+        ];
+        serializer.collect_map(members.into_iter().filter_map(|(name, value)| Some((name, value?))))
+    }
+}
+
+/// Does the steps here: until everything is in the queue, or if it is watched until its end.
+fn follow_here(fleet: &Fleet<'_>, mut step: Step, output: &OutputArgs) -> Result<(), Stop> {
     let watch = Watch::new(&step.run);
-    let mut step = step;
     loop {
         watch.show(&step);
         let is_under_way = matches!(step.operation, Operation::Check);
@@ -79,11 +122,18 @@ fn follow(coordinator: &Here<'_>, settings: &Settings, step: Step, output: &Outp
             _ => step.wait_seconds.min(LONGEST_WAIT),
         };
         thread::sleep(Duration::from_secs(step.wait_seconds));
-        step = coordinator.step(step, &|| false)?;
+        step = fleet.coordinator.step(step, &|| false)?;
     }
     watch.finish();
     if step.operation == Operation::End {
-        return ended(coordinator, settings, &step, output.json);
+        let report = fleet.coordinator.finished_report(&step.run).context("cannot read the report")?;
+        let report = report.context("the report is not there any more")?;
+        if let Some(message) = &step.message
+            && (report.state != ReportState::Done || report.objects.listed == 0)
+        {
+            tell(message);
+        }
+        return show(&report, fleet.settings, output.json);
     }
     if output.json {
         return summary::print(&json(&step)?);
@@ -95,15 +145,60 @@ fn follow(coordinator: &Here<'_>, settings: &Settings, step: Step, output: &Outp
     ))
 }
 
-fn ended(coordinator: &Here<'_>, settings: &Settings, step: &Step, as_json: bool) -> Result<(), Stop> {
-    let report = coordinator.finished_report(&step.run).context("cannot read the report")?;
-    let report = report.context("the report is not there any more")?;
-    if let Some(message) = &step.message
-        && (report.state != ReportState::Done || report.objects.listed == 0)
-    {
-        tell(message);
+/// The step loop does the steps; what is shown comes from the ledger and the queue.
+fn follow_step_loop(
+    fleet: &Fleet<'_>,
+    step_loop: &StepLoop<'_>,
+    execution: &str,
+    run: &str,
+    output: &OutputArgs,
+) -> Result<(), Stop> {
+    if !output.watch {
+        let told = serde_json::json!({ "run": run, "execution": execution });
+        return summary::print(&if output.json {
+            json(&told)?
+        } else {
+            format!("the step loop is at work\nnext: flowherd status {run}, then flowherd report {run}\n")
+        });
     }
-    show(&report, settings, as_json)
+    // A redriven run has a report already: the new one is another.
+    let before = fleet.coordinator.finished_report(run).context("cannot read the report")?;
+    let watch = Watch::new(run);
+    let mut counted: Option<(Instant, Step)> = None;
+    loop {
+        let ended = step_loop.look(execution)?;
+        if let Execution::Refused(why) = ended {
+            watch.finish();
+            return Err(Stop::usage(why));
+        }
+        let report = fleet.coordinator.finished_report(run).context("cannot read the report")?;
+        if let Some(report) = report.filter(|report| Some(report) != before.as_ref()) {
+            watch.finish();
+            return show(&report, fleet.settings, output.json);
+        }
+        if let Execution::Failed(why) = ended {
+            watch.finish();
+            return Err(anyhow::anyhow!(why).context("the step loop has ended without a report").into());
+        }
+        let is_due = counted.as_ref().is_none_or(|(when, step)| {
+            when.elapsed().as_secs() >= 2 * (step.progress.listed / COUNTED_AT_ONCE)
+        });
+        if is_due && let Some(step) = look(fleet, run)? {
+            watch.show(&step);
+            counted = Some((Instant::now(), step));
+        }
+        thread::sleep(Duration::from_secs(2));
+    }
+}
+
+/// How far a run is that somebody else drives; `None` before its begin.
+fn look(fleet: &Fleet<'_>, name: &str) -> Result<Option<Step>, Stop> {
+    let run: Option<Run> =
+        read_json(fleet.coordinator.results, &layout::run(name)).context("cannot read the ledger")?;
+    let Some(run) = run else { return Ok(None) };
+    let operation = if run.manifest.is_some() { Operation::Check } else { Operation::Plan };
+    let progress = fleet.coordinator.progress(name, 0)?;
+    Ok(Some(Step { progress, ..Step::new(operation, &run) }))
 }
 
 /// Prints a report, and fails unless everything is done.

@@ -9,7 +9,7 @@ use flowherd_shared::ledger::{Report, Run, layout, read_json};
 use indicatif::HumanCount;
 use serde::Serialize;
 
-use super::{Here, connected, json, run::show};
+use super::{Fleet, Here, connected, json, run::show};
 use crate::{
     Stop,
     args::{ReportArgs, RunsArgs, StatusArgs},
@@ -28,7 +28,7 @@ struct Status {
 
 /// `flowherd status`.
 pub(crate) fn status(args: &StatusArgs) -> Result<(), Stop> {
-    connected(|coordinator, _| {
+    connected(&args.fleet, |Fleet { coordinator, .. }| {
         let names = if let Some(run) = &args.run {
             vec![run.clone()]
         } else {
@@ -84,7 +84,7 @@ struct Known {
 
 /// `flowherd runs`.
 pub(crate) fn runs(args: &RunsArgs) -> Result<(), Stop> {
-    connected(|coordinator, _| {
+    connected(&args.fleet, |Fleet { coordinator, .. }| {
         let known = latest(coordinator, args.last)?;
         if args.json {
             return summary::print(&json(&known)?);
@@ -116,7 +116,7 @@ pub(crate) fn runs(args: &RunsArgs) -> Result<(), Stop> {
 
 /// `flowherd report`.
 pub(crate) fn report(args: &ReportArgs) -> Result<(), Stop> {
-    connected(|coordinator, settings| {
+    connected(&args.fleet, |Fleet { coordinator, settings, .. }| {
         let run = coordinator.run(&args.run)?;
         let written = coordinator.finished_report(&args.run).context("cannot read the report")?;
         let report = match written {
