@@ -115,7 +115,7 @@ pub(crate) struct RunArgs {
     /// Only keys that begin with this
     #[arg(long, required_unless_present = "resume")]
     pub(crate) prefix: Option<String>,
-    /// Purge the queue first; refused if another run still has work in it
+    /// Purge the queue first; refused if a run of another prefix still has work in it
     #[arg(long)]
     pub(crate) purge: bool,
     /// Purge all the same; the report of the other run then says so
@@ -139,7 +139,7 @@ pub(crate) struct RerunArgs {
     /// Only keys that begin with this
     #[arg(long)]
     pub(crate) prefix: String,
-    /// Purge also if another run still has work in the queue; its report then says so
+    /// Purge also if a run of another prefix still has work in the queue; its report then says so
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
@@ -151,7 +151,7 @@ pub(crate) struct RerunArgs {
 /// Which fleet.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FleetArgs {
-    /// The deployed stack [default: FLOWHERD_STACK or Flowherd, unless FLOWHERD_QUEUE_URL and its like name a fleet]
+    /// The deployed stack [default: `FLOWHERD_STACK`, or the fleet of `FLOWHERD_QUEUE_URL`, or Flowherd]
     #[arg(long, value_name = "NAME")]
     pub(crate) stack: Option<String>,
 }

@@ -34,17 +34,16 @@ struct Fleet<'a> {
 fn connected<T>(args: &FleetArgs, work: impl FnOnce(&Fleet<'_>) -> Result<T, Stop>) -> Result<T, Stop> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let aws = Aws::connect().context("cannot start the runtime")?;
-    let (settings, state_machine) = if args.stack.is_none() && variable("FLOWHERD_QUEUE_URL").is_some() {
+    let name = args.stack.clone().or_else(|| variable("FLOWHERD_STACK"));
+    let (settings, state_machine) = if name.is_none() && variable("FLOWHERD_QUEUE_URL").is_some() {
         (Settings::read(&variable).map_err(Stop::Usage)?, None)
     } else {
-        let name = args.stack.clone().or_else(|| variable("FLOWHERD_STACK"));
         stack::find(&aws, name.as_deref().unwrap_or(stack::DEFAULT_NAME))?
     };
     let step_loop = state_machine.map(|arn| StepLoop::new(&aws, arn));
     let connected = Connected::new(&aws, &settings).context("cannot ask the queue for its dead letters")?;
-    connected.with(|coordinator| {
-        work(&Fleet { coordinator, settings: &settings, step_loop: step_loop.as_ref() })
-    })
+    connected
+        .with(|coordinator| work(&Fleet { coordinator, settings: &settings, step_loop: step_loop.as_ref() }))
 }
 
 impl From<CoordinatorError> for Stop {

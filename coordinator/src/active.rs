@@ -1,4 +1,5 @@
-//! Which runs of the fleet have work in the queue: a small file for each, from its begin to its report. A purge destroys
+//! Which runs of the fleet may have work in the queue: a small file for each, from its begin, or a redrive, to the report
+//! that finds nothing under way. A purge destroys
 //! everybody's messages, so whoever purges looks here first, and whoever begins looks whether somebody purges.
 
 use std::io;
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// How long somebody who purges is waited for: a purge takes a minute, and may have to wait for another.
 const PURGE_TAKES_AT_MOST: SignedDuration = SignedDuration::from_mins(10);
 
-/// `active/<run>.json`: a run has been begun and its report not been written.
+/// `active/<run>.json`: a run may have work in the queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Active {
     /// The run.
@@ -22,8 +23,21 @@ pub struct Active {
     pub prefix: String,
     /// ISO-8601 UTC.
     pub started: String,
-    /// From its begin to its first message, if the queue is purged for it.
-    pub purging: bool,
+    /// Whether it may have sent messages: not before its first planning.
+    pub has_sent: bool,
+    /// When it last set out to purge the queue, ISO-8601 UTC; none if it does not, or has done so.
+    pub purging: Option<String>,
+}
+
+/// What a run is about to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing yet.
+    Waiting,
+    /// Empty the queue.
+    Purging,
+    /// Send messages.
+    Sending,
 }
 
 impl Active {
@@ -57,8 +71,8 @@ impl Active {
     /// Whether the queue may be being purged for it just now.
     #[must_use]
     pub fn is_purging(&self, now: Timestamp) -> bool {
-        let started: Option<Timestamp> = self.started.parse().ok();
-        self.purging && started.is_none_or(|started| now.duration_since(started) < PURGE_TAKES_AT_MOST)
+        let since = self.purging.as_ref().map(|since| since.parse::<Timestamp>());
+        since.is_some_and(|since| since.is_ok_and(|since| now.duration_since(since) < PURGE_TAKES_AT_MOST))
     }
 }
 

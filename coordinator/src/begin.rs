@@ -1,12 +1,14 @@
 //! The begin of a run: what is asked is checked and written down, with the rules and names it is asked for. Nothing is
 //! listed or sent yet.
 
+use std::io::ErrorKind;
+
 use flowherd_shared::{
-    config::Config,
+    config::{Config, ConfigError},
     ledger::{Basis, Purged, Run, layout, put_json, read_json},
     lookups::Lookups,
     pipeline::Plan,
-    queue::Queue,
+    queue::{PurgeError, Queue},
     store::{Lister, Store},
     timestamp,
 };
@@ -14,8 +16,10 @@ use jiff::{Timestamp, tz::TimeZone};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    active::Active,
-    steps::{Begin, Coordinator, CoordinatorError, Inputs, Operation, Step},
+    active::{self, Active, Stage},
+    steps::{
+        Begin, Coordinator, CoordinatorError, Inputs, Operation, PURGE_AGAIN_SECONDS, PURGE_SECONDS, Step,
+    },
 };
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
@@ -34,24 +38,34 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             None => new_name(now, &prefix),
         };
         let purges = asked.purge.unwrap_or_default();
-        let first = if purges { Operation::Purge } else { Operation::Plan };
+        let force = asked.force.unwrap_or_default();
         let there: Option<Run> =
             read_json(self.results, &layout::run(&name)).map_err(CoordinatorError::Ledger)?;
         if let Some(run) = there {
-            // The same begin, whose answer was lost.
-            if run.prefix == prefix && run.manifest.is_none() {
-                return Ok(Step::new(first, &run));
+            if run.prefix != prefix || run.manifest.is_some() {
+                return Err(refused(format!("run {name} is there already; choose another name, or none")));
             }
-            return Err(refused(format!("run {name} is there already; choose another name, or none")));
+            // The same begin, whose answer was lost. What it has sent since must not be purged.
+            let note: Option<Active> =
+                read_json(self.results, &layout::active(&name)).map_err(CoordinatorError::Ledger)?;
+            let is_to_purge = note.is_some_and(|note| note.purging.is_some());
+            return Ok(first_step(&run, is_to_purge, force));
         }
 
-        let inputs = (self.inputs)().map_err(CoordinatorError::Inputs)?;
+        let inputs = (self.inputs)().map_err(|error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::PermissionDenied => {
+                refused(format!("cannot read the settings: {error}"))
+            }
+            _ => CoordinatorError::Inputs(error),
+        })?;
         let plan = parse(&inputs)?;
+        let basis = Basis::from(&plan);
+        let others_rules = earlier.as_ref().is_some_and(|earlier| earlier.basis != basis);
         let resumes = earlier.into_iter().flat_map(|run| std::iter::once(run.run).chain(run.resumes));
         let run = Run {
             run: name,
             prefix,
-            basis: Basis::from(&plan),
+            basis,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: iso(now),
             resumed: None,
@@ -59,13 +73,44 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             manifest: None,
         };
         // Before the others are looked at: of two that begin at once, at least one then sees the other.
-        self.note(&run, purges)?;
-        if purges && let Err(error) = self.make_way(&run, asked.force.unwrap_or_default(), now) {
+        self.note(&run, if purges { Stage::Purging } else { Stage::Waiting })?;
+        let prepared = if purges { self.losers(&run, force).map(|_| ()) } else { Ok(()) };
+        let written = prepared.and_then(|()| self.write(&run, &inputs).map_err(CoordinatorError::Ledger));
+        if let Err(error) = written {
             Active::remove(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
             return Err(error);
         }
-        self.write(&run, &inputs).map_err(CoordinatorError::Ledger)?;
-        Ok(Step::new(first, &run))
+        let step = first_step(&run, purges, force);
+        let told = "rules or lookups are not those of the run that is resumed: everything is done again";
+        Ok(Step { message: others_rules.then(|| told.to_owned()), ..step })
+    }
+
+    /// Empties the queue, after noting in every run that loses its messages who did it.
+    pub(crate) fn purge(&self, step: Step) -> Result<Step, CoordinatorError> {
+        let run = self.run(&step.run)?;
+        if active::purged(self.results, &run.run).map_err(CoordinatorError::Ledger)?.is_some() {
+            return Ok(Step { is_final: true, ..step }.next(Operation::Report, 0));
+        }
+        // Anew: others look at the time of it, and somebody may have begun since.
+        self.note(&run, Stage::Purging)?;
+        let losers = match self.losers(&run, step.force) {
+            Err(error @ CoordinatorError::Refused(_)) => {
+                Active::remove(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
+                return Err(error);
+            }
+            losers => losers?,
+        };
+        for loser in losers {
+            let purged = Purged { by: run.run.clone(), at: iso((self.clock)()) };
+            put_json(self.results, &layout::purged(&loser), &purged).map_err(CoordinatorError::Ledger)?;
+            Active::remove(self.results, &loser).map_err(CoordinatorError::Ledger)?;
+        }
+        match self.queue.purge() {
+            Ok(()) => Ok(step.next(Operation::Plan, PURGE_SECONDS)),
+            // Whose purge that was is not known, so neither is what it took: once more, for this run.
+            Err(PurgeError::InProgress) => Ok(step.next(Operation::Purge, PURGE_AGAIN_SECONDS)),
+            Err(PurgeError::Failed(error)) => Err(CoordinatorError::Queue(error)),
+        }
     }
 
     /// The settings first, `run.json` last: a run that is there is complete.
@@ -79,45 +124,59 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         put_json(self.results, &layout::run(&run.run), run)
     }
 
-    /// Decides whether the queue may be purged for this run, and notes in every run that loses its messages who did it.
-    /// A run of the same prefix is superseded; any other is in the way unless nothing of it is left.
-    fn make_way(&self, run: &Run, force: bool, now: Timestamp) -> Result<(), CoordinatorError> {
-        let others = Active::others(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
-        if let Some(other) = others.iter().find(|other| other.is_purging(now)) {
-            return Err(refused(format!(
-                "the queue is being purged for run {} (prefix {:?}) just now; begin again when that run is done",
-                other.run, other.prefix
-            )));
-        }
+    /// The runs that lose their messages if the queue is purged for this one. A run of the same prefix is superseded; any
+    /// other is in the way, unless nothing of it is left or force is used. Of two that are about to purge, nobody can tell
+    /// what is left: the earlier one of the same prefix loses, and all others are in the way.
+    fn losers(&self, run: &Run, force: bool) -> Result<Vec<String>, CoordinatorError> {
         let mut losers = Vec::new();
-        for other in others {
+        for other in Active::others(self.results, &run.run).map_err(CoordinatorError::Ledger)? {
+            let is_same = other.prefix == run.prefix;
+            let is_earlier = (&other.started, &other.run) < (&run.started, &run.run);
+            if other.is_purging((self.clock)()) {
+                if is_same && is_earlier {
+                    losers.push(other.run);
+                    continue;
+                }
+                return Err(refused(format!(
+                    "the queue is being purged for run {} (prefix {:?}) just now; begin again in some minutes",
+                    other.run, other.prefix
+                )));
+            }
             if !self.has_work_left(&other)? {
                 continue;
             }
-            if other.prefix != run.prefix && !force {
+            if !is_same && !force {
                 return Err(refused(format!(
                     "run {} (prefix {:?}, begun {}) still has work in the queue, which a purge would destroy; wait for \
-                     it, or begin with force: its report will then say so",
-                    other.run, other.prefix, other.started
+                     it, or if it is over, make its report (flowherd report {}); or begin with force: its report will \
+                     then say so",
+                    other.run, other.prefix, other.started, other.run
                 )));
             }
-            losers.push(other);
+            losers.push(other.run);
         }
-        for loser in losers {
-            let purged = Purged { by: run.run.clone(), at: iso(now) };
-            put_json(self.results, &layout::purged(&loser.run), &purged).map_err(CoordinatorError::Ledger)?;
-            Active::remove(self.results, &loser.run).map_err(CoordinatorError::Ledger)?;
-        }
-        Ok(())
+        Ok(losers)
     }
 
     fn has_work_left(&self, other: &Active) -> Result<bool, CoordinatorError> {
+        if !other.has_sent {
+            return Ok(false);
+        }
         let asked: Option<Run> =
             read_json(self.results, &layout::run(&other.run)).map_err(CoordinatorError::Ledger)?;
-        // Not even begun, or not all listed: it may be sending just now.
+        // Not all listed: it may be sending just now.
         let Some(totals) = asked.and_then(|run| run.manifest) else { return Ok(true) };
-        Ok(self.outcomes(&other.run)?.done < totals.objects)
+        Ok(match self.outcomes(&other.run, totals)? {
+            Some(outcomes) => outcomes.done + totals.skipped < totals.objects,
+            // Too many to count here.
+            None => true,
+        })
     }
+}
+
+fn first_step(run: &Run, purges: bool, force: bool) -> Step {
+    let first = if purges { Operation::Purge } else { Operation::Plan };
+    Step { force, ..Step::new(first, run) }
 }
 
 fn prefix(asked: &Begin, earlier: Option<&Run>) -> Result<String, CoordinatorError> {
@@ -134,17 +193,26 @@ fn prefix(asked: &Begin, earlier: Option<&Run>) -> Result<String, CoordinatorErr
     }
 }
 
+/// Every mistake in either file is told together.
 fn parse(inputs: &Inputs) -> Result<Plan, CoordinatorError> {
-    let mut plan = Plan::default();
+    let (mut plan, mut problems) = (Plan::default(), Vec::new());
+    let mut tell = |file: &str, error: ConfigError| {
+        problems.extend(error.problems.into_iter().map(|problem| format!("{file}: {problem}")));
+    };
     if let Some(bytes) = &inputs.config {
-        let text =
-            std::str::from_utf8(bytes).map_err(|_| refused("flowherd.toml is no UTF-8 text".to_owned()))?;
-        plan.config = Config::parse(text).map_err(|error| refused(format!("flowherd.toml: {error}")))?;
+        let no_text = |_| ConfigError { problems: vec!["is no UTF-8 text".to_owned()] };
+        match std::str::from_utf8(bytes).map_err(no_text).and_then(Config::parse) {
+            Ok(config) => plan.config = config,
+            Err(error) => tell("flowherd.toml", error),
+        }
     }
     if let Some(bytes) = &inputs.lookups {
-        plan.lookups = Lookups::parse(bytes).map_err(|error| refused(format!("lookups.json: {error}")))?;
+        match Lookups::parse(bytes) {
+            Ok(lookups) => plan.lookups = lookups,
+            Err(error) => tell("lookups.json", error),
+        }
     }
-    Ok(plan)
+    if problems.is_empty() { Ok(plan) } else { Err(refused(problems.join("; "))) }
 }
 
 fn refused(why: String) -> CoordinatorError {

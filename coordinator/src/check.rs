@@ -1,7 +1,7 @@
 //! How far a run is. The queue says when to look; that a run is complete is only ever proven by its report.
 
 use flowherd_shared::{
-    ledger::layout,
+    ledger::{ManifestTotals, layout},
     queue::Queue,
     store::{Lister, Store},
 };
@@ -15,6 +15,9 @@ use crate::{
 /// Outcomes are counted by listing them, a thousand a call. Of a run of so many objects that is done at each check; of a
 /// larger one only now and then, so that a check never costs more than some 40 calls on average.
 const OBJECTS_COUNTED_EACH_TIME: u64 = 20_000;
+/// Of a run of more objects it is never done: what the queue still has is near enough for a person, and the report, which
+/// is made in stretches, when the queue is empty.
+const OBJECTS_COUNTED_AT_MOST: u64 = 200_000;
 /// Pauses between checks: a tenth of the run's age.
 const SHORTEST_WAIT: u64 = 2;
 const LONGEST_WAIT: u64 = 60;
@@ -30,32 +33,28 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// Looks at the queue, and at the ledger if that is due.
     pub(crate) fn check(&self, mut step: Step) -> Result<Step, CoordinatorError> {
         let run = self.run(&step.run)?;
-        let age = age_seconds(&run.started, (self.clock)());
-        let waited = step.wait_seconds;
         let (progress, checks) = (&mut step.progress, &mut step.checks);
-        let idle = self.look_at_queue(progress)?;
-        checks.idle_seconds = if idle { checks.idle_seconds + waited } else { 0 };
-        if let Some(totals) = run.manifest {
-            progress.listed = totals.objects;
-        }
+        // Of an old run whose dead letters were moved back, since then.
+        let age = age_seconds(checks.redriven.as_ref().unwrap_or(&run.started), (self.clock)());
+        let is_idle = self.look_at_queue(progress)?;
+        checks.idle_seconds = if is_idle { checks.idle_seconds + step.wait_seconds } else { 0 };
+        let totals = run.manifest.unwrap_or_default();
+        (progress.listed, progress.skipped) = (totals.objects, totals.skipped);
         let every = 1 + progress.listed / OBJECTS_COUNTED_EACH_TIME;
-        if idle || checks.turns.is_multiple_of(every) {
-            let outcomes = self.outcomes(&step.run)?;
-            (progress.done, progress.failed) = (outcomes.done, outcomes.failed);
+        if is_idle || checks.turns.is_multiple_of(every) {
+            self.count_outcomes(&step.run, totals, progress)?;
         }
         checks.turns += 1;
 
-        // Of an old run whose dead letters were moved back, as often as of a new one.
-        let wait = (age / 10).min(SHORTEST_WAIT * checks.turns).clamp(SHORTEST_WAIT, LONGEST_WAIT);
-        let is_too_late = age >= self.time_limit.as_secs() && !checks.redriven;
-        let is_settled = checks.idle_seconds >= self.settle.as_secs();
+        let wait = (age / 10).clamp(SHORTEST_WAIT, LONGEST_WAIT);
+        let is_settled = is_idle && checks.idle_seconds >= self.settle.as_secs();
         let is_purged = active::purged(self.results, &step.run).map_err(CoordinatorError::Ledger)?.is_some();
-        if is_settled || is_purged || is_too_late {
+        if is_settled || is_purged || age >= self.time_limit.as_secs() {
             return Ok(Step { is_final: true, ..step }.next(Operation::Report, 0));
         }
         let all_done = progress.done + progress.skipped >= progress.listed;
-        let all_have_outcomes = progress.left() == 0 && !checks.redriven;
-        if all_done || (all_have_outcomes && checks.turns >= checks.no_report_before) {
+        let all_have_outcomes = progress.left() == 0 && checks.redriven.is_none();
+        if (all_done || all_have_outcomes) && checks.turns >= checks.no_report_before {
             return Ok(step.next(Operation::Report, 0));
         }
         Ok(step.next(Operation::Check, wait))
@@ -73,12 +72,17 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         Ok(progress.queued + progress.in_flight == 0)
     }
 
-    /// Counts receipts and failures, without reading them.
-    pub(crate) fn outcomes(&self, run: &str) -> Result<Outcomes, CoordinatorError> {
-        Ok(Outcomes {
-            done: self.count(&layout::receipts(run))?,
-            failed: self.count(&layout::failures(run))?,
-        })
+    /// Counts receipts and failures, without reading them; `None` if they may be too many.
+    pub(crate) fn outcomes(
+        &self,
+        run: &str,
+        totals: ManifestTotals,
+    ) -> Result<Option<Outcomes>, CoordinatorError> {
+        if totals.objects > OBJECTS_COUNTED_AT_MOST {
+            return Ok(None);
+        }
+        let (done, failed) = (self.count(&layout::receipts(run))?, self.count(&layout::failures(run))?);
+        Ok(Some(Outcomes { done, failed }))
     }
 
     fn count(&self, prefix: &str) -> Result<u64, CoordinatorError> {
@@ -101,13 +105,28 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     }
 
     /// How far a run is, now, by the queue and by its ledger. Changes nothing.
-    pub fn progress(&self, run: &str, skipped: u64) -> Result<Progress, CoordinatorError> {
+    pub fn progress(&self, run: &str) -> Result<Progress, CoordinatorError> {
         let totals = self.run(run)?.manifest.unwrap_or_default();
-        let mut progress = Progress { listed: totals.objects, skipped, ..Progress::default() };
+        let mut progress =
+            Progress { listed: totals.objects, skipped: totals.skipped, ..Progress::default() };
         self.look_at_queue(&mut progress)?;
-        let outcomes = self.outcomes(run)?;
-        (progress.done, progress.failed) = (outcomes.done, outcomes.failed);
+        self.count_outcomes(run, totals, &mut progress)?;
         Ok(progress)
+    }
+
+    fn count_outcomes(
+        &self,
+        run: &str,
+        totals: ManifestTotals,
+        progress: &mut Progress,
+    ) -> Result<(), CoordinatorError> {
+        if let Some(outcomes) = self.outcomes(run, totals)? {
+            (progress.done, progress.failed) = (outcomes.done, outcomes.failed);
+        } else {
+            let under_way = progress.queued + progress.in_flight;
+            progress.done = totals.objects.saturating_sub(totals.skipped + under_way);
+        }
+        Ok(())
     }
 }
 

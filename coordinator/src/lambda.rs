@@ -65,8 +65,11 @@ pub fn handle<L: Lister, S: Store + Lister, Q: Queue>(
     mut event: Value,
     goes_on: &dyn Fn() -> bool,
 ) -> Result<Step, CoordinatorError> {
-    let wrong =
-        |error: serde_json::Error| CoordinatorError::Refused(format!("the event does not fit: {error}"));
+    let wrong = |error: serde_json::Error| {
+        CoordinatorError::Refused(format!(
+            "the event does not fit: {error}; an example: {{\"prefix\": \"firehose/2026/02/18/06/\"}}"
+        ))
+    };
     let operation = event.get("operation").and_then(Value::as_str).map(str::to_owned);
     let step = match operation.as_deref() {
         None | Some("begin") => {
@@ -96,7 +99,7 @@ pub fn handle<L: Lister, S: Store + Lister, Q: Queue>(
         queued = progress.queued,
         in_flight = progress.in_flight,
         dead_letters = progress.dead_letters,
-        message = step.message,
+        told = step.message,
         "step"
     );
     Ok(step)
@@ -105,8 +108,7 @@ pub fn handle<L: Lister, S: Store + Lister, Q: Queue>(
 /// The step loop tells a refusal, which ends the run, from what is tried again.
 fn diagnostic(error: &CoordinatorError) -> Diagnostic {
     let error_type = if matches!(error, CoordinatorError::Refused(_)) { "Refused" } else { "Retry" };
-    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-    let error_message = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    let error_message = error.on_one_line();
     error!(error = error_message, error_type, "cannot do the step");
     Diagnostic { error_type: error_type.to_owned(), error_message }
 }

@@ -6,7 +6,7 @@ mod check;
 #[cfg(feature = "aws")]
 pub mod lambda;
 pub mod manifest;
-mod parallel;
+pub mod parallel;
 pub mod plan;
 pub mod reconcile;
 pub mod redrive;

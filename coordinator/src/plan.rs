@@ -32,8 +32,6 @@ pub struct Planned {
     pub complete: bool,
     /// Parts, objects and bytes so far.
     pub totals: ManifestTotals,
-    /// Objects not sent, because an earlier run's receipt covers them.
-    pub skipped: u64,
 }
 
 /// What planning works with.
@@ -116,7 +114,7 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
             object: object.clone(),
         };
         let tasks: Vec<Task> = left.map(task).collect();
-        planned.skipped += (page.entries.len() - tasks.len()) as u64;
+        planned.totals.skipped += (page.entries.len() - tasks.len()) as u64;
         send::send(self.queue, &tasks, self.pause).map_err(|source| PlanError::Send { part, source })?;
         planned.totals.parts += 1;
         planned.totals.objects += page.entries.len() as u64;

@@ -10,7 +10,11 @@ use flowherd_shared::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::steps::{Checks, Coordinator, CoordinatorError, Operation, Step};
+use crate::{
+    active::{Active, Stage},
+    begin::iso,
+    steps::{Checks, Coordinator, CoordinatorError, Operation, Step},
+};
 
 /// How dead letters were moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,16 +30,26 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     pub fn redrive(&self, run: &str) -> Result<(Redriven, Step), CoordinatorError> {
         let run = self.run(run)?;
         let Some(dead) = self.dead_letters else {
-            return Err(CoordinatorError::Refused("the queue has no dead-letter queue".to_owned()));
+            let todo = "set one up, or name it by FLOWHERD_DEAD_LETTER_QUEUE_URL";
+            return Err(CoordinatorError::Refused(format!("the queue has no dead-letter queue; {todo}")));
         };
-        self.note(&run, false)?;
+        let others = Active::others(self.results, "").map_err(CoordinatorError::Ledger)?;
+        if let Some(other) = others.iter().find(|other| other.is_purging((self.clock)())) {
+            // What is moved into the queue now would vanish, out of the dead letters too.
+            return Err(CoordinatorError::Refused(format!(
+                "the queue is being purged for run {} just now; redrive in some minutes",
+                other.run
+            )));
+        }
+        self.note(&run, Stage::Sending)?;
         let redriven = if dead.move_back().map_err(CoordinatorError::Queue)? {
             Redriven::Started
         } else {
             Redriven::Moved(self.move_one_by_one(dead).map_err(CoordinatorError::Queue)?)
         };
-        let checks = Checks { redriven: true, ..Checks::default() };
-        Ok((redriven, Step { checks, wait_seconds: 1, ..Step::new(Operation::Check, &run) }))
+        let checks = Checks { redriven: Some(iso((self.clock)())), ..Checks::default() };
+        let progress = self.progress(&run.run)?;
+        Ok((redriven, Step { checks, progress, wait_seconds: 1, ..Step::new(Operation::Check, &run) }))
     }
 
     /// As many as there are now: one that nothing can be done about is soon back, and would be moved for ever. A letter

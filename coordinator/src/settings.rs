@@ -45,7 +45,12 @@ pub struct Settings {
 impl Settings {
     /// Of these buckets and queues, with the defaults for the rest.
     #[must_use]
-    pub fn of(source_bucket: String, results_bucket: String, queue_url: String, dead_letter_queue_url: String) -> Self {
+    pub fn of(
+        source_bucket: String,
+        results_bucket: String,
+        queue_url: String,
+        dead_letter_queue_url: String,
+    ) -> Self {
         Self {
             source_bucket,
             source_bucket_owner: None,

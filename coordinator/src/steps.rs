@@ -8,22 +8,23 @@ use std::{io, time::Duration};
 
 use flowherd_shared::{
     ledger::{ReportState, Run, layout, read_json},
-    queue::{PurgeError, Queue},
+    queue::Queue,
     store::{Lister, Store},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    active::{self, Active},
+    active::{self, Active, Stage},
+    begin::iso,
     plan::{PlanError, Planned, Planner},
 };
 
 /// A purge takes so long, and swallows what is sent meanwhile
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_PurgeQueue.html>).
-const PURGE_SECONDS: u64 = 60;
+pub(crate) const PURGE_SECONDS: u64 = 60;
 /// How soon it is tried again when somebody else has purged.
-const PURGE_AGAIN_SECONDS: u64 = 15;
+pub(crate) const PURGE_AGAIN_SECONDS: u64 = 15;
 
 /// What a run is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +86,7 @@ impl Progress {
 }
 
 /// What checks remember.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Checks {
     /// How many there were.
@@ -94,8 +95,9 @@ pub struct Checks {
     pub idle_seconds: u64,
     /// Before this turn no report is tried again: the last one found something still under way.
     pub no_report_before: u64,
-    /// Dead letters were moved back: what has failed may not stay so.
-    pub redriven: bool,
+    /// When dead letters were moved back: what has failed may not stay so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redriven: Option<String>,
 }
 
 /// A step: what to do next, and all that it needs. The answer to one is the next one.
@@ -111,6 +113,9 @@ pub struct Step {
     /// When: after so many seconds.
     #[serde(default)]
     pub wait_seconds: u64,
+    /// The queue may be purged also if another run has work in it.
+    #[serde(default)]
+    pub force: bool,
     /// How far planning is.
     #[serde(default)]
     pub planned: Planned,
@@ -146,6 +151,7 @@ impl Step {
             run: run.run.clone(),
             prefix: run.prefix.clone(),
             wait_seconds: 0,
+            force: false,
             planned: Planned::default(),
             progress: Progress::default(),
             checks: Checks::default(),
@@ -181,14 +187,23 @@ pub enum CoordinatorError {
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// The call can be made again.
-    #[error("cannot use the ledger")]
+    #[error("cannot use the ledger; see that the results bucket can be read and written")]
     Ledger(#[source] io::Error),
     /// The call can be made again.
-    #[error("cannot use the queue")]
+    #[error("cannot use the queue; see its URL, and that it may be used")]
     Queue(#[source] io::Error),
     /// The call can be made again.
     #[error("cannot read the settings")]
     Inputs(#[source] io::Error),
+}
+
+impl CoordinatorError {
+    /// With its causes.
+    #[must_use]
+    pub fn on_one_line(&self) -> String {
+        let causes = std::iter::successors(Some(self as &dyn std::error::Error), |error| error.source());
+        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    }
 }
 
 /// What the operations work with.
@@ -228,21 +243,17 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         }
     }
 
-    /// Does steps as long as none has to be waited for and there is time.
+    /// Does steps as long as none has to be waited for and there is time. One that fails, but can be made again, is the
+    /// next one: so the run's name is not lost with the error.
     pub fn run_on(&self, mut step: Step, goes_on: &dyn Fn() -> bool) -> Result<Step, CoordinatorError> {
         while step.operation != Operation::End && step.wait_seconds == 0 && goes_on() {
-            step = self.step(step, goes_on)?;
+            match self.step(step.clone(), goes_on) {
+                Ok(next) => step = next,
+                Err(error @ CoordinatorError::Refused(_)) => return Err(error),
+                Err(error) => return Ok(Step { message: Some(error.on_one_line()), ..step }),
+            }
         }
         Ok(step)
-    }
-
-    fn purge(&self, step: Step) -> Result<Step, CoordinatorError> {
-        match self.queue.purge() {
-            Ok(()) => Ok(step.next(Operation::Plan, PURGE_SECONDS)),
-            // Whose purge that was is not known, so neither is what it took: once more, for this run.
-            Err(PurgeError::InProgress) => Ok(step.next(Operation::Purge, PURGE_AGAIN_SECONDS)),
-            Err(PurgeError::Failed(error)) => Err(CoordinatorError::Queue(error)),
-        }
     }
 
     fn plan(&self, mut step: Step, goes_on: &dyn Fn() -> bool) -> Result<Step, CoordinatorError> {
@@ -251,12 +262,14 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             return Ok(Step { is_final: true, ..step }.next(Operation::Report, 0));
         }
         if step.planned == Planned::default() {
-            // Messages sent during somebody's purge would vanish.
+            // First said, then looked: whoever is about to purge does it the other way round, so one of the two sees the
+            // other. Messages sent during somebody's purge would vanish.
+            self.note(&run, Stage::Sending)?;
             let others = Active::others(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
             if others.iter().any(|other| other.is_purging((self.clock)())) {
+                self.note(&run, Stage::Waiting)?;
                 return Ok(step.next(Operation::Plan, PURGE_AGAIN_SECONDS));
             }
-            self.note(&run, false)?;
         }
         let planner = Planner {
             source: self.source,
@@ -265,17 +278,26 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             queue: self.queue,
             pause: self.pause,
         };
-        step.planned = planner.plan(&mut run, step.planned, goes_on).map_err(|error| match error {
-            PlanError::List(why) if why.kind() == io::ErrorKind::PermissionDenied => {
+        // What is sent after a purge would only be in the way of the run it was made for.
+        let goes_on = || goes_on() && matches!(active::purged(self.results, &step.run), Ok(None));
+        step.planned = match planner.plan(&mut run, step.planned.clone(), goes_on) {
+            Ok(so_far) => so_far,
+            Err(PlanError::List(why)) if why.kind() == io::ErrorKind::PermissionDenied => {
                 let (prefix, bucket) = (&run.prefix, self.bucket);
-                let todo = "see that it is one of the prefixes that may be read";
-                CoordinatorError::Refused(format!("cannot list prefix {prefix:?} of {bucket}; {todo}: {why}"))
+                let todo =
+                    "see that the bucket is there, and that the prefix is one of those that may be read";
+                // Nothing of it is in the queue, unless it was being listed and then forbidden.
+                if step.planned.totals.objects == 0 {
+                    Active::remove(self.results, &step.run).map_err(CoordinatorError::Ledger)?;
+                }
+                let told = format!("cannot list prefix {prefix:?} of {bucket}; {todo}: {why}");
+                return Err(CoordinatorError::Refused(told));
             }
-            error => error.into(),
-        })?;
+            Err(error) => return Err(error.into()),
+        };
         let totals = step.planned.totals;
         step.progress.listed = totals.objects;
-        step.progress.skipped = step.planned.skipped;
+        step.progress.skipped = totals.skipped;
         Ok(if !step.planned.complete {
             step.next(Operation::Plan, 0)
         } else if step.progress.left() == 0 {
@@ -285,19 +307,25 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         })
     }
 
-    pub(crate) fn note(&self, run: &Run, purging: bool) -> Result<(), CoordinatorError> {
-        let (name, prefix, started) = (run.run.clone(), run.prefix.clone(), run.started.clone());
-        let active = Active { run: name, prefix, started, purging };
+    pub(crate) fn note(&self, run: &Run, stage: Stage) -> Result<(), CoordinatorError> {
+        let active = Active {
+            run: run.run.clone(),
+            prefix: run.prefix.clone(),
+            started: run.started.clone(),
+            has_sent: matches!(stage, Stage::Sending),
+            purging: matches!(stage, Stage::Purging).then(|| iso((self.clock)())),
+        };
         active.write(self.results).map_err(CoordinatorError::Ledger)
     }
 
     /// What a run was asked.
     pub fn run(&self, name: &str) -> Result<Run, CoordinatorError> {
         if !layout::is_run_name(name) {
-            return Err(CoordinatorError::Refused(format!("{name:?} is no name of a run")));
+            let todo = "those that are there are told by flowherd runs";
+            return Err(CoordinatorError::Refused(format!("{name:?} is no name of a run; {todo}")));
         }
         read_json(self.results, &layout::run(name))
             .map_err(CoordinatorError::Ledger)?
-            .ok_or_else(|| CoordinatorError::Refused(format!("there is no run {name}")))
+            .ok_or_else(|| CoordinatorError::Refused(format!("there is no run {name}; see flowherd runs")))
     }
 }

@@ -108,6 +108,14 @@ pub struct ManifestTotals {
     pub objects: u64,
     /// Sizes of the objects, added up.
     pub bytes: u64,
+    /// Objects that were not sent, because an earlier run's receipt covers them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// One line of `runs/<run>/manifest/*.jsonl.gz`: an object that was listed.
@@ -204,6 +212,8 @@ pub struct Attempt<'a> {
     pub finished: String,
     /// How long it took.
     pub milliseconds: u64,
+    /// The queue's message that asked for it, if one did.
+    pub message_id: Option<&'a str>,
 }
 
 impl Receipt {
@@ -304,6 +314,9 @@ pub struct Failure {
     pub attempts: u32,
     /// ISO-8601 UTC, of the last attempt.
     pub finished: String,
+    /// The queue's message that asked for the last attempt. One that is moved back from the dead letters is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
 }
 
 impl Failure {
@@ -320,6 +333,7 @@ impl Failure {
             verdict,
             attempts: attempt.number,
             finished: attempt.finished.clone(),
+            message_id: attempt.message_id.map(str::to_owned),
         }
     }
 

@@ -21,18 +21,31 @@ pub use queue::{Faults, MemoryQueue, QueueSettings};
 struct Operations {
     /// Fails the operation with this number, from 0.
     fault_at: Option<usize>,
+    /// Not before it is done, but afterwards: the answer is lost.
+    is_late: bool,
     count: usize,
 }
 
 impl Operations {
     fn fail_at(&mut self, operation: Option<usize>) {
-        *self = Self { fault_at: operation, count: 0 };
+        *self = Self { fault_at: operation, count: 0, is_late: self.is_late };
     }
 
     fn next(&mut self) -> io::Result<()> {
         let number = self.count;
         self.count += 1;
-        if self.fault_at == Some(number) { Err(io::Error::other("injected fault")) } else { Ok(()) }
+        if self.fault_at == Some(number) && !self.is_late {
+            return Err(io::Error::other("injected fault"));
+        }
+        Ok(())
+    }
+
+    /// After an operation that changes something: an error, if its answer is to be lost.
+    fn answer(&self) -> io::Result<()> {
+        if self.fault_at.is_some_and(|at| at + 1 == self.count) && self.is_late {
+            return Err(io::Error::other("injected: the answer was lost"));
+        }
+        Ok(())
     }
 }
 
@@ -182,6 +195,11 @@ impl MemoryStore {
         self.shared().operations.fail_at(operation);
     }
 
+    /// Faults strike after the operation from now on, if it changes something.
+    pub fn lose_answers(&self) {
+        self.shared().operations.is_late = true;
+    }
+
     /// From now on the same bytes have another version each time they are written.
     pub fn version_each_write(&self) {
         self.shared().versions = true;
@@ -253,7 +271,7 @@ impl Store for MemoryStore {
         }
         shared.files.insert(path.to_owned(), bytes.to_vec());
         shared.published.push(path.to_owned());
-        Ok(())
+        shared.operations.answer()
     }
 
     fn get(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
@@ -265,8 +283,9 @@ impl Store for MemoryStore {
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        self.operate()?.files.remove(path);
-        Ok(())
+        let mut shared = self.operate()?;
+        shared.files.remove(path);
+        shared.operations.answer()
     }
 }
 

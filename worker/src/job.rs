@@ -28,6 +28,8 @@ pub struct Jobs<'a, I, O> {
     pub store: &'a O,
     /// Asked when all of an object has been read, before the first output is published. False discards it.
     pub may_publish: &'a (dyn Fn() -> io::Result<bool> + Sync),
+    /// The message that asks for it, if it is one.
+    pub message_id: Option<&'a str>,
 }
 
 /// How a job ended.
@@ -44,14 +46,23 @@ pub enum Ended {
 impl<'a, I: Source, O: Store> Jobs<'a, I, O> {
     /// All that is read is published.
     pub fn new(run: &'a str, plan: &'a Plan, source: &'a I, store: &'a O) -> Self {
-        Self { run, plan, source, store, may_publish: &|| Ok(true) }
+        Self { run, plan, source, store, may_publish: &|| Ok(true), message_id: None }
     }
 
     /// Does one job. `watch` is told of the bytes read as they come, and stops the job by answering false. An error
     /// means that the ledger itself could not be written, so nothing is known of the object.
     pub fn work(&self, object: &ManifestEntry, watch: &dyn Fn(u64) -> bool) -> io::Result<Ended> {
+        self.work_after(Failure::find(self.store, self.run, &object.key)?, object, watch)
+    }
+
+    /// The same, where it is known how it failed before.
+    pub fn work_after(
+        &self,
+        failed_before: Option<Failure>,
+        object: &ManifestEntry,
+        watch: &dyn Fn(u64) -> bool,
+    ) -> io::Result<Ended> {
         let began = Instant::now();
-        let failed_before = Failure::find(self.store, self.run, &object.key)?;
         let stopped = Cell::new(false);
 
         let outcome = self.publish(object, &stopped, &|bytes| {
@@ -68,12 +79,13 @@ impl<'a, I: Source, O: Store> Jobs<'a, I, O> {
             number: failed_before.as_ref().map_or(0, |failure| failure.attempts) + 1,
             finished: now(),
             milliseconds: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            message_id: self.message_id,
         };
         match outcome {
             Ok((counts, outputs)) => {
                 let receipt = Receipt::new(&attempt, self.plan, &counts, &outputs);
                 if let Err(source) = put_json(self.store, &layout::receipt(self.run, &object.key), &receipt) {
-                    self.withdraw(&outputs);
+                    self.withdraw(object, &outputs);
                     let error = ObjectError::Write { output: layout::receipt(self.run, &object.key), source };
                     return self.fail(&attempt, &error, error.verdict());
                 }
@@ -137,21 +149,26 @@ impl<'a, I: Source, O: Store> Jobs<'a, I, O> {
             match sink.commit() {
                 Ok(etag) => committed.push((output, etag)),
                 Err(source) => {
-                    self.withdraw(&committed);
+                    self.withdraw(object, &committed);
                     return Err(by_verdict(ObjectError::Write { output: output.path, source }));
                 }
             }
         }
         self.remove_stale(object, &committed).map_err(|error| {
-            self.withdraw(&committed);
+            self.withdraw(object, &committed);
             by_verdict(error)
         })?;
         Ok((counts, committed))
     }
 
     /// Takes back what has been published of an object that fails after all, as far as it is still this attempt's: another
-    /// worker may have done the object meanwhile. What cannot be taken back has no receipt.
-    fn withdraw(&self, committed: &[(Output, String)]) {
+    /// worker may have done the object meanwhile, with outputs of the same version. What cannot be taken back has no
+    /// receipt.
+    fn withdraw(&self, object: &ManifestEntry, committed: &[(Output, String)]) {
+        let basis = Basis::from(self.plan);
+        if Receipt::find(self.store, self.run, object, &basis).is_ok_and(|receipt| receipt.is_some()) {
+            return;
+        }
         for (output, etag) in committed {
             if self.store.etag(&output.path).is_ok_and(|now| now.as_ref() == Some(etag)) {
                 let _ = self.store.remove(&output.path);

@@ -36,6 +36,7 @@ pub(crate) fn run(settings: &Settings, aws: &Aws) -> Result<(), Error> {
     let visibility = Duration::from_hours(12);
     let mut tasks = Tasks::new((&settings.source_bucket, &source), &results, (&queue, visibility));
     tasks.metrics_of = Some(settings.queue_name());
+    tasks.acknowledges = false;
     let concurrency = settings.concurrency.map_or(CONCURRENCY, |number| usize::from(number.get()));
     let serve = service_fn(|event: LambdaEvent<SqsEvent>| {
         let deadline = event.context.deadline();

@@ -1,10 +1,10 @@
 //! From a message of the queue to a job, and from its outcome to what the queue must be told.
 
 use std::{
-    cell::Cell,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
+        Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -14,7 +14,7 @@ use std::{
 
 use flowherd_shared::{
     error::Verdict,
-    ledger::{Amendment, Attempt, Basis, Failure, ManifestEntry, Purged, Receipt, layout, read_json},
+    ledger::{Amendment, Attempt, Basis, Failure, ManifestEntry, Purged, Receipt, Run, layout, read_json},
     pipeline::Plan,
     queue::{Queue, Received},
     store::{Source, Store},
@@ -61,11 +61,15 @@ pub type GoesOn<'a> = &'a (dyn Fn() -> Result<(), Limit> + Sync);
 /// Why a message could not become a job, or a job not be finished.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
-    #[error("the message names bucket {0:?}, but this worker reads {1:?} only")]
+    #[error(
+        "the message names bucket {0:?}, but this worker reads {1:?} only; it was not sent by this fleet's coordinator"
+    )]
     Bucket(String, String),
     #[error(transparent)]
     Plan(#[from] PlanError),
-    #[error("the function's time was over before the object's end; raise its timeout or its memory")]
+    #[error(
+        "the function's time was over before the object's end; if it is so again, raise its timeout or its memory"
+    )]
     Deadline,
 }
 
@@ -84,6 +88,8 @@ pub struct Tasks<'a, I, O, Q> {
     pub visibility: Duration,
     /// The queue's name, if metrics are to be printed.
     pub metrics_of: Option<&'a str>,
+    /// Whether messages that are done are acknowledged here. Lambda does it by itself for a whole batch.
+    pub acknowledges: bool,
     /// Waits, when the queue cannot be reached.
     pub rest: fn(Duration),
     plans: Plans,
@@ -96,8 +102,8 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
         store: &'a O,
         (queue, visibility): (&'a Q, Duration),
     ) -> Self {
-        let (metrics_of, rest, plans) = (None, thread::sleep, Plans::default());
-        Self { source, bucket, store, queue, visibility, metrics_of, rest, plans }
+        let (metrics_of, acknowledges, rest, plans) = (None, true, thread::sleep, Plans::default());
+        Self { source, bucket, store, queue, visibility, metrics_of, acknowledges, rest, plans }
     }
 
     /// Receives and works, one message at a time, while `goes_on`. The message in hand is finished, unless `may_finish`
@@ -130,7 +136,8 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
             })
         });
         let told = match answer {
-            Answer::Done => self.queue.acknowledge(&message.handle),
+            Answer::Done if self.acknowledges => self.queue.acknowledge(&message.handle),
+            Answer::Done => Ok(()),
             Answer::GiveBack(pause) => self.queue.hide(&message.handle, pause),
         };
         if let Err(error) = told {
@@ -171,8 +178,8 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
             delivery = message.deliveries
         );
         let _in_span = span.enter();
-        self.work_on(&task, message.deliveries, lost, goes_on).unwrap_or_else(|problem| {
-            error!(error = %chain(&problem), "cannot use the ledger");
+        self.work_on(&task, message, lost, goes_on).unwrap_or_else(|problem| {
+            error!(error = %chain(&problem), "cannot use the ledger or the source");
             Answer::GiveBack(pause(message.deliveries))
         })
     }
@@ -180,37 +187,45 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
     fn work_on(
         &self,
         task: &Task,
-        deliveries: u32,
+        message: &Received,
         lost: &AtomicBool,
         goes_on: GoesOn<'_>,
     ) -> io::Result<Answer> {
         if goes_on().is_err() {
+            info!("not begun; given back");
             return Ok(Answer::GiveBack(Duration::ZERO));
         }
-        let run = &task.run;
+        let (run, deliveries) = (&task.run, message.deliveries);
         let plan = match self.plans.of(self.store, run)? {
             Ok(plan) => plan,
-            Err(error) => return self.refuse(task, deliveries, &Refusal::Plan(error)),
+            Err(error) => return self.refuse(task, message, &Refusal::Plan(error)),
         };
         if task.bucket != self.bucket {
             let refusal = Refusal::Bucket(task.bucket.clone(), self.bucket.to_owned());
-            return self.refuse(task, deliveries, &refusal);
+            return self.refuse(task, message, &refusal);
         }
         let basis = Basis::from(&*plan);
-        let object = match self.is_left(task, deliveries, &basis)? {
-            Left::Work(object) => object,
+        let mut left = match self.left(task, message, &basis)? {
+            Left::Work(left) => left,
             Left::Nothing => {
                 info!("done already");
                 return Ok(Answer::Done);
             }
-            Left::Hopeless => return Ok(Answer::GiveBack(Duration::ZERO)),
+            Left::Hopeless => {
+                info!("has failed for good; on to the dead letters");
+                return Ok(Answer::GiveBack(Duration::ZERO));
+            }
         };
-        for round in 1.. {
-            let answer = self.job(task, &object, &plan, deliveries, goes_on)?;
+        for _ in 0..ROUNDS {
+            let (object, failed_before) = (&left.0, left.1.take());
+            let answer = self.job(task, message, object, failed_before, &plan, goes_on)?;
             // Only where two may have been at it can the receipt speak of outputs that the other has replaced.
             let alone = deliveries == 1 && !lost.load(Ordering::Relaxed);
-            let is_sure = alone || Receipt::find(self.store, run, &object, &basis)?.is_some();
-            if answer != Answer::Done || is_sure || round == ROUNDS || self.is_purged(run)? {
+            if answer != Answer::Done
+                || alone
+                || Receipt::find(self.store, run, object, &basis)?.is_some()
+                || self.is_purged(run)?
+            {
                 return Ok(answer);
             }
             info!("another worker has replaced the outputs; doing the object again");
@@ -222,25 +237,33 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
     fn job(
         &self,
         task: &Task,
+        message: &Received,
         object: &ManifestEntry,
+        failed_before: Option<Failure>,
         plan: &Plan,
-        deliveries: u32,
         goes_on: GoesOn<'_>,
     ) -> io::Result<Answer> {
-        let limit = Cell::new(None);
-        let watch = |_| {
-            limit.set(goes_on().err());
-            limit.get().is_none()
+        let limit = Mutex::new(None);
+        let may_go_on = || {
+            let reached = goes_on().err();
+            *limit.lock().unwrap_or_else(PoisonError::into_inner) = reached;
+            reached.is_none()
         };
         let purged = AtomicBool::new(false);
         // A worker that is late must not replace what the run after the purge writes.
         let may_publish = || {
             let is_purged = self.is_purged(&task.run)?;
             purged.store(is_purged, Ordering::Relaxed);
-            Ok(!is_purged)
+            Ok(!is_purged && may_go_on())
         };
-        let jobs = Jobs { may_publish: &may_publish, ..Jobs::new(&task.run, plan, self.source, self.store) };
-        Ok(match jobs.work(object, &watch)? {
+        let jobs = Jobs {
+            may_publish: &may_publish,
+            message_id: Some(&message.id),
+            ..Jobs::new(&task.run, plan, self.source, self.store)
+        };
+        let ended = jobs.work_after(failed_before, object, &|_| may_go_on())?;
+        let reached = *limit.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(match ended {
             Ended::Done(receipt) => {
                 self.close(&Closing::Done(&receipt));
                 Answer::Done
@@ -249,15 +272,15 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
                 self.close(&Closing::Failed(&failure));
                 match failure.verdict {
                     Verdict::Permanent => Answer::GiveBack(Duration::ZERO),
-                    Verdict::Retry => Answer::GiveBack(pause(deliveries)),
+                    Verdict::Retry => Answer::GiveBack(pause(message.deliveries)),
                 }
             }
             Ended::Stopped if purged.into_inner() => {
                 info!("another run has purged the queue; given up");
                 Answer::Done
             }
-            Ended::Stopped if limit.get() == Some(Limit::Deadline) => {
-                self.refuse(task, deliveries, &Refusal::Deadline)?
+            Ended::Stopped if reached == Some(Limit::Deadline) => {
+                self.refuse(task, message, &Refusal::Deadline)?
             }
             Ended::Stopped => {
                 info!("stopped; given back");
@@ -267,13 +290,13 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
     }
 
     /// What is left to do of a task, by what the ledger says already.
-    fn is_left(&self, task: &Task, deliveries: u32, basis: &Basis) -> io::Result<Left> {
+    fn left(&self, task: &Task, message: &Received, basis: &Basis) -> io::Result<Left> {
         let (run, listed) = (&task.run, &task.object);
         if Receipt::find(self.store, run, listed, basis)?.is_some() {
             return Ok(Left::Nothing);
         }
         let failure = Failure::find(self.store, run, &listed.key)?;
-        let amended = if deliveries > 1 || failure.is_some() {
+        let amended = if message.deliveries > 1 || failure.is_some() {
             Amendment::find(self.store, run, listed)?
         } else {
             None
@@ -284,23 +307,21 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
             return Ok(Left::Nothing);
         }
         let object = amended.unwrap_or_else(|| listed.clone());
-        let failed_for_good = failure.is_some_and(|failure| {
+        let for_good = failure.as_ref().filter(|failure| {
             failure.verdict == Verdict::Permanent && failure.object == object && failure.basis == *basis
         });
-        if !failed_for_good {
-            return Ok(Left::Work(object));
-        }
-        // It fails again, until somebody has repaired it and moved its dead letter back, which counts deliveries anew.
-        if deliveries > 1 {
+        let Some(for_good) = for_good else { return Ok(Left::Work(Box::new((object, failure)))) };
+        // By this very message: it fails again. Another one is a dead letter that somebody has moved back.
+        if for_good.message_id.as_ref() == Some(&message.id) {
             return Ok(Left::Hopeless);
         }
         match self.source.now(&object.key)? {
             Some(now) if now != object => {
                 warn!(etag = now.etag, size = now.size, "the object has been replaced since it failed");
                 Amendment { listed: listed.clone(), now: now.clone() }.write(self.store, run)?;
-                Ok(Left::Work(now))
+                Ok(Left::Work(Box::new((now, failure))))
             }
-            _ => Ok(Left::Work(object)),
+            _ => Ok(Left::Work(Box::new((object, failure)))),
         }
     }
 
@@ -308,23 +329,31 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
         Ok(read_json::<Purged>(self.store, &layout::purged(run))?.is_some())
     }
 
-    /// Notes the refusal. The bucket stays wrong; the rest may be better next time.
-    fn refuse(&self, task: &Task, deliveries: u32, refusal: &Refusal) -> io::Result<Answer> {
+    /// Notes the refusal, once for each message. The bucket stays wrong; the rest may be better next time.
+    fn refuse(&self, task: &Task, message: &Received, refusal: &Refusal) -> io::Result<Answer> {
         let (verdict, answer) = match refusal {
             Refusal::Bucket(..) => (Verdict::Permanent, Answer::GiveBack(Duration::ZERO)),
-            Refusal::Plan(_) => (Verdict::Retry, Answer::GiveBack(pause(deliveries))),
+            Refusal::Plan(_) => (Verdict::Retry, Answer::GiveBack(pause(message.deliveries))),
             Refusal::Deadline => (Verdict::Retry, Answer::GiveBack(Duration::ZERO)),
         };
+        let before = Failure::find(self.store, &task.run, &task.object.key)?;
+        let is_known = |before: &Failure| {
+            before.message_id.as_ref() == Some(&message.id) && before.verdict == Verdict::Permanent
+        };
+        if verdict == Verdict::Permanent && before.as_ref().is_some_and(is_known) {
+            return Ok(answer);
+        }
         // Under the run's own basis, or else the failure would not count.
-        let asked = read_json::<flowherd_shared::ledger::Run>(self.store, &layout::run(&task.run))?;
+        let asked: Option<Run> = read_json(self.store, &layout::run(&task.run))?;
         let none = || Basis { config_hash: String::new(), lookups_hash: String::new() };
         let attempt = Attempt {
             run: &task.run,
             object: &task.object,
             basis: &asked.map_or_else(none, |run| run.basis),
-            number: deliveries,
+            number: message.deliveries,
             finished: now(),
             milliseconds: 0,
+            message_id: Some(&message.id),
         };
         let failure = Failure::new(&attempt, refusal, verdict);
         failure.write(self.store)?;
@@ -341,8 +370,8 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
 }
 
 enum Left {
-    /// This version of the object is to be done.
-    Work(ManifestEntry),
+    /// This version of the object is to be done, which has failed so before.
+    Work(Box<(ManifestEntry, Option<Failure>)>),
     /// It is done.
     Nothing,
     /// It has failed for good.

@@ -122,6 +122,7 @@ fn begin_in(args: &ConvertArgs, plan: &Plan, dest: &Path, not: Vec<PathBuf>) -> 
                     number: 1,
                     finished: now(),
                     milliseconds: 0,
+                    message_id: None,
                 };
                 Failure::new(&attempt, &io::Error::other(problem), Verdict::Permanent).write(&store)?;
             }

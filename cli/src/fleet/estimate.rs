@@ -18,8 +18,9 @@ const OVERHEAD_SECONDS: f64 = 0.15;
 const AT_ONCE: f64 = 2.0;
 /// Messages of one invocation.
 const BATCH: f64 = 10.0;
-/// Requests for each object: its body, and small reads of the ledger by worker and report; outputs and receipt.
-const S3_READS: f64 = 6.0;
+/// Requests for each object of one table: its body, four small reads of the ledger by the worker, and by the report its
+/// receipt and whether its output is still there; the output and the receipt.
+const S3_READS: f64 = 7.0;
 const S3_WRITES: f64 = 2.0;
 /// Keys of one listing call; the source is listed once, the receipts and failures some times.
 const KEYS_A_LISTING: f64 = 1000.0;

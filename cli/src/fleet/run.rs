@@ -10,7 +10,7 @@ use flowherd_coordinator::{
     begin::new_name,
     redrive::Redriven,
     settings::Settings,
-    steps::{Begin, Operation, Step},
+    steps::{Begin, CoordinatorError, Operation, Step},
 };
 use flowherd_shared::ledger::{Report, ReportState, Run, layout, read_json};
 use jiff::Timestamp;
@@ -76,6 +76,7 @@ fn begin_and_follow(fleet: &Fleet<'_>, mut begin: Begin, output: &OutputArgs) ->
     let Some(step_loop) = fleet.step_loop else {
         let step = fleet.coordinator.begin(&begin)?;
         tell(&format!("run {}", step.run));
+        step.message.iter().for_each(|message| tell(message));
         return follow_here(fleet, step, output);
     };
     let run = begin.run.take();
@@ -122,7 +123,7 @@ fn follow_here(fleet: &Fleet<'_>, mut step: Step, output: &OutputArgs) -> Result
             _ => step.wait_seconds.min(LONGEST_WAIT),
         };
         thread::sleep(Duration::from_secs(step.wait_seconds));
-        step = fleet.coordinator.step(step, &|| false)?;
+        step = patiently(fleet, &step)?;
     }
     watch.finish();
     if step.operation == Operation::End {
@@ -139,10 +140,29 @@ fn follow_here(fleet: &Fleet<'_>, mut step: Step, output: &OutputArgs) -> Result
         return summary::print(&json(&step)?);
     }
     summary::print(&format!(
-        "run {}: {} objects listed, {} of them done before; the others are in the queue\n\
+        "run {}: {} objects, {} of them done; the others are in the queue\n\
          next: flowherd status {}, then flowherd report {}\n",
-        step.run, step.progress.listed, step.progress.skipped, step.run, step.run
+        step.run,
+        step.progress.listed,
+        step.progress.done + step.progress.skipped,
+        step.run,
+        step.run
     ))
+}
+
+/// Does a step, and again if it fails in a way that may pass, as the step loop does.
+fn patiently(fleet: &Fleet<'_>, step: &Step) -> Result<Step, Stop> {
+    for pause in [1, 2, 4, 8, 16, 32] {
+        match fleet.coordinator.step(step.clone(), &|| false) {
+            Ok(next) => return Ok(next),
+            Err(error @ CoordinatorError::Refused(_)) => return Err(error.into()),
+            Err(error) => {
+                tell(&format!("{}; trying again in {pause} s", error.on_one_line()));
+                thread::sleep(Duration::from_secs(pause));
+            }
+        }
+    }
+    Ok(fleet.coordinator.step(step.clone(), &|| false)?)
 }
 
 /// The step loop does the steps; what is shown comes from the ledger and the queue.
@@ -197,7 +217,7 @@ fn look(fleet: &Fleet<'_>, name: &str) -> Result<Option<Step>, Stop> {
         read_json(fleet.coordinator.results, &layout::run(name)).context("cannot read the ledger")?;
     let Some(run) = run else { return Ok(None) };
     let operation = if run.manifest.is_some() { Operation::Check } else { Operation::Plan };
-    let progress = fleet.coordinator.progress(name, 0)?;
+    let progress = fleet.coordinator.progress(name)?;
     Ok(Some(Step { progress, ..Step::new(operation, &run) }))
 }
 

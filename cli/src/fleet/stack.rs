@@ -26,7 +26,8 @@ pub(super) fn find(aws: &Aws, name: &str) -> Result<(Settings, Option<String>), 
         found.and_then(|output| output.output_value()).map(str::to_owned)
     };
     let needed = |key: &str| {
-        output(key).ok_or_else(|| Stop::usage(format!("stack {name:?} has no output {key}; is it one of Flowherd?")))
+        output(key)
+            .ok_or_else(|| Stop::usage(format!("stack {name:?} has no output {key}; is it one of Flowherd?")))
     };
     let settings = Settings::of(
         needed("SourceBucket")?,

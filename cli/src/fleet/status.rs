@@ -1,11 +1,17 @@
 //! `flowherd status`, `runs` and `report`: what the ledger and the queue say. They change nothing, but for `report --now`.
 
+use std::io;
+
 use anyhow::Context;
 use flowherd_coordinator::{
     active::Active,
+    parallel,
     steps::{Operation, Progress, Step},
 };
-use flowherd_shared::ledger::{Report, Run, layout, read_json};
+use flowherd_shared::{
+    ledger::{Report, Run, layout, read_json},
+    store::Store,
+};
 use indicatif::HumanCount;
 use serde::Serialize;
 
@@ -15,6 +21,9 @@ use crate::{
     args::{ReportArgs, RunsArgs, StatusArgs},
     summary::{self, columns, state},
 };
+
+/// Ledger files read at once.
+const READERS: usize = 32;
 
 #[derive(Serialize)]
 struct Status {
@@ -37,10 +46,16 @@ pub(crate) fn status(args: &StatusArgs) -> Result<(), Stop> {
         };
         let mut statuses = Vec::new();
         for name in names {
-            let run = coordinator.run(&name)?;
-            let skipped = coordinator.finished_report(&name).context("cannot read the report")?;
-            let skipped = skipped.map_or(0, |report| report.objects.skipped);
-            let progress = coordinator.progress(&name, skipped)?;
+            let run: Option<Run> =
+                read_json(coordinator.results, &layout::run(&name)).context("cannot read the ledger")?;
+            // Of all active ones, one may be being begun just now.
+            let Some(run) = run else {
+                if args.run.is_some() {
+                    coordinator.run(&name)?;
+                }
+                continue;
+            };
+            let progress = coordinator.progress(&name)?;
             let left = progress.left();
             statuses.push(Status { run: run.run, prefix: run.prefix, started: run.started, progress, left });
         }
@@ -119,17 +134,21 @@ pub(crate) fn report(args: &ReportArgs) -> Result<(), Stop> {
     connected(&args.fleet, |Fleet { coordinator, settings, .. }| {
         let run = coordinator.run(&args.run)?;
         let written = coordinator.finished_report(&args.run).context("cannot read the report")?;
+        // One whose dead letters were moved back since has a report that is no longer true.
+        let is_active =
+            coordinator.results.etag(&layout::active(&args.run)).context("cannot read the ledger")?.is_some();
         let report = match written {
-            Some(report) if !args.now => report,
+            Some(report) if !args.now && !is_active => report,
             _ => {
                 let is_final = args.now;
                 let step = Step { is_final, ..Step::new(Operation::Report, &run) };
                 let step = coordinator.step(step, &|| true)?;
                 if step.operation != Operation::End {
-                    return Err(Stop::usage(format!(
+                    summary::tell(&format!(
                         "run {} is under way; see flowherd status {}, or report it as it stands with --now",
                         run.run, run.run
-                    )));
+                    ));
+                    return Err(Stop::Failed);
                 }
                 let report = coordinator.finished_report(&args.run).context("cannot read the report")?;
                 report.context("the report is not there any more")?
@@ -141,7 +160,7 @@ pub(crate) fn report(args: &ReportArgs) -> Result<(), Stop> {
 
 /// The run to report anew when dead letters are moved back.
 pub(super) fn latest_with_failures(coordinator: &Here<'_>) -> Result<Option<String>, Stop> {
-    let known = latest(coordinator, 100)?;
+    let known = latest(coordinator, usize::MAX)?;
     let failed = |known: &Known| known.report.as_ref().is_some_and(|report| report.objects.failed > 0);
     Ok(known.into_iter().rev().find(failed).map(|known| known.run.run))
 }
@@ -149,14 +168,15 @@ pub(super) fn latest_with_failures(coordinator: &Here<'_>) -> Result<Option<Stri
 /// The runs begun last, latest last.
 fn latest(coordinator: &Here<'_>, most: usize) -> Result<Vec<Known>, Stop> {
     let names = coordinator.results.names_below("runs/").context("cannot list the runs")?;
-    let mut known = Vec::new();
-    // Names begin with the time, unless somebody chose them; the sort below is by the time itself.
-    for name in names.iter().rev().take(most) {
-        let run: Option<Run> =
-            read_json(coordinator.results, &layout::run(name)).context("cannot read the ledger")?;
-        let report = coordinator.finished_report(name).context("cannot read the ledger")?;
-        known.extend(run.map(|run| Known { run, report }));
-    }
-    known.sort_by(|a, b| a.run.started.cmp(&b.run.started));
-    Ok(known)
+    let runs =
+        parallel::map(READERS, &names, |name| read_json::<Run>(coordinator.results, &layout::run(name)));
+    let runs: io::Result<Vec<Option<Run>>> = runs.into_iter().collect();
+    let mut runs: Vec<Run> = runs.context("cannot read the ledger")?.into_iter().flatten().collect();
+    // By time, not by name: people choose names.
+    runs.sort_by(|a, b| a.started.cmp(&b.started));
+    let runs = runs.split_off(runs.len().saturating_sub(most));
+    let reports = parallel::map(READERS, &runs, |run| coordinator.finished_report(&run.run));
+    let reports: io::Result<Vec<Option<Report>>> = reports.into_iter().collect();
+    let reports = reports.context("cannot read the ledger")?;
+    Ok(runs.into_iter().zip(reports).map(|(run, report)| Known { run, report }).collect())
 }

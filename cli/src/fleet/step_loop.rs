@@ -31,7 +31,8 @@ impl<'a> StepLoop<'a> {
     /// Starts an execution, and gives its ARN.
     pub(super) fn start(&self, name: &str, input: &impl serde::Serialize) -> Result<String, Stop> {
         let input = serde_json::to_string(input).context("cannot write the input")?;
-        let request = self.client.start_execution().state_machine_arn(&self.arn).name(name).input(input).send();
+        let request =
+            self.client.start_execution().state_machine_arn(&self.arn).name(name).input(input).send();
         let answer = self.aws.handle().block_on(request).map_err(|error| anyhow!(io_error(&error)));
         Ok(answer.context("cannot start the step loop")?.execution_arn)
     }

@@ -77,13 +77,17 @@ impl Bucket {
                 "the object has changed since it was listed; redrive to take it as it is now",
             ),
             Some("NoSuchKey") => {
-                io::Error::new(io::ErrorKind::NotFound, "the object is gone since it was listed")
+                io::Error::new(io::ErrorKind::NotFound, "the object is gone since it was listed; put it back, then redrive")
             }
+            Some("InvalidObjectState") => io::Error::new(
+                io::ErrorKind::NotFound,
+                "the object is archived; restore it, then redrive",
+            ),
             // What S3 also says of an object that is not there to those who may not list the bucket
             // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>). Either way only somebody can help.
             Some("AccessDenied") => io::Error::new(
                 io::ErrorKind::NotFound,
-                "S3 denies access: the object may be gone since it was listed, or may not be read by this worker",
+                "S3 denies access: the object may be gone since it was listed, or this worker may not read it; repair, then redrive",
             ),
             _ => io_error(&error),
         })?;
@@ -117,6 +121,10 @@ impl Source for Bucket {
                 Ok(Some(ManifestEntry { key: key.to_owned(), size, etag }))
             }
             Err(error) if error.as_service_error().is_some_and(HeadObjectError::is_not_found) => Ok(None),
+            // Opening it will tell the same with a name.
+            Err(error) if error.raw_response().is_some_and(|answer| answer.status().as_u16() == 403) => {
+                Ok(None)
+            }
             Err(error) => Err(io_error(&error)),
         }
     }
@@ -163,7 +171,7 @@ impl Body {
                     self.resumes += 1;
                     warn!(key = self.object.key, at = self.read, error = %error, "the body broke off; going on from there");
                     let pause = Duration::from_millis(100 << self.resumes);
-                    self.bucket.handle.block_on(tokio::time::sleep(pause));
+                    self.bucket.handle.block_on(async { tokio::time::sleep(pause).await });
                     self.stream = self.bucket.get(&self.object, self.read)?;
                 }
             }

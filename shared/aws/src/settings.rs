@@ -16,7 +16,7 @@ impl<'a> Variables<'a> {
     /// A value that must be there and fit.
     pub fn needed(&mut self, name: &str, fits: impl Fn(&str) -> bool, example: &str) -> String {
         self.optional(name, fits, example).unwrap_or_else(|| {
-            if (self.variable)(name).is_none() {
+            if (self.variable)(name).is_none_or(|value| value.is_empty()) {
                 self.problems.push(format!("{name} is not set; an example: {example}"));
             }
             String::new()

@@ -106,6 +106,11 @@ impl MemoryQueue {
         self.state().operations.fail_at(operation);
     }
 
+    /// Faults strike after the operation from now on, if it changes something.
+    pub fn lose_answers(&self) {
+        self.state().operations.is_late = true;
+    }
+
     /// How many operations there were since [`MemoryQueue::fail_at`].
     #[must_use]
     pub fn operations(&self) -> usize {
@@ -214,7 +219,11 @@ impl Queue for MemoryQueue {
             }
             list.messages.push(Message::new(message.clone(), number, now));
         }
-        if fails { Err(io::Error::other("injected: the answer was lost")) } else { Ok(refused) }
+        if fails {
+            Err(io::Error::other("injected: the answer was lost"))
+        } else {
+            state.operations.answer().map(|()| refused)
+        }
     }
 
     fn receive(&self, most: usize, wait: Duration) -> io::Result<Vec<Received>> {
@@ -265,7 +274,7 @@ impl Queue for MemoryQueue {
             .list(self.is_dead)
             .messages
             .retain(|message| message.handle.as_deref() != Some(handle) || message.hidden_until <= now);
-        Ok(())
+        state.operations.answer()
     }
 
     fn hide(&self, handle: &str, time: Duration) -> io::Result<()> {
@@ -276,7 +285,7 @@ impl Queue for MemoryQueue {
         match held.filter(|message| message.hidden_until > now) {
             Some(message) => {
                 message.hidden_until = now + time;
-                Ok(())
+                state.operations.answer()
             }
             None => Err(io::Error::other("the handle is no longer valid")),
         }
@@ -299,7 +308,7 @@ impl Queue for MemoryQueue {
         }
         list.last_purge = Some(now);
         list.messages.clear();
-        Ok(())
+        state.operations.answer().map_err(PurgeError::Failed)
     }
 
     fn move_back(&self) -> io::Result<bool> {
@@ -312,6 +321,7 @@ impl Queue for MemoryQueue {
             let number = state.number();
             state.live.messages.push(Message::new(letter.outgoing, number, now));
         }
+        state.operations.answer()?;
         Ok(true)
     }
 }

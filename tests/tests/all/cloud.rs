@@ -156,6 +156,10 @@ fn a_worker_killed_while_it_uploads_leaves_nothing_half_published() {
     let worker = fleet.worker();
     let ran = run.output();
     assert_eq!(ran.status, 0, "{}", ran.stderr);
+    let status = fs::read_to_string(format!("/proc/{}/status", worker.0.id())).unwrap();
+    let peak = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    let peak: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!(peak < 96 << 10, "a worker's memory stays below 96 MiB: {peak} KiB");
     stop(worker);
     fleet.check_same_as_convert(&report(&ran));
 }
@@ -279,6 +283,8 @@ fn keys_with_odd_characters_go_all_the_way() {
         "~!@$^*()=;,",
         "a\u{7f}b",
         "\u{fffd}\u{10ffff}",
+        "a//b",
+        "a\u{1}\n\tb",
     ];
     for key in odd {
         fleet.source.put(&format!("odd/{key}"), &object).unwrap();

@@ -7,9 +7,9 @@ use std::{
 };
 
 use aws_lambda_events::sqs::SqsMessage;
-use flowherd_coordinator::steps::{Begin, Operation};
+use flowherd_coordinator::steps::{Begin, CoordinatorError, Operation};
 use flowherd_shared::{
-    ledger::{Failure, Receipt, Report, ReportState, layout},
+    ledger::{Amendment, Failure, Receipt, Report, ReportState, layout},
     queue::{Depth, Outgoing, Queue},
     task::Task,
 };
@@ -72,14 +72,28 @@ fn a_worker_that_dies_with_a_message_in_hand_costs_only_time() {
 
 type Fails = fn(&Fleet, Option<usize>);
 
+/// A run from a begin with a purge to its report; what fails is done again, as the step loop does it.
+fn whole_run(fleet: &Fleet) -> Report {
+    let asked = Begin {
+        prefix: Some(String::new()),
+        run: Some("r".to_owned()),
+        purge: Some(true),
+        ..Begin::default()
+    };
+    let begun = loop {
+        match fleet.coordinate(|coordinator| coordinator.begin(&asked)) {
+            Ok(step) => break step,
+            Err(CoordinatorError::Refused(why)) => panic!("{why}"),
+            Err(_) => {}
+        }
+    };
+    fleet.finish(begun)
+}
+
 #[test]
 fn each_operation_of_store_source_and_queue_may_fail_once() {
     let whole = Fleet::new(6);
-    let begun = whole.begin("r", "");
-    whole.store.fail_at(None);
-    whole.source.fail_at(None);
-    whole.queue.fail_at(None);
-    whole.finish(begun);
+    whole_run(&whole);
     let operations = (whole.store.operations(), whole.source.operations(), whole.queue.operations());
     assert!(operations.0 > 60 && operations.1 > 6 && operations.2 > 10, "{operations:?}");
     let ports: [(&str, usize, Fails); 3] = [
@@ -88,33 +102,61 @@ fn each_operation_of_store_source_and_queue_may_fail_once() {
         ("queue", operations.2, |fleet, at| fleet.queue.fail_at(at)),
     ];
     for (port, operations, fails) in ports {
-        for operation in 0..operations {
+        for (operation, answers_are_lost) in
+            (0..operations).flat_map(|operation| [(operation, false), (operation, true)])
+        {
             let fleet = Fleet::new(6);
-            let begun = fleet.begin("r", "");
+            if answers_are_lost {
+                fleet.store.lose_answers();
+                fleet.queue.lose_answers();
+            }
             fails(&fleet, Some(operation));
-            let report = fleet.finish(begun);
-            assert_eq!(counts(&report), (ReportState::Done, 6, 0, 0), "{port} {operation}");
-            assert_eq!(fleet.results(), whole.results(), "{port} {operation}");
+            let report = whole_run(&fleet);
+            let told = format!("{port} {operation}, after it: {answers_are_lost}");
+            assert_eq!(counts(&report), (ReportState::Done, 6, 0, 0), "{told}");
+            assert_eq!(fleet.results(), whole.results(), "{told}");
+            assert!(!fleet.has(&layout::active("r")), "{told}");
         }
     }
 }
 
 #[test]
-fn a_begin_that_dies_anywhere_can_be_made_again() {
-    let asked = Begin { prefix: Some(String::new()), run: Some("r".to_owned()), ..Begin::default() };
-    for operation in 0.. {
-        let fleet = Fleet::new(2);
-        fleet.store.fail_at(Some(operation));
-        let first = fleet.coordinate(|coordinator| coordinator.begin(&asked));
-        if first.is_ok() {
-            assert!(operation > 2);
-            break;
+fn a_begin_that_dies_anywhere_can_be_made_again_and_leaves_no_ghost() {
+    for (named, purge) in [(true, false), (true, true), (false, false), (false, true)] {
+        let run = named.then(|| "r".to_owned());
+        let asked = Begin { prefix: Some(String::new()), run, purge: Some(purge), ..Begin::default() };
+        for operation in 0.. {
+            let fleet = Fleet::new(2);
+            fleet.store.fail_at(Some(operation));
+            let first = fleet.coordinate(|coordinator| coordinator.begin(&asked));
+            if first.is_ok() {
+                assert!(operation > 2);
+                break;
+            }
+            // A minute later: an unnamed one has another name then.
+            fleet.queue.advance(Duration::from_mins(1));
+            let again = fleet.coordinate(|coordinator| coordinator.begin(&asked)).unwrap();
+            assert_eq!(counts(&fleet.finish(again)), (ReportState::Done, 2, 0, 0));
+            let active = fleet.store.files().keys().filter(|path| path.starts_with("active/")).count();
+            assert_eq!(active, 0, "{named} {purge} {operation}");
         }
-        let again = fleet.coordinate(|coordinator| coordinator.begin(&asked)).unwrap();
-        let once_more = fleet.coordinate(|coordinator| coordinator.begin(&asked)).unwrap();
-        assert_eq!(again, once_more);
-        assert_eq!(counts(&fleet.finish(again)), (ReportState::Done, 2, 0, 0));
     }
+}
+
+#[test]
+fn a_begin_with_a_purge_made_again_does_not_purge_what_was_sent_since() {
+    let fleet = Fleet::new(4);
+    let asked = Begin {
+        prefix: Some(String::new()),
+        run: Some("r".to_owned()),
+        purge: Some(true),
+        ..Begin::default()
+    };
+    let begin = || fleet.coordinate(|coordinator| coordinator.begin(&asked)).unwrap();
+    // One page of two is sent; then the driver dies.
+    let step = fleet.drive(begin(), |step| step.planned.totals.objects == 0);
+    assert_eq!((step.operation, fleet.queue.bodies().len()), (Operation::Plan, 3));
+    assert_eq!(counts(&fleet.finish(begin())), (ReportState::Done, 4, 0, 0));
 }
 
 #[test]
@@ -184,12 +226,33 @@ fn an_object_that_is_replaced_after_listing_is_named_and_done_on_request() {
     let report = fleet.finish(step);
     assert_eq!((counts(&report), report.records.rows), ((ReportState::Done, 3, 0, 0), 1 + 2 + 4));
     assert!(fleet.has(&layout::amendment("r", &key)));
-    // Delivered once more, it is found done.
-    let body =
-        Task { run: "r".to_owned(), bucket: "logs".to_owned(), object: fleet.source.entry(&key) }.body();
-    send(&fleet.queue, "g".to_owned(), body, "again");
+    // Its message delivered once more, because an answer was lost: it is found done.
+    let amendment = &fleet.store.files()[&layout::amendment("r", &key)];
+    let amendment: Amendment = serde_json::from_slice(amendment).unwrap();
+    let task = Task { run: "r".to_owned(), bucket: "logs".to_owned(), object: amendment.listed };
+    send(&fleet.queue, task.group(), task.body(), "again");
+    let first = fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
+    fleet.queue.hide(&first.handle, Duration::ZERO).unwrap();
     fleet.drain(1);
-    assert_eq!(fleet.queue.dead().len(), 0);
+    assert_eq!((fleet.queue.bodies().len(), fleet.queue.dead().len()), (0, 0));
+}
+
+#[test]
+fn a_dead_letter_that_is_moved_back_is_tried_also_if_its_first_delivery_is_lost() {
+    for moves_back in [false, true] {
+        let fleet = Fleet::new(1);
+        fleet.queue.set_faults(Faults { moves_back, ..Faults::default() });
+        let step = fleet.plan("r", "");
+        let key = fleet.source.keys().remove(0);
+        let whole = fleet.source.remove(&key).unwrap();
+        assert_eq!(counts(&fleet.finish(step)).0, ReportState::Failed);
+        // The very same bytes are back, so nothing but an attempt can tell.
+        fleet.source.put(&key, whole);
+        let step = fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap().1;
+        let lost = fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
+        fleet.queue.hide(&lost.handle, Duration::ZERO).unwrap();
+        assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 1, 0, 0));
+    }
 }
 
 #[test]

@@ -100,11 +100,49 @@ fn a_run_that_is_begun_while_the_queue_is_purged_sends_nothing_before_it_is_over
 }
 
 #[test]
-fn of_two_that_purge_at_once_one_is_refused() {
+fn of_two_that_purge_at_once_the_later_waits_or_takes_the_same_prefix_over() {
     let fleet = Fleet::new(3);
-    rerun(&fleet, "one", "", false).unwrap();
-    let refused = rerun(&fleet, "two", "", true).unwrap_err().to_string();
+    let first = rerun(&fleet, "one", "firehose/", false).unwrap();
+    let refused = rerun(&fleet, "two", "other/", true).unwrap_err().to_string();
     assert!(refused.contains("is being purged for run one"), "{refused}");
+    // The driver of the first has died, say: somebody begins the same day once more.
+    fleet.queue.advance(Duration::from_secs(1));
+    let second = rerun(&fleet, "three", "firehose/", false).unwrap();
+    assert_eq!(fleet.finish(second).state, ReportState::Done);
+    let report = fleet.finish(first);
+    assert_eq!((report.state, report.purged.unwrap().by.as_str()), (ReportState::Incomplete, "three"));
+}
+
+#[test]
+fn nothing_is_redriven_into_a_purge() {
+    let fleet = Fleet::new(2);
+    let key = fleet.source.keys().remove(0);
+    fleet.source.put(&key, b"\x1f\x8b".to_vec());
+    fleet.finish(fleet.begin("r", "firehose/"));
+    assert_eq!(fleet.queue.dead().len(), 1);
+    rerun(&fleet, "other", "other/", false).unwrap();
+    let refused = fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap_err().to_string();
+    assert!(refused.contains("is being purged for run other"), "{refused}");
+    assert_eq!(fleet.queue.dead().len(), 1);
+}
+
+#[test]
+fn a_look_at_a_run_under_way_leaves_it_protected() {
+    let fleet = Fleet::new(4);
+    let begun = fleet.begin("monday", "firehose/");
+    let look = |is_final| {
+        let run = fleet.coordinate(|coordinator| coordinator.run("monday")).unwrap();
+        let step = Step { is_final, ..Step::new(Operation::Report, &run) };
+        fleet.coordinate(|coordinator| coordinator.step(step, &|| true)).unwrap()
+    };
+    // While it is listed, while it is worked on; with and without a report by force.
+    assert_eq!(look(false).operation, Operation::Check);
+    let step = fleet.drive(begun, |step| step.operation == Operation::Plan);
+    assert_eq!(look(false).operation, Operation::Check);
+    assert_eq!(look(true).state, Some(ReportState::Incomplete));
+    assert!(rerun(&fleet, "tuesday", "other/", false).is_err());
+    assert_eq!(fleet.finish(step).state, ReportState::Done);
+    assert!(rerun(&fleet, "tuesday", "other/", false).is_ok());
 }
 
 #[test]
