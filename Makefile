@@ -3,17 +3,15 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# Tools that check the project, pinned; installed into .venv and target/tools.
-TYPOS_VERSION := 1.52.0
-MINISTACK_VERSION := 1.5.33
+# Python packages of the tests and builds, pinned; installed into .venv.
+PACKAGES := typos==1.52.0 ministack==1.5.33 duckdb==2.0.0 cfn-lint==1.58.0 cargo-lambda==1.9.2 ziglang==0.17.0
+# Says which of them .venv holds: another list makes it anew.
+VENV := .venv/$(subst ==,-,$(subst $(eval ) ,_,$(PACKAGES)))
 CARGO_DENY_VERSION := 0.20.2
-
 TOOLS := target/tools
 DENY := $(TOOLS)/bin/cargo-deny
 TYPOS := .venv/bin/typos
-# Says which versions .venv holds: another one here makes it anew.
-VENV := .venv/typos-$(TYPOS_VERSION)-ministack-$(MINISTACK_VERSION)
-DEMO := target/demo
+CDK := cdk/node_modules/.package-lock.json
 FLOWHERD := target/release/flowherd
 
 .PHONY: help
@@ -21,35 +19,39 @@ help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 .PHONY: demo
-demo: build ## Synthesise a small day of logs, convert it, show the report and the first rows
-	@rm -rf $(DEMO)
-	@echo "== a small day of logs, as Firehose writes them"
-	$(FLOWHERD) synth $(DEMO)/day --objects 48 --records 20000 --odd 1
-	@echo
-	@echo "== converted"
-	$(FLOWHERD) convert $(DEMO)/day $(DEMO)/results --prefix firehose/ --lookups $(DEMO)/day/lookups.json
-	@echo
-	@echo "== the first rows of the first object"
-	@# head stops reading early, which makes gzip complain; that is all there is to it.
-	@file=$$(find $(DEMO)/results/csv -type f | sort | sed -n 1p); (gzip -dc "$$file" 2>/dev/null || true) | head -n 4
-	@echo
-	@echo "== one rejected record, and why"
-	@file=$$(find $(DEMO)/results/rejects -type f | sort | sed -n 1p); (gzip -dc "$$file" 2>/dev/null || true) | head -n 1
-	@echo
-	@echo "Next: $(FLOWHERD) explain FILE, with any file below $(DEMO)/day; then your own logs: $(FLOWHERD) convert --help"
+demo: build-here $(VENV) $(CDK) ## The whole fleet on this machine: deploy, run a small day, report; everything is stopped afterwards
+	@cdk/demo.sh
+
+.PHONY: demo-keep
+demo-keep: build-here $(VENV) $(CDK) ## The same, left running to play with
+	@cdk/demo.sh --keep
+
+.PHONY: demo-convert
+demo-convert: build-here ## Without any cloud: convert a small day in a directory, show the first rows
+	@cli/demo.sh
 
 .PHONY: build
-build: ## The command, optimised: target/release/flowherd
-	@echo "== building (a minute the first time)"
+build: build-here functions ## The command, and the functions for Lambda
+
+.PHONY: build-here
+build-here: # The command and the functions, for this machine
+	@echo "== building (some minutes the first time)"
 	@command -v cargo >/dev/null || { echo "make: no cargo; install Rust with rustup"; exit 1; }
-	@cargo build --release --locked --quiet --package flowherd
+	@cargo build --release --locked --quiet --package flowherd --package flowherd-coordinator --package flowherd-worker
+
+.PHONY: functions
+functions: $(VENV) ## The functions for Lambda (arm64, Amazon Linux 2023): target/lambda/*/bootstrap
+	@echo "== building the functions (some minutes the first time)"
+	PATH="$(CURDIR)/.venv/bin:$$PATH" cargo lambda build --release --locked --arm64 \
+	  --package flowherd-coordinator --package flowherd-worker
 
 .PHONY: test
-test: $(VENV) ## All tests; the local AWS that some need is installed into .venv
+test: $(VENV) $(CDK) ## All tests; the local AWS that some need is installed into .venv
+	cd cdk && node --import tsx --test test/step-loop-run.test.ts
 	cargo test --workspace --locked --lib --tests
 
 .PHONY: check
-check: $(DENY) $(VENV) ## Formatting, lints, licences, spelling, purity of the core: what CI runs beside the tests
+check: $(DENY) $(VENV) $(CDK) ## Formatting, lints, licences, spelling, purity of the core, the stack's template
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	cargo doc --workspace --no-deps --locked --quiet
@@ -58,10 +60,11 @@ check: $(DENY) $(VENV) ## Formatting, lints, licences, spelling, purity of the c
 	@echo "shared stays pure: no AWS types, no async runtime, no clock, no environment, no files"
 	@! cargo tree --locked --package flowherd-shared --edges normal --prefix none | grep -E '^(aws|tokio|async|lambda|hyper)'
 	@! grep -rnE '\b(fs|env|process|thread|Instant|SystemTime)::' shared/src
+	cd cdk && npm run --silent check
 	@echo "checked"
 
 .PHONY: bench
-bench: build ## Speed of the pipeline by stage, of planning, and of a worker's start
+bench: build-here ## Speed of the pipeline by stage, of planning, and of a worker's start
 	cargo bench --locked --package flowherd-tests --bench pipeline
 	cargo bench --locked --package flowherd-tests --bench fleet
 
@@ -74,7 +77,7 @@ fuzz: ## A bounded run of each fuzz target (needs a nightly toolchain and cargo-
 
 .PHONY: clean
 clean: ## Removes everything that was built or installed here
-	rm -rf target .venv tests/fuzz/target
+	rm -rf target .venv tests/fuzz/target cdk/node_modules cdk/cdk.out
 
 $(DENY):
 	cargo install cargo-deny --version $(CARGO_DENY_VERSION) --locked --debug --quiet --root $(TOOLS) --target-dir $(TOOLS)/build
@@ -85,5 +88,11 @@ $(VENV):
 	  || { echo "make: no python3 of version 3.11 or later; install it"; exit 1; }
 	rm -rf .venv
 	python3 -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check typos==$(TYPOS_VERSION) ministack==$(MINISTACK_VERSION)
+	.venv/bin/pip install --quiet --disable-pip-version-check $(PACKAGES)
 	touch $(VENV)
+
+$(CDK): cdk/package.json cdk/package-lock.json
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null \
+	  || { echo "make: no node of version 20 or later; install it"; exit 1; }
+	cd cdk && npm ci --silent --no-fund --no-audit
+	touch $(CDK)

@@ -57,7 +57,7 @@ export class Alarms extends Construct {
       },
       {
         slug: 'worker-errors',
-        says: 'More than 5 of 100 calls of the worker crash or time out.',
+        says: 'At least 5 of 100 calls of the worker crash or time out.',
         // Lambda gives both with every call, so neither can be missing alone.
         metric: new MathExpression({
           expression: '100 * errors / invocations',
@@ -98,7 +98,7 @@ export class Alarms extends Construct {
       // Two alarms: a metric of these that never had a value would hide the other one in a sum.
       {
         slug: 'run-failed',
-        says: 'A run ended with objects failed or missing, or broke off.',
+        says: 'A run ended with objects failed or missing, broke off, or was refused.',
         metric: stateMachine.metricFailed(minute),
         threshold: 1,
       },

@@ -49,13 +49,14 @@ export class Dashboard extends Construct {
     });
     this.dashboard.addWidgets(
       new SingleValueWidget({
-        title: 'In the time shown: objects, rows, rejects, cost',
+        title: 'In the time shown: objects, failures, rows, rejects, cost',
         width: 24,
         height: 4,
         setPeriodToTimeRange: true,
         metrics: [
           workerMetric(queue, 'ObjectsDone').with({ label: 'objects done' }),
-          workerMetric(queue, 'ObjectsFailed').with({ label: 'attempts failed' }),
+          workerMetric(queue, 'ObjectsFailed').with({ label: 'objects failed for good' }),
+          workerMetric(queue, 'ObjectsToRetry').with({ label: 'attempts to be made again' }),
           workerMetric(queue, 'RowsWritten').with({ label: 'rows' }),
           workerMetric(queue, 'RecordsRejected').with({ label: 'records rejected' }),
           this.cost(settings, tasks, worker, coordinator),
@@ -82,7 +83,10 @@ export class Dashboard extends Construct {
           ...minute,
         }),
       ]),
-      graph('Rejects and failures', [workerMetric(queue, 'RecordsRejected')], [workerMetric(queue, 'ObjectsFailed')]),
+      graph('Rejects and failures', [workerMetric(queue, 'RecordsRejected')], [
+        workerMetric(queue, 'ObjectsFailed').with({ label: 'objects failed for good' }),
+        workerMetric(queue, 'ObjectsToRetry').with({ label: 'attempts to be made again' }),
+      ]),
     );
     this.dashboard.addWidgets(
       graph(

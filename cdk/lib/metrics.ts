@@ -6,6 +6,7 @@ import type { Queue } from 'aws-cdk-lib/aws-sqs';
 export type WorkerMetric =
   | 'ObjectsDone'
   | 'ObjectsFailed'
+  | 'ObjectsToRetry'
   | 'RowsWritten'
   | 'RecordsRejected'
   | 'BytesIn'

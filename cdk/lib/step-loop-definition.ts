@@ -281,7 +281,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
       Error: 'UnexpectedAnswer',
       Cause: jsonata('"no operation that is known in the answer of the coordinator: " & $substring($string($states.input), 0, 1000)'),
     },
-    Refused: { Type: 'Fail', Comment: 'Nothing was begun.', Error: 'Refused', Cause: jsonata('$substring($states.input.reason, 0, 1000)') },
+    Refused: { Type: 'Fail', Comment: 'Nothing is begun, or it cannot go on.', Error: 'Refused', Cause: jsonata('$substring($states.input.reason, 0, 1000)') },
     Broken: {
       Type: 'Fail',
       Comment: 'Calls failed for good. The run can be resumed.',

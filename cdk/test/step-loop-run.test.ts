@@ -261,14 +261,15 @@ test('a begin that fails for good reports nothing, because there is no run', asy
   assert.deepEqual(ended.visited, ['Input', 'Begin', 'Broken']);
 });
 
-test('a run keeps the name that was asked for, and a resumed run its own', async () => {
+test('a run has the name that was asked for, or the one of the execution, also if it resumes another', async () => {
   const named = await play('named', [end('done', 'mine')], { prefix: 'named/', run: 'mine', force: true });
   assert.deepEqual(named.calls[0]?.event, { operation: 'begin', prefix: 'named/', run: 'mine', force: true });
-  writeFileSync(join(cloud.directory, 'old-run.json'), JSON.stringify([end('done', 'old-run')]));
+  // The script is found by the run that is resumed, because there is no prefix.
+  writeFileSync(join(cloud.directory, 'old-run.json'), JSON.stringify([end('done', 'resuming')]));
   const resumed = await play('resuming', [], { resume: 'old-run' });
   assert.equal(resumed.status, 'SUCCEEDED', resumed.cause);
   const call = JSON.parse(readFileSync(join(cloud.directory, 'old-run.calls'), 'utf8')) as { event: Json };
-  assert.deepEqual(call.event, { operation: 'begin', resume: 'old-run' });
+  assert.deepEqual(call.event, { operation: 'begin', resume: 'old-run', run: 'resuming' });
 });
 
 test('an answer without an operation that is known fails the execution and shows the answer', async () => {

@@ -317,7 +317,7 @@ test('a stalled run is seen no sooner than a slow batch could end', () => {
 
 test('the dashboard shows every metric that workers write, and what it costs', () => {
   const body = JSON.stringify(plain.only('AWS::CloudWatch::Dashboard', '').Properties.DashboardBody);
-  const metrics = ['ObjectsDone', 'ObjectsFailed', 'RowsWritten', 'RecordsRejected', 'BytesIn', 'BytesOut', 'TaskDuration'];
+  const metrics = ['ObjectsDone', 'ObjectsFailed', 'ObjectsToRetry', 'RowsWritten', 'RecordsRejected', 'BytesIn', 'BytesOut', 'TaskDuration'];
   for (const metric of [...metrics, 'Throttles', 'ConcurrentExecutions', 'ApproximateAgeOfOldestMessage', 'about, in USD', '0.0000133334']) {
     assert.ok(body.includes(metric), metric);
   }

@@ -115,6 +115,28 @@ fn the_runbook_has_a_page_for_every_reason_and_every_error() {
 }
 
 #[test]
+fn the_runbook_has_a_page_for_every_alarm_and_every_line_of_the_logs() {
+    let runbook = read("docs/operations.md");
+    let alarms = read("cdk/lib/alarms.ts");
+    let slugs: Vec<&str> =
+        alarms.split("slug: '").skip(1).filter_map(|rest| rest.split('\'').next()).collect();
+    assert!(slugs.len() >= 7, "{slugs:?}");
+    for slug in slugs {
+        assert!(runbook.contains(&format!("### alarm-{slug}\n")), "{slug}");
+    }
+    let of_fleet = read("docs/operations-fleet.md");
+    for file in ["worker/src/tasks.rs", "worker/src/poller.rs", "worker/src/closing.rs", "shared/aws/src/s3.rs"] {
+        // The message is the last argument of a macro.
+        for call in read(file).split(['\n', ';']).filter(|line| {
+            ["info!(", "warn!(", "error!("].iter().any(|name| line.trim_start().starts_with(name))
+        }) {
+            let Some(message) = call.rsplit('"').nth(1) else { continue };
+            assert!(of_fleet.contains(&format!("`{message}`")), "{file}: {message}");
+        }
+    }
+}
+
+#[test]
 fn every_link_between_documents_leads_somewhere() {
     let documents = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(str::to_owned).into_iter();
     let below = files_below(&root().join("docs")).into_iter().map(|file| format!("docs/{file}"));
