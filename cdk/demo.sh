@@ -60,11 +60,12 @@ done
 
 echo
 echo "== the stack, as on AWS: cdk deploy (the log is target/demo/deploy.log)"
+"$flowherd" sql --dialect glue >"$demo/tables.json"
 case $(uname -m) in aarch64 | arm64) architecture=arm64 ;; *) architecture=x86_64 ;; esac
 export CDK_HOME=$demo/cdk-home CDK_DISABLE_CLI_TELEMETRY=1
 cdk() {
   (cd cdk && node_modules/.bin/cdk "$@" --ci --no-notices --output "$demo/cdk.out" \
-    -c sourceBucket=firehose-archive -c prefixes=firehose/ -c lookupsFile="$demo/day/lookups.json" \
+    -c sourceBucket=firehose-archive -c prefixes=firehose/ -c lookupsFile="$demo/day/lookups.json" -c tables="$demo/tables.json" \
     -c artifacts="$demo/functions" -c architecture="$architecture" -c localCloud=true >>"$demo/deploy.log" 2>&1) ||
     { tail -n 20 "$demo/deploy.log" >&2; exit 1; }
 }
@@ -79,6 +80,12 @@ echo "== flowherd run --prefix firehose/ --watch"
 echo
 echo "== flowherd runs"
 "$flowherd" runs
+
+echo
+sql="SELECT action, count(*) AS flows, sum(CAST(bytes AS bigint)) AS bytes FROM vpc_flow_text
+  WHERE log_status = 'OK' GROUP BY action ORDER BY flows DESC"
+echo "== flowherd query \"$sql\""
+"$flowherd" query "$sql"
 
 echo
 if [ "$keep" = --keep ]; then

@@ -1,6 +1,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 
+import { readTables, type TextTable } from './tables';
+
 /** What a deployment is told, checked. Times are in the unit that the name says. */
 export interface Settings {
   readonly stackName: string;
@@ -21,6 +23,7 @@ export interface Settings {
   readonly configFile?: string;
   readonly lookupsFile?: string;
   readonly lookupsUrl?: string;
+  readonly tables?: readonly TextTable[];
   readonly runTimeLimitHours: number;
   readonly maxTurns: number;
   readonly architecture: 'arm64' | 'x86_64';
@@ -68,6 +71,7 @@ export const EXAMPLES: Readonly<Record<keyof Settings, string>> = {
   configFile: 'flowherd.toml',
   lookupsFile: 'lookups.json',
   lookupsUrl: 's3://my-settings/flowherd/lookups.json',
+  tables: 'tables.json',
   runTimeLimitHours: '24',
   maxTurns: '1500',
   architecture: 'arm64',
@@ -153,6 +157,13 @@ export function readSettings(context: Readonly<Record<string, unknown>>): Settin
   if (given.has('lookupsFile') && given.has('lookupsUrl')) {
     problem('lookupsUrl', given.get('lookupsUrl')?.value, 'given together with lookupsFile; leave one out');
   }
+  const tablesFile = file('tables');
+  let tables: readonly TextTable[] | undefined;
+  try {
+    tables = tablesFile === undefined ? undefined : readTables(tablesFile);
+  } catch (error) {
+    problem('tables', tablesFile, error instanceof Error ? error.message : String(error));
+  }
   const stackName = text('stackName', (name) => /^[A-Za-z][A-Za-z0-9-]{0,39}$/.test(name), 'not a stack name of at most 40 letters, digits and hyphens') ?? 'Flowherd';
   const sourceBucketAccount = text('sourceBucketAccount', (id) => /^\d{12}$/.test(id), 'not an account id of 12 digits, as text');
   const sourceKmsKeyArn = text('sourceKmsKeyArn', (arn) => /^arn:[\w-]+:kms:[\w-]+:\d{12}:key\/[\w-]+$/.test(arn), 'not the ARN of a KMS key (an alias cannot be granted)');
@@ -187,6 +198,7 @@ export function readSettings(context: Readonly<Record<string, unknown>>): Settin
     ...(configFile === undefined ? {} : { configFile }),
     ...(lookupsFile === undefined ? {} : { lookupsFile }),
     ...(lookupsUrl === undefined ? {} : { lookupsUrl }),
+    ...(tables === undefined ? {} : { tables }),
     runTimeLimitHours: number('runTimeLimitHours', 24, 1, 720),
     // A turn is at most 11 of the 25,000 events that an execution may have.
     maxTurns: number('maxTurns', 1500, 2, 1500),

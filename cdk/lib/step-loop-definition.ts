@@ -150,7 +150,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
   const states: Record<string, State> = {
     Input: {
       Type: 'Choice',
-      Comment: 'Checks what was asked. An input with an operation comes from an execution before this one.',
+      Comment: 'Checks what was asked. An input with an operation goes on with a run that is there.',
       Choices: [
         {
           Condition: jsonata(

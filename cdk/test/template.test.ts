@@ -359,3 +359,24 @@ test('cfn-lint has nothing to say', async () => {
     promisify(execFile)(tool('cfn-lint'), ['--ignore-checks', 'W3005', '--regions', 'eu-west-1', '--', template.file]);
   for (const { stdout } of await Promise.all([lint(plain), lint(full)])) assert.equal(stdout, '');
 });
+
+test('the tables are over the results, all text, with one header line skipped and no backslash eaten', () => {
+  const table = {
+    name: 'vpc_flow_text',
+    prefix: 'csv/vpc_flow/',
+    columns: ['timestamp', 'end'],
+    serde: 'org.apache.hadoop.hive.serde2.OpenCSVSerde',
+    serde_parameters: { separatorChar: ',', quoteChar: '"', escapeChar: '\u0001' },
+  };
+  const { only } = synth({ tables: file('tables.json', JSON.stringify([table])) });
+  const input = only('AWS::Glue::Table', 'QueryTable').Properties.TableInput;
+  assert.equal(input.Name, 'vpc_flow_text');
+  assert.equal(input.Parameters['skip.header.line.count'], '1');
+  assert.deepEqual(input.StorageDescriptor.Columns, [{ Name: 'timestamp', Type: 'string' }, { Name: 'end', Type: 'string' }]);
+  assert.equal(input.StorageDescriptor.SerdeInfo.Parameters.escapeChar, '\u0001');
+  assert.match(JSON.stringify(input.StorageDescriptor.Location), /csv\/vpc_flow\//);
+});
+
+test('what is no definition of tables is refused', () => {
+  assert.throws(() => synth({ tables: file('odd.json', '{"name": "x"}') }), /not what flowherd sql --dialect glue prints/);
+});

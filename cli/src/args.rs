@@ -36,6 +36,10 @@ pub(crate) enum Command {
     Redrive(RedriveArgs),
     /// What a run of a prefix would do and cost; lists it and touches nothing
     Estimate(EstimateArgs),
+    /// Print the definitions of the tables, for Athena, Glue or `DuckDB`
+    Sql(SqlArgs),
+    /// Run a statement on Athena and print its answer
+    Query(QueryArgs),
 }
 
 /// `flowherd convert`.
@@ -227,6 +231,46 @@ pub(crate) struct EstimateArgs {
     /// Memory of a worker in MB, which is also its share of a processor
     #[arg(long, value_name = "MB", default_value_t = 1769, value_parser = clap::value_parser!(u32).range(128..=10240))]
     pub(crate) memory: u32,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArgs,
+}
+
+/// `flowherd sql`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SqlArgs {
+    /// Rules (flowherd.toml), from which the tables come
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// For whom
+    #[arg(long, value_enum, default_value_t = Dialect::Athena)]
+    pub(crate) dialect: Dialect,
+    /// Where the results are: a directory, or s3://BUCKET
+    #[arg(long, value_name = "PLACE", default_value = "s3://BUCKET")]
+    pub(crate) results: String,
+}
+
+/// Who is to read a definition.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Dialect {
+    /// Tables and typed views
+    Athena,
+    /// Typed views straight over the files
+    Duckdb,
+    /// The tables as JSON, as the stack takes them
+    Glue,
+}
+
+/// `flowherd query`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct QueryArgs {
+    /// The statement
+    pub(crate) sql: String,
+    /// Print CSV instead of a table
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) csv: bool,
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,

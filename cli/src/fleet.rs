@@ -2,6 +2,7 @@
 //! process, with the same code as its function.
 
 pub(crate) mod estimate;
+pub(crate) mod query;
 pub(crate) mod run;
 mod stack;
 pub(crate) mod status;
@@ -34,11 +35,11 @@ struct Fleet<'a> {
 fn connected<T>(args: &FleetArgs, work: impl FnOnce(&Fleet<'_>) -> Result<T, Stop>) -> Result<T, Stop> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let aws = Aws::connect().context("cannot start the runtime")?;
-    let name = args.stack.clone().or_else(|| variable("FLOWHERD_STACK"));
-    let (settings, state_machine) = if name.is_none() && variable("FLOWHERD_QUEUE_URL").is_some() {
+    let is_in_environment = stack::asked_name(args).is_none() && variable("FLOWHERD_QUEUE_URL").is_some();
+    let (settings, state_machine) = if is_in_environment {
         (Settings::read(&variable).map_err(Stop::Usage)?, None)
     } else {
-        stack::find(&aws, name.as_deref().unwrap_or(stack::DEFAULT_NAME))?
+        stack::find(&aws, args)?
     };
     let step_loop = state_machine.map(|arn| StepLoop::new(&aws, arn));
     let connected = Connected::new(&aws, &settings).context("cannot ask the queue for its dead letters")?;

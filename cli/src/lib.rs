@@ -6,6 +6,7 @@ mod explain;
 mod fleet;
 mod inputs;
 pub mod local;
+mod sql;
 mod summary;
 mod synth;
 
@@ -53,6 +54,8 @@ pub fn main() -> ExitCode {
         Command::Report(args) => fleet::status::report(&args),
         Command::Redrive(args) => fleet::run::redrive(&args),
         Command::Estimate(args) => fleet::estimate::estimate(&args),
+        Command::Sql(args) => sql::sql(&args),
+        Command::Query(args) => fleet::query::query(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -48,8 +48,10 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             // The same begin, whose answer was lost. What it has sent since must not be purged.
             let note: Option<Active> =
                 read_json(self.results, &layout::active(&name)).map_err(CoordinatorError::Ledger)?;
-            let is_to_purge = note.is_some_and(|note| note.purging.is_some());
-            return Ok(first_step(&run, is_to_purge, force));
+            let Some(note) = note else {
+                return Err(refused(format!("run {name} was refused after its begin; choose another name, or none")));
+            };
+            return Ok(first_step(&run, note.purging.is_some(), force));
         }
 
         let inputs = (self.inputs)().map_err(|error| match error.kind() {

@@ -11,6 +11,7 @@ pub mod limits;
 pub mod lookups;
 pub mod pipeline;
 pub mod queue;
+pub mod schema;
 pub mod store;
 pub mod task;
 pub mod timestamp;
