@@ -5,8 +5,7 @@ use flowherd_shared::schema;
 use crate::{
     Stop,
     args::{Dialect, SqlArgs},
-    inputs,
-    summary,
+    inputs, summary,
 };
 
 /// Prints the definitions.
@@ -18,7 +17,9 @@ pub(crate) fn sql(args: &SqlArgs) -> Result<(), Stop> {
             let statements = tables.iter().flat_map(|table| schema::athena(table, &args.results));
             statements.map(|statement| statement + ";\n\n").collect()
         }
-        Dialect::Duckdb => tables.iter().map(|table| schema::duckdb(table, &args.results) + ";\n\n").collect(),
+        Dialect::Duckdb => {
+            tables.iter().map(|table| schema::duckdb(table, &args.results) + ";\n\n").collect()
+        }
         Dialect::Glue => {
             let tables: Vec<_> = tables.iter().map(schema::text_table).collect();
             let text = serde_json::to_string_pretty(&tables).map_err(anyhow::Error::new)?;

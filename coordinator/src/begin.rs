@@ -46,12 +46,11 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
                 return Err(refused(format!("run {name} is there already; choose another name, or none")));
             }
             // The same begin, whose answer was lost. What it has sent since must not be purged.
-            let note: Option<Active> =
-                read_json(self.results, &layout::active(&name)).map_err(CoordinatorError::Ledger)?;
-            let Some(note) = note else {
-                return Err(refused(format!("run {name} was refused after its begin; choose another name, or none")));
-            };
-            return Ok(first_step(&run, note.purging.is_some(), force));
+            let has_sent =
+                self.results.etag(&layout::manifest_part(&name, 0)).map_err(CoordinatorError::Ledger)?;
+            let is_to_purge = purges && has_sent.is_none();
+            self.note(&run, if is_to_purge { Stage::Purging } else { Stage::Sending })?;
+            return Ok(first_step(&run, is_to_purge, force));
         }
 
         let inputs = (self.inputs)().map_err(|error| match error.kind() {

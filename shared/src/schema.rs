@@ -72,7 +72,8 @@ pub fn athena(table: &Table, results: &str) -> [String; 2] {
 /// The statement that makes the view in DuckDB, straight over the files below a directory.
 #[must_use]
 pub fn duckdb(table: &Table, results: &str) -> String {
-    let files = format!("{}/csv/{}/**/*.csv.gz", results.trim_end_matches('/'), table.name).replace('\'', "''");
+    let files =
+        format!("{}/csv/{}/**/*.csv.gz", results.trim_end_matches('/'), table.name).replace('\'', "''");
     let columns: Vec<String> =
         table.columns.iter().map(|column| format!("'{}': 'VARCHAR'", column.name.to_lowercase())).collect();
     let from = format!(
@@ -127,13 +128,24 @@ mod tests {
     fn a_table_is_text_and_its_view_has_types() {
         let config = Config::default();
         let [table, view] = athena(&config.tables[0], "s3://r/");
-        assert!(table.starts_with("CREATE EXTERNAL TABLE IF NOT EXISTS `vpc_flow_text` (\n  `timestamp` string,\n"));
-        assert!(table.contains("LOCATION 's3://r/csv/vpc_flow/'\n") && table.contains(r"'escapeChar' = '\u0001'"));
+        assert!(
+            table.starts_with(
+                "CREATE EXTERNAL TABLE IF NOT EXISTS `vpc_flow_text` (\n  `timestamp` string,\n"
+            )
+        );
+        assert!(
+            table.contains("LOCATION 's3://r/csv/vpc_flow/'\n") && table.contains(r"'escapeChar' = '\u0001'")
+        );
         assert!(view.contains("TRY(from_iso8601_timestamp(NULLIF(\"timestamp\", '-'))) AS \"timestamp\",\n"));
         assert!(view.contains("TRY_CAST(NULLIF(\"bytes\", '-') AS BIGINT) AS \"bytes\",\n"));
-        assert!(view.ends_with("NULLIF(\"dst_subnet_name\", '-') AS \"dst_subnet_name\"\nFROM \"vpc_flow_text\""));
+        assert!(
+            view.ends_with("NULLIF(\"dst_subnet_name\", '-') AS \"dst_subnet_name\"\nFROM \"vpc_flow_text\"")
+        );
         assert!(duckdb(&config.tables[0], "it's").contains("read_csv('it''s/csv/vpc_flow/**/*.csv.gz'"));
         let glue = serde_json::to_value(text_table(&config.tables[0])).unwrap();
-        assert_eq!((&glue["prefix"], &glue["serde_parameters"]["escapeChar"]), (&"csv/vpc_flow/".into(), &"\u{1}".into()));
+        assert_eq!(
+            (&glue["prefix"], &glue["serde_parameters"]["escapeChar"]),
+            (&"csv/vpc_flow/".into(), &"\u{1}".into())
+        );
     }
 }

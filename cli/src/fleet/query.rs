@@ -1,6 +1,6 @@
 //! `flowherd query`: a statement for Athena, and its answer as a table.
 
-use std::{io::Write, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use anyhow::{Context, anyhow};
 use aws_sdk_athena::{
@@ -81,12 +81,14 @@ impl Athena<'_> {
         for turn in 0_u64.. {
             let request = self.client.get_query_execution().query_execution_id(id).send();
             let answer = self.aws.handle().block_on(request).map_err(|error| anyhow!(io_error(&error)));
-            let query = answer.context("cannot ask Athena")?.query_execution.context("Athena has lost the query")?;
+            let query =
+                answer.context("cannot ask Athena")?.query_execution.context("Athena has lost the query")?;
             let status = query.status();
             match status.and_then(|status| status.state()) {
                 Some(QueryExecutionState::Succeeded) => return Ok(query),
                 Some(QueryExecutionState::Failed | QueryExecutionState::Cancelled) => {
-                    let why = status.and_then(|status| status.state_change_reason()).unwrap_or("no reason given");
+                    let why =
+                        status.and_then(|status| status.state_change_reason()).unwrap_or("no reason given");
                     return Err(anyhow!("{why}").context(format!("query {id} failed")).into());
                 }
                 _ => thread::sleep(Duration::from_millis((100 * (turn + 1)).min(2000))),
@@ -100,7 +102,8 @@ impl Athena<'_> {
         let (mut rows, mut token) = (Vec::new(), None);
         loop {
             let request = self.client.get_query_results().query_execution_id(id).set_next_token(token);
-            let answer = self.aws.handle().block_on(request.send()).map_err(|error| anyhow!(io_error(&error)));
+            let answer =
+                self.aws.handle().block_on(request.send()).map_err(|error| anyhow!(io_error(&error)));
             let answer = answer.context("cannot read the answer")?;
             let values = |row: &Row| -> Vec<String> {
                 row.data().iter().map(|datum| datum.var_char_value().unwrap_or_default().to_owned()).collect()

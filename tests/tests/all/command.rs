@@ -477,3 +477,21 @@ fn help_is_there_for_every_command() {
         assert!(ran.status == 0 && ran.stdout.contains("Usage: flowherd"), "{command}");
     }
 }
+
+#[test]
+fn the_definitions_of_the_tables_are_those_of_the_rules() {
+    let place = Place::new();
+    place.file("rules.toml", b"[[rule]]\nname = \"ids\"\ntable = \"ids\"\nmetadata = [\"owner\"]\n[rule.format]\nkind = \"regex\"\npattern = '^(?P<level>\\w+) (?P<bytes>\\d+)$'\ntypes = { bytes = \"bigint\" }\n");
+    let config = place.path("rules.toml");
+    let print = |dialect: &str| {
+        let ran = flowherd(
+            PROGRAM,
+            ["sql", "--config", config.to_str().unwrap(), "--dialect", dialect, "--results", "s3://results"],
+        );
+        assert_eq!(ran.status, 0, "{ran:?}");
+        ran.stdout
+    };
+    insta::assert_snapshot!(print("athena") + &print("duckdb"));
+    let glue: Value = serde_json::from_str(&print("glue")).unwrap();
+    assert_eq!(glue[0]["columns"], serde_json::json!(["timestamp", "owner", "level", "bytes"]));
+}

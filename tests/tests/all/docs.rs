@@ -48,8 +48,10 @@ fn every_promise_has_its_test_and_every_such_test_its_promise() {
 #[test]
 fn every_flag_key_and_field_is_in_the_configuration_document() {
     let document = read("docs/configuration.md");
-    let commands =
-        ["convert", "synth", "explain", "run", "rerun", "status", "runs", "report", "redrive", "estimate"];
+    let commands = [
+        "convert", "synth", "explain", "run", "rerun", "status", "runs", "report", "redrive", "estimate",
+        "sql", "query",
+    ];
     for command in commands {
         let help = flowherd(PROGRAM, [command, "--help"]).stdout;
         let flags = help.split_whitespace().filter(|word| word.starts_with("--") && *word != "--help");
