@@ -98,6 +98,12 @@ impl LocalCloud {
         self.aws.bucket(name, None)
     }
 
+    /// The connection to it.
+    #[must_use]
+    pub fn aws(&self) -> &Aws {
+        &self.aws
+    }
+
     /// A connection to it through something else that listens at `endpoint`.
     #[must_use]
     pub fn through(&self, endpoint: &str) -> Aws {

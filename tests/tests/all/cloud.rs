@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 
 use super::command::{PROGRAM, Place};
 
-const WORKER: &str = env!("CARGO_BIN_EXE_flowherd-worker-under-test");
-const COORDINATOR: &str = env!("CARGO_BIN_EXE_flowherd-coordinator-under-test");
+pub(super) const WORKER: &str = env!("CARGO_BIN_EXE_flowherd-worker-under-test");
+pub(super) const COORDINATOR: &str = env!("CARGO_BIN_EXE_flowherd-coordinator-under-test");
 
 struct Fleet {
     cloud: LocalCloud,

@@ -17,3 +17,4 @@ mod model;
 mod planning;
 mod promises;
 mod rerun;
+mod stack;

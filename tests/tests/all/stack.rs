@@ -1,0 +1,136 @@
+//! The stack itself, deployed to the local cloud as a person deploys it, with our own functions in it, and the commands
+//! that find it.
+
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
+
+use flowherd_shared::store::{Lister, Store};
+use flowherd_tests::{
+    command::{Ran, files_below, flowherd_in},
+    local_cloud::LocalCloud,
+};
+use serde_json::Value;
+
+use super::{
+    cloud::{COORDINATOR, WORKER},
+    command::{PROGRAM, Place},
+};
+
+struct Deployed {
+    cloud: LocalCloud,
+    place: Place,
+}
+
+impl Deployed {
+    fn new(objects: u32, records: u32) -> Self {
+        let place = Place::synth(objects, records, &["--odd", "3"]);
+        let cloud = LocalCloud::start();
+        let source = cloud.bucket("archive");
+        for key in files_below(&place.path("in/firehose")) {
+            let object = fs::read(place.path("in/firehose").join(&key)).unwrap();
+            source.put(&format!("firehose/{key}"), &object).unwrap();
+        }
+        for (name, program) in [("coordinator", COORDINATOR), ("worker", WORKER)] {
+            let directory = place.path(&format!("functions/flowherd-{name}"));
+            fs::create_dir_all(&directory).unwrap();
+            let stripped =
+                Command::new("strip").arg("-o").arg(directory.join("bootstrap")).arg(program).status();
+            assert!(stripped.expect("strip starts").success());
+        }
+        let deployed = Self { cloud, place };
+        let tables = deployed.flowherd(&["sql", "--dialect", "glue"]);
+        deployed.place.file("tables.json", tables.stdout.as_bytes());
+        deployed.cdk(&["bootstrap", "aws://000000000000/us-east-1"]);
+        deployed.cdk(&["deploy", "--require-approval", "never"]);
+        deployed
+    }
+
+    fn cdk(&self, args: &[&str]) {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("cdk");
+        let path = |name: &str| self.place.path(name).to_str().unwrap().to_owned();
+        let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
+        let settings = [
+            "sourceBucket=archive".to_owned(),
+            "prefixes=firehose/".to_owned(),
+            "localCloud=true".to_owned(),
+            format!("architecture={architecture}"),
+            format!("artifacts={}", path("functions")),
+            format!("lookupsFile={}", path("in/lookups.json")),
+            format!("tables={}", path("tables.json")),
+        ];
+        let program = directory.join("node_modules/.bin/cdk");
+        assert!(program.exists(), "no {}: `make test` installs it", program.display());
+        let output = Command::new(program)
+            .args(args)
+            .args(["--ci", "--no-notices", "--output", &path("cdk.out")])
+            .args(settings.iter().flat_map(|setting| ["-c", setting]))
+            .current_dir(directory)
+            .envs(self.cloud.environment())
+            .env("CDK_HOME", path("cdk-home"))
+            .env("CDK_DISABLE_CLI_TELEMETRY", "1")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn flowherd(&self, args: &[&str]) -> Ran {
+        flowherd_in(PROGRAM, self.cloud.environment(), args)
+    }
+
+    /// Every output of the fleet.
+    fn outputs(&self, run: &str) -> BTreeMap<String, Vec<u8>> {
+        let report = self.flowherd(&["report", run]);
+        let (_, rest) = report.stdout.split_once("s3://").unwrap_or_else(|| panic!("{report:?}"));
+        let results = self.cloud.aws().bucket(rest.split('/').next().unwrap(), None);
+        let keys =
+            ["csv/", "rejects/"].into_iter().flat_map(|prefix| results.page(prefix, None).unwrap().entries);
+        keys.map(|entry| (entry.key.clone(), Store::get(&results, &entry.key).unwrap().unwrap())).collect()
+    }
+}
+
+fn json(ran: &Ran) -> Value {
+    serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"))
+}
+
+#[test]
+fn a_deployed_stack_runs_a_day_by_its_step_loop_and_answers_queries() {
+    let deployed = Deployed::new(20, 50);
+    let ran = deployed.flowherd(&["run", "--prefix", "firehose/", "--run", "monday", "--watch", "--json"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let lookups = deployed.place.path("in/lookups.json");
+    let local = deployed.place.report(&["--prefix", "firehose/", "--lookups", lookups.to_str().unwrap()]);
+    for part in ["objects", "records", "tables", "rejects", "bytes"] {
+        assert_eq!(json(&ran)[part], local[part], "{part}");
+    }
+    assert!(deployed.outputs("monday") == deployed.place.results(), "byte for byte what convert writes");
+
+    let answer = deployed.flowherd(&["query", "--json", "SELECT count(*) AS flows FROM vpc_flow_text"]);
+    let rows = local["records"]["rows"].to_string();
+    assert_eq!((answer.status, &json(&answer)[0]["flows"]), (0, &rows.into()), "{answer:?}");
+    let csv = deployed.flowherd(&["query", "--csv", "SELECT 'a,b' AS x, '-' AS y"]);
+    assert_eq!(csv.stdout, "x,y\n\"a,b\",-\n");
+    let wrong = deployed.flowherd(&["query", "SELECT nothing FROM nowhere"]);
+    assert_eq!(wrong.status, 1);
+    assert!(wrong.stderr.contains("nowhere") && wrong.stderr.contains("query "), "{wrong:?}");
+
+    // What is refused is refused by the step loop, with its reason.
+    let refused = deployed.flowherd(&["run", "--resume", "tuesday", "--watch"]);
+    assert_eq!(refused.status, 2, "{refused:?}");
+    assert!(refused.stderr.contains("there is no run tuesday"), "{refused:?}");
+    let unknown = deployed.flowherd(&["status", "--stack", "Nobody"]);
+    assert_eq!(unknown.status, 2);
+    assert!(unknown.stderr.contains("there is no stack \"Nobody\""), "{unknown:?}");
+}
+
+#[test]
+fn a_deployed_stack_reports_a_damaged_object_and_does_it_after_repair_and_redrive() {
+    let deployed = Deployed::new(5, 20);
+    let source = deployed.cloud.aws().bucket("archive", None);
+    let key = source.page("firehose/", None).unwrap().entries[0].key.clone();
+    let whole = Store::get(&source, &key).unwrap().unwrap();
+    source.put(&key, &whole[..whole.len() - 3]).unwrap();
+    let ran = deployed.flowherd(&["run", "--prefix", "firehose/", "--run", "monday", "--watch", "--json"]);
+    assert_eq!((ran.status, &json(&ran)["objects"]["failed"]), (1, &1.into()), "{ran:?}");
+    source.put(&key, &whole).unwrap();
+    let ran = deployed.flowherd(&["redrive", "--watch", "--json"]);
+    assert_eq!((ran.status, &json(&ran)["objects"]["done"]), (0, &5.into()), "{ran:?}");
+}
