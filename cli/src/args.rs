@@ -247,7 +247,7 @@ pub(crate) struct SqlArgs {
     /// For whom
     #[arg(long, value_enum, default_value_t = Dialect::Athena)]
     pub(crate) dialect: Dialect,
-    /// Where the results are: a directory, or s3://BUCKET
+    /// Where the results are: a directory, or `s3://BUCKET`
     #[arg(long, value_name = "PLACE", default_value = "s3://BUCKET")]
     pub(crate) results: String,
 }

@@ -5,7 +5,7 @@
 //! (<https://docs.aws.amazon.com/athena/latest/ug/csv-serde.html>); and `<table>`, a view on it with types, in which absent
 //! is null.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use serde::Serialize;
 
@@ -28,16 +28,7 @@ pub struct TextTable {
     /// The class that reads it.
     pub serde: &'static str,
     /// How it reads.
-    pub serde_parameters: SerdeParameters,
-}
-
-/// What `OpenCSVSerDe` is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SerdeParameters {
-    separator_char: &'static str,
-    quote_char: &'static str,
-    escape_char: &'static str,
+    pub serde_parameters: BTreeMap<&'static str, &'static str>,
 }
 
 /// The table over the files.
@@ -48,7 +39,7 @@ pub fn text_table(table: &Table) -> TextTable {
         prefix: format!("csv/{}/", table.name),
         columns: table.columns.iter().map(|column| column.name.to_lowercase()).collect(),
         serde: SERDE,
-        serde_parameters: SerdeParameters { separator_char: ",", quote_char: "\"", escape_char: "\u{1}" },
+        serde_parameters: [("separatorChar", ","), ("quoteChar", "\""), ("escapeChar", "\u{1}")].into(),
     }
 }
 

@@ -5,7 +5,9 @@ use std::{thread, time::Duration};
 use anyhow::{Context, anyhow};
 use aws_sdk_athena::{
     Client,
-    types::{QueryExecution, QueryExecutionContext, QueryExecutionState, Row},
+    types::{
+        QueryExecution, QueryExecutionContext, QueryExecutionState, QueryExecutionStatistics, ResultSet, Row,
+    },
 };
 use flowherd_aws::{Aws, io_error};
 use indicatif::{HumanBytes, ProgressBar};
@@ -32,7 +34,8 @@ pub(crate) fn query(args: &QueryArgs) -> Result<(), Stop> {
     progress.enable_steady_tick(Duration::from_millis(200));
     let ended = athena.wait(&id);
     progress.finish_and_clear();
-    let scanned = ended?.statistics().and_then(|found| found.data_scanned_in_bytes()).unwrap_or_default();
+    let scanned =
+        ended?.statistics().and_then(QueryExecutionStatistics::data_scanned_in_bytes).unwrap_or_default();
     let scanned = u64::try_from(scanned).unwrap_or_default();
     let mut rows = athena.rows(&id)?.into_iter();
     let head = rows.next().unwrap_or_default();
@@ -108,7 +111,7 @@ impl Athena<'_> {
             let values = |row: &Row| -> Vec<String> {
                 row.data().iter().map(|datum| datum.var_char_value().unwrap_or_default().to_owned()).collect()
             };
-            rows.extend(answer.result_set().into_iter().flat_map(|set| set.rows()).map(values));
+            rows.extend(answer.result_set().into_iter().flat_map(ResultSet::rows).map(values));
             token = answer.next_token;
             if token.is_none() {
                 return Ok(rows);

@@ -1,12 +1,8 @@
 //! From the coordinator through the queue to the workers, on the twins: whatever fails, a run ends done, or with the
 //! failure named.
 
-use std::{
-    sync::Mutex,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Mutex, time::Duration};
 
-use aws_lambda_events::sqs::SqsMessage;
 use flowherd_coordinator::steps::{Begin, CoordinatorError, Operation};
 use flowherd_shared::{
     ledger::{Amendment, Failure, Receipt, Report, ReportState, layout},
@@ -16,17 +12,16 @@ use flowherd_shared::{
 use flowherd_tests::twin::{Faults, MemoryQueue};
 use flowherd_worker::{
     closing::{Closing, METRICS},
-    lambda::batch,
     tasks::Answer,
 };
 
 use super::fleet::{Flaky, Fleet, object};
 
-fn counts(report: &Report) -> (ReportState, u64, u64, u64) {
+pub(super) fn counts(report: &Report) -> (ReportState, u64, u64, u64) {
     (report.state, report.objects.done, report.objects.failed, report.objects.missing)
 }
 
-fn send(queue: &MemoryQueue, group: String, body: String, deduplication: &str) {
+pub(super) fn send(queue: &MemoryQueue, group: String, body: String, deduplication: &str) {
     let deduplication = format!("{deduplication} {body}");
     assert_eq!(queue.send(&[Outgoing { body, group, deduplication }]).unwrap(), []);
 }
@@ -358,75 +353,6 @@ fn a_prefix_without_keys_ends_at_once_and_says_so() {
     assert_eq!((step.operation, step.state), (Operation::End, Some(ReportState::Done)));
     assert_eq!(step.message.unwrap(), r#"run r: no objects with prefix "elsewhere/""#);
     assert_eq!(fleet.queue.now(), Duration::ZERO, "nothing was waited for");
-}
-
-/// As Lambda gives messages to a function.
-fn as_lambda_gives(fleet: &Fleet) -> Vec<SqsMessage> {
-    let messages = fleet.queue.receive(10, Duration::ZERO).unwrap().into_iter().map(|received| {
-        let mut message = SqsMessage::default();
-        message.message_id = Some(received.id);
-        message.receipt_handle = Some(received.handle);
-        let group = Task::parse(&received.body).map_or_else(|_| String::new(), |task| task.group());
-        message.attributes.insert("MessageGroupId".to_owned(), group);
-        message.attributes.insert("ApproximateReceiveCount".to_owned(), received.deliveries.to_string());
-        message.body = Some(received.body);
-        message
-    });
-    messages.collect()
-}
-
-#[test]
-fn a_batch_names_only_the_messages_that_are_not_done() {
-    let fleet = Fleet::new(6);
-    let keys = fleet.source.keys();
-    fleet.source.put(&keys[2], b"\x1f\x8b damaged".to_vec());
-    let step = fleet.plan("r", "");
-    send(&fleet.queue, "odd".to_owned(), "no task".to_owned(), "");
-    let messages = as_lambda_gives(&fleet);
-    let of_damaged = messages.iter().find(|message| message.body.as_ref().unwrap().contains(&keys[2]));
-    let of_odd = messages.iter().find(|message| message.body.as_deref() == Some("no task"));
-    let mut expected = [of_damaged, of_odd].map(|message| message.unwrap().message_id.clone().unwrap());
-    expected.sort();
-    let deadline = SystemTime::now() + Duration::from_mins(5);
-    let response = batch(&fleet.tasks(&fleet.source), messages, deadline, 3);
-    let mut failed: Vec<String> =
-        response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect();
-    failed.sort();
-    assert_eq!(failed, expected);
-    assert_eq!(counts(&fleet.finish(step)), (ReportState::Failed, 5, 1, 0));
-}
-
-#[test]
-fn what_a_function_cannot_finish_it_gives_back_at_once() {
-    let fleet = Fleet::new(6);
-    let step = fleet.plan("r", "");
-    let messages = as_lambda_gives(&fleet);
-    // Nearly over: nothing is begun.
-    let response = batch(&fleet.tasks(&fleet.source), messages, SystemTime::now(), 2);
-    assert_eq!(response.batch_item_failures.len(), 6);
-    assert_eq!(fleet.results(), []);
-    assert_eq!(fleet.queue.depth().unwrap().visible, 6, "at once, not when their visibility ends");
-    assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 6, 0, 0));
-}
-
-#[test]
-fn an_object_that_takes_longer_than_a_function_may_is_named() {
-    use flowherd_worker::tasks::Limit;
-    let fleet = Fleet::new(1);
-    let step = fleet.plan("r", "");
-    // Over after the first look, as if the object were long.
-    for _ in 0..fleet.settings.max_deliveries {
-        let message = fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
-        let looks = Mutex::new(0);
-        let goes_on = || {
-            *looks.lock().unwrap() += 1;
-            if *looks.lock().unwrap() > 1 { Err(Limit::Deadline) } else { Ok(()) }
-        };
-        fleet.tasks(&fleet.source).answer(&message, &goes_on);
-    }
-    let report = fleet.finish(step);
-    assert_eq!(counts(&report), (ReportState::Failed, 0, 1, 0));
-    assert!(report.failures[0].error.contains("raise its timeout"), "{report:?}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod conformance;
 mod delivery;
 mod docs;
 mod fleet;
+mod functions;
 mod generate;
 mod golden;
 
