@@ -42,7 +42,10 @@ build-here: # The command and the functions, for this machine
 .PHONY: functions
 functions: $(VENV) ## The functions for Lambda (arm64, Amazon Linux 2023): target/lambda/*/bootstrap
 	@echo "== building the functions (some minutes the first time)"
-	PATH="$(CURDIR)/.venv/bin:$$PATH" cargo lambda build --release --locked --arm64 \
+	@# The same bytes from any directory and for any user: no path of this machine in them.
+	PATH="$(CURDIR)/.venv/bin:$$PATH" \
+	  RUSTFLAGS="--remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo" \
+	  cargo lambda build --release --locked --arm64 \
 	  --package flowherd-coordinator --package flowherd-worker
 
 .PHONY: test

@@ -99,7 +99,7 @@ fn typed(column: &Column, dialect: Dialect) -> String {
         ColumnType::Timestamp => {
             return match dialect {
                 Dialect::Athena => format!("TRY(from_iso8601_timestamp({value}))"),
-                Dialect::DuckDb => format!("TRY_CAST({value} AS TIMESTAMPTZ)"),
+                Dialect::DuckDb => format!("TRY_CAST({value} AS TIMESTAMP)"),
             };
         }
         ColumnType::Int => "INTEGER",

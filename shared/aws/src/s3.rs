@@ -325,7 +325,17 @@ impl Upload {
         let request =
             client.upload_part().bucket(name).key(&self.path).upload_id(&multipart.id).part_number(number);
         let answer = handle.block_on(request.body(bytes.into()).send()).map_err(|error| io_error(&error))?;
-        multipart.parts.push(CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag).build());
+        // The SDK sends a checksum with each part, and S3 may want them all again at the end
+        // (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>).
+        let part = CompletedPart::builder()
+            .part_number(number)
+            .set_e_tag(answer.e_tag)
+            .set_checksum_crc32(answer.checksum_crc32)
+            .set_checksum_crc32_c(answer.checksum_crc32_c)
+            .set_checksum_crc64_nvme(answer.checksum_crc64_nvme)
+            .set_checksum_sha1(answer.checksum_sha1)
+            .set_checksum_sha256(answer.checksum_sha256);
+        multipart.parts.push(part.build());
         Ok(())
     }
 }

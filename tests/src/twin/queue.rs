@@ -67,6 +67,8 @@ pub struct Faults {
     pub send_takes_half_every: Option<u64>,
     /// Bodies that hold this text are refused as wrong.
     pub refuse: Option<String>,
+    /// Until then the counts are all zero: SQS's lag behind.
+    pub counts_nothing_until: Duration,
     /// Dead letters can be moved by one call, as on AWS.
     pub moves_back: bool,
 }
@@ -294,6 +296,9 @@ impl Queue for MemoryQueue {
     fn depth(&self) -> io::Result<Depth> {
         let mut state = self.operate()?;
         let now = state.now;
+        if now < state.faults.counts_nothing_until {
+            return Ok(Depth::default());
+        }
         let messages = &state.list(self.is_dead).messages;
         let in_flight = messages.iter().filter(|message| message.hidden_until > now).count() as u64;
         Ok(Depth { visible: messages.len() as u64 - in_flight, in_flight, delayed: 0 })

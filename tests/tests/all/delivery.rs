@@ -15,7 +15,7 @@ use flowherd_worker::{
     tasks::Answer,
 };
 
-use super::fleet::{Flaky, Fleet, object};
+use super::fleet::{Flaky, Fleet, SETTLE, object};
 
 pub(super) fn counts(report: &Report) -> (ReportState, u64, u64, u64) {
     (report.state, report.objects.done, report.objects.failed, report.objects.missing)
@@ -365,7 +365,7 @@ fn messages_that_the_queue_loses_are_missing_objects_and_a_resumed_run_does_just
     }
     let report = fleet.finish(step);
     assert_eq!(counts(&report), (ReportState::Incomplete, 5, 0, 3));
-    assert!(fleet.queue.now() >= super::fleet::SETTLE, "not before the queue's counts can be trusted");
+    assert!(fleet.queue.now() >= SETTLE, "not before the queue's counts can be trusted");
 
     let resume = Begin { resume: Some("r".to_owned()), run: Some("again".to_owned()), ..Begin::default() };
     let step = fleet.coordinate(|coordinator| coordinator.begin(&resume)).unwrap();
@@ -408,6 +408,17 @@ fn the_metrics_of_a_task_are_those_of_its_receipt_or_failure() {
     }
     assert_eq!((sums["ObjectsDone"], sums["ObjectsFailed"], failed), (4, 1, 1));
     assert_eq!((sums["RowsWritten"], sums["BytesOut"]), (report.records.rows, report.bytes.compressed_out));
+}
+
+#[test]
+fn a_queue_that_counts_too_late_ends_no_run() {
+    let fleet = Fleet::new(5);
+    let counts_nothing_until = Duration::from_secs(110);
+    fleet.queue.set_faults(Faults { counts_nothing_until, ..Faults::default() });
+    // No worker comes for as long as the queue looks empty, and longer.
+    let step = fleet.drive(fleet.begin("r", ""), |_| fleet.queue.now() < SETTLE * 3);
+    assert_eq!((step.operation, step.progress.queued), (Operation::Check, 5));
+    assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 5, 0, 0));
 }
 
 #[test]

@@ -17,5 +17,6 @@ mod golden;
 mod model;
 mod planning;
 mod promises;
+mod query;
 mod rerun;
 mod stack;
