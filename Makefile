@@ -16,7 +16,7 @@ FLOWHERD := target/release/flowherd
 
 .PHONY: help
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: demo
 demo: build-here $(VENV) $(CDK) ## The whole fleet on this machine: deploy, run a small day, report; everything is stopped afterwards
@@ -31,7 +31,7 @@ demo-convert: build-here ## Without any cloud: convert a small day in a director
 	@cli/demo.sh
 
 .PHONY: build
-build: build-here functions ## The command, and the functions for Lambda
+build: build-here functions $(CDK) ## The command, the functions for Lambda, and what deploys them
 
 .PHONY: build-here
 build-here: # The command and the functions, for this machine
