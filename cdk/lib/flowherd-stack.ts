@@ -24,7 +24,7 @@ export class FlowherdStack extends Stack {
     const coordinator = new Coordinator(this, 'Planning', { settings, source, results, tasks }).function.function;
     const worker = fleet.worker.function;
     const { stateMachine } = new StepLoop(this, 'StepLoop', { settings, coordinator, results });
-    const query = new Query(this, 'Query', { results, tables: settings.tables ?? [] });
+    const query = new Query(this, 'Query', { settings, results });
     new Alarms(this, 'Alarms', { settings, tasks, worker, stateMachine });
     const { dashboard } = new Dashboard(this, 'Dashboard', { settings, tasks, worker, coordinator });
 

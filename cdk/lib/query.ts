@@ -1,56 +1,45 @@
 import { Stack } from 'aws-cdk-lib';
-import { CfnWorkGroup } from 'aws-cdk-lib/aws-athena';
+import { CfnNamedQuery, CfnWorkGroup } from 'aws-cdk-lib/aws-athena';
 import { CfnDatabase, CfnTable } from 'aws-cdk-lib/aws-glue';
 import type { Bucket } from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
 
-import type { TextTable } from './tables';
+import type { Settings } from './settings';
+import { NO_TABLES, type StoredTable, type View } from './tables';
+
+/** The catalog that Athena sees Glue as. */
+const CATALOG = 'awsdatacatalog';
 
 export interface QueryProps {
+  readonly settings: Settings;
   readonly results: Bucket;
-  readonly tables: readonly TextTable[];
 }
 
-/** Where Athena finds tables, and where it puts answers. */
+/** Where Athena finds tables, views and questions, how much it may read, and where it puts answers. */
 export class Query extends Construct {
   readonly database: CfnDatabase;
   readonly workgroup: CfnWorkGroup;
+  /** Glue folds upper case, and Athena wants no hyphens. */
+  private readonly databaseName: string;
 
-  constructor(scope: Construct, id: string, { results, tables }: QueryProps) {
+  constructor(scope: Construct, id: string, { settings, results }: QueryProps) {
     super(scope, id);
     const { stackName, account } = Stack.of(this);
+    const { tables, views, queries } = settings.tables ?? NO_TABLES;
+    this.databaseName = stackName.toLowerCase().replaceAll('-', '_');
     this.database = new CfnDatabase(this, 'Database', {
       catalogId: account,
-      // Glue folds upper case, and Athena wants no hyphens.
-      databaseInput: { name: stackName.toLowerCase().replaceAll('-', '_'), description: 'Flowherd: rows and ledger' },
+      databaseInput: { name: this.databaseName, description: 'Flowherd: rows and ledger' },
     });
-    for (const table of tables) {
-      const glue = new CfnTable(this, `Table-${table.name}`, {
-        catalogId: account,
-        databaseName: this.database.ref,
-        tableInput: {
-          name: table.name,
-          description: 'Rows as text; the CSV of every object',
-          tableType: 'EXTERNAL_TABLE',
-          // Each file has one header line.
-          parameters: { EXTERNAL: 'TRUE', classification: 'csv', 'skip.header.line.count': '1' },
-          storageDescriptor: {
-            location: `s3://${results.bucketName}/${table.prefix}`,
-            columns: table.columns.map((name) => ({ name, type: 'string' })),
-            inputFormat: 'org.apache.hadoop.mapred.TextInputFormat',
-            outputFormat: 'org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat',
-            serdeInfo: { serializationLibrary: table.serde, parameters: table.serde_parameters },
-          },
-        },
-      });
-      glue.addDependency(this.database);
-    }
+    for (const table of tables) this.add(table.name, storedTable(table, results.bucketName));
+    for (const view of views) this.add(view.name, prestoView(view, this.databaseName));
     this.workgroup = new CfnWorkGroup(this, 'Workgroup', {
       name: stackName,
       description: 'Flowherd: queries on rows and ledger',
       workGroupConfiguration: {
         enforceWorkGroupConfiguration: true,
         publishCloudWatchMetricsEnabled: true,
+        bytesScannedCutoffPerQuery: settings.queryLimitGb * 1_000_000_000,
         engineVersion: { selectedEngineVersion: 'Athena engine version 3' },
         resultConfiguration: {
           outputLocation: `s3://${results.bucketName}/athena/`,
@@ -58,5 +47,56 @@ export class Query extends Construct {
         },
       },
     });
+    // The local cloud fails a stack that has one.
+    for (const { name, description, sql } of settings.localCloud ? [] : queries) {
+      const query = new CfnNamedQuery(this, name, {
+        database: this.databaseName, name, description, queryString: sql, workGroup: this.workgroup.name,
+      });
+      query.addResourceDependency(this.workgroup);
+      query.addResourceDependency(this.database);
+    }
   }
+
+  private add(name: string, tableInput: CfnTable.TableInputProperty): void {
+    const { account } = Stack.of(this);
+    const table = new CfnTable(this, `Table-${name}`, { catalogId: account, databaseName: this.database.ref, tableInput });
+    table.addResourceDependency(this.database);
+  }
+}
+
+function storedTable(table: StoredTable, bucket: string): CfnTable.TableInputProperty {
+  const template = table.location_template;
+  return {
+    name: table.name,
+    description: table.description,
+    tableType: 'EXTERNAL_TABLE',
+    partitionKeys: [...table.partitions],
+    parameters: {
+      EXTERNAL: 'TRUE',
+      ...table.parameters,
+      ...(template === null ? {} : { 'storage.location.template': `s3://${bucket}/${template}` }),
+    },
+    storageDescriptor: {
+      location: `s3://${bucket}/${table.location}`,
+      columns: [...table.columns],
+      inputFormat: 'org.apache.hadoop.mapred.TextInputFormat',
+      outputFormat: 'org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat',
+      serdeInfo: { serializationLibrary: table.serde, parameters: table.serde_parameters },
+    },
+  };
+}
+
+/** A view in the form in which Athena keeps its own: the statement and Trino's types, in base64. */
+function prestoView(view: View, schema: string): CfnTable.TableInputProperty {
+  const columns = view.columns.map(({ name, trino_type: type }) => ({ name, type }));
+  const definition = JSON.stringify({ originalSql: view.sql, catalog: CATALOG, schema, columns });
+  return {
+    name: view.name,
+    description: view.description,
+    tableType: 'VIRTUAL_VIEW',
+    parameters: { presto_view: 'true', comment: 'Presto View' },
+    viewOriginalText: `/* Presto View: ${Buffer.from(definition).toString('base64')} */`,
+    viewExpandedText: '/* Presto View */',
+    storageDescriptor: { columns: view.columns.map(({ name, type }) => ({ name, type })), serdeInfo: {} },
+  };
 }

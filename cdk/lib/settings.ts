@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 
-import { readTables, type TextTable } from './tables';
+import { readTables, type Schema } from './tables';
 
 /** What a deployment is told, checked. Times are in the unit that the name says. */
 export interface Settings {
@@ -23,7 +23,8 @@ export interface Settings {
   readonly configFile?: string;
   readonly lookupsFile?: string;
   readonly lookupsUrl?: string;
-  readonly tables?: readonly TextTable[];
+  readonly tables?: Schema;
+  readonly queryLimitGb: number;
   readonly runTimeLimitHours: number;
   readonly maxTurns: number;
   readonly architecture: 'arm64' | 'x86_64';
@@ -72,6 +73,7 @@ export const EXAMPLES: Readonly<Record<keyof Settings, string>> = {
   lookupsFile: 'lookups.json',
   lookupsUrl: 's3://my-settings/flowherd/lookups.json',
   tables: 'tables.json',
+  queryLimitGb: '1000',
   runTimeLimitHours: '24',
   maxTurns: '1500',
   architecture: 'arm64',
@@ -158,7 +160,7 @@ export function readSettings(context: Readonly<Record<string, unknown>>): Settin
     problem('lookupsUrl', given.get('lookupsUrl')?.value, 'given together with lookupsFile; leave one out');
   }
   const tablesFile = file('tables');
-  let tables: readonly TextTable[] | undefined;
+  let tables: Schema | undefined;
   try {
     tables = tablesFile === undefined ? undefined : readTables(tablesFile);
   } catch (error) {
@@ -199,6 +201,8 @@ export function readSettings(context: Readonly<Record<string, unknown>>): Settin
     ...(lookupsFile === undefined ? {} : { lookupsFile }),
     ...(lookupsUrl === undefined ? {} : { lookupsUrl }),
     ...(tables === undefined ? {} : { tables }),
+    // 1000 GB are 5 dollars; 10 MB is the least that Athena takes.
+    queryLimitGb: number('queryLimitGb', 1000, 1, 1_000_000),
     runTimeLimitHours: number('runTimeLimitHours', 24, 1, 720),
     // A turn is at most 11 of the 25,000 events that an execution may have.
     maxTurns: number('maxTurns', 1500, 2, 1500),

@@ -11,11 +11,41 @@ import { promisify } from 'node:util';
 import { App, Stack } from 'aws-cdk-lib';
 import { Bucket } from 'aws-cdk-lib/aws-s3';
 
+import type { Schema } from '../lib/tables';
 import { tool } from './local-cloud';
 import { file, look, synth } from './stack';
 
 const plain = synth();
+/** As `flowherd sql --dialect glue` prints it, but shorter. */
+const TABLES: Schema = {
+  tables: [
+    {
+      name: 'vpc_flow_text',
+      description: 'Rows as text',
+      location: 'csv/vpc_flow/firehose/',
+      location_template: 'csv/vpc_flow/firehose/${datehour}/',
+      columns: [{ name: 'timestamp', type: 'string' }, { name: 'end', type: 'string' }],
+      partitions: [{ name: 'datehour', type: 'string' }],
+      serde: 'org.apache.hadoop.hive.serde2.OpenCSVSerde',
+      serde_parameters: { separatorChar: ',', quoteChar: '"', escapeChar: '\u0001' },
+      parameters: { 'skip.header.line.count': '1', 'projection.datehour.range': '2020/01/01/00,NOW' },
+    },
+  ],
+  views: [
+    {
+      name: 'vpc_flow',
+      description: 'Rows with types',
+      columns: [
+        { name: 'timestamp', type: 'timestamp', trino_type: 'timestamp(3)' },
+        { name: 'end', type: 'bigint', trino_type: 'bigint' },
+      ],
+      sql: 'SELECT TRY_CAST("end" AS BIGINT) AS "end" FROM "vpc_flow_text"',
+    },
+  ],
+  queries: [{ name: 'Flowherd: top-talkers', description: 'Pairs of addresses', sql: 'SELECT 1' }],
+};
 const full = synth({
+  tables: file('tables.json', JSON.stringify(TABLES)),
   sourceBucketAccount: '123456789012',
   sourceKmsKeyArn: 'arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab',
   alarmTopicArn: 'arn:aws:sns:eu-west-1:123456789012:alarms',
@@ -339,10 +369,11 @@ test('the outputs are those that the command reads', () => {
   ]);
 });
 
-test('queries go to a workgroup that encrypts their answers', () => {
+test('queries go to a workgroup that encrypts their answers and limits what one may read', () => {
   const { Name, WorkGroupConfiguration } = plain.only('AWS::Athena::WorkGroup', '').Properties;
   assert.equal(Name, 'Flowherd');
   assert.equal(WorkGroupConfiguration.EnforceWorkGroupConfiguration, true);
+  assert.equal(WorkGroupConfiguration.BytesScannedCutoffPerQuery, 1e12);
   assert.equal(WorkGroupConfiguration.ResultConfiguration.EncryptionConfiguration.EncryptionOption, 'SSE_S3');
   assert.equal(synth({ stackName: 'My-Logs' }).only('AWS::Glue::Database', '').Properties.DatabaseInput.Name, 'my_logs');
 });
@@ -360,21 +391,50 @@ test('cfn-lint has nothing to say', async () => {
   for (const { stdout } of await Promise.all([lint(plain), lint(full)])) assert.equal(stdout, '');
 });
 
-test('the tables are over the results, all text, with one header line skipped and no backslash eaten', () => {
-  const table = {
-    name: 'vpc_flow_text',
-    prefix: 'csv/vpc_flow/',
-    columns: ['timestamp', 'end'],
-    serde: 'org.apache.hadoop.hive.serde2.OpenCSVSerde',
-    serde_parameters: { separatorChar: ',', quoteChar: '"', escapeChar: '\u0001' },
-  };
-  const { only } = synth({ tables: file('tables.json', JSON.stringify([table])) });
-  const input = only('AWS::Glue::Table', 'QueryTable').Properties.TableInput;
+/** The Glue table of that name. */
+function only(stack: typeof plain, name: string) {
+  const tables = stack.all('AWS::Glue::Table').map(([, table]) => table);
+  return tables.find(({ Properties }) => Properties.TableInput.Name === name) ?? assert.fail(name);
+}
+
+test('a table over files has its columns, reader, and hours, all within the results', () => {
+  const input = only(full, 'vpc_flow_text').Properties.TableInput;
   assert.equal(input.Name, 'vpc_flow_text');
+  assert.equal(input.TableType, 'EXTERNAL_TABLE');
+  assert.deepEqual(input.PartitionKeys, [{ Name: 'datehour', Type: 'string' }]);
   assert.equal(input.Parameters['skip.header.line.count'], '1');
+  assert.equal(input.Parameters['projection.datehour.range'], '2020/01/01/00,NOW');
   assert.deepEqual(input.StorageDescriptor.Columns, [{ Name: 'timestamp', Type: 'string' }, { Name: 'end', Type: 'string' }]);
   assert.equal(input.StorageDescriptor.SerdeInfo.Parameters.escapeChar, '\u0001');
-  assert.match(JSON.stringify(input.StorageDescriptor.Location), /csv\/vpc_flow\//);
+  const [results] = full.all('AWS::S3::Bucket').map(([id]) => ({ Ref: id }));
+  const within = (place: string) => ({ 'Fn::Join': ['', ['s3://', results, place]] });
+  assert.deepEqual(input.StorageDescriptor.Location, within('/csv/vpc_flow/firehose/'));
+  // What is in braces is for Athena, and CloudFormation leaves it alone.
+  assert.deepEqual(input.Parameters['storage.location.template'], within('/csv/vpc_flow/firehose/${datehour}/'));
+});
+
+test('a view is kept in the form in which Athena keeps its own', () => {
+  const input = only(full, 'vpc_flow').Properties.TableInput;
+  assert.equal(input.TableType, 'VIRTUAL_VIEW');
+  assert.equal(input.Parameters.presto_view, 'true');
+  const [, definition] = /^\/\* Presto View: (\S+) \*\/$/.exec(input.ViewOriginalText) ?? [];
+  assert.deepEqual(JSON.parse(Buffer.from(definition ?? '', 'base64').toString()), {
+    originalSql: TABLES.views[0]?.sql,
+    catalog: 'awsdatacatalog',
+    schema: 'flowherd',
+    columns: [{ name: 'timestamp', type: 'timestamp(3)' }, { name: 'end', type: 'bigint' }],
+  });
+  assert.deepEqual(input.StorageDescriptor.Columns, [{ Name: 'timestamp', Type: 'timestamp' }, { Name: 'end', Type: 'bigint' }]);
+});
+
+test('questions are saved in the workgroup, but not on a local cloud, which would fail', () => {
+  const query = full.only('AWS::Athena::NamedQuery', '').Properties;
+  assert.equal(query.Name, 'Flowherd: top-talkers');
+  assert.equal(query.QueryString, 'SELECT 1');
+  assert.deepEqual([query.Database, query.WorkGroup], ['flowherd', 'Flowherd']);
+  const local = synth({ tables: file('tables.json', JSON.stringify(TABLES)), localCloud: 'true' });
+  assert.equal(local.all('AWS::Athena::NamedQuery').length, 0);
+  assert.equal(local.all('AWS::Glue::Table').length, 2);
 });
 
 test('what is no definition of tables is refused', () => {

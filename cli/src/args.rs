@@ -36,9 +36,9 @@ pub(crate) enum Command {
     Redrive(RedriveArgs),
     /// What a run of a prefix would do and cost; lists it and touches nothing
     Estimate(EstimateArgs),
-    /// Print the definitions of the tables, for Athena, Glue or `DuckDB`
+    /// Print the definitions of tables and views, for Athena, Glue or `DuckDB`
     Sql(SqlArgs),
-    /// Run a statement on Athena and print its answer
+    /// Ask Athena: a statement, or one of the questions that are ready
     Query(QueryArgs),
 }
 
@@ -92,6 +92,9 @@ pub(crate) struct SynthArgs {
     /// Percent of records that fit no rule
     #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
     pub(crate) odd: f64,
+    /// Hide an incident in the day, from a port scan to an exfiltration, and tell what it is
+    #[arg(long)]
+    pub(crate) incident: bool,
 }
 
 /// `flowherd explain`.
@@ -250,16 +253,22 @@ pub(crate) struct SqlArgs {
     /// Where the results are: a directory, or `s3://BUCKET`
     #[arg(long, value_name = "PLACE", default_value = "s3://BUCKET")]
     pub(crate) results: String,
+    /// What stands before yyyy/MM/dd/HH/ in the keys of a Firehose stream: its hours become partitions. Repeatable
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) firehose: Vec<String>,
+    /// The first day of those partitions
+    #[arg(long, value_name = "YYYY-MM-DD", default_value = "2020-01-01")]
+    pub(crate) since: jiff::civil::Date,
 }
 
 /// Who is to read a definition.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Dialect {
     /// Tables and typed views
     Athena,
     /// Typed views straight over the files
     Duckdb,
-    /// The tables as JSON, as the stack takes them
+    /// Tables, views and saved questions as JSON, as the stack takes them
     Glue,
 }
 
@@ -267,7 +276,16 @@ pub(crate) enum Dialect {
 #[derive(Debug, clap::Args)]
 pub(crate) struct QueryArgs {
     /// The statement
-    pub(crate) sql: String,
+    #[arg(required_unless_present_any = ["named", "list"], conflicts_with_all = ["named", "list"])]
+    pub(crate) sql: Option<String>,
+    /// List the questions that are ready to be asked
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Ask one of them
+    #[arg(long, value_name = "QUESTION", conflicts_with = "list")]
+    pub(crate) named: Option<String>,
+    #[command(flatten)]
+    pub(crate) question: QuestionArgs,
     /// Print CSV instead of a table
     #[arg(long, conflicts_with = "json")]
     pub(crate) csv: bool,
@@ -276,4 +294,55 @@ pub(crate) struct QueryArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) fleet: FleetArgs,
+}
+
+/// What `flowherd query --named` is asked.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Of a question (--named)")]
+pub(crate) struct QuestionArgs {
+    /// The time up to now, such as 24h or 7d [default: 24h]
+    #[arg(long, value_name = "SPAN", conflicts_with_all = ["day", "from", "to"])]
+    pub(crate) last: Option<jiff::Span>,
+    /// One day, UTC
+    #[arg(long, value_name = "YYYY-MM-DD", conflicts_with_all = ["from", "to"])]
+    pub(crate) day: Option<jiff::civil::Date>,
+    /// From this time on, UTC, such as 2026-02-18T03:00
+    #[arg(long, value_name = "TIME", requires = "to")]
+    pub(crate) from: Option<jiff::civil::DateTime>,
+    /// Up to this time
+    #[arg(long, value_name = "TIME", requires = "from")]
+    pub(crate) to: Option<jiff::civil::DateTime>,
+    /// An address
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) ip: Option<std::net::IpAddr>,
+    /// A network interface
+    #[arg(long, value_name = "ENI")]
+    pub(crate) interface: Option<flowherd_shared::questions::InterfaceId>,
+    /// A port
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// From how much on something counts; each question has its own default
+    #[arg(long, value_name = "N")]
+    pub(crate) at_least: Option<u32>,
+    /// A run; flowherd runs lists them
+    #[arg(long, value_name = "RUN")]
+    pub(crate) run: Option<String>,
+    /// Rows to show, at most [default: 20]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) limit: Option<u32>,
+    /// The table of flow logs
+    #[arg(long, value_name = "NAME", default_value = "vpc_flow")]
+    pub(crate) table: String,
+    /// Read every file, and not only those of the hours in question
+    #[arg(long)]
+    pub(crate) everywhere: bool,
+    /// Hours that a record may arrive late; so many more are read
+    #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u16).range(0..=720))]
+    pub(crate) late: u16,
+    /// Ask also if rows of that time were written with other columns than the table has
+    #[arg(long)]
+    pub(crate) anyway: bool,
+    /// Print the statement, for Athena's console or for `DuckDB`, and ask nobody
+    #[arg(long)]
+    pub(crate) print: bool,
 }

@@ -1,6 +1,10 @@
-//! `flowherd sql`: the definitions of the tables.
+//! `flowherd sql`: the definitions of tables and views.
 
-use flowherd_shared::schema;
+use flowherd_shared::{
+    questions::{Asked, QUESTIONS, Question},
+    schema::{self, Layout, Schema},
+};
+use serde::Serialize;
 
 use crate::{
     Stop,
@@ -8,23 +12,71 @@ use crate::{
     inputs, summary,
 };
 
+/// What the stack makes of it all.
+#[derive(Serialize)]
+struct ForStack {
+    #[serde(flatten)]
+    schema: Schema,
+    queries: Vec<SavedQuery>,
+}
+
+/// A question to begin with in Athena's console.
+#[derive(Serialize)]
+struct SavedQuery {
+    name: String,
+    description: String,
+    sql: String,
+}
+
 /// Prints the definitions.
 pub(crate) fn sql(args: &SqlArgs) -> Result<(), Stop> {
     let plan = inputs::plan(args.config.as_ref(), None)?;
-    let tables = &plan.config.tables;
+    let layout =
+        Layout { firehose: args.firehose.clone(), since: args.since.strftime("%Y/%m/%d").to_string() };
+    if args.dialect == Dialect::Duckdb && !layout.firehose.is_empty() {
+        return Err(Stop::usage(
+            "--firehose is for Athena and Glue: DuckDB reads every file below a directory",
+        ));
+    }
+    let schema = Schema::new(&plan.config, &layout).map_err(Stop::Usage)?;
+    let statements = |statements: Vec<String>| -> String {
+        statements.iter().map(|statement| format!("{statement};\n\n")).collect()
+    };
     let text = match args.dialect {
-        Dialect::Athena => {
-            let statements = tables.iter().flat_map(|table| schema::athena(table, &args.results));
-            statements.map(|statement| statement + ";\n\n").collect()
-        }
-        Dialect::Duckdb => {
-            tables.iter().map(|table| schema::duckdb(table, &args.results) + ";\n\n").collect()
-        }
+        Dialect::Athena => statements(schema::athena(&schema, &args.results)),
+        Dialect::Duckdb => statements(schema::duckdb(&plan.config, &args.results)),
         Dialect::Glue => {
-            let tables: Vec<_> = tables.iter().map(schema::text_table).collect();
-            let text = serde_json::to_string_pretty(&tables).map_err(anyhow::Error::new)?;
-            text + "\n"
+            let flows = plan.config.tables.iter().find(|table| table.enriched);
+            let queries =
+                flows.map_or_else(Vec::new, |table| saved(&table.name, !layout.firehose.is_empty()));
+            let text = serde_json::to_string_pretty(&ForStack { schema, queries });
+            text.map_err(anyhow::Error::new)? + "\n"
         }
     };
     summary::print(&text)
+}
+
+/// The questions on the last day, with examples for what is asked.
+fn saved(table: &str, has_hours: bool) -> Vec<SavedQuery> {
+    let asked = Asked {
+        ip: Some(std::net::Ipv4Addr::new(10, 0, 0, 5).into()),
+        run: Some("RUN".to_owned()),
+        ..Asked::default()
+    };
+    let query = |question: &Question| {
+        let needed = question.parameters().into_iter().filter(|(_, is_needed)| *is_needed);
+        let needed: Vec<&str> = needed.map(|(name, _)| name).collect();
+        // An example stands only where there is no meaning without it.
+        let asked = if needed.contains(&"ip") { asked.clone() } else { Asked { ip: None, ..asked.clone() } };
+        let rows = flowherd_shared::questions::last_day(table, has_hours);
+        let sql = question.statement(&asked, &rows).ok()?;
+        let change = match &needed[..] {
+            [] => String::new(),
+            needed => format!(" Write your own {} into it.", needed.join(" and ")),
+        };
+        let description: String =
+            format!("{}.{change} {}", question.title(), question.explanation()).chars().take(1024).collect();
+        Some(SavedQuery { name: format!("Flowherd: {}", question.name), description, sql })
+    };
+    QUESTIONS.iter().filter_map(query).collect()
 }

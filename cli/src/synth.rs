@@ -1,5 +1,6 @@
 //! `flowherd synth`: sample objects as CloudWatch Logs and Firehose write them, the same for the same seed.
 
+mod incident;
 mod traffic;
 mod world;
 
@@ -15,7 +16,7 @@ use jiff::{ToSpan, civil::Date, tz::TimeZone};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use self::{traffic::Traffic, world::World};
+use self::{incident::Incident, traffic::Traffic, world::World};
 use crate::{Stop, args::SynthArgs, summary};
 
 /// Events of one envelope, at most: about what CloudWatch Logs puts into one.
@@ -39,9 +40,10 @@ pub(crate) fn synth(args: &SynthArgs) -> Result<(), Stop> {
     };
     let lookups = serde_json::to_vec_pretty(&world.lookups()).context("cannot write lookups.json")?;
     write(&args.dest.join("lookups.json"), &lookups)?;
+    let incident = args.incident.then(|| Incident::new(&world, midnight(args.day)));
     let mut bytes = 0;
     for number in 0..args.objects {
-        let (key, object) = object(args, &world, number).context("cannot compress")?;
+        let (key, object) = object(args, &world, incident.as_ref(), number).context("cannot compress")?;
         bytes += object.len() as u64;
         write(&args.dest.join(key), &object)?;
     }
@@ -51,11 +53,20 @@ pub(crate) fn synth(args: &SynthArgs) -> Result<(), Stop> {
         args.objects,
         args.records,
         indicatif::HumanBytes(bytes)
-    ))
+    ))?;
+    if let Some(incident) = &incident {
+        summary::print(&incident.told())?;
+    }
+    Ok(())
 }
 
 /// One object: envelopes of several log streams, a gzip member each, one behind the other.
-fn object(args: &SynthArgs, world: &World, number: u32) -> io::Result<(String, Vec<u8>)> {
+fn object(
+    args: &SynthArgs,
+    world: &World,
+    incident: Option<&Incident<'_>>,
+    number: u32,
+) -> io::Result<(String, Vec<u8>)> {
     // A stream of its own: an object does not depend on those before it.
     let mut random = ChaCha8Rng::seed_from_u64(args.seed);
     random.set_stream(u64::from(number) + 1);
@@ -74,15 +85,22 @@ fn object(args: &SynthArgs, world: &World, number: u32) -> io::Result<(String, V
         object.extend(member(&traffic.envelope(events))?);
         left -= events;
     }
+    for envelope in incident.into_iter().flat_map(|incident| incident.envelopes(begins, lasts)) {
+        object.extend(member(&envelope)?);
+    }
     Ok((key, object))
 }
 
 /// Unix seconds at which an object's records begin, and how many it covers.
 fn interval(day: Date, number: u32, objects: u32) -> (i64, i64) {
     const DAY: i64 = 86_400;
-    let midnight = day.to_zoned(TimeZone::UTC).map_or(0, |time| time.timestamp().as_second());
+    let midnight = midnight(day);
     let lasts = (DAY / i64::from(objects)).max(1);
     (midnight + DAY * i64::from(number) / i64::from(objects), lasts)
+}
+
+fn midnight(day: Date) -> i64 {
+    day.to_zoned(TimeZone::UTC).map_or(0, |time| time.timestamp().as_second())
 }
 
 /// Firehose's own naming: `<prefix>YYYY/MM/dd/HH/<stream>-<version>-<date>-<uuid>`.

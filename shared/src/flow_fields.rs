@@ -14,6 +14,8 @@ pub enum FieldKind {
     Address,
     /// Anything.
     Text,
+    /// The value of a tag, percent-encoded.
+    Tag,
 }
 
 /// One field of a flow-log record.
@@ -82,12 +84,12 @@ fields! {
     "resource-id" "resource_id" 9 Text;
     // Seen as int in a public Glue table, but AWS documents no value: taken as it comes.
     "encryption-status" "encryption_status" 10 Text;
-    "instance-tag" "instance_tag" 11 Text;
-    "instance-tag-2" "instance_tag_2" 11 Text;
-    "interface-tag" "interface_tag" 11 Text;
-    "interface-tag-2" "interface_tag_2" 11 Text;
-    "asg-tag" "asg_tag" 11 Text;
-    "asg-tag-2" "asg_tag_2" 11 Text;
+    "instance-tag" "instance_tag" 11 Tag;
+    "instance-tag-2" "instance_tag_2" 11 Tag;
+    "interface-tag" "interface_tag" 11 Tag;
+    "interface-tag-2" "interface_tag_2" 11 Tag;
+    "asg-tag" "asg_tag" 11 Tag;
+    "asg-tag-2" "asg_tag_2" 11 Tag;
     "interface-type" "interface_type" 11 Text;
     "next-hop-interface-id" "next_hop_interface_id" 11 Text;
     "next-hop-subnet-id" "next_hop_subnet_id" 11 Text;

@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod limits;
 pub mod lookups;
 pub mod pipeline;
+pub mod questions;
 pub mod queue;
 pub mod schema;
 pub mod store;

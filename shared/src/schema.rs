@@ -1,142 +1,298 @@
-//! How queries see the tables: definitions for Athena, Glue and DuckDB, all from the configuration.
+//! How queries see the results: tables over the files and views with types, for Athena, Glue and DuckDB, all from the
+//! configuration.
 //!
-//! Of each table there are two: `<table>_text`, over the files, in which everything is text, because `OpenCSVSerDe` reads
-//! nothing else rightly
-//! (<https://docs.aws.amazon.com/athena/latest/ug/csv-serde.html>); and `<table>`, a view on it with types, in which absent
-//! is null.
+//! Over the CSV of a table stands `<table>_text`, in which everything is text, because `OpenCSVSerDe` reads nothing else
+//! rightly (<https://docs.aws.amazon.com/athena/latest/ug/csv-serde.html>). The view `<table>` on it has the types, and
+//! absent is null in it. Where Firehose's hours are in the keys, `<table>` reads them as partitions, and
+//! `<table>_everywhere` reads every file wherever it is.
 
-use std::{collections::BTreeMap, fmt::Write};
+mod athena;
+mod duckdb;
+mod ledger;
+mod typed;
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::config::{Column, ColumnType, Table};
+pub use athena::statements as athena;
+pub use duckdb::statements as duckdb;
+pub use typed::{Dialect, TypedColumn, flow_columns, rows, typed_columns};
+
+use crate::config::{Config, Table};
 
 /// Hive's reader of CSV.
-const SERDE: &str = "org.apache.hadoop.hive.serde2.OpenCSVSerde";
-/// A character that no log holds: the default, a backslash, would be taken out of values.
-const ESCAPE: &str = "\\u0001";
+const CSV_SERDE: &str = "org.apache.hadoop.hive.serde2.OpenCSVSerde";
+/// A character that the CSV never holds: the default, a backslash, would be taken out of values.
+const ESCAPE: &str = "\u{1}";
+/// Reads one JSON object a line.
+const JSON_SERDE: &str = "org.openx.data.jsonserde.JsonSerDe";
 
-/// A table over the files, for Glue.
+/// The partition column: Firehose's `yyyy/MM/dd/HH`, UTC, by arrival.
+pub const DATEHOUR: &str = "datehour";
+
+/// Where objects are that carry their hour in the key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// What stands before `yyyy/MM/dd/HH/` in the keys, one for each Firehose stream; none: no partitions.
+    pub firehose: Vec<String>,
+    /// The first day that is looked for, `yyyy/MM/dd`.
+    pub since: String,
+}
+
+/// A column as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct TextTable {
+pub struct StoredColumn {
+    /// Lower case.
+    pub name: String,
+    /// Hive's name of the type.
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+impl StoredColumn {
+    fn new(name: &str, kind: &str) -> Self {
+        Self { name: name.to_ascii_lowercase(), kind: kind.to_owned() }
+    }
+}
+
+/// A table over files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StoredTable {
     /// Its name.
     pub name: String,
+    /// What it holds.
+    pub description: String,
     /// Where its files are, within the results.
-    pub prefix: String,
-    /// The names of its columns, in order.
-    pub columns: Vec<String>,
+    pub location: String,
+    /// Where those of one partition are, within the results.
+    pub location_template: Option<String>,
+    /// In order.
+    pub columns: Vec<StoredColumn>,
+    /// Columns that come from where a file is.
+    pub partitions: Vec<StoredColumn>,
     /// The class that reads it.
     pub serde: &'static str,
     /// How it reads.
     pub serde_parameters: BTreeMap<&'static str, &'static str>,
+    /// What Hive and Athena want to know besides.
+    pub parameters: BTreeMap<String, String>,
 }
 
-/// The table over the files.
-#[must_use]
-pub fn text_table(table: &Table) -> TextTable {
-    TextTable {
-        name: format!("{}_text", table.name),
-        prefix: format!("csv/{}/", table.name),
-        columns: table.columns.iter().map(|column| column.name.to_lowercase()).collect(),
-        serde: SERDE,
-        serde_parameters: [("separatorChar", ","), ("quoteChar", "\""), ("escapeChar", "\u{1}")].into(),
-    }
+/// A view with types.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct View {
+    /// Its name.
+    pub name: String,
+    /// What it holds.
+    pub description: String,
+    /// In order.
+    pub columns: Vec<ViewColumn>,
+    /// What it selects, in Trino's dialect, which is Athena's.
+    pub sql: String,
 }
 
-/// The statements that make table and view in Athena. `results` is where the results are, as `s3://bucket`.
-#[must_use]
-pub fn athena(table: &Table, results: &str) -> [String; 2] {
-    let text = text_table(table);
-    let columns: Vec<String> = text.columns.iter().map(|name| format!("  `{name}` string")).collect();
-    let external = format!(
-        "CREATE EXTERNAL TABLE IF NOT EXISTS `{}` (\n{}\n)\nROW FORMAT SERDE '{SERDE}'\nWITH SERDEPROPERTIES (\
-         'separatorChar' = ',', 'quoteChar' = '\"', 'escapeChar' = '{ESCAPE}')\nSTORED AS TEXTFILE\n\
-         LOCATION '{}/{}'\nTBLPROPERTIES ('skip.header.line.count' = '1')",
-        text.name,
-        columns.join(",\n"),
-        results.trim_end_matches('/'),
-        text.prefix
-    );
-    [external, view(table, &format!("\"{}\"", text.name), Dialect::Athena)]
+/// A column of a view.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ViewColumn {
+    /// Its name.
+    pub name: String,
+    /// Hive's name of the type, for Glue.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Trino's name of the type.
+    pub trino_type: &'static str,
 }
 
-/// The statement that makes the view in DuckDB, straight over the files below a directory.
-#[must_use]
-pub fn duckdb(table: &Table, results: &str) -> String {
-    let files =
-        format!("{}/csv/{}/**/*.csv.gz", results.trim_end_matches('/'), table.name).replace('\'', "''");
-    let columns: Vec<String> =
-        table.columns.iter().map(|column| format!("'{}': 'VARCHAR'", column.name.to_lowercase())).collect();
-    let from = format!(
-        "read_csv('{files}', header = true, auto_detect = false, delim = ',', quote = '\"', escape = '\"', \
-         columns = {{{}}})",
-        columns.join(", ")
-    );
-    view(table, &from, Dialect::DuckDb)
+/// Everything that a query can ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Schema {
+    /// Tables over files.
+    pub tables: Vec<StoredTable>,
+    /// Views on them.
+    pub views: Vec<View>,
 }
 
-#[derive(Clone, Copy)]
-enum Dialect {
-    Athena,
-    DuckDb,
-}
-
-fn view(table: &Table, from: &str, dialect: Dialect) -> String {
-    let mut sql = format!("CREATE OR REPLACE VIEW \"{}\" AS SELECT", table.name);
-    for (number, column) in table.columns.iter().enumerate() {
-        let comma = if number == 0 { "" } else { "," };
-        // Writing to a string cannot fail.
-        let _ = write!(sql, "{comma}\n  {} AS \"{}\"", typed(column, dialect), column.name.to_lowercase());
-    }
-    sql + "\nFROM " + from
-}
-
-/// A value with its type; null where it is absent or does not fit.
-fn typed(column: &Column, dialect: Dialect) -> String {
-    let value = format!("NULLIF(\"{}\", '-')", column.name.to_lowercase());
-    let kind = match column.kind {
-        ColumnType::String => return value,
-        ColumnType::Timestamp => {
-            return match dialect {
-                Dialect::Athena => format!("TRY(from_iso8601_timestamp({value}))"),
-                Dialect::DuckDb => format!("TRY_CAST({value} AS TIMESTAMP)"),
-            };
+impl Schema {
+    /// Of a configuration. Fails with what is wrong if two definitions would have one name, or a prefix does not fit.
+    pub fn new(config: &Config, layout: &Layout) -> Result<Self, Vec<String>> {
+        let mut problems: Vec<String> = layout.firehose.iter().filter_map(|prefix| unfit(prefix)).collect();
+        let mut schema = Self { tables: Vec::new(), views: Vec::new() };
+        for table in &config.tables {
+            schema.add_rows(table, layout);
         }
-        ColumnType::Int => "INTEGER",
-        ColumnType::BigInt => "BIGINT",
-        ColumnType::Double => "DOUBLE",
-        ColumnType::Boolean => "BOOLEAN",
+        ledger::add(&mut schema, layout);
+        let mut names: Vec<&str> = schema.tables.iter().map(|table| &*table.name).collect();
+        names.extend(schema.views.iter().map(|view| &*view.name));
+        names.sort_unstable();
+        for pair in names.windows(2).filter(|pair| pair[0] == pair[1]) {
+            problems.push(format!(
+                "two tables or views would be named {:?}; give the table of that rule another name",
+                pair[0]
+            ));
+        }
+        if problems.is_empty() { Ok(schema) } else { Err(problems) }
+    }
+
+    fn add_rows(&mut self, table: &Table, layout: &Layout) {
+        let base = StoredTable {
+            name: table.name.clone(),
+            description: "Rows as text; the CSV of every object".to_owned(),
+            location: format!("csv/{}/", table.name),
+            location_template: None,
+            columns: table.columns.iter().map(|column| StoredColumn::new(&column.name, "string")).collect(),
+            partitions: Vec::new(),
+            serde: CSV_SERDE,
+            serde_parameters: [("separatorChar", ","), ("quoteChar", "\""), ("escapeChar", ESCAPE)].into(),
+            // Each file has one header line.
+            parameters: parameters(&[("classification", "csv"), ("skip.header.line.count", "1")]),
+        };
+        let columns = typed_columns(&table.columns, table.enriched, Dialect::Trino);
+        self.add(&base, "text", layout, &columns, "Rows with types; absent is null");
+    }
+
+    /// The stored tables of one kind of file and the views on them: by hours where there are any, and over all of them.
+    fn add(
+        &mut self,
+        base: &StoredTable,
+        ending: &str,
+        layout: &Layout,
+        columns: &[TypedColumn],
+        description: &str,
+    ) {
+        let all = if layout.firehose.is_empty() {
+            base.name.clone()
+        } else {
+            let by_hour: Vec<StoredTable> = (1..)
+                .zip(&layout.firehose)
+                .map(|(number, prefix)| by_hour(base, ending, layout, number, prefix))
+                .collect();
+            let names: Vec<&str> = by_hour.iter().map(|table| &*table.name).collect();
+            self.views.push(view(&base.name, description, columns, &names, true));
+            self.tables.extend(by_hour);
+            format!("{}_everywhere", base.name)
+        };
+        let stored = format!("{all}_{ending}");
+        self.views.push(view(&all, description, columns, &[&stored], false));
+        self.tables.push(StoredTable { name: stored, ..base.clone() });
+    }
+}
+
+/// Why a prefix cannot stand in a location, if it cannot.
+fn unfit(prefix: &str) -> Option<String> {
+    let fits = |byte: u8| byte.is_ascii_graphic() && !br#"'"\{}$*?"#.contains(&byte);
+    (!prefix.bytes().all(fits) || prefix.starts_with('/') || prefix.len() > 900).then(|| {
+        format!(
+            "prefix {prefix:?}: give what stands before yyyy/MM/dd/HH/ in the keys, in visible ASCII without quotes, \
+             braces, $, * and ?; an example: firehose/"
+        )
+    })
+}
+
+/// The table with its hours as partitions, which are computed and never registered
+/// (<https://docs.aws.amazon.com/athena/latest/ug/partition-projection-kinesis-firehose-example.html>).
+fn by_hour(base: &StoredTable, ending: &str, layout: &Layout, number: usize, prefix: &str) -> StoredTable {
+    let numbered = if number == 1 { String::new() } else { format!("_{number}") };
+    let mut table = StoredTable {
+        name: format!("{}_{ending}{numbered}", base.name),
+        description: format!("{}, by hours below {prefix}", base.description),
+        location: format!("{}{prefix}", base.location),
+        location_template: Some(format!("{}{prefix}${{{DATEHOUR}}}/", base.location)),
+        partitions: vec![StoredColumn::new(DATEHOUR, "string")],
+        ..base.clone()
     };
-    format!("TRY_CAST({value} AS {kind})")
+    table.parameters.extend(parameters(&[
+        ("projection.enabled", "true"),
+        ("projection.datehour.type", "date"),
+        ("projection.datehour.format", "yyyy/MM/dd/HH"),
+        ("projection.datehour.range", &format!("{}/00,NOW", layout.since)),
+        ("projection.datehour.interval", "1"),
+        ("projection.datehour.interval.unit", "HOURS"),
+    ]));
+    // A location is a folder, also where the prefix ends within a name.
+    let folder = table.location.rfind('/').map_or(0, |at| at + 1);
+    table.location.truncate(folder);
+    table
+}
+
+fn parameters(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn view(name: &str, description: &str, columns: &[TypedColumn], tables: &[&str], has_hours: bool) -> View {
+    let mut columns = columns.to_vec();
+    if has_hours {
+        columns.push(TypedColumn::as_it_is(DATEHOUR));
+    }
+    let selects: Vec<String> = tables.iter().map(|table| rows(&columns, &format!("\"{table}\""))).collect();
+    let columns = columns.iter().map(|column| ViewColumn {
+        name: column.name.clone(),
+        kind: column.kind.hive(),
+        trino_type: column.kind.trino(),
+    });
+    View {
+        name: name.to_owned(),
+        description: description.to_owned(),
+        columns: columns.collect(),
+        sql: selects.join("\nUNION ALL\n"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+
+    fn layout(prefixes: &[&str]) -> Layout {
+        Layout {
+            firehose: prefixes.iter().map(|prefix| (*prefix).to_owned()).collect(),
+            since: "2026/01/01".into(),
+        }
+    }
+
+    fn names(schema: &Schema) -> (Vec<&str>, Vec<&str>) {
+        let tables = schema.tables.iter().map(|table| &*table.name).collect();
+        (tables, schema.views.iter().map(|view| &*view.name).collect())
+    }
 
     #[test]
-    fn a_table_is_text_and_its_view_has_types() {
-        let config = Config::default();
-        let [table, view] = athena(&config.tables[0], "s3://r/");
-        assert!(
-            table.starts_with(
-                "CREATE EXTERNAL TABLE IF NOT EXISTS `vpc_flow_text` (\n  `timestamp` string,\n"
-            )
-        );
-        assert!(
-            table.contains("LOCATION 's3://r/csv/vpc_flow/'\n") && table.contains(r"'escapeChar' = '\u0001'")
-        );
-        assert!(view.contains("TRY(from_iso8601_timestamp(NULLIF(\"timestamp\", '-'))) AS \"timestamp\",\n"));
-        assert!(view.contains("TRY_CAST(NULLIF(\"bytes\", '-') AS BIGINT) AS \"bytes\",\n"));
-        assert!(
-            view.ends_with("NULLIF(\"dst_subnet_name\", '-') AS \"dst_subnet_name\"\nFROM \"vpc_flow_text\"")
-        );
-        assert!(duckdb(&config.tables[0], "it's").contains("read_csv('it''s/csv/vpc_flow/**/*.csv.gz'"));
-        let glue = serde_json::to_value(text_table(&config.tables[0])).unwrap();
+    fn without_hours_there_is_one_table_and_one_view_of_each() {
+        let schema = Schema::new(&Config::default(), &Layout::default()).unwrap();
+        let (tables, views) = names(&schema);
+        assert_eq!(views, ["vpc_flow", "ledger_rejects"]);
         assert_eq!(
-            (&glue["prefix"], &glue["serde_parameters"]["escapeChar"]),
-            (&"csv/vpc_flow/".into(), &"\u{1}".into())
+            tables,
+            ["vpc_flow_text", "ledger_rejects_json", "ledger_manifest", "ledger_receipts", "ledger_failures"]
         );
+        assert_eq!(schema.tables[0].location, "csv/vpc_flow/");
+        assert!(schema.tables[0].partitions.is_empty() && schema.tables[0].location_template.is_none());
+    }
+
+    #[test]
+    fn with_hours_there_are_partitions_and_a_table_of_everything() {
+        let schema = Schema::new(&Config::default(), &layout(&["firehose/", "eu-logs-"])).unwrap();
+        let (tables, views) = names(&schema);
+        assert_eq!(tables[..3], ["vpc_flow_text", "vpc_flow_text_2", "vpc_flow_everywhere_text"]);
+        assert_eq!(views[..2], ["vpc_flow", "vpc_flow_everywhere"]);
+        let table = &schema.tables[1];
+        assert_eq!(table.location, "csv/vpc_flow/");
+        assert_eq!(table.location_template.as_deref(), Some("csv/vpc_flow/eu-logs-${datehour}/"));
+        assert_eq!(table.parameters["projection.datehour.range"], "2026/01/01/00,NOW");
+        assert!(schema.views[0].sql.contains("FROM \"vpc_flow_text\"\nUNION ALL\nSELECT"));
+        assert_eq!(schema.views[0].columns.last().unwrap().name, DATEHOUR);
+    }
+
+    #[test]
+    fn names_that_clash_and_prefixes_that_do_not_fit_are_refused() {
+        let config = Config::parse(
+            "[[rule]]\nname = \"a\"\ntable = \"ledger_rejects\"\nformat = { kind = \"regex\", pattern = '(?P<end>.*)' }",
+        )
+        .unwrap();
+        let problems = Schema::new(&config, &Layout::default()).unwrap_err();
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].contains("ledger_rejects"));
+        for prefix in ["/a", "it's", "a b", "a!{timestamp:yyyy}", "$x", "é"] {
+            assert!(Schema::new(&Config::default(), &layout(&[prefix])).is_err(), "{prefix}");
+        }
+        assert!(Schema::new(&Config::default(), &layout(&[""])).is_ok());
     }
 }

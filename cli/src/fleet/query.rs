@@ -1,121 +1,212 @@
-//! `flowherd query`: a statement for Athena, and its answer as a table.
+//! `flowherd query`: a statement for Athena, or one of the questions that are ready, and its answer.
 
-use std::{thread, time::Duration};
+mod athena;
+mod named;
+mod shifted;
+mod tables;
+
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use aws_sdk_athena::{
-    Client,
-    types::{
-        QueryExecution, QueryExecutionContext, QueryExecutionState, QueryExecutionStatistics, ResultSet, Row,
-    },
-};
-use flowherd_aws::{Aws, io_error};
-use indicatif::{HumanBytes, ProgressBar};
+use aws_sdk_athena::types::TableMetadata;
+use comfy_table::CellAlignment;
+use flowherd_aws::Aws;
+use flowherd_shared::questions::Span;
+use indicatif::{HumanBytes, HumanCount, ProgressBar};
 
-use super::{json, stack};
+use self::athena::{Athena, Column, Values};
+use super::stack::{self, Outputs};
 use crate::{
     Stop,
     args::QueryArgs,
-    summary::{self, columns, tell},
+    summary::{self, finish, plain_table, printable, tell},
 };
 
 /// Dollars for each byte scanned, in us-east-1 (<https://aws.amazon.com/athena/pricing/>): 5 a terabyte, and 10 MB at
 /// least.
 const DOLLARS_A_BYTE: f64 = 5.0 / 1e12;
 const LEAST_BYTES: u64 = 10 << 20;
+/// Rows of a table; its widths are known only when all are there.
+const MAX_TABLE_ROWS: usize = 10_000;
 
-/// Runs the statement, waits, and prints what it gives.
+/// Asks, waits, and prints the answer.
 pub(crate) fn query(args: &QueryArgs) -> Result<(), Stop> {
+    if args.list {
+        return summary::print(&named::list());
+    }
+    let question = args.named.as_deref().map(named::find).transpose()?;
+    if let Some(question) = question.filter(|_| args.question.print) {
+        return summary::print(&(named::printed(question, &args.question)? + ";\n"));
+    }
+    let span = question.map(|_| named::span(&args.question)).transpose()?;
     let aws = Aws::connect().context("cannot start the runtime")?;
     let stack = stack::outputs(&aws, &args.fleet)?;
-    let athena = Athena { aws: &aws, client: Client::new(aws.config()) };
-    let id = athena.start(&args.sql, &stack.needed("Database")?, &stack.needed("Workgroup")?)?;
+    let athena = Athena::new(&aws, stack.needed("Database")?, stack.needed("Workgroup")?);
+    let found = athena.tables()?;
+    let sql = match (question, span, &args.sql) {
+        (Some(question), Some(span), _) => {
+            let sql = named::on_tables(question, &args.question, span, &found)?;
+            let table = question.is_of_flows().then_some(&*args.question.table);
+            check(&aws, &stack, &found, Some(span), args.question.anyway, &|name| table == Some(name))?;
+            sql
+        }
+        (_, _, sql) => {
+            let sql = sql.clone().unwrap_or_default();
+            named::tell_of_hours_outside(&sql, &found);
+            check(&aws, &stack, &found, None, true, &|name| mentions(&sql, name))?;
+            sql
+        }
+    };
+
+    let id = athena.start(&sql)?;
     let progress = ProgressBar::new_spinner().with_message(format!("query {id}"));
     progress.enable_steady_tick(Duration::from_millis(200));
-    let ended = athena.wait(&id);
+    let ended = athena.wait(&id, &progress);
     progress.finish_and_clear();
-    let scanned =
-        ended?.statistics().and_then(QueryExecutionStatistics::data_scanned_in_bytes).unwrap_or_default();
-    let scanned = u64::try_from(scanned).unwrap_or_default();
-    let mut rows = athena.rows(&id)?.into_iter();
-    let head = rows.next().unwrap_or_default();
-    let rows: Vec<Vec<String>> = rows.collect();
-    let text = if args.json {
-        let object = |row: &Vec<String>| -> serde_json::Map<String, serde_json::Value> {
-            head.iter().cloned().zip(row.iter().cloned().map(Into::into)).collect()
-        };
-        json(&rows.iter().map(object).collect::<Vec<_>>())?
+    let scanned = ended?;
+    let rows = if args.json {
+        print_json(&athena, &id)?
     } else if args.csv {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        for row in std::iter::once(&head).chain(&rows) {
-            writer.write_record(row).map_err(anyhow::Error::new)?;
-        }
-        writer.flush().context("cannot write CSV")?;
-        String::from_utf8_lossy(&writer.into_inner().map_err(|error| anyhow!("{error}"))?).into_owned()
+        print_csv(&athena, &id)?
     } else {
-        // Numbers to the right, if nothing else is in the column.
-        let is_number = |row: &Vec<String>| row.last().is_some_and(|value| value.parse::<f64>().is_ok());
-        let numbers_from = if !rows.is_empty() && rows.iter().all(is_number) { 1 } else { head.len() };
-        let head: Vec<&str> = head.iter().map(String::as_str).collect();
-        columns(&head, rows.iter().cloned(), numbers_from)
+        print_table(&athena, &id)?
     };
-    summary::print(&text)?;
     let dollars = scanned.max(LEAST_BYTES) as f64 * DOLLARS_A_BYTE;
-    tell(&format!("{} rows; {} scanned, about ${dollars:.5}", rows.len(), HumanBytes(scanned)));
+    tell(&format!("{} rows; {} scanned, about ${dollars:.5}", HumanCount(rows), HumanBytes(scanned)));
     Ok(())
 }
 
-struct Athena<'a> {
-    aws: &'a Aws,
-    client: Client,
+/// Tells of rows that would be misread in a table that is asked; refuses unless they are wanted `anyway`.
+fn check(
+    aws: &Aws,
+    stack: &Outputs,
+    found: &[TableMetadata],
+    span: Option<Span>,
+    anyway: bool,
+    is_asked: &dyn Fn(&str) -> bool,
+) -> Result<(), Stop> {
+    // Under either name, the same files.
+    let of =
+        |name: &str| name.strip_suffix("_text").map(|name| name.trim_end_matches("_everywhere").to_owned());
+    let mut known: Vec<(String, Vec<String>)> = Vec::new();
+    for table in found {
+        let Some(name) = of(&table.name).filter(|name| is_asked(name) || is_asked(&table.name)) else {
+            continue;
+        };
+        if !known.iter().any(|(other, _)| *other == name) {
+            known.push((name, tables::columns(table)));
+        }
+    }
+    if known.is_empty() {
+        return Ok(());
+    }
+    let known: Vec<shifted::Known<'_>> =
+        known.iter().map(|(table, columns)| shifted::Known { table, columns }).collect();
+    let results = aws.bucket(&stack.needed("ResultsBucket")?, None);
+    let runs = results.names_below("runs/");
+    let told = match runs.and_then(|runs| shifted::find(&results, &runs, &known, span)) {
+        Ok(told) => told,
+        Err(error) => {
+            tell(&format!(
+                "cannot read the ledger, so rows with other columns would not be noticed: {error}"
+            ));
+            return Ok(());
+        }
+    };
+    if told.is_empty() {
+        return Ok(());
+    }
+    if anyway {
+        told.iter().for_each(|problem| tell(problem));
+        return Ok(());
+    }
+    let hint = "to ask all the same: --anyway".to_owned();
+    Err(Stop::Usage(told.into_iter().chain([hint]).collect()))
 }
 
-impl Athena<'_> {
-    fn start(&self, sql: &str, database: &str, workgroup: &str) -> Result<String, Stop> {
-        let database = QueryExecutionContext::builder().database(database).build();
-        let request = self.client.start_query_execution().query_string(sql).work_group(workgroup);
-        let request = request.query_execution_context(database).send();
-        let answer = self.aws.handle().block_on(request).map_err(|error| anyhow!(io_error(&error)));
-        let id = answer.context("Athena does not take the statement")?.query_execution_id;
-        Ok(id.context("Athena gives the query no id")?)
-    }
+/// Whether a statement has that word.
+fn mentions(sql: &str, name: &str) -> bool {
+    let is_part = |character: char| character.is_ascii_alphanumeric() || character == '_';
+    sql.split(|character| !is_part(character)).any(|word| word.eq_ignore_ascii_case(name))
+}
 
-    fn wait(&self, id: &str) -> Result<QueryExecution, Stop> {
-        for turn in 0_u64.. {
-            let request = self.client.get_query_execution().query_execution_id(id).send();
-            let answer = self.aws.handle().block_on(request).map_err(|error| anyhow!(io_error(&error)));
-            let query =
-                answer.context("cannot ask Athena")?.query_execution.context("Athena has lost the query")?;
-            let status = query.status();
-            match status.and_then(|status| status.state()) {
-                Some(QueryExecutionState::Succeeded) => return Ok(query),
-                Some(QueryExecutionState::Failed | QueryExecutionState::Cancelled) => {
-                    let why =
-                        status.and_then(|status| status.state_change_reason()).unwrap_or("no reason given");
-                    return Err(anyhow!("{why}").context(format!("query {id} failed")).into());
-                }
-                _ => thread::sleep(Duration::from_millis((100 * (turn + 1)).min(2000))),
-            }
+fn print_table(athena: &Athena<'_>, id: &str) -> Result<u64, Stop> {
+    let mut table = plain_table();
+    let mut rows = 0;
+    let mut numbers: Vec<bool> = Vec::new();
+    let mut is_cut = false;
+    athena.answer(id, |columns, page| {
+        if table.row_iter().count() == 0 {
+            table.add_row(columns.iter().map(|column| printable(&column.name)));
+            numbers = vec![true; columns.len()];
         }
-        Err(anyhow!("query {id} never ended").into())
+        for row in page {
+            is_cut = rows == MAX_TABLE_ROWS;
+            if is_cut {
+                return Ok(false);
+            }
+            for ((value, is_number), column) in row.iter().zip(&mut numbers).zip(columns) {
+                let looks_so = value.as_ref().is_none_or(|value| value.parse::<f64>().is_ok());
+                *is_number &= column.is_number || looks_so;
+            }
+            table.add_row(row.iter().map(|value| printable(value.as_deref().unwrap_or_default())));
+            rows += 1;
+        }
+        Ok(true)
+    })?;
+    for (column, _) in table.column_iter_mut().zip(&numbers).filter(|(_, is_number)| **is_number && rows > 0)
+    {
+        column.set_cell_alignment(CellAlignment::Right);
     }
+    summary::print(&finish(&table))?;
+    if is_cut {
+        tell(&format!("only the first {MAX_TABLE_ROWS} rows are shown; --csv and --json give all"));
+    }
+    Ok(rows as u64)
+}
 
-    /// The names of the columns, and then the rows.
-    fn rows(&self, id: &str) -> Result<Vec<Vec<String>>, Stop> {
-        let (mut rows, mut token) = (Vec::new(), None);
-        loop {
-            let request = self.client.get_query_results().query_execution_id(id).set_next_token(token);
-            let answer =
-                self.aws.handle().block_on(request.send()).map_err(|error| anyhow!(io_error(&error)));
-            let answer = answer.context("cannot read the answer")?;
-            let values = |row: &Row| -> Vec<String> {
-                row.data().iter().map(|datum| datum.var_char_value().unwrap_or_default().to_owned()).collect()
-            };
-            rows.extend(answer.result_set().into_iter().flat_map(ResultSet::rows).map(values));
-            token = answer.next_token;
-            if token.is_none() {
-                return Ok(rows);
-            }
+fn print_csv(athena: &Athena<'_>, id: &str) -> Result<u64, Stop> {
+    let mut rows = 0;
+    let mut is_first = true;
+    athena.answer(id, |columns, page| {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        if std::mem::take(&mut is_first) {
+            writer.write_record(columns.iter().map(|column| &column.name)).map_err(anyhow::Error::new)?;
         }
-    }
+        for row in &page {
+            writer
+                .write_record(row.iter().map(|value| value.as_deref().unwrap_or_default()))
+                .map_err(anyhow::Error::new)?;
+        }
+        rows += page.len() as u64;
+        let bytes = writer.into_inner().map_err(|error| anyhow!("{error}"))?;
+        summary::print(&String::from_utf8_lossy(&bytes))?;
+        Ok(true)
+    })?;
+    Ok(rows)
+}
+
+fn print_json(athena: &Athena<'_>, id: &str) -> Result<u64, Stop> {
+    let mut rows = 0;
+    athena.answer(id, |columns, page| {
+        for row in page {
+            let text = serde_json::to_string(&object(columns, row)).map_err(anyhow::Error::new)?;
+            summary::print(&format!("{}{text}", if rows == 0 { "[\n  " } else { ",\n  " }))?;
+            rows += 1;
+        }
+        Ok(true)
+    })?;
+    summary::print(if rows == 0 { "[]\n" } else { "\n]\n" })?;
+    Ok(rows)
+}
+
+fn object(columns: &[Column], row: Values) -> serde_json::Map<String, serde_json::Value> {
+    let value = |column: &Column, value: Option<String>| match value {
+        None => serde_json::Value::Null,
+        Some(text) if column.is_number => {
+            serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))
+        }
+        Some(text) => serde_json::Value::String(text),
+    };
+    columns.iter().zip(row).map(|(column, text)| (column.name.clone(), value(column, text))).collect()
 }

@@ -114,6 +114,12 @@ impl World {
         world
     }
 
+    /// The interface of the third VPC with that subnet and host: nobody else has its addresses.
+    pub(super) fn shared_service(&self, subnet: usize, host: usize) -> &Interface {
+        let of_subnet = usize::from(INTERFACES_OF_SUBNET);
+        &self.interfaces[(2 * SUBNETS.len() + subnet) * of_subnet + host]
+    }
+
     pub(super) fn lookups(&self) -> Lookups<'_> {
         let interfaces = self.interfaces.iter().map(|interface| {
             let vpc_id = &self.vpcs[interface.vpc].id;

@@ -38,7 +38,7 @@ impl From<FieldKind> for ColumnType {
         match kind {
             FieldKind::Int => Self::Int,
             FieldKind::BigInt => Self::BigInt,
-            FieldKind::Address | FieldKind::Text => Self::String,
+            FieldKind::Address | FieldKind::Text | FieldKind::Tag => Self::String,
         }
     }
 }

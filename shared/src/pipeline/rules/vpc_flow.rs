@@ -178,7 +178,7 @@ impl FlowLayout {
                 cells.push(None);
             } else {
                 match kind {
-                    FieldKind::Text => {}
+                    FieldKind::Text | FieldKind::Tag => {}
                     FieldKind::Int => check_number(value, i32::MAX as u64)?,
                     FieldKind::BigInt => check_number(value, i64::MAX as u64)?,
                     FieldKind::Address => {

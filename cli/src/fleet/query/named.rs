@@ -1,0 +1,206 @@
+//! The questions that are ready: a name and what is asked becomes a statement on the tables that there are.
+
+use aws_sdk_athena::types::TableMetadata;
+use flowherd_shared::{
+    questions::{self, Asked, QUESTIONS, Question, QuestionError, Rows, Span},
+    schema::{DATEHOUR, TypedColumn, flow_columns},
+};
+use jiff::{SpanRelativeTo, Timestamp, Unit, civil::DateTime, tz::TimeZone};
+
+use super::tables::{self, RowsOf};
+use crate::{
+    Stop,
+    args::QuestionArgs,
+    summary::{columns, tell},
+};
+
+const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
+
+/// `--list`.
+pub(super) fn list() -> String {
+    let rows = QUESTIONS.iter().map(|question| {
+        let flag = |(name, is_needed): (&str, bool)| {
+            let flag = format!("--{}", name.replace('_', "-"));
+            if is_needed { flag } else { format!("[{flag}]") }
+        };
+        let flags: Vec<String> = question.parameters().into_iter().map(flag).collect();
+        vec![question.name.to_owned(), question.title().to_owned(), flags.join(" ")]
+    });
+    let mut text = columns(&["question", "shows", "asks"], rows, usize::MAX);
+    text +=
+        "\nAll but missing-objects are asked of a time: --last 24h, --day 2026-02-18, or --from and --to.\n";
+    text
+}
+
+/// One of them by name.
+pub(super) fn find(name: &str) -> Result<&'static Question, Stop> {
+    Question::find(name).ok_or_else(|| {
+        let near = QUESTIONS.iter().find(|question| {
+            question.name.split('-').any(|word| name.split(['-', '_', ' ']).any(|other| other == word))
+        });
+        let near = near.map_or_else(String::new, |near| format!("perhaps {}; ", near.name));
+        Stop::usage(format!("there is no question {name:?}; {near}flowherd query --list shows them all"))
+    })
+}
+
+/// The time that is asked for.
+pub(super) fn span(args: &QuestionArgs) -> Result<Span, Stop> {
+    let utc = |time: DateTime| time.to_zoned(TimeZone::UTC).map(|time| time.timestamp().as_second());
+    let unfit = |error: jiff::Error| Stop::usage(format!("the time does not fit: {error}"));
+    let span = if let Some(day) = args.day {
+        let from = utc(day.at(0, 0, 0, 0)).map_err(unfit)?;
+        Span { from, to: from + DAY }
+    } else if let (Some(from), Some(to)) = (args.from, args.to) {
+        Span { from: utc(from).map_err(unfit)?, to: utc(to).map_err(unfit)? }
+    } else {
+        let seconds = match &args.last {
+            None => DAY,
+            Some(last) => {
+                let relative = SpanRelativeTo::days_are_24_hours();
+                last.total((Unit::Second, relative)).map_err(unfit)? as i64
+            }
+        };
+        let now = Timestamp::now().as_second();
+        Span { from: now - seconds, to: now + 1 }
+    };
+    if span.from >= span.to {
+        return Err(Stop::usage("the time ends before it begins; an example: --last 24h"));
+    }
+    if span.from >= Timestamp::now().as_second() {
+        return Err(Stop::usage("the time asked for has not come yet; an example: --last 24h"));
+    }
+    if span.from < 0 {
+        return Err(Stop::usage("the time asked for begins before 1970; an example: --last 24h"));
+    }
+    Ok(span)
+}
+
+/// The statement on the views, for any reader of them.
+pub(super) fn printed(question: &Question, args: &QuestionArgs) -> Result<String, Stop> {
+    let span = span(args)?;
+    tables::check_name(&args.table)?;
+    let rows = Rows {
+        flows: questions::of_view(&args.table, span),
+        before: questions::of_view(&args.table, span.before()),
+        rejects: questions::of_rejects_view(span),
+    };
+    Ok(question.statement(&asked(args), &rows)?)
+}
+
+/// The statement on the tables of a database.
+pub(super) fn on_tables(
+    question: &Question,
+    args: &QuestionArgs,
+    span: Span,
+    found: &[TableMetadata],
+) -> Result<String, Stop> {
+    let mut rows = Rows { flows: String::new(), before: String::new(), rejects: String::new() };
+    if question.is_of_flows() {
+        let of = RowsOf::find(found, &args.table, "text", args.everywhere)?;
+        let columns = needed(question, &of, &args.table)?;
+        rows.flows = questions::of_tables(&columns, &of.tables, span, hours(&of, span, args.late)?);
+        if question.needs_before() {
+            let before = span.before();
+            let hours = hours(&of, before, args.late)?;
+            rows.before = questions::of_tables(&columns, &of.tables, before, hours);
+        }
+    } else if question.is_of_rejects() {
+        let of = RowsOf::find(found, "ledger_rejects", "json", args.everywhere)?;
+        rows.rejects = questions::of_rejects(&of.tables, span, hours(&of, span, args.late)?);
+    }
+    Ok(question.statement(&asked(args), &rows)?)
+}
+
+fn asked(args: &QuestionArgs) -> Asked {
+    Asked {
+        ip: args.ip,
+        interface: args.interface.clone(),
+        port: args.port,
+        at_least: args.at_least,
+        limit: args.limit,
+        run: args.run.clone(),
+    }
+}
+
+/// The columns that the question reads, or which of them the table lacks.
+fn needed(question: &Question, of: &RowsOf, table: &str) -> Result<Vec<TypedColumn>, Stop> {
+    let mut columns = flow_columns(of.columns.iter().map(String::as_str));
+    let wanted = question.columns();
+    let lacking: Vec<&str> = wanted
+        .iter()
+        .copied()
+        .filter(|wanted| !columns.iter().any(|column| column.name == *wanted))
+        .collect();
+    if !lacking.is_empty() {
+        return Err(Stop::usage(format!(
+            "{} needs the columns {}, which table {table} does not have; name another with --table, or record these \
+             fields in the flow log",
+            question.name,
+            lacking.join(", ")
+        )));
+    }
+    columns.retain(|column| wanted.contains(&*column.name));
+    Ok(columns)
+}
+
+/// The hours of arrival to read. Refused where the tables have no such hours: the answer would be nothing.
+fn hours(of: &RowsOf, span: Span, late: u16) -> Result<Option<Span>, Stop> {
+    let Some(since) = of.since else { return Ok(None) };
+    let begins = |since: i64| {
+        let time = Timestamp::from_second(since).map(|time| time.strftime("%Y-%m-%d").to_string());
+        time.unwrap_or_default()
+    };
+    if span.to <= since {
+        return Err(Stop::usage(format!(
+            "that time is before {}, where the hours of {} begin: it would read as nothing; deploy tables with an earlier \
+             --since (flowherd sql), or ask --everywhere",
+            begins(since),
+            of.tables[0]
+        )));
+    }
+    if span.from < since {
+        tell(&format!(
+            "the time before {} is not read: the hours of {} begin there",
+            begins(since),
+            of.tables[0]
+        ));
+    }
+    Ok(Some(Span { from: span.from - HOUR, to: span.to + i64::from(late) * HOUR }))
+}
+
+impl From<QuestionError> for Stop {
+    fn from(error: QuestionError) -> Self {
+        let hint = match &error {
+            QuestionError::Missing { parameter, .. } if parameter == "run" => "; flowherd runs lists them",
+            QuestionError::Missing { parameter, .. } if parameter == "ip" => "; an example: --ip 10.0.0.5",
+            _ => "",
+        };
+        Self::usage(format!("{error}{hint}"))
+    }
+}
+
+/// Tells of hours in a statement that lie outside those which the tables have: they read as nothing.
+pub(super) fn tell_of_hours_outside(sql: &str, found: &[TableMetadata]) {
+    let Some(since) = found.iter().find_map(tables::since_text) else { return };
+    if !sql.to_ascii_lowercase().contains(DATEHOUR) {
+        return;
+    }
+    let now = Timestamp::now().strftime("%Y/%m/%d").to_string();
+    for literal in sql.split('\'').skip(1).step_by(2) {
+        let Some(day) = literal.get(..10).filter(|day| is_day(day)) else { continue };
+        if day < since.get(..10).unwrap_or_default() {
+            tell(&format!(
+                "'{literal}' is before {since}, where the hours of the tables begin: it reads as nothing"
+            ));
+        } else if day > &*now {
+            tell(&format!("'{literal}' has not come yet: it reads as nothing"));
+        }
+    }
+}
+
+fn is_day(text: &str) -> bool {
+    text.bytes()
+        .enumerate()
+        .all(|(at, byte)| if matches!(at, 4 | 7) { byte == b'/' } else { byte.is_ascii_digit() })
+}

@@ -1,0 +1,75 @@
+//! What a database has of ours.
+
+use aws_sdk_athena::types::TableMetadata;
+use flowherd_shared::schema::DATEHOUR;
+use jiff::{civil::DateTime, tz::TimeZone};
+
+use crate::Stop;
+
+/// The stored tables that hold the rows of one name.
+#[derive(Debug)]
+pub(super) struct RowsOf {
+    /// One for each prefix, or one over everything.
+    pub(super) tables: Vec<String>,
+    /// Of each of them, in order.
+    pub(super) columns: Vec<String>,
+    /// Unix seconds at which their hours begin; none if they have no hours.
+    pub(super) since: Option<i64>,
+}
+
+impl RowsOf {
+    /// Those of `name`, by hours if there are such and not `everywhere`.
+    pub(super) fn find(
+        found: &[TableMetadata],
+        name: &str,
+        ending: &str,
+        everywhere: bool,
+    ) -> Result<Self, Stop> {
+        check_name(name)?;
+        let table = |name: &str| found.iter().find(|table| table.name == name);
+        let whole = format!("{name}_everywhere_{ending}");
+        let first = format!("{name}_{ending}");
+        let first = if everywhere && table(&whole).is_some() { whole } else { first };
+        let Some(stored) = table(&first) else {
+            return Err(Stop::usage(format!(
+                "there is no table {first} in the stack's database; deploy tables (flowherd sql --dialect glue, setting \
+                 tables), or name another with --table"
+            )));
+        };
+        let numbered =
+            |table: &&TableMetadata| {
+                table.name.strip_prefix(&first).and_then(|rest| rest.strip_prefix('_')).is_some_and(
+                    |number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()),
+                )
+            };
+        let mut tables = vec![first.clone()];
+        tables.extend(found.iter().filter(numbered).map(|table| table.name.clone()));
+        let since = since_text(stored).and_then(|text| {
+            let time = DateTime::strptime("%Y/%m/%d/%H:%M", format!("{text}:00")).ok()?;
+            Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
+        });
+        Ok(Self { tables, columns: columns(stored), since })
+    }
+}
+
+/// The names of a table's own columns.
+pub(super) fn columns(table: &TableMetadata) -> Vec<String> {
+    table.columns().iter().map(|column| column.name().to_owned()).collect()
+}
+
+/// The first of a table's hours, `yyyy/MM/dd/HH`, if it has any.
+pub(super) fn since_text(table: &TableMetadata) -> Option<&str> {
+    let range = table.parameters()?.get(&format!("projection.{DATEHOUR}.range"))?;
+    range.split(',').next()
+}
+
+/// Names go into statements.
+pub(super) fn check_name(name: &str) -> Result<(), Stop> {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if name.is_empty() || !name.bytes().all(fits) {
+        return Err(Stop::usage(format!(
+            "--table {name:?} is not the name of a table; an example: vpc_flow"
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,14 @@
+-- Outer addresses that are new
+-- Where inner hosts sent to with success in this time, and nobody in the same length of time before: for --day, the day
+-- before. What has no rows in the time before is all new: look at the coverage first. Services that change addresses
+-- (clouds, content networks) are always among them.
+SELECT dstaddr, sum(bytes) AS bytes, count(*) AS flows, count(DISTINCT srcaddr) AS sources,
+  min(dstport) AS lowest_port, min("timestamp") AS first_seen, max("timestamp") AS last_seen
+FROM {flows}
+WHERE action = 'ACCEPT' AND {inner:src} AND NOT {inner:dst}
+  AND dstaddr NOT IN (
+    SELECT dstaddr FROM {before} WHERE action = 'ACCEPT' AND dstaddr IS NOT NULL
+  )
+GROUP BY dstaddr
+ORDER BY bytes DESC, dstaddr
+LIMIT {limit}

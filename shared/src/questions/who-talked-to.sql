@@ -1,0 +1,18 @@
+-- Who talked to an address, and who was talked to by it
+-- All peers of --ip, on which port, accepted or rejected, when first and last. The port is the lower one of the two, which
+-- nearly always is the service's. Bytes are as recorded; between two own interfaces each flow is recorded twice. Behind a
+-- NAT gateway or a load balancer the address is theirs; with the fields pkt-srcaddr and pkt-dstaddr in the format, ask the
+-- table itself.
+SELECT peer, max(peer_subnet) AS peer_subnet, direction, port, protocol_name, action, count(*) AS flows,
+  sum(bytes) AS bytes, min("timestamp") AS first_seen, max("timestamp") AS last_seen
+FROM (
+  SELECT CASE WHEN srcaddr = {ip} THEN dstaddr ELSE srcaddr END AS peer,
+    CASE WHEN srcaddr = {ip} THEN dst_subnet_name ELSE src_subnet_name END AS peer_subnet,
+    CASE WHEN srcaddr = {ip} THEN 'to peer' ELSE 'from peer' END AS direction,
+    LEAST(srcport, dstport) AS port, protocol_name, action, bytes, "timestamp"
+  FROM {flows}
+  WHERE srcaddr = {ip} OR dstaddr = {ip}
+) AS peers
+GROUP BY peer, direction, port, protocol_name, action
+ORDER BY bytes DESC, peer, port, direction, action
+LIMIT {limit}

@@ -1,0 +1,196 @@
+//! Text with its types: the expressions of a view.
+
+use crate::{
+    config::{Column, ColumnType},
+    flow_fields::{FLOW_FIELDS, FieldKind},
+};
+
+/// For whom an expression is written. Most are the same for both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// Athena's engine.
+    Trino,
+    /// For files on this machine.
+    DuckDb,
+}
+
+/// The numbers that flow logs show most, of <https://www.iana.org/assignments/protocol-numbers>.
+const PROTOCOLS: [(u8, &str); 18] = [
+    (0, "HOPOPT"),
+    (1, "ICMP"),
+    (2, "IGMP"),
+    (4, "IPv4"),
+    (6, "TCP"),
+    (17, "UDP"),
+    (33, "DCCP"),
+    (41, "IPv6"),
+    (47, "GRE"),
+    (50, "ESP"),
+    (51, "AH"),
+    (58, "IPv6-ICMP"),
+    (89, "OSPFIGP"),
+    (94, "IPIP"),
+    (103, "PIM"),
+    (112, "VRRP"),
+    (115, "L2TP"),
+    (132, "SCTP"),
+];
+
+/// The last second of the year 9999.
+const LAST_SECOND: i64 = 253_402_300_799;
+
+/// A column of a view, and what gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypedColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub kind: ColumnType,
+    /// The expression.
+    pub sql: String,
+}
+
+impl TypedColumn {
+    /// A column of the table itself.
+    pub(super) fn as_it_is(name: &str) -> Self {
+        Self { name: name.to_owned(), kind: ColumnType::String, sql: quoted(name) }
+    }
+}
+
+impl ColumnType {
+    /// Hive's name.
+    #[must_use]
+    pub fn hive(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Int => "int",
+            Self::BigInt => "bigint",
+            Self::Double => "double",
+            Self::Boolean => "boolean",
+            Self::Timestamp => "timestamp",
+        }
+    }
+
+    /// Trino's name.
+    #[must_use]
+    pub fn trino(self) -> &'static str {
+        match self {
+            Self::String => "varchar",
+            Self::Int => "integer",
+            Self::BigInt => "bigint",
+            Self::Double => "double",
+            Self::Boolean => "boolean",
+            Self::Timestamp => "timestamp(3)",
+        }
+    }
+}
+
+/// The select that gives these columns.
+#[must_use]
+pub fn rows(columns: &[TypedColumn], from: &str) -> String {
+    let columns: Vec<String> =
+        columns.iter().map(|column| format!("  {} AS {}", column.sql, quoted(&column.name))).collect();
+    format!("SELECT\n{}\nFROM {from}", columns.join(",\n"))
+}
+
+/// A table's columns with their types; for flow logs also what stands beside them: `protocol_name`, `start_time`,
+/// `end_time`.
+#[must_use]
+pub fn typed_columns(columns: &[Column], is_flow: bool, dialect: Dialect) -> Vec<TypedColumn> {
+    let mut typed = Vec::new();
+    let is_free = |name: &str| !columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
+    for (number, column) in columns.iter().enumerate() {
+        let name = column.name.to_ascii_lowercase();
+        let value = format!("NULLIF({}, '-')", quoted(&name));
+        let is_tag = is_flow && field(&name) == Some(FieldKind::Tag);
+        let sql = match column.kind {
+            ColumnType::String if is_tag => decoded(&value),
+            ColumnType::Timestamp if number == 0 => own_timestamp(&value),
+            kind => cast(&value, kind, dialect),
+        };
+        typed.push(TypedColumn { name: name.clone(), kind: column.kind, sql });
+        let beside = match &*name {
+            "protocol" => Some(("protocol_name", ColumnType::String, protocol_name(&value))),
+            "start" => Some(("start_time", ColumnType::Timestamp, seconds(&value, dialect))),
+            "end" => Some(("end_time", ColumnType::Timestamp, seconds(&value, dialect))),
+            _ => None,
+        };
+        if let Some((name, kind, sql)) = beside.filter(|(name, ..)| is_flow && is_free(name)) {
+            typed.push(TypedColumn { name: name.to_owned(), kind, sql });
+        }
+    }
+    typed
+}
+
+/// The typed columns of a flow-log table of which only the names are known.
+#[must_use]
+pub fn flow_columns<'a>(names: impl Iterator<Item = &'a str>) -> Vec<TypedColumn> {
+    let column = |(number, name): (usize, &str)| {
+        let kind = match field(name) {
+            _ if number == 0 => ColumnType::Timestamp,
+            Some(kind) => kind.into(),
+            None => ColumnType::String,
+        };
+        Column { name: name.to_owned(), kind }
+    };
+    let columns: Vec<Column> = names.enumerate().map(column).collect();
+    typed_columns(&columns, true, Dialect::Trino)
+}
+
+/// An identifier: some columns are named `end`, `start`, `timestamp`.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{name}\"")
+}
+
+/// Milliseconds since 1970 as a timestamp.
+pub(super) fn milliseconds(value: &str, dialect: Dialect) -> String {
+    instant(value, 1000, dialect)
+}
+
+fn field(column: &str) -> Option<FieldKind> {
+    FLOW_FIELDS.iter().find(|field| field.column == column).map(|field| field.kind)
+}
+
+/// The record's own timestamp has one form, `2020-02-01T00:00:00.000Z`.
+fn own_timestamp(value: &str) -> String {
+    format!("TRY_CAST(REPLACE(REPLACE({value}, 'T', ' '), 'Z', '') AS TIMESTAMP)")
+}
+
+fn cast(value: &str, kind: ColumnType, dialect: Dialect) -> String {
+    match (kind, dialect) {
+        (ColumnType::String, _) => value.to_owned(),
+        (ColumnType::Timestamp, Dialect::Trino) => {
+            format!("CAST(TRY(from_iso8601_timestamp({value})) AT TIME ZONE 'UTC' AS TIMESTAMP)")
+        }
+        (ColumnType::Timestamp, Dialect::DuckDb) => format!("TRY_CAST({value} AS TIMESTAMP)"),
+        (kind, _) => format!("TRY_CAST({value} AS {})", kind.trino().to_ascii_uppercase()),
+    }
+}
+
+/// Seconds since 1970 as a timestamp.
+fn seconds(value: &str, dialect: Dialect) -> String {
+    instant(&format!("TRY_CAST({value} AS BIGINT)"), 1, dialect)
+}
+
+/// A count since 1970 as a timestamp; null for what no calendar has, because a forged record may hold it.
+fn instant(number: &str, per_second: i64, dialect: Dialect) -> String {
+    let last = (LAST_SECOND + 1) * per_second - 1;
+    let timestamp = match dialect {
+        Dialect::Trino => {
+            format!("CAST(from_unixtime({number} / {per_second}e0) AT TIME ZONE 'UTC' AS TIMESTAMP)")
+        }
+        Dialect::DuckDb => format!("make_timestamp({number} * {})", 1_000_000 / per_second),
+    };
+    format!("CASE WHEN {number} BETWEEN 0 AND {last} THEN {timestamp} END")
+}
+
+/// AWS writes tags percent-encoded; a plus sign stands for itself. What cannot be decoded stays as it is.
+fn decoded(value: &str) -> String {
+    format!("COALESCE(TRY(url_decode(REPLACE({value}, '+', '%2B'))), {value})")
+}
+
+fn protocol_name(value: &str) -> String {
+    let names: Vec<String> =
+        PROTOCOLS.iter().map(|(number, name)| format!("WHEN '{number}' THEN '{name}'")).collect();
+    format!("CAST(CASE {value} {} ELSE {value} END AS VARCHAR)", names.join(" "))
+}
