@@ -202,6 +202,8 @@ impl Question {
                 line.split(|character: char| !character.is_ascii_alphanumeric() && character != '_')
             })
             .collect();
+        // By which the time is told.
+        words.insert("timestamp");
         if self.places().any(|place| place.starts_with("inner:")) {
             words.extend(["srcaddr", "dstaddr", "src_subnet_name", "dst_subnet_name"]);
         }

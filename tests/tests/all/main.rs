@@ -18,5 +18,6 @@ mod model;
 mod planning;
 mod promises;
 mod query;
+mod questions;
 mod rerun;
 mod stack;

@@ -1,22 +1,39 @@
 //! What queries see of the results.
 
-use std::{path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
-use flowherd_tests::command::flowherd;
+use flowherd_shared::questions::QUESTIONS;
+use flowherd_tests::command::{files_below, flowherd};
 use serde_json::Value;
 
 use super::command::{PROGRAM, Place};
 
 /// Runs statements in DuckDB, and gives the rows of the last one.
-fn duckdb(definitions: &str, question: &str) -> Value {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(".venv/bin/python");
+pub(crate) fn duckdb(definitions: &str, question: &str) -> Value {
     let program = "import duckdb, json, sys\n\
                    db = duckdb.connect()\n\
-                   db.execute(sys.argv[1])\n\
-                   print(json.dumps(db.execute(sys.argv[2]).fetchall(), default=str))";
-    let output = Command::new(python).args(["-c", program, definitions, question]).output().unwrap();
+                   definitions, question = json.loads(sys.argv[1])\n\
+                   db.execute(definitions)\n\
+                   print(json.dumps(db.execute(question).fetchall(), default=str))";
+    let input = serde_json::to_string(&[definitions, question]).unwrap();
+    serde_json::from_str(&python(program, &input)).unwrap()
+}
+
+/// The views over what was converted.
+pub(crate) fn definitions(place: &Place, more: &[&str]) -> String {
+    let results = place.path("out");
+    let args = ["sql", "--dialect", "duckdb", "--results", results.to_str().unwrap()];
+    let ran = flowherd(PROGRAM, args.iter().chain(more));
+    assert_eq!(ran.status, 0, "{ran:?}");
+    ran.stdout
+}
+
+/// Runs a program of Python that is here, and gives what it prints.
+fn python(program: &str, input: &str) -> String {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(".venv/bin/python");
+    let output = Command::new(python).args(["-c", program, input]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
@@ -24,16 +41,127 @@ fn the_view_for_duckdb_has_the_rows_of_the_report_with_their_types() {
     let place = Place::synth(6, 300, &["--odd", "2"]);
     let lookups = place.path("in/lookups.json");
     let report = place.report(&["--prefix", "firehose/", "--lookups", lookups.to_str().unwrap()]);
-    let results = place.path("out");
-    let ran = flowherd(PROGRAM, ["sql", "--dialect", "duckdb", "--results", results.to_str().unwrap()]);
-    assert_eq!(ran.status, 0, "{ran:?}");
     let question = "SELECT count(*), count(bytes), typeof(any_value(bytes)), typeof(any_value(\"timestamp\")), \
                     count(*) FILTER (srcaddr IS NULL), count(*) FILTER (log_status <> 'OK') FROM vpc_flow";
-    let rows = duckdb(&ran.stdout, question);
+    let rows = duckdb(&definitions(&place, &[]), question);
     let row = &rows[0];
     assert_eq!(row[0], report["records"]["rows"]);
     assert_eq!((&row[2], &row[3]), (&"BIGINT".into(), &"TIMESTAMP".into()));
     // What is absent is null, in numbers and in texts alike.
     assert_eq!(row[4], row[5]);
     assert_eq!(row[1].as_u64().unwrap() + row[4].as_u64().unwrap(), row[0].as_u64().unwrap());
+}
+
+#[test]
+fn every_view_and_question_is_in_the_dialect_of_athenas_engine() {
+    let place = Place::new();
+    let config = place.path("flowherd.toml");
+    fs::write(&config, ODD_NAMES).unwrap();
+    let config = config.to_str().unwrap();
+    let mut statements: Vec<(&str, String)> = Vec::new();
+    for more in [&[][..], &["--config", config], &["--firehose", "firehose/", "--firehose", "waf/"]] {
+        let ran = flowherd(PROGRAM, ["sql"].iter().chain(more));
+        let sql = ran.stdout.split(";\n").map(str::trim).filter(|sql| !sql.is_empty()).map(str::to_owned);
+        statements
+            .extend(sql.map(|sql| (if sql.contains("EXTERNAL TABLE") { "athena" } else { "trino" }, sql)));
+        let glue = flowherd(PROGRAM, ["sql", "--dialect", "glue"].iter().chain(more));
+        let glue: Value = serde_json::from_str(&glue.stdout).unwrap();
+        let queries = glue["queries"].as_array().unwrap();
+        statements.extend(queries.iter().map(|query| ("trino", query["sql"].as_str().unwrap().to_owned())));
+    }
+    for question in QUESTIONS {
+        let args = ["query", "--named", question.name, "--print", "--ip", "10.0.0.5", "--run", "monday"];
+        let ran = flowherd(PROGRAM, args);
+        assert_eq!(ran.status, 0, "{ran:?}");
+        statements.push(("trino", ran.stdout));
+    }
+    assert!(statements.len() > 60, "{}", statements.len());
+    let program = "import json, sys, sqlglot\n\
+                   for dialect, sql in json.loads(sys.argv[1]):\n\
+                   \x20   tree = sqlglot.parse_one(sql, dialect=dialect, error_level=sqlglot.ErrorLevel.RAISE)\n\
+                   \x20   assert not isinstance(tree, sqlglot.exp.Command), sql\n\
+                   print('read')";
+    assert_eq!(python(program, &serde_json::to_string(&statements).unwrap()), "read\n");
+}
+
+/// Names that SQL has other meanings for, and two spellings of null.
+const ODD_NAMES: &str = r#"
+[[rule]]
+name = "odd"
+match = { log_group = "odd" }
+table = "table"
+[rule.format]
+kind = "regex"
+pattern = '^(?P<end>\S*) (?P<select>\S*) (?P<Timestamp_2>\S*) (?P<table>\S*) ?(?P<rest>x?)$'
+types = { end = "timestamp", select = "double", Timestamp_2 = "boolean", table = "int" }
+
+[[rule]]
+name = "flow"
+table = "vpc_flow"
+format = { kind = "vpc-flow" }
+"#;
+
+#[test]
+fn columns_may_have_names_that_sql_has_other_meanings_for() {
+    let place = Place::new();
+    place.file("flowherd.toml", ODD_NAMES.as_bytes());
+    let event = |message: &str| format!(r#"{{"id":"1","timestamp":1771372800123,"message":"{message}"}}"#);
+    let events =
+        ["2026-02-18T01:02:03Z 1.5 true 7", "- - - -", "yesterday many perhaps 4000000000"].map(event);
+    let envelope = format!(
+        r#"{{"messageType":"DATA_MESSAGE","owner":"1","logGroup":"odd","logStream":"s","logEvents":[{}]}}"#,
+        events.join(",")
+    );
+    place.object("a", envelope.as_bytes());
+    let config = place.path("flowherd.toml");
+    let config = ["--config", config.to_str().unwrap()];
+    place.report(&config);
+    let question = "SELECT \"timestamp\", \"end\", \"select\", timestamp_2, \"table\", rest FROM \"table\"";
+    let rows = duckdb(&definitions(&place, &config), question);
+    let at = "2026-02-18 00:00:00.123000";
+    assert_eq!(rows[0], serde_json::json!([at, "2026-02-18 01:02:03", 1.5, true, 7, ""]));
+    assert_eq!(rows[1], serde_json::json!([at, null, null, null, null, ""]));
+    // What does not fit its type is null; the text table still has it.
+    assert_eq!(rows[2], rows[1]);
+}
+
+#[test]
+fn the_ledger_says_in_sql_what_is_missing_and_why() {
+    let place = Place::synth(4, 50, &["--odd", "10"]);
+    let key = files_below(&place.path("in/firehose")).remove(1);
+    let path = place.path("in/firehose").join(&key);
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - 3]).unwrap();
+    let ran = place.convert(&["--prefix", "firehose/", "--run", "monday"]);
+    assert_eq!(ran.status, 1, "{ran:?}");
+    let views = definitions(&place, &[]);
+    let question = flowherd(PROGRAM, ["query", "--named", "missing-objects", "--run", "monday", "--print"]);
+    let rows = duckdb(&views, &question.stdout);
+    assert_eq!(rows.as_array().unwrap().len(), 1, "{rows}");
+    assert_eq!((&rows[0][0], &rows[0][2]), (&format!("firehose/{key}").into(), &"failed".into()));
+    assert!(rows[0][5].as_str().unwrap().contains("truncated"), "{rows}");
+
+    let report: Value =
+        serde_json::from_slice(&fs::read(place.path("out/runs/monday/report.json")).unwrap()).unwrap();
+    let counts = duckdb(
+        &views,
+        "SELECT count(*), sum(records.rows), sum(records.rejected), sum(rejects['field-count']), sum(outputs[1].rows), \
+         (SELECT count(*) FROM ledger_rejects WHERE reason = 'field-count'), (SELECT count(*) FROM ledger_manifest), \
+         (SELECT min(\"timestamp\") >= TIMESTAMP '2026-02-18' FROM ledger_rejects WHERE reason = 'field-count') \
+         FROM ledger_receipts WHERE run = 'monday'",
+    );
+    let expected = [
+        &report["objects"]["done"],
+        &report["records"]["rows"],
+        &report["records"]["rejected"],
+        &report["rejects"]["field-count"],
+        &report["tables"]["vpc_flow"],
+        &report["rejects"]["field-count"],
+        &report["objects"]["listed"],
+        &true.into(),
+    ];
+    for (counted, expected) in counts[0].as_array().unwrap().iter().zip(expected) {
+        let counted = counted.as_str().map_or_else(|| counted.to_string(), str::to_owned);
+        assert_eq!(counted, expected.to_string(), "{counts}");
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
+use flowherd_aws::s3::Bucket;
 use flowherd_shared::store::{Lister, Store};
 use flowherd_tests::{
     command::{Ran, files_below, flowherd_in},
@@ -15,14 +16,18 @@ use super::{
     command::{PROGRAM, Place},
 };
 
-struct Deployed {
-    cloud: LocalCloud,
-    place: Place,
+pub(crate) struct Deployed {
+    pub(crate) cloud: LocalCloud,
+    pub(crate) place: Place,
 }
 
 impl Deployed {
     fn new(objects: u32, records: u32) -> Self {
-        let place = Place::synth(objects, records, &["--odd", "3"]);
+        Self::with(Place::synth(objects, records, &["--odd", "3"]), &[])
+    }
+
+    /// What is below `in/firehose` as the archive, and the tables that `flowherd sql` makes with these arguments.
+    pub(crate) fn with(place: Place, tables: &[&str]) -> Self {
         let cloud = LocalCloud::start();
         let source = cloud.bucket("archive");
         for key in files_below(&place.path("in/firehose")) {
@@ -37,7 +42,7 @@ impl Deployed {
             assert!(stripped.expect("strip starts").success());
         }
         let deployed = Self { cloud, place };
-        let tables = deployed.flowherd(&["sql", "--dialect", "glue"]);
+        let tables = deployed.flowherd(&[&["sql", "--dialect", "glue"], tables].concat());
         deployed.place.file("tables.json", tables.stdout.as_bytes());
         deployed.cdk(&["bootstrap", "aws://000000000000/us-east-1"]);
         deployed.cdk(&["deploy", "--require-approval", "never"]);
@@ -72,22 +77,27 @@ impl Deployed {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    fn flowherd(&self, args: &[&str]) -> Ran {
+    pub(crate) fn flowherd(&self, args: &[&str]) -> Ran {
         flowherd_in(PROGRAM, self.cloud.environment(), args)
+    }
+
+    /// The bucket that holds the results, by a run's report.
+    pub(crate) fn results(&self, run: &str) -> Bucket {
+        let report = self.flowherd(&["report", run]);
+        let (_, rest) = report.stdout.split_once("s3://").unwrap_or_else(|| panic!("{report:?}"));
+        self.cloud.aws().bucket(rest.split('/').next().unwrap(), None)
     }
 
     /// Every output of the fleet.
     fn outputs(&self, run: &str) -> BTreeMap<String, Vec<u8>> {
-        let report = self.flowherd(&["report", run]);
-        let (_, rest) = report.stdout.split_once("s3://").unwrap_or_else(|| panic!("{report:?}"));
-        let results = self.cloud.aws().bucket(rest.split('/').next().unwrap(), None);
+        let results = self.results(run);
         let keys =
             ["csv/", "rejects/"].into_iter().flat_map(|prefix| results.page(prefix, None).unwrap().entries);
         keys.map(|entry| (entry.key.clone(), Store::get(&results, &entry.key).unwrap().unwrap())).collect()
     }
 }
 
-fn json(ran: &Ran) -> Value {
+pub(crate) fn json(ran: &Ran) -> Value {
     serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"))
 }
 
@@ -104,8 +114,7 @@ fn a_deployed_stack_runs_a_day_by_its_step_loop_and_answers_queries() {
     assert!(deployed.outputs("monday") == deployed.place.results(), "byte for byte what convert writes");
 
     let answer = deployed.flowherd(&["query", "--json", "SELECT count(*) AS flows FROM vpc_flow_text"]);
-    let rows = local["records"]["rows"].to_string();
-    assert_eq!((answer.status, &json(&answer)[0]["flows"]), (0, &rows.into()), "{answer:?}");
+    assert_eq!((answer.status, &json(&answer)[0]["flows"]), (0, &local["records"]["rows"]), "{answer:?}");
     let csv = deployed.flowherd(&["query", "--csv", "SELECT 'a,b' AS x, '-' AS y"]);
     assert_eq!(csv.stdout, "x,y\n\"a,b\",-\n");
     let wrong = deployed.flowherd(&["query", "SELECT nothing FROM nowhere"]);

@@ -1,0 +1,110 @@
+"""What both checks of the queries share: the command, DuckDB, Java, and the count of what held."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+TARGET = ROOT / "target"
+
+
+class Checks:
+    """One line for each thing that was checked, and the count at the end."""
+
+    def __init__(self) -> None:
+        self.passed = 0
+        self.failed = 0
+
+    def section(self, title: str) -> None:
+        print(f"\n{title}", flush=True)
+
+    def check(self, name: str, ok: bool, detail: str = "") -> bool:
+        self.passed += ok
+        self.failed += not ok
+        print(f"  {'ok  ' if ok else 'FAIL'}  {name}", flush=True)
+        if not ok and detail:
+            print("        " + detail[:4000].replace("\n", "\n        "), flush=True)
+        return ok
+
+    def equal(self, name: str, found: Any, expected: Any) -> bool:
+        return self.check(name, found == expected, f"found    {found!r}\nexpected {expected!r}")
+
+    def finish(self) -> int:
+        print(f"\n{self.passed} passed, {self.failed} failed")
+        return 1 if self.failed else 0
+
+
+class Flowherd:
+    """The command under test."""
+
+    def __init__(self, program: Path) -> None:
+        self.program = program.resolve()
+
+    def run(self, *arguments: object, fails: bool = False) -> str:
+        done = subprocess.run([self.program, *map(str, arguments)], capture_output=True, text=True)
+        if done.returncode != (1 if fails else 0):
+            raise RuntimeError(f"flowherd {' '.join(map(str, arguments))}: {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def glue(self, *arguments: object) -> dict[str, Any]:
+        return json.loads(self.run("sql", "--dialect", "glue", *arguments))
+
+    def question(self, name: str, *arguments: object) -> str:
+        printed = self.run("query", "--named", name, "--print", *arguments)
+        return printed.strip().removesuffix(";")
+
+
+def program() -> Flowherd:
+    """The one that the first argument names, or the release build."""
+    given = Path(sys.argv[1]) if len(sys.argv) > 1 else TARGET / "release" / "flowherd"
+    if not given.is_file():
+        sys.exit(f"{given}: no such program; make build-here builds it")
+    return Flowherd(given)
+
+
+def duckdb_over(flowherd: Flowherd, results: Path, *arguments: object) -> Any:
+    """A connection with the views over the results."""
+    import duckdb
+
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute(flowherd.run("sql", "--dialect", "duckdb", "--results", results, *arguments))
+    return connection
+
+
+def java(lowest: int, highest: int) -> str:
+    """The Java of JAVA_HOME or of the PATH; without a fitting one the check is left out, loudly."""
+    home = os.environ.get("JAVA_HOME")
+    found = shutil.which("java", path=f"{home}/bin" if home else None)
+    if found:
+        told = subprocess.run([found, "-version"], capture_output=True, text=True).stderr
+        version = re.search(r'version "(\d+)', told)
+        if version and lowest <= int(version[1]) <= highest:
+            return found
+    skip(f"no Java {lowest} to {highest} on the PATH or in JAVA_HOME")
+
+
+def skip(why: str) -> Any:
+    """Ends with success: nothing was checked, nothing is wrong."""
+    print(f"{'!' * 72}\nSKIPPED, NOTHING WAS CHECKED: {why}\n{'!' * 72}")
+    print("0 passed, 0 failed, 1 skipped")
+    sys.exit(0)
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory below target/ that is gone afterwards."""
+    # A signal ends it as an error would: what was started is stopped, what was written is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    TARGET.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="query-", dir=TARGET) as directory:
+        yield Path(directory)

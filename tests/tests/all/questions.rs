@@ -1,0 +1,283 @@
+//! The questions that are ready, asked of a day in which something happened: `flowherd synth --incident` says what.
+
+use flowherd_shared::store::Store;
+use serde_json::Value;
+
+use super::{
+    command::{PROGRAM, Place},
+    query::{definitions, duckdb},
+    stack::{Deployed, json},
+};
+use flowherd_tests::command::flowherd;
+
+const DAY: [&str; 2] = ["--day", "2026-02-18"];
+const ENTRY: &str = "10.8.0.10";
+
+/// An answer as rows of text, in the order of its columns.
+fn rows(answer: &Value) -> Vec<Vec<String>> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    answer.as_array().unwrap().iter().map(|row| row.as_array().unwrap().iter().map(text).collect()).collect()
+}
+
+/// The questions, each with what it is asked besides the day, and the facts of the incident that it has to name.
+fn asked() -> Vec<(&'static str, Vec<&'static str>, Facts)> {
+    let hour = vec!["--from", "2026-02-18T03:00", "--to", "2026-02-18T06:00"];
+    vec![
+        (
+            "top-talkers",
+            vec![],
+            Facts::First(vec![
+                ("srcaddr", "10.8.3.12"),
+                ("dstaddr", "198.19.250.66"),
+                ("bytes", "6000000000"),
+            ]),
+        ),
+        (
+            "who-talked-to",
+            vec!["--ip", ENTRY],
+            Facts::First(vec![("peer", "198.19.7.7"), ("direction", "from peer"), ("port", "22")]),
+        ),
+        (
+            "rejected-by-port",
+            vec!["--ip", ENTRY, "--limit", "500"],
+            Facts::Some(vec![("port", "119"), ("flows", "1"), ("sources", "1")]),
+        ),
+        (
+            "lateral-movement",
+            vec!["--ip", ENTRY],
+            Facts::All(vec![
+                vec![
+                    ("hop", "1"),
+                    ("srcaddr", ENTRY),
+                    ("dstaddr", "10.8.2.13"),
+                    ("port", "22"),
+                    ("first_seen", "2026-02-18 03:05:00"),
+                ],
+                vec![
+                    ("hop", "2"),
+                    ("srcaddr", "10.8.2.13"),
+                    ("dstaddr", "10.8.3.12"),
+                    ("port", "3389"),
+                    ("first_seen", "2026-02-18 03:30:00"),
+                ],
+            ]),
+        ),
+        (
+            "long-lived-flows",
+            vec![],
+            Facts::All(vec![vec![
+                ("srcaddr", "198.19.7.7"),
+                ("srcport", "51515"),
+                ("dstaddr", ENTRY),
+                ("dstport", "22"),
+                ("minutes", "150"),
+            ]]),
+        ),
+        (
+            "bytes-out",
+            vec![],
+            Facts::First(vec![
+                ("dstaddr", "198.19.250.66"),
+                ("bytes", "6000000000"),
+                ("largest_source", "10.8.3.12"),
+            ]),
+        ),
+        (
+            "new-destinations",
+            hour,
+            Facts::First(vec![("dstaddr", "198.19.250.66"), ("bytes", "6000000000"), ("sources", "1")]),
+        ),
+        (
+            "port-scans",
+            vec![],
+            Facts::All(vec![vec![
+                ("srcaddr", "198.19.7.7"),
+                ("dstaddr", ENTRY),
+                ("ports", "120"),
+                ("accepted_ports", "2"),
+            ]]),
+        ),
+        (
+            "coverage-gaps",
+            vec![],
+            Facts::All(vec![vec![
+                ("hour", "2026-02-18 03:00:00"),
+                ("interface", "database shared-services private-a"),
+                ("skipdata", "20"),
+            ]]),
+        ),
+        (
+            "duplicates",
+            vec![],
+            Facts::All(
+                (0..3)
+                    .map(|_| vec![("srcaddr", "10.8.1.11"), ("dstport", "5432"), ("copies", "2")])
+                    .collect(),
+            ),
+        ),
+        (
+            "rejected-records",
+            vec![],
+            Facts::First(vec![("reason", "field-count"), ("log_group", "vpc-flow-logs")]),
+        ),
+    ]
+}
+
+type Fact = Vec<(&'static str, &'static str)>;
+
+enum Facts {
+    /// These rows and no others.
+    All(Vec<Fact>),
+    /// The first row, and it is not like the others.
+    First(Fact),
+    /// One of the rows.
+    Some(Fact),
+}
+
+fn names(columns: &[String], row: &[String], fact: &Fact) -> bool {
+    fact.iter().all(|(name, value)| {
+        let at = columns
+            .iter()
+            .position(|column| column == name)
+            .unwrap_or_else(|| panic!("{name} of {columns:?}"));
+        row[at] == *value
+    })
+}
+
+impl Facts {
+    fn check(&self, question: &str, columns: &[String], rows: &[Vec<String>]) {
+        match self {
+            Self::All(facts) => {
+                assert_eq!(rows.len(), facts.len(), "{question}: {rows:?}");
+                for (row, fact) in rows.iter().zip(facts) {
+                    assert!(names(columns, row, fact), "{question}: {row:?} is not {fact:?}");
+                }
+            }
+            Self::First(fact) => {
+                assert!(names(columns, &rows[0], fact), "{question}: {:?} is not {fact:?}", rows[0]);
+            }
+            Self::Some(fact) => {
+                assert_eq!(
+                    rows.iter().filter(|row| names(columns, row, fact)).count(),
+                    1,
+                    "{question}: {rows:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_questions_name_what_happened_in_the_deployed_tables_and_in_duckdb_alike() {
+    let place = Place::synth(24, 2500, &["--incident", "--odd", "1"]);
+    let lookups = place.path("in/lookups.json");
+    place.report(&["--prefix", "firehose/", "--lookups", lookups.to_str().unwrap()]);
+    let deployed = Deployed::with(place, &["--firehose", "firehose/"]);
+    let ran = deployed.flowherd(&["run", "--prefix", "firehose/", "--run", "monday", "--watch"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let views = definitions(&deployed.place, &[]);
+
+    for (question, more, facts) in asked() {
+        let time: &[&str] = if more.contains(&"--from") { &[] } else { &DAY };
+        let asked = [&["query", "--named", question], time, &more].concat();
+        // The local cloud has no hours: it reads what is everywhere.
+        let answer = deployed.flowherd(&[&asked[..], &["--everywhere", "--csv"]].concat());
+        assert_eq!(answer.status, 0, "{question}: {answer:?}");
+        assert!(answer.stderr.contains("scanned"), "{answer:?}");
+        let mut csv = csv::Reader::from_reader(answer.stdout.as_bytes());
+        let columns: Vec<String> = csv.headers().unwrap().iter().map(str::to_owned).collect();
+        let deployed: Vec<Vec<String>> =
+            csv.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect();
+        facts.check(question, &columns, &deployed);
+
+        let printed = flowherd(PROGRAM, [&asked[..], &["--print"]].concat());
+        let mut local = rows(&duckdb(&views, &printed.stdout));
+        local.iter_mut().flatten().filter(|value| *value == "null").for_each(String::clear);
+        assert_eq!(local, deployed, "{question}");
+    }
+    a_run_with_other_columns_is_noticed(&deployed);
+    what_cannot_be_answered_is_refused(&deployed);
+}
+
+/// Rows of other columns are read by position: the answer would be wrong, and nobody would see it.
+fn a_run_with_other_columns_is_noticed(deployed: &Deployed) {
+    let ask = |more: &[&str]| {
+        deployed.flowherd(&[&["query", "--named", "port-scans", "--everywhere"], &DAY[..], more].concat())
+    };
+    let results = deployed.results("monday");
+    let put = |path: &str, text: &str| results.put(path, text.as_bytes()).unwrap();
+    let run = |name: &str, prefix: &str, hash: &str, started: &str| {
+        put(
+            &format!("runs/{name}/run.json"),
+            &format!(
+                r#"{{"run":"{name}","prefix":"{prefix}","config_hash":"{hash}","lookups_hash":"","version":"1","started":"{started}","manifest":null}}"#
+            ),
+        );
+    };
+    let other = "[[rule]]\nname = \"a\"\ntable = \"vpc_flow\"\nmetadata = [\"owner\"]\nformat = { kind = \"vpc-flow\" }\n";
+    put("runs/other/flowherd.toml", other);
+    run("other", "firehose/2026/02/20/", "beef", "2098-01-01T00:00:00.000Z");
+    assert_eq!(ask(&[]).status, 0, "what it wrote is of another day");
+    run("other", "firehose/2026/02/18/", "beef", "2098-01-01T00:00:00.000Z");
+    let refused = ask(&[]);
+    assert_eq!(refused.status, 2, "{refused:?}");
+    for part in ["run other", "firehose/2026/02/18/", "vpc_flow", "flowherd rerun", "--anyway"] {
+        assert!(refused.stderr.contains(part), "{part}: {refused:?}");
+    }
+    assert_eq!(ask(&["--anyway"]).status, 0);
+    let told = deployed.flowherd(&["query", "SELECT count(*) FROM vpc_flow_text"]);
+    assert!(told.status == 0 && told.stderr.contains("run other"), "{told:?}");
+    let silent = deployed.flowherd(&["query", "SELECT 1"]);
+    assert!(!silent.stderr.contains("run other"), "{silent:?}");
+    // Once the prefix is done again with the right columns, those rows are no more.
+    let monday = Store::get(&results, "runs/monday/run.json").unwrap().unwrap();
+    let hash = serde_json::from_slice::<Value>(&monday).unwrap()["config_hash"].as_str().unwrap().to_owned();
+    run("again", "firehose/2026/02/", &hash, "2099-01-01T00:00:00.000Z");
+    assert_eq!(ask(&[]).status, 2, "it is not done yet");
+    let report =
+        String::from_utf8(Store::get(&results, "runs/monday/report.json").unwrap().unwrap()).unwrap();
+    put("runs/again/report.json", &report);
+    assert_eq!(ask(&[]).status, 0);
+}
+
+fn what_cannot_be_answered_is_refused(deployed: &Deployed) {
+    let refused = |args: &[&str], parts: &[&str]| {
+        let ran = deployed.flowherd(&[&["query"], args].concat());
+        assert_eq!(ran.status, 2, "{ran:?}");
+        for part in parts {
+            assert!(ran.stderr.contains(part), "{part}: {ran:?}");
+        }
+    };
+    // The hours of the tables begin in 2020: without being told, the answer would be nothing.
+    refused(
+        &["--named", "port-scans", "--day", "2019-12-31"],
+        &["before 2020-01-01", "--since", "--everywhere"],
+    );
+    refused(&["--named", "port-scans", "--day", "2999-01-01"], &["has not come yet"]);
+    refused(&["--named", "port-scans", "--table", "waf"], &["no table waf_text", "flowherd sql"]);
+    refused(&["--named", "port-scans", "--table", "x\" UNION"], &["not the name of a table"]);
+    refused(&["--named", "who-talked-to"], &["needs --ip", "--ip 10.0.0.5"]);
+    refused(&["--named", "missing-objects", "--run", "x' OR '1'='1"], &["not the name of a run"]);
+    refused(&["--named", "talkers"], &["no question", "perhaps top-talkers", "--list"]);
+    refused(&["--named", "port-scans", "--ip", "1' OR '1'='1"], &["invalid value"]);
+    refused(
+        &["--named", "coverage-gaps", "--interface", "eni-1' OR '1'='1"],
+        &["not the id of an interface"],
+    );
+    refused(
+        &["--named", "port-scans", "--from", "2026-02-18T05:00", "--to", "2026-02-18T04:00"],
+        &["ends before"],
+    );
+    let told = deployed.flowherd(&["query", "SELECT 1 FROM vpc_flow_text WHERE datehour = '2019/12/31/23'"]);
+    assert!(told.stderr.contains("before 2020/01/01/00"), "{told:?}");
+    let empty = json(&deployed.flowherd(&[
+        "query",
+        "--named",
+        "port-scans",
+        "--day",
+        "2026-02-01",
+        "--everywhere",
+        "--json",
+    ]));
+    assert_eq!(empty, Value::Array(Vec::new()));
+}
