@@ -52,7 +52,7 @@ echo "$AWS_ENDPOINT_URL"
 
 echo
 echo "== a small day of logs, as Firehose writes them, in bucket firehose-archive"
-"$flowherd" synth target/demo/day --objects 48 --records 5000 --odd 1
+"$flowherd" synth target/demo/day --objects 48 --records 5000 --odd 1 --incident
 curl --silent --fail --output /dev/null -X PUT "$AWS_ENDPOINT_URL/firehose-archive"
 (cd "$demo/day" && find firehose -type f) | while read -r key; do
   curl --silent --fail --output /dev/null -T "$demo/day/$key" "$AWS_ENDPOINT_URL/firehose-archive/$key"
@@ -82,24 +82,28 @@ echo "== flowherd runs"
 "$flowherd" runs
 
 echo
-sql="SELECT action, count(*) AS flows, sum(CAST(bytes AS bigint)) AS bytes FROM vpc_flow_text
-  WHERE log_status = 'OK' GROUP BY action ORDER BY flows DESC"
-echo "== flowherd query \"$sql\""
-"$flowherd" query "$sql"
+echo "== flowherd query --named port-scans --day 2026-02-18"
+"$flowherd" query --named port-scans --day 2026-02-18
+
+echo
+echo "== flowherd query --named lateral-movement --ip 10.8.0.10 --day 2026-02-18"
+"$flowherd" query --named lateral-movement --ip 10.8.0.10 --day 2026-02-18
 
 echo
 if [ "$keep" = --keep ]; then
   cat <<TEXT
 The cloud is still running. To play with it:
   export AWS_ENDPOINT_URL=$AWS_ENDPOINT_URL AWS_REGION=$AWS_REGION AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
-  $flowherd status; $flowherd rerun --prefix firehose/2026/02/18/06/ --watch; $flowherd estimate --prefix firehose/
+  export PATH=$root/target/release:\$PATH
+  flowherd query --list     and docs/querying.md, which goes through the incident
+  flowherd status; flowherd rerun --prefix firehose/2026/02/18/06/ --watch; flowherd estimate --prefix firehose/
 To stop it:
   kill $cloud
 TEXT
 else
   cat <<TEXT
 What happened: the stack was deployed to a cloud on this machine, its step loop listed 48 objects, workers behind the
-queue turned them into CSV, and the report proves that none is missing. Everything is stopped again.
-Next: make demo-keep leaves it running; make demo-convert shows the same without a cloud; on AWS: docs and cdk/README.md.
+queue turned them into CSV, the report proves that none is missing, and two questions found what was hidden in the day.
+Everything is stopped again. Next: make demo-keep leaves it running, for docs/querying.md; make demo-convert shows the same without a cloud; on AWS: docs and cdk/README.md.
 TEXT
 fi

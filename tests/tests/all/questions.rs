@@ -1,6 +1,9 @@
 //! The questions that are ready, asked of a day in which something happened: `flowherd synth --incident` says what.
 
+use std::path::Path;
+
 use flowherd_shared::store::Store;
+use flowherd_tests::command::flowherd;
 use serde_json::Value;
 
 use super::{
@@ -8,7 +11,6 @@ use super::{
     query::{definitions, duckdb},
     stack::{Deployed, json},
 };
-use flowherd_tests::command::flowherd;
 
 const DAY: [&str; 2] = ["--day", "2026-02-18"];
 const ENTRY: &str = "10.8.0.10";
@@ -168,11 +170,12 @@ impl Facts {
 }
 
 #[test]
-fn the_questions_name_what_happened_in_the_deployed_tables_and_in_duckdb_alike() {
-    let place = Place::synth(24, 2500, &["--incident", "--odd", "1"]);
+fn the_questions_name_what_happened_and_the_guide_shows_it() {
+    // As `make demo` has it.
+    let place = Place::synth(48, 5000, &["--incident", "--odd", "1"]);
     let lookups = place.path("in/lookups.json");
     place.report(&["--prefix", "firehose/", "--lookups", lookups.to_str().unwrap()]);
-    let deployed = Deployed::with(place, &["--firehose", "firehose/"]);
+    let deployed = Deployed::with(place, &[]);
     let ran = deployed.flowherd(&["run", "--prefix", "firehose/", "--run", "monday", "--watch"]);
     assert_eq!(ran.status, 0, "{ran:?}");
     let views = definitions(&deployed.place, &[]);
@@ -180,8 +183,7 @@ fn the_questions_name_what_happened_in_the_deployed_tables_and_in_duckdb_alike()
     for (question, more, facts) in asked() {
         let time: &[&str] = if more.contains(&"--from") { &[] } else { &DAY };
         let asked = [&["query", "--named", question], time, &more].concat();
-        // The local cloud has no hours: it reads what is everywhere.
-        let answer = deployed.flowherd(&[&asked[..], &["--everywhere", "--csv"]].concat());
+        let answer = deployed.flowherd(&[&asked[..], &["--csv"]].concat());
         assert_eq!(answer.status, 0, "{question}: {answer:?}");
         assert!(answer.stderr.contains("scanned"), "{answer:?}");
         let mut csv = csv::Reader::from_reader(answer.stdout.as_bytes());
@@ -190,11 +192,20 @@ fn the_questions_name_what_happened_in_the_deployed_tables_and_in_duckdb_alike()
             csv.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect();
         facts.check(question, &columns, &deployed);
 
+        // On the views, straight over the files that `convert` wrote: the same.
         let printed = flowherd(PROGRAM, [&asked[..], &["--print"]].concat());
         let mut local = rows(&duckdb(&views, &printed.stdout));
         local.iter_mut().flatten().filter(|value| *value == "null").for_each(String::clear);
         assert_eq!(local, deployed, "{question}");
     }
+    the_guide_shows_what_the_commands_print(&deployed);
+}
+
+#[test]
+fn a_question_that_would_be_answered_wrongly_is_refused() {
+    let deployed = Deployed::with(Place::synth(24, 200, &["--incident"]), &["--firehose", "firehose/"]);
+    let ran = deployed.flowherd(&["run", "--prefix", "firehose/", "--run", "monday", "--watch"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
     a_run_with_other_columns_is_noticed(&deployed);
     what_cannot_be_answered_is_refused(&deployed);
 }
@@ -216,6 +227,7 @@ fn a_run_with_other_columns_is_noticed(deployed: &Deployed) {
     };
     let other = "[[rule]]\nname = \"a\"\ntable = \"vpc_flow\"\nmetadata = [\"owner\"]\nformat = { kind = \"vpc-flow\" }\n";
     put("runs/other/flowherd.toml", other);
+    // The local cloud has no hours: what is everywhere is asked.
     run("other", "firehose/2026/02/20/", "beef", "2098-01-01T00:00:00.000Z");
     assert_eq!(ask(&[]).status, 0, "what it wrote is of another day");
     run("other", "firehose/2026/02/18/", "beef", "2098-01-01T00:00:00.000Z");
@@ -280,4 +292,37 @@ fn what_cannot_be_answered_is_refused(deployed: &Deployed) {
         "--json",
     ]));
     assert_eq!(empty, Value::Array(Vec::new()));
+}
+
+/// The guide's blocks of commands, each command with what it prints. `FLOWHERD_UPDATE_DOCS=1` writes what they print now.
+fn the_guide_shows_what_the_commands_print(deployed: &Deployed) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/querying.md");
+    let guide = std::fs::read_to_string(&path).unwrap();
+    let mut written = String::new();
+    let mut is_block = false;
+    let mut commands = 0;
+    for line in guide.lines() {
+        if line.starts_with("```") {
+            is_block = line == "```console";
+        } else if let Some(command) = line.strip_prefix("$ flowherd ").filter(|_| is_block) {
+            let args: Vec<&str> = command.split(' ').collect();
+            let ran = deployed.flowherd(&args);
+            assert_eq!(ran.status, 0, "{command}: {ran:?}");
+            written += &format!("{line}\n{}", ran.stdout);
+            commands += 1;
+            continue;
+        }
+        if !is_block || line.starts_with("```") {
+            written += &format!("{line}\n");
+        }
+    }
+    assert!(commands >= 10, "{commands}");
+    if std::env::var_os("FLOWHERD_UPDATE_DOCS").is_some() {
+        std::fs::write(&path, written).unwrap();
+    } else {
+        assert!(
+            written == guide,
+            "docs/querying.md is not what the commands print; FLOWHERD_UPDATE_DOCS=1 writes it\n{written}"
+        );
+    }
 }
