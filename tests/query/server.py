@@ -68,19 +68,27 @@ def fetch() -> None:
     shutil.rmtree(HOME, ignore_errors=True)
     HOME.mkdir(parents=True)
     print(f"fetching Trino {VERSION} into target/trino (some minutes, once)", flush=True)
-    maven("copy-dependencies", f"-DoutputDirectory={HOME / 'engine'}", "-DincludeScope=runtime")
+    jars("trino-main", "engine")
+    # The connector is published with all that it needs. Its files, local ones too, come through Hadoop's, which it
+    # looks for in this folder.
     maven("copy", f"-Dartifact=io.trino:trino-hive:{VERSION}:zip", f"-DoutputDirectory={HOME}")
     archive = HOME / f"trino-hive-{VERSION}.zip"
     zipfile.ZipFile(archive).extractall(HOME / "plugin")
     archive.unlink()
+    jars("trino-hdfs", f"plugin/{archive.stem}/hdfs")
     shutil.rmtree(HOME / "m2")
     marker.touch()
+
+
+def jars(artifact: str, into: str) -> None:
+    """An artifact and all that it needs."""
+    maven("copy-dependencies", f"-Dflowherd.part={artifact}", "-DincludeScope=runtime", f"-DoutputDirectory={HOME / into}")
 
 
 def maven(goal: str, *arguments: str) -> None:
     # Into a repository of its own, so that nothing is left outside the checkout.
     fixed = ["mvn", "--batch-mode", "--quiet", "--file", str(HERE / "pom.xml"), f"-Dmaven.repo.local={HOME / 'm2'}"]
-    subprocess.run([*fixed, f"-Dtrino={VERSION}", f"{MAVEN_PLUGIN}:{goal}", *arguments], check=True)
+    subprocess.run([*fixed, f"-Dtrino.version={VERSION}", f"{MAVEN_PLUGIN}:{goal}", *arguments], check=True)
 
 
 @contextmanager

@@ -190,8 +190,11 @@ fn print_json(athena: &Athena<'_>, id: &str) -> Result<u64, Stop> {
     let mut rows = 0;
     athena.answer(id, |columns, page| {
         for row in page {
-            let text = serde_json::to_string(&object(columns, row)).map_err(anyhow::Error::new)?;
-            summary::print(&format!("{}{text}", if rows == 0 { "[\n  " } else { ",\n  " }))?;
+            summary::print(&format!(
+                "{}{}",
+                if rows == 0 { "[\n  " } else { ",\n  " },
+                object(columns, row)
+            ))?;
             rows += 1;
         }
         Ok(true)
@@ -200,7 +203,8 @@ fn print_json(athena: &Athena<'_>, id: &str) -> Result<u64, Stop> {
     Ok(rows)
 }
 
-fn object(columns: &[Column], row: Values) -> serde_json::Map<String, serde_json::Value> {
+/// One object, its values in the order of the columns.
+fn object(columns: &[Column], row: Values) -> String {
     let value = |column: &Column, value: Option<String>| match value {
         None => serde_json::Value::Null,
         Some(text) if column.is_number => {
@@ -208,5 +212,9 @@ fn object(columns: &[Column], row: Values) -> serde_json::Map<String, serde_json
         }
         Some(text) => serde_json::Value::String(text),
     };
-    columns.iter().zip(row).map(|(column, text)| (column.name.clone(), value(column, text))).collect()
+    let pairs = columns
+        .iter()
+        .zip(row)
+        .map(|(column, text)| format!("{}:{}", serde_json::Value::from(&*column.name), value(column, text)));
+    format!("{{{}}}", pairs.collect::<Vec<_>>().join(","))
 }

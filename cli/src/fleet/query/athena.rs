@@ -67,7 +67,9 @@ impl<'a> Athena<'a> {
                 Some(QueryExecutionState::Failed | QueryExecutionState::Cancelled) => {
                     let why =
                         status.and_then(|status| status.state_change_reason()).unwrap_or("no reason given");
-                    return Err(anyhow!("{why}").context(format!("query {id} failed")).into());
+                    // On one line, as all errors are.
+                    let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
+                    return Err(anyhow!(why).context(format!("query {id} failed")).into());
                 }
                 state => {
                     let state = state.map_or("sent", QueryExecutionState::as_str).to_ascii_lowercase();
