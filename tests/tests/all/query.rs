@@ -165,3 +165,57 @@ fn the_ledger_says_in_sql_what_is_missing_and_why() {
         assert_eq!(counted, expected.to_string(), "{counts}");
     }
 }
+
+#[test]
+fn duckdb_reads_every_value_as_it_was_written() {
+    let values = [
+        r"C:\temp\new",
+        r"\",
+        r#"say "hi""#,
+        r#"""#,
+        r#"\""#,
+        "a,b,,c",
+        "%2D 100%",
+        "\u{e9}\u{4e2d}\u{1f500}",
+        "",
+        " ",
+        "'",
+        "tab\there",
+        "two\nlines\r\n",
+        "null",
+        "NULL",
+        "\\N",
+        "e'\\x01'",
+        "2026-02-18",
+        "1e5",
+        "{\"a\":[1]}",
+        "#",
+        "-x",
+    ];
+    let place = Place::new();
+    let config = "[[rule]]\nname = \"odd\"\ntable = \"odd\"\n[rule.format]\nkind = \"json\"\ncolumns = [ { name = \
+                  \"number\", path = \"/n\", type = \"int\" }, { name = \"value\", path = \"/v\" } ]\n";
+    place.file("flowherd.toml", config.as_bytes());
+    let events: Vec<String> = (0..)
+        .zip(values)
+        .map(|(number, value)| {
+            let message = serde_json::json!({ "n": number, "v": value }).to_string();
+            serde_json::json!({ "id": "1", "timestamp": 1_771_372_800_123_i64, "message": message })
+                .to_string()
+        })
+        .collect();
+    let envelope = format!(
+        r#"{{"messageType":"DATA_MESSAGE","owner":"1","logGroup":"g","logStream":"s","logEvents":[{}]}}"#,
+        events.join(",")
+    );
+    place.object("a", envelope.as_bytes());
+    let config = place.path("flowherd.toml");
+    let config = ["--config", config.to_str().unwrap()];
+    place.report(&config);
+    let rows = duckdb(&definitions(&place, &config), "SELECT value FROM odd ORDER BY number");
+    let read: Vec<&str> = rows.as_array().unwrap().iter().map(|row| row[0].as_str().unwrap()).collect();
+    // A line break is written as two characters: Hive and Athena read line by line.
+    let written: Vec<String> =
+        values.iter().map(|value| value.replace('\n', "\\n").replace('\r', "\\r")).collect();
+    assert_eq!(read, written);
+}
