@@ -7,6 +7,8 @@ SHELL := /bin/bash
 PACKAGES := typos==1.52.0 ministack==1.5.33 duckdb==2.0.0 sqlglot==30.30.0 cfn-lint==1.58.0 cargo-lambda==1.9.2 ziglang==0.17.0
 # Says which of them .venv holds: another list makes it anew.
 VENV := .venv/$(subst ==,-,$(subst $(eval ) ,_,$(PACKAGES)))
+# Only for test-hive, hence not among them.
+SPARK := pyspark==3.5.7
 CARGO_DENY_VERSION := 0.20.2
 TOOLS := target/tools
 DENY := $(TOOLS)/bin/cargo-deny
@@ -52,6 +54,15 @@ functions: $(VENV) ## The functions for Lambda (arm64, Amazon Linux 2023): targe
 test: $(VENV) $(CDK) ## All tests; the local AWS that some need is installed into .venv
 	cd cdk && node --import tsx --test test/step-loop-run.test.ts
 	cargo test --workspace --locked --lib --tests
+
+.PHONY: test-trino
+test-trino: build-here $(VENV) ## Tables, views and questions on a real Trino, Athena's engine (Java 17 and mvn; fetches 500 MB once)
+	@.venv/bin/python tests/query/trino.py $(FLOWHERD)
+
+.PHONY: test-hive
+test-hive: build-here $(VENV) ## Every value of the CSV read back by Hive's reader, DuckDB and Python (Java 17; fetches Spark, 320 MB, once)
+	@.venv/bin/pip install --quiet --disable-pip-version-check $(SPARK)
+	@.venv/bin/python tests/query/hive.py $(FLOWHERD)
 
 .PHONY: check
 check: $(DENY) $(VENV) $(CDK) ## Formatting, lints, licences, spelling, purity of the core, the stack's template

@@ -330,19 +330,47 @@ pub(crate) struct QuestionArgs {
     /// Rows to show, at most [default: 20]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) limit: Option<u32>,
-    /// The table of flow logs
-    #[arg(long, value_name = "NAME", default_value = "vpc_flow")]
-    pub(crate) table: String,
+    /// The table of flow logs [default: `vpc_flow`]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: Option<String>,
     /// Read every file, and not only those of the hours in question
     #[arg(long)]
     pub(crate) everywhere: bool,
-    /// Hours that a record may arrive late; so many more are read
-    #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u16).range(0..=720))]
-    pub(crate) late: u16,
+    /// Hours that a record may arrive late; so many more are read [default: 24]
+    #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u16).range(0..=720))]
+    pub(crate) late: Option<u16>,
     /// Ask also if rows of that time were written with other columns than the table has
     #[arg(long)]
     pub(crate) anyway: bool,
     /// Print the statement, for Athena's console or for `DuckDB`, and ask nobody
     #[arg(long)]
     pub(crate) print: bool,
+}
+
+impl QuestionArgs {
+    /// The names of the flags that are given.
+    pub(crate) fn given(&self) -> impl Iterator<Item = &'static str> {
+        let flags = [
+            ("last", self.last.is_some()),
+            ("day", self.day.is_some()),
+            ("from", self.from.is_some()),
+            ("ip", self.ip.is_some()),
+            ("interface", self.interface.is_some()),
+            ("port", self.port.is_some()),
+            ("at-least", self.at_least.is_some()),
+            ("run", self.run.is_some()),
+            ("limit", self.limit.is_some()),
+            ("table", self.table.is_some()),
+            ("everywhere", self.everywhere),
+            ("late", self.late.is_some()),
+            ("anyway", self.anyway),
+            ("print", self.print),
+        ];
+        flags.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name)
+    }
+
+    /// The table of flow logs.
+    pub(crate) fn table(&self) -> &str {
+        self.table.as_deref().unwrap_or("vpc_flow")
+    }
 }

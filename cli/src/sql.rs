@@ -1,6 +1,9 @@
 //! `flowherd sql`: the definitions of tables and views.
 
+use std::{fs, path::Path};
+
 use flowherd_shared::{
+    ledger::Run,
     questions::{Asked, QUESTIONS, Question},
     schema::{self, Layout, Schema},
 };
@@ -44,7 +47,10 @@ pub(crate) fn sql(args: &SqlArgs) -> Result<(), Stop> {
     };
     let text = match args.dialect {
         Dialect::Athena => statements(schema::athena(&schema, &args.results)),
-        Dialect::Duckdb => statements(schema::duckdb(&plan.config, &args.results)),
+        Dialect::Duckdb => {
+            tell_of_other_rules(&args.results, &plan.config.hash);
+            statements(schema::duckdb(&plan.config, &args.results))
+        }
         Dialect::Glue => {
             let flows = plan.config.tables.iter().find(|table| table.enriched);
             let queries =
@@ -54,6 +60,25 @@ pub(crate) fn sql(args: &SqlArgs) -> Result<(), Stop> {
         }
     };
     summary::print(&text)
+}
+
+/// CSV is read by position: rows of other rules may have their columns elsewhere.
+fn tell_of_other_rules(results: &str, hash: &str) {
+    let Ok(runs) = fs::read_dir(Path::new(results).join("runs")) else { return };
+    let read = |entry: fs::DirEntry| -> Option<Run> {
+        serde_json::from_slice(&fs::read(entry.path().join("run.json")).ok()?).ok()
+    };
+    let runs = runs.filter_map(|entry| read(entry.ok()?));
+    let mut others: Vec<String> =
+        runs.filter(|run| run.basis.config_hash != hash).map(|run| run.run).collect();
+    others.sort_unstable();
+    if let Some(last) = others.last() {
+        summary::tell(&format!(
+            "{} run(s) below {results}, the last one {last}, had other rules than these: if their columns differ, rows would \
+             be misread; give their rules with --config, or convert again",
+            others.len()
+        ));
+    }
 }
 
 /// The questions on the last day, with examples for what is asked.

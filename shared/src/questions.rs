@@ -40,6 +40,9 @@ questions! {
 /// Rows shown, unless something else is asked.
 pub const LIMIT: u32 = 20;
 
+/// Rejected records that are in no time belong to each.
+const NO_TIME: &str = "\"timestamp\" IS NULL OR reason = 'bad-timestamp'";
+
 /// A question with places for what is asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Question {
@@ -292,10 +295,7 @@ pub fn of_tables(columns: &[TypedColumn], tables: &[String], span: Span, hours: 
 /// The rejected records of a time, from tables in which it is in milliseconds.
 #[must_use]
 pub fn of_rejects(tables: &[String], span: Span, hours: Option<Span>) -> String {
-    let time = format!(
-        "(\"timestamp\" >= {}000 AND \"timestamp\" < {}000 OR \"timestamp\" IS NULL OR reason = 'bad-timestamp')",
-        span.from, span.to
-    );
+    let time = format!("(\"timestamp\" >= {}000 AND \"timestamp\" < {}000 OR {NO_TIME})", span.from, span.to);
     let hours = hours.map_or(String::new(), |hours| format!("{} AND ", within_hours(hours)));
     let columns = "object, record, log_group, log_stream, reason, message";
     let selects: Vec<String> = tables
@@ -308,10 +308,7 @@ pub fn of_rejects(tables: &[String], span: Span, hours: Option<Span>) -> String 
 /// The same from the view.
 #[must_use]
 pub fn of_rejects_view(span: Span) -> String {
-    format!(
-        "    SELECT * FROM \"ledger_rejects\" WHERE {} OR \"timestamp\" IS NULL OR reason = 'bad-timestamp'",
-        within(span)
-    )
+    format!("    SELECT * FROM \"ledger_rejects\" WHERE {} OR {NO_TIME}", within(span))
 }
 
 /// The rows of the last 24 hours whenever a statement is run, from the views; for statements that are kept.

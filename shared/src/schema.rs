@@ -117,6 +117,11 @@ impl Schema {
     /// Of a configuration. Fails with what is wrong if two definitions would have one name, or a prefix does not fit.
     pub fn new(config: &Config, layout: &Layout) -> Result<Self, Vec<String>> {
         let mut problems: Vec<String> = layout.firehose.iter().filter_map(|prefix| unfit(prefix)).collect();
+        for (at, prefix) in layout.firehose.iter().enumerate() {
+            if layout.firehose[..at].contains(prefix) {
+                problems.push(format!("prefix {prefix:?} is given twice: its rows would count twice"));
+            }
+        }
         let mut schema = Self { tables: Vec::new(), views: Vec::new() };
         for table in &config.tables {
             schema.add_rows(table, layout);
@@ -294,5 +299,7 @@ mod tests {
             assert!(Schema::new(&Config::default(), &layout(&[prefix])).is_err(), "{prefix}");
         }
         assert!(Schema::new(&Config::default(), &layout(&[""])).is_ok());
+        let twice = Schema::new(&Config::default(), &layout(&["a/", "b/", "a/"])).unwrap_err();
+        assert_eq!(twice, ["prefix \"a/\" is given twice: its rows would count twice"]);
     }
 }

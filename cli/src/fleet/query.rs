@@ -11,7 +11,7 @@ use anyhow::{Context, anyhow};
 use aws_sdk_athena::types::TableMetadata;
 use comfy_table::CellAlignment;
 use flowherd_aws::Aws;
-use flowherd_shared::questions::Span;
+use flowherd_shared::questions::LIMIT;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 
 use self::athena::{Athena, Column, Values};
@@ -34,28 +34,39 @@ pub(crate) fn query(args: &QueryArgs) -> Result<(), Stop> {
     if args.list {
         return summary::print(&named::list());
     }
+    if let (Some(flag), None) = (args.question.given().next(), &args.named) {
+        return Err(Stop::usage(format!(
+            "--{flag} is of a question: --named; a statement says such things itself"
+        )));
+    }
     let question = args.named.as_deref().map(named::find).transpose()?;
+    if let Some(question) = question {
+        named::refuse_what_it_does_not_take(question, &args.question)?;
+    }
     if let Some(question) = question.filter(|_| args.question.print) {
         return summary::print(&(named::printed(question, &args.question)? + ";\n"));
     }
-    let span = question.map(|_| named::span(&args.question)).transpose()?;
+    let asked =
+        question.map(|question| Ok::<_, Stop>((question, named::span(&args.question)?))).transpose()?;
     let aws = Aws::connect().context("cannot start the runtime")?;
     let stack = stack::outputs(&aws, &args.fleet)?;
     let athena = Athena::new(&aws, stack.needed("Database")?, stack.needed("Workgroup")?);
     let found = athena.tables()?;
-    let sql = match (question, span, &args.sql) {
-        (Some(question), Some(span), _) => {
-            let sql = named::on_tables(question, &args.question, span, &found)?;
-            let table = question.is_of_flows().then_some(&*args.question.table);
-            check(&aws, &stack, &found, Some(span), args.question.anyway, &|name| table == Some(name))?;
-            sql
+    let check = Check { aws: &aws, stack: &stack, found: &found };
+    let mut limit = usize::MAX;
+    let sql = if let Some((question, span)) = asked {
+        let more = &args.question;
+        let (sql, reads) = named::on_tables(question, more, span, &found)?;
+        if question.is_of_flows() {
+            check.refuse(more.table(), reads, more.anyway)?;
         }
-        (_, _, sql) => {
-            let sql = sql.clone().unwrap_or_default();
-            named::tell_of_hours_outside(&sql, &found);
-            check(&aws, &stack, &found, None, true, &|name| mentions(&sql, name))?;
-            sql
-        }
+        limit = more.limit.unwrap_or(LIMIT) as usize;
+        sql
+    } else {
+        let sql = args.sql.clone().unwrap_or_default();
+        named::tell_of_hours_outside(&sql, &found);
+        check.tell(&sql)?;
+        sql
     };
 
     let id = athena.start(&sql)?;
@@ -65,63 +76,76 @@ pub(crate) fn query(args: &QueryArgs) -> Result<(), Stop> {
     progress.finish_and_clear();
     let scanned = ended?;
     let rows = if args.json {
-        print_json(&athena, &id)?
+        print_json(&athena, &id, limit)?
     } else if args.csv {
-        print_csv(&athena, &id)?
+        print_csv(&athena, &id, limit)?
     } else {
-        print_table(&athena, &id)?
+        print_table(&athena, &id, limit)?
     };
+    // One more than that was asked for, to know it.
+    let is_cut = rows > limit as u64;
+    let rows = rows.min(limit as u64);
+    if is_cut {
+        tell(&format!("there is more than these {} rows; --limit shows more", HumanCount(rows)));
+    }
     let dollars = scanned.max(LEAST_BYTES) as f64 * DOLLARS_A_BYTE;
     tell(&format!("{} rows; {} scanned, about ${dollars:.5}", HumanCount(rows), HumanBytes(scanned)));
     Ok(())
 }
 
-/// Tells of rows that would be misread in a table that is asked; refuses unless they are wanted `anyway`.
-fn check(
-    aws: &Aws,
-    stack: &Outputs,
-    found: &[TableMetadata],
-    span: Option<Span>,
-    anyway: bool,
-    is_asked: &dyn Fn(&str) -> bool,
-) -> Result<(), Stop> {
-    // Under either name, the same files.
-    let of =
-        |name: &str| name.strip_suffix("_text").map(|name| name.trim_end_matches("_everywhere").to_owned());
-    let mut known: Vec<(String, Vec<String>)> = Vec::new();
-    for table in found {
-        let Some(name) = of(&table.name).filter(|name| is_asked(name) || is_asked(&table.name)) else {
-            continue;
-        };
-        if !known.iter().any(|(other, _)| *other == name) {
-            known.push((name, tables::columns(table)));
+/// Looks for rows that would be misread.
+struct Check<'a> {
+    aws: &'a Aws,
+    stack: &'a Outputs,
+    found: &'a [TableMetadata],
+}
+
+impl Check<'_> {
+    /// Of a question's table: refused, unless it is asked `anyway`.
+    fn refuse(&self, table: &str, reads: shifted::Asked, anyway: bool) -> Result<(), Stop> {
+        let told = self.misread(Some(reads), &|name| name == table)?;
+        if anyway {
+            told.iter().for_each(|problem| tell(problem));
+        } else if !told.is_empty() {
+            return Err(Stop::Usage(told));
         }
+        Ok(())
     }
-    if known.is_empty() {
-        return Ok(());
+
+    /// Of the tables that a statement names: told.
+    fn tell(&self, sql: &str) -> Result<(), Stop> {
+        let told = self.misread(None, &|name| mentions(sql, name))?;
+        told.iter().for_each(|problem| tell(problem));
+        Ok(())
     }
-    let known: Vec<shifted::Known<'_>> =
-        known.iter().map(|(table, columns)| shifted::Known { table, columns }).collect();
-    let results = aws.bucket(&stack.needed("ResultsBucket")?, None);
-    let runs = results.names_below("runs/");
-    let told = match runs.and_then(|runs| shifted::find(&results, &runs, &known, span)) {
-        Ok(told) => told,
-        Err(error) => {
+
+    fn misread(
+        &self,
+        reads: Option<shifted::Asked>,
+        is_asked: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<String>, Stop> {
+        let mut known: Vec<shifted::Known> = Vec::new();
+        for stored in self.found {
+            let Some(rows) = tables::rows_of(&stored.name) else { continue };
+            // All of them are over the same files.
+            let everywhere = format!("{rows}_everywhere");
+            let is_one = is_asked(rows) || is_asked(&everywhere) || is_asked(&stored.name);
+            if is_one && !known.iter().any(|known| known.table == rows) {
+                known.push(shifted::Known { table: rows.to_owned(), columns: tables::columns(stored) });
+            }
+        }
+        if known.is_empty() {
+            return Ok(Vec::new());
+        }
+        let results = self.aws.bucket(&self.stack.needed("ResultsBucket")?, None);
+        let runs = results.names_below("runs/");
+        Ok(runs.and_then(|runs| shifted::find(&results, &runs, &known, reads)).unwrap_or_else(|error| {
             tell(&format!(
                 "cannot read the ledger, so rows with other columns would not be noticed: {error}"
             ));
-            return Ok(());
-        }
-    };
-    if told.is_empty() {
-        return Ok(());
+            Vec::new()
+        }))
     }
-    if anyway {
-        told.iter().for_each(|problem| tell(problem));
-        return Ok(());
-    }
-    let hint = "to ask all the same: --anyway".to_owned();
-    Err(Stop::Usage(told.into_iter().chain([hint]).collect()))
 }
 
 /// Whether a statement has that word.
@@ -130,7 +154,7 @@ fn mentions(sql: &str, name: &str) -> bool {
     sql.split(|character| !is_part(character)).any(|word| word.eq_ignore_ascii_case(name))
 }
 
-fn print_table(athena: &Athena<'_>, id: &str) -> Result<u64, Stop> {
+fn print_table(athena: &Athena<'_>, id: &str, limit: usize) -> Result<u64, Stop> {
     let mut table = plain_table();
     let mut rows = 0;
     let mut numbers: Vec<bool> = Vec::new();
@@ -145,12 +169,15 @@ fn print_table(athena: &Athena<'_>, id: &str) -> Result<u64, Stop> {
             if is_cut {
                 return Ok(false);
             }
+            rows += 1;
+            if rows > limit {
+                continue;
+            }
             for ((value, is_number), column) in row.iter().zip(&mut numbers).zip(columns) {
                 let looks_so = value.as_ref().is_none_or(|value| value.parse::<f64>().is_ok());
                 *is_number &= column.is_number || looks_so;
             }
             table.add_row(row.iter().map(|value| printable(value.as_deref().unwrap_or_default())));
-            rows += 1;
         }
         Ok(true)
     })?;
@@ -165,7 +192,7 @@ fn print_table(athena: &Athena<'_>, id: &str) -> Result<u64, Stop> {
     Ok(rows as u64)
 }
 
-fn print_csv(athena: &Athena<'_>, id: &str) -> Result<u64, Stop> {
+fn print_csv(athena: &Athena<'_>, id: &str, limit: usize) -> Result<u64, Stop> {
     let mut rows = 0;
     let mut is_first = true;
     athena.answer(id, |columns, page| {
@@ -173,34 +200,33 @@ fn print_csv(athena: &Athena<'_>, id: &str) -> Result<u64, Stop> {
         if std::mem::take(&mut is_first) {
             writer.write_record(columns.iter().map(|column| &column.name)).map_err(anyhow::Error::new)?;
         }
-        for row in &page {
+        for row in page.iter().take(limit.saturating_sub(rows)) {
             writer
                 .write_record(row.iter().map(|value| value.as_deref().unwrap_or_default()))
                 .map_err(anyhow::Error::new)?;
         }
-        rows += page.len() as u64;
+        rows += page.len();
         let bytes = writer.into_inner().map_err(|error| anyhow!("{error}"))?;
         summary::print(&String::from_utf8_lossy(&bytes))?;
         Ok(true)
     })?;
-    Ok(rows)
+    Ok(rows as u64)
 }
 
-fn print_json(athena: &Athena<'_>, id: &str) -> Result<u64, Stop> {
+fn print_json(athena: &Athena<'_>, id: &str, limit: usize) -> Result<u64, Stop> {
     let mut rows = 0;
     athena.answer(id, |columns, page| {
         for row in page {
-            summary::print(&format!(
-                "{}{}",
-                if rows == 0 { "[\n  " } else { ",\n  " },
-                object(columns, row)
-            ))?;
+            if rows < limit {
+                let before = if rows == 0 { "[\n  " } else { ",\n  " };
+                summary::print(&format!("{before}{}", object(columns, row)))?;
+            }
             rows += 1;
         }
         Ok(true)
     })?;
     summary::print(if rows == 0 { "[]\n" } else { "\n]\n" })?;
-    Ok(rows)
+    Ok(rows as u64)
 }
 
 /// One object, its values in the order of the columns.

@@ -1,14 +1,16 @@
 -- Connections that stayed open
--- The same two addresses and ports for --at-least minutes (60), with a record for at least every 20 minutes: a flow log has
--- one for each 10 minutes, or 1, in which there was traffic. Tunnels, remote shells and beacons look so, and so do databases
--- and replication. A connection that was mostly silent is not shown.
-SELECT srcaddr, srcport, dstaddr, dstport, protocol_name, count(*) AS records, sum(bytes) AS bytes,
-  min("timestamp") AS first_seen, max("timestamp") AS last_seen,
-  date_diff('minute', min("timestamp"), max("timestamp")) AS minutes
+-- The same two addresses and ports for --at-least minutes (60), with a record in as many stretches of 20 minutes as lie
+-- between the first and the last: a flow log has one for each 10 minutes, or 1, in which there was traffic. Tunnels, remote
+-- shells and beacons look so, and so do databases, replication, and what uses fixed ports at both ends (NTP, syslog). A
+-- connection that was silent for longer is not shown, and none that is longer than the time that is asked.
+SELECT srcaddr, srcport, dstaddr, dstport, protocol_name, count(*) AS records,
+  sum(CAST(bytes AS DECIMAL(38, 0))) AS bytes, min("timestamp") AS first_seen, max("timestamp") AS last_seen,
+  CAST(floor(date_diff('second', min("timestamp"), max("timestamp")) / 60) AS BIGINT) AS minutes
 FROM {flows}
 WHERE srcaddr IS NOT NULL AND action = 'ACCEPT'
 GROUP BY srcaddr, srcport, dstaddr, dstport, protocol_name
-HAVING date_diff('minute', min("timestamp"), max("timestamp")) >= {at_least:60}
-  AND count(*) * 20 >= date_diff('minute', min("timestamp"), max("timestamp"))
-ORDER BY minutes DESC, bytes DESC, srcaddr, srcport
+HAVING date_diff('second', min("timestamp"), max("timestamp")) >= {at_least:60} * 60
+  AND count(DISTINCT floor(date_diff('second', TIMESTAMP '1970-01-01 00:00:00', "timestamp") / 1200)) * 1200
+    >= date_diff('second', min("timestamp"), max("timestamp"))
+ORDER BY minutes DESC, bytes DESC, srcaddr, srcport, dstaddr, dstport, protocol_name
 LIMIT {limit}

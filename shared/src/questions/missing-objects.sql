@@ -1,7 +1,9 @@
 -- What a run lacks, and why
--- Objects of --run that were listed and have no receipt: failed with their reason, or missing. The report of the run
--- counts more strictly, by the version of every output; where the two differ, the report is right.
-SELECT listed."key", listed."size", CASE WHEN failed."key" IS NULL THEN 'missing' ELSE 'failed' END AS state,
+-- Objects of --run that were listed and have no receipt in it: failed, with the reason, or none. The report of the run is
+-- the proof, and counts by the version of every output; this is to find and to join. No receipt here, but done by the
+-- report: what a resumed run skipped, because an earlier run has its receipt, and on Athena an object with a part of its
+-- key that begins with _ or a dot, because Athena does not read such files.
+SELECT listed."key", listed."size", CASE WHEN failed."key" IS NULL THEN 'no receipt' ELSE 'failed' END AS state,
   failed.verdict, failed.attempts, failed.errors[1] AS error, TRY(failed.errors[2]) AS because
 FROM (SELECT "key", "size" FROM "ledger_manifest" WHERE run = {run}) AS listed
 LEFT JOIN (SELECT "key" FROM "ledger_receipts" WHERE run = {run}) AS done ON done."key" = listed."key"

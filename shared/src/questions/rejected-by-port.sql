@@ -6,5 +6,5 @@ SELECT dstport AS port, protocol_name, count(*) AS flows, count(DISTINCT srcaddr
 FROM {flows}
 WHERE action = 'REJECT' AND ({ip?} IS NULL OR dstaddr = {ip?})
 GROUP BY dstport, protocol_name
-ORDER BY flows DESC, port
+ORDER BY flows DESC, port, protocol_name
 LIMIT {limit}

@@ -4,7 +4,7 @@
 -- NAT gateway or a load balancer the address is theirs; with the fields pkt-srcaddr and pkt-dstaddr in the format, ask the
 -- table itself.
 SELECT peer, max(peer_subnet) AS peer_subnet, direction, port, protocol_name, action, count(*) AS flows,
-  sum(bytes) AS bytes, min("timestamp") AS first_seen, max("timestamp") AS last_seen
+  sum(CAST(bytes AS DECIMAL(38, 0))) AS bytes, min("timestamp") AS first_seen, max("timestamp") AS last_seen
 FROM (
   SELECT CASE WHEN srcaddr = {ip} THEN dstaddr ELSE srcaddr END AS peer,
     CASE WHEN srcaddr = {ip} THEN dst_subnet_name ELSE src_subnet_name END AS peer_subnet,
@@ -14,5 +14,5 @@ FROM (
   WHERE srcaddr = {ip} OR dstaddr = {ip}
 ) AS peers
 GROUP BY peer, direction, port, protocol_name, action
-ORDER BY bytes DESC, peer, port, direction, action
+ORDER BY bytes DESC, peer, port, direction, action, protocol_name
 LIMIT {limit}

@@ -22,8 +22,8 @@ pub fn statements(config: &Config, results: &str) -> Vec<String> {
         let ending = if part == "manifest" { "*.jsonl.gz" } else { "**/*.json" };
         let names: Vec<String> = columns.iter().map(|(name, _)| typed::quoted(name)).collect();
         statements.push(format!(
-            "CREATE OR REPLACE VIEW \"ledger_{part}\" AS\nSELECT\n  {},\n  regexp_extract(filename, '/runs/([^/]+)/', 1) \
-             AS \"run\"\nFROM {}",
+            "CREATE OR REPLACE VIEW \"ledger_{part}\" AS\nSELECT\n  {},\n  split_part(substr(filename, length('{results}/runs/') \
+             + 1), '/', 1) AS \"run\"\nFROM {}",
             names.join(", "),
             json(&results, &format!("runs/*/{part}/{ending}"), columns, "key")
         ));

@@ -157,13 +157,25 @@ fn own_timestamp(value: &str) -> String {
 }
 
 fn cast(value: &str, kind: ColumnType, dialect: Dialect) -> String {
+    let cast = format!("TRY_CAST({value} AS {})", kind.trino().to_ascii_uppercase());
+    // DuckDB takes more for a number, a truth or a time than Trino does: 1.5 is 2, yes is true, and an offset is dropped.
     match (kind, dialect) {
         (ColumnType::String, _) => value.to_owned(),
         (ColumnType::Timestamp, Dialect::Trino) => {
             format!("CAST(TRY(from_iso8601_timestamp({value})) AT TIME ZONE 'UTC' AS TIMESTAMP)")
         }
-        (ColumnType::Timestamp, Dialect::DuckDb) => format!("TRY_CAST({value} AS TIMESTAMP)"),
-        (kind, _) => format!("TRY_CAST({value} AS {})", kind.trino().to_ascii_uppercase()),
+        (ColumnType::Timestamp, Dialect::DuckDb) => format!(
+            "CASE WHEN regexp_matches({value}, '^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T.*(Z|[+-][0-9]{{2}}(:?[0-9]{{2}})?)$') THEN \
+             TRY_CAST({value} AS TIMESTAMPTZ) AT TIME ZONE 'UTC' WHEN regexp_matches({value}, \
+             '^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}') THEN TRY_CAST({value} AS TIMESTAMP) END"
+        ),
+        (ColumnType::Int | ColumnType::BigInt, Dialect::DuckDb) => {
+            format!("CASE WHEN regexp_full_match({value}, '[+-]?[0-9]+') THEN {cast} END")
+        }
+        (ColumnType::Boolean, Dialect::DuckDb) => {
+            format!("CASE WHEN lower({value}) IN ('true', 't', '1', 'false', 'f', '0') THEN {cast} END")
+        }
+        _ => cast,
     }
 }
 

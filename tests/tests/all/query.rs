@@ -13,6 +13,7 @@ pub(crate) fn duckdb(definitions: &str, question: &str) -> Value {
     let program = "import duckdb, json, sys\n\
                    db = duckdb.connect()\n\
                    definitions, question = json.loads(sys.argv[1])\n\
+                   db.execute('SET enable_progress_bar = false')\n\
                    db.execute(definitions)\n\
                    print(json.dumps(db.execute(question).fetchall(), default=str))";
     let input = serde_json::to_string(&[definitions, question]).unwrap();
@@ -70,7 +71,17 @@ fn every_view_and_question_is_in_the_dialect_of_athenas_engine() {
         statements.extend(queries.iter().map(|query| ("trino", query["sql"].as_str().unwrap().to_owned())));
     }
     for question in QUESTIONS {
-        let args = ["query", "--named", question.name, "--print", "--ip", "10.0.0.5", "--run", "monday"];
+        let mut args = vec!["query", "--named", question.name, "--print"];
+        for (name, _) in question.parameters() {
+            args.extend(match name {
+                "ip" => ["--ip", "10.0.0.5"],
+                "interface" => ["--interface", "eni-1"],
+                "port" => ["--port", "22"],
+                "run" => ["--run", "monday"],
+                "at_least" => ["--at-least", "7"],
+                _ => ["--limit", "3"],
+            });
+        }
         let ran = flowherd(PROGRAM, args);
         assert_eq!(ran.status, 0, "{ran:?}");
         statements.push(("trino", ran.stdout));
@@ -106,8 +117,15 @@ fn columns_may_have_names_that_sql_has_other_meanings_for() {
     let place = Place::new();
     place.file("flowherd.toml", ODD_NAMES.as_bytes());
     let event = |message: &str| format!(r#"{{"id":"1","timestamp":1771372800123,"message":"{message}"}}"#);
-    let events =
-        ["2026-02-18T01:02:03Z 1.5 true 7", "- - - -", "yesterday many perhaps 4000000000"].map(event);
+    let events = [
+        "2026-02-18T01:02:03Z 1.5 true 7",
+        "- - - -",
+        "yesterday many perhaps 4000000000",
+        "epoch many yes 1.5",
+        "2026-02-18T01:02:03+02:00 1e3 F -7",
+        "2026-02-18T01:02:03 0.5 0 07",
+    ]
+    .map(event);
     let envelope = format!(
         r#"{{"messageType":"DATA_MESSAGE","owner":"1","logGroup":"odd","logStream":"s","logEvents":[{}]}}"#,
         events.join(",")
@@ -123,6 +141,9 @@ fn columns_may_have_names_that_sql_has_other_meanings_for() {
     assert_eq!(rows[1], serde_json::json!([at, null, null, null, null, ""]));
     // What does not fit its type is null; the text table still has it.
     assert_eq!(rows[2], rows[1]);
+    assert_eq!(rows[3], rows[1]);
+    assert_eq!(rows[4], serde_json::json!([at, "2026-02-17 23:02:03", 1000.0, false, -7, ""]));
+    assert_eq!(rows[5], serde_json::json!([at, "2026-02-18 01:02:03", 0.5, false, 7, ""]));
 }
 
 #[test]
@@ -134,7 +155,14 @@ fn the_ledger_says_in_sql_what_is_missing_and_why() {
     fs::write(&path, &whole[..whole.len() - 3]).unwrap();
     let ran = place.convert(&["--prefix", "firehose/", "--run", "monday"]);
     assert_eq!(ran.status, 1, "{ran:?}");
-    let views = definitions(&place, &[]);
+    // The path of the results has a run's form itself.
+    let runs = place.path("runs/x/receipts");
+    fs::create_dir_all(&runs).unwrap();
+    fs::rename(place.path("out"), runs.join("out")).unwrap();
+    std::os::unix::fs::symlink(runs.join("out"), place.path("out")).unwrap();
+    let results = runs.join("out");
+    let views =
+        flowherd(PROGRAM, ["sql", "--dialect", "duckdb", "--results", results.to_str().unwrap()]).stdout;
     let question = flowherd(PROGRAM, ["query", "--named", "missing-objects", "--run", "monday", "--print"]);
     let rows = duckdb(&views, &question.stdout);
     assert_eq!(rows.as_array().unwrap().len(), 1, "{rows}");

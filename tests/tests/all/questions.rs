@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use flowherd_shared::store::Store;
+use flowherd_shared::{config::Config, store::Store};
 use flowherd_tests::command::flowherd;
 use serde_json::Value;
 
@@ -130,7 +130,7 @@ type Fact = Vec<(&'static str, &'static str)>;
 enum Facts {
     /// These rows and no others.
     All(Vec<Fact>),
-    /// The first row, and it is not like the others.
+    /// The first row, and no other.
     First(Fact),
     /// One of the rows.
     Some(Fact),
@@ -188,15 +188,18 @@ fn the_questions_name_what_happened_and_the_guide_shows_it() {
         assert!(answer.stderr.contains("scanned"), "{answer:?}");
         let mut csv = csv::Reader::from_reader(answer.stdout.as_bytes());
         let columns: Vec<String> = csv.headers().unwrap().iter().map(str::to_owned).collect();
-        let deployed: Vec<Vec<String>> =
+        let deployed_rows: Vec<Vec<String>> =
             csv.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect();
-        facts.check(question, &columns, &deployed);
+        facts.check(question, &columns, &deployed_rows);
+
+        let cut = deployed_rows.len() == 20;
+        assert_eq!(answer.stderr.contains("there is more than these 20 rows"), cut, "{answer:?}");
 
         // On the views, straight over the files that `convert` wrote: the same.
         let printed = flowherd(PROGRAM, [&asked[..], &["--print"]].concat());
         let mut local = rows(&duckdb(&views, &printed.stdout));
         local.iter_mut().flatten().filter(|value| *value == "null").for_each(String::clear);
-        assert_eq!(local, deployed, "{question}");
+        assert_eq!(local, deployed_rows, "{question}");
     }
     the_guide_shows_what_the_commands_print(&deployed);
 }
@@ -206,8 +209,8 @@ fn a_question_that_would_be_answered_wrongly_is_refused() {
     let deployed = Deployed::with(Place::synth(24, 200, &["--incident"]), &["--firehose", "firehose/"]);
     let ran = deployed.flowherd(&["run", "--prefix", "firehose/", "--run", "monday", "--watch"]);
     assert_eq!(ran.status, 0, "{ran:?}");
-    a_run_with_other_columns_is_noticed(&deployed);
     what_cannot_be_answered_is_refused(&deployed);
+    a_run_with_other_columns_is_noticed(&deployed);
 }
 
 /// Rows of other columns are read by position: the answer would be wrong, and nobody would see it.
@@ -227,29 +230,66 @@ fn a_run_with_other_columns_is_noticed(deployed: &Deployed) {
     };
     let other = "[[rule]]\nname = \"a\"\ntable = \"vpc_flow\"\nmetadata = [\"owner\"]\nformat = { kind = \"vpc-flow\" }\n";
     put("runs/other/flowherd.toml", other);
-    // The local cloud has no hours: what is everywhere is asked.
-    run("other", "firehose/2026/02/20/", "beef", "2098-01-01T00:00:00.000Z");
-    assert_eq!(ask(&[]).status, 0, "what it wrote is of another day");
-    run("other", "firehose/2026/02/18/", "beef", "2098-01-01T00:00:00.000Z");
+    let report = |name: &str, finished: &str, listed: u64| {
+        let report = Store::get(&results, "runs/monday/report.json").unwrap().unwrap();
+        let mut report: Value = serde_json::from_slice(&report).unwrap();
+        report["finished"] = finished.into();
+        report["objects"]["listed"] = listed.into();
+        report["objects"]["done"] = listed.into();
+        put(&format!("runs/{name}/report.json"), &report.to_string());
+    };
+    let hash = |toml: &str| Config::parse(toml).unwrap().hash;
+
+    // The local cloud has no hours: every file is read, however late its records came.
+    run("other", "firehose/2026/05/20/", &hash(other), "2098-01-01T00:00:00.000Z");
+    assert_eq!(ask(&[]).status, 0, "what it wrote is of another month");
+    run("other", "firehose/2026/02/18/", &hash(other), "2098-01-01T00:00:00.000Z");
     let refused = ask(&[]);
     assert_eq!(refused.status, 2, "{refused:?}");
     for part in ["run other", "firehose/2026/02/18/", "vpc_flow", "flowherd rerun", "--anyway"] {
         assert!(refused.stderr.contains(part), "{part}: {refused:?}");
     }
     assert_eq!(ask(&["--anyway"]).status, 0);
-    let told = deployed.flowherd(&["query", "SELECT count(*) FROM vpc_flow_text"]);
-    assert!(told.status == 0 && told.stderr.contains("run other"), "{told:?}");
+    for table in ["vpc_flow_text", "vpc_flow_everywhere_text", "\"vpc_flow_text\" AS x"] {
+        let told = deployed.flowherd(&["query", &format!("SELECT count(*) FROM {table}")]);
+        assert!(told.status == 0 && told.stderr.contains("run other"), "{table}: {told:?}");
+    }
     let silent = deployed.flowherd(&["query", "SELECT 1"]);
     assert!(!silent.stderr.contains("run other"), "{silent:?}");
+    // The time before is read by this question.
+    run("other", "firehose/2026/01/25/", &hash(other), "2098-01-01T00:00:00.000Z");
+    let before = [
+        "query",
+        "--named",
+        "new-destinations",
+        "--from",
+        "2026-02-18T00:00",
+        "--to",
+        "2026-03-18T00:00",
+        "--everywhere",
+    ];
+    assert_eq!(deployed.flowherd(&before).status, 2);
+
     // Once the prefix is done again with the right columns, those rows are no more.
-    let monday = Store::get(&results, "runs/monday/run.json").unwrap().unwrap();
-    let hash = serde_json::from_slice::<Value>(&monday).unwrap()["config_hash"].as_str().unwrap().to_owned();
-    run("again", "firehose/2026/02/", &hash, "2099-01-01T00:00:00.000Z");
+    run("other", "firehose/2026/02/18/", &hash(other), "2098-01-01T00:00:00.000Z");
+    report("other", "2098-01-02T00:00:00.000Z", 24);
+    let built_in = Config::default().hash;
+    run("again", "firehose/2026/02/18/", &built_in, "2099-01-01T00:00:00.000Z");
     assert_eq!(ask(&[]).status, 2, "it is not done yet");
-    let report =
-        String::from_utf8(Store::get(&results, "runs/monday/report.json").unwrap().unwrap()).unwrap();
-    put("runs/again/report.json", &report);
+    report("again", "2099-01-02T00:00:00.000Z", 23);
+    assert_eq!(ask(&[]).status, 2, "it found fewer objects: some rows are still those of the other run");
+    report("again", "2099-01-02T00:00:00.000Z", 24);
     assert_eq!(ask(&[]).status, 0);
+    report("other", "2099-01-01T12:00:00.000Z", 24);
+    assert_eq!(ask(&[]).status, 2, "both were under way at once");
+    report("other", "2098-01-02T00:00:00.000Z", 24);
+    let elsewhere = other.replace("vpc_flow", "vpc_flow_v2");
+    put("runs/again/flowherd.toml", &elsewhere);
+    run("again", "firehose/2026/02/18/", &hash(&elsewhere), "2099-01-01T00:00:00.000Z");
+    assert_eq!(ask(&[]).status, 2, "a run without the table leaves its rows as they are");
+    // Whose rules are not there, nobody knows.
+    run("other", "firehose/2026/02/18/", "beef", "2098-01-01T00:00:00.000Z");
+    assert_eq!(ask(&[]).status, 2);
 }
 
 fn what_cannot_be_answered_is_refused(deployed: &Deployed) {
@@ -282,6 +322,13 @@ fn what_cannot_be_answered_is_refused(deployed: &Deployed) {
     );
     let told = deployed.flowherd(&["query", "SELECT 1 FROM vpc_flow_text WHERE datehour = '2019/12/31/23'"]);
     assert!(told.stderr.contains("before 2020/01/01/00"), "{told:?}");
+    refused(&["--named", "port-scans", "--ip", "10.0.0.5"], &["port-scans does not take --ip", "--list"]);
+    refused(
+        &["--named", "missing-objects", "--run", "monday", "--day", "2026-02-18"],
+        &["does not take --day"],
+    );
+    refused(&["SELECT 1", "--day", "2026-02-18"], &["--named"]);
+    refused(&["SELECT 1", "--print"], &["--named"]);
     let empty = json(&deployed.flowherd(&[
         "query",
         "--named",
@@ -325,4 +372,21 @@ fn the_guide_shows_what_the_commands_print(deployed: &Deployed) {
             "docs/querying.md is not what the commands print; FLOWHERD_UPDATE_DOCS=1 writes it\n{written}"
         );
     }
+}
+
+#[test]
+fn a_destination_is_new_if_nobody_spoke_to_it_the_day_before() {
+    let place = Place::synth(12, 20_000, &["--incident"]);
+    let source = place.path("in");
+    let before =
+        ["synth", source.to_str().unwrap(), "--objects", "12", "--records", "20000", "--day", "2026-02-17"];
+    assert_eq!(flowherd(PROGRAM, before).status, 0);
+    let lookups = place.path("in/lookups.json");
+    place.report(&["--prefix", "firehose/", "--lookups", lookups.to_str().unwrap()]);
+    let printed =
+        flowherd(PROGRAM, ["query", "--named", "new-destinations", "--print", "--day", "2026-02-18"]);
+    let rows = rows(&duckdb(&definitions(&place, &[]), &printed.stdout));
+    assert_eq!(rows[0][..4], ["198.19.250.66", "6000000000", "50", "1"]);
+    // What else there is, is chance: an address that the sample speaks to once in two days.
+    assert!(rows[1..].iter().all(|row| row[2] == "1"), "{rows:?}");
 }

@@ -18,7 +18,7 @@ use crate::Stop;
 /// Glue's own.
 const CATALOG: &str = "AwsDataCatalog";
 /// Types whose values are numbers.
-const NUMBERS: [&str; 7] = ["tinyint", "smallint", "integer", "bigint", "double", "float", "real"];
+const NUMBERS: [&str; 8] = ["tinyint", "smallint", "integer", "bigint", "double", "float", "real", "decimal"];
 
 /// Values of one row; null is none.
 pub(super) type Values = Vec<Option<String>>;

@@ -2,12 +2,15 @@
 
 use aws_sdk_athena::types::TableMetadata;
 use flowherd_shared::{
-    questions::{self, Asked, QUESTIONS, Question, QuestionError, Rows, Span},
+    questions::{self, Asked, LIMIT, QUESTIONS, Question, QuestionError, Rows, Span},
     schema::{DATEHOUR, TypedColumn, flow_columns},
 };
 use jiff::{SpanRelativeTo, Timestamp, Unit, civil::DateTime, tz::TimeZone};
 
-use super::tables::{self, RowsOf};
+use super::{
+    shifted::Asked as Asking,
+    tables::{self, RowsOf},
+};
 use crate::{
     Stop,
     args::QuestionArgs,
@@ -15,7 +18,11 @@ use crate::{
 };
 
 const HOUR: i64 = 3600;
+/// So long CloudWatch Logs tries to deliver.
+const LATE_HOURS: u16 = 24;
 const DAY: i64 = 24 * HOUR;
+/// Where every file is read, however late its records came: a month, in seconds.
+const UNLIMITED: i64 = 30 * DAY;
 
 /// `--list`.
 pub(super) fn list() -> String {
@@ -79,37 +86,72 @@ pub(super) fn span(args: &QuestionArgs) -> Result<Span, Stop> {
 /// The statement on the views, for any reader of them.
 pub(super) fn printed(question: &Question, args: &QuestionArgs) -> Result<String, Stop> {
     let span = span(args)?;
-    tables::check_name(&args.table)?;
+    tables::check_name(args.table())?;
+    if question.is_of_flows() {
+        tell(
+            "where the tables have hours, add a condition on \"datehour\" to each WHERE: Athena reads every file otherwise",
+        );
+    }
     let rows = Rows {
-        flows: questions::of_view(&args.table, span),
-        before: questions::of_view(&args.table, span.before()),
+        flows: questions::of_view(args.table(), span),
+        before: questions::of_view(args.table(), span.before()),
         rejects: questions::of_rejects_view(span),
     };
     Ok(question.statement(&asked(args), &rows)?)
 }
 
-/// The statement on the tables of a database.
+/// A flag that a question has no use for would seem to be answered.
+pub(super) fn refuse_what_it_does_not_take(question: &Question, args: &QuestionArgs) -> Result<(), Stop> {
+    let takes = question.parameters();
+    let is_of_rows = question.is_of_flows() || question.is_of_rejects();
+    for flag in args.given() {
+        let is_taken = match flag {
+            "last" | "day" | "from" | "everywhere" | "late" => is_of_rows,
+            "table" | "anyway" => question.is_of_flows(),
+            "print" => true,
+            flag => takes.iter().any(|(name, _)| *name == flag.replace('-', "_")),
+        };
+        if !is_taken {
+            return Err(Stop::usage(format!(
+                "{} does not take --{flag}; flowherd query --list shows what each asks",
+                question.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The statement on the tables of a database, for one row more than is asked, and the records that it reads.
 pub(super) fn on_tables(
     question: &Question,
     args: &QuestionArgs,
     span: Span,
     found: &[TableMetadata],
-) -> Result<String, Stop> {
+) -> Result<(String, Asking), Stop> {
+    let mut late = UNLIMITED;
+    let late_hours = args.late.unwrap_or(LATE_HOURS);
     let mut rows = Rows { flows: String::new(), before: String::new(), rejects: String::new() };
     if question.is_of_flows() {
-        let of = RowsOf::find(found, &args.table, "text", args.everywhere)?;
-        let columns = needed(question, &of, &args.table)?;
-        rows.flows = questions::of_tables(&columns, &of.tables, span, hours(&of, span, args.late)?);
+        let of = RowsOf::find(found, args.table(), "text", args.everywhere)?;
+        let columns = needed(question, &of, args.table())?;
+        rows.flows = questions::of_tables(&columns, &of.tables, span, hours(&of, span, late_hours)?);
+        if of.since.is_some() {
+            late = i64::from(late_hours) * HOUR;
+        }
         if question.needs_before() {
             let before = span.before();
-            let hours = hours(&of, before, args.late)?;
+            let hours = hours(&of, before, late_hours)?;
             rows.before = questions::of_tables(&columns, &of.tables, before, hours);
         }
     } else if question.is_of_rejects() {
         let of = RowsOf::find(found, "ledger_rejects", "json", args.everywhere)?;
-        rows.rejects = questions::of_rejects(&of.tables, span, hours(&of, span, args.late)?);
+        rows.rejects = questions::of_rejects(&of.tables, span, hours(&of, span, late_hours)?);
     }
-    Ok(question.statement(&asked(args), &rows)?)
+    let mut asked = asked(args);
+    asked.limit = Some(asked.limit.unwrap_or(LIMIT) + 1);
+    let from = if question.needs_before() { span.before().from } else { span.from };
+    let reads = Asking { span: Span { from, to: span.to }, late };
+    Ok((question.statement(&asked, &rows)?, reads))
 }
 
 fn asked(args: &QuestionArgs) -> Asked {

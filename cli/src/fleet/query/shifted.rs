@@ -19,107 +19,144 @@ const DAY: i64 = 24 * HOUR;
 
 /// A table and the columns that it has in the database.
 #[derive(Debug)]
-pub(super) struct Known<'a> {
-    pub(super) table: &'a str,
-    pub(super) columns: &'a [String],
+pub(super) struct Known {
+    pub(super) table: String,
+    pub(super) columns: Vec<String>,
 }
 
-/// What a run wrote that a table would misread, one line each. `span` is the time that is asked for; none: any.
+/// The time that is asked for, and how much later its records may have arrived, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) span: Span,
+    pub(super) late: i64,
+}
+
+/// What the rules of a run make of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Columns {
+    Same,
+    Other,
+    /// The run did not write it.
+    None,
+    /// Its rules are not in its ledger.
+    Unknown,
+}
+
+/// What runs wrote that a table would misread, a line for each table. `asked` none: at any time.
 pub(super) fn find(
     results: &impl Store,
-    runs: &[String],
-    known: &[Known<'_>],
-    span: Option<Span>,
+    names: &[String],
+    known: &[Known],
+    asked: Option<Asked>,
 ) -> io::Result<Vec<String>> {
-    let read = parallel::map(READERS, runs, |name| read_json::<Run>(results, &layout::run(name)));
+    let read = parallel::map(READERS, names, |name| read_json::<Run>(results, &layout::run(name)));
     let read: io::Result<Vec<Option<Run>>> = read.into_iter().collect();
     let mut runs: Vec<Run> = read?.into_iter().flatten().collect();
-    runs.sort_by(|a, b| b.started.cmp(&a.started));
-
-    // Latest first: a prefix that was done since with the right columns has no others any more.
-    let mut by_config: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut done_since: Vec<String> = Vec::new();
-    let mut told = Vec::new();
+    runs.sort_by(|a, b| a.started.cmp(&b.started));
+    let mut by_config: BTreeMap<&str, Vec<Columns>> = BTreeMap::new();
     for run in &runs {
-        if !by_config.contains_key(&run.basis.config_hash) {
-            by_config.insert(run.basis.config_hash.clone(), shifted(results, &run.run, known)?);
+        if !by_config.contains_key(&*run.basis.config_hash) {
+            by_config.insert(&run.basis.config_hash, columns(results, run, known)?);
         }
-        let tables = &by_config[&run.basis.config_hash];
-        if tables.is_empty() {
-            // Only what may be replaced needs the proof that it was.
-            done_since.push(run.run.clone());
+    }
+
+    let mut told = Vec::new();
+    for (at, known) in known.iter().enumerate() {
+        let is = |run: &Run, columns: Columns| by_config[&*run.basis.config_hash][at] == columns;
+        let may_be_misread = |run: &&Run| {
+            (is(run, Columns::Other) || is(run, Columns::Unknown))
+                && asked.is_none_or(|asked| may_hold(&run.prefix, asked))
+        };
+        let suspects: Vec<&Run> = runs.iter().filter(may_be_misread).collect();
+        if suspects.is_empty() {
             continue;
         }
-        if span.is_some_and(|span| !may_hold(&run.prefix, span)) {
-            continue;
-        }
-        let mut is_replaced = false;
-        for later in &done_since {
-            let prefix = runs.iter().find(|run| run.run == *later).map_or("", |run| &*run.prefix);
-            if run.prefix.starts_with(prefix) {
-                let report: Option<Report> = read_json(results, &layout::report(later))?;
-                is_replaced |= report.is_some_and(|report| report.state == ReportState::Done);
-            }
-        }
-        if !is_replaced {
-            told.push(format!(
-                "run {} (prefix {:?}, {}) wrote other columns than table {} has: its rows would be misread; run that \
-                 prefix again (flowherd rerun --prefix), or deploy the tables of its rules (runs/{}/flowherd.toml)",
-                run.run,
-                run.prefix,
-                run.started,
-                tables.join(" and "),
-                run.run
-            ));
-        }
+        // Only where there is a doubt, the reports that can remove it.
+        let right: Vec<&Run> = runs.iter().filter(|run| is(run, Columns::Same)).collect();
+        let needed: Vec<&Run> = suspects.iter().chain(&right).copied().collect();
+        let reports = parallel::map(READERS, &needed, |run| read_json(results, &layout::report(&run.run)));
+        let reports: io::Result<Vec<Option<Report>>> = reports.into_iter().collect();
+        let reports = reports?;
+        let (of_suspects, of_right) = reports.split_at(suspects.len());
+        let is_replaced = |run: &Run, report: Option<&Report>| {
+            right.iter().zip(of_right).any(|(later, done)| replaces(later, done.as_ref(), run, report))
+        };
+        let left: Vec<&Run> = suspects
+            .iter()
+            .zip(of_suspects)
+            .filter(|(run, report)| !is_replaced(run, report.as_ref()))
+            .map(|(run, _)| *run)
+            .collect();
+        told.extend(tell(&known.table, &left));
     }
     Ok(told)
 }
 
-/// Which of the tables have other columns by the rules of a run.
-fn shifted(results: &impl Store, run: &str, known: &[Known<'_>]) -> io::Result<Vec<String>> {
-    let config = match results.get(&layout::config(run))? {
+/// One line for all runs of which a table would misread rows.
+fn tell(table: &str, runs: &[&Run]) -> Option<String> {
+    let last = runs.last()?;
+    let others = match runs.len() {
+        1 => String::new(),
+        more => format!(" and {} more", more - 1),
+    };
+    Some(format!(
+        "run {} (prefix {:?}, {}){others} wrote other columns than table {table} has, or nobody knows which: rows would be \
+         misread; run the prefix again (flowherd rerun --prefix), or deploy the tables of its rules \
+         (runs/{}/flowherd.toml); to ask all the same: --anyway",
+        last.run, last.prefix, last.started, last.run
+    ))
+}
+
+/// Whether a later run has surely written everything anew that an earlier one wrote: it listed the same prefix or more, found
+/// no fewer objects, did all of them, and was begun when the earlier one had ended.
+fn replaces(later: &Run, done: Option<&Report>, earlier: &Run, report: Option<&Report>) -> bool {
+    let (Some(done), Some(report)) = (done, report) else { return false };
+    earlier.prefix.starts_with(&later.prefix)
+        && done.state == ReportState::Done
+        && done.objects.skipped == 0
+        && report.finished < later.started
+        && (later.prefix != earlier.prefix || done.objects.listed >= report.objects.listed)
+}
+
+fn columns(results: &impl Store, run: &Run, known: &[Known]) -> io::Result<Vec<Columns>> {
+    let config = match results.get(&layout::config(&run.run))? {
         None => Some(Config::default()),
         Some(bytes) => std::str::from_utf8(&bytes).ok().and_then(|text| Config::parse(text).ok()),
     };
-    // Rules of a later version than this one: nobody can say.
-    let Some(config) = config else { return Ok(known.iter().map(|known| known.table.to_owned()).collect()) };
-    let differs = |known: &&Known<'_>| {
-        config.tables.iter().filter(|table| table.name == known.table).any(|table| {
-            let written = table.columns.iter().map(|column| column.name.to_ascii_lowercase());
-            !written.eq(known.columns.iter().cloned())
-        })
+    // Rules of a later version, or results of `convert`, which keeps its rules elsewhere.
+    let config = config.filter(|config| config.hash == run.basis.config_hash);
+    let of = |known: &Known| {
+        let Some(config) = &config else { return Columns::Unknown };
+        let Some(table) = config.tables.iter().find(|table| table.name == known.table) else {
+            return Columns::None;
+        };
+        let written = table.columns.iter().map(|column| column.name.to_ascii_lowercase());
+        if written.eq(known.columns.iter().cloned()) { Columns::Same } else { Columns::Other }
     };
-    Ok(known.iter().filter(differs).map(|known| known.table.to_owned()).collect())
+    Ok(known.iter().map(of).collect())
 }
 
-/// Whether keys with this prefix can hold records of that time: by the year, month, day and hour in it, if it has any.
-fn may_hold(prefix: &str, span: Span) -> bool {
+/// Whether keys with this prefix can hold records of that time: by the last `yyyy/MM[/dd[/HH]]` in it, if it has any.
+fn may_hold(prefix: &str, asked: Asked) -> bool {
     let parts: Vec<&str> = prefix.split('/').collect();
     let number = |at: usize, digits: usize| -> Option<i64> {
         parts.get(at).filter(|part| part.len() == digits)?.parse().ok()
     };
-    let Some(at) =
-        (0..parts.len()).find(|at| number(*at, 4).is_some_and(|year| (1970..3000).contains(&year)))
-    else {
-        return true;
+    let date = |at: usize| {
+        let (year, month) = (number(at, 4)?, number(at + 1, 2)?);
+        let day = number(at + 2, 2);
+        let first = Date::new(year as i16, month as i8, day.unwrap_or(1) as i8).ok()?;
+        Some((first, day.is_some(), number(at + 3, 2).filter(|_| day.is_some())))
     };
-    let (month, day, hour) = (number(at + 1, 2), number(at + 2, 2), number(at + 3, 2));
-    let date = Date::new(
-        number(at, 4).unwrap_or_default() as i16,
-        month.unwrap_or(1) as i8,
-        day.filter(|_| month.is_some()).unwrap_or(1) as i8,
-    );
-    let Ok(date) = date else { return true };
+    let Some((date, has_day, hour)) = (0..parts.len()).rev().find_map(date) else { return true };
     let second = |date: Date| date.to_zoned(TimeZone::UTC).map_or(0, |time| time.timestamp().as_second());
-    let (from, to) = match (month, day, hour) {
-        (Some(_), Some(_), Some(hour)) => (second(date) + hour * HOUR, second(date) + (hour + 1) * HOUR),
-        (Some(_), Some(_), None) => (second(date), second(date) + DAY),
-        (Some(_), None, _) => (second(date), second(date.saturating_add(1.month()))),
-        _ => (second(date), second(date.saturating_add(1.year()))),
+    let from = second(date) + hour.unwrap_or(0) * HOUR;
+    let to = match (has_day, hour) {
+        (_, Some(_)) => from + HOUR,
+        (true, None) => from + DAY,
+        (false, None) => second(date.saturating_add(1.month())),
     };
-    // Records arrive up to a day late.
-    from - DAY < span.to && to + HOUR > span.from
+    from - asked.late < asked.span.to && to + HOUR > asked.span.from
 }
 
 #[cfg(test)]
@@ -128,14 +165,25 @@ mod tests {
 
     #[test]
     fn a_prefix_tells_by_its_date_which_records_it_can_hold() {
-        let day = Span { from: 1_771_372_800, to: 1_771_459_200 }; // 2026-02-18
-        let holds =
-            ["", "firehose/", "a/2026/02/18/", "a/2026/02/19/03", "a/2026/02/", "2026/", "a/2026/02/18/23/x"];
+        let span = Span { from: 1_771_372_800, to: 1_771_459_200 }; // 2026-02-18
+        let day = Asked { span, late: DAY };
+        let holds = [
+            "",
+            "firehose/",
+            "2025/",
+            "a/2026/02/18/",
+            "a/2026/02/19/03",
+            "a/2026/02/",
+            "a/2026/02/18/23/x",
+            "team/2000/firehose/2026/02/18/",
+            "2001/01/firehose/2026/02/",
+        ];
         for prefix in holds {
             assert!(may_hold(prefix, day), "{prefix}");
         }
-        for prefix in ["a/2026/02/17/", "a/2026/02/21/", "2025/", "a/2026/03/", "a/2026/02/17/22/"] {
+        for prefix in ["a/2026/02/17/", "a/2026/02/21/", "a/2026/03/", "a/2026/02/17/22/"] {
             assert!(!may_hold(prefix, day), "{prefix}");
         }
+        assert!(may_hold("a/2026/02/21/", Asked { span, late: 7 * DAY }));
     }
 }

@@ -52,6 +52,14 @@ impl RowsOf {
     }
 }
 
+/// The name of the rows that a text table holds, if it is one: of `x_text`, `x_text_2` and `x_everywhere_text` it is `x`.
+pub(super) fn rows_of(table: &str) -> Option<&str> {
+    let whole = table.trim_end_matches(|last: char| last.is_ascii_digit());
+    let stem = if whole.len() < table.len() { whole.strip_suffix('_') } else { Some(table) };
+    let rows = stem?.strip_suffix("_text")?;
+    Some(rows.strip_suffix("_everywhere").unwrap_or(rows))
+}
+
 /// The names of a table's own columns.
 pub(super) fn columns(table: &TableMetadata) -> Vec<String> {
     table.columns().iter().map(|column| column.name().to_owned()).collect()
@@ -72,4 +80,19 @@ pub(super) fn check_name(name: &str) -> Result<(), Stop> {
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_tables_are_known_by_their_names() {
+        for table in ["flow_text", "flow_text_2", "flow_text_12", "flow_everywhere_text"] {
+            assert_eq!(rows_of(table), Some("flow"), "{table}");
+        }
+        for table in ["flow", "flow_text2", "text", "ledger_rejects_json", "flow_everywhere"] {
+            assert_eq!(rows_of(table), None, "{table}");
+        }
+    }
 }
