@@ -52,7 +52,8 @@ class Flowherd:
     def run(self, *arguments: object, fails: bool = False) -> str:
         done = subprocess.run([self.program, *map(str, arguments)], capture_output=True, text=True)
         if done.returncode != (1 if fails else 0):
-            raise RuntimeError(f"flowherd {' '.join(map(str, arguments))}: {done.returncode}\n{done.stdout}{done.stderr}")
+            told = " ".join(map(str, arguments))
+            raise RuntimeError(f"flowherd {told}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
 
     def glue(self, *arguments: object) -> dict[str, Any]:
@@ -98,6 +99,17 @@ def skip(why: str) -> Any:
     print(f"{'!' * 72}\nSKIPPED, NOTHING WAS CHECKED: {why}\n{'!' * 72}")
     print("0 passed, 0 failed, 1 skipped")
     sys.exit(0)
+
+
+def envelope(group: str, messages: list[str]) -> str:
+    """As CloudWatch Logs sends them."""
+    events = [
+        {"id": f"{number:056}", "timestamp": 1771416000000, "message": text} for number, text in enumerate(messages)
+    ]
+    return json.dumps({
+        "messageType": "DATA_MESSAGE", "owner": "012345678901", "logGroup": group, "logStream": "s",
+        "subscriptionFilters": ["f"], "logEvents": events,
+    })
 
 
 @contextmanager

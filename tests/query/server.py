@@ -1,7 +1,7 @@
 """A real Trino on this machine, over the S3 of the local AWS: fetched once, started, asked over HTTP, stopped.
 
-The whole server is not to be had everywhere, so it is put together from the engine and its connector for Hive, as Trino's
-own build does. Without the connector's part for Hadoop it reads no local files, hence S3.
+The whole server is not to be had everywhere, so it is put together from the engine and its connector for Hive, as
+Trino's own build does. Without the connector's part for Hadoop it reads no local files, hence S3.
 """
 
 import json
@@ -95,7 +95,7 @@ def maven(goal: str, *arguments: str) -> None:
 
 @contextmanager
 def trino(directory: Path) -> Iterator[tuple[Trino, "Bucket"]]:
-    """A server with the catalog `hive`, and the bucket that holds its tables; both keep nothing outside the directory."""
+    """A server with the catalog `hive`, and the bucket that holds its tables."""
     program = java(17, 22)  # Hadoop's classes need what Java 23 took away.
     fetch()
     with local_aws(directory) as bucket:
