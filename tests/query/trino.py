@@ -291,16 +291,18 @@ def saved(checks: Checks, setting: Setting) -> None:
 
 FIELDS = (
     "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action "
-    "log-status vpc-id subnet-id instance-id tcp-flags type pkt-srcaddr pkt-dstaddr region az-id sublocation-type sublocation-id "
-    "pkt-src-aws-service pkt-dst-aws-service flow-direction traffic-path ecs-cluster-arn ecs-cluster-name "
-    "ecs-container-instance-arn ecs-container-instance-id ecs-container-id ecs-second-container-id ecs-service-name "
-    "ecs-task-definition-arn ecs-task-arn ecs-task-id reject-reason resource-id encryption-status instance-tag "
-    "instance-tag-2 interface-tag interface-tag-2 asg-tag asg-tag-2 interface-type next-hop-interface-id "
-    "next-hop-subnet-id next-hop-az-id next-hop-vpc-id next-hop-interface-type"
+    "log-status vpc-id subnet-id instance-id tcp-flags type pkt-srcaddr pkt-dstaddr region az-id sublocation-type "
+    "sublocation-id pkt-src-aws-service pkt-dst-aws-service flow-direction traffic-path ecs-cluster-arn "
+    "ecs-cluster-name ecs-container-instance-arn ecs-container-instance-id ecs-container-id "
+    "ecs-second-container-id ecs-service-name ecs-task-definition-arn ecs-task-arn ecs-task-id reject-reason "
+    "resource-id encryption-status instance-tag instance-tag-2 interface-tag interface-tag-2 asg-tag asg-tag-2 "
+    "interface-type next-hop-interface-id next-hop-subnet-id next-hop-az-id next-hop-vpc-id "
+    "next-hop-interface-type"
 ).split()
 USUAL = {
     "version": "11", "account-id": "012345678901", "interface-id": "eni-1", "srcaddr": "10.0.0.1",
-    "dstaddr": "10.0.0.2", "srcport": "443", "dstport": "50000", "protocol": "6", "packets": "3", "bytes": "4000", "start": "1771416000",
+    "dstaddr": "10.0.0.2", "srcport": "443", "dstport": "50000", "protocol": "6", "packets": "3",
+    "bytes": "4000", "start": "1771416000",
     "end": "1771416059", "action": "ACCEPT", "log-status": "OK", "tcp-flags": "18", "traffic-path": "8",
 }
 ODD = 9_000_000_000_000_000_000
@@ -308,7 +310,8 @@ ODD = 9_000_000_000_000_000_000
 RECORDS: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({}, {
         "timestamp": "2026-02-18 12:00:00.000", "account_id": "012345678901", "protocol_name": "TCP",
-        "start": 1771416000, "start_time": "2026-02-18 12:00:00.000", "end": 1771416059, "end_time": "2026-02-18 12:00:59.000",
+        "start": 1771416000, "start_time": "2026-02-18 12:00:00.000", "end": 1771416059,
+        "end_time": "2026-02-18 12:00:59.000",
         "tcp_flags": 18, "traffic_path": 8, "instance_tag": None, "subnet_id": None,
     }),
     ({"instance-tag": "a%20b%2Bc", "instance-tag-2": "a+b", "asg-tag": "%C3%BC%E2%82%AC", "asg-tag-2": "a%2Cb%22c%22"},

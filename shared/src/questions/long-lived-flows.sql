@@ -5,12 +5,12 @@
 -- connection that was silent for longer is not shown, and none that is longer than the time that is asked.
 SELECT srcaddr, srcport, dstaddr, dstport, protocol_name, count(*) AS records,
   sum(CAST(bytes AS DECIMAL(38, 0))) AS bytes, min("timestamp") AS first_seen, max("timestamp") AS last_seen,
-  CAST(floor(date_diff('second', min("timestamp"), max("timestamp")) / 60) AS BIGINT) AS minutes
+  CAST(floor(date_diff('millisecond', min("timestamp"), max("timestamp")) / 6e4) AS BIGINT) AS minutes
 FROM {flows}
 WHERE srcaddr IS NOT NULL AND action = 'ACCEPT'
 GROUP BY srcaddr, srcport, dstaddr, dstport, protocol_name
-HAVING date_diff('second', min("timestamp"), max("timestamp")) >= {at_least:60} * 60
-  AND count(DISTINCT floor(date_diff('second', TIMESTAMP '1970-01-01 00:00:00', "timestamp") / 1200)) * 1200
-    >= date_diff('second', min("timestamp"), max("timestamp"))
+HAVING date_diff('millisecond', min("timestamp"), max("timestamp")) >= {at_least:60} * 60000
+  AND count(DISTINCT floor(date_diff('millisecond', TIMESTAMP '1970-01-01 00:00:00', "timestamp") / 12e5)) * 1200000
+    >= date_diff('millisecond', min("timestamp"), max("timestamp"))
 ORDER BY minutes DESC, bytes DESC, srcaddr, srcport, dstaddr, dstport, protocol_name
 LIMIT {limit}

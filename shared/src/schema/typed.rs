@@ -158,17 +158,10 @@ fn own_timestamp(value: &str) -> String {
 
 fn cast(value: &str, kind: ColumnType, dialect: Dialect) -> String {
     let cast = format!("TRY_CAST({value} AS {})", kind.trino().to_ascii_uppercase());
-    // DuckDB takes more for a number, a truth or a time than Trino does: 1.5 is 2, yes is true, and an offset is dropped.
+    // DuckDB takes more for a number or a truth than Trino does: 1.5 is 2, and yes is true.
     match (kind, dialect) {
         (ColumnType::String, _) => value.to_owned(),
-        (ColumnType::Timestamp, Dialect::Trino) => {
-            format!("CAST(TRY(from_iso8601_timestamp({value})) AT TIME ZONE 'UTC' AS TIMESTAMP)")
-        }
-        (ColumnType::Timestamp, Dialect::DuckDb) => format!(
-            "CASE WHEN regexp_matches({value}, '^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T.*(Z|[+-][0-9]{{2}}(:?[0-9]{{2}})?)$') THEN \
-             TRY_CAST({value} AS TIMESTAMPTZ) AT TIME ZONE 'UTC' WHEN regexp_matches({value}, \
-             '^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}') THEN TRY_CAST({value} AS TIMESTAMP) END"
-        ),
+        (ColumnType::Timestamp, dialect) => iso_timestamp(value, dialect),
         (ColumnType::Int | ColumnType::BigInt, Dialect::DuckDb) => {
             format!("CASE WHEN regexp_full_match({value}, '[+-]?[0-9]+') THEN {cast} END")
         }
@@ -177,6 +170,23 @@ fn cast(value: &str, kind: ColumnType, dialect: Dialect) -> String {
         }
         _ => cast,
     }
+}
+
+/// A date and a time of ISO 8601; without an offset it is UTC. The form is looked at first: both engines take more than
+/// that, each something else, and of an offset or a year out of bounds Trino makes an error that no `TRY` catches.
+fn iso_timestamp(value: &str, dialect: Dialect) -> String {
+    const FORM: &str = "'^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?\
+                        (Z|[+-](0[0-9]|1[0-3]):?[0-9]{2}|[+-]14:?00)?$'";
+    const OFFSET: &str = "'T.*(Z|[+-][0-9:]+)$'";
+    let (matches, read) = match dialect {
+        Dialect::Trino => ("regexp_like", "TRY(from_iso8601_timestamp("),
+        Dialect::DuckDb => ("regexp_matches", "(TRY_CAST("),
+    };
+    let end = if dialect == Dialect::Trino { "))" } else { " AS TIMESTAMPTZ))" };
+    format!(
+        "CASE WHEN {matches}({value}, {FORM}) THEN CAST({read}CASE WHEN {matches}({value}, {OFFSET}) THEN {value} ELSE \
+         {value} || 'Z' END{end} AT TIME ZONE 'UTC' AS TIMESTAMP) END"
+    )
 }
 
 /// Seconds since 1970 as a timestamp.
