@@ -3,6 +3,7 @@
 
 pub(crate) mod address;
 pub mod csv;
+mod deflate;
 pub mod enrich;
 pub mod gunzip;
 pub mod gzip;
