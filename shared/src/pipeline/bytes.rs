@@ -35,7 +35,7 @@ pub(crate) fn word(bytes: &[u8], at: usize) -> u64 {
 /// The highest bit of each byte that is this one.
 #[inline]
 pub(crate) fn equal(word: u64, byte: u8) -> u64 {
-    let different = word ^ u64::from(byte) * ONES;
+    let different = word ^ (u64::from(byte) * ONES);
     !(((different & !HIGH) + !HIGH) | different) & HIGH
 }
 

@@ -1,5 +1,5 @@
 //! Stage 5: rows as RFC 4180 CSV with LF line ends. Line breaks inside a value become `\n` and `\r` in two characters,
-//! because Hive and Athena read line by line, and U+0001 becomes `\u0001`, because Hive's OpenCSVSerDe takes it for an
+//! because Hive and Athena read line by line, and U+0001 becomes `\u0001`, because Hive's `OpenCSVSerDe` takes it for an
 //! escape.
 
 use super::{bytes, enrich::Names, rules::Row};

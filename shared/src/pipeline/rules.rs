@@ -57,6 +57,8 @@ pub(crate) struct Values {
     pub(crate) cells: Vec<Cell>,
     /// Text that the cells point into, where they do not point into the message.
     pub(crate) text: Vec<u8>,
+    /// Which children of the nodes that lead to the place in hand have been seen.
+    seen: Vec<bool>,
 }
 
 /// What the rules say to a record.
@@ -130,6 +132,8 @@ pub struct Rules<'a> {
     header: Option<(FlowLayout, Vec<Option<usize>>, bool)>,
     values: Values,
     flow: FlowValues,
+    /// By rule, what a regular expression finds.
+    found: Vec<Option<::regex::bytes::CaptureLocations>>,
 }
 
 impl<'a> Rules<'a> {
@@ -143,6 +147,7 @@ impl<'a> Rules<'a> {
             header: None,
             values: Values::default(),
             flow: FlowValues::default(),
+            found: vec![None; config.rules.len()],
         }
     }
 
@@ -189,7 +194,10 @@ impl<'a> Rules<'a> {
                     Ok(())
                 })
             }
-            Format::Regex(format) => format.parse(record.message, &mut self.values),
+            Format::Regex(format) => {
+                let found = self.found[rule.number].get_or_insert_with(|| format.locations());
+                format.parse(record.message, found, &mut self.values)
+            }
             Format::Json(format) => {
                 let outcome = format.parse(record.message, &mut self.values);
                 row.text = &self.values.text;

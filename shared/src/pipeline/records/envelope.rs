@@ -202,7 +202,7 @@ fn usual_event(window: &[u8], at: usize) -> Option<(Event, usize)> {
     let low = bytes::eight_digits(bytes::word(timestamp, TIMESTAMP_DIGITS - 8), 5)?;
     let message = text::scan(window, at + HEAD)?;
     let end = message.end + 1;
-    let timestamp = Some((high * 100_000 + low) as i64);
+    let timestamp = Some((high * 100_000 + low).cast_signed());
     (window.get(end) == Some(&b'}'))
         .then_some((Event { timestamp, message: Some(message), duplicate: false }, end + 1))
 }
