@@ -1,6 +1,7 @@
 //! Many bytes at once: folds that become vector instructions, and words of eight bytes as small vectors, on any machine.
 
-const WORD: usize = 8;
+/// Bytes of a word.
+pub(crate) const WORD: usize = 8;
 /// Bytes whose positions are looked for at once: a word has a bit for each.
 const BLOCK: usize = 64;
 const ONES: u64 = u64::MAX / 0xff;

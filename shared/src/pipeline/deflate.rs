@@ -12,17 +12,19 @@ mod huffman;
 pub(crate) use bits::Bits;
 use block::Block;
 
-/// Half of the ring is the text in hand, the other half what matches may refer to.
+use super::bytes::{WORD, word};
+
+/// A quarter of the ring is the text in hand. The rest stood before it, and is more than matches may refer to.
 const RING: usize = 1 << 16;
 /// Behind the ring its beginning stands once more, for words and matches that reach over its end.
 const TAIL: usize = MAX_MATCH + 16;
 /// Text that is looked at in one go.
-const CHUNK: usize = 1 << 14;
+const CHUNK: usize = RING / 4;
 /// How far back a match may refer (RFC 1951 section 2).
 const WINDOW: usize = 1 << 15;
 const MAX_MATCH: usize = 258;
-/// A word. Shorter matches often cost more bits than digits do as literals, and always more time.
-const MIN_MATCH: usize = 8;
+/// Shorter matches often cost more bits than digits do as literals, and always more time.
+const MIN_MATCH: usize = WORD;
 /// Positions looked up at once. Not more than [`MIN_MATCH`]: none may be looked up twice.
 const LANES: usize = MIN_MATCH;
 /// Small enough to stay in the first-level cache beside the window.
@@ -127,13 +129,6 @@ fn slot(word: u64) -> usize {
     (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - TABLE_BITS)) as usize
 }
 
-#[inline]
-fn word(bytes: &[u8], at: usize) -> u64 {
-    let mut word = [0; MIN_MATCH];
-    word.copy_from_slice(&bytes[at..at + MIN_MATCH]);
-    u64::from_le_bytes(word)
-}
-
 /// How many bytes from these two positions on are the same; the first [`MIN_MATCH`] are.
 #[inline]
 fn length(ring: &[u8; RING + TAIL], one: u16, other: u16) -> usize {
@@ -144,7 +139,7 @@ fn length(ring: &[u8; RING + TAIL], one: u16, other: u16) -> usize {
         if different != 0 {
             return (length + different.trailing_zeros() as usize / 8).min(MAX_MATCH);
         }
-        length += MIN_MATCH;
+        length += WORD;
     }
     MAX_MATCH
 }
