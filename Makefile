@@ -75,10 +75,12 @@ check: $(DENY) $(VENV) $(CDK) ## Formatting, lints, licences, spelling, purity o
 	@! cargo tree --locked --package flowherd-shared --edges normal --prefix none | grep -E '^(aws|tokio|async|lambda|hyper)'
 	@! grep -rnE '\b(fs|env|process|thread|Instant|SystemTime)::' shared/src
 	cd cdk && npm run --silent check
+	@echo "instructions of the hot path, by callgrind"
+	@python3 tests/benches/instructions.py
 	@echo "checked"
 
 .PHONY: bench
-bench: build-here ## Speed of the pipeline by stage, of planning, and of a worker's start
+bench: ## Speed beside other programs, by stage, over sizes and jobs; of planning, and of a worker's start
 	cargo bench --locked --package flowherd-tests --bench pipeline
 	cargo bench --locked --package flowherd-tests --bench fleet
 

@@ -41,6 +41,8 @@ pub struct Rule {
     pub metadata: Vec<bool>,
     /// For each of the table's format columns: which value of the format it holds.
     pub cells: Vec<Option<usize>>,
+    /// Whether these are the values of the message as it stands.
+    pub(crate) in_order: bool,
     /// How a message becomes values.
     pub format: Format,
 }
@@ -211,7 +213,8 @@ impl Config {
                 let metadata =
                     tables[table].metadata.iter().map(|column| rule.metadata.contains(column)).collect();
                 let cells = tables[table].place(&format.columns());
-                Rule { number, name: rule.name.clone(), matches, table, metadata, cells, format }
+                let in_order = format.is_in_order(&cells);
+                Rule { number, name: rule.name.clone(), matches, table, metadata, cells, in_order, format }
             })
             .collect();
         let hash = hex(&Sha256::digest(serde_json::to_vec(&file).unwrap_or_default()));

@@ -2,7 +2,9 @@
 //! object ▶ [`gunzip`] ▶ [`records`] ▶ [`rules`] ▶ [`enrich`] ▶ [`csv`] ▶ [`gzip`] ▶ outputs.
 
 pub(crate) mod address;
+mod bytes;
 pub mod csv;
+mod deflate;
 pub mod enrich;
 pub mod gunzip;
 pub mod gzip;
@@ -18,7 +20,7 @@ use std::{
 
 use self::{
     csv::CsvRows,
-    enrich::Enricher,
+    enrich::{Enricher, Names},
     gunzip::Layers,
     gzip::{Deflater, GzipWriter},
     records::{OriginKind, Record, Records, Shape},
@@ -115,7 +117,7 @@ pub fn run<R: Read, W: Write>(
                 continue;
             }
             Parsed::Row(row) => {
-                outputs.row(&row, enricher.names(&row))?;
+                outputs.row(&row, &enricher.names(&row))?;
                 counts.rows += 1;
                 counts.rows_of_rule[row.rule.number] += 1;
             }
@@ -185,7 +187,7 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Outputs<'a, W, C> {
         Ok(())
     }
 
-    fn row(&mut self, row: &Row<'_>, names: [&[u8]; 5]) -> Result<(), ObjectError> {
+    fn row(&mut self, row: &Row<'_>, names: &Names<'_>) -> Result<(), ObjectError> {
         self.table(row.rule.table)?;
         if let Some(file) = &mut self.tables[row.rule.table] {
             file.csv.row(row, names, file.gzip.text());

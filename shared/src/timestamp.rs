@@ -6,16 +6,18 @@ pub const MAX_MS: i64 = 253_402_300_799_999;
 /// Length of `2020-02-01T00:00:00.000Z`.
 const LEN: usize = 24;
 
-/// Formats timestamps; records of one object mostly share the second, so only the milliseconds change.
+const MS_OF_DAY: i64 = 86_400_000;
+
+/// Formats timestamps; records of one object mostly share the day, so only the time changes.
 #[derive(Debug)]
 pub struct IsoFormatter {
-    second: i64,
+    day: i64,
     text: [u8; LEN],
 }
 
 impl Default for IsoFormatter {
     fn default() -> Self {
-        Self { second: 0, text: *b"1970-01-01T00:00:00.000Z" }
+        Self { day: 0, text: *b"1970-01-01T00:00:00.000Z" }
     }
 }
 
@@ -23,24 +25,26 @@ impl IsoFormatter {
     /// The text of `ms` milliseconds since 1970. Callers have checked `0 <= ms <= MAX_MS`.
     pub fn format(&mut self, ms: i64) -> &[u8; LEN] {
         debug_assert!((0..=MAX_MS).contains(&ms));
-        let (second, milli) = (ms.div_euclid(1000), ms.rem_euclid(1000));
-        if second != self.second {
-            self.set_second(second);
+        let (day, in_day) = (ms.div_euclid(MS_OF_DAY), ms.rem_euclid(MS_OF_DAY) as u32);
+        if day != self.day {
+            self.set_day(day);
         }
-        put(&mut self.text[20..23], milli);
+        let (seconds, milli) = (in_day / 1000, in_day % 1000);
+        put(&mut self.text, 11, seconds / 3600);
+        put(&mut self.text, 14, seconds / 60 % 60);
+        put(&mut self.text, 17, seconds % 60);
+        put(&mut self.text, 20, milli / 10);
+        self.text[22] = b'0' + (milli % 10) as u8;
         &self.text
     }
 
-    fn set_second(&mut self, second: i64) {
-        self.second = second;
-        let (days, in_day) = (second.div_euclid(86_400), second.rem_euclid(86_400));
-        let (year, month, day) = civil_from_days(days);
-        put(&mut self.text[0..4], year);
-        put(&mut self.text[5..7], month);
-        put(&mut self.text[8..10], day);
-        put(&mut self.text[11..13], in_day / 3600);
-        put(&mut self.text[14..16], in_day / 60 % 60);
-        put(&mut self.text[17..19], in_day % 60);
+    fn set_day(&mut self, day: i64) {
+        self.day = day;
+        let (year, month, day) = civil_from_days(day);
+        put(&mut self.text, 0, year as u32 / 100);
+        put(&mut self.text, 2, year as u32 % 100);
+        put(&mut self.text, 5, month as u32);
+        put(&mut self.text, 8, day as u32);
     }
 }
 
@@ -52,11 +56,10 @@ pub fn iso(ms: i64) -> Option<String> {
         .then(|| String::from_utf8_lossy(IsoFormatter::default().format(ms)).into_owned())
 }
 
-fn put(digits: &mut [u8], mut value: i64) {
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (value % 10) as u8;
-        value /= 10;
-    }
+/// Two digits.
+fn put(text: &mut [u8; LEN], at: usize, value: u32) {
+    text[at] = b'0' + (value / 10) as u8;
+    text[at + 1] = b'0' + (value % 10) as u8;
 }
 
 /// Year, month and day of a day number since 1970-01-01, in the proleptic Gregorian calendar. Years are counted from

@@ -11,7 +11,7 @@ from common import Flowherd, envelope
 
 # U+0001, which is the escape character of the tables, is written as six characters. As long as the command does not do
 # that, this is False: the character stands as it is, and Hive and Trino take it out. TO BE SET TO True THEN.
-U0001_IS_WRITTEN_OUT = False
+U0001_IS_WRITTEN_OUT = True
 
 SEED = 20260218
 ROWS = 800

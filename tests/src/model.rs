@@ -219,7 +219,8 @@ impl Model {
         values.insert("timestamp".to_owned(), timestamp.map_or("-".to_owned(), iso));
         let columns = self.columns(rule);
         let value = |column: &String| {
-            values.get(column).map_or("-", String::as_str).replace('\n', "\\n").replace('\r', "\\r")
+            let value = values.get(column).map_or("-", String::as_str);
+            value.replace('\n', "\\n").replace('\r', "\\r").replace('\u{1}', "\\u0001")
         };
         let row = columns.iter().map(value).collect();
         outcome.read += 1;

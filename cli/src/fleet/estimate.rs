@@ -12,7 +12,7 @@ use crate::{Stop, args::EstimateArgs, summary};
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
 const ONE_PROCESSOR_MB: f64 = 1769.0;
 /// Compressed bytes that one processor does a second: half of what `make bench` shows on an x86 server, to be careful.
-const BYTES_A_SECOND: f64 = 13e6;
+const BYTES_A_SECOND: f64 = 19e6;
 /// Waiting for S3 and SQS, for each object; a worker does two at once.
 const OVERHEAD_SECONDS: f64 = 0.15;
 const AT_ONCE: f64 = 2.0;

@@ -2,10 +2,24 @@
 
 use std::net::IpAddr;
 
-use super::rules::{FlowValues, Row};
+use super::{
+    csv,
+    rules::{FlowValues, Row},
+};
 use crate::lookups::{Interface, Lookups, NameId, Vpc};
 
 const CACHED_ADDRESSES: usize = 4096;
+
+/// A row's values for [`crate::config::ENRICHED_COLUMNS`], as CSV.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a> {
+    /// Of the interface, its subnet and its VPC, with commas between them.
+    pub own: &'a [u8],
+    /// Of the source address's subnet.
+    pub source: &'a [u8],
+    /// Of the destination address's subnet.
+    pub destination: &'a [u8],
+}
 
 /// Looks up names, remembering the last interface and many addresses: an envelope is of one interface, and a few
 /// addresses make most of its traffic.
@@ -13,6 +27,8 @@ const CACHED_ADDRESSES: usize = 4096;
 pub struct Enricher<'a> {
     lookups: &'a Lookups,
     last_interface: (Vec<u8>, Interface),
+    /// Interface, subnet and VPC of the last row, and their names.
+    last_own: ([NameId; 3], Vec<u8>),
     addresses: Vec<Option<(CacheKey, NameId)>>,
 }
 
@@ -25,17 +41,30 @@ impl<'a> Enricher<'a> {
         Self {
             lookups,
             last_interface: (Vec::new(), Interface::default()),
+            last_own: ([0; 3], b"-,-,-".to_vec()),
             addresses: vec![None; CACHED_ADDRESSES],
         }
     }
 
-    /// The row's values for [`crate::config::ENRICHED_COLUMNS`], as CSV.
-    pub fn names(&mut self, row: &Row<'_>) -> [&'a [u8]; 5] {
-        let Some(flow) = row.flow else { return [b"-"; 5] };
-        self.ids(row.text(), flow).map(|name| self.lookups.csv(name))
+    /// The row's names.
+    pub fn names(&mut self, row: &Row<'_>) -> Names<'_> {
+        let Some(flow) = row.flow else {
+            return Names { own: b"-,-,-", source: csv::ABSENT, destination: csv::ABSENT };
+        };
+        let (own, source, destination) = self.ids(row.text(), flow);
+        if self.last_own.0 != own {
+            let (ids, text) = &mut self.last_own;
+            *ids = own;
+            *text = own.map(|name| self.lookups.csv(name)).join(&b',');
+        }
+        Names {
+            own: &self.last_own.1,
+            source: self.lookups.csv(source),
+            destination: self.lookups.csv(destination),
+        }
     }
 
-    fn ids(&mut self, line: &[u8], flow: &FlowValues) -> [NameId; 5] {
+    fn ids(&mut self, line: &[u8], flow: &FlowValues) -> ([NameId; 3], NameId, NameId) {
         let id = |cell: Option<(u32, u32)>| cell.map(|(start, end)| &line[start as usize..end as usize]);
         let interface = id(flow.interface_id).map(|id| self.interface(id)).unwrap_or_default();
         // The record's own ids win over the interface's; a subnet is of one VPC.
@@ -47,13 +76,9 @@ impl<'a> Enricher<'a> {
             let of_own_subnet = own_subnet.flatten().and_then(|subnet| subnet.vpc);
             of_own_subnet.or(interface.vpc).or(subnet.and_then(|subnet| subnet.vpc))
         };
-        [
-            interface.description,
-            subnet.map_or(0, |subnet| subnet.name),
-            vpc.map_or(0, |vpc| vpc.name),
-            self.address(vpc, flow.srcaddr),
-            self.address(vpc, flow.dstaddr),
-        ]
+        let own =
+            [interface.description, subnet.map_or(0, |subnet| subnet.name), vpc.map_or(0, |vpc| vpc.name)];
+        (own, self.address(vpc, flow.srcaddr), self.address(vpc, flow.dstaddr))
     }
 
     fn interface(&mut self, id: &[u8]) -> Interface {

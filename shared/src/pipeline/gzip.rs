@@ -3,17 +3,18 @@
 
 use std::io::{self, Write};
 
-use libdeflater::{CompressionLvl, Compressor};
+use super::deflate::{Bits, Deflate};
 
 /// Text of one member. Members do not depend on how the source arrived, so the same source gives the same bytes.
 const MEMBER_BYTES: usize = 1 << 20;
-/// docs/decisions/0002-codecs.md has the figures.
-const LEVEL: i32 = 1;
+/// RFC 1952 section 2.3: deflate, no flags, no time, compressed fast, on an unknown system.
+const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 0xff];
 
 /// Compresses members, for all outputs of an object in turn.
+#[derive(Default)]
 pub struct Deflater {
-    compressor: Compressor,
-    member: Vec<u8>,
+    deflate: Deflate,
+    member: Bits,
 }
 
 impl std::fmt::Debug for Deflater {
@@ -22,22 +23,17 @@ impl std::fmt::Debug for Deflater {
     }
 }
 
-impl Default for Deflater {
-    fn default() -> Self {
-        let level = CompressionLvl::new(LEVEL).unwrap_or_default();
-        Self { compressor: Compressor::new(level), member: Vec::new() }
-    }
-}
-
 impl Deflater {
-    /// The text as one gzip member.
-    fn member(&mut self, text: &[u8]) -> io::Result<&[u8]> {
-        self.member.resize(self.compressor.gzip_compress_bound(text.len()), 0);
-        let length = self
-            .compressor
-            .gzip_compress(text, &mut self.member)
-            .map_err(|error| io::Error::other(format!("gzip: {error}")))?;
-        Ok(&self.member[..length])
+    /// The text as one gzip member; what it is depends on the text alone.
+    #[must_use]
+    pub fn member(&mut self, text: &[u8]) -> &[u8] {
+        self.member.clear();
+        self.member.extend(&HEADER);
+        self.deflate.stream(text, &mut self.member);
+        self.member.extend(&crc32fast::hash(text).to_le_bytes());
+        // Modulo 2^32, as RFC 1952 says.
+        self.member.extend(&(text.len() as u32).to_le_bytes());
+        self.member.bytes()
     }
 }
 
@@ -75,7 +71,7 @@ impl<W: Write> GzipWriter<W> {
     }
 
     fn write_member(&mut self, deflater: &mut Deflater) -> io::Result<()> {
-        let member = deflater.member(&self.text)?;
+        let member = deflater.member(&self.text);
         self.sink.write_all(member)?;
         self.written += member.len() as u64;
         self.text.clear();

@@ -1,5 +1,7 @@
 //! JSON strings in a byte window: where one ends, what it says, and whether it is clean text.
 
+use super::bytes;
+
 /// A string's content between its quotes, as positions in the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Text {
@@ -31,15 +33,19 @@ pub(crate) fn scan(window: &[u8], start: usize) -> Option<Text> {
 
 /// Whether raw string content holds a control character, which JSON allows only as an escape (RFC 8259 section 7).
 pub(crate) fn has_control(raw: &[u8]) -> bool {
-    // Without an early exit, so that it becomes vector instructions.
-    raw.iter().fold(false, |found, byte| found | (*byte < 0x20))
+    bytes::any(raw, |byte| byte < 0x20)
 }
 
 /// Whether bytes are UTF-8 without NUL: what we call text.
 pub(crate) fn is_text(bytes: &[u8]) -> bool {
-    let (nul, high) =
-        bytes.iter().fold((false, false), |(nul, high), byte| (nul | (*byte == 0), high | (*byte >= 0x80)));
-    !nul && (!high || std::str::from_utf8(bytes).is_ok())
+    !bytes::any(bytes, |byte| byte == 0 || byte >= 0x80)
+        || (memchr::memchr(0, bytes).is_none() && std::str::from_utf8(bytes).is_ok())
+}
+
+/// Whether raw string content without escapes is text and holds no control character.
+pub(crate) fn is_clean(raw: &[u8]) -> bool {
+    // Almost all are of ASCII, and found out by one look. As a signed number, a byte from 0x80 on is below zero.
+    !bytes::any(raw, |byte| byte.cast_signed() < 0x20) || (!has_control(raw) && is_text(raw))
 }
 
 /// Appends what an escaped string says; false if an escape is not one of JSON's or is half a surrogate pair, and then

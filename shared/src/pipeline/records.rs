@@ -320,18 +320,19 @@ impl<R: Read> Records<R> {
         }
         let Some(text) = event.message else { return self.bad_event(start, Reason::BadEvent) };
         let raw = text.raw(&self.window.bytes);
-        let mut clean = !text::has_control(raw);
-        let (length, message);
+        let (clean, length, message);
         if text.escaped {
             self.scratch.clear();
-            clean &= text::unescape(raw, &mut self.scratch) && text::is_text(&self.scratch);
+            clean = !text::has_control(raw)
+                && text::unescape(raw, &mut self.scratch)
+                && text::is_text(&self.scratch);
             if !clean {
                 self.scratch.clear();
                 self.scratch.extend_from_slice(raw);
             }
             (length, message) = (self.scratch.len(), Message::Scratch);
         } else {
-            clean &= text::is_text(raw);
+            clean = text::is_clean(raw);
             (length, message) = (raw.len(), Message::Window(text.start, text.end));
         }
         let timestamp = event.timestamp.filter(|ms| (0..=MAX_MS).contains(ms));

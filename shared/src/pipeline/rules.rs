@@ -37,6 +37,11 @@ impl Format {
         }
     }
 
+    /// Whether a message is the values of these columns, in their order, with a space between any two.
+    pub(crate) fn is_in_order(&self, cells: &[Option<usize>]) -> bool {
+        matches!(self, Self::VpcFlow(layout) if layout.is_in_order(cells))
+    }
+
     pub(crate) fn is_flow(&self) -> bool {
         matches!(self, Self::VpcFlow(_))
     }
@@ -52,6 +57,8 @@ pub(crate) struct Values {
     pub(crate) cells: Vec<Cell>,
     /// Text that the cells point into, where they do not point into the message.
     pub(crate) text: Vec<u8>,
+    /// Which children of the nodes that lead to the place in hand have been seen.
+    seen: Vec<bool>,
 }
 
 /// What the rules say to a record.
@@ -86,6 +93,7 @@ pub struct Row<'a> {
     text: &'a [u8],
     values: &'a [Cell],
     cells: &'a [Option<usize>],
+    in_order: bool,
 }
 
 impl<'a> Row<'a> {
@@ -101,6 +109,11 @@ impl<'a> Row<'a> {
         cells.iter().map(move |cell| values[(*cell)?].map(|(start, end)| &text[start as usize..end as usize]))
     }
 
+    /// Whether the text is the values themselves, in the order of the columns, with a space between any two.
+    pub(crate) fn is_in_order(&self) -> bool {
+        self.in_order
+    }
+
     /// The text that the values are cut from: if it holds nothing that CSV must quote, no value does.
     pub(crate) fn text(&self) -> &'a [u8] {
         self.text
@@ -114,10 +127,13 @@ pub struct Rules<'a> {
     key: &'a str,
     /// The rule for records of the origin with this serial.
     current: Option<(u64, Option<&'a Rule>)>,
-    /// The layout that the object's own header line gave, and where the table's columns are in it.
-    header: Option<(FlowLayout, Vec<Option<usize>>)>,
+    /// The layout that the object's own header line gave, where the table's columns are in it, and whether that is in
+    /// their own order.
+    header: Option<(FlowLayout, Vec<Option<usize>>, bool)>,
     values: Values,
     flow: FlowValues,
+    /// By rule, what a regular expression finds.
+    found: Vec<Option<::regex::bytes::CaptureLocations>>,
 }
 
 impl<'a> Rules<'a> {
@@ -131,6 +147,7 @@ impl<'a> Rules<'a> {
             header: None,
             values: Values::default(),
             flow: FlowValues::default(),
+            found: vec![None; config.rules.len()],
         }
     }
 
@@ -150,6 +167,7 @@ impl<'a> Rules<'a> {
             text: record.message,
             values: &[],
             cells: &rule.cells,
+            in_order: rule.in_order,
         };
         let outcome = match &rule.format {
             Format::VpcFlow(layout) => {
@@ -157,12 +175,13 @@ impl<'a> Rules<'a> {
                 if is_line && let Some(header) = FlowLayout::header(record.message, first)? {
                     let table = &self.config.tables[rule.table];
                     let cells = header.place_in(table)?;
-                    self.header = Some((header, cells));
+                    let in_order = header.is_in_order(&cells);
+                    self.header = Some((header, cells, in_order));
                     return Ok(Parsed::Header { table: rule.table });
                 }
                 let layout = match &self.header {
-                    Some((header, cells)) if is_line => {
-                        row.cells = cells;
+                    Some((header, cells, in_order)) if is_line => {
+                        (row.cells, row.in_order) = (cells, *in_order);
                         header
                     }
                     _ => layout,
@@ -175,7 +194,10 @@ impl<'a> Rules<'a> {
                     Ok(())
                 })
             }
-            Format::Regex(format) => format.parse(record.message, &mut self.values),
+            Format::Regex(format) => {
+                let found = self.found[rule.number].get_or_insert_with(|| format.locations());
+                format.parse(record.message, found, &mut self.values)
+            }
             Format::Json(format) => {
                 let outcome = format.parse(record.message, &mut self.values);
                 row.text = &self.values.text;

@@ -224,7 +224,7 @@ fn free_text() -> impl Strategy<Value = String> {
     prop_oneof![
         "\\PC{0,12}",
         "[\\x01-\\x7f]{0,12}",
-        "[a ,\"\\\\\n\r\t]{0,12}",
+        "[a ,\"\\\\\n\r\t\u{1}]{0,12}",
         Just(format!("broken {BROKEN_HERE} here")),
         Just(r#"{"messageType":"CONTROL_MESSAGE","logEvents":[{"id":"1","timestamp":1,"message":"no event"}]}"#.to_owned()),
     ]
@@ -285,7 +285,7 @@ fn spoil() -> impl Strategy<Value = fn(String) -> String> {
         1 => Just((|line| line.replacen(' ', "  ", 1)) as fn(String) -> String),
         1 => Just((|line| line.rsplit_once(' ').unwrap().0.to_owned()) as fn(String) -> String),
         1 => Just((|line| line.replace("ACCEPT", "A,\"\\C\"")) as fn(String) -> String),
-        1 => Just((|line| line.replace("egress", "\u{e9}\r\n")) as fn(String) -> String),
+        1 => Just((|line| line.replace("egress", "\u{e9}\r\n\u{1}")) as fn(String) -> String),
     ]
 }
 
@@ -306,6 +306,7 @@ fn json() -> impl Strategy<Value = String> {
         Just("null".to_owned()),
         Just("17".to_owned()),
         Just("{\"a\":[1,\"x, y\"]}".to_owned()),
+        Just("\"one\\u0001 two\"".to_owned()),
     ];
     let request = prop_oneof![
         3 => Just(r#"{"clientIp":"192.0.2.9","headers":[{"name":"Host","value":"a \"b\", c"},{"name":"X"}],"httpVersion":"2"}"#.to_owned()),

@@ -4,7 +4,10 @@
 //! and by JSON itself for every other form; tests prove that the three agree. Form of an envelope:
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/SubscriptionFilters.html>.
 
-use crate::pipeline::json_text::{self as text, Text};
+use crate::pipeline::{
+    bytes,
+    json_text::{self as text, Text},
+};
 
 /// One event as CloudWatch Logs writes it: group 1 is the timestamp, group 2 the message, still escaped.
 pub const EVENT_PATTERN: &str = r#"\{"id":"[0-9]+","timestamp":([0-9]+),"message":"((?:[^"\\]|\\.)*)"(?:,"extractedFields":\{[^{}]*\})?\}"#;
@@ -155,7 +158,10 @@ pub(crate) fn element(window: &[u8], at: usize, first: bool) -> Scan<Element> {
         _ => {}
     }
     if byte(window, at)? == b'{' {
-        let (event, at) = event(window, at)?;
+        let (event, at) = match usual_event(window, at) {
+            Some(found) => found,
+            None => event(window, at)?,
+        };
         return Ok((Element::Event(event), at));
     }
     Ok((Element::Other, skip(window, at)?))
@@ -173,6 +179,32 @@ pub(crate) fn tail(window: &[u8], at: usize, checked_to_end: bool) -> Scan<()> {
         }
         at = skip(window, behind)?;
     }
+}
+
+/// An event exactly as CloudWatch Logs writes it in our days, with an id of 56 digits and a timestamp of 13; `None` if it
+/// is any other, or does not end here.
+fn usual_event(window: &[u8], at: usize) -> Option<(Event, usize)> {
+    const ID: &[u8] = br#"{"id":""#;
+    const ID_DIGITS: usize = 56;
+    const TIMESTAMP: &[u8] = br#"","timestamp":"#;
+    const TIMESTAMP_DIGITS: usize = 13;
+    const MESSAGE: &[u8] = br#","message":""#;
+    const HEAD: usize = ID.len() + ID_DIGITS + TIMESTAMP.len() + TIMESTAMP_DIGITS + MESSAGE.len();
+
+    let head: &[u8; HEAD] = window.get(at..)?.first_chunk()?;
+    let (id, rest) = head.strip_prefix(ID)?.split_at(ID_DIGITS);
+    let (timestamp, rest) = rest.strip_prefix(TIMESTAMP)?.split_at(TIMESTAMP_DIGITS);
+    if rest != MESSAGE || bytes::any(id, |byte| !byte.is_ascii_digit()) || timestamp[0] == b'0' {
+        return None;
+    }
+    // Two words, which share three digits.
+    let high = bytes::eight_digits(bytes::word(timestamp, 0), 8)?;
+    let low = bytes::eight_digits(bytes::word(timestamp, TIMESTAMP_DIGITS - 8), 5)?;
+    let message = text::scan(window, at + HEAD)?;
+    let end = message.end + 1;
+    let timestamp = Some((high * 100_000 + low).cast_signed());
+    (window.get(end) == Some(&b'}'))
+        .then_some((Event { timestamp, message: Some(message), duplicate: false }, end + 1))
 }
 
 fn event(window: &[u8], at: usize) -> Scan<Event> {

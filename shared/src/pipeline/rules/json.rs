@@ -28,7 +28,15 @@ pub struct JsonFormat {
 #[derive(Debug, Default)]
 struct Node {
     columns: Vec<usize>,
-    children: Vec<(String, Node)>,
+    children: Vec<Child>,
+}
+
+#[derive(Debug)]
+struct Child {
+    name: String,
+    /// The same as a position in an array, if it is one.
+    index: Option<usize>,
+    node: Node,
 }
 
 impl JsonFormat {
@@ -67,10 +75,17 @@ impl JsonFormat {
         if !message.starts_with('{') {
             return Err(Reason::NotJson);
         }
+        values.seen.clear();
         let mut found = Found { values, fault: None };
         let mut json = serde_json::Deserializer::from_str(message);
-        let outcome =
-            Read { node: &self.root, found: &mut found }.deserialize(&mut json).and_then(|()| json.end());
+        let root = Read { node: &self.root, found: &mut found };
+        // Only a column that is the whole message needs one more look at it.
+        let outcome = if self.root.columns.is_empty() {
+            json.deserialize_map(root)
+        } else {
+            root.deserialize(&mut json)
+        };
+        let outcome = outcome.and_then(|()| json.end());
         match (outcome, found.fault) {
             (Err(_), _) => Err(Reason::NotJson),
             (Ok(()), Some(reason)) => Err(reason),
@@ -95,18 +110,18 @@ impl Node {
     fn at(&mut self, steps: Vec<String>) -> &mut Self {
         let mut node = self;
         for step in steps {
-            let position = node.children.iter().position(|(name, _)| *name == step);
-            let position = position.unwrap_or_else(|| {
-                node.children.push((step, Self::default()));
+            let position = node.child(&step).unwrap_or_else(|| {
+                let index = step.parse().ok().filter(|index: &usize| index.to_string() == step);
+                node.children.push(Child { name: step, index, node: Self::default() });
                 node.children.len() - 1
             });
-            node = &mut node.children[position].1;
+            node = &mut node.children[position].node;
         }
         node
     }
 
     fn child(&self, name: &str) -> Option<usize> {
-        self.children.iter().position(|(child, _)| child == name)
+        self.children.iter().position(|child| child.name == name)
     }
 }
 
@@ -186,26 +201,28 @@ impl<'de> Visitor<'de> for Read<'_, '_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let mut seen = vec![false; self.node.children.len()];
+        let seen = self.found.values.seen.len();
+        self.found.values.seen.resize(seen + self.node.children.len(), false);
         while let Some(child) = map.next_key_seed(ChildOf(self.node))? {
             let Some(child) = child else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
-            if std::mem::replace(&mut seen[child], true) {
+            if std::mem::replace(&mut self.found.values.seen[seen + child], true) {
                 self.found.fault = Some(Reason::DuplicateKey);
             }
-            map.next_value_seed(Read { node: &self.node.children[child].1, found: self.found })?;
+            map.next_value_seed(Read { node: &self.node.children[child].node, found: self.found })?;
         }
+        self.found.values.seen.truncate(seen);
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
         for index in 0_usize.. {
-            let more = match self.node.child(&index.to_string()) {
-                Some(child) => elements
-                    .next_element_seed(Read { node: &self.node.children[child].1, found: self.found })?
-                    .is_some(),
+            let more = match self.node.children.iter().find(|child| child.index == Some(index)) {
+                Some(child) => {
+                    elements.next_element_seed(Read { node: &child.node, found: self.found })?.is_some()
+                }
                 None => elements.next_element::<IgnoredAny>()?.is_some(),
             };
             if !more {

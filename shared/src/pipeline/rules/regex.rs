@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::{CaptureLocations, Regex, RegexBuilder};
 
 use super::Values;
 use crate::{
@@ -64,14 +64,21 @@ impl RegexFormat {
         &self.columns
     }
 
-    pub(super) fn parse(&self, message: &[u8], values: &mut Values) -> Result<(), Reason> {
-        let groups = self.regex.captures(message).ok_or(Reason::NoMatch)?;
+    /// Room for what a search finds, for this pattern only.
+    pub(super) fn locations(&self) -> CaptureLocations {
+        self.regex.capture_locations()
+    }
+
+    pub(super) fn parse(
+        &self,
+        message: &[u8],
+        found: &mut CaptureLocations,
+        values: &mut Values,
+    ) -> Result<(), Reason> {
+        self.regex.captures_read(found, message).ok_or(Reason::NoMatch)?;
+        let cell = |group: &usize| found.get(*group).map(|(start, end)| (start as u32, end as u32));
         values.cells.clear();
-        values.cells.extend(
-            self.groups
-                .iter()
-                .map(|group| groups.get(*group).map(|text| (text.start() as u32, text.end() as u32))),
-        );
+        values.cells.extend(self.groups.iter().map(cell));
         Ok(())
     }
 }

@@ -7,7 +7,10 @@ use crate::{
     config::{Column, ColumnType, Table},
     error::{ObjectError, Reason},
     flow_fields::{DEFAULT_FIELDS, FLOW_FIELDS, FieldKind, field_index},
-    pipeline::address,
+    pipeline::{
+        address,
+        bytes::{Ends, is_number, number},
+    },
     timestamp::MAX_MS,
 };
 
@@ -147,6 +150,11 @@ impl FlowLayout {
         Ok(columns.iter().map(position).collect())
     }
 
+    /// Whether these cells are all fields in the order of the line.
+    pub(super) fn is_in_order(&self, cells: &[Option<usize>]) -> bool {
+        cells.len() == self.fields.len() && cells.iter().enumerate().all(|(at, cell)| *cell == Some(at))
+    }
+
     /// A line's values. One that is not of its field's type means that the line has another format: two formats can
     /// have the same number of fields.
     pub(super) fn parse(
@@ -165,59 +173,44 @@ impl FlowLayout {
     fn cut(&self, line: &[u8], values: &mut Values, flow: &mut FlowValues) -> Result<(), Reason> {
         let cells = &mut values.cells;
         cells.clear();
-        let mut start = 0;
-        let spaces = memchr::memchr_iter(b' ', line).chain(std::iter::once(line.len()));
+        cells.resize(self.kinds.len(), None);
         *flow = FlowValues::default();
-        for end in spaces {
-            let (at, value) = (cells.len(), &line[start..end]);
-            let Some(kind) = self.kinds.get(at) else { return Err(Reason::FieldCount) };
-            if value.is_empty() {
+        let mut ends = Ends::new(line, b' ');
+        let mut start = 0;
+        for (at, (kind, cell)) in self.kinds.iter().zip(&mut *cells).enumerate() {
+            let end = ends.next();
+            if start >= end {
                 return Err(Reason::FieldCount);
             }
-            if value == b"-" {
-                cells.push(None);
-            } else {
-                match kind {
-                    FieldKind::Text | FieldKind::Tag => {}
-                    FieldKind::Int => check_number(value, i32::MAX as u64)?,
-                    FieldKind::BigInt => check_number(value, i64::MAX as u64)?,
-                    FieldKind::Address => {
-                        let address = address::parse(value).ok_or(Reason::FieldType)?;
-                        if self.srcaddr == Some(at) {
-                            flow.srcaddr = Some(address);
-                        } else if self.dstaddr == Some(at) {
-                            flow.dstaddr = Some(address);
-                        }
+            if end - start > 1 || line[start] != b'-' {
+                *cell = Some((start as u32, end as u32));
+                // Not by a table of jumps, which is hard to predict.
+                if *kind == FieldKind::Address {
+                    let address = address::parse(&line[start..end]).ok_or(Reason::FieldType)?;
+                    if self.srcaddr == Some(at) {
+                        flow.srcaddr = Some(address);
+                    } else if self.dstaddr == Some(at) {
+                        flow.dstaddr = Some(address);
+                    }
+                } else if matches!(kind, FieldKind::Int | FieldKind::BigInt) {
+                    let most = if *kind == FieldKind::Int { i32::MAX as u64 } else { i64::MAX as u64 };
+                    if !is_number(line, start, end, most) {
+                        return Err(Reason::FieldType);
                     }
                 }
-                cells.push(Some((start as u32, end as u32)));
             }
             start = end + 1;
         }
-        if cells.len() != self.kinds.len() {
+        if start <= line.len() {
             return Err(Reason::FieldCount);
         }
         let cell = |at: Option<usize>| at.and_then(|at| cells[at]);
         flow.interface_id = cell(self.interface_id);
         flow.vpc_id = cell(self.vpc_id);
         flow.subnet_id = cell(self.subnet_id);
-        flow.start = cell(self.start).map(|(start, end)| number(&line[start as usize..end as usize]));
+        flow.start = cell(self.start).and_then(|(start, end)| number(line, start as usize, end as usize));
         Ok(())
     }
-}
-
-/// Whether a value is a whole number from 0 up to `most`.
-fn check_number(value: &[u8], most: u64) -> Result<(), Reason> {
-    const SURELY_FIT: usize = 9;
-    const MAY_FIT: usize = 19;
-    let digits = value.len() <= MAY_FIT && value.iter().fold(true, |all, byte| all & byte.is_ascii_digit());
-    let fits = digits && (value.len() <= SURELY_FIT || number(value) <= most);
-    if fits { Ok(()) } else { Err(Reason::FieldType) }
-}
-
-/// The value of up to 19 digits.
-fn number(digits: &[u8]) -> u64 {
-    digits.iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0'))
 }
 
 /// The field that was probably meant.

@@ -1,0 +1,128 @@
+//! The hot path over a small object, for counting its instructions: tests/benches/instructions.py runs it under
+//! callgrind, which counts what happens inside [`counted`].
+#![allow(clippy::expect_used)]
+
+use std::{env, fmt::Write, hint::black_box, io};
+
+use flowherd_shared::{
+    config::Config,
+    lookups::Lookups,
+    pipeline::{self, Plan, gunzip::Layers, gzip::Deflater, records::Records},
+};
+
+const RECORDS: u32 = 20_000;
+/// Of one envelope.
+const EVENTS: u32 = 500;
+
+fn main() {
+    let stage = env::args().nth(1).expect("gunzip, records, flow, regex or json");
+    let (config, message): (_, fn(&mut Dice) -> String) = match &*stage {
+        "regex" => (REGEX, ids),
+        "json" => (JSON, waf),
+        _ => (FLOW, flow),
+    };
+    let config = Config::parse(config).expect("valid");
+    let lookups = Lookups::parse(LOOKUPS.as_bytes()).expect("valid");
+    counted(&stage, &object(message), &Plan { config, lookups });
+}
+
+#[inline(never)]
+fn counted(stage: &str, object: &[u8], plan: &Plan) {
+    let limits = plan.config.limits;
+    let layers = || Layers::open(object, limits).expect("readable");
+    match stage {
+        "gunzip" => {
+            let (mut layers, mut text) = (layers(), vec![0; 256 << 10]);
+            while layers.read(&mut text).expect("good") > 0 {}
+        }
+        "records" => {
+            let mut records = Records::new(layers(), limits);
+            while let Some(record) = records.next().expect("good") {
+                black_box(record.message);
+            }
+        }
+        _ => {
+            let finished = pipeline::run(object, "k", plan, |_| Ok(io::sink())).expect("good");
+            assert_eq!(finished.counts.rows, u64::from(RECORDS));
+        }
+    }
+}
+
+const FLOW: &str = "[[rule]]\nname = 'flow'\ntable = 't'\nformat = { kind = 'vpc-flow' }";
+const REGEX: &str = r"
+[[rule]]
+name = 'ids'
+table = 't'
+format = { kind = 'regex', pattern = '^(?P<level>\w+) (?P<src>\S+) -> (?P<dst>\S+)$' }";
+const JSON: &str = "
+[[rule]]
+name = 'waf'
+table = 't'
+format = { kind = 'json', columns = [ { name = 'action', path = '/action' }, { name = 'ip', path = '/request/ip' } ] }";
+const LOOKUPS: &str = r#"{
+    "interfaces": {"eni-00000000000000001": {"description": "a gateway", "subnet_id": "subnet-1", "vpc_id": "vpc-1"}},
+    "subnets": {"subnet-1": {"name": "private", "vpc_id": "vpc-1", "cidrs": ["10.0.0.0/17", "2001:db8::/64"]}},
+    "vpcs": {"vpc-1": {"name": "production"}}
+}"#;
+
+/// Throws the same numbers each time.
+struct Dice(u64);
+
+impl Dice {
+    fn throw(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+fn object(message: fn(&mut Dice) -> String) -> Vec<u8> {
+    let (mut dice, mut deflater, mut object) = (Dice(1), Deflater::default(), Vec::new());
+    for envelope in 0..RECORDS / EVENTS {
+        let mut text = String::from(
+            r#"{"messageType":"DATA_MESSAGE","owner":"123456789012","logGroup":"flow","logStream":"eni","subscriptionFilters":["f"],"logEvents":["#,
+        );
+        for event in 0..EVENTS {
+            let comma = if event > 0 { "," } else { "" };
+            let (id, ms) = (envelope * EVENTS + event, 1_771_372_800_000 + dice.throw(86_400_000));
+            let message = message(&mut dice).replace('"', "\\\"");
+            write!(text, r#"{comma}{{"id":"{id:056}","timestamp":{ms},"message":"{message}"}}"#)
+                .expect("room");
+        }
+        text.push_str("]}");
+        object.extend_from_slice(deflater.member(text.as_bytes()));
+    }
+    object
+}
+
+fn flow(dice: &mut Dice) -> String {
+    let start = 1_771_372_800 + dice.throw(86_400);
+    let (own, peer) = (
+        format!("10.0.{}.{}", dice.throw(200), dice.throw(256)),
+        match dice.throw(20) {
+            0 => format!("2001:db8::{:x}", dice.throw(65_536)),
+            1..8 => format!("10.0.{}.{}", dice.throw(200), dice.throw(256)),
+            _ => format!("198.51.{}.{}", dice.throw(100), dice.throw(256)),
+        },
+    );
+    format!(
+        "2 123456789012 eni-00000000000000001 {own} {peer} {} 443 6 {} {} {start} {} ACCEPT OK",
+        32_768 + dice.throw(28_000),
+        1 + dice.throw(30),
+        40 + dice.throw(40_000),
+        start + 60
+    )
+}
+
+fn ids(dice: &mut Dice) -> String {
+    let level = ["notice", "warning", "alert"][dice.throw(3) as usize];
+    format!("{level} 198.51.100.{}:{} -> 10.0.0.{}:443", dice.throw(256), dice.throw(65_536), dice.throw(256))
+}
+
+fn waf(dice: &mut Dice) -> String {
+    let action = ["ALLOW", "BLOCK"][dice.throw(2) as usize];
+    format!(
+        r#"{{"formatVersion":1,"webaclId":"arn:aws:wafv2:us-east-1:123456789012:regional/webacl/shop/b1","action":"{action}","rules":[{{"id":"AWS#Common","matched":null}}],"request":{{"ip":"203.0.113.{}","country":"NL","headers":[{{"name":"Host","value":"shop.example.com"}}],"uri":"/item/{}"}}}}"#,
+        dice.throw(256),
+        dice.throw(1000)
+    )
+}

@@ -1,0 +1,188 @@
+//! Many bytes at once: folds that become vector instructions, and words of eight bytes as small vectors, on any machine.
+
+/// Bytes of a word.
+pub(crate) const WORD: usize = 8;
+/// Bytes whose positions are looked for at once: a word has a bit for each.
+const BLOCK: usize = 64;
+const ONES: u64 = u64::MAX / 0xff;
+const HIGH: u64 = ONES << 7;
+
+/// Whether any byte passes the test.
+#[inline]
+pub(crate) fn any(bytes: &[u8], test: impl Fn(u8) -> bool) -> bool {
+    const LANES: usize = 16;
+    let Some(last) = bytes.last_chunk::<LANES>() else {
+        return bytes.iter().fold(false, |any, byte| any | test(*byte));
+    };
+    // The last bytes overlap those before, so that none is looked at alone.
+    let (chunks, _) = bytes.as_chunks::<LANES>();
+    let mut any = [0; LANES];
+    for chunk in chunks.iter().chain([last]) {
+        for (any, byte) in any.iter_mut().zip(chunk) {
+            *any |= u8::from(test(*byte));
+        }
+    }
+    any != [0; LANES]
+}
+
+/// The word that begins here, its first byte lowest.
+#[inline]
+pub(crate) fn word(bytes: &[u8], at: usize) -> u64 {
+    let mut word = [0; WORD];
+    word.copy_from_slice(&bytes[at..at + WORD]);
+    u64::from_le_bytes(word)
+}
+
+/// The highest bit of each byte that is this one.
+#[inline]
+pub(crate) fn equal(word: u64, byte: u8) -> u64 {
+    let different = word ^ (u64::from(byte) * ONES);
+    !(((different & !HIGH) + !HIGH) | different) & HIGH
+}
+
+/// The highest bits of the eight bytes, side by side; the other bits must be zeros.
+#[inline]
+pub(crate) fn bits_of_bytes(word: u64) -> u64 {
+    // Each bit meets the one factor that brings it to the highest byte.
+    word.wrapping_mul(0x0002_0408_1020_4081) >> 56
+}
+
+/// Positions of a byte, then the text's length; any number of times, if one asks on.
+#[derive(Debug)]
+pub(crate) struct Ends<'a> {
+    text: &'a [u8],
+    byte: u8,
+    /// A bit for each position from `base` on.
+    found: u64,
+    base: usize,
+}
+
+impl<'a> Ends<'a> {
+    #[inline]
+    pub(crate) fn new(text: &'a [u8], byte: u8) -> Self {
+        Self { text, byte, found: block_of(text, byte), base: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn next(&mut self) -> usize {
+        while self.found == 0 {
+            self.base += BLOCK;
+            self.found = block_of(self.text.get(self.base..).unwrap_or_default(), self.byte);
+        }
+        let end = self.base + self.found.trailing_zeros() as usize;
+        self.found &= self.found - 1;
+        end.min(self.text.len())
+    }
+}
+
+/// The positions of a byte in the first block; what is behind the text counts as found.
+#[inline]
+fn block_of(text: &[u8], byte: u8) -> u64 {
+    if let Some(block) = text.first_chunk() {
+        return positions(block, byte);
+    }
+    let mut block = [byte; BLOCK];
+    block[..text.len()].copy_from_slice(text);
+    positions(&block, byte)
+}
+
+#[inline]
+fn positions(block: &[u8; BLOCK], byte: u8) -> u64 {
+    let mut found = 0;
+    for at in 0..BLOCK / WORD {
+        found |= bits_of_bytes(equal(word(block, at * WORD), byte)) << (at * WORD);
+    }
+    found
+}
+
+/// Whether `text[start..end]` is a whole number from 0 up to `most`, which has more than eight digits.
+#[inline]
+pub(crate) fn is_number(text: &[u8], start: usize, end: usize, most: u64) -> bool {
+    let digits = end - start;
+    if (1..=WORD).contains(&digits) && end >= WORD {
+        return digit_values(word(text, end - WORD), digits).is_some();
+    }
+    number(text, start, end).is_some_and(|number| number <= most)
+}
+
+/// The value of `text[start..end]` if it is a whole number of up to 19 digits.
+#[inline]
+pub(crate) fn number(text: &[u8], start: usize, end: usize) -> Option<u64> {
+    let digits = end - start;
+    // Whole words are read, up to the end, and what stands before the number made zeros.
+    if digits == 0 || digits > 2 * WORD || end < 2 * WORD {
+        return number_by_digits(&text[start..end]);
+    }
+    let low = eight_digits(word(text, end - WORD), digits.min(WORD))?;
+    if digits <= WORD {
+        return Some(low);
+    }
+    let high = eight_digits(word(text, end - 2 * WORD), digits - WORD)?;
+    Some(high * 100_000_000 + low)
+}
+
+#[cold]
+fn number_by_digits(text: &[u8]) -> Option<u64> {
+    let digits = (1..=19).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
+    digits.then(|| text.iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0')))
+}
+
+/// The value of a word's last digits, one to eight.
+#[inline]
+pub(crate) fn eight_digits(word: u64, digits: usize) -> Option<u64> {
+    let values = digit_values(word, digits)?;
+    // Pairs of digits, then of pairs, then of fours: the first byte is the highest digit.
+    let pairs = (values * 10 + (values >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    Some((fours * 10_000 + (fours >> 32)) & 0xffff_ffff)
+}
+
+/// A word's last bytes, one to eight, if they are digits: the value of each, and zeros before them.
+#[inline]
+fn digit_values(word: u64, digits: usize) -> Option<u64> {
+    const ZEROS: u64 = b'0' as u64 * ONES;
+    let before = 8 * (WORD - digits);
+    let values = (word ^ ZEROS) >> before << before;
+    // What is more than nine reaches the highest bit, or has it.
+    ((values.wrapping_add((0x7f - 9) * ONES) | values) & HIGH == 0).then_some(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Ends, is_number, number};
+
+    proptest! {
+        #[test]
+        fn every_byte_is_looked_at(bytes in proptest::collection::vec(prop_oneof![9 => Just(b'a'), 1 => Just(b'b')], 0..80)) {
+            prop_assert_eq!(super::any(&bytes, |byte| byte == b'b'), bytes.contains(&b'b'));
+        }
+
+        #[test]
+        fn ends_are_found_where_a_slow_search_finds_them(
+            text in proptest::collection::vec(prop_oneof![4 => Just(b' '), 4 => Just(b'!'), 1 => any::<u8>()], 0..200),
+        ) {
+            let mut ends = Ends::new(&text, b' ');
+            let slow = text.iter().enumerate().filter(|(_, byte)| **byte == b' ').map(|(at, _)| at);
+            for end in slow.chain([text.len(), text.len()]) {
+                prop_assert_eq!(ends.next(), end);
+            }
+        }
+
+        #[test]
+        fn numbers_are_read_as_the_standard_library_reads_them(
+            before in "[ -~]{0,20}",
+            text in prop_oneof!["[0-9]{0,20}", "[0-9]{1,17}[ -~][0-9]{0,3}", any::<[u8; 12]>().prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned())],
+        ) {
+            let line = format!("{before}{text} and more");
+            let expected = text.parse::<u64>().ok().filter(|_| text.len() <= 19 && !text.starts_with('+'));
+            let (start, end) = (before.len(), before.len() + text.len());
+            prop_assert_eq!(number(line.as_bytes(), start, end), expected, "{}", line);
+            for most in [999_999_999, 1 << 31, 1 << 63] {
+                let fits = expected.is_some_and(|number| number <= most);
+                prop_assert_eq!(is_number(line.as_bytes(), start, end, most), fits, "{}", line);
+            }
+        }
+    }
+}
