@@ -178,7 +178,7 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Outputs<'a, W, C> {
         if self.tables[table].is_none() {
             let schema = &self.config.tables[table];
             let path = layout::csv(&schema.name, self.key);
-            let sink = (self.create)(&path).map_err(cannot_write(&path))?;
+            let sink = (self.create)(&path).map_err(|source| cannot_write(&path, source))?;
             let mut file =
                 TableFile { path, csv: CsvRows::new(schema), gzip: GzipWriter::new(sink), rows: 0 };
             file.csv.header(file.gzip.text());
@@ -192,7 +192,7 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Outputs<'a, W, C> {
         if let Some(file) = &mut self.tables[row.rule.table] {
             file.csv.row(row, names, file.gzip.text());
             file.rows += 1;
-            file.gzip.settle(&mut self.deflater).map_err(cannot_write(&file.path))?;
+            file.gzip.settle(&mut self.deflater).map_err(|source| cannot_write(&file.path, source))?;
         }
         Ok(())
     }
@@ -200,13 +200,13 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Outputs<'a, W, C> {
     fn reject(&mut self, ordinal: u64, record: &Record<'_>, reason: Reason) -> Result<(), ObjectError> {
         if self.rejects.is_none() {
             let path = layout::rejects(self.key);
-            let sink = (self.create)(&path).map_err(cannot_write(&path))?;
+            let sink = (self.create)(&path).map_err(|source| cannot_write(&path, source))?;
             self.rejects = Some(RejectFile { path, gzip: GzipWriter::new(sink), records: 0 });
         }
         if let Some(file) = &mut self.rejects {
             rejects::write(self.key, ordinal, record, reason, file.gzip.text());
             file.records += 1;
-            file.gzip.settle(&mut self.deflater).map_err(cannot_write(&file.path))?;
+            file.gzip.settle(&mut self.deflater).map_err(|source| cannot_write(&file.path, source))?;
         }
         Ok(())
     }
@@ -221,14 +221,13 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Outputs<'a, W, C> {
         let tables = tables.map(|(table, file)| (Some(table), file.path, file.gzip, file.rows));
         let rejects = self.rejects.into_iter().map(|file| (None, file.path, file.gzip, file.records));
         let finish = |(table, path, gzip, rows): (_, String, GzipWriter<W>, _)| {
-            let (sink, bytes) = gzip.finish(deflater).map_err(cannot_write(&path))?;
+            let (sink, bytes) = gzip.finish(deflater).map_err(|source| cannot_write(&path, source))?;
             Ok((Output { path, table, rows, bytes }, sink))
         };
         tables.chain(rejects).map(finish).collect()
     }
 }
 
-fn cannot_write(path: &str) -> impl FnOnce(io::Error) -> ObjectError {
-    let output = path.to_owned();
-    move |source| ObjectError::Write { output, source }
+fn cannot_write(path: &str, source: io::Error) -> ObjectError {
+    ObjectError::Write { output: path.to_owned(), source }
 }
