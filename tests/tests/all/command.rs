@@ -493,5 +493,13 @@ fn the_definitions_of_the_tables_are_those_of_the_rules() {
     };
     insta::assert_snapshot!(print("athena") + &print("duckdb"));
     let glue: Value = serde_json::from_str(&print("glue")).unwrap();
-    assert_eq!(glue[0]["columns"], serde_json::json!(["timestamp", "owner", "level", "bytes"]));
+    let columns = glue["views"][0]["columns"].as_array().unwrap();
+    let columns: Vec<[&str; 2]> = columns
+        .iter()
+        .map(|column| [&column["name"], &column["trino_type"]].map(|value| value.as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        columns,
+        [["timestamp", "timestamp(3)"], ["owner", "varchar"], ["level", "varchar"], ["bytes", "bigint"]]
+    );
 }
