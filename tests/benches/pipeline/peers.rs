@@ -32,7 +32,7 @@ struct Peer {
     output: Option<PathBuf>,
 }
 
-fn shell(line: String) -> Command {
+fn shell(line: &str) -> Command {
     let mut command = Command::new("bash");
     command.args(["-c", &format!("set -o pipefail; {line}")]);
     command
@@ -66,12 +66,12 @@ pub(crate) fn table(sample: &Sample, scratch: &Path) {
         peer("flowherd convert --jobs 1", vec![convert(sample, &dest, 1)], Some(written.clone())),
         peer(
             "igzip -dc, igzip -1 of our rows",
-            vec![shell(format!("igzip -dc '{object}'")), shell(format!("igzip -1 -c '{rows_path}'"))],
+            vec![shell(&format!("igzip -dc '{object}'")), shell(&format!("igzip -1 -c '{rows_path}'"))],
             None,
         ),
         peer(
             "gzip -dc, gzip -1 of our rows",
-            vec![shell(format!("gzip -dc <'{object}'")), shell(format!("gzip -1 -c '{rows_path}'"))],
+            vec![shell(&format!("gzip -dc <'{object}'")), shell(&format!("gzip -1 -c '{rows_path}'"))],
             None,
         ),
         peer("python3, json", script("python3", "convert.py", &out("py.gz"), &[]), Some(out("py.gz"))),
@@ -83,7 +83,7 @@ pub(crate) fn table(sample: &Sample, scratch: &Path) {
         ),
         peer(
             "zcat, jq, gzip -1 (no names)",
-            vec![shell(format!(
+            vec![shell(&format!(
                 "gzip -dc <'{object}' | jq -r -f '{PEERS}/convert.jq' | gzip -1 >'{}'",
                 out("jq.gz").display()
             ))],

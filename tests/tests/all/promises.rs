@@ -603,9 +603,8 @@ fn outputs_are_gzip_members_that_any_reader_joins() {
     assert!(text.len() > 2 << 20, "several members");
     assert_eq!(text.split(|byte| *byte == b'\n').count(), 20_002);
 
-    const PYTHON: &str =
-        "import gzip, sys; sys.stdout.buffer.write(gzip.decompress(sys.stdin.buffer.read()))";
-    for reader in [["gzip", "-dc"].as_slice(), &["python3", "-c", PYTHON]] {
+    let python = "import gzip, sys; sys.stdout.buffer.write(gzip.decompress(sys.stdin.buffer.read()))";
+    for reader in [["gzip", "-dc"].as_slice(), &["python3", "-c", python]] {
         let mut reading = Command::new(reader[0])
             .args(&reader[1..])
             .stdin(std::process::Stdio::piped())
