@@ -184,7 +184,6 @@ impl FlowLayout {
             }
             if end - start > 1 || line[start] != b'-' {
                 *cell = Some((start as u32, end as u32));
-                // Not by a table of jumps, which is hard to predict.
                 if *kind == FieldKind::Address {
                     let address = address::parse(&line[start..end]).ok_or(Reason::FieldType)?;
                     if self.srcaddr == Some(at) {
