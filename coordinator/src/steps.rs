@@ -1,4 +1,4 @@
-//! The operations of a run, one after another: [purge] ▶ plan ▶ check … ▶ report ▶ end.
+//! The operations of a run, one after another: \[purge\] ▶ plan ▶ check … ▶ report ▶ end.
 //!
 //! Each takes what the one before it gave, so whoever drives them (the step loop, a person with `aws lambda invoke`, the
 //! command `flowherd`) only has to hand the answer back after the time that it names. Answers hold counts and names of
