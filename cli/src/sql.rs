@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use flowherd_shared::{
     ledger::Run,
-    questions::{Asked, QUESTIONS, Question},
+    questions::{Asked, QUESTIONS, Question, last_day},
     schema::{self, Layout, Schema},
 };
 use serde::Serialize;
@@ -93,7 +93,7 @@ fn saved(table: &str, has_hours: bool) -> Vec<SavedQuery> {
         let needed: Vec<&str> = needed.map(|(name, _)| name).collect();
         // An example stands only where there is no meaning without it.
         let asked = if needed.contains(&"ip") { asked.clone() } else { Asked { ip: None, ..asked.clone() } };
-        let rows = flowherd_shared::questions::last_day(table, has_hours);
+        let rows = last_day(table, has_hours);
         let sql = question.statement(&asked, &rows).ok()?;
         let change = match &needed[..] {
             [] => String::new(),

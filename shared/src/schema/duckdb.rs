@@ -37,7 +37,7 @@ fn table_view(table: &Table, results: &str) -> String {
         .iter()
         .map(|column| format!("'{}': 'VARCHAR'", column.name.to_ascii_lowercase()))
         .collect();
-    // A table that has no file yet is empty, and no error: its one line, run.json has nothing but a header.
+    // A table that has no file yet is empty, and no error: run.json is one line, which is taken for a header.
     let from = format!(
         "read_csv(['{results}/csv/{}/**/*.csv.gz', '{results}/runs/*/run.json'], allow_empty = true, header = true, \
          auto_detect = false, delim = ',', quote = '\"', escape = '\"', nullstr = {NO_NULL}, max_line_size = \

@@ -29,6 +29,19 @@ pub(crate) fn definitions(place: &Place, more: &[&str]) -> String {
     ran.stdout
 }
 
+/// The views over one object with these events, converted by the place's rules.
+fn views_of(place: &Place, group: &str, events: &[String]) -> String {
+    let envelope = format!(
+        r#"{{"messageType":"DATA_MESSAGE","owner":"1","logGroup":"{group}","logStream":"s","logEvents":[{}]}}"#,
+        events.join(",")
+    );
+    place.object("a", envelope.as_bytes());
+    let config = place.path("flowherd.toml");
+    let config = ["--config", config.to_str().unwrap()];
+    place.report(&config);
+    definitions(place, &config)
+}
+
 /// Runs a program of Python that is here, and gives what it prints.
 fn python(program: &str, input: &str) -> String {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(".venv/bin/python");
@@ -126,16 +139,9 @@ fn columns_may_have_names_that_sql_has_other_meanings_for() {
         "2026-02-18T01:02:03 0.5 0 07",
     ]
     .map(event);
-    let envelope = format!(
-        r#"{{"messageType":"DATA_MESSAGE","owner":"1","logGroup":"odd","logStream":"s","logEvents":[{}]}}"#,
-        events.join(",")
-    );
-    place.object("a", envelope.as_bytes());
-    let config = place.path("flowherd.toml");
-    let config = ["--config", config.to_str().unwrap()];
-    place.report(&config);
+    let views = views_of(&place, "odd", &events);
     let question = "SELECT \"timestamp\", \"end\", \"select\", timestamp_2, \"table\", rest FROM \"table\"";
-    let rows = duckdb(&definitions(&place, &config), question);
+    let rows = duckdb(&views, question);
     let at = "2026-02-18 00:00:00.123000";
     assert_eq!(rows[0], serde_json::json!([at, "2026-02-18 01:02:03", 1.5, true, 7, ""]));
     assert_eq!(rows[1], serde_json::json!([at, null, null, null, null, ""]));
@@ -232,15 +238,8 @@ fn duckdb_reads_every_value_as_it_was_written() {
                 .to_string()
         })
         .collect();
-    let envelope = format!(
-        r#"{{"messageType":"DATA_MESSAGE","owner":"1","logGroup":"g","logStream":"s","logEvents":[{}]}}"#,
-        events.join(",")
-    );
-    place.object("a", envelope.as_bytes());
-    let config = place.path("flowherd.toml");
-    let config = ["--config", config.to_str().unwrap()];
-    place.report(&config);
-    let rows = duckdb(&definitions(&place, &config), "SELECT value FROM odd ORDER BY number");
+    let views = views_of(&place, "g", &events);
+    let rows = duckdb(&views, "SELECT value FROM odd ORDER BY number");
     let read: Vec<&str> = rows.as_array().unwrap().iter().map(|row| row[0].as_str().unwrap()).collect();
     // A line break is written as two characters: Hive and Athena read line by line.
     let written: Vec<String> =
