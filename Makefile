@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # Python packages of the tests and builds, pinned; installed into .venv.
-PACKAGES := typos==1.52.0 ministack==1.5.33 duckdb==2.0.0 sqlglot==30.30.0 cfn-lint==1.58.0 cargo-lambda==1.9.2 ziglang==0.17.0
+PACKAGES := typos==1.52.0 ministack==1.5.33 microburst==0.10.0 duckdb==2.0.0 sqlglot==30.30.0 cfn-lint==1.58.0 cargo-lambda==1.9.2 ziglang==0.17.0
 # Says which of them .venv holds: another list makes it anew.
 VENV := .venv/$(subst ==,-,$(subst $(eval ) ,_,$(PACKAGES)))
 # Only for test-hive, hence not among them.
