@@ -191,7 +191,8 @@ impl Schedule {
 fn limited(rule: &str, random: &mut ChaCha8Rng) -> Value {
     let mut rule: Value = serde_json::from_str(rule).unwrap();
     if rule["times"].is_null() {
-        rule["times"] = random.random_range(1..=if random.random_ratio(1, 4) { 80 } else { 12 }).into();
+        let most = *[12, 12, 12, 80].choose(random).unwrap();
+        rule["times"] = random.random_range(1..=most).into();
     }
     if random.random() {
         rule["sequence"] = json!({ "fail": random.random_range(1..=5), "pass": random.random_range(1..=4) });
