@@ -24,7 +24,7 @@ use flowherd_shared::{
 use flowherd_tests::{
     command::{Ran, Running, files_below, flowherd_in},
     fault_proxy::FaultProxy,
-    local_cloud::wait_until,
+    local_cloud::{LocalCloud, wait_until},
 };
 use rand::{RngExt, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
@@ -466,6 +466,40 @@ fn whatever_fails_on_the_way_every_key_is_done_or_named_and_done_once_the_faults
         violations.len(),
         violations.join("\n\n")
     );
+}
+
+#[test]
+fn an_answer_that_ends_as_if_whole_is_an_error_and_never_a_shorter_answer() {
+    let cloud = LocalCloud::start();
+    let bucket = cloud.bucket("source");
+    let keys: Vec<String> = (0..7).map(|number| format!("key {number}")).collect();
+    keys.iter().for_each(|key| bucket.put(key, key.as_bytes()).unwrap());
+    let listed = bucket.page("", None).unwrap();
+    let (_, url, _) = cloud.queue("tasks", Duration::from_secs(30), 3);
+    let proxy = FaultProxy::start(&cloud.endpoint);
+    let aws = cloud.through(&proxy.endpoint);
+    let (bucket, queue) = (aws.bucket("source", None), aws.queue(&url));
+    let message = |number: u32| Outgoing {
+        body: format!("body {number}"),
+        group: number.to_string(),
+        deduplication: number.to_string(),
+    };
+    for (number, fraction) in (0..).zip([0.05, 0.3, 0.6, 0.9, 0.97, 0.99]) {
+        let cut = [json!({ "service": "*", "response": { "truncate_frac": fraction } })];
+        let told = format!("{fraction} of it");
+        proxy.set_faults(&cut);
+        // Only its closing tags may be missing.
+        assert!(bucket.page("", None).map_or(true, |page| page == listed), "listing, {told}");
+        assert!(Store::get(&bucket, "key 3").is_err(), "reading, {told}");
+        assert!(queue.send(&[message(number)]).is_err(), "sending, {told}");
+        assert!(queue.depth().is_err(), "counting, {told}");
+
+        proxy.set_faults(&[]);
+        assert_eq!(bucket.page("", None).unwrap(), listed, "listing, {told}");
+        assert_eq!(Store::get(&bucket, "key 3").unwrap().unwrap(), b"key 3", "reading, {told}");
+        assert_eq!(queue.send(&[message(number)]).unwrap(), [], "sending, {told}");
+        assert_eq!(queue.depth().unwrap().visible, u64::from(number) + 1, "sent once: {told}");
+    }
 }
 
 /// `flowherd convert` for a shell that makes its disk small before.
