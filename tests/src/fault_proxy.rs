@@ -59,6 +59,12 @@ impl FaultProxy {
         assert_eq!(set.as_array().map(Vec::len), Some(rules.len()), "{set}");
     }
 
+    /// Requests so far.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.control("GET", "health", "")["requests_seen"].as_u64().unwrap()
+    }
+
     /// What struck so far, in order: service, operation and action.
     #[must_use]
     pub fn struck(&self) -> Vec<String> {
@@ -68,11 +74,6 @@ impl FaultProxy {
             format!("{} {} {}", text("service"), text("operation"), text("action"))
         };
         fired.as_array().unwrap().iter().map(told).collect()
-    }
-
-    /// Forgets what struck so far.
-    pub fn forget(&self) {
-        self.control("DELETE", "fired", "");
     }
 
     fn control(&self, method: &str, what: &str, body: &str) -> Value {

@@ -194,6 +194,11 @@ fn limited(rule: &str, random: &mut ChaCha8Rng) -> Value {
         let most = *[12, 12, 12, 80].choose(random).unwrap();
         rule["times"] = random.random_range(1..=most).into();
     }
+    for cut in ["/response/truncate_frac", "/response/abort_frac", "/request/cut_upload/after_frac"] {
+        if let Some(fraction) = rule.pointer_mut(cut) {
+            *fraction = (f64::from(random.random_range(1..100_u8)) / 100.0).into();
+        }
+    }
     if random.random() {
         rule["sequence"] = json!({ "fail": random.random_range(1..=5), "pass": random.random_range(1..=4) });
     }
@@ -209,9 +214,7 @@ impl fmt::Display for Schedule {
             if self.purges { ", purging first" } else { "" }
         )?;
         for (name, rule) in &self.faults {
-            let sequence = &rule["sequence"];
-            let gaps = if sequence.is_null() { String::new() } else { format!(", {sequence}") };
-            writeln!(f, "  {name}, at most {} times{gaps}", rule["times"])?;
+            writeln!(f, "  {name}: {rule}")?;
         }
         self.events.iter().try_for_each(|(after, event)| writeln!(f, "  after {after} ms {event:?}"))
     }
@@ -285,9 +288,12 @@ impl<'a> Play<'a> {
     fn with_faults(&mut self) {
         let rules: Vec<Value> = self.schedule.faults.iter().map(|(_, rule)| rule.clone()).collect();
         self.proxy.set_faults(&rules);
-        let began = Instant::now();
         let mut events = self.schedule.events.iter().peekable();
         let mut coordinator = Some(self.coordinator(true));
+        self.keep_workers(true);
+        // A busy machine may need long to start them.
+        wait_until("the programs have come to the proxy", || self.proxy.requests() > 3);
+        let began = Instant::now();
         while began.elapsed() < FAULTY {
             self.keep_workers(true);
             while let Some((_, event)) =
