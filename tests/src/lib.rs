@@ -9,4 +9,6 @@ pub mod cutting_proxy;
 pub mod local_cloud;
 pub mod model;
 pub mod objects;
+#[cfg(feature = "cloud")]
+pub mod recording_proxy;
 pub mod twin;

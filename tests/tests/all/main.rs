@@ -20,4 +20,5 @@ mod promises;
 mod query;
 mod questions;
 mod rerun;
+mod security;
 mod stack;
