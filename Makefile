@@ -10,8 +10,10 @@ VENV := .venv/$(subst ==,-,$(subst $(eval ) ,_,$(PACKAGES)))
 # Only for test-hive, hence not among them.
 SPARK := pyspark==3.5.7
 CARGO_DENY_VERSION := 0.20.2
+CARGO_CYCLONEDX_VERSION := 0.5.9
 TOOLS := target/tools
 DENY := $(TOOLS)/bin/cargo-deny
+CYCLONEDX := $(TOOLS)/bin/cargo-cyclonedx
 TYPOS := .venv/bin/typos
 CDK := cdk/node_modules/.package-lock.json
 FLOWHERD := target/release/flowherd
@@ -79,6 +81,17 @@ check: $(DENY) $(VENV) $(CDK) ## Formatting, lints, licences, spelling, purity o
 	@python3 tests/benches/instructions.py
 	@echo "checked"
 
+.PHONY: audit
+audit: $(DENY) ## Known vulnerabilities in what we depend on (asks GitHub for RustSec's, and the npm registry)
+	@failed=0; \
+	  $(DENY) --locked check --hide-inclusion-graph advisories || failed=1; \
+	  (cd cdk && npm audit --package-lock-only) || failed=1; \
+	  exit $$failed
+
+.PHONY: sbom
+sbom: $(CYCLONEDX) ## What the programs and the deployment consist of, in CycloneDX: target/sbom/*.cdx.json
+	@.ci/sbom "$(CURDIR)/$(CYCLONEDX)"
+
 .PHONY: bench
 bench: ## Speed beside other programs, by stage, over sizes and jobs; of planning, and of a worker's start
 	cargo bench --locked --package flowherd-tests --bench pipeline
@@ -102,6 +115,10 @@ clean: ## Removes everything that was built or installed here
 
 $(DENY):
 	cargo install cargo-deny --version $(CARGO_DENY_VERSION) --locked --debug --quiet --root $(TOOLS) --target-dir $(TOOLS)/build
+	@rm -rf $(TOOLS)/build
+
+$(CYCLONEDX):
+	cargo install cargo-cyclonedx --version $(CARGO_CYCLONEDX_VERSION) --locked --debug --quiet --root $(TOOLS) --target-dir $(TOOLS)/build
 	@rm -rf $(TOOLS)/build
 
 $(VENV):

@@ -1,4 +1,4 @@
-import { Duration, Validations } from 'aws-cdk-lib';
+import { Duration, Stack, Validations } from 'aws-cdk-lib';
 import {
   Alarm,
   ComparisonOperator,
@@ -7,6 +7,7 @@ import {
   TreatMissingData,
 } from 'aws-cdk-lib/aws-cloudwatch';
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
+import { PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import type { Function } from 'aws-cdk-lib/aws-lambda';
 import { type ITopic, Topic } from 'aws-cdk-lib/aws-sns';
 import { EmailSubscription } from 'aws-cdk-lib/aws-sns-subscriptions';
@@ -137,6 +138,17 @@ export class Alarms extends Construct {
     if (settings.alarmEmail !== undefined) {
       const topic = new Topic(this, 'Topic', { displayName: `${settings.stackName} alarms`, enforceSSL: true });
       topic.addSubscription(new EmailSubscription(settings.alarmEmail));
+      // A policy of its own takes the place of the one that lets the whole account publish:
+      // https://docs.aws.amazon.com/sns/latest/dg/sns-access-policy-use-cases.html#sns-publish-messages-from-cloudwatch-alarms
+      topic.addToResourcePolicy(
+        new PolicyStatement({
+          sid: 'Alarms',
+          actions: ['sns:Publish'],
+          principals: [new ServicePrincipal('cloudwatch.amazonaws.com')],
+          resources: [topic.topicArn],
+          conditions: { StringEquals: { 'aws:SourceAccount': Stack.of(this).account } },
+        }),
+      );
       Validations.of(topic).acknowledge({
         id: 'AwsSolutions-SNS2',
         reason:

@@ -8,6 +8,7 @@ import { Construct } from 'constructs';
 
 import { acknowledgeObjects } from './acknowledge';
 import { NativeFunction } from './native-function';
+import { resultsEnvironment } from './results-bucket';
 import { parseS3Url, type Settings } from './settings';
 import type { Source } from './source';
 import type { TaskQueue } from './task-queue';
@@ -40,21 +41,33 @@ export class Coordinator extends Construct {
       logRetentionDays: settings.logRetentionDays,
       environment: {
         ...source.environment,
-        FLOWHERD_RESULTS_BUCKET: results.bucketName,
+        ...resultsEnvironment(results),
         FLOWHERD_QUEUE_URL: tasks.queue.queueUrl,
         FLOWHERD_DEAD_LETTER_QUEUE_URL: tasks.deadLetters.queueUrl,
         FLOWHERD_TIME_LIMIT_SECONDS: String(settings.runTimeLimitHours * 3600),
         ...(settings.configFile === undefined ? {} : { FLOWHERD_CONFIG: 'flowherd.toml' }),
         ...(lookups === undefined ? {} : { FLOWHERD_LOOKUPS: lookups }),
+        ...(settings.lookupsUrl === undefined
+          ? {}
+          : { FLOWHERD_SETTINGS_BUCKET_OWNER: settings.lookupsBucketAccount ?? Stack.of(this).account }),
       },
     });
 
     source.allowListing(this.function);
-    const ledger = ['runs/*', 'active/*'].map((objects) => results.arnForObjects(objects));
-    this.function.allow(['s3:GetObject', 's3:PutObject', 's3:DeleteObject'], ledger);
+    const objects = (...patterns: string[]) => patterns.map((pattern) => results.arnForObjects(pattern));
+    const ledger = objects('runs/*');
+    const active = objects('active/*');
     // To see that outputs are still those that the receipts name.
-    const outputs = ['csv/*', 'rejects/*'].map((objects) => results.arnForObjects(objects));
-    this.function.allow(['s3:GetObject'], outputs);
+    const outputs = objects('csv/*', 'rejects/*');
+    this.function.allow(['s3:GetObject'], [...ledger, ...active, ...outputs]);
+    // What was asked and what came of it; not the receipts, which are for workers to write.
+    const unfinished = objects('runs/*/report.unfinished.json');
+    const written = objects(
+      'runs/*/run.json', 'runs/*/flowherd.toml', 'runs/*/lookups.json', 'runs/*/manifest/*', 'runs/*/purged.json',
+      'runs/*/report.json',
+    );
+    this.function.allow(['s3:PutObject'], [...active, ...written, ...unfinished]);
+    this.function.allow(['s3:DeleteObject'], [...active, ...unfinished]);
     this.function.allow(['s3:ListBucket'], [results.bucketArn]);
     this.function.allow(
       ['sqs:SendMessage', 'sqs:GetQueueAttributes', 'sqs:PurgeQueue'],
@@ -70,7 +83,7 @@ export class Coordinator extends Construct {
       const { bucket, key } = parseS3Url(settings.lookupsUrl);
       this.function.allow(['s3:GetObject'], [`arn:${Stack.of(this).partition}:s3:::${bucket}/${key}`]);
     }
-    acknowledgeObjects(this.function, [...ledger, ...outputs]);
+    acknowledgeObjects(this.function, [...ledger, ...active, ...outputs, ...written, ...unfinished]);
   }
 }
 

@@ -30,7 +30,9 @@ export class FlowherdStack extends Stack {
 
     const outputs: Readonly<Record<string, string>> = {
       SourceBucket: settings.sourceBucket,
+      SourceBucketOwner: source.owner,
       ResultsBucket: results.bucketName,
+      ResultsBucketOwner: this.account,
       QueueUrl: tasks.queue.queueUrl,
       DeadLetterQueueUrl: tasks.deadLetters.queueUrl,
       CoordinatorFunction: coordinator.functionName,

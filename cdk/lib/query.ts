@@ -43,6 +43,7 @@ export class Query extends Construct {
         engineVersion: { selectedEngineVersion: 'Athena engine version 3' },
         resultConfiguration: {
           outputLocation: `s3://${results.bucketName}/athena/`,
+          expectedBucketOwner: account,
           encryptionConfiguration: { encryptionOption: 'SSE_S3' },
         },
       },

@@ -1,5 +1,5 @@
-import { Duration, RemovalPolicy, Validations } from 'aws-cdk-lib';
-import { BlockPublicAccess, Bucket, BucketEncryption } from 'aws-cdk-lib/aws-s3';
+import { Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
+import { BlockPublicAccess, Bucket, BucketEncryption, ObjectOwnership } from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
 
 /** Where outputs and the ledger go: `csv/`, `rejects/`, `runs/`, `active/`, and what Athena answers below `athena/`. */
@@ -14,6 +14,8 @@ export class ResultsBucket extends Construct {
       encryption: BucketEncryption.S3_MANAGED,
       enforceSSL: true,
       blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
+      // No access by lists on single objects, only by policies.
+      objectOwnership: ObjectOwnership.BUCKET_OWNER_ENFORCED,
       // Results outlive the stack.
       removalPolicy: RemovalPolicy.RETAIN,
       lifecycleRules: [
@@ -28,4 +30,12 @@ export class ResultsBucket extends Construct {
         'and a log bucket would get several entries an object.',
     });
   }
+}
+
+/** What both functions are told of it: were it deleted and made anew by somebody else, S3 would refuse them. */
+export function resultsEnvironment(results: Bucket): Record<string, string> {
+  return {
+    FLOWHERD_RESULTS_BUCKET: results.bucketName,
+    FLOWHERD_RESULTS_BUCKET_OWNER: Stack.of(results).account,
+  };
 }

@@ -23,6 +23,7 @@ export interface Settings {
   readonly configFile?: string;
   readonly lookupsFile?: string;
   readonly lookupsUrl?: string;
+  readonly lookupsBucketAccount?: string;
   readonly tables?: Schema;
   readonly queryLimitGb: number;
   readonly runTimeLimitHours: number;
@@ -72,6 +73,7 @@ export const EXAMPLES: Readonly<Record<keyof Settings, string>> = {
   configFile: 'flowherd.toml',
   lookupsFile: 'lookups.json',
   lookupsUrl: 's3://my-settings/flowherd/lookups.json',
+  lookupsBucketAccount: '123456789012',
   tables: 'tables.json',
   queryLimitGb: '1000',
   runTimeLimitHours: '24',
@@ -167,7 +169,9 @@ export function readSettings(context: Readonly<Record<string, unknown>>): Settin
     problem('tables', tablesFile, error instanceof Error ? error.message : String(error));
   }
   const stackName = text('stackName', (name) => /^[A-Za-z][A-Za-z0-9-]{0,39}$/.test(name), 'not a stack name of at most 40 letters, digits and hyphens') ?? 'Flowherd';
-  const sourceBucketAccount = text('sourceBucketAccount', (id) => /^\d{12}$/.test(id), 'not an account id of 12 digits, as text');
+  const account = (name: keyof Settings) => text(name, (id) => /^\d{12}$/.test(id), 'not an account id of 12 digits, as text');
+  const sourceBucketAccount = account('sourceBucketAccount');
+  const lookupsBucketAccount = account('lookupsBucketAccount');
   const sourceKmsKeyArn = text('sourceKmsKeyArn', (arn) => /^arn:[\w-]+:kms:[\w-]+:\d{12}:key\/[\w-]+$/.test(arn), 'not the ARN of a KMS key (an alias cannot be granted)');
   const alarmTopicArn = text('alarmTopicArn', (arn) => /^arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]+$/.test(arn), 'not the ARN of an SNS topic');
   const alarmEmail = text('alarmEmail', (address) => /^[^@\s]+@[^@\s]+$/.test(address), 'not an e-mail address');
@@ -200,6 +204,7 @@ export function readSettings(context: Readonly<Record<string, unknown>>): Settin
     ...(configFile === undefined ? {} : { configFile }),
     ...(lookupsFile === undefined ? {} : { lookupsFile }),
     ...(lookupsUrl === undefined ? {} : { lookupsUrl }),
+    ...(lookupsBucketAccount === undefined ? {} : { lookupsBucketAccount }),
     ...(tables === undefined ? {} : { tables }),
     // 1000 GB are 5 dollars; 10 MB is the least that Athena takes.
     queryLimitGb: number('queryLimitGb', 1000, 1, 1_000_000),

@@ -7,6 +7,8 @@ import type { Settings } from './settings';
 /** The bucket that holds the logs. It is there already, and is only read, and only below the prefixes. */
 export class Source {
   readonly bucketArn: string;
+  /** The account that it must belong to: a bucket of the same name that another one owns is refused. */
+  readonly owner: string;
   /** What both functions are told of it. */
   readonly environment: Readonly<Record<string, string>>;
   private readonly partition: string;
@@ -14,11 +16,10 @@ export class Source {
   constructor(scope: Construct, private readonly settings: Settings) {
     this.partition = Stack.of(scope).partition;
     this.bucketArn = `arn:${this.partition}:s3:::${settings.sourceBucket}`;
+    this.owner = settings.sourceBucketAccount ?? Stack.of(scope).account;
     this.environment = {
       FLOWHERD_SOURCE_BUCKET: settings.sourceBucket,
-      ...(settings.sourceBucketAccount === undefined
-        ? {}
-        : { FLOWHERD_SOURCE_BUCKET_OWNER: settings.sourceBucketAccount }),
+      FLOWHERD_SOURCE_BUCKET_OWNER: this.owner,
     };
   }
 
@@ -35,8 +36,13 @@ export class Source {
   /** Lets a function read the objects below the prefixes. */
   allowReading(reader: NativeFunction): void {
     reader.allow(['s3:GetObject'], this.settings.prefixes.map((prefix) => `${this.bucketArn}/${prefix}*`));
-    if (this.settings.sourceKmsKeyArn !== undefined) {
-      reader.allow(['kms:Decrypt'], [this.settings.sourceKmsKeyArn]);
+    const key = this.settings.sourceKmsKeyArn;
+    if (key !== undefined) {
+      // Through S3 only, so of no more than may be read there. A bucket's key is of its own region:
+      // https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html#conditions-kms-via-service
+      reader.allow(['kms:Decrypt'], [key], {
+        StringLike: { 'kms:ViaService': [`s3.${key.split(':')[3]}.amazonaws.com*`] },
+      });
     }
   }
 

@@ -6,6 +6,7 @@ import { Construct } from 'constructs';
 
 import { acknowledgeObjects } from './acknowledge';
 import { NativeFunction } from './native-function';
+import { resultsEnvironment } from './results-bucket';
 import type { Settings } from './settings';
 import type { Source } from './source';
 import type { TaskQueue } from './task-queue';
@@ -33,17 +34,22 @@ export class WorkerFleet extends Construct {
       logRetentionDays: settings.logRetentionDays,
       environment: {
         ...source.environment,
-        FLOWHERD_RESULTS_BUCKET: results.bucketName,
+        ...resultsEnvironment(results),
         FLOWHERD_QUEUE_URL: tasks.queue.queueUrl,
       },
     });
     source.allowListing(this.worker);
     source.allowReading(this.worker);
-    const outputs = ['csv/*', 'rejects/*', 'runs/*'].map((objects) => results.arnForObjects(objects));
-    this.worker.allow(
-      ['s3:GetObject', 's3:PutObject', 's3:DeleteObject', 's3:AbortMultipartUpload'],
-      outputs,
-    );
+    const objects = (...patterns: string[]) => patterns.map((pattern) => results.arnForObjects(pattern));
+    // It reads what it is asked for, and writes how that went: never the manifest, rules or report.
+    const ledger = objects('runs/*');
+    const outputs = objects('csv/*', 'rejects/*');
+    const outcomes = objects('runs/*/receipts/*', 'runs/*/amended/*');
+    const failures = objects('runs/*/failures/*');
+    this.worker.allow(['s3:GetObject'], [...ledger, ...outputs]);
+    this.worker.allow(['s3:PutObject'], [...outputs, ...outcomes, ...failures]);
+    this.worker.allow(['s3:DeleteObject'], [...outputs, ...failures]);
+    this.worker.allow(['s3:AbortMultipartUpload'], outputs);
     // Without it a receipt that is not there yet is answered with 403 and not 404:
     // https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
     this.worker.allow(['s3:ListBucket'], [results.bucketArn]);
@@ -51,7 +57,7 @@ export class WorkerFleet extends Construct {
       ['sqs:ReceiveMessage', 'sqs:DeleteMessage', 'sqs:ChangeMessageVisibility', 'sqs:GetQueueAttributes'],
       [tasks.queue.queueArn],
     );
-    acknowledgeObjects(this.worker, [...source.objects(), ...outputs]);
+    acknowledgeObjects(this.worker, [...source.objects(), ...ledger, ...outputs, ...outcomes, ...failures]);
 
     // 10 is the most, and a window is refused, with a FIFO queue:
     // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html

@@ -90,6 +90,7 @@ test('every setting refuses what does not fit it', () => {
     configFile: ['', '/nowhere'],
     lookupsFile: ['', '/nowhere'],
     lookupsUrl: ['https://a/b', 's3://my-settings/*'],
+    lookupsBucketAccount: ['1234'],
     queryLimitGb: ['0', '1.5'],
     runTimeLimitHours: ['0'],
     maxTurns: ['1', '1501'],

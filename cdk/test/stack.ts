@@ -56,3 +56,16 @@ export function synth(more: Readonly<Record<string, unknown>> = {}) {
   };
   return { stack, template, resources, all, only, outdir, file: join(outdir, `${stack.stackName}.template.json`) };
 }
+
+/** A value of the template as text: references in <>. */
+export function text(value: unknown): string {
+  if (typeof value === 'string') return value;
+  const { Ref, 'Fn::GetAtt': attribute, 'Fn::Join': join } = value as {
+    Ref?: string;
+    'Fn::GetAtt'?: [string, string];
+    'Fn::Join'?: [string, unknown[]];
+  };
+  if (join !== undefined) return join[1].map(text).join(join[0]);
+  // Logical ids end in a hash of the path.
+  return `<${(Ref ?? attribute?.[0] ?? JSON.stringify(value)).replace(/[0-9A-F]{8}$/, '')}>`;
+}

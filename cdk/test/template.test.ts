@@ -13,7 +13,7 @@ import { Bucket } from 'aws-cdk-lib/aws-s3';
 
 import type { Schema } from '../lib/tables';
 import { tool } from './local-cloud';
-import { file, look, synth } from './stack';
+import { file, look, synth, text } from './stack';
 
 const plain = synth();
 /** As `flowherd sql --dialect glue` prints it, but shorter. */
@@ -58,125 +58,15 @@ const full = synth({
   architecture: 'x86_64',
 });
 
-/** A value of the template as text: references in <>. */
-function text(value: unknown): string {
-  if (typeof value === 'string') return value;
-  const { Ref, 'Fn::GetAtt': attribute, 'Fn::Join': join } = value as {
-    Ref?: string;
-    'Fn::GetAtt'?: [string, string];
-    'Fn::Join'?: [string, unknown[]];
-  };
-  if (join !== undefined) return join[1].map(text).join(join[0]);
-  // Logical ids end in a hash of the path.
-  return `<${(Ref ?? attribute?.[0] ?? JSON.stringify(value)).replace(/[0-9A-F]{8}$/, '')}>`;
-}
-
 interface Statement {
   readonly Effect: string;
-  readonly Action: string | string[];
-  readonly Resource: unknown;
-  readonly Principal?: unknown;
   readonly Condition?: Record<string, Record<string, unknown>>;
 }
-const listed = <T>(value: T | T[]): T[] => (Array.isArray(value) ? value : [value]);
 
-/** What a role may do: action, resource, and condition if there is one. */
-function may(template: typeof plain, policy: string): string[] {
-  const { Properties } = template.only('AWS::IAM::Policy', policy);
-  return (Properties.PolicyDocument.Statement as Statement[]).flatMap(({ Effect, Action, Resource, Condition }) => {
-    assert.equal(Effect, 'Allow');
-    const when = Condition === undefined ? '' : ` if ${JSON.stringify(Condition)}`;
-    return listed(Resource).flatMap((resource) => listed(Action).map((action) => `${action} ${text(resource)}${when}`));
-  });
-}
-
-const SOURCE = 'arn:<AWS::Partition>:s3:::my-archive';
-const LISTING = `s3:ListBucket ${SOURCE} if {"StringLike":{"s3:prefix":["firehose/*","waf/*"]}}`;
-const each = (actions: readonly string[], resources: readonly string[]) =>
-  resources.flatMap((resource) => actions.map((action) => `${action} ${resource}`));
-
-const WORKER_MAY = [
-  ...each(['logs:CreateLogStream', 'logs:PutLogEvents'], ['<FleetWorkerLog>']),
-  LISTING,
-  ...each(['s3:GetObject'], [`${SOURCE}/firehose/*`, `${SOURCE}/waf/*`]),
-  ...each(
-    ['s3:GetObject', 's3:PutObject', 's3:DeleteObject', 's3:AbortMultipartUpload'],
-    ['<ResultsBucket>/csv/*', '<ResultsBucket>/rejects/*', '<ResultsBucket>/runs/*'],
-  ),
-  's3:ListBucket <ResultsBucket>',
-  ...each(
-    ['sqs:ReceiveMessage', 'sqs:DeleteMessage', 'sqs:ChangeMessageVisibility', 'sqs:GetQueueAttributes'],
-    ['<TasksQueue>'],
-  ),
-];
-const COORDINATOR_MAY = [
-  ...each(['logs:CreateLogStream', 'logs:PutLogEvents'], ['<PlanningCoordinatorLog>']),
-  LISTING,
-  ...each(['s3:GetObject', 's3:PutObject', 's3:DeleteObject'], ['<ResultsBucket>/runs/*', '<ResultsBucket>/active/*']),
-  ...each(['s3:GetObject'], ['<ResultsBucket>/csv/*', '<ResultsBucket>/rejects/*']),
-  's3:ListBucket <ResultsBucket>',
-  ...each(['sqs:SendMessage', 'sqs:GetQueueAttributes', 'sqs:PurgeQueue'], ['<TasksQueue>']),
-  ...each(
-    ['sqs:StartMessageMoveTask', 'sqs:ReceiveMessage', 'sqs:DeleteMessage', 'sqs:GetQueueAttributes'],
-    ['<TasksDeadLetters>'],
-  ),
-];
-// Neither service knows resources for these: https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html and
-// https://docs.aws.amazon.com/step-functions/latest/dg/xray-iam.html
-const ANY_RESOURCE = [
-  'logs:CreateLogDelivery',
-  'logs:GetLogDelivery',
-  'logs:UpdateLogDelivery',
-  'logs:DeleteLogDelivery',
-  'logs:ListLogDeliveries',
-  'logs:PutResourcePolicy',
-  'logs:DescribeResourcePolicies',
-  'logs:DescribeLogGroups',
-  'xray:PutTraceSegments',
-  'xray:PutTelemetryRecords',
-  'xray:GetSamplingRules',
-  'xray:GetSamplingTargets',
-].map((action) => `${action} *`);
-
-test('a worker may do exactly this', () => {
-  assert.deepEqual(may(plain, 'FleetWorkerRole'), WORKER_MAY);
-});
-
-test('the coordinator may do exactly this', () => {
-  assert.deepEqual(may(plain, 'PlanningCoordinatorRole'), COORDINATOR_MAY);
-});
-
-test('the step loop may call the coordinator and go on as itself, and nothing else that has a resource', () => {
-  assert.deepEqual(may(plain, 'StepLoopRole'), [
-    'lambda:InvokeFunction <PlanningCoordinatorFunction>',
-    'states:StartExecution arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:stateMachine:Flowherd',
-    ...ANY_RESOURCE,
-  ]);
-});
-
-test('a key and names on S3 add one permission each', () => {
-  const added = (policy: string, without: string[]) => may(full, policy).filter((allowed) => !without.includes(allowed));
-  assert.deepEqual(added('FleetWorkerRole', WORKER_MAY), ['kms:Decrypt arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab']);
-  assert.deepEqual(added('PlanningCoordinatorRole', COORDINATOR_MAY), [
-    's3:GetObject arn:<AWS::Partition>:s3:::my-settings/flowherd/lookups.json',
-  ]);
-});
-
-test('no role has a managed or inline policy beside these, and each trusts one service', () => {
+test('no role has a managed or inline policy beside its own, and each trusts one service', () => {
   for (const [id, { Properties }] of full.all('AWS::IAM::Role')) {
     assert.deepEqual(Object.keys(Properties as object), ['AssumeRolePolicyDocument'], id);
     assert.equal(Properties.AssumeRolePolicyDocument.Statement.length, 1, id);
-  }
-  assert.deepEqual(full.all('AWS::IAM::Policy').length, 3);
-});
-
-test('no action is a wildcard, and the only resource that is everything is where a service knows no other', () => {
-  for (const policy of ['FleetWorkerRole', 'PlanningCoordinatorRole', 'StepLoopRole']) {
-    for (const allowed of may(full, policy)) {
-      const [action, resource] = allowed.split(' ');
-      assert.ok(!action?.includes('*'), allowed);
-      if (resource === '*') assert.ok(ANY_RESOURCE.includes(allowed), allowed);
-    }
   }
 });
 
@@ -263,6 +153,7 @@ test('the results are encrypted, private, kept when the stack goes, and uploads 
     IgnorePublicAcls: true,
     RestrictPublicBuckets: true,
   });
+  assert.deepEqual(Properties.OwnershipControls.Rules, [{ ObjectOwnership: 'BucketOwnerEnforced' }]);
   assert.deepEqual(Properties.LifecycleConfiguration.Rules, [
     { Id: 'abandoned-uploads', AbortIncompleteMultipartUpload: { DaysAfterInitiation: 1 }, Status: 'Enabled' },
     { Id: 'query-answers', Prefix: 'athena/', ExpirationInDays: 7, Status: 'Enabled' },
@@ -288,7 +179,9 @@ test('functions are what was built, with what they need to know', () => {
     );
   const worker = {
     FLOWHERD_SOURCE_BUCKET: 'my-archive',
+    FLOWHERD_SOURCE_BUCKET_OWNER: '<AWS::AccountId>',
     FLOWHERD_RESULTS_BUCKET: '<ResultsBucket>',
+    FLOWHERD_RESULTS_BUCKET_OWNER: '<AWS::AccountId>',
     FLOWHERD_QUEUE_URL: '<TasksQueue>',
   };
   const coordinator = { ...worker, FLOWHERD_DEAD_LETTER_QUEUE_URL: '<TasksDeadLetters>', FLOWHERD_TIME_LIMIT_SECONDS: '86400' };
@@ -301,6 +194,7 @@ test('functions are what was built, with what they need to know', () => {
     ...owner,
     FLOWHERD_CONFIG: 'flowherd.toml',
     FLOWHERD_LOOKUPS: 's3://my-settings/flowherd/lookups.json',
+    FLOWHERD_SETTINGS_BUCKET_OWNER: '<AWS::AccountId>',
   });
   for (const [template, architecture] of [[plain, 'arm64'], [full, 'x86_64']] as const) {
     for (const [, { Properties }] of template.all('AWS::Lambda::Function')) {
@@ -356,7 +250,9 @@ test('the dashboard shows every metric that workers write, and what it costs', (
 test('the outputs are those that the command reads', () => {
   assert.deepEqual(Object.keys(plain.template.toJSON()['Outputs'] as object), [
     'SourceBucket',
+    'SourceBucketOwner',
     'ResultsBucket',
+    'ResultsBucketOwner',
     'QueueUrl',
     'DeadLetterQueueUrl',
     'CoordinatorFunction',

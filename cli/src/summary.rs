@@ -15,7 +15,8 @@ const FAILURES_SHOWN: usize = 10;
 pub(crate) fn report(report: &Report, dest: &str) -> String {
     let state = state(report.state);
     let (objects, records, bytes) = (&report.objects, &report.records, &report.bytes);
-    let mut text = format!("run {}: {state}\n\n", report.run);
+    let run = printable(&report.run);
+    let mut text = format!("run {run}: {state}\n\n");
     text += &numbers(&[
         (
             "objects",
@@ -43,10 +44,11 @@ pub(crate) fn report(report: &Report, dest: &str) -> String {
         HumanBytes(bytes.decoded_in),
         HumanBytes(bytes.compressed_out)
     );
-    let rows = report.tables.iter().map(|(table, rows)| [table.clone(), HumanCount(*rows).to_string()]);
+    // The ledger's own words too: whoever can write there could write these.
+    let rows = report.tables.iter().map(|(table, rows)| [printable(table), HumanCount(*rows).to_string()]);
     text += &listing(["table", "rows"], rows);
     let rejects =
-        report.rejects.iter().map(|(reason, count)| [reason.clone(), HumanCount(*count).to_string()]);
+        report.rejects.iter().map(|(reason, count)| [printable(reason), HumanCount(*count).to_string()]);
     text += &listing(["rejected", "records"], rejects);
     if !report.failures.is_empty() {
         text += "\nfailed\n";
@@ -60,11 +62,11 @@ pub(crate) fn report(report: &Report, dest: &str) -> String {
     if let Some(purged) = &report.purged {
         text += &format!(
             "\npurged   the queue was purged under this run at {} for run {}\n",
-            purged.at, purged.by
+            printable(&purged.at),
+            printable(&purged.by)
         );
     }
-    text +=
-        &format!("\nrows     {dest}/csv/\nrejects  {dest}/rejects/\nledger   {dest}/runs/{}/\n", report.run);
+    text += &format!("\nrows     {dest}/csv/\nrejects  {dest}/rejects/\nledger   {dest}/runs/{run}/\n");
     text
 }
 
@@ -157,7 +159,31 @@ pub(crate) fn tell(text: &str) {
     let _ = writeln!(io::stderr(), "flowherd: {}", printable(text));
 }
 
-/// Text for a terminal: keys, messages and values may hold what would move its cursor.
+/// Text for a terminal: keys, messages and values may hold what would move its cursor, or show one text for another.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
+    text.chars().map(|character| if is_printable(character) { character } else { '\u{fffd}' }).collect()
+}
+
+/// No control character, no end of a line or paragraph, and none that changes the direction of what follows
+/// (<https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing>).
+fn is_printable(character: char) -> bool {
+    let turns = matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    !(character.is_control() || turns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_shown_moves_the_cursor_or_turns_the_text() {
+        let hostile = "a\u{1b}[2J\nb\u{9b}1m\u{7f}\u{202e}gpj.exe\u{2028}\u{2066}é日";
+        assert_eq!(
+            printable(hostile),
+            "a\u{fffd}[2J\u{fffd}b\u{fffd}1m\u{fffd}\u{fffd}gpj.exe\u{fffd}\u{fffd}é日"
+        );
+    }
 }

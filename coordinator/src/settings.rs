@@ -28,6 +28,8 @@ pub struct Settings {
     pub source_bucket_owner: Option<String>,
     /// `FLOWHERD_RESULTS_BUCKET`: where outputs and the ledger go.
     pub results_bucket: String,
+    /// `FLOWHERD_RESULTS_BUCKET_OWNER`: the account that it must belong to.
+    pub results_bucket_owner: Option<String>,
     /// `FLOWHERD_QUEUE_URL`: the FIFO queue of tasks.
     pub queue_url: String,
     /// `FLOWHERD_DEAD_LETTER_QUEUE_URL`: where tasks go that were given up; by default what the queue itself names.
@@ -36,6 +38,8 @@ pub struct Settings {
     pub config: Option<String>,
     /// `FLOWHERD_LOOKUPS`: a `lookups.json`, a file or `s3://bucket/key`.
     pub lookups: Option<String>,
+    /// `FLOWHERD_SETTINGS_BUCKET_OWNER`: the account that the buckets of these two must belong to.
+    pub settings_bucket_owner: Option<String>,
     /// `FLOWHERD_SETTLE_SECONDS`.
     pub settle: Duration,
     /// `FLOWHERD_TIME_LIMIT_SECONDS`.
@@ -55,10 +59,12 @@ impl Settings {
             source_bucket,
             source_bucket_owner: None,
             results_bucket,
+            results_bucket_owner: None,
             queue_url,
             dead_letter_queue_url: Some(dead_letter_queue_url),
             config: None,
             lookups: None,
+            settings_bucket_owner: None,
             settle: SETTLE,
             time_limit: TIME_LIMIT,
         }
@@ -77,14 +83,15 @@ impl Settings {
         };
         let settle = seconds("FLOWHERD_SETTLE_SECONDS", SETTLE, "120");
         let time_limit = seconds("FLOWHERD_TIME_LIMIT_SECONDS", TIME_LIMIT, "86400");
+        let mut owner = |name| variables.optional(name, is_account, "123456789012");
+        let source_bucket_owner = owner("FLOWHERD_SOURCE_BUCKET_OWNER");
+        let results_bucket_owner = owner("FLOWHERD_RESULTS_BUCKET_OWNER");
+        let settings_bucket_owner = owner("FLOWHERD_SETTINGS_BUCKET_OWNER");
         let settings = Self {
             source_bucket: variables.needed("FLOWHERD_SOURCE_BUCKET", is_bucket, "my-firehose-archive"),
-            source_bucket_owner: variables.optional(
-                "FLOWHERD_SOURCE_BUCKET_OWNER",
-                is_account,
-                "123456789012",
-            ),
+            source_bucket_owner,
             results_bucket: variables.needed("FLOWHERD_RESULTS_BUCKET", is_bucket, "my-flowherd-results"),
+            results_bucket_owner,
             queue_url: variables.needed("FLOWHERD_QUEUE_URL", is_fifo_url, url),
             dead_letter_queue_url: variables.optional(
                 "FLOWHERD_DEAD_LETTER_QUEUE_URL",
@@ -93,6 +100,7 @@ impl Settings {
             ),
             config: variables.optional("FLOWHERD_CONFIG", is_place, "s3://my-settings/flowherd.toml"),
             lookups: variables.optional("FLOWHERD_LOOKUPS", is_place, "s3://my-settings/lookups.json"),
+            settings_bucket_owner,
             settle,
             time_limit,
         };
@@ -126,7 +134,7 @@ impl<'a> Connected<'a> {
             aws,
             settings,
             source,
-            results: aws.bucket(&settings.results_bucket, None),
+            results: aws.bucket(&settings.results_bucket, settings.results_bucket_owner.as_deref()),
             queue,
             dead_letters,
         })
@@ -155,7 +163,8 @@ impl<'a> Connected<'a> {
         let told = |error: io::Error| io::Error::new(error.kind(), format!("{place}: {error}"));
         match place.strip_prefix("s3://").and_then(|rest| rest.split_once('/')) {
             Some((bucket, key)) => {
-                let found = Store::get(&self.aws.bucket(bucket, None), key).map_err(told)?;
+                let bucket = self.aws.bucket(bucket, self.settings.settings_bucket_owner.as_deref());
+                let found = Store::get(&bucket, key).map_err(told)?;
                 found.ok_or_else(|| told(io::ErrorKind::NotFound.into()))
             }
             None => fs::read(place).map_err(told),

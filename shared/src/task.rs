@@ -36,6 +36,10 @@ pub enum TaskError {
     /// A run name that would lead out of the ledger.
     #[error("the message names run {0:?}, which is no run name")]
     Run(String),
+    /// A version that S3 takes for any
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html#API_GetObject_RequestSyntax>).
+    #[error("the message names version {0:?}, which is that of no object")]
+    VersionName(String),
 }
 
 #[derive(Deserialize)]
@@ -65,6 +69,9 @@ impl Task {
         let Body { run, bucket, key, size, etag, .. } = serde_json::from_str(body)?;
         if !layout::is_run_name(&run) {
             return Err(TaskError::Run(run));
+        }
+        if matches!(&*etag, "" | "*") {
+            return Err(TaskError::VersionName(etag));
         }
         Ok(Self { run, bucket, object: ManifestEntry { key, size, etag } })
     }
@@ -146,6 +153,10 @@ mod tests {
             told(r#"{"v":1,"run":"../r","bucket":"b","key":"k","size":0,"etag":"e"}"#)
                 .contains("no run name")
         );
+        for etag in ["*", ""] {
+            let body = task("r", "k", etag).body();
+            assert!(told(&body).contains("that of no object"), "{body}");
+        }
     }
 
     #[test]
@@ -161,7 +172,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_key_comes_back_from_its_message(key in "\\PC{0,30}", etag in "\\PC{0,5}") {
+        fn any_key_comes_back_from_its_message(key in "\\PC{0,30}", etag in "\"\\PC{0,5}") {
             let task = task("r", &key, &etag);
             prop_assert_eq!(Task::parse(&task.body()).unwrap(), task);
         }

@@ -11,4 +11,6 @@ pub mod fault_proxy;
 pub mod local_cloud;
 pub mod model;
 pub mod objects;
+#[cfg(feature = "cloud")]
+pub mod recording_proxy;
 pub mod twin;

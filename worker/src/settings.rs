@@ -13,6 +13,8 @@ pub struct Settings {
     pub source_bucket_owner: Option<String>,
     /// `FLOWHERD_RESULTS_BUCKET`: where outputs and the ledger go.
     pub results_bucket: String,
+    /// `FLOWHERD_RESULTS_BUCKET_OWNER`: the account that it must belong to.
+    pub results_bucket_owner: Option<String>,
     /// `FLOWHERD_QUEUE_URL`: the FIFO queue of tasks.
     pub queue_url: String,
     /// `FLOWHERD_CONCURRENCY`: objects that one invocation works on at once.
@@ -32,6 +34,11 @@ impl Settings {
                 "123456789012",
             ),
             results_bucket: variables.needed("FLOWHERD_RESULTS_BUCKET", is_bucket, "my-flowherd-results"),
+            results_bucket_owner: variables.optional(
+                "FLOWHERD_RESULTS_BUCKET_OWNER",
+                is_account,
+                "123456789012",
+            ),
             queue_url: variables.needed(
                 "FLOWHERD_QUEUE_URL",
                 is_fifo_url,

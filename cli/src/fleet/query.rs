@@ -137,7 +137,8 @@ impl Check<'_> {
         if known.is_empty() {
             return Ok(Vec::new());
         }
-        let results = self.aws.bucket(&self.stack.needed("ResultsBucket")?, None);
+        let owner = self.stack.get("ResultsBucketOwner");
+        let results = self.aws.bucket(&self.stack.needed("ResultsBucket")?, owner.as_deref());
         let runs = results.names_below("runs/");
         Ok(runs.and_then(|runs| shifted::find(&results, &runs, &known, reads)).unwrap_or_else(|error| {
             tell(&format!(

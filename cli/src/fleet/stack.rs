@@ -33,12 +33,16 @@ impl Outputs {
 /// Its settings, and its state machine.
 pub(super) fn find(aws: &Aws, args: &FleetArgs) -> Result<(Settings, Option<String>), Stop> {
     let outputs = outputs(aws, args)?;
-    let settings = Settings::of(
-        outputs.needed("SourceBucket")?,
-        outputs.needed("ResultsBucket")?,
-        outputs.needed("QueueUrl")?,
-        outputs.needed("DeadLetterQueueUrl")?,
-    );
+    let settings = Settings {
+        source_bucket_owner: outputs.get("SourceBucketOwner"),
+        results_bucket_owner: outputs.get("ResultsBucketOwner"),
+        ..Settings::of(
+            outputs.needed("SourceBucket")?,
+            outputs.needed("ResultsBucket")?,
+            outputs.needed("QueueUrl")?,
+            outputs.needed("DeadLetterQueueUrl")?,
+        )
+    };
     Ok((settings, outputs.get("StateMachineArn")))
 }
 

@@ -53,6 +53,7 @@ impl Bucket {
         let (mut names, mut token) = (Vec::new(), None);
         loop {
             let request = self.client.list_objects_v2().bucket(&self.name).prefix(prefix).delimiter("/");
+            let request = request.set_expected_bucket_owner(self.owner.clone());
             let request = request.set_continuation_token(token).send();
             let answer = self.handle.block_on(request).map_err(|error| io_error(&error))?;
             let below = answer.common_prefixes().iter().filter_map(|found| {
@@ -258,8 +259,9 @@ impl Store for Bucket {
         if check_length(path).is_err() {
             return Ok(None);
         }
-        let answer = match self.handle.block_on(self.client.get_object().bucket(&self.name).key(path).send())
-        {
+        let request = self.client.get_object().bucket(&self.name).key(path);
+        let request = request.set_expected_bucket_owner(self.owner.clone()).send();
+        let answer = match self.handle.block_on(request) {
             Ok(answer) => answer,
             Err(SdkError::ServiceError(error)) if matches!(error.err(), GetObjectError::NoSuchKey(_)) => {
                 return Ok(None);
@@ -274,7 +276,9 @@ impl Store for Bucket {
         if check_length(path).is_err() {
             return Ok(None);
         }
-        match self.handle.block_on(self.client.head_object().bucket(&self.name).key(path).send()) {
+        let request = self.client.head_object().bucket(&self.name).key(path);
+        let request = request.set_expected_bucket_owner(self.owner.clone()).send();
+        match self.handle.block_on(request) {
             Ok(answer) => Ok(answer.e_tag),
             Err(error) if error.as_service_error().is_some_and(HeadObjectError::is_not_found) => Ok(None),
             Err(error) => Err(io_error(&error)),
@@ -285,7 +289,8 @@ impl Store for Bucket {
         if check_length(path).is_err() {
             return Ok(());
         }
-        let request = self.client.delete_object().bucket(&self.name).key(path).send();
+        let request = self.client.delete_object().bucket(&self.name).key(path);
+        let request = request.set_expected_bucket_owner(self.owner.clone()).send();
         self.handle.block_on(request).map_err(|error| io_error(&error))?;
         Ok(())
     }
@@ -303,7 +308,8 @@ fn check_length(path: &str) -> io::Result<()> {
 impl Bucket {
     fn put_whole(&self, path: &str, bytes: Vec<u8>) -> io::Result<String> {
         check_length(path)?;
-        let request = self.client.put_object().bucket(&self.name).key(path).body(bytes.into()).send();
+        let request = self.client.put_object().bucket(&self.name).key(path).body(bytes.into());
+        let request = request.set_expected_bucket_owner(self.owner.clone()).send();
         let answer = self.handle.block_on(request).map_err(|error| io_error(&error))?;
         answer.e_tag.ok_or_else(|| io::Error::other("S3 gave no ETag for what was written"))
     }
@@ -326,11 +332,12 @@ struct Multipart {
 
 impl Upload {
     fn send_part(&mut self) -> io::Result<()> {
-        let Bucket { client, handle, name, .. } = &self.bucket;
+        let Bucket { client, handle, name, owner } = &self.bucket;
         let multipart = match &mut self.multipart {
             Some(multipart) => multipart,
             unbegun => {
-                let request = client.create_multipart_upload().bucket(name).key(&self.path).send();
+                let request = client.create_multipart_upload().bucket(name).key(&self.path);
+                let request = request.set_expected_bucket_owner(owner.clone()).send();
                 let answer = handle.block_on(request).map_err(|error| io_error(&error))?;
                 unbegun.insert(Multipart { id: answer.upload_id.unwrap_or_default(), parts: Vec::new() })
             }
@@ -339,7 +346,8 @@ impl Upload {
         let bytes = std::mem::take(&mut self.pending);
         let request =
             client.upload_part().bucket(name).key(&self.path).upload_id(&multipart.id).part_number(number);
-        let answer = handle.block_on(request.body(bytes.into()).send()).map_err(|error| io_error(&error))?;
+        let request = request.set_expected_bucket_owner(owner.clone()).body(bytes.into()).send();
+        let answer = handle.block_on(request).map_err(|error| io_error(&error))?;
         // The SDK sends a checksum with each part, and S3 may want them all again at the end
         // (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>).
         let part = CompletedPart::builder()
@@ -382,9 +390,10 @@ impl Sink for Upload {
             self.send_part()?;
         }
         let Some(Multipart { id, parts }) = &self.multipart else { return Err(io::ErrorKind::Other.into()) };
-        let Bucket { client, handle, name, .. } = &self.bucket;
+        let Bucket { client, handle, name, owner } = &self.bucket;
         let whole = CompletedMultipartUpload::builder().set_parts(Some(parts.clone())).build();
         let request = client.complete_multipart_upload().bucket(name).key(&self.path).upload_id(id);
+        let request = request.set_expected_bucket_owner(owner.clone());
         let answer =
             handle.block_on(request.multipart_upload(whole).send()).map_err(|error| io_error(&error))?;
         self.multipart = None;
@@ -396,8 +405,9 @@ impl Drop for Upload {
     /// Takes back the parts of what was not committed. What this misses, the bucket's lifecycle rule removes.
     fn drop(&mut self) {
         let Some(Multipart { id, .. }) = self.multipart.take() else { return };
-        let Bucket { client, handle, name, .. } = &self.bucket;
-        let request = client.abort_multipart_upload().bucket(name).key(&self.path).upload_id(id).send();
+        let Bucket { client, handle, name, owner } = &self.bucket;
+        let request = client.abort_multipart_upload().bucket(name).key(&self.path).upload_id(id);
+        let request = request.set_expected_bucket_owner(owner.clone()).send();
         if let Err(error) = handle.block_on(request) {
             warn!(path = self.path, error = %io_error(&error), "cannot abort an upload");
         }

@@ -120,6 +120,13 @@ fn a_header_that_would_lose_or_mix_up_fields_fails_the_object() {
 }
 
 #[test]
+fn an_error_quotes_no_more_of_an_object_than_the_beginning_of_a_word() {
+    let word = "x".repeat(100_000);
+    let told = error(format!("version start srcaddr {word}\n").as_bytes());
+    assert!(told.contains(&word[..80]) && told.len() < 300, "{} bytes", told.len());
+}
+
+#[test]
 fn a_line_of_100_mb_without_an_end_is_one_reject_in_little_memory() {
     let line = io::repeat(b'x').take(100 << 20);
     let (counts, rejects) = rejects(io::Cursor::new(format!("{FLOW}\n")).chain(line));

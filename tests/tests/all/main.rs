@@ -21,4 +21,5 @@ mod promises;
 mod query;
 mod questions;
 mod rerun;
+mod security;
 mod stack;

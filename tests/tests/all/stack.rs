@@ -7,7 +7,7 @@ use flowherd_aws::s3::Bucket;
 use flowherd_shared::store::{Lister, Store};
 use flowherd_tests::{
     command::{Ran, files_below, flowherd_in},
-    local_cloud::LocalCloud,
+    local_cloud::{LocalCloud, wait_until},
 };
 use serde_json::Value;
 
@@ -140,6 +140,10 @@ fn a_deployed_stack_reports_a_damaged_object_and_does_it_after_repair_and_redriv
     let ran = deployed.flowherd(&["run", "--prefix", "firehose/", "--run", "monday", "--watch", "--json"]);
     assert_eq!((ran.status, &json(&ran)["objects"]["failed"]), (1, &1.into()), "{ran:?}");
     source.put(&key, &whole).unwrap();
+    // The report needs the failure only, and its message is a dead letter some deliveries later.
+    wait_until("the dead letter is there", || {
+        deployed.flowherd(&["status"]).stdout.contains(" 0 in hand, 1 dead letters")
+    });
     let ran = deployed.flowherd(&["redrive", "--watch", "--json"]);
     assert_eq!((ran.status, &json(&ran)["objects"]["done"]), (0, &5.into()), "{ran:?}");
 }

@@ -14,6 +14,9 @@ use crate::{
     timestamp::MAX_MS,
 };
 
+/// So much of a word is enough to find it; it goes into the ledger and the log.
+const QUOTED_CHARS: usize = 80;
+
 /// Which field stands where in a line.
 #[derive(Clone, Debug)]
 pub struct FlowLayout {
@@ -118,8 +121,10 @@ impl FlowLayout {
         if known.len() * 2 <= names.len() || (names.len() == 1 && !first) {
             return Ok(None);
         }
+        // A word of the object, and the only text of one that an error quotes.
+        let quoted = |field: &str| field.chars().take(QUOTED_CHARS).collect();
         let error =
-            |field: &str, why: &str| ObjectError::Header { field: field.to_owned(), why: why.to_owned() };
+            |field: &str, why: &str| ObjectError::Header { field: quoted(field), why: why.to_owned() };
         for (at, name) in names.iter().enumerate() {
             if field_index(name).is_none() {
                 return Err(error(name, "but no flow-log field of that name is known to this version"));

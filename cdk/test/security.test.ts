@@ -1,0 +1,204 @@
+// docs/security.md says what the roles may do and what the resources allow: exactly what the template has.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { test } from 'node:test';
+
+import { file, synth, text } from './stack';
+
+const document = readFileSync(resolve(__dirname, '../../docs/security.md'), 'utf8');
+
+const KEY = 'arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab';
+/** Settings that change rights, and some that must not. */
+const VARIANTS: readonly Readonly<Record<string, string>>[] = [
+  {},
+  { sourceKmsKeyArn: KEY },
+  { lookupsUrl: 's3://my-settings/flowherd/lookups.json' },
+  { sourceBucketAccount: '999999999999', lookupsFile: file('names.json', '{}'), alarmTopicArn: 'arn:aws:sns:eu-west-1:123456789012:alarms' },
+  {
+    sourceBucketAccount: '999999999999',
+    sourceKmsKeyArn: KEY,
+    lookupsUrl: 's3://my-settings/flowherd/lookups.json',
+    lookupsBucketAccount: '999999999999',
+    configFile: file('some-rules.toml', '# rules\n'),
+    tables: file('no-tables.json', '{"tables": [], "views": [], "queries": []}'),
+    alarmEmail: 'operations@example.com',
+  },
+];
+const synthesised = VARIANTS.map((settings) => ({ settings, stack: synth(settings) }));
+type Synthesised = ReturnType<typeof synth>;
+
+interface Statement {
+  readonly Effect: string;
+  readonly Action: string | string[];
+  readonly Resource: unknown;
+  readonly Principal?: string | Record<string, unknown>;
+  readonly Condition?: Record<string, Record<string, string | string[]>>;
+}
+const listed = <T>(value: T | T[]): T[] => (Array.isArray(value) ? value : [value]);
+
+/** The cells of the rows of the table below a heading. */
+function table(heading: string): string[][] {
+  const section = document.split(`\n${heading}\n`)[1]?.split('\n#')[0] ?? assert.fail(heading);
+  const rows = section.split('\n').filter((line) => line.startsWith('|')).slice(2);
+  assert.ok(rows.length > 1, heading);
+  return rows.map((row) => row.split('|').slice(1, -1));
+}
+/** What stands between backticks. */
+const words = (cell = '') => [...cell.matchAll(/`([^`]+)`/g)].map(([, word]) => word ?? '');
+
+/** What the template calls what the document names. */
+const PLACES: Readonly<Record<string, string>> = {
+  'arn:<AWS::Partition>:s3:::my-archive': 'SOURCE',
+  '<ResultsBucket>': 'RESULTS',
+  '<TasksQueue>': 'QUEUE',
+  '<TasksDeadLetters>': 'DEAD_LETTERS',
+  '<FleetWorkerLog>': 'LOG',
+  '<PlanningCoordinatorLog>': 'LOG',
+  '<PlanningCoordinatorFunction>': 'COORDINATOR',
+  'arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:stateMachine:Flowherd': 'STEP_LOOP',
+  'arn:<AWS::Partition>:s3:::my-settings/flowherd/lookups.json': 'LOOKUPS',
+  's3.eu-west-1.amazonaws.com*': 'S3',
+  '<AWS::AccountId>': 'ACCOUNT',
+  [KEY]: 'KEY',
+};
+function named(value: unknown): string {
+  const whole = text(value);
+  const place = Object.keys(PLACES).find((known) => whole === known || whole.startsWith(`${known}/`));
+  return place === undefined ? whole : `${PLACES[place]}${whole.slice(place.length)}`;
+}
+/** For each of the prefixes that the stacks here are given. */
+const expanded = (words: string[]) =>
+  words.flatMap((word) => (word.includes('PREFIX') ? ['firehose/', 'waf/'].map((prefix) => word.replace('PREFIX', prefix)) : [word]));
+
+const line = (action: string, resource: string, key?: string, values?: string[]) =>
+  key === undefined ? `${action} ${resource}` : `${action} ${resource} if ${key} like ${values?.join(' or ')}`;
+
+/** What the document says that a role may do, an action and a resource a line. */
+function documented(heading: string, settings: Readonly<Record<string, string>>): string[] {
+  return table(heading)
+    .filter(([when]) => words(when).every((setting) => setting in settings))
+    .flatMap(([, actions, resources, condition]) => {
+      const [key, ...values] = words(condition);
+      return expanded(words(resources)).flatMap((resource) => words(actions).map((action) => line(action, resource, key, expanded(values))));
+    });
+}
+
+/** The same of the template. */
+function synthesisedRights(stack: Synthesised, policy: string): string[] {
+  const { Statement } = stack.only('AWS::IAM::Policy', policy).Properties.PolicyDocument as { Statement: Statement[] };
+  return Statement.flatMap(({ Effect, Action, Resource, Condition, ...rest }) => {
+    assert.deepEqual([Effect, Object.keys(rest)], ['Allow', []]);
+    const conditions = Object.entries(Condition ?? {});
+    assert.ok(conditions.length <= 1 && conditions.every(([operator]) => operator === 'StringLike'), policy);
+    const [key, values] = Object.entries(conditions[0]?.[1] ?? {})[0] ?? [];
+    return listed(Resource).flatMap((resource) =>
+      listed(Action).map((action) => line(action, named(resource), key, values === undefined ? undefined : listed(values).map(named))),
+    );
+  });
+}
+
+const ROLES: Readonly<Record<string, string>> = {
+  '### Role of the worker': 'FleetWorkerRole',
+  '### Role of the coordinator': 'PlanningCoordinatorRole',
+  '### Role of the step loop': 'StepLoopRole',
+};
+
+for (const [heading, role] of Object.entries(ROLES)) {
+  test(`${heading.slice(4)}: it may do exactly what the document says, with any settings`, () => {
+    for (const { settings, stack } of synthesised) {
+      assert.deepEqual(synthesisedRights(stack, role).sort(), documented(heading, settings).sort(), Object.keys(settings).join());
+    }
+  });
+}
+
+test('there are no other roles, and none has a policy beside these', () => {
+  const sections = [...document.matchAll(/^### Role of .*$/gm)].map(([heading]) => heading);
+  assert.deepEqual(sections, Object.keys(ROLES));
+  for (const { stack } of synthesised) {
+    assert.deepEqual(stack.all('AWS::IAM::Role').map(([id]) => id.replace(/[0-9A-F]{8}$/, '')).sort(), Object.values(ROLES).sort());
+    assert.equal(stack.all('AWS::IAM::Policy').length, Object.keys(ROLES).length);
+    for (const type of ['AWS::IAM::ManagedPolicy', 'AWS::IAM::RolePolicy', 'AWS::IAM::User', 'Custom::']) {
+      assert.deepEqual(Object.values(stack.resources).filter((resource) => resource.Type.startsWith(type)), []);
+    }
+  }
+});
+
+test('no action is a wildcard, and a resource that is everything has its reason in the document', () => {
+  for (const [heading, role] of Object.entries(ROLES)) {
+    for (const { stack } of synthesised) {
+      for (const right of synthesisedRights(stack, role)) assert.ok(!right.split(' ')[0]?.includes('*'), right);
+    }
+    for (const [, , resources, , why] of table(heading)) {
+      if (words(resources).includes('*')) assert.match(why ?? '', /\[no resources\]\(https:\/\/docs\.aws\.amazon\.com\//);
+    }
+  }
+});
+
+test('the step loop is taken on for this account only', () => {
+  for (const { stack } of synthesised) {
+    const [statement] = stack.only('AWS::IAM::Role', 'StepLoopRole').Properties.AssumeRolePolicyDocument.Statement as Statement[];
+    assert.deepEqual(statement?.Principal, { Service: 'states.amazonaws.com' });
+    assert.deepEqual(statement?.Condition, { StringEquals: { 'aws:SourceAccount': { Ref: 'AWS::AccountId' } } });
+  }
+});
+
+const POLICIES: readonly (readonly [type: string, id: string, resource: string])[] = [
+  ['AWS::S3::BucketPolicy', 'Results', 'results bucket'],
+  ['AWS::SQS::QueuePolicy', 'TasksQueue', 'queue'],
+  ['AWS::SQS::QueuePolicy', 'TasksDeadLetters', 'dead letters'],
+  ['AWS::SNS::TopicPolicy', 'AlarmsTopic', 'topic of alarmEmail'],
+];
+
+test('resources allow exactly what the document says', () => {
+  for (const { settings, stack } of synthesised) {
+    const there = POLICIES.filter(([type]) => type !== 'AWS::SNS::TopicPolicy' || 'alarmEmail' in settings);
+    const found = there.flatMap(([type, id, resource]) =>
+      (stack.only(type, id).Properties.PolicyDocument.Statement as Statement[]).flatMap(({ Effect, Action, Principal, Condition }) => {
+        const who = typeof Principal === 'object' ? Object.values(Principal).flat().join() : Principal;
+        const [key, value] = Object.entries(Object.values(Condition ?? {})[0] ?? {})[0] ?? [];
+        return listed(Action).map((action) => [resource, Effect, who, action, key, named(value)].join(' '));
+      }),
+    );
+    const expected = table('## What the resources allow')
+      .map(([resource, effect, ...cells]) => [resource?.trim().replaceAll('`', ''), effect?.trim(), ...cells.flatMap((cell) => words(cell))])
+      .filter(([resource]) => there.some(([, , known]) => known === resource))
+      .map((cells) => cells.join(' '));
+    assert.deepEqual(found.sort(), expected.sort(), Object.keys(settings).join());
+    const types = ['AWS::S3::BucketPolicy', 'AWS::SQS::QueuePolicy', 'AWS::SNS::TopicPolicy', 'AWS::Logs::ResourcePolicy'];
+    assert.equal(types.flatMap((type) => stack.all(type)).length, there.length);
+  }
+});
+
+test('nobody is let in by a policy of a function, a queue or a bucket', () => {
+  for (const { stack } of synthesised) {
+    assert.deepEqual([...stack.all('AWS::Lambda::Permission'), ...stack.all('AWS::Lambda::Url')], []);
+    for (const type of ['AWS::S3::BucketPolicy', 'AWS::SQS::QueuePolicy']) {
+      for (const [id, { Properties }] of stack.all(type)) {
+        for (const { Effect } of Properties.PolicyDocument.Statement as Statement[]) assert.equal(Effect, 'Deny', id);
+      }
+    }
+  }
+});
+
+test('every bucket that is used is told with the account that it must belong to', () => {
+  const [plain, , , , all] = synthesised;
+  const variables = (stack: Synthesised | undefined, id: string) =>
+    stack?.only('AWS::Lambda::Function', id).Properties.Environment.Variables as Record<string, unknown>;
+  const own = { Ref: 'AWS::AccountId' };
+  for (const id of ['FleetWorker', 'PlanningCoordinator']) {
+    assert.deepEqual(variables(plain?.stack, id)['FLOWHERD_SOURCE_BUCKET_OWNER'], own);
+    assert.deepEqual(variables(all?.stack, id)['FLOWHERD_SOURCE_BUCKET_OWNER'], '999999999999');
+    assert.deepEqual(variables(all?.stack, id)['FLOWHERD_RESULTS_BUCKET_OWNER'], own);
+  }
+  const ofNames = synthesised.map(({ stack }) => variables(stack, 'PlanningCoordinator')['FLOWHERD_SETTINGS_BUCKET_OWNER']);
+  assert.deepEqual(ofNames, [undefined, undefined, own, undefined, '999999999999']);
+  for (const { settings, stack } of synthesised) {
+    const outputs = stack.template.toJSON()['Outputs'] as Record<string, { Value: unknown }>;
+    assert.deepEqual(outputs['SourceBucketOwner']?.Value, settings['sourceBucketAccount'] ?? own);
+    assert.deepEqual(outputs['ResultsBucketOwner']?.Value, own);
+    const { ResultConfiguration } = stack.only('AWS::Athena::WorkGroup', '').Properties.WorkGroupConfiguration;
+    assert.deepEqual(ResultConfiguration.ExpectedBucketOwner, own);
+  }
+});

@@ -1,0 +1,446 @@
+//! What docs/security.md says: a fleet on the local cloud with hostile objects, seen from outside.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{self, Read, Write},
+    path::Path,
+    sync::LazyLock,
+    thread,
+    time::Duration,
+};
+
+use flowherd_aws::{Aws, s3::Bucket};
+use flowherd_coordinator::{
+    settings::{Connected, Settings},
+    steps::{Begin, Operation, Step},
+};
+use flowherd_shared::{
+    config::Config,
+    ledger::{ReportState, layout},
+    pipeline::Plan,
+    queue::{Depth, Outgoing, Queue},
+    store::{Lister, Sink, Source, Store},
+    task::Task,
+};
+use flowherd_tests::{
+    command::{Running, flowherd_in},
+    local_cloud::{LocalCloud, wait_until},
+    objects::{FLOW, convert, envelope, event, gunzip, gzip},
+    recording_proxy::{RecordingProxy, Request},
+};
+use serde_json::Value;
+
+use super::{
+    cloud::WORKER,
+    command::PROGRAM,
+    delivery::{counts, send},
+    fleet::Fleet,
+};
+
+/// The local cloud's only one.
+const ACCOUNT: &str = "000000000000";
+const SECRETS: [&str; 2] = ["wJalrSecretKeyOfNobody", "SessionTokenOfNobody"];
+/// Stands in messages and nowhere else.
+const CONTENT: &str = "what-somebody-logged";
+const FORGED: &str =
+    "\n{\"_aws\":{\"CloudWatchMetrics\":[]},\"level\":\"ERROR\",\"message\":\"forged\"}\n\u{1b}[2J";
+const RULES: &str = r#"
+[[rule]]
+name = "app"
+match = { log_group = "app" }
+table = "app"
+format = { kind = "regex", pattern = '(?s)^user (?P<user>.*)$' }
+[[rule]]
+name = "flow"
+table = "vpc_flow"
+format = { kind = "vpc-flow" }
+"#;
+
+/// A day of hostile objects, from its begin over a purge, a failure and a redrive to its end, and all that was seen of it.
+struct Day {
+    stdout: String,
+    stderr: String,
+    /// What the commands printed.
+    commands: String,
+    /// Path and bytes.
+    results: Vec<(String, Vec<u8>)>,
+    by_worker: Vec<Request>,
+    by_coordinator: Vec<Request>,
+}
+
+static DAY: LazyLock<Day> = LazyLock::new(day);
+
+fn day() -> Day {
+    let cloud = LocalCloud::start();
+    let server = cloud.endpoint["http://".len()..].parse().unwrap();
+    let (worker_proxy, coordinator_proxy) = (RecordingProxy::start(server), RecordingProxy::start(server));
+    let (source, results, names) = (cloud.bucket("source"), cloud.bucket("results"), cloud.bucket("names"));
+    let (queue, queue_url, dead) = cloud.queue("tasks", Duration::from_secs(10), 3);
+    names.put("lookups.json", b"{}").unwrap();
+    let message = |text: &str| event(1, &format!("{text} {CONTENT}{FORGED}"));
+    let events = [message("user"), message("no rule fits"), event(2, "")];
+    let whole = gzip(envelope("app", &events).as_bytes());
+    let flows = gzip(envelope("flow", &[event(1, FLOW), event(2, &format!("{FLOW} {CONTENT}"))]).as_bytes());
+    source.put("firehose/whole", &whole).unwrap();
+    source.put("firehose/flows", &flows).unwrap();
+    source.put(&format!("firehose/key{FORGED}"), &whole).unwrap();
+    source.put("firehose/damaged", &whole[..whole.len() - 5]).unwrap();
+    source.put("firehose/header", format!("version start odd-word\n{CONTENT}\n").as_bytes()).unwrap();
+
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join("flowherd.toml"), RULES).unwrap();
+    let settings = Settings {
+        source_bucket_owner: Some(ACCOUNT.to_owned()),
+        results_bucket_owner: Some(ACCOUNT.to_owned()),
+        settings_bucket_owner: Some(ACCOUNT.to_owned()),
+        config: Some(place.path().join("flowherd.toml").to_str().unwrap().to_owned()),
+        lookups: Some("s3://names/lookups.json".to_owned()),
+        ..Settings::of("source".to_owned(), "results".to_owned(), queue_url.clone(), dead_url(&queue_url))
+    };
+    let aws = cloud.through(&coordinator_proxy.endpoint);
+    let connected = Connected::new(&aws, &settings).unwrap();
+    // The waits are for counts that settle late, and for what a purge swallows in real SQS.
+    let step = |step: Step| connected.with(|coordinator| coordinator.step(step, &|| true)).unwrap();
+    let begin = |run: &str, purge: bool| {
+        let (run, prefix) = (Some(run.to_owned()), Some("firehose/".to_owned()));
+        let begin = Begin { run, prefix, purge: Some(purge), ..Begin::default() };
+        connected.with(|coordinator| coordinator.begin(&begin)).unwrap()
+    };
+    let end = |mut next: Step| {
+        wait_until("the run has ended", || {
+            next = step(next.clone());
+            next.operation == Operation::End
+        });
+    };
+    assert_eq!(step(begin("first", false)).operation, Operation::Check);
+    let second = step(step(begin("second", true)));
+
+    let environment: Vec<(&str, String)> = cloud
+        .environment()
+        .filter(|(name, _)| !name.starts_with("AWS_SECRET"))
+        .chain([
+            ("AWS_SECRET_ACCESS_KEY", SECRETS[0].to_owned()),
+            ("AWS_SESSION_TOKEN", SECRETS[1].to_owned()),
+            ("RUST_LOG", "trace".to_owned()),
+            ("FLOWHERD_SOURCE_BUCKET", "source".to_owned()),
+            ("FLOWHERD_SOURCE_BUCKET_OWNER", ACCOUNT.to_owned()),
+            ("FLOWHERD_RESULTS_BUCKET", "results".to_owned()),
+            ("FLOWHERD_RESULTS_BUCKET_OWNER", ACCOUNT.to_owned()),
+            ("FLOWHERD_QUEUE_URL", queue_url.clone()),
+        ])
+        .collect();
+    let through_proxy =
+        environment.iter().cloned().chain([("AWS_ENDPOINT_URL", worker_proxy.endpoint.clone())]);
+    let mut worker = Running::start_in(WORKER, through_proxy, ["--poll", "--concurrency", "2"]);
+    let (stdout, stderr) = (worker.0.stdout.take().unwrap(), worker.0.stderr.take().unwrap());
+    // A full pipe would stop it.
+    let stdout = thread::spawn(|| io::read_to_string(stdout).unwrap());
+    let stderr = thread::spawn(|| io::read_to_string(stderr).unwrap());
+    end(second);
+    wait_until("the damaged objects are dead letters", || dead.depth().unwrap().visible == 2);
+    source.put("firehose/damaged", &whole).unwrap();
+    source.put("firehose/header", FLOW.as_bytes()).unwrap();
+    end(connected.with(|coordinator| coordinator.redrive("second")).unwrap().1);
+    // What is done is asked for once more: the worker looks at its outputs.
+    let whole = source.now("firehose/whole").unwrap().unwrap();
+    let again = Task { run: "second".to_owned(), bucket: "source".to_owned(), object: whole };
+    let again = Outgoing { body: again.body(), group: again.group(), deduplication: "again".to_owned() };
+    assert_eq!(queue.send(&[again]).unwrap(), []);
+    wait_until("the queue is empty", || queue.depth().unwrap() == Depth::default());
+    worker.signal("TERM");
+    assert_eq!(worker.wait(), 0);
+
+    let commands =
+        [&["report", "second"][..], &["report", "first", "--json"], &["status"], &["runs", "--json"]];
+    let commands = commands.map(|args| {
+        let ran = flowherd_in(PROGRAM, environment.clone(), args);
+        assert_ne!(ran.status, 2, "{ran:?}");
+        ran.stdout + &ran.stderr
+    });
+    let entries = results.page("", None).unwrap().entries.into_iter();
+    let read = |key: String| (key.clone(), Store::get(&results, &key).unwrap().unwrap());
+    Day {
+        stdout: stdout.join().unwrap(),
+        stderr: stderr.join().unwrap(),
+        commands: commands.concat(),
+        results: entries.map(|entry| read(entry.key)).collect(),
+        by_worker: worker_proxy.requests(),
+        by_coordinator: coordinator_proxy.requests(),
+    }
+}
+
+fn dead_url(queue_url: &str) -> String {
+    queue_url.replace("tasks.fifo", "tasks-dead.fifo")
+}
+
+#[test]
+fn nothing_secret_and_nothing_of_a_log_is_in_our_own_log_and_no_line_of_it_is_forged() {
+    let day = &*DAY;
+    let report: Value = day
+        .results
+        .iter()
+        .find(|(path, _)| *path == layout::report("second"))
+        .map(|(_, report)| serde_json::from_slice(report).unwrap())
+        .unwrap();
+    assert_eq!((&report["state"], &report["objects"]["done"]), (&"done".into(), &5.into()), "{report}");
+    for (path, bytes) in &day.results {
+        let text = if bytes.starts_with(b"\x1f\x8b") { gunzip(bytes) } else { bytes.clone() };
+        let text = String::from_utf8(text).unwrap();
+        // Rows and rejects hold it: that is what they are for.
+        let is_output = path.starts_with("csv/") || path.starts_with("rejects/");
+        let may_hold = is_output && !path.contains("/flows") && !path.contains("/header")
+            || path.starts_with("rejects/");
+        assert!(may_hold || !text.contains(CONTENT), "{path}: {text}");
+        assert!(!SECRETS.iter().any(|secret| text.contains(secret)), "{path}: {text}");
+    }
+    assert!(day.results.iter().any(|(path, bytes)| {
+        path.starts_with("csv/app/") && String::from_utf8(gunzip(bytes)).unwrap().contains(CONTENT)
+    }));
+    for told in [&day.stdout, &day.stderr, &day.commands] {
+        assert!(!told.is_empty() && !told.contains('\u{1b}') && !told.contains(CONTENT), "{told}");
+        assert!(!SECRETS.iter().any(|secret| told.contains(secret)), "{told}");
+    }
+
+    let mut messages = BTreeSet::new();
+    for line in day.stderr.lines() {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+        let text = |name: &str| line[name].as_str().unwrap_or_else(|| panic!("no {name}: {line}")).to_owned();
+        let is_ours = text("target").starts_with("flowherd");
+        assert!(is_ours || !matches!(&*text("level"), "DEBUG" | "TRACE"), "{line}");
+        assert!(line.get("_aws").is_none() && text("message") != "forged", "{line}");
+        messages.insert(text("message"));
+    }
+    assert!(["polling", "done", "failed"].iter().all(|message| messages.contains(*message)), "{messages:?}");
+    assert!(day.stderr.contains("odd-word"), "the one word that is quoted");
+    for line in day.stdout.lines() {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+        let named = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().unwrap();
+        assert!(named.len() >= 3 && line["Queue"] == "tasks.fifo", "{line}");
+    }
+}
+
+/// A role of docs/security.md: what it may do, on what.
+fn role(heading: &str) -> BTreeSet<(String, String)> {
+    let document = read("docs/security.md");
+    let (_, section) = document.split_once(&format!("\n### {heading}\n")).unwrap();
+    let rows =
+        section.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    let words =
+        |cell: &str| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let mut rights = BTreeSet::new();
+    for row in rows.skip(2) {
+        let cells: Vec<&str> = row.split('|').collect();
+        for resource in words(cells[3]) {
+            rights.extend(words(cells[2]).into_iter().map(|action| (action, resource.clone())));
+        }
+    }
+    assert!(rights.len() > 3, "{heading}");
+    rights
+}
+
+/// The right that a request needs: action and resource.
+fn needed(request: &Request) -> (String, String) {
+    if let Some(target) = request.header("x-amz-target") {
+        let body = String::from_utf8_lossy(&request.body);
+        let action = target.rsplit('.').next().unwrap().trim_end_matches("Batch");
+        let queue = if body.contains("tasks-dead.fifo") { "DEAD_LETTERS" } else { "QUEUE" };
+        return (format!("sqs:{action}"), queue.to_owned());
+    }
+    let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
+    let (bucket, key) =
+        path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
+    let action = match (&*request.method, key) {
+        ("GET", "") => {
+            assert!(query.contains("list-type=2"), "{request:?}");
+            assert!(bucket != "source" || query.contains("prefix=firehose%2F"), "{query}");
+            "s3:ListBucket"
+        }
+        ("GET" | "HEAD", _) => "s3:GetObject",
+        ("DELETE", _) if query.contains("uploadId=") => "s3:AbortMultipartUpload",
+        ("DELETE", _) => "s3:DeleteObject",
+        ("PUT" | "POST", _) => "s3:PutObject",
+        _ => panic!("{request:?}"),
+    };
+    let place = match bucket {
+        "source" => "SOURCE",
+        "results" => "RESULTS",
+        "names" => return (action.to_owned(), "LOOKUPS".to_owned()),
+        _ => panic!("{request:?}"),
+    };
+    (action.to_owned(), if key.is_empty() { place.to_owned() } else { format!("{place}/{key}") })
+}
+
+/// Whether a resource of a policy, with `*` for anything, is this one.
+fn covers(pattern: &str, resource: &str) -> bool {
+    let pattern = regex::escape(&pattern.replace("PREFIX", "firehose/")).replace("\\*", "(?s:.*)");
+    regex::Regex::new(&format!("^{pattern}$")).unwrap().is_match(resource)
+}
+
+/// Each request is allowed by the role, and each right was needed, but for these.
+fn check_role(heading: &str, requests: &[Request], not_seen: &[(&str, &str)]) {
+    let rights = role(heading);
+    let mut used = BTreeSet::new();
+    for request in requests {
+        let (action, resource) = needed(request);
+        let by: Vec<_> = rights.iter().filter(|(may, on)| *may == action && covers(on, &resource)).collect();
+        assert!(!by.is_empty(), "{heading}: {action} {resource}");
+        used.extend(by);
+    }
+    let is_elsewhere = |action: &str| action.starts_with("logs:") || action.starts_with("kms:");
+    let unused: Vec<(&str, &str)> = rights
+        .iter()
+        .filter(|right| !used.contains(right) && !is_elsewhere(&right.0))
+        .map(|(action, resource)| (&**action, &**resource))
+        .collect();
+    assert_eq!(unused, not_seen, "{heading}");
+}
+
+#[test]
+fn no_program_asks_for_more_than_its_role_allows() {
+    let worker = [
+        // Of uploads that are given up; there is none here.
+        ("s3:AbortMultipartUpload", "RESULTS/csv/*"),
+        ("s3:AbortMultipartUpload", "RESULTS/rejects/*"),
+        // So that what is not there is answered with 404.
+        ("s3:ListBucket", "RESULTS"),
+        ("s3:ListBucket", "SOURCE"),
+    ];
+    check_role("Role of the worker", &DAY.by_worker, &worker);
+    // Of manifests that take more than one call to add up.
+    let coordinator = [("s3:PutObject", "RESULTS/runs/*/report.unfinished.json")];
+    check_role("Role of the coordinator", &DAY.by_coordinator, &coordinator);
+}
+
+fn check_owner(request: &Request) {
+    let (method, target) = (&request.method, &request.target);
+    assert_eq!(request.header("x-amz-expected-bucket-owner"), Some(ACCOUNT), "{method} {target}");
+}
+
+#[test]
+fn every_request_to_a_bucket_names_the_account_that_it_must_belong_to() {
+    let cloud = LocalCloud::start();
+    let proxy = RecordingProxy::start(cloud.endpoint["http://".len()..].parse().unwrap());
+    let aws: Aws = cloud.through(&proxy.endpoint);
+    let _ = cloud.bucket("bucket");
+    let bucket: Bucket = aws.bucket("bucket", Some(ACCOUNT));
+    bucket.put("d/k", b"text").unwrap();
+    assert_eq!(Store::get(&bucket, "d/k").unwrap().unwrap(), b"text");
+    assert!(bucket.etag("d/k").unwrap().is_some());
+    assert_eq!(bucket.names_below("").unwrap(), ["d"]);
+    let listed = bucket.page("", None).unwrap().entries.remove(0);
+    assert_eq!(bucket.now("d/k").unwrap().unwrap(), listed);
+    bucket.open(&listed).unwrap().read_to_end(&mut Vec::new()).unwrap();
+    for is_committed in [true, false] {
+        let mut sink = bucket.create("large").unwrap();
+        sink.write_all(&vec![0; 9 << 20]).unwrap();
+        if is_committed {
+            sink.commit().unwrap();
+        }
+    }
+    bucket.remove("large").unwrap();
+
+    let requests = proxy.requests();
+    requests.iter().for_each(check_owner);
+    let kinds: BTreeSet<(&str, &str)> = requests
+        .iter()
+        .map(|request| {
+            let names = ["list-type", "uploads", "partNumber", "uploadId"];
+            let query = request.target.split_once('?').map_or("", |(_, query)| query);
+            (&*request.method, names.into_iter().find(|name| query.contains(name)).unwrap_or_default())
+        })
+        .collect();
+    let all = [
+        ("DELETE", ""),
+        ("DELETE", "uploadId"),
+        ("GET", ""),
+        ("GET", "list-type"),
+        ("HEAD", ""),
+        ("POST", "uploadId"),
+        ("POST", "uploads"),
+        ("PUT", ""),
+        ("PUT", "partNumber"),
+    ];
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), all);
+    let code = read("shared/aws/src/s3.rs");
+    assert_eq!(code.matches(".send()").count(), code.matches(".set_expected_bucket_owner(").count());
+
+    // And the programs give it on, as their settings say.
+    let asked = DAY.by_worker.iter().chain(&DAY.by_coordinator);
+    asked.filter(|request| request.header("x-amz-target").is_none()).for_each(check_owner);
+}
+
+#[test]
+fn a_forged_task_never_makes_a_report_say_done() {
+    let fleet = Fleet::new(3);
+    let keys = fleet.source.keys();
+    let step = fleet.plan("r", "");
+    let forge = |key: &str, etag: Option<&str>| {
+        let mut task =
+            Task { run: "r".to_owned(), bucket: "logs".to_owned(), object: fleet.source.entry(key) };
+        task.object.etag = etag.map_or(task.object.etag, str::to_owned);
+        send(&fleet.queue, task.group(), task.body(), &format!("{key} {etag:?}"));
+    };
+    // One message is lost, and somebody asks for another version instead, or for any.
+    let lost = fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
+    fleet.queue.acknowledge(&lost.handle).unwrap();
+    let lost = Task::parse(&lost.body).unwrap().object.key;
+    forge(&lost, Some("\"another\""));
+    forge(&lost, Some("*"));
+    // Another object is done, and then once more in a version that was not listed.
+    fleet.drain(1);
+    let done = keys.iter().rfind(|key| **key != lost).unwrap();
+    fleet.source.put(done, gzip(envelope("g", &[event(1, FLOW)]).as_bytes()));
+    forge(done, None);
+    // And one that was never listed.
+    fleet.source.put("elsewhere", gzip(b""));
+    forge("elsewhere", None);
+    assert_eq!(counts(&fleet.finish(step)), (ReportState::Incomplete, 1, 0, 2));
+    assert!(fleet.queue.dead().iter().any(|body| body.contains("\"*\"")), "any version is none");
+}
+
+#[test]
+fn a_pattern_that_would_try_for_ever_elsewhere_is_a_reject_at_once() {
+    let rules =
+        "[[rule]]\nname = \"r\"\ntable = \"t\"\nformat = { kind = \"regex\", pattern = '^(?P<a>(x+x+)+)y$' }";
+    let plan = Plan { config: Config::parse(rules).unwrap(), ..Plan::default() };
+    let object = envelope("g", &[event(1, &"x".repeat(100_000))]);
+    let (counts, _) = convert(object.as_bytes(), "k", &plan).unwrap();
+    assert_eq!((counts.read, counts.rejected), (1, 1));
+}
+
+fn read(path: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// All text of the source files below these directories.
+fn sources(directories: &[&str]) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let files = directories.iter().flat_map(|directory| walkdir::WalkDir::new(root.join(directory)));
+    let paths = files.map(|file| file.unwrap().into_path());
+    let is_source =
+        |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "rs" || end == "ts");
+    paths.filter(is_source).map(|path| fs::read_to_string(path).unwrap()).collect()
+}
+
+#[test]
+fn every_test_that_the_threat_model_names_is_there() {
+    let document = read("docs/security.md");
+    let rust = sources(&[
+        "cli/src",
+        "coordinator/src",
+        "shared/src",
+        "shared/aws/src",
+        "tests/tests/all",
+        "worker/src",
+    ]);
+    let cdk = sources(&["cdk/test"]);
+    let named: Vec<&str> =
+        document.lines().filter_map(|line| line.strip_prefix("Test: `")?.strip_suffix('`')).collect();
+    assert!(named.len() > 25, "{named:?}");
+    for name in named {
+        let is_there = rust.contains(&format!("fn {name}(")) || cdk.contains(&format!("test('{name}',"));
+        assert!(is_there || name == "TODO-NAME", "{name}");
+    }
+}
