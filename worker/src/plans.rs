@@ -9,6 +9,7 @@ use std::{
 use flowherd_shared::{
     config::Config,
     ledger::{Basis, Run, layout, read_json},
+    limits::MAX_CONFIG_BYTES,
     lookups::Lookups,
     pipeline::Plan,
     store::Store,
@@ -73,7 +74,7 @@ impl Plans {
 fn load(store: &impl Store, run: &Run) -> io::Result<Result<Plan, PlanError>> {
     let damaged = |told: &dyn std::fmt::Display| Ok(Err(PlanError::Damaged(told.to_string())));
     let mut plan = Plan::default();
-    if let Some(bytes) = store.get(&layout::config(&run.run))? {
+    if let Some(bytes) = store.get_within(&layout::config(&run.run), MAX_CONFIG_BYTES as u64)? {
         match Config::parse(&String::from_utf8_lossy(&bytes)) {
             Ok(config) => plan.config = config,
             Err(error) => return damaged(&error),

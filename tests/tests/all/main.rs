@@ -13,6 +13,7 @@ mod fleet;
 mod functions;
 mod generate;
 mod golden;
+mod limits;
 
 mod model;
 mod planning;
