@@ -56,9 +56,9 @@ pub const MAX_HEADER_WORDS: usize = 128;
 /// Bytes of a `lookups.json`.
 pub const MAX_LOOKUPS_BYTES: usize = 64 << 20;
 /// Its interfaces, its subnets, its VPCs: of each so many.
-pub const MAX_LOOKUP_IDS: usize = 500_000;
+pub const MAX_LOOKUP_IDS: usize = 250_000;
 /// The blocks of its subnets together.
-pub const MAX_LOOKUP_BLOCKS: usize = 500_000;
+pub const MAX_LOOKUP_BLOCKS: usize = 250_000;
 /// Bytes of each id and each name in it.
 pub const MAX_LOOKUP_NAME_BYTES: usize = 1024;
 
