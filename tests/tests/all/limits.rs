@@ -27,7 +27,10 @@ use flowherd_tests::{
     objects::{FLOW, convert, envelope, event, gzip},
     twin::{MemorySource, MemoryStore},
 };
-use flowherd_worker::job::{Ended, Jobs};
+use flowherd_worker::{
+    job::{Ended, Jobs},
+    plans::{PlanError, Plans},
+};
 use serde_json::Value;
 
 use super::{
@@ -314,6 +317,18 @@ fn a_ledger_file_of_any_size_costs_no_memory() {
         assert!(store.get(path).is_err());
     }
     assert_eq!(read_json::<Run>(&store, "runs/r/run.json").unwrap(), None);
+}
+
+#[test]
+fn rules_in_the_ledger_that_are_too_large_are_refused() {
+    for path in [layout::config("r"), layout::lookups("r")] {
+        let fleet = Fleet::new(1);
+        fleet.begin("r", "firehose/");
+        assert!(Plans::default().of(&fleet.store, "r").unwrap().is_ok());
+        fleet.store.put(&path, &vec![b' '; MAX_LOOKUPS_BYTES + 1]).unwrap();
+        let refused = Plans::default().of(&fleet.store, "r").unwrap().unwrap_err();
+        assert!(matches!(&refused, PlanError::Damaged(why) if why.starts_with(&path)), "{refused}");
+    }
 }
 
 #[test]

@@ -96,13 +96,14 @@ fn compiled(pattern: &str, most: usize) -> Result<Regex, Vec<String>> {
             format!("pattern = {shown}: {what}")
         }
     };
-    // The text flavour of the library refuses what could match half a character.
-    if let Err(error) = regex::RegexBuilder::new(pattern).size_limit(most).build()
-        && error.to_string().contains("UTF-8")
-    {
-        return Err(vec![format!("pattern = {shown}: could match part of a character; leave out (?-u)")]);
-    }
     let mut builder = RegexBuilder::new(pattern);
     builder.size_limit(most).dfa_size_limit(MAX_REGEX_CACHE_BYTES);
-    builder.build().map_err(|error| vec![told(error)])
+    let regex = builder.build().map_err(|error| vec![told(error)])?;
+    // The text flavour of the library refuses what could match half a character.
+    match regex::Regex::new(pattern) {
+        Err(error) if error.to_string().contains("UTF-8") => {
+            Err(vec![format!("pattern = {shown}: could match part of a character; leave out (?-u)")])
+        }
+        _ => Ok(regex),
+    }
 }
