@@ -300,7 +300,7 @@ pub fn hex(bytes: &[u8]) -> String {
 /// The parser's message on one line, with the line and what stands there.
 fn locate(text: &str, error: &toml::de::Error) -> String {
     let message: String = error.message().replace('\n', " ").chars().take(MESSAGE_CHARS).collect();
-    let is_deep = message.contains("recurs");
+    let is_deep = message == "recursion limit" || message.starts_with("cannot recurse further");
     let message = if is_deep { "nested deeper than any flowherd.toml".to_owned() } else { message };
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return message };
     let line = before.matches('\n').count();

@@ -239,10 +239,8 @@ impl Lookups {
 
     /// The text of a name as CSV; if asked for, so that no spreadsheet takes it for a formula.
     pub(crate) fn csv(&self, name: NameId, guard_formulas: bool) -> &[u8] {
-        match self.guarded.get(&name) {
-            Some(guarded) if guard_formulas => guarded,
-            _ => &self.names[name as usize],
-        }
+        let guarded = if guard_formulas { self.guarded.get(&name) } else { None };
+        guarded.unwrap_or(&self.names[name as usize])
     }
 
     fn name(&mut self, owner: &str, name: Option<&str>, problems: &mut Problems) -> NameId {

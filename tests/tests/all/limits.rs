@@ -160,6 +160,7 @@ fn settings_that_would_exhaust_memory_or_time_are_refused_at_once() {
         (format!("{}a = 1", "a.".repeat(MAX_CONFIG_BYTES / 4)), "nested deeper than any"),
         (format!("[{}a]", "a.".repeat(MAX_CONFIG_BYTES / 4)), "nested deeper than any"),
         (format!("x = '{}'", "y".repeat(MAX_CONFIG_BYTES / 2)), "unknown field"),
+        ("recursive = 1".to_owned(), "line 1: unknown field `recursive`"),
         (many(MAX_RULES, |_| rule(&"n".repeat(3000), "T", flow)), "and 461 more problems"),
     ];
     for (text, expected) in cases {
