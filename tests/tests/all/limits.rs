@@ -24,6 +24,7 @@ use flowherd_shared::{
     store::Store,
 };
 use flowherd_tests::{
+    command::flowherd,
     objects::{FLOW, convert, envelope, event, gzip},
     twin::{MemorySource, MemoryStore},
 };
@@ -34,7 +35,7 @@ use flowherd_worker::{
 use serde_json::Value;
 
 use super::{
-    command::Place,
+    command::{PROGRAM, Place},
     fleet::{Fleet, object},
 };
 
@@ -84,6 +85,21 @@ fn an_object_with_too_many_rejects_fails_rather_than_fill_the_bucket() {
     for (path, bytes) in published {
         assert_eq!(store.files()[&path], bytes, "{path}");
     }
+}
+
+#[test]
+fn explain_shows_the_rejects_of_an_object_that_has_too_many() {
+    let place = Place::new();
+    place.object("k", &noisy(11));
+    place.file("f.toml", b"[limits]\nmax_rejects = 10\nmax_reject_bytes = 1024\n");
+    let (object, config) = (place.path("in/k"), place.path("f.toml"));
+    let args = ["explain", object.to_str().unwrap(), "--config", config.to_str().unwrap()];
+    let ran = flowherd(PROGRAM, args);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert!(
+        ran.stdout.contains("rejected: field-count") && ran.stdout.contains("\"message\":\"no flow log\"")
+    );
+    assert_eq!(ran.stderr, "flowherd: convert fails this object: 11 rejects, and limits.max_rejects is 10\n");
 }
 
 #[test]
