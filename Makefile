@@ -84,6 +84,11 @@ bench: ## Speed beside other programs, by stage, over sizes and jobs; of plannin
 	cargo bench --locked --package flowherd-tests --bench pipeline
 	cargo bench --locked --package flowherd-tests --bench fleet
 
+.PHONY: soak
+soak: $(VENV) ## Random faults between our programs and the local cloud: SEED=1 RUNS=200, eight schedules at once
+	FLOWHERD_SOAK_SEED=$(or $(SEED),1) FLOWHERD_SOAK_RUNS=$(or $(RUNS),200) FLOWHERD_SOAK_LANES=$(or $(LANES),8) \
+	  cargo test --locked --package flowherd-tests --test all faults::whatever_fails -- --nocapture
+
 .PHONY: fuzz
 fuzz: ## A bounded run of each fuzz target (needs a nightly toolchain and cargo-fuzz)
 	@cargo fuzz --version >/dev/null 2>&1 || { echo "make: no cargo-fuzz; cargo install cargo-fuzz"; exit 1; }

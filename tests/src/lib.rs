@@ -6,6 +6,8 @@ pub mod command;
 #[cfg(feature = "cloud")]
 pub mod cutting_proxy;
 #[cfg(feature = "cloud")]
+pub mod fault_proxy;
+#[cfg(feature = "cloud")]
 pub mod local_cloud;
 pub mod model;
 pub mod objects;

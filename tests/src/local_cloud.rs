@@ -46,8 +46,7 @@ impl LocalCloud {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let program = root.join(".venv/bin/ministack");
         assert!(program.exists(), "no {}: `make test` installs it", program.display());
-        // Free at this moment; nobody else takes ports here.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let endpoint = format!("http://127.0.0.1:{port}");
         let state = tempfile::tempdir().unwrap();
         let server = Command::new(program)
@@ -225,6 +224,12 @@ impl LocalCloud {
     fn lambda(&self) -> aws_sdk_lambda::Client {
         aws_sdk_lambda::Client::new(self.aws.config())
     }
+}
+
+/// A port of 127.0.0.1 that is free at this moment.
+#[must_use]
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Waits until something is so.

@@ -15,6 +15,9 @@ use flowherd_shared::{
     store::{Sink, Source, Store},
 };
 
+/// Bytes behind damage that are read only to learn whose it is, at most.
+const MOST_LOOKED_AT: u64 = 64 << 20;
+
 /// What every job of a run shares.
 #[allow(missing_debug_implementations)] // it holds a function
 pub struct Jobs<'a, I, O> {
@@ -119,13 +122,13 @@ impl<'a, I: Source, O: Store> Jobs<'a, I, O> {
         };
         let body =
             self.source.open(object).map_err(|source| by_verdict(ObjectError::Read { at: 0, source }))?;
-        let body = Watched { body, watch };
+        let mut body = Watched { body, watch, read: 0 };
         // A bug that one object sets off must not take the others with it.
         let ran = catch_unwind(AssertUnwindSafe(|| {
-            pipeline::run(body, &object.key, self.plan, |path| self.store.create(path))
+            pipeline::run(&mut body, &object.key, self.plan, |path| self.store.create(path))
         }));
         let Finished { counts, outputs } = match ran {
-            Ok(finished) => finished.map_err(by_verdict)?,
+            Ok(finished) => finished.map_err(|error| by_verdict(body.blamed_for(error)))?,
             Err(_) => {
                 return Err((
                     "a bug in Flowherd: the pipeline panicked; please report it".into(),
@@ -199,11 +202,27 @@ type Published = (pipeline::Counts, Vec<(Output, String)>);
 struct Watched<'a, R> {
     body: R,
     watch: &'a dyn Fn(u64) -> bool,
+    read: u64,
+}
+
+impl<R: Read> Watched<'_, R> {
+    /// Damage may be of the way, not of the object. A source that has a checksum tells at the end of the bytes, where
+    /// nobody reads after damage in their middle.
+    fn blamed_for(&mut self, error: ObjectError) -> ObjectError {
+        if !matches!(error, ObjectError::Truncated { .. } | ObjectError::Corrupt { .. }) {
+            return error;
+        }
+        match io::copy(&mut self.take(MOST_LOOKED_AT), &mut io::sink()) {
+            Ok(_) => error,
+            Err(source) => ObjectError::Read { at: self.read, source },
+        }
+    }
 }
 
 impl<R: Read> Read for Watched<'_, R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let count = self.body.read(out)?;
+        self.read += count as u64;
         if (self.watch)(count as u64) { Ok(count) } else { Err(io::Error::other("stopped")) }
     }
 }

@@ -8,7 +8,9 @@ use std::{
 use aws_sdk_s3::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
-    operation::{get_object::GetObjectError, head_object::HeadObjectError},
+    operation::{
+        get_object::GetObjectError, head_object::HeadObjectError, list_objects_v2::ListObjectsV2Output,
+    },
     primitives::ByteStream,
     types::{CompletedMultipartUpload, CompletedPart, EncodingType, Object},
 };
@@ -56,7 +58,7 @@ impl Bucket {
                 Some(found.prefix()?.strip_prefix(prefix)?.trim_end_matches('/').to_owned())
             });
             names.extend(below);
-            token = answer.next_continuation_token().map(str::to_owned);
+            token = next_page(&answer)?;
             if token.is_none() {
                 return Ok(names);
             }
@@ -216,7 +218,20 @@ impl Lister for Bucket {
         };
         let entries: io::Result<Vec<_>> =
             answer.contents().iter().map(|object| entry(object).ok_or_else(incomplete)).collect();
-        Ok(Page { entries: entries?, next: answer.next_continuation_token.clone() })
+        Ok(Page { entries: entries?, next: next_page(&answer)? })
+    }
+}
+
+/// The token of the next page, if this one is whole. One that was cut off parses all the same, as a shorter one: S3 says
+/// before the keys how many there are, and whether more follow
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>).
+fn next_page(answer: &ListObjectsV2Output) -> io::Result<Option<String>> {
+    let named = answer.contents().len() + answer.common_prefixes().len();
+    let is_whole = answer.key_count().and_then(|count| usize::try_from(count).ok()) == Some(named);
+    match (answer.is_truncated(), answer.next_continuation_token()) {
+        (Some(false), _) if is_whole => Ok(None),
+        (Some(true), Some(token)) if is_whole => Ok(Some(token.to_owned())),
+        _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the listing ends too soon")),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The fleet on the local cloud: real S3, SQS and Lambda calls, real processes, driven by the command.
 
-use std::{collections::BTreeMap, fs, io::Read, time::Duration};
+use std::{collections::BTreeMap, fs, io::Read, sync::OnceLock, time::Duration};
 
 use flowherd_aws::{s3::Bucket, sqs::SqsQueue};
 use flowherd_shared::{
@@ -20,31 +20,44 @@ use super::command::{PROGRAM, Place};
 pub(super) const WORKER: &str = env!("CARGO_BIN_EXE_flowherd-worker-under-test");
 pub(super) const COORDINATOR: &str = env!("CARGO_BIN_EXE_flowherd-coordinator-under-test");
 
-struct Fleet {
-    cloud: LocalCloud,
+pub(super) struct Fleet {
+    pub(super) cloud: LocalCloud,
     place: Place,
-    source: Bucket,
-    results: Bucket,
-    queue: SqsQueue,
+    pub(super) source: Bucket,
+    pub(super) results: Bucket,
+    pub(super) queue: SqsQueue,
     queue_url: String,
-    dead: SqsQueue,
+    pub(super) dead: SqsQueue,
+    /// Report and outputs of `flowherd convert`.
+    converted: OnceLock<(Value, BTreeMap<String, Vec<u8>>)>,
 }
 
 impl Fleet {
     /// A synthesised day in the source bucket.
     fn new(objects: u32, records: u32) -> Self {
-        let place = Place::synth(objects, records, &["--odd", "3"]);
+        Self::with(objects, records, &["--odd", "3"], (Duration::from_secs(10), 5))
+    }
+
+    /// The same, with more arguments for the day, and the queue's visibility timeout and greatest number of deliveries.
+    pub(super) fn with(
+        objects: u32,
+        records: u32,
+        more: &[&str],
+        (visibility, deliveries): (Duration, u32),
+    ) -> Self {
+        let place = Place::synth(objects, records, more);
         let cloud = LocalCloud::start();
         let (source, results) = (cloud.bucket("source"), cloud.bucket("results"));
         for key in files_below(&place.path("in/firehose")) {
             let object = fs::read(place.path("in/firehose").join(&key)).unwrap();
             source.put(&format!("firehose/{key}"), &object).unwrap();
         }
-        let (queue, queue_url, dead) = cloud.queue("tasks", Duration::from_secs(10), 5);
-        Self { cloud, place, source, results, queue, queue_url, dead }
+        let (queue, queue_url, dead) = cloud.queue("tasks", visibility, deliveries);
+        let converted = OnceLock::new();
+        Self { cloud, place, source, results, queue, queue_url, dead, converted }
     }
 
-    fn environment(&self) -> Vec<(&'static str, String)> {
+    pub(super) fn environment(&self) -> Vec<(&'static str, String)> {
         let lookups = self.place.path("in/lookups.json").to_str().unwrap().to_owned();
         let settings = [
             ("FLOWHERD_SOURCE_BUCKET", "source".to_owned()),
@@ -75,7 +88,7 @@ impl Fleet {
     }
 
     /// Keys below a prefix of the results.
-    fn results_below(&self, prefix: &str) -> Vec<String> {
+    pub(super) fn results_below(&self, prefix: &str) -> Vec<String> {
         let (mut keys, mut token) = (Vec::new(), None);
         loop {
             let page = self.results.page(prefix, token.as_deref()).unwrap();
@@ -91,23 +104,31 @@ impl Fleet {
         self.results_below(&format!("runs/{run}/receipts/")).len()
     }
 
-    fn outputs(&self) -> BTreeMap<String, Vec<u8>> {
+    pub(super) fn outputs(&self) -> BTreeMap<String, Vec<u8>> {
         let keys = ["csv/", "rejects/"].into_iter().flat_map(|prefix| self.results_below(prefix));
         keys.map(|key| (key.clone(), Store::get(&self.results, &key).unwrap().unwrap())).collect()
     }
 
+    /// What `flowherd convert` makes of the same day: its report and its outputs.
+    pub(super) fn converted(&self) -> &(Value, BTreeMap<String, Vec<u8>>) {
+        self.converted.get_or_init(|| {
+            let lookups = self.place.path("in/lookups.json");
+            let lookups = lookups.to_str().unwrap();
+            (self.place.report(&["--prefix", "firehose/", "--lookups", lookups]), self.place.results())
+        })
+    }
+
     /// The report and the outputs are those of `flowherd convert`.
-    fn check_same_as_convert(&self, report: &Value) {
-        let lookups = self.place.path("in/lookups.json");
-        let local = self.place.report(&["--prefix", "firehose/", "--lookups", lookups.to_str().unwrap()]);
+    pub(super) fn check_same_as_convert(&self, report: &Value) {
+        let (local, outputs) = self.converted();
         for part in ["objects", "records", "tables", "rejects", "bytes"] {
             assert_eq!(report[part], local[part], "{part}");
         }
-        assert!(self.outputs() == self.place.results(), "byte for byte what convert writes");
+        assert!(self.outputs() == *outputs, "byte for byte what convert writes");
     }
 }
 
-fn report(ran: &Ran) -> Value {
+pub(super) fn report(ran: &Ran) -> Value {
     serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"))
 }
 

@@ -15,7 +15,7 @@ use flowherd_worker::{
     tasks::Answer,
 };
 
-use super::fleet::{Flaky, Fleet, SETTLE, object};
+use super::fleet::{Damage, Flaky, Fleet, SETTLE, object};
 
 pub(super) fn counts(report: &Report) -> (ReportState, u64, u64, u64) {
     (report.state, report.objects.done, report.objects.failed, report.objects.missing)
@@ -154,11 +154,10 @@ fn a_begin_with_a_purge_made_again_does_not_purge_what_was_sent_since() {
     assert_eq!(counts(&fleet.finish(begin())), (ReportState::Done, 4, 0, 0));
 }
 
-#[test]
-fn reads_that_break_off_are_tried_again_later() {
+fn check_that_it_is_tried_again(damage: Damage) {
     let fleet = Fleet::new(5);
     let step = fleet.plan("r", "");
-    let flaky = Flaky { source: &fleet.source, failures_left: Mutex::new(4) };
+    let flaky = Flaky { source: &fleet.source, failures_left: Mutex::new(4), damage };
     let tasks = fleet.tasks(&flaky);
     tasks.poll(&|| fleet.queue.depth().unwrap() != Depth::default(), &|| Ok(()));
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 5, 0, 0));
@@ -166,6 +165,16 @@ fn reads_that_break_off_are_tried_again_later() {
         !fleet.store.files().keys().any(|path| path.contains("/failures/")),
         "no failure of what is done"
     );
+}
+
+#[test]
+fn reads_that_break_off_are_tried_again_later() {
+    check_that_it_is_tried_again(Damage::Broken);
+}
+
+#[test]
+fn damage_on_the_way_is_not_taken_for_damage_of_the_object() {
+    check_that_it_is_tried_again(Damage::Changed);
 }
 
 #[test]

@@ -137,30 +137,50 @@ pub(super) fn object(prefix: &str, number: usize) -> (String, Vec<u8>) {
     (format!("{prefix}/{number:03} +%ü"), gzip(envelope("g", &events).as_bytes()))
 }
 
-/// A source whose first reads break off midway.
+/// A source whose first bodies are damaged on the way.
 pub(super) struct Flaky<'a> {
     pub(super) source: &'a MemorySource,
     pub(super) failures_left: Mutex<u32>,
+    pub(super) damage: Damage,
+}
+
+/// What becomes of a body.
+#[derive(Clone, Copy)]
+pub(super) enum Damage {
+    /// It breaks off midway.
+    Broken,
+    /// Its bytes are others, which a checksum tells at their end.
+    Changed,
 }
 
 impl Source for Flaky<'_> {
     type Body = Box<dyn io::Read>;
 
     fn open(&self, object: &flowherd_shared::ledger::ManifestEntry) -> io::Result<Self::Body> {
-        struct Broken;
-        impl io::Read for Broken {
+        struct Failing(io::ErrorKind);
+        impl io::Read for Failing {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::ConnectionReset.into())
+                Err(self.0.into())
             }
         }
-        let body = self.source.open(object)?;
+        let mut body = self.source.open(object)?;
         let mut left = self.failures_left.lock().unwrap();
         if *left == 0 {
             return Ok(Box::new(body));
         }
         *left -= 1;
         let half = object.size / 2;
-        Ok(Box::new(io::Read::chain(io::Read::take(body, half), Broken)))
+        Ok(match self.damage {
+            Damage::Broken => {
+                Box::new(io::Read::chain(io::Read::take(body, half), Failing(io::ErrorKind::ConnectionReset)))
+            }
+            Damage::Changed => {
+                let mut bytes = Vec::new();
+                io::Read::read_to_end(&mut body, &mut bytes)?;
+                bytes[usize::try_from(half).unwrap()] ^= 0xff;
+                Box::new(io::Read::chain(io::Cursor::new(bytes), Failing(io::ErrorKind::InvalidData)))
+            }
+        })
     }
 
     fn now(&self, key: &str) -> io::Result<Option<flowherd_shared::ledger::ManifestEntry>> {

@@ -9,6 +9,7 @@ mod command;
 mod conformance;
 mod delivery;
 mod docs;
+mod faults;
 mod fleet;
 mod functions;
 mod generate;

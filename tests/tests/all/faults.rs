@@ -1,0 +1,593 @@
+//! Random faults between our programs and the local cloud, and programs killed at random moments: whatever happens, no key
+//! is lost, nothing is half there, and once the faults stop all is done.
+//!
+//! `make test` plays a few schedules, `make soak` hundreds. A schedule is made from its seed alone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use flowherd_shared::{
+    ledger::{ManifestEntry, Receipt, Run, layout, read_json},
+    queue::{Depth, Outgoing, Queue},
+    store::{Lister, Store},
+    task::Task,
+};
+use flowherd_tests::{
+    command::{Ran, Running, files_below, flowherd_in},
+    fault_proxy::FaultProxy,
+    local_cloud::{LocalCloud, wait_until},
+};
+use rand::{RngExt, SeedableRng, seq::IndexedRandom};
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+
+use super::{
+    cloud::{Fleet, WORKER, report},
+    command::{PROGRAM, Place},
+};
+
+/// Schedules at once: they wait more than they work.
+const LANES: u64 = 4;
+/// Faults last no longer than this; what they left is put right without them.
+const FAULTY: Duration = Duration::from_secs(20);
+const PREFIX: &str = "firehose/";
+
+/// What can be wrong between us and AWS, and how microburst does it. The integrity of what neither side has a checksum of,
+/// listings and messages, is left to TLS: they are cut and lost here, but not changed.
+const FAULTS: &[(&str, &str)] = &[
+    ("S3 says SlowDown", r#"{"service": "s3", "error": {"code": "SlowDown"}}"#),
+    ("S3 fails inside", r#"{"service": "s3", "error": {"code": "InternalError"}}"#),
+    ("S3 resets connections", r#"{"service": "s3", "reset": true}"#),
+    ("S3 answers late", r#"{"service": "s3", "latency": {"min": 20, "max": 700}}"#),
+    (
+        "bodies come slowly",
+        r#"{"service": "s3", "operation": "GetObject", "response": {"bandwidth_kbps": 48}}"#,
+    ),
+    ("bodies break off", r#"{"service": "s3", "operation": "GetObject", "response": {"abort_frac": 0.6}}"#),
+    (
+        "bodies end as if whole",
+        r#"{"service": "s3", "operation": "GetObject", "response": {"truncate_frac": 0.5}}"#,
+    ),
+    (
+        "bodies are corrupt",
+        r#"{"service": "s3", "operation": "GetObject", "response": {"corrupt_bytes": 3}}"#,
+    ),
+    (
+        "reading is denied",
+        r#"{"service": "s3", "operation": "GetObject", "resource": "source", "error": {"code": "AccessDenied"}}"#,
+    ),
+    (
+        "looking is refused",
+        r#"{"service": "s3", "operation": "HeadObject", "error": {"code": "ServiceUnavailable"}}"#,
+    ),
+    ("listings fail", r#"{"service": "s3", "operation": "ListObjectsV2", "error": {"code": "SlowDown"}}"#),
+    (
+        "listings end as if whole",
+        r#"{"service": "s3", "operation": "ListObjectsV2", "response": {"truncate_frac": 0.7}}"#,
+    ),
+    (
+        "uploads break off",
+        r#"{"service": "s3", "operation": "PutObject", "request": {"cut_upload": {"after_frac": 0.5}}}"#,
+    ),
+    (
+        "uploads are slow",
+        r#"{"service": "s3", "operation": "PutObject", "request": {"slow_upload": {"rate_kbps": 64}}}"#,
+    ),
+    (
+        "answers to uploads are lost",
+        r#"{"service": "s3", "operation": "PutObject", "response": {"abort_bytes": 0}}"#,
+    ),
+    (
+        "parts break off",
+        r#"{"service": "s3", "operation": "UploadPart", "request": {"cut_upload": {"after_frac": 0.5}}}"#,
+    ),
+    (
+        "answers to whole uploads are lost",
+        r#"{"service": "s3", "operation": "CompleteMultipartUpload", "response": {"abort_bytes": 0}}"#,
+    ),
+    (
+        "removals fail",
+        r#"{"service": "s3", "operation": "DeleteObject", "error": {"code": "InternalError"}}"#,
+    ),
+    ("credentials expire", r#"{"service": "*", "error": {"code": "ExpiredToken", "status": 400}}"#),
+    ("SQS fails inside", r#"{"service": "sqs", "error": {"code": "InternalFailure"}}"#),
+    ("SQS is unavailable", r#"{"service": "sqs", "error": {"code": "ServiceUnavailable"}}"#),
+    ("SQS resets connections", r#"{"service": "sqs", "reset": true}"#),
+    (
+        "answers to sending are lost",
+        r#"{"service": "sqs", "operation": "SendMessageBatch", "response": {"abort_bytes": 0}}"#,
+    ),
+    (
+        "answers to receiving are lost",
+        r#"{"service": "sqs", "operation": "ReceiveMessage", "response": {"abort_bytes": 0}}"#,
+    ),
+    (
+        "answers to acknowledging are lost",
+        r#"{"service": "sqs", "operation": "DeleteMessage", "response": {"abort_bytes": 0}}"#,
+    ),
+    (
+        "acknowledging fails",
+        r#"{"service": "sqs", "operation": "DeleteMessage", "error": {"code": "InternalFailure"}}"#,
+    ),
+    (
+        "hiding fails",
+        r#"{"service": "sqs", "operation": "ChangeMessageVisibility", "error": {"code": "InternalFailure"}}"#,
+    ),
+    (
+        "counting fails",
+        r#"{"service": "sqs", "operation": "GetQueueAttributes", "error": {"code": "ServiceUnavailable"}}"#,
+    ),
+];
+/// Only where the queue is purged.
+const PURGE_FAULTS: &[(&str, &str)] = &[
+    (
+        "a purge is in progress",
+        r#"{"service": "sqs", "operation": "PurgeQueue", "times": 1, "error": {"code": "AWS.SimpleQueueService.PurgeQueueInProgress", "status": 403}}"#,
+    ),
+    (
+        "answers to purging are lost",
+        r#"{"service": "sqs", "operation": "PurgeQueue", "response": {"abort_bytes": 0}}"#,
+    ),
+];
+
+/// Something that happens to a program, or to messages, after a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    WorkerKilled,
+    CoordinatorKilled,
+    MessagesTwice,
+}
+
+/// What goes wrong, and when.
+struct Schedule {
+    seed: u64,
+    objects: u32,
+    records: u32,
+    purges: bool,
+    faults: Vec<(&'static str, Value)>,
+    /// After so many milliseconds, in order.
+    events: Vec<(u64, Event)>,
+}
+
+impl Schedule {
+    fn new(seed: u64) -> Self {
+        let random = &mut ChaCha8Rng::seed_from_u64(seed);
+        // Now and then an object whose rows take two parts.
+        let (objects, records) = match random.random_range(0..12) {
+            0 => (1, 320_000),
+            1..4 => (random.random_range(2..5), 20_000),
+            _ => (random.random_range(3..25), random.random_range(0..400)),
+        };
+        let purges = random.random_ratio(1, 10);
+        let mut faults: Vec<(&str, Value)> = (0..random.random_range(1..=5))
+            .map(|_| {
+                let (name, rule) = FAULTS.choose(random).unwrap();
+                (*name, limited(rule, random))
+            })
+            .collect();
+        if purges && random.random() {
+            let (name, rule) = PURGE_FAULTS.choose(random).unwrap();
+            faults.push((name, limited(rule, random)));
+        }
+        let kinds = [Event::WorkerKilled, Event::CoordinatorKilled, Event::MessagesTwice];
+        let mut events: Vec<(u64, Event)> = (0..random.random_range(0..=6))
+            .map(|_| (random.random_range(0..6000), *kinds.choose(random).unwrap()))
+            .collect();
+        events.sort_unstable();
+        Self { seed, objects, records, purges, faults, events }
+    }
+}
+
+/// A fault that strikes some times only, all at once or with gaps.
+fn limited(rule: &str, random: &mut ChaCha8Rng) -> Value {
+    let mut rule: Value = serde_json::from_str(rule).unwrap();
+    if rule["times"].is_null() {
+        let most = *[12, 12, 12, 80].choose(random).unwrap();
+        rule["times"] = random.random_range(1..=most).into();
+    }
+    for cut in ["/response/truncate_frac", "/response/abort_frac", "/request/cut_upload/after_frac"] {
+        if let Some(fraction) = rule.pointer_mut(cut) {
+            *fraction = (f64::from(random.random_range(1..100_u8)) / 100.0).into();
+        }
+    }
+    if random.random() {
+        rule["sequence"] = json!({ "fail": random.random_range(1..=5), "pass": random.random_range(1..=4) });
+    }
+    rule
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, objects, records, .. } = self;
+        writeln!(
+            f,
+            "seed {seed}: {objects} objects of {records} records{}",
+            if self.purges { ", purging first" } else { "" }
+        )?;
+        for (name, rule) in &self.faults {
+            writeln!(f, "  {name}: {rule}")?;
+        }
+        self.events.iter().try_for_each(|(after, event)| writeln!(f, "  after {after} ms {event:?}"))
+    }
+}
+
+/// A schedule being played.
+struct Play<'a> {
+    schedule: &'a Schedule,
+    fleet: Fleet,
+    proxy: FaultProxy,
+    workers: Vec<Running>,
+    restarts: u32,
+}
+
+impl<'a> Play<'a> {
+    fn new(schedule: &'a Schedule) -> Self {
+        let seed = schedule.seed.to_string();
+        let more = ["--odd", "3", "--seed", &seed];
+        let fleet = Fleet::with(schedule.objects, schedule.records, &more, (Duration::from_secs(6), 6));
+        let proxy = FaultProxy::start(&fleet.cloud.endpoint);
+        Self { schedule, fleet, proxy, workers: Vec::new(), restarts: 0 }
+    }
+
+    /// While `faulty`, through the proxy.
+    fn environment(&self, faulty: bool) -> Vec<(&'static str, String)> {
+        let mut environment = self.fleet.environment();
+        if faulty {
+            environment.push(("AWS_ENDPOINT_URL", self.proxy.endpoint.clone()));
+        }
+        environment
+    }
+
+    fn start(&self, program: &str, faulty: bool, args: &[&str]) -> Running {
+        Running::start_in(program, self.environment(faulty), args)
+    }
+
+    fn coordinator(&self, faulty: bool) -> Running {
+        let run = ["run", "--prefix", PREFIX, "--run", "r", "--watch", "--json"];
+        let purge: &[&str] = if self.schedule.purges { &["--purge"] } else { &[] };
+        self.start(PROGRAM, faulty, &[&run, purge].concat())
+    }
+
+    /// As a service manager: two workers, always.
+    fn keep_workers(&mut self, faulty: bool) {
+        self.workers.retain_mut(|worker| worker.0.try_wait().unwrap().is_none());
+        while self.workers.len() < 2 {
+            let mut worker = self.start(WORKER, faulty, &["--poll", "--concurrency", "2", "--grace", "2"]);
+            drop((worker.0.stdout.take(), worker.0.stderr.take()));
+            self.workers.push(worker);
+            self.restarts += 1;
+        }
+    }
+
+    fn run(&self) -> Option<Run> {
+        read_json(&self.fleet.results, &layout::run("r")).unwrap()
+    }
+
+    fn is_listed(&self) -> bool {
+        self.run().is_some_and(|run| run.manifest.is_some())
+    }
+
+    fn objects(&self) -> Vec<ManifestEntry> {
+        self.fleet.source.page(PREFIX, None).unwrap().entries
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.fleet.queue.depth().unwrap() == Depth::default()
+    }
+
+    /// Faults strike until the run has ended, or for as long as they last.
+    fn with_faults(&mut self) {
+        let rules: Vec<Value> = self.schedule.faults.iter().map(|(_, rule)| rule.clone()).collect();
+        self.proxy.set_faults(&rules);
+        let mut events = self.schedule.events.iter().peekable();
+        let mut coordinator = Some(self.coordinator(true));
+        self.keep_workers(true);
+        // A busy machine may need long to start them.
+        wait_until("the programs have come to the proxy", || self.proxy.requests() > 3);
+        let began = Instant::now();
+        while began.elapsed() < FAULTY {
+            self.keep_workers(true);
+            while let Some((_, event)) =
+                events.next_if(|(after, _)| began.elapsed().as_millis() >= u128::from(*after))
+            {
+                match event {
+                    Event::WorkerKilled => drop(self.workers.pop()),
+                    Event::CoordinatorKilled => drop(coordinator.take()),
+                    Event::MessagesTwice => self.send_twice(),
+                }
+            }
+            if let Some(running) = &mut coordinator
+                && running.0.try_wait().unwrap().is_some()
+            {
+                let ran = coordinator.take().unwrap().output();
+                if !ran.stdout.is_empty() {
+                    return;
+                }
+            }
+            if coordinator.is_none() && !self.is_listed() {
+                coordinator = Some(self.coordinator(true));
+            } else if coordinator.is_none() && self.is_quiet() {
+                return;
+            }
+            thread::park_timeout(Duration::from_millis(50));
+        }
+    }
+
+    /// As if SQS had forgotten what it delivered: bodies of messages again, under other deduplication ids.
+    fn send_twice(&self) {
+        if self.run().is_none() {
+            return;
+        }
+        for object in self.objects().into_iter().take(6) {
+            let task = Task { run: "r".to_owned(), bucket: "source".to_owned(), object };
+            let (group, body) = (task.group(), task.body());
+            let deduplication = format!("again-{}", &task.deduplication()[..32]);
+            assert_eq!(self.fleet.queue.send(&[Outgoing { body, group, deduplication }]).unwrap(), []);
+        }
+    }
+
+    /// Without faults: the run's first report.
+    fn first_report(&mut self) -> Value {
+        for worker in &self.workers {
+            worker.signal("TERM");
+        }
+        self.workers.drain(..).for_each(|mut worker| _ = worker.wait());
+        self.keep_workers(false);
+        if !self.is_listed() {
+            return report(&self.coordinator(false).output());
+        }
+        let mut told = None;
+        let mut quiet = 0;
+        wait_until("the run has a report", || {
+            let ran = self.flowherd(&["report", "r", "--json"]);
+            if ran.stdout.is_empty() && quiet > 3 {
+                // Nobody follows it any more, and nothing is under way.
+                told = Some(report(&self.flowherd(&["report", "r", "--now", "--json"])));
+            } else if !ran.stdout.is_empty() {
+                told = Some(report(&ran));
+            }
+            quiet = if self.is_quiet() { quiet + 1 } else { 0 };
+            told.is_some()
+        });
+        told.unwrap()
+    }
+
+    fn flowherd(&self, args: &[&str]) -> Ran {
+        flowherd_in(PROGRAM, self.environment(false), args)
+    }
+
+    /// What must be so whatever happened.
+    fn check(&self, report: &Value) {
+        let objects = &report["objects"];
+        let count = |what: &str| objects[what].as_u64().unwrap();
+        assert_eq!(count("listed"), self.objects().len() as u64, "every key is listed: {report}");
+        assert_eq!(count("listed"), count("done") + count("failed"), "every key is done or failed: {report}");
+        let failures = report["failures"].as_array().unwrap();
+        assert!(failures.iter().all(|failure| failure["error"].as_str().is_some_and(|why| !why.is_empty())));
+
+        // Every output that is there is that of a receipt, whole, and the same as without faults.
+        let (_, reference) = self.fleet.converted();
+        let mut promised = BTreeSet::new();
+        for path in self.fleet.results_below(&layout::receipts("r")) {
+            let receipt: Receipt = read_json(&self.fleet.results, &path).unwrap().expect("a receipt");
+            for output in receipt.outputs {
+                let there = Store::get(&self.fleet.results, &output.path).unwrap();
+                let there = there.unwrap_or_else(|| panic!("{path} promises {}", output.path));
+                assert!(
+                    Some(&there) == reference.get(&output.path),
+                    "{} is not the reference's",
+                    output.path
+                );
+                promised.insert(output.path);
+            }
+        }
+        for path in self.fleet.outputs().into_keys() {
+            assert!(promised.contains(&path), "{path} is there without a receipt");
+        }
+    }
+
+    /// What failed is done once the faults are over.
+    fn repaired(&self, first: Value) -> Value {
+        if first["state"] == "done" {
+            return first;
+        }
+        let ran = self.flowherd(&["redrive", "r", "--watch", "--json"]);
+        report(&ran)
+    }
+
+    fn end(mut self) -> (usize, u32) {
+        self.with_faults();
+        let struck = self.proxy.struck().len();
+        self.proxy.set_faults(&[]);
+        let first = self.first_report();
+        self.check(&first);
+        let last = self.repaired(first);
+        assert_eq!(last["state"], "done", "{last}");
+        self.check(&last);
+        self.fleet.check_same_as_convert(&last);
+        wait_until("nothing is left in the queues", || {
+            [&self.fleet.queue, &self.fleet.dead].map(|queue| queue.depth().unwrap()) == [Depth::default(); 2]
+        });
+        assert_eq!(self.fleet.results_below("active/"), [""; 0], "no run is active");
+        (struck, self.restarts - 2)
+    }
+}
+
+/// Plays a schedule; what went wrong, if anything did.
+fn play(seed: u64) -> Result<String, String> {
+    let schedule = Schedule::new(seed);
+    let began = Instant::now();
+    let played = catch_unwind(AssertUnwindSafe(|| Play::new(&schedule).end()));
+    match played {
+        Ok((struck, restarts)) => Ok(format!(
+            "seed {seed:>6}: {:>2} objects of {:>6} records, {} kinds of faults, {struck:>3} struck, {restarts} restarts, {:>3} s: ok",
+            schedule.objects,
+            schedule.records,
+            schedule.faults.len(),
+            began.elapsed().as_secs()
+        )),
+        Err(panic) => {
+            let told = panic.downcast_ref::<String>().cloned();
+            let told = told.or_else(|| panic.downcast_ref::<&str>().map(|told| (*told).to_owned()));
+            Err(format!("{schedule}{}\nmake soak SEED={seed} RUNS=1", told.unwrap_or_default()))
+        }
+    }
+}
+
+#[test]
+fn whatever_fails_on_the_way_every_key_is_done_or_named_and_done_once_the_faults_are_over() {
+    let number = |name: &str, otherwise: u64| {
+        std::env::var(name)
+            .map_or(otherwise, |value| value.parse().unwrap_or_else(|_| panic!("{name}={value}: a number")))
+    };
+    let (first, runs) = (number("FLOWHERD_SOAK_SEED", 1), number("FLOWHERD_SOAK_RUNS", 6));
+    let (next, violations) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..number("FLOWHERD_SOAK_LANES", LANES).min(runs) {
+            scope.spawn(|| {
+                while let number = next.fetch_add(1, Ordering::Relaxed)
+                    && number < runs
+                {
+                    match play(first + number) {
+                        Ok(told) => eprintln!("{told}"),
+                        Err(told) => violations.lock().unwrap().push(told),
+                    }
+                }
+            });
+        }
+    });
+    let violations = violations.into_inner().unwrap();
+    assert!(
+        violations.is_empty(),
+        "{} of {runs} schedules:\n\n{}",
+        violations.len(),
+        violations.join("\n\n")
+    );
+}
+
+#[test]
+fn an_answer_that_ends_as_if_whole_is_an_error_and_never_a_shorter_answer() {
+    let cloud = LocalCloud::start();
+    let bucket = cloud.bucket("source");
+    let keys: Vec<String> = (0..7).map(|number| format!("key {number}")).collect();
+    keys.iter().for_each(|key| bucket.put(key, key.as_bytes()).unwrap());
+    let listed = bucket.page("", None).unwrap();
+    let (_, url, _) = cloud.queue("tasks", Duration::from_secs(30), 3);
+    let proxy = FaultProxy::start(&cloud.endpoint);
+    let aws = cloud.through(&proxy.endpoint);
+    let (bucket, queue) = (aws.bucket("source", None), aws.queue(&url));
+    let message = |number: u32| Outgoing {
+        body: format!("body {number}"),
+        group: number.to_string(),
+        deduplication: number.to_string(),
+    };
+    for (number, fraction) in (0..).zip([0.05, 0.3, 0.6, 0.9, 0.97, 0.99]) {
+        let cut = [json!({ "service": "*", "response": { "truncate_frac": fraction } })];
+        let told = format!("{fraction} of it");
+        proxy.set_faults(&cut);
+        // Only its closing tags may be missing.
+        assert!(bucket.page("", None).map_or(true, |page| page == listed), "listing, {told}");
+        assert!(Store::get(&bucket, "key 3").is_err(), "reading, {told}");
+        assert!(queue.send(&[message(number)]).is_err(), "sending, {told}");
+        assert!(queue.depth().is_err(), "counting, {told}");
+
+        proxy.set_faults(&[]);
+        assert_eq!(bucket.page("", None).unwrap(), listed, "listing, {told}");
+        assert_eq!(Store::get(&bucket, "key 3").unwrap().unwrap(), b"key 3", "reading, {told}");
+        assert_eq!(queue.send(&[message(number)]).unwrap(), [], "sending, {told}");
+        assert_eq!(queue.depth().unwrap().visible, u64::from(number) + 1, "sent once: {told}");
+    }
+}
+
+/// `flowherd convert` for a shell that makes its disk small before.
+fn convert_script(place: &Place, before: &str, after: &str) -> String {
+    let quoted = |text: &str| format!("'{text}'");
+    let command: Vec<String> =
+        place.convert_args(&["--run", "r", "--jobs", "1"]).iter().map(|it| quoted(it)).collect();
+    format!("{before}\n{} {}\nstatus=$?\n{after}\nexit $status", quoted(PROGRAM), command.join(" "))
+}
+
+/// After a run on a small disk: what is there is whole and has a receipt, and with room the run goes on to its end.
+fn check_resumes(place: &Place, reference: &BTreeMap<String, Vec<u8>>, told: &str) -> usize {
+    let receipts = |run: &str| {
+        let below = place.path("out").join(layout::receipts(run));
+        let files = files_below(&below).into_iter();
+        files
+            .map(|file| serde_json::from_slice(&fs::read(below.join(file)).unwrap()).unwrap())
+            .collect::<Vec<Receipt>>()
+    };
+    let outputs =
+        |receipt: &Receipt| receipt.outputs.iter().map(|output| output.path.clone()).collect::<Vec<_>>();
+    let promised: BTreeSet<String> = receipts("r").iter().flat_map(outputs).collect();
+    let there = place.results();
+    assert_eq!(there.keys().cloned().collect::<BTreeSet<_>>(), promised, "{told}");
+    assert!(there.iter().all(|(path, bytes)| reference[path] == *bytes), "{told}");
+
+    let ran = place.convert(&["--run", "r", "--resume"]);
+    let has_run = place.path("out/runs/r/run.json").exists();
+    let ran = if has_run { ran } else { place.convert(&["--run", "r"]) };
+    assert_eq!(ran.status, 0, "{told} {ran:?}");
+    assert!(place.results() == *reference, "{told}");
+    there.len()
+}
+
+fn small_day() -> (Place, BTreeMap<String, Vec<u8>>) {
+    let place = Place::synth(8, 1500, &["--odd", "5"]);
+    assert_eq!(place.convert(&[]).status, 0);
+    let reference = place.results();
+    fs::remove_dir_all(place.path("out")).unwrap();
+    (place, reference)
+}
+
+#[test]
+fn outputs_that_the_disk_does_not_take_are_failures_and_done_with_room() {
+    for kilobytes in [1, 4, 16, 30] {
+        let (place, reference) = small_day();
+        // As a full disk, for each file: a write beyond so many bytes is an error.
+        let script = convert_script(&place, &format!("trap '' XFSZ; ulimit -f {kilobytes}"), "");
+        let ran = Running::start("bash", ["-c", &script]).output();
+        assert_eq!(ran.status, 1, "{ran:?}");
+        assert!(ran.stderr.contains("cannot write"), "{ran:?}");
+        check_resumes(&place, &reference, &format!("{kilobytes} KiB"));
+    }
+}
+
+#[test]
+fn a_disk_that_runs_full_ends_a_run_with_an_error_and_it_goes_on_with_room() {
+    let may_mount = Running::start("unshare", ["--user", "--map-root-user", "--mount", "true"]).output();
+    if may_mount.status != 0 {
+        eprintln!("no disk can be made small here, so none was: {}", may_mount.stderr);
+        return;
+    }
+    let mut done = BTreeSet::new();
+    for kilobytes in [4, 16, 40, 64, 100, 200, 400] {
+        let (place, reference) = small_day();
+        let out = place.path("out");
+        fs::create_dir_all(&out).unwrap();
+        let (disk, kept) = (out.to_str().unwrap(), place.path("kept"));
+        let kept = kept.to_str().unwrap();
+        let mount = format!("mount -t tmpfs -o size={kilobytes}k none '{disk}' || exit 99");
+        let script = convert_script(&place, &mount, &format!("cp -a '{disk}' '{kept}'"));
+        let ran = Running::start("unshare", ["--user", "--map-root-user", "--mount", "bash", "-c", &script])
+            .output();
+        assert!(
+            ran.status != 99 && ran.stderr.contains("No space left on device"),
+            "{kilobytes} KiB: {ran:?}"
+        );
+        assert!(matches!(ran.status, 1 | 2), "{kilobytes} KiB: {ran:?}");
+        // What was on the small disk, with its times, on one with room.
+        fs::remove_dir(&out).unwrap();
+        fs::rename(kept, &out).unwrap();
+        done.insert(check_resumes(&place, &reference, &format!("{kilobytes} KiB")));
+    }
+    assert!(done.len() > 2, "disks of different sizes take different numbers of outputs: {done:?}");
+}
