@@ -23,7 +23,11 @@ const SHOWN_CHARS: usize = 40;
 
 /// Prints what the file is.
 pub(crate) fn explain(args: &ExplainArgs) -> Result<(), Stop> {
-    let plan = inputs::plan(args.config.as_ref(), args.lookups.as_ref())?;
+    let mut plan = inputs::plan(args.config.as_ref(), args.lookups.as_ref())?;
+    // Where there are too many rejects, they are what one wants to see.
+    let limits = &mut plan.config.limits;
+    let max_rejects = std::mem::replace(&mut limits.max_rejects, u64::MAX);
+    limits.max_reject_bytes = u64::MAX;
     let name = || args.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let key = args.key.clone().unwrap_or_else(name);
     let file =
@@ -33,8 +37,15 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<(), Stop> {
     let mut text = format!("{}\n\n", args.file.display());
     text += &layers(&finished.counts);
     text += &records(&plan, &finished.counts);
+    let rejected = finished.counts.rejected;
     text += &rows(&plan, finished, &key, args.rows.into())?;
-    summary::print(&text)
+    summary::print(&text)?;
+    if rejected > max_rejects {
+        summary::tell(&format!(
+            "convert fails this object: {rejected} rejects, and limits.max_rejects is {max_rejects}"
+        ));
+    }
+    Ok(())
 }
 
 fn layers(counts: &Counts) -> String {

@@ -1,14 +1,16 @@
 //! The files that a user writes: rules and names.
 
 use std::{
-    fs,
+    fs::File,
     path::{Path, PathBuf},
 };
 
 use flowherd_shared::{
     config::{Config, ConfigError},
+    limits::MAX_RESULT_BYTES,
     lookups::Lookups,
     pipeline::Plan,
+    store::read_within,
 };
 
 use crate::Stop;
@@ -37,7 +39,9 @@ fn read<T: Default>(
     parse: impl Fn(&[u8]) -> Result<T, ConfigError>,
 ) -> Result<T, Vec<String>> {
     let Some(path) = path else { return Ok(T::default()) };
-    let bytes = fs::read(path).map_err(|error| vec![format!("cannot read {}: {error}", path.display())])?;
+    let told = path.display().to_string();
+    let bytes = File::open(path).and_then(|file| read_within(file, &told, MAX_RESULT_BYTES));
+    let bytes = bytes.map_err(|error| vec![format!("cannot read {told}: {error}")])?;
     parse(&bytes).map_err(|error| tell(path, &error))
 }
 

@@ -10,7 +10,8 @@ use std::{
 
 use flowherd_shared::{
     ledger::ManifestEntry,
-    store::{Sink, Source, Store},
+    limits::MAX_RESULT_BYTES,
+    store::{Sink, Source, Store, read_within},
 };
 use tempfile::NamedTempFile;
 
@@ -136,7 +137,13 @@ impl Store for DirStore {
     }
 
     fn get(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
-        none_if_missing(self.path(path).and_then(fs::read))
+        self.get_within(path, MAX_RESULT_BYTES)
+    }
+
+    fn get_within(&self, path: &str, most: u64) -> io::Result<Option<Vec<u8>>> {
+        let file = none_if_missing(self.path(path).and_then(File::open))?;
+        let bytes = file.map(|file| none_if_missing(read_within(file, path, most))).transpose()?;
+        Ok(bytes.flatten())
     }
 
     fn etag(&self, path: &str) -> io::Result<Option<String>> {

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use flowherd_shared::{
     config::{Config, ConfigError},
     ledger::{Basis, Purged, Run, layout, put_json, read_json},
+    limits::MAX_KEY_BYTES,
     lookups::Lookups,
     pipeline::Plan,
     queue::{PurgeError, Queue},
@@ -54,7 +55,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         }
 
         let inputs = (self.inputs)().map_err(|error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::PermissionDenied => {
+            ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::FileTooLarge => {
                 refused(format!("cannot read the settings: {error}"))
             }
             _ => CoordinatorError::Inputs(error),
@@ -182,6 +183,10 @@ fn first_step(run: &Run, purges: bool, force: bool) -> Step {
 
 fn prefix(asked: &Begin, earlier: Option<&Run>) -> Result<String, CoordinatorError> {
     match (&asked.prefix, earlier) {
+        (Some(prefix), _) if prefix.len() > MAX_KEY_BYTES => Err(refused(format!(
+            "the prefix has {} bytes, but a key at most {MAX_KEY_BYTES}; give its beginning",
+            prefix.len()
+        ))),
         (Some(prefix), Some(earlier)) if *prefix != earlier.prefix => Err(refused(format!(
             "prefix {prefix:?}: run {} was begun with {:?}; leave the prefix out to resume it",
             earlier.run, earlier.prefix

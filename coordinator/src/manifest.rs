@@ -1,11 +1,12 @@
 //! The manifest: every object listed, in parts of bounded size.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, Write};
 
 use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 use flowherd_shared::{
     ledger::{ManifestEntry, ManifestTotals, Run, layout},
-    store::Store,
+    limits::MAX_PART_BYTES,
+    store::{Store, read_within},
 };
 
 /// Entries of one part: about 2 MiB in memory.
@@ -93,9 +94,12 @@ pub(crate) fn check_complete(run: &Run, read: u64, listed: u64) -> io::Result<()
 pub(crate) fn read_part(store: &impl Store, run: &Run, part: u64) -> io::Result<Vec<ManifestEntry>> {
     let path = layout::manifest_part(&run.run, part);
     let unreadable = |why: String| io::Error::other(format!("{path}: {why}"));
-    let bytes =
-        store.get(&path)?.ok_or_else(|| unreadable("this part of the manifest is missing".to_owned()))?;
-    BufReader::new(MultiGzDecoder::new(&bytes[..]))
+    let bytes = store
+        .get_within(&path, MAX_PART_BYTES)?
+        .ok_or_else(|| unreadable("this part of the manifest is missing".to_owned()))?;
+    // Ours or not: what it decodes to has a bound.
+    let text = read_within(MultiGzDecoder::new(&bytes[..]), &path, MAX_PART_BYTES)?;
+    (&text[..])
         .lines()
         .map(|line| serde_json::from_str(&line?).map_err(|error| unreadable(error.to_string())))
         .collect()

@@ -45,11 +45,13 @@ pub struct Planner<'a, L, S, Q> {
     pub results: &'a S,
     /// Where the tasks go.
     pub queue: &'a Q,
+    /// Objects of the run, at most.
+    pub max_keys: u64,
     /// Waits between attempts to send; tests do not.
     pub pause: &'a (dyn Fn(Duration) + Sync),
 }
 
-/// Why planning cannot go on. The call can be made again.
+/// Why planning cannot go on. The call can be made again; but for too many objects that does not help.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// The prefix could not be listed.
@@ -66,6 +68,14 @@ pub enum PlanError {
         /// Why.
         source: SendError,
     },
+    /// More objects than a run may have. Those before are planned and sent; nothing of the page that has more is.
+    #[error("more than {max} objects")]
+    TooMany {
+        /// What the queue has got.
+        sent: u64,
+        /// The limit in force.
+        max: u64,
+    },
 }
 
 impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
@@ -80,6 +90,9 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
         let mut planned = from;
         while !planned.complete {
             let page = self.source.page(&run.prefix, planned.token.as_deref()).map_err(PlanError::List)?;
+            if planned.totals.objects.saturating_add(page.entries.len() as u64) > self.max_keys {
+                return Err(PlanError::TooMany { sent: planned.totals.objects, max: self.max_keys });
+            }
             self.page(run, &page, &mut planned)?;
             planned.complete = page.next.is_none();
             planned.token = page.next;

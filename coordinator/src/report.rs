@@ -4,7 +4,7 @@
 use std::io;
 
 use flowherd_shared::{
-    ledger::{Report, ReportState, Run, layout, put_json, read_json},
+    ledger::{Report, ReportState, Run, layout, put_json, read_report},
     queue::Queue,
     store::{Lister, Store},
 };
@@ -57,7 +57,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
 
     /// The report of a run, if it has been written.
     pub fn finished_report(&self, run: &str) -> io::Result<Option<Report>> {
-        read_json(self.results, &layout::report(run))
+        read_report(self.results, &layout::report(run))
     }
 
     /// Everything added up, or `None` if the time is over: then it goes on from what stands in the ledger.
@@ -84,7 +84,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     }
 
     fn unfinished(&self, run: &Run) -> io::Result<Option<Reconciliation>> {
-        read_json(self.results, &layout::unfinished_report(&run.run))
+        read_report(self.results, &layout::unfinished_report(&run.run))
     }
 
     /// `is_over`: nothing of the run can be in the queue any more.

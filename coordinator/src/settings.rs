@@ -1,6 +1,6 @@
 //! What a coordinator is told by its environment.
 
-use std::{fs, io, time::Duration};
+use std::{fs::File, io, time::Duration};
 
 use flowherd_aws::{
     Aws,
@@ -8,7 +8,10 @@ use flowherd_aws::{
     settings::{Variables, is_account, is_bucket, is_fifo_url},
     sqs::SqsQueue,
 };
-use flowherd_shared::store::Store;
+use flowherd_shared::{
+    limits::MAX_RESULT_BYTES,
+    store::{Store, read_within},
+};
 use jiff::Timestamp;
 
 use crate::steps::{Coordinator, Inputs};
@@ -18,6 +21,8 @@ use crate::steps::{Coordinator, Inputs};
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html>).
 const SETTLE: Duration = Duration::from_mins(2);
 const TIME_LIMIT: Duration = Duration::from_hours(24);
+/// Enough for years of one stream; a prefix with more is more often a mistake.
+const MAX_KEYS: u64 = 10_000_000;
 
 /// A coordinator's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +49,8 @@ pub struct Settings {
     pub settle: Duration,
     /// `FLOWHERD_TIME_LIMIT_SECONDS`.
     pub time_limit: Duration,
+    /// `FLOWHERD_MAX_KEYS`: objects of a run, at most.
+    pub max_keys: u64,
 }
 
 impl Settings {
@@ -67,6 +74,7 @@ impl Settings {
             settings_bucket_owner: None,
             settle: SETTLE,
             time_limit: TIME_LIMIT,
+            max_keys: MAX_KEYS,
         }
     }
 
@@ -77,12 +85,14 @@ impl Settings {
         let dead_url = "https://sqs.eu-west-1.amazonaws.com/123456789012/flowherd-dead.fifo";
         let is_place =
             |place: &str| place.strip_prefix("s3://").is_none_or(|rest| rest.split_once('/').is_some());
-        let mut seconds = |name, default: Duration, example| {
+        let mut number = |name, example| {
             let given = variables.optional(name, |value| value.parse::<u64>().is_ok(), example);
-            given.and_then(|value| value.parse().ok()).map_or(default, Duration::from_secs)
+            given.and_then(|value| value.parse::<u64>().ok())
         };
-        let settle = seconds("FLOWHERD_SETTLE_SECONDS", SETTLE, "120");
-        let time_limit = seconds("FLOWHERD_TIME_LIMIT_SECONDS", TIME_LIMIT, "86400");
+        let settle = number("FLOWHERD_SETTLE_SECONDS", "120").map_or(SETTLE, Duration::from_secs);
+        let time_limit =
+            number("FLOWHERD_TIME_LIMIT_SECONDS", "86400").map_or(TIME_LIMIT, Duration::from_secs);
+        let max_keys = number("FLOWHERD_MAX_KEYS", "10000000").unwrap_or(MAX_KEYS);
         let mut owner = |name| variables.optional(name, is_account, "123456789012");
         let source_bucket_owner = owner("FLOWHERD_SOURCE_BUCKET_OWNER");
         let results_bucket_owner = owner("FLOWHERD_RESULTS_BUCKET_OWNER");
@@ -103,6 +113,7 @@ impl Settings {
             settings_bucket_owner,
             settle,
             time_limit,
+            max_keys,
         };
         variables.finish(settings)
     }
@@ -154,6 +165,7 @@ impl<'a> Connected<'a> {
             inputs: &inputs,
             settle: self.settings.settle,
             time_limit: self.settings.time_limit,
+            max_keys: self.settings.max_keys,
             clock: &Timestamp::now,
             pause: &std::thread::sleep,
         })
@@ -167,7 +179,9 @@ impl<'a> Connected<'a> {
                 let found = Store::get(&bucket, key).map_err(told)?;
                 found.ok_or_else(|| told(io::ErrorKind::NotFound.into()))
             }
-            None => fs::read(place).map_err(told),
+            None => {
+                File::open(place).and_then(|file| read_within(file, place, MAX_RESULT_BYTES)).map_err(told)
+            }
         }
     }
 }
@@ -184,7 +198,7 @@ mod tests {
             _ => None,
         };
         let settings = Settings::read(&given).unwrap();
-        assert_eq!((settings.settle, settings.time_limit), (SETTLE, TIME_LIMIT));
+        assert_eq!((settings.settle, settings.time_limit, settings.max_keys), (SETTLE, TIME_LIMIT, MAX_KEYS));
         let bad = |name: &str| match name {
             "FLOWHERD_CONFIG" => Some("s3://only-a-bucket".to_owned()),
             "FLOWHERD_SETTLE_SECONDS" => Some("soon".to_owned()),

@@ -225,6 +225,8 @@ pub struct Coordinator<'a, L, S, Q> {
     pub settle: Duration,
     /// A run that takes longer is reported as it stands.
     pub time_limit: Duration,
+    /// Objects of a run, at most.
+    pub max_keys: u64,
     /// The time.
     pub clock: &'a (dyn Fn() -> Timestamp + Sync),
     /// Waits between attempts to send.
@@ -276,6 +278,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             bucket: self.bucket,
             results: self.results,
             queue: self.queue,
+            max_keys: self.max_keys,
             pause: self.pause,
         };
         // What is sent after a purge would only be in the way of the run it was made for.
@@ -292,6 +295,16 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
                 }
                 let told = format!("cannot list prefix {prefix:?} of {bucket}; {todo}: {why}");
                 return Err(CoordinatorError::Refused(told));
+            }
+            Err(PlanError::TooMany { sent, max }) => {
+                if sent == 0 {
+                    Active::remove(self.results, &step.run).map_err(CoordinatorError::Ledger)?;
+                }
+                let (prefix, bucket, run) = (&run.prefix, self.bucket, &run.run);
+                return Err(CoordinatorError::Refused(format!(
+                    "prefix {prefix:?} of {bucket} has more than {max} objects (FLOWHERD_MAX_KEYS), of which {sent} are \
+                     sent and go on; choose longer prefixes, or raise it and go on with run {run}"
+                )));
             }
             Err(error) => return Err(error.into()),
         };

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 pub use columns::{Column, ColumnType, ENRICHED_COLUMNS, Table};
 
 use crate::{
-    limits::Limits,
+    limits::{self, Limits},
     pipeline::rules::{FlowLayout, Format, JsonFormat, RegexFormat},
 };
 
@@ -22,6 +22,8 @@ pub struct Config {
     pub tables: Vec<Table>,
     /// How much one object may make us hold or do.
     pub limits: Limits,
+    /// Whether values that a spreadsheet would take for formulas are written as text.
+    pub guard_formulas: bool,
     /// SHA-256 over the meaning of the file, in hex: not over its comments and layout.
     pub hash: String,
 }
@@ -111,6 +113,14 @@ struct File {
     rule: Vec<RuleFile>,
     #[serde(default)]
     limits: Limits,
+    #[serde(default)]
+    csv: CsvFile,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CsvFile {
+    guard_formulas: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -158,6 +168,13 @@ struct JsonColumnFile {
     kind: ColumnType,
 }
 
+/// Problems told at once: a file of a MiB can have as many as it has lines.
+const PROBLEMS_TOLD: usize = 50;
+/// How much of a value an error shows.
+const QUOTED_CHARS: usize = 200;
+/// How much of what the parser says, which may quote a value, or name all that would be right.
+const MESSAGE_CHARS: usize = 1000;
+
 /// Without a file: every record is a version 2 flow log.
 const BUILT_IN: &str = r#"
 [[rule]]
@@ -177,15 +194,27 @@ impl Default for Config {
 impl Config {
     /// Reads and checks the text of a `flowherd.toml`. Without rules in it, the built-in rule is used.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        if text.len() > limits::MAX_CONFIG_BYTES {
+            let most = limits::MAX_CONFIG_BYTES;
+            return Err(ConfigError::of(vec![format!(
+                "has {} bytes; at most {most}: is it a flowherd.toml?",
+                text.len()
+            )]));
+        }
         let mut file: File =
-            toml::from_str(text).map_err(|error| ConfigError { problems: vec![locate(text, &error)] })?;
+            toml::from_str(text).map_err(|error| ConfigError::of(vec![locate(text, &error)]))?;
         if file.rule.is_empty() {
             file.rule = toml::from_str::<File>(BUILT_IN).map(|file| file.rule).unwrap_or_default();
+        }
+        let too_many = too_many(&file.rule);
+        if !too_many.is_empty() {
+            return Err(ConfigError::of(too_many));
         }
         let mut problems = file.limits.problems();
         let mut parsed = Vec::new();
         for (at, rule) in file.rule.iter().enumerate() {
-            let mut wrong = |problem: String| problems.push(format!("rule {:?}: {problem}", rule.name));
+            let mut wrong =
+                |problem: String| problems.push(format!("rule {}: {problem}", quoted(&rule.name)));
             if file.rule[..at].iter().any(|other| other.name == rule.name) {
                 wrong("another rule has the same name; names must differ".to_owned());
             }
@@ -198,13 +227,13 @@ impl Config {
             }
         }
         if !problems.is_empty() {
-            return Err(ConfigError { problems });
+            return Err(ConfigError::of(problems));
         }
 
         let tables = columns::tables(
             parsed.iter().map(|(rule, _, format)| (&*rule.table, &rule.metadata[..], format)),
         )
-        .map_err(|problems| ConfigError { problems })?;
+        .map_err(ConfigError::of)?;
         let rules = parsed
             .into_iter()
             .enumerate()
@@ -218,8 +247,48 @@ impl Config {
             })
             .collect();
         let hash = hex(&Sha256::digest(serde_json::to_vec(&file).unwrap_or_default()));
-        Ok(Self { rules, tables, limits: file.limits, hash })
+        Ok(Self { rules, tables, limits: file.limits, guard_formulas: file.csv.guard_formulas, hash })
     }
+}
+
+impl ConfigError {
+    /// The first of these problems, and how many more there are.
+    fn of(mut problems: Vec<String>) -> Self {
+        let more = problems.len().saturating_sub(PROBLEMS_TOLD);
+        problems.truncate(PROBLEMS_TOLD);
+        if more > 0 {
+            problems.push(format!("and {more} more problems"));
+        }
+        Self { problems }
+    }
+}
+
+/// More rules, tables or regular expressions than there may be.
+fn too_many(rules: &[RuleFile]) -> Vec<String> {
+    let mut tables: Vec<&str> = rules.iter().map(|rule| &*rule.table).collect();
+    tables.sort_unstable();
+    tables.dedup();
+    let regexes = rules.iter().filter(|rule| matches!(rule.format, FormatFile::Regex { .. })).count();
+    [
+        ("rules", rules.len(), limits::MAX_RULES),
+        ("tables", tables.len(), limits::MAX_TABLES),
+        ("rules of kind = \"regex\"", regexes, limits::MAX_REGEXES),
+    ]
+    .into_iter()
+    .filter(|(_, count, most)| count > most)
+    .map(|(what, count, most)| {
+        format!("{count} {what}: at most {most}; convert the others with a file of their own")
+    })
+    .collect()
+}
+
+/// A value as an error shows it.
+pub(crate) fn quoted(value: &str) -> String {
+    let mut shown: String = value.chars().take(QUOTED_CHARS).collect();
+    if shown.len() < value.len() {
+        shown.push('…');
+    }
+    format!("{shown:?}")
 }
 
 /// Lower-case hexadecimal.
@@ -230,11 +299,13 @@ pub fn hex(bytes: &[u8]) -> String {
 
 /// The parser's message on one line, with the line and what stands there.
 fn locate(text: &str, error: &toml::de::Error) -> String {
-    let message = error.message().replace('\n', " ");
+    let message: String = error.message().replace('\n', " ").chars().take(MESSAGE_CHARS).collect();
+    let is_deep = message == "recursion limit" || message.starts_with("cannot recurse further");
+    let message = if is_deep { "nested deeper than any flowherd.toml".to_owned() } else { message };
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return message };
     let line = before.matches('\n').count();
     let shown = text.lines().nth(line).unwrap_or_default().trim();
-    format!("line {}: {message}: {shown:?}", line + 1)
+    format!("line {}: {message}: {}", line + 1, quoted(shown))
 }
 
 fn matches(file: &MatchFile, wrong: &mut impl FnMut(String)) -> Matches {
@@ -372,6 +443,14 @@ mod tests {
         let other = Config::parse(&rule("metadata = [\"owner\"]\nformat = { kind = \"vpc-flow\" }")).unwrap();
         assert_eq!(one.hash, two.hash);
         assert_ne!(one.hash, other.hash);
+        let guarded =
+            Config::parse(&(rule("format = { kind = \"vpc-flow\" }") + "\n[csv]\nguard_formulas = true"))
+                .unwrap();
+        assert!(guarded.guard_formulas && guarded.hash != one.hash);
+        let not =
+            Config::parse(&(rule("format = { kind = \"vpc-flow\" }") + "\n[csv]\nguard_formulas = false"))
+                .unwrap();
+        assert!(!not.guard_formulas && not.hash == one.hash);
     }
 
     #[test]
@@ -400,7 +479,8 @@ mod tests {
             ),
             &rule("match = { log_group = \"[z-a]\" }\nformat = { kind = \"vpc-flow\" }")
                 .replace("\"t\"", "\"../T\""),
-            "[limits]\nmax_layers = 0\nmax_record_bytes = 1\nmax_decode_ratio = 1",
+            "[limits]\nmax_layers = 0\nmax_record_bytes = 1\nmax_decode_ratio = 1\nmax_reject_bytes = 1",
+            "[csv]\nguard_formula = true",
             &[
                 rule("format = { kind = \"vpc-flow\" }\n"),
                 rule("format = { kind = \"json\", columns = [ { name = \"start\", path = \"/s\" } ] }")

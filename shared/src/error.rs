@@ -77,6 +77,23 @@ pub enum ObjectError {
         /// Byte of the decoded text where the piece begins.
         at: u64,
     },
+    /// More rejects than `limits.max_rejects`, or in more bytes than `limits.max_reject_bytes`.
+    #[error(
+        "too many rejects: {rejected} of {read} records, most of them {}; correct the rule that takes them, or raise \
+         limits.{limit} ({max})", most.as_str()
+    )]
+    TooManyRejects {
+        /// All that were rejected, also those that were not written any more.
+        rejected: u64,
+        /// Records of the object.
+        read: u64,
+        /// The most frequent reason.
+        most: Reason,
+        /// The limit's name.
+        limit: &'static str,
+        /// The limit in force.
+        max: u64,
+    },
     /// A flow-log header line that cannot be followed.
     #[error("the header line names {field:?} {why}")]
     Header {
@@ -114,6 +131,7 @@ impl ObjectError {
             | Self::TooLarge { .. }
             | Self::Bomb { .. }
             | Self::EnvelopeTooLarge { .. }
+            | Self::TooManyRejects { .. }
             | Self::Header { .. } => Verdict::Permanent,
         }
     }

@@ -12,13 +12,27 @@ pub use report::{MAX_FAILURES_TOLD, Outcome, Report, ReportState};
 
 use crate::{
     error::Verdict,
+    limits::{MAX_LEDGER_BYTES, MAX_REPORT_BYTES},
     pipeline::{Counts, Output, Plan},
     store::Store,
 };
 
-/// Reads a ledger file. One that does not parse counts as none: it proves nothing.
+/// Reads a ledger file. One that does not parse, or is larger than any, counts as none: it proves nothing.
 pub fn read_json<T: DeserializeOwned>(store: &impl Store, path: &str) -> io::Result<Option<T>> {
-    Ok(store.get(path)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    read_json_within(store, path, MAX_LEDGER_BYTES)
+}
+
+/// The same of a report, which may be larger.
+pub fn read_report<T: DeserializeOwned>(store: &impl Store, path: &str) -> io::Result<Option<T>> {
+    read_json_within(store, path, MAX_REPORT_BYTES)
+}
+
+fn read_json_within<T: DeserializeOwned>(store: &impl Store, path: &str, most: u64) -> io::Result<Option<T>> {
+    match store.get_within(path, most) {
+        Ok(bytes) => Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok())),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Writes a ledger file.

@@ -1,4 +1,4 @@
-//! How much of anything one object may make us hold or do.
+//! How much of anything an object, a setting or a file may make us hold or do. docs/limits.md has them all.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,10 +19,61 @@ pub struct Limits {
     /// Bytes of an envelope that must be in memory at once, at most: one event, or a whole envelope whose log group
     /// comes after its events.
     pub max_envelope_bytes: usize,
+    /// Rejected records of one object, at most. An object that has more is read by the wrong rule, or is no log.
+    pub max_rejects: u64,
+    /// Bytes that its rejects take before they are compressed, at most: messages may be long.
+    pub max_reject_bytes: u64,
 }
 
 /// Decoded bytes up to which [`Limits::max_decode_ratio`] is not looked at.
 pub const RATIO_GRACE_BYTES: u64 = 64 << 20;
+
+/// Bytes of a `flowherd.toml`.
+pub const MAX_CONFIG_BYTES: usize = 1 << 20;
+/// Its rules.
+pub const MAX_RULES: usize = 256;
+/// Its tables. Each that an object feeds may hold 9 MiB on its way to S3, and each is looked at for every object.
+pub const MAX_TABLES: usize = 64;
+/// Columns of a table.
+pub const MAX_COLUMNS: usize = 1000;
+/// Rules of `kind = "regex"`.
+pub const MAX_REGEXES: usize = 32;
+/// Bytes of a regular expression as it is written.
+pub const MAX_REGEX_BYTES: usize = 16 << 10;
+/// Bytes of a regular expression as it is compiled. A search takes at most as many steps for each byte of a message as
+/// there are states in them.
+pub const MAX_REGEX_COMPILED_BYTES: usize = 1 << 20;
+/// Bytes of what is compiled times the groups: what one search may hold.
+pub const MAX_REGEX_SEARCH_BYTES: usize = 8 << 20;
+/// Bytes of the table that makes the searches of one thread fast.
+pub const MAX_REGEX_CACHE_BYTES: usize = 1 << 20;
+/// Bytes of a row's values: groups may hold each other, and so may pointers. Athena reads rows of up to 32 MB
+/// (<https://docs.aws.amazon.com/athena/latest/ug/other-notable-limitations.html>).
+pub const MAX_ROW_BYTES: usize = 24 << 20;
+/// Words of a flow log's header line. There are 54 fields: of more words than this, half are no names or stand twice.
+pub const MAX_HEADER_WORDS: usize = 128;
+
+/// Bytes of a `lookups.json`.
+pub const MAX_LOOKUPS_BYTES: usize = 64 << 20;
+/// Its interfaces, its subnets, its VPCs: of each so many.
+pub const MAX_LOOKUP_IDS: usize = 250_000;
+/// The blocks of its subnets together.
+pub const MAX_LOOKUP_BLOCKS: usize = 250_000;
+/// Bytes of each id and each name in it.
+pub const MAX_LOOKUP_NAME_BYTES: usize = 1024;
+
+/// Bytes of a queue message. A key of 1,024 bytes takes 6 KiB of JSON at most.
+pub const MAX_MESSAGE_BYTES: usize = 16 << 10;
+/// Bytes of a key, and so of a prefix (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>).
+pub const MAX_KEY_BYTES: usize = 1024;
+/// Bytes of any result that is read back whole.
+pub const MAX_RESULT_BYTES: u64 = MAX_LOOKUPS_BYTES as u64;
+/// Bytes of a ledger file of one object or one run: a receipt of 64 tables with the longest of keys takes half of it.
+pub const MAX_LEDGER_BYTES: u64 = 1 << 20;
+/// Bytes of a report, which names up to a thousand failures.
+pub const MAX_REPORT_BYTES: u64 = 16 << 20;
+/// Bytes of a part of the manifest, decoded: 10,000 entries with the longest of keys.
+pub const MAX_PART_BYTES: u64 = 64 << 20;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -32,6 +83,8 @@ impl Default for Limits {
             max_decode_ratio: 200,
             max_record_bytes: 1 << 20,
             max_envelope_bytes: 16 << 20,
+            max_rejects: 100_000,
+            max_reject_bytes: 256 << 20,
         }
     }
 }
@@ -50,6 +103,8 @@ impl Limits {
         within("max_decode_ratio", self.max_decode_ratio, 10, 1 << 20);
         within("max_record_bytes", self.max_record_bytes as u64, 64, 16 << 20);
         within("max_envelope_bytes", self.max_envelope_bytes as u64, 1 << 10, 256 << 20);
+        within("max_rejects", self.max_rejects, 0, 1 << 40);
+        within("max_reject_bytes", self.max_reject_bytes, 1 << 10, 1 << 40);
         if self.max_envelope_bytes < self.max_record_bytes {
             problems.push(format!(
                 "limits.max_envelope_bytes = {}: must be at least limits.max_record_bytes ({})",

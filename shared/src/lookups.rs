@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 
 use self::ranges::Ranges;
 use crate::{
-    config::{ConfigError, hex},
+    config::{ColumnType, ConfigError, hex, quoted},
+    limits::{MAX_LOOKUP_BLOCKS, MAX_LOOKUP_IDS, MAX_LOOKUP_NAME_BYTES, MAX_LOOKUPS_BYTES},
     pipeline::csv,
 };
 
@@ -29,6 +30,8 @@ type IdMap<T> = HashMap<Box<[u8]>, T, FixedState>;
 #[derive(Debug)]
 pub struct Lookups {
     names: Vec<Box<[u8]>>,
+    /// Of those that a spreadsheet would take for formulas, what is written instead if they are to be guarded.
+    guarded: HashMap<NameId, Box<[u8]>, FixedState>,
     interfaces: IdMap<Interface>,
     subnets: IdMap<Subnet>,
     vpcs: IdMap<Vpc>,
@@ -112,6 +115,7 @@ impl Default for Lookups {
     fn default() -> Self {
         Self {
             names: vec![csv::ABSENT.into()],
+            guarded: HashMap::default(),
             interfaces: IdMap::default(),
             subnets: IdMap::default(),
             vpcs: IdMap::default(),
@@ -127,6 +131,13 @@ impl Lookups {
     /// be one, and only once in its VPC.
     pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
         let problem = |problem: String| ConfigError { problems: vec![problem] };
+        if json.len() > MAX_LOOKUPS_BYTES {
+            let told = format!(
+                "has {} bytes; at most {MAX_LOOKUPS_BYTES}: keep only ids that the logs name",
+                json.len()
+            );
+            return Err(problem(told));
+        }
         // A derived struct would also be read from an array, by position.
         if !json.trim_ascii_start().starts_with(b"{") {
             return Err(problem(
@@ -136,24 +147,33 @@ impl Lookups {
         let file: File = serde_json::from_slice(json).map_err(|error| problem(error.to_string()))?;
         let mut lookups = Self { hash: hex(&Sha256::digest(json)), ..Self::default() };
         let mut problems = Problems::default();
+        let blocks: usize = file.subnets.values().map(|subnet| subnet.cidrs.len()).sum();
+        if blocks > MAX_LOOKUP_BLOCKS {
+            let told = format!(
+                "cidrs: {blocks} blocks; at most {MAX_LOOKUP_BLOCKS}: keep only subnets that the logs name"
+            );
+            return Err(problem(told));
+        }
 
         // In the order of ids, so that the same file always gives the same problems and numbers.
         for (number, (id, vpc)) in sorted(&file.vpcs).into_iter().enumerate() {
-            let vpc = Vpc { name: lookups.name(vpc.name.as_deref()), number: number as u32 };
+            let name = lookups.name(&format!("VPC {id:?}"), vpc.name.as_deref(), &mut problems);
+            let vpc = Vpc { name, number: number as u32 };
             lookups.vpcs.insert(id.as_bytes().into(), vpc);
         }
         let mut spaces = vec![Blocks::default(); file.vpcs.len() + 1];
         let mut owners = HashMap::new();
         for (id, subnet) in sorted(&file.subnets) {
-            let vpc = lookups.named_vpc(&format!("subnet {id:?}"), subnet.vpc_id.as_deref(), &mut problems);
-            let name = lookups.name(subnet.name.as_deref());
+            let owner = format!("subnet {id:?}");
+            let vpc = lookups.named_vpc(&owner, subnet.vpc_id.as_deref(), &mut problems);
+            let name = lookups.name(&owner, subnet.name.as_deref(), &mut problems);
             lookups.subnets.insert(id.as_bytes().into(), Subnet { name, vpc });
             let space = vpc.map_or(file.vpcs.len(), |vpc| vpc.number as usize);
             for cidr in &subnet.cidrs {
                 let block = match ranges::parse_cidr(cidr) {
                     Ok(block) => block,
                     Err(why) => {
-                        problems.add(format!("subnet {id:?}: cidrs: {cidr:?} {why}"));
+                        problems.add(format!("subnet {id:?}: cidrs: {} {why}", quoted(cidr)));
                         continue;
                     }
                 };
@@ -169,16 +189,16 @@ impl Lookups {
             }
         }
         for (id, interface) in sorted(&file.interfaces) {
-            let owner = || format!("interface {id:?}");
-            let vpc = lookups.named_vpc(&owner(), interface.vpc_id.as_deref(), &mut problems);
+            let owner = format!("interface {id:?}");
+            let vpc = lookups.named_vpc(&owner, interface.vpc_id.as_deref(), &mut problems);
             let subnet = interface.subnet_id.as_deref().and_then(|subnet| {
                 let known = lookups.subnets.get(subnet.as_bytes()).copied();
                 if known.is_none() {
-                    problems.add(format!("{} names subnet {subnet:?}, which is not in subnets", owner()));
+                    problems.add(format!("{owner} names subnet {}, which is not in subnets", quoted(subnet)));
                 }
                 known
             });
-            let description = lookups.name(interface.description.as_deref());
+            let description = lookups.name(&owner, interface.description.as_deref(), &mut problems);
             lookups.interfaces.insert(id.as_bytes().into(), Interface { description, subnet, vpc });
         }
         lookups.spaces = spaces
@@ -217,24 +237,39 @@ impl Lookups {
         own.or_else(|| self.anywhere.find(address)).unwrap_or(ABSENT)
     }
 
-    /// The text of a name as CSV.
-    pub(crate) fn csv(&self, name: NameId) -> &[u8] {
-        &self.names[name as usize]
+    /// The text of a name as CSV; if asked for, so that no spreadsheet takes it for a formula.
+    pub(crate) fn csv(&self, name: NameId, guard_formulas: bool) -> &[u8] {
+        let guarded = if guard_formulas { self.guarded.get(&name) } else { None };
+        guarded.unwrap_or(&self.names[name as usize])
     }
 
-    fn name(&mut self, name: Option<&str>) -> NameId {
+    fn name(&mut self, owner: &str, name: Option<&str>, problems: &mut Problems) -> NameId {
         let Some(name) = name.filter(|name| !name.is_empty()) else { return ABSENT };
+        if name.len() > MAX_LOOKUP_NAME_BYTES {
+            let most = MAX_LOOKUP_NAME_BYTES;
+            problems.add(format!(
+                "{owner}: a name of {} bytes; at most {most}: it would stand in every row",
+                name.len()
+            ));
+            return ABSENT;
+        }
+        let id = self.names.len() as NameId;
         let mut text = Vec::new();
         csv::write_value(name.as_bytes(), &mut text);
         self.names.push(text.into());
-        (self.names.len() - 1) as NameId
+        if csv::begins_like_formula(name.as_bytes()) {
+            let mut text = Vec::new();
+            csv::write_guarded(name.as_bytes(), ColumnType::String, &mut text);
+            self.guarded.insert(id, text.into());
+        }
+        id
     }
 
     fn named_vpc(&self, owner: &str, id: Option<&str>, problems: &mut Problems) -> Option<Vpc> {
         let id = id?;
         let vpc = self.vpc(id.as_bytes());
         if vpc.is_none() {
-            problems.add(format!("{owner} names VPC {id:?}, which is not in vpcs"));
+            problems.add(format!("{owner} names VPC {}, which is not in vpcs", quoted(id)));
         }
         vpc
     }
@@ -281,13 +316,13 @@ fn sorted<T>(map: &HashMap<String, T>) -> Vec<(&String, &T)> {
 fn unique<'de, D, K, V>(deserializer: D) -> Result<HashMap<K, V>, D::Error>
 where
     D: Deserializer<'de>,
-    K: Deserialize<'de> + Eq + Hash + fmt::Debug + Clone,
+    K: Deserialize<'de> + Eq + Hash + fmt::Debug + Clone + AsRef<str>,
     V: Deserialize<'de>,
 {
     struct Unique<K, V>(PhantomData<(K, V)>);
     impl<'de, K, V> Visitor<'de> for Unique<K, V>
     where
-        K: Deserialize<'de> + Eq + Hash + fmt::Debug + Clone,
+        K: Deserialize<'de> + Eq + Hash + fmt::Debug + Clone + AsRef<str>,
         V: Deserialize<'de>,
     {
         type Value = HashMap<K, V>;
@@ -299,6 +334,16 @@ where
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut values = HashMap::new();
             while let Some((key, value)) = map.next_entry::<K, V>()? {
+                if key.as_ref().len() > MAX_LOOKUP_NAME_BYTES {
+                    return Err(A::Error::custom(format!(
+                        "an id has more than {MAX_LOOKUP_NAME_BYTES} bytes"
+                    )));
+                }
+                if values.len() == MAX_LOOKUP_IDS {
+                    return Err(A::Error::custom(format!(
+                        "more than {MAX_LOOKUP_IDS} ids; keep only those that the logs name"
+                    )));
+                }
                 if values.insert(key.clone(), value).is_some() {
                     return Err(A::Error::custom(format!("{key:?} stands twice")));
                 }
@@ -326,7 +371,7 @@ mod tests {
 
     fn name(lookups: &Lookups, vpc: &str, address: &str) -> String {
         let name = lookups.address(lookups.vpc(vpc.as_bytes()), address.parse().unwrap());
-        String::from_utf8(lookups.csv(name).to_vec()).unwrap()
+        String::from_utf8(lookups.csv(name, false).to_vec()).unwrap()
     }
 
     #[test]
@@ -360,8 +405,8 @@ mod tests {
     fn names_are_ready_for_csv() {
         let lookups = Lookups::parse(OVERLAPPING.as_bytes()).unwrap();
         let interface = lookups.interface(b"eni-1").unwrap();
-        assert_eq!(lookups.csv(interface.description), b"\"web, front\"");
-        assert_eq!(lookups.csv(lookups.vpc(b"vpc-3").unwrap().name), b"-");
+        assert_eq!(lookups.csv(interface.description, false), b"\"web, front\"");
+        assert_eq!(lookups.csv(lookups.vpc(b"vpc-3").unwrap().name, false), b"-");
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub fn run<R: Read, W: Write>(
     let config = &plan.config;
     let mut records = Records::new(Layers::open(object, config.limits)?, config.limits);
     let mut rules = Rules::new(config, key);
-    let mut enricher = Enricher::new(&plan.lookups);
+    let mut enricher = Enricher::new(&plan.lookups, config.guard_formulas);
     let mut outputs = Outputs::new(config, key, create);
     let mut counts = Counts { rows_of_rule: vec![0; config.rules.len()], ..Counts::default() };
     let mut first = true;
@@ -126,8 +126,13 @@ pub fn run<R: Read, W: Write>(
                     outputs.table(table)?;
                 }
                 outputs.reject(counts.read, &record, reason)?;
-                counts.rejected += 1;
-                *counts.rejects.entry(reason).or_default() += 1;
+                counts.reject(reason);
+                if let Some((limit, max)) = outputs.exceeded() {
+                    // Nothing of the object will be published.
+                    drop(outputs);
+                    counts.read += 1;
+                    return Err(too_many_rejects(records, rules, counts, limit, max));
+                }
             }
         }
         counts.read += 1;
@@ -142,6 +147,43 @@ pub fn run<R: Read, W: Write>(
     counts.members = records.layers().members().collect();
     counts.shape = records.shape();
     Ok(Finished { counts, outputs: outputs.finish()? })
+}
+
+impl Counts {
+    fn reject(&mut self, reason: Reason) {
+        self.rejected += 1;
+        *self.rejects.entry(reason).or_default() += 1;
+    }
+}
+
+/// Counts the rest of an object that has too many rejects, so that the error tells a rule that fits nothing from a log
+/// with much noise in it. What is wrong with the object itself says more.
+fn too_many_rejects<R: Read>(
+    mut records: Records<R>,
+    mut rules: Rules<'_>,
+    mut counts: Counts,
+    limit: &'static str,
+    max: u64,
+) -> ObjectError {
+    loop {
+        let record = match records.next() {
+            Ok(Some(record)) => record,
+            Ok(None) => break,
+            Err(error) => return error,
+        };
+        if record.origin.kind != OriginKind::Control {
+            match rules.parse(&record, false) {
+                Ok(Parsed::Row(_)) => {}
+                Ok(Parsed::Header { .. }) => continue,
+                Ok(Parsed::Reject { reason, .. }) => counts.reject(reason),
+                Err(error) => return error,
+            }
+        }
+        counts.read += 1;
+    }
+    let most = counts.rejects.iter().max_by_key(|(_, count)| **count).map(|(reason, _)| *reason);
+    let most = most.unwrap_or(Reason::NoRule);
+    ObjectError::TooManyRejects { rejected: counts.rejected, read: counts.read, most, limit, max }
 }
 
 /// The files of one object, opened when the first record asks for them.
@@ -165,6 +207,8 @@ struct RejectFile<W> {
     path: String,
     gzip: GzipWriter<W>,
     records: u64,
+    /// Before compression.
+    bytes: u64,
 }
 
 impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Outputs<'a, W, C> {
@@ -179,8 +223,8 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Outputs<'a, W, C> {
             let schema = &self.config.tables[table];
             let path = layout::csv(&schema.name, self.key);
             let sink = (self.create)(&path).map_err(|source| cannot_write(&path, source))?;
-            let mut file =
-                TableFile { path, csv: CsvRows::new(schema), gzip: GzipWriter::new(sink), rows: 0 };
+            let csv = CsvRows::new(schema, self.config.guard_formulas);
+            let mut file = TableFile { path, csv, gzip: GzipWriter::new(sink), rows: 0 };
             file.csv.header(file.gzip.text());
             self.tables[table] = Some(file);
         }
@@ -201,14 +245,25 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Outputs<'a, W, C> {
         if self.rejects.is_none() {
             let path = layout::rejects(self.key);
             let sink = (self.create)(&path).map_err(|source| cannot_write(&path, source))?;
-            self.rejects = Some(RejectFile { path, gzip: GzipWriter::new(sink), records: 0 });
+            self.rejects = Some(RejectFile { path, gzip: GzipWriter::new(sink), records: 0, bytes: 0 });
         }
         if let Some(file) = &mut self.rejects {
+            let before = file.gzip.text().len();
             rejects::write(self.key, ordinal, record, reason, file.gzip.text());
             file.records += 1;
+            file.bytes += (file.gzip.text().len() - before) as u64;
             file.gzip.settle(&mut self.deflater).map_err(|source| cannot_write(&file.path, source))?;
         }
         Ok(())
+    }
+
+    /// The limit that the rejects have passed, if they have.
+    fn exceeded(&self) -> Option<(&'static str, u64)> {
+        let (limits, file) = (&self.config.limits, self.rejects.as_ref()?);
+        if file.records > limits.max_rejects {
+            return Some(("max_rejects", limits.max_rejects));
+        }
+        (file.bytes > limits.max_reject_bytes).then_some(("max_reject_bytes", limits.max_reject_bytes))
     }
 
     fn is_empty(&self) -> bool {

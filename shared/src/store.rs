@@ -42,8 +42,18 @@ pub trait Store: Sync {
     /// Writes a small result, whole or not at all; replaces what is there.
     fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()>;
 
-    /// Reads a result; `None` if there is none.
+    /// Reads a result of up to [`crate::limits::MAX_RESULT_BYTES`]; `None` if there is none.
     fn get(&self, path: &str) -> io::Result<Option<Vec<u8>>>;
+
+    /// The same of one that has at most so many bytes. A larger one is an error of the kind
+    /// [`io::ErrorKind::FileTooLarge`], and a store outside of memory does not read it to its end.
+    fn get_within(&self, path: &str, most: u64) -> io::Result<Option<Vec<u8>>> {
+        let bytes = self.get(path)?;
+        match bytes.as_ref().map(Vec::len) {
+            Some(length) if length as u64 > most => Err(too_large(path, most)),
+            _ => Ok(bytes),
+        }
+    }
 
     /// The version of a result as it is now, as [`Sink::commit`] gave it; `None` if there is none.
     fn etag(&self, path: &str) -> io::Result<Option<String>>;
@@ -56,4 +66,20 @@ pub trait Store: Sync {
 pub trait Sink: Write {
     /// Publishes the result whole; replaces what is there. Gives the version that it has become.
     fn commit(self) -> io::Result<String>;
+}
+
+/// Why a file is not read: nothing that Flowherd writes or asks for is as large.
+#[must_use]
+pub fn too_large(path: &str, most: u64) -> io::Error {
+    let why = format!(
+        "{path} has more than {most} bytes: it is damaged, or not what it should be; see it, and replace it"
+    );
+    io::Error::new(io::ErrorKind::FileTooLarge, why)
+}
+
+/// All that a reader gives, if it is at most so many bytes; `path` is for the error.
+pub fn read_within(reader: impl Read, path: &str, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reader.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most { Err(too_large(path, most)) } else { Ok(bytes) }
 }

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     config::hex,
     ledger::{ManifestEntry, layout},
+    limits::MAX_MESSAGE_BYTES,
 };
 
 const VERSION: u32 = 1;
@@ -28,6 +29,12 @@ pub enum TaskError {
     /// Not the JSON of a message.
     #[error("the message is no task: {0}")]
     Malformed(#[from] serde_json::Error),
+    /// Longer than any task.
+    #[error(
+        "the message is no task: it has {0} bytes, but a task at most {MAX_MESSAGE_BYTES}; it was not sent by this \
+         fleet's coordinator"
+    )]
+    TooLong(usize),
     /// Written by a newer coordinator.
     #[error(
         "the message has version {0}, but this worker knows version {VERSION} only; deploy a newer worker and redrive"
@@ -61,6 +68,9 @@ struct Body {
 impl Task {
     /// Reads a message's body.
     pub fn parse(body: &str) -> Result<Self, TaskError> {
+        if body.len() > MAX_MESSAGE_BYTES {
+            return Err(TaskError::TooLong(body.len()));
+        }
         // The version first: another one may have other keys.
         let Head { v } = serde_json::from_str(body)?;
         if v != VERSION {
@@ -144,6 +154,9 @@ mod tests {
         let told = |body: &str| Task::parse(body).unwrap_err().to_string();
         assert!(told("").starts_with("the message is no task"));
         assert!(told("{}").contains("missing field `v`"));
+        assert!(told(&"[".repeat(MAX_MESSAGE_BYTES)).starts_with("the message is no task"));
+        assert!(told(&format!("{{\"v\":{}", "[".repeat(16_000))).starts_with("the message is no task"));
+        assert!(told(&"[".repeat(MAX_MESSAGE_BYTES + 1)).contains("it has 16385 bytes"));
         assert!(told(r#"{"v":2,"anything":[]}"#).contains("version 2"));
         assert!(
             told(r#"{"v":1,"run":"r","bucket":"b","key":"k","size":0,"etag":"e","x":1}"#)

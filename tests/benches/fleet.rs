@@ -73,7 +73,8 @@ fn plan(keys: u64, each: Duration) -> Duration {
         manifest: None,
     };
     let pause = |_| {};
-    let planner = Planner { source: &slow, bucket: "b", results: &slow, queue: &slow, pause: &pause };
+    let (bucket, max_keys) = ("b", u64::MAX);
+    let planner = Planner { source: &slow, bucket, results: &slow, queue: &slow, max_keys, pause: &pause };
     let began = Instant::now();
     let outcome = planner.plan(&mut run, Planned::default(), || true).unwrap();
     assert_eq!((outcome.totals.objects, slow.sent.into_inner()), (keys, keys));

@@ -21,6 +21,8 @@ pub struct Outcome {
     pub read: u64,
     /// Events of control envelopes.
     pub control: u64,
+    /// What the rejects take as JSON lines.
+    pub reject_bytes: u64,
 }
 
 const V2: &str = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status";
@@ -35,6 +37,9 @@ const ENRICHED: [&str; 5] =
 pub struct Model {
     rules: Vec<toml::Table>,
     lookups: Value,
+    guards: bool,
+    max_rejects: u64,
+    max_reject_bytes: u64,
 }
 
 struct Origin {
@@ -52,7 +57,17 @@ impl Model {
         let config: toml::Table = toml::from_str(config).unwrap();
         let rules =
             config["rule"].as_array().unwrap().iter().map(|rule| rule.as_table().unwrap().clone()).collect();
-        Self { rules, lookups: serde_json::from_str(lookups).unwrap() }
+        let limit = |name: &str, default: u64| {
+            let given = config.get("limits").and_then(|limits| limits.get(name));
+            given.map_or(default, |limit| limit.as_integer().unwrap().try_into().unwrap())
+        };
+        Self {
+            rules,
+            lookups: serde_json::from_str(lookups).unwrap(),
+            guards: config.get("csv").is_some_and(|csv| csv["guard_formulas"].as_bool().unwrap()),
+            max_rejects: limit("max_rejects", 100_000),
+            max_reject_bytes: limit("max_reject_bytes", 256 << 20),
+        }
     }
 
     /// What becomes of an object; `None` if it fails.
@@ -74,7 +89,9 @@ impl Model {
         {
             self.table(rule, &mut outcome);
         }
-        Some(outcome)
+        let too_many =
+            outcome.rejects.len() as u64 > self.max_rejects || outcome.reject_bytes > self.max_reject_bytes;
+        (!too_many).then_some(outcome)
     }
 
     fn envelope(&self, envelope: &Pairs, key: &str, outcome: &mut Outcome) -> Option<()> {
@@ -220,6 +237,8 @@ impl Model {
         let columns = self.columns(rule);
         let value = |column: &String| {
             let value = values.get(column).map_or("-", String::as_str);
+            let value =
+                if self.guards { guarded(value, self.is_text(rule, column)) } else { value.to_owned() };
             value.replace('\n', "\\n").replace('\r', "\\r").replace('\u{1}', "\\u0001")
         };
         let row = columns.iter().map(value).collect();
@@ -239,6 +258,11 @@ impl Model {
         if let Some(rule) = self.rule(origin, key) {
             self.table(rule, outcome);
         }
+        let line = serde_json::json!({
+            "object": key, "record": outcome.read, "timestamp": timestamp, "log_group": origin.log_group,
+            "log_stream": origin.log_stream, "reason": reason, "message": unmask(message),
+        });
+        outcome.reject_bytes += line.to_string().len() as u64 + 1;
         outcome.rejects.push((outcome.read, timestamp, reason.to_owned(), unmask(message)));
         outcome.read += 1;
     }
@@ -283,6 +307,19 @@ impl Model {
             columns.extend(ENRICHED.map(str::to_owned));
         }
         columns
+    }
+
+    /// Whether a column of the rule's table holds text: by the rule that names a type for it, if one does.
+    fn is_text(&self, rule: &toml::Table, column: &str) -> bool {
+        let feeding = self.rules.iter().filter(|other| other["table"] == rule["table"]);
+        !feeding.into_iter().any(|rule| match kind(rule) {
+            "vpc-flow" => NUMBERS.split(' ').any(|name| name.replace('-', "_") == column),
+            "json" => rule["format"]["columns"].as_array().unwrap().iter().any(|given| {
+                given["name"].as_str() == Some(column)
+                    && given.get("type").is_some_and(|kind| kind.as_str() != Some("string"))
+            }),
+            _ => rule["format"].get("types").is_some_and(|types| types.get(column).is_some()),
+        }) && column != "timestamp"
     }
 
     fn enrich(&self, values: &mut BTreeMap<String, String>) {
@@ -330,6 +367,29 @@ impl Model {
         let only = holders.values().next().filter(|_| holders.len() == 1);
         own.or(only).and_then(|(_, subnet)| subnet["name"].as_str().map(str::to_owned))
     }
+}
+
+/// What a spreadsheet must not take for a formula.
+fn guarded(value: &str, is_text: bool) -> String {
+    let signs = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
+    let is_harmless = value == "-" || !value.starts_with(signs) || (!is_text && is_number(value));
+    if is_harmless { value.to_owned() } else { format!("'{value}") }
+}
+
+/// Digits, with a sign, a fraction and an exponent or without.
+fn is_number(text: &str) -> bool {
+    fn unsigned(text: &str) -> &str {
+        text.strip_prefix(['+', '-']).unwrap_or(text)
+    }
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let (mantissa, exponent) = unsigned(text).split_once(['e', 'E']).unwrap_or((unsigned(text), "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let exponent = unsigned(exponent);
+    !(whole.is_empty() && fraction.is_empty())
+        && digits(whole)
+        && digits(fraction)
+        && !exponent.is_empty()
+        && digits(exponent)
 }
 
 fn decode(object: &[u8]) -> Option<Vec<u8>> {

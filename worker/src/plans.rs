@@ -9,6 +9,7 @@ use std::{
 use flowherd_shared::{
     config::Config,
     ledger::{Basis, Run, layout, read_json},
+    limits::{MAX_CONFIG_BYTES, MAX_LOOKUPS_BYTES},
     lookups::Lookups,
     pipeline::Plan,
     store::Store,
@@ -73,13 +74,25 @@ impl Plans {
 fn load(store: &impl Store, run: &Run) -> io::Result<Result<Plan, PlanError>> {
     let damaged = |told: &dyn std::fmt::Display| Ok(Err(PlanError::Damaged(told.to_string())));
     let mut plan = Plan::default();
-    if let Some(bytes) = store.get(&layout::config(&run.run))? {
+    let read = |path: String, most: usize| match store.get_within(&path, most as u64) {
+        Ok(bytes) => Ok(Ok(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(Err(error.to_string())),
+        Err(error) => Err(error),
+    };
+    let (config, lookups) = match (
+        read(layout::config(&run.run), MAX_CONFIG_BYTES)?,
+        read(layout::lookups(&run.run), MAX_LOOKUPS_BYTES)?,
+    ) {
+        (Ok(config), Ok(lookups)) => (config, lookups),
+        (Err(error), _) | (_, Err(error)) => return damaged(&error),
+    };
+    if let Some(bytes) = config {
         match Config::parse(&String::from_utf8_lossy(&bytes)) {
             Ok(config) => plan.config = config,
             Err(error) => return damaged(&error),
         }
     }
-    if let Some(bytes) = store.get(&layout::lookups(&run.run))? {
+    if let Some(bytes) = lookups {
         match Lookups::parse(&bytes) {
             Ok(lookups) => plan.lookups = lookups,
             Err(error) => return damaged(&error),

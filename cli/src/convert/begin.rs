@@ -11,7 +11,9 @@ use flowherd_coordinator::manifest::ManifestWriter;
 use flowherd_shared::{
     error::Verdict,
     ledger::{Attempt, Basis, Failure, ManifestEntry, Run, layout, put_json},
+    limits::MAX_LEDGER_BYTES,
     pipeline::Plan,
+    store::read_within,
 };
 use flowherd_worker::job::now;
 use jiff::{Timestamp, tz::TimeZone};
@@ -199,7 +201,9 @@ fn choose(args: &ConvertArgs, plan: &Plan, dest: &Path) -> Result<Chosen, Stop> 
 }
 
 fn read_run(dest: &Path, name: &str) -> Option<Run> {
-    serde_json::from_slice(&fs::read(dest.join(layout::run(name))).ok()?).ok()
+    let path = layout::run(name);
+    let file = File::open(dest.join(&path)).ok()?;
+    serde_json::from_slice(&read_within(file, &path, MAX_LEDGER_BYTES).ok()?).ok()
 }
 
 fn latest(dest: &Path) -> Result<Option<Run>, Stop> {

@@ -16,7 +16,8 @@ use aws_sdk_s3::{
 };
 use flowherd_shared::{
     ledger::ManifestEntry,
-    store::{Lister, Page, Sink, Source, Store},
+    limits::{MAX_KEY_BYTES, MAX_RESULT_BYTES},
+    store::{Lister, Page, Sink, Source, Store, too_large},
 };
 use percent_encoding::percent_decode_str;
 use tokio::runtime::Handle;
@@ -27,8 +28,6 @@ use crate::io_error;
 /// From this size on an upload goes in parts, and of this size each part is. S3 takes 5 MiB at least and 10,000 parts
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>): 80 GB of output from one object.
 const PART_BYTES: usize = 8 << 20;
-/// Length of a key, at most (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>).
-const MAX_KEY_BYTES: usize = 1024;
 /// How often in a row a body that breaks off is asked for again without having given a byte.
 const RESUMES: u32 = 5;
 
@@ -256,20 +255,31 @@ impl Store for Bucket {
     }
 
     fn get(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        self.get_within(path, MAX_RESULT_BYTES)
+    }
+
+    fn get_within(&self, path: &str, most: u64) -> io::Result<Option<Vec<u8>>> {
         if check_length(path).is_err() {
             return Ok(None);
         }
         let request = self.client.get_object().bucket(&self.name).key(path);
         let request = request.set_expected_bucket_owner(self.owner.clone()).send();
-        let answer = match self.handle.block_on(request) {
+        let mut answer = match self.handle.block_on(request) {
             Ok(answer) => answer,
             Err(SdkError::ServiceError(error)) if matches!(error.err(), GetObjectError::NoSuchKey(_)) => {
                 return Ok(None);
             }
             Err(error) => return Err(io_error(&error)),
         };
-        let bytes = self.handle.block_on(answer.body.collect()).map_err(|error| io_error(&error))?;
-        Ok(Some(bytes.to_vec()))
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self.handle.block_on(answer.body.next()) {
+            let chunk = chunk.map_err(|error| io_error(&error))?;
+            if (bytes.len() + chunk.len()) as u64 > most {
+                return Err(too_large(path, most));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(Some(bytes))
     }
 
     fn etag(&self, path: &str) -> io::Result<Option<String>> {

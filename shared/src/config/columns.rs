@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Metadata;
+use super::{Metadata, quoted};
 use crate::{
     flow_fields::{FLOW_FIELDS, FieldKind},
+    limits::MAX_COLUMNS,
     pipeline::rules::Format,
 };
 
@@ -89,7 +90,8 @@ pub(super) fn check_table_name(name: &str, wrong: &mut impl FnMut(String)) {
         && starts_well(name);
     if !fits {
         wrong(format!(
-            "table = {name:?}: use up to 128 lower-case letters, digits and underscores, not beginning with a digit; an example: \"vpc_flow\""
+            "table = {}: use up to 128 lower-case letters, digits and underscores, not beginning with a digit; an example: \"vpc_flow\"",
+            quoted(name)
         ));
     }
 }
@@ -100,11 +102,17 @@ fn starts_well(name: &str) -> bool {
 
 /// The columns of one rule by themselves: names that fit and differ.
 pub(super) fn check(metadata: &[Metadata], format: &Format, wrong: &mut impl FnMut(String)) {
+    let columns = format.columns().len();
+    if columns > MAX_COLUMNS {
+        wrong(format!("has {columns} columns; at most {MAX_COLUMNS}: leave out what nobody asks for"));
+        return;
+    }
     let mut seen: Vec<String> = Vec::new();
     let mut add = |name: &str| {
         if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') || !starts_well(name) {
             wrong(format!(
-                "column {name:?}: use up to 128 letters, digits and underscores, not beginning with a digit; an example: \"client_ip\""
+                "column {}: use up to 128 letters, digits and underscores, not beginning with a digit; an example: \"client_ip\"",
+                quoted(name)
             ));
         }
         // Athena and Hive fold case: two names that differ only in case are one.
@@ -153,6 +161,10 @@ pub(super) fn tables<'a>(
             }
         }
         for column in format.columns() {
+            // What is too many is not compared with each other any more.
+            if table.format.len() > MAX_COLUMNS {
+                break;
+            }
             match table.format.iter().find(|other| other.name.eq_ignore_ascii_case(&column.name)) {
                 None => table.format.push(column),
                 Some(other) if other.kind == column.kind => {}
@@ -166,6 +178,13 @@ pub(super) fn tables<'a>(
         }
     }
     for table in &mut tables {
+        if table.format.len() > MAX_COLUMNS {
+            problems.push(format!(
+                "table {:?}: its rules have more than {MAX_COLUMNS} columns together; give some of them another table",
+                table.name
+            ));
+            continue;
+        }
         if table.rules > 1 && table.enriched {
             // Stable: columns that are no flow-log fields keep the order of first appearance, behind those that are.
             table.format.sort_by_key(|column| {

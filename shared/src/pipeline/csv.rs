@@ -4,7 +4,7 @@
 
 use super::{bytes, enrich::Names, rules::Row};
 use crate::{
-    config::{Metadata, Table},
+    config::{ColumnType, Metadata, Table},
     timestamp::IsoFormatter,
 };
 
@@ -15,14 +15,15 @@ pub(crate) const ABSENT: &[u8] = b"-";
 #[derive(Debug)]
 pub struct CsvRows<'a> {
     table: &'a Table,
+    guard_formulas: bool,
     timestamps: IsoFormatter,
 }
 
 impl<'a> CsvRows<'a> {
-    /// For this table.
+    /// For this table; `guard_formulas` as [`crate::config::Config::guard_formulas`].
     #[must_use]
-    pub fn new(table: &'a Table) -> Self {
-        Self { table, timestamps: IsoFormatter::default() }
+    pub fn new(table: &'a Table, guard_formulas: bool) -> Self {
+        Self { table, guard_formulas, timestamps: IsoFormatter::default() }
     }
 
     /// Appends the header line.
@@ -51,12 +52,17 @@ impl<'a> CsvRows<'a> {
                 Metadata::LogStream => &origin.log_stream,
             };
             match value {
+                Some(value) if *filled && self.guard_formulas => {
+                    write_guarded(value.as_bytes(), ColumnType::String, out);
+                }
                 Some(value) if *filled => write_value(value.as_bytes(), out),
                 _ => out.extend_from_slice(ABSENT),
             }
         }
         out.push(b',');
-        if !(row.is_in_order() && copy_fields(row.text(), out)) {
+        if self.guard_formulas {
+            self.write_guarded_values(row, out);
+        } else if !(row.is_in_order() && copy_fields(row.text(), out)) {
             write_values(row, out);
         }
         if self.table.enriched {
@@ -66,6 +72,15 @@ impl<'a> CsvRows<'a> {
             }
         }
         out.push(b'\n');
+    }
+
+    fn write_guarded_values(&self, row: &Row<'_>, out: &mut Vec<u8>) {
+        for (at, (value, column)) in row.values().zip(self.table.format()).enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            write_guarded(value.unwrap_or(ABSENT), column.kind, out);
+        }
     }
 }
 
@@ -107,6 +122,32 @@ fn write_values(row: &Row<'_>, out: &mut Vec<u8>) {
             Some(value) => write_value(value, out),
         }
     }
+}
+
+/// Appends one value so that no spreadsheet takes it for a formula: text that begins like one gets a `'` in front. In a
+/// column of another type only numbers may begin so.
+pub(crate) fn write_guarded(value: &[u8], kind: ColumnType, out: &mut Vec<u8>) {
+    if begins_like_formula(value) && (kind == ColumnType::String || !is_number(value)) {
+        write_value(&[b"'", value].concat(), out);
+    } else {
+        write_value(value, out);
+    }
+}
+
+/// The list of <https://owasp.org/www-community/attacks/CSV_Injection>, full-width forms and line feed included.
+pub(crate) fn begins_like_formula(value: &[u8]) -> bool {
+    const WIDE: [&str; 4] = ["＝", "＋", "－", "＠"];
+    match value {
+        ABSENT => false,
+        [b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r' | b'\n', ..] => true,
+        _ => WIDE.iter().any(|sign| value.starts_with(sign.as_bytes())),
+    }
+}
+
+fn is_number(value: &[u8]) -> bool {
+    // Words such as `-inf` are numbers too, but not to a spreadsheet.
+    let fits = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+    value.iter().all(fits) && std::str::from_utf8(value).is_ok_and(|text| text.parse::<f64>().is_ok())
 }
 
 /// Appends one value, quoted only if it must be.

@@ -26,6 +26,7 @@ pub struct Names<'a> {
 #[derive(Debug)]
 pub struct Enricher<'a> {
     lookups: &'a Lookups,
+    guard_formulas: bool,
     last_interface: (Vec<u8>, Interface),
     /// Interface, subnet and VPC of the last row, and their names.
     last_own: ([NameId; 3], Vec<u8>),
@@ -35,11 +36,12 @@ pub struct Enricher<'a> {
 type CacheKey = (Option<u32>, IpAddr);
 
 impl<'a> Enricher<'a> {
-    /// Without lookups every name is absent.
+    /// Without lookups every name is absent. `guard_formulas` as [`crate::config::Config::guard_formulas`].
     #[must_use]
-    pub fn new(lookups: &'a Lookups) -> Self {
+    pub fn new(lookups: &'a Lookups, guard_formulas: bool) -> Self {
         Self {
             lookups,
+            guard_formulas,
             last_interface: (Vec::new(), Interface::default()),
             last_own: ([0; 3], b"-,-,-".to_vec()),
             addresses: vec![None; CACHED_ADDRESSES],
@@ -55,12 +57,12 @@ impl<'a> Enricher<'a> {
         if self.last_own.0 != own {
             let (ids, text) = &mut self.last_own;
             *ids = own;
-            *text = own.map(|name| self.lookups.csv(name)).join(&b',');
+            *text = own.map(|name| self.lookups.csv(name, self.guard_formulas)).join(&b',');
         }
         Names {
             own: &self.last_own.1,
-            source: self.lookups.csv(source),
-            destination: self.lookups.csv(destination),
+            source: self.lookups.csv(source, self.guard_formulas),
+            destination: self.lookups.csv(destination, self.guard_formulas),
         }
     }
 

@@ -13,6 +13,7 @@ use super::records::{Origin, OriginKind, Record};
 use crate::{
     config::{Column, Config, Rule},
     error::{ObjectError, Reason},
+    limits::MAX_ROW_BYTES,
 };
 
 /// How a message becomes values.
@@ -59,6 +60,18 @@ pub(crate) struct Values {
     pub(crate) text: Vec<u8>,
     /// Which children of the nodes that lead to the place in hand have been seen.
     seen: Vec<bool>,
+}
+
+impl Values {
+    /// Whether the values together, cut from a text of this length, fit a row: they may hold each other.
+    fn fit(&self, text: usize) -> Result<(), Reason> {
+        // Seldom more than this one look.
+        if text.saturating_mul(self.cells.len()) <= MAX_ROW_BYTES {
+            return Ok(());
+        }
+        let bytes: usize = self.cells.iter().flatten().map(|(start, end)| (end - start) as usize).sum();
+        if bytes > MAX_ROW_BYTES { Err(Reason::TooLong) } else { Ok(()) }
+    }
 }
 
 /// What the rules say to a record.
@@ -196,10 +209,12 @@ impl<'a> Rules<'a> {
             }
             Format::Regex(format) => {
                 let found = self.found[rule.number].get_or_insert_with(|| format.locations());
-                format.parse(record.message, found, &mut self.values)
+                let outcome = format.parse(record.message, found, &mut self.values);
+                outcome.and_then(|()| self.values.fit(record.message.len()))
             }
             Format::Json(format) => {
                 let outcome = format.parse(record.message, &mut self.values);
+                let outcome = outcome.and_then(|()| self.values.fit(self.values.text.len()));
                 row.text = &self.values.text;
                 outcome
             }

@@ -125,8 +125,8 @@ fn rows(bytes: &[u8], plan: &Plan, key: &str, up_to: Stage) {
     let limits = plan.config.limits;
     let mut records = Records::new(Layers::open(bytes, limits).unwrap(), limits);
     let mut rules = Rules::new(&plan.config, key);
-    let mut enricher = Enricher::new(&plan.lookups);
-    let mut csv = CsvRows::new(&plan.config.tables[0]);
+    let mut enricher = Enricher::new(&plan.lookups, false);
+    let mut csv = CsvRows::new(&plan.config.tables[0], false);
     let mut text = Vec::new();
     while let Some(record) = records.next().unwrap() {
         if record.origin.kind == OriginKind::Control {

@@ -1,7 +1,11 @@
 //! One suite over each port's twin in memory and its real implementation on the local cloud, so that what is shown on the
 //! twins holds for S3 and SQS as far as the local cloud does what AWS does.
 
-use std::{collections::BTreeSet, io::Write, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io::{self, Write},
+    time::Duration,
+};
 
 use flowherd_cli::local::DirStore;
 use flowherd_shared::{
@@ -37,6 +41,8 @@ fn check_store(store: &impl Store) {
     assert_ne!(one, other, "another content is another version");
     assert_eq!(store.get(path).unwrap().unwrap(), b"other");
 
+    assert_eq!(store.get_within(path, 5).unwrap().unwrap(), b"other");
+    assert_eq!(store.get_within(path, 4).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
     store.put(path, b"").unwrap();
     assert_eq!(store.get(path).unwrap().unwrap(), b"");
     store.remove(path).unwrap();

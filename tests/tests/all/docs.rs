@@ -34,7 +34,7 @@ fn every_promise_has_its_test_and_every_such_test_its_promise() {
         }
     }
     // The fleet's are among other tests of it.
-    let others = ["planning", "delivery", "functions", "rerun", "cloud"]
+    let others = ["planning", "delivery", "functions", "rerun", "cloud", "faults", "limits"]
         .map(|file| read(&format!("tests/tests/all/{file}.rs")))
         .concat();
     let (of_fleet, of_command): (BTreeSet<_>, BTreeSet<_>) =
@@ -97,6 +97,42 @@ fn every_flag_key_and_field_is_in_the_configuration_document() {
     for (name, value) in limits.as_object().unwrap() {
         assert!(document.contains(&format!("| `{name}` | {value} |")), "{name} {value}");
     }
+}
+
+#[test]
+fn every_limit_stands_in_its_document_with_its_number_and_a_test_that_is_there() {
+    let document = read("docs/limits.md");
+    let code = read("shared/src/limits.rs");
+    let constants: Vec<&str> = code.lines().filter_map(|line| line.strip_prefix("pub const MAX_")).collect();
+    assert!(constants.len() > 20, "{constants:?}");
+    for constant in constants {
+        let (name, value) = constant.split_once(" = ").unwrap();
+        let number = match value.trim_end_matches(';').split_once(" << ") {
+            Some((number, by)) => number.parse::<u64>().unwrap() << by.parse::<u32>().unwrap(),
+            None if value.starts_with("MAX_") => continue,
+            None => value.trim_end_matches(';').replace('_', "").parse().unwrap(),
+        };
+        assert!(document.contains(&format!("| {number} |")), "{name}: {number}");
+    }
+    for (name, _) in serde_json::to_value(Limits::default()).unwrap().as_object().unwrap() {
+        assert!(document.contains(&format!("| `{name}`, ")), "{name}");
+    }
+    let rust = ["shared", "worker", "coordinator", "cli", "tests"].map(|part| {
+        let files = files_below(&root().join(part)).into_iter();
+        files
+            .filter(|file| Path::new(file).extension().is_some_and(|ending| ending == "rs"))
+            .map(|file| read(&format!("{part}/{file}")))
+            .collect::<String>()
+    });
+    let mut tests = 0;
+    for row in document.lines().filter(|line| line.starts_with("| ")) {
+        let last = row.trim_end_matches(" |").rsplit("| ").next().unwrap();
+        if let Some((name, _)) = last.strip_prefix('`').and_then(|rest| rest.split_once('`')) {
+            assert!(rust.iter().any(|code| code.contains(&format!("fn {name}("))), "{name}");
+            tests += 1;
+        }
+    }
+    assert!(tests > 20, "{tests}");
 }
 
 #[test]

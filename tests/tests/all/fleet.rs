@@ -24,6 +24,7 @@ pub(super) struct Fleet {
     pub(super) store: MemoryStore,
     pub(super) queue: MemoryQueue,
     pub(super) settings: QueueSettings,
+    pub(super) max_keys: u64,
     /// `flowherd.toml` and `lookups.json` as new runs find them.
     pub(super) inputs: Mutex<Inputs>,
     /// Steps that failed, and were tried again.
@@ -40,6 +41,7 @@ impl Fleet {
             store: MemoryStore::default(),
             queue: MemoryQueue::new(settings),
             settings,
+            max_keys: 10_000,
             inputs: Mutex::default(),
             step_errors: Mutex::default(),
         }
@@ -60,6 +62,7 @@ impl Fleet {
             inputs: &inputs,
             settle: SETTLE,
             time_limit: Duration::from_hours(24),
+            max_keys: self.max_keys,
             clock: &clock,
             pause: &|_| {},
         })

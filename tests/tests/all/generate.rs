@@ -305,6 +305,18 @@ fn json() -> impl Strategy<Value = String> {
         ),
         Just("null".to_owned()),
         Just("17".to_owned()),
+        Just("-5".to_owned()),
+        prop_oneof![
+            Just("=1+1"),
+            Just("-1.5e3"),
+            Just("+1+1"),
+            Just("@a, b"),
+            Just("\\t="),
+            Just("\\r\\n-"),
+            Just("－1"),
+            Just("-")
+        ]
+        .prop_map(|text| format!("\"{text}\"")),
         Just("{\"a\":[1,\"x, y\"]}".to_owned()),
         Just("\"one\\u0001 two\"".to_owned()),
     ];

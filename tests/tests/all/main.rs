@@ -14,6 +14,7 @@ mod fleet;
 mod functions;
 mod generate;
 mod golden;
+mod limits;
 
 mod model;
 mod planning;

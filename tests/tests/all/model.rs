@@ -20,9 +20,10 @@ pub(crate) fn plan() -> Plan {
 fn pipeline(plan: &Plan, object: &[u8], key: &str, portion: usize) -> Option<Outcome> {
     let (counts, outputs) = convert(Portions::new(object, portion), key, plan).ok()?;
     let mut tables = BTreeMap::new();
-    let mut rejects = Vec::new();
+    let (mut rejects, mut reject_bytes) = (Vec::new(), 0);
     for (output, text) in outputs {
         let Some(table) = output.table else {
+            reject_bytes = text.len() as u64;
             for line in text.lines() {
                 let reject: Value = serde_json::from_str(line).unwrap();
                 let text = |name: &str| reject[name].as_str().unwrap().to_owned();
@@ -43,7 +44,7 @@ fn pipeline(plan: &Plan, object: &[u8], key: &str, portion: usize) -> Option<Out
     assert_eq!(counts.read, counts.rows + counts.rejected + counts.control);
     assert_eq!(counts.rejected, rejects.len() as u64);
     assert_eq!(counts.compressed_in, object.len() as u64);
-    Some(Outcome { tables, rejects, read: counts.read, control: counts.control })
+    Some(Outcome { tables, rejects, read: counts.read, control: counts.control, reject_bytes })
 }
 
 proptest! {
@@ -53,6 +54,22 @@ proptest! {
     fn any_object_in_any_portions_becomes_what_the_model_says((object, key, portion) in object()) {
         let plan = plan();
         let expected = Model::new(CONFIG, LOOKUPS).convert(&object, key);
+        let ours = pipeline(&plan, &object, key, portion);
+        prop_assert_eq!(ours, expected, "{:?}", convert(Portions::new(&object, portion), key, &plan).err());
+    }
+
+    #[test]
+    fn any_object_under_small_limits_and_the_guard_becomes_what_the_model_says(
+        (object, key, portion) in object(),
+        max_rejects in prop_oneof![0_u64..8, Just(100_000)],
+        max_reject_bytes in prop_oneof![1024_u64..4096, Just(1 << 20)],
+        guard in any::<bool>(),
+    ) {
+        let config = CONFIG.replace(r#"path = "/action" }"#, r#"path = "/action", type = "double" }"#)
+            + &format!("[csv]\nguard_formulas = {guard}\n[limits]\nmax_rejects = {max_rejects}\nmax_reject_bytes = {max_reject_bytes}\n");
+        let lookups = LOOKUPS.replace("\"stage\"", "\"=stage, x\"").replace("\"db\"", "\"-db\"").replace("\"a\"", "\"@a\"");
+        let plan = Plan { config: Config::parse(&config).unwrap(), lookups: Lookups::parse(lookups.as_bytes()).unwrap() };
+        let expected = Model::new(&config, &lookups).convert(&object, key);
         let ours = pipeline(&plan, &object, key, portion);
         prop_assert_eq!(ours, expected, "{:?}", convert(Portions::new(&object, portion), key, &plan).err());
     }

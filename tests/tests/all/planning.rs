@@ -47,6 +47,7 @@ impl Fleet {
             bucket: "bucket",
             results: &self.store,
             queue: &self.queue,
+            max_keys: 10_000,
             pause: &|_: Duration| {},
         };
         planner.plan(run, from, || {

@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, io};
 use flowherd_coordinator::parallel;
 use flowherd_shared::{
     config::Config,
-    ledger::{Report, ReportState, Run, layout, read_json},
+    ledger::{Report, ReportState, Run, layout, read_json, read_report},
+    limits::MAX_CONFIG_BYTES,
     questions::Span,
     store::Store,
 };
@@ -74,7 +75,7 @@ pub(super) fn find(
         // Only where there is a doubt, the reports that can remove it.
         let right: Vec<&Run> = runs.iter().filter(|run| is(run, Columns::Same)).collect();
         let needed: Vec<&Run> = suspects.iter().chain(&right).copied().collect();
-        let reports = parallel::map(READERS, &needed, |run| read_json(results, &layout::report(&run.run)));
+        let reports = parallel::map(READERS, &needed, |run| read_report(results, &layout::report(&run.run)));
         let reports: io::Result<Vec<Option<Report>>> = reports.into_iter().collect();
         let reports = reports?;
         let (of_suspects, of_right) = reports.split_at(suspects.len());
@@ -119,7 +120,7 @@ fn replaces(later: &Run, done: Option<&Report>, earlier: &Run, report: Option<&R
 }
 
 fn columns(results: &impl Store, run: &Run, known: &[Known]) -> io::Result<Vec<Columns>> {
-    let config = match results.get(&layout::config(&run.run))? {
+    let config = match results.get_within(&layout::config(&run.run), MAX_CONFIG_BYTES as u64)? {
         None => Some(Config::default()),
         Some(bytes) => std::str::from_utf8(&bytes).ok().and_then(|text| Config::parse(text).ok()),
     };

@@ -14,6 +14,7 @@ use super::Values;
 use crate::{
     config::{Column, ColumnType},
     error::Reason,
+    limits::MAX_ROW_BYTES,
     pipeline::json_text,
 };
 
@@ -138,6 +139,10 @@ impl Found<'_> {
         }
         let text = &mut self.values.text;
         let start = text.len();
+        if start > MAX_ROW_BYTES {
+            self.fault = self.fault.or(Some(Reason::TooLong));
+            return;
+        }
         match raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')) {
             Some(string) => {
                 if !json_text::unescape(string.as_bytes(), text) || !json_text::is_text(&text[start..]) {

@@ -6,12 +6,10 @@ use regex::bytes::{CaptureLocations, Regex, RegexBuilder};
 
 use super::Values;
 use crate::{
-    config::{Column, ColumnType},
+    config::{Column, ColumnType, quoted},
     error::Reason,
+    limits::{MAX_REGEX_BYTES, MAX_REGEX_CACHE_BYTES, MAX_REGEX_COMPILED_BYTES, MAX_REGEX_SEARCH_BYTES},
 };
-
-/// Compiled size of a pattern, at most: a bound on memory and on the time of a search.
-const MAX_COMPILED_BYTES: usize = 10 << 20;
 
 /// A compiled pattern and its columns.
 #[derive(Debug)]
@@ -25,20 +23,17 @@ pub struct RegexFormat {
 impl RegexFormat {
     /// Compiles a pattern; `types` names columns that are no strings. The error is every problem, a line each.
     pub fn new(pattern: &str, types: &BTreeMap<String, ColumnType>) -> Result<Self, Vec<String>> {
-        let regex = RegexBuilder::new(pattern).size_limit(MAX_COMPILED_BYTES).build().map_err(|error| {
-            // The library points at the place on lines of their own; the last one says what is wrong.
-            let told = error.to_string();
-            let what = told.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            vec![format!("pattern = {pattern:?}: {what}")]
-        })?;
-        // The text flavour of the library refuses what could match half a character.
-        if let Err(error) = regex::Regex::new(pattern)
-            && error.to_string().contains("UTF-8")
-        {
+        if pattern.len() > MAX_REGEX_BYTES {
+            let (shown, length) = (quoted(pattern), pattern.len());
             return Err(vec![format!(
-                "pattern = {pattern:?}: could match part of a character; leave out (?-u)"
+                "pattern = {shown}: has {length} bytes; at most {MAX_REGEX_BYTES}: name what is wanted, and let .* take the rest"
             )]);
         }
+        let regex = compiled(pattern, MAX_REGEX_COMPILED_BYTES)?;
+        // What a search holds grows with both.
+        let per_group = MAX_REGEX_SEARCH_BYTES / regex.captures_len();
+        let regex = if per_group < MAX_REGEX_COMPILED_BYTES { compiled(pattern, per_group)? } else { regex };
+        let pattern = quoted(pattern);
         let mut format = Self { groups: Vec::new(), columns: Vec::new(), regex };
         for (group, name) in format.regex.capture_names().enumerate() {
             let Some(name) = name else { continue };
@@ -49,12 +44,15 @@ impl RegexFormat {
         let mut problems = Vec::new();
         if format.columns.is_empty() {
             problems.push(format!(
-                "pattern = {pattern:?}: no named group, so no column; an example: (?P<level>\\w+)"
+                "pattern = {pattern}: no named group, so no column; an example: (?P<level>\\w+)"
             ));
         }
         for name in types.keys() {
             if !format.columns.iter().any(|column| column.name == *name) {
-                problems.push(format!("types.{name}: the pattern has no group of that name"));
+                problems.push(format!(
+                    "types.{}: the pattern has no group of that name",
+                    quoted(name).trim_matches('"')
+                ));
             }
         }
         if problems.is_empty() { Ok(format) } else { Err(problems) }
@@ -80,5 +78,32 @@ impl RegexFormat {
         values.cells.clear();
         values.cells.extend(self.groups.iter().map(cell));
         Ok(())
+    }
+}
+
+/// The error is one line.
+fn compiled(pattern: &str, most: usize) -> Result<Regex, Vec<String>> {
+    let shown = quoted(pattern);
+    let told = |error: regex::Error| match error {
+        regex::Error::CompiledTooBig(_) => format!(
+            "pattern = {shown}: is too large when it is compiled (at most {most} bytes with so many groups); repeat less, \
+             or write [0-9A-Za-z_] for \\w and [^ ] for \\S"
+        ),
+        error => {
+            // The library points at the place on lines of their own; the last one says what is wrong.
+            let told = error.to_string();
+            let what = told.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            format!("pattern = {shown}: {what}")
+        }
+    };
+    let mut builder = RegexBuilder::new(pattern);
+    builder.size_limit(most).dfa_size_limit(MAX_REGEX_CACHE_BYTES);
+    let regex = builder.build().map_err(|error| vec![told(error)])?;
+    // The text flavour of the library refuses what could match half a character.
+    match regex::Regex::new(pattern) {
+        Err(error) if error.to_string().contains("UTF-8") => {
+            Err(vec![format!("pattern = {shown}: could match part of a character; leave out (?-u)")])
+        }
+        _ => Ok(regex),
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     config::{Column, ColumnType, Table},
     error::{ObjectError, Reason},
     flow_fields::{DEFAULT_FIELDS, FLOW_FIELDS, FieldKind, field_index},
+    limits::MAX_HEADER_WORDS,
     pipeline::{
         address,
         bytes::{Ends, is_number, number},
@@ -78,6 +79,10 @@ impl FlowLayout {
     pub fn from_format_string(text: &str) -> Result<Self, Vec<String>> {
         let mut fields = Vec::new();
         let mut problems = Vec::new();
+        let (words, most) = (text.split_whitespace().count(), FLOW_FIELDS.len());
+        if words > most {
+            return Err(vec![format!("fields: {words} words, but there are {most} fields, each once")]);
+        }
         for word in text.split_whitespace() {
             let Some(name) = word.strip_prefix("${").and_then(|word| word.strip_suffix('}')) else {
                 problems
@@ -115,7 +120,8 @@ impl FlowLayout {
         if !first && !line.split_ascii_whitespace().take(2).any(|word| field_index(word).is_some()) {
             return Ok(None);
         }
-        let names: Vec<&str> = line.split_ascii_whitespace().collect();
+        // Of a line that goes on, so many words of which most are names say as much: one of them stands twice.
+        let names: Vec<&str> = line.split_ascii_whitespace().take(MAX_HEADER_WORDS + 1).collect();
         let known: Vec<usize> = names.iter().filter_map(|name| field_index(name)).collect();
         // A lone word may be a value, for example of a tag; only at the very start it is taken for a name.
         if known.len() * 2 <= names.len() || (names.len() == 1 && !first) {

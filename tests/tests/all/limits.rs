@@ -1,0 +1,520 @@
+//! What may be configured, sent or found in the ledger has bounds; what is beyond them is refused with a line that says
+//! what to do. docs/limits.md names each with its test.
+
+use std::{
+    fs::{self, File},
+    time::{Duration, Instant},
+};
+
+use flowherd_coordinator::{
+    manifest::{self, ManifestWriter},
+    reconcile::reconcile,
+    steps::{Begin, CoordinatorError, Operation},
+};
+use flowherd_shared::{
+    config::Config,
+    ledger::{Basis, ManifestEntry, ReportState, Run, layout, put_json, read_json},
+    limits::{
+        MAX_COLUMNS, MAX_CONFIG_BYTES, MAX_KEY_BYTES, MAX_LEDGER_BYTES, MAX_LOOKUP_BLOCKS, MAX_LOOKUP_IDS,
+        MAX_LOOKUP_NAME_BYTES, MAX_LOOKUPS_BYTES, MAX_REGEX_BYTES, MAX_REGEXES, MAX_REPORT_BYTES, MAX_RULES,
+        MAX_TABLES,
+    },
+    lookups::Lookups,
+    pipeline::Plan,
+    store::Store,
+};
+use flowherd_tests::{
+    command::flowherd,
+    objects::{FLOW, convert, envelope, event, gzip},
+    twin::{MemorySource, MemoryStore},
+};
+use flowherd_worker::{
+    job::{Ended, Jobs},
+    plans::{PlanError, Plans},
+};
+use serde_json::Value;
+
+use super::{
+    command::{PROGRAM, Place},
+    fleet::{Fleet, object},
+};
+
+/// More than anything of this takes on a slow machine without optimisation, and far less than what is not bounded.
+const AT_ONCE: Duration = Duration::from_secs(20);
+
+fn config(text: &str) -> Plan {
+    Plan { config: Config::parse(text).unwrap(), ..Plan::default() }
+}
+
+/// An object with so many rejects, and two rows.
+fn noisy(rejects: usize) -> Vec<u8> {
+    let odd = (0..rejects).map(|_| event(2, "no flow log"));
+    let events: Vec<String> = [event(1, FLOW)].into_iter().chain(odd).chain([event(3, FLOW)]).collect();
+    gzip(envelope("g", &events).as_bytes())
+}
+
+#[test]
+fn an_object_with_too_many_rejects_fails_rather_than_fill_the_bucket() {
+    let place = Place::new();
+    place.object("few", &noisy(10)).object("many", &noisy(11)).object("none", &noisy(0));
+    place.file("f.toml", b"[limits]\nmax_rejects = 10\n");
+    let args = ["--config", place.path("f.toml").to_str().unwrap(), "--run", "r"].map(str::to_owned);
+    let report = place.report(&args.each_ref().map(String::as_str));
+    assert_eq!((&report["objects"]["done"], &report["objects"]["failed"]), (&2.into(), &1.into()));
+    assert_eq!((&report["records"]["rejected"], &report["records"]["rows"]), (&10.into(), &4.into()));
+    assert_eq!(
+        report["failures"][0]["error"],
+        "too many rejects: 11 of 13 records, most of them field-count; correct the rule that takes them, or raise \
+         limits.max_rejects (10)"
+    );
+    let written: Vec<String> = place.results().into_keys().collect();
+    assert_eq!(written, ["csv/vpc_flow/few.csv.gz", "csv/vpc_flow/none.csv.gz", "rejects/few.jsonl.gz"]);
+
+    // What an earlier run published stays, and of what is too much nothing more is written.
+    let source = MemorySource::from_iter([("k".to_owned(), noisy(50_000))]);
+    let (store, few) = (MemoryStore::default(), config("[limits]\nmax_rejects = 10\n"));
+    let work =
+        |plan: &Plan| Jobs::new("r", plan, &source, &store).work(&source.entry("k"), &|_| true).unwrap();
+    assert!(matches!(work(&Plan::default()), Ended::Done(_)));
+    let published = store.files();
+    store.fail_at(None);
+    let Ended::Failed(failure) = work(&few) else { panic!("it failed") };
+    assert!(failure.error().starts_with("too many rejects: 50000 of 50002 records"), "{}", failure.error());
+    // Two looks for an earlier failure, two outputs begun, and the failure: no member of either was written.
+    assert_eq!(store.operations(), 5);
+    for (path, bytes) in published {
+        assert_eq!(store.files()[&path], bytes, "{path}");
+    }
+}
+
+#[test]
+fn explain_shows_the_rejects_of_an_object_that_has_too_many() {
+    let place = Place::new();
+    place.object("k", &noisy(11));
+    place.file("f.toml", b"[limits]\nmax_rejects = 10\nmax_reject_bytes = 1024\n");
+    let (object, config) = (place.path("in/k"), place.path("f.toml"));
+    let args = ["explain", object.to_str().unwrap(), "--config", config.to_str().unwrap()];
+    let ran = flowherd(PROGRAM, args);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert!(
+        ran.stdout.contains("rejected: field-count") && ran.stdout.contains("\"message\":\"no flow log\"")
+    );
+    assert_eq!(ran.stderr, "flowherd: convert fails this object: 11 rejects, and limits.max_rejects is 10\n");
+}
+
+#[test]
+fn rejects_of_too_many_bytes_fail_the_object_too() {
+    let rejects = |bytes: u64| {
+        let plan = config(&format!("[limits]\nmax_reject_bytes = {bytes}\n"));
+        let (counts, outputs) = convert(&noisy(10)[..], "k", &plan).map_err(|error| error.to_string())?;
+        assert_eq!(counts.rejected, 10);
+        Ok::<_, String>(outputs[1].1.len() as u64)
+    };
+    let bytes = rejects(1 << 20).unwrap();
+    assert_eq!(rejects(bytes), Ok(bytes));
+    let told = rejects(bytes - 1).unwrap_err();
+    assert!(told.starts_with("too many rejects: 10 of 12 records"), "{told}");
+    assert!(told.ends_with(&format!("limits.max_reject_bytes ({})", bytes - 1)), "{told}");
+}
+
+#[test]
+fn what_is_wrong_with_an_object_says_more_than_its_rejects() {
+    let plan = config("[limits]\nmax_rejects = 3\n");
+    let whole = noisy(100);
+    let told = convert(&whole[..whole.len() - 4], "k", &plan).unwrap_err().to_string();
+    assert!(told.starts_with("truncated: "), "{told}");
+    let lines = format!("{}start start\n", "odd\n".repeat(10));
+    assert!(convert(lines.as_bytes(), "k", &plan).unwrap_err().to_string().contains("twice"));
+}
+
+fn rule(name: &str, table: &str, format: &str) -> String {
+    format!("[[rule]]\nname = '{name}'\ntable = '{table}'\nformat = {{ {format} }}\n")
+}
+
+fn regex(pattern: &str) -> String {
+    rule("r", "t", &format!("kind = 'regex', pattern = '{pattern}'"))
+}
+
+fn json_columns(from: usize, to: usize) -> String {
+    let columns = (from..to).map(|number| format!("{{ name = 'c{number}', path = '/c{number}' }}"));
+    format!("kind = 'json', columns = [ {} ]", columns.collect::<Vec<_>>().join(", "))
+}
+
+fn many(count: usize, one: impl Fn(usize) -> String) -> String {
+    (0..count).map(one).collect()
+}
+
+#[test]
+fn settings_that_would_exhaust_memory_or_time_are_refused_at_once() {
+    let flow = "kind = 'vpc-flow'";
+    let one = |number: usize| rule(&format!("r{number}"), "t", flow);
+    let of_table = |number: usize| rule(&format!("r{number}"), &format!("t{number}"), flow);
+    let of_regex = |number: usize| rule(&format!("r{number}"), "t", "kind = 'regex', pattern = '(?P<a>.)'");
+    let groups = many(200, |number| format!(r"(?P<g{number}>\w+) "));
+    let nested = |front: &str, back: &str| {
+        format!("{}1{}", front.repeat(MAX_CONFIG_BYTES / 8), back.repeat(MAX_CONFIG_BYTES / 8))
+    };
+    let cases = [
+        ("#".repeat(MAX_CONFIG_BYTES + 1), "has 1048577 bytes"),
+        (many(MAX_RULES + 1, one), "257 rules: at most 256"),
+        (many(MAX_TABLES + 1, of_table), "65 tables: at most 64"),
+        (many(MAX_REGEXES + 1, of_regex), "33 rules of kind = \"regex\": at most 32"),
+        (regex(&"a".repeat(MAX_REGEX_BYTES + 1)), "has 16385 bytes; at most 16384"),
+        (regex("(?P<a>(a{1,1000}){1,1000})"), "too large when it is compiled"),
+        (regex("(?P<a>((((((a{9}){9}){9}){9}){9}){9}){9})"), "too large when it is compiled"),
+        (regex(r"(?P<a>(\w{1,100}){1,100})"), "too large when it is compiled"),
+        (regex(&groups), "too large when it is compiled"),
+        (regex(&format!("(?P<a>{}{})", "(".repeat(8000), ")".repeat(8000))), "nest"),
+        (rule("r", "t", &json_columns(0, MAX_COLUMNS + 1)), "has 1001 columns"),
+        (
+            rule("r", "t", &json_columns(0, 600)) + &rule("s", "t", &json_columns(500, 1100)),
+            "more than 1000 columns together",
+        ),
+        (rule("r", "t", &format!("{flow}, fields = '{}'", "${x} ".repeat(100_000))), "100000 words"),
+        (format!("a = {}", nested("[", "]")), "nested deeper than any"),
+        (format!("a = {}", nested("{a=", "}")), "nested deeper than any"),
+        (format!("{}a = 1", "a.".repeat(MAX_CONFIG_BYTES / 4)), "nested deeper than any"),
+        (format!("[{}a]", "a.".repeat(MAX_CONFIG_BYTES / 4)), "nested deeper than any"),
+        (format!("x = '{}'", "y".repeat(MAX_CONFIG_BYTES / 2)), "unknown field"),
+        ("recursive = 1".to_owned(), "line 1: unknown field `recursive`"),
+        (many(MAX_RULES, |_| rule(&"n".repeat(3000), "T", flow)), "and 461 more problems"),
+    ];
+    for (text, expected) in cases {
+        let began = Instant::now();
+        let told = Config::parse(&text).unwrap_err().to_string();
+        assert!(began.elapsed() < AT_ONCE, "{expected}: {:?}", began.elapsed());
+        assert!(told.contains(expected), "{expected}: {told:.2000}");
+        assert!(told.lines().count() <= 51 && told.lines().all(|line| line.len() < 2500), "{told:.5000}");
+    }
+    // What people write is far below.
+    for pattern in [
+        r"^(?P<level>\w+) (?P<src>\S+) -> (?P<dst>\S+)$",
+        r#"^(?P<ip>\S+) \S+ (?P<user>\S+) \[(?P<time>[^\]]+)\] "(?P<method>\w+) (?P<path>\S+) (?P<proto>[^"]*)" (?P<status>\d{3}) (?P<size>\d+|-) "(?P<referer>[^"]*)" "(?P<agent>[^"]*)"$"#,
+        r"(?P<date>\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})) (?P<word>\w{1,16}) (?P<rest>.*)",
+    ] {
+        Config::parse(&regex(pattern)).unwrap();
+    }
+}
+
+#[test]
+fn the_slowest_pattern_that_is_taken_ends() {
+    // Each has as many states alive as it can, and never matches. The longest message of the defaults has 26 times as
+    // many bytes, and takes as many times as long.
+    let slow: [fn(usize) -> String; 3] = [
+        |states| format!("(?P<a>[ab]*a[ab]{{{states}}}c)"),
+        |states| format!("(?P<a>(a?){{{states}}}c)"),
+        |states| format!("(?P<a>.{{0,{states}}}c)"),
+    ];
+    for pattern in slow {
+        let taken = |states: &usize| Config::parse(&regex(&pattern(*states))).is_ok();
+        let states = (0..20).map(|power| 1 << power).take_while(taken).last().unwrap();
+        let plan = config(&regex(&pattern(states)));
+        let message: String = "ab".repeat(20_000).chars().rev().collect();
+        let began = Instant::now();
+        let (counts, _) = convert(envelope("g", &[event(1, &message)]).as_bytes(), "k", &plan).unwrap();
+        assert!(began.elapsed() < AT_ONCE, "{}: {:?}", pattern(states), began.elapsed());
+        assert_eq!(counts.rejects.keys().map(|reason| reason.as_str()).collect::<Vec<_>>(), ["no-match"]);
+    }
+}
+
+#[test]
+fn a_header_line_of_any_length_is_told_at_once() {
+    let line = |word: &str, after: &str| format!("{word} ").repeat(60_000) + after + "\n" + FLOW + "\n";
+    let told = |text: &str| convert(text.as_bytes(), "k", &Plan::default()).unwrap_err().to_string();
+    assert!(told(&line("start", "")).contains("twice"));
+    assert!(told(&line("start next-year", "")).len() < 200);
+    // Names that come only after so much else make none.
+    let (counts, _) = convert(line("x", &"start ".repeat(60_001)).as_bytes(), "k", &Plan::default()).unwrap();
+    assert_eq!((counts.rows, counts.rejected), (1, 1));
+}
+
+fn lookups(interfaces: usize, subnets: usize, blocks: usize) -> String {
+    let list =
+        |count: usize, one: &dyn Fn(usize) -> String| (0..count).map(one).collect::<Vec<_>>().join(",");
+    let interface = |number: usize| {
+        let subnet = number % subnets.max(1);
+        format!(
+            r#""eni-{number:017}":{{"description":"web {number}","subnet_id":"subnet-{subnet:017}","vpc_id":"vpc-0"}}"#
+        )
+    };
+    let subnet = |number: usize| {
+        let blocks = list(blocks, &|block| {
+            let at = number * blocks + block;
+            format!(r#""{}.{}.{}.{}/32""#, at >> 24, at >> 16 & 255, at >> 8 & 255, at & 255)
+        });
+        format!(r#""subnet-{number:017}":{{"name":"private {number}","vpc_id":"vpc-0","cidrs":[{blocks}]}}"#)
+    };
+    format!(
+        r#"{{"interfaces":{{{}}},"subnets":{{{}}},"vpcs":{{"vpc-0":{{"name":"prod"}}}}}}"#,
+        list(interfaces, &interface),
+        list(subnets, &subnet)
+    )
+}
+
+#[test]
+fn lookups_that_would_exhaust_memory_are_refused_and_a_large_organisation_is_not() {
+    let large = Lookups::parse(lookups(100_000, 20_000, 2).as_bytes()).unwrap();
+    assert_eq!(large.sizes(), (100_000, 20_000, 1));
+
+    let ids = |count: usize| {
+        let vpcs: Vec<String> = (0..count).map(|number| format!("\"{number}\":{{}}")).collect();
+        format!(r#"{{"vpcs":{{{}}}}}"#, vpcs.join(","))
+    };
+    let named = |name: usize| format!(r#"{{"vpcs":{{"vpc-1":{{"name":"{}"}}}}}}"#, "n".repeat(name));
+    let cases = [
+        (" ".repeat(MAX_LOOKUPS_BYTES + 1), "has 67108865 bytes"),
+        (ids(MAX_LOOKUP_IDS + 1), "more than 250000 ids"),
+        (lookups(0, 1, MAX_LOOKUP_BLOCKS + 1), "cidrs: 250001 blocks"),
+        (named(MAX_LOOKUP_NAME_BYTES + 1), "VPC \"vpc-1\": a name of 1025 bytes"),
+        (
+            format!(r#"{{"vpcs":{{"{}":{{}}}}}}"#, "v".repeat(MAX_LOOKUP_NAME_BYTES + 1)),
+            "more than 1024 bytes",
+        ),
+        (format!("{{\"vpcs\":{}", "[".repeat(1 << 20)), "invalid type"),
+        (format!("{{\"vpcs\":{}", "{\"a\":".repeat(1 << 20)), "unknown field"),
+    ];
+    for (json, expected) in cases {
+        let told = Lookups::parse(json.as_bytes()).unwrap_err().to_string();
+        assert!(told.contains(expected) && told.len() < 1000, "{expected}: {told:.1000}");
+    }
+    Lookups::parse(named(MAX_LOOKUP_NAME_BYTES).as_bytes()).unwrap();
+}
+
+#[test]
+fn a_settings_file_that_never_ends_is_not_read_to_its_end() {
+    let place = Place::new();
+    for flag in ["--config", "--lookups"] {
+        let ran = place.convert(&[flag, "/dev/zero"]);
+        assert_eq!(ran.status, 2);
+        assert!(ran.stderr.contains("/dev/zero has more than 67108864 bytes"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_row_of_values_that_hold_each_other_has_a_bound() {
+    let whole = (0..40).map(|number| format!("{{ name = 'c{number}', path = '' }}")).collect::<Vec<_>>();
+    let json = rule("r", "t", &format!("kind = 'json', columns = [ {} ]", whole.join(", ")));
+    let groups = format!("{}.*{}", many(40, |number| format!("(?P<g{number}>")), ")".repeat(40));
+    for text in [json, regex(&groups)] {
+        let plan = config(&text);
+        let outcome = |bytes: usize| {
+            let message = format!("{{\"a\":\"{}\"}}", "x".repeat(bytes));
+            let (counts, _) = convert(envelope("g", &[event(1, &message)]).as_bytes(), "k", &plan).unwrap();
+            (counts.rows, counts.rejects.keys().map(|reason| reason.as_str()).collect::<Vec<_>>())
+        };
+        assert_eq!(outcome(500_000), (1, vec![]));
+        assert_eq!(outcome(1_000_000), (0, vec!["too-long"]));
+    }
+}
+
+/// A file of that size that takes no room on the disk.
+fn sparse(path: &std::path::Path, bytes: u64) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    File::create(path).unwrap().set_len(bytes).unwrap();
+}
+
+#[test]
+fn a_ledger_file_of_any_size_costs_no_memory() {
+    let place = Place::new();
+    place.object("a", &noisy(0)).object("b", &noisy(0));
+    assert_eq!(place.convert(&["--run", "r"]).status, 0);
+    let whole = place.results();
+    // Larger than the machine's memory. It proves nothing, so the object is done again.
+    sparse(&place.path("out/runs/r/receipts/a.json"), 1 << 40);
+    sparse(&place.path("out/runs/r/failures/b.json"), 1 << 40);
+    let report = place.report(&["--resume", "--run", "r"]);
+    assert_eq!((&report["state"], &report["objects"]["done"]), (&"done".into(), &2.into()), "{report}");
+    assert_eq!(place.results(), whole);
+
+    let store = flowherd_cli::local::DirStore::new(&place.path("out"), &place.path("aside")).unwrap();
+    for (path, most) in [("runs/r/report.json", MAX_REPORT_BYTES), ("runs/r/run.json", MAX_LEDGER_BYTES)] {
+        sparse(&place.path("out").join(path), 1 << 40);
+        let told = store.get_within(path, most).unwrap_err();
+        assert!(told.to_string().contains(&format!("{path} has more than {most} bytes")), "{told}");
+        assert!(store.get(path).is_err());
+    }
+    assert_eq!(read_json::<Run>(&store, "runs/r/run.json").unwrap(), None);
+}
+
+#[test]
+fn rules_in_the_ledger_that_are_too_large_are_refused() {
+    for path in [layout::config("r"), layout::lookups("r")] {
+        let fleet = Fleet::new(1);
+        fleet.begin("r", "firehose/");
+        assert!(Plans::default().of(&fleet.store, "r").unwrap().is_ok());
+        fleet.store.put(&path, &vec![b' '; MAX_LOOKUPS_BYTES + 1]).unwrap();
+        let refused = Plans::default().of(&fleet.store, "r").unwrap().unwrap_err();
+        assert!(matches!(&refused, PlanError::Damaged(why) if why.starts_with(&path)), "{refused}");
+    }
+}
+
+#[test]
+fn a_part_of_the_manifest_that_is_a_bomb_is_an_error_and_proves_nothing() {
+    let store = MemoryStore::default();
+    let mut writer = ManifestWriter::new(&store, "r");
+    writer.add(ManifestEntry { key: "k".to_owned(), size: 1, etag: "e".to_owned() }).unwrap();
+    let totals = writer.finish().unwrap();
+    let run = Run {
+        run: "r".to_owned(),
+        prefix: String::new(),
+        basis: Basis::from(&Plan::default()),
+        version: String::new(),
+        started: String::new(),
+        resumed: None,
+        resumes: Vec::new(),
+        manifest: Some(totals),
+    };
+    put_json(&store, &layout::run("r"), &run).unwrap();
+    assert_eq!(reconcile(&store, &run, String::new()).unwrap().state, ReportState::Incomplete);
+    let member = gzip(&vec![b'\n'; 8 << 20]);
+    store.put(&layout::manifest_part("r", 0), &member.repeat(1000)).unwrap();
+    let told = manifest::read(&store, &run).find_map(Result::err).unwrap().to_string();
+    assert!(told.contains("part-000000.jsonl.gz has more than 67108864 bytes"), "{told}");
+    assert!(reconcile(&store, &run, String::new()).is_err());
+}
+
+#[test]
+fn a_run_of_more_objects_than_its_limit_is_refused_and_goes_on_when_it_is_raised() {
+    let mut fleet = Fleet::new(10);
+    fleet.max_keys = 7;
+    let step = fleet.begin("r", "firehose/");
+    let plan = |fleet: &Fleet| fleet.coordinate(|coordinator| coordinator.step(step.clone(), &|| true));
+    let Err(CoordinatorError::Refused(why)) = plan(&fleet) else { panic!("it was refused") };
+    assert_eq!(
+        why,
+        "prefix \"firehose/\" of logs has more than 7 objects (FLOWHERD_MAX_KEYS), of which 6 are sent and go on; \
+         choose longer prefixes, or raise it and go on with run r"
+    );
+    assert!(fleet.has("active/r.json"), "what is sent is protected against purges");
+    fleet.drain(2);
+    assert_eq!(fleet.results().len(), 6, "what is sent is done");
+
+    // The same step once more, with the limit raised: no object is lost or done twice.
+    fleet.max_keys = 10;
+    let step = plan(&fleet).unwrap();
+    assert_eq!((step.progress.listed, step.planned.complete), (10, true));
+    let report = fleet.finish(step);
+    assert_eq!((report.state, report.objects.done), (ReportState::Done, 10));
+
+    // Where nothing could be sent, nothing is left behind.
+    let mut fleet = Fleet::new(10);
+    fleet.max_keys = 2;
+    let begun = fleet.begin("r", "firehose/");
+    let outcome = fleet.coordinate(|coordinator| coordinator.step(begun, &|| true));
+    assert!(matches!(outcome, Err(CoordinatorError::Refused(why)) if why.contains("of which 0 are sent")));
+    assert!(!fleet.has("active/r.json") && fleet.queue.bodies().is_empty());
+}
+
+#[test]
+fn a_prefix_longer_than_any_key_is_refused() {
+    let fleet = Fleet::new(0);
+    let begin = |length: usize| {
+        let asked = Begin { prefix: Some("p".repeat(length)), ..Begin::default() };
+        fleet.coordinate(|coordinator| coordinator.begin(&asked))
+    };
+    assert_eq!(begin(MAX_KEY_BYTES).unwrap().operation, Operation::Plan);
+    let Err(CoordinatorError::Refused(why)) = begin(MAX_KEY_BYTES + 1) else { panic!("it was refused") };
+    assert!(why.contains("has 1025 bytes"), "{why}");
+}
+
+#[test]
+fn a_message_longer_than_any_task_is_a_dead_letter() {
+    let mut fleet = Fleet::new(0);
+    fleet.source = [object("firehose", 1)].into_iter().collect();
+    fleet.plan("r", "firehose/");
+    let body = fleet.queue.bodies()[0].replacen('{', &format!("{{{}", " ".repeat(20_000)), 1);
+    let outgoing =
+        flowherd_shared::queue::Outgoing { body, group: "g".to_owned(), deduplication: "d".to_owned() };
+    flowherd_shared::queue::Queue::send(&fleet.queue, &[outgoing]).unwrap();
+    fleet.drain(1);
+    assert_eq!((fleet.queue.dead().len(), fleet.results().len()), (1, 1));
+}
+
+const GUARDED: &str = r#"
+[[rule]]
+name = "waf"
+match = { log_group = "waf*" }
+table = "waf"
+metadata = ["log_group"]
+format = { kind = "json", columns = [
+  { name = "text", path = "/text" }, { name = "number", path = "/number", type = "double" } ] }
+[[rule]]
+name = "ids"
+match = { log_group = "=ids" }
+table = "ids"
+metadata = ["log_group"]
+format = { kind = "regex", pattern = '^(?P<text>[^|]*)[|](?P<number>.*)$', types = { number = "int" } }
+[[rule]]
+name = "flow"
+table = "vpc_flow"
+metadata = ["log_stream"]
+format = { kind = "vpc-flow", fields = "${interface-id} ${srcaddr} ${bytes} ${start} ${instance-tag}" }
+"#;
+
+#[test]
+fn with_the_guard_on_no_text_begins_like_a_formula() {
+    let json = |text: &str, number: &str| event(1, &format!(r#"{{"text":{text},"number":{number}}}"#));
+    let object = [
+        envelope(
+            "waf",
+            &[
+                json("\"=HYPERLINK(\\\"http://x\\\",\\\"y\\\")\"", "-5"),
+                json("\"+1\"", "\"-1.5e3\""),
+                json("\"-\"", "\"-1+cmd|' /C calc'!A0\""),
+                json("\"\\t=1\"", "\"@x\""),
+                json("\"\\r\\n=1\"", "null"),
+                json("\"＝1\"", "\"=1\""),
+                json("\"-5\"", "\"-\""),
+                json("\" =1\"", "+5"),
+                json("\"a=1\"", "1"),
+            ],
+        ),
+        envelope("=ids", &[event(1, "@a|-5"), event(2, "plain|-x"), event(3, "=no bar")]),
+        envelope("flow", &[event(1, "eni-1 10.0.0.5 5 1 -tag"), event(2, "- - - - -")])
+            .replace("eni-1-all", "@stream"),
+    ]
+    .concat();
+    let names = r#"{"interfaces":{"eni-1":{"description":"=a, \"b\"","subnet_id":"s","vpc_id":"v"}},
+        "subnets":{"s":{"name":"-sub","vpc_id":"v","cidrs":["10.0.0.0/24"]}},"vpcs":{"v":{"name":"plain"}}}"#;
+    let lookups = || Lookups::parse(names.as_bytes()).unwrap();
+    let texts = |config: &str| {
+        let plan = Plan { config: Config::parse(config).unwrap(), lookups: lookups() };
+        convert(object.as_bytes(), "k", &plan).unwrap().1
+    };
+    let guarded = texts(&format!("{GUARDED}[csv]\nguard_formulas = true\n"));
+    let lines = |table: usize| guarded[table].1.lines().skip(1).map(|row| &row[25..]).collect::<Vec<_>>();
+    assert_eq!(
+        lines(0),
+        [
+            r#"waf,"'=HYPERLINK(""http://x"",""y"")",-5"#,
+            "waf,'+1,-1.5e3",
+            "waf,-,'-1+cmd|' /C calc'!A0",
+            "waf,'\t=1,'@x",
+            r"waf,'\r\n=1,-",
+            "waf,'＝1,'=1",
+            "waf,'-5,-",
+            "waf,a=1,1",
+        ]
+    );
+    assert_eq!(lines(1), ["'=ids,'@a,-5", "'=ids,plain,'-x"]);
+    assert_eq!(
+        lines(2),
+        [
+            r#"'@stream,eni-1,10.0.0.5,5,1,'-tag,"'=a, ""b""",'-sub,plain,'-sub,-"#,
+            "'@stream,-,-,-,-,-,-,-,-,-,-",
+        ]
+    );
+    // Rejects are JSON, and no spreadsheet.
+    let rejects: Vec<Value> = guarded[3].1.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(rejects.len(), 2);
+    assert_eq!((&rejects[1]["message"], &rejects[1]["log_group"]), (&"=no bar".into(), &"=ids".into()));
+
+    // Without it the same bytes as ever: no value but the log's own.
+    let plain = texts(GUARDED);
+    assert!(plain[0].1.contains(r#",waf,"=HYPERLINK(""http://x"",""y"")",-5"#), "{}", plain[0].1);
+    assert!(
+        plain[1].1.contains(",=ids,@a,-5") && plain[2].1.contains(r#"-tag,"=a, ""b""",-sub,plain,-sub,-"#)
+    );
+    assert!(plain[..3].iter().all(|(_, text)| !text.contains('\'') || text.contains("calc'")));
+    assert_eq!(plain[3], guarded[3]);
+}
