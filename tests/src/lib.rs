@@ -5,6 +5,7 @@
 pub mod command;
 #[cfg(feature = "cloud")]
 pub mod cutting_proxy;
+pub mod fuzzing;
 #[cfg(feature = "cloud")]
 pub mod local_cloud;
 pub mod model;

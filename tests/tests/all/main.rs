@@ -11,6 +11,7 @@ mod delivery;
 mod docs;
 mod fleet;
 mod functions;
+mod fuzzed;
 mod generate;
 mod golden;
 
