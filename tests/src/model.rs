@@ -176,6 +176,7 @@ impl Model {
                 {
                     return None;
                 }
+                self.table(rule, outcome);
                 header = Some(names);
             } else {
                 self.message(&origin, key, None, line, header.as_ref(), outcome);
