@@ -103,11 +103,8 @@ soak: $(VENV) ## Random faults between our programs and the local cloud: SEED=1 
 	  cargo test --locked --package flowherd-tests --test all faults::whatever_fails -- --nocapture
 
 .PHONY: fuzz
-fuzz: ## A bounded run of each fuzz target (needs a nightly toolchain and cargo-fuzz)
-	@cargo fuzz --version >/dev/null 2>&1 || { echo "make: no cargo-fuzz; cargo install cargo-fuzz"; exit 1; }
-	@for target in $$(cargo +nightly fuzz list --fuzz-dir tests/fuzz); do \
-	  cargo +nightly fuzz run --fuzz-dir tests/fuzz "$$target" -- -max_total_time=$${FUZZ_SECONDS:-60} -max_len=65536; \
-	done
+fuzz: ## A bounded run of each fuzz target: FUZZ_SECONDS each, FUZZ_JOBS at a time (a nightly toolchain, cargo-fuzz)
+	@python3 tests/fuzz/run.py
 
 .PHONY: clean
 clean: ## Removes everything that was built or installed here

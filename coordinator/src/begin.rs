@@ -169,7 +169,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         // Not all listed: it may be sending just now.
         let Some(totals) = asked.and_then(|run| run.manifest) else { return Ok(true) };
         Ok(match self.outcomes(&other.run, totals)? {
-            Some(outcomes) => outcomes.done + totals.skipped < totals.objects,
+            Some(outcomes) => outcomes.done.saturating_add(totals.skipped) < totals.objects,
             // Too many to count here.
             None => true,
         })

@@ -37,14 +37,14 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         // Of an old run whose dead letters were moved back, since then.
         let age = age_seconds(checks.redriven.as_ref().unwrap_or(&run.started), (self.clock)());
         let is_idle = self.look_at_queue(progress)?;
-        checks.idle_seconds = if is_idle { checks.idle_seconds + step.wait_seconds } else { 0 };
+        checks.idle_seconds = if is_idle { checks.idle_seconds.saturating_add(step.wait_seconds) } else { 0 };
         let totals = run.manifest.unwrap_or_default();
         (progress.listed, progress.skipped) = (totals.objects, totals.skipped);
         let every = 1 + progress.listed / OBJECTS_COUNTED_EACH_TIME;
         if is_idle || checks.turns.is_multiple_of(every) {
             self.count_outcomes(&step.run, totals, progress)?;
         }
-        checks.turns += 1;
+        checks.turns = checks.turns.saturating_add(1);
 
         let wait = (age / 10).clamp(SHORTEST_WAIT, LONGEST_WAIT);
         let is_settled = is_idle && checks.idle_seconds >= self.settle.as_secs();
@@ -52,7 +52,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         if is_settled || is_purged || age >= self.time_limit.as_secs() {
             return Ok(Step { is_final: true, ..step }.next(Operation::Report, 0));
         }
-        let all_done = progress.done + progress.skipped >= progress.listed;
+        let all_done = progress.done.saturating_add(progress.skipped) >= progress.listed;
         let all_have_outcomes = progress.left() == 0 && checks.redriven.is_none();
         if (all_done || all_have_outcomes) && checks.turns >= checks.no_report_before {
             return Ok(step.next(Operation::Report, 0));
@@ -124,7 +124,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             (progress.done, progress.failed) = (outcomes.done, outcomes.failed);
         } else {
             let under_way = progress.queued + progress.in_flight;
-            progress.done = totals.objects.saturating_sub(totals.skipped + under_way);
+            progress.done = totals.objects.saturating_sub(totals.skipped).saturating_sub(under_way);
         }
         Ok(())
     }

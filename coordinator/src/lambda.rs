@@ -11,13 +11,13 @@ use flowherd_shared::{
     store::{Lister, Store},
 };
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
-use serde::Deserialize;
 use serde_json::Value;
 use tracing::{error, info};
 
 use crate::{
+    event::Event,
     settings::{Connected, Settings},
-    steps::{Begin, Coordinator, CoordinatorError, Step},
+    steps::{Coordinator, CoordinatorError, Step},
 };
 
 /// A stretch is not begun when less than this is left of the invocation: a page whose batches have to be sent again and
@@ -58,34 +58,22 @@ fn run() -> Result<(), String> {
     aws.handle().block_on(lambda_runtime::run(serve)).map_err(|error: Error| error.to_string())
 }
 
-/// An event that names no operation begins a run and does what can be done at once; `begin` only begins it; `redrive`
-/// moves dead letters back; any other is a step.
+/// Does what an event asks for.
 pub fn handle<L: Lister, S: Store + Lister, Q: Queue>(
     coordinator: &Coordinator<'_, L, S, Q>,
-    mut event: Value,
+    event: Value,
     goes_on: &dyn Fn() -> bool,
 ) -> Result<Step, CoordinatorError> {
-    let wrong = |error: serde_json::Error| {
-        CoordinatorError::Refused(format!(
-            "the event does not fit: {error}; an example: {{\"prefix\": \"firehose/2026/02/18/06/\"}}"
-        ))
-    };
     let operation = event.get("operation").and_then(Value::as_str).map(str::to_owned);
-    let step = match operation.as_deref() {
-        None | Some("begin") => {
-            if let Some(event) = event.as_object_mut() {
-                event.remove("operation");
-            }
-            let begun = coordinator.begin(&Begin::deserialize(event).map_err(wrong)?)?;
-            if operation.is_none() { coordinator.run_on(begun, goes_on)? } else { begun }
-        }
-        Some("redrive") => {
-            let run = event.get("run").and_then(Value::as_str).unwrap_or_default();
-            let (redriven, step) = coordinator.redrive(run)?;
+    let step = match Event::parse(event)? {
+        Event::Run(begin) => coordinator.run_on(coordinator.begin(&begin)?, goes_on)?,
+        Event::Begin(begin) => coordinator.begin(&begin)?,
+        Event::Redrive { run } => {
+            let (redriven, step) = coordinator.redrive(&run)?;
             info!(?redriven, "dead letters moved back");
             step
         }
-        Some(_) => coordinator.step(Step::deserialize(event).map_err(wrong)?, goes_on)?,
+        Event::Step(step) => coordinator.step(*step, goes_on)?,
     };
     let progress = step.progress;
     info!(

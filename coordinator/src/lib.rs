@@ -3,6 +3,7 @@
 pub mod active;
 pub mod begin;
 mod check;
+pub mod event;
 #[cfg(feature = "aws")]
 pub mod lambda;
 pub mod manifest;

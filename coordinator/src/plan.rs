@@ -127,11 +127,13 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
             object: object.clone(),
         };
         let tasks: Vec<Task> = left.map(task).collect();
-        planned.totals.skipped += (page.entries.len() - tasks.len()) as u64;
+        let skipped = (page.entries.len() - tasks.len()) as u64;
         send::send(self.queue, &tasks, self.pause).map_err(|source| PlanError::Send { part, source })?;
-        planned.totals.parts += 1;
-        planned.totals.objects += page.entries.len() as u64;
-        planned.totals.bytes += page.entries.iter().map(|object| object.size).sum::<u64>();
+        let totals = &mut planned.totals;
+        totals.skipped = totals.skipped.saturating_add(skipped);
+        totals.parts = totals.parts.saturating_add(1);
+        totals.objects = totals.objects.saturating_add(page.entries.len() as u64);
+        totals.bytes = page.entries.iter().fold(totals.bytes, |sum, object| sum.saturating_add(object.size));
         Ok(())
     }
 

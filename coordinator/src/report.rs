@@ -38,7 +38,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         let purged = active::purged(self.results, &run.run).map_err(ledger)?;
         if is_under_way && !step.is_final && purged.is_none() {
             // Each report reads the whole ledger: the next one comes after twice as many checks.
-            step.checks.no_report_before = step.checks.turns * 2;
+            step.checks.no_report_before = step.checks.turns.saturating_mul(2);
             return Ok(step.next(Operation::Check, WAIT_SECONDS));
         }
         let has_settled = step.checks.idle_seconds >= self.settle.as_secs();

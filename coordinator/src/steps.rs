@@ -81,7 +81,7 @@ impl Progress {
     /// Objects without an outcome.
     #[must_use]
     pub fn left(&self) -> u64 {
-        self.listed.saturating_sub(self.done + self.failed + self.skipped)
+        self.listed.saturating_sub(self.done).saturating_sub(self.failed).saturating_sub(self.skipped)
     }
 }
 

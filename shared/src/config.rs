@@ -2,7 +2,7 @@
 
 mod columns;
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::{ErrorKind, GlobBuilder, GlobSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -52,16 +52,16 @@ pub struct Rule {
 /// Which records a rule takes. A pattern that is missing takes all; a record that has no such value counts as empty.
 #[derive(Debug, Default)]
 pub struct Matches {
-    log_group: Option<GlobMatcher>,
-    log_stream: Option<GlobMatcher>,
-    key: Option<GlobMatcher>,
+    log_group: Option<GlobSet>,
+    log_stream: Option<GlobSet>,
+    key: Option<GlobSet>,
 }
 
 impl Matches {
     /// Whether a record from there is taken.
     #[must_use]
     pub fn record(&self, log_group: Option<&str>, log_stream: Option<&str>, key: &str) -> bool {
-        let takes = |glob: &Option<GlobMatcher>, value: Option<&str>| {
+        let takes = |glob: &Option<GlobSet>, value: Option<&str>| {
             glob.as_ref().is_none_or(|glob| glob.is_match(value.unwrap_or_default()))
         };
         takes(&self.log_group, log_group) && takes(&self.log_stream, log_stream) && self.key(key)
@@ -174,6 +174,8 @@ const PROBLEMS_TOLD: usize = 50;
 const QUOTED_CHARS: usize = 200;
 /// How much of what the parser says, which may quote a value, or name all that would be right.
 const MESSAGE_CHARS: usize = 1000;
+/// Names have at most 512 characters and keys 1,024 bytes. Nested braces are followed by recursion.
+const MAX_PATTERN_BYTES: usize = 4096;
 
 /// Without a file: every record is a version 2 flow log.
 const BUILT_IN: &str = r#"
@@ -311,13 +313,21 @@ fn locate(text: &str, error: &toml::de::Error) -> String {
 fn matches(file: &MatchFile, wrong: &mut impl FnMut(String)) -> Matches {
     let mut glob = |name: &str, pattern: &Option<String>| {
         let pattern = pattern.as_ref()?;
-        match GlobBuilder::new(pattern).literal_separator(false).backslash_escape(true).build() {
-            Ok(glob) => Some(glob.compile_matcher()),
+        if pattern.len() > MAX_PATTERN_BYTES {
+            wrong(format!("match.{name} has more than {MAX_PATTERN_BYTES} bytes; no name or key is as long"));
+            return None;
+        }
+        let glob = GlobBuilder::new(pattern).literal_separator(false).backslash_escape(true).build();
+        // As a set of one: a matcher by itself panics at a pattern that cannot be compiled.
+        match glob.and_then(|glob| GlobSet::builder().add(glob).build()) {
+            Ok(glob) => Some(glob),
             Err(error) => {
-                wrong(format!(
-                    "match.{name} = {pattern:?}: {}; an example: \"vpc-flow-logs*\"",
-                    error.kind()
-                ));
+                let told = error.kind().to_string();
+                // Of a pattern that is too large or too deep the library shows all, and says why on the last line.
+                let last = told.lines().last().unwrap_or_default().trim_start_matches("error: ");
+                let why = if matches!(error.kind(), ErrorKind::Regex(_)) { last } else { &told };
+                let why = why.replace(char::is_control, " ");
+                wrong(format!("match.{name} = {pattern:?}: {why}; an example: \"vpc-flow-logs*\""));
                 None
             }
         }
@@ -451,6 +461,24 @@ mod tests {
             Config::parse(&(rule("format = { kind = \"vpc-flow\" }") + "\n[csv]\nguard_formulas = false"))
                 .unwrap();
         assert!(!not.guard_formulas && not.hash == one.hash);
+    }
+
+    #[test]
+    fn a_pattern_that_cannot_be_compiled_is_a_mistake_like_any_other() {
+        let matching = |pattern: &str| {
+            let text = rule(&format!("match = {{ key = {pattern:?} }}\nformat = {{ kind = \"vpc-flow\" }}"));
+            Config::parse(&text)
+        };
+        for pattern in ["{".repeat(300) + "a" + &"}".repeat(300), "{".repeat(2000) + "a" + &"}".repeat(2000)]
+        {
+            let problems = matching(&pattern).unwrap_err().problems;
+            assert!(problems.len() == 1 && problems[0].contains("match.key"), "{problems:?}");
+            assert!(!problems[0].contains('\n'), "{problems:?}");
+        }
+        assert!(matching(&"x".repeat(5000)).unwrap_err().problems[0].contains("more than 4096 bytes"));
+        assert!(matching("[\n-\t]").unwrap_err().problems[0].contains("invalid range"));
+        let nested = "{".repeat(100) + "a,b" + &"}".repeat(100);
+        assert!(matching(&nested).unwrap().rules[0].matches.key("b"));
     }
 
     #[test]

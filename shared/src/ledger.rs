@@ -296,17 +296,19 @@ impl Receipt {
     fn adds_up(&self) -> bool {
         let RecordCounts { read, rows, rejected, control } = self.records;
         let written = |is_table: bool| {
-            self.outputs
-                .iter()
-                .filter(|output| output.table.is_some() == is_table)
-                .map(|output| output.rows)
-                .sum::<u64>()
+            let outputs = self.outputs.iter().filter(|output| output.table.is_some() == is_table);
+            sum(outputs.map(|output| output.rows))
         };
-        read == rows + rejected + control
-            && rows == written(true)
-            && rejected == written(false)
-            && rejected == self.rejects.values().sum::<u64>()
+        Some(read) == sum([rows, rejected, control])
+            && Some(rows) == written(true)
+            && Some(rejected) == written(false)
+            && Some(rejected) == sum(self.rejects.values().copied())
     }
+}
+
+/// `None` if it is more than can be counted.
+fn sum(numbers: impl IntoIterator<Item = u64>) -> Option<u64> {
+    numbers.into_iter().try_fold(0_u64, u64::checked_add)
 }
 
 /// `runs/<run>/failures/<source key>.json`: why an object failed.

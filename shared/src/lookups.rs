@@ -144,7 +144,8 @@ impl Lookups {
                 "is no JSON object; an example: {\"vpcs\":{\"vpc-1\":{\"name\":\"prod\"}}}".to_owned(),
             ));
         }
-        let file: File = serde_json::from_slice(json).map_err(|error| problem(error.to_string()))?;
+        let file: File =
+            serde_json::from_slice(json).map_err(|error| problem(error.to_string().replace('\n', " ")))?;
         let mut lookups = Self { hash: hex(&Sha256::digest(json)), ..Self::default() };
         let mut problems = Problems::default();
         let blocks: usize = file.subnets.values().map(|subnet| subnet.cidrs.len()).sum();
@@ -427,6 +428,7 @@ mod tests {
             r#"{"interface":{}}"#,
             r#"{"vpcs":{"vpc-1":{"nam":"x"}}}"#,
             r#"{"vpcs":{"vpc-1":{},"vpc-1":{}}}"#,
+            r#"{"two\nlines":{}}"#,
         ];
         let told: Vec<String> =
             cases.iter().map(|json| format!("{}\n", Lookups::parse(json.as_bytes()).unwrap_err())).collect();

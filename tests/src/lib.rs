@@ -7,6 +7,7 @@ pub mod command;
 pub mod cutting_proxy;
 #[cfg(feature = "cloud")]
 pub mod fault_proxy;
+pub mod fuzzing;
 #[cfg(feature = "cloud")]
 pub mod local_cloud;
 pub mod model;

@@ -100,12 +100,17 @@ impl Model {
                 return None;
             }
         }
-        let text = |name: &str| serde_json::from_str::<String>(envelope.get(name)?).ok();
+        // A value that is no string is none; a string that is no text is damage of the envelope.
+        let text = |name: &str| {
+            let Some(raw) = envelope.get(name).filter(|raw| raw.starts_with('"')) else { return Some(None) };
+            let text = unmask(&serde_json::from_str::<String>(raw).ok()?);
+            (!text.contains('\0') && text.len() <= 4096).then_some(Some(text))
+        };
         let origin = Origin {
-            message_type: text("messageType"),
-            owner: text("owner"),
-            log_group: text("logGroup"),
-            log_stream: text("logStream"),
+            message_type: text("messageType")?,
+            owner: text("owner")?,
+            log_group: text("logGroup")?,
+            log_stream: text("logStream")?,
             is_line: false,
         };
         let events: Vec<&RawValue> = match envelope.get("logEvents").map(serde_json::from_str) {
@@ -118,6 +123,10 @@ impl Model {
             }
         };
         for event in events {
+            // So is a key that is no text.
+            if event.get().starts_with('{') {
+                serde_json::from_str::<Pairs>(event.get()).ok()?;
+            }
             if origin.message_type.as_deref().is_some_and(|kind| kind != "DATA_MESSAGE") {
                 outcome.read += 1;
                 outcome.control += 1;
@@ -138,13 +147,14 @@ impl Model {
         let Some(raw) = pairs.get("message").filter(|raw| raw.starts_with('"')) else {
             return self.reject(origin, key, None, "bad-event", event, outcome);
         };
-        let timestamp = pairs.get("timestamp").and_then(|raw| raw.parse::<i64>().ok());
+        let digits = |raw: &&str| raw.bytes().all(|byte| byte.is_ascii_digit());
+        let timestamp = pairs.get("timestamp").filter(digits).and_then(|raw| raw.parse::<i64>().ok());
         let timestamp = timestamp.filter(|ms| (0..=253_402_300_799_999).contains(ms));
         let inner = &raw[1..raw.len() - 1];
         let message = serde_json::from_str::<String>(raw);
-        let clean = message
-            .as_ref()
-            .is_ok_and(|message| !message.contains(['\0', '\u{fffd}']) && unmask(message) == *message);
+        // Bytes that are no UTF-8 have become U+FFFD; one that is written as an escape is one.
+        let clean = !inner.contains('\u{fffd}')
+            && message.as_ref().is_ok_and(|message| !message.contains('\0') && unmask(message) == *message);
         let message = if clean { message.unwrap() } else { inner.to_owned() };
         if origin.message_type.is_none() {
             self.reject(origin, key, timestamp, "bad-envelope", &message, outcome);
@@ -183,6 +193,7 @@ impl Model {
                 {
                     return None;
                 }
+                self.table(rule, outcome);
                 header = Some(names);
             } else {
                 self.message(&origin, key, None, line, header.as_ref(), outcome);
@@ -218,7 +229,7 @@ impl Model {
                 timestamp = values
                     .get("start")
                     .filter(|start| *start != "-")
-                    .map(|start| start.parse::<i64>().unwrap() * 1000);
+                    .map(|start| start.parse::<i64>().unwrap().saturating_mul(1000));
                 if timestamp.is_some_and(|ms| ms > 253_402_300_799_999) {
                     return self.reject(origin, key, None, "bad-timestamp", message, outcome);
                 }
@@ -349,23 +360,25 @@ impl Model {
 
     fn subnet_of(&self, vpc: Option<&str>, address: IpAddr) -> Option<String> {
         // By VPC, the subnet with the longest prefix that holds the address.
-        let mut holders: BTreeMap<&str, (u32, &Value)> = BTreeMap::new();
-        for subnet in self.lookups["subnets"].as_object().unwrap().values() {
-            for cidr in subnet["cidrs"].as_array().unwrap() {
+        let mut holders: BTreeMap<Option<&str>, (u32, &Value)> = BTreeMap::new();
+        for subnet in self.lookups["subnets"].as_object().into_iter().flat_map(|subnets| subnets.values()) {
+            for cidr in subnet["cidrs"].as_array().into_iter().flatten() {
                 let (network, length) = cidr.as_str().unwrap().split_once('/').unwrap();
                 let length: u32 = length.parse().unwrap();
                 if holds(network.parse().unwrap(), length, address) {
-                    let holder =
-                        holders.entry(subnet["vpc_id"].as_str().unwrap()).or_insert((length, subnet));
+                    // Subnets of no VPC count as one more VPC.
+                    let holder = holders.entry(subnet["vpc_id"].as_str()).or_insert((length, subnet));
                     if length >= holder.0 {
                         *holder = (length, subnet);
                     }
                 }
             }
         }
-        let own = vpc.and_then(|vpc| holders.get(vpc));
+        let own = vpc.and_then(|vpc| holders.get(&Some(vpc)));
         let only = holders.values().next().filter(|_| holders.len() == 1);
-        own.or(only).and_then(|(_, subnet)| subnet["name"].as_str().map(str::to_owned))
+        let name =
+            |subnet: &Value| subnet["name"].as_str().filter(|name| !name.is_empty()).map(str::to_owned);
+        own.or(only).and_then(|(_, subnet)| name(subnet))
     }
 }
 
@@ -409,7 +422,7 @@ fn decode(object: &[u8]) -> Option<Vec<u8>> {
 const MASK: u32 = 0xe100;
 
 /// Masks the control characters within JSON strings.
-fn mask_controls(text: &str) -> String {
+pub(crate) fn mask_controls(text: &str) -> String {
     let (mut in_string, mut escaped) = (false, false);
     let mut mask = |character: char| {
         match character {
@@ -436,10 +449,11 @@ fn unmask(text: &str) -> String {
 fn is_envelopes(text: &str) -> bool {
     let first = serde_json::Deserializer::from_str(text).into_iter::<Pairs>().next();
     let Some(Ok(first)) = first else { return false };
-    let kind = first.get("messageType");
-    first.get("logEvents").is_some_and(|events| events.starts_with('['))
-        || kind == Some("\"DATA_MESSAGE\"")
-        || kind == Some("\"CONTROL_MESSAGE\"")
+    first.pairs.iter().any(|(key, value)| match &**key {
+        "logEvents" => value.get().starts_with('['),
+        "messageType" => ["\"DATA_MESSAGE\"", "\"CONTROL_MESSAGE\""].contains(&value.get()),
+        _ => false,
+    })
 }
 
 fn is_header(line: &str, first: bool) -> bool {
@@ -585,8 +599,9 @@ fn iso(ms: i64) -> String {
 }
 
 /// A JSON object with all its members, in order: no duplicate is lost.
-struct Pairs {
-    pairs: Vec<(String, Box<RawValue>)>,
+#[derive(Debug)]
+pub(crate) struct Pairs {
+    pub(crate) pairs: Vec<(String, Box<RawValue>)>,
     text: String,
 }
 

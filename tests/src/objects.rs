@@ -1,12 +1,18 @@
 //! Objects as tests need them, and readers that give their bytes in any portions.
 
-use std::io::{self, Read, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, Read, Write},
+};
 
 use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 use flowherd_shared::{
     error::ObjectError,
     pipeline::{self, Counts, Output, Plan},
 };
+use serde_json::Value;
+
+use crate::model::Outcome;
 
 /// One gzip member.
 #[must_use]
@@ -27,7 +33,7 @@ pub fn gunzip(bytes: &[u8]) -> Vec<u8> {
 /// One event as CloudWatch Logs writes it.
 #[must_use]
 pub fn event(timestamp: i64, message: &str) -> String {
-    let message = serde_json::Value::from(message);
+    let message = Value::from(message);
     format!(r#"{{"id":"36611082","timestamp":{timestamp},"message":{message}}}"#)
 }
 
@@ -82,4 +88,38 @@ pub fn convert(object: impl Read, key: &str, plan: &Plan) -> Result<Converted, O
     let finished = pipeline::run(object, key, plan, |_| Ok(Vec::new()))?;
     let text = |bytes: Vec<u8>| String::from_utf8(gunzip(&bytes)).unwrap();
     Ok((finished.counts, finished.outputs.into_iter().map(|(output, bytes)| (output, text(bytes))).collect()))
+}
+
+/// The same in the model's terms: outputs read back, and counts that add up.
+pub fn outcome(object: &[u8], portion: usize, key: &str, plan: &Plan) -> Result<Outcome, ObjectError> {
+    let (counts, outputs) = convert(Portions::new(object, portion), key, plan)?;
+    let mut tables = BTreeMap::new();
+    let (mut rejects, mut reject_bytes) = (Vec::new(), 0);
+    for (output, text) in outputs {
+        let Some(table) = output.table else {
+            reject_bytes = text.len() as u64;
+            for line in text.lines() {
+                let reject: Value = serde_json::from_str(line).unwrap();
+                let text = |name: &str| reject[name].as_str().unwrap().to_owned();
+                assert_eq!(text("object"), key);
+                let ordinal = reject["record"].as_u64().unwrap();
+                rejects.push((ordinal, reject["timestamp"].as_i64(), text("reason"), text("message")));
+            }
+            assert_eq!(rejects.len() as u64, output.rows);
+            continue;
+        };
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes());
+        let rows: Vec<Vec<String>> =
+            reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect();
+        assert_eq!(rows.len() as u64, output.rows + 1, "one header and the rows");
+        assert_eq!(text.matches('\n').count(), rows.len(), "a line a row");
+        assert_eq!(rows[0].len(), plan.config.tables[table].columns.len());
+        tables.insert(plan.config.tables[table].name.clone(), rows);
+    }
+    assert_eq!(counts.read, counts.rows + counts.rejected + counts.control);
+    assert_eq!(counts.rejected, rejects.len() as u64);
+    assert_eq!(counts.rejected, counts.rejects.values().sum::<u64>());
+    assert_eq!(counts.rows, counts.rows_of_rule.iter().sum::<u64>());
+    assert_eq!(counts.compressed_in, object.len() as u64);
+    Ok(Outcome { tables, rejects, read: counts.read, control: counts.control, reject_bytes })
 }

@@ -79,7 +79,7 @@ impl<'a, I: Source, O: Store> Jobs<'a, I, O> {
             run: self.run,
             object,
             basis: &basis,
-            number: failed_before.as_ref().map_or(0, |failure| failure.attempts) + 1,
+            number: failed_before.as_ref().map_or(0, |failure| failure.attempts).saturating_add(1),
             finished: now(),
             milliseconds: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             message_id: self.message_id,

@@ -1,7 +1,6 @@
 //! The worker as a Lambda function behind the queue: a batch of messages in, those that are not done out.
 
 use std::{
-    collections::BTreeMap,
     sync::Mutex,
     thread,
     time::{Duration, SystemTime},
@@ -10,13 +9,14 @@ use std::{
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use flowherd_aws::Aws;
 use flowherd_shared::{
-    queue::{Queue, Received},
+    queue::Queue,
     store::{Source, Store},
 };
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use tracing::info;
 
 use crate::{
+    event::groups,
     settings::Settings,
     tasks::{Answer, Limit, Tasks},
 };
@@ -61,13 +61,7 @@ pub fn batch<I: Source, O: Store, Q: Queue>(
         if left < MARGIN { Err(Limit::Deadline) } else { Ok(()) }
     };
     info!(messages = messages.len(), "batch");
-    // Messages of one group are of one object: one after another.
-    let mut groups: BTreeMap<String, Vec<Received>> = BTreeMap::new();
-    for message in messages {
-        let group = message.attributes.get("MessageGroupId").cloned().unwrap_or_default();
-        groups.entry(group).or_default().push(received(message));
-    }
-    let groups = Mutex::new(groups.into_values());
+    let groups = Mutex::new(groups(messages).into_iter());
     let failures = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..concurrency {
@@ -94,14 +88,4 @@ pub fn batch<I: Source, O: Store, Q: Queue>(
     response.batch_item_failures =
         failures.into_inner().unwrap_or_default().into_iter().map(failed).collect();
     response
-}
-
-fn received(message: SqsMessage) -> Received {
-    let deliveries = message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok());
-    Received {
-        id: message.message_id.unwrap_or_default(),
-        handle: message.receipt_handle.unwrap_or_default(),
-        body: message.body.unwrap_or_default(),
-        deliveries: deliveries.unwrap_or(1),
-    }
 }

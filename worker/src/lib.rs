@@ -2,6 +2,8 @@
 //! messages of a queue that ask for such jobs.
 
 pub mod closing;
+#[cfg(feature = "events")]
+pub mod event;
 pub mod job;
 #[cfg(feature = "aws")]
 pub mod lambda;

@@ -134,20 +134,21 @@ impl Report {
 
     fn done(&mut self, receipt: &Receipt) {
         self.objects.done += 1;
-        self.records.read += receipt.records.read;
-        self.records.rows += receipt.records.rows;
-        self.records.rejected += receipt.records.rejected;
-        self.records.control += receipt.records.control;
-        self.bytes.compressed_in += receipt.bytes.compressed_in;
-        self.bytes.decoded_in += receipt.bytes.decoded_in;
-        self.bytes.compressed_out += receipt.bytes.compressed_out;
+        let (records, bytes) = (&mut self.records, &mut self.bytes);
+        add(&mut records.read, receipt.records.read);
+        add(&mut records.rows, receipt.records.rows);
+        add(&mut records.rejected, receipt.records.rejected);
+        add(&mut records.control, receipt.records.control);
+        add(&mut bytes.compressed_in, receipt.bytes.compressed_in);
+        add(&mut bytes.decoded_in, receipt.bytes.decoded_in);
+        add(&mut bytes.compressed_out, receipt.bytes.compressed_out);
         for output in &receipt.outputs {
             if let Some(table) = &output.table {
-                *self.tables.entry(table.clone()).or_default() += output.rows;
+                add(self.tables.entry(table.clone()).or_default(), output.rows);
             }
         }
         for (reason, count) in &receipt.rejects {
-            *self.rejects.entry(reason.clone()).or_default() += count;
+            add(self.rejects.entry(reason.clone()).or_default(), *count);
         }
     }
 
@@ -157,4 +158,9 @@ impl Report {
             self.failures.push(ReportFailure { key: key.to_owned(), error });
         }
     }
+}
+
+/// Numbers of a file that somebody wrote by hand may be more than can be added up.
+fn add(sum: &mut u64, number: u64) {
+    *sum = sum.saturating_add(number);
 }

@@ -16,6 +16,7 @@ use crate::{
 const INPUT_BYTES: usize = 64 << 10;
 /// A member's header may hold text of any length; beyond this it is no log file.
 const MAX_HEADER_BYTES: usize = INPUT_BYTES / 2;
+const HEADER_TOO_LONG: &str = "a gzip member's header without an end";
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 const TRAILER_BYTES: usize = 8;
 
@@ -142,9 +143,10 @@ struct Gunzip {
     state: State,
     inflate: Decompress,
     crc: crc32fast::Hasher,
-    /// Fetched compressed bytes not yet used: `input[at..]`.
+    /// Fetched compressed bytes not yet used: `input[at..end]`.
     input: Vec<u8>,
     at: usize,
+    end: usize,
     /// Position of `input[0]` in the layer.
     base: u64,
     /// Decoded bytes of the member in hand, modulo 2^32 as in its trailer.
@@ -171,8 +173,9 @@ impl Gunzip {
             state: State::Header,
             inflate: Decompress::new(false),
             crc: crc32fast::Hasher::new(),
-            input,
             at: 0,
+            end: input.len(),
+            input,
             base: 0,
             member_size: 0,
             decoded: 0,
@@ -202,8 +205,8 @@ impl Gunzip {
     /// Reads the next member's header; false when the layer ends here instead.
     fn open_member(&mut self, refill: Refill<'_>) -> Result<bool, ObjectError> {
         loop {
-            match header_length(&self.input[self.at..]) {
-                Header::Complete(length) => {
+            match header_length(self.unused()) {
+                Header::Complete(length) if length <= MAX_HEADER_BYTES => {
                     self.at += length;
                     self.members += 1;
                     self.member_size = 0;
@@ -213,12 +216,14 @@ impl Gunzip {
                     return Ok(true);
                 }
                 Header::Wrong(what) => return Err(self.corrupt(what)),
-                Header::Incomplete if self.input.len() - self.at > MAX_HEADER_BYTES => {
-                    return Err(self.corrupt("a gzip member's header without an end"));
+                // Too long is too long also where all of it has been fetched.
+                Header::Complete(_) => return Err(self.corrupt(HEADER_TOO_LONG)),
+                Header::Incomplete if self.unused().len() > MAX_HEADER_BYTES => {
+                    return Err(self.corrupt(HEADER_TOO_LONG));
                 }
                 Header::Incomplete => {
                     if !self.fetch(refill)? {
-                        let ended = self.at == self.input.len();
+                        let ended = self.at == self.end;
                         return if ended { Ok(false) } else { Err(self.truncated("a gzip member's header")) };
                     }
                 }
@@ -227,17 +232,18 @@ impl Gunzip {
     }
 
     fn inflate(&mut self, out: &mut [u8], refill: Refill<'_>) -> Result<usize, ObjectError> {
-        if self.at == self.input.len() && !self.fetch(refill)? {
+        if self.at == self.end && !self.fetch(refill)? {
             return Err(self.truncated("a gzip member"));
         }
         let (before_in, before_out) = (self.inflate.total_in(), self.inflate.total_out());
-        let status = self.inflate.decompress(&self.input[self.at..], out, FlushDecompress::None);
+        let input = &self.input[self.at..self.end];
+        let status = self.inflate.decompress(input, out, FlushDecompress::None);
         self.at += (self.inflate.total_in() - before_in) as usize;
         let count = (self.inflate.total_out() - before_out) as usize;
         match status {
             Ok(Status::StreamEnd) => self.state = State::Trailer,
             // No progress with input at hand and room to write cannot be: deflate always moves or fails.
-            Ok(Status::BufError) if count == 0 && self.at < self.input.len() => {
+            Ok(Status::BufError) if count == 0 && self.at < self.end => {
                 return Err(self.corrupt("a deflate stream that makes no progress"));
             }
             Ok(Status::Ok | Status::BufError) => {}
@@ -250,7 +256,7 @@ impl Gunzip {
     }
 
     fn check_trailer(&mut self, refill: Refill<'_>) -> Result<(), ObjectError> {
-        while self.input.len() - self.at < TRAILER_BYTES {
+        while self.unused().len() < TRAILER_BYTES {
             if !self.fetch(refill)? {
                 return Err(self.truncated("a gzip member's checksum"));
             }
@@ -270,16 +276,23 @@ impl Gunzip {
         Ok(())
     }
 
-    /// Fetches more input behind what is not yet used; false at the end of the layer.
+    /// Fetches more input behind what is not yet used; false at the end of the layer. The buffer is not cleared each
+    /// time: the layer above may give a byte a call.
     fn fetch(&mut self, refill: Refill<'_>) -> Result<bool, ObjectError> {
         self.base += self.at as u64;
-        self.input.drain(..self.at);
+        self.input.copy_within(self.at..self.end, 0);
+        self.end -= self.at;
         self.at = 0;
-        let kept = self.input.len();
-        self.input.resize(INPUT_BYTES.max(kept + 1), 0);
-        let count = refill(&mut self.input[kept..])?;
-        self.input.truncate(kept + count);
+        if self.input.len() < INPUT_BYTES.max(self.end + 1) {
+            self.input.resize(INPUT_BYTES.max(self.end + 1), 0);
+        }
+        let count = refill(&mut self.input[self.end..])?;
+        self.end += count;
         Ok(count > 0)
+    }
+
+    fn unused(&self) -> &[u8] {
+        &self.input[self.at..self.end]
     }
 
     fn position(&self) -> u64 {
@@ -291,7 +304,7 @@ impl Gunzip {
     }
 
     fn truncated(&self, what: &'static str) -> ObjectError {
-        ObjectError::Truncated { what, layer: self.layer, at: self.base + self.input.len() as u64 }
+        ObjectError::Truncated { what, layer: self.layer, at: self.base + self.end as u64 }
     }
 }
 
@@ -401,6 +414,21 @@ mod tests {
         member.extend_from_slice(b"\x03\x00abcname\0comment\0hc");
         member.extend_from_slice(&plain[10..]);
         assert_eq!(decode(Drip(&member), Limits::default()).unwrap(), b"text");
+    }
+
+    #[test]
+    fn a_header_that_is_too_long_is_refused_however_its_bytes_arrive() {
+        let plain = gzip(b"text");
+        for (name, fits) in [(MAX_HEADER_BYTES - 11, true), (MAX_HEADER_BYTES - 10, false), (60_000, false)] {
+            let member = [&plain[..3], &[8], &plain[4..10], &vec![b'n'; name], &[0], &plain[10..]].concat();
+            for object in [member.clone(), [gzip(b"first"), member].concat()] {
+                let whole = decode(&object[..], Limits::default());
+                let dripped = decode(Drip(&object), Limits::default());
+                assert_eq!((whole.is_ok(), dripped.is_ok()), (fits, fits), "a name of {name} bytes");
+            }
+        }
+        let endless = [&plain[..3], &[8], &plain[4..10], &vec![b'n'; 200_000]].concat();
+        assert!(error(&endless).contains("header without an end"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod docs;
 mod faults;
 mod fleet;
 mod functions;
+mod fuzzed;
 mod generate;
 mod golden;
 mod limits;

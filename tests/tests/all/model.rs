@@ -1,14 +1,11 @@
 //! The pipeline against the reference model.
 
-use std::collections::BTreeMap;
-
 use flowherd_shared::{config::Config, lookups::Lookups, pipeline::Plan};
 use flowherd_tests::{
     model::{Model, Outcome},
-    objects::{Portions, convert},
+    objects::{Portions, convert, outcome},
 };
 use proptest::prelude::*;
-use serde_json::Value;
 
 use super::generate::{CONFIG, LOOKUPS, cases, object};
 
@@ -18,33 +15,7 @@ pub(crate) fn plan() -> Plan {
 
 /// What the pipeline made of an object, in the model's terms; `None` if it failed.
 fn pipeline(plan: &Plan, object: &[u8], key: &str, portion: usize) -> Option<Outcome> {
-    let (counts, outputs) = convert(Portions::new(object, portion), key, plan).ok()?;
-    let mut tables = BTreeMap::new();
-    let (mut rejects, mut reject_bytes) = (Vec::new(), 0);
-    for (output, text) in outputs {
-        let Some(table) = output.table else {
-            reject_bytes = text.len() as u64;
-            for line in text.lines() {
-                let reject: Value = serde_json::from_str(line).unwrap();
-                let text = |name: &str| reject[name].as_str().unwrap().to_owned();
-                assert_eq!(text("object"), key);
-                let ordinal = reject["record"].as_u64().unwrap();
-                rejects.push((ordinal, reject["timestamp"].as_i64(), text("reason"), text("message")));
-            }
-            assert_eq!(rejects.len() as u64, output.rows);
-            continue;
-        };
-        let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes());
-        let rows: Vec<Vec<String>> =
-            reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect();
-        assert_eq!(rows.len() as u64, output.rows + 1, "one header and the rows");
-        assert_eq!(text.matches('\n').count(), rows.len(), "a line a row");
-        tables.insert(plan.config.tables[table].name.clone(), rows);
-    }
-    assert_eq!(counts.read, counts.rows + counts.rejected + counts.control);
-    assert_eq!(counts.rejected, rejects.len() as u64);
-    assert_eq!(counts.compressed_in, object.len() as u64);
-    Some(Outcome { tables, rejects, read: counts.read, control: counts.control, reject_bytes })
+    outcome(object, portion, key, plan).ok()
 }
 
 proptest! {

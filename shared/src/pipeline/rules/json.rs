@@ -18,6 +18,9 @@ use crate::{
     pipeline::json_text,
 };
 
+/// Each step is a call in a call, and one more look at what is left of the message.
+const MAX_STEPS: usize = 64;
+
 /// The columns and where each is read.
 #[derive(Debug)]
 pub struct JsonFormat {
@@ -50,6 +53,9 @@ impl JsonFormat {
         for (at, (name, path, kind)) in columns.enumerate() {
             format.columns.push(Column { name: name.to_owned(), kind });
             match steps(path) {
+                Some(steps) if steps.len() > MAX_STEPS => {
+                    problems.push(format!("column {name:?}: path has more than {MAX_STEPS} steps"));
+                }
                 Some(steps) => format.root.at(steps).columns.push(at),
                 None => problems.push(format!(
                     "column {name:?}: path = {path:?} is no JSON Pointer; an example: \"/httpRequest/clientIp\""
@@ -312,6 +318,17 @@ mod tests {
         assert_eq!(values(&[("a", "/a/b")], r#"{"a":{"b":1},"a":{"b":2}}"#), Err(Reason::DuplicateKey));
         assert_eq!(values(&[("a", "/a/b")], r#"{"a":{"b":1,"b":1}}"#), Err(Reason::DuplicateKey));
         assert!(values(&[("a", "/a")], r#"{"a":1,"c":1,"c":2}"#).is_ok());
+    }
+
+    #[test]
+    fn a_pointer_has_only_so_many_steps() {
+        let new = |path: &str| JsonFormat::new([("a", path, ColumnType::String)].into_iter());
+        assert!(new(&"/a".repeat(64)).is_ok());
+        // One that was followed would end the process, its stack being full.
+        assert_eq!(new(&"/a".repeat(300_000)).unwrap_err(), ["column \"a\": path has more than 64 steps"]);
+        let deep = format!("{}1{}", "{\"a\":".repeat(100_000), "}".repeat(100_000));
+        let found = values(&[("a", &"/a".repeat(64)), ("all", "")], &deep).unwrap();
+        assert_eq!(found[1].as_deref(), Some(&*deep));
     }
 
     #[test]

@@ -1,0 +1,88 @@
+//! What must hold for any input: a function for each fuzz target. libFuzzer makes up the inputs in `tests/fuzz`; on the
+//! inputs that are kept there `tests/all/fuzzed.rs` calls the same functions, with the stable toolchain.
+
+mod codecs;
+mod formats;
+mod messages;
+mod records;
+mod settings;
+
+use flowherd_shared::{config::Config, lookups::Lookups, pipeline::Plan};
+
+use crate::model::Model;
+
+/// What a target holds its inputs to. A panic is a finding.
+pub type Check = fn(&[u8]);
+
+/// Each target by its name.
+pub const TARGETS: [(&str, Check); 14] = [
+    ("config", settings::config),
+    ("deflate", codecs::deflate),
+    ("envelope", records::envelope),
+    ("event", messages::event),
+    ("flow", formats::flow),
+    ("json", formats::json),
+    ("layers", codecs::layers),
+    ("ledger", messages::ledger),
+    ("lines", records::lines),
+    ("lookups", settings::lookups),
+    ("object", records::object),
+    ("regex", formats::regex),
+    ("task", messages::task),
+    ("timestamp", codecs::timestamp),
+];
+
+/// Calls the function of a target.
+pub fn check(target: &str, input: &[u8]) {
+    let (_, check) = TARGETS.iter().find(|(name, _)| *name == target).expect("a target of that name");
+    check(input);
+}
+
+/// The pipeline and the model with the same rules and names.
+struct Pair {
+    plan: Plan,
+    model: Model,
+}
+
+impl Pair {
+    fn new(config: &str, lookups: &str) -> Self {
+        let plan = Plan {
+            config: Config::parse(config).expect("valid"),
+            lookups: Lookups::parse(lookups.as_bytes()).expect("valid"),
+        };
+        Self { plan, model: Model::new(config, lookups) }
+    }
+}
+
+/// Whether the model can stand for what the text says: it keeps damaged bytes as U+FFFD, and control characters from
+/// U+E100 on.
+fn is_within_model(text: &str) -> bool {
+    let has = |of: &str| text.to_ascii_lowercase().contains(of);
+    !text.contains('\u{fffd}') && !text.contains(|c| ('\u{e100}'..'\u{e200}').contains(&c)) && !has("\\ue1")
+}
+
+/// A number from the first byte, and the rest.
+fn numbered(data: &[u8]) -> Option<(usize, &[u8])> {
+    data.split_first().map(|(number, rest)| (usize::from(*number), rest))
+}
+
+/// The same, where the rest is text.
+fn numbered_text(data: &[u8]) -> Option<(usize, &str)> {
+    let (number, rest) = numbered(data)?;
+    Some((number, std::str::from_utf8(rest).ok()?))
+}
+
+const LOOKUPS: &str = r#"{
+    "interfaces": {
+        "eni-1": {"description": "web, \"front\"", "subnet_id": "subnet-1", "vpc_id": "vpc-1"},
+        "eni-2": {"description": "db", "subnet_id": "subnet-2"},
+        "eni-3": {}
+    },
+    "subnets": {
+        "subnet-1": {"name": "a", "vpc_id": "vpc-1", "cidrs": ["10.0.0.0/24", "2001:db8::/64"]},
+        "subnet-2": {"name": "b", "vpc_id": "vpc-2", "cidrs": ["10.0.0.0/25", "10.1.0.0/16"]},
+        "subnet-3": {"name": "b-inner", "vpc_id": "vpc-2", "cidrs": ["10.1.2.0/24"]},
+        "subnet-4": {"cidrs": ["10.9.0.0/16"]}
+    },
+    "vpcs": {"vpc-1": {"name": "prod"}, "vpc-2": {"name": "stage"}}
+}"#;

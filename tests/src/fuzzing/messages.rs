@@ -1,0 +1,233 @@
+//! What parts of the fleet tell each other: events, tasks, files of the ledger.
+
+use std::{fmt::Debug, time::Duration};
+
+use aws_lambda_events::sqs::SqsEvent;
+use flowherd_coordinator::{
+    event::Event,
+    manifest,
+    reconcile::{Reconciliation, reconcile},
+    steps::{Begin, Coordinator, CoordinatorError, Inputs, Operation, Step},
+};
+use flowherd_shared::{
+    ledger::{
+        Amendment, Basis, Failure, ManifestEntry, ManifestTotals, Purged, Receipt, Report, Run, layout,
+        read_json,
+    },
+    pipeline::Plan,
+    store::Store,
+    task::{Task, TaskError},
+};
+use flowherd_worker::event::groups;
+use jiff::Timestamp;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{numbered, numbered_text};
+use crate::{
+    objects::{FLOW, envelope, event as log_event, gzip},
+    twin::{MemoryQueue, MemorySource, MemoryStore},
+};
+
+/// Any text as a message of the queue: a task says what its JSON says, can be sent again, and stays within its ledger.
+pub(super) fn task(data: &[u8]) {
+    let Ok(body) = std::str::from_utf8(data) else { return };
+    let task = match Task::parse(body) {
+        Ok(task) => task,
+        Err(TaskError::Run(run)) => return assert!(!layout::is_run_name(&run)),
+        Err(_) => return,
+    };
+    let said: Value = serde_json::from_str(body).expect("a task is JSON");
+    assert_eq!(said["v"], 1);
+    assert_eq!(said["size"], task.object.size);
+    let (run, key) = (&task.run, &task.object.key);
+    let texts = [("run", run), ("bucket", &task.bucket), ("key", key), ("etag", &task.object.etag)];
+    for (name, value) in texts {
+        assert_eq!(said[name], **value, "{name}");
+    }
+    assert_eq!(Task::parse(&task.body()).expect("its own body"), task);
+    let may_be_sent = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
+    assert!(task.body().chars().all(may_be_sent));
+    for id in [task.group(), task.deduplication()] {
+        assert!((1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    }
+    assert!(!run.is_empty() && !run.contains('/') && *run != "." && *run != "..");
+    for path in [layout::receipt(run, key), layout::failure(run, key), layout::amendment(run, key)] {
+        assert!(path.starts_with(&format!("runs/{run}/")) && path.contains(key.as_str()));
+    }
+}
+
+/// Any JSON as the event of a function: of the worker, whose messages are all there and in order; of the coordinator, whose
+/// answer is an event again.
+pub(super) fn event(data: &[u8]) {
+    let Some((number, text)) = numbered_text(data) else { return };
+    if number % 2 == 0 {
+        let Ok(event) = serde_json::from_str::<SqsEvent>(text) else { return };
+        let grouped = groups(event.records.clone());
+        assert_eq!(grouped.iter().map(Vec::len).sum::<usize>(), event.records.len());
+        for group in &grouped {
+            let mut rest = event.records.iter();
+            for message in group {
+                let is_it = |record: &&_| is_same(message, record);
+                assert!(rest.by_ref().find(is_it).is_some(), "out of order: {message:?}");
+            }
+        }
+        return;
+    }
+    let Ok(event) = serde_json::from_str::<Value>(text) else { return };
+    if let Ok(event) = Event::parse(event) {
+        Fleet::new().serve(event);
+    }
+}
+
+fn is_same(message: &flowherd_shared::queue::Received, record: &aws_lambda_events::sqs::SqsMessage) -> bool {
+    let same = |text: &str, other: &Option<String>| text == other.as_deref().unwrap_or_default();
+    same(&message.id, &record.message_id)
+        && same(&message.body, &record.body)
+        && same(&message.handle, &record.receipt_handle)
+}
+
+/// A coordinator with one run, `r`, that is planned.
+struct Fleet {
+    source: MemorySource,
+    store: MemoryStore,
+    queue: MemoryQueue,
+}
+
+impl Fleet {
+    fn new() -> Self {
+        let object = envelope("g", &[log_event(1, FLOW)]).into_bytes();
+        let source = (0..5).map(|number| (format!("k/{number}"), object.clone())).collect();
+        let fleet = Self { source, store: MemoryStore::default(), queue: MemoryQueue::default() };
+        let begin = Begin { run: Some("r".to_owned()), prefix: Some("k/".to_owned()), ..Begin::default() };
+        fleet.coordinate(|coordinator| {
+            let step = coordinator.begin(&begin).expect("begun");
+            coordinator.step(step, &|| true).expect("planned");
+        });
+        fleet
+    }
+
+    fn coordinate<T>(
+        &self,
+        work: impl FnOnce(&Coordinator<'_, MemorySource, MemoryStore, MemoryQueue>) -> T,
+    ) -> T {
+        work(&Coordinator {
+            source: &self.source,
+            bucket: "logs",
+            results: &self.store,
+            queue: &self.queue,
+            dead_letters: Some(&self.queue.dead_letters()),
+            inputs: &|| Ok(Inputs::default()),
+            settle: Duration::from_mins(2),
+            time_limit: Duration::from_hours(24),
+            max_keys: u64::MAX,
+            clock: &|| Timestamp::from_second(1_771_372_800).unwrap(),
+            pause: &|_| {},
+        })
+    }
+
+    /// Does what the event asks for, and some steps more. Each answer is one that is understood again, and of the ledger
+    /// nothing but this run and those it begins is touched.
+    fn serve(&self, event: Event) {
+        let before = self.store.files().len();
+        let outcome = self.coordinate(|coordinator| match event {
+            Event::Run(begin) | Event::Begin(begin) => coordinator.begin(&begin),
+            Event::Redrive { run } => coordinator.redrive(&run).map(|(_, step)| step),
+            Event::Step(step) => coordinator.step(Step { run: "r".to_owned(), ..*step }, &|| false),
+        });
+        let mut step = match outcome {
+            Ok(step) => step,
+            Err(error) => {
+                assert!(!error.on_one_line().is_empty());
+                if matches!(error, CoordinatorError::Refused(_)) {
+                    assert!(self.store.files().len() <= before, "a refusal leaves nothing behind");
+                }
+                return;
+            }
+        };
+        for _ in 0..3 {
+            let answer = serde_json::to_value(&step).expect("an answer is JSON");
+            let again = Event::parse(answer).expect("an answer is an event");
+            assert_eq!(again, Event::Step(Box::new(step.clone())));
+            assert!(layout::is_run_name(&step.run));
+            assert!(step.progress.left() <= step.progress.listed);
+            if step.operation == Operation::End {
+                return;
+            }
+            match self.coordinate(|coordinator| coordinator.step(step, &|| false)) {
+                Ok(next) => step = next,
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+const KEY: &str = "k";
+
+/// Any texts as files of a run's ledger, NUL between them: manifest, receipt, failure, amendment, `run.json`. Each is read
+/// back as it was written, and the report that they add up to holds what every report promises.
+pub(super) fn ledger(data: &[u8]) {
+    let Some((number, data)) = numbered(data) else { return };
+    let store = MemoryStore::default();
+    store.put("csv/t/k.csv.gz", b"rows").unwrap();
+    let mut files = data.split(|byte| *byte == 0);
+    let manifest = files.next().unwrap_or_default();
+    let part = layout::manifest_part("r", 0);
+    let bytes = if number & 1 == 0 { gzip(manifest) } else { manifest.to_vec() };
+    store.put(&part, &bytes).unwrap();
+    let paths = [
+        layout::receipt("r", KEY),
+        layout::failure("r", KEY),
+        layout::amendment("r", KEY),
+        layout::run("r"),
+        layout::purged("r"),
+        layout::report("r"),
+        layout::unfinished_report("r"),
+    ];
+    for (path, bytes) in paths.iter().zip(files) {
+        store.put(path, bytes).unwrap();
+    }
+    reads_back::<Receipt>(&store, &paths[0]);
+    reads_back::<Failure>(&store, &paths[1]);
+    reads_back::<Amendment>(&store, &paths[2]);
+    reads_back::<Purged>(&store, &paths[4]);
+    reads_back::<Report>(&store, &paths[5]);
+    reads_back::<Reconciliation>(&store, &paths[6]);
+    let lines = manifest.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count() as u64;
+    let of_this = |run: &Run| layout::is_run_name(&run.run);
+    let mut run = reads_back::<Run>(&store, &paths[3]).filter(of_this).unwrap_or_else(|| Run {
+        run: "r".to_owned(),
+        prefix: String::new(),
+        basis: Basis::from(&Plan::default()),
+        version: String::new(),
+        started: String::new(),
+        resumed: None,
+        resumes: Vec::new(),
+        manifest: Some(ManifestTotals { parts: 1, objects: lines, bytes: 0, skipped: 0 }),
+    });
+    "r".clone_into(&mut run.run);
+    // An error for each part that is missing: as many as it says.
+    let entries: Vec<_> = manifest::read(&store, &run).take(10_000).collect();
+    let Ok(report) = reconcile(&store, &run, "now".to_owned()) else { return };
+    assert!(entries.iter().all(Result::is_ok), "a report of a manifest that cannot be read");
+    let objects = report.objects;
+    assert_eq!(objects.listed, entries.len() as u64);
+    assert_eq!(objects.listed, objects.done + objects.failed + objects.skipped + objects.missing);
+    let records = report.records;
+    let sum = [records.rows, records.rejected, records.control].into_iter().fold(0, u64::saturating_add);
+    assert!(records.read == sum || records.read == u64::MAX);
+    let json = serde_json::to_vec(&report).expect("a report is JSON");
+    assert_eq!(serde_json::from_slice::<Report>(&json).expect("its own JSON"), report);
+    let entry = |entry: &ManifestEntry| entry.key == KEY;
+    assert!(objects.done == 0 || entries.iter().flatten().any(entry), "only {KEY} has a receipt");
+}
+
+fn reads_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(
+    store: &MemoryStore,
+    path: &str,
+) -> Option<T> {
+    let value: T = read_json(store, path).expect("no fault")?;
+    let bytes = serde_json::to_vec(&value).expect("it is JSON");
+    assert_eq!(serde_json::from_slice::<T>(&bytes).expect("its own JSON"), value);
+    Some(value)
+}

@@ -1,0 +1,130 @@
+//! The files that a user writes.
+
+use std::fmt::Write as _;
+
+use flowherd_shared::{
+    config::{Config, ConfigError},
+    lookups::Lookups,
+    pipeline::Plan,
+    schema::{Layout, Schema},
+};
+use serde_json::Value;
+
+use super::is_within_model;
+use crate::{
+    model::Model,
+    objects::{FLOW, envelope, envelope_of, event, outcome},
+};
+
+/// Any text as `flowherd.toml`: every problem on a line of its own. What is accepted means the same when it is written
+/// anew, without its layout, and works on an object.
+pub(super) fn config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let config = match Config::parse(text) {
+        Ok(config) => config,
+        Err(error) => return is_told_well(&error),
+    };
+    let file: toml::Table = toml::from_str(text).expect("what is accepted is TOML");
+    let members = file.iter().map(|(key, value)| format!("{} = {}\n", string(key), written(value)));
+    let anew = Config::parse(&members.collect::<String>()).expect("the same is accepted again");
+    assert_eq!(anew.hash, config.hash);
+    assert_eq!(anew.limits, config.limits);
+    assert_eq!(format!("{:?}", anew.tables), format!("{:?}", config.tables));
+    let _ = Schema::new(&config, &Layout::default());
+
+    let plan = Plan { config, ..Plan::default() };
+    let sample = [
+        envelope("g", &[event(1, FLOW), event(2, r#"{"a":{"b":[1,"x"]}}"#), event(3, "")]),
+        envelope_of("CONTROL_MESSAGE", "vpc-flow-logs", &[event(1, "")]),
+        envelope("", &[event(-1, "WARN a -> b")]),
+    ];
+    for object in [sample.concat(), format!("{FLOW}\n\nstart end\n1 2\n")] {
+        // Limits may be too small for it.
+        let _ = outcome(object.as_bytes(), usize::MAX, "k", &plan);
+    }
+}
+
+pub(super) fn is_told_well(error: &ConfigError) {
+    assert!(!error.problems.is_empty());
+    for problem in &error.problems {
+        assert!(!problem.trim().is_empty() && !problem.contains('\n'), "{problem:?}");
+    }
+}
+
+/// In TOML, on one line.
+fn written(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => string(text),
+        toml::Value::Integer(number) => number.to_string(),
+        toml::Value::Array(values) => {
+            let values: Vec<String> = values.iter().map(written).collect();
+            format!("[{}]", values.join(","))
+        }
+        toml::Value::Table(members) => {
+            let members: Vec<String> =
+                members.iter().map(|(key, value)| format!("{}={}", string(key), written(value))).collect();
+            format!("{{{}}}", members.join(","))
+        }
+        toml::Value::Boolean(whether) => whether.to_string(),
+        other => panic!("no setting is a {}", other.type_str()),
+    }
+}
+
+fn string(text: &str) -> String {
+    let mut quoted = "\"".to_owned();
+    for character in text.chars() {
+        let _ = if character.is_control() || "\"\\".contains(character) {
+            write!(quoted, "\\u{:04x}", u32::from(character))
+        } else {
+            write!(quoted, "{character}")
+        };
+    }
+    quoted + "\""
+}
+
+const NAMED: &str = "[[rule]]\nname = \"r\"\ntable = \"t\"\nformat = { kind = \"vpc-flow\", \
+    fields = \"${interface-id} ${vpc-id} ${subnet-id} ${srcaddr} ${dstaddr}\" }\n";
+
+/// Any bytes as `lookups.json`: every problem on a line of its own. With what is accepted, flow logs of its ids and
+/// addresses get the names that looking at every subnet gives.
+pub(super) fn lookups(data: &[u8]) {
+    let lookups = match Lookups::parse(data) {
+        Ok(lookups) => lookups,
+        Err(error) => return is_told_well(&error),
+    };
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let file: Value = serde_json::from_str(text).expect("what is accepted is JSON");
+    let sizes =
+        ["interfaces", "subnets", "vpcs"].map(|part| file[part].as_object().map_or(0, serde_json::Map::len));
+    assert_eq!(<[usize; 3]>::from(lookups.sizes()), sizes);
+
+    let fits = |id: &&str| !id.is_empty() && !id.contains([' ', '\0']) && is_within_model(id);
+    let ids = |part: &str| -> Vec<String> {
+        let ids = file[part].as_object().into_iter().flat_map(|ids| ids.keys()).map(String::as_str);
+        ids.filter(fits).take(6).map(str::to_owned).chain(["-".to_owned(), "other".to_owned()]).collect()
+    };
+    let (interfaces, subnets, vpcs) = (ids("interfaces"), ids("subnets"), ids("vpcs"));
+    let subnets_of_file = file["subnets"].as_object().into_iter().flat_map(|subnets| subnets.values());
+    let cidrs = subnets_of_file.flat_map(|subnet| subnet["cidrs"].as_array().into_iter().flatten());
+    let first = |cidr: &Value| {
+        cidr.as_str().and_then(|cidr| cidr.split_once('/')).map(|(address, _)| address.to_owned())
+    };
+    let mut addresses: Vec<String> = cidrs.filter_map(first).take(12).collect();
+    addresses.extend(["10.0.0.200", "10.1.2.3", "255.255.255.255", "2001:db8::1", "::"].map(str::to_owned));
+    let of = |ids: &[String], at: usize| ids[at % ids.len()].clone();
+    let line = |at: usize| {
+        [
+            of(&interfaces, at),
+            of(&vpcs, at + at / 3),
+            of(&subnets, at / 2),
+            of(&addresses, at),
+            of(&addresses, at / 2 + 1),
+        ]
+        .join(" ")
+    };
+    let events: Vec<String> = (0..24).map(|at| event(at, &line(at as usize))).collect();
+    let object = envelope("g", &events);
+    let expected = Model::new(NAMED, text).convert(object.as_bytes(), "k");
+    let plan = Plan { config: Config::parse(NAMED).expect("valid"), lookups };
+    assert_eq!(outcome(object.as_bytes(), usize::MAX, "k", &plan).ok(), expected);
+}

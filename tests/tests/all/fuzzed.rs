@@ -1,0 +1,102 @@
+//! What fuzzing has found stays found: the inputs that are kept, through the functions that the fuzz targets call.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    panic::{catch_unwind, resume_unwind},
+    path::{Path, PathBuf},
+};
+
+use flowherd_coordinator::{event::Event, steps::Step};
+use flowherd_shared::{
+    ledger::{Basis, ManifestEntry, Receipt, layout},
+    store::Store,
+};
+use flowherd_tests::{
+    fuzzing::{TARGETS, check},
+    twin::MemoryStore,
+};
+use serde_json::json;
+
+use super::fleet::Fleet;
+
+fn fuzz() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
+}
+
+fn names(directory: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn every_input_that_is_kept_passes_what_its_target_checks() {
+    for (target, _) in TARGETS {
+        let corpus = fuzz().join("corpus").join(target);
+        let inputs = names(&corpus);
+        assert!(inputs.len() > 2, "{target} has nothing to begin with");
+        for input in inputs {
+            let bytes = fs::read(corpus.join(&input)).unwrap();
+            if let Err(panic) = catch_unwind(|| check(target, &bytes)) {
+                eprintln!("it was tests/fuzz/corpus/{target}/{input}");
+                resume_unwind(panic);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_check_has_its_target_and_its_corpus() {
+    let expected: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(names(&fuzz().join("corpus")), expected);
+    let files: BTreeSet<String> = expected.iter().map(|name| format!("{name}.rs")).collect();
+    assert_eq!(names(&fuzz().join("fuzz_targets")), files);
+    let manifest = fs::read_to_string(fuzz().join("Cargo.toml")).unwrap();
+    for name in &expected {
+        assert!(manifest.contains(&format!("path = \"fuzz_targets/{name}.rs\"")), "{name}");
+        let target = fs::read_to_string(fuzz().join(format!("fuzz_targets/{name}.rs"))).unwrap();
+        assert!(target.contains(&format!("check({name:?}, data)")), "{name}");
+    }
+}
+
+#[test]
+fn a_receipt_whose_numbers_are_more_than_can_be_added_up_counts_as_none() {
+    let most = u64::MAX;
+    let find = |records: serde_json::Value, rejects: serde_json::Value| {
+        let receipt = json!({
+            "run": "r", "key": "k", "size": 1, "etag": "e", "config_hash": "c", "lookups_hash": "", "attempt": 1,
+            "finished": "", "milliseconds": 1, "outputs": [], "records": records, "rejects": rejects,
+            "bytes": { "compressed_in": 1, "decoded_in": 1, "compressed_out": 0 }, "members": [],
+        });
+        let store = MemoryStore::default();
+        store.put(&layout::receipt("r", "k"), receipt.to_string().as_bytes()).unwrap();
+        let object = ManifestEntry { key: "k".to_owned(), size: 1, etag: "e".to_owned() };
+        let basis = Basis { config_hash: "c".to_owned(), lookups_hash: String::new() };
+        Receipt::find(&store, "r", &object, &basis).unwrap()
+    };
+    let none = json!({ "read": 0, "rows": 0, "rejected": 0, "control": 0 });
+    assert!(find(none.clone(), json!({})).is_some());
+    assert!(find(json!({ "read": 0, "rows": 0, "rejected": most, "control": 1 }), json!({})).is_none());
+    assert!(find(none, json!({ "field-count": most, "no-match": 1 })).is_none());
+}
+
+#[test]
+fn a_step_with_the_largest_of_numbers_is_done_like_any_other() {
+    let most = u64::MAX;
+    for operation in ["plan", "check", "report"] {
+        let fleet = Fleet::new(3);
+        fleet.plan("r", "");
+        let event = json!({
+            "operation": operation, "run": "r", "wait_seconds": most, "reconciled": most,
+            "planned": { "token": null, "complete": false,
+                "totals": { "parts": most, "objects": most, "bytes": most, "skipped": most } },
+            "progress": { "listed": most, "done": most, "failed": most, "skipped": most, "queued": most,
+                "in_flight": most, "dead_letters": most },
+            "checks": { "turns": most, "idle_seconds": most, "no_report_before": most },
+        });
+        let Ok(Event::Step(step)) = Event::parse(event) else { panic!("{operation} is a step") };
+        assert_eq!(step.progress.left(), 0);
+        let next: Step = fleet.coordinate(|coordinator| coordinator.step(*step, &|| true)).unwrap();
+        assert_eq!(next.run, "r");
+    }
+}
