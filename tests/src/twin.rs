@@ -14,7 +14,7 @@ use flowherd_shared::{
     store::{Lister, Page, Sink, Source, Store},
 };
 
-pub use queue::{Faults, MemoryQueue, QueueSettings};
+pub use queue::{Faults, Lost, MemoryQueue, QueueSettings};
 
 /// Counts operations, and fails one of them on request.
 #[derive(Debug, Default)]
@@ -139,7 +139,6 @@ impl Lister for MemorySource {
     }
 }
 
-/// The token is the last key of the page before.
 fn page(files: &BTreeMap<String, Vec<u8>>, size: usize, prefix: &str, token: Option<&str>) -> Page {
     let from = token.map_or(Bound::Included(prefix), Bound::Excluded);
     let mut below =

@@ -19,5 +19,6 @@ mod planning;
 mod promises;
 mod query;
 mod questions;
+mod queue_model;
 mod rerun;
 mod stack;
