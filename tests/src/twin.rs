@@ -134,13 +134,13 @@ impl Source for MemorySource {
 }
 
 impl Lister for MemorySource {
-    fn page(&self, prefix: &str, token: Option<&str>) -> io::Result<Page> {
-        Ok(page(&*self.operate()?, self.page_size, prefix, token))
+    fn page(&self, prefix: &str, after: Option<&str>) -> io::Result<Page> {
+        Ok(page(&*self.operate()?, self.page_size, prefix, after))
     }
 }
 
-fn page(files: &BTreeMap<String, Vec<u8>>, size: usize, prefix: &str, token: Option<&str>) -> Page {
-    let from = token.map_or(Bound::Included(prefix), Bound::Excluded);
+fn page(files: &BTreeMap<String, Vec<u8>>, size: usize, prefix: &str, after: Option<&str>) -> Page {
+    let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
     let mut below =
         files.range::<str, _>((from, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix));
     let entries: Vec<ManifestEntry> =
@@ -247,8 +247,8 @@ pub struct MemorySink {
 }
 
 impl Lister for MemoryStore {
-    fn page(&self, prefix: &str, token: Option<&str>) -> io::Result<Page> {
-        Ok(page(&self.operate()?.files, 1000, prefix, token))
+    fn page(&self, prefix: &str, after: Option<&str>) -> io::Result<Page> {
+        Ok(page(&self.operate()?.files, 1000, prefix, after))
     }
 }
 

@@ -192,11 +192,11 @@ impl Read for Body {
 }
 
 impl Lister for Bucket {
-    fn page(&self, prefix: &str, token: Option<&str>) -> io::Result<Page> {
+    fn page(&self, prefix: &str, after: Option<&str>) -> io::Result<Page> {
         // Encoded, because a key may hold characters that XML cannot.
         let request = self.client.list_objects_v2().bucket(&self.name).prefix(prefix);
         let request = request.encoding_type(EncodingType::Url).set_expected_bucket_owner(self.owner.clone());
-        let request = request.set_continuation_token(token.map(str::to_owned)).send();
+        let request = request.set_start_after(after.map(str::to_owned)).send();
         let answer = self.handle.block_on(request).map_err(|error| match error.code() {
             Some("AccessDenied" | "NoSuchBucket") => {
                 io::Error::new(io::ErrorKind::PermissionDenied, io_error(&error))
@@ -217,7 +217,16 @@ impl Lister for Bucket {
         };
         let entries: io::Result<Vec<_>> =
             answer.contents().iter().map(|object| entry(object).ok_or_else(incomplete)).collect();
-        Ok(Page { entries: entries?, next: answer.next_continuation_token.clone() })
+        let entries = entries?;
+        // Behind a key rather than from a token: a page that was written down can be gone on from without listing it.
+        let next = match (answer.is_truncated(), entries.last()) {
+            (Some(true), Some(last)) => Some(last.key.clone()),
+            (Some(true), None) => {
+                return Err(io::Error::other("the listing has a page without objects that is not the last"));
+            }
+            _ => None,
+        };
+        Ok(Page { entries, next })
     }
 }
 
