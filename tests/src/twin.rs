@@ -1,5 +1,6 @@
 //! The store and the source in memory, with faults on request.
 
+mod process;
 mod queue;
 
 use std::{
@@ -14,6 +15,7 @@ use flowherd_shared::{
     store::{Lister, Page, Sink, Source, Store},
 };
 
+pub use process::{Pace, Paced, Process, Watch};
 pub use queue::{Faults, Lost, MemoryQueue, QueueSettings};
 
 /// Counts operations, and fails one of them on request.

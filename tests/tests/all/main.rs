@@ -21,4 +21,5 @@ mod query;
 mod questions;
 mod queue_model;
 mod rerun;
+mod schedules;
 mod stack;
