@@ -83,6 +83,7 @@ check: $(DENY) $(VENV) $(CDK) ## Formatting, lints, licences, spelling, purity o
 bench: ## Speed beside other programs, by stage, over sizes and jobs; of planning, and of a worker's start
 	cargo bench --locked --package flowherd-tests --bench pipeline
 	cargo bench --locked --package flowherd-tests --bench fleet
+	cargo bench --locked --package flowherd-tests --bench scale
 
 .PHONY: fuzz
 fuzz: ## A bounded run of each fuzz target (needs a nightly toolchain and cargo-fuzz)
