@@ -10,7 +10,7 @@ use flowherd_shared::{
     error::Verdict,
     ledger::{Amendment, Failure, ManifestEntry, Receipt, Report, ReportState, Run, layout},
     pipeline::Plan,
-    store::{Lister, Store},
+    store::Store,
     task::Task,
 };
 use flowherd_tests::{
@@ -193,10 +193,22 @@ impl World {
             if is_output && !possible[&path].contains(&String::from_utf8(gunzip(&bytes)).unwrap()) {
                 self.violate(format!("{path} is of no version of its object"));
             }
-            if path.starts_with("active/") || path.contains("report.unfinished") {
+            if self.is_left_over(&path) {
                 self.violate(format!("{path} is left over"));
             }
         }
+    }
+
+    /// A redrive that failed may have moved its letters all the same: its note protects them, also if it is refused when it
+    /// is made again, until somebody asks for a report.
+    fn is_left_over(&self, path: &str) -> bool {
+        let is_protected = |run: &str| {
+            self.drivers
+                .iter()
+                .any(|driver| driver.run == run && driver.redrives() && driver.refused.is_some())
+        };
+        let active = path.strip_prefix("active/").and_then(|name| name.strip_suffix(".json"));
+        active.is_some_and(|run| !is_protected(run)) || path.contains("report.unfinished")
     }
 
     fn check_dead_letters(&self) {
@@ -267,10 +279,6 @@ impl World {
                 "{run} resumed: {:?} {progress:?}, not {left} done and {done} skipped",
                 step.state
             ));
-        }
-        let pages = self.services.store.page("active/", None).unwrap();
-        if !pages.entries.is_empty() {
-            self.violate(format!("{:?} left over", pages.entries));
         }
     }
 }

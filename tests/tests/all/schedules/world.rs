@@ -51,6 +51,10 @@ pub(super) struct Driver {
 }
 
 impl Driver {
+    pub(super) fn redrives(&self) -> bool {
+        matches!(self.first, First::Redrive)
+    }
+
     pub(super) fn has_ended(&self) -> bool {
         self.refused.is_some() || self.step.as_ref().is_some_and(|step| step.operation == Operation::End)
     }
