@@ -116,7 +116,7 @@ fn holds(schedule: &[Event], versions: bool) {
 }
 
 proptest! {
-    #![proptest_config(cases(700))]
+    #![proptest_config(cases(900))]
 
     #[test]
     fn any_schedule_ends_with_every_object_accounted_for(schedule in schedule(), versions in prop::bool::weighted(0.2)) {
