@@ -96,6 +96,7 @@ sbom: $(CYCLONEDX) ## What the programs and the deployment consist of, in Cyclon
 bench: ## Speed beside other programs, by stage, over sizes and jobs; of planning, and of a worker's start
 	cargo bench --locked --package flowherd-tests --bench pipeline
 	cargo bench --locked --package flowherd-tests --bench fleet
+	cargo bench --locked --package flowherd-tests --bench scale
 
 .PHONY: soak
 soak: $(VENV) ## Random faults between our programs and the local cloud: SEED=1 RUNS=200, eight schedules at once

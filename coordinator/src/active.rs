@@ -51,6 +51,11 @@ impl Active {
         store.remove(&layout::active(run))
     }
 
+    /// The note of a run, if there is one.
+    pub fn find(store: &impl Store, run: &str) -> io::Result<Option<Self>> {
+        read_json(store, &layout::active(run))
+    }
+
     /// All runs but this one, in no particular order.
     pub fn others(results: &(impl Store + Lister), run: &str) -> io::Result<Vec<Self>> {
         let (mut others, mut token) = (Vec::new(), None);
@@ -71,8 +76,14 @@ impl Active {
     /// Whether the queue may be being purged for it just now.
     #[must_use]
     pub fn is_purging(&self, now: Timestamp) -> bool {
+        self.has_purged_within(PURGE_TAKES_AT_MOST, now)
+    }
+
+    /// Whether it set out to purge the queue so lately.
+    #[must_use]
+    pub fn has_purged_within(&self, time: SignedDuration, now: Timestamp) -> bool {
         let since = self.purging.as_ref().map(|since| since.parse::<Timestamp>());
-        since.is_some_and(|since| since.is_ok_and(|since| now.duration_since(since) < PURGE_TAKES_AT_MOST))
+        since.is_some_and(|since| since.is_ok_and(|since| now.duration_since(since) < time))
     }
 }
 

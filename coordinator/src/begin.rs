@@ -47,9 +47,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
                 return Err(refused(format!("run {name} is there already; choose another name, or none")));
             }
             // The same begin, whose answer was lost. What it has sent since must not be purged.
-            let has_sent =
-                self.results.etag(&layout::manifest_part(&name, 0)).map_err(CoordinatorError::Ledger)?;
-            let is_to_purge = purges && has_sent.is_none();
+            let is_to_purge = purges && !self.has_sent(&name)?;
             self.note(&run, if is_to_purge { Stage::Purging } else { Stage::Sending })?;
             return Ok(first_step(&run, is_to_purge, force));
         }
@@ -93,6 +91,10 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         if active::purged(self.results, &run.run).map_err(CoordinatorError::Ledger)?.is_some() {
             return Ok(Step { is_final: true, ..step }.next(Operation::Report, 0));
         }
+        // Somebody else who drives the run may be ahead.
+        if self.has_sent(&run.run)? {
+            return Ok(step.next(Operation::Plan, 0));
+        }
         // Anew: others look at the time of it, and somebody may have begun since.
         self.note(&run, Stage::Purging)?;
         let losers = match self.losers(&run, step.force) {
@@ -113,6 +115,12 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             Err(PurgeError::InProgress) => Ok(step.next(Operation::Purge, PURGE_AGAIN_SECONDS)),
             Err(PurgeError::Failed(error)) => Err(CoordinatorError::Queue(error)),
         }
+    }
+
+    /// Whether the run may have messages in the queue: the first part of its manifest is written before they are sent.
+    pub(crate) fn has_sent(&self, run: &str) -> Result<bool, CoordinatorError> {
+        let first = self.results.etag(&layout::manifest_part(run, 0)).map_err(CoordinatorError::Ledger)?;
+        Ok(first.is_some())
     }
 
     /// The settings first, `run.json` last: a run that is there is complete.

@@ -93,14 +93,19 @@ pub(crate) fn check_complete(run: &Run, read: u64, listed: u64) -> io::Result<()
 /// The entries of one part.
 pub(crate) fn read_part(store: &impl Store, run: &Run, part: u64) -> io::Result<Vec<ManifestEntry>> {
     let path = layout::manifest_part(&run.run, part);
+    let missing = || io::Error::other(format!("{path}: this part of the manifest is missing"));
+    find_part(store, run, part)?.ok_or_else(missing)
+}
+
+/// The same, of a part that may not be there yet.
+pub(crate) fn find_part(store: &impl Store, run: &Run, part: u64) -> io::Result<Option<Vec<ManifestEntry>>> {
+    let path = layout::manifest_part(&run.run, part);
     let unreadable = |why: String| io::Error::other(format!("{path}: {why}"));
-    let bytes = store
-        .get_within(&path, MAX_PART_BYTES)?
-        .ok_or_else(|| unreadable("this part of the manifest is missing".to_owned()))?;
+    let Some(bytes) = store.get_within(&path, MAX_PART_BYTES)? else { return Ok(None) };
     // Ours or not: what it decodes to has a bound.
     let text = read_within(MultiGzDecoder::new(&bytes[..]), &path, MAX_PART_BYTES)?;
-    (&text[..])
+    let entries = (&text[..])
         .lines()
-        .map(|line| serde_json::from_str(&line?).map_err(|error| unreadable(error.to_string())))
-        .collect()
+        .map(|line| serde_json::from_str(&line?).map_err(|error| unreadable(error.to_string())));
+    entries.collect::<io::Result<_>>().map(Some)
 }

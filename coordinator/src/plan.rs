@@ -1,8 +1,8 @@
 //! Planning: pages of a listing become parts of the manifest and messages of the queue, one stretch at a time.
 //!
 //! A planning call does what its time allows and says where the next one goes on, so a prefix of millions of keys is
-//! many calls and memory holds one page. A call that dies is made again from where it began: it writes the same parts and
-//! sends messages that the queue knows already.
+//! many calls and memory holds one page. A call that dies is made again from where it began. A page that is written down
+//! stays as it is: it is not listed again, only sent, in messages that the queue knows already.
 
 mod send;
 
@@ -23,11 +23,11 @@ use crate::{manifest, parallel};
 /// Receipts of an earlier run read at once.
 const READERS: usize = 32;
 
-/// Where planning stands. Travels between calls as JSON, so it holds counts and a token, never a list.
+/// Where planning stands. Travels between calls as JSON, so it holds counts and a key, never a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Planned {
-    /// Where the listing goes on; `None` before the first page and after the last.
-    pub token: Option<String>,
+    /// The key behind which the listing goes on; `None` before the first page and after the last.
+    pub after: Option<String>,
     /// Whether the last page has been planned.
     pub complete: bool,
     /// Parts, objects and bytes so far.
@@ -89,13 +89,13 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
     ) -> Result<Planned, PlanError> {
         let mut planned = from;
         while !planned.complete {
-            let page = self.source.page(&run.prefix, planned.token.as_deref()).map_err(PlanError::List)?;
-            if planned.totals.objects.saturating_add(page.entries.len() as u64) > self.max_keys {
-                return Err(PlanError::TooMany { sent: planned.totals.objects, max: self.max_keys });
-            }
+            let page = match self.written(run, &planned)? {
+                Some(page) => page,
+                None => self.list(run, &planned)?,
+            };
             self.page(run, &page, &mut planned)?;
             planned.complete = page.next.is_none();
-            planned.token = page.next;
+            planned.after = page.next;
             if !goes_on() {
                 break;
             }
@@ -107,13 +107,33 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
         Ok(planned)
     }
 
+    /// The page as an earlier call, or another driver, has written it down: were it listed anew, the manifest could name
+    /// another version of an object than a message that is under way.
+    fn written(&self, run: &Run, planned: &Planned) -> Result<Option<Page>, PlanError> {
+        let part = manifest::find_part(self.results, run, planned.totals.parts).map_err(PlanError::Ledger)?;
+        let page =
+            |entries: Vec<ManifestEntry>| Page { next: Some(entries.last()?.key.clone()), entries }.into();
+        Ok(part.and_then(page))
+    }
+
     /// The part of the manifest first, then the messages: what is worked on has been written down.
+    fn list(&self, run: &Run, planned: &Planned) -> Result<Page, PlanError> {
+        let page = self.source.page(&run.prefix, planned.after.as_deref()).map_err(PlanError::List)?;
+        if planned.totals.objects.saturating_add(page.entries.len() as u64) > self.max_keys {
+            return Err(PlanError::TooMany { sent: planned.totals.objects, max: self.max_keys });
+        }
+        if !page.entries.is_empty() {
+            let part = layout::manifest_part(&run.run, planned.totals.parts);
+            manifest::write_part(self.results, &part, &page.entries).map_err(PlanError::Ledger)?;
+        }
+        Ok(page)
+    }
+
     fn page(&self, run: &Run, page: &Page, planned: &mut Planned) -> Result<(), PlanError> {
         if page.entries.is_empty() {
             return Ok(());
         }
         let part = layout::manifest_part(&run.run, planned.totals.parts);
-        manifest::write_part(self.results, &part, &page.entries).map_err(PlanError::Ledger)?;
         let done = if run.resumes.is_empty() {
             vec![false; page.entries.len()]
         } else {

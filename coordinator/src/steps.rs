@@ -11,7 +11,7 @@ use flowherd_shared::{
     queue::Queue,
     store::{Lister, Store},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
 /// A purge takes so long, and swallows what is sent meanwhile
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_PurgeQueue.html>).
 pub(crate) const PURGE_SECONDS: u64 = 60;
+const PURGE: SignedDuration = SignedDuration::from_secs(PURGE_SECONDS.cast_signed());
 /// How soon it is tried again when somebody else has purged.
 pub(crate) const PURGE_AGAIN_SECONDS: u64 = 15;
 
@@ -264,12 +265,19 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             return Ok(Step { is_final: true, ..step }.next(Operation::Report, 0));
         }
         if step.planned == Planned::default() {
+            // By somebody else who drives the same run: whoever purged has waited for the minute.
+            let own = Active::find(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
+            if own.as_ref().is_some_and(|own| own.has_purged_within(PURGE, (self.clock)())) {
+                return Ok(step.next(Operation::Plan, PURGE_AGAIN_SECONDS));
+            }
             // First said, then looked: whoever is about to purge does it the other way round, so one of the two sees the
             // other. Messages sent during somebody's purge would vanish.
             self.note(&run, Stage::Sending)?;
             let others = Active::others(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
             if others.iter().any(|other| other.is_purging((self.clock)())) {
-                self.note(&run, Stage::Waiting)?;
+                // What another driver of the same run has sent, or is about to send, must stay known.
+                let has_sent = own.is_some_and(|own| own.has_sent) || self.has_sent(&run.run)?;
+                self.note(&run, if has_sent { Stage::Sending } else { Stage::Waiting })?;
                 return Ok(step.next(Operation::Plan, PURGE_AGAIN_SECONDS));
             }
         }

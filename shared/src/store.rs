@@ -21,14 +21,14 @@ pub trait Source: Sync {
 pub struct Page {
     /// Objects, in the order of their keys.
     pub entries: Vec<ManifestEntry>,
-    /// Where the next page begins; `None` on the last.
+    /// The last key, if there are more behind it.
     pub next: Option<String>,
 }
 
 /// Lists objects.
 pub trait Lister: Sync {
-    /// One page of the keys that begin with `prefix`, from `token` on.
-    fn page(&self, prefix: &str, token: Option<&str>) -> io::Result<Page>;
+    /// One page of the keys that begin with `prefix`, of those behind `after`.
+    fn page(&self, prefix: &str, after: Option<&str>) -> io::Result<Page>;
 }
 
 /// Takes results, by their path within the results.

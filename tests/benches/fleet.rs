@@ -82,16 +82,17 @@ fn plan(keys: u64, each: Duration) -> Duration {
 }
 
 impl Lister for Slow {
-    fn page(&self, _: &str, token: Option<&str>) -> io::Result<Page> {
+    fn page(&self, _: &str, after: Option<&str>) -> io::Result<Page> {
         thread::sleep(self.each);
-        let from: u64 = token.map_or(0, |token| token.parse().unwrap());
+        let from = after.map_or(0, |key| key.rsplit('-').next().unwrap().parse::<u64>().unwrap() + 1);
         let to = (from + PAGE).min(self.keys);
         let entry = |number| ManifestEntry {
             key: format!("firehose/2026/02/18/{:02}/flowherd-1-2026-02-18-{number:012}", number % 24),
             size: 10_000_000,
             etag: format!("\"{number:032x}\""),
         };
-        Ok(Page { entries: (from..to).map(entry).collect(), next: (to < self.keys).then(|| to.to_string()) })
+        let next = (to < self.keys).then(|| entry(to - 1).key);
+        Ok(Page { entries: (from..to).map(entry).collect(), next })
     }
 }
 
@@ -108,6 +109,7 @@ impl Store for Slow {
     }
 
     fn get(&self, _: &str) -> io::Result<Option<Vec<u8>>> {
+        thread::sleep(self.each);
         Ok(None)
     }
 

@@ -1,5 +1,6 @@
 //! The store and the source in memory, with faults on request.
 
+mod process;
 mod queue;
 
 use std::{
@@ -14,7 +15,8 @@ use flowherd_shared::{
     store::{Lister, Page, Sink, Source, Store},
 };
 
-pub use queue::{Faults, MemoryQueue, QueueSettings};
+pub use process::{Pace, Paced, Process, Watch};
+pub use queue::{Faults, Lost, MemoryQueue, QueueSettings};
 
 /// Counts operations, and fails one of them on request.
 #[derive(Debug, Default)]
@@ -134,14 +136,13 @@ impl Source for MemorySource {
 }
 
 impl Lister for MemorySource {
-    fn page(&self, prefix: &str, token: Option<&str>) -> io::Result<Page> {
-        Ok(page(&*self.operate()?, self.page_size, prefix, token))
+    fn page(&self, prefix: &str, after: Option<&str>) -> io::Result<Page> {
+        Ok(page(&*self.operate()?, self.page_size, prefix, after))
     }
 }
 
-/// The token is the last key of the page before.
-fn page(files: &BTreeMap<String, Vec<u8>>, size: usize, prefix: &str, token: Option<&str>) -> Page {
-    let from = token.map_or(Bound::Included(prefix), Bound::Excluded);
+fn page(files: &BTreeMap<String, Vec<u8>>, size: usize, prefix: &str, after: Option<&str>) -> Page {
+    let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
     let mut below =
         files.range::<str, _>((from, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix));
     let entries: Vec<ManifestEntry> =
@@ -248,8 +249,8 @@ pub struct MemorySink {
 }
 
 impl Lister for MemoryStore {
-    fn page(&self, prefix: &str, token: Option<&str>) -> io::Result<Page> {
-        Ok(page(&self.operate()?.files, 1000, prefix, token))
+    fn page(&self, prefix: &str, after: Option<&str>) -> io::Result<Page> {
+        Ok(page(&self.operate()?.files, 1000, prefix, after))
     }
 }
 

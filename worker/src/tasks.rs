@@ -20,6 +20,7 @@ use flowherd_shared::{
     store::{Source, Store},
     task::{Task, TaskError},
 };
+use jiff::Timestamp;
 use tracing::{error, info, info_span, warn};
 
 use crate::{
@@ -92,6 +93,8 @@ pub struct Tasks<'a, I, O, Q> {
     pub acknowledges: bool,
     /// Waits, when the queue cannot be reached.
     pub rest: fn(Duration),
+    /// The time.
+    pub clock: &'a (dyn Fn() -> Timestamp + Sync),
     plans: Plans,
 }
 
@@ -103,7 +106,8 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
         (queue, visibility): (&'a Q, Duration),
     ) -> Self {
         let (metrics_of, acknowledges, rest, plans) = (None, true, thread::sleep, Plans::default());
-        Self { source, bucket, store, queue, visibility, metrics_of, acknowledges, rest, plans }
+        let clock = &Timestamp::now;
+        Self { source, bucket, store, queue, visibility, metrics_of, acknowledges, rest, clock, plans }
     }
 
     /// Receives and works, one message at a time, while `goes_on`. The message in hand is finished, unless `may_finish`
@@ -127,10 +131,15 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
     /// Works on a message, hidden all the while, and tells the queue of the outcome. If the queue cannot be told, the
     /// message comes back by itself, and is found done.
     pub fn answer(&self, message: &Received, goes_on: GoesOn<'_>) -> Answer {
-        let lost = AtomicBool::new(false);
+        let (lost, since) = (AtomicBool::new(false), (self.clock)());
+        // A machine that slept renews nothing and notices nothing, but its clock does.
+        let alone = || {
+            let took = (self.clock)().duration_since(since).unsigned_abs();
+            message.deliveries == 1 && !lost.load(Ordering::Relaxed) && took < self.visibility
+        };
         let answer = self.hidden(message, &lost, || {
             // One message must not cost a worker; it comes back when its visibility ends.
-            catch_unwind(AssertUnwindSafe(|| self.work(message, &lost, goes_on))).unwrap_or_else(|_| {
+            catch_unwind(AssertUnwindSafe(|| self.work(message, &alone, goes_on))).unwrap_or_else(|_| {
                 error!("a bug in Flowherd: the worker panicked; please report it");
                 Answer::GiveBack(pause(message.deliveries))
             })
@@ -165,7 +174,8 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
         })
     }
 
-    fn work(&self, message: &Received, lost: &AtomicBool, goes_on: GoesOn<'_>) -> Answer {
+    /// `alone` says whether nobody else can have had the message.
+    fn work(&self, message: &Received, alone: &dyn Fn() -> bool, goes_on: GoesOn<'_>) -> Answer {
         let task = match Task::parse(&message.body) {
             Ok(task) => task,
             Err(problem) => return malformed(message, &problem),
@@ -178,7 +188,7 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
             delivery = message.deliveries
         );
         let _in_span = span.enter();
-        self.work_on(&task, message, lost, goes_on).unwrap_or_else(|problem| {
+        self.work_on(&task, message, alone, goes_on).unwrap_or_else(|problem| {
             error!(error = %chain(&problem), "cannot use the ledger or the source");
             Answer::GiveBack(pause(message.deliveries))
         })
@@ -188,7 +198,7 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
         &self,
         task: &Task,
         message: &Received,
-        lost: &AtomicBool,
+        alone: &dyn Fn() -> bool,
         goes_on: GoesOn<'_>,
     ) -> io::Result<Answer> {
         if goes_on().is_err() {
@@ -220,9 +230,8 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
             let (object, failed_before) = (&left.0, left.1.take());
             let answer = self.job(task, message, object, failed_before, &plan, goes_on)?;
             // Only where two may have been at it can the receipt speak of outputs that the other has replaced.
-            let alone = deliveries == 1 && !lost.load(Ordering::Relaxed);
             if answer != Answer::Done
-                || alone
+                || alone()
                 || Receipt::find(self.store, run, object, &basis)?.is_some()
                 || self.is_purged(run)?
             {

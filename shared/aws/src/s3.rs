@@ -59,10 +59,10 @@ impl Bucket {
                 Some(found.prefix()?.strip_prefix(prefix)?.trim_end_matches('/').to_owned())
             });
             names.extend(below);
-            token = next_page(&answer)?;
-            if token.is_none() {
+            if !has_more(&answer)? {
                 return Ok(names);
             }
+            token = answer.next_continuation_token;
         }
     }
 
@@ -194,11 +194,11 @@ impl Read for Body {
 }
 
 impl Lister for Bucket {
-    fn page(&self, prefix: &str, token: Option<&str>) -> io::Result<Page> {
+    fn page(&self, prefix: &str, after: Option<&str>) -> io::Result<Page> {
         // Encoded, because a key may hold characters that XML cannot.
         let request = self.client.list_objects_v2().bucket(&self.name).prefix(prefix);
         let request = request.encoding_type(EncodingType::Url).set_expected_bucket_owner(self.owner.clone());
-        let request = request.set_continuation_token(token.map(str::to_owned)).send();
+        let request = request.set_start_after(after.map(str::to_owned)).send();
         let answer = self.handle.block_on(request).map_err(|error| match error.code() {
             Some("AccessDenied" | "NoSuchBucket") => {
                 io::Error::new(io::ErrorKind::PermissionDenied, io_error(&error))
@@ -219,21 +219,27 @@ impl Lister for Bucket {
         };
         let entries: io::Result<Vec<_>> =
             answer.contents().iter().map(|object| entry(object).ok_or_else(incomplete)).collect();
-        Ok(Page { entries: entries?, next: next_page(&answer)? })
+        let entries = entries?;
+        // Behind a key rather than from a token: a page that was written down can be gone on from without listing it.
+        let next = match (has_more(&answer)?, entries.last()) {
+            (true, Some(last)) => Some(last.key.clone()),
+            (true, None) => {
+                return Err(io::Error::other("the listing has a page without objects that is not the last"));
+            }
+            (false, _) => None,
+        };
+        Ok(Page { entries, next })
     }
 }
 
-/// The token of the next page, if this one is whole. One that was cut off parses all the same, as a shorter one: S3 says
+/// Whether more pages follow this one, if it is whole. One that was cut off parses all the same, as a shorter one: S3 says
 /// before the keys how many there are, and whether more follow
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>).
-fn next_page(answer: &ListObjectsV2Output) -> io::Result<Option<String>> {
+fn has_more(answer: &ListObjectsV2Output) -> io::Result<bool> {
     let named = answer.contents().len() + answer.common_prefixes().len();
     let is_whole = answer.key_count().and_then(|count| usize::try_from(count).ok()) == Some(named);
-    match (answer.is_truncated(), answer.next_continuation_token()) {
-        (Some(false), _) if is_whole => Ok(None),
-        (Some(true), Some(token)) if is_whole => Ok(Some(token.to_owned())),
-        _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the listing ends too soon")),
-    }
+    let more = answer.is_truncated().filter(|_| is_whole);
+    more.ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "the listing ends too soon"))
 }
 
 /// A key as a listing encodes it: as in a form, where a blank is `+`.

@@ -45,8 +45,18 @@ struct State {
     dead: List,
     numbers: u64,
     calls: u64,
+    lost: Vec<Lost>,
     faults: Faults,
     operations: Operations,
+}
+
+/// A message that a purge has taken.
+#[derive(Clone, Debug)]
+pub struct Lost {
+    /// Its body.
+    pub body: String,
+    /// When: of the purge, or of its own sending if that was within the minute after it.
+    pub at: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -142,6 +152,12 @@ impl MemoryQueue {
         self.state().dead.bodies()
     }
 
+    /// What purges have taken.
+    #[must_use]
+    pub fn lost(&self) -> Vec<Lost> {
+        self.state().lost.clone()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
@@ -217,6 +233,7 @@ impl Queue for MemoryQueue {
             list.sent.insert(known, now);
             // What is sent while a purge is in progress may vanish; here it always does.
             if list.last_purge.is_some_and(|purge| now < purge + PURGE) {
+                state.lost.push(Lost { body: message.body.clone(), at: now });
                 continue;
             }
             list.messages.push(Message::new(message.clone(), number, now));
@@ -239,7 +256,7 @@ impl Queue for MemoryQueue {
         for mut message in messages {
             let group = message.outgoing.group.clone();
             if received.len() == most || busy_groups.contains(&group) {
-                // Behind a message of its group that is not done, nothing is delivered.
+                // Behind a message of its group that is in somebody's hands, nothing is delivered.
                 busy_groups.insert(group);
                 kept.push(message);
             } else if message.deliveries == settings.max_deliveries {
@@ -251,7 +268,8 @@ impl Queue for MemoryQueue {
                 message.hidden_until = now + settings.visibility;
                 message.handle = Some(handle.clone());
                 message.in_hand = true;
-                busy_groups.insert(group);
+                // More of its group may come along, in their order
+                // (https://repost.aws/knowledge-center/sqs-fifo-messages-not-returned).
                 let (body, deliveries) = (message.outgoing.body.clone(), message.deliveries);
                 received.push(Received { id: message.id.clone(), handle, body, deliveries });
                 kept.push(message);
@@ -312,7 +330,8 @@ impl Queue for MemoryQueue {
             return Err(PurgeError::InProgress);
         }
         list.last_purge = Some(now);
-        list.messages.clear();
+        let taken = std::mem::take(&mut list.messages);
+        state.lost.extend(taken.into_iter().map(|message| Lost { body: message.outgoing.body, at: now }));
         state.operations.answer().map_err(PurgeError::Failed)
     }
 

@@ -450,3 +450,25 @@ fn two_workers_at_one_object_leave_a_receipt_that_counts() {
     fleet.tasks(&fleet.source).answer(&second, &|| Ok(()));
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 1, 0, 0));
 }
+
+#[test]
+fn a_worker_that_slept_through_its_visibility_looks_at_the_outputs_once_more() {
+    let fleet = std::sync::Arc::new(Fleet::new(1));
+    fleet.store.version_each_write();
+    let step = fleet.plan("r", "");
+    let first = fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
+    let key = Task::parse(&first.body).unwrap().object.key;
+    // It has published its outputs, and is about to write its receipt, when its machine is put to sleep. Another worker does
+    // the object meanwhile, and acknowledges it.
+    let other = std::sync::Arc::clone(&fleet);
+    fleet.store.before(layout::receipt("r", &key), move || {
+        other.queue.advance(other.settings.visibility);
+        other.drain(1);
+    });
+    let mut tasks = fleet.tasks(&fleet.source);
+    let clock = || jiff::Timestamp::UNIX_EPOCH + fleet.queue.now();
+    tasks.clock = &clock;
+    tasks.answer(&first, &|| Ok(()));
+    assert_eq!(fleet.queue.bodies().len(), 0);
+    assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 1, 0, 0));
+}

@@ -22,6 +22,8 @@ mod planning;
 mod promises;
 mod query;
 mod questions;
+mod queue_model;
 mod rerun;
+mod schedules;
 mod security;
 mod stack;

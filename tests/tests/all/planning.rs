@@ -112,6 +112,24 @@ fn a_page_planned_twice_sends_nothing_new() {
 }
 
 #[test]
+fn a_page_that_is_written_down_is_not_listed_again() {
+    let fleet = Fleet::new(20);
+    let mut run = fleet.run.clone();
+    let first = fleet.plan(&mut run, Planned::default(), 2).unwrap();
+    let listed = fleet.queue.bodies();
+    // One object is replaced, one vanishes, one is new; then the call is made again, its answer having been lost.
+    let keys = fleet.keys();
+    fleet.source.put(&keys[0], b"replaced".to_vec());
+    fleet.source.remove(&keys[1]);
+    fleet.source.put("logs/001 a", b"new".to_vec());
+    assert_eq!(fleet.plan(&mut run, Planned::default(), 2).unwrap(), first);
+    assert_eq!(fleet.queue.bodies(), listed, "no second message in another version");
+    fleet.plan(&mut run, Planned::default(), 100).unwrap();
+    assert_eq!(fleet.keys_in_manifest(&run), keys);
+    assert_eq!(fleet.keys_sent(), keys);
+}
+
+#[test]
 fn a_new_run_within_five_minutes_sends_everything_again() {
     let fleet = Fleet::new(5);
     let mut run = fleet.run.clone();

@@ -87,6 +87,64 @@ fn a_purge_in_progress_is_waited_for() {
 }
 
 #[test]
+fn a_second_driver_does_not_purge_what_the_run_has_sent() {
+    let fleet = Fleet::new(5);
+    let begun = rerun(&fleet, "r", "", false).unwrap();
+    let step =
+        fleet.drive(begun.clone(), |step| matches!(step.operation, Operation::Purge | Operation::Plan));
+    assert_eq!(fleet.queue.bodies().len(), 5);
+    // The purge is called once more, by somebody who waited for its answer in vain.
+    fleet.queue.advance(Duration::from_mins(1));
+    let late = fleet.drive(begun, |step| step.operation == Operation::Purge);
+    assert_eq!((late.operation, fleet.queue.bodies().len()), (Operation::Plan, 5));
+    assert_eq!(fleet.finish(step).state, ReportState::Done);
+}
+
+#[test]
+fn a_second_driver_sends_nothing_into_the_purge_of_the_first() {
+    let fleet = Fleet::new(5);
+    let second = rerun(&fleet, "r", "", false).unwrap();
+    let one_call = |step: Step| {
+        let turn = std::cell::Cell::new(true);
+        fleet.drive(step, |_| turn.replace(false))
+    };
+    let second = one_call(second);
+    // The first one purges when the second has waited for its own purge to be over.
+    fleet.queue.advance(Duration::from_mins(1));
+    let first = one_call(fleet.coordinate(|coordinator| {
+        let run = coordinator.run("r").unwrap();
+        Step::new(Operation::Purge, &run)
+    }));
+    let second = one_call(Step { wait_seconds: 0, ..second });
+    assert_eq!((second.operation, fleet.queue.lost().len()), (Operation::Plan, 0));
+    assert_eq!(fleet.finish(first).state, ReportState::Done);
+    assert_eq!(fleet.finish(second).state, ReportState::Done);
+}
+
+#[test]
+fn a_second_driver_that_waits_leaves_what_the_first_has_sent_protected() {
+    let fleet = Fleet::new(5);
+    let begun = fleet.begin("r", "firehose/");
+    let sent = fleet.drive(begun.clone(), |step| step.planned.totals.objects == 0);
+    // While another run is about to purge, a second driver begins to plan, and has to wait.
+    let fresh =
+        Step { operation: Operation::Purge, prefix: "other/".to_owned(), ..fleet.begin("other", "other/") };
+    let purging = flowherd_coordinator::active::Active {
+        run: "other".to_owned(),
+        prefix: "other/".to_owned(),
+        started: String::new(),
+        has_sent: false,
+        purging: Some("2026-02-18T00:00:00.000Z".to_owned()),
+    };
+    purging.write(&fleet.store).unwrap();
+    let waits = fleet.drive(begun, |step| step.wait_seconds == 0);
+    assert_eq!(waits.operation, Operation::Plan);
+    let refused = fleet.coordinate(|coordinator| coordinator.step(fresh, &|| false)).unwrap_err().to_string();
+    assert!(refused.contains("run r (prefix \"firehose/\""), "{refused}");
+    assert_eq!(fleet.finish(sent).state, ReportState::Done);
+}
+
+#[test]
 fn a_run_that_is_begun_while_the_queue_is_purged_sends_nothing_before_it_is_over() {
     let fleet = Fleet::new(3);
     fleet.source.put("other/1", object("x", 1).1);

@@ -1,0 +1,289 @@
+//! A process on the twins whose calls can each fail, lose their answer, wait, or never be made: so a test says how far
+//! one comes before another goes on.
+
+use std::{
+    io::{self, Write},
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use flowherd_shared::{
+    ledger::ManifestEntry,
+    queue::{Depth, Outgoing, PurgeError, Queue, Received, Refused},
+    store::{Lister, Page, Sink, Source, Store},
+};
+
+/// What becomes of a process at one of its calls, the first of which from now has the number 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// It comes to its end.
+    Whole,
+    /// This call fails.
+    FailsAt(u8),
+    /// This call is done, but its answer is lost.
+    LosesAnswerOf(u8),
+    /// The process ends before this call.
+    DiesAt(u8),
+    /// It waits before this call.
+    WaitsAt(u8),
+}
+
+/// What is told of each call before it is made: who makes it, and which.
+pub type Watch = Arc<dyn Fn(&str, &str, &[u8]) + Send + Sync>;
+
+/// A process. Its calls go through [`Paced`] ports.
+pub struct Process {
+    name: String,
+    watch: Watch,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl std::fmt::Debug for Process {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Process").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    /// Calls begun.
+    calls: usize,
+    /// Before this one it waits.
+    until: usize,
+    fails_at: Option<usize>,
+    loses: Option<usize>,
+    dies_at: Option<usize>,
+    is_dead: bool,
+    has_ended: bool,
+    /// Its threads that are in a call, and those that wait.
+    in_call: usize,
+    waiting: usize,
+}
+
+impl State {
+    fn set(&mut self, pace: Pace) {
+        let at = |number: u8| self.calls + usize::from(number);
+        let (mut fails_at, mut loses, mut dies_at, mut until) = (None, None, None, usize::MAX);
+        match pace {
+            Pace::Whole => {}
+            Pace::FailsAt(number) => fails_at = Some(at(number)),
+            Pace::LosesAnswerOf(number) => loses = Some(at(number)),
+            Pace::DiesAt(number) => dies_at = Some(at(number)),
+            Pace::WaitsAt(number) => until = at(number),
+        }
+        (self.fails_at, self.loses, self.dies_at, self.until) = (fails_at, loses, dies_at, until);
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.has_ended || (self.waiting > 0 && self.in_call == 0 && self.calls >= self.until)
+    }
+}
+
+impl Process {
+    /// Has made no call yet.
+    #[must_use]
+    pub fn new(name: String, pace: Pace, watch: Watch) -> Self {
+        let mut state = State {
+            calls: 0,
+            until: 0,
+            fails_at: None,
+            loses: None,
+            dies_at: None,
+            is_dead: false,
+            has_ended: false,
+            in_call: 0,
+            waiting: 0,
+        };
+        state.set(pace);
+        Self { name, watch, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// What its calls are told under.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Another pace from here on; gives back when it waits again, or has ended.
+    pub fn go_on(&self, pace: Pace) {
+        self.state().set(pace);
+        self.changed.notify_all();
+        self.rest();
+    }
+
+    /// Gives back when it waits, or has ended.
+    pub fn rest(&self) {
+        let mut state = self.state();
+        while !state.is_at_rest() {
+            state = self.changed.wait(state).unwrap();
+        }
+    }
+
+    /// It makes no further call.
+    pub fn kill(&self) {
+        self.state().is_dead = true;
+        self.changed.notify_all();
+    }
+
+    /// To be called when its work is over.
+    pub fn end(&self) {
+        self.state().has_ended = true;
+        self.changed.notify_all();
+    }
+
+    /// Whether its work is over.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.state().has_ended
+    }
+
+    /// Whether it died: what it gave back then is known to nobody.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.state().is_dead
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    fn call<T>(&self, what: &str, bytes: &[u8], work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.state();
+        while !state.is_dead && state.calls >= state.until {
+            state.waiting += 1;
+            self.changed.notify_all();
+            state = self.changed.wait(state).unwrap();
+            state.waiting -= 1;
+        }
+        let number = state.calls;
+        state.calls += 1;
+        state.is_dead |= state.dies_at == Some(number);
+        if state.is_dead {
+            return Err(io::Error::other("the process is dead"));
+        }
+        if state.fails_at == Some(number) {
+            return Err(io::Error::other("injected: the call failed"));
+        }
+        let is_lost = state.loses == Some(number);
+        state.in_call += 1;
+        drop(state);
+        (self.watch)(&self.name, what, bytes);
+        let outcome = work();
+        self.state().in_call -= 1;
+        self.changed.notify_all();
+        if is_lost { Err(io::Error::other("injected: the answer was lost")) } else { outcome }
+    }
+}
+
+/// A port as a process sees it.
+#[derive(Debug)]
+pub struct Paced<'a, T> {
+    port: &'a T,
+    process: &'a Process,
+}
+
+impl<'a, T> Paced<'a, T> {
+    /// Every call through it is one of the process.
+    #[must_use]
+    pub fn new(port: &'a T, process: &'a Process) -> Self {
+        Self { port, process }
+    }
+}
+
+impl<T: Source> Source for Paced<'_, T> {
+    type Body = T::Body;
+
+    fn open(&self, object: &ManifestEntry) -> io::Result<Self::Body> {
+        self.process.call(&format!("open {}", object.key), &[], || self.port.open(object))
+    }
+
+    fn now(&self, key: &str) -> io::Result<Option<ManifestEntry>> {
+        self.process.call(&format!("now {key}"), &[], || self.port.now(key))
+    }
+}
+
+impl<T: Lister> Lister for Paced<'_, T> {
+    fn page(&self, prefix: &str, token: Option<&str>) -> io::Result<Page> {
+        self.process.call(&format!("list {prefix} {token:?}"), &[], || self.port.page(prefix, token))
+    }
+}
+
+/// A result being written by a process.
+#[derive(Debug)]
+pub struct PacedSink<'a, T> {
+    sink: T,
+    path: String,
+    process: &'a Process,
+}
+
+impl<T: Write> Write for PacedSink<'_, T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.sink.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+}
+
+impl<T: Sink> Sink for PacedSink<'_, T> {
+    fn commit(self) -> io::Result<String> {
+        self.process.call(&format!("commit {}", self.path), &[], || self.sink.commit())
+    }
+}
+
+impl<'a, T: Store> Store for Paced<'a, T> {
+    type Sink = PacedSink<'a, T::Sink>;
+
+    fn create(&self, path: &str) -> io::Result<Self::Sink> {
+        let sink = self.process.call(&format!("create {path}"), &[], || self.port.create(path))?;
+        Ok(PacedSink { sink, path: path.to_owned(), process: self.process })
+    }
+
+    fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        self.process.call(&format!("put {path}"), bytes, || self.port.put(path, bytes))
+    }
+
+    fn get(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+        self.process.call(&format!("get {path}"), &[], || self.port.get(path))
+    }
+
+    fn etag(&self, path: &str) -> io::Result<Option<String>> {
+        self.process.call(&format!("etag {path}"), &[], || self.port.etag(path))
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        self.process.call(&format!("remove {path}"), &[], || self.port.remove(path))
+    }
+}
+
+impl<T: Queue> Queue for Paced<'_, T> {
+    fn send(&self, batch: &[Outgoing]) -> io::Result<Vec<Refused>> {
+        self.process.call(&format!("send {}", batch.len()), &[], || self.port.send(batch))
+    }
+
+    fn receive(&self, most: usize, wait: Duration) -> io::Result<Vec<Received>> {
+        self.process.call("receive", &[], || self.port.receive(most, wait))
+    }
+
+    fn acknowledge(&self, handle: &str) -> io::Result<()> {
+        self.process.call(&format!("acknowledge {handle}"), &[], || self.port.acknowledge(handle))
+    }
+
+    fn hide(&self, handle: &str, time: Duration) -> io::Result<()> {
+        self.process.call(&format!("hide {handle} {time:?}"), &[], || self.port.hide(handle, time))
+    }
+
+    fn depth(&self) -> io::Result<Depth> {
+        self.process.call("depth", &[], || self.port.depth())
+    }
+
+    fn purge(&self) -> Result<(), PurgeError> {
+        self.process.call("purge", &[], || Ok(self.port.purge())).map_err(PurgeError::Failed)?
+    }
+
+    fn move_back(&self) -> io::Result<bool> {
+        self.process.call("move back", &[], || self.port.move_back())
+    }
+}

@@ -1,0 +1,284 @@
+//! What must hold of a fleet, whatever has gone wrong in it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use flowherd_coordinator::{
+    manifest,
+    steps::{Begin, Operation, Step},
+};
+use flowherd_shared::{
+    error::Verdict,
+    ledger::{Amendment, Failure, ManifestEntry, Receipt, Report, ReportState, Run, layout},
+    pipeline::Plan,
+    store::Store,
+    task::Task,
+};
+use flowherd_tests::{
+    objects::{convert, gunzip},
+    twin::MemoryStore,
+};
+use serde::de::DeserializeOwned;
+
+use super::world::World;
+
+/// What the ledger says of an object, read here without the coordinator's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Truth {
+    Done,
+    Failed,
+    Skipped,
+    Missing,
+}
+
+fn read<T: DeserializeOwned>(store: &MemoryStore, path: &str) -> Option<T> {
+    store.get(path).unwrap().map(|bytes| serde_json::from_slice(&bytes).unwrap())
+}
+
+/// The receipt of an object, if its outputs are there in the versions it names.
+pub(super) fn receipt(store: &MemoryStore, run: &str, object: &ManifestEntry) -> Option<Receipt> {
+    let found =
+        read(store, &layout::receipt(run, &object.key)).filter(|receipt: &Receipt| receipt.object == *object);
+    found.filter(|receipt| {
+        let is_there = |path: &str, etag: &String| store.etag(path).unwrap().as_ref() == Some(etag);
+        receipt.outputs.iter().all(|output| is_there(&output.path, &output.etag))
+    })
+}
+
+/// The texts of an object's outputs by their paths; `None` if it is damaged.
+pub(super) fn reference(key: &str, bytes: &[u8]) -> Option<BTreeMap<String, String>> {
+    let (_, outputs) = convert(bytes, key, &Plan::default()).ok()?;
+    Some(outputs.into_iter().map(|(output, text)| (output.path, text)).collect())
+}
+
+fn truth(store: &MemoryStore, run: &Run, entry: &ManifestEntry) -> Truth {
+    let amended = read(store, &layout::amendment(&run.run, &entry.key))
+        .filter(|amendment: &Amendment| amendment.listed == *entry)
+        .map(|amendment| amendment.now);
+    let of = |run: &str, object: &ManifestEntry| receipt(store, run, object).is_some();
+    let failure: Option<Failure> = read(store, &layout::failure(&run.run, &entry.key));
+    let is_its = |failure: Failure| failure.object == *entry || Some(failure.object) == amended;
+    if of(&run.run, entry) || amended.as_ref().is_some_and(|now| of(&run.run, now)) {
+        Truth::Done
+    } else if failure.is_some_and(is_its) {
+        Truth::Failed
+    } else if run.resumes.iter().any(|earlier| of(earlier, entry)) {
+        Truth::Skipped
+    } else {
+        Truth::Missing
+    }
+}
+
+impl World {
+    fn store(&self) -> &MemoryStore {
+        &self.services.store
+    }
+
+    fn violate(&self, what: String) {
+        self.services.violate(what);
+    }
+
+    fn run(&self, run: &str) -> Run {
+        read(self.store(), &layout::run(run)).unwrap()
+    }
+
+    fn truths(&self, run: &Run) -> Vec<(ManifestEntry, Truth)> {
+        let entries = manifest::read(self.store(), run)
+            .map(|entry| entry.inspect_err(|error| self.violate(error.to_string())).ok());
+        entries.flatten().map(|entry| (entry.clone(), truth(self.store(), run, &entry))).collect()
+    }
+
+    /// What a report says that was just written, while nobody else was at anything.
+    pub(super) fn check_report(&self, step: &Step) {
+        let run = self.run(&step.run);
+        let report: Report = read(self.store(), &layout::report(&step.run)).unwrap();
+        let truths = self.truths(&run);
+        let count = |of| truths.iter().filter(|(_, truth)| *truth == of).count() as u64;
+        let told = &report.objects;
+        let counted = [Truth::Done, Truth::Failed, Truth::Skipped, Truth::Missing].map(count);
+        if [told.done, told.failed, told.skipped, told.missing] != counted
+            || told.listed != truths.len() as u64
+        {
+            self.violate(format!("the report of {} says {told:?}, but there are {counted:?}", run.run));
+        }
+        if report.records.read != report.records.rows + report.records.rejected + report.records.control {
+            self.violate(format!("the records of {} do not add up: {:?}", run.run, report.records));
+        }
+        let is_done = run.manifest.is_some() && told.failed + told.missing == 0;
+        if (report.state == ReportState::Done) != is_done {
+            self.violate(format!("{} is {:?} with {told:?}", run.run, report.state));
+        }
+    }
+
+    /// After [`World::settle`].
+    pub(super) fn check(&self) {
+        for run in self.runs() {
+            let run = self.run(&run);
+            for (entry, truth) in self.truths(&run) {
+                match truth {
+                    Truth::Done => self.check_outputs(&run.run, &entry),
+                    Truth::Failed => self.check_failure(&run.run, &entry),
+                    Truth::Skipped => {}
+                    Truth::Missing => self.check_missing(&run, &entry),
+                }
+            }
+        }
+        self.check_files();
+        self.check_dead_letters();
+    }
+
+    /// They are what the version that the receipt names is converted to.
+    fn check_outputs(&self, run: &str, entry: &ManifestEntry) {
+        let receipt: Receipt = read(self.store(), &layout::receipt(run, &entry.key)).unwrap();
+        let bytes = &self.contents[&(entry.key.clone(), receipt.object.etag.clone())];
+        let expected = reference(&entry.key, bytes).expect("only what is whole is done");
+        let texts = receipt.outputs.iter().map(|output| {
+            let bytes = self.store().get(&output.path).unwrap().unwrap();
+            (output.path.clone(), String::from_utf8(gunzip(&bytes)).unwrap())
+        });
+        if texts.collect::<BTreeMap<_, _>>() != expected {
+            self.violate(format!("{} of {run} has not the outputs of its version", entry.key));
+        }
+        if receipt.object != *entry
+            && read::<Amendment>(self.store(), &layout::amendment(run, &entry.key)).is_none()
+        {
+            self.violate(format!("{} of {run} was done in a version that nobody asked for", entry.key));
+        }
+    }
+
+    fn check_failure(&self, run: &str, entry: &ManifestEntry) {
+        let failure: Failure = read(self.store(), &layout::failure(run, &entry.key)).unwrap();
+        let has_reason = failure.errors.iter().all(|error| !error.is_empty()) && !failure.errors.is_empty();
+        let may_fail = self.touched.contains(&entry.key) || self.had_bad_workers;
+        if !has_reason || !may_fail {
+            self.violate(format!("{} of {run} has failed without a reason: {:?}", entry.key, failure.errors));
+        }
+    }
+
+    /// Only what was truly lost may be missing: purged by somebody outside, or for a run that the ledger names; or given up
+    /// because all who had it died.
+    fn check_missing(&self, asked: &Run, entry: &ManifestEntry) {
+        let run = &asked.run;
+        let is_its = |body: &String| {
+            Task::parse(body).is_ok_and(|task| task.run == *run && task.object.key == entry.key)
+        };
+        let is_purged = self.store().get(&layout::purged(run)).unwrap().is_some();
+        let minute = Duration::from_mins(1);
+        let is_lost =
+            self.services.queue.lost().iter().filter(|lost| is_its(&lost.body)).any(|lost| {
+                self.outside_purges.iter().any(|purge| (*purge..*purge + minute).contains(&lost.at))
+            });
+        let is_given_up = self.had_bad_workers && self.services.queue.dead().iter().any(is_its);
+        // An attempt of another run has replaced or taken back the outputs of the same object.
+        let mut others = self.runs().into_iter().filter(|other| other != run).map(|other| self.run(&other));
+        let is_replaced = others.any(|other| entry.key.starts_with(&other.prefix));
+        // Two listed it in different versions.
+        let is_mixed = self.shared.contains(run) && self.touched.contains(&entry.key);
+        let has_receipt = |run| read::<Receipt>(self.store(), &layout::receipt(run, &entry.key)).is_some();
+        let was_done = std::iter::once(run).chain(&asked.resumes).any(|run| has_receipt(run));
+        if !(is_purged || is_lost || is_given_up || is_mixed || was_done && is_replaced) {
+            self.violate(format!("{} of {run} is missing, and nobody has lost it", entry.key));
+        }
+    }
+
+    /// No output is anything but a whole conversion of some version of its object, and nothing is left over.
+    fn check_files(&self) {
+        let mut possible: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for ((key, _), bytes) in &self.contents {
+            for (path, text) in reference(key, bytes).unwrap_or_default() {
+                possible.entry(path).or_default().push(text);
+            }
+        }
+        for (path, bytes) in self.store().files() {
+            let is_output = path.starts_with("csv/") || path.starts_with("rejects/");
+            if is_output && !possible[&path].contains(&String::from_utf8(gunzip(&bytes)).unwrap()) {
+                self.violate(format!("{path} is of no version of its object"));
+            }
+            if self.is_left_over(&path) {
+                self.violate(format!("{path} is left over"));
+            }
+        }
+    }
+
+    /// A redrive that failed may have moved its letters all the same: its note protects them, also if it is refused when it
+    /// is made again, until somebody asks for a report.
+    fn is_left_over(&self, path: &str) -> bool {
+        let is_protected = |run: &str| {
+            self.drivers
+                .iter()
+                .any(|driver| driver.run == run && driver.redrives() && driver.refused.is_some())
+        };
+        let active = path.strip_prefix("active/").and_then(|name| name.strip_suffix(".json"));
+        active.is_some_and(|run| !is_protected(run)) || path.contains("report.unfinished")
+    }
+
+    fn check_dead_letters(&self) {
+        for body in self.services.queue.dead() {
+            let task = Task::parse(&body).unwrap();
+            let (run, key) = (&task.run, &task.object.key);
+            let failure: Option<Failure> = read(self.store(), &layout::failure(run, key));
+            let for_good = failure.is_some_and(|failure| failure.verdict == Verdict::Permanent);
+            if !for_good && !self.had_bad_workers && !self.touched.contains(key) {
+                self.violate(format!("{key} of {run} is a dead letter, but has not failed for good"));
+            }
+        }
+    }
+
+    /// What failed is done once it is repaired and its dead letters are moved back; what is missing, once it is resumed,
+    /// and nothing else is.
+    pub(super) fn check_recovery(&mut self) {
+        self.repair();
+        // Who purged last has done so, and what is sent now stays.
+        self.pass(Duration::from_mins(1));
+        let runs = self.runs();
+        for _ in 0..3 {
+            let is_live = |run: &&String| self.store().get(&layout::purged(run)).unwrap().is_none();
+            let Some(run) = runs.iter().find(is_live).cloned() else { break };
+            if self.services.queue.dead().is_empty() {
+                break;
+            }
+            self.services.tell(format!("dead letters are moved back for {run}"));
+            self.redrive(run);
+            self.settle();
+            let told = self.drivers.last().and_then(|driver| driver.refused.clone());
+            told.into_iter().for_each(|why| self.violate(format!("a redrive at peace is refused: {why}")));
+        }
+        if runs.iter().any(|run| self.store().get(&layout::purged(run)).unwrap().is_none()) {
+            let dead = self.services.queue.dead();
+            if !dead.is_empty() {
+                self.violate(format!("dead letters cannot be brought back to life: {dead:?}"));
+            }
+        }
+        for run in runs {
+            self.check_resume(&run);
+        }
+        self.check_files();
+    }
+
+    fn check_resume(&mut self, run: &str) {
+        let asked = self.run(run);
+        let prefix = &asked.prefix;
+        let now: Vec<String> =
+            self.services.source.keys().into_iter().filter(|key| key.starts_with(prefix)).collect();
+        let is_done = |key: &&String| {
+            let entry = self.services.source.entry(key);
+            let earlier = std::iter::once(&asked.run).chain(&asked.resumes);
+            earlier.into_iter().any(|run| receipt(self.store(), run, &entry).is_some())
+        };
+        let done = now.iter().filter(is_done).count() as u64;
+        self.services.tell(format!("{run} is resumed"));
+        let at = self.begin(Begin { resume: Some(run.to_owned()), ..Begin::default() });
+        self.settle();
+        let step = self.drivers[at].step.clone();
+        let Some(step) = step.filter(|step| step.operation == Operation::End) else {
+            return self.violate(format!("{run} cannot be resumed: {:?}", self.drivers[at].refused));
+        };
+        let progress = step.progress;
+        let left = now.len() as u64 - done;
+        if (step.state, progress.skipped, progress.done) != (Some(ReportState::Done), done, left) {
+            self.violate(format!(
+                "{run} resumed: {:?} {progress:?}, not {left} done and {done} skipped",
+                step.state
+            ));
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What the processes of a schedule work with, and what each of them does.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use flowherd_coordinator::steps::{Coordinator, CoordinatorError, Inputs, Step};
+use flowherd_shared::{ledger::Receipt, queue::Queue, store::Store, task::Task};
+use flowherd_tests::twin::{MemoryQueue, MemorySource, MemoryStore, Paced, Process, QueueSettings, Watch};
+use flowherd_worker::tasks::Tasks;
+use jiff::Timestamp;
+
+use super::{
+    super::fleet::{BUCKET, SETTLE},
+    checks,
+};
+
+/// Shorter than a process may wait, so that messages come back while somebody still has them in hand.
+const VISIBILITY: Duration = Duration::from_secs(30);
+const SETTINGS: QueueSettings = QueueSettings { visibility: VISIBILITY, max_deliveries: 4 };
+
+/// What all processes share.
+pub(super) struct Services {
+    pub(super) source: MemorySource,
+    pub(super) store: MemoryStore,
+    pub(super) queue: MemoryQueue,
+    /// Calls, as a story.
+    trace: Mutex<Vec<String>>,
+    pub(super) violations: Mutex<Vec<String>>,
+}
+
+pub(super) type TwinPorts<'a> =
+    Coordinator<'a, Paced<'a, MemorySource>, Paced<'a, MemoryStore>, Paced<'a, MemoryQueue>>;
+
+impl Services {
+    /// `versions`: the same bytes have another version each time they are written.
+    pub(super) fn new(versions: bool) -> Arc<Self> {
+        let store = MemoryStore::default();
+        if versions {
+            store.version_each_write();
+        }
+        Arc::new(Self {
+            source: MemorySource::default(),
+            store,
+            queue: MemoryQueue::new(SETTINGS),
+            trace: Mutex::default(),
+            violations: Mutex::default(),
+        })
+    }
+
+    pub(super) fn watch(self: &Arc<Self>) -> Watch {
+        let services = Arc::downgrade(self);
+        Arc::new(move |who, what, bytes| {
+            let Some(services) = services.upgrade() else { return };
+            services.trace.lock().unwrap().push(format!("{who}: {what}"));
+            if what.starts_with("put runs/") && what.contains("/receipts/") {
+                let receipt: Receipt = serde_json::from_slice(bytes).unwrap();
+                let gone =
+                    receipt.outputs.iter().find(|output| services.store.get(&output.path).unwrap().is_none());
+                // Another worker at the same object may have taken it back in the meantime.
+                let alone = services.trace.lock().unwrap().iter().all(|line| !line.contains(": remove csv/"));
+                if let Some(gone) = gone.filter(|_| alone) {
+                    services.violate(format!("{who} writes a receipt before {} is there", gone.path));
+                }
+            }
+        })
+    }
+
+    pub(super) fn violate(&self, what: String) {
+        self.violations.lock().unwrap().push(what);
+    }
+
+    pub(super) fn tell(&self, what: String) {
+        self.trace.lock().unwrap().push(what);
+    }
+
+    pub(super) fn trace(&self) -> String {
+        self.trace.lock().unwrap().join("\n")
+    }
+
+    fn commits(&self, process: &Process) -> usize {
+        let its = format!("{}: commit ", process.name());
+        self.trace.lock().unwrap().iter().filter(|line| line.starts_with(&its)).count()
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        let now = i64::try_from(self.queue.now().as_millis()).unwrap();
+        Timestamp::from_millisecond(1_771_372_800_000 + now).unwrap()
+    }
+
+    pub(super) fn coordinate<T>(&self, process: &Process, work: impl FnOnce(&TwinPorts<'_>) -> T) -> T {
+        let dead = self.queue.dead_letters();
+        let (source, store) = (Paced::new(&self.source, process), Paced::new(&self.store, process));
+        let (queue, dead) = (Paced::new(&self.queue, process), Paced::new(&dead, process));
+        work(&Coordinator {
+            source: &source,
+            bucket: BUCKET,
+            results: &store,
+            queue: &queue,
+            dead_letters: Some(&dead),
+            inputs: &|| Ok(Inputs::default()),
+            settle: SETTLE,
+            time_limit: Duration::from_hours(24),
+            max_keys: u64::MAX,
+            clock: &|| self.now(),
+            pause: &|_| {},
+        })
+    }
+
+    /// Receives one message and works on it. `alone`: nobody else is at anything.
+    pub(super) fn work(&self, process: &Process, alone: bool) -> Outcome {
+        let (source, store) = (Paced::new(&self.source, process), Paced::new(&self.store, process));
+        let queue = Paced::new(&self.queue, process);
+        let Some(message) = queue.receive(1, Duration::ZERO).unwrap_or_default().pop() else {
+            return Outcome::Worked { something: false };
+        };
+        let task = Task::parse(&message.body).unwrap();
+        self.tell(format!(
+            "  the message asks for {} of {}, delivery {}",
+            task.object.key, task.run, message.deliveries
+        ));
+        let was_done = checks::receipt(&self.store, &task.run, &task.object).is_some();
+        let mut tasks = Tasks::new((BUCKET, &source), &store, (&queue, VISIBILITY));
+        tasks.rest = |_| {};
+        let clock = || self.now();
+        tasks.clock = &clock;
+        tasks.answer(&message, &|| Ok(()));
+        if alone && was_done && self.commits(process) > 0 {
+            self.violate(format!("{} of {} is done once more", task.object.key, task.run));
+        }
+        Outcome::Worked { something: true }
+    }
+}
+
+/// What a process came to.
+pub(super) enum Outcome {
+    Worked { something: bool },
+    Stepped(Box<Result<Step, CoordinatorError>>),
+}

@@ -1,0 +1,424 @@
+//! A fleet on the twins whose every process is at the mercy of a schedule.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use flowherd_coordinator::steps::{Begin, CoordinatorError, Operation, Step};
+use flowherd_shared::{
+    ledger::layout,
+    queue::{Depth, Queue},
+    store::Store,
+};
+use flowherd_tests::{
+    objects::{FLOW, envelope, event, gzip},
+    twin::{Faults, Pace, Process, Watch},
+};
+
+use super::{
+    Event,
+    services::{Outcome, Services},
+};
+
+/// No process lives longer: what it does between its last look whether the queue was purged and its receipt is bounded
+/// by the minute that a purge takes.
+const LIFETIME: Duration = Duration::from_secs(59);
+const MOST_DRIVERS: usize = 5;
+const KEYS: [&str; 6] = ["p/0", "p/1 +%ü", "p/2", "p/3", "q/0", "q/1"];
+
+/// What a driver is to begin with.
+#[derive(Clone, Debug)]
+enum First {
+    Begin(Begin),
+    Redrive,
+}
+
+/// Whoever calls the coordinator for a run, again and again.
+#[derive(Clone, Debug)]
+pub(super) struct Driver {
+    pub(super) run: String,
+    first: First,
+    /// What it was last told; none until it is told that the run is begun.
+    pub(super) step: Option<Step>,
+    due: Duration,
+    pub(super) refused: Option<String>,
+    /// A call of its is under way.
+    is_busy: bool,
+}
+
+impl Driver {
+    pub(super) fn redrives(&self) -> bool {
+        matches!(self.first, First::Redrive)
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.refused.is_some() || self.step.as_ref().is_some_and(|step| step.operation == Operation::End)
+    }
+}
+
+struct Live {
+    process: Arc<Process>,
+    thread: JoinHandle<thread::Result<Outcome>>,
+    driver: Option<usize>,
+    since: Duration,
+}
+
+pub(super) struct World {
+    pub(super) services: Arc<Services>,
+    pub(super) drivers: Vec<Driver>,
+    live: Vec<Live>,
+    watch: Watch,
+    numbers: usize,
+    has_lagged: bool,
+    has_removed: bool,
+    /// Every content that an object had: by key and `ETag`.
+    pub(super) contents: BTreeMap<(String, String), Vec<u8>>,
+    /// Keys whose content was ever damaged, replaced or gone.
+    pub(super) touched: BTreeSet<String>,
+    /// Runs that two drivers were at.
+    pub(super) shared: BTreeSet<String>,
+    /// When somebody outside the fleet purged the queue.
+    pub(super) outside_purges: Vec<Duration>,
+    /// Whether a worker's call failed, or a worker died or waited.
+    pub(super) had_bad_workers: bool,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for live in self.live.drain(..) {
+            live.process.kill();
+            let _ = live.thread.join();
+        }
+    }
+}
+
+impl World {
+    pub(super) fn new(versions: bool) -> Self {
+        let services = Services::new(versions);
+        let watch = services.watch();
+        let mut world = Self {
+            services,
+            drivers: Vec::new(),
+            live: Vec::new(),
+            watch,
+            numbers: 0,
+            has_lagged: false,
+            has_removed: false,
+            contents: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            shared: BTreeSet::new(),
+            outside_purges: Vec::new(),
+            had_bad_workers: false,
+        };
+        KEYS.iter().for_each(|key| world.put(key, true));
+        world
+    }
+
+    /// A content that the object never had.
+    fn put(&mut self, key: &str, is_whole: bool) {
+        self.numbers += 1;
+        let serial = i64::try_from(self.numbers).unwrap();
+        let events = [event(serial, FLOW), event(serial, "a reject"), event(serial, FLOW)];
+        let mut bytes = gzip(envelope("g", &events[..self.numbers % 4]).as_bytes());
+        // Objects without records are told apart by their gzip's time.
+        bytes[4..8].copy_from_slice(&u32::try_from(serial).unwrap().to_le_bytes());
+        if !is_whole {
+            bytes.truncate(bytes.len() - 9);
+        }
+        self.services.source.put(key, bytes.clone());
+        self.contents.insert((key.to_owned(), self.services.source.entry(key).etag), bytes);
+    }
+
+    pub(super) fn apply(&mut self, event: &Event) {
+        self.services.tell(format!("{:?} {event:?}", self.services.queue.now()));
+        match *event {
+            Event::Begin { prefix, purge, force, resume, pace } => {
+                let resume = resume.and_then(|run| self.begun(run));
+                let prefix = resume.is_none().then(|| prefix.to_owned());
+                let asked = Begin { prefix, purge: Some(purge), force: Some(force), resume, run: None };
+                if self.drivers.len() < MOST_DRIVERS {
+                    let driver = self.begin(asked);
+                    self.drive(driver, pace);
+                }
+            }
+            Event::Redrive(run, pace) => {
+                if let Some(run) = self.begun(run).filter(|_| self.drivers.len() < MOST_DRIVERS) {
+                    let driver = self.redrive(run);
+                    self.drive(driver, pace);
+                }
+            }
+            Event::Second(driver) => {
+                let Some(like) = self.pick(driver).map(|at| self.drivers[at].clone()) else { return };
+                if self.drivers.len() < MOST_DRIVERS && !self.has_removed {
+                    self.shared.insert(like.run.clone());
+                    self.drivers.push(Driver { is_busy: false, ..like });
+                }
+            }
+            Event::Drive(driver, pace) => {
+                if let Some(driver) = self.pick(driver) {
+                    self.drive(driver, pace);
+                }
+            }
+            Event::Look { run, is_final } => {
+                let Some(run) = self.begun(run) else { return };
+                let process = Process::new("somebody".to_owned(), Pace::Whole, Arc::clone(&self.watch));
+                let looked = self.services.coordinate(&process, |coordinator| {
+                    let run = coordinator.run(&run)?;
+                    coordinator.step(Step { is_final, ..Step::new(Operation::Report, &run) }, &|| true)
+                });
+                // A manifest that two are writing just now does not add up.
+                drop(looked);
+            }
+            Event::Work(pace) => _ = self.work(pace),
+            Event::GoOn(which, pace) => {
+                if !self.live.is_empty() {
+                    let at = usize::from(which) % self.live.len();
+                    let process = Arc::clone(&self.live[at].process);
+                    process.go_on(pace);
+                    self.reap();
+                }
+            }
+            Event::Pass(seconds) => self.pass(Duration::from_secs(seconds)),
+            Event::CountsLag(seconds) => {
+                if !std::mem::replace(&mut self.has_lagged, true) {
+                    let until = self.services.queue.now() + Duration::from_secs(seconds);
+                    let faults = Faults { counts_nothing_until: until, ..Faults::default() };
+                    self.services.queue.set_faults(faults);
+                }
+            }
+            Event::SendsFail { whole, half, moves_back } => self.services.queue.set_faults(Faults {
+                send_fails_every: (whole > 1).then_some(whole),
+                send_takes_half_every: (half > 1).then_some(half),
+                moves_back,
+                ..Faults::default()
+            }),
+            Event::PurgedOutside => {
+                if self.services.queue.purge().is_ok() {
+                    self.outside_purges.push(self.services.queue.now());
+                }
+            }
+            Event::Overwrite(key) => self.replace(key, true),
+            Event::Damage(key) => self.replace(key, false),
+            // Two who list at once while keys come and go write a manifest that does not add up; that is told, and nothing
+            // is proven by it.
+            Event::Remove(key) if self.shared.is_empty() => {
+                let key = KEYS[usize::from(key) % KEYS.len()];
+                self.has_removed = true;
+                self.touched.insert(key.to_owned());
+                self.services.source.remove(key);
+            }
+            Event::Remove(_) => {}
+        }
+    }
+
+    fn replace(&mut self, key: u8, is_whole: bool) {
+        let key = KEYS[usize::from(key) % KEYS.len()];
+        self.touched.insert(key.to_owned());
+        self.put(key, is_whole);
+    }
+
+    /// A run that is there.
+    fn begun(&self, number: u8) -> Option<String> {
+        let runs = self.runs();
+        (!runs.is_empty()).then(|| runs[usize::from(number) % runs.len()].clone())
+    }
+
+    /// Runs that have been begun, in that order.
+    pub(super) fn runs(&self) -> Vec<String> {
+        let names: BTreeSet<&String> = self.drivers.iter().map(|driver| &driver.run).collect();
+        let is_there = |run: &&&String| self.services.store.get(&layout::run(run)).unwrap().is_some();
+        names.iter().filter(is_there).map(|run| (*run).clone()).collect()
+    }
+
+    /// A driver that has something to do.
+    fn pick(&self, number: u8) -> Option<usize> {
+        let waiting = |at: &usize| !self.drivers[*at].has_ended() && !self.drivers[*at].is_busy;
+        let waiting: Vec<usize> = (0..self.drivers.len()).filter(waiting).collect();
+        (!waiting.is_empty()).then(|| waiting[usize::from(number) % waiting.len()])
+    }
+
+    /// A driver for a new run.
+    pub(super) fn begin(&mut self, asked: Begin) -> usize {
+        let run = format!("r{}", self.drivers.len());
+        self.add(run.clone(), First::Begin(Begin { run: Some(run), ..asked }))
+    }
+
+    /// A driver for a run whose dead letters are to be moved back.
+    pub(super) fn redrive(&mut self, run: String) -> usize {
+        self.add(run, First::Redrive)
+    }
+
+    fn add(&mut self, run: String, first: First) -> usize {
+        let due = self.services.queue.now();
+        self.drivers.push(Driver { run, first, step: None, due, refused: None, is_busy: false });
+        self.drivers.len() - 1
+    }
+
+    /// Calls the coordinator once for a driver, when it is time to.
+    pub(super) fn drive(&mut self, at: usize, pace: Pace) {
+        let Driver { run, first, step, due, .. } = self.drivers[at].clone();
+        self.pass(due.saturating_sub(self.services.queue.now()));
+        self.drivers[at].is_busy = true;
+        // A call that stalls between its note and what it has noted, while another driver of the same run goes on, has no
+        // remedy but the report, which says what is missing.
+        let notes = |step: &Step| matches!(step.operation, Operation::Purge | Operation::Plan);
+        let stalls = matches!(pace, Pace::WaitsAt(_))
+            && step.as_ref().is_some_and(notes)
+            && self.shared.contains(&run);
+        let pace = if stalls { Pace::Whole } else { pace };
+        let what = step.as_ref().map_or_else(|| format!("{first:?}"), |step| format!("{:?}", step.operation));
+        // Two stand for functions that have time for all pages of the listing.
+        let goes_on = at % 2 == 1;
+        self.start(format!("driver {at} of {run}, {what}"), Some(at), pace, move |services, process| {
+            Outcome::Stepped(Box::new(services.coordinate(process, |coordinator| match (&step, &first) {
+                (Some(step), _) => coordinator.step(step.clone(), &|| goes_on),
+                (None, First::Begin(asked)) => coordinator.begin(asked),
+                (None, First::Redrive) => coordinator.redrive(&run).map(|(_, step)| step),
+            })))
+        });
+    }
+
+    /// A worker takes a message; false if there is none.
+    pub(super) fn work(&mut self, pace: Pace) -> bool {
+        self.had_bad_workers |= pace != Pace::Whole;
+        self.numbers += 1;
+        let alone = self.live.is_empty();
+        let name = format!("worker {}", self.numbers);
+        let outcome = self.start(name, None, pace, move |services, process| services.work(process, alone));
+        matches!(outcome, Some(Outcome::Worked { something: true }))
+    }
+
+    /// What it came to, if it did not wait on the way.
+    fn start(
+        &mut self,
+        name: String,
+        driver: Option<usize>,
+        pace: Pace,
+        work: impl FnOnce(&Services, &Process) -> Outcome + Send + 'static,
+    ) -> Option<Outcome> {
+        let process = Arc::new(Process::new(name, pace, Arc::clone(&self.watch)));
+        let services = Arc::clone(&self.services);
+        if !matches!(pace, Pace::WaitsAt(_)) {
+            let outcome = work(&services, &process);
+            return self.ended(&process, driver, outcome);
+        }
+        let here = Arc::clone(&process);
+        let thread = thread::spawn(move || {
+            let outcome = catch_unwind(AssertUnwindSafe(|| work(&services, &here)));
+            here.end();
+            outcome
+        });
+        process.rest();
+        let since = self.services.queue.now();
+        self.live.push(Live { process, thread, driver, since });
+        self.reap();
+        None
+    }
+
+    /// What has ended comes to its outcome.
+    fn reap(&mut self) {
+        while let Some(at) = self.live.iter().position(|live| live.process.has_ended()) {
+            let Live { process, thread, driver, .. } = self.live.remove(at);
+            let outcome = thread.join().unwrap().unwrap_or_else(|panic| resume_unwind(panic));
+            self.ended(&process, driver, outcome);
+        }
+    }
+
+    fn ended(&mut self, process: &Process, driver: Option<usize>, outcome: Outcome) -> Option<Outcome> {
+        if let Some(driver) = driver {
+            self.drivers[driver].is_busy = false;
+        }
+        if process.is_dead() {
+            return None;
+        }
+        let (Some(at), Outcome::Stepped(stepped)) = (driver, &outcome) else { return Some(outcome) };
+        let now = self.services.queue.now();
+        let driver = &mut self.drivers[at];
+        match &**stepped {
+            Ok(step) => {
+                driver.due = now + Duration::from_secs(step.wait_seconds);
+                // A report in stretches speaks of each part as it was then.
+                let at_once = driver.step.as_ref().is_some_and(|before| before.reconciled == 0);
+                driver.step = Some(step.clone());
+                if step.operation == Operation::End && at_once && self.live.is_empty() {
+                    let step = step.clone();
+                    self.check_report(&step);
+                }
+            }
+            Err(CoordinatorError::Refused(why)) => {
+                let doing = driver.step.as_ref().map(|step| step.operation);
+                if !matches!(doing, None | Some(Operation::Purge)) {
+                    self.services.violate(format!("{} is refused {doing:?}: {why}", driver.run));
+                }
+                driver.refused = Some(why.clone());
+            }
+            Err(_) => driver.due = now + Duration::from_secs(5),
+        }
+        Some(outcome)
+    }
+
+    /// Time passes; whoever has waited for too long is dead.
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.services.queue.advance(time);
+        let now = self.services.queue.now();
+        for live in self.live.iter().filter(|live| now > live.since + LIFETIME) {
+            live.process.kill();
+            live.process.rest();
+        }
+        self.reap();
+    }
+
+    /// Nothing goes wrong any more: whoever waits goes on, and each driver comes to its end, with workers that take all
+    /// that there is.
+    pub(super) fn settle(&mut self) {
+        self.services.tell("nothing goes wrong any more".to_owned());
+        self.services.queue.set_faults(Faults::default());
+        while let Some(live) = self.live.first() {
+            Arc::clone(&live.process).go_on(Pace::Whole);
+            self.reap();
+        }
+        for _ in 0..400 {
+            if self.drivers.iter().all(Driver::has_ended) {
+                break;
+            }
+            for at in 0..self.drivers.len() {
+                if !self.drivers[at].has_ended() {
+                    self.drain();
+                    self.drive(at, Pace::Whole);
+                }
+            }
+        }
+        self.drain();
+        for driver in self.drivers.iter().filter(|driver| !driver.has_ended()) {
+            self.services.violate(format!("run {} never ends: {:?}", driver.run, driver.step));
+        }
+    }
+
+    fn drain(&mut self) {
+        for _ in 0..2000 {
+            if self.work(Pace::Whole) {
+                continue;
+            }
+            if self.services.queue.depth().unwrap() == Depth::default() {
+                return;
+            }
+            self.pass(Duration::from_secs(10));
+        }
+        self.services.violate("the queue never empties".to_owned());
+    }
+
+    /// Every object is whole again, in a version of its own if it was not.
+    pub(super) fn repair(&mut self) {
+        for key in KEYS {
+            let there = self.services.source.remove(key);
+            match there.filter(|bytes| super::checks::reference(key, bytes).is_some()) {
+                Some(bytes) => self.services.source.put(key, bytes),
+                None => self.put(key, true),
+            }
+        }
+    }
+}
