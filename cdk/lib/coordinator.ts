@@ -45,6 +45,7 @@ export class Coordinator extends Construct {
         FLOWHERD_QUEUE_URL: tasks.queue.queueUrl,
         FLOWHERD_DEAD_LETTER_QUEUE_URL: tasks.deadLetters.queueUrl,
         FLOWHERD_TIME_LIMIT_SECONDS: String(settings.runTimeLimitHours * 3600),
+        FLOWHERD_MAX_KEYS: String(settings.maxKeys),
         ...(settings.configFile === undefined ? {} : { FLOWHERD_CONFIG: 'flowherd.toml' }),
         ...(lookups === undefined ? {} : { FLOWHERD_LOOKUPS: lookups }),
         ...(settings.lookupsUrl === undefined

@@ -11,6 +11,8 @@ export interface Settings {
   readonly sourceKmsKeyArn?: string;
   readonly prefixes: readonly string[];
   readonly maxConcurrency: number;
+  /** Objects of a run, at most. */
+  readonly maxKeys: number;
   readonly workerMemoryMb: number;
   readonly workerTimeoutSeconds: number;
   readonly visibilitySeconds: number;
@@ -61,6 +63,7 @@ export const EXAMPLES: Readonly<Record<keyof Settings, string>> = {
   sourceKmsKeyArn: 'arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab',
   prefixes: 'firehose/,waf/',
   maxConcurrency: '50',
+  maxKeys: '10000000',
   workerMemoryMb: '1769',
   workerTimeoutSeconds: '300',
   visibilitySeconds: '1800',
@@ -192,6 +195,7 @@ export function readSettings(context: Readonly<Record<string, unknown>>): Settin
     prefixes: prefixes ?? [],
     // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
     maxConcurrency: number('maxConcurrency', 50, 2, 1000),
+    maxKeys: number('maxKeys', 10_000_000, 1, 1_000_000_000),
     workerMemoryMb: number('workerMemoryMb', 1769, 128, 10_240),
     workerTimeoutSeconds,
     visibilitySeconds,

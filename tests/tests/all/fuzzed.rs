@@ -84,11 +84,11 @@ fn a_receipt_whose_numbers_are_more_than_can_be_added_up_counts_as_none() {
 fn a_step_with_the_largest_of_numbers_is_done_like_any_other() {
     let most = u64::MAX;
     for operation in ["plan", "check", "report"] {
-        let fleet = Fleet::new(3);
+        let fleet = Fleet { max_keys: most, ..Fleet::new(3) };
         fleet.plan("r", "");
         let event = json!({
             "operation": operation, "run": "r", "wait_seconds": most, "reconciled": most,
-            "planned": { "token": null, "complete": false,
+            "planned": { "after": null, "complete": false,
                 "totals": { "parts": most, "objects": most, "bytes": most, "skipped": most } },
             "progress": { "listed": most, "done": most, "failed": most, "skipped": most, "queued": most,
                 "in_flight": most, "dead_letters": most },
