@@ -184,7 +184,8 @@ test('functions are what was built, with what they need to know', () => {
     FLOWHERD_RESULTS_BUCKET_OWNER: '<AWS::AccountId>',
     FLOWHERD_QUEUE_URL: '<TasksQueue>',
   };
-  const coordinator = { ...worker, FLOWHERD_DEAD_LETTER_QUEUE_URL: '<TasksDeadLetters>', FLOWHERD_TIME_LIMIT_SECONDS: '86400' };
+  const coordinator = { ...worker, FLOWHERD_DEAD_LETTER_QUEUE_URL: '<TasksDeadLetters>', FLOWHERD_MAX_KEYS: '10000000',
+    FLOWHERD_TIME_LIMIT_SECONDS: '86400' };
   assert.deepEqual(environment(plain, 'FleetWorker'), worker);
   assert.deepEqual(environment(plain, 'PlanningCoordinator'), coordinator);
   const owner = { FLOWHERD_SOURCE_BUCKET_OWNER: '123456789012' };
