@@ -10,6 +10,7 @@ use anyhow::Context;
 use flate2::read::MultiGzDecoder;
 use flowherd_shared::{
     ledger::layout,
+    limits::Limits,
     pipeline::{self, Counts, Finished, Plan, records::Shape},
 };
 use indicatif::{HumanBytes, HumanCount};
@@ -25,9 +26,8 @@ const SHOWN_CHARS: usize = 40;
 pub(crate) fn explain(args: &ExplainArgs) -> Result<(), Stop> {
     let mut plan = inputs::plan(args.config.as_ref(), args.lookups.as_ref())?;
     // Where there are too many rejects, they are what one wants to see.
-    let limits = &mut plan.config.limits;
-    let max_rejects = std::mem::replace(&mut limits.max_rejects, u64::MAX);
-    limits.max_reject_bytes = u64::MAX;
+    let limits = plan.config.limits;
+    plan.config.limits = Limits { max_rejects: u64::MAX, max_reject_bytes: u64::MAX, ..limits };
     let name = || args.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let key = args.key.clone().unwrap_or_else(name);
     let file =
@@ -37,13 +37,19 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<(), Stop> {
     let mut text = format!("{}\n\n", args.file.display());
     text += &layers(&finished.counts);
     text += &records(&plan, &finished.counts);
-    let rejected = finished.counts.rejected;
+    let (rejected, reject_bytes) = (finished.counts.rejected, finished.counts.reject_bytes);
     text += &rows(&plan, finished, &key, args.rows.into())?;
     summary::print(&text)?;
-    if rejected > max_rejects {
-        summary::tell(&format!(
-            "convert fails this object: {rejected} rejects, and limits.max_rejects is {max_rejects}"
-        ));
+    let held = [
+        ("rejects", rejected, "max_rejects", limits.max_rejects),
+        ("bytes of rejects", reject_bytes, "max_reject_bytes", limits.max_reject_bytes),
+    ];
+    for (what, number, limit, max) in held {
+        if number > max {
+            summary::tell(&format!(
+                "convert fails this object: {number} {what}, and limits.{limit} is {max}"
+            ));
+        }
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ mod send;
 use std::{io, time::Duration};
 
 use flowherd_shared::{
-    ledger::{ManifestEntry, ManifestTotals, Receipt, Run, layout, put_json},
+    ledger::{ManifestEntry, ManifestTotals, Receipt, Run, layout, put_json, read_json},
     queue::Queue,
     store::{Lister, Page, Store},
     task::Task,
@@ -25,6 +25,8 @@ const READERS: usize = 32;
 
 /// Where planning stands. Travels between calls as JSON, so it holds counts and a key, never a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+// Of another version it could mean another place.
+#[serde(deny_unknown_fields)]
 pub struct Planned {
     /// The key behind which the listing goes on; `None` before the first page and after the last.
     pub after: Option<String>,
@@ -93,7 +95,7 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
                 Some(page) => page,
                 None => self.list(run, &planned)?,
             };
-            self.page(run, &page, &mut planned)?;
+            self.send_page(run, &page, &mut planned)?;
             planned.complete = page.next.is_none();
             planned.after = page.next;
             if !goes_on() {
@@ -101,6 +103,13 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
             }
         }
         if planned.complete && run.manifest != Some(planned.totals) {
+            // Another driver may have come to the end before, and told from then on that the manifest is complete.
+            let now: Option<Run> =
+                read_json(self.results, &layout::run(&run.run)).map_err(PlanError::Ledger)?;
+            if let Some(totals) = now.and_then(|run| run.manifest) {
+                (run.manifest, planned.totals) = (Some(totals), totals);
+                return Ok(planned);
+            }
             run.manifest = Some(planned.totals);
             put_json(self.results, &layout::run(&run.run), run).map_err(PlanError::Ledger)?;
         }
@@ -110,13 +119,16 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
     /// The page as an earlier call, or another driver, has written it down: were it listed anew, the manifest could name
     /// another version of an object than a message that is under way.
     fn written(&self, run: &Run, planned: &Planned) -> Result<Option<Page>, PlanError> {
-        let part = manifest::find_part(self.results, run, planned.totals.parts).map_err(PlanError::Ledger)?;
+        let part = manifest::find_part(self.results, run, planned.totals.parts).map_err(|error| {
+            let told = format!("{error}; if it is damaged, remove it, and plan the run once more");
+            PlanError::Ledger(io::Error::new(error.kind(), told))
+        })?;
         let page =
             |entries: Vec<ManifestEntry>| Page { next: Some(entries.last()?.key.clone()), entries }.into();
         Ok(part.and_then(page))
     }
 
-    /// The part of the manifest first, then the messages: what is worked on has been written down.
+    /// Lists a page and writes it down.
     fn list(&self, run: &Run, planned: &Planned) -> Result<Page, PlanError> {
         let page = self.source.page(&run.prefix, planned.after.as_deref()).map_err(PlanError::List)?;
         if planned.totals.objects.saturating_add(page.entries.len() as u64) > self.max_keys {
@@ -125,11 +137,18 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
         if !page.entries.is_empty() {
             let part = layout::manifest_part(&run.run, planned.totals.parts);
             manifest::write_part(self.results, &part, &page.entries).map_err(PlanError::Ledger)?;
+            // Of two drivers that list it at once, the later one's is the page; both go on behind it.
+            if let Some(written) = self.written(run, planned)?
+                && written.entries != page.entries
+            {
+                return Ok(written);
+            }
         }
         Ok(page)
     }
 
-    fn page(&self, run: &Run, page: &Page, planned: &mut Planned) -> Result<(), PlanError> {
+    /// Sends the messages of a page that is written down.
+    fn send_page(&self, run: &Run, page: &Page, planned: &mut Planned) -> Result<(), PlanError> {
         if page.entries.is_empty() {
             return Ok(());
         }

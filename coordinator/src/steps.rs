@@ -297,17 +297,12 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
                 let (prefix, bucket) = (&run.prefix, self.bucket);
                 let todo =
                     "see that the bucket is there, and that the prefix is one of those that may be read";
-                // Nothing of it is in the queue, unless it was being listed and then forbidden.
-                if step.planned.totals.objects == 0 {
-                    Active::remove(self.results, &step.run).map_err(CoordinatorError::Ledger)?;
-                }
+                self.forget_unless_sent(&step.run)?;
                 let told = format!("cannot list prefix {prefix:?} of {bucket}; {todo}: {why}");
                 return Err(CoordinatorError::Refused(told));
             }
             Err(PlanError::TooMany { sent, max }) => {
-                if sent == 0 {
-                    Active::remove(self.results, &step.run).map_err(CoordinatorError::Ledger)?;
-                }
+                self.forget_unless_sent(&step.run)?;
                 let (prefix, bucket, run) = (&run.prefix, self.bucket, &run.run);
                 return Err(CoordinatorError::Refused(format!(
                     "prefix {prefix:?} of {bucket} has more than {max} objects (FLOWHERD_MAX_KEYS), of which {sent} are \
@@ -326,6 +321,14 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         } else {
             step.next(Operation::Check, 1)
         })
+    }
+
+    /// A run that cannot be listed has nothing in the queue, unless it was being listed and then something changed.
+    fn forget_unless_sent(&self, run: &str) -> Result<(), CoordinatorError> {
+        if self.has_sent(run)? {
+            return Ok(());
+        }
+        Active::remove(self.results, run).map_err(CoordinatorError::Ledger)
     }
 
     pub(crate) fn note(&self, run: &Run, stage: Stage) -> Result<(), CoordinatorError> {

@@ -66,8 +66,9 @@ pub const MAX_LOOKUP_NAME_BYTES: usize = 1024;
 pub const MAX_MESSAGE_BYTES: usize = 16 << 10;
 /// Bytes of a key, and so of a prefix (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>).
 pub const MAX_KEY_BYTES: usize = 1024;
-/// Bytes of any result that is read back whole.
-pub const MAX_RESULT_BYTES: u64 = MAX_LOOKUPS_BYTES as u64;
+/// Bytes of any result or settings file that is read whole: more than either may have, so that it can say itself what is
+/// too much.
+pub const MAX_RESULT_BYTES: u64 = 80 << 20;
 /// Bytes of a ledger file of one object or one run: a receipt of 64 tables with the longest of keys takes half of it.
 pub const MAX_LEDGER_BYTES: u64 = 1 << 20;
 /// Bytes of a report, which names up to a thousand failures.

@@ -337,16 +337,18 @@ where
             while let Some((key, value)) = map.next_entry::<K, V>()? {
                 if key.as_ref().len() > MAX_LOOKUP_NAME_BYTES {
                     return Err(A::Error::custom(format!(
-                        "an id has more than {MAX_LOOKUP_NAME_BYTES} bytes"
+                        "the id {} has more than {MAX_LOOKUP_NAME_BYTES} bytes",
+                        quoted(key.as_ref())
                     )));
                 }
                 if values.len() == MAX_LOOKUP_IDS {
                     return Err(A::Error::custom(format!(
-                        "more than {MAX_LOOKUP_IDS} ids; keep only those that the logs name"
+                        "more than {MAX_LOOKUP_IDS} interfaces, subnets or VPCs, the last of them {}; keep only those that the logs name",
+                        quoted(key.as_ref())
                     )));
                 }
                 if values.insert(key.clone(), value).is_some() {
-                    return Err(A::Error::custom(format!("{key:?} stands twice")));
+                    return Err(A::Error::custom(format!("{} stands twice", quoted(key.as_ref()))));
                 }
             }
             Ok(values)

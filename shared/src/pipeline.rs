@@ -77,6 +77,8 @@ pub struct Counts {
     pub control: u64,
     /// Rejected records by reason.
     pub rejects: BTreeMap<Reason, u64>,
+    /// Bytes of the rejects, before compression.
+    pub reject_bytes: u64,
     /// Rows by position of the rule in the configuration.
     pub rows_of_rule: Vec<u64>,
     /// Bytes of the object.
@@ -142,6 +144,7 @@ pub fn run<R: Read, W: Write>(
     {
         outputs.table(table)?;
     }
+    counts.reject_bytes = outputs.rejects.as_ref().map_or(0, |file| file.bytes);
     counts.compressed_in = records.layers().compressed_bytes();
     counts.decoded_in = records.decoded_bytes();
     counts.members = records.layers().members().collect();

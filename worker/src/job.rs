@@ -209,7 +209,8 @@ impl<R: Read> Watched<'_, R> {
     /// Damage may be of the way, not of the object. A source that has a checksum tells at the end of the bytes, where
     /// nobody reads after damage in their middle.
     fn blamed_for(&mut self, error: ObjectError) -> ObjectError {
-        if !matches!(error, ObjectError::Truncated { .. } | ObjectError::Corrupt { .. }) {
+        let is_of_the_bytes = !matches!(error, ObjectError::Read { .. } | ObjectError::Write { .. });
+        if !is_of_the_bytes || error.verdict() == Verdict::Retry {
             return error;
         }
         match io::copy(&mut self.take(MOST_LOOKED_AT), &mut io::sink()) {

@@ -62,7 +62,7 @@ impl Bucket {
             if !has_more(&answer)? {
                 return Ok(names);
             }
-            token = answer.next_continuation_token;
+            token = Some(next_token(&answer)?);
         }
     }
 
@@ -195,51 +195,98 @@ impl Read for Body {
 
 impl Lister for Bucket {
     fn page(&self, prefix: &str, after: Option<&str>) -> io::Result<Page> {
+        let mut token = None;
+        loop {
+            let answer = self.list(prefix, after, token)?;
+            let entries = entries(&answer)?;
+            check_order(after, &entries)?;
+            // Behind a key rather than from a token: a page that was written down can be gone on from without listing it.
+            match (has_more(&answer)?, entries.last()) {
+                (true, Some(last)) => return Ok(Page { next: Some(last.key.clone()), entries }),
+                (false, _) => return Ok(Page { next: None, entries }),
+                // A store may leave out all that it has read so far.
+                (true, None) => token = Some(next_token(&answer)?),
+            }
+        }
+    }
+}
+
+impl Bucket {
+    fn list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        token: Option<String>,
+    ) -> io::Result<ListObjectsV2Output> {
         // Encoded, because a key may hold characters that XML cannot.
         let request = self.client.list_objects_v2().bucket(&self.name).prefix(prefix);
         let request = request.encoding_type(EncodingType::Url).set_expected_bucket_owner(self.owner.clone());
-        let request = request.set_start_after(after.map(str::to_owned)).send();
-        let answer = self.handle.block_on(request).map_err(|error| match error.code() {
+        let request = request.set_start_after(after.map(str::to_owned)).set_continuation_token(token).send();
+        self.handle.block_on(request).map_err(|error| match error.code() {
             Some("AccessDenied" | "NoSuchBucket") => {
                 io::Error::new(io::ErrorKind::PermissionDenied, io_error(&error))
             }
             _ => io_error(&error),
-        })?;
-        let is_encoded = answer.encoding_type() == Some(&EncodingType::Url);
-        let entry = |object: &Object| {
-            let size = u64::try_from(object.size()?).ok()?;
-            let key = if is_encoded { decoded(object.key()?)? } else { object.key()?.to_owned() };
-            Some(ManifestEntry { key, size, etag: object.e_tag()?.to_owned() })
-        };
-        // Left out silently, it would be lost.
-        let incomplete = || {
-            io::Error::other(
-                "the listing names an object without key, size or ETag, or whose key is no UTF-8",
-            )
-        };
-        let entries: io::Result<Vec<_>> =
-            answer.contents().iter().map(|object| entry(object).ok_or_else(incomplete)).collect();
-        let entries = entries?;
-        // Behind a key rather than from a token: a page that was written down can be gone on from without listing it.
-        let next = match (has_more(&answer)?, entries.last()) {
-            (true, Some(last)) => Some(last.key.clone()),
-            (true, None) => {
-                return Err(io::Error::other("the listing has a page without objects that is not the last"));
-            }
-            (false, _) => None,
-        };
-        Ok(Page { entries, next })
+        })
     }
+}
+
+fn entries(answer: &ListObjectsV2Output) -> io::Result<Vec<ManifestEntry>> {
+    let is_encoded = answer.encoding_type() == Some(&EncodingType::Url);
+    let key = |object: &Object| {
+        if is_encoded { decoded(object.key()?) } else { object.key().map(str::to_owned) }
+    };
+    let entry = |object: &Object| {
+        let size = u64::try_from(object.size()?).ok()?;
+        // One that says nothing, or anything, is no version.
+        let etag = object.e_tag().filter(|etag| !matches!(*etag, "" | "*"))?;
+        Some(ManifestEntry { key: key(object)?, size, etag: etag.to_owned() })
+    };
+    // Left out silently, it would be lost.
+    let incomplete = |object: &Object| {
+        let key = object.key().unwrap_or_default();
+        io::Error::other(format!(
+            "the listing names an object ({key:?}) without key, size or ETag, or whose key is no UTF-8; remove or rename it"
+        ))
+    };
+    answer.contents().iter().map(|object| entry(object).ok_or_else(|| incomplete(object))).collect()
+}
+
+/// A listing goes on behind its last key, so it must be in the order of keys, and begin behind the key it was asked for.
+/// That of a directory bucket is not (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>).
+fn check_order(after: Option<&str>, entries: &[ManifestEntry]) -> io::Result<()> {
+    let begins = after.zip(entries.first()).is_none_or(|(after, first)| *first.key > *after);
+    if begins && entries.is_sorted_by(|one, next| one.key < next.key) {
+        return Ok(());
+    }
+    Err(io::Error::other(
+        "the listing is not in the order of keys, or does not go on where it was asked to; use a general purpose bucket, or \
+         another store",
+    ))
 }
 
 /// Whether more pages follow this one, if it is whole. One that was cut off parses all the same, as a shorter one: S3 says
 /// before the keys how many there are, and whether more follow
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>).
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>). Some stores leave directories out of the count.
 fn has_more(answer: &ListObjectsV2Output) -> io::Result<bool> {
-    let named = answer.contents().len() + answer.common_prefixes().len();
-    let is_whole = answer.key_count().and_then(|count| usize::try_from(count).ok()) == Some(named);
-    let more = answer.is_truncated().filter(|_| is_whole);
-    more.ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "the listing ends too soon"))
+    let keys = answer.contents().len();
+    let Some(count) = answer.key_count().and_then(|count| usize::try_from(count).ok()) else {
+        return Err(io::Error::other(
+            "the listing does not say how many keys it names: it was cut off, or this store never says; try again, or use \
+             another store",
+        ));
+    };
+    let is_whole = count == keys + answer.common_prefixes().len() || count == keys;
+    answer.is_truncated().filter(|_| is_whole).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::UnexpectedEof, "the listing ends too soon: it was cut off; try again")
+    })
+}
+
+/// Where the next page begins, of an answer that has one.
+fn next_token(answer: &ListObjectsV2Output) -> io::Result<String> {
+    let token = answer.next_continuation_token().filter(|token| !token.is_empty());
+    let missing = "the listing has more pages, but does not say where; use another store";
+    token.map(str::to_owned).ok_or_else(|| io::Error::other(missing))
 }
 
 /// A key as a listing encodes it: as in a form, where a blank is `+`.

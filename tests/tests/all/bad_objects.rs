@@ -260,7 +260,7 @@ fn json_nested_too_deep_fails_the_object_and_not_the_stack() {
     let plan = Plan { config: Config::parse(waf).unwrap(), ..Plan::default() };
     let deep = event(1, &format!("{{\"a\":{}", "[".repeat(100_000)));
     let (counts, _) = convert(envelope("g", &[deep]).as_bytes(), "k", &plan).unwrap();
-    assert_eq!(counts.rejected, 1);
+    assert_eq!(counts.rejects, [(flowherd_shared::error::Reason::NotJson, 1)].into());
 }
 
 #[test]

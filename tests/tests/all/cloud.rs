@@ -57,6 +57,15 @@ impl Fleet {
         Self { cloud, place, source, results, queue, queue_url, dead, converted }
     }
 
+    /// Damages the first object below a prefix for good, in the bucket and in the directory.
+    pub(super) fn damage_one(&self, prefix: &str) {
+        let key = self.source.page(prefix, None).unwrap().entries.remove(0).key;
+        let object = Store::get(&self.source, &key).unwrap().unwrap();
+        let damaged = &object[..object.len() - 5];
+        self.source.put(&key, damaged).unwrap();
+        self.place.object(&key, damaged);
+    }
+
     pub(super) fn environment(&self) -> Vec<(&'static str, String)> {
         let lookups = self.place.path("in/lookups.json").to_str().unwrap().to_owned();
         let settings = [

@@ -297,7 +297,7 @@ fn check_role(heading: &str, requests: &[Request], not_seen: &[(&str, &str)]) {
 }
 
 #[test]
-fn no_program_asks_for_more_than_its_role_allows() {
+fn neither_function_asks_for_more_than_its_role_allows() {
     let worker = [
         // Of uploads that are given up; there is none here.
         ("s3:AbortMultipartUpload", "RESULTS/csv/*"),
