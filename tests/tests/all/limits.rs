@@ -271,7 +271,7 @@ fn lookups_that_would_exhaust_memory_are_refused_and_a_large_organisation_is_not
     let named = |name: usize| format!(r#"{{"vpcs":{{"vpc-1":{{"name":"{}"}}}}}}"#, "n".repeat(name));
     let cases = [
         (" ".repeat(MAX_LOOKUPS_BYTES + 1), "has 67108865 bytes"),
-        (ids(MAX_LOOKUP_IDS + 1), "more than 250000 ids"),
+        (ids(MAX_LOOKUP_IDS + 1), "more than 250000 interfaces, subnets or VPCs"),
         (lookups(0, 1, MAX_LOOKUP_BLOCKS + 1), "cidrs: 250001 blocks"),
         (named(MAX_LOOKUP_NAME_BYTES + 1), "VPC \"vpc-1\": a name of 1025 bytes"),
         (
@@ -294,7 +294,7 @@ fn a_settings_file_that_never_ends_is_not_read_to_its_end() {
     for flag in ["--config", "--lookups"] {
         let ran = place.convert(&[flag, "/dev/zero"]);
         assert_eq!(ran.status, 2);
-        assert!(ran.stderr.contains("/dev/zero has more than 67108864 bytes"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("/dev/zero has more than 83886080 bytes"), "{}", ran.stderr);
     }
 }
 
