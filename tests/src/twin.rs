@@ -25,19 +25,22 @@ struct Operations {
     fault_at: Option<usize>,
     /// Not before it is done, but afterwards: the answer is lost.
     is_late: bool,
+    /// As what nobody may do.
+    is_denied: bool,
     count: usize,
 }
 
 impl Operations {
     fn fail_at(&mut self, operation: Option<usize>) {
-        *self = Self { fault_at: operation, count: 0, is_late: self.is_late };
+        *self = Self { fault_at: operation, count: 0, ..*self };
     }
 
     fn next(&mut self) -> io::Result<()> {
         let number = self.count;
         self.count += 1;
         if self.fault_at == Some(number) && !self.is_late {
-            return Err(io::Error::other("injected fault"));
+            let kind = if self.is_denied { io::ErrorKind::PermissionDenied } else { io::ErrorKind::Other };
+            return Err(io::Error::new(kind, "injected fault"));
         }
         Ok(())
     }
@@ -98,6 +101,12 @@ impl MemorySource {
     /// Fails the operation with this number; with `None` counts anew and fails none.
     pub fn fail_at(&self, operation: Option<usize>) {
         self.operations.lock().unwrap().fail_at(operation);
+    }
+
+    /// Denies the operation with this number.
+    pub fn deny_at(&self, operation: usize) {
+        self.fail_at(Some(operation));
+        self.operations.lock().unwrap().is_denied = true;
     }
 
     /// How many operations there were since [`MemorySource::fail_at`].

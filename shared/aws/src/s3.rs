@@ -476,3 +476,50 @@ impl Drop for Upload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(keys: &[&str], count: Option<i32>, more: Option<bool>) -> ListObjectsV2Output {
+        let object = |key: &&str| Object::builder().key(*key).size(1).e_tag("e").build();
+        ListObjectsV2Output::builder()
+            .set_contents(Some(keys.iter().map(object).collect()))
+            .set_key_count(count)
+            .set_is_truncated(more)
+            .build()
+    }
+
+    #[test]
+    fn a_listing_that_names_fewer_keys_than_it_says_is_no_listing() {
+        assert!(!has_more(&answer(&["a", "b"], Some(2), Some(false))).unwrap());
+        assert!(has_more(&answer(&["a", "b"], Some(2), Some(true))).unwrap());
+        for (keys, count, more) in
+            [(&["a"][..], Some(2), Some(false)), (&["a"], None, Some(false)), (&["a"], Some(1), None)]
+        {
+            assert!(has_more(&answer(keys, count, more)).is_err(), "{keys:?} {count:?} {more:?}");
+        }
+    }
+
+    #[test]
+    fn a_listing_that_does_not_go_on_behind_its_last_key_is_an_error() {
+        let check = |after, keys: &[&str]| check_order(after, &entries(&answer(keys, None, None)).unwrap());
+        check(None, &[]).unwrap();
+        check(Some("a"), &["b", "c"]).unwrap();
+        for (after, keys) in
+            [(Some("b"), ["b", "c"]), (Some("c"), ["a", "b"]), (None, ["b", "a"]), (None, ["a", "a"])]
+        {
+            let told = check(after, &keys).unwrap_err().to_string();
+            assert!(told.contains("in the order of keys"), "{told}");
+        }
+    }
+
+    #[test]
+    fn an_object_without_a_version_is_named_and_not_left_out() {
+        for etag in ["", "*"] {
+            let object = Object::builder().key("k").size(1).e_tag(etag).build();
+            let told = entries(&ListObjectsV2Output::builder().contents(object).build()).unwrap_err();
+            assert!(told.to_string().contains("\"k\""), "{told}");
+        }
+    }
+}

@@ -43,6 +43,26 @@ fn a_failed_day_is_run_again_within_five_minutes_and_the_former_run_says_what_ha
 }
 
 #[test]
+fn a_run_whose_listing_is_forbidden_midway_keeps_what_it_has_sent_protected() {
+    let fleet = Fleet::new(7);
+    let begun = fleet.begin("tuesday", "firehose/");
+    // The second page, in the same call as the first.
+    fleet.source.deny_at(1);
+    let refused = fleet.coordinate(|coordinator| coordinator.run_on(begun, &|| true)).unwrap_err();
+    assert!(refused.to_string().contains("cannot list prefix"), "{refused}");
+    assert_eq!(fleet.queue.bodies().len(), 3);
+    let refused = rerun(&fleet, "monday", "other/", false).unwrap_err();
+    assert!(refused.to_string().contains("run tuesday"), "{refused}");
+
+    // One that has sent nothing is in nobody's way.
+    let fleet = Fleet::new(7);
+    let begun = fleet.begin("tuesday", "firehose/");
+    fleet.source.deny_at(0);
+    fleet.coordinate(|coordinator| coordinator.run_on(begun, &|| true)).unwrap_err();
+    rerun(&fleet, "monday", "other/", false).unwrap();
+}
+
+#[test]
 fn a_purge_that_would_destroy_another_runs_work_is_refused_and_names_it() {
     let fleet = Fleet::new(4);
     fleet.source.put("other/1", object("x", 1).1);
