@@ -34,7 +34,7 @@ fn every_promise_has_its_test_and_every_such_test_its_promise() {
         }
     }
     // The fleet's are among other tests of it.
-    let others = ["planning", "delivery", "functions", "rerun", "cloud", "faults", "limits"]
+    let others = ["planning", "delivery", "functions", "rerun", "cloud", "faults", "disks", "limits"]
         .map(|file| read(&format!("tests/tests/all/{file}.rs")))
         .concat();
     let (of_fleet, of_command): (BTreeSet<_>, BTreeSet<_>) =

@@ -3,9 +3,10 @@
 //!
 //! `make test` plays a few schedules, `make soak` hundreds. A schedule is made from its seed alone.
 
+mod schedule;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt, fs,
+    collections::BTreeSet,
     io::{Read, Write},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -23,17 +24,16 @@ use flowherd_shared::{
     task::Task,
 };
 use flowherd_tests::{
-    command::{Ran, Running, files_below, flowherd_in},
+    command::{Ran, Running, flowherd_in},
     fault_proxy::FaultProxy,
     local_cloud::{LocalCloud, wait_until},
 };
-use rand::{RngExt, SeedableRng, seq::IndexedRandom};
-use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
+use self::schedule::{Event, FAULTS, PURGE_FAULTS, Schedule};
 use super::{
     cloud::{Fleet, WORKER, report},
-    command::{PROGRAM, Place},
+    command::PROGRAM,
 };
 
 /// Schedules at once: they wait more than they work.
@@ -41,185 +41,6 @@ const LANES: u64 = 4;
 /// Faults last no longer than this; what they left is put right without them.
 const FAULTY: Duration = Duration::from_secs(20);
 const PREFIX: &str = "firehose/";
-
-/// What can be wrong between us and AWS, and how microburst does it. The integrity of what neither side has a checksum of,
-/// listings and messages, is left to TLS: they are cut and lost here, but not changed. To microburst an uploaded part
-/// is a `PutObject` too, and the end of an upload in parts is its beginning.
-const FAULTS: &[(&str, &str)] = &[
-    ("S3 says SlowDown", r#"{"service": "s3", "error": {"code": "SlowDown"}}"#),
-    ("S3 fails inside", r#"{"service": "s3", "error": {"code": "InternalError"}}"#),
-    ("S3 resets connections", r#"{"service": "s3", "reset": true}"#),
-    ("S3 answers late", r#"{"service": "s3", "latency": {"min": 20, "max": 700}}"#),
-    (
-        "bodies come slowly",
-        r#"{"service": "s3", "operation": "GetObject", "response": {"bandwidth_kbps": 48}}"#,
-    ),
-    ("bodies break off", r#"{"service": "s3", "operation": "GetObject", "response": {"abort_frac": 0.6}}"#),
-    (
-        "bodies end as if whole",
-        r#"{"service": "s3", "operation": "GetObject", "response": {"truncate_frac": 0.5}}"#,
-    ),
-    (
-        "bodies are corrupt",
-        r#"{"service": "s3", "operation": "GetObject", "response": {"corrupt_bytes": 3}}"#,
-    ),
-    (
-        "reading is denied",
-        r#"{"service": "s3", "operation": "GetObject", "resource": "source", "error": {"code": "AccessDenied"}}"#,
-    ),
-    (
-        "looking is refused",
-        r#"{"service": "s3", "operation": "HeadObject", "error": {"code": "ServiceUnavailable"}}"#,
-    ),
-    ("listings fail", r#"{"service": "s3", "operation": "ListObjectsV2", "error": {"code": "SlowDown"}}"#),
-    (
-        "listings end as if whole",
-        r#"{"service": "s3", "operation": "ListObjectsV2", "response": {"truncate_frac": 0.7}}"#,
-    ),
-    (
-        "uploads break off",
-        r#"{"service": "s3", "operation": "PutObject", "request": {"cut_upload": {"after_frac": 0.5}}}"#,
-    ),
-    (
-        "uploads are slow",
-        r#"{"service": "s3", "operation": "PutObject", "request": {"slow_upload": {"rate_kbps": 64}}}"#,
-    ),
-    (
-        "answers to uploads are lost",
-        r#"{"service": "s3", "operation": "PutObject", "response": {"abort_bytes": 0}}"#,
-    ),
-    (
-        "answers about uploads in parts are lost",
-        r#"{"service": "s3", "operation": "CreateMultipartUpload", "response": {"abort_bytes": 0}}"#,
-    ),
-    (
-        "removals fail",
-        r#"{"service": "s3", "operation": "DeleteObject", "error": {"code": "InternalError"}}"#,
-    ),
-    ("credentials expire", r#"{"service": "*", "error": {"code": "ExpiredToken", "status": 400}}"#),
-    ("SQS fails inside", r#"{"service": "sqs", "error": {"code": "InternalFailure"}}"#),
-    ("SQS is unavailable", r#"{"service": "sqs", "error": {"code": "ServiceUnavailable"}}"#),
-    ("SQS resets connections", r#"{"service": "sqs", "reset": true}"#),
-    (
-        "answers to sending are lost",
-        r#"{"service": "sqs", "operation": "SendMessageBatch", "response": {"abort_bytes": 0}}"#,
-    ),
-    (
-        "answers to receiving are lost",
-        r#"{"service": "sqs", "operation": "ReceiveMessage", "response": {"abort_bytes": 0}}"#,
-    ),
-    (
-        "answers to acknowledging are lost",
-        r#"{"service": "sqs", "operation": "DeleteMessage", "response": {"abort_bytes": 0}}"#,
-    ),
-    (
-        "acknowledging fails",
-        r#"{"service": "sqs", "operation": "DeleteMessage", "error": {"code": "InternalFailure"}}"#,
-    ),
-    (
-        "hiding fails",
-        r#"{"service": "sqs", "operation": "ChangeMessageVisibility", "error": {"code": "InternalFailure"}}"#,
-    ),
-    (
-        "counting fails",
-        r#"{"service": "sqs", "operation": "GetQueueAttributes", "error": {"code": "ServiceUnavailable"}}"#,
-    ),
-];
-/// Only where the queue is purged.
-const PURGE_FAULTS: &[(&str, &str)] = &[
-    (
-        "a purge is in progress",
-        r#"{"service": "sqs", "operation": "PurgeQueue", "times": 1, "error": {"code": "AWS.SimpleQueueService.PurgeQueueInProgress", "status": 403}}"#,
-    ),
-    (
-        "answers to purging are lost",
-        r#"{"service": "sqs", "operation": "PurgeQueue", "response": {"abort_bytes": 0}}"#,
-    ),
-];
-
-/// Something that happens to a program, or to messages, after a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
-    WorkerKilled,
-    CoordinatorKilled,
-    MessagesTwice,
-}
-
-/// What goes wrong, and when.
-struct Schedule {
-    seed: u64,
-    objects: u32,
-    records: u32,
-    /// The first object is damaged for good.
-    damages: bool,
-    purges: bool,
-    faults: Vec<(&'static str, Value)>,
-    /// After so many milliseconds, in order.
-    events: Vec<(u64, Event)>,
-}
-
-impl Schedule {
-    fn new(seed: u64) -> Self {
-        let random = &mut ChaCha8Rng::seed_from_u64(seed);
-        // Now and then an object whose rows take two parts.
-        let (objects, records) = match random.random_range(0..12) {
-            0 => (1, 320_000),
-            1..4 => (random.random_range(2..5), 20_000),
-            _ => (random.random_range(3..25), random.random_range(0..400)),
-        };
-        let (damages, purges) = (random.random_ratio(1, 3), random.random_ratio(1, 10));
-        let mut faults: Vec<(&str, Value)> = (0..random.random_range(1..=5))
-            .map(|_| {
-                let (name, rule) = FAULTS.choose(random).unwrap();
-                (*name, limited(rule, random))
-            })
-            .collect();
-        if purges && random.random() {
-            let (name, rule) = PURGE_FAULTS.choose(random).unwrap();
-            faults.push((name, limited(rule, random)));
-        }
-        let kinds = [Event::WorkerKilled, Event::CoordinatorKilled, Event::MessagesTwice];
-        let mut events: Vec<(u64, Event)> = (0..random.random_range(0..=6))
-            .map(|_| (random.random_range(0..6000), *kinds.choose(random).unwrap()))
-            .collect();
-        events.sort_unstable();
-        Self { seed, objects, records, damages, purges, faults, events }
-    }
-}
-
-/// A fault that strikes some times only, all at once or with gaps.
-fn limited(rule: &str, random: &mut ChaCha8Rng) -> Value {
-    let mut rule: Value = serde_json::from_str(rule).unwrap();
-    if rule["times"].is_null() {
-        let most = *[12, 12, 12, 80].choose(random).unwrap();
-        rule["times"] = random.random_range(1..=most).into();
-    }
-    for cut in ["/response/truncate_frac", "/response/abort_frac", "/request/cut_upload/after_frac"] {
-        if let Some(fraction) = rule.pointer_mut(cut) {
-            *fraction = (f64::from(random.random_range(1..100_u8)) / 100.0).into();
-        }
-    }
-    if random.random() {
-        rule["sequence"] = json!({ "fail": random.random_range(1..=5), "pass": random.random_range(1..=4) });
-    }
-    rule
-}
-
-impl fmt::Display for Schedule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, objects, records, .. } = self;
-        writeln!(
-            f,
-            "seed {seed}: {objects} objects of {records} records{}{}",
-            if self.damages { ", one of them damaged" } else { "" },
-            if self.purges { ", purging first" } else { "" }
-        )?;
-        for (name, rule) in &self.faults {
-            writeln!(f, "  {name}: {rule}")?;
-        }
-        self.events.iter().try_for_each(|(after, event)| writeln!(f, "  after {after} ms {event:?}"))
-    }
-}
 
 /// A schedule being played.
 struct Play<'a> {
@@ -574,93 +395,4 @@ fn an_answer_that_ends_as_if_whole_is_an_error_and_never_a_shorter_answer() {
         proxy.set_faults(&cut);
         assert!(queue.receive(1, Duration::from_secs(1)).is_err(), "receiving, {told}");
     }
-}
-
-/// `flowherd convert` for a shell that makes its disk small before.
-fn convert_script(place: &Place, before: &str, after: &str) -> String {
-    let quoted = |text: &str| format!("'{text}'");
-    let command: Vec<String> =
-        place.convert_args(&["--run", "r", "--jobs", "1"]).iter().map(|it| quoted(it)).collect();
-    format!("{before}\n{} {}\nstatus=$?\n{after}\nexit $status", quoted(PROGRAM), command.join(" "))
-}
-
-/// After a run on a small disk: what is there is whole and has a receipt, and with room the run goes on to its end.
-fn check_resumes(place: &Place, reference: &BTreeMap<String, Vec<u8>>, told: &str) -> usize {
-    let receipts = |run: &str| {
-        let below = place.path("out").join(layout::receipts(run));
-        let files = files_below(&below).into_iter();
-        files
-            .map(|file| serde_json::from_slice(&fs::read(below.join(file)).unwrap()).unwrap())
-            .collect::<Vec<Receipt>>()
-    };
-    let outputs =
-        |receipt: &Receipt| receipt.outputs.iter().map(|output| output.path.clone()).collect::<Vec<_>>();
-    let promised: BTreeSet<String> = receipts("r").iter().flat_map(outputs).collect();
-    let there = place.results();
-    assert_eq!(there.keys().cloned().collect::<BTreeSet<_>>(), promised, "{told}");
-    assert!(there.iter().all(|(path, bytes)| reference[path] == *bytes), "{told}");
-
-    let ran = place.convert(&["--run", "r", "--resume"]);
-    let has_run = place.path("out/runs/r/run.json").exists();
-    let ran = if has_run { ran } else { place.convert(&["--run", "r"]) };
-    assert_eq!(ran.status, 0, "{told} {ran:?}");
-    assert!(place.results() == *reference, "{told}");
-    there.len()
-}
-
-fn small_day() -> (Place, BTreeMap<String, Vec<u8>>) {
-    let place = Place::synth(8, 1500, &["--odd", "5"]);
-    assert_eq!(place.convert(&[]).status, 0);
-    let reference = place.results();
-    fs::remove_dir_all(place.path("out")).unwrap();
-    (place, reference)
-}
-
-fn outputs_that_the_disk_does_not_take_are_failures() {
-    for kilobytes in [1, 4, 16, 30] {
-        let (place, reference) = small_day();
-        // As a full disk, for each file: a write beyond so many bytes is an error.
-        let script = convert_script(&place, &format!("trap '' XFSZ; ulimit -f {kilobytes}"), "");
-        let ran = Running::start("bash", ["-c", &script]).output();
-        assert_eq!(ran.status, 1, "{ran:?}");
-        assert!(ran.stderr.contains("cannot write"), "{ran:?}");
-        check_resumes(&place, &reference, &format!("{kilobytes} KiB"));
-    }
-}
-
-#[test]
-fn a_full_disk_costs_no_result() {
-    outputs_that_the_disk_does_not_take_are_failures();
-    a_disk_runs_full();
-}
-
-/// Only where the machine lets us mount a small one.
-fn a_disk_runs_full() {
-    let may_mount = Running::start("unshare", ["--user", "--map-root-user", "--mount", "true"]).output();
-    if may_mount.status != 0 {
-        eprintln!("no disk can be made small here, so none was: {}", may_mount.stderr);
-        return;
-    }
-    let mut done = BTreeSet::new();
-    for kilobytes in [4, 16, 40, 64, 100, 200, 400] {
-        let (place, reference) = small_day();
-        let out = place.path("out");
-        fs::create_dir_all(&out).unwrap();
-        let (disk, kept) = (out.to_str().unwrap(), place.path("kept"));
-        let kept = kept.to_str().unwrap();
-        let mount = format!("mount -t tmpfs -o size={kilobytes}k none '{disk}' || exit 99");
-        let script = convert_script(&place, &mount, &format!("cp -a '{disk}' '{kept}'"));
-        let ran = Running::start("unshare", ["--user", "--map-root-user", "--mount", "bash", "-c", &script])
-            .output();
-        assert!(
-            ran.status != 99 && ran.stderr.contains("No space left on device"),
-            "{kilobytes} KiB: {ran:?}"
-        );
-        assert!(matches!(ran.status, 1 | 2), "{kilobytes} KiB: {ran:?}");
-        // What was on the small disk, with its times, on one with room.
-        fs::remove_dir(&out).unwrap();
-        fs::rename(kept, &out).unwrap();
-        done.insert(check_resumes(&place, &reference, &format!("{kilobytes} KiB")));
-    }
-    assert!(done.len() > 2, "disks of different sizes take different numbers of outputs: {done:?}");
 }

@@ -8,6 +8,7 @@ mod cloud;
 mod command;
 mod conformance;
 mod delivery;
+mod disks;
 mod docs;
 mod faults;
 mod fleet;
