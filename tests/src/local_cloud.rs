@@ -236,8 +236,16 @@ pub fn free_port() -> u16 {
 ///
 /// # Panics
 /// If it is not so within two minutes.
-pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_mins(2);
+pub fn wait_until(what: &str, is_so: impl FnMut() -> bool) {
+    wait_at_most(Duration::from_mins(2), what, is_so);
+}
+
+/// The same for so long.
+///
+/// # Panics
+/// If it is not so by then.
+pub fn wait_at_most(limit: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
     while !is_so() {
         assert!(Instant::now() < deadline, "never: {what}");
         // The local cloud needs the processor more than we do.

@@ -26,7 +26,7 @@ use flowherd_shared::{
 use flowherd_tests::{
     command::{Ran, Running, flowherd_in},
     fault_proxy::FaultProxy,
-    local_cloud::{LocalCloud, wait_until},
+    local_cloud::{LocalCloud, wait_at_most, wait_until},
 };
 use serde_json::{Value, json};
 
@@ -40,8 +40,11 @@ use super::{
 const LANES: u64 = 4;
 /// Faults last no longer than this; what they left is put right without them.
 const FAULTY: Duration = Duration::from_secs(20);
-/// A worker's pause before the next delivery doubles with each: ten seconds at first, eighty at the last of these.
-const DELIVERIES: u32 = 4;
+/// More than all receives that can be lost while faults last, six seconds each. A worker's pause doubles with each
+/// delivery: ten seconds after the first of these, 160 after the last.
+const DELIVERIES: u32 = 5;
+/// Longer than the longest pause.
+const PATIENCE: Duration = Duration::from_mins(5);
 const PREFIX: &str = "firehose/";
 
 /// A schedule being played.
@@ -175,7 +178,7 @@ impl<'a> Play<'a> {
         }
         let mut told = None;
         let mut quiet = 0;
-        wait_until("the run has a report", || {
+        wait_at_most(PATIENCE, "the run has a report", || {
             let ran = self.flowherd(&["report", "r", "--json"]);
             if ran.stdout.is_empty() && quiet > 3 {
                 // Nobody follows it any more, and nothing is under way.
@@ -228,7 +231,7 @@ impl<'a> Play<'a> {
     fn repaired(&self, first: Value) -> Value {
         let mut last = first;
         for _ in 0..3 {
-            wait_until("nothing is under way", || self.is_quiet());
+            wait_at_most(PATIENCE, "nothing is under way", || self.is_quiet());
             // Of the damaged object at least its own letter stays; one that was sent twice has two.
             let has_letters = self.fleet.dead.depth().unwrap() != Depth::default();
             let failed = last["objects"]["failed"].as_u64().unwrap();
