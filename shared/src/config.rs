@@ -1,12 +1,16 @@
 //! `flowherd.toml`: what is read from which logs, and into which tables. Parsed and checked once, at start.
 
 mod columns;
+mod matches;
 
-use globset::{ErrorKind, GlobBuilder, GlobSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use columns::{Column, ColumnType, ENRICHED_COLUMNS, Table};
+use self::matches::MatchFile;
+pub use self::{
+    columns::{Column, ColumnType, ENRICHED_COLUMNS, Table},
+    matches::Matches,
+};
 
 use crate::{
     limits::{self, Limits},
@@ -47,31 +51,6 @@ pub struct Rule {
     pub(crate) in_order: bool,
     /// How a message becomes values.
     pub format: Format,
-}
-
-/// Which records a rule takes. A pattern that is missing takes all; a record that has no such value counts as empty.
-#[derive(Debug, Default)]
-pub struct Matches {
-    log_group: Option<GlobSet>,
-    log_stream: Option<GlobSet>,
-    key: Option<GlobSet>,
-}
-
-impl Matches {
-    /// Whether a record from there is taken.
-    #[must_use]
-    pub fn record(&self, log_group: Option<&str>, log_stream: Option<&str>, key: &str) -> bool {
-        let takes = |glob: &Option<GlobSet>, value: Option<&str>| {
-            glob.as_ref().is_none_or(|glob| glob.is_match(value.unwrap_or_default()))
-        };
-        takes(&self.log_group, log_group) && takes(&self.log_stream, log_stream) && self.key(key)
-    }
-
-    /// Whether records of this object can be taken at all.
-    #[must_use]
-    pub fn key(&self, key: &str) -> bool {
-        self.key.as_ref().is_none_or(|glob| glob.is_match(key))
-    }
 }
 
 /// A value of the envelope that a rule may add as a column.
@@ -135,14 +114,6 @@ struct RuleFile {
     format: FormatFile,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MatchFile {
-    log_group: Option<String>,
-    log_stream: Option<String>,
-    key: Option<String>,
-}
-
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 enum FormatFile {
@@ -174,9 +145,6 @@ const PROBLEMS_TOLD: usize = 50;
 const QUOTED_CHARS: usize = 200;
 /// How much of what the parser says, which may quote a value, or name all that would be right.
 const MESSAGE_CHARS: usize = 1000;
-/// Names have at most 512 characters and keys 1,024 bytes. Nested braces are followed by recursion.
-const MAX_PATTERN_BYTES: usize = 4096;
-
 /// Without a file: every record is a version 2 flow log.
 const BUILT_IN: &str = r#"
 [[rule]]
@@ -220,7 +188,7 @@ impl Config {
             if file.rule[..at].iter().any(|other| other.name == rule.name) {
                 wrong("another rule has the same name; names must differ".to_owned());
             }
-            let matches = matches(&rule.matches, &mut wrong);
+            let matches = rule.matches.compiled(&mut wrong);
             let format = format(&rule.format, &mut wrong);
             columns::check_table_name(&rule.table, &mut wrong);
             if let Some(format) = format {
@@ -308,35 +276,6 @@ fn locate(text: &str, error: &toml::de::Error) -> String {
     let line = before.matches('\n').count();
     let shown = text.lines().nth(line).unwrap_or_default().trim();
     format!("line {}: {message}: {}", line + 1, quoted(shown))
-}
-
-fn matches(file: &MatchFile, wrong: &mut impl FnMut(String)) -> Matches {
-    let mut glob = |name: &str, pattern: &Option<String>| {
-        let pattern = pattern.as_ref()?;
-        if pattern.len() > MAX_PATTERN_BYTES {
-            wrong(format!("match.{name} has more than {MAX_PATTERN_BYTES} bytes; no name or key is as long"));
-            return None;
-        }
-        let glob = GlobBuilder::new(pattern).literal_separator(false).backslash_escape(true).build();
-        // As a set of one: a matcher by itself panics at a pattern that cannot be compiled.
-        match glob.and_then(|glob| GlobSet::builder().add(glob).build()) {
-            Ok(glob) => Some(glob),
-            Err(error) => {
-                let told = error.kind().to_string();
-                // Of a pattern that is too large or too deep the library shows all, and says why on the last line.
-                let last = told.lines().last().unwrap_or_default().trim_start_matches("error: ");
-                let why = if matches!(error.kind(), ErrorKind::Regex(_)) { last } else { &told };
-                let why = why.replace(char::is_control, " ");
-                wrong(format!("match.{name} = {pattern:?}: {why}; an example: \"vpc-flow-logs*\""));
-                None
-            }
-        }
-    };
-    Matches {
-        log_group: glob("log_group", &file.log_group),
-        log_stream: glob("log_stream", &file.log_stream),
-        key: glob("key", &file.key),
-    }
 }
 
 fn format(file: &FormatFile, wrong: &mut impl FnMut(String)) -> Option<Format> {
@@ -461,24 +400,6 @@ mod tests {
             Config::parse(&(rule("format = { kind = \"vpc-flow\" }") + "\n[csv]\nguard_formulas = false"))
                 .unwrap();
         assert!(!not.guard_formulas && not.hash == one.hash);
-    }
-
-    #[test]
-    fn a_pattern_that_cannot_be_compiled_is_a_mistake_like_any_other() {
-        let matching = |pattern: &str| {
-            let text = rule(&format!("match = {{ key = {pattern:?} }}\nformat = {{ kind = \"vpc-flow\" }}"));
-            Config::parse(&text)
-        };
-        for pattern in ["{".repeat(300) + "a" + &"}".repeat(300), "{".repeat(2000) + "a" + &"}".repeat(2000)]
-        {
-            let problems = matching(&pattern).unwrap_err().problems;
-            assert!(problems.len() == 1 && problems[0].contains("match.key"), "{problems:?}");
-            assert!(!problems[0].contains('\n'), "{problems:?}");
-        }
-        assert!(matching(&"x".repeat(5000)).unwrap_err().problems[0].contains("more than 4096 bytes"));
-        assert!(matching("[\n-\t]").unwrap_err().problems[0].contains("invalid range"));
-        let nested = "{".repeat(100) + "a,b" + &"}".repeat(100);
-        assert!(matching(&nested).unwrap().rules[0].matches.key("b"));
     }
 
     #[test]

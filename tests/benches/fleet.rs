@@ -14,12 +14,12 @@ use std::{
 
 use flowherd_coordinator::plan::{Planned, Planner};
 use flowherd_shared::{
-    ledger::{Basis, ManifestEntry, Run},
+    ledger::ManifestEntry,
     pipeline::Plan,
     queue::{Depth, Outgoing, PurgeError, Queue, Received, Refused},
     store::{Lister, Page, Store},
 };
-use flowherd_tests::{command::Running, twin::MemoryStore};
+use flowherd_tests::{command::Running, ledger::run, twin::MemoryStore};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_flowherd-worker-under-test");
 const COORDINATOR: &str = env!("CARGO_BIN_EXE_flowherd-coordinator-under-test");
@@ -62,16 +62,7 @@ struct Slow {
 
 fn plan(keys: u64, each: Duration) -> Duration {
     let slow = Slow { keys, each, sent: AtomicU64::new(0) };
-    let mut run = Run {
-        run: "r".to_owned(),
-        prefix: String::new(),
-        basis: Basis::from(&Plan::default()),
-        version: String::new(),
-        started: String::new(),
-        resumed: None,
-        resumes: Vec::new(),
-        manifest: None,
-    };
+    let mut run = run("r", &Plan::default(), None);
     let pause = |_| {};
     let (bucket, max_keys) = ("b", u64::MAX);
     let planner = Planner { source: &slow, bucket, results: &slow, queue: &slow, max_keys, pause: &pause };

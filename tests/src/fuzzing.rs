@@ -71,18 +71,3 @@ fn numbered_text(data: &[u8]) -> Option<(usize, &str)> {
     let (number, rest) = numbered(data)?;
     Some((number, std::str::from_utf8(rest).ok()?))
 }
-
-const LOOKUPS: &str = r#"{
-    "interfaces": {
-        "eni-1": {"description": "web, \"front\"", "subnet_id": "subnet-1", "vpc_id": "vpc-1"},
-        "eni-2": {"description": "db", "subnet_id": "subnet-2"},
-        "eni-3": {}
-    },
-    "subnets": {
-        "subnet-1": {"name": "a", "vpc_id": "vpc-1", "cidrs": ["10.0.0.0/24", "2001:db8::/64"]},
-        "subnet-2": {"name": "b", "vpc_id": "vpc-2", "cidrs": ["10.0.0.0/25", "10.1.0.0/16"]},
-        "subnet-3": {"name": "b-inner", "vpc_id": "vpc-2", "cidrs": ["10.1.2.0/24"]},
-        "subnet-4": {"cidrs": ["10.9.0.0/16"]}
-    },
-    "vpcs": {"vpc-1": {"name": "prod"}, "vpc-2": {"name": "stage"}}
-}"#;

@@ -8,6 +8,7 @@ pub mod cutting_proxy;
 #[cfg(feature = "cloud")]
 pub mod fault_proxy;
 pub mod fuzzing;
+pub mod ledger;
 #[cfg(feature = "cloud")]
 pub mod local_cloud;
 pub mod model;

@@ -1,14 +1,19 @@
 //! The slow, obvious implementation that the pipeline must agree with: whole object in memory, `serde_json`, split on
 //! spaces, every subnet looked at. It shares no code with the pipeline, not even its configuration.
 
-use std::{collections::BTreeMap, fmt, io::Read, net::IpAddr};
+mod formats;
+mod json_object;
+
+use std::{collections::BTreeMap, io::Read, net::IpAddr};
 
 use flate2::read::MultiGzDecoder;
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
-};
 use serde_json::{Value, value::RawValue};
+
+pub(crate) use self::json_object::{Pairs, mask_controls};
+use self::{
+    formats::{ALL, NUMBERS, fields, flow, format_columns, ids, is_header, json, kind, matches},
+    json_object::unmask,
+};
 
 /// What becomes of one object.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -25,10 +30,6 @@ pub struct Outcome {
     pub reject_bytes: u64,
 }
 
-const V2: &str = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status";
-const ALL: &str = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status vpc-id subnet-id instance-id tcp-flags type pkt-srcaddr pkt-dstaddr region az-id sublocation-type sublocation-id pkt-src-aws-service pkt-dst-aws-service flow-direction traffic-path ecs-cluster-arn ecs-cluster-name ecs-container-instance-arn ecs-container-instance-id ecs-container-id ecs-second-container-id ecs-service-name ecs-task-definition-arn ecs-task-arn ecs-task-id reject-reason resource-id encryption-status instance-tag instance-tag-2 interface-tag interface-tag-2 asg-tag asg-tag-2 interface-type next-hop-interface-id next-hop-subnet-id next-hop-az-id next-hop-vpc-id next-hop-interface-type";
-const NUMBERS: &str = "version srcport dstport protocol packets bytes start end tcp-flags traffic-path";
-const ADDRESSES: &str = "srcaddr dstaddr pkt-srcaddr pkt-dstaddr";
 const ENRICHED: [&str; 5] =
     ["interface_description", "subnet_name", "vpc_name", "src_subnet_name", "dst_subnet_name"];
 
@@ -418,33 +419,6 @@ fn decode(object: &[u8]) -> Option<Vec<u8>> {
     (!bytes.starts_with(&[0x1f, 0x8b])).then_some(bytes)
 }
 
-/// Where control characters that JSON forbids are kept while JSON is read.
-const MASK: u32 = 0xe100;
-
-/// Masks the control characters within JSON strings.
-pub(crate) fn mask_controls(text: &str) -> String {
-    let (mut in_string, mut escaped) = (false, false);
-    let mut mask = |character: char| {
-        match character {
-            _ if escaped => escaped = false,
-            '\\' if in_string => escaped = true,
-            '"' => in_string = !in_string,
-            _ => {}
-        }
-        let masked = in_string && character < ' ';
-        if masked { char::from_u32(MASK + u32::from(character)).unwrap() } else { character }
-    };
-    text.chars().map(&mut mask).collect()
-}
-
-fn unmask(text: &str) -> String {
-    let unmask = |character: char| match u32::from(character) {
-        masked @ MASK..0xe120 => char::from_u32(masked - MASK).unwrap(),
-        _ => character,
-    };
-    text.chars().map(unmask).collect()
-}
-
 /// The first JSON object of the text is an envelope.
 fn is_envelopes(text: &str) -> bool {
     let first = serde_json::Deserializer::from_str(text).into_iter::<Pairs>().next();
@@ -454,116 +428,6 @@ fn is_envelopes(text: &str) -> bool {
         "messageType" => ["\"DATA_MESSAGE\"", "\"CONTROL_MESSAGE\""].contains(&value.get()),
         _ => false,
     })
-}
-
-fn is_header(line: &str, first: bool) -> bool {
-    let known: Vec<&str> = ALL.split(' ').collect();
-    let names: Vec<&str> = line.split(' ').collect();
-    names.iter().all(|name| known.contains(name)) && (first || names.len() > 1)
-}
-
-fn kind(rule: &toml::Table) -> &str {
-    rule["format"]["kind"].as_str().unwrap()
-}
-
-fn fields(rule: &toml::Table) -> Vec<String> {
-    let text = rule["format"].get("fields").map_or(V2, |fields| fields.as_str().unwrap());
-    text.split(' ').map(|field| field.trim_start_matches("${").trim_end_matches('}').to_owned()).collect()
-}
-
-fn format_columns(rule: &toml::Table) -> Vec<String> {
-    match kind(rule) {
-        "vpc-flow" => fields(rule).iter().map(|field| field.replace('-', "_")).collect(),
-        "json" => {
-            let columns = rule["format"]["columns"].as_array().unwrap();
-            columns.iter().map(|column| column["name"].as_str().unwrap().to_owned()).collect()
-        }
-        _ => ["level", "src", "dst", "port"].map(str::to_owned).to_vec(),
-    }
-}
-
-fn matches(rule: &toml::Table, name: &str, value: &str) -> bool {
-    let pattern = rule.get("match").and_then(|matches| matches.get(name));
-    pattern.is_none_or(|pattern| glob(pattern.as_str().unwrap(), value))
-}
-
-/// Only `*`.
-fn glob(pattern: &str, value: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == value,
-        Some((front, rest)) => value.strip_prefix(front).is_some_and(|value| {
-            (0..=value.len()).any(|at| value.is_char_boundary(at) && glob(rest, &value[at..]))
-        }),
-    }
-}
-
-fn flow(fields: &[String], line: &str) -> Result<BTreeMap<String, String>, &'static str> {
-    let tokens: Vec<&str> = line.split(' ').collect();
-    if tokens.len() != fields.len() {
-        return Err("field-count");
-    }
-    for (field, token) in fields.iter().zip(&tokens) {
-        if token.is_empty() {
-            return Err("field-count");
-        }
-        let wide = ["packets", "bytes", "start", "end"].contains(&field.as_str());
-        let most = if wide { i64::MAX } else { i32::MAX.into() };
-        let number = token.bytes().all(|byte| byte.is_ascii_digit())
-            && token.len() <= 19
-            && token.parse::<i64>().is_ok_and(|value| value <= most);
-        let wrong = (NUMBERS.split(' ').any(|name| name == field) && !number)
-            || (ADDRESSES.split(' ').any(|name| name == field) && token.parse::<IpAddr>().is_err());
-        if *token != "-" && wrong {
-            return Err("field-type");
-        }
-    }
-    Ok(fields
-        .iter()
-        .map(|field| field.replace('-', "_"))
-        .zip(tokens.into_iter().map(str::to_owned))
-        .collect())
-}
-
-fn json(rule: &toml::Table, message: &str) -> Result<BTreeMap<String, String>, &'static str> {
-    let object: Value = serde_json::from_str(message).map_err(|_| "not-json")?;
-    if !object.is_object() {
-        return Err("not-json");
-    }
-    let mut values = BTreeMap::new();
-    for column in rule["format"]["columns"].as_array().unwrap() {
-        let value = match object.pointer(column["path"].as_str().unwrap()) {
-            None | Some(Value::Null) => continue,
-            Some(Value::String(text)) => text.clone(),
-            Some(other) => other.to_string(),
-        };
-        values.insert(column["name"].as_str().unwrap().to_owned(), value);
-    }
-    Ok(values)
-}
-
-/// What the pattern of the test's `ids` rule says, by hand: `^(?P<level>\w+) (?P<src>\S+) -> (?P<dst>[^ :]+)(?::(?P<port>\d+))?$`.
-fn ids(message: &str) -> Result<BTreeMap<String, String>, &'static str> {
-    let words: Vec<&str> = message.split(' ').collect();
-    let [level, src, "->", target] = words[..] else { return Err("no-match") };
-    let (dst, port) = match target.split_once(':') {
-        Some((dst, port)) => (dst, Some(port)),
-        None => (target, None),
-    };
-    let digits = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    let is_word = |text: &str| {
-        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    };
-    let visible = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if !is_word(level) || !visible(src) || !visible(dst) || port.is_some_and(|port| !digits(port)) {
-        return Err("no-match");
-    }
-    let mut values = BTreeMap::from([
-        ("level".to_owned(), level.to_owned()),
-        ("src".to_owned(), src.to_owned()),
-        ("dst".to_owned(), dst.to_owned()),
-    ]);
-    values.extend(port.map(|port| ("port".to_owned(), port.to_owned())));
-    Ok(values)
 }
 
 fn holds(network: IpAddr, length: u32, address: IpAddr) -> bool {
@@ -596,47 +460,4 @@ fn iso(ms: i64) -> String {
     let (hour, minute, second, milli) =
         (in_day / 3_600_000, in_day / 60_000 % 60, in_day / 1000 % 60, in_day % 1000);
     format!("{year:04}-{:02}-{:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z", month + 1, days + 1)
-}
-
-/// A JSON object with all its members, in order: no duplicate is lost.
-#[derive(Debug)]
-pub(crate) struct Pairs {
-    pub(crate) pairs: Vec<(String, Box<RawValue>)>,
-    text: String,
-}
-
-impl Pairs {
-    fn get(&self, name: &str) -> Option<&str> {
-        self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.get())
-    }
-
-    fn count(&self, name: &str) -> usize {
-        self.pairs.iter().filter(|(key, _)| key == name).count()
-    }
-}
-
-impl<'de> Deserialize<'de> for Pairs {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = Vec<(String, Box<RawValue>)>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(pairs)
-            }
-        }
-        let text = Box::<RawValue>::deserialize(deserializer)?;
-        let pairs = serde_json::Deserializer::from_str(text.get())
-            .deserialize_map(Members)
-            .map_err(serde::de::Error::custom)?;
-        Ok(Self { pairs, text: text.get().to_owned() })
-    }
 }

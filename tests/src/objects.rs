@@ -56,6 +56,22 @@ pub fn envelope_of(message_type: &str, log_group: &str, events: &[String]) -> St
 pub const FLOW: &str =
     "2 123456789012 eni-1 10.0.0.5 192.0.2.7 49152 443 6 20 4249 1580515200 1580515260 ACCEPT OK";
 
+/// Names of interfaces, subnets and VPCs; some networks lie within others, and one subnet has only a network.
+pub const LOOKUPS: &str = r#"{
+    "interfaces": {
+        "eni-1": {"description": "web, \"front\"", "subnet_id": "subnet-1", "vpc_id": "vpc-1"},
+        "eni-2": {"description": "db", "subnet_id": "subnet-2"},
+        "eni-3": {}
+    },
+    "subnets": {
+        "subnet-1": {"name": "a", "vpc_id": "vpc-1", "cidrs": ["10.0.0.0/24", "2001:db8::/64"]},
+        "subnet-2": {"name": "b", "vpc_id": "vpc-2", "cidrs": ["10.0.0.0/25", "10.1.0.0/16"]},
+        "subnet-3": {"name": "b-inner", "vpc_id": "vpc-2", "cidrs": ["10.1.2.0/24"]},
+        "subnet-4": {"cidrs": ["10.9.0.0/16"]}
+    },
+    "vpcs": {"vpc-1": {"name": "prod"}, "vpc-2": {"name": "stage"}}
+}"#;
+
 /// Gives at most so many bytes a call.
 #[derive(Debug)]
 pub struct Portions<'a> {

@@ -6,10 +6,10 @@ use flowherd_shared::{config::Config, pipeline::Plan};
 use regex::{Regex, RegexBuilder};
 use serde_json::value::RawValue;
 
-use super::{LOOKUPS, Pair, is_within_model, numbered_text};
+use super::{Pair, is_within_model, numbered_text};
 use crate::{
     model::Pairs,
-    objects::{envelope, event, outcome},
+    objects::{LOOKUPS, envelope, event, outcome},
 };
 
 static FLOW: LazyLock<Pair> = LazyLock::new(|| {

@@ -11,8 +11,7 @@ use flowherd_coordinator::{
 };
 use flowherd_shared::{
     ledger::{
-        Amendment, Basis, Failure, ManifestEntry, ManifestTotals, Purged, Receipt, Report, Run, layout,
-        read_json,
+        Amendment, Failure, ManifestEntry, ManifestTotals, Purged, Receipt, Report, Run, layout, read_json,
     },
     pipeline::Plan,
     store::Store,
@@ -25,6 +24,7 @@ use serde_json::Value;
 
 use super::{numbered, numbered_text};
 use crate::{
+    ledger::run,
     objects::{FLOW, envelope, event as log_event, gzip},
     twin::{MemoryQueue, MemorySource, MemoryStore},
 };
@@ -195,15 +195,9 @@ pub(super) fn ledger(data: &[u8]) {
     reads_back::<Reconciliation>(&store, &paths[6]);
     let lines = manifest.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count() as u64;
     let of_this = |run: &Run| layout::is_run_name(&run.run);
-    let mut run = reads_back::<Run>(&store, &paths[3]).filter(of_this).unwrap_or_else(|| Run {
-        run: "r".to_owned(),
-        prefix: String::new(),
-        basis: Basis::from(&Plan::default()),
-        version: String::new(),
-        started: String::new(),
-        resumed: None,
-        resumes: Vec::new(),
-        manifest: Some(ManifestTotals { parts: 1, objects: lines, bytes: 0, skipped: 0 }),
+    let mut run = reads_back::<Run>(&store, &paths[3]).filter(of_this).unwrap_or_else(|| {
+        let totals = ManifestTotals { parts: 1, objects: lines, bytes: 0, skipped: 0 };
+        run("r", &Plan::default(), Some(totals))
     });
     "r".clone_into(&mut run.run);
     // An error for each part that is missing: as many as it says.

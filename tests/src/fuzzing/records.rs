@@ -4,10 +4,10 @@ use std::sync::LazyLock;
 
 use flowherd_shared::{config::Config, pipeline::Plan};
 
-use super::{LOOKUPS, Pair, is_within_model, numbered, numbered_text};
+use super::{Pair, is_within_model, numbered, numbered_text};
 use crate::{
     model::{Pairs, mask_controls},
-    objects::outcome,
+    objects::{LOOKUPS, outcome},
 };
 
 /// Rules of which the model knows all that they do.

@@ -44,20 +44,6 @@ metadata = ["log_group"]
 format = { kind = "regex", pattern = '(?-u)^(?P<level>\w+) (?P<src>[!-~]+) -> (?P<dst>[!-9;-~]+)(?::(?P<port>[0-9]+))?$', types = { port = "int" } }
 "#;
 
-pub(crate) const LOOKUPS: &str = r#"{
-    "interfaces": {
-        "eni-1": {"description": "web, \"front\"", "subnet_id": "subnet-1", "vpc_id": "vpc-1"},
-        "eni-2": {"description": "db", "subnet_id": "subnet-2"},
-        "eni-3": {}
-    },
-    "subnets": {
-        "subnet-1": {"name": "a", "vpc_id": "vpc-1", "cidrs": ["10.0.0.0/24", "2001:db8::/64"]},
-        "subnet-2": {"name": "b", "vpc_id": "vpc-2", "cidrs": ["10.0.0.0/25", "10.1.0.0/16"]},
-        "subnet-3": {"name": "b-inner", "vpc_id": "vpc-2", "cidrs": ["10.1.2.0/24"]}
-    },
-    "vpcs": {"vpc-1": {"name": "prod"}, "vpc-2": {"name": "stage"}}
-}"#;
-
 /// An object, its key, and how many bytes a read gives.
 pub(crate) fn object() -> impl Strategy<Value = (Vec<u8>, &'static str, usize)> {
     let text = prop_oneof![

@@ -3,9 +3,7 @@
 use std::fmt::Write;
 
 use flowherd_shared::{config::Config, flow_fields::FLOW_FIELDS, lookups::Lookups, pipeline::Plan};
-use flowherd_tests::objects::{FLOW, convert, envelope, envelope_of, event, gzip};
-
-use super::generate::LOOKUPS;
+use flowherd_tests::objects::{FLOW, LOOKUPS, convert, envelope, envelope_of, event, gzip};
 
 /// Everything written for an object, as text.
 fn outputs(config: &str, key: &str, object: &[u8]) -> String {

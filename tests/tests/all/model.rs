@@ -3,11 +3,11 @@
 use flowherd_shared::{config::Config, lookups::Lookups, pipeline::Plan};
 use flowherd_tests::{
     model::{Model, Outcome},
-    objects::{Portions, convert, outcome},
+    objects::{LOOKUPS, Portions, convert, outcome},
 };
 use proptest::prelude::*;
 
-use super::generate::{CONFIG, LOOKUPS, cases, object};
+use super::generate::{CONFIG, cases, object};
 
 pub(crate) fn plan() -> Plan {
     Plan { config: Config::parse(CONFIG).unwrap(), lookups: Lookups::parse(LOOKUPS.as_bytes()).unwrap() }

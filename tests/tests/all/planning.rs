@@ -4,11 +4,12 @@ use std::{cell::Cell, time::Duration};
 
 use flowherd_coordinator::plan::{PlanError, Planned, Planner};
 use flowherd_shared::{
-    ledger::{Basis, ManifestEntry, Run},
+    ledger::{ManifestEntry, Run},
     pipeline::Plan,
     task::Task,
 };
 use flowherd_tests::{
+    ledger::run,
     objects::{FLOW, envelope, event},
     twin::{Faults, MemoryQueue, MemorySource, MemoryStore},
 };
@@ -25,16 +26,7 @@ impl Fleet {
     fn new(objects: usize) -> Self {
         let text = envelope("g", &[event(1, FLOW)]);
         let object = |number| (format!("logs/{number:03} +%ü"), text.clone().into_bytes());
-        let run = Run {
-            run: "r1".to_owned(),
-            prefix: "logs/".to_owned(),
-            basis: Basis::from(&Plan::default()),
-            version: "test".to_owned(),
-            started: String::new(),
-            resumed: None,
-            resumes: Vec::new(),
-            manifest: None,
-        };
+        let run = Run { prefix: "logs/".to_owned(), ..run("r1", &Plan::default(), None) };
         let source = (0..objects).map(object).collect();
         Self { source, store: MemoryStore::default(), queue: MemoryQueue::default(), run }
     }

@@ -1,4 +1,4 @@
-//! One test for each promise of docs/semantics.md, by its name.
+//! One test for each promise of docs/semantics.md, by its name: in one file, however long, so that it can be read beside it.
 
 use std::{
     collections::BTreeSet,
@@ -22,7 +22,8 @@ use flowherd_shared::{
 };
 use flowherd_tests::{
     command::{Running, files_below},
-    objects::{FLOW, Portions, convert, envelope, envelope_of, event, gunzip, gzip},
+    ledger::{manifest, run},
+    objects::{FLOW, LOOKUPS, Portions, convert, envelope, envelope_of, event, gunzip, gzip},
     twin::{MemorySource, MemoryStore},
 };
 use flowherd_worker::job::{Ended, Jobs};
@@ -31,7 +32,7 @@ use serde_json::Value;
 
 use super::{
     command::{PROGRAM, Place},
-    generate::{LOOKUPS, cases, object},
+    generate::{cases, object},
     model::plan,
 };
 
@@ -108,25 +109,6 @@ proptest! {
             }
         }
     }
-}
-
-fn run(name: &str, plan: &Plan, manifest: Option<ManifestTotals>) -> Run {
-    Run {
-        run: name.to_owned(),
-        prefix: String::new(),
-        basis: Basis::from(plan),
-        version: "test".to_owned(),
-        started: "2026-01-01T00:00:00.000Z".to_owned(),
-        resumed: None,
-        resumes: Vec::new(),
-        manifest,
-    }
-}
-
-fn manifest(store: &MemoryStore, name: &str, entries: &[ManifestEntry]) -> ManifestTotals {
-    let mut writer = ManifestWriter::new(store, name);
-    entries.iter().for_each(|entry| writer.add(entry.clone()).unwrap());
-    writer.finish().unwrap()
 }
 
 #[test]

@@ -362,7 +362,7 @@ fn every_request_to_a_bucket_names_the_account_that_it_must_belong_to() {
         ("PUT", "partNumber"),
     ];
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), all);
-    let code = read("shared/aws/src/s3.rs");
+    let code = read("shared/aws/src/s3.rs") + &sources(&["shared/aws/src/s3"]);
     assert_eq!(code.matches(".send()").count(), code.matches(".set_expected_bucket_owner(").count());
 
     // And the programs give it on, as their settings say.

@@ -1,0 +1,141 @@
+//! Bounds of what is found in the ledger and the queue, and of a run.
+
+use std::fs::{self, File};
+
+use flowherd_coordinator::{
+    reconcile::reconcile,
+    steps::{Begin, CoordinatorError, Operation},
+};
+use flowherd_shared::{
+    ledger::{ManifestEntry, ReportState, Run, layout, put_json, read_json},
+    limits::{MAX_KEY_BYTES, MAX_LEDGER_BYTES, MAX_LOOKUPS_BYTES, MAX_REPORT_BYTES},
+    pipeline::Plan,
+    store::Store,
+};
+use flowherd_tests::{
+    ledger::{manifest, run},
+    objects::gzip,
+    twin::MemoryStore,
+};
+use flowherd_worker::plans::{PlanError, Plans};
+
+use super::{
+    super::{
+        command::Place,
+        fleet::{Fleet, object},
+    },
+    noisy,
+};
+
+/// A file of that size that takes no room on the disk.
+fn sparse(path: &std::path::Path, bytes: u64) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    File::create(path).unwrap().set_len(bytes).unwrap();
+}
+
+#[test]
+fn a_ledger_file_of_any_size_costs_no_memory() {
+    let place = Place::new();
+    place.object("a", &noisy(0)).object("b", &noisy(0));
+    assert_eq!(place.convert(&["--run", "r"]).status, 0);
+    let whole = place.results();
+    // Larger than the machine's memory. It proves nothing, so the object is done again.
+    sparse(&place.path("out/runs/r/receipts/a.json"), 1 << 40);
+    sparse(&place.path("out/runs/r/failures/b.json"), 1 << 40);
+    let report = place.report(&["--resume", "--run", "r"]);
+    assert_eq!((&report["state"], &report["objects"]["done"]), (&"done".into(), &2.into()), "{report}");
+    assert_eq!(place.results(), whole);
+
+    let store = flowherd_cli::local::DirStore::new(&place.path("out"), &place.path("aside")).unwrap();
+    for (path, most) in [("runs/r/report.json", MAX_REPORT_BYTES), ("runs/r/run.json", MAX_LEDGER_BYTES)] {
+        sparse(&place.path("out").join(path), 1 << 40);
+        let told = store.get_within(path, most).unwrap_err();
+        assert!(told.to_string().contains(&format!("{path} has more than {most} bytes")), "{told}");
+        assert!(store.get(path).is_err());
+    }
+    assert_eq!(read_json::<Run>(&store, "runs/r/run.json").unwrap(), None);
+}
+
+#[test]
+fn rules_in_the_ledger_that_are_too_large_are_refused() {
+    for path in [layout::config("r"), layout::lookups("r")] {
+        let fleet = Fleet::new(1);
+        fleet.begin("r", "firehose/");
+        assert!(Plans::default().of(&fleet.store, "r").unwrap().is_ok());
+        fleet.store.put(&path, &vec![b' '; MAX_LOOKUPS_BYTES + 1]).unwrap();
+        let refused = Plans::default().of(&fleet.store, "r").unwrap().unwrap_err();
+        assert!(matches!(&refused, PlanError::Damaged(why) if why.starts_with(&path)), "{refused}");
+    }
+}
+
+#[test]
+fn a_part_of_the_manifest_that_is_a_bomb_is_an_error_and_proves_nothing() {
+    let store = MemoryStore::default();
+    let totals =
+        manifest(&store, "r", &[ManifestEntry { key: "k".to_owned(), size: 1, etag: "e".to_owned() }]);
+    let run = run("r", &Plan::default(), Some(totals));
+    put_json(&store, &layout::run("r"), &run).unwrap();
+    assert_eq!(reconcile(&store, &run, String::new()).unwrap().state, ReportState::Incomplete);
+    let member = gzip(&vec![b'\n'; 8 << 20]);
+    store.put(&layout::manifest_part("r", 0), &member.repeat(1000)).unwrap();
+    let told = flowherd_coordinator::manifest::read(&store, &run).find_map(Result::err).unwrap().to_string();
+    assert!(told.contains("part-000000.jsonl.gz has more than 67108864 bytes"), "{told}");
+    assert!(reconcile(&store, &run, String::new()).is_err());
+}
+
+#[test]
+fn a_run_of_more_objects_than_its_limit_is_refused_and_goes_on_when_it_is_raised() {
+    let mut fleet = Fleet::new(10);
+    fleet.max_keys = 7;
+    let step = fleet.begin("r", "firehose/");
+    let plan = |fleet: &Fleet| fleet.coordinate(|coordinator| coordinator.step(step.clone(), &|| true));
+    let Err(CoordinatorError::Refused(why)) = plan(&fleet) else { panic!("it was refused") };
+    assert_eq!(
+        why,
+        "prefix \"firehose/\" of logs has more than 7 objects (FLOWHERD_MAX_KEYS), of which 6 are sent and go on; \
+         choose longer prefixes, or raise it and go on with run r"
+    );
+    assert!(fleet.has("active/r.json"), "what is sent is protected against purges");
+    fleet.drain(2);
+    assert_eq!(fleet.results().len(), 6, "what is sent is done");
+
+    // The same step once more, with the limit raised: no object is lost or done twice.
+    fleet.max_keys = 10;
+    let step = plan(&fleet).unwrap();
+    assert_eq!((step.progress.listed, step.planned.complete), (10, true));
+    let report = fleet.finish(step);
+    assert_eq!((report.state, report.objects.done), (ReportState::Done, 10));
+
+    // Where nothing could be sent, nothing is left behind.
+    let mut fleet = Fleet::new(10);
+    fleet.max_keys = 2;
+    let begun = fleet.begin("r", "firehose/");
+    let outcome = fleet.coordinate(|coordinator| coordinator.step(begun, &|| true));
+    assert!(matches!(outcome, Err(CoordinatorError::Refused(why)) if why.contains("of which 0 are sent")));
+    assert!(!fleet.has("active/r.json") && fleet.queue.bodies().is_empty());
+}
+
+#[test]
+fn a_prefix_longer_than_any_key_is_refused() {
+    let fleet = Fleet::new(0);
+    let begin = |length: usize| {
+        let asked = Begin { prefix: Some("p".repeat(length)), ..Begin::default() };
+        fleet.coordinate(|coordinator| coordinator.begin(&asked))
+    };
+    assert_eq!(begin(MAX_KEY_BYTES).unwrap().operation, Operation::Plan);
+    let Err(CoordinatorError::Refused(why)) = begin(MAX_KEY_BYTES + 1) else { panic!("it was refused") };
+    assert!(why.contains("has 1025 bytes"), "{why}");
+}
+
+#[test]
+fn a_message_longer_than_any_task_is_a_dead_letter() {
+    let mut fleet = Fleet::new(0);
+    fleet.source = [object("firehose", 1)].into_iter().collect();
+    fleet.plan("r", "firehose/");
+    let body = fleet.queue.bodies()[0].replacen('{', &format!("{{{}", " ".repeat(20_000)), 1);
+    let outgoing =
+        flowherd_shared::queue::Outgoing { body, group: "g".to_owned(), deduplication: "d".to_owned() };
+    flowherd_shared::queue::Queue::send(&fleet.queue, &[outgoing]).unwrap();
+    fleet.drain(1);
+    assert_eq!((fleet.queue.dead().len(), fleet.results().len()), (1, 1));
+}
