@@ -136,6 +136,16 @@ impl Store for DirStore {
         sink.commit().map(|_| ())
     }
 
+    fn put_new(&self, path: &str, bytes: &[u8]) -> io::Result<bool> {
+        let mut sink = self.create(path)?;
+        sink.write_all(bytes)?;
+        match sink.file.persist_noclobber(&sink.target) {
+            Ok(_) => Ok(true),
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error.error),
+        }
+    }
+
     fn get(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
         self.get_within(path, MAX_RESULT_BYTES)
     }

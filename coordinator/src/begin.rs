@@ -47,8 +47,16 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
                 return Err(refused(format!("run {name} is there already; choose another name, or none")));
             }
             // The same begin, whose answer was lost. What it has sent since must not be purged.
-            let is_to_purge = purges && !self.has_sent(&name)?;
-            self.note(&run, if is_to_purge { Stage::Purging } else { Stage::Sending })?;
+            let has_sent = self.has_sent(&name)?;
+            let is_to_purge = purges && !has_sent;
+            if is_to_purge {
+                self.note(&run, Stage::Purging)?;
+            } else if has_sent {
+                self.note(&run, Stage::Sending)?;
+            } else if Active::find(self.results, &name).map_err(CoordinatorError::Ledger)?.is_none() {
+                // A note that is there may tell of a purge that is not over.
+                self.note(&run, Stage::Waiting)?;
+            }
             return Ok(first_step(&run, is_to_purge, force));
         }
 
@@ -95,7 +103,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         if self.has_sent(&run.run)? {
             return Ok(step.next(Operation::Plan, 0));
         }
-        // Anew: others look at the time of it, and somebody may have begun since.
+        // Anew: somebody may have begun since.
         self.note(&run, Stage::Purging)?;
         let losers = match self.losers(&run, step.force) {
             Err(error @ CoordinatorError::Refused(_)) => {
@@ -108,6 +116,11 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             let purged = Purged { by: run.run.clone(), at: iso((self.clock)()) };
             put_json(self.results, &layout::purged(&loser), &purged).map_err(CoordinatorError::Ledger)?;
             Active::remove(self.results, &loser).map_err(CoordinatorError::Ledger)?;
+        }
+        // That may have taken long, and others go by the time of the note.
+        self.note(&run, Stage::Purging)?;
+        if self.has_sent(&run.run)? {
+            return Ok(step.next(Operation::Plan, 0));
         }
         match self.queue.purge() {
             Ok(()) => Ok(step.next(Operation::Plan, PURGE_SECONDS)),

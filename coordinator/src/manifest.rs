@@ -44,21 +44,21 @@ impl<'a, S: Store> ManifestWriter<'a, S> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        write_part(self.store, &layout::manifest_part(self.run, self.totals.parts), &self.part)?;
+        self.store.put(&layout::manifest_part(self.run, self.totals.parts), &encode(&self.part)?)?;
         self.totals.parts += 1;
         self.part.clear();
         Ok(())
     }
 }
 
-/// Writes one part.
-pub(crate) fn write_part(store: &impl Store, path: &str, entries: &[ManifestEntry]) -> io::Result<()> {
+/// One part as it stands in its file.
+pub(crate) fn encode(entries: &[ManifestEntry]) -> io::Result<Vec<u8>> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
     for entry in entries {
         serde_json::to_writer(&mut gzip, entry)?;
         gzip.write_all(b"\n")?;
     }
-    store.put(path, &gzip.finish()?)
+    gzip.finish()
 }
 
 /// The entries of a complete manifest, one part in memory at a time. An error if a part is missing or unreadable, or if

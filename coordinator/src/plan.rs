@@ -2,7 +2,8 @@
 //!
 //! A planning call does what its time allows and says where the next one goes on, so a prefix of millions of keys is
 //! many calls and memory holds one page. A call that dies is made again from where it began. A page that is written down
-//! stays as it is: it is not listed again, only sent, in messages that the queue knows already.
+//! stays as it is, and so does the end, an empty page: neither is listed again, and a page only sent, in messages that the
+//! queue knows already.
 
 mod send;
 
@@ -89,18 +90,24 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
         from: Planned,
         goes_on: impl Fn() -> bool,
     ) -> Result<Planned, PlanError> {
-        let mut planned = from;
+        let mut planned = self.borne_out(run, from)?;
         while !planned.complete {
-            let page = match self.written(run, &planned)? {
-                Some(page) => page,
-                None => self.list(run, &planned)?,
-            };
-            self.send_page(run, &page, &mut planned)?;
-            planned.complete = page.next.is_none();
-            planned.after = page.next;
+            // What was listed by a version that did not write the end down.
+            if run.manifest.is_some_and(|totals| planned.totals.parts >= totals.parts) {
+                planned.complete = true;
+                break;
+            }
+            match self.written(run, planned.totals.parts)? {
+                Some(entries) if entries.is_empty() => planned.complete = true,
+                Some(entries) => self.send_page(run, entries, &mut planned)?,
+                None => self.list(run, &mut planned)?,
+            }
             if !goes_on() {
                 break;
             }
+        }
+        if planned.complete {
+            planned.after = None;
         }
         if planned.complete && run.manifest != Some(planned.totals) {
             // Another driver may have come to the end before, and told from then on that the manifest is complete.
@@ -116,63 +123,89 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
         Ok(planned)
     }
 
-    /// The page as an earlier call, or another driver, has written it down: were it listed anew, the manifest could name
-    /// another version of an object than a message that is under way.
-    fn written(&self, run: &Run, planned: &Planned) -> Result<Option<Page>, PlanError> {
-        let part = manifest::find_part(self.results, run, planned.totals.parts).map_err(|error| {
-            let told = format!("{error}; if it is damaged, remove it, and plan the run once more");
-            PlanError::Ledger(io::Error::new(error.kind(), told))
+    /// Where planning stands, as far as the ledger says so too: it goes on behind the last key that is written down, and is
+    /// complete only if `run.json` has the totals. An event that says more, or is an old one, cannot leave keys out.
+    fn borne_out(&self, run: &Run, said: Planned) -> Result<Planned, PlanError> {
+        if said.complete && run.manifest.is_some() {
+            return Ok(said);
+        }
+        let Some(part) = said.totals.parts.checked_sub(1) else {
+            return Ok(Planned { after: None, complete: false, ..said });
+        };
+        let last = self.written(run, part)?.and_then(|mut entries| entries.pop()).ok_or_else(|| {
+            let path = layout::manifest_part(&run.run, part);
+            PlanError::Ledger(io::Error::other(format!(
+                "{path} has no objects to go on behind; plan the run anew"
+            )))
         })?;
-        let page =
-            |entries: Vec<ManifestEntry>| Page { next: Some(entries.last()?.key.clone()), entries }.into();
-        Ok(part.and_then(page))
+        Ok(Planned { after: Some(last.key), complete: false, ..said })
     }
 
-    /// Lists a page and writes it down.
-    fn list(&self, run: &Run, planned: &Planned) -> Result<Page, PlanError> {
-        let page = self.source.page(&run.prefix, planned.after.as_deref()).map_err(PlanError::List)?;
-        if planned.totals.objects.saturating_add(page.entries.len() as u64) > self.max_keys {
+    /// The page as an earlier call, or another driver, has written it down: were it listed anew, the manifest could name
+    /// another version of an object than a message that is under way. A page without objects is the end.
+    fn written(&self, run: &Run, part: u64) -> Result<Option<Vec<ManifestEntry>>, PlanError> {
+        manifest::find_part(self.results, run, part).map_err(|error| {
+            let told = format!("{error}; if it is damaged, begin a new run that resumes {}", run.run);
+            PlanError::Ledger(io::Error::new(error.kind(), told))
+        })
+    }
+
+    /// Lists a page, writes it down, and the end if it is the last; then sends it. What somebody else has written down
+    /// meanwhile stands, and is for the next turn: all who drive the run agree on every page, and where they end.
+    fn list(&self, run: &Run, planned: &mut Planned) -> Result<(), PlanError> {
+        let Page { entries, next } =
+            self.source.page(&run.prefix, planned.after.as_deref()).map_err(PlanError::List)?;
+        if planned.totals.objects.saturating_add(entries.len() as u64) > self.max_keys {
             return Err(PlanError::TooMany { sent: planned.totals.objects, max: self.max_keys });
         }
-        if !page.entries.is_empty() {
-            let part = layout::manifest_part(&run.run, planned.totals.parts);
-            manifest::write_part(self.results, &part, &page.entries).map_err(PlanError::Ledger)?;
-            // Of two drivers that list it at once, the later one's is the page; both go on behind it.
-            if let Some(written) = self.written(run, planned)?
-                && written.entries != page.entries
-            {
-                return Ok(written);
-            }
+        let part = planned.totals.parts;
+        if !entries.is_empty() && !self.write_down(run, part, &entries)? {
+            return Ok(());
         }
-        Ok(page)
+        let end = if entries.is_empty() { part } else { part.saturating_add(1) };
+        let is_complete = next.is_none() && self.write_down(run, end, &[])?;
+        if !entries.is_empty() {
+            self.send_page(run, entries, planned)?;
+        }
+        planned.complete = is_complete;
+        Ok(())
+    }
+
+    /// False if there is a page already.
+    fn write_down(&self, run: &Run, part: u64, entries: &[ManifestEntry]) -> Result<bool, PlanError> {
+        let bytes = manifest::encode(entries).map_err(PlanError::Ledger)?;
+        self.results.put_new(&layout::manifest_part(&run.run, part), &bytes).map_err(PlanError::Ledger)
     }
 
     /// Sends the messages of a page that is written down.
-    fn send_page(&self, run: &Run, page: &Page, planned: &mut Planned) -> Result<(), PlanError> {
-        if page.entries.is_empty() {
-            return Ok(());
-        }
+    fn send_page(
+        &self,
+        run: &Run,
+        entries: Vec<ManifestEntry>,
+        planned: &mut Planned,
+    ) -> Result<(), PlanError> {
         let part = layout::manifest_part(&run.run, planned.totals.parts);
         let done = if run.resumes.is_empty() {
-            vec![false; page.entries.len()]
+            vec![false; entries.len()]
         } else {
-            let done = parallel::map(READERS, &page.entries, |object| self.is_done(run, object));
+            let done = parallel::map(READERS, &entries, |object| self.is_done(run, object));
             done.into_iter().collect::<io::Result<_>>().map_err(PlanError::Ledger)?
         };
-        let left = page.entries.iter().zip(done).filter(|(_, is_done)| !is_done).map(|(object, _)| object);
+        let left = entries.iter().zip(done).filter(|(_, is_done)| !is_done).map(|(object, _)| object);
         let task = |object: &ManifestEntry| Task {
             run: run.run.clone(),
             bucket: self.bucket.to_owned(),
             object: object.clone(),
         };
         let tasks: Vec<Task> = left.map(task).collect();
-        let skipped = (page.entries.len() - tasks.len()) as u64;
+        let skipped = (entries.len() - tasks.len()) as u64;
         send::send(self.queue, &tasks, self.pause).map_err(|source| PlanError::Send { part, source })?;
         let totals = &mut planned.totals;
         totals.skipped = totals.skipped.saturating_add(skipped);
         totals.parts = totals.parts.saturating_add(1);
-        totals.objects = totals.objects.saturating_add(page.entries.len() as u64);
-        totals.bytes = page.entries.iter().fold(totals.bytes, |sum, object| sum.saturating_add(object.size));
+        totals.objects = totals.objects.saturating_add(entries.len() as u64);
+        totals.bytes = entries.iter().fold(totals.bytes, |sum, object| sum.saturating_add(object.size));
+        planned.after = entries.into_iter().next_back().map(|last| last.key);
         Ok(())
     }
 

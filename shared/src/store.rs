@@ -42,6 +42,10 @@ pub trait Store: Sync {
     /// Writes a small result, whole or not at all; replaces what is there.
     fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()>;
 
+    /// The same, unless there is one already; says whether it did. Of all who try, one does. One who does not know, because
+    /// the answer was lost, is told that there is one: it may be its own.
+    fn put_new(&self, path: &str, bytes: &[u8]) -> io::Result<bool>;
+
     /// Reads a result of up to [`crate::limits::MAX_RESULT_BYTES`]; `None` if there is none.
     fn get(&self, path: &str) -> io::Result<Option<Vec<u8>>>;
 

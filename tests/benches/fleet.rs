@@ -99,6 +99,10 @@ impl Store for Slow {
         Ok(())
     }
 
+    fn put_new(&self, path: &str, bytes: &[u8]) -> io::Result<bool> {
+        self.put(path, bytes).map(|()| true)
+    }
+
     fn get(&self, _: &str) -> io::Result<Option<Vec<u8>>> {
         thread::sleep(self.each);
         Ok(None)

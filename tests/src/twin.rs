@@ -247,6 +247,17 @@ impl MemoryStore {
         shared.operations.next()?;
         Ok(shared)
     }
+
+    fn before_put(&self, path: &str) -> io::Result<MutexGuard<'_, Shared>> {
+        let mut shared = self.operate()?;
+        if shared.before.as_ref().is_some_and(|(awaited, _)| awaited == path) {
+            let hook = shared.before.take();
+            drop(shared);
+            hook.into_iter().for_each(|(_, hook)| hook());
+            shared = self.shared();
+        }
+        Ok(shared)
+    }
 }
 
 /// A result being written to memory.
@@ -272,16 +283,20 @@ impl Store for MemoryStore {
     }
 
     fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
-        let mut shared = self.operate()?;
-        if shared.before.as_ref().is_some_and(|(awaited, _)| awaited == path) {
-            let hook = shared.before.take();
-            drop(shared);
-            hook.into_iter().for_each(|(_, hook)| hook());
-            shared = self.shared();
-        }
+        let mut shared = self.before_put(path)?;
         shared.files.insert(path.to_owned(), bytes.to_vec());
         shared.published.push(path.to_owned());
         shared.operations.answer()
+    }
+
+    fn put_new(&self, path: &str, bytes: &[u8]) -> io::Result<bool> {
+        let mut shared = self.before_put(path)?;
+        let is_new = !shared.files.contains_key(path);
+        if is_new {
+            shared.files.insert(path.to_owned(), bytes.to_vec());
+            shared.published.push(path.to_owned());
+        }
+        shared.operations.answer().map(|()| is_new)
     }
 
     fn get(&self, path: &str) -> io::Result<Option<Vec<u8>>> {

@@ -183,6 +183,20 @@ impl Store for Bucket {
         self.put_whole(path, bytes.to_vec()).map(|_| ())
     }
 
+    fn put_new(&self, path: &str, bytes: &[u8]) -> io::Result<bool> {
+        check_length(path)?;
+        // <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>. Of two at once one may be told of
+        // the conflict, and does not know how it ended: an error.
+        let request = self.client.put_object().bucket(&self.name).key(path).if_none_match("*");
+        let request =
+            request.set_expected_bucket_owner(self.owner.clone()).body(bytes.to_vec().into()).send();
+        match self.handle.block_on(request) {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Some("PreconditionFailed") => Ok(false),
+            Err(error) => Err(io_error(&error)),
+        }
+    }
+
     fn get(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
         self.get_within(path, MAX_RESULT_BYTES)
     }

@@ -245,6 +245,10 @@ impl<'a, T: Store> Store for Paced<'a, T> {
         self.process.call(&format!("put {path}"), bytes, || self.port.put(path, bytes))
     }
 
+    fn put_new(&self, path: &str, bytes: &[u8]) -> io::Result<bool> {
+        self.process.call(&format!("put new {path}"), bytes, || self.port.put_new(path, bytes))
+    }
+
     fn get(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
         self.process.call(&format!("get {path}"), &[], || self.port.get(path))
     }

@@ -45,8 +45,12 @@ fn check_store(store: &impl Store) {
     assert_eq!(store.get_within(path, 4).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
     store.put(path, b"").unwrap();
     assert_eq!(store.get(path).unwrap().unwrap(), b"");
+    assert!(!store.put_new(path, b"new").unwrap(), "an empty one is there too");
+    assert_eq!(store.get(path).unwrap().unwrap(), b"");
     store.remove(path).unwrap();
     assert_eq!(store.etag(path).unwrap(), None);
+    assert!(store.put_new(path, b"new").unwrap());
+    assert_eq!(store.get(path).unwrap().unwrap(), b"new");
 }
 
 /// What every lister does, with these keys below `x/`; there are others beside it.

@@ -4,8 +4,9 @@ use std::{cell::Cell, time::Duration};
 
 use flowherd_coordinator::plan::{PlanError, Planned, Planner};
 use flowherd_shared::{
-    ledger::{ManifestEntry, Run},
+    ledger::{ManifestEntry, ManifestTotals, Run, layout},
     pipeline::Plan,
+    store::Store,
     task::Task,
 };
 use flowherd_tests::{
@@ -119,6 +120,74 @@ fn a_page_that_is_written_down_is_not_listed_again() {
     fleet.plan(&mut run, Planned::default(), 100).unwrap();
     assert_eq!(fleet.keys_in_manifest(&run), keys);
     assert_eq!(fleet.keys_sent(), keys);
+}
+
+#[test]
+fn a_place_that_the_manifest_does_not_bear_out_leaves_no_key_out() {
+    let key = |number: usize| Some(format!("logs/{number:03} +%ü"));
+    let totals = |parts: u64, objects: u64| ManifestTotals { parts, objects, ..ManifestTotals::default() };
+    for said in [
+        Planned { after: key(11), ..Planned::default() },
+        Planned { complete: true, ..Planned::default() },
+        Planned { after: key(11), complete: false, totals: totals(1, 3) },
+        Planned { after: None, complete: true, totals: totals(2, 6) },
+    ] {
+        let fleet = Fleet::new(20);
+        let mut run = fleet.run.clone();
+        // Two pages of three are there already.
+        fleet.plan(&mut run, Planned::default(), 2).unwrap();
+        let planned = fleet.plan(&mut run, said, 100).unwrap();
+        assert!(planned.complete);
+        assert_eq!(fleet.keys_in_manifest(&run), fleet.keys());
+        assert_eq!(fleet.keys_sent(), fleet.keys());
+    }
+    let fleet = Fleet::new(20);
+    let beyond = Planned { after: key(11), complete: true, totals: totals(4, 12) };
+    let told = fleet.plan(&mut fleet.run.clone(), beyond, 100).unwrap_err();
+    assert!(matches!(&told, PlanError::Ledger(why) if why.to_string().contains("part-000003")), "{told:?}");
+}
+
+#[test]
+fn planning_made_again_lists_nothing_behind_the_end() {
+    for (keys, by_former) in [(0, false), (3, false), (20, false), (0, true), (3, true), (20, true)] {
+        let fleet = Fleet::new(keys);
+        let mut run = fleet.run.clone();
+        let told = fleet.plan(&mut run, Planned::default(), 100).unwrap();
+        let listed = fleet.keys();
+        if by_former {
+            // A version that wrote no end down.
+            fleet.store.remove(&layout::manifest_part("r1", told.totals.parts)).unwrap();
+        }
+        // Its answer is lost, and an object comes before it is made again.
+        fleet.source.put("logs/zzz", b"late".to_vec());
+        let mut unlisted = fleet.run.clone();
+        assert_eq!(fleet.plan(&mut run, Planned::default(), 100).unwrap(), told);
+        if !by_former {
+            assert_eq!(fleet.plan(&mut unlisted, Planned::default(), 100).unwrap(), told);
+        }
+        assert_eq!(fleet.keys_sent(), listed, "no message for what the manifest does not name");
+        assert_eq!(fleet.keys_in_manifest(&run), listed);
+    }
+}
+
+#[test]
+fn two_who_list_a_page_at_once_agree_on_it() {
+    // The other one lists a page when an object has come: in its middle, at its end, and in place of the end.
+    for (keys, new, part) in [(8, "logs/003 +", 1), (8, "logs/zzz", 2), (9, "logs/zzz", 3)] {
+        let other = Fleet::new(keys);
+        other.source.put(new, b"new".to_vec());
+        other.plan(&mut other.run.clone(), Planned::default(), 100).unwrap();
+        let fleet = Fleet::new(keys);
+        let (store, path) = (fleet.store.clone(), layout::manifest_part("r1", part));
+        let (theirs, there) = (other.store.files()[&path].clone(), path.clone());
+        // This one has listed it without, and is about to write it down.
+        fleet.store.before(path, move || store.put(&there, &theirs).unwrap());
+        let mut run = fleet.run.clone();
+        assert!(fleet.plan(&mut run, Planned::default(), 100).unwrap().complete);
+        let sent = fleet.keys_sent();
+        assert_eq!(sent, other.keys(), "no key is left out");
+        assert_eq!(fleet.keys_in_manifest(&run), sent, "what is sent is what the manifest names");
+    }
 }
 
 #[test]

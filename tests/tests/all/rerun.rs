@@ -142,6 +142,18 @@ fn a_second_driver_sends_nothing_into_the_purge_of_the_first() {
 }
 
 #[test]
+fn a_run_begun_again_without_a_purge_sends_nothing_into_the_one_that_it_began_with() {
+    let fleet = Fleet::new(5);
+    let begun = rerun(&fleet, "r", "firehose/", false).unwrap();
+    let purged = fleet.drive(begun, |step| step.operation == Operation::Purge);
+    assert_eq!((purged.operation, purged.wait_seconds), (Operation::Plan, 60));
+    // Whoever waits for it is stopped, and begins the run again by its name.
+    fleet.queue.advance(Duration::from_secs(10));
+    let again = fleet.begin("r", "firehose/");
+    assert_eq!((fleet.finish(again).state, fleet.queue.lost().len()), (ReportState::Done, 0));
+}
+
+#[test]
 fn a_second_driver_that_waits_leaves_what_the_first_has_sent_protected() {
     let fleet = Fleet::new(5);
     let begun = fleet.begin("r", "firehose/");

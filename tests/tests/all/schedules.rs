@@ -44,6 +44,10 @@ enum Event {
     Damage(u8),
     /// An object vanishes.
     Remove(u8),
+    /// An object comes that was not there, or comes again.
+    Appear(u8),
+    /// A run is begun again by its name, with or without a purge.
+    Again { driver: u8, purge: bool },
 }
 
 fn pace() -> impl Strategy<Value = Pace> {
@@ -80,6 +84,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0..6_u8).prop_map(Event::Overwrite),
         1 => (0..6_u8).prop_map(Event::Damage),
         1 => (0..6_u8).prop_map(Event::Remove),
+        1 => (0..12_u8).prop_map(Event::Appear),
+        1 => (0..8_u8, any::<bool>()).prop_map(|(driver, purge)| Event::Again { driver, purge }),
     ]
 }
 

@@ -19,7 +19,7 @@ use flowherd_tests::{
 };
 use serde::de::DeserializeOwned;
 
-use super::world::World;
+use super::world::{KEYS, World};
 
 /// What the ledger says of an object, read here without the coordinator's code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +113,7 @@ impl World {
     pub(super) fn check(&self) {
         for run in self.runs() {
             let run = self.run(&run);
+            self.check_manifest(&run);
             for (entry, truth) in self.truths(&run) {
                 match truth {
                     Truth::Done => self.check_outputs(&run.run, &entry),
@@ -124,6 +125,30 @@ impl World {
         }
         self.check_files();
         self.check_dead_letters();
+    }
+
+    /// What was there all along is in it, once, and nothing was done that is not.
+    fn check_manifest(&self, run: &Run) {
+        if run.manifest.is_none() {
+            return;
+        }
+        let keys: Vec<String> = self.truths(run).into_iter().map(|(entry, _)| entry.key).collect();
+        if !keys.is_sorted_by(|one, next| one < next) {
+            self.violate(format!("the manifest of {} is not in order: {keys:?}", run.run));
+        }
+        let stayed = |key: &&&str| key.starts_with(&run.prefix) && !self.touched.contains(**key);
+        for key in KEYS.iter().filter(stayed).filter(|key| !keys.iter().any(|listed| listed == **key)) {
+            self.violate(format!("{key} is in no part of the manifest of {}", run.run));
+        }
+        let of_objects = [layout::receipts(&run.run), layout::failures(&run.run)];
+        let files = self.store().files().into_iter();
+        for (path, bytes) in files.filter(|(path, _)| of_objects.iter().any(|below| path.starts_with(below)))
+        {
+            let file: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            if !keys.iter().any(|key| file["key"] == **key) {
+                self.violate(format!("{path} is of an object that the manifest does not name"));
+            }
+        }
     }
 
     /// They are what the version that the receipt names is converted to.
@@ -171,11 +196,9 @@ impl World {
         // An attempt of another run has replaced or taken back the outputs of the same object.
         let mut others = self.runs().into_iter().filter(|other| other != run).map(|other| self.run(&other));
         let is_replaced = others.any(|other| entry.key.starts_with(&other.prefix));
-        // Two listed it in different versions.
-        let is_mixed = self.shared.contains(run) && self.touched.contains(&entry.key);
         let has_receipt = |run| read::<Receipt>(self.store(), &layout::receipt(run, &entry.key)).is_some();
         let was_done = std::iter::once(run).chain(&asked.resumes).any(|run| has_receipt(run));
-        if !(is_purged || is_lost || is_given_up || is_mixed || was_done && is_replaced) {
+        if !(is_purged || is_lost || is_given_up || was_done && is_replaced) {
             self.violate(format!("{} of {run} is missing, and nobody has lost it", entry.key));
         }
     }

@@ -8,9 +8,12 @@ use std::{
     time::Duration,
 };
 
-use flowherd_coordinator::steps::{Begin, CoordinatorError, Operation, Step};
+use flowherd_coordinator::{
+    plan::Planned,
+    steps::{Begin, CoordinatorError, Operation, Step},
+};
 use flowherd_shared::{
-    ledger::layout,
+    ledger::{Run, layout, read_json},
     queue::{Depth, Queue},
     store::Store,
 };
@@ -28,7 +31,9 @@ use super::{
 /// by the minute that a purge takes.
 const LIFETIME: Duration = Duration::from_secs(59);
 const MOST_DRIVERS: usize = 5;
-const KEYS: [&str; 6] = ["p/0", "p/1 +%ü", "p/2", "p/3", "q/0", "q/1"];
+pub(super) const KEYS: [&str; 6] = ["p/0", "p/1 +%ü", "p/2", "p/3", "q/0", "q/1"];
+/// Those that may come later, before, between and behind the others.
+const LATER: [&str; 6] = ["p/", "p/1", "p/1 a", "p/4", "q/00", "q/2"];
 
 /// What a driver is to begin with.
 #[derive(Clone, Debug)]
@@ -74,7 +79,6 @@ pub(super) struct World {
     watch: Watch,
     numbers: usize,
     has_lagged: bool,
-    has_removed: bool,
     /// Every content that an object had: by key and `ETag`.
     pub(super) contents: BTreeMap<(String, String), Vec<u8>>,
     /// Keys whose content was ever damaged, replaced or gone.
@@ -107,7 +111,6 @@ impl World {
             watch,
             numbers: 0,
             has_lagged: false,
-            has_removed: false,
             contents: BTreeMap::new(),
             touched: BTreeSet::new(),
             shared: BTreeSet::new(),
@@ -153,7 +156,7 @@ impl World {
             }
             Event::Second(driver) => {
                 let Some(like) = self.pick(driver).map(|at| self.drivers[at].clone()) else { return };
-                if self.drivers.len() < MOST_DRIVERS && !self.has_removed {
+                if self.drivers.len() < MOST_DRIVERS {
                     self.shared.insert(like.run.clone());
                     self.drivers.push(Driver { is_busy: false, ..like });
                 }
@@ -170,8 +173,9 @@ impl World {
                     let run = coordinator.run(&run)?;
                     coordinator.step(Step { is_final, ..Step::new(Operation::Report, &run) }, &|| true)
                 });
-                // A manifest that two are writing just now does not add up.
-                drop(looked);
+                if let Err(error @ CoordinatorError::Ledger(_)) = looked {
+                    self.services.violate(format!("a report as things stand cannot be made: {error}"));
+                }
             }
             Event::Work(pace) => _ = self.work(pace),
             Event::GoOn(which, pace) => {
@@ -203,15 +207,26 @@ impl World {
             }
             Event::Overwrite(key) => self.replace(key, true),
             Event::Damage(key) => self.replace(key, false),
-            // Two who list at once while keys come and go write a manifest that does not add up; that is told, and nothing
-            // is proven by it.
-            Event::Remove(key) if self.shared.is_empty() => {
+            Event::Remove(key) => {
                 let key = KEYS[usize::from(key) % KEYS.len()];
-                self.has_removed = true;
                 self.touched.insert(key.to_owned());
                 self.services.source.remove(key);
             }
-            Event::Remove(_) => {}
+            Event::Appear(key) => {
+                let all = [LATER, KEYS].concat();
+                let key = all[usize::from(key) % all.len()];
+                self.touched.insert(key.to_owned());
+                self.put(key, true);
+            }
+            Event::Again { driver, purge } => {
+                // Who begins one again that is listed is refused, and it has no driver any more.
+                let is_listed = |at: &usize| self.is_listed(&self.drivers[*at].run);
+                let Some(at) = self.pick(driver).filter(|at| !is_listed(at)) else { return };
+                if let First::Begin(asked) = &mut self.drivers[at].first {
+                    asked.purge = Some(purge);
+                    self.drivers[at].step = None;
+                }
+            }
         }
     }
 
@@ -232,6 +247,11 @@ impl World {
         let names: BTreeSet<&String> = self.drivers.iter().map(|driver| &driver.run).collect();
         let is_there = |run: &&&String| self.services.store.get(&layout::run(run)).unwrap().is_some();
         names.iter().filter(is_there).map(|run| (*run).clone()).collect()
+    }
+
+    fn is_listed(&self, run: &str) -> bool {
+        let run: Option<Run> = read_json(&self.services.store, &layout::run(run)).unwrap();
+        run.is_some_and(|run| run.manifest.is_some())
     }
 
     /// A driver that has something to do.
@@ -265,7 +285,10 @@ impl World {
         self.drivers[at].is_busy = true;
         // A call that stalls between its note and what it has noted, while another driver of the same run goes on, has no
         // remedy but the report, which says what is missing.
-        let notes = |step: &Step| matches!(step.operation, Operation::Purge | Operation::Plan);
+        let notes = |step: &Step| match step.operation {
+            Operation::Plan => step.planned == Planned::default(),
+            operation => operation == Operation::Purge,
+        };
         let stalls = matches!(pace, Pace::WaitsAt(_))
             && step.as_ref().is_some_and(notes)
             && self.shared.contains(&run);
