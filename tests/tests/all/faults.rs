@@ -19,7 +19,7 @@ use std::{
 
 use flowherd_shared::{
     ledger::{ManifestEntry, Receipt, Run, layout, read_json},
-    queue::{Depth, Outgoing, Queue},
+    queue::{Depth, Outgoing, Queue, Received},
     store::{Lister, Sink, Source, Store},
     task::Task,
 };
@@ -40,8 +40,7 @@ use super::{
 const LANES: u64 = 4;
 /// Faults last no longer than this; what they left is put right without them.
 const FAULTY: Duration = Duration::from_secs(20);
-/// More than all receives that can be lost while faults last, six seconds each. A worker's pause doubles with each
-/// delivery: ten seconds after the first of these, 160 after the last.
+/// A worker's pause doubles with each delivery, from ten seconds to 160.
 const DELIVERIES: u32 = 5;
 /// Longer than the longest pause.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -201,7 +200,21 @@ impl<'a> Play<'a> {
         let objects = &report["objects"];
         let count = |what: &str| objects[what].as_u64().unwrap();
         assert_eq!(count("listed"), self.objects().len() as u64, "every key is listed: {report}");
-        assert_eq!(count("listed"), count("done") + count("failed"), "every key is done or failed: {report}");
+        // A message whose deliveries were all lost, or given back by workers that were stopped, never was an attempt: its
+        // object is missing, and the message a dead letter that names it.
+        let letters = self.letters();
+        let outcomes = |key: &str| [layout::receipt("r", key), layout::failure("r", key)];
+        let has_outcome = |key: &str| {
+            outcomes(key).iter().any(|path| Store::get(&self.fleet.results, path).unwrap().is_some())
+        };
+        let given_up = self.objects().into_iter().map(|object| object.key).filter(|key| !has_outcome(key));
+        let given_up: Vec<String> = given_up.collect();
+        assert!(
+            given_up.iter().all(|key| letters.contains(key)),
+            "every key is accounted for: {given_up:?} {report}"
+        );
+        assert_eq!(count("missing"), given_up.len() as u64, "what is missing was never begun: {report}");
+        assert_eq!(count("listed"), count("done") + count("failed") + count("missing"), "{report}");
         let failures = report["failures"].as_array().unwrap();
         assert!(failures.iter().all(|failure| failure["error"].as_str().is_some_and(|why| !why.is_empty())));
 
@@ -226,6 +239,16 @@ impl<'a> Play<'a> {
         }
     }
 
+    /// The keys that dead letters name.
+    fn letters(&self) -> BTreeSet<String> {
+        let dead = &self.fleet.dead;
+        let receive =
+            || Some(dead.receive(10, Duration::ZERO).unwrap()).filter(|letters| !letters.is_empty());
+        let letters: Vec<Received> = std::iter::from_fn(receive).flatten().collect();
+        letters.iter().for_each(|letter| dead.hide(&letter.handle, Duration::ZERO).unwrap());
+        letters.iter().map(|letter| Task::parse(&letter.body).unwrap().object.key).collect()
+    }
+
     /// What failed is done once the faults are over. A message that was there twice may yet become a letter when its
     /// object is done already: that one goes with another redrive.
     fn repaired(&self, first: Value) -> Value {
@@ -234,8 +257,8 @@ impl<'a> Play<'a> {
             wait_at_most(PATIENCE, "nothing is under way", || self.is_quiet());
             // Of the damaged object at least its own letter stays; one that was sent twice has two.
             let has_letters = self.fleet.dead.depth().unwrap() != Depth::default();
-            let failed = last["objects"]["failed"].as_u64().unwrap();
-            if (has_letters, failed) == (self.schedule.damages, u64::from(self.schedule.damages)) {
+            let [failed, missing] = ["failed", "missing"].map(|what| last["objects"][what].as_u64().unwrap());
+            if (has_letters, failed, missing) == (self.schedule.damages, self.schedule.damages.into(), 0) {
                 return last;
             }
             last = report(&self.flowherd(&["redrive", "r", "--watch", "--json"]));
