@@ -197,11 +197,13 @@ impl<'a> Play<'a> {
 
     /// What must be so whatever happened.
     fn check(&self, report: &Value) {
+        // A report may be there while a copy of a message is still being worked on.
+        wait_at_most(PATIENCE, "nothing is under way", || self.is_quiet());
         let objects = &report["objects"];
         let count = |what: &str| objects[what].as_u64().unwrap();
         assert_eq!(count("listed"), self.objects().len() as u64, "every key is listed: {report}");
-        // A message whose deliveries were all lost, or given back by workers that were stopped, never was an attempt: its
-        // object is missing, and the message a dead letter that names it.
+        // A message whose deliveries were all lost, cut short or given back by workers that were stopped has neither receipt
+        // nor failure: its object is missing, and the message a dead letter that names it.
         let letters = self.letters();
         let outcomes = |key: &str| [layout::receipt("r", key), layout::failure("r", key)];
         let has_outcome = |key: &str| {
@@ -213,7 +215,7 @@ impl<'a> Play<'a> {
             given_up.iter().all(|key| letters.contains(key)),
             "every key is accounted for: {given_up:?} {report}"
         );
-        assert_eq!(count("missing"), given_up.len() as u64, "what is missing was never begun: {report}");
+        assert!(given_up.len() as u64 <= count("missing"), "{given_up:?} {report}");
         assert_eq!(count("listed"), count("done") + count("failed") + count("missing"), "{report}");
         let failures = report["failures"].as_array().unwrap();
         assert!(failures.iter().all(|failure| failure["error"].as_str().is_some_and(|why| !why.is_empty())));
@@ -234,8 +236,11 @@ impl<'a> Play<'a> {
                 promised.insert(output.path);
             }
         }
-        for path in self.fleet.outputs().into_keys() {
-            assert!(promised.contains(&path), "{path} is there without a receipt");
+        for (path, there) in self.fleet.outputs() {
+            // A worker that was killed right before its receipt leaves whole outputs; nobody came to do that object again.
+            let is_given_up = given_up.iter().any(|key| path.contains(key));
+            let is_left = is_given_up && Some(&there) == reference.get(&path);
+            assert!(promised.contains(&path) || is_left, "{path} is there without a receipt");
         }
     }
 
@@ -254,7 +259,6 @@ impl<'a> Play<'a> {
     fn repaired(&self, first: Value) -> Value {
         let mut last = first;
         for _ in 0..3 {
-            wait_at_most(PATIENCE, "nothing is under way", || self.is_quiet());
             // Of the damaged object at least its own letter stays; one that was sent twice has two.
             let has_letters = self.fleet.dead.depth().unwrap() != Depth::default();
             let [failed, missing] = ["failed", "missing"].map(|what| last["objects"][what].as_u64().unwrap());
