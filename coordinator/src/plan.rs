@@ -29,7 +29,8 @@ const READERS: usize = 32;
 // Of another version it could mean another place.
 #[serde(deny_unknown_fields)]
 pub struct Planned {
-    /// The key behind which the listing goes on; `None` before the first page and after the last.
+    /// The key behind which the listing goes on; `None` before the first page and after the last. For people: a call takes it
+    /// from the manifest.
     pub after: Option<String>,
     /// Whether the last page has been planned.
     pub complete: bool,

@@ -15,7 +15,7 @@ use flowherd_tests::{
 };
 use serde_json::{Value, json};
 
-use super::command::{PROGRAM, Place};
+use super::place::{PROGRAM, Place};
 
 pub(super) const WORKER: &str = env!("CARGO_BIN_EXE_flowherd-worker-under-test");
 pub(super) const COORDINATOR: &str = env!("CARGO_BIN_EXE_flowherd-coordinator-under-test");

@@ -8,7 +8,7 @@ use std::{
 use flowherd_shared::ledger::{Receipt, layout};
 use flowherd_tests::command::{Running, files_below};
 
-use super::command::{PROGRAM, Place};
+use super::place::{PROGRAM, Place};
 
 /// `flowherd convert` for a shell that makes its disk small before.
 fn convert_script(place: &Place, before: &str, after: &str) -> String {

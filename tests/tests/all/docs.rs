@@ -6,7 +6,7 @@ use flowherd_shared::{error::Reason, flow_fields::FLOW_FIELDS, limits::Limits};
 use flowherd_tests::command::{files_below, flowherd};
 use flowherd_worker::closing::METRICS;
 
-use super::command::PROGRAM;
+use super::place::PROGRAM;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()

@@ -33,7 +33,7 @@ use serde_json::{Value, json};
 use self::schedule::{Event, FAULTS, PURGE_FAULTS, Schedule};
 use super::{
     cloud::{Fleet, WORKER, report},
-    command::PROGRAM,
+    place::PROGRAM,
 };
 
 /// Schedules at once: they wait more than they work.

@@ -22,7 +22,7 @@ use flowherd_tests::{
 use flowherd_worker::job::{Ended, Jobs};
 use serde_json::Value;
 
-use super::command::{PROGRAM, Place};
+use super::place::{PROGRAM, Place};
 
 /// More than anything of this takes on a slow machine without optimisation, and far less than what is not bounded.
 const AT_ONCE: Duration = Duration::from_secs(20);

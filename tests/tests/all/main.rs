@@ -19,6 +19,7 @@ mod golden;
 mod limits;
 
 mod model;
+mod place;
 mod planning;
 mod promises;
 mod query;

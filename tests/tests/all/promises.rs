@@ -31,9 +31,9 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::{
-    command::{PROGRAM, Place},
     generate::{cases, object},
     model::plan,
+    place::{PROGRAM, Place},
 };
 
 fn good() -> String {

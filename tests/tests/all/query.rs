@@ -6,7 +6,7 @@ use flowherd_shared::questions::QUESTIONS;
 use flowherd_tests::command::{files_below, flowherd};
 use serde_json::Value;
 
-use super::command::{PROGRAM, Place};
+use super::place::{PROGRAM, Place};
 
 /// Runs statements in DuckDB, and gives the rows of the last one.
 pub(crate) fn duckdb(definitions: &str, question: &str) -> Value {

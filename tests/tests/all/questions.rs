@@ -7,7 +7,7 @@ use flowherd_tests::command::flowherd;
 use serde_json::Value;
 
 use super::{
-    command::{PROGRAM, Place},
+    place::{PROGRAM, Place},
     query::{definitions, duckdb},
     stack::{Deployed, json},
 };

@@ -154,6 +154,20 @@ fn a_run_begun_again_without_a_purge_sends_nothing_into_the_one_that_it_began_wi
 }
 
 #[test]
+fn the_minute_of_a_purge_begins_with_it_however_long_others_were_looked_at() {
+    let fleet = Fleet::new(5);
+    fleet.plan("former", "firehose/");
+    let begun = rerun(&fleet, "r", "firehose/", false).unwrap();
+    let queue = fleet.queue.clone();
+    fleet.store.before("runs/former/purged.json".to_owned(), move || queue.advance(Duration::from_secs(40)));
+    fleet.drive(begun, |step| step.operation == Operation::Purge);
+    let purged = fleet.queue.lost().len();
+    let again = fleet.begin("r", "firehose/");
+    assert_eq!(fleet.finish(again).state, ReportState::Done);
+    assert_eq!(fleet.queue.lost().len(), purged, "nothing was sent within the minute");
+}
+
+#[test]
 fn a_second_driver_that_waits_leaves_what_the_first_has_sent_protected() {
     let fleet = Fleet::new(5);
     let begun = fleet.begin("r", "firehose/");

@@ -33,9 +33,9 @@ use serde_json::Value;
 
 use super::{
     cloud::WORKER,
-    command::PROGRAM,
     delivery::{counts, send},
     fleet::Fleet,
+    place::PROGRAM,
 };
 
 /// The local cloud's only one.

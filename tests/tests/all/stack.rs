@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{
     cloud::{COORDINATOR, WORKER},
-    command::{PROGRAM, Place},
+    place::{PROGRAM, Place},
 };
 
 pub(crate) struct Deployed {

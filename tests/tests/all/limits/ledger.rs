@@ -21,8 +21,8 @@ use flowherd_worker::plans::{PlanError, Plans};
 
 use super::{
     super::{
-        command::Place,
         fleet::{Fleet, object},
+        place::Place,
     },
     noisy,
 };

@@ -1,0 +1,74 @@
+//! A directory in which a test runs the command.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use flowherd_tests::command::{Ran, files_below, flowherd};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The command `flowherd`.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_flowherd-under-test");
+
+/// A place with `in/` for objects and `out/` for results.
+pub(crate) struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("in")).unwrap();
+        Self { dir }
+    }
+
+    /// With a synthesised day.
+    pub(crate) fn synth(objects: u32, records: u32, more: &[&str]) -> Self {
+        let place = Self::new();
+        let (objects, records) = (objects.to_string(), records.to_string());
+        let source = place.path("in");
+        let args = ["synth", source.to_str().unwrap(), "--objects", &objects, "--records", &records];
+        let ran = flowherd(PROGRAM, args.iter().chain(more));
+        assert_eq!(ran.status, 0, "{}", ran.stderr);
+        place
+    }
+
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
+        self.dir.path().join(below)
+    }
+
+    pub(crate) fn object(&self, key: &str, bytes: &[u8]) -> &Self {
+        self.file(&format!("in/{key}"), bytes)
+    }
+
+    pub(crate) fn file(&self, path: &str, bytes: &[u8]) -> &Self {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+        self
+    }
+
+    /// `flowherd convert in out` and more arguments.
+    pub(crate) fn convert(&self, more: &[&str]) -> Ran {
+        flowherd(PROGRAM, self.convert_args(more))
+    }
+
+    pub(crate) fn convert_args(&self, more: &[&str]) -> Vec<String> {
+        let path = |name: &str| self.path(name).to_str().unwrap().to_owned();
+        let mut args = vec!["convert".to_owned(), path("in"), path("out")];
+        args.extend(more.iter().map(|argument| (*argument).to_owned()));
+        args
+    }
+
+    /// The report of `flowherd convert --json` and more arguments, whatever its verdict.
+    pub(crate) fn report(&self, more: &[&str]) -> Value {
+        let ran = self.convert(&[&["--json"], more].concat());
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"))
+    }
+
+    /// Results below `out`, without the ledger: path and bytes.
+    pub(crate) fn results(&self) -> BTreeMap<String, Vec<u8>> {
+        let out = self.path("out");
+        let results = files_below(&out).into_iter().filter(|path| !path.starts_with("runs/"));
+        results.map(|path| (path.clone(), fs::read(out.join(path)).unwrap())).collect()
+    }
+}
