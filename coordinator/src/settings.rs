@@ -5,7 +5,7 @@ use std::{fs::File, io, time::Duration};
 use flowherd_aws::{
     Aws,
     s3::Bucket,
-    settings::{Variables, is_account, is_bucket, is_fifo_url},
+    settings::{Variables, is_account, is_bucket, is_fifo_url, is_region},
     sqs::SqsQueue,
 };
 use flowherd_shared::{
@@ -31,6 +31,8 @@ pub struct Settings {
     pub source_bucket: String,
     /// `FLOWHERD_SOURCE_BUCKET_OWNER`: the account that it must belong to.
     pub source_bucket_owner: Option<String>,
+    /// `FLOWHERD_SOURCE_BUCKET_REGION`: its region; found by a request if it is not given.
+    pub source_bucket_region: Option<String>,
     /// `FLOWHERD_RESULTS_BUCKET`: where outputs and the ledger go.
     pub results_bucket: String,
     /// `FLOWHERD_RESULTS_BUCKET_OWNER`: the account that it must belong to.
@@ -65,6 +67,7 @@ impl Settings {
         Self {
             source_bucket,
             source_bucket_owner: None,
+            source_bucket_region: None,
             results_bucket,
             results_bucket_owner: None,
             queue_url,
@@ -100,6 +103,7 @@ impl Settings {
         let settings = Self {
             source_bucket: variables.needed("FLOWHERD_SOURCE_BUCKET", is_bucket, "my-firehose-archive"),
             source_bucket_owner,
+            source_bucket_region: variables.optional("FLOWHERD_SOURCE_BUCKET_REGION", is_region, "eu-west-1"),
             results_bucket: variables.needed("FLOWHERD_RESULTS_BUCKET", is_bucket, "my-flowherd-results"),
             results_bucket_owner,
             queue_url: variables.needed("FLOWHERD_QUEUE_URL", is_fifo_url, url),
@@ -140,7 +144,12 @@ impl<'a> Connected<'a> {
             Some(url) => Some(aws.queue(url)),
             None => queue.dead_letters()?.map(|url| aws.queue(&url)),
         };
-        let source = aws.bucket(&settings.source_bucket, settings.source_bucket_owner.as_deref());
+        let source = aws.find_bucket(
+            &settings.source_bucket,
+            settings.source_bucket_owner.as_deref(),
+            settings.source_bucket_region.as_deref(),
+        );
+        let source = source.map_err(io::Error::other)?.bucket;
         Ok(Self {
             aws,
             settings,

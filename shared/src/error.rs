@@ -114,8 +114,26 @@ pub enum Verdict {
     Permanent,
 }
 
+/// Attempts at which denied access is a permanent failure. IAM grants a new right only after some time
+/// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency>); with
+/// the pauses between attempts this is two and a half minutes.
+pub const DENIED_ATTEMPTS: u32 = 5;
+
 impl ObjectError {
-    /// Whether trying again can help.
+    /// Returns whether another attempt can help, if this one was the attempt of this number, from 1.
+    #[must_use]
+    pub fn verdict_at(&self, attempt: u32) -> Verdict {
+        match self {
+            Self::Read { source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied && attempt >= DENIED_ATTEMPTS =>
+            {
+                Verdict::Permanent
+            }
+            _ => self.verdict(),
+        }
+    }
+
+    /// Returns whether another attempt can ever help.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self {

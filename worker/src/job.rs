@@ -68,7 +68,8 @@ impl<'a, I: Source, O: Store> Jobs<'a, I, O> {
         let began = Instant::now();
         let stopped = Cell::new(false);
 
-        let outcome = self.publish(object, &stopped, &|bytes| {
+        let number = failed_before.as_ref().map_or(0, |failure| failure.attempts).saturating_add(1);
+        let outcome = self.publish(object, number, &stopped, &|bytes| {
             let goes_on = watch(bytes);
             stopped.set(!goes_on);
             goes_on
@@ -79,7 +80,7 @@ impl<'a, I: Source, O: Store> Jobs<'a, I, O> {
             run: self.run,
             object,
             basis: &basis,
-            number: failed_before.as_ref().map_or(0, |failure| failure.attempts).saturating_add(1),
+            number,
             finished: now(),
             milliseconds: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             message_id: self.message_id,
@@ -90,7 +91,7 @@ impl<'a, I: Source, O: Store> Jobs<'a, I, O> {
                 if let Err(source) = put_json(self.store, &layout::receipt(self.run, &object.key), &receipt) {
                     self.withdraw(object, &outputs);
                     let error = ObjectError::Write { output: layout::receipt(self.run, &object.key), source };
-                    return self.fail(&attempt, &error, error.verdict());
+                    return self.fail(&attempt, &error, error.verdict_at(number));
                 }
                 // The receipt alone already wins over the failure.
                 if let Some(failure) = failed_before {
@@ -113,11 +114,12 @@ impl<'a, I: Source, O: Store> Jobs<'a, I, O> {
     fn publish(
         &self,
         object: &ManifestEntry,
+        attempt: u32,
         stopped: &Cell<bool>,
         watch: &dyn Fn(u64) -> bool,
     ) -> Result<Published, (Box<dyn Error>, Verdict)> {
         let by_verdict = |error: ObjectError| {
-            let verdict = error.verdict();
+            let verdict = error.verdict_at(attempt);
             (error.into(), verdict)
         };
         let body =

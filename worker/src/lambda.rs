@@ -28,7 +28,7 @@ const CONCURRENCY: usize = 2;
 
 /// Serves invocations for ever. Everything is connected once for all of them.
 pub(crate) fn run(settings: &Settings, aws: &Aws) -> Result<(), Error> {
-    let source = aws.bucket(&settings.source_bucket, settings.source_bucket_owner.as_deref());
+    let source = settings.find_source(aws)?;
     let results = aws.bucket(&settings.results_bucket, settings.results_bucket_owner.as_deref());
     let queue = aws.queue(&settings.queue_url);
     // Only a process that lives longer than the visibility needs to renew it, and the function's timeout is shorter:

@@ -40,7 +40,7 @@ pub(crate) struct Args {
 
 /// Polls until a signal.
 pub(crate) fn run(args: &Args, settings: &Settings, aws: &Aws) -> anyhow::Result<()> {
-    let source = aws.bucket(&settings.source_bucket, settings.source_bucket_owner.as_deref());
+    let source = settings.find_source(aws)?;
     let results = aws.bucket(&settings.results_bucket, settings.results_bucket_owner.as_deref());
     let queue = aws.queue(&settings.queue_url);
     let visibility = queue.visibility().context("cannot ask the queue for its settings")?;

@@ -2,7 +2,11 @@
 
 use std::num::NonZeroU16;
 
-use flowherd_aws::settings::{Variables, is_account, is_bucket, is_fifo_url};
+use flowherd_aws::{
+    Aws,
+    s3::{Bucket, BucketError},
+    settings::{Variables, is_account, is_bucket, is_fifo_url, is_region},
+};
 
 /// A worker's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +15,8 @@ pub struct Settings {
     pub source_bucket: String,
     /// `FLOWHERD_SOURCE_BUCKET_OWNER`: the account that it must belong to.
     pub source_bucket_owner: Option<String>,
+    /// `FLOWHERD_SOURCE_BUCKET_REGION`: its region; found by a request if it is not given.
+    pub source_bucket_region: Option<String>,
     /// `FLOWHERD_RESULTS_BUCKET`: where outputs and the ledger go.
     pub results_bucket: String,
     /// `FLOWHERD_RESULTS_BUCKET_OWNER`: the account that it must belong to.
@@ -33,6 +39,11 @@ impl Settings {
                 is_account,
                 "123456789012",
             ),
+            source_bucket_region: variables.optional(
+                "FLOWHERD_SOURCE_BUCKET_REGION",
+                is_region,
+                "eu-west-1",
+            ),
             results_bucket: variables.needed("FLOWHERD_RESULTS_BUCKET", is_bucket, "my-flowherd-results"),
             results_bucket_owner: variables.optional(
                 "FLOWHERD_RESULTS_BUCKET_OWNER",
@@ -49,6 +60,15 @@ impl Settings {
                 .and_then(|value| value.parse().ok()),
         };
         variables.finish(settings)
+    }
+
+    /// Finds the source bucket, in its own region.
+    ///
+    /// # Errors
+    /// [`BucketError`] if there is no such bucket, or S3 cannot be reached.
+    pub fn find_source(&self, aws: &Aws) -> Result<Bucket, BucketError> {
+        let (owner, region) = (self.source_bucket_owner.as_deref(), self.source_bucket_region.as_deref());
+        Ok(aws.find_bucket(&self.source_bucket, owner, region)?.bucket)
     }
 
     /// The queue's name.

@@ -35,6 +35,7 @@ pub(super) fn find(aws: &Aws, args: &FleetArgs) -> Result<(Settings, Option<Stri
     let outputs = outputs(aws, args)?;
     let settings = Settings {
         source_bucket_owner: outputs.get("SourceBucketOwner"),
+        source_bucket_region: outputs.get("SourceBucketRegion"),
         results_bucket_owner: outputs.get("ResultsBucketOwner"),
         ..Settings::of(
             outputs.needed("SourceBucket")?,

@@ -2,12 +2,16 @@
 
 use std::{io, time::Duration};
 
-use aws_config::{BehaviorVersion, SdkConfig, timeout::TimeoutConfig};
+use aws_config::{BehaviorVersion, Region, SdkConfig, timeout::TimeoutConfig};
+use aws_types::service_config::ServiceConfigKey;
 use tokio::runtime::{Handle, Runtime};
 
-use crate::{s3::Bucket, sqs::SqsQueue};
+use crate::{
+    s3::{Bucket, BucketError, FoundBucket},
+    sqs::SqsQueue,
+};
 
-/// How long one attempt at a request may take: far above a long poll, and enough for 8 MiB on a slow line.
+/// Time limit of one attempt at a request: far above a long poll, and enough for a part of 16 MiB on a slow line.
 const ATTEMPT: Duration = Duration::from_mins(1);
 
 /// Credentials, region and endpoint of the ordinary AWS environment, and the runtime on which the SDK works.
@@ -34,15 +38,62 @@ impl Aws {
         Self { runtime, config }
     }
 
-    /// A bucket. `owner` is the account that it must belong to, if that is known: a bucket of the same name that somebody
-    /// else made is then refused
-    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html>).
+    /// Returns a bucket of the configured region, without a request. If `owner` is given, S3 refuses a bucket of the same
+    /// name that another account owns (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html>).
     #[must_use]
     pub fn bucket(&self, name: &str, owner: Option<&str>) -> Bucket {
-        // By path, not by host name, where an endpoint is given: a local one has no such host names.
-        let by_path = self.config.endpoint_url().is_some();
-        let config = aws_sdk_s3::config::Builder::from(&self.config).force_path_style(by_path).build();
+        self.bucket_in(self.config.region().cloned(), name, owner)
+    }
+
+    /// Makes sure that a bucket exists, and returns it as a bucket of its own region. `region` is the region that it is
+    /// known to be in; without one, `HeadBucket` finds it.
+    ///
+    /// # Errors
+    /// [`BucketError`] if there is no such bucket, if it is in another region than `region`, or if S3 cannot be reached.
+    pub fn find_bucket(
+        &self,
+        name: &str,
+        owner: Option<&str>,
+        region: Option<&str>,
+    ) -> Result<FoundBucket, BucketError> {
+        let given = region.map(|region| Region::new(region.to_owned()));
+        let asked = given.clone().or_else(|| self.config.region().cloned());
+        let (found, is_readable) = self.bucket_in(asked.clone(), name, owner).head()?;
+        // A store that is not AWS has one endpoint, and the regions that it names mean nothing.
+        let found = found.map(Region::new).filter(|_| !self.has_own_endpoint());
+        match (found, given) {
+            (Some(found), Some(given)) if found != given => Err(BucketError::OtherRegion {
+                bucket: name.to_owned(),
+                given: given.to_string(),
+                found: found.to_string(),
+            }),
+            (found, _) => {
+                Ok(FoundBucket { bucket: self.bucket_in(found.or(asked), name, owner), is_readable })
+            }
+        }
+    }
+
+    fn bucket_in(&self, region: Option<Region>, name: &str, owner: Option<&str>) -> Bucket {
+        let config = aws_sdk_s3::config::Builder::from(&self.config)
+            .region(region)
+            // A store that is not AWS rarely has a host name for each bucket.
+            .force_path_style(self.has_own_endpoint())
+            .build();
         Bucket::new(aws_sdk_s3::Client::from_conf(config), self.handle().clone(), name, owner)
+    }
+
+    /// Whether S3 requests go to an endpoint that is not one of AWS's.
+    fn has_own_endpoint(&self) -> bool {
+        self.s3_endpoint().is_some_and(|endpoint| !is_aws(&endpoint))
+    }
+
+    /// The endpoint of S3 requests, if one is configured for S3 alone or for all services; in this order
+    /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>).
+    fn s3_endpoint(&self) -> Option<String> {
+        let key =
+            ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
+        let of_s3 = self.config.service_config().zip(key.ok()).and_then(|(config, key)| config.load_config(key));
+        of_s3.or_else(|| self.config.endpoint_url().map(str::to_owned))
     }
 
     /// A queue.
@@ -61,5 +112,78 @@ impl Aws {
     #[must_use]
     pub fn handle(&self) -> &Handle {
         self.runtime.handle()
+    }
+}
+
+/// Whether an endpoint is a host of AWS: of a partition, or a VPC endpoint.
+fn is_aws(endpoint: &str) -> bool {
+    let (_, rest) = endpoint.split_once("://").unwrap_or(("", endpoint));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    // <https://docs.aws.amazon.com/general/latest/gr/rande.html>, and the hosts of the other partitions.
+    let domains =
+        ["amazonaws.com", "amazonaws.com.cn", "api.aws", "api.amazonwebservices.com.cn", "amazonaws.eu"];
+    domains.iter().any(|domain| host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        env,
+        io::{BufRead, BufReader, Write},
+        net::TcpListener,
+        process::{Command, Stdio},
+    };
+
+    use super::*;
+
+    #[test]
+    fn endpoints_of_aws_are_known() {
+        for endpoint in [
+            "https://s3.eu-west-1.amazonaws.com",
+            "https://s3.dualstack.us-east-1.amazonaws.com/",
+            "https://bucket.vpce-1a2b-3c4d.s3.us-east-1.vpce.amazonaws.com:443",
+            "https://s3.cn-north-1.amazonaws.com.cn",
+            "https://s3.us-east-1.api.aws",
+        ] {
+            assert!(is_aws(endpoint), "{endpoint}");
+        }
+        for endpoint in
+            ["http://localhost:9000", "http://127.0.0.1:4566", "https://minio.example.com", "https://notamazonaws.com"]
+        {
+            assert!(!is_aws(endpoint), "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_for_s3_alone_that_has_a_host_name_is_addressed_by_path() {
+        // In a process of its own, because the SDK reads the environment of the process.
+        const CHILD: &str = "FLOWHERD_TEST_PATH_STYLE";
+        if env::var_os(CHILD).is_some() {
+            let aws = Aws::connect().unwrap();
+            let _ = aws.find_bucket("my-bucket", None, None);
+            return;
+        }
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://localhost:{}", server.local_addr().unwrap().port());
+        let itself = "connect::tests::an_endpoint_for_s3_alone_that_has_a_host_name_is_addressed_by_path";
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args(["--exact", itself])
+            .env(CHILD, "1")
+            .env_remove("AWS_ENDPOINT_URL")
+            .env("AWS_ENDPOINT_URL_S3", &endpoint)
+            .env("AWS_REGION", "eu-west-1")
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (connection, _) = server.accept().unwrap();
+        let mut first = String::new();
+        BufReader::new(&connection).read_line(&mut first).unwrap();
+        (&connection).write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").unwrap();
+        drop(connection);
+        assert!(child.wait().unwrap().success());
+        assert_eq!(first, "HEAD /my-bucket/ HTTP/1.1\r\n");
     }
 }

@@ -1,5 +1,7 @@
 //! Objects and results in S3 buckets.
 
+mod errors;
+mod find;
 mod listing;
 mod upload;
 
@@ -22,7 +24,10 @@ use flowherd_shared::{
 use tokio::runtime::Handle;
 use tracing::warn;
 
-pub use self::upload::Upload;
+pub use self::{
+    find::{BucketError, FoundBucket},
+    upload::Upload,
+};
 use crate::io_error;
 
 /// How often in a row a body that breaks off is asked for again without having given a byte.
@@ -50,27 +55,8 @@ impl Bucket {
         if from > 0 {
             request = request.range(format!("bytes={from}-"));
         }
-        let answer = self.handle.block_on(request.send()).map_err(|error| match error.code() {
-            // What is gone, or was overwritten, does not come back by trying again.
-            Some("PreconditionFailed") => io::Error::new(
-                io::ErrorKind::NotFound,
-                "the object has changed since it was listed; redrive to take it as it is now",
-            ),
-            Some("NoSuchKey") => {
-                io::Error::new(io::ErrorKind::NotFound, "the object is gone since it was listed; put it back, then redrive")
-            }
-            Some("InvalidObjectState") => io::Error::new(
-                io::ErrorKind::NotFound,
-                "the object is archived; restore it, then redrive",
-            ),
-            // What S3 also says of an object that is not there to those who may not list the bucket
-            // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html>). Either way only somebody can help.
-            Some("AccessDenied") => io::Error::new(
-                io::ErrorKind::NotFound,
-                "S3 denies access: the object may be gone since it was listed, or this worker may not read it; repair, then redrive",
-            ),
-            _ => io_error(&error),
-        })?;
+        let answer = self.handle.block_on(request.send());
+        let answer = answer.map_err(|error| errors::of_source(&self.name, &error))?;
         if from > 0
             && !answer.content_range().is_some_and(|range| range.starts_with(&format!("bytes {from}-")))
         {
@@ -188,12 +174,13 @@ impl Store for Bucket {
         // <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>. Of two at once one may be told of
         // the conflict, and does not know how it ended: an error.
         let request = self.client.put_object().bucket(&self.name).key(path).if_none_match("*");
+        let request = request.checksum_algorithm(upload::CHECKSUM);
         let request =
             request.set_expected_bucket_owner(self.owner.clone()).body(bytes.to_vec().into()).send();
         match self.handle.block_on(request) {
             Ok(_) => Ok(true),
             Err(error) if error.code() == Some("PreconditionFailed") => Ok(false),
-            Err(error) => Err(io_error(&error)),
+            Err(error) => Err(errors::of_result(path, &error)),
         }
     }
 
@@ -262,8 +249,9 @@ impl Bucket {
     fn put_whole(&self, path: &str, bytes: Vec<u8>) -> io::Result<String> {
         check_length(path)?;
         let request = self.client.put_object().bucket(&self.name).key(path).body(bytes.into());
+        let request = request.checksum_algorithm(upload::CHECKSUM);
         let request = request.set_expected_bucket_owner(self.owner.clone()).send();
-        let answer = self.handle.block_on(request).map_err(|error| io_error(&error))?;
+        let answer = self.handle.block_on(request).map_err(|error| errors::of_result(path, &error))?;
         answer.e_tag.ok_or_else(|| io::Error::other("S3 gave no ETag for what was written"))
     }
 }

@@ -62,3 +62,11 @@ pub fn is_fifo_url(url: &str) -> bool {
 pub fn is_account(id: &str) -> bool {
     id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_digit())
 }
+
+/// Whether this may be the name of a region, as in `eu-west-1` or `us-gov-east-1`
+/// (<https://docs.aws.amazon.com/general/latest/gr/rande.html>).
+#[must_use]
+pub fn is_region(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    name.contains('-') && name.len() <= 32 && name.bytes().all(fits)
+}

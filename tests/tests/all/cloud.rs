@@ -12,6 +12,7 @@ use flowherd_tests::{
     command::{Ran, Running, files_below, flowherd_in},
     cutting_proxy::CuttingProxy,
     local_cloud::{Function, LocalCloud, wait_until},
+    recording_proxy::RecordingProxy,
 };
 use serde_json::{Value, json};
 
@@ -176,7 +177,7 @@ fn worker_processes_drain_a_day_one_killed_on_the_way_and_write_what_convert_wri
 #[test]
 fn a_worker_killed_while_it_uploads_leaves_nothing_half_published() {
     // One object whose rows take two parts.
-    let fleet = Fleet::new(1, 330_000);
+    let fleet = Fleet::new(1, 600_000);
     let run = fleet.start(&["run", "--prefix", "firehose/", "--run", "r", "--watch", "--json"]);
     let mut worker = fleet.worker();
     wait_until("an upload is under way", || !fleet.cloud.uploads_in_parts("results").is_empty());
@@ -355,6 +356,48 @@ fn an_output_of_many_megabytes_goes_in_parts_and_is_there_whole_or_not_at_all() 
     bucket.remove("a b/+%ü").unwrap();
     assert_eq!(Store::get(&bucket, "a b/+%ü").unwrap(), None);
     assert_eq!(bucket.now("a b/+%ü").unwrap(), None);
+}
+
+#[test]
+fn an_output_in_parts_names_its_checksum_when_it_begins_and_in_each_part() {
+    use std::io::Write;
+
+    use flowherd_shared::store::Sink;
+
+    let cloud = LocalCloud::start();
+    drop(cloud.bucket("results"));
+    let proxy = RecordingProxy::start(cloud.endpoint["http://".len()..].parse().unwrap());
+    let aws = cloud.through(&proxy.endpoint);
+    let bucket = aws.bucket("results", None);
+    let whole = vec![b'x'; 16 << 20];
+    bucket.put("one-request", &whole).unwrap();
+    let mut sink = bucket.create("in-parts").unwrap();
+    sink.write_all(&whole).unwrap();
+    sink.write_all(b"and one byte more than one request holds").unwrap();
+    sink.commit().unwrap();
+
+    let requests = proxy.requests();
+    let of = |path: &str, method: &str, query: &str| {
+        let found = requests.iter().filter(|request| {
+            request.target.starts_with(path) && request.method == method && request.target.contains(query)
+        });
+        found.collect::<Vec<_>>()
+    };
+    let puts = of("/results/one-request", "PUT", "");
+    assert_eq!(puts.len(), 1);
+    assert!(puts[0].header("x-amz-checksum-crc32").is_some());
+    let begins = of("/results/in-parts", "POST", "uploads");
+    assert_eq!(begins.len(), 1);
+    assert_eq!(begins[0].header("x-amz-checksum-algorithm"), Some("CRC32"));
+    let parts = of("/results/in-parts", "PUT", "partNumber=");
+    assert_eq!(parts.len(), 2);
+    let completes = of("/results/in-parts", "POST", "uploadId=");
+    assert_eq!(completes.len(), 1);
+    let body = String::from_utf8(completes[0].body.clone()).unwrap();
+    for part in parts {
+        let sum = part.header("x-amz-checksum-crc32").expect("a checksum of the part");
+        assert!(body.contains(&format!("<ChecksumCRC32>{sum}</ChecksumCRC32>")), "{body}");
+    }
 }
 
 #[test]

@@ -178,6 +178,25 @@ fn damage_on_the_way_is_not_taken_for_damage_of_the_object() {
 }
 
 #[test]
+fn denied_access_is_tried_again_and_is_a_permanent_failure_from_the_fifth_attempt_on() {
+    for (denials, expected) in [(4, (ReportState::Done, 1, 0, 0)), (5, (ReportState::Failed, 0, 1, 0))] {
+        let mut fleet = Fleet::new(1);
+        fleet.settings.max_deliveries = 10;
+        fleet.queue = MemoryQueue::new(fleet.settings);
+        let step = fleet.plan("r", "");
+        let denying =
+            Flaky { source: &fleet.source, failures_left: Mutex::new(denials), damage: Damage::Denied };
+        let tasks = fleet.tasks(&denying);
+        tasks.poll(&|| fleet.queue.depth().unwrap() != Depth::default(), &|| Ok(()));
+        let report = fleet.finish(step);
+        assert_eq!(counts(&report), expected, "{denials} denials");
+        if let Some(failure) = report.failures.first() {
+            assert!(failure.error.contains("permission denied"), "{failure:?}");
+        }
+    }
+}
+
+#[test]
 fn damaged_and_vanished_objects_are_named_and_done_after_repair_and_redrive() {
     for moves_back in [false, true] {
         let fleet = Fleet::new(12);

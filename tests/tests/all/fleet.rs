@@ -151,6 +151,8 @@ pub(super) enum Damage {
     Broken,
     /// Its bytes are others, which a checksum tells at their end.
     Changed,
+    /// Access is denied.
+    Denied,
 }
 
 impl Source for Flaky<'_> {
@@ -171,6 +173,7 @@ impl Source for Flaky<'_> {
         *left -= 1;
         let half = object.size / 2;
         Ok(match self.damage {
+            Damage::Denied => return Err(io::ErrorKind::PermissionDenied.into()),
             Damage::Broken => {
                 Box::new(io::Read::chain(io::Read::take(body, half), Failing(io::ErrorKind::ConnectionReset)))
             }

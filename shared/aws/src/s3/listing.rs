@@ -3,7 +3,6 @@
 use std::io;
 
 use aws_sdk_s3::{
-    error::ProvideErrorMetadata,
     operation::list_objects_v2::ListObjectsV2Output,
     types::{EncodingType, Object},
 };
@@ -13,7 +12,7 @@ use flowherd_shared::{
 };
 use percent_encoding::percent_decode_str;
 
-use super::Bucket;
+use super::{Bucket, errors};
 use crate::io_error;
 
 impl Lister for Bucket {
@@ -64,12 +63,7 @@ impl Bucket {
         let request = self.client.list_objects_v2().bucket(&self.name).prefix(prefix);
         let request = request.encoding_type(EncodingType::Url).set_expected_bucket_owner(self.owner.clone());
         let request = request.set_start_after(after.map(str::to_owned)).set_continuation_token(token).send();
-        self.handle.block_on(request).map_err(|error| match error.code() {
-            Some("AccessDenied" | "NoSuchBucket") => {
-                io::Error::new(io::ErrorKind::PermissionDenied, io_error(&error))
-            }
-            _ => io_error(&error),
-        })
+        self.handle.block_on(request).map_err(|error| errors::of_listing(&self.name, &error))
     }
 }
 

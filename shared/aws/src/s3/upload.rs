@@ -1,19 +1,26 @@
-//! Results on their way to a bucket.
+//! Writes results to a bucket.
 
 use std::io::{self, Write};
 
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use flowherd_shared::store::Sink;
 use tracing::warn;
 
-use super::Bucket;
+use super::{Bucket, errors};
 use crate::io_error;
 
-/// From this size on an upload goes in parts, and of this size each part is. S3 takes 5 MiB at least and 10,000 parts
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>): 80 GB of output from one object.
-const PART_BYTES: usize = 8 << 20;
+/// Size of each part, and the largest output that is a single PUT: the usual object needs one request instead of four.
+/// S3 takes parts of 5 MiB to 5 GiB, and 10,000 of them
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>): 160 GB of output from one object.
+const PART_BYTES: usize = 16 << 20;
 
-/// A result on its way: nobody sees it before its last request. Small ones are a single PUT, others go in parts.
+/// The checksum that S3 verifies of each body. An upload in parts names it when it begins, and each part carries it: S3
+/// refuses to complete an upload whose parts have another checksum than the upload
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>). Named in each request,
+/// because `AWS_REQUEST_CHECKSUM_CALCULATION` would otherwise change the parts alone.
+pub(super) const CHECKSUM: ChecksumAlgorithm = ChecksumAlgorithm::Crc32;
+
+/// A result being written: nobody sees it before its last request. Up to 16 MiB it is a single PUT, larger it goes in parts.
 #[derive(Debug)]
 pub struct Upload {
     bucket: Bucket,
@@ -40,27 +47,28 @@ impl Upload {
             Some(multipart) => multipart,
             unbegun => {
                 let request = client.create_multipart_upload().bucket(name).key(&self.path);
+                let request = request.checksum_algorithm(CHECKSUM);
                 let request = request.set_expected_bucket_owner(owner.clone()).send();
-                let answer = handle.block_on(request).map_err(|error| io_error(&error))?;
-                unbegun.insert(Multipart { id: answer.upload_id.unwrap_or_default(), parts: Vec::new() })
+                let answer =
+                    handle.block_on(request).map_err(|error| errors::of_result(&self.path, &error))?;
+                let id = answer.upload_id.filter(|id| !id.is_empty());
+                let id = id.ok_or_else(|| io::Error::other("S3 gave no id for the upload in parts"))?;
+                unbegun.insert(Multipart { id, parts: Vec::new() })
             }
         };
         let number = i32::try_from(multipart.parts.len() + 1).map_err(io::Error::other)?;
         let bytes = std::mem::take(&mut self.pending);
         let request =
             client.upload_part().bucket(name).key(&self.path).upload_id(&multipart.id).part_number(number);
+        let request = request.checksum_algorithm(CHECKSUM);
         let request = request.set_expected_bucket_owner(owner.clone()).body(bytes.into()).send();
         let answer = handle.block_on(request).map_err(|error| io_error(&error))?;
-        // The SDK sends a checksum with each part, and S3 may want them all again at the end
-        // (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>).
+        let etag = answer.e_tag.ok_or_else(|| io::Error::other("S3 gave no ETag for a part"))?;
+        // The checksum again: S3 compares it with that of the part that it keeps.
         let part = CompletedPart::builder()
             .part_number(number)
-            .set_e_tag(answer.e_tag)
-            .set_checksum_crc32(answer.checksum_crc32)
-            .set_checksum_crc32_c(answer.checksum_crc32_c)
-            .set_checksum_crc64_nvme(answer.checksum_crc64_nvme)
-            .set_checksum_sha1(answer.checksum_sha1)
-            .set_checksum_sha256(answer.checksum_sha256);
+            .e_tag(etag)
+            .set_checksum_crc32(answer.checksum_crc32);
         multipart.parts.push(part.build());
         Ok(())
     }
@@ -73,8 +81,10 @@ impl Write for Upload {
             self.pending.reserve_exact(PART_BYTES + bytes.len() - self.pending.len());
         }
         self.pending.extend_from_slice(bytes);
-        if self.pending.len() >= PART_BYTES {
+        while self.pending.len() > PART_BYTES {
+            let rest = self.pending.split_off(PART_BYTES);
             self.send_part()?;
+            self.pending = rest;
         }
         Ok(bytes.len())
     }
@@ -92,7 +102,9 @@ impl Sink for Upload {
         if !self.pending.is_empty() {
             self.send_part()?;
         }
-        let Some(Multipart { id, parts }) = &self.multipart else { return Err(io::ErrorKind::Other.into()) };
+        let Some(Multipart { id, parts }) = &self.multipart else {
+            return Err(io::Error::other("the upload in parts was never begun"));
+        };
         let Bucket { client, handle, name, owner } = &self.bucket;
         let whole = CompletedMultipartUpload::builder().set_parts(Some(parts.clone())).build();
         let request = client.complete_multipart_upload().bucket(name).key(&self.path).upload_id(id);
