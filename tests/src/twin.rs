@@ -131,11 +131,11 @@ impl Source for MemorySource {
     fn open(&self, object: &ManifestEntry) -> io::Result<Self::Body> {
         let objects = self.operate()?;
         let gone = |why: &str| io::Error::new(io::ErrorKind::NotFound, why);
-        let bytes = objects.get(&object.key).ok_or_else(|| gone("the object is gone since it was listed"))?;
+        let bytes = objects.get(&object.key).ok_or_else(|| gone("the object no longer exists; put it back, then redrive"))?;
         if entry(&object.key, bytes) == *object {
             Ok(Cursor::new(bytes.clone()))
         } else {
-            Err(gone("the object has changed since it was listed; redrive to take it as it is now"))
+            Err(gone("the object has changed since it was listed; redrive to process its current version"))
         }
     }
 

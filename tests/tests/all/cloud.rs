@@ -220,7 +220,7 @@ fn damaged_and_vanished_objects_are_named_and_done_after_repair_and_redrive_on_t
     assert_eq!((&objects["done"], &objects["failed"]), (&4.into(), &4.into()));
     let told = report(&ran)["failures"].to_string();
     assert!(keys[..4].iter().all(|key| told.contains(key)), "{told}");
-    assert!(told.contains("truncated") && told.contains("gone since it was listed"), "{told}");
+    assert!(told.contains("truncated") && told.contains("no longer exists"), "{told}");
 
     for (key, object) in keys.iter().zip(&whole) {
         fleet.source.put(key, object).unwrap();
