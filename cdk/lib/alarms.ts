@@ -1,4 +1,4 @@
-import { Duration, Stack, Validations } from 'aws-cdk-lib';
+import { Annotations, Duration, Stack, Validations } from 'aws-cdk-lib';
 import {
   Alarm,
   ComparisonOperator,
@@ -35,7 +35,7 @@ interface Watch {
   readonly datapointsToAlarm?: number;
 }
 
-/** What should wake somebody. Without a topic or an address the alarms are there and tell nobody. */
+/** Alarms of the fleet. Without `alarmTopicArn` or `alarmEmail` they change state and notify nobody. */
 export class Alarms extends Construct {
   readonly alarms: readonly Alarm[];
 
@@ -134,6 +134,12 @@ export class Alarms extends Construct {
     const topics: ITopic[] = [];
     if (settings.alarmTopicArn !== undefined) {
       topics.push(Topic.fromTopicArn(this, 'GivenTopic', settings.alarmTopicArn));
+      // An ARN does not tell the key, and a deployment makes no calls to find it. The failed notification would appear
+      // in the alarm's history only.
+      Annotations.of(this).addWarningV2(
+        'flowherd:alarmTopicKey',
+        `alarmTopicArn: CloudWatch cannot publish to a topic that is encrypted with alias/aws/sns, so alarms would notify nobody. Check the key with: aws sns get-topic-attributes --topic-arn ${settings.alarmTopicArn} --query Attributes.KmsMasterKeyId. Use a key of your own whose policy allows cloudwatch.amazonaws.com kms:Decrypt and kms:GenerateDataKey*, or no key: https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html`,
+      );
     }
     if (settings.alarmEmail !== undefined) {
       const topic = new Topic(this, 'Topic', { displayName: `${settings.stackName} alarms`, enforceSSL: true });

@@ -21,16 +21,18 @@ export class FlowherdStack extends Stack {
     const { bucket: results } = new ResultsBucket(this, 'Results');
     const tasks = new TaskQueue(this, 'Tasks', settings);
     const fleet = new WorkerFleet(this, 'Fleet', { settings, source, results, tasks });
-    const coordinator = new Coordinator(this, 'Planning', { settings, source, results, tasks }).function.function;
+    const planning = new Coordinator(this, 'Planning', { settings, source, results, tasks });
+    const coordinator = planning.function.function;
     const worker = fleet.worker.function;
     const { stateMachine } = new StepLoop(this, 'StepLoop', { settings, coordinator, results });
     const query = new Query(this, 'Query', { settings, results });
     new Alarms(this, 'Alarms', { settings, tasks, worker, stateMachine });
-    const { dashboard } = new Dashboard(this, 'Dashboard', { settings, tasks, worker, coordinator });
+    const { dashboard } = new Dashboard(this, 'Dashboard', { settings, tasks, worker: fleet.worker, coordinator: planning.function });
 
     const outputs: Readonly<Record<string, string>> = {
       SourceBucket: settings.sourceBucket,
       SourceBucketOwner: source.owner,
+      ...(settings.sourceBucketRegion === undefined ? {} : { SourceBucketRegion: settings.sourceBucketRegion }),
       ResultsBucket: results.bucketName,
       ResultsBucketOwner: this.account,
       QueueUrl: tasks.queue.queueUrl,

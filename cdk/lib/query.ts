@@ -19,7 +19,7 @@ export interface QueryProps {
 export class Query extends Construct {
   readonly database: CfnDatabase;
   readonly workgroup: CfnWorkGroup;
-  /** Glue folds upper case, and Athena wants no hyphens. */
+  /** Glue stores names in lower case, and a hyphen would have to be quoted in every statement. */
   private readonly databaseName: string;
 
   constructor(scope: Construct, id: string, { settings, results }: QueryProps) {
@@ -36,6 +36,9 @@ export class Query extends Construct {
     this.workgroup = new CfnWorkGroup(this, 'Workgroup', {
       name: stackName,
       description: 'Flowherd: queries on rows and ledger',
+      // Without it Athena refuses to delete a workgroup that has query executions, and `cdk destroy` fails:
+      // https://docs.aws.amazon.com/athena/latest/APIReference/API_DeleteWorkGroup.html
+      recursiveDeleteOption: true,
       workGroupConfiguration: {
         enforceWorkGroupConfiguration: true,
         publishCloudWatchMetricsEnabled: true,

@@ -16,8 +16,10 @@ export class ResultsBucket extends Construct {
       blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
       // No access by lists on single objects, only by policies.
       objectOwnership: ObjectOwnership.BUCKET_OWNER_ENFORCED,
-      // Results outlive the stack.
-      removalPolicy: RemovalPolicy.RETAIN,
+      // Results outlive the stack. Only a first deployment that rolls back deletes the bucket: it is still empty, and a
+      // retained one would remain after every failed attempt.
+      // https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-attribute-deletionpolicy.html
+      removalPolicy: RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
       lifecycleRules: [
         { id: 'abandoned-uploads', abortIncompleteMultipartUploadAfter: Duration.days(1) },
         { id: 'query-answers', prefix: 'athena/', expiration: Duration.days(7) },

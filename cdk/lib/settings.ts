@@ -8,9 +8,12 @@ export interface Settings {
   readonly stackName: string;
   readonly sourceBucket: string;
   readonly sourceBucketAccount?: string;
+  readonly sourceBucketRegion?: string;
   readonly sourceKmsKeyArn?: string;
   readonly prefixes: readonly string[];
   readonly maxConcurrency: number;
+  /** Limit of messages in one invocation of the worker. */
+  readonly batchSize: number;
   /** Objects of a run, at most. */
   readonly maxKeys: number;
   readonly workerMemoryMb: number;
@@ -53,6 +56,9 @@ const LOG_RETENTION_DAYS = [
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 
+// https://docs.aws.amazon.com/general/latest/gr/rande.html
+const REGION = /^[a-z]{2,4}(-[a-z]+)+-\d$/;
+
 const ARTIFACTS = ['flowherd-coordinator/bootstrap', 'flowherd-worker/bootstrap'];
 
 /** Each setting with one good value, which messages show. */
@@ -60,9 +66,11 @@ export const EXAMPLES: Readonly<Record<keyof Settings, string>> = {
   stackName: 'Flowherd',
   sourceBucket: 'my-firehose-archive',
   sourceBucketAccount: '123456789012',
+  sourceBucketRegion: 'eu-west-1',
   sourceKmsKeyArn: 'arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab',
   prefixes: 'firehose/,waf/',
   maxConcurrency: '50',
+  batchSize: '10',
   maxKeys: '10000000',
   workerMemoryMb: '1769',
   workerTimeoutSeconds: '300',
@@ -109,12 +117,12 @@ export function readSettings(context: Readonly<Record<string, unknown>>): Settin
     problem(name, value, why);
     return undefined;
   }
-  function number(name: keyof Settings, fallback: number, from: number, to: number): number {
+  function number(name: keyof Settings, fallback: number, from: number, to: number, because = ''): number {
     const value = given.get(name)?.value;
     if (value === undefined) return fallback;
     const whole = typeof value === 'string' && /^\d{1,9}$/.test(value) ? Number(value) : value;
     if (typeof whole === 'number' && Number.isInteger(whole) && whole >= from && whole <= to) return whole;
-    problem(name, value, `not a whole number from ${from} to ${to}`);
+    problem(name, value, `not a whole number from ${from} to ${to}${because}`);
     return fallback;
   }
   function flag(name: keyof Settings): boolean {
@@ -147,7 +155,11 @@ export function readSettings(context: Readonly<Record<string, unknown>>): Settin
     }
   }
 
-  const workerTimeoutSeconds = number('workerTimeoutSeconds', 300, 1, 900);
+  // A worker begins no object in the last 10 s of its timeout, so that it can return messages in time. With 10 s it
+  // would begin none, and every message would become a dead-letter message.
+  const workerTimeoutSeconds = number(
+    'workerTimeoutSeconds', 300, 30, 900, '; a worker begins no object in the last 10 s of its timeout',
+  );
   // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html advises six times.
   const visibilitySeconds = number('visibilitySeconds', 6 * workerTimeoutSeconds, 0, 43_200);
   if (visibilitySeconds < workerTimeoutSeconds) {
@@ -175,7 +187,13 @@ export function readSettings(context: Readonly<Record<string, unknown>>): Settin
   const account = (name: keyof Settings) => text(name, (id) => /^\d{12}$/.test(id), 'not an account id of 12 digits, as text');
   const sourceBucketAccount = account('sourceBucketAccount');
   const lookupsBucketAccount = account('lookupsBucketAccount');
+  const sourceBucketRegion = text('sourceBucketRegion', (name) => REGION.test(name), 'not the name of a region');
   const sourceKmsKeyArn = text('sourceKmsKeyArn', (arn) => /^arn:[\w-]+:kms:[\w-]+:\d{12}:key\/[\w-]+$/.test(arn), 'not the ARN of a KMS key (an alias cannot be granted)');
+  const keyRegion = sourceKmsKeyArn?.split(':')[3];
+  if (sourceBucketRegion !== undefined && keyRegion !== undefined && keyRegion !== sourceBucketRegion) {
+    // https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
+    problem('sourceKmsKeyArn', sourceKmsKeyArn, `a key of ${keyRegion}, but sourceBucketRegion is ${sourceBucketRegion}, and S3 uses only keys of the bucket's own region`);
+  }
   const alarmTopicArn = text('alarmTopicArn', (arn) => /^arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]+$/.test(arn), 'not the ARN of an SNS topic');
   const alarmEmail = text('alarmEmail', (address) => /^[^@\s]+@[^@\s]+$/.test(address), 'not an e-mail address');
 
@@ -191,10 +209,13 @@ export function readSettings(context: Readonly<Record<string, unknown>>): Settin
     stackName,
     sourceBucket: sourceBucket ?? '',
     ...(sourceBucketAccount === undefined ? {} : { sourceBucketAccount }),
+    ...(sourceBucketRegion === undefined ? {} : { sourceBucketRegion }),
     ...(sourceKmsKeyArn === undefined ? {} : { sourceKmsKeyArn }),
     prefixes: prefixes ?? [],
     // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
     maxConcurrency: number('maxConcurrency', 50, 2, 1000),
+    // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html
+    batchSize: number('batchSize', 10, 1, 10),
     maxKeys: number('maxKeys', 10_000_000, 1, 1_000_000_000),
     workerMemoryMb: number('workerMemoryMb', 1769, 128, 10_240),
     workerTimeoutSeconds,

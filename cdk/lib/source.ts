@@ -4,12 +4,12 @@ import type { Construct } from 'constructs';
 import type { NativeFunction } from './native-function';
 import type { Settings } from './settings';
 
-/** The bucket that holds the logs. It is there already, and is only read, and only below the prefixes. */
+/** The bucket that holds the logs. It exists before the stack; the fleet only reads it, and only below the prefixes. */
 export class Source {
   readonly bucketArn: string;
   /** The account that it must belong to: a bucket of the same name that another one owns is refused. */
   readonly owner: string;
-  /** What both functions are told of it. */
+  /** Environment variables of both functions. */
   readonly environment: Readonly<Record<string, string>>;
   private readonly partition: string;
 
@@ -20,13 +20,11 @@ export class Source {
     this.environment = {
       FLOWHERD_SOURCE_BUCKET: settings.sourceBucket,
       FLOWHERD_SOURCE_BUCKET_OWNER: this.owner,
+      ...(settings.sourceBucketRegion === undefined ? {} : { FLOWHERD_SOURCE_BUCKET_REGION: settings.sourceBucketRegion }),
     };
   }
 
-  /**
-   * Lets a function list the prefixes. GetObject has no prefix to match, so a key that is gone may still be answered
-   * with 403 and not 404: https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
-   */
+  /** Lets a function list the prefixes. Only the coordinator lists. */
   allowListing(reader: NativeFunction): void {
     reader.allow(['s3:ListBucket'], [this.bucketArn], {
       StringLike: { 's3:prefix': this.settings.prefixes.map((prefix) => `${prefix}*`) },

@@ -52,6 +52,8 @@ export function readTables(path: string): Schema {
   return schema;
 }
 
+// Glue stores names of databases, tables and columns in lower case; another case would differ from what was deployed:
+// https://docs.aws.amazon.com/athena/latest/ug/tables-databases-columns-names.html
 const NAME = /^[a-z_][a-z0-9_]*$/;
 
 function isTable(table: StoredTable): boolean {
@@ -67,5 +69,5 @@ function isView(view: View): boolean {
 }
 
 function areColumns(columns: readonly Column[]): boolean {
-  return Array.isArray(columns) && columns.every(({ name, type }) => typeof name === 'string' && typeof type === 'string');
+  return Array.isArray(columns) && columns.every(({ name, type }) => NAME.test(name) && typeof type === 'string');
 }

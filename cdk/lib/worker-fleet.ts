@@ -38,7 +38,8 @@ export class WorkerFleet extends Construct {
         FLOWHERD_QUEUE_URL: tasks.queue.queueUrl,
       },
     });
-    source.allowListing(this.worker);
+    // No ListBucket: a worker never lists the source. S3 therefore answers a deleted key with 403 instead of 404, and
+    // HeadBucket with 403: https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
     source.allowReading(this.worker);
     const objects = (...patterns: string[]) => patterns.map((pattern) => results.arnForObjects(pattern));
     // It reads what it is asked for, and writes how that went: never the manifest, rules or report.
@@ -59,12 +60,12 @@ export class WorkerFleet extends Construct {
     );
     acknowledgeObjects(this.worker, [...source.objects(), ...ledger, ...outputs, ...outcomes, ...failures]);
 
-    // 10 is the most, and a window is refused, with a FIFO queue:
-    // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+    // With a FIFO queue Lambda accepts a batch size of at most 10 and refuses a batching window:
+    // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html
     this.trigger = new EventSourceMapping(this, 'Trigger', {
       target: this.worker.function,
       eventSourceArn: tasks.queue.queueArn,
-      batchSize: 10,
+      batchSize: settings.batchSize,
       maxConcurrency: settings.maxConcurrency,
       reportBatchItemFailures: true,
     });

@@ -22,6 +22,7 @@ test('the required settings are enough, and the others have their defaults', () 
     sourceBucket: 'my-archive',
     prefixes: ['firehose/', 'waf/'],
     maxConcurrency: 50,
+    batchSize: 10,
     maxKeys: 10_000_000,
     workerMemoryMb: 1769,
     workerTimeoutSeconds: 300,
@@ -76,12 +77,14 @@ test('every setting refuses what does not fit it', () => {
     stackName: ['9', 'a_b', ''],
     sourceBucket: ['UPPER', 'ab', 7],
     sourceBucketAccount: ['12', 123456789012],
+    sourceBucketRegion: ['', 'Ireland', 'eu-west', 'eu-west-1a', 7],
     sourceKmsKeyArn: ['alias/logs', 'arn:aws:kms:eu-west-1:123456789012:alias/logs'],
     prefixes: ['', [], [''], ['a', 7], 7, 'a?', '${aws:username}/'],
     maxConcurrency: ['1', '1001', 'many', 2.5, ''],
+    batchSize: ['0', '11', 'all'],
     maxKeys: ['0', '1.5'],
     workerMemoryMb: ['127', '10241'],
-    workerTimeoutSeconds: ['0', '901'],
+    workerTimeoutSeconds: ['0', '10', '29', '901'],
     visibilitySeconds: ['43201', '299'],
     maxReceiveCount: ['0', '1001'],
     retentionDays: ['0', '15'],
@@ -113,6 +116,25 @@ test('every setting refuses what does not fit it', () => {
 test('the visibility is six times the timeout unless it is given', () => {
   assert.equal(readSettings({ ...REQUIRED, workerTimeoutSeconds: '900' }).visibilitySeconds, 5400);
   assert.equal(readSettings({ ...REQUIRED, workerTimeoutSeconds: '900', visibilitySeconds: '900' }).visibilitySeconds, 900);
+});
+
+test('a timeout in which the worker would begin no object is refused with the reason', () => {
+  assert.deepEqual(problems({ ...REQUIRED, workerTimeoutSeconds: '29' }), [
+    'workerTimeoutSeconds="29": not a whole number from 30 to 900; a worker begins no object in the last 10 s of its timeout; an example: workerTimeoutSeconds=300',
+  ]);
+  assert.equal(readSettings({ ...REQUIRED, workerTimeoutSeconds: '30' }).workerTimeoutSeconds, 30);
+});
+
+test('regions of the source bucket may have any form that AWS has, and its key must be of the same one', () => {
+  for (const sourceBucketRegion of ['eu-west-1', 'us-gov-east-1', 'ap-southeast-5', 'eusc-de-east-1']) {
+    assert.equal(readSettings({ ...REQUIRED, sourceBucketRegion }).sourceBucketRegion, sourceBucketRegion);
+  }
+  const sourceKmsKeyArn = 'arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab';
+  assert.deepEqual(problems({ ...REQUIRED, sourceKmsKeyArn, sourceBucketRegion: 'eu-west-1' }), []);
+  assert.match(
+    problems({ ...REQUIRED, sourceKmsKeyArn, sourceBucketRegion: 'us-east-1' }).join(),
+    /^sourceKmsKeyArn=.*: a key of eu-west-1, but sourceBucketRegion is us-east-1, .*; an example: sourceKmsKeyArn=/,
+  );
 });
 
 test('names from a file and from a URL exclude each other', () => {

@@ -30,6 +30,7 @@ export const REQUIRED = { sourceBucket: 'my-archive', prefixes: 'firehose/,waf/'
 export interface Resource {
   readonly Type: string;
   readonly DeletionPolicy?: string;
+  readonly UpdateReplacePolicy?: string;
   // Whatever CloudFormation takes; the assertions say what is expected of it.
   readonly Properties: any;
 }

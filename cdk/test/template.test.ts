@@ -9,6 +9,7 @@ import { test } from 'node:test';
 import { promisify } from 'node:util';
 
 import { App, Stack } from 'aws-cdk-lib';
+import { Annotations, Match } from 'aws-cdk-lib/assertions';
 import { Bucket } from 'aws-cdk-lib/aws-s3';
 
 import type { Schema } from '../lib/tables';
@@ -47,6 +48,7 @@ const TABLES: Schema = {
 const full = synth({
   tables: file('tables.json', JSON.stringify(TABLES)),
   sourceBucketAccount: '123456789012',
+  sourceBucketRegion: 'eu-west-1',
   sourceKmsKeyArn: 'arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab',
   alarmTopicArn: 'arn:aws:sns:eu-west-1:123456789012:alarms',
   alarmEmail: 'operations@example.com',
@@ -55,6 +57,7 @@ const full = synth({
   workerTimeoutSeconds: '900',
   visibilitySeconds: '1000',
   maxConcurrency: '1000',
+  batchSize: '3',
   architecture: 'x86_64',
 });
 
@@ -113,12 +116,12 @@ test('visibility is six times the timeout of the worker, or what was given, and 
   }
 });
 
-test('the trigger takes up to 10 messages without a window, within the concurrency, and reports single failures', () => {
-  for (const [template, MaximumConcurrency] of [[plain, 50], [full, 1000]] as const) {
+test('the trigger takes a batch of batchSize without a window, within the concurrency, and reports single failures', () => {
+  for (const [template, BatchSize, MaximumConcurrency] of [[plain, 10, 50], [full, 3, 1000]] as const) {
     const { EventSourceArn, FunctionName, ...trigger } = template.only('AWS::Lambda::EventSourceMapping', '').Properties;
     assert.deepEqual([text(EventSourceArn), text(FunctionName)], ['<TasksQueue>', '<FleetWorkerFunction>']);
     assert.deepEqual(trigger, {
-      BatchSize: 10,
+      BatchSize,
       ScalingConfig: { MaximumConcurrency },
       FunctionResponseTypes: ['ReportBatchItemFailures'],
     });
@@ -142,8 +145,9 @@ test('queues, buckets and topics refuse what does not come over TLS', () => {
 });
 
 test('the results are encrypted, private, kept when the stack goes, and uploads that were abandoned are removed', () => {
-  const { Properties, DeletionPolicy } = plain.only('AWS::S3::Bucket', '');
-  assert.equal(DeletionPolicy, 'Retain');
+  const { Properties, DeletionPolicy, UpdateReplacePolicy } = plain.only('AWS::S3::Bucket', '');
+  // Retained always, except by the operation that creates it: a first deployment that rolls back leaves no bucket.
+  assert.deepEqual([DeletionPolicy, UpdateReplacePolicy], ['RetainExceptOnCreate', 'Retain']);
   assert.deepEqual(Properties.BucketEncryption.ServerSideEncryptionConfiguration, [
     { ServerSideEncryptionByDefault: { SSEAlgorithm: 'AES256' } },
   ]);
@@ -188,11 +192,11 @@ test('functions are what was built, with what they need to know', () => {
     FLOWHERD_TIME_LIMIT_SECONDS: '86400' };
   assert.deepEqual(environment(plain, 'FleetWorker'), worker);
   assert.deepEqual(environment(plain, 'PlanningCoordinator'), coordinator);
-  const owner = { FLOWHERD_SOURCE_BUCKET_OWNER: '123456789012' };
-  assert.deepEqual(environment(full, 'FleetWorker'), { ...worker, ...owner });
+  const source = { FLOWHERD_SOURCE_BUCKET_OWNER: '123456789012', FLOWHERD_SOURCE_BUCKET_REGION: 'eu-west-1' };
+  assert.deepEqual(environment(full, 'FleetWorker'), { ...worker, ...source });
   assert.deepEqual(environment(full, 'PlanningCoordinator'), {
     ...coordinator,
-    ...owner,
+    ...source,
     FLOWHERD_CONFIG: 'flowherd.toml',
     FLOWHERD_LOOKUPS: 's3://my-settings/flowherd/lookups.json',
     FLOWHERD_SETTINGS_BUCKET_OWNER: '<AWS::AccountId>',
@@ -234,6 +238,15 @@ test('without a topic or an address there are the same alarms, and no topic', ()
   assert.equal(plain.all('AWS::SNS::Topic').length, 0);
 });
 
+test('a topic given by its ARN comes with a warning about the key that alarms cannot use', () => {
+  const warnings = (template: typeof plain) => Annotations.fromStack(template.stack).findWarning('*', Match.anyValue()).map(({ entry }) => String(entry.data));
+  assert.deepEqual(warnings(plain), []);
+  const [warning, ...others] = warnings(full);
+  assert.match(warning ?? '', /alias\/aws\/sns.*get-topic-attributes --topic-arn arn:aws:sns:eu-west-1:123456789012:alarms /);
+  assert.deepEqual(others, []);
+  assert.deepEqual(warnings(synth({ alarmEmail: 'operations@example.com' })), []);
+});
+
 test('a stalled run is seen no sooner than a slow batch could end', () => {
   for (const [template, periods] of [[plain, 3], [full, 6]] as const) {
     assert.equal(template.only('AWS::CloudWatch::Alarm', 'Alarmsrunstalled').Properties.EvaluationPeriods, periods);
@@ -248,8 +261,27 @@ test('the dashboard shows every metric that workers write, and what it costs', (
   }
 });
 
+test('the dashboard has the region in its name, because dashboards of all regions share one list', () => {
+  const { DashboardName } = plain.only('AWS::CloudWatch::Dashboard', '').Properties;
+  assert.equal(text(DashboardName), 'Flowherd-<AWS::Region>');
+});
+
+test('the cost counts the S3 requests, empty receives and log bytes that a run really causes', () => {
+  const body = text(plain.only('AWS::CloudWatch::Dashboard', '').Properties.DashboardBody);
+  const [, cost = ''] = /"expression":"([^"]*workerLog[^"]*)"/.exec(body) ?? [];
+  // 7 reads at 0.40 and 2 writes at 5.00 dollars a million; a failed attempt has 5 and 1.
+  assert.ok(cost.includes('done * 0.0000128 + (failed + retried) * 0.000007 + '), cost);
+  assert.ok(cost.includes('((sent + received + deleted) / 10 + empty) * 0.0000005 + '), cost);
+  assert.ok(cost.endsWith('(workerLog + coordinatorLog) * 0.0000000005'), cost);
+  for (const metric of ['NumberOfEmptyReceives', '"AWS/Logs","IncomingBytes","LogGroupName","<FleetWorkerLog>"', '<PlanningCoordinatorLog>']) {
+    assert.ok(body.includes(metric), metric);
+  }
+});
+
 test('the outputs are those that the command reads', () => {
-  assert.deepEqual(Object.keys(plain.template.toJSON()['Outputs'] as object), [
+  const names = (template: typeof plain) => Object.keys(template.template.toJSON()['Outputs'] as object);
+  assert.deepEqual(names(full).filter((name) => !names(plain).includes(name)), ['SourceBucketRegion']);
+  assert.deepEqual(names(plain), [
     'SourceBucket',
     'SourceBucketOwner',
     'ResultsBucket',
@@ -267,12 +299,13 @@ test('the outputs are those that the command reads', () => {
 });
 
 test('queries go to a workgroup that encrypts their answers and limits what one may read', () => {
-  const { Name, WorkGroupConfiguration } = plain.only('AWS::Athena::WorkGroup', '').Properties;
+  const { Name, WorkGroupConfiguration, RecursiveDeleteOption } = plain.only('AWS::Athena::WorkGroup', '').Properties;
   assert.equal(Name, 'Flowherd');
   assert.equal(WorkGroupConfiguration.EnforceWorkGroupConfiguration, true);
   assert.equal(WorkGroupConfiguration.BytesScannedCutoffPerQuery, 1e12);
   assert.equal(WorkGroupConfiguration.ResultConfiguration.EncryptionConfiguration.EncryptionOption, 'SSE_S3');
-  assert.equal(synth({ stackName: 'My-Logs' }).only('AWS::Glue::Database', '').Properties.DatabaseInput.Name, 'my_logs');
+  // Otherwise a stack could not be deleted once somebody has asked a question.
+  assert.equal(RecursiveDeleteOption, true);
 });
 
 test('only metric math is left out on a local cloud', () => {
@@ -334,6 +367,27 @@ test('questions are saved in the workgroup, but not on a local cloud, which woul
   assert.equal(local.all('AWS::Glue::Table').length, 2);
 });
 
+test('every name in Glue is in lower case without hyphens, whatever the name of the stack', () => {
+  const stack = synth({ stackName: 'My-Logs', tables: file('tables.json', JSON.stringify(TABLES)) });
+  const { DatabaseInput } = stack.only('AWS::Glue::Database', '').Properties;
+  assert.equal(DatabaseInput.Name, 'my_logs');
+  assert.equal(text((stack.template.toJSON()['Outputs'] as Record<string, { Value: unknown }>)['Database']?.Value), '<QueryDatabase>');
+  assert.equal(stack.only('AWS::Athena::NamedQuery', '').Properties.Database, 'my_logs');
+  for (const [, { Properties }] of stack.all('AWS::Glue::Table')) {
+    const { Name, StorageDescriptor, PartitionKeys, ViewOriginalText } = Properties.TableInput;
+    const columns = [...StorageDescriptor.Columns, ...(PartitionKeys ?? [])] as { Name: string }[];
+    for (const name of [Name as string, ...columns.map((column) => column.Name)]) assert.match(name, /^[a-z_][a-z0-9_]*$/);
+    if (ViewOriginalText === undefined) continue;
+    const [, definition = ''] = /^\/\* Presto View: (\S+) \*\/$/.exec(ViewOriginalText as string) ?? [];
+    assert.equal((JSON.parse(Buffer.from(definition, 'base64').toString()) as { schema: string }).schema, 'my_logs');
+  }
+});
+
 test('what is no definition of tables is refused', () => {
   assert.throws(() => synth({ tables: file('odd.json', '{"name": "x"}') }), /not what flowherd sql --dialect glue prints/);
+  for (const name of ['End', 'no-hyphens', '1st', '']) {
+    const [table] = TABLES.tables;
+    const odd = { ...TABLES, tables: [{ ...table, columns: [{ name, type: 'string' }] }] };
+    assert.throws(() => synth({ tables: file('odd.json', JSON.stringify(odd)) }), /not what flowherd sql --dialect glue prints/, name);
+  }
 });

@@ -304,7 +304,6 @@ fn neither_function_asks_for_more_than_its_role_allows() {
         ("s3:AbortMultipartUpload", "RESULTS/rejects/*"),
         // So that what is not there is answered with 404.
         ("s3:ListBucket", "RESULTS"),
-        ("s3:ListBucket", "SOURCE"),
     ];
     check_role("Role of the worker", &DAY.by_worker, &worker);
     // Of manifests that take more than one call to add up.
