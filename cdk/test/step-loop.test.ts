@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { getLanguageService, TextDocument } from 'amazon-states-language-service';
 import jsonata from 'jsonata';
 
 import { definition } from '../lib/step-loop-definition';
@@ -32,6 +33,32 @@ test('the definition in the template is the JSON of this one', () => {
   const deployed = JSON.parse(Properties.DefinitionString as string) as { States: Record<string, State> };
   assert.deepEqual(Object.keys(deployed.States), Object.keys(states));
   assert.deepEqual(Object.keys(Properties.DefinitionSubstitutions as object).sort(), ['Coordinator', 'ResultsBucket']);
+});
+
+/** What AWS's own language service for state machines, that of the AWS Toolkit, objects to. */
+async function objections(machine: unknown): Promise<string[]> {
+  const service = getLanguageService({});
+  const document = TextDocument.create('file:///step-loop.asl.json', 'json', 1, JSON.stringify(machine, null, 2));
+  const found = await service.doValidation(document, service.parseJSONDocument(document));
+  return found.map(({ message, range }) => `line ${range.start.line + 1}: ${message}`);
+}
+
+test("AWS's language service accepts the definition that is deployed, and it does object to a wrong one", async () => {
+  const { Properties } = synth().only('AWS::StepFunctions::StateMachine', '');
+  const deployed = (Properties.DefinitionString as string)
+    .replaceAll('${Coordinator}', 'arn:aws:lambda:eu-west-1:123456789012:function:coordinator')
+    .replaceAll('${ResultsBucket}', 'results');
+  assert.ok(!deployed.includes('${'), deployed);
+  assert.deepEqual(await objections(JSON.parse(deployed)), []);
+  const wrong: readonly Record<string, unknown>[] = [
+    { Plan: { ...states['Plan'], Next: 'Nowhere' } },
+    { Wait: { ...states['Wait'], Second: 4 } },
+    { Done: { Type: 'Success' } },
+    { Report: { ...states['Report'], TimeoutSeconds: 'long' } },
+  ];
+  for (const change of wrong) {
+    assert.notDeepEqual(await objections({ ...machine, States: { ...states, ...change } }), [], JSON.stringify(change));
+  }
 });
 
 test('every state leads somewhere that exists, is reached, and can come to an end', () => {
