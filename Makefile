@@ -57,6 +57,10 @@ test: $(VENV) $(CDK) ## All tests; the local AWS that some need is installed int
 	cd cdk && node --import tsx --test test/step-loop-run.test.ts
 	cargo test --workspace --locked --lib --tests
 
+.PHONY: aws-smoke
+aws-smoke: build $(VENV) ## A small stack on your AWS account, checked and removed again; prints the cost and asks first (docs/first-day-on-aws.md)
+	@.venv/bin/python tests/aws/smoke.py
+
 .PHONY: test-trino
 test-trino: build-here $(VENV) ## Tables, views and questions on a real Trino, Athena's engine (Java 17 and mvn; fetches 500 MB once)
 	@.venv/bin/python tests/query/trino.py $(FLOWHERD)

@@ -28,4 +28,5 @@ mod queue_model;
 mod rerun;
 mod schedules;
 mod security;
+mod smoke;
 mod stack;

@@ -34,13 +34,7 @@ impl Deployed {
             let object = fs::read(place.path("in/firehose").join(&key)).unwrap();
             source.put(&format!("firehose/{key}"), &object).unwrap();
         }
-        for (name, program) in [("coordinator", COORDINATOR), ("worker", WORKER)] {
-            let directory = place.path(&format!("functions/flowherd-{name}"));
-            fs::create_dir_all(&directory).unwrap();
-            let stripped =
-                Command::new("strip").arg("-o").arg(directory.join("bootstrap")).arg(program).status();
-            assert!(stripped.expect("strip starts").success());
-        }
+        functions(&place);
         let deployed = Self { cloud, place };
         let tables = deployed.flowherd(&[&["sql", "--dialect", "glue"], tables].concat());
         deployed.place.file("tables.json", tables.stdout.as_bytes());
@@ -94,6 +88,16 @@ impl Deployed {
         let keys =
             ["csv/", "rejects/"].into_iter().flat_map(|prefix| results.page(prefix, None).unwrap().entries);
         keys.map(|entry| (entry.key.clone(), Store::get(&results, &entry.key).unwrap().unwrap())).collect()
+    }
+}
+
+/// Writes both functions below `functions/`, as the setting `artifacts` expects them.
+pub(crate) fn functions(place: &Place) {
+    for (name, program) in [("coordinator", COORDINATOR), ("worker", WORKER)] {
+        let directory = place.path(&format!("functions/flowherd-{name}"));
+        fs::create_dir_all(&directory).unwrap();
+        let stripped = Command::new("strip").arg("-o").arg(directory.join("bootstrap")).arg(program).status();
+        assert!(stripped.expect("strip starts").success());
     }
 }
 
