@@ -87,8 +87,12 @@ class Account:
         left = []
         if self.has_stack(name):
             left.append(f"stack {name}")
-        for page in self.client("athena").get_paginator("list_work_groups").paginate():
-            left += [f"workgroup {group['Name']}" for group in page["WorkGroups"] if group["Name"] == outputs["Workgroup"]]
+        try:
+            self.client("athena").get_work_group(WorkGroup=outputs["Workgroup"])
+            left.append(f"workgroup {outputs['Workgroup']}")
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "InvalidRequestException":
+                raise
         for page in self.client("cloudwatch").get_paginator("list_dashboards").paginate():
             names = [entry["DashboardName"] for entry in page["DashboardEntries"]]
             left += [f"dashboard {name}" for name in names if name == outputs["Dashboard"]]
