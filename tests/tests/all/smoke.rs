@@ -59,7 +59,8 @@ fn the_smoke_test_checks_a_small_stack_and_removes_everything_it_created() {
             ["ok", "skipped", "FAILED"].contains(&outcome).then_some((name, outcome))
         })
         .collect();
-    let skipped: Vec<&str> = outcomes.iter().filter(|(_, outcome)| **outcome == "skipped").map(|(name, _)| *name).collect();
+    let skipped: Vec<&str> =
+        outcomes.iter().filter(|(_, outcome)| **outcome == "skipped").map(|(name, _)| *name).collect();
     let mut expected = SKIPPED;
     expected.sort_unstable();
     assert_eq!(skipped, expected, "{told}");
@@ -70,7 +71,15 @@ fn the_smoke_test_checks_a_small_stack_and_removes_everything_it_created() {
     }
     let left: Vec<String> = buckets(&cloud).into_iter().filter(|name| !name.starts_with("cdk-")).collect();
     assert_eq!(left, [""; 0], "{told}");
-    for file in ["checks.txt", "worker.log", "coordinator.log", "executions.json", "report.json", "cdk.log", "flowherd.log"] {
+    for file in [
+        "checks.txt",
+        "worker.log",
+        "coordinator.log",
+        "executions.json",
+        "report.json",
+        "cdk.log",
+        "flowherd.log",
+    ] {
         assert!(fs::metadata(place.path("smoke").join(file)).unwrap().len() > 0, "{file}");
     }
 }
