@@ -161,6 +161,9 @@ pub(crate) struct FleetArgs {
     /// The deployed stack [default: `FLOWHERD_STACK`, or the fleet of `FLOWHERD_QUEUE_URL`, or Flowherd]
     #[arg(long, value_name = "NAME")]
     pub(crate) stack: Option<String>,
+    /// Maximum seconds to wait for one answer of AWS
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) timeout: u64,
 }
 
 /// What is shown of a run.
@@ -192,6 +195,12 @@ pub(crate) struct RunsArgs {
     /// How many to show
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) last: usize,
+    /// Remove the run marker of a run that is given up, so that it blocks no purge
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["last", "json"])]
+    pub(crate) forget: Option<String>,
+    /// Remove the marker even if the queue may still have messages of the run
+    #[arg(long, requires = "forget")]
+    pub(crate) force: bool,
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
@@ -207,6 +216,9 @@ pub(crate) struct ReportArgs {
     /// Reconcile anew, as the ledger is now, and write that report
     #[arg(long)]
     pub(crate) now: bool,
+    /// List the missing objects instead, each with the reason that the ledger gives
+    #[arg(long, conflicts_with = "now")]
+    pub(crate) missing: bool,
     /// Print JSON instead of the summary
     #[arg(long)]
     pub(crate) json: bool,

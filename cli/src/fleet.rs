@@ -2,12 +2,16 @@
 //! process, with the same code as its function.
 
 pub(crate) mod estimate;
+mod missing;
+mod patience;
 pub(crate) mod query;
 pub(crate) mod run;
 mod stack;
 pub(crate) mod status;
 mod step_loop;
 mod watch;
+
+use std::time::Duration;
 
 use anyhow::Context;
 use flowherd_aws::{Aws, s3::Bucket, sqs::SqsQueue};
@@ -16,7 +20,7 @@ use flowherd_coordinator::{
     steps::{Coordinator, CoordinatorError},
 };
 
-use self::step_loop::StepLoop;
+use self::{patience::Patience, step_loop::StepLoop};
 use crate::{Stop, args::FleetArgs};
 
 /// The coordinator, as it works here.
@@ -24,27 +28,35 @@ pub(crate) type Here<'a> = Coordinator<'a, Bucket, Bucket, SqsQueue>;
 
 /// What the commands drive.
 struct Fleet<'a> {
+    aws: &'a Aws,
     coordinator: &'a Here<'a>,
     settings: &'a Settings,
     /// Of a deployed stack: what does the steps of its runs.
     step_loop: Option<&'a StepLoop<'a>>,
+    /// The time limit of the command.
+    patience: &'a Patience,
 }
 
 /// Finds the fleet, connects, and gives it to `work`: by the environment if that names the queue, or else by the outputs
 /// of the stack.
 fn connected<T>(args: &FleetArgs, work: impl FnOnce(&Fleet<'_>) -> Result<T, Stop>) -> Result<T, Stop> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let patience = Patience::new(Duration::from_secs(args.timeout));
     let aws = Aws::connect().context("cannot start the runtime")?;
     let is_in_environment = stack::asked_name(args).is_none() && variable("FLOWHERD_QUEUE_URL").is_some();
     let (settings, state_machine) = if is_in_environment {
         (Settings::read(&variable).map_err(Stop::Usage)?, None)
     } else {
-        stack::find(&aws, args)?
+        patience.during("the outputs of the stack", || stack::find(&aws, args))?
     };
     let step_loop = state_machine.map(|arn| StepLoop::new(&aws, arn));
-    let connected = Connected::new(&aws, &settings).context("cannot ask the queue for its dead letters")?;
-    connected
-        .with(|coordinator| work(&Fleet { coordinator, settings: &settings, step_loop: step_loop.as_ref() }))
+    let connected = patience
+        .during(format!("the settings of queue {}", settings.queue_url), || Connected::new(&aws, &settings))
+        .context("cannot ask the queue for its dead letters")?;
+    connected.with(|coordinator| {
+        let step_loop = step_loop.as_ref();
+        work(&Fleet { aws: &aws, coordinator, settings: &settings, step_loop, patience: &patience })
+    })
 }
 
 impl From<CoordinatorError> for Stop {

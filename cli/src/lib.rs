@@ -2,6 +2,7 @@
 
 mod args;
 mod convert;
+pub mod cost;
 mod explain;
 mod fleet;
 mod inputs;

@@ -5,13 +5,13 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    time::UNIX_EPOCH,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use flowherd_shared::{
     ledger::ManifestEntry,
     limits::MAX_RESULT_BYTES,
-    store::{Sink, Source, Store, read_within},
+    store::{Head, Sink, Source, Store, read_within},
 };
 use tempfile::NamedTempFile;
 
@@ -156,9 +156,12 @@ impl Store for DirStore {
         Ok(bytes.flatten())
     }
 
-    fn etag(&self, path: &str) -> io::Result<Option<String>> {
-        let metadata = none_if_missing(self.path(path).and_then(fs::metadata))?;
-        Ok(metadata.as_ref().map(etag))
+    fn head(&self, path: &str) -> io::Result<Option<Head>> {
+        let Some(metadata) = none_if_missing(self.path(path).and_then(fs::metadata))? else {
+            return Ok(None);
+        };
+        let (modified, now) = (metadata.modified()?, SystemTime::now());
+        Ok(Some(Head { etag: etag(&metadata), modified, now }))
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {

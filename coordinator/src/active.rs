@@ -1,70 +1,85 @@
-//! Which runs of the fleet may have work in the queue: a small file for each, from its begin, or a redrive, to the report
-//! that finds nothing under way. A purge destroys
-//! everybody's messages, so whoever purges looks here first, and whoever begins looks whether somebody purges.
+//! Run markers: a small file for each run that may have messages in the queue, from its begin, or a redrive, to the report
+//! that finds nothing pending. A purge deletes the messages of all runs, so a purging run reads the markers first, and a
+//! sending run checks whether another one purges.
+//!
+//! Ages come from the store's clock ([`Head::age`]), because the processes that write and read markers run on different
+//! machines.
 
-use std::io;
+use std::{io, time::Duration};
 
 use flowherd_shared::{
-    ledger::{Purged, layout, put_json, read_json},
-    store::{Lister, Store},
+    ledger::{ManifestTotals, Purged, layout, put_json, read_json},
+    store::{Head, Lister, Store},
 };
-use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// How long somebody who purges is waited for: a purge takes a minute, and may have to wait for another.
-const PURGE_TAKES_AT_MOST: SignedDuration = SignedDuration::from_mins(10);
+/// Age up to which a purging marker counts: a purge takes a minute, and may have to wait for another one.
+const PURGE_LIMIT: Duration = Duration::from_mins(10);
 
-/// `active/<run>.json`: a run may have work in the queue.
+/// `active/<run>.json`: a run may have messages in the queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Active {
     /// The run.
     pub run: String,
     /// Its prefix.
     pub prefix: String,
-    /// ISO-8601 UTC.
-    pub started: String,
-    /// Whether it may have sent messages: not before its first planning.
+    /// ISO-8601 UTC, by the store's clock. `None` until the begin has read when the store wrote the marker.
+    pub started: Option<String>,
+    /// Whether the run may have sent messages: not before its first planning.
     pub has_sent: bool,
-    /// When it last set out to purge the queue, ISO-8601 UTC; none if it does not, or has done so.
-    pub purging: Option<String>,
+    /// Whether the run is about to purge the queue. The marker's age says since when.
+    pub purging: bool,
+    /// What was sent of a listing that failed for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<ManifestTotals>,
 }
 
-/// What a run is about to do.
+/// The next operation of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Nothing yet.
+    /// None yet.
     Waiting,
-    /// Empty the queue.
+    /// Purging the queue.
     Purging,
-    /// Send messages.
+    /// Sending messages.
     Sending,
+    /// None any more: the listing failed for good after these objects.
+    Stopped(ManifestTotals),
 }
 
 impl Active {
-    /// Notes the run.
+    /// Writes the marker.
     pub fn write(&self, store: &impl Store) -> io::Result<()> {
         put_json(store, &layout::active(&self.run), self)
     }
 
-    /// Removes the note.
+    /// Removes the marker.
     pub fn remove(store: &impl Store, run: &str) -> io::Result<()> {
         store.remove(&layout::active(run))
     }
 
-    /// The note of a run, if there is one.
+    /// Reads the marker of a run; `None` if there is none.
     pub fn find(store: &impl Store, run: &str) -> io::Result<Option<Self>> {
         read_json(store, &layout::active(run))
     }
 
-    /// All runs but this one, in no particular order.
+    /// Reads the markers of all other runs, in no particular order. A marker that does not parse still protects its run.
     pub fn others(results: &(impl Store + Lister), run: &str) -> io::Result<Vec<Self>> {
         let (mut others, mut token) = (Vec::new(), None);
         loop {
             let page = results.page(layout::ACTIVE, token.as_deref())?;
             for entry in page.entries {
-                // One that was removed since the listing is no longer active.
+                let name = entry.key.strip_prefix(layout::ACTIVE).and_then(|name| name.strip_suffix(".json"));
+                let Some(name) = name.filter(|name| layout::is_run_name(name) && *name != run) else {
+                    continue;
+                };
                 let found: Option<Self> = read_json(results, &entry.key)?;
-                others.extend(found.filter(|active| active.run != run));
+                match found.filter(|active| active.run == name) {
+                    Some(active) => others.push(active),
+                    // Removed since the listing: no longer active.
+                    None if results.head(&entry.key)?.is_none() => {}
+                    None => others.push(Self::unreadable(name)),
+                }
             }
             token = page.next;
             if token.is_none() {
@@ -73,21 +88,27 @@ impl Active {
         }
     }
 
-    /// Whether the queue may be being purged for it just now.
-    #[must_use]
-    pub fn is_purging(&self, now: Timestamp) -> bool {
-        self.has_purged_within(PURGE_TAKES_AT_MOST, now)
+    /// A marker whose content does not parse: the run may have sent messages.
+    fn unreadable(run: &str) -> Self {
+        let (run, prefix) = (run.to_owned(), String::new());
+        Self { run, prefix, started: None, has_sent: true, purging: false, sent: None }
     }
 
-    /// Whether it set out to purge the queue so lately.
-    #[must_use]
-    pub fn has_purged_within(&self, time: SignedDuration, now: Timestamp) -> bool {
-        let since = self.purging.as_ref().map(|since| since.parse::<Timestamp>());
-        since.is_some_and(|since| since.is_ok_and(|since| now.duration_since(since) < time))
+    /// Returns whether the run may be purging the queue now.
+    pub fn is_purging(&self, store: &impl Store) -> io::Result<bool> {
+        self.has_purged_within(PURGE_LIMIT, store)
+    }
+
+    /// Returns whether the run marked itself as purging at most this long ago.
+    pub fn has_purged_within(&self, time: Duration, store: &impl Store) -> io::Result<bool> {
+        if !self.purging {
+            return Ok(false);
+        }
+        Ok(store.head(&layout::active(&self.run))?.is_some_and(|head: Head| head.age() < time))
     }
 }
 
-/// What the ledger says of a purge under this run.
+/// Reads the record of a purge that deleted this run's messages.
 pub fn purged(store: &impl Store, run: &str) -> io::Result<Option<Purged>> {
     read_json(store, &layout::purged(run))
 }

@@ -11,7 +11,6 @@ use flowherd_shared::{
     pipeline::Plan,
     queue::{PurgeError, Queue},
     store::{Lister, Store},
-    timestamp,
 };
 use jiff::{Timestamp, tz::TimeZone};
 use sha2::{Digest, Sha256};
@@ -24,11 +23,11 @@ use crate::{
 };
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
-    /// Begins a run and says what to do first. Made again with the same `run`, it gives the same.
+    /// Begins a run and returns its first step. Called again with the same `run`, returns the same.
     pub fn begin(&self, asked: &Begin) -> Result<Step, CoordinatorError> {
-        let now = (self.clock)();
         let earlier = asked.resume.as_ref().map(|name| self.run(name)).transpose()?;
         let prefix = prefix(asked, earlier.as_ref())?;
+        self.check_overlap(&prefix)?;
         let name = match &asked.run {
             Some(name) if !layout::is_run_name(name) => {
                 return Err(refused(format!(
@@ -36,28 +35,17 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
                 )));
             }
             Some(name) => name.clone(),
-            None => new_name(now, &prefix),
+            None => new_name((self.clock)(), &prefix),
         };
-        let purges = asked.purge.unwrap_or_default();
-        let force = asked.force.unwrap_or_default();
+        let purges = asked.purge == Some(true);
+        let force = asked.force == Some(true);
         let there: Option<Run> =
             read_json(self.results, &layout::run(&name)).map_err(CoordinatorError::Ledger)?;
         if let Some(run) = there {
             if run.prefix != prefix || run.manifest.is_some() {
                 return Err(refused(format!("run {name} is there already; choose another name, or none")));
             }
-            // The same begin, whose answer was lost. What it has sent since must not be purged.
-            let has_sent = self.has_sent(&name)?;
-            let is_to_purge = purges && !has_sent;
-            if is_to_purge {
-                self.note(&run, Stage::Purging)?;
-            } else if has_sent {
-                self.note(&run, Stage::Sending)?;
-            } else if Active::find(self.results, &name).map_err(CoordinatorError::Ledger)?.is_none() {
-                // A note that is there may tell of a purge that is not over.
-                self.note(&run, Stage::Waiting)?;
-            }
-            return Ok(first_step(&run, is_to_purge, force));
+            return self.begin_again(&run, purges, force);
         }
 
         let inputs = (self.inputs)().map_err(|error| match error.kind() {
@@ -67,24 +55,30 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             _ => CoordinatorError::Inputs(error),
         })?;
         let plan = parse(&inputs)?;
+        // Before anything is written: a bucket that cannot be listed begins no run.
+        self.source.page(&prefix, None).map_err(|error| self.list_error(&prefix, error))?;
         let basis = Basis::from(&plan);
         let others_rules = earlier.as_ref().is_some_and(|earlier| earlier.basis != basis);
         let resumes = earlier.into_iter().flat_map(|run| std::iter::once(run.run).chain(run.resumes));
-        let run = Run {
+        let mut run = Run {
             run: name,
             prefix,
             basis,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            started: iso(now),
+            started: String::new(),
             resumed: None,
             resumes: resumes.collect(),
             manifest: None,
         };
-        // Before the others are looked at: of two that begin at once, at least one then sees the other.
-        self.note(&run, if purges { Stage::Purging } else { Stage::Waiting })?;
-        let prepared = if purges { self.losers(&run, force).map(|_| ()) } else { Ok(()) };
-        let written = prepared.and_then(|()| self.write(&run, &inputs).map_err(CoordinatorError::Ledger));
-        if let Err(error) = written {
+        // Writes its own marker before reading others': of two runs that begin at once, at least one sees the other.
+        let begun = self.mark_begin(&run, purges).and_then(|started| {
+            run.started = started;
+            if purges {
+                self.losers(&run, force)?;
+            }
+            self.write(&run, &inputs).map_err(CoordinatorError::Ledger)
+        });
+        if let Err(error) = begun {
             Active::remove(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
             return Err(error);
         }
@@ -93,7 +87,63 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         Ok(Step { message: others_rules.then(|| told.to_owned()), ..step })
     }
 
-    /// Empties the queue, after noting in every run that loses its messages who did it.
+    /// Repeats a begin whose answer was lost. Messages that the run has sent since must not be purged.
+    fn begin_again(&self, run: &Run, purges: bool, force: bool) -> Result<Step, CoordinatorError> {
+        let has_sent = self.has_sent(&run.run)?;
+        let is_to_purge = purges && !has_sent;
+        if is_to_purge {
+            self.mark(run, Stage::Purging)?;
+        } else if has_sent {
+            self.mark(run, Stage::Sending)?;
+        } else if Active::find(self.results, &run.run).map_err(CoordinatorError::Ledger)?.is_none() {
+            // An existing marker may be that of a purge that still lasts.
+            self.mark(run, Stage::Waiting)?;
+        }
+        Ok(first_step(run, is_to_purge, force))
+    }
+
+    /// Writes the first marker of a run, and returns when the store wrote it. Runs are ordered by that time, because the
+    /// clocks of the machines that begin them may differ.
+    fn mark_begin(&self, run: &Run, purges: bool) -> Result<String, CoordinatorError> {
+        let mut marker = Active {
+            run: run.run.clone(),
+            prefix: run.prefix.clone(),
+            started: None,
+            has_sent: false,
+            purging: purges,
+            sent: None,
+        };
+        let write = || -> std::io::Result<String> {
+            marker.write(self.results)?;
+            let path = layout::active(&run.run);
+            let head = self.results.head(&path)?;
+            let head = head.ok_or_else(|| {
+                std::io::Error::other(format!("{path} was removed during the begin; begin the run again"))
+            })?;
+            let started = iso(Timestamp::try_from(head.modified).map_err(std::io::Error::other)?);
+            marker.started = Some(started.clone());
+            marker.write(self.results)?;
+            Ok(started)
+        };
+        { write }().map_err(CoordinatorError::Ledger)
+    }
+
+    /// Refuses a prefix whose listing would contain the results of runs.
+    fn check_overlap(&self, prefix: &str) -> Result<(), CoordinatorError> {
+        let overlaps = |reserved: &&&str| prefix.starts_with(**reserved) || reserved.starts_with(prefix);
+        let overlap = layout::RESERVED.iter().find(overlaps);
+        match overlap.filter(|_| self.bucket == self.results_bucket) {
+            Some(reserved) => Err(refused(format!(
+                "prefix {prefix:?} of {} contains {reserved}, where this fleet writes its results; the source and the \
+                 results are the same bucket: choose a prefix that excludes {}, or another results bucket",
+                self.bucket,
+                layout::RESERVED.join(", ")
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Purges the queue, after recording the purge in every run that loses messages by it.
     pub(crate) fn purge(&self, step: Step) -> Result<Step, CoordinatorError> {
         let run = self.run(&step.run)?;
         if active::purged(self.results, &run.run).map_err(CoordinatorError::Ledger)?.is_some() {
@@ -103,8 +153,8 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         if self.has_sent(&run.run)? {
             return Ok(step.next(Operation::Plan, 0));
         }
-        // Anew: somebody may have begun since.
-        self.note(&run, Stage::Purging)?;
+        // Again: another run may have begun since.
+        self.mark(&run, Stage::Purging)?;
         let losers = match self.losers(&run, step.force) {
             Err(error @ CoordinatorError::Refused(_)) => {
                 Active::remove(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
@@ -117,8 +167,8 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             put_json(self.results, &layout::purged(&loser), &purged).map_err(CoordinatorError::Ledger)?;
             Active::remove(self.results, &loser).map_err(CoordinatorError::Ledger)?;
         }
-        // That may have taken long, and others go by the time of the note.
-        self.note(&run, Stage::Purging)?;
+        // Renews the marker's age, by which others wait: reading theirs may have taken long.
+        self.mark(&run, Stage::Purging)?;
         if self.has_sent(&run.run)? {
             return Ok(step.next(Operation::Plan, 0));
         }
@@ -147,15 +197,18 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         put_json(self.results, &layout::run(&run.run), run)
     }
 
-    /// The runs that lose their messages if the queue is purged for this one. A run of the same prefix is superseded; any
-    /// other is in the way, unless nothing of it is left or force is used. Of two that are about to purge, nobody can tell
-    /// what is left: the earlier one of the same prefix loses, and all others are in the way.
+    /// Returns the runs that lose messages if the queue is purged for this one, or refuses. A run of the same prefix is
+    /// superseded; any other blocks the purge, unless it has no work left or force is used. Of two runs that are about to
+    /// purge, neither can tell what the other has left: the earlier one of the same prefix loses, any other blocks.
     fn losers(&self, run: &Run, force: bool) -> Result<Vec<String>, CoordinatorError> {
+        let ledger = CoordinatorError::Ledger;
         let mut losers = Vec::new();
-        for other in Active::others(self.results, &run.run).map_err(CoordinatorError::Ledger)? {
+        for other in Active::others(self.results, &run.run).map_err(ledger)? {
             let is_same = other.prefix == run.prefix;
-            let is_earlier = (&other.started, &other.run) < (&run.started, &run.run);
-            if other.is_purging((self.clock)()) {
+            // Without a start, the other one has not yet read the markers, and will see this run's.
+            let started = other.started.as_ref();
+            let is_earlier = started.is_some_and(|started| (started, &other.run) < (&run.started, &run.run));
+            if other.is_purging(self.results).map_err(ledger)? {
                 if is_same && is_earlier {
                     losers.push(other.run);
                     continue;
@@ -169,11 +222,12 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
                 continue;
             }
             if !is_same && !force {
+                let started = started.map_or("at an unknown time", String::as_str);
                 return Err(refused(format!(
-                    "run {} (prefix {:?}, begun {}) still has work in the queue, which a purge would destroy; wait for \
-                     it, or if it is over, make its report (flowherd report {}); or begin with force: its report will \
-                     then say so",
-                    other.run, other.prefix, other.started, other.run
+                    "run {} (prefix {:?}, begun {started}) still has work in the queue, which a purge would destroy; wait \
+                     for it, or if it is over, make its report (flowherd report {}); if it is given up, remove its run \
+                     marker (flowherd runs --forget {}); or begin with force: its report will then say so",
+                    other.run, other.prefix, other.run, other.run
                 )));
             }
             losers.push(other.run);
@@ -181,15 +235,18 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         Ok(losers)
     }
 
-    fn has_work_left(&self, other: &Active) -> Result<bool, CoordinatorError> {
-        if !other.has_sent {
+    /// Returns whether any object that the run sent has no receipt. A run without `run.json` has none: workers refuse its
+    /// messages.
+    pub(crate) fn has_work_left(&self, marker: &Active) -> Result<bool, CoordinatorError> {
+        if !marker.has_sent {
             return Ok(false);
         }
         let asked: Option<Run> =
-            read_json(self.results, &layout::run(&other.run)).map_err(CoordinatorError::Ledger)?;
-        // Not all listed: it may be sending just now.
-        let Some(totals) = asked.and_then(|run| run.manifest) else { return Ok(true) };
-        Ok(match self.outcomes(&other.run, totals)? {
+            read_json(self.results, &layout::run(&marker.run)).map_err(CoordinatorError::Ledger)?;
+        let Some(asked) = asked else { return Ok(false) };
+        // The listing is incomplete: the run may be sending now.
+        let Some(totals) = asked.manifest.or(marker.sent) else { return Ok(true) };
+        Ok(match self.outcomes(&marker.run, totals)? {
             Some(outcomes) => outcomes.done.saturating_add(totals.skipped) < totals.objects,
             // Too many to count here.
             None => true,
@@ -246,9 +303,9 @@ fn refused(why: String) -> CoordinatorError {
     CoordinatorError::Refused(why)
 }
 
-/// ISO-8601 UTC.
+/// ISO-8601 UTC with milliseconds.
 pub(crate) fn iso(time: Timestamp) -> String {
-    timestamp::iso(time.as_millisecond()).unwrap_or_default()
+    format!("{time:.3}")
 }
 
 /// A name for a run that is begun now. Sorts by time; two of one second differ.

@@ -5,7 +5,6 @@ use flowherd_shared::{
     queue::Queue,
     store::{Lister, Store},
 };
-use jiff::Timestamp;
 
 use crate::{
     active,
@@ -34,8 +33,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     pub(crate) fn check(&self, mut step: Step) -> Result<Step, CoordinatorError> {
         let run = self.run(&step.run)?;
         let (progress, checks) = (&mut step.progress, &mut step.checks);
-        // Of an old run whose dead letters were moved back, since then.
-        let age = age_seconds(checks.redriven.as_ref().unwrap_or(&run.started), (self.clock)());
+        let age = self.age_seconds(&step.run)?;
         let is_idle = self.look_at_queue(progress)?;
         checks.idle_seconds = if is_idle { checks.idle_seconds.saturating_add(step.wait_seconds) } else { 0 };
         let totals = run.manifest.unwrap_or_default();
@@ -53,7 +51,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             return Ok(Step { is_final: true, ..step }.next(Operation::Report, 0));
         }
         let all_done = progress.done.saturating_add(progress.skipped) >= progress.listed;
-        let all_have_outcomes = progress.left() == 0 && checks.redriven.is_none();
+        let all_have_outcomes = progress.left() == 0 && !checks.redriven;
         if (all_done || all_have_outcomes) && checks.turns >= checks.no_report_before {
             return Ok(step.next(Operation::Report, 0));
         }
@@ -128,9 +126,15 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         }
         Ok(())
     }
-}
 
-fn age_seconds(started: &str, now: Timestamp) -> u64 {
-    let started: Option<Timestamp> = started.parse().ok();
-    started.map_or(0, |started| u64::try_from(now.duration_since(started).as_secs()).unwrap_or(0))
+    /// Returns how long ago the run was begun, planned or redriven last, by the store's clock: each of these writes the
+    /// run's marker. Without one, since the first part of its manifest was written.
+    fn age_seconds(&self, run: &str) -> Result<u64, CoordinatorError> {
+        for path in [layout::active(run), layout::manifest_part(run, 0)] {
+            if let Some(head) = self.results.head(&path).map_err(CoordinatorError::Ledger)? {
+                return Ok(head.age().as_secs());
+            }
+        }
+        Ok(0)
+    }
 }

@@ -38,7 +38,8 @@ impl Event {
                 Ok(if operation.is_none() { Self::Run(begin) } else { Self::Begin(begin) })
             }
             Some("redrive") => {
-                let run = event.get("run").and_then(Value::as_str).unwrap_or_default();
+                let run = event.get("run").and_then(Value::as_str);
+                let run = run.ok_or_else(|| unfit("a redrive needs the run that is reported anew, as text"))?;
                 Ok(Self::Redrive { run: run.to_owned() })
             }
             Some(_) => Ok(Self::Step(read(event.into())?)),
@@ -67,7 +68,8 @@ mod tests {
         // By position, the array would be a begin with a purge by force.
         let array = json!(["p", true, true, null, "r"]);
         let odd = [array, json!("p"), json!(null), json!({"operation": 5, "prefix": "p"})];
-        for event in odd.into_iter().chain([json!({"prefx": "p"}), json!({"operation": "plan"})]) {
+        let incomplete = [json!({"operation": "plan"}), json!({"operation": "redrive"})];
+        for event in odd.into_iter().chain(incomplete).chain([json!({"prefx": "p"})]) {
             assert!(matches!(Event::parse(event.clone()), Err(CoordinatorError::Refused(_))), "{event}");
         }
         assert!(matches!(Event::parse(json!({"prefix": "p"})), Ok(Event::Run(_))));

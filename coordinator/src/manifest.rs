@@ -61,21 +61,25 @@ pub(crate) fn encode(entries: &[ManifestEntry]) -> io::Result<Vec<u8>> {
     gzip.finish()
 }
 
-/// The entries of a complete manifest, one part in memory at a time. An error if a part is missing or unreadable, or if
-/// there are fewer or more entries than were listed: then nothing can be proven.
+/// Reads the entries of a complete manifest, one part in memory at a time. An error if the listing is not complete, if a
+/// part is missing or unreadable, or if there are fewer or more entries than were listed: then nothing can be proven.
 pub fn read<S: Store>(store: &S, run: &Run) -> impl Iterator<Item = io::Result<ManifestEntry>> {
-    let totals = run.manifest.unwrap_or_default();
-    let entries = (0..totals.parts).flat_map(move |part| match read_part(store, run, part) {
+    let parts = run.manifest.map_or(0, |totals| totals.parts);
+    let entries = (0..parts).flat_map(move |part| match read_part(store, run, part) {
         Ok(entries) => entries.into_iter().map(Ok).collect::<Vec<_>>(),
         Err(error) => vec![Err(error)],
     });
     let mut seen = 0;
-    entries.map(Some).chain([None]).filter_map(move |entry| match entry {
-        Some(entry) => {
+    entries.map(Some).chain([None]).filter_map(move |entry| match (entry, run.manifest) {
+        (Some(entry), _) => {
             seen += 1;
             Some(entry)
         }
-        None => check_complete(run, seen, totals.objects).err().map(Err),
+        (None, Some(totals)) => check_complete(run, seen, totals.objects).err().map(Err),
+        (None, None) => Some(Err(io::Error::other(format!(
+            "the prefix of run {} was not listed to the end; begin a new run",
+            run.run
+        )))),
     })
 }
 

@@ -60,7 +60,12 @@ pub struct Planner<'a, L, S, Q> {
 pub enum PlanError {
     /// The prefix could not be listed.
     #[error("cannot list the prefix")]
-    List(#[source] io::Error),
+    List {
+        /// Why.
+        source: io::Error,
+        /// What was sent before.
+        sent: ManifestTotals,
+    },
     /// The manifest or `run.json` could not be written, or an earlier receipt not be read.
     #[error("cannot use the ledger")]
     Ledger(#[source] io::Error),
@@ -75,8 +80,8 @@ pub enum PlanError {
     /// More objects than a run may have. Those before are planned and sent; nothing of the page that has more is.
     #[error("more than {max} objects")]
     TooMany {
-        /// What the queue has got.
-        sent: u64,
+        /// What was sent before.
+        sent: ManifestTotals,
         /// The limit in force.
         max: u64,
     },
@@ -154,10 +159,13 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
     /// Lists a page, writes it down, and the end if it is the last; then sends it. What somebody else has written down
     /// meanwhile stands, and is for the next turn: all who drive the run agree on every page, and where they end.
     fn list(&self, run: &Run, planned: &mut Planned) -> Result<(), PlanError> {
-        let Page { entries, next } =
-            self.source.page(&run.prefix, planned.after.as_deref()).map_err(PlanError::List)?;
-        if planned.totals.objects.saturating_add(entries.len() as u64) > self.max_keys {
-            return Err(PlanError::TooMany { sent: planned.totals.objects, max: self.max_keys });
+        let sent = planned.totals;
+        let Page { entries, next } = self
+            .source
+            .page(&run.prefix, planned.after.as_deref())
+            .map_err(|source| PlanError::List { source, sent })?;
+        if sent.objects.saturating_add(entries.len() as u64) > self.max_keys {
+            return Err(PlanError::TooMany { sent, max: self.max_keys });
         }
         let part = planned.totals.parts;
         if !entries.is_empty() && !self.write_down(run, part, &entries)? {

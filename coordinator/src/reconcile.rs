@@ -4,7 +4,7 @@ use std::io;
 
 use flowherd_shared::{
     error::Verdict,
-    ledger::{Amendment, Failure, ManifestEntry, Outcome, Receipt, Report, Run},
+    ledger::{Amendment, Failure, ManifestEntry, Missing, Outcome, Receipt, Report, Run},
     store::Store,
 };
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,8 @@ pub struct Reconciliation {
     pub parts: u64,
     /// Failures that are to be tried again.
     pub retrying: u64,
+    /// Missing objects whose outputs another run has written since.
+    pub replaced: u64,
     /// What they add up to.
     pub report: Report,
 }
@@ -40,7 +42,7 @@ impl Reconciliation {
     /// Nothing is added yet.
     #[must_use]
     pub fn new(run: &Run) -> Self {
-        Self { parts: 0, retrying: 0, report: Report::new(run) }
+        Self { parts: 0, retrying: 0, replaced: 0, report: Report::new(run) }
     }
 
     /// Whether every part is added.
@@ -49,20 +51,24 @@ impl Reconciliation {
         self.parts >= run.manifest.unwrap_or_default().parts
     }
 
-    /// Adds the next part.
+    /// Adds the next part. On an error nothing of it is added.
     pub fn add_part(&mut self, store: &impl Store, run: &Run) -> io::Result<()> {
         let entries = manifest::read_part(store, run, self.parts)?;
+        let mut sum = self.clone();
         for chunk in entries.chunks(CHUNK) {
             let outcomes = parallel::map(READERS, chunk, |entry| outcome(store, run, entry));
             for (entry, outcome) in chunk.iter().zip(outcomes) {
                 let outcome = outcome?;
-                if let Outcome::Failed(failure) = &outcome {
-                    self.retrying += u64::from(failure.verdict == Verdict::Retry);
+                match &outcome {
+                    Outcome::Failed(failure) => sum.retrying += u64::from(failure.verdict == Verdict::Retry),
+                    Outcome::Missing(Missing::Replaced(_)) => sum.replaced += 1,
+                    _ => {}
                 }
-                self.report.add(entry, outcome);
+                sum.report.add(entry, outcome);
             }
         }
-        self.parts += 1;
+        sum.parts += 1;
+        *self = sum;
         Ok(())
     }
 
@@ -77,16 +83,37 @@ impl Reconciliation {
     }
 }
 
+/// Calls `tell` for each missing object of a complete manifest, in the order of the manifest.
+pub(crate) fn missing(
+    store: &impl Store,
+    run: &Run,
+    tell: &mut dyn FnMut(&ManifestEntry, Missing) -> io::Result<()>,
+) -> io::Result<()> {
+    let parts = run.manifest.map_or(0, |totals| totals.parts);
+    for part in 0..parts {
+        let entries = manifest::read_part(store, run, part)?;
+        let outcomes = parallel::map(READERS, &entries, |entry| outcome(store, run, entry));
+        for (entry, outcome) in entries.iter().zip(outcomes) {
+            if let Outcome::Missing(why) = outcome? {
+                tell(entry, why)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A receipt that proves the object done wins over a failure: it was done on a later attempt.
 fn outcome(store: &impl Store, run: &Run, entry: &ManifestEntry) -> io::Result<Outcome> {
-    if let Some(receipt) = Receipt::find(store, &run.run, entry, &run.basis)? {
-        return Ok(Outcome::Done(Box::new(receipt)));
-    }
+    let mut why = match Receipt::examine(store, &run.run, entry, &run.basis)? {
+        Ok(receipt) => return Ok(Outcome::Done(Box::new(receipt))),
+        Err(why) => why,
+    };
     let amended = Amendment::find(store, &run.run, entry)?;
-    if let Some(now) = &amended
-        && let Some(receipt) = Receipt::find(store, &run.run, now, &run.basis)?
-    {
-        return Ok(Outcome::Done(Box::new(receipt)));
+    if let Some(now) = &amended {
+        match Receipt::examine(store, &run.run, now, &run.basis)? {
+            Ok(receipt) => return Ok(Outcome::Done(Box::new(receipt))),
+            Err(of_amended) => why = of_amended,
+        }
     }
     // A failure of other bytes, or under other rules, says nothing about these.
     let failure = Failure::find(store, &run.run, &entry.key)?;
@@ -95,9 +122,11 @@ fn outcome(store: &impl Store, run: &Run, entry: &ManifestEntry) -> io::Result<O
         return Ok(Outcome::Failed(failure));
     }
     for earlier in &run.resumes {
-        if Receipt::find(store, earlier, entry, &run.basis)?.is_some() {
-            return Ok(Outcome::Skipped);
+        match Receipt::examine(store, earlier, entry, &run.basis)? {
+            Ok(_) => return Ok(Outcome::Skipped),
+            Err(of_earlier) if why == Missing::NoOutcome => why = of_earlier,
+            Err(_) => {}
         }
     }
-    Ok(Outcome::Missing)
+    Ok(Outcome::Missing(why))
 }

@@ -4,6 +4,7 @@ use std::{io, time::Duration};
 
 use flowherd_shared::{
     config::hex,
+    ledger::Run,
     queue::{BATCH, Outgoing, Queue, Received},
     store::{Lister, Store},
     task::Task,
@@ -12,63 +13,73 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     active::{Active, Stage},
-    begin::iso,
     steps::{Checks, Coordinator, CoordinatorError, Operation, Step},
 };
 
-/// How dead letters were moved.
+/// How dead letters were moved. The counts are what the dead-letter queue reported before, or what was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Redriven {
-    /// The service does it, and goes on by itself.
-    Started,
-    /// So many were received and sent.
+    /// SQS moves about this many by itself.
+    Started(u64),
+    /// This many were received and sent.
     Moved(u64),
 }
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
-    /// Moves all dead letters back, whichever run they are of, and says how to follow the given one to a new report.
+    /// Moves all dead letters back, of every run, and returns the step that follows the given run to a new report.
     pub fn redrive(&self, run: &str) -> Result<(Redriven, Step), CoordinatorError> {
         let run = self.run(run)?;
         let Some(dead) = self.dead_letters else {
             let todo = "set one up, or name it by FLOWHERD_DEAD_LETTER_QUEUE_URL";
             return Err(CoordinatorError::Refused(format!("the queue has no dead-letter queue; {todo}")));
         };
-        let others = Active::others(self.results, "").map_err(CoordinatorError::Ledger)?;
-        if let Some(other) = others.iter().find(|other| other.is_purging((self.clock)())) {
-            // What is moved into the queue now would vanish, out of the dead letters too.
-            return Err(CoordinatorError::Refused(format!(
-                "the queue is being purged for run {} just now; redrive in some minutes",
-                other.run
-            )));
+        self.refuse_while_purging(&run)?;
+        let before = Active::find(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
+        // Writes its own marker before it reads others' again, as every sender does.
+        self.mark(&run, Stage::Sending)?;
+        if let Err(error) = self.refuse_while_purging(&run) {
+            if before.is_none() {
+                Active::remove(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
+            }
+            return Err(error);
         }
-        self.note(&run, Stage::Sending)?;
+        let depth = dead.depth().map_err(CoordinatorError::Queue)?;
         let redriven = if dead.move_back().map_err(CoordinatorError::Queue)? {
-            Redriven::Started
+            Redriven::Started(depth.visible + depth.in_flight)
         } else {
-            Redriven::Moved(self.move_one_by_one(dead).map_err(CoordinatorError::Queue)?)
+            Redriven::Moved(self.move_one_by_one(dead, depth.visible).map_err(CoordinatorError::Queue)?)
         };
-        let checks = Checks { redriven: Some(iso((self.clock)())), ..Checks::default() };
+        let checks = Checks { redriven: true, ..Checks::default() };
         let progress = self.progress(&run.run)?;
         Ok((redriven, Step { checks, progress, wait_seconds: 1, ..Step::new(Operation::Check, &run) }))
     }
 
-    /// As many as there are now: one that nothing can be done about is soon back, and would be moved for ever. A letter
-    /// is sent before it is removed: what fails in between is sent twice, which the queue or the worker notices.
-    fn move_one_by_one(&self, dead: &Q) -> io::Result<u64> {
-        let depth = dead.depth()?;
+    /// A purge would delete the messages that a redrive moves, which are no longer dead letters then.
+    fn refuse_while_purging(&self, run: &Run) -> Result<(), CoordinatorError> {
+        match self.purging_run(&run.run)? {
+            Some(other) => Err(CoordinatorError::Refused(format!(
+                "the queue is being purged for run {other} just now; redrive in some minutes"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Receives and sends up to `count` dead letters: one that fails again is soon back, and would be moved for ever. This is
+    /// for servers without `StartMessageMoveTask`; AWS has it. A dead letter is sent before it is deleted. If a call between
+    /// them fails, it is sent twice, which the queue or the worker notices. One that the queue refuses becomes visible
+    /// again when its visibility timeout ends.
+    fn move_one_by_one(&self, dead: &Q, count: u64) -> io::Result<u64> {
         let mut moved = 0;
-        while moved < depth.visible {
-            let left = usize::try_from(depth.visible - moved).unwrap_or(BATCH);
-            let letters = dead.receive(left.min(BATCH), Duration::from_secs(1))?;
+        while moved < count {
+            let pending = usize::try_from(count - moved).unwrap_or(BATCH);
+            let letters = dead.receive(pending.min(BATCH), Duration::from_secs(1))?;
             if letters.is_empty() {
                 break;
             }
             let batch: Vec<Outgoing> = letters.iter().map(again).collect();
             let refused = self.queue.send(&batch)?;
             for (position, letter) in letters.iter().enumerate() {
-                if refused.iter().any(|refused| refused.position == position) {
-                    dead.hide(&letter.handle, Duration::ZERO)?;
-                } else {
+                if !refused.iter().any(|refused| refused.position == position) {
                     dead.acknowledge(&letter.handle)?;
                     moved += 1;
                 }

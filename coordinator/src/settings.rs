@@ -169,6 +169,7 @@ impl<'a> Connected<'a> {
             source: &self.source,
             bucket: &self.settings.source_bucket,
             results: &self.results,
+            results_bucket: &self.settings.results_bucket,
             queue: &self.queue,
             dead_letters: self.dead_letters.as_ref(),
             inputs: &inputs,

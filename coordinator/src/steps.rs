@@ -7,23 +7,23 @@
 use std::{io, time::Duration};
 
 use flowherd_shared::{
-    ledger::{ReportState, Run, layout, read_json},
+    ledger::{ManifestTotals, ReportState, Run, layout, read_json},
     queue::Queue,
     store::{Lister, Store},
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     active::{self, Active, Stage},
-    begin::iso,
     plan::{PlanError, Planned, Planner},
 };
 
 /// A purge takes so long, and swallows what is sent meanwhile
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_PurgeQueue.html>).
 pub(crate) const PURGE_SECONDS: u64 = 60;
-const PURGE: SignedDuration = SignedDuration::from_secs(PURGE_SECONDS.cast_signed());
+/// The minute of a purge by the age of a run marker. One second more, because S3 rounds times to seconds.
+const PURGE: Duration = Duration::from_secs(PURGE_SECONDS + 1);
 /// How soon it is tried again when somebody else has purged.
 pub(crate) const PURGE_AGAIN_SECONDS: u64 = 15;
 
@@ -96,9 +96,8 @@ pub struct Checks {
     pub idle_seconds: u64,
     /// Before this turn no report is tried again: the last one found something still under way.
     pub no_report_before: u64,
-    /// When dead letters were moved back: what has failed may not stay so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub redriven: Option<String>,
+    /// Whether a redrive began these checks: objects that have failed may still be retried.
+    pub redriven: bool,
 }
 
 /// A step: what to do next, and all that it needs. The answer to one is the next one.
@@ -216,6 +215,8 @@ pub struct Coordinator<'a, L, S, Q> {
     pub bucket: &'a str,
     /// Where results and ledger are.
     pub results: &'a S,
+    /// The name of their bucket.
+    pub results_bucket: &'a str,
     /// Where the tasks go.
     pub queue: &'a Q,
     /// Where tasks that were given up are.
@@ -267,17 +268,18 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         if step.planned == Planned::default() {
             // By somebody else who drives the same run: whoever purged has waited for the minute.
             let own = Active::find(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
-            if own.as_ref().is_some_and(|own| own.has_purged_within(PURGE, (self.clock)())) {
+            if let Some(own) = &own
+                && own.has_purged_within(PURGE, self.results).map_err(CoordinatorError::Ledger)?
+            {
                 return Ok(step.next(Operation::Plan, PURGE_AGAIN_SECONDS));
             }
-            // First said, then looked: whoever is about to purge does it the other way round, so one of the two sees the
-            // other. Messages sent during somebody's purge would vanish.
-            self.note(&run, Stage::Sending)?;
-            let others = Active::others(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
-            if others.iter().any(|other| other.is_purging((self.clock)())) {
+            // Writes its own marker before reading others'. A purging run does the reverse, so at least one of the two sees
+            // the other: messages sent during a purge would be deleted.
+            self.mark(&run, Stage::Sending)?;
+            if self.purging_run(&run.run)?.is_some() {
                 // What another driver of the same run has sent, or is about to send, must stay known.
                 let has_sent = own.is_some_and(|own| own.has_sent) || self.has_sent(&run.run)?;
-                self.note(&run, if has_sent { Stage::Sending } else { Stage::Waiting })?;
+                self.mark(&run, if has_sent { Stage::Sending } else { Stage::Waiting })?;
                 return Ok(step.next(Operation::Plan, PURGE_AGAIN_SECONDS));
             }
         }
@@ -293,17 +295,16 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         let goes_on = || goes_on() && matches!(active::purged(self.results, &step.run), Ok(None));
         step.planned = match planner.plan(&mut run, step.planned.clone(), goes_on) {
             Ok(so_far) => so_far,
-            Err(PlanError::List(why)) if why.kind() == io::ErrorKind::PermissionDenied => {
-                let (prefix, bucket) = (&run.prefix, self.bucket);
-                let todo =
-                    "see that the bucket is there, and that the prefix is one of those that may be read";
-                self.forget_unless_sent(&step.run)?;
-                let told = format!("cannot list prefix {prefix:?} of {bucket}; {todo}: {why}");
-                return Err(CoordinatorError::Refused(told));
+            Err(PlanError::List { source, sent }) => {
+                let error = self.list_error(&run.prefix, source);
+                if matches!(error, CoordinatorError::Refused(_)) {
+                    self.stop_planning(&run, sent)?;
+                }
+                return Err(error);
             }
             Err(PlanError::TooMany { sent, max }) => {
-                self.forget_unless_sent(&step.run)?;
-                let (prefix, bucket, run) = (&run.prefix, self.bucket, &run.run);
+                self.stop_planning(&run, sent)?;
+                let (prefix, bucket, run, sent) = (&run.prefix, self.bucket, &run.run, sent.objects);
                 return Err(CoordinatorError::Refused(format!(
                     "prefix {prefix:?} of {bucket} has more than {max} objects (FLOWHERD_MAX_KEYS), of which {sent} are \
                      sent and go on; choose longer prefixes, or raise it and go on with run {run}"
@@ -323,33 +324,103 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         })
     }
 
-    /// A run that cannot be listed has nothing in the queue, unless it was being listed and then something changed.
-    fn forget_unless_sent(&self, run: &str) -> Result<(), CoordinatorError> {
-        if self.has_sent(run)? {
-            return Ok(());
+    /// Ends the protection of a run whose listing failed for good: without messages it needs none, otherwise until the
+    /// objects that it sent are done.
+    fn stop_planning(&self, run: &Run, sent: ManifestTotals) -> Result<(), CoordinatorError> {
+        if self.has_sent(&run.run)? {
+            return self.mark(run, Stage::Stopped(sent));
         }
-        Active::remove(self.results, run).map_err(CoordinatorError::Ledger)
+        Active::remove(self.results, &run.run).map_err(CoordinatorError::Ledger)
     }
 
-    pub(crate) fn note(&self, run: &Run, stage: Stage) -> Result<(), CoordinatorError> {
+    /// Separates listing errors that end the run from those that a retry can help.
+    pub(crate) fn list_error(&self, prefix: &str, error: io::Error) -> CoordinatorError {
+        use io::ErrorKind::{
+            InvalidData, InvalidFilename, InvalidInput, NotFound, PermissionDenied, Unsupported,
+        };
+        let bucket = self.bucket;
+        match error.kind() {
+            PermissionDenied | NotFound => CoordinatorError::Refused(format!(
+                "cannot list prefix {prefix:?} of {bucket}; see that the bucket is there, and that the prefix is one of \
+                 those that may be read: {error}"
+            )),
+            InvalidData | InvalidFilename | InvalidInput | Unsupported => {
+                CoordinatorError::Refused(format!("cannot list prefix {prefix:?} of {bucket}: {error}"))
+            }
+            _ => PlanError::List { source: error, sent: ManifestTotals::default() }.into(),
+        }
+    }
+
+    /// Returns another run for which the queue may be being purged now.
+    pub(crate) fn purging_run(&self, run: &str) -> Result<Option<String>, CoordinatorError> {
+        for other in Active::others(self.results, run).map_err(CoordinatorError::Ledger)? {
+            if other.is_purging(self.results).map_err(CoordinatorError::Ledger)? {
+                return Ok(Some(other.run));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes the run's marker.
+    pub(crate) fn mark(&self, run: &Run, stage: Stage) -> Result<(), CoordinatorError> {
         let active = Active {
             run: run.run.clone(),
             prefix: run.prefix.clone(),
-            started: run.started.clone(),
-            has_sent: matches!(stage, Stage::Sending),
-            purging: matches!(stage, Stage::Purging).then(|| iso((self.clock)())),
+            started: Some(run.started.clone()),
+            has_sent: matches!(stage, Stage::Sending | Stage::Stopped(_)),
+            purging: matches!(stage, Stage::Purging),
+            sent: if let Stage::Stopped(sent) = stage { Some(sent) } else { None },
         };
         active.write(self.results).map_err(CoordinatorError::Ledger)
     }
 
-    /// What a run was asked.
+    /// Reads what a run was asked.
     pub fn run(&self, name: &str) -> Result<Run, CoordinatorError> {
         if !layout::is_run_name(name) {
             let todo = "those that are there are told by flowherd runs";
             return Err(CoordinatorError::Refused(format!("{name:?} is no name of a run; {todo}")));
         }
-        read_json(self.results, &layout::run(name))
-            .map_err(CoordinatorError::Ledger)?
-            .ok_or_else(|| CoordinatorError::Refused(format!("there is no run {name}; see flowherd runs")))
+        let run = read_json(self.results, &layout::run(name)).map_err(CoordinatorError::Ledger)?;
+        if let Some(run) = run {
+            return Ok(run);
+        }
+        let marker = self.results.head(&layout::active(name)).map_err(CoordinatorError::Ledger)?;
+        Err(CoordinatorError::Refused(match marker {
+            Some(_) => format!(
+                "run {name} has a run marker, but no {}: its begin was interrupted, or its ledger was deleted; remove the \
+                 marker with: flowherd runs --forget {name}",
+                layout::run(name)
+            ),
+            None => format!("there is no run {name}; see flowherd runs"),
+        }))
+    }
+
+    /// Removes the marker of a run that is given up, so that it no longer blocks purges. Refused while objects of the run
+    /// have no receipt and the queue has messages, unless `force` is set.
+    pub fn forget(&self, name: &str, force: bool) -> Result<(), CoordinatorError> {
+        if !layout::is_run_name(name) {
+            return Err(CoordinatorError::Refused(format!(
+                "{name:?} is no name of a run; flowherd status lists the active ones"
+            )));
+        }
+        let path = layout::active(name);
+        if self.results.head(&path).map_err(CoordinatorError::Ledger)?.is_none() {
+            return Err(CoordinatorError::Refused(format!(
+                "run {name} has no run marker ({path}), so it blocks nothing; flowherd status lists the active runs"
+            )));
+        }
+        // A marker that does not parse protects nothing that it could name.
+        let marker = Active::find(self.results, name).map_err(CoordinatorError::Ledger)?;
+        if let Some(marker) = marker.filter(|_| !force) {
+            let depth = self.queue.depth().map_err(CoordinatorError::Queue)?;
+            let messages = depth.visible + depth.in_flight + depth.delayed;
+            if messages > 0 && self.has_work_left(&marker)? {
+                return Err(CoordinatorError::Refused(format!(
+                    "run {name} has objects without a receipt, and the queue has {messages} messages, which may be its \
+                     own; wait until the queue is empty, or add --force: a purge may then destroy them"
+                )));
+            }
+        }
+        Active::remove(self.results, name).map_err(CoordinatorError::Ledger)
     }
 }

@@ -174,7 +174,8 @@ impl Config {
         let mut file: File =
             toml::from_str(text).map_err(|error| ConfigError::of(vec![locate(text, &error)]))?;
         if file.rule.is_empty() {
-            file.rule = toml::from_str::<File>(BUILT_IN).map(|file| file.rule).unwrap_or_default();
+            let built_in: File = toml::from_str(BUILT_IN).map_err(|error| bug(&error))?;
+            file.rule = built_in.rule;
         }
         let too_many = too_many(&file.rule);
         if !too_many.is_empty() {
@@ -204,19 +205,28 @@ impl Config {
             parsed.iter().map(|(rule, _, format)| (&*rule.table, &rule.metadata[..], format)),
         )
         .map_err(ConfigError::of)?;
-        let rules = parsed
-            .into_iter()
-            .enumerate()
-            .map(|(number, (rule, matches, format))| {
-                let table = tables.iter().position(|table| table.name == rule.table).unwrap_or_default();
-                let metadata =
-                    tables[table].metadata.iter().map(|column| rule.metadata.contains(column)).collect();
-                let cells = tables[table].place(&format.columns());
-                let in_order = format.is_in_order(&cells);
-                Rule { number, name: rule.name.clone(), matches, table, metadata, cells, in_order, format }
-            })
-            .collect();
-        let hash = hex(&Sha256::digest(serde_json::to_vec(&file).unwrap_or_default()));
+        let mut rules = Vec::with_capacity(parsed.len());
+        for (number, (rule, matches, format)) in parsed.into_iter().enumerate() {
+            let table = tables.iter().position(|table| table.name == rule.table);
+            let table = table.ok_or_else(|| {
+                bug(&format!("table {} of rule {} is not found", quoted(&rule.table), quoted(&rule.name)))
+            })?;
+            let metadata =
+                tables[table].metadata.iter().map(|column| rule.metadata.contains(column)).collect();
+            let cells = tables[table].place(&format.columns());
+            let in_order = format.is_in_order(&cells);
+            rules.push(Rule {
+                number,
+                name: rule.name.clone(),
+                matches,
+                table,
+                metadata,
+                cells,
+                in_order,
+                format,
+            });
+        }
+        let hash = hex(&Sha256::digest(serde_json::to_vec(&file).map_err(|error| bug(&error))?));
         Ok(Self { rules, tables, limits: file.limits, guard_formulas: file.csv.guard_formulas, hash })
     }
 }
@@ -231,6 +241,11 @@ impl ConfigError {
         }
         Self { problems }
     }
+}
+
+/// An error that no `flowherd.toml` can cause.
+fn bug(why: &dyn std::fmt::Display) -> ConfigError {
+    ConfigError::of(vec![format!("a bug in Flowherd: {why}; please report it")])
 }
 
 /// More rules, tables or regular expressions than there may be.

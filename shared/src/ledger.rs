@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, io};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-pub use report::{MAX_FAILURES_TOLD, Outcome, Report, ReportState};
+pub use report::{MAX_FAILURES_TOLD, Missing, Outcome, Report, ReportFailure, ReportState};
 
 use crate::{
     error::Verdict,
@@ -17,7 +17,8 @@ use crate::{
     store::Store,
 };
 
-/// Reads a ledger file. One that does not parse, or is larger than any, counts as none: it proves nothing.
+/// Reads a ledger file. A file that does not parse, is larger than any, or has a path that the store refuses, counts as
+/// none: it proves nothing.
 pub fn read_json<T: DeserializeOwned>(store: &impl Store, path: &str) -> io::Result<Option<T>> {
     read_json_within(store, path, MAX_LEDGER_BYTES)
 }
@@ -30,7 +31,9 @@ pub fn read_report<T: DeserializeOwned>(store: &impl Store, path: &str) -> io::R
 fn read_json_within<T: DeserializeOwned>(store: &impl Store, path: &str, most: u64) -> io::Result<Option<T>> {
     match store.get_within(path, most) {
         Ok(bytes) => Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok())),
-        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidFilename) => {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }
@@ -272,24 +275,37 @@ impl Receipt {
         }
     }
 
-    /// Whether it proves that these bytes were processed on this basis, and that its outputs are still what is there:
-    /// another run may have replaced them. The receipt of a run that proves nothing counts as none.
+    /// Reads the receipt of an object in a run, if it proves that these bytes were processed on this basis and that the
+    /// outputs are still there: another run may have replaced them.
     pub fn find(
         store: &impl Store,
         run: &str,
         object: &ManifestEntry,
         basis: &Basis,
     ) -> io::Result<Option<Self>> {
+        Ok(Self::examine(store, run, object, basis)?.ok())
+    }
+
+    /// The same, or why there is no such receipt.
+    pub fn examine(
+        store: &impl Store,
+        run: &str,
+        object: &ManifestEntry,
+        basis: &Basis,
+    ) -> io::Result<Result<Self, Missing>> {
         let receipt: Option<Self> = read_json(store, &layout::receipt(run, &object.key))?;
-        let covers =
-            |receipt: &Self| receipt.object == *object && receipt.basis == *basis && receipt.adds_up();
-        let Some(receipt) = receipt.filter(covers) else { return Ok(None) };
+        let Some(receipt) = receipt else { return Ok(Err(Missing::NoOutcome)) };
+        if receipt.object != *object || receipt.basis != *basis || !receipt.adds_up() {
+            return Ok(Err(Missing::OtherReceipt));
+        }
         for output in &receipt.outputs {
-            if store.etag(&output.path)?.as_ref() != Some(&output.etag) {
-                return Ok(None);
+            match store.etag(&output.path)? {
+                Some(etag) if etag == output.etag => {}
+                Some(_) => return Ok(Err(Missing::Replaced(output.path.clone()))),
+                None => return Ok(Err(Missing::Removed(output.path.clone()))),
             }
         }
-        Ok(Some(receipt))
+        Ok(Ok(receipt))
     }
 
     /// Whether its numbers agree with each other.
@@ -373,8 +389,10 @@ impl Failure {
 
     /// Removes it: the object is done now.
     pub fn remove(&self, store: &impl Store) -> io::Result<()> {
-        store.remove(&layout::failure(&self.run, &self.object.key))?;
-        store.remove(&layout::failure_by_hash(&self.run, &self.object.key))
+        match store.remove(&layout::failure(&self.run, &self.object.key)) {
+            Err(error) if !is_no_name(&error) => Err(error),
+            _ => store.remove(&layout::failure_by_hash(&self.run, &self.object.key)),
+        }
     }
 
     /// All of it on one line.

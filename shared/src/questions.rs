@@ -10,7 +10,7 @@ use crate::{
     flow_fields::FLOW_FIELDS,
     ledger::layout,
     schema::{DATEHOUR, TypedColumn, rows},
-    timestamp::iso,
+    timestamp::{IsoFormatter, MAX_MS},
 };
 
 macro_rules! questions {
@@ -343,8 +343,8 @@ fn within(span: Span) -> String {
 }
 
 fn text(second: i64, length: usize) -> String {
-    let text = iso(second.saturating_mul(1000).clamp(0, crate::timestamp::MAX_MS)).unwrap_or_default();
-    text.chars().take(length).collect()
+    let ms = second.saturating_mul(1000).clamp(0, MAX_MS);
+    IsoFormatter::default().format(ms).iter().take(length).copied().map(char::from).collect()
 }
 
 #[cfg(test)]

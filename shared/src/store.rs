@@ -1,6 +1,9 @@
 //! Where objects come from and where results go: the ports that each home of the pipeline fills in its own way.
 
-use std::io::{self, Read, Write};
+use std::{
+    io::{self, Read, Write},
+    time::{Duration, SystemTime},
+};
 
 use crate::ledger::ManifestEntry;
 
@@ -59,11 +62,35 @@ pub trait Store: Sync {
         }
     }
 
+    /// Reads the version and the age of a result; `None` if it does not exist.
+    fn head(&self, path: &str) -> io::Result<Option<Head>>;
+
     /// The version of a result as it is now, as [`Sink::commit`] gave it; `None` if there is none.
-    fn etag(&self, path: &str) -> io::Result<Option<String>>;
+    fn etag(&self, path: &str) -> io::Result<Option<String>> {
+        Ok(self.head(path)?.map(|head| head.etag))
+    }
 
     /// Removes a result; none there is fine.
     fn remove(&self, path: &str) -> io::Result<()>;
+}
+
+/// Metadata of a stored result. Both times come from the store, so processes whose own clocks differ agree on them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The version, as [`Sink::commit`] returned it.
+    pub etag: String,
+    /// Time of the last write, by the store's clock.
+    pub modified: SystemTime,
+    /// Time of this answer, by the store's clock.
+    pub now: SystemTime,
+}
+
+impl Head {
+    /// Time since the last write. Zero if the store rounds `modified` up past `now`: S3 rounds both to seconds.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.now.duration_since(self.modified).unwrap_or(Duration::ZERO)
+    }
 }
 
 /// A result being written. Dropped without a commit, it leaves nothing behind.

@@ -17,7 +17,7 @@ use flowherd_shared::{
     ledger::ManifestEntry,
     pipeline::Plan,
     queue::{Depth, Outgoing, PurgeError, Queue, Received, Refused},
-    store::{Lister, Page, Store},
+    store::{Head, Lister, Page, Store},
 };
 use flowherd_tests::{command::Running, ledger::run, twin::MemoryStore};
 
@@ -108,7 +108,7 @@ impl Store for Slow {
         Ok(None)
     }
 
-    fn etag(&self, _: &str) -> io::Result<Option<String>> {
+    fn head(&self, _: &str) -> io::Result<Option<Head>> {
         Ok(None)
     }
 

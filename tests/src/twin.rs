@@ -8,11 +8,12 @@ use std::{
     io::{self, Cursor, Write},
     ops::Bound,
     sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, SystemTime},
 };
 
 use flowherd_shared::{
     ledger::ManifestEntry,
-    store::{Lister, Page, Sink, Source, Store},
+    store::{Head, Lister, Page, Sink, Source, Store},
 };
 
 pub use process::{Pace, Paced, Process, Watch};
@@ -25,8 +26,8 @@ struct Operations {
     fault_at: Option<usize>,
     /// Not before it is done, but afterwards: the answer is lost.
     is_late: bool,
-    /// As what nobody may do.
-    is_denied: bool,
+    /// As an error of this kind.
+    kind: Option<io::ErrorKind>,
     count: usize,
 }
 
@@ -39,8 +40,7 @@ impl Operations {
         let number = self.count;
         self.count += 1;
         if self.fault_at == Some(number) && !self.is_late {
-            let kind = if self.is_denied { io::ErrorKind::PermissionDenied } else { io::ErrorKind::Other };
-            return Err(io::Error::new(kind, "injected fault"));
+            return Err(io::Error::new(self.kind.unwrap_or(io::ErrorKind::Other), "injected fault"));
         }
         Ok(())
     }
@@ -105,8 +105,13 @@ impl MemorySource {
 
     /// Denies the operation with this number.
     pub fn deny_at(&self, operation: usize) {
+        self.fail_with(operation, io::ErrorKind::PermissionDenied);
+    }
+
+    /// Fails the operation with this number with an error of this kind.
+    pub fn fail_with(&self, operation: usize, kind: io::ErrorKind) {
         self.fail_at(Some(operation));
-        self.operations.lock().unwrap().is_denied = true;
+        self.operations.lock().unwrap().kind = Some(kind);
     }
 
     /// How many operations there were since [`MemorySource::fail_at`].
@@ -178,6 +183,10 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct Shared {
     files: BTreeMap<String, Vec<u8>>,
+    /// Time of the last write of each path.
+    modified: BTreeMap<String, SystemTime>,
+    clock: Option<Clock>,
+    max_key_bytes: Option<usize>,
     published: Vec<String>,
     operations: Operations,
     /// The same bytes have another version each time they are written, as with SSE-KMS.
@@ -186,8 +195,32 @@ struct Shared {
 }
 
 type Hook = Box<dyn FnOnce() + Send>;
+/// Returns the time since the epoch.
+type Clock = Box<dyn Fn() -> Duration + Send>;
 
 impl Shared {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + self.clock.as_ref().map_or(Duration::ZERO, |clock| clock())
+    }
+
+    fn write(&mut self, path: &str, bytes: &[u8]) {
+        let now = self.now();
+        self.files.insert(path.to_owned(), bytes.to_vec());
+        self.modified.insert(path.to_owned(), now);
+        self.published.push(path.to_owned());
+    }
+
+    /// S3 answers `KeyTooLongError`.
+    fn check_length(&self, path: &str) -> io::Result<()> {
+        match self.max_key_bytes {
+            Some(max) if path.len() > max => Err(io::Error::new(
+                io::ErrorKind::InvalidFilename,
+                format!("KeyTooLongError: the key has {} bytes, the limit is {max}", path.len()),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     fn etag(&self, path: &str) -> Option<String> {
         let etag = etag(self.files.get(path)?);
         let writes = self.published.iter().filter(|published| *published == path).count();
@@ -215,6 +248,16 @@ impl MemoryStore {
     /// From now on the same bytes have another version each time they are written.
     pub fn version_each_write(&self) {
         self.shared().versions = true;
+    }
+
+    /// Sets the store's own clock: the time since the epoch. Without it, every write happens at the epoch.
+    pub fn set_clock(&self, clock: impl Fn() -> Duration + Send + 'static) {
+        self.shared().clock = Some(Box::new(clock));
+    }
+
+    /// Refuses longer keys in every call from now on.
+    pub fn limit_keys(&self, max_key_bytes: usize) {
+        self.shared().max_key_bytes = Some(max_key_bytes);
     }
 
     /// Does something just before a path is published for the first time from now.
@@ -258,6 +301,7 @@ impl MemoryStore {
             hook.into_iter().for_each(|(_, hook)| hook());
             shared = self.shared();
         }
+        shared.check_length(path)?;
         Ok(shared)
     }
 }
@@ -280,14 +324,13 @@ impl Store for MemoryStore {
     type Sink = MemorySink;
 
     fn create(&self, path: &str) -> io::Result<MemorySink> {
-        drop(self.operate()?);
+        self.operate()?.check_length(path)?;
         Ok(MemorySink { store: self.clone(), path: path.to_owned(), bytes: Vec::new() })
     }
 
     fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let mut shared = self.before_put(path)?;
-        shared.files.insert(path.to_owned(), bytes.to_vec());
-        shared.published.push(path.to_owned());
+        shared.write(path, bytes);
         shared.operations.answer()
     }
 
@@ -295,22 +338,27 @@ impl Store for MemoryStore {
         let mut shared = self.before_put(path)?;
         let is_new = !shared.files.contains_key(path);
         if is_new {
-            shared.files.insert(path.to_owned(), bytes.to_vec());
-            shared.published.push(path.to_owned());
+            shared.write(path, bytes);
         }
         shared.operations.answer().map(|()| is_new)
     }
 
     fn get(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.operate()?.files.get(path).cloned())
+        let shared = self.operate()?;
+        shared.check_length(path)?;
+        Ok(shared.files.get(path).cloned())
     }
 
-    fn etag(&self, path: &str) -> io::Result<Option<String>> {
-        Ok(self.operate()?.etag(path))
+    fn head(&self, path: &str) -> io::Result<Option<Head>> {
+        let shared = self.operate()?;
+        shared.check_length(path)?;
+        let Some(etag) = shared.etag(path) else { return Ok(None) };
+        Ok(Some(Head { etag, modified: shared.modified[path], now: shared.now() }))
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
         let mut shared = self.operate()?;
+        shared.check_length(path)?;
         shared.files.remove(path);
         shared.operations.answer()
     }

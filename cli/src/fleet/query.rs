@@ -15,7 +15,10 @@ use flowherd_shared::questions::LIMIT;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 
 use self::athena::{Athena, Column, Values};
-use super::stack::{self, Outputs};
+use super::{
+    patience::Patience,
+    stack::{self, Outputs},
+};
 use crate::{
     Stop,
     args::QueryArgs,
@@ -48,10 +51,11 @@ pub(crate) fn query(args: &QueryArgs) -> Result<(), Stop> {
     }
     let asked =
         question.map(|question| Ok::<_, Stop>((question, named::span(&args.question)?))).transpose()?;
+    let patience = Patience::new(Duration::from_secs(args.fleet.timeout));
     let aws = Aws::connect().context("cannot start the runtime")?;
-    let stack = stack::outputs(&aws, &args.fleet)?;
+    let stack = patience.during("the outputs of the stack", || stack::outputs(&aws, &args.fleet))?;
     let athena = Athena::new(&aws, stack.needed("Database")?, stack.needed("Workgroup")?);
-    let found = athena.tables()?;
+    let found = patience.during("the tables of the database", || athena.tables())?;
     let check = Check { aws: &aws, stack: &stack, found: &found };
     let mut limit = usize::MAX;
     let sql = if let Some((question, span)) = asked {
@@ -69,10 +73,10 @@ pub(crate) fn query(args: &QueryArgs) -> Result<(), Stop> {
         sql
     };
 
-    let id = athena.start(&sql)?;
+    let id = patience.during("the start of the query", || athena.start(&sql))?;
     let progress = ProgressBar::new_spinner().with_message(format!("query {id}"));
     progress.enable_steady_tick(Duration::from_millis(200));
-    let ended = athena.wait(&id, &progress);
+    let ended = athena.wait(&id, &progress, &patience);
     progress.finish_and_clear();
     let scanned = ended?;
     let rows = if args.json {

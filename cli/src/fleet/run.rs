@@ -56,25 +56,30 @@ pub(crate) fn redrive(args: &RedriveArgs) -> Result<(), Stop> {
         let coordinator = fleet.coordinator;
         let run = match &args.run {
             Some(run) => run.clone(),
-            None => status::latest_with_failures(coordinator)?
+            None => status::latest_with_failures(fleet)?
                 .ok_or_else(|| Stop::usage("no run has failures; name one to report it anew"))?,
         };
-        let (redriven, step) = coordinator.redrive(&run)?;
+        let (redriven, step) =
+            fleet.patience.during("the move of the dead letters", || coordinator.redrive(&run))?;
         tell(&match redriven {
-            Redriven::Started => "SQS moves the dead letters back by itself".to_owned(),
+            Redriven::Started(0) | Redriven::Moved(0) => {
+                "the dead-letter queue is empty: nothing is moved back".to_owned()
+            }
+            Redriven::Started(count) => format!("SQS moves about {count} dead letters back by itself"),
             Redriven::Moved(count) => format!("{count} dead letters are back in the queue"),
         });
         let Some(step_loop) = fleet.step_loop else { return follow_here(fleet, step, &args.output) };
         // An execution that gets a step goes on from there.
         let name = new_name(Timestamp::now(), &run);
-        let execution = step_loop.start(&format!("redrive-{name}"), &step)?;
+        let start = || step_loop.start(&format!("redrive-{name}"), &step);
+        let execution = fleet.patience.during("the start of the step loop", start)?;
         follow_step_loop(fleet, step_loop, &execution, &run, &args.output)
     })
 }
 
 fn begin_and_follow(fleet: &Fleet<'_>, mut begin: Begin, output: &OutputArgs) -> Result<(), Stop> {
     let Some(step_loop) = fleet.step_loop else {
-        let step = fleet.coordinator.begin(&begin)?;
+        let step = fleet.patience.during("the begin of the run", || fleet.coordinator.begin(&begin))?;
         tell(&format!("run {}", step.run));
         step.message.iter().for_each(|message| tell(message));
         return follow_here(fleet, step, output);
@@ -85,7 +90,8 @@ fn begin_and_follow(fleet: &Fleet<'_>, mut begin: Begin, output: &OutputArgs) ->
         return Err(Stop::usage(format!("--run {run:?}: use letters, digits, '-', '_' and '.', at most 80")));
     }
     begin.run = Some(run.clone());
-    let execution = step_loop.start(&run, &Given(&begin))?;
+    let execution =
+        fleet.patience.during("the start of the step loop", || step_loop.start(&run, &Given(&begin)))?;
     tell(&format!("run {run}"));
     follow_step_loop(fleet, step_loop, &execution, &run, output)
 }
@@ -123,7 +129,10 @@ fn follow_here(fleet: &Fleet<'_>, mut step: Step, output: &OutputArgs) -> Result
             _ => step.wait_seconds.min(LONGEST_WAIT),
         };
         thread::sleep(Duration::from_secs(step.wait_seconds));
-        step = patiently(fleet, &step)?;
+        step = patiently(fleet, &step, &|| false)?;
+        if step.operation == Operation::Report {
+            step.message.iter().for_each(|message| tell(message));
+        }
     }
     watch.finish();
     if step.operation == Operation::End {
@@ -151,9 +160,20 @@ fn follow_here(fleet: &Fleet<'_>, mut step: Step, output: &OutputArgs) -> Result
 }
 
 /// Does a step, and again if it fails in a way that may pass, as the step loop does.
-fn patiently(fleet: &Fleet<'_>, step: &Step) -> Result<Step, Stop> {
+pub(super) fn patiently(fleet: &Fleet<'_>, step: &Step, goes_on: &dyn Fn() -> bool) -> Result<Step, Stop> {
+    let what = match step.operation {
+        Operation::Purge => "the purge",
+        Operation::Plan => "the listing and the sending of the run's objects",
+        Operation::Check => "the counts of the queue and of the ledger",
+        Operation::Report | Operation::End => "the ledger's receipts and failures",
+    };
+    let goes_on = || {
+        fleet.patience.renew();
+        goes_on()
+    };
+    let once = || fleet.patience.during(what, || fleet.coordinator.step(step.clone(), &goes_on));
     for pause in [1, 2, 4, 8, 16, 32] {
-        match fleet.coordinator.step(step.clone(), &|| false) {
+        match once() {
             Ok(next) => return Ok(next),
             Err(error @ CoordinatorError::Refused(_)) => return Err(error.into()),
             Err(error) => {
@@ -162,7 +182,7 @@ fn patiently(fleet: &Fleet<'_>, step: &Step) -> Result<Step, Stop> {
             }
         }
     }
-    Ok(fleet.coordinator.step(step.clone(), &|| false)?)
+    Ok(once()?)
 }
 
 /// The step loop does the steps; what is shown comes from the ledger and the queue.
@@ -182,17 +202,20 @@ fn follow_step_loop(
         });
     }
     // A redriven run has a report already: the new one is another.
-    let before = fleet.coordinator.finished_report(run).context("cannot read the report")?;
+    let report = || {
+        let report = fleet.patience.during("the report", || fleet.coordinator.finished_report(run));
+        report.context("cannot read the report")
+    };
+    let before = report()?;
     let watch = Watch::new(run);
     let mut counted: Option<(Instant, Step)> = None;
     loop {
-        let ended = step_loop.look(execution)?;
+        let ended = fleet.patience.during("the state of the step loop", || step_loop.look(execution))?;
         if let Execution::Refused(why) = ended {
             watch.finish();
             return Err(Stop::usage(why));
         }
-        let report = fleet.coordinator.finished_report(run).context("cannot read the report")?;
-        if let Some(report) = report.filter(|report| Some(report) != before.as_ref()) {
+        if let Some(report) = report()?.filter(|report| Some(report) != before.as_ref()) {
             watch.finish();
             return show(&report, fleet.settings, output.json);
         }
@@ -203,7 +226,8 @@ fn follow_step_loop(
         let is_due = counted.as_ref().is_none_or(|(when, step)| {
             when.elapsed().as_secs() >= 2 * (step.progress.listed / COUNTED_AT_ONCE)
         });
-        if is_due && let Some(step) = look(fleet, run)? {
+        let look = || look(fleet, run);
+        if is_due && let Some(step) = fleet.patience.during("the counts of the queue and of the ledger", look)? {
             watch.show(&step);
             counted = Some((Instant::now(), step));
         }

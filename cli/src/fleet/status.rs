@@ -1,6 +1,7 @@
-//! `flowherd status`, `runs` and `report`: what the ledger and the queue say. They change nothing, but for `report --now`.
+//! `flowherd status`, `runs` and `report`: the state of the ledger and the queue. They change nothing, except
+//! `report --now` and `runs --forget`.
 
-use std::io;
+use std::{io, thread, time::Duration};
 
 use anyhow::Context;
 use flowherd_coordinator::{
@@ -9,24 +10,38 @@ use flowherd_coordinator::{
     steps::{Operation, Progress, Step},
 };
 use flowherd_shared::{
-    ledger::{Report, Run, layout, read_json},
+    ledger::{Report, ReportState, Run, layout, read_json},
     store::Store,
 };
 use indicatif::HumanCount;
 use serde::Serialize;
 
-use super::{Fleet, Here, connected, json, run::show};
+use super::{
+    Fleet, connected, json, missing,
+    run::{patiently, show},
+};
 use crate::{
     Stop,
     args::{ReportArgs, RunsArgs, StatusArgs},
-    summary::{self, columns, state},
+    summary::{self, columns, printable, state},
 };
 
 /// Ledger files read at once.
 const READERS: usize = 32;
+/// Ended runs that may be named as the owners of messages.
+const ENDED_RUNS: usize = 10;
 
+/// What `flowherd status --json` prints.
 #[derive(Serialize)]
 struct Status {
+    runs: Vec<RunStatus>,
+    /// Runs with a marker, but without `run.json`.
+    without_ledger: Vec<String>,
+    queue: QueueStatus,
+}
+
+#[derive(Serialize)]
+struct RunStatus {
     run: String,
     prefix: String,
     started: String,
@@ -35,59 +50,128 @@ struct Status {
     left: u64,
 }
 
+/// The queue's own counts, which are approximate.
+#[derive(Serialize)]
+struct QueueStatus {
+    waiting: u64,
+    in_flight: u64,
+    dead_letters: u64,
+    /// Messages beyond those that active runs can have.
+    of_ended_runs: u64,
+    /// Runs whose messages these may be, latest first.
+    ended_runs: Vec<String>,
+}
+
 /// `flowherd status`.
 pub(crate) fn status(args: &StatusArgs) -> Result<(), Stop> {
-    connected(&args.fleet, |Fleet { coordinator, .. }| {
-        let names = if let Some(run) = &args.run {
-            vec![run.clone()]
-        } else {
-            let active = Active::others(coordinator.results, "").context("cannot read the ledger")?;
-            active.into_iter().map(|active| active.run).collect()
-        };
-        let mut statuses = Vec::new();
-        for name in names {
-            let run: Option<Run> =
-                read_json(coordinator.results, &layout::run(&name)).context("cannot read the ledger")?;
-            // Of all active ones, one may be being begun just now.
-            let Some(run) = run else {
-                if args.run.is_some() {
-                    coordinator.run(&name)?;
-                }
-                continue;
-            };
-            let progress = coordinator.progress(&name)?;
-            let left = progress.left();
-            statuses.push(Status { run: run.run, prefix: run.prefix, started: run.started, progress, left });
-        }
+    connected(&args.fleet, |fleet| {
+        let status = look(fleet, args.run.as_deref())?;
         if args.json {
-            return summary::print(&json(&statuses)?);
+            return summary::print(&json(&status)?);
         }
-        let queue = coordinator.queue_depth()?;
-        let mut text = if statuses.is_empty() {
-            "no run is active\n".to_owned()
-        } else {
-            let count = |number| HumanCount(number).to_string();
-            let rows = statuses.iter().map(|status| {
-                let progress = &status.progress;
-                vec![
-                    status.run.clone(),
-                    status.prefix.clone(),
-                    count(progress.listed),
-                    count(progress.done),
-                    count(progress.failed),
-                    count(status.left),
-                ]
-            });
-            columns(&["run", "prefix", "listed", "done", "failed", "left"], rows, 2)
-        };
-        text += &format!(
-            "\nqueue    {} waiting, {} in hand, {} dead letters\n",
-            HumanCount(queue.queued),
-            HumanCount(queue.in_flight),
-            HumanCount(queue.dead_letters)
-        );
-        summary::print(&text)
+        summary::print(&text(&status))
     })
+}
+
+fn look(fleet: &Fleet<'_>, only: Option<&str>) -> Result<Status, Stop> {
+    let (coordinator, patience) = (fleet.coordinator, fleet.patience);
+    if let Some(run) = only {
+        patience.during("the ledger of the run", || coordinator.run(run))?;
+    }
+    let active = patience.during("the run markers", || Active::others(coordinator.results, ""));
+    let mut names: Vec<String> =
+        active.context("cannot read the ledger")?.into_iter().map(|active| active.run).collect();
+    let active = names.clone();
+    names.extend(only.filter(|run| !active.iter().any(|name| name == run)).map(str::to_owned));
+    let (mut runs, mut without_ledger) = (Vec::new(), Vec::new());
+    // Objects without a receipt, of active runs: each has a message at most. `None` if a run is still being listed.
+    let mut pending = Some(0);
+    for name in names {
+        let run = patience.during("the ledger of the run", || {
+            read_json::<Run>(coordinator.results, &layout::run(&name)).context("cannot read the ledger")
+        })?;
+        let Some(run) = run else {
+            without_ledger.push(name);
+            continue;
+        };
+        let counts = format!("the counts of the queue and of the ledger of run {name}");
+        let progress = patience.during(counts, || coordinator.progress(&name))?;
+        if active.contains(&name) {
+            let without_receipt = progress.listed.saturating_sub(progress.done + progress.skipped);
+            pending = pending.filter(|_| run.manifest.is_some()).map(|pending: u64| pending + without_receipt);
+        }
+        if only.is_none_or(|only| only == name) {
+            let left = progress.left();
+            runs.push(RunStatus { run: run.run, prefix: run.prefix, started: run.started, progress, left });
+        }
+    }
+    let depth = patience.during("the counts of the queue", || coordinator.queue_depth())?;
+    let messages = depth.queued + depth.in_flight;
+    let of_ended_runs = pending.map_or(0, |pending| messages.saturating_sub(pending));
+    let ended_runs = if of_ended_runs == 0 { Vec::new() } else { ended_runs(fleet, &active)? };
+    let queue = QueueStatus {
+        waiting: depth.queued,
+        in_flight: depth.in_flight,
+        dead_letters: depth.dead_letters,
+        of_ended_runs,
+        ended_runs,
+    };
+    Ok(Status { runs, without_ledger, queue })
+}
+
+/// Runs without a marker that may have left messages: their report names missing or failed objects, or there is none.
+fn ended_runs(fleet: &Fleet<'_>, active: &[String]) -> Result<Vec<String>, Stop> {
+    let may_have_left = |known: &Known| {
+        let is_done = known.report.as_ref().is_some_and(|report| report.state == ReportState::Done);
+        !is_done && !active.contains(&known.run.run)
+    };
+    let known = latest(fleet, usize::MAX)?;
+    let names = known.into_iter().rev().filter(may_have_left).map(|known| known.run.run);
+    Ok(names.take(ENDED_RUNS).collect())
+}
+
+fn text(status: &Status) -> String {
+    let count = |number| HumanCount(number).to_string();
+    let mut text = if status.runs.is_empty() {
+        "no run is active\n".to_owned()
+    } else {
+        let rows = status.runs.iter().map(|status| {
+            let progress = &status.progress;
+            vec![
+                status.run.clone(),
+                status.prefix.clone(),
+                count(progress.listed),
+                count(progress.done),
+                count(progress.failed),
+                count(status.left),
+            ]
+        });
+        columns(&["run", "prefix", "listed", "done", "failed", "left"], rows, 2)
+    };
+    let queue = &status.queue;
+    text += &format!(
+        "\nqueue    {} waiting, {} in hand, {} dead letters\n",
+        count(queue.waiting),
+        count(queue.in_flight),
+        count(queue.dead_letters)
+    );
+    if queue.of_ended_runs > 0 {
+        let runs = queue.ended_runs.iter().map(|run| printable(run)).collect::<Vec<_>>().join(", ");
+        let whose = if runs.is_empty() { "a run whose ledger was deleted".to_owned() } else { runs };
+        text += &format!(
+            "\nabout {} of these messages are of no active run, perhaps of {whose}\n\
+             until workers delete them, they delay newer messages for the same objects\n",
+            count(queue.of_ended_runs)
+        );
+    }
+    for run in &status.without_ledger {
+        let run = printable(run);
+        text += &format!(
+            "\nrun {run} has a run marker, but no ledger: it is just being begun, or its begin was interrupted, or its \
+             ledger was deleted\nto remove the marker: flowherd runs --forget {run}\n"
+        );
+    }
+    text
 }
 
 #[derive(Serialize)]
@@ -99,8 +183,13 @@ struct Known {
 
 /// `flowherd runs`.
 pub(crate) fn runs(args: &RunsArgs) -> Result<(), Stop> {
-    connected(&args.fleet, |Fleet { coordinator, .. }| {
-        let known = latest(coordinator, args.last)?;
+    connected(&args.fleet, |fleet| {
+        if let Some(run) = &args.forget {
+            let forget = || fleet.coordinator.forget(run, args.force);
+            fleet.patience.during("the run marker and the counts of the queue", forget)?;
+            return summary::print(&format!("run {run} has no run marker any more: it blocks no purge\n"));
+        }
+        let known = latest(fleet, args.last)?;
         if args.json {
             return summary::print(&json(&known)?);
         }
@@ -131,52 +220,79 @@ pub(crate) fn runs(args: &RunsArgs) -> Result<(), Stop> {
 
 /// `flowherd report`.
 pub(crate) fn report(args: &ReportArgs) -> Result<(), Stop> {
-    connected(&args.fleet, |Fleet { coordinator, settings, .. }| {
-        let run = coordinator.run(&args.run)?;
-        let written = coordinator.finished_report(&args.run).context("cannot read the report")?;
-        // One whose dead letters were moved back since has a report that is no longer true.
-        let is_active =
-            coordinator.results.etag(&layout::active(&args.run)).context("cannot read the ledger")?.is_some();
-        let report = match written {
+    connected(&args.fleet, |fleet| {
+        let Fleet { coordinator, settings, patience, .. } = fleet;
+        let run = patience.during("the ledger of the run", || coordinator.run(&args.run))?;
+        if args.missing {
+            return missing::show(fleet, &run, args.json);
+        }
+        let written = || coordinator.finished_report(&args.run).context("cannot read the report");
+        let before = patience.during("the report", written)?;
+        // A run whose dead letters were moved back since has a report that is no longer true.
+        let marker = patience.during("the run marker", || coordinator.results.head(&layout::active(&args.run)));
+        let is_active = marker.context("cannot read the ledger")?.is_some();
+        let report = match before {
             Some(report) if !args.now && !is_active => report,
             _ => {
-                let is_final = args.now;
-                let step = Step { is_final, ..Step::new(Operation::Report, &run) };
-                let step = coordinator.step(step, &|| true)?;
-                if step.operation != Operation::End {
-                    summary::tell(&format!(
-                        "run {} is under way; see flowherd status {}, or report it as it stands with --now",
-                        run.run, run.run
-                    ));
-                    return Err(Stop::Failed);
-                }
-                let report = coordinator.finished_report(&args.run).context("cannot read the report")?;
-                report.context("the report is not there any more")?
+                make_report(fleet, &run, args.now)?;
+                patience.during("the report", written)?.context("the report is not there any more")?
             }
         };
         show(&report, settings, args.json)
     })
 }
 
-/// The run to report anew when dead letters are moved back.
-pub(super) fn latest_with_failures(coordinator: &Here<'_>) -> Result<Option<String>, Stop> {
-    let known = latest(coordinator, usize::MAX)?;
+/// Writes the report of a run as its ledger is now. Fails if the run is under way, unless `is_final`.
+fn make_report(fleet: &Fleet<'_>, run: &Run, is_final: bool) -> Result<(), Stop> {
+    let mut step = Step { is_final, ..Step::new(Operation::Report, run) };
+    loop {
+        step = patiently(fleet, &step, &|| true)?;
+        match step.operation {
+            Operation::End => return Ok(()),
+            // A read failed after a part of the work, which is kept.
+            Operation::Report => {
+                step.message.iter().for_each(|message| summary::tell(message));
+                thread::sleep(Duration::from_secs(step.wait_seconds));
+            }
+            _ => {
+                summary::tell(&format!(
+                    "run {} is under way; see flowherd status {}, or report it as it stands with --now",
+                    run.run, run.run
+                ));
+                return Err(Stop::Failed);
+            }
+        }
+    }
+}
+
+/// Returns the run to report anew when dead letters are moved back.
+pub(super) fn latest_with_failures(fleet: &Fleet<'_>) -> Result<Option<String>, Stop> {
+    let known = latest(fleet, usize::MAX)?;
     let failed = |known: &Known| known.report.as_ref().is_some_and(|report| report.objects.failed > 0);
     Ok(known.into_iter().rev().find(failed).map(|known| known.run.run))
 }
 
-/// The runs begun last, latest last.
-fn latest(coordinator: &Here<'_>, most: usize) -> Result<Vec<Known>, Stop> {
-    let names = coordinator.results.names_below("runs/").context("cannot list the runs")?;
-    let runs =
-        parallel::map(READERS, &names, |name| read_json::<Run>(coordinator.results, &layout::run(name)));
-    let runs: io::Result<Vec<Option<Run>>> = runs.into_iter().collect();
-    let mut runs: Vec<Run> = runs.context("cannot read the ledger")?.into_iter().flatten().collect();
-    // By time, not by name: people choose names.
-    runs.sort_by(|a, b| a.started.cmp(&b.started));
-    let runs = runs.split_off(runs.len().saturating_sub(most));
-    let reports = parallel::map(READERS, &runs, |run| coordinator.finished_report(&run.run));
+/// Returns the runs begun last, latest last.
+fn latest(fleet: &Fleet<'_>, limit: usize) -> Result<Vec<Known>, Stop> {
+    let coordinator = fleet.coordinator;
+    let mut runs = all_runs(fleet)?;
+    let runs = runs.split_off(runs.len().saturating_sub(limit));
+    let read = || parallel::map(READERS, &runs, |run| coordinator.finished_report(&run.run));
+    let reports = fleet.patience.during("the reports of the runs", read);
     let reports: io::Result<Vec<Option<Report>>> = reports.into_iter().collect();
     let reports = reports.context("cannot read the ledger")?;
     Ok(runs.into_iter().zip(reports).map(|(run, report)| Known { run, report }).collect())
+}
+
+/// Returns all runs, in the order of their begin: people choose names.
+pub(super) fn all_runs(fleet: &Fleet<'_>) -> Result<Vec<Run>, Stop> {
+    let results = fleet.coordinator.results;
+    let names = fleet.patience.during("the list of runs", || results.names_below("runs/"));
+    let names = names.context("cannot list the runs")?;
+    let read = || parallel::map(READERS, &names, |name| read_json::<Run>(results, &layout::run(name)));
+    let runs: io::Result<Vec<Option<Run>>> =
+        fleet.patience.during("the ledgers of the runs", read).into_iter().collect();
+    let mut runs: Vec<Run> = runs.context("cannot read the ledger")?.into_iter().flatten().collect();
+    runs.sort_by(|a, b| a.started.cmp(&b.started));
+    Ok(runs)
 }

@@ -89,6 +89,13 @@ fn outgoing(task: &Task) -> Outgoing {
 }
 
 fn error(told: &Refused, count: usize, batch: &[&Task]) -> SendError {
-    let key = batch.get(told.position).map(|task| task.object.key.clone()).unwrap_or_default();
-    SendError::Refused { count, key, why: told.why.clone() }
+    match batch.get(told.position) {
+        Some(task) => SendError::Refused { count, key: task.object.key.clone(), why: told.why.clone() },
+        None => SendError::Unreachable(io::Error::other(format!(
+            "the queue refuses message {} of a batch of {}: {}",
+            told.position,
+            batch.len(),
+            told.why
+        ))),
+    }
 }

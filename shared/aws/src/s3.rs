@@ -2,6 +2,7 @@
 
 mod errors;
 mod find;
+mod head;
 mod listing;
 mod upload;
 
@@ -19,7 +20,7 @@ use aws_sdk_s3::{
 use flowherd_shared::{
     ledger::ManifestEntry,
     limits::{MAX_KEY_BYTES, MAX_RESULT_BYTES},
-    store::{Source, Store, too_large},
+    store::{Head, Source, Store, too_large},
 };
 use tokio::runtime::Handle;
 use tracing::warn;
@@ -212,17 +213,11 @@ impl Store for Bucket {
         Ok(Some(bytes))
     }
 
-    fn etag(&self, path: &str) -> io::Result<Option<String>> {
+    fn head(&self, path: &str) -> io::Result<Option<Head>> {
         if check_length(path).is_err() {
             return Ok(None);
         }
-        let request = self.client.head_object().bucket(&self.name).key(path);
-        let request = request.set_expected_bucket_owner(self.owner.clone()).send();
-        match self.handle.block_on(request) {
-            Ok(answer) => Ok(answer.e_tag),
-            Err(error) if error.as_service_error().is_some_and(HeadObjectError::is_not_found) => Ok(None),
-            Err(error) => Err(io_error(&error)),
-        }
+        self.head_result(path)
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {

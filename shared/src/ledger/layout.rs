@@ -42,6 +42,9 @@ pub fn active(run: &str) -> String {
     format!("{ACTIVE}{run}.json")
 }
 
+/// The beginnings of all paths that a fleet writes in the results bucket. None of them may be listed as a source.
+pub const RESERVED: [&str; 5] = [ACTIVE, "athena/", "csv/", "rejects/", "runs/"];
+
 /// Where [`active`] runs are listed.
 pub const ACTIVE: &str = "active/";
 

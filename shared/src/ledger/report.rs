@@ -84,8 +84,21 @@ pub enum Outcome {
     Failed(Failure),
     /// An earlier run's receipt covers it.
     Skipped,
-    /// It has nothing.
-    Missing,
+    /// It has nothing that counts.
+    Missing(Missing),
+}
+
+/// Why an object is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// It has neither a receipt nor a failure.
+    NoOutcome,
+    /// Its receipt is of other bytes, rules or lookups, or does not add up.
+    OtherReceipt,
+    /// Its receipt is right, but this output was written again since.
+    Replaced(String),
+    /// Its receipt is right, but this output was removed since.
+    Removed(String),
 }
 
 impl Report {
@@ -115,7 +128,7 @@ impl Report {
             Outcome::Done(receipt) => self.done(&receipt),
             Outcome::Failed(failure) => self.fail(&entry.key, failure.error()),
             Outcome::Skipped => self.objects.skipped += 1,
-            Outcome::Missing => self.objects.missing += 1,
+            Outcome::Missing(_) => self.objects.missing += 1,
         }
     }
 

@@ -112,6 +112,7 @@ impl Fleet {
         work: impl FnOnce(&Coordinator<'_, MemorySource, MemoryStore, MemoryQueue>) -> T,
     ) -> T {
         work(&Coordinator {
+            results_bucket: "results",
             source: &self.source,
             bucket: "logs",
             results: &self.store,

@@ -10,7 +10,7 @@ use std::{
 use flowherd_shared::{
     ledger::ManifestEntry,
     queue::{Depth, Outgoing, PurgeError, Queue, Received, Refused},
-    store::{Lister, Page, Sink, Source, Store},
+    store::{Head, Lister, Page, Sink, Source, Store},
 };
 
 /// What becomes of a process at one of its calls, the first of which from now has the number 0.
@@ -253,8 +253,8 @@ impl<'a, T: Store> Store for Paced<'a, T> {
         self.process.call(&format!("get {path}"), &[], || self.port.get(path))
     }
 
-    fn etag(&self, path: &str) -> io::Result<Option<String>> {
-        self.process.call(&format!("etag {path}"), &[], || self.port.etag(path))
+    fn head(&self, path: &str) -> io::Result<Option<Head>> {
+        self.process.call(&format!("head {path}"), &[], || self.port.head(path))
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {

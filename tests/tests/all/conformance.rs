@@ -34,12 +34,16 @@ fn check_store(store: &impl Store) {
     let one = sink.commit().unwrap();
     assert_eq!(store.get(path).unwrap().unwrap(), b"one");
     assert_eq!(store.etag(path).unwrap(), Some(one.clone()));
+    let first = store.head(path).unwrap().unwrap();
+    assert!(first.etag == one && first.modified <= first.now, "{first:?}");
 
     let mut sink = store.create(path).unwrap();
     sink.write_all(b"other").unwrap();
     let other = sink.commit().unwrap();
     assert_ne!(one, other, "another content is another version");
     assert_eq!(store.get(path).unwrap().unwrap(), b"other");
+    let second = store.head(path).unwrap().unwrap();
+    assert!(second.modified >= first.modified && second.now >= first.now, "{first:?} {second:?}");
 
     assert_eq!(store.get_within(path, 5).unwrap().unwrap(), b"other");
     assert_eq!(store.get_within(path, 4).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
@@ -48,7 +52,7 @@ fn check_store(store: &impl Store) {
     assert!(!store.put_new(path, b"new").unwrap(), "an empty one is there too");
     assert_eq!(store.get(path).unwrap().unwrap(), b"");
     store.remove(path).unwrap();
-    assert_eq!(store.etag(path).unwrap(), None);
+    assert_eq!(store.head(path).unwrap(), None);
     assert!(store.put_new(path, b"new").unwrap());
     assert_eq!(store.get(path).unwrap().unwrap(), b"new");
 }

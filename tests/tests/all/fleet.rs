@@ -1,6 +1,10 @@
 //! Coordinator, queue and workers on the twins.
 
-use std::{io, sync::Mutex, time::Duration};
+use std::{
+    io,
+    sync::Mutex,
+    time::{Duration, SystemTime},
+};
 
 use flowherd_coordinator::steps::{Begin, Coordinator, CoordinatorError, Inputs, Operation, Step};
 use flowherd_shared::{
@@ -13,10 +17,12 @@ use flowherd_tests::{
     twin::{MemoryQueue, MemorySource, MemoryStore, QueueSettings},
 };
 use flowherd_worker::tasks::Tasks;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 pub(super) const BUCKET: &str = "logs";
 pub(super) const SETTLE: Duration = Duration::from_mins(2);
+/// 2026-02-18, from the epoch: when the store's clock begins.
+pub(super) const START: Duration = Duration::from_millis(1_771_372_800_000);
 
 /// A fleet in memory. Its clock is the queue's.
 pub(super) struct Fleet {
@@ -25,6 +31,9 @@ pub(super) struct Fleet {
     pub(super) queue: MemoryQueue,
     pub(super) settings: QueueSettings,
     pub(super) max_keys: u64,
+    pub(super) results_bucket: &'static str,
+    /// How far the clock of the coordinator's machine is ahead of the store's.
+    pub(super) skew: Mutex<SignedDuration>,
     /// `flowherd.toml` and `lookups.json` as new runs find them.
     pub(super) inputs: Mutex<Inputs>,
     /// Steps that failed, and were tried again.
@@ -36,12 +45,17 @@ pub(super) type TwinCoordinator<'a> = Coordinator<'a, MemorySource, MemoryStore,
 impl Fleet {
     pub(super) fn new(objects: usize) -> Self {
         let settings = QueueSettings::default();
+        let (store, queue) = (MemoryStore::default(), MemoryQueue::new(settings));
+        let clock = queue.clone();
+        store.set_clock(move || START + clock.now());
         Self {
             source: (0..objects).map(|number| object("firehose", number)).collect(),
-            store: MemoryStore::default(),
-            queue: MemoryQueue::new(settings),
+            store,
+            queue,
             settings,
             max_keys: 10_000,
+            results_bucket: self.results_bucket,
+            skew: Mutex::default(),
             inputs: Mutex::default(),
             step_errors: Mutex::default(),
         }
@@ -50,12 +64,13 @@ impl Fleet {
     pub(super) fn coordinate<T>(&self, work: impl FnOnce(&TwinCoordinator<'_>) -> T) -> T {
         let inputs = || Ok(self.inputs.lock().unwrap().clone());
         let clock = || {
-            let now = i64::try_from(self.queue.now().as_millis()).unwrap();
-            Timestamp::from_millisecond(1_771_372_800_000 + now).unwrap()
+            let now = Timestamp::try_from(SystemTime::UNIX_EPOCH + START + self.queue.now()).unwrap();
+            now + *self.skew.lock().unwrap()
         };
         work(&Coordinator {
             source: &self.source,
             bucket: BUCKET,
+            results_bucket: "results",
             results: &self.store,
             queue: &self.queue,
             dead_letters: Some(&self.queue.dead_letters()),

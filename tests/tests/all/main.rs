@@ -22,6 +22,7 @@ mod model;
 mod place;
 mod planning;
 mod promises;
+mod protection;
 mod query;
 mod questions;
 mod queue_model;

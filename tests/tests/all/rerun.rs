@@ -178,9 +178,10 @@ fn a_second_driver_that_waits_leaves_what_the_first_has_sent_protected() {
     let purging = flowherd_coordinator::active::Active {
         run: "other".to_owned(),
         prefix: "other/".to_owned(),
-        started: String::new(),
+        started: None,
         has_sent: false,
-        purging: Some("2026-02-18T00:00:00.000Z".to_owned()),
+        purging: true,
+        sent: None,
     };
     purging.write(&fleet.store).unwrap();
     let waits = fleet.drive(begun, |step| step.wait_seconds == 0);

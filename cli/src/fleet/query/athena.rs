@@ -13,7 +13,7 @@ use aws_sdk_athena::{
 use flowherd_aws::{Aws, io_error};
 use indicatif::{HumanBytes, ProgressBar};
 
-use crate::Stop;
+use crate::{Stop, fleet::patience::Patience};
 
 /// Glue's own.
 const CATALOG: &str = "AwsDataCatalog";
@@ -53,10 +53,12 @@ impl<'a> Athena<'a> {
     }
 
     /// Waits for its end, and tells how far it is. Gives the bytes that it has scanned.
-    pub(super) fn wait(&self, id: &str, progress: &ProgressBar) -> Result<u64, Stop> {
+    pub(super) fn wait(&self, id: &str, progress: &ProgressBar, patience: &Patience) -> Result<u64, Stop> {
         for turn in 0_u64.. {
             let request = self.client.get_query_execution().query_execution_id(id).send();
-            let answer = self.aws.handle().block_on(request).map_err(|error| anyhow!(io_error(&error)));
+            let answer = patience
+                .during(format!("the state of query {id}"), || self.aws.handle().block_on(request))
+                .map_err(|error| anyhow!(io_error(&error)));
             let query =
                 answer.context("cannot ask Athena")?.query_execution.context("Athena has lost the query")?;
             let scanned = query.statistics().and_then(QueryExecutionStatistics::data_scanned_in_bytes);

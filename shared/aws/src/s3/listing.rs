@@ -81,7 +81,7 @@ fn entries(answer: &ListObjectsV2Output) -> io::Result<Vec<ManifestEntry>> {
     // Left out silently, it would be lost.
     let incomplete = |object: &Object| {
         let key = object.key().unwrap_or_default();
-        io::Error::other(format!(
+        invalid(format!(
             "the listing names an object ({key:?}) without key, size or ETag, or whose key is no UTF-8; remove or rename it"
         ))
     };
@@ -95,7 +95,7 @@ fn check_order(after: Option<&str>, entries: &[ManifestEntry]) -> io::Result<()>
     if begins && entries.is_sorted_by(|one, next| one.key < next.key) {
         return Ok(());
     }
-    Err(io::Error::other(
+    Err(invalid(
         "the listing is not in the order of keys, or does not go on where it was asked to; use a general purpose bucket, or \
          another store",
     ))
@@ -122,7 +122,12 @@ fn has_more(answer: &ListObjectsV2Output) -> io::Result<bool> {
 fn next_token(answer: &ListObjectsV2Output) -> io::Result<String> {
     let token = answer.next_continuation_token().filter(|token| !token.is_empty());
     let missing = "the listing has more pages, but does not say where; use another store";
-    token.map(str::to_owned).ok_or_else(|| io::Error::other(missing))
+    token.map(str::to_owned).ok_or_else(|| invalid(missing))
+}
+
+/// An answer that would be the same again.
+fn invalid(why: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why.into())
 }
 
 /// A key as a listing encodes it: as in a form, where a blank is `+`.
@@ -164,6 +169,7 @@ mod tests {
         {
             let told = check(after, &keys).unwrap_err().to_string();
             assert!(told.contains("in the order of keys"), "{told}");
+            assert_eq!(check(after, &keys).unwrap_err().kind(), io::ErrorKind::InvalidData);
         }
     }
 

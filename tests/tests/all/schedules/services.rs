@@ -2,17 +2,17 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use flowherd_coordinator::steps::{Coordinator, CoordinatorError, Inputs, Step};
 use flowherd_shared::{ledger::Receipt, queue::Queue, store::Store, task::Task};
 use flowherd_tests::twin::{MemoryQueue, MemorySource, MemoryStore, Paced, Process, QueueSettings, Watch};
 use flowherd_worker::tasks::Tasks;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    super::fleet::{BUCKET, SETTLE},
+    super::fleet::{BUCKET, SETTLE, START},
     checks,
 };
 
@@ -40,10 +40,13 @@ impl Services {
         if versions {
             store.version_each_write();
         }
+        let queue = MemoryQueue::new(SETTINGS);
+        let clock = queue.clone();
+        store.set_clock(move || START + clock.now());
         Arc::new(Self {
             source: MemorySource::default(),
             store,
-            queue: MemoryQueue::new(SETTINGS),
+            queue,
             trace: Mutex::default(),
             violations: Mutex::default(),
         })
@@ -84,9 +87,11 @@ impl Services {
         self.trace.lock().unwrap().iter().filter(|line| line.starts_with(&its)).count()
     }
 
-    pub(super) fn now(&self) -> Timestamp {
-        let now = i64::try_from(self.queue.now().as_millis()).unwrap();
-        Timestamp::from_millisecond(1_771_372_800_000 + now).unwrap()
+    /// The time on the machine of a process, whose clock is up to a quarter of an hour off.
+    pub(super) fn now(&self, process: &Process) -> Timestamp {
+        let sum: i64 = process.name().bytes().map(i64::from).sum();
+        let now = Timestamp::try_from(SystemTime::UNIX_EPOCH + START + self.queue.now()).unwrap();
+        now + SignedDuration::from_secs(sum * 97 % 1800 - 900)
     }
 
     pub(super) fn coordinate<T>(&self, process: &Process, work: impl FnOnce(&TwinPorts<'_>) -> T) -> T {
@@ -96,6 +101,7 @@ impl Services {
         work(&Coordinator {
             source: &source,
             bucket: BUCKET,
+            results_bucket: "results",
             results: &store,
             queue: &queue,
             dead_letters: Some(&dead),
@@ -103,7 +109,7 @@ impl Services {
             settle: SETTLE,
             time_limit: Duration::from_hours(24),
             max_keys: u64::MAX,
-            clock: &|| self.now(),
+            clock: &|| self.now(process),
             pause: &|_| {},
         })
     }
@@ -123,7 +129,7 @@ impl Services {
         let was_done = checks::receipt(&self.store, &task.run, &task.object).is_some();
         let mut tasks = Tasks::new((BUCKET, &source), &store, (&queue, VISIBILITY));
         tasks.rest = |_| {};
-        let clock = || self.now();
+        let clock = || self.now(process);
         tasks.clock = &clock;
         tasks.answer(&message, &|| Ok(()));
         if alone && was_done && self.commits(process) > 0 {

@@ -1,0 +1,108 @@
+//! The time limit of fleet commands: a command says what it waits for after some seconds, and ends when AWS does not answer.
+
+use std::{
+    process,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::summary::tell;
+
+/// A wait that lasts longer is shown.
+const SHOWN_AFTER: Duration = Duration::from_secs(5);
+
+/// Watches the calls of one command from a thread of its own. At the limit it ends the process with status 1: a call of the
+/// SDK that blocks cannot be interrupted.
+pub(super) struct Patience {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    wait: Option<Wait>,
+    has_ended: bool,
+}
+
+#[derive(Clone)]
+struct Wait {
+    what: String,
+    since: Instant,
+    is_shown: bool,
+}
+
+impl Patience {
+    pub(super) fn new(limit: Duration) -> Self {
+        let shared = Arc::<Shared>::default();
+        let watched = Arc::clone(&shared);
+        thread::spawn(move || watched.watch(limit));
+        Self { shared }
+    }
+
+    /// Does `work`, which waits for answers about `what`. Each call has the whole time limit.
+    pub(super) fn during<T>(&self, what: impl Into<String>, work: impl FnOnce() -> T) -> T {
+        let before = self.replace(Some(Wait { what: what.into(), since: Instant::now(), is_shown: false }));
+        let done = work();
+        self.replace(before.map(|wait| Wait { since: Instant::now(), ..wait }));
+        done
+    }
+
+    /// An answer has come, and the work that waits continues: the time limit begins again.
+    pub(super) fn renew(&self) {
+        if let Some(wait) = &mut self.shared.lock().wait {
+            wait.since = Instant::now();
+        }
+    }
+
+    fn replace(&self, wait: Option<Wait>) -> Option<Wait> {
+        let before = std::mem::replace(&mut self.shared.lock().wait, wait);
+        self.shared.changed.notify_all();
+        before
+    }
+}
+
+impl Drop for Patience {
+    fn drop(&mut self) {
+        self.shared.lock().has_ended = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watch(&self, limit: Duration) {
+        let mut state = self.lock();
+        while !state.has_ended {
+            let Some(wait) = &mut state.wait else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let waited = wait.since.elapsed();
+            if waited >= limit {
+                tell(&format!(
+                    "no answer within {} s; waited for {}. Check network, region and endpoint, or raise --timeout",
+                    limit.as_secs(),
+                    wait.what
+                ));
+                process::exit(1);
+            }
+            let is_due = waited >= SHOWN_AFTER;
+            if is_due && !wait.is_shown {
+                wait.is_shown = true;
+                tell(&format!("waiting for {}", wait.what));
+            }
+            let next = if is_due { limit } else { limit.min(SHOWN_AFTER) };
+            let sleep = next.saturating_sub(waited);
+            state = self.changed.wait_timeout(state, sleep).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! What protects the ledger and the work of other runs, on the fakes: clocks, prefixes, listings, run markers, redrives that
+//! move nothing, reports that break off.
+
+use std::{cell::Cell, io::ErrorKind, time::Duration};
+
+use flowherd_coordinator::{
+    redrive::Redriven,
+    steps::{Begin, CoordinatorError, Operation, Step},
+};
+use flowherd_shared::{
+    ledger::{ManifestEntry, Missing, ReportState, layout},
+    queue::Queue,
+    store::Store,
+};
+use flowherd_tests::twin::Faults;
+use jiff::SignedDuration;
+
+use super::fleet::{BUCKET, Fleet, object};
+
+const SKEWS: [SignedDuration; 4] = [
+    SignedDuration::from_mins(-11),
+    SignedDuration::from_mins(11),
+    SignedDuration::from_hours(-25),
+    SignedDuration::from_hours(25),
+];
+
+fn ask(run: &str, prefix: &str) -> Begin {
+    Begin { run: Some(run.to_owned()), prefix: Some(prefix.to_owned()), ..Begin::default() }
+}
+
+fn rerun(fleet: &Fleet, run: &str, prefix: &str) -> Result<Step, CoordinatorError> {
+    let asked = Begin { purge: Some(true), ..ask(run, prefix) };
+    fleet.coordinate(|coordinator| coordinator.begin(&asked))
+}
+
+fn refused(fleet: &Fleet, asked: &Begin) -> String {
+    match fleet.coordinate(|coordinator| coordinator.begin(asked)) {
+        Err(CoordinatorError::Refused(why)) => why,
+        other => panic!("{asked:?}: {other:?}"),
+    }
+}
+
+fn set_skew(fleet: &Fleet, skew: SignedDuration) {
+    *fleet.skew.lock().unwrap() = skew;
+}
+
+/// Two runs of different prefixes, each with objects.
+fn two_prefixes() -> Fleet {
+    let fleet = Fleet::new(3);
+    fleet.source.put("other/1", object("x", 1).1);
+    fleet
+}
+
+#[test]
+fn a_purge_is_seen_whatever_the_clocks_of_the_machines_say() {
+    for skew in SKEWS {
+        let fleet = two_prefixes();
+        set_skew(&fleet, skew);
+        let purging = rerun(&fleet, "monday", "firehose/").unwrap();
+        set_skew(&fleet, SignedDuration::ZERO);
+        let waiting = fleet.drive(fleet.begin("tuesday", "other/"), |step| step.wait_seconds == 0);
+        assert_eq!((waiting.operation, fleet.queue.bodies().len()), (Operation::Plan, 0), "{skew}");
+        let redrive = fleet.coordinate(|coordinator| coordinator.redrive("tuesday").map(|_| ()));
+        assert!(matches!(redrive, Err(CoordinatorError::Refused(_))), "{skew}: {redrive:?}");
+
+        set_skew(&fleet, skew);
+        let purged = fleet.drive(purging, |step| matches!(step.operation, Operation::Purge));
+        set_skew(&fleet, SignedDuration::ZERO);
+        // Another driver of the purging run waits for its minute.
+        let second = fleet.drive(fleet.begin("monday", "firehose/"), |step| step.wait_seconds == 0);
+        assert_eq!((second.operation, fleet.queue.bodies().len()), (Operation::Plan, 0), "{skew}");
+        assert_eq!(fleet.finish(purged).state, ReportState::Done);
+        assert_eq!(fleet.finish(waiting).state, ReportState::Done);
+        assert_eq!(fleet.queue.lost().len(), 0, "{skew}");
+    }
+}
+
+#[test]
+fn of_two_purges_of_one_prefix_the_later_one_wins_whatever_the_clocks_say() {
+    for skew in SKEWS {
+        let fleet = Fleet::new(3);
+        let first = rerun(&fleet, "one", "firehose/").unwrap();
+        fleet.queue.advance(Duration::from_secs(1));
+        set_skew(&fleet, skew);
+        let second = rerun(&fleet, "two", "firehose/").unwrap();
+        assert_eq!(fleet.finish(second).state, ReportState::Done, "{skew}");
+        assert_eq!(fleet.finish(first).purged.unwrap().by, "two", "{skew}");
+    }
+}
+
+#[test]
+fn the_time_limit_of_a_run_is_counted_by_the_clock_of_the_store() {
+    let fleet = Fleet::new(3);
+    let checking = fleet.plan("r", "firehose/");
+    let check = |step: &Step| {
+        let turn = Cell::new(true);
+        fleet.drive(step.clone(), |_| turn.replace(false))
+    };
+    set_skew(&fleet, SignedDuration::from_hours(25));
+    let checked = check(&checking);
+    assert_eq!((checked.operation, checked.is_final), (Operation::Check, false));
+    set_skew(&fleet, SignedDuration::ZERO);
+    fleet.queue.advance(Duration::from_hours(24));
+    let checked = check(&checking);
+    assert_eq!((checked.operation, checked.is_final), (Operation::Report, true));
+}
+
+#[test]
+fn results_are_never_taken_for_sources() {
+    let mut fleet = Fleet::new(3);
+    fleet.results_bucket = BUCKET;
+    for prefix in ["", "a", "active/", "athena/x", "c", "csv/vpc_flow/", "rejects", "runs/r/receipts/"] {
+        let why = refused(&fleet, &ask("r", prefix));
+        assert!(why.contains("choose a prefix that excludes active/, athena/, csv/, rejects/, runs/"), "{why}");
+    }
+    assert!(fleet.store.files().is_empty(), "nothing was written");
+    let begun = fleet.begin("r", "firehose/");
+    assert_eq!(fleet.finish(begun).state, ReportState::Done);
+    fleet.results_bucket = "results";
+    assert_eq!(fleet.finish(fleet.begin("other", "")).state, ReportState::Done);
+}
+
+#[test]
+fn a_listing_that_no_retry_can_help_ends_the_run_at_once_and_blocks_no_other() {
+    for kind in [
+        ErrorKind::InvalidData,
+        ErrorKind::InvalidInput,
+        ErrorKind::InvalidFilename,
+        ErrorKind::NotFound,
+        ErrorKind::PermissionDenied,
+    ] {
+        // At the begin, which writes nothing.
+        let fleet = Fleet::new(7);
+        fleet.source.fail_with(0, kind);
+        let why = refused(&fleet, &ask("r", "firehose/"));
+        assert!(why.starts_with("cannot list prefix \"firehose/\" of logs") && why.contains("injected"), "{why}");
+        assert!(fleet.store.files().is_empty(), "{kind}");
+
+        // At the second page, when objects of the first are sent.
+        let fleet = Fleet::new(7);
+        let begun = fleet.begin("r", "firehose/");
+        fleet.source.fail_with(1, kind);
+        let refused = fleet.coordinate(|coordinator| coordinator.run_on(begun, &|| true)).unwrap_err();
+        assert!(matches!(refused, CoordinatorError::Refused(_)), "{kind}: {refused}");
+        fleet.source.fail_at(None);
+        let purge = rerun(&fleet, "early", "other/").unwrap_err();
+        assert!(purge.to_string().contains("run r (prefix \"firehose/\""), "{kind}: {purge}");
+        // As soon as they are done, it is in nobody's way.
+        fleet.drain(1);
+        rerun(&fleet, "late", "other/").unwrap();
+    }
+}
+
+#[test]
+fn a_listing_that_a_retry_can_help_is_retried() {
+    let fleet = Fleet::new(7);
+    fleet.source.fail_at(Some(0));
+    let begun = fleet.coordinate(|coordinator| coordinator.begin(&ask("r", "firehose/")));
+    assert!(matches!(begun, Err(CoordinatorError::Plan(_))), "{begun:?}");
+    assert_eq!(fleet.finish(fleet.begin("r", "firehose/")).state, ReportState::Done);
+}
+
+#[test]
+fn an_object_whose_ledger_paths_are_too_long_for_the_store_fails_by_its_name() {
+    let fleet = Fleet::new(2);
+    // The output fits, the receipt does not; neither fits.
+    for length in [80, 150] {
+        fleet.source.put(&format!("firehose/{}", "k".repeat(length)), object("x", 1).1);
+    }
+    fleet.store.limit_keys(120);
+    let run = "r".repeat(40);
+    let report = fleet.finish(fleet.begin(&run, "firehose/"));
+    assert_eq!((report.state, report.objects.done, report.objects.failed), (ReportState::Failed, 2, 2));
+    assert!(report.failures.iter().all(|failure| failure.error.contains("KeyTooLongError")), "{report:?}");
+    assert!(!fleet.has(&layout::active(&run)));
+    let outputs = fleet.results().into_iter().filter(|(path, _)| path.contains("kkk"));
+    assert_eq!(outputs.count(), 0, "nothing is published without a receipt");
+}
+
+#[test]
+fn a_run_marker_without_a_ledger_blocks_no_purge_and_one_call_removes_it() {
+    let fleet = two_prefixes();
+    let driven = fleet.plan("lost", "other/");
+    for path in fleet.store.files().into_keys().filter(|path| path.starts_with("runs/")) {
+        fleet.store.remove(&path).unwrap();
+    }
+    // The commands name the one that helps.
+    let why = fleet.coordinate(|coordinator| coordinator.run("lost")).unwrap_err().to_string();
+    assert!(why.ends_with("remove the marker with: flowherd runs --forget lost"), "{why}");
+    assert!(fleet.coordinate(|coordinator| coordinator.step(driven, &|| false)).is_err());
+    assert_eq!(fleet.finish(rerun(&fleet, "monday", "firehose/").unwrap()).state, ReportState::Done);
+
+    fleet.coordinate(|coordinator| coordinator.forget("lost", false)).unwrap();
+    assert!(!fleet.has(&layout::active("lost")));
+    let again = fleet.coordinate(|coordinator| coordinator.forget("lost", false)).unwrap_err().to_string();
+    assert!(again.contains("has no run marker"), "{again}");
+}
+
+#[test]
+fn a_run_with_work_in_the_queue_is_forgotten_only_by_force() {
+    let fleet = two_prefixes();
+    fleet.plan("tuesday", "other/");
+    let forget = |force| fleet.coordinate(|coordinator| coordinator.forget("tuesday", force));
+    let why = forget(false).unwrap_err().to_string();
+    assert!(why.contains("the queue has 1 messages"), "{why}");
+    rerun(&fleet, "monday", "firehose/").unwrap_err();
+    forget(true).unwrap();
+    rerun(&fleet, "monday", "firehose/").unwrap();
+}
+
+#[test]
+fn a_run_marker_that_does_not_parse_protects_its_run() {
+    let fleet = two_prefixes();
+    fleet.plan("tuesday", "other/");
+    fleet.store.put(&layout::active("tuesday"), b"{").unwrap();
+    let why = rerun(&fleet, "monday", "firehose/").unwrap_err().to_string();
+    assert!(why.contains("run tuesday"), "{why}");
+}
+
+/// A fleet whose only run has failed objects with these numbers; their messages are dead letters.
+fn failed(numbers: &[usize]) -> Fleet {
+    let fleet = Fleet::new(5);
+    let keys = fleet.source.keys();
+    numbers.iter().for_each(|number| fleet.source.put(&keys[*number], b"\x1f\x8b".to_vec()));
+    assert_eq!(fleet.finish(fleet.begin("r", "firehose/")).state, ReportState::Failed);
+    assert_eq!(fleet.queue.dead().len(), numbers.len());
+    fleet
+}
+
+fn message_after_redrive(fleet: &Fleet) -> (Redriven, String) {
+    fleet.queue.advance(Duration::from_mins(1));
+    let (redriven, step) = fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap();
+    let mut step = step;
+    while step.operation != Operation::End {
+        fleet.drain(1);
+        let turn = Cell::new(true);
+        step = fleet.drive(step, |_| turn.replace(false));
+    }
+    (redriven, step.message.unwrap())
+}
+
+#[test]
+fn a_redrive_that_retries_nothing_says_so() {
+    for moves_back in [false, true] {
+        let fleet = failed(&[1, 3]);
+        fleet.queue.set_faults(Faults { moves_back, ..Faults::default() });
+        let (_, message) = message_after_redrive(&fleet);
+        assert_eq!(message, "run r: 2 of 5 objects failed; repair them and redrive");
+
+        fleet.queue.dead_letters().purge().unwrap();
+        let (redriven, message) = message_after_redrive(&fleet);
+        assert!(matches!(redriven, Redriven::Started(0) | Redriven::Moved(0)), "{redriven:?}");
+        assert!(message.contains("; the redrive retried none of them"), "{message}");
+        assert!(message.contains("flowherd run --resume r"), "{message}");
+    }
+}
+
+#[test]
+fn missing_objects_are_named_with_the_reason_and_a_resume_is_not_advised_over_another_runs_outputs() {
+    let fleet = Fleet::new(3);
+    let ended = fleet.plan("first", "firehose/");
+    fleet.finish(ended);
+    let output = fleet.results().remove(0).0;
+    let missing = || {
+        let mut found = Vec::new();
+        let mut tell = |entry: &ManifestEntry, why: Missing| {
+            found.push((entry.key.clone(), why));
+            Ok(())
+        };
+        fleet.coordinate(|coordinator| {
+            let run = coordinator.run("first").unwrap();
+            coordinator.missing(&run, &mut tell).unwrap();
+        });
+        found
+    };
+    let message = || {
+        let run = fleet.coordinate(|coordinator| coordinator.run("first")).unwrap();
+        let step = Step { is_final: true, ..Step::new(Operation::Report, &run) };
+        fleet.coordinate(|coordinator| coordinator.step(step, &|| true)).unwrap().message.unwrap()
+    };
+    assert_eq!(missing(), []);
+
+    let content = fleet.store.get(&output).unwrap().unwrap();
+    fleet.store.put(&output, b"of another run").unwrap();
+    let key = fleet.source.keys().remove(0);
+    assert_eq!(missing(), [(key.clone(), Missing::Replaced(output.clone()))]);
+    assert!(message().contains("another run has written the outputs"), "{}", message());
+    assert!(message().contains("so do not resume it"), "{}", message());
+
+    fleet.store.remove(&output).unwrap();
+    assert_eq!(missing(), [(key.clone(), Missing::Removed(output.clone()))]);
+    assert!(message().contains("; resume it"), "{}", message());
+
+    fleet.store.put(&output, &content).unwrap();
+    fleet.store.remove(&layout::receipt("first", &key)).unwrap();
+    assert_eq!(missing(), [(key, Missing::NoOutcome)]);
+}
+
+#[test]
+fn a_report_that_breaks_off_keeps_what_it_has_added_up() {
+    let reporting = |fleet: &Fleet| {
+        let checking = fleet.plan("r", "firehose/");
+        fleet.drain(1);
+        fleet.drive(checking, |step| step.operation == Operation::Check)
+    };
+    let whole = Fleet::new(9);
+    let step = reporting(&whole);
+    whole.store.fail_at(None);
+    whole.coordinate(|coordinator| coordinator.step(step, &|| true)).unwrap();
+    let operations = whole.store.operations();
+
+    let mut kept = 0;
+    for operation in 0..operations {
+        let fleet = Fleet::new(9);
+        let step = reporting(&fleet);
+        fleet.store.fail_at(Some(operation));
+        let broken = fleet.coordinate(|coordinator| coordinator.step(step.clone(), &|| true));
+        fleet.store.fail_at(None);
+        let next = match broken {
+            Ok(next) if next.reconciled > 0 => {
+                kept += 1;
+                let message = next.message.as_deref().unwrap();
+                assert!(message.contains("injected"), "{operation}: {message}");
+                // The parts that are added up are not read again.
+                fleet.store.remove(&layout::manifest_part("r", 0)).unwrap();
+                next
+            }
+            // Nothing was added up, or everything.
+            Err(CoordinatorError::Ledger(_)) => step,
+            other => panic!("{operation}: {other:?}"),
+        };
+        let ended = fleet.coordinate(|coordinator| coordinator.step(next, &|| true)).unwrap();
+        assert_eq!((ended.state, ended.progress.done), (Some(ReportState::Done), 9), "{operation}");
+    }
+    assert!(kept > 10, "{kept} of {operations}");
+}
