@@ -35,7 +35,7 @@ pub(super) struct Fleet {
 
 impl Fleet {
     /// A synthesised day in the source bucket.
-    fn new(objects: u32, records: u32) -> Self {
+    pub(super) fn new(objects: u32, records: u32) -> Self {
         Self::with(objects, records, &["--odd", "3"], (Duration::from_secs(10), 5))
     }
 
@@ -79,7 +79,7 @@ impl Fleet {
         self.cloud.environment().chain(settings).collect()
     }
 
-    fn worker(&self) -> Running {
+    pub(super) fn worker(&self) -> Running {
         let args = ["--poll", "--concurrency", "2"];
         let mut worker = Running::start_in(WORKER, self.environment(), args);
         // Nobody reads them: a full pipe would stop the worker.
@@ -88,7 +88,7 @@ impl Fleet {
     }
 
     /// A command of the fleet.
-    fn flowherd(&self, args: &[&str]) -> Ran {
+    pub(super) fn flowherd(&self, args: &[&str]) -> Ran {
         flowherd_in(PROGRAM, self.environment(), args)
     }
 
@@ -142,7 +142,7 @@ pub(super) fn report(ran: &Ran) -> Value {
     serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"))
 }
 
-fn stop(mut worker: Running) {
+pub(super) fn stop(mut worker: Running) {
     worker.signal("TERM");
     assert_eq!(worker.wait(), 0);
 }

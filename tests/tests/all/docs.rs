@@ -2,6 +2,9 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
+use flowherd_cli::cost::{
+    ALARM_METRICS, CUSTOM_METRICS, Estimate, LOG_BYTES, MAX_CONCURRENCY, Objects, S3_READS, SQS_REQUESTS,
+};
 use flowherd_shared::{error::Reason, flow_fields::FLOW_FIELDS, limits::Limits};
 use flowherd_tests::command::{files_below, flowherd};
 use flowherd_worker::closing::METRICS;
@@ -180,6 +183,45 @@ fn the_runbook_has_a_page_for_every_alarm_and_every_line_of_the_logs() {
         }
     }
     assert!(messages > 15, "{messages}");
+}
+
+#[test]
+fn the_cost_document_has_the_numbers_of_the_estimate() {
+    let document = read("docs/cost.md");
+    let estimate = |count: u64, size: u64, memory_mb: u32| {
+        let mut objects = Objects::default();
+        (0..count).for_each(|_| objects.add(size));
+        Estimate::new("", objects, memory_mb)
+    };
+    let day = estimate(17_280, 10_500_000, 1769);
+    let idle = day.idle_month;
+    let rows = [
+        format!("S3 reads       = {S3_READS} x N"),
+        format!("SQS requests   = {SQS_REQUESTS} x N"),
+        format!("log bytes      = {LOG_BYTES} x N"),
+        format!("| **total** | | **{:.4}** |", day.dollars.total),
+        format!("| SQS requests | 5,184 | {:.4} |", day.dollars.sqs),
+        format!("x 0.10 | {:.2} |", idle.alarms),
+        format!("| 1 x 3.00 | {:.2} |", idle.dashboard),
+        format!("requests | {:.2} |", idle.sqs),
+        format!("| **total** | | **{:.2}** |", idle.total),
+        format!("cost {:.2} dollars", estimate(4320, 42_000_000, 1769).dollars.total),
+        format!("(172,800 of 1.05 MB), {:.2}", estimate(172_800, 1_050_000, 1769).dollars.total),
+        format!("{:.3} dollars at 1024 MB", estimate(17_280, 10_500_000, 1024).dollars.total),
+        format!("{:.3} at 512", estimate(17_280, 10_500_000, 512).dollars.total),
+    ];
+    for row in rows {
+        assert!(document.contains(&row), "{row}");
+    }
+    let alarms = read("cdk/lib/alarms.ts");
+    let count = alarms.matches("slug: '").count();
+    // Each expression here watches two metrics.
+    let metrics = count + alarms.matches("new MathExpression(").count();
+    assert!((metrics as f64 - ALARM_METRICS).abs() < f64::EPSILON, "{metrics}");
+    assert!(document.contains(&format!("{count} alarms with {metrics} metrics")), "{count} {metrics}");
+    assert!((METRICS.len() as f64 - CUSTOM_METRICS).abs() < f64::EPSILON);
+    let concurrency = format!("maxConcurrency: '{MAX_CONCURRENCY}'");
+    assert!(read("cdk/lib/settings.ts").contains(&concurrency), "{concurrency}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod disks;
 mod docs;
 mod faults;
 mod fleet;
+mod fleet_commands;
 mod functions;
 mod fuzzed;
 mod generate;

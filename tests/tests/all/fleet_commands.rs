@@ -1,0 +1,147 @@
+//! What the commands of the fleet print about missing objects, run markers and waits, and what a run really asks of AWS.
+
+use std::{net::TcpListener, time::Duration};
+
+use flowherd_cli::cost::{LOG_BYTES, S3_READS};
+use flowherd_shared::store::{Lister, Store};
+use flowherd_tests::{
+    command::{Running, flowherd_in},
+    recording_proxy::{RecordingProxy, Request},
+};
+use serde_json::{Value, json};
+
+use super::{
+    cloud::{Fleet, WORKER, report, stop},
+    place::PROGRAM,
+};
+
+#[test]
+fn the_commands_name_missing_objects_lost_ledgers_and_messages_of_ended_runs() {
+    let fleet = Fleet::new(3, 20);
+    let worker = fleet.worker();
+    let ran = fleet.flowherd(&["run", "--prefix", "firehose/", "--run", "first", "--watch", "--json"]);
+    assert_eq!((ran.status, &report(&ran)["state"]), (0, &"done".into()), "{ran:?}");
+    let none = fleet.flowherd(&["report", "first", "--missing", "--json"]);
+    assert_eq!((none.status, report(&none)), (0, json!([])), "{none:?}");
+
+    // Without names the second run writes other outputs over those of the first.
+    let environment = fleet.environment().into_iter().chain([("FLOWHERD_LOOKUPS", String::new())]);
+    let args = ["run", "--prefix", "firehose/", "--run", "second", "--watch"];
+    let ran = flowherd_in(PROGRAM, environment, args);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    stop(worker);
+    let missing = fleet.flowherd(&["report", "first", "--missing", "--json"]);
+    let objects = report(&missing);
+    assert_eq!((missing.status, objects.as_array().map(Vec::len)), (1, Some(3)), "{missing:?}");
+    for object in objects.as_array().unwrap() {
+        assert_eq!(object["replaced_by"], "second", "{object}");
+        assert!(object["reason"].as_str().unwrap().starts_with("run second has written csv/"), "{object}");
+    }
+    let text = fleet.flowherd(&["report", "first", "--missing"]).stdout;
+    assert!(text.ends_with("another run has processed all of them since: do not resume this one\n"), "{text}");
+
+    // A run whose ledger is deleted while its messages wait.
+    assert_eq!(fleet.flowherd(&["run", "--prefix", "firehose/", "--run", "lost"]).status, 0);
+    for key in fleet.results_below("runs/lost/") {
+        fleet.results.remove(&key).unwrap();
+    }
+    let status = fleet.flowherd(&["status"]);
+    assert!(status.stdout.contains("to remove the marker: flowherd runs --forget lost\n"), "{status:?}");
+    let told = fleet.flowherd(&["report", "lost"]);
+    assert_eq!(told.status, 2);
+    assert!(told.stderr.ends_with("flowherd runs --forget lost\n"), "{told:?}");
+    assert_eq!(fleet.flowherd(&["runs", "--forget", "lost"]).status, 0);
+    assert!(fleet.results.page("active/", None).unwrap().entries.is_empty());
+
+    // One that is given up while its messages wait.
+    assert_eq!(fleet.flowherd(&["run", "--prefix", "firehose/", "--run", "given-up"]).status, 0);
+    let refused = fleet.flowherd(&["runs", "--forget", "given-up"]);
+    assert_eq!(refused.status, 2);
+    assert!(refused.stderr.contains("add --force"), "{refused:?}");
+    assert_eq!(fleet.flowherd(&["runs", "--forget", "given-up", "--force"]).status, 0);
+    let status = report(&fleet.flowherd(&["status", "--json"]));
+    assert_eq!((&status["runs"], &status["without_ledger"]), (&json!([]), &json!([])), "{status}");
+    let queue = &status["queue"];
+    assert_eq!((&queue["waiting"], &queue["of_ended_runs"]), (&6.into(), &6.into()), "{status}");
+    assert_eq!(queue["ended_runs"][0], "given-up", "{status}");
+    let text = fleet.flowherd(&["status"]).stdout;
+    assert!(text.contains("about 6 of these messages are of no active run, perhaps of given-up"), "{text}");
+}
+
+#[test]
+fn a_command_ends_at_its_time_limit_and_says_what_it_waited_for() {
+    // Connections come about, and nobody answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let queue = |name: &str| format!("{endpoint}/000000000000/{name}.fifo");
+    let environment = [
+        ("AWS_ENDPOINT_URL", endpoint.clone()),
+        ("AWS_REGION", "us-east-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+        ("FLOWHERD_SOURCE_BUCKET", "source".to_owned()),
+        ("FLOWHERD_RESULTS_BUCKET", "results".to_owned()),
+        ("FLOWHERD_QUEUE_URL", queue("tasks")),
+        ("FLOWHERD_DEAD_LETTER_QUEUE_URL", queue("dead")),
+    ];
+    let commands: [&[&str]; 8] = [
+        &["status"],
+        &["runs"],
+        &["runs", "--forget", "r"],
+        &["report", "r"],
+        &["report", "r", "--missing"],
+        &["redrive", "r"],
+        &["estimate", "--prefix", "p"],
+        &["run", "--prefix", "p"],
+    ];
+    let running = commands.map(|args| {
+        let args = args.iter().chain(&["--timeout", "1"]);
+        Running::start_in(PROGRAM, environment.clone(), args)
+    });
+    for (running, args) in running.into_iter().zip(commands) {
+        let ran = running.output();
+        assert_eq!((ran.status, ran.stdout.as_str()), (1, ""), "{args:?}: {ran:?}");
+        assert!(ran.stderr.contains("no answer within 1 s; waited for the "), "{args:?}: {ran:?}");
+    }
+    drop(silent);
+}
+
+/// Requests to S3 for one of these keys, listings aside.
+fn of_objects<'a>(requests: &'a [Request], keys: &'a [String]) -> impl Iterator<Item = &'a Request> {
+    let is_of_one = |request: &Request| {
+        let path = request.target.split('?').next().unwrap();
+        keys.iter().any(|key| path.contains(key.rsplit('/').next().unwrap()))
+    };
+    requests.iter().filter(move |request| is_of_one(request))
+}
+
+#[test]
+fn the_estimate_counts_the_requests_and_the_log_of_a_run_as_they_are() {
+    let fleet = Fleet::with(20, 30, &[], (Duration::from_secs(10), 5));
+    let server = fleet.cloud.endpoint.strip_prefix("http://").unwrap().parse().unwrap();
+    let proxy = RecordingProxy::start(server);
+    let environment = || {
+        let proxied = [("AWS_ENDPOINT_URL", proxy.endpoint.clone())];
+        fleet.environment().into_iter().chain(proxied)
+    };
+    let worker = Running::start_in(WORKER, environment(), ["--poll", "--concurrency", "2"]);
+    let ran = flowherd_in(PROGRAM, environment(), ["run", "--prefix", "firehose/", "--watch", "--json"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    worker.signal("TERM");
+    let log = worker.output();
+
+    let entries = fleet.source.page("firehose/", None).unwrap().entries;
+    let keys: Vec<String> = entries.into_iter().map(|entry| entry.key).collect();
+    let objects = keys.len() as f64;
+    let requests = proxy.requests();
+    let count = |methods: &[&str]| {
+        of_objects(&requests, &keys).filter(|request| methods.contains(&&*request.method)).count() as f64
+    };
+    let estimate: Value = report(&fleet.flowherd(&["estimate", "--prefix", "firehose/", "--json"]));
+    assert_eq!(count(&["GET", "HEAD"]), S3_READS * objects);
+    assert_eq!(count(&["GET", "HEAD"]), estimate["s3_reads"].as_f64().unwrap());
+    // 5 listings are in the estimate besides.
+    assert_eq!(count(&["PUT", "POST"]) + 5.0, estimate["s3_writes_and_lists"].as_f64().unwrap());
+    let bytes = (log.stdout.len() + log.stderr.len()) as f64 / objects;
+    assert!((LOG_BYTES * 0.5..=LOG_BYTES).contains(&bytes), "{bytes} bytes of log per object");
+}
