@@ -113,7 +113,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             purging: purges,
             sent: None,
         };
-        let write = || -> std::io::Result<String> {
+        let mut write = || -> std::io::Result<String> {
             marker.write(self.results)?;
             let path = layout::active(&run.run);
             let head = self.results.head(&path)?;
@@ -125,7 +125,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             marker.write(self.results)?;
             Ok(started)
         };
-        { write }().map_err(CoordinatorError::Ledger)
+        write().map_err(CoordinatorError::Ledger)
     }
 
     /// Refuses a prefix whose listing would contain the results of runs.
