@@ -54,7 +54,7 @@ impl Fleet {
             queue,
             settings,
             max_keys: 10_000,
-            results_bucket: self.results_bucket,
+            results_bucket: "results",
             skew: Mutex::default(),
             inputs: Mutex::default(),
             step_errors: Mutex::default(),
@@ -70,7 +70,7 @@ impl Fleet {
         work(&Coordinator {
             source: &self.source,
             bucket: BUCKET,
-            results_bucket: "results",
+            results_bucket: self.results_bucket,
             results: &self.store,
             queue: &self.queue,
             dead_letters: Some(&self.queue.dead_letters()),

@@ -167,7 +167,7 @@ fn an_object_whose_ledger_paths_are_too_long_for_the_store_fails_by_its_name() {
     for length in [80, 150] {
         fleet.source.put(&format!("firehose/{}", "k".repeat(length)), object("x", 1).1);
     }
-    fleet.store.limit_keys(120);
+    fleet.store.limit_keys(140);
     let run = "r".repeat(40);
     let report = fleet.finish(fleet.begin(&run, "firehose/"));
     assert_eq!((report.state, report.objects.done, report.objects.failed), (ReportState::Failed, 2, 2));

@@ -327,7 +327,7 @@ impl World {
         let services = Arc::clone(&self.services);
         if !matches!(pace, Pace::WaitsAt(_)) {
             let outcome = work(&services, &process);
-            return self.ended(&process, driver, outcome);
+            return self.ended(&process, driver, outcome, false);
         }
         let here = Arc::clone(&process);
         let thread = thread::spawn(move || {
@@ -347,11 +347,18 @@ impl World {
         while let Some(at) = self.live.iter().position(|live| live.process.has_ended()) {
             let Live { process, thread, driver, .. } = self.live.remove(at);
             let outcome = thread.join().unwrap().unwrap_or_else(|panic| resume_unwind(panic));
-            self.ended(&process, driver, outcome);
+            self.ended(&process, driver, outcome, true);
         }
     }
 
-    fn ended(&mut self, process: &Process, driver: Option<usize>, outcome: Outcome) -> Option<Outcome> {
+    /// `has_waited`: others may have worked since the process read the ledger.
+    fn ended(
+        &mut self,
+        process: &Process,
+        driver: Option<usize>,
+        outcome: Outcome,
+        has_waited: bool,
+    ) -> Option<Outcome> {
         if let Some(driver) = driver {
             self.drivers[driver].is_busy = false;
         }
@@ -367,7 +374,7 @@ impl World {
                 // A report in stretches speaks of each part as it was then.
                 let at_once = driver.step.as_ref().is_some_and(|before| before.reconciled == 0);
                 driver.step = Some(step.clone());
-                if step.operation == Operation::End && at_once && self.live.is_empty() {
+                if step.operation == Operation::End && at_once && !has_waited && self.live.is_empty() {
                     let step = step.clone();
                     self.check_report(&step);
                 }
