@@ -39,7 +39,8 @@ impl Event {
             }
             Some("redrive") => {
                 let run = event.get("run").and_then(Value::as_str);
-                let run = run.ok_or_else(|| unfit("a redrive needs the run that is reported anew, as text"))?;
+                let run =
+                    run.ok_or_else(|| unfit("a redrive needs the run that is reported anew, as text"))?;
                 Ok(Self::Redrive { run: run.to_owned() })
             }
             Some(_) => Ok(Self::Step(read(event.into())?)),

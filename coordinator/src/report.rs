@@ -4,7 +4,9 @@
 use std::io;
 
 use flowherd_shared::{
-    ledger::{ManifestEntry, Missing, Report, ReportFailure, ReportState, Run, layout, put_json, read_report},
+    ledger::{
+        ManifestEntry, Missing, Report, ReportFailure, ReportState, Run, layout, put_json, read_report,
+    },
     queue::Queue,
     store::{Head, Lister, Store},
 };
@@ -192,7 +194,8 @@ fn message(run: &Run, report: &Report, replaced: u64, untried: u64) -> String {
             let todo = match replaced {
                 0 => "resume it".to_owned(),
                 all if all == objects.missing => {
-                    "another run has written the outputs of the missing ones since, so do not resume it".to_owned()
+                    "another run has written the outputs of the missing ones since, so do not resume it"
+                        .to_owned()
                 }
                 some => format!(
                     "another run has written the outputs of {some} missing ones since; resume it only if those are to \

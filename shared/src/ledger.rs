@@ -31,7 +31,9 @@ pub fn read_report<T: DeserializeOwned>(store: &impl Store, path: &str) -> io::R
 fn read_json_within<T: DeserializeOwned>(store: &impl Store, path: &str, most: u64) -> io::Result<Option<T>> {
     match store.get_within(path, most) {
         Ok(bytes) => Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok())),
-        Err(error) if matches!(error.kind(), io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidFilename) => {
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidFilename) =>
+        {
             Ok(None)
         }
         Err(error) => Err(error),

@@ -115,7 +115,9 @@ fn object(
         }
         Missing::Removed(path) => format!("{path} was removed after the receipt was written"),
         Missing::Replaced(path) => {
-            replaced_by = fleet.patience.during("the receipts of other runs", || writer(fleet, others, &entry, path))?;
+            replaced_by = fleet
+                .patience
+                .during("the receipts of other runs", || writer(fleet, others, &entry, path))?;
             match &replaced_by {
                 Some(run) => format!("run {run} has written {path} since"),
                 None => format!("{path} was replaced after the receipt was written"),

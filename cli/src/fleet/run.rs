@@ -227,7 +227,9 @@ fn follow_step_loop(
             when.elapsed().as_secs() >= 2 * (step.progress.listed / COUNTED_AT_ONCE)
         });
         let look = || look(fleet, run);
-        if is_due && let Some(step) = fleet.patience.during("the counts of the queue and of the ledger", look)? {
+        if is_due
+            && let Some(step) = fleet.patience.during("the counts of the queue and of the ledger", look)?
+        {
             watch.show(&step);
             counted = Some((Instant::now(), step));
         }

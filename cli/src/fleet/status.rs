@@ -98,7 +98,8 @@ fn look(fleet: &Fleet<'_>, only: Option<&str>) -> Result<Status, Stop> {
         let progress = patience.during(counts, || coordinator.progress(&name))?;
         if active.contains(&name) {
             let without_receipt = progress.listed.saturating_sub(progress.done + progress.skipped);
-            pending = pending.filter(|_| run.manifest.is_some()).map(|pending: u64| pending + without_receipt);
+            pending =
+                pending.filter(|_| run.manifest.is_some()).map(|pending: u64| pending + without_receipt);
         }
         if only.is_none_or(|only| only == name) {
             let left = progress.left();
@@ -229,7 +230,8 @@ pub(crate) fn report(args: &ReportArgs) -> Result<(), Stop> {
         let written = || coordinator.finished_report(&args.run).context("cannot read the report");
         let before = patience.during("the report", written)?;
         // A run whose dead letters were moved back since has a report that is no longer true.
-        let marker = patience.during("the run marker", || coordinator.results.head(&layout::active(&args.run)));
+        let marker =
+            patience.during("the run marker", || coordinator.results.head(&layout::active(&args.run)));
         let is_active = marker.context("cannot read the ledger")?.is_some();
         let report = match before {
             Some(report) if !args.now && !is_active => report,

@@ -37,13 +37,20 @@ fn every_promise_has_its_test_and_every_such_test_its_promise() {
         }
     }
     // The fleet's are among other tests of it.
-    let others =
-        [
-            "planning", "delivery", "functions", "rerun", "protection", "cloud", "faults", "disks", "limits",
-            "limits/ledger",
-        ]
-        .map(|file| read(&format!("tests/tests/all/{file}.rs")))
-            .concat();
+    let others = [
+        "planning",
+        "delivery",
+        "functions",
+        "rerun",
+        "protection",
+        "cloud",
+        "faults",
+        "disks",
+        "limits",
+        "limits/ledger",
+    ]
+    .map(|file| read(&format!("tests/tests/all/{file}.rs")))
+    .concat();
     let (of_fleet, of_command): (BTreeSet<_>, BTreeSet<_>) =
         promised.iter().cloned().partition(|name| others.contains(&format!("#[test]\nfn {name}()")));
     assert_eq!(of_command, tested);

@@ -38,7 +38,10 @@ fn the_commands_name_missing_objects_lost_ledgers_and_messages_of_ended_runs() {
         assert!(object["reason"].as_str().unwrap().starts_with("run second has written csv/"), "{object}");
     }
     let text = fleet.flowherd(&["report", "first", "--missing"]).stdout;
-    assert!(text.ends_with("another run has processed all of them since: do not resume this one\n"), "{text}");
+    assert!(
+        text.ends_with("another run has processed all of them since: do not resume this one\n"),
+        "{text}"
+    );
 
     // A run whose ledger is deleted while its messages wait.
     assert_eq!(fleet.flowherd(&["run", "--prefix", "firehose/", "--run", "lost"]).status, 0);
@@ -117,7 +120,8 @@ fn object_path(request: &Request) -> Option<&str> {
 #[test]
 fn the_estimate_counts_the_requests_and_the_log_of_a_run_as_they_are() {
     let fleet = Fleet::with(20, 30, &[], (Duration::from_secs(10), 5));
-    let proxy = || RecordingProxy::start(fleet.cloud.endpoint.strip_prefix("http://").unwrap().parse().unwrap());
+    let proxy =
+        || RecordingProxy::start(fleet.cloud.endpoint.strip_prefix("http://").unwrap().parse().unwrap());
     let (of_worker, of_command) = (proxy(), proxy());
     let through = |proxy: &RecordingProxy| {
         let endpoint = [("AWS_ENDPOINT_URL", proxy.endpoint.clone())];
@@ -134,15 +138,16 @@ fn the_estimate_counts_the_requests_and_the_log_of_a_run_as_they_are() {
     let keys: Vec<String> = entries.into_iter().map(|entry| entry.key).collect();
     let objects = keys.len() as f64;
     // Once per run and worker, not per object.
-    let is_of_run = |path: &str| {
-        ["/run.json", "/flowherd.toml", "/lookups.json"].iter().any(|file| path.ends_with(file))
-    };
+    let is_of_run =
+        |path: &str| ["/run.json", "/flowherd.toml", "/lookups.json"].iter().any(|file| path.ends_with(file));
     let is_of_object = |path: &str| keys.iter().any(|key| path.contains(key.rsplit('/').next().unwrap()));
     let (worker, command) = (of_worker.requests(), of_command.requests());
     let count = |methods: &[&str]| {
         let is_meant = |request: &&Request| methods.contains(&&*request.method);
-        let of_worker = worker.iter().filter(is_meant).filter_map(object_path).filter(|path| !is_of_run(path));
-        let of_command = command.iter().filter(is_meant).filter_map(object_path).filter(|path| is_of_object(path));
+        let of_worker =
+            worker.iter().filter(is_meant).filter_map(object_path).filter(|path| !is_of_run(path));
+        let of_command =
+            command.iter().filter(is_meant).filter_map(object_path).filter(|path| is_of_object(path));
         of_worker.chain(of_command).map(str::to_owned).collect::<Vec<_>>()
     };
     let estimate: Value = report(&fleet.flowherd(&["estimate", "--prefix", "firehose/", "--json"]));

@@ -111,7 +111,10 @@ fn results_are_never_taken_for_sources() {
     fleet.results_bucket = BUCKET;
     for prefix in ["", "a", "active/", "athena/x", "c", "csv/vpc_flow/", "rejects", "runs/r/receipts/"] {
         let why = refused(&fleet, &ask("r", prefix));
-        assert!(why.contains("choose a prefix that excludes active/, athena/, csv/, rejects/, runs/"), "{why}");
+        assert!(
+            why.contains("choose a prefix that excludes active/, athena/, csv/, rejects/, runs/"),
+            "{why}"
+        );
     }
     assert!(fleet.store.files().is_empty(), "nothing was written");
     let begun = fleet.begin("r", "firehose/");
@@ -133,7 +136,10 @@ fn a_listing_that_no_retry_can_help_ends_the_run_at_once_and_blocks_no_other() {
         let fleet = Fleet::new(7);
         fleet.source.fail_with(0, kind);
         let why = refused(&fleet, &ask("r", "firehose/"));
-        assert!(why.starts_with("cannot list prefix \"firehose/\" of logs") && why.contains("injected"), "{why}");
+        assert!(
+            why.starts_with("cannot list prefix \"firehose/\" of logs") && why.contains("injected"),
+            "{why}"
+        );
         assert!(fleet.store.files().is_empty(), "{kind}");
 
         // At the second page, when objects of the first are sent.

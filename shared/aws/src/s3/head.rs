@@ -7,7 +7,9 @@ use std::{
 };
 
 use aws_sdk_s3::{
-    config::{ConfigBag, Intercept, RuntimeComponents, interceptors::BeforeDeserializationInterceptorContextRef},
+    config::{
+        ConfigBag, Intercept, RuntimeComponents, interceptors::BeforeDeserializationInterceptorContextRef,
+    },
     error::BoxError,
     operation::head_object::HeadObjectError,
     primitives::{DateTime, DateTimeFormat},
@@ -61,7 +63,9 @@ impl Bucket {
             Err(error) => return Err(io_error(&error)),
         };
         let missing = |name: &str| {
-            io::Error::other(format!("HeadObject of {path}: the response has no valid {name}; use another store"))
+            io::Error::other(format!(
+                "HeadObject of {path}: the response has no valid {name}; use another store"
+            ))
         };
         let modified = answer.last_modified().and_then(|time| SystemTime::try_from(*time).ok());
         let now = date.get().and_then(|date| DateTime::from_str(&date, DateTimeFormat::HttpDate).ok());
