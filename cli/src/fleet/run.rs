@@ -255,5 +255,9 @@ pub(super) fn show(report: &Report, settings: &Settings, as_json: bool) -> Resul
         summary::report(report, &format!("s3://{}", settings.results_bucket))
     };
     summary::print(&text)?;
+    if report.objects.missing > 0 {
+        let (run, missing) = (&report.run, report.objects.missing);
+        tell(&format!("{missing} objects are missing; to list them: flowherd report {run} --missing"));
+    }
     if report.state == ReportState::Done { Ok(()) } else { Err(Stop::Failed) }
 }
