@@ -111,7 +111,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
                 return Ok(Stretch::Paused { parts: so_far.parts });
             }
         }
-        Ok(Stretch::Complete(so_far))
+        Ok(Stretch::Complete(Box::new(so_far)))
     }
 
     /// Counts the named failures that no attempt has rewritten since the redrive, which wrote the run's marker. Both times
@@ -155,7 +155,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
 /// How a stretch ended.
 enum Stretch {
     /// Every part is added up.
-    Complete(Reconciliation),
+    Complete(Box<Reconciliation>),
     /// The time is over; the ledger has the sum of these parts.
     Paused { parts: u64 },
     /// A read failed; the ledger has the sum of the parts before it.
