@@ -22,7 +22,7 @@ use jiff::{SignedDuration, Timestamp};
 pub(super) const BUCKET: &str = "logs";
 pub(super) const SETTLE: Duration = Duration::from_mins(2);
 /// 2026-02-18, from the epoch: when the store's clock begins.
-pub(super) const START: Duration = Duration::from_millis(1_771_372_800_000);
+pub(super) const START: Duration = Duration::from_hours(492_048);
 
 /// A fleet in memory. Its clock is the queue's.
 pub(super) struct Fleet {

@@ -56,9 +56,8 @@ impl<'a> Athena<'a> {
     pub(super) fn wait(&self, id: &str, progress: &ProgressBar, patience: &Patience) -> Result<u64, Stop> {
         for turn in 0_u64.. {
             let request = self.client.get_query_execution().query_execution_id(id).send();
-            let answer = patience
-                .during(format!("the state of query {id}"), || self.aws.handle().block_on(request))
-                .map_err(|error| anyhow!(io_error(&error)));
+            let ask = || self.aws.handle().block_on(request).map_err(|error| anyhow!(io_error(&error)));
+            let answer = patience.during(format!("the state of query {id}"), ask);
             let query =
                 answer.context("cannot ask Athena")?.query_execution.context("Athena has lost the query")?;
             let scanned = query.statistics().and_then(QueryExecutionStatistics::data_scanned_in_bytes);
