@@ -148,7 +148,8 @@ pub fn archive(entries: &[Entry<'_>]) -> Vec<u8> {
         let mut crc = Crc::new();
         crc.update(entry.bytes);
         let lengths = [crc.sum(), data.len() as u32, entry.bytes.len() as u32].map(u32::to_le_bytes).concat();
-        let mut head = vec![20, 0, u8::from(entry.described) * 8, 0, u8::from(entry.deflated) * 8, 0, 0, 0, 0x21, 0];
+        let mut head =
+            vec![20, 0, u8::from(entry.described) * 8, 0, u8::from(entry.deflated) * 8, 0, 0, 0, 0x21, 0];
         head.extend_from_slice(if entry.described { &[0; 12] } else { &lengths });
         head.extend_from_slice(&[entry.name.len() as u8, 0, 0, 0]);
         let offset = (all.len() as u32).to_le_bytes();

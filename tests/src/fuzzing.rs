@@ -65,7 +65,10 @@ impl Pair {
 fn is_within_model(text: &str) -> bool {
     let is_text = Layers::open(text.as_bytes(), Limits::default()).is_ok_and(|layers| layers.depth() == 0);
     let has = |of: &str| text.to_ascii_lowercase().contains(of);
-    is_text && !text.contains('\u{fffd}') && !text.contains(|c| ('\u{e100}'..'\u{e200}').contains(&c)) && !has("\\ue1")
+    is_text
+        && !text.contains('\u{fffd}')
+        && !text.contains(|c| ('\u{e100}'..'\u{e200}').contains(&c))
+        && !has("\\ue1")
 }
 
 /// A number from the first byte, and the rest.

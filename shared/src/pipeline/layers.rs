@@ -415,7 +415,7 @@ mod tests {
     #[test]
     fn a_header_may_have_an_extra_field_of_64_kib_and_not_be_much_longer_however_its_bytes_arrive() {
         let plain = gzip(b"text");
-        let extra = [&[0xff, 0xff][..], &[b'e'; 0xffff]].concat();
+        let extra = [&[0xff, 0xff][..], &vec![b'e'; 0xffff]].concat();
         let member = [&plain[..3], &[4], &plain[4..10], &extra, &plain[10..]].concat();
         assert_eq!(decode(&member[..], Limits::default()).unwrap(), b"text");
         assert_eq!(decode(Drip(&member), Limits::default()).unwrap(), b"text");

@@ -65,7 +65,13 @@ pub(super) fn codecs(data: &[u8]) {
     let both = |object: &[u8]| {
         let whole = decode(object, limits, 1 << 16);
         let dripped = decode(Stuttering { rest: Portions::new(object, portion), odd: false }, limits, 7);
-        assert_eq!(whole.as_ref().ok(), dripped.as_ref().ok(), "{name}: {:?} {:?}", whole.as_ref().err(), dripped.as_ref().err());
+        assert_eq!(
+            whole.as_ref().ok(),
+            dripped.as_ref().ok(),
+            "{name}: {:?} {:?}",
+            whole.as_ref().err(),
+            dripped.as_ref().err()
+        );
         whole
     };
     // Its errors and its text: whatever they are.
@@ -81,7 +87,8 @@ pub(super) fn codecs(data: &[u8]) {
     if UNCHECKED.contains(&name) {
         return;
     }
-    let bit = data.iter().fold(portion, |sum, byte| sum * 31 % 1_000_003 + usize::from(*byte)) % (object.len() * 8);
+    let bit =
+        data.iter().fold(portion, |sum, byte| sum * 31 % 1_000_003 + usize::from(*byte)) % (object.len() * 8);
     let mut changed = object;
     changed[bit / 8] ^= 1 << (bit % 8);
     if let Ok((decoded, ..)) = both(&changed) {

@@ -13,7 +13,8 @@ use flowherd_tests::{
 };
 use proptest::{collection::vec, prelude::*, sample::Index};
 
-const LINE: &str = "2 123456789012 eni-1 10.0.0.5 192.0.2.7 49152 443 6 20 4249 1580515200 1580515260 ACCEPT OK\n";
+const LINE: &str =
+    "2 123456789012 eni-1 10.0.0.5 192.0.2.7 49152 443 6 20 4249 1580515200 1580515260 ACCEPT OK\n";
 
 type Decoded = (Vec<u8>, Vec<Vec<LayerCount>>);
 
@@ -31,7 +32,9 @@ fn decode_with(object: &[u8], portion: usize, limits: Limits) -> Result<Decoded,
 /// The text, which must be the same at any chunk size; or the error, whose kind and position must be.
 fn decode(object: &[u8]) -> Result<Vec<u8>, String> {
     let outcomes = [1, 13, usize::MAX].map(|portion| {
-        decode_with(object, portion, Limits::default()).map(|(text, _)| text).map_err(|error| error.to_string())
+        decode_with(object, portion, Limits::default())
+            .map(|(text, _)| text)
+            .map_err(|error| error.to_string())
     });
     // What a library says of damage may depend on how much of it the library saw.
     let comparable = |outcome: &Result<Vec<u8>, String>| {
@@ -59,7 +62,10 @@ fn every_unit_of_every_codec_is_read_at_any_chunk_size() {
             let (_, counts) = decode_with(&object, usize::MAX, Limits::default()).unwrap();
             assert_eq!(counts.len(), 1);
             assert_eq!(counts[0][0].codec.names().0, name);
-            assert!(counts[0][0].units >= units.iter().filter(|unit| !unit.is_empty()).count() as u64, "{name}");
+            assert!(
+                counts[0][0].units >= units.iter().filter(|unit| !unit.is_empty()).count() as u64,
+                "{name}"
+            );
         }
     }
 }
@@ -69,7 +75,8 @@ fn every_codec_in_every_other_gives_the_same_text() {
     for (outer_name, outer) in CODECS {
         for (inner_name, inner) in CODECS {
             let object = outer(&[inner(LINE.as_bytes()), inner(LINE.as_bytes())].concat());
-            let text = decode(&object).unwrap_or_else(|error| panic!("{inner_name} in {outer_name}: {error}"));
+            let text =
+                decode(&object).unwrap_or_else(|error| panic!("{inner_name} in {outer_name}: {error}"));
             assert_eq!(text, LINE.repeat(2).as_bytes(), "{inner_name} in {outer_name}");
         }
     }
@@ -87,7 +94,8 @@ fn compressed(bytes: &[u8], (codec, cuts): &(usize, Vec<Index>)) -> Vec<u8> {
     places.push(bytes.len());
     places.sort_unstable();
     let mut before = 0;
-    let units = places.into_iter().map(|place| compress(&bytes[std::mem::replace(&mut before, place)..place]));
+    let units =
+        places.into_iter().map(|place| compress(&bytes[std::mem::replace(&mut before, place)..place]));
     units.collect::<Vec<_>>().concat()
 }
 
@@ -122,7 +130,8 @@ fn an_object_cut_at_any_byte_is_never_taken_for_a_shorter_one() {
                         let place = format!("at byte {length} of layer 0");
                         let named = error.starts_with("truncated: ") && error.ends_with(&place);
                         // Hadoop's container shows only with its first block.
-                        let unknown = name == "Hadoop Snappy" && length < 11 && error.starts_with("not text: ");
+                        let unknown =
+                            name == "Hadoop Snappy" && length < 11 && error.starts_with("not text: ");
                         assert!(named || unknown, "{name} cut at {length} of {}: {error}", object.len());
                     }
                 }
@@ -171,7 +180,8 @@ fn damage_names_the_codec_its_layer_and_its_byte() {
                 let (at, of) = place.split_once(' ').unwrap();
                 assert!(at.parse::<usize>().unwrap() >= first, "{name}, {what}: {error}");
                 assert!(of.starts_with(&format!("of layer {layer}")), "{name}, {what}: {error}");
-                let word = name.replace("framed ", "").replace("Hadoop ", "").replace("snappy-java", "Snappy");
+                let word =
+                    name.replace("framed ", "").replace("Hadoop ", "").replace("snappy-java", "Snappy");
                 assert!(error.contains(&word), "{name}, {what}: {error}");
             }
         }
@@ -217,7 +227,11 @@ fn every_entry_of_a_zip_archive_is_a_file_of_its_own() {
     let without_end = LINE.trim_end().as_bytes();
     let compressed: Vec<Vec<u8>> = CODECS.iter().map(|(_, compress)| compress(without_end)).collect();
     let names = ["gz", "zst", "bz2", "xz", "lz4", "sz", "snappy", "sjava", "zip"];
-    let mut entries = vec![Entry { deflated: false, ..entry("logs/", b"") }, entry("logs/a.txt", without_end), entry("logs/empty", b"")];
+    let mut entries = vec![
+        Entry { deflated: false, ..entry("logs/", b"") },
+        entry("logs/a.txt", without_end),
+        entry("logs/empty", b""),
+    ];
     entries.extend(names.iter().zip(&compressed).map(|(name, bytes)| entry(name, bytes)));
     entries.push(entry("last.txt", LINE.as_bytes()));
     let object = archive(&entries);
@@ -243,7 +257,9 @@ fn entries_stored_or_deflated_with_lengths_before_or_behind_them_are_read() {
         assert_eq!(decode(&object).unwrap(), LINE.repeat(2).as_bytes(), "{deflated} {described}");
     }
     let behind = Entry { name: "one", bytes: LINE.as_bytes(), deflated: false, described: true };
-    assert!(decode(&archive(&[behind])).unwrap_err().starts_with("unsupported: a stored zip entry whose length"));
+    assert!(
+        decode(&archive(&[behind])).unwrap_err().starts_with("unsupported: a stored zip entry whose length")
+    );
     assert_eq!(decode(&archive(&[Entry { bytes: b"", ..behind }])).unwrap(), b"");
 }
 
@@ -262,7 +278,11 @@ fn archives_that_hide_or_encrypt_entries_fail() {
     }
     let mut encrypted = two.clone();
     encrypted[6] |= 1;
-    assert!(decode(&encrypted).unwrap_err().starts_with("unsupported: an encrypted zip entry at byte 0 of layer 0; "));
+    assert!(
+        decode(&encrypted)
+            .unwrap_err()
+            .starts_with("unsupported: an encrypted zip entry at byte 0 of layer 0; ")
+    );
     let mut method = two;
     method[8] = 14;
     assert!(decode(&method).unwrap_err().starts_with("unsupported: a zip entry of compression method 14"));
@@ -304,22 +324,45 @@ fn windows_and_blocks_that_would_take_too_much_memory_are_refused_before_it_is_t
     let single = [&[0x28, 0xb5, 0x2f, 0xfd, 0xa0][..], &(1u32 << 28).to_le_bytes(), &[0; 20]].concat();
     // xz --lzma2=dict=256MiB.
     let xz = &b"\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4F\x02\x00!\x01 \x00\x00\x00\x09\x88\xa5v\x01\x00\x04text\x0a\x00\x00\x00\x00\x1d+\xd2\x8a\xaf\x19L\xcd\x00\x01\x1d\x05\xb8-\x80\xaf\x1f\xb6\xf3}\x01\x00\x00\x00\x00\x04YZ"[..];
-    let hadoop = [&(MAX_SNAPPY_BLOCK_BYTES as u32 + 1).to_be_bytes()[..], &snappy_hadoop(LINE.as_bytes())[4..]].concat();
+    let hadoop =
+        [&(MAX_SNAPPY_BLOCK_BYTES as u32 + 1).to_be_bytes()[..], &snappy_hadoop(LINE.as_bytes())[4..]]
+            .concat();
     let behind = [snappy_hadoop(LINE.as_bytes()), hadoop].concat();
     for object in [&window[..], &single, xz, &behind[..]] {
         let error = decode(object).unwrap_err();
         assert!(error.starts_with("too large a window: "), "{error}");
     }
     let dictionary = [&[0x28, 0xb5, 0x2f, 0xfd, 0x21, 7, 5][..], &[0; 20]].concat();
-    assert!(decode(&dictionary).unwrap_err().starts_with("unsupported: a zstd frame that needs a dictionary"));
+    assert!(
+        decode(&dictionary).unwrap_err().starts_with("unsupported: a zstd frame that needs a dictionary")
+    );
 }
 
 #[test]
 fn text_is_never_taken_for_a_codec_or_a_format() {
     let starts = [
-        "PK", "PAR1 2026-02-18", "ORCHESTRATOR started", "BZh9 is a magic number", "xzutils", "x^2", "Obj",
-        "SEQ", "7z a.7z", "Rar!", "LZIP", "(µ/ý", "\u{feff}text", "x", "", "\n", "é", "ustar", "\t",
-        "\u{1b}[31mred\u{1b}[0m", "{", "%P",
+        "PK",
+        "PAR1 2026-02-18",
+        "ORCHESTRATOR started",
+        "BZh9 is a magic number",
+        "xzutils",
+        "x^2",
+        "Obj",
+        "SEQ",
+        "7z a.7z",
+        "Rar!",
+        "LZIP",
+        "(µ/ý",
+        "\u{feff}text",
+        "x",
+        "",
+        "\n",
+        "é",
+        "ustar",
+        "\t",
+        "\u{1b}[31mred\u{1b}[0m",
+        "{",
+        "%P",
     ];
     for start in starts {
         for rest in ["", "\n", "\nmore lines\nof text\n"] {
@@ -352,11 +395,30 @@ fn what_the_usual_tools_write_is_read() {
     // Made from three lines by gzip, zstd, bzip2, xz, lz4, zip and Python's zipfile, to files and to pipes.
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/codecs");
     let files = [
-        ("gzip", 3), ("gzip-line-feeds", 6), ("gzip-padded", 3), ("zstd", 3), ("zstd-two-frames", 6),
-        ("zstd-19-long", 3), ("zstd-no-check", 3), ("bzip2", 6), ("bzip2-empty", 0), ("xz", 6), ("xz-none", 3),
-        ("xz-crc32-bcj", 3), ("lz4", 6), ("lz4-independent", 3), ("lz4-linked-size", 3), ("skippable-lz4", 3),
-        ("zip-python", 6), ("zip-python-stored", 6), ("zip-python-streamed", 6), ("zip-python-streamed-zip64", 6),
-        ("zip-python-zip64", 6), ("zip-infozip", 3), ("zip-infozip-streamed", 3), ("snappy-hadoop", 6),
+        ("gzip", 3),
+        ("gzip-line-feeds", 6),
+        ("gzip-padded", 3),
+        ("zstd", 3),
+        ("zstd-two-frames", 6),
+        ("zstd-19-long", 3),
+        ("zstd-no-check", 3),
+        ("bzip2", 6),
+        ("bzip2-empty", 0),
+        ("xz", 6),
+        ("xz-none", 3),
+        ("xz-crc32-bcj", 3),
+        ("lz4", 6),
+        ("lz4-independent", 3),
+        ("lz4-linked-size", 3),
+        ("skippable-lz4", 3),
+        ("zip-python", 6),
+        ("zip-python-stored", 6),
+        ("zip-python-streamed", 6),
+        ("zip-python-streamed-zip64", 6),
+        ("zip-python-zip64", 6),
+        ("zip-infozip", 3),
+        ("zip-infozip-streamed", 3),
+        ("snappy-hadoop", 6),
         ("snappy-java", 6),
     ];
     for (file, lines) in files {
@@ -369,7 +431,10 @@ fn what_the_usual_tools_write_is_read() {
         ("lz4-legacy", "not text: this is LZ4 in its legacy format (magic 02214C18 at byte 0 of layer 0)"),
         ("snappy-raw", "not text: this is a raw Snappy block"),
         ("zip-encrypted", "unsupported: an encrypted zip entry at byte "),
-        ("zip-python-streamed-stored", "unsupported: a stored zip entry whose length stands behind it at byte 0"),
+        (
+            "zip-python-streamed-stored",
+            "unsupported: a stored zip entry whose length stands behind it at byte 0",
+        ),
         ("utf-16", "not text: this is UTF-16 (byte order mark FFFE at byte 0 of layer 0)"),
         ("binary", "not text: this is binary data"),
     ];

@@ -66,7 +66,10 @@ fn what_is_not_text_fails_by_its_name() {
         (b"PAR1\x15\x04\x15\x10\x15\x14L\x15\x02\x15\0\0\0", "Parquet (magic PAR1 at byte 0 of layer 0)"),
         (b"ORC\n\x03\0\0\x12\x14\x08", "ORC (magic ORC at byte 0 of layer 0)"),
         (b"Obj\x01\x04\x16avro.schema", "Avro (magic Obj and 01 at byte 0 of layer 0)"),
-        (b"\xf3\x89\x9a\xc2\n\x01a\x1a\x07\x08", "an aggregate of the Kinesis Producer Library (magic F3899AC2 at"),
+        (
+            b"\xf3\x89\x9a\xc2\n\x01a\x1a\x07\x08",
+            "an aggregate of the Kinesis Producer Library (magic F3899AC2 at",
+        ),
         (b"7z\xbc\xaf\x27\x1c\0\x04", "a 7z archive (magic 377ABCAF271C at byte 0"),
         (b"Rar!\x1a\x07\x01\0", "a RAR archive (magic Rar! at byte 0"),
         (&tar, "a tar archive (magic ustar at byte 257 of layer 0)"),
@@ -78,7 +81,10 @@ fn what_is_not_text_fails_by_its_name() {
         (&[&b"\xff\xfe\0\0"[..], &utf_32(&line)].concat(), "UTF-32 (byte order mark FFFE0000 at byte 0"),
         (&snappy_raw(line.repeat(9).as_bytes()), "a raw Snappy block (its length and elements at byte 0"),
         (b"x\x9c\x4b\x04\0\0\x62\0\x62", "zlib (bytes 789C at byte 0"),
-        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0", "binary data (bytes that no text has at byte 0"),
+        (
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0",
+            "binary data (bytes that no text has at byte 0",
+        ),
         (&[0; 100], "binary data (bytes that no text has at byte 0"),
     ];
     for (object, expected) in formats {

@@ -48,7 +48,8 @@ fn invalid_utf8(bytes: &[u8], is_cut: bool) -> usize {
     let mut invalid = 0;
     while let Some(chunk) = chunks.next() {
         let is_end = chunks.peek().is_none();
-        let incomplete = || std::str::from_utf8(chunk.invalid()).is_err_and(|error| error.error_len().is_none());
+        let incomplete =
+            || std::str::from_utf8(chunk.invalid()).is_err_and(|error| error.error_len().is_none());
         if !(is_end && is_cut && incomplete()) {
             invalid += chunk.invalid().len();
         }

@@ -91,7 +91,11 @@ impl Gzip {
                 Header::Incomplete => {
                     if !input.fetch(refill)? {
                         let ended = input.unused().is_empty();
-                        return if ended { Ok(false) } else { Err(input.truncated("a gzip member's header")) };
+                        return if ended {
+                            Ok(false)
+                        } else {
+                            Err(input.truncated("a gzip member's header"))
+                        };
                     }
                 }
             }

@@ -41,7 +41,7 @@ impl Input {
             self.end -= self.at;
             self.at = 0;
         }
-        if self.end == self.bytes.len() {
+        if self.bytes.len() < INPUT_BYTES.max(self.end + 1) {
             self.bytes.resize(INPUT_BYTES.max(self.end * 2), 0);
         }
         let count = refill(&mut self.bytes[self.end..])?;

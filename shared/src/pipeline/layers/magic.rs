@@ -148,13 +148,15 @@ const WHOLE_MAGICS: [(&[u8], &str); 9] = [
 /// A layer that ends within a magic number. One to three letters may also be a word.
 fn cut(head: &[u8]) -> Option<&'static str> {
     let says = head.len() > 3 || head.iter().any(|byte| !is_text_byte(*byte) || *byte >= 0x80);
-    let found = WHOLE_MAGICS.into_iter().find(|(magic, _)| head.len() < magic.len() && changed(head, magic) == 0);
+    let found =
+        WHOLE_MAGICS.into_iter().find(|(magic, _)| head.len() < magic.len() && changed(head, magic) == 0);
     found.filter(|_| says).map(|(_, what)| what)
 }
 
 /// A magic number with one changed bit: else it would be text with some rejects, or binary data without a name.
 fn damaged(head: &[u8]) -> Option<&'static str> {
-    let found = WHOLE_MAGICS.into_iter().find(|(magic, _)| head.len() >= magic.len() && changed(head, magic) == 1);
+    let found =
+        WHOLE_MAGICS.into_iter().find(|(magic, _)| head.len() >= magic.len() && changed(head, magic) == 1);
     found.map(|(_, what)| what)
 }
 
@@ -276,7 +278,7 @@ fn encoding(head: &[u8], whole: bool) -> Option<NotText> {
                     if at == place { *byte != 0 && *byte < 0x80 && is_text_byte(*byte) } else { *byte == 0 }
                 })
             };
-            let enough = chars == ENCODED_CHARS || whole && chars >= 2 && head.len() % width == 0;
+            let enough = chars == ENCODED_CHARS || whole && chars >= 2 && head.len().is_multiple_of(width);
             enough && head.chunks_exact(width).take(chars).all(is_char)
         };
         let found = widths.into_iter().find(|(width, place, _)| encoded(*width, *place));

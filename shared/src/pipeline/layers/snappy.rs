@@ -81,7 +81,11 @@ impl Framed {
             }
             if !input.want(1, refill)? {
                 // Streams have no end mark, so one that was cut behind its identifier looks like an empty one.
-                return if self.is_empty { Err(input.truncated("a Snappy stream without data")) } else { Ok(0) };
+                return if self.is_empty {
+                    Err(input.truncated("a Snappy stream without data"))
+                } else {
+                    Ok(0)
+                };
             }
             input.need(4, CHUNK, refill)?;
             let (kind, length) = (input.unused()[0], le(&input.unused()[1..4]) as usize);
@@ -103,7 +107,9 @@ impl Framed {
                 0 | 1 => return Err(input.corrupt(format!("a Snappy chunk of {length} bytes"))),
                 // The format lets readers skip 0x80 to 0xfd. No writer uses them, and a damaged chunk of data looks the
                 // same, so skipping them could lose records without an error.
-                kind => return Err(input.corrupt(format!("a Snappy chunk of the reserved type 0x{kind:02x}"))),
+                kind => {
+                    return Err(input.corrupt(format!("a Snappy chunk of the reserved type 0x{kind:02x}")));
+                }
             }
         }
     }
@@ -127,9 +133,10 @@ impl Framed {
         chunk.bytes.extend_from_slice(&input.unused()[..length]);
         self.chunks += 1;
         self.is_empty = false;
-        let count = self.decoder.read(out).map_err(|error| {
-            input.corrupt(format!("a Snappy chunk that cannot be decoded ({error})"))
-        })?;
+        let count = self
+            .decoder
+            .read(out)
+            .map_err(|error| input.corrupt(format!("a Snappy chunk that cannot be decoded ({error})")))?;
         input.consume(length);
         self.in_chunk = count > 0;
         Ok((count > 0).then_some(count))
@@ -163,12 +170,12 @@ pub(super) struct Blocks {
     given: usize,
     /// Decoded bytes of the current Hadoop block that are still to come.
     remaining: u64,
-    blocks: u64,
+    begun: u64,
 }
 
 impl Blocks {
     pub(super) fn new(container: Container) -> Self {
-        Self { container, decoder: Decoder::new(), data: Vec::new(), given: 0, remaining: 0, blocks: 0 }
+        Self { container, decoder: Decoder::new(), data: Vec::new(), given: 0, remaining: 0, begun: 0 }
     }
 
     pub(super) fn container(&self) -> Container {
@@ -177,7 +184,7 @@ impl Blocks {
 
     /// Blocks begun.
     pub(super) fn blocks(&self) -> u64 {
-        self.blocks
+        self.begun
     }
 
     pub(super) fn read(
@@ -202,14 +209,20 @@ impl Blocks {
     /// Reads how many bytes the next block decodes to at most; false when the layer ends here instead.
     fn open_block(&mut self, input: &mut Input, refill: Refill<'_>) -> Result<bool, ObjectError> {
         if !input.want(1, refill)? {
-            let is_empty = self.container == Container::Java && self.blocks == 0;
-            return if is_empty { Err(input.truncated("a snappy-java stream without data")) } else { Ok(false) };
+            let is_empty = self.container == Container::Java && self.begun == 0;
+            return if is_empty {
+                Err(input.truncated("a snappy-java stream without data"))
+            } else {
+                Ok(false)
+            };
         }
         if self.container == Container::Java {
             if input.want(JAVA_MAGIC.len(), refill)? && input.unused().starts_with(JAVA_MAGIC) {
                 input.need(JAVA_HEADER_BYTES, "a snappy-java header", refill)?;
                 if be(&input.unused()[12..16]) > 1 {
-                    return Err(input.unsupported("a snappy-java stream of a later version", "decompress it first"));
+                    return Err(
+                        input.unsupported("a snappy-java stream of a later version", "decompress it first")
+                    );
                 }
                 input.consume(JAVA_HEADER_BYTES);
                 return Ok(true);
@@ -223,7 +236,7 @@ impl Blocks {
             }
             input.consume(4);
         }
-        self.blocks += 1;
+        self.begun += 1;
         Ok(true)
     }
 
@@ -288,7 +301,7 @@ pub(super) fn is_block(raw: &[u8], cut: bool) -> bool {
         let Some(number) = raw.get(at + 1..at + 1 + extra) else { return cut && elements > 0 };
         let number = le(number);
         at += 1 + extra;
-        if tag & 3 == 0 {
+        if matches!(tag & 3, 0) {
             let literal = if extra > 0 { number + 1 } else { u64::from(tag >> 2) + 1 };
             produced += literal;
             at = at.saturating_add(literal as usize);

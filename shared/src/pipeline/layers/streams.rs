@@ -186,10 +186,8 @@ impl Streams {
                 // liblzma passes over the checksums of types it does not know.
                 match input.unused()[7] {
                     0 | 1 | 4 | 10 => Ok(()),
-                    other => {
-                        Err(input
-                            .unsupported(format!("an xz stream with a checksum of type {other}"), RECOMPRESS))
-                    }
+                    other => Err(input
+                        .unsupported(format!("an xz stream with a checksum of type {other}"), RECOMPRESS)),
                 }
             }
             _ => {

@@ -130,9 +130,10 @@ impl Zip {
                     count
                 }
                 State::Deflated => {
-                    let limit = self.entry.known.map_or(u64::MAX, |known| {
-                        known.compressed.saturating_sub(self.entry.compressed)
-                    });
+                    let limit = self
+                        .entry
+                        .known
+                        .map_or(u64::MAX, |known| known.compressed.saturating_sub(self.entry.compressed));
                     if limit > 0 {
                         input.need(1, ENTRY, refill)?;
                     }
@@ -141,7 +142,9 @@ impl Zip {
                     let (count, ended) = inflate(&mut self.inflate, input, limit, out, ENTRY)?;
                     self.entry.compressed += input.position() - before;
                     if !ended && count == 0 && limit == 0 {
-                        return Err(input.corrupt("a zip entry whose deflate stream is longer than its length"));
+                        return Err(
+                            input.corrupt("a zip entry whose deflate stream is longer than its length")
+                        );
                     }
                     self.crc.update(&out[..count]);
                     self.entry.decoded += count as u64;
@@ -187,7 +190,9 @@ impl Zip {
                 self.read_directory(input, refill)?;
                 self.state = State::Behind;
             } else {
-                return Err(input.corrupt("a zip archive with something other than entries and their directory"));
+                return Err(
+                    input.corrupt("a zip archive with something other than entries and their directory")
+                );
             }
         }
     }
@@ -283,8 +288,9 @@ impl Zip {
                 let head = input.unused();
                 let fields = [24, 20, 42].map(|at| le(&head[at..at + 4]));
                 let extra = &head[46 + name_bytes..46 + name_bytes + extra_bytes];
-                let [decoded, compressed, offset] = in_extra(fields, zip64(extra))
-                    .ok_or_else(|| input.corrupt("a zip archive's directory without the lengths it announces"))?;
+                let [decoded, compressed, offset] = in_extra(fields, zip64(extra)).ok_or_else(|| {
+                    input.corrupt("a zip archive's directory without the lengths it announces")
+                })?;
                 listed.add(offset, Lengths { crc: le(&head[16..20]), compressed, decoded });
                 input.consume(length);
             } else if signature == END {
