@@ -105,7 +105,8 @@ fn decode(object: impl Read, limits: Limits, most: usize) -> Result<Decoded, Obj
     loop {
         match layers.read(&mut chunk)? {
             0 => {
-                let units = layers.counts().iter().map(|layer| layer.iter().map(|count| count.units).sum());
+                let counts = layers.counts();
+                let units = counts.iter().map(|layer| layer.iter().map(|count| count.units).sum());
                 return Ok((text, units.collect(), layers.compressed_bytes()));
             }
             count => text.extend_from_slice(&chunk[..count]),
