@@ -131,7 +131,9 @@ impl Source for MemorySource {
     fn open(&self, object: &ManifestEntry) -> io::Result<Self::Body> {
         let objects = self.operate()?;
         let gone = |why: &str| io::Error::new(io::ErrorKind::NotFound, why);
-        let bytes = objects.get(&object.key).ok_or_else(|| gone("the object no longer exists; put it back, then redrive"))?;
+        let bytes = objects
+            .get(&object.key)
+            .ok_or_else(|| gone("the object no longer exists; put it back, then redrive"))?;
         if entry(&object.key, bytes) == *object {
             Ok(Cursor::new(bytes.clone()))
         } else {

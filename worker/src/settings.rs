@@ -39,11 +39,7 @@ impl Settings {
                 is_account,
                 "123456789012",
             ),
-            source_bucket_region: variables.optional(
-                "FLOWHERD_SOURCE_BUCKET_REGION",
-                is_region,
-                "eu-west-1",
-            ),
+            source_bucket_region: variables.optional("FLOWHERD_SOURCE_BUCKET_REGION", is_region, "eu-west-1"),
             results_bucket: variables.needed("FLOWHERD_RESULTS_BUCKET", is_bucket, "my-flowherd-results"),
             results_bucket_owner: variables.optional(
                 "FLOWHERD_RESULTS_BUCKET_OWNER",

@@ -90,9 +90,13 @@ impl Aws {
     /// The endpoint of S3 requests, if one is configured for S3 alone or for all services; in this order
     /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>).
     fn s3_endpoint(&self) -> Option<String> {
-        let key =
-            ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
-        let of_s3 = self.config.service_config().zip(key.ok()).and_then(|(config, key)| config.load_config(key));
+        let key = ServiceConfigKey::builder()
+            .service_id("S3")
+            .env("AWS_ENDPOINT_URL")
+            .profile("endpoint_url")
+            .build();
+        let of_s3 =
+            self.config.service_config().zip(key.ok()).and_then(|(config, key)| config.load_config(key));
         of_s3.or_else(|| self.config.endpoint_url().map(str::to_owned))
     }
 
@@ -123,7 +127,9 @@ fn is_aws(endpoint: &str) -> bool {
     // <https://docs.aws.amazon.com/general/latest/gr/rande.html>, and the hosts of the other partitions.
     let domains =
         ["amazonaws.com", "amazonaws.com.cn", "api.aws", "api.amazonwebservices.com.cn", "amazonaws.eu"];
-    domains.iter().any(|domain| host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+    domains
+        .iter()
+        .any(|domain| host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
 }
 
 #[cfg(test)]
@@ -148,9 +154,12 @@ mod tests {
         ] {
             assert!(is_aws(endpoint), "{endpoint}");
         }
-        for endpoint in
-            ["http://localhost:9000", "http://127.0.0.1:4566", "https://minio.example.com", "https://notamazonaws.com"]
-        {
+        for endpoint in [
+            "http://localhost:9000",
+            "http://127.0.0.1:4566",
+            "https://minio.example.com",
+            "https://notamazonaws.com",
+        ] {
             assert!(!is_aws(endpoint), "{endpoint}");
         }
     }

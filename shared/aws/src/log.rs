@@ -55,7 +55,8 @@ mod tests {
             warn!(target: "aws_sdk_s3::operation", "something else");
             return;
         }
-        let itself = "log::tests::the_sdks_warning_about_checksums_of_parts_is_not_logged_and_its_other_warnings_are";
+        let itself =
+            "log::tests::the_sdks_warning_about_checksums_of_parts_is_not_logged_and_its_other_warnings_are";
         let mut child = Command::new(env::current_exe().unwrap());
         let ran = child.args(["--exact", itself, "--nocapture"]).env(CHILD, "1").output().unwrap();
         let logged = String::from_utf8(ran.stderr).unwrap();

@@ -33,11 +33,12 @@ fn every_promise_has_its_test_and_every_such_test_its_promise() {
             is_test = false;
         }
     }
-    // The fleet's are among other tests of it.
+    // Those of the fleet and of compression are among other tests of them.
     let others =
-        ["planning", "delivery", "functions", "rerun", "cloud", "faults", "disks", "limits", "limits/ledger"]
+        "planning delivery functions rerun cloud faults disks limits limits/ledger codecs compressed"
+            .split(' ')
             .map(|file| read(&format!("tests/tests/all/{file}.rs")))
-            .concat();
+            .collect::<String>();
     let (of_fleet, of_command): (BTreeSet<_>, BTreeSet<_>) =
         promised.iter().cloned().partition(|name| others.contains(&format!("#[test]\nfn {name}()")));
     assert_eq!(of_command, tested);

@@ -88,7 +88,9 @@ fn denied(bucket: &str, said: &str) -> String {
         );
     }
     if lower.contains("kms") {
-        return format!("S3 denies access: {said}; allow the worker's role kms:Decrypt on the key (sourceKmsKeyArn)");
+        return format!(
+            "S3 denies access: {said}; allow the worker's role kms:Decrypt on the key (sourceKmsKeyArn)"
+        );
     }
     let said = if said.is_empty() { "no reason given" } else { said };
     format!(
@@ -108,9 +110,7 @@ fn other_region<E>(bucket: &str, error: &SdkError<E>) -> io::Error {
 #[cfg(test)]
 mod tests {
     use aws_sdk_s3::{
-        config::http::HttpResponse,
-        error::ErrorMetadata,
-        operation::get_object::GetObjectError,
+        config::http::HttpResponse, error::ErrorMetadata, operation::get_object::GetObjectError,
         primitives::SdkBody,
     };
 
@@ -128,7 +128,13 @@ mod tests {
         for code in ["PreconditionFailed", "NoSuchKey", "InvalidObjectState"] {
             assert_eq!(kind(code, ""), ErrorKind::NotFound, "{code}");
         }
-        for code in ["NoSuchBucket", "PermanentRedirect", "AuthorizationHeaderMalformed", "SlowDown", "InvalidRequest"] {
+        for code in [
+            "NoSuchBucket",
+            "PermanentRedirect",
+            "AuthorizationHeaderMalformed",
+            "SlowDown",
+            "InvalidRequest",
+        ] {
             assert_eq!(kind(code, "x"), ErrorKind::Other, "{code}");
         }
         assert_eq!(kind("AccessDenied", "Access Denied"), ErrorKind::PermissionDenied);

@@ -58,8 +58,10 @@ impl Bucket {
             Ok(answer) => return Ok((answer.bucket_region, true)),
             Err(error) => error,
         };
-        let unreachable =
-            |error: &SdkError<_, _>| BucketError::Unreachable { bucket: self.name.clone(), source: io_error(error) };
+        let unreachable = |error: &SdkError<_, _>| BucketError::Unreachable {
+            bucket: self.name.clone(),
+            source: io_error(error),
+        };
         let Some(answer) = error.raw_response() else { return Err(unreachable(&error)) };
         let region = answer.headers().get(REGION).map(str::to_owned);
         match answer.status().as_u16() {

@@ -58,7 +58,7 @@ pub(super) fn is_skippable(bytes: &[u8]) -> bool {
 
 /// Recognises a layer by `head`, its first [`HEAD_BYTES`] bytes; `whole` if the layer is no longer.
 pub(super) fn recognise(head: &[u8], whole: bool) -> Kind {
-    if let Some(codec) = codec(head, whole) {
+    if let Some(codec) = codec(head) {
         return Kind::Codec(codec);
     }
     if whole && let Some(what) = cut(head) {
@@ -73,7 +73,7 @@ pub(super) fn recognise(head: &[u8], whole: bool) -> Kind {
     }
 }
 
-fn codec(head: &[u8], whole: bool) -> Option<Codec> {
+fn codec(head: &[u8]) -> Option<Codec> {
     let simple = [
         (GZIP, Codec::Gzip),
         (ZSTD, Codec::Zstd),
@@ -93,7 +93,7 @@ fn codec(head: &[u8], whole: bool) -> Option<Codec> {
     if is_skippable(head) {
         return Some(behind_skippable(head));
     }
-    is_hadoop(head, whole).then_some(Codec::SnappyHadoop)
+    is_hadoop(head).then_some(Codec::SnappyHadoop)
 }
 
 fn is_bzip2(head: &[u8]) -> bool {
@@ -114,7 +114,7 @@ fn behind_skippable(mut head: &[u8]) -> Codec {
 
 /// Hadoop's container has no magic number. What is taken for it begins with a length below 32 MiB, so with a byte that
 /// no text begins with; a second length that fits the first; and a block that fits both, element by element.
-fn is_hadoop(head: &[u8], whole: bool) -> bool {
+fn is_hadoop(head: &[u8]) -> bool {
     if head.len() < 10 {
         return false;
     }
@@ -128,7 +128,7 @@ fn is_hadoop(head: &[u8], whole: bool) -> bool {
     let cut = (block.len() as u64) < compressed;
     // What the block says that it decodes to.
     snap::raw::decompress_len(block).is_ok_and(|decoded| decoded as u64 <= length)
-        && (snappy::is_block(block, cut) || cut && whole)
+        && snappy::is_block(block, cut)
 }
 
 /// Magic numbers that a layer may end in, or that a changed bit may hide. Any that differs in one bit still has a byte
