@@ -57,15 +57,20 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<(), Stop> {
 fn layers(counts: &Counts) -> String {
     let mut text = format!("object   {}\n", HumanBytes(counts.compressed_in));
     // Counted as in error messages: layer 0 is the object as stored.
-    for (layer, members) in counts.members.iter().enumerate() {
-        let _ = writeln!(text, "layer {layer}  gzip, members: {}", HumanCount(*members));
+    for (layer, counts) in counts.layers.iter().enumerate() {
+        // The entries of a zip archive may be compressed differently.
+        let codecs = counts.iter().map(|count| {
+            let (codec, units) = count.codec.names();
+            format!("{codec}, {units}: {}", HumanCount(count.units))
+        });
+        let _ = writeln!(text, "layer {layer}  {}", codecs.collect::<Vec<_>>().join("; "));
     }
     let shape = match counts.shape {
         _ if counts.decoded_in == 0 => "nothing",
         Some(Shape::Envelopes) => "CloudWatch Logs envelopes",
         Some(Shape::Lines) | None => "lines",
     };
-    text + &format!("layer {}  {} of {shape}\n\n", counts.members.len(), HumanBytes(counts.decoded_in))
+    text + &format!("layer {}  {} of {shape}\n\n", counts.layers.len(), HumanBytes(counts.decoded_in))
 }
 
 fn records(plan: &Plan, counts: &Counts) -> String {

@@ -7,7 +7,7 @@ use std::{env, fmt::Write, hint::black_box, io};
 use flowherd_shared::{
     config::Config,
     lookups::Lookups,
-    pipeline::{self, Plan, gunzip::Layers, gzip::Deflater, records::Records},
+    pipeline::{self, Plan, gzip::Deflater, layers::Layers, records::Records},
 };
 
 const RECORDS: u32 = 20_000;

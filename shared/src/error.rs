@@ -23,7 +23,7 @@ pub enum ObjectError {
         /// What the destination said.
         source: io::Error,
     },
-    /// The bytes end in the middle of a gzip member or an envelope.
+    /// The bytes end in the middle of a compressed unit (a gzip member, a zstd frame, a zip entry) or an envelope.
     #[error("truncated: {what} ends too soon at byte {at} of layer {layer}")]
     Truncated {
         /// The thing that is incomplete.
@@ -43,8 +43,51 @@ pub enum ObjectError {
         /// Byte of that layer.
         at: u64,
     },
-    /// More gzip layers than `limits.max_layers`.
-    #[error("too deep: more than {max} gzip layers (limits.max_layers)")]
+    /// A form of its format that is not read: encryption, a dictionary, a rare method.
+    #[error("unsupported: {what} at byte {at} of layer {layer}; {todo}")]
+    Unsupported {
+        /// What was found.
+        what: String,
+        /// Layer, 0 being the object as stored.
+        layer: usize,
+        /// Byte of that layer.
+        at: u64,
+        /// What to do.
+        todo: &'static str,
+    },
+    /// Decoding needs more memory than the fixed limit for it.
+    #[error(
+        "too large a window: {what} at byte {at} of layer {layer} needs more than {max} bytes of memory to decode; \
+         compress the object again with a smaller window or block"
+    )]
+    WindowTooLarge {
+        /// The compressed unit.
+        what: &'static str,
+        /// Layer, 0 being the object as stored.
+        layer: usize,
+        /// Byte of that layer.
+        at: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// The object or one of its layers is neither text nor a compression that is read.
+    #[error(
+        "not text: this is {format} ({evidence} at byte {at} of layer {layer}), which Flowherd does not read; {todo}"
+    )]
+    NotText {
+        /// The format's name.
+        format: &'static str,
+        /// What shows it.
+        evidence: &'static str,
+        /// Layer, 0 being the object as stored.
+        layer: usize,
+        /// Byte of that layer.
+        at: u64,
+        /// What to do.
+        todo: &'static str,
+    },
+    /// More layers of compression than `limits.max_layers`.
+    #[error("too deep: more than {max} layers of compression (limits.max_layers)")]
     TooDeep {
         /// The limit in force.
         max: usize,
@@ -57,7 +100,7 @@ pub enum ObjectError {
     },
     /// Expands more than `limits.max_decode_ratio` times.
     #[error(
-        "gzip bomb: {decoded} bytes out of {compressed} is more than {max} times (limits.max_decode_ratio)"
+        "decompression bomb: {decoded} bytes out of {compressed} is more than {max} times (limits.max_decode_ratio)"
     )]
     Bomb {
         /// Bytes decoded so far.
@@ -145,6 +188,9 @@ impl ObjectError {
             Self::Read { .. } | Self::Write { .. } => Verdict::Retry,
             Self::Truncated { .. }
             | Self::Corrupt { .. }
+            | Self::Unsupported { .. }
+            | Self::WindowTooLarge { .. }
+            | Self::NotText { .. }
             | Self::TooDeep { .. }
             | Self::TooLarge { .. }
             | Self::Bomb { .. }

@@ -173,7 +173,7 @@ pub struct Receipt {
     pub rejects: BTreeMap<String, u64>,
     /// Bytes.
     pub bytes: ByteCounts,
-    /// Gzip members of each layer, from the outside in.
+    /// Compressed units of each layer (gzip members, zstd frames, zip entries), from the outside in.
     pub members: Vec<u64>,
 }
 
@@ -273,7 +273,7 @@ impl Receipt {
                 decoded_in: counts.decoded_in,
                 compressed_out: outputs.iter().map(|(output, _)| output.bytes).sum(),
             },
-            members: counts.members.clone(),
+            members: counts.layers.iter().map(|layer| layer.iter().map(|count| count.units).sum()).collect(),
         }
     }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Gzip layers around the text, at most.
+    /// Layers of compression around the text, at most.
     pub max_layers: usize,
     /// Decoded bytes of one object at any layer, at most.
     pub max_decoded_bytes: u64,
@@ -27,6 +27,16 @@ pub struct Limits {
 
 /// Decoded bytes up to which [`Limits::max_decode_ratio`] is not looked at.
 pub const RATIO_GRACE_BYTES: u64 = 64 << 20;
+/// Bytes of a gzip member's header: an extra field may have 64 KiB (RFC 1952 section 2.3.1.1), name and comment share the
+/// other half.
+pub const MAX_GZIP_HEADER_BYTES: usize = 128 << 10;
+/// Bytes of a zstd window or an xz dictionary: the memory that decoding one layer takes. The `zstd` command decodes this
+/// much without further options, and `xz -9` needs half of it.
+pub const MAX_WINDOW_BYTES: u64 = 128 << 20;
+/// Its logarithm.
+pub(crate) const MAX_WINDOW_LOG: u32 = MAX_WINDOW_BYTES.ilog2();
+/// Bytes of a block of Hadoop Snappy or snappy-java, decoded. Writers use 256 KiB and 32 KiB.
+pub const MAX_SNAPPY_BLOCK_BYTES: u64 = 32 << 20;
 
 /// Bytes of a `flowherd.toml`.
 pub const MAX_CONFIG_BYTES: usize = 1 << 20;

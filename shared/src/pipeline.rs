@@ -1,14 +1,14 @@
 //! The only place that knows the order of the stages:
-//! object ▶ [`gunzip`] ▶ [`records`] ▶ [`rules`] ▶ [`enrich`] ▶ [`csv`] ▶ [`gzip`] ▶ outputs.
+//! object ▶ [`layers`] ▶ [`records`] ▶ [`rules`] ▶ [`enrich`] ▶ [`csv`] ▶ [`gzip`] ▶ outputs.
 
 pub(crate) mod address;
 mod bytes;
 pub mod csv;
 mod deflate;
 pub mod enrich;
-pub mod gunzip;
 pub mod gzip;
 mod json_text;
+pub mod layers;
 pub mod records;
 mod rejects;
 pub mod rules;
@@ -21,8 +21,8 @@ use std::{
 use self::{
     csv::CsvRows,
     enrich::{Enricher, Names},
-    gunzip::Layers,
     gzip::{Deflater, GzipWriter},
+    layers::{LayerCount, Layers},
     records::{OriginKind, Record, Records, Shape},
     rules::{Parsed, Row, Rules},
 };
@@ -85,8 +85,8 @@ pub struct Counts {
     pub compressed_in: u64,
     /// Bytes of its text.
     pub decoded_in: u64,
-    /// Gzip members of each layer, from the outside in.
-    pub members: Vec<u64>,
+    /// Members, frames, streams, chunks, blocks or entries of each layer, from the outside in.
+    pub layers: Vec<Vec<LayerCount>>,
     /// What its text is.
     pub shape: Option<Shape>,
 }
@@ -147,7 +147,7 @@ pub fn run<R: Read, W: Write>(
     counts.reject_bytes = outputs.rejects.as_ref().map_or(0, |file| file.bytes);
     counts.compressed_in = records.layers().compressed_bytes();
     counts.decoded_in = records.decoded_bytes();
-    counts.members = records.layers().members().collect();
+    counts.layers = records.layers().counts();
     counts.shape = records.shape();
     Ok(Finished { counts, outputs: outputs.finish()? })
 }

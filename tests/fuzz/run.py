@@ -16,7 +16,7 @@ CARGO_FUZZ = "0.13.2"
 MEMORY = 1024
 TIMEOUT = 10
 # Bytes of an input, where less than libFuzzer's own choice of what is useful finds more, or more is needed.
-LONGEST = {"deflate": 65536, "layers": 65536, "object": 65536, "regex": 512, "event": 4096}
+LONGEST = {"codecs": 4096, "deflate": 65536, "layers": 65536, "object": 65536, "regex": 512, "event": 4096}
 LONGEST_ELSE = 16384
 
 HERE = pathlib.Path(__file__).resolve().parent

@@ -7,7 +7,12 @@ mod messages;
 mod records;
 mod settings;
 
-use flowherd_shared::{config::Config, lookups::Lookups, pipeline::Plan};
+use flowherd_shared::{
+    config::Config,
+    limits::Limits,
+    lookups::Lookups,
+    pipeline::{Plan, layers::Layers},
+};
 
 use crate::model::Model;
 
@@ -15,7 +20,8 @@ use crate::model::Model;
 pub type Check = fn(&[u8]);
 
 /// Each target by its name.
-pub const TARGETS: [(&str, Check); 14] = [
+pub const TARGETS: [(&str, Check); 15] = [
+    ("codecs", codecs::codecs),
     ("config", settings::config),
     ("deflate", codecs::deflate),
     ("envelope", records::envelope),
@@ -55,10 +61,14 @@ impl Pair {
 }
 
 /// Whether the model can stand for what the text says: it keeps damaged bytes as U+FFFD, and control characters from
-/// U+E100 on.
+/// U+E100 on. It knows no codec but gzip, and no format but text.
 fn is_within_model(text: &str) -> bool {
+    let is_text = Layers::open(text.as_bytes(), Limits::default()).is_ok_and(|layers| layers.depth() == 0);
     let has = |of: &str| text.to_ascii_lowercase().contains(of);
-    !text.contains('\u{fffd}') && !text.contains(|c| ('\u{e100}'..'\u{e200}').contains(&c)) && !has("\\ue1")
+    is_text
+        && !text.contains('\u{fffd}')
+        && !text.contains(|c| ('\u{e100}'..'\u{e200}').contains(&c))
+        && !has("\\ue1")
 }
 
 /// A number from the first byte, and the rest.

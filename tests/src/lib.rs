@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)] // only tests use it
 
 pub mod command;
+pub mod compress;
 #[cfg(feature = "cloud")]
 pub mod cutting_proxy;
 #[cfg(feature = "cloud")]

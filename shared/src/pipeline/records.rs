@@ -13,8 +13,8 @@ use envelope::{Element, Event, Head, Stop};
 use window::{More, Window};
 
 use super::{
-    gunzip::Layers,
     json_text::{self as text, Text},
+    layers::Layers,
 };
 use crate::{
     error::{ObjectError, Reason},

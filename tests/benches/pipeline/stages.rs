@@ -8,7 +8,7 @@ use flowherd_shared::{
         self, Plan,
         csv::CsvRows,
         enrich::Enricher,
-        gunzip::Layers,
+        layers::Layers,
         records::{OriginKind, Records},
         rules::{Parsed, Rules},
     },

@@ -1,4 +1,4 @@
-//! Bytes in and bytes out: gzip layers, deflate, timestamps.
+//! Bytes in and bytes out: layers of compression, deflate, timestamps.
 
 use std::{
     cell::RefCell,
@@ -12,13 +12,16 @@ use flate2::{
 use flowherd_shared::{
     error::ObjectError,
     limits::Limits,
-    pipeline::{gunzip::Layers, gzip::Deflater},
+    pipeline::{gzip::Deflater, layers::Layers},
     timestamp::{IsoFormatter, MAX_MS, iso},
 };
 use jiff::{SignedDuration, civil::DateTime};
 
 use super::numbered;
-use crate::objects::Portions;
+use crate::{
+    compress::{CODECS, UNCHECKED},
+    objects::Portions,
+};
 
 /// Any bytes as an object of gzip layers, under any limits, in any portions: the text that a slow reader finds, or an
 /// error where it finds none.
@@ -30,9 +33,16 @@ pub(super) fn layers(data: &[u8]) {
         max_decoded_bytes: 1024 << (limits / 4 % 8),
         ..Limits::default()
     };
-    let expected = slow_layers(object, limits);
     let whole = decode(object, limits, 1 << 16);
     let dripped = decode(Stuttering { rest: Portions::new(object, portion), odd: false }, limits, 7);
+    let expected = match slow_layers(object, limits) {
+        Slow::Text(expected) => Some(expected),
+        Slow::Fails => None,
+        Slow::Other => {
+            assert_eq!(whole.as_ref().ok(), dripped.as_ref().ok());
+            return;
+        }
+    };
     assert_eq!(whole.as_ref().ok(), expected.as_ref(), "{:?}", whole.as_ref().err());
     assert_eq!(dripped.as_ref().ok(), expected.as_ref(), "in portions: {:?}", dripped.as_ref().err());
 
@@ -45,7 +55,48 @@ pub(super) fn layers(data: &[u8]) {
     }
 }
 
-/// The text, the members of each layer and the bytes of the object.
+/// Any bytes as they are, and compressed by each codec: the same in any portions, and read back. With a changed bit it is
+/// an error, or the same text, wherever the codec has checksums.
+pub(super) fn codecs(data: &[u8]) {
+    let Some((codec, data)) = numbered(data) else { return };
+    let Some((portion, data)) = numbered(data) else { return };
+    let (name, compress) = CODECS[codec % CODECS.len()];
+    let limits = Limits { max_decoded_bytes: 1 << 20, ..Limits::default() };
+    let both = |object: &[u8]| {
+        let whole = decode(object, limits, 1 << 16);
+        let dripped = decode(Stuttering { rest: Portions::new(object, portion), odd: false }, limits, 7);
+        assert_eq!(
+            whole.as_ref().ok(),
+            dripped.as_ref().ok(),
+            "{name}: {:?} {:?}",
+            whole.as_ref().err(),
+            dripped.as_ref().err()
+        );
+        whole
+    };
+    // Its errors and its text: whatever they are.
+    let _ = both(data);
+    // No codec or format begins so.
+    let text = [b"line\n", data].concat();
+    let object = compress(&text);
+    match both(&object) {
+        Ok((decoded, ..)) => assert!(decoded == text, "{name}"),
+        Err(ObjectError::NotText { format, .. }) => assert_eq!(format, "binary data"),
+        Err(error) => panic!("{name}: {error}"),
+    }
+    if UNCHECKED.contains(&name) {
+        return;
+    }
+    let bit =
+        data.iter().fold(portion, |sum, byte| sum * 31 % 1_000_003 + usize::from(*byte)) % (object.len() * 8);
+    let mut changed = object;
+    changed[bit / 8] ^= 1 << (bit % 8);
+    if let Ok((decoded, ..)) = both(&changed) {
+        assert!(decoded == text, "{name}: bit {} of byte {}", bit % 8, bit / 8);
+    }
+}
+
+/// The text, the units of each layer and the bytes of the object.
 type Decoded = (Vec<u8>, Vec<u64>, u64);
 
 fn decode(object: impl Read, limits: Limits, most: usize) -> Result<Decoded, ObjectError> {
@@ -53,26 +104,41 @@ fn decode(object: impl Read, limits: Limits, most: usize) -> Result<Decoded, Obj
     let (mut text, mut chunk) = (Vec::new(), vec![0; most]);
     loop {
         match layers.read(&mut chunk)? {
-            0 => return Ok((text, layers.members().collect(), layers.compressed_bytes())),
+            0 => {
+                let counts = layers.counts();
+                let units = counts.iter().map(|layer| layer.iter().map(|count| count.units).sum());
+                return Ok((text, units.collect(), layers.compressed_bytes()));
+            }
             count => text.extend_from_slice(&chunk[..count]),
         }
     }
 }
 
-fn slow_layers(object: &[u8], limits: Limits) -> Option<Decoded> {
+enum Slow {
+    Text(Decoded),
+    Fails,
+    /// Something that the slow reader does not read: another codec, or no text.
+    Other,
+}
+
+fn slow_layers(object: &[u8], limits: Limits) -> Slow {
     let (mut bytes, mut members) = (object.to_vec(), Vec::new());
     while bytes.starts_with(&[0x1f, 0x8b]) {
         if members.len() == limits.max_layers {
-            return None;
+            return Slow::Fails;
         }
-        let (text, count) = slow_layer(&bytes, limits.max_decoded_bytes)?;
+        let Some((text, count)) = slow_layer(&bytes, limits.max_decoded_bytes) else {
+            return Slow::Fails;
+        };
         bytes = text;
         members.push(count);
     }
-    Some((bytes, members, object.len() as u64))
+    let is_text = Layers::open(&bytes[..], limits).is_ok_and(|layers| layers.depth() == 0);
+    if is_text { Slow::Text((bytes, members, object.len() as u64)) } else { Slow::Other }
 }
 
-/// All members of a layer (RFC 1952), none of them with a header of more than 32 KiB.
+/// All members of a layer (RFC 1952), none of them with a header of more than 128 KiB; a line feed may follow each, and
+/// zeros the last.
 fn slow_layer(mut rest: &[u8], most: u64) -> Option<(Vec<u8>, u64)> {
     let (mut text, mut members) = (Vec::new(), 0);
     while !rest.is_empty() {
@@ -91,7 +157,7 @@ fn slow_layer(mut rest: &[u8], most: u64) -> Option<(Vec<u8>, u64)> {
         if flags & 2 != 0 {
             rest = rest.get(2..)?;
         }
-        if before - rest.len() > 32 << 10 {
+        if before - rest.len() > 128 << 10 {
             return None;
         }
         let start = text.len();
@@ -108,8 +174,11 @@ fn slow_layer(mut rest: &[u8], most: u64) -> Option<(Vec<u8>, u64)> {
         if *trailer != *[crc.sum().to_le_bytes(), length.to_le_bytes()].concat() {
             return None;
         }
-        rest = behind;
         members += 1;
+        rest = behind.strip_prefix(b"\n").unwrap_or(behind);
+        if rest.iter().all(|byte| *byte == 0) {
+            break;
+        }
     }
     Some((text, members))
 }

@@ -3,7 +3,7 @@
 use flowherd_shared::{
     limits::Limits,
     pipeline::{
-        gunzip::Layers,
+        layers::Layers,
         records::{EVENT_PATTERN, OriginKind, Records},
     },
 };

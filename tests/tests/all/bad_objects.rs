@@ -71,7 +71,7 @@ fn any_flipped_byte_of_a_gzip_object_is_noticed() {
 #[test]
 fn garbage_after_a_member_fails_the_object() {
     let object = gzip(good().as_bytes());
-    for garbage in [&b"garbage"[..], b"\0", b"\x1f", b"\n", &[0; 512]] {
+    for garbage in [&b"garbage"[..], b"\0x", b"\x1f", b"\n\n", b"\r\n"] {
         let error = error([&object, garbage].concat().as_slice());
         assert!(error.contains("gzip member"), "{error}");
     }
@@ -196,8 +196,8 @@ fn a_bomb_fails_the_object() {
     bomb.resize(compressor.gzip_compress_bound(zeros.len()), 0);
     let length = compressor.gzip_compress(&zeros, &mut bomb).unwrap();
     bomb.truncate(length);
-    assert!(error(&bomb[..]).starts_with("gzip bomb: "));
-    assert!(error(gzip(&bomb).as_slice()).starts_with("gzip bomb: "));
+    assert!(error(&bomb[..]).starts_with("decompression bomb: "));
+    assert!(error(gzip(&bomb).as_slice()).starts_with("decompression bomb: "));
 }
 
 #[test]

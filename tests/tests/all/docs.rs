@@ -36,7 +36,7 @@ fn every_promise_has_its_test_and_every_such_test_its_promise() {
             is_test = false;
         }
     }
-    // The fleet's are among other tests of it.
+    // Those of the fleet and of compression are among other tests of them.
     let others = [
         "planning",
         "delivery",
@@ -48,6 +48,8 @@ fn every_promise_has_its_test_and_every_such_test_its_promise() {
         "disks",
         "limits",
         "limits/ledger",
+        "codecs",
+        "compressed",
     ]
     .map(|file| read(&format!("tests/tests/all/{file}.rs")))
     .concat();

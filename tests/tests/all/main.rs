@@ -5,7 +5,9 @@ mod agree;
 mod bad_objects;
 
 mod cloud;
+mod codecs;
 mod command;
+mod compressed;
 mod conformance;
 mod delivery;
 mod disks;

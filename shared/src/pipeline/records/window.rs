@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use crate::{error::ObjectError, pipeline::gunzip::Layers};
+use crate::{error::ObjectError, pipeline::layers::Layers};
 
 const WINDOW_BYTES: usize = 256 << 10;
 
@@ -78,8 +78,8 @@ impl<R: Read> Window<R> {
         ObjectError::EnvelopeTooLarge { max: self.most - 64, at: self.base + self.at as u64 }
     }
 
-    /// The text's own layer: one below the innermost gzip.
+    /// The text's own layer: one below the innermost compressed one.
     pub(super) fn layer(&self) -> usize {
-        self.layers.members().count()
+        self.layers.depth()
     }
 }

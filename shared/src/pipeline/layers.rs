@@ -1,0 +1,509 @@
+//! Stage 1: the object's bytes, and whatever layers of compression are around them, as one stream of decoded text.
+//!
+//! Each layer is recognised by its first bytes and read to its very end: all members, frames, streams, blocks or entries,
+//! with their checksums. Layers may be nested in any order, under the same limits.
+
+mod binary;
+mod gzip;
+mod input;
+mod magic;
+mod snappy;
+mod streams;
+mod zip;
+
+use std::{
+    fmt,
+    io::{self, Read},
+};
+
+use self::{
+    gzip::Gzip,
+    input::{Input, Refill},
+    magic::{HEAD_BYTES, Kind, NotText, recognise},
+    snappy::{Blocks, Container, Framed},
+    streams::Streams,
+    zip::Zip,
+};
+use crate::{
+    error::ObjectError,
+    limits::{Limits, RATIO_GRACE_BYTES},
+};
+
+/// How a layer is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// Gzip members.
+    Gzip,
+    /// Zstandard frames.
+    Zstd,
+    /// Bzip2 streams.
+    Bzip2,
+    /// Xz streams.
+    Xz,
+    /// LZ4 frames.
+    Lz4,
+    /// Snappy's framing format.
+    Snappy,
+    /// Snappy blocks in Hadoop's container.
+    SnappyHadoop,
+    /// Snappy blocks in snappy-java's container.
+    SnappyJava,
+    /// The entries of a zip archive.
+    Zip,
+}
+
+impl Codec {
+    /// Its name and what its units are called, e.g. `gzip` and `members`.
+    #[must_use]
+    pub fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Gzip => ("gzip", "members"),
+            Self::Zstd => ("zstd", "frames"),
+            Self::Bzip2 => ("bzip2", "streams"),
+            Self::Xz => ("xz", "streams"),
+            Self::Lz4 => ("LZ4", "frames"),
+            Self::Snappy => ("framed Snappy", "chunks"),
+            Self::SnappyHadoop => ("Hadoop Snappy", "blocks"),
+            Self::SnappyJava => ("snappy-java", "blocks"),
+            Self::Zip => ("zip", "entries"),
+        }
+    }
+}
+
+/// What was read of one layer with one codec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerCount {
+    /// How it was compressed.
+    pub codec: Codec,
+    /// Members, frames, streams, chunks, blocks or entries that have begun.
+    pub units: u64,
+}
+
+/// The decoded text of an object: plain bytes under up to `max_layers` layers of compression.
+#[derive(Debug)]
+pub struct Layers<R> {
+    object: Object<R>,
+    /// The layers of the current entry, from the outside in.
+    stack: Vec<Layer>,
+    /// Decoded bytes of each depth, also of earlier entries of a zip archive.
+    decoded: Vec<u64>,
+    /// What was read of each depth in earlier entries.
+    earlier: Vec<Vec<LayerCount>>,
+    /// Text that was read to recognise it, and the position of the next byte in it.
+    head: Vec<u8>,
+    head_at: usize,
+    /// The text so far is empty or ends with a line feed.
+    at_line_start: bool,
+    limits: Limits,
+}
+
+impl<R: Read> Layers<R> {
+    /// Reads the first bytes of each layer until one is text.
+    pub fn open(object: R, limits: Limits) -> Result<Self, ObjectError> {
+        let mut layers = Self {
+            object: Object { inner: object, bytes: 0 },
+            stack: Vec::new(),
+            decoded: Vec::new(),
+            earlier: Vec::new(),
+            head: Vec::new(),
+            head_at: 0,
+            at_line_start: true,
+            limits,
+        };
+        layers.descend()?;
+        Ok(layers)
+    }
+
+    /// Fills some of `out` with decoded text; 0 means the end.
+    pub fn read(&mut self, out: &mut [u8]) -> Result<usize, ObjectError> {
+        loop {
+            let count = if self.head_at < self.head.len() {
+                let head = &self.head[self.head_at..];
+                let count = out.len().min(head.len());
+                out[..count].copy_from_slice(&head[..count]);
+                self.head_at += count;
+                count
+            } else {
+                self.pull(out)?
+            };
+            if count > 0 {
+                self.at_line_start = out[count - 1] == b'\n';
+                return Ok(count);
+            }
+            if out.is_empty() || !self.next_entry()? {
+                return Ok(0);
+            }
+        }
+    }
+
+    /// Bytes of the object read so far.
+    pub fn compressed_bytes(&self) -> u64 {
+        self.object.bytes
+    }
+
+    /// Layers around the text that is read now; it is the layer of this number itself.
+    pub fn depth(&self) -> usize {
+        self.stack.len()
+    }
+
+    /// What was read of each layer, from the outside in. Entries of a zip archive may be compressed differently.
+    pub fn counts(&self) -> Vec<Vec<LayerCount>> {
+        let mut counts = self.earlier.clone();
+        for (depth, layer) in self.stack.iter().enumerate() {
+            add(&mut counts, depth, layer.decoder.count());
+        }
+        counts
+    }
+
+    /// Adds layers to the stack until what the innermost decodes to is text.
+    fn descend(&mut self) -> Result<(), ObjectError> {
+        loop {
+            let base = self.stack.len().checked_sub(1).map_or(0, |below| self.decoded[below]);
+            let mut head = vec![0; HEAD_BYTES];
+            let (mut filled, mut whole) = (0, false);
+            // One read may give a single byte.
+            while filled < HEAD_BYTES && !whole {
+                let count = self.pull(&mut head[filled..])?;
+                filled += count;
+                whole = count == 0;
+            }
+            head.truncate(filled);
+            let layer = self.stack.len();
+            match recognise(&head, whole) {
+                Kind::Codec(_) if layer == self.limits.max_layers => {
+                    return Err(ObjectError::TooDeep { max: self.limits.max_layers });
+                }
+                Kind::Codec(codec) => {
+                    let decoder = Decoder::new(codec, base);
+                    self.stack.push(Layer { input: Input::new(layer, base, head), decoder });
+                    if self.decoded.len() == layer {
+                        self.decoded.push(0);
+                    }
+                    if codec == Codec::Zip && !self.open_entry(layer)? {
+                        return Ok(());
+                    }
+                }
+                Kind::Text => {
+                    // Entries are files: the last line of one is not joined with the first line of the next.
+                    if !self.at_line_start && !head.is_empty() {
+                        head.insert(0, b'\n');
+                    }
+                    self.head = head;
+                    self.head_at = 0;
+                    return Ok(());
+                }
+                Kind::Cut(what) => {
+                    return Err(ObjectError::Truncated { what, layer, at: base + filled as u64 });
+                }
+                Kind::Damaged(what) => {
+                    let what = format!("{what} with a changed bit");
+                    return Err(ObjectError::Corrupt { what, layer, at: base });
+                }
+                Kind::NotText(NotText { format, evidence, at, todo }) => {
+                    return Err(ObjectError::NotText { format, evidence, layer, at: base + at, todo });
+                }
+            }
+        }
+    }
+
+    /// Goes to the next entry of the innermost zip archive that has one, and recognises it anew; false if none has.
+    fn next_entry(&mut self) -> Result<bool, ObjectError> {
+        for depth in (0..self.stack.len()).rev() {
+            if !self.open_entry(depth)? {
+                continue;
+            }
+            for (above, layer) in self.stack.drain(depth + 1..).enumerate() {
+                add(&mut self.earlier, depth + 1 + above, layer.decoder.count());
+            }
+            self.descend()?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Opens the next entry of the archive at this depth; false if it has no more or is none.
+    fn open_entry(&mut self, depth: usize) -> Result<bool, ObjectError> {
+        let (below, layers) = self.stack.split_at_mut(depth);
+        let Some(Layer { input, decoder: Decoder::Zip(zip) }) = layers.first_mut() else { return Ok(false) };
+        let (object, decoded, limits) = (&mut self.object, &mut self.decoded[..depth], &self.limits);
+        zip.next_entry(input, &mut |out| pull(object, below, decoded, limits, out))
+    }
+
+    fn pull(&mut self, out: &mut [u8]) -> Result<usize, ObjectError> {
+        let depth = self.stack.len();
+        pull(&mut self.object, &mut self.stack, &mut self.decoded[..depth], &self.limits, out)
+    }
+}
+
+fn add(counts: &mut Vec<Vec<LayerCount>>, depth: usize, count: LayerCount) {
+    if counts.len() <= depth {
+        counts.resize(depth + 1, Vec::new());
+    }
+    match counts[depth].iter_mut().find(|other| other.codec == count.codec) {
+        Some(other) => other.units += count.units,
+        None => counts[depth].push(count),
+    }
+}
+
+/// Bytes of the layer that `stack` decodes to, innermost last. Each layer is held to the limits each time it gives bytes,
+/// so that one which expands endlessly into nothing for the next is noticed.
+fn pull<R: Read>(
+    object: &mut Object<R>,
+    stack: &mut [Layer],
+    decoded: &mut [u64],
+    limits: &Limits,
+    out: &mut [u8],
+) -> Result<usize, ObjectError> {
+    let (Some((layer, below)), Some((total, decoded))) = (stack.split_last_mut(), decoded.split_last_mut())
+    else {
+        return object.read(out);
+    };
+    let Layer { input, decoder } = layer;
+    let count = decoder.read(input, out, &mut |bytes| pull(object, below, decoded, limits, bytes))?;
+    *total += count as u64;
+    if *total > limits.max_decoded_bytes {
+        return Err(ObjectError::TooLarge { max: limits.max_decoded_bytes });
+    }
+    let compressed = object.bytes;
+    if *total > compressed.saturating_mul(limits.max_decode_ratio).max(RATIO_GRACE_BYTES) {
+        return Err(ObjectError::Bomb { decoded: *total, compressed, max: limits.max_decode_ratio });
+    }
+    Ok(count)
+}
+
+/// The object as stored.
+#[derive(Debug)]
+struct Object<R> {
+    inner: R,
+    bytes: u64,
+}
+
+impl<R: Read> Object<R> {
+    fn read(&mut self, out: &mut [u8]) -> Result<usize, ObjectError> {
+        loop {
+            match self.inner.read(out) {
+                Ok(count) => {
+                    self.bytes += count as u64;
+                    return Ok(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(ObjectError::Read { at: self.bytes, source }),
+            }
+        }
+    }
+}
+
+struct Layer {
+    input: Input,
+    decoder: Decoder,
+}
+
+impl fmt::Debug for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Layer").field("count", &self.decoder.count()).finish_non_exhaustive()
+    }
+}
+
+enum Decoder {
+    Gzip(Box<Gzip>),
+    Streams(Streams),
+    Framed(Box<Framed>),
+    Blocks(Blocks),
+    Zip(Box<Zip>),
+}
+
+impl Decoder {
+    fn new(codec: Codec, base: u64) -> Self {
+        match codec {
+            Codec::Gzip => Self::Gzip(Box::new(Gzip::new())),
+            Codec::Zstd | Codec::Bzip2 | Codec::Xz | Codec::Lz4 => Self::Streams(Streams::new(codec)),
+            Codec::Snappy => Self::Framed(Box::new(Framed::new())),
+            Codec::SnappyHadoop => Self::Blocks(Blocks::new(Container::Hadoop)),
+            Codec::SnappyJava => Self::Blocks(Blocks::new(Container::Java)),
+            Codec::Zip => Self::Zip(Box::new(Zip::new(base))),
+        }
+    }
+
+    fn read(&mut self, input: &mut Input, out: &mut [u8], refill: Refill<'_>) -> Result<usize, ObjectError> {
+        match self {
+            Self::Gzip(gzip) => gzip.read(input, out, refill),
+            Self::Streams(streams) => streams.read(input, out, refill),
+            Self::Framed(framed) => framed.read(input, out, refill),
+            Self::Blocks(blocks) => blocks.read(input, out, refill),
+            Self::Zip(zip) => zip.read(input, out, refill),
+        }
+    }
+
+    fn count(&self) -> LayerCount {
+        let (codec, units) = match self {
+            Self::Gzip(gzip) => (Codec::Gzip, gzip.members()),
+            Self::Streams(streams) => (streams.codec(), streams.frames()),
+            Self::Framed(framed) => (Codec::Snappy, framed.chunks()),
+            Self::Blocks(blocks) => match blocks.container() {
+                Container::Hadoop => (Codec::SnappyHadoop, blocks.blocks()),
+                Container::Java => (Codec::SnappyJava, blocks.blocks()),
+            },
+            Self::Zip(zip) => (Codec::Zip, zip.entries()),
+        };
+        LayerCount { codec, units }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::limits::MAX_GZIP_HEADER_BYTES;
+
+    fn gzip(data: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(data).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// Gives one byte a call: the worst chunking there is.
+    struct Drip<'a>(&'a [u8]);
+
+    impl Read for Drip<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            let Some((first, rest)) = self.0.split_first() else { return Ok(0) };
+            out[0] = *first;
+            self.0 = rest;
+            Ok(1)
+        }
+    }
+
+    fn decode(object: impl Read, limits: Limits) -> Result<Vec<u8>, ObjectError> {
+        let mut layers = Layers::open(object, limits)?;
+        let (mut text, mut chunk) = (Vec::new(), [0; 7]);
+        loop {
+            match layers.read(&mut chunk)? {
+                0 => return Ok(text),
+                count => text.extend_from_slice(&chunk[..count]),
+            }
+        }
+    }
+
+    fn error(object: &[u8]) -> String {
+        let whole = decode(object, Limits::default()).unwrap_err().to_string();
+        assert_eq!(decode(Drip(object), Limits::default()).unwrap_err().to_string(), whole);
+        whole
+    }
+
+    #[test]
+    fn every_member_of_every_layer_is_read() {
+        let members = [gzip(b"one "), gzip(b""), gzip(b"two")].concat();
+        for object in [members.clone(), gzip(&members), [gzip(&members[..9]), gzip(&members[9..])].concat()] {
+            assert_eq!(decode(&object[..], Limits::default()).unwrap(), b"one two");
+            assert_eq!(decode(Drip(&object), Limits::default()).unwrap(), b"one two");
+        }
+        assert_eq!(decode(&b"plain"[..], Limits::default()).unwrap(), b"plain");
+        assert_eq!(decode(&b""[..], Limits::default()).unwrap(), b"");
+    }
+
+    #[test]
+    fn a_header_with_every_optional_part_is_skipped() {
+        let plain = gzip(b"text");
+        let mut member = plain[..10].to_vec();
+        member[3] = 2 | 4 | 8 | 16;
+        member.extend_from_slice(b"\x03\x00abcname\0comment\0hc");
+        member.extend_from_slice(&plain[10..]);
+        assert_eq!(decode(Drip(&member), Limits::default()).unwrap(), b"text");
+    }
+
+    #[test]
+    fn a_header_may_have_an_extra_field_of_64_kib_and_not_be_much_longer_however_its_bytes_arrive() {
+        let plain = gzip(b"text");
+        let extra = [&[0xff, 0xff][..], &vec![b'e'; 0xffff]].concat();
+        let member = [&plain[..3], &[4], &plain[4..10], &extra, &plain[10..]].concat();
+        assert_eq!(decode(&member[..], Limits::default()).unwrap(), b"text");
+        assert_eq!(decode(Drip(&member), Limits::default()).unwrap(), b"text");
+        let most = MAX_GZIP_HEADER_BYTES;
+        for (name, fits) in [(most - 11, true), (most - 10, false), (most + 10_000, false)] {
+            let member = [&plain[..3], &[8], &plain[4..10], &vec![b'n'; name], &[0], &plain[10..]].concat();
+            for object in [member.clone(), [gzip(b"first"), member].concat()] {
+                let whole = decode(&object[..], Limits::default());
+                let dripped = decode(Drip(&object), Limits::default());
+                assert_eq!((whole.is_ok(), dripped.is_ok()), (fits, fits), "a name of {name} bytes");
+            }
+        }
+        let endless = [&plain[..3], &[8], &plain[4..10], &vec![b'n'; 200_000]].concat();
+        assert!(error(&endless).contains("header without an end"));
+    }
+
+    #[test]
+    fn zero_padding_at_the_end_and_single_line_feeds_behind_members_are_skipped() {
+        let member = gzip(b"text ");
+        let good = [
+            [&member[..], b"\n", &member].concat(),
+            [&member[..], b"\n", &member, b"\n"].concat(),
+            [&member[..], &member, &[0; 512]].concat(),
+            [&member[..], b"\n", &member, b"\n\0"].concat(),
+        ];
+        for object in good {
+            assert_eq!(decode(&object[..], Limits::default()).unwrap(), b"text text ", "{object:?}");
+            assert_eq!(decode(Drip(&object), Limits::default()).unwrap(), b"text text ");
+        }
+        let no_member = |object: &[u8], at: usize| {
+            let place = format!("that are no gzip member at byte {at} of layer 0");
+            assert!(error(object).ends_with(&place), "{}", error(object));
+        };
+        let length = member.len();
+        no_member(&[&member[..], b"\n\n", &member].concat(), length + 1);
+        no_member(&[&member[..], b"\r\n", &member].concat(), length);
+        no_member(&[&member[..], b"\0\0\0", &member].concat(), length + 3);
+        no_member(&[&member[..], b"\0x"].concat(), length + 1);
+    }
+
+    #[test]
+    fn damage_is_named_with_its_place() {
+        let good = gzip(b"some text that is long enough to compress, to compress, to compress");
+        let cut_trailer = &good[..good.len() - 3];
+        assert!(
+            error(cut_trailer).starts_with("truncated: a gzip member's checksum ends too soon"),
+            "{}",
+            error(cut_trailer)
+        );
+        assert!(
+            error(&good[..30]).starts_with("truncated: a gzip member ends too soon at byte 30 of layer 0")
+        );
+        assert!(error(&good[..4]).starts_with("truncated: a gzip member's header"));
+        let garbage = [&good[..], b"garbage"].concat();
+        let place = format!(
+            "corrupt: bytes after a gzip member that are no gzip member at byte {} of layer 0",
+            good.len()
+        );
+        assert_eq!(error(&garbage), place);
+        let mut flipped = good.clone();
+        let checksum = flipped.len() - 6;
+        flipped[checksum] ^= 1;
+        assert!(error(&flipped).contains("checksum does not match"));
+        let mut length = good.clone();
+        *length.last_mut().unwrap() ^= 1;
+        assert!(error(&length).contains("length does not match"));
+        let mut method = good;
+        method[2] = 7;
+        assert!(error(&method).contains("compression method"));
+    }
+
+    #[test]
+    fn a_fourth_layer_is_refused() {
+        let three = gzip(&gzip(&gzip(b"text")));
+        assert_eq!(decode(&three[..], Limits::default()).unwrap(), b"text");
+        assert!(matches!(decode(&gzip(&three)[..], Limits::default()), Err(ObjectError::TooDeep { max: 3 })));
+    }
+
+    #[test]
+    fn a_bomb_is_refused_in_whichever_layer_it_explodes() {
+        let bomb = gzip(&vec![b'0'; 100 << 20]);
+        assert!(matches!(decode(&bomb[..], Limits::default()), Err(ObjectError::Bomb { .. })));
+        assert!(matches!(decode(&gzip(&bomb)[..], Limits::default()), Err(ObjectError::Bomb { .. })));
+        // A hundred megabytes of members that decode to nothing at all.
+        let strict = Limits { max_decode_ratio: 100, ..Limits::default() };
+        let nothing = gzip(b"").repeat(5_000_000);
+        assert!(matches!(decode(&gzip(&nothing)[..], strict), Err(ObjectError::Bomb { .. })));
+        let small = Limits { max_decoded_bytes: 1 << 20, ..Limits::default() };
+        assert!(matches!(decode(&gzip(&vec![b'x'; 2 << 20])[..], small), Err(ObjectError::TooLarge { .. })));
+    }
+}

@@ -1,0 +1,306 @@
+//! What a layer is, by its first bytes and never by its name.
+
+use snap::raw::max_compress_len;
+
+use super::{
+    Codec,
+    binary::{self, is_text_byte},
+    input::{be, le},
+    snappy, zip,
+};
+use crate::limits::MAX_SNAPPY_BLOCK_BYTES;
+
+/// Bytes that decide. Of a shorter layer, all.
+pub(super) const HEAD_BYTES: usize = 4096;
+
+const GZIP: &[u8] = &[0x1f, 0x8b];
+/// RFC 8878 section 3.1.1.
+pub(super) const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+/// <https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md>.
+pub(super) const LZ4: &[u8] = &[0x04, 0x22, 0x4d, 0x18];
+/// <https://tukaani.org/xz/xz-file-format.txt>, section 2.1.1.1.
+pub(super) const XZ: &[u8] = b"\xfd7zXZ\0";
+const BZIP2: &[u8] = b"BZh";
+/// What follows bzip2's level: the first block, or the end of an empty stream.
+pub(super) const BZIP2_BLOCK: &[u8] = &[0x31, 0x41, 0x59, 0x26, 0x53, 0x59];
+pub(super) const BZIP2_END: &[u8] = &[0x17, 0x72, 0x45, 0x38, 0x50, 0x90];
+const BZIP2_BYTES: usize = 10;
+/// Magic and length of a skippable frame.
+pub(super) const SKIPPABLE_BYTES: usize = 8;
+
+/// What the first bytes of a layer are.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Text, or too little to say otherwise.
+    Text,
+    Codec(Codec),
+    /// The layer ends within the magic number of this.
+    Cut(&'static str),
+    /// The magic number of this, with one bit changed.
+    Damaged(&'static str),
+    NotText(NotText),
+}
+
+/// A format that is not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NotText {
+    pub(super) format: &'static str,
+    /// What shows it.
+    pub(super) evidence: &'static str,
+    pub(super) at: u64,
+    pub(super) todo: &'static str,
+}
+
+/// Zstandard and LZ4 share the magic numbers of frames that readers skip.
+pub(super) fn is_skippable(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
+}
+
+/// Recognises a layer by `head`, its first [`HEAD_BYTES`] bytes; `whole` if the layer is no longer.
+pub(super) fn recognise(head: &[u8], whole: bool) -> Kind {
+    if let Some(codec) = codec(head) {
+        return Kind::Codec(codec);
+    }
+    if whole && let Some(what) = cut(head) {
+        return Kind::Cut(what);
+    }
+    if let Some(what) = damaged(head) {
+        return Kind::Damaged(what);
+    }
+    match named(head).or_else(|| encoding(head, whole)).or_else(|| unnamed(head, whole)) {
+        Some(format) => Kind::NotText(format),
+        None => Kind::Text,
+    }
+}
+
+fn codec(head: &[u8]) -> Option<Codec> {
+    let simple = [
+        (GZIP, Codec::Gzip),
+        (ZSTD, Codec::Zstd),
+        (LZ4, Codec::Lz4),
+        (XZ, Codec::Xz),
+        (snappy::STREAM, Codec::Snappy),
+        (snappy::JAVA_MAGIC, Codec::SnappyJava),
+        (zip::LOCAL, Codec::Zip),
+        (zip::END, Codec::Zip),
+    ];
+    if let Some((_, codec)) = simple.into_iter().find(|(magic, _)| head.starts_with(magic)) {
+        return Some(codec);
+    }
+    if is_bzip2(head) {
+        return Some(Codec::Bzip2);
+    }
+    if is_skippable(head) {
+        return Some(behind_skippable(head));
+    }
+    is_hadoop(head).then_some(Codec::SnappyHadoop)
+}
+
+fn is_bzip2(head: &[u8]) -> bool {
+    head.len() >= BZIP2_BYTES
+        && head.starts_with(BZIP2)
+        && (b'1'..=b'9').contains(&head[3])
+        && [BZIP2_BLOCK, BZIP2_END].contains(&&head[4..BZIP2_BYTES])
+}
+
+/// Whose frames follow the skippable ones, as far as `head` shows it; the decoder changes its mind if they are LZ4's.
+fn behind_skippable(mut head: &[u8]) -> Codec {
+    while is_skippable(head) && head.len() >= SKIPPABLE_BYTES {
+        let length = le(&head[4..8]) as usize;
+        head = head.get(SKIPPABLE_BYTES.saturating_add(length)..).unwrap_or_default();
+    }
+    if head.starts_with(LZ4) { Codec::Lz4 } else { Codec::Zstd }
+}
+
+/// Hadoop's container has no magic number. What is taken for it begins with a length below 32 MiB, so with a byte that
+/// no text begins with; a second length that fits the first; and a block that fits both, element by element.
+fn is_hadoop(head: &[u8]) -> bool {
+    if head.len() < 10 {
+        return false;
+    }
+    let (length, compressed) = (be(&head[..4]), be(&head[4..8]));
+    if !(1..=MAX_SNAPPY_BLOCK_BYTES).contains(&length)
+        || !(2..=max_compress_len(length as usize) as u64).contains(&compressed)
+    {
+        return false;
+    }
+    let block = &head[8..head.len().min(8 + compressed as usize)];
+    let cut = (block.len() as u64) < compressed;
+    // What the block says that it decodes to.
+    snap::raw::decompress_len(block).is_ok_and(|decoded| decoded as u64 <= length)
+        && snappy::is_block(block, cut)
+}
+
+/// Magic numbers that a layer may end in, or that a changed bit may hide. Any that differs in one bit still has a byte
+/// that no text has, except bzip2's, which is longer than chance.
+const WHOLE_MAGICS: [(&[u8], &str); 9] = [
+    (&[0x1f, 0x8b, 8], "a gzip member's header"),
+    (ZSTD, "a zstd frame's header"),
+    (LZ4, "an LZ4 frame's header"),
+    (XZ, "an xz stream's header"),
+    (b"BZh91AY&SY", "a bzip2 stream's header"),
+    (snappy::STREAM, "a Snappy stream's identifier"),
+    (snappy::JAVA_MAGIC, "a snappy-java header"),
+    (zip::LOCAL, "a zip entry's header"),
+    (zip::END, "a zip archive's directory"),
+];
+
+/// A layer that ends within a magic number. One to three letters may also be a word.
+fn cut(head: &[u8]) -> Option<&'static str> {
+    let says = head.len() > 3 || head.iter().any(|byte| !is_text_byte(*byte) || *byte >= 0x80);
+    let found =
+        WHOLE_MAGICS.into_iter().find(|(magic, _)| head.len() < magic.len() && changed(head, magic) == 0);
+    found.filter(|_| says).map(|(_, what)| what)
+}
+
+/// A magic number with one changed bit: else it would be text with some rejects, or binary data without a name.
+fn damaged(head: &[u8]) -> Option<&'static str> {
+    let found =
+        WHOLE_MAGICS.into_iter().find(|(magic, _)| head.len() >= magic.len() && changed(head, magic) == 1);
+    found.map(|(_, what)| what)
+}
+
+/// How many bits differ, as far as both are long. Bzip2's level does not count.
+fn changed(head: &[u8], magic: &[u8]) -> u32 {
+    let is_level = |at: usize, byte: u8| magic.starts_with(BZIP2) && at == 3 && (b'1'..=b'9').contains(&byte);
+    let pairs = head.iter().zip(magic).enumerate();
+    pairs.map(|(at, (byte, other))| if is_level(at, *byte) { 0 } else { (byte ^ other).count_ones() }).sum()
+}
+
+const CONVERT: &str = "convert the object to text first, or leave it out of the prefix";
+const EXTRACT: &str = "extract the files, or compress them by gzip or zstd without an archive";
+const DECOMPRESS: &str = "decompress the object first, or compress it by gzip or zstd";
+const DELIVER: &str = "have the logs delivered as text or JSON (for VPC flow logs the file format \"text\"), or convert \
+                       the object to JSON lines first";
+
+/// Formats that are often met in buckets, by their magic numbers. `binary` says that letters alone do not prove it: a
+/// byte that no text has must follow soon.
+struct Magic {
+    bytes: &'static [u8],
+    binary: bool,
+    format: &'static str,
+    evidence: &'static str,
+    todo: &'static str,
+}
+
+const fn magic(
+    bytes: &'static [u8],
+    binary: bool,
+    format: &'static str,
+    evidence: &'static str,
+    todo: &'static str,
+) -> Magic {
+    Magic { bytes, binary, format, evidence, todo }
+}
+
+const MAGICS: &[Magic] = &[
+    magic(b"PAR1", true, "Parquet", "magic PAR1", DELIVER),
+    magic(b"PARE", true, "encrypted Parquet", "magic PARE", DELIVER),
+    magic(b"ORC", true, "ORC", "magic ORC", DELIVER),
+    magic(b"Obj\x01", false, "Avro", "magic Obj and 01", DELIVER),
+    magic(b"ARROW1\0\0", false, "Arrow", "magic ARROW1", DELIVER),
+    magic(b"SEQ\x06", false, "a Hadoop sequence file", "magic SEQ and 06", DELIVER),
+    magic(
+        b"\xf3\x89\x9a\xc2",
+        false,
+        "an aggregate of the Kinesis Producer Library",
+        "magic F3899AC2",
+        "deaggregate the records before they are delivered, for example in Firehose",
+    ),
+    magic(b"7z\xbc\xaf\x27\x1c", false, "a 7z archive", "magic 377ABCAF271C", EXTRACT),
+    magic(b"Rar!\x1a\x07", false, "a RAR archive", "magic Rar!", EXTRACT),
+    magic(b"PK\x07\x08", false, "a split zip archive", "magic PK0708", EXTRACT),
+    magic(b"\x02\x21\x4c\x18", false, "LZ4 in its legacy format", "magic 02214C18", DECOMPRESS),
+    magic(b"\x89LZO\0\r\n\x1a\n", false, "lzop", "magic 894C5A4F", DECOMPRESS),
+    magic(b"LZIP\x01", false, "lzip", "magic LZIP", DECOMPRESS),
+    magic(b"\x1f\x9d", false, "Unix compress", "magic 1F9D", DECOMPRESS),
+    magic(b"]\0\0", false, "LZMA without a container", "bytes 5D0000", DECOMPRESS),
+    magic(b"x\x01", false, "zlib", "bytes 7801", DECOMPRESS),
+    magic(b"x^", true, "zlib", "bytes 785E", DECOMPRESS),
+    magic(b"x\x9c", true, "zlib", "bytes 789C", DECOMPRESS),
+    magic(b"x\xda", true, "zlib", "bytes 78DA", DECOMPRESS),
+    magic(b"SQLite format 3\0", false, "an SQLite database", "magic SQLite", CONVERT),
+    magic(b"%PDF-", false, "PDF", "magic %PDF", CONVERT),
+    magic(b"\xd4\xc3\xb2\xa1", false, "a packet capture", "magic D4C3B2A1", CONVERT),
+    magic(b"\x0a\x0d\x0d\x0a", true, "a packet capture", "magic 0A0D0D0A", CONVERT),
+];
+
+/// Bytes behind a magic number of letters among which one must be no text.
+const PROOF_BYTES: usize = 32;
+
+fn named(head: &[u8]) -> Option<NotText> {
+    let proven = |magic: &Magic| {
+        let behind = &head[magic.bytes.len()..];
+        let behind = &behind[..behind.len().min(PROOF_BYTES)];
+        !magic.binary || behind.iter().any(|byte| !is_text_byte(*byte))
+    };
+    let found = MAGICS.iter().find(|magic| head.starts_with(magic.bytes) && proven(magic));
+    if let Some(Magic { format, evidence, todo, .. }) = found {
+        return Some(NotText { format, evidence, at: 0, todo });
+    }
+    is_tar(head).then_some(NotText {
+        format: "a tar archive",
+        evidence: "magic ustar",
+        at: 257,
+        todo: EXTRACT,
+    })
+}
+
+/// A tar header with its checksum, POSIX.1-2017 pax, "ustar Interchange Format": text with "ustar" in the same place has
+/// not.
+fn is_tar(head: &[u8]) -> bool {
+    let Some(header) = head.get(..512).filter(|header| &header[257..262] == b"ustar") else { return false };
+    let digits = header[148..156].iter().filter(|byte| (b'0'..=b'7').contains(byte));
+    let stated = digits.fold(0u64, |sum, digit| sum << 3 | u64::from(digit - b'0'));
+    let blank = |at: usize, byte: u8| if (148..156).contains(&at) { b' ' } else { byte };
+    stated == header.iter().enumerate().map(|(at, byte)| u64::from(blank(at, *byte))).sum::<u64>()
+}
+
+const UTF_8: &str = "convert the object to UTF-8, for example by iconv";
+/// Characters that must all be ASCII in UTF-16 or UTF-32 without a byte order mark.
+const ENCODED_CHARS: usize = 8;
+
+/// UTF-16 and UTF-32, by their byte order mark, or by the zero bytes of ASCII characters.
+fn encoding(head: &[u8], whole: bool) -> Option<NotText> {
+    let marks: [(&[u8], _, _); 4] = [
+        (&[0xff, 0xfe, 0, 0], "UTF-32", "byte order mark FFFE0000"),
+        (&[0, 0, 0xfe, 0xff], "UTF-32", "byte order mark 0000FEFF"),
+        (&[0xff, 0xfe], "UTF-16", "byte order mark FFFE"),
+        (&[0xfe, 0xff], "UTF-16", "byte order mark FEFF"),
+    ];
+    let found = marks.into_iter().find(|(mark, ..)| head.starts_with(mark));
+    let found = found.map(|(_, format, evidence)| (format, evidence)).or_else(|| {
+        let widths = [(4, 0, "UTF-32"), (4, 3, "UTF-32"), (2, 0, "UTF-16"), (2, 1, "UTF-16")];
+        let encoded = |width: usize, place: usize| {
+            let chars = (head.len() / width).min(ENCODED_CHARS);
+            let is_char = |char: &[u8]| {
+                char.iter().enumerate().all(|(at, byte)| {
+                    if at == place { *byte != 0 && *byte < 0x80 && is_text_byte(*byte) } else { *byte == 0 }
+                })
+            };
+            let enough = chars == ENCODED_CHARS || whole && chars >= 2 && head.len().is_multiple_of(width);
+            enough && head.chunks_exact(width).take(chars).all(is_char)
+        };
+        let found = widths.into_iter().find(|(width, place, _)| encoded(*width, *place));
+        found.map(|(.., format)| (format, "zero bytes between ASCII characters"))
+    });
+    found.map(|(format, evidence)| NotText { format, evidence, at: 0, todo: UTF_8 })
+}
+
+fn unnamed(head: &[u8], whole: bool) -> Option<NotText> {
+    let odd = head.iter().any(|byte| !is_text_byte(*byte) || *byte >= 0x80);
+    if odd && snappy::is_block(head, !whole) {
+        return Some(NotText {
+            format: "a raw Snappy block",
+            evidence: "its length and elements",
+            at: 0,
+            todo: "compress the logs in Snappy's framing format, in Hadoop's, or by gzip or zstd",
+        });
+    }
+    binary::is_binary(head, whole).then_some(NotText {
+        format: "binary data",
+        evidence: "bytes that no text has",
+        at: 0,
+        todo: CONVERT,
+    })
+}
