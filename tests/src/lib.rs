@@ -16,4 +16,8 @@ pub mod model;
 pub mod objects;
 #[cfg(feature = "cloud")]
 pub mod recording_proxy;
+#[cfg(feature = "cloud")]
+pub mod requests;
+#[cfg(feature = "cloud")]
+pub mod servers;
 pub mod twin;

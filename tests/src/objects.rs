@@ -30,6 +30,21 @@ pub fn gunzip(bytes: &[u8]) -> Vec<u8> {
     text
 }
 
+/// Text that hardly compresses: each character has 6 bits of chance, the same for the same seed.
+#[must_use]
+pub fn noise(seed: u64, characters: usize) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = |_| {
+        // xorshift64* (Vigna, https://arxiv.org/abs/1402.6246).
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        char::from(ALPHABET[(state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 58) as usize])
+    };
+    (0..characters).map(next).collect()
+}
+
 /// One event as CloudWatch Logs writes it.
 #[must_use]
 pub fn event(timestamp: i64, message: &str) -> String {

@@ -1,5 +1,5 @@
-//! One suite over each port's twin in memory and its real implementation on the local cloud, so that what is shown on the
-//! twins holds for S3 and SQS as far as the local cloud does what AWS does.
+//! One suite for every implementation of a port: the fakes in memory, the local cloud (`conforming.rs`), and strict servers
+//! (`make test-servers`). What tests show on the fakes then holds for S3 and SQS.
 
 use std::{
     collections::BTreeSet,
@@ -7,18 +7,14 @@ use std::{
     time::Duration,
 };
 
-use flowherd_cli::local::DirStore;
 use flowherd_shared::{
     queue::{Depth, Outgoing, Queue, Received},
     store::{Lister, Sink, Store},
 };
-use flowherd_tests::{
-    local_cloud::{LocalCloud, wait_until},
-    twin::{MemoryQueue, MemorySource, MemoryStore, QueueSettings},
-};
+use flowherd_tests::twin::QueueSettings;
 
 /// What every store does.
-fn check_store(store: &impl Store) {
+pub(crate) fn check_store(store: &impl Store) {
     let path = "csv/t/a b+%ü/k.csv.gz";
     assert_eq!((store.get(path).unwrap(), store.etag(path).unwrap()), (None, None));
     store.remove(path).unwrap();
@@ -58,7 +54,7 @@ fn check_store(store: &impl Store) {
 }
 
 /// What every lister does, with these keys below `x/`; there are others beside it.
-fn check_lister(lister: &impl Lister, keys: &[String]) {
+pub(crate) fn check_lister(lister: &impl Lister, keys: &[String]) {
     let (mut found, mut token, mut pages) = (Vec::new(), None, 0);
     loop {
         let page = lister.page("x/", token.as_deref()).unwrap();
@@ -79,8 +75,8 @@ fn check_lister(lister: &impl Lister, keys: &[String]) {
     assert_eq!(lister.page("nothing/", None).unwrap().entries, []);
 }
 
-const VISIBILITY: Duration = Duration::from_secs(4);
-const SETTINGS: QueueSettings = QueueSettings { visibility: VISIBILITY, max_deliveries: 2 };
+pub(crate) const VISIBILITY: Duration = Duration::from_secs(4);
+pub(crate) const SETTINGS: QueueSettings = QueueSettings { visibility: VISIBILITY, max_deliveries: 2 };
 
 fn message(group: &str, name: &str) -> Outgoing {
     Outgoing { body: format!("body of {name}"), group: group.to_owned(), deduplication: name.to_owned() }
@@ -91,7 +87,7 @@ fn bodies(received: &[Received]) -> BTreeSet<&str> {
 }
 
 /// What every queue does. `wait` lets a time pass; `dead` counts the dead letters.
-fn check_queue(queue: &impl Queue, wait: &dyn Fn(Duration), dead: &dyn Fn() -> u64) {
+pub(crate) fn check_queue(queue: &impl Queue, wait: &dyn Fn(Duration), dead: &dyn Fn() -> u64) {
     let now = Duration::ZERO;
     let batch: Vec<Outgoing> =
         [("a", "a1"), ("a", "a2"), ("b", "b1")].map(|(group, name)| message(group, name)).into();
@@ -136,38 +132,4 @@ fn check_queue(queue: &impl Queue, wait: &dyn Fn(Duration), dead: &dyn Fn() -> u
     queue.send(&[message("d", "d1")]).unwrap();
     queue.purge().unwrap();
     assert_eq!(queue.depth().unwrap(), Depth::default());
-}
-
-#[test]
-fn the_stores_in_memory_in_a_directory_and_on_s3_behave_alike() {
-    check_store(&MemoryStore::default());
-    let dir = tempfile::tempdir().unwrap();
-    check_store(&DirStore::new(dir.path(), &dir.path().join("unfinished")).unwrap());
-    let cloud = LocalCloud::start();
-    check_store(&cloud.bucket("results"));
-}
-
-#[test]
-fn the_listers_in_memory_and_on_s3_behave_alike() {
-    let keys: Vec<String> = (0..1100).map(|number| format!("x/{number:04} +%ü")).collect();
-    let all = || keys.iter().cloned().chain(["w".to_owned(), "x".to_owned(), "y/z".to_owned()]);
-    check_lister(&all().map(|key| (key, vec![b'1'])).collect::<MemorySource>(), &keys);
-    let cloud = LocalCloud::start();
-    let bucket = cloud.bucket("source");
-    all().for_each(|key| bucket.put(&key, b"1").unwrap());
-    check_lister(&bucket, &keys);
-}
-
-#[test]
-fn the_queues_in_memory_and_on_sqs_behave_alike() {
-    let twin = MemoryQueue::new(SETTINGS);
-    check_queue(&twin, &|time| twin.advance(time), &|| twin.dead().len() as u64);
-
-    let cloud = LocalCloud::start();
-    let (queue, _, dead) = cloud.queue("q", VISIBILITY, SETTINGS.max_deliveries);
-    let let_pass = |time: Duration| {
-        let until = std::time::Instant::now() + time;
-        wait_until("the time has passed", || std::time::Instant::now() >= until);
-    };
-    check_queue(&queue, &let_pass, &|| dead.depth().unwrap().visible);
 }

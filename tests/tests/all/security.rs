@@ -3,176 +3,32 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::{self, Read, Write},
+    io::{Read, Write},
     path::Path,
-    sync::LazyLock,
-    thread,
     time::Duration,
 };
 
 use flowherd_aws::{Aws, s3::Bucket};
-use flowherd_coordinator::{
-    settings::{Connected, Settings},
-    steps::{Begin, Operation, Step},
-};
 use flowherd_shared::{
     config::Config,
     ledger::{ReportState, layout},
     pipeline::Plan,
-    queue::{Depth, Outgoing, Queue},
+    queue::Queue,
     store::{Lister, Sink, Source, Store},
     task::Task,
 };
 use flowherd_tests::{
-    command::{Running, flowherd_in},
-    local_cloud::{LocalCloud, wait_until},
+    local_cloud::LocalCloud,
     objects::{FLOW, convert, envelope, event, gunzip, gzip},
     recording_proxy::{RecordingProxy, Request},
 };
 use serde_json::Value;
 
 use super::{
-    cloud::WORKER,
+    day::{ACCOUNT, CONTENT, DAY, SECRETS},
     delivery::{counts, send},
     fleet::Fleet,
-    place::PROGRAM,
 };
-
-/// The local cloud's only one.
-const ACCOUNT: &str = "000000000000";
-const SECRETS: [&str; 2] = ["wJalrSecretKeyOfNobody", "SessionTokenOfNobody"];
-/// Stands in messages and nowhere else.
-const CONTENT: &str = "what-somebody-logged";
-const FORGED: &str =
-    "\n{\"_aws\":{\"CloudWatchMetrics\":[]},\"level\":\"ERROR\",\"message\":\"forged\"}\n\u{1b}[2J";
-const RULES: &str = r#"
-[[rule]]
-name = "app"
-match = { log_group = "app" }
-table = "app"
-format = { kind = "regex", pattern = '(?s)^user (?P<user>.*)$' }
-[[rule]]
-name = "flow"
-table = "vpc_flow"
-format = { kind = "vpc-flow" }
-"#;
-
-/// A day of hostile objects, from its begin over a purge, a failure and a redrive to its end, and all that was seen of it.
-struct Day {
-    stdout: String,
-    stderr: String,
-    /// What the commands printed.
-    commands: String,
-    /// Path and bytes.
-    results: Vec<(String, Vec<u8>)>,
-    by_worker: Vec<Request>,
-    by_coordinator: Vec<Request>,
-}
-
-static DAY: LazyLock<Day> = LazyLock::new(day);
-
-fn day() -> Day {
-    let cloud = LocalCloud::start();
-    let server = cloud.endpoint["http://".len()..].parse().unwrap();
-    let (worker_proxy, coordinator_proxy) = (RecordingProxy::start(server), RecordingProxy::start(server));
-    let (source, results, names) = (cloud.bucket("source"), cloud.bucket("results"), cloud.bucket("names"));
-    let (queue, queue_url, dead) = cloud.queue("tasks", Duration::from_secs(10), 3);
-    names.put("lookups.json", b"{}").unwrap();
-    let message = |text: &str| event(1, &format!("{text} {CONTENT}{FORGED}"));
-    let events = [message("user"), message("no rule fits"), event(2, "")];
-    let whole = gzip(envelope("app", &events).as_bytes());
-    let flows = gzip(envelope("flow", &[event(1, FLOW), event(2, &format!("{FLOW} {CONTENT}"))]).as_bytes());
-    source.put("firehose/whole", &whole).unwrap();
-    source.put("firehose/flows", &flows).unwrap();
-    source.put(&format!("firehose/key{FORGED}"), &whole).unwrap();
-    source.put("firehose/damaged", &whole[..whole.len() - 5]).unwrap();
-    source.put("firehose/header", format!("version start odd-word\n{CONTENT}\n").as_bytes()).unwrap();
-
-    let place = tempfile::tempdir().unwrap();
-    fs::write(place.path().join("flowherd.toml"), RULES).unwrap();
-    let settings = Settings {
-        source_bucket_owner: Some(ACCOUNT.to_owned()),
-        results_bucket_owner: Some(ACCOUNT.to_owned()),
-        settings_bucket_owner: Some(ACCOUNT.to_owned()),
-        config: Some(place.path().join("flowherd.toml").to_str().unwrap().to_owned()),
-        lookups: Some("s3://names/lookups.json".to_owned()),
-        ..Settings::of("source".to_owned(), "results".to_owned(), queue_url.clone(), dead_url(&queue_url))
-    };
-    let aws = cloud.through(&coordinator_proxy.endpoint);
-    let connected = Connected::new(&aws, &settings).unwrap();
-    // The waits are for counts that settle late, and for what a purge swallows in real SQS.
-    let step = |step: Step| connected.with(|coordinator| coordinator.step(step, &|| true)).unwrap();
-    let begin = |run: &str, purge: bool| {
-        let (run, prefix) = (Some(run.to_owned()), Some("firehose/".to_owned()));
-        let begin = Begin { run, prefix, purge: Some(purge), ..Begin::default() };
-        connected.with(|coordinator| coordinator.begin(&begin)).unwrap()
-    };
-    let end = |mut next: Step| {
-        wait_until("the run has ended", || {
-            next = step(next.clone());
-            next.operation == Operation::End
-        });
-    };
-    assert_eq!(step(begin("first", false)).operation, Operation::Check);
-    let second = step(step(begin("second", true)));
-
-    let environment: Vec<(&str, String)> = cloud
-        .environment()
-        .filter(|(name, _)| !name.starts_with("AWS_SECRET"))
-        .chain([
-            ("AWS_SECRET_ACCESS_KEY", SECRETS[0].to_owned()),
-            ("AWS_SESSION_TOKEN", SECRETS[1].to_owned()),
-            ("RUST_LOG", "trace".to_owned()),
-            ("FLOWHERD_SOURCE_BUCKET", "source".to_owned()),
-            ("FLOWHERD_SOURCE_BUCKET_OWNER", ACCOUNT.to_owned()),
-            ("FLOWHERD_RESULTS_BUCKET", "results".to_owned()),
-            ("FLOWHERD_RESULTS_BUCKET_OWNER", ACCOUNT.to_owned()),
-            ("FLOWHERD_QUEUE_URL", queue_url.clone()),
-        ])
-        .collect();
-    let through_proxy =
-        environment.iter().cloned().chain([("AWS_ENDPOINT_URL", worker_proxy.endpoint.clone())]);
-    let mut worker = Running::start_in(WORKER, through_proxy, ["--poll", "--concurrency", "2"]);
-    let (stdout, stderr) = (worker.0.stdout.take().unwrap(), worker.0.stderr.take().unwrap());
-    // A full pipe would stop it.
-    let stdout = thread::spawn(|| io::read_to_string(stdout).unwrap());
-    let stderr = thread::spawn(|| io::read_to_string(stderr).unwrap());
-    end(second);
-    wait_until("the damaged objects are dead letters", || dead.depth().unwrap().visible == 2);
-    source.put("firehose/damaged", &whole).unwrap();
-    source.put("firehose/header", FLOW.as_bytes()).unwrap();
-    end(connected.with(|coordinator| coordinator.redrive("second")).unwrap().1);
-    // What is done is asked for once more: the worker looks at its outputs.
-    let whole = source.now("firehose/whole").unwrap().unwrap();
-    let again = Task { run: "second".to_owned(), bucket: "source".to_owned(), object: whole };
-    let again = Outgoing { body: again.body(), group: again.group(), deduplication: "again".to_owned() };
-    assert_eq!(queue.send(&[again]).unwrap(), []);
-    wait_until("the queue is empty", || queue.depth().unwrap() == Depth::default());
-    worker.signal("TERM");
-    assert_eq!(worker.wait(), 0);
-
-    let commands =
-        [&["report", "second"][..], &["report", "first", "--json"], &["status"], &["runs", "--json"]];
-    let commands = commands.map(|args| {
-        let ran = flowherd_in(PROGRAM, environment.clone(), args);
-        assert_ne!(ran.status, 2, "{ran:?}");
-        ran.stdout + &ran.stderr
-    });
-    let entries = results.page("", None).unwrap().entries.into_iter();
-    let read = |key: String| (key.clone(), Store::get(&results, &key).unwrap().unwrap());
-    Day {
-        stdout: stdout.join().unwrap(),
-        stderr: stderr.join().unwrap(),
-        commands: commands.concat(),
-        results: entries.map(|entry| read(entry.key)).collect(),
-        by_worker: worker_proxy.requests(),
-        by_coordinator: coordinator_proxy.requests(),
-    }
-}
-
-fn dead_url(queue_url: &str) -> String {
-    queue_url.replace("tasks.fifo", "tasks-dead.fifo")
-}
 
 #[test]
 fn nothing_secret_and_nothing_of_a_log_is_in_our_own_log_and_no_line_of_it_is_forged() {
@@ -183,7 +39,7 @@ fn nothing_secret_and_nothing_of_a_log_is_in_our_own_log_and_no_line_of_it_is_fo
         .find(|(path, _)| *path == layout::report("second"))
         .map(|(_, report)| serde_json::from_slice(report).unwrap())
         .unwrap();
-    assert_eq!((&report["state"], &report["objects"]["done"]), (&"done".into(), &5.into()), "{report}");
+    assert_eq!((&report["state"], &report["objects"]["done"]), (&"done".into(), &6.into()), "{report}");
     for (path, bytes) in &day.results {
         let text = if bytes.starts_with(b"\x1f\x8b") { gunzip(bytes) } else { bytes.clone() };
         let text = String::from_utf8(text).unwrap();

@@ -1,0 +1,324 @@
+//! Servers that are stricter than the local cloud, in its place: versitygw or SeaweedFS for S3, ElasticMQ for SQS.
+//! `make test-servers` installs them into the project's own folders.
+
+use std::{
+    fmt, fs,
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_s3::config::Credentials;
+use aws_sdk_sqs::types::QueueAttributeName;
+use flowherd_aws::{Aws, s3::Bucket, sqs::SqsQueue};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::local_cloud::wait_at_most;
+
+const REGION: &str = "us-east-1";
+const ACCESS_KEY: &str = "test";
+const SECRET_KEY: &str = "testtest";
+/// How long a server may take until it answers.
+const START: Duration = Duration::from_mins(1);
+/// How often a server is started anew because another program took one of its ports.
+const STARTS: u32 = 5;
+
+/// A server of S3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum S3Server {
+    /// versitygw, over a directory.
+    Versitygw,
+    /// SeaweedFS: master, volume, filer and S3 in one process.
+    SeaweedFs,
+}
+
+impl fmt::Display for S3Server {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Versitygw => "versitygw",
+            Self::SeaweedFs => "SeaweedFS",
+        })
+    }
+}
+
+/// A server process. It ends when this is dropped, also when a test fails.
+#[derive(Debug)]
+struct Server {
+    process: Child,
+    endpoint: String,
+    /// Ports by which SeaweedFS names its sockets.
+    ports: Vec<u16>,
+    _state: TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        // SeaweedFS always puts sockets into /tmp, and SIGTERM would take it half a minute.
+        for port in &self.ports {
+            for part in ["s3", "filer", "s3-grpc", "filer-grpc", "master-grpc", "volume-grpc"] {
+                let _ = fs::remove_file(format!("/tmp/seaweedfs-{part}-{port}.sock"));
+            }
+        }
+    }
+}
+
+/// A server of SQS.
+#[derive(Debug)]
+pub struct Sqs {
+    server: Server,
+    aws: Aws,
+}
+
+/// A server of S3, with a server of SQS beside it.
+#[derive(Debug)]
+pub struct Site<'a> {
+    /// Which one.
+    pub kind: S3Server,
+    server: Server,
+    aws: Aws,
+    /// The server of SQS.
+    pub sqs: &'a Sqs,
+}
+
+/// A FIFO queue with its dead-letter queue.
+#[derive(Debug)]
+pub struct Queues {
+    /// The queue.
+    pub queue: SqsQueue,
+    /// Its URL.
+    pub url: String,
+    /// Its dead-letter queue.
+    pub dead: SqsQueue,
+    /// The ARN of the dead-letter queue.
+    pub dead_arn: String,
+}
+
+impl Sqs {
+    /// Starts ElasticMQ on a port that the system chooses.
+    ///
+    /// # Panics
+    /// If it is not installed, or does not start.
+    #[must_use]
+    pub fn start() -> Self {
+        let libraries = installed("target/tools/elasticmq");
+        let state = tempfile::tempdir().unwrap();
+        let config = root().join("tests/servers/elasticmq.conf");
+        let log = state.path().join("log");
+        let mut command = Command::new("java");
+        command.arg("-Xmx256m").arg(format!("-Dconfig.file={}", config.display()));
+        command.arg("-cp").arg(libraries.join("*")).arg("org.elasticmq.server.Main");
+        let mut process = spawn(command, &state, &log);
+        let mut endpoint = None;
+        wait_at_most(START, "ElasticMQ has chosen a port", || {
+            let text = fs::read_to_string(&log).unwrap();
+            assert!(process.try_wait().unwrap().is_none(), "ElasticMQ ended by itself:\n{text}");
+            let port =
+                text.split_once("bind address 127.0.0.1:").and_then(|(_, rest)| rest.split(',').next());
+            endpoint = port.map(|port| format!("http://127.0.0.1:{port}"));
+            endpoint.is_some()
+        });
+        let endpoint = endpoint.unwrap();
+        let aws = connect(&endpoint, SECRET_KEY);
+        Self { server: Server { process, endpoint, ports: Vec::new(), _state: state }, aws }
+    }
+
+    /// A new queue with these attributes; returns its URL.
+    #[must_use]
+    pub fn create(&self, name: &str, attributes: &[(QueueAttributeName, &str)]) -> String {
+        let request = aws_sdk_sqs::Client::new(self.aws.config()).create_queue().queue_name(name);
+        let add =
+            |request: aws_sdk_sqs::operation::create_queue::builders::CreateQueueFluentBuilder,
+             (name, value): &(QueueAttributeName, &str)| request.attributes(name.clone(), *value);
+        let request = attributes.iter().fold(request, add);
+        self.aws.handle().block_on(request.send()).unwrap().queue_url.unwrap()
+    }
+
+    /// A new FIFO queue with a dead-letter queue.
+    #[must_use]
+    pub fn queues(&self, name: &str, visibility: Duration, max_deliveries: u32) -> Queues {
+        let visibility = visibility.as_secs().to_string();
+        let fifo = [
+            (QueueAttributeName::FifoQueue, "true"),
+            (QueueAttributeName::DeduplicationScope, "messageGroup"),
+            (QueueAttributeName::FifoThroughputLimit, "perMessageGroupId"),
+            (QueueAttributeName::VisibilityTimeout, &visibility),
+        ];
+        let dead_url = self.create(&format!("{name}-dead.fifo"), &fifo);
+        let dead_arn = format!("arn:aws:sqs:{REGION}:000000000000:{name}-dead.fifo");
+        let redrive =
+            format!(r#"{{"deadLetterTargetArn":"{dead_arn}","maxReceiveCount":"{max_deliveries}"}}"#);
+        let attributes = [&fifo[..], &[(QueueAttributeName::RedrivePolicy, &redrive)]].concat();
+        let url = self.create(&format!("{name}.fifo"), &attributes);
+        Queues { queue: self.aws.queue(&url), url, dead: self.aws.queue(&dead_url), dead_arn }
+    }
+
+    /// States of the tasks that move the messages of a dead-letter queue back.
+    #[must_use]
+    pub fn move_tasks(&self, arn: &str) -> Vec<String> {
+        let request = aws_sdk_sqs::Client::new(self.aws.config()).list_message_move_tasks().source_arn(arn);
+        let answer = self.aws.handle().block_on(request.send()).unwrap();
+        answer.results().iter().filter_map(|task| task.status().map(str::to_owned)).collect()
+    }
+}
+
+impl<'a> Site<'a> {
+    /// Starts a server of S3 on free ports.
+    ///
+    /// # Panics
+    /// If it is not installed, or does not start.
+    #[must_use]
+    pub fn start(kind: S3Server, sqs: &'a Sqs) -> Self {
+        let server = (0..STARTS).find_map(|_| match kind {
+            S3Server::Versitygw => start_versitygw(),
+            S3Server::SeaweedFs => start_seaweedfs(),
+        });
+        let server = server.unwrap_or_else(|| panic!("{kind}: no free ports in {STARTS} attempts"));
+        let aws = connect(&server.endpoint, SECRET_KEY);
+        let site = Self { kind, server, aws, sqs };
+        // It listens before all of its parts are ready.
+        wait_at_most(START, "the S3 server makes buckets", || site.try_bucket("ready"));
+        site
+    }
+
+    fn try_bucket(&self, name: &str) -> bool {
+        let config = aws_sdk_s3::config::Builder::from(self.aws.config()).force_path_style(true).build();
+        let request = aws_sdk_s3::Client::from_conf(config).create_bucket().bucket(name);
+        self.aws.handle().block_on(request.send()).is_ok()
+    }
+
+    /// A new bucket.
+    #[must_use]
+    pub fn bucket(&self, name: &str) -> Bucket {
+        assert!(self.try_bucket(name), "cannot create the bucket {name}");
+        self.aws.bucket(name, None)
+    }
+
+    /// The environment of a program that uses both servers.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("AWS_ENDPOINT_URL_S3", self.server.endpoint.clone()),
+            ("AWS_ENDPOINT_URL_SQS", self.sqs.server.endpoint.clone()),
+            ("AWS_REGION", REGION.to_owned()),
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.to_owned()),
+        ]
+    }
+}
+
+fn connect(endpoint: &str, secret: &str) -> Aws {
+    let runtime = Runtime::new().unwrap();
+    let config = aws_config::defaults(BehaviorVersion::latest())
+        .endpoint_url(endpoint)
+        .region(Region::new(REGION))
+        .credentials_provider(Credentials::new(ACCESS_KEY, secret, None, None, "test"));
+    let config = runtime.block_on(config.load());
+    Aws::with(runtime, config)
+}
+
+/// Starts versitygw; `None` if another program took its port.
+fn start_versitygw() -> Option<Server> {
+    let program = installed("target/tools/bin/versitygw");
+    let state = tempfile::tempdir().unwrap();
+    let [port] = free_ports::<1>(0);
+    for directory in ["data", "sidecar"] {
+        fs::create_dir(state.path().join(directory)).unwrap();
+    }
+    let mut command = Command::new(program);
+    command.args(["--port", &format!("127.0.0.1:{port}"), "--access", ACCESS_KEY, "--secret", SECRET_KEY]);
+    // Metadata beside the objects: not every file system has extended attributes.
+    command.args(["--region", REGION, "--quiet", "posix", "--sidecar"]);
+    command.arg(state.path().join("sidecar")).arg(state.path().join("data"));
+    await_port(command, state, &[port])
+}
+
+/// Starts SeaweedFS; `None` if another program took one of its ports.
+fn start_seaweedfs() -> Option<Server> {
+    let program = installed(".venv-servers/bin/weed");
+    let state = tempfile::tempdir().unwrap();
+    // Each part also listens on its port + 10000, for gRPC.
+    let [s3, master, volume, filer] = free_ports::<4>(10_000);
+    let identities = serde_json::json!({ "identities": [{
+        "name": "test",
+        "credentials": [{ "accessKey": ACCESS_KEY, "secretKey": SECRET_KEY }],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }] });
+    let identities_file = state.path().join("s3.json");
+    fs::write(&identities_file, identities.to_string()).unwrap();
+    let mut command = Command::new(program);
+    command.args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-s3.iam=false"]);
+    command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]);
+    command.args(["-master.volumeSizeLimitMB=64", "-volume.max=40"]);
+    command.arg(format!("-dir={}", state.path().display()));
+    command.arg(format!("-s3.config={}", identities_file.display()));
+    for (part, port) in [("s3", s3), ("master", master), ("volume", volume), ("filer", filer)] {
+        command.arg(format!("-{part}.port={port}"));
+    }
+    let ports = [s3, master, volume, filer].map(|port| [port, port + 10_000]);
+    await_port(command, state, ports.as_flattened())
+}
+
+/// Runs a server until it listens on the first of its ports; `None` if it ends because another program has one of them.
+fn await_port(command: Command, state: TempDir, ports: &[u16]) -> Option<Server> {
+    let port = ports[0];
+    let log = state.path().join("log");
+    let name = format!("{:?}", command.get_program());
+    let process = spawn(command, &state, &log);
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let mut server = Server { process, endpoint, ports: ports.to_vec(), _state: state };
+    let mut has_ended = false;
+    wait_at_most(START, "the S3 server listens", || {
+        has_ended = server.process.try_wait().unwrap().is_some();
+        has_ended || TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
+    if !has_ended {
+        return Some(server);
+    }
+    let text = fs::read_to_string(log).unwrap();
+    assert!(text.contains("address already in use"), "{name} ended by itself:\n{text}");
+    None
+}
+
+fn spawn(mut command: Command, state: &TempDir, log: &Path) -> Child {
+    let log = fs::File::create(log).unwrap();
+    command.current_dir(state.path()).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    let name = format!("{:?}", command.get_program());
+    command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}; install it"))
+}
+
+/// Ports of 127.0.0.1 that are free at this moment, each also with `offset` added.
+fn free_ports<const COUNT: usize>(offset: u16) -> [u16; COUNT] {
+    // All are held until all are found, so that no port is taken twice.
+    let mut held = Vec::new();
+    [(); COUNT].map(|()| {
+        loop {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            held.push(listener);
+            if offset == 0 {
+                break port;
+            }
+            // The system gives high ports: take those below them.
+            let Some(port) = port.checked_sub(offset).filter(|port| *port > 10_000) else { continue };
+            if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+                held.push(listener);
+                break port;
+            }
+        }
+    })
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn installed(path: &str) -> PathBuf {
+    let path = root().join(path);
+    assert!(path.exists(), "no {}: `make test-servers` installs it, and runs these tests", path.display());
+    path
+}

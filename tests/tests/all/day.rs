@@ -1,0 +1,168 @@
+//! A whole run of hostile objects on the local cloud, from begin over purge, failure and redrive to its end, with every
+//! request that was sent. `security.rs` and `requests.rs` check what it left.
+
+use std::{fs, io, sync::LazyLock, thread, time::Duration};
+
+use flowherd_coordinator::{
+    settings::{Connected, Settings},
+    steps::{Begin, Operation, Step},
+};
+use flowherd_shared::{
+    queue::{Depth, Outgoing, Queue},
+    store::{Lister, Source, Store},
+    task::Task,
+};
+use flowherd_tests::{
+    command::{Running, flowherd_in},
+    local_cloud::{LocalCloud, wait_until},
+    objects::{FLOW, envelope, event, gzip, noise},
+    recording_proxy::{RecordingProxy, Request},
+};
+
+use super::{cloud::WORKER, place::PROGRAM};
+
+/// The local cloud's only account.
+pub(super) const ACCOUNT: &str = "000000000000";
+pub(super) const SECRETS: [&str; 2] = ["wJalrSecretKeyOfNobody", "SessionTokenOfNobody"];
+/// In messages and nowhere else.
+pub(super) const CONTENT: &str = "what-somebody-logged";
+const FORGED: &str =
+    "\n{\"_aws\":{\"CloudWatchMetrics\":[]},\"level\":\"ERROR\",\"message\":\"forged\"}\n\u{1b}[2J";
+const RULES: &str = r#"
+[[rule]]
+name = "app"
+match = { log_group = "app" }
+table = "app"
+format = { kind = "regex", pattern = '(?s)^user (?P<user>.*)$' }
+[[rule]]
+name = "flow"
+table = "vpc_flow"
+format = { kind = "vpc-flow" }
+"#;
+/// Messages of the large object, and characters of each. Its output stays above 16 MiB when it is compressed, because a
+/// character has 6 bits: it is uploaded in parts.
+const LARGE: (u64, usize) = (3000, 8 << 10);
+
+/// What a run left.
+pub(super) struct Day {
+    pub(super) stdout: String,
+    pub(super) stderr: String,
+    /// Output of the commands.
+    pub(super) commands: String,
+    /// Path and bytes of each result.
+    pub(super) results: Vec<(String, Vec<u8>)>,
+    pub(super) by_worker: Vec<Request>,
+    pub(super) by_coordinator: Vec<Request>,
+    pub(super) by_commands: Vec<Request>,
+}
+
+pub(super) static DAY: LazyLock<Day> = LazyLock::new(day);
+
+fn day() -> Day {
+    let cloud = LocalCloud::start();
+    let server = cloud.endpoint["http://".len()..].parse().unwrap();
+    let [worker_proxy, coordinator_proxy, command_proxy] = [(); 3].map(|()| RecordingProxy::start(server));
+    let (source, results, names) = (cloud.bucket("source"), cloud.bucket("results"), cloud.bucket("names"));
+    let (queue, queue_url, dead) = cloud.queue("tasks", Duration::from_secs(10), 3);
+    names.put("lookups.json", b"{}").unwrap();
+    let message = |text: &str| event(1, &format!("{text} {CONTENT}{FORGED}"));
+    let events = [message("user"), message("no rule fits"), event(2, "")];
+    let whole = gzip(envelope("app", &events).as_bytes());
+    let flows = gzip(envelope("flow", &[event(1, FLOW), event(2, &format!("{FLOW} {CONTENT}"))]).as_bytes());
+    let large = (0..LARGE.0).map(|seed| event(1, &format!("user {}", noise(seed, LARGE.1))));
+    let large: String = large.map(|event| envelope("app", &[event])).collect();
+    source.put("firehose/whole", &whole).unwrap();
+    source.put("firehose/flows", &flows).unwrap();
+    source.put("firehose/large", &gzip(large.as_bytes())).unwrap();
+    source.put(&format!("firehose/key{FORGED}"), &whole).unwrap();
+    source.put("firehose/damaged", &whole[..whole.len() - 5]).unwrap();
+    source.put("firehose/header", format!("version start odd-word\n{CONTENT}\n").as_bytes()).unwrap();
+
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join("flowherd.toml"), RULES).unwrap();
+    let settings = Settings {
+        source_bucket_owner: Some(ACCOUNT.to_owned()),
+        results_bucket_owner: Some(ACCOUNT.to_owned()),
+        settings_bucket_owner: Some(ACCOUNT.to_owned()),
+        config: Some(place.path().join("flowherd.toml").to_str().unwrap().to_owned()),
+        lookups: Some("s3://names/lookups.json".to_owned()),
+        ..Settings::of("source".to_owned(), "results".to_owned(), queue_url.clone(), dead_url(&queue_url))
+    };
+    let aws = cloud.through(&coordinator_proxy.endpoint);
+    let connected = Connected::new(&aws, &settings).unwrap();
+    // Waits are skipped: they are for counts that settle late, and for messages that a purge swallows in real SQS.
+    let step = |step: Step| connected.with(|coordinator| coordinator.step(step, &|| true)).unwrap();
+    let begin = |run: &str, purge: bool| {
+        let (run, prefix) = (Some(run.to_owned()), Some("firehose/".to_owned()));
+        let begin = Begin { run, prefix, purge: Some(purge), ..Begin::default() };
+        connected.with(|coordinator| coordinator.begin(&begin)).unwrap()
+    };
+    let end = |mut next: Step| {
+        wait_until("the run has ended", || {
+            next = step(next.clone());
+            next.operation == Operation::End
+        });
+    };
+    assert_eq!(step(begin("first", false)).operation, Operation::Check);
+    let second = step(step(begin("second", true)));
+
+    let environment: Vec<(&str, String)> = cloud
+        .environment()
+        .filter(|(name, _)| !name.starts_with("AWS_SECRET"))
+        .chain([
+            ("AWS_SECRET_ACCESS_KEY", SECRETS[0].to_owned()),
+            ("AWS_SESSION_TOKEN", SECRETS[1].to_owned()),
+            ("RUST_LOG", "trace".to_owned()),
+            ("FLOWHERD_SOURCE_BUCKET", "source".to_owned()),
+            ("FLOWHERD_SOURCE_BUCKET_OWNER", ACCOUNT.to_owned()),
+            ("FLOWHERD_RESULTS_BUCKET", "results".to_owned()),
+            ("FLOWHERD_RESULTS_BUCKET_OWNER", ACCOUNT.to_owned()),
+            ("FLOWHERD_QUEUE_URL", queue_url.clone()),
+        ])
+        .collect();
+    let through = |proxy: &RecordingProxy| {
+        let endpoint = ("AWS_ENDPOINT_URL", proxy.endpoint.clone());
+        environment.iter().cloned().chain([endpoint]).collect::<Vec<_>>()
+    };
+    let mut worker = Running::start_in(WORKER, through(&worker_proxy), ["--poll", "--concurrency", "2"]);
+    let (stdout, stderr) = (worker.0.stdout.take().unwrap(), worker.0.stderr.take().unwrap());
+    // A full pipe would stop the worker.
+    let stdout = thread::spawn(|| io::read_to_string(stdout).unwrap());
+    let stderr = thread::spawn(|| io::read_to_string(stderr).unwrap());
+    end(second);
+    wait_until("the damaged objects are dead letters", || dead.depth().unwrap().visible == 2);
+    source.put("firehose/damaged", &whole).unwrap();
+    source.put("firehose/header", FLOW.as_bytes()).unwrap();
+    end(connected.with(|coordinator| coordinator.redrive("second")).unwrap().1);
+    // A second message of an object that is done: the worker reads the versions of its outputs.
+    let whole = source.now("firehose/whole").unwrap().unwrap();
+    let again = Task { run: "second".to_owned(), bucket: "source".to_owned(), object: whole };
+    let again = Outgoing { body: again.body(), group: again.group(), deduplication: "again".to_owned() };
+    assert_eq!(queue.send(&[again]).unwrap(), []);
+    wait_until("the queue is empty", || queue.depth().unwrap() == Depth::default());
+    worker.signal("TERM");
+    assert_eq!(worker.wait(), 0);
+
+    let commands =
+        [&["report", "second"][..], &["report", "first", "--json"], &["status"], &["runs", "--json"]];
+    let commands = commands.map(|args| {
+        let ran = flowherd_in(PROGRAM, through(&command_proxy), args);
+        assert_ne!(ran.status, 2, "{ran:?}");
+        ran.stdout + &ran.stderr
+    });
+    let entries = results.page("", None).unwrap().entries.into_iter();
+    let read = |key: String| (key.clone(), Store::get(&results, &key).unwrap().unwrap());
+    Day {
+        stdout: stdout.join().unwrap(),
+        stderr: stderr.join().unwrap(),
+        commands: commands.concat(),
+        results: entries.map(|entry| read(entry.key)).collect(),
+        by_worker: worker_proxy.requests(),
+        by_coordinator: coordinator_proxy.requests(),
+        by_commands: command_proxy.requests(),
+    }
+}
+
+fn dead_url(queue_url: &str) -> String {
+    queue_url.replace("tasks.fifo", "tasks-dead.fifo")
+}

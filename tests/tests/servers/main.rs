@@ -1,0 +1,82 @@
+//! The fleet on servers that are stricter than the local cloud: S3 by versitygw and by SeaweedFS, SQS by ElasticMQ. Run it
+//! with `make test-servers`, which installs them. `cargo test --test servers -- WORD` runs the checks whose names have it.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../all/conformance.rs"]
+mod conformance;
+mod differences;
+mod fleet;
+#[path = "../all/place.rs"]
+#[allow(dead_code)] // the other tests use all of it
+mod place;
+mod ports;
+mod refusals;
+mod runs;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+    thread,
+    time::Instant,
+};
+
+use flowherd_tests::servers::{S3Server, Site, Sqs};
+
+use self::differences::DIFFERENCES;
+
+/// A check on one server of S3, and its name.
+type Check = (&'static str, fn(&Site<'_>));
+
+macro_rules! checks {
+    ($($module:ident::$name:ident),* $(,)?) => {
+        const CHECKS: &[Check] = &[$((stringify!($name), $module::$name)),*];
+    };
+}
+
+checks![
+    ports::stores_and_listers_conform,
+    ports::queues_conform,
+    ports::an_upload_in_parts_is_published_whole_or_not_at_all,
+    runs::outputs_below_and_above_the_part_size_equal_those_of_convert,
+    runs::keys_with_special_characters_are_converted,
+    runs::failed_objects_are_done_after_repair_and_a_redrive_by_sqs,
+    runs::another_worker_finishes_the_objects_of_a_killed_one,
+    runs::a_prefix_is_run_again_after_a_purge,
+    refusals::wrong_credentials_are_refused_at_the_start,
+    refusals::a_missing_bucket_is_refused_at_the_start,
+    refusals::a_queue_of_the_wrong_kind_is_refused_at_the_start,
+];
+
+fn main() -> ExitCode {
+    // What Cargo passes on begins with dashes.
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    println!("known differences from AWS");
+    for difference in DIFFERENCES {
+        println!("  {}: {}: {}", difference.server, difference.what, difference.why);
+    }
+    let sqs = Sqs::start();
+    let failed: usize = thread::scope(|scope| {
+        let (sqs, words) = (&sqs, &words);
+        let run = |kind: S3Server| {
+            let lane = thread::Builder::new().name(kind.to_string());
+            lane.spawn_scoped(scope, move || run_checks(&Site::start(kind, sqs), words)).unwrap()
+        };
+        let lanes = [S3Server::Versitygw, S3Server::SeaweedFs].map(run);
+        lanes.map(|lane| lane.join().unwrap_or(1)).iter().sum()
+    });
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs the checks whose names contain one of the words; returns how many failed.
+fn run_checks(site: &Site<'_>, words: &[String]) -> usize {
+    let is_chosen = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
+    let mut failed = 0;
+    for (name, check) in CHECKS.iter().filter(|(name, _)| is_chosen(name)) {
+        let begin = Instant::now();
+        let result = catch_unwind(AssertUnwindSafe(|| check(site)));
+        let verdict = if result.is_ok() { "ok" } else { "FAILED" };
+        println!("{} {name} ... {verdict} ({:.1} s)", site.kind, begin.elapsed().as_secs_f32());
+        failed += usize::from(result.is_err());
+    }
+    failed
+}

@@ -1,0 +1,168 @@
+//! Whole runs: commands and workers as processes.
+
+use flowherd_shared::{
+    queue::{Depth, Outgoing, Queue},
+    store::{Lister, Store},
+};
+use flowherd_tests::{
+    local_cloud::wait_until,
+    objects::{envelope, event, gzip, noise},
+    servers::Site,
+};
+
+use super::{
+    differences::differs,
+    fleet::{Fleet, report, stop},
+};
+
+const RULES: &str = r#"
+[[rule]]
+name = "app"
+match = { log_group = "app" }
+table = "app"
+format = { kind = "regex", pattern = '^user (?P<user>.*)$' }
+[[rule]]
+name = "flow"
+table = "vpc_flow"
+format = { kind = "vpc-flow" }
+"#;
+
+pub(crate) fn outputs_below_and_above_the_part_size_equal_those_of_convert(site: &Site<'_>) {
+    let fleet = Fleet::new(site, "sizes", 6, 300);
+    fleet.place.file("flowherd.toml", RULES.as_bytes());
+    // 24 MiB of text with 6 bits of chance in 8 give more than the 16 MiB from which an upload goes in parts.
+    let large = (0..3000).map(|seed| envelope("app", &[event(1, &format!("user {}", noise(seed, 8 << 10)))]));
+    let large = gzip(large.collect::<String>().as_bytes());
+    fleet.source.put("firehose/large", &large).unwrap();
+    fleet.place.object("firehose/large", &large);
+    let worker = fleet.worker();
+    let ran = fleet.flowherd(&["run", "--prefix", "firehose/", "--run", "r", "--watch", "--json"]);
+    stop(worker);
+    assert_eq!((ran.status, &report(&ran)["state"]), (0, &"done".into()), "{ran:?}");
+    fleet.check_same_as_convert(&report(&ran));
+    assert!(fleet.outputs()["csv/app/firehose/large.csv.gz"].len() > 16 << 20);
+    assert_eq!(fleet.queues.queue.depth().unwrap(), Depth::default());
+
+    // The other commands read the same ledger.
+    let runs = fleet.flowherd(&["runs"]);
+    assert!(runs.stdout.lines().any(|line| line.starts_with("r ") && line.contains(" done ")), "{runs:?}");
+    assert_eq!(fleet.flowherd(&["status"]).status, 0);
+    let again = fleet.flowherd(&["report", "r", "--json"]);
+    assert_eq!((again.status, report(&again)), (0, report(&ran)));
+}
+
+pub(crate) fn keys_with_special_characters_are_converted(site: &Site<'_>) {
+    let fleet = Fleet::new(site, "keys", 1, 5);
+    let plain = fleet.source.page("firehose/", None).unwrap().entries.remove(0).key;
+    let object = Store::get(&fleet.source, &plain).unwrap().unwrap();
+    // With what is added to them, ledger and output keys stay below 1024 bytes.
+    let long = ["k"; 4].map(|part| part.repeat(220)).join("/");
+    let keys = [
+        "a b",
+        "a+b",
+        "a%20b",
+        "a%2Fb",
+        "ü/日本",
+        "a\"b'c",
+        "a&b<c>",
+        "a\\b",
+        "a?b#c",
+        "~!@$^*()=;,",
+        "a\u{7f}b",
+        "\u{fffd}\u{10ffff}",
+        "a//b",
+        "a\u{1}\n\tb",
+        &long,
+    ];
+    let keys: Vec<&str> =
+        keys.into_iter().filter(|key| !differs(site.kind, &format!("key {key:?}"))).collect();
+    for key in &keys {
+        fleet
+            .source
+            .put(&format!("special/{key}"), &object)
+            .unwrap_or_else(|error| panic!("{key:?}: {error}"));
+    }
+    let worker = fleet.worker();
+    let ran = fleet.flowherd(&["run", "--prefix", "special/", "--watch", "--json"]);
+    stop(worker);
+    assert_eq!((ran.status, &report(&ran)["objects"]["done"]), (0, &keys.len().into()), "{ran:?}");
+    let local = fleet.place.report(&[
+        "--prefix",
+        "firehose/",
+        "--lookups",
+        fleet.place.path("in/lookups.json").to_str().unwrap(),
+    ]);
+    assert_eq!(local["objects"]["done"], 1);
+    let converted = &fleet.place.results()[&format!("csv/vpc_flow/{plain}.csv.gz")];
+    let outputs = fleet.outputs();
+    for key in keys {
+        let output = outputs.get(&format!("csv/vpc_flow/special/{key}.csv.gz"));
+        assert!(output == Some(converted), "{key:?}");
+    }
+}
+
+pub(crate) fn failed_objects_are_done_after_repair_and_a_redrive_by_sqs(site: &Site<'_>) {
+    let fleet = Fleet::new(site, "redrive", 6, 50);
+    let entries = fleet.source.page("firehose/", None).unwrap().entries;
+    let objects: Vec<(&str, Vec<u8>)> = entries
+        .iter()
+        .map(|entry| (&*entry.key, Store::get(&fleet.source, &entry.key).unwrap().unwrap()))
+        .collect();
+    let (damaged, whole) = &objects[0];
+    fleet.source.put(damaged, &whole[..whole.len() - 5]).unwrap();
+    let ran = fleet.flowherd(&["run", "--prefix", "firehose/", "--run", "r"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    fleet.source.remove(objects[1].0).unwrap();
+    let no_task = Outgoing {
+        body: "no task".to_owned(),
+        group: "no-task".to_owned(),
+        deduplication: "no-task".to_owned(),
+    };
+    assert_eq!(fleet.queues.queue.send(&[no_task]).unwrap(), []);
+    let worker = fleet.worker();
+    wait_until("three dead-letter messages", || fleet.queues.dead.depth().unwrap().visible == 3);
+    wait_until("the other objects are done", || fleet.results_below("runs/r/receipts/").len() == 4);
+    let ran = fleet.flowherd(&["report", "r", "--json"]);
+    assert_eq!((ran.status, &report(&ran)["objects"]["failed"]), (1, &2.into()), "{ran:?}");
+    let failures = report(&ran)["failures"].to_string();
+    assert!(failures.contains("truncated") && failures.contains("gone since it was listed"), "{failures}");
+
+    for (key, object) in &objects[..2] {
+        fleet.source.put(key, object).unwrap();
+    }
+    let ran = fleet.flowherd(&["redrive", "--watch", "--json"]);
+    assert_eq!((ran.status, &report(&ran)["state"]), (0, &"done".into()), "{ran:?}");
+    assert_eq!(site.sqs.move_tasks(&fleet.queues.dead_arn), ["COMPLETED"], "SQS itself moved them");
+    fleet.check_same_as_convert(&report(&ran));
+    wait_until("only the message that is no task is dead again", || {
+        fleet.queues.dead.depth().unwrap().visible == 1
+    });
+    stop(worker);
+}
+
+pub(crate) fn another_worker_finishes_the_objects_of_a_killed_one(site: &Site<'_>) {
+    let fleet = Fleet::new(site, "killed", 120, 60);
+    let run = fleet.start(&["run", "--prefix", "firehose/", "--run", "r", "--watch", "--json"]);
+    let (mut killed, other) = (fleet.worker(), fleet.worker());
+    wait_until("some objects are done", || fleet.results_below("runs/r/receipts/").len() >= 15);
+    killed.signal("KILL");
+    killed.wait();
+    let ran = run.output();
+    assert_eq!((ran.status, &report(&ran)["state"]), (0, &"done".into()), "{ran:?}");
+    stop(other);
+    fleet.check_same_as_convert(&report(&ran));
+    assert_eq!(fleet.queues.dead.depth().unwrap(), Depth::default());
+}
+
+pub(crate) fn a_prefix_is_run_again_after_a_purge(site: &Site<'_>) {
+    let fleet = Fleet::new(site, "again", 3, 20);
+    let ran = fleet.flowherd(&["run", "--prefix", "firehose/", "--run", "first"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let refused = fleet.flowherd(&["rerun", "--prefix", "elsewhere/"]);
+    assert!(refused.status == 2 && refused.stderr.contains("first"), "{refused:?}");
+    let worker = fleet.worker();
+    let ran = fleet.flowherd(&["rerun", "--prefix", "firehose/", "--watch", "--json"]);
+    stop(worker);
+    assert_eq!((ran.status, &report(&ran)["objects"]["done"]), (0, &3.into()), "{ran:?}");
+    fleet.check_same_as_convert(&report(&ran));
+}
