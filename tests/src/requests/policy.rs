@@ -17,7 +17,7 @@ pub struct Template {
 }
 
 /// What a request asks IAM for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Access {
     /// The action, such as `s3:GetObject`.
     pub action: String,

@@ -1,7 +1,10 @@
 //! Every request of a whole run, held against the services' models, against limits that AWS documents, and against the
 //! policies of the roles that the template makes. The local cloud checks none of these.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+};
 
 use flowherd_tests::{
     recording_proxy::Request,
@@ -33,7 +36,7 @@ fn all_calls() -> Vec<Call> {
 #[test]
 fn every_request_of_a_run_is_an_operation_of_the_services_models() {
     let calls = all_calls();
-    let operations: std::collections::BTreeSet<&str> =
+    let operations: BTreeSet<&str> =
         calls.iter().map(|call| call.operation.as_str()).collect();
     for operation in [
         "CompleteMultipartUpload",
@@ -92,14 +95,9 @@ fn template(directory: &TempDir) -> Template {
 /// Calls that a role does not allow, each named once.
 fn denied(policy: &Policy, calls: &[Call]) -> Vec<String> {
     let arn = |url: &str| format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{}", url.rsplit('/').next().unwrap());
-    let accesses = calls.iter().flat_map(|call| needed(call, &arn));
-    let mut denied: Vec<String> = accesses
-        .filter(|access| !policy.allows(access))
-        .map(|access| format!("{} {} {:?}", access.action, access.resource, access.context))
-        .collect();
-    denied.sort();
-    denied.dedup();
-    denied
+    let accesses: BTreeSet<_> = calls.iter().flat_map(|call| needed(call, &arn)).collect();
+    let denied = accesses.iter().filter(|access| !policy.allows(access));
+    denied.map(|access| format!("{} {} {:?}", access.action, access.resource, access.context)).collect()
 }
 
 #[test]
