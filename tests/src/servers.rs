@@ -11,7 +11,7 @@ use std::{
 
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::config::Credentials;
-use aws_sdk_sqs::types::QueueAttributeName;
+use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
 use flowherd_aws::{Aws, s3::Bucket, sqs::SqsQueue};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -94,6 +94,8 @@ pub struct Queues {
     pub url: String,
     /// Its dead-letter queue.
     pub dead: SqsQueue,
+    /// URL of the dead-letter queue.
+    pub dead_url: String,
     /// The ARN of the dead-letter queue.
     pub dead_arn: String,
 }
@@ -154,7 +156,7 @@ impl Sqs {
             format!(r#"{{"deadLetterTargetArn":"{dead_arn}","maxReceiveCount":"{max_deliveries}"}}"#);
         let attributes = [&fifo[..], &[(QueueAttributeName::RedrivePolicy, &redrive)]].concat();
         let url = self.create(&format!("{name}.fifo"), &attributes);
-        Queues { queue: self.aws.queue(&url), url, dead: self.aws.queue(&dead_url), dead_arn }
+        Queues { queue: self.aws.queue(&url), url, dead: self.aws.queue(&dead_url), dead_url, dead_arn }
     }
 
     /// States of the tasks that move the messages of a dead-letter queue back.
@@ -163,6 +165,29 @@ impl Sqs {
         let request = aws_sdk_sqs::Client::new(self.aws.config()).list_message_move_tasks().source_arn(arn);
         let answer = self.aws.handle().block_on(request.send()).unwrap();
         answer.results().iter().filter_map(|task| task.status().map(str::to_owned)).collect()
+    }
+}
+
+impl Sqs {
+    /// Moves this many dead-letter messages back, as a move task does: each becomes a new message.
+    pub fn move_back(&self, queues: &Queues, count: usize) {
+        let client = aws_sdk_sqs::Client::new(self.aws.config());
+        let mut moved = 0;
+        while moved < count {
+            let request = client.receive_message().queue_url(&queues.dead_url).wait_time_seconds(1);
+            let all = MessageSystemAttributeName::All;
+            let request = request.max_number_of_messages(10).message_system_attribute_names(all);
+            for message in self.aws.handle().block_on(request.send()).unwrap().messages.unwrap_or_default() {
+                let group = message.attributes.unwrap()[&MessageSystemAttributeName::MessageGroupId].clone();
+                let send = client.send_message().queue_url(&queues.url).message_group_id(group);
+                let send = send.message_deduplication_id(format!("moved-{}", message.message_id.unwrap()));
+                self.aws.handle().block_on(send.message_body(message.body.unwrap()).send()).unwrap();
+                let delete = client.delete_message().queue_url(&queues.dead_url);
+                let delete = delete.receipt_handle(message.receipt_handle.unwrap());
+                self.aws.handle().block_on(delete.send()).unwrap();
+                moved += 1;
+            }
+        }
     }
 }
 
@@ -253,7 +278,8 @@ fn start_seaweedfs() -> Option<Server> {
     let mut command = Command::new(program);
     command.args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-s3.iam=false"]);
     command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]);
-    command.args(["-master.volumeSizeLimitMB=64", "-volume.max=40"]);
+    // A bucket takes several volumes, which are small as long as they are empty.
+    command.args(["-master.volumeSizeLimitMB=64", "-volume.max=1000"]);
     command.arg(format!("-dir={}", state.path().display()));
     command.arg(format!("-s3.config={}", identities_file.display()));
     for (part, port) in [("s3", s3), ("master", master), ("volume", volume), ("filer", filer)] {

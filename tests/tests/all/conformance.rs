@@ -86,22 +86,29 @@ fn bodies(received: &[Received]) -> BTreeSet<&str> {
     received.iter().map(|message| &message.body["body of ".len()..]).collect()
 }
 
-/// What every queue does. `wait` lets a time pass; `dead` counts the dead letters.
-pub(crate) fn check_queue(queue: &impl Queue, wait: &dyn Fn(Duration), dead: &dyn Fn() -> u64) {
+/// What every queue does. `wait` lets a time pass; `dead` counts the dead letters. Without `deduplicates_in_groups` the queue
+/// deduplicates over all groups.
+pub(crate) fn check_queue(
+    queue: &impl Queue,
+    wait: &dyn Fn(Duration),
+    dead: &dyn Fn() -> u64,
+    deduplicates_in_groups: bool,
+) {
     let now = Duration::ZERO;
     let batch: Vec<Outgoing> =
         [("a", "a1"), ("a", "a2"), ("b", "b1")].map(|(group, name)| message(group, name)).into();
     assert_eq!(queue.send(&batch).unwrap(), []);
     assert_eq!(queue.send(&batch).unwrap(), [], "sent twice, taken twice, queued once");
     // The same id in another group is another message: deduplication is within a group.
-    assert_eq!(queue.send(&[message("c", "a1")]).unwrap(), []);
+    let third = if deduplicates_in_groups { "a1" } else { "c1" };
+    assert_eq!(queue.send(&[message("c", third)]).unwrap(), []);
     assert_eq!(queue.depth().unwrap(), Depth { visible: 4, in_flight: 0, delayed: 0 });
 
     let first = queue.receive(1, now).unwrap().remove(0);
     assert_eq!((first.body.as_str(), first.deliveries), ("body of a1", 1));
     // Behind a message of its group that is in flight, nothing is delivered; other groups are.
     let others = queue.receive(10, now).unwrap();
-    assert_eq!(bodies(&others), BTreeSet::from(["b1", "a1"]));
+    assert_eq!(bodies(&others), BTreeSet::from(["b1", third]));
     assert!(others.iter().all(|other| other.handle != first.handle));
     for other in &others {
         queue.acknowledge(&other.handle).unwrap();

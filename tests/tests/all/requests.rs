@@ -36,8 +36,7 @@ fn all_calls() -> Vec<Call> {
 #[test]
 fn every_request_of_a_run_is_an_operation_of_the_services_models() {
     let calls = all_calls();
-    let operations: BTreeSet<&str> =
-        calls.iter().map(|call| call.operation.as_str()).collect();
+    let operations: BTreeSet<&str> = calls.iter().map(|call| call.operation.as_str()).collect();
     for operation in [
         "CompleteMultipartUpload",
         "CreateMultipartUpload",
