@@ -439,4 +439,32 @@ mod tests {
             assert!(told.contains(reason), "{told}: expected {reason}");
         }
     }
+
+    #[test]
+    fn a_value_outside_of_its_shapes_bounds_or_pattern_is_refused() {
+        let shapes = serde_json::json!({
+            "Name": { "type": "string", "min": 2, "max": 3, "pattern": "[a-z]+" },
+            "Names": { "type": "list", "member": { "shape": "Name" }, "min": 1, "max": 2 },
+            "Count": { "type": "integer", "min": 1, "max": 10 },
+            "Input": { "type": "structure", "members": {
+                "Names": { "shape": "Names" }, "Count": { "shape": "Count" },
+            } },
+        });
+        let model =
+            Model { service: "s3", operations: Map::new(), shapes: shapes.as_object().unwrap().clone() };
+        let check = |input: Value| model.check("input", &"Input".into(), &input);
+        check(serde_json::json!({ "Names": ["ab", "abc"], "Count": 10 })).unwrap();
+        for bad in [
+            serde_json::json!({ "Names": [] }),
+            serde_json::json!({ "Names": ["ab", "ab", "ab"] }),
+            serde_json::json!({ "Names": ["a"] }),
+            serde_json::json!({ "Names": ["abcd"] }),
+            serde_json::json!({ "Names": ["ab1"] }),
+            serde_json::json!({ "Names": "ab" }),
+            serde_json::json!({ "Count": 0 }),
+            serde_json::json!({ "Count": 11 }),
+        ] {
+            assert!(check(bad.clone()).is_err(), "{bad}");
+        }
+    }
 }

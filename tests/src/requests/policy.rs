@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::Call;
 
@@ -244,12 +244,14 @@ pub fn decryption(key: &str, region: &str) -> Access {
 pub fn policy(statements: Value) -> Policy {
     match statements {
         Value::Array(statements) => Policy { statements },
-        statement => Policy { statements: vec![json!(statement)] },
+        statement => Policy { statements: vec![statement] },
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn access(action: &str, resource: &str, context: &[(&'static str, &str)]) -> Access {

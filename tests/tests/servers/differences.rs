@@ -26,6 +26,11 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         why: "keys are paths of a file system, where a//b is a/b",
     },
     Difference {
+        server: "SeaweedFS",
+        what: r#"key "a\\b""#,
+        why: "it takes a backslash for a slash; the key is then in a directory, which it lists before its neighbours",
+    },
+    Difference {
         server: "ElasticMQ",
         what: "deduplication within a group",
         why: "it knows no DeduplicationScope, and deduplicates over the whole queue",

@@ -127,7 +127,7 @@ pub(crate) fn failed_objects_are_done_after_repair_and_a_redrive_by_sqs(site: &S
     let ran = fleet.flowherd(&["report", "r", "--json"]);
     assert_eq!((ran.status, &report(&ran)["objects"]["failed"]), (1, &2.into()), "{ran:?}");
     let failures = report(&ran)["failures"].to_string();
-    assert!(failures.contains("truncated") && failures.contains("gone since it was listed"), "{failures}");
+    assert!(failures.contains("truncated") && failures.contains("no longer exists"), "{failures}");
 
     for (key, object) in &objects[..2] {
         fleet.source.put(key, object).unwrap();
