@@ -193,7 +193,7 @@ fn every_request_to_a_bucket_names_the_account_that_it_must_belong_to() {
     bucket.open(&listed).unwrap().read_to_end(&mut Vec::new()).unwrap();
     for is_committed in [true, false] {
         let mut sink = bucket.create("large").unwrap();
-        sink.write_all(&vec![0; 9 << 20]).unwrap();
+        sink.write_all(&vec![0; 17 << 20]).unwrap();
         if is_committed {
             sink.commit().unwrap();
         }
