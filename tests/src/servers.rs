@@ -293,7 +293,7 @@ fn start_seaweedfs() -> Option<Server> {
 fn await_port(command: Command, state: TempDir, ports: &[u16]) -> Option<Server> {
     let port = ports[0];
     let log = state.path().join("log");
-    let name = format!("{:?}", command.get_program());
+    let name = command.get_program().display().to_string();
     let process = spawn(command, &state, &log);
     let endpoint = format!("http://127.0.0.1:{port}");
     let mut server = Server { process, endpoint, ports: ports.to_vec(), _state: state };
@@ -313,7 +313,7 @@ fn await_port(command: Command, state: TempDir, ports: &[u16]) -> Option<Server>
 fn spawn(mut command: Command, state: &TempDir, log: &Path) -> Child {
     let log = fs::File::create(log).unwrap();
     command.current_dir(state.path()).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-    let name = format!("{:?}", command.get_program());
+    let name = command.get_program().display().to_string();
     command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}; install it"))
 }
 

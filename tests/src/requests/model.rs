@@ -3,7 +3,7 @@
 
 use std::{fs, io::Read, path::Path};
 
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
@@ -84,7 +84,7 @@ impl Model {
             .find(|path| path.exists())
             .unwrap_or_else(|| panic!("no {file} in {}: `make test` installs it", libraries.display()));
         let mut text = String::new();
-        GzDecoder::new(fs::File::open(path).unwrap()).read_to_string(&mut text).unwrap();
+        MultiGzDecoder::new(fs::File::open(path).unwrap()).read_to_string(&mut text).unwrap();
         let mut model: Map<String, Value> = serde_json::from_str(&text).unwrap();
         let mut part = |name: &str| match model.remove(name) {
             Some(Value::Object(part)) => part,
@@ -234,11 +234,11 @@ impl Model {
         if member["locationName"].as_str().is_some_and(|name| name != root.name) {
             return Err(format!("{operation}: body <{}>", root.name));
         }
-        input.insert(payload.to_owned(), self.from_xml(&member["shape"], &root)?);
+        input.insert(payload.to_owned(), self.xml_input(&member["shape"], &root)?);
         Ok(())
     }
 
-    fn from_xml(&self, name: &Value, element: &xml::Element) -> Result<Value, String> {
+    fn xml_input(&self, name: &Value, element: &xml::Element) -> Result<Value, String> {
         let shape = self.shape(name);
         let Some(members) = shape["members"].as_object() else {
             return self.typed(name, element.text.clone());
@@ -252,10 +252,10 @@ impl Model {
                 known.ok_or_else(|| format!("<{}> has no <{}>", element.name, child.name))?;
             let of_list = &self.shape(&member["shape"])["member"]["shape"];
             if of_list.is_null() {
-                input.insert(name.clone(), self.from_xml(&member["shape"], child)?);
+                input.insert(name.clone(), self.xml_input(&member["shape"], child)?);
             } else {
                 let list = input.entry(name.clone()).or_insert_with(|| Value::Array(Vec::new()));
-                list.as_array_mut().expect("a list").push(self.from_xml(of_list, child)?);
+                list.as_array_mut().expect("a list").push(self.xml_input(of_list, child)?);
             }
         }
         Ok(Value::Object(input))
@@ -281,6 +281,7 @@ impl Model {
         let (min, max) = (shape["min"].as_i64(), shape["max"].as_i64());
         let is_within =
             |length: i64| min.is_none_or(|min| length >= min) && max.is_none_or(|max| length <= max);
+        let has_length = |length: usize| i64::try_from(length).is_ok_and(is_within);
         match (shape["type"].as_str().unwrap_or_default(), value) {
             ("structure", Value::Object(given)) => {
                 let members = shape["members"].as_object().expect("members");
@@ -298,12 +299,12 @@ impl Model {
                 }
                 Ok(())
             }
-            ("list", Value::Array(elements)) if is_within(elements.len() as i64) => {
+            ("list", Value::Array(elements)) if has_length(elements.len()) => {
                 elements.iter().enumerate().try_for_each(|(index, value)| {
                     self.check(&format!("{at}[{index}]"), &shape["member"]["shape"], value)
                 })
             }
-            ("map", Value::Object(entries)) if is_within(entries.len() as i64) => {
+            ("map", Value::Object(entries)) if has_length(entries.len()) => {
                 entries.iter().try_for_each(|(key, value)| {
                     self.check(&format!("{at} key"), &shape["key"]["shape"], &Value::from(key.as_str()))?;
                     self.check(&format!("{at}.{key}"), &shape["value"]["shape"], value)
@@ -314,7 +315,7 @@ impl Model {
                 if shape["enum"].as_array().is_some_and(|all| !is_known(all)) {
                     return fail("not one of the enumeration");
                 }
-                if !is_within(text.chars().count() as i64) {
+                if !has_length(text.chars().count()) {
                     return fail(&format!("length not within {min:?} to {max:?}"));
                 }
                 let is_match = |pattern| regex::Regex::new(pattern).unwrap().is_match(text);
