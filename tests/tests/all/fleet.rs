@@ -10,7 +10,7 @@ use flowherd_shared::{
 };
 use flowherd_tests::{
     objects::{FLOW, envelope, event, gzip},
-    twin::{MemoryQueue, MemorySource, MemoryStore, QueueSettings},
+    twin::{EPOCH_MS, MemoryQueue, MemorySource, MemoryStore, QueueSettings},
 };
 use flowherd_worker::tasks::Tasks;
 use jiff::Timestamp;
@@ -51,7 +51,7 @@ impl Fleet {
         let inputs = || Ok(self.inputs.lock().unwrap().clone());
         let clock = || {
             let now = i64::try_from(self.queue.now().as_millis()).unwrap();
-            Timestamp::from_millisecond(1_771_372_800_000 + now).unwrap()
+            Timestamp::from_millisecond(EPOCH_MS + now).unwrap()
         };
         work(&Coordinator {
             source: &self.source,
@@ -109,6 +109,7 @@ impl Fleet {
     pub(super) fn tasks<'a, S: Source>(&'a self, source: &'a S) -> Tasks<'a, S, MemoryStore, MemoryQueue> {
         let mut tasks = Tasks::new((BUCKET, source), &self.store, (&self.queue, self.settings.visibility));
         tasks.rest = |_| {};
+        tasks.max_deliveries = Some(self.settings.max_deliveries);
         tasks
     }
 

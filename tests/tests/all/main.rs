@@ -3,6 +3,7 @@
 
 mod agree;
 mod bad_objects;
+mod batches;
 
 mod cloud;
 mod command;
@@ -30,3 +31,4 @@ mod schedules;
 mod security;
 mod smoke;
 mod stack;
+mod start;

@@ -7,7 +7,9 @@ use std::{
 
 use flowherd_coordinator::steps::{Coordinator, CoordinatorError, Inputs, Step};
 use flowherd_shared::{ledger::Receipt, queue::Queue, store::Store, task::Task};
-use flowherd_tests::twin::{MemoryQueue, MemorySource, MemoryStore, Paced, Process, QueueSettings, Watch};
+use flowherd_tests::twin::{
+    EPOCH_MS, MemoryQueue, MemorySource, MemoryStore, Paced, Process, QueueSettings, Watch,
+};
 use flowherd_worker::tasks::Tasks;
 use jiff::Timestamp;
 
@@ -86,7 +88,7 @@ impl Services {
 
     pub(super) fn now(&self) -> Timestamp {
         let now = i64::try_from(self.queue.now().as_millis()).unwrap();
-        Timestamp::from_millisecond(1_771_372_800_000 + now).unwrap()
+        Timestamp::from_millisecond(EPOCH_MS + now).unwrap()
     }
 
     pub(super) fn coordinate<T>(&self, process: &Process, work: impl FnOnce(&TwinPorts<'_>) -> T) -> T {
@@ -123,6 +125,7 @@ impl Services {
         let was_done = checks::receipt(&self.store, &task.run, &task.object).is_some();
         let mut tasks = Tasks::new((BUCKET, &source), &store, (&queue, VISIBILITY));
         tasks.rest = |_| {};
+        tasks.max_deliveries = Some(SETTINGS.max_deliveries);
         let clock = || self.now();
         tasks.clock = &clock;
         tasks.answer(&message, &|| Ok(()));
