@@ -40,6 +40,8 @@ fn read(message: SqsMessage) -> Result<Received, &'static str> {
 mod tests {
     use super::*;
 
+    type Take = fn(&mut SqsMessage);
+
     fn whole() -> SqsMessage {
         let mut message = SqsMessage::default();
         message.message_id = Some("m".to_owned());
@@ -56,7 +58,6 @@ mod tests {
     #[test]
     fn a_message_that_lacks_a_part_is_an_error_that_names_it() {
         assert_eq!(received(vec![whole()]).unwrap()[0].deliveries, 2);
-        type Take = fn(&mut SqsMessage);
         let lacking: [(&str, Take); 7] = [
             ("messageId", |message| message.message_id = None),
             ("receiptHandle", |message| message.receipt_handle = None),

@@ -156,9 +156,10 @@ fn simulate(fleet: &Fleet, time: Duration, killers: &[String], concurrency: usiz
         if messages.is_empty() && fleet.queue.bodies().is_empty() {
             break;
         }
-        *next += match messages.is_empty() {
-            true => Duration::from_secs(5),
-            false => invoke(fleet, messages, time, killers, &opened),
+        *next += if messages.is_empty() {
+            Duration::from_secs(5)
+        } else {
+            invoke(fleet, messages, time, killers, &opened)
         };
     }
     let key = |body: &String| Task::parse(body).unwrap().object.key;
