@@ -232,7 +232,7 @@ impl<I: Source, O: Store, Q: Queue> Tasks<'_, I, O, Q> {
         // A thread that is lost or was never there leaves messages without an answer, which count as failed.
         thread::scope(|scope| {
             let others = (1..threads.min(shared.len()))
-                .filter_map(|_| thread::Builder::new().spawn_scoped(scope, &work).ok())
+                .filter_map(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
                 .collect::<Vec<_>>();
             let own = catch_unwind(AssertUnwindSafe(&work)).is_err();
             if own | others.into_iter().fold(false, |lost, other| lost | other.join().is_err()) {
@@ -256,13 +256,13 @@ impl<I: Source, O: Store, Q: Queue> Tasks<'_, I, O, Q> {
     /// Decides when the messages return that the time was too short for: the first one at once, each further one after the
     /// time that an object of this batch took. Returned together, they would be received together, and again most of them
     /// would use up a delivery without being begun.
-    fn spread(&self, batch: &Batch, began: Timestamp) {
+    fn spread(&self, batch: &Batch, since: Timestamp) {
         let is_open =
             |held: &&Held| held.answer.get().is_none() && held.is_out_of_time.load(Ordering::Relaxed);
         let mut held: Vec<&Held> = batch.held.iter().filter(is_open).collect();
         held.sort_by_key(|held| std::cmp::Reverse(held.message.deliveries));
         let begun = batch.begun.load(Ordering::Relaxed);
-        let elapsed = (self.clock)().duration_since(began).unsigned_abs();
+        let elapsed = (self.clock)().duration_since(since).unsigned_abs();
         let each =
             u32::try_from(begun).ok().and_then(|begun| elapsed.checked_div(begun)).unwrap_or(Duration::ZERO);
         for (number, held) in (0_u32..).zip(&held) {

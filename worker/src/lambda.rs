@@ -56,16 +56,15 @@ fn invoke(
     deadline: SystemTime,
 ) -> Result<SqsBatchResponse, Error> {
     aws.time_limit().set(Some(deadline - RESERVE));
-    let Connected { source, results, queue, attributes } = match connected.get() {
-        Some(connected) => connected,
-        None => {
-            let checked = Connected::new(settings, aws).map_err(|problem| {
-                let problem = format!("{problem:#}");
-                error!(error = problem, "cannot work");
-                Error::from(problem)
-            })?;
-            connected.get_or_init(|| checked)
-        }
+    let Connected { source, results, queue, attributes } = if let Some(connected) = connected.get() {
+        connected
+    } else {
+        let checked = Connected::new(settings, aws).map_err(|problem| {
+            let problem = format!("{problem:#}");
+            error!(error = problem, "cannot work");
+            Error::from(problem)
+        })?;
+        connected.get_or_init(|| checked)
     };
     let mut tasks = Tasks::new((&settings.source_bucket, source), results, (queue, NEVER_EXTENDED));
     tasks.metrics_of = Some(settings.queue_name());

@@ -50,7 +50,7 @@ impl Fleet {
 fn a_queue_that_cannot_be_used_is_refused_at_the_start_by_worker_and_commands() {
     let fleet = Fleet::new();
     let url = fleet.queue_url.clone();
-    let command = || flowherd_in(PROGRAM, fleet.environment("", ""), &["status"]);
+    let command = || flowherd_in(PROGRAM, fleet.environment("", ""), ["status"]);
     assert_eq!(command().status, 0);
     let check = |told: &str| {
         for ran in [fleet.worker("", ""), command()] {
@@ -77,7 +77,7 @@ fn a_worker_whose_bucket_is_missing_ends_at_its_start_and_names_the_variable() {
         assert!(ran.stderr.contains(&format!("{variable}=not-there: there is no bucket")), "{ran:?}");
     }
     let environment = fleet.environment("FLOWHERD_SOURCE_BUCKET", "not-there");
-    let ran = flowherd_in(PROGRAM, environment, &["status"]);
+    let ran = flowherd_in(PROGRAM, environment, ["status"]);
     assert_eq!(ran.status, 2, "{ran:?}");
     assert!(ran.stderr.contains("FLOWHERD_SOURCE_BUCKET=not-there: there is no bucket"), "{ran:?}");
 }
