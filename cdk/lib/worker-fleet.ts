@@ -47,7 +47,8 @@ export class WorkerFleet extends Construct {
     const outputs = objects('csv/*', 'rejects/*');
     const outcomes = objects('runs/*/receipts/*', 'runs/*/amended/*');
     const failures = objects('runs/*/failures/*');
-    this.worker.allow(['s3:GetObject'], [...ledger, ...outputs]);
+    // Of a run's marker only whether it is there: whether a waiting message is of a run that is over.
+    this.worker.allow(['s3:GetObject'], [...ledger, ...objects('active/*'), ...outputs]);
     this.worker.allow(['s3:PutObject'], [...outputs, ...outcomes, ...failures]);
     this.worker.allow(['s3:DeleteObject'], [...outputs, ...failures]);
     this.worker.allow(['s3:AbortMultipartUpload'], outputs);
@@ -58,7 +59,7 @@ export class WorkerFleet extends Construct {
       ['sqs:ReceiveMessage', 'sqs:DeleteMessage', 'sqs:ChangeMessageVisibility', 'sqs:GetQueueAttributes'],
       [tasks.queue.queueArn],
     );
-    acknowledgeObjects(this.worker, [...source.objects(), ...ledger, ...outputs, ...outcomes, ...failures]);
+    acknowledgeObjects(this.worker, [...source.objects(), ...ledger, ...objects('active/*'), ...outputs, ...outcomes, ...failures]);
 
     // With a FIFO queue Lambda accepts a batch size of at most 10 and refuses a batching window:
     // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html

@@ -43,7 +43,8 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<(), Stop> {
     work(&jobs, &begun, threads(args), &progress, &switch)?;
     progress.finish();
 
-    let report = reconcile(&begun.store, run, now()).context("cannot reconcile the run")?;
+    let finished = now().context("cannot finish the run")?;
+    let report = reconcile(&begun.store, run, finished).context("cannot reconcile the run")?;
     put_json(&begun.store, &layout::report(&run.run), &report).context("cannot write the report")?;
     begun.clean_up();
     print(args, &report)?;

@@ -14,10 +14,14 @@ mod watch;
 use std::time::Duration;
 
 use anyhow::Context;
-use flowherd_aws::{Aws, s3::Bucket, sqs::SqsQueue};
+use flowherd_aws::{
+    Aws,
+    s3::{Bucket, BucketError},
+    sqs::SqsQueue,
+};
 use flowherd_coordinator::{
-    settings::{Connected, Settings},
-    steps::{Coordinator, CoordinatorError},
+    settings::{ConnectError, Connected, Settings},
+    steps::{Coordinator, CoordinatorError, on_one_line},
 };
 
 use self::{patience::Patience, step_loop::StepLoop};
@@ -50,13 +54,26 @@ fn connected<T>(args: &FleetArgs, work: impl FnOnce(&Fleet<'_>) -> Result<T, Sto
         patience.during("the outputs of the stack", || stack::find(&aws, args))?
     };
     let step_loop = state_machine.map(|arn| StepLoop::new(&aws, arn));
-    let connected = patience
-        .during(format!("the settings of queue {}", settings.queue_url), || Connected::new(&aws, &settings))
-        .context("cannot ask the queue for its dead letters")?;
+    let connected = patience.during(format!("the settings of queue {}", settings.queue_url), || {
+        Connected::new(&aws, &settings)
+    })?;
     connected.with(|coordinator| {
         let step_loop = step_loop.as_ref();
         work(&Fleet { aws: &aws, coordinator, settings: &settings, step_loop, patience: &patience })
     })
+}
+
+impl From<ConnectError> for Stop {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Refused(why) => Self::usage(why),
+            error @ ConnectError::Source {
+                source: BucketError::Missing(_) | BucketError::OtherRegion { .. },
+                ..
+            } => Self::usage(on_one_line(&error)),
+            error => Self::Broken(error.into()),
+        }
+    }
 }
 
 impl From<CoordinatorError> for Stop {

@@ -17,7 +17,7 @@ use tracing::{error, info};
 use crate::{
     event::Event,
     settings::{Connected, Settings},
-    steps::{Coordinator, CoordinatorError, Step},
+    steps::{Coordinator, CoordinatorError, Step, on_one_line},
 };
 
 /// A stretch is not begun when less than this is left of the invocation: a page whose batches have to be sent again and
@@ -41,8 +41,7 @@ fn run() -> Result<(), String> {
     let settings =
         Settings::read(&|name| std::env::var(name).ok()).map_err(|problems| problems.join("; "))?;
     let aws = Aws::connect().map_err(|error| error.to_string())?;
-    let connected =
-        Connected::new(&aws, &settings).map_err(|error| format!("cannot ask the queue: {error}"))?;
+    let connected = Connected::new(&aws, &settings).map_err(|error| on_one_line(&error))?;
     let serve = service_fn(|event: LambdaEvent<Value>| {
         let deadline = event.context.deadline();
         let goes_on = || {

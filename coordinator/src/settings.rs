@@ -4,7 +4,7 @@ use std::{fs::File, io, time::Duration};
 
 use flowherd_aws::{
     Aws,
-    s3::Bucket,
+    s3::{Bucket, BucketError},
     settings::{Variables, is_account, is_bucket, is_fifo_url, is_region},
     sqs::SqsQueue,
 };
@@ -123,6 +123,27 @@ impl Settings {
     }
 }
 
+/// Why the fleet cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The fleet cannot work with the queue as it is set up; trying again does not help.
+    #[error("{0}")]
+    Refused(String),
+    /// The source bucket is not there, or cannot be reached.
+    #[error("{named}")]
+    Source {
+        /// The variable and its value.
+        named: String,
+        /// What is wrong with it.
+        source: BucketError,
+    },
+    /// The queue does not answer.
+    #[error(
+        "cannot read the attributes of the queue; check FLOWHERD_QUEUE_URL, the region, and sqs:GetQueueAttributes"
+    )]
+    Queue(#[source] io::Error),
+}
+
 /// A coordinator's connections, made once.
 #[derive(Debug)]
 pub struct Connected<'a> {
@@ -137,19 +158,36 @@ pub struct Connected<'a> {
 }
 
 impl<'a> Connected<'a> {
-    /// Asks the queue for its dead letters if the settings do not name them.
-    pub fn new(aws: &'a Aws, settings: &'a Settings) -> io::Result<Self> {
+    /// Checks queue and source bucket, and asks the queue for its dead-letter queue if the settings do not name that.
+    ///
+    /// # Errors
+    /// [`ConnectError`], by what the caller can do about it.
+    pub fn new(aws: &'a Aws, settings: &'a Settings) -> Result<Self, ConnectError> {
         let queue = aws.queue(&settings.queue_url);
-        let dead_letters = match &settings.dead_letter_queue_url {
-            Some(url) => Some(aws.queue(url)),
-            None => queue.dead_letters()?.map(|url| aws.queue(&url)),
+        let attributes = queue.attributes().map_err(ConnectError::Queue)?;
+        let problems = attributes.problems();
+        if !problems.is_empty() {
+            let told = format!("FLOWHERD_QUEUE_URL={}: {}", settings.queue_url, problems.join("; "));
+            return Err(ConnectError::Refused(told));
+        }
+        let dead_letters = match (&settings.dead_letter_queue_url, &attributes.redrive) {
+            (Some(url), _) => Some(aws.queue(url)),
+            (None, Some(redrive)) => {
+                let url = queue.url_of(&redrive.dead_letter_arn).map_err(ConnectError::Queue)?;
+                Some(aws.queue(&url))
+            }
+            (None, None) => None,
         };
         let source = aws.find_bucket(
             &settings.source_bucket,
             settings.source_bucket_owner.as_deref(),
             settings.source_bucket_region.as_deref(),
         );
-        let source = source.map_err(io::Error::other)?.bucket;
+        let source = source.map_err(|source| ConnectError::Source {
+            named: format!("FLOWHERD_SOURCE_BUCKET={}", settings.source_bucket),
+            source,
+        })?;
+        let source = source.bucket;
         Ok(Self {
             aws,
             settings,

@@ -201,9 +201,15 @@ impl CoordinatorError {
     /// With its causes.
     #[must_use]
     pub fn on_one_line(&self) -> String {
-        let causes = std::iter::successors(Some(self as &dyn std::error::Error), |error| error.source());
-        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+        on_one_line(self)
     }
+}
+
+/// An error with its causes.
+#[must_use]
+pub fn on_one_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// What the operations work with.

@@ -351,6 +351,14 @@ pub struct Failure {
     /// The queue's message that asked for the last attempt. One that is moved back from the dead letters is another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,
+    /// Written before the attempt began, and replaced at its end: if it is there, the worker ended in the middle.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unfinished: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Failure {
@@ -368,6 +376,7 @@ impl Failure {
             attempts: attempt.number,
             finished: attempt.finished.clone(),
             message_id: attempt.message_id.map(str::to_owned),
+            unfinished: false,
         }
     }
 

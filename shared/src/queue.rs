@@ -28,17 +28,23 @@ pub struct Refused {
     pub senders_fault: bool,
 }
 
-/// A message received: hidden from other receivers until its visibility ends.
+/// A message received. Other receivers do not see it until its visibility timeout ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// What the message is called, the same at each delivery.
+    /// The message's id, the same at each delivery.
     pub id: String,
-    /// What this delivery is called.
+    /// The receipt handle of this delivery.
     pub handle: String,
+    /// The message group.
+    pub group: String,
     /// The body.
     pub body: String,
-    /// How often it has been received, this time included.
+    /// How often the message has been received, this time included.
     pub deliveries: u32,
+    /// When the message was sent, or moved back from the dead-letter queue, in milliseconds since 1970. A message that is
+    /// moved back counts as new
+    /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-configure-dead-letter-queue-redrive.html>).
+    pub sent_ms: i64,
 }
 
 /// How many messages there are. SQS's own counts are approximate and settle only about a minute after sending stops:
@@ -73,11 +79,22 @@ pub trait Queue: Sync {
     /// Waits up to `wait` for messages; at most [`BATCH`].
     fn receive(&self, most: usize, wait: Duration) -> io::Result<Vec<Received>>;
 
-    /// The message is done and never comes again.
-    fn acknowledge(&self, handle: &str) -> io::Result<()>;
+    /// Deletes up to [`BATCH`] messages by their receipt handles. Returns those that the queue did not delete.
+    fn acknowledge_batch(&self, handles: &[&str]) -> io::Result<Vec<Refused>>;
 
-    /// The message stays hidden from now on for so long; zero gives it back at once.
-    fn hide(&self, handle: &str, time: Duration) -> io::Result<()>;
+    /// Sets the visibility timeout of up to [`BATCH`] messages, counted from now; zero returns a message at once. Returns
+    /// those whose timeout the queue did not change.
+    fn hide_batch(&self, changes: &[(&str, Duration)]) -> io::Result<Vec<Refused>>;
+
+    /// Deletes one message.
+    fn acknowledge(&self, handle: &str) -> io::Result<()> {
+        one(self.acknowledge_batch(&[handle])?)
+    }
+
+    /// Sets the visibility timeout of one message.
+    fn hide(&self, handle: &str, time: Duration) -> io::Result<()> {
+        one(self.hide_batch(&[(handle, time)])?)
+    }
 
     /// How much there is.
     fn depth(&self) -> io::Result<Depth>;
@@ -88,4 +105,12 @@ pub trait Queue: Sync {
     /// Of a queue of dead letters: asks the service to move all of them back to where they came from, which goes on by
     /// itself. False if the service cannot; then they are received and sent instead.
     fn move_back(&self) -> io::Result<bool>;
+}
+
+/// The outcome of a batch of one.
+fn one(refused: Vec<Refused>) -> io::Result<()> {
+    match refused.into_iter().next() {
+        None => Ok(()),
+        Some(Refused { why, .. }) => Err(io::Error::other(format!("the queue refuses the message: {why}"))),
+    }
 }

@@ -1,7 +1,8 @@
 //! The queue message: one object to do. Versioned, because messages of an older coordinator may wait in the queue while
 //! a newer worker is deployed.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -54,10 +55,11 @@ struct Head {
     v: u32,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
-    v: u32,
+    #[serde(rename = "v")]
+    _v: u32,
     run: String,
     bucket: String,
     key: String,
@@ -89,10 +91,12 @@ impl Task {
     /// The message's body.
     #[must_use]
     pub fn body(&self) -> String {
-        let Self { run, bucket, object: ManifestEntry { key, size, etag } } = self.clone();
-        // Strings and numbers alone cannot fail.
-        let body =
-            serde_json::to_string(&Body { v: VERSION, run, bucket, key, size, etag }).unwrap_or_default();
+        let Self { run, bucket, object: ManifestEntry { key, size, etag } } = self;
+        // `Display` of a JSON value cannot fail, unlike `serde_json::to_string`, and the order of the keys is documented.
+        let [run, bucket, key, etag] = [run, bucket, key, etag].map(|text| Value::from(text.as_str()));
+        let body = format!(
+            r#"{{"v":{VERSION},"run":{run},"bucket":{bucket},"key":{key},"size":{size},"etag":{etag}}}"#
+        );
         // Two characters that a key may have, but no message: SQS takes what XML 1.0 can hold
         // (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>).
         body.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")

@@ -144,6 +144,7 @@ impl Day {
             attempts: 1,
             finished: "2026-02-18T00:00:00.000Z".to_owned(),
             message_id: None,
+            unfinished: false,
         }
     }
 
@@ -257,12 +258,12 @@ impl Queue for Day {
         Ok(Vec::new())
     }
 
-    fn acknowledge(&self, _: &str) -> io::Result<()> {
-        Ok(())
+    fn acknowledge_batch(&self, _: &[&str]) -> io::Result<Vec<Refused>> {
+        Ok(Vec::new())
     }
 
-    fn hide(&self, _: &str, _: Duration) -> io::Result<()> {
-        Ok(())
+    fn hide_batch(&self, _: &[(&str, Duration)]) -> io::Result<Vec<Refused>> {
+        Ok(Vec::new())
     }
 
     fn depth(&self) -> io::Result<Depth> {

@@ -17,7 +17,7 @@ use flowherd_shared::{
 };
 
 pub use process::{Pace, Paced, Process, Watch};
-pub use queue::{Faults, Lost, MemoryQueue, QueueSettings};
+pub use queue::{EPOCH_MS, Faults, Lost, MemoryQueue, QueueSettings, Requests};
 
 /// Counts operations, and fails one of them on request.
 #[derive(Debug, Default)]

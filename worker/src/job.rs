@@ -81,7 +81,7 @@ impl<'a, I: Source, O: Store> Jobs<'a, I, O> {
             object,
             basis: &basis,
             number,
-            finished: now(),
+            finished: now()?,
             milliseconds: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             message_id: self.message_id,
         };
@@ -230,8 +230,10 @@ impl<R: Read> Read for Watched<'_, R> {
     }
 }
 
-/// The time as ISO-8601 UTC.
-#[must_use]
-pub fn now() -> String {
-    flowherd_shared::timestamp::iso(jiff::Timestamp::now().as_millisecond()).unwrap_or_default()
+/// Returns the time as ISO-8601 UTC; an error if the clock is outside of the years 1970 to 9999.
+pub fn now() -> io::Result<String> {
+    let now = jiff::Timestamp::now();
+    flowherd_shared::timestamp::iso(now.as_millisecond()).ok_or_else(|| {
+        io::Error::other(format!("the clock of this machine is wrong: {now}; set it, then start again"))
+    })
 }

@@ -9,19 +9,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Parser;
 use flowherd_aws::Aws;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
 use crate::{
+    checks::Connected,
     settings::Settings,
     tasks::{Limit, Tasks},
 };
-
-/// Below this, a message could not be kept hidden safely: it is renewed at a third of the time, which is in whole seconds.
-const SHORTEST_VISIBILITY: Duration = Duration::from_secs(3);
 
 /// Works on the objects that a queue names.
 #[derive(Debug, Parser)]
@@ -40,20 +38,12 @@ pub(crate) struct Args {
 
 /// Polls until a signal.
 pub(crate) fn run(args: &Args, settings: &Settings, aws: &Aws) -> anyhow::Result<()> {
-    let source = settings.find_source(aws)?;
-    let results = aws.bucket(&settings.results_bucket, settings.results_bucket_owner.as_deref());
-    let queue = aws.queue(&settings.queue_url);
-    let visibility = queue.visibility().context("cannot ask the queue for its settings")?;
-    if visibility < SHORTEST_VISIBILITY {
-        bail!(
-            "the queue hides messages for {} s only; set its visibility timeout to the time that an object may take",
-            visibility.as_secs()
-        );
-    }
-
+    let Connected { source, results, queue, attributes } = Connected::new(settings, aws)?;
+    let visibility = attributes.visibility;
     let stop = Stop::on_signals(aws, Duration::from_secs(args.grace))?;
     let mut tasks = Tasks::new((&settings.source_bucket, &source), &results, (&queue, visibility));
     tasks.metrics_of = Some(settings.queue_name());
+    tasks.max_deliveries = attributes.redrive.as_ref().map(|redrive| redrive.max_receive_count);
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     let threads = args.concurrency.map_or_else(cores, usize::from);
     info!(queue = settings.queue_url, threads, visibility_seconds = visibility.as_secs(), "polling");

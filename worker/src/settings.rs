@@ -2,11 +2,7 @@
 
 use std::num::NonZeroU16;
 
-use flowherd_aws::{
-    Aws,
-    s3::{Bucket, BucketError},
-    settings::{Variables, is_account, is_bucket, is_fifo_url, is_region},
-};
+use flowherd_aws::settings::{Variables, is_account, is_bucket, is_fifo_url, is_region};
 
 /// A worker's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,19 +54,10 @@ impl Settings {
         variables.finish(settings)
     }
 
-    /// Finds the source bucket, in its own region.
-    ///
-    /// # Errors
-    /// [`BucketError`] if there is no such bucket, or S3 cannot be reached.
-    pub fn find_source(&self, aws: &Aws) -> Result<Bucket, BucketError> {
-        let (owner, region) = (self.source_bucket_owner.as_deref(), self.source_bucket_region.as_deref());
-        Ok(aws.find_bucket(&self.source_bucket, owner, region)?.bucket)
-    }
-
     /// The queue's name.
     #[must_use]
     pub fn queue_name(&self) -> &str {
-        self.queue_url.rsplit('/').next().unwrap_or_default()
+        self.queue_url.rsplit_once('/').map_or(&*self.queue_url, |(_, name)| name)
     }
 }
 

@@ -1,12 +1,10 @@
-//! From a message of the queue to a job, and from its outcome to what the queue must be told.
+//! From a message of the queue to a job, and from the job's outcome to what the queue is told.
 
 use std::{
     io,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Mutex, PoisonError,
+        Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
-        mpsc,
     },
     thread,
     time::Duration,
@@ -14,14 +12,17 @@ use std::{
 
 use flowherd_shared::{
     error::Verdict,
-    ledger::{Amendment, Attempt, Basis, Failure, ManifestEntry, Purged, Receipt, Run, layout, read_json},
+    ledger::{
+        Amendment, Attempt, Basis, Failure, ManifestEntry, Purged, Receipt, Report, Run, layout, read_json,
+        read_report,
+    },
     pipeline::Plan,
     queue::{Queue, Received},
     store::{Source, Store},
     task::{Task, TaskError},
 };
 use jiff::Timestamp;
-use tracing::{error, info, info_span, warn};
+use tracing::{debug, error, info, info_span, warn};
 
 use crate::{
     closing::Closing,
@@ -29,22 +30,21 @@ use crate::{
     plans::{PlanError, Plans},
 };
 
-/// How long a receive waits for a message: long, because an empty answer costs as much as a full one, but a worker that
-/// is to stop notices it only then.
-const LONG_POLL: Duration = Duration::from_secs(5);
 /// The pause before the second attempt at what may succeed later; doubled for each further one.
-const FIRST_PAUSE: Duration = Duration::from_secs(10);
-const LONGEST_PAUSE: Duration = Duration::from_mins(15);
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_secs(10);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_mins(15);
 /// How often in a row one delivery does an object whose outputs another worker replaces meanwhile.
 const ROUNDS: u32 = 3;
 
-/// What the queue must be told of a message.
+/// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It is done: acknowledge it.
+    /// Its object is done: delete the message.
     Done,
-    /// It is not: give it back, to be delivered again after this time.
-    GiveBack(Duration),
+    /// It may be tried again: return the message, to be delivered after this time.
+    Retry(Duration),
+    /// No further attempt can succeed: return the message at once, until SQS moves it to the dead-letter queue.
+    DeadLetter,
 }
 
 /// Why the work on an object may not go on.
@@ -74,6 +74,14 @@ enum Refusal {
     Deadline,
 }
 
+/// The error of the note that is written before an attempt begins, and replaced when it ends.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "a worker began this attempt and did not report its end: it was stopped, ran out of memory, or its function's time \
+     was over; if it is so again, raise the worker's memory or timeout"
+)]
+struct Unfinished;
+
 /// Works on messages.
 #[allow(missing_debug_implementations)] // it holds a function
 pub struct Tasks<'a, I, O, Q> {
@@ -89,13 +97,17 @@ pub struct Tasks<'a, I, O, Q> {
     pub visibility: Duration,
     /// The queue's name, if metrics are to be printed.
     pub metrics_of: Option<&'a str>,
-    /// Whether messages that are done are acknowledged here. Lambda does it by itself for a whole batch.
+    /// After this many deliveries a message becomes a dead letter, if that is known.
+    pub max_deliveries: Option<u32>,
+    /// Whether messages that are done are deleted here. Lambda deletes them itself, at the end of an invocation.
     pub acknowledges: bool,
     /// Waits, when the queue cannot be reached.
     pub rest: fn(Duration),
     /// The time.
     pub clock: &'a (dyn Fn() -> Timestamp + Sync),
     plans: Plans,
+    /// Held for reading while messages are held, and for writing while a suspect is worked on alone.
+    pub(crate) exclusive: RwLock<()>,
 }
 
 impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
@@ -105,77 +117,24 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
         store: &'a O,
         (queue, visibility): (&'a Q, Duration),
     ) -> Self {
-        let (metrics_of, acknowledges, rest, plans) = (None, true, thread::sleep, Plans::default());
-        let clock = &Timestamp::now;
-        Self { source, bucket, store, queue, visibility, metrics_of, acknowledges, rest, clock, plans }
-    }
-
-    /// Receives and works, one message at a time, while `goes_on`. The message in hand is finished, unless `may_finish`
-    /// ends before it.
-    pub fn poll(&self, goes_on: &dyn Fn() -> bool, may_finish: GoesOn<'_>) {
-        while goes_on() {
-            let received = match self.queue.receive(1, LONG_POLL) {
-                Ok(received) => received,
-                Err(error) => {
-                    error!(error = %chain(&error), "cannot receive; trying again");
-                    (self.rest)(FIRST_PAUSE / 10);
-                    continue;
-                }
-            };
-            for message in received {
-                self.answer(&message, may_finish);
-            }
+        Self {
+            source,
+            bucket,
+            store,
+            queue,
+            visibility,
+            metrics_of: None,
+            max_deliveries: None,
+            acknowledges: true,
+            rest: thread::sleep,
+            clock: &Timestamp::now,
+            plans: Plans::default(),
+            exclusive: RwLock::new(()),
         }
     }
 
-    /// Works on a message, hidden all the while, and tells the queue of the outcome. If the queue cannot be told, the
-    /// message comes back by itself, and is found done.
-    pub fn answer(&self, message: &Received, goes_on: GoesOn<'_>) -> Answer {
-        let (lost, since) = (AtomicBool::new(false), (self.clock)());
-        // A machine that slept renews nothing and notices nothing, but its clock does.
-        let alone = || {
-            let took = (self.clock)().duration_since(since).unsigned_abs();
-            message.deliveries == 1 && !lost.load(Ordering::Relaxed) && took < self.visibility
-        };
-        let answer = self.hidden(message, &lost, || {
-            // One message must not cost a worker; it comes back when its visibility ends.
-            catch_unwind(AssertUnwindSafe(|| self.work(message, &alone, goes_on))).unwrap_or_else(|_| {
-                error!("a bug in Flowherd: the worker panicked; please report it");
-                Answer::GiveBack(pause(message.deliveries))
-            })
-        });
-        let told = match answer {
-            Answer::Done if self.acknowledges => self.queue.acknowledge(&message.handle),
-            Answer::Done => Ok(()),
-            Answer::GiveBack(pause) => self.queue.hide(&message.handle, pause),
-        };
-        if let Err(error) = told {
-            warn!(error = %chain(&error), "cannot tell the queue; the message will come back");
-        }
-        answer
-    }
-
-    /// Keeps a message hidden while `work` goes on. `lost` tells when that failed: somebody else may have it then.
-    fn hidden<T>(&self, message: &Received, lost: &AtomicBool, work: impl FnOnce() -> T) -> T {
-        let (done, is_done) = mpsc::channel::<()>();
-        thread::scope(|scope| {
-            scope.spawn(move || {
-                let every = self.visibility / 3;
-                while is_done.recv_timeout(every) == Err(mpsc::RecvTimeoutError::Timeout) {
-                    if let Err(error) = self.queue.hide(&message.handle, self.visibility) {
-                        lost.store(true, Ordering::Relaxed);
-                        warn!(error = %chain(&error), "cannot keep the message hidden; another worker may receive it");
-                    }
-                }
-            });
-            let outcome = work();
-            drop(done);
-            outcome
-        })
-    }
-
-    /// `alone` says whether nobody else can have had the message.
-    fn work(&self, message: &Received, alone: &dyn Fn() -> bool, goes_on: GoesOn<'_>) -> Answer {
+    /// Works on a message. `alone` returns whether nobody else can have had it.
+    pub(crate) fn work(&self, message: &Received, alone: &dyn Fn() -> bool, goes_on: GoesOn<'_>) -> Answer {
         let task = match Task::parse(&message.body) {
             Ok(task) => task,
             Err(problem) => return malformed(message, &problem),
@@ -190,7 +149,7 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
         let _in_span = span.enter();
         self.work_on(&task, message, alone, goes_on).unwrap_or_else(|problem| {
             error!(error = %chain(&problem), "cannot use the ledger or the source");
-            Answer::GiveBack(pause(message.deliveries))
+            Answer::Retry(pause(message.deliveries))
         })
     }
 
@@ -201,11 +160,13 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
         alone: &dyn Fn() -> bool,
         goes_on: GoesOn<'_>,
     ) -> io::Result<Answer> {
-        if goes_on().is_err() {
-            info!("not begun; given back");
-            return Ok(Answer::GiveBack(Duration::ZERO));
-        }
         let (run, deliveries) = (&task.run, message.deliveries);
+        // A message that waits for its next attempt holds up newer runs of the same object. Looked at from the second
+        // delivery on, because it takes a request.
+        if deliveries > 1 && self.is_purged(run)? {
+            info!("acknowledged without work: another run has purged the queue");
+            return Ok(Answer::Done);
+        }
         let plan = match self.plans.of(self.store, run)? {
             Ok(plan) => plan,
             Err(error) => return self.refuse(task, message, &Refusal::Plan(error)),
@@ -218,14 +179,18 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
         let mut left = match self.left(task, message, &basis)? {
             Left::Work(left) => left,
             Left::Nothing => {
-                info!("done already");
+                debug!("done already");
                 return Ok(Answer::Done);
             }
             Left::Hopeless => {
-                info!("has failed for good; on to the dead letters");
-                return Ok(Answer::GiveBack(Duration::ZERO));
+                debug!("failed permanently; returned until it is a dead letter");
+                return Ok(Answer::DeadLetter);
             }
         };
+        if deliveries > 1 && self.is_over(run, message)? {
+            info!("acknowledged without work: the run is over");
+            return Ok(Answer::Done);
+        }
         for _ in 0..ROUNDS {
             let (object, failed_before) = (&left.0, left.1.take());
             let answer = self.job(task, message, object, failed_before, &plan, goes_on)?;
@@ -237,12 +202,12 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
             {
                 return Ok(answer);
             }
-            info!("another worker has replaced the outputs; doing the object again");
+            debug!("another worker has replaced the outputs; doing the object again");
         }
-        Ok(Answer::GiveBack(pause(deliveries)))
+        Ok(Answer::Retry(pause(deliveries)))
     }
 
-    /// One attempt at the object.
+    /// Makes one attempt at the object.
     fn job(
         &self,
         task: &Task,
@@ -270,7 +235,13 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
             message_id: Some(&message.id),
             ..Jobs::new(&task.run, plan, self.source, self.store)
         };
-        let ended = jobs.work_after(failed_before, object, &|_| may_go_on())?;
+        let noted = self.note_begin(task, message, object, failed_before.as_ref(), plan)?;
+        let to_replace = match &noted {
+            // The attempt counts once.
+            Some(note) => Some(Failure { attempts: note.attempts.saturating_sub(1), ..note.clone() }),
+            None => failed_before.clone(),
+        };
+        let ended = jobs.work_after(to_replace, object, &|_| may_go_on())?;
         let reached = *limit.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(match ended {
             Ended::Done(receipt) => {
@@ -280,22 +251,60 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
             Ended::Failed(failure) => {
                 self.close(&Closing::Failed(&failure));
                 match failure.verdict {
-                    Verdict::Permanent => Answer::GiveBack(Duration::ZERO),
-                    Verdict::Retry => Answer::GiveBack(pause(message.deliveries)),
+                    Verdict::Permanent => Answer::DeadLetter,
+                    Verdict::Retry => Answer::Retry(pause(message.deliveries)),
                 }
             }
             Ended::Stopped if purged.into_inner() => {
-                info!("another run has purged the queue; given up");
+                self.take_back(noted, failed_before)?;
+                info!("stopped: another run has purged the queue");
                 Answer::Done
             }
             Ended::Stopped if reached == Some(Limit::Deadline) => {
                 self.refuse(task, message, &Refusal::Deadline)?
             }
             Ended::Stopped => {
-                info!("stopped; given back");
-                Answer::GiveBack(Duration::ZERO)
+                self.take_back(noted, failed_before)?;
+                debug!("stopped; returned to the queue");
+                Answer::Retry(Duration::ZERO)
             }
         })
+    }
+
+    /// From the second delivery on, notes in the ledger that an attempt begins. If the process ends in it, the object has
+    /// a failure that says so, and the message is a suspect ([`crate::order`]).
+    fn note_begin(
+        &self,
+        task: &Task,
+        message: &Received,
+        object: &ManifestEntry,
+        failed_before: Option<&Failure>,
+        plan: &Plan,
+    ) -> io::Result<Option<Failure>> {
+        if message.deliveries == 1 {
+            return Ok(None);
+        }
+        let attempt = Attempt {
+            run: &task.run,
+            object,
+            basis: &Basis::from(plan),
+            number: failed_before.map_or(0, |failure| failure.attempts).saturating_add(1),
+            finished: now()?,
+            milliseconds: 0,
+            message_id: Some(&message.id),
+        };
+        let note = Failure { unfinished: true, ..Failure::new(&attempt, &Unfinished, Verdict::Retry) };
+        note.write(self.store)?;
+        Ok(Some(note))
+    }
+
+    /// Removes the note of an attempt that was stopped, and writes what it has replaced.
+    fn take_back(&self, noted: Option<Failure>, failed_before: Option<Failure>) -> io::Result<()> {
+        match (noted, failed_before) {
+            (None, _) => Ok(()),
+            (Some(_), Some(before)) => before.write(self.store),
+            (Some(note), None) => note.remove(self.store),
+        }
     }
 
     /// What is left to do of a task, by what the ledger says already.
@@ -338,12 +347,30 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
         Ok(read_json::<Purged>(self.store, &layout::purged(run))?.is_some())
     }
 
-    /// Notes the refusal, once for each message. The bucket stays wrong; the rest may be better next time.
+    /// Whether the run ended after this message was sent: its report is written, nothing protects it any more, and the
+    /// message was not moved back from the dead letters since, which would have made it a newer one. The objects that the
+    /// report calls missing or failed stay so, and a resumed run does them.
+    fn is_over(&self, run: &str, message: &Received) -> io::Result<bool> {
+        if self.store.etag(&layout::active(run))?.is_some() {
+            return Ok(false);
+        }
+        let Some(report) = read_report::<Report>(self.store, &layout::report(run))? else { return Ok(false) };
+        let finished = report.finished.parse::<Timestamp>();
+        Ok(finished.is_ok_and(|finished| finished.as_millisecond() > message.sent_ms))
+    }
+
+    /// Writes the refusal into the ledger, once for each message. The bucket stays wrong; the others may pass later.
     fn refuse(&self, task: &Task, message: &Received, refusal: &Refusal) -> io::Result<Answer> {
         let (verdict, answer) = match refusal {
-            Refusal::Bucket(..) => (Verdict::Permanent, Answer::GiveBack(Duration::ZERO)),
-            Refusal::Plan(_) => (Verdict::Retry, Answer::GiveBack(pause(message.deliveries))),
-            Refusal::Deadline => (Verdict::Retry, Answer::GiveBack(Duration::ZERO)),
+            Refusal::Bucket(..) => (Verdict::Permanent, Answer::DeadLetter),
+            Refusal::Plan(_) => (Verdict::Retry, Answer::Retry(pause(message.deliveries))),
+            Refusal::Deadline => (Verdict::Retry, Answer::Retry(Duration::ZERO)),
+        };
+        // A failure counts only with the fingerprint of its run. Without a run there is no report that could name it.
+        let Some(asked) = read_json::<Run>(self.store, &layout::run(&task.run))? else {
+            warn!(error = %chain(refusal), "cannot begin; the ledger has no such run");
+            // No growing pauses: they would hold up newer runs of the object for an hour.
+            return Ok(if answer == Answer::DeadLetter { answer } else { Answer::Retry(FIRST_PAUSE) });
         };
         let before = Failure::find(self.store, &task.run, &task.object.key)?;
         let is_known = |before: &Failure| {
@@ -352,15 +379,12 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
         if verdict == Verdict::Permanent && before.as_ref().is_some_and(is_known) {
             return Ok(answer);
         }
-        // Under the run's own basis, or else the failure would not count.
-        let asked: Option<Run> = read_json(self.store, &layout::run(&task.run))?;
-        let none = || Basis { config_hash: String::new(), lookups_hash: String::new() };
         let attempt = Attempt {
             run: &task.run,
             object: &task.object,
-            basis: &asked.map_or_else(none, |run| run.basis),
+            basis: &asked.basis,
             number: message.deliveries,
-            finished: now(),
+            finished: now()?,
             milliseconds: 0,
             message_id: Some(&message.id),
         };
@@ -389,17 +413,17 @@ enum Left {
 
 fn malformed(message: &Received, problem: &TaskError) -> Answer {
     error!(message_id = message.id, error = %chain(problem), "no task; it goes to the dead letters");
-    Answer::GiveBack(Duration::ZERO)
+    Answer::DeadLetter
 }
 
 /// The pause after so many deliveries.
-fn pause(deliveries: u32) -> Duration {
+pub(crate) fn pause(deliveries: u32) -> Duration {
     let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(deliveries.saturating_sub(1)));
     doubled.min(LONGEST_PAUSE)
 }
 
 /// An error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
     causes.collect::<Vec<_>>().join(": ")
 }

@@ -99,13 +99,14 @@ fn begin_in(args: &ConvertArgs, plan: &Plan, dest: &Path, not: Vec<PathBuf>) -> 
     }
     let store = DirStore::new(dest, &aside).with_context(|| format!("cannot write to {}", dest.display()))?;
 
+    let time = now().context("cannot begin the run")?;
     let mut run = Run {
         run: chosen.name,
         prefix: args.prefix.clone().or(chosen.prefix).unwrap_or_default(),
         basis: Basis::from(plan),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        resumed: chosen.started.is_some().then(now),
-        started: chosen.started.unwrap_or_else(now),
+        resumed: chosen.started.is_some().then(|| time.clone()),
+        started: chosen.started.unwrap_or(time),
         resumes: chosen.resumes,
         manifest: None,
     };
@@ -122,7 +123,7 @@ fn begin_in(args: &ConvertArgs, plan: &Plan, dest: &Path, not: Vec<PathBuf>) -> 
                     object: &entry,
                     basis: &run.basis,
                     number: 1,
-                    finished: now(),
+                    finished: now()?,
                     milliseconds: 0,
                     message_id: None,
                 };

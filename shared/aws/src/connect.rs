@@ -7,6 +7,7 @@ use aws_types::service_config::ServiceConfigKey;
 use tokio::runtime::{Handle, Runtime};
 
 use crate::{
+    limit::{EndsInTime, TimeLimit},
     s3::{Bucket, BucketError, FoundBucket},
     sqs::SqsQueue,
 };
@@ -19,6 +20,7 @@ const ATTEMPT: Duration = Duration::from_mins(1);
 pub struct Aws {
     runtime: Runtime,
     config: SdkConfig,
+    time_limit: TimeLimit,
 }
 
 impl Aws {
@@ -35,7 +37,7 @@ impl Aws {
     /// With a configuration of one's own.
     #[must_use]
     pub fn with(runtime: Runtime, config: SdkConfig) -> Self {
-        Self { runtime, config }
+        Self { runtime, config, time_limit: TimeLimit::default() }
     }
 
     /// Returns a bucket of the configured region, without a request. If `owner` is given, S3 refuses a bucket of the same
@@ -78,6 +80,7 @@ impl Aws {
             .region(region)
             // A store that is not AWS rarely has a host name for each bucket.
             .force_path_style(self.has_own_endpoint())
+            .interceptor(EndsInTime(self.time_limit.clone()))
             .build();
         Bucket::new(aws_sdk_s3::Client::from_conf(config), self.handle().clone(), name, owner)
     }
@@ -103,7 +106,16 @@ impl Aws {
     /// A queue.
     #[must_use]
     pub fn queue(&self, url: &str) -> SqsQueue {
-        SqsQueue::new(aws_sdk_sqs::Client::new(&self.config), self.handle().clone(), url)
+        let config = aws_sdk_sqs::config::Builder::from(&self.config)
+            .interceptor(EndsInTime(self.time_limit.clone()))
+            .build();
+        SqsQueue::new(aws_sdk_sqs::Client::from_conf(config), self.handle().clone(), url)
+    }
+
+    /// The time limit of all requests to buckets and queues of this connection; none at first.
+    #[must_use]
+    pub fn time_limit(&self) -> &TimeLimit {
+        &self.time_limit
     }
 
     /// For clients of other services.

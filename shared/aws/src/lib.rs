@@ -2,6 +2,7 @@
 //! handle, from a thread that is not one of the runtime's own.
 
 mod connect;
+mod limit;
 mod log;
 pub mod s3;
 pub mod settings;
@@ -10,6 +11,7 @@ pub mod sqs;
 use std::io;
 
 pub use connect::Aws;
+pub use limit::TimeLimit;
 pub use log::log_to_stderr;
 
 /// An SDK's error as the ports know it: the whole chain on one line, because the outermost says only "service error".

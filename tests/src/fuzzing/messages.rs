@@ -17,7 +17,7 @@ use flowherd_shared::{
     store::Store,
     task::{Task, TaskError},
 };
-use flowherd_worker::event::groups;
+use flowherd_worker::event::received;
 use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -63,14 +63,11 @@ pub(super) fn event(data: &[u8]) {
     let Some((number, text)) = numbered_text(data) else { return };
     if number % 2 == 0 {
         let Ok(event) = serde_json::from_str::<SqsEvent>(text) else { return };
-        let grouped = groups(event.records.clone());
-        assert_eq!(grouped.iter().map(Vec::len).sum::<usize>(), event.records.len());
-        for group in &grouped {
-            let mut rest = event.records.iter();
-            for message in group {
-                let is_it = |record: &&_| is_same(message, record);
-                assert!(rest.by_ref().find(is_it).is_some(), "out of order: {message:?}");
-            }
+        let Ok(messages) = received(event.records.clone()) else { return };
+        assert_eq!(messages.len(), event.records.len());
+        for (message, record) in messages.iter().zip(&event.records) {
+            assert!(is_same(message, record), "{message:?}");
+            assert_eq!(Some(&message.group), record.attributes.get("MessageGroupId"));
         }
         return;
     }
@@ -81,7 +78,7 @@ pub(super) fn event(data: &[u8]) {
 }
 
 fn is_same(message: &flowherd_shared::queue::Received, record: &aws_lambda_events::sqs::SqsMessage) -> bool {
-    let same = |text: &str, other: &Option<String>| text == other.as_deref().unwrap_or_default();
+    let same = |text: &str, other: &Option<String>| Some(text) == other.as_deref();
     same(&message.id, &record.message_id)
         && same(&message.body, &record.body)
         && same(&message.handle, &record.receipt_handle)

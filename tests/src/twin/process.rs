@@ -271,12 +271,12 @@ impl<T: Queue> Queue for Paced<'_, T> {
         self.process.call("receive", &[], || self.port.receive(most, wait))
     }
 
-    fn acknowledge(&self, handle: &str) -> io::Result<()> {
-        self.process.call(&format!("acknowledge {handle}"), &[], || self.port.acknowledge(handle))
+    fn acknowledge_batch(&self, handles: &[&str]) -> io::Result<Vec<Refused>> {
+        self.process.call(&format!("acknowledge {handles:?}"), &[], || self.port.acknowledge_batch(handles))
     }
 
-    fn hide(&self, handle: &str, time: Duration) -> io::Result<()> {
-        self.process.call(&format!("hide {handle} {time:?}"), &[], || self.port.hide(handle, time))
+    fn hide_batch(&self, changes: &[(&str, Duration)]) -> io::Result<Vec<Refused>> {
+        self.process.call(&format!("hide {changes:?}"), &[], || self.port.hide_batch(changes))
     }
 
     fn depth(&self) -> io::Result<Depth> {

@@ -13,6 +13,9 @@ use flowherd_shared::queue::{Depth, Outgoing, PurgeError, Queue, Received, Refus
 
 const DEDUPLICATION: Duration = Duration::from_mins(5);
 const PURGE: Duration = Duration::from_mins(1);
+const PARTITIONS: u64 = 16;
+/// The time at which the clock of the queue begins, in milliseconds since 1970: 2026-02-18.
+pub const EPOCH_MS: i64 = 1_771_372_800_000;
 
 /// What a queue is created with.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +51,26 @@ struct State {
     lost: Vec<Lost>,
     faults: Faults,
     operations: Operations,
+    requests: Requests,
+}
+
+/// Requests that the workers of a queue have made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// `ReceiveMessage`.
+    pub receives: u64,
+    /// `DeleteMessageBatch`.
+    pub deletes: u64,
+    /// `ChangeMessageVisibilityBatch`.
+    pub changes: u64,
+}
+
+impl Requests {
+    /// All of them.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        self.receives + self.deletes + self.changes
+    }
 }
 
 /// A message that a purge has taken.
@@ -81,6 +104,12 @@ pub struct Faults {
     pub counts_nothing_until: Duration,
     /// Dead letters can be moved by one call, as on AWS.
     pub moves_back: bool,
+    /// Each receive begins with another partition, which this number chooses, and takes the oldest messages of each. SQS
+    /// distributes the groups of a high-throughput FIFO queue over partitions
+    /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/partitions-and-data-distribution.html>).
+    pub shuffles_partitions: Option<u64>,
+    /// Every batch of deletions leaves out its first entry, until this many were left out.
+    pub deletions_to_refuse: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -92,6 +121,7 @@ struct Message {
     handle: Option<String>,
     /// Received, and neither given back nor acknowledged.
     in_hand: bool,
+    sent: Duration,
 }
 
 impl MemoryQueue {
@@ -158,16 +188,25 @@ impl MemoryQueue {
         self.state().lost.clone()
     }
 
+    /// Requests of workers so far, to the queue and its dead letters together.
+    #[must_use]
+    pub fn requests(&self) -> Requests {
+        self.state().requests
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 
-    /// An operation on a message in hand, which is out of it afterwards whether the operation succeeds or not.
-    fn let_go(&self, handle: &str) -> io::Result<MutexGuard<'_, State>> {
+    /// An operation on messages in hand, which are out of it afterwards whether the operation succeeds or not.
+    fn let_go(&self, handles: &[&str]) -> io::Result<MutexGuard<'_, State>> {
+        assert!((1..=10).contains(&handles.len()), "SQS takes 1 to 10 entries a batch");
         let mut state = self.state();
-        let messages = &mut state.list(self.is_dead).messages;
-        let held = messages.iter_mut().find(|message| message.handle.as_deref() == Some(handle));
-        held.into_iter().for_each(|message| message.in_hand = false);
+        for message in &mut state.list(self.is_dead).messages {
+            if message.handle.as_deref().is_some_and(|handle| handles.contains(&handle)) {
+                message.in_hand = false;
+            }
+        }
         state.operations.next()?;
         Ok(state)
     }
@@ -199,7 +238,7 @@ impl List {
 impl Message {
     fn new(outgoing: Outgoing, number: u64, now: Duration) -> Self {
         let id = format!("message-{number}");
-        Self { id, outgoing, deliveries: 0, hidden_until: now, handle: None, in_hand: false }
+        Self { id, outgoing, deliveries: 0, hidden_until: now, handle: None, in_hand: false, sent: now }
     }
 }
 
@@ -246,19 +285,29 @@ impl Queue for MemoryQueue {
     }
 
     fn receive(&self, most: usize, wait: Duration) -> io::Result<Vec<Received>> {
+        assert!((1..=10).contains(&most), "SQS gives 1 to 10 messages a call");
         let mut state = self.operate()?;
-        let (now, settings) = (state.now, self.settings);
+        state.requests.receives += 1;
+        let (now, settings, shuffles) = (state.now, self.settings, state.faults.shuffles_partitions);
+        let calls = state.requests.receives;
         let messages = std::mem::take(&mut state.list(self.is_dead).messages);
         let hidden = messages.iter().filter(|message| message.hidden_until > now);
         let mut busy_groups: BTreeSet<String> =
             hidden.map(|message| message.outgoing.group.clone()).collect();
+        let mut places: Vec<(usize, Message)> = messages.into_iter().enumerate().collect();
+        if let Some(seed) = shuffles {
+            let partition = |group: &String| number_of(group) % PARTITIONS;
+            places.sort_by_cached_key(|(_, message)| {
+                number_of(&(seed, calls, partition(&message.outgoing.group)))
+            });
+        }
         let (mut received, mut kept) = (Vec::new(), Vec::new());
-        for mut message in messages {
+        for (place, mut message) in places {
             let group = message.outgoing.group.clone();
             if received.len() == most || busy_groups.contains(&group) {
                 // Behind a message of its group that is in somebody's hands, nothing is delivered.
                 busy_groups.insert(group);
-                kept.push(message);
+                kept.push((place, message));
             } else if message.deliveries == settings.max_deliveries {
                 let (id, outgoing) = (message.id, message.outgoing);
                 state.dead.messages.push(Message { id, ..Message::new(outgoing, 0, now) });
@@ -270,13 +319,20 @@ impl Queue for MemoryQueue {
                 message.in_hand = true;
                 // More of its group may come along, in their order
                 // (https://repost.aws/knowledge-center/sqs-fifo-messages-not-returned).
-                let (body, deliveries) = (message.outgoing.body.clone(), message.deliveries);
-                received.push(Received { id: message.id.clone(), handle, body, deliveries });
-                kept.push(message);
+                received.push(Received {
+                    id: message.id.clone(),
+                    handle,
+                    group,
+                    body: message.outgoing.body.clone(),
+                    deliveries: message.deliveries,
+                    sent_ms: EPOCH_MS + i64::try_from(message.sent.as_millis()).unwrap(),
+                });
+                kept.push((place, message));
             }
         }
-        let is_worked_on = kept.iter().any(|message| message.in_hand && message.hidden_until > now);
-        state.list(self.is_dead).messages = kept;
+        let is_worked_on = kept.iter().any(|(_, message)| message.in_hand && message.hidden_until > now);
+        kept.sort_by_key(|(place, _)| *place);
+        state.list(self.is_dead).messages = kept.into_iter().map(|(_, message)| message).collect();
         // Time passes for those who wait, but not while others work: they take none.
         if received.is_empty() && is_worked_on {
             drop(state);
@@ -287,28 +343,43 @@ impl Queue for MemoryQueue {
         Ok(received)
     }
 
-    fn acknowledge(&self, handle: &str) -> io::Result<()> {
-        let mut state = self.let_go(handle)?;
+    fn acknowledge_batch(&self, handles: &[&str]) -> io::Result<Vec<Refused>> {
+        let mut state = self.let_go(handles)?;
+        state.requests.deletes += 1;
         let now = state.now;
-        state
-            .list(self.is_dead)
-            .messages
-            .retain(|message| message.handle.as_deref() != Some(handle) || message.hidden_until <= now);
-        state.operations.answer()
+        let mut refused = Vec::new();
+        for (position, handle) in handles.iter().enumerate() {
+            if position == 0 && state.faults.deletions_to_refuse > 0 {
+                state.faults.deletions_to_refuse -= 1;
+                refused.push(Refused { position, why: "InternalError".to_owned(), senders_fault: false });
+                continue;
+            }
+            let held =
+                |message: &Message| message.handle.as_deref() == Some(handle) && message.hidden_until > now;
+            state.list(self.is_dead).messages.retain(|message| !held(message));
+        }
+        state.operations.answer().map(|()| refused)
     }
 
-    fn hide(&self, handle: &str, time: Duration) -> io::Result<()> {
-        let mut state = self.let_go(handle)?;
+    fn hide_batch(&self, changes: &[(&str, Duration)]) -> io::Result<Vec<Refused>> {
+        let handles: Vec<&str> = changes.iter().map(|(handle, _)| *handle).collect();
+        let mut state = self.let_go(&handles)?;
+        state.requests.changes += 1;
         let now = state.now;
-        let messages = &mut state.list(self.is_dead).messages;
-        let held = messages.iter_mut().find(|message| message.handle.as_deref() == Some(handle));
-        match held.filter(|message| message.hidden_until > now) {
-            Some(message) => {
-                message.hidden_until = now + time;
-                state.operations.answer()
+        let mut refused = Vec::new();
+        for (position, (handle, time)) in changes.iter().enumerate() {
+            let messages = &mut state.list(self.is_dead).messages;
+            let held = messages.iter_mut().find(|message| message.handle.as_deref() == Some(handle));
+            match held.filter(|message| message.hidden_until > now) {
+                Some(message) => message.hidden_until = now + *time,
+                None => refused.push(Refused {
+                    position,
+                    why: "the handle is no longer valid".to_owned(),
+                    senders_fault: true,
+                }),
             }
-            None => Err(io::Error::other("the handle is no longer valid")),
         }
+        state.operations.answer().map(|()| refused)
     }
 
     fn depth(&self) -> io::Result<Depth> {
@@ -348,4 +419,10 @@ impl Queue for MemoryQueue {
         state.operations.answer()?;
         Ok(true)
     }
+}
+
+fn number_of(value: &impl std::hash::Hash) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    value.hash(&mut hasher);
+    std::hash::Hasher::finish(&hasher)
 }

@@ -464,7 +464,7 @@ fn two_workers_at_one_object_leave_a_receipt_that_counts() {
     let other = std::sync::Arc::clone(&fleet);
     fleet.store.before(layout::receipt("r", &key), move || {
         let answer = other.tasks(&other.source).answer(&first, &|| Ok(()));
-        assert_eq!(answer, Answer::Done);
+        assert_eq!(answer, Some(Answer::Done));
     });
     fleet.tasks(&fleet.source).answer(&second, &|| Ok(()));
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 1, 0, 0));

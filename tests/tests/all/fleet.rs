@@ -124,6 +124,7 @@ impl Fleet {
     pub(super) fn tasks<'a, S: Source>(&'a self, source: &'a S) -> Tasks<'a, S, MemoryStore, MemoryQueue> {
         let mut tasks = Tasks::new((BUCKET, source), &self.store, (&self.queue, self.settings.visibility));
         tasks.rest = |_| {};
+        tasks.max_deliveries = Some(self.settings.max_deliveries);
         tasks
     }
 

@@ -1,13 +1,11 @@
 //! The worker as a function: batches and deadlines, on the twins.
 
-use std::{
-    sync::Mutex,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Mutex, time::Duration};
 
 use aws_lambda_events::sqs::SqsMessage;
-use flowherd_shared::{ledger::ReportState, queue::Queue, task::Task};
+use flowherd_shared::{ledger::ReportState, queue::Queue};
 use flowherd_worker::lambda::batch;
+use jiff::Timestamp;
 
 use super::{
     delivery::{counts, send},
@@ -15,13 +13,13 @@ use super::{
 };
 
 /// As Lambda gives messages to a function.
-fn as_lambda_gives(fleet: &Fleet) -> Vec<SqsMessage> {
+pub(super) fn as_lambda_gives(fleet: &Fleet) -> Vec<SqsMessage> {
     let messages = fleet.queue.receive(10, Duration::ZERO).unwrap().into_iter().map(|received| {
         let mut message = SqsMessage::default();
         message.message_id = Some(received.id);
         message.receipt_handle = Some(received.handle);
-        let group = Task::parse(&received.body).map_or_else(|_| String::new(), |task| task.group());
-        message.attributes.insert("MessageGroupId".to_owned(), group);
+        message.attributes.insert("MessageGroupId".to_owned(), received.group);
+        message.attributes.insert("SentTimestamp".to_owned(), received.sent_ms.to_string());
         message.attributes.insert("ApproximateReceiveCount".to_owned(), received.deliveries.to_string());
         message.body = Some(received.body);
         message
@@ -41,8 +39,8 @@ fn a_batch_names_only_the_messages_that_are_not_done() {
     let of_odd = messages.iter().find(|message| message.body.as_deref() == Some("no task"));
     let mut expected = [of_damaged, of_odd].map(|message| message.unwrap().message_id.clone().unwrap());
     expected.sort();
-    let deadline = SystemTime::now() + Duration::from_mins(5);
-    let response = batch(&fleet.tasks(&fleet.source), messages, deadline, 3);
+    let deadline = Timestamp::now() + Duration::from_mins(5);
+    let response = batch(&fleet.tasks(&fleet.source), messages, deadline, 3).unwrap();
     let mut failed: Vec<String> =
         response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect();
     failed.sort();
@@ -56,7 +54,7 @@ fn what_a_function_cannot_finish_it_gives_back_at_once() {
     let step = fleet.plan("r", "");
     let messages = as_lambda_gives(&fleet);
     // Nearly over: nothing is begun.
-    let response = batch(&fleet.tasks(&fleet.source), messages, SystemTime::now(), 2);
+    let response = batch(&fleet.tasks(&fleet.source), messages, Timestamp::now(), 2).unwrap();
     assert_eq!(response.batch_item_failures.len(), 6);
     assert_eq!(fleet.results(), []);
     assert_eq!(fleet.queue.depth().unwrap().visible, 6, "at once, not when their visibility ends");

@@ -3,6 +3,7 @@
 
 mod agree;
 mod bad_objects;
+mod batches;
 
 mod cloud;
 mod codecs;
@@ -37,3 +38,4 @@ mod schedules;
 mod security;
 mod smoke;
 mod stack;
+mod start;

@@ -7,9 +7,22 @@ use flowherd_coordinator::steps::{Begin, CoordinatorError, Operation, Step};
 use flowherd_shared::{
     ledger::{ReportState, layout},
     queue::Queue,
+    store::Store,
 };
 
-use super::fleet::{Fleet, object};
+use super::fleet::{Damage, Flaky, Fleet, object};
+
+/// Receives all messages, fails at their objects, and returns them for later.
+fn fail_once(fleet: &Fleet) {
+    let flaky = Flaky {
+        source: &fleet.source,
+        failures_left: std::sync::Mutex::new(u32::MAX),
+        damage: Damage::Broken,
+    };
+    let messages = fleet.queue.receive(10, Duration::ZERO).unwrap();
+    assert!(!messages.is_empty());
+    fleet.tasks(&flaky).batch(messages, 1, &|| true, &|| Ok(()));
+}
 
 fn rerun(fleet: &Fleet, run: &str, prefix: &str, force: bool) -> Result<Step, CoordinatorError> {
     let (run, prefix) = (Some(run.to_owned()), Some(prefix.to_owned()));
@@ -274,4 +287,85 @@ fn a_begin_says_what_is_wrong_with_what_it_is_asked() {
     assert!(refused(&other).contains("was begun with \"firehose/\""));
     fleet.inputs.lock().unwrap().config = Some(b"[[rule]]\n".to_vec());
     assert!(refused(&Begin { prefix: named(""), ..Begin::default() }).starts_with("flowherd.toml: "));
+}
+
+#[test]
+fn a_waiting_message_of_a_run_that_is_over_is_acknowledged_without_work() {
+    let fleet = Fleet::new(1);
+    fleet.plan("old", "");
+    fleet.queue.advance(Duration::from_secs(1));
+    fail_once(&fleet);
+    // A report as things stand ends nothing: the message is tried again, and then waits for 20 seconds.
+    let as_it_stands = |coordinator: &super::fleet::TwinCoordinator<'_>| {
+        let run = coordinator.run("old").unwrap();
+        coordinator.step(Step { is_final: true, ..Step::new(Operation::Report, &run) }, &|| true).unwrap()
+    };
+    assert_eq!(fleet.coordinate(as_it_stands).operation, Operation::End);
+    fleet.queue.advance(Duration::from_secs(10));
+    fail_once(&fleet);
+    assert_eq!(fleet.queue.bodies().len(), 1);
+
+    // Somebody gives the run up, and runs the prefix again. The new message waits behind the old one.
+    fleet.store.remove(&layout::active("old")).unwrap();
+    let step = fleet.plan("new", "");
+    fleet.queue.advance(Duration::from_secs(20));
+    let published = fleet.store.published().len();
+    let old = fleet.queue.receive(1, Duration::ZERO).unwrap();
+    fleet.tasks(&fleet.source).batch(old, 1, &|| true, &|| Ok(()));
+    assert_eq!((fleet.queue.bodies().len(), fleet.store.published().len()), (1, published), "without work");
+    let report = fleet.finish(step);
+    assert_eq!((report.state, report.objects.done), (ReportState::Done, 1));
+}
+
+#[test]
+fn a_waiting_message_of_a_purged_run_is_acknowledged_without_work() {
+    let fleet = Fleet::new(1);
+    fleet.plan("old", "");
+    fail_once(&fleet);
+    let purged = serde_json::json!({ "by": "new", "at": "2026-02-18T00:00:00.000Z" });
+    fleet.store.put(&layout::purged("old"), purged.to_string().as_bytes()).unwrap();
+    fleet.queue.advance(Duration::from_secs(10));
+    fail_once(&fleet);
+    assert_eq!((fleet.queue.bodies().len(), fleet.queue.dead().len()), (0, 0));
+}
+
+#[test]
+fn a_dead_letter_that_is_moved_back_is_never_taken_for_a_message_of_a_run_that_is_over() {
+    for moves_back in [false, true] {
+        let fleet = Fleet::new(2);
+        fleet.queue.set_faults(flowherd_tests::twin::Faults { moves_back, ..Default::default() });
+        let keys = fleet.source.keys();
+        let runs = ["one", "two"];
+        for (run, key) in runs.iter().zip(&keys) {
+            let step = fleet.plan(run, key);
+            let whole = fleet.source.remove(key).unwrap();
+            assert_eq!(fleet.finish(step).state, ReportState::Failed);
+            fleet.source.put(key, whole);
+        }
+        // Moved back for the first run, the letter of the second has nothing that protects it. Its first delivery is lost.
+        fleet.queue.advance(Duration::from_mins(1));
+        let step = fleet.coordinate(|coordinator| coordinator.redrive("one")).unwrap().1;
+        for message in fleet.queue.receive(10, Duration::ZERO).unwrap() {
+            fleet.queue.hide(&message.handle, Duration::ZERO).unwrap();
+        }
+        assert_eq!(fleet.finish(step).state, ReportState::Done);
+        for (run, key) in runs.iter().zip(&keys) {
+            assert!(fleet.has(&layout::receipt(run, key)), "{run}");
+        }
+    }
+}
+
+#[test]
+fn a_message_of_a_run_whose_files_are_gone_never_waits_for_long() {
+    let fleet = Fleet::new(1);
+    fleet.plan("old", "");
+    fleet.store.remove(&layout::run("old")).unwrap();
+    for _ in 0..fleet.settings.max_deliveries {
+        let messages = fleet.queue.receive(10, Duration::ZERO).unwrap();
+        assert_eq!(messages.len(), 1);
+        fleet.tasks(&fleet.source).batch(messages, 1, &|| true, &|| Ok(()));
+        fleet.queue.advance(Duration::from_secs(10));
+    }
+    assert_eq!(fleet.queue.receive(1, Duration::ZERO).unwrap(), []);
+    assert_eq!(fleet.queue.dead().len(), 1, "not lost: the worker may have another results bucket");
 }

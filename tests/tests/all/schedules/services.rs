@@ -129,6 +129,7 @@ impl Services {
         let was_done = checks::receipt(&self.store, &task.run, &task.object).is_some();
         let mut tasks = Tasks::new((BUCKET, &source), &store, (&queue, VISIBILITY));
         tasks.rest = |_| {};
+        tasks.max_deliveries = Some(SETTINGS.max_deliveries);
         let clock = || self.now(process);
         tasks.clock = &clock;
         tasks.answer(&message, &|| Ok(()));

@@ -1,0 +1,85 @@
+//! A time limit on all requests of a process that must end by a given time.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_sqs::{
+    config::{ConfigBag, Intercept, interceptors::BeforeSerializationInterceptorContextRef},
+    error::BoxError,
+};
+
+/// The time by which every request must have ended, retries included. A clone is the same limit.
+#[derive(Clone, Debug, Default)]
+pub struct TimeLimit(Arc<Mutex<Option<SystemTime>>>);
+
+impl TimeLimit {
+    /// Applies to requests that begin from now on; `None` removes the limit.
+    pub fn set(&self, until: Option<SystemTime>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+
+    fn left(&self) -> Option<Duration> {
+        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        until.map(|until| until.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO))
+    }
+}
+
+/// Sets the SDK's operation timeout of each request to the time that is left
+/// (<https://docs.aws.amazon.com/sdk-for-rust/latest/dg/timeouts.html>). The other timeouts of the client stay as they are.
+#[derive(Debug)]
+pub(crate) struct EndsInTime(pub(crate) TimeLimit);
+
+impl Intercept for EndsInTime {
+    fn name(&self) -> &'static str {
+        "EndsInTime"
+    }
+
+    fn read_before_execution(
+        &self,
+        _: &BeforeSerializationInterceptorContextRef<'_>,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(left) = self.0.left() {
+            // Zero would mean no timeout.
+            let left = left.max(Duration::from_millis(1));
+            config.interceptor_state().store_put(TimeoutConfig::builder().operation_timeout(left).build());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use aws_config::{BehaviorVersion, Region};
+    use flowherd_shared::{queue::Queue, store::Store};
+    use tokio::runtime::Runtime;
+
+    use super::*;
+    use crate::Aws;
+
+    #[test]
+    fn a_request_ends_when_the_time_is_over_also_between_retries() {
+        // It accepts connections and never answers.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", silent.local_addr().unwrap());
+        let runtime = Runtime::new().unwrap();
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .endpoint_url(&endpoint)
+            .region(Region::new("us-east-1"))
+            .test_credentials();
+        let config = runtime.block_on(config.load());
+        let aws = Aws::with(runtime, config);
+        aws.time_limit().set(Some(SystemTime::now() + Duration::from_millis(200)));
+        let queue = aws.queue(&format!("{endpoint}/1/q.fifo")).depth().unwrap_err().to_string();
+        let bucket = aws.bucket("b", None).get("k").unwrap_err().to_string();
+        for error in [queue, bucket] {
+            // Not the timeout of one attempt, after which the SDK tries again.
+            assert!(error.contains("operation timeout (all attempts including retries)"), "{error}");
+        }
+    }
+}

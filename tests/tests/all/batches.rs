@@ -1,0 +1,487 @@
+//! Messages that are received together, on the fakes: batches against the time limit of a function, against objects that
+//! end the process, and against the number of requests.
+//!
+//! Time is virtual: reading an object moves the clock of the queue, which is also the worker's.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Cursor, Read},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use aws_lambda_events::sqs::SqsMessage;
+use flowherd_shared::{
+    ledger::{Failure, ManifestEntry, ReportState, layout},
+    queue::{Depth, Outgoing, PurgeError, Queue, Received, Refused},
+    store::{Source, Store},
+    task::Task,
+};
+use flowherd_tests::{
+    local_cloud::LocalCloud,
+    twin::{EPOCH_MS, Faults, MemoryQueue, MemorySource, Pace, Paced, Process, QueueSettings},
+};
+use flowherd_worker::{
+    lambda::batch,
+    tasks::{Answer, Tasks},
+};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    delivery::counts,
+    fleet::{BUCKET, Damage, Flaky, Fleet},
+    functions::as_lambda_gives,
+};
+
+const TIMEOUT: SignedDuration = SignedDuration::from_secs(300);
+/// As the stack sets it: six times the function's timeout, and ten deliveries.
+const SETTINGS: QueueSettings = QueueSettings { visibility: Duration::from_mins(30), max_deliveries: 10 };
+/// A body is read in this many portions.
+const PORTIONS: u32 = 20;
+
+fn fleet(objects: usize) -> Fleet {
+    let queue = MemoryQueue::new(SETTINGS);
+    Fleet { queue, settings: SETTINGS, ..Fleet::new(objects) }
+}
+
+fn now(queue: &MemoryQueue) -> Timestamp {
+    Timestamp::from_millisecond(EPOCH_MS).unwrap() + queue.now()
+}
+
+/// Objects that take time, and some that end the process that opens them.
+struct Objects<'a> {
+    source: &'a MemorySource,
+    /// Lets time pass.
+    pass: &'a (dyn Fn(Duration) + Sync),
+    time: Duration,
+    killers: &'a [String],
+    process: &'a Process,
+    /// Attempts, by key.
+    opened: &'a Mutex<BTreeMap<String, u32>>,
+}
+
+struct Body<'a> {
+    bytes: Cursor<Vec<u8>>,
+    pass: &'a (dyn Fn(Duration) + Sync),
+    time: Duration,
+}
+
+impl Read for Body<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let portion = self.bytes.get_ref().len() / PORTIONS as usize + 1;
+        let most = out.len().min(portion);
+        let read = self.bytes.read(&mut out[..most])?;
+        if read > 0 {
+            (self.pass)(self.time / PORTIONS);
+        }
+        Ok(read)
+    }
+}
+
+impl<'a> Source for Objects<'a> {
+    type Body = Body<'a>;
+
+    fn open(&self, object: &ManifestEntry) -> io::Result<Body<'a>> {
+        *self.opened.lock().unwrap().entry(object.key.clone()).or_default() += 1;
+        if self.killers.contains(&object.key) {
+            self.process.kill();
+        }
+        Ok(Body { bytes: self.source.open(object)?, pass: self.pass, time: self.time })
+    }
+
+    fn now(&self, key: &str) -> io::Result<Option<ManifestEntry>> {
+        self.source.now(key)
+    }
+}
+
+/// The queue as an invocation sees it that began when the clock of the queue stopped.
+struct Later<'a> {
+    queue: &'a MemoryQueue,
+    elapsed: &'a AtomicU64,
+}
+
+impl Queue for Later<'_> {
+    fn send(&self, batch: &[Outgoing]) -> io::Result<Vec<Refused>> {
+        self.queue.send(batch)
+    }
+
+    fn receive(&self, most: usize, wait: Duration) -> io::Result<Vec<Received>> {
+        self.queue.receive(most, wait)
+    }
+
+    fn acknowledge_batch(&self, handles: &[&str]) -> io::Result<Vec<Refused>> {
+        self.queue.acknowledge_batch(handles)
+    }
+
+    fn hide_batch(&self, changes: &[(&str, Duration)]) -> io::Result<Vec<Refused>> {
+        let elapsed = Duration::from_millis(self.elapsed.load(Ordering::Relaxed));
+        let changes: Vec<(&str, Duration)> =
+            changes.iter().map(|(handle, time)| (*handle, *time + elapsed)).collect();
+        self.queue.hide_batch(&changes)
+    }
+
+    fn depth(&self) -> io::Result<Depth> {
+        self.queue.depth()
+    }
+
+    fn purge(&self) -> Result<(), PurgeError> {
+        self.queue.purge()
+    }
+
+    fn move_back(&self) -> io::Result<bool> {
+        self.queue.move_back()
+    }
+}
+
+/// What a simulation came to.
+struct Simulated {
+    /// Keys of the dead letters.
+    dead: Vec<String>,
+    opened: BTreeMap<String, u32>,
+}
+
+/// Functions work on the queue until it is empty, up to `concurrency` at the same time.
+fn simulate(fleet: &Fleet, time: Duration, killers: &[String], concurrency: usize) -> Simulated {
+    let opened = Mutex::default();
+    // When each function receives next. What one of them did is known to the queue when the next one receives.
+    let mut free_at = vec![fleet.queue.now(); concurrency];
+    for number in 0.. {
+        assert!(number < 100_000, "the queue never empties");
+        let next = free_at.iter_mut().min().unwrap();
+        fleet.queue.advance(next.saturating_sub(fleet.queue.now()));
+        let messages = as_lambda_gives(fleet);
+        if messages.is_empty() && fleet.queue.bodies().is_empty() {
+            break;
+        }
+        *next += if messages.is_empty() {
+            Duration::from_secs(5)
+        } else {
+            invoke(fleet, messages, time, killers, &opened)
+        };
+    }
+    let key = |body: &String| Task::parse(body).unwrap().object.key;
+    let mut dead: Vec<String> = fleet.queue.dead().iter().map(key).collect();
+    dead.sort();
+    Simulated { dead, opened: opened.into_inner().unwrap() }
+}
+
+/// One invocation. Returns how long it took.
+fn invoke(
+    fleet: &Fleet,
+    messages: Vec<SqsMessage>,
+    time: Duration,
+    killers: &[String],
+    opened: &Mutex<BTreeMap<String, u32>>,
+) -> Duration {
+    let process = Process::new("invocation".to_owned(), Pace::Whole, Arc::new(|_, _, _| {}));
+    let handles: BTreeMap<String, String> = messages
+        .iter()
+        .map(|message| (message.message_id.clone().unwrap(), message.receipt_handle.clone().unwrap()))
+        .collect();
+    let elapsed = AtomicU64::new(0);
+    let pass = |time: Duration| {
+        elapsed.fetch_add(u64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
+    };
+    let clock = || now(&fleet.queue) + Duration::from_millis(elapsed.load(Ordering::Relaxed));
+    let source = Objects { source: &fleet.source, pass: &pass, time, killers, process: &process, opened };
+    let later = Later { queue: &fleet.queue, elapsed: &elapsed };
+    let (store, queue) = (Paced::new(&fleet.store, &process), Paced::new(&later, &process));
+    let mut tasks = Tasks::new((BUCKET, &source), &store, (&queue, Duration::from_hours(12)));
+    tasks.rest = |_| {};
+    tasks.clock = &clock;
+    tasks.max_deliveries = Some(SETTINGS.max_deliveries);
+    tasks.acknowledges = false;
+    let response = batch(&tasks, messages, clock() + TIMEOUT, 1).unwrap();
+    // Of a process that ended, Lambda hears nothing, and deletes nothing.
+    if !process.is_dead() {
+        let failed: Vec<&String> =
+            response.batch_item_failures.iter().map(|failure| &failure.item_identifier).collect();
+        for (_, handle) in handles.iter().filter(|(id, _)| !failed.contains(id)) {
+            fleet.queue.acknowledge(handle).unwrap();
+        }
+    }
+    Duration::from_millis(elapsed.into_inner())
+}
+
+#[test]
+fn no_object_is_a_dead_letter_because_its_batches_ran_out_of_time() {
+    // Objects of 1.5 GB that take 140 s each: of a batch of ten, two are done in 300 s, and a third is begun.
+    let fleets = [(140, 1, 1), (140, 20, 2), (140, 20, 3), (90, 10, 4), (40, 5, 5), (5, 20, 6)];
+    for (seconds, concurrency, seed) in fleets {
+        let fleet = fleet(400);
+        fleet.queue.set_faults(Faults { shuffles_partitions: Some(seed), ..Faults::default() });
+        let step = fleet.plan("r", "");
+        let Simulated { dead, .. } = simulate(&fleet, Duration::from_secs(seconds), &[], concurrency);
+        assert_eq!(dead, [""; 0], "{seconds} s an object, {concurrency} at once");
+        assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 400, 0, 0));
+    }
+}
+
+#[test]
+fn an_object_that_ends_the_process_takes_no_other_to_the_dead_letters_and_is_named() {
+    for (objects, killers, seed) in
+        [(10, 1, None), (10, 3, None), (60, 3, Some(1)), (60, 6, Some(2)), (11, 2, Some(3))]
+    {
+        let fleet = fleet(objects);
+        fleet.queue.set_faults(Faults { shuffles_partitions: seed, ..Faults::default() });
+        let step = fleet.plan("r", "");
+        let killers: Vec<String> =
+            fleet.source.keys().into_iter().step_by(objects / killers).take(killers).collect();
+        let Simulated { dead, opened } = simulate(&fleet, Duration::from_secs(1), &killers, 1);
+        assert_eq!(dead, killers, "{objects} objects, seed {seed:?}");
+        // Suspects take turns: each was tried again after it had ended a process.
+        assert!(killers.iter().all(|key| opened[key] >= 2), "{opened:?}");
+        for key in &killers {
+            let failure = fleet.store.get(&layout::failure("r", key)).unwrap().unwrap();
+            let failure: Failure = serde_json::from_slice(&failure).unwrap();
+            assert!(failure.unfinished && failure.error().contains("did not report its end"), "{failure:?}");
+        }
+        let report = fleet.finish(step);
+        let (done, failed) = ((objects - killers.len()) as u64, killers.len() as u64);
+        assert_eq!(counts(&report), (ReportState::Failed, done, failed, 0));
+    }
+}
+
+/// Makes one message of the queue a suspect: on its third delivery, after an attempt that did not end. Returns its key.
+fn make_a_suspect(fleet: &Fleet) -> String {
+    let mut key = String::new();
+    for _ in 0..2 {
+        let message = fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
+        fleet.queue.hide(&message.handle, Duration::ZERO).unwrap();
+        let task = Task::parse(&message.body).unwrap();
+        key.clone_from(&task.object.key);
+        let note = serde_json::json!({
+            "run": "r", "key": key, "size": task.object.size, "etag": task.object.etag, "config_hash": "", "lookups_hash": "",
+            "errors": ["it did not end"], "verdict": "retry", "attempts": 1, "finished": "", "message_id": message.id,
+            "unfinished": true,
+        });
+        fleet.store.put(&layout::failure("r", &key), note.to_string().as_bytes()).unwrap();
+    }
+    key
+}
+
+/// Remembers how many messages were in flight when a certain object was opened.
+struct Watched<'a> {
+    fleet: &'a Fleet,
+    key: String,
+    in_flight: Mutex<Vec<u64>>,
+}
+
+impl Source for Watched<'_> {
+    type Body = Cursor<Vec<u8>>;
+
+    fn open(&self, object: &ManifestEntry) -> io::Result<Self::Body> {
+        if object.key == self.key {
+            self.in_flight.lock().unwrap().push(self.fleet.queue.depth().unwrap().in_flight);
+        }
+        self.fleet.source.open(object)
+    }
+
+    fn now(&self, key: &str) -> io::Result<Option<ManifestEntry>> {
+        self.fleet.source.now(key)
+    }
+}
+
+#[test]
+fn a_suspect_begins_when_its_process_holds_no_other_message() {
+    let fleet = fleet(120);
+    let step = fleet.plan("r", "");
+    let key = make_a_suspect(&fleet);
+    let source = Watched { fleet: &fleet, key, in_flight: Mutex::default() };
+    let tasks = fleet.tasks(&source);
+    let is_left = || !fleet.queue.bodies().is_empty();
+    std::thread::scope(|scope| (0..4).for_each(|_| _ = scope.spawn(|| tasks.poll(&is_left, &|| Ok(())))));
+    assert_eq!(*source.in_flight.lock().unwrap(), [1], "the suspect alone");
+    assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 120, 0, 0));
+}
+
+#[test]
+fn a_poller_makes_about_a_fifth_of_a_request_for_each_object() {
+    let fleet = fleet(500);
+    let step = fleet.plan("r", "");
+    let tasks = fleet.tasks(&fleet.source);
+    let before = fleet.queue.requests().sum();
+    tasks.poll(&|| !fleet.queue.bodies().is_empty(), &|| Ok(()));
+    // The first receive asks for one message, the others for ten, and each has one batch of deletions.
+    assert_eq!(fleet.queue.requests().sum() - before, 2 * (1 + 499_u64.div_ceil(10)));
+    assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 500, 0, 0));
+}
+
+#[test]
+fn a_poller_of_slow_objects_holds_one_message_at_a_time() {
+    let fleet = fleet(12);
+    let step = fleet.plan("r", "");
+    let (process, opened) =
+        (Process::new("p".to_owned(), Pace::Whole, Arc::new(|_, _, _| {})), Mutex::default());
+    let time = Duration::from_mins(2);
+    let pass = |time| fleet.queue.advance(time);
+    let source = Objects {
+        source: &fleet.source,
+        pass: &pass,
+        time,
+        killers: &[],
+        process: &process,
+        opened: &opened,
+    };
+    let mut tasks = fleet.tasks(&source);
+    let clock = || now(&fleet.queue);
+    tasks.clock = &clock;
+    let most = AtomicU32::new(0);
+    tasks.poll(&|| !fleet.queue.bodies().is_empty(), &|| {
+        let in_flight = u32::try_from(fleet.queue.depth().unwrap().in_flight).unwrap();
+        most.fetch_max(in_flight, Ordering::Relaxed);
+        Ok(())
+    });
+    assert_eq!(most.into_inner(), 1, "another worker can have the others");
+    assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 12, 0, 0));
+}
+
+#[test]
+fn messages_that_were_not_begun_are_returned_at_once_when_a_poller_stops() {
+    let fleet = fleet(30);
+    let step = fleet.plan("r", "");
+    let tasks = fleet.tasks(&fleet.source);
+    let done = || fleet.store.files().keys().filter(|path| path.contains("/receipts/")).count();
+    tasks.poll(&|| done() < 4, &|| Ok(()));
+    // One of the first receive, three of the second, and seven of that were returned.
+    let depth = fleet.queue.depth().unwrap();
+    assert_eq!((done(), depth.visible, depth.in_flight), (4, 26, 0));
+    assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 30, 0, 0));
+}
+
+#[test]
+fn a_deletion_that_a_batch_leaves_out_is_made_again_and_no_other() {
+    let fleet = fleet(10);
+    let step = fleet.plan("r", "");
+    fleet.queue.set_faults(Faults { deletions_to_refuse: 2, ..Faults::default() });
+    let messages = fleet.queue.receive(10, Duration::ZERO).unwrap();
+    let answers = fleet.tasks(&fleet.source).batch(messages, 1, &|| true, &|| Ok(()));
+    assert_eq!(answers, [Some(Answer::Done); 10]);
+    assert_eq!((fleet.queue.bodies().len(), fleet.queue.requests().deletes), (0, 3));
+    assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 10, 0, 0));
+}
+
+/// One handle is good and one is not.
+fn check_batches(queue: &impl Queue) {
+    let message = |name: &str| Outgoing {
+        body: name.to_owned(),
+        group: name.to_owned(),
+        deduplication: name.to_owned(),
+    };
+    assert_eq!(queue.send(&["a", "b", "c"].map(message)).unwrap(), []);
+    let received = queue.receive(10, Duration::ZERO).unwrap();
+    let mut handles: Vec<&str> = received.iter().map(|message| message.handle.as_str()).collect();
+    queue.acknowledge(handles[1]).unwrap();
+    let changes: Vec<(&str, Duration)> = handles.iter().map(|handle| (*handle, Duration::ZERO)).collect();
+    let refused = queue.hide_batch(&changes).unwrap();
+    assert_eq!(refused.iter().map(|refused| refused.position).collect::<Vec<_>>(), [1], "{refused:?}");
+    // Returned at once, they come at once, and are deleted together.
+    let again = queue.receive(10, Duration::ZERO).unwrap();
+    assert_eq!(again.len(), 2);
+    handles = again.iter().map(|message| message.handle.as_str()).collect();
+    assert_eq!(queue.acknowledge_batch(&handles).unwrap(), []);
+    assert_eq!(queue.depth().unwrap(), Depth::default());
+}
+
+#[test]
+fn a_batch_reports_the_entries_that_the_queue_did_not_take_and_no_other() {
+    check_batches(&MemoryQueue::new(SETTINGS));
+    let cloud = LocalCloud::start();
+    check_batches(&cloud.queue("q", SETTINGS.visibility, SETTINGS.max_deliveries).0);
+}
+
+/// Two runs of the same object, whose messages are received together.
+fn two_runs_of_one_object(fleet: &Fleet) -> Vec<SqsMessage> {
+    fleet.plan("old", "");
+    fleet.plan("new", "");
+    let messages = as_lambda_gives(fleet);
+    assert_eq!(messages.len(), 2);
+    messages
+}
+
+#[test]
+fn after_a_message_that_is_tried_again_the_rest_of_its_group_is_returned_in_order() {
+    let fleet = fleet(1);
+    let flaky = Flaky { source: &fleet.source, failures_left: Mutex::new(1), damage: Damage::Broken };
+    let messages = two_runs_of_one_object(&fleet);
+    let ids: Vec<String> = messages.iter().map(|message| message.message_id.clone().unwrap()).collect();
+    let mut tasks = fleet.tasks(&flaky);
+    tasks.acknowledges = false;
+    let response = batch(&tasks, messages, Timestamp::now() + TIMEOUT, 2).unwrap();
+    let failed: Vec<String> =
+        response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect();
+    assert_eq!(failed, ids);
+    assert_eq!(fleet.results(), [], "the newer run is not done before the older one's next attempt");
+    fleet.queue.advance(Duration::from_secs(10));
+    let again: Vec<String> =
+        fleet.queue.receive(10, Duration::ZERO).unwrap().into_iter().map(|message| message.id).collect();
+    assert_eq!(again, ids);
+}
+
+#[test]
+fn after_a_message_that_failed_permanently_the_rest_of_its_group_is_worked_on() {
+    let fleet = fleet(1);
+    fleet.plan("old", "");
+    // Replaced since: the older run fails for good, and its message takes no newer one with it.
+    let key = fleet.source.keys().remove(0);
+    fleet.source.put(&key, super::fleet::object("firehose", 3).1);
+    let step = fleet.plan("new", "");
+    let messages = as_lambda_gives(&fleet);
+    let mut tasks = fleet.tasks(&fleet.source);
+    tasks.acknowledges = false;
+    let response = batch(&tasks, messages, Timestamp::now() + TIMEOUT, 2).unwrap();
+    assert_eq!(response.batch_item_failures.len(), 1);
+    // What Lambda deletes then would come back otherwise.
+    fleet.queue.advance(SETTINGS.visibility);
+    assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 1, 0, 0));
+}
+
+#[test]
+fn a_message_on_its_last_delivery_is_worked_on_whatever_became_of_those_before_it() {
+    let fleet = fleet(1);
+    let flaky = Flaky { source: &fleet.source, failures_left: Mutex::new(99), damage: Damage::Broken };
+    two_runs_of_one_object(&fleet);
+    for _ in 1..SETTINGS.max_deliveries {
+        fleet.queue.advance(SETTINGS.visibility);
+        let messages = fleet.queue.receive(10, Duration::ZERO).unwrap();
+        fleet.tasks(&flaky).batch(messages, 1, &|| true, &|| Ok(()));
+    }
+    let of_new = fleet.store.files().into_iter().filter(|(path, _)| path.starts_with("runs/new/failures/"));
+    assert_eq!(of_new.count(), 1, "it was begun, and its failure is named");
+}
+
+#[test]
+fn a_thread_that_is_lost_reports_failure_for_everything_that_is_not_known_done() {
+    let fleet = fleet(10);
+    let step = fleet.plan("r", "");
+    let messages = as_lambda_gives(&fleet);
+    let done = || fleet.store.files().keys().filter(|path| path.contains("/receipts/")).count();
+    // It panics in the middle of an attempt, and outside of any.
+    let panics = AtomicU32::new(0);
+    let clock = || {
+        assert!(done() < 4 || panics.fetch_add(1, Ordering::Relaxed) >= 2, "a bug");
+        Timestamp::now()
+    };
+    let mut tasks = fleet.tasks(&fleet.source);
+    tasks.clock = &clock;
+    tasks.acknowledges = false;
+    let bodies: BTreeMap<String, String> = messages
+        .iter()
+        .map(|message| (message.message_id.clone().unwrap(), message.body.clone().unwrap()))
+        .collect();
+    let response = batch(&tasks, messages, Timestamp::now() + TIMEOUT, 1).unwrap();
+    let mut acknowledged = bodies;
+    for failure in &response.batch_item_failures {
+        acknowledged.remove(&failure.item_identifier).unwrap();
+    }
+    assert_eq!(acknowledged.len(), 3, "{response:?}");
+    for body in acknowledged.values() {
+        let key = Task::parse(body).unwrap().object.key;
+        assert!(fleet.has(&layout::receipt("r", &key)), "{key} is acknowledged and not done");
+    }
+    fleet.queue.advance(SETTINGS.visibility);
+    assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 10, 0, 0));
+}

@@ -1,0 +1,58 @@
+//! What a worker needs is checked before it takes its first message: a worker with a wrong setting would fail every object.
+
+use anyhow::{Context, bail};
+use flowherd_aws::{
+    Aws,
+    s3::Bucket,
+    sqs::{QueueAttributes, SqsQueue},
+};
+
+use crate::settings::Settings;
+
+/// The buckets and the queue of a worker, each checked.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    pub(crate) source: Bucket,
+    pub(crate) results: Bucket,
+    pub(crate) queue: SqsQueue,
+    pub(crate) attributes: QueueAttributes,
+}
+
+impl Connected {
+    /// Connects to both buckets and to the queue. An error names the variable that is to be corrected.
+    pub(crate) fn new(settings: &Settings, aws: &Aws) -> anyhow::Result<Self> {
+        // Not whether it may be listed: a worker only reads objects.
+        let source = aws
+            .find_bucket(
+                &settings.source_bucket,
+                settings.source_bucket_owner.as_deref(),
+                settings.source_bucket_region.as_deref(),
+            )
+            .with_context(|| format!("FLOWHERD_SOURCE_BUCKET={}", settings.source_bucket))?
+            .bucket;
+        let named = || format!("FLOWHERD_RESULTS_BUCKET={}", settings.results_bucket);
+        let results = aws
+            .find_bucket(&settings.results_bucket, settings.results_bucket_owner.as_deref(), None)
+            .with_context(named)?;
+        if !results.is_readable {
+            bail!(
+                "{}: access is denied; allow s3:ListBucket on it, and check FLOWHERD_RESULTS_BUCKET_OWNER",
+                named()
+            );
+        }
+        let results = results.bucket;
+        let queue = aws.queue(&settings.queue_url);
+        let named = || format!("FLOWHERD_QUEUE_URL={}", settings.queue_url);
+        let attributes = queue.attributes().with_context(|| {
+            format!(
+                "{}: cannot read the queue's attributes; check its URL, region and sqs:GetQueueAttributes",
+                named()
+            )
+        })?;
+        let problems = attributes.problems();
+        if !problems.is_empty() {
+            bail!("{}: {}", named(), problems.join("; "));
+        }
+        Ok(Self { source, results, queue, attributes })
+    }
+}
