@@ -12,10 +12,7 @@ use std::{
 
 use flowherd_shared::{
     error::Verdict,
-    ledger::{
-        Amendment, Attempt, Basis, Failure, ManifestEntry, Purged, Receipt, Report, Run, layout, read_json,
-        read_report,
-    },
+    ledger::{Amendment, Attempt, Basis, Failure, ManifestEntry, Purged, Receipt, Run, layout, read_json},
     pipeline::Plan,
     queue::{Queue, Received},
     store::{Source, Store},
@@ -354,9 +351,10 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
         if self.store.etag(&layout::active(run))?.is_some() {
             return Ok(false);
         }
-        let Some(report) = read_report::<Report>(self.store, &layout::report(run))? else { return Ok(false) };
-        let finished = report.finished.parse::<Timestamp>();
-        Ok(finished.is_ok_and(|finished| finished.as_millisecond() > message.sent_ms))
+        // Times of S3 and SQS, not of whoever wrote the report.
+        let Some(report) = self.store.head(&layout::report(run))? else { return Ok(false) };
+        let written = Timestamp::try_from(report.modified).map_err(io::Error::other)?;
+        Ok(written.as_millisecond() > message.sent_ms)
     }
 
     /// Writes the refusal into the ledger, once for each message. The bucket stays wrong; the others may pass later.

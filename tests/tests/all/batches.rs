@@ -32,7 +32,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     delivery::counts,
-    fleet::{BUCKET, Damage, Flaky, Fleet},
+    fleet::{BUCKET, Damage, Flaky, Fleet, START},
     functions::as_lambda_gives,
 };
 
@@ -44,7 +44,10 @@ const PORTIONS: u32 = 20;
 
 fn fleet(objects: usize) -> Fleet {
     let queue = MemoryQueue::new(SETTINGS);
-    Fleet { queue, settings: SETTINGS, ..Fleet::new(objects) }
+    let clock = queue.clone();
+    let fleet = Fleet { queue, settings: SETTINGS, ..Fleet::new(objects) };
+    fleet.store.set_clock(move || START + clock.now());
+    fleet
 }
 
 fn now(queue: &MemoryQueue) -> Timestamp {

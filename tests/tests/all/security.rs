@@ -112,7 +112,6 @@ fn needed(request: &Request) -> (String, String) {
             assert!(bucket != "source" || query.contains("prefix=firehose%2F"), "{query}");
             "s3:ListBucket"
         }
-        // <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html>
         ("HEAD", "") => "s3:ListBucket",
         ("GET" | "HEAD", _) => "s3:GetObject",
         ("DELETE", _) if query.contains("uploadId=") => "s3:AbortMultipartUpload",
