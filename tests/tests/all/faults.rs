@@ -371,7 +371,7 @@ fn each_fault_strikes_the_call_that_it_speaks_of() {
         }
         if is(&["CreateMultipartUpload"]) {
             let mut sink = through.create("large").unwrap();
-            _ = sink.write_all(&vec![b'x'; 9 << 20]).and_then(|()| sink.commit());
+            _ = sink.write_all(&vec![b'x'; 17 << 20]).and_then(|()| sink.commit());
         }
         if !operation.contains("Object") {
             let message = Outgoing { body: number.clone(), group: number.clone(), deduplication: number };

@@ -74,15 +74,15 @@ pub(super) const FAULTS: &[(&str, &str)] = &[
     ),
     (
         "answers to acknowledging are lost",
-        r#"{"service": "sqs", "operation": "DeleteMessage", "response": {"abort_bytes": 0}}"#,
+        r#"{"service": "sqs", "operation": "DeleteMessageBatch", "response": {"abort_bytes": 0}}"#,
     ),
     (
         "acknowledging fails",
-        r#"{"service": "sqs", "operation": "DeleteMessage", "error": {"code": "InternalFailure"}}"#,
+        r#"{"service": "sqs", "operation": "DeleteMessageBatch", "error": {"code": "InternalFailure"}}"#,
     ),
     (
         "hiding fails",
-        r#"{"service": "sqs", "operation": "ChangeMessageVisibility", "error": {"code": "InternalFailure"}}"#,
+        r#"{"service": "sqs", "operation": "ChangeMessageVisibilityBatch", "error": {"code": "InternalFailure"}}"#,
     ),
     (
         "counting fails",
