@@ -11,7 +11,7 @@ use flate2::read::MultiGzDecoder;
 use flowherd_shared::{
     ledger::layout,
     limits::Limits,
-    pipeline::{self, Counts, Finished, Plan, records::Shape},
+    pipeline::{self, Counts, Finished, Plan},
 };
 use indicatif::{HumanBytes, HumanCount};
 
@@ -65,11 +65,14 @@ fn layers(counts: &Counts) -> String {
         });
         let _ = writeln!(text, "layer {layer}  {}", codecs.collect::<Vec<_>>().join("; "));
     }
-    let shape = match counts.shape {
-        _ if counts.decoded_in == 0 => "nothing",
-        Some(Shape::Envelopes) => "CloudWatch Logs envelopes",
-        Some(Shape::Lines) | None => "lines",
-    };
+    let items = counts.items;
+    let kinds = [
+        (items.envelopes, "CloudWatch Logs envelopes"),
+        (items.objects, "JSON objects"),
+        (items.lines, "lines"),
+    ];
+    let held: Vec<&str> = kinds.iter().filter(|(count, _)| *count > 0).map(|(_, kind)| *kind).collect();
+    let shape = if held.is_empty() { "nothing".to_owned() } else { held.join(" and ") };
     text + &format!("layer {}  {} of {shape}\n\n", counts.layers.len(), HumanBytes(counts.decoded_in))
 }
 
@@ -79,6 +82,12 @@ fn records(plan: &Plan, counts: &Counts) -> String {
     for (rule, rows) in plan.config.rules.iter().zip(&counts.rows_of_rule) {
         let into = &plan.config.tables[rule.table].name;
         table.add_row([HumanCount(*rows).to_string(), format!("rows of {into}, by rule {}", rule.name)]);
+    }
+    if counts.repaired > 0 {
+        table.add_row([
+            HumanCount(counts.repaired).to_string(),
+            "of these rows with invalid text replaced".to_owned(),
+        ]);
     }
     for (reason, count) in &counts.rejects {
         table.add_row([HumanCount(*count).to_string(), format!("rejected: {}", reason.as_str())]);

@@ -38,6 +38,11 @@ pub(crate) fn report(report: &Report, dest: &str) -> String {
             ],
         ),
     ]);
+    for (name, count) in [("dropped", records.dropped), ("repaired", records.repaired)] {
+        if count > 0 {
+            text += &format!("{name:<8} {}\n", HumanCount(count));
+        }
+    }
     text += &format!(
         "\nbytes    {} in, {} decoded, {} out\n",
         HumanBytes(bytes.compressed_in),

@@ -51,6 +51,21 @@ pub struct Rule {
     pub(crate) in_order: bool,
     /// How a message becomes values.
     pub format: Format,
+    /// Columns of the format without which a record is a reject, by position.
+    pub required: Vec<usize>,
+    /// What happens to invalid text in values; flow logs reject it in any case.
+    pub bad_text: BadText,
+}
+
+/// What a rule does with invalid UTF-8, half surrogate pairs and NUL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BadText {
+    /// Replaces it and counts the row as repaired.
+    #[default]
+    Replace,
+    /// Rejects the record.
+    Reject,
 }
 
 /// A value of the envelope that a rule may add as a column.
@@ -111,6 +126,9 @@ struct RuleFile {
     table: String,
     #[serde(default)]
     metadata: Vec<Metadata>,
+    #[serde(default)]
+    required: Vec<String>,
+    bad_text: Option<BadText>,
     format: FormatFile,
 }
 
@@ -194,7 +212,8 @@ impl Config {
             columns::check_table_name(&rule.table, &mut wrong);
             if let Some(format) = format {
                 columns::check(&rule.metadata, &format, &mut wrong);
-                parsed.push((rule, matches, format));
+                let required = required(rule, &format, &mut wrong);
+                parsed.push((rule, matches, format, required));
             }
         }
         if !problems.is_empty() {
@@ -202,11 +221,11 @@ impl Config {
         }
 
         let tables = columns::tables(
-            parsed.iter().map(|(rule, _, format)| (&*rule.table, &rule.metadata[..], format)),
+            parsed.iter().map(|(rule, _, format, _)| (&*rule.table, &rule.metadata[..], format)),
         )
         .map_err(ConfigError::of)?;
         let mut rules = Vec::with_capacity(parsed.len());
-        for (number, (rule, matches, format)) in parsed.into_iter().enumerate() {
+        for (number, (rule, matches, format, required)) in parsed.into_iter().enumerate() {
             let table = tables.iter().position(|table| table.name == rule.table);
             let table = table.ok_or_else(|| {
                 bug(&format!("table {} of rule {} is not found", quoted(&rule.table), quoted(&rule.name)))
@@ -224,6 +243,8 @@ impl Config {
                 cells,
                 in_order,
                 format,
+                required,
+                bad_text: rule.bad_text.unwrap_or_default(),
             });
         }
         let hash = hex(&Sha256::digest(serde_json::to_vec(&file).map_err(|error| bug(&error))?));
@@ -291,6 +312,28 @@ fn locate(text: &str, error: &toml::de::Error) -> String {
     let line = before.matches('\n').count();
     let shown = text.lines().nth(line).unwrap_or_default().trim();
     format!("line {}: {message}: {}", line + 1, quoted(shown))
+}
+
+/// The positions of a rule's required columns in its format. Checks `bad_text` too, which concerns the same formats.
+fn required(rule: &RuleFile, format: &Format, wrong: &mut impl FnMut(String)) -> Vec<usize> {
+    if format.is_flow() {
+        if !rule.required.is_empty() {
+            wrong("required: not for kind = \"vpc-flow\", whose lines have all fields; remove it".to_owned());
+        }
+        if rule.bad_text.is_some() {
+            wrong("bad_text: not for kind = \"vpc-flow\", which rejects invalid text; remove it".to_owned());
+        }
+        return Vec::new();
+    }
+    let columns = format.columns();
+    let position = |name: &String| {
+        let position = columns.iter().position(|column| column.name == *name);
+        if position.is_none() {
+            wrong(format!("required: the format has no column {}", quoted(name)));
+        }
+        position
+    };
+    rule.required.iter().filter_map(position).collect()
 }
 
 fn format(file: &FormatFile, wrong: &mut impl FnMut(String)) -> Option<Format> {

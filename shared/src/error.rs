@@ -86,6 +86,19 @@ pub enum ObjectError {
         /// What to do.
         todo: &'static str,
     },
+    /// Compressed data follows text, so the object is not compressed as a whole.
+    #[error(
+        "{format} data in text at byte {at} of layer {layer}; write text and compressed data to separate objects, or \
+         compress all of it"
+    )]
+    CompressedInText {
+        /// The format of the compressed data.
+        format: &'static str,
+        /// Layer of the text, 0 being the object as stored.
+        layer: usize,
+        /// Byte of that layer where the compressed data begins.
+        at: u64,
+    },
     /// More layers of compression than `limits.max_layers`.
     #[error("too deep: more than {max} layers of compression (limits.max_layers)")]
     TooDeep {
@@ -137,7 +150,7 @@ pub enum ObjectError {
         /// The limit in force.
         max: u64,
     },
-    /// A flow-log header line that cannot be followed.
+    /// A flow-log header line that cannot be used.
     #[error("the header line names {field:?} {why}")]
     Header {
         /// The field or fields.
@@ -191,6 +204,7 @@ impl ObjectError {
             | Self::Unsupported { .. }
             | Self::WindowTooLarge { .. }
             | Self::NotText { .. }
+            | Self::CompressedInText { .. }
             | Self::TooDeep { .. }
             | Self::TooLarge { .. }
             | Self::Bomb { .. }
@@ -231,16 +245,23 @@ reasons! {
     NoMatch = "no-match",
     /// The message is not one JSON object.
     NotJson = "not-json",
-    /// A JSON message gives a key that a column reads twice, or an event its timestamp or message.
+    /// No value for any of the rule's columns: the message is of another kind.
+    NoColumns = "no-columns",
+    /// No value for one of the rule's required columns.
+    MissingRequired = "missing-required",
+    /// A JSON message gives a key that a column reads twice with different values, or an event its timestamp or message.
     DuplicateKey = "duplicate-key",
     /// The timestamp is missing, not an integer, or outside the years 1970 to 9999.
     BadTimestamp = "bad-timestamp",
     /// Longer than `limits.max_record_bytes`.
     TooLong = "too-long",
-    /// Not UTF-8, or with bytes that text may not hold (NUL; control characters that JSON forbids).
+    /// Text that cannot be replaced: control characters or escapes that JSON forbids. In flow logs, and with
+    /// `bad_text = "reject"`, also invalid UTF-8, half surrogate pairs and NUL.
     BadEncoding = "bad-encoding",
     /// An element of `logEvents` without a text message.
     BadEvent = "bad-event",
-    /// A JSON object between envelopes that is none: no `logEvents`, or no `messageType`.
+    /// An envelope without an array `logEvents` or without a text `messageType`.
     BadEnvelope = "bad-envelope",
+    /// An event of an envelope whose `messageType` is neither `DATA_MESSAGE` nor `CONTROL_MESSAGE`.
+    UnknownMessageType = "unknown-message-type",
 }

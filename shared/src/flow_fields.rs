@@ -10,6 +10,8 @@ pub enum FieldKind {
     Int,
     /// A whole number from 0 on that fits 64 bits with a sign.
     BigInt,
+    /// A time in whole seconds since 1970, up to the year 9999.
+    Seconds,
     /// An IPv4 or IPv6 address in text form.
     Address,
     /// Anything.
@@ -51,8 +53,8 @@ fields! {
     "protocol" "protocol" 2 Int;
     "packets" "packets" 2 BigInt;
     "bytes" "bytes" 2 BigInt;
-    "start" "start" 2 BigInt;
-    "end" "end" 2 BigInt;
+    "start" "start" 2 Seconds;
+    "end" "end" 2 Seconds;
     "action" "action" 2 Text;
     "log-status" "log_status" 2 Text;
     "vpc-id" "vpc_id" 3 Text;

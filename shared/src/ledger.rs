@@ -192,7 +192,7 @@ pub struct ReceiptOutput {
     pub etag: String,
 }
 
-/// Always: `read = rows + rejected + control`.
+/// Always: `read = rows + rejected + control + dropped`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordCounts {
     /// Seen.
@@ -203,6 +203,10 @@ pub struct RecordCounts {
     pub rejected: u64,
     /// Events of control envelopes.
     pub control: u64,
+    /// Dropped by a rule.
+    pub dropped: u64,
+    /// Those of the rows in which invalid text was replaced.
+    pub repaired: u64,
 }
 
 /// Bytes of objects and outputs.
@@ -262,6 +266,8 @@ impl Receipt {
                 rows: counts.rows,
                 rejected: counts.rejected,
                 control: counts.control,
+                dropped: counts.dropped,
+                repaired: counts.repaired,
             },
             rejects: counts
                 .rejects
@@ -312,12 +318,13 @@ impl Receipt {
 
     /// Whether its numbers agree with each other.
     fn adds_up(&self) -> bool {
-        let RecordCounts { read, rows, rejected, control } = self.records;
+        let RecordCounts { read, rows, rejected, control, dropped, repaired } = self.records;
         let written = |is_table: bool| {
             let outputs = self.outputs.iter().filter(|output| output.table.is_some() == is_table);
             sum(outputs.map(|output| output.rows))
         };
-        Some(read) == sum([rows, rejected, control])
+        Some(read) == sum([rows, rejected, control, dropped])
+            && repaired <= rows
             && Some(rows) == written(true)
             && Some(rejected) == written(false)
             && Some(rejected) == sum(self.rejects.values().copied())

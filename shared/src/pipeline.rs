@@ -2,6 +2,7 @@
 //! object ▶ [`layers`] ▶ [`records`] ▶ [`rules`] ▶ [`enrich`] ▶ [`csv`] ▶ [`gzip`] ▶ outputs.
 
 pub(crate) mod address;
+mod base64;
 mod bytes;
 pub mod csv;
 mod deflate;
@@ -23,7 +24,7 @@ use self::{
     enrich::{Enricher, Names},
     gzip::{Deflater, GzipWriter},
     layers::{LayerCount, Layers},
-    records::{OriginKind, Record, Records, Shape},
+    records::{Items, Record, Records},
     rules::{Parsed, Row, Rules},
 };
 use crate::{
@@ -64,7 +65,7 @@ pub struct Output {
     pub bytes: u64,
 }
 
-/// What an object held. Always: `read = rows + rejected + control`.
+/// What an object held. Always: `read = rows + rejected + control + dropped`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Records seen.
@@ -75,6 +76,10 @@ pub struct Counts {
     pub rejected: u64,
     /// Events of control envelopes.
     pub control: u64,
+    /// Records that a rule drops.
+    pub dropped: u64,
+    /// Rows in which invalid text was replaced.
+    pub repaired: u64,
     /// Rejected records by reason.
     pub rejects: BTreeMap<Reason, u64>,
     /// Bytes of the rejects, before compression.
@@ -87,8 +92,8 @@ pub struct Counts {
     pub decoded_in: u64,
     /// Members, frames, streams, chunks, blocks or entries of each layer, from the outside in.
     pub layers: Vec<Vec<LayerCount>>,
-    /// What its text is.
-    pub shape: Option<Shape>,
+    /// The items of its text.
+    pub items: Items,
 }
 
 /// Reads one source object and writes its outputs, each into a sink that `create` opens for its path. On an error
@@ -105,22 +110,25 @@ pub fn run<R: Read, W: Write>(
     let mut enricher = Enricher::new(&plan.lookups, config.guard_formulas);
     let mut outputs = Outputs::new(config, key, create);
     let mut counts = Counts { rows_of_rule: vec![0; config.rules.len()], ..Counts::default() };
-    let mut first = true;
+    let mut header_seen = false;
 
     while let Some(record) = records.next()? {
-        if record.origin.kind == OriginKind::Control {
+        if record.is_control() {
             counts.read += 1;
             counts.control += 1;
             continue;
         }
-        match rules.parse(&record, std::mem::take(&mut first))? {
+        let first = counts.read == 0 && !header_seen;
+        match rules.parse(&record, first)? {
             Parsed::Header { table } => {
+                header_seen = true;
                 outputs.table(table)?;
                 continue;
             }
             Parsed::Row(row) => {
                 outputs.row(&row, &enricher.names(&row))?;
                 counts.rows += 1;
+                counts.repaired += u64::from(row.repaired);
                 counts.rows_of_rule[row.rule.number] += 1;
             }
             Parsed::Reject { reason, table } => {
@@ -148,7 +156,7 @@ pub fn run<R: Read, W: Write>(
     counts.compressed_in = records.layers().compressed_bytes();
     counts.decoded_in = records.decoded_bytes();
     counts.layers = records.layers().counts();
-    counts.shape = records.shape();
+    counts.items = records.items();
     Ok(Finished { counts, outputs: outputs.finish()? })
 }
 
@@ -174,7 +182,7 @@ fn too_many_rejects<R: Read>(
             Ok(None) => break,
             Err(error) => return error,
         };
-        if record.origin.kind != OriginKind::Control {
+        if !record.is_control() {
             match rules.parse(&record, false) {
                 Ok(Parsed::Row(_)) => {}
                 Ok(Parsed::Header { .. }) => continue,

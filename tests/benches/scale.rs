@@ -127,7 +127,7 @@ impl Day {
             finished: "2026-02-18T00:00:00.000Z".to_owned(),
             milliseconds: 60,
             outputs: vec![output],
-            records: RecordCounts { read: 35_000, rows: 35_000, rejected: 0, control: 0 },
+            records: RecordCounts { read: 35_000, rows: 35_000, ..RecordCounts::default() },
             rejects: BTreeMap::new(),
             bytes: ByteCounts { compressed_in: 1_000_000, decoded_in: 7_700_000, compressed_out: 1_100_000 },
             members: vec![70],

@@ -60,15 +60,13 @@ impl Pair {
     }
 }
 
-/// Whether the model can stand for what the text says: it keeps damaged bytes as U+FFFD, and control characters from
-/// U+E100 on. It knows no codec but gzip, and no format but text.
-fn is_within_model(text: &str) -> bool {
-    let is_text = Layers::open(text.as_bytes(), Limits::default()).is_ok_and(|layers| layers.depth() == 0);
+/// Whether the model can represent the text: it keeps invalid bytes and control characters as U+E100 to U+E2FF, and knows
+/// no codec but gzip and no format but text.
+fn is_within_model(text: &[u8]) -> bool {
+    let is_text = Layers::open(text, Limits::default()).is_ok_and(|layers| layers.depth() == 0);
+    let text = String::from_utf8_lossy(text);
     let has = |of: &str| text.to_ascii_lowercase().contains(of);
-    is_text
-        && !text.contains('\u{fffd}')
-        && !text.contains(|c| ('\u{e100}'..'\u{e200}').contains(&c))
-        && !has("\\ue1")
+    is_text && !text.contains(|c| ('\u{e100}'..'\u{e300}').contains(&c)) && !has("\\ue1") && !has("\\ue2")
 }
 
 /// A number from the first byte, and the rest.

@@ -2,17 +2,22 @@
 //! spaces, every subnet looked at. It shares no code with the pipeline, not even its configuration.
 
 mod formats;
+mod items;
 mod json_object;
+mod layers;
 
-use std::{collections::BTreeMap, io::Read, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr};
 
-use flate2::read::MultiGzDecoder;
 use serde_json::{Value, value::RawValue};
 
-pub(crate) use self::json_object::{Pairs, mask_controls};
 use self::{
-    formats::{ALL, NUMBERS, fields, flow, format_columns, ids, is_header, json, kind, matches},
-    json_object::unmask,
+    formats::{
+        ALL, NUMBERS, fields, flow, format_columns, ids, is_header, is_lost_header, json, kind, lacks,
+        matches, rejects_bad_text,
+    },
+    items::Item,
+    json_object::{Pairs, Said, is_text, mask_bytes, repaired, said, unmask},
+    layers::decode,
 };
 
 /// What becomes of one object.
@@ -20,14 +25,22 @@ use self::{
 pub struct Outcome {
     /// By table, the header and then the rows.
     pub tables: BTreeMap<String, Vec<Vec<String>>>,
-    /// Ordinal, timestamp, reason and message of each reject.
+    /// Ordinal, timestamp, reason and message of each reject; the bytes of the message as [`shown`].
     pub rejects: Vec<(u64, Option<i64>, String, String)>,
     /// Records seen.
     pub read: u64,
     /// Events of control envelopes.
     pub control: u64,
+    /// Rows in which text was replaced.
+    pub repaired: u64,
     /// What the rejects take as JSON lines.
     pub reject_bytes: u64,
+}
+
+/// Bytes as a test shows them.
+#[must_use]
+pub fn shown(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
 }
 
 const ENRICHED: [&str; 5] =
@@ -43,12 +56,19 @@ pub struct Model {
     max_reject_bytes: u64,
 }
 
+#[derive(Default)]
 struct Origin {
     message_type: Option<String>,
     owner: Option<String>,
     log_group: Option<String>,
     log_stream: Option<String>,
-    is_line: bool,
+    is_plain: bool,
+}
+
+/// A message: its own bytes, and what is left with invalid text replaced, if it holds any.
+struct Message {
+    bytes: Vec<u8>,
+    repaired: Option<String>,
 }
 
 impl Model {
@@ -75,15 +95,16 @@ impl Model {
     #[must_use]
     pub fn convert(&self, object: &[u8], key: &str) -> Option<Outcome> {
         let text = decode(object)?;
-        let text = String::from_utf8_lossy(&text).into_owned();
+        let text = mask_bytes(text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&text));
         let mut outcome = Outcome::default();
-        let masked = mask_controls(&text);
-        if is_envelopes(&masked) {
-            for envelope in serde_json::Deserializer::from_str(&masked).into_iter::<Pairs>() {
-                self.envelope(&envelope.ok()?, key, &mut outcome)?;
+        let mut header = None;
+        let mut rest = &*text;
+        while let Some((item, behind)) = items::next(rest).ok()? {
+            rest = behind;
+            match item {
+                Item::Envelope(envelope) => self.envelope(&envelope, key, &mut outcome)?,
+                Item::Json(text) | Item::Line(text) => self.plain(text, key, &mut header, &mut outcome)?,
             }
-        } else {
-            self.lines(&text, key, &mut outcome)?;
         }
         if outcome.tables.is_empty()
             && let Some(rule) = self.rules.iter().find(|rule| matches(rule, "key", key))
@@ -96,39 +117,37 @@ impl Model {
     }
 
     fn envelope(&self, envelope: &Pairs, key: &str, outcome: &mut Outcome) -> Option<()> {
-        for name in ["messageType", "owner", "logGroup", "logStream", "logEvents"] {
-            if envelope.count(name) > 1 {
-                return None;
-            }
+        if envelope.all("logEvents").count() > 1 {
+            return None;
         }
-        // A value that is no string is none; a string that is no text is damage of the envelope.
+        // A value that is not a string is none; a string that is not text is damage of the envelope.
         let text = |name: &str| {
-            let Some(raw) = envelope.get(name).filter(|raw| raw.starts_with('"')) else { return Some(None) };
-            let text = unmask(&serde_json::from_str::<String>(raw).ok()?);
-            (!text.contains('\0') && text.len() <= 4096).then_some(Some(text))
+            let mut values = envelope.all(name).map(|raw| {
+                let Some(raw) = raw.strip_prefix('"') else { return Some(None) };
+                let Said::Text(text) = said(raw.strip_suffix('"').unwrap()) else { return None };
+                (text.len() <= 4096).then_some(Some(text))
+            });
+            let Some(first) = values.next() else { return Some(None) };
+            let first = first?;
+            values.all(|value| value == Some(first.clone())).then_some(first)
         };
         let origin = Origin {
             message_type: text("messageType")?,
             owner: text("owner")?,
             log_group: text("logGroup")?,
             log_stream: text("logStream")?,
-            is_line: false,
+            is_plain: false,
         };
-        let events: Vec<&RawValue> = match envelope.get("logEvents").map(serde_json::from_str) {
-            Some(Ok(events)) => events,
-            // Without events it is no envelope; as a control message, it has none.
-            _ if origin.message_type.as_deref().is_some_and(|kind| kind != "DATA_MESSAGE") => return Some(()),
-            _ => {
-                self.reject(&origin, key, None, "bad-envelope", &envelope.text, outcome);
-                return Some(());
-            }
+        let Some(Ok(events)) = envelope.get("logEvents").map(serde_json::from_str::<Vec<&RawValue>>) else {
+            self.reject(&origin, key, None, "bad-envelope", &unmask(&envelope.text), outcome);
+            return Some(());
         };
         for event in events {
-            // So is a key that is no text.
+            // A key that is not text is damage too.
             if event.get().starts_with('{') {
                 serde_json::from_str::<Pairs>(event.get()).ok()?;
             }
-            if origin.message_type.as_deref().is_some_and(|kind| kind != "DATA_MESSAGE") {
+            if origin.message_type.as_deref() == Some("CONTROL_MESSAGE") {
                 outcome.read += 1;
                 outcome.control += 1;
                 continue;
@@ -139,52 +158,61 @@ impl Model {
     }
 
     fn event(&self, origin: &Origin, key: &str, event: &str, outcome: &mut Outcome) {
-        let Ok(pairs) = serde_json::from_str::<Pairs>(event) else {
-            return self.reject(origin, key, None, "bad-event", event, outcome);
+        let unknown = match origin.message_type.as_deref() {
+            Some("DATA_MESSAGE") => None,
+            Some(_) => Some("unknown-message-type"),
+            None => Some("bad-envelope"),
         };
-        if pairs.count("message") > 1 || pairs.count("timestamp") > 1 {
-            return self.reject(origin, key, None, "duplicate-key", event, outcome);
+        let is_unknown = unknown == Some("unknown-message-type");
+        let mut bad = |reason: &'static str| {
+            let reason = if is_unknown { "unknown-message-type" } else { reason };
+            self.reject(origin, key, None, reason, &unmask(event), outcome);
+        };
+        let Ok(pairs) = serde_json::from_str::<Pairs>(event) else { return bad("bad-event") };
+        if pairs.differs("message") || pairs.differs("timestamp") {
+            return bad("duplicate-key");
         }
         let Some(raw) = pairs.get("message").filter(|raw| raw.starts_with('"')) else {
-            return self.reject(origin, key, None, "bad-event", event, outcome);
+            return bad("bad-event");
         };
         let digits = |raw: &&str| raw.bytes().all(|byte| byte.is_ascii_digit());
         let timestamp = pairs.get("timestamp").filter(digits).and_then(|raw| raw.parse::<i64>().ok());
         let timestamp = timestamp.filter(|ms| (0..=253_402_300_799_999).contains(ms));
         let inner = &raw[1..raw.len() - 1];
-        let message = serde_json::from_str::<String>(raw);
-        // Bytes that are no UTF-8 have become U+FFFD; one that is written as an escape is one.
-        let clean = !inner.contains('\u{fffd}')
-            && message.as_ref().is_ok_and(|message| !message.contains('\0') && unmask(message) == *message);
-        let message = if clean { message.unwrap() } else { inner.to_owned() };
-        if origin.message_type.is_none() {
-            self.reject(origin, key, timestamp, "bad-envelope", &message, outcome);
-        } else if !clean {
-            self.reject(origin, key, timestamp, "bad-encoding", &message, outcome);
+        let (bytes, repaired, is_damaged) = match said(inner) {
+            Said::Text(text) => (text.into_bytes(), None, false),
+            Said::Repaired(text) => (unmask(inner), Some(text), false),
+            Said::Damaged => (unmask(inner), None, true),
+        };
+        if let Some(reason) = unknown {
+            self.reject(origin, key, timestamp, reason, &bytes, outcome);
+        } else if is_damaged {
+            self.reject(origin, key, timestamp, "bad-encoding", &bytes, outcome);
         } else if timestamp.is_none() {
-            self.reject(origin, key, timestamp, "bad-timestamp", &message, outcome);
+            self.reject(origin, key, timestamp, "bad-timestamp", &bytes, outcome);
         } else {
-            self.message(origin, key, timestamp, &message, None, outcome);
+            self.message(origin, key, timestamp, &Message { bytes, repaired }, None, outcome);
         }
     }
 
-    fn lines(&self, text: &str, key: &str, outcome: &mut Outcome) -> Option<()> {
-        let origin =
-            Origin { message_type: None, owner: None, log_group: None, log_stream: None, is_line: true };
-        let mut header: Option<Vec<String>> = None;
-        let mut first = true;
-        for line in text.split('\n') {
-            let line = line.strip_suffix('\r').unwrap_or(line);
-            if line.is_empty() {
-                continue;
-            }
-            if line.contains(['\0', '\u{fffd}']) {
-                self.reject(&origin, key, None, "bad-encoding", line, outcome);
-            } else if let Some(rule) = self.rule(&origin, key)
-                && kind(rule) == "vpc-flow"
-                && is_header(line, first)
-            {
-                let names: Vec<String> = line.split(' ').map(str::to_owned).collect();
+    /// A line or a JSON text.
+    fn plain(
+        &self,
+        text: &str,
+        key: &str,
+        header: &mut Option<Vec<String>>,
+        outcome: &mut Outcome,
+    ) -> Option<()> {
+        let origin = Origin { is_plain: true, ..Origin::default() };
+        let first = outcome.read == 0 && header.is_none();
+        let bytes = unmask(text);
+        let message = Message { repaired: (!is_text(&bytes)).then(|| repaired(&bytes)), bytes };
+        let line = message.repaired.clone().unwrap_or_else(|| text.to_owned());
+        if let Some(rule) = self.rule(&origin, key)
+            && kind(rule) == "vpc-flow"
+        {
+            if message.repaired.is_none() && is_header(&line, first) {
+                let names: Vec<String> = line.split_ascii_whitespace().map(str::to_owned).collect();
                 let mut sorted = names.clone();
                 sorted.sort();
                 sorted.dedup();
@@ -195,12 +223,16 @@ impl Model {
                     return None;
                 }
                 self.table(rule, outcome);
-                header = Some(names);
-            } else {
-                self.message(&origin, key, None, line, header.as_ref(), outcome);
+                *header = Some(names);
+                return Some(());
             }
-            first = false;
+            let layout = header.clone().unwrap_or_else(|| fields(rule));
+            let is_row = message.repaired.is_none() && flow(&layout, &line).is_ok();
+            if !is_row && is_lost_header(&String::from_utf8_lossy(&message.bytes)) {
+                return None;
+            }
         }
+        self.message(&origin, key, None, &message, header.as_ref(), outcome);
         Some(())
     }
 
@@ -209,31 +241,39 @@ impl Model {
         origin: &Origin,
         key: &str,
         mut timestamp: Option<i64>,
-        message: &str,
+        message: &Message,
         header: Option<&Vec<String>>,
         outcome: &mut Outcome,
     ) {
         let Some(rule) = self.rule(origin, key) else {
-            return self.reject(origin, key, timestamp, "no-rule", message, outcome);
+            return self.reject(origin, key, timestamp, "no-rule", &message.bytes, outcome);
+        };
+        let text = match &message.repaired {
+            Some(_) if rejects_bad_text(rule) => {
+                return self.reject(origin, key, timestamp, "bad-encoding", &message.bytes, outcome);
+            }
+            Some(repaired) => repaired.clone(),
+            None => String::from_utf8(message.bytes.clone()).unwrap(),
         };
         let parsed = match kind(rule) {
-            "vpc-flow" => flow(&header.cloned().unwrap_or_else(|| fields(rule)), message),
-            "json" => json(rule, message),
-            _ => ids(message),
+            "vpc-flow" => {
+                flow(&header.cloned().unwrap_or_else(|| fields(rule)), &text).map(|values| (values, false))
+            }
+            "json" => json(rule, &text),
+            _ => ids(&text).map(|values| (values, false)),
         };
-        let mut values = match parsed {
-            Ok(values) => values,
-            Err(reason) => return self.reject(origin, key, timestamp, reason, message, outcome),
+        let parsed = parsed.and_then(|(values, is_repaired)| match lacks(rule, &values) {
+            Some(reason) => Err(reason),
+            None => Ok((values, is_repaired || message.repaired.is_some())),
+        });
+        let (mut values, is_repaired) = match parsed {
+            Ok(parsed) => parsed,
+            Err(reason) => return self.reject(origin, key, timestamp, reason, &message.bytes, outcome),
         };
         if kind(rule) == "vpc-flow" {
-            if origin.is_line {
-                timestamp = values
-                    .get("start")
-                    .filter(|start| *start != "-")
-                    .map(|start| start.parse::<i64>().unwrap().saturating_mul(1000));
-                if timestamp.is_some_and(|ms| ms > 253_402_300_799_999) {
-                    return self.reject(origin, key, None, "bad-timestamp", message, outcome);
-                }
+            if origin.is_plain {
+                let start = values.get("start").filter(|start| *start != "-");
+                timestamp = start.map(|start| start.parse::<i64>().unwrap() * 1000);
             }
             self.enrich(&mut values);
         }
@@ -255,6 +295,7 @@ impl Model {
         };
         let row = columns.iter().map(value).collect();
         outcome.read += 1;
+        outcome.repaired += u64::from(is_repaired);
         self.table(rule, outcome).push(row);
     }
 
@@ -264,18 +305,23 @@ impl Model {
         key: &str,
         timestamp: Option<i64>,
         reason: &str,
-        message: &str,
+        message: &[u8],
         outcome: &mut Outcome,
     ) {
         if let Some(rule) = self.rule(origin, key) {
             self.table(rule, outcome);
         }
-        let line = serde_json::json!({
+        let mut line = serde_json::json!({
             "object": key, "record": outcome.read, "timestamp": timestamp, "log_group": origin.log_group,
-            "log_stream": origin.log_stream, "reason": reason, "message": unmask(message),
+            "log_stream": origin.log_stream, "reason": reason,
         });
+        match std::str::from_utf8(message) {
+            Ok(message) => line["message"] = message.into(),
+            // Base64, of which only the length counts.
+            Err(_) => line["message_base64"] = "A".repeat(message.len().div_ceil(3) * 4).into(),
+        }
         outcome.reject_bytes += line.to_string().len() as u64 + 1;
-        outcome.rejects.push((outcome.read, timestamp, reason.to_owned(), unmask(message)));
+        outcome.rejects.push((outcome.read, timestamp, reason.to_owned(), shown(message)));
         outcome.read += 1;
     }
 
@@ -404,57 +450,6 @@ fn is_number(text: &str) -> bool {
         && digits(fraction)
         && !exponent.is_empty()
         && digits(exponent)
-}
-
-/// The text of gzip layers; `None` if it is binary. The model knows no other codec or format.
-fn decode(object: &[u8]) -> Option<Vec<u8>> {
-    let mut bytes = object.to_vec();
-    for _ in 0..3 {
-        if !bytes.starts_with(&[0x1f, 0x8b]) {
-            return (!is_binary(&bytes)).then_some(bytes);
-        }
-        let mut decoded = Vec::new();
-        MultiGzDecoder::new(&bytes[..]).read_to_end(&mut decoded).ok()?;
-        bytes = decoded;
-    }
-    (!bytes.starts_with(&[0x1f, 0x8b]) && !is_binary(&bytes)).then_some(bytes)
-}
-
-/// The rule of docs/semantics.md, "What is not text fails by its name".
-fn is_binary(text: &[u8]) -> bool {
-    let head = &text[..text.len().min(4096)];
-    let is_control = |byte: &u8| (*byte < 32 && ![8, 9, 10, 12, 13, 27].contains(byte)) || *byte == 127;
-    // Bytes that are no UTF-8; the end of a part may cut a character.
-    let invalid = |part: &[u8], is_cut: bool| match std::str::from_utf8(part) {
-        Err(error) if is_cut && error.error_len().is_none() => 0,
-        Ok(_) => 0,
-        Err(_) => part.utf8_chunks().map(|chunk| chunk.invalid().len()).sum::<usize>(),
-    };
-    let is_clean = |part: &[u8], is_cut| !part.iter().any(is_control) && invalid(part, is_cut) == 0;
-    let lines: Vec<&[u8]> = head.split_inclusive(|byte| *byte == b'\n').collect();
-    let is_cut = |line: &[u8]| text.len() >= 4096 && !line.ends_with(b"\n");
-    let clean = lines.iter().filter(|line| line.len() > 1 && is_clean(line, is_cut(line)));
-    let clean: usize = clean.map(|line| line.len()).sum();
-    let controls = head.iter().filter(|byte| is_control(byte)).count();
-    let odd = controls + lines.iter().map(|line| invalid(line, is_cut(line))).sum::<usize>();
-    let clean_starts =
-        lines.iter().skip(1).filter(|line| line.len() >= 8 && is_clean(&line[..8], true)).count();
-    controls > 0
-        && controls * 64 >= head.len()
-        && clean * 2 < head.len()
-        && (!is_clean(&head[..head.len().min(8)], true)
-            || clean == 0 && clean_starts == 0 && odd * 4 >= head.len())
-}
-
-/// The first JSON object of the text is an envelope.
-fn is_envelopes(text: &str) -> bool {
-    let first = serde_json::Deserializer::from_str(text).into_iter::<Pairs>().next();
-    let Some(Ok(first)) = first else { return false };
-    first.pairs.iter().any(|(key, value)| match &**key {
-        "logEvents" => value.get().starts_with('['),
-        "messageType" => ["\"DATA_MESSAGE\"", "\"CONTROL_MESSAGE\""].contains(&value.get()),
-        _ => false,
-    })
 }
 
 fn holds(network: IpAddr, length: u32, address: IpAddr) -> bool {

@@ -12,7 +12,7 @@ use flowherd_shared::{
 };
 use serde_json::Value;
 
-use crate::model::Outcome;
+use crate::model::{Outcome, shown};
 
 /// One gzip member.
 #[must_use]
@@ -134,7 +134,8 @@ pub fn outcome(object: &[u8], portion: usize, key: &str, plan: &Plan) -> Result<
                 let text = |name: &str| reject[name].as_str().unwrap().to_owned();
                 assert_eq!(text("object"), key);
                 let ordinal = reject["record"].as_u64().unwrap();
-                rejects.push((ordinal, reject["timestamp"].as_i64(), text("reason"), text("message")));
+                let message = rejected(&reject);
+                rejects.push((ordinal, reject["timestamp"].as_i64(), text("reason"), shown(&message)));
             }
             assert_eq!(rejects.len() as u64, output.rows);
             continue;
@@ -147,10 +148,37 @@ pub fn outcome(object: &[u8], portion: usize, key: &str, plan: &Plan) -> Result<
         assert_eq!(rows[0].len(), plan.config.tables[table].columns.len());
         tables.insert(plan.config.tables[table].name.clone(), rows);
     }
-    assert_eq!(counts.read, counts.rows + counts.rejected + counts.control);
+    assert_eq!(counts.read, counts.rows + counts.rejected + counts.control + counts.dropped);
     assert_eq!(counts.rejected, rejects.len() as u64);
     assert_eq!(counts.rejected, counts.rejects.values().sum::<u64>());
     assert_eq!(counts.rows, counts.rows_of_rule.iter().sum::<u64>());
     assert_eq!(counts.compressed_in, object.len() as u64);
-    Ok(Outcome { tables, rejects, read: counts.read, control: counts.control, reject_bytes })
+    let Counts { read, control, repaired, .. } = counts;
+    Ok(Outcome { tables, rejects, read, control, repaired, reject_bytes })
+}
+
+/// The bytes of a reject's message.
+#[must_use]
+pub fn rejected(reject: &Value) -> Vec<u8> {
+    match (&reject["message"], &reject["message_base64"]) {
+        (Value::String(message), Value::Null) => message.clone().into_bytes(),
+        (Value::Null, Value::String(encoded)) => {
+            let bytes = base64(encoded);
+            assert!(std::str::from_utf8(&bytes).is_err(), "text is never encoded");
+            bytes
+        }
+        _ => panic!("one of the two: {reject}"),
+    }
+}
+
+fn base64(encoded: &str) -> Vec<u8> {
+    const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = encoded.trim_end_matches('=').chars().map(|digit| ALPHABET.find(digit).unwrap());
+    let bits: Vec<bool> =
+        digits.flat_map(|digit| (0..6).rev().map(move |bit| digit >> bit & 1 == 1)).collect();
+    bits.as_chunks::<8>()
+        .0
+        .iter()
+        .map(|bits| bits.iter().fold(0, |byte, bit| byte << 1 | u8::from(*bit)))
+        .collect()
 }

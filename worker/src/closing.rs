@@ -105,6 +105,8 @@ impl Closing<'_> {
                 rows = receipt.records.rows,
                 rejected = receipt.records.rejected,
                 control = receipt.records.control,
+                dropped = receipt.records.dropped,
+                repaired = receipt.records.repaired,
                 bytes_in = receipt.bytes.compressed_in,
                 bytes_decoded = receipt.bytes.decoded_in,
                 bytes_out = receipt.bytes.compressed_out,

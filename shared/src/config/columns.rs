@@ -38,7 +38,7 @@ impl From<FieldKind> for ColumnType {
     fn from(kind: FieldKind) -> Self {
         match kind {
             FieldKind::Int => Self::Int,
-            FieldKind::BigInt => Self::BigInt,
+            FieldKind::BigInt | FieldKind::Seconds => Self::BigInt,
             FieldKind::Address | FieldKind::Text | FieldKind::Tag => Self::String,
         }
     }

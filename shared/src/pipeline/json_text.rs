@@ -77,6 +77,85 @@ pub(crate) fn unescape(raw: &[u8], out: &mut Vec<u8>) -> bool {
     true
 }
 
+/// Whether two JSON values are the same: the same text, or strings that say the same.
+pub(crate) fn same_value(one: &[u8], other: &[u8]) -> bool {
+    fn content(raw: &[u8]) -> Option<&[u8]> {
+        raw.strip_prefix(b"\"")?.strip_suffix(b"\"")
+    }
+    one == other || matches!((content(one), content(other)), (Some(one), Some(other)) if same(one, other))
+}
+
+/// Whether the raw contents of two strings say the same.
+pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
+    let mut said = Vec::new();
+    one == other || unescape(one, &mut said) && says(other, &said)
+}
+
+/// Whether the raw content of a string says this.
+pub(crate) fn says(raw: &[u8], expected: impl AsRef<[u8]>) -> bool {
+    let mut said = Vec::new();
+    unescape(raw, &mut said) && said == expected.as_ref()
+}
+
+/// How NUL is written in text that cannot hold it.
+const NUL: &[u8] = b"\\u0000";
+
+/// Appends bytes as text: U+FFFD for invalid UTF-8, `\u0000` for NUL.
+pub(crate) fn repair(bytes: &[u8], out: &mut Vec<u8>) {
+    for chunk in bytes.utf8_chunks() {
+        let mut parts = chunk.valid().split('\0');
+        out.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
+        for part in parts {
+            out.extend_from_slice(NUL);
+            out.extend_from_slice(part.as_bytes());
+        }
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+}
+
+/// Appends what a string's raw content says, with invalid text replaced as [`repair`] does and U+FFFD for half a
+/// surrogate pair. False, and the rest of `out` is unspecified, if the content is not JSON: a control character other
+/// than NUL, or an escape that does not exist.
+pub(crate) fn unescape_repaired(raw: &[u8], out: &mut Vec<u8>) -> bool {
+    if bytes::any(raw, |byte| byte < 0x20 && byte != 0) {
+        return false;
+    }
+    let mut said = Vec::new();
+    let mut rest = raw;
+    // Up to the next half of a pair, all is as `unescape` reads it.
+    while let Some((before, behind)) = split_at_half(rest) {
+        if !unescape(before, &mut said) {
+            return false;
+        }
+        said.extend_from_slice("\u{fffd}".as_bytes());
+        rest = behind;
+    }
+    if !unescape(rest, &mut said) {
+        return false;
+    }
+    repair(&said, out);
+    true
+}
+
+/// Splits around the first escape that is half a surrogate pair.
+fn split_at_half(raw: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut at = 0;
+    while let Some(plain) = memchr::memchr(b'\\', raw.get(at..)?) {
+        let escape = at + plain;
+        at = escape + 2;
+        if raw.get(escape + 1) == Some(&b'u') {
+            match unicode_escape(raw.get(at..)?) {
+                Some((_, length)) => at += length,
+                None if hex4(&raw[at..]).is_some() => return Some((&raw[..escape], &raw[at + 4..])),
+                None => return None,
+            }
+        }
+    }
+    None
+}
+
 /// The character behind `\u` and how many bytes it takes: four digits, or a surrogate pair.
 fn unicode_escape(bytes: &[u8]) -> Option<(char, usize)> {
     let first = hex4(bytes)?;
@@ -100,7 +179,35 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn invalid_text_is_replaced_and_what_is_not_json_is_not() {
+        let repaired = |raw: &[u8]| {
+            let mut out = Vec::new();
+            unescape_repaired(raw, &mut out).then(|| String::from_utf8(out).unwrap())
+        };
+        for (raw, expected) in [
+            (b"a\\u0000b".as_slice(), Some(r"a\u0000b")),
+            (b"a\0b", Some(r"a\u0000b")),
+            (b"/p\xc0\xafx", Some("/p\u{fffd}\u{fffd}x")),
+            (br"\ud800\ud83d\ude00\udc00A\n", Some("\u{fffd}\u{1f600}\u{fffd}A\n")),
+            (br"\\ud800\ud800", Some("\\ud800\u{fffd}")),
+            (br"\ud800\u0041", Some("\u{fffd}A")),
+            (br"\ud800\q", None),
+            (br"\u12", None),
+            (b"a\x01\xff", None),
+        ] {
+            assert_eq!(repaired(raw).as_deref(), expected, "{}", String::from_utf8_lossy(raw));
+        }
+    }
+
     proptest! {
+        #[test]
+        fn bytes_are_replaced_as_the_standard_library_replaces_them(bytes in any::<Vec<u8>>()) {
+            let mut out = Vec::new();
+            repair(&bytes, &mut out);
+            prop_assert_eq!(out, String::from_utf8_lossy(&bytes).replace('\0', r"\u0000").into_bytes());
+        }
+
         #[test]
         fn any_string_that_serde_json_reads_is_unescaped_to_the_same_text(
             pieces in proptest::collection::vec(

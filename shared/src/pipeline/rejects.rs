@@ -1,10 +1,8 @@
-//! Rejected records as JSON lines: what an auditor reads to see what did not become a row, and why.
-
-use std::borrow::Cow;
+//! Rejected records as JSON lines: what an auditor reads to see which records are not rows, and why.
 
 use serde::Serialize;
 
-use super::records::Record;
+use super::{base64, records::Record};
 use crate::error::Reason;
 
 #[derive(Serialize)]
@@ -15,11 +13,23 @@ struct Reject<'a> {
     log_group: Option<&'a str>,
     log_stream: Option<&'a str>,
     reason: &'static str,
-    message: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+    /// The message if it is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_base64: Option<String>,
 }
 
 /// Appends one line for a rejected record; `ordinal` counts the object's records from 0.
 pub(super) fn write(object: &str, ordinal: u64, record: &Record<'_>, reason: Reason, out: &mut Vec<u8>) {
+    let message = match std::str::from_utf8(record.message) {
+        Ok(message) => Some(message),
+        // The limit of a record may have cut a character.
+        Err(error) if reason == Reason::TooLong && error.error_len().is_none() => {
+            std::str::from_utf8(&record.message[..error.valid_up_to()]).ok()
+        }
+        Err(_) => None,
+    };
     let reject = Reject {
         object,
         record: ordinal,
@@ -27,7 +37,8 @@ pub(super) fn write(object: &str, ordinal: u64, record: &Record<'_>, reason: Rea
         log_group: record.origin.log_group.as_deref(),
         log_stream: record.origin.log_stream.as_deref(),
         reason: reason.as_str(),
-        message: String::from_utf8_lossy(record.message),
+        message,
+        message_base64: message.is_none().then(|| base64::encode(record.message)),
     };
     // Neither the vector nor these fields can fail.
     let _ = serde_json::to_writer(&mut *out, &reject);

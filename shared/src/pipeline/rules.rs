@@ -11,7 +11,7 @@ pub use self::{
 };
 use super::records::{Origin, OriginKind, Record};
 use crate::{
-    config::{Column, Config, Rule},
+    config::{BadText, Column, Config, Rule},
     error::{ObjectError, Reason},
     limits::MAX_ROW_BYTES,
 };
@@ -58,11 +58,22 @@ pub(crate) struct Values {
     pub(crate) cells: Vec<Cell>,
     /// Text that the cells point into, where they do not point into the message.
     pub(crate) text: Vec<u8>,
-    /// Which children of the nodes that lead to the place in hand have been seen.
-    seen: Vec<bool>,
+    /// Whether text that is no text was replaced in a value.
+    pub(crate) repaired: bool,
+    /// For each child of the nodes that lead to the current one, where in the message its value was found first.
+    seen: Vec<Option<(u32, u32)>>,
 }
 
 impl Values {
+    /// Why the values are no row of this rule: none of its columns has one, or a required column has none.
+    fn satisfy(&self, rule: &Rule) -> Result<(), Reason> {
+        if self.cells.iter().all(Option::is_none) {
+            return Err(Reason::NoColumns);
+        }
+        let is_missing = rule.required.iter().any(|column| self.cells[*column].is_none());
+        if is_missing { Err(Reason::MissingRequired) } else { Ok(()) }
+    }
+
     /// Whether the values together, cut from a text of this length, fit a row: they may hold each other.
     fn fit(&self, text: usize) -> Result<(), Reason> {
         // Seldom more than this one look.
@@ -102,6 +113,8 @@ pub struct Row<'a> {
     pub timestamp: Option<i64>,
     /// What a flow log's values mean to the lookups; `None` for other formats.
     pub flow: Option<&'a FlowValues>,
+    /// Whether invalid text in the message was replaced.
+    pub repaired: bool,
     origin: &'a Origin,
     text: &'a [u8],
     values: &'a [Cell],
@@ -172,20 +185,33 @@ impl<'a> Rules<'a> {
         }
         let Some(rule) = rule else { return Ok(Parsed::Reject { reason: Reason::NoRule, table: None }) };
 
+        let can_repair = rule.bad_text == BadText::Replace;
+        let message = match record.repaired {
+            None => record.message,
+            Some(repaired) if can_repair && !rule.format.is_flow() => repaired,
+            Some(_) => {
+                // A damaged header line would leave the lines behind it to another order of fields.
+                if rule.format.is_flow() && record.origin.kind == OriginKind::Plain {
+                    vpc_flow::refuse_lost_header(record.message)?;
+                }
+                return Ok(Parsed::Reject { reason: Reason::BadEncoding, table: Some(rule.table) });
+            }
+        };
         let mut row = Row {
             rule,
             timestamp: record.timestamp,
             flow: None,
+            repaired: record.repaired.is_some(),
             origin: record.origin,
-            text: record.message,
+            text: message,
             values: &[],
             cells: &rule.cells,
             in_order: rule.in_order,
         };
         let outcome = match &rule.format {
             Format::VpcFlow(layout) => {
-                let is_line = record.origin.kind == OriginKind::Line;
-                if is_line && let Some(header) = FlowLayout::header(record.message, first)? {
+                let is_line = record.origin.kind == OriginKind::Plain;
+                if is_line && let Some(header) = FlowLayout::header(message, first)? {
                     let table = &self.config.tables[rule.table];
                     let cells = header.place_in(table)?;
                     let in_order = header.is_in_order(&cells);
@@ -199,23 +225,27 @@ impl<'a> Rules<'a> {
                     }
                     _ => layout,
                 };
-                layout.parse(record.message, &mut self.values, &mut self.flow).and_then(|()| {
-                    row.flow = Some(&self.flow);
-                    if is_line {
-                        row.timestamp = self.flow.start_ms()?;
+                let outcome = layout.parse(message, &mut self.values, &mut self.flow);
+                row.flow = Some(&self.flow);
+                if is_line {
+                    if outcome.is_err() {
+                        vpc_flow::refuse_lost_header(message)?;
                     }
-                    Ok(())
-                })
+                    row.timestamp = self.flow.start_ms();
+                }
+                outcome
             }
             Format::Regex(format) => {
                 let found = self.found[rule.number].get_or_insert_with(|| format.locations());
-                let outcome = format.parse(record.message, found, &mut self.values);
-                outcome.and_then(|()| self.values.fit(record.message.len()))
+                let outcome = format.parse(message, found, &mut self.values);
+                outcome.and_then(|()| self.values.satisfy(rule)).and_then(|()| self.values.fit(message.len()))
             }
             Format::Json(format) => {
-                let outcome = format.parse(record.message, &mut self.values);
+                let outcome = format.parse(message, can_repair, &mut self.values);
+                let outcome = outcome.and_then(|()| self.values.satisfy(rule));
                 let outcome = outcome.and_then(|()| self.values.fit(self.values.text.len()));
                 row.text = &self.values.text;
+                row.repaired |= self.values.repaired;
                 outcome
             }
         };

@@ -4,7 +4,7 @@ use super::{JSON_SERDE, Layout, Schema, StoredColumn, StoredTable, parameters, t
 use crate::config::ColumnType;
 
 /// The columns of `rejects/*.jsonl.gz`.
-pub(super) const REJECTS: [(&str, &str); 7] = [
+pub(super) const REJECTS: [(&str, &str); 8] = [
     ("object", "string"),
     ("record", "bigint"),
     ("timestamp", "bigint"),
@@ -12,6 +12,7 @@ pub(super) const REJECTS: [(&str, &str); 7] = [
     ("log_stream", "string"),
     ("reason", "string"),
     ("message", "string"),
+    ("message_base64", "string"),
 ];
 
 const MANIFEST: &[(&str, &str)] = &[("key", "string"), ("size", "bigint"), ("etag", "string")];
@@ -26,7 +27,10 @@ const RECEIPTS: &[(&str, &str)] = &[
     ("finished", "string"),
     ("milliseconds", "bigint"),
     ("outputs", "array<struct<path:string,table:string,rows:bigint,bytes:bigint,etag:string>>"),
-    ("records", "struct<read:bigint,rows:bigint,rejected:bigint,control:bigint>"),
+    (
+        "records",
+        "struct<read:bigint,rows:bigint,rejected:bigint,control:bigint,dropped:bigint,repaired:bigint>",
+    ),
     ("rejects", "map<string,bigint>"),
     ("bytes", "struct<compressed_in:bigint,decoded_in:bigint,compressed_out:bigint>"),
     ("members", "array<bigint>"),

@@ -210,7 +210,9 @@ pub(super) fn ledger(data: &[u8]) {
     assert_eq!(objects.listed, entries.len() as u64);
     assert_eq!(objects.listed, objects.done + objects.failed + objects.skipped + objects.missing);
     let records = report.records;
-    let sum = [records.rows, records.rejected, records.control].into_iter().fold(0, u64::saturating_add);
+    let sum = [records.rows, records.rejected, records.control, records.dropped]
+        .into_iter()
+        .fold(0, u64::saturating_add);
     assert!(records.read == sum || records.read == u64::MAX);
     let json = serde_json::to_vec(&report).expect("a report is JSON");
     assert_eq!(serde_json::from_slice::<Report>(&json).expect("its own JSON"), report);

@@ -1,14 +1,11 @@
-//! Whole objects: envelopes and lines against the model, and any bytes in any portions.
+//! Whole objects: any mixture of items against the model, and any bytes in any portions.
 
 use std::sync::LazyLock;
 
 use flowherd_shared::{config::Config, pipeline::Plan};
 
-use super::{Pair, is_within_model, numbered, numbered_text};
-use crate::{
-    model::{Pairs, mask_controls},
-    objects::{LOOKUPS, outcome},
-};
+use super::{Pair, is_within_model, numbered};
+use crate::objects::{LOOKUPS, outcome};
 
 /// Rules of which the model knows all that they do.
 const CONFIG: &str = r#"
@@ -29,6 +26,18 @@ match = { key = "p*" }
 table = "plain"
 format = { kind = "vpc-flow", fields = "${start} ${srcaddr} ${interface-id} ${dstaddr}" }
 [[rule]]
+name = "json"
+match = { key = "j*" }
+table = "json"
+required = ["action"]
+format = { kind = "json", columns = [ { name = "action", path = "/a" }, { name = "uri", path = "/b/c" } ] }
+[[rule]]
+name = "strict"
+match = { key = "s*" }
+table = "strict"
+bad_text = "reject"
+format = { kind = "json", columns = [ { name = "action", path = "/a" }, { name = "uri", path = "/b/c" } ] }
+[[rule]]
 name = "vpc"
 match = { key = "k*", log_stream = "*" }
 table = "vpc_flow"
@@ -38,53 +47,32 @@ format = { kind = "vpc-flow" }
 
 static PAIR: LazyLock<Pair> = LazyLock::new(|| Pair::new(CONFIG, LOOKUPS));
 
-/// Text as envelopes: the fast scanner and the model make the same of it, in any portions.
+/// Envelopes and what may stand around them: the pipeline and the model make the same of it, in any portions.
 pub(super) fn envelope(data: &[u8]) {
-    let Some((portion, text)) = numbered_text(data) else { return };
-    if !text.trim_start_matches(SPACE).starts_with('{') || !is_within_model(text) {
-        return;
-    }
-    // Where the first object is damaged, the model takes the text for lines; the pipeline fails it.
-    let masked = mask_controls(text);
-    if !matches!(serde_json::Deserializer::from_str(&masked).into_iter::<Pairs>().next(), Some(Ok(_))) {
-        return;
-    }
+    let Some((portion, text)) = numbered(data) else { return };
     agree(text, portion, "k");
 }
 
-/// Text as lines: likewise.
+/// Lines and JSON objects, by a rule of each kind: likewise.
 pub(super) fn lines(data: &[u8]) {
-    let Some((number, text)) = numbered_text(data) else { return };
-    if !text.trim_start_matches(SPACE).starts_with('{') && is_within_model(text) {
-        agree(text, number / 3, ["k", "i", "p"][number % 3]);
-    }
+    let Some((number, text)) = numbered(data) else { return };
+    agree(text, number / 5, ["k", "i", "p", "j", "s"][number % 5]);
 }
 
-const SPACE: [char; 4] = [' ', '\n', '\r', '\t'];
-
-fn agree(text: &str, portion: usize, key: &str) {
-    if text.starts_with('\u{feff}') || text.split('\n').any(is_odd_header) {
+fn agree(text: &[u8], portion: usize, key: &str) {
+    if !is_within_model(text) {
         return;
     }
-    let expected = PAIR.model.convert(text.as_bytes(), key);
-    let whole = outcome(text.as_bytes(), usize::MAX, key, &PAIR.plan);
-    let dripped = outcome(text.as_bytes(), portion, key, &PAIR.plan);
+    let expected = PAIR.model.convert(text, key);
+    let whole = outcome(text, usize::MAX, key, &PAIR.plan);
+    let dripped = outcome(text, portion, key, &PAIR.plan);
     assert_eq!(whole.as_ref().ok(), dripped.as_ref().ok(), "in portions");
     match (expected, whole) {
         (Some(expected), Ok(ours)) => assert_eq!(ours, expected),
-        // The pipeline asks nothing of values that it does not read; the model reads all as JSON.
+        // The pipeline does not check values of an envelope that it does not read; the model reads all as JSON.
         (None, _) => {}
         (Some(expected), Err(error)) => panic!("{error}, but {expected:?}"),
     }
-}
-
-/// A header line that only the pipeline takes for one: with other white space, or with words that are no names.
-fn is_odd_header(line: &str) -> bool {
-    let line = line.strip_suffix('\r').unwrap_or(line);
-    let is_name = |word: &str| flowherd_shared::flow_fields::field_index(word).is_some();
-    let words: Vec<&str> = line.split_ascii_whitespace().collect();
-    words.iter().any(|word| is_name(word))
-        && !(words.iter().all(|word| is_name(word)) && words.join(" ") == line)
 }
 
 const SMALL: &str = r#"

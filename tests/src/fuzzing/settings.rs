@@ -98,7 +98,7 @@ pub(super) fn lookups(data: &[u8]) {
         ["interfaces", "subnets", "vpcs"].map(|part| file[part].as_object().map_or(0, serde_json::Map::len));
     assert_eq!(<[usize; 3]>::from(lookups.sizes()), sizes);
 
-    let fits = |id: &&str| !id.is_empty() && !id.contains([' ', '\0']) && is_within_model(id);
+    let fits = |id: &&str| !id.is_empty() && !id.contains([' ', '\0']) && is_within_model(id.as_bytes());
     let ids = |part: &str| -> Vec<String> {
         let ids = file[part].as_object().into_iter().flat_map(|ids| ids.keys()).map(String::as_str);
         ids.filter(fits).take(6).map(str::to_owned).chain(["-".to_owned(), "other".to_owned()]).collect()

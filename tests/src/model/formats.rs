@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::json_object::{Pairs, Said, is_same, said};
 
 const V2: &str = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status";
 pub(super) const ALL: &str = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status vpc-id subnet-id instance-id tcp-flags type pkt-srcaddr pkt-dstaddr region az-id sublocation-type sublocation-id pkt-src-aws-service pkt-dst-aws-service flow-direction traffic-path ecs-cluster-arn ecs-cluster-name ecs-container-instance-arn ecs-container-instance-id ecs-container-id ecs-second-container-id ecs-service-name ecs-task-definition-arn ecs-task-arn ecs-task-id reject-reason resource-id encryption-status instance-tag instance-tag-2 interface-tag interface-tag-2 asg-tag asg-tag-2 interface-type next-hop-interface-id next-hop-subnet-id next-hop-az-id next-hop-vpc-id next-hop-interface-type";
@@ -10,10 +12,41 @@ pub(super) const NUMBERS: &str =
     "version srcport dstport protocol packets bytes start end tcp-flags traffic-path";
 const ADDRESSES: &str = "srcaddr dstaddr pkt-srcaddr pkt-dstaddr";
 
+fn is_known(word: &str) -> bool {
+    ALL.split(' ').any(|name| name == word)
+}
+
+/// Most words of the line are names of fields. One word is a value, unless it is the first of the object.
 pub(super) fn is_header(line: &str, first: bool) -> bool {
-    let known: Vec<&str> = ALL.split(' ').collect();
-    let names: Vec<&str> = line.split(' ').collect();
-    names.iter().all(|name| known.contains(name)) && (first || names.len() > 1)
+    let words: Vec<&str> = line.split_ascii_whitespace().take(129).collect();
+    let known = words.iter().filter(|word| is_known(word)).count();
+    let begins = first || words.iter().take(2).any(|word| is_known(word));
+    begins && known * 2 > words.len() && (first || words.len() > 1)
+}
+
+/// The line is no row, but what is left of a header line.
+pub(super) fn is_lost_header(line: &str) -> bool {
+    let words: Vec<&str> = line.split_ascii_whitespace().take(129).collect();
+    let known = words.iter().filter(|word| is_known(word)).count();
+    let like_a_name = |word: &&str| {
+        let mut letters = word.chars();
+        letters.next().is_some_and(|first| first.is_ascii_lowercase())
+            && letters.all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-')
+    };
+    let is_likely = |word: &&str| is_known(word) || (word.contains('-') && like_a_name(word));
+    let likely = words.iter().filter(|word| is_likely(word)).count();
+    let is_partly_known =
+        known > 0 && words.len() > 1 && words.iter().all(like_a_name) && likely * 2 > words.len();
+    let is_joined = words.windows(2).any(|pair| {
+        let glued = ALL.split(' ').any(|name| pair[0].ends_with(name));
+        glued && is_known(pair[1])
+    });
+    let begins_or_ends = (2..=words.len()).any(|count| {
+        [&words[..count], &words[words.len() - count..]]
+            .into_iter()
+            .any(|names| names.iter().all(is_likely) && names.iter().any(|name| is_known(name)))
+    });
+    is_partly_known || is_joined || begins_or_ends
 }
 
 pub(super) fn kind(rule: &toml::Table) -> &str {
@@ -70,6 +103,10 @@ pub(super) fn flow(fields: &[String], line: &str) -> Result<BTreeMap<String, Str
         if *token != "-" && wrong {
             return Err("field-type");
         }
+        let is_time = ["start", "end"].contains(&field.as_str()) && *token != "-";
+        if is_time && token.parse::<i64>().unwrap() > 253_402_300_799 {
+            return Err("bad-timestamp");
+        }
     }
     Ok(fields
         .iter()
@@ -78,21 +115,102 @@ pub(super) fn flow(fields: &[String], line: &str) -> Result<BTreeMap<String, Str
         .collect())
 }
 
-pub(super) fn json(rule: &toml::Table, message: &str) -> Result<BTreeMap<String, String>, &'static str> {
-    let object: Value = serde_json::from_str(message).map_err(|_| "not-json")?;
-    if !object.is_object() {
+/// The values that the pointers of a rule lead to, and whether text was replaced in one.
+pub(super) fn json(
+    rule: &toml::Table,
+    message: &str,
+) -> Result<(BTreeMap<String, String>, bool), &'static str> {
+    let message = message.trim_matches([' ', '\t', '\n', '\r']);
+    if !message.starts_with('{') || serde_json::from_str::<&RawValue>(message).is_err() {
         return Err("not-json");
     }
-    let mut values = BTreeMap::new();
-    for column in rule["format"]["columns"].as_array().unwrap() {
-        let value = match object.pointer(column["path"].as_str().unwrap()) {
-            None | Some(Value::Null) => continue,
-            Some(Value::String(text)) => text.clone(),
-            Some(other) => other.to_string(),
-        };
-        values.insert(column["name"].as_str().unwrap().to_owned(), value);
+    let columns = rule["format"]["columns"].as_array().unwrap();
+    let mut found = Vec::new();
+    let mut faults = Vec::new();
+    for column in columns {
+        let name = column["name"].as_str().unwrap();
+        let steps = column["path"].as_str().unwrap().split('/').skip(1);
+        let steps: Vec<String> = steps.map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
+        if let Some(raw) = follow(message, &steps, &mut faults) {
+            found.push((name.to_owned(), raw));
+        }
     }
-    Ok(values)
+    for fault in ["not-json", "duplicate-key"] {
+        if faults.contains(&fault) {
+            return Err(fault);
+        }
+    }
+    let mut is_repaired = false;
+    let mut values = BTreeMap::new();
+    for (name, raw) in found {
+        let value = match raw.strip_prefix('"').map(|raw| said(raw.strip_suffix('"').unwrap())) {
+            None if raw == "null" => continue,
+            None => without_space(&raw),
+            Some(Said::Text(text)) => text,
+            Some(Said::Repaired(text)) => {
+                is_repaired = true;
+                text
+            }
+            Some(Said::Damaged) => unreachable!("it was read as JSON"),
+        };
+        values.insert(name, value);
+    }
+    if is_repaired && rejects_bad_text(rule) {
+        return Err("bad-encoding");
+    }
+    Ok((values, is_repaired))
+}
+
+/// What is at the end of a path.
+fn follow(raw: &str, steps: &[String], faults: &mut Vec<&'static str>) -> Option<String> {
+    let Some((step, further)) = steps.split_first() else { return Some(raw.to_owned()) };
+    if raw.starts_with('{') {
+        let Ok(pairs) = serde_json::from_str::<Pairs>(raw) else {
+            faults.push("not-json");
+            return None;
+        };
+        let first = pairs.get(step)?;
+        if pairs.all(step).any(|value| !is_same(&without_space(value), &without_space(first))) {
+            faults.push("duplicate-key");
+        }
+        follow(first, further, faults)
+    } else if raw.starts_with('[') {
+        let elements: Vec<&RawValue> = serde_json::from_str(raw).unwrap();
+        let (_, element) = elements.iter().enumerate().find(|(at, _)| at.to_string() == *step)?;
+        follow(element.get(), further, faults)
+    } else {
+        None
+    }
+}
+
+fn without_space(raw: &str) -> String {
+    let (mut in_string, mut escaped) = (false, false);
+    let keep = |character: &char| {
+        let was_in_string = in_string;
+        match character {
+            _ if escaped => escaped = false,
+            '\\' => escaped = in_string,
+            '"' => in_string = !in_string,
+            _ => {}
+        }
+        was_in_string || !character.is_ascii_whitespace()
+    };
+    raw.chars().filter(keep).collect()
+}
+
+pub(super) fn rejects_bad_text(rule: &toml::Table) -> bool {
+    kind(rule) == "vpc-flow"
+        || rule.get("bad_text").is_some_and(|bad_text| bad_text.as_str() == Some("reject"))
+}
+
+/// The record has none of the columns, or not all that are required.
+pub(super) fn lacks(rule: &toml::Table, values: &BTreeMap<String, String>) -> Option<&'static str> {
+    if values.is_empty() {
+        return Some("no-columns");
+    }
+    let required = rule.get("required").map(|names| names.as_array().unwrap());
+    let is_missing = |name: &toml::Value| !values.contains_key(name.as_str().unwrap());
+    required.into_iter().flatten().any(is_missing).then_some("missing-required")
 }
 
 /// What the pattern of the test's `ids` rule says, by hand: `^(?P<level>\w+) (?P<src>\S+) -> (?P<dst>[^ :]+)(?::(?P<port>\d+))?$`.

@@ -1,4 +1,7 @@
-//! JSON objects, read by `serde_json` so that nothing of them is lost.
+//! JSON read by `serde_json` so that nothing of it is lost, and text that is not valid text.
+//!
+//! The model keeps text as `String`. Bytes that are not UTF-8 and control characters within JSON strings are kept as
+//! private characters.
 
 use std::fmt;
 
@@ -9,7 +12,20 @@ use serde::{
 use serde_json::value::RawValue;
 
 /// Where control characters that JSON forbids are kept while JSON is read.
-const MASK: u32 = 0xe100;
+const CONTROLS: u32 = 0xe100;
+/// Where bytes that are not UTF-8 are kept.
+const BYTES: u32 = 0xe200;
+
+/// Masks the bytes that are not UTF-8.
+pub(super) fn mask_bytes(bytes: &[u8]) -> String {
+    let mask = |byte: &u8| char::from_u32(BYTES + u32::from(*byte)).unwrap();
+    bytes
+        .utf8_chunks()
+        .flat_map(|chunk| {
+            chunk.valid().chars().chain(chunk.invalid().iter().map(mask)).collect::<Vec<char>>()
+        })
+        .collect()
+}
 
 /// Masks the control characters within JSON strings.
 pub(crate) fn mask_controls(text: &str) -> String {
@@ -22,17 +38,94 @@ pub(crate) fn mask_controls(text: &str) -> String {
             _ => {}
         }
         let masked = in_string && character < ' ';
-        if masked { char::from_u32(MASK + u32::from(character)).unwrap() } else { character }
+        if masked { char::from_u32(CONTROLS + u32::from(character)).unwrap() } else { character }
     };
     text.chars().map(&mut mask).collect()
 }
 
-pub(super) fn unmask(text: &str) -> String {
-    let unmask = |character: char| match u32::from(character) {
-        masked @ MASK..0xe120 => char::from_u32(masked - MASK).unwrap(),
-        _ => character,
+/// The bytes that a masked text stands for.
+pub(super) fn unmask(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for character in text.chars() {
+        match u32::from(character) {
+            control @ CONTROLS..0xe120 => bytes.push((control - CONTROLS) as u8),
+            byte @ BYTES..0xe300 => bytes.push((byte - BYTES) as u8),
+            _ => bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    bytes
+}
+
+/// UTF-8 without NUL.
+pub(super) fn is_text(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok() && !bytes.contains(&0)
+}
+
+/// Bytes as text, with what is not text replaced.
+pub(super) fn repaired(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).replace('\0', "\\u0000")
+}
+
+/// What a JSON string says.
+pub(super) enum Said {
+    Text(String),
+    /// It holds what is not text; this is what is left with that replaced.
+    Repaired(String),
+    /// It is not JSON.
+    Damaged,
+}
+
+/// Reads what stands between the quotes of a string, masked.
+pub(super) fn said(inner: &str) -> Said {
+    let mut bytes: Vec<u8> = Vec::new();
+    let mut is_half = false;
+    let characters: Vec<char> = inner.chars().collect();
+    let unit = |at: usize| -> Option<u16> {
+        let escape: String = characters.get(at..at + 6)?.iter().collect();
+        let digits = escape.strip_prefix("\\u")?;
+        digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u16::from_str_radix(digits, 16).unwrap())
     };
-    text.chars().map(unmask).collect()
+    let mut at = 0;
+    while at < characters.len() {
+        if unit(at).is_some() {
+            // All that follow each other: halves may be pairs.
+            let units: Vec<u16> = (0..).map_while(|number| unit(at + 6 * number)).collect();
+            at += 6 * units.len();
+            is_half |= String::from_utf16(&units).is_err();
+            bytes.extend_from_slice(String::from_utf16_lossy(&units).as_bytes());
+        } else if characters[at] == '\\' {
+            bytes.push(match characters.get(at + 1) {
+                Some('"') => b'"',
+                Some('\\') => b'\\',
+                Some('/') => b'/',
+                Some('b') => 8,
+                Some('f') => 12,
+                Some('n') => b'\n',
+                Some('r') => b'\r',
+                Some('t') => b'\t',
+                _ => return Said::Damaged,
+            });
+            at += 2;
+        } else {
+            let raw = unmask(&characters[at].to_string());
+            if raw[0] < b' ' && raw[0] != 0 {
+                return Said::Damaged;
+            }
+            bytes.extend_from_slice(&raw);
+            at += 1;
+        }
+    }
+    if is_text(&bytes) && !is_half {
+        Said::Text(String::from_utf8(bytes).unwrap())
+    } else {
+        Said::Repaired(repaired(&bytes))
+    }
+}
+
+/// Whether two values are the same: the same text, or strings that say the same.
+pub(super) fn is_same(one: &str, other: &str) -> bool {
+    let string = |raw: &str| serde_json::from_str::<String>(raw).ok();
+    one == other || string(one).is_some() && string(one) == string(other)
 }
 
 /// A JSON object with all its members, in order: no duplicate is lost.
@@ -44,11 +137,16 @@ pub(crate) struct Pairs {
 
 impl Pairs {
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.get())
+        self.all(name).next()
     }
 
-    pub(super) fn count(&self, name: &str) -> usize {
-        self.pairs.iter().filter(|(key, _)| key == name).count()
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.pairs.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.get())
+    }
+
+    /// Whether the key is given again with another value.
+    pub(super) fn differs(&self, name: &str) -> bool {
+        self.all(name).any(|value| !is_same(value, self.get(name).unwrap()))
     }
 }
 

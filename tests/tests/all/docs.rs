@@ -36,7 +36,7 @@ fn every_promise_has_its_test_and_every_such_test_its_promise() {
             is_test = false;
         }
     }
-    // Those of the fleet and of compression are among other tests of them.
+    // Those of the fleet, of compression and of an object's items are in files of their own.
     let others = [
         "planning",
         "delivery",
@@ -48,6 +48,7 @@ fn every_promise_has_its_test_and_every_such_test_its_promise() {
         "cloud",
         "faults",
         "disks",
+        "items",
         "limits",
         "limits/ledger",
         "codecs",

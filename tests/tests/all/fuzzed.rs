@@ -74,9 +74,11 @@ fn a_receipt_whose_numbers_are_more_than_can_be_added_up_counts_as_none() {
         let basis = Basis { config_hash: "c".to_owned(), lookups_hash: String::new() };
         Receipt::find(&store, "r", &object, &basis).unwrap()
     };
-    let none = json!({ "read": 0, "rows": 0, "rejected": 0, "control": 0 });
+    let counted = |rejected: u64, control: u64, repaired: u64| json!({ "read": 0, "rows": 0, "rejected": rejected, "control": control, "dropped": 0, "repaired": repaired });
+    let none = counted(0, 0, 0);
     assert!(find(none.clone(), json!({})).is_some());
-    assert!(find(json!({ "read": 0, "rows": 0, "rejected": most, "control": 1 }), json!({})).is_none());
+    assert!(find(counted(most, 1, 0), json!({})).is_none());
+    assert!(find(counted(0, 0, 1), json!({})).is_none(), "more rows repaired than there are");
     assert!(find(none, json!({ "field-count": most, "no-match": 1 })).is_none());
 }
 

@@ -22,6 +22,7 @@ mod functions;
 mod fuzzed;
 mod generate;
 mod golden;
+mod items;
 mod limits;
 
 mod model;

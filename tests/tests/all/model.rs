@@ -1,5 +1,7 @@
 //! The pipeline against the reference model.
 
+use std::collections::BTreeMap;
+
 use flowherd_shared::{config::Config, lookups::Lookups, pipeline::Plan};
 use flowherd_tests::{
     model::{Model, Outcome},
@@ -7,7 +9,7 @@ use flowherd_tests::{
 };
 use proptest::prelude::*;
 
-use super::generate::{CONFIG, cases, object};
+use super::generate::{CONFIG, cases, items, key, object};
 
 pub(crate) fn plan() -> Plan {
     Plan { config: Config::parse(CONFIG).unwrap(), lookups: Lookups::parse(LOOKUPS.as_bytes()).unwrap() }
@@ -43,6 +45,48 @@ proptest! {
         let expected = Model::new(&config, &lookups).convert(&object, key);
         let ours = pipeline(&plan, &object, key, portion);
         prop_assert_eq!(ours, expected, "{:?}", convert(Portions::new(&object, portion), key, &plan).err());
+    }
+}
+
+/// Records of an object without the place that they have in it: rows by table, then rejects, read, control and repaired.
+type Records = (BTreeMap<String, Vec<Vec<String>>>, Vec<(Option<i64>, String, String)>, [u64; 3]);
+
+fn records(outcome: Outcome) -> Records {
+    let tables = outcome.tables.into_iter().map(|(table, rows)| (table, rows[1..].to_vec()));
+    let tables = tables.filter(|(_, rows)| !rows.is_empty()).collect();
+    let rejects =
+        outcome.rejects.into_iter().map(|(_, timestamp, reason, message)| (timestamp, reason, message));
+    (tables, rejects.collect(), [outcome.read, outcome.control, outcome.repaired])
+}
+
+proptest! {
+    #![proptest_config(cases(500))]
+
+    #[test]
+    fn items_in_any_order_give_the_records_of_each(
+        (items, order) in items().prop_flat_map(|items| {
+            let order: Vec<usize> = (0..items.len()).collect();
+            (Just(items), Just(order).prop_shuffle())
+        }),
+        key in key(),
+        portion in 1_usize..500,
+    ) {
+        let plan = plan();
+        let alone: Vec<Option<Records>> =
+            items.iter().map(|item| pipeline(&plan, item, key, usize::MAX).map(records)).collect();
+        let order: Vec<usize> = order.into_iter().filter(|at| alone[*at].is_some()).collect();
+        let mut expected = Records::default();
+        for at in &order {
+            let (tables, rejects, counts) = alone[*at].clone().unwrap();
+            for (table, rows) in tables {
+                expected.0.entry(table).or_default().extend(rows);
+            }
+            expected.1.extend(rejects);
+            (0..3).for_each(|at| expected.2[at] += counts[at]);
+        }
+        let object: Vec<u8> = order.iter().flat_map(|at| items[*at].clone()).collect();
+        let ours = pipeline(&plan, &object, key, portion).map(records);
+        prop_assert_eq!(ours, Some(expected), "{}", object.escape_ascii());
     }
 }
 

@@ -65,7 +65,8 @@ proptest! {
     #[test]
     fn every_record_is_a_row_a_reject_or_a_control_event((object, key, _) in object()) {
         if let Ok((counts, outputs)) = convert(&object[..], key, &plan()) {
-            prop_assert_eq!(counts.read, counts.rows + counts.rejected + counts.control);
+            prop_assert_eq!(counts.read, counts.rows + counts.rejected + counts.control + counts.dropped);
+            prop_assert!(counts.repaired <= counts.rows);
             let lines = |is_table: bool| -> usize {
                 let of_kind = outputs.iter().filter(|(output, _)| output.table.is_some() == is_table);
                 of_kind.map(|(_, text)| text.lines().count() - usize::from(is_table)).sum()
@@ -568,6 +569,7 @@ fn a_key_given_twice_is_never_chosen_from() {
     assert_eq!(reasons(&envelope("g", &[event_twice])), Some((0, vec!["duplicate-key"])));
     assert_eq!(reasons(&envelope("g", &[event(1, r#"{"a":1,"a":2}"#)])), Some((0, vec!["duplicate-key"])));
     assert_eq!(reasons(&envelope("g", &[event(1, r#"{"a":1,"b":2}"#)])), Some((1, vec![])));
+    assert_eq!(reasons(&envelope("g", &[event(1, r#"{"a":1,"b":2,"a":1}"#)])), Some((1, vec![])));
     let envelope_twice = envelope_of("DATA_MESSAGE", "g", &[]).replacen('{', "{\"logGroup\":\"h\",", 1);
     assert_eq!(reasons(&envelope_twice), None);
 }

@@ -52,12 +52,13 @@ pub(crate) struct Event {
     pub(crate) timestamp: Option<i64>,
     /// `None`: missing, or not a string.
     pub(crate) message: Option<Text>,
-    /// `timestamp` or `message` stands twice.
+    /// `timestamp` or `message` is given twice with different values.
     pub(crate) duplicate: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Key {
+/// A key of an envelope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
     MessageType = 1,
     Owner = 2,
     LogGroup = 4,
@@ -67,37 +68,8 @@ enum Key {
 }
 const ALL_BUT_EVENTS: u8 = 15;
 
-/// Whether the object at `at` is an envelope: known by its type, or by an array of events.
-pub(crate) fn is_envelope(window: &[u8], at: usize) -> Result<bool, Stop> {
-    let mut at = expect(window, at, b'{', "no object")?;
-    let mut first = true;
-    while let (Some(text), behind) = member(window, at, &mut first)? {
-        match key(text, window)? {
-            Key::LogEvents if byte(window, behind)? == b'[' => return Ok(true),
-            Key::MessageType if byte(window, behind)? == b'"' => {
-                let (value, behind) = string(window, behind)?;
-                if [b"DATA_MESSAGE".as_slice(), b"CONTROL_MESSAGE"].contains(&value.raw(window)) {
-                    return Ok(true);
-                }
-                at = behind;
-            }
-            _ => at = skip(window, behind)?,
-        }
-    }
-    Ok(false)
-}
-
-/// Whether an object that is cut before [`is_envelope`] can tell is likely one: its first key is an envelope's own. As
-/// an envelope it is truncated; as a line it would only be odd.
-pub(crate) fn begins_like_one(window: &[u8], at: usize) -> bool {
-    let mut first = true;
-    let key = member(window, at + 1, &mut first)
-        .and_then(|(name, _)| name.map(|name| key(name, window)).transpose());
-    matches!(key, Ok(Some(key)) if key != Key::Other)
-}
-
-/// Scans from an envelope's `{` to its first event, or to its end if it has none. If a value of the head stands behind
-/// the events, the whole envelope is looked at first.
+/// Scans from an envelope's `{` to its first event, or to its end if it has none. If a value of the head follows the
+/// events, the scan checks the whole envelope first.
 pub(crate) fn head(window: &[u8], at: usize) -> Scan<Head> {
     let mut at = expect(window, at, b'{', "something other than an envelope")?;
     let mut head = Head::default();
@@ -105,26 +77,25 @@ pub(crate) fn head(window: &[u8], at: usize) -> Scan<Head> {
     let mut seen = 0;
     let mut first = true;
     loop {
-        let (name, behind) = member(window, at, &mut first)?;
+        let (name, start) = member(window, at, &mut first)?;
         let Some(name) = name else {
-            at = behind;
+            at = start;
             break;
         };
         let key = key(name, window)?;
-        if seen & key as u8 != 0 {
-            return Err(Stop::Wrong("an envelope that gives a key twice", name.start));
-        }
+        let again = seen & key as u8 != 0;
         seen |= key as u8;
         let value = match key {
+            Key::LogEvents if again => return Err(twice(name)),
             Key::LogEvents => {
-                if byte(window, behind)? == b'[' {
+                if byte(window, start)? == b'[' {
                     head.has_events = true;
                     if seen & ALL_BUT_EVENTS == ALL_BUT_EVENTS {
-                        return Ok((head, behind + 1));
+                        return Ok((head, start + 1));
                     }
-                    events_at = Some(behind + 1);
+                    events_at = Some(start + 1);
                 }
-                at = skip(window, behind)?;
+                at = skip(window, start)?;
                 continue;
             }
             Key::MessageType => &mut head.message_type,
@@ -132,20 +103,33 @@ pub(crate) fn head(window: &[u8], at: usize) -> Scan<Head> {
             Key::LogGroup => &mut head.log_group,
             Key::LogStream => &mut head.log_stream,
             Key::Other => {
-                at = skip(window, behind)?;
+                at = skip(window, start)?;
                 continue;
             }
         };
-        if byte(window, behind)? == b'"' {
-            let (text, behind) = string(window, behind)?;
-            *value = Some(text);
+        let text = if byte(window, start)? == b'"' {
+            let (text, behind) = string(window, start)?;
             at = behind;
+            Some(text)
         } else {
-            at = skip(window, behind)?;
+            at = skip(window, start)?;
+            None
+        };
+        let is_same = match (*value, text) {
+            (Some(one), Some(other)) => text::same(one.raw(window), other.raw(window)),
+            (one, other) => one.is_some() == other.is_some(),
+        };
+        if again && !is_same {
+            return Err(twice(name));
         }
+        *value = text;
     }
     head.checked_to_end = true;
     Ok((head, events_at.unwrap_or(at)))
+}
+
+fn twice(name: Text) -> Stop {
+    Stop::Wrong("an envelope that gives a key twice with different values", name.start)
 }
 
 /// Scans the next element of `logEvents`; `first` is whether none came before.
@@ -167,17 +151,31 @@ pub(crate) fn element(window: &[u8], at: usize, first: bool) -> Scan<Element> {
     Ok((Element::Other, skip(window, at)?))
 }
 
-/// Scans from behind the events to behind the envelope's `}`.
-pub(crate) fn tail(window: &[u8], at: usize, checked_to_end: bool) -> Scan<()> {
+/// Scans from behind the events to behind the envelope's `}`. `head` has the values of message type, owner, log group
+/// and log stream before the events; `None` if the envelope has been checked to its end.
+pub(crate) fn tail(window: &[u8], at: usize, head: Option<[Option<&str>; 4]>) -> Scan<()> {
     let mut at = at;
     let mut first = false;
     loop {
-        let (name, behind) = member(window, at, &mut first)?;
-        let Some(name) = name else { return Ok(((), behind)) };
-        if !checked_to_end && key(name, window)? != Key::Other {
-            return Err(Stop::Wrong("an envelope that gives a key twice", name.start));
+        let (name, start) = member(window, at, &mut first)?;
+        let Some(name) = name else { return Ok(((), start)) };
+        at = skip(window, start)?;
+        let Some(head) = head else { continue };
+        let before = match key(name, window)? {
+            Key::Other => continue,
+            Key::LogEvents => return Err(twice(name)),
+            Key::MessageType => head[0],
+            Key::Owner => head[1],
+            Key::LogGroup => head[2],
+            Key::LogStream => head[3],
+        };
+        let is_same = match (before, window[start] == b'"') {
+            (Some(before), true) => text::says(&window[start + 1..at - 1], before),
+            (before, is_text) => before.is_some() == is_text,
+        };
+        if !is_same {
+            return Err(twice(name));
         }
-        at = skip(window, behind)?;
     }
 }
 
@@ -210,29 +208,38 @@ fn usual_event(window: &[u8], at: usize) -> Option<(Event, usize)> {
 fn event(window: &[u8], at: usize) -> Scan<Event> {
     let mut at = at + 1;
     let mut event = Event::default();
-    let (mut timestamp_seen, mut message_seen, mut first) = (false, false, true);
+    let (mut timestamp, mut message, mut first) = (None, None, true);
     loop {
-        let (name, behind) = member(window, at, &mut first)?;
-        let Some(name) = name else { return Ok((event, behind)) };
+        let (name, start) = member(window, at, &mut first)?;
+        let Some(name) = name else { return Ok((event, start)) };
         let mut said = Vec::new();
-        match name_of(name, window, &mut said)? {
+        let before = match name_of(name, window, &mut said)? {
             b"timestamp" => {
-                event.duplicate |= std::mem::replace(&mut timestamp_seen, true);
-                (event.timestamp, at) = integer(window, behind)?;
+                (event.timestamp, at) = integer(window, start)?;
+                &mut timestamp
             }
             b"message" => {
-                event.duplicate |= std::mem::replace(&mut message_seen, true);
-                if byte(window, behind)? == b'"' {
+                if byte(window, start)? == b'"' {
                     // Clean or not is for the record to say: it can be rejected alone.
-                    let (message, behind) = string(window, behind)?;
-                    event.message = Some(message);
+                    let (text, behind) = string(window, start)?;
+                    event.message = Some(text);
                     at = behind;
                 } else {
                     event.message = None;
-                    at = skip(window, behind)?;
+                    at = skip(window, start)?;
                 }
+                &mut message
             }
-            _ => at = skip(window, behind)?,
+            _ => {
+                at = skip(window, start)?;
+                continue;
+            }
+        };
+        match *before {
+            Some((first, end)) => {
+                event.duplicate |= !text::same_value(&window[first..end], &window[start..at]);
+            }
+            None => *before = Some((start, at)),
         }
     }
 }
@@ -257,14 +264,19 @@ fn member(window: &[u8], at: usize, first: &mut bool) -> Scan<Option<Text>> {
 
 fn key(name: Text, window: &[u8]) -> Result<Key, Stop> {
     let mut said = Vec::new();
-    Ok(match name_of(name, window, &mut said)? {
+    Ok(key_named(name_of(name, window, &mut said)?))
+}
+
+/// The key of this name.
+pub(super) fn key_named(name: &[u8]) -> Key {
+    match name {
         b"messageType" => Key::MessageType,
         b"owner" => Key::Owner,
         b"logGroup" => Key::LogGroup,
         b"logStream" => Key::LogStream,
         b"logEvents" => Key::LogEvents,
         _ => Key::Other,
-    })
+    }
 }
 
 /// What a key says; one written with escapes still counts.

@@ -74,8 +74,22 @@ impl<R: Read> Window<R> {
         ObjectError::Truncated { what, layer: self.layer(), at: self.base + self.len as u64 }
     }
 
-    pub(super) fn too_large(&self) -> ObjectError {
-        ObjectError::EnvelopeTooLarge { max: self.most - 64, at: self.base + self.at as u64 }
+    /// The window's position in the decoded text.
+    pub(super) fn position(&self) -> u64 {
+        self.base + self.at as u64
+    }
+
+    pub(super) fn too_large(&self, at: u64) -> ObjectError {
+        ObjectError::EnvelopeTooLarge { max: self.most - 64, at }
+    }
+
+    pub(super) fn not_json(&self, at: u64) -> ObjectError {
+        let what = format!("a JSON object of more than {} bytes that is damaged", self.most - 64);
+        ObjectError::Corrupt { what, layer: self.layer(), at }
+    }
+
+    pub(super) fn binary_in_text(&self, format: &'static str, at: usize) -> ObjectError {
+        ObjectError::CompressedInText { format, layer: self.layer(), at: self.base + at as u64 }
     }
 
     /// The text's own layer: one below the innermost compressed one.

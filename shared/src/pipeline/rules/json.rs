@@ -73,19 +73,22 @@ impl JsonFormat {
         &self.columns
     }
 
-    pub(super) fn parse(&self, message: &[u8], values: &mut Values) -> Result<(), Reason> {
+    /// Reads the columns. With `can_repair`, a NUL or half a surrogate pair in a value is replaced; without, it is a
+    /// reject.
+    pub(super) fn parse(&self, message: &[u8], can_repair: bool, values: &mut Values) -> Result<(), Reason> {
         values.cells.clear();
         values.cells.resize(self.columns.len(), None);
         values.text.clear();
+        values.repaired = false;
         let message = std::str::from_utf8(message).map_err(|_| Reason::BadEncoding)?;
         let message = message.trim_matches([' ', '\t', '\n', '\r']);
         if !message.starts_with('{') {
             return Err(Reason::NotJson);
         }
         values.seen.clear();
-        let mut found = Found { values, fault: None };
+        let mut found = Found { message, values, can_repair, fault: None };
         let mut json = serde_json::Deserializer::from_str(message);
-        let root = Read { node: &self.root, found: &mut found };
+        let root = Read { node: &self.root, child: None, found: &mut found };
         // Only a column that is the whole message needs one more look at it.
         let outcome = if self.root.columns.is_empty() {
             json.deserialize_map(root)
@@ -133,7 +136,9 @@ impl Node {
 }
 
 struct Found<'v> {
+    message: &'v str,
     values: &'v mut Values,
+    can_repair: bool,
     fault: Option<Reason>,
 }
 
@@ -151,8 +156,13 @@ impl Found<'_> {
         }
         match raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')) {
             Some(string) => {
-                if !json_text::unescape(string.as_bytes(), text) || !json_text::is_text(&text[start..]) {
-                    self.fault = self.fault.or(Some(Reason::BadEncoding));
+                let raw = string.as_bytes();
+                if !json_text::unescape(raw, text) || !json_text::is_text(&text[start..]) {
+                    text.truncate(start);
+                    self.values.repaired = true;
+                    if !self.can_repair || !json_text::unescape_repaired(raw, text) {
+                        self.fault = self.fault.or(Some(Reason::BadEncoding));
+                    }
                 }
             }
             None => compact(raw.as_bytes(), text),
@@ -162,6 +172,33 @@ impl Found<'_> {
             self.values.cells[*column] = cell;
         }
     }
+}
+
+impl Found<'_> {
+    /// Whether the value of a child is the first, or remembers it. A later one must be the same.
+    fn is_first(&mut self, child: usize, raw: &str) -> bool {
+        // The value is a part of the message.
+        let start = raw.as_ptr().addr() - self.message.as_ptr().addr();
+        let Some((first, end)) = self.values.seen[child] else {
+            self.values.seen[child] = Some((start as u32, (start + raw.len()) as u32));
+            return true;
+        };
+        let first = &self.message[first as usize..end as usize];
+        if !is_same(first, raw) {
+            self.fault = Some(Reason::DuplicateKey);
+        }
+        false
+    }
+}
+
+/// Whether two JSON values differ in white space and in escapes of a string only.
+fn is_same(one: &str, other: &str) -> bool {
+    let without_space = |raw: &str| {
+        let mut text = Vec::new();
+        compact(raw.as_bytes(), &mut text);
+        text
+    };
+    json_text::same_value(one.as_bytes(), other.as_bytes()) || without_space(one) == without_space(other)
 }
 
 /// JSON text without the white space outside its strings.
@@ -185,6 +222,8 @@ fn compact(raw: &[u8], out: &mut Vec<u8>) {
 /// Reads a value along a node of the tree.
 struct Read<'n, 'f, 'v> {
     node: &'n Node,
+    /// Its position in [`Values::seen`], if a key leads to it.
+    child: Option<usize>,
     found: &'f mut Found<'v>,
 }
 
@@ -193,6 +232,11 @@ impl<'de> DeserializeSeed<'de> for Read<'_, '_, '_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         let raw = <&RawValue as serde::Deserialize>::deserialize(deserializer)?.get();
+        if let Some(child) = self.child
+            && !self.found.is_first(child, raw)
+        {
+            return Ok(());
+        }
         if !self.node.columns.is_empty() {
             self.found.take(&self.node.columns, raw);
         }
@@ -213,16 +257,14 @@ impl<'de> Visitor<'de> for Read<'_, '_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let seen = self.found.values.seen.len();
-        self.found.values.seen.resize(seen + self.node.children.len(), false);
+        self.found.values.seen.resize(seen + self.node.children.len(), None);
         while let Some(child) = map.next_key_seed(ChildOf(self.node))? {
             let Some(child) = child else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
-            if std::mem::replace(&mut self.found.values.seen[seen + child], true) {
-                self.found.fault = Some(Reason::DuplicateKey);
-            }
-            map.next_value_seed(Read { node: &self.node.children[child].node, found: self.found })?;
+            let node = &self.node.children[child].node;
+            map.next_value_seed(Read { node, child: Some(seen + child), found: self.found })?;
         }
         self.found.values.seen.truncate(seen);
         Ok(())
@@ -232,7 +274,8 @@ impl<'de> Visitor<'de> for Read<'_, '_, '_> {
         for index in 0_usize.. {
             let more = match self.node.children.iter().find(|child| child.index == Some(index)) {
                 Some(child) => {
-                    elements.next_element_seed(Read { node: &child.node, found: self.found })?.is_some()
+                    let read = Read { node: &child.node, child: None, found: self.found };
+                    elements.next_element_seed(read)?.is_some()
                 }
                 None => elements.next_element::<IgnoredAny>()?.is_some(),
             };
@@ -275,7 +318,7 @@ mod tests {
         let format =
             JsonFormat::new(columns.iter().map(|(name, path)| (*name, *path, ColumnType::String))).unwrap();
         let mut values = Values::default();
-        format.parse(message.as_bytes(), &mut values)?;
+        format.parse(message.as_bytes(), false, &mut values)?;
         let text = |cell: &(u32, u32)| {
             String::from_utf8(values.text[cell.0 as usize..cell.1 as usize].to_vec()).unwrap()
         };
@@ -314,9 +357,18 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_read_may_stand_only_once() {
+    fn a_key_that_is_read_twice_has_the_same_value_or_is_refused() {
+        for twice in [
+            r#"{"a":{"b":1},"a":{"b":1}}"#,
+            r#"{"a":{"b":1}, "a": { "b" : 1 }}"#,
+            r#"{"a":{"b":1,"c":2,"b":1}}"#,
+        ] {
+            assert_eq!(values(&[("a", "/a/b")], twice), Ok(vec![Some("1".to_owned())]), "{twice}");
+        }
+        assert_eq!(values(&[("a", "/a")], r#"{"a":"x","a":"\u0078"}"#), Ok(vec![Some("x".to_owned())]));
+        assert_eq!(values(&[("a", "/a")], r#"{"a":"x","a":null}"#), Err(Reason::DuplicateKey));
         assert_eq!(values(&[("a", "/a/b")], r#"{"a":{"b":1},"a":{"b":2}}"#), Err(Reason::DuplicateKey));
-        assert_eq!(values(&[("a", "/a/b")], r#"{"a":{"b":1,"b":1}}"#), Err(Reason::DuplicateKey));
+        assert_eq!(values(&[("a", "/a/b")], r#"{"a":{"b":1,"b":1.0}}"#), Err(Reason::DuplicateKey));
         assert!(values(&[("a", "/a")], r#"{"a":1,"c":1,"c":2}"#).is_ok());
     }
 

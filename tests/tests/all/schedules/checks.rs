@@ -103,7 +103,8 @@ impl World {
         {
             self.violate(format!("the report of {} says {told:?}, but there are {counted:?}", run.run));
         }
-        if report.records.read != report.records.rows + report.records.rejected + report.records.control {
+        let records = report.records;
+        if records.read != records.rows + records.rejected + records.control + records.dropped {
             self.violate(format!("the records of {} do not add up: {:?}", run.run, report.records));
         }
         let is_done = run.manifest.is_some() && told.failed + told.missing == 0;

@@ -1,0 +1,249 @@
+//! The events of an envelope.
+
+use std::io::Read;
+
+use super::{
+    Found, Message, Origin, OriginKind, Records, State,
+    envelope::{self, Element, Event, Stop},
+    window::More,
+};
+use crate::{
+    error::{ObjectError, Reason},
+    pipeline::json_text::{self as text, Text},
+    timestamp::MAX_MS,
+};
+
+/// Log group and stream names have at most 512 characters; longer ones would be repeated in every row.
+const MAX_NAME_BYTES: usize = 4096;
+
+/// The position inside an event that is skipped.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Skipping {
+    depth: usize,
+    in_string: bool,
+    after_backslash: bool,
+    checked_to_end: bool,
+}
+
+impl<R: Read> Records<R> {
+    /// Scans at the window's position, reading more while the input is incomplete, and moves behind what it scanned.
+    /// Returns the result and its start. Reading more moves the window, so earlier positions are invalid.
+    fn scan<T>(
+        &mut self,
+        what: &'static str,
+        scanner: impl Fn(&[u8], usize) -> Result<(T, usize), Stop>,
+    ) -> Result<(T, usize), ObjectError> {
+        loop {
+            match scanner(&self.window.bytes[..self.window.len], self.window.at) {
+                Ok((thing, behind)) => {
+                    let start = std::mem::replace(&mut self.window.at, behind);
+                    return Ok((thing, start));
+                }
+                Err(Stop::Wrong(what, at)) => return Err(self.window.corrupt(what, at)),
+                Err(Stop::More) => match self.window.more()? {
+                    More::Yes => {}
+                    More::End => return Err(self.window.truncated(what)),
+                    More::Full => return Err(self.window.too_large(self.window.position())),
+                },
+            }
+        }
+    }
+
+    /// Reads the head of the envelope at the window's position. A record only if the envelope has no events.
+    pub(super) fn open_envelope(&mut self) -> Result<Option<Found>, ObjectError> {
+        let (head, start) = self.scan("an envelope", envelope::head)?;
+        self.items.envelopes += 1;
+        let bytes = &self.window.bytes;
+        let name = |text: Option<Text>| name_of(text, bytes).map_err(|what| self.window.corrupt(what, start));
+        let message_type = name(head.message_type)?;
+        let kind = match message_type.as_deref() {
+            Some("DATA_MESSAGE") => OriginKind::Data,
+            Some("CONTROL_MESSAGE") => OriginKind::Control,
+            Some(_) => OriginKind::Unknown,
+            None => OriginKind::Untyped,
+        };
+        let origin = Origin {
+            serial: self.origin.serial,
+            kind,
+            message_type,
+            owner: name(head.owner)?,
+            log_group: name(head.log_group)?,
+            log_stream: name(head.log_stream)?,
+        };
+        if origin != self.origin {
+            self.origin = Origin { serial: self.origin.serial + 1, ..origin };
+        }
+        if head.has_events {
+            self.state = State::Events { first: true, checked_to_end: head.checked_to_end };
+            return Ok(None);
+        }
+        // The scan of an envelope without events has gone to its end.
+        self.state = State::Between;
+        Ok(Some(Found::faulty(Reason::BadEnvelope, Message::Window(start, self.window.at))))
+    }
+
+    pub(super) fn next_event(
+        &mut self,
+        first: bool,
+        checked_to_end: bool,
+    ) -> Result<Option<Found>, ObjectError> {
+        let (element, start) = loop {
+            match envelope::element(&self.window.bytes[..self.window.len], self.window.at, first) {
+                Ok((element, behind)) => {
+                    break (element, std::mem::replace(&mut self.window.at, behind));
+                }
+                Err(Stop::Wrong(what, at)) => return Err(self.window.corrupt(what, at)),
+                Err(Stop::More) => match self.window.more()? {
+                    More::Yes => {}
+                    More::End => return Err(self.window.truncated("an envelope")),
+                    More::Full => return self.give_out_long_event(checked_to_end).map(Some),
+                },
+            }
+        };
+        self.state = State::Events { first: false, checked_to_end };
+        match element {
+            Element::End => {
+                self.end_envelope(checked_to_end)?;
+                self.state = State::Between;
+                Ok(None)
+            }
+            Element::Event(event) => Ok(Some(self.found_event(event, start))),
+            Element::Other => Ok(Some(self.bad_event(start, Reason::BadEvent))),
+        }
+    }
+
+    fn found_event(&mut self, event: Event, start: usize) -> Found {
+        if event.duplicate {
+            return self.bad_event(start, Reason::DuplicateKey);
+        }
+        let Some(text) = event.message else { return self.bad_event(start, Reason::BadEvent) };
+        let raw = text.raw(&self.window.bytes);
+        let (clean, message);
+        if text.escaped {
+            self.scratch.clear();
+            clean = !text::has_control(raw)
+                && text::unescape(raw, &mut self.scratch)
+                && text::is_text(&self.scratch);
+            if !clean {
+                self.scratch.clear();
+                self.scratch.extend_from_slice(raw);
+            }
+            message = Message::Scratch;
+        } else {
+            clean = text::is_clean(raw);
+            message = Message::Window(text.start, text.end);
+        }
+        let length = if text.escaped { self.scratch.len() } else { raw.len() };
+        let is_repaired = !clean && length <= self.limits.max_record_bytes && {
+            self.repaired.clear();
+            text::unescape_repaired(raw, &mut self.repaired)
+        };
+        let timestamp = event.timestamp.filter(|ms| (0..=MAX_MS).contains(ms));
+        let fault = match self.origin.kind {
+            OriginKind::Untyped => Some(Reason::BadEnvelope),
+            OriginKind::Unknown => Some(Reason::UnknownMessageType),
+            _ if length > self.limits.max_record_bytes => Some(Reason::TooLong),
+            _ if !clean && !is_repaired => Some(Reason::BadEncoding),
+            _ if timestamp.is_none() => Some(Reason::BadTimestamp),
+            _ => None,
+        };
+        Found { timestamp, fault, message, is_repaired }
+    }
+
+    fn end_envelope(&mut self, checked_to_end: bool) -> Result<(), ObjectError> {
+        let origin = std::mem::take(&mut self.origin);
+        let outcome = {
+            let values = [&origin.message_type, &origin.owner, &origin.log_group, &origin.log_stream];
+            let head = (!checked_to_end).then_some(values.map(|value| value.as_deref()));
+            self.scan("an envelope", |window, at| envelope::tail(window, at, head))
+        };
+        self.origin = origin;
+        outcome.map(|_| ())
+    }
+
+    /// The event with its own bytes as the message.
+    fn bad_event(&self, behind_previous: usize, reason: Reason) -> Found {
+        let start = self.element_start(behind_previous);
+        let reason = self.origin.kind.unknown_type().unwrap_or(reason);
+        Found::faulty(reason, Message::Window(start, self.window.at))
+    }
+
+    /// Where an element begins: behind the comma and the white space before it.
+    fn element_start(&self, behind_previous: usize) -> usize {
+        let text = &self.window.bytes[..self.window.len];
+        let at = envelope::space(text, behind_previous);
+        if text.get(at) == Some(&b',') { envelope::space(text, at + 1) } else { at }
+    }
+
+    /// An event that does not fit the window: its beginning is the record, the remaining bytes are skipped.
+    fn give_out_long_event(&mut self, checked_to_end: bool) -> Result<Found, ObjectError> {
+        let start = self.element_start(self.window.at);
+        if self.window.bytes[..self.window.len].get(start) != Some(&b'{') {
+            return Err(self.window.too_large(self.window.position()));
+        }
+        self.window.at = start;
+        let skipping = Skipping { depth: 0, in_string: false, after_backslash: false, checked_to_end };
+        self.state = State::SkipEvent(skipping);
+        let end = self.window.len.min(start + self.limits.max_record_bytes);
+        let reason = self.origin.kind.unknown_type().unwrap_or(Reason::TooLong);
+        Ok(Found::faulty(reason, Message::Window(start, end)))
+    }
+
+    pub(super) fn skip_event(&mut self, mut skipping: Skipping) -> Result<(), ObjectError> {
+        loop {
+            while self.window.at < self.window.len {
+                let byte = self.window.bytes[self.window.at];
+                self.window.at += 1;
+                if skipping.in_string {
+                    match byte {
+                        _ if skipping.after_backslash => skipping.after_backslash = false,
+                        b'\\' => skipping.after_backslash = true,
+                        b'"' => skipping.in_string = false,
+                        _ => {}
+                    }
+                    continue;
+                }
+                match byte {
+                    b'"' => skipping.in_string = true,
+                    b'{' | b'[' => skipping.depth += 1,
+                    b'}' | b']' => {
+                        skipping.depth = skipping.depth.saturating_sub(1);
+                        if skipping.depth == 0 {
+                            self.state =
+                                State::Events { first: false, checked_to_end: skipping.checked_to_end };
+                            return Ok(());
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            if !self.window.more()?.is_more() {
+                return Err(self.window.truncated("an envelope"));
+            }
+        }
+    }
+}
+
+impl OriginKind {
+    /// The reason of every event of an envelope whose type is not known.
+    fn unknown_type(self) -> Option<Reason> {
+        (self == Self::Unknown).then_some(Reason::UnknownMessageType)
+    }
+}
+
+fn name_of(text: Option<Text>, window: &[u8]) -> Result<Option<String>, &'static str> {
+    let Some(text) = text else { return Ok(None) };
+    let raw = text.raw(window);
+    let mut said = Vec::new();
+    if text.escaped && !text::unescape(raw, &mut said) {
+        return Err("an envelope with a name that is no text");
+    }
+    let bytes = if text.escaped { &said[..] } else { raw };
+    if bytes.len() > MAX_NAME_BYTES {
+        return Err("an envelope with a name of more than 4096 bytes");
+    }
+    if !text::is_text(bytes) {
+        return Err("an envelope with a name that is no text");
+    }
+    Ok(Some(String::from_utf8_lossy(bytes).into_owned()))
+}

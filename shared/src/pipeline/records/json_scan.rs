@@ -1,0 +1,391 @@
+//! Finds where a JSON text ends, and whether it is a CloudWatch Logs envelope, without a look at what follows it.
+//!
+//! The scan is incremental, so a text of any length takes bounded memory. It checks the structure of JSON (RFC 8259) and
+//! leaves the content of strings to the rules, with one exception: no string holds a line feed. A cut line such as
+//! `{"a":"x` therefore ends at its line feed and swallows nothing of the lines behind it.
+
+use super::envelope::{Key, key_named};
+use crate::pipeline::json_text as text;
+
+/// Levels of nesting that the scan follows; a deeper text is not JSON to it. A level takes one bit.
+const MAX_DEPTH: usize = 1 << 20;
+/// Raw bytes kept of a key or message type: the longest name with every character escaped fits.
+const KEPT_BYTES: usize = 96;
+
+/// What a scan found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// All bytes belong to the text, which is incomplete.
+    More,
+    /// The text ends behind this many of the given bytes.
+    End(usize),
+    /// The text is an envelope: it has an array `logEvents`, or one of the two message types.
+    Envelope,
+    /// The text breaks JSON's grammar.
+    NotJson,
+}
+
+/// The state of a scan.
+#[derive(Debug, Default)]
+pub(super) struct JsonScan {
+    open: Nesting,
+    next: Next,
+    /// The key at the top level whose value follows.
+    key: Option<Key>,
+    /// Raw bytes of the string that is being read, if it may identify an envelope.
+    kept: Vec<u8>,
+    /// The envelope's own keys seen at the top level, as bits.
+    own_keys: u8,
+    line_feed: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Next {
+    #[default]
+    Root,
+    /// The first element of an array at the top level.
+    FirstObject,
+    Value,
+    ValueOrEnd,
+    Key,
+    KeyOrEnd,
+    Colon,
+    CommaOrEnd,
+    Text(Role),
+    Escape(Role),
+    Number(Number),
+    /// What is missing of `true`, `false` or `null`.
+    Literal(&'static [u8]),
+}
+
+/// What a string is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    TopKey,
+    Key,
+    MessageType,
+    Value,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Number {
+    Minus,
+    Zero,
+    Integer,
+    Point,
+    Fraction,
+    E,
+    Sign,
+    Exponent,
+}
+
+impl JsonScan {
+    /// Starts a scan at a `{` or `[`.
+    pub(super) fn restart(&mut self) {
+        self.open.depth = 0;
+        self.next = Next::Root;
+        self.key = None;
+        self.own_keys = 0;
+        self.line_feed = false;
+    }
+
+    /// Whether a line feed was met.
+    pub(super) fn has_line_feed(&self) -> bool {
+        self.line_feed
+    }
+
+    /// Whether two of an envelope's own keys were met at the top level: damaged text with both was meant as one.
+    pub(super) fn resembles_envelope(&self) -> bool {
+        self.own_keys.count_ones() >= 2
+    }
+
+    /// Scans the bytes that follow those of the calls before.
+    pub(super) fn advance(&mut self, bytes: &[u8]) -> Step {
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            match self.next {
+                Next::Text(role) => {
+                    let rest = &bytes[at..];
+                    let length = memchr::memchr3(b'"', b'\\', b'\n', rest).unwrap_or(rest.len());
+                    self.keep(role, &rest[..length]);
+                    at += length + 1;
+                    match rest.get(length) {
+                        None => return Step::More,
+                        Some(b'"') => {
+                            if self.end_of_text(role) {
+                                return Step::Envelope;
+                            }
+                        }
+                        Some(b'\\') => {
+                            self.keep(role, b"\\");
+                            self.next = Next::Escape(role);
+                        }
+                        Some(_) => return Step::NotJson,
+                    }
+                    continue;
+                }
+                Next::Escape(_) if byte == b'\n' => return Step::NotJson,
+                Next::Escape(role) => {
+                    self.keep(role, &[byte]);
+                    self.next = Next::Text(role);
+                }
+                Next::Number(number) => match number.then(byte) {
+                    Some(number) => self.next = Next::Number(number),
+                    None if number.is_whole() => {
+                        self.next = Next::CommaOrEnd;
+                        continue;
+                    }
+                    None => return Step::NotJson,
+                },
+                Next::Literal(rest) => match rest.strip_prefix(&[byte]) {
+                    Some([]) => self.next = Next::CommaOrEnd,
+                    Some(rest) => self.next = Next::Literal(rest),
+                    None => return Step::NotJson,
+                },
+                _ if matches!(byte, b' ' | b'\t' | b'\r') => {}
+                _ if byte == b'\n' => self.line_feed = true,
+                _ => match self.structural(byte) {
+                    Step::More => {}
+                    Step::End(_) => return Step::End(at + 1),
+                    step => return step,
+                },
+            }
+            at += 1;
+        }
+        Step::More
+    }
+
+    /// A byte outside of strings, numbers and literals.
+    fn structural(&mut self, byte: u8) -> Step {
+        match (self.next, byte) {
+            (Next::Root, b'[') => {
+                self.open.push(false);
+                self.next = Next::FirstObject;
+            }
+            (Next::KeyOrEnd, b'}') | (Next::ValueOrEnd, b']') => return self.close(),
+            (Next::Key | Next::KeyOrEnd, b'"') => {
+                let role = if self.is_top() { Role::TopKey } else { Role::Key };
+                self.kept.clear();
+                self.next = Next::Text(role);
+            }
+            (Next::Colon, b':') => self.next = Next::Value,
+            (Next::CommaOrEnd, b',') => {
+                self.next = if self.open.in_object() { Next::Key } else { Next::Value };
+            }
+            (Next::CommaOrEnd, b'}') if self.open.in_object() => return self.close(),
+            (Next::CommaOrEnd, b']') if !self.open.in_object() => return self.close(),
+            (Next::Root | Next::FirstObject, b'{') | (Next::Value | Next::ValueOrEnd, _) => {
+                return self.value(byte);
+            }
+            _ => return Step::NotJson,
+        }
+        Step::More
+    }
+
+    /// The first byte of a value.
+    fn value(&mut self, byte: u8) -> Step {
+        let key = if self.is_top() { self.key.take() } else { None };
+        self.next = match byte {
+            b'[' if key == Some(Key::LogEvents) => return Step::Envelope,
+            b'{' | b'[' if self.open.depth == MAX_DEPTH => return Step::NotJson,
+            b'{' => {
+                self.open.push(true);
+                Next::KeyOrEnd
+            }
+            b'[' => {
+                self.open.push(false);
+                Next::ValueOrEnd
+            }
+            b'"' if key == Some(Key::MessageType) => {
+                self.kept.clear();
+                Next::Text(Role::MessageType)
+            }
+            b'"' => Next::Text(Role::Value),
+            b'-' => Next::Number(Number::Minus),
+            b'0' => Next::Number(Number::Zero),
+            b'1'..=b'9' => Next::Number(Number::Integer),
+            b't' => Next::Literal(b"rue"),
+            b'f' => Next::Literal(b"alse"),
+            b'n' => Next::Literal(b"ull"),
+            _ => return Step::NotJson,
+        };
+        Step::More
+    }
+
+    fn close(&mut self) -> Step {
+        self.open.depth -= 1;
+        self.next = Next::CommaOrEnd;
+        if self.open.depth == 0 { Step::End(0) } else { Step::More }
+    }
+
+    /// The members of the text itself, if it is an object.
+    fn is_top(&self) -> bool {
+        self.open.depth == 1 && self.open.in_object()
+    }
+
+    fn keep(&mut self, role: Role, bytes: &[u8]) {
+        if matches!(role, Role::TopKey | Role::MessageType) && self.kept.len() < KEPT_BYTES {
+            let room = KEPT_BYTES - self.kept.len();
+            self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        }
+    }
+
+    /// Behind a closing quote; returns whether the string identifies an envelope.
+    fn end_of_text(&mut self, role: Role) -> bool {
+        self.next = match role {
+            Role::TopKey | Role::Key => Next::Colon,
+            Role::MessageType | Role::Value => Next::CommaOrEnd,
+        };
+        if matches!(role, Role::Key | Role::Value) || self.kept.len() == KEPT_BYTES {
+            self.key = None;
+            return false;
+        }
+        let mut unescaped = Vec::new();
+        let says = if !self.kept.contains(&b'\\') {
+            &self.kept
+        } else if text::unescape(&self.kept, &mut unescaped) {
+            &unescaped
+        } else {
+            self.key = None;
+            return false;
+        };
+        if role == Role::MessageType {
+            return [b"DATA_MESSAGE".as_slice(), b"CONTROL_MESSAGE"].contains(&says.as_slice());
+        }
+        let key = key_named(says);
+        self.own_keys |= key as u8;
+        self.key = Some(key);
+        false
+    }
+}
+
+impl Number {
+    /// The state behind one more byte; `None` if the byte is not part of the number.
+    fn then(self, byte: u8) -> Option<Self> {
+        Some(match (self, byte) {
+            (Self::Minus, b'0') => Self::Zero,
+            (Self::Minus, b'1'..=b'9') | (Self::Integer, b'0'..=b'9') => Self::Integer,
+            (Self::Zero | Self::Integer, b'.') => Self::Point,
+            (Self::Point | Self::Fraction, b'0'..=b'9') => Self::Fraction,
+            (Self::Zero | Self::Integer | Self::Fraction, b'e' | b'E') => Self::E,
+            (Self::E, b'+' | b'-') => Self::Sign,
+            (Self::E | Self::Sign | Self::Exponent, b'0'..=b'9') => Self::Exponent,
+            _ => return None,
+        })
+    }
+
+    fn is_whole(self) -> bool {
+        matches!(self, Self::Zero | Self::Integer | Self::Fraction | Self::Exponent)
+    }
+}
+
+/// The open brackets, a bit each: whether it is an object's.
+#[derive(Debug, Default)]
+struct Nesting {
+    bits: Vec<u64>,
+    depth: usize,
+}
+
+impl Nesting {
+    fn push(&mut self, is_object: bool) {
+        let (word, bit) = (self.depth / 64, self.depth % 64);
+        if word == self.bits.len() {
+            self.bits.push(0);
+        }
+        self.bits[word] = self.bits[word] & !(1 << bit) | u64::from(is_object) << bit;
+        self.depth += 1;
+    }
+
+    fn in_object(&self) -> bool {
+        let Some(last) = self.depth.checked_sub(1) else { return false };
+        self.bits[last / 64] >> (last % 64) & 1 == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn scan(text: &[u8], portion: usize) -> Step {
+        let mut scan = JsonScan::default();
+        scan.restart();
+        let mut before = 0;
+        for portion in text.chunks(portion) {
+            match scan.advance(portion) {
+                Step::More => before += portion.len(),
+                Step::End(length) => return Step::End(before + length),
+                step => return step,
+            }
+        }
+        Step::More
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_of_brackets_strings_and_values_ends_where_serde_json_ends_it(
+            pieces in proptest::collection::vec(
+                prop_oneof![
+                    Just("{"), Just("}"), Just("["), Just("]"), Just(","), Just(":"), Just("\"a\""), Just("\"\\\"\""), Just("1"), Just("-0.5e+3"),
+                    Just("01"), Just("true"), Just("null"), Just("nul"), Just(" "), Just("\n"), Just("{\"a\":[{}]}"), Just("1.")
+                ], 0..14),
+            portion in 1_usize..9,
+        ) {
+            let text = format!("{{{}", pieces.concat());
+            let mut values = serde_json::Deserializer::from_str(&text).into_iter::<serde::de::IgnoredAny>();
+            let expected = match values.next() {
+                Some(Ok(_)) => Step::End(values.byte_offset()),
+                Some(Err(error)) if error.is_eof() => Step::More,
+                _ => Step::NotJson,
+            };
+            prop_assert_eq!(scan(text.as_bytes(), portion), expected, "{}", text);
+        }
+    }
+
+    #[test]
+    fn an_envelope_is_known_by_its_events_or_its_type_at_the_top_level_only() {
+        for text in [
+            r#"{"messageType":"DATA_MESSAGE""#,
+            r#"{"x":{"logEvents":[1]},"messageType" : "CONTROL_MESSAGE""#,
+            r#"{"a":1,"logEvents":["#,
+            r#"{"logEvents":null,"logE\u0076ents": ["#,
+            r#"{"message\u0054ype":"DATA\u005fMESSAGE""#,
+        ] {
+            assert_eq!(scan(text.as_bytes(), 3), Step::Envelope, "{text}");
+        }
+        for text in [
+            r#"{"a":{"messageType":"DATA_MESSAGE","logEvents":[]}}"#,
+            r#"{"messageType":"ORDER","logEvents":{}}"#,
+            r#"{"messageType":["DATA_MESSAGE"],"logEvents":"["}"#,
+            r#"[{"messageType":"DATA_MESSAGE","logEvents":[]}]"#,
+        ] {
+            assert_eq!(scan(text.as_bytes(), 3), Step::End(text.len()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_string_that_holds_a_line_feed_ends_the_scan() {
+        for text in ["{\"a\":\"x\n", "{\"a\n", "{\"a\":\"x\\\n"] {
+            assert_eq!(scan(text.as_bytes(), 2), Step::NotJson, "{text:?}");
+        }
+        let text = b"{\"a\":\"x\t\x01\xff\\q\"}";
+        assert_eq!(scan(text, 2), Step::End(text.len()));
+    }
+
+    #[test]
+    fn only_an_array_of_objects_is_a_text() {
+        for text in ["[1,2]", "[]", "[INFO] x", "[[{}]]", "[\"a\"]"] {
+            assert_eq!(scan(text.as_bytes(), 1), Step::NotJson, "{text}");
+        }
+        assert_eq!(scan(b"[ {\"a\":1},\n 2 ] x", 4), Step::End(15));
+    }
+
+    #[test]
+    fn nesting_without_end_takes_bounded_memory() {
+        let mut scan = JsonScan::default();
+        scan.restart();
+        assert_eq!(scan.advance(b"{\"a\":"), Step::More);
+        assert_eq!(scan.advance(&vec![b'['; MAX_DEPTH]), Step::NotJson);
+    }
+}

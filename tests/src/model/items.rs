@@ -1,0 +1,220 @@
+//! The grammar of an object's text, by recursive descent over all of it.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde_json::Deserializer;
+
+use super::json_object::{Pairs, is_text, mask_controls, unmask};
+
+/// One item of a text.
+pub(super) enum Item<'t> {
+    Envelope(Pairs),
+    /// A JSON object, or an array of them.
+    Json(&'t str),
+    Line(&'t str),
+}
+
+/// The object fails.
+pub(super) struct Failed;
+
+/// Why a JSON text does not end.
+enum Stop {
+    /// The text ends first.
+    Cut,
+    /// It is not JSON.
+    Wrong,
+    /// It is an envelope.
+    Envelope,
+}
+
+const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
+const OWN_KEYS: [&str; 5] = ["messageType", "owner", "logGroup", "logStream", "logEvents"];
+
+/// Compressed data in a line fails the object.
+const MAGICS: [&[u8]; 6] = [
+    b"\x1f\x8b\x08",
+    b"\x28\xb5\x2f\xfd",
+    b"\xfd7zXZ\0",
+    b"\x04\x22\x4d\x18",
+    b"\xff\x06\0\0sNaPpY",
+    b"PK\x03\x04",
+];
+
+/// The first item of a text and the text behind it; `None` at its end.
+pub(super) fn next(text: &str) -> Result<Option<(Item<'_>, &str)>, Failed> {
+    let item = text.trim_start_matches(SPACE);
+    if item.is_empty() {
+        return Ok(None);
+    }
+    if item.starts_with(['{', '[']) {
+        let mut own_keys = Vec::new();
+        match json_text(item, &mut own_keys) {
+            Ok(length) => return Ok(Some((Item::Json(&item[..length]), &item[length..]))),
+            Err(Stop::Cut) => return Err(Failed),
+            Err(Stop::Envelope) => return envelope(item).map(Some),
+            Err(Stop::Wrong) if own_keys.len() >= 2 => return Err(Failed),
+            Err(Stop::Wrong) => {}
+        }
+    }
+    // White space before a line is part of it.
+    let before = &text[..text.len() - item.len()];
+    let text = &text[before.rfind('\n').map_or(0, |at| at + 1)..];
+    let (line, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    let bytes = unmask(line);
+    let bzip2 = |bytes: &[u8]| bytes.starts_with(b"BZh") && bytes.get(4..10) == Some(b"1AY&SY");
+    let is_compressed =
+        |at: usize| bzip2(&bytes[at..]) || MAGICS.iter().any(|magic| bytes[at..].starts_with(magic));
+    if !is_text(&bytes) && (0..bytes.len()).any(is_compressed) {
+        return Err(Failed);
+    }
+    Ok(Some((Item::Line(line), rest)))
+}
+
+fn envelope(text: &str) -> Result<(Item<'_>, &str), Failed> {
+    let masked = mask_controls(text);
+    let mut envelopes = Deserializer::from_str(&masked).into_iter::<Pairs>();
+    let Some(Ok(pairs)) = envelopes.next() else { return Err(Failed) };
+    let length: usize =
+        text.chars().take(masked[..envelopes.byte_offset()].chars().count()).map(char::len_utf8).sum();
+    Ok((Item::Envelope(pairs), &text[length..]))
+}
+
+/// Where the JSON text that begins here ends. An array is one only if its first element is an object.
+fn json_text(text: &str, own_keys: &mut Vec<String>) -> Result<usize, Stop> {
+    let text = text.as_bytes();
+    if text[0] == b'{' {
+        return object(text, 0, Some(own_keys));
+    }
+    match text.get(space(text, 1)) {
+        None => Err(Stop::Cut),
+        Some(b'{') => array(text, 0),
+        Some(_) => Err(Stop::Wrong),
+    }
+}
+
+fn value(text: &[u8], at: usize) -> Result<usize, Stop> {
+    match text.get(at) {
+        None => Err(Stop::Cut),
+        Some(b'{') => object(text, at, None),
+        Some(b'[') => array(text, at),
+        Some(b'"') => string(text, at),
+        Some(b'-' | b'0'..=b'9') => number(text, at),
+        Some(_) => {
+            for word in ["true", "false", "null"] {
+                if text[at..].starts_with(word.as_bytes()) {
+                    return Ok(at + word.len());
+                }
+                if word.as_bytes().starts_with(&text[at..]) {
+                    return Err(Stop::Cut);
+                }
+            }
+            Err(Stop::Wrong)
+        }
+    }
+}
+
+fn object(text: &[u8], at: usize, mut own_keys: Option<&mut Vec<String>>) -> Result<usize, Stop> {
+    let mut at = space(text, at + 1);
+    if text.get(at) == Some(&b'}') {
+        return Ok(at + 1);
+    }
+    loop {
+        let key_at = at;
+        expect(text, at, b'"')?;
+        at = string(text, at)?;
+        let key = said(&text[key_at..at]);
+        if let (Some(own_keys), Some(key)) = (&mut own_keys, &key)
+            && OWN_KEYS.contains(&&**key)
+            && !own_keys.contains(key)
+        {
+            own_keys.push(key.clone());
+        }
+        at = space(text, at);
+        expect(text, at, b':')?;
+        at = space(text, at + 1);
+        let value_at = at;
+        let is_top = own_keys.is_some();
+        if is_top && key.as_deref() == Some("logEvents") && text.get(at) == Some(&b'[') {
+            return Err(Stop::Envelope);
+        }
+        at = value(text, at)?;
+        let types = ["DATA_MESSAGE", "CONTROL_MESSAGE"];
+        if is_top
+            && key.as_deref() == Some("messageType")
+            && said(&text[value_at..at]).is_some_and(|value| types.contains(&&*value))
+        {
+            return Err(Stop::Envelope);
+        }
+        at = space(text, at);
+        match text.get(at) {
+            None => return Err(Stop::Cut),
+            Some(b'}') => return Ok(at + 1),
+            Some(b',') => at = space(text, at + 1),
+            Some(_) => return Err(Stop::Wrong),
+        }
+    }
+}
+
+fn array(text: &[u8], at: usize) -> Result<usize, Stop> {
+    let mut at = space(text, at + 1);
+    if text.get(at) == Some(&b']') {
+        return Ok(at + 1);
+    }
+    loop {
+        at = space(text, value(text, at)?);
+        match text.get(at) {
+            None => return Err(Stop::Cut),
+            Some(b']') => return Ok(at + 1),
+            Some(b',') => at = space(text, at + 1),
+            Some(_) => return Err(Stop::Wrong),
+        }
+    }
+}
+
+/// A string ends on its line, whatever else it holds.
+fn string(text: &[u8], at: usize) -> Result<usize, Stop> {
+    let mut at = at + 1;
+    loop {
+        match (text.get(at), text.get(at + 1)) {
+            (None, _) | (Some(b'\\'), None) => return Err(Stop::Cut),
+            (Some(b'\n'), _) | (Some(b'\\'), Some(b'\n')) => return Err(Stop::Wrong),
+            (Some(b'"'), _) => return Ok(at + 1),
+            (Some(b'\\'), _) => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+fn number(text: &[u8], at: usize) -> Result<usize, Stop> {
+    static NUMBER: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$").unwrap());
+    let is_part = |byte: &&u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+    let length = text[at..].iter().take_while(is_part).count();
+    let number = String::from_utf8(text[at..at + length].to_vec()).unwrap();
+    if NUMBER.is_match(&number) {
+        Ok(at + length)
+    } else if at + length == text.len() && NUMBER.is_match(&format!("{number}0")) {
+        Err(Stop::Cut)
+    } else {
+        Err(Stop::Wrong)
+    }
+}
+
+fn expect(text: &[u8], at: usize, wanted: u8) -> Result<(), Stop> {
+    match text.get(at) {
+        None => Err(Stop::Cut),
+        Some(byte) if *byte == wanted => Ok(()),
+        Some(_) => Err(Stop::Wrong),
+    }
+}
+
+fn space(text: &[u8], at: usize) -> usize {
+    at + text[at..].iter().take_while(|byte| SPACE.contains(&char::from(**byte))).count()
+}
+
+/// What a string says, if it is one.
+fn said(raw: &[u8]) -> Option<String> {
+    serde_json::from_slice(raw).ok()
+}
