@@ -71,7 +71,7 @@ aws-smoke: build $(VENV) ## A small stack on your AWS account, checked and remov
 
 .PHONY: test-servers
 test-servers: $(VENV) $(VERSITYGW) $(SEAWEEDFS_VENV) $(ELASTICMQ) ## The fleet on strict servers: versitygw, SeaweedFS, ElasticMQ (Go, Java 17, mvn; builds and fetches them once)
-	cargo test --locked --package flowherd-tests --test servers
+	cargo test --workspace --locked --test servers
 
 .PHONY: test-trino
 test-trino: build-here $(VENV) ## Tables, views and questions on a real Trino, Athena's engine (Java 17 and mvn; fetches 500 MB once)

@@ -14,11 +14,7 @@ mod watch;
 use std::time::Duration;
 
 use anyhow::Context;
-use flowherd_aws::{
-    Aws,
-    s3::{Bucket, BucketError},
-    sqs::SqsQueue,
-};
+use flowherd_aws::{Aws, s3::Bucket, sqs::SqsQueue};
 use flowherd_coordinator::{
     settings::{ConnectError, Connected, Settings},
     steps::{Coordinator, CoordinatorError, on_one_line},
@@ -64,15 +60,9 @@ fn connected<T>(args: &FleetArgs, work: impl FnOnce(&Fleet<'_>) -> Result<T, Sto
 }
 
 impl From<ConnectError> for Stop {
+    /// Nothing was begun: whatever is wrong is in the settings, the credentials or the network.
     fn from(error: ConnectError) -> Self {
-        match error {
-            ConnectError::Refused(why) => Self::usage(why),
-            error @ ConnectError::Source {
-                source: BucketError::Missing(_) | BucketError::OtherRegion { .. },
-                ..
-            } => Self::usage(on_one_line(&error)),
-            error => Self::Broken(error.into()),
-        }
+        Self::usage(on_one_line(&error))
     }
 }
 

@@ -35,6 +35,12 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         };
         self.refuse_while_purging(&run)?;
         let before = Active::find(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
+        // Its own purge too: the marker below would end the protection that the purge still needs.
+        if let Some(own) = &before
+            && own.is_purging(self.results).map_err(CoordinatorError::Ledger)?
+        {
+            return Err(refused_by_purge(&run.run));
+        }
         // Writes its own marker before it reads others' again, as every sender does.
         self.mark(&run, Stage::Sending)?;
         if let Err(error) = self.refuse_while_purging(&run) {
@@ -57,9 +63,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// A purge would delete the messages that a redrive moves, which are no longer dead letters then.
     fn refuse_while_purging(&self, run: &Run) -> Result<(), CoordinatorError> {
         match self.purging_run(&run.run)? {
-            Some(other) => Err(CoordinatorError::Refused(format!(
-                "the queue is being purged for run {other} just now; redrive in some minutes"
-            ))),
+            Some(other) => Err(refused_by_purge(&other)),
             None => Ok(()),
         }
     }
@@ -90,6 +94,12 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         }
         Ok(moved)
     }
+}
+
+fn refused_by_purge(run: &str) -> CoordinatorError {
+    CoordinatorError::Refused(format!(
+        "the queue is being purged for run {run} just now; redrive in some minutes"
+    ))
 }
 
 /// The same message under a deduplication id of its own: that of its first sending may be less than five minutes old.

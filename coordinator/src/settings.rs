@@ -129,19 +129,24 @@ pub enum ConnectError {
     /// The fleet cannot work with the queue as it is set up; trying again does not help.
     #[error("{0}")]
     Refused(String),
-    /// The source bucket is not there, or cannot be reached.
+    /// A bucket is not there, or cannot be reached.
     #[error("{named}")]
-    Source {
+    Bucket {
         /// The variable and its value.
         named: String,
         /// What is wrong with it.
         source: BucketError,
     },
-    /// The queue does not answer.
+    /// The queue does not answer, or may not be asked.
     #[error(
-        "cannot read the attributes of the queue; check FLOWHERD_QUEUE_URL, the region, and sqs:GetQueueAttributes"
+        "{named}: cannot read the attributes of the queue; check its URL and region, and sqs:GetQueueAttributes"
     )]
-    Queue(#[source] io::Error),
+    Queue {
+        /// The variable and its value.
+        named: String,
+        /// What the queue answered.
+        source: io::Error,
+    },
 }
 
 /// A coordinator's connections, made once.
@@ -158,22 +163,23 @@ pub struct Connected<'a> {
 }
 
 impl<'a> Connected<'a> {
-    /// Checks queue and source bucket, and asks the queue for its dead-letter queue if the settings do not name that.
+    /// Checks the queue and both buckets, and asks the queue for its dead-letter queue if the settings do not name that.
     ///
     /// # Errors
     /// [`ConnectError`], by what the caller can do about it.
     pub fn new(aws: &'a Aws, settings: &'a Settings) -> Result<Self, ConnectError> {
         let queue = aws.queue(&settings.queue_url);
-        let attributes = queue.attributes().map_err(ConnectError::Queue)?;
+        let named = || format!("FLOWHERD_QUEUE_URL={}", settings.queue_url);
+        let unusable = |source| ConnectError::Queue { named: named(), source };
+        let attributes = queue.attributes().map_err(unusable)?;
         let problems = attributes.problems();
         if !problems.is_empty() {
-            let told = format!("FLOWHERD_QUEUE_URL={}: {}", settings.queue_url, problems.join("; "));
-            return Err(ConnectError::Refused(told));
+            return Err(ConnectError::Refused(format!("{}: {}", named(), problems.join("; "))));
         }
         let dead_letters = match (&settings.dead_letter_queue_url, &attributes.redrive) {
             (Some(url), _) => Some(aws.queue(url)),
             (None, Some(redrive)) => {
-                let url = queue.url_of(&redrive.dead_letter_arn).map_err(ConnectError::Queue)?;
+                let url = queue.url_of(&redrive.dead_letter_arn).map_err(unusable)?;
                 Some(aws.queue(&url))
             }
             (None, None) => None,
@@ -183,19 +189,20 @@ impl<'a> Connected<'a> {
             settings.source_bucket_owner.as_deref(),
             settings.source_bucket_region.as_deref(),
         );
-        let source = source.map_err(|source| ConnectError::Source {
+        let source = source.map_err(|source| ConnectError::Bucket {
             named: format!("FLOWHERD_SOURCE_BUCKET={}", settings.source_bucket),
             source,
         })?;
-        let source = source.bucket;
-        Ok(Self {
-            aws,
-            settings,
-            source,
-            results: aws.bucket(&settings.results_bucket, settings.results_bucket_owner.as_deref()),
-            queue,
-            dead_letters,
-        })
+        let named = || format!("FLOWHERD_RESULTS_BUCKET={}", settings.results_bucket);
+        let results =
+            aws.find_bucket(&settings.results_bucket, settings.results_bucket_owner.as_deref(), None);
+        let results = results.map_err(|source| ConnectError::Bucket { named: named(), source })?;
+        if !results.is_readable {
+            let check = "check the credentials, s3:ListBucket on it, and FLOWHERD_RESULTS_BUCKET_OWNER";
+            return Err(ConnectError::Refused(format!("{}: access is denied; {check}", named())));
+        }
+        let (source, results) = (source.bucket, results.bucket);
+        Ok(Self { aws, settings, source, results, queue, dead_letters })
     }
 
     /// Gives the coordinator to `use_it`.

@@ -2,7 +2,6 @@
 //! object ▶ [`layers`] ▶ [`records`] ▶ [`rules`] ▶ [`enrich`] ▶ [`csv`] ▶ [`gzip`] ▶ outputs.
 
 pub(crate) mod address;
-mod base64;
 mod bytes;
 pub mod csv;
 mod deflate;

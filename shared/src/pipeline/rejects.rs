@@ -1,8 +1,9 @@
 //! Rejected records as JSON lines: what an auditor reads to see which records are not rows, and why.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Serialize;
 
-use super::{base64, records::Record};
+use super::records::Record;
 use crate::error::Reason;
 
 #[derive(Serialize)]
@@ -38,7 +39,7 @@ pub(super) fn write(object: &str, ordinal: u64, record: &Record<'_>, reason: Rea
         log_stream: record.origin.log_stream.as_deref(),
         reason: reason.as_str(),
         message,
-        message_base64: message.is_none().then(|| base64::encode(record.message)),
+        message_base64: message.is_none().then(|| STANDARD.encode(record.message)),
     };
     // Neither the vector nor these fields can fail.
     let _ = serde_json::to_writer(&mut *out, &reject);
