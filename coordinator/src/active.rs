@@ -29,6 +29,9 @@ pub struct Active {
     pub has_sent: bool,
     /// Whether the run is about to purge the queue. The marker's age says since when.
     pub purging: bool,
+    /// Whether dead letters were moved back to the queue: failures in the ledger are not final then.
+    #[serde(default)]
+    pub redriven: bool,
     /// What was sent of a listing that failed for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent: Option<ManifestTotals>,
@@ -43,6 +46,8 @@ pub enum Stage {
     Purging,
     /// Sending messages.
     Sending,
+    /// Moving dead letters back to the queue.
+    Redriving,
     /// None any more: the listing failed for good after these objects.
     Stopped(ManifestTotals),
 }
@@ -91,7 +96,7 @@ impl Active {
     /// A marker whose content does not parse: the run may have sent messages.
     fn unreadable(run: &str) -> Self {
         let (run, prefix) = (run.to_owned(), String::new());
-        Self { run, prefix, started: None, has_sent: true, purging: false, sent: None }
+        Self { run, prefix, started: None, has_sent: true, purging: false, redriven: false, sent: None }
     }
 
     /// Returns whether the run may be purging the queue now.

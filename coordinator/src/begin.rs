@@ -111,6 +111,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             started: None,
             has_sent: false,
             purging: purges,
+            redriven: false,
             sent: None,
         };
         let mut write = || -> std::io::Result<String> {
@@ -204,7 +205,8 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         let ledger = CoordinatorError::Ledger;
         let mut losers = Vec::new();
         for other in Active::others(self.results, &run.run).map_err(ledger)? {
-            let is_same = other.prefix == run.prefix;
+            // A marker that does not parse has no start, and an empty prefix that is not its own.
+            let is_same = other.started.is_some() && other.prefix == run.prefix;
             // Without a start, the other one has not yet read the markers, and will see this run's.
             let started = other.started.as_ref();
             let is_earlier = started.is_some_and(|started| (started, &other.run) < (&run.started, &run.run));

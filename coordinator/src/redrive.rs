@@ -42,7 +42,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             return Err(refused_by_purge(&run.run));
         }
         // Writes its own marker before it reads others' again, as every sender does.
-        self.mark(&run, Stage::Sending)?;
+        self.mark(&run, Stage::Redriving)?;
         if let Err(error) = self.refuse_while_purging(&run) {
             if before.is_none() {
                 Active::remove(self.results, &run.run).map_err(CoordinatorError::Ledger)?;

@@ -54,6 +54,14 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         (step.reconciled, step.message) = (0, None);
         let is_under_way = run.manifest.is_none() || so_far.report.objects.missing + so_far.retrying > 0;
         let purged = active::purged(self.results, &run.run).map_err(ledger)?;
+        if !step.checks.redriven && !step.is_final && purged.is_none() {
+            let own = Active::find(self.results, &run.run).map_err(ledger)?;
+            if own.is_some_and(|own| own.redriven) {
+                // Redriven since this driver began: what has failed may still be tried again.
+                step.checks.redriven = true;
+                return Ok(step.next(Operation::Check, WAIT_SECONDS));
+            }
+        }
         if is_under_way && !step.is_final && purged.is_none() {
             // Each report reads the whole ledger: the next one comes after twice as many checks.
             step.checks.no_report_before = step.checks.turns.saturating_mul(2);

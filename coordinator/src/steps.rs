@@ -373,8 +373,9 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             run: run.run.clone(),
             prefix: run.prefix.clone(),
             started: Some(run.started.clone()),
-            has_sent: matches!(stage, Stage::Sending | Stage::Stopped(_)),
+            has_sent: matches!(stage, Stage::Sending | Stage::Redriving | Stage::Stopped(_)),
             purging: matches!(stage, Stage::Purging),
+            redriven: matches!(stage, Stage::Redriving),
             sent: if let Stage::Stopped(sent) = stage { Some(sent) } else { None },
         };
         active.write(self.results).map_err(CoordinatorError::Ledger)

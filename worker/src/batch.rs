@@ -114,7 +114,9 @@ impl<I: Source, O: Store, Q: Queue> Tasks<'_, I, O, Q> {
             // Before the receive: a suspect elsewhere in this process begins only when nobody holds messages.
             let shared = self.exclusive.read().unwrap_or_else(PoisonError::into_inner);
             let asked = (self.clock)();
-            let messages = match self.queue.receive(limit, LONG_POLL) {
+            // Visibility counts from some moment of the wait: a short timeout must not end before the first extension.
+            let wait = LONG_POLL.min(self.visibility / 3);
+            let messages = match self.queue.receive(limit, wait) {
                 Ok(messages) => messages,
                 Err(error) => {
                     drop(shared);

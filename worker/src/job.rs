@@ -33,6 +33,9 @@ pub struct Jobs<'a, I, O> {
     pub may_publish: &'a (dyn Fn() -> io::Result<bool> + Sync),
     /// The message that asks for it, if it is one.
     pub message_id: Option<&'a str>,
+    /// Deliveries of that message. Attempts at earlier messages do not make denied access permanent: a redrive is tried
+    /// as often as a first message.
+    pub deliveries: Option<u32>,
 }
 
 /// How a job ended.
@@ -49,7 +52,7 @@ pub enum Ended {
 impl<'a, I: Source, O: Store> Jobs<'a, I, O> {
     /// All that is read is published.
     pub fn new(run: &'a str, plan: &'a Plan, source: &'a I, store: &'a O) -> Self {
-        Self { run, plan, source, store, may_publish: &|| Ok(true), message_id: None }
+        Self { run, plan, source, store, may_publish: &|| Ok(true), message_id: None, deliveries: None }
     }
 
     /// Does one job. `watch` is told of the bytes read as they come, and stops the job by answering false. An error
@@ -69,7 +72,8 @@ impl<'a, I: Source, O: Store> Jobs<'a, I, O> {
         let stopped = Cell::new(false);
 
         let number = failed_before.as_ref().map_or(0, |failure| failure.attempts).saturating_add(1);
-        let outcome = self.publish(object, number, &stopped, &|bytes| {
+        let of_message = number.min(self.deliveries.unwrap_or(u32::MAX));
+        let outcome = self.publish(object, of_message, &stopped, &|bytes| {
             let goes_on = watch(bytes);
             stopped.set(!goes_on);
             goes_on

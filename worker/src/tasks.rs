@@ -230,6 +230,7 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
         let jobs = Jobs {
             may_publish: &may_publish,
             message_id: Some(&message.id),
+            deliveries: Some(message.deliveries),
             ..Jobs::new(&task.run, plan, self.source, self.store)
         };
         let noted = self.note_begin(task, message, object, failed_before.as_ref(), plan)?;

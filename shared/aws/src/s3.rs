@@ -148,8 +148,11 @@ impl Body {
 
 impl Read for Body {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.chunk.len() && !self.receive()? {
-            return Ok(0);
+        // An empty chunk is not the end.
+        while self.at == self.chunk.len() {
+            if !self.receive()? {
+                return Ok(0);
+            }
         }
         let count = out.len().min(self.chunk.len() - self.at);
         out[..count].copy_from_slice(&self.chunk[self.at..self.at + count]);

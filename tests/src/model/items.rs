@@ -81,24 +81,29 @@ fn envelope(text: &str) -> Result<(Item<'_>, &str), Failed> {
     Ok((Item::Envelope(pairs), &text[length..]))
 }
 
+/// Levels of nesting of a JSON text; a deeper one is none.
+const MAX_DEPTH: usize = 128;
+
 /// Where the JSON text that begins here ends. An array is one only if its first element is an object.
 fn json_text(text: &str, own_keys: &mut Vec<String>) -> Result<usize, Stop> {
     let text = text.as_bytes();
     if text[0] == b'{' {
-        return object(text, 0, Some(own_keys));
+        return object(text, 0, 0, Some(own_keys));
     }
     match text.get(space(text, 1)) {
         None => Err(Stop::Cut),
-        Some(b'{') => array(text, 0),
+        Some(b'{') => array(text, 0, 0),
         Some(_) => Err(Stop::Wrong),
     }
 }
 
-fn value(text: &[u8], at: usize) -> Result<usize, Stop> {
+/// `depth` levels are open around the value.
+fn value(text: &[u8], at: usize, depth: usize) -> Result<usize, Stop> {
     match text.get(at) {
         None => Err(Stop::Cut),
-        Some(b'{') => object(text, at, None),
-        Some(b'[') => array(text, at),
+        Some(b'{' | b'[') if depth == MAX_DEPTH => Err(Stop::Wrong),
+        Some(b'{') => object(text, at, depth, None),
+        Some(b'[') => array(text, at, depth),
         Some(b'"') => string(text, at),
         Some(b'-' | b'0'..=b'9') => number(text, at),
         Some(_) => {
@@ -115,7 +120,12 @@ fn value(text: &[u8], at: usize) -> Result<usize, Stop> {
     }
 }
 
-fn object(text: &[u8], at: usize, mut own_keys: Option<&mut Vec<String>>) -> Result<usize, Stop> {
+fn object(
+    text: &[u8],
+    at: usize,
+    depth: usize,
+    mut own_keys: Option<&mut Vec<String>>,
+) -> Result<usize, Stop> {
     let mut at = space(text, at + 1);
     if text.get(at) == Some(&b'}') {
         return Ok(at + 1);
@@ -139,7 +149,7 @@ fn object(text: &[u8], at: usize, mut own_keys: Option<&mut Vec<String>>) -> Res
         if is_top && key.as_deref() == Some("logEvents") && text.get(at) == Some(&b'[') {
             return Err(Stop::Envelope);
         }
-        at = value(text, at)?;
+        at = value(text, at, depth + 1)?;
         let types = ["DATA_MESSAGE", "CONTROL_MESSAGE"];
         if is_top
             && key.as_deref() == Some("messageType")
@@ -157,13 +167,13 @@ fn object(text: &[u8], at: usize, mut own_keys: Option<&mut Vec<String>>) -> Res
     }
 }
 
-fn array(text: &[u8], at: usize) -> Result<usize, Stop> {
+fn array(text: &[u8], at: usize, depth: usize) -> Result<usize, Stop> {
     let mut at = space(text, at + 1);
     if text.get(at) == Some(&b']') {
         return Ok(at + 1);
     }
     loop {
-        at = space(text, value(text, at)?);
+        at = space(text, value(text, at, depth + 1)?);
         match text.get(at) {
             None => return Err(Stop::Cut),
             Some(b']') => return Ok(at + 1),

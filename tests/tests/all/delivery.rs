@@ -192,6 +192,11 @@ fn denied_access_is_tried_again_and_is_a_permanent_failure_from_the_fifth_attemp
         assert_eq!(counts(&report), expected, "{denials} denials");
         if let Some(failure) = report.failures.first() {
             assert!(failure.error.contains("permission denied"), "{failure:?}");
+            // The rights are granted, but IAM is not everywhere yet: a redrive is tried as often as a first message.
+            let step = fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap().1;
+            *denying.failures_left.lock().unwrap() = 1;
+            tasks.poll(&|| fleet.queue.depth().unwrap() != Depth::default(), &|| Ok(()));
+            assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 1, 0, 0));
         }
     }
 }

@@ -246,6 +246,29 @@ fn message_after_redrive(fleet: &Fleet) -> (Redriven, String) {
 }
 
 #[test]
+fn a_driver_does_not_end_a_run_whose_dead_letters_another_one_has_moved_back() {
+    let fleet = Fleet::new(3);
+    let key = fleet.source.keys().remove(1);
+    let whole = fleet.source.remove(&key).unwrap();
+    fleet.source.put(&key, whole[..whole.len() - 1].to_vec());
+    let first = fleet.plan("r", "firehose/");
+    while fleet.queue.dead().is_empty() {
+        fleet.drain(2);
+    }
+    fleet.source.put(&key, whole);
+    let redriven = fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap().1;
+
+    // Every object has an outcome, as far as the first driver can see.
+    let reporting = fleet.drive(first, |step| step.operation != Operation::Report);
+    let turn = std::cell::Cell::new(true);
+    let next = fleet.drive(reporting, |_| turn.replace(false));
+    assert_eq!(next.operation, Operation::Check);
+    assert!(fleet.has(&layout::active("r")), "the messages stay protected");
+    fleet.finish(redriven);
+    assert_eq!(fleet.finish(next).state, ReportState::Done);
+}
+
+#[test]
 fn a_redrive_that_retries_nothing_says_so() {
     for moves_back in [false, true] {
         let fleet = failed(&[1, 3]);

@@ -194,6 +194,7 @@ fn a_second_driver_that_waits_leaves_what_the_first_has_sent_protected() {
         started: None,
         has_sent: false,
         purging: true,
+        redriven: false,
         sent: None,
     };
     purging.write(&fleet.store).unwrap();

@@ -7,8 +7,9 @@
 use super::envelope::{Key, key_named};
 use crate::pipeline::json_text as text;
 
-/// Levels of nesting that the scan follows; a deeper text is not JSON to it. A level takes one bit.
-const MAX_DEPTH: usize = 1 << 20;
+/// Levels of nesting that the scan follows; a deeper text is not JSON to it, as it is not to the columns. A text that is not
+/// JSON is scanned again from its next line on, so this also bounds how often a byte is scanned.
+const MAX_DEPTH: usize = 128;
 /// Raw bytes kept of a key or message type: the longest name with every character escaped fits.
 const KEPT_BYTES: usize = 96;
 
