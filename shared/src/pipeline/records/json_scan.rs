@@ -387,6 +387,6 @@ mod tests {
         let mut scan = JsonScan::default();
         scan.restart();
         assert_eq!(scan.advance(b"{\"a\":"), Step::More);
-        assert_eq!(scan.advance(&vec![b'['; MAX_DEPTH]), Step::NotJson);
+        assert_eq!(scan.advance(&[b'['; MAX_DEPTH]), Step::NotJson);
     }
 }
