@@ -260,7 +260,7 @@ fn a_driver_does_not_end_a_run_whose_dead_letters_another_one_has_moved_back() {
 
     // Every object has an outcome, as far as the first driver can see.
     let reporting = fleet.drive(first, |step| step.operation != Operation::Report);
-    let turn = std::cell::Cell::new(true);
+    let turn = Cell::new(true);
     let next = fleet.drive(reporting, |_| turn.replace(false));
     assert_eq!(next.operation, Operation::Check);
     assert!(fleet.has(&layout::active("r")), "the messages stay protected");
