@@ -55,28 +55,33 @@ fn main() -> ExitCode {
         println!("  {}: {}: {}", difference.server, difference.what, difference.why);
     }
     let sqs = Sqs::start();
-    let failed: usize = thread::scope(|scope| {
+    let results: Vec<(usize, usize)> = thread::scope(|scope| {
         let (sqs, words) = (&sqs, &words);
         let run = |kind: S3Server| {
             let lane = thread::Builder::new().name(kind.to_string());
             lane.spawn_scoped(scope, move || run_checks(&Site::start(kind, sqs), words)).unwrap()
         };
         let lanes = [S3Server::Versitygw, S3Server::SeaweedFs].map(run);
-        lanes.map(|lane| lane.join().unwrap_or(1)).iter().sum()
+        // A server that does not start is a failure.
+        lanes.map(|lane| lane.join().unwrap_or((0, 1))).to_vec()
     });
+    let (passed, failed) =
+        results.iter().fold((0, 0), |(passed, failed), lane| (passed + lane.0, failed + lane.1));
+    println!("{passed} passed, {failed} failed");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs the checks whose names contain one of the words; returns how many failed.
-fn run_checks(site: &Site<'_>, words: &[String]) -> usize {
+/// Runs the checks whose names contain one of the words; returns how many passed and how many failed.
+fn run_checks(site: &Site<'_>, words: &[String]) -> (usize, usize) {
     let is_chosen = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
-    let mut failed = 0;
+    let (mut passed, mut failed) = (0, 0);
     for (name, check) in CHECKS.iter().filter(|(name, _)| is_chosen(name)) {
         let begin = Instant::now();
         let result = catch_unwind(AssertUnwindSafe(|| check(site)));
         let verdict = if result.is_ok() { "ok" } else { "FAILED" };
         println!("{} {name} ... {verdict} ({:.1} s)", site.kind, begin.elapsed().as_secs_f32());
+        passed += usize::from(result.is_ok());
         failed += usize::from(result.is_err());
     }
-    failed
+    (passed, failed)
 }
