@@ -18,7 +18,7 @@ pub(super) fn decode(object: &[u8]) -> Option<Vec<u8>> {
     (!bytes.starts_with(&[0x1f, 0x8b]) && !is_binary(&bytes)).then_some(bytes)
 }
 
-/// The rule of docs/semantics.md, "What is not text fails by its name".
+/// The rule of docs/semantics.md, "Binary formats fail by name".
 fn is_binary(text: &[u8]) -> bool {
     let head = &text[..text.len().min(4096)];
     let is_control = |byte: &u8| (*byte < 32 && ![8, 9, 10, 12, 13, 27].contains(byte)) || *byte == 127;
