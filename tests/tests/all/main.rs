@@ -15,6 +15,7 @@ mod day;
 mod delivery;
 mod disks;
 mod docs;
+mod examples;
 mod faults;
 mod fleet;
 mod fleet_commands;
