@@ -70,6 +70,9 @@ pub(crate) struct ConvertArgs {
     /// Print the report as JSON instead of the summary
     #[arg(long)]
     pub(crate) json: bool,
+    /// Exit with status 1 if the report has warnings or no object was found
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 /// `flowherd synth`.
@@ -175,6 +178,9 @@ pub(crate) struct OutputArgs {
     /// Print JSON instead of text
     #[arg(long)]
     pub(crate) json: bool,
+    /// With --watch: exit with status 1 if the report has warnings or no object was found
+    #[arg(long, requires = "watch")]
+    pub(crate) strict: bool,
 }
 
 /// `flowherd status`.
@@ -222,6 +228,9 @@ pub(crate) struct ReportArgs {
     /// Print JSON instead of the summary
     #[arg(long)]
     pub(crate) json: bool,
+    /// Exit with status 1 if the report has warnings or no object was listed
+    #[arg(long, conflicts_with = "missing")]
+    pub(crate) strict: bool,
     #[command(flatten)]
     pub(crate) fleet: FleetArgs,
 }

@@ -31,11 +31,6 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<(), Stop> {
     let begun = begin::begin(args, &plan)?;
     let source = DirSource::new(&args.source);
     let run = &begun.run;
-    if run.manifest.is_none_or(|listed| listed.objects == 0) {
-        let prefix =
-            if run.prefix.is_empty() { String::new() } else { format!(" with prefix {:?}", run.prefix) };
-        tell(&format!("no objects in {}{prefix}", args.source.display()));
-    }
 
     let switch = StopSwitch::install().context("cannot listen for Ctrl-C")?;
     let jobs = Jobs::new(&run.run, &plan, &source, &begun.store);
@@ -48,13 +43,14 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<(), Stop> {
     put_json(&begun.store, &layout::report(&run.run), &report).context("cannot write the report")?;
     begun.clean_up();
     print(args, &report)?;
+    summary::warn(&report, &args.source.display().to_string());
     if report.state == ReportState::Incomplete {
         tell(&format!(
             "{} of {} objects are missing; to go on: the same command with --resume and --run {}",
             report.objects.missing, report.objects.listed, run.run
         ));
     }
-    if report.state == ReportState::Done { Ok(()) } else { Err(Stop::Failed) }
+    summary::verdict(&report, args.strict)
 }
 
 fn threads(args: &ConvertArgs) -> usize {

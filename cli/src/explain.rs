@@ -27,7 +27,8 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<(), Stop> {
     let mut plan = inputs::plan(args.config.as_ref(), args.lookups.as_ref())?;
     // Where there are too many rejects, they are what one wants to see.
     let limits = plan.config.limits;
-    plan.config.limits = Limits { max_rejects: u64::MAX, max_reject_bytes: u64::MAX, ..limits };
+    plan.config.limits =
+        Limits { max_rejects: u64::MAX, max_reject_percent: 100, max_reject_bytes: u64::MAX, ..limits };
     let name = || args.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let key = args.key.clone().unwrap_or_else(name);
     let file =
@@ -37,19 +38,25 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<(), Stop> {
     let mut text = format!("{}\n\n", args.file.display());
     text += &layers(&finished.counts);
     text += &records(&plan, &finished.counts);
-    let (rejected, reject_bytes) = (finished.counts.rejected, finished.counts.reject_bytes);
+    text += &absent_columns(&plan, &finished.counts);
+    let counts = finished.counts.clone();
     text += &rows(&plan, finished, &key, args.rows.into())?;
     summary::print(&text)?;
-    let held = [
-        ("rejects", rejected, "max_rejects", limits.max_rejects),
-        ("bytes of rejects", reject_bytes, "max_reject_bytes", limits.max_reject_bytes),
-    ];
-    for (what, number, limit, max) in held {
-        if number > max {
-            summary::tell(&format!(
-                "convert fails this object: {number} {what}, and limits.{limit} is {max}"
-            ));
-        }
+    let Counts { rejected, reject_bytes, .. } = counts;
+    let mut exceeded = Vec::new();
+    if rejected > limits.max_rejects {
+        exceeded.push(format!("{rejected} rejects, and limits.max_rejects is {}", limits.max_rejects));
+    }
+    if counts.exceeds_percent(limits.max_reject_percent) {
+        let (rows, max) = (counts.rows, limits.max_reject_percent);
+        exceeded.push(format!("{rejected} rejects and {rows} rows, and limits.max_reject_percent is {max}"));
+    }
+    if reject_bytes > limits.max_reject_bytes {
+        let max = limits.max_reject_bytes;
+        exceeded.push(format!("{reject_bytes} bytes of rejects, and limits.max_reject_bytes is {max}"));
+    }
+    for limit in exceeded {
+        summary::tell(&format!("convert fails this object: {limit}"));
     }
     Ok(())
 }
@@ -79,9 +86,10 @@ fn layers(counts: &Counts) -> String {
 fn records(plan: &Plan, counts: &Counts) -> String {
     let mut table = summary::plain_table();
     table.add_row(["records", "what becomes of them"]);
-    for (rule, rows) in plan.config.rules.iter().zip(&counts.rows_of_rule) {
+    for (rule, counts) in plan.config.rules.iter().zip(&counts.rules) {
         let into = &plan.config.tables[rule.table].name;
-        table.add_row([HumanCount(*rows).to_string(), format!("rows of {into}, by rule {}", rule.name)]);
+        table
+            .add_row([HumanCount(counts.rows).to_string(), format!("rows of {into}, by rule {}", rule.name)]);
     }
     if counts.repaired > 0 {
         table.add_row([
@@ -96,6 +104,19 @@ fn records(plan: &Plan, counts: &Counts) -> String {
         table.add_row([HumanCount(counts.control).to_string(), "control: counted, never written".to_owned()]);
     }
     summary::finish(&table)
+}
+
+/// Columns without a value in any row, in the order of the rules and their columns.
+fn absent_columns(plan: &Plan, counts: &Counts) -> String {
+    let mut lines = Vec::new();
+    for (rule, counts) in plan.config.rules.iter().zip(&counts.rules) {
+        let columns = rule.format.columns();
+        lines.extend(counts.absent_columns.iter().map(|column| {
+            summary::absent_column(&rule.name, &columns[usize::from(*column)].name, counts.rows)
+        }));
+    }
+    let lines = summary::shortened(lines);
+    if lines.is_empty() { lines } else { format!("\nabsent columns\n{lines}") }
 }
 
 /// The first rows of each table, and the first rejects.

@@ -3,6 +3,7 @@
 
 pub(crate) mod estimate;
 mod missing;
+mod outcome;
 mod patience;
 pub(crate) mod query;
 pub(crate) mod run;

@@ -10,6 +10,8 @@ use crate::Stop;
 
 /// Failures shown; the others are in the ledger.
 const FAILURES_SHOWN: usize = 10;
+/// Absent columns shown; the others are in the report.
+const ABSENT_SHOWN: usize = 10;
 
 /// The summary of a run whose results are below `dest`.
 pub(crate) fn report(report: &Report, dest: &str) -> String {
@@ -55,6 +57,13 @@ pub(crate) fn report(report: &Report, dest: &str) -> String {
     let rejects =
         report.rejects.iter().map(|(reason, count)| [printable(reason), HumanCount(*count).to_string()]);
     text += &listing(["rejected", "records"], rejects);
+    text += &absent_columns(report);
+    if !report.warnings.is_empty() {
+        text += "\nwarnings\n";
+        for warning in &report.warnings {
+            text += &format!("  {}\n", printable(&warning.to_string()));
+        }
+    }
     if !report.failures.is_empty() {
         text += "\nfailed\n";
         for failure in report.failures.iter().take(FAILURES_SHOWN) {
@@ -73,6 +82,51 @@ pub(crate) fn report(report: &Report, dest: &str) -> String {
     }
     text += &format!("\nrows     {dest}/csv/\nrejects  {dest}/rejects/\nledger   {dest}/runs/{run}/\n");
     text
+}
+
+/// Columns without a value in any row, by rule.
+fn absent_columns(report: &Report) -> String {
+    let absent = report.rules.iter().flat_map(|(rule, totals)| {
+        totals.absent_columns.iter().map(move |column| absent_column(rule, column, totals.rows))
+    });
+    let lines = shortened(absent.collect());
+    if lines.is_empty() { lines } else { format!("\nabsent columns\n{lines}") }
+}
+
+/// One line about a column without a value in any row of a rule.
+pub(crate) fn absent_column(rule: &str, column: &str, rows: u64) -> String {
+    let records = match rows {
+        1 => "in the only record".to_owned(),
+        rows => format!("in all {} records", HumanCount(rows)),
+    };
+    format!("{column}: absent {records} of rule {rule}")
+}
+
+/// Indented lines, the first [`ABSENT_SHOWN`] of them.
+pub(crate) fn shortened(lines: Vec<String>) -> String {
+    let more = lines.len().saturating_sub(ABSENT_SHOWN);
+    let mut text: String =
+        lines.iter().take(ABSENT_SHOWN).map(|line| format!("  {}\n", printable(line))).collect();
+    if more > 0 {
+        text += &format!("  and {more} more\n");
+    }
+    text
+}
+
+/// Prints what needs attention to standard error: each warning, and that no object was listed.
+pub(crate) fn warn(report: &Report, source: &str) {
+    if let Some(message) = report.no_objects(source) {
+        tell(&message);
+    }
+    for warning in &report.warnings {
+        tell(&format!("warning: {warning}"));
+    }
+}
+
+/// Fails unless every object is done; with `strict` also if the run needs attention.
+pub(crate) fn verdict(report: &Report, strict: bool) -> Result<(), Stop> {
+    let fails = report.state != ReportState::Done || (strict && report.needs_attention());
+    if fails { Err(Stop::Failed) } else { Ok(()) }
 }
 
 /// The verdict as a word.

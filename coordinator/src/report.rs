@@ -79,7 +79,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         step.progress.skipped = report.objects.skipped;
         step.state = Some(report.state);
         step.report = Some(layout::report(&run.run));
-        step.message = Some(message(&run, &report, replaced, untried));
+        step.message = Some(message(&run, &report, self.bucket, replaced, untried));
         Ok(step.next(Operation::End, 0))
     }
 
@@ -172,7 +172,7 @@ enum Stretch {
 
 /// `replaced`: missing objects whose outputs another run has written since. `untried`: failures that a redrive left as they
 /// were.
-fn message(run: &Run, report: &Report, replaced: u64, untried: u64) -> String {
+fn message(run: &Run, report: &Report, bucket: &str, replaced: u64, untried: u64) -> String {
     let objects = &report.objects;
     let name = &run.run;
     let purged = report.purged.as_ref().map_or(String::new(), |purged| {
@@ -188,9 +188,19 @@ fn message(run: &Run, report: &Report, replaced: u64, untried: u64) -> String {
         }
         untried => format!("; the redrive did not retry {untried} of them"),
     };
+    if report.state == ReportState::Done
+        && let Some(message) = report.no_objects(&format!("s3://{bucket}"))
+    {
+        return format!("run {name}: {message}");
+    }
     match (report.state, objects.listed) {
-        (ReportState::Done, 0) => format!("run {name}: no objects with prefix {:?}", run.prefix),
-        (ReportState::Done, listed) => format!("run {name}: all {listed} objects are done"),
+        (ReportState::Done, listed) => {
+            let warnings = match report.warnings.len() {
+                0 => String::new(),
+                count => format!("; the report has {count} warnings"),
+            };
+            format!("run {name}: all {listed} objects are done{warnings}")
+        }
         (ReportState::Failed, listed) => {
             let todo = if untried.is_empty() { "; repair them and redrive" } else { "" };
             format!("run {name}: {} of {listed} objects failed{todo}{untried}{purged}", objects.failed)

@@ -207,6 +207,10 @@ impl Config {
             if file.rule[..at].iter().any(|other| other.name == rule.name) {
                 wrong("another rule has the same name; names must differ".to_owned());
             }
+            if rule.name.len() > limits::MAX_RULE_NAME_BYTES {
+                let (length, max) = (rule.name.len(), limits::MAX_RULE_NAME_BYTES);
+                wrong(format!("name has {length} bytes; the maximum is {max}"));
+            }
             let matches = rule.matches.compiled(&mut wrong);
             let format = format(&rule.format, &mut wrong);
             columns::check_table_name(&rule.table, &mut wrong);

@@ -1,6 +1,6 @@
 //! Why an object failed, by what can be done about it, and why a record was rejected.
 
-use std::io;
+use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
 
@@ -133,22 +133,20 @@ pub enum ObjectError {
         /// Byte of the decoded text where the piece begins.
         at: u64,
     },
-    /// More rejects than `limits.max_rejects`, or in more bytes than `limits.max_reject_bytes`.
-    #[error(
-        "too many rejects: {rejected} of {read} records, most of them {}; correct the rule that takes them, or raise \
-         limits.{limit} ({max})", most.as_str()
-    )]
+    /// More rejects than `limits.max_rejects` or `limits.max_reject_percent`, or more bytes of rejects than
+    /// `limits.max_reject_bytes`.
+    #[error("too many rejects: {rejected} of {read} records (limits.{limit} is {max}). {cause}")]
     TooManyRejects {
-        /// All that were rejected, also those that were not written any more.
+        /// All rejected records of the object, also those that were not written.
         rejected: u64,
-        /// Records of the object.
+        /// Records of the object, without control events and dropped records.
         read: u64,
-        /// The most frequent reason.
-        most: Reason,
         /// The limit's name.
         limit: &'static str,
         /// The limit in force.
         max: u64,
+        /// The most frequent cause.
+        cause: RejectCause,
     },
     /// A flow-log header line that cannot be used.
     #[error("the header line names {field:?} {why}")]
@@ -158,6 +156,49 @@ pub enum ObjectError {
         /// Why that is not usable, and what to do.
         why: String,
     },
+}
+
+/// Why most records of an object were rejected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectCause {
+    /// The rule that takes them; `None` if no rule does.
+    pub rule: Option<String>,
+    /// The most frequent reason.
+    pub reason: Reason,
+    /// Records with this rule and reason.
+    pub count: u64,
+    /// Log group of the first record that no rule takes, if it has one.
+    pub log_group: Option<String>,
+}
+
+impl fmt::Display for RejectCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rule, reason, count, log_group } = self;
+        match (rule, reason, log_group) {
+            (Some(rule), reason, _) => write!(
+                f,
+                "Rule {rule:?} rejected {count} of them as {}. Run `flowherd explain` on the object, then correct the \
+                 rule or raise the limit",
+                reason.as_str()
+            ),
+            (None, Reason::NoRule, Some(log_group)) => write!(
+                f,
+                "No rule takes {count} of them (first log group: {log_group:?}). Add a rule that matches them, or raise \
+                 the limit"
+            ),
+            (None, Reason::NoRule, None) => write!(
+                f,
+                "No rule takes {count} of them (the first has no log group). Add a rule that matches their key, or raise \
+                 the limit"
+            ),
+            (None, reason, _) => write!(
+                f,
+                "No rule takes them, and {count} are {}. Run `flowherd explain` on the object, then correct its records \
+                 or raise the limit",
+                reason.as_str()
+            ),
+        }
+    }
 }
 
 /// What to do with a failed object.

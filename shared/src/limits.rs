@@ -21,10 +21,16 @@ pub struct Limits {
     pub max_envelope_bytes: usize,
     /// Rejected records of one object, at most. An object that has more is read by the wrong rule, or is no log.
     pub max_rejects: u64,
+    /// Rejected records of one object in percent, at most, if it has [`REJECT_PERCENT_MIN_RECORDS`] records or more. 100
+    /// disables the limit.
+    pub max_reject_percent: u64,
     /// Bytes that its rejects take before they are compressed, at most: messages may be long.
     pub max_reject_bytes: u64,
 }
 
+/// Records, without control events, from which on [`Limits::max_reject_percent`] applies: a few bad records in a short
+/// object are no proof of a wrong rule.
+pub const REJECT_PERCENT_MIN_RECORDS: u64 = 100;
 /// Decoded bytes up to which [`Limits::max_decode_ratio`] is not looked at.
 pub const RATIO_GRACE_BYTES: u64 = 64 << 20;
 /// Bytes of a gzip member's header: an extra field may have 64 KiB (RFC 1952 section 2.3.1.1), name and comment share the
@@ -42,6 +48,8 @@ pub const MAX_SNAPPY_BLOCK_BYTES: u64 = 32 << 20;
 pub const MAX_CONFIG_BYTES: usize = 1 << 20;
 /// Its rules.
 pub const MAX_RULES: usize = 256;
+/// Bytes of a rule's name: each receipt of an object names the rules that took its records.
+pub const MAX_RULE_NAME_BYTES: usize = 128;
 /// Its tables. Each that an object feeds may hold 9 MiB on its way to S3, and each is looked at for every object.
 pub const MAX_TABLES: usize = 64;
 /// Columns of a table.
@@ -81,6 +89,8 @@ pub const MAX_KEY_BYTES: usize = 1024;
 pub const MAX_RESULT_BYTES: u64 = 80 << 20;
 /// Bytes of a ledger file of one object or one run: a receipt of 64 tables with the longest of keys takes half of it.
 pub const MAX_LEDGER_BYTES: u64 = 1 << 20;
+/// Columns without a value that a receipt names, over all rules: bounds the size of a receipt.
+pub const MAX_ABSENT_COLUMNS: usize = 1000;
 /// Bytes of a report, which names up to a thousand failures.
 pub const MAX_REPORT_BYTES: u64 = 16 << 20;
 /// Bytes of a part of the manifest, decoded: 10,000 entries with the longest of keys.
@@ -95,6 +105,7 @@ impl Default for Limits {
             max_record_bytes: 1 << 20,
             max_envelope_bytes: 16 << 20,
             max_rejects: 100_000,
+            max_reject_percent: 50,
             max_reject_bytes: 256 << 20,
         }
     }
@@ -115,6 +126,7 @@ impl Limits {
         within("max_record_bytes", self.max_record_bytes as u64, 64, 16 << 20);
         within("max_envelope_bytes", self.max_envelope_bytes as u64, 1 << 10, 256 << 20);
         within("max_rejects", self.max_rejects, 0, 1 << 40);
+        within("max_reject_percent", self.max_reject_percent, 0, 100);
         within("max_reject_bytes", self.max_reject_bytes, 1 << 10, 1 << 40);
         if self.max_envelope_bytes < self.max_record_bytes {
             problems.push(format!(

@@ -3,6 +3,7 @@
 
 pub(crate) mod address;
 mod bytes;
+mod counts;
 pub mod csv;
 mod deflate;
 pub mod enrich;
@@ -13,17 +14,15 @@ pub mod records;
 mod rejects;
 pub mod rules;
 
-use std::{
-    collections::BTreeMap,
-    io::{self, Read, Write},
-};
+use std::io::{self, Read, Write};
 
+pub use self::counts::{Counts, RuleCounts};
 use self::{
     csv::CsvRows,
     enrich::{Enricher, Names},
     gzip::{Deflater, GzipWriter},
-    layers::{LayerCount, Layers},
-    records::{Items, Record, Records},
+    layers::Layers,
+    records::{Record, Records},
     rules::{Parsed, Row, Rules},
 };
 use crate::{
@@ -33,21 +32,21 @@ use crate::{
     lookups::Lookups,
 };
 
-/// What every object of a run is processed with.
+/// The configuration and names with which every object of a run is processed.
 #[derive(Debug, Default)]
 pub struct Plan {
     /// Rules, tables and limits.
     pub config: Config,
-    /// Names.
+    /// Names of interfaces, subnets and VPCs.
     pub lookups: Lookups,
 }
 
-/// What came of an object whose bytes were read to their end. Nothing is published until its sinks are committed.
+/// The result for an object that was read to its end. The caller publishes it by committing the sinks.
 #[derive(Debug)]
 pub struct Finished<W> {
-    /// What was counted.
+    /// Counts of records and bytes.
     pub counts: Counts,
-    /// What was written, with where it went.
+    /// The outputs with their sinks.
     pub outputs: Vec<(Output, W)>,
 }
 
@@ -64,39 +63,8 @@ pub struct Output {
     pub bytes: u64,
 }
 
-/// What an object held. Always: `read = rows + rejected + control + dropped`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Records seen.
-    pub read: u64,
-    /// Records written as rows.
-    pub rows: u64,
-    /// Records rejected.
-    pub rejected: u64,
-    /// Events of control envelopes.
-    pub control: u64,
-    /// Records that a rule drops.
-    pub dropped: u64,
-    /// Rows in which invalid text was replaced.
-    pub repaired: u64,
-    /// Rejected records by reason.
-    pub rejects: BTreeMap<Reason, u64>,
-    /// Bytes of the rejects, before compression.
-    pub reject_bytes: u64,
-    /// Rows by position of the rule in the configuration.
-    pub rows_of_rule: Vec<u64>,
-    /// Bytes of the object.
-    pub compressed_in: u64,
-    /// Bytes of its text.
-    pub decoded_in: u64,
-    /// Members, frames, streams, chunks, blocks or entries of each layer, from the outside in.
-    pub layers: Vec<Vec<LayerCount>>,
-    /// The items of its text.
-    pub items: Items,
-}
-
-/// Reads one source object and writes its outputs, each into a sink that `create` opens for its path. On an error
-/// nothing may be published: the sinks are dropped.
+/// Reads one source object and writes each output into a sink that `create` opens for its path. On an error, nothing may be
+/// published: the sinks are dropped.
 pub fn run<R: Read, W: Write>(
     object: R,
     key: &str,
@@ -108,13 +76,12 @@ pub fn run<R: Read, W: Write>(
     let mut rules = Rules::new(config, key);
     let mut enricher = Enricher::new(&plan.lookups, config.guard_formulas);
     let mut outputs = Outputs::new(config, key, create);
-    let mut counts = Counts { rows_of_rule: vec![0; config.rules.len()], ..Counts::default() };
+    let mut counts = Counts::new(config);
     let mut header_seen = false;
 
     while let Some(record) = records.next()? {
         if record.is_control() {
-            counts.read += 1;
-            counts.control += 1;
+            counts.add_control();
             continue;
         }
         let first = counts.read == 0 && !header_seen;
@@ -122,35 +89,36 @@ pub fn run<R: Read, W: Write>(
             Parsed::Header { table } => {
                 header_seen = true;
                 outputs.table(table)?;
-                continue;
             }
             Parsed::Row(row) => {
                 outputs.row(&row, &enricher.names(&row))?;
-                counts.rows += 1;
-                counts.repaired += u64::from(row.repaired);
-                counts.rows_of_rule[row.rule.number] += 1;
+                counts.add_row(&row);
             }
-            Parsed::Reject { reason, table } => {
-                if let Some(table) = table {
-                    outputs.table(table)?;
+            Parsed::Reject { reason, rule } => {
+                if let Some(rule) = rule {
+                    outputs.table(rule.table)?;
                 }
                 outputs.reject(counts.read, &record, reason)?;
-                counts.reject(reason);
+                counts.add_reject(reason, rule, record.origin.log_group.as_deref());
                 if let Some((limit, max)) = outputs.exceeded() {
                     // Nothing of the object will be published.
                     drop(outputs);
-                    counts.read += 1;
-                    return Err(too_many_rejects(records, rules, counts, limit, max));
+                    count_remaining(records, rules, &mut counts)?;
+                    return Err(counts.too_many_rejects(config, limit, max));
                 }
             }
         }
-        counts.read += 1;
+    }
+    let max_percent = config.limits.max_reject_percent;
+    if counts.exceeds_percent(max_percent) {
+        return Err(counts.too_many_rejects(config, "max_reject_percent", max_percent));
     }
     if outputs.is_empty()
         && let Some(table) = rules.table_of_empty_object()
     {
         outputs.table(table)?;
     }
+    counts.sum_rejects();
     counts.reject_bytes = outputs.rejects.as_ref().map_or(0, |file| file.bytes);
     counts.compressed_in = records.layers().compressed_bytes();
     counts.decoded_in = records.decoded_bytes();
@@ -159,44 +127,30 @@ pub fn run<R: Read, W: Write>(
     Ok(Finished { counts, outputs: outputs.finish()? })
 }
 
-impl Counts {
-    fn reject(&mut self, reason: Reason) {
-        self.rejected += 1;
-        *self.rejects.entry(reason).or_default() += 1;
-    }
-}
-
-/// Counts the rest of an object that has too many rejects, so that the error tells a rule that fits nothing from a log
-/// with much noise in it. What is wrong with the object itself says more.
-fn too_many_rejects<R: Read>(
+/// Counts the remaining records of an object that has too many rejects, so that the error distinguishes a wrong rule from
+/// noise in the log. An error of the object itself comes first.
+fn count_remaining<R: Read>(
     mut records: Records<R>,
     mut rules: Rules<'_>,
-    mut counts: Counts,
-    limit: &'static str,
-    max: u64,
-) -> ObjectError {
-    loop {
-        let record = match records.next() {
-            Ok(Some(record)) => record,
-            Ok(None) => break,
-            Err(error) => return error,
-        };
-        if !record.is_control() {
-            match rules.parse(&record, false) {
-                Ok(Parsed::Row(_)) => {}
-                Ok(Parsed::Header { .. }) => continue,
-                Ok(Parsed::Reject { reason, .. }) => counts.reject(reason),
-                Err(error) => return error,
+    counts: &mut Counts,
+) -> Result<(), ObjectError> {
+    while let Some(record) = records.next()? {
+        if record.is_control() {
+            counts.add_control();
+            continue;
+        }
+        match rules.parse(&record, false)? {
+            Parsed::Header { .. } => {}
+            Parsed::Row(row) => counts.add_row(&row),
+            Parsed::Reject { reason, rule } => {
+                counts.add_reject(reason, rule, record.origin.log_group.as_deref());
             }
         }
-        counts.read += 1;
     }
-    let most = counts.rejects.iter().max_by_key(|(_, count)| **count).map(|(reason, _)| *reason);
-    let most = most.unwrap_or(Reason::NoRule);
-    ObjectError::TooManyRejects { rejected: counts.rejected, read: counts.read, most, limit, max }
+    Ok(())
 }
 
-/// The files of one object, opened when the first record asks for them.
+/// The output files of one object. Each is opened for its first record.
 struct Outputs<'a, W, C> {
     config: &'a Config,
     key: &'a str,
@@ -227,7 +181,7 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Outputs<'a, W, C> {
         Self { config, key, create, tables, rejects: None, deflater: Deflater::default() }
     }
 
-    /// Opens a table's file, if it is not open yet.
+    /// Opens a table's file unless it is open.
     fn table(&mut self, table: usize) -> Result<(), ObjectError> {
         if self.tables[table].is_none() {
             let schema = &self.config.tables[table];
@@ -267,7 +221,7 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Outputs<'a, W, C> {
         Ok(())
     }
 
-    /// The limit that the rejects have passed, if they have.
+    /// Returns the limit that the rejects exceed, if any.
     fn exceeded(&self) -> Option<(&'static str, u64)> {
         let (limits, file) = (&self.config.limits, self.rejects.as_ref()?);
         if file.records > limits.max_rejects {

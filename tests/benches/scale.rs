@@ -18,7 +18,8 @@ use flowherd_coordinator::steps::{Begin, Coordinator, Inputs, Operation, Progres
 use flowherd_shared::{
     error::Verdict,
     ledger::{
-        Basis, ByteCounts, Failure, ManifestEntry, Receipt, ReceiptOutput, RecordCounts, ReportState, layout,
+        Basis, ByteCounts, Failure, ManifestEntry, Receipt, ReceiptOutput, RecordCounts, ReportState,
+        RuleTotals, layout,
     },
     pipeline::Plan,
     queue::{Depth, Outgoing, PurgeError, Queue, Received, Refused},
@@ -129,6 +130,7 @@ impl Day {
             outputs: vec![output],
             records: RecordCounts { read: 35_000, rows: 35_000, ..RecordCounts::default() },
             rejects: BTreeMap::new(),
+            rules: [("vpc-flow".to_owned(), RuleTotals { rows: 35_000, ..RuleTotals::default() })].into(),
             bytes: ByteCounts { compressed_in: 1_000_000, decoded_in: 7_700_000, compressed_out: 1_100_000 },
             members: vec![70],
         }

@@ -53,6 +53,7 @@ pub struct Model {
     lookups: Value,
     guards: bool,
     max_rejects: u64,
+    max_reject_percent: u64,
     max_reject_bytes: u64,
 }
 
@@ -87,6 +88,7 @@ impl Model {
             lookups: serde_json::from_str(lookups).unwrap(),
             guards: config.get("csv").is_some_and(|csv| csv["guard_formulas"].as_bool().unwrap()),
             max_rejects: limit("max_rejects", 100_000),
+            max_reject_percent: limit("max_reject_percent", 50),
             max_reject_bytes: limit("max_reject_bytes", 256 << 20),
         }
     }
@@ -111,8 +113,10 @@ impl Model {
         {
             self.table(rule, &mut outcome);
         }
-        let too_many =
-            outcome.rejects.len() as u64 > self.max_rejects || outcome.reject_bytes > self.max_reject_bytes;
+        let (rejects, judged) = (outcome.rejects.len() as u64, outcome.read - outcome.control);
+        let too_many = rejects > self.max_rejects
+            || outcome.reject_bytes > self.max_reject_bytes
+            || (judged >= 100 && 100 * rejects > self.max_reject_percent * judged);
         (!too_many).then_some(outcome)
     }
 

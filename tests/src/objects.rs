@@ -8,7 +8,7 @@ use std::{
 use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 use flowherd_shared::{
     error::ObjectError,
-    pipeline::{self, Counts, Output, Plan},
+    pipeline::{self, Counts, Output, Plan, RuleCounts},
 };
 use serde_json::Value;
 
@@ -151,7 +151,9 @@ pub fn outcome(object: &[u8], portion: usize, key: &str, plan: &Plan) -> Result<
     assert_eq!(counts.read, counts.rows + counts.rejected + counts.control + counts.dropped);
     assert_eq!(counts.rejected, rejects.len() as u64);
     assert_eq!(counts.rejected, counts.rejects.values().sum::<u64>());
-    assert_eq!(counts.rows, counts.rows_of_rule.iter().sum::<u64>());
+    assert_eq!(counts.rows, counts.rules.iter().map(|rule| rule.rows).sum::<u64>());
+    let of_rules = counts.rules.iter().chain([&counts.without_rule]);
+    assert_eq!(counts.rejected, of_rules.map(RuleCounts::rejected).sum::<u64>());
     assert_eq!(counts.compressed_in, object.len() as u64);
     let Counts { read, control, repaired, .. } = counts;
     Ok(Outcome { tables, rejects, read, control, repaired, reject_bytes })

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use aws_sdk_lambda::types::AccountLimit;
 use flowherd_aws::{Aws, io_error};
-use flowherd_shared::store::Lister;
+use flowherd_shared::{ledger::no_objects, store::Lister};
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
@@ -39,7 +39,7 @@ pub(crate) fn estimate(args: &EstimateArgs) -> Result<(), Stop> {
             }
         }
         if objects.count == 0 {
-            summary::tell(&format!("no objects with prefix {:?} in {}", args.prefix, coordinator.bucket));
+            summary::tell(&no_objects(&format!("s3://{}", coordinator.bucket), &args.prefix));
         }
         let concurrency = patience.during("the account's settings in Lambda", || unreserved_concurrency(aws));
         let unreserved_concurrency = concurrency.as_ref().ok().copied();

@@ -9,14 +9,13 @@ use anyhow::Context;
 use flowherd_coordinator::{
     begin::new_name,
     redrive::Redriven,
-    settings::Settings,
     steps::{Begin, CoordinatorError, Operation, Step},
 };
-use flowherd_shared::ledger::{Report, ReportState, Run, layout, read_json};
+use flowherd_shared::ledger::{ReportState, Run, layout, read_json};
 use jiff::Timestamp;
 
 use super::{
-    Fleet, connected, json, status,
+    Fleet, connected, json, outcome, status,
     step_loop::{Execution, StepLoop},
     watch::Watch,
 };
@@ -139,11 +138,11 @@ fn follow_here(fleet: &Fleet<'_>, mut step: Step, output: &OutputArgs) -> Result
         let report = fleet.coordinator.finished_report(&step.run).context("cannot read the report")?;
         let report = report.context("the report is not there any more")?;
         if let Some(message) = &step.message
-            && (report.state != ReportState::Done || report.objects.listed == 0)
+            && report.state != ReportState::Done
         {
             tell(message);
         }
-        return show(&report, fleet.settings, output.json);
+        return outcome::show(&report, fleet.settings, output.json, output.strict);
     }
     if output.json {
         return summary::print(&json(&step)?);
@@ -217,7 +216,7 @@ fn follow_step_loop(
         }
         if let Some(report) = report()?.filter(|report| Some(report) != before.as_ref()) {
             watch.finish();
-            return show(&report, fleet.settings, output.json);
+            return outcome::show(&report, fleet.settings, output.json, output.strict);
         }
         if let Execution::Failed(why) = ended {
             watch.finish();
@@ -245,19 +244,4 @@ fn look(fleet: &Fleet<'_>, name: &str) -> Result<Option<Step>, Stop> {
     let operation = if run.manifest.is_some() { Operation::Check } else { Operation::Plan };
     let progress = fleet.coordinator.progress(name)?;
     Ok(Some(Step { progress, ..Step::new(operation, &run) }))
-}
-
-/// Prints a report, and fails unless everything is done.
-pub(super) fn show(report: &Report, settings: &Settings, as_json: bool) -> Result<(), Stop> {
-    let text = if as_json {
-        json(report)?
-    } else {
-        summary::report(report, &format!("s3://{}", settings.results_bucket))
-    };
-    summary::print(&text)?;
-    if report.objects.missing > 0 {
-        let (run, missing) = (&report.run, report.objects.missing);
-        tell(&format!("{missing} objects are missing; to list them: flowherd report {run} --missing"));
-    }
-    if report.state == ReportState::Done { Ok(()) } else { Err(Stop::Failed) }
 }

@@ -16,10 +16,7 @@ use flowherd_shared::{
 use indicatif::HumanCount;
 use serde::Serialize;
 
-use super::{
-    Fleet, connected, json, missing,
-    run::{patiently, show},
-};
+use super::{Fleet, connected, json, missing, outcome, run::patiently};
 use crate::{
     Stop,
     args::{ReportArgs, RunsArgs, StatusArgs},
@@ -240,7 +237,7 @@ pub(crate) fn report(args: &ReportArgs) -> Result<(), Stop> {
                 patience.during("the report", written)?.context("the report is not there any more")?
             }
         };
-        show(&report, settings, args.json)
+        outcome::show(&report, settings, args.json, args.strict)
     })
 }
 

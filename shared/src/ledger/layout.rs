@@ -11,6 +11,16 @@ pub fn csv(table: &str, key: &str) -> String {
     format!("csv/{table}/{key}.csv.gz")
 }
 
+/// Returns whether Athena passes over this output of a table, because a part of its path below the table begins with `_` or
+/// `.`: Athena treats such files as hidden
+/// (<https://docs.aws.amazon.com/athena/latest/ug/other-notable-limitations.html>), and Trino, on which it is built, treats
+/// directories alike.
+#[must_use]
+pub fn is_hidden_from_athena(path: &str, table: &str) -> bool {
+    let below = path.strip_prefix("csv/").and_then(|path| path.strip_prefix(table)).unwrap_or(path);
+    below.split('/').any(|part| part.starts_with(['_', '.']))
+}
+
 /// Rejected records of one object.
 #[must_use]
 pub fn rejects(key: &str) -> String {

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ByteCounts, Failure, ManifestEntry, Purged, Receipt, RecordCounts, Run};
+use super::{
+    ByteCounts, Failure, ManifestEntry, Purged, Receipt, RecordCounts, RuleTotals, Run,
+    warnings::{Findings, Warning},
+};
+use crate::limits::MAX_RULES;
 
 /// Failures named in a report; all of them are in `runs/<run>/failures/`.
 pub const MAX_FAILURES_TOLD: usize = 1000;
@@ -32,6 +36,13 @@ pub struct Report {
     pub tables: BTreeMap<String, u64>,
     /// Rejected records by reason.
     pub rejects: BTreeMap<String, u64>,
+    /// Records by rule.
+    pub rules: BTreeMap<String, RuleTotals>,
+    /// What needs attention although it is no failure. Set by [`Report::finish`].
+    pub warnings: Vec<Warning>,
+    /// Empty in a finished report.
+    #[serde(default, skip_serializing_if = "Findings::is_empty")]
+    findings: Findings,
     /// What failed, by key; at most [`MAX_FAILURES_TOLD`].
     pub failures: Vec<ReportFailure>,
     /// That another run purged the queue under this one.
@@ -116,6 +127,9 @@ impl Report {
             bytes: ByteCounts::default(),
             tables: BTreeMap::new(),
             rejects: BTreeMap::new(),
+            rules: BTreeMap::new(),
+            warnings: Vec::new(),
+            findings: Findings::default(),
             failures: Vec::new(),
             purged: None,
         }
@@ -125,7 +139,7 @@ impl Report {
     pub fn add(&mut self, entry: &ManifestEntry, outcome: Outcome) {
         self.objects.listed += 1;
         match outcome {
-            Outcome::Done(receipt) => self.done(&receipt),
+            Outcome::Done(receipt) => self.done(entry, &receipt),
             Outcome::Failed(failure) => self.fail(&entry.key, failure.error()),
             Outcome::Skipped => self.objects.skipped += 1,
             Outcome::Missing(_) => self.objects.missing += 1,
@@ -142,10 +156,25 @@ impl Report {
         } else {
             ReportState::Done
         };
+        let findings = std::mem::take(&mut self.findings);
+        self.warnings = findings.warnings(&self.rules, &self.rejects, self.records.rows);
         self.failures.sort_unstable_by(|a, b| a.key.cmp(&b.key));
     }
 
-    fn done(&mut self, receipt: &Receipt) {
+    /// Returns the message of a run without objects; `None` if objects were listed. See [`no_objects`].
+    #[must_use]
+    pub fn no_objects(&self, source: &str) -> Option<String> {
+        (self.objects.listed == 0).then(|| no_objects(source, &self.prefix))
+    }
+
+    /// Returns whether the run needs attention although nothing failed: it has warnings, or no object was listed.
+    #[must_use]
+    pub fn needs_attention(&self) -> bool {
+        !self.warnings.is_empty() || self.objects.listed == 0
+    }
+
+    fn done(&mut self, entry: &ManifestEntry, receipt: &Receipt) {
+        self.findings.add(entry, receipt);
         self.objects.done += 1;
         let (records, bytes) = (&mut self.records, &mut self.bytes);
         add(&mut records.read, receipt.records.read);
@@ -165,6 +194,12 @@ impl Report {
         for (reason, count) in &receipt.rejects {
             add(self.rejects.entry(reason.clone()).or_default(), *count);
         }
+        for (rule, totals) in &receipt.rules {
+            // More rules than a configuration can have are not Flowherd's.
+            if self.rules.len() < MAX_RULES || self.rules.contains_key(rule) {
+                self.rules.entry(rule.clone()).or_default().add(totals);
+            }
+        }
     }
 
     fn fail(&mut self, key: &str, error: String) {
@@ -173,6 +208,15 @@ impl Report {
             self.failures.push(ReportFailure { key: key.to_owned(), error });
         }
     }
+}
+
+/// Returns the message for a listing without objects. `source` is the directory or the bucket, `s3://BUCKET`.
+#[must_use]
+pub fn no_objects(source: &str, prefix: &str) -> String {
+    let with = if prefix.is_empty() { String::new() } else { format!(" with prefix {prefix:?}") };
+    format!(
+        "no objects in {source}{with}. Check its name and the prefix: case matters, and keys have no leading \"/\""
+    )
 }
 
 /// Numbers of a file that somebody wrote by hand may be more than can be added up.

@@ -99,8 +99,8 @@ pub enum Parsed<'a> {
     Reject {
         /// Why.
         reason: Reason,
-        /// The table it would have gone to.
-        table: Option<usize>,
+        /// The rule that takes it, if one does.
+        rule: Option<&'a Rule>,
     },
 }
 
@@ -133,6 +133,16 @@ impl<'a> Row<'a> {
     pub fn values(&self) -> impl Iterator<Item = Option<&'a [u8]>> {
         let Self { text, values, cells, .. } = *self;
         cells.iter().map(move |cell| values[(*cell)?].map(|(start, end)| &text[start as usize..end as usize]))
+    }
+
+    /// Returns the positions of the format's columns that a record may lack; none for flow logs.
+    pub(crate) fn optional_columns(&self) -> Vec<u16> {
+        if self.rule.format.is_flow() { Vec::new() } else { (0..).take(self.values.len()).collect() }
+    }
+
+    /// Returns whether the row has no value for this column of the format.
+    pub(crate) fn is_absent(&self, column: u16) -> bool {
+        self.values[usize::from(column)].is_none()
     }
 
     /// Whether the text is the values themselves, in the order of the columns, with a space between any two.
@@ -181,9 +191,9 @@ impl<'a> Rules<'a> {
     pub fn parse<'r>(&'r mut self, record: &Record<'r>, first: bool) -> Result<Parsed<'r>, ObjectError> {
         let rule = self.rule(record.origin);
         if let Some(reason) = record.fault {
-            return Ok(Parsed::Reject { reason, table: rule.map(|rule| rule.table) });
+            return Ok(Parsed::Reject { reason, rule });
         }
-        let Some(rule) = rule else { return Ok(Parsed::Reject { reason: Reason::NoRule, table: None }) };
+        let Some(rule) = rule else { return Ok(Parsed::Reject { reason: Reason::NoRule, rule: None }) };
 
         let can_repair = rule.bad_text == BadText::Replace;
         let message = match record.repaired {
@@ -194,7 +204,7 @@ impl<'a> Rules<'a> {
                 if rule.format.is_flow() && record.origin.kind == OriginKind::Plain {
                     vpc_flow::refuse_lost_header(record.message)?;
                 }
-                return Ok(Parsed::Reject { reason: Reason::BadEncoding, table: Some(rule.table) });
+                return Ok(Parsed::Reject { reason: Reason::BadEncoding, rule: Some(rule) });
             }
         };
         let mut row = Row {
@@ -252,7 +262,7 @@ impl<'a> Rules<'a> {
         row.values = &self.values.cells;
         Ok(match outcome {
             Ok(()) => Parsed::Row(row),
-            Err(reason) => Parsed::Reject { reason, table: Some(rule.table) },
+            Err(reason) => Parsed::Reject { reason, rule: Some(rule) },
         })
     }
 

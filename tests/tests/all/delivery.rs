@@ -384,7 +384,11 @@ fn a_prefix_without_keys_ends_at_once_and_says_so() {
     let fleet = Fleet::new(3);
     let step = fleet.drive(fleet.begin("r", "elsewhere/"), |_| true);
     assert_eq!((step.operation, step.state), (Operation::End, Some(ReportState::Done)));
-    assert_eq!(step.message.unwrap(), r#"run r: no objects with prefix "elsewhere/""#);
+    let message = step.message.unwrap();
+    assert!(
+        message.starts_with(r#"run r: no objects in s3://logs with prefix "elsewhere/". Check "#),
+        "{message}"
+    );
     assert_eq!(fleet.queue.now(), Duration::ZERO, "nothing was waited for");
 }
 

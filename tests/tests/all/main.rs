@@ -41,3 +41,4 @@ mod security;
 mod smoke;
 mod stack;
 mod start;
+mod warnings;

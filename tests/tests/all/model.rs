@@ -35,11 +35,12 @@ proptest! {
     fn any_object_under_small_limits_and_the_guard_becomes_what_the_model_says(
         (object, key, portion) in object(),
         max_rejects in prop_oneof![0_u64..8, Just(100_000)],
+        max_reject_percent in 0_u64..=100,
         max_reject_bytes in prop_oneof![1024_u64..4096, Just(1 << 20)],
         guard in any::<bool>(),
     ) {
         let config = CONFIG.replace(r#"path = "/action" }"#, r#"path = "/action", type = "double" }"#)
-            + &format!("[csv]\nguard_formulas = {guard}\n[limits]\nmax_rejects = {max_rejects}\nmax_reject_bytes = {max_reject_bytes}\n");
+            + &format!("[csv]\nguard_formulas = {guard}\n[limits]\nmax_rejects = {max_rejects}\nmax_reject_percent = {max_reject_percent}\nmax_reject_bytes = {max_reject_bytes}\n");
         let lookups = LOOKUPS.replace("\"stage\"", "\"=stage, x\"").replace("\"db\"", "\"-db\"").replace("\"a\"", "\"@a\"");
         let plan = Plan { config: Config::parse(&config).unwrap(), lookups: Lookups::parse(lookups.as_bytes()).unwrap() };
         let expected = Model::new(&config, &lookups).convert(&object, key);
@@ -71,7 +72,9 @@ proptest! {
         key in key(),
         portion in 1_usize..500,
     ) {
-        let plan = plan();
+        let mut plan = plan();
+        // This limit is of an object as a whole.
+        plan.config.limits.max_reject_percent = 100;
         let alone: Vec<Option<Records>> =
             items.iter().map(|item| pipeline(&plan, item, key, usize::MAX).map(records)).collect();
         let order: Vec<usize> = order.into_iter().filter(|at| alone[*at].is_some()).collect();

@@ -1,0 +1,166 @@
+//! What the pipeline counts in one object, and when its rejects are too many.
+
+use std::collections::BTreeMap;
+
+use super::{layers::LayerCount, records::Items, rules::Row};
+use crate::{
+    config::{Config, Rule},
+    error::{ObjectError, Reason, RejectCause},
+    limits::REJECT_PERCENT_MIN_RECORDS,
+};
+
+/// Characters of a log group's name that an error quotes.
+const QUOTED_CHARS: usize = 200;
+
+/// The contents of an object. Always: `read = rows + rejected + control + dropped`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records seen.
+    pub read: u64,
+    /// Records written as rows.
+    pub rows: u64,
+    /// Records rejected.
+    pub rejected: u64,
+    /// Events of control envelopes.
+    pub control: u64,
+    /// Records that a rule drops.
+    pub dropped: u64,
+    /// Rows in which invalid text was replaced.
+    pub repaired: u64,
+    /// Rejected records by reason.
+    pub rejects: BTreeMap<Reason, u64>,
+    /// Bytes of the rejects, before compression.
+    pub reject_bytes: u64,
+    /// Records of each rule, by position of the rule in the configuration.
+    pub rules: Vec<RuleCounts>,
+    /// Rejected records that no rule takes.
+    pub without_rule: RuleCounts,
+    /// Log group of the first record that no rule takes, if it has one.
+    pub unmatched_log_group: Option<String>,
+    /// Bytes of the object.
+    pub compressed_in: u64,
+    /// Bytes of its text.
+    pub decoded_in: u64,
+    /// Members, frames, streams, chunks, blocks or entries of each layer, from the outside in.
+    pub layers: Vec<Vec<LayerCount>>,
+    /// The items of its text.
+    pub items: Items,
+}
+
+/// Records that one rule takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuleCounts {
+    /// Records accepted as rows.
+    pub rows: u64,
+    /// Rejected records by [`Reason`], in the order of [`Reason::ALL`].
+    rejects: [u64; Reason::ALL.len()],
+    /// Positions of the format's columns that no row has had a value for. Empty for flow logs, where `-` is a value.
+    pub absent_columns: Vec<u16>,
+}
+
+impl Counts {
+    pub(super) fn new(config: &Config) -> Self {
+        Self { rules: vec![RuleCounts::default(); config.rules.len()], ..Self::default() }
+    }
+
+    pub(super) fn add_row(&mut self, row: &Row<'_>) {
+        self.read += 1;
+        self.rows += 1;
+        self.repaired += u64::from(row.repaired);
+        self.rules[row.rule.number].add_row(row);
+    }
+
+    pub(super) fn add_reject(&mut self, reason: Reason, rule: Option<&Rule>, log_group: Option<&str>) {
+        self.read += 1;
+        self.rejected += 1;
+        let counts = match rule {
+            Some(rule) => &mut self.rules[rule.number],
+            None => &mut self.without_rule,
+        };
+        counts.rejects[reason as usize] += 1;
+        if reason == Reason::NoRule && counts.rejects[reason as usize] == 1 {
+            self.unmatched_log_group =
+                log_group.map(|log_group| log_group.chars().take(QUOTED_CHARS).collect());
+        }
+    }
+
+    pub(super) fn add_control(&mut self) {
+        self.read += 1;
+        self.control += 1;
+    }
+
+    /// Adds up the rejects of all rules.
+    pub(super) fn sum_rejects(&mut self) {
+        for rule in self.rules.iter().chain([&self.without_rule]) {
+            for (reason, count) in rule.rejects() {
+                *self.rejects.entry(reason).or_default() += count;
+            }
+        }
+    }
+
+    /// Records that could have become rows.
+    fn judged(&self) -> u64 {
+        self.read - self.control - self.dropped
+    }
+
+    /// Returns whether more than `max_percent` of the records are rejects.
+    #[must_use]
+    pub fn exceeds_percent(&self, max_percent: u64) -> bool {
+        let judged = self.judged();
+        let (rejected, max) = (u128::from(self.rejected) * 100, u128::from(max_percent) * u128::from(judged));
+        judged >= REJECT_PERCENT_MIN_RECORDS && rejected > max
+    }
+
+    /// The error of an object whose rejects exceed a limit. Names the rule and reason of most rejects.
+    pub(super) fn too_many_rejects(&self, config: &Config, limit: &'static str, max: u64) -> ObjectError {
+        let rules = config.rules.iter().zip(&self.rules).map(|(rule, counts)| (Some(rule), counts));
+        let sources = rules.chain([(None, &self.without_rule)]);
+        // The first of equals, so that the same object gives the same error.
+        let worst =
+            sources.reduce(|worst, next| if next.1.rejected() > worst.1.rejected() { next } else { worst });
+        let cause = worst.and_then(|(rule, counts)| {
+            let (reason, count) = counts.most_frequent_reject()?;
+            let rule = rule.map(|rule| rule.name.clone());
+            Some(RejectCause { rule, reason, count, log_group: self.unmatched_log_group.clone() })
+        });
+        // Without any reject, no limit is exceeded.
+        let cause =
+            cause.unwrap_or(RejectCause { rule: None, reason: Reason::NoRule, count: 0, log_group: None });
+        ObjectError::TooManyRejects { rejected: self.rejected, read: self.judged(), limit, max, cause }
+    }
+}
+
+impl RuleCounts {
+    fn add_row(&mut self, row: &Row<'_>) {
+        if self.rows == 0 {
+            self.absent_columns = row.optional_columns();
+        }
+        self.rows += 1;
+        // After the first rows this list holds only columns that the logs do not have.
+        if !self.absent_columns.is_empty() {
+            self.absent_columns.retain(|column| row.is_absent(*column));
+        }
+    }
+
+    /// Returns the rejected records by reason, without reasons that no record has.
+    pub fn rejects(&self) -> impl Iterator<Item = (Reason, u64)> {
+        Reason::ALL.iter().copied().zip(self.rejects).filter(|(_, count)| *count > 0)
+    }
+
+    /// Returns how many records were rejected.
+    #[must_use]
+    pub fn rejected(&self) -> u64 {
+        self.rejects.iter().sum()
+    }
+
+    /// Returns whether the rule took any record.
+    #[must_use]
+    pub fn has_records(&self) -> bool {
+        self.rows > 0 || self.rejected() > 0
+    }
+
+    /// Returns the reason of most rejects, the first in the order of [`Reason::ALL`] among equals.
+    fn most_frequent_reject(&self) -> Option<(Reason, u64)> {
+        self.rejects().reduce(|most, next| if next.1 > most.1 { next } else { most })
+    }
+}
