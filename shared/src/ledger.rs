@@ -3,21 +3,20 @@
 
 pub mod layout;
 mod report;
+mod rule_totals;
 mod warnings;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-};
+use std::{collections::BTreeMap, io};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use report::{MAX_FAILURES_TOLD, Missing, Outcome, Report, ReportFailure, ReportState, no_objects};
+pub use rule_totals::RuleTotals;
 pub use warnings::{Warning, WarningKind};
 
 use crate::{
     error::Verdict,
-    limits::{MAX_ABSENT_COLUMNS, MAX_LEDGER_BYTES, MAX_REPORT_BYTES, MAX_RULES},
+    limits::{MAX_LEDGER_BYTES, MAX_REPORT_BYTES, MAX_RULES},
     pipeline::{Counts, Output, Plan},
     store::Store,
 };
@@ -216,48 +215,6 @@ pub struct RecordCounts {
     pub repaired: u64,
 }
 
-/// Records that one rule takes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RuleTotals {
-    /// Records accepted as rows.
-    pub rows: u64,
-    /// Rejected records by reason.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub rejects: BTreeMap<String, u64>,
-    /// Columns without a value in every row. Flow logs have none: `-` is a value there.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub absent_columns: BTreeSet<String>,
-}
-
-impl RuleTotals {
-    /// Returns how many records were rejected.
-    #[must_use]
-    pub fn rejected(&self) -> u64 {
-        self.rejects.values().fold(0, |sum, count| sum.saturating_add(*count))
-    }
-
-    /// Returns the reason of most rejects, the first by name among equals.
-    #[must_use]
-    pub fn most_frequent_reject(&self) -> Option<&str> {
-        let most = self.rejects.iter().reduce(|most, next| if next.1 > most.1 { next } else { most });
-        most.map(|(reason, _)| &**reason)
-    }
-
-    /// Adds the records of another object.
-    fn add(&mut self, other: &Self) {
-        if self.rows == 0 {
-            self.absent_columns.clone_from(&other.absent_columns);
-        } else if other.rows > 0 {
-            self.absent_columns.retain(|column| other.absent_columns.contains(column));
-        }
-        self.rows = self.rows.saturating_add(other.rows);
-        for (reason, count) in &other.rejects {
-            let sum = self.rejects.entry(reason.clone()).or_default();
-            *sum = sum.saturating_add(*count);
-        }
-    }
-}
-
 /// Bytes of objects and outputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ByteCounts {
@@ -323,7 +280,7 @@ impl Receipt {
                 .iter()
                 .map(|(reason, count)| (reason.as_str().to_owned(), *count))
                 .collect(),
-            rules: rule_totals(plan, counts),
+            rules: rule_totals::of_object(&plan.config, counts),
             bytes: ByteCounts {
                 compressed_in: counts.compressed_in,
                 decoded_in: counts.decoded_in,
@@ -382,25 +339,6 @@ impl Receipt {
             && Some(rows) == sum(self.rules.values().map(|rule| rule.rows))
             && sum(self.rules.values().map(RuleTotals::rejected)).is_some_and(|of_rules| of_rules <= rejected)
     }
-}
-
-/// Returns the records of each rule that took any. Names at most [`MAX_ABSENT_COLUMNS`] columns, so a report may name too few
-/// absent columns, but never too many.
-fn rule_totals(plan: &Plan, counts: &Counts) -> BTreeMap<String, RuleTotals> {
-    let mut columns_left = MAX_ABSENT_COLUMNS;
-    let rules = plan.config.rules.iter().zip(&counts.rules).filter(|(_, counts)| counts.has_records());
-    let totals = rules.map(|(rule, counts)| {
-        let absent = &counts.absent_columns[..counts.absent_columns.len().min(columns_left)];
-        columns_left -= absent.len();
-        let columns = if absent.is_empty() { Vec::new() } else { rule.format.columns() };
-        let totals = RuleTotals {
-            rows: counts.rows,
-            rejects: counts.rejects().map(|(reason, count)| (reason.as_str().to_owned(), count)).collect(),
-            absent_columns: absent.iter().map(|column| columns[usize::from(*column)].name.clone()).collect(),
-        };
-        (rule.name.clone(), totals)
-    });
-    totals.collect()
 }
 
 /// `None` if it is more than can be counted.

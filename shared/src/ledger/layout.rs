@@ -124,3 +124,19 @@ pub fn is_run_name(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     !name.is_empty() && name.len() <= 80 && !name.starts_with('.') && name.bytes().all(fits)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_part_of_a_key_can_hide_its_rows_from_athena() {
+        let is_hidden = |key: &str| is_hidden_from_athena(&csv("t", key), "t");
+        for key in ["_a", ".a", "a/_b", "a/.b/c", "_a/b", "a/"] {
+            assert!(is_hidden(key), "{key}");
+        }
+        for key in ["a", "a_b", "a.b/c_", "a//b"] {
+            assert!(!is_hidden(key), "{key}");
+        }
+    }
+}

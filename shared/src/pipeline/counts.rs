@@ -59,7 +59,7 @@ pub struct RuleCounts {
 }
 
 impl Counts {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         Self { rules: vec![RuleCounts::default(); config.rules.len()], ..Self::default() }
     }
 
