@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use flowherd_cli::cost::{
     ALARM_METRICS, CUSTOM_METRICS, Estimate, LOG_BYTES, MAX_CONCURRENCY, Objects, S3_READS, SQS_REQUESTS,
 };
-use flowherd_shared::{error::Reason, flow_fields::FLOW_FIELDS, limits::Limits};
+use flowherd_shared::{error::Reason, flow_fields::FLOW_FIELDS, ledger::WarningKind, limits::Limits};
 use flowherd_tests::command::{files_below, flowherd};
 use flowherd_worker::closing::METRICS;
 
@@ -53,6 +53,7 @@ fn every_promise_has_its_test_and_every_such_test_its_promise() {
         "limits/ledger",
         "codecs",
         "compressed",
+        "warnings",
     ]
     .map(|file| read(&format!("tests/tests/all/{file}.rs")))
     .concat();
@@ -159,6 +160,10 @@ fn the_runbook_has_a_page_for_every_reason_and_every_error() {
     let runbook = read("docs/operations.md");
     for reason in Reason::ALL {
         assert!(runbook.contains(&format!("### `{}`", reason.as_str())), "{}", reason.as_str());
+    }
+    for kind in WarningKind::ALL {
+        let (heading, name) = (format!("### `{}`", kind.as_str()), kind.as_str());
+        assert!(runbook.contains(&heading) || runbook.contains(&format!("### Warning `{name}`")), "{name}");
     }
     // The beginning of each message, as the enum's attributes give it.
     let errors = read("shared/src/error.rs");
