@@ -96,7 +96,8 @@ mod tests {
     #[test]
     fn a_receipt_names_a_limited_number_of_absent_columns() {
         let columns = |table: &str| {
-            let columns = (0..600).map(|column| format!("{{ name = '{table}{column}', path = '/{column}' }}"));
+            let columns =
+                (0..600).map(|column| format!("{{ name = '{table}{column}', path = '/{column}' }}"));
             let columns = columns.collect::<Vec<_>>().join(", ");
             format!(
                 "[[rule]]\nname = '{table}'\ntable = '{table}'\nformat = {{ kind = 'json', columns = [ {columns} ] }}\n"
