@@ -23,7 +23,7 @@ pub struct Warning {
     /// The most frequent reason, where `count` is of records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// An example: the first such object in the order of the manifest.
+    /// An example: the first such object by key.
     pub key: String,
 }
 
@@ -68,24 +68,23 @@ impl fmt::Display for Warning {
                 let reason = reason.as_deref().unwrap_or_default();
                 write!(
                     f,
-                    "rule {rule:?} rejected {count} records and accepted {rows} (most frequent reason: {reason}). Run \
+                    "rule {rule:?} rejects more records ({count}) than it accepts ({rows}), most often as {reason}. Run \
                      `flowherd explain` on an object such as {key}, then correct the rule"
                 )
             }
             WarningKind::NoRule => write!(
                 f,
-                "no rule takes {count} records, and only {rows} records became rows. Add a rule that matches them; `flowherd \
+                "more records match no rule ({count}) than became rows ({rows}). Add a rule that matches them; `flowherd \
                  explain` shows them, for example in {key}"
             ),
             WarningKind::ObjectsWithoutRows => write!(
                 f,
-                "{count} objects hold records, but none became a row. Run `flowherd explain` on such an object, for example \
-                 {key}"
+                "objects whose records were all rejected: {count}. Run `flowherd explain` on one of them, such as {key}"
             ),
             WarningKind::HiddenFromAthena => write!(
                 f,
-                "Athena does not read the rows of {count} objects, because a part of their key begins with \"_\" or \".\". \
-                 Rename the objects and convert them again; the first is {key}"
+                "objects hidden from Athena: {count}. A part of the key begins with \"_\" or \".\", so queries do not see \
+                 their rows. Rename the objects and convert them again; the first is {key}"
             ),
         }
     }
@@ -94,15 +93,15 @@ impl fmt::Display for Warning {
 /// What a report collects for its warnings while it is added up. Its size does not depend on the number of objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Findings {
-    /// By rule, the first object in which it rejected a record.
+    /// By rule, the first object by key in which it rejected a record.
     rejecting: BTreeMap<String, String>,
-    /// The first object with a record that no rule takes.
+    /// The first object by key with a record that no rule takes.
     unmatched: Option<String>,
     without_rows: Objects,
     hidden: Objects,
 }
 
-/// Objects of one kind: how many, and the first.
+/// Objects of one kind: their number, and the first by key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Objects {
     count: u64,
@@ -112,7 +111,7 @@ struct Objects {
 impl Objects {
     fn add(&mut self, key: &str) {
         self.count = self.count.saturating_add(1);
-        self.first.get_or_insert_with(|| key.to_owned());
+        keep_first(&mut self.first, key);
     }
 
     fn warning(self, kind: WarningKind) -> Option<Warning> {
@@ -125,17 +124,23 @@ impl Findings {
         *self == Self::default()
     }
 
-    /// Adds an object that is done. Objects must come in the order of the manifest.
+    /// Adds an object that is done. The order of objects does not matter: `flowherd convert` lists a directory in any order.
     pub(super) fn add(&mut self, entry: &ManifestEntry, receipt: &Receipt) {
         let key = &entry.key;
         for (rule, totals) in &receipt.rules {
-            let is_new = !self.rejecting.contains_key(rule) && self.rejecting.len() < MAX_RULES;
-            if is_new && !totals.rejects.is_empty() {
-                self.rejecting.insert(rule.clone(), key.clone());
+            if totals.rejects.is_empty() {
+                continue;
+            }
+            match self.rejecting.get_mut(rule) {
+                Some(first) if *key < *first => first.clone_from(key),
+                Some(_) => {}
+                // More rules than a configuration can have are not Flowherd's.
+                None if self.rejecting.len() >= MAX_RULES => {}
+                None => _ = self.rejecting.insert(rule.clone(), key.clone()),
             }
         }
         if receipt.rejects.contains_key(Reason::NoRule.as_str()) {
-            self.unmatched.get_or_insert_with(|| key.clone());
+            keep_first(&mut self.unmatched, key);
         }
         // Control events and dropped records are no reason for rows.
         if receipt.records.rows == 0 && receipt.records.rejected > 0 {
@@ -186,5 +191,12 @@ impl Findings {
         warnings.extend(self.without_rows.warning(WarningKind::ObjectsWithoutRows));
         warnings.extend(self.hidden.warning(WarningKind::HiddenFromAthena));
         warnings
+    }
+}
+
+/// Keeps the first of two keys.
+fn keep_first(first: &mut Option<String>, key: &str) {
+    if first.as_deref().is_none_or(|first| key < first) {
+        *first = Some(key.to_owned());
     }
 }

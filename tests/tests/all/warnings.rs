@@ -70,11 +70,11 @@ fn a_done_run_that_needs_attention_has_warnings_and_fails_only_with_strict() {
     let ran = place.convert(&["--config", &config, "--run", "r"]);
     assert_eq!(ran.status, 0, "{ran:?}");
     let expected = [
-        "rule \"vpc\" rejected 7 records and accepted 4 (most frequent reason: field-count). Run `flowherd explain` on an \
+        "rule \"vpc\" rejects more records (7) than it accepts (4), most often as field-count. Run `flowherd explain` on an \
          object such as a, then correct the rule",
-        "2 objects hold records, but none became a row. Run `flowherd explain` on such an object, for example b",
-        "Athena does not read the rows of 1 objects, because a part of their key begins with \"_\" or \".\". Rename the \
-         objects and convert them again; the first is _tmp/d",
+        "objects whose records were all rejected: 2. Run `flowherd explain` on one of them, such as b",
+        "objects hidden from Athena: 1. A part of the key begins with \"_\" or \".\", so queries do not see their rows. \
+         Rename the objects and convert them again; the first is _tmp/d",
     ];
     assert_eq!(warnings(&ran), expected, "{ran:?}");
     for warning in expected {
