@@ -131,12 +131,14 @@ impl Findings {
             if totals.rejects.is_empty() {
                 continue;
             }
-            match self.rejecting.get_mut(rule) {
-                Some(first) if *key < *first => first.clone_from(key),
-                Some(_) => {}
+            let has_room = self.rejecting.len() < MAX_RULES;
+            if let Some(first) = self.rejecting.get_mut(rule) {
+                if *key < *first {
+                    first.clone_from(key);
+                }
+            } else if has_room {
                 // More rules than a configuration can have are not Flowherd's.
-                None if self.rejecting.len() >= MAX_RULES => {}
-                None => _ = self.rejecting.insert(rule.clone(), key.clone()),
+                self.rejecting.insert(rule.clone(), key.clone());
             }
         }
         if receipt.rejects.contains_key(Reason::NoRule.as_str()) {

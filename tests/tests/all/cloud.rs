@@ -131,7 +131,7 @@ impl Fleet {
     /// The report and the outputs are those of `flowherd convert`.
     pub(super) fn check_same_as_convert(&self, report: &Value) {
         let (local, outputs) = self.converted();
-        for part in ["objects", "records", "tables", "rejects", "bytes"] {
+        for part in ["objects", "records", "tables", "rejects", "rules", "warnings", "bytes"] {
             assert_eq!(report[part], local[part], "{part}");
         }
         assert!(self.outputs() == *outputs, "byte for byte what convert writes");

@@ -6,6 +6,7 @@ use flowherd_cli::cost::LOG_BYTES;
 use flowherd_shared::store::{Lister, Store};
 use flowherd_tests::{
     command::{Running, flowherd_in},
+    objects::{envelope, event, gzip},
     recording_proxy::{RecordingProxy, Request},
 };
 use serde_json::{Value, json};
@@ -69,6 +70,29 @@ fn the_commands_name_missing_objects_lost_ledgers_and_messages_of_ended_runs() {
     assert_eq!(queue["ended_runs"][0], "given-up", "{status}");
     let text = fleet.flowherd(&["status"]).stdout;
     assert!(text.contains("about 6 of these messages are of no active run, perhaps of given-up"), "{text}");
+}
+
+#[test]
+fn fleet_commands_print_warnings_and_runs_without_objects_and_fail_with_strict() {
+    let fleet = Fleet::new(1, 20);
+    let no_flow_logs = gzip(envelope("g", &[event(1, "GET / 200")]).as_bytes());
+    fleet.source.put("other/a", &no_flow_logs).unwrap();
+    let worker = fleet.worker();
+    let empty = "no objects in s3://source with prefix \"nothing/\". Check its name and the prefix";
+    let warning = "warning: objects whose records were all rejected: 1. Run `flowherd explain` on one of them, such as other/a\n";
+    for (run, prefix, message) in [("empty", "nothing/", empty), ("other", "other/", warning)] {
+        for command in [&["run", "--prefix", prefix, "--run", run, "--watch"][..], &["report", run]] {
+            let ran = fleet.flowherd(command);
+            assert_eq!(ran.status, 0, "{ran:?}");
+            assert_eq!(ran.stderr.matches(&format!("flowherd: {message}")).count(), 1, "{ran:?}");
+        }
+        let strict = fleet.flowherd(&["report", run, "--strict"]);
+        assert_eq!(strict.status, 1, "{strict:?}");
+        let name = format!("{run}-strict");
+        let strict = fleet.flowherd(&["run", "--prefix", prefix, "--run", &name, "--watch", "--strict"]);
+        assert_eq!(strict.status, 1, "{strict:?}");
+    }
+    stop(worker);
 }
 
 #[test]
