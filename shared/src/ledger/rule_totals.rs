@@ -70,6 +70,10 @@ pub(super) fn of_object(config: &Config, counts: &Counts) -> BTreeMap<String, Ru
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        error::Reason,
+        limits::{MAX_LEDGER_BYTES, MAX_RULE_NAME_BYTES, MAX_RULES},
+    };
 
     fn totals(rows: u64, absent: &[&str]) -> RuleTotals {
         let absent_columns = absent.iter().map(|column| (*column).to_owned()).collect();
@@ -91,6 +95,23 @@ mod tests {
             assert_eq!(sum.absent_columns, totals(0, absent).absent_columns);
         }
         assert_eq!(sum.rows, 5);
+    }
+
+    #[test]
+    fn the_rules_of_a_receipt_take_less_than_their_share_of_a_ledger_file() {
+        // Each character of these names takes six bytes of JSON. The names differ in their last characters.
+        let rule = |number: usize| {
+            let rejects = Reason::ALL.iter().map(|reason| (reason.as_str().to_owned(), u64::MAX)).collect();
+            let totals = RuleTotals { rows: u64::MAX, rejects, ..RuleTotals::default() };
+            ("\u{1}".repeat(MAX_RULE_NAME_BYTES - 3) + &format!("{number:03}"), totals)
+        };
+        let mut rules: BTreeMap<String, RuleTotals> = (0..MAX_RULES).map(rule).collect();
+        let columns = (0..MAX_ABSENT_COLUMNS).map(|column| format!("{column:0>128}")).collect();
+        if let Some(first) = rules.values_mut().next() {
+            first.absent_columns = columns;
+        }
+        let bytes = serde_json::to_vec(&rules).unwrap().len();
+        assert!((bytes as u64) < MAX_LEDGER_BYTES * 6 / 10, "{bytes}");
     }
 
     #[test]

@@ -62,11 +62,11 @@ fn every_check_has_its_target_and_its_corpus() {
 #[test]
 fn a_receipt_whose_numbers_are_more_than_can_be_added_up_counts_as_none() {
     let most = u64::MAX;
-    let find = |records: serde_json::Value, rejects: serde_json::Value| {
+    let find = |records: serde_json::Value, rejects: serde_json::Value, rules: serde_json::Value| {
         let receipt = json!({
             "run": "r", "key": "k", "size": 1, "etag": "e", "config_hash": "c", "lookups_hash": "", "attempt": 1,
             "finished": "", "milliseconds": 1, "outputs": [], "records": records, "rejects": rejects,
-            "bytes": { "compressed_in": 1, "decoded_in": 1, "compressed_out": 0 }, "members": [],
+            "rules": rules, "bytes": { "compressed_in": 1, "decoded_in": 1, "compressed_out": 0 }, "members": [],
         });
         let store = MemoryStore::default();
         store.put(&layout::receipt("r", "k"), receipt.to_string().as_bytes()).unwrap();
@@ -76,10 +76,17 @@ fn a_receipt_whose_numbers_are_more_than_can_be_added_up_counts_as_none() {
     };
     let counted = |rejected: u64, control: u64, repaired: u64| json!({ "read": 0, "rows": 0, "rejected": rejected, "control": control, "dropped": 0, "repaired": repaired });
     let none = counted(0, 0, 0);
-    assert!(find(none.clone(), json!({})).is_some());
-    assert!(find(counted(most, 1, 0), json!({})).is_none());
-    assert!(find(counted(0, 0, 1), json!({})).is_none(), "more rows repaired than there are");
-    assert!(find(none, json!({ "field-count": most, "no-match": 1 })).is_none());
+    assert!(find(none.clone(), json!({}), json!({})).is_some());
+    assert!(find(counted(most, 1, 0), json!({}), json!({})).is_none());
+    assert!(find(counted(0, 0, 1), json!({}), json!({})).is_none(), "more rows repaired than there are");
+    assert!(find(none.clone(), json!({ "field-count": most, "no-match": 1 }), json!({})).is_none());
+    let rejects = json!({ "rows": 0, "rejects": { "field-count": most, "no-match": 1 } });
+    for rule in [json!({ "rows": 1 }), json!({ "rows": most }), rejects] {
+        assert!(find(none.clone(), json!({}), json!({ "r": rule, "s": rule })).is_none(), "{rule}");
+    }
+    let rules: serde_json::Map<String, serde_json::Value> =
+        (0..257).map(|rule| (rule.to_string(), json!({ "rows": 0 }))).collect();
+    assert!(find(none, json!({}), rules.into()).is_none(), "more rules than a configuration can have");
 }
 
 #[test]
