@@ -136,7 +136,7 @@ fn work_on(
     }
     if begun.resumes {
         for run in std::iter::once(&begun.run.run).chain(&begun.run.resumes) {
-            if let Some(receipt) = Receipt::find(&begun.store, run, object, &begun.run.basis)? {
+            if let Some(receipt) = Receipt::find(&begun.store, run, object, &begun.run.fingerprint)? {
                 progress.done(&receipt, object.size);
                 return Ok(());
             }

@@ -10,7 +10,7 @@ use flowherd_shared::{
     limits::MAX_RESULT_BYTES,
     lookups::Lookups,
     pipeline::Plan,
-    store::read_within,
+    store::{StoreError, read_limited},
 };
 
 use crate::Stop;
@@ -40,7 +40,8 @@ fn read<T: Default>(
 ) -> Result<T, Vec<String>> {
     let Some(path) = path else { return Ok(T::default()) };
     let told = path.display().to_string();
-    let bytes = File::open(path).and_then(|file| read_within(file, &told, MAX_RESULT_BYTES));
+    let file = File::open(path).map_err(StoreError::of_file);
+    let bytes = file.and_then(|file| read_limited(file, &told, MAX_RESULT_BYTES));
     let bytes = bytes.map_err(|error| vec![format!("cannot read {told}: {error}")])?;
     parse(&bytes).map_err(|error| tell(path, &error))
 }

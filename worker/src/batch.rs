@@ -4,7 +4,6 @@
 
 use std::{
     collections::BTreeMap,
-    io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         OnceLock, PoisonError, RwLockReadGuard,
@@ -16,8 +15,9 @@ use std::{
 };
 
 use flowherd_shared::{
+    error::error_chain,
     ledger::Failure,
-    queue::{BATCH, Queue, Received, Refused},
+    queue::{BATCH, Message, Queue, QueueError, RejectedEntry},
     store::{Source, Store},
     task::Task,
 };
@@ -26,7 +26,7 @@ use tracing::{debug, error, warn};
 
 use crate::{
     order::{Entry, Order, SUSPECT, order},
-    tasks::{Answer, FIRST_PAUSE, GoesOn, LONGEST_PAUSE, Limit, Tasks, chain, pause},
+    tasks::{Answer, FIRST_PAUSE, GoesOn, LONGEST_PAUSE, Limit, Tasks, pause},
 };
 
 /// How long a receive waits for a message. A long wait saves requests, and a worker notices a signal only after it.
@@ -41,7 +41,7 @@ pub type MayBegin<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// A message that this worker has received.
 struct Held {
-    message: Received,
+    message: Message,
     /// What became of it; empty while nothing is known.
     answer: OnceLock<Answer>,
     /// The queue has been told.
@@ -63,7 +63,7 @@ struct Batch {
 }
 
 impl Batch {
-    fn new(messages: Vec<Received>, received: Timestamp) -> Self {
+    fn new(messages: Vec<Message>, received: Timestamp) -> Self {
         let held = messages.into_iter().map(|message| Held {
             message,
             answer: OnceLock::new(),
@@ -120,7 +120,7 @@ impl<I: Source, O: Store, Q: Queue> Tasks<'_, I, O, Q> {
                 Ok(messages) => messages,
                 Err(error) => {
                     drop(shared);
-                    error!(error = %chain(&error), "cannot receive; trying again");
+                    error!(error = %error_chain(&error), "cannot receive; trying again");
                     (self.rest)(FIRST_PAUSE / 10);
                     continue;
                 }
@@ -138,7 +138,7 @@ impl<I: Source, O: Store, Q: Queue> Tasks<'_, I, O, Q> {
     /// in their order; `None` if nothing is known.
     pub fn batch(
         &self,
-        messages: Vec<Received>,
+        messages: Vec<Message>,
         threads: usize,
         may_begin: MayBegin<'_>,
         goes_on: GoesOn<'_>,
@@ -150,7 +150,7 @@ impl<I: Source, O: Store, Q: Queue> Tasks<'_, I, O, Q> {
     }
 
     /// Works on one message.
-    pub fn answer(&self, message: &Received, goes_on: GoesOn<'_>) -> Option<Answer> {
+    pub fn answer(&self, message: &Message, goes_on: GoesOn<'_>) -> Option<Answer> {
         self.batch(vec![message.clone()], 1, &|| true, goes_on).remove(0)
     }
 
@@ -187,20 +187,20 @@ impl<I: Source, O: Store, Q: Queue> Tasks<'_, I, O, Q> {
             for chunk in held.chunks(BATCH) {
                 let changes: Vec<(&str, Duration)> =
                     chunk.iter().map(|held| (held.message.handle.as_str(), self.visibility)).collect();
-                match self.queue.hide_batch(&changes) {
+                match self.queue.change_visibility_batch(&changes) {
                     Ok(refused) => {
-                        for Refused { position, why, senders_fault } in refused {
+                        for RejectedEntry { position, reason, sender_fault } in refused {
                             // One that was settled meanwhile needs no extension.
                             let is_open = |held: &&&Held| held.answer.get().is_none();
                             let Some(held) = chunk.get(position).filter(is_open) else { continue };
                             held.is_shared.store(true, Ordering::Relaxed);
-                            held.is_gone.store(senders_fault, Ordering::Relaxed);
-                            problem = Some(why);
+                            held.is_gone.store(sender_fault, Ordering::Relaxed);
+                            problem = Some(reason);
                         }
                     }
                     Err(error) => {
                         chunk.iter().for_each(|held| held.is_shared.store(true, Ordering::Relaxed));
-                        (is_renewed, problem) = (false, Some(chain(&error)));
+                        (is_renewed, problem) = (false, Some(error_chain(&error)));
                     }
                 }
             }
@@ -343,7 +343,7 @@ impl<I: Source, O: Store, Q: Queue> Tasks<'_, I, O, Q> {
 
     /// The attempts at this message, if the ledger says that the last one began and did not end; otherwise 0. If the ledger
     /// cannot be read, there may be one, which is the cautious answer.
-    fn unfinished_attempts(&self, message: &Received) -> u32 {
+    fn unfinished_attempts(&self, message: &Message) -> u32 {
         let Ok(task) = Task::parse(&message.body) else { return 0 };
         match Failure::find(self.store, &task.run, &task.object.key) {
             Ok(found) => found
@@ -367,12 +367,12 @@ impl<I: Source, O: Store, Q: Queue> Tasks<'_, I, O, Q> {
         }
         self.tell(&done, |entries| {
             let handles: Vec<&str> = entries.iter().map(|(held, _)| held.message.handle.as_str()).collect();
-            self.queue.acknowledge_batch(&handles)
+            self.queue.delete_batch(&handles)
         });
         self.tell(&returned, |entries| {
             let changes: Vec<(&str, Duration)> =
                 entries.iter().map(|(held, pause)| (held.message.handle.as_str(), *pause)).collect();
-            self.queue.hide_batch(&changes)
+            self.queue.change_visibility_batch(&changes)
         });
     }
 
@@ -380,7 +380,7 @@ impl<I: Source, O: Store, Q: Queue> Tasks<'_, I, O, Q> {
     fn tell(
         &self,
         entries: &[(&Held, Duration)],
-        call: impl Fn(&[(&Held, Duration)]) -> io::Result<Vec<Refused>>,
+        call: impl Fn(&[(&Held, Duration)]) -> Result<Vec<RejectedEntry>, QueueError>,
     ) {
         for chunk in entries.chunks(BATCH) {
             // First: whatever happens now, the timeout is not extended any more.
@@ -392,12 +392,12 @@ impl<I: Source, O: Store, Q: Queue> Tasks<'_, I, O, Q> {
                 }
                 match call(&left) {
                     Err(error) => {
-                        problem = Some((left.len(), chain(&error)));
+                        problem = Some((left.len(), error_chain(&error)));
                         break;
                     }
                     Ok(refused) => {
-                        problem = refused.first().map(|first| (refused.len(), first.why.clone()));
-                        let again = refused.iter().filter(|refused| !refused.senders_fault);
+                        problem = refused.first().map(|first| (refused.len(), first.reason.clone()));
+                        let again = refused.iter().filter(|refused| !refused.sender_fault);
                         left = again.filter_map(|refused| left.get(refused.position).copied()).collect();
                         if left.is_empty() {
                             break;

@@ -2,7 +2,7 @@
 //! (<https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>).
 
 use aws_lambda_events::sqs::SqsMessage;
-use flowherd_shared::queue::Received;
+use flowherd_shared::queue::Message;
 
 /// A message that lacks a part that every message of a FIFO queue has. Nothing can then be reported of the batch but
 /// that it failed: a message without an id cannot be named.
@@ -19,14 +19,14 @@ pub struct EventError {
 }
 
 /// Returns the messages of an event, in its order.
-pub fn received(messages: Vec<SqsMessage>) -> Result<Vec<Received>, EventError> {
+pub fn received(messages: Vec<SqsMessage>) -> Result<Vec<Message>, EventError> {
     let numbered = messages.into_iter().enumerate();
     numbered.map(|(position, message)| read(message).map_err(|part| EventError { position, part })).collect()
 }
 
-fn read(message: SqsMessage) -> Result<Received, &'static str> {
+fn read(message: SqsMessage) -> Result<Message, &'static str> {
     let attribute = |name: &'static str| message.attributes.get(name).ok_or(name);
-    Ok(Received {
+    Ok(Message {
         group: attribute("MessageGroupId")?.clone(),
         deliveries: attribute("ApproximateReceiveCount")?.parse().map_err(|_| "ApproximateReceiveCount")?,
         sent_ms: attribute("SentTimestamp")?.parse().map_err(|_| "SentTimestamp")?,

@@ -10,9 +10,9 @@ use std::{
 
 use flowherd_shared::{
     error::{ObjectError, Verdict},
-    ledger::{Attempt, Basis, Failure, ManifestEntry, Receipt, layout, put_json},
+    ledger::{Attempt, Failure, Fingerprint, ManifestEntry, Receipt, layout, put_json},
     pipeline::{self, Finished, Output, Plan},
-    store::{Sink, Source, Store},
+    store::{Sink, Source, Store, StoreError},
 };
 
 /// Bytes behind damage that are read only to learn whose it is, at most.
@@ -30,7 +30,7 @@ pub struct Jobs<'a, I, O> {
     /// Where results go.
     pub store: &'a O,
     /// Asked when all of an object has been read, before the first output is published. False discards it.
-    pub may_publish: &'a (dyn Fn() -> io::Result<bool> + Sync),
+    pub may_publish: &'a (dyn Fn() -> Result<bool, StoreError> + Sync),
     /// The message that asks for it, if it is one.
     pub message_id: Option<&'a str>,
     /// Deliveries of that message. Attempts at earlier messages do not make denied access permanent: a redrive is tried
@@ -57,7 +57,7 @@ impl<'a, I: Source, O: Store> Jobs<'a, I, O> {
 
     /// Does one job. `watch` is told of the bytes read as they come, and stops the job by answering false. An error
     /// means that the ledger itself could not be written, so nothing is known of the object.
-    pub fn work(&self, object: &ManifestEntry, watch: &dyn Fn(u64) -> bool) -> io::Result<Ended> {
+    pub fn work(&self, object: &ManifestEntry, watch: &dyn Fn(u64) -> bool) -> Result<Ended, StoreError> {
         self.work_after(Failure::find(self.store, self.run, &object.key)?, object, watch)
     }
 
@@ -67,7 +67,7 @@ impl<'a, I: Source, O: Store> Jobs<'a, I, O> {
         failed_before: Option<Failure>,
         object: &ManifestEntry,
         watch: &dyn Fn(u64) -> bool,
-    ) -> io::Result<Ended> {
+    ) -> Result<Ended, StoreError> {
         let began = Instant::now();
         let stopped = Cell::new(false);
 
@@ -79,11 +79,11 @@ impl<'a, I: Source, O: Store> Jobs<'a, I, O> {
             goes_on
         });
 
-        let basis = Basis::from(self.plan);
+        let fingerprint = Fingerprint::from(self.plan);
         let attempt = Attempt {
             run: self.run,
             object,
-            basis: &basis,
+            fingerprint: &fingerprint,
             number,
             finished: now()?,
             milliseconds: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -94,7 +94,10 @@ impl<'a, I: Source, O: Store> Jobs<'a, I, O> {
                 let receipt = Receipt::new(&attempt, self.plan, &counts, &outputs);
                 if let Err(source) = put_json(self.store, &layout::receipt(self.run, &object.key), &receipt) {
                     self.withdraw(object, &outputs);
-                    let error = ObjectError::Write { output: layout::receipt(self.run, &object.key), source };
+                    let error = ObjectError::Write {
+                        output: layout::receipt(self.run, &object.key),
+                        source: source.into(),
+                    };
                     return self.fail(&attempt, &error, error.verdict_at(number));
                 }
                 // The receipt alone already wins over the failure.
@@ -108,7 +111,7 @@ impl<'a, I: Source, O: Store> Jobs<'a, I, O> {
         }
     }
 
-    fn fail(&self, attempt: &Attempt<'_>, error: &dyn Error, verdict: Verdict) -> io::Result<Ended> {
+    fn fail(&self, attempt: &Attempt<'_>, error: &dyn Error, verdict: Verdict) -> Result<Ended, StoreError> {
         let failure = Failure::new(attempt, error, verdict);
         failure.write(self.store)?;
         Ok(Ended::Failed(failure))
@@ -126,12 +129,14 @@ impl<'a, I: Source, O: Store> Jobs<'a, I, O> {
             let verdict = error.verdict_at(attempt);
             (error.into(), verdict)
         };
-        let body =
-            self.source.open(object).map_err(|source| by_verdict(ObjectError::Read { at: 0, source }))?;
+        let body = self
+            .source
+            .open(object)
+            .map_err(|source| by_verdict(ObjectError::Read { at: 0, source: source.into() }))?;
         let mut body = Watched { body, watch, read: 0 };
         // A bug that one object sets off must not take the others with it.
         let ran = catch_unwind(AssertUnwindSafe(|| {
-            pipeline::run(&mut body, &object.key, self.plan, |path| self.store.create(path))
+            pipeline::run(&mut body, &object.key, self.plan, |path| Ok(self.store.create(path)?))
         }));
         let Finished { counts, outputs } = match ran {
             Ok(finished) => finished.map_err(|error| by_verdict(body.blamed_for(error)))?,
@@ -150,7 +155,10 @@ impl<'a, I: Source, O: Store> Jobs<'a, I, O> {
                 return Err(("stopped".into(), Verdict::Retry));
             }
             Err(source) => {
-                return Err(by_verdict(ObjectError::Write { output: layout::purged(self.run), source }));
+                return Err(by_verdict(ObjectError::Write {
+                    output: layout::purged(self.run),
+                    source: source.into(),
+                }));
             }
         }
         let mut committed = Vec::with_capacity(outputs.len());
@@ -159,7 +167,10 @@ impl<'a, I: Source, O: Store> Jobs<'a, I, O> {
                 Ok(etag) => committed.push((output, etag)),
                 Err(source) => {
                     self.withdraw(object, &committed);
-                    return Err(by_verdict(ObjectError::Write { output: output.path, source }));
+                    return Err(by_verdict(ObjectError::Write {
+                        output: output.path,
+                        source: source.into(),
+                    }));
                 }
             }
         }
@@ -174,8 +185,8 @@ impl<'a, I: Source, O: Store> Jobs<'a, I, O> {
     /// worker may have done the object meanwhile, with outputs of the same version. What cannot be taken back has no
     /// receipt.
     fn withdraw(&self, object: &ManifestEntry, committed: &[(Output, String)]) {
-        let basis = Basis::from(self.plan);
-        if Receipt::find(self.store, self.run, object, &basis).is_ok_and(|receipt| receipt.is_some()) {
+        let fingerprint = Fingerprint::from(self.plan);
+        if Receipt::find(self.store, self.run, object, &fingerprint).is_ok_and(|receipt| receipt.is_some()) {
             return;
         }
         for (output, etag) in committed {
@@ -194,7 +205,9 @@ impl<'a, I: Source, O: Store> Jobs<'a, I, O> {
         let tables = self.plan.config.tables.iter().map(|table| layout::csv(&table.name, &object.key));
         for path in tables.chain([layout::rejects(&object.key)]) {
             if !committed.iter().any(|(output, _)| output.path == path) {
-                self.store.remove(&path).map_err(|source| ObjectError::Write { output: path, source })?;
+                self.store
+                    .remove(&path)
+                    .map_err(|source| ObjectError::Write { output: path, source: source.into() })?;
             }
         }
         Ok(())
@@ -235,9 +248,9 @@ impl<R: Read> Read for Watched<'_, R> {
 }
 
 /// Returns the time as ISO-8601 UTC; an error if the clock is outside of the years 1970 to 9999.
-pub fn now() -> io::Result<String> {
+pub fn now() -> Result<String, StoreError> {
     let now = jiff::Timestamp::now();
     flowherd_shared::timestamp::iso(now.as_millisecond()).ok_or_else(|| {
-        io::Error::other(format!("the clock of this machine is wrong: {now}; set it, then start again"))
+        StoreError::transient(format!("the clock of this machine is wrong: {now}; set it, then start again"))
     })
 }

@@ -1,18 +1,15 @@
 //! The rules and names of each run, as its begin wrote them into the ledger. So all workers of a run have the same, and
 //! new names are used from the next run on, without a deployment.
 
-use std::{
-    io,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use flowherd_shared::{
     config::Config,
-    ledger::{Basis, Run, layout, read_json},
+    ledger::{Fingerprint, Run, layout, read_json},
     limits::{MAX_CONFIG_BYTES, MAX_LOOKUPS_BYTES},
     lookups::Lookups,
     pipeline::Plan,
-    store::Store,
+    store::{Store, StoreError},
 };
 
 /// Runs remembered; a worker seldom sees more than one.
@@ -31,7 +28,7 @@ pub enum PlanError {
         "the rules or lookups in the ledger are not those of the run, or this worker reads them in another way; \
          deploy coordinator and workers together, and begin a new run"
     )]
-    Basis,
+    Fingerprint,
     /// They do not parse.
     #[error("the rules or lookups in the ledger are damaged: {0}")]
     Damaged(String),
@@ -46,7 +43,7 @@ pub struct Plans {
 
 impl Plans {
     /// The plan of a run. Read once; other threads wait meanwhile, because lookups are large.
-    pub fn of(&self, store: &impl Store, run: &str) -> io::Result<Result<Arc<Plan>, PlanError>> {
+    pub fn of(&self, store: &impl Store, run: &str) -> Result<Result<Arc<Plan>, PlanError>, StoreError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = known.iter().position(|(name, _)| name == run) {
             let found = known.remove(at);
@@ -57,7 +54,7 @@ impl Plans {
         let Some(asked) = read_json::<Run>(store, &layout::run(run))? else {
             return Ok(Err(PlanError::NoRun));
         };
-        let same = known.iter().find(|(_, plan)| Basis::from(&**plan) == asked.basis);
+        let same = known.iter().find(|(_, plan)| Fingerprint::from(&**plan) == asked.fingerprint);
         let plan = match same.map(|(_, plan)| Arc::clone(plan)) {
             Some(plan) => plan,
             None => match load(store, &asked)? {
@@ -71,12 +68,12 @@ impl Plans {
     }
 }
 
-fn load(store: &impl Store, run: &Run) -> io::Result<Result<Plan, PlanError>> {
+fn load(store: &impl Store, run: &Run) -> Result<Result<Plan, PlanError>, StoreError> {
     let damaged = |told: &dyn std::fmt::Display| Ok(Err(PlanError::Damaged(told.to_string())));
     let mut plan = Plan::default();
-    let read = |path: String, most: usize| match store.get_within(&path, most as u64) {
+    let read = |path: String, most: usize| match store.get_limited(&path, most as u64) {
         Ok(bytes) => Ok(Ok(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(Err(error.to_string())),
+        Err(error @ StoreError::TooLarge { .. }) => Ok(Err(error.to_string())),
         Err(error) => Err(error),
     };
     let (config, lookups) = match (
@@ -98,7 +95,7 @@ fn load(store: &impl Store, run: &Run) -> io::Result<Result<Plan, PlanError>> {
             Err(error) => return damaged(&error),
         }
     }
-    Ok(if Basis::from(&plan) == run.basis { Ok(plan) } else { Err(PlanError::Basis) })
+    Ok(if Fingerprint::from(&plan) == run.fingerprint { Ok(plan) } else { Err(PlanError::Fingerprint) })
 }
 
 /// Keeps the latest.

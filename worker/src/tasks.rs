@@ -1,7 +1,6 @@
 //! From a message of the queue to a job, and from the job's outcome to what the queue is told.
 
 use std::{
-    io,
     sync::{
         Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -11,11 +10,13 @@ use std::{
 };
 
 use flowherd_shared::{
-    error::Verdict,
-    ledger::{Amendment, Attempt, Basis, Failure, ManifestEntry, Purged, Receipt, Run, layout, read_json},
+    error::{Verdict, error_chain},
+    ledger::{
+        Amendment, Attempt, Failure, Fingerprint, ManifestEntry, Purged, Receipt, Run, layout, read_json,
+    },
     pipeline::Plan,
-    queue::{Queue, Received},
-    store::{Source, Store},
+    queue::{Message, Queue},
+    store::{Problem, Source, Store, StoreError},
     task::{Task, TaskError},
 };
 use jiff::Timestamp;
@@ -131,7 +132,7 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
     }
 
     /// Works on a message. `alone` returns whether nobody else can have had it.
-    pub(crate) fn work(&self, message: &Received, alone: &dyn Fn() -> bool, goes_on: GoesOn<'_>) -> Answer {
+    pub(crate) fn work(&self, message: &Message, alone: &dyn Fn() -> bool, goes_on: GoesOn<'_>) -> Answer {
         let task = match Task::parse(&message.body) {
             Ok(task) => task,
             Err(problem) => return malformed(message, &problem),
@@ -145,7 +146,7 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
         );
         let _in_span = span.enter();
         self.work_on(&task, message, alone, goes_on).unwrap_or_else(|problem| {
-            error!(error = %chain(&problem), "cannot use the ledger or the source");
+            error!(error = %error_chain(&problem), "cannot use the ledger or the source");
             Answer::Retry(pause(message.deliveries))
         })
     }
@@ -153,10 +154,10 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
     fn work_on(
         &self,
         task: &Task,
-        message: &Received,
+        message: &Message,
         alone: &dyn Fn() -> bool,
         goes_on: GoesOn<'_>,
-    ) -> io::Result<Answer> {
+    ) -> Result<Answer, StoreError> {
         let (run, deliveries) = (&task.run, message.deliveries);
         // A message that waits for its next attempt holds up newer runs of the same object. Looked at from the second
         // delivery on, because it takes a request.
@@ -172,8 +173,8 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
             let refusal = Refusal::Bucket(task.bucket.clone(), self.bucket.to_owned());
             return self.refuse(task, message, &refusal);
         }
-        let basis = Basis::from(&*plan);
-        let mut left = match self.left(task, message, &basis)? {
+        let fingerprint = Fingerprint::from(&*plan);
+        let mut left = match self.left(task, message, &fingerprint)? {
             Left::Work(left) => left,
             Left::Nothing => {
                 debug!("done already");
@@ -194,7 +195,7 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
             // Only where two may have been at it can the receipt speak of outputs that the other has replaced.
             if answer != Answer::Done
                 || alone()
-                || Receipt::find(self.store, run, object, &basis)?.is_some()
+                || Receipt::find(self.store, run, object, &fingerprint)?.is_some()
                 || self.is_purged(run)?
             {
                 return Ok(answer);
@@ -208,12 +209,12 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
     fn job(
         &self,
         task: &Task,
-        message: &Received,
+        message: &Message,
         object: &ManifestEntry,
         failed_before: Option<Failure>,
         plan: &Plan,
         goes_on: GoesOn<'_>,
-    ) -> io::Result<Answer> {
+    ) -> Result<Answer, StoreError> {
         let limit = Mutex::new(None);
         let may_go_on = || {
             let reached = goes_on().err();
@@ -274,18 +275,18 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
     fn note_begin(
         &self,
         task: &Task,
-        message: &Received,
+        message: &Message,
         object: &ManifestEntry,
         failed_before: Option<&Failure>,
         plan: &Plan,
-    ) -> io::Result<Option<Failure>> {
+    ) -> Result<Option<Failure>, StoreError> {
         if message.deliveries == 1 {
             return Ok(None);
         }
         let attempt = Attempt {
             run: &task.run,
             object,
-            basis: &Basis::from(plan),
+            fingerprint: &Fingerprint::from(plan),
             number: failed_before.map_or(0, |failure| failure.attempts).saturating_add(1),
             finished: now()?,
             milliseconds: 0,
@@ -297,7 +298,7 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
     }
 
     /// Removes the note of an attempt that was stopped, and writes what it has replaced.
-    fn take_back(&self, noted: Option<Failure>, failed_before: Option<Failure>) -> io::Result<()> {
+    fn take_back(&self, noted: Option<Failure>, failed_before: Option<Failure>) -> Result<(), StoreError> {
         match (noted, failed_before) {
             (None, _) => Ok(()),
             (Some(_), Some(before)) => before.write(self.store),
@@ -306,9 +307,9 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
     }
 
     /// What is left to do of a task, by what the ledger says already.
-    fn left(&self, task: &Task, message: &Received, basis: &Basis) -> io::Result<Left> {
+    fn left(&self, task: &Task, message: &Message, fingerprint: &Fingerprint) -> Result<Left, StoreError> {
         let (run, listed) = (&task.run, &task.object);
-        if Receipt::find(self.store, run, listed, basis)?.is_some() {
+        if Receipt::find(self.store, run, listed, fingerprint)?.is_some() {
             return Ok(Left::Nothing);
         }
         let failure = Failure::find(self.store, run, &listed.key)?;
@@ -318,20 +319,22 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
             None
         };
         if let Some(now) = &amended
-            && Receipt::find(self.store, run, now, basis)?.is_some()
+            && Receipt::find(self.store, run, now, fingerprint)?.is_some()
         {
             return Ok(Left::Nothing);
         }
         let object = amended.unwrap_or_else(|| listed.clone());
         let for_good = failure.as_ref().filter(|failure| {
-            failure.verdict == Verdict::Permanent && failure.object == object && failure.basis == *basis
+            failure.verdict == Verdict::Permanent
+                && failure.object == object
+                && failure.fingerprint == *fingerprint
         });
         let Some(for_good) = for_good else { return Ok(Left::Work(Box::new((object, failure)))) };
         // By this very message: it fails again. Another one is a dead letter that somebody has moved back.
         if for_good.message_id.as_ref() == Some(&message.id) {
             return Ok(Left::Hopeless);
         }
-        match self.source.now(&object.key)? {
+        match self.source.head(&object.key)? {
             Some(now) if now != object => {
                 warn!(etag = now.etag, size = now.size, "the object has been replaced since it failed");
                 Amendment { listed: listed.clone(), now: now.clone() }.write(self.store, run)?;
@@ -341,25 +344,27 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
         }
     }
 
-    fn is_purged(&self, run: &str) -> io::Result<bool> {
+    fn is_purged(&self, run: &str) -> Result<bool, StoreError> {
         Ok(read_json::<Purged>(self.store, &layout::purged(run))?.is_some())
     }
 
     /// Whether the run ended after this message was sent: its report is written, nothing protects it any more, and the
     /// message was not moved back from the dead letters since, which would have made it a newer one. The objects that the
     /// report calls missing or failed stay so, and a resumed run does them.
-    fn is_over(&self, run: &str, message: &Received) -> io::Result<bool> {
+    fn is_over(&self, run: &str, message: &Message) -> Result<bool, StoreError> {
         if self.store.etag(&layout::active(run))?.is_some() {
             return Ok(false);
         }
         // Times of S3 and SQS, not of whoever wrote the report.
         let Some(report) = self.store.head(&layout::report(run))? else { return Ok(false) };
-        let written = Timestamp::try_from(report.modified).map_err(io::Error::other)?;
+        let written = Timestamp::try_from(report.modified).map_err(|error| {
+            StoreError::Invalid(Problem::caused_by("the store returned an invalid time", error))
+        })?;
         Ok(written.as_millisecond() > message.sent_ms)
     }
 
     /// Writes the refusal into the ledger, once for each message. The bucket stays wrong; the others may pass later.
-    fn refuse(&self, task: &Task, message: &Received, refusal: &Refusal) -> io::Result<Answer> {
+    fn refuse(&self, task: &Task, message: &Message, refusal: &Refusal) -> Result<Answer, StoreError> {
         let (verdict, answer) = match refusal {
             Refusal::Bucket(..) => (Verdict::Permanent, Answer::DeadLetter),
             Refusal::Plan(_) => (Verdict::Retry, Answer::Retry(pause(message.deliveries))),
@@ -367,7 +372,7 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
         };
         // A failure counts only with the fingerprint of its run. Without a run there is no report that could name it.
         let Some(asked) = read_json::<Run>(self.store, &layout::run(&task.run))? else {
-            warn!(error = %chain(refusal), "cannot begin; the ledger has no such run");
+            warn!(error = %error_chain(refusal), "cannot begin; the ledger has no such run");
             // No growing pauses: they would hold up newer runs of the object for an hour.
             return Ok(if answer == Answer::DeadLetter { answer } else { Answer::Retry(FIRST_PAUSE) });
         };
@@ -381,7 +386,7 @@ impl<'a, I: Source, O: Store, Q: Queue> Tasks<'a, I, O, Q> {
         let attempt = Attempt {
             run: &task.run,
             object: &task.object,
-            basis: &asked.basis,
+            fingerprint: &asked.fingerprint,
             number: message.deliveries,
             finished: now()?,
             milliseconds: 0,
@@ -410,8 +415,8 @@ enum Left {
     Hopeless,
 }
 
-fn malformed(message: &Received, problem: &TaskError) -> Answer {
-    error!(message_id = message.id, error = %chain(problem), "no task; it goes to the dead letters");
+fn malformed(message: &Message, problem: &TaskError) -> Answer {
+    error!(message_id = message.id, error = %error_chain(problem), "no task; it goes to the dead letters");
     Answer::DeadLetter
 }
 
@@ -419,10 +424,4 @@ fn malformed(message: &Received, problem: &TaskError) -> Answer {
 pub(crate) fn pause(deliveries: u32) -> Duration {
     let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(deliveries.saturating_sub(1)));
     doubled.min(LONGEST_PAUSE)
-}
-
-/// An error and its causes on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string);
-    causes.collect::<Vec<_>>().join(": ")
 }

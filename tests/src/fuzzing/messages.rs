@@ -24,9 +24,9 @@ use serde_json::Value;
 
 use super::{numbered, numbered_text};
 use crate::{
+    fake::{MemoryQueue, MemorySource, MemoryStore},
     ledger::run,
     objects::{FLOW, envelope, event as log_event, gzip},
-    twin::{MemoryQueue, MemorySource, MemoryStore},
 };
 
 /// Any text as a message of the queue: a task says what its JSON says, can be sent again, and stays within its ledger.
@@ -77,7 +77,7 @@ pub(super) fn event(data: &[u8]) {
     }
 }
 
-fn is_same(message: &flowherd_shared::queue::Received, record: &aws_lambda_events::sqs::SqsMessage) -> bool {
+fn is_same(message: &flowherd_shared::queue::Message, record: &aws_lambda_events::sqs::SqsMessage) -> bool {
     let same = |text: &str, other: &Option<String>| Some(text) == other.as_deref();
     same(&message.id, &record.message_id)
         && same(&message.body, &record.body)

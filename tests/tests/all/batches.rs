@@ -16,13 +16,13 @@ use std::{
 use aws_lambda_events::sqs::SqsMessage;
 use flowherd_shared::{
     ledger::{Failure, ManifestEntry, ReportState, layout},
-    queue::{Depth, Outgoing, PurgeError, Queue, Received, Refused},
-    store::{Source, Store},
+    queue::{Message, NewMessage, PurgeError, Queue, QueueDepth, QueueError, RejectedEntry},
+    store::{Source, Store, StoreError},
     task::Task,
 };
 use flowherd_tests::{
+    fake::{EPOCH_MS, Faults, MemoryQueue, MemorySource, Pace, Paced, Process, QueueSettings},
     local_cloud::LocalCloud,
-    twin::{EPOCH_MS, Faults, MemoryQueue, MemorySource, Pace, Paced, Process, QueueSettings},
 };
 use flowherd_worker::{
     lambda::batch,
@@ -87,7 +87,7 @@ impl Read for Body<'_> {
 impl<'a> Source for Objects<'a> {
     type Body = Body<'a>;
 
-    fn open(&self, object: &ManifestEntry) -> io::Result<Body<'a>> {
+    fn open(&self, object: &ManifestEntry) -> Result<Body<'a>, StoreError> {
         *self.opened.lock().unwrap().entry(object.key.clone()).or_default() += 1;
         if self.killers.contains(&object.key) {
             self.process.kill();
@@ -95,8 +95,8 @@ impl<'a> Source for Objects<'a> {
         Ok(Body { bytes: self.source.open(object)?, pass: self.pass, time: self.time })
     }
 
-    fn now(&self, key: &str) -> io::Result<Option<ManifestEntry>> {
-        self.source.now(key)
+    fn head(&self, key: &str) -> Result<Option<ManifestEntry>, StoreError> {
+        self.source.head(key)
     }
 }
 
@@ -107,26 +107,29 @@ struct Later<'a> {
 }
 
 impl Queue for Later<'_> {
-    fn send(&self, batch: &[Outgoing]) -> io::Result<Vec<Refused>> {
+    fn send(&self, batch: &[NewMessage]) -> Result<Vec<RejectedEntry>, QueueError> {
         self.queue.send(batch)
     }
 
-    fn receive(&self, most: usize, wait: Duration) -> io::Result<Vec<Received>> {
+    fn receive(&self, most: usize, wait: Duration) -> Result<Vec<Message>, QueueError> {
         self.queue.receive(most, wait)
     }
 
-    fn acknowledge_batch(&self, handles: &[&str]) -> io::Result<Vec<Refused>> {
-        self.queue.acknowledge_batch(handles)
+    fn delete_batch(&self, handles: &[&str]) -> Result<Vec<RejectedEntry>, QueueError> {
+        self.queue.delete_batch(handles)
     }
 
-    fn hide_batch(&self, changes: &[(&str, Duration)]) -> io::Result<Vec<Refused>> {
+    fn change_visibility_batch(
+        &self,
+        changes: &[(&str, Duration)],
+    ) -> Result<Vec<RejectedEntry>, QueueError> {
         let elapsed = Duration::from_millis(self.elapsed.load(Ordering::Relaxed));
         let changes: Vec<(&str, Duration)> =
             changes.iter().map(|(handle, time)| (*handle, *time + elapsed)).collect();
-        self.queue.hide_batch(&changes)
+        self.queue.change_visibility_batch(&changes)
     }
 
-    fn depth(&self) -> io::Result<Depth> {
+    fn depth(&self) -> Result<QueueDepth, QueueError> {
         self.queue.depth()
     }
 
@@ -134,8 +137,8 @@ impl Queue for Later<'_> {
         self.queue.purge()
     }
 
-    fn move_back(&self) -> io::Result<bool> {
-        self.queue.move_back()
+    fn redrive(&self) -> Result<bool, QueueError> {
+        self.queue.redrive()
     }
 }
 
@@ -203,7 +206,7 @@ fn invoke(
         let failed: Vec<&String> =
             response.batch_item_failures.iter().map(|failure| &failure.item_identifier).collect();
         for (_, handle) in handles.iter().filter(|(id, _)| !failed.contains(id)) {
-            fleet.queue.acknowledge(handle).unwrap();
+            fleet.queue.delete(handle).unwrap();
         }
     }
     Duration::from_millis(elapsed.into_inner())
@@ -253,7 +256,7 @@ fn make_a_suspect(fleet: &Fleet) -> String {
     let mut key = String::new();
     for _ in 0..2 {
         let message = fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
-        fleet.queue.hide(&message.handle, Duration::ZERO).unwrap();
+        fleet.queue.change_visibility(&message.handle, Duration::ZERO).unwrap();
         let task = Task::parse(&message.body).unwrap();
         key.clone_from(&task.object.key);
         let note = serde_json::json!({
@@ -276,15 +279,15 @@ struct Watched<'a> {
 impl Source for Watched<'_> {
     type Body = Cursor<Vec<u8>>;
 
-    fn open(&self, object: &ManifestEntry) -> io::Result<Self::Body> {
+    fn open(&self, object: &ManifestEntry) -> Result<Self::Body, StoreError> {
         if object.key == self.key {
             self.in_flight.lock().unwrap().push(self.fleet.queue.depth().unwrap().in_flight);
         }
         self.fleet.source.open(object)
     }
 
-    fn now(&self, key: &str) -> io::Result<Option<ManifestEntry>> {
-        self.fleet.source.now(key)
+    fn head(&self, key: &str) -> Result<Option<ManifestEntry>, StoreError> {
+        self.fleet.source.head(key)
     }
 }
 
@@ -369,7 +372,7 @@ fn a_deletion_that_a_batch_leaves_out_is_made_again_and_no_other() {
 
 /// One handle is good and one is not.
 fn check_batches(queue: &impl Queue) {
-    let message = |name: &str| Outgoing {
+    let message = |name: &str| NewMessage {
         body: name.to_owned(),
         group: name.to_owned(),
         deduplication: name.to_owned(),
@@ -377,16 +380,16 @@ fn check_batches(queue: &impl Queue) {
     assert_eq!(queue.send(&["a", "b", "c"].map(message)).unwrap(), []);
     let received = queue.receive(10, Duration::ZERO).unwrap();
     let mut handles: Vec<&str> = received.iter().map(|message| message.handle.as_str()).collect();
-    queue.acknowledge(handles[1]).unwrap();
+    queue.delete(handles[1]).unwrap();
     let changes: Vec<(&str, Duration)> = handles.iter().map(|handle| (*handle, Duration::ZERO)).collect();
-    let refused = queue.hide_batch(&changes).unwrap();
+    let refused = queue.change_visibility_batch(&changes).unwrap();
     assert_eq!(refused.iter().map(|refused| refused.position).collect::<Vec<_>>(), [1], "{refused:?}");
     // Returned at once, they come at once, and are deleted together.
     let again = queue.receive(10, Duration::ZERO).unwrap();
     assert_eq!(again.len(), 2);
     handles = again.iter().map(|message| message.handle.as_str()).collect();
-    assert_eq!(queue.acknowledge_batch(&handles).unwrap(), []);
-    assert_eq!(queue.depth().unwrap(), Depth::default());
+    assert_eq!(queue.delete_batch(&handles).unwrap(), []);
+    assert_eq!(queue.depth().unwrap(), QueueDepth::default());
 }
 
 #[test]

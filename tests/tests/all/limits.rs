@@ -16,8 +16,8 @@ use flowherd_shared::{
 };
 use flowherd_tests::{
     command::flowherd,
+    fake::{MemorySource, MemoryStore},
     objects::{FLOW, convert, envelope, event, gzip},
-    twin::{MemorySource, MemoryStore},
 };
 use flowherd_worker::job::{Ended, Jobs};
 use serde_json::Value;

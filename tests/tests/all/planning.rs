@@ -10,9 +10,9 @@ use flowherd_shared::{
     task::Task,
 };
 use flowherd_tests::{
+    fake::{Faults, MemoryQueue, MemorySource, MemoryStore},
     ledger::run,
     objects::{FLOW, envelope, event},
-    twin::{Faults, MemoryQueue, MemorySource, MemoryStore},
 };
 use flowherd_worker::job::Jobs;
 

@@ -15,16 +15,16 @@ use flowherd_coordinator::{
 };
 use flowherd_shared::{
     config::Config,
-    ledger::{Basis, ManifestEntry, ManifestTotals, ReportState, Run, layout},
+    ledger::{Fingerprint, ManifestEntry, ManifestTotals, ReportState, Run, layout},
     lookups::Lookups,
     pipeline::Plan,
-    store::Source,
+    store::{Source, StoreError},
 };
 use flowherd_tests::{
     command::{Running, files_below},
+    fake::{MemorySource, MemoryStore},
     ledger::{manifest, run},
     objects::{FLOW, LOOKUPS, Portions, convert, envelope, envelope_of, event, gunzip, gzip},
-    twin::{MemorySource, MemoryStore},
 };
 use flowherd_worker::job::{Ended, Jobs};
 use proptest::prelude::*;
@@ -151,8 +151,10 @@ fn every_listed_object_is_done_failed_skipped_or_missing() {
         .collect();
     let repaired = run("now", &plan, Some(manifest(&store, "now", &repaired)));
     assert_eq!(reconcile(&store, &repaired, String::new()).unwrap().objects.missing, 5);
-    let other_rules =
-        Run { basis: Basis { config_hash: "other".to_owned(), ..now.basis.clone() }, ..now.clone() };
+    let other_rules = Run {
+        fingerprint: Fingerprint { config_hash: "other".to_owned(), ..now.fingerprint.clone() },
+        ..now.clone()
+    };
     assert_eq!(reconcile(&store, &other_rules, String::new()).unwrap().objects.missing, 5);
     manifest(&store, "now", &listed);
 
@@ -391,7 +393,7 @@ struct Changing(MemorySource);
 impl Source for Changing {
     type Body = Box<dyn Read>;
 
-    fn open(&self, object: &ManifestEntry) -> io::Result<Self::Body> {
+    fn open(&self, object: &ManifestEntry) -> Result<Self::Body, StoreError> {
         struct Changed;
         impl Read for Changed {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -401,8 +403,8 @@ impl Source for Changing {
         Ok(Box::new(self.0.open(object)?.chain(Changed)))
     }
 
-    fn now(&self, key: &str) -> io::Result<Option<ManifestEntry>> {
-        self.0.now(key)
+    fn head(&self, key: &str) -> Result<Option<ManifestEntry>, StoreError> {
+        self.0.head(key)
     }
 }
 

@@ -334,7 +334,7 @@ fn a_waiting_message_of_a_purged_run_is_acknowledged_without_work() {
 fn a_dead_letter_that_is_moved_back_is_never_taken_for_a_message_of_a_run_that_is_over() {
     for moves_back in [false, true] {
         let fleet = Fleet::new(2);
-        fleet.queue.set_faults(flowherd_tests::twin::Faults { moves_back, ..Default::default() });
+        fleet.queue.set_faults(flowherd_tests::fake::Faults { moves_back, ..Default::default() });
         let keys = fleet.source.keys();
         let runs = ["one", "two"];
         for (run, key) in runs.iter().zip(&keys) {
@@ -347,7 +347,7 @@ fn a_dead_letter_that_is_moved_back_is_never_taken_for_a_message_of_a_run_that_i
         fleet.queue.advance(Duration::from_mins(1));
         let step = fleet.coordinate(|coordinator| coordinator.redrive("one")).unwrap().1;
         for message in fleet.queue.receive(10, Duration::ZERO).unwrap() {
-            fleet.queue.hide(&message.handle, Duration::ZERO).unwrap();
+            fleet.queue.change_visibility(&message.handle, Duration::ZERO).unwrap();
         }
         assert_eq!(fleet.finish(step).state, ReportState::Done);
         for (run, key) in runs.iter().zip(&keys) {

@@ -7,7 +7,7 @@ use std::{
 
 use flowherd_coordinator::steps::{Coordinator, CoordinatorError, Inputs, Step};
 use flowherd_shared::{ledger::Receipt, queue::Queue, store::Store, task::Task};
-use flowherd_tests::twin::{MemoryQueue, MemorySource, MemoryStore, Paced, Process, QueueSettings, Watch};
+use flowherd_tests::fake::{MemoryQueue, MemorySource, MemoryStore, Paced, Process, QueueSettings, Watch};
 use flowherd_worker::tasks::Tasks;
 use jiff::{SignedDuration, Timestamp};
 
@@ -30,7 +30,7 @@ pub(super) struct Services {
     pub(super) violations: Mutex<Vec<String>>,
 }
 
-pub(super) type TwinPorts<'a> =
+pub(super) type FakePorts<'a> =
     Coordinator<'a, Paced<'a, MemorySource>, Paced<'a, MemoryStore>, Paced<'a, MemoryQueue>>;
 
 impl Services {
@@ -94,7 +94,7 @@ impl Services {
         now + SignedDuration::from_secs(sum * 97 % 1800 - 900)
     }
 
-    pub(super) fn coordinate<T>(&self, process: &Process, work: impl FnOnce(&TwinPorts<'_>) -> T) -> T {
+    pub(super) fn coordinate<T>(&self, process: &Process, work: impl FnOnce(&FakePorts<'_>) -> T) -> T {
         let dead = self.queue.dead_letters();
         let (source, store) = (Paced::new(&self.source, process), Paced::new(&self.store, process));
         let (queue, dead) = (Paced::new(&self.queue, process), Paced::new(&dead, process));
