@@ -18,10 +18,7 @@ use crate::Stop;
 /// Reads rules and names, or tells every mistake in either.
 pub(crate) fn plan(config: Option<&PathBuf>, lookups: Option<&PathBuf>) -> Result<Plan, Stop> {
     let mut problems = Vec::new();
-    let config = read(config, |bytes| match std::str::from_utf8(bytes) {
-        Ok(text) => Config::parse(text),
-        Err(_) => Err(ConfigError { problems: vec!["is no UTF-8 text".to_owned()] }),
-    });
+    let config = read(config, Config::from_bytes);
     let lookups = read(lookups, Lookups::parse);
     let config = config.unwrap_or_else(|told| {
         problems.extend(told);

@@ -289,8 +289,7 @@ fn parse(inputs: &Inputs) -> Result<Plan, CoordinatorError> {
         problems.extend(error.problems.into_iter().map(|problem| format!("{file}: {problem}")));
     };
     if let Some(bytes) = &inputs.config {
-        let no_text = |_| ConfigError { problems: vec!["is no UTF-8 text".to_owned()] };
-        match std::str::from_utf8(bytes).map_err(no_text).and_then(Config::parse) {
+        match Config::from_bytes(bytes) {
             Ok(config) => plan.config = config,
             Err(error) => tell("flowherd.toml", error),
         }

@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{self, Write},
+    io::Write,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},

@@ -15,7 +15,7 @@ use flowherd_shared::{
     pipeline::Plan,
     store::{StoreError, read_limited},
 };
-use flowherd_worker::job::now;
+use flowherd_worker::processor::now;
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::listing::{Found, Listing, UNREADABLE};

@@ -17,7 +17,7 @@ use flowherd_shared::{
     store::Store,
     task::{Task, TaskError},
 };
-use flowherd_worker::event::received;
+use flowherd_worker::event::messages;
 use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -63,7 +63,7 @@ pub(super) fn event(data: &[u8]) {
     let Some((number, text)) = numbered_text(data) else { return };
     if number % 2 == 0 {
         let Ok(event) = serde_json::from_str::<SqsEvent>(text) else { return };
-        let Ok(messages) = received(event.records.clone()) else { return };
+        let Ok(messages) = messages(event.records.clone()) else { return };
         assert_eq!(messages.len(), event.records.len());
         for (message, record) in messages.iter().zip(&event.records) {
             assert!(is_same(message, record), "{message:?}");

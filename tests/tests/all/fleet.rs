@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    ops::ControlFlow,
     sync::Mutex,
     time::{Duration, SystemTime},
 };
@@ -16,7 +17,7 @@ use flowherd_tests::{
     fake::{MemoryQueue, MemorySource, MemoryStore, QueueSettings},
     objects::{FLOW, envelope, event, gzip},
 };
-use flowherd_worker::tasks::Tasks;
+use flowherd_worker::handler::MessageHandler;
 use jiff::{SignedDuration, Timestamp};
 
 pub(super) const BUCKET: &str = "logs";
@@ -121,19 +122,24 @@ impl Fleet {
         serde_json::from_slice(report).unwrap()
     }
 
-    pub(super) fn tasks<'a, S: Source>(&'a self, source: &'a S) -> Tasks<'a, S, MemoryStore, MemoryQueue> {
-        let mut tasks = Tasks::new((BUCKET, source), &self.store, (&self.queue, self.settings.visibility));
-        tasks.rest = |_| {};
-        tasks.max_deliveries = Some(self.settings.max_deliveries);
-        tasks
+    pub(super) fn handler<'a, S: Source>(
+        &'a self,
+        source: &'a S,
+    ) -> MessageHandler<'a, S, MemoryStore, MemoryQueue> {
+        let mut handler =
+            MessageHandler::new((BUCKET, source), &self.store, (&self.queue, self.settings.visibility));
+        handler.sleep = |_| {};
+        handler.max_deliveries = Some(self.settings.max_deliveries);
+        handler
     }
 
     /// Several workers at once, until nothing is left in the queue.
     pub(super) fn drain(&self, workers: usize) {
-        let tasks = self.tasks(&self.source);
+        let handler = self.handler(&self.source);
         let is_left = || self.queue.depth().map_or(true, |depth| depth != QueueDepth::default());
         std::thread::scope(|scope| {
-            (0..workers).for_each(|_| _ = scope.spawn(|| tasks.poll(&is_left, &|| Ok(()))));
+            (0..workers)
+                .for_each(|_| _ = scope.spawn(|| handler.poll(&is_left, &|| ControlFlow::Continue(()))));
         });
     }
 

@@ -17,7 +17,7 @@ use flowherd_tests::{
     ledger::{manifest, run},
     objects::gzip,
 };
-use flowherd_worker::plans::{PlanError, Plans};
+use flowherd_worker::config_cache::{ConfigCache, ConfigCacheError};
 
 use super::{
     super::{
@@ -61,10 +61,13 @@ fn rules_in_the_ledger_that_are_too_large_are_refused() {
     for path in [layout::config("r"), layout::lookups("r")] {
         let fleet = Fleet::new(1);
         fleet.begin("r", "firehose/");
-        assert!(Plans::default().of(&fleet.store, "r").unwrap().is_ok());
+        assert!(ConfigCache::default().get(&fleet.store, "r").is_ok());
         fleet.store.put(&path, &vec![b' '; MAX_LOOKUPS_BYTES + 1]).unwrap();
-        let refused = Plans::default().of(&fleet.store, "r").unwrap().unwrap_err();
-        assert!(matches!(&refused, PlanError::Damaged(why) if why.starts_with(&path)), "{refused}");
+        let refused = ConfigCache::default().get(&fleet.store, "r").unwrap_err();
+        assert!(
+            matches!(&refused, ConfigCacheError::Damaged { path: damaged, .. } if *damaged == path),
+            "{refused}"
+        );
     }
 }
 

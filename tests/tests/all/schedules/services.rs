@@ -1,6 +1,7 @@
 //! What the processes of a schedule work with, and what each of them does.
 
 use std::{
+    ops::ControlFlow,
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
@@ -8,7 +9,7 @@ use std::{
 use flowherd_coordinator::steps::{Coordinator, CoordinatorError, Inputs, Step};
 use flowherd_shared::{ledger::Receipt, queue::Queue, store::Store, task::Task};
 use flowherd_tests::fake::{MemoryQueue, MemorySource, MemoryStore, Paced, Process, QueueSettings, Watch};
-use flowherd_worker::tasks::Tasks;
+use flowherd_worker::handler::MessageHandler;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -127,12 +128,12 @@ impl Services {
             task.object.key, task.run, message.deliveries
         ));
         let was_done = checks::receipt(&self.store, &task.run, &task.object).is_some();
-        let mut tasks = Tasks::new((BUCKET, &source), &store, (&queue, VISIBILITY));
-        tasks.rest = |_| {};
-        tasks.max_deliveries = Some(SETTINGS.max_deliveries);
+        let mut handler = MessageHandler::new((BUCKET, &source), &store, (&queue, VISIBILITY));
+        handler.sleep = |_| {};
+        handler.max_deliveries = Some(SETTINGS.max_deliveries);
         let clock = || self.now(process);
-        tasks.clock = &clock;
-        tasks.answer(&message, &|| Ok(()));
+        handler.clock = &clock;
+        handler.single(&message, &|| ControlFlow::Continue(()));
         if alone && was_done && self.commits(process) > 0 {
             self.violate(format!("{} of {} is done once more", task.object.key, task.run));
         }
