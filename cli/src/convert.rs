@@ -7,6 +7,7 @@ mod stop;
 
 use std::{
     io::{self, IsTerminal},
+    ops::ControlFlow,
     sync::{Arc, Mutex, mpsc},
     thread,
 };
@@ -14,7 +15,7 @@ use std::{
 use anyhow::Context;
 use flowherd_coordinator::{manifest, reconcile::reconcile};
 use flowherd_shared::ledger::{ManifestEntry, Receipt, Report, ReportState, layout, put_json};
-use flowherd_worker::job::{Ended, Jobs, now};
+use flowherd_worker::processor::{Control, ObjectProcessor, Outcome, StopReason, now};
 
 use self::{begin::Begun, progress::Progress, stop::StopSwitch};
 use crate::{
@@ -33,9 +34,9 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<(), Stop> {
     let run = &begun.run;
 
     let switch = StopSwitch::install().context("cannot listen for Ctrl-C")?;
-    let jobs = Jobs::new(&run.run, &plan, &source, &begun.store);
+    let processor = ObjectProcessor::new(&run.run, &plan, &source, &begun.store);
     let progress = Progress::new(run.manifest.unwrap_or_default(), io::stderr().is_terminal());
-    work(&jobs, &begun, threads(args), &progress, &switch)?;
+    work(&processor, &begun, threads(args), &progress, &switch)?;
     progress.finish();
 
     let finished = now().context("cannot finish the run")?;
@@ -68,7 +69,7 @@ fn print(args: &ConvertArgs, report: &Report) -> Result<(), Stop> {
 
 /// Takes the manifest's objects one after another, on several threads.
 fn work(
-    jobs: &Jobs<'_, DirSource, DirStore>,
+    processor: &ObjectProcessor<'_, DirSource, DirStore>,
     begun: &Begun,
     threads: usize,
     progress: &Progress,
@@ -83,7 +84,7 @@ fn work(
             loop {
                 let next = receiver.lock().map_err(|_| anyhow::anyhow!("another job broke off"))?.recv();
                 let Ok(object) = next else { return outcome };
-                if let Err(error) = work_on(jobs, begun, &object, progress, switch) {
+                if let Err(error) = work_on(processor, begun, &object, progress, switch) {
                     // Goes on taking objects, without working on them: the manifest's reader must not wait for ever.
                     switch.stop_now();
                     outcome =
@@ -99,7 +100,7 @@ fn work(
         // Only the workers hold it now: if all of them are gone, sending fails instead of waiting for ever.
         drop(receiver);
         let mut fed = Ok(());
-        for entry in manifest::read(jobs.store, &begun.run) {
+        for entry in manifest::read(processor.store, &begun.run) {
             if switch.is_stopping() {
                 break;
             }
@@ -117,7 +118,7 @@ fn work(
 }
 
 fn work_on(
-    jobs: &Jobs<'_, DirSource, DirStore>,
+    processor: &ObjectProcessor<'_, DirSource, DirStore>,
     begun: &Begun,
     object: &ManifestEntry,
     progress: &Progress,
@@ -132,20 +133,25 @@ fn work_on(
     }
     if begun.resumes {
         for run in std::iter::once(&begun.run.run).chain(&begun.run.resumes) {
-            if let Some(receipt) = Receipt::find(&begun.store, run, object, &begun.run.basis)? {
+            if let Some(receipt) = Receipt::find(&begun.store, run, object, &begun.run.fingerprint)? {
                 progress.done(&receipt, object.size);
                 return Ok(());
             }
         }
     }
-    let ended = jobs.work(object, &|bytes| {
+    let should_continue = |bytes| {
         progress.read(bytes);
-        !switch.is_discarding()
-    })?;
-    match ended {
-        Ended::Done(receipt) => progress.done(&receipt, 0),
-        Ended::Failed(failure) => progress.failed(&object.key, &failure.error(), 0),
-        Ended::Stopped => {}
+        if switch.is_discarding() {
+            ControlFlow::Break(StopReason::Shutdown)
+        } else {
+            ControlFlow::Continue(())
+        }
+    };
+    let control = Control { should_continue: &should_continue, ..Control::NEVER_STOP };
+    match processor.process_unqueued(object, &control)? {
+        Outcome::Done(receipt) => progress.done(&receipt, 0),
+        Outcome::Failed(failure) => progress.failed(&object.key, &failure.error(), 0),
+        Outcome::Stopped(_) => {}
     }
     Ok(())
 }

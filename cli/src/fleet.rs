@@ -18,8 +18,10 @@ use anyhow::Context;
 use flowherd_aws::{Aws, s3::Bucket, sqs::SqsQueue};
 use flowherd_coordinator::{
     settings::{ConnectError, Connected, Settings},
-    steps::{Coordinator, CoordinatorError, on_one_line},
+    steps::{Coordinator, CoordinatorError},
 };
+
+use flowherd_shared::error::error_chain;
 
 use self::{patience::Patience, step_loop::StepLoop};
 use crate::{Stop, args::FleetArgs};
@@ -63,7 +65,7 @@ fn connected<T>(args: &FleetArgs, work: impl FnOnce(&Fleet<'_>) -> Result<T, Sto
 impl From<ConnectError> for Stop {
     /// Nothing was begun: whatever is wrong is in the settings, the credentials or the network.
     fn from(error: ConnectError) -> Self {
-        Self::usage(on_one_line(&error))
+        Self::usage(error_chain(&error))
     }
 }
 

@@ -10,7 +10,7 @@ use flowherd_shared::{
     limits::MAX_RESULT_BYTES,
     lookups::Lookups,
     pipeline::Plan,
-    store::read_within,
+    store::{StoreError, read_limited},
 };
 
 use crate::Stop;
@@ -18,10 +18,7 @@ use crate::Stop;
 /// Reads rules and names, or tells every mistake in either.
 pub(crate) fn plan(config: Option<&PathBuf>, lookups: Option<&PathBuf>) -> Result<Plan, Stop> {
     let mut problems = Vec::new();
-    let config = read(config, |bytes| match std::str::from_utf8(bytes) {
-        Ok(text) => Config::parse(text),
-        Err(_) => Err(ConfigError { problems: vec!["is no UTF-8 text".to_owned()] }),
-    });
+    let config = read(config, Config::from_bytes);
     let lookups = read(lookups, Lookups::parse);
     let config = config.unwrap_or_else(|told| {
         problems.extend(told);
@@ -40,7 +37,8 @@ fn read<T: Default>(
 ) -> Result<T, Vec<String>> {
     let Some(path) = path else { return Ok(T::default()) };
     let told = path.display().to_string();
-    let bytes = File::open(path).and_then(|file| read_within(file, &told, MAX_RESULT_BYTES));
+    let file = File::open(path).map_err(StoreError::of_file);
+    let bytes = file.and_then(|file| read_limited(file, &told, MAX_RESULT_BYTES));
     let bytes = bytes.map_err(|error| vec![format!("cannot read {told}: {error}")])?;
     parse(&bytes).map_err(|error| tell(path, &error))
 }

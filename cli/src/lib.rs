@@ -14,6 +14,7 @@ mod synth;
 use std::process::ExitCode;
 
 use clap::Parser;
+use flowherd_shared::error::error_chain;
 
 use args::{Args, Command};
 
@@ -62,7 +63,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Stop::Failed) => ExitCode::from(1),
         Err(Stop::Broken(error)) => {
-            summary::tell(&format!("{error:#}"));
+            summary::tell(&error_chain(&*error));
             ExitCode::from(1)
         }
         Err(Stop::Usage(problems)) => {

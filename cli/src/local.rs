@@ -11,7 +11,7 @@ use std::{
 use flowherd_shared::{
     ledger::ManifestEntry,
     limits::MAX_RESULT_BYTES,
-    store::{Head, Sink, Source, Store, read_within},
+    store::{Head, Sink, Source, Store, StoreError, read_limited},
 };
 use tempfile::NamedTempFile;
 
@@ -29,7 +29,7 @@ impl DirSource {
         Self { root: root.to_owned(), single_file: root.is_file() }
     }
 
-    fn path(&self, key: &str) -> io::Result<PathBuf> {
+    fn path(&self, key: &str) -> Result<PathBuf, StoreError> {
         if self.single_file { Ok(self.root.clone()) } else { below(&self.root, key) }
     }
 }
@@ -44,15 +44,15 @@ pub fn etag(metadata: &Metadata) -> String {
 impl Source for DirSource {
     type Body = LocalBody;
 
-    fn open(&self, object: &ManifestEntry) -> io::Result<LocalBody> {
-        let file = File::open(self.path(&object.key)?)?;
+    fn open(&self, object: &ManifestEntry) -> Result<LocalBody, StoreError> {
+        let file = File::open(self.path(&object.key)?).map_err(StoreError::of_file)?;
         let body = LocalBody { file, etag: object.etag.clone() };
         body.check_unchanged()?;
         Ok(body)
     }
 
-    fn now(&self, key: &str) -> io::Result<Option<ManifestEntry>> {
-        let metadata = none_if_missing(self.path(key).and_then(fs::metadata))?;
+    fn head(&self, key: &str) -> Result<Option<ManifestEntry>, StoreError> {
+        let metadata = none_if_missing(self.path(key).and_then(|path| of_file(fs::metadata(path))))?;
         let entry = |metadata: &Metadata| ManifestEntry {
             key: key.to_owned(),
             size: metadata.len(),
@@ -74,7 +74,9 @@ impl LocalBody {
         if etag(&self.file.metadata()?) == self.etag {
             Ok(())
         } else {
-            Err(io::Error::other("the file has changed since it was listed; convert it again with --resume"))
+            // A resumed run lists the file again, so it can succeed.
+            let message = "the file has changed since it was listed; convert it again with --resume";
+            Err(StoreError::transient(message).into())
         }
     }
 }
@@ -105,7 +107,7 @@ impl DirStore {
     }
 
     /// Where a result is.
-    pub fn path(&self, path: &str) -> io::Result<PathBuf> {
+    pub fn path(&self, path: &str) -> Result<PathBuf, StoreError> {
         below(&self.root, path)
     }
 
@@ -118,73 +120,66 @@ impl DirStore {
 impl Store for DirStore {
     type Sink = LocalSink;
 
-    fn create(&self, path: &str) -> io::Result<LocalSink> {
+    fn create(&self, path: &str) -> Result<LocalSink, StoreError> {
         let target = self.path(path)?;
         // What would stop the commit is better found before anything of the object is published.
         if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent)?;
+            fs::create_dir_all(parent).map_err(StoreError::of_file)?;
         }
         if target.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
+            return Err(StoreError::of_file(io::ErrorKind::IsADirectory.into()));
         }
-        Ok(LocalSink { file: self.write_aside()?, target })
+        Ok(LocalSink { file: self.write_aside().map_err(StoreError::of_file)?, target })
     }
 
-    fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+    fn put(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let mut sink = self.create(path)?;
         sink.write_all(bytes)?;
         sink.commit().map(|_| ())
     }
 
-    fn put_new(&self, path: &str, bytes: &[u8]) -> io::Result<bool> {
+    fn put_if_absent(&self, path: &str, bytes: &[u8]) -> Result<bool, StoreError> {
         let mut sink = self.create(path)?;
         sink.write_all(bytes)?;
         match sink.file.persist_noclobber(&sink.target) {
             Ok(_) => Ok(true),
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(error.error),
+            Err(error) => Err(StoreError::of_file(error.error)),
         }
     }
 
-    fn get(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
-        self.get_within(path, MAX_RESULT_BYTES)
+    fn get(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.get_limited(path, MAX_RESULT_BYTES)
     }
 
-    fn get_within(&self, path: &str, most: u64) -> io::Result<Option<Vec<u8>>> {
-        let file = none_if_missing(self.path(path).and_then(File::open))?;
-        let bytes = file.map(|file| none_if_missing(read_within(file, path, most))).transpose()?;
-        Ok(bytes.flatten())
+    fn get_limited(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let file = none_if_missing(self.path(path).and_then(|path| of_file(File::open(path))))?;
+        // Opening a directory succeeds, and reading it fails.
+        let file = file.filter(|file| !file.metadata().is_ok_and(|metadata| metadata.is_dir()));
+        file.map(|file| read_limited(file, path, limit)).transpose()
     }
 
-    fn head(&self, path: &str) -> io::Result<Option<Head>> {
-        let Some(metadata) = none_if_missing(self.path(path).and_then(fs::metadata))? else {
-            return Ok(None);
-        };
-        let (modified, now) = (metadata.modified()?, SystemTime::now());
+    fn head(&self, path: &str) -> Result<Option<Head>, StoreError> {
+        let path = self.path(path).and_then(|path| of_file(fs::metadata(path)));
+        let Some(metadata) = none_if_missing(path)? else { return Ok(None) };
+        let (modified, now) = (of_file(metadata.modified())?, SystemTime::now());
         Ok(Some(Head { etag: etag(&metadata), modified, now }))
     }
 
-    fn remove(&self, path: &str) -> io::Result<()> {
-        none_if_missing(self.path(path).and_then(fs::remove_file)).map(|_| ())
+    fn remove(&self, path: &str) -> Result<(), StoreError> {
+        none_if_missing(self.path(path).and_then(|path| of_file(fs::remove_file(path)))).map(|_| ())
     }
 }
 
-fn none_if_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+fn of_file<T>(result: io::Result<T>) -> Result<T, StoreError> {
+    result.map_err(StoreError::of_file)
+}
+
+fn none_if_missing<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match result {
         Ok(value) => Ok(Some(value)),
-        // Where no file can be, there is none: below a file, in place of a directory, or under a name that is none.
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound
-                    | io::ErrorKind::NotADirectory
-                    | io::ErrorKind::IsADirectory
-                    | io::ErrorKind::InvalidFilename
-                    | io::ErrorKind::InvalidInput
-            ) =>
-        {
-            Ok(None)
-        }
+        // No file exists below a file, in place of a directory, or under an invalid name.
+        Err(StoreError::NotFound(_) | StoreError::InvalidKey(_)) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -208,19 +203,19 @@ impl Write for LocalSink {
 }
 
 impl Sink for LocalSink {
-    fn commit(self) -> io::Result<String> {
-        let file = self.file.persist(&self.target).map_err(|error| error.error)?;
-        Ok(etag(&file.metadata()?))
+    fn commit(self) -> Result<String, StoreError> {
+        let file = self.file.persist(&self.target).map_err(|error| StoreError::of_file(error.error))?;
+        Ok(etag(&of_file(file.metadata())?))
     }
 }
 
 /// The path of a key below a directory. A key that would lead anywhere else, or to the same file as another key, has
 /// none.
-fn below(root: &Path, key: &str) -> io::Result<PathBuf> {
+fn below(root: &Path, key: &str) -> Result<PathBuf, StoreError> {
     let odd = |part: &str| part.is_empty() || part == "." || part == ".." || part.contains('\0');
     if key.split('/').any(odd) {
         let why = "a key with an empty part, `.` or `..` in it cannot be a file name";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{key:?}: {why}")));
+        return Err(StoreError::InvalidKey(format!("{key:?}: {why}").into()));
     }
     Ok(root.join(key))
 }

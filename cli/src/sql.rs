@@ -70,7 +70,7 @@ fn tell_of_other_rules(results: &str, hash: &str) {
     };
     let runs = runs.filter_map(|entry| read(entry.ok()?));
     let mut others: Vec<String> =
-        runs.filter(|run| run.basis.config_hash != hash).map(|run| run.run).collect();
+        runs.filter(|run| run.fingerprint.config_hash != hash).map(|run| run.run).collect();
     others.sort_unstable();
     if let Some(last) = others.last() {
         summary::tell(&format!(

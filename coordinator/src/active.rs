@@ -5,11 +5,11 @@
 //! Ages come from the store's clock ([`Head::age`]), because the processes that write and read markers run on different
 //! machines.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use flowherd_shared::{
     ledger::{ManifestTotals, Purged, layout, put_json, read_json},
-    store::{Head, Lister, Store},
+    store::{Head, Lister, Store, StoreError},
 };
 use serde::{Deserialize, Serialize};
 
@@ -54,22 +54,22 @@ pub enum Stage {
 
 impl Active {
     /// Writes the marker.
-    pub fn write(&self, store: &impl Store) -> io::Result<()> {
+    pub fn write(&self, store: &impl Store) -> Result<(), StoreError> {
         put_json(store, &layout::active(&self.run), self)
     }
 
     /// Removes the marker.
-    pub fn remove(store: &impl Store, run: &str) -> io::Result<()> {
+    pub fn remove(store: &impl Store, run: &str) -> Result<(), StoreError> {
         store.remove(&layout::active(run))
     }
 
     /// Reads the marker of a run; `None` if there is none.
-    pub fn find(store: &impl Store, run: &str) -> io::Result<Option<Self>> {
+    pub fn find(store: &impl Store, run: &str) -> Result<Option<Self>, StoreError> {
         read_json(store, &layout::active(run))
     }
 
     /// Reads the markers of all other runs, in no particular order. A marker that does not parse still protects its run.
-    pub fn others(results: &(impl Store + Lister), run: &str) -> io::Result<Vec<Self>> {
+    pub fn others(results: &(impl Store + Lister), run: &str) -> Result<Vec<Self>, StoreError> {
         let (mut others, mut token) = (Vec::new(), None);
         loop {
             let page = results.page(layout::ACTIVE, token.as_deref())?;
@@ -100,12 +100,12 @@ impl Active {
     }
 
     /// Returns whether the run may be purging the queue now.
-    pub fn is_purging(&self, store: &impl Store) -> io::Result<bool> {
+    pub fn is_purging(&self, store: &impl Store) -> Result<bool, StoreError> {
         self.has_purged_within(PURGE_LIMIT, store)
     }
 
     /// Returns whether the run marked itself as purging at most this long ago.
-    pub fn has_purged_within(&self, time: Duration, store: &impl Store) -> io::Result<bool> {
+    pub fn has_purged_within(&self, time: Duration, store: &impl Store) -> Result<bool, StoreError> {
         if !self.purging {
             return Ok(false);
         }
@@ -114,6 +114,6 @@ impl Active {
 }
 
 /// Reads the record of a purge that deleted this run's messages.
-pub fn purged(store: &impl Store, run: &str) -> io::Result<Option<Purged>> {
+pub fn purged(store: &impl Store, run: &str) -> Result<Option<Purged>, StoreError> {
     read_json(store, &layout::purged(run))
 }

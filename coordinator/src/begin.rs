@@ -1,16 +1,15 @@
 //! The begin of a run: what is asked is checked and written down, with the rules and names it is asked for. Nothing is
 //! listed or sent yet.
 
-use std::io::ErrorKind;
-
 use flowherd_shared::{
     config::{Config, ConfigError},
-    ledger::{Basis, Purged, Run, layout, put_json, read_json},
+    error::error_chain,
+    ledger::{Fingerprint, Purged, Run, layout, put_json, read_json},
     limits::MAX_KEY_BYTES,
     lookups::Lookups,
     pipeline::Plan,
     queue::{PurgeError, Queue},
-    store::{Lister, Store},
+    store::{Lister, Problem, Store, StoreError},
 };
 use jiff::{Timestamp, tz::TimeZone};
 use sha2::{Digest, Sha256};
@@ -48,22 +47,22 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             return self.begin_again(&run, purges, force);
         }
 
-        let inputs = (self.inputs)().map_err(|error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::FileTooLarge => {
-                refused(format!("cannot read the settings: {error}"))
+        let inputs = (self.inputs)().map_err(|error| match error {
+            StoreError::NotFound(_) | StoreError::AccessDenied(_) | StoreError::TooLarge { .. } => {
+                refused(format!("cannot read the settings: {}", error_chain(&error)))
             }
             _ => CoordinatorError::Inputs(error),
         })?;
         let plan = parse(&inputs)?;
         // Before anything is written: a bucket that cannot be listed begins no run.
         self.source.page(&prefix, None).map_err(|error| self.list_error(&prefix, error))?;
-        let basis = Basis::from(&plan);
-        let others_rules = earlier.as_ref().is_some_and(|earlier| earlier.basis != basis);
+        let fingerprint = Fingerprint::from(&plan);
+        let others_rules = earlier.as_ref().is_some_and(|earlier| earlier.fingerprint != fingerprint);
         let resumes = earlier.into_iter().flat_map(|run| std::iter::once(run.run).chain(run.resumes));
         let mut run = Run {
             run: name,
             prefix,
-            basis,
+            fingerprint,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: String::new(),
             resumed: None,
@@ -114,14 +113,14 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             redriven: false,
             sent: None,
         };
-        let mut write = || -> std::io::Result<String> {
+        let mut write = || -> Result<String, StoreError> {
             marker.write(self.results)?;
             let path = layout::active(&run.run);
             let head = self.results.head(&path)?;
             let head = head.ok_or_else(|| {
-                std::io::Error::other(format!("{path} was removed during the begin; begin the run again"))
+                StoreError::transient(format!("{path} was removed during the begin; begin the run again"))
             })?;
-            let started = iso(Timestamp::try_from(head.modified).map_err(std::io::Error::other)?);
+            let started = iso(Timestamp::try_from(head.modified).map_err(invalid_time)?);
             marker.started = Some(started.clone());
             marker.write(self.results)?;
             Ok(started)
@@ -188,7 +187,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     }
 
     /// The settings first, `run.json` last: a run that is there is complete.
-    fn write(&self, run: &Run, inputs: &Inputs) -> std::io::Result<()> {
+    fn write(&self, run: &Run, inputs: &Inputs) -> Result<(), StoreError> {
         if let Some(config) = &inputs.config {
             self.results.put(&layout::config(&run.run), config)?;
         }
@@ -279,6 +278,10 @@ fn prefix(asked: &Begin, earlier: Option<&Run>) -> Result<String, CoordinatorErr
     }
 }
 
+fn invalid_time(error: jiff::Error) -> StoreError {
+    StoreError::Invalid(Problem::caused_by("the store returned an invalid time", error))
+}
+
 /// Every mistake in either file is told together.
 fn parse(inputs: &Inputs) -> Result<Plan, CoordinatorError> {
     let (mut plan, mut problems) = (Plan::default(), Vec::new());
@@ -286,8 +289,7 @@ fn parse(inputs: &Inputs) -> Result<Plan, CoordinatorError> {
         problems.extend(error.problems.into_iter().map(|problem| format!("{file}: {problem}")));
     };
     if let Some(bytes) = &inputs.config {
-        let no_text = |_| ConfigError { problems: vec!["is no UTF-8 text".to_owned()] };
-        match std::str::from_utf8(bytes).map_err(no_text).and_then(Config::parse) {
+        match Config::from_bytes(bytes) {
             Ok(config) => plan.config = config,
             Err(error) => tell("flowherd.toml", error),
         }

@@ -7,6 +7,7 @@ use std::{
 
 use flowherd_aws::{Aws, log_to_stderr};
 use flowherd_shared::{
+    error::error_chain,
     queue::Queue,
     store::{Lister, Store},
 };
@@ -17,7 +18,7 @@ use tracing::{error, info};
 use crate::{
     event::Event,
     settings::{Connected, Settings},
-    steps::{Coordinator, CoordinatorError, Step, on_one_line},
+    steps::{Coordinator, CoordinatorError, Step},
 };
 
 /// A stretch is not begun when less than this is left of the invocation: a page whose batches have to be sent again and
@@ -41,7 +42,7 @@ fn run() -> Result<(), String> {
     let settings =
         Settings::read(&|name| std::env::var(name).ok()).map_err(|problems| problems.join("; "))?;
     let aws = Aws::connect().map_err(|error| error.to_string())?;
-    let connected = Connected::new(&aws, &settings).map_err(|error| on_one_line(&error))?;
+    let connected = Connected::new(&aws, &settings).map_err(|error| error_chain(&error))?;
     let serve = service_fn(|event: LambdaEvent<Value>| {
         let deadline = event.context.deadline();
         let goes_on = || {

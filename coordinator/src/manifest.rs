@@ -6,7 +6,7 @@ use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 use flowherd_shared::{
     ledger::{ManifestEntry, ManifestTotals, Run, layout},
     limits::MAX_PART_BYTES,
-    store::{Store, read_within},
+    store::{Problem, Store, StoreError, read_limited},
 };
 
 /// Entries of one part: about 2 MiB in memory.
@@ -28,7 +28,7 @@ impl<'a, S: Store> ManifestWriter<'a, S> {
     }
 
     /// Adds an object.
-    pub fn add(&mut self, entry: ManifestEntry) -> io::Result<()> {
+    pub fn add(&mut self, entry: ManifestEntry) -> Result<(), StoreError> {
         self.totals.objects += 1;
         self.totals.bytes += entry.size;
         self.part.push(entry);
@@ -36,14 +36,14 @@ impl<'a, S: Store> ManifestWriter<'a, S> {
     }
 
     /// Writes what is left.
-    pub fn finish(mut self) -> io::Result<ManifestTotals> {
+    pub fn finish(mut self) -> Result<ManifestTotals, StoreError> {
         if !self.part.is_empty() {
             self.flush()?;
         }
         Ok(self.totals)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn flush(&mut self) -> Result<(), StoreError> {
         self.store.put(&layout::manifest_part(self.run, self.totals.parts), &encode(&self.part)?)?;
         self.totals.parts += 1;
         self.part.clear();
@@ -52,18 +52,18 @@ impl<'a, S: Store> ManifestWriter<'a, S> {
 }
 
 /// One part as it stands in its file.
-pub(crate) fn encode(entries: &[ManifestEntry]) -> io::Result<Vec<u8>> {
+pub(crate) fn encode(entries: &[ManifestEntry]) -> Result<Vec<u8>, StoreError> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
     for entry in entries {
-        serde_json::to_writer(&mut gzip, entry)?;
+        serde_json::to_writer(&mut gzip, entry).map_err(io::Error::from)?;
         gzip.write_all(b"\n")?;
     }
-    gzip.finish()
+    Ok(gzip.finish()?)
 }
 
 /// Reads the entries of a complete manifest, one part in memory at a time. An error if the listing is not complete, if a
 /// part is missing or unreadable, or if there are fewer or more entries than were listed: then nothing can be proven.
-pub fn read<S: Store>(store: &S, run: &Run) -> impl Iterator<Item = io::Result<ManifestEntry>> {
+pub fn read<S: Store>(store: &S, run: &Run) -> impl Iterator<Item = Result<ManifestEntry, StoreError>> {
     let parts = run.manifest.map_or(0, |totals| totals.parts);
     let entries = (0..parts).flat_map(move |part| match read_part(store, run, part) {
         Ok(entries) => entries.into_iter().map(Ok).collect::<Vec<_>>(),
@@ -76,7 +76,7 @@ pub fn read<S: Store>(store: &S, run: &Run) -> impl Iterator<Item = io::Result<M
             Some(entry)
         }
         (None, Some(totals)) => check_complete(run, seen, totals.objects).err().map(Err),
-        (None, None) => Some(Err(io::Error::other(format!(
+        (None, None) => Some(Err(invalid(format!(
             "the prefix of run {} was not listed to the end; begin a new run",
             run.run
         )))),
@@ -84,32 +84,37 @@ pub fn read<S: Store>(store: &S, run: &Run) -> impl Iterator<Item = io::Result<M
 }
 
 /// An error unless as many entries were read as were listed.
-pub(crate) fn check_complete(run: &Run, read: u64, listed: u64) -> io::Result<()> {
+pub(crate) fn check_complete(run: &Run, read: u64, listed: u64) -> Result<(), StoreError> {
     if read == listed {
         return Ok(());
     }
-    Err(io::Error::other(format!(
-        "the manifest of run {} holds {read} entries, but {listed} were listed",
-        run.run
-    )))
+    Err(invalid(format!("the manifest of run {} holds {read} entries, but {listed} were listed", run.run)))
 }
 
 /// The entries of one part.
-pub(crate) fn read_part(store: &impl Store, run: &Run, part: u64) -> io::Result<Vec<ManifestEntry>> {
+pub(crate) fn read_part(store: &impl Store, run: &Run, part: u64) -> Result<Vec<ManifestEntry>, StoreError> {
     let path = layout::manifest_part(&run.run, part);
-    let missing = || io::Error::other(format!("{path}: this part of the manifest is missing"));
+    let missing = || invalid(format!("{path}: this part of the manifest is missing"));
     find_part(store, run, part)?.ok_or_else(missing)
 }
 
 /// The same, of a part that may not be there yet.
-pub(crate) fn find_part(store: &impl Store, run: &Run, part: u64) -> io::Result<Option<Vec<ManifestEntry>>> {
+pub(crate) fn find_part(
+    store: &impl Store,
+    run: &Run,
+    part: u64,
+) -> Result<Option<Vec<ManifestEntry>>, StoreError> {
     let path = layout::manifest_part(&run.run, part);
-    let unreadable = |why: String| io::Error::other(format!("{path}: {why}"));
-    let Some(bytes) = store.get_within(&path, MAX_PART_BYTES)? else { return Ok(None) };
+    let Some(bytes) = store.get_limited(&path, MAX_PART_BYTES)? else { return Ok(None) };
     // Ours or not: what it decodes to has a bound.
-    let text = read_within(MultiGzDecoder::new(&bytes[..]), &path, MAX_PART_BYTES)?;
-    let entries = (&text[..])
-        .lines()
-        .map(|line| serde_json::from_str(&line?).map_err(|error| unreadable(error.to_string())));
-    entries.collect::<io::Result<_>>().map(Some)
+    let text = read_limited(MultiGzDecoder::new(&bytes[..]), &path, MAX_PART_BYTES)?;
+    let entries = (&text[..]).lines().map(|line| {
+        serde_json::from_str(&line?)
+            .map_err(|error| StoreError::Invalid(Problem::caused_by(path.clone(), error)))
+    });
+    entries.collect::<Result<_, StoreError>>().map(Some)
+}
+
+fn invalid(message: String) -> StoreError {
+    StoreError::Invalid(message.into())
 }

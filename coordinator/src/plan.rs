@@ -7,12 +7,12 @@
 
 mod send;
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use flowherd_shared::{
     ledger::{ManifestEntry, ManifestTotals, Receipt, Run, layout, put_json, read_json},
     queue::Queue,
-    store::{Lister, Page, Store},
+    store::{Lister, Page, Store, StoreError},
     task::Task,
 };
 use serde::{Deserialize, Serialize};
@@ -62,13 +62,13 @@ pub enum PlanError {
     #[error("cannot list the prefix")]
     List {
         /// Why.
-        source: io::Error,
+        source: StoreError,
         /// What was sent before.
         sent: ManifestTotals,
     },
     /// The manifest or `run.json` could not be written, or an earlier receipt not be read.
     #[error("cannot use the ledger")]
-    Ledger(#[source] io::Error),
+    Ledger(#[source] StoreError),
     /// Messages were not taken.
     #[error("cannot send the tasks of {part}")]
     Send {
@@ -140,9 +140,9 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
         };
         let last = self.written(run, part)?.and_then(|mut entries| entries.pop()).ok_or_else(|| {
             let path = layout::manifest_part(&run.run, part);
-            PlanError::Ledger(io::Error::other(format!(
-                "{path} has no objects to go on behind; plan the run anew"
-            )))
+            PlanError::Ledger(StoreError::Invalid(
+                format!("{path} has no objects to go on behind; plan the run anew").into(),
+            ))
         })?;
         Ok(Planned { after: Some(last.key), complete: false, ..said })
     }
@@ -151,8 +151,8 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
     /// another version of an object than a message that is under way. A page without objects is the end.
     fn written(&self, run: &Run, part: u64) -> Result<Option<Vec<ManifestEntry>>, PlanError> {
         manifest::find_part(self.results, run, part).map_err(|error| {
-            let told = format!("{error}; if it is damaged, begin a new run that resumes {}", run.run);
-            PlanError::Ledger(io::Error::new(error.kind(), told))
+            let told = format!("if the manifest is damaged, begin a new run that resumes {}", run.run);
+            PlanError::Ledger(StoreError::transient_because(told, error))
         })
     }
 
@@ -183,7 +183,7 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
     /// False if there is a page already.
     fn write_down(&self, run: &Run, part: u64, entries: &[ManifestEntry]) -> Result<bool, PlanError> {
         let bytes = manifest::encode(entries).map_err(PlanError::Ledger)?;
-        self.results.put_new(&layout::manifest_part(&run.run, part), &bytes).map_err(PlanError::Ledger)
+        self.results.put_if_absent(&layout::manifest_part(&run.run, part), &bytes).map_err(PlanError::Ledger)
     }
 
     /// Sends the messages of a page that is written down.
@@ -198,7 +198,7 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
             vec![false; entries.len()]
         } else {
             let done = parallel::map(READERS, &entries, |object| self.is_done(run, object));
-            done.into_iter().collect::<io::Result<_>>().map_err(PlanError::Ledger)?
+            done.into_iter().collect::<Result<_, StoreError>>().map_err(PlanError::Ledger)?
         };
         let left = entries.iter().zip(done).filter(|(_, is_done)| !is_done).map(|(object, _)| object);
         let task = |object: &ManifestEntry| Task {
@@ -218,9 +218,9 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
         Ok(())
     }
 
-    fn is_done(&self, run: &Run, object: &ManifestEntry) -> io::Result<bool> {
+    fn is_done(&self, run: &Run, object: &ManifestEntry) -> Result<bool, StoreError> {
         for earlier in &run.resumes {
-            if Receipt::find(self.results, earlier, object, &run.basis)?.is_some() {
+            if Receipt::find(self.results, earlier, object, &run.fingerprint)?.is_some() {
                 return Ok(true);
             }
         }

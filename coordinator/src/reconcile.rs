@@ -1,11 +1,11 @@
 //! Manifest minus receipts minus failures: whether a run is done is proven by its files, not by an empty queue.
 
-use std::io;
+use std::ops::ControlFlow;
 
 use flowherd_shared::{
     error::Verdict,
     ledger::{Amendment, Failure, ManifestEntry, Missing, Outcome, Receipt, Report, Run},
-    store::Store,
+    store::{Store, StoreError},
 };
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +30,7 @@ pub struct Reconciliation {
 }
 
 /// The report of a run, from nothing but its files.
-pub fn reconcile(store: &impl Store, run: &Run, finished: String) -> io::Result<Report> {
+pub fn reconcile(store: &impl Store, run: &Run, finished: String) -> Result<Report, StoreError> {
     let mut reconciliation = Reconciliation::new(run);
     while !reconciliation.is_complete(run) {
         reconciliation.add_part(store, run)?;
@@ -52,7 +52,7 @@ impl Reconciliation {
     }
 
     /// Adds the next part. On an error nothing of it is added.
-    pub fn add_part(&mut self, store: &impl Store, run: &Run) -> io::Result<()> {
+    pub fn add_part(&mut self, store: &impl Store, run: &Run) -> Result<(), StoreError> {
         let entries = manifest::read_part(store, run, self.parts)?;
         let mut sum = self.clone();
         for chunk in entries.chunks(CHUNK) {
@@ -74,7 +74,7 @@ impl Reconciliation {
 
     /// The report, when every part is added. An error if the manifest holds fewer or more entries than were listed: then
     /// nothing is proven.
-    pub fn finish(mut self, run: &Run, finished: String) -> io::Result<Report> {
+    pub fn finish(mut self, run: &Run, finished: String) -> Result<Report, StoreError> {
         if let Some(totals) = run.manifest {
             manifest::check_complete(run, self.report.objects.listed, totals.objects)?;
         }
@@ -83,34 +83,36 @@ impl Reconciliation {
     }
 }
 
-/// Calls `tell` for each missing object of a complete manifest, in the order of the manifest.
-pub(crate) fn missing(
+/// Calls `visit` for each missing object of a complete manifest, in the order of the manifest, until it breaks.
+pub(crate) fn missing<B>(
     store: &impl Store,
     run: &Run,
-    tell: &mut dyn FnMut(&ManifestEntry, Missing) -> io::Result<()>,
-) -> io::Result<()> {
+    visit: &mut dyn FnMut(&ManifestEntry, Missing) -> ControlFlow<B>,
+) -> Result<ControlFlow<B>, StoreError> {
     let parts = run.manifest.map_or(0, |totals| totals.parts);
     for part in 0..parts {
         let entries = manifest::read_part(store, run, part)?;
         let outcomes = parallel::map(READERS, &entries, |entry| outcome(store, run, entry));
         for (entry, outcome) in entries.iter().zip(outcomes) {
-            if let Outcome::Missing(why) = outcome? {
-                tell(entry, why)?;
+            if let Outcome::Missing(why) = outcome?
+                && let stop @ ControlFlow::Break(_) = visit(entry, why)
+            {
+                return Ok(stop);
             }
         }
     }
-    Ok(())
+    Ok(ControlFlow::Continue(()))
 }
 
 /// A receipt that proves the object done wins over a failure: it was done on a later attempt.
-fn outcome(store: &impl Store, run: &Run, entry: &ManifestEntry) -> io::Result<Outcome> {
-    let mut why = match Receipt::examine(store, &run.run, entry, &run.basis)? {
+fn outcome(store: &impl Store, run: &Run, entry: &ManifestEntry) -> Result<Outcome, StoreError> {
+    let mut why = match Receipt::examine(store, &run.run, entry, &run.fingerprint)? {
         Ok(receipt) => return Ok(Outcome::Done(Box::new(receipt))),
         Err(why) => why,
     };
     let amended = Amendment::find(store, &run.run, entry)?;
     if let Some(now) = &amended {
-        match Receipt::examine(store, &run.run, now, &run.basis)? {
+        match Receipt::examine(store, &run.run, now, &run.fingerprint)? {
             Ok(receipt) => return Ok(Outcome::Done(Box::new(receipt))),
             Err(of_amended) => why = of_amended,
         }
@@ -118,11 +120,13 @@ fn outcome(store: &impl Store, run: &Run, entry: &ManifestEntry) -> io::Result<O
     // A failure of other bytes, or under other rules, says nothing about these.
     let failure = Failure::find(store, &run.run, &entry.key)?;
     let is_its = |object: &ManifestEntry| object == entry || Some(object) == amended.as_ref();
-    if let Some(failure) = failure.filter(|failure| is_its(&failure.object) && failure.basis == run.basis) {
+    if let Some(failure) =
+        failure.filter(|failure| is_its(&failure.object) && failure.fingerprint == run.fingerprint)
+    {
         return Ok(Outcome::Failed(failure));
     }
     for earlier in &run.resumes {
-        match Receipt::examine(store, earlier, entry, &run.basis)? {
+        match Receipt::examine(store, earlier, entry, &run.fingerprint)? {
             Ok(_) => return Ok(Outcome::Skipped),
             Err(of_earlier) if why == Missing::NoOutcome => why = of_earlier,
             Err(_) => {}

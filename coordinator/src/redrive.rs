@@ -1,11 +1,11 @@
 //! Dead letters go back to the queue, when what made them so has been repaired.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use flowherd_shared::{
     config::hex,
     ledger::Run,
-    queue::{BATCH, Outgoing, Queue, Received},
+    queue::{BATCH, Message, NewMessage, Queue, QueueError},
     store::{Lister, Store},
     task::Task,
 };
@@ -50,7 +50,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             return Err(error);
         }
         let depth = dead.depth().map_err(CoordinatorError::Queue)?;
-        let redriven = if dead.move_back().map_err(CoordinatorError::Queue)? {
+        let redriven = if dead.redrive().map_err(CoordinatorError::Queue)? {
             Redriven::Started(depth.visible + depth.in_flight)
         } else {
             Redriven::Moved(self.move_one_by_one(dead, depth.visible).map_err(CoordinatorError::Queue)?)
@@ -72,7 +72,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// for servers without `StartMessageMoveTask`; AWS has it. A dead letter is sent before it is deleted. If a call between
     /// them fails, it is sent twice, which the queue or the worker notices. One that the queue refuses becomes visible
     /// again when its visibility timeout ends.
-    fn move_one_by_one(&self, dead: &Q, count: u64) -> io::Result<u64> {
+    fn move_one_by_one(&self, dead: &Q, count: u64) -> Result<u64, QueueError> {
         let mut moved = 0;
         while moved < count {
             let pending = usize::try_from(count - moved).unwrap_or(BATCH);
@@ -80,16 +80,16 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             if letters.is_empty() {
                 break;
             }
-            let batch: Vec<Outgoing> = letters.iter().map(again).collect();
+            let batch: Vec<NewMessage> = letters.iter().map(again).collect();
             let refused = self.queue.send(&batch)?;
             for (position, letter) in letters.iter().enumerate() {
                 if !refused.iter().any(|refused| refused.position == position) {
-                    dead.acknowledge(&letter.handle)?;
+                    dead.delete(&letter.handle)?;
                     moved += 1;
                 }
             }
             if let Some(refused) = refused.first() {
-                return Err(io::Error::other(format!("the queue refuses a dead letter: {}", refused.why)));
+                return Err(QueueError::Rejected(refused.reason.clone()));
             }
         }
         Ok(moved)
@@ -103,8 +103,8 @@ fn refused_by_purge(run: &str) -> CoordinatorError {
 }
 
 /// The same message under a deduplication id of its own: that of its first sending may be less than five minutes old.
-fn again(letter: &Received) -> Outgoing {
+fn again(letter: &Message) -> NewMessage {
     let hash = |text: &str| hex(&Sha256::digest(text));
     let group = Task::parse(&letter.body).map_or_else(|_| hash(&letter.body), |task| task.group());
-    Outgoing { group, deduplication: hash(&format!("redrive {}", letter.id)), body: letter.body.clone() }
+    NewMessage { group, deduplication: hash(&format!("redrive {}", letter.id)), body: letter.body.clone() }
 }

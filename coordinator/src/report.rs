@@ -1,14 +1,14 @@
 //! The report of a run, in stretches: each call adds up some parts of the manifest, so a run of millions of objects takes
 //! many calls. The ledger keeps the sum so far.
 
-use std::io;
+use std::ops::ControlFlow;
 
 use flowherd_shared::{
     ledger::{
         ManifestEntry, Missing, Report, ReportFailure, ReportState, Run, layout, put_json, read_report,
     },
     queue::Queue,
-    store::{Head, Lister, Store},
+    store::{Head, Lister, Store, StoreError},
 };
 
 use crate::{
@@ -84,21 +84,21 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     }
 
     /// The report of a run, if it has been written.
-    pub fn finished_report(&self, run: &str) -> io::Result<Option<Report>> {
+    pub fn finished_report(&self, run: &str) -> Result<Option<Report>, StoreError> {
         read_report(self.results, &layout::report(run))
     }
 
-    /// Calls `tell` for each missing object of a run, as the ledger is now.
-    pub fn missing(
+    /// Calls `visit` for each missing object of a run, as the ledger is now, until it breaks.
+    pub fn missing<B>(
         &self,
         run: &Run,
-        tell: &mut dyn FnMut(&ManifestEntry, Missing) -> io::Result<()>,
-    ) -> io::Result<()> {
-        reconcile::missing(self.results, run, tell)
+        visit: &mut dyn FnMut(&ManifestEntry, Missing) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>, StoreError> {
+        reconcile::missing(self.results, run, visit)
     }
 
     /// Adds up parts from where the ledger's sum ends.
-    fn reconcile(&self, run: &Run, parts: u64, goes_on: &dyn Fn() -> bool) -> io::Result<Stretch> {
+    fn reconcile(&self, run: &Run, parts: u64, goes_on: &dyn Fn() -> bool) -> Result<Stretch, StoreError> {
         let mut so_far = match parts {
             0 => None,
             // More parts than the step knows of are those of a stretch whose answer was lost.
@@ -124,9 +124,9 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
 
     /// Counts the named failures that no attempt has rewritten since the redrive, which wrote the run's marker. Both times
     /// are the store's. S3 keeps seconds, so a failure of the same second counts as new.
-    fn untried(&self, report: &Report) -> io::Result<u64> {
+    fn untried(&self, report: &Report) -> Result<u64, StoreError> {
         let Some(marker) = self.results.head(&layout::active(&report.run))? else { return Ok(0) };
-        let is_older = |failure: &ReportFailure| -> io::Result<bool> {
+        let is_older = |failure: &ReportFailure| -> Result<bool, StoreError> {
             let path = layout::failure(&report.run, &failure.key);
             let head = self.head_if_possible(&path)?;
             let head = match head {
@@ -136,24 +136,24 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             Ok(head.is_some_and(|head| head.modified < marker.modified))
         };
         let older = parallel::map(READERS, &report.failures, is_older);
-        let older: io::Result<Vec<bool>> = older.into_iter().collect();
+        let older: Result<Vec<bool>, StoreError> = older.into_iter().collect();
         Ok(older?.into_iter().filter(|is_older| *is_older).count() as u64)
     }
 
     /// A path that the store refuses has no file.
-    fn head_if_possible(&self, path: &str) -> io::Result<Option<Head>> {
+    fn head_if_possible(&self, path: &str) -> Result<Option<Head>, StoreError> {
         match self.results.head(path) {
-            Err(error) if error.kind() == io::ErrorKind::InvalidFilename => Ok(None),
+            Err(StoreError::InvalidKey(_)) => Ok(None),
             head => head,
         }
     }
 
-    fn unfinished(&self, run: &Run) -> io::Result<Option<Reconciliation>> {
+    fn unfinished(&self, run: &Run) -> Result<Option<Reconciliation>, StoreError> {
         read_report(self.results, &layout::unfinished_report(&run.run))
     }
 
     /// `is_over`: nothing of the run can be in the queue any more.
-    fn write_report(&self, run: &Run, report: &Report, is_over: bool) -> io::Result<()> {
+    fn write_report(&self, run: &Run, report: &Report, is_over: bool) -> Result<(), StoreError> {
         self.results.remove(&layout::unfinished_report(&run.run))?;
         put_json(self.results, &layout::report(&run.run), report)?;
         if is_over { Active::remove(self.results, &run.run) } else { Ok(()) }
@@ -167,7 +167,7 @@ enum Stretch {
     /// The time is over; the ledger has the sum of these parts.
     Paused { parts: u64 },
     /// A read failed; the ledger has the sum of the parts before it.
-    Failed { parts: u64, error: io::Error },
+    Failed { parts: u64, error: StoreError },
 }
 
 /// `replaced`: missing objects whose outputs another run has written since. `untried`: failures that a redrive left as they

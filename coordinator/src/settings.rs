@@ -1,6 +1,6 @@
 //! What a coordinator is told by its environment.
 
-use std::{fs::File, io, time::Duration};
+use std::{fs::File, time::Duration};
 
 use flowherd_aws::{
     Aws,
@@ -10,7 +10,8 @@ use flowherd_aws::{
 };
 use flowherd_shared::{
     limits::MAX_RESULT_BYTES,
-    store::{Store, read_within},
+    queue::QueueError,
+    store::{Problem, Store, StoreError, read_limited},
 };
 use jiff::Timestamp;
 
@@ -145,7 +146,7 @@ pub enum ConnectError {
         /// The variable and its value.
         named: String,
         /// What the queue answered.
-        source: io::Error,
+        source: QueueError,
     },
 }
 
@@ -226,17 +227,28 @@ impl<'a> Connected<'a> {
         })
     }
 
-    fn read(&self, place: &str) -> io::Result<Vec<u8>> {
-        let told = |error: io::Error| io::Error::new(error.kind(), format!("{place}: {error}"));
-        match place.strip_prefix("s3://").and_then(|rest| rest.split_once('/')) {
+    fn read(&self, path: &str) -> Result<Vec<u8>, StoreError> {
+        match path.strip_prefix("s3://").and_then(|rest| rest.split_once('/')) {
             Some((bucket, key)) => {
                 let bucket = self.aws.bucket(bucket, self.settings.settings_bucket_owner.as_deref());
-                let found = Store::get(&bucket, key).map_err(told)?;
-                found.ok_or_else(|| told(io::ErrorKind::NotFound.into()))
+                let found = Store::get(&bucket, key)?;
+                found.ok_or_else(|| StoreError::NotFound(format!("{path} does not exist").into()))
             }
-            None => {
-                File::open(place).and_then(|file| read_within(file, place, MAX_RESULT_BYTES)).map_err(told)
-            }
+            None => match File::open(path) {
+                Ok(file) => read_limited(file, path, MAX_RESULT_BYTES),
+                Err(error) => {
+                    let message = format!("{path}: {error}");
+                    Err(match StoreError::of_file(error) {
+                        StoreError::NotFound(problem) => {
+                            StoreError::NotFound(Problem::caused_by(message, problem))
+                        }
+                        StoreError::AccessDenied(problem) => {
+                            StoreError::AccessDenied(Problem::caused_by(message, problem))
+                        }
+                        other => StoreError::transient_because(message, other),
+                    })
+                }
+            },
         }
     }
 }

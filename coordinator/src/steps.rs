@@ -4,12 +4,13 @@
 //! command `flowherd`) only has to hand the answer back after the time that it names. Answers hold counts and names of
 //! ledger files, never lists.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use flowherd_shared::{
+    error::error_chain,
     ledger::{ManifestTotals, ReportState, Run, layout, read_json},
-    queue::Queue,
-    store::{Lister, Store},
+    queue::{Queue, QueueError},
+    store::{Lister, Store, StoreError},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -188,28 +189,21 @@ pub enum CoordinatorError {
     Plan(#[from] PlanError),
     /// The call can be made again.
     #[error("cannot use the ledger; see that the results bucket can be read and written")]
-    Ledger(#[source] io::Error),
+    Ledger(#[source] StoreError),
     /// The call can be made again.
     #[error("cannot use the queue; see its URL, and that it may be used")]
-    Queue(#[source] io::Error),
+    Queue(#[source] QueueError),
     /// The call can be made again.
     #[error("cannot read the settings")]
-    Inputs(#[source] io::Error),
+    Inputs(#[source] StoreError),
 }
 
 impl CoordinatorError {
     /// With its causes.
     #[must_use]
     pub fn on_one_line(&self) -> String {
-        on_one_line(self)
+        error_chain(self)
     }
-}
-
-/// An error with its causes.
-#[must_use]
-pub fn on_one_line(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// What the operations work with.
@@ -228,7 +222,7 @@ pub struct Coordinator<'a, L, S, Q> {
     /// Where tasks that were given up are.
     pub dead_letters: Option<&'a Q>,
     /// Reads the settings of new runs.
-    pub inputs: &'a (dyn Fn() -> io::Result<Inputs> + Sync),
+    pub inputs: &'a (dyn Fn() -> Result<Inputs, StoreError> + Sync),
     /// For how long the queue must be empty until what has no outcome is called missing: its counts lag behind.
     pub settle: Duration,
     /// A run that takes longer is reported as it stands.
@@ -340,20 +334,28 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     }
 
     /// Separates listing errors that end the run from those that a retry can help.
-    pub(crate) fn list_error(&self, prefix: &str, error: io::Error) -> CoordinatorError {
-        use io::ErrorKind::{
-            InvalidData, InvalidFilename, InvalidInput, NotFound, PermissionDenied, Unsupported,
-        };
+    pub(crate) fn list_error(&self, prefix: &str, error: StoreError) -> CoordinatorError {
         let bucket = self.bucket;
-        match error.kind() {
-            PermissionDenied | NotFound => CoordinatorError::Refused(format!(
-                "cannot list prefix {prefix:?} of {bucket}; see that the bucket is there, and that the prefix is one of \
-                 those that may be read: {error}"
-            )),
-            InvalidData | InvalidFilename | InvalidInput | Unsupported => {
-                CoordinatorError::Refused(format!("cannot list prefix {prefix:?} of {bucket}: {error}"))
+        match error {
+            StoreError::AccessDenied(_) | StoreError::NotFound(_) | StoreError::WrongBucket(_) => {
+                CoordinatorError::Refused(format!(
+                    "cannot list prefix {prefix:?} of {bucket}; check that the bucket exists, and that the prefix is one of \
+                     the readable prefixes: {}",
+                    error_chain(&error)
+                ))
             }
-            _ => PlanError::List { source: error, sent: ManifestTotals::default() }.into(),
+            StoreError::Invalid(_)
+            | StoreError::InvalidKey(_)
+            | StoreError::PreconditionFailed(_)
+            | StoreError::Archived(_)
+            | StoreError::Encrypted(_)
+            | StoreError::TooLarge { .. } => CoordinatorError::Refused(format!(
+                "cannot list prefix {prefix:?} of {bucket}: {}",
+                error_chain(&error)
+            )),
+            StoreError::Transient(_) => {
+                PlanError::List { source: error, sent: ManifestTotals::default() }.into()
+            }
         }
     }
 

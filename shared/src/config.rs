@@ -180,6 +180,14 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Reads and checks the bytes of a `flowherd.toml`.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ConfigError> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::parse(text),
+            Err(error) => Err(ConfigError::of(vec![format!("is not UTF-8 text: {error}")])),
+        }
+    }
+
     /// Reads and checks the text of a `flowherd.toml`. Without rules in it, the built-in rule is used.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         if text.len() > limits::MAX_CONFIG_BYTES {

@@ -1,18 +1,42 @@
-//! Why an object failed, by what can be done about it, and why a record was rejected.
+//! Reasons why an object fails, by what can be done about it, and reasons why a record is rejected. Formats error chains.
 
-use std::{fmt, io};
+use std::{error::Error, fmt, io};
 
 use serde::{Deserialize, Serialize};
 
-/// Why a whole object failed. Nothing of it is published.
+use crate::store::StoreError;
+
+/// Returns the text of an error and of each of its causes, outermost first. Leaves out a cause whose text the error above it
+/// already ends with.
+#[must_use]
+pub fn causes(error: &dyn Error) -> Vec<String> {
+    let mut texts: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if !texts.last().is_some_and(|above| above.ends_with(&text)) {
+            texts.push(text);
+        }
+        next = error.source();
+    }
+    texts
+}
+
+/// Formats an error and its causes on one line, outermost first.
+#[must_use]
+pub fn error_chain(error: &dyn Error) -> String {
+    causes(error).join(": ")
+}
+
+/// Why a whole object failed. Nothing of the object is published.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
-    /// The source stopped giving bytes: network, permission, disk.
+    /// The source failed: network, permission, disk.
     #[error("cannot read the source after {at} bytes")]
     Read {
         /// Compressed bytes read before the error.
         at: u64,
-        /// What the source said.
+        /// The error of the source. It wraps a [`StoreError`] if the cause is known.
         source: io::Error,
     },
     /// An output could not be written.
@@ -20,42 +44,42 @@ pub enum ObjectError {
     Write {
         /// The output's path within the results.
         output: String,
-        /// What the destination said.
+        /// The error of the destination. It wraps a [`StoreError`] if the cause is known.
         source: io::Error,
     },
     /// The bytes end in the middle of a compressed unit (a gzip member, a zstd frame, a zip entry) or an envelope.
     #[error("truncated: {what} ends too soon at byte {at} of layer {layer}")]
     Truncated {
-        /// The thing that is incomplete.
+        /// The incomplete unit.
         what: &'static str,
-        /// Layer, 0 being the object as stored.
+        /// Layer; 0 is the object as stored.
         layer: usize,
         /// Byte of that layer.
         at: u64,
     },
-    /// The bytes contradict their own format.
+    /// The bytes violate their format.
     #[error("corrupt: {what} at byte {at} of layer {layer}")]
     Corrupt {
-        /// What was found.
+        /// Description of the damage.
         what: String,
-        /// Layer, 0 being the object as stored.
+        /// Layer; 0 is the object as stored.
         layer: usize,
         /// Byte of that layer.
         at: u64,
     },
-    /// A form of its format that is not read: encryption, a dictionary, a rare method.
+    /// The data uses a feature of its format that Flowherd does not support: encryption, a dictionary, a rare method.
     #[error("unsupported: {what} at byte {at} of layer {layer}; {todo}")]
     Unsupported {
-        /// What was found.
+        /// The unsupported feature.
         what: String,
-        /// Layer, 0 being the object as stored.
+        /// Layer; 0 is the object as stored.
         layer: usize,
         /// Byte of that layer.
         at: u64,
         /// What to do.
         todo: &'static str,
     },
-    /// Decoding needs more memory than the fixed limit for it.
+    /// Decoding needs more memory than the fixed limit.
     #[error(
         "too large a window: {what} at byte {at} of layer {layer} needs more than {max} bytes of memory to decode; \
          compress the object again with a smaller window or block"
@@ -63,23 +87,23 @@ pub enum ObjectError {
     WindowTooLarge {
         /// The compressed unit.
         what: &'static str,
-        /// Layer, 0 being the object as stored.
+        /// Layer; 0 is the object as stored.
         layer: usize,
         /// Byte of that layer.
         at: u64,
         /// The limit.
         max: u64,
     },
-    /// The object or one of its layers is neither text nor a compression that is read.
+    /// The object or one of its layers is neither text nor a supported compression.
     #[error(
         "not text: this is {format} ({evidence} at byte {at} of layer {layer}), which Flowherd does not read; {todo}"
     )]
     NotText {
         /// The format's name.
         format: &'static str,
-        /// What shows it.
+        /// The bytes that identify the format.
         evidence: &'static str,
-        /// Layer, 0 being the object as stored.
+        /// Layer; 0 is the object as stored.
         layer: usize,
         /// Byte of that layer.
         at: u64,
@@ -102,13 +126,13 @@ pub enum ObjectError {
     /// More layers of compression than `limits.max_layers`.
     #[error("too deep: more than {max} layers of compression (limits.max_layers)")]
     TooDeep {
-        /// The limit in force.
+        /// The limit.
         max: usize,
     },
     /// Decodes to more than `limits.max_decoded_bytes`.
     #[error("too large: decodes to more than {max} bytes (limits.max_decoded_bytes)")]
     TooLarge {
-        /// The limit in force.
+        /// The limit.
         max: u64,
     },
     /// Expands more than `limits.max_decode_ratio` times.
@@ -120,15 +144,15 @@ pub enum ObjectError {
         decoded: u64,
         /// Bytes read of the object so far.
         compressed: u64,
-        /// The limit in force.
+        /// The limit.
         max: u64,
     },
-    /// A part of an envelope that must be held in memory is larger than `limits.max_envelope_bytes`.
+    /// A part of an envelope that must fit in memory is larger than `limits.max_envelope_bytes`.
     #[error(
         "envelope too large: more than {max} bytes in one piece at byte {at} of the decoded text (limits.max_envelope_bytes)"
     )]
     EnvelopeTooLarge {
-        /// The limit in force.
+        /// The limit.
         max: usize,
         /// Byte of the decoded text where the piece begins.
         at: u64,
@@ -143,7 +167,7 @@ pub enum ObjectError {
         read: u64,
         /// The limit's name.
         limit: &'static str,
-        /// The limit in force.
+        /// The limit.
         max: u64,
         /// The most frequent cause.
         cause: RejectCause,
@@ -201,28 +225,29 @@ impl fmt::Display for RejectCause {
     }
 }
 
-/// What to do with a failed object.
+/// Whether another attempt at a failed object can succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// May succeed when tried again as it is.
+    /// Another attempt can succeed.
     Retry,
-    /// Fails again until the object or the configuration changes.
+    /// Every attempt fails until the object or the configuration changes.
     Permanent,
 }
 
-/// Attempts at which denied access is a permanent failure. IAM grants a new right only after some time
-/// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency>); with
-/// the pauses between attempts this is two and a half minutes.
+/// Number of attempts after which denied access is a permanent failure. A new IAM permission takes effect with a delay
+/// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency>). With
+/// the pauses between attempts, this is two and a half minutes.
 pub const DENIED_ATTEMPTS: u32 = 5;
 
 impl ObjectError {
-    /// Returns whether another attempt can help, if this one was the attempt of this number, from 1.
+    /// Returns whether another attempt can succeed. `attempt` is the number of this one, from 1.
     #[must_use]
     pub fn verdict_at(&self, attempt: u32) -> Verdict {
         match self {
             Self::Read { source, .. }
-                if source.kind() == io::ErrorKind::PermissionDenied && attempt >= DENIED_ATTEMPTS =>
+                if matches!(StoreError::in_io(source), Some(StoreError::AccessDenied(_)))
+                    && attempt >= DENIED_ATTEMPTS =>
             {
                 Verdict::Permanent
             }
@@ -230,16 +255,12 @@ impl ObjectError {
         }
     }
 
-    /// Returns whether another attempt can ever help.
+    /// Returns whether any later attempt can succeed.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self {
-            // What is gone, or is not what was listed any more, does not come back by waiting.
-            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => Verdict::Permanent,
-            Self::Write { source, .. } if source.kind() == io::ErrorKind::InvalidFilename => {
-                Verdict::Permanent
-            }
-            Self::Read { .. } | Self::Write { .. } => Verdict::Retry,
+            Self::Read { source, .. } => StoreError::in_io(source).map_or(Verdict::Retry, read_verdict),
+            Self::Write { source, .. } => StoreError::in_io(source).map_or(Verdict::Retry, write_verdict),
             Self::Truncated { .. }
             | Self::Corrupt { .. }
             | Self::Unsupported { .. }
@@ -256,9 +277,40 @@ impl ObjectError {
     }
 }
 
+fn read_verdict(error: &StoreError) -> Verdict {
+    match error {
+        // Only a change of the object helps.
+        StoreError::NotFound(_)
+        | StoreError::PreconditionFailed(_)
+        | StoreError::Archived(_)
+        | StoreError::Encrypted(_)
+        | StoreError::InvalidKey(_) => Verdict::Permanent,
+        StoreError::AccessDenied(_)
+        | StoreError::WrongBucket(_)
+        | StoreError::TooLarge { .. }
+        | StoreError::Invalid(_)
+        | StoreError::Transient(_) => Verdict::Retry,
+    }
+}
+
+fn write_verdict(error: &StoreError) -> Verdict {
+    match error {
+        StoreError::InvalidKey(_) => Verdict::Permanent,
+        StoreError::NotFound(_)
+        | StoreError::PreconditionFailed(_)
+        | StoreError::AccessDenied(_)
+        | StoreError::Archived(_)
+        | StoreError::Encrypted(_)
+        | StoreError::WrongBucket(_)
+        | StoreError::TooLarge { .. }
+        | StoreError::Invalid(_)
+        | StoreError::Transient(_) => Verdict::Retry,
+    }
+}
+
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// Why a record was rejected. The text form stands in rejects, receipts and the report.
+        /// Why a record was rejected. Rejects, receipts and the report contain the text form.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Reason { $($(#[$doc])* $name,)* }
 
@@ -286,18 +338,18 @@ reasons! {
     NoMatch = "no-match",
     /// The message is not one JSON object.
     NotJson = "not-json",
-    /// No value for any of the rule's columns: the message is of another kind.
+    /// The record has no value for any of the rule's columns.
     NoColumns = "no-columns",
-    /// No value for one of the rule's required columns.
+    /// The record has no value for one of the rule's required columns.
     MissingRequired = "missing-required",
-    /// A JSON message gives a key that a column reads twice with different values, or an event its timestamp or message.
+    /// A JSON message repeats a key that a column reads, with a different value, or an event its timestamp or message.
     DuplicateKey = "duplicate-key",
     /// The timestamp is missing, not an integer, or outside the years 1970 to 9999.
     BadTimestamp = "bad-timestamp",
     /// Longer than `limits.max_record_bytes`.
     TooLong = "too-long",
-    /// Text that cannot be replaced: control characters or escapes that JSON forbids. In flow logs, and with
-    /// `bad_text = "reject"`, also invalid UTF-8, half surrogate pairs and NUL.
+    /// Control characters or escapes that JSON forbids. In flow logs, and with `bad_text = "reject"`, also invalid UTF-8,
+    /// lone surrogates and NUL.
     BadEncoding = "bad-encoding",
     /// An element of `logEvents` without a text message.
     BadEvent = "bad-event",
@@ -305,4 +357,40 @@ reasons! {
     BadEnvelope = "bad-envelope",
     /// An event of an envelope whose `messageType` is neither `DATA_MESSAGE` nor `CONTROL_MESSAGE`.
     UnknownMessageType = "unknown-message-type",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_chain_is_one_line_and_repeats_no_text() {
+        let cause = StoreError::transient_because("GetObject failed: reset", io::Error::other("reset"));
+        let error = ObjectError::Read { at: 7, source: cause.into() };
+        assert_eq!(error_chain(&error), "cannot read the source after 7 bytes: GetObject failed: reset");
+    }
+
+    #[test]
+    fn only_errors_that_need_a_change_of_the_object_are_permanent() {
+        let read = |source: StoreError| ObjectError::Read { at: 0, source: source.into() };
+        let permanent = [
+            StoreError::NotFound("x".into()),
+            StoreError::PreconditionFailed("x".into()),
+            StoreError::Archived("x".into()),
+            StoreError::Encrypted("x".into()),
+            StoreError::InvalidKey("x".into()),
+        ];
+        for error in permanent.map(read) {
+            assert_eq!(error.verdict(), Verdict::Permanent, "{error:?}");
+        }
+        for error in [StoreError::WrongBucket("x".into()), StoreError::transient("x")].map(read) {
+            assert_eq!(error.verdict_at(u32::MAX), Verdict::Retry, "{error:?}");
+        }
+        let denied = read(StoreError::AccessDenied("x".into()));
+        assert_eq!(denied.verdict_at(DENIED_ATTEMPTS - 1), Verdict::Retry);
+        assert_eq!(denied.verdict_at(DENIED_ATTEMPTS), Verdict::Permanent);
+        let write = |source: StoreError| ObjectError::Write { output: "o".to_owned(), source: source.into() };
+        assert_eq!(write(StoreError::InvalidKey("x".into())).verdict(), Verdict::Permanent);
+        assert_eq!(write(StoreError::AccessDenied("x".into())).verdict_at(u32::MAX), Verdict::Retry);
+    }
 }

@@ -1,12 +1,11 @@
-//! The ledger of a run: what was asked (manifest), what was done (receipts), what failed (failures), and the report that
-//! reconciles them. Plain JSON, so that Athena can query it too.
+//! The ledger of a run: the manifest of listed objects, a receipt for each object that is done, a failure for each object
+//! that failed, and the report that reconciles them. All files are plain JSON, so that Athena can query them.
 
-pub mod layout;
 mod report;
 mod rule_totals;
 mod warnings;
 
-use std::{collections::BTreeMap, io};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -15,141 +14,137 @@ pub use rule_totals::RuleTotals;
 pub use warnings::{Warning, WarningKind};
 
 use crate::{
-    error::Verdict,
+    error::{Verdict, causes},
     limits::{MAX_LEDGER_BYTES, MAX_REPORT_BYTES, MAX_RULES},
     pipeline::{Counts, Output, Plan},
-    store::Store,
+    store::{Problem, Store, StoreError},
 };
+pub use crate::{layout, store::ManifestEntry};
 
-/// Reads a ledger file. A file that does not parse, is larger than any, or has a path that the store refuses, counts as
-/// none: it proves nothing.
-pub fn read_json<T: DeserializeOwned>(store: &impl Store, path: &str) -> io::Result<Option<T>> {
-    read_json_within(store, path, MAX_LEDGER_BYTES)
+/// Reads a ledger file. Returns `None` also for a file that does not parse, is too large, or has an invalid path: it proves
+/// nothing.
+pub fn read_json<T: DeserializeOwned>(store: &impl Store, path: &str) -> Result<Option<T>, StoreError> {
+    read_json_limited(store, path, MAX_LEDGER_BYTES)
 }
 
-/// The same of a report, which may be larger.
-pub fn read_report<T: DeserializeOwned>(store: &impl Store, path: &str) -> io::Result<Option<T>> {
-    read_json_within(store, path, MAX_REPORT_BYTES)
+/// Reads a report as [`read_json`] does. A report may be larger than the other files.
+pub fn read_report<T: DeserializeOwned>(store: &impl Store, path: &str) -> Result<Option<T>, StoreError> {
+    read_json_limited(store, path, MAX_REPORT_BYTES)
 }
 
-fn read_json_within<T: DeserializeOwned>(store: &impl Store, path: &str, most: u64) -> io::Result<Option<T>> {
-    match store.get_within(path, most) {
+fn read_json_limited<T: DeserializeOwned>(
+    store: &impl Store,
+    path: &str,
+    limit: u64,
+) -> Result<Option<T>, StoreError> {
+    match store.get_limited(path, limit) {
         Ok(bytes) => Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok())),
-        Err(error)
-            if matches!(error.kind(), io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidFilename) =>
-        {
-            Ok(None)
-        }
+        Err(StoreError::TooLarge { .. } | StoreError::InvalidKey(_)) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
 /// Writes a ledger file.
-pub fn put_json<T: Serialize>(store: &impl Store, path: &str, value: &T) -> io::Result<()> {
-    let mut bytes = serde_json::to_vec(value)?;
+pub fn put_json<T: Serialize>(store: &impl Store, path: &str, value: &T) -> Result<(), StoreError> {
+    let mut bytes = serde_json::to_vec(value).map_err(|error| {
+        StoreError::Invalid(Problem::caused_by(format!("cannot serialize {path}"), error))
+    })?;
     bytes.push(b'\n');
     store.put(path, &bytes)
 }
 
-/// `runs/<run>/run.json`: what was asked.
+/// `runs/<run>/run.json`: the prefix and the configuration of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// The run's name.
     pub run: String,
     /// Only keys that begin with it.
     pub prefix: String,
-    /// What the outputs depend on besides the objects.
+    /// The configuration and lookups of the run.
     #[serde(flatten)]
-    pub basis: Basis,
+    pub fingerprint: Fingerprint,
     /// The version of Flowherd.
     pub version: String,
     /// ISO-8601 UTC.
     pub started: String,
-    /// When it was last resumed, ISO-8601 UTC.
+    /// Time of the last resumption, ISO-8601 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumed: Option<String>,
     /// Earlier runs whose receipts count, latest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumes: Vec<String>,
-    /// What the manifest holds; `None` until the listing is complete.
+    /// Totals of the manifest; `None` until the listing is complete.
     pub manifest: Option<ManifestTotals>,
 }
 
-/// What the outputs of an object depend on besides its bytes: the same basis gives the same outputs.
+/// Identifies configuration and lookups. Objects with the same bytes and the same fingerprint have the same outputs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Basis {
+pub struct Fingerprint {
     /// SHA-256 of the configuration, in hex.
     pub config_hash: String,
     /// SHA-256 of the lookups, in hex; empty without lookups.
     pub lookups_hash: String,
 }
 
-impl From<&Plan> for Basis {
+impl From<&Plan> for Fingerprint {
     fn from(plan: &Plan) -> Self {
         Self { config_hash: plan.config.hash.clone(), lookups_hash: plan.lookups.hash.clone() }
     }
 }
 
-/// `runs/<run>/purged.json`: the queue was purged while this run had messages in it.
+/// `runs/<run>/purged.json`: another run purged the queue while this run had messages in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purged {
-    /// The run for which it was purged.
+    /// The run that purged the queue.
     pub by: String,
     /// ISO-8601 UTC.
     pub at: String,
 }
 
-/// `runs/<run>/amended/<source key>.json`: an object that failed for good has been replaced since, and was tried again on
-/// request in the version that it has now.
+/// `runs/<run>/amended/<source key>.json`: an object failed permanently, was replaced, and was redriven. The run processes
+/// its new version instead of the listed one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amendment {
-    /// As the manifest lists it.
+    /// The version in the manifest.
     pub listed: ManifestEntry,
-    /// As it was done.
+    /// The version that the run processes.
     pub now: ManifestEntry,
 }
 
 impl Amendment {
-    /// The version of an object that stands for the listed one, if there is such.
-    pub fn find(store: &impl Store, run: &str, listed: &ManifestEntry) -> io::Result<Option<ManifestEntry>> {
+    /// Returns the version that replaces the listed one, if there is one.
+    pub fn find(
+        store: &impl Store,
+        run: &str,
+        listed: &ManifestEntry,
+    ) -> Result<Option<ManifestEntry>, StoreError> {
         let amendment: Option<Self> = read_json(store, &layout::amendment(run, &listed.key))?;
         Ok(amendment.filter(|amendment| amendment.listed == *listed).map(|amendment| amendment.now))
     }
 
-    /// Writes it.
-    pub fn write(&self, store: &impl Store, run: &str) -> io::Result<()> {
+    /// Writes the amendment.
+    pub fn write(&self, store: &impl Store, run: &str) -> Result<(), StoreError> {
         put_json(store, &layout::amendment(run, &self.listed.key), self)
     }
 }
 
-/// How much a complete manifest holds.
+/// Totals of a complete manifest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManifestTotals {
     /// Files.
     pub parts: u64,
     /// Entries.
     pub objects: u64,
-    /// Sizes of the objects, added up.
+    /// Sum of the objects' sizes.
     pub bytes: u64,
-    /// Objects that were not sent, because an earlier run's receipt covers them.
+    /// Objects that were not sent, because an earlier run has a receipt for them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped: u64,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference
 fn is_zero(number: &u64) -> bool {
     *number == 0
-}
-
-/// One line of `runs/<run>/manifest/*.jsonl.gz`: an object that was listed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ManifestEntry {
-    /// The key as listed.
-    pub key: String,
-    /// Bytes.
-    pub size: u64,
-    /// The version of the object's bytes: S3's `ETag`; for a local file, size and modification time.
-    pub etag: String,
 }
 
 /// `runs/<run>/receipts/<source key>.json`: an object is done. Written after all its outputs are committed.
@@ -160,16 +155,16 @@ pub struct Receipt {
     /// The object.
     #[serde(flatten)]
     pub object: ManifestEntry,
-    /// What the outputs depend on.
+    /// The configuration and lookups of the run.
     #[serde(flatten)]
-    pub basis: Basis,
-    /// From 1.
+    pub fingerprint: Fingerprint,
+    /// Number of the attempt, from 1.
     pub attempt: u32,
     /// ISO-8601 UTC.
     pub finished: String,
-    /// From opening the object to committing the last output.
+    /// Time from opening the object to committing the last output.
     pub milliseconds: u64,
-    /// What was written.
+    /// The committed outputs.
     pub outputs: Vec<ReceiptOutput>,
     /// Records.
     pub records: RecordCounts,
@@ -194,14 +189,14 @@ pub struct ReceiptOutput {
     pub rows: u64,
     /// Compressed size.
     pub bytes: u64,
-    /// The version that was committed, by which it is known again.
+    /// The version that was committed. The receipt counts only while the output has this version.
     pub etag: String,
 }
 
-/// Always: `read = rows + rejected + control + dropped`.
+/// Number of records by outcome. Always: `read = rows + rejected + control + dropped`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordCounts {
-    /// Seen.
+    /// Read.
     pub read: u64,
     /// Written as rows.
     pub rows: u64,
@@ -211,49 +206,49 @@ pub struct RecordCounts {
     pub control: u64,
     /// Dropped by a rule.
     pub dropped: u64,
-    /// Those of the rows in which invalid text was replaced.
+    /// Rows in which invalid text was replaced.
     pub repaired: u64,
 }
 
 /// Bytes of objects and outputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ByteCounts {
-    /// As stored.
+    /// Size of the object as stored.
     pub compressed_in: u64,
-    /// As text.
+    /// Size of the decoded text.
     pub decoded_in: u64,
-    /// Written, compressed.
+    /// Compressed size of the outputs.
     pub compressed_out: u64,
 }
 
-/// What one attempt at an object was.
+/// One attempt at an object.
 #[derive(Clone, Debug)]
 pub struct Attempt<'a> {
     /// The run.
     pub run: &'a str,
     /// The object.
     pub object: &'a ManifestEntry,
-    /// What its outputs depend on.
-    pub basis: &'a Basis,
-    /// From 1.
+    /// The configuration and lookups of the run.
+    pub fingerprint: &'a Fingerprint,
+    /// Number of the attempt, from 1.
     pub number: u32,
     /// ISO-8601 UTC.
     pub finished: String,
-    /// How long it took.
+    /// Duration of the attempt.
     pub milliseconds: u64,
-    /// The queue's message that asked for it, if one did.
+    /// The id of the queue message; `None` without a queue.
     pub message_id: Option<&'a str>,
 }
 
 impl Receipt {
-    /// The receipt of an object whose outputs are committed.
+    /// Creates the receipt of an object whose outputs are committed.
     #[must_use]
     pub fn new(attempt: &Attempt<'_>, plan: &Plan, counts: &Counts, outputs: &[(Output, String)]) -> Self {
         let table = |output: &Output| output.table.map(|table| plan.config.tables[table].name.clone());
         Self {
             run: attempt.run.to_owned(),
             object: attempt.object.clone(),
-            basis: attempt.basis.clone(),
+            fingerprint: attempt.fingerprint.clone(),
             attempt: attempt.number,
             finished: attempt.finished.clone(),
             milliseconds: attempt.milliseconds,
@@ -290,27 +285,27 @@ impl Receipt {
         }
     }
 
-    /// Reads the receipt of an object in a run, if it proves that these bytes were processed on this basis and that the
-    /// outputs are still there: another run may have replaced them.
+    /// Reads the receipt of an object in a run. Returns it only if it is of these bytes and this fingerprint, and if its outputs
+    /// still have the versions that it names: another run may have replaced them.
     pub fn find(
         store: &impl Store,
         run: &str,
         object: &ManifestEntry,
-        basis: &Basis,
-    ) -> io::Result<Option<Self>> {
-        Ok(Self::examine(store, run, object, basis)?.ok())
+        fingerprint: &Fingerprint,
+    ) -> Result<Option<Self>, StoreError> {
+        Ok(Self::examine(store, run, object, fingerprint)?.ok())
     }
 
-    /// The same, or why there is no such receipt.
+    /// Reads a receipt as [`Receipt::find`] does, or returns why no receipt counts.
     pub fn examine(
         store: &impl Store,
         run: &str,
         object: &ManifestEntry,
-        basis: &Basis,
-    ) -> io::Result<Result<Self, Missing>> {
+        fingerprint: &Fingerprint,
+    ) -> Result<Result<Self, Missing>, StoreError> {
         let receipt: Option<Self> = read_json(store, &layout::receipt(run, &object.key))?;
         let Some(receipt) = receipt else { return Ok(Err(Missing::NoOutcome)) };
-        if receipt.object != *object || receipt.basis != *basis || !receipt.adds_up() {
+        if receipt.object != *object || receipt.fingerprint != *fingerprint || !receipt.adds_up() {
             return Ok(Err(Missing::OtherReceipt));
         }
         for output in &receipt.outputs {
@@ -323,7 +318,7 @@ impl Receipt {
         Ok(Ok(receipt))
     }
 
-    /// Whether its numbers agree with each other.
+    /// Returns whether the numbers agree with each other.
     fn adds_up(&self) -> bool {
         let RecordCounts { read, rows, rejected, control, dropped, repaired } = self.records;
         let written = |is_table: bool| {
@@ -341,7 +336,7 @@ impl Receipt {
     }
 }
 
-/// `None` if it is more than can be counted.
+/// Returns `None` on overflow.
 fn sum(numbers: impl IntoIterator<Item = u64>) -> Option<u64> {
     numbers.into_iter().try_fold(0_u64, u64::checked_add)
 }
@@ -354,41 +349,39 @@ pub struct Failure {
     /// The object.
     #[serde(flatten)]
     pub object: ManifestEntry,
-    /// What it was tried with.
+    /// The configuration and lookups of the run.
     #[serde(flatten)]
-    pub basis: Basis,
-    /// What went wrong, and why, outermost first.
+    pub fingerprint: Fingerprint,
+    /// The error and its causes, outermost first.
     pub errors: Vec<String>,
-    /// Whether trying again can help.
+    /// Whether another attempt can succeed.
     pub verdict: Verdict,
-    /// How often it was tried.
+    /// Number of attempts.
     pub attempts: u32,
-    /// ISO-8601 UTC, of the last attempt.
+    /// End of the last attempt, ISO-8601 UTC.
     pub finished: String,
-    /// The queue's message that asked for the last attempt. One that is moved back from the dead letters is another.
+    /// The id of the queue message of the last attempt. A redriven message has a new id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,
-    /// Written before the attempt began, and replaced at its end: if it is there, the worker ended in the middle.
+    /// The worker wrote this failure before the attempt and replaces it at the end. If it is still set, the attempt did not end.
     #[serde(default, skip_serializing_if = "is_false")]
     pub unfinished: bool,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference
 fn is_false(value: &bool) -> bool {
     !*value
 }
 
 impl Failure {
-    /// From the error and its sources.
+    /// Creates a failure from an error and its causes.
     #[must_use]
     pub fn new(attempt: &Attempt<'_>, error: &dyn std::error::Error, verdict: Verdict) -> Self {
-        let errors =
-            std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect();
         Self {
             run: attempt.run.to_owned(),
             object: attempt.object.clone(),
-            basis: attempt.basis.clone(),
-            errors,
+            fingerprint: attempt.fingerprint.clone(),
+            errors: causes(error),
             verdict,
             attempts: attempt.number,
             finished: attempt.finished.clone(),
@@ -397,41 +390,37 @@ impl Failure {
         }
     }
 
-    /// The failure of an object in a run, if it has one.
-    pub fn find(store: &impl Store, run: &str, key: &str) -> io::Result<Option<Self>> {
+    /// Reads the failure of an object in a run; `None` if it has none.
+    pub fn find(store: &impl Store, run: &str, key: &str) -> Result<Option<Self>, StoreError> {
         match read_json(store, &layout::failure(run, key))? {
             Some(failure) => Ok(Some(failure)),
             None => read_json(store, &layout::failure_by_hash(run, key)),
         }
     }
 
-    /// Writes it. A key that cannot be a file name there still has a place, under its checksum.
-    pub fn write(&self, store: &impl Store) -> io::Result<()> {
+    /// Writes the failure. If the store cannot have a file with the object's key, the path has a hash of the key instead.
+    pub fn write(&self, store: &impl Store) -> Result<(), StoreError> {
         match put_json(store, &layout::failure(&self.run, &self.object.key), self) {
-            Err(error) if is_no_name(&error) => {
+            Err(StoreError::InvalidKey(_)) => {
                 put_json(store, &layout::failure_by_hash(&self.run, &self.object.key), self)
             }
             outcome => outcome,
         }
     }
 
-    /// Removes it: the object is done now.
-    pub fn remove(&self, store: &impl Store) -> io::Result<()> {
+    /// Removes the failure, because the object is done.
+    pub fn remove(&self, store: &impl Store) -> Result<(), StoreError> {
         match store.remove(&layout::failure(&self.run, &self.object.key)) {
-            Err(error) if !is_no_name(&error) => Err(error),
-            _ => store.remove(&layout::failure_by_hash(&self.run, &self.object.key)),
+            Ok(()) | Err(StoreError::InvalidKey(_)) => {
+                store.remove(&layout::failure_by_hash(&self.run, &self.object.key))
+            }
+            Err(error) => Err(error),
         }
     }
 
-    /// All of it on one line.
+    /// Returns the error and its causes on one line.
     #[must_use]
     pub fn error(&self) -> String {
         self.errors.join(": ")
     }
-}
-
-/// Whether a store says that it cannot have a file of this name, whatever is in it.
-fn is_no_name(error: &io::Error) -> bool {
-    use io::ErrorKind::{AlreadyExists, InvalidFilename, InvalidInput, IsADirectory, NotADirectory};
-    matches!(error.kind(), AlreadyExists | InvalidFilename | InvalidInput | IsADirectory | NotADirectory)
 }

@@ -6,6 +6,7 @@
 pub mod config;
 pub mod error;
 pub mod flow_fields;
+pub mod layout;
 pub mod ledger;
 pub mod limits;
 pub mod lookups;

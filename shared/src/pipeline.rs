@@ -28,7 +28,7 @@ use self::{
 use crate::{
     config::Config,
     error::{ObjectError, Reason},
-    ledger::layout,
+    layout,
     lookups::Lookups,
 };
 

@@ -1,36 +1,38 @@
-//! The queue between coordinator and workers, as both see it: a port with a twin in memory for tests.
+//! The port to the queue between coordinator and workers. SQS and the in-memory fake of the tests implement it.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
-/// Messages of one call, at most; SQS takes no more
+use crate::store::Cause;
+
+/// Maximum number of messages in one call
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html>).
 pub const BATCH: usize = 10;
 
 /// A message to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outgoing {
+pub struct NewMessage {
     /// The body.
     pub body: String,
-    /// Messages of one group are received one after another.
+    /// The message group. The queue delivers the messages of a group in order.
     pub group: String,
-    /// Sent again within five minutes, the message is not queued again.
+    /// The deduplication id. The queue drops a message whose id it has seen in the last five minutes.
     pub deduplication: String,
 }
 
-/// A message of a batch that the queue did not take, although the call went well.
+/// An entry of a batch that the queue rejected although the call succeeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct RejectedEntry {
     /// Position in the batch.
     pub position: usize,
-    /// What the queue said.
-    pub why: String,
-    /// The message itself is wrong: sending it again cannot help.
-    pub senders_fault: bool,
+    /// The error code and message that the queue returned.
+    pub reason: String,
+    /// Whether the entry itself is wrong. If so, a retry cannot succeed.
+    pub sender_fault: bool,
 }
 
-/// A message received. Other receivers do not see it until its visibility timeout ends.
+/// A received message. Other receivers do not see it until its visibility timeout ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Received {
+pub struct Message {
     /// The message's id, the same at each delivery.
     pub id: String,
     /// The receipt handle of this delivery.
@@ -39,24 +41,51 @@ pub struct Received {
     pub group: String,
     /// The body.
     pub body: String,
-    /// How often the message has been received, this time included.
+    /// Number of deliveries, this one included.
     pub deliveries: u32,
-    /// When the message was sent, or moved back from the dead-letter queue, in milliseconds since 1970. A message that is
-    /// moved back counts as new
+    /// Time at which the message was sent, or redriven from the dead-letter queue, in milliseconds since 1970. A redriven
+    /// message counts as new
     /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-configure-dead-letter-queue-redrive.html>).
     pub sent_ms: i64,
 }
 
-/// How many messages there are. SQS's own counts are approximate and settle only about a minute after sending stops:
-/// they say when to look, never that a run is complete.
+/// Number of messages by state. The counts of SQS are approximate and settle about a minute after the last send. They say
+/// when to check a run, never that it is complete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Depth {
-    /// Waiting.
+pub struct QueueDepth {
+    /// Messages that can be received.
     pub visible: u64,
-    /// Received and hidden.
+    /// Messages that were received and whose visibility timeout has not ended.
     pub in_flight: u64,
-    /// Not deliverable yet.
+    /// Messages whose delay has not ended.
     pub delayed: u64,
+}
+
+impl QueueDepth {
+    /// Returns the number of messages in any state.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        self.visible.saturating_add(self.in_flight).saturating_add(self.delayed)
+    }
+}
+
+/// Why a call to the queue failed.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// The service did not answer, or answered with an error.
+    #[error("{call} failed")]
+    Call {
+        /// The operation, such as `SendMessageBatch`.
+        call: &'static str,
+        /// The error of the client.
+        source: Cause,
+    },
+    /// The call succeeded, but the queue rejected the only entry.
+    #[error("the queue rejected the message: {0}")]
+    Rejected(String),
+    /// The response lacks something that every response has.
+    #[error("{0}")]
+    InvalidResponse(String),
 }
 
 /// Why a queue was not purged.
@@ -66,51 +95,52 @@ pub enum PurgeError {
     /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_PurgeQueue.html>).
     #[error("another purge is in progress; try again in a minute")]
     InProgress,
-    /// The queue could not be reached.
+    /// The call failed.
     #[error("cannot purge the queue")]
-    Failed(#[source] io::Error),
+    Failed(#[source] QueueError),
 }
 
 /// A FIFO queue.
 pub trait Queue: Sync {
-    /// Sends up to [`BATCH`] messages; gives those that were not taken.
-    fn send(&self, batch: &[Outgoing]) -> io::Result<Vec<Refused>>;
+    /// Sends up to [`BATCH`] messages. Returns those that the queue rejected.
+    fn send(&self, batch: &[NewMessage]) -> Result<Vec<RejectedEntry>, QueueError>;
 
-    /// Waits up to `wait` for messages; at most [`BATCH`].
-    fn receive(&self, most: usize, wait: Duration) -> io::Result<Vec<Received>>;
+    /// Receives up to `limit` messages, at most [`BATCH`]. Waits up to `wait` for the first one.
+    fn receive(&self, limit: usize, wait: Duration) -> Result<Vec<Message>, QueueError>;
 
     /// Deletes up to [`BATCH`] messages by their receipt handles. Returns those that the queue did not delete.
-    fn acknowledge_batch(&self, handles: &[&str]) -> io::Result<Vec<Refused>>;
+    fn delete_batch(&self, handles: &[&str]) -> Result<Vec<RejectedEntry>, QueueError>;
 
-    /// Sets the visibility timeout of up to [`BATCH`] messages, counted from now; zero returns a message at once. Returns
-    /// those whose timeout the queue did not change.
-    fn hide_batch(&self, changes: &[(&str, Duration)]) -> io::Result<Vec<Refused>>;
+    /// Sets the visibility timeout of up to [`BATCH`] messages, counted from now. Zero makes a message visible at once.
+    /// Returns those whose timeout the queue did not change.
+    fn change_visibility_batch(&self, changes: &[(&str, Duration)])
+    -> Result<Vec<RejectedEntry>, QueueError>;
 
     /// Deletes one message.
-    fn acknowledge(&self, handle: &str) -> io::Result<()> {
-        one(self.acknowledge_batch(&[handle])?)
+    fn delete(&self, handle: &str) -> Result<(), QueueError> {
+        single(self.delete_batch(&[handle])?)
     }
 
     /// Sets the visibility timeout of one message.
-    fn hide(&self, handle: &str, time: Duration) -> io::Result<()> {
-        one(self.hide_batch(&[(handle, time)])?)
+    fn change_visibility(&self, handle: &str, timeout: Duration) -> Result<(), QueueError> {
+        single(self.change_visibility_batch(&[(handle, timeout)])?)
     }
 
-    /// How much there is.
-    fn depth(&self) -> io::Result<Depth>;
+    /// Returns the number of messages.
+    fn depth(&self) -> Result<QueueDepth, QueueError>;
 
-    /// Removes everything, also what is sent within the next 60 seconds.
+    /// Deletes all messages, including those sent within the next 60 seconds.
     fn purge(&self) -> Result<(), PurgeError>;
 
-    /// Of a queue of dead letters: asks the service to move all of them back to where they came from, which goes on by
-    /// itself. False if the service cannot; then they are received and sent instead.
-    fn move_back(&self) -> io::Result<bool>;
+    /// Starts moving all messages of this dead-letter queue back to their source queue. The service continues by itself.
+    /// Returns `false` if the service has no such operation; the caller then receives and sends the messages.
+    fn redrive(&self) -> Result<bool, QueueError>;
 }
 
-/// The outcome of a batch of one.
-fn one(refused: Vec<Refused>) -> io::Result<()> {
-    match refused.into_iter().next() {
+/// Returns the outcome of a batch with one entry.
+fn single(rejected: Vec<RejectedEntry>) -> Result<(), QueueError> {
+    match rejected.into_iter().next() {
         None => Ok(()),
-        Some(Refused { why, .. }) => Err(io::Error::other(format!("the queue refuses the message: {why}"))),
+        Some(entry) => Err(QueueError::Rejected(entry.reason)),
     }
 }

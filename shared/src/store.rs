@@ -1,77 +1,210 @@
-//! Where objects come from and where results go: the ports that each home of the pipeline fills in its own way.
+//! The ports through which objects are read and results are written. S3 buckets, local directories and the in-memory fakes
+//! of the tests implement them.
 
 use std::{
+    error::Error,
     io::{self, Read, Write},
     time::{Duration, SystemTime},
 };
 
-use crate::ledger::ManifestEntry;
+use serde::{Deserialize, Serialize};
 
-/// Gives the bytes of objects.
+/// An object as a listing returns it. Also one line of `runs/<run>/manifest/*.jsonl.gz`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestEntry {
+    /// The key as listed.
+    pub key: String,
+    /// Bytes.
+    pub size: u64,
+    /// The version of the object's bytes: S3's `ETag`; for a local file, size and modification time.
+    pub etag: String,
+}
+
+/// The error that caused another one.
+pub type Cause = Box<dyn Error + Send + Sync>;
+
+/// Why a store, a lister or a source failed, by what the caller can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The object or file does not exist.
+    #[error(transparent)]
+    NotFound(Problem),
+    /// The object is no longer the version that was listed.
+    #[error(transparent)]
+    PreconditionFailed(Problem),
+    /// Access is denied now. IAM may grant a new permission minutes after the change.
+    #[error(transparent)]
+    AccessDenied(Problem),
+    /// The object is in an archive storage class and must be restored first.
+    #[error(transparent)]
+    Archived(Problem),
+    /// The object is encrypted with a key that Flowherd does not have.
+    #[error(transparent)]
+    Encrypted(Problem),
+    /// The bucket does not exist or is in another region. The settings must change, not the object.
+    #[error(transparent)]
+    WrongBucket(Problem),
+    /// The file is larger than anything that Flowherd writes or reads at this path.
+    #[error(
+        "{path} has more than {limit} bytes: it is damaged, or Flowherd did not write it; check it, and replace it"
+    )]
+    TooLarge {
+        /// The path of the file.
+        path: String,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The store cannot have an object with this key.
+    #[error(transparent)]
+    InvalidKey(Problem),
+    /// The store returned something that Flowherd cannot use. The same request returns the same again.
+    #[error(transparent)]
+    Invalid(Problem),
+    /// Anything else. A later attempt can succeed.
+    #[error(transparent)]
+    Transient(Cause),
+}
+
+/// A message and, if there is one, the error that caused it.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Problem {
+    message: String,
+    source: Option<Cause>,
+}
+
+impl Problem {
+    /// Adds a message to an error.
+    #[must_use]
+    pub fn caused_by(message: impl Into<String>, source: impl Into<Cause>) -> Self {
+        Self { message: message.into(), source: Some(source.into()) }
+    }
+}
+
+impl<T: Into<String>> From<T> for Problem {
+    fn from(message: T) -> Self {
+        Self { message: message.into(), source: None }
+    }
+}
+
+impl StoreError {
+    /// Returns a [`StoreError::Transient`] with a message and without a cause.
+    #[must_use]
+    pub fn transient(message: impl Into<String>) -> Self {
+        Self::Transient(Problem::from(message).into())
+    }
+
+    /// Returns a [`StoreError::Transient`] with a message and its cause.
+    #[must_use]
+    pub fn transient_because(message: impl Into<String>, source: impl Into<Cause>) -> Self {
+        Self::Transient(Problem::caused_by(message, source).into())
+    }
+
+    /// Maps an error of a local file system.
+    #[must_use]
+    pub fn of_file(error: io::Error) -> Self {
+        use io::ErrorKind::{
+            AlreadyExists, InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound,
+            PermissionDenied,
+        };
+        let variant = match error.kind() {
+            NotFound => Self::NotFound,
+            PermissionDenied => Self::AccessDenied,
+            // Another file or directory has this path, or no file can have it.
+            AlreadyExists | InvalidFilename | InvalidInput | IsADirectory | NotADirectory => Self::InvalidKey,
+            _ => return error.into(),
+        };
+        variant(Problem::caused_by(error.to_string(), error))
+    }
+
+    /// Returns the typed error that [`io::Error::from`] wrapped, if `error` wraps one.
+    #[must_use]
+    pub fn in_io(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+}
+
+/// Wraps the error, so that it passes through [`Read`] and [`Write`]. [`StoreError::in_io`] finds it again.
+impl From<StoreError> for io::Error {
+    fn from(error: StoreError) -> Self {
+        Self::other(error)
+    }
+}
+
+/// Unwraps a [`StoreError`]. Any other I/O error is [`StoreError::Transient`].
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> Self {
+        error.downcast().unwrap_or_else(|error| Self::Transient(error.into()))
+    }
+}
+
+/// Reads objects.
 pub trait Source: Sync {
     /// The bytes of one object.
     type Body: Read;
 
-    /// Opens exactly the version that was listed; an error if the object is gone or has changed since.
-    fn open(&self, object: &ManifestEntry) -> io::Result<Self::Body>;
+    /// Opens exactly the version that was listed. Fails if the object no longer exists or has changed since.
+    fn open(&self, object: &ManifestEntry) -> Result<Self::Body, StoreError>;
 
-    /// The object as it would be listed now; `None` if there is none.
-    fn now(&self, key: &str) -> io::Result<Option<ManifestEntry>>;
+    /// Returns the object as a listing would return it now; `None` if it does not exist.
+    fn head(&self, key: &str) -> Result<Option<ManifestEntry>, StoreError>;
 }
 
 /// One page of a listing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// Objects, in the order of their keys.
+    /// Objects in the order of their keys.
     pub entries: Vec<ManifestEntry>,
-    /// The last key, if there are more behind it.
+    /// The key after which the next page begins; `None` on the last page.
     pub next: Option<String>,
 }
 
 /// Lists objects.
 pub trait Lister: Sync {
-    /// One page of the keys that begin with `prefix`, of those behind `after`.
-    fn page(&self, prefix: &str, after: Option<&str>) -> io::Result<Page>;
+    /// Returns one page of the keys that begin with `prefix` and follow `after`.
+    fn page(&self, prefix: &str, after: Option<&str>) -> Result<Page, StoreError>;
 }
 
-/// Takes results, by their path within the results.
+/// Writes and reads results by their path below the root of the results.
 pub trait Store: Sync {
     /// One result being written.
     type Sink: Sink;
 
     /// Begins a result that nobody sees before [`Sink::commit`].
-    fn create(&self, path: &str) -> io::Result<Self::Sink>;
+    fn create(&self, path: &str) -> Result<Self::Sink, StoreError>;
 
-    /// Writes a small result, whole or not at all; replaces what is there.
-    fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()>;
+    /// Writes a small result atomically. Replaces an existing one.
+    fn put(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// The same, unless there is one already; says whether it did. Of all who try, one does. One who does not know, because
-    /// the answer was lost, is told that there is one: it may be its own.
-    fn put_new(&self, path: &str, bytes: &[u8]) -> io::Result<bool>;
+    /// Creates a small result only if it does not exist; returns whether it was created. Exactly one writer wins. After a
+    /// lost response, a retry may return `false` although its first attempt succeeded.
+    fn put_if_absent(&self, path: &str, bytes: &[u8]) -> Result<bool, StoreError>;
 
-    /// Reads a result of up to [`crate::limits::MAX_RESULT_BYTES`]; `None` if there is none.
-    fn get(&self, path: &str) -> io::Result<Option<Vec<u8>>>;
+    /// Reads a result of up to [`crate::limits::MAX_RESULT_BYTES`]; `None` if it does not exist.
+    fn get(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// The same of one that has at most so many bytes. A larger one is an error of the kind
-    /// [`io::ErrorKind::FileTooLarge`], and a store outside of memory does not read it to its end.
-    fn get_within(&self, path: &str, most: u64) -> io::Result<Option<Vec<u8>>> {
+    /// Reads a result of up to `limit` bytes; `None` if it does not exist. A larger one is [`StoreError::TooLarge`], and a
+    /// store outside memory does not read it to its end.
+    fn get_limited(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
         let bytes = self.get(path)?;
-        match bytes.as_ref().map(Vec::len) {
-            Some(length) if length as u64 > most => Err(too_large(path, most)),
+        match &bytes {
+            Some(bytes) if bytes.len() as u64 > limit => {
+                Err(StoreError::TooLarge { path: path.to_owned(), limit })
+            }
             _ => Ok(bytes),
         }
     }
 
     /// Reads the version and the age of a result; `None` if it does not exist.
-    fn head(&self, path: &str) -> io::Result<Option<Head>>;
+    fn head(&self, path: &str) -> Result<Option<Head>, StoreError>;
 
-    /// The version of a result as it is now, as [`Sink::commit`] gave it; `None` if there is none.
-    fn etag(&self, path: &str) -> io::Result<Option<String>> {
+    /// Returns the current version of a result, as [`Sink::commit`] returned it; `None` if it does not exist.
+    fn etag(&self, path: &str) -> Result<Option<String>, StoreError> {
         Ok(self.head(path)?.map(|head| head.etag))
     }
 
-    /// Removes a result; none there is fine.
-    fn remove(&self, path: &str) -> io::Result<()>;
+    /// Removes a result. Succeeds if it does not exist.
+    fn remove(&self, path: &str) -> Result<(), StoreError>;
 }
 
 /// Metadata of a stored result. Both times come from the store, so processes whose own clocks differ agree on them.
@@ -86,7 +219,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// Time since the last write. Zero if the store rounds `modified` up past `now`: S3 rounds both to seconds.
+    /// Returns the time since the last write. Zero if the store rounds `modified` up past `now`: S3 rounds both to seconds.
     #[must_use]
     pub fn age(&self) -> Duration {
         self.now.duration_since(self.modified).unwrap_or(Duration::ZERO)
@@ -95,22 +228,36 @@ impl Head {
 
 /// A result being written. Dropped without a commit, it leaves nothing behind.
 pub trait Sink: Write {
-    /// Publishes the result whole; replaces what is there. Gives the version that it has become.
-    fn commit(self) -> io::Result<String>;
+    /// Publishes the whole result and returns its version. Replaces an existing result.
+    fn commit(self) -> Result<String, StoreError>;
 }
 
-/// Why a file is not read: nothing that Flowherd writes or asks for is as large.
-#[must_use]
-pub fn too_large(path: &str, most: u64) -> io::Error {
-    let why = format!(
-        "{path} has more than {most} bytes: it is damaged, or not what it should be; see it, and replace it"
-    );
-    io::Error::new(io::ErrorKind::FileTooLarge, why)
-}
-
-/// All that a reader gives, if it is at most so many bytes; `path` is for the error.
-pub fn read_within(reader: impl Read, path: &str, most: u64) -> io::Result<Vec<u8>> {
+/// Reads a file of up to `limit` bytes. `path` is for the error.
+pub fn read_limited(reader: impl Read, path: &str, limit: u64) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::new();
-    reader.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most { Err(too_large(path, most)) } else { Ok(bytes) }
+    reader.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(StoreError::TooLarge { path: path.to_owned(), limit });
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_error_keeps_its_variant_through_read_and_write() {
+        let wrapped = io::Error::from(StoreError::Archived("in Glacier".into()));
+        assert!(matches!(StoreError::in_io(&wrapped), Some(StoreError::Archived(_))));
+        assert!(matches!(StoreError::from(wrapped), StoreError::Archived(_)));
+        assert!(matches!(StoreError::from(io::Error::other("reset")), StoreError::Transient(_)));
+    }
+
+    #[test]
+    fn a_transient_error_keeps_its_cause() {
+        let error = StoreError::transient_because("GetObject failed", io::Error::other("reset"));
+        assert_eq!(error.to_string(), "GetObject failed");
+        assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("reset"));
+    }
 }

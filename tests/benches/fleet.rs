@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    io::{self, BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
     process::{Command, Stdio},
     sync::atomic::{AtomicU64, Ordering},
@@ -16,10 +16,10 @@ use flowherd_coordinator::plan::{Planned, Planner};
 use flowherd_shared::{
     ledger::ManifestEntry,
     pipeline::Plan,
-    queue::{Depth, Outgoing, PurgeError, Queue, Received, Refused},
-    store::{Head, Lister, Page, Store},
+    queue::{Message, NewMessage, PurgeError, Queue, QueueDepth, QueueError, RejectedEntry},
+    store::{Head, Lister, Page, Store, StoreError},
 };
-use flowherd_tests::{command::Running, ledger::run, twin::MemoryStore};
+use flowherd_tests::{command::Running, fake::MemoryStore, ledger::run};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_flowherd-worker-under-test");
 const COORDINATOR: &str = env!("CARGO_BIN_EXE_flowherd-coordinator-under-test");
@@ -73,7 +73,7 @@ fn plan(keys: u64, each: Duration) -> Duration {
 }
 
 impl Lister for Slow {
-    fn page(&self, _: &str, after: Option<&str>) -> io::Result<Page> {
+    fn page(&self, _: &str, after: Option<&str>) -> Result<Page, StoreError> {
         thread::sleep(self.each);
         let from = after.map_or(0, |key| key.rsplit('-').next().unwrap().parse::<u64>().unwrap() + 1);
         let to = (from + PAGE).min(self.keys);
@@ -90,61 +90,61 @@ impl Lister for Slow {
 impl Store for Slow {
     type Sink = <MemoryStore as Store>::Sink;
 
-    fn create(&self, _: &str) -> io::Result<Self::Sink> {
-        Err(io::ErrorKind::Unsupported.into())
+    fn create(&self, _: &str) -> Result<Self::Sink, StoreError> {
+        Err(StoreError::Invalid("the bench writes no outputs".into()))
     }
 
-    fn put(&self, _: &str, _: &[u8]) -> io::Result<()> {
+    fn put(&self, _: &str, _: &[u8]) -> Result<(), StoreError> {
         thread::sleep(self.each);
         Ok(())
     }
 
-    fn put_new(&self, path: &str, bytes: &[u8]) -> io::Result<bool> {
+    fn put_if_absent(&self, path: &str, bytes: &[u8]) -> Result<bool, StoreError> {
         self.put(path, bytes).map(|()| true)
     }
 
-    fn get(&self, _: &str) -> io::Result<Option<Vec<u8>>> {
+    fn get(&self, _: &str) -> Result<Option<Vec<u8>>, StoreError> {
         thread::sleep(self.each);
         Ok(None)
     }
 
-    fn head(&self, _: &str) -> io::Result<Option<Head>> {
+    fn head(&self, _: &str) -> Result<Option<Head>, StoreError> {
         Ok(None)
     }
 
-    fn remove(&self, _: &str) -> io::Result<()> {
+    fn remove(&self, _: &str) -> Result<(), StoreError> {
         Ok(())
     }
 }
 
 impl Queue for Slow {
-    fn send(&self, batch: &[Outgoing]) -> io::Result<Vec<Refused>> {
+    fn send(&self, batch: &[NewMessage]) -> Result<Vec<RejectedEntry>, QueueError> {
         thread::sleep(self.each);
         self.sent.fetch_add(batch.len() as u64, Ordering::Relaxed);
         Ok(Vec::new())
     }
 
-    fn receive(&self, _: usize, _: Duration) -> io::Result<Vec<Received>> {
+    fn receive(&self, _: usize, _: Duration) -> Result<Vec<Message>, QueueError> {
         Ok(Vec::new())
     }
 
-    fn acknowledge_batch(&self, _: &[&str]) -> io::Result<Vec<Refused>> {
+    fn delete_batch(&self, _: &[&str]) -> Result<Vec<RejectedEntry>, QueueError> {
         Ok(Vec::new())
     }
 
-    fn hide_batch(&self, _: &[(&str, Duration)]) -> io::Result<Vec<Refused>> {
+    fn change_visibility_batch(&self, _: &[(&str, Duration)]) -> Result<Vec<RejectedEntry>, QueueError> {
         Ok(Vec::new())
     }
 
-    fn depth(&self) -> io::Result<Depth> {
-        Ok(Depth::default())
+    fn depth(&self) -> Result<QueueDepth, QueueError> {
+        Ok(QueueDepth::default())
     }
 
     fn purge(&self) -> Result<(), PurgeError> {
         Ok(())
     }
 
-    fn move_back(&self) -> io::Result<bool> {
+    fn redrive(&self) -> Result<bool, QueueError> {
         Ok(true)
     }
 }

@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{self, Write},
+    io::Write,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -18,14 +18,14 @@ use flowherd_coordinator::steps::{Begin, Coordinator, Inputs, Operation, Progres
 use flowherd_shared::{
     error::Verdict,
     ledger::{
-        Basis, ByteCounts, Failure, ManifestEntry, Receipt, ReceiptOutput, RecordCounts, ReportState,
+        ByteCounts, Failure, Fingerprint, ManifestEntry, Receipt, ReceiptOutput, RecordCounts, ReportState,
         RuleTotals, layout,
     },
     pipeline::Plan,
-    queue::{Depth, Outgoing, PurgeError, Queue, Received, Refused},
-    store::{Head, Lister, Page, Store},
+    queue::{Message, NewMessage, PurgeError, Queue, QueueDepth, QueueError, RejectedEntry},
+    store::{Head, Lister, Page, Store, StoreError},
 };
-use flowherd_tests::twin::MemoryStore;
+use flowherd_tests::fake::MemoryStore;
 use jiff::Timestamp;
 use nix::sys::resource::{UsageWho, getrusage};
 
@@ -85,7 +85,7 @@ struct Day {
     calls: Calls,
     /// All but manifest, receipts and failures.
     files: Mutex<BTreeMap<String, Vec<u8>>>,
-    basis: Basis,
+    fingerprint: Fingerprint,
 }
 
 impl Day {
@@ -123,7 +123,7 @@ impl Day {
         Receipt {
             run: RUN.to_owned(),
             object,
-            basis: self.basis.clone(),
+            fingerprint: self.fingerprint.clone(),
             attempt: 1,
             finished: "2026-02-18T00:00:00.000Z".to_owned(),
             milliseconds: 60,
@@ -140,7 +140,7 @@ impl Day {
         Failure {
             run: RUN.to_owned(),
             object: Self::entry(number),
-            basis: self.basis.clone(),
+            fingerprint: self.fingerprint.clone(),
             errors: vec!["truncated: a gzip member ends too soon at byte 7 of layer 0".to_owned()],
             verdict: Verdict::Permanent,
             attempts: 1,
@@ -178,7 +178,7 @@ fn is_failing(number: u64) -> bool {
 }
 
 impl Lister for Day {
-    fn page(&self, prefix: &str, after: Option<&str>) -> io::Result<Page> {
+    fn page(&self, prefix: &str, after: Option<&str>) -> Result<Page, StoreError> {
         self.pass(&self.calls.lists, LIST);
         Ok(if prefix == layout::receipts(RUN) {
             Self::numbers(after, self.worked(), |number| !is_failing(number))
@@ -195,24 +195,24 @@ impl Lister for Day {
 impl Store for Day {
     type Sink = <MemoryStore as Store>::Sink;
 
-    fn create(&self, _: &str) -> io::Result<Self::Sink> {
-        Err(io::Error::other("the coordinator writes no outputs"))
+    fn create(&self, _: &str) -> Result<Self::Sink, StoreError> {
+        Err(StoreError::Invalid("the coordinator writes no outputs".into()))
     }
 
-    fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+    fn put(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError> {
         self.pass(&self.calls.writes, WRITE);
         self.files.lock().unwrap().insert(path.to_owned(), bytes.to_vec());
         Ok(())
     }
 
     /// Only parts of the manifest, each once.
-    fn put_new(&self, _: &str, _: &[u8]) -> io::Result<bool> {
+    fn put_if_absent(&self, _: &str, _: &[u8]) -> Result<bool, StoreError> {
         self.pass(&self.calls.writes, WRITE);
         self.parts.fetch_add(1, Relaxed);
         Ok(true)
     }
 
-    fn get(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+    fn get(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.pass(&self.calls.reads, READ / READERS);
         let json = |receipt: Option<Vec<u8>>| Ok(receipt);
         let part = path.split("/manifest/part-").nth(1).and_then(|rest| rest.split('.').next()?.parse().ok());
@@ -231,7 +231,7 @@ impl Store for Day {
         Ok(self.files.lock().unwrap().get(path).cloned())
     }
 
-    fn head(&self, path: &str) -> io::Result<Option<Head>> {
+    fn head(&self, path: &str) -> Result<Option<Head>, StoreError> {
         self.pass(&self.calls.reads, READ / READERS);
         let number = self.object(path, "csv/vpc_flow/", ".csv.gz", false);
         let is_small = self.files.lock().unwrap().contains_key(path);
@@ -241,7 +241,7 @@ impl Store for Day {
         Ok(etag.map(|etag| Head { etag, modified: SystemTime::UNIX_EPOCH, now }))
     }
 
-    fn remove(&self, path: &str) -> io::Result<()> {
+    fn remove(&self, path: &str) -> Result<(), StoreError> {
         self.pass(&self.calls.writes, WRITE);
         self.files.lock().unwrap().remove(path);
         Ok(())
@@ -249,37 +249,37 @@ impl Store for Day {
 }
 
 impl Queue for Day {
-    fn send(&self, batch: &[Outgoing]) -> io::Result<Vec<Refused>> {
+    fn send(&self, batch: &[NewMessage]) -> Result<Vec<RejectedEntry>, QueueError> {
         self.pass(&self.calls.sends, READ / SENDERS);
         self.first.lock().unwrap().get_or_insert(self.clock.load(Relaxed));
         self.sent.fetch_add(batch.len() as u64, Relaxed);
         Ok(Vec::new())
     }
 
-    fn receive(&self, _: usize, _: Duration) -> io::Result<Vec<Received>> {
+    fn receive(&self, _: usize, _: Duration) -> Result<Vec<Message>, QueueError> {
         Ok(Vec::new())
     }
 
-    fn acknowledge_batch(&self, _: &[&str]) -> io::Result<Vec<Refused>> {
+    fn delete_batch(&self, _: &[&str]) -> Result<Vec<RejectedEntry>, QueueError> {
         Ok(Vec::new())
     }
 
-    fn hide_batch(&self, _: &[(&str, Duration)]) -> io::Result<Vec<Refused>> {
+    fn change_visibility_batch(&self, _: &[(&str, Duration)]) -> Result<Vec<RejectedEntry>, QueueError> {
         Ok(Vec::new())
     }
 
-    fn depth(&self) -> io::Result<Depth> {
+    fn depth(&self) -> Result<QueueDepth, QueueError> {
         self.pass(&self.calls.depths, READ);
         let left = self.sent.load(Relaxed) - self.worked();
         let in_flight = left.min(100);
-        Ok(Depth { visible: left - in_flight, in_flight, delayed: 0 })
+        Ok(QueueDepth { visible: left - in_flight, in_flight, delayed: 0 })
     }
 
     fn purge(&self) -> Result<(), PurgeError> {
         Ok(())
     }
 
-    fn move_back(&self) -> io::Result<bool> {
+    fn redrive(&self) -> Result<bool, QueueError> {
         Ok(true)
     }
 }
@@ -306,7 +306,7 @@ fn simulate(objects: u64) {
         first: Mutex::default(),
         calls: Calls::default(),
         files: Mutex::default(),
-        basis: Basis::from(&Plan::default()),
+        fingerprint: Fingerprint::from(&Plan::default()),
     };
     let clock = || {
         let microseconds = i64::try_from(day.clock.load(Relaxed)).unwrap();

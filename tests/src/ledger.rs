@@ -2,7 +2,7 @@
 
 use flowherd_coordinator::manifest::ManifestWriter;
 use flowherd_shared::{
-    ledger::{Basis, ManifestEntry, ManifestTotals, Run},
+    ledger::{Fingerprint, ManifestEntry, ManifestTotals, Run},
     pipeline::Plan,
     store::Store,
 };
@@ -13,7 +13,7 @@ pub fn run(name: &str, plan: &Plan, manifest: Option<ManifestTotals>) -> Run {
     Run {
         run: name.to_owned(),
         prefix: String::new(),
-        basis: Basis::from(plan),
+        fingerprint: Fingerprint::from(plan),
         version: "test".to_owned(),
         started: "2026-01-01T00:00:00.000Z".to_owned(),
         resumed: None,

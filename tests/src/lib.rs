@@ -6,6 +6,7 @@ pub mod command;
 pub mod compress;
 #[cfg(feature = "cloud")]
 pub mod cutting_proxy;
+pub mod fake;
 #[cfg(feature = "cloud")]
 pub mod fault_proxy;
 pub mod fuzzing;
@@ -20,4 +21,3 @@ pub mod recording_proxy;
 pub mod requests;
 #[cfg(feature = "cloud")]
 pub mod servers;
-pub mod twin;

@@ -170,7 +170,7 @@ impl Sqs {
 
 impl Sqs {
     /// Moves this many dead-letter messages back, as a move task does: each becomes a new message.
-    pub fn move_back(&self, queues: &Queues, count: usize) {
+    pub fn redrive(&self, queues: &Queues, count: usize) {
         let client = aws_sdk_sqs::Client::new(self.aws.config());
         let mut moved = 0;
         while moved < count {

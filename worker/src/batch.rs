@@ -1,10 +1,10 @@
-//! Messages that were received together: the order of work, their visibility timeout, and what the queue is told of each.
+//! Handles the messages of one receive: their order, their visibility timeouts, and the calls that delete or return them.
 //!
-//! Messages of one group are of one object and are worked on in their order, one at a time. Groups are independent.
+//! The messages of one group name one object. They are handled in order, one at a time. Groups are independent.
 
 use std::{
     collections::BTreeMap,
-    io,
+    ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         OnceLock, PoisonError, RwLockReadGuard,
@@ -16,8 +16,9 @@ use std::{
 };
 
 use flowherd_shared::{
+    error::error_chain,
     ledger::Failure,
-    queue::{BATCH, Queue, Received, Refused},
+    queue::{BATCH, Message, Queue, QueueError, RejectedEntry},
     store::{Source, Store},
     task::Task,
 };
@@ -25,51 +26,52 @@ use jiff::Timestamp;
 use tracing::{debug, error, warn};
 
 use crate::{
+    handler::{Disposition, FIRST_PAUSE, MAX_PAUSE, MessageHandler, ShouldContinue, pause},
     order::{Entry, Order, SUSPECT, order},
-    tasks::{Answer, FIRST_PAUSE, GoesOn, LONGEST_PAUSE, Limit, Tasks, chain, pause},
+    processor::StopReason,
 };
 
-/// How long a receive waits for a message. A long wait saves requests, and a worker notices a signal only after it.
+/// Wait time of a receive. A long wait saves requests, but a worker notices a signal only after it.
 const LONG_POLL: Duration = Duration::from_secs(5);
-/// The time that the messages of one receive should take. Other workers cannot have them meanwhile.
+/// Target duration of the messages of one receive. Other workers cannot receive them in this time.
 const BATCH_TIME: Duration = Duration::from_secs(20);
-/// Attempts to tell the queue of a message that it refuses in a batch.
-const ATTEMPTS: u32 = 3;
+/// Maximum attempts to delete or return a message that the queue rejects.
+const MAX_ATTEMPTS: u32 = 3;
 
-/// Returns whether work on another message may begin. Called often.
-pub type MayBegin<'a> = &'a (dyn Fn() -> bool + Sync);
+/// Returns whether work on another message can begin. Called often.
+pub type CanBegin<'a> = &'a (dyn Fn() -> bool + Sync);
 
-/// A message that this worker has received.
+/// A received message.
 struct Held {
-    message: Received,
-    /// What became of it; empty while nothing is known.
-    answer: OnceLock<Answer>,
-    /// The queue has been told.
+    message: Message,
+    /// What becomes of the message; empty while it is unknown.
+    disposition: OnceLock<Disposition>,
+    /// Why work on the message did not begin. [`MessageHandler::spread`] then sets the disposition.
+    not_begun: OnceLock<StopReason>,
+    /// The queue has been called to delete or return the message.
     is_settled: AtomicBool,
-    /// Extending its visibility timeout failed: another worker may have it.
+    /// Extending the visibility timeout failed: another worker can have the message.
     is_shared: AtomicBool,
-    /// It was not begun, because the time of the process is nearly over.
-    is_out_of_time: AtomicBool,
-    /// The queue no longer accepts its receipt handle: another worker has it, or it was purged.
+    /// The receipt handle is no longer valid: another worker has the message, or it was purged.
     is_gone: AtomicBool,
 }
 
 struct Batch {
     held: Vec<Held>,
-    /// Attempts that have begun.
+    /// Number of attempts that have begun.
     begun: AtomicUsize,
-    /// When the visibility timeout of all messages was last set, in milliseconds since 1970.
+    /// Time at which the visibility timeout of all messages was last set, in milliseconds since 1970.
     renewed_ms: AtomicI64,
 }
 
 impl Batch {
-    fn new(messages: Vec<Received>, received: Timestamp) -> Self {
+    fn new(messages: Vec<Message>, received: Timestamp) -> Self {
         let held = messages.into_iter().map(|message| Held {
             message,
-            answer: OnceLock::new(),
+            disposition: OnceLock::new(),
+            not_begun: OnceLock::new(),
             is_settled: AtomicBool::new(false),
             is_shared: AtomicBool::new(false),
-            is_out_of_time: AtomicBool::new(false),
             is_gone: AtomicBool::new(false),
         });
         Self {
@@ -79,15 +81,15 @@ impl Batch {
         }
     }
 
-    /// In the order of arrival.
+    /// Returns the messages by group, in the order of arrival.
     fn groups(&self) -> Vec<Vec<&Held>> {
-        let (mut groups, mut places) = (Vec::<Vec<&Held>>::new(), BTreeMap::new());
+        let (mut groups, mut positions) = (Vec::<Vec<&Held>>::new(), BTreeMap::new());
         for held in &self.held {
-            let place = *places.entry(&held.message.group).or_insert(groups.len());
-            if place == groups.len() {
+            let position = *positions.entry(&held.message.group).or_insert(groups.len());
+            if position == groups.len() {
                 groups.push(Vec::new());
             }
-            groups[place].push(held);
+            groups[position].push(held);
         }
         groups
     }
@@ -96,8 +98,8 @@ impl Batch {
         self.held.iter().filter(|held| !held.is_settled.load(Ordering::Relaxed))
     }
 
-    /// Whether the visibility timeout may have ended. A suspended machine extends nothing and notices nothing, but the
-    /// clock goes on.
+    /// Returns whether the visibility timeout can have ended. A suspended machine stops extending visibility; elapsed
+    /// wall-clock time reveals it.
     fn has_expired(&self, now: Timestamp, visibility: Duration) -> bool {
         let renewed = self.renewed_ms.load(Ordering::Relaxed);
         let elapsed = now.as_millisecond().abs_diff(renewed);
@@ -105,76 +107,77 @@ impl Batch {
     }
 }
 
-impl<I: Source, O: Store, Q: Queue> Tasks<'_, I, O, Q> {
-    /// Receives messages and works on them, one at a time, until `may_begin` returns false. The object in progress is then
-    /// finished unless `goes_on` ends it; messages that were not begun are returned at once.
-    pub fn poll(&self, may_begin: MayBegin<'_>, goes_on: GoesOn<'_>) {
+impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
+    /// Receives messages and handles them, one at a time, until `can_begin` returns false. The object in progress is then
+    /// finished unless `should_continue` stops it. Messages that were not begun return to the queue at once.
+    pub fn poll(&self, can_begin: CanBegin<'_>, should_continue: ShouldContinue<'_>) {
         let mut limit = 1;
-        while may_begin() {
-            // Before the receive: a suspect elsewhere in this process begins only when nobody holds messages.
+        while can_begin() {
+            // Locked before the receive: a suspect of another thread begins only when no thread holds messages.
             let shared = self.exclusive.read().unwrap_or_else(PoisonError::into_inner);
             let asked = (self.clock)();
-            // Visibility counts from some moment of the wait: a short timeout must not end before the first extension.
+            // The visibility timeout begins at an unknown moment of the wait. A short timeout must not end before the
+            // first extension.
             let wait = LONG_POLL.min(self.visibility / 3);
             let messages = match self.queue.receive(limit, wait) {
                 Ok(messages) => messages,
                 Err(error) => {
                     drop(shared);
-                    error!(error = %chain(&error), "cannot receive; trying again");
-                    (self.rest)(FIRST_PAUSE / 10);
+                    error!(error = error_chain(&error), "cannot receive; trying again");
+                    (self.sleep)(FIRST_PAUSE / 10);
                     continue;
                 }
             };
             let (count, began) = (messages.len(), (self.clock)());
             if count > 0 {
-                self.work_through(&Batch::new(messages, asked), 1, may_begin, goes_on, shared);
+                self.process(&Batch::new(messages, asked), 1, can_begin, should_continue, shared);
                 let took = (self.clock)().duration_since(began).unsigned_abs();
                 limit = next_limit(took, count);
             }
         }
     }
 
-    /// Works on messages that were received together, on up to `threads` groups at a time. Returns what became of each,
-    /// in their order; `None` if nothing is known.
+    /// Handles messages that were received together, on up to `threads` groups at a time. Returns the disposition of each
+    /// message in their order; `None` if it is unknown.
     pub fn batch(
         &self,
-        messages: Vec<Received>,
+        messages: Vec<Message>,
         threads: usize,
-        may_begin: MayBegin<'_>,
-        goes_on: GoesOn<'_>,
-    ) -> Vec<Option<Answer>> {
+        can_begin: CanBegin<'_>,
+        should_continue: ShouldContinue<'_>,
+    ) -> Vec<Option<Disposition>> {
         let batch = Batch::new(messages, (self.clock)());
         let shared = self.exclusive.read().unwrap_or_else(PoisonError::into_inner);
-        self.work_through(&batch, threads, may_begin, goes_on, shared);
-        batch.held.iter().map(|held| held.answer.get().copied()).collect()
+        self.process(&batch, threads, can_begin, should_continue, shared);
+        batch.held.iter().map(|held| held.disposition.get().copied()).collect()
     }
 
-    /// Works on one message.
-    pub fn answer(&self, message: &Received, goes_on: GoesOn<'_>) -> Option<Answer> {
-        self.batch(vec![message.clone()], 1, &|| true, goes_on).remove(0)
+    /// Handles one message.
+    pub fn single(&self, message: &Message, should_continue: ShouldContinue<'_>) -> Option<Disposition> {
+        self.batch(vec![message.clone()], 1, &|| true, should_continue).remove(0)
     }
 
-    /// Works on a batch while another thread extends the visibility timeouts.
-    fn work_through(
+    /// Processes a batch while another thread extends the visibility timeouts.
+    fn process(
         &self,
         batch: &Batch,
         threads: usize,
-        may_begin: MayBegin<'_>,
-        goes_on: GoesOn<'_>,
+        can_begin: CanBegin<'_>,
+        should_continue: ShouldContinue<'_>,
         shared: RwLockReadGuard<'_, ()>,
     ) {
         let (done, is_done) = mpsc::channel::<()>();
         thread::scope(|scope| {
             let keeper = thread::Builder::new().spawn_scoped(scope, move || self.extend(batch, &is_done));
-            // Without it the batch may expire, and is then treated as such.
+            // Without this thread the batch can expire, and is then treated as expired.
             let keeper = keeper.inspect_err(|error| warn!(%error, "cannot start a thread")).ok();
-            self.work_in_order(batch, threads, may_begin, goes_on, shared);
+            self.process_in_order(batch, threads, can_begin, should_continue, shared);
             drop(done);
             keeper.into_iter().for_each(|keeper| drop(keeper.join()));
         });
     }
 
-    /// Extends the visibility timeout of all messages that are not settled, in one call, until the batch is done.
+    /// Extends the visibility timeout of all unsettled messages, until the batch is done.
     fn extend(&self, batch: &Batch, is_done: &mpsc::Receiver<()>) {
         let every = self.visibility / 3;
         while is_done.recv_timeout(every) == Err(mpsc::RecvTimeoutError::Timeout) {
@@ -187,20 +190,20 @@ impl<I: Source, O: Store, Q: Queue> Tasks<'_, I, O, Q> {
             for chunk in held.chunks(BATCH) {
                 let changes: Vec<(&str, Duration)> =
                     chunk.iter().map(|held| (held.message.handle.as_str(), self.visibility)).collect();
-                match self.queue.hide_batch(&changes) {
-                    Ok(refused) => {
-                        for Refused { position, why, senders_fault } in refused {
-                            // One that was settled meanwhile needs no extension.
-                            let is_open = |held: &&&Held| held.answer.get().is_none();
+                match self.queue.change_visibility_batch(&changes) {
+                    Ok(rejected) => {
+                        for RejectedEntry { position, reason, sender_fault } in rejected {
+                            // A message that was settled meanwhile needs no extension.
+                            let is_open = |held: &&&Held| held.disposition.get().is_none();
                             let Some(held) = chunk.get(position).filter(is_open) else { continue };
                             held.is_shared.store(true, Ordering::Relaxed);
-                            held.is_gone.store(senders_fault, Ordering::Relaxed);
-                            problem = Some(why);
+                            held.is_gone.store(sender_fault, Ordering::Relaxed);
+                            problem = Some(reason);
                         }
                     }
                     Err(error) => {
                         chunk.iter().for_each(|held| held.is_shared.store(true, Ordering::Relaxed));
-                        (is_renewed, problem) = (false, Some(chain(&error)));
+                        (is_renewed, problem) = (false, Some(error_chain(&error)));
                     }
                 }
             }
@@ -213,12 +216,12 @@ impl<I: Source, O: Store, Q: Queue> Tasks<'_, I, O, Q> {
         }
     }
 
-    fn work_in_order(
+    fn process_in_order(
         &self,
         batch: &Batch,
         threads: usize,
-        may_begin: MayBegin<'_>,
-        goes_on: GoesOn<'_>,
+        can_begin: CanBegin<'_>,
+        should_continue: ShouldContinue<'_>,
         shared_guard: RwLockReadGuard<'_, ()>,
     ) {
         let groups = batch.groups();
@@ -227,11 +230,11 @@ impl<I: Source, O: Store, Q: Queue> Tasks<'_, I, O, Q> {
         let began = (self.clock)();
         let next = AtomicUsize::new(0);
         let work = || {
-            while let Some(at) = shared.get(next.fetch_add(1, Ordering::Relaxed)) {
-                self.work_on_group(batch, &groups[*at], may_begin, goes_on);
+            while let Some(position) = shared.get(next.fetch_add(1, Ordering::Relaxed)) {
+                self.process_group(batch, &groups[*position], can_begin, should_continue);
             }
         };
-        // A thread that is lost or was never there leaves messages without an answer, which count as failed.
+        // If a thread ends early or does not start, its messages have no disposition and count as failed.
         thread::scope(|scope| {
             let others = (1..threads.min(shared.len()))
                 .filter_map(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
@@ -243,24 +246,23 @@ impl<I: Source, O: Store, Q: Queue> Tasks<'_, I, O, Q> {
         });
 
         self.spread(batch, began);
-        // What a suspect takes with it must not be what is done, nor what was never begun. Lambda deletes the messages
-        // that are done at the end of the invocation only.
-        self.settle(batch, self.acknowledges || !alone.is_empty());
+        // Settles before a suspect begins, which can end the process. Without suspects, Lambda deletes the messages that are
+        // done, at the end of the invocation.
+        self.settle(batch, self.deletes_messages || !alone.is_empty());
         drop(shared_guard);
-        for at in alone {
+        for position in alone {
             let _exclusive = self.exclusive.write().unwrap_or_else(PoisonError::into_inner);
-            self.work_on_group(batch, &groups[at], may_begin, goes_on);
+            self.process_group(batch, &groups[position], can_begin, should_continue);
             self.spread(batch, began);
             self.settle(batch, true);
         }
     }
 
-    /// Decides when the messages return that the time was too short for: the first one at once, each further one after the
-    /// time that an object of this batch took. Returned together, they would be received together, and again most of them
-    /// would use up a delivery without being begun.
+    /// Sets when the messages return for which there was not enough time: the first one at once, each further one after the
+    /// average duration of an object of this batch. If they all returned at once, one receive would get all of them, and
+    /// most would again use up a delivery without an attempt.
     fn spread(&self, batch: &Batch, since: Timestamp) {
-        let is_open =
-            |held: &&Held| held.answer.get().is_none() && held.is_out_of_time.load(Ordering::Relaxed);
+        let is_open = |held: &&Held| held.disposition.get().is_none() && held.not_begun.get().is_some();
         let mut held: Vec<&Held> = batch.held.iter().filter(is_open).collect();
         held.sort_by_key(|held| std::cmp::Reverse(held.message.deliveries));
         let begun = batch.begun.load(Ordering::Relaxed);
@@ -268,7 +270,8 @@ impl<I: Source, O: Store, Q: Queue> Tasks<'_, I, O, Q> {
         let each =
             u32::try_from(begun).ok().and_then(|begun| elapsed.checked_div(begun)).unwrap_or(Duration::ZERO);
         for (number, held) in (0_u32..).zip(&held) {
-            _ = held.answer.set(Answer::Retry(each.saturating_mul(number).min(LONGEST_PAUSE)));
+            let pause = each.saturating_mul(number).min(MAX_PAUSE);
+            _ = held.disposition.set(Disposition::Retry(pause));
         }
         if held.len() > batch.held.len() / 2 {
             let (not_begun, messages) = (held.len(), batch.held.len());
@@ -276,11 +279,17 @@ impl<I: Source, O: Store, Q: Queue> Tasks<'_, I, O, Q> {
         }
     }
 
-    /// After a message that may be tried again, the later ones of its group wait: otherwise the older run's retry would
-    /// replace what the newer run has written
-    /// (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>). One exception: a message on its
-    /// last delivery would become a dead letter without having been begun.
-    fn work_on_group(&self, batch: &Batch, group: &[&Held], may_begin: MayBegin<'_>, goes_on: GoesOn<'_>) {
+    /// After a message that is retried, the later messages of its group wait. Otherwise the retry of the older run would
+    /// replace the outputs of the newer run
+    /// (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>). A message on its last delivery does
+    /// not wait, because it would become a dead-letter message without an attempt.
+    fn process_group(
+        &self,
+        batch: &Batch,
+        group: &[&Held],
+        can_begin: CanBegin<'_>,
+        should_continue: ShouldContinue<'_>,
+    ) {
         let mut waits_for = None;
         for held in group {
             let message = &held.message;
@@ -290,60 +299,64 @@ impl<I: Source, O: Store, Q: Queue> Tasks<'_, I, O, Q> {
                 held.is_settled.store(true, Ordering::Relaxed);
                 return;
             }
-            let answer = match waits_for {
-                Some(pause) if !is_last => Answer::Retry(pause),
-                _ if !may_begin() => {
-                    debug!(message_id = message.id, "not begun: the worker is about to end");
-                    Answer::Retry(Duration::ZERO)
-                }
-                _ => match goes_on() {
-                    Ok(()) => {
+            let should_begin =
+                || if can_begin() { should_continue() } else { ControlFlow::Break(StopReason::Shutdown) };
+            let disposition = match waits_for {
+                Some(pause) if !is_last => Disposition::Retry(pause),
+                _ => match should_begin() {
+                    ControlFlow::Continue(()) => {
                         batch.begun.fetch_add(1, Ordering::Relaxed);
-                        self.attempt(batch, held, goes_on)
+                        self.attempt_message(batch, held, should_continue)
                     }
-                    Err(Limit::Stopping) => {
-                        debug!(message_id = message.id, "not begun: the worker is about to end");
-                        Answer::Retry(Duration::ZERO)
-                    }
-                    Err(Limit::Deadline) => {
-                        held.is_out_of_time.store(true, Ordering::Relaxed);
+                    ControlFlow::Break(reason @ StopReason::Deadline) => {
+                        _ = held.not_begun.set(reason);
                         continue;
+                    }
+                    ControlFlow::Break(StopReason::Shutdown | StopReason::Purged) => {
+                        debug!(message_id = message.id, "not begun: the worker is about to end");
+                        Disposition::Retry(Duration::ZERO)
                     }
                 },
             };
-            if let Answer::Retry(pause) = answer {
+            if let Disposition::Retry(pause) = disposition {
                 waits_for = Some(pause);
             }
-            _ = held.answer.set(answer);
+            _ = held.disposition.set(disposition);
         }
     }
 
-    fn attempt(&self, batch: &Batch, held: &Held, goes_on: GoesOn<'_>) -> Answer {
+    fn attempt_message(
+        &self,
+        batch: &Batch,
+        held: &Held,
+        should_continue: ShouldContinue<'_>,
+    ) -> Disposition {
         let message = &held.message;
-        let alone = || {
+        let sole_owner = || {
             message.deliveries == 1
                 && !held.is_shared.load(Ordering::Relaxed)
                 && !batch.has_expired((self.clock)(), self.visibility)
         };
-        // One message must not cost a worker; it comes back after the pause.
-        catch_unwind(AssertUnwindSafe(|| self.work(message, &alone, goes_on))).unwrap_or_else(|_| {
+        // A panic that one message causes must not end the worker.
+        let handled = catch_unwind(AssertUnwindSafe(|| self.handle(message, &sole_owner, should_continue)));
+        handled.unwrap_or_else(|_| {
             error!("a bug in Flowherd: the worker panicked; please report it");
-            Answer::Retry(pause(message.deliveries))
+            Disposition::Retry(pause(message.deliveries))
         })
     }
 
     fn entry(&self, group: &[&Held]) -> Entry {
         let deliveries = group.iter().map(|held| held.message.deliveries).fold(0, u32::max);
-        // Below, the order does not depend on it.
+        // With fewer deliveries, the order does not depend on the attempts.
         let attempts = group.iter().filter(|_| deliveries >= SUSPECT);
         let unfinished_attempts =
             attempts.map(|held| self.unfinished_attempts(&held.message)).fold(0, u32::max);
         Entry { deliveries, unfinished_attempts }
     }
 
-    /// The attempts at this message, if the ledger says that the last one began and did not end; otherwise 0. If the ledger
-    /// cannot be read, there may be one, which is the cautious answer.
-    fn unfinished_attempts(&self, message: &Received) -> u32 {
+    /// Returns the number of attempts at this message if the last one did not end, otherwise 0. Returns 1 if the ledger
+    /// cannot be read, which is the cautious answer.
+    fn unfinished_attempts(&self, message: &Message) -> u32 {
         let Ok(task) = Task::parse(&message.body) else { return 0 };
         match Failure::find(self.store, &task.run, &task.object.key) {
             Ok(found) => found
@@ -353,53 +366,53 @@ impl<I: Source, O: Store, Q: Queue> Tasks<'_, I, O, Q> {
         }
     }
 
-    /// Tells the queue of every message whose outcome is known. A message of which the queue cannot be told comes back
-    /// when its visibility timeout ends, and is then found done.
+    /// Deletes or returns every message with a known disposition. If a call fails, the message becomes visible when its
+    /// visibility timeout ends, and its next delivery finds the object done.
     fn settle(&self, batch: &Batch, deletes: bool) {
         let (mut done, mut returned) = (Vec::new(), Vec::new());
         for held in batch.unsettled() {
-            match held.answer.get() {
-                Some(Answer::Done) if deletes => done.push((held, Duration::ZERO)),
-                Some(Answer::Retry(pause)) => returned.push((held, *pause)),
-                Some(Answer::DeadLetter) => returned.push((held, Duration::ZERO)),
-                Some(Answer::Done) | None => {}
+            match held.disposition.get() {
+                Some(Disposition::Ack) if deletes => done.push((held, Duration::ZERO)),
+                Some(Disposition::Retry(pause)) => returned.push((held, *pause)),
+                Some(Disposition::DeadLetter) => returned.push((held, Duration::ZERO)),
+                Some(Disposition::Ack) | None => {}
             }
         }
-        self.tell(&done, |entries| {
+        self.call(&done, |entries| {
             let handles: Vec<&str> = entries.iter().map(|(held, _)| held.message.handle.as_str()).collect();
-            self.queue.acknowledge_batch(&handles)
+            self.queue.delete_batch(&handles)
         });
-        self.tell(&returned, |entries| {
+        self.call(&returned, |entries| {
             let changes: Vec<(&str, Duration)> =
                 entries.iter().map(|(held, pause)| (held.message.handle.as_str(), *pause)).collect();
-            self.queue.hide_batch(&changes)
+            self.queue.change_visibility_batch(&changes)
         });
     }
 
-    /// Makes a call for all entries, in batches. Entries that the queue refuses are tried again, and only those.
-    fn tell(
+    /// Makes a call for all entries, in batches. Retries the entries that the queue rejects, and only those.
+    fn call(
         &self,
         entries: &[(&Held, Duration)],
-        call: impl Fn(&[(&Held, Duration)]) -> io::Result<Vec<Refused>>,
+        call: impl Fn(&[(&Held, Duration)]) -> Result<Vec<RejectedEntry>, QueueError>,
     ) {
         for chunk in entries.chunks(BATCH) {
-            // First: whatever happens now, the timeout is not extended any more.
+            // Set before the call, so that the other thread extends the timeout no more.
             chunk.iter().for_each(|(held, _)| held.is_settled.store(true, Ordering::Relaxed));
-            let (mut left, mut problem) = (chunk.to_vec(), None);
-            for attempt in 0..ATTEMPTS {
+            let (mut pending, mut problem) = (chunk.to_vec(), None);
+            for attempt in 0..MAX_ATTEMPTS {
                 if attempt > 0 {
-                    (self.rest)(FIRST_PAUSE / 100);
+                    (self.sleep)(FIRST_PAUSE / 100);
                 }
-                match call(&left) {
+                match call(&pending) {
                     Err(error) => {
-                        problem = Some((left.len(), chain(&error)));
+                        problem = Some((pending.len(), error_chain(&error)));
                         break;
                     }
-                    Ok(refused) => {
-                        problem = refused.first().map(|first| (refused.len(), first.why.clone()));
-                        let again = refused.iter().filter(|refused| !refused.senders_fault);
-                        left = again.filter_map(|refused| left.get(refused.position).copied()).collect();
-                        if left.is_empty() {
+                    Ok(rejected) => {
+                        problem = rejected.first().map(|first| (rejected.len(), first.reason.clone()));
+                        let retried = rejected.iter().filter(|entry| !entry.sender_fault);
+                        pending = retried.filter_map(|entry| pending.get(entry.position).copied()).collect();
+                        if pending.is_empty() {
                             break;
                         }
                     }
@@ -412,7 +425,7 @@ impl<I: Source, O: Store, Q: Queue> Tasks<'_, I, O, Q> {
     }
 }
 
-/// How many messages to receive next, by the time that the last ones took: as many as fit into [`BATCH_TIME`].
+/// Returns the number of messages to receive next: as many as fit into [`BATCH_TIME`] at the speed of the last ones.
 fn next_limit(took: Duration, messages: usize) -> usize {
     let fit = BATCH_TIME.as_millis() * messages as u128 / took.as_millis().max(1);
     usize::try_from(fit).unwrap_or(BATCH).clamp(1, BATCH)
@@ -423,7 +436,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quick_objects_are_received_by_ten_and_slow_ones_singly() {
+    fn fast_objects_are_received_by_ten_and_slow_ones_singly() {
         assert_eq!(next_limit(Duration::ZERO, 1), 10);
         assert_eq!(next_limit(Duration::from_millis(500), 1), 10);
         assert_eq!(next_limit(Duration::from_secs(40), 10), 5);

@@ -1,4 +1,4 @@
-//! What a worker needs is checked before it takes its first message: a worker with a wrong setting would fail every object.
+//! Checks the buckets and the queue before the first message, because a worker with a wrong setting fails every object.
 
 use anyhow::{Context, bail};
 use flowherd_aws::{
@@ -9,7 +9,7 @@ use flowherd_aws::{
 
 use crate::settings::Settings;
 
-/// The buckets and the queue of a worker, each checked.
+/// The checked buckets and queue of a worker.
 #[derive(Debug)]
 pub(crate) struct Connected {
     pub(crate) source: Bucket,
@@ -19,9 +19,9 @@ pub(crate) struct Connected {
 }
 
 impl Connected {
-    /// Connects to both buckets and to the queue. An error names the variable that is to be corrected.
+    /// Connects to both buckets and to the queue. An error names the variable to correct.
     pub(crate) fn new(settings: &Settings, aws: &Aws) -> anyhow::Result<Self> {
-        // Not whether it may be listed: a worker only reads objects.
+        // The source need not be listable: a worker only reads objects.
         let source = aws
             .find_bucket(
                 &settings.source_bucket,

@@ -2,31 +2,31 @@
 //! (<https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>).
 
 use aws_lambda_events::sqs::SqsMessage;
-use flowherd_shared::queue::Received;
+use flowherd_shared::queue::Message;
 
-/// A message that lacks a part that every message of a FIFO queue has. Nothing can then be reported of the batch but
-/// that it failed: a message without an id cannot be named.
+/// A message lacks a part that every message of a FIFO queue has. The whole batch then fails, because the response cannot
+/// name a message without an id.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "message {position} of the event has no valid {part}; the event does not come from an SQS FIFO queue. \
      Check the function's trigger"
 )]
 pub struct EventError {
-    /// From 0.
+    /// Position in the event, from 0.
     pub position: usize,
-    /// The part's name in the event.
+    /// Name of the part in the event.
     pub part: &'static str,
 }
 
 /// Returns the messages of an event, in its order.
-pub fn received(messages: Vec<SqsMessage>) -> Result<Vec<Received>, EventError> {
+pub fn messages(messages: Vec<SqsMessage>) -> Result<Vec<Message>, EventError> {
     let numbered = messages.into_iter().enumerate();
     numbered.map(|(position, message)| read(message).map_err(|part| EventError { position, part })).collect()
 }
 
-fn read(message: SqsMessage) -> Result<Received, &'static str> {
+fn read(message: SqsMessage) -> Result<Message, &'static str> {
     let attribute = |name: &'static str| message.attributes.get(name).ok_or(name);
-    Ok(Received {
+    Ok(Message {
         group: attribute("MessageGroupId")?.clone(),
         deliveries: attribute("ApproximateReceiveCount")?.parse().map_err(|_| "ApproximateReceiveCount")?,
         sent_ms: attribute("SentTimestamp")?.parse().map_err(|_| "SentTimestamp")?,
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn a_message_that_lacks_a_part_is_an_error_that_names_it() {
-        assert_eq!(received(vec![whole()]).unwrap()[0].deliveries, 2);
+        assert_eq!(messages(vec![whole()]).unwrap()[0].deliveries, 2);
         let lacking: [(&str, Take); 7] = [
             ("messageId", |message| message.message_id = None),
             ("receiptHandle", |message| message.receipt_handle = None),
@@ -72,7 +72,7 @@ mod tests {
         for (part, take) in lacking {
             let mut message = whole();
             take(&mut message);
-            assert_eq!(received(vec![whole(), message]).unwrap_err(), EventError { position: 1, part });
+            assert_eq!(messages(vec![whole(), message]).unwrap_err(), EventError { position: 1, part });
         }
     }
 }

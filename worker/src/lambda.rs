@@ -1,6 +1,7 @@
-//! The worker as a Lambda function behind the queue: a batch of messages in, those that are not done out.
+//! The worker as a Lambda function of the queue. Receives a batch of messages and returns those that are not done.
 
 use std::{
+    ops::ControlFlow,
     sync::OnceLock,
     time::{Duration, SystemTime},
 };
@@ -8,6 +9,7 @@ use std::{
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use flowherd_aws::Aws;
 use flowherd_shared::{
+    error::error_chain,
     queue::Queue,
     store::{Source, Store},
 };
@@ -17,37 +19,38 @@ use tracing::{debug, error};
 
 use crate::{
     checks::Connected,
-    event::{EventError, received},
+    event::{self, EventError},
+    handler::{Disposition, MessageHandler},
+    processor::StopReason,
     settings::Settings,
-    tasks::{Answer, Limit, Tasks},
 };
 
-/// No object is begun or read on in the last seconds of an invocation: enough for the last uploads and the requests to
-/// the queue.
+/// Time before the end of an invocation in which no object begins or continues. It is enough for the last uploads and the
+/// calls to the queue.
 const MARGIN: SignedDuration = SignedDuration::from_secs(10);
-/// Every request ends this long before the invocation does, so that the queue can be told and the response be sent.
+/// Time before the end of an invocation at which every request ends, so that the function can still return its response.
 const RESERVE: Duration = Duration::from_secs(2);
-/// Objects at once: while one waits for S3, another has the processor.
+/// Number of concurrent objects: while one waits for S3, another uses the processor.
 const CONCURRENCY: usize = 2;
 /// Lambda sets the visibility timeout, and it must be at least the function's timeout
-/// (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>), so the worker extends nothing.
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>), so the worker does not extend it.
 const NEVER_EXTENDED: Duration = Duration::from_hours(12);
 
-/// Serves invocations without end. All of them share the connections.
+/// Serves invocations until the process ends. All invocations share the connections.
 pub(crate) fn run(settings: &Settings, aws: &Aws) -> Result<(), Error> {
     let connected = OnceLock::new();
     let serve = service_fn(|event: LambdaEvent<SqsEvent>| {
         let deadline = event.context.deadline();
-        // The work blocks; the runtime's other threads serve its connections meanwhile.
-        let answer = tokio::task::block_in_place(|| {
+        // The work blocks. The other threads of the runtime serve its connections meanwhile.
+        let response = tokio::task::block_in_place(|| {
             invoke(settings, aws, &connected, event.payload.records, deadline)
         });
-        async move { answer }
+        async move { response }
     });
     aws.handle().block_on(lambda_runtime::run(serve))
 }
 
-/// Serves one invocation. The first one checks what the settings name; until that succeeds, every batch fails as a whole.
+/// Serves one invocation. Checks the buckets and the queue first. Until the check succeeds, every batch fails as a whole.
 fn invoke(
     settings: &Settings,
     aws: &Aws,
@@ -60,42 +63,44 @@ fn invoke(
         connected
     } else {
         let checked = Connected::new(settings, aws).map_err(|problem| {
-            let problem = format!("{problem:#}");
+            let problem = error_chain(&*problem);
             error!(error = problem, "cannot work");
             Error::from(problem)
         })?;
         connected.get_or_init(|| checked)
     };
-    let mut tasks = Tasks::new((&settings.source_bucket, source), results, (queue, NEVER_EXTENDED));
-    tasks.metrics_of = Some(settings.queue_name());
-    tasks.max_deliveries = attributes.redrive.as_ref().map(|redrive| redrive.max_receive_count);
-    tasks.acknowledges = false;
+    let mut handler =
+        MessageHandler::new((&settings.source_bucket, source), results, (queue, NEVER_EXTENDED));
+    handler.metrics_queue = Some(settings.queue_name());
+    handler.max_deliveries = attributes.redrive.as_ref().map(|redrive| redrive.max_receive_count);
+    handler.deletes_messages = false;
     let concurrency = settings.concurrency.map_or(CONCURRENCY, |number| usize::from(number.get()));
     let deadline = Timestamp::try_from(deadline)?;
-    batch(&tasks, messages, deadline, concurrency).map_err(|problem| {
+    batch(&handler, messages, deadline, concurrency).map_err(|problem| {
         error!(error = %problem, "cannot read the event");
         problem.into()
     })
 }
 
-/// Works on the messages of one invocation, and names those that must be delivered again: all of which it is not known
-/// that they are done. Their visibility timeout is set already, so that they come when they should
+/// Handles the messages of one invocation. Returns those that SQS must deliver again: all messages that are not known to be
+/// done. Their visibility timeouts are already set
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>).
 pub fn batch<I: Source, O: Store, Q: Queue>(
-    tasks: &Tasks<'_, I, O, Q>,
+    handler: &MessageHandler<'_, I, O, Q>,
     messages: Vec<SqsMessage>,
     deadline: Timestamp,
     concurrency: usize,
 ) -> Result<SqsBatchResponse, EventError> {
-    let messages = received(messages)?;
+    let messages = event::messages(messages)?;
     let ids: Vec<String> = messages.iter().map(|message| message.id.clone()).collect();
     debug!(messages = ids.len(), "batch");
     let has_time = || {
-        let left = deadline.duration_since((tasks.clock)());
-        if left < MARGIN { Err(Limit::Deadline) } else { Ok(()) }
+        let remaining = deadline.duration_since((handler.clock)());
+        if remaining < MARGIN { ControlFlow::Break(StopReason::Deadline) } else { ControlFlow::Continue(()) }
     };
-    let answers = tasks.batch(messages, concurrency, &|| true, &has_time);
-    let failed = ids.into_iter().zip(answers).filter(|(_, answer)| *answer != Some(Answer::Done));
+    let dispositions = handler.batch(messages, concurrency, &|| true, &has_time);
+    let failed =
+        ids.into_iter().zip(dispositions).filter(|(_, disposition)| *disposition != Some(Disposition::Ack));
     let mut response = SqsBatchResponse::default();
     response.batch_item_failures = failed
         .map(|(id, _)| {

@@ -1,21 +1,21 @@
-//! One job, whatever home it runs in: open an object, run the pipeline, commit its outputs, write the receipt; and the
-//! messages of a queue that ask for such jobs.
+//! Processes objects: [`processor`] makes one attempt at an object, for the worker and for `flowherd convert`. [`handler`]
+//! and [`batch`] do so for the messages of a queue.
 
 pub mod batch;
 #[cfg(feature = "aws")]
 mod checks;
-pub mod closing;
+pub mod config_cache;
 #[cfg(feature = "events")]
 pub mod event;
-pub mod job;
+pub mod handler;
 #[cfg(feature = "aws")]
 pub mod lambda;
 pub mod order;
-pub mod plans;
 #[cfg(feature = "aws")]
 mod poller;
+pub mod processor;
 #[cfg(feature = "aws")]
 pub mod settings;
 #[cfg(feature = "aws")]
 pub mod start;
-pub mod tasks;
+pub mod telemetry;

@@ -1,37 +1,37 @@
-//! The order in which the messages of a batch are worked on.
+//! The order in which the messages of a batch are handled.
 //!
-//! SQS counts a delivery when a message is received, whether or not it is worked on, and moves a message to the
-//! dead-letter queue after `maxReceiveCount` deliveries. Two things can use up the deliveries of a healthy object:
+//! SQS counts a delivery when a message is received, with or without an attempt, and moves a message to the dead-letter
+//! queue after `maxReceiveCount` deliveries. Two things can use up the deliveries of a healthy object:
 //!
-//! - **Time.** A function's time is over before all messages of its batch were begun. So the message with the most
+//! - **Time.** The function's time ends before all messages of its batch have begun. So the message with the most
 //!   deliveries goes first.
-//! - **A companion.** An object that ends the process (out of memory, a timeout) takes the batch with it. From its second
-//!   delivery on an attempt is noted in the ledger before it begins. A message on its third delivery or later whose last
-//!   attempt did not end is a suspect. Suspects go last and alone, when every other message of the batch is settled. Of
-//!   several, the one with the fewest attempts goes first, so they take turns, and a healthy one among them gets its turn.
+//! - **Another object.** An object that ends the process (out of memory, a timeout) ends the work on its whole batch. From
+//!   the second delivery on, the worker writes a failure before the attempt. A message on its third delivery or later whose
+//!   last attempt did not end is a suspect. Suspects go last and alone, after every other message of the batch is settled.
+//!   The suspect with the fewest attempts goes first, so they take turns, and a healthy one among them gets its turn.
 
 /// From this delivery on, a message whose last attempt did not end is a suspect.
 pub const SUSPECT: u32 = 3;
 
-/// What is known of the messages of one group.
+/// The messages of one group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The most deliveries that one of them has had.
+    /// Maximum number of deliveries of one message.
     pub deliveries: u32,
-    /// Attempts, if the last one began and did not end; otherwise 0.
+    /// Number of attempts if the last one did not end, otherwise 0.
     pub unfinished_attempts: u32,
 }
 
-/// What to do with the groups of a batch, by their positions in it.
+/// The groups of a batch by their positions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Order {
-    /// Work on these first, several at a time.
+    /// Processed first, several at a time.
     pub shared: Vec<usize>,
-    /// Work on these last, each alone.
+    /// Processed last, each alone.
     pub alone: Vec<usize>,
 }
 
-/// Returns the order in which to work on the groups of a batch.
+/// Returns the order of the groups of a batch.
 #[must_use]
 pub fn order(entries: &[Entry]) -> Order {
     let is_suspect = |entry: &Entry| entry.deliveries >= SUSPECT && entry.unfinished_attempts > 0;
@@ -73,16 +73,16 @@ mod tests {
     }
 
     #[test]
-    fn every_group_has_one_place() {
-        // Every batch of up to four groups, of four kinds.
+    fn each_group_is_processed_once() {
+        // Every batch of up to four groups of these four kinds.
         let kinds = [finished(1), finished(4), unfinished(2), unfinished(4)];
         for groups in 0..5_u32 {
             for number in 0..4_usize.pow(groups) {
                 let entries: Vec<Entry> = (0..groups).map(|at| kinds[number / 4_usize.pow(at) % 4]).collect();
                 let Order { shared, alone } = order(&entries);
-                let mut places = [shared, alone].concat();
-                places.sort_unstable();
-                assert_eq!(places, (0..entries.len()).collect::<Vec<_>>());
+                let mut positions = [shared, alone].concat();
+                positions.sort_unstable();
+                assert_eq!(positions, (0..entries.len()).collect::<Vec<_>>());
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What a worker is told by its environment.
+//! The settings of a worker, from its environment.
 
 use std::num::NonZeroU16;
 
@@ -9,22 +9,22 @@ use flowherd_aws::settings::{Variables, is_account, is_bucket, is_fifo_url, is_r
 pub struct Settings {
     /// `FLOWHERD_SOURCE_BUCKET`: the only bucket whose objects are read.
     pub source_bucket: String,
-    /// `FLOWHERD_SOURCE_BUCKET_OWNER`: the account that it must belong to.
+    /// `FLOWHERD_SOURCE_BUCKET_OWNER`: the account that must own it.
     pub source_bucket_owner: Option<String>,
-    /// `FLOWHERD_SOURCE_BUCKET_REGION`: its region; found by a request if it is not given.
+    /// `FLOWHERD_SOURCE_BUCKET_REGION`: its region; a request finds it if it is not set.
     pub source_bucket_region: Option<String>,
-    /// `FLOWHERD_RESULTS_BUCKET`: where outputs and the ledger go.
+    /// `FLOWHERD_RESULTS_BUCKET`: the bucket of the outputs and the ledger.
     pub results_bucket: String,
-    /// `FLOWHERD_RESULTS_BUCKET_OWNER`: the account that it must belong to.
+    /// `FLOWHERD_RESULTS_BUCKET_OWNER`: the account that must own it.
     pub results_bucket_owner: Option<String>,
     /// `FLOWHERD_QUEUE_URL`: the FIFO queue of tasks.
     pub queue_url: String,
-    /// `FLOWHERD_CONCURRENCY`: objects that one invocation works on at once.
+    /// `FLOWHERD_CONCURRENCY`: maximum concurrent objects of one invocation.
     pub concurrency: Option<NonZeroU16>,
 }
 
 impl Settings {
-    /// Reads all settings, or tells every problem with them.
+    /// Reads all settings, or returns every problem with them.
     pub fn read(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Vec<String>> {
         let mut variables = Variables::new(variable);
         let concurrency = |value: &str| value.parse::<NonZeroU16>().is_ok_and(|number| number.get() <= 10);
@@ -54,7 +54,7 @@ impl Settings {
         variables.finish(settings)
     }
 
-    /// The queue's name.
+    /// Returns the name of the queue.
     #[must_use]
     pub fn queue_name(&self) -> &str {
         self.queue_url.rsplit_once('/').map_or(&*self.queue_url, |(_, name)| name)
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_problem_is_told_with_what_was_received_and_an_example() {
+    fn each_problem_names_the_value_and_an_example() {
         let given = |name: &str| (name == "FLOWHERD_QUEUE_URL").then(|| "https://sqs/plain".to_owned());
         let problems = Settings::read(&given).unwrap_err();
         assert_eq!(problems.len(), 3);
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_left_out_may_also_be_empty() {
+    fn an_empty_optional_setting_is_not_set() {
         let given = |name: &str| match name {
             "FLOWHERD_QUEUE_URL" => Some("http://127.0.0.1:1/1/x.fifo".to_owned()),
             "FLOWHERD_SOURCE_BUCKET" | "FLOWHERD_RESULTS_BUCKET" => Some("bucket".to_owned()),

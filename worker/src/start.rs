@@ -1,18 +1,19 @@
-//! The process: telemetry, settings, connection, and then one of the two ways to get messages.
+//! Starts the process: telemetry, settings, connection, then the Lambda function or the poller.
 
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Parser;
 use flowherd_aws::{Aws, log_to_stderr};
+use flowherd_shared::error::error_chain;
 use tracing::error;
 
 use crate::{lambda, poller, settings::Settings};
 
-/// Runs the worker with the process's arguments and environment.
+/// Runs the worker with the arguments and environment of the process.
 #[must_use]
 pub fn main() -> ExitCode {
-    // Lambda sets it for the processes that serve it
+    // Lambda sets this variable for its functions
     // (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html>).
     let is_lambda = std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some();
     let args = if is_lambda { None } else { Some(poller::Args::parse()) };
@@ -20,7 +21,7 @@ pub fn main() -> ExitCode {
     match run(args.as_ref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
-            error!(error = format!("{problem:#}"), "cannot work");
+            error!(error = error_chain(&*problem), "cannot work");
             ExitCode::from(2)
         }
     }

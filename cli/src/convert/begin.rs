@@ -10,12 +10,12 @@ use anyhow::Context;
 use flowherd_coordinator::manifest::ManifestWriter;
 use flowherd_shared::{
     error::Verdict,
-    ledger::{Attempt, Basis, Failure, ManifestEntry, Run, layout, put_json},
+    ledger::{Attempt, Failure, Fingerprint, ManifestEntry, Run, layout, put_json},
     limits::MAX_LEDGER_BYTES,
     pipeline::Plan,
-    store::read_within,
+    store::{StoreError, read_limited},
 };
-use flowherd_worker::job::now;
+use flowherd_worker::processor::now;
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::listing::{Found, Listing, UNREADABLE};
@@ -35,7 +35,7 @@ pub(super) struct Begun {
 
 impl Begun {
     /// What the listing found wrong with an object, if it did; the failure is written already.
-    pub(super) fn listing_failure(&self, object: &ManifestEntry) -> io::Result<Option<Failure>> {
+    pub(super) fn listing_failure(&self, object: &ManifestEntry) -> Result<Option<Failure>, StoreError> {
         if object.etag == UNREADABLE {
             Failure::find(&self.store, &self.run.run, &object.key)
         } else {
@@ -103,7 +103,7 @@ fn begin_in(args: &ConvertArgs, plan: &Plan, dest: &Path, not: Vec<PathBuf>) -> 
     let mut run = Run {
         run: chosen.name,
         prefix: args.prefix.clone().or(chosen.prefix).unwrap_or_default(),
-        basis: Basis::from(plan),
+        fingerprint: Fingerprint::from(plan),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         resumed: chosen.started.is_some().then(|| time.clone()),
         started: chosen.started.unwrap_or(time),
@@ -121,7 +121,7 @@ fn begin_in(args: &ConvertArgs, plan: &Plan, dest: &Path, not: Vec<PathBuf>) -> 
                 let attempt = Attempt {
                     run: &run.run,
                     object: &entry,
-                    basis: &run.basis,
+                    fingerprint: &run.fingerprint,
                     number: 1,
                     finished: now()?,
                     milliseconds: 0,
@@ -180,7 +180,7 @@ fn choose(args: &ConvertArgs, plan: &Plan, dest: &Path) -> Result<Chosen, Stop> 
                     run.run, run.prefix
                 )));
             }
-            if run.basis != Basis::from(plan) {
+            if run.fingerprint != Fingerprint::from(plan) {
                 tell(&format!(
                     "rules or lookups are not those of run {} when it last went on: receipts of others do not count",
                     run.run
@@ -204,7 +204,7 @@ fn choose(args: &ConvertArgs, plan: &Plan, dest: &Path) -> Result<Chosen, Stop> 
 fn read_run(dest: &Path, name: &str) -> Option<Run> {
     let path = layout::run(name);
     let file = File::open(dest.join(&path)).ok()?;
-    serde_json::from_slice(&read_within(file, &path, MAX_LEDGER_BYTES).ok()?).ok()
+    serde_json::from_slice(&read_limited(file, &path, MAX_LEDGER_BYTES).ok()?).ok()
 }
 
 fn latest(dest: &Path) -> Result<Option<Run>, Stop> {

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use flowherd_shared::ledger::ManifestEntry;
+use flowherd_shared::store::{ManifestEntry, StoreError};
 use walkdir::{DirEntry, WalkDir};
 
 use crate::local::etag;
@@ -35,7 +35,10 @@ pub(super) struct Found {
 
 impl Listing<'_> {
     /// Every object, in no particular order.
-    pub(super) fn each(&self, mut found: impl FnMut(Found) -> io::Result<()>) -> io::Result<()> {
+    pub(super) fn each(
+        &self,
+        mut found: impl FnMut(Found) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         if self.source.is_file() {
             let name = Path::new(self.source.file_name().unwrap_or_default());
             return self.give(name, fs::metadata(self.source), &mut found);
@@ -60,8 +63,8 @@ impl Listing<'_> {
         &self,
         name: &Path,
         metadata: io::Result<fs::Metadata>,
-        found: &mut impl FnMut(Found) -> io::Result<()>,
-    ) -> io::Result<()> {
+        found: &mut impl FnMut(Found) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let (bytes, prefix) = (name.as_os_str().as_bytes(), self.prefix.as_bytes());
         // A directory that cannot be listed may hide keys with the prefix below it.
         let may_hide =

@@ -2,8 +2,8 @@
 
 use anyhow::Context;
 use aws_sdk_lambda::types::AccountLimit;
-use flowherd_aws::{Aws, io_error};
-use flowherd_shared::{ledger::no_objects, store::Lister};
+use flowherd_aws::Aws;
+use flowherd_shared::{error::error_chain, ledger::no_objects, store::Lister};
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
@@ -56,7 +56,7 @@ pub(crate) fn estimate(args: &EstimateArgs) -> Result<(), Stop> {
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>).
 fn unreserved_concurrency(aws: &Aws) -> Result<u32, String> {
     let request = aws_sdk_lambda::Client::new(aws.config()).get_account_settings().send();
-    let answer = aws.handle().block_on(request).map_err(|error| io_error(&error).to_string());
+    let answer = aws.handle().block_on(request).map_err(|error| error_chain(&error));
     let limit = answer.map(|answer| answer.account_limit);
     let unreserved = |limit: AccountLimit| limit.unreserved_concurrent_executions;
     let unreserved = limit.and_then(|limit| {

@@ -1,6 +1,6 @@
 //! `flowherd report RUN --missing`: the missing objects of a run, each with the reason that the ledger gives.
 
-use std::io;
+use std::ops::ControlFlow;
 
 use anyhow::Context;
 use flowherd_shared::{
@@ -35,22 +35,20 @@ pub(super) fn show(fleet: &Fleet<'_>, run: &Run, as_json: bool) -> Result<(), St
         )));
     }
     let mut found = Found { fleet, run, as_json, others: None, count: 0, replaced: 0 };
-    let mut stop = None;
     let mut add = |entry: &ManifestEntry, why: Missing| {
         fleet.patience.renew();
-        found.add(entry, &why).map_err(|error| {
-            stop = Some(error);
-            io::Error::other("stopped")
-        })
+        match found.add(entry, &why) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(stop) => ControlFlow::Break(stop),
+        }
     };
     let searched = fleet
         .patience
         .during("the ledger's receipts and failures", || fleet.coordinator.missing(run, &mut add));
-    if let Some(stop) = stop {
-        return Err(stop);
+    match searched.context("cannot read the ledger")? {
+        ControlFlow::Continue(()) => found.finish(),
+        ControlFlow::Break(stop) => Err(stop),
     }
-    searched.context("cannot read the ledger")?;
-    found.finish()
 }
 
 /// What is printed, object by object: there may be millions.

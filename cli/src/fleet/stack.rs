@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use aws_sdk_cloudformation::{Client, error::ProvideErrorMetadata, types::Output};
-use flowherd_aws::{Aws, io_error};
+use flowherd_aws::Aws;
 use flowherd_coordinator::settings::Settings;
 
 use crate::{Stop, args::FleetArgs};
@@ -61,7 +61,7 @@ pub(super) fn outputs(aws: &Aws, args: &FleetArgs) -> Result<Outputs, Stop> {
             "there is no stack {name:?} in this account and region; name it with --stack, or set FLOWHERD_QUEUE_URL, \
              FLOWHERD_SOURCE_BUCKET and FLOWHERD_RESULTS_BUCKET"
         )),
-        _ => anyhow!(io_error(&error)).context(format!("cannot look for stack {name:?}")).into(),
+        _ => anyhow::Error::new(error).context(format!("cannot look for stack {name:?}")).into(),
     })?;
     let stack = answer.stacks().first().context("CloudFormation names no stack")?;
     let output = |output: &Output| Some((output.output_key()?.to_owned(), output.output_value()?.to_owned()));

@@ -1,7 +1,7 @@
 //! `flowherd status`, `runs` and `report`: the state of the ledger and the queue. They change nothing, except
 //! `report --now` and `runs --forget`.
 
-use std::{io, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use anyhow::Context;
 use flowherd_coordinator::{
@@ -11,7 +11,7 @@ use flowherd_coordinator::{
 };
 use flowherd_shared::{
     ledger::{Report, ReportState, Run, layout, read_json},
-    store::Store,
+    store::{Store, StoreError},
 };
 use indicatif::HumanCount;
 use serde::Serialize;
@@ -278,7 +278,7 @@ fn latest(fleet: &Fleet<'_>, limit: usize) -> Result<Vec<Known>, Stop> {
     let runs = runs.split_off(runs.len().saturating_sub(limit));
     let read = || parallel::map(READERS, &runs, |run| coordinator.finished_report(&run.run));
     let reports = fleet.patience.during("the reports of the runs", read);
-    let reports: io::Result<Vec<Option<Report>>> = reports.into_iter().collect();
+    let reports: Result<Vec<Option<Report>>, StoreError> = reports.into_iter().collect();
     let reports = reports.context("cannot read the ledger")?;
     Ok(runs.into_iter().zip(reports).map(|(run, report)| Known { run, report }).collect())
 }
@@ -289,7 +289,7 @@ pub(super) fn all_runs(fleet: &Fleet<'_>) -> Result<Vec<Run>, Stop> {
     let names = fleet.patience.during("the list of runs", || results.names_below("runs/"));
     let names = names.context("cannot list the runs")?;
     let read = || parallel::map(READERS, &names, |name| read_json::<Run>(results, &layout::run(name)));
-    let runs: io::Result<Vec<Option<Run>>> =
+    let runs: Result<Vec<Option<Run>>, StoreError> =
         fleet.patience.during("the ledgers of the runs", read).into_iter().collect();
     let mut runs: Vec<Run> = runs.context("cannot read the ledger")?.into_iter().flatten().collect();
     runs.sort_by(|a, b| a.started.cmp(&b.started));

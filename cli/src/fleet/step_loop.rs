@@ -1,8 +1,8 @@
 //! The step loop of a deployed stack: it is started, and looked at.
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use aws_sdk_sfn::{Client, types::ExecutionStatus};
-use flowherd_aws::{Aws, io_error};
+use flowherd_aws::Aws;
 
 use crate::Stop;
 
@@ -33,13 +33,13 @@ impl<'a> StepLoop<'a> {
         let input = serde_json::to_string(input).context("cannot write the input")?;
         let request =
             self.client.start_execution().state_machine_arn(&self.arn).name(name).input(input).send();
-        let answer = self.aws.handle().block_on(request).map_err(|error| anyhow!(io_error(&error)));
+        let answer = self.aws.handle().block_on(request).map_err(anyhow::Error::new);
         Ok(answer.context("cannot start the step loop")?.execution_arn)
     }
 
     pub(super) fn look(&self, execution: &str) -> Result<Execution, Stop> {
         let request = self.client.describe_execution().execution_arn(execution).send();
-        let answer = self.aws.handle().block_on(request).map_err(|error| anyhow!(io_error(&error)));
+        let answer = self.aws.handle().block_on(request).map_err(anyhow::Error::new);
         let answer = answer.context("cannot look at the step loop")?;
         let why = || {
             let (error, cause) = (answer.error().unwrap_or_default(), answer.cause().unwrap_or_default());

@@ -1,13 +1,12 @@
 //! Sending tasks in batches of 10, several batches in flight, until the queue has taken every one.
 
 use std::{
-    io,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use flowherd_shared::{
-    queue::{BATCH, Outgoing, Queue, Refused},
+    queue::{BATCH, NewMessage, Queue, QueueError, RejectedEntry},
     task::Task,
 };
 
@@ -35,7 +34,7 @@ pub enum SendError {
     },
     /// The queue could not be reached, again and again.
     #[error("the queue does not answer")]
-    Unreachable(#[source] io::Error),
+    Unreachable(#[source] QueueError),
 }
 
 /// Sends every task. `SendMessageBatch` answers well even if it took only some: exactly the others are sent again.
@@ -64,13 +63,13 @@ fn send_batch(
     let mut left: Vec<&Task> = tasks.iter().collect();
     let mut attempt = 0;
     loop {
-        let batch: Vec<Outgoing> = left.iter().map(|task| outgoing(task)).collect();
+        let batch: Vec<NewMessage> = left.iter().map(|task| outgoing(task)).collect();
         let outcome = queue.send(&batch);
         attempt += 1;
         match outcome {
             Ok(refused) if refused.is_empty() => return Ok(()),
             Ok(refused) => {
-                let hopeless = refused.iter().find(|refused| refused.senders_fault);
+                let hopeless = refused.iter().find(|refused| refused.sender_fault);
                 if let Some(told) = hopeless.or((attempt == ATTEMPTS).then(|| &refused[0])) {
                     return Err(error(told, refused.len(), &left));
                 }
@@ -84,18 +83,18 @@ fn send_batch(
     }
 }
 
-fn outgoing(task: &Task) -> Outgoing {
-    Outgoing { body: task.body(), group: task.group(), deduplication: task.deduplication() }
+fn outgoing(task: &Task) -> NewMessage {
+    NewMessage { body: task.body(), group: task.group(), deduplication: task.deduplication() }
 }
 
-fn error(told: &Refused, count: usize, batch: &[&Task]) -> SendError {
+fn error(told: &RejectedEntry, count: usize, batch: &[&Task]) -> SendError {
     match batch.get(told.position) {
-        Some(task) => SendError::Refused { count, key: task.object.key.clone(), why: told.why.clone() },
-        None => SendError::Unreachable(io::Error::other(format!(
+        Some(task) => SendError::Refused { count, key: task.object.key.clone(), why: told.reason.clone() },
+        None => SendError::Unreachable(QueueError::InvalidResponse(format!(
             "the queue refuses message {} of a batch of {}: {}",
             told.position,
             batch.len(),
-            told.why
+            told.reason
         ))),
     }
 }

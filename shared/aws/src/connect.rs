@@ -60,7 +60,7 @@ impl Aws {
     ) -> Result<FoundBucket, BucketError> {
         let given = region.map(|region| Region::new(region.to_owned()));
         let asked = given.clone().or_else(|| self.config.region().cloned());
-        let (found, is_readable) = self.bucket_in(asked.clone(), name, owner).head()?;
+        let (found, is_readable) = self.bucket_in(asked.clone(), name, owner).head_bucket()?;
         // A store that is not AWS has one endpoint, and the regions that it names mean nothing.
         let found = found.map(Region::new).filter(|_| !self.has_own_endpoint());
         match (found, given) {

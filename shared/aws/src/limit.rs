@@ -56,7 +56,7 @@ mod tests {
     use std::net::TcpListener;
 
     use aws_config::{BehaviorVersion, Region};
-    use flowherd_shared::{queue::Queue, store::Store};
+    use flowherd_shared::{error::error_chain, queue::Queue, store::Store};
     use tokio::runtime::Runtime;
 
     use super::*;
@@ -75,8 +75,8 @@ mod tests {
         let config = runtime.block_on(config.load());
         let aws = Aws::with(runtime, config);
         aws.time_limit().set(Some(SystemTime::now() + Duration::from_millis(200)));
-        let queue = aws.queue(&format!("{endpoint}/1/q.fifo")).depth().unwrap_err().to_string();
-        let bucket = aws.bucket("b", None).get("k").unwrap_err().to_string();
+        let queue = error_chain(&aws.queue(&format!("{endpoint}/1/q.fifo")).depth().unwrap_err());
+        let bucket = error_chain(&Store::get(&aws.bucket("b", None), "k").unwrap_err());
         for error in [queue, bucket] {
             // Not the timeout of one attempt, after which the SDK tries again.
             assert!(error.contains("operation timeout (all attempts including retries)"), "{error}");

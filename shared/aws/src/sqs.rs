@@ -1,27 +1,29 @@
 //! A FIFO queue of SQS.
 
-use std::{collections::BTreeSet, io, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use aws_sdk_sqs::{
     Client,
-    error::ProvideErrorMetadata,
-    operation::purge_queue::PurgeQueueError,
+    error::{ProvideErrorMetadata, SdkError},
+    operation::{get_queue_attributes::GetQueueAttributesOutput, purge_queue::PurgeQueueError},
     types::{
         BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry,
         ChangeMessageVisibilityBatchResultEntry, DeleteMessageBatchRequestEntry,
-        DeleteMessageBatchResultEntry, Message, MessageSystemAttributeName, QueueAttributeName,
+        DeleteMessageBatchResultEntry, Message as SdkMessage, MessageSystemAttributeName, QueueAttributeName,
         SendMessageBatchRequestEntry, SendMessageBatchResultEntry,
     },
 };
-use flowherd_shared::queue::{Depth, Outgoing, PurgeError, Queue, Received, Refused};
+use flowherd_shared::{
+    queue::{Message, NewMessage, PurgeError, Queue, QueueDepth, QueueError, RejectedEntry},
+    store::Cause,
+};
 use tokio::runtime::Handle;
 
 pub use self::attributes::QueueAttributes;
-use crate::io_error;
 
 mod attributes;
 
-/// What every message is received with.
+/// The attributes with which each message is received.
 const SYSTEM_ATTRIBUTES: [MessageSystemAttributeName; 3] = [
     MessageSystemAttributeName::ApproximateReceiveCount,
     MessageSystemAttributeName::MessageGroupId,
@@ -37,129 +39,141 @@ pub struct SqsQueue {
 }
 
 impl SqsQueue {
-    /// `handle` is of the runtime on which the client works.
+    /// Creates a queue without a request. `handle` is of the runtime on which the client works.
     #[must_use]
     pub fn new(client: Client, handle: Handle, url: &str) -> Self {
         Self { client, handle, url: url.to_owned() }
     }
 
-    /// Returns how the queue is set up.
-    pub fn attributes(&self) -> io::Result<QueueAttributes> {
+    /// Returns the attributes of the queue.
+    pub fn attributes(&self) -> Result<QueueAttributes, QueueError> {
         let names = [
             QueueAttributeName::FifoQueue,
             QueueAttributeName::VisibilityTimeout,
             QueueAttributeName::RedrivePolicy,
         ];
-        let request = self.client.get_queue_attributes().queue_url(&self.url);
-        let answer = match self.handle.block_on(request.set_attribute_names(Some(names.to_vec())).send()) {
-            Ok(answer) => answer,
-            // A queue that is not FIFO does not know the attribute, and SQS refuses to be asked for it
+        let response = match self.get_attributes(&names) {
+            // A queue that is not FIFO does not have the first attribute, and SQS rejects its name
             // (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html>).
-            Err(error) if error.code() == Some("InvalidAttributeName") => {
-                let names = [QueueAttributeName::VisibilityTimeout, QueueAttributeName::RedrivePolicy];
-                let request = self.client.get_queue_attributes().queue_url(&self.url);
-                let request = request.set_attribute_names(Some(names.to_vec())).send();
-                self.handle.block_on(request).map_err(|error| io_error(&error))?
-            }
-            Err(error) => return Err(io_error(&error)),
+            Err(error) if error.code() == Some("InvalidAttributeName") => self.get_attributes(&names[1..]),
+            response => response,
         };
-        QueueAttributes::read(&|name| Some(answer.attributes()?.get(name)?.as_str()))
+        let response = response.map_err(failed("GetQueueAttributes"))?;
+        QueueAttributes::read(&|name| Some(response.attributes()?.get(name)?.as_str()))
     }
 
     /// Returns the URL of the queue with this ARN.
-    pub fn url_of(&self, arn: &str) -> io::Result<String> {
+    pub fn url_of(&self, arn: &str) -> Result<String, QueueError> {
         // arn:aws:sqs:<region>:<account>:<name>
         let [.., account, name] = *arn.split(':').collect::<Vec<_>>() else {
-            return Err(io::Error::other(format!("{arn:?} is not the ARN of a queue")));
+            return Err(QueueError::InvalidResponse(format!("{arn:?} is not the ARN of a queue")));
         };
         let request = self.client.get_queue_url().queue_name(name).queue_owner_aws_account_id(account).send();
-        let answer = self.handle.block_on(request).map_err(|error| io_error(&error))?;
-        answer.queue_url.ok_or_else(|| io::Error::other(format!("SQS returned no URL for {arn}")))
+        let response = self.handle.block_on(request).map_err(failed("GetQueueUrl"))?;
+        let missing = || QueueError::InvalidResponse(format!("SQS returned no URL for {arn}"));
+        response.queue_url.ok_or_else(missing)
     }
 
-    /// Attributes that are numbers.
-    fn attribute(&self, names: &[QueueAttributeName]) -> io::Result<Vec<u64>> {
+    fn get_attributes(
+        &self,
+        names: &[QueueAttributeName],
+    ) -> Result<
+        GetQueueAttributesOutput,
+        SdkError<aws_sdk_sqs::operation::get_queue_attributes::GetQueueAttributesError>,
+    > {
         let request = self.client.get_queue_attributes().queue_url(&self.url);
-        let request = request.set_attribute_names(Some(names.to_vec())).send();
-        let answer = self.handle.block_on(request).map_err(|error| io_error(&error))?;
-        let value =
-            |name| answer.attributes().and_then(|all| all.get(name)).and_then(|value| value.parse().ok());
-        let missing = |name| io::Error::other(format!("the queue has no attribute {name}"));
-        names.iter().map(|name| value(name).ok_or_else(|| missing(name))).collect()
+        self.handle.block_on(request.set_attribute_names(Some(names.to_vec())).send())
     }
 }
 
 impl Queue for SqsQueue {
-    fn send(&self, batch: &[Outgoing]) -> io::Result<Vec<Refused>> {
-        let entry = |(position, message): (usize, &Outgoing)| {
+    fn send(&self, batch: &[NewMessage]) -> Result<Vec<RejectedEntry>, QueueError> {
+        const CALL: &str = "SendMessageBatch";
+        let entry = |(position, message): (usize, &NewMessage)| {
             SendMessageBatchRequestEntry::builder()
                 .id(position.to_string())
                 .message_body(&message.body)
                 .message_group_id(&message.group)
                 .message_deduplication_id(&message.deduplication)
                 .build()
-                .map_err(|error| io_error(&error))
+                .map_err(failed(CALL))
         };
-        let entries = batch.iter().enumerate().map(entry).collect::<io::Result<Vec<_>>>()?;
+        let entries = batch.iter().enumerate().map(entry).collect::<Result<Vec<_>, _>>()?;
         let request = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(entries)).send();
-        let answer = self.handle.block_on(request).map_err(|error| io_error(&error))?;
-        let taken = answer.successful().iter().map(SendMessageBatchResultEntry::id);
-        Ok(refused(batch.len(), &taken.collect(), answer.failed()))
+        let response = self.handle.block_on(request).map_err(failed(CALL))?;
+        let accepted = response.successful().iter().map(SendMessageBatchResultEntry::id);
+        Ok(rejected(batch.len(), &accepted.collect(), response.failed()))
     }
 
-    fn receive(&self, most: usize, wait: Duration) -> io::Result<Vec<Received>> {
+    fn receive(&self, limit: usize, wait: Duration) -> Result<Vec<Message>, QueueError> {
+        const CALL: &str = "ReceiveMessage";
         let request = self
             .client
             .receive_message()
             .queue_url(&self.url)
-            .max_number_of_messages(number(most)?)
-            .wait_time_seconds(number(wait.as_secs())?)
+            .max_number_of_messages(number(CALL, limit)?)
+            .wait_time_seconds(number(CALL, wait.as_secs())?)
             .set_message_system_attribute_names(Some(SYSTEM_ATTRIBUTES.to_vec()))
             .send();
-        let answer = self.handle.block_on(request).map_err(|error| io_error(&error))?;
-        answer.messages.unwrap_or_default().into_iter().map(received).collect()
+        let response = self.handle.block_on(request).map_err(failed(CALL))?;
+        response.messages.unwrap_or_default().into_iter().map(message).collect()
     }
 
-    fn acknowledge_batch(&self, handles: &[&str]) -> io::Result<Vec<Refused>> {
+    fn delete_batch(&self, handles: &[&str]) -> Result<Vec<RejectedEntry>, QueueError> {
+        const CALL: &str = "DeleteMessageBatch";
         let entry = |(position, handle): (usize, &&str)| {
             DeleteMessageBatchRequestEntry::builder()
                 .id(position.to_string())
                 .receipt_handle(*handle)
                 .build()
-                .map_err(|error| io_error(&error))
+                .map_err(failed(CALL))
         };
-        let entries = handles.iter().enumerate().map(entry).collect::<io::Result<Vec<_>>>()?;
+        let entries = handles.iter().enumerate().map(entry).collect::<Result<Vec<_>, _>>()?;
         let request =
             self.client.delete_message_batch().queue_url(&self.url).set_entries(Some(entries)).send();
-        let answer = self.handle.block_on(request).map_err(|error| io_error(&error))?;
-        let taken = answer.successful().iter().map(DeleteMessageBatchResultEntry::id);
-        Ok(refused(handles.len(), &taken.collect(), answer.failed()))
+        let response = self.handle.block_on(request).map_err(failed(CALL))?;
+        let accepted = response.successful().iter().map(DeleteMessageBatchResultEntry::id);
+        Ok(rejected(handles.len(), &accepted.collect(), response.failed()))
     }
 
-    fn hide_batch(&self, changes: &[(&str, Duration)]) -> io::Result<Vec<Refused>> {
-        let entry = |(position, (handle, time)): (usize, &(&str, Duration))| {
+    fn change_visibility_batch(
+        &self,
+        changes: &[(&str, Duration)],
+    ) -> Result<Vec<RejectedEntry>, QueueError> {
+        const CALL: &str = "ChangeMessageVisibilityBatch";
+        let entry = |(position, (handle, timeout)): (usize, &(&str, Duration))| {
             ChangeMessageVisibilityBatchRequestEntry::builder()
                 .id(position.to_string())
                 .receipt_handle(*handle)
-                .visibility_timeout(number(time.as_secs())?)
+                .visibility_timeout(number(CALL, timeout.as_secs())?)
                 .build()
-                .map_err(|error| io_error(&error))
+                .map_err(failed(CALL))
         };
-        let entries = changes.iter().enumerate().map(entry).collect::<io::Result<Vec<_>>>()?;
+        let entries = changes.iter().enumerate().map(entry).collect::<Result<Vec<_>, _>>()?;
         let request = self.client.change_message_visibility_batch().queue_url(&self.url);
-        let answer = self.handle.block_on(request.set_entries(Some(entries)).send());
-        let answer = answer.map_err(|error| io_error(&error))?;
-        let taken = answer.successful().iter().map(ChangeMessageVisibilityBatchResultEntry::id);
-        Ok(refused(changes.len(), &taken.collect(), answer.failed()))
+        let response = self.handle.block_on(request.set_entries(Some(entries)).send());
+        let response = response.map_err(failed(CALL))?;
+        let accepted = response.successful().iter().map(ChangeMessageVisibilityBatchResultEntry::id);
+        Ok(rejected(changes.len(), &accepted.collect(), response.failed()))
     }
 
-    fn depth(&self) -> io::Result<Depth> {
-        let counts = self.attribute(&[
-            QueueAttributeName::ApproximateNumberOfMessages,
-            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
-            QueueAttributeName::ApproximateNumberOfMessagesDelayed,
-        ])?;
-        Ok(Depth { visible: counts[0], in_flight: counts[1], delayed: counts[2] })
+    fn depth(&self) -> Result<QueueDepth, QueueError> {
+        use QueueAttributeName::{
+            ApproximateNumberOfMessages, ApproximateNumberOfMessagesDelayed,
+            ApproximateNumberOfMessagesNotVisible,
+        };
+        let names = [
+            ApproximateNumberOfMessages,
+            ApproximateNumberOfMessagesNotVisible,
+            ApproximateNumberOfMessagesDelayed,
+        ];
+        let response = self.get_attributes(&names).map_err(failed("GetQueueAttributes"))?;
+        let count = |name: &QueueAttributeName| {
+            let value = response.attributes().and_then(|all| all.get(name)?.parse().ok());
+            value.ok_or_else(|| QueueError::InvalidResponse(format!("SQS returned no valid {name}")))
+        };
+        let [visible, in_flight, delayed] = &names;
+        Ok(QueueDepth { visible: count(visible)?, in_flight: count(in_flight)?, delayed: count(delayed)? })
     }
 
     fn purge(&self) -> Result<(), PurgeError> {
@@ -170,96 +184,106 @@ impl Queue for SqsQueue {
             {
                 Err(PurgeError::InProgress)
             }
-            Err(error) => Err(PurgeError::Failed(io_error(&error))),
+            Err(error) => Err(PurgeError::Failed(failed("PurgeQueue")(error))),
         }
     }
 
-    fn move_back(&self) -> io::Result<bool> {
-        let request = self.client.get_queue_attributes().queue_url(&self.url);
-        let request = request.attribute_names(QueueAttributeName::QueueArn).send();
-        let answer = self.handle.block_on(request).map_err(|error| io_error(&error))?;
-        let arn = answer.attributes().and_then(|all| all.get(&QueueAttributeName::QueueArn));
-        let arn = arn.ok_or_else(|| io::Error::other("SQS returned no ARN for the dead-letter queue"))?;
-        let request = self.client.start_message_move_task().source_arn(arn).send();
+    fn redrive(&self) -> Result<bool, QueueError> {
+        let response = self.get_attributes(&[QueueAttributeName::QueueArn]);
+        let response = response.map_err(failed("GetQueueAttributes"))?;
+        let arn = response.attributes().and_then(|all| all.get(&QueueAttributeName::QueueArn));
+        let missing =
+            || QueueError::InvalidResponse("SQS returned no QueueArn for the dead-letter queue".to_owned());
+        let request = self.client.start_message_move_task().source_arn(arn.ok_or_else(missing)?).send();
         match self.handle.block_on(request) {
             Ok(_) => Ok(true),
             Err(error) => match error.code() {
                 Some(
                     "InvalidAction" | "UnsupportedOperation" | "AWS.SimpleQueueService.UnsupportedOperation",
                 ) => Ok(false),
-                _ => Err(io_error(&error)),
+                _ => Err(failed("StartMessageMoveTask")(error)),
             },
         }
     }
 }
 
-/// Those entries of a batch that the queue did not take. The call succeeds also if it took none of them, and an entry
-/// that the response leaves out was not taken either
+/// Returns the function that wraps an error of this call.
+fn failed<E: Into<Cause>>(call: &'static str) -> impl FnOnce(E) -> QueueError {
+    move |error| QueueError::Call { call, source: error.into() }
+}
+
+/// Returns the entries of a batch that the queue did not accept. The call also succeeds if it accepted none, and an entry
+/// that the response leaves out was not accepted either
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessageBatch.html>).
-fn refused(entries: usize, taken: &BTreeSet<&str>, failed: &[BatchResultErrorEntry]) -> Vec<Refused> {
-    let refused = (0..entries).map(|position| (position, position.to_string()));
-    refused
-        .filter(|(_, id)| !taken.contains(id.as_str()))
+fn rejected(
+    entries: usize,
+    accepted: &BTreeSet<&str>,
+    failed: &[BatchResultErrorEntry],
+) -> Vec<RejectedEntry> {
+    let ids = (0..entries).map(|position| (position, position.to_string()));
+    ids.filter(|(_, id)| !accepted.contains(id.as_str()))
         .map(|(position, id)| match failed.iter().find(|failed| failed.id() == id) {
             Some(failed) => {
                 let message = failed.message().map_or(String::new(), |message| format!(": {message}"));
-                let why = format!("{}{message}", failed.code());
-                Refused { position, why, senders_fault: failed.sender_fault() }
+                let reason = format!("{}{message}", failed.code());
+                RejectedEntry { position, reason, sender_fault: failed.sender_fault() }
             }
-            None => Refused {
+            None => RejectedEntry {
                 position,
-                why: "the response of SQS leaves the message out".to_owned(),
-                senders_fault: false,
+                reason: "the response of SQS leaves the message out".to_owned(),
+                sender_fault: false,
             },
         })
         .collect()
 }
 
-/// A message as SQS returned it; an error if it lacks a part that every message has.
-fn received(message: Message) -> io::Result<Received> {
-    let missing = |what: &str| io::Error::other(format!("SQS returned a message without a valid {what}"));
+/// Converts a message of the SDK. Fails if it lacks a part that every message has.
+fn message(message: SdkMessage) -> Result<Message, QueueError> {
+    let missing =
+        |part: &str| QueueError::InvalidResponse(format!("SQS returned a message without a valid {part}"));
     let attribute = |name: &MessageSystemAttributeName| {
         let value = message.attributes.as_ref().and_then(|all| all.get(name));
         value.ok_or_else(|| missing(name.as_str()))
     };
     let [deliveries, group, sent] = &SYSTEM_ATTRIBUTES;
-    let received = Received {
+    Ok(Message {
         group: attribute(group)?.clone(),
         deliveries: attribute(deliveries)?.parse().map_err(|_| missing(deliveries.as_str()))?,
         sent_ms: attribute(sent)?.parse().map_err(|_| missing(sent.as_str()))?,
         id: message.message_id.ok_or_else(|| missing("MessageId"))?,
         handle: message.receipt_handle.ok_or_else(|| missing("ReceiptHandle"))?,
         body: message.body.ok_or_else(|| missing("Body"))?,
-    };
-    Ok(received)
+    })
 }
 
+/// Converts a parameter of a call.
 fn number(
-    value: impl TryInto<i32, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
-) -> io::Result<i32> {
-    value.try_into().map_err(io::Error::other)
+    call: &'static str,
+    value: impl TryInto<i32, Error: std::error::Error + Send + Sync + 'static>,
+) -> Result<i32, QueueError> {
+    value.try_into().map_err(failed(call))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn failed(id: &str) -> BatchResultErrorEntry {
+    fn failed_entry(id: &str) -> BatchResultErrorEntry {
         BatchResultErrorEntry::builder().id(id).code("Throttled").sender_fault(false).build().unwrap()
     }
 
     #[test]
-    fn an_entry_that_the_response_leaves_out_was_not_taken() {
-        let told = refused(3, &BTreeSet::from(["1"]), &[failed("2")]);
+    fn an_entry_that_the_response_leaves_out_is_rejected() {
+        let entries = rejected(3, &BTreeSet::from(["1"]), &[failed_entry("2")]);
         let positions: Vec<(usize, &str)> =
-            told.iter().map(|refused| (refused.position, refused.why.as_str())).collect();
+            entries.iter().map(|entry| (entry.position, entry.reason.as_str())).collect();
         assert_eq!(positions, [(0, "the response of SQS leaves the message out"), (2, "Throttled")]);
     }
 
     #[test]
     fn a_message_that_lacks_a_part_is_an_error_that_names_it() {
         let whole = || {
-            Message::builder()
+            SdkMessage::builder()
                 .message_id("m")
                 .receipt_handle("h")
                 .body("b")
@@ -267,7 +291,7 @@ mod tests {
                 .attributes(MessageSystemAttributeName::MessageGroupId, "g")
                 .attributes(MessageSystemAttributeName::SentTimestamp, "7")
         };
-        let got = received(whole().build()).unwrap();
+        let got = message(whole().build()).unwrap();
         assert_eq!((got.group.as_str(), got.deliveries, got.sent_ms), ("g", 2, 7));
         let lacking = [
             ("MessageId", whole().set_message_id(None)),
@@ -284,8 +308,8 @@ mod tests {
                 whole().attributes(MessageSystemAttributeName::ApproximateReceiveCount, "often"),
             ),
         ];
-        for (part, message) in lacking {
-            let error = received(message.build()).unwrap_err().to_string();
+        for (part, incomplete) in lacking {
+            let error = message(incomplete.build()).unwrap_err().to_string();
             assert!(error.contains(part), "{part}: {error}");
         }
     }

@@ -17,16 +17,16 @@ use flowherd_shared::{
     store::Store,
     task::{Task, TaskError},
 };
-use flowherd_worker::event::received;
+use flowherd_worker::event::messages;
 use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{numbered, numbered_text};
 use crate::{
+    fake::{MemoryQueue, MemorySource, MemoryStore},
     ledger::run,
     objects::{FLOW, envelope, event as log_event, gzip},
-    twin::{MemoryQueue, MemorySource, MemoryStore},
 };
 
 /// Any text as a message of the queue: a task says what its JSON says, can be sent again, and stays within its ledger.
@@ -63,7 +63,7 @@ pub(super) fn event(data: &[u8]) {
     let Some((number, text)) = numbered_text(data) else { return };
     if number % 2 == 0 {
         let Ok(event) = serde_json::from_str::<SqsEvent>(text) else { return };
-        let Ok(messages) = received(event.records.clone()) else { return };
+        let Ok(messages) = messages(event.records.clone()) else { return };
         assert_eq!(messages.len(), event.records.len());
         for (message, record) in messages.iter().zip(&event.records) {
             assert!(is_same(message, record), "{message:?}");
@@ -77,7 +77,7 @@ pub(super) fn event(data: &[u8]) {
     }
 }
 
-fn is_same(message: &flowherd_shared::queue::Received, record: &aws_lambda_events::sqs::SqsMessage) -> bool {
+fn is_same(message: &flowherd_shared::queue::Message, record: &aws_lambda_events::sqs::SqsMessage) -> bool {
     let same = |text: &str, other: &Option<String>| Some(text) == other.as_deref();
     same(&message.id, &record.message_id)
         && same(&message.body, &record.body)

@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, Cursor, Read},
+    ops::ControlFlow,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -16,17 +17,17 @@ use std::{
 use aws_lambda_events::sqs::SqsMessage;
 use flowherd_shared::{
     ledger::{Failure, ManifestEntry, ReportState, layout},
-    queue::{Depth, Outgoing, PurgeError, Queue, Received, Refused},
-    store::{Source, Store},
+    queue::{Message, NewMessage, PurgeError, Queue, QueueDepth, QueueError, RejectedEntry},
+    store::{Source, Store, StoreError},
     task::Task,
 };
 use flowherd_tests::{
+    fake::{EPOCH_MS, Faults, MemoryQueue, MemorySource, Pace, Paced, Process, QueueSettings},
     local_cloud::LocalCloud,
-    twin::{EPOCH_MS, Faults, MemoryQueue, MemorySource, Pace, Paced, Process, QueueSettings},
 };
 use flowherd_worker::{
+    handler::{Disposition, MessageHandler},
     lambda::batch,
-    tasks::{Answer, Tasks},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -87,7 +88,7 @@ impl Read for Body<'_> {
 impl<'a> Source for Objects<'a> {
     type Body = Body<'a>;
 
-    fn open(&self, object: &ManifestEntry) -> io::Result<Body<'a>> {
+    fn open(&self, object: &ManifestEntry) -> Result<Body<'a>, StoreError> {
         *self.opened.lock().unwrap().entry(object.key.clone()).or_default() += 1;
         if self.killers.contains(&object.key) {
             self.process.kill();
@@ -95,8 +96,8 @@ impl<'a> Source for Objects<'a> {
         Ok(Body { bytes: self.source.open(object)?, pass: self.pass, time: self.time })
     }
 
-    fn now(&self, key: &str) -> io::Result<Option<ManifestEntry>> {
-        self.source.now(key)
+    fn head(&self, key: &str) -> Result<Option<ManifestEntry>, StoreError> {
+        self.source.head(key)
     }
 }
 
@@ -107,26 +108,29 @@ struct Later<'a> {
 }
 
 impl Queue for Later<'_> {
-    fn send(&self, batch: &[Outgoing]) -> io::Result<Vec<Refused>> {
+    fn send(&self, batch: &[NewMessage]) -> Result<Vec<RejectedEntry>, QueueError> {
         self.queue.send(batch)
     }
 
-    fn receive(&self, most: usize, wait: Duration) -> io::Result<Vec<Received>> {
+    fn receive(&self, most: usize, wait: Duration) -> Result<Vec<Message>, QueueError> {
         self.queue.receive(most, wait)
     }
 
-    fn acknowledge_batch(&self, handles: &[&str]) -> io::Result<Vec<Refused>> {
-        self.queue.acknowledge_batch(handles)
+    fn delete_batch(&self, handles: &[&str]) -> Result<Vec<RejectedEntry>, QueueError> {
+        self.queue.delete_batch(handles)
     }
 
-    fn hide_batch(&self, changes: &[(&str, Duration)]) -> io::Result<Vec<Refused>> {
+    fn change_visibility_batch(
+        &self,
+        changes: &[(&str, Duration)],
+    ) -> Result<Vec<RejectedEntry>, QueueError> {
         let elapsed = Duration::from_millis(self.elapsed.load(Ordering::Relaxed));
         let changes: Vec<(&str, Duration)> =
             changes.iter().map(|(handle, time)| (*handle, *time + elapsed)).collect();
-        self.queue.hide_batch(&changes)
+        self.queue.change_visibility_batch(&changes)
     }
 
-    fn depth(&self) -> io::Result<Depth> {
+    fn depth(&self) -> Result<QueueDepth, QueueError> {
         self.queue.depth()
     }
 
@@ -134,8 +138,8 @@ impl Queue for Later<'_> {
         self.queue.purge()
     }
 
-    fn move_back(&self) -> io::Result<bool> {
-        self.queue.move_back()
+    fn redrive(&self) -> Result<bool, QueueError> {
+        self.queue.redrive()
     }
 }
 
@@ -192,18 +196,18 @@ fn invoke(
     let source = Objects { source: &fleet.source, pass: &pass, time, killers, process: &process, opened };
     let later = Later { queue: &fleet.queue, elapsed: &elapsed };
     let (store, queue) = (Paced::new(&fleet.store, &process), Paced::new(&later, &process));
-    let mut tasks = Tasks::new((BUCKET, &source), &store, (&queue, Duration::from_hours(12)));
-    tasks.rest = |_| {};
-    tasks.clock = &clock;
-    tasks.max_deliveries = Some(SETTINGS.max_deliveries);
-    tasks.acknowledges = false;
-    let response = batch(&tasks, messages, clock() + TIMEOUT, 1).unwrap();
+    let mut handler = MessageHandler::new((BUCKET, &source), &store, (&queue, Duration::from_hours(12)));
+    handler.sleep = |_| {};
+    handler.clock = &clock;
+    handler.max_deliveries = Some(SETTINGS.max_deliveries);
+    handler.deletes_messages = false;
+    let response = batch(&handler, messages, clock() + TIMEOUT, 1).unwrap();
     // Of a process that ended, Lambda hears nothing, and deletes nothing.
     if !process.is_dead() {
         let failed: Vec<&String> =
             response.batch_item_failures.iter().map(|failure| &failure.item_identifier).collect();
         for (_, handle) in handles.iter().filter(|(id, _)| !failed.contains(id)) {
-            fleet.queue.acknowledge(handle).unwrap();
+            fleet.queue.delete(handle).unwrap();
         }
     }
     Duration::from_millis(elapsed.into_inner())
@@ -253,7 +257,7 @@ fn make_a_suspect(fleet: &Fleet) -> String {
     let mut key = String::new();
     for _ in 0..2 {
         let message = fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
-        fleet.queue.hide(&message.handle, Duration::ZERO).unwrap();
+        fleet.queue.change_visibility(&message.handle, Duration::ZERO).unwrap();
         let task = Task::parse(&message.body).unwrap();
         key.clone_from(&task.object.key);
         let note = serde_json::json!({
@@ -276,15 +280,15 @@ struct Watched<'a> {
 impl Source for Watched<'_> {
     type Body = Cursor<Vec<u8>>;
 
-    fn open(&self, object: &ManifestEntry) -> io::Result<Self::Body> {
+    fn open(&self, object: &ManifestEntry) -> Result<Self::Body, StoreError> {
         if object.key == self.key {
             self.in_flight.lock().unwrap().push(self.fleet.queue.depth().unwrap().in_flight);
         }
         self.fleet.source.open(object)
     }
 
-    fn now(&self, key: &str) -> io::Result<Option<ManifestEntry>> {
-        self.fleet.source.now(key)
+    fn head(&self, key: &str) -> Result<Option<ManifestEntry>, StoreError> {
+        self.fleet.source.head(key)
     }
 }
 
@@ -294,9 +298,11 @@ fn a_suspect_begins_when_its_process_holds_no_other_message() {
     let step = fleet.plan("r", "");
     let key = make_a_suspect(&fleet);
     let source = Watched { fleet: &fleet, key, in_flight: Mutex::default() };
-    let tasks = fleet.tasks(&source);
+    let handler = fleet.handler(&source);
     let is_left = || !fleet.queue.bodies().is_empty();
-    std::thread::scope(|scope| (0..4).for_each(|_| _ = scope.spawn(|| tasks.poll(&is_left, &|| Ok(())))));
+    std::thread::scope(|scope| {
+        (0..4).for_each(|_| _ = scope.spawn(|| handler.poll(&is_left, &|| ControlFlow::Continue(()))))
+    });
     assert_eq!(*source.in_flight.lock().unwrap(), [1], "the suspect alone");
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 120, 0, 0));
 }
@@ -305,9 +311,9 @@ fn a_suspect_begins_when_its_process_holds_no_other_message() {
 fn a_poller_makes_about_a_fifth_of_a_request_for_each_object() {
     let fleet = fleet(500);
     let step = fleet.plan("r", "");
-    let tasks = fleet.tasks(&fleet.source);
+    let handler = fleet.handler(&fleet.source);
     let before = fleet.queue.requests().sum();
-    tasks.poll(&|| !fleet.queue.bodies().is_empty(), &|| Ok(()));
+    handler.poll(&|| !fleet.queue.bodies().is_empty(), &|| ControlFlow::Continue(()));
     // The first receive asks for one message, the others for ten, and each has one batch of deletions.
     assert_eq!(fleet.queue.requests().sum() - before, 2 * (1 + 499_u64.div_ceil(10)));
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 500, 0, 0));
@@ -329,14 +335,14 @@ fn a_poller_of_slow_objects_holds_one_message_at_a_time() {
         process: &process,
         opened: &opened,
     };
-    let mut tasks = fleet.tasks(&source);
+    let mut handler = fleet.handler(&source);
     let clock = || now(&fleet.queue);
-    tasks.clock = &clock;
+    handler.clock = &clock;
     let most = AtomicU32::new(0);
-    tasks.poll(&|| !fleet.queue.bodies().is_empty(), &|| {
+    handler.poll(&|| !fleet.queue.bodies().is_empty(), &|| {
         let in_flight = u32::try_from(fleet.queue.depth().unwrap().in_flight).unwrap();
         most.fetch_max(in_flight, Ordering::Relaxed);
-        Ok(())
+        ControlFlow::Continue(())
     });
     assert_eq!(most.into_inner(), 1, "another worker can have the others");
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 12, 0, 0));
@@ -346,9 +352,9 @@ fn a_poller_of_slow_objects_holds_one_message_at_a_time() {
 fn messages_that_were_not_begun_are_returned_at_once_when_a_poller_stops() {
     let fleet = fleet(30);
     let step = fleet.plan("r", "");
-    let tasks = fleet.tasks(&fleet.source);
+    let handler = fleet.handler(&fleet.source);
     let done = || fleet.store.files().keys().filter(|path| path.contains("/receipts/")).count();
-    tasks.poll(&|| done() < 4, &|| Ok(()));
+    handler.poll(&|| done() < 4, &|| ControlFlow::Continue(()));
     // One of the first receive, three of the second, and seven of that were returned.
     let depth = fleet.queue.depth().unwrap();
     assert_eq!((done(), depth.visible, depth.in_flight), (4, 26, 0));
@@ -361,15 +367,15 @@ fn a_deletion_that_a_batch_leaves_out_is_made_again_and_no_other() {
     let step = fleet.plan("r", "");
     fleet.queue.set_faults(Faults { deletions_to_refuse: 2, ..Faults::default() });
     let messages = fleet.queue.receive(10, Duration::ZERO).unwrap();
-    let answers = fleet.tasks(&fleet.source).batch(messages, 1, &|| true, &|| Ok(()));
-    assert_eq!(answers, [Some(Answer::Done); 10]);
+    let answers = fleet.handler(&fleet.source).batch(messages, 1, &|| true, &|| ControlFlow::Continue(()));
+    assert_eq!(answers, [Some(Disposition::Ack); 10]);
     assert_eq!((fleet.queue.bodies().len(), fleet.queue.requests().deletes), (0, 3));
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 10, 0, 0));
 }
 
 /// One handle is good and one is not.
 fn check_batches(queue: &impl Queue) {
-    let message = |name: &str| Outgoing {
+    let message = |name: &str| NewMessage {
         body: name.to_owned(),
         group: name.to_owned(),
         deduplication: name.to_owned(),
@@ -377,16 +383,16 @@ fn check_batches(queue: &impl Queue) {
     assert_eq!(queue.send(&["a", "b", "c"].map(message)).unwrap(), []);
     let received = queue.receive(10, Duration::ZERO).unwrap();
     let mut handles: Vec<&str> = received.iter().map(|message| message.handle.as_str()).collect();
-    queue.acknowledge(handles[1]).unwrap();
+    queue.delete(handles[1]).unwrap();
     let changes: Vec<(&str, Duration)> = handles.iter().map(|handle| (*handle, Duration::ZERO)).collect();
-    let refused = queue.hide_batch(&changes).unwrap();
+    let refused = queue.change_visibility_batch(&changes).unwrap();
     assert_eq!(refused.iter().map(|refused| refused.position).collect::<Vec<_>>(), [1], "{refused:?}");
     // Returned at once, they come at once, and are deleted together.
     let again = queue.receive(10, Duration::ZERO).unwrap();
     assert_eq!(again.len(), 2);
     handles = again.iter().map(|message| message.handle.as_str()).collect();
-    assert_eq!(queue.acknowledge_batch(&handles).unwrap(), []);
-    assert_eq!(queue.depth().unwrap(), Depth::default());
+    assert_eq!(queue.delete_batch(&handles).unwrap(), []);
+    assert_eq!(queue.depth().unwrap(), QueueDepth::default());
 }
 
 #[test]
@@ -411,9 +417,9 @@ fn after_a_message_that_is_tried_again_the_rest_of_its_group_is_returned_in_orde
     let flaky = Flaky { source: &fleet.source, failures_left: Mutex::new(1), damage: Damage::Broken };
     let messages = two_runs_of_one_object(&fleet);
     let ids: Vec<String> = messages.iter().map(|message| message.message_id.clone().unwrap()).collect();
-    let mut tasks = fleet.tasks(&flaky);
-    tasks.acknowledges = false;
-    let response = batch(&tasks, messages, Timestamp::now() + TIMEOUT, 2).unwrap();
+    let mut handler = fleet.handler(&flaky);
+    handler.deletes_messages = false;
+    let response = batch(&handler, messages, Timestamp::now() + TIMEOUT, 2).unwrap();
     let failed: Vec<String> =
         response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect();
     assert_eq!(failed, ids);
@@ -433,9 +439,9 @@ fn after_a_message_that_failed_permanently_the_rest_of_its_group_is_worked_on() 
     fleet.source.put(&key, super::fleet::object("firehose", 3).1);
     let step = fleet.plan("new", "");
     let messages = as_lambda_gives(&fleet);
-    let mut tasks = fleet.tasks(&fleet.source);
-    tasks.acknowledges = false;
-    let response = batch(&tasks, messages, Timestamp::now() + TIMEOUT, 2).unwrap();
+    let mut handler = fleet.handler(&fleet.source);
+    handler.deletes_messages = false;
+    let response = batch(&handler, messages, Timestamp::now() + TIMEOUT, 2).unwrap();
     assert_eq!(response.batch_item_failures.len(), 1);
     // What Lambda deletes then would come back otherwise.
     fleet.queue.advance(SETTINGS.visibility);
@@ -450,7 +456,7 @@ fn a_message_on_its_last_delivery_is_worked_on_whatever_became_of_those_before_i
     for _ in 1..SETTINGS.max_deliveries {
         fleet.queue.advance(SETTINGS.visibility);
         let messages = fleet.queue.receive(10, Duration::ZERO).unwrap();
-        fleet.tasks(&flaky).batch(messages, 1, &|| true, &|| Ok(()));
+        fleet.handler(&flaky).batch(messages, 1, &|| true, &|| ControlFlow::Continue(()));
     }
     let of_new = fleet.store.files().into_iter().filter(|(path, _)| path.starts_with("runs/new/failures/"));
     assert_eq!(of_new.count(), 1, "it was begun, and its failure is named");
@@ -468,14 +474,14 @@ fn a_thread_that_is_lost_reports_failure_for_everything_that_is_not_known_done()
         assert!(done() < 4 || panics.fetch_add(1, Ordering::Relaxed) >= 2, "a bug");
         Timestamp::now()
     };
-    let mut tasks = fleet.tasks(&fleet.source);
-    tasks.clock = &clock;
-    tasks.acknowledges = false;
+    let mut handler = fleet.handler(&fleet.source);
+    handler.clock = &clock;
+    handler.deletes_messages = false;
     let bodies: BTreeMap<String, String> = messages
         .iter()
         .map(|message| (message.message_id.clone().unwrap(), message.body.clone().unwrap()))
         .collect();
-    let response = batch(&tasks, messages, Timestamp::now() + TIMEOUT, 1).unwrap();
+    let response = batch(&handler, messages, Timestamp::now() + TIMEOUT, 1).unwrap();
     let mut acknowledged = bodies;
     for failure in &response.batch_item_failures {
         acknowledged.remove(&failure.item_identifier).unwrap();

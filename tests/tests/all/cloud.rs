@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, io::Read, sync::OnceLock, time::Duration};
 
 use flowherd_aws::{s3::Bucket, sqs::SqsQueue};
 use flowherd_shared::{
-    queue::{Depth, Outgoing, Queue},
+    queue::{NewMessage, Queue, QueueDepth},
     store::{Lister, Source, Store},
     task::Task,
 };
@@ -161,7 +161,7 @@ fn worker_processes_drain_a_day_one_killed_on_the_way_and_write_what_convert_wri
     others.into_iter().for_each(stop);
     assert_eq!(report(&ran)["state"], "done");
     fleet.check_same_as_convert(&report(&ran));
-    assert_eq!(fleet.queue.depth().unwrap(), Depth::default());
+    assert_eq!(fleet.queue.depth().unwrap(), QueueDepth::default());
 
     // What an operator types afterwards.
     let runs = fleet.flowherd(&["runs"]);
@@ -209,7 +209,7 @@ fn damaged_and_vanished_objects_are_named_and_done_after_repair_and_redrive_on_t
     assert_eq!(ran.status, 0, "{ran:?}");
     fleet.source.remove(keys[3]).unwrap();
     let odd =
-        Outgoing { body: "no task".to_owned(), group: "odd".to_owned(), deduplication: "odd".to_owned() };
+        NewMessage { body: "no task".to_owned(), group: "odd".to_owned(), deduplication: "odd".to_owned() };
     assert_eq!(fleet.queue.send(&[odd]).unwrap(), []);
     let worker = fleet.worker();
     wait_until("five dead letters", || fleet.dead.depth().unwrap().visible == 5);
@@ -351,11 +351,11 @@ fn an_output_of_many_megabytes_goes_in_parts_and_is_there_whole_or_not_at_all() 
         }
     }
     assert!(Store::get(&bucket, "a b/+%ü").unwrap() == Some(bytes));
-    let now = bucket.now("a b/+%ü").unwrap().unwrap();
+    let now = Source::head(&bucket, "a b/+%ü").unwrap().unwrap();
     assert_eq!((now.size, Some(now.etag)), (20 << 20, bucket.etag("a b/+%ü").unwrap()));
     bucket.remove("a b/+%ü").unwrap();
     assert_eq!(Store::get(&bucket, "a b/+%ü").unwrap(), None);
-    assert_eq!(bucket.now("a b/+%ü").unwrap(), None);
+    assert_eq!(Source::head(&bucket, "a b/+%ü").unwrap(), None);
 }
 
 #[test]
@@ -406,7 +406,7 @@ fn a_body_that_breaks_off_is_read_on_from_there_and_only_of_the_same_version() {
     let bucket = cloud.bucket("source");
     let bytes: Vec<u8> = (0..3_u32 << 20).map(|at| (at % 251) as u8).collect();
     bucket.put("k", &bytes).unwrap();
-    let listed = bucket.now("k").unwrap().unwrap();
+    let listed = Source::head(&bucket, "k").unwrap().unwrap();
     let server = cloud.endpoint["http://".len()..].parse().unwrap();
     let proxy = CuttingProxy::start(server, 4, 200_000);
     let aws = cloud.through(&proxy.endpoint);
@@ -432,5 +432,5 @@ fn the_messages_of_a_run_are_the_documented_json() {
     let message = fleet.queue.receive(1, Duration::from_secs(1)).unwrap().remove(0);
     let task = Task::parse(&message.body).unwrap();
     assert_eq!((task.run.as_str(), task.bucket.as_str()), ("r", "source"));
-    assert_eq!(Some(task.object.clone()), fleet.source.now(&task.object.key).unwrap());
+    assert_eq!(Some(task.object.clone()), Source::head(&fleet.source, &task.object.key).unwrap());
 }

@@ -1,17 +1,13 @@
 //! One suite for every implementation of a port: the fakes in memory, the local cloud (`conforming.rs`), and strict servers
 //! (`make test-servers`). What tests show on the fakes then holds for S3 and SQS.
 
-use std::{
-    collections::BTreeSet,
-    io::{self, Write},
-    time::Duration,
-};
+use std::{collections::BTreeSet, io::Write, time::Duration};
 
 use flowherd_shared::{
-    queue::{Depth, Outgoing, Queue, Received},
-    store::{Lister, Sink, Store},
+    queue::{Message, NewMessage, Queue, QueueDepth},
+    store::{Lister, Sink, Store, StoreError},
 };
-use flowherd_tests::twin::QueueSettings;
+use flowherd_tests::fake::QueueSettings;
 
 /// What every store does.
 pub(crate) fn check_store(store: &impl Store) {
@@ -41,15 +37,16 @@ pub(crate) fn check_store(store: &impl Store) {
     let second = store.head(path).unwrap().unwrap();
     assert!(second.modified >= first.modified && second.now >= first.now, "{first:?} {second:?}");
 
-    assert_eq!(store.get_within(path, 5).unwrap().unwrap(), b"other");
-    assert_eq!(store.get_within(path, 4).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    assert_eq!(store.get_limited(path, 5).unwrap().unwrap(), b"other");
+    let too_large = store.get_limited(path, 4).unwrap_err();
+    assert!(matches!(&too_large, StoreError::TooLarge { limit: 4, .. }), "{too_large:?}");
     store.put(path, b"").unwrap();
     assert_eq!(store.get(path).unwrap().unwrap(), b"");
-    assert!(!store.put_new(path, b"new").unwrap(), "an empty one is there too");
+    assert!(!store.put_if_absent(path, b"new").unwrap(), "an empty one is there too");
     assert_eq!(store.get(path).unwrap().unwrap(), b"");
     store.remove(path).unwrap();
     assert_eq!(store.head(path).unwrap(), None);
-    assert!(store.put_new(path, b"new").unwrap());
+    assert!(store.put_if_absent(path, b"new").unwrap());
     assert_eq!(store.get(path).unwrap().unwrap(), b"new");
 }
 
@@ -78,11 +75,11 @@ pub(crate) fn check_lister(lister: &impl Lister, keys: &[String]) {
 pub(crate) const VISIBILITY: Duration = Duration::from_secs(4);
 pub(crate) const SETTINGS: QueueSettings = QueueSettings { visibility: VISIBILITY, max_deliveries: 2 };
 
-fn message(group: &str, name: &str) -> Outgoing {
-    Outgoing { body: format!("body of {name}"), group: group.to_owned(), deduplication: name.to_owned() }
+fn message(group: &str, name: &str) -> NewMessage {
+    NewMessage { body: format!("body of {name}"), group: group.to_owned(), deduplication: name.to_owned() }
 }
 
-fn bodies(received: &[Received]) -> BTreeSet<&str> {
+fn bodies(received: &[Message]) -> BTreeSet<&str> {
     received.iter().map(|message| &message.body["body of ".len()..]).collect()
 }
 
@@ -95,14 +92,14 @@ pub(crate) fn check_queue(
     deduplicates_in_groups: bool,
 ) {
     let now = Duration::ZERO;
-    let batch: Vec<Outgoing> =
+    let batch: Vec<NewMessage> =
         [("a", "a1"), ("a", "a2"), ("b", "b1")].map(|(group, name)| message(group, name)).into();
     assert_eq!(queue.send(&batch).unwrap(), []);
     assert_eq!(queue.send(&batch).unwrap(), [], "sent twice, taken twice, queued once");
     // The same id in another group is another message: deduplication is within a group.
     let third = if deduplicates_in_groups { "a1" } else { "c1" };
     assert_eq!(queue.send(&[message("c", third)]).unwrap(), []);
-    assert_eq!(queue.depth().unwrap(), Depth { visible: 4, in_flight: 0, delayed: 0 });
+    assert_eq!(queue.depth().unwrap(), QueueDepth { visible: 4, in_flight: 0, delayed: 0 });
 
     let first = queue.receive(1, now).unwrap().remove(0);
     assert_eq!((first.body.as_str(), first.deliveries), ("body of a1", 1));
@@ -111,32 +108,32 @@ pub(crate) fn check_queue(
     assert_eq!(bodies(&others), BTreeSet::from(["b1", third]));
     assert!(others.iter().all(|other| other.handle != first.handle));
     for other in &others {
-        queue.acknowledge(&other.handle).unwrap();
+        queue.delete(&other.handle).unwrap();
     }
     assert_eq!(queue.receive(10, now).unwrap(), []);
 
     // Given back at once, it comes at once, before the others of its group.
-    queue.hide(&first.handle, Duration::ZERO).unwrap();
+    queue.change_visibility(&first.handle, Duration::ZERO).unwrap();
     let again = queue.receive(1, now).unwrap().remove(0);
     assert_eq!((again.body.as_str(), again.deliveries), ("body of a1", 2));
     // Kept hidden, it does not come when its visibility would have ended.
     wait(VISIBILITY / 2);
-    queue.hide(&again.handle, VISIBILITY * 3).unwrap();
+    queue.change_visibility(&again.handle, VISIBILITY * 3).unwrap();
     wait(VISIBILITY);
     assert_eq!(queue.receive(10, now).unwrap(), []);
-    queue.acknowledge(&again.handle).unwrap();
+    queue.delete(&again.handle).unwrap();
 
     // Never heard of again, it comes back; after so many deliveries it is a dead letter.
     for delivery in 1..=SETTINGS.max_deliveries {
         let received = queue.receive(1, now).unwrap();
         assert_eq!((received[0].body.as_str(), received[0].deliveries), ("body of a2", delivery));
-        assert_eq!(queue.depth().unwrap(), Depth { visible: 0, in_flight: 1, delayed: 0 });
+        assert_eq!(queue.depth().unwrap(), QueueDepth { visible: 0, in_flight: 1, delayed: 0 });
         wait(VISIBILITY + VISIBILITY / 4);
     }
     assert_eq!(queue.receive(10, now).unwrap(), []);
-    assert_eq!((queue.depth().unwrap(), dead()), (Depth::default(), 1));
+    assert_eq!((queue.depth().unwrap(), dead()), (QueueDepth::default(), 1));
 
     queue.send(&[message("d", "d1")]).unwrap();
     queue.purge().unwrap();
-    assert_eq!(queue.depth().unwrap(), Depth::default());
+    assert_eq!(queue.depth().unwrap(), QueueDepth::default());
 }

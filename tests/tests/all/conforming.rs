@@ -5,8 +5,8 @@ use std::time::Duration;
 use flowherd_cli::local::DirStore;
 use flowherd_shared::{queue::Queue, store::Store};
 use flowherd_tests::{
+    fake::{MemoryQueue, MemorySource, MemoryStore},
     local_cloud::{LocalCloud, wait_until},
-    twin::{MemoryQueue, MemorySource, MemoryStore},
 };
 
 use super::conformance::{SETTINGS, VISIBILITY, check_lister, check_queue, check_store};

@@ -8,7 +8,7 @@ use flowherd_coordinator::{
     steps::{Begin, Operation, Step},
 };
 use flowherd_shared::{
-    queue::{Depth, Outgoing, Queue},
+    queue::{NewMessage, Queue, QueueDepth},
     store::{Lister, Source, Store},
     task::Task,
 };
@@ -135,11 +135,11 @@ fn day() -> Day {
     source.put("firehose/header", FLOW.as_bytes()).unwrap();
     end(connected.with(|coordinator| coordinator.redrive("second")).unwrap().1);
     // A second message of an object that is done: the worker reads the versions of its outputs.
-    let whole = source.now("firehose/whole").unwrap().unwrap();
+    let whole = Source::head(&source, "firehose/whole").unwrap().unwrap();
     let again = Task { run: "second".to_owned(), bucket: "source".to_owned(), object: whole };
-    let again = Outgoing { body: again.body(), group: again.group(), deduplication: "again".to_owned() };
+    let again = NewMessage { body: again.body(), group: again.group(), deduplication: "again".to_owned() };
     assert_eq!(queue.send(&[again]).unwrap(), []);
-    wait_until("the queue is empty", || queue.depth().unwrap() == Depth::default());
+    wait_until("the queue is empty", || queue.depth().unwrap() == QueueDepth::default());
     worker.signal("TERM");
     assert_eq!(worker.wait(), 0);
 

@@ -1,18 +1,18 @@
 //! From the coordinator through the queue to the workers, on the twins: whatever fails, a run ends done, or with the
 //! failure named.
 
-use std::{sync::Mutex, time::Duration};
+use std::{ops::ControlFlow, sync::Mutex, time::Duration};
 
 use flowherd_coordinator::steps::{Begin, CoordinatorError, Operation};
 use flowherd_shared::{
     ledger::{Amendment, Failure, Receipt, Report, ReportState, layout},
-    queue::{Depth, Outgoing, Queue},
+    queue::{NewMessage, Queue, QueueDepth},
     task::Task,
 };
-use flowherd_tests::twin::{Faults, MemoryQueue};
+use flowherd_tests::fake::{Faults, MemoryQueue};
 use flowherd_worker::{
-    closing::{Closing, METRICS},
-    tasks::Answer,
+    handler::Disposition,
+    telemetry::{METRICS, TaskOutcome},
 };
 
 use super::fleet::{Damage, Flaky, Fleet, SETTLE, object};
@@ -23,7 +23,7 @@ pub(super) fn counts(report: &Report) -> (ReportState, u64, u64, u64) {
 
 pub(super) fn send(queue: &MemoryQueue, group: String, body: String, deduplication: &str) {
     let deduplication = format!("{deduplication} {body}");
-    assert_eq!(queue.send(&[Outgoing { body, group, deduplication }]).unwrap(), []);
+    assert_eq!(queue.send(&[NewMessage { body, group, deduplication }]).unwrap(), []);
 }
 
 #[test]
@@ -102,8 +102,8 @@ fn each_operation_of_store_source_and_queue_may_fail_once() {
         {
             let fleet = Fleet::new(6);
             if answers_are_lost {
-                fleet.store.lose_answers();
-                fleet.queue.lose_answers();
+                fleet.store.lose_responses();
+                fleet.queue.lose_responses();
             }
             fails(&fleet, Some(operation));
             let report = whole_run(&fleet);
@@ -158,8 +158,8 @@ fn check_that_it_is_tried_again(damage: Damage) {
     let fleet = Fleet::new(5);
     let step = fleet.plan("r", "");
     let flaky = Flaky { source: &fleet.source, failures_left: Mutex::new(4), damage };
-    let tasks = fleet.tasks(&flaky);
-    tasks.poll(&|| fleet.queue.depth().unwrap() != Depth::default(), &|| Ok(()));
+    let handler = fleet.handler(&flaky);
+    handler.poll(&|| fleet.queue.depth().unwrap() != QueueDepth::default(), &|| ControlFlow::Continue(()));
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 5, 0, 0));
     assert!(
         !fleet.store.files().keys().any(|path| path.contains("/failures/")),
@@ -186,8 +186,9 @@ fn denied_access_is_tried_again_and_is_a_permanent_failure_from_the_fifth_attemp
         let step = fleet.plan("r", "");
         let denying =
             Flaky { source: &fleet.source, failures_left: Mutex::new(denials), damage: Damage::Denied };
-        let tasks = fleet.tasks(&denying);
-        tasks.poll(&|| fleet.queue.depth().unwrap() != Depth::default(), &|| Ok(()));
+        let handler = fleet.handler(&denying);
+        handler
+            .poll(&|| fleet.queue.depth().unwrap() != QueueDepth::default(), &|| ControlFlow::Continue(()));
         let report = fleet.finish(step);
         assert_eq!(counts(&report), expected, "{denials} denials");
         if let Some(failure) = report.failures.first() {
@@ -195,7 +196,9 @@ fn denied_access_is_tried_again_and_is_a_permanent_failure_from_the_fifth_attemp
             // The rights are granted, but IAM is not everywhere yet: a redrive is tried as often as a first message.
             let step = fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap().1;
             *denying.failures_left.lock().unwrap() = 1;
-            tasks.poll(&|| fleet.queue.depth().unwrap() != Depth::default(), &|| Ok(()));
+            handler.poll(&|| fleet.queue.depth().unwrap() != QueueDepth::default(), &|| {
+                ControlFlow::Continue(())
+            });
             assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 1, 0, 0));
         }
     }
@@ -260,7 +263,7 @@ fn an_object_that_is_replaced_after_listing_is_named_and_done_on_request() {
     let task = Task { run: "r".to_owned(), bucket: "logs".to_owned(), object: amendment.listed };
     send(&fleet.queue, task.group(), task.body(), "again");
     let first = fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
-    fleet.queue.hide(&first.handle, Duration::ZERO).unwrap();
+    fleet.queue.change_visibility(&first.handle, Duration::ZERO).unwrap();
     fleet.drain(1);
     assert_eq!((fleet.queue.bodies().len(), fleet.queue.dead().len()), (0, 0));
 }
@@ -278,7 +281,7 @@ fn a_dead_letter_that_is_moved_back_is_tried_also_if_its_first_delivery_is_lost(
         fleet.source.put(&key, whole);
         let step = fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap().1;
         let lost = fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
-        fleet.queue.hide(&lost.handle, Duration::ZERO).unwrap();
+        fleet.queue.change_visibility(&lost.handle, Duration::ZERO).unwrap();
         assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 1, 0, 0));
     }
 }
@@ -398,7 +401,7 @@ fn messages_that_the_queue_loses_are_missing_objects_and_a_resumed_run_does_just
     let step = fleet.plan("r", "");
     // Lost without a trace, as by a purge from outside.
     for message in fleet.queue.receive(3, Duration::ZERO).unwrap() {
-        fleet.queue.acknowledge(&message.handle).unwrap();
+        fleet.queue.delete(&message.handle).unwrap();
     }
     let report = fleet.finish(step);
     assert_eq!(counts(&report), (ReportState::Incomplete, 5, 0, 3));
@@ -424,8 +427,8 @@ fn the_metrics_of_a_task_are_those_of_its_receipt_or_failure() {
         let receipt = path.contains("/receipts/").then(|| serde_json::from_slice::<Receipt>(bytes).unwrap());
         let failure = path.contains("/failures/").then(|| serde_json::from_slice::<Failure>(bytes).unwrap());
         let closing = match (&receipt, &failure) {
-            (Some(receipt), _) => Closing::Done(receipt),
-            (_, Some(failure)) => Closing::Failed(failure),
+            (Some(receipt), _) => TaskOutcome::Done(receipt),
+            (_, Some(failure)) => TaskOutcome::Failed(failure),
             _ => continue,
         };
         let line = closing.metrics("q.fifo", 7);
@@ -467,15 +470,15 @@ fn two_workers_at_one_object_leave_a_receipt_that_counts() {
     let first = receive();
     // Visible again too soon, it is delivered to a second worker, which does all of it when the first one, done with the
     // outputs, is about to write its receipt.
-    fleet.queue.hide(&first.handle, Duration::ZERO).unwrap();
+    fleet.queue.change_visibility(&first.handle, Duration::ZERO).unwrap();
     let second = receive();
     let key = Task::parse(&first.body).unwrap().object.key;
     let other = std::sync::Arc::clone(&fleet);
     fleet.store.before(layout::receipt("r", &key), move || {
-        let answer = other.tasks(&other.source).answer(&first, &|| Ok(()));
-        assert_eq!(answer, Some(Answer::Done));
+        let answer = other.handler(&other.source).single(&first, &|| ControlFlow::Continue(()));
+        assert_eq!(answer, Some(Disposition::Ack));
     });
-    fleet.tasks(&fleet.source).answer(&second, &|| Ok(()));
+    fleet.handler(&fleet.source).single(&second, &|| ControlFlow::Continue(()));
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 1, 0, 0));
 }
 
@@ -493,10 +496,10 @@ fn a_worker_that_slept_through_its_visibility_looks_at_the_outputs_once_more() {
         other.queue.advance(other.settings.visibility);
         other.drain(1);
     });
-    let mut tasks = fleet.tasks(&fleet.source);
+    let mut handler = fleet.handler(&fleet.source);
     let clock = || jiff::Timestamp::UNIX_EPOCH + fleet.queue.now();
-    tasks.clock = &clock;
-    tasks.answer(&first, &|| Ok(()));
+    handler.clock = &clock;
+    handler.single(&first, &|| ControlFlow::Continue(()));
     assert_eq!(fleet.queue.bodies().len(), 0);
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 1, 0, 0));
 }

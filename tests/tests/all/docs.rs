@@ -7,7 +7,7 @@ use flowherd_cli::cost::{
 };
 use flowherd_shared::{error::Reason, flow_fields::FLOW_FIELDS, ledger::WarningKind, limits::Limits};
 use flowherd_tests::command::{files_below, flowherd};
-use flowherd_worker::closing::METRICS;
+use flowherd_worker::telemetry::METRICS;
 
 use super::place::PROGRAM;
 
@@ -190,12 +190,12 @@ fn the_runbook_has_a_page_for_every_alarm_and_every_line_of_the_logs() {
     let macros = regex::Regex::new(r#"(?s)\b(?:info|warn|error)!\(.*?"([^"]+)"\s*,?\s*\)"#).unwrap();
     let mut messages = 0;
     for file in [
-        "worker/src/tasks.rs",
+        "worker/src/handler.rs",
         "worker/src/batch.rs",
         "worker/src/lambda.rs",
         "worker/src/poller.rs",
-        "worker/src/closing.rs",
-        "shared/aws/src/s3.rs",
+        "worker/src/telemetry.rs",
+        "shared/aws/src/s3/body.rs",
     ] {
         // The message is the last argument of a macro.
         for call in macros.captures_iter(&read(file)) {

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    ops::ControlFlow,
     sync::Mutex,
     time::{Duration, SystemTime},
 };
@@ -9,14 +10,14 @@ use std::{
 use flowherd_coordinator::steps::{Begin, Coordinator, CoordinatorError, Inputs, Operation, Step};
 use flowherd_shared::{
     ledger::{Report, layout},
-    queue::{Depth, Queue},
-    store::Source,
+    queue::{Queue, QueueDepth},
+    store::{Source, StoreError},
 };
 use flowherd_tests::{
+    fake::{MemoryQueue, MemorySource, MemoryStore, QueueSettings},
     objects::{FLOW, envelope, event, gzip},
-    twin::{MemoryQueue, MemorySource, MemoryStore, QueueSettings},
 };
-use flowherd_worker::tasks::Tasks;
+use flowherd_worker::handler::MessageHandler;
 use jiff::{SignedDuration, Timestamp};
 
 pub(super) const BUCKET: &str = "logs";
@@ -121,19 +122,24 @@ impl Fleet {
         serde_json::from_slice(report).unwrap()
     }
 
-    pub(super) fn tasks<'a, S: Source>(&'a self, source: &'a S) -> Tasks<'a, S, MemoryStore, MemoryQueue> {
-        let mut tasks = Tasks::new((BUCKET, source), &self.store, (&self.queue, self.settings.visibility));
-        tasks.rest = |_| {};
-        tasks.max_deliveries = Some(self.settings.max_deliveries);
-        tasks
+    pub(super) fn handler<'a, S: Source>(
+        &'a self,
+        source: &'a S,
+    ) -> MessageHandler<'a, S, MemoryStore, MemoryQueue> {
+        let mut handler =
+            MessageHandler::new((BUCKET, source), &self.store, (&self.queue, self.settings.visibility));
+        handler.sleep = |_| {};
+        handler.max_deliveries = Some(self.settings.max_deliveries);
+        handler
     }
 
     /// Several workers at once, until nothing is left in the queue.
     pub(super) fn drain(&self, workers: usize) {
-        let tasks = self.tasks(&self.source);
-        let is_left = || self.queue.depth().map_or(true, |depth| depth != Depth::default());
+        let handler = self.handler(&self.source);
+        let is_left = || self.queue.depth().map_or(true, |depth| depth != QueueDepth::default());
         std::thread::scope(|scope| {
-            (0..workers).for_each(|_| _ = scope.spawn(|| tasks.poll(&is_left, &|| Ok(()))));
+            (0..workers)
+                .for_each(|_| _ = scope.spawn(|| handler.poll(&is_left, &|| ControlFlow::Continue(()))));
         });
     }
 
@@ -174,7 +180,7 @@ pub(super) enum Damage {
 impl Source for Flaky<'_> {
     type Body = Box<dyn io::Read>;
 
-    fn open(&self, object: &flowherd_shared::ledger::ManifestEntry) -> io::Result<Self::Body> {
+    fn open(&self, object: &flowherd_shared::ledger::ManifestEntry) -> Result<Self::Body, StoreError> {
         struct Failing(io::ErrorKind);
         impl io::Read for Failing {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -189,7 +195,7 @@ impl Source for Flaky<'_> {
         *left -= 1;
         let half = object.size / 2;
         Ok(match self.damage {
-            Damage::Denied => return Err(io::ErrorKind::PermissionDenied.into()),
+            Damage::Denied => return Err(StoreError::AccessDenied("injected".into())),
             Damage::Broken => {
                 Box::new(io::Read::chain(io::Read::take(body, half), Failing(io::ErrorKind::ConnectionReset)))
             }
@@ -202,7 +208,7 @@ impl Source for Flaky<'_> {
         })
     }
 
-    fn now(&self, key: &str) -> io::Result<Option<flowherd_shared::ledger::ManifestEntry>> {
-        self.source.now(key)
+    fn head(&self, key: &str) -> Result<Option<flowherd_shared::ledger::ManifestEntry>, StoreError> {
+        self.source.head(key)
     }
 }

@@ -1,6 +1,6 @@
 //! The worker as a function: batches and deadlines, on the twins.
 
-use std::{sync::Mutex, time::Duration};
+use std::{ops::ControlFlow, sync::Mutex, time::Duration};
 
 use aws_lambda_events::sqs::SqsMessage;
 use flowherd_shared::{ledger::ReportState, queue::Queue};
@@ -40,7 +40,7 @@ fn a_batch_names_only_the_messages_that_are_not_done() {
     let mut expected = [of_damaged, of_odd].map(|message| message.unwrap().message_id.clone().unwrap());
     expected.sort();
     let deadline = Timestamp::now() + Duration::from_mins(5);
-    let response = batch(&fleet.tasks(&fleet.source), messages, deadline, 3).unwrap();
+    let response = batch(&fleet.handler(&fleet.source), messages, deadline, 3).unwrap();
     let mut failed: Vec<String> =
         response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect();
     failed.sort();
@@ -54,7 +54,7 @@ fn what_a_function_cannot_finish_it_gives_back_at_once() {
     let step = fleet.plan("r", "");
     let messages = as_lambda_gives(&fleet);
     // Nearly over: nothing is begun.
-    let response = batch(&fleet.tasks(&fleet.source), messages, Timestamp::now(), 2).unwrap();
+    let response = batch(&fleet.handler(&fleet.source), messages, Timestamp::now(), 2).unwrap();
     assert_eq!(response.batch_item_failures.len(), 6);
     assert_eq!(fleet.results(), []);
     assert_eq!(fleet.queue.depth().unwrap().visible, 6, "at once, not when their visibility ends");
@@ -63,7 +63,7 @@ fn what_a_function_cannot_finish_it_gives_back_at_once() {
 
 #[test]
 fn an_object_that_takes_longer_than_a_function_may_is_named() {
-    use flowherd_worker::tasks::Limit;
+    use flowherd_worker::processor::StopReason;
     let fleet = Fleet::new(1);
     let step = fleet.plan("r", "");
     // Over after the first look, as if the object were long.
@@ -72,11 +72,15 @@ fn an_object_that_takes_longer_than_a_function_may_is_named() {
         let looks = Mutex::new(0);
         let goes_on = || {
             *looks.lock().unwrap() += 1;
-            if *looks.lock().unwrap() > 1 { Err(Limit::Deadline) } else { Ok(()) }
+            if *looks.lock().unwrap() > 1 {
+                ControlFlow::Break(StopReason::Deadline)
+            } else {
+                ControlFlow::Continue(())
+            }
         };
-        fleet.tasks(&fleet.source).answer(&message, &goes_on);
+        fleet.handler(&fleet.source).single(&message, &goes_on);
     }
     let report = fleet.finish(step);
     assert_eq!(counts(&report), (ReportState::Failed, 0, 1, 0));
-    assert!(report.failures[0].error.contains("raise its timeout"), "{report:?}");
+    assert!(report.failures[0].error.contains("raise workerTimeoutSeconds"), "{report:?}");
 }

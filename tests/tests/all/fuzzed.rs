@@ -9,12 +9,12 @@ use std::{
 
 use flowherd_coordinator::event::Event;
 use flowherd_shared::{
-    ledger::{Basis, ManifestEntry, Receipt, layout},
+    ledger::{Fingerprint, ManifestEntry, Receipt, layout},
     store::Store,
 };
 use flowherd_tests::{
+    fake::MemoryStore,
     fuzzing::{TARGETS, check},
-    twin::MemoryStore,
 };
 use serde_json::json;
 
@@ -71,8 +71,8 @@ fn a_receipt_whose_numbers_are_more_than_can_be_added_up_counts_as_none() {
         let store = MemoryStore::default();
         store.put(&layout::receipt("r", "k"), receipt.to_string().as_bytes()).unwrap();
         let object = ManifestEntry { key: "k".to_owned(), size: 1, etag: "e".to_owned() };
-        let basis = Basis { config_hash: "c".to_owned(), lookups_hash: String::new() };
-        Receipt::find(&store, "r", &object, &basis).unwrap()
+        let fingerprint = Fingerprint { config_hash: "c".to_owned(), lookups_hash: String::new() };
+        Receipt::find(&store, "r", &object, &fingerprint).unwrap()
     };
     let counted = |rejected: u64, control: u64, repaired: u64| json!({ "read": 0, "rows": 0, "rejected": rejected, "control": control, "dropped": 0, "repaired": repaired });
     let none = counted(0, 0, 0);

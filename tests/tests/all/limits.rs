@@ -16,10 +16,10 @@ use flowherd_shared::{
 };
 use flowherd_tests::{
     command::flowherd,
+    fake::{MemorySource, MemoryStore},
     objects::{FLOW, convert, envelope, event, gzip},
-    twin::{MemorySource, MemoryStore},
 };
-use flowherd_worker::job::{Ended, Jobs};
+use flowherd_worker::processor::{Control, ObjectProcessor, Outcome};
 use serde_json::Value;
 
 use super::place::{PROGRAM, Place};
@@ -58,12 +58,15 @@ fn an_object_with_too_many_rejects_fails_rather_than_fill_the_bucket() {
     // What an earlier run published stays, and of what is too much nothing more is written.
     let source = MemorySource::from_iter([("k".to_owned(), noisy(50_000))]);
     let (store, few) = (MemoryStore::default(), config("[limits]\nmax_rejects = 10\n"));
-    let work =
-        |plan: &Plan| Jobs::new("r", plan, &source, &store).work(&source.entry("k"), &|_| true).unwrap();
-    assert!(matches!(work(&config("[limits]\nmax_reject_percent = 100\n")), Ended::Done(_)));
+    let work = |plan: &Plan| {
+        ObjectProcessor::new("r", plan, &source, &store)
+            .process_unqueued(&source.entry("k"), &Control::NEVER_STOP)
+            .unwrap()
+    };
+    assert!(matches!(work(&config("[limits]\nmax_reject_percent = 100\n")), Outcome::Done(_)));
     let published = store.files();
     store.fail_at(None);
-    let Ended::Failed(failure) = work(&few) else { panic!("it failed") };
+    let Outcome::Failed(failure) = work(&few) else { panic!("it failed") };
     assert!(failure.error().starts_with("too many rejects: 50000 of 50002 records"), "{}", failure.error());
     // Two looks for an earlier failure, two outputs begun, and the failure: no member of either was written.
     assert_eq!(store.operations(), 5);

@@ -10,11 +10,11 @@ use flowherd_shared::{
     task::Task,
 };
 use flowherd_tests::{
+    fake::{Faults, MemoryQueue, MemorySource, MemoryStore},
     ledger::run,
     objects::{FLOW, envelope, event},
-    twin::{Faults, MemoryQueue, MemorySource, MemoryStore},
 };
-use flowherd_worker::job::Jobs;
+use flowherd_worker::processor::{Control, ObjectProcessor};
 
 struct Fleet {
     source: MemorySource,
@@ -243,9 +243,9 @@ fn a_message_that_can_never_be_sent_is_named() {
 fn resuming_sends_only_what_has_no_receipt() {
     let fleet = Fleet::new(8);
     let plan = Plan::default();
-    let jobs = Jobs::new("r1", &plan, &fleet.source, &fleet.store);
+    let processor = ObjectProcessor::new("r1", &plan, &fleet.source, &fleet.store);
     for key in fleet.keys().iter().take(5) {
-        jobs.work(&fleet.source.entry(key), &|_| true).unwrap();
+        processor.process_unqueued(&fleet.source.entry(key), &Control::NEVER_STOP).unwrap();
     }
     let mut run = Run { run: "r2".to_owned(), resumes: vec!["r1".to_owned()], ..fleet.run.clone() };
     let planned = fleet.plan(&mut run, Planned::default(), 100).unwrap();

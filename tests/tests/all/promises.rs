@@ -15,18 +15,18 @@ use flowherd_coordinator::{
 };
 use flowherd_shared::{
     config::Config,
-    ledger::{Basis, ManifestEntry, ManifestTotals, ReportState, Run, layout},
+    ledger::{Fingerprint, ManifestEntry, ManifestTotals, ReportState, Run, layout},
     lookups::Lookups,
     pipeline::Plan,
-    store::Source,
+    store::{Source, StoreError},
 };
 use flowherd_tests::{
     command::{Running, files_below},
+    fake::{MemorySource, MemoryStore},
     ledger::{manifest, run},
     objects::{FLOW, LOOKUPS, Portions, convert, envelope, envelope_of, event, gunzip, gzip},
-    twin::{MemorySource, MemoryStore},
 };
-use flowherd_worker::job::{Ended, Jobs};
+use flowherd_worker::processor::{Control, ObjectProcessor, Outcome};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -121,11 +121,13 @@ fn every_listed_object_is_done_failed_skipped_or_missing() {
     let (store, plan) = (MemoryStore::default(), Plan::default());
     let entries: Vec<ManifestEntry> = source.keys().iter().map(|key| source.entry(key)).collect();
     let work = |run: &str, key: &str| {
-        Jobs::new(run, &plan, &source, &store).work(&source.entry(key), &|_| true).unwrap()
+        ObjectProcessor::new(run, &plan, &source, &store)
+            .process_unqueued(&source.entry(key), &Control::NEVER_STOP)
+            .unwrap()
     };
     work("earlier", "skipped");
-    assert!(matches!(work("now", "done"), Ended::Done(_)));
-    assert!(matches!(work("now", "failed"), Ended::Failed(_)));
+    assert!(matches!(work("now", "done"), Outcome::Done(_)));
+    assert!(matches!(work("now", "failed"), Outcome::Failed(_)));
     work("now", "other version");
     let mut listed = entries.clone();
     listed.iter_mut().find(|entry| entry.key == "other version").unwrap().etag = "newer".to_owned();
@@ -151,8 +153,10 @@ fn every_listed_object_is_done_failed_skipped_or_missing() {
         .collect();
     let repaired = run("now", &plan, Some(manifest(&store, "now", &repaired)));
     assert_eq!(reconcile(&store, &repaired, String::new()).unwrap().objects.missing, 5);
-    let other_rules =
-        Run { basis: Basis { config_hash: "other".to_owned(), ..now.basis.clone() }, ..now.clone() };
+    let other_rules = Run {
+        fingerprint: Fingerprint { config_hash: "other".to_owned(), ..now.fingerprint.clone() },
+        ..now.clone()
+    };
     assert_eq!(reconcile(&store, &other_rules, String::new()).unwrap().objects.missing, 5);
     manifest(&store, "now", &listed);
 
@@ -243,9 +247,11 @@ fn a_receipt_means_that_all_outputs_are_there() {
     let text = good() + &envelope("/ids/x", &[event(1, "WARN a -> b"), event(2, "no")]);
     let source = MemorySource::from_iter([("k".to_owned(), text.into_bytes())]);
     let (plan, store) = (plan(), MemoryStore::default());
-    let work =
-        |store: &MemoryStore| Jobs::new("r", &plan, &source, store).work(&source.entry("k"), &|_| true);
-    assert!(matches!(work(&store).unwrap(), Ended::Done(_)));
+    let work = |store: &MemoryStore| {
+        ObjectProcessor::new("r", &plan, &source, store)
+            .process_unqueued(&source.entry("k"), &Control::NEVER_STOP)
+    };
+    assert!(matches!(work(&store).unwrap(), Outcome::Done(_)));
     let receipt = layout::receipt("r", "k");
     let published = store.published();
     assert_eq!((published.len(), published.last()), (4, Some(&receipt)));
@@ -257,8 +263,8 @@ fn a_receipt_means_that_all_outputs_are_there() {
         let store = MemoryStore::default();
         store.fail_at(Some(operation));
         let ended = work(&store);
-        failed += usize::from(!matches!(ended, Ok(Ended::Done(_))));
-        if matches!(ended, Ok(Ended::Failed(_))) {
+        failed += usize::from(!matches!(ended, Ok(Outcome::Done(_))));
+        if matches!(ended, Ok(Outcome::Failed(_))) {
             let published =
                 store.files().into_keys().filter(|path| !path.starts_with("runs/")).collect::<Vec<_>>();
             assert_eq!(published, [""; 0], "fault at operation {operation}: a failed object has no outputs");
@@ -270,10 +276,10 @@ fn a_receipt_means_that_all_outputs_are_there() {
                 "fault at operation {operation}"
             );
         } else {
-            assert!(!matches!(ended, Ok(Ended::Done(_))));
+            assert!(!matches!(ended, Ok(Outcome::Done(_))));
         }
         store.fail_at(None);
-        assert!(matches!(work(&store).unwrap(), Ended::Done(_)));
+        assert!(matches!(work(&store).unwrap(), Outcome::Done(_)));
         let without_receipt = |store: &MemoryStore| {
             store.files().into_iter().filter(|(path, _)| !path.starts_with("runs/")).collect::<Vec<_>>()
         };
@@ -391,7 +397,7 @@ struct Changing(MemorySource);
 impl Source for Changing {
     type Body = Box<dyn Read>;
 
-    fn open(&self, object: &ManifestEntry) -> io::Result<Self::Body> {
+    fn open(&self, object: &ManifestEntry) -> Result<Self::Body, StoreError> {
         struct Changed;
         impl Read for Changed {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -401,8 +407,8 @@ impl Source for Changing {
         Ok(Box::new(self.0.open(object)?.chain(Changed)))
     }
 
-    fn now(&self, key: &str) -> io::Result<Option<ManifestEntry>> {
-        self.0.now(key)
+    fn head(&self, key: &str) -> Result<Option<ManifestEntry>, StoreError> {
+        self.0.head(key)
     }
 }
 
@@ -411,8 +417,10 @@ fn an_object_that_changes_while_it_is_read_fails() {
     // That a file says so is shown beside its source, in cli/src/local.rs.
     let source = Changing(MemorySource::from_iter([("k".to_owned(), good().into_bytes())]));
     let (plan, store) = (Plan::default(), MemoryStore::default());
-    let jobs = Jobs::new("r", &plan, &source, &store);
-    let Ended::Failed(failure) = jobs.work(&source.0.entry("k"), &|_| true).unwrap() else {
+    let processor = ObjectProcessor::new("r", &plan, &source, &store);
+    let Outcome::Failed(failure) =
+        processor.process_unqueued(&source.0.entry("k"), &Control::NEVER_STOP).unwrap()
+    else {
         panic!("it failed")
     };
     assert_eq!(serde_json::to_value(&failure).unwrap()["verdict"], "retry");
@@ -471,10 +479,10 @@ fn no_output_is_written_outside_the_destination() {
     let source: MemorySource = keys.iter().map(|key| ((*key).to_owned(), good().into_bytes())).collect();
     let (plan, out) = (Plan::default(), place.path("out"));
     let store = DirStore::new(&out, &out.join("unfinished")).unwrap();
-    let jobs = Jobs::new("r", &plan, &source, &store);
+    let processor = ObjectProcessor::new("r", &plan, &source, &store);
     for key in keys {
-        let ended = jobs.work(&source.entry(key), &|_| true).unwrap();
-        assert_eq!(matches!(ended, Ended::Done(_)), key == "fine", "{key:?}: {ended:?}");
+        let ended = processor.process_unqueued(&source.entry(key), &Control::NEVER_STOP).unwrap();
+        assert_eq!(matches!(ended, Outcome::Done(_)), key == "fine", "{key:?}: {ended:?}");
     }
     let entries: Vec<ManifestEntry> = keys.iter().map(|key| source.entry(key)).collect();
     let mut writer = ManifestWriter::new(&store, "r");

@@ -1,7 +1,7 @@
 //! What protects the ledger and the work of other runs, on the fakes: clocks, prefixes, listings, run markers, redrives that
 //! move nothing, reports that break off.
 
-use std::{cell::Cell, io::ErrorKind, time::Duration};
+use std::{cell::Cell, ops::ControlFlow, time::Duration};
 
 use flowherd_coordinator::{
     redrive::Redriven,
@@ -10,9 +10,9 @@ use flowherd_coordinator::{
 use flowherd_shared::{
     ledger::{ManifestEntry, Missing, ReportState, layout},
     queue::Queue,
-    store::Store,
+    store::{Store, StoreError},
 };
-use flowherd_tests::twin::Faults;
+use flowherd_tests::fake::{Fault, Faults};
 use jiff::SignedDuration;
 
 use super::fleet::{BUCKET, Fleet, object};
@@ -125,32 +125,34 @@ fn results_are_never_taken_for_sources() {
 
 #[test]
 fn a_listing_that_no_retry_can_help_ends_the_run_at_once_and_blocks_no_other() {
-    for kind in [
-        ErrorKind::InvalidData,
-        ErrorKind::InvalidInput,
-        ErrorKind::InvalidFilename,
-        ErrorKind::NotFound,
-        ErrorKind::PermissionDenied,
-    ] {
+    let faults: [Fault; 5] = [
+        || StoreError::Invalid("injected".into()),
+        || StoreError::InvalidKey("injected".into()),
+        || StoreError::WrongBucket("injected".into()),
+        || StoreError::NotFound("injected".into()),
+        || StoreError::AccessDenied("injected".into()),
+    ];
+    for fault in faults {
+        let kind = fault();
         // At the begin, which writes nothing.
         let fleet = Fleet::new(7);
-        fleet.source.fail_with(0, kind);
+        fleet.source.fail_with(0, fault);
         let why = refused(&fleet, &ask("r", "firehose/"));
         assert!(
             why.starts_with("cannot list prefix \"firehose/\" of logs") && why.contains("injected"),
             "{why}"
         );
-        assert!(fleet.store.files().is_empty(), "{kind}");
+        assert!(fleet.store.files().is_empty(), "{kind:?}");
 
         // At the second page, when objects of the first are sent.
         let fleet = Fleet::new(7);
         let begun = fleet.begin("r", "firehose/");
-        fleet.source.fail_with(1, kind);
+        fleet.source.fail_with(1, fault);
         let refused = fleet.coordinate(|coordinator| coordinator.run_on(begun, &|| true)).unwrap_err();
-        assert!(matches!(refused, CoordinatorError::Refused(_)), "{kind}: {refused}");
+        assert!(matches!(refused, CoordinatorError::Refused(_)), "{kind:?}: {refused}");
         fleet.source.fail_at(None);
         let purge = rerun(&fleet, "early", "other/").unwrap_err();
-        assert!(purge.to_string().contains("run r (prefix \"firehose/\""), "{kind}: {purge}");
+        assert!(purge.to_string().contains("run r (prefix \"firehose/\""), "{kind:?}: {purge}");
         // As soon as they are done, it is in nobody's way.
         fleet.drain(1);
         rerun(&fleet, "late", "other/").unwrap();
@@ -294,11 +296,11 @@ fn missing_objects_are_named_with_the_reason_and_a_resume_is_not_advised_over_an
         let mut found = Vec::new();
         let mut tell = |entry: &ManifestEntry, why: Missing| {
             found.push((entry.key.clone(), why));
-            Ok(())
+            ControlFlow::<()>::Continue(())
         };
         fleet.coordinate(|coordinator| {
             let run = coordinator.run("first").unwrap();
-            coordinator.missing(&run, &mut tell).unwrap();
+            assert!(coordinator.missing(&run, &mut tell).unwrap().is_continue());
         });
         found
     };

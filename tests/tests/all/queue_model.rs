@@ -7,10 +7,10 @@
 
 use std::{cell::Cell, time::Duration};
 
-use flowherd_shared::queue::{Depth, Outgoing, PurgeError, Queue, Received};
+use flowherd_shared::queue::{Message, NewMessage, PurgeError, Queue, QueueDepth};
 use flowherd_tests::{
+    fake::{Faults, MemoryQueue, QueueSettings},
     local_cloud::LocalCloud,
-    twin::{Faults, MemoryQueue, QueueSettings},
 };
 use proptest::{
     collection::vec,
@@ -51,7 +51,7 @@ enum Operation {
 
 /// One message, in the queue or dead.
 #[derive(Clone, Debug)]
-struct Message {
+struct ModelMessage {
     body: String,
     group: u8,
     id: Option<String>,
@@ -65,7 +65,7 @@ struct Message {
 struct Model {
     now: u64,
     /// The queue and its dead letters, each in the order of arrival.
-    lists: [Vec<Message>; 2],
+    lists: [Vec<ModelMessage>; 2],
     /// Handles in the order in which they were given.
     handles: [Vec<String>; 2],
     /// Group, deduplication id, and when it was taken.
@@ -75,7 +75,7 @@ struct Model {
 }
 
 impl Model {
-    fn is_hidden(&self, message: &Message) -> bool {
+    fn is_hidden(&self, message: &ModelMessage) -> bool {
         message.hidden_until > self.now
     }
 
@@ -84,12 +84,12 @@ impl Model {
         self.lists[list].iter().any(|message| message.group == group && self.is_hidden(message))
     }
 
-    fn send(&mut self, messages: &[(u8, u8)]) -> Vec<Outgoing> {
+    fn send(&mut self, messages: &[(u8, u8)]) -> Vec<NewMessage> {
         let mut batch = Vec::new();
         for &(group, deduplication) in messages {
             self.bodies += 1;
             let body = format!("body {}", self.bodies);
-            batch.push(Outgoing {
+            batch.push(NewMessage {
                 body: body.clone(),
                 group: format!("group {group}"),
                 deduplication: format!("id {deduplication}"),
@@ -103,16 +103,16 @@ impl Model {
                 continue;
             }
             let message =
-                Message { body, group, id: None, deliveries: 0, handle: None, hidden_until: self.now };
+                ModelMessage { body, group, id: None, deliveries: 0, handle: None, hidden_until: self.now };
             self.lists[0].push(message);
         }
         batch
     }
 
     /// Groups may come in any order; messages of one group come in theirs.
-    fn in_order_of_sending(&self, list: usize, received: &mut [Received]) {
-        let at = |got: &Received| self.lists[list].iter().position(|message| message.body == got.body);
-        let group = |got: &Received| at(got).map(|at| self.lists[list][at].group);
+    fn in_order_of_sending(&self, list: usize, received: &mut [Message]) {
+        let at = |got: &Message| self.lists[list].iter().position(|message| message.body == got.body);
+        let group = |got: &Message| at(got).map(|at| self.lists[list][at].group);
         for (number, later) in received.iter().enumerate() {
             let earlier = received[..number].iter().filter(|earlier| group(earlier) == group(later));
             assert!(earlier.clone().all(|earlier| at(earlier) < at(later)), "{received:?}");
@@ -121,20 +121,20 @@ impl Model {
     }
 
     /// Holds what was received against the rules, and takes note of it.
-    fn received(&mut self, list: usize, most: usize, received: &[Received]) {
+    fn received(&mut self, list: usize, most: usize, received: &[Message]) {
         assert!(received.len() <= most);
         let locked: Vec<u8> = (0..=u8::MAX).filter(|group| self.is_locked(list, *group)).collect();
         let limit = if list == 0 { MOST_DELIVERIES } else { u32::MAX };
         let mut left = received.iter();
         let mut next = left.next();
-        let mut kept: Vec<Message> = Vec::new();
+        let mut kept: Vec<ModelMessage> = Vec::new();
         for mut message in std::mem::take(&mut self.lists[list]) {
             let is_free = !locked.contains(&message.group);
             // What is left over when all places are taken is not looked at.
             let is_full = received.len() == most && next.is_none();
             if is_free && !is_full && message.deliveries == limit {
                 let dead =
-                    Message { deliveries: 0, handle: None, id: None, hidden_until: self.now, ..message };
+                    ModelMessage { deliveries: 0, handle: None, id: None, hidden_until: self.now, ..message };
                 self.lists[1].push(dead);
                 continue;
             }
@@ -167,10 +167,10 @@ impl Model {
         self.is_hidden(&self.lists[list][at]).then_some(at)
     }
 
-    fn depth(&self, list: usize) -> Depth {
+    fn depth(&self, list: usize) -> QueueDepth {
         let in_flight = self.lists[list].iter().filter(|message| self.is_hidden(message)).count();
         let visible = (self.lists[list].len() - in_flight) as u64;
-        Depth { visible, in_flight: in_flight as u64, delayed: 0 }
+        QueueDepth { visible, in_flight: in_flight as u64, delayed: 0 }
     }
 }
 
@@ -197,7 +197,7 @@ fn compare<Q: Queue>(queues: [&Q; 2], pass: &dyn Fn(Duration), stale: bool, oper
                     continue;
                 }
                 // Whether a handle that is no longer good is told as an error, pages and services do not agree.
-                let told = queues[list].acknowledge(&handle);
+                let told = queues[list].delete(&handle);
                 if let Some(at) = model.held(list, &handle) {
                     told.unwrap();
                     model.lists[list].remove(at);
@@ -209,7 +209,7 @@ fn compare<Q: Queue>(queues: [&Q; 2], pass: &dyn Fn(Duration), stale: bool, oper
                 if !stale && model.held(list, &handle).is_none() {
                     continue;
                 }
-                let told = queues[list].hide(&handle, Duration::from_secs(seconds));
+                let told = queues[list].change_visibility(&handle, Duration::from_secs(seconds));
                 let held = model.held(list, &handle);
                 assert_eq!(told.is_ok(), held.is_some(), "{told:?}");
                 if let Some(at) = held {
@@ -233,11 +233,13 @@ fn compare<Q: Queue>(queues: [&Q; 2], pass: &dyn Fn(Duration), stale: bool, oper
                 }
             }
             Operation::MoveBack => {
-                assert!(queues[1].move_back().unwrap());
+                assert!(queues[1].redrive().unwrap());
                 let back = std::mem::take(&mut model.lists[1]);
-                let fresh = |message| Message { deliveries: 0, handle: None, id: None, ..message };
+                let fresh = |message| ModelMessage { deliveries: 0, handle: None, id: None, ..message };
                 model.lists[0].extend(
-                    back.into_iter().map(fresh).map(|message| Message { hidden_until: model.now, ..message }),
+                    back.into_iter()
+                        .map(fresh)
+                        .map(|message| ModelMessage { hidden_until: model.now, ..message }),
                 );
             }
         }

@@ -1,7 +1,7 @@
 //! Purging and running again, on the twins: nobody's work is destroyed silently, and nothing of a former run spoils the
 //! next.
 
-use std::time::Duration;
+use std::{ops::ControlFlow, time::Duration};
 
 use flowherd_coordinator::steps::{Begin, CoordinatorError, Operation, Step};
 use flowherd_shared::{
@@ -21,7 +21,7 @@ fn fail_once(fleet: &Fleet) {
     };
     let messages = fleet.queue.receive(10, Duration::ZERO).unwrap();
     assert!(!messages.is_empty());
-    fleet.tasks(&flaky).batch(messages, 1, &|| true, &|| Ok(()));
+    fleet.handler(&flaky).batch(messages, 1, &|| true, &|| ControlFlow::Continue(()));
 }
 
 fn rerun(fleet: &Fleet, run: &str, prefix: &str, force: bool) -> Result<Step, CoordinatorError> {
@@ -45,7 +45,7 @@ fn a_failed_day_is_run_again_within_five_minutes_and_the_former_run_says_what_ha
 
     // Late, it publishes nothing over what the new run writes.
     let published = fleet.store.published().len();
-    fleet.tasks(&fleet.source).answer(&stale, &|| Ok(()));
+    fleet.handler(&fleet.source).single(&stale, &|| ControlFlow::Continue(()));
     assert_eq!(fleet.store.published().len(), published);
 
     let report = fleet.finish(step);
@@ -312,7 +312,7 @@ fn a_waiting_message_of_a_run_that_is_over_is_acknowledged_without_work() {
     fleet.queue.advance(Duration::from_secs(20));
     let published = fleet.store.published().len();
     let old = fleet.queue.receive(1, Duration::ZERO).unwrap();
-    fleet.tasks(&fleet.source).batch(old, 1, &|| true, &|| Ok(()));
+    fleet.handler(&fleet.source).batch(old, 1, &|| true, &|| ControlFlow::Continue(()));
     assert_eq!((fleet.queue.bodies().len(), fleet.store.published().len()), (1, published), "without work");
     let report = fleet.finish(step);
     assert_eq!((report.state, report.objects.done), (ReportState::Done, 1));
@@ -334,7 +334,7 @@ fn a_waiting_message_of_a_purged_run_is_acknowledged_without_work() {
 fn a_dead_letter_that_is_moved_back_is_never_taken_for_a_message_of_a_run_that_is_over() {
     for moves_back in [false, true] {
         let fleet = Fleet::new(2);
-        fleet.queue.set_faults(flowherd_tests::twin::Faults { moves_back, ..Default::default() });
+        fleet.queue.set_faults(flowherd_tests::fake::Faults { moves_back, ..Default::default() });
         let keys = fleet.source.keys();
         let runs = ["one", "two"];
         for (run, key) in runs.iter().zip(&keys) {
@@ -347,7 +347,7 @@ fn a_dead_letter_that_is_moved_back_is_never_taken_for_a_message_of_a_run_that_i
         fleet.queue.advance(Duration::from_mins(1));
         let step = fleet.coordinate(|coordinator| coordinator.redrive("one")).unwrap().1;
         for message in fleet.queue.receive(10, Duration::ZERO).unwrap() {
-            fleet.queue.hide(&message.handle, Duration::ZERO).unwrap();
+            fleet.queue.change_visibility(&message.handle, Duration::ZERO).unwrap();
         }
         assert_eq!(fleet.finish(step).state, ReportState::Done);
         for (run, key) in runs.iter().zip(&keys) {
@@ -364,7 +364,7 @@ fn a_message_of_a_run_whose_files_are_gone_never_waits_for_long() {
     for _ in 0..fleet.settings.max_deliveries {
         let messages = fleet.queue.receive(10, Duration::ZERO).unwrap();
         assert_eq!(messages.len(), 1);
-        fleet.tasks(&fleet.source).batch(messages, 1, &|| true, &|| Ok(()));
+        fleet.handler(&fleet.source).batch(messages, 1, &|| true, &|| ControlFlow::Continue(()));
         fleet.queue.advance(Duration::from_secs(10));
     }
     assert_eq!(fleet.queue.receive(1, Duration::ZERO).unwrap(), []);

@@ -7,7 +7,7 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use flowherd_tests::twin::Pace;
+use flowherd_tests::fake::Pace;
 use proptest::{prelude::*, sample::select};
 
 use self::world::World;

@@ -189,7 +189,7 @@ fn every_request_to_a_bucket_names_the_account_that_it_must_belong_to() {
     assert!(bucket.etag("d/k").unwrap().is_some());
     assert_eq!(bucket.names_below("").unwrap(), ["d"]);
     let listed = bucket.page("", None).unwrap().entries.remove(0);
-    assert_eq!(bucket.now("d/k").unwrap().unwrap(), listed);
+    assert_eq!(Source::head(&bucket, "d/k").unwrap().unwrap(), listed);
     bucket.open(&listed).unwrap().read_to_end(&mut Vec::new()).unwrap();
     for is_committed in [true, false] {
         let mut sink = bucket.create("large").unwrap();
@@ -243,7 +243,7 @@ fn a_forged_task_never_makes_a_report_say_done() {
     };
     // One message is lost, and somebody asks for another version instead, or for any.
     let lost = fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
-    fleet.queue.acknowledge(&lost.handle).unwrap();
+    fleet.queue.delete(&lost.handle).unwrap();
     let lost = Task::parse(&lost.body).unwrap().object.key;
     forge(&lost, Some("\"another\""));
     forge(&lost, Some("*"));

@@ -1,7 +1,7 @@
 //! Whole runs: commands and workers as processes.
 
 use flowherd_shared::{
-    queue::{Depth, Outgoing, Queue},
+    queue::{NewMessage, Queue, QueueDepth},
     store::{Lister, Store},
 };
 use flowherd_tests::{
@@ -43,7 +43,7 @@ pub(crate) fn outputs_below_and_above_the_part_size_equal_those_of_convert(site:
     assert_eq!((ran.status, &report(&ran)["state"]), (0, &"done".into()), "{ran:?}");
     fleet.check_same_as_convert(&report(&ran));
     assert!(fleet.outputs()["csv/app/firehose/large.csv.gz"].len() > 16 << 20);
-    assert_eq!(fleet.queues.queue.depth().unwrap(), Depth::default());
+    assert_eq!(fleet.queues.queue.depth().unwrap(), QueueDepth::default());
 
     // The other commands read the same ledger.
     let runs = fleet.flowherd(&["runs"]);
@@ -115,7 +115,7 @@ pub(crate) fn failed_objects_are_done_after_repair_and_a_redrive_by_sqs(site: &S
     let ran = fleet.flowherd(&["run", "--prefix", "firehose/", "--run", "r"]);
     assert_eq!(ran.status, 0, "{ran:?}");
     fleet.source.remove(objects[1].0).unwrap();
-    let no_task = Outgoing {
+    let no_task = NewMessage {
         body: "no task".to_owned(),
         group: "no-task".to_owned(),
         deduplication: "no-task".to_owned(),
@@ -137,7 +137,7 @@ pub(crate) fn failed_objects_are_done_after_repair_and_a_redrive_by_sqs(site: &S
     let redrive = Running::start_in(PROGRAM, environment, ["redrive", "--watch", "--json"]);
     wait_until("SQS has completed the task", || site.sqs.move_tasks(&fleet.queues.dead_arn) == ["COMPLETED"]);
     if differs("ElasticMQ", "a move task moves the messages of a FIFO queue") {
-        site.sqs.move_back(&fleet.queues, 3);
+        site.sqs.redrive(&fleet.queues, 3);
     }
     let ran = redrive.output();
     assert_eq!((ran.status, &report(&ran)["state"]), (0, &"done".into()), "{ran:?}");
@@ -159,7 +159,7 @@ pub(crate) fn another_worker_finishes_the_objects_of_a_killed_one(site: &Site<'_
     assert_eq!((ran.status, &report(&ran)["state"]), (0, &"done".into()), "{ran:?}");
     stop(other);
     fleet.check_same_as_convert(&report(&ran));
-    assert_eq!(fleet.queues.dead.depth().unwrap(), Depth::default());
+    assert_eq!(fleet.queues.dead.depth().unwrap(), QueueDepth::default());
 }
 
 pub(crate) fn a_prefix_is_run_again_after_a_purge(site: &Site<'_>) {

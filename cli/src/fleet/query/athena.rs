@@ -10,7 +10,7 @@ use aws_sdk_athena::{
         Row, TableMetadata,
     },
 };
-use flowherd_aws::{Aws, io_error};
+use flowherd_aws::Aws;
 use indicatif::{HumanBytes, ProgressBar};
 
 use crate::{Stop, fleet::patience::Patience};
@@ -47,7 +47,7 @@ impl<'a> Athena<'a> {
         let database = QueryExecutionContext::builder().database(&self.database).build();
         let request = self.client.start_query_execution().query_string(sql).work_group(&self.workgroup);
         let request = request.query_execution_context(database).send();
-        let answer = self.aws.handle().block_on(request).map_err(|error| anyhow!(io_error(&error)));
+        let answer = self.aws.handle().block_on(request).map_err(anyhow::Error::new);
         let id = answer.context("Athena does not take the statement")?.query_execution_id;
         Ok(id.context("Athena gives the query no id")?)
     }
@@ -56,7 +56,7 @@ impl<'a> Athena<'a> {
     pub(super) fn wait(&self, id: &str, progress: &ProgressBar, patience: &Patience) -> Result<u64, Stop> {
         for turn in 0_u64.. {
             let request = self.client.get_query_execution().query_execution_id(id).send();
-            let ask = || self.aws.handle().block_on(request).map_err(|error| anyhow!(io_error(&error)));
+            let ask = || self.aws.handle().block_on(request).map_err(anyhow::Error::new);
             let answer = patience.during(format!("the state of query {id}"), ask);
             let query =
                 answer.context("cannot ask Athena")?.query_execution.context("Athena has lost the query")?;
@@ -91,8 +91,7 @@ impl<'a> Athena<'a> {
         let (mut token, mut is_first) = (None, true);
         loop {
             let request = self.client.get_query_results().query_execution_id(id).set_next_token(token);
-            let answer =
-                self.aws.handle().block_on(request.send()).map_err(|error| anyhow!(io_error(&error)));
+            let answer = self.aws.handle().block_on(request.send()).map_err(anyhow::Error::new);
             let answer = answer.context("cannot read the answer")?;
             let set = answer.result_set();
             let columns = columns(set);
@@ -120,8 +119,7 @@ impl<'a> Athena<'a> {
             let request =
                 self.client.list_table_metadata().catalog_name(CATALOG).database_name(&self.database);
             let request = request.work_group(&self.workgroup).set_next_token(token);
-            let answer =
-                self.aws.handle().block_on(request.send()).map_err(|error| anyhow!(io_error(&error)));
+            let answer = self.aws.handle().block_on(request.send()).map_err(anyhow::Error::new);
             let answer = answer.with_context(|| format!("cannot list the tables of {}", self.database))?;
             tables.extend(answer.table_metadata_list.unwrap_or_default());
             token = answer.next_token;

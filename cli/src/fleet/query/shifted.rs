@@ -1,7 +1,7 @@
 //! Rows that were written with other columns than a table has now: a reader of CSV goes by position, so it would take one
 //! value for another and say nothing.
 
-use std::{collections::BTreeMap, io};
+use std::collections::BTreeMap;
 
 use flowherd_coordinator::parallel;
 use flowherd_shared::{
@@ -9,7 +9,7 @@ use flowherd_shared::{
     ledger::{Report, ReportState, Run, layout, read_json, read_report},
     limits::MAX_CONFIG_BYTES,
     questions::Span,
-    store::Store,
+    store::{Store, StoreError},
 };
 use jiff::{ToSpan, civil::Date, tz::TimeZone};
 
@@ -49,21 +49,21 @@ pub(super) fn find(
     names: &[String],
     known: &[Known],
     asked: Option<Asked>,
-) -> io::Result<Vec<String>> {
+) -> Result<Vec<String>, StoreError> {
     let read = parallel::map(READERS, names, |name| read_json::<Run>(results, &layout::run(name)));
-    let read: io::Result<Vec<Option<Run>>> = read.into_iter().collect();
+    let read: Result<Vec<Option<Run>>, StoreError> = read.into_iter().collect();
     let mut runs: Vec<Run> = read?.into_iter().flatten().collect();
     runs.sort_by(|a, b| a.started.cmp(&b.started));
     let mut by_config: BTreeMap<&str, Vec<Columns>> = BTreeMap::new();
     for run in &runs {
-        if !by_config.contains_key(&*run.basis.config_hash) {
-            by_config.insert(&run.basis.config_hash, columns(results, run, known)?);
+        if !by_config.contains_key(&*run.fingerprint.config_hash) {
+            by_config.insert(&run.fingerprint.config_hash, columns(results, run, known)?);
         }
     }
 
     let mut told = Vec::new();
     for (at, known) in known.iter().enumerate() {
-        let is = |run: &Run, columns: Columns| by_config[&*run.basis.config_hash][at] == columns;
+        let is = |run: &Run, columns: Columns| by_config[&*run.fingerprint.config_hash][at] == columns;
         let may_be_misread = |run: &&Run| {
             (is(run, Columns::Other) || is(run, Columns::Unknown))
                 && asked.is_none_or(|asked| may_hold(&run.prefix, asked))
@@ -76,7 +76,7 @@ pub(super) fn find(
         let right: Vec<&Run> = runs.iter().filter(|run| is(run, Columns::Same)).collect();
         let needed: Vec<&Run> = suspects.iter().chain(&right).copied().collect();
         let reports = parallel::map(READERS, &needed, |run| read_report(results, &layout::report(&run.run)));
-        let reports: io::Result<Vec<Option<Report>>> = reports.into_iter().collect();
+        let reports: Result<Vec<Option<Report>>, StoreError> = reports.into_iter().collect();
         let reports = reports?;
         let (of_suspects, of_right) = reports.split_at(suspects.len());
         let is_replaced = |run: &Run, report: Option<&Report>| {
@@ -119,13 +119,13 @@ fn replaces(later: &Run, done: Option<&Report>, earlier: &Run, report: Option<&R
         && (later.prefix != earlier.prefix || done.objects.listed >= report.objects.listed)
 }
 
-fn columns(results: &impl Store, run: &Run, known: &[Known]) -> io::Result<Vec<Columns>> {
-    let config = match results.get_within(&layout::config(&run.run), MAX_CONFIG_BYTES as u64)? {
+fn columns(results: &impl Store, run: &Run, known: &[Known]) -> Result<Vec<Columns>, StoreError> {
+    let config = match results.get_limited(&layout::config(&run.run), MAX_CONFIG_BYTES as u64)? {
         None => Some(Config::default()),
         Some(bytes) => std::str::from_utf8(&bytes).ok().and_then(|text| Config::parse(text).ok()),
     };
     // Rules of a later version, or results of `convert`, which keeps its rules elsewhere.
-    let config = config.filter(|config| config.hash == run.basis.config_hash);
+    let config = config.filter(|config| config.hash == run.fingerprint.config_hash);
     let of = |known: &Known| {
         let Some(config) = &config else { return Columns::Unknown };
         let Some(table) = config.tables.iter().find(|table| table.name == known.table) else {

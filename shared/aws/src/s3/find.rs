@@ -1,13 +1,10 @@
-//! Whether a bucket exists, in which region, and whether it may be used.
+//! Checks that a bucket exists and is readable, and finds its region.
 
-use std::io;
-
-use aws_sdk_s3::error::SdkError;
+use flowherd_shared::store::Cause;
 
 use super::Bucket;
-use crate::io_error;
 
-/// The header in which S3 names the region of a bucket, whoever asks and wherever
+/// The response header with the region of a bucket. S3 sends it to every client, also with an error
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html>).
 const REGION: &str = "x-amz-bucket-region";
 
@@ -16,60 +13,56 @@ const REGION: &str = "x-amz-bucket-region";
 pub struct FoundBucket {
     /// The bucket, addressed in its own region.
     pub bucket: Bucket,
-    /// Whether these credentials may list it. If not, a denied request says nothing about the object it names.
+    /// Whether these credentials may list the bucket. If not, S3 also returns 403 for objects that do not exist.
     pub is_readable: bool,
 }
 
 /// Why a bucket cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BucketError {
-    /// There is none of this name.
-    #[error("there is no bucket {0:?}")]
+    /// No bucket has this name.
+    #[error("bucket {0:?} does not exist")]
     Missing(String),
-    /// It is in another region than the one that was given.
+    /// The bucket is not in the given region.
     #[error("bucket {bucket:?} is in region {found}, not in {given}")]
     OtherRegion {
-        /// Its name.
+        /// Name of the bucket.
         bucket: String,
-        /// The region that was given.
+        /// The given region.
         given: String,
-        /// The region that S3 names.
+        /// The region that S3 returned.
         found: String,
     },
-    /// S3 cannot be reached, or does not accept the request.
+    /// S3 did not answer, or did not accept the request.
     #[error("cannot reach bucket {bucket:?}")]
     Unreachable {
-        /// Its name.
+        /// Name of the bucket.
         bucket: String,
-        /// What S3, or the connection to it, reported.
-        source: io::Error,
+        /// The error of the client.
+        source: Cause,
     },
 }
 
 impl Bucket {
-    /// Returns the region of the bucket, if the store names it, and whether these credentials may list the bucket.
+    /// Returns the region of the bucket, if the store returns it, and whether these credentials may list the bucket.
     ///
-    /// An answer to HEAD has no body: 403 stands for missing rights, another owner than the expected one, and wrong
-    /// credentials alike.
-    pub(crate) fn head(&self) -> Result<(Option<String>, bool), BucketError> {
+    /// A response to HEAD has no body, so 403 has the same form for missing permissions, an unexpected owner, and wrong
+    /// credentials.
+    pub(crate) fn head_bucket(&self) -> Result<(Option<String>, bool), BucketError> {
         let request = self.client.head_bucket().bucket(&self.name);
         let request = request.set_expected_bucket_owner(self.owner.clone()).send();
         let error = match self.handle.block_on(request) {
-            Ok(answer) => return Ok((answer.bucket_region, true)),
+            Ok(response) => return Ok((response.bucket_region, true)),
             Err(error) => error,
         };
-        let unreachable = |error: &SdkError<_, _>| BucketError::Unreachable {
-            bucket: self.name.clone(),
-            source: io_error(error),
-        };
-        let Some(answer) = error.raw_response() else { return Err(unreachable(&error)) };
-        let region = answer.headers().get(REGION).map(str::to_owned);
-        match answer.status().as_u16() {
-            404 => Err(BucketError::Missing(self.name.clone())),
-            403 => Ok((region, false)),
-            // The signature is of another region than the bucket's.
-            301 | 307 | 400 if region.is_some() => Ok((region, true)),
-            _ => Err(unreachable(&error)),
+        let response = error.raw_response();
+        let region = response.and_then(|response| response.headers().get(REGION)).map(str::to_owned);
+        match response.map(|response| response.status().as_u16()) {
+            Some(404) => Err(BucketError::Missing(self.name.clone())),
+            Some(403) => Ok((region, false)),
+            // The request was signed for another region than the bucket's.
+            Some(301 | 307 | 400) if region.is_some() => Ok((region, true)),
+            _ => Err(BucketError::Unreachable { bucket: self.name.clone(), source: error.into() }),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! `HeadObject` of a result, with the times of S3's own clock.
 
 use std::{
-    io,
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
@@ -14,10 +13,9 @@ use aws_sdk_s3::{
     operation::head_object::HeadObjectError,
     primitives::{DateTime, DateTimeFormat},
 };
-use flowherd_shared::store::Head;
+use flowherd_shared::store::{Head, StoreError};
 
-use super::Bucket;
-use crate::io_error;
+use super::{Bucket, errors};
 
 /// Keeps the `Date` header of a response: the SDK's output has no field for it.
 #[derive(Clone, Debug, Default)]
@@ -47,32 +45,28 @@ impl Intercept for ResponseDate {
 }
 
 impl Bucket {
-    /// Both times are S3's: `Last-Modified` of the object and `Date` of the response
+    /// Reads the metadata of a result. Both times are S3's: `Last-Modified` of the object and `Date` of the response
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>,
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/RESTCommonResponseHeaders.html>).
-    pub(super) fn head_result(&self, path: &str) -> io::Result<Option<Head>> {
+    pub(super) fn head_result(&self, path: &str) -> Result<Option<Head>, StoreError> {
         let date = ResponseDate::default();
         let request = self.client.head_object().bucket(&self.name).key(path);
         let request = request.set_expected_bucket_owner(self.owner.clone());
         let request = request.customize().interceptor(date.clone()).send();
-        let answer = match self.handle.block_on(request) {
-            Ok(answer) => answer,
+        let response = match self.handle.block_on(request) {
+            Ok(response) => response,
             Err(error) if error.as_service_error().is_some_and(HeadObjectError::is_not_found) => {
                 return Ok(None);
             }
-            Err(error) => return Err(io_error(&error)),
+            Err(error) => return Err(self.error("HeadObject", path, error)),
         };
-        let missing = |name: &str| {
-            io::Error::other(format!(
-                "HeadObject of {path}: the response has no valid {name}; use another store"
-            ))
-        };
-        let modified = answer.last_modified().and_then(|time| SystemTime::try_from(*time).ok());
+        let missing = |header| errors::incomplete("HeadObject", &self.name, path, header);
+        let modified = response.last_modified().and_then(|time| SystemTime::try_from(*time).ok());
         let now = date.get().and_then(|date| DateTime::from_str(&date, DateTimeFormat::HttpDate).ok());
         Ok(Some(Head {
             modified: modified.ok_or_else(|| missing("Last-Modified"))?,
             now: now.and_then(|now| SystemTime::try_from(now).ok()).ok_or_else(|| missing("Date"))?,
-            etag: answer.e_tag.ok_or_else(|| missing("ETag"))?,
+            etag: response.e_tag.ok_or_else(|| missing("ETag"))?,
         }))
     }
 }

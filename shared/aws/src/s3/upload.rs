@@ -3,24 +3,26 @@
 use std::io::{self, Write};
 
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
-use flowherd_shared::store::Sink;
+use flowherd_shared::{
+    error::error_chain,
+    store::{Problem, Sink, StoreError},
+};
 use tracing::warn;
 
 use super::{Bucket, errors};
-use crate::io_error;
 
-/// Size of each part, and the largest output that is a single PUT: the usual object needs one request instead of four.
+/// Size of a part, and of the largest output that is a single PUT: a typical output needs one request instead of four.
 /// S3 takes parts of 5 MiB to 5 GiB, and 10,000 of them
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>): 160 GB of output from one object.
 const PART_BYTES: usize = 16 << 20;
 
-/// The checksum that S3 verifies of each body. An upload in parts names it when it begins, and each part carries it: S3
-/// refuses to complete an upload whose parts have another checksum than the upload
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>). Named in each request,
-/// because `AWS_REQUEST_CHECKSUM_CALCULATION` would otherwise change the parts alone.
+/// The checksum algorithm of each body, which S3 verifies. A multipart upload and all its parts must have the same algorithm
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>). Each request names it,
+/// because `AWS_REQUEST_CHECKSUM_CALCULATION` would otherwise change the parts but not the upload.
 pub(super) const CHECKSUM: ChecksumAlgorithm = ChecksumAlgorithm::Crc32;
 
-/// A result being written: nobody sees it before its last request. Up to 16 MiB it is a single PUT, larger it goes in parts.
+/// A result being written. Nobody sees it before the last request. A result of up to 16 MiB is a single PUT, a larger one a
+/// multipart upload.
 #[derive(Debug)]
 pub struct Upload {
     bucket: Bucket,
@@ -41,7 +43,7 @@ impl Upload {
         Self { bucket, path: path.to_owned(), pending: Vec::new(), multipart: None }
     }
 
-    fn send_part(&mut self) -> io::Result<()> {
+    fn send_part(&mut self) -> Result<(), StoreError> {
         let Bucket { client, handle, name, owner } = &self.bucket;
         let multipart = match &mut self.multipart {
             Some(multipart) => multipart,
@@ -49,26 +51,33 @@ impl Upload {
                 let request = client.create_multipart_upload().bucket(name).key(&self.path);
                 let request = request.checksum_algorithm(CHECKSUM);
                 let request = request.set_expected_bucket_owner(owner.clone()).send();
-                let answer =
-                    handle.block_on(request).map_err(|error| errors::of_result(&self.path, &error))?;
-                let id = answer.upload_id.filter(|id| !id.is_empty());
-                let id = id.ok_or_else(|| io::Error::other("S3 gave no id for the upload in parts"))?;
+                let response = handle.block_on(request);
+                let response = response
+                    .map_err(|error| self.bucket.error("CreateMultipartUpload", &self.path, error))?;
+                let id = response.upload_id.filter(|id| !id.is_empty());
+                let id = id.ok_or_else(|| {
+                    errors::incomplete("CreateMultipartUpload", name, &self.path, "UploadId")
+                })?;
                 unbegun.insert(Multipart { id, parts: Vec::new() })
             }
         };
-        let number = i32::try_from(multipart.parts.len() + 1).map_err(io::Error::other)?;
+        let number = i32::try_from(multipart.parts.len() + 1).map_err(|error| {
+            StoreError::Invalid(Problem::caused_by(format!("{} has too many parts", self.path), error))
+        })?;
         let bytes = std::mem::take(&mut self.pending);
         let request =
             client.upload_part().bucket(name).key(&self.path).upload_id(&multipart.id).part_number(number);
         let request = request.checksum_algorithm(CHECKSUM);
         let request = request.set_expected_bucket_owner(owner.clone()).body(bytes.into()).send();
-        let answer = handle.block_on(request).map_err(|error| io_error(&error))?;
-        let etag = answer.e_tag.ok_or_else(|| io::Error::other("S3 gave no ETag for a part"))?;
-        // The checksum again: S3 compares it with that of the part that it keeps.
+        let response = handle.block_on(request);
+        let response = response.map_err(|error| self.bucket.error("UploadPart", &self.path, error))?;
+        let etag = response.e_tag;
+        let etag = etag.ok_or_else(|| errors::incomplete("UploadPart", name, &self.path, "ETag"))?;
+        // S3 compares the checksum with that of the stored part.
         let part = CompletedPart::builder()
             .part_number(number)
             .e_tag(etag)
-            .set_checksum_crc32(answer.checksum_crc32);
+            .set_checksum_crc32(response.checksum_crc32);
         multipart.parts.push(part.build());
         Ok(())
     }
@@ -77,7 +86,7 @@ impl Upload {
 impl Write for Upload {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.pending.len() + bytes.len() > self.pending.capacity() && self.pending.len() > PART_BYTES / 8 {
-            // At once what a part takes: doubled, the last step would take twice that.
+            // Reserves a whole part at once. Doubling the capacity would reserve up to twice as much.
             self.pending.reserve_exact(PART_BYTES + bytes.len() - self.pending.len());
         }
         self.pending.extend_from_slice(bytes);
@@ -95,36 +104,38 @@ impl Write for Upload {
 }
 
 impl Sink for Upload {
-    fn commit(mut self) -> io::Result<String> {
+    fn commit(mut self) -> Result<String, StoreError> {
         if self.multipart.is_none() {
-            return self.bucket.put_whole(&self.path, std::mem::take(&mut self.pending));
+            return self.bucket.put_object(&self.path, std::mem::take(&mut self.pending));
         }
         if !self.pending.is_empty() {
             self.send_part()?;
         }
         let Some(Multipart { id, parts }) = &self.multipart else {
-            return Err(io::Error::other("the upload in parts was never begun"));
+            return Err(StoreError::Invalid(format!("the upload of {} did not begin", self.path).into()));
         };
         let Bucket { client, handle, name, owner } = &self.bucket;
         let whole = CompletedMultipartUpload::builder().set_parts(Some(parts.clone())).build();
         let request = client.complete_multipart_upload().bucket(name).key(&self.path).upload_id(id);
         let request = request.set_expected_bucket_owner(owner.clone());
-        let answer =
-            handle.block_on(request.multipart_upload(whole).send()).map_err(|error| io_error(&error))?;
+        let response = handle.block_on(request.multipart_upload(whole).send());
+        let response =
+            response.map_err(|error| self.bucket.error("CompleteMultipartUpload", &self.path, error))?;
         self.multipart = None;
-        answer.e_tag.ok_or_else(|| io::Error::other("S3 gave no ETag for what was written"))
+        let etag = response.e_tag;
+        etag.ok_or_else(|| errors::incomplete("CompleteMultipartUpload", name, &self.path, "ETag"))
     }
 }
 
 impl Drop for Upload {
-    /// Takes back the parts of what was not committed. What this misses, the bucket's lifecycle rule removes.
+    /// Aborts an upload that was not committed. If this fails, the lifecycle rule of the bucket removes the parts.
     fn drop(&mut self) {
         let Some(Multipart { id, .. }) = self.multipart.take() else { return };
         let Bucket { client, handle, name, owner } = &self.bucket;
         let request = client.abort_multipart_upload().bucket(name).key(&self.path).upload_id(id);
         let request = request.set_expected_bucket_owner(owner.clone()).send();
         if let Err(error) = handle.block_on(request) {
-            warn!(path = self.path, error = %io_error(&error), "cannot abort an upload");
+            warn!(path = self.path, error = %error_chain(&error), "cannot abort a multipart upload");
         }
     }
 }

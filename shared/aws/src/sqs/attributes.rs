@@ -1,11 +1,12 @@
-//! How a queue is set up, and what Flowherd requires of it.
+//! The attributes of a queue, and the values that Flowherd requires.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use aws_sdk_sqs::types::QueueAttributeName;
+use flowherd_shared::queue::QueueError;
 use serde::Deserialize;
 
-/// A worker extends the visibility timeout when a third of it is over, and SQS counts in whole seconds.
+/// A worker extends the visibility timeout after a third of it, and SQS counts in whole seconds.
 const SHORTEST_VISIBILITY: Duration = Duration::from_secs(3);
 
 /// The attributes of a queue that Flowherd depends on.
@@ -13,9 +14,9 @@ const SHORTEST_VISIBILITY: Duration = Duration::from_secs(3);
 pub struct QueueAttributes {
     /// Whether it is a FIFO queue.
     pub is_fifo: bool,
-    /// How long a received message stays invisible to other receivers.
+    /// The visibility timeout.
     pub visibility: Duration,
-    /// Where messages go after too many deliveries; `None` without a redrive policy.
+    /// The redrive policy; `None` without a dead-letter queue.
     pub redrive: Option<Redrive>,
 }
 
@@ -27,12 +28,12 @@ pub struct Redrive {
     /// The ARN of the dead-letter queue.
     #[serde(rename = "deadLetterTargetArn")]
     pub dead_letter_arn: String,
-    /// After this many deliveries a message becomes a dead letter.
+    /// Number of deliveries after which SQS moves a message to the dead-letter queue.
     #[serde(deserialize_with = "count")]
     pub max_receive_count: u32,
 }
 
-/// SQS returns the number as it was set: as a JSON number or as a string.
+/// Reads a count. SQS returns it as it was set: as a JSON number or as a string.
 fn count<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -48,19 +49,21 @@ fn count<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D::Er
 
 impl QueueAttributes {
     /// Reads the attributes as SQS returns them.
-    pub(super) fn read<'a>(attribute: &dyn Fn(&QueueAttributeName) -> Option<&'a str>) -> io::Result<Self> {
+    pub(super) fn read<'a>(
+        attribute: &dyn Fn(&QueueAttributeName) -> Option<&'a str>,
+    ) -> Result<Self, QueueError> {
         let visibility = attribute(&QueueAttributeName::VisibilityTimeout)
             .and_then(|seconds| seconds.parse().ok())
-            .ok_or_else(|| io::Error::other("SQS returned no valid VisibilityTimeout for the queue"))?;
+            .ok_or_else(|| invalid("SQS returned no valid VisibilityTimeout for the queue".to_owned()))?;
         let redrive = attribute(&QueueAttributeName::RedrivePolicy).filter(|policy| !policy.is_empty());
-        let redrive = redrive.map(serde_json::from_str).transpose().map_err(|error| {
-            io::Error::other(format!("SQS returned a RedrivePolicy that cannot be read: {error}"))
-        })?;
+        let redrive = redrive.map(serde_json::from_str).transpose();
+        let redrive =
+            redrive.map_err(|error| invalid(format!("SQS returned an invalid RedrivePolicy: {error}")))?;
         let is_fifo = attribute(&QueueAttributeName::FifoQueue) == Some("true");
         Ok(Self { is_fifo, visibility: Duration::from_secs(visibility), redrive })
     }
 
-    /// Every reason why Flowherd cannot use the queue, each with what to do. Empty if it can.
+    /// Returns every reason why Flowherd cannot use the queue, each with what to do.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -86,11 +89,19 @@ impl QueueAttributes {
     }
 }
 
+fn invalid(message: String) -> QueueError {
+    QueueError::InvalidResponse(message)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(fifo: Option<&str>, visibility: &str, redrive: Option<&str>) -> io::Result<QueueAttributes> {
+    fn read(
+        fifo: Option<&str>,
+        visibility: &str,
+        redrive: Option<&str>,
+    ) -> Result<QueueAttributes, QueueError> {
         QueueAttributes::read(&|name| match name {
             QueueAttributeName::FifoQueue => fifo,
             QueueAttributeName::VisibilityTimeout => Some(visibility),

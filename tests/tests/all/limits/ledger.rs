@@ -13,11 +13,11 @@ use flowherd_shared::{
     store::Store,
 };
 use flowherd_tests::{
+    fake::MemoryStore,
     ledger::{manifest, run},
     objects::gzip,
-    twin::MemoryStore,
 };
-use flowherd_worker::plans::{PlanError, Plans};
+use flowherd_worker::config_cache::{ConfigCache, ConfigCacheError};
 
 use super::{
     super::{
@@ -49,7 +49,7 @@ fn a_ledger_file_of_any_size_costs_no_memory() {
     let store = flowherd_cli::local::DirStore::new(&place.path("out"), &place.path("aside")).unwrap();
     for (path, most) in [("runs/r/report.json", MAX_REPORT_BYTES), ("runs/r/run.json", MAX_LEDGER_BYTES)] {
         sparse(&place.path("out").join(path), 1 << 40);
-        let told = store.get_within(path, most).unwrap_err();
+        let told = store.get_limited(path, most).unwrap_err();
         assert!(told.to_string().contains(&format!("{path} has more than {most} bytes")), "{told}");
         assert!(store.get(path).is_err());
     }
@@ -61,10 +61,13 @@ fn rules_in_the_ledger_that_are_too_large_are_refused() {
     for path in [layout::config("r"), layout::lookups("r")] {
         let fleet = Fleet::new(1);
         fleet.begin("r", "firehose/");
-        assert!(Plans::default().of(&fleet.store, "r").unwrap().is_ok());
+        assert!(ConfigCache::default().get(&fleet.store, "r").is_ok());
         fleet.store.put(&path, &vec![b' '; MAX_LOOKUPS_BYTES + 1]).unwrap();
-        let refused = Plans::default().of(&fleet.store, "r").unwrap().unwrap_err();
-        assert!(matches!(&refused, PlanError::Damaged(why) if why.starts_with(&path)), "{refused}");
+        let refused = ConfigCache::default().get(&fleet.store, "r").unwrap_err();
+        assert!(
+            matches!(&refused, ConfigCacheError::Damaged { path: damaged, .. } if *damaged == path),
+            "{refused}"
+        );
     }
 }
 
@@ -134,7 +137,7 @@ fn a_message_longer_than_any_task_is_a_dead_letter() {
     fleet.plan("r", "firehose/");
     let body = fleet.queue.bodies()[0].replacen('{', &format!("{{{}", " ".repeat(20_000)), 1);
     let outgoing =
-        flowherd_shared::queue::Outgoing { body, group: "g".to_owned(), deduplication: "d".to_owned() };
+        flowherd_shared::queue::NewMessage { body, group: "g".to_owned(), deduplication: "d".to_owned() };
     flowherd_shared::queue::Queue::send(&fleet.queue, &[outgoing]).unwrap();
     fleet.drain(1);
     assert_eq!((fleet.queue.dead().len(), fleet.results().len()), (1, 1));

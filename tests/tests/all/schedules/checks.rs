@@ -14,8 +14,8 @@ use flowherd_shared::{
     task::Task,
 };
 use flowherd_tests::{
+    fake::MemoryStore,
     objects::{convert, gunzip},
-    twin::MemoryStore,
 };
 use serde::de::DeserializeOwned;
 

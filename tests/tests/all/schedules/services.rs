@@ -1,14 +1,15 @@
 //! What the processes of a schedule work with, and what each of them does.
 
 use std::{
+    ops::ControlFlow,
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
 use flowherd_coordinator::steps::{Coordinator, CoordinatorError, Inputs, Step};
 use flowherd_shared::{ledger::Receipt, queue::Queue, store::Store, task::Task};
-use flowherd_tests::twin::{MemoryQueue, MemorySource, MemoryStore, Paced, Process, QueueSettings, Watch};
-use flowherd_worker::tasks::Tasks;
+use flowherd_tests::fake::{MemoryQueue, MemorySource, MemoryStore, Paced, Process, QueueSettings, Watch};
+use flowherd_worker::handler::MessageHandler;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -30,7 +31,7 @@ pub(super) struct Services {
     pub(super) violations: Mutex<Vec<String>>,
 }
 
-pub(super) type TwinPorts<'a> =
+pub(super) type FakePorts<'a> =
     Coordinator<'a, Paced<'a, MemorySource>, Paced<'a, MemoryStore>, Paced<'a, MemoryQueue>>;
 
 impl Services {
@@ -94,7 +95,7 @@ impl Services {
         now + SignedDuration::from_secs(sum * 97 % 1800 - 900)
     }
 
-    pub(super) fn coordinate<T>(&self, process: &Process, work: impl FnOnce(&TwinPorts<'_>) -> T) -> T {
+    pub(super) fn coordinate<T>(&self, process: &Process, work: impl FnOnce(&FakePorts<'_>) -> T) -> T {
         let dead = self.queue.dead_letters();
         let (source, store) = (Paced::new(&self.source, process), Paced::new(&self.store, process));
         let (queue, dead) = (Paced::new(&self.queue, process), Paced::new(&dead, process));
@@ -127,12 +128,12 @@ impl Services {
             task.object.key, task.run, message.deliveries
         ));
         let was_done = checks::receipt(&self.store, &task.run, &task.object).is_some();
-        let mut tasks = Tasks::new((BUCKET, &source), &store, (&queue, VISIBILITY));
-        tasks.rest = |_| {};
-        tasks.max_deliveries = Some(SETTINGS.max_deliveries);
+        let mut handler = MessageHandler::new((BUCKET, &source), &store, (&queue, VISIBILITY));
+        handler.sleep = |_| {};
+        handler.max_deliveries = Some(SETTINGS.max_deliveries);
         let clock = || self.now(process);
-        tasks.clock = &clock;
-        tasks.answer(&message, &|| Ok(()));
+        handler.clock = &clock;
+        handler.single(&message, &|| ControlFlow::Continue(()));
         if alone && was_done && self.commits(process) > 0 {
             self.violate(format!("{} of {} is done once more", task.object.key, task.run));
         }

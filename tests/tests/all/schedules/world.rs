@@ -14,12 +14,12 @@ use flowherd_coordinator::{
 };
 use flowherd_shared::{
     ledger::{Run, layout, read_json},
-    queue::{Depth, Queue},
+    queue::{Queue, QueueDepth},
     store::Store,
 };
 use flowherd_tests::{
+    fake::{Faults, Pace, Process, Watch},
     objects::{FLOW, envelope, event, gzip},
-    twin::{Faults, Pace, Process, Watch},
 };
 
 use super::{
@@ -433,7 +433,7 @@ impl World {
             if self.work(Pace::Whole) {
                 continue;
             }
-            if self.services.queue.depth().unwrap() == Depth::default() {
+            if self.services.queue.depth().unwrap() == QueueDepth::default() {
                 return;
             }
             self.pass(Duration::from_secs(10));

@@ -11,23 +11,24 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use flowherd_shared::{
-    ledger::ManifestEntry,
-    store::{Head, Lister, Page, Sink, Source, Store},
-};
+use flowherd_shared::queue::{PurgeError, QueueError};
+use flowherd_shared::store::{Head, Lister, ManifestEntry, Page, Sink, Source, Store, StoreError};
 
 pub use process::{Pace, Paced, Process, Watch};
 pub use queue::{EPOCH_MS, Faults, Lost, MemoryQueue, QueueSettings, Requests};
+
+/// Returns the error of an injected fault.
+pub type Fault = fn() -> StoreError;
 
 /// Counts operations, and fails one of them on request.
 #[derive(Debug, Default)]
 struct Operations {
     /// Fails the operation with this number, from 0.
     fault_at: Option<usize>,
-    /// Not before it is done, but afterwards: the answer is lost.
+    /// Fails after the operation instead of before it: its response is lost.
     is_late: bool,
-    /// As an error of this kind.
-    kind: Option<io::ErrorKind>,
+    /// The error; [`StoreError::Transient`] by default.
+    fault: Option<Fault>,
     count: usize,
 }
 
@@ -36,21 +37,45 @@ impl Operations {
         *self = Self { fault_at: operation, count: 0, ..*self };
     }
 
-    fn next(&mut self) -> io::Result<()> {
+    fn next(&mut self) -> Result<(), Injected> {
         let number = self.count;
         self.count += 1;
         if self.fault_at == Some(number) && !self.is_late {
-            return Err(io::Error::new(self.kind.unwrap_or(io::ErrorKind::Other), "injected fault"));
+            return Err(Injected { message: "injected fault", fault: self.fault });
         }
         Ok(())
     }
 
-    /// After an operation that changes something: an error, if its answer is to be lost.
-    fn answer(&self) -> io::Result<()> {
+    /// Call after an operation that changes something. Fails if its response is to be lost.
+    fn respond(&self) -> Result<(), Injected> {
         if self.fault_at.is_some_and(|at| at + 1 == self.count) && self.is_late {
-            return Err(io::Error::other("injected: the answer was lost"));
+            return Err(Injected { message: "injected: the response was lost", fault: None });
         }
         Ok(())
+    }
+}
+
+/// A fault that a test has injected.
+struct Injected {
+    message: &'static str,
+    fault: Option<Fault>,
+}
+
+impl From<Injected> for StoreError {
+    fn from(Injected { message, fault }: Injected) -> Self {
+        fault.map_or_else(|| Self::transient(message), |fault| fault())
+    }
+}
+
+impl From<Injected> for QueueError {
+    fn from(Injected { message, .. }: Injected) -> Self {
+        Self::Call { call: "a call of the fake", source: message.into() }
+    }
+}
+
+impl From<Injected> for PurgeError {
+    fn from(injected: Injected) -> Self {
+        Self::Failed(injected.into())
     }
 }
 
@@ -105,13 +130,13 @@ impl MemorySource {
 
     /// Denies the operation with this number.
     pub fn deny_at(&self, operation: usize) {
-        self.fail_with(operation, io::ErrorKind::PermissionDenied);
+        self.fail_with(operation, || StoreError::AccessDenied("injected fault".into()));
     }
 
-    /// Fails the operation with this number with an error of this kind.
-    pub fn fail_with(&self, operation: usize, kind: io::ErrorKind) {
+    /// Fails the operation with this number with this error.
+    pub fn fail_with(&self, operation: usize, fault: Fault) {
         self.fail_at(Some(operation));
-        self.operations.lock().unwrap().kind = Some(kind);
+        self.operations.lock().unwrap().fault = Some(fault);
     }
 
     /// How many operations there were since [`MemorySource::fail_at`].
@@ -120,7 +145,7 @@ impl MemorySource {
         self.operations.lock().unwrap().count
     }
 
-    fn operate(&self) -> io::Result<MutexGuard<'_, BTreeMap<String, Vec<u8>>>> {
+    fn operate(&self) -> Result<MutexGuard<'_, BTreeMap<String, Vec<u8>>>, StoreError> {
         self.operations.lock().unwrap().next()?;
         Ok(self.objects.lock().unwrap())
     }
@@ -133,26 +158,27 @@ fn entry(key: &str, object: &[u8]) -> ManifestEntry {
 impl Source for MemorySource {
     type Body = Cursor<Vec<u8>>;
 
-    fn open(&self, object: &ManifestEntry) -> io::Result<Self::Body> {
+    fn open(&self, object: &ManifestEntry) -> Result<Self::Body, StoreError> {
         let objects = self.operate()?;
-        let gone = |why: &str| io::Error::new(io::ErrorKind::NotFound, why);
-        let bytes = objects
-            .get(&object.key)
-            .ok_or_else(|| gone("the object no longer exists; put it back, then redrive"))?;
+        let missing =
+            || StoreError::NotFound("the object no longer exists; put it back, then redrive".into());
+        let bytes = objects.get(&object.key).ok_or_else(missing)?;
         if entry(&object.key, bytes) == *object {
             Ok(Cursor::new(bytes.clone()))
         } else {
-            Err(gone("the object has changed since it was listed; redrive to process its current version"))
+            let message =
+                "the object has changed since it was listed; redrive to process its current version";
+            Err(StoreError::PreconditionFailed(message.into()))
         }
     }
 
-    fn now(&self, key: &str) -> io::Result<Option<ManifestEntry>> {
+    fn head(&self, key: &str) -> Result<Option<ManifestEntry>, StoreError> {
         Ok(self.operate()?.get(key).map(|object| entry(key, object)))
     }
 }
 
 impl Lister for MemorySource {
-    fn page(&self, prefix: &str, after: Option<&str>) -> io::Result<Page> {
+    fn page(&self, prefix: &str, after: Option<&str>) -> Result<Page, StoreError> {
         Ok(page(&*self.operate()?, self.page_size, prefix, after))
     }
 }
@@ -210,12 +236,11 @@ impl Shared {
         self.published.push(path.to_owned());
     }
 
-    /// S3 answers `KeyTooLongError`.
-    fn check_length(&self, path: &str) -> io::Result<()> {
+    /// S3 returns `KeyTooLongError`.
+    fn check_length(&self, path: &str) -> Result<(), StoreError> {
         match self.max_key_bytes {
-            Some(max) if path.len() > max => Err(io::Error::new(
-                io::ErrorKind::InvalidFilename,
-                format!("KeyTooLongError: the key has {} bytes, the limit is {max}", path.len()),
+            Some(max) if path.len() > max => Err(StoreError::InvalidKey(
+                format!("KeyTooLongError: the key has {} bytes, the limit is {max}", path.len()).into(),
             )),
             _ => Ok(()),
         }
@@ -241,7 +266,7 @@ impl MemoryStore {
     }
 
     /// Faults strike after the operation from now on, if it changes something.
-    pub fn lose_answers(&self) {
+    pub fn lose_responses(&self) {
         self.shared().operations.is_late = true;
     }
 
@@ -287,13 +312,13 @@ impl MemoryStore {
         self.shared.lock().unwrap()
     }
 
-    fn operate(&self) -> io::Result<MutexGuard<'_, Shared>> {
+    fn operate(&self) -> Result<MutexGuard<'_, Shared>, StoreError> {
         let mut shared = self.shared();
         shared.operations.next()?;
         Ok(shared)
     }
 
-    fn before_put(&self, path: &str) -> io::Result<MutexGuard<'_, Shared>> {
+    fn before_put(&self, path: &str) -> Result<MutexGuard<'_, Shared>, StoreError> {
         let mut shared = self.operate()?;
         if shared.before.as_ref().is_some_and(|(awaited, _)| awaited == path) {
             let hook = shared.before.take();
@@ -315,7 +340,7 @@ pub struct MemorySink {
 }
 
 impl Lister for MemoryStore {
-    fn page(&self, prefix: &str, after: Option<&str>) -> io::Result<Page> {
+    fn page(&self, prefix: &str, after: Option<&str>) -> Result<Page, StoreError> {
         Ok(page(&self.operate()?.files, 1000, prefix, after))
     }
 }
@@ -323,50 +348,51 @@ impl Lister for MemoryStore {
 impl Store for MemoryStore {
     type Sink = MemorySink;
 
-    fn create(&self, path: &str) -> io::Result<MemorySink> {
+    fn create(&self, path: &str) -> Result<MemorySink, StoreError> {
         self.operate()?.check_length(path)?;
         Ok(MemorySink { store: self.clone(), path: path.to_owned(), bytes: Vec::new() })
     }
 
-    fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+    fn put(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let mut shared = self.before_put(path)?;
         shared.write(path, bytes);
-        shared.operations.answer()
+        Ok(shared.operations.respond()?)
     }
 
-    fn put_new(&self, path: &str, bytes: &[u8]) -> io::Result<bool> {
+    fn put_if_absent(&self, path: &str, bytes: &[u8]) -> Result<bool, StoreError> {
         let mut shared = self.before_put(path)?;
         let is_new = !shared.files.contains_key(path);
         if is_new {
             shared.write(path, bytes);
         }
-        shared.operations.answer().map(|()| is_new)
+        shared.operations.respond()?;
+        Ok(is_new)
     }
 
-    fn get(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+    fn get(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let shared = self.operate()?;
         shared.check_length(path)?;
         Ok(shared.files.get(path).cloned())
     }
 
-    fn head(&self, path: &str) -> io::Result<Option<Head>> {
+    fn head(&self, path: &str) -> Result<Option<Head>, StoreError> {
         let shared = self.operate()?;
         shared.check_length(path)?;
         let Some(etag) = shared.etag(path) else { return Ok(None) };
         Ok(Some(Head { etag, modified: shared.modified[path], now: shared.now() }))
     }
 
-    fn remove(&self, path: &str) -> io::Result<()> {
+    fn remove(&self, path: &str) -> Result<(), StoreError> {
         let mut shared = self.operate()?;
         shared.check_length(path)?;
         shared.files.remove(path);
-        shared.operations.answer()
+        Ok(shared.operations.respond()?)
     }
 }
 
 impl Write for MemorySink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        drop(self.store.operate()?);
+        self.store.shared().operations.next().map_err(StoreError::from)?;
         self.bytes.extend_from_slice(bytes);
         Ok(bytes.len())
     }
@@ -377,7 +403,7 @@ impl Write for MemorySink {
 }
 
 impl Sink for MemorySink {
-    fn commit(self) -> io::Result<String> {
+    fn commit(self) -> Result<String, StoreError> {
         self.store.put(&self.path, &self.bytes)?;
         Ok(self.store.shared().etag(&self.path).unwrap())
     }

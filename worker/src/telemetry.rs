@@ -1,4 +1,4 @@
-//! How each task is told of when it ends: one line of the log, and one of metrics, from the same numbers.
+//! The outcome of each task as one line of the log and one line of metrics, from the same numbers.
 
 use std::io::Write;
 
@@ -11,95 +11,95 @@ use tracing::{info, warn};
 
 /// The namespace of the metrics in CloudWatch.
 pub const NAMESPACE: &str = "Flowherd";
-/// Their only dimension: the name of the queue, so that two fleets of one account stay apart.
+/// The only dimension of the metrics: the name of the queue, which separates the fleets of an account.
 pub const DIMENSION: &str = "Queue";
 
-/// A metric, defined here and nowhere else.
+/// A metric.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
     /// Its name in CloudWatch.
     pub name: &'static str,
     /// Its unit there.
     pub unit: &'static str,
-    /// What one value of it means.
+    /// Meaning of one value.
     pub meaning: &'static str,
-    value: fn(&Closing<'_>) -> Option<u64>,
+    value: fn(&TaskOutcome<'_>) -> Option<u64>,
 }
 
-/// Every metric that a worker gives.
+/// All metrics of a worker.
 pub const METRICS: [Metric; 8] = [
     Metric {
         name: "ObjectsDone",
         unit: "Count",
         meaning: "objects whose receipt was written",
-        value: |closing| Some(u64::from(matches!(closing, Closing::Done(_)))),
+        value: |outcome| Some(u64::from(matches!(outcome, TaskOutcome::Done(_)))),
     },
     Metric {
         name: "ObjectsFailed",
         unit: "Count",
-        meaning: "objects that failed for good; their messages go to the dead letters",
-        value: |closing| Some(u64::from(closing.verdict() == Some(Verdict::Permanent))),
+        meaning: "objects that failed permanently; their messages become dead-letter messages",
+        value: |outcome| Some(u64::from(outcome.verdict() == Some(Verdict::Permanent))),
     },
     Metric {
         name: "ObjectsToRetry",
         unit: "Count",
-        meaning: "attempts that failed and will be made again",
-        value: |closing| Some(u64::from(closing.verdict() == Some(Verdict::Retry))),
+        meaning: "failed attempts that are retried",
+        value: |outcome| Some(u64::from(outcome.verdict() == Some(Verdict::Retry))),
     },
     Metric {
         name: "RowsWritten",
         unit: "Count",
         meaning: "rows of the objects done",
-        value: |closing| Some(closing.receipt()?.records.rows),
+        value: |outcome| Some(outcome.receipt()?.records.rows),
     },
     Metric {
         name: "RecordsRejected",
         unit: "Count",
         meaning: "rejects of the objects done",
-        value: |closing| Some(closing.receipt()?.records.rejected),
+        value: |outcome| Some(outcome.receipt()?.records.rejected),
     },
     Metric {
         name: "BytesIn",
         unit: "Bytes",
         meaning: "compressed bytes read of the objects done",
-        value: |closing| Some(closing.receipt()?.bytes.compressed_in),
+        value: |outcome| Some(outcome.receipt()?.bytes.compressed_in),
     },
     Metric {
         name: "BytesOut",
         unit: "Bytes",
         meaning: "compressed bytes written of the objects done",
-        value: |closing| Some(closing.receipt()?.bytes.compressed_out),
+        value: |outcome| Some(outcome.receipt()?.bytes.compressed_out),
     },
     Metric {
         name: "TaskDuration",
         unit: "Milliseconds",
-        meaning: "from opening an object that is done to its last output",
-        value: |closing| Some(closing.receipt()?.milliseconds),
+        meaning: "time from opening an object that is done to its last output",
+        value: |outcome| Some(outcome.receipt()?.milliseconds),
     },
 ];
 
-/// How a task ended.
+/// Outcome of a task.
 #[derive(Clone, Copy, Debug)]
-pub enum Closing<'a> {
-    /// With a receipt.
+pub enum TaskOutcome<'a> {
+    /// The object is done.
     Done(&'a Receipt),
-    /// With a failure.
+    /// The attempt failed.
     Failed(&'a Failure),
 }
 
-impl Closing<'_> {
+impl TaskOutcome<'_> {
     fn receipt(&self) -> Option<&Receipt> {
-        if let Closing::Done(receipt) = self { Some(receipt) } else { None }
+        if let TaskOutcome::Done(receipt) = self { Some(receipt) } else { None }
     }
 
     fn verdict(&self) -> Option<Verdict> {
-        if let Closing::Failed(failure) = self { Some(failure.verdict) } else { None }
+        if let TaskOutcome::Failed(failure) = self { Some(failure.verdict) } else { None }
     }
 
-    /// The line of the log. Run and key stand in the span around it.
+    /// Writes the line of the log. The span around it has run and key.
     pub(crate) fn log(&self) {
         match self {
-            Closing::Done(receipt) => info!(
+            TaskOutcome::Done(receipt) => info!(
                 attempt = receipt.attempt,
                 read = receipt.records.read,
                 rows = receipt.records.rows,
@@ -113,13 +113,13 @@ impl Closing<'_> {
                 milliseconds = receipt.milliseconds,
                 "done"
             ),
-            Closing::Failed(failure) => {
+            TaskOutcome::Failed(failure) => {
                 warn!(attempt = failure.attempts, verdict = ?failure.verdict, error = failure.error(), "failed");
             }
         }
     }
 
-    /// The line of metrics, in the form that CloudWatch takes out of a log by itself
+    /// Returns the line of metrics, in the format that CloudWatch extracts from a log
     /// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>).
     #[must_use]
     pub fn metrics(&self, queue: &str, now_ms: i64) -> Value {
@@ -137,7 +137,7 @@ impl Closing<'_> {
         values.into()
     }
 
-    /// Prints the line of metrics. A reader that has gone away is no failure of the task.
+    /// Prints the line of metrics. A closed standard output does not fail the task.
     pub(crate) fn print_metrics(&self, queue: &str) {
         let line = self.metrics(queue, jiff::Timestamp::now().as_millisecond());
         let _ = writeln!(std::io::stdout(), "{line}");

@@ -8,10 +8,11 @@ use std::{
 };
 
 use flowherd_shared::{
-    ledger::ManifestEntry,
-    queue::{Depth, Outgoing, PurgeError, Queue, Received, Refused},
-    store::{Head, Lister, Page, Sink, Source, Store},
+    queue::{Message, NewMessage, PurgeError, Queue, QueueDepth, QueueError, RejectedEntry},
+    store::{Head, Lister, ManifestEntry, Page, Sink, Source, Store, StoreError},
 };
+
+use super::Injected;
 
 /// What becomes of a process at one of its calls, the first of which from now has the number 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +149,13 @@ impl Process {
         self.state.lock().unwrap()
     }
 
-    fn call<T>(&self, what: &str, bytes: &[u8], work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    fn call<T, E: From<Injected>>(
+        &self,
+        what: &str,
+        bytes: &[u8],
+        work: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let injected = |message| Err(Injected { message, fault: None }.into());
         let mut state = self.state();
         while !state.is_dead && state.calls >= state.until {
             state.waiting += 1;
@@ -160,10 +167,10 @@ impl Process {
         state.calls += 1;
         state.is_dead |= state.dies_at == Some(number);
         if state.is_dead {
-            return Err(io::Error::other("the process is dead"));
+            return injected("the process is dead");
         }
         if state.fails_at == Some(number) {
-            return Err(io::Error::other("injected: the call failed"));
+            return injected("injected: the call failed");
         }
         let is_lost = state.loses == Some(number);
         state.in_call += 1;
@@ -172,7 +179,7 @@ impl Process {
         let outcome = work();
         self.state().in_call -= 1;
         self.changed.notify_all();
-        if is_lost { Err(io::Error::other("injected: the answer was lost")) } else { outcome }
+        if is_lost { injected("injected: the response was lost") } else { outcome }
     }
 }
 
@@ -194,17 +201,17 @@ impl<'a, T> Paced<'a, T> {
 impl<T: Source> Source for Paced<'_, T> {
     type Body = T::Body;
 
-    fn open(&self, object: &ManifestEntry) -> io::Result<Self::Body> {
+    fn open(&self, object: &ManifestEntry) -> Result<Self::Body, StoreError> {
         self.process.call(&format!("open {}", object.key), &[], || self.port.open(object))
     }
 
-    fn now(&self, key: &str) -> io::Result<Option<ManifestEntry>> {
-        self.process.call(&format!("now {key}"), &[], || self.port.now(key))
+    fn head(&self, key: &str) -> Result<Option<ManifestEntry>, StoreError> {
+        self.process.call(&format!("head {key}"), &[], || self.port.head(key))
     }
 }
 
 impl<T: Lister> Lister for Paced<'_, T> {
-    fn page(&self, prefix: &str, token: Option<&str>) -> io::Result<Page> {
+    fn page(&self, prefix: &str, token: Option<&str>) -> Result<Page, StoreError> {
         self.process.call(&format!("list {prefix} {token:?}"), &[], || self.port.page(prefix, token))
     }
 }
@@ -228,7 +235,7 @@ impl<T: Write> Write for PacedSink<'_, T> {
 }
 
 impl<T: Sink> Sink for PacedSink<'_, T> {
-    fn commit(self) -> io::Result<String> {
+    fn commit(self) -> Result<String, StoreError> {
         self.process.call(&format!("commit {}", self.path), &[], || self.sink.commit())
     }
 }
@@ -236,58 +243,63 @@ impl<T: Sink> Sink for PacedSink<'_, T> {
 impl<'a, T: Store> Store for Paced<'a, T> {
     type Sink = PacedSink<'a, T::Sink>;
 
-    fn create(&self, path: &str) -> io::Result<Self::Sink> {
+    fn create(&self, path: &str) -> Result<Self::Sink, StoreError> {
         let sink = self.process.call(&format!("create {path}"), &[], || self.port.create(path))?;
         Ok(PacedSink { sink, path: path.to_owned(), process: self.process })
     }
 
-    fn put(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+    fn put(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError> {
         self.process.call(&format!("put {path}"), bytes, || self.port.put(path, bytes))
     }
 
-    fn put_new(&self, path: &str, bytes: &[u8]) -> io::Result<bool> {
-        self.process.call(&format!("put new {path}"), bytes, || self.port.put_new(path, bytes))
+    fn put_if_absent(&self, path: &str, bytes: &[u8]) -> Result<bool, StoreError> {
+        self.process.call(&format!("put if absent {path}"), bytes, || self.port.put_if_absent(path, bytes))
     }
 
-    fn get(&self, path: &str) -> io::Result<Option<Vec<u8>>> {
+    fn get(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.process.call(&format!("get {path}"), &[], || self.port.get(path))
     }
 
-    fn head(&self, path: &str) -> io::Result<Option<Head>> {
+    fn head(&self, path: &str) -> Result<Option<Head>, StoreError> {
         self.process.call(&format!("head {path}"), &[], || self.port.head(path))
     }
 
-    fn remove(&self, path: &str) -> io::Result<()> {
+    fn remove(&self, path: &str) -> Result<(), StoreError> {
         self.process.call(&format!("remove {path}"), &[], || self.port.remove(path))
     }
 }
 
 impl<T: Queue> Queue for Paced<'_, T> {
-    fn send(&self, batch: &[Outgoing]) -> io::Result<Vec<Refused>> {
+    fn send(&self, batch: &[NewMessage]) -> Result<Vec<RejectedEntry>, QueueError> {
         self.process.call(&format!("send {}", batch.len()), &[], || self.port.send(batch))
     }
 
-    fn receive(&self, most: usize, wait: Duration) -> io::Result<Vec<Received>> {
-        self.process.call("receive", &[], || self.port.receive(most, wait))
+    fn receive(&self, limit: usize, wait: Duration) -> Result<Vec<Message>, QueueError> {
+        self.process.call("receive", &[], || self.port.receive(limit, wait))
     }
 
-    fn acknowledge_batch(&self, handles: &[&str]) -> io::Result<Vec<Refused>> {
-        self.process.call(&format!("acknowledge {handles:?}"), &[], || self.port.acknowledge_batch(handles))
+    fn delete_batch(&self, handles: &[&str]) -> Result<Vec<RejectedEntry>, QueueError> {
+        self.process.call(&format!("delete {handles:?}"), &[], || self.port.delete_batch(handles))
     }
 
-    fn hide_batch(&self, changes: &[(&str, Duration)]) -> io::Result<Vec<Refused>> {
-        self.process.call(&format!("hide {changes:?}"), &[], || self.port.hide_batch(changes))
+    fn change_visibility_batch(
+        &self,
+        changes: &[(&str, Duration)],
+    ) -> Result<Vec<RejectedEntry>, QueueError> {
+        self.process.call(&format!("change visibility {changes:?}"), &[], || {
+            self.port.change_visibility_batch(changes)
+        })
     }
 
-    fn depth(&self) -> io::Result<Depth> {
+    fn depth(&self) -> Result<QueueDepth, QueueError> {
         self.process.call("depth", &[], || self.port.depth())
     }
 
     fn purge(&self) -> Result<(), PurgeError> {
-        self.process.call("purge", &[], || Ok(self.port.purge())).map_err(PurgeError::Failed)?
+        self.process.call("purge", &[], || self.port.purge())
     }
 
-    fn move_back(&self) -> io::Result<bool> {
-        self.process.call("move back", &[], || self.port.move_back())
+    fn redrive(&self) -> Result<bool, QueueError> {
+        self.process.call("redrive", &[], || self.port.redrive())
     }
 }

@@ -3,13 +3,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
-use super::Operations;
-use flowherd_shared::queue::{Depth, Outgoing, PurgeError, Queue, Received, Refused};
+use super::{Injected, Operations};
+use flowherd_shared::queue::{Message, NewMessage, PurgeError, Queue, QueueDepth, QueueError, RejectedEntry};
 
 const DEDUPLICATION: Duration = Duration::from_mins(5);
 const PURGE: Duration = Duration::from_mins(1);
@@ -85,7 +84,7 @@ pub struct Lost {
 #[derive(Debug, Default)]
 struct List {
     /// In the order of sending.
-    messages: Vec<Message>,
+    messages: Vec<StoredMessage>,
     /// By group and deduplication id: when it was sent.
     sent: BTreeMap<(String, String), Duration>,
     last_purge: Option<Duration>,
@@ -113,13 +112,13 @@ pub struct Faults {
 }
 
 #[derive(Clone, Debug)]
-struct Message {
+struct StoredMessage {
     id: String,
-    outgoing: Outgoing,
+    outgoing: NewMessage,
     deliveries: u32,
     hidden_until: Duration,
     handle: Option<String>,
-    /// Received, and neither given back nor acknowledged.
+    /// Message, and neither given back nor acknowledged.
     in_hand: bool,
     sent: Duration,
 }
@@ -149,7 +148,7 @@ impl MemoryQueue {
     }
 
     /// Faults strike after the operation from now on, if it changes something.
-    pub fn lose_answers(&self) {
+    pub fn lose_responses(&self) {
         self.state().operations.is_late = true;
     }
 
@@ -199,7 +198,7 @@ impl MemoryQueue {
     }
 
     /// An operation on messages in hand, which are out of it afterwards whether the operation succeeds or not.
-    fn let_go(&self, handles: &[&str]) -> io::Result<MutexGuard<'_, State>> {
+    fn let_go(&self, handles: &[&str]) -> Result<MutexGuard<'_, State>, QueueError> {
         assert!((1..=10).contains(&handles.len()), "SQS takes 1 to 10 entries a batch");
         let mut state = self.state();
         for message in &mut state.list(self.is_dead).messages {
@@ -211,7 +210,7 @@ impl MemoryQueue {
         Ok(state)
     }
 
-    fn operate(&self) -> io::Result<MutexGuard<'_, State>> {
+    fn operate(&self) -> Result<MutexGuard<'_, State>, QueueError> {
         let mut state = self.state();
         state.operations.next()?;
         Ok(state)
@@ -235,15 +234,15 @@ impl List {
     }
 }
 
-impl Message {
-    fn new(outgoing: Outgoing, number: u64, now: Duration) -> Self {
+impl StoredMessage {
+    fn new(outgoing: NewMessage, number: u64, now: Duration) -> Self {
         let id = format!("message-{number}");
         Self { id, outgoing, deliveries: 0, hidden_until: now, handle: None, in_hand: false, sent: now }
     }
 }
 
 impl Queue for MemoryQueue {
-    fn send(&self, batch: &[Outgoing]) -> io::Result<Vec<Refused>> {
+    fn send(&self, batch: &[NewMessage]) -> Result<Vec<RejectedEntry>, QueueError> {
         assert!((1..=10).contains(&batch.len()), "SQS takes 1 to 10 messages a batch");
         let mut state = self.operate()?;
         state.calls += 1;
@@ -252,14 +251,14 @@ impl Queue for MemoryQueue {
         let (fails, halves) =
             (is_due(state.faults.send_fails_every), is_due(state.faults.send_takes_half_every));
         if fails && calls.is_multiple_of(2) {
-            return Err(io::Error::other("injected: the call did not arrive"));
+            return Err(Injected { message: "injected: the call did not arrive", fault: None }.into());
         }
         let mut refused = Vec::new();
         for (position, message) in batch.iter().enumerate() {
-            let senders_fault = state.faults.refuse.as_ref().is_some_and(|text| message.body.contains(text));
-            if senders_fault || (halves && position % 2 == 1) {
-                let why = if senders_fault { "InvalidMessageContents" } else { "InternalError" }.to_owned();
-                refused.push(Refused { position, why, senders_fault });
+            let sender_fault = state.faults.refuse.as_ref().is_some_and(|text| message.body.contains(text));
+            if sender_fault || (halves && position % 2 == 1) {
+                let reason = if sender_fault { "InvalidMessageContents" } else { "InternalError" }.to_owned();
+                refused.push(RejectedEntry { position, reason, sender_fault });
                 continue;
             }
             let (now, number) = (state.now, state.number());
@@ -275,16 +274,17 @@ impl Queue for MemoryQueue {
                 state.lost.push(Lost { body: message.body.clone(), at: now });
                 continue;
             }
-            list.messages.push(Message::new(message.clone(), number, now));
+            list.messages.push(StoredMessage::new(message.clone(), number, now));
         }
         if fails {
-            Err(io::Error::other("injected: the answer was lost"))
+            Err(Injected { message: "injected: the response was lost", fault: None }.into())
         } else {
-            state.operations.answer().map(|()| refused)
+            state.operations.respond()?;
+            Ok(refused)
         }
     }
 
-    fn receive(&self, most: usize, wait: Duration) -> io::Result<Vec<Received>> {
+    fn receive(&self, most: usize, wait: Duration) -> Result<Vec<Message>, QueueError> {
         assert!((1..=10).contains(&most), "SQS gives 1 to 10 messages a call");
         let mut state = self.operate()?;
         state.requests.receives += 1;
@@ -294,7 +294,7 @@ impl Queue for MemoryQueue {
         let hidden = messages.iter().filter(|message| message.hidden_until > now);
         let mut busy_groups: BTreeSet<String> =
             hidden.map(|message| message.outgoing.group.clone()).collect();
-        let mut places: Vec<(usize, Message)> = messages.into_iter().enumerate().collect();
+        let mut places: Vec<(usize, StoredMessage)> = messages.into_iter().enumerate().collect();
         if let Some(seed) = shuffles {
             let partition = |group: &String| number_of(group) % PARTITIONS;
             places.sort_by_cached_key(|(_, message)| {
@@ -310,7 +310,7 @@ impl Queue for MemoryQueue {
                 kept.push((place, message));
             } else if message.deliveries == settings.max_deliveries {
                 let (id, outgoing) = (message.id, message.outgoing);
-                state.dead.messages.push(Message { id, ..Message::new(outgoing, 0, now) });
+                state.dead.messages.push(StoredMessage { id, ..StoredMessage::new(outgoing, 0, now) });
             } else {
                 let handle = format!("handle-{}", state.number());
                 message.deliveries += 1;
@@ -319,7 +319,7 @@ impl Queue for MemoryQueue {
                 message.in_hand = true;
                 // More of its group may come along, in their order
                 // (https://repost.aws/knowledge-center/sqs-fifo-messages-not-returned).
-                received.push(Received {
+                received.push(Message {
                     id: message.id.clone(),
                     handle,
                     group,
@@ -343,7 +343,7 @@ impl Queue for MemoryQueue {
         Ok(received)
     }
 
-    fn acknowledge_batch(&self, handles: &[&str]) -> io::Result<Vec<Refused>> {
+    fn delete_batch(&self, handles: &[&str]) -> Result<Vec<RejectedEntry>, QueueError> {
         let mut state = self.let_go(handles)?;
         state.requests.deletes += 1;
         let now = state.now;
@@ -351,17 +351,26 @@ impl Queue for MemoryQueue {
         for (position, handle) in handles.iter().enumerate() {
             if position == 0 && state.faults.deletions_to_refuse > 0 {
                 state.faults.deletions_to_refuse -= 1;
-                refused.push(Refused { position, why: "InternalError".to_owned(), senders_fault: false });
+                refused.push(RejectedEntry {
+                    position,
+                    reason: "InternalError".to_owned(),
+                    sender_fault: false,
+                });
                 continue;
             }
-            let held =
-                |message: &Message| message.handle.as_deref() == Some(handle) && message.hidden_until > now;
+            let held = |message: &StoredMessage| {
+                message.handle.as_deref() == Some(handle) && message.hidden_until > now
+            };
             state.list(self.is_dead).messages.retain(|message| !held(message));
         }
-        state.operations.answer().map(|()| refused)
+        state.operations.respond()?;
+        Ok(refused)
     }
 
-    fn hide_batch(&self, changes: &[(&str, Duration)]) -> io::Result<Vec<Refused>> {
+    fn change_visibility_batch(
+        &self,
+        changes: &[(&str, Duration)],
+    ) -> Result<Vec<RejectedEntry>, QueueError> {
         let handles: Vec<&str> = changes.iter().map(|(handle, _)| *handle).collect();
         let mut state = self.let_go(&handles)?;
         state.requests.changes += 1;
@@ -372,25 +381,26 @@ impl Queue for MemoryQueue {
             let held = messages.iter_mut().find(|message| message.handle.as_deref() == Some(handle));
             match held.filter(|message| message.hidden_until > now) {
                 Some(message) => message.hidden_until = now + *time,
-                None => refused.push(Refused {
+                None => refused.push(RejectedEntry {
                     position,
-                    why: "the handle is no longer valid".to_owned(),
-                    senders_fault: true,
+                    reason: "the handle is no longer valid".to_owned(),
+                    sender_fault: true,
                 }),
             }
         }
-        state.operations.answer().map(|()| refused)
+        state.operations.respond()?;
+        Ok(refused)
     }
 
-    fn depth(&self) -> io::Result<Depth> {
+    fn depth(&self) -> Result<QueueDepth, QueueError> {
         let mut state = self.operate()?;
         let now = state.now;
         if now < state.faults.counts_nothing_until {
-            return Ok(Depth::default());
+            return Ok(QueueDepth::default());
         }
         let messages = &state.list(self.is_dead).messages;
         let in_flight = messages.iter().filter(|message| message.hidden_until > now).count() as u64;
-        Ok(Depth { visible: messages.len() as u64 - in_flight, in_flight, delayed: 0 })
+        Ok(QueueDepth { visible: messages.len() as u64 - in_flight, in_flight, delayed: 0 })
     }
 
     fn purge(&self) -> Result<(), PurgeError> {
@@ -403,10 +413,10 @@ impl Queue for MemoryQueue {
         list.last_purge = Some(now);
         let taken = std::mem::take(&mut list.messages);
         state.lost.extend(taken.into_iter().map(|message| Lost { body: message.outgoing.body, at: now }));
-        state.operations.answer().map_err(PurgeError::Failed)
+        Ok(state.operations.respond()?)
     }
 
-    fn move_back(&self) -> io::Result<bool> {
+    fn redrive(&self) -> Result<bool, QueueError> {
         let mut state = self.operate()?;
         if !state.faults.moves_back {
             return Ok(false);
@@ -414,9 +424,9 @@ impl Queue for MemoryQueue {
         let now = state.now;
         for letter in std::mem::take(&mut state.dead.messages) {
             let number = state.number();
-            state.live.messages.push(Message::new(letter.outgoing, number, now));
+            state.live.messages.push(StoredMessage::new(letter.outgoing, number, now));
         }
-        state.operations.answer()?;
+        state.operations.respond()?;
         Ok(true)
     }
 }

@@ -1,9 +1,15 @@
-//! Where each file of a run stands within the results. Source keys are used whole and only appended to, so two keys
-//! never share an output.
+//! The path of each file below the root of the results. Paths only append to the source key, so two keys never share an
+//! output.
 
 use sha2::{Digest, Sha256};
 
 use crate::config::hex;
+
+/// Path prefix of the markers of [`active`] runs.
+pub const ACTIVE: &str = "active/";
+
+/// The path prefixes that a fleet writes in the results bucket. None of them may be listed as a source.
+pub const RESERVED: [&str; 5] = [ACTIVE, "athena/", "csv/", "rejects/", "runs/"];
 
 /// Rows of one object for one table.
 #[must_use]
@@ -27,62 +33,55 @@ pub fn rejects(key: &str) -> String {
     format!("rejects/{key}.jsonl.gz")
 }
 
-/// What a run was asked.
+/// The prefix and the configuration of a run.
 #[must_use]
 pub fn run(run: &str) -> String {
     format!("runs/{run}/run.json")
 }
 
-/// The rules of a run, as they were when it was begun; none if it has the built-in one.
+/// Copy of the configuration, made when the run began. Missing if the run has the built-in one.
 #[must_use]
 pub fn config(run: &str) -> String {
     format!("runs/{run}/flowherd.toml")
 }
 
-/// The names of a run, as they were when it was begun; none if it has no lookups.
+/// Copy of the lookups, made when the run began. Missing if the run has none.
 #[must_use]
 pub fn lookups(run: &str) -> String {
     format!("runs/{run}/lookups.json")
 }
 
-/// That a run of the fleet has been begun and its report not yet written. Beside the runs, so that all of them are one
-/// short listing.
+/// Marker of a fleet's run that has begun and whose report is not yet written. All markers are one short listing.
 #[must_use]
 pub fn active(run: &str) -> String {
     format!("{ACTIVE}{run}.json")
 }
 
-/// The beginnings of all paths that a fleet writes in the results bucket. None of them may be listed as a source.
-pub const RESERVED: [&str; 5] = [ACTIVE, "athena/", "csv/", "rejects/", "runs/"];
-
-/// Where [`active`] runs are listed.
-pub const ACTIVE: &str = "active/";
-
-/// That another run purged the queue, and with it this run's messages.
+/// Says that another run purged the queue, and with it the messages of this run.
 #[must_use]
 pub fn purged(run: &str) -> String {
     format!("runs/{run}/purged.json")
 }
 
-/// That an object is done in a later version than the one listed.
+/// Says that the run processes a later version of an object than the listed one.
 #[must_use]
 pub fn amendment(run: &str, key: &str) -> String {
     format!("runs/{run}/amended/{key}.json")
 }
 
-/// Where the receipts of a run are listed.
+/// Path prefix of a run's receipts.
 #[must_use]
 pub fn receipts(run: &str) -> String {
     format!("runs/{run}/receipts/")
 }
 
-/// Where the failures of a run are listed.
+/// Path prefix of a run's failures.
 #[must_use]
 pub fn failures(run: &str) -> String {
     format!("runs/{run}/failures/")
 }
 
-/// The reconciliation as far as it has come.
+/// A reconciliation that is not complete.
 #[must_use]
 pub fn unfinished_report(run: &str) -> String {
     format!("runs/{run}/report.unfinished.json")
@@ -94,35 +93,35 @@ pub fn manifest_part(run: &str, part: u64) -> String {
     format!("runs/{run}/manifest/part-{part:06}.jsonl.gz")
 }
 
-/// That an object is done.
+/// Receipt of an object that is done.
 #[must_use]
 pub fn receipt(run: &str, key: &str) -> String {
     format!("runs/{run}/receipts/{key}.json")
 }
 
-/// Why an object failed.
+/// Failure of an object.
 #[must_use]
 pub fn failure(run: &str, key: &str) -> String {
     format!("runs/{run}/failures/{key}.json")
 }
 
-/// The same for a key whose own name the store refuses, such as one too long for a file system.
+/// Failure of an object whose key the store cannot have, such as one too long for a file system.
 #[must_use]
 pub fn failure_by_hash(run: &str, key: &str) -> String {
     format!("runs/{run}/failures/.by-sha256/{}.json", hex(&Sha256::digest(key)))
 }
 
-/// The reconciliation.
+/// The report of a run.
 #[must_use]
 pub fn report(run: &str) -> String {
     format!("runs/{run}/report.json")
 }
 
-/// Whether a run may have this name: it becomes part of paths and of queue messages.
+/// Returns whether `name` is valid as the name of a run. It becomes part of paths and of queue messages.
 #[must_use]
 pub fn is_run_name(name: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    !name.is_empty() && name.len() <= 80 && !name.starts_with('.') && name.bytes().all(fits)
+    let is_valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    !name.is_empty() && name.len() <= 80 && !name.starts_with('.') && name.bytes().all(is_valid)
 }
 
 #[cfg(test)]

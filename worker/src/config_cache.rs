@@ -1,0 +1,131 @@
+//! Configuration and lookups of each run, from the copies in its ledger. All workers of a run use the same ones. A new
+//! configuration takes effect with the next run, without a deployment.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use flowherd_shared::{
+    config::{Config, ConfigError},
+    ledger::{Fingerprint, Run, layout, read_json},
+    limits::{MAX_CONFIG_BYTES, MAX_LOOKUPS_BYTES},
+    lookups::Lookups,
+    pipeline::Plan,
+    store::{Cause, Store, StoreError},
+};
+
+/// Maximum number of runs in the cache. A worker rarely processes more than one at a time.
+const MAX_RUNS: usize = 64;
+/// Maximum number of different plans in memory. Lookups can take tens of megabytes.
+const MAX_PLANS: usize = 2;
+
+/// Why a run cannot be processed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigCacheError {
+    /// The run has no `run.json`.
+    #[error("the ledger has no run.json of this run; begin a new one")]
+    NoRun,
+    /// The copies in the ledger have another fingerprint than the run.
+    #[error(
+        "the configuration or lookups in the ledger are not those of the run, or this worker reads them differently; \
+         deploy coordinator and workers together, and begin a new run"
+    )]
+    Fingerprint,
+    /// A copy in the ledger does not parse.
+    #[error("{path} is damaged; begin a new run")]
+    Damaged {
+        /// The path of the copy.
+        path: String,
+        /// Its problems.
+        source: Cause,
+    },
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Caches the plans of the latest runs.
+#[derive(Debug, Default)]
+pub struct ConfigCache {
+    /// By name of the run, in the order of use.
+    known: Mutex<Vec<(String, Arc<Plan>)>>,
+}
+
+impl ConfigCache {
+    /// Returns the plan of a run. Other threads wait while one thread reads it, because lookups are large.
+    pub fn get(&self, store: &impl Store, run: &str) -> Result<Arc<Plan>, ConfigCacheError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = known.iter().position(|(name, _)| name == run) {
+            let found = known.remove(at);
+            let plan = Arc::clone(&found.1);
+            known.push(found);
+            return Ok(plan);
+        }
+        let manifest: Run = read_json(store, &layout::run(run))?.ok_or(ConfigCacheError::NoRun)?;
+        let same = known.iter().find(|(_, plan)| Fingerprint::from(&**plan) == manifest.fingerprint);
+        let plan = match same {
+            Some((_, plan)) => Arc::clone(plan),
+            None => Arc::new(load(store, &manifest)?),
+        };
+        known.push((run.to_owned(), Arc::clone(&plan)));
+        evict(&mut known);
+        Ok(plan)
+    }
+}
+
+fn load(store: &impl Store, run: &Run) -> Result<Plan, ConfigCacheError> {
+    let config = layout::config(&run.run);
+    let lookups = layout::lookups(&run.run);
+    let plan = Plan {
+        config: read(store, config, MAX_CONFIG_BYTES, Config::from_bytes)?,
+        lookups: read(store, lookups, MAX_LOOKUPS_BYTES, Lookups::parse)?,
+    };
+    if Fingerprint::from(&plan) == run.fingerprint { Ok(plan) } else { Err(ConfigCacheError::Fingerprint) }
+}
+
+/// Reads and parses one file. A run without it has the built-in value.
+fn read<T: Default>(
+    store: &impl Store,
+    path: String,
+    limit: usize,
+    parse: impl FnOnce(&[u8]) -> Result<T, ConfigError>,
+) -> Result<T, ConfigCacheError> {
+    match store.get_limited(&path, limit as u64) {
+        Ok(Some(bytes)) => {
+            parse(&bytes).map_err(|source| ConfigCacheError::Damaged { path, source: source.into() })
+        }
+        Ok(None) => Ok(T::default()),
+        Err(error @ StoreError::TooLarge { .. }) => {
+            Err(ConfigCacheError::Damaged { path, source: error.into() })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes the runs that were used least recently.
+fn evict(known: &mut Vec<(String, Arc<Plan>)>) {
+    known.drain(..known.len().saturating_sub(MAX_RUNS));
+    loop {
+        let mut plans: Vec<*const Plan> = known.iter().map(|(_, plan)| Arc::as_ptr(plan)).collect();
+        plans.sort_unstable();
+        plans.dedup();
+        if plans.len() <= MAX_PLANS {
+            return;
+        }
+        let oldest = Arc::as_ptr(&known[0].1);
+        known.retain(|(_, plan)| Arc::as_ptr(plan) != oldest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_most_two_plans_stay_in_memory_the_latest_ones() {
+        let plan = |_| Arc::new(Plan::default());
+        let plans: Vec<Arc<Plan>> = (0..4).map(plan).collect();
+        let mut known: Vec<_> =
+            [0, 1, 0, 2, 3, 3].iter().map(|at| (at.to_string(), plans[*at].clone())).collect();
+        evict(&mut known);
+        assert_eq!(known.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["2", "3", "3"]);
+    }
+}

@@ -1,0 +1,416 @@
+//! Handles one queue message: decides whether its object needs an attempt, makes it, and decides what becomes of the message.
+
+use std::{ops::ControlFlow, sync::RwLock, thread, time::Duration};
+
+use flowherd_shared::{
+    error::{Verdict, error_chain},
+    ledger::{
+        Amendment, Attempt, Failure, Fingerprint, ManifestEntry, Purged, Receipt, Run, layout, read_json,
+    },
+    pipeline::Plan,
+    queue::{Message, Queue},
+    store::{Problem, Source, Store, StoreError},
+    task::Task,
+};
+use jiff::Timestamp;
+use tracing::{debug, error, info, info_span, warn};
+
+use crate::{
+    config_cache::{ConfigCache, ConfigCacheError},
+    processor::{Control, Delivery, Job, ObjectProcessor, Outcome, StopReason, now},
+    telemetry::TaskOutcome,
+};
+
+/// The pause before the second delivery. Each further pause is twice as long.
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_secs(10);
+pub(crate) const MAX_PAUSE: Duration = Duration::from_mins(15);
+/// Maximum attempts in one delivery if other workers keep replacing the outputs.
+const MAX_ROUNDS: u32 = 3;
+
+/// What becomes of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// The object is done. The message is deleted.
+    Ack,
+    /// Another attempt can succeed. The message returns to the queue and becomes visible after this time.
+    Retry(Duration),
+    /// No attempt can succeed. The message becomes visible at once, until SQS moves it to the dead-letter queue.
+    DeadLetter,
+}
+
+/// Returns whether work continues, or why it stops. Called often.
+pub type ShouldContinue<'a> = &'a (dyn Fn() -> ControlFlow<StopReason> + Sync);
+
+/// Why a message was refused before or during an attempt.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(
+        "the message names bucket {found:?}, but this worker only reads {expected:?}; another fleet's coordinator sent it"
+    )]
+    Bucket { found: String, expected: String },
+    #[error(transparent)]
+    Config(ConfigCacheError),
+    #[error(
+        "the function's time ended before the object did; if this happens again, raise workerTimeoutSeconds or its memory"
+    )]
+    Deadline,
+}
+
+/// The error of the failure that exists during an attempt.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "a worker began this attempt and did not report its end: it was stopped, ran out of memory, or its function's time \
+     ended; if this happens again, raise the worker's memory or timeout"
+)]
+struct Unfinished;
+
+/// Handles the messages of one queue.
+#[allow(missing_debug_implementations)] // it contains functions
+pub struct MessageHandler<'a, I, O, Q> {
+    /// Source of the objects.
+    pub source: &'a I,
+    /// The only bucket whose objects are read.
+    pub bucket: &'a str,
+    /// Store of the outputs and of the ledger.
+    pub store: &'a O,
+    /// The queue.
+    pub queue: &'a Q,
+    /// The visibility timeout of the queue.
+    pub visibility: Duration,
+    /// The name of the queue in the metrics; `None` prints no metrics.
+    pub metrics_queue: Option<&'a str>,
+    /// The `maxReceiveCount` of the queue, if it is known.
+    pub max_deliveries: Option<u32>,
+    /// Whether the handler deletes messages. Lambda deletes them itself, at the end of an invocation.
+    pub deletes_messages: bool,
+    /// Sleeps before a failed call to the queue is retried.
+    pub sleep: fn(Duration),
+    /// The clock.
+    pub clock: &'a (dyn Fn() -> Timestamp + Sync),
+    configs: ConfigCache,
+    /// Locked for reading while messages are held, and for writing while a suspect is processed alone.
+    pub(crate) exclusive: RwLock<()>,
+}
+
+/// The work that the ledger leaves for a message.
+enum Remaining {
+    /// An attempt at this version of the object, after this failure.
+    Attempt(Box<(ManifestEntry, Option<Failure>)>),
+    /// None: the object is done.
+    Nothing,
+    /// None: the object failed permanently.
+    PermanentlyFailed,
+}
+
+impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
+    /// Creates a handler. Makes no request.
+    pub fn new(
+        (bucket, source): (&'a str, &'a I),
+        store: &'a O,
+        (queue, visibility): (&'a Q, Duration),
+    ) -> Self {
+        Self {
+            source,
+            bucket,
+            store,
+            queue,
+            visibility,
+            metrics_queue: None,
+            max_deliveries: None,
+            deletes_messages: true,
+            sleep: thread::sleep,
+            clock: &Timestamp::now,
+            configs: ConfigCache::default(),
+            exclusive: RwLock::new(()),
+        }
+    }
+
+    /// Handles one message. `sole_owner` returns whether no other worker can have the message.
+    pub(crate) fn handle(
+        &self,
+        message: &Message,
+        sole_owner: &dyn Fn() -> bool,
+        should_continue: ShouldContinue<'_>,
+    ) -> Disposition {
+        let task = match Task::parse(&message.body) {
+            Ok(task) => task,
+            Err(problem) => {
+                let error = error_chain(&problem);
+                error!(message_id = message.id, error, "not a task; it becomes a dead-letter message");
+                return Disposition::DeadLetter;
+            }
+        };
+        let span = info_span!(
+            "task",
+            run = task.run,
+            bucket = task.bucket,
+            key = task.object.key,
+            delivery = message.deliveries
+        );
+        let _in_span = span.enter();
+        self.handle_task(&task, message, sole_owner, should_continue).unwrap_or_else(|problem| {
+            error!(error = error_chain(&problem), "cannot use the ledger or the source");
+            Disposition::Retry(pause(message.deliveries))
+        })
+    }
+
+    fn handle_task(
+        &self,
+        task: &Task,
+        message: &Message,
+        sole_owner: &dyn Fn() -> bool,
+        should_continue: ShouldContinue<'_>,
+    ) -> Result<Disposition, StoreError> {
+        let (run, deliveries) = (&task.run, message.deliveries);
+        // A message that waits for its next attempt blocks newer runs of the same object. Checked from the second delivery
+        // on, because it costs a request.
+        if deliveries > 1 && self.is_purged(run)? {
+            info!("acknowledged without work: another run has purged the queue");
+            return Ok(Disposition::Ack);
+        }
+        let plan = match self.configs.get(self.store, run) {
+            Ok(plan) => plan,
+            Err(ConfigCacheError::Store(error)) => return Err(error),
+            Err(error) => return self.refuse(task, message, &Refusal::Config(error)),
+        };
+        if task.bucket != self.bucket {
+            let refusal = Refusal::Bucket { found: task.bucket.clone(), expected: self.bucket.to_owned() };
+            return self.refuse(task, message, &refusal);
+        }
+        let fingerprint = Fingerprint::from(&*plan);
+        let (object, mut previous) = match self.remaining(task, message, &fingerprint)? {
+            Remaining::Attempt(attempt) => *attempt,
+            Remaining::Nothing => {
+                debug!("already done");
+                return Ok(Disposition::Ack);
+            }
+            Remaining::PermanentlyFailed => {
+                debug!("failed permanently; returned to the queue until it is a dead-letter message");
+                return Ok(Disposition::DeadLetter);
+            }
+        };
+        if deliveries > 1 && self.is_over(run, message)? {
+            info!("acknowledged without work: the run is over");
+            return Ok(Disposition::Ack);
+        }
+        for _ in 0..MAX_ROUNDS {
+            let disposition =
+                self.attempt(task, message, &object, previous.take(), &plan, should_continue)?;
+            // The receipt can name outputs that another worker has replaced, but only if another worker had the message.
+            if disposition != Disposition::Ack
+                || sole_owner()
+                || Receipt::find(self.store, run, &object, &fingerprint)?.is_some()
+                || self.is_purged(run)?
+            {
+                return Ok(disposition);
+            }
+            debug!("another worker has replaced the outputs; processing the object again");
+        }
+        Ok(Disposition::Retry(pause(deliveries)))
+    }
+
+    /// Makes one attempt at the object.
+    fn attempt(
+        &self,
+        task: &Task,
+        message: &Message,
+        object: &ManifestEntry,
+        previous: Option<Failure>,
+        plan: &Plan,
+        should_continue: ShouldContinue<'_>,
+    ) -> Result<Disposition, StoreError> {
+        let unfinished = self.write_unfinished(task, message, object, previous.as_ref(), plan)?;
+        let to_replace = match &unfinished {
+            // The attempt counts once.
+            Some(unfinished) => {
+                let attempts = unfinished.attempts.saturating_sub(1);
+                Some(Failure { attempts, ..unfinished.clone() })
+            }
+            None => previous.clone(),
+        };
+        let delivery = Delivery { message_id: &message.id, number: message.deliveries };
+        let job = Job { object, previous: to_replace, delivery: Some(delivery) };
+        let control = Control {
+            should_continue: &|_| should_continue(),
+            // A late worker must not replace outputs of the run that purged the queue.
+            can_publish: &|| {
+                let is_purged = self.is_purged(&task.run)?;
+                Ok(if is_purged { ControlFlow::Break(StopReason::Purged) } else { should_continue() })
+            },
+        };
+        let processor = ObjectProcessor::new(&task.run, plan, self.source, self.store);
+        Ok(match processor.process(job, &control)? {
+            Outcome::Done(receipt) => {
+                self.report(&TaskOutcome::Done(&receipt));
+                Disposition::Ack
+            }
+            Outcome::Failed(failure) => {
+                self.report(&TaskOutcome::Failed(&failure));
+                match failure.verdict {
+                    Verdict::Permanent => Disposition::DeadLetter,
+                    Verdict::Retry => Disposition::Retry(pause(message.deliveries)),
+                }
+            }
+            Outcome::Stopped(StopReason::Purged) => {
+                self.restore(unfinished, previous)?;
+                info!("stopped: another run has purged the queue");
+                Disposition::Ack
+            }
+            Outcome::Stopped(StopReason::Deadline) => self.refuse(task, message, &Refusal::Deadline)?,
+            Outcome::Stopped(StopReason::Shutdown) => {
+                self.restore(unfinished, previous)?;
+                debug!("stopped; returned to the queue");
+                Disposition::Retry(Duration::ZERO)
+            }
+        })
+    }
+
+    /// From the second delivery on, writes a failure before the attempt begins. If the process ends during the attempt, the
+    /// failure remains, and the message is a suspect ([`crate::order`]).
+    fn write_unfinished(
+        &self,
+        task: &Task,
+        message: &Message,
+        object: &ManifestEntry,
+        previous: Option<&Failure>,
+        plan: &Plan,
+    ) -> Result<Option<Failure>, StoreError> {
+        if message.deliveries == 1 {
+            return Ok(None);
+        }
+        let attempt = Attempt {
+            run: &task.run,
+            object,
+            fingerprint: &Fingerprint::from(plan),
+            number: previous.map_or(0, |failure| failure.attempts).saturating_add(1),
+            finished: now()?,
+            milliseconds: 0,
+            message_id: Some(&message.id),
+        };
+        let failure = Failure { unfinished: true, ..Failure::new(&attempt, &Unfinished, Verdict::Retry) };
+        failure.write(self.store)?;
+        Ok(Some(failure))
+    }
+
+    /// Replaces the failure of a stopped attempt by the one before it.
+    fn restore(&self, unfinished: Option<Failure>, previous: Option<Failure>) -> Result<(), StoreError> {
+        match (unfinished, previous) {
+            (None, _) => Ok(()),
+            (Some(_), Some(previous)) => previous.write(self.store),
+            (Some(unfinished), None) => unfinished.remove(self.store),
+        }
+    }
+
+    /// Returns the work that remains according to the ledger.
+    fn remaining(
+        &self,
+        task: &Task,
+        message: &Message,
+        fingerprint: &Fingerprint,
+    ) -> Result<Remaining, StoreError> {
+        let (run, listed) = (&task.run, &task.object);
+        if Receipt::find(self.store, run, listed, fingerprint)?.is_some() {
+            return Ok(Remaining::Nothing);
+        }
+        let failure = Failure::find(self.store, run, &listed.key)?;
+        let amended = if message.deliveries > 1 || failure.is_some() {
+            Amendment::find(self.store, run, listed)?
+        } else {
+            None
+        };
+        if let Some(now) = &amended
+            && Receipt::find(self.store, run, now, fingerprint)?.is_some()
+        {
+            return Ok(Remaining::Nothing);
+        }
+        let object = amended.unwrap_or_else(|| listed.clone());
+        let permanent = failure.as_ref().filter(|failure| {
+            failure.verdict == Verdict::Permanent
+                && failure.object == object
+                && failure.fingerprint == *fingerprint
+        });
+        let Some(permanent) = permanent else { return Ok(Remaining::Attempt(Box::new((object, failure)))) };
+        // The same message fails again. Another message was redriven.
+        if permanent.message_id.as_ref() == Some(&message.id) {
+            return Ok(Remaining::PermanentlyFailed);
+        }
+        match self.source.head(&object.key)? {
+            Some(now) if now != object => {
+                warn!(etag = now.etag, size = now.size, "the object has been replaced since it failed");
+                Amendment { listed: listed.clone(), now: now.clone() }.write(self.store, run)?;
+                Ok(Remaining::Attempt(Box::new((now, failure))))
+            }
+            _ => Ok(Remaining::Attempt(Box::new((object, failure)))),
+        }
+    }
+
+    fn is_purged(&self, run: &str) -> Result<bool, StoreError> {
+        Ok(read_json::<Purged>(self.store, &layout::purged(run))?.is_some())
+    }
+
+    /// Returns whether the run ended after this message was sent: its report is written, it has no marker, and the message
+    /// was not redriven since, because a redriven message is newer. Objects that the report counts as missing or failed
+    /// stay so; a resumed run processes them.
+    fn is_over(&self, run: &str, message: &Message) -> Result<bool, StoreError> {
+        if self.store.etag(&layout::active(run))?.is_some() {
+            return Ok(false);
+        }
+        // Both times are of AWS's clocks. The clock of the machine that wrote the report can be wrong.
+        let Some(report) = self.store.head(&layout::report(run))? else { return Ok(false) };
+        let written = Timestamp::try_from(report.modified).map_err(|error| {
+            StoreError::Invalid(Problem::caused_by("the store returned an invalid time", error))
+        })?;
+        Ok(written.as_millisecond() > message.sent_ms)
+    }
+
+    /// Writes the refusal as a failure, once for each message. A wrong bucket is permanent; the other reasons can pass.
+    fn refuse(&self, task: &Task, message: &Message, refusal: &Refusal) -> Result<Disposition, StoreError> {
+        let (verdict, disposition) = match refusal {
+            Refusal::Bucket { .. } => (Verdict::Permanent, Disposition::DeadLetter),
+            Refusal::Config(_) => (Verdict::Retry, Disposition::Retry(pause(message.deliveries))),
+            Refusal::Deadline => (Verdict::Retry, Disposition::Retry(Duration::ZERO)),
+        };
+        // A failure counts only with the fingerprint of its run. Without a run, no report could name the failure.
+        let Some(run) = read_json::<Run>(self.store, &layout::run(&task.run))? else {
+            warn!(error = error_chain(refusal), "cannot begin: the ledger has no such run");
+            // Growing pauses would block newer runs of the object for an hour.
+            return Ok(match disposition {
+                Disposition::DeadLetter => Disposition::DeadLetter,
+                _ => Disposition::Retry(FIRST_PAUSE),
+            });
+        };
+        let previous = Failure::find(self.store, &task.run, &task.object.key)?;
+        let is_written = previous.is_some_and(|previous| {
+            previous.message_id.as_ref() == Some(&message.id) && previous.verdict == Verdict::Permanent
+        });
+        if verdict == Verdict::Permanent && is_written {
+            return Ok(disposition);
+        }
+        let attempt = Attempt {
+            run: &task.run,
+            object: &task.object,
+            fingerprint: &run.fingerprint,
+            number: message.deliveries,
+            finished: now()?,
+            milliseconds: 0,
+            message_id: Some(&message.id),
+        };
+        let failure = Failure::new(&attempt, refusal, verdict);
+        failure.write(self.store)?;
+        self.report(&TaskOutcome::Failed(&failure));
+        Ok(disposition)
+    }
+
+    fn report(&self, outcome: &TaskOutcome<'_>) {
+        outcome.log();
+        if let Some(queue) = self.metrics_queue {
+            outcome.print_metrics(queue);
+        }
+    }
+}
+
+/// Returns the pause after this number of deliveries.
+pub(crate) fn pause(deliveries: u32) -> Duration {
+    let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(deliveries.saturating_sub(1)));
+    doubled.min(MAX_PAUSE)
+}
