@@ -1,13 +1,14 @@
 import { App } from 'aws-cdk-lib';
 
-import { FlowherdStack } from '../lib/flowherd-stack';
-import { readSettings, SettingsError } from '../lib/settings';
+import { FlowherdError, FlowherdStack } from '../lib';
+import { readSettings } from './settings';
 
 const app = new App();
 try {
-  new FlowherdStack(app, readSettings(app.node.getAllContext() as Record<string, unknown>));
+  const props = readSettings(app.node.getAllContext() as Record<string, unknown>);
+  new FlowherdStack(app, props.stackName ?? 'Flowherd', props);
 } catch (error) {
-  if (!(error instanceof SettingsError)) throw error;
+  if (!(error instanceof FlowherdError)) throw error;
   console.error(error.message);
-  process.exitCode = 2;
+  process.exit(2);
 }

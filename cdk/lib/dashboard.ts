@@ -8,72 +8,74 @@ import {
   PeriodOverride,
   SingleValueWidget,
 } from 'aws-cdk-lib/aws-cloudwatch';
+import { Architecture } from 'aws-cdk-lib/aws-lambda';
 import { Construct } from 'constructs';
 
+import { COORDINATOR_MEMORY_MB } from './coordinator';
 import { workerMetric } from './metrics';
 import type { NativeFunction } from './native-function';
-import type { Settings } from './settings';
 import type { TaskQueue } from './task-queue';
 
-// US dollars in us-east-1, without the free tier; other regions differ a little.
+// US dollars in us-east-1, without the free tier.
 // https://aws.amazon.com/lambda/pricing/
-const USD_A_GB_SECOND = { arm64: 0.000_013_333_4, x86_64: 0.000_016_666_7 };
-const USD_A_CALL = 0.2 / 1e6;
-// https://aws.amazon.com/sqs/pricing/, FIFO
-const USD_A_QUEUE_REQUEST = 0.5 / 1e6;
-// https://aws.amazon.com/s3/pricing/, standard
-const USD_A_GET = 0.4 / 1e6;
-const USD_A_PUT = 5 / 1e6;
-// https://aws.amazon.com/cloudwatch/pricing/, ingestion into the standard class. Metrics arrive as log lines (EMF) too.
-const USD_A_LOG_BYTE = 0.5 / 1e9;
+const USD_PER_GB_SECOND = { arm64: 0.000_013_333_4, x86_64: 0.000_016_666_7 };
+const USD_PER_INVOCATION = 0.2 / 1e6;
+// https://aws.amazon.com/sqs/pricing/, FIFO queues
+const USD_PER_QUEUE_REQUEST = 0.5 / 1e6;
+// https://aws.amazon.com/s3/pricing/, S3 Standard
+const USD_PER_GET = 0.4 / 1e6;
+const USD_PER_PUT = 5 / 1e6;
+// https://aws.amazon.com/cloudwatch/pricing/, log ingestion, Standard class. The workers' metrics are log lines (EMF) too.
+const USD_PER_LOG_BYTE = 0.5 / 1e9;
 
 /**
- * S3 requests of an object with one table and at most 16 MiB of output, as `flowherd estimate` counts them. Reads: the
- * object, four of the ledger by the worker, receipt and output by the report. Writes: output and receipt.
+ * S3 requests for an object with one table and at most 16 MiB of output, as `flowherd estimate` counts them. Reads: the
+ * object, four files of the ledger by the worker, and receipt and output by the report. Writes: output and receipt.
  */
-const READS_AN_OBJECT = 7;
-const WRITES_AN_OBJECT = 2;
-/** S3 requests of a failed attempt. Reads: the object and four of the ledger. Write: the failure. */
-const READS_A_FAILURE = 5;
-const WRITES_A_FAILURE = 1;
+const READS_PER_OBJECT = 7;
+const WRITES_PER_OBJECT = 2;
+/** S3 requests for a failed attempt. Reads: the object and four files of the ledger. Write: the failure. */
+const READS_PER_FAILURE = 5;
+const WRITES_PER_FAILURE = 1;
 
-export interface DashboardProps {
-  readonly settings: Settings;
+export interface FleetDashboardProps {
   readonly tasks: TaskQueue;
   readonly worker: NativeFunction;
+  readonly workerMemoryMb: number;
   readonly coordinator: NativeFunction;
+  readonly architecture: Architecture;
 }
 
-/** Progress, rate, failures and cost. */
-export class Dashboard extends Construct {
+/** The CloudWatch dashboard: progress, throughput, failures and cost. */
+export class FleetDashboard extends Construct {
   readonly dashboard: CloudWatchDashboard;
 
-  constructor(scope: Construct, id: string, props: DashboardProps) {
+  constructor(scope: Construct, id: string, props: FleetDashboardProps) {
     super(scope, id);
-    const { settings, tasks } = props;
-    const { queue, deadLetters } = tasks;
+    const { queue, deadLetters } = props.tasks;
+    const { stackName, region } = Stack.of(this);
     const worker = props.worker.function;
     const minute = { period: Duration.minutes(1) };
     const graph = (title: string, left: IMetric[], right: IMetric[] = []) =>
       new GraphWidget({ title, left, right, width: 8, height: 6, liveData: true });
 
     this.dashboard = new CloudWatchDashboard(this, 'Dashboard', {
-      // Dashboards belong to the account, not to a region, so two stacks of one name would share one:
+      // Dashboards are global to the account, so stacks of one name in two regions would share one:
       // https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutDashboard.html
-      dashboardName: `${settings.stackName}-${Stack.of(this).region}`,
+      dashboardName: `${stackName}-${region}`,
       periodOverride: PeriodOverride.INHERIT,
       defaultInterval: Duration.hours(3),
     });
     this.dashboard.addWidgets(
       new SingleValueWidget({
-        title: 'In the time shown: objects, failures, rows, rejects, cost',
+        title: 'Total of the time range: objects, failures, rows, rejects, cost',
         width: 24,
         height: 4,
         setPeriodToTimeRange: true,
         metrics: [
           workerMetric(queue, 'ObjectsDone').with({ label: 'objects done' }),
-          workerMetric(queue, 'ObjectsFailed').with({ label: 'objects failed for good' }),
-          workerMetric(queue, 'ObjectsToRetry').with({ label: 'attempts to be made again' }),
+          workerMetric(queue, 'ObjectsFailed').with({ label: 'objects failed permanently' }),
+          workerMetric(queue, 'ObjectsToRetry').with({ label: 'attempts to retry' }),
           workerMetric(queue, 'RowsWritten').with({ label: 'rows' }),
           workerMetric(queue, 'RecordsRejected').with({ label: 'records rejected' }),
           this.cost(props),
@@ -81,7 +83,7 @@ export class Dashboard extends Construct {
       }),
     );
     this.dashboard.addWidgets(
-      graph('Rows a second', [
+      graph('Rows per second', [
         new MathExpression({
           expression: 'rows / PERIOD(rows)',
           label: 'rows/s',
@@ -89,10 +91,10 @@ export class Dashboard extends Construct {
           ...minute,
         }),
       ]),
-      graph('Objects done and left', [workerMetric(queue, 'ObjectsDone')], [
+      graph('Objects done and pending', [workerMetric(queue, 'ObjectsDone')], [
         new MathExpression({
           expression: 'waiting + working',
-          label: 'left in the queue',
+          label: 'in the queue',
           usingMetrics: {
             waiting: queue.metricApproximateNumberOfMessagesVisible({ ...minute, statistic: 'Maximum' }),
             working: queue.metricApproximateNumberOfMessagesNotVisible({ ...minute, statistic: 'Maximum' }),
@@ -101,52 +103,52 @@ export class Dashboard extends Construct {
         }),
       ]),
       graph('Rejects and failures', [workerMetric(queue, 'RecordsRejected')], [
-        workerMetric(queue, 'ObjectsFailed').with({ label: 'objects failed for good' }),
-        workerMetric(queue, 'ObjectsToRetry').with({ label: 'attempts to be made again' }),
+        workerMetric(queue, 'ObjectsFailed').with({ label: 'objects failed permanently' }),
+        workerMetric(queue, 'ObjectsToRetry').with({ label: 'attempts to retry' }),
       ]),
     );
     this.dashboard.addWidgets(
       graph(
-        'Queue: messages, age of the oldest',
+        'Queue: messages and age of the oldest',
         [queue.metricApproximateNumberOfMessagesVisible({ ...minute, statistic: 'Maximum' })],
         [queue.metricApproximateAgeOfOldestMessage({ ...minute, statistic: 'Maximum' })],
       ),
-      graph('Dead letters', [
+      graph('Dead-letter messages', [
         deadLetters.metricApproximateNumberOfMessagesVisible({ ...minute, statistic: 'Maximum' }),
       ]),
       graph('Bytes in and out', [workerMetric(queue, 'BytesIn'), workerMetric(queue, 'BytesOut')]),
     );
     this.dashboard.addWidgets(
       graph('Worker: errors and throttles', [worker.metricErrors(minute), worker.metricThrottles(minute)]),
-      graph('Duration, 99th percentile: a call, an object (ms)', [
+      graph('Duration, 99th percentile: invocation and object (ms)', [
         worker.metricDuration({ ...minute, statistic: 'p99' }),
         workerMetric(queue, 'TaskDuration', 'p99'),
       ]),
-      graph('Workers at once', [worker.metric('ConcurrentExecutions', { ...minute, statistic: 'Maximum' })]),
+      graph('Concurrent workers', [worker.metric('ConcurrentExecutions', { ...minute, statistic: 'Maximum' })]),
     );
   }
 
   /**
-   * Cost of the requests and of the processor time in the period. Not included: monthly prices of metrics and alarms,
-   * storage, Step Functions, Athena, and the further parts of outputs above 16 MiB.
+   * Cost of requests, logs and Lambda duration. It leaves out the monthly price of metrics and alarms, storage, Step
+   * Functions, Athena, and the additional upload parts of outputs above 16 MiB.
    */
-  private cost({ settings, tasks: { queue }, worker, coordinator }: DashboardProps): IMetric {
+  private cost({ tasks: { queue }, worker, workerMemoryMb, coordinator, architecture }: FleetDashboardProps): IMetric {
     const sum = { period: Duration.minutes(1), statistic: 'Sum' };
     const gbSeconds = (duration: string, memoryMb: number) => `${duration} / 1000 * ${memoryMb} / 1024`;
-    // LogGroup.metricIncomingBytes has no dimension: it is the sum of all log groups of the region.
+    // LogGroup.metricIncomingBytes has no dimension, so it sums all log groups of the region.
     const logBytes = ({ logGroup }: NativeFunction) =>
       new Metric({ namespace: 'AWS/Logs', metricName: 'IncomingBytes', dimensionsMap: { LogGroupName: logGroup.logGroupName }, ...sum });
-    const requests = (reads: number, writes: number) => decimal(reads * USD_A_GET + writes * USD_A_PUT);
+    const requests = (reads: number, writes: number) => decimal(reads * USD_PER_GET + writes * USD_PER_PUT);
     return new MathExpression({
-      label: 'about, in USD',
+      label: 'estimated cost (USD)',
       expression: [
-        `(${gbSeconds('worked', settings.workerMemoryMb)} + ${gbSeconds('coordinated', 1024)}) * ${decimal(USD_A_GB_SECOND[settings.architecture])}`,
-        `(calls + turns) * ${decimal(USD_A_CALL)}`,
-        // Messages are sent, received and deleted in batches of up to 10. A long poll that ends empty is a request too.
-        `((sent + received + deleted) / 10 + empty) * ${decimal(USD_A_QUEUE_REQUEST)}`,
-        `done * ${requests(READS_AN_OBJECT, WRITES_AN_OBJECT)}`,
-        `(failed + retried) * ${requests(READS_A_FAILURE, WRITES_A_FAILURE)}`,
-        `(workerLog + coordinatorLog) * ${decimal(USD_A_LOG_BYTE)}`,
+        `(${gbSeconds('worked', workerMemoryMb)} + ${gbSeconds('coordinated', COORDINATOR_MEMORY_MB)}) * ${decimal(architecture === Architecture.ARM_64 ? USD_PER_GB_SECOND.arm64 : USD_PER_GB_SECOND.x86_64)}`,
+        `(calls + turns) * ${decimal(USD_PER_INVOCATION)}`,
+        // Batches have up to 10 messages. An empty long poll is a request too.
+        `((sent + received + deleted) / 10 + empty) * ${decimal(USD_PER_QUEUE_REQUEST)}`,
+        `done * ${requests(READS_PER_OBJECT, WRITES_PER_OBJECT)}`,
+        `(failed + retried) * ${requests(READS_PER_FAILURE, WRITES_PER_FAILURE)}`,
+        `(workerLog + coordinatorLog) * ${decimal(USD_PER_LOG_BYTE)}`,
       ].join(' + '),
       usingMetrics: {
         worked: worker.function.metricDuration(sum),
@@ -168,7 +170,7 @@ export class Dashboard extends Construct {
   }
 }
 
-/** Metric math accepts no exponents. */
+/** Formats a price without an exponent, which metric math does not accept. */
 function decimal(price: number): string {
   return price.toFixed(10).replace(/0+$/, '');
 }

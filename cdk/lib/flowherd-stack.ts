@@ -1,53 +1,102 @@
 import { CfnOutput, Stack } from 'aws-cdk-lib';
 import { Construct } from 'constructs';
 
-import { Alarms } from './alarms';
+import { FleetAlarms } from './alarms';
 import { Coordinator } from './coordinator';
-import { Dashboard } from './dashboard';
-import { Query } from './query';
+import { FleetDashboard } from './dashboard';
+import { InvalidPropsError } from './errors';
+import { findProblems, type FlowherdStackProps, withDefaults } from './props';
+import { QueryCatalog } from './query-catalog';
 import { ResultsBucket } from './results-bucket';
-import type { Settings } from './settings';
-import { Source } from './source';
+import { SourceBucket } from './source-bucket';
 import { StepLoop } from './step-loop';
 import { TaskQueue } from './task-queue';
 import { WorkerFleet } from './worker-fleet';
 
-/** source bucket ▶ coordinator ▶ queue ▶ workers ▶ results bucket, driven by the step loop. */
+interface Output {
+  readonly value: string;
+  readonly description: string;
+}
+
+/** Flowherd's fleet: source bucket ▶ coordinator ▶ queue ▶ workers ▶ results bucket, driven by the step loop. */
 export class FlowherdStack extends Stack {
-  constructor(scope: Construct, settings: Settings) {
-    super(scope, settings.stackName, { description: 'Flowherd: log archives on S3 to CSV' });
+  readonly source: SourceBucket;
+  readonly results: ResultsBucket;
+  readonly tasks: TaskQueue;
+  readonly fleet: WorkerFleet;
+  readonly coordinator: Coordinator;
+  readonly stepLoop: StepLoop;
+  readonly catalog: QueryCatalog;
+  readonly alarms: FleetAlarms;
+  readonly dashboard: FleetDashboard;
 
-    const source = new Source(this, settings);
-    const { bucket: results } = new ResultsBucket(this, 'Results');
-    const tasks = new TaskQueue(this, 'Tasks', settings);
-    const fleet = new WorkerFleet(this, 'Fleet', { settings, source, results, tasks });
-    const planning = new Coordinator(this, 'Planning', { settings, source, results, tasks });
-    const coordinator = planning.function.function;
-    const worker = fleet.worker.function;
-    const { stateMachine } = new StepLoop(this, 'StepLoop', { settings, coordinator, results });
-    const query = new Query(this, 'Query', { settings, results });
-    new Alarms(this, 'Alarms', { settings, tasks, worker, stateMachine });
-    const { dashboard } = new Dashboard(this, 'Dashboard', { settings, tasks, worker: fleet.worker, coordinator: planning.function });
+  constructor(scope: Construct, id: string, props: FlowherdStackProps) {
+    super(scope, id, { description: 'Flowherd: converts log archives on S3 to CSV', ...props });
+    const problems = findProblems({ ...props, stackName: this.stackName });
+    if (problems.length > 0) throw new InvalidPropsError(problems);
+    const {
+      sourceBucketName, prefixes, sourceBucketAccount, sourceBucketRegion, sourceKmsKeyArn,
+      configFile, lookupsFile, lookupsUrl, lookupsBucketAccount, tables, queryLimitGb,
+      maxConcurrency, batchSize, maxKeys, workerMemoryMb, workerTimeout, visibilityTimeout, maxReceiveCount, messageRetention,
+      runTimeLimit, maxTurns, alarmTopicArn, alarmEmail, oldestMessageAlarm, logRetention, architecture, artifacts, localCloud,
+    } = withDefaults(props);
 
-    const outputs: Readonly<Record<string, string>> = {
-      SourceBucket: settings.sourceBucket,
-      SourceBucketOwner: source.owner,
-      ...(settings.sourceBucketRegion === undefined ? {} : { SourceBucketRegion: settings.sourceBucketRegion }),
-      ResultsBucket: results.bucketName,
-      ResultsBucketOwner: this.account,
-      QueueUrl: tasks.queue.queueUrl,
-      DeadLetterQueueUrl: tasks.deadLetters.queueUrl,
-      CoordinatorFunction: coordinator.functionName,
-      WorkerFunction: worker.functionName,
-      // Disabled, it stops the fleet: aws lambda update-event-source-mapping --uuid … --no-enabled
-      WorkerTrigger: fleet.trigger.eventSourceMappingId,
-      StateMachineArn: stateMachine.stateMachineArn,
-      Dashboard: dashboard.dashboardName,
-      Database: query.database.ref,
-      Workgroup: query.workgroup.name,
+    this.source = new SourceBucket(this, 'Source', {
+      bucketName: sourceBucketName, prefixes, account: sourceBucketAccount, region: sourceBucketRegion, kmsKeyArn: sourceKmsKeyArn,
+    });
+    this.results = new ResultsBucket(this, 'Results');
+    this.tasks = new TaskQueue(this, 'Tasks', { visibilityTimeout, maxReceiveCount, retention: messageRetention });
+    const { source, results, tasks } = this;
+    this.fleet = new WorkerFleet(this, 'Fleet', {
+      source, results, tasks, artifacts, architecture, logRetention, maxConcurrency, batchSize,
+      memoryMb: workerMemoryMb, timeout: workerTimeout,
+    });
+    this.coordinator = new Coordinator(this, 'Planning', {
+      source, results, tasks, artifacts, architecture, logRetention, runTimeLimit, maxKeys,
+      configFile, lookupsFile, lookupsUrl, lookupsBucketAccount,
+    });
+    const coordinator = this.coordinator.function;
+    this.stepLoop = new StepLoop(this, 'StepLoop', {
+      coordinator: coordinator.function, results, logRetention, runTimeLimit, maxTurns,
+    });
+    this.catalog = new QueryCatalog(this, 'Query', { results, tables, queryLimitGb, localCloud });
+    const { worker } = this.fleet;
+    this.alarms = new FleetAlarms(this, 'Alarms', {
+      tasks, worker: worker.function, workerTimeout, stateMachine: this.stepLoop.stateMachine,
+      oldestMessage: oldestMessageAlarm, topicArn: alarmTopicArn, email: alarmEmail, localCloud,
+    });
+    this.dashboard = new FleetDashboard(this, 'Dashboard', { tasks, worker, workerMemoryMb, coordinator, architecture });
+    this.addOutputs(this.outputs(sourceBucketName, sourceBucketRegion));
+  }
+
+  /** What the `flowherd` command reads of the stack. */
+  private outputs(sourceBucketName: string, sourceBucketRegion: string | undefined): Readonly<Record<string, Output>> {
+    const { source, results, tasks, fleet, coordinator, stepLoop, catalog, dashboard } = this;
+    const region = { value: sourceBucketRegion ?? '', description: 'Region of the source bucket' };
+    return {
+      SourceBucket: { value: sourceBucketName, description: 'Bucket that holds the logs' },
+      SourceBucketOwner: { value: source.owner, description: 'Account that must own the source bucket' },
+      ...(sourceBucketRegion === undefined ? {} : { SourceBucketRegion: region }),
+      ResultsBucket: { value: results.bucket.bucketName, description: 'Bucket of outputs and ledger' },
+      ResultsBucketOwner: { value: this.account, description: 'Account that must own the results bucket' },
+      QueueUrl: { value: tasks.queue.queueUrl, description: 'FIFO queue with a message per object' },
+      DeadLetterQueueUrl: { value: tasks.deadLetters.queueUrl, description: 'Dead-letter queue' },
+      CoordinatorFunction: { value: coordinator.function.function.functionName, description: 'Lambda function of the coordinator' },
+      WorkerFunction: { value: fleet.worker.function.functionName, description: 'Lambda function of the workers' },
+      WorkerTrigger: {
+        value: fleet.trigger.eventSourceMappingId,
+        description: 'Event source mapping of the workers. Disabling it stops the fleet.',
+      },
+      StateMachineArn: { value: stepLoop.stateMachine.stateMachineArn, description: 'State machine that drives runs' },
+      Dashboard: { value: dashboard.dashboard.dashboardName, description: 'CloudWatch dashboard' },
+      Database: { value: catalog.database.ref, description: 'Glue database of tables and views' },
+      Workgroup: { value: catalog.workgroup.name, description: 'Athena workgroup' },
     };
-    // Below a node of their own: some share their name with a construct.
-    const node = new Construct(this, 'Outputs');
-    for (const [name, value] of Object.entries(outputs)) new CfnOutput(node, name, { value }).overrideLogicalId(name);
+  }
+
+  private addOutputs(outputs: Readonly<Record<string, Output>>): void {
+    // Below a node of their own, because some outputs have the name of a construct.
+    const scope = new Construct(this, 'Outputs');
+    for (const [name, output] of Object.entries(outputs)) new CfnOutput(scope, name, output).overrideLogicalId(name);
   }
 }

@@ -1,8 +1,8 @@
 import { Duration } from 'aws-cdk-lib';
 import { Metric } from 'aws-cdk-lib/aws-cloudwatch';
-import type { Queue } from 'aws-cdk-lib/aws-sqs';
+import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 
-/** What workers count, in their log lines (EMF). All are sums but the last. */
+/** Metrics that the workers write as log lines (EMF). `TaskDuration` is a distribution, the others are sums. */
 export type WorkerMetric =
   | 'ObjectsDone'
   | 'ObjectsFailed'
@@ -13,7 +13,7 @@ export type WorkerMetric =
   | 'BytesOut'
   | 'TaskDuration';
 
-export function workerMetric(queue: Queue, metricName: WorkerMetric, statistic = 'Sum', period = Duration.minutes(1)): Metric {
+export function workerMetric(queue: IQueue, metricName: WorkerMetric, statistic = 'Sum', period = Duration.minutes(1)): Metric {
   return new Metric({
     namespace: 'Flowherd',
     metricName,

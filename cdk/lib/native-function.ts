@@ -1,53 +1,61 @@
-import { Duration, RemovalPolicy } from 'aws-cdk-lib';
-import { Effect, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
-import { Architecture, Code, Function, LoggingFormat, Runtime } from 'aws-cdk-lib/aws-lambda';
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+
+import { type Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
+import { type IGrantable, type IPrincipal, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import { type Architecture, Code, Function, LoggingFormat, Runtime } from 'aws-cdk-lib/aws-lambda';
 import { LogGroup, type RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 
+import { FunctionNotBuiltError } from './errors';
+
 export interface NativeFunctionProps {
   readonly description: string;
-  readonly code: Code;
-  readonly architecture: 'arm64' | 'x86_64';
+  /** Directory that holds the executable `bootstrap`. */
+  readonly directory: string;
+  readonly architecture: Architecture;
   readonly memoryMb: number;
-  readonly timeoutSeconds: number;
-  readonly logRetentionDays: RetentionDays;
+  readonly timeout: Duration;
+  readonly logRetention: RetentionDays;
   readonly environment: Readonly<Record<string, string>>;
 }
 
-/** A function in Rust with a role and a log group of its own; may at first do nothing but write its log. */
-export class NativeFunction extends Construct {
+/** A Lambda function in Rust with its own role and log group. Without further grants it may only write its log. */
+export class NativeFunction extends Construct implements IGrantable {
   readonly function: Function;
   readonly logGroup: LogGroup;
-  private readonly role: Role;
+  readonly grantPrincipal: IPrincipal;
 
   constructor(scope: Construct, id: string, props: NativeFunctionProps) {
     super(scope, id);
     this.logGroup = new LogGroup(this, 'Log', {
-      retention: props.logRetentionDays,
+      retention: props.logRetention,
       removalPolicy: RemovalPolicy.DESTROY,
     });
-    // Given a role, the CDK leaves out AWS's managed policy, which could write to every log group.
-    this.role = new Role(this, 'Role', { assumedBy: new ServicePrincipal('lambda.amazonaws.com') });
-    this.logGroup.grantWrite(this.role);
+    // With an explicit role, the CDK leaves out AWS's managed policy, which allows writing to every log group.
+    const role = new Role(this, 'Role', { assumedBy: new ServicePrincipal('lambda.amazonaws.com') });
+    this.grantPrincipal = role;
+    this.logGroup.grantWrite(role);
     this.function = new Function(this, 'Function', {
       description: props.description,
       runtime: Runtime.PROVIDED_AL2023,
       handler: 'bootstrap',
-      code: props.code,
-      architecture: props.architecture === 'arm64' ? Architecture.ARM_64 : Architecture.X86_64,
+      code: this.code(resolve(props.directory)),
+      architecture: props.architecture,
       memorySize: props.memoryMb,
-      timeout: Duration.seconds(props.timeoutSeconds),
-      role: this.role,
+      timeout: props.timeout,
+      role,
       logGroup: this.logGroup,
       loggingFormat: LoggingFormat.JSON,
       environment: { ...props.environment },
     });
   }
 
-  /** Lets the function do exactly this. `conditions` as in a policy. */
-  allow(actions: string[], resources: string[], conditions?: Record<string, Record<string, string[]>>): void {
-    this.role.addToPolicy(
-      new PolicyStatement({ effect: Effect.ALLOW, actions, resources, ...(conditions === undefined ? {} : { conditions }) }),
-    );
+  private code(directory: string): Code {
+    // `cdk ls` and `cdk destroy` bundle nothing, so they do not need the binary. Any directory can take its place.
+    if (!Stack.of(this).bundlingRequired) return Code.fromAsset(__dirname);
+    const bootstrap = join(directory, 'bootstrap');
+    if (!existsSync(bootstrap)) throw new FunctionNotBuiltError(bootstrap);
+    return Code.fromAsset(directory);
   }
 }

@@ -1,23 +1,27 @@
 import { Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
+import { Grant } from 'aws-cdk-lib/aws-iam';
 import { BlockPublicAccess, Bucket, BucketEncryption, ObjectOwnership } from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
 
-/** Where outputs and the ledger go: `csv/`, `rejects/`, `runs/`, `active/`, and what Athena answers below `athena/`. */
+import type { NativeFunction } from './native-function';
+import { grantOnObjects } from './object-grants';
+
+/** Holds outputs (`csv/`, `rejects/`), the ledger (`runs/`, `active/`) and Athena's query results (`athena/`). */
 export class ResultsBucket extends Construct {
   readonly bucket: Bucket;
+  /** Environment variables of both functions. With the owner, S3 refuses a bucket of this name in another account. */
+  readonly environment: Readonly<Record<string, string>>;
 
   constructor(scope: Construct, id: string) {
     super(scope, id);
     this.bucket = new Bucket(this, 'Bucket', {
-      // Receipts name outputs by etag. With KMS the etag of equal bytes is another each time they are written:
+      // A receipt names each output by its ETag. With KMS, equal bytes get a different ETag at each write:
       // https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
       encryption: BucketEncryption.S3_MANAGED,
       enforceSSL: true,
       blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
-      // No access by lists on single objects, only by policies.
       objectOwnership: ObjectOwnership.BUCKET_OWNER_ENFORCED,
-      // Results outlive the stack. Only a first deployment that rolls back deletes the bucket: it is still empty, and a
-      // retained one would remain after every failed attempt.
+      // Results outlive the stack. Only a first deployment that rolls back deletes the bucket, which is still empty:
       // https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-attribute-deletionpolicy.html
       removalPolicy: RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
       lifecycleRules: [
@@ -28,16 +32,25 @@ export class ResultsBucket extends Construct {
     Validations.of(this.bucket).acknowledge({
       id: 'AwsSolutions-S1',
       reason:
-        'No server access log: the ledger says what was written, CloudTrail data events can say who read it, ' +
-        'and a log bucket would get several entries an object.',
+        'No server access log: the ledger records every write, CloudTrail data events can record reads, ' +
+        'and a log bucket would get several entries per object.',
     });
+    this.environment = {
+      FLOWHERD_RESULTS_BUCKET: this.bucket.bucketName,
+      FLOWHERD_RESULTS_BUCKET_OWNER: Stack.of(this).account,
+    };
   }
-}
 
-/** What both functions are told of it: were it deleted and made anew by somebody else, S3 would refuse them. */
-export function resultsEnvironment(results: Bucket): Record<string, string> {
-  return {
-    FLOWHERD_RESULTS_BUCKET: results.bucketName,
-    FLOWHERD_RESULTS_BUCKET_OWNER: Stack.of(results).account,
-  };
+  /** Grants actions on the objects whose keys match the patterns. */
+  grantOnObjects(grantee: NativeFunction, actions: readonly string[], keyPatterns: readonly string[]): void {
+    grantOnObjects(grantee, this.bucket, actions, keyPatterns);
+  }
+
+  /**
+   * Grants listing. Without it, S3 answers 403 instead of 404 for a key that does not exist, such as a receipt that is
+   * not written yet: https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+   */
+  grantList(grantee: NativeFunction): void {
+    Grant.addToPrincipal({ grantee, actions: ['s3:ListBucket'], resourceArns: [this.bucket.bucketArn] });
+  }
 }

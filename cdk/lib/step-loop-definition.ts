@@ -1,14 +1,14 @@
-// What the step loop does, as Step Functions reads it. Pure: tests read it without a stack.
+// The step loop as an Amazon States Language definition. Tests read it without a stack.
 //
 //   Input ─▶ Begin ─▶ Next ─▶ Wait ─▶ Operation ─▶ Purge, Plan, Check or Report ─▶ Next ─▶ … ─▶ Done or Failed
 //
-// What goes from state to state is the coordinator's last answer, which is also its next event.
+// The coordinator's answer is the input of the next state and the event of the next call.
 
 export interface StepLoopNames {
-  /** ARN of the coordinator's function. */
+  /** ARN of the coordinator function. */
   readonly coordinator: string;
   readonly resultsBucket: string;
-  /** After so many calls of the coordinator the loop goes on in a new execution. */
+  /** Calls of the coordinator in one execution. The loop then continues in a new execution. */
   readonly maxTurns: number;
   readonly timeLimitSeconds: number;
 }
@@ -34,7 +34,7 @@ const jsonata = (expression: string) => `{% ${expression} %}`;
 const wrongType = (option: string, type: string) =>
   `$exists($states.input.${option}) and $not($type($states.input.${option}) = "${type}")`;
 
-/** What is wrong with an execution's input, in the order in which it is looked for. */
+/** Conditions under which an execution's input is refused, in the order of evaluation. */
 const REFUSALS: readonly { when: string; reason: string }[] = [
   { when: '$not($type($states.input) = "object")', reason: '"the input is not a JSON object"' },
   {
@@ -55,16 +55,16 @@ const REFUSALS: readonly { when: string; reason: string }[] = [
   })),
 ];
 
-/** The execution's name, which may have characters that a run's may not. */
+/** The execution's name without the characters that a run's name cannot have. */
 const EXECUTION_AS_RUN = '$replace($replace($states.context.Execution.Name, /[^A-Za-z0-9._-]/, "-"), /^[.]/, "-")';
 
-/** Variables of an execution. `failure` is empty until calls have failed for good. */
+/** Variables of an execution. `failure` is empty until a call has failed permanently. */
 const FRESH = { turns: 0, failure: '', failureCause: '' };
 
 const RETRY = [
   { ErrorEquals: ['Refused'], MaxAttempts: 0 },
   {
-    // The service and not the function: throttled, or not there for a moment.
+    // Errors of the Lambda service, not of the function: throttling, or a brief outage.
     ErrorEquals: [
       'Lambda.TooManyRequestsException',
       'Lambda.ServiceException',
@@ -78,7 +78,7 @@ const RETRY = [
     MaxAttempts: 10,
     JitterStrategy: 'FULL',
   },
-  // Matches all other errors: `Retry`, a crash, a timeout, an answer that cannot be read.
+  // All other errors: `Retry`, a crash, a timeout, an invalid answer.
   {
     ErrorEquals: ['States.ALL'],
     IntervalSeconds: 5,
@@ -89,7 +89,7 @@ const RETRY = [
   },
 ];
 
-/** An error's cause may be 32,768 characters; a part of it is enough. */
+/** The beginning of an error's cause, which may have 32,768 characters. */
 const CAUSE = '$substring($states.errorOutput.Cause, 0, 1000)';
 
 export function definition(names: StepLoopNames): Record<string, unknown> {
@@ -100,18 +100,18 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
     Type: 'Task',
     Comment: comment,
     Resource: 'arn:aws:states:::lambda:invoke',
-    // A little more than the function's own limit.
+    // Longer than the function's own timeout, 900 s.
     TimeoutSeconds: 930,
     Arguments: { FunctionName: names.coordinator, Payload: jsonata(payload) },
     Output: jsonata('$states.result.Payload'),
-    // A failed attempt has events too.
+    // A failed attempt adds events to the history too.
     Assign: { turns: jsonata('$turns + 1 + $states.context.State.RetryCount') },
     Retry: RETRY,
     Catch: [caught],
     Next: 'Next',
   });
 
-  /** After a failure for good: the report says how far the run came, then the execution fails. */
+  /** After a permanent failure, the coordinator reports the run as it is. Then the execution fails. */
   const lastReport = (doing: string): State => ({
     ErrorEquals: ['States.ALL'],
     Assign: {
@@ -127,7 +127,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
   const operation = (comment: string, doing: string) => call(comment, '$states.input', lastReport(doing));
 
   const begin = call(
-    'Opens the run. The name of the execution names it, so that a second attempt opens no second run.',
+    'Begins the run. The run has the name of the execution, so a second attempt begins no second run.',
     `$merge([{"operation": "begin"}, $states.input, $exists($states.input.run) ? {} : {"run": ${EXECUTION_AS_RUN}}])`,
     {
       ErrorEquals: ['States.ALL'],
@@ -150,7 +150,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
   const states: Record<string, State> = {
     Input: {
       Type: 'Choice',
-      Comment: 'Checks what was asked. An input with an operation goes on with a run that is there.',
+      Comment: 'Checks the input. An input with an operation continues an existing run.',
       Choices: [
         {
           Condition: jsonata(
@@ -173,7 +173,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
 
     Next: {
       Type: 'Choice',
-      Comment: 'Is it over, is this execution long enough, is there something to wait for?',
+      Comment: 'Ends the execution, continues in a new one, waits, or calls the coordinator.',
       Choices: [
         {
           Condition: jsonata('$states.input.operation = "end" and $not($failure = "")'),
@@ -201,7 +201,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
           Next: 'Failed',
         },
         {
-          // Not while failing: a new execution would not know of the failure.
+          // Not after a failure: a new execution would not know it.
           Condition: jsonata(`$turns >= ${names.maxTurns} and $failure = ""`),
           Next: 'Continue',
         },
@@ -215,7 +215,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
 
     Wait: {
       Type: 'Wait',
-      Comment: 'As long as the coordinator asked for.',
+      Comment: 'Waits as long as the coordinator asked for.',
       Seconds: jsonata('$ceil($states.input.wait_seconds)'),
       Next: 'Operation',
     },
@@ -232,12 +232,12 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
       Default: 'Unexpected',
     },
 
-    Purge: operation('Empties the queue. The wait after it is what SQS needs until all of it is gone.', 'the purge'),
-    Plan: operation('Lists a part of the objects and queues them.', 'planning'),
-    Check: operation('Looks how far the workers are.', 'checking'),
-    Report: operation('Holds manifest, receipts and failures against each other.', 'the report'),
+    Purge: operation('Purges the queue. SQS needs up to 60 s, for which the loop then waits.', 'the purge'),
+    Plan: operation('Lists some of the objects and sends their messages.', 'planning'),
+    Check: operation('Reads the progress of the workers.', 'checking'),
+    Report: operation('Compares the manifest with receipts and failures.', 'the report'),
 
-    LastReport: call('Writes down how far the run came before it broke.', '$states.input', {
+    LastReport: call('Reports the run as it was when a call failed permanently.', '$states.input', {
       ErrorEquals: ['States.ALL'],
       Output: {
         error: jsonata('$failure'),
@@ -249,11 +249,11 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
     Continue: {
       Type: 'Task',
       // https://docs.aws.amazon.com/step-functions/latest/dg/tutorial-continue-new.html
-      Comment: 'An execution may have 25,000 events, so another goes on from here.',
+      Comment: 'An execution can have 25,000 events, so a new one continues.',
       Resource: 'arn:aws:states:::states:startExecution',
       Arguments: {
         StateMachineArn: jsonata('$states.context.StateMachine.Id'),
-        // The same at each attempt, so that there is one that goes on and not two.
+        // The same name at each attempt, so that only one execution continues.
         Name: jsonata(
           '$substring($states.input.run, 0, 60) & "-" & $substring($hash($states.context.Execution.Id, "SHA-256"), 0, 16)',
         ),
@@ -266,12 +266,12 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
       ],
       Catch: [
         {
-          // An attempt whose answer was lost did start it.
+          // An earlier attempt started it, and its response was lost.
           ErrorEquals: ['StepFunctions.ExecutionAlreadyExistsException'],
           Output: jsonata('{"run": $states.input.run, "prefix": $states.input.prefix}'),
           Next: 'Continued',
         },
-        lastReport('going on in a new execution'),
+        lastReport('continuing in a new execution'),
       ],
       Next: 'Continued',
     },
@@ -279,30 +279,30 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
     Unexpected: {
       Type: 'Fail',
       Error: 'UnexpectedAnswer',
-      Cause: jsonata('"no operation that is known in the answer of the coordinator: " & $substring($string($states.input), 0, 1000)'),
+      Cause: jsonata('"unknown operation in the answer of the coordinator: " & $substring($string($states.input), 0, 1000)'),
     },
-    Refused: { Type: 'Fail', Comment: 'Nothing is begun, or it cannot go on.', Error: 'Refused', Cause: jsonata('$substring($states.input.reason, 0, 1000)') },
+    Refused: { Type: 'Fail', Comment: 'No run was begun, or the run cannot continue.', Error: 'Refused', Cause: jsonata('$substring($states.input.reason, 0, 1000)') },
     Broken: {
       Type: 'Fail',
-      Comment: 'Calls failed for good. The run can be resumed.',
+      Comment: 'A call failed permanently. The run can be resumed.',
       Error: jsonata('$states.input.error'),
       Cause: jsonata('$states.input.cause'),
     },
     Failed: {
       Type: 'Fail',
-      Comment: 'The run came to its end, and objects failed or are missing.',
+      Comment: 'The run ended, and objects failed or are missing.',
       Error: jsonata('$states.input.error'),
       Cause: jsonata('$states.input.cause'),
     },
     Done: { Type: 'Succeed', Comment: 'Every object is done.' },
-    Continued: { Type: 'Succeed', Comment: 'Another execution goes on.' },
+    Continued: { Type: 'Succeed', Comment: 'Another execution continues the run.' },
   };
 
   return {
     Comment: 'One run of Flowherd: from a prefix to a report.',
     QueryLanguage: 'JSONata',
     StartAt: 'Input',
-    // The coordinator ends a run at its own limit and reports; this one is for when it cannot.
+    // The coordinator ends a run at its own, earlier limit and reports it. This limit applies if it cannot.
     TimeoutSeconds: names.timeLimitSeconds + 3600,
     States: states,
   };

@@ -1,52 +1,53 @@
-import { ArnFormat, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
-import { Effect, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
-import type { Function } from 'aws-cdk-lib/aws-lambda';
-import { LogGroup } from 'aws-cdk-lib/aws-logs';
-import type { Bucket } from 'aws-cdk-lib/aws-s3';
+import { ArnFormat, type Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
+import { Grant, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import type { IFunction } from 'aws-cdk-lib/aws-lambda';
+import { LogGroup, type RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { DefinitionBody, LogLevel, StateMachine, StateMachineType } from 'aws-cdk-lib/aws-stepfunctions';
 import { Construct } from 'constructs';
 
-import type { Settings } from './settings';
+import type { ResultsBucket } from './results-bucket';
 import { definition } from './step-loop-definition';
 
 export interface StepLoopProps {
-  readonly settings: Settings;
-  readonly coordinator: Function;
-  readonly results: Bucket;
+  readonly coordinator: IFunction;
+  readonly results: ResultsBucket;
+  readonly logRetention: RetentionDays;
+  readonly runTimeLimit: Duration;
+  readonly maxTurns: number;
 }
 
-/** Calls the coordinator until a run has its report. */
+/** The state machine that calls the coordinator until the run has a report. */
 export class StepLoop extends Construct {
   readonly stateMachine: StateMachine;
 
-  constructor(scope: Construct, id: string, { settings, coordinator, results }: StepLoopProps) {
+  constructor(scope: Construct, id: string, props: StepLoopProps) {
     super(scope, id);
+    const { coordinator, results } = props;
+    const { stackName, account } = Stack.of(this);
     const logGroup = new LogGroup(this, 'Log', {
-      // Step Functions can add log groups whose names begin so without growing the account's resource policy:
+      // Log groups with this prefix do not add to CloudWatch Logs' resource policy, whose size is limited:
       // https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html
-      logGroupName: `/aws/vendedlogs/states/${Stack.of(this).stackName}`,
-      retention: settings.logRetentionDays,
+      logGroupName: `/aws/vendedlogs/states/${stackName}`,
+      retention: props.logRetention,
       removalPolicy: RemovalPolicy.DESTROY,
     });
-    // Named here, because the machine's policy names the machine, which goes on in a new execution of itself.
-    const stateMachineName = Stack.of(this).stackName;
+    // An explicit name: the machine's own policy names the machine, which starts new executions of itself.
+    const stateMachineName = stackName;
     const arn = Stack.of(this).formatArn({
       service: 'states',
       resource: 'stateMachine',
       resourceName: stateMachineName,
       arnFormat: ArnFormat.COLON_RESOURCE_NAME,
     });
-    // Only for machines of this account:
+    // Only state machines of this account may assume the role:
     // https://docs.aws.amazon.com/step-functions/latest/dg/procedure-create-iam-role.html#prevent-cross-service-confused-deputy
     const assumedBy = new ServicePrincipal('states.amazonaws.com', {
-      conditions: { StringEquals: { 'aws:SourceAccount': Stack.of(this).account } },
+      conditions: { StringEquals: { 'aws:SourceAccount': account } },
     });
     const role = new Role(this, 'Role', { assumedBy });
-    const allow = (action: string, resource: string) =>
-      role.addToPolicy(new PolicyStatement({ effect: Effect.ALLOW, actions: [action], resources: [resource] }));
-    // Not grantInvoke, which adds every version and alias.
-    allow('lambda:InvokeFunction', coordinator.functionArn);
-    allow('states:StartExecution', arn);
+    // `grantInvoke` would add every version and alias.
+    Grant.addToPrincipal({ grantee: role, actions: ['lambda:InvokeFunction'], resourceArns: [coordinator.functionArn] });
+    Grant.addToPrincipal({ grantee: role, actions: ['states:StartExecution'], resourceArns: [arn] });
     this.stateMachine = new StateMachine(this, 'StateMachine', {
       stateMachineName,
       stateMachineType: StateMachineType.STANDARD,
@@ -56,19 +57,19 @@ export class StepLoop extends Construct {
           definition({
             coordinator: '${Coordinator}',
             resultsBucket: '${ResultsBucket}',
-            maxTurns: settings.maxTurns,
-            timeLimitSeconds: settings.runTimeLimitHours * 3600,
+            maxTurns: props.maxTurns,
+            timeLimitSeconds: props.runTimeLimit.toSeconds(),
           }),
         ),
       ),
-      definitionSubstitutions: { Coordinator: coordinator.functionArn, ResultsBucket: results.bucketName },
+      definitionSubstitutions: { Coordinator: coordinator.functionArn, ResultsBucket: results.bucket.bucketName },
       tracingEnabled: true,
       logs: { destination: logGroup, level: LogLevel.ALL, includeExecutionData: false },
     });
     Validations.of(role).acknowledge({
       id: 'AwsSolutions-IAM5[Resource::*]',
       reason:
-        'Delivery of logs (logs:*LogDelivery and the like) and of traces (xray:Put*) know no resources: ' +
+        'The actions for log delivery (logs:*LogDelivery and others) and traces (xray:Put*) support no resources: ' +
         'https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html and .../xray-iam.html',
     });
   }

@@ -3,30 +3,30 @@ import { DeduplicationScope, FifoThroughputLimit, Queue, QueueEncryption, Redriv
 import { Construct } from 'constructs';
 
 export interface TaskQueueProps {
-  readonly visibilitySeconds: number;
+  readonly visibilityTimeout: Duration;
   readonly maxReceiveCount: number;
-  readonly retentionDays: number;
+  readonly retention: Duration;
 }
 
-/** One message an object; one that keeps failing goes to the dead letters. */
+/** The FIFO queue with one message per object, and its dead-letter queue. */
 export class TaskQueue extends Construct {
   readonly queue: Queue;
   readonly deadLetters: Queue;
 
-  constructor(scope: Construct, id: string, props: TaskQueueProps) {
+  constructor(scope: Construct, id: string, { visibilityTimeout, maxReceiveCount, retention }: TaskQueueProps) {
     super(scope, id);
     const common = {
       fifo: true,
-      // The planner names each message itself. A hash of the body would drop a second run of the same objects.
+      // The coordinator sets each message's deduplication ID. A hash of the body would drop a second run's messages.
       contentBasedDeduplication: false,
-      // High throughput, and deduplication within a group only:
+      // High throughput requires deduplication per message group:
       // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/high-throughput-fifo.html
       deduplicationScope: DeduplicationScope.MESSAGE_GROUP,
       fifoThroughputLimit: FifoThroughputLimit.PER_MESSAGE_GROUP_ID,
       encryption: QueueEncryption.SQS_MANAGED,
       enforceSSL: true,
     };
-    // Named here, because queue and dead letters name each other, which references cannot.
+    // An explicit name: the queues refer to each other, and references cannot be circular.
     const queueName = `${Stack.of(this).stackName}.fifo`;
     const queueArn = Stack.of(this).formatArn({ service: 'sqs', resource: queueName });
     this.deadLetters = new Queue(this, 'DeadLetters', {
@@ -37,9 +37,9 @@ export class TaskQueue extends Construct {
     this.queue = new Queue(this, 'Queue', {
       ...common,
       queueName,
-      visibilityTimeout: Duration.seconds(props.visibilitySeconds),
-      retentionPeriod: Duration.days(props.retentionDays),
-      deadLetterQueue: { queue: this.deadLetters, maxReceiveCount: props.maxReceiveCount },
+      visibilityTimeout,
+      retentionPeriod: retention,
+      deadLetterQueue: { queue: this.deadLetters, maxReceiveCount },
       redriveAllowPolicy: { redrivePermission: RedrivePermission.DENY_ALL },
     });
   }

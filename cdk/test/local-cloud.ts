@@ -9,22 +9,22 @@ const run = promisify(execFile);
 const CDK = resolve(__dirname, '..');
 const REGION = 'us-east-1';
 
-/** Waits and retries of the step loop take this part of their time. */
+/** Waits and retries of the step loop take this fraction of their time. */
 export const WAIT_SCALE = 0.02;
 
-/** A program of the project's `.venv`. */
+/** Path of a program in the project's `.venv`. */
 export function tool(name: string): string {
   const path = resolve(CDK, '../.venv/bin', name);
-  if (!existsSync(path)) throw new Error(`no ${path}: \`make test\` installs it`);
+  if (!existsSync(path)) throw new Error(`${path} does not exist: \`make test\` installs it`);
   return path;
 }
 
-/** An AWS on this machine, without Docker: ministack on a free port of 127.0.0.1. */
+/** A local AWS without Docker: ministack on a free port of 127.0.0.1. */
 export class LocalCloud {
   private constructor(
     private readonly server: ChildProcess,
     private readonly endpoint: string,
-    /** Removed at the end. The functions find it as STUB_DIR. */
+    /** A temporary directory, which the functions know as STUB_DIR. */
     readonly directory: string,
   ) {}
 
@@ -49,10 +49,10 @@ export class LocalCloud {
       },
     });
     const cloud = new LocalCloud(server, endpoint, directory);
-    // Also when the tests end without closing it.
+    // Also when the tests end without calling stop().
     process.once('exit', () => server.kill('SIGKILL'));
     await until('the local cloud answers', async () => {
-      if (server.exitCode !== null) throw new Error(`the local cloud ended by itself, with ${server.exitCode}`);
+      if (server.exitCode !== null) throw new Error(`the local cloud exited with status ${server.exitCode}`);
       return fetch(endpoint).then(() => true, () => false);
     });
     return cloud;
@@ -67,7 +67,7 @@ export class LocalCloud {
     rmSync(this.directory, { recursive: true, force: true });
   }
 
-  /** Deploys with the CDK's own command. Gives the stack's outputs. */
+  /** Deploys with the CDK's command. Returns the stack's outputs. */
   async deploy(context: Readonly<Record<string, string>>): Promise<Record<string, string>> {
     const switches = Object.entries(context).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
     const cdk = (...command: string[]) =>
@@ -75,7 +75,7 @@ export class LocalCloud {
         cwd: CDK,
         env: {
           PATH: process.env['PATH'],
-          // The CDK remembers accounts here, by access key.
+          // The CDK caches accounts by access key here.
           CDK_HOME: join(this.directory, 'home'),
           HOME: join(this.directory, 'home'),
           CI: 'true',
@@ -92,7 +92,7 @@ export class LocalCloud {
     return Object.fromEntries([...outputs].map(([, key, value]) => [key, value]));
   }
 
-  /** A call of Step Functions. */
+  /** Calls Step Functions. */
   async states<T>(action: string, body: Readonly<Record<string, unknown>>): Promise<T> {
     const response = await this.request('/', {
       method: 'POST',
@@ -106,7 +106,7 @@ export class LocalCloud {
     return (await response.json()) as T;
   }
 
-  /** A call of a service that has paths. */
+  /** Calls a service with a REST API. */
   async rest<T>(method: string, service: string, path: string, body?: unknown): Promise<T> {
     const response = await this.request(path, {
       method,
@@ -132,16 +132,16 @@ export class LocalCloud {
   }
 }
 
-/** Waits until something is so; two minutes at the most. */
-export async function until(what: string, isSo: () => Promise<boolean>): Promise<void> {
+/** Waits until a condition is true, for at most two minutes. */
+export async function until(what: string, isTrue: () => Promise<boolean>): Promise<void> {
   const deadline = Date.now() + 120_000;
-  while (!(await isSo())) {
-    if (Date.now() > deadline) throw new Error(`never: ${what}`);
+  while (!(await isTrue())) {
+    if (Date.now() > deadline) throw new Error(`timed out waiting: ${what}`);
     await new Promise((done) => setTimeout(done, 50));
   }
 }
 
-/** Which service and region a request is for; nobody checks the signature. */
+/** Headers that name service and region. ministack does not check the signature. */
 function headers(service: string): Record<string, string> {
   return {
     Authorization: `AWS4-HMAC-SHA256 Credential=test/20260101/${REGION}/${service}/aws4_request, SignedHeaders=host, Signature=0`,

@@ -1,4 +1,4 @@
-// docs/security.md says what the roles may do and what the resources allow: exactly what the template has.
+// The permissions in docs/security.md are exactly those of the template.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { file, synth, text } from './stack';
 const document = readFileSync(resolve(__dirname, '../../docs/security.md'), 'utf8');
 
 const KEY = 'arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab';
-/** Settings that change rights, and some that must not. */
+/** Settings that change permissions, and some that must not. */
 const VARIANTS: readonly Readonly<Record<string, string>>[] = [
   {},
   { sourceKmsKeyArn: KEY },
@@ -27,8 +27,8 @@ const VARIANTS: readonly Readonly<Record<string, string>>[] = [
     alarmEmail: 'operations@example.com',
   },
 ];
-const synthesised = VARIANTS.map((settings) => ({ settings, stack: synth(settings) }));
-type Synthesised = ReturnType<typeof synth>;
+const synthesized = VARIANTS.map((settings) => ({ settings, stack: synth(settings) }));
+type Synthesized = ReturnType<typeof synth>;
 
 interface Statement {
   readonly Effect: string;
@@ -46,11 +46,11 @@ function table(heading: string): string[][] {
   assert.ok(rows.length > 1, heading);
   return rows.map((row) => row.split('|').slice(1, -1));
 }
-/** What stands between backticks. */
+/** The texts between backticks. */
 const words = (cell = '') => [...cell.matchAll(/`([^`]+)`/g)].map(([, word]) => word ?? '');
 
-/** What the template calls what the document names. */
-const PLACES: Readonly<Record<string, string>> = {
+/** Names in the document by resources of the template. */
+const NAMES: Readonly<Record<string, string>> = {
   'arn:<AWS::Partition>:s3:::my-archive': 'SOURCE',
   '<ResultsBucket>': 'RESULTS',
   '<TasksQueue>': 'QUEUE',
@@ -64,19 +64,25 @@ const PLACES: Readonly<Record<string, string>> = {
   '<AWS::AccountId>': 'ACCOUNT',
   [KEY]: 'KEY',
 };
+/** Files that the deployment uploads; their keys contain a hash. */
+const ASSET = /^arn:<AWS::Partition>:s3:::cdk-\w+-assets-<AWS::AccountId>-<AWS::Region>\/[0-9a-f]{64}\.(toml|json)$/;
+
+/** Replaces the beginning of an ARN by its name in the document. */
 function named(value: unknown): string {
   const whole = text(value);
-  const place = Object.keys(PLACES).find((known) => whole === known || whole.startsWith(`${known}/`));
-  return place === undefined ? whole : `${PLACES[place]}${whole.slice(place.length)}`;
+  const [, extension] = ASSET.exec(whole) ?? [];
+  if (extension !== undefined) return extension === 'toml' ? 'CONFIG_FILE' : 'LOOKUPS_FILE';
+  const known = Object.keys(NAMES).find((known) => whole === known || whole.startsWith(`${known}/`));
+  return known === undefined ? whole : `${NAMES[known]}${whole.slice(known.length)}`;
 }
-/** For each of the prefixes that the stacks here are given. */
+/** Replaces PREFIX by each prefix of the stacks here. */
 const expanded = (words: string[]) =>
   words.flatMap((word) => (word.includes('PREFIX') ? ['firehose/', 'waf/'].map((prefix) => word.replace('PREFIX', prefix)) : [word]));
 
 const line = (action: string, resource: string, key?: string, values?: string[]) =>
   key === undefined ? `${action} ${resource}` : `${action} ${resource} if ${key} like ${values?.join(' or ')}`;
 
-/** What the document says that a role may do, an action and a resource a line. */
+/** Permissions of a role in the document, one line per action and resource. */
 function documented(heading: string, settings: Readonly<Record<string, string>>): string[] {
   return table(heading)
     .filter(([when]) => words(when).every((setting) => setting in settings))
@@ -86,8 +92,8 @@ function documented(heading: string, settings: Readonly<Record<string, string>>)
     });
 }
 
-/** The same of the template. */
-function synthesisedRights(stack: Synthesised, policy: string): string[] {
+/** Permissions of a role in the template, in the same form. */
+function synthesizedPermissions(stack: Synthesized, policy: string): string[] {
   const { Statement } = stack.only('AWS::IAM::Policy', policy).Properties.PolicyDocument as { Statement: Statement[] };
   return Statement.flatMap(({ Effect, Action, Resource, Condition, ...rest }) => {
     assert.deepEqual([Effect, Object.keys(rest)], ['Allow', []]);
@@ -107,17 +113,17 @@ const ROLES: Readonly<Record<string, string>> = {
 };
 
 for (const [heading, role] of Object.entries(ROLES)) {
-  test(`${heading.slice(4)}: it may do exactly what the document says, with any settings`, () => {
-    for (const { settings, stack } of synthesised) {
-      assert.deepEqual(synthesisedRights(stack, role).sort(), documented(heading, settings).sort(), Object.keys(settings).join());
+  test(`${heading.slice(4)}: its permissions are those of the document with any settings`, () => {
+    for (const { settings, stack } of synthesized) {
+      assert.deepEqual(synthesizedPermissions(stack, role).sort(), documented(heading, settings).sort(), Object.keys(settings).join());
     }
   });
 }
 
-test('there are no other roles, and none has a policy beside these', () => {
+test('there are no other roles and no other policies', () => {
   const sections = [...document.matchAll(/^### Role of .*$/gm)].map(([heading]) => heading);
   assert.deepEqual(sections, Object.keys(ROLES));
-  for (const { stack } of synthesised) {
+  for (const { stack } of synthesized) {
     assert.deepEqual(stack.all('AWS::IAM::Role').map(([id]) => id.replace(/[0-9A-F]{8}$/, '')).sort(), Object.values(ROLES).sort());
     assert.equal(stack.all('AWS::IAM::Policy').length, Object.keys(ROLES).length);
     for (const type of ['AWS::IAM::ManagedPolicy', 'AWS::IAM::RolePolicy', 'AWS::IAM::User', 'Custom::']) {
@@ -126,10 +132,10 @@ test('there are no other roles, and none has a policy beside these', () => {
   }
 });
 
-test('no action is a wildcard, and a resource that is everything has its reason in the document', () => {
+test('no action has a wildcard, and the document gives a reason for each resource *', () => {
   for (const [heading, role] of Object.entries(ROLES)) {
-    for (const { stack } of synthesised) {
-      for (const right of synthesisedRights(stack, role)) assert.ok(!right.split(' ')[0]?.includes('*'), right);
+    for (const { stack } of synthesized) {
+      for (const permission of synthesizedPermissions(stack, role)) assert.ok(!permission.split(' ')[0]?.includes('*'), permission);
     }
     for (const [, , resources, , why] of table(heading)) {
       if (words(resources).includes('*')) assert.match(why ?? '', /\[no resources\]\(https:\/\/docs\.aws\.amazon\.com\//);
@@ -137,8 +143,8 @@ test('no action is a wildcard, and a resource that is everything has its reason 
   }
 });
 
-test('the step loop is taken on for this account only', () => {
-  for (const { stack } of synthesised) {
+test('only state machines of this account can assume the role of the step loop', () => {
+  for (const { stack } of synthesized) {
     const [statement] = stack.only('AWS::IAM::Role', 'StepLoopRole').Properties.AssumeRolePolicyDocument.Statement as Statement[];
     assert.deepEqual(statement?.Principal, { Service: 'states.amazonaws.com' });
     assert.deepEqual(statement?.Condition, { StringEquals: { 'aws:SourceAccount': { Ref: 'AWS::AccountId' } } });
@@ -152,28 +158,28 @@ const POLICIES: readonly (readonly [type: string, id: string, resource: string])
   ['AWS::SNS::TopicPolicy', 'AlarmsTopic', 'topic of alarmEmail'],
 ];
 
-test('resources allow exactly what the document says', () => {
-  for (const { settings, stack } of synthesised) {
-    const there = POLICIES.filter(([type]) => type !== 'AWS::SNS::TopicPolicy' || 'alarmEmail' in settings);
-    const found = there.flatMap(([type, id, resource]) =>
+test('resource policies are those of the document', () => {
+  for (const { settings, stack } of synthesized) {
+    const expectedPolicies = POLICIES.filter(([type]) => type !== 'AWS::SNS::TopicPolicy' || 'alarmEmail' in settings);
+    const found = expectedPolicies.flatMap(([type, id, resource]) =>
       (stack.only(type, id).Properties.PolicyDocument.Statement as Statement[]).flatMap(({ Effect, Action, Principal, Condition }) => {
-        const who = typeof Principal === 'object' ? Object.values(Principal).flat().join() : Principal;
+        const principal = typeof Principal === 'object' ? Object.values(Principal).flat().join() : Principal;
         const [key, value] = Object.entries(Object.values(Condition ?? {})[0] ?? {})[0] ?? [];
-        return listed(Action).map((action) => [resource, Effect, who, action, key, named(value)].join(' '));
+        return listed(Action).map((action) => [resource, Effect, principal, action, key, named(value)].join(' '));
       }),
     );
     const expected = table('## What the resources allow')
       .map(([resource, effect, ...cells]) => [resource?.trim().replaceAll('`', ''), effect?.trim(), ...cells.flatMap((cell) => words(cell))])
-      .filter(([resource]) => there.some(([, , known]) => known === resource))
+      .filter(([resource]) => expectedPolicies.some(([, , known]) => known === resource))
       .map((cells) => cells.join(' '));
     assert.deepEqual(found.sort(), expected.sort(), Object.keys(settings).join());
     const types = ['AWS::S3::BucketPolicy', 'AWS::SQS::QueuePolicy', 'AWS::SNS::TopicPolicy', 'AWS::Logs::ResourcePolicy'];
-    assert.equal(types.flatMap((type) => stack.all(type)).length, there.length);
+    assert.equal(types.flatMap((type) => stack.all(type)).length, expectedPolicies.length);
   }
 });
 
-test('nobody is let in by a policy of a function, a queue or a bucket', () => {
-  for (const { stack } of synthesised) {
+test('no policy of a function, a queue or a bucket allows access', () => {
+  for (const { stack } of synthesized) {
     assert.deepEqual([...stack.all('AWS::Lambda::Permission'), ...stack.all('AWS::Lambda::Url')], []);
     for (const type of ['AWS::S3::BucketPolicy', 'AWS::SQS::QueuePolicy']) {
       for (const [id, { Properties }] of stack.all(type)) {
@@ -183,9 +189,9 @@ test('nobody is let in by a policy of a function, a queue or a bucket', () => {
   }
 });
 
-test('every bucket that is used is told with the account that it must belong to', () => {
-  const [plain, all] = [synthesised[0], synthesised.at(-1)];
-  const variables = (stack: Synthesised | undefined, id: string) =>
+test('the functions know the account that must own each bucket', () => {
+  const [plain, all] = [synthesized[0], synthesized.at(-1)];
+  const variables = (stack: Synthesized | undefined, id: string) =>
     stack?.only('AWS::Lambda::Function', id).Properties.Environment.Variables as Record<string, unknown>;
   const own = { Ref: 'AWS::AccountId' };
   for (const id of ['FleetWorker', 'PlanningCoordinator']) {
@@ -193,9 +199,10 @@ test('every bucket that is used is told with the account that it must belong to'
     assert.deepEqual(variables(all?.stack, id)['FLOWHERD_SOURCE_BUCKET_OWNER'], '999999999999');
     assert.deepEqual(variables(all?.stack, id)['FLOWHERD_RESULTS_BUCKET_OWNER'], own);
   }
-  const ofNames = synthesised.map(({ stack }) => variables(stack, 'PlanningCoordinator')['FLOWHERD_SETTINGS_BUCKET_OWNER']);
-  assert.deepEqual(ofNames, [undefined, undefined, undefined, own, undefined, '999999999999']);
-  for (const { settings, stack } of synthesised) {
+  const owners = (variable: string) => synthesized.map(({ stack }) => variables(stack, 'PlanningCoordinator')[`FLOWHERD_${variable}_BUCKET_OWNER`]);
+  assert.deepEqual(owners('LOOKUPS'), [undefined, undefined, undefined, own, own, '999999999999']);
+  assert.deepEqual(owners('CONFIG'), [undefined, undefined, undefined, undefined, undefined, own]);
+  for (const { settings, stack } of synthesized) {
     const outputs = stack.template.toJSON()['Outputs'] as Record<string, { Value: unknown }>;
     assert.deepEqual(outputs['SourceBucketOwner']?.Value, settings['sourceBucketAccount'] ?? own);
     assert.deepEqual(outputs['ResultsBucketOwner']?.Value, own);

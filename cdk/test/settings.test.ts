@@ -1,10 +1,16 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { test } from 'node:test';
+import { promisify } from 'node:util';
 
-import { EXAMPLES, readSettings, SettingsError } from '../lib/settings';
-import { artifacts, file, REQUIRED } from './stack';
+import { Duration } from 'aws-cdk-lib';
+import { Architecture } from 'aws-cdk-lib/aws-lambda';
+
+import { readSettings, SETTINGS, SettingsError } from '../bin/settings';
+import { DEFAULTS, withDefaults } from '../lib/props';
+import { file, REQUIRED, temporaryDirectory } from './stack';
 
 function problems(context: Readonly<Record<string, unknown>>): readonly string[] {
   try {
@@ -16,31 +22,20 @@ function problems(context: Readonly<Record<string, unknown>>): readonly string[]
   return [];
 }
 
-test('the required settings are enough, and the others have their defaults', () => {
-  assert.deepEqual(readSettings(REQUIRED), {
-    stackName: 'Flowherd',
-    sourceBucket: 'my-archive',
+test('settings become properties of the stack', () => {
+  assert.deepEqual(readSettings({ ...REQUIRED, workerTimeoutSeconds: '60', retentionDays: 3, runTimeLimitHours: '5', architecture: 'x86_64', localCloud: 'true' }), {
+    sourceBucketName: 'my-archive',
     prefixes: ['firehose/', 'waf/'],
-    maxConcurrency: 50,
-    batchSize: 10,
-    maxKeys: 10_000_000,
-    workerMemoryMb: 1769,
-    workerTimeoutSeconds: 300,
-    visibilitySeconds: 1800,
-    maxReceiveCount: 10,
-    retentionDays: 14,
-    logRetentionDays: 90,
-    oldestMessageAlarmSeconds: 3600,
-    queryLimitGb: 1000,
-    runTimeLimitHours: 24,
-    maxTurns: 1500,
-    architecture: 'arm64',
-    localCloud: false,
-    artifacts,
+    workerTimeout: Duration.seconds(60),
+    messageRetention: Duration.days(3),
+    runTimeLimit: Duration.hours(5),
+    architecture: Architecture.X86_64,
+    localCloud: true,
+    artifacts: REQUIRED.artifacts,
   });
 });
 
-test('all problems are told together, each with the value received and a good one', () => {
+test('an error lists all problems, each with the value and an example', () => {
   assert.deepEqual(
     problems({
       sourceBuket: 'my-archive',
@@ -54,32 +49,31 @@ test('all problems are told together, each with the value received and a good on
       localCloud: 'yes',
       lookupsUrl: 's3://my-settings',
       configFile: '/nowhere/flowherd.toml',
-      artifacts,
     }),
     [
-      'sourceBuket="my-archive": no such setting; perhaps sourceBucket, as in sourceBucket=my-firehose-archive',
-      'sourceBucket is not given: the bucket that holds the logs; an example: sourceBucket=my-firehose-archive',
-      'prefixes="all*": a prefix is 1 to 1000 characters, none of them *, ? or $; an example: prefixes=firehose/,waf/',
-      'visibilitySeconds=599: less than workerTimeoutSeconds, 600; an example: visibilitySeconds=1800',
-      'logRetentionDays=15: not one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653; an example: logRetentionDays=90',
-      'architecture="arm": neither arm64 nor x86_64; an example: architecture=arm64',
-      'configFile="/nowhere/flowherd.toml": no such file: /nowhere/flowherd.toml; an example: configFile=flowherd.toml',
-      'lookupsUrl="s3://my-settings": not s3://bucket/key; an example: lookupsUrl=s3://my-settings/flowherd/lookups.json',
-      'alarmEmail="nobody": not an e-mail address; an example: alarmEmail=operations@example.com',
-      'maxConcurrency="1001": not a whole number from 2 to 1000; an example: maxConcurrency=50',
-      'localCloud="yes": neither true nor false; an example: localCloud=true',
+      'sourceBuket="my-archive": unknown setting; did you mean sourceBucket? example: sourceBucket=my-firehose-archive',
+      'sourceBucket is not set: the bucket that holds the logs; example: sourceBucket=my-firehose-archive',
+      'architecture="arm": must be arm64 or x86_64; example: architecture=arm64',
+      'localCloud="yes": must be true or false; example: localCloud=true',
+      'alarmEmail="nobody": must be an e-mail address; example: alarmEmail=operations@example.com',
+      'lookupsUrl="s3://my-settings": must be s3://bucket/key, without *, ? or $; example: lookupsUrl=s3://my-settings/flowherd/lookups.json',
+      'prefixes="all*": must have 1 to 1000 characters, and none of *, ? and $; example: prefixes=firehose/,waf/',
+      'maxConcurrency="1001": must be a whole number from 2 to 1000; example: maxConcurrency=50',
+      'logRetentionDays="15": must be one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653; example: logRetentionDays=90',
+      'visibilitySeconds="599": must be at least the worker\'s timeout, 600 seconds; example: visibilitySeconds=1800',
+      'configFile="/nowhere/flowherd.toml": no such file: /nowhere/flowherd.toml; example: configFile=flowherd.toml',
     ],
   );
 });
 
-test('every setting refuses what does not fit it', () => {
-  const wrong: Readonly<Record<string, readonly unknown[]>> = {
+test('every setting refuses invalid values', () => {
+  const invalid: Readonly<Record<string, readonly unknown[]>> = {
     stackName: ['9', 'a_b', ''],
     sourceBucket: ['UPPER', 'ab', 7],
     sourceBucketAccount: ['12', 123456789012],
     sourceBucketRegion: ['', 'Ireland', 'eu-west', 'eu-west-1a', 7],
     sourceKmsKeyArn: ['alias/logs', 'arn:aws:kms:eu-west-1:123456789012:alias/logs'],
-    prefixes: ['', [], [''], ['a', 7], 7, 'a?', '${aws:username}/'],
+    prefixes: ['', [], [''], ['a', 7], 7, 'a?', '${aws:username}/', '/firehose/', ['firehose/', '/waf/']],
     maxConcurrency: ['1', '1001', 'many', 2.5, ''],
     batchSize: ['0', '11', 'all'],
     maxKeys: ['0', '1.5'],
@@ -92,40 +86,42 @@ test('every setting refuses what does not fit it', () => {
     alarmTopicArn: ['alarms'],
     alarmEmail: ['a b@c.example'],
     oldestMessageAlarmSeconds: ['1'],
-    configFile: ['', '/nowhere'],
-    lookupsFile: ['', '/nowhere'],
+    configFile: ['', '/nowhere', '/', 7],
+    lookupsFile: ['', '/nowhere', '/'],
     lookupsUrl: ['https://a/b', 's3://my-settings/*'],
     lookupsBucketAccount: ['1234'],
+    tables: ['', '/nowhere', file('no-tables.json', '{"name": "x"}')],
     queryLimitGb: ['0', '1.5'],
     runTimeLimitHours: ['0'],
     maxTurns: ['1', '1501'],
     architecture: ['x86'],
     localCloud: ['1'],
+    artifacts: ['', 7],
   };
-  for (const [name, values] of Object.entries(wrong)) {
+  for (const [name, values] of Object.entries(invalid)) {
     for (const value of values) {
-      const told = problems({ ...REQUIRED, [name]: value });
-      assert.equal(told.length, 1, `${name}=${JSON.stringify(value)}: ${told.join('; ')}`);
-      assert.match(told[0] ?? '', new RegExp(`^${name}=.*; an example: ${name}=`));
+      const found = problems({ ...REQUIRED, [name]: value });
+      assert.equal(found.length, 1, `${name}=${JSON.stringify(value)}: ${found.join('; ')}`);
+      assert.match(found[0] ?? '', new RegExp(`^${name}=.*; example: ${name}=`));
     }
   }
-  const names = Object.keys(readSettings({ ...REQUIRED, configFile: file('x.toml', '') })).concat(Object.keys(wrong));
-  assert.deepEqual([...new Set(names)].filter((name) => !(name in wrong)), ['artifacts']);
+  assert.deepEqual(Object.keys(SETTINGS).filter((name) => !(name in invalid)), []);
 });
 
-test('the visibility is six times the timeout unless it is given', () => {
-  assert.equal(readSettings({ ...REQUIRED, workerTimeoutSeconds: '900' }).visibilitySeconds, 5400);
-  assert.equal(readSettings({ ...REQUIRED, workerTimeoutSeconds: '900', visibilitySeconds: '900' }).visibilitySeconds, 900);
-});
-
-test('a timeout in which the worker would begin no object is refused with the reason', () => {
+test('a worker timeout too short to start an object is refused with the reason', () => {
   assert.deepEqual(problems({ ...REQUIRED, workerTimeoutSeconds: '29' }), [
-    'workerTimeoutSeconds="29": not a whole number from 30 to 900; a worker begins no object in the last 10 s of its timeout; an example: workerTimeoutSeconds=300',
+    'workerTimeoutSeconds="29": must be a whole number of seconds from 30 to 900: a worker starts no object in the last 10 s of its timeout; example: workerTimeoutSeconds=300',
   ]);
-  assert.equal(readSettings({ ...REQUIRED, workerTimeoutSeconds: '30' }).workerTimeoutSeconds, 30);
+  assert.deepEqual(problems({ ...REQUIRED, workerTimeoutSeconds: '30' }), []);
 });
 
-test('regions of the source bucket may have any form that AWS has, and its key must be of the same one', () => {
+test('a prefix with a leading slash is refused, because it matches no key', () => {
+  assert.deepEqual(problems({ ...REQUIRED, prefixes: 'waf/,/firehose/' }), [
+    'prefixes="/firehose/": must not start with a slash: keys that Firehose and CloudWatch Logs write do not; example: prefixes=firehose/,waf/',
+  ]);
+});
+
+test('the source bucket may be in any region of AWS, and its key must be in the same region', () => {
   for (const sourceBucketRegion of ['eu-west-1', 'us-gov-east-1', 'ap-southeast-5', 'eusc-de-east-1']) {
     assert.equal(readSettings({ ...REQUIRED, sourceBucketRegion }).sourceBucketRegion, sourceBucketRegion);
   }
@@ -133,52 +129,120 @@ test('regions of the source bucket may have any form that AWS has, and its key m
   assert.deepEqual(problems({ ...REQUIRED, sourceKmsKeyArn, sourceBucketRegion: 'eu-west-1' }), []);
   assert.match(
     problems({ ...REQUIRED, sourceKmsKeyArn, sourceBucketRegion: 'us-east-1' }).join(),
-    /^sourceKmsKeyArn=.*: a key of eu-west-1, but sourceBucketRegion is us-east-1, .*; an example: sourceKmsKeyArn=/,
+    /^sourceKmsKeyArn=.*: must be in the bucket's region, us-east-1: .*; example: sourceKmsKeyArn=/,
   );
 });
 
-test('names from a file and from a URL exclude each other', () => {
+test('lookupsFile and lookupsUrl exclude each other', () => {
   const lookupsFile = file('lookups.json', '{}');
-  assert.match(problems({ ...REQUIRED, lookupsFile, lookupsUrl: 's3://my-settings/l.json' })[0] ?? '', /together with lookupsFile/);
+  assert.match(problems({ ...REQUIRED, lookupsFile, lookupsUrl: 's3://my-settings/l.json' })[0] ?? '', /^lookupsUrl=.* cannot be combined with lookupsFile/);
 });
 
-test('settings may stand in a file, the context wins, and paths are relative to the file', () => {
-  file('flowherd.toml', '');
-  const settings = file('settings.json', '{"prefixes": ["a,b/"], "maxConcurrency": 7, "retentionDays": 3, "configFile": "flowherd.toml"}');
-  const read = readSettings({ sourceBucket: 'my-archive', artifacts, settings, retentionDays: '4' });
-  assert.deepEqual([read.prefixes, read.maxConcurrency, read.retentionDays], [['a,b/'], 7, 4]);
-  assert.equal(read.configFile, `${dirname(settings)}/flowherd.toml`);
-});
-
-test('a file of settings that cannot be read, or with an unknown key, is a problem as any other', () => {
-  assert.match(problems({ ...REQUIRED, settings: '/nowhere.json' }).join(), /^settings="\/nowhere.json": ENOENT/);
-  assert.match(problems({ ...REQUIRED, settings: file('broken.json', '{') }).join(), /^settings=.*JSON/);
-  assert.match(problems({ ...REQUIRED, settings: file('list.json', '[]') }).join(), /not a JSON object/);
-  assert.match(problems({ ...REQUIRED, settings: file('odd.json', '{"max_concurrency": 3}') }).join(), /perhaps maxConcurrency/);
-});
-
-test('functions that were not built are told with the file that is missing', () => {
-  assert.deepEqual(
-    problems({ ...REQUIRED, artifacts: '/nowhere' }).map((problem) => problem.split(';')[0]),
-    [
-      'artifacts="/nowhere": no flowherd-coordinator/bootstrap there',
-      'artifacts="/nowhere": no flowherd-worker/bootstrap there',
-    ],
-  );
-});
-
-test('the readme has every setting with its default', () => {
-  const readme = readFileSync(resolve(__dirname, '../README.md'), 'utf8');
-  const rows = [...readme.matchAll(/^\| `(\w+)` \| ([^|]*) \|/gm)].map(([, name, value]) => [name, value]);
-  const defaults = readSettings(REQUIRED) as unknown as Readonly<Record<string, unknown>>;
-  const known = Object.keys(EXAMPLES);
-  assert.deepEqual(rows.map(([name]) => name).sort(), [...known].sort());
-  for (const [name, value] of rows) {
-    if (name === undefined || name in REQUIRED || defaults[name] === undefined) continue;
-    assert.equal(value, name === 'visibilitySeconds' ? '6 × timeout' : `${String(defaults[name])}`, name);
+test('a lookups file with the right shape is accepted', () => {
+  const lookups = {
+    interfaces: { 'eni-1': { description: 'web', subnet_id: 'subnet-1', vpc_id: null } },
+    subnets: { 'subnet-1': { name: 'public-a', vpc_id: 'vpc-1', cidrs: ['10.0.0.0/24'] } },
+    vpcs: { 'vpc-1': { name: 'prod' }, 'vpc-2': {} },
+  };
+  for (const valid of [lookups, {}]) {
+    assert.deepEqual(problems({ ...REQUIRED, lookupsFile: file('valid.json', JSON.stringify(valid)) }), []);
   }
 });
 
-test("the CDK's own context is left alone", () => {
+test('a lookups file that is not JSON or has another shape is refused with the place', () => {
+  for (const [content, why] of [
+    ['{', /: not valid JSON: /],
+    ['[]', /: not a lookups\.json: must be a JSON object;/],
+    ['{"vpc": {}}', /: unknown key "vpc"; valid keys are interfaces, subnets, vpcs;/],
+    ['{"vpcs": []}', /: vpcs must be a JSON object;/],
+    ['{"vpcs": {"vpc-1": "prod"}}', /: vpcs\["vpc-1"\] must be a JSON object;/],
+    ['{"vpcs": {"vpc-1": {"names": "prod"}}}', /: unknown key "names" in vpcs\["vpc-1"\]; valid keys are name;/],
+    ['{"vpcs": {"vpc-1": {"name": 7}}}', /: vpcs\["vpc-1"\]\.name must be text;/],
+    ['{"subnets": {"subnet-1": {"cidrs": "10.0.0.0/24"}}}', /: subnets\["subnet-1"\]\.cidrs must be a list of text;/],
+  ] as const) {
+    const [problem, ...others] = problems({ ...REQUIRED, lookupsFile: file('invalid.json', content) });
+    assert.match(problem ?? '', /^lookupsFile="[^"]*invalid\.json": .*; example: lookupsFile=lookups\.json$/);
+    assert.match(problem ?? '', why);
+    assert.deepEqual(others, []);
+  }
+});
+
+test('settings can be in a file, the context takes precedence, and paths are relative to the file', () => {
+  file('flowherd.toml', '');
+  const settings = file('settings.json', '{"prefixes": ["a,b/"], "maxConcurrency": 7, "retentionDays": 3, "configFile": "flowherd.toml"}');
+  const read = readSettings({ sourceBucket: 'my-archive', settings, retentionDays: '4' });
+  assert.deepEqual([read.prefixes, read.maxConcurrency, read.messageRetention?.toDays()], [['a,b/'], 7, 4]);
+  assert.equal(read.configFile, `${dirname(settings)}/flowherd.toml`);
+});
+
+test('a settings file that is missing, invalid, or has an unknown key is a problem like any other', () => {
+  assert.match(problems({ ...REQUIRED, settings: '/nowhere.json' }).join(), /^settings="\/nowhere.json": ENOENT/);
+  assert.match(problems({ ...REQUIRED, settings: file('broken.json', '{') }).join(), /^settings=.*JSON/);
+  assert.match(problems({ ...REQUIRED, settings: file('list.json', '[]') }).join(), /must contain a JSON object/);
+  assert.match(problems({ ...REQUIRED, settings: file('unknown.json', '{"max_concurrency": 3}') }).join(), /did you mean maxConcurrency\?/);
+});
+
+test('an unknown setting without a similar name lists the valid ones', () => {
+  assert.match(problems({ ...REQUIRED, colour: 'blue' }).join(), /^colour="blue": unknown setting; valid settings are stackName, sourceBucket, /);
+});
+
+test('the README lists every setting with its default', () => {
+  const readme = readFileSync(resolve(__dirname, '../README.md'), 'utf8');
+  const rows = [...readme.matchAll(/^\| `(\w+)` \| ([^|]*) \|/gm)].map(([, name = '', value = '']) => [name, value] as const);
+  assert.deepEqual(rows.map(([name]) => name).sort(), Object.keys(SETTINGS).sort());
+  const units = { workerTimeoutSeconds: 'toSeconds', oldestMessageAlarmSeconds: 'toSeconds', retentionDays: 'toDays', runTimeLimitHours: 'toHours' } as const;
+  for (const [name, value] of rows) {
+    const prop = SETTINGS[name]?.prop;
+    if (name === 'artifacts' || prop === undefined || !(prop in DEFAULTS)) continue;
+    const byDefault = DEFAULTS[prop as keyof typeof DEFAULTS];
+    const unit = units[name as keyof typeof units];
+    const expected = byDefault instanceof Duration ? byDefault[unit]() : byDefault instanceof Architecture ? byDefault.name : byDefault;
+    assert.equal(value, String(expected), name);
+  }
+  assert.equal(rows.find(([name]) => name === 'visibilitySeconds')?.[1], '6 × timeout');
+});
+
+test('the visibility timeout defaults to six times the worker timeout', () => {
+  const visibility = (context: object) => withDefaults(readSettings({ ...REQUIRED, ...context })).visibilityTimeout.toSeconds();
+  assert.equal(visibility({ workerTimeoutSeconds: '900' }), 5400);
+  assert.equal(visibility({ workerTimeoutSeconds: '900', visibilitySeconds: '900' }), 900);
+});
+
+test("the CDK's own context is ignored", () => {
   assert.deepEqual(problems({ ...REQUIRED, 'aws:cdk:bundling-stacks': ['**'], '@aws-cdk/core:x': true, 'cli-telemetry': false }), []);
+});
+
+/** Runs the app as the CDK's command does. `bundling` holds the patterns of the stacks that the command bundles. */
+async function runApp(settings: object, bundling: readonly string[]): Promise<{ code: number; stderr: string; outdir: string }> {
+  const outdir = temporaryDirectory();
+  const CDK_CONTEXT_JSON = JSON.stringify({ ...settings, 'aws:cdk:bundling-stacks': bundling });
+  try {
+    await promisify(execFile)(process.execPath, ['--import', 'tsx', 'bin/flowherd.ts'], {
+      cwd: resolve(__dirname, '..'),
+      env: { ...process.env, CDK_CONTEXT_JSON, CDK_OUTDIR: outdir },
+    });
+    return { code: 0, stderr: '', outdir };
+  } catch (error) {
+    const { code, stderr } = error as { code: number; stderr: string };
+    return { code, stderr, outdir };
+  }
+}
+
+test('cdk deploy without built functions fails and names make build; cdk ls and cdk destroy work', async () => {
+  const settings = { ...REQUIRED, artifacts: '/nowhere' };
+  const [deploy, destroy] = await Promise.all([runApp(settings, ['**']), runApp(settings, [])]);
+  assert.deepEqual([deploy.code, deploy.stderr], [
+    2,
+    'no function binary at /nowhere/flowherd-worker/bootstrap: run `make build`, or set artifacts to the directory that holds the functions\n',
+  ]);
+  assert.deepEqual([destroy.code, destroy.stderr], [0, '']);
+  assert.ok(readFileSync(join(destroy.outdir, 'Flowherd.template.json'), 'utf8').includes('AWS::Lambda::Function'));
+});
+
+test('the app prints invalid settings without a stack trace and exits with status 2', async () => {
+  const { code, stderr } = await runApp({ prefixes: 'firehose/' }, []);
+  assert.deepEqual([code, stderr], [
+    2,
+    'invalid settings:\n  sourceBucket is not set: the bucket that holds the logs; example: sourceBucket=my-firehose-archive\n',
+  ]);
 });

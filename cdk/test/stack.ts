@@ -6,20 +6,20 @@ import { App, Validations } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
 import { AwsSolutionsChecks } from 'cdk-nag';
 
-import { FlowherdStack } from '../lib/flowherd-stack';
-import { readSettings } from '../lib/settings';
+import { readSettings } from '../bin/settings';
+import { FlowherdStack } from '../lib';
 
 const directory = mkdtempSync(join(tmpdir(), 'flowherd-cdk-'));
 process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
 
-/** Functions that do nothing, for stacks that are only looked at. */
+/** Functions that do nothing, for stacks that are never deployed. */
 export const artifacts = join(directory, 'artifacts');
 for (const name of ['flowherd-coordinator', 'flowherd-worker']) {
   mkdirSync(join(artifacts, name), { recursive: true });
   writeFileSync(join(artifacts, name, 'bootstrap'), '#!/bin/sh\n', { mode: 0o755 });
 }
 
-/** A file for a setting that names one. */
+/** Writes a file for a setting that takes a path. */
 export function file(name: string, content: string): string {
   writeFileSync(join(directory, name), content);
   return join(directory, name);
@@ -31,42 +31,53 @@ export interface Resource {
   readonly Type: string;
   readonly DeletionPolicy?: string;
   readonly UpdateReplacePolicy?: string;
-  // Whatever CloudFormation takes; the assertions say what is expected of it.
+  // Any CloudFormation value; the assertions define what they expect.
   readonly Properties: any;
 }
 
-/** Lets cdk-nag look at what is synthesised. */
-export function look(app: App): void {
+/** Makes cdk-nag check the app when it is synthesized. */
+export function addChecks(app: App): void {
   Validations.of(app).addPlugins(new AwsSolutionsChecks(app));
 }
 
-/** The stack's template. cdk-nag has looked at it: what it finds and nobody has acknowledged throws. */
-export function synth(more: Readonly<Record<string, unknown>> = {}) {
-  const outdir = mkdtempSync(join(directory, 'cdk.out-'));
+export function temporaryDirectory(): string {
+  return mkdtempSync(join(directory, 'cdk.out-'));
+}
+
+/** Synthesizes the stack. Throws if cdk-nag finds something that is not acknowledged. */
+export function synth(settings: Readonly<Record<string, unknown>> = {}) {
+  const outdir = temporaryDirectory();
   const app = new App({ outdir });
-  const stack = new FlowherdStack(app, readSettings({ ...REQUIRED, ...more }));
-  look(app);
+  const props = readSettings({ ...REQUIRED, ...settings });
+  const stack = new FlowherdStack(app, props.stackName ?? 'Flowherd', props);
+  addChecks(app);
   app.synth();
+  return inspect(stack, outdir);
+}
+
+export function inspect(stack: FlowherdStack, outdir: string) {
   const template = Template.fromStack(stack);
   const resources = template.toJSON()['Resources'] as Record<string, Resource>;
   const all = (type: string) => Object.entries(resources).filter(([, resource]) => resource.Type === type);
   const only = (type: string, id: string): Resource => {
     const found = all(type).filter(([logical]) => logical.startsWith(id));
-    if (found.length !== 1) throw new Error(`${found.length} of ${type} ${id}`);
+    if (found.length !== 1) throw new Error(`found ${found.length} resources of type ${type} and ID ${id}`);
     return found[0]![1];
   };
   return { stack, template, resources, all, only, outdir, file: join(outdir, `${stack.stackName}.template.json`) };
 }
 
-/** A value of the template as text: references in <>. */
+/** A value of the template as text, with references in <>. */
 export function text(value: unknown): string {
   if (typeof value === 'string') return value;
-  const { Ref, 'Fn::GetAtt': attribute, 'Fn::Join': join } = value as {
+  const { Ref, 'Fn::GetAtt': attribute, 'Fn::Join': join, 'Fn::Sub': substitute } = value as {
     Ref?: string;
     'Fn::GetAtt'?: [string, string];
     'Fn::Join'?: [string, unknown[]];
+    'Fn::Sub'?: string;
   };
   if (join !== undefined) return join[1].map(text).join(join[0]);
-  // Logical ids end in a hash of the path.
+  if (substitute !== undefined) return substitute.replaceAll(/\$\{([^}]+)\}/g, '<$1>');
+  // Logical IDs end in a hash of the path.
   return `<${(Ref ?? attribute?.[0] ?? JSON.stringify(value)).replace(/[0-9A-F]{8}$/, '')}>`;
 }

@@ -1,4 +1,4 @@
-// Every way through the step loop, executed: the real stack on a local cloud, with a coordinator that plays a script.
+// Executes every path through the step loop: the real stack on a local AWS, with a coordinator that replays a script.
 
 import assert from 'node:assert/strict';
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -49,7 +49,7 @@ before(async () => {
 
 after(() => cloud?.stop());
 
-test('the trigger that the outputs name can be disabled and enabled: the kill switch', async () => {
+test('the trigger in the outputs can be disabled and enabled', async () => {
   const trigger = `/2015-03-31/event-source-mappings/${outputs['WorkerTrigger']}`;
   const mapping = () => cloud.rest<{ State: string; BatchSize: number }>('GET', 'lambda', trigger);
   assert.equal((await mapping()).State, 'Enabled');
@@ -59,7 +59,7 @@ test('the trigger that the outputs name can be disabled and enabled: the kill sw
   assert.equal((await mapping()).State, 'Enabled');
 });
 
-/** Plays a script: what the coordinator answers, call by call. */
+/** Runs an execution against a script, which holds the coordinator's answer to each call. */
 async function play(name: string, script: readonly Json[], input: unknown = { prefix: `${name}/` }) {
   writeFileSync(join(cloud.directory, `${name}_.json`), JSON.stringify(script));
   const { executionArn } = await cloud.states<Execution>('StartExecution', {
@@ -82,7 +82,7 @@ async function ended(executionArn: string, name: string) {
   return {
     ...execution,
     output: JSON.parse(execution.output ?? '{}') as Json,
-    /** States in order, without the two that only choose the way. */
+    /** States in order, without the two choices after every call. */
     visited: visited.filter((state) => state !== 'Next' && state !== 'Operation'),
     calls: calls(name),
   };
@@ -97,7 +97,7 @@ function calls(name: string): { at: number; event: Json }[] {
 
 const operations = (made: readonly { event: Json }[]) => made.map(({ event }) => event['operation']);
 
-/** The end of a run, as the coordinator tells it. */
+/** The coordinator's answer at the end of a run. */
 const end = (state: string, run: string, message = `${state}: 3 objects`): Json => ({
   operation: 'end',
   state,
@@ -105,7 +105,7 @@ const end = (state: string, run: string, message = `${state}: 3 objects`): Json 
   report: `runs/${run}/report.json`,
 });
 
-test('a run is begun, planned, checked and reported, each after the wait it asked for', async () => {
+test('a run is begun, planned, checked and reported, with the waits that the coordinator asks for', async () => {
   const ended = await play('happy', [
     { operation: 'plan', token: 'page-1' },
     { operation: 'plan', token: 'page-2' },
@@ -124,20 +124,20 @@ test('a run is begun, planned, checked and reported, each after the wait it aske
     message: 'done: 3 objects',
   });
   assert.deepEqual(ended.calls[0]?.event, { operation: 'begin', prefix: 'happy/', run: 'happy' });
-  // What a state does not know it passes on.
+  // States pass unknown members on.
   assert.deepEqual(ended.calls[2]?.event, { operation: 'plan', run: 'happy', prefix: 'happy/', wait_seconds: 0, token: 'page-2' });
   const gap = (call: number) => (ended.calls[call]?.at ?? 0) - (ended.calls[call - 1]?.at ?? 0);
   assert.ok(gap(3) >= 40 * WAIT_SCALE, `${gap(3)}`);
   assert.ok(gap(4) >= 20 * WAIT_SCALE, `${gap(4)}`);
 });
 
-test('a prefix without objects goes from planning to its report', async () => {
+test('a prefix without objects is reported right after planning', async () => {
   const ended = await play('empty', [{ operation: 'plan' }, { operation: 'report' }, end('done', 'empty')]);
   assert.equal(ended.status, 'SUCCEEDED', ended.cause);
   assert.deepEqual(ended.visited, ['Input', 'Begin', 'Plan', 'Report', 'Done']);
 });
 
-test('objects that failed fail the execution, and its cause names the report', async () => {
+test('failed objects fail the execution, and its cause names the report', async () => {
   const ended = await play('bad-objects', [
     { operation: 'plan' },
     { operation: 'check' },
@@ -154,7 +154,7 @@ test('a run that ends incomplete fails the execution', async () => {
   assert.deepEqual([ended.status, ended.error, ended.visited.at(-1)], ['FAILED', 'RunIncomplete', 'Failed']);
 });
 
-test('a purge that another one is in the way of is asked for again, and nothing is planned before it is over', async () => {
+test('a purge that must wait for another one is repeated, and planning starts after it', async () => {
   const ended = await play(
     'purging',
     [
@@ -173,7 +173,7 @@ test('a purge that another one is in the way of is asked for again, and nothing 
   assert.ok((ended.calls[4]?.at ?? 0) - (ended.calls[3]?.at ?? 0) >= 60 * WAIT_SCALE);
 });
 
-test('a call that fails is made again, with the same event', async () => {
+test('a failed call is retried with the same event', async () => {
   const ended = await play('flaky', [
     { errorType: 'Retry', errorMessage: 'S3 is slow' },
     { operation: 'plan' },
@@ -188,7 +188,7 @@ test('a call that fails is made again, with the same event', async () => {
   assert.deepEqual(ended.calls[4]?.event, ended.calls[2]?.event);
 });
 
-test('a call that fails for good leads to a last report and a failed execution that names error and report', async () => {
+test('a permanent failure leads to a last report and a failed execution that names error and report', async () => {
   const broken = { errorType: 'Retry', errorMessage: 'S3 is gone' };
   const ended = await play('broken', [
     { operation: 'check', opaque: 1 },
@@ -202,7 +202,7 @@ test('a call that fails for good leads to a last report and a failed execution t
   assert.match(ended.cause ?? '', /^checking of run broken failed: .*S3 is gone.*; report: s3:.*runs\/broken\/report\.json$/);
 });
 
-test('a last report that takes several calls is finished, and one that fails is told too', async () => {
+test('a last report takes as many calls as it needs, and its failure is part of the cause', async () => {
   const fails = (count: number) => Array.from({ length: count }, () => ({ errorType: 'Oops', errorMessage: 'no' }));
   const long = await play('long-report', [{ operation: 'plan' }, ...fails(6), { operation: 'report', part: 2, wait_seconds: 1 }, end('incomplete', 'x')]);
   assert.deepEqual(long.visited, ['Input', 'Begin', 'Plan', 'LastReport', 'Wait', 'LastReport', 'Broken']);
@@ -212,7 +212,7 @@ test('a last report that takes several calls is finished, and one that fails is 
   assert.match(none.cause ?? '', /^the report of run no-report failed: .*; and its report could not be written: /);
 });
 
-test('a long run goes on in new executions, under the name it had', async () => {
+test('a long run continues in new executions under the same name', async () => {
   const check = { operation: 'check', wait_seconds: 1 };
   const first = await play('lasting', [{ operation: 'plan' }, ...Array.from({ length: 12 }, () => check), { operation: 'report' }, end('done', 'lasting')]);
   assert.deepEqual([first.status, first.visited.at(-1)], ['SUCCEEDED', 'Continued'], first.cause);
@@ -224,7 +224,7 @@ test('a long run goes on in new executions, under the name it had', async () => 
   assert.deepEqual(operations(third.calls), ['begin', 'plan', ...Array.from({ length: 12 }, () => 'check'), 'report']);
 });
 
-test('failed attempts count as turns, because they fill the history too', async () => {
+test('failed attempts count as turns, because they add events to the history', async () => {
   const failed = { errorType: 'Retry', errorMessage: 'again' };
   const first = await play('many-attempts', [failed, failed, failed, { operation: 'plan' }, failed, { operation: 'report' }, end('done', 'many-attempts')]);
   assert.deepEqual(first.visited, ['Input', 'Begin', 'Plan', 'Continue', 'Continued']);
@@ -232,10 +232,10 @@ test('failed attempts count as turns, because they fill the history too', async 
 
 for (const [what, input, reason] of [
   ['neither a prefix nor a run to resume', {}, 'neither prefix nor resume is given'],
-  ['a prefix that is no text', { prefix: 7 }, 'prefix is not a string but 7'],
+  ['a prefix that is not text', { prefix: 7 }, 'prefix is not a string but 7'],
   ['an option that does not exist', { prefix: 'a/', purgee: true }, 'unknown in the input: purgee; known are prefix, resume, run, purge, force'],
-  ['a switch that is no boolean', { prefix: 'a/', purge: 'yes' }, 'purge is not a boolean but yes'],
-  ['a name that no run can have', { prefix: 'a/', run: '../x' }, 'run is no name of a run: ../x; such names have 1 to 80 of A-Z a-z 0-9 . _ - and do not begin with a dot'],
+  ['a flag that is not a boolean', { prefix: 'a/', purge: 'yes' }, 'purge is not a boolean but yes'],
+  ['an invalid run name', { prefix: 'a/', run: '../x' }, 'run is no name of a run: ../x; such names have 1 to 80 of A-Z a-z 0-9 . _ - and do not begin with a dot'],
   ['an operation without a run', { prefix: 'a/', operation: 'plan' }, 'unknown in the input: operation; known are prefix, resume, run, purge, force'],
   ['a list', ['a/'], 'the input is not a JSON object'],
 ] as const) {
@@ -247,24 +247,24 @@ for (const [what, input, reason] of [
   });
 }
 
-test('a run that the coordinator refuses is not tried again, and the cause is its reason', async () => {
+test('a refused run is not retried, and the cause is the reason', async () => {
   const ended = await play('refused-begin', [{ errorType: 'Refused', errorMessage: 'run a-1 is still working' }]);
   assert.deepEqual([ended.status, ended.error, ended.cause], ['FAILED', 'Refused', 'run a-1 is still working']);
   assert.deepEqual(ended.visited, ['Input', 'Begin', 'Refused']);
   assert.equal(ended.calls.length, 1);
 });
 
-test('a begin that fails for good reports nothing, because there is no run', async () => {
+test('a begin that fails permanently is not reported, because there is no run', async () => {
   const ended = await play('no-begin', [{ errorType: 'Retry', errorMessage: 'S3 is gone' }]);
   assert.deepEqual([ended.status, ended.error], ['FAILED', 'Retry']);
   assert.match(ended.cause ?? '', /^no run was begun: .*S3 is gone/);
   assert.deepEqual(ended.visited, ['Input', 'Begin', 'Broken']);
 });
 
-test('a run has the name that was asked for, or the one of the execution, also if it resumes another', async () => {
+test('a run has the requested name, or else the name of the execution, also when it resumes another run', async () => {
   const named = await play('named', [end('done', 'mine')], { prefix: 'named/', run: 'mine', force: true });
   assert.deepEqual(named.calls[0]?.event, { operation: 'begin', prefix: 'named/', run: 'mine', force: true });
-  // The script is found by the run that is resumed, because there is no prefix.
+  // Without a prefix, the name of the resumed run selects the script.
   writeFileSync(join(cloud.directory, 'old-run.json'), JSON.stringify([end('done', 'resuming')]));
   const resumed = await play('resuming', [], { resume: 'old-run' });
   assert.equal(resumed.status, 'SUCCEEDED', resumed.cause);
@@ -272,8 +272,8 @@ test('a run has the name that was asked for, or the one of the execution, also i
   assert.deepEqual(call.event, { operation: 'begin', resume: 'old-run', run: 'resuming' });
 });
 
-test('an answer without an operation that is known fails the execution and shows the answer', async () => {
-  const ended = await play('odd', [{ operation: 'dance' }]);
+test('an answer with an unknown operation fails the execution and is part of the cause', async () => {
+  const ended = await play('unknown-operation', [{ operation: 'dance' }]);
   assert.deepEqual([ended.status, ended.error], ['FAILED', 'UnexpectedAnswer']);
   assert.match(ended.cause ?? '', /"dance"/);
 });

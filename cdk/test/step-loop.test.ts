@@ -1,4 +1,4 @@
-// The definition of the step loop, read. How it runs is in step-loop-run.test.ts.
+// The definition of the step loop. step-loop-run.test.ts executes it.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -27,7 +27,7 @@ const ends = (state: State) => state.Type === 'Succeed' || state.Type === 'Fail'
 const following = (state: State) =>
   [state, ...(state.Choices ?? []), ...(state.Catch ?? [])].flatMap(({ Next }) => Next ?? []).concat(state.Default ?? []);
 
-test('the definition in the template is the JSON of this one', () => {
+test('the template contains the definition', () => {
   const { only } = synth();
   const { Properties } = only('AWS::StepFunctions::StateMachine', '');
   const deployed = JSON.parse(Properties.DefinitionString as string) as { States: Record<string, State> };
@@ -35,33 +35,33 @@ test('the definition in the template is the JSON of this one', () => {
   assert.deepEqual(Object.keys(Properties.DefinitionSubstitutions as object).sort(), ['Coordinator', 'ResultsBucket']);
 });
 
-/** What AWS's own language service for state machines, that of the AWS Toolkit, objects to. */
-async function objections(machine: unknown): Promise<string[]> {
+/** Errors that AWS's language service for state machines reports; the AWS Toolkit uses the same service. */
+async function errors(machine: unknown): Promise<string[]> {
   const service = getLanguageService({});
   const document = TextDocument.create('file:///step-loop.asl.json', 'json', 1, JSON.stringify(machine, null, 2));
   const found = await service.doValidation(document, service.parseJSONDocument(document));
   return found.map(({ message, range }) => `line ${range.start.line + 1}: ${message}`);
 }
 
-test("AWS's language service accepts the definition that is deployed, and it does object to a wrong one", async () => {
+test("AWS's language service accepts the deployed definition and refuses invalid ones", async () => {
   const { Properties } = synth().only('AWS::StepFunctions::StateMachine', '');
   const deployed = (Properties.DefinitionString as string)
     .replaceAll('${Coordinator}', 'arn:aws:lambda:eu-west-1:123456789012:function:coordinator')
     .replaceAll('${ResultsBucket}', 'results');
   assert.ok(!deployed.includes('${'), deployed);
-  assert.deepEqual(await objections(JSON.parse(deployed)), []);
-  const wrong: readonly Record<string, unknown>[] = [
+  assert.deepEqual(await errors(JSON.parse(deployed)), []);
+  const invalid: readonly Record<string, unknown>[] = [
     { Plan: { ...states['Plan'], Next: 'Nowhere' } },
     { Wait: { ...states['Wait'], Second: 4 } },
     { Done: { Type: 'Success' } },
     { Report: { ...states['Report'], TimeoutSeconds: 'long' } },
   ];
-  for (const change of wrong) {
-    assert.notDeepEqual(await objections({ ...machine, States: { ...states, ...change } }), [], JSON.stringify(change));
+  for (const change of invalid) {
+    assert.notDeepEqual(await errors({ ...machine, States: { ...states, ...change } }), [], JSON.stringify(change));
   }
 });
 
-test('every state leads somewhere that exists, is reached, and can come to an end', () => {
+test('every state is reachable, leads only to existing states, and can reach an end', () => {
   for (const [name, state] of Object.entries(states)) {
     assert.equal(following(state).length === 0, ends(state), name);
     for (const next of following(state)) assert.ok(next in states, `${name} leads to ${next}`);
@@ -92,13 +92,13 @@ test('every task is retried and caught, and a refusal is not retried', () => {
   }
 });
 
-test('an execution of the most turns stays well below 25,000 events', () => {
-  // A turn: two choices and a wait with 2 events each, a task with 5. An attempt that failed has 3 and counts as a turn.
+test('an execution with the maximum turns stays well below 25,000 events', () => {
+  // A turn has two choices and a wait with 2 events each, and a task with 5. A failed attempt has 3 and counts as a turn.
   const turn = 2 + 2 + 2 + 5;
   assert.ok(1500 * turn <= 0.7 * 25_000);
 });
 
-test("the execution's time limit leaves the coordinator time to report at its own", () => {
+test("the execution's time limit leaves the coordinator time to report at its own limit", () => {
   const { only } = synth({ runTimeLimitHours: '5' });
   const { Properties } = only('AWS::StepFunctions::StateMachine', '');
   const { TimeoutSeconds } = JSON.parse(Properties.DefinitionString as string) as { TimeoutSeconds: number };
@@ -108,7 +108,7 @@ test("the execution's time limit leaves the coordinator time to report at its ow
   for (const state of Object.values(states)) if (state.TimeoutSeconds) assert.ok(state.TimeoutSeconds > coordinator.Timeout);
 });
 
-test('executions are standard, traced, and logged without their data', () => {
+test('executions are standard, traced, and logged without input and output', () => {
   const { Properties } = synth().only('AWS::StepFunctions::StateMachine', '');
   assert.equal(Properties.StateMachineType, 'STANDARD');
   assert.deepEqual(Properties.TracingConfiguration, { Enabled: true });
@@ -116,20 +116,20 @@ test('executions are standard, traced, and logged without their data', () => {
   assert.equal(Properties.LoggingConfiguration.IncludeExecutionData, false);
 });
 
-/** All expressions of the definition, or of a part of it. */
+/** All JSONata expressions in a part of the definition. */
 function expressions(part: unknown): string[] {
   if (typeof part === 'string') return part.startsWith('{%') ? [part.slice(2, -2)] : [];
   return typeof part === 'object' && part !== null ? Object.values(part).flatMap(expressions) : [];
 }
 
-test('every expression can be read by the JSONata that Step Functions has', () => {
+test('JSONata of the version that Step Functions has parses every expression', () => {
   // https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html
   const all = expressions(machine);
   assert.ok(all.length > 40);
   for (const expression of all) assert.ok(jsonata(expression).ast(), expression);
 });
 
-test('every condition is true or false, whatever comes in: Step Functions takes nothing else', async () => {
+test('every condition is a boolean for any input, because Step Functions accepts no other value', async () => {
   const inputs = [
     null, 7, 'text', [], ['a/'], {}, { prefix: 'a/' }, { prefix: null }, { prefix: ['a/'] }, { run: 'x' }, { run: null }, { prefix: 'a/', run: 7 }, { resume: {} }, { prefix: 'a/', run: '' },
     { run: 'x', operation: 'plan', wait_seconds: 'soon' }, { run: 'x', operation: 'plan', wait_seconds: 5 }, { operation: {} },
@@ -141,7 +141,7 @@ test('every condition is true or false, whatever comes in: Step Functions takes 
         const variables = { states: { input }, turns: 3, failure: '' };
         const value: unknown = await jsonata(Condition.slice(2, -2)).evaluate(null, variables);
         assert.equal(typeof value, 'boolean', `${name}: ${Condition} of ${JSON.stringify(input)}`);
-        // The first that is true decides; those after it may take for granted what it refuses.
+        // The first true condition decides. Later conditions may rely on it being false.
         if (value === true) break;
       }
     }

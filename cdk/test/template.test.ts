@@ -1,9 +1,8 @@
-// What the template promises.
+// Properties of the synthesized template.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
@@ -12,13 +11,13 @@ import { App, Stack } from 'aws-cdk-lib';
 import { Annotations, Match } from 'aws-cdk-lib/assertions';
 import { Bucket } from 'aws-cdk-lib/aws-s3';
 
-import type { Schema } from '../lib/tables';
+import type { TableDefinitions } from '../lib';
 import { tool } from './local-cloud';
-import { file, look, synth, text } from './stack';
+import { addChecks, file, synth, temporaryDirectory, text } from './stack';
 
 const plain = synth();
-/** As `flowherd sql --dialect glue` prints it, but shorter. */
-const TABLES: Schema = {
+/** A short form of what `flowherd sql --dialect glue` prints. */
+const TABLES: TableDefinitions = {
   tables: [
     {
       name: 'vpc_flow_text',
@@ -66,29 +65,25 @@ interface Statement {
   readonly Condition?: Record<string, Record<string, unknown>>;
 }
 
-test('no role has a managed or inline policy beside its own, and each trusts one service', () => {
+test('each role has no managed or inline policy and trusts one service', () => {
   for (const [id, { Properties }] of full.all('AWS::IAM::Role')) {
     assert.deepEqual(Object.keys(Properties as object), ['AssumeRolePolicyDocument'], id);
     assert.equal(Properties.AssumeRolePolicyDocument.Statement.length, 1, id);
   }
 });
 
-test('cdk-nag finds nothing that is not acknowledged with a reason, and it does look', () => {
+test('every finding of cdk-nag is acknowledged, and a careless stack has findings', () => {
   for (const { outdir } of [plain, full]) {
     const report = JSON.parse(readFileSync(join(outdir, 'validation-report.json'), 'utf8')) as { pluginReports: unknown[] };
     assert.deepEqual(report.pluginReports, []);
   }
-  const app = new App({ outdir: mkdtempSync(join(tmpdir(), 'flowherd-cdk-')) });
-  try {
-    new Bucket(new Stack(app, 'Careless'), 'Bucket');
-    look(app);
-    assert.throws(() => app.synth(), /Validation failed/);
-  } finally {
-    rmSync(app.outdir, { recursive: true });
-  }
+  const app = new App({ outdir: temporaryDirectory() });
+  new Bucket(new Stack(app, 'Careless'), 'Bucket');
+  addChecks(app);
+  assert.throws(() => app.synth(), /Validation failed/);
 });
 
-test('queue and dead letters are FIFO in high-throughput mode, encrypted, and name each other', () => {
+test('queue and dead-letter queue are encrypted high-throughput FIFO queues that refer to each other', () => {
   const queue = plain.only('AWS::SQS::Queue', 'TasksQueue').Properties;
   const dead = plain.only('AWS::SQS::Queue', 'TasksDeadLetters').Properties;
   for (const properties of [queue, dead]) {
@@ -107,7 +102,7 @@ test('queue and dead letters are FIFO in high-throughput mode, encrypted, and na
   assert.deepEqual([queue.MessageRetentionPeriod, dead.MessageRetentionPeriod], [1_209_600, 1_209_600]);
 });
 
-test('visibility is six times the timeout of the worker, or what was given, and never less than the timeout', () => {
+test('the visibility timeout is never shorter than the worker timeout', () => {
   for (const [template, visibility] of [[plain, 1800], [full, 1000]] as const) {
     const { Timeout } = template.only('AWS::Lambda::Function', 'FleetWorker').Properties as { Timeout: number };
     const { VisibilityTimeout } = template.only('AWS::SQS::Queue', 'TasksQueue').Properties as { VisibilityTimeout: number };
@@ -116,7 +111,7 @@ test('visibility is six times the timeout of the worker, or what was given, and 
   }
 });
 
-test('the trigger takes a batch of batchSize without a window, within the concurrency, and reports single failures', () => {
+test('the trigger has batch size and maximum concurrency, no batching window, and reports single failures', () => {
   for (const [template, BatchSize, MaximumConcurrency] of [[plain, 10, 50], [full, 3, 1000]] as const) {
     const { EventSourceArn, FunctionName, ...trigger } = template.only('AWS::Lambda::EventSourceMapping', '').Properties;
     assert.deepEqual([text(EventSourceArn), text(FunctionName)], ['<TasksQueue>', '<FleetWorkerFunction>']);
@@ -128,7 +123,7 @@ test('the trigger takes a batch of batchSize without a window, within the concur
   }
 });
 
-test('queues, buckets and topics refuse what does not come over TLS', () => {
+test('queues, buckets and topics refuse requests without TLS', () => {
   const policies = [
     ...full.all('AWS::S3::BucketPolicy'),
     ...full.all('AWS::SQS::QueuePolicy'),
@@ -144,9 +139,9 @@ test('queues, buckets and topics refuse what does not come over TLS', () => {
   }
 });
 
-test('the results are encrypted, private, kept when the stack goes, and uploads that were abandoned are removed', () => {
+test('the results bucket is encrypted, private, and retained, and S3 removes abandoned uploads', () => {
   const { Properties, DeletionPolicy, UpdateReplacePolicy } = plain.only('AWS::S3::Bucket', '');
-  // Retained always, except by the operation that creates it: a first deployment that rolls back leaves no bucket.
+  // A first deployment that rolls back leaves no bucket.
   assert.deepEqual([DeletionPolicy, UpdateReplacePolicy], ['RetainExceptOnCreate', 'Retain']);
   assert.deepEqual(Properties.BucketEncryption.ServerSideEncryptionConfiguration, [
     { ServerSideEncryptionByDefault: { SSEAlgorithm: 'AES256' } },
@@ -164,7 +159,7 @@ test('the results are encrypted, private, kept when the stack goes, and uploads 
   ]);
 });
 
-test('every log is kept for the time that was set', () => {
+test('every log group has the configured retention', () => {
   const groups = synth({ logRetentionDays: '14' }).all('AWS::Logs::LogGroup');
   assert.equal(groups.length, 3);
   for (const [id, { Properties }] of groups) assert.equal(Properties.RetentionInDays, 14, id);
@@ -174,7 +169,7 @@ test('every log is kept for the time that was set', () => {
   }
 });
 
-test('functions are what was built, with what they need to know', () => {
+test('functions have their runtime, architecture and environment', () => {
   const environment = (template: typeof plain, id: string) =>
     Object.fromEntries(
       Object.entries(template.only('AWS::Lambda::Function', id).Properties.Environment.Variables as object).map(
@@ -197,9 +192,10 @@ test('functions are what was built, with what they need to know', () => {
   assert.deepEqual(environment(full, 'PlanningCoordinator'), {
     ...coordinator,
     ...source,
-    FLOWHERD_CONFIG: 'flowherd.toml',
+    FLOWHERD_CONFIG: assetUrl(full, 'rules.toml'),
+    FLOWHERD_CONFIG_BUCKET_OWNER: '<AWS::AccountId>',
     FLOWHERD_LOOKUPS: 's3://my-settings/flowherd/lookups.json',
-    FLOWHERD_SETTINGS_BUCKET_OWNER: '<AWS::AccountId>',
+    FLOWHERD_LOOKUPS_BUCKET_OWNER: '<AWS::AccountId>',
   });
   for (const [template, architecture] of [[plain, 'arm64'], [full, 'x86_64']] as const) {
     for (const [, { Properties }] of template.all('AWS::Lambda::Function')) {
@@ -210,19 +206,40 @@ test('functions are what was built, with what they need to know', () => {
   assert.deepEqual([Timeout, MemorySize], [900, 1024]);
 });
 
-test('rules and names that were given go beside the coordinator', () => {
-  const template = synth({ configFile: file('my-rules.toml', '# mine\n'), lookupsFile: file('my-names.json', '{}') });
-  const { Properties } = template.only('AWS::Lambda::Function', 'PlanningCoordinator');
-  const asset = join(template.outdir, `asset.${String(Properties.Code.S3Key).replace('.zip', '')}`);
-  assert.equal(readFileSync(join(asset, 'flowherd.toml'), 'utf8'), '# mine\n');
-  assert.equal(readFileSync(join(asset, 'lookups.json'), 'utf8'), '{}');
-  assert.ok(existsSync(join(asset, 'bootstrap')));
-  assert.equal(Properties.Environment.Variables.FLOWHERD_LOOKUPS, 'lookups.json');
+test('the coordinator reads the configuration files as S3 assets, and its code does not depend on them', () => {
+  const template = synth({ configFile: file('my-rules.toml', '# mine\n'), lookupsFile: file('my-names.json', '{"vpcs": {}}') });
+  const { Environment, Code } = template.only('AWS::Lambda::Function', 'PlanningCoordinator').Properties;
+  for (const [variable, name, content] of [['CONFIG', 'my-rules.toml', '# mine\n'], ['LOOKUPS', 'my-names.json', '{"vpcs": {}}']] as const) {
+    const url = text(Environment.Variables[`FLOWHERD_${variable}`]);
+    assert.equal(url, assetUrl(template, name));
+    assert.equal(text(Environment.Variables[`FLOWHERD_${variable}_BUCKET_OWNER`]), '<AWS::AccountId>');
+    assert.equal(readFileSync(join(template.outdir, `asset.${url.slice(url.lastIndexOf('/') + 1)}`), 'utf8'), content);
+  }
+  assert.deepEqual(Code, plain.only('AWS::Lambda::Function', 'PlanningCoordinator').Properties.Code);
 });
+
+test('a changed configuration file changes the environment of the coordinator', () => {
+  const url = (content: string) => {
+    const { Properties } = synth({ configFile: file('changing.toml', content) }).only('AWS::Lambda::Function', 'PlanningCoordinator');
+    return text(Properties.Environment.Variables.FLOWHERD_CONFIG);
+  };
+  assert.notEqual(url('# one\n'), url('# two\n'));
+});
+
+/** URL of the asset that the deployment uploads for a file, as the manifest of assets names it. */
+function assetUrl(template: typeof plain, name: string): string {
+  const { files } = JSON.parse(readFileSync(join(template.outdir, `${template.stack.stackName}.assets.json`), 'utf8')) as {
+    files: Record<string, { source: { path: string }; destinations: Record<string, { bucketName: string; objectKey: string }> }>;
+  };
+  const found = Object.values(files).filter(({ source }) => source.path.endsWith(name.slice(name.lastIndexOf('.'))) && !source.path.endsWith('.template.json'));
+  assert.equal(found.length, 1, name);
+  const [destination] = Object.values(found[0]?.destinations ?? {});
+  return `s3://${destination?.bucketName.replaceAll(/\$\{([^}]+)\}/g, '<$1>')}/${destination?.objectKey}`;
+}
 
 const SLUGS = ['dead-letters', 'oldest-message', 'worker-errors', 'worker-throttles', 'run-stalled', 'run-failed', 'run-timed-out'];
 
-test('every alarm tells who was named, says what is wrong, and names its section of the runbook', () => {
+test('every alarm notifies the topics and links its section of the runbook', () => {
   const alarms = full.all('AWS::CloudWatch::Alarm').map(([, { Properties }]) => Properties);
   assert.deepEqual(alarms.map(({ AlarmName }) => AlarmName as string), SLUGS.map((slug) => `Flowherd-${slug}`));
   for (const [index, alarm] of alarms.entries()) {
@@ -233,12 +250,12 @@ test('every alarm tells who was named, says what is wrong, and names its section
   assert.equal(full.only('AWS::SNS::Subscription', '').Properties.Endpoint, 'operations@example.com');
 });
 
-test('without a topic or an address there are the same alarms, and no topic', () => {
+test('without a topic and an address the alarms are the same, and there is no topic', () => {
   assert.equal(plain.all('AWS::CloudWatch::Alarm').length, SLUGS.length);
   assert.equal(plain.all('AWS::SNS::Topic').length, 0);
 });
 
-test('a topic given by its ARN comes with a warning about the key that alarms cannot use', () => {
+test('a topic given by its ARN causes a warning about the KMS key that CloudWatch cannot use', () => {
   const warnings = (template: typeof plain) => Annotations.fromStack(template.stack).findWarning('*', Match.anyValue()).map(({ entry }) => String(entry.data));
   assert.deepEqual(warnings(plain), []);
   const [warning, ...others] = warnings(full);
@@ -247,29 +264,29 @@ test('a topic given by its ARN comes with a warning about the key that alarms ca
   assert.deepEqual(warnings(synth({ alarmEmail: 'operations@example.com' })), []);
 });
 
-test('a stalled run is seen no sooner than a slow batch could end', () => {
+test('the alarm run-stalled waits longer than a slow batch takes', () => {
   for (const [template, periods] of [[plain, 3], [full, 6]] as const) {
     assert.equal(template.only('AWS::CloudWatch::Alarm', 'Alarmsrunstalled').Properties.EvaluationPeriods, periods);
   }
 });
 
-test('the dashboard shows every metric that workers write, and what it costs', () => {
+test('the dashboard shows every metric of the workers and the estimated cost', () => {
   const body = JSON.stringify(plain.only('AWS::CloudWatch::Dashboard', '').Properties.DashboardBody);
   const metrics = ['ObjectsDone', 'ObjectsFailed', 'ObjectsToRetry', 'RowsWritten', 'RecordsRejected', 'BytesIn', 'BytesOut', 'TaskDuration'];
-  for (const metric of [...metrics, 'Throttles', 'ConcurrentExecutions', 'ApproximateAgeOfOldestMessage', 'about, in USD', '0.0000133334']) {
+  for (const metric of [...metrics, 'Throttles', 'ConcurrentExecutions', 'ApproximateAgeOfOldestMessage', 'estimated cost (USD)', '0.0000133334']) {
     assert.ok(body.includes(metric), metric);
   }
 });
 
-test('the dashboard has the region in its name, because dashboards of all regions share one list', () => {
+test('the name of the dashboard contains the region, because dashboards are global', () => {
   const { DashboardName } = plain.only('AWS::CloudWatch::Dashboard', '').Properties;
   assert.equal(text(DashboardName), 'Flowherd-<AWS::Region>');
 });
 
-test('the cost counts the S3 requests, empty receives and log bytes that a run really causes', () => {
+test('the estimated cost includes S3 requests, empty receives and log bytes', () => {
   const body = text(plain.only('AWS::CloudWatch::Dashboard', '').Properties.DashboardBody);
   const [, cost = ''] = /"expression":"([^"]*workerLog[^"]*)"/.exec(body) ?? [];
-  // 7 reads at 0.40 and 2 writes at 5.00 dollars a million; a failed attempt has 5 and 1.
+  // An object has 7 reads at 0.40 and 2 writes at 5.00 dollars per million; a failed attempt has 5 and 1.
   assert.ok(cost.includes('done * 0.0000128 + (failed + retried) * 0.000007 + '), cost);
   assert.ok(cost.includes('((sent + received + deleted) / 10 + empty) * 0.0000005 + '), cost);
   assert.ok(cost.endsWith('(workerLog + coordinatorLog) * 0.0000000005'), cost);
@@ -278,8 +295,10 @@ test('the cost counts the S3 requests, empty receives and log bytes that a run r
   }
 });
 
-test('the outputs are those that the command reads', () => {
-  const names = (template: typeof plain) => Object.keys(template.template.toJSON()['Outputs'] as object);
+test('the stack has the outputs that the command reads, each with a description', () => {
+  const outputs = (template: typeof plain) => template.template.toJSON()['Outputs'] as Record<string, { Description: string }>;
+  const names = (template: typeof plain) => Object.keys(outputs(template));
+  for (const [name, { Description }] of Object.entries(outputs(full))) assert.ok(Description, name);
   assert.deepEqual(names(full).filter((name) => !names(plain).includes(name)), ['SourceBucketRegion']);
   assert.deepEqual(names(plain), [
     'SourceBucket',
@@ -298,24 +317,24 @@ test('the outputs are those that the command reads', () => {
   ]);
 });
 
-test('queries go to a workgroup that encrypts their answers and limits what one may read', () => {
+test('the workgroup encrypts query results and limits the bytes that a query scans', () => {
   const { Name, WorkGroupConfiguration, RecursiveDeleteOption } = plain.only('AWS::Athena::WorkGroup', '').Properties;
   assert.equal(Name, 'Flowherd');
   assert.equal(WorkGroupConfiguration.EnforceWorkGroupConfiguration, true);
   assert.equal(WorkGroupConfiguration.BytesScannedCutoffPerQuery, 1e12);
   assert.equal(WorkGroupConfiguration.ResultConfiguration.EncryptionConfiguration.EncryptionOption, 'SSE_S3');
-  // Otherwise a stack could not be deleted once somebody has asked a question.
+  // Without it, a stack whose workgroup has query executions cannot be deleted.
   assert.equal(RecursiveDeleteOption, true);
 });
 
-test('only metric math is left out on a local cloud', () => {
+test('on a local cloud only the alarms on metric math are missing', () => {
   const local = synth({ localCloud: 'true' });
   const missing = Object.keys(plain.resources).filter((id) => !(id in local.resources));
   assert.deepEqual(missing.map((id) => id.replace(/[0-9A-F]{8}$/, '')), ['Alarmsworkererrors', 'Alarmsrunstalled']);
 });
 
-test('cfn-lint has nothing to say', async () => {
-  // W3005: the CDK writes dependencies that a reference implies too.
+test('cfn-lint accepts the templates', async () => {
+  // W3005: the CDK writes dependencies that a reference already implies.
   const lint = (template: typeof plain) =>
     promisify(execFile)(tool('cfn-lint'), ['--ignore-checks', 'W3005', '--regions', 'eu-west-1', '--', template.file]);
   for (const { stdout } of await Promise.all([lint(plain), lint(full)])) assert.equal(stdout, '');
@@ -327,7 +346,7 @@ function only(stack: typeof plain, name: string) {
   return tables.find(({ Properties }) => Properties.TableInput.Name === name) ?? assert.fail(name);
 }
 
-test('a table over files has its columns, reader, and hours, all within the results', () => {
+test('a table over files has its columns, SerDe and partition projection, and its location is in the results bucket', () => {
   const input = only(full, 'vpc_flow_text').Properties.TableInput;
   assert.equal(input.Name, 'vpc_flow_text');
   assert.equal(input.TableType, 'EXTERNAL_TABLE');
@@ -337,13 +356,13 @@ test('a table over files has its columns, reader, and hours, all within the resu
   assert.deepEqual(input.StorageDescriptor.Columns, [{ Name: 'timestamp', Type: 'string' }, { Name: 'end', Type: 'string' }]);
   assert.equal(input.StorageDescriptor.SerdeInfo.Parameters.escapeChar, '\u0001');
   const [results] = full.all('AWS::S3::Bucket').map(([id]) => ({ Ref: id }));
-  const within = (place: string) => ({ 'Fn::Join': ['', ['s3://', results, place]] });
-  assert.deepEqual(input.StorageDescriptor.Location, within('/csv/vpc_flow/firehose/'));
-  // What is in braces is for Athena, and CloudFormation leaves it alone.
-  assert.deepEqual(input.Parameters['storage.location.template'], within('/csv/vpc_flow/firehose/${datehour}/'));
+  const inResults = (path: string) => ({ 'Fn::Join': ['', ['s3://', results, path]] });
+  assert.deepEqual(input.StorageDescriptor.Location, inResults('/csv/vpc_flow/firehose/'));
+  // Athena substitutes the braces; CloudFormation does not.
+  assert.deepEqual(input.Parameters['storage.location.template'], inResults('/csv/vpc_flow/firehose/${datehour}/'));
 });
 
-test('a view is kept in the form in which Athena keeps its own', () => {
+test('a view has the form of the views that Athena creates', () => {
   const input = only(full, 'vpc_flow').Properties.TableInput;
   assert.equal(input.TableType, 'VIRTUAL_VIEW');
   assert.equal(input.Parameters.presto_view, 'true');
@@ -357,7 +376,7 @@ test('a view is kept in the form in which Athena keeps its own', () => {
   assert.deepEqual(input.StorageDescriptor.Columns, [{ Name: 'timestamp', Type: 'timestamp' }, { Name: 'end', Type: 'bigint' }]);
 });
 
-test('questions are saved in the workgroup, but not on a local cloud, which would fail', () => {
+test('saved queries are in the workgroup, except on a local cloud', () => {
   const query = full.only('AWS::Athena::NamedQuery', '').Properties;
   assert.equal(query.Name, 'Flowherd: top-talkers');
   assert.equal(query.QueryString, 'SELECT 1');
@@ -367,7 +386,7 @@ test('questions are saved in the workgroup, but not on a local cloud, which woul
   assert.equal(local.all('AWS::Glue::Table').length, 2);
 });
 
-test('every name in Glue is in lower case without hyphens, whatever the name of the stack', () => {
+test('names in Glue are lower case without hyphens for any stack name', () => {
   const stack = synth({ stackName: 'My-Logs', tables: file('tables.json', JSON.stringify(TABLES)) });
   const { DatabaseInput } = stack.only('AWS::Glue::Database', '').Properties;
   assert.equal(DatabaseInput.Name, 'my_logs');
@@ -383,11 +402,11 @@ test('every name in Glue is in lower case without hyphens, whatever the name of 
   }
 });
 
-test('what is no definition of tables is refused', () => {
-  assert.throws(() => synth({ tables: file('odd.json', '{"name": "x"}') }), /not what flowherd sql --dialect glue prints/);
+test('a file that does not define tables is refused', () => {
+  assert.throws(() => synth({ tables: file('invalid.json', '{"name": "x"}') }), /must be the output of `flowherd sql --dialect glue`/);
   for (const name of ['End', 'no-hyphens', '1st', '']) {
     const [table] = TABLES.tables;
-    const odd = { ...TABLES, tables: [{ ...table, columns: [{ name, type: 'string' }] }] };
-    assert.throws(() => synth({ tables: file('odd.json', JSON.stringify(odd)) }), /not what flowherd sql --dialect glue prints/, name);
+    const invalid = { ...TABLES, tables: [{ ...table, columns: [{ name, type: 'string' }] }] };
+    assert.throws(() => synth({ tables: file('invalid.json', JSON.stringify(invalid)) }), /must be the output of `flowherd sql --dialect glue`/, name);
   }
 });

@@ -46,8 +46,10 @@ pub struct Settings {
     pub config: Option<String>,
     /// `FLOWHERD_LOOKUPS`: a `lookups.json`, a file or `s3://bucket/key`.
     pub lookups: Option<String>,
-    /// `FLOWHERD_SETTINGS_BUCKET_OWNER`: the account that the buckets of these two must belong to.
-    pub settings_bucket_owner: Option<String>,
+    /// `FLOWHERD_CONFIG_BUCKET_OWNER`: the account that must own the bucket of `config`.
+    pub config_bucket_owner: Option<String>,
+    /// `FLOWHERD_LOOKUPS_BUCKET_OWNER`: the account that must own the bucket of `lookups`.
+    pub lookups_bucket_owner: Option<String>,
     /// `FLOWHERD_SETTLE_SECONDS`.
     pub settle: Duration,
     /// `FLOWHERD_TIME_LIMIT_SECONDS`.
@@ -75,7 +77,8 @@ impl Settings {
             dead_letter_queue_url: Some(dead_letter_queue_url),
             config: None,
             lookups: None,
-            settings_bucket_owner: None,
+            config_bucket_owner: None,
+            lookups_bucket_owner: None,
             settle: SETTLE,
             time_limit: TIME_LIMIT,
             max_keys: MAX_KEYS,
@@ -100,7 +103,8 @@ impl Settings {
         let mut owner = |name| variables.optional(name, is_account, "123456789012");
         let source_bucket_owner = owner("FLOWHERD_SOURCE_BUCKET_OWNER");
         let results_bucket_owner = owner("FLOWHERD_RESULTS_BUCKET_OWNER");
-        let settings_bucket_owner = owner("FLOWHERD_SETTINGS_BUCKET_OWNER");
+        let config_bucket_owner = owner("FLOWHERD_CONFIG_BUCKET_OWNER");
+        let lookups_bucket_owner = owner("FLOWHERD_LOOKUPS_BUCKET_OWNER");
         let settings = Self {
             source_bucket: variables.needed("FLOWHERD_SOURCE_BUCKET", is_bucket, "my-firehose-archive"),
             source_bucket_owner,
@@ -115,7 +119,8 @@ impl Settings {
             ),
             config: variables.optional("FLOWHERD_CONFIG", is_place, "s3://my-settings/flowherd.toml"),
             lookups: variables.optional("FLOWHERD_LOOKUPS", is_place, "s3://my-settings/lookups.json"),
-            settings_bucket_owner,
+            config_bucket_owner,
+            lookups_bucket_owner,
             settle,
             time_limit,
             max_keys,
@@ -208,9 +213,16 @@ impl<'a> Connected<'a> {
 
     /// Gives the coordinator to `use_it`.
     pub fn with<T>(&self, use_it: impl FnOnce(&Coordinator<'_, Bucket, Bucket, SqsQueue>) -> T) -> T {
-        let read = |place: &Option<String>| place.as_ref().map(|place| self.read(place)).transpose();
-        let inputs =
-            || Ok(Inputs { config: read(&self.settings.config)?, lookups: read(&self.settings.lookups)? });
+        let settings = self.settings;
+        let read = |location: &Option<String>, owner: &Option<String>| {
+            location.as_ref().map(|location| self.read(location, owner.as_deref())).transpose()
+        };
+        let inputs = || {
+            Ok(Inputs {
+                config: read(&settings.config, &settings.config_bucket_owner)?,
+                lookups: read(&settings.lookups, &settings.lookups_bucket_owner)?,
+            })
+        };
         use_it(&Coordinator {
             source: &self.source,
             bucket: &self.settings.source_bucket,
@@ -227,10 +239,10 @@ impl<'a> Connected<'a> {
         })
     }
 
-    fn read(&self, path: &str) -> Result<Vec<u8>, StoreError> {
+    fn read(&self, path: &str, bucket_owner: Option<&str>) -> Result<Vec<u8>, StoreError> {
         match path.strip_prefix("s3://").and_then(|rest| rest.split_once('/')) {
             Some((bucket, key)) => {
-                let bucket = self.aws.bucket(bucket, self.settings.settings_bucket_owner.as_deref());
+                let bucket = self.aws.bucket(bucket, bucket_owner);
                 let found = Store::get(&bucket, key)?;
                 found.ok_or_else(|| StoreError::NotFound(format!("{path} does not exist").into()))
             }

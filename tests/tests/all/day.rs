@@ -83,7 +83,7 @@ fn day() -> Day {
     let settings = Settings {
         source_bucket_owner: Some(ACCOUNT.to_owned()),
         results_bucket_owner: Some(ACCOUNT.to_owned()),
-        settings_bucket_owner: Some(ACCOUNT.to_owned()),
+        lookups_bucket_owner: Some(ACCOUNT.to_owned()),
         config: Some(place.path().join("flowherd.toml").to_str().unwrap().to_owned()),
         lookups: Some("s3://names/lookups.json".to_owned()),
         ..Settings::of("source".to_owned(), "results".to_owned(), queue_url.clone(), dead_url(&queue_url))

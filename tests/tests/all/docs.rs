@@ -242,8 +242,8 @@ fn the_cost_document_has_the_numbers_of_the_estimate() {
     assert!((metrics as f64 - ALARM_METRICS).abs() < f64::EPSILON, "{metrics}");
     assert!(document.contains(&format!("{count} alarms with {metrics} metrics")), "{count} {metrics}");
     assert!((METRICS.len() as f64 - CUSTOM_METRICS).abs() < f64::EPSILON);
-    let concurrency = format!("maxConcurrency: '{MAX_CONCURRENCY}'");
-    assert!(read("cdk/lib/settings.ts").contains(&concurrency), "{concurrency}");
+    let concurrency = format!("maxConcurrency: {MAX_CONCURRENCY},");
+    assert!(read("cdk/lib/props.ts").contains(&concurrency), "{concurrency}");
 }
 
 #[test]

@@ -1,58 +1,63 @@
 import { Stack } from 'aws-cdk-lib';
 import { CfnNamedQuery, CfnWorkGroup } from 'aws-cdk-lib/aws-athena';
 import { CfnDatabase, CfnTable } from 'aws-cdk-lib/aws-glue';
-import type { Bucket } from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
 
-import type { Settings } from './settings';
-import { NO_TABLES, type StoredTable, type View } from './tables';
+import type { ResultsBucket } from './results-bucket';
+import { NO_TABLES, type StoredTable, type TableDefinitions, type View } from './table-definitions';
 
-/** The catalog that Athena sees Glue as. */
+/** The name under which Athena knows the Glue Data Catalog. */
 const CATALOG = 'awsdatacatalog';
 
-export interface QueryProps {
-  readonly settings: Settings;
-  readonly results: Bucket;
+export interface QueryCatalogProps {
+  readonly results: ResultsBucket;
+  /** @default - an empty database */
+  readonly tables?: TableDefinitions | undefined;
+  /** In GB (10⁹ bytes). */
+  readonly queryLimitGb: number;
+  /** Leaves out saved queries. */
+  readonly localCloud: boolean;
 }
 
-/** Where Athena finds tables, views and questions, how much it may read, and where it puts answers. */
-export class Query extends Construct {
+/** The Glue database with tables and views, and the Athena workgroup with its limit, saved queries and result location. */
+export class QueryCatalog extends Construct {
   readonly database: CfnDatabase;
   readonly workgroup: CfnWorkGroup;
-  /** Glue stores names in lower case, and a hyphen would have to be quoted in every statement. */
   private readonly databaseName: string;
 
-  constructor(scope: Construct, id: string, { settings, results }: QueryProps) {
+  constructor(scope: Construct, id: string, { results, tables: definitions, queryLimitGb, localCloud }: QueryCatalogProps) {
     super(scope, id);
+    const { bucketName } = results.bucket;
     const { stackName, account } = Stack.of(this);
-    const { tables, views, queries } = settings.tables ?? NO_TABLES;
+    const { tables, views, queries } = definitions ?? NO_TABLES;
+    // Glue stores names in lower case, and a hyphen would have to be quoted in every statement.
     this.databaseName = stackName.toLowerCase().replaceAll('-', '_');
     this.database = new CfnDatabase(this, 'Database', {
       catalogId: account,
       databaseInput: { name: this.databaseName, description: 'Flowherd: rows and ledger' },
     });
-    for (const table of tables) this.add(table.name, storedTable(table, results.bucketName));
-    for (const view of views) this.add(view.name, prestoView(view, this.databaseName));
+    for (const table of tables) this.addTable(table.name, storedTable(table, bucketName));
+    for (const view of views) this.addTable(view.name, prestoView(view, this.databaseName));
     this.workgroup = new CfnWorkGroup(this, 'Workgroup', {
       name: stackName,
       description: 'Flowherd: queries on rows and ledger',
-      // Without it Athena refuses to delete a workgroup that has query executions, and `cdk destroy` fails:
+      // Otherwise Athena refuses to delete a workgroup that has query executions, and `cdk destroy` fails:
       // https://docs.aws.amazon.com/athena/latest/APIReference/API_DeleteWorkGroup.html
       recursiveDeleteOption: true,
       workGroupConfiguration: {
         enforceWorkGroupConfiguration: true,
         publishCloudWatchMetricsEnabled: true,
-        bytesScannedCutoffPerQuery: settings.queryLimitGb * 1_000_000_000,
+        bytesScannedCutoffPerQuery: queryLimitGb * 1_000_000_000,
         engineVersion: { selectedEngineVersion: 'Athena engine version 3' },
         resultConfiguration: {
-          outputLocation: `s3://${results.bucketName}/athena/`,
+          outputLocation: `s3://${bucketName}/athena/`,
           expectedBucketOwner: account,
           encryptionConfiguration: { encryptionOption: 'SSE_S3' },
         },
       },
     });
-    // The local cloud fails a stack that has one.
-    for (const { name, description, sql } of settings.localCloud ? [] : queries) {
+    // The deployment of a saved query fails on the local AWS.
+    for (const { name, description, sql } of localCloud ? [] : queries) {
       const query = new CfnNamedQuery(this, name, {
         database: this.databaseName, name, description, queryString: sql, workGroup: this.workgroup.name,
       });
@@ -61,7 +66,7 @@ export class Query extends Construct {
     }
   }
 
-  private add(name: string, tableInput: CfnTable.TableInputProperty): void {
+  private addTable(name: string, tableInput: CfnTable.TableInputProperty): void {
     const { account } = Stack.of(this);
     const table = new CfnTable(this, `Table-${name}`, { catalogId: account, databaseName: this.database.ref, tableInput });
     table.addResourceDependency(this.database);
@@ -90,7 +95,7 @@ function storedTable(table: StoredTable, bucket: string): CfnTable.TableInputPro
   };
 }
 
-/** A view in the form in which Athena keeps its own: the statement and Trino's types, in base64. */
+/** Returns a view as Athena stores its own views in Glue: the statement and Trino's types, in base64. */
 function prestoView(view: View, schema: string): CfnTable.TableInputProperty {
   const columns = view.columns.map(({ name, trino_type: type }) => ({ name, type }));
   const definition = JSON.stringify({ originalSql: view.sql, catalog: CATALOG, schema, columns });

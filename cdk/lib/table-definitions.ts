@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
 
-/** What Athena is to have, as `flowherd sql --dialect glue` prints it. */
-export interface Schema {
+import { FlowherdError } from './errors';
+
+/** Tables, views and saved queries for Athena, as `flowherd sql --dialect glue` prints them. */
+export interface TableDefinitions {
   readonly tables: readonly StoredTable[];
   readonly views: readonly View[];
   readonly queries: readonly SavedQuery[];
@@ -9,16 +11,16 @@ export interface Schema {
 
 export interface Column {
   readonly name: string;
-  /** Hive's name. */
+  /** Hive's name of the type. */
   readonly type: string;
 }
 
-/** A table over files; places are within the results. */
+/** A table over files. Locations are relative to the results bucket. */
 export interface StoredTable {
   readonly name: string;
   readonly description: string;
   readonly location: string;
-  /** Where the files of one partition are. */
+  /** Location of a partition's files, for partition projection. */
   readonly location_template: string | null;
   readonly columns: readonly Column[];
   readonly partitions: readonly Column[];
@@ -40,21 +42,36 @@ export interface SavedQuery {
   readonly sql: string;
 }
 
-export const NO_TABLES: Schema = { tables: [], views: [], queries: [] };
+export const NO_TABLES: TableDefinitions = { tables: [], views: [], queries: [] };
 
-/** Reads what `flowherd sql --dialect glue` has printed. Throws with the reason if it is anything else. */
-export function readTables(path: string): Schema {
-  const schema = JSON.parse(readFileSync(path, 'utf8')) as Schema | null;
-  const lists = [schema?.tables, schema?.views, schema?.queries];
-  if (!lists.every(Array.isArray) || !schema?.tables.every(isTable) || !schema.views.every(isView)) {
-    throw new Error('not what flowherd sql --dialect glue prints');
+/**
+ * Reads the output of `flowherd sql --dialect glue` from a file.
+ *
+ * Throws a `FlowherdError` if the file is missing or has other content.
+ */
+export function readTableDefinitions(path: string): TableDefinitions {
+  let definitions: unknown;
+  try {
+    definitions = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    throw new FlowherdError(error instanceof Error ? error.message : String(error));
   }
-  return schema;
+  if (!isTableDefinitions(definitions)) throw new FlowherdError('must be the output of `flowherd sql --dialect glue`');
+  return definitions;
 }
 
-// Glue stores names of databases, tables and columns in lower case; another case would differ from what was deployed:
+// Glue stores names of databases, tables and columns in lower case. A name in another case would change at deployment:
 // https://docs.aws.amazon.com/athena/latest/ug/tables-databases-columns-names.html
 const NAME = /^[a-z_][a-z0-9_]*$/;
+
+function isTableDefinitions(value: unknown): value is TableDefinitions {
+  const { tables, views, queries } = (value ?? {}) as Partial<TableDefinitions>;
+  return (
+    Array.isArray(tables) && tables.every(isTable) &&
+    Array.isArray(views) && views.every(isView) &&
+    Array.isArray(queries)
+  );
+}
 
 function isTable(table: StoredTable): boolean {
   return (

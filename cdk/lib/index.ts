@@ -1,0 +1,16 @@
+export { FleetAlarms, type FleetAlarmsProps } from './alarms';
+export { Coordinator, type CoordinatorProps } from './coordinator';
+export { FleetDashboard, type FleetDashboardProps } from './dashboard';
+export { FlowherdError, FunctionNotBuiltError, InvalidPropsError } from './errors';
+export { FlowherdStack } from './flowherd-stack';
+export { workerMetric, type WorkerMetric } from './metrics';
+export { NativeFunction, type NativeFunctionProps } from './native-function';
+export type { FlowherdStackProps } from './props';
+export { QueryCatalog, type QueryCatalogProps } from './query-catalog';
+export { ResultsBucket } from './results-bucket';
+export { SettingsAsset } from './settings-asset';
+export { SourceBucket, type SourceBucketProps } from './source-bucket';
+export { StepLoop, type StepLoopProps } from './step-loop';
+export { readTableDefinitions, type TableDefinitions } from './table-definitions';
+export { TaskQueue, type TaskQueueProps } from './task-queue';
+export { WorkerFleet, type WorkerFleetProps } from './worker-fleet';

@@ -1,0 +1,72 @@
+import { Stack } from 'aws-cdk-lib';
+import { Grant } from 'aws-cdk-lib/aws-iam';
+import { Bucket, type IBucket } from 'aws-cdk-lib/aws-s3';
+import { Construct } from 'constructs';
+
+import type { NativeFunction } from './native-function';
+import { grantOnObjects } from './object-grants';
+
+export interface SourceBucketProps {
+  readonly bucketName: string;
+  /** Key prefixes that the functions may list and read. */
+  readonly prefixes: readonly string[];
+  /** @default - the stack's account */
+  readonly account?: string | undefined;
+  /** @default - the stack's region */
+  readonly region?: string | undefined;
+  /** @default - no KMS permissions */
+  readonly kmsKeyArn?: string | undefined;
+}
+
+/** The existing bucket that holds the logs. The functions only read it, and only below the prefixes. */
+export class SourceBucket extends Construct {
+  readonly bucket: IBucket;
+  /** The account that must own the bucket: S3 refuses requests to a bucket of the same name in another account. */
+  readonly owner: string;
+  /** Environment variables of both functions. */
+  readonly environment: Readonly<Record<string, string>>;
+  private readonly keyPatterns: readonly string[];
+  private readonly kmsKeyArn: string | undefined;
+
+  constructor(scope: Construct, id: string, { bucketName, prefixes, account, region, kmsKeyArn }: SourceBucketProps) {
+    super(scope, id);
+    this.bucket = Bucket.fromBucketName(this, 'Bucket', bucketName);
+    this.owner = account ?? Stack.of(this).account;
+    this.environment = {
+      FLOWHERD_SOURCE_BUCKET: bucketName,
+      FLOWHERD_SOURCE_BUCKET_OWNER: this.owner,
+      ...(region === undefined ? {} : { FLOWHERD_SOURCE_BUCKET_REGION: region }),
+    };
+    this.keyPatterns = prefixes.map((prefix) => `${prefix}*`);
+    this.kmsKeyArn = kmsKeyArn;
+  }
+
+  /** Grants listing of the prefixes. Only the coordinator lists. */
+  grantList(grantee: NativeFunction): void {
+    Grant.addToPrincipal({
+      grantee,
+      actions: ['s3:ListBucket'],
+      resourceArns: [this.bucket.bucketArn],
+      conditions: { StringLike: { 's3:prefix': this.keyPatterns } },
+    });
+  }
+
+  /**
+   * Grants reading of the objects below the prefixes.
+   *
+   * Without `s3:ListBucket`, S3 answers 403 instead of 404 for a key that does not exist:
+   * https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+   */
+  grantRead(grantee: NativeFunction): void {
+    grantOnObjects(grantee, this.bucket, ['s3:GetObject'], this.keyPatterns);
+    if (this.kmsKeyArn === undefined) return;
+    // Through S3 only, so that the key decrypts nothing but the objects above. The key is in the bucket's region:
+    // https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html#conditions-kms-via-service
+    Grant.addToPrincipal({
+      grantee,
+      actions: ['kms:Decrypt'],
+      resourceArns: [this.kmsKeyArn],
+      conditions: { StringLike: { 'kms:ViaService': [`s3.${this.kmsKeyArn.split(':')[3]}.amazonaws.com*`] } },
+    });
+  }
+}
