@@ -63,7 +63,7 @@ functions: $(VENV) ## The functions for Lambda (arm64, Amazon Linux 2023): targe
 .PHONY: test
 test: $(VENV) $(CDK) ## All tests; the local AWS that some need is installed into .venv
 	cd cdk && node --import tsx --test test/step-loop-run.test.ts
-	cargo test --workspace --locked --lib --tests
+	cargo test --workspace --locked --lib --tests -- --include-ignored
 
 .PHONY: aws-smoke
 aws-smoke: build $(VENV) ## A small stack on your AWS account, checked and removed again; prints the cost and asks first (docs/first-day-on-aws.md)
@@ -117,7 +117,7 @@ bench: ## Speed beside other programs, by stage, over sizes and jobs; of plannin
 .PHONY: soak
 soak: $(VENV) ## Random faults between our programs and the local cloud: SEED=1 RUNS=200, eight schedules at once
 	FLOWHERD_SOAK_SEED=$(or $(SEED),1) FLOWHERD_SOAK_RUNS=$(or $(RUNS),200) FLOWHERD_SOAK_LANES=$(or $(LANES),8) \
-	  cargo test --locked --package flowherd-tests --test all faults::whatever_fails -- --nocapture
+	  cargo test --locked --package flowherd-tests --test all faults::whatever_fails -- --include-ignored --nocapture
 
 .PHONY: fuzz
 fuzz: ## A bounded run of each fuzz target: FUZZ_SECONDS each, FUZZ_JOBS at a time (a nightly toolchain, cargo-fuzz)
