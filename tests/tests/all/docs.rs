@@ -244,7 +244,8 @@ fn the_runbook_has_a_section_for_every_alarm_and_every_log_message() {
     let mut messages = 0;
     for (file, source) in &sources {
         let code = source.split("#[cfg(test)]").next().unwrap();
-        for call in macros.captures_iter(code) {
+        // A message that begins with a placeholder is the text of an error.
+        for call in macros.captures_iter(code).filter(|call| !call[1].starts_with('{')) {
             assert!(of_fleet.codes.contains(&call[1]), "{file}: {}", &call[1]);
             messages += 1;
         }
