@@ -96,6 +96,7 @@ check: $(VENV) $(CDK) ## Check formatting, lints, licences, spelling, purity of 
 	cargo doc --workspace --no-deps --locked --quiet
 	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
 	$(TYPOS)
+	@.ci/phrases
 	@echo "shared stays pure: no AWS types, no async runtime, no clock, no environment, no files"
 	@! cargo tree --locked --package flowherd-shared --edges normal --prefix none | grep -E '^(aws|tokio|async|lambda|hyper)'
 	@! grep -rnE '\b(fs|env|process|thread|Instant|SystemTime)::' shared/src
