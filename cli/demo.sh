@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 demo=target/demo-convert
-flowherd=target/release/flowherd
+flowherd=${FLOWHERD_BIN:-target/release}/flowherd
 
 rm -rf "$demo"
 echo "== generate a small day of logs, as Firehose writes them"

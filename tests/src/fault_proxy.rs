@@ -1,71 +1,49 @@
-//! Faults between a program and the local cloud: microburst, from the project's own `.venv`, on a free port of 127.0.0.1.
+//! Faults between a program and the local AWS: microburst, from the project's own `.venv`.
 
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    path::Path,
-    process::{Child, Command, Stdio},
 };
 
 use serde_json::Value;
+use tempfile::TempDir;
 
-use crate::local_cloud::{free_port, wait_until};
+use crate::python_server::PythonServer;
 
-/// The proxy. Stopped when dropped, also when a test fails.
+/// The proxy. It stops when this is dropped, also when a test fails.
 #[derive(Debug)]
 pub struct FaultProxy {
-    server: Child,
-    port: u16,
-    /// What programs are given as `AWS_ENDPOINT_URL`.
+    /// The value of `AWS_ENDPOINT_URL` for the programs under test.
     pub endpoint: String,
-}
-
-impl Drop for FaultProxy {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
+    server: PythonServer,
+    _state: TempDir,
 }
 
 impl FaultProxy {
-    /// In front of the server at `upstream`, without any fault yet.
+    /// Starts a proxy in front of the server at `upstream`, without any fault yet.
     ///
     /// # Panics
-    /// If it is not installed: `make test` installs it.
+    /// If microburst is not installed: `make test` installs it.
     #[must_use]
     pub fn start(upstream: &str) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let program = root.join(".venv/bin/microburst");
-        assert!(program.exists(), "no {}: `make test` installs it", program.display());
-        let port = free_port();
-        let server = Command::new(program)
-            .args(["--host", "127.0.0.1", "--port", &port.to_string(), "--upstream", upstream, "--no-resign"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut proxy = Self { server, port, endpoint: format!("http://127.0.0.1:{port}") };
-        wait_until("the fault proxy answers", || {
-            assert!(proxy.server.try_wait().unwrap().is_none(), "the fault proxy ended by itself");
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
-        proxy
+        let state = tempfile::tempdir().unwrap();
+        let server = PythonServer::start("fault_proxy.py", Some(upstream), state.path());
+        Self { endpoint: server.endpoint(), server, _state: state }
     }
 
-    /// From now on these faults, as microburst describes them; an empty list ends them all.
+    /// Replaces all faults by these, in microburst's format.
     pub fn set_faults(&self, rules: &[Value]) {
         let set = self.control("POST", "rules", &Value::from(rules).to_string());
         assert_eq!(set.as_array().map(Vec::len), Some(rules.len()), "{set}");
     }
 
-    /// Requests so far.
+    /// Returns the count of requests so far.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.control("GET", "health", "")["requests_seen"].as_u64().unwrap()
     }
 
-    /// What struck so far, in order: service, operation and action.
+    /// Returns the faults that were injected so far, in order: service, operation and action.
     #[must_use]
     pub fn struck(&self) -> Vec<String> {
         let fired = self.control("GET", "fired?limit=100000", "");
@@ -77,7 +55,7 @@ impl FaultProxy {
     }
 
     fn control(&self, method: &str, what: &str, body: &str) -> Value {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", self.server.port)).unwrap();
         write!(
             stream,
             "{method} /_microburst/{what} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\

@@ -1,9 +1,8 @@
-//! An AWS on this machine, without Docker: ministack, from the project's own `.venv`, on a free port of 127.0.0.1.
+//! A local AWS without Docker: ministack, from the project's own `.venv`.
 
 use std::{
-    net::{TcpListener, TcpStream},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -17,63 +16,37 @@ use flowherd_aws::{Aws, s3::Bucket, sqs::SqsQueue};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::python_server::{PythonServer, python};
+
 const REGION: &str = "us-east-1";
 
-/// The local cloud. Stopped when dropped, also when a test fails.
+/// A local AWS. It stops when this is dropped, also when a test fails.
 #[derive(Debug)]
 pub struct LocalCloud {
-    server: Child,
-    /// What the programs under test are given as `AWS_ENDPOINT_URL`.
+    /// The value of `AWS_ENDPOINT_URL` for the programs under test.
     pub endpoint: String,
     aws: Aws,
+    _server: PythonServer,
     _state: TempDir,
 }
 
-impl Drop for LocalCloud {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
-}
-
 impl LocalCloud {
-    /// Starts it and waits until it answers.
+    /// Starts a local AWS of its own for a test.
     ///
     /// # Panics
-    /// If it is not installed: `make test` installs it.
+    /// If ministack is not installed: `make test` installs it.
     #[must_use]
     pub fn start() -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let program = root.join(".venv/bin/ministack");
-        assert!(program.exists(), "no {}: `make test` installs it", program.display());
-        let port = free_port();
-        let endpoint = format!("http://127.0.0.1:{port}");
         let state = tempfile::tempdir().unwrap();
-        let server = Command::new(program)
-            .current_dir(state.path())
-            .env("GATEWAY_PORT", port.to_string())
-            .env("BIND_HOST", "127.0.0.1")
-            .env("MINISTACK_HOST", "127.0.0.1")
-            .env("SFTP_ENABLED", "0")
-            .env("IOT_MTLS_ENABLED", "0")
-            .env("AWS_ENDPOINT_URL", &endpoint)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let server = PythonServer::start("local_cloud.py", None, state.path());
+        let endpoint = server.endpoint();
         let runtime = Runtime::new().unwrap();
         let config = aws_config::defaults(BehaviorVersion::latest())
             .endpoint_url(&endpoint)
             .region(Region::new(REGION))
             .test_credentials();
         let config = runtime.block_on(config.load());
-        let mut cloud = Self { server, endpoint, aws: Aws::with(runtime, config), _state: state };
-        wait_until("the local cloud answers", || {
-            assert!(cloud.server.try_wait().unwrap().is_none(), "the local cloud ended by itself");
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
-        cloud
+        Self { endpoint, aws: Aws::with(runtime, config), _server: server, _state: state }
     }
 
     /// The environment of a program that is to use it.
@@ -163,8 +136,7 @@ impl LocalCloud {
         let stripped = Command::new("strip").arg("-o").arg(&bootstrap).arg(function.program).status();
         assert!(stripped.expect("strip starts").success());
         let zip = place.path().join("function.zip");
-        let python = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(".venv/bin/python");
-        let zipped = Command::new(python)
+        let zipped = Command::new(python())
             .args(["-m", "zipfile", "-c"])
             .arg(&zip)
             .arg(&bootstrap)
@@ -224,12 +196,6 @@ impl LocalCloud {
     fn lambda(&self) -> aws_sdk_lambda::Client {
         aws_sdk_lambda::Client::new(self.aws.config())
     }
-}
-
-/// A port of 127.0.0.1 that is free at this moment.
-#[must_use]
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Waits until something is so.

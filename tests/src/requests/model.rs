@@ -370,6 +370,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs .venv; run `make test`"]
     fn each_request_is_exactly_one_operation_with_its_input() {
         let models = Models::load();
         let cases = [
@@ -400,6 +401,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs .venv; run `make test`"]
     fn a_request_that_the_model_does_not_allow_is_refused_with_the_reason() {
         let models = Models::load();
         let xml = |part: &str| {

@@ -396,6 +396,7 @@ fn check_batches(queue: &impl Queue) {
 }
 
 #[test]
+#[ignore = "needs .venv; run `make test`"]
 fn a_batch_reports_the_entries_that_the_queue_did_not_take_and_no_other() {
     check_batches(&MemoryQueue::new(SETTINGS));
     let cloud = LocalCloud::start();

@@ -405,10 +405,16 @@ fn explain_shows_layers_rule_and_rows() {
 }
 
 #[test]
-fn help_is_there_for_every_command() {
-    for command in ["convert", "synth", "explain"] {
+fn every_command_has_a_help_text_with_its_usage() {
+    let commands = [
+        "convert", "synth", "explain", "run", "rerun", "status", "runs", "report", "redrive", "estimate",
+        "sql", "query",
+    ];
+    for command in commands {
         let ran = flowherd(PROGRAM, [command, "--help"]);
-        assert!(ran.status == 0 && ran.stdout.contains("Usage: flowherd"), "{command}");
+        assert_eq!((ran.status, ran.stderr.as_str()), (0, ""), "{command}: {ran:?}");
+        let usage = ran.stdout.lines().find_map(|line| line.strip_prefix("Usage: "));
+        assert_eq!(usage.and_then(|usage| usage.split(' ').nth(1)), Some(command), "{ran:?}");
     }
 }
 

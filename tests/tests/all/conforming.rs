@@ -12,6 +12,7 @@ use flowherd_tests::{
 use super::conformance::{SETTINGS, VISIBILITY, check_lister, check_queue, check_store};
 
 #[test]
+#[ignore = "needs .venv; run `make test`"]
 fn the_stores_in_memory_in_a_directory_and_on_s3_behave_alike() {
     check_store(&MemoryStore::default());
     let dir = tempfile::tempdir().unwrap();
@@ -21,6 +22,7 @@ fn the_stores_in_memory_in_a_directory_and_on_s3_behave_alike() {
 }
 
 #[test]
+#[ignore = "needs .venv; run `make test`"]
 fn the_listers_in_memory_and_on_s3_behave_alike() {
     let keys: Vec<String> = (0..1100).map(|number| format!("x/{number:04} +%ü")).collect();
     let all = || keys.iter().cloned().chain(["w".to_owned(), "x".to_owned(), "y/z".to_owned()]);
@@ -32,6 +34,7 @@ fn the_listers_in_memory_and_on_s3_behave_alike() {
 }
 
 #[test]
+#[ignore = "needs .venv; run `make test`"]
 fn the_queues_in_memory_and_on_sqs_behave_alike() {
     let twin = MemoryQueue::new(SETTINGS);
     check_queue(&twin, &|time| twin.advance(time), &|| twin.dead().len() as u64, true);

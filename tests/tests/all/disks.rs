@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    io::{self, Write},
 };
 
 use flowherd_shared::ledger::{Receipt, layout};
@@ -72,7 +73,12 @@ fn a_full_disk_costs_no_result() {
 fn a_disk_runs_full() {
     let may_mount = Running::start("unshare", ["--user", "--map-root-user", "--mount", "true"]).output();
     if may_mount.status != 0 {
-        eprintln!("no disk can be made small here, so none was: {}", may_mount.stderr);
+        // Past the harness, which shows nothing of a test that passes.
+        _ = writeln!(
+            io::stderr(),
+            "skipped a_disk_runs_full: cannot mount a small disk: {}",
+            may_mount.stderr
+        );
         return;
     }
     let mut done = BTreeSet::new();

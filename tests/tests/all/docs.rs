@@ -1,6 +1,12 @@
-//! The documents say what the code says.
+//! Compares the documents with the code: names, numbers, texts, tests and links.
 
-use std::{collections::BTreeSet, fs, path::Path};
+pub(crate) mod markdown;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    process::Command,
+};
 
 use flowherd_cli::cost::{
     ALARM_METRICS, CUSTOM_METRICS, Estimate, LOG_BYTES, MAX_CONCURRENCY, Objects, S3_READS, SQS_REQUESTS,
@@ -8,199 +14,239 @@ use flowherd_cli::cost::{
 use flowherd_shared::{error::Reason, flow_fields::FLOW_FIELDS, ledger::WarningKind, limits::Limits};
 use flowherd_tests::command::{files_below, flowherd};
 use flowherd_worker::telemetry::METRICS;
+use pulldown_cmark::HeadingLevel;
+use regex::Regex;
 
+use self::markdown::{Document, read, root};
 use super::place::PROGRAM;
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+/// Source files below these directories, by path from the repository's root.
+fn sources(directories: &[&str], extension: &str) -> BTreeMap<String, String> {
+    let below = |directory: &&str| {
+        files_below(&root().join(directory)).into_iter().map(|file| format!("{directory}/{file}")).collect()
+    };
+    let files = directories.iter().flat_map(|directory| -> Vec<String> { below(directory) });
+    let has_extension = |file: &String| Path::new(file).extension().is_some_and(|end| end == extension);
+    let sources: BTreeMap<_, _> =
+        files.filter(has_extension).map(|file| (file.clone(), read(&file))).collect();
+    assert!(!sources.is_empty(), "no {extension} files below {directories:?}");
+    sources
 }
 
-fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+const CRATES: [&str; 6] = ["cli/src", "coordinator/src", "shared", "tests/src", "tests/tests", "worker/src"];
+
+/// Names of the tests in a source file, including those in macros.
+fn tests_in(source: &str) -> BTreeSet<&str> {
+    let test = Regex::new(r"#\[test\]\s*(?:#\[[^\n]*\]\s*)*fn (\w+)\(").unwrap();
+    test.captures_iter(source).map(|found| found.get(1).unwrap().as_str()).collect()
+}
+
+/// Tests of this binary by module path, as the harness lists them.
+fn tests_of_this_binary() -> Vec<String> {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let output = command.args(["--list", "--format", "terse"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let list = String::from_utf8(output.stdout).unwrap();
+    let tests: Vec<String> =
+        list.lines().filter_map(|line| line.strip_suffix(": test").map(str::to_owned)).collect();
+    assert!(tests.contains(&"docs::every_promise_names_one_test_that_exists".to_owned()), "{list}");
+    tests
 }
 
 #[test]
-fn every_promise_has_its_test_and_every_such_test_its_promise() {
-    let promised: BTreeSet<String> = read("docs/semantics.md")
-        .lines()
-        .filter_map(|line| line.strip_prefix("Test: `")?.strip_suffix('`').map(str::to_owned))
+fn every_promise_names_one_test_that_exists() {
+    let document = Document::read("docs/semantics.md");
+    let tests = tests_of_this_binary();
+    let mut promised = BTreeSet::new();
+    for heading in document.headings_of(HeadingLevel::H3) {
+        let named = document.tests();
+        let named: Vec<&str> =
+            named.iter().filter(|(of, _)| std::ptr::eq(*of, heading)).map(|(_, name)| *name).collect();
+        let [name] = named[..] else { panic!("\"{}\" names {named:?}, not one test", heading.text) };
+        let found = tests.iter().filter(|test| test.rsplit("::").next() == Some(name)).count();
+        assert_eq!(found, 1, "tests named {name}");
+        assert!(promised.insert(name), "{name} is the test of two promises");
+    }
+    assert!(promised.len() > 30, "{promised:?}");
+    let of_promises = tests.iter().filter_map(|test| test.strip_prefix("promises::"));
+    let unnamed: Vec<&str> = of_promises
+        .map(|test| test.rsplit("::").next().unwrap())
+        .filter(|name| !promised.contains(name))
         .collect();
-    let tests = read("tests/tests/all/promises.rs");
-    let mut tested = BTreeSet::new();
-    let mut is_test = false;
-    for line in tests.lines().map(str::trim) {
-        if line == "#[test]" {
-            is_test = true;
-        } else if is_test && let Some(name) = line.strip_prefix("fn ") {
-            tested.insert(name.split('(').next().unwrap().to_owned());
-            is_test = false;
-        }
-    }
-    // Those of the fleet, of compression and of an object's items are in files of their own.
-    let others = [
-        "planning",
-        "delivery",
-        "functions",
-        "batches",
-        "start",
-        "rerun",
-        "protection",
-        "cloud",
-        "faults",
-        "disks",
-        "items",
-        "limits",
-        "limits/ledger",
-        "codecs",
-        "compressed",
-        "warnings",
-    ]
-    .map(|file| read(&format!("tests/tests/all/{file}.rs")))
-    .concat();
-    let (of_fleet, of_command): (BTreeSet<_>, BTreeSet<_>) =
-        promised.iter().cloned().partition(|name| others.contains(&format!("#[test]\nfn {name}()")));
-    assert_eq!(of_command, tested);
-    assert!(of_fleet.len() > 10, "{of_fleet:?}");
-    let headings = read("docs/semantics.md").lines().filter(|line| line.starts_with("### ")).count();
-    assert_eq!(headings, promised.len(), "a test for each heading");
+    assert_eq!(unnamed, [""; 0], "tests of promises.rs without a promise in docs/semantics.md");
 }
 
 #[test]
-fn every_flag_key_and_field_is_in_the_configuration_document() {
-    let document = read("docs/configuration.md");
-    let commands = [
-        "convert", "synth", "explain", "run", "rerun", "status", "runs", "report", "redrive", "estimate",
-        "sql", "query",
-    ];
+fn every_test_that_the_threat_model_names_exists() {
+    let document = Document::read("docs/security.md");
+    let rust = sources(&CRATES, "rs");
+    let rust: BTreeSet<&str> = rust.values().flat_map(|source| tests_in(source)).collect();
+    let cdk: String = sources(&["cdk/test"], "ts").into_values().collect();
+    let tests = document.tests();
+    assert!(tests.len() > 25, "{}", tests.len());
+    for (_, name) in tests {
+        assert!(rust.contains(name) || cdk.contains(&format!("test('{name}',")), "no test is named {name}");
+    }
+}
+
+/// Names that the parser of the configuration expects in place of a wrong one.
+fn expected(config: &str) -> BTreeSet<String> {
+    let error = flowherd_shared::config::Config::parse(config).unwrap_err().to_string();
+    let (_, names) = error.split_once("expected ").unwrap_or_else(|| panic!("{config}: {error}"));
+    let names: BTreeSet<String> = names.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    assert!(!names.is_empty(), "{config}: {error}");
+    names
+}
+
+#[test]
+fn every_flag_key_field_and_metric_is_in_the_configuration_document() {
+    let document = Document::read("docs/configuration.md");
+    let help = flowherd(PROGRAM, ["--help"]).stdout;
+    let (_, commands) = help.split_once("Commands:\n").expect("commands");
+    let commands = commands.lines().take_while(|line| !line.is_empty());
+    let commands: Vec<&str> =
+        commands.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect();
+    assert!(commands.len() >= 12, "{commands:?}");
+    let flag = Regex::new(r"--[a-z][a-z0-9-]*").unwrap();
     for command in commands {
-        let help = flowherd(PROGRAM, [command, "--help"]).stdout;
-        let flags = help.split_whitespace().filter(|word| word.starts_with("--") && *word != "--help");
-        for word in flags {
-            let flag = word.trim_end_matches(|end: char| !end.is_ascii_alphanumeric());
-            assert!(document.contains(&format!("`{flag}")), "{command} {flag}");
+        let ran = flowherd(PROGRAM, [command, "--help"]);
+        assert_eq!(ran.status, 0, "{ran:?}");
+        let flags: BTreeSet<&str> = flag.find_iter(&ran.stdout).map(|found| found.as_str()).collect();
+        assert!(flags.contains("--help"), "{command}: {flags:?}");
+        for flag in flags.into_iter().filter(|flag| *flag != "--help") {
+            assert!(document.has_code(flag), "{command} {flag}");
         }
     }
-    let settings = ["worker/src/settings.rs", "coordinator/src/settings.rs"].map(read).concat();
-    let is_variable = |word: &&str| word.starts_with("FLOWHERD_") && !word.contains([' ', '=']);
-    let variables: BTreeSet<&str> = settings.split('"').filter(is_variable).collect();
+    let variable = Regex::new(r#""(FLOWHERD_[A-Z0-9_]+)""#).unwrap();
+    let settings = sources(&["worker/src", "coordinator/src"], "rs");
+    let variables: BTreeSet<&str> = settings
+        .values()
+        .flat_map(|source| variable.captures_iter(source).map(|found| found.get(1).unwrap().as_str()))
+        .collect();
     assert!(variables.len() >= 9, "{variables:?}");
     for name in ["--poll", "--concurrency", "--grace"].into_iter().chain(variables) {
-        assert!(document.contains(&format!("`{name}")), "{name}");
+        assert!(document.has_code(name), "{name}");
     }
-    for key in [
-        "name",
-        "match",
-        "log_group",
-        "log_stream",
-        "key",
-        "table",
-        "metadata",
-        "format",
-        "kind",
-        "fields",
-        "pattern",
-        "types",
-        "columns",
-        "path",
-        "type",
-    ] {
-        assert!(document.contains(&format!("`{key}`")), "{key}");
+    let rule = |text: &str| format!("[[rule]]\nname = \"r\"\ntable = \"t\"\n{text}");
+    let keys = [
+        "x = 1".to_owned(),
+        "[[rule]]\nx = 1".to_owned(),
+        "[csv]\nx = 1".to_owned(),
+        "[limits]\nx = 1".to_owned(),
+        rule("match = { x = 1 }"),
+        rule("metadata = [\"x\"]"),
+        rule("format = { kind = \"x\" }"),
+        rule("format = { kind = \"vpc-flow\", x = 1 }"),
+        rule("format = { kind = \"json\", columns = [ { x = 1 } ] }"),
+        rule("format = { kind = \"regex\", x = 1 }"),
+    ];
+    for key in keys.iter().flat_map(|config| expected(config)) {
+        assert!(
+            document.codes.iter().any(|code| Regex::new(&format!(r"\b{key}\b")).unwrap().is_match(code)),
+            "{key}"
+        );
     }
     for field in FLOW_FIELDS {
-        assert!(document.contains(&format!("`{}`", field.name)), "{}", field.name);
+        assert!(document.codes.contains(field.name), "{}", field.name);
     }
+    let row = |cells: &[&str]| {
+        document
+            .rows
+            .iter()
+            .any(|(_, row)| row.len() >= cells.len() && row.iter().zip(cells).all(|(a, b)| a == b))
+    };
     for metric in METRICS {
-        let line = format!("| `{}` | {} | {} |", metric.name, metric.unit, metric.meaning);
-        assert!(document.contains(&line), "{line}");
+        assert!(row(&[&format!("`{}`", metric.name), metric.unit, metric.meaning]), "{}", metric.name);
     }
-    let limits = serde_json::to_value(Limits::default()).unwrap();
-    for (name, value) in limits.as_object().unwrap() {
-        assert!(document.contains(&format!("| `{name}` | {value} |")), "{name} {value}");
+    for (name, value) in serde_json::to_value(Limits::default()).unwrap().as_object().unwrap() {
+        assert!(row(&[&format!("`{name}`"), &value.to_string()]), "{name} {value}");
     }
 }
 
 #[test]
-fn every_limit_stands_in_its_document_with_its_number_and_a_test_that_is_there() {
-    let document = read("docs/limits.md");
+fn every_limit_is_in_its_document_with_its_number_and_a_test_that_exists() {
+    let document = Document::read("docs/limits.md");
+    let values: Vec<&str> =
+        document.rows.iter().filter_map(|(_, row)| row.get(1).map(String::as_str)).collect();
     let code = read("shared/src/limits.rs");
-    let constants: Vec<&str> = code.lines().filter_map(|line| line.strip_prefix("pub const MAX_")).collect();
-    assert!(constants.len() > 20, "{constants:?}");
-    for constant in constants {
-        let (name, value) = constant.split_once(" = ").unwrap();
-        let number = match value.trim_end_matches(';').split_once(" << ") {
-            Some((number, by)) => number.parse::<u64>().unwrap() << by.parse::<u32>().unwrap(),
-            None if value.starts_with("MAX_") => continue,
-            None => value.trim_end_matches(';').replace('_', "").parse().unwrap(),
-        };
-        assert!(document.contains(&format!("| {number} |")), "{name}: {number}");
+    let constant = Regex::new(r"(?m)^pub const (MAX_\w+): \w+ = ([0-9_]+)(?: << ([0-9]+))?;").unwrap();
+    let mut constants = 0;
+    for found in constant.captures_iter(&code) {
+        let number: u64 = found[2].replace('_', "").parse().unwrap();
+        let number = number << found.get(3).map_or(0, |by| by.as_str().parse::<u32>().unwrap());
+        assert!(values.contains(&number.to_string().as_str()), "{}: {number}", &found[1]);
+        constants += 1;
     }
+    assert!(constants > 20, "{constants}");
     for (name, _) in serde_json::to_value(Limits::default()).unwrap().as_object().unwrap() {
-        assert!(document.contains(&format!("| `{name}`, ")), "{name}");
+        let is_of = |value: &&&str| value.starts_with(&format!("`{name}`, "));
+        assert!(values.iter().any(|value| is_of(&value)), "{name}");
     }
-    let rust = ["shared", "worker", "coordinator", "cli", "tests"].map(|part| {
-        let files = files_below(&root().join(part)).into_iter();
-        files
-            .filter(|file| Path::new(file).extension().is_some_and(|ending| ending == "rs"))
-            .map(|file| read(&format!("{part}/{file}")))
-            .collect::<String>()
-    });
+    let rust = sources(&CRATES, "rs");
+    let test = Regex::new(r"^`(\w+)`(?: in `([^`]+)`)?$").unwrap();
     let mut tests = 0;
-    for row in document.lines().filter(|line| line.starts_with("| ")) {
-        let last = row.trim_end_matches(" |").rsplit("| ").next().unwrap();
-        if let Some((name, _)) = last.strip_prefix('`').and_then(|rest| rest.split_once('`')) {
-            assert!(rust.iter().any(|code| code.contains(&format!("fn {name}("))), "{name}");
-            tests += 1;
-        }
+    for (_, row) in &document.rows {
+        let Some(found) = row.last().and_then(|last| test.captures(last)) else { continue };
+        let is_meant = |file: &&String| match found.get(2) {
+            Some(path) => *file == path.as_str(),
+            None => file.starts_with("tests/tests/all/"),
+        };
+        let files = rust.iter().filter(|(file, _)| is_meant(file));
+        let is_there = files.flat_map(|(_, source)| tests_in(source)).any(|name| name == &found[1]);
+        assert!(is_there, "no test {}", &row[row.len() - 1]);
+        tests += 1;
     }
     assert!(tests > 20, "{tests}");
 }
 
 #[test]
-fn the_runbook_has_a_page_for_every_reason_and_every_error() {
-    let runbook = read("docs/operations.md");
+fn the_runbook_has_a_section_for_every_reason_and_every_error() {
+    let runbook = Document::read("docs/operations.md");
     for reason in Reason::ALL {
-        assert!(runbook.contains(&format!("### `{}`", reason.as_str())), "{}", reason.as_str());
+        assert!(runbook.has_heading(&format!("`{}`", reason.as_str())), "{}", reason.as_str());
     }
     for kind in WarningKind::ALL {
-        let (heading, name) = (format!("### `{}`", kind.as_str()), kind.as_str());
-        assert!(runbook.contains(&heading) || runbook.contains(&format!("### Warning `{name}`")), "{name}");
+        let name = kind.as_str();
+        let headings = [format!("`{name}`"), format!("Warning `{name}`")];
+        assert!(headings.iter().any(|heading| runbook.has_heading(heading)), "{name}");
     }
-    // The beginning of each message, as the enum's attributes give it.
     let errors = read("shared/src/error.rs");
-    let messages: Vec<&str> =
-        errors.split("#[error(").skip(1).filter_map(|rest| rest.split('"').nth(1)).collect();
-    assert!(messages.len() >= 8);
+    let message = Regex::new(r#"#\[error\(\s*"([^"]+)"#).unwrap();
+    let value = Regex::new(r"\{[^}]*\}").unwrap();
+    let messages: Vec<&str> = message
+        .captures_iter(&errors)
+        .map(|found| value.split(found.get(1).unwrap().as_str()))
+        .filter_map(|mut parts| parts.find(|part| !part.trim().is_empty()))
+        .map(|part| part.split(':').next().unwrap().trim())
+        .collect();
+    assert_eq!(messages.len(), errors.matches("#[error(").count(), "{messages:?}");
+    assert!(messages.len() >= 8, "{messages:?}");
     for message in messages {
-        let front = message.split(['{', ':']).next().unwrap().trim();
-        assert!(runbook.lines().any(|line| line.starts_with("### ") && line.contains(front)), "{front}");
+        let has_section = runbook.headings_of(HeadingLevel::H3).any(|heading| heading.text.contains(message));
+        assert!(has_section && message.len() > 4, "{message}");
     }
 }
 
 #[test]
-fn the_runbook_has_a_page_for_every_alarm_and_every_line_of_the_logs() {
-    let runbook = read("docs/operations.md");
+fn the_runbook_has_a_section_for_every_alarm_and_every_log_message() {
+    let runbook = Document::read("docs/operations.md");
     let alarms = read("cdk/lib/alarms.ts");
-    let slugs: Vec<&str> =
-        alarms.split("slug: '").skip(1).filter_map(|rest| rest.split('\'').next()).collect();
+    let slug = Regex::new("slug: '([^']+)'").unwrap();
+    let slugs: Vec<&str> = slug.captures_iter(&alarms).map(|found| found.get(1).unwrap().as_str()).collect();
     assert!(slugs.len() >= 7, "{slugs:?}");
     for slug in slugs {
-        assert!(runbook.contains(&format!("### alarm-{slug}\n")), "{slug}");
+        assert!(runbook.has_heading(&format!("alarm-{slug}")), "{slug}");
     }
-    let of_fleet = read("docs/operations-fleet.md");
-    let macros = regex::Regex::new(r#"(?s)\b(?:info|warn|error)!\(.*?"([^"]+)"\s*,?\s*\)"#).unwrap();
+    let of_fleet = Document::read("docs/operations-fleet.md");
+    // The message is the last argument of a macro.
+    let macros = Regex::new(r#"(?s)\b(?:debug|info|warn|error)!\((?:[^;]*?)"([^"]+)"\s*,?\s*\)"#).unwrap();
+    let sources = sources(&["worker/src", "coordinator/src", "shared/aws/src"], "rs");
     let mut messages = 0;
-    for file in [
-        "worker/src/handler.rs",
-        "worker/src/batch.rs",
-        "worker/src/lambda.rs",
-        "worker/src/poller.rs",
-        "worker/src/telemetry.rs",
-        "shared/aws/src/s3/body.rs",
-    ] {
-        // The message is the last argument of a macro.
-        for call in macros.captures_iter(&read(file)) {
-            let message = &call[1];
-            assert!(of_fleet.contains(&format!("`{message}`")), "{file}: {message}");
+    for (file, source) in &sources {
+        let code = source.split("#[cfg(test)]").next().unwrap();
+        // A message that begins with a placeholder is the text of an error.
+        for call in macros.captures_iter(code).filter(|call| !call[1].starts_with('{')) {
+            assert!(of_fleet.codes.contains(&call[1]), "{file}: {}", &call[1]);
             messages += 1;
         }
     }
@@ -237,7 +283,7 @@ fn the_cost_document_has_the_numbers_of_the_estimate() {
     }
     let alarms = read("cdk/lib/alarms.ts");
     let count = alarms.matches("slug: '").count();
-    // Each expression here watches two metrics.
+    // Each expression watches two metrics.
     let metrics = count + alarms.matches("new MathExpression(").count();
     assert!((metrics as f64 - ALARM_METRICS).abs() < f64::EPSILON, "{metrics}");
     assert!(document.contains(&format!("{count} alarms with {metrics} metrics")), "{count} {metrics}");
@@ -246,21 +292,74 @@ fn the_cost_document_has_the_numbers_of_the_estimate() {
     assert!(read("cdk/lib/props.ts").contains(&concurrency), "{concurrency}");
 }
 
-#[test]
-fn every_link_between_documents_leads_somewhere() {
-    let documents = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(str::to_owned).into_iter();
-    let below = files_below(&root().join("docs")).into_iter().map(|file| format!("docs/{file}"));
-    for document in documents
-        .chain(below)
-        .filter(|document| Path::new(document).extension().is_some_and(|ending| ending == "md"))
-    {
-        let text = read(&document);
-        let directory = root().join(&document).parent().unwrap().to_owned();
-        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let file = target.split('#').next().unwrap();
-            if !file.is_empty() && !file.contains("://") {
-                assert!(directory.join(file).exists(), "{document}: {target}");
+/// All Markdown files of the repository by path.
+fn documents() -> BTreeMap<String, Document> {
+    let tops = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "cdk/README.md"];
+    let below = sources(&["docs"], "md").into_keys();
+    let paths = tops.map(str::to_owned).into_iter().chain(below);
+    paths.map(|path| (path.clone(), Document::read(&path))).collect()
+}
+
+/// Why a link does not resolve, if so. `from` is the directory of its document.
+fn broken(documents: &BTreeMap<String, Document>, from: &Document, link: &str) -> Option<&'static str> {
+    if link.contains("://") || link.starts_with("mailto:") {
+        return None;
+    }
+    let (file, anchor) = link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
+    let mut path: Vec<&str> = from.path.split('/').collect();
+    if !file.is_empty() {
+        path.pop();
+        for part in file.split('/') {
+            match part {
+                "." | "" => {}
+                ".." => _ = path.pop(),
+                part => path.push(part),
             }
         }
     }
+    let path = path.join("/");
+    if !root().join(&path).exists() {
+        return Some("no such file");
+    }
+    let anchor = anchor?;
+    let Some(document) = documents.get(&path) else {
+        return Some("an anchor into a file that is not checked");
+    };
+    let has_anchor = document.headings.iter().any(|heading| heading.anchor == anchor);
+    (!has_anchor).then_some("no such heading")
+}
+
+#[test]
+fn every_link_of_a_document_leads_to_a_file_and_a_heading() {
+    let documents = documents();
+    let mut wrong = Vec::new();
+    let mut links = 0;
+    for document in documents.values() {
+        for link in &document.links {
+            links += 1;
+            wrong.extend(
+                broken(&documents, document, link).map(|why| format!("{}: {link}: {why}", document.path)),
+            );
+        }
+    }
+    assert!(links > 100, "{links}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_document_that_the_code_names_exists() {
+    let documents = documents();
+    let root = &documents["README.md"];
+    let named = Regex::new(r"\bdocs/[a-z0-9/-]+\.md(?:#[a-z0-9_-]+)?").unwrap();
+    let mut code = sources(&CRATES, "rs");
+    code.extend(sources(&["cdk/lib", "cdk/test", "cdk/bin"], "ts"));
+    let mut names = 0;
+    for (file, source) in &code {
+        // An anchor that ends with a hyphen is completed at run time.
+        for name in named.find_iter(source).filter(|name| !name.as_str().ends_with('-')) {
+            names += 1;
+            assert_eq!(broken(&documents, root, name.as_str()), None, "{file}: {}", name.as_str());
+        }
+    }
+    assert!(names > 10, "{names}");
 }

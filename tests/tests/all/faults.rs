@@ -309,6 +309,7 @@ fn play(seed: u64) -> Result<(usize, String), String> {
 }
 
 #[test]
+#[ignore = "needs .venv; run `make test`"]
 fn whatever_fails_on_the_way_every_key_is_done_or_named_and_done_once_the_faults_are_over() {
     let number = |name: &str, otherwise: u64| {
         std::env::var(name)
@@ -344,6 +345,7 @@ fn whatever_fails_on_the_way_every_key_is_done_or_named_and_done_once_the_faults
 }
 
 #[test]
+#[ignore = "needs .venv; run `make test`"]
 fn each_fault_strikes_the_call_that_it_speaks_of() {
     let cloud = LocalCloud::start();
     let bucket = cloud.bucket("source");
@@ -390,6 +392,7 @@ fn each_fault_strikes_the_call_that_it_speaks_of() {
 }
 
 #[test]
+#[ignore = "needs .venv; run `make test`"]
 fn an_answer_that_ends_as_if_whole_is_an_error_and_never_a_shorter_answer() {
     let cloud = LocalCloud::start();
     let bucket = cloud.bucket("source");

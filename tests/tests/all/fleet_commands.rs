@@ -17,6 +17,7 @@ use super::{
 };
 
 #[test]
+#[ignore = "needs .venv; run `make test`"]
 fn the_commands_name_missing_objects_lost_ledgers_and_messages_of_ended_runs() {
     let fleet = Fleet::new(3, 20);
     let worker = fleet.worker();
@@ -142,6 +143,7 @@ fn object_path(request: &Request) -> Option<&str> {
 }
 
 #[test]
+#[ignore = "needs .venv; run `make test`"]
 fn the_estimate_counts_the_requests_and_the_log_of_a_run_as_they_are() {
     let fleet = Fleet::with(20, 30, &[], (Duration::from_secs(10), 5));
     let proxy =

@@ -17,6 +17,7 @@ mod disks;
 mod docs;
 mod examples;
 mod faults;
+mod fixed_corpus;
 mod fleet;
 mod fleet_commands;
 mod functions;

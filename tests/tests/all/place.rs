@@ -59,10 +59,20 @@ impl Place {
         args
     }
 
-    /// The report of `flowherd convert --json` and more arguments, whatever its verdict.
+    /// The report of `flowherd convert --json` and more arguments, in any state. The exit status is the one of that state.
     pub(crate) fn report(&self, more: &[&str]) -> Value {
         let ran = self.convert(&[&["--json"], more].concat());
-        serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"))
+        let report: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
+        assert_eq!(ran.status, i32::from(report["state"] != "done"), "{ran:?}");
+        report
+    }
+
+    /// The same, of a run that must be done and have read records.
+    pub(crate) fn report_done(&self, more: &[&str]) -> Value {
+        let report = self.report(more);
+        assert_eq!(report["state"], "done", "{report}");
+        assert_ne!(report["records"]["read"], 0, "{report}");
+        report
     }
 
     /// Results below `out`, without the ledger: path and bytes.

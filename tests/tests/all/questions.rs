@@ -170,11 +170,12 @@ impl Facts {
 }
 
 #[test]
+#[ignore = "needs .venv and cdk/node_modules; run `make test`"]
 fn the_questions_name_what_happened_and_the_guide_shows_it() {
     // As `make demo` has it.
     let place = Place::synth(48, 5000, &["--incident", "--odd", "1"]);
     let lookups = place.path("in/lookups.json");
-    place.report(&["--prefix", "firehose/", "--lookups", lookups.to_str().unwrap()]);
+    place.report_done(&["--prefix", "firehose/", "--lookups", lookups.to_str().unwrap()]);
     let deployed = Deployed::with(place, &[]);
     let ran = deployed.flowherd(&["run", "--prefix", "firehose/", "--run", "monday", "--watch"]);
     assert_eq!(ran.status, 0, "{ran:?}");
@@ -197,6 +198,7 @@ fn the_questions_name_what_happened_and_the_guide_shows_it() {
 
         // On the views, straight over the files that `convert` wrote: the same.
         let printed = flowherd(PROGRAM, [&asked[..], &["--print"]].concat());
+        assert_eq!(printed.status, 0, "{question}: {printed:?}");
         let mut local = rows(&duckdb(&views, &printed.stdout));
         local.iter_mut().flatten().filter(|value| *value == "null").for_each(String::clear);
         assert_eq!(local, deployed_rows, "{question}");
@@ -205,6 +207,7 @@ fn the_questions_name_what_happened_and_the_guide_shows_it() {
 }
 
 #[test]
+#[ignore = "needs .venv and cdk/node_modules; run `make test`"]
 fn a_question_that_would_be_answered_wrongly_is_refused() {
     let deployed = Deployed::with(Place::synth(24, 200, &["--incident"]), &["--firehose", "firehose/"]);
     let ran = deployed.flowherd(&["run", "--prefix", "firehose/", "--run", "monday", "--watch"]);
@@ -375,6 +378,7 @@ fn the_guide_shows_what_the_commands_print(deployed: &Deployed) {
 }
 
 #[test]
+#[ignore = "needs .venv; run `make test`"]
 fn a_destination_is_new_if_nobody_spoke_to_it_the_day_before() {
     let place = Place::synth(12, 20_000, &["--incident"]);
     let source = place.path("in");
@@ -382,9 +386,10 @@ fn a_destination_is_new_if_nobody_spoke_to_it_the_day_before() {
         ["synth", source.to_str().unwrap(), "--objects", "12", "--records", "20000", "--day", "2026-02-17"];
     assert_eq!(flowherd(PROGRAM, before).status, 0);
     let lookups = place.path("in/lookups.json");
-    place.report(&["--prefix", "firehose/", "--lookups", lookups.to_str().unwrap()]);
+    place.report_done(&["--prefix", "firehose/", "--lookups", lookups.to_str().unwrap()]);
     let printed =
         flowherd(PROGRAM, ["query", "--named", "new-destinations", "--print", "--day", "2026-02-18"]);
+    assert_eq!(printed.status, 0, "{printed:?}");
     let rows = rows(&duckdb(&definitions(&place, &[]), &printed.stdout));
     assert_eq!(rows[0][..4], ["198.19.250.66", "6000000000", "50", "1"]);
     // What else there is, is chance: an address that the sample speaks to once in two days.

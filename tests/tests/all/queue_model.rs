@@ -283,6 +283,7 @@ proptest! {
 }
 
 #[test]
+#[ignore = "needs .venv; run `make test`"]
 fn the_local_clouds_queue_does_what_the_model_says_as_far_as_no_time_passes() {
     let cloud = LocalCloud::start();
     // All places, so that it does not matter which groups are preferred; no time, because the real one cannot be moved; no

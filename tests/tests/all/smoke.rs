@@ -22,7 +22,7 @@ fn root() -> &'static Path {
 }
 
 fn smoke(cloud: &LocalCloud, place: &Place, confirm: &str) -> Output {
-    Command::new(root().join(".venv/bin/python"))
+    Command::new(flowherd_tests::python_server::python())
         .arg("-B")
         .arg(root().join("tests/aws/smoke.py"))
         .envs(cloud.environment())
@@ -43,6 +43,7 @@ fn buckets(cloud: &LocalCloud) -> Vec<String> {
 }
 
 #[test]
+#[ignore = "needs .venv and cdk/node_modules; run `make test`"]
 fn the_smoke_test_checks_a_small_stack_and_removes_everything_it_created() {
     let cloud = LocalCloud::start();
     let place = Place::new();
@@ -85,6 +86,7 @@ fn the_smoke_test_checks_a_small_stack_and_removes_everything_it_created() {
 }
 
 #[test]
+#[ignore = "needs .venv and cdk/node_modules; run `make test`"]
 fn the_smoke_test_prints_the_cost_and_creates_nothing_without_consent() {
     let cloud = LocalCloud::start();
     let place = Place::new();

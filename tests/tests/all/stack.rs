@@ -37,6 +37,7 @@ impl Deployed {
         functions(&place);
         let deployed = Self { cloud, place };
         let tables = deployed.flowherd(&[&["sql", "--dialect", "glue"], tables].concat());
+        assert_eq!(tables.status, 0, "{tables:?}");
         deployed.place.file("tables.json", tables.stdout.as_bytes());
         deployed.cdk(&["bootstrap", "aws://000000000000/us-east-1"]);
         deployed.cdk(&["deploy", "--require-approval", "never"]);
@@ -106,12 +107,14 @@ pub(crate) fn json(ran: &Ran) -> Value {
 }
 
 #[test]
+#[ignore = "needs .venv and cdk/node_modules; run `make test`"]
 fn a_deployed_stack_runs_a_day_by_its_step_loop_and_answers_queries() {
     let deployed = Deployed::new(20, 50);
     let ran = deployed.flowherd(&["run", "--prefix", "firehose/", "--run", "monday", "--watch", "--json"]);
     assert_eq!(ran.status, 0, "{ran:?}");
     let lookups = deployed.place.path("in/lookups.json");
-    let local = deployed.place.report(&["--prefix", "firehose/", "--lookups", lookups.to_str().unwrap()]);
+    let local =
+        deployed.place.report_done(&["--prefix", "firehose/", "--lookups", lookups.to_str().unwrap()]);
     for part in ["objects", "records", "tables", "rejects", "bytes"] {
         assert_eq!(json(&ran)[part], local[part], "{part}");
     }
@@ -135,6 +138,7 @@ fn a_deployed_stack_runs_a_day_by_its_step_loop_and_answers_queries() {
 }
 
 #[test]
+#[ignore = "needs .venv and cdk/node_modules; run `make test`"]
 fn a_deployed_stack_reports_a_damaged_object_and_does_it_after_repair_and_redrive() {
     let deployed = Deployed::new(5, 20);
     let source = deployed.cloud.aws().bucket("archive", None);

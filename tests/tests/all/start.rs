@@ -47,6 +47,7 @@ impl Fleet {
 }
 
 #[test]
+#[ignore = "needs .venv; run `make test`"]
 fn a_queue_that_cannot_be_used_is_refused_at_the_start_by_worker_and_commands() {
     let fleet = Fleet::new();
     let url = fleet.queue_url.clone();
@@ -69,6 +70,7 @@ fn a_queue_that_cannot_be_used_is_refused_at_the_start_by_worker_and_commands() 
 }
 
 #[test]
+#[ignore = "needs .venv; run `make test`"]
 fn a_worker_whose_bucket_is_missing_ends_at_its_start_and_names_the_variable() {
     let fleet = Fleet::new();
     for variable in ["FLOWHERD_SOURCE_BUCKET", "FLOWHERD_RESULTS_BUCKET"] {
