@@ -106,12 +106,12 @@ impl Settings {
         let config_bucket_owner = owner("FLOWHERD_CONFIG_BUCKET_OWNER");
         let lookups_bucket_owner = owner("FLOWHERD_LOOKUPS_BUCKET_OWNER");
         let settings = Self {
-            source_bucket: variables.needed("FLOWHERD_SOURCE_BUCKET", is_bucket, "my-firehose-archive"),
+            source_bucket: variables.required("FLOWHERD_SOURCE_BUCKET", is_bucket, "my-firehose-archive"),
             source_bucket_owner,
             source_bucket_region: variables.optional("FLOWHERD_SOURCE_BUCKET_REGION", is_region, "eu-west-1"),
-            results_bucket: variables.needed("FLOWHERD_RESULTS_BUCKET", is_bucket, "my-flowherd-results"),
+            results_bucket: variables.required("FLOWHERD_RESULTS_BUCKET", is_bucket, "my-flowherd-results"),
             results_bucket_owner,
-            queue_url: variables.needed("FLOWHERD_QUEUE_URL", is_fifo_url, url),
+            queue_url: variables.required("FLOWHERD_QUEUE_URL", is_fifo_url, url),
             dead_letter_queue_url: variables.optional(
                 "FLOWHERD_DEAD_LETTER_QUEUE_URL",
                 is_fifo_url,
@@ -285,6 +285,6 @@ mod tests {
         };
         let problems = Settings::read(&bad).unwrap_err();
         assert_eq!(problems.len(), 2, "{problems:?}");
-        assert!(problems[0].starts_with("FLOWHERD_SETTLE_SECONDS=\"soon\" does not fit"));
+        assert!(problems[0].starts_with("FLOWHERD_SETTLE_SECONDS=\"soon\" is not valid"));
     }
 }

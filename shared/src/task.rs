@@ -1,5 +1,5 @@
-//! The queue message: one object to do. Versioned, because messages of an older coordinator may wait in the queue while
-//! a newer worker is deployed.
+//! The queue message, which names one object. It has a version, because the queue can hold messages of an older coordinator
+//! when a newer worker is deployed.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -13,40 +13,39 @@ use crate::{
 
 const VERSION: u32 = 1;
 
-/// One object to do for a run.
+/// One object of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
     /// The run.
     pub run: String,
     /// The bucket of the object.
     pub bucket: String,
-    /// The object as it was listed.
+    /// The object as listed.
     pub object: ManifestEntry,
 }
 
-/// Why a message is no task. It must reach the dead-letter queue, because nobody else knows what it asked for.
+/// Why a message is not a task. It must reach the dead-letter queue, because nothing else records what it asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
-    /// Not the JSON of a message.
-    #[error("the message is no task: {0}")]
+    /// Not the JSON of a task.
+    #[error("the message is not a task: {0}")]
     Malformed(#[from] serde_json::Error),
     /// Longer than any task.
     #[error(
-        "the message is no task: it has {0} bytes, but a task at most {MAX_MESSAGE_BYTES}; it was not sent by this \
-         fleet's coordinator"
+        "the message is not a task: it has {0} bytes, and a task at most {MAX_MESSAGE_BYTES}; another program sent it"
     )]
     TooLong(usize),
     /// Written by a newer coordinator.
     #[error(
-        "the message has version {0}, but this worker knows version {VERSION} only; deploy a newer worker and redrive"
+        "the message has version {0}, but this worker only reads version {VERSION}; deploy a newer worker and redrive"
     )]
     Version(u32),
     /// A run name that would lead out of the ledger.
-    #[error("the message names run {0:?}, which is no run name")]
+    #[error("the message names run {0:?}, which is not a valid run name")]
     Run(String),
-    /// A version that S3 takes for any
+    /// An ETag that S3 matches with any version
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html#API_GetObject_RequestSyntax>).
-    #[error("the message names version {0:?}, which is that of no object")]
+    #[error("the message names version {0:?}, which no object has")]
     VersionName(String),
 }
 
@@ -73,7 +72,7 @@ impl Task {
         if body.len() > MAX_MESSAGE_BYTES {
             return Err(TaskError::TooLong(body.len()));
         }
-        // The version first: another one may have other keys.
+        // Reads the version first, because another version can have other keys.
         let Head { v } = serde_json::from_str(body)?;
         if v != VERSION {
             return Err(TaskError::Version(v));
@@ -88,37 +87,36 @@ impl Task {
         Ok(Self { run, bucket, object: ManifestEntry { key, size, etag } })
     }
 
-    /// The message's body.
+    /// Returns the body of the message.
     #[must_use]
     pub fn body(&self) -> String {
         let Self { run, bucket, object: ManifestEntry { key, size, etag } } = self;
-        // `Display` of a JSON value cannot fail, unlike `serde_json::to_string`, and the order of the keys is documented.
+        // `Display` of a JSON value cannot fail, unlike `serde_json::to_string`. The order of the keys is documented.
         let [run, bucket, key, etag] = [run, bucket, key, etag].map(|text| Value::from(text.as_str()));
         let body = format!(
             r#"{{"v":{VERSION},"run":{run},"bucket":{bucket},"key":{key},"size":{size},"etag":{etag}}}"#
         );
-        // Two characters that a key may have, but no message: SQS takes what XML 1.0 can hold
+        // A key can have these two characters, but a message cannot: SQS accepts the characters of XML 1.0
         // (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>).
         body.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")
     }
 
-    /// The message group: a hash of the key, so that one object is never worked on twice at once and all others run in
-    /// parallel. 64 hexadecimal digits of the 128 characters that SQS allows
+    /// Returns the message group, a hash of the key: no object is processed twice at once, and all others in parallel. 64 hexadecimal digits of the 128 characters that SQS allows
     /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagegroupid-property.html>).
     #[must_use]
     pub fn group(&self) -> String {
         hash(&[&self.bucket, &self.object.key])
     }
 
-    /// The deduplication id: the same page planned twice sends nothing new, and a new run is never taken for an old
-    /// one, as it would be by content alone within five minutes.
+    /// Returns the deduplication id. A page that is planned twice within five minutes is queued once, and messages of
+    /// different runs are never duplicates.
     #[must_use]
     pub fn deduplication(&self) -> String {
         hash(&[&self.run, &self.bucket, &self.object.key, &self.object.etag])
     }
 }
 
-/// A hash in which no two lists of parts are the same text.
+/// Returns a hash of the parts. The length of each part is hashed too, so that no two lists are the same text.
 fn hash(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
@@ -146,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_body_has_only_characters_that_a_message_may_have() {
+    fn the_body_has_only_characters_that_sqs_accepts() {
         let task = task("r", "a\u{fffe}\u{ffff}\u{1}\u{7f}\u{10ffff}b", "e");
         let fits = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
         assert!(task.body().chars().all(fits), "{:?}", task.body());
@@ -154,30 +152,30 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_task_is_refused_with_the_reason() {
-        let told = |body: &str| Task::parse(body).unwrap_err().to_string();
-        assert!(told("").starts_with("the message is no task"));
-        assert!(told("{}").contains("missing field `v`"));
-        assert!(told(&"[".repeat(MAX_MESSAGE_BYTES)).starts_with("the message is no task"));
-        assert!(told(&format!("{{\"v\":{}", "[".repeat(16_000))).starts_with("the message is no task"));
-        assert!(told(&"[".repeat(MAX_MESSAGE_BYTES + 1)).contains("it has 16385 bytes"));
-        assert!(told(r#"{"v":2,"anything":[]}"#).contains("version 2"));
+    fn a_message_that_is_not_a_task_is_an_error_with_the_reason() {
+        let error = |body: &str| Task::parse(body).unwrap_err().to_string();
+        assert!(error("").starts_with("the message is not a task"));
+        assert!(error("{}").contains("missing field `v`"));
+        assert!(error(&"[".repeat(MAX_MESSAGE_BYTES)).starts_with("the message is not a task"));
+        assert!(error(&format!("{{\"v\":{}", "[".repeat(16_000))).starts_with("the message is not a task"));
+        assert!(error(&"[".repeat(MAX_MESSAGE_BYTES + 1)).contains("it has 16385 bytes"));
+        assert!(error(r#"{"v":2,"anything":[]}"#).contains("version 2"));
         assert!(
-            told(r#"{"v":1,"run":"r","bucket":"b","key":"k","size":0,"etag":"e","x":1}"#)
+            error(r#"{"v":1,"run":"r","bucket":"b","key":"k","size":0,"etag":"e","x":1}"#)
                 .contains("unknown field")
         );
         assert!(
-            told(r#"{"v":1,"run":"../r","bucket":"b","key":"k","size":0,"etag":"e"}"#)
-                .contains("no run name")
+            error(r#"{"v":1,"run":"../r","bucket":"b","key":"k","size":0,"etag":"e"}"#)
+                .contains("not a valid run name")
         );
         for etag in ["*", ""] {
             let body = task("r", "k", etag).body();
-            assert!(told(&body).contains("that of no object"), "{body}");
+            assert!(error(&body).contains("which no object has"), "{body}");
         }
     }
 
     #[test]
-    fn the_group_is_of_the_object_and_the_deduplication_also_of_run_and_version() {
+    fn the_group_depends_on_the_object_and_the_deduplication_id_also_on_run_and_version() {
         let one = task("r", "k", "e");
         assert_eq!(one.group(), task("s", "k", "f").group());
         assert_ne!(one.group(), task("r", "l", "e").group());
@@ -189,7 +187,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_key_comes_back_from_its_message(key in "\\PC{0,30}", etag in "\"\\PC{0,5}") {
+        fn any_key_is_read_back_from_its_message(key in "\\PC{0,30}", etag in "\"\\PC{0,5}") {
             let task = task("r", &key, &etag);
             prop_assert_eq!(Task::parse(&task.body()).unwrap(), task);
         }

@@ -29,20 +29,20 @@ impl Settings {
         let mut variables = Variables::new(variable);
         let concurrency = |value: &str| value.parse::<NonZeroU16>().is_ok_and(|number| number.get() <= 10);
         let settings = Self {
-            source_bucket: variables.needed("FLOWHERD_SOURCE_BUCKET", is_bucket, "my-firehose-archive"),
+            source_bucket: variables.required("FLOWHERD_SOURCE_BUCKET", is_bucket, "my-firehose-archive"),
             source_bucket_owner: variables.optional(
                 "FLOWHERD_SOURCE_BUCKET_OWNER",
                 is_account,
                 "123456789012",
             ),
             source_bucket_region: variables.optional("FLOWHERD_SOURCE_BUCKET_REGION", is_region, "eu-west-1"),
-            results_bucket: variables.needed("FLOWHERD_RESULTS_BUCKET", is_bucket, "my-flowherd-results"),
+            results_bucket: variables.required("FLOWHERD_RESULTS_BUCKET", is_bucket, "my-flowherd-results"),
             results_bucket_owner: variables.optional(
                 "FLOWHERD_RESULTS_BUCKET_OWNER",
                 is_account,
                 "123456789012",
             ),
-            queue_url: variables.needed(
+            queue_url: variables.required(
                 "FLOWHERD_QUEUE_URL",
                 is_fifo_url,
                 "https://sqs.eu-west-1.amazonaws.com/123456789012/flowherd.fifo",
@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(problems.len(), 3);
         assert!(problems[0].starts_with("FLOWHERD_SOURCE_BUCKET is not set; an example: "));
         assert!(
-            problems[2].starts_with("FLOWHERD_QUEUE_URL=\"https://sqs/plain\" does not fit; an example: ")
+            problems[2].starts_with("FLOWHERD_QUEUE_URL=\"https://sqs/plain\" is not valid; an example: ")
         );
     }
 

@@ -1,4 +1,4 @@
-//! The connection to AWS, or to whatever endpoint stands in its place.
+//! The connection to AWS or to another endpoint.
 
 use std::{io, time::Duration};
 
@@ -12,10 +12,10 @@ use crate::{
     sqs::SqsQueue,
 };
 
-/// Time limit of one attempt at a request: far above a long poll, and enough for a part of 16 MiB on a slow line.
+/// Time limit of one attempt at a request. It is far above a long poll, and enough to upload 16 MiB on a slow connection.
 const ATTEMPT: Duration = Duration::from_mins(1);
 
-/// Credentials, region and endpoint of the ordinary AWS environment, and the runtime on which the SDK works.
+/// Credentials, region and endpoint from the standard AWS environment, and the runtime of the SDK.
 #[derive(Debug)]
 pub struct Aws {
     runtime: Runtime,
@@ -24,17 +24,17 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Reads the environment. Credentials are looked for only when the first request needs them.
+    /// Reads the environment. The first request resolves the credentials.
     pub fn connect() -> io::Result<Self> {
         let runtime = Runtime::new()?;
-        // The SDK waits for ever for an answer on a connection that has gone quiet. Bodies have a watch of their own.
+        // By default the SDK waits for a response without a limit. Bodies have a stall protection of their own.
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).build();
         let config = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).load();
         let config = runtime.block_on(config);
         Ok(Self::with(runtime, config))
     }
 
-    /// With a configuration of one's own.
+    /// Creates a connection with a given configuration.
     #[must_use]
     pub fn with(runtime: Runtime, config: SdkConfig) -> Self {
         Self { runtime, config, time_limit: TimeLimit::default() }
@@ -47,11 +47,11 @@ impl Aws {
         self.bucket_in(self.config.region().cloned(), name, owner)
     }
 
-    /// Makes sure that a bucket exists, and returns it as a bucket of its own region. `region` is the region that it is
-    /// known to be in; without one, `HeadBucket` finds it.
+    /// Checks that a bucket exists, and returns it with its own region. `region` is its known region; without one,
+    /// `HeadBucket` finds it.
     ///
     /// # Errors
-    /// [`BucketError`] if there is no such bucket, if it is in another region than `region`, or if S3 cannot be reached.
+    /// [`BucketError`] if the bucket does not exist, is not in `region`, or S3 cannot be reached.
     pub fn find_bucket(
         &self,
         name: &str,
@@ -61,7 +61,7 @@ impl Aws {
         let given = region.map(|region| Region::new(region.to_owned()));
         let asked = given.clone().or_else(|| self.config.region().cloned());
         let (found, is_readable) = self.bucket_in(asked.clone(), name, owner).head_bucket()?;
-        // A store that is not AWS has one endpoint, and the regions that it names mean nothing.
+        // Another store than AWS has one endpoint, and its region names mean nothing.
         let found = found.map(Region::new).filter(|_| !self.has_own_endpoint());
         match (found, given) {
             (Some(found), Some(given)) if found != given => Err(BucketError::OtherRegion {
@@ -78,19 +78,19 @@ impl Aws {
     fn bucket_in(&self, region: Option<Region>, name: &str, owner: Option<&str>) -> Bucket {
         let config = aws_sdk_s3::config::Builder::from(&self.config)
             .region(region)
-            // A store that is not AWS rarely has a host name for each bucket.
+            // Another store than AWS rarely has a host name for each bucket.
             .force_path_style(self.has_own_endpoint())
             .interceptor(EndsInTime(self.time_limit.clone()))
             .build();
         Bucket::new(aws_sdk_s3::Client::from_conf(config), self.handle().clone(), name, owner)
     }
 
-    /// Whether S3 requests go to an endpoint that is not one of AWS's.
+    /// Returns whether S3 requests go to another endpoint than AWS.
     fn has_own_endpoint(&self) -> bool {
         self.s3_endpoint().is_some_and(|endpoint| !is_aws(&endpoint))
     }
 
-    /// The endpoint of S3 requests, if one is configured for S3 alone or for all services; in this order
+    /// Returns the configured endpoint of S3, or else that of all services
     /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>).
     fn s3_endpoint(&self) -> Option<String> {
         let key = ServiceConfigKey::builder()
@@ -103,7 +103,7 @@ impl Aws {
         of_s3.or_else(|| self.config.endpoint_url().map(str::to_owned))
     }
 
-    /// A queue.
+    /// Returns a queue, without a request.
     #[must_use]
     pub fn queue(&self, url: &str) -> SqsQueue {
         let config = aws_sdk_sqs::config::Builder::from(&self.config)
@@ -112,26 +112,26 @@ impl Aws {
         SqsQueue::new(aws_sdk_sqs::Client::from_conf(config), self.handle().clone(), url)
     }
 
-    /// The time limit of all requests to buckets and queues of this connection; none at first.
+    /// Returns the time limit of all requests to buckets and queues of this connection. It is not set at first.
     #[must_use]
     pub fn time_limit(&self) -> &TimeLimit {
         &self.time_limit
     }
 
-    /// For clients of other services.
+    /// Returns the configuration for clients of other services.
     #[must_use]
     pub fn config(&self) -> &SdkConfig {
         &self.config
     }
 
-    /// Where blocking calls wait.
+    /// Returns the handle on which blocking calls wait.
     #[must_use]
     pub fn handle(&self) -> &Handle {
         self.runtime.handle()
     }
 }
 
-/// Whether an endpoint is a host of AWS: of a partition, or a VPC endpoint.
+/// Returns whether an endpoint is a host of an AWS partition or a VPC endpoint.
 fn is_aws(endpoint: &str) -> bool {
     let (_, rest) = endpoint.split_once("://").unwrap_or(("", endpoint));
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn endpoints_of_aws_are_known() {
+    fn endpoints_of_aws_are_recognized() {
         for endpoint in [
             "https://s3.eu-west-1.amazonaws.com",
             "https://s3.dualstack.us-east-1.amazonaws.com/",
@@ -177,8 +177,8 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_for_s3_alone_that_has_a_host_name_is_addressed_by_path() {
-        // In a process of its own, because the SDK reads the environment of the process.
+    fn an_s3_endpoint_outside_aws_is_addressed_by_path() {
+        // In a child process, because the SDK reads the environment of the process.
         const CHILD: &str = "FLOWHERD_TEST_PATH_STYLE";
         if env::var_os(CHILD).is_some() {
             let aws = Aws::connect().unwrap();
@@ -187,7 +187,7 @@ mod tests {
         }
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://localhost:{}", server.local_addr().unwrap().port());
-        let itself = "connect::tests::an_endpoint_for_s3_alone_that_has_a_host_name_is_addressed_by_path";
+        let itself = "connect::tests::an_s3_endpoint_outside_aws_is_addressed_by_path";
         let mut child = Command::new(env::current_exe().unwrap())
             .args(["--exact", itself])
             .env(CHILD, "1")

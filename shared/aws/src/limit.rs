@@ -21,13 +21,13 @@ impl TimeLimit {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
 
-    fn left(&self) -> Option<Duration> {
+    fn remaining(&self) -> Option<Duration> {
         let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         until.map(|until| until.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO))
     }
 }
 
-/// Sets the SDK's operation timeout of each request to the time that is left
+/// Sets the operation timeout of each request to the remaining time
 /// (<https://docs.aws.amazon.com/sdk-for-rust/latest/dg/timeouts.html>). The other timeouts of the client stay as they are.
 #[derive(Debug)]
 pub(crate) struct EndsInTime(pub(crate) TimeLimit);
@@ -42,10 +42,12 @@ impl Intercept for EndsInTime {
         _: &BeforeSerializationInterceptorContextRef<'_>,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if let Some(left) = self.0.left() {
+        if let Some(remaining) = self.0.remaining() {
             // Zero would mean no timeout.
-            let left = left.max(Duration::from_millis(1));
-            config.interceptor_state().store_put(TimeoutConfig::builder().operation_timeout(left).build());
+            let remaining = remaining.max(Duration::from_millis(1));
+            config
+                .interceptor_state()
+                .store_put(TimeoutConfig::builder().operation_timeout(remaining).build());
         }
         Ok(())
     }
@@ -63,7 +65,7 @@ mod tests {
     use crate::Aws;
 
     #[test]
-    fn a_request_ends_when_the_time_is_over_also_between_retries() {
+    fn a_request_with_its_retries_ends_at_the_time_limit() {
         // It accepts connections and never answers.
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", silent.local_addr().unwrap());
@@ -78,7 +80,7 @@ mod tests {
         let queue = error_chain(&aws.queue(&format!("{endpoint}/1/q.fifo")).depth().unwrap_err());
         let bucket = error_chain(&Store::get(&aws.bucket("b", None), "k").unwrap_err());
         for error in [queue, bucket] {
-            // Not the timeout of one attempt, after which the SDK tries again.
+            // The timeout of one attempt has another message, and the SDK retries after it.
             assert!(error.contains("operation timeout (all attempts including retries)"), "{error}");
         }
     }

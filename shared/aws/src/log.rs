@@ -7,8 +7,8 @@ use tracing_subscriber::{
     EnvFilter, Layer, filter::filter_fn, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt,
 };
 
-/// Every event is a line with its fields and those of the span around it. `RUST_LOG` chooses the level, `info` by default.
-/// What a panic says is left out, because it may quote what was being read.
+/// Writes each event as a line with its fields and those of the span around it. `RUST_LOG` sets the level, `info` by default.
+/// Leaves out the message of a panic, because it can quote log data.
 pub fn log_to_stderr() {
     let chosen = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = fmt::layer()
@@ -16,7 +16,7 @@ pub fn log_to_stderr() {
         .flatten_event(true)
         .with_span_list(false)
         .with_writer(io::stderr)
-        // A log that nobody reads any more is no reason to end: it would be told by a print that panics.
+        // Otherwise a closed standard error would end the process: the subscriber reports it by a print that panics.
         .log_internal_errors(false)
         .with_filter(filter_fn(|metadata| is_safe(metadata) && is_useful(metadata)));
     registry().with(chosen).with(lines).init();
@@ -26,14 +26,14 @@ pub fn log_to_stderr() {
     }));
 }
 
-/// Below `info` the SDK and what it stands on tell whole requests, with the bytes of bodies, and secrets that stand twice in
-/// a profile. No `RUST_LOG` brings that into the log.
+/// Below `info`, the SDK and its HTTP client log whole requests with their bodies, and secrets that a profile repeats. No
+/// `RUST_LOG` enables that.
 fn is_safe(metadata: &Metadata<'_>) -> bool {
     *metadata.level() <= Level::INFO || metadata.target().starts_with("flowherd")
 }
 
-/// The SDK warns of each object that was uploaded in parts: it has a checksum for each part, which a reader of the whole
-/// cannot compare. That is true of every large object, and nobody can act on it.
+/// The SDK warns about each object of a multipart upload, because a reader of the whole object cannot verify the checksums of
+/// its parts. Every large object is one, and the reader of the log can do nothing about it.
 fn is_useful(metadata: &Metadata<'_>) -> bool {
     !(*metadata.level() == Level::WARN && metadata.target() == "aws_sdk_s3::http_response_checksum")
 }
@@ -64,19 +64,19 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_a_line_of_the_log_that_tells_its_place_and_not_what_it_says() {
-        // In a process of its own: log and hook are those of a process.
+    fn a_panic_is_logged_with_its_location_and_without_its_message() {
+        // In a child process, because the log and the hook belong to the process.
         const CHILD: &str = "LOG_OF_A_PANIC";
         if env::var_os(CHILD).is_some() {
             log_to_stderr();
             let _ = panic::catch_unwind(|| panic!("what\nsomebody logged"));
             return;
         }
-        let itself = "log::tests::a_panic_is_a_line_of_the_log_that_tells_its_place_and_not_what_it_says";
+        let itself = "log::tests::a_panic_is_logged_with_its_location_and_without_its_message";
         let mut child = Command::new(env::current_exe().unwrap());
         let ran = child.args(["--exact", itself, "--nocapture"]).env(CHILD, "1").output().unwrap();
-        let told = String::from_utf8(ran.stderr).unwrap();
-        assert!(told.contains(r#""message":"panicked""#) && told.contains("log.rs:"), "{told}");
-        assert!(!told.contains("somebody"), "{told}");
+        let logged = String::from_utf8(ran.stderr).unwrap();
+        assert!(logged.contains(r#""message":"panicked""#) && logged.contains("log.rs:"), "{logged}");
+        assert!(!logged.contains("somebody"), "{logged}");
     }
 }

@@ -1,4 +1,4 @@
-//! Settings from the environment: every problem told together, each with what was received and an example.
+//! Settings from the environment. All problems are reported together, each with the received value and an example.
 
 /// Reads settings through a closure, so that tests need no environment.
 #[allow(missing_debug_implementations)] // it holds a function
@@ -8,14 +8,14 @@ pub struct Variables<'a> {
 }
 
 impl<'a> Variables<'a> {
-    /// `variable` gives the value of a name.
+    /// `variable` returns the value of a variable.
     pub fn new(variable: &'a dyn Fn(&str) -> Option<String>) -> Self {
         Self { variable, problems: Vec::new() }
     }
 
-    /// A value that must be there and fit.
-    pub fn needed(&mut self, name: &str, fits: impl Fn(&str) -> bool, example: &str) -> String {
-        self.optional(name, fits, example).unwrap_or_else(|| {
+    /// Returns the value of a required variable.
+    pub fn required(&mut self, name: &str, is_valid: impl Fn(&str) -> bool, example: &str) -> String {
+        self.optional(name, is_valid, example).unwrap_or_else(|| {
             if (self.variable)(name).is_none_or(|value| value.is_empty()) {
                 self.problems.push(format!("{name} is not set; an example: {example}"));
             }
@@ -23,47 +23,47 @@ impl<'a> Variables<'a> {
         })
     }
 
-    /// A value that must fit if it is there. An empty one counts as none.
-    pub fn optional(&mut self, name: &str, fits: impl Fn(&str) -> bool, example: &str) -> Option<String> {
+    /// Returns the value of an optional variable. An empty value counts as not set.
+    pub fn optional(&mut self, name: &str, is_valid: impl Fn(&str) -> bool, example: &str) -> Option<String> {
         let value = (self.variable)(name).filter(|value| !value.is_empty())?;
-        if fits(&value) {
+        if is_valid(&value) {
             return Some(value);
         }
-        self.problems.push(format!("{name}={value:?} does not fit; an example: {example}"));
+        self.problems.push(format!("{name}={value:?} is not valid; an example: {example}"));
         None
     }
 
-    /// Adds a problem that is found elsewhere.
-    pub fn problem(&mut self, told: String) {
-        self.problems.push(told);
+    /// Adds a problem.
+    pub fn problem(&mut self, problem: String) {
+        self.problems.push(problem);
     }
 
-    /// The settings, unless there was a problem.
+    /// Returns the settings, or all problems.
     pub fn finish<T>(self, settings: T) -> Result<T, Vec<String>> {
         if self.problems.is_empty() { Ok(settings) } else { Err(self.problems) }
     }
 }
 
-/// Bucket names: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>.
+/// Returns whether this can be the name of a bucket: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>.
 #[must_use]
 pub fn is_bucket(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
     (3..=63).contains(&name.len()) && name.bytes().all(fits)
 }
 
-/// The URL of a FIFO queue: its name ends so, in lower case.
+/// Returns whether this can be the URL of a FIFO queue, whose name ends with `.fifo`.
 #[must_use]
 pub fn is_fifo_url(url: &str) -> bool {
     url.starts_with("http") && url.rsplit('.').next() == Some("fifo")
 }
 
-/// The id of an account.
+/// Returns whether this can be the id of an account.
 #[must_use]
 pub fn is_account(id: &str) -> bool {
     id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether this may be the name of a region, as in `eu-west-1` or `us-gov-east-1`
+/// Returns whether this can be the name of a region, as in `eu-west-1` or `us-gov-east-1`
 /// (<https://docs.aws.amazon.com/general/latest/gr/rande.html>).
 #[must_use]
 pub fn is_region(name: &str) -> bool {

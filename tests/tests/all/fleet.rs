@@ -195,7 +195,7 @@ impl Source for Flaky<'_> {
         *left -= 1;
         let half = object.size / 2;
         Ok(match self.damage {
-            Damage::Denied => return Err(StoreError::AccessDenied("injected".into())),
+            Damage::Denied => return Err(StoreError::AccessDenied("injected: permission denied".into())),
             Damage::Broken => {
                 Box::new(io::Read::chain(io::Read::take(body, half), Failing(io::ErrorKind::ConnectionReset)))
             }
