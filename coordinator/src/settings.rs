@@ -5,7 +5,7 @@ use std::{fs::File, time::Duration};
 use flowherd_aws::{
     Aws,
     s3::{Bucket, BucketError},
-    settings::{Variables, is_account, is_bucket, is_fifo_url, is_region},
+    settings::{CommonSettings, Variables, is_account, is_fifo_url},
     sqs::SqsQueue,
 };
 use flowherd_shared::{
@@ -88,7 +88,6 @@ impl Settings {
     /// Reads all settings, or tells every problem with them.
     pub fn read(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Vec<String>> {
         let mut variables = Variables::new(variable);
-        let url = "https://sqs.eu-west-1.amazonaws.com/123456789012/flowherd.fifo";
         let dead_url = "https://sqs.eu-west-1.amazonaws.com/123456789012/flowherd-dead.fifo";
         let is_place =
             |place: &str| place.strip_prefix("s3://").is_none_or(|rest| rest.split_once('/').is_some());
@@ -101,17 +100,23 @@ impl Settings {
             number("FLOWHERD_TIME_LIMIT_SECONDS", "86400").map_or(TIME_LIMIT, Duration::from_secs);
         let max_keys = number("FLOWHERD_MAX_KEYS", "10000000").unwrap_or(MAX_KEYS);
         let mut owner = |name| variables.optional(name, is_account, "123456789012");
-        let source_bucket_owner = owner("FLOWHERD_SOURCE_BUCKET_OWNER");
-        let results_bucket_owner = owner("FLOWHERD_RESULTS_BUCKET_OWNER");
         let config_bucket_owner = owner("FLOWHERD_CONFIG_BUCKET_OWNER");
         let lookups_bucket_owner = owner("FLOWHERD_LOOKUPS_BUCKET_OWNER");
-        let settings = Self {
-            source_bucket: variables.required("FLOWHERD_SOURCE_BUCKET", is_bucket, "my-firehose-archive"),
+        let CommonSettings {
+            source_bucket,
             source_bucket_owner,
-            source_bucket_region: variables.optional("FLOWHERD_SOURCE_BUCKET_REGION", is_region, "eu-west-1"),
-            results_bucket: variables.required("FLOWHERD_RESULTS_BUCKET", is_bucket, "my-flowherd-results"),
+            source_bucket_region,
+            results_bucket,
             results_bucket_owner,
-            queue_url: variables.required("FLOWHERD_QUEUE_URL", is_fifo_url, url),
+            queue_url,
+        } = CommonSettings::read(&mut variables);
+        let settings = Self {
+            source_bucket,
+            source_bucket_owner,
+            source_bucket_region,
+            results_bucket,
+            results_bucket_owner,
+            queue_url,
             dead_letter_queue_url: variables.optional(
                 "FLOWHERD_DEAD_LETTER_QUEUE_URL",
                 is_fifo_url,

@@ -3,6 +3,7 @@
 //! No AWS types, no async runtime, no clock, no environment: bytes and plain structs in, bytes and plain structs out.
 //! Start reading at [`pipeline`].
 
+pub mod backoff;
 pub mod config;
 pub mod error;
 pub mod flow_fields;

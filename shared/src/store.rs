@@ -165,6 +165,23 @@ pub trait Lister: Sync {
     fn page(&self, prefix: &str, after: Option<&str>) -> Result<Page, StoreError>;
 }
 
+/// Lists all pages of the keys that begin with `prefix`. Ends after the first error.
+pub fn pages<'a>(
+    lister: &'a impl Lister,
+    prefix: &'a str,
+) -> impl Iterator<Item = Result<Page, StoreError>> + 'a {
+    let (mut after, mut is_done) = (None, false);
+    std::iter::from_fn(move || {
+        if is_done {
+            return None;
+        }
+        let page = lister.page(prefix, after.as_deref());
+        after = page.as_ref().ok().and_then(|page| page.next.clone());
+        is_done = after.is_none();
+        Some(page)
+    })
+}
+
 /// Writes and reads results by their path below the root of the results.
 pub trait Store: Sync {
     /// One result being written.
@@ -205,6 +222,11 @@ pub trait Store: Sync {
 
     /// Removes a result. Succeeds if it does not exist.
     fn remove(&self, path: &str) -> Result<(), StoreError>;
+
+    /// Removes several results. Succeeds if they do not exist. After an error, each of them may still exist.
+    fn remove_all(&self, paths: &[String]) -> Result<(), StoreError> {
+        paths.iter().try_for_each(|path| self.remove(path))
+    }
 }
 
 /// Metadata of a stored result. Both times come from the store, so processes whose own clocks differ agree on them.

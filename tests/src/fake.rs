@@ -1,4 +1,4 @@
-//! The store and the source in memory, with faults on request.
+//! In-memory fakes of source, store and queue, with injected faults.
 
 mod process;
 mod queue;
@@ -106,24 +106,24 @@ impl MemorySource {
         self.objects.lock().unwrap().insert(key.to_owned(), object);
     }
 
-    /// Takes an object out.
+    /// Removes an object and returns it.
     pub fn remove(&self, key: &str) -> Option<Vec<u8>> {
         self.objects.lock().unwrap().remove(key)
     }
 
-    /// All keys, in order.
+    /// Returns all keys in order.
     #[must_use]
     pub fn keys(&self) -> Vec<String> {
         self.objects.lock().unwrap().keys().cloned().collect()
     }
 
-    /// The manifest's entry of an object.
+    /// Returns the manifest entry of an object.
     #[must_use]
     pub fn entry(&self, key: &str) -> ManifestEntry {
         entry(key, &self.objects.lock().unwrap()[key])
     }
 
-    /// Fails the operation with this number; with `None` counts anew and fails none.
+    /// Fails the operation with this number from now, from 0; `None` fails no operation.
     pub fn fail_at(&self, operation: Option<usize>) {
         self.operations.lock().unwrap().fail_at(operation);
     }
@@ -139,7 +139,7 @@ impl MemorySource {
         self.operations.lock().unwrap().fault = Some(fault);
     }
 
-    /// How many operations there were since [`MemorySource::fail_at`].
+    /// Returns the number of operations since [`MemorySource::fail_at`].
     #[must_use]
     pub fn operations(&self) -> usize {
         self.operations.lock().unwrap().count
@@ -193,14 +193,14 @@ fn page(files: &BTreeMap<String, Vec<u8>>, size: usize, prefix: &str, after: Opt
     Page { entries, next }
 }
 
-/// Of the content, as S3's is.
+/// Returns a hash of the content, as S3 does.
 fn etag(bytes: &[u8]) -> String {
     let mut hasher = std::hash::DefaultHasher::new();
     std::hash::Hash::hash(bytes, &mut hasher);
     format!("\"{:016x}\"", std::hash::Hasher::finish(&hasher))
 }
 
-/// Results in memory; remembers in which order they were published.
+/// Results in memory, with the order in which they were published.
 #[derive(Clone, Default)]
 pub struct MemoryStore {
     shared: Arc<Mutex<Shared>>,
@@ -215,7 +215,7 @@ struct Shared {
     max_key_bytes: Option<usize>,
     published: Vec<String>,
     operations: Operations,
-    /// The same bytes have another version each time they are written, as with SSE-KMS.
+    /// Whether each write of the same bytes has another version, as with SSE-KMS.
     versions: bool,
     before: Option<(String, Hook)>,
 }
@@ -260,17 +260,17 @@ impl std::fmt::Debug for MemoryStore {
 }
 
 impl MemoryStore {
-    /// Fails the operation with this number; with `None` counts anew and fails none.
+    /// Fails the operation with this number from now, from 0; `None` fails no operation.
     pub fn fail_at(&self, operation: Option<usize>) {
         self.shared().operations.fail_at(operation);
     }
 
-    /// Faults strike after the operation from now on, if it changes something.
+    /// From now on, faults occur after an operation that changes something: its response is lost.
     pub fn lose_responses(&self) {
         self.shared().operations.is_late = true;
     }
 
-    /// From now on the same bytes have another version each time they are written.
+    /// From now on, each write of the same bytes has another version.
     pub fn version_each_write(&self) {
         self.shared().versions = true;
     }
@@ -280,29 +280,29 @@ impl MemoryStore {
         self.shared().clock = Some(Box::new(clock));
     }
 
-    /// Refuses longer keys in every call from now on.
+    /// From now on, every call rejects longer keys.
     pub fn limit_keys(&self, max_key_bytes: usize) {
         self.shared().max_key_bytes = Some(max_key_bytes);
     }
 
-    /// Does something just before a path is published for the first time from now.
+    /// Calls `hook` just before the next time that `path` is published.
     pub fn before(&self, path: String, hook: impl FnOnce() + Send + 'static) {
         self.shared().before = Some((path, Box::new(hook)));
     }
 
-    /// Everything published.
+    /// Returns all published results.
     #[must_use]
     pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
         self.shared().files.clone()
     }
 
-    /// Paths in the order of publishing.
+    /// Returns the published paths in order.
     #[must_use]
     pub fn published(&self) -> Vec<String> {
         self.shared().published.clone()
     }
 
-    /// How many operations there were since [`MemoryStore::fail_at`].
+    /// Returns the number of operations since [`MemoryStore::fail_at`].
     #[must_use]
     pub fn operations(&self) -> usize {
         self.shared().operations.count

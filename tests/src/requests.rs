@@ -36,6 +36,14 @@ impl Call {
         self.input.get(member)?.as_i64()
     }
 
+    /// The keys of a `DeleteObjects`.
+    #[must_use]
+    pub fn deleted_keys(&self) -> Vec<&str> {
+        let objects = self.input.get("Delete").and_then(|delete| delete["Objects"].as_array());
+        let objects = objects.map_or(&[][..], Vec::as_slice);
+        objects.iter().filter_map(|object| object["Key"].as_str()).collect()
+    }
+
     /// The elements of a member that is a list of structures.
     #[must_use]
     pub fn list(&self, member: &str) -> &[Value] {

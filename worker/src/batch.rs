@@ -16,6 +16,7 @@ use std::{
 };
 
 use flowherd_shared::{
+    backoff,
     error::error_chain,
     ledger::Failure,
     queue::{BATCH, Message, Queue, QueueError, RejectedEntry},
@@ -401,7 +402,8 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
             let (mut pending, mut problem) = (chunk.to_vec(), None);
             for attempt in 0..MAX_ATTEMPTS {
                 if attempt > 0 {
-                    (self.sleep)(FIRST_PAUSE / 100);
+                    let handle = pending.first().map(|(held, _)| &held.message.handle);
+                    (self.sleep)(backoff::pause(FIRST_PAUSE / 100, FIRST_PAUSE, attempt, handle));
                 }
                 match call(&pending) {
                     Err(error) => {

@@ -265,13 +265,12 @@ impl<'a, I: Source, O: Store> ObjectProcessor<'a, I, O> {
         committed: &[(Output, String)],
     ) -> Result<(), ObjectError> {
         let tables = self.plan.config.tables.iter().map(|table| layout::csv(&table.name, &object.key));
-        for path in tables.chain([layout::rejects(&object.key)]) {
-            if !committed.iter().any(|(output, _)| output.path == path) {
-                let removed = self.store.remove(&path);
-                removed.map_err(|source| ObjectError::Write { output: path, source: source.into() })?;
-            }
-        }
-        Ok(())
+        let paths = tables.chain([layout::rejects(&object.key)]);
+        let stale: Vec<String> =
+            paths.filter(|path| !committed.iter().any(|(output, _)| output.path == *path)).collect();
+        let Some(first) = stale.first() else { return Ok(()) };
+        let removed = self.store.remove_all(&stale);
+        removed.map_err(|source| ObjectError::Write { output: first.clone(), source: source.into() })
     }
 }
 

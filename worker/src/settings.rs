@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU16;
 
-use flowherd_aws::settings::{Variables, is_account, is_bucket, is_fifo_url, is_region};
+use flowherd_aws::settings::{CommonSettings, Variables};
 
 /// A worker's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,28 +28,25 @@ impl Settings {
     pub fn read(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Vec<String>> {
         let mut variables = Variables::new(variable);
         let concurrency = |value: &str| value.parse::<NonZeroU16>().is_ok_and(|number| number.get() <= 10);
+        let CommonSettings {
+            source_bucket,
+            source_bucket_owner,
+            source_bucket_region,
+            results_bucket,
+            results_bucket_owner,
+            queue_url,
+        } = CommonSettings::read(&mut variables);
+        let concurrency = variables
+            .optional("FLOWHERD_CONCURRENCY", concurrency, "2, and at most 10")
+            .and_then(|value| value.parse().ok());
         let settings = Self {
-            source_bucket: variables.required("FLOWHERD_SOURCE_BUCKET", is_bucket, "my-firehose-archive"),
-            source_bucket_owner: variables.optional(
-                "FLOWHERD_SOURCE_BUCKET_OWNER",
-                is_account,
-                "123456789012",
-            ),
-            source_bucket_region: variables.optional("FLOWHERD_SOURCE_BUCKET_REGION", is_region, "eu-west-1"),
-            results_bucket: variables.required("FLOWHERD_RESULTS_BUCKET", is_bucket, "my-flowherd-results"),
-            results_bucket_owner: variables.optional(
-                "FLOWHERD_RESULTS_BUCKET_OWNER",
-                is_account,
-                "123456789012",
-            ),
-            queue_url: variables.required(
-                "FLOWHERD_QUEUE_URL",
-                is_fifo_url,
-                "https://sqs.eu-west-1.amazonaws.com/123456789012/flowherd.fifo",
-            ),
-            concurrency: variables
-                .optional("FLOWHERD_CONCURRENCY", concurrency, "2, and at most 10")
-                .and_then(|value| value.parse().ok()),
+            source_bucket,
+            source_bucket_owner,
+            source_bucket_region,
+            results_bucket,
+            results_bucket_owner,
+            queue_url,
+            concurrency,
         };
         variables.finish(settings)
     }

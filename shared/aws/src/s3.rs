@@ -1,6 +1,7 @@
 //! S3 buckets as sources of objects and stores of results.
 
 mod body;
+mod delete;
 mod errors;
 mod find;
 mod head;
@@ -177,13 +178,11 @@ impl Store for Bucket {
     }
 
     fn remove(&self, path: &str) -> Result<(), StoreError> {
-        if check_length(path).is_err() {
-            return Ok(());
-        }
-        let request = self.client.delete_object().bucket(&self.name).key(path);
-        let request = request.set_expected_bucket_owner(self.owner.clone()).send();
-        self.handle.block_on(request).map_err(|error| self.error("DeleteObject", path, error))?;
-        Ok(())
+        self.delete_object(path)
+    }
+
+    fn remove_all(&self, paths: &[String]) -> Result<(), StoreError> {
+        self.delete_all(paths)
     }
 }
 

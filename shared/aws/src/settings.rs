@@ -44,6 +44,42 @@ impl<'a> Variables<'a> {
     }
 }
 
+/// The settings that coordinators and workers share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommonSettings {
+    /// `FLOWHERD_SOURCE_BUCKET`: the bucket of the objects.
+    pub source_bucket: String,
+    /// `FLOWHERD_SOURCE_BUCKET_OWNER`: the account that must own it.
+    pub source_bucket_owner: Option<String>,
+    /// `FLOWHERD_SOURCE_BUCKET_REGION`: its region; a request finds it if it is not set.
+    pub source_bucket_region: Option<String>,
+    /// `FLOWHERD_RESULTS_BUCKET`: the bucket of the outputs and the ledger.
+    pub results_bucket: String,
+    /// `FLOWHERD_RESULTS_BUCKET_OWNER`: the account that must own it.
+    pub results_bucket_owner: Option<String>,
+    /// `FLOWHERD_QUEUE_URL`: the FIFO queue of the tasks.
+    pub queue_url: String,
+}
+
+impl CommonSettings {
+    /// Reads the settings. `variables` collects the problems.
+    pub fn read(variables: &mut Variables<'_>) -> Self {
+        const ACCOUNT: &str = "123456789012";
+        Self {
+            source_bucket: variables.required("FLOWHERD_SOURCE_BUCKET", is_bucket, "my-firehose-archive"),
+            source_bucket_owner: variables.optional("FLOWHERD_SOURCE_BUCKET_OWNER", is_account, ACCOUNT),
+            source_bucket_region: variables.optional("FLOWHERD_SOURCE_BUCKET_REGION", is_region, "eu-west-1"),
+            results_bucket: variables.required("FLOWHERD_RESULTS_BUCKET", is_bucket, "my-flowherd-results"),
+            results_bucket_owner: variables.optional("FLOWHERD_RESULTS_BUCKET_OWNER", is_account, ACCOUNT),
+            queue_url: variables.required(
+                "FLOWHERD_QUEUE_URL",
+                is_fifo_url,
+                "https://sqs.eu-west-1.amazonaws.com/123456789012/flowherd.fifo",
+            ),
+        }
+    }
+}
+
 /// Returns whether this can be the name of a bucket: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>.
 #[must_use]
 pub fn is_bucket(name: &str) -> bool {

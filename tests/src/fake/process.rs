@@ -1,5 +1,5 @@
-//! A process on the twins whose calls can each fail, lose their answer, wait, or never be made: so a test says how far
-//! one comes before another goes on.
+//! A process that uses the fakes. Each of its calls can fail, lose its response, wait, or never happen, so that a test
+//! decides how far one process comes before another continues.
 
 use std::{
     io::{self, Write},
@@ -14,25 +14,25 @@ use flowherd_shared::{
 
 use super::Injected;
 
-/// What becomes of a process at one of its calls, the first of which from now has the number 0.
+/// What happens to a process at one of its next calls. The next call has the number 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// It comes to its end.
+    /// No call fails.
     Whole,
     /// This call fails.
     FailsAt(u8),
-    /// This call is done, but its answer is lost.
-    LosesAnswerOf(u8),
+    /// This call succeeds, but its response is lost.
+    LosesResponseOf(u8),
     /// The process ends before this call.
     DiesAt(u8),
-    /// It waits before this call.
+    /// The process waits before this call.
     WaitsAt(u8),
 }
 
-/// What is told of each call before it is made: who makes it, and which.
+/// Called before each call with the name of the process, the call, and the bytes it writes.
 pub type Watch = Arc<dyn Fn(&str, &str, &[u8]) + Send + Sync>;
 
-/// A process. Its calls go through [`Paced`] ports.
+/// A process that calls its ports through [`Paced`].
 pub struct Process {
     name: String,
     watch: Watch,
@@ -48,16 +48,16 @@ impl std::fmt::Debug for Process {
 
 #[derive(Debug)]
 struct State {
-    /// Calls begun.
+    /// Number of calls.
     calls: usize,
-    /// Before this one it waits.
+    /// The process waits before this call.
     until: usize,
     fails_at: Option<usize>,
     loses: Option<usize>,
     dies_at: Option<usize>,
     is_dead: bool,
     has_ended: bool,
-    /// Its threads that are in a call, and those that wait.
+    /// Number of threads in a call, and of threads that wait.
     in_call: usize,
     waiting: usize,
 }
@@ -69,20 +69,20 @@ impl State {
         match pace {
             Pace::Whole => {}
             Pace::FailsAt(number) => fails_at = Some(at(number)),
-            Pace::LosesAnswerOf(number) => loses = Some(at(number)),
+            Pace::LosesResponseOf(number) => loses = Some(at(number)),
             Pace::DiesAt(number) => dies_at = Some(at(number)),
             Pace::WaitsAt(number) => until = at(number),
         }
         (self.fails_at, self.loses, self.dies_at, self.until) = (fails_at, loses, dies_at, until);
     }
 
-    fn is_at_rest(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.has_ended || (self.waiting > 0 && self.in_call == 0 && self.calls >= self.until)
     }
 }
 
 impl Process {
-    /// Has made no call yet.
+    /// Creates a process that has made no call.
     #[must_use]
     pub fn new(name: String, pace: Pace, watch: Watch) -> Self {
         let mut state = State {
@@ -100,46 +100,46 @@ impl Process {
         Self { name, watch, state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// What its calls are told under.
+    /// Returns the name of the process.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Another pace from here on; gives back when it waits again, or has ended.
-    pub fn go_on(&self, pace: Pace) {
+    /// Sets another pace. Returns when the process waits again or has ended.
+    pub fn resume(&self, pace: Pace) {
         self.state().set(pace);
         self.changed.notify_all();
-        self.rest();
+        self.wait_until_idle();
     }
 
-    /// Gives back when it waits, or has ended.
-    pub fn rest(&self) {
+    /// Returns when the process waits or has ended.
+    pub fn wait_until_idle(&self) {
         let mut state = self.state();
-        while !state.is_at_rest() {
+        while !state.is_idle() {
             state = self.changed.wait(state).unwrap();
         }
     }
 
-    /// It makes no further call.
+    /// Prevents all further calls.
     pub fn kill(&self) {
         self.state().is_dead = true;
         self.changed.notify_all();
     }
 
-    /// To be called when its work is over.
+    /// Call when the work of the process ends.
     pub fn end(&self) {
         self.state().has_ended = true;
         self.changed.notify_all();
     }
 
-    /// Whether its work is over.
+    /// Returns whether the work of the process has ended.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.state().has_ended
     }
 
-    /// Whether it died: what it gave back then is known to nobody.
+    /// Returns whether the process died. Nobody knows what it returned.
     #[must_use]
     pub fn is_dead(&self) -> bool {
         self.state().is_dead
@@ -183,7 +183,7 @@ impl Process {
     }
 }
 
-/// A port as a process sees it.
+/// A port that belongs to a process.
 #[derive(Debug)]
 pub struct Paced<'a, T> {
     port: &'a T,
@@ -191,7 +191,7 @@ pub struct Paced<'a, T> {
 }
 
 impl<'a, T> Paced<'a, T> {
-    /// Every call through it is one of the process.
+    /// Creates a port whose calls belong to `process`.
     #[must_use]
     pub fn new(port: &'a T, process: &'a Process) -> Self {
         Self { port, process }
@@ -216,7 +216,7 @@ impl<T: Lister> Lister for Paced<'_, T> {
     }
 }
 
-/// A result being written by a process.
+/// A result that a process writes.
 #[derive(Debug)]
 pub struct PacedSink<'a, T> {
     sink: T,

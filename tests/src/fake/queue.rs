@@ -1,5 +1,5 @@
-//! The FIFO queue in memory, as SQS documents it: groups, deduplication, visibility, dead letters, purge. Its clock is
-//! moved by the test.
+//! An in-memory FIFO queue that behaves as SQS documents: groups, deduplication, visibility, dead-letter queue, purge. The test
+//! advances its clock.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,15 +13,15 @@ use flowherd_shared::queue::{Message, NewMessage, PurgeError, Queue, QueueDepth,
 const DEDUPLICATION: Duration = Duration::from_mins(5);
 const PURGE: Duration = Duration::from_mins(1);
 const PARTITIONS: u64 = 16;
-/// The time at which the clock of the queue begins, in milliseconds since 1970: 2026-02-18.
+/// Start of the queue's clock in milliseconds since 1970: 2026-02-18.
 pub const EPOCH_MS: i64 = 1_771_372_800_000;
 
-/// What a queue is created with.
+/// Settings of a queue.
 #[derive(Clone, Copy, Debug)]
 pub struct QueueSettings {
-    /// How long a received message is hidden.
+    /// The visibility timeout.
     pub visibility: Duration,
-    /// After so many deliveries a message becomes a dead letter.
+    /// Number of deliveries after which a message becomes a dead-letter message.
     pub max_deliveries: u32,
 }
 
@@ -39,7 +39,7 @@ pub struct MemoryQueue {
     state: Arc<Mutex<State>>,
 }
 
-/// Of the queue and of its dead letters, which have one clock.
+/// State of the queue and of its dead-letter queue, which share a clock.
 #[derive(Debug, Default)]
 struct State {
     now: Duration,
@@ -53,7 +53,7 @@ struct State {
     requests: Requests,
 }
 
-/// Requests that the workers of a queue have made.
+/// Number of requests of a queue's workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Requests {
     /// `ReceiveMessage`.
@@ -65,50 +65,50 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// All of them.
+    /// Returns the number of all requests.
     #[must_use]
     pub fn sum(&self) -> u64 {
         self.receives + self.deletes + self.changes
     }
 }
 
-/// A message that a purge has taken.
+/// A message that a purge has deleted.
 #[derive(Clone, Debug)]
 pub struct Lost {
     /// Its body.
     pub body: String,
-    /// When: of the purge, or of its own sending if that was within the minute after it.
+    /// Time of the purge, or of the send if that was within the minute after the purge.
     pub at: Duration,
 }
 
 #[derive(Debug, Default)]
 struct List {
-    /// In the order of sending.
+    /// In the order of the sends.
     messages: Vec<StoredMessage>,
-    /// By group and deduplication id: when it was sent.
+    /// Time of the send by group and deduplication id.
     sent: BTreeMap<(String, String), Duration>,
     last_purge: Option<Duration>,
 }
 
-/// What goes wrong on purpose.
+/// Injected faults.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// Every so-many-th `send` fails as a whole; half of those have arrived all the same.
+    /// Every n-th `send` fails. Half of the failed sends are queued nevertheless.
     pub send_fails_every: Option<u64>,
-    /// Every so-many-th `send` takes only the even positions.
-    pub send_takes_half_every: Option<u64>,
-    /// Bodies that hold this text are refused as wrong.
-    pub refuse: Option<String>,
-    /// Until then the counts are all zero: SQS's lag behind.
+    /// Every n-th `send` accepts only the even positions.
+    pub send_accepts_half_every: Option<u64>,
+    /// The queue rejects bodies with this text as the sender's fault.
+    pub reject: Option<String>,
+    /// Until this time all counts are zero, because the counts of SQS are delayed.
     pub counts_nothing_until: Duration,
-    /// Dead letters can be moved by one call, as on AWS.
-    pub moves_back: bool,
-    /// Each receive begins with another partition, which this number chooses, and takes the oldest messages of each. SQS
+    /// Whether one call redrives the dead-letter queue, as on AWS.
+    pub can_redrive: bool,
+    /// Each receive begins with another partition, which depends on this seed, and returns the oldest messages of each. SQS
     /// distributes the groups of a high-throughput FIFO queue over partitions
     /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/partitions-and-data-distribution.html>).
     pub shuffles_partitions: Option<u64>,
-    /// Every batch of deletions leaves out its first entry, until this many were left out.
-    pub deletions_to_refuse: u32,
+    /// Number of deletions to reject: the first entry of each batch.
+    pub deletions_to_reject: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -118,76 +118,76 @@ struct StoredMessage {
     deliveries: u32,
     hidden_until: Duration,
     handle: Option<String>,
-    /// Message, and neither given back nor acknowledged.
-    in_hand: bool,
+    /// Received, and neither returned nor deleted.
+    is_held: bool,
     sent: Duration,
 }
 
 impl MemoryQueue {
-    /// With these settings.
+    /// Creates an empty queue.
     #[must_use]
     pub fn new(settings: QueueSettings) -> Self {
         Self { settings, ..Self::default() }
     }
 
-    /// The queue of its dead letters.
+    /// Returns the dead-letter queue.
     #[must_use]
     pub fn dead_letters(&self) -> Self {
         let never = QueueSettings { max_deliveries: u32::MAX, ..self.settings };
         Self { settings: never, is_dead: true, state: Arc::clone(&self.state) }
     }
 
-    /// Sets what goes wrong from now on.
+    /// Sets the faults from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.state().faults = faults;
     }
 
-    /// Fails the operation with this number; with `None` counts anew and fails none. Those of both queues count.
+    /// Fails the operation with this number from now, from 0; `None` fails no operation. Operations of both queues count.
     pub fn fail_at(&self, operation: Option<usize>) {
         self.state().operations.fail_at(operation);
     }
 
-    /// Faults strike after the operation from now on, if it changes something.
+    /// From now on, faults occur after an operation that changes something: its response is lost.
     pub fn lose_responses(&self) {
         self.state().operations.is_late = true;
     }
 
-    /// How many operations there were since [`MemoryQueue::fail_at`].
+    /// Returns the number of operations since [`MemoryQueue::fail_at`].
     #[must_use]
     pub fn operations(&self) -> usize {
         self.state().operations.count
     }
 
-    /// Lets time pass.
+    /// Advances the clock.
     pub fn advance(&self, time: Duration) {
         self.state().now += time;
     }
 
-    /// The time since the beginning.
+    /// Returns the time since the start of the clock.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.state().now
     }
 
-    /// Bodies of all messages that are neither acknowledged nor dead, in the order of sending.
+    /// Returns the bodies of all messages, in the order of the sends.
     #[must_use]
     pub fn bodies(&self) -> Vec<String> {
         self.state().live.bodies()
     }
 
-    /// Bodies of the dead letters.
+    /// Returns the bodies of the dead-letter messages.
     #[must_use]
     pub fn dead(&self) -> Vec<String> {
         self.state().dead.bodies()
     }
 
-    /// What purges have taken.
+    /// Returns the messages that purges have deleted.
     #[must_use]
     pub fn lost(&self) -> Vec<Lost> {
         self.state().lost.clone()
     }
 
-    /// Requests of workers so far, to the queue and its dead letters together.
+    /// Returns the number of requests to the queue and its dead-letter queue.
     #[must_use]
     pub fn requests(&self) -> Requests {
         self.state().requests
@@ -197,13 +197,13 @@ impl MemoryQueue {
         self.state.lock().unwrap()
     }
 
-    /// An operation on messages in hand, which are out of it afterwards whether the operation succeeds or not.
-    fn let_go(&self, handles: &[&str]) -> Result<MutexGuard<'_, State>, QueueError> {
-        assert!((1..=10).contains(&handles.len()), "SQS takes 1 to 10 entries a batch");
+    /// Begins an operation on held messages. They are no longer held, even if the operation fails.
+    fn release(&self, handles: &[&str]) -> Result<MutexGuard<'_, State>, QueueError> {
+        assert!((1..=10).contains(&handles.len()), "a batch of SQS has 1 to 10 entries");
         let mut state = self.state();
         for message in &mut state.list(self.is_dead).messages {
             if message.handle.as_deref().is_some_and(|handle| handles.contains(&handle)) {
-                message.in_hand = false;
+                message.is_held = false;
             }
         }
         state.operations.next()?;
@@ -237,39 +237,39 @@ impl List {
 impl StoredMessage {
     fn new(outgoing: NewMessage, number: u64, now: Duration) -> Self {
         let id = format!("message-{number}");
-        Self { id, outgoing, deliveries: 0, hidden_until: now, handle: None, in_hand: false, sent: now }
+        Self { id, outgoing, deliveries: 0, hidden_until: now, handle: None, is_held: false, sent: now }
     }
 }
 
 impl Queue for MemoryQueue {
     fn send(&self, batch: &[NewMessage]) -> Result<Vec<RejectedEntry>, QueueError> {
-        assert!((1..=10).contains(&batch.len()), "SQS takes 1 to 10 messages a batch");
+        assert!((1..=10).contains(&batch.len()), "a batch of SQS has 1 to 10 messages");
         let mut state = self.operate()?;
         state.calls += 1;
         let calls = state.calls;
         let is_due = |every: Option<u64>| every.is_some_and(|every| calls.is_multiple_of(every));
         let (fails, halves) =
-            (is_due(state.faults.send_fails_every), is_due(state.faults.send_takes_half_every));
+            (is_due(state.faults.send_fails_every), is_due(state.faults.send_accepts_half_every));
         if fails && calls.is_multiple_of(2) {
             return Err(Injected { message: "injected: the call did not arrive", fault: None }.into());
         }
-        let mut refused = Vec::new();
+        let mut rejected = Vec::new();
         for (position, message) in batch.iter().enumerate() {
-            let sender_fault = state.faults.refuse.as_ref().is_some_and(|text| message.body.contains(text));
+            let sender_fault = state.faults.reject.as_ref().is_some_and(|text| message.body.contains(text));
             if sender_fault || (halves && position % 2 == 1) {
                 let reason = if sender_fault { "InvalidMessageContents" } else { "InternalError" }.to_owned();
-                refused.push(RejectedEntry { position, reason, sender_fault });
+                rejected.push(RejectedEntry { position, reason, sender_fault });
                 continue;
             }
             let (now, number) = (state.now, state.number());
             let list = state.list(self.is_dead);
-            // High-throughput mode: within the group.
+            // In high-throughput mode, deduplication is within the group.
             let known = (message.group.clone(), message.deduplication.clone());
             if list.sent.get(&known).is_some_and(|sent| now < *sent + DEDUPLICATION) {
                 continue;
             }
             list.sent.insert(known, now);
-            // What is sent while a purge is in progress may vanish; here it always does.
+            // SQS may delete a message that is sent during a purge. The fake always does.
             if list.last_purge.is_some_and(|purge| now < purge + PURGE) {
                 state.lost.push(Lost { body: message.body.clone(), at: now });
                 continue;
@@ -280,12 +280,12 @@ impl Queue for MemoryQueue {
             Err(Injected { message: "injected: the response was lost", fault: None }.into())
         } else {
             state.operations.respond()?;
-            Ok(refused)
+            Ok(rejected)
         }
     }
 
-    fn receive(&self, most: usize, wait: Duration) -> Result<Vec<Message>, QueueError> {
-        assert!((1..=10).contains(&most), "SQS gives 1 to 10 messages a call");
+    fn receive(&self, limit: usize, wait: Duration) -> Result<Vec<Message>, QueueError> {
+        assert!((1..=10).contains(&limit), "SQS returns 1 to 10 messages");
         let mut state = self.operate()?;
         state.requests.receives += 1;
         let (now, settings, shuffles) = (state.now, self.settings, state.faults.shuffles_partitions);
@@ -304,8 +304,8 @@ impl Queue for MemoryQueue {
         let (mut received, mut kept) = (Vec::new(), Vec::new());
         for (place, mut message) in places {
             let group = message.outgoing.group.clone();
-            if received.len() == most || busy_groups.contains(&group) {
-                // Behind a message of its group that is in somebody's hands, nothing is delivered.
+            if received.len() == limit || busy_groups.contains(&group) {
+                // A group with a message in flight is not delivered.
                 busy_groups.insert(group);
                 kept.push((place, message));
             } else if message.deliveries == settings.max_deliveries {
@@ -316,8 +316,8 @@ impl Queue for MemoryQueue {
                 message.deliveries += 1;
                 message.hidden_until = now + settings.visibility;
                 message.handle = Some(handle.clone());
-                message.in_hand = true;
-                // More of its group may come along, in their order
+                message.is_held = true;
+                // The response can contain more messages of the group, in order
                 // (https://repost.aws/knowledge-center/sqs-fifo-messages-not-returned).
                 received.push(Message {
                     id: message.id.clone(),
@@ -330,10 +330,10 @@ impl Queue for MemoryQueue {
                 kept.push((place, message));
             }
         }
-        let is_worked_on = kept.iter().any(|(_, message)| message.in_hand && message.hidden_until > now);
+        let is_worked_on = kept.iter().any(|(_, message)| message.is_held && message.hidden_until > now);
         kept.sort_by_key(|(place, _)| *place);
         state.list(self.is_dead).messages = kept.into_iter().map(|(_, message)| message).collect();
-        // Time passes for those who wait, but not while others work: they take none.
+        // Time passes while a worker waits, but not while others work: work takes no time.
         if received.is_empty() && is_worked_on {
             drop(state);
             std::thread::yield_now();
@@ -344,14 +344,14 @@ impl Queue for MemoryQueue {
     }
 
     fn delete_batch(&self, handles: &[&str]) -> Result<Vec<RejectedEntry>, QueueError> {
-        let mut state = self.let_go(handles)?;
+        let mut state = self.release(handles)?;
         state.requests.deletes += 1;
         let now = state.now;
-        let mut refused = Vec::new();
+        let mut rejected = Vec::new();
         for (position, handle) in handles.iter().enumerate() {
-            if position == 0 && state.faults.deletions_to_refuse > 0 {
-                state.faults.deletions_to_refuse -= 1;
-                refused.push(RejectedEntry {
+            if position == 0 && state.faults.deletions_to_reject > 0 {
+                state.faults.deletions_to_reject -= 1;
+                rejected.push(RejectedEntry {
                     position,
                     reason: "InternalError".to_owned(),
                     sender_fault: false,
@@ -364,7 +364,7 @@ impl Queue for MemoryQueue {
             state.list(self.is_dead).messages.retain(|message| !held(message));
         }
         state.operations.respond()?;
-        Ok(refused)
+        Ok(rejected)
     }
 
     fn change_visibility_batch(
@@ -372,16 +372,16 @@ impl Queue for MemoryQueue {
         changes: &[(&str, Duration)],
     ) -> Result<Vec<RejectedEntry>, QueueError> {
         let handles: Vec<&str> = changes.iter().map(|(handle, _)| *handle).collect();
-        let mut state = self.let_go(&handles)?;
+        let mut state = self.release(&handles)?;
         state.requests.changes += 1;
         let now = state.now;
-        let mut refused = Vec::new();
+        let mut rejected = Vec::new();
         for (position, (handle, time)) in changes.iter().enumerate() {
             let messages = &mut state.list(self.is_dead).messages;
             let held = messages.iter_mut().find(|message| message.handle.as_deref() == Some(handle));
             match held.filter(|message| message.hidden_until > now) {
                 Some(message) => message.hidden_until = now + *time,
-                None => refused.push(RejectedEntry {
+                None => rejected.push(RejectedEntry {
                     position,
                     reason: "the handle is no longer valid".to_owned(),
                     sender_fault: true,
@@ -389,7 +389,7 @@ impl Queue for MemoryQueue {
             }
         }
         state.operations.respond()?;
-        Ok(refused)
+        Ok(rejected)
     }
 
     fn depth(&self) -> Result<QueueDepth, QueueError> {
@@ -411,14 +411,14 @@ impl Queue for MemoryQueue {
             return Err(PurgeError::InProgress);
         }
         list.last_purge = Some(now);
-        let taken = std::mem::take(&mut list.messages);
-        state.lost.extend(taken.into_iter().map(|message| Lost { body: message.outgoing.body, at: now }));
+        let deleted = std::mem::take(&mut list.messages);
+        state.lost.extend(deleted.into_iter().map(|message| Lost { body: message.outgoing.body, at: now }));
         Ok(state.operations.respond()?)
     }
 
     fn redrive(&self) -> Result<bool, QueueError> {
         let mut state = self.operate()?;
-        if !state.faults.moves_back {
+        if !state.faults.can_redrive {
             return Ok(false);
         }
         let now = state.now;

@@ -196,6 +196,12 @@ impl Model {
                 input.insert(name.clone(), self.typed(&member["shape"], value)?);
             }
         }
+        // The checksum of a body is not a member of the input, but its algorithm is
+        // (<https://smithy.io/2.0/aws/aws-core.html#aws-protocols-httpchecksum-trait>).
+        let checksum = &self.operations[operation]["httpChecksum"];
+        let algorithm = checksum["requestAlgorithmMember"].as_str().and_then(|member| input.get(member));
+        let algorithm = algorithm.and_then(Value::as_str).map(str::to_ascii_lowercase);
+        let checksum_header = algorithm.map(|algorithm| format!("x-amz-checksum-{algorithm}"));
         let of_header = |header: &str| {
             members.values().any(|member| {
                 let name = member["locationName"].as_str().unwrap_or_default();
@@ -205,9 +211,15 @@ impl Model {
         for (header, _) in &request.headers {
             let is_of_protocol = HEADERS_OF_THE_PROTOCOL.contains(&header.as_str());
             let has_effect = header.starts_with("x-amz-") || HEADERS_WITH_EFFECT.contains(&header.as_str());
-            if has_effect && !is_of_protocol && !of_header(header) {
+            let is_checksum = checksum_header.as_deref() == Some(header);
+            if has_effect && !is_of_protocol && !is_checksum && !of_header(header) {
                 return Err(format!("{operation} has no header {header}"));
             }
+        }
+        let has_checksum = ["content-md5"].into_iter().chain(checksum_header.as_deref());
+        let mut has_checksum = has_checksum.map(|header| request.header(header).is_some());
+        if checksum["requestChecksumRequired"] == true && !has_checksum.any(|is_there| is_there) {
+            return Err(format!("{operation} has no checksum of its body"));
         }
         self.body(operation, shape, request, &mut input)?;
         self.check(operation, &self.operations[operation]["input"]["shape"], &Value::Object(input.clone()))?;

@@ -195,6 +195,10 @@ pub fn needed(call: &Call, arn_of_queue: &dyn Fn(&str) -> String) -> Vec<Access>
     if call.service == "s3" {
         let bucket = format!("arn:aws:s3:::{}", call.text("Bucket").unwrap());
         let object = || format!("{bucket}/{}", call.text("Key").unwrap());
+        if call.operation == "DeleteObjects" {
+            let keys = call.deleted_keys().into_iter();
+            return keys.map(|key| access("DeleteObject", format!("{bucket}/{key}"), &[])).collect();
+        }
         // https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
         return vec![match call.operation.as_str() {
             // Without a prefix the key `s3:prefix` is there, and empty.

@@ -365,7 +365,7 @@ fn messages_that_were_not_begun_are_returned_at_once_when_a_poller_stops() {
 fn a_deletion_that_a_batch_leaves_out_is_made_again_and_no_other() {
     let fleet = fleet(10);
     let step = fleet.plan("r", "");
-    fleet.queue.set_faults(Faults { deletions_to_refuse: 2, ..Faults::default() });
+    fleet.queue.set_faults(Faults { deletions_to_reject: 2, ..Faults::default() });
     let messages = fleet.queue.receive(10, Duration::ZERO).unwrap();
     let answers = fleet.handler(&fleet.source).batch(messages, 1, &|| true, &|| ControlFlow::Continue(()));
     assert_eq!(answers, [Some(Disposition::Ack); 10]);

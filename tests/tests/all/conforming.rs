@@ -1,4 +1,4 @@
-//! The ports' fakes in memory and their implementations in a directory and on the local cloud pass one suite.
+//! The fakes, the directory, and the local cloud pass the conformance suite.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::conformance::{SETTINGS, VISIBILITY, check_lister, check_queue, check_
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
-fn the_stores_in_memory_in_a_directory_and_on_s3_behave_alike() {
+fn stores_in_memory_in_a_directory_and_on_s3_conform() {
     check_store(&MemoryStore::default());
     let dir = tempfile::tempdir().unwrap();
     check_store(&DirStore::new(dir.path(), &dir.path().join("unfinished")).unwrap());
@@ -23,7 +23,7 @@ fn the_stores_in_memory_in_a_directory_and_on_s3_behave_alike() {
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
-fn the_listers_in_memory_and_on_s3_behave_alike() {
+fn listers_in_memory_and_on_s3_conform() {
     let keys: Vec<String> = (0..1100).map(|number| format!("x/{number:04} +%ü")).collect();
     let all = || keys.iter().cloned().chain(["w".to_owned(), "x".to_owned(), "y/z".to_owned()]);
     check_lister(&all().map(|key| (key, vec![b'1'])).collect::<MemorySource>(), &keys);
@@ -35,9 +35,9 @@ fn the_listers_in_memory_and_on_s3_behave_alike() {
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
-fn the_queues_in_memory_and_on_sqs_behave_alike() {
-    let twin = MemoryQueue::new(SETTINGS);
-    check_queue(&twin, &|time| twin.advance(time), &|| twin.dead().len() as u64, true);
+fn queues_in_memory_and_on_sqs_conform() {
+    let fake = MemoryQueue::new(SETTINGS);
+    check_queue(&fake, &|time| fake.advance(time), &|| fake.dead().len() as u64, true);
 
     let cloud = LocalCloud::start();
     let (queue, _, dead) = cloud.queue("q", VISIBILITY, SETTINGS.max_deliveries);

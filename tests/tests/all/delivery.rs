@@ -206,9 +206,9 @@ fn denied_access_is_tried_again_and_is_a_permanent_failure_from_the_fifth_attemp
 
 #[test]
 fn damaged_and_vanished_objects_are_named_and_done_after_repair_and_redrive() {
-    for moves_back in [false, true] {
+    for can_redrive in [false, true] {
         let fleet = Fleet::new(12);
-        fleet.queue.set_faults(Faults { moves_back, ..Faults::default() });
+        fleet.queue.set_faults(Faults { can_redrive, ..Faults::default() });
         let keys = fleet.source.keys();
         for key in &keys[..3] {
             let mut bytes = fleet.source.remove(key).unwrap();
@@ -270,9 +270,9 @@ fn an_object_that_is_replaced_after_listing_is_named_and_done_on_request() {
 
 #[test]
 fn a_dead_letter_that_is_moved_back_is_tried_also_if_its_first_delivery_is_lost() {
-    for moves_back in [false, true] {
+    for can_redrive in [false, true] {
         let fleet = Fleet::new(1);
-        fleet.queue.set_faults(Faults { moves_back, ..Faults::default() });
+        fleet.queue.set_faults(Faults { can_redrive, ..Faults::default() });
         let step = fleet.plan("r", "");
         let key = fleet.source.keys().remove(0);
         let whole = fleet.source.remove(&key).unwrap();

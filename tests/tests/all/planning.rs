@@ -203,10 +203,10 @@ fn a_new_run_within_five_minutes_sends_everything_again() {
 #[test]
 fn what_a_batch_leaves_out_is_sent_again_and_nothing_else() {
     for faults in [
-        Faults { send_takes_half_every: Some(1), ..Faults::default() },
-        Faults { send_takes_half_every: Some(2), ..Faults::default() },
+        Faults { send_accepts_half_every: Some(1), ..Faults::default() },
+        Faults { send_accepts_half_every: Some(2), ..Faults::default() },
         Faults { send_fails_every: Some(2), ..Faults::default() },
-        Faults { send_fails_every: Some(3), send_takes_half_every: Some(2), ..Faults::default() },
+        Faults { send_fails_every: Some(3), send_accepts_half_every: Some(2), ..Faults::default() },
     ] {
         let fleet = Fleet::new(50);
         fleet.queue.set_faults(faults.clone());
@@ -233,7 +233,7 @@ fn a_queue_that_never_answers_is_an_error_and_the_call_can_be_made_again() {
 #[test]
 fn a_message_that_can_never_be_sent_is_named() {
     let fleet = Fleet::new(5);
-    fleet.queue.set_faults(Faults { refuse: Some("002".to_owned()), ..Faults::default() });
+    fleet.queue.set_faults(Faults { reject: Some("002".to_owned()), ..Faults::default() });
     let error = fleet.plan(&mut fleet.run.clone(), Planned::default(), 100).unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("logs/002 +%ü") && source.contains("InvalidMessageContents"), "{source}");

@@ -272,9 +272,9 @@ fn a_driver_does_not_end_a_run_whose_dead_letters_another_one_has_moved_back() {
 
 #[test]
 fn a_redrive_that_retries_nothing_says_so() {
-    for moves_back in [false, true] {
+    for can_redrive in [false, true] {
         let fleet = failed(&[1, 3]);
-        fleet.queue.set_faults(Faults { moves_back, ..Faults::default() });
+        fleet.queue.set_faults(Faults { can_redrive, ..Faults::default() });
         let (_, message) = message_after_redrive(&fleet);
         assert_eq!(message, "run r: 2 of 5 objects failed; repair them and redrive");
 

@@ -277,7 +277,7 @@ proptest! {
         let settings =
             QueueSettings { visibility: Duration::from_secs(VISIBILITY), max_deliveries: MOST_DELIVERIES };
         let queue = MemoryQueue::new(settings);
-        queue.set_faults(Faults { moves_back: true, ..Faults::default() });
+        queue.set_faults(Faults { can_redrive: true, ..Faults::default() });
         compare([&queue, &queue.dead_letters()], &|time| queue.advance(time), true, &operations);
     }
 }

@@ -42,6 +42,7 @@ fn every_request_of_a_run_is_an_operation_of_the_services_models() {
         "CompleteMultipartUpload",
         "CreateMultipartUpload",
         "DeleteObject",
+        "DeleteObjects",
         "GetObject",
         "GetQueueAttributes",
         "HeadObject",

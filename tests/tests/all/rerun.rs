@@ -332,9 +332,9 @@ fn a_waiting_message_of_a_purged_run_is_acknowledged_without_work() {
 
 #[test]
 fn a_dead_letter_that_is_moved_back_is_never_taken_for_a_message_of_a_run_that_is_over() {
-    for moves_back in [false, true] {
+    for can_redrive in [false, true] {
         let fleet = Fleet::new(2);
-        fleet.queue.set_faults(flowherd_tests::fake::Faults { moves_back, ..Default::default() });
+        fleet.queue.set_faults(flowherd_tests::fake::Faults { can_redrive, ..Default::default() });
         let keys = fleet.source.keys();
         let runs = ["one", "two"];
         for (run, key) in runs.iter().zip(&keys) {

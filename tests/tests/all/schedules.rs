@@ -35,7 +35,7 @@ enum Event {
     /// For so many seconds the queue counts nothing.
     CountsLag(u64),
     /// Every so-many-th send fails, or takes half of its batch; more than one.
-    SendsFail { whole: u64, half: u64, moves_back: bool },
+    SendsFail { whole: u64, half: u64, can_redrive: bool },
     /// Somebody who is not of the fleet purges the queue.
     PurgedOutside,
     /// An object is replaced by a whole one.
@@ -54,7 +54,7 @@ fn pace() -> impl Strategy<Value = Pace> {
     prop_oneof![
         6 => Just(Pace::Whole),
         1 => (0..20_u8).prop_map(Pace::FailsAt),
-        1 => (0..20_u8).prop_map(Pace::LosesAnswerOf),
+        1 => (0..20_u8).prop_map(Pace::LosesResponseOf),
         1 => (0..20_u8).prop_map(Pace::DiesAt),
         2 => (0..20_u8).prop_map(Pace::WaitsAt),
     ]
@@ -79,7 +79,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => select(vec![1, 15, 31, 45, 61, 130, 310, 700]).prop_map(Event::Pass),
         1 => (1..100_u64).prop_map(Event::CountsLag),
         1 => (0..5_u64, 0..5_u64, any::<bool>())
-            .prop_map(|(whole, half, moves_back)| Event::SendsFail { whole, half, moves_back }),
+            .prop_map(|(whole, half, can_redrive)| Event::SendsFail { whole, half, can_redrive }),
         1 => Just(Event::PurgedOutside),
         1 => (0..6_u8).prop_map(Event::Overwrite),
         1 => (0..6_u8).prop_map(Event::Damage),

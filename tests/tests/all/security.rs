@@ -96,17 +96,28 @@ fn role(heading: &str) -> BTreeSet<(String, String)> {
     rights
 }
 
-/// The right that a request needs: action and resource.
-fn needed(request: &Request) -> (String, String) {
+/// The permissions that a request needs: action and resource.
+fn needed(request: &Request) -> Vec<(String, String)> {
     if let Some(target) = request.header("x-amz-target") {
         let body = String::from_utf8_lossy(&request.body);
         let action = target.rsplit('.').next().unwrap().trim_end_matches("Batch");
         let queue = if body.contains("tasks-dead.fifo") { "DEAD_LETTERS" } else { "QUEUE" };
-        return (format!("sqs:{action}"), queue.to_owned());
+        return vec![(format!("sqs:{action}"), queue.to_owned())];
     }
     let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
     let (bucket, key) =
         path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
+    if (&*request.method, key) == ("POST", "") {
+        assert!(bucket == "results" && query.split('&').any(|part| part == "delete"), "{request:?}");
+        let body = String::from_utf8_lossy(&request.body);
+        let keys = regex::Regex::new("<Key>([^<]+)</Key>").unwrap();
+        let needed: Vec<_> = keys
+            .captures_iter(&body)
+            .map(|key| ("s3:DeleteObject".to_owned(), format!("RESULTS/{}", &key[1])))
+            .collect();
+        assert!(needed.len() > 1, "{body}");
+        return needed;
+    }
     let action = match (&*request.method, key) {
         ("GET", "") => {
             assert!(query.contains("list-type=2"), "{request:?}");
@@ -123,10 +134,10 @@ fn needed(request: &Request) -> (String, String) {
     let place = match bucket {
         "source" => "SOURCE",
         "results" => "RESULTS",
-        "names" => return (action.to_owned(), "LOOKUPS".to_owned()),
+        "names" => return vec![(action.to_owned(), "LOOKUPS".to_owned())],
         _ => panic!("{request:?}"),
     };
-    (action.to_owned(), if key.is_empty() { place.to_owned() } else { format!("{place}/{key}") })
+    vec![(action.to_owned(), if key.is_empty() { place.to_owned() } else { format!("{place}/{key}") })]
 }
 
 /// Whether a resource of a policy, with `*` for anything, is this one.
@@ -139,10 +150,12 @@ fn covers(pattern: &str, resource: &str) -> bool {
 fn check_role(heading: &str, requests: &[Request], not_seen: &[(&str, &str)]) {
     let rights = role(heading);
     let mut used = BTreeSet::new();
-    for request in requests {
-        let (action, resource) = needed(request);
+    for (method, (action, resource)) in requests
+        .iter()
+        .flat_map(|request| needed(request).into_iter().map(|needed| (&request.method, needed)))
+    {
         // The 403 of a denied `HeadBucket` says that the bucket exists, and names its region.
-        if request.method == "HEAD" && resource == "SOURCE" {
+        if method == "HEAD" && resource == "SOURCE" {
             continue;
         }
         let by: Vec<_> = rights.iter().filter(|(may, on)| *may == action && covers(on, &resource)).collect();

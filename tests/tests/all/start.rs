@@ -76,10 +76,16 @@ fn a_worker_whose_bucket_is_missing_ends_at_its_start_and_names_the_variable() {
     for variable in ["FLOWHERD_SOURCE_BUCKET", "FLOWHERD_RESULTS_BUCKET"] {
         let ran = fleet.worker(variable, "not-there");
         assert_eq!(ran.status, 2, "{ran:?}");
-        assert!(ran.stderr.contains(&format!("{variable}=not-there: there is no bucket")), "{ran:?}");
+        assert!(
+            ran.stderr.contains(&format!("{variable}=not-there: bucket \"not-there\" does not exist")),
+            "{ran:?}"
+        );
     }
     let environment = fleet.environment("FLOWHERD_SOURCE_BUCKET", "not-there");
     let ran = flowherd_in(PROGRAM, environment, ["status"]);
     assert_eq!(ran.status, 2, "{ran:?}");
-    assert!(ran.stderr.contains("FLOWHERD_SOURCE_BUCKET=not-there: there is no bucket"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("FLOWHERD_SOURCE_BUCKET=not-there: bucket \"not-there\" does not exist"),
+        "{ran:?}"
+    );
 }

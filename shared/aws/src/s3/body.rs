@@ -8,6 +8,7 @@ use std::{
 
 use aws_sdk_s3::primitives::ByteStream;
 use flowherd_shared::{
+    backoff,
     error::error_chain,
     store::{ManifestEntry, StoreError},
 };
@@ -17,6 +18,9 @@ use super::{Bucket, errors};
 
 /// Maximum consecutive resume attempts without progress.
 const RESUMES: u32 = 5;
+/// Pauses before the resume attempts, up to 6 s in total.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const MAX_PAUSE: Duration = Duration::from_secs(4);
 
 /// The bytes of an object.
 #[derive(Debug)]
@@ -66,7 +70,7 @@ impl Body {
             self.resumes += 1;
             let key = &self.object.key;
             warn!(key, at = self.received, error = %error_chain(&error), "the transfer failed; resuming it");
-            let pause = Duration::from_millis(100 << self.resumes);
+            let pause = backoff::pause(FIRST_PAUSE, MAX_PAUSE, self.resumes, (key, self.received));
             self.bucket.handle.block_on(async { tokio::time::sleep(pause).await });
             self.stream = self.bucket.get(&self.object, self.received)?;
         }

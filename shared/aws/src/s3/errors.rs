@@ -172,8 +172,8 @@ mod tests {
     #[test]
     fn the_error_of_the_sdk_is_kept_as_the_cause() {
         for code in ["NoSuchKey", "AccessDenied", "SlowDown"] {
-            let chain = error_chain(&source_error(code, "told by S3"));
-            assert!(chain.contains(code) && chain.contains("told by S3"), "{chain}");
+            let chain = error_chain(&source_error(code, "reason of S3"));
+            assert!(chain.contains(code) && chain.contains("reason of S3"), "{chain}");
         }
     }
 

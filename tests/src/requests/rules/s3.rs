@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Call, Rule, Verdict, calls};
 
-pub(super) const RULES: [Rule; 8] = [
+pub(super) const RULES: [Rule; 9] = [
     Rule {
         name: "parts_have_the_checksum_algorithm_that_their_upload_names",
         page: "https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPart.html",
@@ -31,6 +31,11 @@ pub(super) const RULES: [Rule; 8] = [
         name: "a_key_has_at_most_1024_bytes",
         page: "https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html",
         check: key_lengths,
+    },
+    Rule {
+        name: "a_deletion_of_many_objects_names_1_to_1000_keys",
+        page: "https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html",
+        check: deletions,
     },
     Rule {
         name: "a_bucket_has_a_valid_name",
@@ -110,6 +115,17 @@ fn part_numbers(all: &[Call], verdict: &mut Verdict) {
         let number = part.number("PartNumber");
         let is_allowed = number.is_some_and(|number| (1..=10_000).contains(&number));
         verdict.see(is_allowed, part, || format!("part {number:?}"));
+    }
+}
+
+fn deletions(all: &[Call], verdict: &mut Verdict) {
+    for deletion in calls(all, &["DeleteObjects"]) {
+        let keys = deletion.deleted_keys();
+        let is_allowed = (1..=1000).contains(&keys.len());
+        verdict.see(is_allowed, deletion, || format!("{} keys", keys.len()));
+        for key in keys {
+            verdict.see(key.len() <= 1024, deletion, || format!("a key of {} bytes", key.len()));
+        }
     }
 }
 
@@ -216,6 +232,19 @@ mod tests {
             "a_multipart_upload_is_completed_with_the_checksums_of_its_parts",
             &upload(Some("CRC32"), &parts, "CRC32"),
             &[&upload(Some("CRC32"), &parts, "SHA1"), &upload(Some("CRC32"), &[], "CRC32"), &gap],
+        );
+    }
+
+    #[test]
+    fn a_deletion_of_no_or_too_many_objects_is_refused() {
+        let deletion = |keys: usize| {
+            let objects: Vec<Value> = (0..keys).map(|key| json!({ "Key": key.to_string() })).collect();
+            [("DeleteObjects", json!({ "Bucket": "results", "Delete": { "Objects": objects } }))]
+        };
+        check(
+            "a_deletion_of_many_objects_names_1_to_1000_keys",
+            &deletion(1000),
+            &[&deletion(0), &deletion(1001)],
         );
     }
 

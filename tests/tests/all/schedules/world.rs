@@ -182,7 +182,7 @@ impl World {
                 if !self.live.is_empty() {
                     let at = usize::from(which) % self.live.len();
                     let process = Arc::clone(&self.live[at].process);
-                    process.go_on(pace);
+                    process.resume(pace);
                     self.reap();
                 }
             }
@@ -194,10 +194,10 @@ impl World {
                     self.services.queue.set_faults(faults);
                 }
             }
-            Event::SendsFail { whole, half, moves_back } => self.services.queue.set_faults(Faults {
+            Event::SendsFail { whole, half, can_redrive } => self.services.queue.set_faults(Faults {
                 send_fails_every: (whole > 1).then_some(whole),
-                send_takes_half_every: (half > 1).then_some(half),
-                moves_back,
+                send_accepts_half_every: (half > 1).then_some(half),
+                can_redrive,
                 ..Faults::default()
             }),
             Event::PurgedOutside => {
@@ -335,7 +335,7 @@ impl World {
             here.end();
             outcome
         });
-        process.rest();
+        process.wait_until_idle();
         let since = self.services.queue.now();
         self.live.push(Live { process, thread, driver, since });
         self.reap();
@@ -397,7 +397,7 @@ impl World {
         let now = self.services.queue.now();
         for live in self.live.iter().filter(|live| now > live.since + LIFETIME) {
             live.process.kill();
-            live.process.rest();
+            live.process.wait_until_idle();
         }
         self.reap();
     }
@@ -408,7 +408,7 @@ impl World {
         self.services.tell("nothing goes wrong any more".to_owned());
         self.services.queue.set_faults(Faults::default());
         while let Some(live) = self.live.first() {
-            Arc::clone(&live.process).go_on(Pace::Whole);
+            Arc::clone(&live.process).resume(Pace::Whole);
             self.reap();
         }
         for _ in 0..400 {
