@@ -1,4 +1,4 @@
-//! The command line. docs/configuration.md describes it; a test keeps the two together.
+//! The command line. A test checks that docs/configuration.md describes every flag.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "flowherd", version, max_term_width = 100)]
 pub(crate) struct Args {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -20,51 +20,51 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     /// Write realistic sample objects and a matching lookups.json
     Synth(SynthArgs),
-    /// Show what a file is, layer by layer, which rule takes its records, and the first rows
+    /// Show the layers of a file, the outcome of its records under each rule, and the first rows
     Explain(ExplainArgs),
     /// Begin a run of the fleet: list a prefix and send its objects to the workers
     Run(RunArgs),
     /// Purge the queue and run a prefix again
     Rerun(RerunArgs),
-    /// How far the active runs are, and the queue
+    /// Show the progress of active runs, and the queue
     Status(StatusArgs),
-    /// The runs of the fleet, latest last
+    /// List the runs of the fleet, latest last
     Runs(RunsArgs),
-    /// The report of a run
+    /// Print the report of a run
     Report(ReportArgs),
-    /// Move the dead letters back to the queue, after what they failed for was repaired
+    /// Move dead-letter messages back to the queue, after you have fixed the cause
     Redrive(RedriveArgs),
-    /// What a run of a prefix would do and cost; lists it and touches nothing
+    /// Estimate what a run of a prefix would do and cost; changes nothing
     Estimate(EstimateArgs),
-    /// Print the definitions of tables and views, for Athena, Glue or `DuckDB`
+    /// Print the definitions of tables and views for Athena, Glue or `DuckDB`
     Sql(SqlArgs),
-    /// Ask Athena: a statement, or one of the questions that are ready
+    /// Run a SQL statement or a predefined question in Athena
     Query(QueryArgs),
 }
 
 /// `flowherd convert`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConvertArgs {
-    /// A file, or a directory: keys are the paths below it
+    /// A file, or a directory whose relative paths are the keys
     pub(crate) source: PathBuf,
-    /// Where the results go; created if missing
+    /// Directory for the results; created if missing
     pub(crate) dest: PathBuf,
     /// Only keys that begin with this
     #[arg(long)]
     pub(crate) prefix: Option<String>,
-    /// Rules and limits (flowherd.toml); without it, everything is a version 2 flow log
+    /// Rules and limits (flowherd.toml) [default: all records are version 2 flow logs]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Names of interfaces, subnets and VPCs (lookups.json)
     #[arg(long, value_name = "FILE")]
     pub(crate) lookups: Option<PathBuf>,
-    /// Objects worked on at once [default: one for each core]
+    /// Maximum concurrent objects [default: number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) jobs: Option<u16>,
-    /// The run's name [default: convert- and the time]
+    /// Name of the run [default: convert- and the time]
     #[arg(long, value_name = "NAME")]
     pub(crate) run: Option<String>,
-    /// Do only what has no receipt for the same bytes and configuration; without --run, in the latest run
+    /// Skip objects that have a valid receipt; without --run, continue the latest run
     #[arg(long)]
     pub(crate) resume: bool,
     /// Print the report as JSON instead of the summary
@@ -78,24 +78,24 @@ pub(crate) struct ConvertArgs {
 /// `flowherd synth`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SynthArgs {
-    /// A directory, created if missing
+    /// Directory for the sample; created if missing
     pub(crate) dest: PathBuf,
-    /// Objects to write, spread over one day
+    /// Number of objects, spread over one day
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) objects: u32,
-    /// Records of each object
+    /// Records per object
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100_000_000))]
     pub(crate) records: u32,
-    /// The same seed writes the same bytes
+    /// Seed of the random numbers; the same seed writes the same bytes
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// The day of the records, UTC
+    /// Day of the records, UTC
     #[arg(long, default_value = "2026-02-18", value_name = "YYYY-MM-DD")]
     pub(crate) day: jiff::civil::Date,
-    /// Percent of records that fit no rule
+    /// Percentage of malformed records
     #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
     pub(crate) odd: f64,
-    /// Hide an incident in the day, from a port scan to an exfiltration, and tell what it is
+    /// Add an incident, from a port scan to an exfiltration, and print its details
     #[arg(long)]
     pub(crate) incident: bool,
 }
@@ -103,7 +103,7 @@ pub(crate) struct SynthArgs {
 /// `flowherd explain`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExplainArgs {
-    /// A log object
+    /// Log object to read
     pub(crate) file: PathBuf,
     /// Rules and limits (flowherd.toml)
     #[arg(long, value_name = "FILE")]
@@ -111,10 +111,10 @@ pub(crate) struct ExplainArgs {
     /// Names of interfaces, subnets and VPCs (lookups.json)
     #[arg(long, value_name = "FILE")]
     pub(crate) lookups: Option<PathBuf>,
-    /// The key whose rules apply [default: the file's name]
+    /// Key to match the rules with [default: the file's name]
     #[arg(long)]
     pub(crate) key: Option<String>,
-    /// Rows to show of each table
+    /// Rows to show per table
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1000))]
     pub(crate) rows: u16,
 }
@@ -125,16 +125,16 @@ pub(crate) struct RunArgs {
     /// Only keys that begin with this
     #[arg(long, required_unless_present = "resume")]
     pub(crate) prefix: Option<String>,
-    /// Purge the queue first; refused if a run of another prefix still has work in it
+    /// Purge the queue first; refused while a run of another prefix has work in it
     #[arg(long)]
     pub(crate) purge: bool,
-    /// Purge all the same; the report of the other run then says so
+    /// Purge in any case; the reports of the runs that lose work then have a note
     #[arg(long, requires = "purge")]
     pub(crate) force: bool,
-    /// Do only what this earlier run has no receipt for
+    /// Process only objects without a receipt in this earlier run
     #[arg(long, value_name = "RUN")]
     pub(crate) resume: Option<String>,
-    /// The run's name [default: the time and six more characters]
+    /// Name of the run [default: the time and six more characters]
     #[arg(long, value_name = "NAME")]
     pub(crate) run: Option<String>,
     #[command(flatten)]
@@ -149,7 +149,7 @@ pub(crate) struct RerunArgs {
     /// Only keys that begin with this
     #[arg(long)]
     pub(crate) prefix: String,
-    /// Purge also if a run of another prefix still has work in the queue; its report then says so
+    /// Purge even if a run of another prefix has work in the queue; its report then has a note
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
@@ -158,18 +158,18 @@ pub(crate) struct RerunArgs {
     pub(crate) fleet: FleetArgs,
 }
 
-/// Which fleet.
+/// The options that select a fleet.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FleetArgs {
-    /// The deployed stack [default: `FLOWHERD_STACK`, or the fleet of `FLOWHERD_QUEUE_URL`, or Flowherd]
+    /// Name of the deployed stack [default: `FLOWHERD_STACK`, or the fleet of `FLOWHERD_QUEUE_URL`, or Flowherd]
     #[arg(long, value_name = "NAME")]
     pub(crate) stack: Option<String>,
-    /// Maximum seconds to wait for one answer of AWS
+    /// Maximum seconds to wait for one response of AWS
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) timeout: u64,
 }
 
-/// What is shown of a run.
+/// The output options of a run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct OutputArgs {
     /// Show progress until the run ends, then its report
@@ -186,7 +186,7 @@ pub(crate) struct OutputArgs {
 /// `flowherd status`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StatusArgs {
-    /// The run [default: all active ones]
+    /// Run to show [default: all active runs]
     pub(crate) run: Option<String>,
     /// Print JSON instead of a table
     #[arg(long)]
@@ -198,10 +198,10 @@ pub(crate) struct StatusArgs {
 /// `flowherd runs`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunsArgs {
-    /// How many to show
+    /// Number of runs to show
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) last: usize,
-    /// Remove the run marker of a run that is given up, so that it blocks no purge
+    /// Remove the run marker of an abandoned run, so that it blocks no purge
     #[arg(long, value_name = "RUN", conflicts_with_all = ["last", "json"])]
     pub(crate) forget: Option<String>,
     /// Remove the marker even if the queue may still have messages of the run
@@ -217,12 +217,12 @@ pub(crate) struct RunsArgs {
 /// `flowherd report`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReportArgs {
-    /// The run
+    /// Run to report
     pub(crate) run: String,
-    /// Reconcile anew, as the ledger is now, and write that report
+    /// Reconcile with the current ledger, even if the run is in progress, and write that report
     #[arg(long)]
     pub(crate) now: bool,
-    /// List the missing objects instead, each with the reason that the ledger gives
+    /// List the missing objects instead, each with its reason
     #[arg(long, conflicts_with = "now")]
     pub(crate) missing: bool,
     /// Print JSON instead of the summary
@@ -238,7 +238,7 @@ pub(crate) struct ReportArgs {
 /// `flowherd redrive`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RedriveArgs {
-    /// The run that is to be reported anew [default: the latest that has failures]
+    /// Run to report again [default: the latest run with failures]
     pub(crate) run: Option<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
@@ -252,7 +252,7 @@ pub(crate) struct EstimateArgs {
     /// Only keys that begin with this
     #[arg(long)]
     pub(crate) prefix: String,
-    /// Memory of a worker in MB, which is also its share of a processor
+    /// Memory of a worker in MB; Lambda allocates CPU in proportion to it
     #[arg(long, value_name = "MB", default_value_t = 1769, value_parser = clap::value_parser!(u32).range(128..=10240))]
     pub(crate) memory: u32,
     /// Print JSON instead of a table
@@ -265,44 +265,44 @@ pub(crate) struct EstimateArgs {
 /// `flowherd sql`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SqlArgs {
-    /// Rules (flowherd.toml), from which the tables come
+    /// Rules (flowherd.toml) that define the tables
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// For whom
+    /// Output format
     #[arg(long, value_enum, default_value_t = Dialect::Athena)]
     pub(crate) dialect: Dialect,
-    /// Where the results are: a directory, or `s3://BUCKET`
-    #[arg(long, value_name = "PLACE", default_value = "s3://BUCKET")]
+    /// Location of the results: a directory or `s3://BUCKET`
+    #[arg(long, value_name = "LOCATION", default_value = "s3://BUCKET")]
     pub(crate) results: String,
-    /// What stands before yyyy/MM/dd/HH/ in the keys of a Firehose stream: its hours become partitions. Repeatable
+    /// Prefix before yyyy/MM/dd/HH/ in keys of a Firehose stream, to partition by hour. Repeatable
     #[arg(long, value_name = "PREFIX")]
     pub(crate) firehose: Vec<String>,
-    /// The first day of those partitions
+    /// First day of these partitions
     #[arg(long, value_name = "YYYY-MM-DD", default_value = "2020-01-01")]
     pub(crate) since: jiff::civil::Date,
 }
 
-/// Who is to read a definition.
+/// The consumer of a definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Dialect {
     /// Tables and typed views
     Athena,
-    /// Typed views straight over the files
+    /// Typed views over the files
     Duckdb,
-    /// Tables, views and saved questions as JSON, as the stack takes them
+    /// Tables, views and saved queries as JSON, for the stack
     Glue,
 }
 
 /// `flowherd query`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct QueryArgs {
-    /// The statement
+    /// SQL statement
     #[arg(required_unless_present_any = ["named", "list"], conflicts_with_all = ["named", "list"])]
     pub(crate) sql: Option<String>,
-    /// List the questions that are ready to be asked
+    /// List the predefined questions
     #[arg(long)]
     pub(crate) list: bool,
-    /// Ask one of them
+    /// Run a predefined question
     #[arg(long, value_name = "QUESTION", conflicts_with = "list")]
     pub(crate) named: Option<String>,
     #[command(flatten)]
@@ -317,53 +317,53 @@ pub(crate) struct QueryArgs {
     pub(crate) fleet: FleetArgs,
 }
 
-/// What `flowherd query --named` is asked.
+/// The parameters of `flowherd query --named`.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Of a question (--named)")]
+#[command(next_help_heading = "Options of a question (--named)")]
 pub(crate) struct QuestionArgs {
-    /// The time up to now, such as 24h or 7d [default: 24h]
+    /// Time span before now, such as 24h or 7d [default: 24h]
     #[arg(long, value_name = "SPAN", conflicts_with_all = ["day", "from", "to"])]
     pub(crate) last: Option<jiff::Span>,
-    /// One day, UTC
+    /// Day, UTC
     #[arg(long, value_name = "YYYY-MM-DD", conflicts_with_all = ["from", "to"])]
     pub(crate) day: Option<jiff::civil::Date>,
-    /// From this time on, UTC, such as 2026-02-18T03:00
+    /// Start time, UTC, such as 2026-02-18T03:00
     #[arg(long, value_name = "TIME", requires = "to")]
     pub(crate) from: Option<jiff::civil::DateTime>,
-    /// Up to this time
+    /// End time, UTC
     #[arg(long, value_name = "TIME", requires = "from")]
     pub(crate) to: Option<jiff::civil::DateTime>,
-    /// An address
+    /// IP address
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) ip: Option<std::net::IpAddr>,
-    /// A network interface
+    /// Network interface
     #[arg(long, value_name = "ENI")]
     pub(crate) interface: Option<flowherd_shared::questions::InterfaceId>,
-    /// A port
+    /// Port
     #[arg(long)]
     pub(crate) port: Option<u16>,
-    /// From how much on something counts; each question has its own default
+    /// Threshold; each question has its own default
     #[arg(long, value_name = "N")]
     pub(crate) at_least: Option<u32>,
-    /// A run; flowherd runs lists them
+    /// Run; `flowherd runs` lists them
     #[arg(long, value_name = "RUN")]
     pub(crate) run: Option<String>,
-    /// Rows to show, at most [default: 20]
+    /// Maximum rows to show [default: 20]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) limit: Option<u32>,
-    /// The table of flow logs [default: `vpc_flow`]
+    /// Table of flow logs [default: `vpc_flow`]
     #[arg(long, value_name = "NAME")]
     pub(crate) table: Option<String>,
-    /// Read every file, and not only those of the hours in question
+    /// Read every file instead of only those of the hours in question
     #[arg(long)]
     pub(crate) everywhere: bool,
-    /// Hours that a record may arrive late; so many more are read [default: 24]
+    /// Hours that a record may arrive late; Athena reads this many more [default: 24]
     #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u16).range(0..=720))]
     pub(crate) late: Option<u16>,
-    /// Ask also if rows of that time were written with other columns than the table has
+    /// Run the query even if rows of that time have other columns than the table
     #[arg(long)]
     pub(crate) anyway: bool,
-    /// Print the statement, for Athena's console or for `DuckDB`, and ask nobody
+    /// Print the statement, for Athena's console or for `DuckDB`, without running it
     #[arg(long)]
     pub(crate) print: bool,
 }

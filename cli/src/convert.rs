@@ -1,4 +1,4 @@
-//! `flowherd convert`: the whole job on this machine.
+//! `flowherd convert`: converts a directory on this machine.
 
 mod begin;
 mod listing;
@@ -26,7 +26,7 @@ use crate::{
     summary::{self, tell},
 };
 
-/// Converts, prints the summary or the report, and fails unless every object is done.
+/// Converts, prints the summary or the report, and fails unless every object is done. Fails with `--strict` also on warnings.
 pub(crate) fn convert(args: &ConvertArgs) -> Result<(), Stop> {
     let plan = inputs::plan(args.config.as_ref(), args.lookups.as_ref())?;
     let begun = begin::begin(args, &plan)?;
@@ -47,7 +47,7 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<(), Stop> {
     summary::warn(&report, &args.source.display().to_string());
     if report.state == ReportState::Incomplete {
         tell(&format!(
-            "{} of {} objects are missing; to go on: the same command with --resume and --run {}",
+            "{} of {} objects are missing; to continue, repeat the command with --resume --run {}",
             report.objects.missing, report.objects.listed, run.run
         ));
     }
@@ -67,7 +67,7 @@ fn print(args: &ConvertArgs, report: &Report) -> Result<(), Stop> {
     summary::print(&text)
 }
 
-/// Takes the manifest's objects one after another, on several threads.
+/// Processes the manifest's objects on several threads.
 fn work(
     processor: &ObjectProcessor<'_, DirSource, DirStore>,
     begun: &Begun,
@@ -75,20 +75,20 @@ fn work(
     progress: &Progress,
     switch: &StopSwitch,
 ) -> anyhow::Result<()> {
-    // As many waiting as are worked on: the manifest is never in memory whole.
+    // The bounded channel keeps the manifest out of memory.
     let (sender, receiver) = mpsc::sync_channel::<ManifestEntry>(threads);
     let receiver = Arc::new(Mutex::new(receiver));
     thread::scope(|scope| {
         let work = |receiver: Arc<Mutex<mpsc::Receiver<ManifestEntry>>>| -> anyhow::Result<()> {
             let mut outcome = Ok(());
             loop {
-                let next = receiver.lock().map_err(|_| anyhow::anyhow!("another job broke off"))?.recv();
+                let next = receiver.lock().map_err(|_| anyhow::anyhow!("another thread panicked"))?.recv();
                 let Ok(object) = next else { return outcome };
-                if let Err(error) = work_on(processor, begun, &object, progress, switch) {
-                    // Goes on taking objects, without working on them: the manifest's reader must not wait for ever.
+                if let Err(error) = process(processor, begun, &object, progress, switch) {
+                    // Continues to receive objects without processing them. Otherwise the sender would block.
                     switch.stop_now();
-                    outcome =
-                        outcome.and(Err(error.context(format!("{}: cannot use the ledger", object.key))));
+                    outcome = outcome
+                        .and(Err(error.context(format!("{}: cannot read or write the ledger", object.key))));
                 }
             }
         };
@@ -97,7 +97,7 @@ fn work(
             scope.spawn(move || work(receiver))
         };
         let workers: Vec<_> = (0..threads).map(start).collect();
-        // Only the workers hold it now: if all of them are gone, sending fails instead of waiting for ever.
+        // Only the threads hold it now. When all of them have ended, sending fails instead of blocking.
         drop(receiver);
         let mut fed = Ok(());
         for entry in manifest::read(processor.store, &begun.run) {
@@ -111,13 +111,13 @@ fn work(
         }
         drop(sender);
         for worker in workers {
-            worker.join().map_err(|_| anyhow::anyhow!("a job broke off"))??;
+            worker.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
         }
         fed
     })
 }
 
-fn work_on(
+fn process(
     processor: &ObjectProcessor<'_, DirSource, DirStore>,
     begun: &Begun,
     object: &ManifestEntry,

@@ -1,16 +1,16 @@
-//! What a run does and costs: the counts and prices of `flowherd estimate`. docs/cost.md has the same numbers.
+//! The counts and prices of `flowherd estimate`. docs/cost.md has the same numbers.
 
 use serde::Serialize;
 
-/// Memory at which a function has one processor
+/// Memory at which a function has one vCPU
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
-const ONE_PROCESSOR_MB: f64 = 1769.0;
-/// Compressed bytes that one processor converts per second: half of what `make bench` measures on an x86 server.
-pub const BYTES_A_SECOND: f64 = 19e6;
-/// Waiting for S3 and SQS, per object; a worker processes two at once.
+const ONE_VCPU_MB: f64 = 1769.0;
+/// Compressed bytes per second and vCPU: half of the rate that `make bench` measures on an x86 server.
+pub const BYTES_PER_SECOND: f64 = 19e6;
+/// Seconds of waiting for S3 and SQS per object. A worker processes two objects concurrently.
 pub const OVERHEAD_SECONDS: f64 = 0.15;
-const AT_ONCE: f64 = 2.0;
-/// Messages of an invocation.
+const CONCURRENT_OBJECTS: f64 = 2.0;
+/// Messages per invocation.
 const BATCH: f64 = 10.0;
 
 /// Reads (GET and HEAD) per object of one table. A test counts the requests of a whole run.
@@ -21,8 +21,8 @@ pub const S3_SMALL_WRITES: f64 = 1.0;
 const OUTPUT_RATIO: f64 = 1.18;
 /// An output up to this size is one PUT; a larger one is an upload in parts of this size, with two more requests.
 const PART_BYTES: f64 = 16.0 * 1024.0 * 1024.0;
-/// Keys of a listing request; the source is listed once, the receipts and failures a few times.
-const KEYS_A_LISTING: f64 = 1000.0;
+/// Keys per listing request. The source is listed once, receipts and failures a few times.
+const KEYS_PER_LISTING: f64 = 1000.0;
 const LISTINGS: f64 = 5.0;
 /// Messages are sent, received and deleted in batches.
 pub const SQS_REQUESTS: f64 = 3.0 / BATCH;
@@ -36,9 +36,9 @@ pub const MAX_CONCURRENCY: u32 = 50;
 /// Metrics that the stack's alarms watch: an alarm on an expression counts once per metric in it.
 pub const ALARM_METRICS: f64 = 9.0;
 /// An event source mapping with a maximum concurrency keeps five pollers, each with a long poll of 20 s
-/// (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html>, which says so of standard queues).
-pub const IDLE_POLLS_A_MINUTE: f64 = 5.0 * 3.0;
-const HOURS_A_MONTH: f64 = 730.0;
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html>, documented for standard queues).
+pub const IDLE_POLLS_PER_MINUTE: f64 = 5.0 * 3.0;
+const HOURS_PER_MONTH: f64 = 730.0;
 
 /// Dollars in us-east-1, November 2026, without free tiers.
 /// <https://aws.amazon.com/lambda/pricing/>
@@ -51,15 +51,15 @@ const S3_WRITE: f64 = 0.005 / 1e3;
 const SQS_FIFO_REQUEST: f64 = 0.50 / 1e6;
 /// <https://aws.amazon.com/cloudwatch/pricing/>
 const LOG_BYTE: f64 = 0.50 / 1e9;
-/// A month. Prorated by the hour, and only for hours with values.
+/// Per month, prorated by the hour, for hours with values.
 const CUSTOM_METRIC: f64 = 0.30;
 const ALARM_METRIC: f64 = 0.10;
 const DASHBOARD: f64 = 3.0;
 
-/// Objects of a prefix, added up from its listing.
+/// Totals of the objects in a listing.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Objects {
-    /// How many.
+    /// Number of objects.
     pub count: u64,
     /// Compressed bytes.
     pub bytes: u64,
@@ -82,7 +82,7 @@ impl Objects {
     }
 }
 
-/// What a run of a prefix would do and cost.
+/// The work and cost of a run of a prefix.
 #[derive(Debug, Serialize)]
 pub struct Estimate {
     /// The prefix.
@@ -109,9 +109,9 @@ pub struct Estimate {
     pub sqs_requests: u64,
     /// Lines of logs and metrics.
     pub log_bytes: u64,
-    /// Of the run.
+    /// Cost of the run.
     pub dollars: Dollars,
-    /// Of the stack, also in a month without a run.
+    /// Cost of the stack in a month without a run.
     pub idle_month: IdleMonth,
 }
 
@@ -126,7 +126,7 @@ pub struct Dollars {
     pub sqs: f64,
     /// Log ingestion and custom metrics.
     pub cloudwatch: f64,
-    /// Together.
+    /// Sum.
     pub total: f64,
 }
 
@@ -139,15 +139,15 @@ pub struct IdleMonth {
     pub alarms: f64,
     /// The dashboard.
     pub dashboard: f64,
-    /// Together.
+    /// Sum.
     pub total: f64,
 }
 
 impl IdleMonth {
-    /// Of one stack.
+    /// Returns the cost of one stack.
     #[must_use]
     pub fn new() -> Self {
-        let sqs = IDLE_POLLS_A_MINUTE * 60.0 * HOURS_A_MONTH * SQS_FIFO_REQUEST;
+        let sqs = IDLE_POLLS_PER_MINUTE * 60.0 * HOURS_PER_MONTH * SQS_FIFO_REQUEST;
         let alarms = ALARM_METRICS * ALARM_METRIC;
         Self { sqs, alarms, dashboard: DASHBOARD, total: sqs + alarms + DASHBOARD }
     }
@@ -160,26 +160,26 @@ impl Default for IdleMonth {
 }
 
 impl Estimate {
-    /// Of these objects, with workers of this memory.
+    /// Estimates a run of these objects with workers of this memory.
     #[must_use]
     pub fn new(prefix: &str, objects: Objects, memory_mb: u32) -> Self {
         let count = objects.count as f64;
-        let processors = (f64::from(memory_mb) / ONE_PROCESSOR_MB).min(1.0);
+        let vcpus = (f64::from(memory_mb) / ONE_VCPU_MB).min(1.0);
         let worker_seconds =
-            objects.bytes as f64 / BYTES_A_SECOND / processors + count * OVERHEAD_SECONDS / AT_ONCE;
+            objects.bytes as f64 / BYTES_PER_SECOND / vcpus + count * OVERHEAD_SECONDS / CONCURRENT_OBJECTS;
         let lambda_gb_seconds = worker_seconds * f64::from(memory_mb) / 1024.0;
         let lambda_requests = (count / BATCH).ceil();
         let s3_reads = count * S3_READS;
         let s3_writes = objects.output_writes as f64
             + count * S3_SMALL_WRITES
-            + (count / KEYS_A_LISTING).ceil() * LISTINGS;
+            + (count / KEYS_PER_LISTING).ceil() * LISTINGS;
         let sqs_requests = (count * SQS_REQUESTS).ceil();
         let log_bytes = count * LOG_BYTES;
         let hours = (worker_seconds / f64::from(MAX_CONCURRENCY) / 3600.0).ceil();
         let lambda = lambda_gb_seconds * LAMBDA_GB_SECOND_ARM + lambda_requests * LAMBDA_REQUEST;
         let s3 = s3_reads * S3_READ + s3_writes * S3_WRITE;
         let sqs = sqs_requests * SQS_FIFO_REQUEST;
-        let cloudwatch = log_bytes * LOG_BYTE + CUSTOM_METRICS * CUSTOM_METRIC / HOURS_A_MONTH * hours;
+        let cloudwatch = log_bytes * LOG_BYTE + CUSTOM_METRICS * CUSTOM_METRIC / HOURS_PER_MONTH * hours;
         let total = lambda + s3 + sqs + cloudwatch;
         Self {
             prefix: prefix.to_owned(),
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quarter_of_a_processor_takes_four_times_as_long() {
+    fn a_quarter_of_a_vcpu_takes_four_times_as_long() {
         let seconds = |memory| Estimate::new("", objects(1, 1 << 30), memory).worker_seconds;
         assert!((seconds(442) / seconds(1769) - 4.0).abs() < 0.02);
     }

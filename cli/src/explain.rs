@@ -1,4 +1,4 @@
-//! `flowherd explain`: what a file is, layer by layer, and what the rules make of it.
+//! `flowherd explain`: shows the layers of a file and the outcome of its records under each rule.
 
 use std::{
     fmt::Write as _,
@@ -17,15 +17,15 @@ use indicatif::{HumanBytes, HumanCount};
 
 use crate::{Stop, args::ExplainArgs, inputs, summary};
 
-/// Compressed output kept of each file: enough for its first rows.
+/// Maximum bytes kept of each compressed output, enough for its first rows.
 const KEPT_BYTES: usize = 4 << 20;
-/// Text of one cell shown.
+/// Maximum characters shown of a cell.
 const SHOWN_CHARS: usize = 40;
 
-/// Prints what the file is.
+/// Prints the layers of the file, its records and first rows.
 pub(crate) fn explain(args: &ExplainArgs) -> Result<(), Stop> {
     let mut plan = inputs::plan(args.config.as_ref(), args.lookups.as_ref())?;
-    // Where there are too many rejects, they are what one wants to see.
+    // An object with too many rejects must be shown too.
     let limits = plan.config.limits;
     plan.config.limits =
         Limits { max_rejects: u64::MAX, max_reject_percent: 100, max_reject_bytes: u64::MAX, ..limits };
@@ -33,7 +33,7 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<(), Stop> {
     let key = args.key.clone().unwrap_or_else(name);
     let file =
         File::open(&args.file).map_err(|error| Stop::usage(format!("{}: {error}", args.file.display())))?;
-    let finished = pipeline::run(file, &key, &plan, |_| Ok(Beginning::default()))
+    let finished = pipeline::run(file, &key, &plan, |_| Ok(HeadBuffer::default()))
         .with_context(|| args.file.display().to_string())?;
     let mut text = format!("{}\n\n", args.file.display());
     text += &layers(&finished.counts);
@@ -56,14 +56,14 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<(), Stop> {
         exceeded.push(format!("{reject_bytes} bytes of rejects, and limits.max_reject_bytes is {max}"));
     }
     for limit in exceeded {
-        summary::tell(&format!("convert fails this object: {limit}"));
+        summary::tell(&format!("`flowherd convert` fails this object: {limit}"));
     }
     Ok(())
 }
 
 fn layers(counts: &Counts) -> String {
     let mut text = format!("object   {}\n", HumanBytes(counts.compressed_in));
-    // Counted as in error messages: layer 0 is the object as stored.
+    // As in error messages, layer 0 is the object as stored.
     for (layer, counts) in counts.layers.iter().enumerate() {
         // The entries of a zip archive may be compressed differently.
         let codecs = counts.iter().map(|count| {
@@ -85,7 +85,7 @@ fn layers(counts: &Counts) -> String {
 
 fn records(plan: &Plan, counts: &Counts) -> String {
     let mut table = summary::plain_table();
-    table.add_row(["records", "what becomes of them"]);
+    table.add_row(["records", "outcome"]);
     for (rule, counts) in plan.config.rules.iter().zip(&counts.rules) {
         let into = &plan.config.tables[rule.table].name;
         table
@@ -106,7 +106,7 @@ fn records(plan: &Plan, counts: &Counts) -> String {
     summary::finish(&table)
 }
 
-/// Columns without a value in any row, in the order of the rules and their columns.
+/// Returns a line for each column without a value in any row.
 fn absent_columns(plan: &Plan, counts: &Counts) -> String {
     let mut lines = Vec::new();
     for (rule, counts) in plan.config.rules.iter().zip(&counts.rules) {
@@ -119,17 +119,17 @@ fn absent_columns(plan: &Plan, counts: &Counts) -> String {
     if lines.is_empty() { lines } else { format!("\nabsent columns\n{lines}") }
 }
 
-/// The first rows of each table, and the first rejects.
-fn rows(plan: &Plan, finished: Finished<Beginning>, key: &str, most: usize) -> anyhow::Result<String> {
+/// Returns the first rows of each table, and the first rejects.
+fn rows(plan: &Plan, finished: Finished<HeadBuffer>, key: &str, limit: usize) -> anyhow::Result<String> {
     let mut text = String::new();
-    for (output, beginning) in finished.outputs {
-        let lines = beginning.lines(most + 1);
+    for (output, head) in finished.outputs {
+        let lines = head.lines(limit + 1);
         if let Some(table) = output.table {
             let _ = writeln!(text, "\n{}", plan.config.tables[table].name);
             text += &as_columns(&lines)?;
         } else {
             let _ = writeln!(text, "\n{}", layout::rejects(key));
-            for line in lines.iter().take(most) {
+            for line in lines.iter().take(limit) {
                 text += &summary::printable(line);
                 text.push('\n');
             }
@@ -138,14 +138,14 @@ fn rows(plan: &Plan, finished: Finished<Beginning>, key: &str, most: usize) -> a
     Ok(text)
 }
 
-/// A record a block: with dozens of columns, a line a record would not fit any screen.
+/// Shows one record per column of the output, because dozens of values do not fit on a line.
 fn as_columns(lines: &[String]) -> anyhow::Result<String> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
         .from_reader(io::Cursor::new(lines.join("\n")));
     let records: Vec<csv::StringRecord> =
-        reader.records().collect::<Result<_, _>>().context("cannot read our own CSV")?;
+        reader.records().collect::<Result<_, _>>().context("cannot read the CSV that was written")?;
     let mut table = summary::plain_table();
     let width = records.first().map_or(0, csv::StringRecord::len);
     for column in 0..width {
@@ -162,20 +162,20 @@ fn as_columns(lines: &[String]) -> anyhow::Result<String> {
     Ok(summary::finish(&table))
 }
 
-/// Keeps the beginning of what is written.
+/// A writer that keeps the first [`KEPT_BYTES`] bytes.
 #[derive(Debug, Default)]
-struct Beginning(Vec<u8>);
+struct HeadBuffer(Vec<u8>);
 
-impl Beginning {
-    fn lines(&self, most: usize) -> Vec<String> {
+impl HeadBuffer {
+    fn lines(&self, limit: usize) -> Vec<String> {
         let mut text = Vec::new();
-        // The last member kept may be cut: what was read before it is enough.
+        // The last gzip member may be truncated; the members before it are enough.
         let _ = MultiGzDecoder::new(&self.0[..]).take(KEPT_BYTES as u64).read_to_end(&mut text);
-        String::from_utf8_lossy(&text).lines().take(most).map(str::to_owned).collect()
+        String::from_utf8_lossy(&text).lines().take(limit).map(str::to_owned).collect()
     }
 }
 
-impl Write for Beginning {
+impl Write for HeadBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let room = KEPT_BYTES - self.0.len();
         self.0.extend_from_slice(&bytes[..bytes.len().min(room)]);

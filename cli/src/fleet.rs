@@ -1,5 +1,5 @@
-//! The commands that drive the deployed fleet, with the ordinary AWS environment. They do the coordinator's steps in this
-//! process, with the same code as its function.
+//! The commands that drive the fleet. They use the standard AWS environment, and run the coordinator's steps in this process
+//! with the same code as its function.
 
 pub(crate) mod estimate;
 mod missing;
@@ -26,29 +26,29 @@ use flowherd_shared::error::error_chain;
 use self::{patience::Patience, step_loop::StepLoop};
 use crate::{Stop, args::FleetArgs};
 
-/// The coordinator, as it works here.
+/// The coordinator with its AWS clients.
 pub(crate) type Here<'a> = Coordinator<'a, Bucket, Bucket, SqsQueue>;
 
-/// What the commands drive.
+/// The fleet that a command drives.
 struct Fleet<'a> {
     aws: &'a Aws,
     coordinator: &'a Here<'a>,
     settings: &'a Settings,
-    /// Of a deployed stack: what does the steps of its runs.
+    /// The state machine of a deployed stack.
     step_loop: Option<&'a StepLoop<'a>>,
     /// The time limit of the command.
     patience: &'a Patience,
 }
 
-/// Finds the fleet, connects, and gives it to `work`: by the environment if that names the queue, or else by the outputs
-/// of the stack.
+/// Finds the fleet, connects, and passes it to `work`. The environment defines the fleet if it names the queue; otherwise the
+/// outputs of the stack do.
 fn connected<T>(args: &FleetArgs, work: impl FnOnce(&Fleet<'_>) -> Result<T, Stop>) -> Result<T, Stop> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let patience = Patience::new(Duration::from_secs(args.timeout));
     let aws = Aws::connect().context("cannot start the runtime")?;
-    let is_in_environment = stack::asked_name(args).is_none() && variable("FLOWHERD_QUEUE_URL").is_some();
+    let is_in_environment =
+        stack::requested_name(args).is_none() && stack::variable("FLOWHERD_QUEUE_URL").is_some();
     let (settings, state_machine) = if is_in_environment {
-        (Settings::read(&variable).map_err(Stop::Usage)?, None)
+        (Settings::read(&stack::variable).map_err(Stop::Usage)?, None)
     } else {
         patience.during("the outputs of the stack", || stack::find(&aws, args))?
     };
@@ -63,7 +63,7 @@ fn connected<T>(args: &FleetArgs, work: impl FnOnce(&Fleet<'_>) -> Result<T, Sto
 }
 
 impl From<ConnectError> for Stop {
-    /// Nothing was begun: whatever is wrong is in the settings, the credentials or the network.
+    /// A mistake in settings, credentials or network. Nothing was begun.
     fn from(error: ConnectError) -> Self {
         Self::usage(error_chain(&error))
     }
@@ -78,7 +78,7 @@ impl From<CoordinatorError> for Stop {
     }
 }
 
-/// Text for `--json`.
+/// Returns the output of `--json`.
 fn json(value: &impl serde::Serialize) -> Result<String, Stop> {
     Ok(serde_json::to_string_pretty(value).context("cannot print JSON")? + "\n")
 }

@@ -1,4 +1,4 @@
-//! The files that a user writes: rules and names.
+//! The files that a user writes: rules and lookups.
 
 use std::{
     fs::File,
@@ -15,17 +15,17 @@ use flowherd_shared::{
 
 use crate::Stop;
 
-/// Reads rules and names, or tells every mistake in either.
+/// Reads rules and lookups, or returns every mistake in either.
 pub(crate) fn plan(config: Option<&PathBuf>, lookups: Option<&PathBuf>) -> Result<Plan, Stop> {
     let mut problems = Vec::new();
     let config = read(config, Config::from_bytes);
     let lookups = read(lookups, Lookups::parse);
-    let config = config.unwrap_or_else(|told| {
-        problems.extend(told);
+    let config = config.unwrap_or_else(|found| {
+        problems.extend(found);
         Config::default()
     });
-    let lookups = lookups.unwrap_or_else(|told| {
-        problems.extend(told);
+    let lookups = lookups.unwrap_or_else(|found| {
+        problems.extend(found);
         Lookups::default()
     });
     if problems.is_empty() { Ok(Plan { config, lookups }) } else { Err(Stop::Usage(problems)) }
@@ -36,13 +36,13 @@ fn read<T: Default>(
     parse: impl Fn(&[u8]) -> Result<T, ConfigError>,
 ) -> Result<T, Vec<String>> {
     let Some(path) = path else { return Ok(T::default()) };
-    let told = path.display().to_string();
+    let name = path.display().to_string();
     let file = File::open(path).map_err(StoreError::of_file);
-    let bytes = file.and_then(|file| read_limited(file, &told, MAX_RESULT_BYTES));
-    let bytes = bytes.map_err(|error| vec![format!("cannot read {told}: {error}")])?;
-    parse(&bytes).map_err(|error| tell(path, &error))
+    let bytes = file.and_then(|file| read_limited(file, &name, MAX_RESULT_BYTES));
+    let bytes = bytes.map_err(|error| vec![format!("cannot read {name}: {error}")])?;
+    parse(&bytes).map_err(|error| with_path(path, &error))
 }
 
-fn tell(path: &Path, error: &ConfigError) -> Vec<String> {
+fn with_path(path: &Path, error: &ConfigError) -> Vec<String> {
     error.problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect()
 }

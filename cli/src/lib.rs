@@ -1,4 +1,4 @@
-//! The command `flowherd`: arguments in, one of its commands, exit status out.
+//! The command `flowherd`: parses arguments, runs a command, returns its exit status.
 
 mod args;
 mod convert;
@@ -18,14 +18,14 @@ use flowherd_shared::error::error_chain;
 
 use args::{Args, Command};
 
-/// Why a command ended without doing its whole job; becomes the exit status.
+/// The reason why a command failed, which decides the exit status.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// The work ended with a failure that has been told already. Status 1.
+    /// The work ended with a failure that is printed already. Status 1.
     Failed,
-    /// The work could not go on. Status 1.
+    /// The work could not continue. Status 1.
     Broken(anyhow::Error),
-    /// A mistake in arguments or configuration, a line each; nothing was done. Status 2.
+    /// Mistakes in arguments or configuration, one per line; nothing was done. Status 2.
     Usage(Vec<String>),
 }
 
@@ -44,7 +44,7 @@ impl From<anyhow::Error> for Stop {
 /// Parses the process's arguments and runs the command.
 #[must_use]
 pub fn main() -> ExitCode {
-    // Clap exits with 2 on a usage error, as we do.
+    // Clap also exits with 2 on a usage error.
     let outcome = match Args::parse().command {
         Command::Convert(args) => convert::convert(&args),
         Command::Synth(args) => synth::synth(&args),

@@ -1,4 +1,4 @@
-//! Objects and results in directories.
+//! Objects and results in local directories.
 
 use std::{
     fs::{self, File, Metadata},
@@ -23,7 +23,7 @@ pub struct DirSource {
 }
 
 impl DirSource {
-    /// `root` is a directory, or a file that is the only object.
+    /// Reads objects below the directory `root`, or `root` itself if it is a file.
     #[must_use]
     pub fn new(root: &Path) -> Self {
         Self { root: root.to_owned(), single_file: root.is_file() }
@@ -34,7 +34,7 @@ impl DirSource {
     }
 }
 
-/// The version of a file: its size and modification time. Cheaper than a checksum, and what `make` and `rsync` go by.
+/// Returns the version of a file: its size and modification time, as `make` and `rsync` compare. A checksum costs more.
 #[must_use]
 pub fn etag(metadata: &Metadata) -> String {
     let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
@@ -62,7 +62,7 @@ impl Source for DirSource {
     }
 }
 
-/// The bytes of a file, which must stay as it was listed until its end is read.
+/// The bytes of a file. Reading fails at the end if the file has changed since it was listed.
 #[derive(Debug)]
 pub struct LocalBody {
     file: File,
@@ -91,29 +91,29 @@ impl Read for LocalBody {
     }
 }
 
-/// Results below a directory. Files are written aside and renamed, so that a reader sees a whole file or none.
+/// Results below a directory. Each file is written to a temporary directory and renamed, so readers see all of it or nothing.
 #[derive(Debug)]
 pub struct DirStore {
     root: PathBuf,
-    /// On the same file system as the results.
-    aside: PathBuf,
+    /// The temporary directory, on the same file system as the results.
+    unfinished: PathBuf,
 }
 
 impl DirStore {
-    /// Results go below `root`; `aside` is a directory below it for what is not finished.
-    pub fn new(root: &Path, aside: &Path) -> io::Result<Self> {
-        fs::create_dir_all(aside)?;
-        Ok(Self { root: root.to_owned(), aside: aside.to_owned() })
+    /// Writes results below `root`, and temporary files to `unfinished`, a directory below it.
+    pub fn new(root: &Path, unfinished: &Path) -> io::Result<Self> {
+        fs::create_dir_all(unfinished)?;
+        Ok(Self { root: root.to_owned(), unfinished: unfinished.to_owned() })
     }
 
-    /// Where a result is.
+    /// Returns the file of a result.
     pub fn path(&self, path: &str) -> Result<PathBuf, StoreError> {
         below(&self.root, path)
     }
 
-    fn write_aside(&self) -> io::Result<NamedTempFile> {
-        // Less the user's umask, as any other file; the library's default is for secrets.
-        tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o666)).tempfile_in(&self.aside)
+    fn create_temporary(&self) -> io::Result<NamedTempFile> {
+        // The umask applies, as for other files. The library's default mode is for secrets.
+        tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o666)).tempfile_in(&self.unfinished)
     }
 }
 
@@ -122,14 +122,14 @@ impl Store for DirStore {
 
     fn create(&self, path: &str) -> Result<LocalSink, StoreError> {
         let target = self.path(path)?;
-        // What would stop the commit is better found before anything of the object is published.
+        // Fails before anything of the object is published, instead of at the commit.
         if let Some(parent) = target.parent() {
             fs::create_dir_all(parent).map_err(StoreError::of_file)?;
         }
         if target.is_dir() {
             return Err(StoreError::of_file(io::ErrorKind::IsADirectory.into()));
         }
-        Ok(LocalSink { file: self.write_aside().map_err(StoreError::of_file)?, target })
+        Ok(LocalSink { file: self.create_temporary().map_err(StoreError::of_file)?, target })
     }
 
     fn put(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError> {
@@ -184,7 +184,7 @@ fn none_if_missing<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreE
     }
 }
 
-/// A file written aside.
+/// A temporary file that the commit renames.
 #[derive(Debug)]
 pub struct LocalSink {
     target: PathBuf,
@@ -193,7 +193,7 @@ pub struct LocalSink {
 
 impl Write for LocalSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Past the library's wrapper, which puts the temporary file's name into each error.
+        // The library's own `write` would add the temporary name to each error.
         self.file.as_file_mut().write(bytes)
     }
 
@@ -209,12 +209,11 @@ impl Sink for LocalSink {
     }
 }
 
-/// The path of a key below a directory. A key that would lead anywhere else, or to the same file as another key, has
-/// none.
+/// Returns the path of a key below a directory. Refuses a key that would lead outside of it, or to another key's file.
 fn below(root: &Path, key: &str) -> Result<PathBuf, StoreError> {
-    let odd = |part: &str| part.is_empty() || part == "." || part == ".." || part.contains('\0');
-    if key.split('/').any(odd) {
-        let why = "a key with an empty part, `.` or `..` in it cannot be a file name";
+    let is_invalid = |part: &str| part.is_empty() || part == "." || part == ".." || part.contains('\0');
+    if key.split('/').any(is_invalid) {
+        let why = "a key with an empty part, `.` or `..` cannot be a file name";
         return Err(StoreError::InvalidKey(format!("{key:?}: {why}").into()));
     }
     Ok(root.join(key))
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_grows_while_it_is_read_is_an_error_at_its_end() {
+    fn a_file_that_grows_while_it_is_read_fails_at_its_end() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("k");
         fs::write(&path, b"before").unwrap();
@@ -251,15 +250,15 @@ mod tests {
     }
 
     #[test]
-    fn a_result_is_seen_whole_or_not_at_all() {
+    fn a_result_is_visible_only_after_its_commit() {
         let dir = tempfile::tempdir().unwrap();
-        let store = DirStore::new(dir.path(), &dir.path().join("aside")).unwrap();
+        let store = DirStore::new(dir.path(), &dir.path().join("unfinished")).unwrap();
         let mut sink = store.create("a/b").unwrap();
         sink.write_all(b"half").unwrap();
         assert_eq!(store.get("a/b").unwrap(), None);
         drop(sink);
         assert_eq!(store.get("a/b").unwrap(), None);
-        assert_eq!(fs::read_dir(dir.path().join("aside")).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(dir.path().join("unfinished")).unwrap().count(), 0);
         store.put("a/b", b"whole").unwrap();
         assert_eq!(store.get("a/b").unwrap().unwrap(), b"whole");
         assert_eq!(store.get("a/b/c").unwrap(), None);

@@ -1,4 +1,4 @@
-//! A report for people: tables that line up.
+//! Text for people: reports as aligned tables, and messages on standard error.
 
 use std::io::{self, Write};
 
@@ -13,7 +13,7 @@ const FAILURES_SHOWN: usize = 10;
 /// Absent columns shown; the others are in the report.
 const ABSENT_SHOWN: usize = 10;
 
-/// The summary of a run whose results are below `dest`.
+/// Returns the summary of a run whose results are below `dest`.
 pub(crate) fn report(report: &Report, dest: &str) -> String {
     let state = state(report.state);
     let (objects, records, bytes) = (&report.objects, &report.records, &report.bytes);
@@ -51,7 +51,7 @@ pub(crate) fn report(report: &Report, dest: &str) -> String {
         HumanBytes(bytes.decoded_in),
         HumanBytes(bytes.compressed_out)
     );
-    // The ledger's own words too: whoever can write there could write these.
+    // Also text of the ledger, because others may have written it.
     let rows = report.tables.iter().map(|(table, rows)| [printable(table), HumanCount(*rows).to_string()]);
     text += &listing(["table", "rows"], rows);
     let rejects =
@@ -75,7 +75,7 @@ pub(crate) fn report(report: &Report, dest: &str) -> String {
     }
     if let Some(purged) = &report.purged {
         text += &format!(
-            "\npurged   the queue was purged under this run at {} for run {}\n",
+            "\npurged   the queue was purged at {} for run {}; this run lost messages\n",
             printable(&purged.at),
             printable(&purged.by)
         );
@@ -129,7 +129,7 @@ pub(crate) fn verdict(report: &Report, strict: bool) -> Result<(), Stop> {
     if fails { Err(Stop::Failed) } else { Ok(()) }
 }
 
-/// The verdict as a word.
+/// Returns the word for a state.
 pub(crate) fn state(state: ReportState) -> &'static str {
     match state {
         ReportState::Done => "done",
@@ -138,7 +138,7 @@ pub(crate) fn state(state: ReportState) -> &'static str {
     }
 }
 
-/// A table of text, with the columns from `numbers_from` on to the right.
+/// Returns a table of text. Columns from `numbers_from` on are right-aligned.
 pub(crate) fn columns(
     head: &[&str],
     rows: impl IntoIterator<Item = Vec<String>>,
@@ -153,7 +153,7 @@ pub(crate) fn columns(
     finish(&table)
 }
 
-/// Prints to standard output; a reader that has gone away is no failure of ours.
+/// Prints to standard output. A closed pipe is no error.
 pub(crate) fn print(text: &str) -> Result<(), Stop> {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -193,14 +193,14 @@ fn listing(head: [&str; 2], rows: impl Iterator<Item = [String; 2]>) -> String {
     format!("\n{}", finish(&table))
 }
 
-/// A table without lines.
+/// Returns a table without borders.
 pub(crate) fn plain_table() -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING);
     table
 }
 
-/// The table's text, without the blanks around it.
+/// Returns the table's text without surrounding blanks.
 pub(crate) fn finish(table: &Table) -> String {
     let lines =
         table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned() + "\n");
@@ -213,24 +213,24 @@ fn align_right(table: &mut Table, from: usize) {
     }
 }
 
-/// Tells something on standard error, on one line. If nobody listens any more, the work goes on all the same.
+/// Prints one line to standard error. A closed standard error does not stop the work.
 pub(crate) fn tell(text: &str) {
     let _ = writeln!(io::stderr(), "flowherd: {}", printable(text));
 }
 
-/// Text for a terminal: keys, messages and values may hold what would move its cursor, or show one text for another.
+/// Replaces characters that could move the cursor of a terminal or disguise text. Keys, messages and values may hold them.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|character| if is_printable(character) { character } else { '\u{fffd}' }).collect()
 }
 
-/// No control character, no end of a line or paragraph, and none that changes the direction of what follows
+/// Returns false for control characters, ends of lines or paragraphs, and characters that change the direction of text
 /// (<https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing>).
 fn is_printable(character: char) -> bool {
-    let turns = matches!(
+    let changes_direction = matches!(
         character,
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
     );
-    !(character.is_control() || turns)
+    !(character.is_control() || changes_direction)
 }
 
 #[cfg(test)]
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_is_shown_moves_the_cursor_or_turns_the_text() {
+    fn printed_text_has_no_control_characters_and_none_that_change_its_direction() {
         let hostile = "a\u{1b}[2J\nb\u{9b}1m\u{7f}\u{202e}gpj.exe\u{2028}\u{2066}é日";
         assert_eq!(
             printable(hostile),

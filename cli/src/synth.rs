@@ -1,4 +1,4 @@
-//! `flowherd synth`: sample objects as CloudWatch Logs and Firehose write them, the same for the same seed.
+//! `flowherd synth`: sample objects in the format of CloudWatch Logs and Firehose. The same seed gives the same bytes.
 
 mod incident;
 mod traffic;
@@ -19,11 +19,11 @@ use rand_chacha::ChaCha8Rng;
 use self::{incident::Incident, traffic::Traffic, world::World};
 use crate::{Stop, args::SynthArgs, summary};
 
-/// Events of one envelope, at most: about what CloudWatch Logs puts into one.
+/// Maximum events per envelope, similar to CloudWatch Logs.
 const ENVELOPE_EVENTS: u32 = 500;
-/// Envelopes of one object, at least where it has records for them: several log streams.
+/// Minimum envelopes per object, if it has enough records: several log streams.
 const ENVELOPES: u32 = 8;
-/// One object in so many begins with a control message.
+/// Every tenth object begins with a control message.
 const CONTROL_EVERY: u32 = 10;
 
 /// Writes the objects and their `lookups.json`.
@@ -55,58 +55,58 @@ pub(crate) fn synth(args: &SynthArgs) -> Result<(), Stop> {
         indicatif::HumanBytes(bytes)
     ))?;
     if let Some(incident) = &incident {
-        summary::print(&incident.told())?;
+        summary::print(&incident.description())?;
     }
     Ok(())
 }
 
-/// One object: envelopes of several log streams, a gzip member each, one behind the other.
+/// Returns one object: envelopes of several log streams, each in a gzip member.
 fn object(
     args: &SynthArgs,
     world: &World,
     incident: Option<&Incident<'_>>,
     number: u32,
 ) -> io::Result<(String, Vec<u8>)> {
-    // A stream of its own: an object does not depend on those before it.
+    // Each object has its own random stream, so it does not depend on the others.
     let mut random = ChaCha8Rng::seed_from_u64(args.seed);
     random.set_stream(u64::from(number) + 1);
-    let (begins, lasts) = interval(args.day, number, args.objects);
-    let key = key(args.day, begins, &mut random);
+    let (begin, seconds) = interval(args.day, number, args.objects);
+    let key = key(args.day, begin, &mut random);
 
     let mut object = Vec::new();
     if number.is_multiple_of(CONTROL_EVERY) {
-        object.extend(member(&control_envelope(begins, &mut random))?);
+        object.extend(member(&control_envelope(begin, &mut random))?);
     }
     let size = (args.records / ENVELOPES).clamp(1, ENVELOPE_EVENTS);
-    let mut left = args.records;
-    while left > 0 {
-        let events = left.min(size);
-        let mut traffic = Traffic::new(world, begins, lasts, args.odd / 100.0, &mut random);
+    let mut remaining = args.records;
+    while remaining > 0 {
+        let events = remaining.min(size);
+        let mut traffic = Traffic::new(world, begin, seconds, args.odd / 100.0, &mut random);
         object.extend(member(&traffic.envelope(events))?);
-        left -= events;
+        remaining -= events;
     }
-    for envelope in incident.into_iter().flat_map(|incident| incident.envelopes(begins, lasts)) {
+    for envelope in incident.into_iter().flat_map(|incident| incident.envelopes(begin, seconds)) {
         object.extend(member(&envelope)?);
     }
     Ok((key, object))
 }
 
-/// Unix seconds at which an object's records begin, and how many it covers.
+/// Returns the Unix second at which an object's records begin, and the number of seconds that it covers.
 fn interval(day: Date, number: u32, objects: u32) -> (i64, i64) {
     const DAY: i64 = 86_400;
     let midnight = midnight(day);
-    let lasts = (DAY / i64::from(objects)).max(1);
-    (midnight + DAY * i64::from(number) / i64::from(objects), lasts)
+    let seconds = (DAY / i64::from(objects)).max(1);
+    (midnight + DAY * i64::from(number) / i64::from(objects), seconds)
 }
 
 fn midnight(day: Date) -> i64 {
     day.to_zoned(TimeZone::UTC).map_or(0, |time| time.timestamp().as_second())
 }
 
-/// Firehose's own naming: `<prefix>YYYY/MM/dd/HH/<stream>-<version>-<date>-<uuid>`.
-fn key(day: Date, begins: i64, random: &mut ChaCha8Rng) -> String {
+/// Returns a key as Firehose names objects: `<prefix>YYYY/MM/dd/HH/<stream>-<version>-<date>-<uuid>`.
+fn key(day: Date, begin: i64, random: &mut ChaCha8Rng) -> String {
     let midnight = day.to_datetime(jiff::civil::Time::midnight());
-    let time = midnight.checked_add(begins.rem_euclid(86_400).seconds()).unwrap_or(midnight);
+    let time = midnight.checked_add(begin.rem_euclid(86_400).seconds()).unwrap_or(midnight);
     let digits: String =
         (0..32).map(|_| char::from(b"0123456789abcdef"[random.random_range(0..16)])).collect();
     let path = time.strftime("firehose/%Y/%m/%d/%H/flowherd-sample-1-%Y-%m-%d-%H-%M-%S");
@@ -121,9 +121,9 @@ fn member(text: &str) -> io::Result<Vec<u8>> {
     gzip.finish()
 }
 
-fn control_envelope(begins: i64, random: &mut ChaCha8Rng) -> String {
+fn control_envelope(begin: i64, random: &mut ChaCha8Rng) -> String {
     let id = traffic::event_id(random);
     format!(
-        r#"{{"messageType":"CONTROL_MESSAGE","owner":"CloudwatchLogs","logGroup":"","logStream":"","subscriptionFilters":[],"logEvents":[{{"id":"{id}","timestamp":{begins}000,"message":"CWL CONTROL MESSAGE: Checking health of destination Firehose."}}]}}"#
+        r#"{{"messageType":"CONTROL_MESSAGE","owner":"CloudwatchLogs","logGroup":"","logStream":"","subscriptionFilters":[],"logEvents":[{{"id":"{id}","timestamp":{begin}000,"message":"CWL CONTROL MESSAGE: Checking health of destination Firehose."}}]}}"#
     )
 }

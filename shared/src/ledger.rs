@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-pub use report::{MAX_FAILURES_TOLD, Missing, Outcome, Report, ReportFailure, ReportState, no_objects};
+pub use report::{MAX_REPORT_FAILURES, Missing, Outcome, Report, ReportFailure, ReportState, no_objects};
 pub use rule_totals::RuleTotals;
 pub use warnings::{Warning, WarningKind};
 

@@ -1,4 +1,4 @@
-//! How much of anything an object, a setting or a file may make us hold or do. docs/limits.md has them all.
+//! Limits on what an object, a setting or a file may consume. docs/limits.md lists them all.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,94 +6,96 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Layers of compression around the text, at most.
+    /// Maximum layers of compression around the text.
     pub max_layers: usize,
-    /// Decoded bytes of one object at any layer, at most.
+    /// Maximum decoded bytes of one object in any layer.
     pub max_decoded_bytes: u64,
-    /// Decoded bytes for each byte of the object, at most; looked at from 64 MiB decoded on, because short and very
-    /// regular objects compress better than any bomb needs to.
+    /// Maximum decoded bytes per byte of the object. Checked above [`RATIO_GRACE_BYTES`], because short, regular objects may
+    /// compress better.
     pub max_decode_ratio: u64,
-    /// Bytes of one message or line, at most. CloudWatch Logs takes events up to 1 MiB
+    /// Maximum bytes of one message or line. CloudWatch Logs accepts events up to 1 MiB
     /// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html>).
     pub max_record_bytes: usize,
-    /// Bytes of an envelope that must be in memory at once, at most: one event, or a whole envelope whose log group
-    /// comes after its events.
+    /// Maximum bytes of an envelope that must be in memory together: one event, or a whole envelope whose log group
+    /// follows its events.
     pub max_envelope_bytes: usize,
-    /// Rejected records of one object, at most. An object that has more is read by the wrong rule, or is no log.
+    /// Maximum rejected records of one object. An object with more has the wrong rule, or is not a log.
     pub max_rejects: u64,
-    /// Rejected records of one object in percent, at most, if it has [`REJECT_PERCENT_MIN_RECORDS`] records or more. 100
+    /// Maximum percentage of rejected records in an object with [`REJECT_PERCENT_MIN_RECORDS`] records or more. 100
     /// disables the limit.
     pub max_reject_percent: u64,
-    /// Bytes that its rejects take before they are compressed, at most: messages may be long.
+    /// Maximum bytes of an object's rejects before compression, because messages may be long.
     pub max_reject_bytes: u64,
 }
 
-/// Records, without control events, from which on [`Limits::max_reject_percent`] applies: a few bad records in a short
-/// object are no proof of a wrong rule.
+/// Minimum records, without control events, for [`Limits::max_reject_percent`]. A few rejects in a short object do not prove a
+/// wrong rule.
 pub const REJECT_PERCENT_MIN_RECORDS: u64 = 100;
-/// Decoded bytes up to which [`Limits::max_decode_ratio`] is not looked at.
+/// Decoded bytes up to which [`Limits::max_decode_ratio`] does not apply.
 pub const RATIO_GRACE_BYTES: u64 = 64 << 20;
-/// Bytes of a gzip member's header: an extra field may have 64 KiB (RFC 1952 section 2.3.1.1), name and comment share the
-/// other half.
+/// Maximum bytes of a gzip member's header. An extra field may have 64 KiB (RFC 1952 section 2.3.1.1); name and comment share
+/// the other half.
 pub const MAX_GZIP_HEADER_BYTES: usize = 128 << 10;
-/// Bytes of a zstd window or an xz dictionary: the memory that decoding one layer takes. The `zstd` command decodes this
-/// much without further options, and `xz -9` needs half of it.
+/// Maximum bytes of a zstd window or an xz dictionary, which a decoder keeps in memory. The `zstd` command has the same
+/// default; `xz -9` needs half of it.
 pub const MAX_WINDOW_BYTES: u64 = 128 << 20;
-/// Its logarithm.
+/// Logarithm of [`MAX_WINDOW_BYTES`].
 pub(crate) const MAX_WINDOW_LOG: u32 = MAX_WINDOW_BYTES.ilog2();
-/// Bytes of a block of Hadoop Snappy or snappy-java, decoded. Writers use 256 KiB and 32 KiB.
+/// Maximum decoded bytes of a block of Hadoop Snappy or snappy-java. Writers use 256 KiB and 32 KiB.
 pub const MAX_SNAPPY_BLOCK_BYTES: u64 = 32 << 20;
 
-/// Bytes of a `flowherd.toml`.
+/// Maximum bytes of a `flowherd.toml`.
 pub const MAX_CONFIG_BYTES: usize = 1 << 20;
-/// Its rules.
+/// Maximum rules in a `flowherd.toml`.
 pub const MAX_RULES: usize = 256;
-/// Bytes of a rule's name: each receipt of an object names the rules that took its records.
+/// Maximum bytes of a rule's name. Receipts contain the names of rules.
 pub const MAX_RULE_NAME_BYTES: usize = 128;
-/// Its tables. Each that an object feeds may hold 9 MiB on its way to S3, and each is looked at for every object.
+/// Maximum tables in a `flowherd.toml`. During the upload, each table of an object may hold 9 MiB.
 pub const MAX_TABLES: usize = 64;
-/// Columns of a table.
+/// Maximum columns of a table.
 pub const MAX_COLUMNS: usize = 1000;
-/// Rules of `kind = "regex"`.
+/// Maximum rules of `kind = "regex"`.
 pub const MAX_REGEXES: usize = 32;
-/// Bytes of a regular expression as it is written.
+/// Maximum bytes of a regular expression's text.
 pub const MAX_REGEX_BYTES: usize = 16 << 10;
-/// Bytes of a regular expression as it is compiled. A search takes at most as many steps for each byte of a message as
-/// there are states in them.
+/// Maximum bytes of a compiled regular expression. They bound its states, and so the steps of a search per byte of a
+/// message.
 pub const MAX_REGEX_COMPILED_BYTES: usize = 1 << 20;
-/// Bytes of what is compiled times the groups: what one search may hold.
+/// Maximum compiled bytes times groups, which bounds the memory of one search.
 pub const MAX_REGEX_SEARCH_BYTES: usize = 8 << 20;
-/// Bytes of the table that makes the searches of one thread fast.
+/// Maximum bytes of one thread's search cache.
 pub const MAX_REGEX_CACHE_BYTES: usize = 1 << 20;
-/// Bytes of a row's values: groups may hold each other, and so may pointers. Athena reads rows of up to 32 MB
+/// Maximum bytes of a row's values. Groups and pointers may overlap, so a row may exceed its message. Athena reads rows of up
+/// to 32 MB
 /// (<https://docs.aws.amazon.com/athena/latest/ug/other-notable-limitations.html>).
 pub const MAX_ROW_BYTES: usize = 24 << 20;
-/// Words of a flow log's header line. There are 54 fields: of more words than this, half are no names or stand twice.
+/// Maximum words that are read of a flow log's header line. There are 54 fields, so a longer line has unknown or duplicate
+/// words.
 pub const MAX_HEADER_WORDS: usize = 128;
 
-/// Bytes of a `lookups.json`.
+/// Maximum bytes of a `lookups.json`.
 pub const MAX_LOOKUPS_BYTES: usize = 64 << 20;
-/// Its interfaces, its subnets, its VPCs: of each so many.
+/// Maximum interfaces, subnets, and VPCs, each.
 pub const MAX_LOOKUP_IDS: usize = 250_000;
-/// The blocks of its subnets together.
+/// Maximum CIDR blocks of all subnets together.
 pub const MAX_LOOKUP_BLOCKS: usize = 250_000;
-/// Bytes of each id and each name in it.
+/// Maximum bytes of each id and each name in a `lookups.json`.
 pub const MAX_LOOKUP_NAME_BYTES: usize = 1024;
 
-/// Bytes of a queue message. A key of 1,024 bytes takes 6 KiB of JSON at most.
+/// Maximum bytes of a queue message. A key of 1,024 bytes takes up to 6 KiB of JSON.
 pub const MAX_MESSAGE_BYTES: usize = 16 << 10;
-/// Bytes of a key, and so of a prefix (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>).
+/// Maximum bytes of a key, and so of a prefix (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>).
 pub const MAX_KEY_BYTES: usize = 1024;
-/// Bytes of any result or settings file that is read whole: more than either may have, so that it can say itself what is
-/// too much.
+/// Maximum bytes of a result or settings file that is read into memory. More than either may have, so that its own limit gives
+/// the error.
 pub const MAX_RESULT_BYTES: u64 = 80 << 20;
-/// Bytes of a ledger file of one object or one run: a receipt of 64 tables with the longest of keys takes half of it.
+/// Maximum bytes of a ledger file. A receipt with the longest key, 64 tables and 256 rules stays below it.
 pub const MAX_LEDGER_BYTES: u64 = 1 << 20;
-/// Columns without a value that a receipt names, over all rules: bounds the size of a receipt.
+/// Maximum absent columns in a receipt, over all rules.
 pub const MAX_ABSENT_COLUMNS: usize = 1000;
-/// Bytes of a report, which names up to a thousand failures.
+/// Maximum bytes of a report, which names up to 1,000 failures.
 pub const MAX_REPORT_BYTES: u64 = 16 << 20;
-/// Bytes of a part of the manifest, decoded: 10,000 entries with the longest of keys.
+/// Maximum decoded bytes of a manifest part: 10,000 entries with the longest keys.
 pub const MAX_PART_BYTES: u64 = 64 << 20;
 
 impl Default for Limits {
@@ -112,22 +114,22 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Every problem, one line each.
+    /// Returns every problem, one line each.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        let mut within = |name: &str, value: u64, least: u64, most: u64| {
-            if !(least..=most).contains(&value) {
-                problems.push(format!("limits.{name} = {value}: must be from {least} to {most}"));
+        let mut check = |name: &str, value: u64, min: u64, max: u64| {
+            if !(min..=max).contains(&value) {
+                problems.push(format!("limits.{name} = {value}: must be from {min} to {max}"));
             }
         };
-        within("max_layers", self.max_layers as u64, 1, 8);
-        within("max_decoded_bytes", self.max_decoded_bytes, 1 << 10, 1 << 50);
-        within("max_decode_ratio", self.max_decode_ratio, 10, 1 << 20);
-        within("max_record_bytes", self.max_record_bytes as u64, 64, 16 << 20);
-        within("max_envelope_bytes", self.max_envelope_bytes as u64, 1 << 10, 256 << 20);
-        within("max_rejects", self.max_rejects, 0, 1 << 40);
-        within("max_reject_percent", self.max_reject_percent, 0, 100);
-        within("max_reject_bytes", self.max_reject_bytes, 1 << 10, 1 << 40);
+        check("max_layers", self.max_layers as u64, 1, 8);
+        check("max_decoded_bytes", self.max_decoded_bytes, 1 << 10, 1 << 50);
+        check("max_decode_ratio", self.max_decode_ratio, 10, 1 << 20);
+        check("max_record_bytes", self.max_record_bytes as u64, 64, 16 << 20);
+        check("max_envelope_bytes", self.max_envelope_bytes as u64, 1 << 10, 256 << 20);
+        check("max_rejects", self.max_rejects, 0, 1 << 40);
+        check("max_reject_percent", self.max_reject_percent, 0, 100);
+        check("max_reject_bytes", self.max_reject_bytes, 1 << 10, 1 << 40);
         if self.max_envelope_bytes < self.max_record_bytes {
             problems.push(format!(
                 "limits.max_envelope_bytes = {}: must be at least limits.max_record_bytes ({})",

@@ -1,4 +1,4 @@
-//! The only place that knows the order of the stages:
+//! Runs the stages in order:
 //! object ▶ [`layers`] ▶ [`records`] ▶ [`rules`] ▶ [`enrich`] ▶ [`csv`] ▶ [`gzip`] ▶ outputs.
 
 pub(crate) mod address;
@@ -101,7 +101,7 @@ pub fn run<R: Read, W: Write>(
                 outputs.reject(counts.read, &record, reason)?;
                 counts.add_reject(reason, rule, record.origin.log_group.as_deref());
                 if let Some((limit, max)) = outputs.exceeded() {
-                    // Nothing of the object will be published.
+                    // Drops the sinks: nothing of the object is published.
                     drop(outputs);
                     count_remaining(records, rules, &mut counts)?;
                     return Err(counts.too_many_rejects(config, limit, max));

@@ -1,4 +1,4 @@
-//! Before the work: which run this is, and the manifest of what it is asked.
+//! The begin of a run: chooses its name and writes its manifest.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -26,15 +26,15 @@ use crate::{Stop, args::ConvertArgs, local::DirStore, summary::tell};
 pub(super) struct Begun {
     pub(super) run: Run,
     pub(super) store: DirStore,
-    /// Whether receipts that are there already count.
+    /// Whether existing receipts count.
     pub(super) resumes: bool,
-    aside: PathBuf,
-    /// Held until the process ends: one process a run.
+    unfinished: PathBuf,
+    /// Held until the process ends, so that one process works on the run.
     _lock: File,
 }
 
 impl Begun {
-    /// What the listing found wrong with an object, if it did; the failure is written already.
+    /// Returns the failure of an object that could not be listed. It is in the ledger already.
     pub(super) fn listing_failure(&self, object: &ManifestEntry) -> Result<Option<Failure>, StoreError> {
         if object.etag == UNREADABLE {
             Failure::find(&self.store, &self.run.run, &object.key)
@@ -43,14 +43,14 @@ impl Begun {
         }
     }
 
-    /// Removes what is needed only while the run goes on.
+    /// Removes temporary files of the run.
     pub(super) fn clean_up(&self) {
-        // Left behind, it would only be an empty directory.
-        let _ = fs::remove_dir_all(&self.aside);
+        // An error is harmless: the directory is empty.
+        let _ = fs::remove_dir_all(&self.unfinished);
     }
 }
 
-/// Chooses the run, writes its `run.json` and its manifest.
+/// Chooses the run, and writes its `run.json` and manifest.
 pub(super) fn begin(args: &ConvertArgs, plan: &Plan) -> Result<Begun, Stop> {
     let source = canonical(&args.source)
         .map_err(|error| Stop::usage(format!("SOURCE {}: {error}", args.source.display())))?;
@@ -65,13 +65,15 @@ pub(super) fn begin(args: &ConvertArgs, plan: &Plan) -> Result<Begun, Stop> {
         .map_err(|error| Stop::usage(format!("DEST {}: {error}", args.dest.display())))
         .and_then(|dest| {
             if source.starts_with(&dest) {
-                return Err(Stop::usage("SOURCE lies in DEST: results would be written among the objects"));
+                return Err(Stop::usage(
+                    "SOURCE is inside DEST: results would be written among the objects; choose another DEST",
+                ));
             }
-            let mut not = vec![dest.clone()];
-            not.extend(
+            let mut excluded = vec![dest.clone()];
+            excluded.extend(
                 [&args.config, &args.lookups].into_iter().flatten().filter_map(|path| canonical(path).ok()),
             );
-            begin_in(args, plan, &dest, not)
+            begin_in(args, plan, &dest, excluded)
         })
 }
 
@@ -79,15 +81,15 @@ fn canonical(path: &Path) -> io::Result<PathBuf> {
     fs::canonicalize(path)
 }
 
-fn begin_in(args: &ConvertArgs, plan: &Plan, dest: &Path, not: Vec<PathBuf>) -> Result<Begun, Stop> {
+fn begin_in(args: &ConvertArgs, plan: &Plan, dest: &Path, excluded: Vec<PathBuf>) -> Result<Begun, Stop> {
     let chosen = choose(args, plan, dest)?;
     let run_dir = dest.join("runs").join(&chosen.name);
     fs::create_dir_all(&run_dir).with_context(|| format!("cannot create {}", run_dir.display()))?;
     let lock = lock(&run_dir, &chosen.name)?;
 
-    // What an earlier process left unfinished, or an earlier listing wrote, is of no use any more.
-    let aside = run_dir.join("unfinished");
-    for stale in [&aside, &run_dir.join("manifest")] {
+    // Removes temporary files and the manifest of an earlier process.
+    let unfinished = run_dir.join("unfinished");
+    for stale in [&unfinished, &run_dir.join("manifest")] {
         match fs::remove_dir_all(stale) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(anyhow::Error::new(error)
@@ -97,7 +99,8 @@ fn begin_in(args: &ConvertArgs, plan: &Plan, dest: &Path, not: Vec<PathBuf>) -> 
             _ => {}
         }
     }
-    let store = DirStore::new(dest, &aside).with_context(|| format!("cannot write to {}", dest.display()))?;
+    let store =
+        DirStore::new(dest, &unfinished).with_context(|| format!("cannot write to {}", dest.display()))?;
 
     let time = now().context("cannot begin the run")?;
     let mut run = Run {
@@ -113,11 +116,11 @@ fn begin_in(args: &ConvertArgs, plan: &Plan, dest: &Path, not: Vec<PathBuf>) -> 
     let path = layout::run(&run.run);
     put_json(&store, &path, &run).context("cannot write run.json")?;
     let mut manifest = ManifestWriter::new(&store, &run.run);
-    let listing = Listing { source: &args.source, prefix: &run.prefix, not };
+    let listing = Listing { source: &args.source, prefix: &run.prefix, excluded };
     listing
         .each(|Found { entry, problem }| {
             if let Some(problem) = problem {
-                // It still stands in the manifest, and so must have an outcome.
+                // The manifest names it, so it needs an outcome.
                 let attempt = Attempt {
                     run: &run.run,
                     object: &entry,
@@ -134,13 +137,13 @@ fn begin_in(args: &ConvertArgs, plan: &Plan, dest: &Path, not: Vec<PathBuf>) -> 
         .context("cannot write the manifest")?;
     run.manifest = Some(manifest.finish().context("cannot write the manifest")?);
     put_json(&store, &path, &run).context("cannot write run.json")?;
-    Ok(Begun { run, store, resumes: args.resume, aside, _lock: lock })
+    Ok(Begun { run, store, resumes: args.resume, unfinished, _lock: lock })
 }
 
 struct Chosen {
     name: String,
     prefix: Option<String>,
-    /// When it began, if it goes on.
+    /// The begin of a run that is continued.
     started: Option<String>,
     resumes: Vec<String>,
 }
@@ -151,20 +154,20 @@ impl Chosen {
     }
 }
 
-/// A new run; or with `--resume` the named one, or the latest; or a new name that goes on from the latest.
+/// Chooses a new run. With `--resume`: the run of that name, or the latest run; or a new name that resumes the latest run.
 fn choose(args: &ConvertArgs, plan: &Plan, dest: &Path) -> Result<Chosen, Stop> {
     if let Some(name) = &args.run
         && !layout::is_run_name(name)
     {
         return Err(Stop::usage(format!(
-            "--run {name:?}: use letters, digits, '-', '_' and '.', at most 80"
+            "--run {name:?}: use up to 80 letters, digits, '-', '_' and '.', not '.' first"
         )));
     }
     let named = args.run.as_ref().and_then(|name| read_run(dest, name));
     if !args.resume {
         return match (&args.run, named) {
             (Some(name), Some(_)) => Err(Stop::usage(format!(
-                "run {name} is already in {}; go on with it by --resume, or choose another name",
+                "run {name} is already in {}; continue it with --resume, or choose another name",
                 dest.display()
             ))),
             (Some(name), None) => Ok(Chosen::new(name.clone())),
@@ -176,13 +179,13 @@ fn choose(args: &ConvertArgs, plan: &Plan, dest: &Path) -> Result<Chosen, Stop> 
         (Some(run), _, _) => {
             if let Some(prefix) = args.prefix.as_ref().filter(|prefix| **prefix != run.prefix) {
                 return Err(Stop::usage(format!(
-                    "--prefix {prefix:?}: run {} was begun with {:?}; leave --prefix out, or name a new run with --run",
+                    "--prefix {prefix:?}: run {} was begun with {:?}; omit --prefix, or choose a new name with --run",
                     run.run, run.prefix
                 )));
             }
             if run.fingerprint != Fingerprint::from(plan) {
                 tell(&format!(
-                    "rules or lookups are not those of run {} when it last went on: receipts of others do not count",
+                    "rules or lookups differ from those with which run {} last ran: receipts of the former ones do not count",
                     run.run
                 ));
             }
@@ -197,7 +200,7 @@ fn choose(args: &ConvertArgs, plan: &Plan, dest: &Path) -> Result<Chosen, Stop> 
             let resumes = std::iter::once(latest.run).chain(latest.resumes).collect();
             Ok(Chosen { name: name.clone(), prefix: Some(latest.prefix), started: None, resumes })
         }
-        _ => Err(Stop::usage(format!("--resume: there is no run in {}", dest.display()))),
+        _ => Err(Stop::usage(format!("--resume: no run in {}", dest.display()))),
     }
 }
 
@@ -230,7 +233,7 @@ fn lock(run_dir: &Path, name: &str) -> Result<File, Stop> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            Err(Stop::usage(format!("another process is working on run {name}")))
+            Err(Stop::usage(format!("another process is working on run {name}; wait for its end")))
         }
         Err(TryLockError::Error(error)) => {
             Err(anyhow::Error::new(error).context("cannot lock the run").into())

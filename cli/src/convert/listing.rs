@@ -1,4 +1,4 @@
-//! The objects below a directory, one after another: memory does not grow with their number.
+//! Lists the objects below a directory. Memory use is independent of their number.
 
 use std::{
     fs, io,
@@ -11,74 +11,74 @@ use walkdir::{DirEntry, WalkDir};
 
 use crate::local::etag;
 
-/// The version of what stands in the listing but cannot be read as an object: no file ever has it.
+/// The version of an entry that cannot be read as an object. No file has this version.
 pub(super) const UNREADABLE: &str = "unreadable";
 
-/// What to list.
+/// The scope of a listing.
 #[derive(Debug)]
 pub(super) struct Listing<'a> {
     /// A file or a directory.
     pub(super) source: &'a Path,
     /// Only keys that begin with it.
     pub(super) prefix: &'a str,
-    /// Files and directories that are no log objects though they may stand below the source: results, rules, names.
-    pub(super) not: Vec<PathBuf>,
+    /// Files and directories below the source that are no log objects: results, rules and lookups.
+    pub(super) excluded: Vec<PathBuf>,
 }
 
-/// Something below the source.
+/// An entry below the source.
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) entry: ManifestEntry,
-    /// Why it cannot be read as an object: it is listed all the same, and fails.
+    /// Why it cannot be read as an object. It is listed, and fails.
     pub(super) problem: Option<String>,
 }
 
 impl Listing<'_> {
-    /// Every object, in no particular order.
+    /// Calls `found` for every object, in any order.
     pub(super) fn each(
         &self,
         mut found: impl FnMut(Found) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         if self.source.is_file() {
             let name = Path::new(self.source.file_name().unwrap_or_default());
-            return self.give(name, fs::metadata(self.source), &mut found);
+            return self.report(name, fs::metadata(self.source), &mut found);
         }
         let walk = WalkDir::new(self.source).follow_links(true).min_depth(1);
-        for entry in walk.into_iter().filter_entry(|entry| !self.is_left_out(entry)) {
+        for entry in walk.into_iter().filter_entry(|entry| !self.is_excluded(entry)) {
             let (path, metadata) = match entry {
                 Ok(entry) if entry.file_type().is_dir() => continue,
                 Ok(entry) => (entry.path().to_owned(), entry.metadata().map_err(io_error)),
                 Err(error) => (error.path().unwrap_or(self.source).to_owned(), Err(io_error(error))),
             };
-            // Pipes, sockets and devices are no objects.
+            // Skips pipes, sockets and devices.
             if metadata.as_ref().is_ok_and(|metadata| !metadata.is_file()) {
                 continue;
             }
-            self.give(path.strip_prefix(self.source).unwrap_or(&path), metadata, &mut found)?;
+            self.report(path.strip_prefix(self.source).unwrap_or(&path), metadata, &mut found)?;
         }
         Ok(())
     }
 
-    fn give(
+    fn report(
         &self,
         name: &Path,
         metadata: io::Result<fs::Metadata>,
         found: &mut impl FnMut(Found) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let (bytes, prefix) = (name.as_os_str().as_bytes(), self.prefix.as_bytes());
-        // A directory that cannot be listed may hide keys with the prefix below it.
+        // A directory that cannot be listed may contain keys with the prefix.
         let may_hide =
             || bytes.is_empty() || prefix.strip_prefix(bytes).is_some_and(|rest| rest.starts_with(b"/"));
-        let is_asked_for = bytes.starts_with(prefix) || (metadata.is_err() && may_hide());
-        if !is_asked_for {
+        let is_in_scope = bytes.starts_with(prefix) || (metadata.is_err() && may_hide());
+        if !is_in_scope {
             return Ok(());
         }
-        // Escaped, a name that is no UTF-8 is not taken for another file's that has the replacement character.
+        // Escaping keeps a name that is not UTF-8 apart from the name of another file.
         let key = name.to_str().map_or_else(|| bytes.escape_ascii().to_string(), str::to_owned);
         let key = if key.is_empty() { self.source.to_string_lossy().into_owned() } else { key };
         let (size, etag, problem) = match metadata {
             Ok(_) if name.to_str().is_none() => {
-                (0, UNREADABLE.to_owned(), Some("its name is no UTF-8 text; rename it".to_owned()))
+                (0, UNREADABLE.to_owned(), Some("its name is not UTF-8; rename it".to_owned()))
             }
             Ok(metadata) => (metadata.len(), etag(&metadata), None),
             Err(error) => (0, UNREADABLE.to_owned(), Some(format!("cannot be listed: {error}"))),
@@ -86,17 +86,17 @@ impl Listing<'_> {
         found(Found { entry: ManifestEntry { key, size, etag }, problem })
     }
 
-    fn is_left_out(&self, entry: &DirEntry) -> bool {
-        // Comparing names first spares a system call for nearly every entry.
-        let may_be = self.not.iter().any(|path| path.file_name() == Some(entry.file_name()));
-        may_be && fs::canonicalize(entry.path()).is_ok_and(|path| self.not.contains(&path))
+    fn is_excluded(&self, entry: &DirEntry) -> bool {
+        // Comparing names first saves a system call for most entries.
+        let may_be = self.excluded.iter().any(|path| path.file_name() == Some(entry.file_name()));
+        may_be && fs::canonicalize(entry.path()).is_ok_and(|path| self.excluded.contains(&path))
     }
 }
 
-/// The cause alone: the path is the key already.
+/// Returns the cause without the path, which the key contains.
 fn io_error(error: walkdir::Error) -> io::Error {
     match error.loop_ancestor() {
-        Some(_) => io::Error::other("a symbolic link that leads back to a directory above it"),
+        Some(_) => io::Error::other("the symbolic link points to a directory above it"),
         None => error.into_io_error().unwrap_or_else(|| io::Error::other("unknown error")),
     }
 }

@@ -1,4 +1,4 @@
-//! What a person sees while the work goes on: on a terminal a bar, and failures as they come.
+//! Progress on standard error: a bar on a terminal, and each failure.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -10,8 +10,8 @@ use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::summary::tell;
 
-/// Failures told one by one; the others are in the ledger.
-const FAILURES_TOLD: u64 = 20;
+/// Maximum failures that are printed individually; the ledger has all.
+const FAILURES_SHOWN: u64 = 20;
 
 #[derive(Debug)]
 pub(super) struct Progress {
@@ -27,7 +27,7 @@ impl Progress {
     pub(super) fn new(listed: ManifestTotals, terminal: bool) -> Self {
         let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(listed.bytes), target);
-        let template = "{bar:24} {percent:>3}%  {msg}  {binary_bytes_per_sec}  {eta} left";
+        let template = "{bar:24} {percent:>3}%  {msg}  {binary_bytes_per_sec}  {eta} remaining";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
@@ -45,12 +45,12 @@ impl Progress {
         progress
     }
 
-    /// Bytes of an object were read.
+    /// Adds bytes that were read.
     pub(super) fn read(&self, bytes: u64) {
         self.bar.inc(bytes);
     }
 
-    /// An object is done; `unread` of its bytes were not told of by [`Progress::read`].
+    /// Adds a done object. `unread` of its bytes were not passed to [`Progress::read`].
     pub(super) fn done(&self, receipt: &Receipt, unread: u64) {
         self.done.fetch_add(1, Ordering::Relaxed);
         self.rows.fetch_add(receipt.records.rows, Ordering::Relaxed);
@@ -59,13 +59,13 @@ impl Progress {
         self.show();
     }
 
-    /// An object failed.
+    /// Adds a failed object, and prints its error.
     pub(super) fn failed(&self, key: &str, error: &str, unread: u64) {
         let before = self.failed.fetch_add(1, Ordering::Relaxed);
         self.bar.inc(unread);
         self.bar.suspend(|| match before {
-            0..FAILURES_TOLD => tell(&format!("{key}: {error}")),
-            FAILURES_TOLD => tell("more objects failed; all are in the run's failures"),
+            0..FAILURES_SHOWN => tell(&format!("{key}: {error}")),
+            FAILURES_SHOWN => tell("more objects failed; the run's failures/ directory has all of them"),
             _ => {}
         });
         self.show();

@@ -1,4 +1,4 @@
-//! Ctrl-C: once, the objects in hand are finished; twice, they are discarded; a third time ends the process.
+//! Ctrl-C: the first one finishes the objects in progress, the second discards them, the third ends the process.
 
 use std::sync::{
     Arc,
@@ -7,13 +7,13 @@ use std::sync::{
 
 use crate::summary::tell;
 
-/// How urgently the run is to stop. The numbers only grow.
+/// The level of urgency to stop; it only increases.
 #[derive(Clone, Debug, Default)]
 pub(super) struct StopSwitch(Arc<AtomicU8>);
 
-const TAKE_NO_MORE: u8 = 1;
+const FINISH: u8 = 1;
 const DISCARD: u8 = 2;
-/// What a shell reports of a process that Ctrl-C ended.
+/// The status that a shell reports for a process that Ctrl-C ended.
 const KILLED: i32 = 130;
 
 impl StopSwitch {
@@ -23,13 +23,13 @@ impl StopSwitch {
         let pressed = switch.clone();
         ctrlc::set_handler(move || {
             match pressed.0.fetch_add(1, Ordering::SeqCst) + 1 {
-                TAKE_NO_MORE => {
-                    tell("stopping when the objects in hand are finished; once more discards them");
+                FINISH => {
+                    tell("stopping after the objects in progress; press Ctrl-C again to discard them");
                 }
-                DISCARD => tell(
-                    "discarding the objects in hand; once more ends at once, as safely, without a report",
-                ),
-                // What is not committed is never seen; it is as if the process were killed.
+                DISCARD => {
+                    tell("discarding the objects in progress; press Ctrl-C again to end without a report")
+                }
+                // Uncommitted outputs are invisible, as after a kill.
                 _ => std::process::exit(KILLED),
             }
         })?;
@@ -37,14 +37,14 @@ impl StopSwitch {
     }
 
     pub(super) fn is_stopping(&self) -> bool {
-        self.0.load(Ordering::SeqCst) >= TAKE_NO_MORE
+        self.0.load(Ordering::SeqCst) >= FINISH
     }
 
     pub(super) fn is_discarding(&self) -> bool {
         self.0.load(Ordering::SeqCst) >= DISCARD
     }
 
-    /// Stops everything: the work cannot go on.
+    /// Discards the objects in progress, because the work cannot continue.
     pub(super) fn stop_now(&self) {
         self.0.store(DISCARD, Ordering::SeqCst);
     }

@@ -1,4 +1,4 @@
-//! `flowherd estimate`: what a run would do and cost. It lists the prefix and changes nothing.
+//! `flowherd estimate`: lists a prefix and estimates the work and cost of a run. It changes nothing.
 
 use anyhow::Context;
 use aws_sdk_lambda::types::AccountLimit;
@@ -11,16 +11,16 @@ use super::{Fleet, connected, json};
 use crate::{
     Stop,
     args::EstimateArgs,
-    cost::{BYTES_A_SECOND, Estimate, MAX_CONCURRENCY, Objects},
+    cost::{BYTES_PER_SECOND, Estimate, MAX_CONCURRENCY, Objects},
     summary,
 };
 
-/// What `--json` prints.
+/// The output of `--json`.
 #[derive(Serialize)]
-struct Answer {
+struct Output {
     #[serde(flatten)]
     estimate: Estimate,
-    /// Concurrent executions that the account's functions may still use; `null` if Lambda does not say.
+    /// Concurrent executions that the account's functions may still use; `null` if unknown.
     unreserved_concurrency: Option<u32>,
 }
 
@@ -46,9 +46,9 @@ pub(crate) fn estimate(args: &EstimateArgs) -> Result<(), Stop> {
         let estimate = Estimate::new(&args.prefix, objects, args.memory);
         if args.json {
             concurrency.err().iter().for_each(|why| summary::tell(why));
-            return summary::print(&json(&Answer { estimate, unreserved_concurrency })?);
+            return summary::print(&json(&Output { estimate, unreserved_concurrency })?);
         }
-        summary::print(&format!("{}{}\n", text(&estimate), told_of_concurrency(concurrency)))
+        summary::print(&format!("{}{}\n", text(&estimate), concurrency_text(concurrency)))
     })
 }
 
@@ -61,7 +61,7 @@ fn unreserved_concurrency(aws: &Aws) -> Result<u32, String> {
     let unreserved = |limit: AccountLimit| limit.unreserved_concurrent_executions;
     let unreserved = limit.and_then(|limit| {
         let number = limit.and_then(unreserved).and_then(|number| u32::try_from(number).ok());
-        number.ok_or_else(|| "Lambda gives no number".to_owned())
+        number.ok_or_else(|| "Lambda returned no number".to_owned())
     });
     unreserved.map_err(|why| {
         format!(
@@ -71,7 +71,7 @@ fn unreserved_concurrency(aws: &Aws) -> Result<u32, String> {
     })
 }
 
-fn told_of_concurrency(concurrency: Result<u32, String>) -> String {
+fn concurrency_text(concurrency: Result<u32, String>) -> String {
     match concurrency {
         Ok(number) if number < MAX_CONCURRENCY => format!(
             "the account has {number} unreserved concurrent executions in this region, fewer than the stack's default \
@@ -109,12 +109,12 @@ fn text(estimate: &Estimate) -> String {
     let table = summary::columns(&["a run of this prefix", "about"], rows, 1);
     let idle = &estimate.idle_month;
     format!(
-        "{table}\nassumed: {} MB of memory, arm64, prices of us-east-1 without free tiers, {:.0} MB of compressed logs a \
-         second and processor;\nstorage, transfer, Step Functions and what Athena scans are not included\n\n\
-         the stack itself: about ${:.2} a month without a run (alarms ${:.2}, dashboard ${:.2}, polls of the empty queue \
+        "{table}\nassumed: {} MB of memory, arm64, prices of us-east-1 without free tiers, {:.0} MB of compressed logs per \
+         second and vCPU;\nstorage, transfer, Step Functions and Athena scans are not included\n\n\
+         the stack itself: about ${:.2} per month without a run (alarms ${:.2}, dashboard ${:.2}, polls of the empty queue \
          ${:.2})\n",
         estimate.memory_mb,
-        BYTES_A_SECOND / 1e6,
+        BYTES_PER_SECOND / 1e6,
         idle.total,
         idle.alarms,
         idle.dashboard,

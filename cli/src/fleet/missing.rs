@@ -1,4 +1,4 @@
-//! `flowherd report RUN --missing`: the missing objects of a run, each with the reason that the ledger gives.
+//! `flowherd report RUN --missing`: lists the missing objects of a run, each with its reason from the ledger.
 
 use std::ops::ControlFlow;
 
@@ -22,19 +22,19 @@ struct MissingObject {
     size: u64,
     etag: String,
     reason: String,
-    /// The run that has written the outputs since, if a receipt shows one.
+    /// The run that has written the outputs since, if a receipt proves it.
     replaced_by: Option<String>,
 }
 
-/// Prints the missing objects of a run as its ledger is now. Fails if there are any.
+/// Prints the missing objects of a run from its current ledger. Fails if there are any.
 pub(super) fn show(fleet: &Fleet<'_>, run: &Run, as_json: bool) -> Result<(), Stop> {
     if run.manifest.is_none() {
         return Err(Stop::usage(format!(
-            "the prefix of run {} was not listed to the end, so its missing objects are not known; see flowherd status {}",
+            "the listing of run {} is incomplete, so its missing objects are unknown; see flowherd status {}",
             run.run, run.run
         )));
     }
-    let mut found = Found { fleet, run, as_json, others: None, count: 0, replaced: 0 };
+    let mut found = MissingPrinter { fleet, run, as_json, others: None, count: 0, replaced: 0 };
     let mut add = |entry: &ManifestEntry, why: Missing| {
         fleet.patience.renew();
         match found.add(entry, &why) {
@@ -51,18 +51,18 @@ pub(super) fn show(fleet: &Fleet<'_>, run: &Run, as_json: bool) -> Result<(), St
     }
 }
 
-/// What is printed, object by object: there may be millions.
-struct Found<'a> {
+/// Prints object by object, because there may be millions.
+struct MissingPrinter<'a> {
     fleet: &'a Fleet<'a>,
     run: &'a Run,
     as_json: bool,
-    /// Other runs, latest first. Read when they are needed.
+    /// Other runs, latest first. Read on demand.
     others: Option<Vec<Run>>,
     count: u64,
     replaced: u64,
 }
 
-impl Found<'_> {
+impl MissingPrinter<'_> {
     fn add(&mut self, entry: &ManifestEntry, why: &Missing) -> Result<(), Stop> {
         if matches!(why, Missing::Replaced(_)) && self.others.is_none() {
             let others = all_runs(self.fleet)?.into_iter().rev().filter(|other| other.run != self.run.run);
@@ -126,7 +126,7 @@ fn object(
     Ok(MissingObject { key, size, etag, reason, replaced_by })
 }
 
-/// Finds the run whose receipt names the version of an output that is there now.
+/// Returns the run whose receipt names the current version of an output.
 fn writer(
     fleet: &Fleet<'_>,
     others: &[Run],

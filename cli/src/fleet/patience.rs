@@ -1,4 +1,4 @@
-//! The time limit of fleet commands: a command says what it waits for after some seconds, and ends when AWS does not answer.
+//! The time limit of fleet commands. A command prints what it waits for after some seconds, and ends if AWS does not respond.
 
 use std::{
     process,
@@ -9,10 +9,10 @@ use std::{
 
 use crate::summary::tell;
 
-/// A wait that lasts longer is shown.
+/// A longer wait is printed.
 const SHOWN_AFTER: Duration = Duration::from_secs(5);
 
-/// Watches the calls of one command from a thread of its own. At the limit it ends the process with status 1: a call of the
+/// Watches the calls of one command in a separate thread. At the limit it ends the process with status 1: a call of the
 /// SDK that blocks cannot be interrupted.
 pub(super) struct Patience {
     shared: Arc<Shared>,
@@ -45,7 +45,7 @@ impl Patience {
         Self { shared }
     }
 
-    /// Does `work`, which waits for answers about `what`. Each call has the whole time limit.
+    /// Runs `work`, which waits for AWS. `what` names it in messages. Each call has the whole time limit.
     pub(super) fn during<T>(&self, what: impl Into<String>, work: impl FnOnce() -> T) -> T {
         let before = self.replace(Some(Wait { what: what.into(), since: Instant::now(), is_shown: false }));
         let done = work();
@@ -53,7 +53,7 @@ impl Patience {
         done
     }
 
-    /// An answer has come, and the work that waits continues: the time limit begins again.
+    /// Restarts the time limit, because AWS has responded and the work continues.
     pub(super) fn renew(&self) {
         if let Some(wait) = &mut self.shared.lock().wait {
             wait.since = Instant::now();
@@ -89,7 +89,7 @@ impl Shared {
             let waited = wait.since.elapsed();
             if waited >= limit {
                 tell(&format!(
-                    "no answer within {} s; waited for {}. Check network, region and endpoint, or raise --timeout",
+                    "no response within {} s while waiting for {}. Check network, region and endpoint, or raise --timeout",
                     limit.as_secs(),
                     wait.what
                 ));

@@ -1,4 +1,4 @@
-//! A deployed stack, found by its name.
+//! Finds a deployed stack by its name.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use flowherd_coordinator::settings::Settings;
 
 use crate::{Stop, args::FleetArgs};
 
-/// What `cdk deploy` calls it unless it is told otherwise.
+/// The default stack name of `cdk deploy`.
 const DEFAULT_NAME: &str = "Flowherd";
 
-/// What a stack gives out.
+/// The outputs of a stack.
 pub(super) struct Outputs {
     stack: String,
     outputs: BTreeMap<String, String>,
@@ -24,13 +24,17 @@ impl Outputs {
     }
 
     pub(super) fn needed(&self, key: &str) -> Result<String, Stop> {
-        let missing =
-            || Stop::usage(format!("stack {:?} has no output {key}; is it one of Flowherd?", self.stack));
+        let missing = || {
+            Stop::usage(format!(
+                "stack {:?} has no output {key}. Check that it is a Flowherd stack of this version",
+                self.stack
+            ))
+        };
         self.get(key).ok_or_else(missing)
     }
 }
 
-/// Its settings, and its state machine.
+/// Returns the settings of a stack, and the ARN of its state machine.
 pub(super) fn find(aws: &Aws, args: &FleetArgs) -> Result<(Settings, Option<String>), Stop> {
     let outputs = outputs(aws, args)?;
     let settings = Settings {
@@ -47,23 +51,28 @@ pub(super) fn find(aws: &Aws, args: &FleetArgs) -> Result<(Settings, Option<Stri
     Ok((settings, outputs.get("StateMachineArn")))
 }
 
-/// The name that a stack was asked for by.
-pub(super) fn asked_name(args: &FleetArgs) -> Option<String> {
-    args.stack.clone().or_else(|| std::env::var("FLOWHERD_STACK").ok().filter(|name| !name.is_empty()))
+/// Returns the stack name from `--stack` or the environment.
+pub(super) fn requested_name(args: &FleetArgs) -> Option<String> {
+    args.stack.clone().or_else(|| variable("FLOWHERD_STACK"))
 }
 
-/// All outputs of the stack that is asked for, or of the one with the usual name.
+/// Returns an environment variable. An empty one counts as unset.
+pub(super) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Reads the outputs of the requested stack, or of the default one.
 pub(super) fn outputs(aws: &Aws, args: &FleetArgs) -> Result<Outputs, Stop> {
-    let name = asked_name(args).unwrap_or_else(|| DEFAULT_NAME.to_owned());
+    let name = requested_name(args).unwrap_or_else(|| DEFAULT_NAME.to_owned());
     let request = Client::new(aws.config()).describe_stacks().stack_name(&name).send();
     let answer = aws.handle().block_on(request).map_err(|error| match error.code() {
         Some("ValidationError") => Stop::usage(format!(
-            "there is no stack {name:?} in this account and region; name it with --stack, or set FLOWHERD_QUEUE_URL, \
+            "no stack {name:?} in this account and region. Name it with --stack, or set FLOWHERD_QUEUE_URL, \
              FLOWHERD_SOURCE_BUCKET and FLOWHERD_RESULTS_BUCKET"
         )),
-        _ => anyhow::Error::new(error).context(format!("cannot look for stack {name:?}")).into(),
+        _ => anyhow::Error::new(error).context(format!("cannot read stack {name:?}")).into(),
     })?;
-    let stack = answer.stacks().first().context("CloudFormation names no stack")?;
+    let stack = answer.stacks().first().context("CloudFormation returned no stack")?;
     let output = |output: &Output| Some((output.output_key()?.to_owned(), output.output_value()?.to_owned()));
     Ok(Outputs { outputs: stack.outputs().iter().filter_map(output).collect(), stack: name })
 }

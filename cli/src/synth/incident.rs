@@ -1,4 +1,4 @@
-//! An incident hidden in a sample day, of which everything is known: what the first questions have to find.
+//! A known incident in a sample day, for queries to find.
 
 use std::fmt::Write;
 
@@ -6,15 +6,15 @@ use super::world::{ACCOUNT, Interface, World};
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
-/// Of RFC 2544's range, in a part that the sample's other traffic leaves alone.
+/// In RFC 2544's range, in a part that other traffic of the sample does not use.
 const SCANNER: &str = "198.19.7.7";
 const DROP: &str = "198.19.250.66";
 const SCANNED_PORTS: u16 = 120;
-/// Bytes of each of the flows that carry the loot away.
+/// Bytes of each flow of the exfiltration.
 const LOOT_FLOWS: i64 = 50;
 const LOOT_BYTES: u64 = 120_000_000;
 
-/// A record as an interface saw it.
+/// A record as one interface sees it.
 struct Seen<'a> {
     at: i64,
     interface: &'a Interface,
@@ -55,7 +55,7 @@ impl<'a> Incident<'a> {
             let flow = Flow { from: SCANNER, to: &entry_ip, ports, packets: 1, bytes: 40, action };
             incident.see(&[entry], 2 * HOUR + 14 * MINUTE + i64::from(port) / 2, &flow);
         }
-        // 02:40 to 05:10, the way in stays open.
+        // 02:40 to 05:10, the connection into the VPC stays open.
         for minute in 0..=150 {
             let ports = (51_515, 22);
             let flow =
@@ -74,14 +74,14 @@ impl<'a> Incident<'a> {
                 incident.see(&[near, far], at + minute * MINUTE, &flow);
             }
         }
-        // 04:00, the loot.
+        // 04:00, the exfiltration.
         for minute in 0..LOOT_FLOWS {
             let ports = (42_000 + minute as u16, 443);
             let (packets, bytes) = (LOOT_BYTES / 1_400, LOOT_BYTES);
             let flow = Flow { from: &third_ip, to: DROP, ports, packets, bytes, action: "ACCEPT" };
             incident.see(&[third], 4 * HOUR + minute * MINUTE, &flow);
         }
-        // 03:00, an hour in which AWS skipped what the second host did.
+        // 03:00, an hour in which AWS skipped the second host's records.
         for minute in 0..20 {
             let start = midnight + 3 * HOUR + 3 * minute * MINUTE;
             let end = start + MINUTE;
@@ -98,7 +98,7 @@ impl<'a> Incident<'a> {
         incident
     }
 
-    /// Each of the interfaces records the flow.
+    /// Adds the flow as each of the interfaces records it.
     fn see(&mut self, by: &[&'a Interface], second: i64, flow: &Flow<'_>) {
         let at = self.midnight + second;
         let Flow { from, to, ports: (srcport, dstport), packets, bytes, action } = flow;
@@ -112,7 +112,7 @@ impl<'a> Incident<'a> {
         }
     }
 
-    /// What an object holds of it, as envelopes of one interface each.
+    /// Returns the envelopes of the incident within a time span, each of one interface.
     pub(super) fn envelopes(&self, begins: i64, lasts: i64) -> Vec<String> {
         let mut envelopes = Vec::new();
         for interface in [self.entry, self.second, self.third, self.doubled] {
@@ -132,8 +132,8 @@ impl<'a> Incident<'a> {
         envelopes
     }
 
-    /// For whoever is to find it.
-    pub(super) fn told(&self) -> String {
+    /// Returns the details of the incident, for people who want to check their queries.
+    pub(super) fn description(&self) -> String {
         let (entry, second, third) = (self.entry.address, self.second.address, self.third.address);
         format!(
             "incident 02:14 {SCANNER} scans {SCANNED_PORTS} ports of {entry}; 22 and 80 are open\n         \

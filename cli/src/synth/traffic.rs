@@ -1,4 +1,4 @@
-//! What one interface sees for a while, as one envelope of version 2 flow-log records.
+//! The traffic of one interface during a time span, as an envelope of version 2 flow-log records.
 
 use std::fmt::Write;
 
@@ -23,7 +23,7 @@ pub(super) struct Traffic<'a> {
     random: &'a mut ChaCha8Rng,
 }
 
-/// The id of an event: 56 digits, of which those at the front change slowly.
+/// Returns an event id: 56 digits, of which the leading ones change slowly.
 pub(super) fn event_id(random: &mut ChaCha8Rng) -> String {
     format!(
         "3{:017}{:019}{:019}",
@@ -50,7 +50,7 @@ impl<'a> Traffic<'a> {
             r#"{{"messageType":"DATA_MESSAGE","owner":"{ACCOUNT}","logGroup":"vpc-flow-logs","logStream":"{}-all","subscriptionFilters":["to-firehose"],"logEvents":["#,
             self.interface.id
         );
-        // Ids of one envelope count up from the same beginning.
+        // Ids of one envelope increase from a common start.
         let id = event_id(self.random);
         let (front, back) = id.split_at(id.len() - 6);
         let first: u32 = back.parse().unwrap_or(0);
@@ -105,7 +105,7 @@ impl<'a> Traffic<'a> {
         let high = random.random_range(32_768..=60_999);
         let inbound = rejected || random.random();
         let (src, dst) = if inbound { (peer, own) } else { (own, peer) };
-        // A request and its answer are two flows.
+        // A request and its response are two flows.
         let (srcport, dstport) = if rejected || random.random() { (high, port) } else { (port, high) };
         let protocol = if matches!(port, 53 | 123) { 17 } else { 6 };
         let packets =
@@ -117,7 +117,7 @@ impl<'a> Traffic<'a> {
         )
     }
 
-    /// A record that no flow-log rule takes, and its timestamp if that is what is odd.
+    /// Returns a malformed record, and its timestamp if that is malformed.
     fn odd_record(&mut self, start: i64) -> (String, Option<i64>) {
         let mut record = self.record(start);
         match self.random.random_range(0..5) {
@@ -132,7 +132,7 @@ impl<'a> Traffic<'a> {
 }
 
 impl World {
-    /// An interface of the same VPC.
+    /// Returns an interface of the same VPC.
     fn neighbour(&self, interface: &Interface, random: &mut ChaCha8Rng) -> &Interface {
         let of_vpc = self.interfaces.len() / 3;
         &self.interfaces[interface.vpc * of_vpc + random.random_range(0..of_vpc)]

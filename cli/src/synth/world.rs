@@ -1,4 +1,4 @@
-//! The sample's own AWS account: VPCs whose addresses overlap, their subnets and interfaces.
+//! The AWS account of the sample: VPCs with overlapping addresses, their subnets and interfaces.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 pub(super) const ACCOUNT: &str = "123456789012";
 
-/// Name, second octet of its addresses: the first two overlap, as copies of an environment do.
+/// Name and second octet of the addresses. The first two overlap, as copies of an environment do.
 const VPCS: [(&str, u8); 3] = [("prod", 0), ("staging", 0), ("shared-services", 8)];
 const SUBNETS: [&str; 4] = ["public-a", "public-b", "private-a", "private-b"];
 const ROLES: [&str; 6] = ["web", "api", "worker", "database", "cache", "nat gateway"];
@@ -101,7 +101,7 @@ impl World {
             }
             world.vpcs.push(Vpc { id: aws_id("vpc", random), name, subnets });
         }
-        // Addresses set aside for documentation and benchmarks (RFC 5737, RFC 2544): nobody's.
+        // Addresses reserved for documentation and benchmarks (RFC 5737, RFC 2544).
         for _ in 0..200 {
             let last = random.random_range(1..255);
             world.outside.push(match random.random_range(0..4) {
@@ -114,7 +114,7 @@ impl World {
         world
     }
 
-    /// The interface of the third VPC with that subnet and host: nobody else has its addresses.
+    /// Returns the interface of the third VPC, whose addresses are unique, with this subnet and host.
     pub(super) fn shared_service(&self, subnet: usize, host: usize) -> &Interface {
         let of_subnet = usize::from(INTERFACES_OF_SUBNET);
         &self.interfaces[(2 * SUBNETS.len() + subnet) * of_subnet + host]

@@ -1,4 +1,4 @@
-//! `runs/<run>/report.json`: manifest minus receipts minus failures.
+//! `runs/<run>/report.json`: the manifest of a run compared with its receipts and failures.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use super::{
 };
 use crate::limits::MAX_RULES;
 
-/// Failures named in a report; all of them are in `runs/<run>/failures/`.
-pub const MAX_FAILURES_TOLD: usize = 1000;
+/// Maximum failures in a report. `runs/<run>/failures/` has all of them.
+pub const MAX_REPORT_FAILURES: usize = 1000;
 
 /// The reconciliation of a run. Always: `listed = done + failed + skipped + missing`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub struct Report {
     pub started: String,
     /// ISO-8601 UTC.
     pub finished: String,
-    /// The verdict.
+    /// The state of the run.
     pub state: ReportState,
     /// Objects.
     pub objects: ObjectCounts,
@@ -38,31 +38,31 @@ pub struct Report {
     pub rejects: BTreeMap<String, u64>,
     /// Records by rule.
     pub rules: BTreeMap<String, RuleTotals>,
-    /// What needs attention although it is no failure. Set by [`Report::finish`].
+    /// Conditions that need attention but are no failures. Set by [`Report::finish`].
     pub warnings: Vec<Warning>,
-    /// Empty in a finished report.
+    /// The basis of `warnings`; empty in a finished report.
     #[serde(default, skip_serializing_if = "Findings::is_empty")]
     findings: Findings,
-    /// What failed, by key; at most [`MAX_FAILURES_TOLD`].
+    /// Failed objects, sorted by key; at most [`MAX_REPORT_FAILURES`].
     pub failures: Vec<ReportFailure>,
-    /// That another run purged the queue under this one.
+    /// Set if another run purged the queue while this one had messages in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purged: Option<Purged>,
 }
 
-/// The verdict on a run.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReportState {
-    /// Nothing is missing and nothing failed.
+    /// No object is missing, and none failed.
     Done,
-    /// Nothing is missing, something failed.
+    /// No object is missing, and at least one failed.
     Failed,
-    /// Something is missing: not finished, or stopped.
+    /// Objects are missing: the run is in progress, or was stopped.
     Incomplete,
 }
 
-/// Objects by what became of them.
+/// Objects by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectCounts {
     /// In the manifest.
@@ -71,9 +71,9 @@ pub struct ObjectCounts {
     pub done: u64,
     /// With a failure.
     pub failed: u64,
-    /// Done by an earlier run that this one resumes.
+    /// Done by an earlier run that this run resumes.
     pub skipped: u64,
-    /// None of these.
+    /// Without a receipt or failure that counts.
     pub missing: u64,
 }
 
@@ -82,20 +82,20 @@ pub struct ObjectCounts {
 pub struct ReportFailure {
     /// The object.
     pub key: String,
-    /// What and why, on one line.
+    /// The error chain on one line.
     pub error: String,
 }
 
-/// What became of one object of the manifest.
+/// The outcome of one object of the manifest.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It has a receipt that proves it.
+    /// A receipt proves that it is done.
     Done(Box<Receipt>),
-    /// It has a failure.
+    /// It failed.
     Failed(Failure),
     /// An earlier run's receipt covers it.
     Skipped,
-    /// It has nothing that counts.
+    /// It has neither.
     Missing(Missing),
 }
 
@@ -104,16 +104,16 @@ pub enum Outcome {
 pub enum Missing {
     /// It has neither a receipt nor a failure.
     NoOutcome,
-    /// Its receipt is of other bytes, rules or lookups, or does not add up.
+    /// Its receipt is for other bytes, rules or lookups, or its counts are inconsistent.
     OtherReceipt,
-    /// Its receipt is right, but this output was written again since.
+    /// Its receipt is valid, but this output was replaced since.
     Replaced(String),
-    /// Its receipt is right, but this output was removed since.
+    /// Its receipt is valid, but this output was removed since.
     Removed(String),
 }
 
 impl Report {
-    /// An empty report: nothing is listed yet.
+    /// Returns a report without objects.
     #[must_use]
     pub fn new(run: &Run) -> Self {
         Self {
@@ -135,7 +135,7 @@ impl Report {
         }
     }
 
-    /// Adds one entry of the manifest.
+    /// Adds an object of the manifest.
     pub fn add(&mut self, entry: &ManifestEntry, outcome: Outcome) {
         self.objects.listed += 1;
         match outcome {
@@ -146,7 +146,7 @@ impl Report {
         }
     }
 
-    /// Gives the verdict. `manifest_is_complete`: everything that was asked for has been added.
+    /// Sets state and warnings. `manifest_is_complete` means that every object of the prefix was listed and added.
     pub fn finish(&mut self, finished: String, manifest_is_complete: bool) {
         self.finished = finished;
         self.state = if !manifest_is_complete || self.objects.missing > 0 {
@@ -195,7 +195,7 @@ impl Report {
             add(self.rejects.entry(reason.clone()).or_default(), *count);
         }
         for (rule, totals) in &receipt.rules {
-            // More rules than a configuration can have are not Flowherd's.
+            // A ledger with more rules was not written by Flowherd.
             if self.rules.len() < MAX_RULES || self.rules.contains_key(rule) {
                 self.rules.entry(rule.clone()).or_default().add(totals);
             }
@@ -204,7 +204,7 @@ impl Report {
 
     fn fail(&mut self, key: &str, error: String) {
         self.objects.failed += 1;
-        if self.failures.len() < MAX_FAILURES_TOLD {
+        if self.failures.len() < MAX_REPORT_FAILURES {
             self.failures.push(ReportFailure { key: key.to_owned(), error });
         }
     }
@@ -219,7 +219,7 @@ pub fn no_objects(source: &str, prefix: &str) -> String {
     )
 }
 
-/// Numbers of a file that somebody wrote by hand may be more than can be added up.
+/// Adds a number of a ledger file. It saturates, because the file may be forged.
 fn add(sum: &mut u64, number: u64) {
     *sum = sum.saturating_add(number);
 }

@@ -1,4 +1,4 @@
-//! `warnings` of a report: a run can be done, with every record counted, and still be useless.
+//! The `warnings` of a report: conditions of a done run that need attention.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 use super::{ManifestEntry, Receipt, RuleTotals, layout};
 use crate::{error::Reason, limits::MAX_RULES};
 
-/// Something in a run that needs attention although no object failed.
+/// A condition that needs attention although no object failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
-    /// What it is.
+    /// The kind of condition.
     pub kind: WarningKind,
     /// The rule, for [`WarningKind::RuleRejectsMost`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
     /// Rejected records, or objects: see [`WarningKind`].
     pub count: u64,
-    /// Records that became rows, where `count` is of records.
+    /// Records that became rows, if `count` counts records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
-    /// The most frequent reason, where `count` is of records.
+    /// The most frequent reason, if `count` counts records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// An example: the first such object by key.
@@ -33,7 +33,7 @@ pub struct Warning {
 pub enum WarningKind {
     /// A rule rejects more records than it accepts. Counts its rejected records.
     RuleRejectsMost,
-    /// The records that no rule takes are more than all rows. Counts these records.
+    /// Records that no rule takes outnumber all rows. Counts these records.
     NoRule,
     /// Objects with records, all of which were rejected. Counts the objects.
     ObjectsWithoutRows,
@@ -59,7 +59,7 @@ impl WarningKind {
 }
 
 impl fmt::Display for Warning {
-    /// One line: what is wrong, and what to do.
+    /// Writes the condition and the remedy on one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, rule, count, rows, reason, key } = self;
         let (rows, rule) = (rows.unwrap_or_default(), rule.as_deref().unwrap_or_default());
@@ -90,7 +90,7 @@ impl fmt::Display for Warning {
     }
 }
 
-/// What a report collects for its warnings while it is added up. Its size does not depend on the number of objects.
+/// The data that a report collects for its warnings. Its size is independent of the number of objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Findings {
     /// By rule, the first object by key in which it rejected a record.
@@ -137,14 +137,14 @@ impl Findings {
                     first.clone_from(key);
                 }
             } else if has_room {
-                // More rules than a configuration can have are not Flowherd's.
+                // A ledger with more rules was not written by Flowherd.
                 self.rejecting.insert(rule.clone(), key.clone());
             }
         }
         if receipt.rejects.contains_key(Reason::NoRule.as_str()) {
             keep_first(&mut self.unmatched, key);
         }
-        // Control events and dropped records are no reason for rows.
+        // Control events and dropped records give no rows.
         if receipt.records.rows == 0 && receipt.records.rejected > 0 {
             self.without_rows.add(key);
         }

@@ -131,8 +131,8 @@ fn usage_errors_are_one_line_with_status_2_and_leave_nothing() {
     let (toml, json) = (place.path("bad.toml"), place.path("bad.json"));
     let cases: &[(&[&str], &str)] = &[
         (&["convert", &missing, &out], "SOURCE"),
-        (&["convert", &source, &source], "SOURCE lies in DEST"),
-        (&["convert", &source, &out, "--resume"], "there is no run"),
+        (&["convert", &source, &source], "SOURCE is inside DEST"),
+        (&["convert", &source, &out, "--resume"], "no run in"),
         (&["convert", &source, &out, "--run", "../x"], "--run"),
         (&["convert", &source, &out, "--config", &missing], "cannot read"),
         (&["convert", &source, &out, "--config", toml.to_str().unwrap()], "unknown field `nam`"),
@@ -352,7 +352,7 @@ fn a_resumed_run_keeps_its_prefix_and_says_when_its_receipts_do_not_count() {
     place.file("f.toml", b"[limits]\nmax_layers = 1\n");
     let changed = place.convert(&["--resume", "--config", place.path("f.toml").to_str().unwrap()]);
     assert_eq!(changed.status, 0);
-    assert!(told(&changed)[0].contains("receipts of others do not count"), "{}", changed.stderr);
+    assert!(told(&changed)[0].contains("receipts of the former ones do not count"), "{}", changed.stderr);
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn a_command_ends_at_its_time_limit_and_says_what_it_waited_for() {
     for (running, args) in running.into_iter().zip(commands) {
         let ran = running.output();
         assert_eq!((ran.status, ran.stdout.as_str()), (1, ""), "{args:?}: {ran:?}");
-        assert!(ran.stderr.contains("no answer within 1 s; waited for the "), "{args:?}: {ran:?}");
+        assert!(ran.stderr.contains("no response within 1 s while waiting for the "), "{args:?}: {ran:?}");
     }
     drop(silent);
 }

@@ -97,7 +97,7 @@ fn explain_shows_the_rejects_of_an_object_that_has_too_many() {
     );
     assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
     assert!(ran.stderr.starts_with(
-        "flowherd: convert fails this object: 11 rejects, and limits.max_rejects is 10\nflowherd: convert fails this object: "
+        "flowherd: `flowherd convert` fails this object: 11 rejects, and limits.max_rejects is 10\nflowherd: `flowherd convert` fails this object: "
     ));
     assert!(
         ran.stderr.ends_with(" bytes of rejects, and limits.max_reject_bytes is 1024\n"),

@@ -134,7 +134,7 @@ fn a_deployed_stack_runs_a_day_by_its_step_loop_and_answers_queries() {
     assert!(refused.stderr.contains("there is no run tuesday"), "{refused:?}");
     let unknown = deployed.flowherd(&["status", "--stack", "Nobody"]);
     assert_eq!(unknown.status, 2);
-    assert!(unknown.stderr.contains("there is no stack \"Nobody\""), "{unknown:?}");
+    assert!(unknown.stderr.contains("no stack \"Nobody\""), "{unknown:?}");
 }
 
 #[test]

@@ -225,7 +225,7 @@ fn an_object_of_mostly_rejects_fails_and_names_rule_and_reason() {
     assert!(explained.stdout.contains("51       rejected: field-count"), "{explained:?}");
     assert_eq!(
         explained.stderr,
-        "flowherd: convert fails this object: 51 rejects and 50 rows, and limits.max_reject_percent is 50\n"
+        "flowherd: `flowherd convert` fails this object: 51 rejects and 50 rows, and limits.max_reject_percent is 50\n"
     );
 }
 
