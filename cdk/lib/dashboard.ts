@@ -142,7 +142,7 @@ export class FleetDashboard extends Construct {
     return new MathExpression({
       label: 'estimated cost (USD)',
       expression: [
-        `(${gbSeconds('worked', workerMemoryMb)} + ${gbSeconds('coordinated', COORDINATOR_MEMORY_MB)}) * ${decimal(architecture === Architecture.ARM_64 ? USD_PER_GB_SECOND.arm64 : USD_PER_GB_SECOND.x86_64)}`,
+        `(${gbSeconds('worked', workerMemoryMb)} + ${gbSeconds('coordinated', COORDINATOR_MEMORY_MB)}) * ${decimal(architecture.name === Architecture.ARM_64.name ? USD_PER_GB_SECOND.arm64 : USD_PER_GB_SECOND.x86_64)}`,
         `(calls + turns) * ${decimal(USD_PER_INVOCATION)}`,
         // Batches have up to 10 messages. An empty long poll is a request too.
         `((sent + received + deleted) / 10 + empty) * ${decimal(USD_PER_QUEUE_REQUEST)}`,
