@@ -75,7 +75,7 @@ export class FleetDashboard extends Construct {
         metrics: [
           workerMetric(queue, 'ObjectsDone').with({ label: 'objects done' }),
           workerMetric(queue, 'ObjectsFailed').with({ label: 'objects failed permanently' }),
-          workerMetric(queue, 'ObjectsToRetry').with({ label: 'attempts to retry' }),
+          workerMetric(queue, 'ObjectsToRetry').with({ label: 'failed attempts to retry' }),
           workerMetric(queue, 'RowsWritten').with({ label: 'rows' }),
           workerMetric(queue, 'RecordsRejected').with({ label: 'records rejected' }),
           this.cost(props),
@@ -104,7 +104,7 @@ export class FleetDashboard extends Construct {
       ]),
       graph('Rejects and failures', [workerMetric(queue, 'RecordsRejected')], [
         workerMetric(queue, 'ObjectsFailed').with({ label: 'objects failed permanently' }),
-        workerMetric(queue, 'ObjectsToRetry').with({ label: 'attempts to retry' }),
+        workerMetric(queue, 'ObjectsToRetry').with({ label: 'failed attempts to retry' }),
       ]),
     );
     this.dashboard.addWidgets(
