@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The whole fleet on this machine: a cloud on 127.0.0.1, the stack deployed to it, a small day of logs run through it.
-# `make demo` builds everything and runs it; `--keep` (make demo-keep) leaves the cloud running.
+# Runs the whole fleet on this machine: starts a local AWS on 127.0.0.1, deploys the stack, converts a small day of logs.
+# `make demo` builds the programs and runs this script; with `--keep` (make demo-keep) the local AWS keeps running.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -13,11 +13,11 @@ cloud=
 stop() {
   status=$?
   if [ -n "$cloud" ] && { [ "$keep" != --keep ] || [ "$status" -ne 0 ]; }; then
-    # First what it has started, the functions; then itself.
+    # First the functions, which are its children.
     pkill -TERM -P "$cloud" 2>/dev/null || true
     kill "$cloud" 2>/dev/null || true
     wait "$cloud" 2>/dev/null || true
-    [ "$status" -eq 0 ] || echo "demo: stopped with status $status; the logs are in target/demo" >&2
+    [ "$status" -eq 0 ] || echo "demo: failed with status $status; the logs are in target/demo" >&2
   fi
 }
 trap stop EXIT
@@ -29,10 +29,10 @@ for name in coordinator worker; do
   cp "$bin/flowherd-$name" "$demo/functions/flowherd-$name/bootstrap"
 done
 
-echo "== a cloud on this machine"
+echo "== a local AWS"
 port=${PORT:-$(.venv/bin/python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')}
 if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-  echo "demo: port $port is in use; choose another by PORT=…, or leave it out" >&2
+  echo "demo: port $port is in use; set PORT to another port, or unset it" >&2
   exit 2
 fi
 export AWS_ENDPOINT_URL=http://127.0.0.1:$port AWS_REGION=us-east-1
@@ -46,13 +46,13 @@ unset AWS_PROFILE AWS_SESSION_TOKEN
 cloud=$!
 for _ in $(seq 100); do
   if curl --silent --fail --output /dev/null "$AWS_ENDPOINT_URL/_ministack/health"; then break; fi
-  kill -0 "$cloud" 2>/dev/null || { echo "demo: the cloud ended by itself; see target/demo/cloud.log" >&2; exit 1; }
+  kill -0 "$cloud" 2>/dev/null || { echo "demo: the local AWS exited; see target/demo/cloud.log" >&2; exit 1; }
   sleep 0.1
 done
 echo "$AWS_ENDPOINT_URL"
 
 echo
-echo "== a small day of logs, as Firehose writes them, in bucket firehose-archive"
+echo "== a small day of logs in Firehose's layout, in the bucket firehose-archive"
 "$flowherd" synth target/demo/day --objects 48 --records 5000 --odd 1 --incident
 curl --silent --fail --output /dev/null -X PUT "$AWS_ENDPOINT_URL/firehose-archive"
 (cd "$demo/day" && find firehose -type f) | while read -r key; do
@@ -60,7 +60,7 @@ curl --silent --fail --output /dev/null -X PUT "$AWS_ENDPOINT_URL/firehose-archi
 done
 
 echo
-echo "== the stack, as on AWS: cdk deploy (the log is target/demo/deploy.log)"
+echo "== cdk deploy, as on AWS (log: target/demo/deploy.log)"
 "$flowherd" sql --dialect glue >"$demo/tables.json"
 case $(uname -m) in aarch64 | arm64) architecture=arm64 ;; *) architecture=x86_64 ;; esac
 export CDK_HOME=$demo/cdk-home CDK_DISABLE_CLI_TELEMETRY=1
@@ -93,18 +93,22 @@ echo "== flowherd query --named lateral-movement --ip 10.8.0.10 --day 2026-02-18
 echo
 if [ "$keep" = --keep ]; then
   cat <<TEXT
-The cloud is still running. To play with it:
+The local AWS is still running. To use it:
   export AWS_ENDPOINT_URL=$AWS_ENDPOINT_URL AWS_REGION=$AWS_REGION AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
   export PATH=$bin:\$PATH
-  flowherd query --list     and docs/querying.md, which goes through the incident
+  flowherd query --list     (docs/querying.md investigates the incident)
   flowherd status; flowherd rerun --prefix firehose/2026/02/18/06/ --watch; flowherd estimate --prefix firehose/
 To stop it:
   kill $cloud
 TEXT
 else
   cat <<TEXT
-What happened: the stack was deployed to a cloud on this machine, its step loop listed 48 objects, workers behind the
-queue turned them into CSV, the report proves that none is missing, and two questions found what was hidden in the day.
-Everything is stopped again. Next: make demo-keep leaves it running, for docs/querying.md; make demo-convert shows the same without a cloud; on AWS: docs and cdk/README.md.
+The demo deployed the stack to a local AWS. The step loop listed 48 objects, the workers converted them to CSV, and the
+report proves that no object is missing. Two queries found the incident in the logs. Everything is stopped.
+
+Next:
+  make demo-keep      the same, but the local AWS keeps running, for docs/querying.md
+  make demo-convert   the conversion without any cloud
+  cdk/README.md       deployment to AWS
 TEXT
 fi

@@ -75,7 +75,7 @@ export class FleetDashboard extends Construct {
         metrics: [
           workerMetric(queue, 'ObjectsDone').with({ label: 'objects done' }),
           workerMetric(queue, 'ObjectsFailed').with({ label: 'objects failed permanently' }),
-          workerMetric(queue, 'ObjectsToRetry').with({ label: 'attempts to retry' }),
+          workerMetric(queue, 'ObjectsToRetry').with({ label: 'failed attempts to retry' }),
           workerMetric(queue, 'RowsWritten').with({ label: 'rows' }),
           workerMetric(queue, 'RecordsRejected').with({ label: 'records rejected' }),
           this.cost(props),
@@ -104,7 +104,7 @@ export class FleetDashboard extends Construct {
       ]),
       graph('Rejects and failures', [workerMetric(queue, 'RecordsRejected')], [
         workerMetric(queue, 'ObjectsFailed').with({ label: 'objects failed permanently' }),
-        workerMetric(queue, 'ObjectsToRetry').with({ label: 'attempts to retry' }),
+        workerMetric(queue, 'ObjectsToRetry').with({ label: 'failed attempts to retry' }),
       ]),
     );
     this.dashboard.addWidgets(
@@ -142,7 +142,7 @@ export class FleetDashboard extends Construct {
     return new MathExpression({
       label: 'estimated cost (USD)',
       expression: [
-        `(${gbSeconds('worked', workerMemoryMb)} + ${gbSeconds('coordinated', COORDINATOR_MEMORY_MB)}) * ${decimal(architecture === Architecture.ARM_64 ? USD_PER_GB_SECOND.arm64 : USD_PER_GB_SECOND.x86_64)}`,
+        `(${gbSeconds('worked', workerMemoryMb)} + ${gbSeconds('coordinated', COORDINATOR_MEMORY_MB)}) * ${decimal(architecture.name === Architecture.ARM_64.name ? USD_PER_GB_SECOND.arm64 : USD_PER_GB_SECOND.x86_64)}`,
         `(calls + turns) * ${decimal(USD_PER_INVOCATION)}`,
         // Batches have up to 10 messages. An empty long poll is a request too.
         `((sent + received + deleted) / 10 + empty) * ${decimal(USD_PER_QUEUE_REQUEST)}`,

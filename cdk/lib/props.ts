@@ -263,7 +263,8 @@ function rangeProblems(props: Props): Problem[] {
   const problems = entries(RANGES).flatMap(([prop, { from, to, unit, because }]): Problem[] => {
     const value = props[prop];
     if (value === undefined || Token.isUnresolved(value)) return [];
-    const number = value instanceof Duration ? inUnit(value, unit) : value;
+    // Not instanceof: an app that links this package has a Duration from another copy of the CDK.
+    const number = unit === undefined ? value : inUnit(value as Duration, unit);
     if (typeof number === 'number' && Number.isInteger(number) && number >= from && number <= to) return [];
     const why = `must be a whole number${unit === undefined ? '' : ` of ${unit}`} from ${from} to ${to}`;
     return [{ prop, value: number, why: because === undefined ? why : `${why}: ${because}` }];
@@ -276,9 +277,9 @@ function rangeProblems(props: Props): Problem[] {
   return problems;
 }
 
-function inUnit(duration: Duration, unit: Range['unit']): number {
+function inUnit(duration: Duration, unit: 'seconds' | 'hours' | 'days'): number {
   const seconds = duration.toSeconds({ integral: false });
-  return seconds / { seconds: 1, hours: 3600, days: 86_400 }[unit ?? 'seconds'];
+  return seconds / { seconds: 1, hours: 3600, days: 86_400 }[unit];
 }
 
 function conflicts(props: Props): Problem[] {

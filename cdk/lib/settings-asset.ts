@@ -18,6 +18,8 @@ export class SettingsAsset extends Construct {
 
   /**
    * Grants reading of this file only. `Asset.grantRead` would grant the whole asset bucket, which other stacks use too.
+   * A bucket that `cdk bootstrap --bootstrap-customer-key` encrypts needs no more: the policy of its key allows
+   * decryption through S3 to the account.
    *
    * During an update, CloudFormation changes the policy before the function. In the seconds between, the function still
    * names the former file, and the coordinator refuses to begin a run.

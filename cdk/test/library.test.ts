@@ -82,6 +82,12 @@ test('values that are known only at deployment are accepted', () => {
   assert.ok('Fn::ImportValue' in Environment.Variables.FLOWHERD_SOURCE_BUCKET, JSON.stringify(Environment));
 });
 
+test('a Duration from another copy of the CDK is accepted, which an app that links the package has', () => {
+  const workerTimeout = { toSeconds: () => 600 } as unknown as Duration;
+  const stack = new FlowherdStack(new App({ outdir: temporaryDirectory() }), 'Logs', { ...REQUIRED, workerTimeout });
+  assert.equal(inspect(stack, '').only('AWS::Lambda::Function', 'FleetWorker').Properties.Timeout, 600);
+});
+
 test('an undefined property has its default', () => {
   const props = { ...REQUIRED, maxConcurrency: undefined } as unknown as ConstructorParameters<typeof FlowherdStack>[2];
   const stack = new FlowherdStack(new App({ outdir: temporaryDirectory() }), 'Logs', props);

@@ -154,7 +154,7 @@ test('only state machines of this account can assume the role of the step loop',
 const POLICIES: readonly (readonly [type: string, id: string, resource: string])[] = [
   ['AWS::S3::BucketPolicy', 'Results', 'results bucket'],
   ['AWS::SQS::QueuePolicy', 'TasksQueue', 'queue'],
-  ['AWS::SQS::QueuePolicy', 'TasksDeadLetters', 'dead letters'],
+  ['AWS::SQS::QueuePolicy', 'TasksDeadLetters', 'dead-letter queue'],
   ['AWS::SNS::TopicPolicy', 'AlarmsTopic', 'topic of alarmEmail'],
 ];
 

@@ -218,6 +218,17 @@ test('the coordinator reads the configuration files as S3 assets, and its code d
   assert.deepEqual(Code, plain.only('AWS::Lambda::Function', 'PlanningCoordinator').Properties.Code);
 });
 
+test('the coordinator may read the two files that its environment names', () => {
+  const template = synth({ configFile: file('my-rules.toml', '# mine\n'), lookupsFile: file('my-names.json', '{"vpcs": {}}') });
+  const { Variables } = template.only('AWS::Lambda::Function', 'PlanningCoordinator').Properties.Environment;
+  const { Statement } = template.only('AWS::IAM::Policy', 'PlanningCoordinatorRole').Properties.PolicyDocument;
+  const readable = (Statement as { Action: string; Resource: unknown }[])
+    .filter(({ Action, Resource }) => Action === 's3:GetObject' && !Array.isArray(Resource))
+    .map(({ Resource }) => text(Resource));
+  const named = [Variables.FLOWHERD_CONFIG, Variables.FLOWHERD_LOOKUPS].map((url) => text(url).replace('s3://', 'arn:<AWS::Partition>:s3:::'));
+  assert.deepEqual(readable.sort(), named.sort());
+});
+
 test('a changed configuration file changes the environment of the coordinator', () => {
   const url = (content: string) => {
     const { Properties } = synth({ configFile: file('changing.toml', content) }).only('AWS::Lambda::Function', 'PlanningCoordinator');
