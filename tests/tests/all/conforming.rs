@@ -36,8 +36,8 @@ fn the_listers_in_memory_and_on_s3_behave_alike() {
 #[test]
 #[ignore = "needs .venv; run `make test`"]
 fn the_queues_in_memory_and_on_sqs_behave_alike() {
-    let twin = MemoryQueue::new(SETTINGS);
-    check_queue(&twin, &|time| twin.advance(time), &|| twin.dead().len() as u64, true);
+    let fake = MemoryQueue::new(SETTINGS);
+    check_queue(&fake, &|time| fake.advance(time), &|| fake.dead().len() as u64, true);
 
     let cloud = LocalCloud::start();
     let (queue, _, dead) = cloud.queue("q", VISIBILITY, SETTINGS.max_deliveries);
