@@ -3,9 +3,9 @@
 use std::{
     fs::{self, File, Metadata},
     io::{self, Read, Write},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
 use flowherd_shared::{
@@ -37,8 +37,8 @@ impl DirSource {
 /// Returns the version of a file: its size and modification time, as `make` and `rsync` compare. A checksum costs more.
 #[must_use]
 pub fn etag(metadata: &Metadata) -> String {
-    let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    format!("{:x}-{:x}", metadata.len(), modified.unwrap_or_default().as_nanos())
+    // Seconds before 1970 are negative.
+    format!("{:x}-{}.{:09}", metadata.len(), metadata.mtime(), metadata.mtime_nsec())
 }
 
 impl Source for DirSource {
@@ -231,6 +231,22 @@ mod tests {
         for key in ["a b+c%20", "ü/日本", "..a/b..", "a\\..\\b", "-rf"] {
             assert_eq!(below(Path::new("/dest"), key).unwrap(), Path::new("/dest").join(key));
         }
+    }
+
+    #[test]
+    fn a_changed_modification_time_is_another_version_also_before_1970() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = File::create(dir.path().join("k")).unwrap();
+        let times = [(1, 0), (1, 1), (0, 0), (-1, 0), (-1, 1)].map(|(seconds, nanoseconds)| {
+            let time = jiff::Timestamp::new(seconds, 0).unwrap();
+            SystemTime::from(time) + std::time::Duration::from_nanos(nanoseconds)
+        });
+        let versions = times.map(|time| {
+            file.set_modified(time).unwrap();
+            etag(&file.metadata().unwrap())
+        });
+        let distinct: std::collections::BTreeSet<&String> = versions.iter().collect();
+        assert_eq!(distinct.len(), versions.len(), "{versions:?}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use report::{MAX_REPORT_FAILURES, Missing, Outcome, Report, ReportFailure, ReportState, no_objects};
 pub use rule_totals::RuleTotals;
-pub use warnings::{Warning, WarningKind};
+pub use warnings::Warning;
 
 use crate::{
     error::{Verdict, causes},

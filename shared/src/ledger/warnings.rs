@@ -7,81 +7,75 @@ use serde::{Deserialize, Serialize};
 use super::{ManifestEntry, Receipt, RuleTotals, layout};
 use crate::{error::Reason, limits::MAX_RULES};
 
-/// A condition that needs attention although no object failed.
+/// A condition that needs attention although no object failed. `key` is an example: the first such object by key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Warning {
-    /// The kind of condition.
-    pub kind: WarningKind,
-    /// The rule, for [`WarningKind::RuleRejectsMost`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rule: Option<String>,
-    /// Rejected records, or objects: see [`WarningKind`].
-    pub count: u64,
-    /// Records that became rows, if `count` counts records.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rows: Option<u64>,
-    /// The most frequent reason, if `count` counts records.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// An example: the first such object by key.
-    pub key: String,
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Warning {
+    /// A rule rejects more records than it accepts.
+    RuleRejectsMost {
+        /// The rule.
+        rule: String,
+        /// Rejected records.
+        count: u64,
+        /// Accepted records.
+        rows: u64,
+        /// The most frequent reason.
+        reason: String,
+        /// An object with a reject of the rule.
+        key: String,
+    },
+    /// Records that no rule takes outnumber all rows.
+    NoRule {
+        /// Records that no rule takes.
+        count: u64,
+        /// Rows of all rules.
+        rows: u64,
+        /// `no-rule`.
+        reason: String,
+        /// An object with such a record.
+        key: String,
+    },
+    /// Objects with records, all of which were rejected.
+    ObjectsWithoutRows {
+        /// Objects.
+        count: u64,
+        /// One of them.
+        key: String,
+    },
+    /// Objects whose rows Athena does not read.
+    HiddenFromAthena {
+        /// Objects.
+        count: u64,
+        /// One of them.
+        key: String,
+    },
 }
 
-/// The kinds of warnings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WarningKind {
-    /// A rule rejects more records than it accepts. Counts its rejected records.
-    RuleRejectsMost,
-    /// Records that no rule takes outnumber all rows. Counts these records.
-    NoRule,
-    /// Objects with records, all of which were rejected. Counts the objects.
-    ObjectsWithoutRows,
-    /// Objects whose rows Athena does not read. Counts the objects.
-    HiddenFromAthena,
-}
-
-impl WarningKind {
-    /// Every kind.
-    pub const ALL: &[Self] =
-        &[Self::RuleRejectsMost, Self::NoRule, Self::ObjectsWithoutRows, Self::HiddenFromAthena];
-
-    /// Returns the text form, as in the report.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::RuleRejectsMost => "rule-rejects-most",
-            Self::NoRule => "no-rule",
-            Self::ObjectsWithoutRows => "objects-without-rows",
-            Self::HiddenFromAthena => "hidden-from-athena",
-        }
-    }
+impl Warning {
+    /// The values of `kind`, in the order of a report.
+    pub const KINDS: [&str; 4] =
+        ["rule-rejects-most", "no-rule", "objects-without-rows", "hidden-from-athena"];
 }
 
 impl fmt::Display for Warning {
     /// Writes the condition and the remedy on one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, rule, count, rows, reason, key } = self;
-        let (rows, rule) = (rows.unwrap_or_default(), rule.as_deref().unwrap_or_default());
-        match kind {
-            WarningKind::RuleRejectsMost => {
-                let reason = reason.as_deref().unwrap_or_default();
-                write!(
-                    f,
-                    "rule {rule:?} rejects more records ({count}) than it accepts ({rows}), most often as {reason}. Run \
-                     `flowherd explain` on an object such as {key}, then correct the rule"
-                )
-            }
-            WarningKind::NoRule => write!(
+        match self {
+            Self::RuleRejectsMost { rule, count, rows, reason, key } => write!(
+                f,
+                "rule {rule:?} rejects more records ({count}) than it accepts ({rows}), most often as {reason}. Run \
+                 `flowherd explain` on an object such as {key}, then correct the rule"
+            ),
+            Self::NoRule { count, rows, key, .. } => write!(
                 f,
                 "more records match no rule ({count}) than became rows ({rows}). Add a rule that matches them; `flowherd \
                  explain` shows them, for example in {key}"
             ),
-            WarningKind::ObjectsWithoutRows => write!(
+            Self::ObjectsWithoutRows { count, key } => write!(
                 f,
                 "objects whose records were all rejected: {count}. Run `flowherd explain` on one of them, such as {key}"
             ),
-            WarningKind::HiddenFromAthena => write!(
+            Self::HiddenFromAthena { count, key } => write!(
                 f,
                 "objects hidden from Athena: {count}. A part of the key begins with \"_\" or \".\", so queries do not see \
                  their rows. Rename the objects and convert them again; the first is {key}"
@@ -112,10 +106,6 @@ impl Objects {
     fn add(&mut self, key: &str) {
         self.count = self.count.saturating_add(1);
         keep_first(&mut self.first, key);
-    }
-
-    fn warning(self, kind: WarningKind) -> Option<Warning> {
-        Some(Warning { kind, rule: None, count: self.count, rows: None, reason: None, key: self.first? })
     }
 }
 
@@ -165,33 +155,27 @@ impl Findings {
     ) -> Vec<Warning> {
         let mut warnings = Vec::new();
         for (rule, totals) in rules.iter().filter(|(_, totals)| totals.rejected() > totals.rows) {
-            // A rule with rejects has an example, unless the ledger holds more rules than any configuration.
-            let Some(key) = self.rejecting.get(rule) else { continue };
-            warnings.push(Warning {
-                kind: WarningKind::RuleRejectsMost,
-                rule: Some(rule.clone()),
-                count: totals.rejected(),
-                rows: Some(totals.rows),
-                reason: totals.most_frequent_reject().map(str::to_owned),
-                key: key.clone(),
-            });
+            // A forged ledger may have more rules than examples.
+            if let (Some(reason), Some(key)) = (totals.most_frequent_reject(), self.rejecting.get(rule)) {
+                warnings.push(Warning::RuleRejectsMost {
+                    rule: rule.clone(),
+                    count: totals.rejected(),
+                    rows: totals.rows,
+                    reason: reason.to_owned(),
+                    key: key.clone(),
+                });
+            }
         }
-        let reason = Reason::NoRule.as_str();
-        let unmatched = rejects.get(reason).copied().unwrap_or_default();
-        if unmatched > rows
-            && let Some(key) = self.unmatched
+        let reason = Reason::NoRule.as_str().to_owned();
+        if let (Some(&count), Some(key)) = (rejects.get(&reason), self.unmatched)
+            && count > rows
         {
-            warnings.push(Warning {
-                kind: WarningKind::NoRule,
-                rule: None,
-                count: unmatched,
-                rows: Some(rows),
-                reason: Some(reason.to_owned()),
-                key,
-            });
+            warnings.push(Warning::NoRule { count, rows, reason, key });
         }
-        warnings.extend(self.without_rows.warning(WarningKind::ObjectsWithoutRows));
-        warnings.extend(self.hidden.warning(WarningKind::HiddenFromAthena));
+        let Objects { count, first } = self.without_rows;
+        warnings.extend(first.map(|key| Warning::ObjectsWithoutRows { count, key }));
+        let Objects { count, first } = self.hidden;
+        warnings.extend(first.map(|key| Warning::HiddenFromAthena { count, key }));
         warnings
     }
 }
@@ -200,5 +184,30 @@ impl Findings {
 fn keep_first(first: &mut Option<String>, key: &str) {
     if first.as_deref().is_none_or(|first| key < first) {
         *first = Some(key.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn warnings_are_read_back_as_written_and_have_the_documented_kinds() {
+        let (rule, reason, key) = ("r".to_owned(), "no-match".to_owned(), "k".to_owned());
+        let (count, rows) = (3, 2);
+        let all = [
+            Warning::RuleRejectsMost { rule, count, rows, reason: reason.clone(), key: key.clone() },
+            Warning::NoRule { count, rows, reason, key: key.clone() },
+            Warning::ObjectsWithoutRows { count, key: key.clone() },
+            Warning::HiddenFromAthena { count, key },
+        ];
+        let json = serde_json::to_value(&all).unwrap();
+        let kinds: Vec<&str> =
+            json.as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap()).collect();
+        assert_eq!(kinds, Warning::KINDS);
+        assert_eq!(json[2], json!({ "kind": "objects-without-rows", "count": 3, "key": "k" }));
+        assert_eq!(serde_json::from_value::<[Warning; 4]>(json).unwrap(), all);
     }
 }

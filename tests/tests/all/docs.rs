@@ -11,7 +11,7 @@ use std::{
 use flowherd_cli::cost::{
     ALARM_METRICS, CUSTOM_METRICS, Estimate, LOG_BYTES, MAX_CONCURRENCY, Objects, S3_READS, SQS_REQUESTS,
 };
-use flowherd_shared::{error::Reason, flow_fields::FLOW_FIELDS, ledger::WarningKind, limits::Limits};
+use flowherd_shared::{error::Reason, flow_fields::FLOW_FIELDS, ledger::Warning, limits::Limits};
 use flowherd_tests::command::{files_below, flowherd};
 use flowherd_worker::telemetry::METRICS;
 use pulldown_cmark::HeadingLevel;
@@ -205,8 +205,7 @@ fn the_runbook_has_a_section_for_every_reason_and_every_error() {
     for reason in Reason::ALL {
         assert!(runbook.has_heading(&format!("`{}`", reason.as_str())), "{}", reason.as_str());
     }
-    for kind in WarningKind::ALL {
-        let name = kind.as_str();
+    for name in Warning::KINDS {
         let headings = [format!("`{name}`"), format!("Warning `{name}`")];
         assert!(headings.iter().any(|heading| runbook.has_heading(heading)), "{name}");
     }

@@ -4,7 +4,8 @@
 use flowherd_coordinator::reconcile::reconcile;
 use flowherd_shared::{
     config::Config,
-    ledger::{Run, WarningKind, layout, read_json},
+    layout,
+    ledger::{Run, Warning, read_json},
     pipeline::Plan,
 };
 use flowherd_tests::{
@@ -281,12 +282,18 @@ fn a_fleets_report_has_the_same_warnings_in_however_many_calls_it_is_added_up() 
     let in_calls = fleet.finish(fleet.begin("r", ""));
     let run: Run = read_json(&fleet.store, &layout::run("r")).unwrap().unwrap();
     assert_eq!(run.manifest.unwrap().parts, 2);
-    let kinds: Vec<WarningKind> = in_calls.warnings.iter().map(|warning| warning.kind).collect();
-    assert_eq!(
-        kinds,
-        [WarningKind::RuleRejectsMost, WarningKind::ObjectsWithoutRows, WarningKind::HiddenFromAthena]
-    );
-    let keys: Vec<&str> = in_calls.warnings.iter().map(|warning| &*warning.key).collect();
-    assert_eq!(keys, ["b", "b", "c/_d"]);
+    let key = |key: &str| key.to_owned();
+    let expected = [
+        Warning::RuleRejectsMost {
+            rule: "vpc-flow".to_owned(),
+            count: 4,
+            rows: 2,
+            reason: "field-count".to_owned(),
+            key: key("b"),
+        },
+        Warning::ObjectsWithoutRows { count: 2, key: key("b") },
+        Warning::HiddenFromAthena { count: 1, key: key("c/_d") },
+    ];
+    assert_eq!(in_calls.warnings, expected);
     assert_eq!(reconcile(&fleet.store, &run, in_calls.finished.clone()).unwrap(), in_calls);
 }
