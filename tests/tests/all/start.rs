@@ -77,7 +77,7 @@ fn a_worker_whose_bucket_is_missing_ends_at_its_start_and_names_the_variable() {
         let ran = fleet.worker(variable, "not-there");
         assert_eq!(ran.status, 2, "{ran:?}");
         assert!(
-            ran.stderr.contains(&format!("{variable}=not-there: bucket \"not-there\" does not exist")),
+            ran.stderr.contains(&format!("{variable}=not-there: bucket \\\"not-there\\\" does not exist")),
             "{ran:?}"
         );
     }

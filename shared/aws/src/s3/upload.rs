@@ -38,7 +38,7 @@ struct Multipart {
 }
 
 impl Upload {
-    /// Nothing is sent yet.
+    /// Creates an upload. Makes no request.
     pub(super) fn new(bucket: Bucket, path: &str) -> Self {
         Self { bucket, path: path.to_owned(), pending: Vec::new(), multipart: None }
     }
