@@ -1,7 +1,7 @@
-"""Counts the instructions of the hot path by callgrind and compares them with instructions.json beside this file.
+"""Counts the instructions of the hot path with callgrind and compares them with instructions.json beside this file.
 
-Fails if a stage takes more than 5 % more than there. `--update` writes what is counted now. Where valgrind is missing, or
-nothing is known for this kind of processor, it says so and checks nothing.
+Fails if a stage takes over 5 % more instructions. `--update` writes the new counts. Without valgrind, or without counts for
+this processor, it prints that and checks nothing.
 """
 
 import json
@@ -16,7 +16,7 @@ from pathlib import Path
 
 STAGES = ["gunzip", "records", "flow", "regex", "json"]
 RECORDS = 20_000
-MORE = 1.05
+LIMIT = 1.05
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 FIGURES = HERE / "instructions.json"
@@ -27,10 +27,10 @@ def count(program, stage):
         command = ["valgrind", "--tool=callgrind", "--toggle-collect=*hot_path::counted*"]
         command += [f"--callgrind-out-file={scratch}/out", program, stage]
         ran = subprocess.run(command, capture_output=True, text=True)
-    told = re.search(r"Collected : (\d+)", ran.stderr)
-    if ran.returncode != 0 or not told or int(told[1]) == 0:
+    collected = re.search(r"Collected : (\d+)", ran.stderr)
+    if ran.returncode != 0 or not collected or int(collected[1]) == 0:
         sys.exit(f"instructions: cannot count {stage}:\n{ran.stderr}")
-    return int(told[1]) // RECORDS
+    return int(collected[1]) // RECORDS
 
 
 def main():
@@ -43,7 +43,7 @@ def main():
     if kind not in figures and not update:
         print(f"instructions: SKIPPED, NOTHING IS CHECKED: no figures for {kind}", file=sys.stderr)
         return
-    # With the names of functions, by which callgrind knows what to count.
+    # Callgrind selects the code to count by function names, so keep them.
     environment = {**os.environ, "CARGO_PROFILE_RELEASE_STRIP": "none"}
     build = ["cargo", "build", "--release", "--locked", "--quiet", "--package", "flowherd-shared"]
     build += ["--example", "hot_path", "--message-format=json"]
@@ -56,11 +56,11 @@ def main():
     failed = False
     for stage, now in counted.items():
         before = figures[kind].get(stage, 0)
-        over = now > before * MORE
+        over = now > before * LIMIT
         failed |= over
         print(f"  {stage:<8} {now:>6} instructions a record, {before:>6} before{'  MORE THAN 5 %' if over else ''}")
     if failed:
-        sys.exit("instructions: more than 5 % more; make it faster, or run this with --update and say why")
+        sys.exit("instructions: over 5 % more; make it faster, or run this with --update and give the reason in the commit")
 
 
 main()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Runs each fuzz target for a while, and tells in a table what that came to. `make fuzz` calls it.
+"""Runs each fuzz target for a while and prints a table of the results. `make fuzz` calls it.
 
-FUZZ_SECONDS (60) is for each target, FUZZ_JOBS (1) how many targets run at a time, FUZZ_TARGETS which ones (all).
+FUZZ_SECONDS (60): seconds per target. FUZZ_JOBS (1): targets that run at the same time. FUZZ_TARGETS (all): names.
 """
 
 import concurrent.futures
@@ -12,18 +12,17 @@ import subprocess
 import sys
 
 CARGO_FUZZ = "0.13.2"
-# A target may hold so much memory, and take so long for one input, in megabytes and seconds.
+# Limits of a target: memory in megabytes, and seconds for one input.
 MEMORY = 1024
 TIMEOUT = 10
-# Bytes of an input, where less than libFuzzer's own choice of what is useful finds more, or more is needed.
+# Maximum bytes of an input, for targets where another maximum finds more.
 LONGEST = {"codecs": 4096, "deflate": 65536, "layers": 65536, "object": 65536, "regex": 512, "event": 4096}
 LONGEST_ELSE = 16384
 
 HERE = pathlib.Path(__file__).resolve().parent
 
 
-# Our code has no unsafe parts for a sanitizer to watch, and without one there are many times as many
-# executions.
+# Flowherd has no unsafe code that a sanitizer could watch, and runs many times faster without one.
 BUILD = ["--fuzz-dir", str(HERE), "--sanitizer", "none"]
 
 
@@ -31,13 +30,13 @@ def cargo_fuzz(*arguments):
     return ["cargo", "+nightly", "fuzz", *arguments]
 
 
-def require(command, told):
+def require(command, problem):
     if subprocess.run(command, capture_output=True).returncode != 0:
-        sys.exit(f"make: {told}")
+        sys.exit(f"make: {problem}")
 
 
 def run(target, seconds):
-    """What libFuzzer says at the end, and the end of its log if it has found something."""
+    """Returns libFuzzer's statistics, and the end of its log if it found something."""
     command = cargo_fuzz("run", *BUILD, target, "--")
     command += [f"-max_total_time={seconds}", f"-max_len={LONGEST.get(target, LONGEST_ELSE)}"]
     command += [f"-rss_limit_mb={MEMORY}", f"-timeout={TIMEOUT}", "-print_final_stats=1", "-verbosity=1"]

@@ -1,4 +1,4 @@
-"""What both checks of the queries share: the command, DuckDB, Java, and the count of what held."""
+"""Shared by the checks with Trino and Hive: the command, DuckDB, Java, and the counts of checks."""
 
 import json
 import os
@@ -18,7 +18,7 @@ TARGET = ROOT / "target"
 
 
 class Checks:
-    """One line for each thing that was checked, and the count at the end."""
+    """Prints a line per check, and the counts at the end."""
 
     def __init__(self) -> None:
         self.passed = 0
@@ -52,8 +52,8 @@ class Flowherd:
     def run(self, *arguments: object, fails: bool = False) -> str:
         done = subprocess.run([self.program, *map(str, arguments)], capture_output=True, text=True)
         if done.returncode != (1 if fails else 0):
-            told = " ".join(map(str, arguments))
-            raise RuntimeError(f"flowherd {told}: {done.returncode}\n{done.stdout}{done.stderr}")
+            command = " ".join(map(str, arguments))
+            raise RuntimeError(f"flowherd {command}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
 
     def glue(self, *arguments: object) -> dict[str, Any]:
@@ -65,15 +65,15 @@ class Flowherd:
 
 
 def program() -> Flowherd:
-    """The one that the first argument names, or the release build."""
+    """Returns the program that the first argument names, or the release build."""
     given = Path(sys.argv[1]) if len(sys.argv) > 1 else TARGET / "release" / "flowherd"
     if not given.is_file():
-        sys.exit(f"{given}: no such program; make build-here builds it")
+        sys.exit(f"{given}: no such program; run `make build-here`")
     return Flowherd(given)
 
 
 def duckdb_over(flowherd: Flowherd, results: Path, *arguments: object) -> Any:
-    """A connection with the views over the results."""
+    """Returns a connection with the views over the results."""
     import duckdb
 
     connection = duckdb.connect()
@@ -83,26 +83,26 @@ def duckdb_over(flowherd: Flowherd, results: Path, *arguments: object) -> Any:
 
 
 def java(lowest: int, highest: int) -> str:
-    """The Java of JAVA_HOME or of the PATH; without a fitting one the check is left out, loudly."""
+    """Returns the Java of JAVA_HOME or of the PATH. Without a suitable one, skips the check and prints that."""
     home = os.environ.get("JAVA_HOME")
     found = shutil.which("java", path=f"{home}/bin" if home else None)
     if found:
-        told = subprocess.run([found, "-version"], capture_output=True, text=True).stderr
-        version = re.search(r'version "(\d+)', told)
+        printed = subprocess.run([found, "-version"], capture_output=True, text=True).stderr
+        version = re.search(r'version "(\d+)', printed)
         if version and lowest <= int(version[1]) <= highest:
             return found
     skip(f"no Java {lowest} to {highest} on the PATH or in JAVA_HOME")
 
 
 def skip(why: str) -> Any:
-    """Ends with success: nothing was checked, nothing is wrong."""
+    """Exits with success and prints that nothing was checked."""
     print(f"{'!' * 72}\nSKIPPED, NOTHING WAS CHECKED: {why}\n{'!' * 72}")
     print("0 passed, 0 failed, 1 skipped")
     sys.exit(0)
 
 
 def envelope(group: str, messages: list[str]) -> str:
-    """As CloudWatch Logs sends them."""
+    """Returns an envelope as CloudWatch Logs sends it."""
     events = [
         {"id": f"{number:056}", "timestamp": 1771416000000, "message": text} for number, text in enumerate(messages)
     ]
@@ -114,8 +114,8 @@ def envelope(group: str, messages: list[str]) -> str:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A directory below target/ that is gone afterwards."""
-    # A signal ends it as an error would: what was started is stopped, what was written is removed.
+    """Returns a directory below target/ and removes it at the end."""
+    # On a signal, exit like after an error, so that servers are stopped and files are removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     TARGET.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="query-", dir=TARGET) as directory:

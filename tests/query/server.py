@@ -147,12 +147,12 @@ class Bucket:
         self.endpoint = endpoint
 
     def put(self, key: str, data: bytes | None) -> None:
-        """Without data, the bucket itself."""
+        """Puts an object; creates the bucket if `data` is `None`."""
         url = f"{self.endpoint}/flowherd/{urllib.parse.quote(key)}".rstrip("/")
         urllib.request.urlopen(urllib.request.Request(url, data, method="PUT"), timeout=60).close()
 
     def upload(self, directory: Path, prefix: str) -> str:
-        """All files of a directory; tells where they are."""
+        """Uploads all files of a directory and returns their location."""
         for path in sorted(path for path in directory.rglob("*") if path.is_file()):
             self.put(f"{prefix}/{path.relative_to(directory)}", path.read_bytes())
         return f"s3://flowherd/{prefix}"

@@ -1,5 +1,5 @@
-"""Random and hostile values, brought through `flowherd convert` by a JSON rule and by a regex rule, and what the
-contract says that a reader finds."""
+"""Random and hostile values that `flowherd convert` reads by a JSON rule and a regex rule, and the values that a reader of
+the CSV must find."""
 
 import gzip
 import json
@@ -9,9 +9,8 @@ from pathlib import Path
 
 from common import Flowherd, envelope
 
-# U+0001, which is the escape character of the tables, is written as six characters. As long as the command does not do
-# that, this is False: the character stands as it is, and Hive and Trino take it out. TO BE SET TO True THEN.
-U0001_IS_WRITTEN_OUT = True
+# Hive and Trino remove U+0001, the escape character of the tables, so `convert` writes it as these six characters.
+ESCAPED_U0001 = "\\u0001"
 
 SEED = 20260218
 ROWS = 800
@@ -57,15 +56,15 @@ def values() -> list[str]:
 
 
 def written(value: str | None) -> str:
-    """What stands in the CSV."""
+    """Returns the value in the CSV."""
     if value is None:
         return "-"
     value = value.replace("\n", "\\n").replace("\r", "\\r")
-    return value.replace("\x01", "\\u0001") if U0001_IS_WRITTEN_OUT else value
+    return value.replace("\x01", ESCAPED_U0001)
 
 
 def make(flowherd: Flowherd, directory: Path) -> dict[str, Rows]:
-    """Converts them in the directory, to `out`; tells what each table is to hold, by id."""
+    """Converts the values to `out` in the directory. Returns the expected rows of each table by id."""
     chance = random.Random(SEED + 1)
     expected: dict[str, Rows] = {table: {} for table in TABLES}
     plain = values()
@@ -75,7 +74,7 @@ def make(flowherd: Flowherd, directory: Path) -> dict[str, Rows]:
             events = []
             for number, value in enumerate(rows):
                 key = f"{name}-{number}"
-                # Absent; also the last of a row, which ends its line.
+                # The last value of a row ends its line. Sometimes it is absent.
                 last = None if chance.random() < 0.2 else chance.choice(["", "-", "x", 'a"', "\\", '"', "a,", " "])
                 shown = value
                 if table == "app":
@@ -97,7 +96,7 @@ def make(flowherd: Flowherd, directory: Path) -> dict[str, Rows]:
 
 
 def members(group: str, messages: list[str]) -> bytes:
-    """An object of several gzip members, of envelopes, as Firehose writes it."""
+    """Returns an object of several gzip members, each an envelope, as Firehose writes it."""
     envelopes = [envelope(group, messages[at : at + 100]) for at in range(0, len(messages), 100)]
     return b"".join(gzip.compress(text.encode(), 1) for text in envelopes)
 
@@ -112,11 +111,11 @@ def count_members(path: Path) -> int:
 
 
 def differences(found: list[tuple[str, str, str]], expected: Rows, u0001: bool) -> list[str]:
-    """Rows that are missing, too many or other; those with U+0001, or those without."""
+    """Returns rows that are missing, unexpected or different: those with U+0001, or those without."""
     ours = [row for row in found if row[0].startswith("u0001-") == u0001]
     wanted = {key: row for key, row in expected.items() if key.startswith("u0001-") == u0001}
-    told = [f"{len(ours)} rows, not {len(wanted)}"] if len(ours) != len(wanted) else []
+    found_differences = [f"{len(ours)} rows, not {len(wanted)}"] if len(ours) != len(wanted) else []
     for key, *values in ours:
         if wanted.get(key) != tuple(values):
-            told.append(f"{key[:60]}: found {str(values)[:300]}, expected {str(wanted.get(key))[:300]}")
-    return told
+            found_differences.append(f"{key[:60]}: found {str(values)[:300]}, expected {str(wanted.get(key))[:300]}")
+    return found_differences
