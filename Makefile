@@ -125,7 +125,7 @@ bench: ## Measure speed: beside other programs, by stage, over sizes and jobs; o
 .PHONY: soak
 soak: $(VENV) ## Inject random faults between the programs and the local AWS: SEED=1 RUNS=200 LANES=8
 	FLOWHERD_SOAK_SEED=$(or $(SEED),1) FLOWHERD_SOAK_RUNS=$(or $(RUNS),200) FLOWHERD_SOAK_LANES=$(or $(LANES),8) \
-	  cargo test --locked --package flowherd-tests --test all faults::whatever_fails -- --include-ignored --nocapture
+	  cargo test --locked --package flowherd-tests --test all faults::under_random_faults -- --include-ignored --nocapture
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZ_SECONDS, FUZZ_JOBS at a time (needs a nightly toolchain, cargo-fuzz)

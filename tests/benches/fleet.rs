@@ -53,7 +53,7 @@ fn main() {
     }
 }
 
-/// A source of so many keys, a ledger that takes anything, a queue that only counts; each call takes a while.
+/// A source of `keys` keys, a ledger that accepts everything, and a queue that only counts. Each call takes `each`.
 struct Slow {
     keys: u64,
     each: Duration,

@@ -30,7 +30,7 @@ use jiff::Timestamp;
 use nix::sys::resource::{UsageWho, getrusage};
 
 const PAGE: u64 = 1000;
-/// One object of so many fails for good.
+/// One object in this many fails permanently.
 const FAILS: u64 = 500;
 /// Objects that the workers do in a second: 50 of them, with objects of 1 MB (docs/scale.md).
 const A_SECOND: u64 = 390;
@@ -51,7 +51,7 @@ fn main() {
     // Numbers of objects may be given instead.
     let given: Vec<u64> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
     let sizes = if given.is_empty() { vec![20_000, 200_000, 1_000_000] } else { given };
-    println!("a run of so many objects, {A_SECOND} done a second, one of {FAILS} fails");
+    println!("a run of this many objects, {A_SECOND} done per second, one in {FAILS} fails");
     for objects in sizes {
         simulate(objects);
     }
@@ -159,7 +159,7 @@ impl Day {
         gzip.finish().unwrap()
     }
 
-    /// A page of those of so many numbers that are meant.
+    /// A page of the selected numbers below `count`.
     fn numbers(after: Option<&str>, below: u64, is_meant: impl Fn(u64) -> bool) -> Page {
         let from = after.map_or(0, |key| key.rsplit('-').next().unwrap().parse::<u64>().unwrap() + 1);
         let mut meant = (from..below).filter(|number| is_meant(*number));
@@ -338,8 +338,8 @@ fn simulate(objects: u64) {
             _ => "report",
         };
         let (calls, processor, from) = (day.calls.now(), processor_microseconds(), day.clock.load(Relaxed));
-        let goes_on = || day.clock.load(Relaxed) - from < INVOCATION.as_micros() as u64;
-        step = coordinator.step(step, &goes_on).unwrap();
+        let should_continue = || day.clock.load(Relaxed) - from < INVOCATION.as_micros() as u64;
+        step = coordinator.step(step, &should_continue).unwrap();
         answer_bytes = answer_bytes.max(serde_json::to_vec(&step).unwrap().len());
         let now = day.calls.now();
         let cost = costs.entry(name).or_default();

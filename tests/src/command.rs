@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What a run of the command left.
+/// Status and output of the command.
 #[derive(Debug)]
 pub struct Ran {
     /// Exit status; -1 if a signal ended it.
@@ -19,12 +19,12 @@ pub struct Ran {
     pub stderr: String,
 }
 
-/// The command, ready for its arguments. `program` is Cargo's path of the binary under test.
+/// Runs the command to its end. `program` is Cargo's path of the binary under test.
 pub fn flowherd<A: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = A>) -> Ran {
     flowherd_in(program, [], args)
 }
 
-/// The same with variables added to the environment.
+/// Runs the command to its end with variables added to the environment.
 pub fn flowherd_in<A: AsRef<OsStr>>(
     program: &str,
     environment: impl IntoIterator<Item = (&'static str, String)>,
@@ -33,7 +33,7 @@ pub fn flowherd_in<A: AsRef<OsStr>>(
     Running::start_in(program, environment, args).output()
 }
 
-/// A running command, which is killed and waited for when a test ends, however it ends.
+/// A running command. Dropping it kills the process and waits for its end.
 #[derive(Debug)]
 pub struct Running(pub Child);
 
@@ -43,7 +43,7 @@ impl Running {
         Self::start_in(program, [], args)
     }
 
-    /// The same with variables added to the environment.
+    /// Starts the command with variables added to the environment.
     pub fn start_in<A: AsRef<OsStr>>(
         program: &str,
         environment: impl IntoIterator<Item = (&'static str, String)>,
@@ -55,11 +55,11 @@ impl Running {
         Self(command.spawn().expect("the command starts"))
     }
 
-    /// Waits for the end, and gives what it left.
+    /// Waits for the end and returns status and output.
     #[must_use]
     pub fn output(mut self) -> Ran {
         let mut stderr = self.0.stderr.take().expect("piped");
-        // Both at once: a full pipe would stop the command.
+        // Read both pipes at the same time: a full pipe would block the command.
         let stderr = std::thread::spawn(move || {
             let mut text = String::new();
             stderr.read_to_string(&mut text).map(|_| text)
@@ -80,10 +80,10 @@ impl Running {
         assert!(sent.expect("kill starts").success());
     }
 
-    /// Waits for the end.
+    /// Waits for the end and returns the exit status.
     ///
     /// # Panics
-    /// If it does not come within five minutes.
+    /// If the command does not end within five minutes.
     pub fn wait(&mut self) -> i32 {
         let deadline = Instant::now() + Duration::from_mins(5);
         loop {
@@ -103,16 +103,16 @@ impl Drop for Running {
     }
 }
 
-/// Every file below a directory, by its path from there, in order.
+/// Returns the paths of all files below a directory, relative and sorted.
 #[must_use]
 pub fn files_below(directory: &Path) -> Vec<String> {
     let mut found = Vec::new();
-    let mut left = vec![directory.to_owned()];
-    while let Some(next) = left.pop() {
+    let mut pending = vec![directory.to_owned()];
+    while let Some(next) = pending.pop() {
         for entry in std::fs::read_dir(&next).into_iter().flatten() {
             let path = entry.expect("readable").path();
             if path.is_dir() {
-                left.push(path);
+                pending.push(path);
             } else {
                 found.push(path.strip_prefix(directory).expect("below").to_string_lossy().into_owned());
             }

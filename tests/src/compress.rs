@@ -1,4 +1,4 @@
-//! Writers of every compression that objects may have, each with the checksums of its format.
+//! Writers of every codec that the pipeline reads, with the checksums of each format.
 
 use std::io::Write;
 
@@ -19,7 +19,7 @@ use crate::objects::gzip;
 /// Compresses one unit: a member, a frame, a stream, some blocks, or an archive of one entry. Units can be concatenated.
 pub type Compress = fn(&[u8]) -> Vec<u8>;
 
-/// Every codec by the name that errors and `explain` give it.
+/// Every codec by its name in errors and in `explain`.
 pub const CODECS: [(&str, Compress); 9] = [
     ("gzip", gzip),
     ("zstd", zstd),
@@ -32,7 +32,7 @@ pub const CODECS: [(&str, Compress); 9] = [
     ("zip", zip),
 ];
 
-/// Codecs without checksums: they do not notice a changed bit in a literal.
+/// Codecs without checksums: a changed bit in a literal goes unnoticed.
 pub const UNCHECKED: [&str; 2] = ["Hadoop Snappy", "snappy-java"];
 
 /// A zstd frame with a checksum of its content.
@@ -92,7 +92,7 @@ pub fn snappy_hadoop(bytes: &[u8]) -> Vec<u8> {
     let mut all = Vec::new();
     for block in bytes.chunks(256 << 10) {
         all.extend_from_slice(&(block.len() as u32).to_be_bytes());
-        // One chunk is usual, and more are allowed.
+        // Writers use one chunk, but the format allows more.
         for chunk in block.chunks(100 << 10) {
             let raw = snappy_raw(chunk);
             all.extend_from_slice(&(raw.len() as u32).to_be_bytes());
@@ -114,7 +114,7 @@ pub fn snappy_java(bytes: &[u8]) -> Vec<u8> {
     all
 }
 
-/// A raw Snappy block, which no reader can tell the end of.
+/// A raw Snappy block, which has no end mark.
 #[must_use]
 pub fn snappy_raw(bytes: &[u8]) -> Vec<u8> {
     snap::raw::Encoder::new().compress_vec(bytes).unwrap()
@@ -126,16 +126,16 @@ pub fn zip(bytes: &[u8]) -> Vec<u8> {
     archive(&[Entry { name: "log.txt", bytes, deflated: true, described: false }])
 }
 
-/// What an archive holds.
+/// An entry of a zip archive.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
     /// Its name; a directory's ends with a slash.
     pub name: &'a str,
     /// Its content.
     pub bytes: &'a [u8],
-    /// Deflated, or stored.
+    /// Deflated instead of stored.
     pub deflated: bool,
-    /// With lengths and checksum behind the data, as writers do that cannot seek.
+    /// With lengths and checksum after the data, as writers without seek do.
     pub described: bool,
 }
 

@@ -1,4 +1,4 @@
-//! A server between a program and the local cloud that cuts the answers of its first connections short.
+//! A proxy between a program and the local AWS that truncates the responses of its first connections.
 
 use std::{
     io::{Read, Write},
@@ -10,16 +10,16 @@ use std::{
     thread,
 };
 
-/// The proxy. It serves as long as the process lives.
+/// The proxy. It serves until the process ends.
 #[derive(Debug)]
 pub struct CuttingProxy {
-    /// Where it listens, on 127.0.0.1.
+    /// Its URL on 127.0.0.1.
     pub endpoint: String,
     cuts: Arc<AtomicU32>,
 }
 
 impl CuttingProxy {
-    /// In front of a server. The first `cuts` connections are closed after so many bytes of answers.
+    /// Starts a proxy in front of a server. It closes the first `cuts` connections after `after` bytes of responses.
     #[must_use]
     pub fn start(server: SocketAddr, cuts: u32, after: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -39,7 +39,7 @@ impl CuttingProxy {
         Self { endpoint, cuts: left }
     }
 
-    /// Whether every cut has been made.
+    /// Whether it has truncated as many responses as it should.
     #[must_use]
     pub fn has_cut_all(&self) -> bool {
         self.cuts.load(Ordering::SeqCst) == 0

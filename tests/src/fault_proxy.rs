@@ -47,11 +47,11 @@ impl FaultProxy {
     #[must_use]
     pub fn struck(&self) -> Vec<String> {
         let fired = self.control("GET", "fired?limit=100000", "");
-        let told = |event: &Value| {
+        let line = |event: &Value| {
             let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
             format!("{} {} {}", text("service"), text("operation"), text("action"))
         };
-        fired.as_array().unwrap().iter().map(told).collect()
+        fired.as_array().unwrap().iter().map(line).collect()
     }
 
     fn control(&self, method: &str, what: &str, body: &str) -> Value {

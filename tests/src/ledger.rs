@@ -1,4 +1,4 @@
-//! Runs and their manifests as tests need them.
+//! Runs and manifests for tests.
 
 use flowherd_coordinator::manifest::ManifestWriter;
 use flowherd_shared::{
@@ -22,7 +22,7 @@ pub fn run(name: &str, plan: &Plan, manifest: Option<ManifestTotals>) -> Run {
     }
 }
 
-/// Writes the manifest of a run.
+/// Writes the manifest of a run and returns its totals.
 pub fn manifest(store: &impl Store, run: &str, entries: &[ManifestEntry]) -> ManifestTotals {
     let mut writer = ManifestWriter::new(store, run);
     entries.iter().for_each(|entry| writer.add(entry.clone()).unwrap());

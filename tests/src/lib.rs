@@ -1,5 +1,5 @@
-//! What the tests across crates share: a reference model of the pipeline, a store and a queue in memory, a local cloud,
-//! and ways to make objects and to run the programs.
+//! Shared by the tests across crates: a reference model of the pipeline, in-memory fakes, a local AWS, generators of
+//! objects, and runners for the programs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)] // only tests use it
 
 pub mod command;

@@ -49,7 +49,7 @@ impl LocalCloud {
         Self { endpoint, aws: Aws::with(runtime, config), _server: server, _state: state }
     }
 
-    /// The environment of a program that is to use it.
+    /// Returns the environment for programs that use this AWS.
     pub fn environment(&self) -> impl Iterator<Item = (&'static str, String)> {
         let given = [("AWS_ENDPOINT_URL", self.endpoint.as_str()), ("AWS_REGION", REGION)];
         let keys = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
@@ -61,7 +61,7 @@ impl LocalCloud {
             .into_iter()
     }
 
-    /// A new bucket.
+    /// Creates a bucket.
     #[must_use]
     pub fn bucket(&self, name: &str) -> Bucket {
         let config = aws_sdk_s3::config::Builder::from(self.aws.config()).force_path_style(true).build();
@@ -70,20 +70,20 @@ impl LocalCloud {
         self.aws.bucket(name, None)
     }
 
-    /// The connection to it.
+    /// Returns the connection.
     #[must_use]
     pub fn aws(&self) -> &Aws {
         &self.aws
     }
 
-    /// A connection to it through something else that listens at `endpoint`.
+    /// Returns a connection through the proxy at `endpoint`.
     #[must_use]
     pub fn through(&self, endpoint: &str) -> Aws {
         let config = self.aws.config().to_builder().endpoint_url(endpoint).build();
         Aws::with(Runtime::new().unwrap(), config)
     }
 
-    /// A new FIFO queue in high-throughput mode with a dead-letter queue behind it: the queue, its URL, the dead letters.
+    /// Creates a FIFO queue in high-throughput mode with a dead-letter queue. Returns the queue, its URL and the dead-letter queue.
     #[must_use]
     pub fn queue(
         &self,
@@ -112,27 +112,27 @@ impl LocalCloud {
     }
 }
 
-/// What is asked of a function.
+/// A Lambda function.
 #[derive(Debug)]
 pub struct Function<'a> {
     /// Its name.
     pub name: &'a str,
-    /// The program that serves it.
+    /// The program that it runs.
     pub program: &'a str,
     /// Files beside the program.
     pub files: &'a [&'a Path],
     /// Its environment.
     pub environment: &'a [(&'a str, &'a str)],
-    /// How long an invocation may take.
+    /// Time limit of an invocation.
     pub timeout: Duration,
 }
 
 impl LocalCloud {
-    /// A new Lambda function on `provided.al2023`, which runs the program itself.
+    /// Creates a Lambda function on `provided.al2023`.
     pub fn function(&self, function: &Function<'_>) {
         let place = tempfile::tempdir().unwrap();
         let bootstrap = place.path().join("bootstrap");
-        // Without what only a debugger reads: it is sent and unpacked for each function.
+        // Debug information would be uploaded and unpacked for each function.
         let stripped = Command::new("strip").arg("-o").arg(&bootstrap).arg(function.program).status();
         assert!(stripped.expect("strip starts").success());
         let zip = place.path().join("function.zip");
@@ -159,7 +159,7 @@ impl LocalCloud {
         self.aws.handle().block_on(request.send()).unwrap();
     }
 
-    /// Calls a function and waits for its answer, or for what it says went wrong.
+    /// Invokes a function. Returns its response, or its error.
     pub fn invoke(
         &self,
         name: &str,
@@ -172,7 +172,7 @@ impl LocalCloud {
         if answer.function_error.is_some() { Err(payload) } else { Ok(payload) }
     }
 
-    /// Has a queue call a function, as the stack does.
+    /// Creates an event source mapping from a queue to a function, as the stack does.
     pub fn trigger(&self, name: &str, queue: &str) {
         let request = self
             .lambda()
@@ -184,7 +184,7 @@ impl LocalCloud {
         self.aws.handle().block_on(request.send()).unwrap();
     }
 
-    /// Keys of a bucket that are being uploaded in parts.
+    /// Returns the keys with a multipart upload in progress.
     #[must_use]
     pub fn uploads_in_parts(&self, bucket: &str) -> Vec<String> {
         let config = aws_sdk_s3::config::Builder::from(self.aws.config()).force_path_style(true).build();
@@ -198,23 +198,23 @@ impl LocalCloud {
     }
 }
 
-/// Waits until something is so.
+/// Polls a condition until it holds.
 ///
 /// # Panics
-/// If it is not so within two minutes.
-pub fn wait_until(what: &str, is_so: impl FnMut() -> bool) {
-    wait_at_most(Duration::from_mins(2), what, is_so);
+/// If it does not hold within two minutes.
+pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
+    wait_at_most(Duration::from_mins(2), what, holds);
 }
 
-/// The same for so long.
+/// Polls a condition with another deadline.
 ///
 /// # Panics
-/// If it is not so by then.
-pub fn wait_at_most(limit: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
+/// If it does not hold by then.
+pub fn wait_at_most(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        // The local cloud needs the processor more than we do.
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        // Leave the processor to the local AWS.
         std::thread::park_timeout(Duration::from_millis(50));
     }
 }

@@ -66,7 +66,7 @@ struct Origin {
     is_plain: bool,
 }
 
-/// A message: its own bytes, and what is left with invalid text replaced, if it holds any.
+/// A message: its bytes, and its text with invalid parts replaced, if it has any.
 struct Message {
     bytes: Vec<u8>,
     repaired: Option<String>,

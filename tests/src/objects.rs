@@ -1,4 +1,4 @@
-//! Objects as tests need them, and readers that give their bytes in any portions.
+//! Objects for tests, and readers that return their bytes in small portions.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::model::{Outcome, shown};
 
-/// One gzip member.
+/// Returns one gzip member.
 #[must_use]
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -22,7 +22,7 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// All members of one gzip layer.
+/// Decompresses all members of one gzip layer.
 #[must_use]
 pub fn gunzip(bytes: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
@@ -30,7 +30,7 @@ pub fn gunzip(bytes: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Text that hardly compresses: each character has 6 bits of chance, the same for the same seed.
+/// Returns text that hardly compresses: each character has 6 random bits, reproducible by the seed.
 #[must_use]
 pub fn noise(seed: u64, characters: usize) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -45,20 +45,20 @@ pub fn noise(seed: u64, characters: usize) -> String {
     (0..characters).map(next).collect()
 }
 
-/// One event as CloudWatch Logs writes it.
+/// Returns an event as CloudWatch Logs writes it.
 #[must_use]
 pub fn event(timestamp: i64, message: &str) -> String {
     let message = Value::from(message);
     format!(r#"{{"id":"36611082","timestamp":{timestamp},"message":{message}}}"#)
 }
 
-/// A data envelope of one log group, as CloudWatch Logs writes it.
+/// Returns a data envelope of one log group, as CloudWatch Logs writes it.
 #[must_use]
 pub fn envelope(log_group: &str, events: &[String]) -> String {
     envelope_of("DATA_MESSAGE", log_group, events)
 }
 
-/// An envelope of any type.
+/// Returns an envelope of any message type.
 #[must_use]
 pub fn envelope_of(message_type: &str, log_group: &str, events: &[String]) -> String {
     format!(
@@ -71,7 +71,7 @@ pub fn envelope_of(message_type: &str, log_group: &str, events: &[String]) -> St
 pub const FLOW: &str =
     "2 123456789012 eni-1 10.0.0.5 192.0.2.7 49152 443 6 20 4249 1580515200 1580515260 ACCEPT OK";
 
-/// Names of interfaces, subnets and VPCs; some networks lie within others, and one subnet has only a network.
+/// Names of interfaces, subnets and VPCs. Some CIDR blocks contain others, and one subnet has only a CIDR block.
 pub const LOOKUPS: &str = r#"{
     "interfaces": {
         "eni-1": {"description": "web, \"front\"", "subnet_id": "subnet-1", "vpc_id": "vpc-1"},
@@ -87,31 +87,31 @@ pub const LOOKUPS: &str = r#"{
     "vpcs": {"vpc-1": {"name": "prod"}, "vpc-2": {"name": "stage"}}
 }"#;
 
-/// Gives at most so many bytes a call.
+/// A reader that returns at most `limit` bytes per call.
 #[derive(Debug)]
 pub struct Portions<'a> {
     rest: &'a [u8],
-    most: usize,
+    limit: usize,
 }
 
 impl<'a> Portions<'a> {
-    /// `most` is at least 1.
+    /// A `limit` of 0 counts as 1.
     #[must_use]
-    pub fn new(bytes: &'a [u8], most: usize) -> Self {
-        Self { rest: bytes, most: most.max(1) }
+    pub fn new(bytes: &'a [u8], limit: usize) -> Self {
+        Self { rest: bytes, limit: limit.max(1) }
     }
 }
 
 impl Read for Portions<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let count = self.rest.len().min(self.most).min(out.len());
+        let count = self.rest.len().min(self.limit).min(out.len());
         out[..count].copy_from_slice(&self.rest[..count]);
         self.rest = &self.rest[count..];
         Ok(count)
     }
 }
 
-/// What the pipeline makes of an object: its counts, and each output with its decompressed text.
+/// Outcome of the pipeline: the counts, and each output with its decompressed text.
 pub type Converted = (Counts, Vec<(Output, String)>);
 
 /// Runs the pipeline in memory.
@@ -121,7 +121,7 @@ pub fn convert(object: impl Read, key: &str, plan: &Plan) -> Result<Converted, O
     Ok((finished.counts, finished.outputs.into_iter().map(|(output, bytes)| (output, text(bytes))).collect()))
 }
 
-/// The same in the model's terms: outputs read back, and counts that add up.
+/// Runs the pipeline in memory, reads the outputs back in the model's terms, and checks that the counts add up.
 pub fn outcome(object: &[u8], portion: usize, key: &str, plan: &Plan) -> Result<Outcome, ObjectError> {
     let (counts, outputs) = convert(Portions::new(object, portion), key, plan)?;
     let mut tables = BTreeMap::new();
@@ -159,7 +159,7 @@ pub fn outcome(object: &[u8], portion: usize, key: &str, plan: &Plan) -> Result<
     Ok(Outcome { tables, rejects, read, control, repaired, reject_bytes })
 }
 
-/// The bytes of a reject's message.
+/// Returns the bytes of a reject's message.
 #[must_use]
 pub fn rejected(reject: &Value) -> Vec<u8> {
     match (&reject["message"], &reject["message_base64"]) {

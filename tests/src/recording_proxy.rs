@@ -1,4 +1,4 @@
-//! A server between a program and the local cloud that writes down what is asked of it.
+//! A proxy between a program and the local AWS that records all requests.
 
 use std::{
     io::{Read, Write},
@@ -7,18 +7,18 @@ use std::{
     thread,
 };
 
-/// The proxy. It serves as long as the process lives.
+/// The proxy. It serves until the process ends.
 #[derive(Debug)]
 pub struct RecordingProxy {
-    /// Where it listens, on 127.0.0.1.
+    /// Its URL on 127.0.0.1.
     pub endpoint: String,
-    /// What came over each connection.
+    /// Bytes of each connection.
     asked: Arc<Mutex<Vec<Connection>>>,
 }
 
 type Connection = Arc<Mutex<Vec<u8>>>;
 
-/// A request of HTTP.
+/// An HTTP request.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// Its method.
@@ -27,12 +27,12 @@ pub struct Request {
     pub target: String,
     /// Names in lower case, and values.
     pub headers: Vec<(String, String)>,
-    /// Its body as it was sent.
+    /// Its body as sent.
     pub body: Vec<u8>,
 }
 
 impl Request {
-    /// A header's value.
+    /// Returns a header's value.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
@@ -40,7 +40,7 @@ impl Request {
 }
 
 impl RecordingProxy {
-    /// In front of a server.
+    /// Starts a proxy in front of a server.
     #[must_use]
     pub fn start(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -54,15 +54,15 @@ impl RecordingProxy {
                 connections.lock().unwrap().push(Arc::clone(&connection));
                 let (from_server, to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
                 thread::spawn(move || {
-                    pass_on(client, server, &|bytes| connection.lock().unwrap().extend(bytes));
+                    forward(client, server, &|bytes| connection.lock().unwrap().extend(bytes));
                 });
-                thread::spawn(move || pass_on(from_server, to_client, &|_| {}));
+                thread::spawn(move || forward(from_server, to_client, &|_| {}));
             }
         });
         Self { endpoint, asked }
     }
 
-    /// All requests so far.
+    /// Returns all requests so far.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
         let connections = self.asked.lock().unwrap();
@@ -70,10 +70,10 @@ impl RecordingProxy {
     }
 }
 
-fn pass_on(mut from: TcpStream, mut to: TcpStream, tell: &dyn Fn(&[u8])) {
+fn forward(mut from: TcpStream, mut to: TcpStream, record: &dyn Fn(&[u8])) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
-        tell(&buffer[..count]);
+        record(&buffer[..count]);
         if to.write_all(&buffer[..count]).is_err() {
             break;
         }
@@ -82,7 +82,7 @@ fn pass_on(mut from: TcpStream, mut to: TcpStream, tell: &dyn Fn(&[u8])) {
     let _ = to.shutdown(Shutdown::Both);
 }
 
-/// One behind the other, each with as many bytes of body as it says. The last one may still be under way.
+/// Splits the bytes of a connection into requests by their lengths. The last request may be incomplete.
 fn requests(mut bytes: &[u8]) -> Vec<Request> {
     let mut requests = Vec::new();
     while let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {

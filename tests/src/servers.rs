@@ -23,7 +23,7 @@ const ACCESS_KEY: &str = "test";
 const SECRET_KEY: &str = "testtest";
 /// How long a server may take until it answers.
 const START: Duration = Duration::from_mins(1);
-/// How often a server is started anew because another program took one of its ports.
+/// Maximum starts of a server whose ports another program took first.
 const STARTS: u32 = 5;
 
 /// A server of S3.

@@ -204,7 +204,7 @@ impl Read for Broken {
     }
 }
 
-/// Any text, as it stands and repeated to some length: what is compressed is read back, is never much longer than the
+/// Any text, once and repeated to some length: what is compressed is read back, is never much longer than the
 /// text, and is the same whatever was compressed before.
 pub(super) fn deflate(data: &[u8]) {
     thread_local! {
@@ -224,7 +224,7 @@ pub(super) fn deflate(data: &[u8]) {
     }
 }
 
-/// Eight bytes a time: one after another they are written as a calendar library writes each.
+/// Eight bytes per time: the fast writer and a calendar library write each the same.
 pub(super) fn timestamp(data: &[u8]) {
     let mut formatter = IsoFormatter::default();
     for bytes in data.as_chunks::<8>().0 {

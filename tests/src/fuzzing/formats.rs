@@ -89,7 +89,7 @@ pub(super) fn regex(data: &[u8]) {
     );
     let config = match Config::parse(&config) {
         Ok(config) => config,
-        Err(error) => return super::settings::is_told_well(&error),
+        Err(error) => return super::settings::is_well_formed(&error),
     };
     // The pipeline asks the same of it; only its size may come out differently.
     let Ok(regex) = RegexBuilder::new(pattern).size_limit(20 << 20).build() else {

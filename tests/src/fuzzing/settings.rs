@@ -17,19 +17,19 @@ use crate::{
 };
 
 /// Any text as `flowherd.toml`: every problem on a line of its own. What is accepted means the same when it is written
-/// anew, without its layout, and works on an object.
+/// again without its layout, and works on an object.
 pub(super) fn config(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let config = match Config::parse(text) {
         Ok(config) => config,
-        Err(error) => return is_told_well(&error),
+        Err(error) => return is_well_formed(&error),
     };
     let file: toml::Table = toml::from_str(text).expect("what is accepted is TOML");
     let members = file.iter().map(|(key, value)| format!("{} = {}\n", string(key), written(value)));
-    let anew = Config::parse(&members.collect::<String>()).expect("the same is accepted again");
-    assert_eq!(anew.hash, config.hash);
-    assert_eq!(anew.limits, config.limits);
-    assert_eq!(format!("{:?}", anew.tables), format!("{:?}", config.tables));
+    let again = Config::parse(&members.collect::<String>()).expect("the same is accepted again");
+    assert_eq!(again.hash, config.hash);
+    assert_eq!(again.limits, config.limits);
+    assert_eq!(format!("{:?}", again.tables), format!("{:?}", config.tables));
     let _ = Schema::new(&config, &Layout::default());
 
     let plan = Plan { config, ..Plan::default() };
@@ -44,7 +44,7 @@ pub(super) fn config(data: &[u8]) {
     }
 }
 
-pub(super) fn is_told_well(error: &ConfigError) {
+pub(super) fn is_well_formed(error: &ConfigError) {
     assert!(!error.problems.is_empty());
     for problem in &error.problems {
         assert!(!problem.trim().is_empty() && !problem.contains('\n'), "{problem:?}");
@@ -90,7 +90,7 @@ const NAMED: &str = "[[rule]]\nname = \"r\"\ntable = \"t\"\nformat = { kind = \"
 pub(super) fn lookups(data: &[u8]) {
     let lookups = match Lookups::parse(data) {
         Ok(lookups) => lookups,
-        Err(error) => return is_told_well(&error),
+        Err(error) => return is_well_formed(&error),
     };
     let Ok(text) = std::str::from_utf8(data) else { return };
     let file: Value = serde_json::from_str(text).expect("what is accepted is JSON");

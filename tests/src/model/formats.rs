@@ -24,7 +24,7 @@ pub(super) fn is_header(line: &str, first: bool) -> bool {
     begins && known * 2 > words.len() && (first || words.len() > 1)
 }
 
-/// The line is no row, but what is left of a header line.
+/// The line is not a row but the rest of a header line.
 pub(super) fn is_lost_header(line: &str) -> bool {
     let words: Vec<&str> = line.split_ascii_whitespace().take(129).collect();
     let known = words.iter().filter(|word| is_known(word)).count();

@@ -43,7 +43,7 @@ pub(crate) fn mask_controls(text: &str) -> String {
     text.chars().map(&mut mask).collect()
 }
 
-/// The bytes that a masked text stands for.
+/// Returns the bytes that a masked text represents.
 pub(super) fn unmask(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     for character in text.chars() {
@@ -69,13 +69,13 @@ pub(super) fn repaired(bytes: &[u8]) -> String {
 /// What a JSON string says.
 pub(super) enum Said {
     Text(String),
-    /// It holds what is not text; this is what is left with that replaced.
+    /// It holds invalid text; this is the value with that replaced.
     Repaired(String),
     /// It is not JSON.
     Damaged,
 }
 
-/// Reads what stands between the quotes of a string, masked.
+/// Reads the masked text between the quotes of a string.
 pub(super) fn said(inner: &str) -> Said {
     let mut bytes: Vec<u8> = Vec::new();
     let mut is_half = false;

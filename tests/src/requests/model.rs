@@ -450,8 +450,8 @@ mod tests {
             (xml("<PartNumber>one</PartNumber>"), "is no number"),
         ];
         for (request, reason) in cases {
-            let told = models.call(&request).unwrap_err();
-            assert!(told.contains(reason), "{told}: expected {reason}");
+            let error = models.call(&request).unwrap_err();
+            assert!(error.contains(reason), "{error}: expected {reason}");
         }
     }
 

@@ -124,8 +124,8 @@ fn a_header_that_would_lose_or_mix_up_fields_fails_the_object() {
 #[test]
 fn an_error_quotes_no_more_of_an_object_than_the_beginning_of_a_word() {
     let word = "x".repeat(100_000);
-    let told = error(format!("version start srcaddr {word}\n").as_bytes());
-    assert!(told.contains(&word[..80]) && told.len() < 300, "{} bytes", told.len());
+    let message = error(format!("version start srcaddr {word}\n").as_bytes());
+    assert!(message.contains(&word[..80]) && message.len() < 300, "{} bytes", message.len());
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_line_of_100_mb_without_an_end_is_one_reject_in_little_memory() {
 }
 
 #[test]
-fn a_long_line_is_told_the_same_in_any_portions() {
+fn a_long_line_gives_the_same_reject_in_any_portions() {
     let limits = "[limits]\nmax_record_bytes = 100\nmax_envelope_bytes = 2000\n";
     let plan = Plan { config: Config::parse(limits).unwrap(), ..Plan::default() };
     for length in 95..106 {

@@ -145,7 +145,7 @@ impl Queue for Later<'_> {
 
 /// What a simulation came to.
 struct Simulated {
-    /// Keys of the dead letters.
+    /// Keys of the dead-letter messages.
     dead: Vec<String>,
     opened: BTreeMap<String, u32>,
 }

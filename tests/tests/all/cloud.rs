@@ -150,7 +150,7 @@ pub(super) fn stop(mut worker: Running) {
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
-fn worker_processes_drain_a_day_one_killed_on_the_way_and_write_what_convert_writes() {
+fn worker_processes_write_what_convert_writes_although_one_is_killed() {
     let fleet = Fleet::new(300, 60);
     let run = fleet.start(&["run", "--prefix", "firehose/", "--run", "r", "--watch", "--json"]);
     let (mut first, others) = (fleet.worker(), [fleet.worker(), fleet.worker()]);
@@ -216,15 +216,15 @@ fn damaged_and_vanished_objects_are_named_and_done_after_repair_and_redrive_on_t
         NewMessage { body: "no task".to_owned(), group: "odd".to_owned(), deduplication: "odd".to_owned() };
     assert_eq!(fleet.queue.send(&[odd]).unwrap(), []);
     let worker = fleet.worker();
-    wait_until("five dead letters", || fleet.dead.depth().unwrap().visible == 5);
+    wait_until("five dead-letter messages", || fleet.dead.depth().unwrap().visible == 5);
     wait_until("the others are done", || fleet.done("r") == 4);
     let ran = fleet.flowherd(&["report", "r", "--json"]);
     assert_eq!(ran.status, 1);
     let objects = &report(&ran)["objects"];
     assert_eq!((&objects["done"], &objects["failed"]), (&4.into(), &4.into()));
-    let told = report(&ran)["failures"].to_string();
-    assert!(keys[..4].iter().all(|key| told.contains(key)), "{told}");
-    assert!(told.contains("truncated") && told.contains("no longer exists"), "{told}");
+    let failures = report(&ran)["failures"].to_string();
+    assert!(keys[..4].iter().all(|key| failures.contains(key)), "{failures}");
+    assert!(failures.contains("truncated") && failures.contains("no longer exists"), "{failures}");
 
     for (key, object) in keys.iter().zip(&whole) {
         fleet.source.put(key, object).unwrap();
@@ -272,8 +272,8 @@ fn functions_behind_the_queue_write_what_convert_writes() {
     function("worker", WORKER, &[]);
     fleet.cloud.trigger("worker", "tasks");
 
-    let told = fleet.cloud.invoke("coordinator", &json!({ "prefix": 7 })).unwrap_err();
-    assert_eq!(told["errorType"], "Refused", "{told}");
+    let failures = fleet.cloud.invoke("coordinator", &json!({ "prefix": 7 })).unwrap_err();
+    assert_eq!(failures["errorType"], "Refused", "{failures}");
     let mut step = fleet.cloud.invoke("coordinator", &json!({ "prefix": "firehose/" })).unwrap();
     assert_eq!((&step["operation"], &step["progress"]["listed"]), (&"check".into(), &30.into()), "{step}");
     wait_until("the run has ended", || {
@@ -305,7 +305,7 @@ fn a_key_as_long_as_s3_takes_is_a_failure_that_is_named_and_costs_no_other() {
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
-fn keys_with_odd_characters_go_all_the_way() {
+fn keys_with_special_characters_are_converted_on_the_local_cloud() {
     let fleet = Fleet::new(1, 5);
     let object = Store::get(&fleet.source, &fleet.source.page("firehose/", None).unwrap().entries[0].key);
     let object = object.unwrap().unwrap();
@@ -412,7 +412,7 @@ fn an_output_in_parts_names_its_checksum_when_it_begins_and_in_each_part() {
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
-fn a_body_that_breaks_off_is_read_on_from_there_and_only_of_the_same_version() {
+fn a_broken_body_is_resumed_at_its_position_and_only_in_the_same_version() {
     let cloud = LocalCloud::start();
     let bucket = cloud.bucket("source");
     let bytes: Vec<u8> = (0..3_u32 << 20).map(|at| (at % 251) as u8).collect();

@@ -19,8 +19,8 @@ fn good() -> Vec<u8> {
     gzip(envelope("vpc-flow-logs", &[event(1_580_515_200_000, FLOW)]).as_bytes())
 }
 
-/// Lines of standard error, each of which must say who speaks.
-fn told(ran: &Ran) -> Vec<&str> {
+/// Lines of standard error without their prefix, which each must have.
+fn messages(ran: &Ran) -> Vec<&str> {
     assert!(ran.stderr.lines().all(|line| line.starts_with("flowherd: ")), "{}", ran.stderr);
     ran.stderr.lines().map(|line| &line["flowherd: ".len()..]).collect()
 }
@@ -79,13 +79,13 @@ fn a_single_file_is_an_object_by_its_name() {
 }
 
 #[test]
-fn one_bad_object_is_told_and_the_others_are_done() {
+fn one_bad_object_is_reported_and_the_others_are_done() {
     let place = Place::new();
     let cut = good();
     place.object("a/bad", &cut[..cut.len() - 1]).object("a/good", &good());
     let ran = place.convert(&["--run", "r"]);
     assert_eq!(ran.status, 1);
-    assert!(told(&ran)[0].starts_with("a/bad: truncated: "), "{}", ran.stderr);
+    assert!(messages(&ran)[0].starts_with("a/bad: truncated: "), "{}", ran.stderr);
     assert!(ran.stdout.contains("run r: failed"));
     assert_eq!(place.results().keys().collect::<Vec<_>>(), ["csv/vpc_flow/a/good.csv.gz"]);
     let failure: Value =
@@ -116,7 +116,7 @@ fn no_objects_is_a_clear_outcome() {
     let place = Place::new();
     let ran = place.convert(&["--prefix", "nothing/"]);
     assert_eq!(ran.status, 0);
-    assert!(told(&ran)[0].starts_with("no objects in "));
+    assert!(messages(&ran)[0].starts_with("no objects in "));
     assert!(ran.stdout.contains(": done"));
 }
 
@@ -143,8 +143,8 @@ fn usage_errors_are_one_line_with_status_2_and_leave_nothing() {
     for (args, what) in cases {
         let ran = flowherd(PROGRAM, *args);
         assert_eq!((ran.status, ran.stdout.as_str()), (2, ""), "{args:?}");
-        let told = told(&ran);
-        assert!(told.len() == 1 && told[0].contains(what), "{args:?}: {told:?}");
+        let messages = messages(&ran);
+        assert!(messages.len() == 1 && messages[0].contains(what), "{args:?}: {messages:?}");
         assert!(!place.path("out/csv").exists());
     }
     for args in [
@@ -158,7 +158,7 @@ fn usage_errors_are_one_line_with_status_2_and_leave_nothing() {
 }
 
 #[test]
-fn every_mistake_in_rules_and_lookups_is_told_at_once() {
+fn all_mistakes_in_rules_and_lookups_are_reported_together() {
     let place = Place::new();
     place.file(
         "f.toml",
@@ -167,7 +167,7 @@ fn every_mistake_in_rules_and_lookups_is_told_at_once() {
     place.file("l.json", br#"{"interfaces":{"eni-1":{"subnet_id":"subnet-9"}}}"#);
     let (toml, json) = (place.path("f.toml"), place.path("l.json"));
     let ran = place.convert(&["--config", toml.to_str().unwrap(), "--lookups", json.to_str().unwrap()]);
-    assert_eq!((ran.status, told(&ran).len()), (2, 3), "{}", ran.stderr);
+    assert_eq!((ran.status, messages(&ran).len()), (2, 3), "{}", ran.stderr);
     assert!(ran.stderr.contains("did you mean \"srcaddr\"?") && ran.stderr.contains("subnet-9"));
 }
 
@@ -178,7 +178,7 @@ fn a_run_of_the_same_name_is_not_overwritten() {
     assert_eq!(place.convert(&["--run", "r"]).status, 0);
     let ran = place.convert(&["--run", "r"]);
     assert_eq!(ran.status, 2);
-    assert!(told(&ran)[0].contains("--resume"), "{}", ran.stderr);
+    assert!(messages(&ran)[0].contains("--resume"), "{}", ran.stderr);
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn results_rules_and_names_below_the_source_are_no_objects() {
 }
 
 #[test]
-fn odd_file_names_are_keys_like_any_other() {
+fn unusual_file_names_are_keys_like_any_other() {
     let place = Place::new();
     let keys = [
         "a b",
@@ -230,7 +230,7 @@ fn odd_file_names_are_keys_like_any_other() {
 }
 
 #[test]
-fn a_file_name_that_is_no_utf8_is_a_failure_that_is_told() {
+fn a_file_name_that_is_not_utf8_is_a_reported_failure() {
     let place = Place::new();
     place.object("good", &good());
     fs::write(place.path("in").join(std::ffi::OsStr::from_bytes(b"bad\xff")), good()).unwrap();
@@ -270,10 +270,13 @@ fn what_cannot_be_listed_is_a_failure_and_costs_no_other() {
     link(place.path("nowhere"), "in/dangling");
     let ran = place.convert(&["--run", "r"]);
     assert_eq!(ran.status, 1);
-    let mut told = told(&ran);
-    told.sort_unstable();
-    assert!(told[0].starts_with("a/loop: cannot be listed: a symbolic link that leads back"), "{told:?}");
-    assert!(told[1].starts_with("dangling: cannot be listed: No such file"), "{told:?}");
+    let mut messages = messages(&ran);
+    messages.sort_unstable();
+    assert!(
+        messages[0].starts_with("a/loop: cannot be listed: a symbolic link that leads back"),
+        "{messages:?}"
+    );
+    assert!(messages[1].starts_with("dangling: cannot be listed: No such file"), "{messages:?}");
     fs::remove_file(place.path("in/a/loop")).unwrap();
     fs::remove_file(place.path("in/dangling")).unwrap();
     place.object("dangling", &good());
@@ -294,15 +297,15 @@ fn an_error_that_hides_the_prefix_is_not_left_out() {
 }
 
 #[test]
-fn a_source_that_holds_no_objects_by_its_nature_is_a_usage_error() {
+fn a_source_that_is_neither_a_file_nor_a_directory_is_a_usage_error() {
     let place = Place::new();
     let ran = flowherd(PROGRAM, [Path::new("convert"), Path::new("/dev/null"), &place.path("out")]);
     assert_eq!(ran.status, 2);
-    assert!(told(&ran)[0].contains("neither a file nor a directory"), "{}", ran.stderr);
+    assert!(messages(&ran)[0].contains("neither a file nor a directory"), "{}", ran.stderr);
 }
 
 #[test]
-fn the_work_goes_on_when_nobody_listens() {
+fn convert_continues_when_its_output_is_closed() {
     let place = Place::new();
     (0..60).for_each(|number| _ = place.object(&format!("bad{number}"), &good()[..20]));
     place.object("good", &good());
@@ -318,19 +321,19 @@ fn the_work_goes_on_when_nobody_listens() {
 }
 
 #[test]
-fn what_is_told_is_one_line_without_control_characters() {
+fn messages_are_one_line_without_control_characters() {
     let place = Place::new();
     place.object("a\x1b[31m\nb", &good()[..20]);
     let ran = place.convert(&[]);
-    assert_eq!((told(&ran).len(), ran.stderr.contains('\x1b')), (1, false), "{:?}", ran.stderr);
+    assert_eq!((messages(&ran).len(), ran.stderr.contains('\x1b')), (1, false), "{:?}", ran.stderr);
     assert!(!ran.stdout.contains('\x1b'));
     place.file("f.toml", b"[[rule]]\nname = \"r\"\ntable = \"t\"\nformat = { kind = \"regex\", pattern = \"\"\"(?x)\n(?P<a>\"\"\" }\n");
     let ran = place.convert(&["--config", place.path("f.toml").to_str().unwrap()]);
-    assert_eq!((ran.status, told(&ran).len()), (2, 1), "{:?}", ran.stderr);
+    assert_eq!((ran.status, messages(&ran).len()), (2, 1), "{:?}", ran.stderr);
 }
 
 #[test]
-fn two_names_that_are_no_utf8_alike_stay_two() {
+fn two_names_that_only_differ_in_invalid_utf8_stay_two() {
     let place = Place::new();
     fs::write(place.path("in").join(std::ffi::OsStr::from_bytes(b"bad\xff")), good()).unwrap();
     place.object("bad\u{fffd}", &good());
@@ -347,12 +350,16 @@ fn a_resumed_run_keeps_its_prefix_and_says_when_its_receipts_do_not_count() {
     assert_eq!(place.convert(&["--run", "r", "--prefix", "a/"]).status, 0);
     let other = place.convert(&["--resume", "--prefix", "b/"]);
     assert_eq!(other.status, 2);
-    assert!(told(&other)[0].starts_with("--prefix \"b/\": run r was begun with \"a/\""), "{}", other.stderr);
+    assert!(
+        messages(&other)[0].starts_with("--prefix \"b/\": run r was begun with \"a/\""),
+        "{}",
+        other.stderr
+    );
     assert_eq!(place.report(&["--resume"])["objects"]["listed"], 1);
     place.file("f.toml", b"[limits]\nmax_layers = 1\n");
     let changed = place.convert(&["--resume", "--config", place.path("f.toml").to_str().unwrap()]);
     assert_eq!(changed.status, 0);
-    assert!(told(&changed)[0].contains("receipts of the former ones do not count"), "{}", changed.stderr);
+    assert!(messages(&changed)[0].contains("receipts of the former ones do not count"), "{}", changed.stderr);
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn the_last_line_of_a_zip_entry_is_not_joined_with_the_first_of_the_next() {
 }
 
 #[test]
-fn what_is_not_text_fails_by_its_name() {
+fn binary_formats_fail_the_object_by_name() {
     let utf_16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
     let utf_16_be = |text: &str| text.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<u8>>();
     let utf_32 = |text: &str| text.chars().flat_map(|char| (char as u32).to_le_bytes()).collect::<Vec<u8>>();
@@ -88,8 +88,8 @@ fn what_is_not_text_fails_by_its_name() {
         (&[0; 100], "binary data (bytes that no text has at byte 0"),
     ];
     for (object, expected) in formats {
-        let told = error(object);
-        let (named, todo) = told.split_once(", which Flowherd does not read; ").unwrap();
+        let text = error(object);
+        let (named, todo) = text.split_once(", which Flowherd does not read; ").unwrap();
         assert!(named.starts_with(&format!("not text: this is {expected}")), "{named}");
         assert!(todo.len() > 20, "{todo}");
         // Under any compression.

@@ -130,7 +130,9 @@ fn day() -> Day {
     let stdout = thread::spawn(|| io::read_to_string(stdout).unwrap());
     let stderr = thread::spawn(|| io::read_to_string(stderr).unwrap());
     end(second);
-    wait_until("the damaged objects are dead letters", || dead.depth().unwrap().visible == 2);
+    wait_until("the messages of the damaged objects are in the dead-letter queue", || {
+        dead.depth().unwrap().visible == 2
+    });
     source.put("firehose/damaged", &whole).unwrap();
     source.put("firehose/header", FLOW.as_bytes()).unwrap();
     end(connected.with(|coordinator| coordinator.redrive("second")).unwrap().1);

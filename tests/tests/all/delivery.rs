@@ -1,4 +1,4 @@
-//! From the coordinator through the queue to the workers, on the twins: whatever fails, a run ends done, or with the
+//! From the coordinator through the queue to the workers, on fakes: whatever fails, a run ends done, or with the
 //! failure named.
 
 use std::{ops::ControlFlow, sync::Mutex, time::Duration};
@@ -56,7 +56,7 @@ fn every_message_twice_and_out_of_order_changes_nothing() {
 }
 
 #[test]
-fn a_worker_that_dies_with_a_message_in_hand_costs_only_time() {
+fn a_worker_that_dies_only_delays_its_message() {
     let fleet = Fleet::new(10);
     let step = fleet.plan("r", "");
     // Received and never heard of again.
@@ -107,10 +107,10 @@ fn each_operation_of_store_source_and_queue_may_fail_once() {
             }
             fails(&fleet, Some(operation));
             let report = whole_run(&fleet);
-            let told = format!("{port} {operation}, after it: {answers_are_lost}");
-            assert_eq!(counts(&report), (ReportState::Done, 6, 0, 0), "{told}");
-            assert_eq!(fleet.results(), whole.results(), "{told}");
-            assert!(!fleet.has(&layout::active("r")), "{told}");
+            let context = format!("{port} {operation}, after it: {answers_are_lost}");
+            assert_eq!(counts(&report), (ReportState::Done, 6, 0, 0), "{context}");
+            assert_eq!(fleet.results(), whole.results(), "{context}");
+            assert!(!fleet.has(&layout::active("r")), "{context}");
         }
     }
 }
@@ -168,12 +168,12 @@ fn check_that_it_is_tried_again(damage: Damage) {
 }
 
 #[test]
-fn reads_that_break_off_are_tried_again_later() {
+fn broken_reads_are_retried_later() {
     check_that_it_is_tried_again(Damage::Broken);
 }
 
 #[test]
-fn damage_on_the_way_is_not_taken_for_damage_of_the_object() {
+fn corruption_in_transit_is_retried() {
     check_that_it_is_tried_again(Damage::Changed);
 }
 
@@ -383,7 +383,7 @@ fn lost_answers_of_the_queue_cost_only_time() {
 }
 
 #[test]
-fn a_prefix_without_keys_ends_at_once_and_says_so() {
+fn a_prefix_without_keys_ends_at_once_with_a_message() {
     let fleet = Fleet::new(3);
     let step = fleet.drive(fleet.begin("r", "elsewhere/"), |_| true);
     assert_eq!((step.operation, step.state), (Operation::End, Some(ReportState::Done)));
@@ -432,13 +432,13 @@ fn the_metrics_of_a_task_are_those_of_its_receipt_or_failure() {
             _ => continue,
         };
         let line = closing.metrics("q.fifo", 7);
-        let told = &line["_aws"]["CloudWatchMetrics"][0];
+        let metrics = &line["_aws"]["CloudWatchMetrics"][0];
         assert_eq!((&line["_aws"]["Timestamp"], &line["Queue"]), (&7.into(), &"q.fifo".into()));
         assert_eq!(
-            (&told["Namespace"], &told["Dimensions"]),
+            (&metrics["Namespace"], &metrics["Dimensions"]),
             (&"Flowherd".into(), &serde_json::json!([["Queue"]]))
         );
-        for metric in told["Metrics"].as_array().unwrap() {
+        for metric in metrics["Metrics"].as_array().unwrap() {
             let name = metric["Name"].as_str().unwrap();
             let known = METRICS.iter().find(|known| known.name == name).unwrap();
             assert_eq!(metric["Unit"], known.unit);

@@ -19,8 +19,8 @@ fn convert_script(place: &Place, before: &str, after: &str) -> String {
     format!("{before}\n{} {}\nstatus=$?\n{after}\nexit $status", quoted(PROGRAM), command.join(" "))
 }
 
-/// After a run on a small disk: what is there is whole and has a receipt, and with room the run goes on to its end.
-fn check_resumes(place: &Place, reference: &BTreeMap<String, Vec<u8>>, told: &str) -> usize {
+/// After a run on a small disk: every output is whole and has a receipt, and with more space the run resumes to its end.
+fn check_resumes(place: &Place, reference: &BTreeMap<String, Vec<u8>>, context: &str) -> usize {
     let receipts = |run: &str| {
         let below = place.path("out").join(layout::receipts(run));
         let files = files_below(&below).into_iter();
@@ -32,14 +32,14 @@ fn check_resumes(place: &Place, reference: &BTreeMap<String, Vec<u8>>, told: &st
         |receipt: &Receipt| receipt.outputs.iter().map(|output| output.path.clone()).collect::<Vec<_>>();
     let promised: BTreeSet<String> = receipts("r").iter().flat_map(outputs).collect();
     let there = place.results();
-    assert_eq!(there.keys().cloned().collect::<BTreeSet<_>>(), promised, "{told}");
-    assert!(there.iter().all(|(path, bytes)| reference[path] == *bytes), "{told}");
+    assert_eq!(there.keys().cloned().collect::<BTreeSet<_>>(), promised, "{context}");
+    assert!(there.iter().all(|(path, bytes)| reference[path] == *bytes), "{context}");
 
     let ran = place.convert(&["--run", "r", "--resume"]);
     let has_run = place.path("out/runs/r/run.json").exists();
     let ran = if has_run { ran } else { place.convert(&["--run", "r"]) };
-    assert_eq!(ran.status, 0, "{told} {ran:?}");
-    assert!(place.results() == *reference, "{told}");
+    assert_eq!(ran.status, 0, "{context} {ran:?}");
+    assert!(place.results() == *reference, "{context}");
     there.len()
 }
 
@@ -54,7 +54,7 @@ fn small_day() -> (Place, BTreeMap<String, Vec<u8>>) {
 fn outputs_that_the_disk_does_not_take_are_failures() {
     for kilobytes in [1, 4, 16, 30] {
         let (place, reference) = small_day();
-        // As a full disk, for each file: a write beyond so many bytes is an error.
+        // Like a full disk for each file: a write beyond this size is an error.
         let script = convert_script(&place, &format!("trap '' XFSZ; ulimit -f {kilobytes}"), "");
         let ran = Running::start("bash", ["-c", &script]).output();
         assert_eq!(ran.status, 1, "{ran:?}");

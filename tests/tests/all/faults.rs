@@ -175,20 +175,20 @@ impl<'a> Play<'a> {
         if !self.is_listed() {
             return report(&self.coordinator(false).output());
         }
-        let mut told = None;
+        let mut printed = None;
         let mut quiet = 0;
         wait_at_most(PATIENCE, "the run has a report", || {
             let ran = self.flowherd(&["report", "r", "--json"]);
             if ran.stdout.is_empty() && quiet > 3 {
                 // Nobody follows it any more, and nothing is under way.
-                told = Some(report(&self.flowherd(&["report", "r", "--now", "--json"])));
+                printed = Some(report(&self.flowherd(&["report", "r", "--now", "--json"])));
             } else if !ran.stdout.is_empty() {
-                told = Some(report(&ran));
+                printed = Some(report(&ran));
             }
             quiet = if self.is_quiet() { quiet + 1 } else { 0 };
-            told.is_some()
+            printed.is_some()
         });
-        told.unwrap()
+        printed.unwrap()
     }
 
     fn flowherd(&self, args: &[&str]) -> Ran {
@@ -202,7 +202,7 @@ impl<'a> Play<'a> {
         let objects = &report["objects"];
         let count = |what: &str| objects[what].as_u64().unwrap();
         assert_eq!(count("listed"), self.objects().len() as u64, "every key is listed: {report}");
-        // A message whose deliveries were all lost, cut short or given back by workers that were stopped has neither receipt
+        // A message whose deliveries were all lost, cut short or returned by workers that were stopped has neither receipt
         // nor failure: its object is missing, and the message a dead letter that names it.
         let letters = self.letters();
         let outcomes = |key: &str| [layout::receipt("r", key), layout::failure("r", key)];
@@ -244,7 +244,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// The keys that dead letters name.
+    /// Returns the keys that dead-letter messages name.
     fn letters(&self) -> BTreeSet<String> {
         let dead = &self.fleet.dead;
         let receive =
@@ -301,16 +301,16 @@ fn play(seed: u64) -> Result<(usize, String), String> {
             ),
         )),
         Err(panic) => {
-            let told = panic.downcast_ref::<String>().cloned();
-            let told = told.or_else(|| panic.downcast_ref::<&str>().map(|told| (*told).to_owned()));
-            Err(format!("{schedule}{}\nmake soak SEED={seed} RUNS=1", told.unwrap_or_default()))
+            let message = panic.downcast_ref::<String>().cloned();
+            let message = message.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Err(format!("{schedule}{}\nmake soak SEED={seed} RUNS=1", message.unwrap_or_default()))
         }
     }
 }
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
-fn whatever_fails_on_the_way_every_key_is_done_or_named_and_done_once_the_faults_are_over() {
+fn under_random_faults_every_key_is_done_or_named_and_is_done_after_the_faults() {
     let number = |name: &str, otherwise: u64| {
         std::env::var(name)
             .map_or(otherwise, |value| value.parse().unwrap_or_else(|_| panic!("{name}={value}: a number")))
@@ -324,11 +324,11 @@ fn whatever_fails_on_the_way_every_key_is_done_or_named_and_done_once_the_faults
                     && number < runs
                 {
                     match play(first + number) {
-                        Ok((faults, told)) => {
+                        Ok((faults, summary)) => {
                             struck.fetch_add(faults, Ordering::Relaxed);
-                            eprintln!("{told}");
+                            eprintln!("{summary}");
                         }
-                        Err(told) => violations.lock().unwrap().push(told),
+                        Err(violation) => violations.lock().unwrap().push(violation),
                     }
                 }
             });
@@ -346,7 +346,7 @@ fn whatever_fails_on_the_way_every_key_is_done_or_named_and_done_once_the_faults
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
-fn each_fault_strikes_the_call_that_it_speaks_of() {
+fn each_fault_hits_its_operation() {
     let cloud = LocalCloud::start();
     let bucket = cloud.bucket("source");
     let (_, url, _) = cloud.queue("tasks", Duration::from_secs(30), 3);
@@ -393,7 +393,7 @@ fn each_fault_strikes_the_call_that_it_speaks_of() {
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
-fn an_answer_that_ends_as_if_whole_is_an_error_and_never_a_shorter_answer() {
+fn a_truncated_response_is_an_error() {
     let cloud = LocalCloud::start();
     let bucket = cloud.bucket("source");
     let keys: Vec<String> = (0..7).map(|number| format!("key {number}")).collect();
@@ -410,29 +410,29 @@ fn an_answer_that_ends_as_if_whole_is_an_error_and_never_a_shorter_answer() {
     };
     for (number, fraction) in (0..).zip([0.05, 0.3, 0.6, 0.9, 0.97, 0.99]) {
         let cut = [json!({ "service": "*", "response": { "truncate_frac": fraction } })];
-        let told = format!("{fraction} of it");
+        let context = format!("{fraction} of it");
         proxy.set_faults(&cut);
         // Only its closing tags may be missing.
-        assert!(bucket.page("", None).map_or(true, |page| page == listed), "listing, {told}");
-        assert!(Store::get(&bucket, "key 3").is_err(), "reading, {told}");
+        assert!(bucket.page("", None).map_or(true, |page| page == listed), "listing, {context}");
+        assert!(Store::get(&bucket, "key 3").is_err(), "reading, {context}");
         if number == 2 {
             // It is asked for again and again where it broke off.
             let object = bucket.open(&listed.entries[3]);
             assert!(
                 object.map_or(true, |mut body| body.read_to_end(&mut Vec::new()).is_err()),
-                "an object, {told}"
+                "an object, {context}"
             );
         }
-        assert!(queue.send(&[message(number)]).is_err(), "sending, {told}");
-        assert!(queue.depth().is_err(), "counting, {told}");
+        assert!(queue.send(&[message(number)]).is_err(), "sending, {context}");
+        assert!(queue.depth().is_err(), "counting, {context}");
 
         proxy.set_faults(&[]);
-        assert_eq!(bucket.page("", None).unwrap(), listed, "listing, {told}");
-        assert_eq!(Store::get(&bucket, "key 3").unwrap().unwrap(), b"key 3", "reading, {told}");
-        assert_eq!(queue.send(&[message(number)]).unwrap(), [], "sending, {told}");
+        assert_eq!(bucket.page("", None).unwrap(), listed, "listing, {context}");
+        assert_eq!(Store::get(&bucket, "key 3").unwrap().unwrap(), b"key 3", "reading, {context}");
+        assert_eq!(queue.send(&[message(number)]).unwrap(), [], "sending, {context}");
         let depth = queue.depth().unwrap();
-        assert_eq!(depth.visible + depth.in_flight, u64::from(number) + 1, "sent once: {told}");
+        assert_eq!(depth.visible + depth.in_flight, u64::from(number) + 1, "sent once: {context}");
         proxy.set_faults(&cut);
-        assert!(queue.receive(1, Duration::from_secs(1)).is_err(), "receiving, {told}");
+        assert!(queue.receive(1, Duration::from_secs(1)).is_err(), "receiving, {context}");
     }
 }

@@ -1,4 +1,4 @@
-//! Coordinator, queue and workers on the twins.
+//! Coordinator, queue and workers on fakes.
 
 use std::{
     io,
@@ -95,9 +95,9 @@ impl Fleet {
         self.drive(self.begin(run, prefix), |step| step.operation == Operation::Plan)
     }
 
-    /// Does steps as the step loop does them, each after its wait, and again if it fails, while `goes_on`.
-    pub(super) fn drive(&self, mut step: Step, goes_on: impl Fn(&Step) -> bool) -> Step {
-        while step.operation != Operation::End && goes_on(&step) {
+    /// Does steps as the step loop does them, each after its wait, and again if it fails, while `should_continue`.
+    pub(super) fn drive(&self, mut step: Step, should_continue: impl Fn(&Step) -> bool) -> Step {
+        while step.operation != Operation::End && should_continue(&step) {
             self.queue.advance(Duration::from_secs(step.wait_seconds));
             match self.coordinate(|coordinator| coordinator.step(step.clone(), &|| false)) {
                 Ok(next) => step = next,
@@ -159,7 +159,7 @@ pub(super) fn object(prefix: &str, number: usize) -> (String, Vec<u8>) {
     (format!("{prefix}/{number:03} +%ü"), gzip(envelope("g", &events).as_bytes()))
 }
 
-/// A source whose first bodies are damaged on the way.
+/// A source whose first bodies are damaged in transit.
 pub(super) struct Flaky<'a> {
     pub(super) source: &'a MemorySource,
     pub(super) failures_left: Mutex<u32>,
@@ -171,7 +171,7 @@ pub(super) struct Flaky<'a> {
 pub(super) enum Damage {
     /// It breaks off midway.
     Broken,
-    /// Its bytes are others, which a checksum tells at their end.
+    /// Its bytes are changed, which the checksum at its end reveals.
     Changed,
     /// Access is denied.
     Denied,

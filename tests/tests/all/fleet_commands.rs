@@ -52,9 +52,9 @@ fn the_commands_name_missing_objects_lost_ledgers_and_messages_of_ended_runs() {
     }
     let status = fleet.flowherd(&["status"]);
     assert!(status.stdout.contains("to remove the marker: flowherd runs --forget lost\n"), "{status:?}");
-    let told = fleet.flowherd(&["report", "lost"]);
-    assert_eq!(told.status, 2);
-    assert!(told.stderr.ends_with("flowherd runs --forget lost\n"), "{told:?}");
+    let ran = fleet.flowherd(&["report", "lost"]);
+    assert_eq!(ran.status, 2);
+    assert!(ran.stderr.ends_with("flowherd runs --forget lost\n"), "{ran:?}");
     assert_eq!(fleet.flowherd(&["runs", "--forget", "lost"]).status, 0);
     assert!(fleet.results.page("active/", None).unwrap().entries.is_empty());
 

@@ -1,4 +1,4 @@
-//! The worker as a function: batches and deadlines, on the twins.
+//! The worker as a function: batches and deadlines, on fakes.
 
 use std::{ops::ControlFlow, sync::Mutex, time::Duration};
 
@@ -49,7 +49,7 @@ fn a_batch_names_only_the_messages_that_are_not_done() {
 }
 
 #[test]
-fn what_a_function_cannot_finish_it_gives_back_at_once() {
+fn a_function_returns_unfinished_messages_to_the_queue_at_once() {
     let fleet = Fleet::new(6);
     let step = fleet.plan("r", "");
     let messages = as_lambda_gives(&fleet);
@@ -70,7 +70,7 @@ fn an_object_that_takes_longer_than_a_function_may_is_named() {
     for _ in 0..fleet.settings.max_deliveries {
         let message = fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
         let looks = Mutex::new(0);
-        let goes_on = || {
+        let should_continue = || {
             *looks.lock().unwrap() += 1;
             if *looks.lock().unwrap() > 1 {
                 ControlFlow::Break(StopReason::Deadline)
@@ -78,7 +78,7 @@ fn an_object_that_takes_longer_than_a_function_may_is_named() {
                 ControlFlow::Continue(())
             }
         };
-        fleet.handler(&fleet.source).single(&message, &goes_on);
+        fleet.handler(&fleet.source).single(&message, &should_continue);
     }
     let report = fleet.finish(step);
     assert_eq!(counts(&report), (ReportState::Failed, 0, 1, 0));

@@ -107,7 +107,7 @@ fn a_step_with_the_largest_of_numbers_is_done_like_any_other() {
         assert_eq!(step.progress.left(), 0);
         match fleet.coordinate(|coordinator| coordinator.step(*step, &|| true)) {
             Ok(next) => assert_eq!(next.run, "r"),
-            // There is no such part to go on behind.
+            // There is no such part to continue after.
             Err(error) => assert!(operation == "plan" && parts == most, "{}", error.on_one_line()),
         }
     }

@@ -145,7 +145,7 @@ fn envelopes() -> impl Strategy<Value = Vec<u8>> {
         .prop_flat_map(with_broken_bytes)
 }
 
-/// The text, seldom with a byte in it that is no UTF-8: only within a marked place of a message.
+/// The text, rarely with an invalid UTF-8 byte in a marked part of a message.
 fn with_broken_bytes(text: String) -> impl Strategy<Value = Vec<u8>> {
     any::<bool>().prop_map(move |broken| {
         let broken: &[u8] = if broken { b"\xff\xfe" } else { b"" };
@@ -487,7 +487,7 @@ fn array(elements: Vec<String>) -> impl Strategy<Value = String> {
     (space(), space()).prop_map(move |(a, b)| format!("[{a}{}{b}]", elements.join(&format!("{b},{a}"))))
 }
 
-/// So many cases, unless `PROPTEST_CASES` asks for another number.
+/// Returns a configuration with this number of cases, or with `PROPTEST_CASES`.
 pub(crate) fn cases(usual: u32) -> ProptestConfig {
     match std::env::var_os("PROPTEST_CASES") {
         Some(_) => ProptestConfig::default(),

@@ -145,7 +145,7 @@ fn a_line_that_only_begins_like_json_swallows_nothing() {
         );
         assert_eq!(rejects, [("not-json".to_owned(), cut.escape_default().to_string())], "{cut}");
     }
-    // Behind a closing brace the line goes on as another item, and a line ends at its line feed.
+    // After a closing brace the line continues as another item, and a line ends at its line feed.
     let text = format!("{{\"action\":\"a\"}} and more {}\n{{\"action\":\"b\"}}", good_envelope());
     let (counts, rows, rejects) = read(&plan(WAF), text.as_bytes());
     assert_eq!((counts.read, rows.len()), (3, 2));
@@ -206,8 +206,8 @@ fn compressed_data_behind_text_fails_the_object_by_name_and_position() {
     for (format, magic) in
         [("zstd", &b"\x28\xb5\x2f\xfd"[..]), ("bzip2", b"BZh91AY&SY\xff"), ("zip", b"PK\x03\x04\0")]
     {
-        let told = error(&Plan::default(), &[lines.as_bytes(), magic].concat());
-        assert!(told.starts_with(&format!("{format} data in text at byte {} ", lines.len())), "{told}");
+        let message = error(&Plan::default(), &[lines.as_bytes(), magic].concat());
+        assert!(message.starts_with(&format!("{format} data in text at byte {} ", lines.len())), "{message}");
     }
 }
 
@@ -329,8 +329,8 @@ fn no_line_behind_a_lost_header_is_read_in_another_order() {
     for before in &before {
         // Joined without a line feed, and joined to what is behind it.
         for joined in [format!("{before}{header}\n{line}"), format!("{before}\n{header} {line}\n{line}")] {
-            let told = error(&plan, joined.as_bytes());
-            assert!(told.contains("but is joined to other text"), "{joined}: {told}");
+            let message = error(&plan, joined.as_bytes());
+            assert!(message.contains("but is joined to other text"), "{joined}: {message}");
         }
         let (_, rows, _) = read(&plan, format!("{before}\n{header}\n{line}").as_bytes());
         assert!(rows[1].contains("192.0.2.2,198.51.100.2"), "{rows:?}");
@@ -344,10 +344,11 @@ fn no_line_behind_a_lost_header_is_read_in_another_order() {
         "tgw-id tgw-attachment-id tgw-src-vpc-id srcaddr dstaddr start",
     ];
     for header in partly_known {
-        let told = error(&plan, format!("{header}\n6 a b c\n").as_bytes());
+        let message = error(&plan, format!("{header}\n6 a b c\n").as_bytes());
         assert!(
-            told.contains("tgw-id tgw-attachment-id") && told.contains("no flow-log field of that name"),
-            "{told}"
+            message.contains("tgw-id tgw-attachment-id")
+                && message.contains("no flow-log field of that name"),
+            "{message}"
         );
         error(&plan, format!("{FLOW}\n{FLOW}{header}\n6 a b c\n").as_bytes());
     }

@@ -39,7 +39,7 @@ fn config(text: &str) -> Plan {
     Plan { config: Config::parse(text).unwrap(), ..Plan::default() }
 }
 
-/// An object with so many rejects, and two rows.
+/// An object with `rejects` rejects and two rows.
 fn noisy(rejects: usize) -> Vec<u8> {
     let odd = (0..rejects).map(|_| event(2, "no flow log"));
     let events: Vec<String> = [event(1, FLOW)].into_iter().chain(odd).chain([event(3, FLOW)]).collect();
@@ -116,17 +116,17 @@ fn rejects_of_too_many_bytes_fail_the_object_too() {
     };
     let bytes = rejects(1 << 20).unwrap();
     assert_eq!(rejects(bytes), Ok(bytes));
-    let told = rejects(bytes - 1).unwrap_err();
-    assert!(told.starts_with("too many rejects: 10 of 12 records"), "{told}");
-    assert!(told.contains(&format!("(limits.max_reject_bytes is {})", bytes - 1)), "{told}");
+    let error = rejects(bytes - 1).unwrap_err();
+    assert!(error.starts_with("too many rejects: 10 of 12 records"), "{error}");
+    assert!(error.contains(&format!("(limits.max_reject_bytes is {})", bytes - 1)), "{error}");
 }
 
 #[test]
-fn what_is_wrong_with_an_object_says_more_than_its_rejects() {
+fn an_object_error_takes_precedence_over_its_rejects() {
     let plan = config("[limits]\nmax_rejects = 3\n");
     let whole = noisy(100);
-    let told = convert(&whole[..whole.len() - 4], "k", &plan).unwrap_err().to_string();
-    assert!(told.starts_with("truncated: "), "{told}");
+    let error = convert(&whole[..whole.len() - 4], "k", &plan).unwrap_err().to_string();
+    assert!(error.starts_with("truncated: "), "{error}");
     let lines = format!("{}start start\n", "odd\n".repeat(10));
     assert!(convert(lines.as_bytes(), "k", &plan).unwrap_err().to_string().contains("twice"));
 }
@@ -149,7 +149,7 @@ fn many(count: usize, one: impl Fn(usize) -> String) -> String {
 }
 
 #[test]
-fn settings_that_would_exhaust_memory_or_time_are_refused_at_once() {
+fn settings_that_would_exhaust_memory_or_time_are_refused_in_bounded_time() {
     let flow = "kind = 'vpc-flow'";
     let one = |number: usize| rule(&format!("r{number}"), "t", flow);
     let of_table = |number: usize| rule(&format!("r{number}"), &format!("t{number}"), flow);
@@ -226,12 +226,12 @@ fn the_slowest_pattern_that_is_taken_ends() {
 }
 
 #[test]
-fn a_header_line_of_any_length_is_told_at_once() {
+fn a_header_line_of_any_length_is_refused_in_bounded_time() {
     let line = |word: &str, after: &str| format!("{word} ").repeat(60_000) + after + "\n" + FLOW + "\n";
-    let told = |text: &str| convert(text.as_bytes(), "k", &Plan::default()).unwrap_err().to_string();
-    assert!(told(&line("start", "")).contains("twice"));
-    assert!(told(&line("start next-year", "")).len() < 200);
-    // Names that come only after so much else make none.
+    let error = |text: &str| convert(text.as_bytes(), "k", &Plan::default()).unwrap_err().to_string();
+    assert!(error(&line("start", "")).contains("twice"));
+    assert!(error(&line("start next-year", "")).len() < 200);
+    // Field names after that many other words do not make a header line.
     let (counts, _) = convert(line("x", &"start ".repeat(60_001)).as_bytes(), "k", &Plan::default()).unwrap();
     assert_eq!((counts.rows, counts.rejected), (1, 1));
 }
@@ -282,8 +282,8 @@ fn lookups_that_would_exhaust_memory_are_refused_and_a_large_organisation_is_not
         (format!("{{\"vpcs\":{}", "{\"a\":".repeat(1 << 20)), "unknown field"),
     ];
     for (json, expected) in cases {
-        let told = Lookups::parse(json.as_bytes()).unwrap_err().to_string();
-        assert!(told.contains(expected) && told.len() < 1000, "{expected}: {told:.1000}");
+        let error = Lookups::parse(json.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.len() < 1000, "{expected}: {error:.1000}");
     }
     Lookups::parse(named(MAX_LOOKUP_NAME_BYTES).as_bytes()).unwrap();
 }

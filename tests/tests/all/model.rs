@@ -24,7 +24,7 @@ proptest! {
     #![proptest_config(cases(1500))]
 
     #[test]
-    fn any_object_in_any_portions_becomes_what_the_model_says((object, key, portion) in object()) {
+    fn any_object_in_any_portions_is_converted_as_by_the_model((object, key, portion) in object()) {
         let plan = plan();
         let expected = Model::new(CONFIG, LOOKUPS).convert(&object, key);
         let ours = pipeline(&plan, &object, key, portion);
@@ -32,7 +32,7 @@ proptest! {
     }
 
     #[test]
-    fn any_object_under_small_limits_and_the_guard_becomes_what_the_model_says(
+    fn any_object_under_small_limits_and_the_guard_is_converted_as_by_the_model(
         (object, key, portion) in object(),
         max_rejects in prop_oneof![0_u64..8, Just(100_000)],
         max_reject_percent in 0_u64..=100,
@@ -75,12 +75,12 @@ proptest! {
         let mut plan = plan();
         // This limit is of an object as a whole.
         plan.config.limits.max_reject_percent = 100;
-        let alone: Vec<Option<Records>> =
+        let separate: Vec<Option<Records>> =
             items.iter().map(|item| pipeline(&plan, item, key, usize::MAX).map(records)).collect();
-        let order: Vec<usize> = order.into_iter().filter(|at| alone[*at].is_some()).collect();
+        let order: Vec<usize> = order.into_iter().filter(|at| separate[*at].is_some()).collect();
         let mut expected = Records::default();
         for at in &order {
-            let (tables, rejects, counts) = alone[*at].clone().unwrap();
+            let (tables, rejects, counts) = separate[*at].clone().unwrap();
             for (table, rows) in tables {
                 expected.0.entry(table).or_default().extend(rows);
             }
@@ -94,7 +94,7 @@ proptest! {
 }
 
 #[test]
-fn one_object_becomes_the_same_at_every_portion_size() {
+fn one_object_gives_the_same_outputs_at_every_portion_size() {
     use flowherd_tests::objects::{FLOW, envelope, event, gzip};
     let events: Vec<String> = (0..40).map(|at| event(1_580_515_200_000 + at, FLOW)).collect();
     let text =

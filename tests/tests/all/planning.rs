@@ -1,4 +1,4 @@
-//! Planning on the twins: every key becomes a line of the manifest and one message, whatever goes wrong on the way.
+//! Planning on fakes: every key becomes a line of the manifest and one message, whatever fails in between.
 
 use std::{cell::Cell, time::Duration};
 
@@ -32,7 +32,7 @@ impl Fleet {
         Self { source, store: MemoryStore::default(), queue: MemoryQueue::default(), run }
     }
 
-    /// One planning call of so many pages.
+    /// One planning call with a limit of pages.
     fn plan(&self, run: &mut Run, from: Planned, pages: usize) -> Result<Planned, PlanError> {
         let left = Cell::new(pages);
         let planner = Planner {
@@ -123,7 +123,7 @@ fn a_page_that_is_written_down_is_not_listed_again() {
 }
 
 #[test]
-fn a_place_that_the_manifest_does_not_bear_out_leaves_no_key_out() {
+fn a_position_that_the_manifest_does_not_confirm_loses_no_key() {
     let key = |number: usize| Some(format!("logs/{number:03} +%ü"));
     let totals = |parts: u64, objects: u64| ManifestTotals { parts, objects, ..ManifestTotals::default() };
     for said in [
@@ -143,8 +143,11 @@ fn a_place_that_the_manifest_does_not_bear_out_leaves_no_key_out() {
     }
     let fleet = Fleet::new(20);
     let beyond = Planned { after: key(11), complete: true, totals: totals(4, 12) };
-    let told = fleet.plan(&mut fleet.run.clone(), beyond, 100).unwrap_err();
-    assert!(matches!(&told, PlanError::Ledger(why) if why.to_string().contains("part-000003")), "{told:?}");
+    let progress = fleet.plan(&mut fleet.run.clone(), beyond, 100).unwrap_err();
+    assert!(
+        matches!(&progress, PlanError::Ledger(why) if why.to_string().contains("part-000003")),
+        "{progress:?}"
+    );
 }
 
 #[test]
@@ -152,18 +155,18 @@ fn planning_made_again_lists_nothing_behind_the_end() {
     for (keys, by_former) in [(0, false), (3, false), (20, false), (0, true), (3, true), (20, true)] {
         let fleet = Fleet::new(keys);
         let mut run = fleet.run.clone();
-        let told = fleet.plan(&mut run, Planned::default(), 100).unwrap();
+        let progress = fleet.plan(&mut run, Planned::default(), 100).unwrap();
         let listed = fleet.keys();
         if by_former {
             // A version that wrote no end down.
-            fleet.store.remove(&layout::manifest_part("r1", told.totals.parts)).unwrap();
+            fleet.store.remove(&layout::manifest_part("r1", progress.totals.parts)).unwrap();
         }
         // Its answer is lost, and an object comes before it is made again.
         fleet.source.put("logs/zzz", b"late".to_vec());
         let mut unlisted = fleet.run.clone();
-        assert_eq!(fleet.plan(&mut run, Planned::default(), 100).unwrap(), told);
+        assert_eq!(fleet.plan(&mut run, Planned::default(), 100).unwrap(), progress);
         if !by_former {
-            assert_eq!(fleet.plan(&mut unlisted, Planned::default(), 100).unwrap(), told);
+            assert_eq!(fleet.plan(&mut unlisted, Planned::default(), 100).unwrap(), progress);
         }
         assert_eq!(fleet.keys_sent(), listed, "no message for what the manifest does not name");
         assert_eq!(fleet.keys_in_manifest(&run), listed);

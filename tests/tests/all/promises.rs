@@ -327,9 +327,9 @@ fn an_interrupted_run_can_be_resumed() {
             assert_eq!(whole.get(&path), Some(&bytes), "{signals:?}: whole or not there: {path}");
         }
         if signals != ["KILL"] {
-            let mut told = String::new();
-            running.0.stderr.take().unwrap().read_to_string(&mut told).unwrap();
-            assert!(done == 24 || told.contains("--resume and --run r"), "{told}");
+            let mut printed = String::new();
+            running.0.stderr.take().unwrap().read_to_string(&mut printed).unwrap();
+            assert!(done == 24 || printed.contains("--resume and --run r"), "{printed}");
             let report: Value =
                 serde_json::from_slice(&fs::read(place.path("out/runs/r/report.json")).unwrap()).unwrap();
             assert_eq!(
@@ -414,7 +414,7 @@ impl Source for Changing {
 
 #[test]
 fn an_object_that_changes_while_it_is_read_fails() {
-    // That a file says so is shown beside its source, in cli/src/local.rs.
+    // The test of the file source in cli/src/local.rs shows that it reports the change.
     let source = Changing(MemorySource::from_iter([("k".to_owned(), good().into_bytes())]));
     let (plan, store) = (Plan::default(), MemoryStore::default());
     let processor = ObjectProcessor::new("r", &plan, &source, &store);
@@ -528,7 +528,7 @@ fn a_record_that_does_not_fit_its_rule_never_shifts_columns() {
 }
 
 #[test]
-fn a_header_line_decides_where_each_field_stands_or_the_object_fails() {
+fn a_header_line_defines_the_order_of_fields_or_the_object_fails() {
     let plan = Plan::default();
     let header = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status";
     let back = |line: &str| line.split(' ').rev().collect::<Vec<_>>().join(" ");
@@ -546,7 +546,7 @@ fn a_header_line_decides_where_each_field_stands_or_the_object_fails() {
         assert!(convert(format!("{bad}\n").as_bytes(), "k", &plan).is_err(), "{bad}");
         let joined = format!("{header}\n{FLOW}\n{bad}\n{FLOW}\n");
         let outcome = convert(joined.as_bytes(), "k", &plan);
-        assert!(outcome.is_err(), "what stands behind {bad:?} cannot be read: {outcome:?}");
+        assert!(outcome.is_err(), "the lines after {bad:?} must not be read: {outcome:?}");
     }
 }
 
@@ -612,7 +612,7 @@ fn outputs_are_gzip_members_that_any_reader_joins() {
     }
 }
 
-/// Runs the command within so many KiB of data memory: heap and stacks, by the kernel's own count.
+/// Runs the command with a limit on data memory in KiB: heap and stacks, as the kernel counts them.
 fn within(kib: u32, args: &[String]) -> std::process::Output {
     let limited = format!("ulimit -d {kib} && exec \"$@\"");
     let mut command = Command::new("bash");
@@ -635,7 +635,7 @@ fn memory_does_not_grow_with_the_object() {
     let lines = gzip(format!("{FLOW}\n").repeat(2000).as_bytes());
     place.object("lines", &lines.repeat(1300));
     place.object("line", &gzip(FLOW.repeat(2000).as_bytes()).repeat(1300));
-    // Envelopes that must be held whole, near the limit, because a value stands behind their events.
+    // Envelopes near the size limit that must be held whole, because a value follows their events.
     let late = format!(
         r#"{{"messageType":"DATA_MESSAGE","owner":"1","logGroup":"g","logEvents":[{}],"logStream":"s"}}"#,
         vec![event(1, FLOW); 100_000].join(",")

@@ -225,7 +225,7 @@ fn a_run_marker_that_does_not_parse_protects_its_run() {
     assert!(why.contains("run tuesday"), "{why}");
 }
 
-/// A fleet whose only run has failed objects with these numbers; their messages are dead letters.
+/// A fleet whose only run has failed objects with these numbers; their messages are in the dead-letter queue.
 fn failed(numbers: &[usize]) -> Fleet {
     let fleet = Fleet::new(5);
     let keys = fleet.source.keys();
@@ -271,7 +271,7 @@ fn a_driver_does_not_end_a_run_whose_dead_letters_another_one_has_moved_back() {
 }
 
 #[test]
-fn a_redrive_that_retries_nothing_says_so() {
+fn a_redrive_that_retries_nothing_reports_it() {
     for can_redrive in [false, true] {
         let fleet = failed(&[1, 3]);
         fleet.queue.set_faults(Faults { can_redrive, ..Faults::default() });

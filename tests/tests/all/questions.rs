@@ -254,8 +254,8 @@ fn a_run_with_other_columns_is_noticed(deployed: &Deployed) {
     }
     assert_eq!(ask(&["--anyway"]).status, 0);
     for table in ["vpc_flow_text", "vpc_flow_everywhere_text", "\"vpc_flow_text\" AS x"] {
-        let told = deployed.flowherd(&["query", &format!("SELECT count(*) FROM {table}")]);
-        assert!(told.status == 0 && told.stderr.contains("run other"), "{table}: {told:?}");
+        let ran = deployed.flowherd(&["query", &format!("SELECT count(*) FROM {table}")]);
+        assert!(ran.status == 0 && ran.stderr.contains("run other"), "{table}: {ran:?}");
     }
     let silent = deployed.flowherd(&["query", "SELECT 1"]);
     assert!(!silent.stderr.contains("run other"), "{silent:?}");
@@ -303,7 +303,7 @@ fn what_cannot_be_answered_is_refused(deployed: &Deployed) {
             assert!(ran.stderr.contains(part), "{part}: {ran:?}");
         }
     };
-    // The hours of the tables begin in 2020: without being told, the answer would be nothing.
+    // The hours of the tables begin in 2020: without this error, the answer would be empty.
     refused(
         &["--named", "port-scans", "--day", "2019-12-31"],
         &["before 2020-01-01", "--since", "--everywhere"],
@@ -323,8 +323,8 @@ fn what_cannot_be_answered_is_refused(deployed: &Deployed) {
         &["--named", "port-scans", "--from", "2026-02-18T05:00", "--to", "2026-02-18T04:00"],
         &["ends before"],
     );
-    let told = deployed.flowherd(&["query", "SELECT 1 FROM vpc_flow_text WHERE datehour = '2019/12/31/23'"]);
-    assert!(told.stderr.contains("before 2020/01/01/00"), "{told:?}");
+    let ran = deployed.flowherd(&["query", "SELECT 1 FROM vpc_flow_text WHERE datehour = '2019/12/31/23'"]);
+    assert!(ran.stderr.contains("before 2020/01/01/00"), "{ran:?}");
     refused(&["--named", "port-scans", "--ip", "10.0.0.5"], &["port-scans does not take --ip", "--list"]);
     refused(
         &["--named", "missing-objects", "--run", "monday", "--day", "2026-02-18"],

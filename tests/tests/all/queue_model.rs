@@ -25,7 +25,7 @@ const MOST_DELIVERIES: u32 = 3;
 const FIVE_MINUTES: u64 = 300;
 const MINUTE: u64 = 60;
 
-/// What is done to a queue. `dead`: to that of its dead letters.
+/// An operation on a queue. `dead`: on its dead-letter queue.
 #[derive(Clone, Debug)]
 enum Operation {
     /// Messages, each with its group and its deduplication id.
@@ -64,7 +64,7 @@ struct ModelMessage {
 #[derive(Debug, Default)]
 struct Model {
     now: u64,
-    /// The queue and its dead letters, each in the order of arrival.
+    /// The queue and its dead-letter queue, each in the order of arrival.
     lists: [Vec<ModelMessage>; 2],
     /// Handles in the order in which they were given.
     handles: [Vec<String>; 2],
@@ -130,7 +130,7 @@ impl Model {
         let mut kept: Vec<ModelMessage> = Vec::new();
         for mut message in std::mem::take(&mut self.lists[list]) {
             let is_free = !locked.contains(&message.group);
-            // What is left over when all places are taken is not looked at.
+            // Messages beyond the batch are not checked.
             let is_full = received.len() == most && next.is_none();
             if is_free && !is_full && message.deliveries == limit {
                 let dead =
@@ -174,7 +174,7 @@ impl Model {
     }
 }
 
-/// Does the operations to the model and to a queue with its dead letters, and holds the two against each other. `stale`:
+/// Applies the operations to the model and to a queue with its dead-letter queue, and compares the two. `stale`:
 /// also with handles that are no longer good.
 fn compare<Q: Queue>(queues: [&Q; 2], pass: &dyn Fn(Duration), stale: bool, operations: &[Operation]) {
     let mut model = Model::default();
@@ -196,10 +196,10 @@ fn compare<Q: Queue>(queues: [&Q; 2], pass: &dyn Fn(Duration), stale: bool, oper
                 if !stale && model.held(list, &handle).is_none() {
                     continue;
                 }
-                // Whether a handle that is no longer good is told as an error, pages and services do not agree.
-                let told = queues[list].delete(&handle);
+                // For an expired handle, documentation and services disagree about whether it is an error.
+                let result = queues[list].delete(&handle);
                 if let Some(at) = model.held(list, &handle) {
-                    told.unwrap();
+                    result.unwrap();
                     model.lists[list].remove(at);
                 }
             }
@@ -209,9 +209,9 @@ fn compare<Q: Queue>(queues: [&Q; 2], pass: &dyn Fn(Duration), stale: bool, oper
                 if !stale && model.held(list, &handle).is_none() {
                     continue;
                 }
-                let told = queues[list].change_visibility(&handle, Duration::from_secs(seconds));
+                let result = queues[list].change_visibility(&handle, Duration::from_secs(seconds));
                 let held = model.held(list, &handle);
-                assert_eq!(told.is_ok(), held.is_some(), "{told:?}");
+                assert_eq!(result.is_ok(), held.is_some(), "{result:?}");
                 if let Some(at) = held {
                     model.lists[list][at].hidden_until = model.now + seconds;
                 }

@@ -1,4 +1,4 @@
-//! Every request of a whole run, held against the services' models, against limits that AWS documents, and against the
+//! Every request of a whole run, compared with the services' models, with limits that AWS documents, and with the
 //! policies of the roles that the template makes. The local cloud checks none of these.
 
 use std::{

@@ -1,4 +1,4 @@
-//! Purging and running again, on the twins: nobody's work is destroyed silently, and nothing of a former run spoils the
+//! Purging and running again, on fakes: no work is destroyed silently, and nothing of a former run spoils the
 //! next.
 
 use std::{ops::ControlFlow, time::Duration};
@@ -95,7 +95,7 @@ fn a_purge_that_would_destroy_another_runs_work_is_refused_and_names_it() {
 }
 
 #[test]
-fn a_purge_by_force_is_told_in_the_report_of_the_run_that_lost_its_work() {
+fn a_forced_purge_is_in_the_report_of_the_run_that_lost_its_work() {
     let fleet = Fleet::new(4);
     fleet.source.put("other/1", object("x", 1).1);
     let other = fleet.plan("tuesday", "other/");
@@ -160,7 +160,7 @@ fn a_run_begun_again_without_a_purge_sends_nothing_into_the_one_that_it_began_wi
     let begun = rerun(&fleet, "r", "firehose/", false).unwrap();
     let purged = fleet.drive(begun, |step| step.operation == Operation::Purge);
     assert_eq!((purged.operation, purged.wait_seconds), (Operation::Plan, 60));
-    // Whoever waits for it is stopped, and begins the run again by its name.
+    // The driver that waits for it is stopped, and begins the run again by its name.
     fleet.queue.advance(Duration::from_secs(10));
     let again = fleet.begin("r", "firehose/");
     assert_eq!((fleet.finish(again).state, fleet.queue.lost().len()), (ReportState::Done, 0));
@@ -297,11 +297,11 @@ fn a_waiting_message_of_a_run_that_is_over_is_acknowledged_without_work() {
     fleet.queue.advance(Duration::from_secs(1));
     fail_once(&fleet);
     // A report as things stand ends nothing: the message is tried again, and then waits for 20 seconds.
-    let as_it_stands = |coordinator: &super::fleet::TwinCoordinator<'_>| {
+    let unchanged = |coordinator: &super::fleet::TwinCoordinator<'_>| {
         let run = coordinator.run("old").unwrap();
         coordinator.step(Step { is_final: true, ..Step::new(Operation::Report, &run) }, &|| true).unwrap()
     };
-    assert_eq!(fleet.coordinate(as_it_stands).operation, Operation::End);
+    assert_eq!(fleet.coordinate(unchanged).operation, Operation::End);
     fleet.queue.advance(Duration::from_secs(10));
     fail_once(&fleet);
     assert_eq!(fleet.queue.bodies().len(), 1);

@@ -20,19 +20,19 @@ enum Event {
     Begin { prefix: &'static str, purge: bool, force: bool, resume: Option<u8>, pace: Pace },
     /// A driver makes its next call of the coordinator, as soon as it is due.
     Drive(u8, Pace),
-    /// Somebody else drives the same run, from where it stands.
+    /// Another driver continues the same run from its current step.
     Second(u8),
-    /// Dead letters are moved back.
+    /// Dead-letter messages are moved back.
     Redrive(u8, Pace),
     /// Somebody asks for a report as things stand.
     Look { run: u8, is_final: bool },
     /// A worker takes a message and works on it.
     Work(Pace),
-    /// A process that waits goes on.
+    /// A waiting process continues.
     GoOn(u8, Pace),
-    /// So many seconds pass.
+    /// Seconds pass.
     Pass(u64),
-    /// For so many seconds the queue counts nothing.
+    /// For these seconds the queue counts nothing.
     CountsLag(u64),
     /// Every so-many-th send fails, or takes half of its batch; more than one.
     SendsFail { whole: u64, half: u64, can_redrive: bool },
@@ -116,8 +116,8 @@ fn violations(schedule: &[Event], versions: bool) -> Result<(), String> {
 }
 
 fn holds(schedule: &[Event], versions: bool) {
-    if let Err(told) = violations(schedule, versions) {
-        panic!("{told}");
+    if let Err(result) = violations(schedule, versions) {
+        panic!("{result}");
     }
 }
 
@@ -126,8 +126,8 @@ proptest! {
 
     #[test]
     fn any_schedule_ends_with_every_object_accounted_for(schedule in schedule(), versions in prop::bool::weighted(0.2)) {
-        let told = violations(&schedule, versions);
-        prop_assert!(told.is_ok(), "{}", told.unwrap_err());
+        let result = violations(&schedule, versions);
+        prop_assert!(result.is_ok(), "{}", result.unwrap_err());
     }
 }
 

@@ -49,10 +49,10 @@ fn the_smoke_test_checks_a_small_stack_and_removes_everything_it_created() {
     let place = Place::new();
     functions(&place);
     let ran = smoke(&cloud, &place, "yes");
-    let told = String::from_utf8(ran.stdout).unwrap();
-    assert!(ran.status.success(), "{told}{}", String::from_utf8_lossy(&ran.stderr));
+    let printed = String::from_utf8(ran.stdout).unwrap();
+    assert!(ran.status.success(), "{printed}{}", String::from_utf8_lossy(&ran.stderr));
 
-    let outcomes: BTreeMap<&str, &str> = told
+    let outcomes: BTreeMap<&str, &str> = printed
         .lines()
         .filter_map(|line| {
             let mut words = line.split_whitespace();
@@ -64,14 +64,14 @@ fn the_smoke_test_checks_a_small_stack_and_removes_everything_it_created() {
         outcomes.iter().filter(|(_, outcome)| **outcome == "skipped").map(|(name, _)| *name).collect();
     let mut expected = SKIPPED;
     expected.sort_unstable();
-    assert_eq!(skipped, expected, "{told}");
+    assert_eq!(skipped, expected, "{printed}");
     let document = fs::read_to_string(root().join("docs/first-day-on-aws.md")).unwrap();
-    assert!(outcomes.len() > 12, "{told}");
+    assert!(outcomes.len() > 12, "{printed}");
     for name in outcomes.keys() {
         assert!(document.contains(&format!("| `{name}` |")), "{name}");
     }
     let left: Vec<String> = buckets(&cloud).into_iter().filter(|name| !name.starts_with("cdk-")).collect();
-    assert_eq!(left, [""; 0], "{told}");
+    assert_eq!(left, [""; 0], "{printed}");
     for file in [
         "checks.txt",
         "worker.log",
@@ -92,8 +92,8 @@ fn the_smoke_test_prints_the_cost_and_creates_nothing_without_consent() {
     let place = Place::new();
     let ran = smoke(&cloud, &place, "");
     assert_eq!(ran.status.code(), Some(2));
-    let told = String::from_utf8_lossy(&ran.stdout);
-    assert!(told.contains("Cost in US dollars") && told.contains("about 0.03"), "{told}");
+    let printed = String::from_utf8_lossy(&ran.stdout);
+    assert!(printed.contains("Cost in US dollars") && printed.contains("about 0.03"), "{printed}");
     assert!(String::from_utf8_lossy(&ran.stderr).contains("Set CONFIRM=yes"));
     assert!(buckets(&cloud).is_empty() && !place.path("smoke").exists());
 }

@@ -53,11 +53,11 @@ fn a_queue_that_cannot_be_used_is_refused_at_the_start_by_worker_and_commands() 
     let url = fleet.queue_url.clone();
     let command = || flowherd_in(PROGRAM, fleet.environment("", ""), ["status"]);
     assert_eq!(command().status, 0);
-    let check = |told: &str| {
+    let check = |expected: &str| {
         for ran in [fleet.worker("", ""), command()] {
             assert_eq!(ran.status, 2, "{ran:?}");
             assert!(ran.stderr.contains(&format!("FLOWHERD_QUEUE_URL={url}")), "{ran:?}");
-            assert!(ran.stderr.contains(told), "{ran:?}");
+            assert!(ran.stderr.contains(expected), "{ran:?}");
         }
     };
     fleet.set(QueueAttributeName::VisibilityTimeout, "2");

@@ -47,12 +47,12 @@ pub(crate) fn a_queue_of_the_wrong_kind_is_refused_at_the_start(site: &Site<'_>)
         &["FLOWHERD_QUEUE_URL", ".fifo"],
     );
     // A damaged object would be received for ever.
-    let alone = site.sqs.create(&name("alone.fifo"), &[fifo]);
+    let single = site.sqs.create(&name("alone.fifo"), &[fifo]);
     check_refused(
         &fleet,
-        &fleet.environment_with("FLOWHERD_QUEUE_URL", &alone),
+        &fleet.environment_with("FLOWHERD_QUEUE_URL", &single),
         &["FLOWHERD_QUEUE_URL", "dead-letter"],
     );
-    let gone = alone.replace("alone", "gone");
+    let gone = single.replace("alone", "gone");
     check_refused(&fleet, &fleet.environment_with("FLOWHERD_QUEUE_URL", &gone), &["FLOWHERD_QUEUE_URL"]);
 }

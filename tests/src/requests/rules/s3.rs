@@ -91,9 +91,10 @@ fn completed_parts(all: &[Call], verdict: &mut Verdict) {
             verdict.see(is_next, complete, || format!("part {number} is {part}"));
             let mut sent = calls(all, &["UploadPart"]).filter(is_of_upload);
             let sent = sent.find(|sent| sent.number("PartNumber") == Some(number));
-            let (sent, told) = (sent.map(|sent| checksums(&sent.input)), part.as_object().map(checksums));
-            verdict.see(sent.is_some() && sent == told, complete, || {
-                format!("part {number} was sent with {sent:?}, and is completed with {told:?}")
+            let (sent, completed) =
+                (sent.map(|sent| checksums(&sent.input)), part.as_object().map(checksums));
+            verdict.see(sent.is_some() && sent == completed, complete, || {
+                format!("part {number} was sent with {sent:?}, and is completed with {completed:?}")
             });
         }
     }

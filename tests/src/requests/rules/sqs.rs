@@ -72,11 +72,11 @@ fn batches(all: &[Call], verdict: &mut Verdict) {
     }
 }
 
-/// Each message that is sent, alone or in a batch.
+/// Returns each sent message, single or of a batch.
 fn messages(all: &[Call]) -> impl Iterator<Item = (&Call, Value)> {
     calls(all, &["SendMessage", "SendMessageBatch"]).flat_map(|call| {
-        let alone = (call.operation == "SendMessage").then(|| Value::Object(call.input.clone()));
-        call.list("Entries").iter().cloned().chain(alone).map(move |message| (call, message))
+        let single = (call.operation == "SendMessage").then(|| Value::Object(call.input.clone()));
+        call.list("Entries").iter().cloned().chain(single).map(move |message| (call, message))
     })
 }
 

@@ -118,7 +118,7 @@ pub(super) struct Schedule {
     pub(super) damages: bool,
     pub(super) purges: bool,
     pub(super) faults: Vec<(&'static str, Value)>,
-    /// After so many milliseconds, in order.
+    /// Each after its milliseconds, in order.
     pub(super) events: Vec<(u64, Event)>,
 }
 

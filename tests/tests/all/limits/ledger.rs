@@ -49,8 +49,8 @@ fn a_ledger_file_of_any_size_costs_no_memory() {
     let store = flowherd_cli::local::DirStore::new(&place.path("out"), &place.path("aside")).unwrap();
     for (path, most) in [("runs/r/report.json", MAX_REPORT_BYTES), ("runs/r/run.json", MAX_LEDGER_BYTES)] {
         sparse(&place.path("out").join(path), 1 << 40);
-        let told = store.get_limited(path, most).unwrap_err();
-        assert!(told.to_string().contains(&format!("{path} has more than {most} bytes")), "{told}");
+        let error = store.get_limited(path, most).unwrap_err();
+        assert!(error.to_string().contains(&format!("{path} has more than {most} bytes")), "{error}");
         assert!(store.get(path).is_err());
     }
     assert_eq!(read_json::<Run>(&store, "runs/r/run.json").unwrap(), None);
@@ -81,13 +81,13 @@ fn a_part_of_the_manifest_that_is_a_bomb_is_an_error_and_proves_nothing() {
     assert_eq!(reconcile(&store, &run, String::new()).unwrap().state, ReportState::Incomplete);
     let member = gzip(&vec![b'\n'; 8 << 20]);
     store.put(&layout::manifest_part("r", 0), &member.repeat(1000)).unwrap();
-    let told = flowherd_coordinator::manifest::read(&store, &run).find_map(Result::err).unwrap().to_string();
-    assert!(told.contains("part-000000.jsonl.gz has more than 67108864 bytes"), "{told}");
+    let error = flowherd_coordinator::manifest::read(&store, &run).find_map(Result::err).unwrap().to_string();
+    assert!(error.contains("part-000000.jsonl.gz has more than 67108864 bytes"), "{error}");
     assert!(reconcile(&store, &run, String::new()).is_err());
 }
 
 #[test]
-fn a_run_of_more_objects_than_its_limit_is_refused_and_goes_on_when_it_is_raised() {
+fn a_run_of_more_objects_than_its_limit_is_refused_and_continues_when_it_is_raised() {
     let mut fleet = Fleet::new(10);
     fleet.max_keys = 7;
     let step = fleet.begin("r", "firehose/");

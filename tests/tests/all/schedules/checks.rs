@@ -96,20 +96,20 @@ impl World {
         let report: Report = read(self.store(), &layout::report(&step.run)).unwrap();
         let truths = self.truths(&run);
         let count = |of| truths.iter().filter(|(_, truth)| *truth == of).count() as u64;
-        let told = &report.objects;
+        let reported = &report.objects;
         let counted = [Truth::Done, Truth::Failed, Truth::Skipped, Truth::Missing].map(count);
-        if [told.done, told.failed, told.skipped, told.missing] != counted
-            || told.listed != truths.len() as u64
+        if [reported.done, reported.failed, reported.skipped, reported.missing] != counted
+            || reported.listed != truths.len() as u64
         {
-            self.violate(format!("the report of {} says {told:?}, but there are {counted:?}", run.run));
+            self.violate(format!("the report of {} says {reported:?}, but there are {counted:?}", run.run));
         }
         let records = report.records;
         if records.read != records.rows + records.rejected + records.control + records.dropped {
             self.violate(format!("the records of {} do not add up: {:?}", run.run, report.records));
         }
-        let is_done = run.manifest.is_some() && told.failed + told.missing == 0;
+        let is_done = run.manifest.is_some() && reported.failed + reported.missing == 0;
         if (report.state == ReportState::Done) != is_done {
-            self.violate(format!("{} is {:?} with {told:?}", run.run, report.state));
+            self.violate(format!("{} is {:?} with {reported:?}", run.run, report.state));
         }
     }
 
@@ -207,7 +207,7 @@ impl World {
         }
     }
 
-    /// No output is anything but a whole conversion of some version of its object, and nothing is left over.
+    /// Every output is a whole conversion of some version of its object, and none is obsolete.
     fn check_files(&self) {
         let mut possible: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for ((key, _), bytes) in &self.contents {
@@ -220,15 +220,15 @@ impl World {
             if is_output && !possible[&path].contains(&String::from_utf8(gunzip(&bytes)).unwrap()) {
                 self.violate(format!("{path} is of no version of its object"));
             }
-            if self.is_left_over(&path) {
-                self.violate(format!("{path} is left over"));
+            if self.is_obsolete(&path) {
+                self.violate(format!("{path} is obsolete"));
             }
         }
     }
 
     /// A redrive that failed may have moved its letters all the same: its note protects them, also if it is refused when it
     /// is made again, until somebody asks for a report.
-    fn is_left_over(&self, path: &str) -> bool {
+    fn is_obsolete(&self, path: &str) -> bool {
         let is_protected = |run: &str| {
             self.drivers
                 .iter()
@@ -250,7 +250,7 @@ impl World {
         }
     }
 
-    /// What failed is done once it is repaired and its dead letters are moved back; what is missing, once it is resumed,
+    /// Failed objects are done after a repair and a redrive; missing objects are done after a resume,
     /// and nothing else is.
     pub(super) fn check_recovery(&mut self) {
         self.repair();
@@ -263,16 +263,18 @@ impl World {
             if self.services.queue.dead().is_empty() {
                 break;
             }
-            self.services.tell(format!("dead letters are moved back for {run}"));
+            self.services.tell(format!("dead-letter messages are moved back for {run}"));
             self.redrive(run);
             self.settle();
-            let told = self.drivers.last().and_then(|driver| driver.refused.clone());
-            told.into_iter().for_each(|why| self.violate(format!("a redrive at peace is refused: {why}")));
+            let reported = self.drivers.last().and_then(|driver| driver.refused.clone());
+            reported
+                .into_iter()
+                .for_each(|why| self.violate(format!("a redrive at peace is refused: {why}")));
         }
         if runs.iter().any(|run| self.store().get(&layout::purged(run)).unwrap().is_none()) {
             let dead = self.services.queue.dead();
             if !dead.is_empty() {
-                self.violate(format!("dead letters cannot be brought back to life: {dead:?}"));
+                self.violate(format!("dead-letter messages cannot be moved back: {dead:?}"));
             }
         }
         for run in runs {

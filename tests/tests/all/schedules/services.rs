@@ -17,7 +17,7 @@ use super::{
     checks,
 };
 
-/// Shorter than a process may wait, so that messages come back while somebody still has them in hand.
+/// Shorter than a process may wait, so that messages come back while a process still works on them.
 const VISIBILITY: Duration = Duration::from_secs(30);
 const SETTINGS: QueueSettings = QueueSettings { visibility: VISIBILITY, max_deliveries: 4 };
 
@@ -63,8 +63,9 @@ impl Services {
                 let gone =
                     receipt.outputs.iter().find(|output| services.store.get(&output.path).unwrap().is_none());
                 // Another worker at the same object may have taken it back in the meantime.
-                let alone = services.trace.lock().unwrap().iter().all(|line| !line.contains(": remove csv/"));
-                if let Some(gone) = gone.filter(|_| alone) {
+                let is_sole_owner =
+                    services.trace.lock().unwrap().iter().all(|line| !line.contains(": remove csv/"));
+                if let Some(gone) = gone.filter(|_| is_sole_owner) {
                     services.violate(format!("{who} writes a receipt before {} is there", gone.path));
                 }
             }

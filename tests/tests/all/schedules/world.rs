@@ -1,4 +1,4 @@
-//! A fleet on the twins whose every process is at the mercy of a schedule.
+//! A fleet on fakes. A schedule controls every process.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -42,12 +42,12 @@ enum First {
     Redrive,
 }
 
-/// Whoever calls the coordinator for a run, again and again.
+/// A driver, which calls the coordinator for a run repeatedly.
 #[derive(Clone, Debug)]
 pub(super) struct Driver {
     pub(super) run: String,
     first: First,
-    /// What it was last told; none until it is told that the run is begun.
+    /// The last step that it received; `None` until the run is begun.
     pub(super) step: Option<Step>,
     due: Duration,
     pub(super) refused: Option<String>,
@@ -127,7 +127,7 @@ impl World {
         let serial = i64::try_from(self.numbers).unwrap();
         let events = [event(serial, FLOW), event(serial, "a reject"), event(serial, FLOW)];
         let mut bytes = gzip(envelope("g", &events[..self.numbers % 4]).as_bytes());
-        // Objects without records are told apart by their gzip's time.
+        // Objects without records differ by their gzip's time.
         bytes[4..8].copy_from_slice(&u32::try_from(serial).unwrap().to_le_bytes());
         if !is_whole {
             bytes.truncate(bytes.len() - 9);
@@ -267,7 +267,7 @@ impl World {
         self.add(run.clone(), First::Begin(Begin { run: Some(run), ..asked }))
     }
 
-    /// A driver for a run whose dead letters are to be moved back.
+    /// A driver for a run whose dead-letter messages are to be moved back.
     pub(super) fn redrive(&mut self, run: String) -> usize {
         self.add(run, First::Redrive)
     }
@@ -283,7 +283,7 @@ impl World {
         let Driver { run, first, step, due, .. } = self.drivers[at].clone();
         self.pass(due.saturating_sub(self.services.queue.now()));
         self.drivers[at].is_busy = true;
-        // A call that stalls between its note and what it has noted, while another driver of the same run goes on, has no
+        // A call that stalls between its note and what it has noted, while another driver of the same run continues, has no
         // remedy but the report, which says what is missing.
         let notes = |step: &Step| match step.operation {
             Operation::Plan => step.planned == Planned::default(),
@@ -295,10 +295,10 @@ impl World {
         let pace = if stalls { Pace::Whole } else { pace };
         let what = step.as_ref().map_or_else(|| format!("{first:?}"), |step| format!("{:?}", step.operation));
         // Two stand for functions that have time for all pages of the listing.
-        let goes_on = at % 2 == 1;
+        let should_continue = at % 2 == 1;
         self.start(format!("driver {at} of {run}, {what}"), Some(at), pace, move |services, process| {
             Outcome::Stepped(Box::new(services.coordinate(process, |coordinator| match (&step, &first) {
-                (Some(step), _) => coordinator.step(step.clone(), &|| goes_on),
+                (Some(step), _) => coordinator.step(step.clone(), &|| should_continue),
                 (None, First::Begin(asked)) => coordinator.begin(asked),
                 (None, First::Redrive) => coordinator.redrive(&run).map(|(_, step)| step),
             })))
@@ -309,13 +309,13 @@ impl World {
     pub(super) fn work(&mut self, pace: Pace) -> bool {
         self.had_bad_workers |= pace != Pace::Whole;
         self.numbers += 1;
-        let alone = self.live.is_empty();
+        let is_idle = self.live.is_empty();
         let name = format!("worker {}", self.numbers);
-        let outcome = self.start(name, None, pace, move |services, process| services.work(process, alone));
+        let outcome = self.start(name, None, pace, move |services, process| services.work(process, is_idle));
         matches!(outcome, Some(Outcome::Worked { something: true }))
     }
 
-    /// What it came to, if it did not wait on the way.
+    /// Its outcome, if it did not wait in between.
     fn start(
         &mut self,
         name: String,
@@ -391,7 +391,7 @@ impl World {
         Some(outcome)
     }
 
-    /// Time passes; whoever has waited for too long is dead.
+    /// Time passes; a process that has waited for too long is dead.
     pub(super) fn pass(&mut self, time: Duration) {
         self.services.queue.advance(time);
         let now = self.services.queue.now();
@@ -402,7 +402,7 @@ impl World {
         self.reap();
     }
 
-    /// Nothing goes wrong any more: whoever waits goes on, and each driver comes to its end, with workers that take all
+    /// No more faults: waiting processes continue, and each driver comes to its end, with workers that take all
     /// that there is.
     pub(super) fn settle(&mut self) {
         self.services.tell("nothing goes wrong any more".to_owned());
