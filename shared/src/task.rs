@@ -43,7 +43,7 @@ pub enum TaskError {
     /// A run name that would lead out of the ledger.
     #[error("the message names run {0:?}, which is not a valid run name")]
     Run(String),
-    /// An ETag that S3 matches with any version
+    /// An `ETag` that S3 matches with any version
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html#API_GetObject_RequestSyntax>).
     #[error("the message names version {0:?}, which no object has")]
     VersionName(String),

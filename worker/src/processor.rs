@@ -219,12 +219,12 @@ impl<'a, I: Source, O: Store> ObjectProcessor<'a, I, O> {
         attempt: u32,
         control: &Control<'_>,
     ) -> Result<Finished<O::Sink>, Unpublished> {
-        let failed = |error: ObjectError| match stop_reason(&error) {
-            Some(reason) => Unpublished::Stopped(reason),
-            None => {
-                let verdict = error.verdict_at(attempt);
-                Unpublished::Failed(error.into(), verdict)
+        let failed = |error: ObjectError| {
+            if let Some(reason) = stop_reason(&error) {
+                return Unpublished::Stopped(reason);
             }
+            let verdict = error.verdict_at(attempt);
+            Unpublished::Failed(error.into(), verdict)
         };
         let opened = self.source.open(object);
         let body = opened.map_err(|source| failed(ObjectError::Read { at: 0, source: source.into() }))?;

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use aws_sdk_lambda::types::AccountLimit;
 use flowherd_aws::Aws;
-use flowherd_shared::{error::error_chain, ledger::no_objects, store::Lister};
+use flowherd_shared::{error::error_chain, ledger::no_objects, store::pages};
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
@@ -27,16 +27,11 @@ struct Output {
 /// `flowherd estimate`.
 pub(crate) fn estimate(args: &EstimateArgs) -> Result<(), Stop> {
     connected(&args.fleet, |Fleet { coordinator, patience, aws, .. }| {
-        let (mut objects, mut token) = (Objects::default(), None);
-        loop {
-            let list = || coordinator.source.page(&args.prefix, token.as_deref());
-            let what = format!("the listing of {}", coordinator.bucket);
-            let page = patience.during(what, list).context("cannot list the prefix")?;
+        let (mut objects, what) = (Objects::default(), format!("the listing of {}", coordinator.bucket));
+        let mut pages = pages(coordinator.source, &args.prefix);
+        while let Some(page) = patience.during(&*what, || pages.next()) {
+            let page = page.context("cannot list the prefix")?;
             page.entries.iter().for_each(|entry| objects.add(entry.size));
-            token = page.next;
-            if token.is_none() {
-                break;
-            }
         }
         if objects.count == 0 {
             summary::tell(&no_objects(&format!("s3://{}", coordinator.bucket), &args.prefix));

@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, time::Duration};
 use aws_sdk_sqs::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
-    operation::{get_queue_attributes::GetQueueAttributesOutput, purge_queue::PurgeQueueError},
+    operation::{
+        get_queue_attributes::{GetQueueAttributesError, GetQueueAttributesOutput},
+        purge_queue::PurgeQueueError,
+    },
     types::{
         BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry,
         ChangeMessageVisibilityBatchResultEntry, DeleteMessageBatchRequestEntry,
@@ -77,12 +80,9 @@ impl SqsQueue {
     fn get_attributes(
         &self,
         names: &[QueueAttributeName],
-    ) -> Result<
-        GetQueueAttributesOutput,
-        SdkError<aws_sdk_sqs::operation::get_queue_attributes::GetQueueAttributesError>,
-    > {
+    ) -> Result<GetQueueAttributesOutput, Box<SdkError<GetQueueAttributesError>>> {
         let request = self.client.get_queue_attributes().queue_url(&self.url);
-        self.handle.block_on(request.set_attribute_names(Some(names.to_vec())).send())
+        self.handle.block_on(request.set_attribute_names(Some(names.to_vec())).send()).map_err(Box::new)
     }
 }
 

@@ -184,7 +184,7 @@ fn invoke(
     opened: &Mutex<BTreeMap<String, u32>>,
 ) -> Duration {
     let process = Process::new("invocation".to_owned(), Pace::Whole, Arc::new(|_, _, _| {}));
-    let handles: BTreeMap<String, String> = messages
+    let receipt_handles: BTreeMap<String, String> = messages
         .iter()
         .map(|message| (message.message_id.clone().unwrap(), message.receipt_handle.clone().unwrap()))
         .collect();
@@ -206,7 +206,7 @@ fn invoke(
     if !process.is_dead() {
         let failed: Vec<&String> =
             response.batch_item_failures.iter().map(|failure| &failure.item_identifier).collect();
-        for (_, handle) in handles.iter().filter(|(id, _)| !failed.contains(id)) {
+        for (_, handle) in receipt_handles.iter().filter(|(id, _)| !failed.contains(id)) {
             fleet.queue.delete(handle).unwrap();
         }
     }
@@ -301,7 +301,7 @@ fn a_suspect_begins_when_its_process_holds_no_other_message() {
     let handler = fleet.handler(&source);
     let is_left = || !fleet.queue.bodies().is_empty();
     std::thread::scope(|scope| {
-        (0..4).for_each(|_| _ = scope.spawn(|| handler.poll(&is_left, &|| ControlFlow::Continue(()))))
+        (0..4).for_each(|_| _ = scope.spawn(|| handler.poll(&is_left, &|| ControlFlow::Continue(()))));
     });
     assert_eq!(*source.in_flight.lock().unwrap(), [1], "the suspect alone");
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 120, 0, 0));
