@@ -87,6 +87,46 @@ pub const LOOKUPS: &str = r#"{
     "vpcs": {"vpc-1": {"name": "prod"}, "vpc-2": {"name": "stage"}}
 }"#;
 
+/// Keys with characters that URLs, XML, shells or file systems treat specially.
+pub const SPECIAL_KEYS: [&str; 14] = [
+    "a b",
+    "a+b",
+    "a%20b",
+    "a%2Fb",
+    "ü/日本",
+    "a\"b'c",
+    "a&b<c>",
+    "a\\b",
+    "a?b#c",
+    "~!@$^*()=;,",
+    "a\u{7f}b",
+    "\u{fffd}\u{10ffff}",
+    "a//b",
+    "a\u{1}\n\tb",
+];
+
+/// A rule for the log group `app` with messages `user NAME`, and one for flow logs.
+pub const APP_RULES: &str = r#"
+[[rule]]
+name = "app"
+match = { log_group = "app" }
+table = "app"
+format = { kind = "regex", pattern = '(?s)^user (?P<user>.*)$' }
+[[rule]]
+name = "flow"
+table = "vpc_flow"
+format = { kind = "vpc-flow" }
+"#;
+
+/// An object for [`APP_RULES`] whose compressed output exceeds 16 MiB, so that it is uploaded in parts: 24 MiB of text, with
+/// 6 random bits per character.
+#[must_use]
+pub fn large_object() -> Vec<u8> {
+    let messages = (0..3000).map(|seed| event(1, &format!("user {}", noise(seed, 8 << 10))));
+    let envelopes: String = messages.map(|event| envelope("app", &[event])).collect();
+    gzip(envelopes.as_bytes())
+}
+
 /// A reader that returns at most `limit` bytes per call.
 #[derive(Debug)]
 pub struct Portions<'a> {

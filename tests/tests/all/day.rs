@@ -15,7 +15,7 @@ use flowherd_shared::{
 use flowherd_tests::{
     command::{Running, flowherd_in},
     local_cloud::{LocalCloud, wait_until},
-    objects::{FLOW, envelope, event, gzip, noise},
+    objects::{APP_RULES, FLOW, envelope, event, gzip, large_object},
     recording_proxy::{RecordingProxy, Request},
 };
 
@@ -28,22 +28,7 @@ pub(super) const SECRETS: [&str; 2] = ["wJalrSecretKeyOfNobody", "SessionTokenOf
 pub(super) const CONTENT: &str = "what-somebody-logged";
 const FORGED: &str =
     "\n{\"_aws\":{\"CloudWatchMetrics\":[]},\"level\":\"ERROR\",\"message\":\"forged\"}\n\u{1b}[2J";
-const RULES: &str = r#"
-[[rule]]
-name = "app"
-match = { log_group = "app" }
-table = "app"
-format = { kind = "regex", pattern = '(?s)^user (?P<user>.*)$' }
-[[rule]]
-name = "flow"
-table = "vpc_flow"
-format = { kind = "vpc-flow" }
-"#;
-/// Messages of the large object, and characters of each. Its output stays above 16 MiB when it is compressed, because a
-/// character has 6 bits: it is uploaded in parts.
-const LARGE: (u64, usize) = (3000, 8 << 10);
-
-/// What a run left.
+/// Everything that a run wrote and requested.
 pub(super) struct Day {
     pub(super) stdout: String,
     pub(super) stderr: String,
@@ -69,17 +54,15 @@ fn day() -> Day {
     let events = [message("user"), message("no rule fits"), event(2, "")];
     let whole = gzip(envelope("app", &events).as_bytes());
     let flows = gzip(envelope("flow", &[event(1, FLOW), event(2, &format!("{FLOW} {CONTENT}"))]).as_bytes());
-    let large = (0..LARGE.0).map(|seed| event(1, &format!("user {}", noise(seed, LARGE.1))));
-    let large: String = large.map(|event| envelope("app", &[event])).collect();
     source.put("firehose/whole", &whole).unwrap();
     source.put("firehose/flows", &flows).unwrap();
-    source.put("firehose/large", &gzip(large.as_bytes())).unwrap();
+    source.put("firehose/large", &large_object()).unwrap();
     source.put(&format!("firehose/key{FORGED}"), &whole).unwrap();
     source.put("firehose/damaged", &whole[..whole.len() - 5]).unwrap();
     source.put("firehose/header", format!("version start odd-word\n{CONTENT}\n").as_bytes()).unwrap();
 
     let place = tempfile::tempdir().unwrap();
-    fs::write(place.path().join("flowherd.toml"), RULES).unwrap();
+    fs::write(place.path().join("flowherd.toml"), APP_RULES).unwrap();
     let settings = Settings {
         source_bucket_owner: Some(ACCOUNT.to_owned()),
         results_bucket_owner: Some(ACCOUNT.to_owned()),

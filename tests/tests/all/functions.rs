@@ -12,7 +12,7 @@ use super::{
     fleet::Fleet,
 };
 
-/// As Lambda gives messages to a function.
+/// Receives up to ten messages as Lambda passes them to a function.
 pub(super) fn as_lambda_gives(fleet: &Fleet) -> Vec<SqsMessage> {
     let messages = fleet.queue.receive(10, Duration::ZERO).unwrap().into_iter().map(|received| {
         let mut message = SqsMessage::default();
@@ -39,8 +39,10 @@ fn a_batch_names_only_the_messages_that_are_not_done() {
     let of_odd = messages.iter().find(|message| message.body.as_deref() == Some("no task"));
     let mut expected = [of_damaged, of_odd].map(|message| message.unwrap().message_id.clone().unwrap());
     expected.sort();
-    let deadline = Timestamp::now() + Duration::from_mins(5);
-    let response = batch(&fleet.handler(&fleet.source), messages, deadline, 3).unwrap();
+    let mut handler = fleet.handler(&fleet.source);
+    handler.clock = &|| Timestamp::UNIX_EPOCH;
+    let deadline = Timestamp::UNIX_EPOCH + Duration::from_mins(5);
+    let response = batch(&handler, messages, deadline, 3).unwrap();
     let mut failed: Vec<String> =
         response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect();
     failed.sort();
@@ -53,8 +55,10 @@ fn a_function_returns_unfinished_messages_to_the_queue_at_once() {
     let fleet = Fleet::new(6);
     let step = fleet.plan("r", "");
     let messages = as_lambda_gives(&fleet);
-    // Nearly over: nothing is begun.
-    let response = batch(&fleet.handler(&fleet.source), messages, Timestamp::now(), 2).unwrap();
+    // At the deadline, nothing is begun.
+    let mut handler = fleet.handler(&fleet.source);
+    handler.clock = &|| Timestamp::UNIX_EPOCH;
+    let response = batch(&handler, messages, Timestamp::UNIX_EPOCH, 2).unwrap();
     assert_eq!(response.batch_item_failures.len(), 6);
     assert_eq!(fleet.results(), []);
     assert_eq!(fleet.queue.depth().unwrap().visible, 6, "at once, not when their visibility ends");
@@ -66,7 +70,7 @@ fn an_object_that_takes_longer_than_a_function_may_is_named() {
     use flowherd_worker::processor::StopReason;
     let fleet = Fleet::new(1);
     let step = fleet.plan("r", "");
-    // Over after the first look, as if the object were long.
+    // The deadline passes after the first check, as with a long object.
     for _ in 0..fleet.settings.max_deliveries {
         let message = fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
         let looks = Mutex::new(0);

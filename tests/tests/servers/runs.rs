@@ -7,7 +7,7 @@ use flowherd_shared::{
 use flowherd_tests::{
     command::Running,
     local_cloud::wait_until,
-    objects::{envelope, event, gzip, noise},
+    objects::{APP_RULES, SPECIAL_KEYS, large_object},
     servers::Site,
 };
 
@@ -17,24 +17,10 @@ use super::{
     place::PROGRAM,
 };
 
-const RULES: &str = r#"
-[[rule]]
-name = "app"
-match = { log_group = "app" }
-table = "app"
-format = { kind = "regex", pattern = '^user (?P<user>.*)$' }
-[[rule]]
-name = "flow"
-table = "vpc_flow"
-format = { kind = "vpc-flow" }
-"#;
-
 pub(crate) fn outputs_below_and_above_the_part_size_equal_those_of_convert(site: &Site<'_>) {
     let fleet = Fleet::new(site, "sizes", 6, 300);
-    fleet.place.file("flowherd.toml", RULES.as_bytes());
-    // 24 MiB of text with 6 bits of chance in 8 give more than the 16 MiB from which an upload goes in parts.
-    let large = (0..3000).map(|seed| envelope("app", &[event(1, &format!("user {}", noise(seed, 8 << 10)))]));
-    let large = gzip(large.collect::<String>().as_bytes());
+    fleet.place.file("flowherd.toml", APP_RULES.as_bytes());
+    let large = large_object();
     fleet.source.put("firehose/large", &large).unwrap();
     fleet.place.object("firehose/large", &large);
     let worker = fleet.worker();
@@ -59,25 +45,9 @@ pub(crate) fn keys_with_special_characters_are_converted(site: &Site<'_>) {
     let object = Store::get(&fleet.source, &plain).unwrap().unwrap();
     // With what is added to them, ledger and output keys stay below 1024 bytes.
     let long = ["k"; 4].map(|part| part.repeat(220)).join("/");
-    let keys = [
-        "a b",
-        "a+b",
-        "a%20b",
-        "a%2Fb",
-        "ü/日本",
-        "a\"b'c",
-        "a&b<c>",
-        "a\\b",
-        "a?b#c",
-        "~!@$^*()=;,",
-        "a\u{7f}b",
-        "\u{fffd}\u{10ffff}",
-        "a//b",
-        "a\u{1}\n\tb",
-        &long,
-    ];
+    let keys = SPECIAL_KEYS.into_iter().chain([&*long]);
     let keys: Vec<&str> =
-        keys.into_iter().filter(|key| !differs(&site.kind.to_string(), &format!("key {key:?}"))).collect();
+        keys.filter(|key| !differs(&site.kind.to_string(), &format!("key {key:?}"))).collect();
     for key in &keys {
         fleet
             .source
