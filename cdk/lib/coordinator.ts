@@ -86,7 +86,7 @@ export class Coordinator extends Construct {
     // Only workers write receipts and failures.
     const unfinished = 'runs/*/report.unfinished.json';
     results.grantOnObjects(this.function, ['s3:PutObject'], [
-      'active/*', 'runs/*/run.json', 'runs/*/flowherd.toml', 'runs/*/lookups.json', 'runs/*/manifest/*',
+      'active/*', 'runs/.index/*', 'runs/*/run.json', 'runs/*/flowherd.toml', 'runs/*/lookups.json', 'runs/*/manifest/*',
       'runs/*/purged.json', 'runs/*/report.json', unfinished,
     ]);
     results.grantOnObjects(this.function, ['s3:DeleteObject'], ['active/*', unfinished]);

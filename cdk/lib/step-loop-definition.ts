@@ -1,8 +1,10 @@
 // The step loop as an Amazon States Language definition. Tests read it without a stack.
 //
-//   Input ─▶ Begin ─▶ Next ─▶ Wait ─▶ Operation ─▶ Purge, Plan, Check or Report ─▶ Next ─▶ … ─▶ Done or Failed
+//   Input ─▶ Begin ─▶ Next ─▶ Wait ─▶ Operation ─▶ Purge, Plan, Check, Report or Resume ─▶ Next ─▶ … ─▶ Done or Failed
 //
 // The coordinator's answer is the input of the next state and the event of the next call.
+
+import runOptions from './run-options.json';
 
 export interface StepLoopNames {
   /** ARN of the coordinator function. */
@@ -15,18 +17,18 @@ export interface StepLoopNames {
 
 type State = Record<string, unknown>;
 
-/** Options of a run, with the JSON type of each. */
-const OPTIONS: Readonly<Record<string, string>> = {
-  prefix: 'string',
-  resume: 'string',
-  run: 'string',
-  purge: 'boolean',
-  force: 'boolean',
+/** Options of a run with their JSON types, and the pattern of run names. A test of the coordinator compares both with its own. */
+const OPTIONS: Readonly<Record<string, string>> = runOptions.options;
+const RUN_NAME = `/${runOptions.runName}/`;
+
+/** Operations of the coordinator, with the states that call it. */
+const OPERATIONS: Readonly<Record<string, string>> = {
+  purge: 'Purge',
+  plan: 'Plan',
+  check: 'Check',
+  report: 'Report',
+  continue: 'Resume',
 };
-
-const OPERATIONS: Readonly<Record<string, string>> = { purge: 'Purge', plan: 'Plan', check: 'Check', report: 'Report' };
-
-const RUN_NAME = '/^[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}$/';
 
 const quoted = (names: readonly string[]) => `[${names.map((name) => `"${name}"`).join(', ')}]`;
 const jsonata = (expression: string) => `{% ${expression} %}`;
@@ -51,7 +53,7 @@ const REFUSALS: readonly { when: string; reason: string }[] = [
   },
   ...['run', 'resume'].map((option) => ({
     when: `$exists($states.input.${option}) and $not($contains($states.input.${option}, ${RUN_NAME}))`,
-    reason: `"${option} is no name of a run: " & $states.input.${option} & "; such names have 1 to 80 of A-Z a-z 0-9 . _ - and do not begin with a dot"`,
+    reason: `"${option} is not the name of a run: " & $states.input.${option} & "; use 1 to 80 of the characters A-Z a-z 0-9 . _ - and no leading dot"`,
   })),
 ];
 
@@ -119,7 +121,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
       failureCause: jsonata(`"${doing} of run " & $states.input.run & " failed: " & ${CAUSE}`),
     },
     Output: jsonata(
-      '{"operation": "report", "run": $states.input.run, "prefix": $states.input.prefix, "final": true}',
+      '{"operation": "report_now", "run": $states.input.run, "prefix": $states.input.prefix}',
     ),
     Next: 'LastReport',
   });
@@ -236,6 +238,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
     Plan: operation('Lists some of the objects and sends their messages.', 'planning'),
     Check: operation('Reads the progress of the workers.', 'checking'),
     Report: operation('Compares the manifest with receipts and failures.', 'the report'),
+    Resume: operation('Continues a run whose execution has ended: with planning, or with checks.', 'resuming'),
 
     LastReport: call('Reports the run as it was when a call failed permanently.', '$states.input', {
       ErrorEquals: ['States.ALL'],

@@ -197,7 +197,7 @@ test('a permanent failure leads to a last report and a failed execution that nam
   ]);
   assert.equal(ended.status, 'FAILED');
   assert.deepEqual(ended.visited, ['Input', 'Begin', 'Check', 'LastReport', 'Broken']);
-  assert.deepEqual(ended.calls.at(-1)?.event, { operation: 'report', run: 'broken', prefix: 'broken/', final: true });
+  assert.deepEqual(ended.calls.at(-1)?.event, { operation: 'report_now', run: 'broken', prefix: 'broken/' });
   assert.equal(ended.error, 'Retry');
   assert.match(ended.cause ?? '', /^checking of run broken failed: .*S3 is gone.*; report: s3:.*runs\/broken\/report\.json$/);
 });
@@ -224,6 +224,13 @@ test('a long run continues in new executions under the same name', async () => {
   assert.deepEqual(operations(third.calls), ['begin', 'plan', ...Array.from({ length: 12 }, () => 'check'), 'report']);
 });
 
+test('a run whose execution has ended continues in a new one', async () => {
+  const first = { operation: 'continue', run: 'orphan', prefix: 'orphan/' };
+  const ended = await play('orphan', [{ operation: 'check', wait_seconds: 1 }, { operation: 'report' }, end('done', 'orphan')], first);
+  assert.equal(ended.status, 'SUCCEEDED', ended.cause);
+  assert.deepEqual(ended.visited, ['Input', 'Resume', 'Wait', 'Check', 'Report', 'Done']);
+});
+
 test('failed attempts count as turns, because they add events to the history', async () => {
   const failed = { errorType: 'Retry', errorMessage: 'again' };
   const first = await play('many-attempts', [failed, failed, failed, { operation: 'plan' }, failed, { operation: 'report' }, end('done', 'many-attempts')]);
@@ -235,7 +242,7 @@ for (const [what, input, reason] of [
   ['a prefix that is not text', { prefix: 7 }, 'prefix is not a string but 7'],
   ['an option that does not exist', { prefix: 'a/', purgee: true }, 'unknown in the input: purgee; known are prefix, resume, run, purge, force'],
   ['a flag that is not a boolean', { prefix: 'a/', purge: 'yes' }, 'purge is not a boolean but yes'],
-  ['an invalid run name', { prefix: 'a/', run: '../x' }, 'run is no name of a run: ../x; such names have 1 to 80 of A-Z a-z 0-9 . _ - and do not begin with a dot'],
+  ['an invalid run name', { prefix: 'a/', run: '../x' }, 'run is not the name of a run: ../x; use 1 to 80 of the characters A-Z a-z 0-9 . _ - and no leading dot'],
   ['an operation without a run', { prefix: 'a/', operation: 'plan' }, 'unknown in the input: operation; known are prefix, resume, run, purge, force'],
   ['a list', ['a/'], 'the input is not a JSON object'],
 ] as const) {

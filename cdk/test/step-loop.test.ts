@@ -83,7 +83,7 @@ test('every choice has a default', () => {
 
 test('every task is retried and caught, and a refusal is not retried', () => {
   const tasks = Object.entries(states).filter(([, state]) => state.Type === 'Task');
-  assert.deepEqual(tasks.map(([name]) => name), ['Begin', 'Purge', 'Plan', 'Check', 'Report', 'LastReport', 'Continue']);
+  assert.deepEqual(tasks.map(([name]) => name), ['Begin', 'Purge', 'Plan', 'Check', 'Report', 'Resume', 'LastReport', 'Continue']);
   for (const [name, { Retry, Catch }] of tasks) {
     assert.deepEqual(Retry?.at(-1)?.ErrorEquals, ['States.ALL'], name);
     assert.ok((Retry?.at(-1)?.MaxAttempts ?? 0) >= 5, name);

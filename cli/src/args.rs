@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use flowherd_coordinator::options::RunOptions;
 
 /// Turns log archives (CloudWatch Logs by Firehose on S3, gzipped) into enriched CSV.
 #[derive(Debug, Parser)]
@@ -122,21 +123,8 @@ pub(crate) struct ExplainArgs {
 /// `flowherd run`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
-    /// Only keys that begin with this
-    #[arg(long, required_unless_present = "resume")]
-    pub(crate) prefix: Option<String>,
-    /// Purge the queue first; refused while a run of another prefix has work in it
-    #[arg(long)]
-    pub(crate) purge: bool,
-    /// Purge in any case; the reports of the runs that lose work then have a note
-    #[arg(long, requires = "purge")]
-    pub(crate) force: bool,
-    /// Process only objects without a receipt in this earlier run
-    #[arg(long, value_name = "RUN")]
-    pub(crate) resume: Option<String>,
-    /// Name of the run [default: the time and six more characters]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) run: Option<String>,
+    #[command(flatten)]
+    pub(crate) options: RunOptions,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]

@@ -1,12 +1,14 @@
 //! The commands that drive the fleet. They use the standard AWS environment, and run the coordinator's steps in this process
 //! with the same code as its function.
 
+mod drive;
 pub(crate) mod estimate;
 mod missing;
 mod outcome;
 mod patience;
 pub(crate) mod query;
 pub(crate) mod run;
+mod runs;
 mod stack;
 pub(crate) mod status;
 mod step_loop;
@@ -17,8 +19,9 @@ use std::time::Duration;
 use anyhow::Context;
 use flowherd_aws::{Aws, s3::Bucket, sqs::SqsQueue};
 use flowherd_coordinator::{
+    coordinator::Coordinator,
+    error::CoordinatorError,
     settings::{ConnectError, Connected, Settings},
-    steps::{Coordinator, CoordinatorError},
 };
 
 use flowherd_shared::error::error_chain;
@@ -27,12 +30,12 @@ use self::{patience::Patience, step_loop::StepLoop};
 use crate::{Stop, args::FleetArgs};
 
 /// The coordinator with its AWS clients.
-pub(crate) type Here<'a> = Coordinator<'a, Bucket, Bucket, SqsQueue>;
+pub(crate) type AwsCoordinator<'a> = Coordinator<'a, Bucket, Bucket, SqsQueue>;
 
 /// The fleet that a command drives.
 struct Fleet<'a> {
     aws: &'a Aws,
-    coordinator: &'a Here<'a>,
+    coordinator: &'a AwsCoordinator<'a>,
     settings: &'a Settings,
     /// The state machine of a deployed stack.
     step_loop: Option<&'a StepLoop<'a>>,

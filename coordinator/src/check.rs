@@ -1,4 +1,5 @@
-//! How far a run is. The queue says when to look; that a run is complete is only ever proven by its report.
+//! The operation that checks progress. Counts of the queue decide when to try a report; only the report proves that a run is
+//! complete.
 
 use flowherd_shared::{
     ledger::{ManifestTotals, layout},
@@ -7,19 +8,21 @@ use flowherd_shared::{
 };
 
 use crate::{
-    active,
-    steps::{Coordinator, CoordinatorError, Operation, Progress, Step},
+    coordinator::Coordinator,
+    error::CoordinatorError,
+    marker,
+    state::{Checking, Operation, Progress, Reporting, RunState},
 };
 
-/// Outcomes are counted by listing them, a thousand a call. Of a run of so many objects that is done at each check; of a
-/// larger one only now and then, so that a check never costs more than some 40 calls on average.
+/// Up to this number of objects, each check counts outcomes by listing them, 1,000 a request. For a larger run it does so
+/// less often, so that a check averages at most 40 requests.
 const OBJECTS_COUNTED_EACH_TIME: u64 = 20_000;
-/// Of a run of more objects it is never done: what the queue still has is near enough for a person, and the report, which
-/// is made in stretches, when the queue is empty.
-const OBJECTS_COUNTED_AT_MOST: u64 = 200_000;
-/// Pauses between checks: a tenth of the run's age.
-const SHORTEST_WAIT: u64 = 2;
-const LONGEST_WAIT: u64 = 60;
+/// Above this number of objects, outcomes are not counted: the queue's counts are exact enough to show, and the report is
+/// tried when the queue is empty.
+const MAX_OBJECTS_COUNTED: u64 = 200_000;
+/// Bounds of the wait between checks, which is a tenth of the run's age.
+const MIN_WAIT_SECONDS: u64 = 2;
+const MAX_WAIT_SECONDS: u64 = 60;
 
 /// Ledger files of a run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,37 +32,42 @@ pub(crate) struct Outcomes {
 }
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
-    /// Looks at the queue, and at the ledger if that is due.
-    pub(crate) fn check(&self, mut step: Step) -> Result<Step, CoordinatorError> {
-        let run = self.run(&step.run)?;
-        let (progress, checks) = (&mut step.progress, &mut step.checks);
-        let age = self.age_seconds(&step.run)?;
-        let is_idle = self.look_at_queue(progress)?;
-        checks.idle_seconds = if is_idle { checks.idle_seconds.saturating_add(step.wait_seconds) } else { 0 };
+    /// Reads the counts of the queue, and counts outcomes if that is due.
+    pub(crate) fn check(
+        &self,
+        mut state: RunState,
+        mut checking: Checking,
+    ) -> Result<RunState, CoordinatorError> {
+        let run = self.run(&state.run)?;
+        let progress = &mut state.progress;
+        let age = self.age_seconds(&run.run)?;
+        let is_idle = self.count_messages(progress)?;
+        checking.idle_seconds =
+            if is_idle { checking.idle_seconds.saturating_add(state.wait_seconds) } else { 0 };
         let totals = run.manifest.unwrap_or_default();
         (progress.listed, progress.skipped) = (totals.objects, totals.skipped);
         let every = 1 + progress.listed / OBJECTS_COUNTED_EACH_TIME;
-        if is_idle || checks.turns.is_multiple_of(every) {
-            self.count_outcomes(&step.run, totals, progress)?;
+        if is_idle || checking.checks.is_multiple_of(every) {
+            self.count_outcomes(&run.run, totals, progress)?;
         }
-        checks.turns = checks.turns.saturating_add(1);
+        checking.checks = checking.checks.saturating_add(1);
 
-        let wait = (age / 10).clamp(SHORTEST_WAIT, LONGEST_WAIT);
-        let is_settled = is_idle && checks.idle_seconds >= self.settle.as_secs();
-        let is_purged = active::purged(self.results, &step.run).map_err(CoordinatorError::Ledger)?.is_some();
-        if is_settled || is_purged || age >= self.time_limit.as_secs() {
-            return Ok(Step { is_final: true, ..step }.next(Operation::Report, 0));
-        }
+        let is_settled = is_idle && checking.idle_seconds >= self.settle.as_secs();
+        let is_purged = marker::purged(self.results, &run.run).map_err(CoordinatorError::Ledger)?.is_some();
+        let is_final = is_settled || is_purged || age >= self.time_limit.as_secs();
         let all_done = progress.done.saturating_add(progress.skipped) >= progress.listed;
-        let all_have_outcomes = progress.left() == 0 && !checks.redriven;
-        if (all_done || all_have_outcomes) && checks.turns >= checks.no_report_before {
-            return Ok(step.next(Operation::Report, 0));
+        let all_have_outcomes = progress.pending() == 0 && !checking.redriven;
+        let may_be_complete = (all_done || all_have_outcomes) && checking.checks >= checking.next_report;
+        if is_final || may_be_complete {
+            let report = Reporting { is_final, checking, ..Reporting::default() };
+            return Ok(state.next(Operation::Report(report), 0));
         }
-        Ok(step.next(Operation::Check, wait))
+        let wait = (age / 10).clamp(MIN_WAIT_SECONDS, MAX_WAIT_SECONDS);
+        Ok(state.next(Operation::Check(checking), wait))
     }
 
-    /// Whether it is empty.
-    pub(crate) fn look_at_queue(&self, progress: &mut Progress) -> Result<bool, CoordinatorError> {
+    /// Reads the counts of the queue and of the dead-letter queue. Returns whether the queue is empty.
+    fn count_messages(&self, progress: &mut Progress) -> Result<bool, CoordinatorError> {
         let depth = self.queue.depth().map_err(CoordinatorError::Queue)?;
         progress.queued = depth.visible + depth.delayed;
         progress.in_flight = depth.in_flight;
@@ -70,13 +78,13 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         Ok(progress.queued + progress.in_flight == 0)
     }
 
-    /// Counts receipts and failures, without reading them; `None` if they may be too many.
+    /// Counts receipts and failures without reading them; `None` for a run that may have too many.
     pub(crate) fn outcomes(
         &self,
         run: &str,
         totals: ManifestTotals,
     ) -> Result<Option<Outcomes>, CoordinatorError> {
-        if totals.objects > OBJECTS_COUNTED_AT_MOST {
+        if totals.objects > MAX_OBJECTS_COUNTED {
             return Ok(None);
         }
         let (done, failed) = (self.count(&layout::receipts(run))?, self.count(&layout::failures(run))?);
@@ -95,19 +103,19 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         }
     }
 
-    /// What the queue says, now.
+    /// Returns the counts of the queue and of the dead-letter queue.
     pub fn queue_depth(&self) -> Result<Progress, CoordinatorError> {
         let mut progress = Progress::default();
-        self.look_at_queue(&mut progress)?;
+        self.count_messages(&mut progress)?;
         Ok(progress)
     }
 
-    /// How far a run is, now, by the queue and by its ledger. Changes nothing.
+    /// Returns the progress of a run from the queue and the ledger. Changes nothing.
     pub fn progress(&self, run: &str) -> Result<Progress, CoordinatorError> {
         let totals = self.run(run)?.manifest.unwrap_or_default();
         let mut progress =
             Progress { listed: totals.objects, skipped: totals.skipped, ..Progress::default() };
-        self.look_at_queue(&mut progress)?;
+        self.count_messages(&mut progress)?;
         self.count_outcomes(run, totals, &mut progress)?;
         Ok(progress)
     }
@@ -121,8 +129,8 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         if let Some(outcomes) = self.outcomes(run, totals)? {
             (progress.done, progress.failed) = (outcomes.done, outcomes.failed);
         } else {
-            let under_way = progress.queued + progress.in_flight;
-            progress.done = totals.objects.saturating_sub(totals.skipped).saturating_sub(under_way);
+            let pending = progress.queued + progress.in_flight;
+            progress.done = totals.objects.saturating_sub(totals.skipped).saturating_sub(pending);
         }
         Ok(())
     }

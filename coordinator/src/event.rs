@@ -1,60 +1,92 @@
-//! What the coordinator's function is asked to do, read from the JSON of its event.
+//! Events of the coordinator's function.
 
+use flowherd_shared::ledger::layout;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::steps::{Begin, CoordinatorError, Step};
+use crate::{error::CoordinatorError, options::RunOptions, state::RunState};
 
-/// What is asked.
+/// An event of the function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Begin a run, and do what can be done at once.
-    Run(Begin),
-    /// Begin a run and nothing more.
-    Begin(Begin),
-    /// Move dead letters back, and follow this run.
-    Redrive {
+    /// Begin a run, and continue until an operation has to wait.
+    Run(RunOptions),
+    /// Begin a run.
+    Begin(RunOptions),
+    /// Return the state from which a run continues that nobody drives any more.
+    Continue {
         /// The run.
         run: String,
     },
-    /// The next step of a run.
-    Step(Box<Step>),
+    /// Report a run although objects are unfinished.
+    ReportNow {
+        /// The run.
+        run: String,
+    },
+    /// Move dead-letter messages back to the queue.
+    Redrive {
+        /// The run to report again.
+        run: String,
+    },
+    /// Do the next operation of a run.
+    State(Box<RunState>),
 }
 
 impl Event {
-    /// An event that names no operation begins a run and does what can be done at once; `begin` only begins it; `redrive`
-    /// moves dead letters back; any other is a step.
+    /// Parses an event: options of a run, a named request, or a state that the coordinator returned.
+    ///
+    /// # Errors
+    /// [`CoordinatorError::Refused`] for any other JSON.
     pub fn parse(event: Value) -> Result<Self, CoordinatorError> {
-        let Value::Object(mut event) = event else { return Err(unfit("it is no JSON object")) };
-        let operation = match event.get("operation") {
+        let Value::Object(mut event) = event else { return Err(invalid("it is not a JSON object")) };
+        let operation = match event.remove("operation") {
             None | Some(Value::Null) => None,
-            Some(Value::String(operation)) => Some(operation.clone()),
-            Some(_) => return Err(unfit("its operation is no text")),
+            Some(Value::String(operation)) => Some(operation),
+            Some(_) => return Err(invalid("operation is not a string")),
         };
-        match operation.as_deref() {
-            None | Some("begin") => {
-                event.remove("operation");
-                let begin = read(event.into())?;
-                Ok(if operation.is_none() { Self::Run(begin) } else { Self::Begin(begin) })
+        let Some(operation) = operation else { return Ok(Self::Run(options(event)?)) };
+        match operation.as_str() {
+            "begin" => Ok(Self::Begin(options(event)?)),
+            "continue" => Ok(Self::Continue { run: run(&event, &operation)? }),
+            "report_now" => Ok(Self::ReportNow { run: run(&event, &operation)? }),
+            "redrive" => Ok(Self::Redrive { run: run(&event, &operation)? }),
+            _ => {
+                event.insert("operation".to_owned(), operation.into());
+                Ok(Self::State(Box::new(state(event)?)))
             }
-            Some("redrive") => {
-                let run = event.get("run").and_then(Value::as_str);
-                let run =
-                    run.ok_or_else(|| unfit("a redrive needs the run that is reported anew, as text"))?;
-                Ok(Self::Redrive { run: run.to_owned() })
-            }
-            Some(_) => Ok(Self::Step(read(event.into())?)),
         }
     }
 }
 
-fn read<T: DeserializeOwned>(event: Value) -> Result<T, CoordinatorError> {
-    T::deserialize(event).map_err(|error| unfit(&error.to_string()))
+fn options(event: Map<String, Value>) -> Result<RunOptions, CoordinatorError> {
+    parse(event).map_err(|error| invalid(&error.to_string()))
 }
 
-fn unfit(why: &str) -> CoordinatorError {
+fn run(event: &Map<String, Value>, operation: &str) -> Result<String, CoordinatorError> {
+    match event.get("run") {
+        Some(Value::String(run)) if layout::is_run_name(run) => Ok(run.clone()),
+        _ => Err(invalid(&format!("operation {operation} needs the name of a run in \"run\""))),
+    }
+}
+
+/// An update of the function may change the state between two calls of the same run.
+fn state(event: Map<String, Value>) -> Result<RunState, CoordinatorError> {
+    let run = event.get("run").and_then(Value::as_str).unwrap_or("RUN").to_owned();
+    parse(event).map_err(|error| {
+        CoordinatorError::Refused(format!(
+            "invalid state of a run: {error}. If another version of the coordinator returned it, continue the run with \
+             {{\"operation\": \"continue\", \"run\": {run:?}}}"
+        ))
+    })
+}
+
+fn parse<T: DeserializeOwned>(event: Map<String, Value>) -> Result<T, serde_json::Error> {
+    T::deserialize(Value::Object(event))
+}
+
+fn invalid(why: &str) -> CoordinatorError {
     CoordinatorError::Refused(format!(
-        "the event does not fit: {why}; an example: {{\"prefix\": \"firehose/2026/02/18/06/\"}}"
+        "invalid event: {why}. Example: {{\"prefix\": \"firehose/2026/02/18/06/\"}}"
     ))
 }
 
@@ -64,22 +96,78 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn what_is_no_event_is_refused_and_begins_nothing() {
-        // By position, the array would be a begin with a purge by force.
-        let array = json!(["p", true, true, null, "r"]);
-        let odd = [array, json!("p"), json!(null), json!({"operation": 5, "prefix": "p"})];
-        let incomplete = [json!({"operation": "plan"}), json!({"operation": "redrive"})];
-        for event in odd.into_iter().chain(incomplete).chain([json!({"prefx": "p"})]) {
-            assert!(matches!(Event::parse(event.clone()), Err(CoordinatorError::Refused(_))), "{event}");
+    fn refusal(event: Value) -> String {
+        match Event::parse(event.clone()) {
+            Err(CoordinatorError::Refused(why)) => why,
+            other => panic!("{event} gives {other:?}"),
         }
-        assert!(matches!(Event::parse(json!({"prefix": "p"})), Ok(Event::Run(_))));
-        assert!(matches!(Event::parse(json!({"operation": null, "prefix": "p"})), Ok(Event::Run(_))));
-        assert!(matches!(Event::parse(json!({"operation": "begin", "prefix": "p"})), Ok(Event::Begin(_))));
-        assert!(matches!(Event::parse(json!({"operation": "check", "run": "r"})), Ok(Event::Step(_))));
+    }
+
+    #[test]
+    fn an_invalid_event_is_refused_and_begins_no_run() {
+        // As a sequence of fields, the array would be a begin with a forced purge.
+        let array = json!(["p", null, "r", true, true]);
+        for event in
+            [array, json!("p"), json!(null), json!({"operation": 5, "prefix": "p"}), json!({"prefx": "p"})]
+        {
+            assert!(refusal(event).starts_with("invalid event: "));
+        }
+        for operation in ["continue", "report_now", "redrive"] {
+            assert!(refusal(json!({"operation": operation, "run": "../r"})).starts_with("invalid event: "));
+        }
+    }
+
+    #[test]
+    fn an_event_is_options_a_request_or_a_state() {
+        let prefix = RunOptions { prefix: Some("p".to_owned()), ..RunOptions::default() };
+        let request = |operation: &str| Event::parse(json!({"operation": operation, "run": "r"})).unwrap();
+        let run = "r".to_owned();
+        assert_eq!(Event::parse(json!({"prefix": "p"})).unwrap(), Event::Run(prefix.clone()));
         assert_eq!(
-            Event::parse(json!({"operation": "redrive", "run": "r"})).unwrap(),
-            Event::Redrive { run: "r".to_owned() }
+            Event::parse(json!({"operation": null, "prefix": "p"})).unwrap(),
+            Event::Run(prefix.clone())
         );
+        assert_eq!(Event::parse(json!({"operation": "begin", "prefix": "p"})).unwrap(), Event::Begin(prefix));
+        assert_eq!(request("continue"), Event::Continue { run: run.clone() });
+        assert_eq!(request("report_now"), Event::ReportNow { run: run.clone() });
+        assert_eq!(request("redrive"), Event::Redrive { run });
+    }
+
+    fn check() -> Value {
+        json!({
+            "operation": "check", "run": "r", "prefix": "p", "wait_seconds": 2,
+            "progress": { "listed": 3, "done": 1, "failed": 0, "skipped": 0, "queued": 2, "in_flight": 0,
+                "dead_letters": 0 },
+            "checks": 1, "idle_seconds": 0, "next_report": 0, "redriven": false,
+        })
+    }
+
+    #[test]
+    fn a_state_is_an_event_again() {
+        let Event::State(state) = Event::parse(check()).unwrap() else { panic!("a state") };
+        assert_eq!(serde_json::to_value(&state).unwrap(), check());
+    }
+
+    #[test]
+    fn a_state_of_another_version_is_refused_and_the_error_names_what_to_do() {
+        let without = |member: &str| {
+            let mut state = check();
+            state.as_object_mut().unwrap().remove(member);
+            state
+        };
+        let with = |member: &str| {
+            let mut state = check();
+            state[member] = json!(1);
+            state
+        };
+        let other = [without("prefix"), without("idle_seconds"), with("reconciled"), with("force")];
+        for event in other.into_iter().chain([json!({"operation": "plan", "run": "r"})]) {
+            let why = refusal(event);
+            assert!(why.starts_with("invalid state of a run: "), "{why}");
+            assert!(why.ends_with(r#"continue the run with {"operation": "continue", "run": "r"}"#), "{why}");
+        }
+        let mut unknown = check();
+        unknown["operation"] = json!("dance");
+        assert!(refusal(unknown).contains("unknown variant `dance`"));
     }
 }

@@ -1,6 +1,7 @@
-//! The coordinator as a Lambda function: one operation an invocation, or as many as need not be waited for.
+//! The coordinator's Lambda function: an event in, a [`RunState`] or an error of one of two types out.
 
 use std::{
+    ops::ControlFlow,
     process::ExitCode,
     time::{Duration, SystemTime},
 };
@@ -16,23 +17,26 @@ use serde_json::Value;
 use tracing::{error, info};
 
 use crate::{
+    coordinator::Coordinator,
+    drive::Host,
+    error::CoordinatorError,
     event::Event,
     settings::{Connected, Settings},
-    steps::{Coordinator, CoordinatorError, Step},
+    state::RunState,
 };
 
-/// A stretch is not begun when less than this is left of the invocation: a page whose batches have to be sent again and
-/// again takes some 15 seconds, and so does a thousand receipts of a slow bucket.
+/// No page or part is begun with less time than this left. A page whose batches have to be sent again takes some 15 s, and so
+/// do 1,000 receipts of a slow bucket.
 const MARGIN: Duration = Duration::from_secs(45);
 
-/// Runs the function with the process's environment.
+/// Runs the function with the environment of the process.
 #[must_use]
 pub fn main() -> ExitCode {
     log_to_stderr();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
-            error!(error = problem, "cannot coordinate");
+            error!(error = problem, "the coordinator cannot start");
             ExitCode::from(2)
         }
     }
@@ -45,58 +49,95 @@ fn run() -> Result<(), String> {
     let connected = Connected::new(&aws, &settings).map_err(|error| error_chain(&error))?;
     let serve = service_fn(|event: LambdaEvent<Value>| {
         let deadline = event.context.deadline();
-        let goes_on = || {
-            let left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
-            left > MARGIN
-        };
-        // The work blocks; the runtime's other threads serve its connections meanwhile.
-        let answer = tokio::task::block_in_place(|| {
-            connected.with(|coordinator| handle(coordinator, event.payload, &goes_on))
+        let has_time = || deadline.duration_since(SystemTime::now()).unwrap_or_default() > MARGIN;
+        // The calls block; the runtime's other threads serve its connections meanwhile.
+        let response = tokio::task::block_in_place(|| {
+            connected.with(|coordinator| handle(coordinator, event.payload, &has_time))
         });
-        async move { answer.map_err(|error| diagnostic(&error)) }
+        async move { response.map_err(|error| diagnostic(&error)) }
     });
     aws.handle().block_on(lambda_runtime::run(serve)).map_err(|error: Error| error.to_string())
 }
 
-/// Does what an event asks for.
+/// Handles an event. `has_time` returns whether the invocation has time for another page of the listing or part of the
+/// manifest.
 pub fn handle<L: Lister, S: Store + Lister, Q: Queue>(
     coordinator: &Coordinator<'_, L, S, Q>,
     event: Value,
-    goes_on: &dyn Fn() -> bool,
-) -> Result<Step, CoordinatorError> {
+    has_time: &dyn Fn() -> bool,
+) -> Result<RunState, CoordinatorError> {
     let operation = event.get("operation").and_then(Value::as_str).map(str::to_owned);
-    let step = match Event::parse(event)? {
-        Event::Run(begin) => coordinator.run_on(coordinator.begin(&begin)?, goes_on)?,
-        Event::Begin(begin) => coordinator.begin(&begin)?,
-        Event::Redrive { run } => {
-            let (redriven, step) = coordinator.redrive(&run)?;
-            info!(?redriven, "dead letters moved back");
-            step
+    let state = match Event::parse(event)? {
+        Event::Run(options) => begin_and_drive(coordinator, coordinator.begin(&options)?, has_time)?,
+        Event::Begin(options) => coordinator.begin(&options)?,
+        Event::Continue { run } => coordinator.resume_driving(&run)?,
+        Event::ReportNow { run } => {
+            let run = coordinator.run(&run)?;
+            coordinator.step(RunState::report_now(&run), has_time)?
         }
-        Event::Step(step) => coordinator.step(*step, goes_on)?,
+        Event::Redrive { run } => {
+            let (redriven, state) = coordinator.redrive(&run)?;
+            info!(?redriven, "dead-letter messages moved back");
+            state
+        }
+        Event::State(state) => coordinator.step(*state, has_time)?,
     };
-    let progress = step.progress;
+    let progress = state.progress;
     info!(
-        run = step.run,
+        run = state.run,
         operation = operation.unwrap_or_default(),
-        next = ?step.operation,
-        wait_seconds = step.wait_seconds,
+        next = state.operation.name(),
+        wait_seconds = state.wait_seconds,
         listed = progress.listed,
         done = progress.done,
         failed = progress.failed,
         queued = progress.queued,
         in_flight = progress.in_flight,
         dead_letters = progress.dead_letters,
-        told = step.message,
+        message = state.message,
         "step"
     );
-    Ok(step)
+    Ok(state)
 }
 
-/// The step loop tells a refusal, which ends the run, from what is tried again.
+/// Drives a run until an operation has to wait. After an error that may pass, returns the state with the error as its message,
+/// because the response is the only place that names the run.
+fn begin_and_drive<L: Lister, S: Store + Lister, Q: Queue>(
+    coordinator: &Coordinator<'_, L, S, Q>,
+    mut state: RunState,
+    has_time: &dyn Fn() -> bool,
+) -> Result<RunState, CoordinatorError> {
+    match coordinator.drive(&mut state, &mut Invocation { has_time }) {
+        Err(error @ CoordinatorError::Refused(_)) => return Err(error),
+        Err(error) => state.message = Some(error.on_one_line()),
+        Ok(()) => {}
+    }
+    Ok(state)
+}
+
+/// One invocation, which does not wait.
+struct Invocation<'a> {
+    has_time: &'a dyn Fn() -> bool,
+}
+
+impl Host for Invocation<'_> {
+    fn before(&mut self, state: &mut RunState) -> ControlFlow<()> {
+        if state.wait_seconds == 0 && (self.has_time)() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    }
+
+    fn should_continue(&self) -> bool {
+        (self.has_time)()
+    }
+}
+
+/// The step loop does not retry `Refused`.
 fn diagnostic(error: &CoordinatorError) -> Diagnostic {
     let error_type = if matches!(error, CoordinatorError::Refused(_)) { "Refused" } else { "Retry" };
     let error_message = error.on_one_line();
-    error!(error = error_message, error_type, "cannot do the step");
+    error!(error = error_message, error_type, "step failed");
     Diagnostic { error_type: error_type.to_owned(), error_message }
 }

@@ -1,17 +1,28 @@
-//! What a run was asked, written down before anything is done, sent to the workers, and checked against what was done.
+//! Begins runs, sends their objects to the workers, and proves from the ledger what was done.
+//!
+//! A run is a sequence of operations: \[purge\] ▶ plan ▶ check … ▶ report ▶ end. Each operation takes a [`state::RunState`]
+//! and returns the next one. The coordinator itself keeps nothing between calls.
 
-pub mod active;
-pub mod begin;
+mod begin;
 mod check;
+pub mod coordinator;
+pub mod drive;
+pub mod error;
 pub mod event;
+mod forget;
 #[cfg(feature = "aws")]
 pub mod lambda;
 pub mod manifest;
+pub mod marker;
+pub mod options;
 pub mod parallel;
-pub mod plan;
+mod plan;
+pub mod planner;
+mod purge;
 pub mod reconcile;
 pub mod redrive;
 mod report;
+pub mod runs;
 #[cfg(feature = "aws")]
 pub mod settings;
-pub mod steps;
+pub mod state;

@@ -12,7 +12,7 @@ use flowherd_shared::{
 /// Entries of one part: about 2 MiB in memory.
 pub const PART_ENTRIES: usize = 10_000;
 
-/// Writes a manifest part by part, from entries that come one by one; holds one part in memory.
+/// Writes a manifest entry by entry; holds one part in memory.
 #[derive(Debug)]
 pub struct ManifestWriter<'a, S> {
     store: &'a S,
@@ -22,7 +22,7 @@ pub struct ManifestWriter<'a, S> {
 }
 
 impl<'a, S: Store> ManifestWriter<'a, S> {
-    /// For a run whose manifest is not there yet, or is to be replaced.
+    /// Starts the manifest of a run; existing parts are replaced.
     pub fn new(store: &'a S, run: &'a str) -> Self {
         Self { store, run, part: Vec::new(), totals: ManifestTotals::default() }
     }
@@ -35,7 +35,7 @@ impl<'a, S: Store> ManifestWriter<'a, S> {
         if self.part.len() == PART_ENTRIES { self.flush() } else { Ok(()) }
     }
 
-    /// Writes what is left.
+    /// Writes the last part.
     pub fn finish(mut self) -> Result<ManifestTotals, StoreError> {
         if !self.part.is_empty() {
             self.flush()?;
@@ -51,7 +51,7 @@ impl<'a, S: Store> ManifestWriter<'a, S> {
     }
 }
 
-/// One part as it stands in its file.
+/// Encodes a part as JSON lines in gzip.
 pub(crate) fn encode(entries: &[ManifestEntry]) -> Result<Vec<u8>, StoreError> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
     for entry in entries {
@@ -61,8 +61,11 @@ pub(crate) fn encode(entries: &[ManifestEntry]) -> Result<Vec<u8>, StoreError> {
     Ok(gzip.finish()?)
 }
 
-/// Reads the entries of a complete manifest, one part in memory at a time. An error if the listing is not complete, if a
-/// part is missing or unreadable, or if there are fewer or more entries than were listed: then nothing can be proven.
+/// Reads the entries of a complete manifest; holds one part in memory.
+///
+/// # Errors
+/// If the listing is incomplete, if a part is missing or unreadable, or if the number of entries is not the number listed:
+/// then nothing can be proven.
 pub fn read<S: Store>(store: &S, run: &Run) -> impl Iterator<Item = Result<ManifestEntry, StoreError>> {
     let parts = run.manifest.map_or(0, |totals| totals.parts);
     let entries = (0..parts).flat_map(move |part| match read_part(store, run, part) {
@@ -76,29 +79,28 @@ pub fn read<S: Store>(store: &S, run: &Run) -> impl Iterator<Item = Result<Manif
             Some(entry)
         }
         (None, Some(totals)) => check_complete(run, seen, totals.objects).err().map(Err),
-        (None, None) => Some(Err(invalid(format!(
-            "the prefix of run {} was not listed to the end; begin a new run",
-            run.run
-        )))),
+        (None, None) => {
+            Some(Err(invalid(format!("the listing of run {} is incomplete; begin a new run", run.run))))
+        }
     })
 }
 
-/// An error unless as many entries were read as were listed.
+/// Fails unless the number of entries read is the number listed.
 pub(crate) fn check_complete(run: &Run, read: u64, listed: u64) -> Result<(), StoreError> {
     if read == listed {
         return Ok(());
     }
-    Err(invalid(format!("the manifest of run {} holds {read} entries, but {listed} were listed", run.run)))
+    Err(invalid(format!("the manifest of run {} has {read} entries, but {listed} were listed", run.run)))
 }
 
-/// The entries of one part.
+/// Reads the entries of a part.
 pub(crate) fn read_part(store: &impl Store, run: &Run, part: u64) -> Result<Vec<ManifestEntry>, StoreError> {
     let path = layout::manifest_part(&run.run, part);
-    let missing = || invalid(format!("{path}: this part of the manifest is missing"));
+    let missing = || invalid(format!("{path} is missing: this part of the manifest was removed"));
     find_part(store, run, part)?.ok_or_else(missing)
 }
 
-/// The same, of a part that may not be there yet.
+/// Reads the entries of a part; `None` if it does not exist.
 pub(crate) fn find_part(
     store: &impl Store,
     run: &Run,
@@ -106,7 +108,7 @@ pub(crate) fn find_part(
 ) -> Result<Option<Vec<ManifestEntry>>, StoreError> {
     let path = layout::manifest_part(&run.run, part);
     let Some(bytes) = store.get_limited(&path, MAX_PART_BYTES)? else { return Ok(None) };
-    // Ours or not: what it decodes to has a bound.
+    // Bounded, because somebody may have replaced the file.
     let text = read_limited(MultiGzDecoder::new(&bytes[..]), &path, MAX_PART_BYTES)?;
     let entries = (&text[..]).lines().map(|line| {
         serde_json::from_str(&line?)

@@ -1,25 +1,41 @@
-//! Many calls that wait for a service, several at a time.
+//! Blocking calls in parallel.
 
 use std::{
+    convert::Infallible,
     panic::resume_unwind,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
 };
 
-/// What `work` gives for each item, in their order.
+/// Applies `work` to every item on several threads. Returns the results in the order of the items.
 pub fn map<T: Sync, R: Send>(threads: usize, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let next = AtomicUsize::new(0);
+    match try_map(threads, items, |item| Ok::<R, Infallible>(work(item))) {
+        Ok(results) => results,
+        Err(never) => match never {},
+    }
+}
+
+/// Applies `work` to every item on several threads until one fails. Returns the results, or the first error, in the order of
+/// the items. Calls in progress end after an error; no other begins.
+pub fn try_map<T: Sync, R: Send, E: Send>(
+    threads: usize,
+    items: &[T],
+    work: impl Fn(&T) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E> {
+    let (next, has_failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let take = || {
         let mut done = Vec::new();
-        loop {
+        while !has_failed.load(Ordering::Relaxed) {
             let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(at) else { return done };
-            done.push((at, work(item)));
+            let Some(item) = items.get(at) else { break };
+            let result = work(item).inspect_err(|_| has_failed.store(true, Ordering::Relaxed));
+            done.push((at, result));
         }
+        done
     };
-    let mut done: Vec<(usize, R)> = thread::scope(|scope| {
+    let mut done: Vec<(usize, Result<R, E>)> = thread::scope(|scope| {
         let workers: Vec<_> = (0..threads.min(items.len())).map(|_| scope.spawn(take)).collect();
-        // A panic of one is ours, after all have ended.
+        // All threads end before a panic of one continues here.
         let ended: Vec<_> = workers.into_iter().map(thread::ScopedJoinHandle::join).collect();
         ended.into_iter().flat_map(|done| done.unwrap_or_else(|panic| resume_unwind(panic))).collect()
     });
@@ -36,5 +52,18 @@ mod tests {
         let items: Vec<u32> = (0..1000).collect();
         assert_eq!(map(7, &items, |item| item * 2), (0..1000).map(|item| item * 2).collect::<Vec<_>>());
         assert!(map(7, &[0_u32; 0], |item| *item).is_empty());
+    }
+
+    #[test]
+    fn no_call_begins_after_an_error() {
+        let items: Vec<usize> = (0..1000).collect();
+        let calls = AtomicUsize::new(0);
+        let fail_from_3 = |item: &usize| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            if *item < 3 { Ok(*item) } else { Err(*item) }
+        };
+        assert_eq!(try_map(1, &items, fail_from_3), Err(3));
+        assert_eq!(calls.load(Ordering::Relaxed), 4);
+        assert!(try_map(7, &items, fail_from_3).is_err());
     }
 }

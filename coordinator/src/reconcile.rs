@@ -1,11 +1,12 @@
-//! Manifest minus receipts minus failures: whether a run is done is proven by its files, not by an empty queue.
+//! Compares the manifest with receipts and failures. The files of the ledger prove that a run is done; an empty queue does
+//! not.
 
 use std::ops::ControlFlow;
 
 use flowherd_shared::{
     error::Verdict,
-    ledger::{Amendment, Failure, ManifestEntry, Missing, Outcome, Receipt, Report, Run},
-    store::{Store, StoreError},
+    ledger::{Amendment, Failure, Missing, Outcome, Receipt, Report, Run},
+    store::{ManifestEntry, Store, StoreError},
 };
 use serde::{Deserialize, Serialize};
 
@@ -16,20 +17,20 @@ const READERS: usize = 32;
 /// Entries whose outcomes are in memory at once.
 const CHUNK: usize = 1000;
 
-/// A report being added up, part after part of the manifest.
+/// The sum of a report over the first parts of the manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reconciliation {
     /// Parts added.
     pub parts: u64,
-    /// Failures that are to be tried again.
+    /// Failures that will be retried.
     pub retrying: u64,
     /// Missing objects whose outputs another run has written since.
     pub replaced: u64,
-    /// What they add up to.
+    /// The report of these parts.
     pub report: Report,
 }
 
-/// The report of a run, from nothing but its files.
+/// Returns the report of a run, from the files of its ledger alone.
 pub fn reconcile(store: &impl Store, run: &Run, finished: String) -> Result<Report, StoreError> {
     let mut reconciliation = Reconciliation::new(run);
     while !reconciliation.is_complete(run) {
@@ -39,13 +40,13 @@ pub fn reconcile(store: &impl Store, run: &Run, finished: String) -> Result<Repo
 }
 
 impl Reconciliation {
-    /// Nothing is added yet.
+    /// Starts without any part.
     #[must_use]
     pub fn new(run: &Run) -> Self {
         Self { parts: 0, retrying: 0, replaced: 0, report: Report::new(run) }
     }
 
-    /// Whether every part is added.
+    /// Returns whether every part is added.
     #[must_use]
     pub fn is_complete(&self, run: &Run) -> bool {
         self.parts >= run.manifest.unwrap_or_default().parts
@@ -56,9 +57,8 @@ impl Reconciliation {
         let entries = manifest::read_part(store, run, self.parts)?;
         let mut sum = self.clone();
         for chunk in entries.chunks(CHUNK) {
-            let outcomes = parallel::map(READERS, chunk, |entry| outcome(store, run, entry));
+            let outcomes = parallel::try_map(READERS, chunk, |entry| outcome(store, run, entry))?;
             for (entry, outcome) in chunk.iter().zip(outcomes) {
-                let outcome = outcome?;
                 match &outcome {
                     Outcome::Failed(failure) => sum.retrying += u64::from(failure.verdict == Verdict::Retry),
                     Outcome::Missing(Missing::Replaced(_)) => sum.replaced += 1,
@@ -72,8 +72,10 @@ impl Reconciliation {
         Ok(())
     }
 
-    /// The report, when every part is added. An error if the manifest holds fewer or more entries than were listed: then
-    /// nothing is proven.
+    /// Returns the report after the last part.
+    ///
+    /// # Errors
+    /// If the manifest has fewer or more entries than were listed: then nothing is proven.
     pub fn finish(mut self, run: &Run, finished: String) -> Result<Report, StoreError> {
         if let Some(totals) = run.manifest {
             manifest::check_complete(run, self.report.objects.listed, totals.objects)?;
@@ -87,24 +89,24 @@ impl Reconciliation {
 pub(crate) fn missing<B>(
     store: &impl Store,
     run: &Run,
-    visit: &mut dyn FnMut(&ManifestEntry, Missing) -> ControlFlow<B>,
+    mut visit: impl FnMut(&ManifestEntry, Missing) -> ControlFlow<B>,
 ) -> Result<ControlFlow<B>, StoreError> {
     let parts = run.manifest.map_or(0, |totals| totals.parts);
     for part in 0..parts {
         let entries = manifest::read_part(store, run, part)?;
-        let outcomes = parallel::map(READERS, &entries, |entry| outcome(store, run, entry));
+        let outcomes = parallel::try_map(READERS, &entries, |entry| outcome(store, run, entry))?;
         for (entry, outcome) in entries.iter().zip(outcomes) {
-            if let Outcome::Missing(why) = outcome?
-                && let stop @ ControlFlow::Break(_) = visit(entry, why)
+            if let Outcome::Missing(why) = outcome
+                && let ControlFlow::Break(reason) = visit(entry, why)
             {
-                return Ok(stop);
+                return Ok(ControlFlow::Break(reason));
             }
         }
     }
     Ok(ControlFlow::Continue(()))
 }
 
-/// A receipt that proves the object done wins over a failure: it was done on a later attempt.
+/// Returns the outcome of an object. A valid receipt takes precedence over a failure: a later attempt succeeded.
 fn outcome(store: &impl Store, run: &Run, entry: &ManifestEntry) -> Result<Outcome, StoreError> {
     let mut why = match Receipt::examine(store, &run.run, entry, &run.fingerprint)? {
         Ok(receipt) => return Ok(Outcome::Done(Box::new(receipt))),
@@ -114,21 +116,21 @@ fn outcome(store: &impl Store, run: &Run, entry: &ManifestEntry) -> Result<Outco
     if let Some(now) = &amended {
         match Receipt::examine(store, &run.run, now, &run.fingerprint)? {
             Ok(receipt) => return Ok(Outcome::Done(Box::new(receipt))),
-            Err(of_amended) => why = of_amended,
+            Err(amended_why) => why = amended_why,
         }
     }
-    // A failure of other bytes, or under other rules, says nothing about these.
+    // A failure of another version of the object, or under other rules, does not count.
     let failure = Failure::find(store, &run.run, &entry.key)?;
-    let is_its = |object: &ManifestEntry| object == entry || Some(object) == amended.as_ref();
+    let is_this_object = |object: &ManifestEntry| object == entry || Some(object) == amended.as_ref();
     if let Some(failure) =
-        failure.filter(|failure| is_its(&failure.object) && failure.fingerprint == run.fingerprint)
+        failure.filter(|failure| is_this_object(&failure.object) && failure.fingerprint == run.fingerprint)
     {
         return Ok(Outcome::Failed(failure));
     }
     for earlier in &run.resumes {
         match Receipt::examine(store, earlier, entry, &run.fingerprint)? {
             Ok(_) => return Ok(Outcome::Skipped),
-            Err(of_earlier) if why == Missing::NoOutcome => why = of_earlier,
+            Err(earlier_why) if why == Missing::NoOutcome => why = earlier_why,
             Err(_) => {}
         }
     }

@@ -1,4 +1,4 @@
-//! Dead letters go back to the queue, when what made them so has been repaired.
+//! Moves dead-letter messages back to the queue after the cause of their failures was repaired.
 
 use std::time::Duration;
 
@@ -12,40 +12,47 @@ use flowherd_shared::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    active::{Active, Stage},
-    steps::{Checks, Coordinator, CoordinatorError, Operation, Step},
+    coordinator::Coordinator,
+    error::CoordinatorError,
+    marker::{RunMarker, Stage},
+    state::{Checking, Operation, RunState},
 };
 
-/// How dead letters were moved. The counts are what the dead-letter queue reported before, or what was sent.
+/// How dead-letter messages are moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Redriven {
-    /// SQS moves about this many by itself.
+    /// SQS moves them in the background: about this many, by the count of the dead-letter queue.
     Started(u64),
-    /// This many were received and sent.
+    /// The coordinator has received and sent this many.
     Moved(u64),
 }
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
-    /// Moves all dead letters back, of every run, and returns the step that follows the given run to a new report.
-    pub fn redrive(&self, run: &str) -> Result<(Redriven, Step), CoordinatorError> {
+    /// Moves the dead-letter messages of all runs back, and returns the state from which the given run gets a new report.
+    ///
+    /// # Errors
+    /// [`CoordinatorError::Refused`] without a dead-letter queue, and while the queue is being purged.
+    pub fn redrive(&self, run: &str) -> Result<(Redriven, RunState), CoordinatorError> {
         let run = self.run(run)?;
         let Some(dead) = self.dead_letters else {
-            let todo = "set one up, or name it by FLOWHERD_DEAD_LETTER_QUEUE_URL";
-            return Err(CoordinatorError::Refused(format!("the queue has no dead-letter queue; {todo}")));
+            return Err(CoordinatorError::refused(
+                "the queue has no dead-letter queue; add a redrive policy to the queue, or set \
+                 FLOWHERD_DEAD_LETTER_QUEUE_URL",
+            ));
         };
         self.refuse_while_purging(&run)?;
-        let before = Active::find(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
-        // Its own purge too: the marker below would end the protection that the purge still needs.
+        let before = RunMarker::find(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
+        // Its own purge blocks too: the marker below would end the protection that the purge still needs.
         if let Some(own) = &before
             && own.is_purging(self.results).map_err(CoordinatorError::Ledger)?
         {
             return Err(refused_by_purge(&run.run));
         }
-        // Writes its own marker before it reads others' again, as every sender does.
+        // Writes its own marker before reading others' again, as planning does.
         self.mark(&run, Stage::Redriving)?;
         if let Err(error) = self.refuse_while_purging(&run) {
             if before.is_none() {
-                Active::remove(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
+                RunMarker::remove(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
             }
             return Err(error);
         }
@@ -55,12 +62,12 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         } else {
             Redriven::Moved(self.move_one_by_one(dead, depth.visible).map_err(CoordinatorError::Queue)?)
         };
-        let checks = Checks { redriven: true, ..Checks::default() };
+        let checks = Operation::Check(Checking { redriven: true, ..Checking::default() });
         let progress = self.progress(&run.run)?;
-        Ok((redriven, Step { checks, progress, wait_seconds: 1, ..Step::new(Operation::Check, &run) }))
+        Ok((redriven, RunState { progress, wait_seconds: 1, ..RunState::new(&run, checks) }))
     }
 
-    /// A purge would delete the messages that a redrive moves, which are no longer dead letters then.
+    /// Refuses while another run purges: the purge would delete the messages that are moved back.
     fn refuse_while_purging(&self, run: &Run) -> Result<(), CoordinatorError> {
         match self.purging_run(&run.run)? {
             Some(other) => Err(refused_by_purge(&other)),
@@ -68,28 +75,28 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         }
     }
 
-    /// Receives and sends up to `count` dead letters: one that fails again is soon back, and would be moved for ever. This is
-    /// for servers without `StartMessageMoveTask`; AWS has it. A dead letter is sent before it is deleted. If a call between
-    /// them fails, it is sent twice, which the queue or the worker notices. One that the queue refuses becomes visible
-    /// again when its visibility timeout ends.
+    /// Receives and sends up to `count` messages; one that fails again is soon back, and would be moved for ever. Only servers
+    /// without `StartMessageMoveTask` need this; AWS has it. A message is sent before it is deleted: after a failure between
+    /// the two it is sent twice, which the queue or the worker detects. A rejected message becomes visible again when its
+    /// visibility timeout ends.
     fn move_one_by_one(&self, dead: &Q, count: u64) -> Result<u64, QueueError> {
         let mut moved = 0;
         while moved < count {
             let pending = usize::try_from(count - moved).unwrap_or(BATCH);
-            let letters = dead.receive(pending.min(BATCH), Duration::from_secs(1))?;
-            if letters.is_empty() {
+            let messages = dead.receive(pending.min(BATCH), Duration::from_secs(1))?;
+            if messages.is_empty() {
                 break;
             }
-            let batch: Vec<NewMessage> = letters.iter().map(again).collect();
-            let refused = self.queue.send(&batch)?;
-            for (position, letter) in letters.iter().enumerate() {
-                if !refused.iter().any(|refused| refused.position == position) {
-                    dead.delete(&letter.handle)?;
+            let batch: Vec<NewMessage> = messages.iter().map(copy).collect();
+            let rejected = self.queue.send(&batch)?;
+            for (position, message) in messages.iter().enumerate() {
+                if !rejected.iter().any(|entry| entry.position == position) {
+                    dead.delete(&message.handle)?;
                     moved += 1;
                 }
             }
-            if let Some(refused) = refused.first() {
-                return Err(QueueError::Rejected(refused.reason.clone()));
+            if let Some(entry) = rejected.first() {
+                return Err(QueueError::Rejected(entry.reason.clone()));
             }
         }
         Ok(moved)
@@ -98,13 +105,13 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
 
 fn refused_by_purge(run: &str) -> CoordinatorError {
     CoordinatorError::Refused(format!(
-        "the queue is being purged for run {run} just now; redrive in some minutes"
+        "the queue is being purged for run {run}; redrive again in a few minutes"
     ))
 }
 
-/// The same message under a deduplication id of its own: that of its first sending may be less than five minutes old.
-fn again(letter: &Message) -> NewMessage {
+/// Returns the message with a new deduplication id: the queue would drop it under that of its first sending for five minutes.
+fn copy(message: &Message) -> NewMessage {
     let hash = |text: &str| hex(&Sha256::digest(text));
-    let group = Task::parse(&letter.body).map_or_else(|_| hash(&letter.body), |task| task.group());
-    NewMessage { group, deduplication: hash(&format!("redrive {}", letter.id)), body: letter.body.clone() }
+    let group = Task::parse(&message.body).map_or_else(|_| hash(&message.body), |task| task.group());
+    NewMessage { group, deduplication: hash(&format!("redrive {}", message.id)), body: message.body.clone() }
 }

@@ -1,5 +1,5 @@
-//! The report of a run, in stretches: each call adds up some parts of the manifest, so a run of millions of objects takes
-//! many calls. The ledger keeps the sum so far.
+//! The operation that reports: adds up the outcomes of the manifest's parts, in as many calls as it takes, and writes
+//! `report.json`. The ledger keeps the sum between calls.
 
 use std::ops::ControlFlow;
 
@@ -12,78 +12,77 @@ use flowherd_shared::{
 };
 
 use crate::{
-    active::{self, Active},
-    begin::iso,
+    coordinator::Coordinator,
+    error::CoordinatorError,
+    marker::{self, RunMarker},
     parallel,
     reconcile::{self, Reconciliation},
-    steps::{Coordinator, CoordinatorError, Operation, Step},
+    state::{Ended, Operation, Reporting, RunState},
 };
 
-/// The pause before the next check when a report finds something still under way, and before a stretch that follows a
-/// failed read.
+/// Wait before the next check when a report finds unfinished objects, and before the next call after a failed read.
 const WAIT_SECONDS: u64 = 5;
 /// Ledger files read at once.
 const READERS: usize = 32;
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
-    /// Adds up parts while there is time. At the end, writes the report, or returns to checking if something may still be
-    /// done. A read that fails ends the stretch, which keeps the sum so far; without any progress it is an error.
+    /// Adds up parts while there is time. After the last one, writes the report, or returns to checks if objects are
+    /// unfinished. A failed read ends the call, which keeps the sum so far; without progress it is an error.
     pub(crate) fn report(
         &self,
-        mut step: Step,
-        goes_on: &dyn Fn() -> bool,
-    ) -> Result<Step, CoordinatorError> {
-        let run = self.run(&step.run)?;
+        mut state: RunState,
+        reporting: Reporting,
+        should_continue: &dyn Fn() -> bool,
+    ) -> Result<RunState, CoordinatorError> {
+        let run = self.run(&state.run)?;
         let ledger = CoordinatorError::Ledger;
-        let so_far = match self.reconcile(&run, step.reconciled, goes_on).map_err(ledger)? {
-            Stretch::Complete(so_far) => so_far,
-            Stretch::Paused { parts } => {
-                step.reconciled = parts;
-                return Ok(step.next(Operation::Report, 0));
+        let Reporting { parts, is_final, mut checking } = reporting;
+        let sum = match self.reconcile(&run, parts, should_continue).map_err(ledger)? {
+            Sum::Complete(sum) => sum,
+            Sum::Paused { parts } => {
+                return Ok(state.next(Operation::Report(Reporting { parts, is_final, checking }), 0));
             }
-            Stretch::Failed { parts, error } => {
-                step.reconciled = parts;
-                step.message = Some(format!(
-                    "run {}: {parts} parts of the manifest are added up; {}",
+            Sum::Failed { parts, error } => {
+                state.message = Some(format!(
+                    "run {}: the report pauses after {parts} parts of the manifest: {}",
                     run.run,
                     ledger(error).on_one_line()
                 ));
-                return Ok(step.next(Operation::Report, WAIT_SECONDS));
+                let operation = Operation::Report(Reporting { parts, is_final, checking });
+                return Ok(state.next(operation, WAIT_SECONDS));
             }
         };
-        (step.reconciled, step.message) = (0, None);
-        let is_under_way = run.manifest.is_none() || so_far.report.objects.missing + so_far.retrying > 0;
-        let purged = active::purged(self.results, &run.run).map_err(ledger)?;
-        if !step.checks.redriven && !step.is_final && purged.is_none() {
-            let own = Active::find(self.results, &run.run).map_err(ledger)?;
-            if own.is_some_and(|own| own.redriven) {
-                // Redriven since this driver began: what has failed may still be tried again.
-                step.checks.redriven = true;
-                return Ok(step.next(Operation::Check, WAIT_SECONDS));
+        state.message = None;
+        let is_unfinished = run.manifest.is_none() || sum.report.objects.missing + sum.retrying > 0;
+        let purged = marker::purged(self.results, &run.run).map_err(ledger)?;
+        if !is_final && purged.is_none() {
+            if !checking.redriven && self.is_redriven(&run)? {
+                // Redriven since this driver began: failed objects may be retried.
+                checking.redriven = true;
+                return Ok(state.next(Operation::Check(checking), WAIT_SECONDS));
+            }
+            if is_unfinished {
+                // Each report reads the whole ledger, so the next one waits for twice as many checks.
+                checking.next_report = checking.checks.saturating_mul(2);
+                return Ok(state.next(Operation::Check(checking), WAIT_SECONDS));
             }
         }
-        if is_under_way && !step.is_final && purged.is_none() {
-            // Each report reads the whole ledger: the next one comes after twice as many checks.
-            step.checks.no_report_before = step.checks.turns.saturating_mul(2);
-            return Ok(step.next(Operation::Check, WAIT_SECONDS));
-        }
-        let has_settled = step.checks.idle_seconds >= self.settle.as_secs();
-        let is_over = !is_under_way || purged.is_some() || has_settled;
-        let replaced = so_far.replaced;
-        let mut report = so_far.finish(&run, iso((self.clock)())).map_err(ledger)?;
+        let has_settled = checking.idle_seconds >= self.settle.as_secs();
+        let is_over = !is_unfinished || purged.is_some() || has_settled;
+        let replaced = sum.replaced;
+        let mut report = sum.finish(&run, self.now()).map_err(ledger)?;
         report.purged = purged;
-        let untried = if step.checks.redriven { self.untried(&report).map_err(ledger)? } else { 0 };
+        let untried = if checking.redriven { self.untried(&report).map_err(ledger)? } else { 0 };
         self.write_report(&run, &report, is_over).map_err(ledger)?;
-        step.progress.done = report.objects.done;
-        step.progress.failed = report.objects.failed;
-        step.progress.skipped = report.objects.skipped;
-        step.state = Some(report.state);
-        step.report = Some(layout::report(&run.run));
-        step.message = Some(message(&run, &report, self.bucket, replaced, untried));
-        Ok(step.next(Operation::End, 0))
+        state.progress.done = report.objects.done;
+        state.progress.failed = report.objects.failed;
+        state.progress.skipped = report.objects.skipped;
+        state.message = Some(message(&run, &report, self.bucket, replaced, untried));
+        let ended = Ended { state: report.state, report: layout::report(&run.run) };
+        Ok(state.next(Operation::End(ended), 0))
     }
 
-    /// The report of a run, if it has been written.
+    /// Returns the report of a run; `None` if none is written.
     pub fn finished_report(&self, run: &str) -> Result<Option<Report>, StoreError> {
         read_report(self.results, &layout::report(run))
     }
@@ -92,38 +91,49 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     pub fn missing<B>(
         &self,
         run: &Run,
-        visit: &mut dyn FnMut(&ManifestEntry, Missing) -> ControlFlow<B>,
+        visit: impl FnMut(&ManifestEntry, Missing) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, StoreError> {
         reconcile::missing(self.results, run, visit)
     }
 
-    /// Adds up parts from where the ledger's sum ends.
-    fn reconcile(&self, run: &Run, parts: u64, goes_on: &dyn Fn() -> bool) -> Result<Stretch, StoreError> {
-        let mut so_far = match parts {
-            0 => None,
-            // More parts than the step knows of are those of a stretch whose answer was lost.
-            parts => self.unfinished(run)?.filter(|so_far| so_far.parts >= parts),
-        }
-        .unwrap_or_else(|| Reconciliation::new(run));
-        let before = so_far.parts;
-        while !so_far.is_complete(run) {
-            if let Err(error) = so_far.add_part(self.results, run) {
-                if so_far.parts == before {
-                    return Err(error);
-                }
-                put_json(self.results, &layout::unfinished_report(&run.run), &so_far)?;
-                return Ok(Stretch::Failed { parts: so_far.parts, error });
-            }
-            if !goes_on() && !so_far.is_complete(run) {
-                put_json(self.results, &layout::unfinished_report(&run.run), &so_far)?;
-                return Ok(Stretch::Paused { parts: so_far.parts });
-            }
-        }
-        Ok(Stretch::Complete(Box::new(so_far)))
+    /// Returns whether the run's marker says that dead-letter messages were moved back.
+    fn is_redriven(&self, run: &Run) -> Result<bool, CoordinatorError> {
+        let own = RunMarker::find(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
+        Ok(own.is_some_and(|own| own.redriven))
     }
 
-    /// Counts the named failures that no attempt has rewritten since the redrive, which wrote the run's marker. Both times
-    /// are the store's. S3 keeps seconds, so a failure of the same second counts as new.
+    /// Adds up parts after the ledger's sum.
+    fn reconcile(
+        &self,
+        run: &Run,
+        parts: u64,
+        should_continue: &dyn Fn() -> bool,
+    ) -> Result<Sum, StoreError> {
+        let mut sum = match parts {
+            0 => None,
+            // A call whose response was lost may have added more parts than the state says.
+            parts => self.unfinished(run)?.filter(|sum| sum.parts >= parts),
+        }
+        .unwrap_or_else(|| Reconciliation::new(run));
+        let before = sum.parts;
+        while !sum.is_complete(run) {
+            if let Err(error) = sum.add_part(self.results, run) {
+                if sum.parts == before {
+                    return Err(error);
+                }
+                put_json(self.results, &layout::unfinished_report(&run.run), &sum)?;
+                return Ok(Sum::Failed { parts: sum.parts, error });
+            }
+            if !should_continue() && !sum.is_complete(run) {
+                put_json(self.results, &layout::unfinished_report(&run.run), &sum)?;
+                return Ok(Sum::Paused { parts: sum.parts });
+            }
+        }
+        Ok(Sum::Complete(Box::new(sum)))
+    }
+
+    /// Counts the named failures that no attempt has written since the redrive, which wrote the run's marker. Both times are
+    /// the store's. S3 keeps seconds, so a failure of the same second counts as new.
     fn untried(&self, report: &Report) -> Result<u64, StoreError> {
         let Some(marker) = self.results.head(&layout::active(&report.run))? else { return Ok(0) };
         let is_older = |failure: &ReportFailure| -> Result<bool, StoreError> {
@@ -135,9 +145,8 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             };
             Ok(head.is_some_and(|head| head.modified < marker.modified))
         };
-        let older = parallel::map(READERS, &report.failures, is_older);
-        let older: Result<Vec<bool>, StoreError> = older.into_iter().collect();
-        Ok(older?.into_iter().filter(|is_older| *is_older).count() as u64)
+        let older = parallel::try_map(READERS, &report.failures, is_older)?;
+        Ok(older.into_iter().filter(|is_older| *is_older).count() as u64)
     }
 
     /// A path that the store refuses has no file.
@@ -152,31 +161,31 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         read_report(self.results, &layout::unfinished_report(&run.run))
     }
 
-    /// `is_over`: nothing of the run can be in the queue any more.
+    /// Writes the report. `is_over`: the queue can hold no more messages of the run, so its marker is removed.
     fn write_report(&self, run: &Run, report: &Report, is_over: bool) -> Result<(), StoreError> {
         self.results.remove(&layout::unfinished_report(&run.run))?;
         put_json(self.results, &layout::report(&run.run), report)?;
-        if is_over { Active::remove(self.results, &run.run) } else { Ok(()) }
+        if is_over { RunMarker::remove(self.results, &run.run) } else { Ok(()) }
     }
 }
 
-/// How a stretch ended.
-enum Stretch {
-    /// Every part is added up.
+/// How a call of the report adds up parts.
+enum Sum {
+    /// Every part is added.
     Complete(Box<Reconciliation>),
-    /// The time is over; the ledger has the sum of these parts.
+    /// There was no more time. The ledger has the sum of these parts.
     Paused { parts: u64 },
-    /// A read failed; the ledger has the sum of the parts before it.
+    /// A read failed. The ledger has the sum of the parts before it.
     Failed { parts: u64, error: StoreError },
 }
 
-/// `replaced`: missing objects whose outputs another run has written since. `untried`: failures that a redrive left as they
-/// were.
+/// Returns the report as one line for people. `replaced`: missing objects whose outputs another run has written since.
+/// `untried`: failures that a redrive did not retry.
 fn message(run: &Run, report: &Report, bucket: &str, replaced: u64, untried: u64) -> String {
     let objects = &report.objects;
     let name = &run.run;
     let purged = report.purged.as_ref().map_or(String::new(), |purged| {
-        format!("; the queue was purged under it at {} for run {}", purged.at, purged.by)
+        format!("; the queue was purged at {} for run {}", purged.at, purged.by)
     });
     let untried = match untried {
         0 => String::new(),
@@ -206,18 +215,18 @@ fn message(run: &Run, report: &Report, bucket: &str, replaced: u64, untried: u64
             format!("run {name}: {} of {listed} objects failed{todo}{untried}{purged}", objects.failed)
         }
         (ReportState::Incomplete, _) if run.manifest.is_none() => {
-            format!("run {name}: its prefix was not listed to the end; begin a new one{purged}")
+            format!("run {name}: the listing of its prefix is incomplete; begin a new run{purged}")
         }
         (ReportState::Incomplete, listed) => {
             let todo = match replaced {
-                0 => "resume it".to_owned(),
+                0 => "resume the run".to_owned(),
                 all if all == objects.missing => {
-                    "another run has written the outputs of the missing ones since, so do not resume it"
+                    "another run has since replaced the outputs of the missing objects: do not resume this run"
                         .to_owned()
                 }
                 some => format!(
-                    "another run has written the outputs of {some} missing ones since; resume it only if those are to \
-                     be replaced"
+                    "another run has since replaced the outputs of {some} missing objects: resume this run only to \
+                     overwrite them"
                 ),
             };
             format!(

@@ -1,4 +1,4 @@
-//! What a coordinator is told by its environment.
+//! The coordinator's environment variables, and its connections.
 
 use std::{fs::File, time::Duration};
 
@@ -15,14 +15,14 @@ use flowherd_shared::{
 };
 use jiff::Timestamp;
 
-use crate::steps::{Coordinator, Inputs};
+use crate::coordinator::{Coordinator, Inputs};
 
-/// For how long the queue must be empty until what has no outcome is called missing. Its counts settle only about a
-/// minute after sending stops
+/// For how long the queue must be empty before objects without an outcome count as missing. Its counts become exact about a
+/// minute after the last message was sent
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html>).
 const SETTLE: Duration = Duration::from_mins(2);
 const TIME_LIMIT: Duration = Duration::from_hours(24);
-/// Enough for years of one stream; a prefix with more is more often a mistake.
+/// Enough for years of one stream. A larger prefix is more often a mistake.
 const MAX_KEYS: u64 = 10_000_000;
 
 /// A coordinator's settings.
@@ -30,21 +30,21 @@ const MAX_KEYS: u64 = 10_000_000;
 pub struct Settings {
     /// `FLOWHERD_SOURCE_BUCKET`: the bucket that is listed.
     pub source_bucket: String,
-    /// `FLOWHERD_SOURCE_BUCKET_OWNER`: the account that it must belong to.
+    /// `FLOWHERD_SOURCE_BUCKET_OWNER`: the account that must own it.
     pub source_bucket_owner: Option<String>,
-    /// `FLOWHERD_SOURCE_BUCKET_REGION`: its region; found by a request if it is not given.
+    /// `FLOWHERD_SOURCE_BUCKET_REGION`: its region; found by a request if not set.
     pub source_bucket_region: Option<String>,
-    /// `FLOWHERD_RESULTS_BUCKET`: where outputs and the ledger go.
+    /// `FLOWHERD_RESULTS_BUCKET`: the bucket for outputs and ledger.
     pub results_bucket: String,
-    /// `FLOWHERD_RESULTS_BUCKET_OWNER`: the account that it must belong to.
+    /// `FLOWHERD_RESULTS_BUCKET_OWNER`: the account that must own it.
     pub results_bucket_owner: Option<String>,
     /// `FLOWHERD_QUEUE_URL`: the FIFO queue of tasks.
     pub queue_url: String,
-    /// `FLOWHERD_DEAD_LETTER_QUEUE_URL`: where tasks go that were given up; by default what the queue itself names.
+    /// `FLOWHERD_DEAD_LETTER_QUEUE_URL`: the dead-letter queue; by default that of the queue's redrive policy.
     pub dead_letter_queue_url: Option<String>,
-    /// `FLOWHERD_CONFIG`: a `flowherd.toml`, a file or `s3://bucket/key`.
+    /// `FLOWHERD_CONFIG`: `flowherd.toml`, as a path or `s3://bucket/key`.
     pub config: Option<String>,
-    /// `FLOWHERD_LOOKUPS`: a `lookups.json`, a file or `s3://bucket/key`.
+    /// `FLOWHERD_LOOKUPS`: `lookups.json`, as a path or `s3://bucket/key`.
     pub lookups: Option<String>,
     /// `FLOWHERD_CONFIG_BUCKET_OWNER`: the account that must own the bucket of `config`.
     pub config_bucket_owner: Option<String>,
@@ -54,12 +54,12 @@ pub struct Settings {
     pub settle: Duration,
     /// `FLOWHERD_TIME_LIMIT_SECONDS`.
     pub time_limit: Duration,
-    /// `FLOWHERD_MAX_KEYS`: objects of a run, at most.
+    /// `FLOWHERD_MAX_KEYS`: maximum objects of a run.
     pub max_keys: u64,
 }
 
 impl Settings {
-    /// Of these buckets and queues, with the defaults for the rest.
+    /// Returns the settings for these buckets and queues, with defaults for the others.
     #[must_use]
     pub fn of(
         source_bucket: String,
@@ -85,15 +85,18 @@ impl Settings {
         }
     }
 
-    /// Reads all settings, or tells every problem with them.
+    /// Reads all settings.
+    ///
+    /// # Errors
+    /// Every problem, each as one line.
     pub fn read(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Vec<String>> {
         let mut variables = Variables::new(variable);
         let dead_url = "https://sqs.eu-west-1.amazonaws.com/123456789012/flowherd-dead.fifo";
-        let is_place =
-            |place: &str| place.strip_prefix("s3://").is_none_or(|rest| rest.split_once('/').is_some());
+        let is_location =
+            |location: &str| location.strip_prefix("s3://").is_none_or(|path| path.contains('/'));
         let mut number = |name, example| {
-            let given = variables.optional(name, |value| value.parse::<u64>().is_ok(), example);
-            given.and_then(|value| value.parse::<u64>().ok())
+            let value = variables.optional(name, |value| value.parse::<u64>().is_ok(), example);
+            value.and_then(|value| value.parse::<u64>().ok())
         };
         let settle = number("FLOWHERD_SETTLE_SECONDS", "120").map_or(SETTLE, Duration::from_secs);
         let time_limit =
@@ -122,8 +125,8 @@ impl Settings {
                 is_fifo_url,
                 dead_url,
             ),
-            config: variables.optional("FLOWHERD_CONFIG", is_place, "s3://my-settings/flowherd.toml"),
-            lookups: variables.optional("FLOWHERD_LOOKUPS", is_place, "s3://my-settings/lookups.json"),
+            config: variables.optional("FLOWHERD_CONFIG", is_location, "s3://my-settings/flowherd.toml"),
+            lookups: variables.optional("FLOWHERD_LOOKUPS", is_location, "s3://my-settings/lookups.json"),
             config_bucket_owner,
             lookups_bucket_owner,
             settle,
@@ -134,47 +137,48 @@ impl Settings {
     }
 }
 
-/// Why the fleet cannot be used.
+/// Why the coordinator cannot connect.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The fleet cannot work with the queue as it is set up; trying again does not help.
+    /// The configuration of the queue or the permissions do not fit; a retry does not help.
     #[error("{0}")]
     Refused(String),
-    /// A bucket is not there, or cannot be reached.
+    /// A bucket does not exist or does not respond.
     #[error("{named}")]
     Bucket {
         /// The variable and its value.
         named: String,
-        /// What is wrong with it.
+        /// The cause.
         source: BucketError,
     },
-    /// The queue does not answer, or may not be asked.
+    /// The queue does not respond, or denies access.
     #[error(
         "{named}: cannot read the attributes of the queue; check its URL and region, and sqs:GetQueueAttributes"
     )]
     Queue {
         /// The variable and its value.
         named: String,
-        /// What the queue answered.
+        /// The cause.
         source: QueueError,
     },
 }
 
-/// A coordinator's connections, made once.
+/// The coordinator's connections, made once.
 #[derive(Debug)]
 pub struct Connected<'a> {
     aws: &'a Aws,
     settings: &'a Settings,
-    /// Where the objects are.
+    /// The source bucket.
     pub source: Bucket,
-    /// Where results and ledger are.
+    /// The results bucket.
     pub results: Bucket,
     queue: SqsQueue,
     dead_letters: Option<SqsQueue>,
 }
 
 impl<'a> Connected<'a> {
-    /// Checks the queue and both buckets, and asks the queue for its dead-letter queue if the settings do not name that.
+    /// Checks the queue and both buckets. Without a dead-letter queue in the settings, takes that of the queue's redrive
+    /// policy.
     ///
     /// # Errors
     /// [`ConnectError`], by what the caller can do about it.
@@ -216,8 +220,8 @@ impl<'a> Connected<'a> {
         Ok(Self { aws, settings, source, results, queue, dead_letters })
     }
 
-    /// Gives the coordinator to `use_it`.
-    pub fn with<T>(&self, use_it: impl FnOnce(&Coordinator<'_, Bucket, Bucket, SqsQueue>) -> T) -> T {
+    /// Calls `work` with the coordinator.
+    pub fn with<T>(&self, work: impl FnOnce(&Coordinator<'_, Bucket, Bucket, SqsQueue>) -> T) -> T {
         let settings = self.settings;
         let read = |location: &Option<String>, owner: &Option<String>| {
             location.as_ref().map(|location| self.read(location, owner.as_deref())).transpose()
@@ -228,7 +232,7 @@ impl<'a> Connected<'a> {
                 lookups: read(&settings.lookups, &settings.lookups_bucket_owner)?,
             })
         };
-        use_it(&Coordinator {
+        work(&Coordinator {
             source: &self.source,
             bucket: &self.settings.source_bucket,
             results: &self.results,
@@ -244,29 +248,24 @@ impl<'a> Connected<'a> {
         })
     }
 
-    fn read(&self, path: &str, bucket_owner: Option<&str>) -> Result<Vec<u8>, StoreError> {
-        match path.strip_prefix("s3://").and_then(|rest| rest.split_once('/')) {
-            Some((bucket, key)) => {
-                let bucket = self.aws.bucket(bucket, bucket_owner);
-                let found = Store::get(&bucket, key)?;
-                found.ok_or_else(|| StoreError::NotFound(format!("{path} does not exist").into()))
-            }
-            None => match File::open(path) {
-                Ok(file) => read_limited(file, path, MAX_RESULT_BYTES),
-                Err(error) => {
-                    let message = format!("{path}: {error}");
-                    Err(match StoreError::of_file(error) {
-                        StoreError::NotFound(problem) => {
-                            StoreError::NotFound(Problem::caused_by(message, problem))
-                        }
-                        StoreError::AccessDenied(problem) => {
-                            StoreError::AccessDenied(Problem::caused_by(message, problem))
-                        }
-                        other => StoreError::transient_because(message, other),
-                    })
-                }
-            },
+    /// Reads a configuration file from a path or from `s3://bucket/key`.
+    fn read(&self, location: &str, bucket_owner: Option<&str>) -> Result<Vec<u8>, StoreError> {
+        if let Some((bucket, key)) = location.strip_prefix("s3://").and_then(|path| path.split_once('/')) {
+            let bucket = self.aws.bucket(bucket, bucket_owner);
+            let found = Store::get(&bucket, key)?;
+            return found.ok_or_else(|| StoreError::NotFound(format!("{location} does not exist").into()));
         }
+        let file = File::open(location).map_err(|error| {
+            let message = format!("{location}: {error}");
+            match StoreError::of_file(error) {
+                StoreError::NotFound(problem) => StoreError::NotFound(Problem::caused_by(message, problem)),
+                StoreError::AccessDenied(problem) => {
+                    StoreError::AccessDenied(Problem::caused_by(message, problem))
+                }
+                other => StoreError::transient_because(message, other),
+            }
+        })?;
+        read_limited(file, location, MAX_RESULT_BYTES)
     }
 }
 
@@ -275,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_out_has_a_default_and_every_problem_is_told() {
+    fn unset_variables_have_defaults_and_every_problem_is_reported() {
         let given = |name: &str| match name {
             "FLOWHERD_QUEUE_URL" => Some("http://127.0.0.1:1/1/x.fifo".to_owned()),
             "FLOWHERD_SOURCE_BUCKET" | "FLOWHERD_RESULTS_BUCKET" => Some("bucket".to_owned()),

@@ -8,6 +8,9 @@ use crate::config::hex;
 /// Path prefix of the markers of [`active`] runs.
 pub const ACTIVE: &str = "active/";
 
+/// Where the index of runs is listed. No run has this name, because names do not begin with a dot.
+pub const INDEX: &str = "runs/.index/";
+
 /// The path prefixes that a fleet writes in the results bucket. None of them may be listed as a source.
 pub const RESERVED: [&str; 5] = [ACTIVE, "athena/", "csv/", "rejects/", "runs/"];
 

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flowherd_coordinator::plan::{Planned, Planner};
+use flowherd_coordinator::{planner::Planner, state::Planning};
 use flowherd_shared::{
     ledger::ManifestEntry,
     pipeline::Plan,
@@ -67,7 +67,7 @@ fn plan(keys: u64, each: Duration) -> Duration {
     let (bucket, max_keys) = ("b", u64::MAX);
     let planner = Planner { source: &slow, bucket, results: &slow, queue: &slow, max_keys, pause: &pause };
     let began = Instant::now();
-    let outcome = planner.plan(&mut run, Planned::default(), || true).unwrap();
+    let outcome = planner.plan(&mut run, Planning::default(), || true).unwrap();
     assert_eq!((outcome.totals.objects, slow.sent.into_inner()), (keys, keys));
     began.elapsed()
 }

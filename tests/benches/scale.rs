@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     fs,
     io::Write,
+    ops::ControlFlow,
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -14,7 +16,12 @@ use std::{
 };
 
 use flate2::{Compression, write::GzEncoder};
-use flowherd_coordinator::steps::{Begin, Coordinator, Inputs, Operation, Progress, Step};
+use flowherd_coordinator::{
+    coordinator::{Coordinator, Inputs},
+    drive::Host,
+    options::RunOptions,
+    state::{Progress, RunState},
+};
 use flowherd_shared::{
     error::Verdict,
     ledger::{
@@ -326,35 +333,55 @@ fn simulate(objects: u64) {
         clock: &clock,
         pause: &|_| {},
     };
-    let asked = Begin { run: Some(RUN.to_owned()), prefix: Some("firehose/".to_owned()), ..Begin::default() };
-    let mut step = coordinator.begin(&asked).unwrap();
-    let mut costs: BTreeMap<&str, Cost> = BTreeMap::new();
-    let (mut answer_bytes, began) = (0, Instant::now());
-    while step.operation != Operation::End {
-        day.clock.fetch_add(step.wait_seconds * 1_000_000, Relaxed);
-        let name = match step.operation {
-            Operation::Plan => "plan",
-            Operation::Check => "check",
-            _ => "report",
-        };
-        let (calls, processor, from) = (day.calls.now(), processor_microseconds(), day.clock.load(Relaxed));
-        let should_continue = || day.clock.load(Relaxed) - from < INVOCATION.as_micros() as u64;
-        step = coordinator.step(step, &should_continue).unwrap();
-        answer_bytes = answer_bytes.max(serde_json::to_vec(&step).unwrap().len());
-        let now = day.calls.now();
-        let cost = costs.entry(name).or_default();
+    let prefix = Some("firehose/".to_owned());
+    let options = RunOptions { run: Some(RUN.to_owned()), prefix, ..RunOptions::default() };
+    let mut state = coordinator.begin(&options).unwrap();
+    let began = Instant::now();
+    let mut meter = Meter { day: &day, from: 0, costs: RefCell::default(), max_state_bytes: 0 };
+    coordinator.drive(&mut state, &mut meter).unwrap();
+    let (costs, answer_bytes) = (meter.costs.into_inner(), meter.max_state_bytes);
+    assert_eq!(state.ended().map(|ended| ended.state), Some(ReportState::Failed));
+    let progress = state.progress;
+    let failed = objects / FAILS;
+    assert_eq!(progress, Progress { done: objects - failed, failed, listed: objects, ..progress });
+    print(objects, &costs, answer_bytes, Duration::from_micros(day.clock.load(Relaxed)), began.elapsed());
+}
+
+/// Measures each operation, with a simulated clock.
+struct Meter<'a> {
+    day: &'a Day,
+    /// When the operation began, in microseconds of the simulated clock.
+    from: u64,
+    costs: RefCell<BTreeMap<&'static str, Cost>>,
+    max_state_bytes: usize,
+}
+
+impl Host for Meter<'_> {
+    fn before(&mut self, state: &mut RunState) -> ControlFlow<()> {
+        self.max_state_bytes = self.max_state_bytes.max(serde_json::to_vec(&state).unwrap().len());
+        let wait = state.wait_seconds * 1_000_000;
+        self.from = self.day.clock.fetch_add(wait, Relaxed) + wait;
+        ControlFlow::Continue(())
+    }
+
+    fn should_continue(&self) -> bool {
+        self.day.clock.load(Relaxed) - self.from < INVOCATION.as_micros() as u64
+    }
+
+    fn run<T>(&self, state: &RunState, operation: impl FnOnce() -> T) -> T {
+        let (calls, processor) = (self.day.calls.now(), processor_microseconds());
+        let result = operation();
+        let now = self.day.calls.now();
+        let mut costs = self.costs.borrow_mut();
+        let cost = costs.entry(state.operation.name()).or_default();
         cost.each.push((
             std::array::from_fn(|kind| now[kind] - calls[kind]),
             processor_microseconds() - processor,
         ));
-        cost.took += Duration::from_micros(day.clock.load(Relaxed) - from);
+        cost.took += Duration::from_micros(self.day.clock.load(Relaxed) - self.from);
         cost.peak_mib = peak_mib();
+        result
     }
-    let Step { state, progress, .. } = step;
-    let failed = objects / FAILS;
-    assert_eq!(state, Some(ReportState::Failed));
-    assert_eq!(progress, Progress { done: objects - failed, failed, listed: objects, ..progress });
-    print(objects, &costs, answer_bytes, Duration::from_micros(day.clock.load(Relaxed)), began.elapsed());
 }
 
 fn print(objects: u64, costs: &BTreeMap<&str, Cost>, answer_bytes: usize, run: Duration, real: Duration) {

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use anyhow::Context;
+use flowherd_coordinator::runs::IndexedRun;
 use flowherd_shared::{
     ledger::{ManifestEntry, Missing, Receipt, Run, layout, read_json},
     store::Store,
@@ -10,7 +11,7 @@ use flowherd_shared::{
 use indicatif::HumanCount;
 use serde::Serialize;
 
-use super::{Fleet, status::all_runs};
+use super::{Fleet, runs::all_runs};
 use crate::{
     Stop,
     summary::{self, printable},
@@ -30,12 +31,12 @@ struct MissingObject {
 pub(super) fn show(fleet: &Fleet<'_>, run: &Run, as_json: bool) -> Result<(), Stop> {
     if run.manifest.is_none() {
         return Err(Stop::usage(format!(
-            "the listing of run {} is incomplete, so its missing objects are unknown; see flowherd status {}",
+            "the listing of run {} is incomplete, so its missing objects are unknown; see: flowherd status {}",
             run.run, run.run
         )));
     }
     let mut found = MissingPrinter { fleet, run, as_json, others: None, count: 0, replaced: 0 };
-    let mut add = |entry: &ManifestEntry, why: Missing| {
+    let add = |entry: &ManifestEntry, why: Missing| {
         fleet.patience.renew();
         match found.add(entry, &why) {
             Ok(()) => ControlFlow::Continue(()),
@@ -44,10 +45,10 @@ pub(super) fn show(fleet: &Fleet<'_>, run: &Run, as_json: bool) -> Result<(), St
     };
     let searched = fleet
         .patience
-        .during("the ledger's receipts and failures", || fleet.coordinator.missing(run, &mut add));
+        .during("the receipts and failures of the ledger", || fleet.coordinator.missing(run, add));
     match searched.context("cannot read the ledger")? {
-        ControlFlow::Continue(()) => found.finish(),
         ControlFlow::Break(stop) => Err(stop),
+        ControlFlow::Continue(()) => found.finish(),
     }
 }
 
@@ -56,8 +57,8 @@ struct MissingPrinter<'a> {
     fleet: &'a Fleet<'a>,
     run: &'a Run,
     as_json: bool,
-    /// Other runs, latest first. Read on demand.
-    others: Option<Vec<Run>>,
+    /// Other runs, latest first. Read when they are needed.
+    others: Option<Vec<IndexedRun>>,
     count: u64,
     replaced: u64,
 }
@@ -65,7 +66,7 @@ struct MissingPrinter<'a> {
 impl MissingPrinter<'_> {
     fn add(&mut self, entry: &ManifestEntry, why: &Missing) -> Result<(), Stop> {
         if matches!(why, Missing::Replaced(_)) && self.others.is_none() {
-            let others = all_runs(self.fleet)?.into_iter().rev().filter(|other| other.run != self.run.run);
+            let others = all_runs(self.fleet)?.into_iter().filter(|other| other.run != self.run.run);
             self.others = Some(others.collect());
         }
         let others = self.others.as_deref().unwrap_or_default();
@@ -101,7 +102,7 @@ impl MissingPrinter<'_> {
 
 fn object(
     fleet: &Fleet<'_>,
-    others: &[Run],
+    others: &[IndexedRun],
     entry: ManifestEntry,
     why: &Missing,
 ) -> Result<MissingObject, Stop> {
@@ -129,7 +130,7 @@ fn object(
 /// Returns the run whose receipt names the current version of an output.
 fn writer(
     fleet: &Fleet<'_>,
-    others: &[Run],
+    others: &[IndexedRun],
     entry: &ManifestEntry,
     path: &str,
 ) -> Result<Option<String>, Stop> {

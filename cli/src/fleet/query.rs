@@ -11,6 +11,7 @@ use anyhow::{Context, anyhow};
 use aws_sdk_athena::types::TableMetadata;
 use comfy_table::CellAlignment;
 use flowherd_aws::Aws;
+use flowherd_coordinator::runs;
 use flowherd_shared::questions::LIMIT;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 
@@ -143,8 +144,8 @@ impl Check<'_> {
         }
         let owner = self.stack.get("ResultsBucketOwner");
         let results = self.aws.bucket(&self.stack.needed("ResultsBucket")?, owner.as_deref());
-        let runs = results.names_below("runs/");
-        Ok(runs.and_then(|runs| shifted::find(&results, &runs, &known, reads)).unwrap_or_else(|error| {
+        let runs = results.names_below("runs/").and_then(|names| runs::list(&results, &names));
+        Ok(runs.and_then(|runs| shifted::find(&results, runs, &known, reads)).unwrap_or_else(|error| {
             tell(&format!(
                 "cannot read the ledger, so rows with other columns would not be noticed: {error}"
             ));

@@ -1,31 +1,31 @@
 //! `flowherd status`, `runs` and `report`: the state of the ledger and the queue. They change nothing, except
 //! `report --now` and `runs --forget`.
 
-use std::{thread, time::Duration};
-
 use anyhow::Context;
 use flowherd_coordinator::{
-    active::Active,
-    parallel,
-    steps::{Operation, Progress, Step},
+    marker::RunMarker,
+    state::{Operation, Progress, Reporting, RunState},
 };
 use flowherd_shared::{
     ledger::{Report, ReportState, Run, layout, read_json},
-    store::{Store, StoreError},
+    store::Store,
 };
 use indicatif::HumanCount;
 use serde::Serialize;
 
-use super::{Fleet, connected, json, missing, outcome, run::patiently};
+use super::{
+    Fleet, connected,
+    drive::Command,
+    json, missing, outcome,
+    runs::{Known, all_runs, latest, search},
+};
 use crate::{
     Stop,
     args::{ReportArgs, RunsArgs, StatusArgs},
     summary::{self, columns, printable, state},
 };
 
-/// Ledger files read at once.
-const READERS: usize = 32;
-/// Ended runs that may be named as the owners of messages.
+/// Maximum runs named as owners of messages.
 const ENDED_RUNS: usize = 10;
 
 /// What `flowherd status --json` prints.
@@ -75,9 +75,9 @@ fn look(fleet: &Fleet<'_>, only: Option<&str>) -> Result<Status, Stop> {
     if let Some(run) = only {
         patience.during("the ledger of the run", || coordinator.run(run))?;
     }
-    let active = patience.during("the run markers", || Active::others(coordinator.results, ""));
+    let active = patience.during("the run markers", || RunMarker::others(coordinator.results, ""));
     let mut names: Vec<String> =
-        active.context("cannot read the ledger")?.into_iter().map(|active| active.run).collect();
+        active.context("cannot read the ledger")?.into_iter().map(|marker| marker.run).collect();
     let active = names.clone();
     names.extend(only.filter(|run| !active.iter().any(|name| name == run)).map(str::to_owned));
     let (mut runs, mut without_ledger) = (Vec::new(), Vec::new());
@@ -99,7 +99,7 @@ fn look(fleet: &Fleet<'_>, only: Option<&str>) -> Result<Status, Stop> {
                 pending.filter(|_| run.manifest.is_some()).map(|pending: u64| pending + without_receipt);
         }
         if only.is_none_or(|only| only == name) {
-            let left = progress.left();
+            let left = progress.pending();
             runs.push(RunStatus { run: run.run, prefix: run.prefix, started: run.started, progress, left });
         }
     }
@@ -117,15 +117,13 @@ fn look(fleet: &Fleet<'_>, only: Option<&str>) -> Result<Status, Stop> {
     Ok(Status { runs, without_ledger, queue })
 }
 
-/// Runs without a marker that may have left messages: their report names missing or failed objects, or there is none.
+/// Returns runs without a marker that may have left messages: their report names missing or failed objects, or there is none.
 fn ended_runs(fleet: &Fleet<'_>, active: &[String]) -> Result<Vec<String>, Stop> {
-    let may_have_left = |known: &Known| {
-        let is_done = known.report.as_ref().is_some_and(|report| report.state == ReportState::Done);
-        !is_done && !active.contains(&known.run.run)
-    };
-    let known = latest(fleet, usize::MAX)?;
-    let names = known.into_iter().rev().filter(may_have_left).map(|known| known.run.run);
-    Ok(names.take(ENDED_RUNS).collect())
+    let mut runs = all_runs(fleet)?;
+    runs.retain(|run| !active.contains(&run.run));
+    let is_unfinished =
+        |report: &Option<Report>| report.as_ref().is_none_or(|report| report.state != ReportState::Done);
+    search(fleet, &runs, ENDED_RUNS, is_unfinished)
 }
 
 fn text(status: &Status) -> String {
@@ -148,7 +146,7 @@ fn text(status: &Status) -> String {
     };
     let queue = &status.queue;
     text += &format!(
-        "\nqueue    {} waiting, {} in hand, {} dead letters\n",
+        "\nqueue    {} waiting, {} in progress, {} dead-letter messages\n",
         count(queue.waiting),
         count(queue.in_flight),
         count(queue.dead_letters)
@@ -170,13 +168,6 @@ fn text(status: &Status) -> String {
         );
     }
     text
-}
-
-#[derive(Serialize)]
-struct Known {
-    #[serde(flatten)]
-    run: Run,
-    report: Option<Report>,
 }
 
 /// `flowherd runs`.
@@ -226,7 +217,7 @@ pub(crate) fn report(args: &ReportArgs) -> Result<(), Stop> {
         }
         let written = || coordinator.finished_report(&args.run).context("cannot read the report");
         let before = patience.during("the report", written)?;
-        // A run whose dead letters were moved back since has a report that is no longer true.
+        // A redrive since the report makes it out of date.
         let marker =
             patience.during("the run marker", || coordinator.results.head(&layout::active(&args.run)));
         let is_active = marker.context("cannot read the ledger")?.is_some();
@@ -234,64 +225,27 @@ pub(crate) fn report(args: &ReportArgs) -> Result<(), Stop> {
             Some(report) if !args.now && !is_active => report,
             _ => {
                 make_report(fleet, &run, args.now)?;
-                patience.during("the report", written)?.context("the report is not there any more")?
+                patience.during("the report", written)?.context("the report was removed")?
             }
         };
         outcome::show(&report, settings, args.json, args.strict)
     })
 }
 
-/// Writes the report of a run as its ledger is now. Fails if the run is under way, unless `is_final`.
-fn make_report(fleet: &Fleet<'_>, run: &Run, is_final: bool) -> Result<(), Stop> {
-    let mut step = Step { is_final, ..Step::new(Operation::Report, run) };
-    loop {
-        step = patiently(fleet, &step, &|| true)?;
-        match step.operation {
-            Operation::End => return Ok(()),
-            // A read failed after a part of the work, which is kept.
-            Operation::Report => {
-                step.message.iter().for_each(|message| summary::tell(message));
-                thread::sleep(Duration::from_secs(step.wait_seconds));
-            }
-            _ => {
-                summary::tell(&format!(
-                    "run {} is under way; see flowherd status {}, or report it as it stands with --now",
-                    run.run, run.run
-                ));
-                return Err(Stop::Failed);
-            }
-        }
+/// Writes the report of a run as its ledger is now. Fails if objects are unfinished, unless `now` is set.
+fn make_report(fleet: &Fleet<'_>, run: &Run, now: bool) -> Result<(), Stop> {
+    let mut state = if now {
+        RunState::report_now(run)
+    } else {
+        RunState::new(run, Operation::Report(Reporting::default()))
+    };
+    fleet.coordinator.drive(&mut state, &mut Command { fleet, watch: None, stops_at_check: true })?;
+    if state.has_ended() {
+        return Ok(());
     }
-}
-
-/// Returns the run to report anew when dead letters are moved back.
-pub(super) fn latest_with_failures(fleet: &Fleet<'_>) -> Result<Option<String>, Stop> {
-    let known = latest(fleet, usize::MAX)?;
-    let failed = |known: &Known| known.report.as_ref().is_some_and(|report| report.objects.failed > 0);
-    Ok(known.into_iter().rev().find(failed).map(|known| known.run.run))
-}
-
-/// Returns the runs begun last, latest last.
-fn latest(fleet: &Fleet<'_>, limit: usize) -> Result<Vec<Known>, Stop> {
-    let coordinator = fleet.coordinator;
-    let mut runs = all_runs(fleet)?;
-    let runs = runs.split_off(runs.len().saturating_sub(limit));
-    let read = || parallel::map(READERS, &runs, |run| coordinator.finished_report(&run.run));
-    let reports = fleet.patience.during("the reports of the runs", read);
-    let reports: Result<Vec<Option<Report>>, StoreError> = reports.into_iter().collect();
-    let reports = reports.context("cannot read the ledger")?;
-    Ok(runs.into_iter().zip(reports).map(|(run, report)| Known { run, report }).collect())
-}
-
-/// Returns all runs, in the order of their begin: people choose names.
-pub(super) fn all_runs(fleet: &Fleet<'_>) -> Result<Vec<Run>, Stop> {
-    let results = fleet.coordinator.results;
-    let names = fleet.patience.during("the list of runs", || results.names_below("runs/"));
-    let names = names.context("cannot list the runs")?;
-    let read = || parallel::map(READERS, &names, |name| read_json::<Run>(results, &layout::run(name)));
-    let runs: Result<Vec<Option<Run>>, StoreError> =
-        fleet.patience.during("the ledgers of the runs", read).into_iter().collect();
-    let mut runs: Vec<Run> = runs.context("cannot read the ledger")?.into_iter().flatten().collect();
-    runs.sort_by(|a, b| a.started.cmp(&b.started));
-    Ok(runs)
+    summary::tell(&format!(
+        "run {} is in progress; see: flowherd status {}; for a report of its state now: add --now",
+        run.run, run.run
+    ));
+    Err(Stop::Failed)
 }

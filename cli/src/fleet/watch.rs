@@ -1,4 +1,4 @@
-//! What a person sees of a run: on a terminal a bar, elsewhere a line now and then.
+//! Progress of a run: a bar on a terminal, otherwise a line every 10 seconds.
 
 use std::{
     cell::Cell,
@@ -6,20 +6,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flowherd_coordinator::steps::{Operation, Progress, Step};
+use flowherd_coordinator::state::{Operation, Progress, RunState};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::summary::tell;
 
-/// Lines are at least so far apart.
-const LINES_APART: Duration = Duration::from_secs(10);
+/// Minimum time between lines.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct Watch {
     bar: ProgressBar,
     is_terminal: bool,
     began: Instant,
-    /// Done when first seen: the rate is of what was done since.
+    /// Objects done at the first count, for the rate since then.
     done_before: Cell<Option<u64>>,
     last_line: Cell<Option<Instant>>,
 }
@@ -38,24 +38,25 @@ impl Watch {
         Self { bar, is_terminal, began: Instant::now(), done_before, last_line }
     }
 
-    /// What is to be done next.
-    pub(super) fn show(&self, step: &Step) {
-        let progress = &step.progress;
-        let message = match step.operation {
-            Operation::Purge if step.wait_seconds > 0 => "waiting for another purge".to_owned(),
-            Operation::Purge => "purging the queue".to_owned(),
-            Operation::Plan if step.wait_seconds > 0 => {
-                format!("waiting {} s for the purge to be over", step.wait_seconds)
+    /// Shows the next operation of a run.
+    pub(super) fn show(&self, state: &RunState) {
+        let progress = &state.progress;
+        let wait = state.wait_seconds;
+        let message = match &state.operation {
+            Operation::Purge(_) if wait > 0 => "waiting for another purge".to_owned(),
+            Operation::Purge(_) => "purging the queue".to_owned(),
+            Operation::Plan(_) if wait > 0 => format!("waiting {wait} s for a purge to end"),
+            Operation::Plan(planning) => {
+                format!("{} objects listed and sent", HumanCount(planning.totals.objects))
             }
-            Operation::Plan => format!("{} objects listed and sent", HumanCount(step.planned.totals.objects)),
-            Operation::Check => self.checked(progress),
-            Operation::Report => "reconciling".to_owned(),
-            Operation::End => return,
+            Operation::Check(_) => self.checked(progress),
+            Operation::Report(_) => "reading receipts and failures".to_owned(),
+            Operation::End(_) => return,
         };
         self.bar.set_length(progress.listed);
-        self.bar.set_position(progress.listed - progress.left());
+        self.bar.set_position(progress.listed - progress.pending());
         self.bar.set_message(message.clone());
-        let is_due = self.last_line.get().is_none_or(|last| last.elapsed() >= LINES_APART);
+        let is_due = self.last_line.get().is_none_or(|last| last.elapsed() >= LINE_INTERVAL);
         if !self.is_terminal && is_due {
             self.last_line.set(Some(Instant::now()));
             tell(&message);
@@ -68,8 +69,8 @@ impl Watch {
         let more = [
             (progress.failed, "failed"),
             (progress.queued, "waiting"),
-            (progress.in_flight, "in hand"),
-            (progress.dead_letters, "dead letters"),
+            (progress.in_flight, "in progress"),
+            (progress.dead_letters, "dead-letter messages"),
         ];
         for (count, name) in more.iter().filter(|(count, _)| *count > 0) {
             text += &format!("  {} {name}", HumanCount(*count));
@@ -78,7 +79,7 @@ impl Watch {
         self.done_before.set(Some(before));
         let rate = (progress.done - before.min(progress.done)) as f64 / self.began.elapsed().as_secs_f64();
         if rate > 0.0 {
-            let left = Duration::from_secs_f64(progress.left() as f64 / rate);
+            let left = Duration::from_secs_f64(progress.pending() as f64 / rate);
             text += &format!("  {rate:.1}/s  {} left", HumanDuration(left));
         }
         text

@@ -4,10 +4,13 @@ use std::{fmt::Debug, time::Duration};
 
 use aws_lambda_events::sqs::SqsEvent;
 use flowherd_coordinator::{
+    coordinator::{Coordinator, Inputs},
+    error::CoordinatorError,
     event::Event,
     manifest,
+    options::RunOptions,
     reconcile::{Reconciliation, reconcile},
-    steps::{Begin, Coordinator, CoordinatorError, Inputs, Operation, Step},
+    state::RunState,
 };
 use flowherd_shared::{
     ledger::{
@@ -96,10 +99,11 @@ impl Fleet {
         let object = envelope("g", &[log_event(1, FLOW)]).into_bytes();
         let source = (0..5).map(|number| (format!("k/{number}"), object.clone())).collect();
         let fleet = Self { source, store: MemoryStore::default(), queue: MemoryQueue::default() };
-        let begin = Begin { run: Some("r".to_owned()), prefix: Some("k/".to_owned()), ..Begin::default() };
+        let options =
+            RunOptions { run: Some("r".to_owned()), prefix: Some("k/".to_owned()), ..RunOptions::default() };
         fleet.coordinate(|coordinator| {
-            let step = coordinator.begin(&begin).expect("begun");
-            coordinator.step(step, &|| true).expect("planned");
+            let state = coordinator.begin(&options).expect("begun");
+            coordinator.step(state, &|| true).expect("planned");
         });
         fleet
     }
@@ -124,17 +128,20 @@ impl Fleet {
         })
     }
 
-    /// Does what the event asks for, and some steps more. Each answer is one that is understood again, and of the ledger
-    /// nothing but this run and those it begins is touched.
+    /// Handles the event, and some operations more. Each returned state is an event again, and a refused event leaves no file.
     fn serve(&self, event: Event) {
         let before = self.store.files().len();
         let outcome = self.coordinate(|coordinator| match event {
-            Event::Run(begin) | Event::Begin(begin) => coordinator.begin(&begin),
-            Event::Redrive { run } => coordinator.redrive(&run).map(|(_, step)| step),
-            Event::Step(step) => coordinator.step(Step { run: "r".to_owned(), ..*step }, &|| false),
+            Event::Run(options) | Event::Begin(options) => coordinator.begin(&options),
+            Event::Continue { run } => coordinator.resume_driving(&run),
+            Event::ReportNow { run } => {
+                coordinator.run(&run).and_then(|run| coordinator.step(RunState::report_now(&run), &|| false))
+            }
+            Event::Redrive { run } => coordinator.redrive(&run).map(|(_, state)| state),
+            Event::State(state) => coordinator.step(RunState { run: "r".to_owned(), ..*state }, &|| false),
         });
-        let mut step = match outcome {
-            Ok(step) => step,
+        let mut state = match outcome {
+            Ok(state) => state,
             Err(error) => {
                 assert!(!error.on_one_line().is_empty());
                 if matches!(error, CoordinatorError::Refused(_)) {
@@ -144,16 +151,16 @@ impl Fleet {
             }
         };
         for _ in 0..3 {
-            let answer = serde_json::to_value(&step).expect("an answer is JSON");
-            let again = Event::parse(answer).expect("an answer is an event");
-            assert_eq!(again, Event::Step(Box::new(step.clone())));
-            assert!(layout::is_run_name(&step.run));
-            assert!(step.progress.left() <= step.progress.listed);
-            if step.operation == Operation::End {
+            let json = serde_json::to_value(&state).expect("a state is JSON");
+            let again = Event::parse(json).expect("a state is an event");
+            assert_eq!(again, Event::State(Box::new(state.clone())));
+            assert!(layout::is_run_name(&state.run));
+            assert!(state.progress.pending() <= state.progress.listed);
+            if state.has_ended() {
                 return;
             }
-            match self.coordinate(|coordinator| coordinator.step(step, &|| false)) {
-                Ok(next) => step = next,
+            match self.coordinate(|coordinator| coordinator.step(state, &|| false)) {
+                Ok(next) => state = next,
                 Err(_) => return,
             }
         }

@@ -4,8 +4,9 @@
 use std::{fs, io, sync::LazyLock, thread, time::Duration};
 
 use flowherd_coordinator::{
+    options::RunOptions,
     settings::{Connected, Settings},
-    steps::{Begin, Operation, Step},
+    state::RunState,
 };
 use flowherd_shared::{
     queue::{NewMessage, Queue, QueueDepth},
@@ -74,19 +75,19 @@ fn day() -> Day {
     let aws = cloud.through(&coordinator_proxy.endpoint);
     let connected = Connected::new(&aws, &settings).unwrap();
     // Waits are skipped: they are for counts that settle late, and for messages that a purge swallows in real SQS.
-    let step = |step: Step| connected.with(|coordinator| coordinator.step(step, &|| true)).unwrap();
+    let step = |step: RunState| connected.with(|coordinator| coordinator.step(step, &|| true)).unwrap();
     let begin = |run: &str, purge: bool| {
         let (run, prefix) = (Some(run.to_owned()), Some("firehose/".to_owned()));
-        let begin = Begin { run, prefix, purge: Some(purge), ..Begin::default() };
+        let begin = RunOptions { run, prefix, purge, ..RunOptions::default() };
         connected.with(|coordinator| coordinator.begin(&begin)).unwrap()
     };
-    let end = |mut next: Step| {
+    let end = |mut next: RunState| {
         wait_until("the run has ended", || {
             next = step(next.clone());
-            next.operation == Operation::End
+            next.has_ended()
         });
     };
-    assert_eq!(step(begin("first", false)).operation, Operation::Check);
+    assert_eq!(step(begin("first", false)).operation.name(), "check");
     let second = step(step(begin("second", true)));
 
     let environment: Vec<(&str, String)> = cloud

@@ -1,9 +1,9 @@
 //! From the coordinator through the queue to the workers, on fakes: whatever fails, a run ends done, or with the
 //! failure named.
 
-use std::{ops::ControlFlow, sync::Mutex, time::Duration};
+use std::{cell::Cell, ops::ControlFlow, sync::Mutex, time::Duration};
 
-use flowherd_coordinator::steps::{Begin, CoordinatorError, Operation};
+use flowherd_coordinator::{error::CoordinatorError, options::RunOptions, state::Operation};
 use flowherd_shared::{
     ledger::{Amendment, Failure, Receipt, Report, ReportState, layout},
     queue::{NewMessage, Queue, QueueDepth},
@@ -15,7 +15,7 @@ use flowherd_worker::{
     telemetry::{METRICS, TaskOutcome},
 };
 
-use super::fleet::{Damage, Flaky, Fleet, SETTLE, object};
+use super::fleet::{Damage, Flaky, Fleet, SETTLE, has_planned_nothing, object};
 
 pub(super) fn counts(report: &Report) -> (ReportState, u64, u64, u64) {
     (report.state, report.objects.done, report.objects.failed, report.objects.missing)
@@ -69,11 +69,11 @@ type Fails = fn(&Fleet, Option<usize>);
 
 /// A run from a begin with a purge to its report; what fails is done again, as the step loop does it.
 fn whole_run(fleet: &Fleet) -> Report {
-    let asked = Begin {
+    let asked = RunOptions {
         prefix: Some(String::new()),
         run: Some("r".to_owned()),
-        purge: Some(true),
-        ..Begin::default()
+        purge: true,
+        ..RunOptions::default()
     };
     let begun = loop {
         match fleet.coordinate(|coordinator| coordinator.begin(&asked)) {
@@ -119,7 +119,7 @@ fn each_operation_of_store_source_and_queue_may_fail_once() {
 fn a_begin_that_dies_anywhere_can_be_made_again_and_leaves_no_ghost() {
     for (named, purge) in [(true, false), (true, true), (false, false), (false, true)] {
         let run = named.then(|| "r".to_owned());
-        let asked = Begin { prefix: Some(String::new()), run, purge: Some(purge), ..Begin::default() };
+        let asked = RunOptions { prefix: Some(String::new()), run, purge, ..RunOptions::default() };
         for operation in 0.. {
             let fleet = Fleet::new(2);
             fleet.store.fail_at(Some(operation));
@@ -141,16 +141,16 @@ fn a_begin_that_dies_anywhere_can_be_made_again_and_leaves_no_ghost() {
 #[test]
 fn a_begin_with_a_purge_made_again_does_not_purge_what_was_sent_since() {
     let fleet = Fleet::new(4);
-    let asked = Begin {
+    let asked = RunOptions {
         prefix: Some(String::new()),
         run: Some("r".to_owned()),
-        purge: Some(true),
-        ..Begin::default()
+        purge: true,
+        ..RunOptions::default()
     };
     let begin = || fleet.coordinate(|coordinator| coordinator.begin(&asked)).unwrap();
     // One page of two is sent; then the driver dies.
-    let step = fleet.drive(begin(), |step| step.planned.totals.objects == 0);
-    assert_eq!((step.operation, fleet.queue.bodies().len()), (Operation::Plan, 3));
+    let step = fleet.drive(begin(), has_planned_nothing);
+    assert_eq!((step.operation.name(), fleet.queue.bodies().len()), ("plan", 3));
     assert_eq!(counts(&fleet.finish(begin())), (ReportState::Done, 4, 0, 0));
 }
 
@@ -384,10 +384,28 @@ fn lost_answers_of_the_queue_cost_only_time() {
 }
 
 #[test]
+fn a_run_continues_from_its_ledger_when_its_state_is_lost() {
+    // Each state of the run is lost once: before its first page, in the listing, and while workers process its objects.
+    for lost_after in 0..5 {
+        let fleet = Fleet::new(7);
+        let operations = Cell::new(0);
+        let begun = fleet.begin("r", "firehose/");
+        fleet.drive(begun, |_| operations.replace(operations.get() + 1) < lost_after);
+        let state = fleet.coordinate(|coordinator| coordinator.resume_driving("r")).unwrap();
+        let planned = fleet.has(&layout::manifest_part("r", 3));
+        assert_eq!(state.operation.name(), if planned { "check" } else { "plan" }, "{lost_after}");
+        assert_eq!(counts(&fleet.finish(state)), (ReportState::Done, 7, 0, 0), "{lost_after}");
+    }
+    let fleet = Fleet::new(1);
+    let unknown = fleet.coordinate(|coordinator| coordinator.resume_driving("r"));
+    assert!(matches!(unknown, Err(CoordinatorError::Refused(why)) if why.contains("no run named \"r\"")));
+}
+
+#[test]
 fn a_prefix_without_keys_ends_at_once_with_a_message() {
     let fleet = Fleet::new(3);
     let step = fleet.drive(fleet.begin("r", "elsewhere/"), |_| true);
-    assert_eq!((step.operation, step.state), (Operation::End, Some(ReportState::Done)));
+    assert_eq!(step.ended().map(|ended| ended.state), Some(ReportState::Done));
     let message = step.message.unwrap();
     assert!(
         message.starts_with(r#"run r: no objects in s3://logs with prefix "elsewhere/". Check "#),
@@ -408,9 +426,10 @@ fn messages_that_the_queue_loses_are_missing_objects_and_a_resumed_run_does_just
     assert_eq!(counts(&report), (ReportState::Incomplete, 5, 0, 3));
     assert!(fleet.queue.now() >= SETTLE, "not before the queue's counts can be trusted");
 
-    let resume = Begin { resume: Some("r".to_owned()), run: Some("again".to_owned()), ..Begin::default() };
+    let resume =
+        RunOptions { resume: Some("r".to_owned()), run: Some("again".to_owned()), ..RunOptions::default() };
     let step = fleet.coordinate(|coordinator| coordinator.begin(&resume)).unwrap();
-    let step = fleet.drive(step, |step| step.operation == Operation::Plan);
+    let step = fleet.drive(step, |step| matches!(step.operation, Operation::Plan(_)));
     assert_eq!(fleet.queue.bodies().len(), 3);
     let report = fleet.finish(step);
     assert_eq!((counts(&report), report.objects.skipped), ((ReportState::Done, 3, 0, 0), 5));
@@ -458,7 +477,7 @@ fn a_queue_that_counts_too_late_ends_no_run() {
     fleet.queue.set_faults(Faults { counts_nothing_until, ..Faults::default() });
     // No worker comes for as long as the queue looks empty, and longer.
     let step = fleet.drive(fleet.begin("r", ""), |_| fleet.queue.now() < SETTLE * 3);
-    assert_eq!((step.operation, step.progress.queued), (Operation::Check, 5));
+    assert_eq!((step.operation.name(), step.progress.queued), ("check", 5));
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 5, 0, 0));
 }
 

@@ -7,7 +7,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use flowherd_coordinator::steps::{Begin, Coordinator, CoordinatorError, Inputs, Operation, Step};
+use flowherd_coordinator::{
+    coordinator::{Coordinator, Inputs},
+    drive::Host,
+    error::CoordinatorError,
+    options::RunOptions,
+    state::{Operation, RunState},
+};
 use flowherd_shared::{
     ledger::{Report, layout},
     queue::{Queue, QueueDepth},
@@ -85,40 +91,36 @@ impl Fleet {
     }
 
     /// Begins a run.
-    pub(super) fn begin(&self, run: &str, prefix: &str) -> Step {
+    pub(super) fn begin(&self, run: &str, prefix: &str) -> RunState {
         let (run, prefix) = (Some(run.to_owned()), Some(prefix.to_owned()));
-        self.coordinate(|coordinator| coordinator.begin(&Begin { run, prefix, ..Begin::default() })).unwrap()
+        let options = RunOptions { run, prefix, ..RunOptions::default() };
+        self.coordinate(|coordinator| coordinator.begin(&options)).unwrap()
     }
 
     /// Begins a run and plans all of it.
-    pub(super) fn plan(&self, run: &str, prefix: &str) -> Step {
-        self.drive(self.begin(run, prefix), |step| step.operation == Operation::Plan)
+    pub(super) fn plan(&self, run: &str, prefix: &str) -> RunState {
+        self.drive(self.begin(run, prefix), |state| matches!(state.operation, Operation::Plan(_)))
     }
 
-    /// Does steps as the step loop does them, each after its wait, and again if it fails, while `should_continue`.
-    pub(super) fn drive(&self, mut step: Step, should_continue: impl Fn(&Step) -> bool) -> Step {
-        while step.operation != Operation::End && should_continue(&step) {
-            self.queue.advance(Duration::from_secs(step.wait_seconds));
-            match self.coordinate(|coordinator| coordinator.step(step.clone(), &|| false)) {
-                Ok(next) => step = next,
-                Err(CoordinatorError::Refused(why)) => panic!("{why}"),
-                Err(error) => self.step_errors.lock().unwrap().push(error.to_string()),
-            }
+    /// Drives a run as the step loop does, while `should_continue` returns `true`: waits before each operation, and repeats it
+    /// if it fails.
+    pub(super) fn drive(&self, mut state: RunState, should_continue: impl Fn(&RunState) -> bool) -> RunState {
+        let mut clock = Clock { fleet: self, should_continue };
+        match self.coordinate(|coordinator| coordinator.drive(&mut state, &mut clock)) {
+            Ok(()) => state,
+            Err(error) => panic!("{}", error.on_one_line()),
         }
-        step
     }
 
     /// Drives a run to its end, with workers that drain the queue before each check.
-    pub(super) fn finish(&self, step: Step) -> Report {
-        let mut step = step;
-        while step.operation != Operation::End {
-            if step.operation == Operation::Check {
+    pub(super) fn finish(&self, state: RunState) -> Report {
+        let state = self.drive(state, |state| {
+            if matches!(state.operation, Operation::Check(_)) {
                 self.drain(2);
             }
-            let turn = std::cell::Cell::new(true);
-            step = self.drive(step, |_| turn.replace(false));
-        }
-        let report = &self.store.files()[&layout::report(&step.run)];
+            true
+        });
+        let report = &self.store.files()[&layout::report(&state.run)];
         serde_json::from_slice(report).unwrap()
     }
 
@@ -150,6 +152,40 @@ impl Fleet {
 
     pub(super) fn has(&self, path: &str) -> bool {
         self.store.files().contains_key(path)
+    }
+}
+
+/// Drives a run by the clock of the queue.
+struct Clock<'a, F> {
+    fleet: &'a Fleet,
+    should_continue: F,
+}
+
+impl<F: Fn(&RunState) -> bool> Host for Clock<'_, F> {
+    fn before(&mut self, state: &mut RunState) -> ControlFlow<()> {
+        if !(self.should_continue)(state) {
+            return ControlFlow::Break(());
+        }
+        self.fleet.queue.advance(Duration::from_secs(state.wait_seconds));
+        ControlFlow::Continue(())
+    }
+
+    fn should_continue(&self) -> bool {
+        false
+    }
+
+    fn failed(&mut self, error: &CoordinatorError, _failures: u32) -> ControlFlow<()> {
+        self.fleet.step_errors.lock().unwrap().push(error.to_string());
+        ControlFlow::Continue(())
+    }
+}
+
+/// Returns whether no page is planned yet.
+pub(super) fn has_planned_nothing(state: &RunState) -> bool {
+    match &state.operation {
+        Operation::Purge(_) => true,
+        Operation::Plan(planning) => planning.totals.objects == 0,
+        _ => false,
     }
 }
 

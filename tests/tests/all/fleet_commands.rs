@@ -62,7 +62,7 @@ fn the_commands_name_missing_objects_lost_ledgers_and_messages_of_ended_runs() {
     assert_eq!(fleet.flowherd(&["run", "--prefix", "firehose/", "--run", "given-up"]).status, 0);
     let refused = fleet.flowherd(&["runs", "--forget", "given-up"]);
     assert_eq!(refused.status, 2);
-    assert!(refused.stderr.contains("add --force"), "{refused:?}");
+    assert!(refused.stderr.contains("use --force"), "{refused:?}");
     assert_eq!(fleet.flowherd(&["runs", "--forget", "given-up", "--force"]).status, 0);
     let status = report(&fleet.flowherd(&["status", "--json"]));
     assert_eq!((&status["runs"], &status["without_ledger"]), (&json!([]), &json!([])), "{status}");
@@ -140,6 +140,44 @@ fn object_path(request: &Request) -> Option<&str> {
     let is_listing = query.contains("list-type");
     let of_bucket = path.strip_prefix("/source/").or_else(|| path.strip_prefix("/results/"));
     of_bucket.filter(|path| !path.is_empty() && !is_listing)
+}
+
+#[test]
+#[ignore = "needs .venv; run `make test`"]
+fn commands_read_the_ledgers_of_the_runs_that_they_show_and_no_others() {
+    let fleet = Fleet::new(1, 1);
+    // Runs that have ended, with their entries in the index.
+    let put = |path: &str, text: &str| fleet.results.put(path, text.as_bytes()).unwrap();
+    for number in 0..40_i64 {
+        let (name, started) = (format!("run-{number:02}"), format!("2026-02-18T00:00:{number:02}.000Z"));
+        put(
+            &format!("runs/{name}/run.json"),
+            &json!({ "run": name, "prefix": "p/", "config_hash": "c", "lookups_hash": "", "version": "1",
+                "started": started, "manifest": { "parts": 0, "objects": 0, "bytes": 0 } })
+            .to_string(),
+        );
+        let until_last = 9_999_999_999_999 - (1_771_372_800_000 + number * 1000);
+        put(&format!("runs/.index/{until_last:013}/{name}/c/=p%2F"), "");
+    }
+    let requests = |args: &[&str]| {
+        let server = fleet.cloud.endpoint.strip_prefix("http://").unwrap().parse().unwrap();
+        let proxy = RecordingProxy::start(server);
+        let endpoint = [("AWS_ENDPOINT_URL", proxy.endpoint.clone())];
+        let ran = flowherd_in(PROGRAM, fleet.environment().into_iter().chain(endpoint), args);
+        let requests = proxy.requests();
+        let read: Vec<String> = requests.iter().filter_map(object_path).map(str::to_owned).collect();
+        (ran, read)
+    };
+    let (ran, read) = requests(&["runs", "--last", "2", "--json"]);
+    let names: Vec<&str> =
+        ran.stdout.lines().filter_map(|line| line.trim().strip_prefix("\"run\": ")).collect();
+    assert_eq!(names, ["\"run-38\",", "\"run-39\","], "{ran:?}");
+    assert_eq!(read.len(), 4, "run.json and report.json of two runs: {read:#?}");
+
+    // A search reads reports in batches of 32, latest first.
+    let (ran, read) = requests(&["redrive"]);
+    assert!(ran.stderr.contains("none of the latest 1000 runs has failures"), "{ran:?}");
+    assert_eq!(read.len(), 40, "each report once, and no run.json: {read:#?}");
 }
 
 #[test]

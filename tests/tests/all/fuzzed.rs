@@ -90,25 +90,28 @@ fn a_receipt_whose_numbers_are_more_than_can_be_added_up_counts_as_none() {
 }
 
 #[test]
-fn a_step_with_the_largest_of_numbers_is_done_like_any_other() {
-    let most = u64::MAX;
-    for (operation, parts) in [("plan", 0), ("plan", 1), ("plan", most), ("check", most), ("report", most)] {
-        let fleet = Fleet { max_keys: most, ..Fleet::new(3) };
+fn a_state_with_the_largest_numbers_is_processed() {
+    let max = u64::MAX;
+    let totals = |parts: u64| json!({ "parts": parts, "objects": max, "bytes": max, "skipped": max });
+    let planning = |parts: u64| json!({ "operation": "plan", "after": null, "complete": false, "totals": totals(parts) });
+    let checking = json!({ "checks": max, "idle_seconds": max, "next_report": max, "redriven": false });
+    let mut check = checking.clone();
+    check["operation"] = json!("check");
+    let report = json!({ "operation": "report", "parts": max, "final": false, "checking": checking });
+    for mut event in [planning(0), planning(1), planning(max), check, report] {
+        let fleet = Fleet { max_keys: max, ..Fleet::new(3) };
         fleet.plan("r", "");
-        let event = json!({
-            "operation": operation, "run": "r", "wait_seconds": most, "reconciled": most,
-            "planned": { "after": null, "complete": false,
-                "totals": { "parts": parts, "objects": most, "bytes": most, "skipped": most } },
-            "progress": { "listed": most, "done": most, "failed": most, "skipped": most, "queued": most,
-                "in_flight": most, "dead_letters": most },
-            "checks": { "turns": most, "idle_seconds": most, "no_report_before": most },
-        });
-        let Ok(Event::Step(step)) = Event::parse(event) else { panic!("{operation} is a step") };
-        assert_eq!(step.progress.left(), 0);
-        match fleet.coordinate(|coordinator| coordinator.step(*step, &|| true)) {
+        let is_behind_the_manifest = event["totals"]["parts"] == max;
+        event["run"] = json!("r");
+        event["prefix"] = json!("");
+        event["wait_seconds"] = json!(max);
+        event["progress"] = json!({ "listed": max, "done": max, "failed": max, "skipped": max, "queued": max,
+            "in_flight": max, "dead_letters": max });
+        let Event::State(state) = Event::parse(event).unwrap() else { panic!("a state") };
+        assert_eq!(state.progress.pending(), 0);
+        match fleet.coordinate(|coordinator| coordinator.step(*state, &|| true)) {
             Ok(next) => assert_eq!(next.run, "r"),
-            // There is no such part to continue after.
-            Err(error) => assert!(operation == "plan" && parts == most, "{}", error.on_one_line()),
+            Err(error) => assert!(is_behind_the_manifest, "{}", error.on_one_line()),
         }
     }
 }

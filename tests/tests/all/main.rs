@@ -37,6 +37,7 @@ mod questions;
 mod queue_model;
 mod requests;
 mod rerun;
+mod runs;
 mod schedules;
 mod security;
 mod smoke;

@@ -2,7 +2,10 @@
 
 use std::{cell::Cell, time::Duration};
 
-use flowherd_coordinator::plan::{PlanError, Planned, Planner};
+use flowherd_coordinator::{
+    planner::{PlanError, Planner},
+    state::Planning,
+};
 use flowherd_shared::{
     ledger::{ManifestEntry, ManifestTotals, Run, layout},
     pipeline::Plan,
@@ -33,7 +36,7 @@ impl Fleet {
     }
 
     /// One planning call with a limit of pages.
-    fn plan(&self, run: &mut Run, from: Planned, pages: usize) -> Result<Planned, PlanError> {
+    fn plan(&self, run: &mut Run, from: Planning, pages: usize) -> Result<Planning, PlanError> {
         let left = Cell::new(pages);
         let planner = Planner {
             source: &self.source,
@@ -69,7 +72,7 @@ impl Fleet {
 fn a_prefix_is_planned_in_as_many_calls_as_it_needs() {
     for pages in [1, 2, 100] {
         let fleet = Fleet::new(23);
-        let (mut run, mut planned, mut calls) = (fleet.run.clone(), Planned::default(), 0);
+        let (mut run, mut planned, mut calls) = (fleet.run.clone(), Planning::default(), 0);
         while !planned.complete {
             assert_eq!(run.manifest, None, "incomplete until the last page is planned");
             planned = fleet.plan(&mut run, planned, pages).unwrap();
@@ -88,7 +91,7 @@ fn a_prefix_is_planned_in_as_many_calls_as_it_needs() {
 fn a_prefix_without_keys_is_planned_at_once() {
     let fleet = Fleet::new(0);
     let mut run = fleet.run.clone();
-    let planned = fleet.plan(&mut run, Planned::default(), 1).unwrap();
+    let planned = fleet.plan(&mut run, Planning::default(), 1).unwrap();
     assert!(planned.complete && planned.totals.objects == 0 && run.manifest.is_some());
     assert_eq!(fleet.keys_in_manifest(&run), [""; 0]);
 }
@@ -97,8 +100,8 @@ fn a_prefix_without_keys_is_planned_at_once() {
 fn a_page_planned_twice_sends_nothing_new() {
     let fleet = Fleet::new(20);
     let mut run = fleet.run.clone();
-    let first = fleet.plan(&mut run, Planned::default(), 2).unwrap();
-    assert_eq!(fleet.plan(&mut run, Planned::default(), 2).unwrap(), first);
+    let first = fleet.plan(&mut run, Planning::default(), 2).unwrap();
+    assert_eq!(fleet.plan(&mut run, Planning::default(), 2).unwrap(), first);
     assert_eq!(fleet.keys_sent().len(), 6);
     fleet.plan(&mut run, first, 100).unwrap();
     assert_eq!(fleet.keys_sent(), fleet.keys());
@@ -108,16 +111,16 @@ fn a_page_planned_twice_sends_nothing_new() {
 fn a_page_that_is_written_down_is_not_listed_again() {
     let fleet = Fleet::new(20);
     let mut run = fleet.run.clone();
-    let first = fleet.plan(&mut run, Planned::default(), 2).unwrap();
+    let first = fleet.plan(&mut run, Planning::default(), 2).unwrap();
     let listed = fleet.queue.bodies();
     // One object is replaced, one vanishes, one is new; then the call is made again, its answer having been lost.
     let keys = fleet.keys();
     fleet.source.put(&keys[0], b"replaced".to_vec());
     fleet.source.remove(&keys[1]);
     fleet.source.put("logs/001 a", b"new".to_vec());
-    assert_eq!(fleet.plan(&mut run, Planned::default(), 2).unwrap(), first);
+    assert_eq!(fleet.plan(&mut run, Planning::default(), 2).unwrap(), first);
     assert_eq!(fleet.queue.bodies(), listed, "no second message in another version");
-    fleet.plan(&mut run, Planned::default(), 100).unwrap();
+    fleet.plan(&mut run, Planning::default(), 100).unwrap();
     assert_eq!(fleet.keys_in_manifest(&run), keys);
     assert_eq!(fleet.keys_sent(), keys);
 }
@@ -127,22 +130,22 @@ fn a_position_that_the_manifest_does_not_confirm_loses_no_key() {
     let key = |number: usize| Some(format!("logs/{number:03} +%ü"));
     let totals = |parts: u64, objects: u64| ManifestTotals { parts, objects, ..ManifestTotals::default() };
     for said in [
-        Planned { after: key(11), ..Planned::default() },
-        Planned { complete: true, ..Planned::default() },
-        Planned { after: key(11), complete: false, totals: totals(1, 3) },
-        Planned { after: None, complete: true, totals: totals(2, 6) },
+        Planning { after: key(11), ..Planning::default() },
+        Planning { complete: true, ..Planning::default() },
+        Planning { after: key(11), complete: false, totals: totals(1, 3) },
+        Planning { after: None, complete: true, totals: totals(2, 6) },
     ] {
         let fleet = Fleet::new(20);
         let mut run = fleet.run.clone();
         // Two pages of three are there already.
-        fleet.plan(&mut run, Planned::default(), 2).unwrap();
+        fleet.plan(&mut run, Planning::default(), 2).unwrap();
         let planned = fleet.plan(&mut run, said, 100).unwrap();
         assert!(planned.complete);
         assert_eq!(fleet.keys_in_manifest(&run), fleet.keys());
         assert_eq!(fleet.keys_sent(), fleet.keys());
     }
     let fleet = Fleet::new(20);
-    let beyond = Planned { after: key(11), complete: true, totals: totals(4, 12) };
+    let beyond = Planning { after: key(11), complete: true, totals: totals(4, 12) };
     let progress = fleet.plan(&mut fleet.run.clone(), beyond, 100).unwrap_err();
     assert!(
         matches!(&progress, PlanError::Ledger(why) if why.to_string().contains("part-000003")),
@@ -152,21 +155,21 @@ fn a_position_that_the_manifest_does_not_confirm_loses_no_key() {
 
 #[test]
 fn planning_made_again_lists_nothing_behind_the_end() {
-    for (keys, by_former) in [(0, false), (3, false), (20, false), (0, true), (3, true), (20, true)] {
+    for (keys, end_removed) in [(0, false), (3, false), (20, false), (0, true), (3, true), (20, true)] {
         let fleet = Fleet::new(keys);
         let mut run = fleet.run.clone();
-        let progress = fleet.plan(&mut run, Planned::default(), 100).unwrap();
+        let progress = fleet.plan(&mut run, Planning::default(), 100).unwrap();
         let listed = fleet.keys();
-        if by_former {
-            // A version that wrote no end down.
+        if end_removed {
+            // Somebody removes the end.
             fleet.store.remove(&layout::manifest_part("r1", progress.totals.parts)).unwrap();
         }
         // Its answer is lost, and an object comes before it is made again.
         fleet.source.put("logs/zzz", b"late".to_vec());
         let mut unlisted = fleet.run.clone();
-        assert_eq!(fleet.plan(&mut run, Planned::default(), 100).unwrap(), progress);
-        if !by_former {
-            assert_eq!(fleet.plan(&mut unlisted, Planned::default(), 100).unwrap(), progress);
+        assert_eq!(fleet.plan(&mut run, Planning::default(), 100).unwrap(), progress);
+        if !end_removed {
+            assert_eq!(fleet.plan(&mut unlisted, Planning::default(), 100).unwrap(), progress);
         }
         assert_eq!(fleet.keys_sent(), listed, "no message for what the manifest does not name");
         assert_eq!(fleet.keys_in_manifest(&run), listed);
@@ -179,14 +182,14 @@ fn two_who_list_a_page_at_once_agree_on_it() {
     for (keys, new, part) in [(8, "logs/003 +", 1), (8, "logs/zzz", 2), (9, "logs/zzz", 3)] {
         let other = Fleet::new(keys);
         other.source.put(new, b"new".to_vec());
-        other.plan(&mut other.run.clone(), Planned::default(), 100).unwrap();
+        other.plan(&mut other.run.clone(), Planning::default(), 100).unwrap();
         let fleet = Fleet::new(keys);
         let (store, path) = (fleet.store.clone(), layout::manifest_part("r1", part));
         let (theirs, there) = (other.store.files()[&path].clone(), path.clone());
         // This one has listed it without, and is about to write it down.
         fleet.store.before(path, move || store.put(&there, &theirs).unwrap());
         let mut run = fleet.run.clone();
-        assert!(fleet.plan(&mut run, Planned::default(), 100).unwrap().complete);
+        assert!(fleet.plan(&mut run, Planning::default(), 100).unwrap().complete);
         let sent = fleet.keys_sent();
         assert_eq!(sent, other.keys(), "no key is left out");
         assert_eq!(fleet.keys_in_manifest(&run), sent, "what is sent is what the manifest names");
@@ -197,9 +200,9 @@ fn two_who_list_a_page_at_once_agree_on_it() {
 fn a_new_run_within_five_minutes_sends_everything_again() {
     let fleet = Fleet::new(5);
     let mut run = fleet.run.clone();
-    fleet.plan(&mut run, Planned::default(), 100).unwrap();
+    fleet.plan(&mut run, Planning::default(), 100).unwrap();
     let mut again = Run { run: "r2".to_owned(), ..fleet.run.clone() };
-    fleet.plan(&mut again, Planned::default(), 100).unwrap();
+    fleet.plan(&mut again, Planning::default(), 100).unwrap();
     assert_eq!(fleet.keys_sent().len(), 10);
 }
 
@@ -214,7 +217,7 @@ fn what_a_batch_leaves_out_is_sent_again_and_nothing_else() {
         let fleet = Fleet::new(50);
         fleet.queue.set_faults(faults.clone());
         let mut run = fleet.run.clone();
-        fleet.plan(&mut run, Planned::default(), 100).unwrap();
+        fleet.plan(&mut run, Planning::default(), 100).unwrap();
         assert_eq!(fleet.keys_sent(), fleet.keys(), "{faults:?}");
     }
 }
@@ -223,7 +226,7 @@ fn what_a_batch_leaves_out_is_sent_again_and_nothing_else() {
 fn a_queue_that_never_answers_is_an_error_and_the_call_can_be_made_again() {
     let fleet = Fleet::new(10);
     let mut run = fleet.run.clone();
-    let first = fleet.plan(&mut run, Planned::default(), 1).unwrap();
+    let first = fleet.plan(&mut run, Planning::default(), 1).unwrap();
     fleet.queue.set_faults(Faults { send_fails_every: Some(1), ..Faults::default() });
     let error = fleet.plan(&mut run, first.clone(), 100).unwrap_err();
     assert!(matches!(error, PlanError::Send { .. }), "{error}");
@@ -237,7 +240,7 @@ fn a_queue_that_never_answers_is_an_error_and_the_call_can_be_made_again() {
 fn a_message_that_can_never_be_sent_is_named() {
     let fleet = Fleet::new(5);
     fleet.queue.set_faults(Faults { reject: Some("002".to_owned()), ..Faults::default() });
-    let error = fleet.plan(&mut fleet.run.clone(), Planned::default(), 100).unwrap_err();
+    let error = fleet.plan(&mut fleet.run.clone(), Planning::default(), 100).unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("logs/002 +%ü") && source.contains("InvalidMessageContents"), "{source}");
 }
@@ -251,7 +254,7 @@ fn resuming_sends_only_what_has_no_receipt() {
         processor.process_unqueued(&fleet.source.entry(key), &Control::NEVER_STOP).unwrap();
     }
     let mut run = Run { run: "r2".to_owned(), resumes: vec!["r1".to_owned()], ..fleet.run.clone() };
-    let planned = fleet.plan(&mut run, Planned::default(), 100).unwrap();
+    let planned = fleet.plan(&mut run, Planning::default(), 100).unwrap();
     assert_eq!((planned.totals.objects, planned.totals.skipped), (8, 5));
     assert_eq!(fleet.keys_sent(), fleet.keys()[5..]);
     assert_eq!(fleet.keys_in_manifest(&run), fleet.keys());
@@ -260,15 +263,15 @@ fn resuming_sends_only_what_has_no_receipt() {
 #[test]
 fn a_ledger_that_fails_at_any_point_leaves_a_call_that_can_be_made_again() {
     let whole = Fleet::new(10);
-    whole.plan(&mut whole.run.clone(), Planned::default(), 100).unwrap();
+    whole.plan(&mut whole.run.clone(), Planning::default(), 100).unwrap();
     for operation in 0..whole.store.operations() {
         let fleet = Fleet::new(10);
         fleet.store.fail_at(Some(operation));
         let mut run = fleet.run.clone();
-        assert!(matches!(fleet.plan(&mut run, Planned::default(), 100), Err(PlanError::Ledger(_))));
+        assert!(matches!(fleet.plan(&mut run, Planning::default(), 100), Err(PlanError::Ledger(_))));
         fleet.store.fail_at(None);
         let mut run = fleet.run.clone();
-        fleet.plan(&mut run, Planned::default(), 100).unwrap();
+        fleet.plan(&mut run, Planning::default(), 100).unwrap();
         assert_eq!((fleet.keys_sent(), fleet.keys_in_manifest(&run)), (fleet.keys(), fleet.keys()));
     }
 }

@@ -4,8 +4,10 @@
 use std::{cell::Cell, ops::ControlFlow, time::Duration};
 
 use flowherd_coordinator::{
+    error::CoordinatorError,
+    options::RunOptions,
     redrive::Redriven,
-    steps::{Begin, CoordinatorError, Operation, Step},
+    state::{Operation, RunState},
 };
 use flowherd_shared::{
     ledger::{ManifestEntry, Missing, ReportState, layout},
@@ -24,16 +26,16 @@ const SKEWS: [SignedDuration; 4] = [
     SignedDuration::from_hours(25),
 ];
 
-fn ask(run: &str, prefix: &str) -> Begin {
-    Begin { run: Some(run.to_owned()), prefix: Some(prefix.to_owned()), ..Begin::default() }
+fn ask(run: &str, prefix: &str) -> RunOptions {
+    RunOptions { run: Some(run.to_owned()), prefix: Some(prefix.to_owned()), ..RunOptions::default() }
 }
 
-fn rerun(fleet: &Fleet, run: &str, prefix: &str) -> Result<Step, CoordinatorError> {
-    let asked = Begin { purge: Some(true), ..ask(run, prefix) };
+fn rerun(fleet: &Fleet, run: &str, prefix: &str) -> Result<RunState, CoordinatorError> {
+    let asked = RunOptions { purge: true, ..ask(run, prefix) };
     fleet.coordinate(|coordinator| coordinator.begin(&asked))
 }
 
-fn refused(fleet: &Fleet, asked: &Begin) -> String {
+fn refused(fleet: &Fleet, asked: &RunOptions) -> String {
     match fleet.coordinate(|coordinator| coordinator.begin(asked)) {
         Err(CoordinatorError::Refused(why)) => why,
         other => panic!("{asked:?}: {other:?}"),
@@ -59,16 +61,16 @@ fn a_purge_is_seen_whatever_the_clocks_of_the_machines_say() {
         let purging = rerun(&fleet, "monday", "firehose/").unwrap();
         set_skew(&fleet, SignedDuration::ZERO);
         let waiting = fleet.drive(fleet.begin("tuesday", "other/"), |step| step.wait_seconds == 0);
-        assert_eq!((waiting.operation, fleet.queue.bodies().len()), (Operation::Plan, 0), "{skew}");
+        assert_eq!((waiting.operation.name(), fleet.queue.bodies().len()), ("plan", 0), "{skew}");
         let redrive = fleet.coordinate(|coordinator| coordinator.redrive("tuesday").map(|_| ()));
         assert!(matches!(redrive, Err(CoordinatorError::Refused(_))), "{skew}: {redrive:?}");
 
         set_skew(&fleet, skew);
-        let purged = fleet.drive(purging, |step| matches!(step.operation, Operation::Purge));
+        let purged = fleet.drive(purging, |step| matches!(step.operation, Operation::Purge(_)));
         set_skew(&fleet, SignedDuration::ZERO);
         // Another driver of the purging run waits for its minute.
         let second = fleet.drive(fleet.begin("monday", "firehose/"), |step| step.wait_seconds == 0);
-        assert_eq!((second.operation, fleet.queue.bodies().len()), (Operation::Plan, 0), "{skew}");
+        assert_eq!((second.operation.name(), fleet.queue.bodies().len()), ("plan", 0), "{skew}");
         assert_eq!(fleet.finish(purged).state, ReportState::Done);
         assert_eq!(fleet.finish(waiting).state, ReportState::Done);
         assert_eq!(fleet.queue.lost().len(), 0, "{skew}");
@@ -92,17 +94,16 @@ fn of_two_purges_of_one_prefix_the_later_one_wins_whatever_the_clocks_say() {
 fn the_time_limit_of_a_run_is_counted_by_the_clock_of_the_store() {
     let fleet = Fleet::new(3);
     let checking = fleet.plan("r", "firehose/");
-    let check = |step: &Step| {
+    let check = |step: &RunState| {
         let turn = Cell::new(true);
         fleet.drive(step.clone(), |_| turn.replace(false))
     };
     set_skew(&fleet, SignedDuration::from_hours(25));
-    let checked = check(&checking);
-    assert_eq!((checked.operation, checked.is_final), (Operation::Check, false));
+    assert!(matches!(check(&checking).operation, Operation::Check(_)));
     set_skew(&fleet, SignedDuration::ZERO);
     fleet.queue.advance(Duration::from_hours(24));
-    let checked = check(&checking);
-    assert_eq!((checked.operation, checked.is_final), (Operation::Report, true));
+    let checked = check(&checking).operation;
+    assert!(matches!(&checked, Operation::Report(report) if report.is_final), "{checked:?}");
 }
 
 #[test]
@@ -139,7 +140,7 @@ fn a_listing_that_no_retry_can_help_ends_the_run_at_once_and_blocks_no_other() {
         fleet.source.fail_with(0, fault);
         let why = refused(&fleet, &ask("r", "firehose/"));
         assert!(
-            why.starts_with("cannot list prefix \"firehose/\" of logs") && why.contains("injected"),
+            why.starts_with("cannot list prefix \"firehose/\" of bucket logs") && why.contains("injected"),
             "{why}"
         );
         assert!(fleet.store.files().is_empty(), "{kind:?}");
@@ -148,7 +149,7 @@ fn a_listing_that_no_retry_can_help_ends_the_run_at_once_and_blocks_no_other() {
         let fleet = Fleet::new(7);
         let begun = fleet.begin("r", "firehose/");
         fleet.source.fail_with(1, fault);
-        let refused = fleet.coordinate(|coordinator| coordinator.run_on(begun, &|| true)).unwrap_err();
+        let refused = fleet.coordinate(|coordinator| coordinator.step(begun, &|| true)).unwrap_err();
         assert!(matches!(refused, CoordinatorError::Refused(_)), "{kind:?}: {refused}");
         fleet.source.fail_at(None);
         let purge = rerun(&fleet, "early", "other/").unwrap_err();
@@ -239,7 +240,7 @@ fn message_after_redrive(fleet: &Fleet) -> (Redriven, String) {
     fleet.queue.advance(Duration::from_mins(1));
     let (redriven, step) = fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap();
     let mut step = step;
-    while step.operation != Operation::End {
+    while !step.has_ended() {
         fleet.drain(1);
         let turn = Cell::new(true);
         step = fleet.drive(step, |_| turn.replace(false));
@@ -261,10 +262,10 @@ fn a_driver_does_not_end_a_run_whose_dead_letters_another_one_has_moved_back() {
     let redriven = fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap().1;
 
     // Every object has an outcome, as far as the first driver can see.
-    let reporting = fleet.drive(first, |step| step.operation != Operation::Report);
+    let reporting = fleet.drive(first, |step| !matches!(step.operation, Operation::Report(_)));
     let turn = Cell::new(true);
     let next = fleet.drive(reporting, |_| turn.replace(false));
-    assert_eq!(next.operation, Operation::Check);
+    assert_eq!(next.operation.name(), "check");
     assert!(fleet.has(&layout::active("r")), "the messages stay protected");
     fleet.finish(redriven);
     assert_eq!(fleet.finish(next).state, ReportState::Done);
@@ -294,19 +295,19 @@ fn missing_objects_are_named_with_the_reason_and_a_resume_is_not_advised_over_an
     let output = fleet.results().remove(0).0;
     let missing = || {
         let mut found = Vec::new();
-        let mut tell = |entry: &ManifestEntry, why: Missing| {
+        let add = |entry: &ManifestEntry, why: Missing| -> ControlFlow<()> {
             found.push((entry.key.clone(), why));
-            ControlFlow::<()>::Continue(())
+            ControlFlow::Continue(())
         };
         fleet.coordinate(|coordinator| {
             let run = coordinator.run("first").unwrap();
-            assert!(coordinator.missing(&run, &mut tell).unwrap().is_continue());
+            assert!(coordinator.missing(&run, add).unwrap().is_continue());
         });
         found
     };
     let message = || {
         let run = fleet.coordinate(|coordinator| coordinator.run("first")).unwrap();
-        let step = Step { is_final: true, ..Step::new(Operation::Report, &run) };
+        let step = RunState::report_now(&run);
         fleet.coordinate(|coordinator| coordinator.step(step, &|| true)).unwrap().message.unwrap()
     };
     assert_eq!(missing(), []);
@@ -315,12 +316,12 @@ fn missing_objects_are_named_with_the_reason_and_a_resume_is_not_advised_over_an
     fleet.store.put(&output, b"of another run").unwrap();
     let key = fleet.source.keys().remove(0);
     assert_eq!(missing(), [(key.clone(), Missing::Replaced(output.clone()))]);
-    assert!(message().contains("another run has written the outputs"), "{}", message());
-    assert!(message().contains("so do not resume it"), "{}", message());
+    assert!(message().contains("another run has since replaced the outputs"), "{}", message());
+    assert!(message().contains("do not resume this run"), "{}", message());
 
     fleet.store.remove(&output).unwrap();
     assert_eq!(missing(), [(key.clone(), Missing::Removed(output.clone()))]);
-    assert!(message().contains("; resume it"), "{}", message());
+    assert!(message().contains("; resume the run"), "{}", message());
 
     fleet.store.put(&output, &content).unwrap();
     fleet.store.remove(&layout::receipt("first", &key)).unwrap();
@@ -332,7 +333,7 @@ fn a_report_that_breaks_off_keeps_what_it_has_added_up() {
     let reporting = |fleet: &Fleet| {
         let checking = fleet.plan("r", "firehose/");
         fleet.drain(1);
-        fleet.drive(checking, |step| step.operation == Operation::Check)
+        fleet.drive(checking, |step| matches!(step.operation, Operation::Check(_)))
     };
     let whole = Fleet::new(9);
     let step = reporting(&whole);
@@ -348,7 +349,7 @@ fn a_report_that_breaks_off_keeps_what_it_has_added_up() {
         let broken = fleet.coordinate(|coordinator| coordinator.step(step.clone(), &|| true));
         fleet.store.fail_at(None);
         let next = match broken {
-            Ok(next) if next.reconciled > 0 => {
+            Ok(next) if matches!(&next.operation, Operation::Report(report) if report.parts > 0) => {
                 kept += 1;
                 let message = next.message.as_deref().unwrap();
                 assert!(message.contains("injected"), "{operation}: {message}");
@@ -361,7 +362,8 @@ fn a_report_that_breaks_off_keeps_what_it_has_added_up() {
             other => panic!("{operation}: {other:?}"),
         };
         let ended = fleet.coordinate(|coordinator| coordinator.step(next, &|| true)).unwrap();
-        assert_eq!((ended.state, ended.progress.done), (Some(ReportState::Done), 9), "{operation}");
+        let state = ended.ended().map(|ended| ended.state);
+        assert_eq!((state, ended.progress.done), (Some(ReportState::Done), 9), "{operation}");
     }
     assert!(kept > 10, "{kept} of {operations}");
 }

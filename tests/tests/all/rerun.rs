@@ -3,14 +3,19 @@
 
 use std::{ops::ControlFlow, time::Duration};
 
-use flowherd_coordinator::steps::{Begin, CoordinatorError, Operation, Step};
+use flowherd_coordinator::{
+    error::CoordinatorError,
+    marker::RunMarker,
+    options::RunOptions,
+    state::{Operation, Purging, Reporting, RunState},
+};
 use flowherd_shared::{
     ledger::{ReportState, layout},
     queue::Queue,
     store::Store,
 };
 
-use super::fleet::{Damage, Flaky, Fleet, object};
+use super::fleet::{Damage, Flaky, Fleet, has_planned_nothing, object};
 
 /// Receives all messages, fails at their objects, and returns them for later.
 fn fail_once(fleet: &Fleet) {
@@ -24,9 +29,9 @@ fn fail_once(fleet: &Fleet) {
     fleet.handler(&flaky).batch(messages, 1, &|| true, &|| ControlFlow::Continue(()));
 }
 
-fn rerun(fleet: &Fleet, run: &str, prefix: &str, force: bool) -> Result<Step, CoordinatorError> {
+fn rerun(fleet: &Fleet, run: &str, prefix: &str, force: bool) -> Result<RunState, CoordinatorError> {
     let (run, prefix) = (Some(run.to_owned()), Some(prefix.to_owned()));
-    let asked = Begin { run, prefix, purge: Some(true), force: Some(force), ..Begin::default() };
+    let asked = RunOptions { run, prefix, purge: true, force, ..RunOptions::default() };
     fleet.coordinate(|coordinator| coordinator.begin(&asked))
 }
 
@@ -37,9 +42,9 @@ fn a_failed_day_is_run_again_within_five_minutes_and_the_former_run_says_what_ha
     // A worker of the first run is still at it when the queue is purged.
     let stale = fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
     let step = rerun(&fleet, "second", "firehose/", false).unwrap();
-    assert_eq!(step.operation, Operation::Purge);
+    assert_eq!(step.operation.name(), "purge");
     let before = fleet.queue.now();
-    let step = fleet.drive(step, |step| matches!(step.operation, Operation::Purge | Operation::Plan));
+    let step = fleet.drive(step, |step| matches!(step.operation, Operation::Purge(_) | Operation::Plan(_)));
     assert!(fleet.queue.now() >= before + Duration::from_mins(1), "a purge swallows what is sent meanwhile");
     assert!(fleet.queue.now() < Duration::from_mins(5));
 
@@ -61,7 +66,7 @@ fn a_run_whose_listing_is_forbidden_midway_keeps_what_it_has_sent_protected() {
     let begun = fleet.begin("tuesday", "firehose/");
     // The second page, in the same call as the first.
     fleet.source.deny_at(1);
-    let refused = fleet.coordinate(|coordinator| coordinator.run_on(begun, &|| true)).unwrap_err();
+    let refused = fleet.coordinate(|coordinator| coordinator.step(begun, &|| true)).unwrap_err();
     assert!(refused.to_string().contains("cannot list prefix"), "{refused}");
     assert_eq!(fleet.queue.bodies().len(), 3);
     let refused = rerun(&fleet, "monday", "other/", false).unwrap_err();
@@ -71,7 +76,7 @@ fn a_run_whose_listing_is_forbidden_midway_keeps_what_it_has_sent_protected() {
     let fleet = Fleet::new(7);
     let begun = fleet.begin("tuesday", "firehose/");
     fleet.source.deny_at(0);
-    fleet.coordinate(|coordinator| coordinator.run_on(begun, &|| true)).unwrap_err();
+    fleet.coordinate(|coordinator| coordinator.step(begun, &|| true)).unwrap_err();
     rerun(&fleet, "monday", "other/", false).unwrap();
 }
 
@@ -112,9 +117,10 @@ fn a_forced_purge_is_in_the_report_of_the_run_that_lost_its_work() {
 fn a_purge_in_progress_is_waited_for() {
     let fleet = Fleet::new(2);
     fleet.queue.purge().unwrap();
-    let step = fleet.drive(rerun(&fleet, "r", "", false).unwrap(), |step| step.operation == Operation::Purge);
+    let step = fleet
+        .drive(rerun(&fleet, "r", "", false).unwrap(), |step| matches!(step.operation, Operation::Purge(_)));
     assert!(fleet.queue.now() >= Duration::from_mins(1));
-    let step = fleet.drive(step, |step| step.operation == Operation::Plan);
+    let step = fleet.drive(step, |step| matches!(step.operation, Operation::Plan(_)));
     assert!(fleet.queue.now() >= Duration::from_mins(2));
     assert_eq!(fleet.finish(step).state, ReportState::Done);
 }
@@ -124,12 +130,12 @@ fn a_second_driver_does_not_purge_what_the_run_has_sent() {
     let fleet = Fleet::new(5);
     let begun = rerun(&fleet, "r", "", false).unwrap();
     let step =
-        fleet.drive(begun.clone(), |step| matches!(step.operation, Operation::Purge | Operation::Plan));
+        fleet.drive(begun.clone(), |step| matches!(step.operation, Operation::Purge(_) | Operation::Plan(_)));
     assert_eq!(fleet.queue.bodies().len(), 5);
     // The purge is called once more, by somebody who waited for its answer in vain.
     fleet.queue.advance(Duration::from_mins(1));
-    let late = fleet.drive(begun, |step| step.operation == Operation::Purge);
-    assert_eq!((late.operation, fleet.queue.bodies().len()), (Operation::Plan, 5));
+    let late = fleet.drive(begun, |step| matches!(step.operation, Operation::Purge(_)));
+    assert_eq!((late.operation.name(), fleet.queue.bodies().len()), ("plan", 5));
     assert_eq!(fleet.finish(step).state, ReportState::Done);
 }
 
@@ -137,7 +143,7 @@ fn a_second_driver_does_not_purge_what_the_run_has_sent() {
 fn a_second_driver_sends_nothing_into_the_purge_of_the_first() {
     let fleet = Fleet::new(5);
     let second = rerun(&fleet, "r", "", false).unwrap();
-    let one_call = |step: Step| {
+    let one_call = |step: RunState| {
         let turn = std::cell::Cell::new(true);
         fleet.drive(step, |_| turn.replace(false))
     };
@@ -146,10 +152,10 @@ fn a_second_driver_sends_nothing_into_the_purge_of_the_first() {
     fleet.queue.advance(Duration::from_mins(1));
     let first = one_call(fleet.coordinate(|coordinator| {
         let run = coordinator.run("r").unwrap();
-        Step::new(Operation::Purge, &run)
+        RunState::new(&run, Operation::Purge(Purging::default()))
     }));
-    let second = one_call(Step { wait_seconds: 0, ..second });
-    assert_eq!((second.operation, fleet.queue.lost().len()), (Operation::Plan, 0));
+    let second = one_call(RunState { wait_seconds: 0, ..second });
+    assert_eq!((second.operation.name(), fleet.queue.lost().len()), ("plan", 0));
     assert_eq!(fleet.finish(first).state, ReportState::Done);
     assert_eq!(fleet.finish(second).state, ReportState::Done);
 }
@@ -158,8 +164,8 @@ fn a_second_driver_sends_nothing_into_the_purge_of_the_first() {
 fn a_run_begun_again_without_a_purge_sends_nothing_into_the_one_that_it_began_with() {
     let fleet = Fleet::new(5);
     let begun = rerun(&fleet, "r", "firehose/", false).unwrap();
-    let purged = fleet.drive(begun, |step| step.operation == Operation::Purge);
-    assert_eq!((purged.operation, purged.wait_seconds), (Operation::Plan, 60));
+    let purged = fleet.drive(begun, |step| matches!(step.operation, Operation::Purge(_)));
+    assert_eq!((purged.operation.name(), purged.wait_seconds), ("plan", 60));
     // The driver that waits for it is stopped, and begins the run again by its name.
     fleet.queue.advance(Duration::from_secs(10));
     let again = fleet.begin("r", "firehose/");
@@ -173,7 +179,7 @@ fn the_minute_of_a_purge_begins_with_it_however_long_others_were_looked_at() {
     let begun = rerun(&fleet, "r", "firehose/", false).unwrap();
     let queue = fleet.queue.clone();
     fleet.store.before("runs/former/purged.json".to_owned(), move || queue.advance(Duration::from_secs(40)));
-    fleet.drive(begun, |step| step.operation == Operation::Purge);
+    fleet.drive(begun, |step| matches!(step.operation, Operation::Purge(_)));
     let purged = fleet.queue.lost().len();
     let again = fleet.begin("r", "firehose/");
     assert_eq!(fleet.finish(again).state, ReportState::Done);
@@ -184,11 +190,11 @@ fn the_minute_of_a_purge_begins_with_it_however_long_others_were_looked_at() {
 fn a_second_driver_that_waits_leaves_what_the_first_has_sent_protected() {
     let fleet = Fleet::new(5);
     let begun = fleet.begin("r", "firehose/");
-    let sent = fleet.drive(begun.clone(), |step| step.planned.totals.objects == 0);
+    let sent = fleet.drive(begun.clone(), has_planned_nothing);
     // While another run is about to purge, a second driver begins to plan, and has to wait.
     let fresh =
-        Step { operation: Operation::Purge, prefix: "other/".to_owned(), ..fleet.begin("other", "other/") };
-    let purging = flowherd_coordinator::active::Active {
+        RunState { operation: Operation::Purge(Purging::default()), ..fleet.begin("other", "other/") };
+    let purging = RunMarker {
         run: "other".to_owned(),
         prefix: "other/".to_owned(),
         started: None,
@@ -199,7 +205,7 @@ fn a_second_driver_that_waits_leaves_what_the_first_has_sent_protected() {
     };
     purging.write(&fleet.store).unwrap();
     let waits = fleet.drive(begun, |step| step.wait_seconds == 0);
-    assert_eq!(waits.operation, Operation::Plan);
+    assert_eq!(waits.operation.name(), "plan");
     let refused = fleet.coordinate(|coordinator| coordinator.step(fresh, &|| false)).unwrap_err().to_string();
     assert!(refused.contains("run r (prefix \"firehose/\""), "{refused}");
     assert_eq!(fleet.finish(sent).state, ReportState::Done);
@@ -212,8 +218,9 @@ fn a_run_that_is_begun_while_the_queue_is_purged_sends_nothing_before_it_is_over
     let purging = rerun(&fleet, "monday", "firehose/", false).unwrap();
     let waiting = fleet.begin("tuesday", "other/");
     let waiting = fleet.drive(waiting, |step| step.wait_seconds == 0);
-    assert_eq!((waiting.operation, fleet.queue.bodies().len()), (Operation::Plan, 0));
-    let purging = fleet.drive(purging, |step| matches!(step.operation, Operation::Purge | Operation::Plan));
+    assert_eq!((waiting.operation.name(), fleet.queue.bodies().len()), ("plan", 0));
+    let purging =
+        fleet.drive(purging, |step| matches!(step.operation, Operation::Purge(_) | Operation::Plan(_)));
     assert_eq!(fleet.finish(waiting).state, ReportState::Done);
     assert_eq!(fleet.finish(purging).state, ReportState::Done);
 }
@@ -251,14 +258,15 @@ fn a_look_at_a_run_under_way_leaves_it_protected() {
     let begun = fleet.begin("monday", "firehose/");
     let look = |is_final| {
         let run = fleet.coordinate(|coordinator| coordinator.run("monday")).unwrap();
-        let step = Step { is_final, ..Step::new(Operation::Report, &run) };
+        let reporting = Reporting { is_final, ..Reporting::default() };
+        let step = RunState::new(&run, Operation::Report(reporting));
         fleet.coordinate(|coordinator| coordinator.step(step, &|| true)).unwrap()
     };
     // While it is listed, while it is worked on; with and without a report by force.
-    assert_eq!(look(false).operation, Operation::Check);
-    let step = fleet.drive(begun, |step| step.operation == Operation::Plan);
-    assert_eq!(look(false).operation, Operation::Check);
-    assert_eq!(look(true).state, Some(ReportState::Incomplete));
+    assert_eq!(look(false).operation.name(), "check");
+    let step = fleet.drive(begun, |step| matches!(step.operation, Operation::Plan(_)));
+    assert_eq!(look(false).operation.name(), "check");
+    assert_eq!(look(true).ended().map(|ended| ended.state), Some(ReportState::Incomplete));
     assert!(rerun(&fleet, "tuesday", "other/", false).is_err());
     assert_eq!(fleet.finish(step).state, ReportState::Done);
     assert!(rerun(&fleet, "tuesday", "other/", false).is_ok());
@@ -268,26 +276,28 @@ fn a_look_at_a_run_under_way_leaves_it_protected() {
 fn a_begin_says_what_is_wrong_with_what_it_is_asked() {
     let fleet = Fleet::new(1);
     fleet.begin("r", "firehose/");
-    let refused = |asked: &Begin| {
+    let refused = |asked: &RunOptions| {
         let error = fleet.coordinate(|coordinator| coordinator.begin(asked)).unwrap_err();
         assert!(matches!(error, CoordinatorError::Refused(_)), "{error}");
         error.to_string()
     };
     let named = |name: &str| Some(name.to_owned());
-    assert!(refused(&Begin::default()).contains("there is no prefix; an example"));
+    assert!(refused(&RunOptions::default()).contains("neither prefix nor resume is given"));
     let prefix = named("firehose/");
     assert!(
-        refused(&Begin { prefix: prefix.clone(), run: named("../x"), ..Begin::default() })
-            .contains("is no name")
+        refused(&RunOptions { prefix: prefix.clone(), run: named("../x"), ..RunOptions::default() })
+            .contains("invalid run name \"../x\"")
     );
     assert!(
-        refused(&Begin { prefix, resume: named("gone"), ..Begin::default() })
-            .contains("there is no run gone")
+        refused(&RunOptions { prefix, resume: named("gone"), ..RunOptions::default() })
+            .contains("no run named \"gone\"")
     );
-    let other = Begin { prefix: named("other/"), resume: named("r"), ..Begin::default() };
-    assert!(refused(&other).contains("was begun with \"firehose/\""));
+    let other = RunOptions { prefix: named("other/"), resume: named("r"), ..RunOptions::default() };
+    assert!(refused(&other).contains("has prefix \"firehose/\""));
     fleet.inputs.lock().unwrap().config = Some(b"[[rule]]\n".to_vec());
-    assert!(refused(&Begin { prefix: named(""), ..Begin::default() }).starts_with("flowherd.toml: "));
+    assert!(
+        refused(&RunOptions { prefix: named(""), ..RunOptions::default() }).starts_with("flowherd.toml: ")
+    );
 }
 
 #[test]
@@ -299,9 +309,9 @@ fn a_waiting_message_of_a_run_that_is_over_is_acknowledged_without_work() {
     // A report as things stand ends nothing: the message is tried again, and then waits for 20 seconds.
     let unchanged = |coordinator: &super::fleet::TwinCoordinator<'_>| {
         let run = coordinator.run("old").unwrap();
-        coordinator.step(Step { is_final: true, ..Step::new(Operation::Report, &run) }, &|| true).unwrap()
+        coordinator.step(RunState::report_now(&run), &|| true).unwrap()
     };
-    assert_eq!(fleet.coordinate(unchanged).operation, Operation::End);
+    assert_eq!(fleet.coordinate(unchanged).operation.name(), "end");
     fleet.queue.advance(Duration::from_secs(10));
     fail_once(&fleet);
     assert_eq!(fleet.queue.bodies().len(), 1);

@@ -131,7 +131,7 @@ fn a_deployed_stack_runs_a_day_by_its_step_loop_and_answers_queries() {
     // What is refused is refused by the step loop, with its reason.
     let refused = deployed.flowherd(&["run", "--resume", "tuesday", "--watch"]);
     assert_eq!(refused.status, 2, "{refused:?}");
-    assert!(refused.stderr.contains("there is no run tuesday"), "{refused:?}");
+    assert!(refused.stderr.contains("no run named \"tuesday\""), "{refused:?}");
     let unknown = deployed.flowherd(&["status", "--stack", "Nobody"]);
     assert_eq!(unknown.status, 2);
     assert!(unknown.stderr.contains("no stack \"Nobody\""), "{unknown:?}");
@@ -150,7 +150,7 @@ fn a_deployed_stack_reports_a_damaged_object_and_does_it_after_repair_and_redriv
     source.put(&key, &whole).unwrap();
     // The report needs the failure only, and its message is a dead letter some deliveries later.
     wait_until("the dead letter is there", || {
-        deployed.flowherd(&["status"]).stdout.contains(" 0 in hand, 1 dead letters")
+        deployed.flowherd(&["status"]).stdout.contains(" 0 in progress, 1 dead-letter messages")
     });
     let ran = deployed.flowherd(&["redrive", "--watch", "--json"]);
     assert_eq!((ran.status, &json(&ran)["objects"]["done"]), (0, &5.into()), "{ran:?}");

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use flowherd_coordinator::parallel;
+use flowherd_coordinator::{parallel, runs::IndexedRun};
 use flowherd_shared::{
     config::Config,
-    ledger::{Report, ReportState, Run, layout, read_json, read_report},
+    ledger::{Report, ReportState, layout, read_report},
     limits::MAX_CONFIG_BYTES,
     questions::Span,
     store::{Store, StoreError},
@@ -46,43 +46,43 @@ enum Columns {
 /// What runs wrote that a table would misread, a line for each table. `asked` none: at any time.
 pub(super) fn find(
     results: &impl Store,
-    names: &[String],
+    mut runs: Vec<IndexedRun>,
     known: &[Known],
     asked: Option<Asked>,
 ) -> Result<Vec<String>, StoreError> {
-    let read = parallel::map(READERS, names, |name| read_json::<Run>(results, &layout::run(name)));
-    let read: Result<Vec<Option<Run>>, StoreError> = read.into_iter().collect();
-    let mut runs: Vec<Run> = read?.into_iter().flatten().collect();
-    runs.sort_by(|a, b| a.started.cmp(&b.started));
+    // In the order of their begin.
+    runs.reverse();
     let mut by_config: BTreeMap<&str, Vec<Columns>> = BTreeMap::new();
     for run in &runs {
-        if !by_config.contains_key(&*run.fingerprint.config_hash) {
-            by_config.insert(&run.fingerprint.config_hash, columns(results, run, known)?);
+        if !by_config.contains_key(&*run.config_hash) {
+            by_config.insert(&run.config_hash, columns(results, run, known)?);
         }
     }
 
     let mut told = Vec::new();
     for (at, known) in known.iter().enumerate() {
-        let is = |run: &Run, columns: Columns| by_config[&*run.fingerprint.config_hash][at] == columns;
-        let may_be_misread = |run: &&Run| {
+        let is = |run: &IndexedRun, columns: Columns| by_config[&*run.config_hash][at] == columns;
+        let may_be_misread = |run: &&IndexedRun| {
             (is(run, Columns::Other) || is(run, Columns::Unknown))
                 && asked.is_none_or(|asked| may_hold(&run.prefix, asked))
         };
-        let suspects: Vec<&Run> = runs.iter().filter(may_be_misread).collect();
+        let suspects: Vec<&IndexedRun> = runs.iter().filter(may_be_misread).collect();
         if suspects.is_empty() {
             continue;
         }
         // Only where there is a doubt, the reports that can remove it.
-        let right: Vec<&Run> = runs.iter().filter(|run| is(run, Columns::Same)).collect();
-        let needed: Vec<&Run> = suspects.iter().chain(&right).copied().collect();
-        let reports = parallel::map(READERS, &needed, |run| read_report(results, &layout::report(&run.run)));
-        let reports: Result<Vec<Option<Report>>, StoreError> = reports.into_iter().collect();
-        let reports = reports?;
+        let may_replace = |run: &&IndexedRun| {
+            is(run, Columns::Same) && suspects.iter().any(|suspect| may_replace(run, suspect))
+        };
+        let right: Vec<&IndexedRun> = runs.iter().filter(may_replace).collect();
+        let needed: Vec<&IndexedRun> = suspects.iter().chain(&right).copied().collect();
+        let report = |run: &&IndexedRun| read_report(results, &layout::report(&run.run));
+        let reports: Vec<Option<Report>> = parallel::try_map(READERS, &needed, report)?;
         let (of_suspects, of_right) = reports.split_at(suspects.len());
-        let is_replaced = |run: &Run, report: Option<&Report>| {
+        let is_replaced = |run: &IndexedRun, report: Option<&Report>| {
             right.iter().zip(of_right).any(|(later, done)| replaces(later, done.as_ref(), run, report))
         };
-        let left: Vec<&Run> = suspects
+        let left: Vec<&IndexedRun> = suspects
             .iter()
             .zip(of_suspects)
             .filter(|(run, report)| !is_replaced(run, report.as_ref()))
@@ -94,7 +94,7 @@ pub(super) fn find(
 }
 
 /// One line for all runs of which a table would misread rows.
-fn tell(table: &str, runs: &[&Run]) -> Option<String> {
+fn tell(table: &str, runs: &[&IndexedRun]) -> Option<String> {
     let last = runs.last()?;
     let others = match runs.len() {
         1 => String::new(),
@@ -108,24 +108,34 @@ fn tell(table: &str, runs: &[&Run]) -> Option<String> {
     ))
 }
 
+/// Returns whether a run began later, with the same prefix or a shorter one.
+fn may_replace(later: &IndexedRun, earlier: &IndexedRun) -> bool {
+    earlier.started < later.started && earlier.prefix.starts_with(&later.prefix)
+}
+
 /// Whether a later run has surely written everything anew that an earlier one wrote: it listed the same prefix or more, found
 /// no fewer objects, did all of them, and was begun when the earlier one had ended.
-fn replaces(later: &Run, done: Option<&Report>, earlier: &Run, report: Option<&Report>) -> bool {
+fn replaces(
+    later: &IndexedRun,
+    done: Option<&Report>,
+    earlier: &IndexedRun,
+    report: Option<&Report>,
+) -> bool {
     let (Some(done), Some(report)) = (done, report) else { return false };
-    earlier.prefix.starts_with(&later.prefix)
+    may_replace(later, earlier)
         && done.state == ReportState::Done
         && done.objects.skipped == 0
         && report.finished < later.started
         && (later.prefix != earlier.prefix || done.objects.listed >= report.objects.listed)
 }
 
-fn columns(results: &impl Store, run: &Run, known: &[Known]) -> Result<Vec<Columns>, StoreError> {
+fn columns(results: &impl Store, run: &IndexedRun, known: &[Known]) -> Result<Vec<Columns>, StoreError> {
     let config = match results.get_limited(&layout::config(&run.run), MAX_CONFIG_BYTES as u64)? {
         None => Some(Config::default()),
         Some(bytes) => std::str::from_utf8(&bytes).ok().and_then(|text| Config::parse(text).ok()),
     };
     // Rules of a later version, or results of `convert`, which keeps its rules elsewhere.
-    let config = config.filter(|config| config.hash == run.fingerprint.config_hash);
+    let config = config.filter(|config| config.hash == run.config_hash);
     let of = |known: &Known| {
         let Some(config) = &config else { return Columns::Unknown };
         let Some(table) = config.tables.iter().find(|table| table.name == known.table) else {

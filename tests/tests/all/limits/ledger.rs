@@ -2,10 +2,7 @@
 
 use std::fs::{self, File};
 
-use flowherd_coordinator::{
-    reconcile::reconcile,
-    steps::{Begin, CoordinatorError, Operation},
-};
+use flowherd_coordinator::{error::CoordinatorError, options::RunOptions, reconcile::reconcile};
 use flowherd_shared::{
     ledger::{ManifestEntry, ReportState, Run, layout, put_json, read_json},
     limits::{MAX_KEY_BYTES, MAX_LEDGER_BYTES, MAX_LOOKUPS_BYTES, MAX_REPORT_BYTES},
@@ -95,8 +92,8 @@ fn a_run_of_more_objects_than_its_limit_is_refused_and_continues_when_it_is_rais
     let Err(CoordinatorError::Refused(why)) = plan(&fleet) else { panic!("it was refused") };
     assert_eq!(
         why,
-        "prefix \"firehose/\" of logs has more than 7 objects (FLOWHERD_MAX_KEYS), of which 6 are sent and go on; \
-         choose longer prefixes, or raise it and go on with run r"
+        "prefix \"firehose/\" of bucket logs has more than 7 objects (FLOWHERD_MAX_KEYS); 6 of them are \
+         in the queue and will be processed; begin runs of longer prefixes, or raise the limit and continue run r"
     );
     assert!(fleet.has("active/r.json"), "what is sent is protected against purges");
     fleet.drain(2);
@@ -105,7 +102,7 @@ fn a_run_of_more_objects_than_its_limit_is_refused_and_continues_when_it_is_rais
     // The same step once more, with the limit raised: no object is lost or done twice.
     fleet.max_keys = 10;
     let step = plan(&fleet).unwrap();
-    assert_eq!((step.progress.listed, step.planned.complete), (10, true));
+    assert_eq!((step.progress.listed, step.operation.name()), (10, "check"));
     let report = fleet.finish(step);
     assert_eq!((report.state, report.objects.done), (ReportState::Done, 10));
 
@@ -114,7 +111,9 @@ fn a_run_of_more_objects_than_its_limit_is_refused_and_continues_when_it_is_rais
     fleet.max_keys = 2;
     let begun = fleet.begin("r", "firehose/");
     let outcome = fleet.coordinate(|coordinator| coordinator.step(begun, &|| true));
-    assert!(matches!(outcome, Err(CoordinatorError::Refused(why)) if why.contains("of which 0 are sent")));
+    assert!(
+        matches!(outcome, Err(CoordinatorError::Refused(why)) if why.contains("; 0 of them are in the queue"))
+    );
     assert!(!fleet.has("active/r.json") && fleet.queue.bodies().is_empty());
 }
 
@@ -122,10 +121,10 @@ fn a_run_of_more_objects_than_its_limit_is_refused_and_continues_when_it_is_rais
 fn a_prefix_longer_than_any_key_is_refused() {
     let fleet = Fleet::new(0);
     let begin = |length: usize| {
-        let asked = Begin { prefix: Some("p".repeat(length)), ..Begin::default() };
+        let asked = RunOptions { prefix: Some("p".repeat(length)), ..RunOptions::default() };
         fleet.coordinate(|coordinator| coordinator.begin(&asked))
     };
-    assert_eq!(begin(MAX_KEY_BYTES).unwrap().operation, Operation::Plan);
+    assert_eq!(begin(MAX_KEY_BYTES).unwrap().operation.name(), "plan");
     let Err(CoordinatorError::Refused(why)) = begin(MAX_KEY_BYTES + 1) else { panic!("it was refused") };
     assert!(why.contains("has 1025 bytes"), "{why}");
 }

@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use flowherd_coordinator::{
-    manifest,
-    steps::{Begin, Operation, Step},
-};
+use flowherd_coordinator::{manifest, options::RunOptions, state::RunState};
 use flowherd_shared::{
     error::Verdict,
     ledger::{Amendment, Failure, ManifestEntry, Receipt, Report, ReportState, Run, layout},
@@ -91,7 +88,7 @@ impl World {
     }
 
     /// What a report says that was just written, while nobody else was at anything.
-    pub(super) fn check_report(&self, step: &Step) {
+    pub(super) fn check_report(&self, step: &RunState) {
         let run = self.run(&step.run);
         let report: Report = read(self.store(), &layout::report(&step.run)).unwrap();
         let truths = self.truths(&run);
@@ -295,18 +292,18 @@ impl World {
         };
         let done = now.iter().filter(is_done).count() as u64;
         self.services.tell(format!("{run} is resumed"));
-        let at = self.begin(Begin { resume: Some(run.to_owned()), ..Begin::default() });
+        let at = self.begin(RunOptions { resume: Some(run.to_owned()), ..RunOptions::default() });
         self.settle();
         let step = self.drivers[at].step.clone();
-        let Some(step) = step.filter(|step| step.operation == Operation::End) else {
+        let Some(step) = step.filter(|step| step.has_ended()) else {
             return self.violate(format!("{run} cannot be resumed: {:?}", self.drivers[at].refused));
         };
         let progress = step.progress;
         let left = now.len() as u64 - done;
-        if (step.state, progress.skipped, progress.done) != (Some(ReportState::Done), done, left) {
+        let state = step.ended().map(|ended| ended.state);
+        if (state, progress.skipped, progress.done) != (Some(ReportState::Done), done, left) {
             self.violate(format!(
-                "{run} resumed: {:?} {progress:?}, not {left} done and {done} skipped",
-                step.state
+                "{run} resumed: {state:?} {progress:?}, not {left} done and {done} skipped"
             ));
         }
     }

@@ -6,7 +6,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use flowherd_coordinator::steps::{Coordinator, CoordinatorError, Inputs, Step};
+use flowherd_coordinator::{
+    coordinator::{Coordinator, Inputs},
+    error::CoordinatorError,
+    state::RunState,
+};
 use flowherd_shared::{ledger::Receipt, queue::Queue, store::Store, task::Task};
 use flowherd_tests::fake::{MemoryQueue, MemorySource, MemoryStore, Paced, Process, QueueSettings, Watch};
 use flowherd_worker::handler::MessageHandler;
@@ -145,5 +149,5 @@ impl Services {
 /// What a process came to.
 pub(super) enum Outcome {
     Worked { something: bool },
-    Stepped(Box<Result<Step, CoordinatorError>>),
+    Stepped(Box<Result<RunState, CoordinatorError>>),
 }

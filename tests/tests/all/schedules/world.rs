@@ -9,8 +9,9 @@ use std::{
 };
 
 use flowherd_coordinator::{
-    plan::Planned,
-    steps::{Begin, CoordinatorError, Operation, Step},
+    error::CoordinatorError,
+    options::RunOptions,
+    state::{Operation, Planning, Reporting, RunState},
 };
 use flowherd_shared::{
     ledger::{Run, layout, read_json},
@@ -38,7 +39,7 @@ const LATER: [&str; 6] = ["p/", "p/1", "p/1 a", "p/4", "q/00", "q/2"];
 /// What a driver is to begin with.
 #[derive(Clone, Debug)]
 enum First {
-    Begin(Begin),
+    Begin(RunOptions),
     Redrive,
 }
 
@@ -47,8 +48,8 @@ enum First {
 pub(super) struct Driver {
     pub(super) run: String,
     first: First,
-    /// The last step that it received; `None` until the run is begun.
-    pub(super) step: Option<Step>,
+    /// The last state that it received; `None` until the run is begun.
+    pub(super) step: Option<RunState>,
     due: Duration,
     pub(super) refused: Option<String>,
     /// A call of its is under way.
@@ -61,7 +62,7 @@ impl Driver {
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        self.refused.is_some() || self.step.as_ref().is_some_and(|step| step.operation == Operation::End)
+        self.refused.is_some() || self.step.as_ref().is_some_and(|step| step.has_ended())
     }
 }
 
@@ -142,7 +143,7 @@ impl World {
             Event::Begin { prefix, purge, force, resume, pace } => {
                 let resume = resume.and_then(|run| self.begun(run));
                 let prefix = resume.is_none().then(|| prefix.to_owned());
-                let asked = Begin { prefix, purge: Some(purge), force: Some(force), resume, run: None };
+                let asked = RunOptions { prefix, purge, force, resume, run: None };
                 if self.drivers.len() < MOST_DRIVERS {
                     let driver = self.begin(asked);
                     self.drive(driver, pace);
@@ -171,7 +172,8 @@ impl World {
                 let process = Process::new("somebody".to_owned(), Pace::Whole, Arc::clone(&self.watch));
                 let looked = self.services.coordinate(&process, |coordinator| {
                     let run = coordinator.run(&run)?;
-                    coordinator.step(Step { is_final, ..Step::new(Operation::Report, &run) }, &|| true)
+                    let reporting = Reporting { is_final, ..Reporting::default() };
+                    coordinator.step(RunState::new(&run, Operation::Report(reporting)), &|| true)
                 });
                 if let Err(error @ CoordinatorError::Ledger(_)) = looked {
                     self.services.violate(format!("a report as things stand cannot be made: {error}"));
@@ -223,7 +225,7 @@ impl World {
                 let is_listed = |at: &usize| self.is_listed(&self.drivers[*at].run);
                 let Some(at) = self.pick(driver).filter(|at| !is_listed(at)) else { return };
                 if let First::Begin(asked) = &mut self.drivers[at].first {
-                    asked.purge = Some(purge);
+                    asked.purge = purge;
                     self.drivers[at].step = None;
                 }
             }
@@ -262,9 +264,9 @@ impl World {
     }
 
     /// A driver for a new run.
-    pub(super) fn begin(&mut self, asked: Begin) -> usize {
+    pub(super) fn begin(&mut self, asked: RunOptions) -> usize {
         let run = format!("r{}", self.drivers.len());
-        self.add(run.clone(), First::Begin(Begin { run: Some(run), ..asked }))
+        self.add(run.clone(), First::Begin(RunOptions { run: Some(run), ..asked }))
     }
 
     /// A driver for a run whose dead-letter messages are to be moved back.
@@ -285,9 +287,9 @@ impl World {
         self.drivers[at].is_busy = true;
         // A call that stalls between its note and what it has noted, while another driver of the same run continues, has no
         // remedy but the report, which says what is missing.
-        let notes = |step: &Step| match step.operation {
-            Operation::Plan => step.planned == Planned::default(),
-            operation => operation == Operation::Purge,
+        let notes = |step: &RunState| match &step.operation {
+            Operation::Plan(planning) => *planning == Planning::default(),
+            operation => matches!(operation, Operation::Purge(_)),
         };
         let stalls = matches!(pace, Pace::WaitsAt(_))
             && step.as_ref().is_some_and(notes)
@@ -295,10 +297,10 @@ impl World {
         let pace = if stalls { Pace::Whole } else { pace };
         let what = step.as_ref().map_or_else(|| format!("{first:?}"), |step| format!("{:?}", step.operation));
         // Two stand for functions that have time for all pages of the listing.
-        let should_continue = at % 2 == 1;
+        let has_time = at % 2 == 1;
         self.start(format!("driver {at} of {run}, {what}"), Some(at), pace, move |services, process| {
             Outcome::Stepped(Box::new(services.coordinate(process, |coordinator| match (&step, &first) {
-                (Some(step), _) => coordinator.step(step.clone(), &|| should_continue),
+                (Some(step), _) => coordinator.step(step.clone(), &|| has_time),
                 (None, First::Begin(asked)) => coordinator.begin(asked),
                 (None, First::Redrive) => coordinator.redrive(&run).map(|(_, step)| step),
             })))
@@ -372,16 +374,19 @@ impl World {
             Ok(step) => {
                 driver.due = now + Duration::from_secs(step.wait_seconds);
                 // A report in stretches speaks of each part as it was then.
-                let at_once = driver.step.as_ref().is_some_and(|before| before.reconciled == 0);
+                let at_once = driver.step.as_ref().is_some_and(|before| match &before.operation {
+                    Operation::Report(report) => report.parts == 0,
+                    _ => true,
+                });
                 driver.step = Some(step.clone());
-                if step.operation == Operation::End && at_once && !has_waited && self.live.is_empty() {
+                if step.has_ended() && at_once && !has_waited && self.live.is_empty() {
                     let step = step.clone();
                     self.check_report(&step);
                 }
             }
             Err(CoordinatorError::Refused(why)) => {
-                let doing = driver.step.as_ref().map(|step| step.operation);
-                if !matches!(doing, None | Some(Operation::Purge)) {
+                let doing = driver.step.as_ref().map(|step| step.operation.clone());
+                if !matches!(doing, None | Some(Operation::Purge(_))) {
                     self.services.violate(format!("{} is refused {doing:?}: {why}", driver.run));
                 }
                 driver.refused = Some(why.clone());

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use flowherd_shared::{
-    ledger::{ManifestTotals, Purged, layout, put_json, read_json},
+    ledger::{ManifestTotals, Purged, Run, layout, put_json, read_json},
     store::{Head, Lister, Store, StoreError},
 };
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ const PURGE_LIMIT: Duration = Duration::from_mins(10);
 
 /// `active/<run>.json`: a run may have messages in the queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Active {
+pub struct RunMarker {
     /// The run.
     pub run: String,
     /// Its prefix.
@@ -29,10 +29,10 @@ pub struct Active {
     pub has_sent: bool,
     /// Whether the run is about to purge the queue. The marker's age says since when.
     pub purging: bool,
-    /// Whether dead letters were moved back to the queue: failures in the ledger are not final then.
+    /// Whether dead-letter messages were moved back to the queue: failures in the ledger are not final then.
     #[serde(default)]
     pub redriven: bool,
-    /// What was sent of a listing that failed for good.
+    /// What was sent before the listing failed permanently.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent: Option<ManifestTotals>,
 }
@@ -46,13 +46,27 @@ pub enum Stage {
     Purging,
     /// Sending messages.
     Sending,
-    /// Moving dead letters back to the queue.
+    /// Moving dead-letter messages back to the queue.
     Redriving,
-    /// None any more: the listing failed for good after these objects.
+    /// None any more: the listing failed permanently after these objects.
     Stopped(ManifestTotals),
 }
 
-impl Active {
+impl RunMarker {
+    /// Creates the marker of a run.
+    #[must_use]
+    pub fn new(run: &Run, stage: Stage) -> Self {
+        Self {
+            run: run.run.clone(),
+            prefix: run.prefix.clone(),
+            started: Some(run.started.clone()),
+            has_sent: matches!(stage, Stage::Sending | Stage::Redriving | Stage::Stopped(_)),
+            purging: matches!(stage, Stage::Purging),
+            redriven: matches!(stage, Stage::Redriving),
+            sent: if let Stage::Stopped(sent) = stage { Some(sent) } else { None },
+        }
+    }
+
     /// Writes the marker.
     pub fn write(&self, store: &impl Store) -> Result<(), StoreError> {
         put_json(store, &layout::active(&self.run), self)
@@ -79,8 +93,8 @@ impl Active {
                     continue;
                 };
                 let found: Option<Self> = read_json(results, &entry.key)?;
-                match found.filter(|active| active.run == name) {
-                    Some(active) => others.push(active),
+                match found.filter(|marker| marker.run == name) {
+                    Some(marker) => others.push(marker),
                     // Removed since the listing: no longer active.
                     None if results.head(&entry.key)?.is_none() => {}
                     None => others.push(Self::unreadable(name)),

@@ -1,0 +1,89 @@
+//! The runs of the ledger, by the coordinator's index.
+
+use anyhow::Context;
+use flowherd_coordinator::{
+    parallel,
+    runs::{self, IndexedRun},
+};
+use flowherd_shared::{
+    ledger::{Report, Run, layout, read_json},
+    store::StoreError,
+};
+use serde::Serialize;
+
+use super::Fleet;
+use crate::Stop;
+
+/// Ledger files read at once.
+const READERS: usize = 32;
+/// Maximum runs whose reports a search reads, latest first.
+const SEARCHED_RUNS: usize = 1000;
+
+/// A run and its report.
+#[derive(Serialize)]
+pub(super) struct Known {
+    #[serde(flatten)]
+    pub(super) run: Run,
+    pub(super) report: Option<Report>,
+}
+
+/// Returns the latest run whose report names failed objects.
+pub(super) fn latest_with_failures(fleet: &Fleet<'_>) -> Result<String, Stop> {
+    let has_failures =
+        |report: &Option<Report>| report.as_ref().is_some_and(|report| report.objects.failed > 0);
+    let found = search(fleet, &all_runs(fleet)?, 1, has_failures)?;
+    found.into_iter().next().ok_or_else(|| {
+        Stop::usage(format!(
+            "none of the latest {SEARCHED_RUNS} runs has failures; name the run to report again: flowherd redrive RUN"
+        ))
+    })
+}
+
+/// Returns up to `limit` of the latest runs whose reports are wanted. Reads reports in batches, latest first, until it has
+/// found them.
+pub(super) fn search(
+    fleet: &Fleet<'_>,
+    runs: &[IndexedRun],
+    limit: usize,
+    is_wanted: impl Fn(&Option<Report>) -> bool,
+) -> Result<Vec<String>, Stop> {
+    let mut found = Vec::new();
+    for batch in runs[..runs.len().min(SEARCHED_RUNS)].chunks(READERS) {
+        let reports = reports(fleet, batch.iter().map(|run| run.run.as_str()))?;
+        let wanted = batch.iter().zip(&reports).filter(|(_, report)| is_wanted(report));
+        found.extend(wanted.map(|(run, _)| run.run.clone()));
+        if found.len() >= limit {
+            break;
+        }
+    }
+    found.truncate(limit);
+    Ok(found)
+}
+
+/// Reads the reports of runs; `None` for a run without one.
+fn reports<'a>(fleet: &Fleet<'_>, runs: impl Iterator<Item = &'a str>) -> Result<Vec<Option<Report>>, Stop> {
+    let runs: Vec<&str> = runs.collect();
+    let read = || parallel::try_map(READERS, &runs, |run| fleet.coordinator.finished_report(run));
+    Ok(fleet.patience.during("the reports of the runs", read).context("cannot read the ledger")?)
+}
+
+/// Returns the latest runs, latest last.
+pub(super) fn latest(fleet: &Fleet<'_>, limit: usize) -> Result<Vec<Known>, Stop> {
+    let mut names: Vec<String> = all_runs(fleet)?.into_iter().take(limit).map(|run| run.run).collect();
+    names.reverse();
+    let results = fleet.coordinator.results;
+    let read = || parallel::try_map(READERS, &names, |name| read_json::<Run>(results, &layout::run(name)));
+    let runs = fleet.patience.during("the ledgers of the runs", read).context("cannot read the ledger")?;
+    // Without a run whose ledger was deleted since the listing.
+    let runs: Vec<Run> = runs.into_iter().flatten().collect();
+    let reports = reports(fleet, runs.iter().map(|run| run.run.as_str()))?;
+    Ok(runs.into_iter().zip(reports).map(|(run, report)| Known { run, report }).collect())
+}
+
+/// Returns all runs, latest first by their begin: names need not sort by time.
+pub(super) fn all_runs(fleet: &Fleet<'_>) -> Result<Vec<IndexedRun>, Stop> {
+    let results = fleet.coordinator.results;
+    let list =
+        || -> Result<Vec<IndexedRun>, StoreError> { runs::list(results, &results.names_below("runs/")?) };
+    Ok(fleet.patience.during("the list of runs", list).context("cannot list the runs")?)
+}

@@ -1,0 +1,163 @@
+//! The ports and limits of the coordinator, and what several operations need.
+
+use std::time::Duration;
+
+use flowherd_shared::{
+    error::error_chain,
+    layout,
+    ledger::{ManifestTotals, Run, read_json},
+    queue::Queue,
+    store::{Lister, Store, StoreError},
+};
+use jiff::Timestamp;
+
+use crate::{
+    error::CoordinatorError,
+    marker::{RunMarker, Stage},
+    planner::PlanError,
+    state::{Checking, Operation, Planning, RunState},
+};
+
+/// A purge takes up to 60 seconds, and deletes messages that are sent meanwhile
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_PurgeQueue.html>).
+pub(crate) const PURGE_SECONDS: u64 = 60;
+/// The same as the age of a run marker: one second more, because S3 rounds times to seconds.
+pub(crate) const PURGE: Duration = Duration::from_secs(PURGE_SECONDS + 1);
+/// Wait before the next attempt when another purge is in progress: SQS allows one in 60 seconds.
+pub(crate) const PURGE_RETRY_SECONDS: u64 = 15;
+
+/// The configuration files of new runs.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    /// `flowherd.toml`; `None` for the built-in rule.
+    pub config: Option<Vec<u8>>,
+    /// `lookups.json`.
+    pub lookups: Option<Vec<u8>>,
+}
+
+/// The coordinator's ports and limits. Its operations are in the modules of the same names.
+#[expect(missing_debug_implementations, reason = "it holds functions")]
+pub struct Coordinator<'a, L, S, Q> {
+    /// Lists the source bucket.
+    pub source: &'a L,
+    /// The name of the source bucket.
+    pub bucket: &'a str,
+    /// The results bucket, which holds the ledger too.
+    pub results: &'a S,
+    /// The name of the results bucket.
+    pub results_bucket: &'a str,
+    /// The queue to the workers.
+    pub queue: &'a Q,
+    /// Its dead-letter queue.
+    pub dead_letters: Option<&'a Q>,
+    /// Reads the configuration files of a new run.
+    pub inputs: &'a (dyn Fn() -> Result<Inputs, StoreError> + Sync),
+    /// For how long the queue must be empty before objects without an outcome count as missing: its counts lag.
+    pub settle: Duration,
+    /// Age of a run at which it is reported whatever its state.
+    pub time_limit: Duration,
+    /// Maximum objects of a run.
+    pub max_keys: u64,
+    /// Returns the time of this machine.
+    pub clock: &'a (dyn Fn() -> Timestamp + Sync),
+    /// Waits between attempts to send.
+    pub pause: &'a (dyn Fn(Duration) + Sync),
+}
+
+impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
+    /// Reads `run.json` of a run.
+    ///
+    /// # Errors
+    /// [`CoordinatorError::Refused`] if there is no such run.
+    pub fn run(&self, name: &str) -> Result<Run, CoordinatorError> {
+        let unknown =
+            || CoordinatorError::Refused(format!("no run named {name:?}; list runs with: flowherd runs"));
+        if !layout::is_run_name(name) {
+            return Err(unknown());
+        }
+        let run = read_json(self.results, &layout::run(name)).map_err(CoordinatorError::Ledger)?;
+        if let Some(run) = run {
+            return Ok(run);
+        }
+        let marker = self.results.head(&layout::active(name)).map_err(CoordinatorError::Ledger)?;
+        Err(match marker {
+            Some(_) => CoordinatorError::Refused(format!(
+                "run {name} has a run marker but no {}: its begin was interrupted, or its ledger was deleted; remove the \
+                 marker with: flowherd runs --forget {name}",
+                layout::run(name)
+            )),
+            None => unknown(),
+        })
+    }
+
+    /// Returns the state from which a run continues that nobody drives any more: planning until its listing is complete,
+    /// otherwise checks.
+    ///
+    /// # Errors
+    /// As [`Coordinator::run`].
+    pub fn resume_driving(&self, name: &str) -> Result<RunState, CoordinatorError> {
+        let run = self.run(name)?;
+        let operation = match run.manifest {
+            Some(_) => Operation::Check(Checking::default()),
+            None => Operation::Plan(Planning::default()),
+        };
+        Ok(RunState::new(&run, operation))
+    }
+
+    /// Returns the time of this machine as ISO-8601 UTC.
+    pub(crate) fn now(&self) -> String {
+        iso((self.clock)())
+    }
+
+    /// Returns whether the run may have messages in the queue: planning writes the first part of the manifest before it sends.
+    pub(crate) fn has_sent(&self, run: &str) -> Result<bool, CoordinatorError> {
+        let first = self.results.etag(&layout::manifest_part(run, 0)).map_err(CoordinatorError::Ledger)?;
+        Ok(first.is_some())
+    }
+
+    /// Returns another run that may be purging the queue now.
+    pub(crate) fn purging_run(&self, run: &str) -> Result<Option<String>, CoordinatorError> {
+        for other in RunMarker::others(self.results, run).map_err(CoordinatorError::Ledger)? {
+            if other.is_purging(self.results).map_err(CoordinatorError::Ledger)? {
+                return Ok(Some(other.run));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes the run's marker.
+    pub(crate) fn mark(&self, run: &Run, stage: Stage) -> Result<(), CoordinatorError> {
+        RunMarker::new(run, stage).write(self.results).map_err(CoordinatorError::Ledger)
+    }
+
+    /// Separates errors of a listing that end the run from those that may pass.
+    pub(crate) fn list_error(&self, prefix: &str, error: StoreError) -> CoordinatorError {
+        let bucket = self.bucket;
+        match error {
+            StoreError::AccessDenied(_) | StoreError::NotFound(_) | StoreError::WrongBucket(_) => {
+                CoordinatorError::Refused(format!(
+                    "cannot list prefix {prefix:?} of bucket {bucket}; check that the bucket exists, and that the \
+                     coordinator may list this prefix: {}",
+                    error_chain(&error)
+                ))
+            }
+            StoreError::Invalid(_)
+            | StoreError::InvalidKey(_)
+            | StoreError::PreconditionFailed(_)
+            | StoreError::Archived(_)
+            | StoreError::Encrypted(_)
+            | StoreError::TooLarge { .. } => CoordinatorError::Refused(format!(
+                "cannot list prefix {prefix:?} of bucket {bucket}: {}",
+                error_chain(&error)
+            )),
+            StoreError::Transient(_) => {
+                PlanError::List { source: error, sent: ManifestTotals::default() }.into()
+            }
+        }
+    }
+}
+
+/// Formats a time as ISO-8601 UTC with milliseconds.
+pub(crate) fn iso(time: Timestamp) -> String {
+    format!("{time:.3}")
+}

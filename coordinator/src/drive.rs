@@ -1,0 +1,78 @@
+//! Drives a run: does one operation after another until it ends, or until the host stops. The function, the commands and the
+//! tests are hosts of the same loop.
+
+use std::ops::ControlFlow;
+
+use flowherd_shared::{
+    queue::Queue,
+    store::{Lister, Store},
+};
+
+use crate::{
+    coordinator::Coordinator,
+    error::CoordinatorError,
+    state::{Operation, RunState},
+};
+
+/// Waits, shows progress, and decides when to stop.
+pub trait Host {
+    /// Called before each operation: waits for `wait_seconds`, or breaks to stop before the operation. A host that waits for
+    /// a shorter time reduces `wait_seconds`, from which checks add up how long the queue has been empty.
+    fn before(&mut self, state: &mut RunState) -> ControlFlow<()>;
+
+    /// Returns whether an operation has time for another page of the listing or part of the manifest.
+    fn should_continue(&self) -> bool {
+        true
+    }
+
+    /// Runs one operation.
+    fn run<T>(&self, _state: &RunState, operation: impl FnOnce() -> T) -> T {
+        operation()
+    }
+
+    /// Called when an operation fails with an error that may pass, with the number of failures in succession. Repeats the
+    /// operation, or breaks to return the error.
+    fn failed(&mut self, _error: &CoordinatorError, _failures: u32) -> ControlFlow<()> {
+        ControlFlow::Break(())
+    }
+}
+
+impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
+    /// Drives a run until it ends or the host stops. Also after an error, `state` is the next operation.
+    ///
+    /// # Errors
+    /// [`CoordinatorError::Refused`] at once; any other error if the host does not repeat the operation.
+    pub fn drive(&self, state: &mut RunState, host: &mut impl Host) -> Result<(), CoordinatorError> {
+        let mut failures = 0;
+        while !state.has_ended() && host.before(state).is_continue() {
+            let operation = || self.step(state.clone(), &|| host.should_continue());
+            match host.run(state, operation) {
+                Ok(next) => (*state, failures) = (next, 0),
+                Err(error @ CoordinatorError::Refused(_)) => return Err(error),
+                Err(error) => {
+                    failures += 1;
+                    if host.failed(&error, failures).is_break() {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Does one operation and returns the next state. `should_continue` returns whether there is time for another page of the
+    /// listing or part of the manifest.
+    pub fn step(
+        &self,
+        state: RunState,
+        should_continue: &dyn Fn() -> bool,
+    ) -> Result<RunState, CoordinatorError> {
+        match state.operation.clone() {
+            Operation::Purge(purging) => self.purge(state, &purging),
+            Operation::Plan(planning) => self.plan(state, planning, should_continue),
+            Operation::Check(checking) => self.check(state, checking),
+            Operation::Report(reporting) => self.report(state, reporting, should_continue),
+            Operation::End(_) => Ok(state),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Why an operation failed.
+
+use flowherd_shared::{error::error_chain, queue::QueueError, store::StoreError};
+
+use crate::planner::PlanError;
+
+/// Why an operation failed. Every error but [`CoordinatorError::Refused`] may pass: the same call can be made again.
+#[derive(Debug, thiserror::Error)]
+pub enum CoordinatorError {
+    /// No retry can help.
+    #[error("{0}")]
+    Refused(String),
+    /// Planning failed.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A request to the results bucket failed.
+    #[error("cannot access the ledger; check the results bucket and the permissions on it")]
+    Ledger(#[source] StoreError),
+    /// A request to the queue or to the dead-letter queue failed.
+    #[error("cannot access the queue; check its URL and the permissions on it")]
+    Queue(#[source] QueueError),
+    /// `flowherd.toml` or `lookups.json` could not be read.
+    #[error("cannot read the configuration")]
+    Inputs(#[source] StoreError),
+}
+
+impl CoordinatorError {
+    pub(crate) fn refused(why: impl Into<String>) -> Self {
+        Self::Refused(why.into())
+    }
+
+    /// Returns the error and its causes on one line.
+    #[must_use]
+    pub fn on_one_line(&self) -> String {
+        error_chain(self)
+    }
+}

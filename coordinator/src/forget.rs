@@ -1,0 +1,42 @@
+//! Removes the run marker of an abandoned run.
+
+use flowherd_shared::{
+    ledger::layout,
+    queue::Queue,
+    store::{Lister, Store},
+};
+
+use crate::{coordinator::Coordinator, error::CoordinatorError, marker::RunMarker};
+
+impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
+    /// Removes the marker of an abandoned run, so that it no longer blocks purges.
+    ///
+    /// # Errors
+    /// [`CoordinatorError::Refused`] while objects of the run have no receipt and the queue has messages, unless `force` is
+    /// set.
+    pub fn forget(&self, name: &str, force: bool) -> Result<(), CoordinatorError> {
+        let list = "list active runs with: flowherd status";
+        if !layout::is_run_name(name) {
+            return Err(CoordinatorError::Refused(format!("no run named {name:?}; {list}")));
+        }
+        let path = layout::active(name);
+        if self.results.head(&path).map_err(CoordinatorError::Ledger)?.is_none() {
+            return Err(CoordinatorError::Refused(format!(
+                "run {name} has no run marker ({path}), so it blocks no purge; {list}"
+            )));
+        }
+        // A marker that does not parse names no messages to protect.
+        let marker = RunMarker::find(self.results, name).map_err(CoordinatorError::Ledger)?;
+        if let Some(marker) = marker.filter(|_| !force) {
+            let depth = self.queue.depth().map_err(CoordinatorError::Queue)?;
+            let messages = depth.visible + depth.in_flight + depth.delayed;
+            if messages > 0 && self.has_unfinished_objects(&marker)? {
+                return Err(CoordinatorError::Refused(format!(
+                    "run {name} has objects without a receipt, and the queue has {messages} messages that may belong to \
+                     it; wait until the queue is empty, or use --force: a purge may then delete them"
+                )));
+            }
+        }
+        RunMarker::remove(self.results, name).map_err(CoordinatorError::Ledger)
+    }
+}

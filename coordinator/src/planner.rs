@@ -1,0 +1,224 @@
+//! Planning: pages of a listing become parts of the manifest and messages of the queue.
+//!
+//! A call plans as many pages as it has time for and returns the position of the next one, so memory holds one page. A
+//! written part of the manifest never changes, and neither does the end, an empty part: a repeated call lists neither
+//! again, and sends messages whose deduplication ids the queue knows.
+
+mod send;
+
+use std::time::Duration;
+
+use flowherd_shared::{
+    layout,
+    ledger::{ManifestTotals, Receipt, Run, put_json, read_json},
+    queue::Queue,
+    store::{Lister, ManifestEntry, Page, Store, StoreError},
+    task::Task,
+};
+
+pub use send::SendError;
+
+use crate::{manifest, parallel, state::Planning};
+
+/// Receipts of an earlier run read at once.
+const READERS: usize = 32;
+
+/// The ports and limits of planning.
+#[expect(missing_debug_implementations, reason = "it holds a function")]
+pub struct Planner<'a, L, S, Q> {
+    /// Lists the source bucket.
+    pub source: &'a L,
+    /// The name of the source bucket.
+    pub bucket: &'a str,
+    /// Holds the ledger.
+    pub results: &'a S,
+    /// The queue to the workers.
+    pub queue: &'a Q,
+    /// Maximum objects of the run.
+    pub max_keys: u64,
+    /// Waits between attempts to send; tests do not.
+    pub pause: &'a (dyn Fn(Duration) + Sync),
+}
+
+/// Why planning failed. The call can be made again, which does not help against too many objects.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The listing failed.
+    #[error("cannot list the prefix")]
+    List {
+        /// The cause.
+        source: StoreError,
+        /// What was sent before.
+        sent: ManifestTotals,
+    },
+    /// The manifest or `run.json` could not be written, or a receipt of an earlier run could not be read.
+    #[error("cannot access the ledger")]
+    Ledger(#[source] StoreError),
+    /// The queue did not accept messages.
+    #[error("cannot send the messages of {part}")]
+    Send {
+        /// The part of the manifest that names their objects.
+        part: String,
+        /// The cause.
+        source: SendError,
+    },
+    /// The prefix has more objects than a run may have. The pages before are planned and sent; nothing of this page is.
+    #[error("more than {max} objects")]
+    TooMany {
+        /// What was sent before.
+        sent: ManifestTotals,
+        /// The limit.
+        max: u64,
+    },
+}
+
+impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
+    /// Plans at least one page, and more while `should_continue` returns `true`. After the last page, writes the totals to
+    /// `run.json`, which completes the manifest.
+    pub fn plan(
+        &self,
+        run: &mut Run,
+        from: Planning,
+        should_continue: impl Fn() -> bool,
+    ) -> Result<Planning, PlanError> {
+        let mut planning = self.verified(run, from)?;
+        while !planning.complete {
+            // Nothing is listed behind the end, even if somebody has removed the part that marks it.
+            if run.manifest.is_some_and(|totals| planning.totals.parts >= totals.parts) {
+                planning.complete = true;
+                break;
+            }
+            match self.written(run, planning.totals.parts)? {
+                Some(entries) if entries.is_empty() => planning.complete = true,
+                Some(entries) => self.send_page(run, entries, &mut planning)?,
+                None => self.list(run, &mut planning)?,
+            }
+            if !should_continue() {
+                break;
+            }
+        }
+        if planning.complete {
+            planning.after = None;
+            self.complete(run, &mut planning)?;
+        }
+        Ok(planning)
+    }
+
+    /// Writes the totals to `run.json`. Totals that another driver has written stay.
+    fn complete(&self, run: &mut Run, planning: &mut Planning) -> Result<(), PlanError> {
+        if run.manifest == Some(planning.totals) {
+            return Ok(());
+        }
+        let now: Option<Run> = read_json(self.results, &layout::run(&run.run)).map_err(PlanError::Ledger)?;
+        if let Some(totals) = now.and_then(|run| run.manifest) {
+            (run.manifest, planning.totals) = (Some(totals), totals);
+            return Ok(());
+        }
+        run.manifest = Some(planning.totals);
+        put_json(self.results, &layout::run(&run.run), run).map_err(PlanError::Ledger)
+    }
+
+    /// Verifies a position against the ledger. The listing continues after the last key of the manifest, and is complete only
+    /// if `run.json` has the totals: an old or wrong state cannot leave keys out.
+    fn verified(&self, run: &Run, claimed: Planning) -> Result<Planning, PlanError> {
+        if claimed.complete && run.manifest.is_some() {
+            return Ok(claimed);
+        }
+        let Some(part) = claimed.totals.parts.checked_sub(1) else {
+            return Ok(Planning { after: None, complete: false, ..claimed });
+        };
+        let last = self.written(run, part)?.and_then(|mut entries| entries.pop()).ok_or_else(|| {
+            let path = layout::manifest_part(&run.run, part);
+            PlanError::Ledger(StoreError::Invalid(
+                format!(
+                    "{path} has no objects, although planning is behind it; plan the run from its beginning"
+                )
+                .into(),
+            ))
+        })?;
+        Ok(Planning { after: Some(last.key), complete: false, ..claimed })
+    }
+
+    /// Reads a part that an earlier call or another driver has written. Listing the page again could give other versions of
+    /// objects than the messages in the queue name. A part without objects is the end.
+    fn written(&self, run: &Run, part: u64) -> Result<Option<Vec<ManifestEntry>>, PlanError> {
+        manifest::find_part(self.results, run, part).map_err(|error| {
+            let message = format!(
+                "if the manifest is damaged, begin a run that resumes this one (flowherd run --resume {})",
+                run.run
+            );
+            PlanError::Ledger(StoreError::transient_because(message, error))
+        })
+    }
+
+    /// Lists a page, writes its part of the manifest, and the end if it is the last page; then sends it. If another driver has
+    /// written the part meanwhile, discards the page and leaves the part to the next turn: all drivers agree on every part.
+    fn list(&self, run: &Run, planning: &mut Planning) -> Result<(), PlanError> {
+        let sent = planning.totals;
+        let Page { entries, next } = self
+            .source
+            .page(&run.prefix, planning.after.as_deref())
+            .map_err(|source| PlanError::List { source, sent })?;
+        if sent.objects.saturating_add(entries.len() as u64) > self.max_keys {
+            return Err(PlanError::TooMany { sent, max: self.max_keys });
+        }
+        let part = planning.totals.parts;
+        if !entries.is_empty() && !self.write_part(run, part, &entries)? {
+            return Ok(());
+        }
+        let end = if entries.is_empty() { part } else { part.saturating_add(1) };
+        let is_complete = next.is_none() && self.write_part(run, end, &[])?;
+        if !entries.is_empty() {
+            self.send_page(run, entries, planning)?;
+        }
+        planning.complete = is_complete;
+        Ok(())
+    }
+
+    /// Writes a part of the manifest. Returns `false` if the part exists.
+    fn write_part(&self, run: &Run, part: u64, entries: &[ManifestEntry]) -> Result<bool, PlanError> {
+        let bytes = manifest::encode(entries).map_err(PlanError::Ledger)?;
+        self.results.put_if_absent(&layout::manifest_part(&run.run, part), &bytes).map_err(PlanError::Ledger)
+    }
+
+    /// Sends the messages of a written part, except those for objects that an earlier run has done.
+    fn send_page(
+        &self,
+        run: &Run,
+        entries: Vec<ManifestEntry>,
+        planning: &mut Planning,
+    ) -> Result<(), PlanError> {
+        let part = layout::manifest_part(&run.run, planning.totals.parts);
+        let done = if run.resumes.is_empty() {
+            vec![false; entries.len()]
+        } else {
+            parallel::try_map(READERS, &entries, |object| self.is_done(run, object))
+                .map_err(PlanError::Ledger)?
+        };
+        let pending = entries.iter().zip(done).filter(|(_, is_done)| !is_done).map(|(object, _)| object);
+        let task = |object: &ManifestEntry| Task {
+            run: run.run.clone(),
+            bucket: self.bucket.to_owned(),
+            object: object.clone(),
+        };
+        let tasks: Vec<Task> = pending.map(task).collect();
+        let skipped = (entries.len() - tasks.len()) as u64;
+        send::send(self.queue, &tasks, self.pause).map_err(|source| PlanError::Send { part, source })?;
+        let totals = &mut planning.totals;
+        totals.skipped = totals.skipped.saturating_add(skipped);
+        totals.parts = totals.parts.saturating_add(1);
+        totals.objects = totals.objects.saturating_add(entries.len() as u64);
+        totals.bytes = entries.iter().fold(totals.bytes, |sum, object| sum.saturating_add(object.size));
+        planning.after = entries.into_iter().next_back().map(|last| last.key);
+        Ok(())
+    }
+
+    fn is_done(&self, run: &Run, object: &ManifestEntry) -> Result<bool, StoreError> {
+        for earlier in &run.resumes {
+            if Receipt::find(self.results, earlier, object, &run.fingerprint)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
