@@ -6,10 +6,10 @@
 use std::{collections::BTreeSet, fmt, net::IpAddr};
 
 use crate::{
-    config::ENRICHED_COLUMNS,
     flow_fields::FLOW_FIELDS,
     ledger::layout,
     schema::{DATEHOUR, TypedColumn, rows},
+    table::ENRICHED_COLUMNS,
     timestamp::{IsoFormatter, MAX_MS},
 };
 

@@ -19,7 +19,7 @@ pub use athena::statements as athena;
 pub use duckdb::statements as duckdb;
 pub use typed::{Dialect, TypedColumn, flow_columns, rows, typed_columns};
 
-use crate::config::{Config, Table};
+use crate::{config::Config, table::Table};
 
 /// Hive's reader of CSV.
 const CSV_SERDE: &str = "org.apache.hadoop.hive.serde2.OpenCSVSerde";

@@ -1,19 +1,24 @@
 //! Stage 3: the first rule that matches a record turns its message into values, or says why it does not fit.
 
 mod json;
+mod matches;
 mod regex;
+mod rule;
 mod vpc_flow;
 
+pub(crate) use self::matches::Patterns;
 pub use self::{
     json::JsonFormat,
+    matches::Matches,
     regex::RegexFormat,
+    rule::{BadText, Rule},
     vpc_flow::{FlowLayout, FlowValues},
 };
 use super::records::{Origin, OriginKind, Record};
 use crate::{
-    config::{BadText, Column, Config, Rule},
     error::{ObjectError, Reason},
     limits::MAX_ROW_BYTES,
+    table::{Column, Table},
 };
 
 /// How a message becomes values.
@@ -159,7 +164,8 @@ impl<'a> Row<'a> {
 /// The rules at work on one object.
 #[derive(Debug)]
 pub struct Rules<'a> {
-    config: &'a Config,
+    rules: &'a [Rule],
+    tables: &'a [Table],
     key: &'a str,
     /// The rule for records of the origin with this serial.
     current: Option<(u64, Option<&'a Rule>)>,
@@ -175,15 +181,16 @@ pub struct Rules<'a> {
 impl<'a> Rules<'a> {
     /// For the records of the object `key`.
     #[must_use]
-    pub fn new(config: &'a Config, key: &'a str) -> Self {
+    pub fn new(rules: &'a [Rule], tables: &'a [Table], key: &'a str) -> Self {
         Self {
-            config,
+            rules,
+            tables,
             key,
             current: None,
             header: None,
             values: Values::default(),
             flow: FlowValues::default(),
-            found: vec![None; config.rules.len()],
+            found: vec![None; rules.len()],
         }
     }
 
@@ -222,7 +229,7 @@ impl<'a> Rules<'a> {
             Format::VpcFlow(layout) => {
                 let is_line = record.origin.kind == OriginKind::Plain;
                 if is_line && let Some(header) = FlowLayout::header(message, first)? {
-                    let table = &self.config.tables[rule.table];
+                    let table = &self.tables[rule.table];
                     let cells = header.place_in(table)?;
                     let in_order = header.is_in_order(&cells);
                     self.header = Some((header, cells, in_order));
@@ -269,7 +276,7 @@ impl<'a> Rules<'a> {
     /// The table that tells of an object without any record: that of the first rule for its key.
     #[must_use]
     pub fn table_of_empty_object(&self) -> Option<usize> {
-        self.config.rules.iter().find(|rule| rule.matches.key(self.key)).map(|rule| rule.table)
+        self.rules.iter().find(|rule| rule.matches.key(self.key)).map(|rule| rule.table)
     }
 
     /// The first rule that takes records of this origin; looked for once for each origin.
@@ -280,7 +287,7 @@ impl<'a> Rules<'a> {
             return rule;
         }
         let (group, stream) = (origin.log_group.as_deref(), origin.log_stream.as_deref());
-        let rule = self.config.rules.iter().find(|rule| rule.matches.record(group, stream, self.key));
+        let rule = self.rules.iter().find(|rule| rule.matches.record(group, stream, self.key));
         self.current = Some((origin.serial, rule));
         rule
     }

@@ -4,7 +4,7 @@ use super::{
     Dialect, TypedColumn, ledger, rows,
     typed::{self, typed_columns},
 };
-use crate::config::{Config, Table};
+use crate::{config::Config, table::Table};
 
 /// No value of the CSV is null in itself; this stands in none.
 const NO_NULL: &str = "e'\\x01'";

@@ -1,7 +1,7 @@
 //! Tables over the ledger: what was listed, done, failed and rejected, and why, in SQL.
 
 use super::{JSON_SERDE, Layout, Schema, StoredColumn, StoredTable, parameters, typed};
-use crate::config::ColumnType;
+use crate::table::ColumnType;
 
 /// The columns of `rejects/*.jsonl.gz`.
 pub(super) const REJECTS: [(&str, &str); 8] = [

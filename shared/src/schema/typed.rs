@@ -1,8 +1,8 @@
 //! Text with its types: the expressions of a view.
 
 use crate::{
-    config::{Column, ColumnType},
     flow_fields::{FLOW_FIELDS, FieldKind},
+    table::{Column, ColumnType},
 };
 
 /// For whom an expression is written. Most are the same for both.

@@ -10,7 +10,7 @@ use flowherd_shared::{
         MAX_LOOKUPS_BYTES, MAX_REGEX_BYTES, MAX_REGEXES, MAX_RULES, MAX_TABLES,
     },
     lookups::Lookups,
-    pipeline::Plan,
+    pipeline::RunConfig,
 };
 use flowherd_tests::{
     command::{Ran, Running, flowherd},
@@ -35,8 +35,8 @@ fn convert_in_bounded_time(place: &Place, more: &[&str]) -> Ran {
     Running::start("bash", bash.into_iter().chain(args)).output()
 }
 
-fn config(text: &str) -> Plan {
-    Plan { config: Config::parse(text).unwrap(), ..Plan::default() }
+fn config(text: &str) -> RunConfig {
+    RunConfig::from(Config::parse(text).unwrap())
 }
 
 /// An object with `rejects` rejects and two rows.
@@ -66,7 +66,7 @@ fn an_object_with_too_many_rejects_fails_rather_than_fill_the_bucket() {
     // What an earlier run published stays, and of what is too much nothing more is written.
     let source = MemorySource::from_iter([("k".to_owned(), noisy(50_000))]);
     let (store, few) = (MemoryStore::default(), config("[limits]\nmax_rejects = 10\n"));
-    let work = |plan: &Plan| {
+    let work = |plan: &RunConfig| {
         ObjectProcessor::new("r", plan, &source, &store)
             .process_unqueued(&source.entry("k"), &Control::NEVER_STOP)
             .unwrap()
@@ -228,11 +228,11 @@ fn the_slowest_pattern_that_is_taken_ends() {
 #[test]
 fn a_header_line_of_any_length_is_refused_in_bounded_time() {
     let line = |word: &str, after: &str| format!("{word} ").repeat(60_000) + after + "\n" + FLOW + "\n";
-    let error = |text: &str| convert(text.as_bytes(), "k", &Plan::default()).unwrap_err().to_string();
+    let error = |text: &str| convert(text.as_bytes(), "k", &RunConfig::default()).unwrap_err().to_string();
     assert!(error(&line("start", "")).contains("twice"));
     assert!(error(&line("start next-year", "")).len() < 200);
     // Field names after that many other words do not make a header line.
-    let (counts, _) = convert(line("x", &"start ".repeat(60_001)).as_bytes(), "k", &Plan::default()).unwrap();
+    let (counts, _) = convert(line("x", &"start ".repeat(60_001)).as_bytes(), "k", &RunConfig::default()).unwrap();
     assert_eq!((counts.rows, counts.rejected), (1, 1));
 }
 
@@ -363,7 +363,7 @@ fn with_the_guard_on_no_text_begins_like_a_formula() {
         "subnets":{"s":{"name":"-sub","vpc_id":"v","cidrs":["10.0.0.0/24"]}},"vpcs":{"v":{"name":"plain"}}}"#;
     let lookups = || Lookups::parse(names.as_bytes()).unwrap();
     let texts = |config: &str| {
-        let plan = Plan { config: Config::parse(config).unwrap(), lookups: lookups() };
+        let plan = RunConfig::new(Config::parse(config).unwrap(), lookups());
         convert(object.as_bytes(), "k", &plan).unwrap().1
     };
     let guarded = texts(&format!("{GUARDED}[csv]\nguard_formulas = true\n"));

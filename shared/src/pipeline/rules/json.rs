@@ -12,10 +12,10 @@ use serde_json::value::RawValue;
 
 use super::Values;
 use crate::{
-    config::{Column, ColumnType},
     error::Reason,
     limits::MAX_ROW_BYTES,
     pipeline::json_text,
+    table::{Column, ColumnType},
 };
 
 /// Each step is a call in a call, and one more look at what is left of the message.

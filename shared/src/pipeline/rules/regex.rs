@@ -6,9 +6,10 @@ use regex::bytes::{CaptureLocations, Regex, RegexBuilder};
 
 use super::Values;
 use crate::{
-    config::{Column, ColumnType, quoted},
     error::Reason,
     limits::{MAX_REGEX_BYTES, MAX_REGEX_CACHE_BYTES, MAX_REGEX_COMPILED_BYTES, MAX_REGEX_SEARCH_BYTES},
+    table::{Column, ColumnType},
+    text::quoted,
 };
 
 /// A compiled pattern and its columns.

@@ -4,7 +4,6 @@ use std::{borrow::Cow, net::IpAddr};
 
 use super::{Cell, Values};
 use crate::{
-    config::{Column, ColumnType, Table},
     error::{ObjectError, Reason},
     flow_fields::{DEFAULT_FIELDS, FLOW_FIELDS, FieldKind, field_index},
     limits::MAX_HEADER_WORDS,
@@ -12,6 +11,7 @@ use crate::{
         address,
         bytes::{Ends, is_number, number},
     },
+    table::{Column, ColumnType, Table},
     timestamp::MAX_MS,
 };
 
