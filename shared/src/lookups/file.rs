@@ -109,7 +109,7 @@ where
                     )));
                 }
                 if values.insert(key, value).is_some() {
-                    return Err(A::Error::custom(format!("{shown} appears twice; remove one of them")));
+                    return Err(A::Error::custom(format!("duplicate id {shown}")));
                 }
             }
             Ok(values)
