@@ -7,6 +7,7 @@ mod explain;
 mod fleet;
 mod inputs;
 pub mod local;
+pub mod query;
 mod sql;
 mod summary;
 mod synth;

@@ -2,17 +2,18 @@
 
 use std::{fs, path::Path};
 
-use flowherd_shared::{
-    ledger::Run,
-    questions::{Asked, QUESTIONS, Question, last_day},
-    schema::{self, Layout, Schema},
-};
+use flowherd_shared::ledger::Run;
 use serde::Serialize;
 
 use crate::{
     Stop,
     args::{Dialect, SqlArgs},
-    inputs, summary,
+    inputs,
+    query::{
+        questions::{Arguments, Parameter, QUESTIONS, Question, last_day},
+        schema::{self, Layout, Schema},
+    },
+    summary,
 };
 
 /// What the stack makes of it all.
@@ -81,20 +82,17 @@ fn tell_of_other_rules(results: &str, hash: &str) {
     }
 }
 
-/// The questions on the last day, with examples for what is asked.
+/// Returns the questions on the last day, with examples for needed arguments.
 fn saved(table: &str, has_hours: bool) -> Vec<SavedQuery> {
-    let asked = Asked {
-        ip: Some(std::net::Ipv4Addr::new(10, 0, 0, 5).into()),
-        run: Some("RUN".to_owned()),
-        ..Asked::default()
-    };
     let query = |question: &Question| {
-        let needed = question.parameters().into_iter().filter(|(_, is_needed)| *is_needed);
-        let needed: Vec<&str> = needed.map(|(name, _)| name).collect();
-        // An example stands only where there is no meaning without it.
-        let asked = if needed.contains(&"ip") { asked.clone() } else { Asked { ip: None, ..asked.clone() } };
-        let rows = last_day(table, has_hours);
-        let sql = question.statement(&asked, &rows).ok()?;
+        let needed: Vec<&str> = question.needed.iter().map(|parameter| parameter.flag()).collect();
+        let needs = |parameter: Parameter| question.needed.contains(&parameter).then_some(());
+        let examples = Arguments {
+            ip: needs(Parameter::Ip).map(|()| std::net::Ipv4Addr::new(10, 0, 0, 5).into()),
+            run: needs(Parameter::Run).map(|()| "RUN".to_owned()),
+            ..Arguments::default()
+        };
+        let sql = question.statement(&examples, &last_day(table, has_hours)).ok()?;
         let change = match &needed[..] {
             [] => String::new(),
             needed => format!(" Write your own {} into it.", needed.join(" and ")),

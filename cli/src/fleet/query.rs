@@ -11,7 +11,6 @@ use anyhow::{Context, anyhow};
 use aws_sdk_athena::types::TableMetadata;
 use comfy_table::CellAlignment;
 use flowherd_aws::Aws;
-use flowherd_shared::questions::LIMIT;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 
 use self::athena::{Athena, Column, Values};
@@ -22,6 +21,7 @@ use super::{
 use crate::{
     Stop,
     args::QueryArgs,
+    query::questions::LIMIT,
     summary::{self, finish, plain_table, printable, tell},
 };
 
@@ -61,7 +61,7 @@ pub(crate) fn query(args: &QueryArgs) -> Result<(), Stop> {
     let sql = if let Some((question, span)) = asked {
         let more = &args.question;
         let (sql, reads) = named::on_tables(question, more, span, &found)?;
-        if question.is_of_flows() {
+        if question.reads_flows() {
             check.refuse(more.table(), reads, more.anyway)?;
         }
         limit = more.limit.unwrap_or(LIMIT) as usize;

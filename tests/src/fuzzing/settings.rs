@@ -6,7 +6,6 @@ use flowherd_shared::{
     config::{Config, ConfigError},
     lookups::Lookups,
     pipeline::RunConfig,
-    schema::{Layout, Schema},
 };
 use serde_json::Value;
 
@@ -30,7 +29,9 @@ pub(super) fn config(data: &[u8]) {
     assert_eq!(again.hash, config.hash);
     assert_eq!(again.limits, config.limits);
     assert_eq!(format!("{:?}", again.tables), format!("{:?}", config.tables));
-    let _ = Schema::new(&config, &Layout::default());
+    #[cfg(feature = "cloud")]
+    let _ =
+        flowherd_cli::query::schema::Schema::new(&config, &flowherd_cli::query::schema::Layout::default());
 
     let plan = RunConfig::from(config);
     let sample = [

@@ -1,10 +1,6 @@
 //! The questions that are ready: a name and what is asked becomes a statement on the tables that there are.
 
 use aws_sdk_athena::types::TableMetadata;
-use flowherd_shared::{
-    questions::{self, Asked, LIMIT, QUESTIONS, Question, QuestionError, Rows, Span},
-    schema::{DATEHOUR, TypedColumn, flow_columns},
-};
 use jiff::{SpanRelativeTo, Timestamp, Unit, civil::DateTime, tz::TimeZone};
 
 use super::{
@@ -14,6 +10,12 @@ use super::{
 use crate::{
     Stop,
     args::QuestionArgs,
+    query::{
+        questions::{
+            self, Arguments, LIMIT, Parameter, QUESTIONS, Question, QuestionError, Rows, Source, Span,
+        },
+        schema::{DATEHOUR, TypedColumn, flow_columns},
+    },
     summary::{columns, tell},
 };
 
@@ -27,11 +29,9 @@ const UNLIMITED: i64 = 30 * DAY;
 /// `--list`.
 pub(super) fn list() -> String {
     let rows = QUESTIONS.iter().map(|question| {
-        let flag = |(name, is_needed): (&str, bool)| {
-            let flag = format!("--{}", name.replace('_', "-"));
-            if is_needed { flag } else { format!("[{flag}]") }
-        };
-        let flags: Vec<String> = question.parameters().into_iter().map(flag).collect();
+        let needed = question.needed.iter().map(|parameter| format!("--{}", parameter.flag()));
+        let optional = question.optional.iter().map(|parameter| format!("[--{}]", parameter.flag()));
+        let flags: Vec<String> = needed.chain(optional).collect();
         vec![question.name.to_owned(), question.title().to_owned(), flags.join(" ")]
     });
     let mut text = columns(&["question", "shows", "asks"], rows, usize::MAX);
@@ -87,7 +87,7 @@ pub(super) fn span(args: &QuestionArgs) -> Result<Span, Stop> {
 pub(super) fn printed(question: &Question, args: &QuestionArgs) -> Result<String, Stop> {
     let span = span(args)?;
     tables::check_name(args.table())?;
-    if question.is_of_flows() {
+    if question.reads_flows() {
         tell(
             "where the tables have hours, add a condition on \"datehour\" to each WHERE: Athena reads every file otherwise",
         );
@@ -97,19 +97,18 @@ pub(super) fn printed(question: &Question, args: &QuestionArgs) -> Result<String
         before: questions::of_view(args.table(), span.before()),
         rejects: questions::of_rejects_view(span),
     };
-    Ok(question.statement(&asked(args), &rows)?)
+    Ok(question.statement(&arguments(args), &rows)?)
 }
 
 /// A flag that a question has no use for would seem to be answered.
 pub(super) fn refuse_what_it_does_not_take(question: &Question, args: &QuestionArgs) -> Result<(), Stop> {
-    let takes = question.parameters();
-    let is_of_rows = question.is_of_flows() || question.is_of_rejects();
+    let mut takes = question.needed.iter().chain(question.optional);
     for flag in args.given() {
         let is_taken = match flag {
-            "last" | "day" | "from" | "everywhere" | "late" => is_of_rows,
-            "table" | "anyway" => question.is_of_flows(),
+            "last" | "day" | "from" | "everywhere" | "late" => question.source != Source::Ledger,
+            "table" | "anyway" => question.reads_flows(),
             "print" => true,
-            flag => takes.iter().any(|(name, _)| *name == flag.replace('-', "_")),
+            flag => takes.any(|parameter| parameter.flag() == flag),
         };
         if !is_taken {
             return Err(Stop::usage(format!(
@@ -130,32 +129,32 @@ pub(super) fn on_tables(
 ) -> Result<(String, Asking), Stop> {
     let mut late = UNLIMITED;
     let late_hours = args.late.unwrap_or(LATE_HOURS);
-    let mut rows = Rows { flows: String::new(), before: String::new(), rejects: String::new() };
-    if question.is_of_flows() {
+    let mut rows = Rows::default();
+    if question.reads_flows() {
         let of = RowsOf::find(found, args.table(), "text", args.everywhere)?;
         let columns = needed(question, &of, args.table())?;
         rows.flows = questions::of_tables(&columns, &of.tables, span, hours(&of, span, late_hours)?);
         if of.since.is_some() {
             late = i64::from(late_hours) * HOUR;
         }
-        if question.needs_before() {
+        if question.source == Source::FlowsAndBefore {
             let before = span.before();
             let hours = hours(&of, before, late_hours)?;
             rows.before = questions::of_tables(&columns, &of.tables, before, hours);
         }
-    } else if question.is_of_rejects() {
+    } else if question.source == Source::Rejects {
         let of = RowsOf::find(found, "ledger_rejects", "json", args.everywhere)?;
         rows.rejects = questions::of_rejects(&of.tables, span, hours(&of, span, late_hours)?);
     }
-    let mut asked = asked(args);
-    asked.limit = Some(asked.limit.unwrap_or(LIMIT) + 1);
-    let from = if question.needs_before() { span.before().from } else { span.from };
+    let mut arguments = arguments(args);
+    arguments.limit = Some(arguments.limit.unwrap_or(LIMIT) + 1);
+    let from = if question.source == Source::FlowsAndBefore { span.before().from } else { span.from };
     let reads = Asking { span: Span { from, to: span.to }, late };
-    Ok((question.statement(&asked, &rows)?, reads))
+    Ok((question.statement(&arguments, &rows)?, reads))
 }
 
-fn asked(args: &QuestionArgs) -> Asked {
-    Asked {
+fn arguments(args: &QuestionArgs) -> Arguments {
+    Arguments {
         ip: args.ip,
         interface: args.interface.clone(),
         port: args.port,
@@ -168,12 +167,8 @@ fn asked(args: &QuestionArgs) -> Asked {
 /// The columns that the question reads, or which of them the table lacks.
 fn needed(question: &Question, of: &RowsOf, table: &str) -> Result<Vec<TypedColumn>, Stop> {
     let mut columns = flow_columns(of.columns.iter().map(String::as_str));
-    let wanted = question.columns();
-    let lacking: Vec<&str> = wanted
-        .iter()
-        .copied()
-        .filter(|wanted| !columns.iter().any(|column| column.name == *wanted))
-        .collect();
+    let has = |wanted: &&str| columns.iter().any(|column| column.name == *wanted);
+    let lacking: Vec<&str> = question.columns.iter().copied().filter(|wanted| !has(wanted)).collect();
     if !lacking.is_empty() {
         return Err(Stop::usage(format!(
             "{} needs the columns {}, which table {table} does not have; name another with --table, or record these \
@@ -182,7 +177,7 @@ fn needed(question: &Question, of: &RowsOf, table: &str) -> Result<Vec<TypedColu
             lacking.join(", ")
         )));
     }
-    columns.retain(|column| wanted.contains(&*column.name));
+    columns.retain(|column| question.columns.contains(&&*column.name));
     Ok(columns)
 }
 
@@ -214,8 +209,8 @@ fn hours(of: &RowsOf, span: Span, late: u16) -> Result<Option<Span>, Stop> {
 impl From<QuestionError> for Stop {
     fn from(error: QuestionError) -> Self {
         let hint = match &error {
-            QuestionError::Missing { parameter, .. } if parameter == "run" => "; flowherd runs lists them",
-            QuestionError::Missing { parameter, .. } if parameter == "ip" => "; an example: --ip 10.0.0.5",
+            QuestionError::Missing { parameter: Parameter::Run, .. } => "; flowherd runs lists them",
+            QuestionError::Missing { parameter: Parameter::Ip, .. } => "; an example: --ip 10.0.0.5",
             _ => "",
         };
         Self::usage(format!("{error}{hint}"))

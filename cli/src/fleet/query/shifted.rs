@@ -8,10 +8,11 @@ use flowherd_shared::{
     config::Config,
     ledger::{Report, ReportState, Run, layout, read_json, read_report},
     limits::MAX_CONFIG_BYTES,
-    questions::Span,
     store::{Store, StoreError},
 };
 use jiff::{ToSpan, civil::Date, tz::TimeZone};
+
+use crate::query::questions::Span;
 
 /// Ledger files read at once.
 const READERS: usize = 32;

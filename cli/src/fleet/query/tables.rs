@@ -1,10 +1,9 @@
 //! What a database has of ours.
 
 use aws_sdk_athena::types::TableMetadata;
-use flowherd_shared::schema::DATEHOUR;
 use jiff::{civil::DateTime, tz::TimeZone};
 
-use crate::Stop;
+use crate::{Stop, query::schema::DATEHOUR};
 
 /// The stored tables that hold the rows of one name.
 #[derive(Debug)]

@@ -9,6 +9,6 @@ SELECT srcaddr, dstaddr, count(DISTINCT dstport) AS ports,
 FROM {flows}
 WHERE packets <= 3 AND NOT (srcport < 1024 AND dstport >= 1024) AND NOT (srcport < 32768 AND dstport >= 32768)
 GROUP BY srcaddr, dstaddr
-HAVING count(DISTINCT dstport) >= {at_least:20}
+HAVING count(DISTINCT dstport) >= {at_least}
 ORDER BY ports DESC, srcaddr, dstaddr
 LIMIT {limit}

@@ -1,7 +1,8 @@
 //! Tables over the ledger: what was listed, done, failed and rejected, and why, in SQL.
 
+use flowherd_shared::table::ColumnType;
+
 use super::{JSON_SERDE, Layout, Schema, StoredColumn, StoredTable, parameters, typed};
-use crate::table::ColumnType;
 
 /// The columns of `rejects/*.jsonl.gz`.
 pub(super) const REJECTS: [(&str, &str); 8] = [

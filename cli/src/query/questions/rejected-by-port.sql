@@ -4,7 +4,7 @@
 SELECT dstport AS port, protocol_name, count(*) AS flows, count(DISTINCT srcaddr) AS sources,
   count(DISTINCT dstaddr) AS targets, min("timestamp") AS first_seen, max("timestamp") AS last_seen
 FROM {flows}
-WHERE action = 'REJECT' AND ({ip?} IS NULL OR dstaddr = {ip?})
+WHERE action = 'REJECT' AND ({ip} IS NULL OR dstaddr = {ip})
 GROUP BY dstport, protocol_name
 ORDER BY flows DESC, port, protocol_name
 LIMIT {limit}

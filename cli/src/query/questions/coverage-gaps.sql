@@ -6,7 +6,7 @@ SELECT date_trunc('hour', "timestamp") AS hour, interface_id, max(interface_desc
   count_if(log_status = 'OK') AS ok, count_if(log_status = 'NODATA') AS nodata,
   count_if(log_status = 'SKIPDATA') AS skipdata
 FROM {flows}
-WHERE {interface?} IS NULL OR interface_id = {interface?}
+WHERE {interface} IS NULL OR interface_id = {interface}
 GROUP BY date_trunc('hour', "timestamp"), interface_id
 HAVING count_if(log_status = 'SKIPDATA') > 0 OR count_if(log_status = 'OK') = 0
 ORDER BY skipdata DESC, hour, interface_id

@@ -9,7 +9,7 @@ FROM (
   SELECT interface_id, srcaddr, dstaddr, max(src_subnet_name) AS src_subnet, max(dst_subnet_name) AS dst_subnet,
     count(*) AS flows, sum(CAST(packets AS DECIMAL(38, 0))) AS packets, sum(CAST(bytes AS DECIMAL(38, 0))) AS bytes
   FROM {flows}
-  WHERE srcaddr IS NOT NULL AND ({ip?} IS NULL OR srcaddr = {ip?} OR dstaddr = {ip?})
+  WHERE srcaddr IS NOT NULL AND ({ip} IS NULL OR srcaddr = {ip} OR dstaddr = {ip})
   GROUP BY interface_id, srcaddr, dstaddr
 ) AS pairs
 GROUP BY srcaddr, dstaddr

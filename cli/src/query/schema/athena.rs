@@ -68,7 +68,7 @@ fn nested_names(kind: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{super::Layout, *};
-    use crate::config::Config;
+    use flowherd_shared::config::Config;
 
     #[test]
     fn a_table_is_text_and_its_view_has_types() {

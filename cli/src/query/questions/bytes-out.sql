@@ -14,7 +14,7 @@ FROM (
       sum(CAST(packets AS DECIMAL(38, 0))) AS packets, count(*) AS flows, min("timestamp") AS first_seen,
       max("timestamp") AS last_seen
     FROM {flows}
-    WHERE action = 'ACCEPT' AND {inner:src} AND NOT {inner:dst} AND ({ip?} IS NULL OR srcaddr = {ip?})
+    WHERE action = 'ACCEPT' AND {inner_src} AND NOT {inner_dst} AND ({ip} IS NULL OR srcaddr = {ip})
     GROUP BY interface_id, srcaddr, dstaddr
   ) AS recorded
   GROUP BY srcaddr, dstaddr

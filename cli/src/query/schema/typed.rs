@@ -1,6 +1,6 @@
 //! Text with its types: the expressions of a view.
 
-use crate::{
+use flowherd_shared::{
     flow_fields::{FLOW_FIELDS, FieldKind},
     table::{Column, ColumnType},
 };
@@ -57,31 +57,27 @@ impl TypedColumn {
     }
 }
 
-impl ColumnType {
-    /// Hive's name.
-    #[must_use]
-    pub fn hive(self) -> &'static str {
-        match self {
-            Self::String => "string",
-            Self::Int => "int",
-            Self::BigInt => "bigint",
-            Self::Double => "double",
-            Self::Boolean => "boolean",
-            Self::Timestamp => "timestamp",
-        }
+/// Hive's name of a type.
+pub(super) fn hive_type(kind: ColumnType) -> &'static str {
+    match kind {
+        ColumnType::String => "string",
+        ColumnType::Int => "int",
+        ColumnType::BigInt => "bigint",
+        ColumnType::Double => "double",
+        ColumnType::Boolean => "boolean",
+        ColumnType::Timestamp => "timestamp",
     }
+}
 
-    /// Trino's name.
-    #[must_use]
-    pub fn trino(self) -> &'static str {
-        match self {
-            Self::String => "varchar",
-            Self::Int => "integer",
-            Self::BigInt => "bigint",
-            Self::Double => "double",
-            Self::Boolean => "boolean",
-            Self::Timestamp => "timestamp(3)",
-        }
+/// Trino's name of a type.
+pub(super) fn trino_type(kind: ColumnType) -> &'static str {
+    match kind {
+        ColumnType::String => "varchar",
+        ColumnType::Int => "integer",
+        ColumnType::BigInt => "bigint",
+        ColumnType::Double => "double",
+        ColumnType::Boolean => "boolean",
+        ColumnType::Timestamp => "timestamp(3)",
     }
 }
 
@@ -157,7 +153,7 @@ fn own_timestamp(value: &str) -> String {
 }
 
 fn cast(value: &str, kind: ColumnType, dialect: Dialect) -> String {
-    let cast = format!("TRY_CAST({value} AS {})", kind.trino().to_ascii_uppercase());
+    let cast = format!("TRY_CAST({value} AS {})", trino_type(kind).to_ascii_uppercase());
     // DuckDB takes more for a number or a truth than Trino does: 1.5 is 2, and yes is true.
     match (kind, dialect) {
         (ColumnType::String, _) => value.to_owned(),

@@ -1,10 +1,11 @@
 //! Statements for DuckDB: the same views, straight over the files below a directory.
 
+use flowherd_shared::{config::Config, table::Table};
+
 use super::{
     Dialect, TypedColumn, ledger, rows,
     typed::{self, typed_columns},
 };
-use crate::{config::Config, table::Table};
 
 /// No value of the CSV is null in itself; this stands in none.
 const NO_NULL: &str = "e'\\x01'";

@@ -9,7 +9,7 @@ SELECT srcaddr, srcport, dstaddr, dstport, protocol_name, count(*) AS records,
 FROM {flows}
 WHERE srcaddr IS NOT NULL AND action = 'ACCEPT'
 GROUP BY srcaddr, srcport, dstaddr, dstport, protocol_name
-HAVING date_diff('millisecond', min("timestamp"), max("timestamp")) >= {at_least:60} * 60000
+HAVING date_diff('millisecond', min("timestamp"), max("timestamp")) >= {at_least} * 60000
   AND count(DISTINCT floor(date_diff('millisecond', TIMESTAMP '1970-01-01 00:00:00', "timestamp") / 12e5)) * 1200000
     >= date_diff('millisecond', min("timestamp"), max("timestamp"))
 ORDER BY minutes DESC, bytes DESC, srcaddr, srcport, dstaddr, dstport, protocol_name

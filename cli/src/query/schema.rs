@@ -13,13 +13,12 @@ mod typed;
 
 use std::collections::BTreeMap;
 
+use flowherd_shared::{config::Config, table::Table};
 use serde::Serialize;
 
 pub use athena::statements as athena;
 pub use duckdb::statements as duckdb;
 pub use typed::{Dialect, TypedColumn, flow_columns, rows, typed_columns};
-
-use crate::{config::Config, table::Table};
 
 /// Hive's reader of CSV.
 const CSV_SERDE: &str = "org.apache.hadoop.hive.serde2.OpenCSVSerde";
@@ -232,8 +231,8 @@ fn view(name: &str, description: &str, columns: &[TypedColumn], tables: &[&str],
     let selects: Vec<String> = tables.iter().map(|table| rows(&columns, &format!("\"{table}\""))).collect();
     let columns = columns.iter().map(|column| ViewColumn {
         name: column.name.clone(),
-        kind: column.kind.hive(),
-        trino_type: column.kind.trino(),
+        kind: typed::hive_type(column.kind),
+        trino_type: typed::trino_type(column.kind),
     });
     View {
         name: name.to_owned(),

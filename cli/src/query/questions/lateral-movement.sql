@@ -7,8 +7,8 @@
 WITH moves AS (
   SELECT srcaddr, dstaddr, dst_subnet_name, dstport, packets, bytes, "timestamp"
   FROM {flows}
-  WHERE action = 'ACCEPT' AND ({inner:src} OR srcaddr = {ip}) AND {inner:dst}
-    AND (dstport = {port?} OR ({port?} IS NULL AND dstport IN (22, 23, 135, 139, 445, 3389, 5900, 5985, 5986)))
+  WHERE action = 'ACCEPT' AND ({inner_src} OR srcaddr = {ip}) AND {inner_dst}
+    AND (dstport = {port} OR ({port} IS NULL AND dstport IN (22, 23, 135, 139, 445, 3389, 5900, 5985, 5986)))
 ), reached AS (
   SELECT dstaddr AS host, min("timestamp") AS since FROM moves WHERE srcaddr = {ip} GROUP BY dstaddr
 )
