@@ -4,10 +4,11 @@
 
 use std::{env, fmt::Write, hint::black_box, io};
 
+use flowherd_deflate::Deflater;
 use flowherd_shared::{
     config::Config,
     lookups::Lookups,
-    pipeline::{self, RunConfig, gzip::Deflater, layers::Layers, records::Records},
+    pipeline::{self, RunConfig, layers::Layers, records::Records},
 };
 
 const RECORDS: u32 = 20_000;

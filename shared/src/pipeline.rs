@@ -5,7 +5,6 @@ pub(crate) mod address;
 mod bytes;
 mod counts;
 pub mod csv;
-mod deflate;
 pub mod enrich;
 pub mod gzip;
 mod json_text;
@@ -16,11 +15,13 @@ pub mod rules;
 
 use std::io::{self, Read, Write};
 
+use flowherd_deflate::Deflater;
+
 pub use self::counts::{Counts, RuleCounts};
 use self::{
     csv::CsvRows,
     enrich::{CsvNames, Enricher, Names},
-    gzip::{Deflater, GzipWriter},
+    gzip::GzipWriter,
     layers::Layers,
     records::{Record, Records},
     rules::{Parsed, Row, Rules},

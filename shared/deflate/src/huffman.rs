@@ -4,18 +4,18 @@
 const MAX_SYMBOLS: usize = 286;
 const MAX_LENGTH: usize = 15;
 
-/// A code: for each symbol its bits, in the order in which they are written, and how many.
+/// A code: for each symbol, its bits in writing order and their number.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Code<const N: usize> {
-    pub(super) bits: [u16; N],
-    pub(super) lengths: [u8; N],
+pub(crate) struct Code<const N: usize> {
+    pub(crate) bits: [u16; N],
+    pub(crate) lengths: [u8; N],
 }
 
 impl<const N: usize> Code<N> {
-    /// The best code for symbols that occur so often, of at most `longest` bits each. At least two symbols must occur, as
-    /// decoders refuse a code that leaves bits without a meaning.
-    pub(super) fn new(counts: &[u32; N], longest: usize) -> Self {
-        let lengths = lengths(counts, longest);
+    /// Returns the shortest code for symbols with these counts, of at most `max_bits` each. At least two symbols must
+    /// occur, because decoders refuse incomplete codes.
+    pub(crate) fn new(counts: &[u32; N], max_bits: usize) -> Self {
+        let lengths = lengths(counts, max_bits);
         let mut of_length = [0_u16; MAX_LENGTH + 1];
         for length in lengths {
             of_length[usize::from(length)] += 1;
@@ -35,20 +35,20 @@ impl<const N: usize> Code<N> {
         Self { bits, lengths }
     }
 
-    /// Bits that symbols which occur so often take.
-    pub(super) fn cost(&self, counts: &[u32; N]) -> u64 {
+    /// Returns the number of bits that symbols with these counts take.
+    pub(crate) fn cost(&self, counts: &[u32; N]) -> u64 {
         counts.iter().zip(self.lengths).map(|(count, length)| u64::from(*count) * u64::from(length)).sum()
     }
 
-    /// How many symbols there are up to the last that occurs.
-    pub(super) fn used(&self) -> usize {
+    /// Returns the number of symbols up to the last one that occurs.
+    pub(crate) fn used(&self) -> usize {
         self.lengths.iter().rposition(|length| *length > 0).map_or(0, |last| last + 1)
     }
 }
 
-/// Huffman's algorithm over symbols in the order of their counts: two queues, leaves and the nodes made of them, of which
-/// the two smallest heads become the next node.
-fn lengths<const N: usize>(counts: &[u32; N], longest: usize) -> [u8; N] {
+/// Huffman's algorithm with two queues: leaves in the order of their counts, and inner nodes in the order of their creation.
+/// The two smallest heads become the next node.
+fn lengths<const N: usize>(counts: &[u32; N], max_bits: usize) -> [u8; N] {
     const { assert!(N <= MAX_SYMBOLS) };
     let mut symbols = [(0, 0_u16); MAX_SYMBOLS];
     let mut leaves = 0;
@@ -81,27 +81,27 @@ fn lengths<const N: usize>(counts: &[u32; N], longest: usize) -> [u8; N] {
     for node in (0..nodes.saturating_sub(1)).rev() {
         depths[node] = depths[usize::from(parents[node])] + 1;
         if node < leaves {
-            of_length[usize::from(depths[node]).min(longest)] += 1;
+            of_length[usize::from(depths[node]).min(max_bits)] += 1;
         }
     }
-    limit(&mut of_length, longest);
+    limit(&mut of_length, max_bits);
 
     let mut lengths = [0; N];
     let rarest_last = symbols.iter().rev();
-    let ascending = (1..=longest).flat_map(|length| std::iter::repeat_n(length, of_length[length]));
+    let ascending = (1..=max_bits).flat_map(|length| std::iter::repeat_n(length, of_length[length]));
     for ((_, symbol), length) in rarest_last.zip(ascending) {
         lengths[usize::from(*symbol)] = length as u8;
     }
     lengths
 }
 
-/// Codes that were cut to the longest length have become too many: for each that is too many, a shorter one gets longer by
-/// a bit, which makes room for one of the longest beside it.
-fn limit(of_length: &mut [usize; MAX_LENGTH + 1], longest: usize) {
-    let mut taken: usize = (1..=longest).map(|length| of_length[length] << (longest - length)).sum();
-    while taken > 1 << longest {
-        let Some(shorter) = (1..longest).rev().find(|length| of_length[*length] > 0) else { return };
-        of_length[longest] -= 1;
+/// Makes the code valid after longer codes were cut to `max_bits`. For each excess code, a shorter code gets one bit longer,
+/// which makes room for one code of `max_bits`.
+fn limit(of_length: &mut [usize; MAX_LENGTH + 1], max_bits: usize) {
+    let mut taken: usize = (1..=max_bits).map(|length| of_length[length] << (max_bits - length)).sum();
+    while taken > 1 << max_bits {
+        let Some(shorter) = (1..max_bits).rev().find(|length| of_length[*length] > 0) else { return };
+        of_length[max_bits] -= 1;
         of_length[shorter] -= 1;
         of_length[shorter + 1] += 2;
         taken -= 1;
@@ -116,23 +116,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_code_is_complete_and_keeps_its_limit_and_its_order(
+        fn every_code_is_complete_within_its_limit_and_ordered_by_count(
             counts in proptest::collection::vec(prop_oneof![Just(0), 1_u32..4, 0_u32..100_000], 30),
             growth in proptest::bool::ANY,
         ) {
             let mut counts: [u32; 30] = counts.try_into().unwrap();
             if growth {
-                // Fibonacci's numbers make the deepest trees.
+                // Fibonacci numbers give the deepest trees.
                 let (mut a, mut b) = (1, 1);
                 for count in &mut counts {
                     (*count, a, b) = (a, b, a + b);
                 }
             }
             prop_assume!(counts.iter().filter(|count| **count > 0).count() >= 2);
-            for longest in [5, 7, 15] {
-                let code = Code::new(&counts, longest);
+            for max_bits in [5, 7, 15] {
+                let code = Code::new(&counts, max_bits);
                 let used = || code.lengths.iter().filter(|length| **length > 0);
-                prop_assert!(used().all(|length| usize::from(*length) <= longest));
+                prop_assert!(used().all(|length| usize::from(*length) <= max_bits));
                 prop_assert_eq!(used().map(|length| 1_u32 << (15 - length)).sum::<u32>(), 1 << 15);
                 for (a, count) in counts.iter().enumerate() {
                     prop_assert_eq!(*count == 0, code.lengths[a] == 0);

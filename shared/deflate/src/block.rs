@@ -1,24 +1,28 @@
-//! A block of a deflate stream: literals and matches, written with codes made for them (RFC 1951 sections 3.2.3 to 3.2.7).
+//! A block of a DEFLATE stream: literals and matches, written with Huffman codes of its own (RFC 1951 sections 3.2.3 to
+//! 3.2.7).
 
-use super::{
-    CHUNK, MAX_MATCH,
-    bits::{Bits, MOST_BITS},
+use crate::{
+    bits::{Bits, MAX_BITS},
     huffman::Code,
 };
 
-/// From here on a block is full: enough that its codes, some hundred bits, are a small part of it.
+/// Bytes of text that the match finder adds to a block at a time.
+pub(crate) const CHUNK: usize = 1 << 14;
+/// Longest match (RFC 1951 section 3.2.5).
+pub(crate) const MAX_MATCH: usize = 258;
+/// Tokens of a full block: enough that its codes, some hundred bits, are a small part of it.
 const FULL: usize = 24 << 10;
 const MIN_LENGTH: usize = 3;
 const END_OF_BLOCK: usize = 256;
 const LITERALS: usize = 256;
 const SYMBOLS: usize = 286;
 const DISTANCES: usize = 30;
-const LONGEST_CODE: usize = 15;
-const LONGEST_CODE_OF_LENGTHS: usize = 7;
-/// A stored block's longest text.
+const MAX_CODE_BITS: usize = 15;
+const MAX_LENGTH_CODE_BITS: usize = 7;
+/// Longest text of a stored block.
 const MAX_STORED: usize = 0xffff;
 
-/// For each length, less 3, its symbol, less 257.
+/// By match length minus 3: its symbol minus 257.
 const LENGTH_SYMBOLS: [u8; MAX_MATCH - MIN_LENGTH + 1] = {
     let mut symbols = [0; MAX_MATCH - MIN_LENGTH + 1];
     let (mut symbol, mut length) = (0, 0);
@@ -31,7 +35,7 @@ const LENGTH_SYMBOLS: [u8; MAX_MATCH - MIN_LENGTH + 1] = {
     }
     symbols
 };
-/// For each length symbol, its first length and how many extra bits it has.
+/// By length symbol minus 257: its first length and its number of extra bits.
 const LENGTHS: [(u16, u8); 29] = {
     let mut lengths = [(0, 0); 29];
     let (mut symbol, mut first) = (0, MIN_LENGTH as u16);
@@ -41,48 +45,48 @@ const LENGTHS: [(u16, u8); 29] = {
         first += 1 << extra_bits;
         symbol += 1;
     }
-    // The longest has a symbol of its own.
+    // The longest match has a symbol of its own.
     lengths[28] = (MAX_MATCH as u16, 0);
     lengths
 };
 
-/// A literal is its byte. A match is 256 and its length less 3, from bit 9 on its distance symbol plus 1, and from bit 14
-/// on its distance's extra bits: so that both can be written by the same steps, without a branch.
+/// A literal is its byte. A match has 256 plus its length minus 3 in bits 0 to 8, its distance symbol plus 1 from bit 9, and
+/// the extra bits of its distance from bit 14. The same steps write both, without a branch.
 type Token = u32;
 const DISTANCE_AT: u32 = 9;
 const EXTRA_AT: u32 = 14;
 
-/// What is still to be written.
-pub(super) struct Block {
-    /// Room for a full block and another chunk without any match.
+/// The tokens of the current block.
+pub(crate) struct Block {
+    /// Room for a full block and a chunk without a match.
     tokens: Box<[Token]>,
     count: usize,
     distances: [u32; DISTANCES],
 }
 
 impl Block {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { tokens: vec![0; FULL + CHUNK].into(), count: 0, distances: [0; DISTANCES] }
     }
 
-    /// Whether the block should be written before the next chunk.
-    pub(super) fn is_full(&self) -> bool {
+    /// Returns whether the block must be written before the next chunk.
+    pub(crate) fn is_full(&self) -> bool {
         self.count > FULL
     }
 
-    /// The next tokens, to be filled with literals. There is room for them as long as no chunk is begun in a full block.
+    /// Returns the next tokens, to be filled with literals. There is room if no chunk begins in a full block.
     #[inline]
-    pub(super) fn room(&mut self, tokens: usize) -> &mut [Token] {
+    pub(crate) fn room(&mut self, tokens: usize) -> &mut [Token] {
         &mut self.tokens[self.count..][..tokens]
     }
 
-    /// Keeps so many of the literals in the room, and then a match of this length and distance.
+    /// Keeps the first `literals` of the tokens from [`Block::room`], and appends a match of this length and distance.
     #[inline]
-    pub(super) fn take(&mut self, literals: usize, matched: Option<(usize, usize)>) {
+    pub(crate) fn take(&mut self, literals: usize, matched: Option<(usize, usize)>) {
         self.count += literals;
         if let Some((length, distance)) = matched {
             let back = distance as u32 - 1;
-            // A symbol for each half of the distances between two powers of two.
+            // Each half of the distances between two powers of two has a symbol.
             let bits = (back | 2).ilog2();
             let (symbol, extra) = if back < 2 {
                 (back, 0)
@@ -96,19 +100,19 @@ impl Block {
         }
     }
 
-    /// Writes the block, whose text this is, and begins the next.
-    pub(super) fn write(&mut self, text: &[u8], last: bool, bits: &mut Bits) {
+    /// Writes the block of this text and begins the next.
+    pub(crate) fn write(&mut self, text: &[u8], last: bool, bits: &mut Bits) {
         if text.is_empty() {
             return write_stored(text, last, bits);
         }
         let (symbols, extra_bits) = self.symbols();
         if self.distances.iter().filter(|count| **count > 0).count() < 2 {
-            // A code is of two symbols at least.
+            // A code needs at least two symbols.
             self.distances[0] += 1;
             self.distances[1] += 1;
         }
-        let symbol_code = Code::new(&symbols, LONGEST_CODE);
-        let distance_code = Code::new(&self.distances, LONGEST_CODE);
+        let symbol_code = Code::new(&symbols, MAX_CODE_BITS);
+        let distance_code = Code::new(&self.distances, MAX_CODE_BITS);
         let lengths = CodeLengths::new(&symbol_code, &distance_code);
         let tokens = symbol_code.cost(&symbols) + distance_code.cost(&self.distances) + extra_bits;
         let bytes = (3 + lengths.cost() + tokens).div_ceil(8) as usize;
@@ -124,9 +128,9 @@ impl Block {
         self.distances.fill(0);
     }
 
-    /// How often each symbol occurs, and how many extra bits there are altogether.
+    /// Returns the count of each symbol, and the number of all extra bits.
     fn symbols(&self) -> ([u32; SYMBOLS], u64) {
-        // Two, because a count that was just changed is slow to be read again.
+        // Two sets of counts, because reading a count right after writing it stalls.
         let (mut counts, mut others) = ([0; 2 * LITERALS], [0; 2 * LITERALS]);
         let (pairs, single) = self.tokens[..self.count].as_chunks();
         for [first, second] in pairs {
@@ -155,7 +159,7 @@ impl Block {
     }
 
     fn write_tokens(&self, symbols: &Code<SYMBOLS>, distances: &Code<DISTANCES>, bits: &mut Bits) {
-        // By a token's low bits: what to write, and from bit 24 on how many bits of it.
+        // By a token's low bits: its code and extra bits, and from bit 24 their number.
         let mut of_symbol = [0_u32; 2 * LITERALS];
         let literals = of_symbol.iter_mut().zip(symbols.bits.iter().zip(symbols.lengths)).take(LITERALS);
         for (literal, (bits, length)) in literals {
@@ -170,7 +174,7 @@ impl Block {
                 | extra << code_bits
                 | (code_bits + u32::from(extra_bits)) << 24;
         }
-        // By distance symbol plus 1: the code, from bit 16 on its bits, from bit 24 on its bits and the extra ones.
+        // By distance symbol plus 1: its code, from bit 16 the number of code bits, from bit 24 that of all bits.
         let mut of_distance = [0_u32; 32];
         for symbol in 0..DISTANCES {
             let code_bits = u32::from(distances.lengths[symbol]);
@@ -188,14 +192,14 @@ impl Block {
                 symbol_bits + (distance >> 24),
             )
         };
-        // On its own, the writer stays in registers.
+        // A local writer stays in registers.
         let mut own = std::mem::take(bits);
         let (pairs, single) = self.tokens[..self.count].as_chunks();
         for [first, second] in pairs {
             let (first, first_bits) = look_up(*first);
             let (second, second_bits) = look_up(*second);
-            // Two at once are faster; they nearly always fit.
-            if first_bits + second_bits <= MOST_BITS {
+            // Two tokens at once are faster, and nearly always fit.
+            if first_bits + second_bits <= MAX_BITS {
                 own.put(first | second << first_bits, first_bits + second_bits);
             } else {
                 own.put(first, first_bits);
@@ -215,27 +219,27 @@ fn extra_of_distance(symbol: usize) -> u32 {
     (symbol as u32 / 2).saturating_sub(1)
 }
 
-/// Text that does not get shorter.
+/// Writes text that does not get shorter.
 fn write_stored(text: &[u8], last: bool, bits: &mut Bits) {
     bits.reserve(text.len() + 5 * text.len().div_ceil(MAX_STORED).max(1));
-    let mut rest = text;
+    let mut remaining = text;
     loop {
-        let (part, behind) = rest.split_at(rest.len().min(MAX_STORED));
+        let (part, behind) = remaining.split_at(remaining.len().min(MAX_STORED));
         bits.put(u64::from(last && behind.is_empty()), 3);
         bits.align();
         let length = part.len() as u16;
         bits.put(u64::from(length) | u64::from(!length) << 16, 32);
         bits.extend(part);
-        rest = behind;
-        if rest.is_empty() {
+        remaining = behind;
+        if remaining.is_empty() {
             return;
         }
     }
 }
 
-/// The lengths of both codes, run-length encoded and written with a code of their own.
+/// The code lengths of both codes, run-length encoded, with a code of their own (RFC 1951 section 3.2.7).
 struct CodeLengths {
-    /// Symbol, value of its extra bits, how many.
+    /// Symbol, value of its extra bits, and their number.
     runs: Vec<(u8, u8, u8)>,
     code: Code<19>,
     counts: [u32; 19],
@@ -244,9 +248,10 @@ struct CodeLengths {
 }
 
 impl CodeLengths {
-    /// The order in which this code's own lengths are written.
+    /// The order of this code's own lengths.
     const ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
-    const BITS_OF_NUMBERS: u64 = 14;
+    /// Bits of the three counts before the lengths.
+    const COUNT_BITS: u64 = 14;
 
     fn new(symbols: &Code<SYMBOLS>, distances: &Code<DISTANCES>) -> Self {
         let (of_symbols, of_distances) = (symbols.used(), distances.used());
@@ -255,31 +260,31 @@ impl CodeLengths {
         lengths[of_symbols..of_symbols + of_distances].copy_from_slice(&distances.lengths[..of_distances]);
         let mut runs = Vec::new();
         for run in lengths[..of_symbols + of_distances].chunk_by(PartialEq::eq) {
-            let (length, mut left) = (run[0], run.len());
+            let (length, mut remaining) = (run[0], run.len());
             if length > 0 {
                 runs.push((length, 0, 0));
-                left -= 1;
+                remaining -= 1;
             }
-            while left > 0 {
-                let (run, taken) = match (length, left) {
-                    (0, 11..) => ((18, (left.min(138) - 11) as u8, 7), left.min(138)),
-                    (0, 3..) => ((17, (left - 3) as u8, 3), left),
-                    (1.., 3..) => ((16, (left.min(6) - 3) as u8, 2), left.min(6)),
+            while remaining > 0 {
+                let (run, taken) = match (length, remaining) {
+                    (0, 11..) => ((18, (remaining.min(138) - 11) as u8, 7), remaining.min(138)),
+                    (0, 3..) => ((17, (remaining - 3) as u8, 3), remaining),
+                    (1.., 3..) => ((16, (remaining.min(6) - 3) as u8, 2), remaining.min(6)),
                     _ => ((length, 0, 0), 1),
                 };
                 runs.push(run);
-                left -= taken;
+                remaining -= taken;
             }
         }
         let mut counts = [0; 19];
         for (symbol, ..) in &runs {
             counts[usize::from(*symbol)] += 1;
         }
-        let code = Code::new(&counts, LONGEST_CODE_OF_LENGTHS);
+        let code = Code::new(&counts, MAX_LENGTH_CODE_BITS);
         Self { runs, code, counts, symbols: of_symbols, distances: of_distances }
     }
 
-    /// How many of this code's lengths are written.
+    /// Returns the number of this code's own lengths that are written.
     fn used(&self) -> usize {
         let last = Self::ORDER.iter().rposition(|symbol| self.code.lengths[*symbol] > 0);
         last.map_or(4, |last| (last + 1).max(4))
@@ -287,7 +292,7 @@ impl CodeLengths {
 
     fn cost(&self) -> u64 {
         let extra: u64 = self.runs.iter().map(|(.., bits)| u64::from(*bits)).sum();
-        Self::BITS_OF_NUMBERS + 3 * self.used() as u64 + self.code.cost(&self.counts) + extra
+        Self::COUNT_BITS + 3 * self.used() as u64 + self.code.cost(&self.counts) + extra
     }
 
     fn write(&self, bits: &mut Bits) {

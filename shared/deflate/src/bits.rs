@@ -1,13 +1,13 @@
-//! Bits as bytes, the lowest first (RFC 1951 section 3.1.1).
+//! A writer of bits, the lowest first (RFC 1951 section 3.1.1).
 
 const WORD: usize = 8;
-/// As many can be appended at once.
-pub(crate) const MOST_BITS: u32 = 56;
+/// Bits that one call can append.
+pub(crate) const MAX_BITS: u32 = 56;
 
-/// Bytes that are being written, and fewer than eight bits that are no byte yet.
+/// The bytes written so far, and up to seven pending bits.
 #[derive(Debug, Default)]
 pub(crate) struct Bits {
-    /// Written up to `at`. What is behind stays from before, so that it need not be cleared for each use.
+    /// Written up to `at`. The bytes after it are stale and are overwritten, which is faster than clearing them.
     bytes: Vec<u8>,
     at: usize,
     pending: u64,
@@ -15,17 +15,17 @@ pub(crate) struct Bits {
 }
 
 impl Bits {
-    /// Forgets what was written.
+    /// Removes everything written.
     pub(crate) fn clear(&mut self) {
         (self.at, self.pending, self.count) = (0, 0, 0);
     }
 
-    /// What was written, without bits that are no byte yet.
+    /// Returns the written bytes, without pending bits.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[..self.at]
     }
 
-    /// Makes room for so many bytes; [`Bits::put`] must have it.
+    /// Makes room for this number of bytes. [`Bits::put`] needs it.
     pub(crate) fn reserve(&mut self, bytes: usize) {
         let needed = self.at + bytes + 2 * WORD;
         if self.bytes.len() < needed {
@@ -33,7 +33,7 @@ impl Bits {
         }
     }
 
-    /// Appends up to [`MOST_BITS`].
+    /// Appends up to [`MAX_BITS`]. Call [`Bits::reserve`] first.
     #[inline]
     pub(crate) fn put(&mut self, bits: u64, count: u32) {
         self.pending |= bits << self.count;
@@ -44,12 +44,12 @@ impl Bits {
         self.count %= 8;
     }
 
-    /// Fills the last byte.
+    /// Pads the last byte with zeros.
     pub(crate) fn align(&mut self) {
         self.put(0, self.count.wrapping_neg() % 8);
     }
 
-    /// Appends whole bytes behind a whole byte.
+    /// Appends bytes. There must be no pending bits.
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
         debug_assert_eq!(self.count, 0);
         self.reserve(bytes.len());

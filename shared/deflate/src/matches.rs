@@ -1,53 +1,46 @@
-//! Text as a deflate stream (RFC 1951), in one pass of a greedy match finder: what igzip's and libdeflate's lowest levels
-//! do, in the form that suits rows of a table. docs/decisions/0005-our-own-deflate.md has the reasons and the figures.
+//! The match finder: one greedy pass over the text, like the lowest levels of igzip and libdeflate.
 //!
-//! The text goes through a ring of 64 KiB, so that a position is a `u16` that can point nowhere else, and no access to the
-//! ring needs a bounds check. Several positions are looked up at once without a branch between them: what costs time here
-//! is not instructions but branches that cannot be predicted.
+//! The text goes through a ring of 64 KiB. A position is a `u16`, so it is always inside the ring and needs no bounds check.
+//! Eight positions are looked up at once without a branch between them, because mispredicted branches, not instructions,
+//! take most of the time.
 
-mod bits;
-mod block;
-mod huffman;
+use crate::{
+    bits::Bits,
+    block::{Block, CHUNK, MAX_MATCH},
+};
 
-pub(crate) use bits::Bits;
-use block::Block;
-
-use super::bytes::{WORD, word};
-
-/// A quarter of the ring is the text in hand. The rest stood before it, and is more than matches may refer to.
-const RING: usize = 1 << 16;
-/// Behind the ring its beginning stands once more, for words and matches that reach over its end.
+/// Four chunks: the current one, and more text before it than matches may refer to.
+const RING: usize = 4 * CHUNK;
+/// The beginning of the ring is repeated after its end, for words and matches that cross the end.
 const TAIL: usize = MAX_MATCH + 16;
-/// Text that is looked at in one go.
-const CHUNK: usize = RING / 4;
-/// How far back a match may refer (RFC 1951 section 2).
+/// Longest distance of a match (RFC 1951 section 2).
 const WINDOW: usize = 1 << 15;
-const MAX_MATCH: usize = 258;
-/// Shorter matches often cost more bits than digits do as literals, and always more time.
+/// Bytes of a word.
+const WORD: usize = 8;
+/// Shorter matches often need more bits than digits need as literals, and always more time.
 const MIN_MATCH: usize = WORD;
-/// Positions looked up at once. Not more than [`MIN_MATCH`]: none may be looked up twice.
+/// Positions looked up at once. At most [`MIN_MATCH`], so that no position is looked up twice.
 const LANES: usize = MIN_MATCH;
-/// Small enough to stay in the first-level cache beside the window.
+/// Small enough to stay in the first-level cache together with the window.
 const TABLE_BITS: u32 = 13;
 
-/// A match finder with its memory, about 250 KiB. What it makes of a text depends on that text alone.
-pub(crate) struct Deflate {
+/// Finds matches and writes blocks.
+pub(crate) struct MatchFinder {
     ring: Box<[u8; RING + TAIL]>,
-    /// By hash of the bytes there, the position last seen, in the ring. Not cleared of what is out of reach: whatever it
-    /// says is compared.
+    /// The last position in the ring of bytes with this hash. Stale positions remain: every candidate is compared.
     table: Box<[u16; 1 << TABLE_BITS]>,
     block: Block,
 }
 
-impl Default for Deflate {
+impl Default for MatchFinder {
     fn default() -> Self {
         Self { ring: zeros(), table: zeros(), block: Block::new() }
     }
 }
 
-impl Deflate {
-    /// Appends the text as a whole stream, to the last bit of its last byte.
-    pub(crate) fn stream(&mut self, text: &[u8], bits: &mut Bits) {
+impl MatchFinder {
+    /// Appends the text as a whole stream, padded to a whole byte.
+    pub(crate) fn write(&mut self, text: &[u8], bits: &mut Bits) {
         self.table.fill(0);
         let mut block_start = 0;
         for (number, chunk) in text.chunks(CHUNK).enumerate() {
@@ -63,7 +56,7 @@ impl Deflate {
         bits.align();
     }
 
-    /// Splits the chunk, which begins at `start` of the text, into literals and matches.
+    /// Splits the chunk that begins at `start` of the text into literals and matches.
     fn find(&mut self, start: usize, chunk: &[u8]) {
         let (ring, table, block) = (&mut *self.ring, &mut *self.table, &mut self.block);
         let in_ring = start % RING;
@@ -95,7 +88,7 @@ impl Deflate {
             let matched = candidates.get(literals).and_then(|candidate| {
                 let position = position.wrapping_add(literals as u16);
                 let back = usize::from(position.wrapping_sub(*candidate));
-                // What looks the same may be text that is not there yet, or not any more.
+                // A stale candidate may point to text that is out of reach or not there yet.
                 let reach = (start + at + literals).min(WINDOW);
                 let within = (1..=reach).contains(&back);
                 within.then(|| (back, length(ring, position, *candidate)))
@@ -116,20 +109,28 @@ impl Deflate {
     }
 }
 
-/// Not by way of the stack, where there may be no room.
-#[allow(clippy::unnecessary_box_returns)] // that is the point
+/// Allocates on the heap directly, because `Box::new` builds the array on the stack first.
+#[expect(clippy::unnecessary_box_returns, reason = "the array is too large for the stack")]
 fn zeros<T: Copy + Default, const N: usize>() -> Box<[T; N]> {
     let zeros = vec![T::default(); N].into_boxed_slice();
-    zeros.try_into().unwrap_or_else(|_| unreachable!("it has that length"))
+    zeros.try_into().unwrap_or_else(|_| unreachable!("the slice has N elements"))
 }
 
-/// Where the table keeps the position of this word (Knuth, The Art of Computer Programming, volume 3, section 6.4).
+/// Reads the word that begins at a position, its first byte lowest.
+#[inline]
+fn word(bytes: &[u8], at: usize) -> u64 {
+    let mut word = [0; WORD];
+    word.copy_from_slice(&bytes[at..at + WORD]);
+    u64::from_le_bytes(word)
+}
+
+/// Returns the word's slot in the table (Knuth, The Art of Computer Programming, volume 3, section 6.4).
 #[inline]
 fn slot(word: u64) -> usize {
     (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - TABLE_BITS)) as usize
 }
 
-/// How many bytes from these two positions on are the same; the first [`MIN_MATCH`] are.
+/// Returns the length of the match between two positions, whose first [`MIN_MATCH`] bytes are equal.
 #[inline]
 fn length(ring: &[u8; RING + TAIL], one: u16, other: u16) -> usize {
     let (one, other) = (usize::from(one), usize::from(other));
@@ -152,23 +153,23 @@ mod tests {
 
     use super::*;
 
-    /// The stream's length, having read it back with two decoders.
-    fn check(deflate: &mut Deflate, text: &[u8]) -> usize {
+    /// Compresses the text, decodes it with two decoders, and returns the stream's length.
+    fn check(finder: &mut MatchFinder, text: &[u8]) -> usize {
         let mut bits = Bits::default();
-        deflate.stream(text, &mut bits);
+        finder.write(text, &mut bits);
         let stream = bits.bytes();
         let mut read = Vec::new();
         let mut decoder = flate2::read::DeflateDecoder::new(stream);
         decoder.read_to_end(&mut read).unwrap();
-        assert!(read == text, "read back by zlib-rs");
+        assert!(read == text, "decoded by zlib-rs");
         assert_eq!(decoder.total_in(), stream.len() as u64);
         read.resize(text.len() + 1, 0);
         let length = libdeflater::Decompressor::new().deflate_decompress(stream, &mut read).unwrap();
-        assert!(read[..length] == *text, "read back by libdeflate");
+        assert!(read[..length] == *text, "decoded by libdeflate");
         stream.len()
     }
 
-    /// Bytes without any pattern.
+    /// Bytes without a pattern.
     fn noise(length: usize, mut seed: u64) -> Vec<u8> {
         let mut next = || {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -178,53 +179,53 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_compressed_hardly_grows() {
-        /// What makes a full block if nothing matches.
+    fn incompressible_text_grows_by_five_bytes_per_block_at_most() {
+        /// Text of a full block without a match.
         const SHORTEST_BLOCK: usize = 2 * CHUNK;
-        let deflate = &mut Deflate::default();
+        let finder = &mut MatchFinder::default();
         for length in [0, 1, 2, 13, 14, 15, 100, 65_534, 65_535, 65_536, 65_537, 131_070, 131_071, 300_000] {
-            let stored = check(deflate, &noise(length, 7));
+            let stored = check(finder, &noise(length, 7));
             assert!(stored <= length + 5 * (length / SHORTEST_BLOCK + 1), "{length}: {stored}");
         }
     }
 
     #[test]
-    fn runs_of_any_length_are_read_back() {
-        let deflate = &mut Deflate::default();
+    fn runs_of_any_length_are_decoded() {
+        let finder = &mut MatchFinder::default();
         let around = |middle: usize| middle - 3..middle + 3;
         for length in [around(8), around(MAX_MATCH), around(2 * MAX_MATCH), around(CHUNK), around(RING)]
             .into_iter()
             .flatten()
         {
-            assert!(check(deflate, &vec![b'x'; length]) < 60 + length / 100);
+            assert!(check(finder, &vec![b'x'; length]) < 60 + length / 100);
         }
-        assert!(check(deflate, &vec![0; 3 << 20]) < 20_000);
+        assert!(check(finder, &vec![0; 3 << 20]) < 20_000);
     }
 
     #[test]
     fn matches_reach_as_far_as_the_format_allows_and_no_further() {
-        let deflate = &mut Deflate::default();
+        let finder = &mut MatchFinder::default();
         let repeated = noise(200, 1);
-        // From different places in the ring.
+        // At different positions in the ring.
         for before in [0, 1, 1000, CHUNK, RING - 250, RING - 1] {
             let [near, far] = [WINDOW, WINDOW + 1].map(|gap| {
                 let text =
                     [&vec![0; before], &repeated[..], &vec![0; gap - repeated.len()], &repeated].concat();
-                check(deflate, &text)
+                check(finder, &text)
             });
             assert!(far - near > 150, "{before}: {near} {far}");
         }
     }
 
     #[test]
-    fn what_was_compressed_before_changes_nothing() {
+    fn earlier_texts_do_not_change_the_output() {
         let (mut used, text) =
-            (Deflate::default(), b"a text of some length, of some length, of length".repeat(50));
+            (MatchFinder::default(), b"a text of some length, of some length, of length".repeat(50));
         check(&mut used, &noise(100_000, 5));
         check(&mut used, &text.repeat(40));
-        let streams = [&mut used, &mut Deflate::default()].map(|deflate| {
+        let streams = [&mut used, &mut MatchFinder::default()].map(|finder| {
             let mut bits = Bits::default();
-            deflate.stream(&text, &mut bits);
+            finder.write(&text, &mut bits);
             bits.bytes().to_vec()
         });
         assert!(streams[0] == streams[1]);
@@ -233,7 +234,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn any_text_is_read_back(
+        fn any_text_is_decoded(
             pieces in proptest::collection::vec(
                 prop_oneof![
                     proptest::collection::vec(any::<u8>(), 0..50),
@@ -243,9 +244,8 @@ mod tests {
                 ], 1..30),
             order in proptest::collection::vec(any::<proptest::sample::Index>(), 0..200),
         ) {
-            let again = order.iter().flat_map(|index| index.get(&pieces).clone());
-            let text: Vec<u8> = again.collect();
-            check(&mut Deflate::default(), &text);
+            let text: Vec<u8> = order.iter().flat_map(|index| index.get(&pieces).clone()).collect();
+            check(&mut MatchFinder::default(), &text);
         }
     }
 }
