@@ -122,14 +122,12 @@ fn required(rule: &RuleFile, format: &Format, problem: &mut impl FnMut(String)) 
     if format.is_flow() {
         if !rule.required.is_empty() {
             problem(
-                "required: kind = \"vpc-flow\" does not have it, because its lines contain all fields; remove it"
-                    .to_owned(),
+                "required: not for kind = \"vpc-flow\", whose lines contain all fields; remove it".to_owned(),
             );
         }
         if rule.bad_text.is_some() {
             problem(
-                "bad_text: kind = \"vpc-flow\" does not have it, because it rejects invalid text; remove it"
-                    .to_owned(),
+                "bad_text: not for kind = \"vpc-flow\", which rejects invalid text; remove it".to_owned(),
             );
         }
         return Vec::new();
