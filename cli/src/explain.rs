@@ -15,7 +15,7 @@ use flowherd_shared::{
 };
 use indicatif::{HumanBytes, HumanCount};
 
-use crate::{Stop, args::ExplainArgs, inputs, summary};
+use crate::{args::ExplainArgs, inputs, stop::Stop, summary};
 
 /// Maximum bytes kept of each compressed output, enough for its first rows.
 const KEPT_BYTES: usize = 4 << 20;

@@ -13,7 +13,7 @@ use flowherd_shared::{
     store::{StoreError, read_limited},
 };
 
-use crate::Stop;
+use crate::stop::Stop;
 
 /// Reads rules and lookups, or returns every mistake in either.
 pub(crate) fn plan(config: Option<&PathBuf>, lookups: Option<&PathBuf>) -> Result<RunConfig, Stop> {

@@ -6,13 +6,13 @@ use flowherd_shared::ledger::Run;
 use serde::Serialize;
 
 use crate::{
-    Stop,
     args::{Dialect, SqlArgs},
     inputs,
     query::{
         questions::{Arguments, Parameter, QUESTIONS, Question, last_day},
         schema::{self, Layout, Schema},
     },
+    stop::Stop,
     summary,
 };
 

@@ -19,7 +19,7 @@ use flowherd_worker::processor::now;
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::listing::{Found, Listing, UNREADABLE};
-use crate::{Stop, args::ConvertArgs, local::DirStore, summary::tell};
+use crate::{args::ConvertArgs, local::DirStore, stop::Stop, summary::tell};
 
 /// A run whose manifest is complete.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{Fleet, status::all_runs};
 use crate::{
-    Stop,
+    stop::Stop,
     summary::{self, printable},
 };
 

@@ -19,9 +19,9 @@ use super::{
     stack::{self, Outputs},
 };
 use crate::{
-    Stop,
     args::QueryArgs,
     query::questions::LIMIT,
+    stop::Stop,
     summary::{self, finish, plain_table, printable, tell},
 };
 

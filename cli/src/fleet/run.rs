@@ -20,8 +20,8 @@ use super::{
     watch::Watch,
 };
 use crate::{
-    Stop,
     args::{OutputArgs, RedriveArgs, RerunArgs, RunArgs},
+    stop::Stop,
     summary::{self, tell},
 };
 

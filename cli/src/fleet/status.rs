@@ -18,8 +18,8 @@ use serde::Serialize;
 
 use super::{Fleet, connected, json, missing, outcome, run::patiently};
 use crate::{
-    Stop,
     args::{ReportArgs, RunsArgs, StatusArgs},
+    stop::Stop,
     summary::{self, columns, printable, state},
 };
 

@@ -13,7 +13,7 @@ use aws_sdk_athena::{
 use flowherd_aws::Aws;
 use indicatif::{HumanBytes, ProgressBar};
 
-use crate::{Stop, fleet::patience::Patience};
+use crate::{fleet::patience::Patience, stop::Stop};
 
 /// Glue's own.
 const CATALOG: &str = "AwsDataCatalog";

@@ -8,7 +8,6 @@ use super::{
     tables::{self, RowsOf},
 };
 use crate::{
-    Stop,
     args::QuestionArgs,
     query::{
         questions::{
@@ -16,6 +15,7 @@ use crate::{
         },
         schema::{DATEHOUR, TypedColumn, flow_columns},
     },
+    stop::Stop,
     summary::{columns, tell},
 };
 

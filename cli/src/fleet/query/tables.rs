@@ -3,7 +3,7 @@
 use aws_sdk_athena::types::TableMetadata;
 use jiff::{civil::DateTime, tz::TimeZone};
 
-use crate::{Stop, query::schema::DATEHOUR};
+use crate::{query::schema::DATEHOUR, stop::Stop};
 
 /// The stored tables that hold the rows of one name.
 #[derive(Debug)]
