@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn without_rules_everything_is_a_version_2_flow_log() {
+    fn without_rules_every_record_is_a_version_2_flow_log() {
         let config = Config::default();
         assert_eq!(config.tables[0].name, "vpc_flow");
         assert_eq!(
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_is_of_the_meaning_and_not_of_the_layout() {
+    fn the_hash_covers_the_meaning_and_not_the_layout() {
         let one = Config::parse(&rule("format = { kind = \"vpc-flow\" }")).unwrap();
         let two = Config::parse(&rule("# a comment\n[rule.format]\nkind = \"vpc-flow\"")).unwrap();
         let other = Config::parse(&rule("metadata = [\"owner\"]\nformat = { kind = \"vpc-flow\" }")).unwrap();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mistake_is_told_on_a_line_of_its_own() {
+    fn all_problems_are_reported_one_line_each() {
         let cases = [
             "nonsense",
             "[[rules]]\nname = \"r\"",
@@ -298,8 +298,8 @@ mod tests {
             ]
             .concat(),
         ];
-        let told: Vec<String> =
+        let reported: Vec<String> =
             cases.iter().map(|text| format!("--- {text}\n{}\n", problems(text))).collect();
-        insta::assert_snapshot!(told.concat());
+        insta::assert_snapshot!(reported.concat());
     }
 }

@@ -1,10 +1,9 @@
-//! How queries see the results: tables over the files and views with types, for Athena, Glue and DuckDB, all from the
-//! configuration.
+//! Definitions of tables over the results, and of views with types, for Athena, Glue and DuckDB. The configuration decides
+//! their columns.
 //!
-//! Over the CSV of a table stands `<table>_text`, in which everything is text, because `OpenCSVSerDe` reads nothing else
-//! rightly (<https://docs.aws.amazon.com/athena/latest/ug/csv-serde.html>). The view `<table>` on it has the types, and
-//! absent is null in it. Where Firehose's hours are in the keys, `<table>` reads them as partitions, and
-//! `<table>_everywhere` reads every file wherever it is.
+//! `<table>_text` reads the CSV of a table, with all columns as text, because `OpenCSVSerDe` reads other types incorrectly
+//! (<https://docs.aws.amazon.com/athena/latest/ug/csv-serde.html>). The view `<table>` adds the types and turns absent values
+//! into null. If the keys have Firehose's hours, `<table>` reads them as partitions, and `<table>_everywhere` reads all files.
 
 mod athena;
 mod duckdb;
@@ -20,26 +19,26 @@ pub use athena::statements as athena;
 pub use duckdb::statements as duckdb;
 pub use typed::{Dialect, TypedColumn, flow_columns, rows, typed_columns};
 
-/// Hive's reader of CSV.
+/// Hive's CSV reader.
 const CSV_SERDE: &str = "org.apache.hadoop.hive.serde2.OpenCSVSerde";
-/// A character that the CSV never holds: the default, a backslash, would be taken out of values.
+/// A character that the CSV never has. The default, a backslash, would be removed from values.
 const ESCAPE: &str = "\u{1}";
-/// Reads one JSON object a line.
+/// The reader of JSON lines.
 const JSON_SERDE: &str = "org.openx.data.jsonserde.JsonSerDe";
 
-/// The partition column: Firehose's `yyyy/MM/dd/HH`, UTC, by arrival.
+/// The partition column: Firehose's `yyyy/MM/dd/HH` in UTC, the time of arrival.
 pub const DATEHOUR: &str = "datehour";
 
-/// Where objects are that carry their hour in the key.
+/// The objects that have their hour in the key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
-    /// What stands before `yyyy/MM/dd/HH/` in the keys, one for each Firehose stream; none: no partitions.
+    /// The part of the keys before `yyyy/MM/dd/HH/`, one for each Firehose stream. Empty: no partitions.
     pub firehose: Vec<String>,
-    /// The first day that is looked for, `yyyy/MM/dd`.
+    /// The first day of the partitions, `yyyy/MM/dd`.
     pub since: String,
 }
 
-/// A column as it is stored.
+/// A column of a stored table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StoredColumn {
     /// Lower case.
@@ -60,21 +59,21 @@ impl StoredColumn {
 pub struct StoredTable {
     /// Its name.
     pub name: String,
-    /// What it holds.
+    /// Its contents.
     pub description: String,
-    /// Where its files are, within the results.
+    /// Folder of its files in the results.
     pub location: String,
-    /// Where those of one partition are, within the results.
+    /// Folder of the files of one partition in the results.
     pub location_template: Option<String>,
     /// In order.
     pub columns: Vec<StoredColumn>,
-    /// Columns that come from where a file is.
+    /// Columns whose values come from the folder.
     pub partitions: Vec<StoredColumn>,
-    /// The class that reads it.
+    /// The class of its reader.
     pub serde: &'static str,
-    /// How it reads.
+    /// The reader's parameters.
     pub serde_parameters: BTreeMap<&'static str, &'static str>,
-    /// What Hive and Athena want to know besides.
+    /// Other table properties of Hive and Athena.
     pub parameters: BTreeMap<String, String>,
 }
 
@@ -83,11 +82,11 @@ pub struct StoredTable {
 pub struct View {
     /// Its name.
     pub name: String,
-    /// What it holds.
+    /// Its contents.
     pub description: String,
     /// In order.
     pub columns: Vec<ViewColumn>,
-    /// What it selects, in Trino's dialect, which is Athena's.
+    /// Its statement in Athena's dialect, which is Trino's.
     pub sql: String,
 }
 
@@ -103,7 +102,7 @@ pub struct ViewColumn {
     pub trino_type: &'static str,
 }
 
-/// Everything that a query can ask.
+/// All tables and views.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Schema {
     /// Tables over files.
@@ -113,12 +112,15 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// Of a configuration. Fails with what is wrong if two definitions would have one name, or a prefix does not fit.
+    /// Creates the definitions for a configuration. The error has all problems: equal names, and invalid prefixes.
     pub fn new(config: &Config, layout: &Layout) -> Result<Self, Vec<String>> {
-        let mut problems: Vec<String> = layout.firehose.iter().filter_map(|prefix| unfit(prefix)).collect();
+        let mut problems: Vec<String> =
+            layout.firehose.iter().filter_map(|prefix| prefix_problem(prefix)).collect();
         for (at, prefix) in layout.firehose.iter().enumerate() {
             if layout.firehose[..at].contains(prefix) {
-                problems.push(format!("prefix {prefix:?} is given twice: its rows would count twice"));
+                problems.push(format!(
+                    "prefix {prefix:?} is given twice, so its rows would count twice; remove one of them"
+                ));
             }
         }
         let mut schema = Self { tables: Vec::new(), views: Vec::new() };
@@ -131,7 +133,7 @@ impl Schema {
         names.sort_unstable();
         for pair in names.windows(2).filter(|pair| pair[0] == pair[1]) {
             problems.push(format!(
-                "two tables or views would be named {:?}; give the table of that rule another name",
+                "two tables or views would have the name {:?}; rename the table of that rule",
                 pair[0]
             ));
         }
@@ -155,7 +157,7 @@ impl Schema {
         self.add(&base, "text", layout, &columns, "Rows with types; absent is null");
     }
 
-    /// The stored tables of one kind of file and the views on them: by hours where there are any, and over all of them.
+    /// Adds the stored tables of one type of file and their views: with hourly partitions if there are any, and for all files.
     fn add(
         &mut self,
         base: &StoredTable,
@@ -182,18 +184,18 @@ impl Schema {
     }
 }
 
-/// Why a prefix cannot stand in a location, if it cannot.
-fn unfit(prefix: &str) -> Option<String> {
+/// Returns the problem of a prefix that cannot be part of a location.
+fn prefix_problem(prefix: &str) -> Option<String> {
     let fits = |byte: u8| byte.is_ascii_graphic() && !br#"'"\{}$*?"#.contains(&byte);
     (!prefix.bytes().all(fits) || prefix.starts_with('/') || prefix.len() > 900).then(|| {
         format!(
-            "prefix {prefix:?}: give what stands before yyyy/MM/dd/HH/ in the keys, in visible ASCII without quotes, \
+            "prefix {prefix:?}: use the part of the keys before yyyy/MM/dd/HH/, in visible ASCII without quotes, \
              braces, $, * and ?; an example: firehose/"
         )
     })
 }
 
-/// The table with its hours as partitions, which are computed and never registered
+/// Returns the table with its hours as projected partitions, which are computed and never registered
 /// (<https://docs.aws.amazon.com/athena/latest/ug/partition-projection-kinesis-firehose-example.html>).
 fn by_hour(base: &StoredTable, ending: &str, layout: &Layout, number: usize, prefix: &str) -> StoredTable {
     let numbered = if number == 1 { String::new() } else { format!("_{number}") };
@@ -213,7 +215,7 @@ fn by_hour(base: &StoredTable, ending: &str, layout: &Layout, number: usize, pre
         ("projection.datehour.interval", "1"),
         ("projection.datehour.interval.unit", "HOURS"),
     ]));
-    // A location is a folder, also where the prefix ends within a name.
+    // A location is a folder, even if the prefix ends within a name.
     let folder = table.location.rfind('/').map_or(0, |at| at + 1);
     table.location.truncate(folder);
     table
@@ -226,7 +228,7 @@ fn parameters(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 fn view(name: &str, description: &str, columns: &[TypedColumn], tables: &[&str], has_hours: bool) -> View {
     let mut columns = columns.to_vec();
     if has_hours {
-        columns.push(TypedColumn::as_it_is(DATEHOUR));
+        columns.push(TypedColumn::unchanged(DATEHOUR));
     }
     let selects: Vec<String> = tables.iter().map(|table| rows(&columns, &format!("\"{table}\""))).collect();
     let columns = columns.iter().map(|column| ViewColumn {
@@ -272,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn with_hours_there_are_partitions_and_a_table_of_everything() {
+    fn with_hours_there_are_partitions_and_a_table_of_all_files() {
         let schema = Schema::new(&Config::default(), &layout(&["firehose/", "eu-logs-"])).unwrap();
         let (tables, views) = names(&schema);
         assert_eq!(tables[..3], ["vpc_flow_text", "vpc_flow_text_2", "vpc_flow_everywhere_text"]);
@@ -286,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_clash_and_prefixes_that_do_not_fit_are_refused() {
+    fn equal_names_and_invalid_prefixes_are_refused() {
         let config = Config::parse(
             "[[rule]]\nname = \"a\"\ntable = \"ledger_rejects\"\nformat = { kind = \"regex\", pattern = '(?P<end>.*)' }",
         )
@@ -299,6 +301,9 @@ mod tests {
         }
         assert!(Schema::new(&Config::default(), &layout(&[""])).is_ok());
         let twice = Schema::new(&Config::default(), &layout(&["a/", "b/", "a/"])).unwrap_err();
-        assert_eq!(twice, ["prefix \"a/\" is given twice: its rows would count twice"]);
+        assert_eq!(
+            twice,
+            ["prefix \"a/\" is given twice, so its rows would count twice; remove one of them"]
+        );
     }
 }

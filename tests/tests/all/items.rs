@@ -347,7 +347,7 @@ fn no_line_behind_a_lost_header_is_read_in_another_order() {
         let message = error(&plan, format!("{header}\n6 a b c\n").as_bytes());
         assert!(
             message.contains("tgw-id tgw-attachment-id")
-                && message.contains("no flow-log field of that name"),
+                && message.contains("not a flow-log field that this version knows"),
             "{message}"
         );
         error(&plan, format!("{FLOW}\n{FLOW}{header}\n6 a b c\n").as_bytes());

@@ -2,7 +2,7 @@
 
 use super::{Schema, StoredColumn, StoredTable};
 
-/// The statements that make all tables and views, in order. `results` is where the results are, as `s3://bucket`.
+/// Returns the statements that create all tables and views, in order. `results` is the results bucket, as `s3://bucket`.
 #[must_use]
 pub fn statements(schema: &Schema, results: &str) -> Vec<String> {
     let results = results.trim_end_matches('/');
@@ -40,11 +40,11 @@ fn create_table(table: &StoredTable, results: &str) -> String {
 }
 
 fn pair(name: &str, value: &str) -> String {
-    // Hive reads this form of a character that cannot be seen.
+    // Hive reads this form of a control character.
     format!("'{name}' = '{}'", value.replace('\u{1}', "\\u0001"))
 }
 
-/// Names within a struct quoted: one of them is `table`.
+/// Quotes the names within a struct, because one of them is `table`.
 fn nested_names(kind: &str) -> String {
     let mut quoted = String::new();
     let mut name = String::new();

@@ -1,4 +1,4 @@
-//! Statements for DuckDB: the same views, straight over the files below a directory.
+//! Statements for DuckDB: the same views, directly over the files below a directory.
 
 use flowherd_shared::{config::Config, table::Table};
 
@@ -7,12 +7,12 @@ use super::{
     typed::{self, typed_columns},
 };
 
-/// No value of the CSV is null in itself; this stands in none.
+/// Text that no value of the CSV has, because no value is null before the view's expressions.
 const NO_NULL: &str = "e'\\x01'";
-/// The longest line: a record of the longest allowed length, all of it quotes.
+/// Maximum length of a line: a record of the maximum length that consists of quotes.
 const MAX_LINE_BYTES: usize = 4 << 20;
 
-/// The statements that make all views. `results` is the directory.
+/// Returns the statements that create all views. `results` is the directory.
 #[must_use]
 pub fn statements(config: &Config, results: &str) -> Vec<String> {
     let results = results.trim_end_matches('/').replace('\'', "''");
@@ -38,7 +38,7 @@ fn table_view(table: &Table, results: &str) -> String {
         .iter()
         .map(|column| format!("'{}': 'VARCHAR'", column.name.to_ascii_lowercase()))
         .collect();
-    // A table that has no file yet is empty, and no error: run.json is one line, which is taken for a header.
+    // With run.json, a table without files is empty instead of an error: its single line is read as a header.
     let from = format!(
         "read_csv(['{results}/csv/{}/**/*.csv.gz', '{results}/runs/*/run.json'], allow_empty = true, header = true, \
          auto_detect = false, delim = ',', quote = '\"', escape = '\"', nullstr = {NO_NULL}, max_line_size = \
@@ -53,8 +53,8 @@ fn view(name: &str, columns: &[TypedColumn], from: &str) -> String {
     format!("CREATE OR REPLACE VIEW \"{name}\" AS\n{}", rows(columns, from))
 }
 
-/// JSON lines of files of which there may be none: without a reject there is no such file. What is always there is read
-/// with them, and left out by what it lacks.
+/// Reads JSON lines of files that may not exist: without a reject there is no file. run.json, which always exists, is read
+/// with them and filtered out by a column that it lacks.
 fn json(results: &str, files: &str, columns: &[(&str, &str)], never_null: &str) -> String {
     let columns: Vec<String> =
         columns.iter().map(|(name, kind)| format!("'{name}': '{}'", duckdb_type(kind))).collect();
@@ -65,7 +65,7 @@ fn json(results: &str, files: &str, columns: &[(&str, &str)], never_null: &str) 
     )
 }
 
-/// Hive's type by `DuckDB`'s name.
+/// Converts a Hive type to `DuckDB`'s name.
 fn duckdb_type(kind: &str) -> String {
     let inner = |opening: &str| kind.strip_prefix(opening).and_then(|rest| rest.strip_suffix('>'));
     if let Some(item) = inner("array<") {

@@ -1,4 +1,4 @@
-//! Tables over the ledger: what was listed, done, failed and rejected, and why, in SQL.
+//! Tables over the ledger: manifest, receipts, failures and rejects.
 
 use flowherd_shared::table::ColumnType;
 
@@ -50,11 +50,11 @@ const FAILURES: &[(&str, &str)] = &[
     ("message_id", "string"),
 ];
 
-/// The parts of a run's ledger, each with the folder that holds it and its columns.
+/// The parts of a run's ledger: the folder and its columns.
 pub(super) const PARTS: [(&str, &[(&str, &str)]); 3] =
     [("manifest", MANIFEST), ("receipts", RECEIPTS), ("failures", FAILURES)];
 
-/// Adds them.
+/// Adds the ledger's tables.
 pub(super) fn add(schema: &mut Schema, layout: &Layout) {
     let rejects = stored("ledger_rejects", "Rejected records and why", "rejects/", &REJECTS);
     schema.add(&rejects, "json", layout, &rejects_columns(typed::Dialect::Trino), "Rejected records and why");
@@ -63,7 +63,7 @@ pub(super) fn add(schema: &mut Schema, layout: &Layout) {
         table.description = format!("The {part} of a run; ask for one run, or some");
         table.location_template = Some(format!("runs/${{run}}/{part}/"));
         table.partitions = vec![StoredColumn::new("run", "string")];
-        // No list of runs is kept, so a query has to name those that it wants:
+        // Athena has no list of runs, so a query must name the runs it reads:
         // https://docs.aws.amazon.com/athena/latest/ug/partition-projection-supported-types.html
         table
             .parameters
@@ -72,7 +72,7 @@ pub(super) fn add(schema: &mut Schema, layout: &Layout) {
     }
 }
 
-/// The columns of rejects with their types.
+/// Returns the columns of rejects with their types.
 pub(super) fn rejects_columns(dialect: typed::Dialect) -> Vec<typed::TypedColumn> {
     let column = |&(name, kind): &(&str, &str)| match (name, kind) {
         ("timestamp", _) => typed::TypedColumn {
@@ -81,9 +81,9 @@ pub(super) fn rejects_columns(dialect: typed::Dialect) -> Vec<typed::TypedColumn
             sql: typed::milliseconds(&typed::quoted(name), dialect),
         },
         (_, "bigint") => {
-            typed::TypedColumn { kind: ColumnType::BigInt, ..typed::TypedColumn::as_it_is(name) }
+            typed::TypedColumn { kind: ColumnType::BigInt, ..typed::TypedColumn::unchanged(name) }
         }
-        _ => typed::TypedColumn::as_it_is(name),
+        _ => typed::TypedColumn::unchanged(name),
     };
     REJECTS.iter().map(column).collect()
 }

@@ -1,20 +1,20 @@
-//! Text with its types: the expressions of a view.
+//! The expressions that convert the text of the CSV to typed columns of a view.
 
 use flowherd_shared::{
     flow_fields::{FLOW_FIELDS, FieldKind},
     table::{Column, ColumnType},
 };
 
-/// For whom an expression is written. Most are the same for both.
+/// The SQL dialect of an expression. Most expressions are the same in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     /// Athena's engine.
     Trino,
-    /// For files on this machine.
+    /// DuckDB's, for local files.
     DuckDb,
 }
 
-/// The numbers that flow logs show most, of <https://www.iana.org/assignments/protocol-numbers>.
+/// The most frequent protocol numbers of flow logs, from <https://www.iana.org/assignments/protocol-numbers>.
 const PROTOCOLS: [(u8, &str); 18] = [
     (0, "HOPOPT"),
     (1, "ICMP"),
@@ -39,20 +39,20 @@ const PROTOCOLS: [(u8, &str); 18] = [
 /// The last second of the year 9999.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// A column of a view, and what gives it.
+/// A column of a view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypedColumn {
     /// Its name.
     pub name: String,
     /// Its type.
     pub kind: ColumnType,
-    /// The expression.
+    /// Its expression.
     pub sql: String,
 }
 
 impl TypedColumn {
-    /// A column of the table itself.
-    pub(super) fn as_it_is(name: &str) -> Self {
+    /// Returns a column of the table, unchanged.
+    pub(super) fn unchanged(name: &str) -> Self {
         Self { name: name.to_owned(), kind: ColumnType::String, sql: quoted(name) }
     }
 }
@@ -81,7 +81,7 @@ pub(super) fn trino_type(kind: ColumnType) -> &'static str {
     }
 }
 
-/// The select that gives these columns.
+/// Returns the SELECT of these columns.
 #[must_use]
 pub fn rows(columns: &[TypedColumn], from: &str) -> String {
     let columns: Vec<String> =
@@ -89,8 +89,7 @@ pub fn rows(columns: &[TypedColumn], from: &str) -> String {
     format!("SELECT\n{}\nFROM {from}", columns.join(",\n"))
 }
 
-/// A table's columns with their types; for flow logs also what stands beside them: `protocol_name`, `start_time`,
-/// `end_time`.
+/// Returns a table's columns with their types. Flow logs also have `protocol_name`, `start_time` and `end_time`.
 #[must_use]
 pub fn typed_columns(columns: &[Column], is_flow: bool, dialect: Dialect) -> Vec<TypedColumn> {
     let mut typed = Vec::new();
@@ -118,7 +117,7 @@ pub fn typed_columns(columns: &[Column], is_flow: bool, dialect: Dialect) -> Vec
     typed
 }
 
-/// The typed columns of a flow-log table of which only the names are known.
+/// Returns the typed columns of a flow-log table, of which only the names are known.
 #[must_use]
 pub fn flow_columns<'a>(names: impl Iterator<Item = &'a str>) -> Vec<TypedColumn> {
     let column = |(number, name): (usize, &str)| {
@@ -133,12 +132,12 @@ pub fn flow_columns<'a>(names: impl Iterator<Item = &'a str>) -> Vec<TypedColumn
     typed_columns(&columns, true, Dialect::Trino)
 }
 
-/// An identifier: some columns are named `end`, `start`, `timestamp`.
+/// Quotes an identifier, because some columns have names such as `end`, `start` or `timestamp`.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{name}\"")
 }
 
-/// Milliseconds since 1970 as a timestamp.
+/// Converts milliseconds since 1970 to a timestamp.
 pub(super) fn milliseconds(value: &str, dialect: Dialect) -> String {
     instant(value, 1000, dialect)
 }
@@ -147,14 +146,14 @@ fn field(column: &str) -> Option<FieldKind> {
     FLOW_FIELDS.iter().find(|field| field.column == column).map(|field| field.kind)
 }
 
-/// The record's own timestamp has one form, `2020-02-01T00:00:00.000Z`.
+/// Converts the record's own timestamp, whose form is always `2020-02-01T00:00:00.000Z`.
 fn own_timestamp(value: &str) -> String {
     format!("TRY_CAST(REPLACE(REPLACE({value}, 'T', ' '), 'Z', '') AS TIMESTAMP)")
 }
 
 fn cast(value: &str, kind: ColumnType, dialect: Dialect) -> String {
     let cast = format!("TRY_CAST({value} AS {})", trino_type(kind).to_ascii_uppercase());
-    // DuckDB takes more for a number or a truth than Trino does: 1.5 is 2, and yes is true.
+    // DuckDB casts more text than Trino: 1.5 becomes 2, and yes becomes true.
     match (kind, dialect) {
         (ColumnType::String, _) => value.to_owned(),
         (ColumnType::Timestamp, dialect) => iso_timestamp(value, dialect),
@@ -168,8 +167,8 @@ fn cast(value: &str, kind: ColumnType, dialect: Dialect) -> String {
     }
 }
 
-/// A date and a time of ISO 8601; without an offset it is UTC. The form is looked at first: both engines take more than
-/// that, each something else, and of an offset or a year out of bounds Trino makes an error that no `TRY` catches.
+/// Converts an ISO-8601 date and time, in UTC if it has no offset. Checks the form first, because each engine accepts other
+/// forms too, and an offset or year out of range is an error in Trino that `TRY` does not catch.
 fn iso_timestamp(value: &str, dialect: Dialect) -> String {
     const FORM: &str = "'^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?\
                         (Z|[+-](0[0-9]|1[0-3]):?[0-9]{2}|[+-]14:?00)?$'";
@@ -185,12 +184,12 @@ fn iso_timestamp(value: &str, dialect: Dialect) -> String {
     )
 }
 
-/// Seconds since 1970 as a timestamp.
+/// Converts seconds since 1970 to a timestamp.
 fn seconds(value: &str, dialect: Dialect) -> String {
     instant(&format!("TRY_CAST({value} AS BIGINT)"), 1, dialect)
 }
 
-/// A count since 1970 as a timestamp; null for what no calendar has, because a forged record may hold it.
+/// Converts a count since 1970 to a timestamp. A value out of range, which a forged record may have, becomes null.
 fn instant(number: &str, per_second: i64, dialect: Dialect) -> String {
     let last = (LAST_SECOND + 1) * per_second - 1;
     let timestamp = match dialect {
@@ -202,7 +201,7 @@ fn instant(number: &str, per_second: i64, dialect: Dialect) -> String {
     format!("CASE WHEN {number} BETWEEN 0 AND {last} THEN {timestamp} END")
 }
 
-/// AWS writes tags percent-encoded; a plus sign stands for itself. What cannot be decoded stays as it is.
+/// Decodes a tag, which AWS percent-encodes with a literal plus sign. Invalid encoding stays unchanged.
 fn decoded(value: &str) -> String {
     format!("COALESCE(TRY(url_decode(REPLACE({value}, '+', '%2B'))), {value})")
 }
