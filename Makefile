@@ -99,7 +99,7 @@ check: $(VENV) $(CDK) ## Check formatting, lints, licences, spelling, purity of 
 	@.ci/phrases
 	@echo "shared stays pure: no AWS types, no async runtime, no clock, no environment, no files"
 	@! cargo tree --locked --package flowherd-shared --edges normal --prefix none | grep -E '^(aws|tokio|async|lambda|hyper)'
-	@! grep -rnE '\b(fs|env|process|thread|Instant|SystemTime)::' shared/src
+	@! grep -rnE '\b(fs|env|process|thread|Instant|SystemTime)::' shared/src shared/deflate/src
 	cd cdk && npm run --silent check
 	@echo "instructions of the hot path, by callgrind"
 	@python3 tests/benches/instructions.py

@@ -326,7 +326,7 @@ pub(crate) struct QuestionArgs {
     pub(crate) ip: Option<std::net::IpAddr>,
     /// Network interface
     #[arg(long, value_name = "ENI")]
-    pub(crate) interface: Option<flowherd_shared::questions::InterfaceId>,
+    pub(crate) interface: Option<crate::query::questions::InterfaceId>,
     /// Port
     #[arg(long)]
     pub(crate) port: Option<u16>,

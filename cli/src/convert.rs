@@ -19,10 +19,10 @@ use flowherd_worker::processor::{Control, ObjectProcessor, Outcome, StopReason, 
 
 use self::{begin::Begun, progress::Progress, stop::StopSwitch};
 use crate::{
-    Stop,
     args::ConvertArgs,
     inputs,
     local::{DirSource, DirStore},
+    stop::Stop,
     summary::{self, tell},
 };
 

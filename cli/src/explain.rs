@@ -11,11 +11,11 @@ use flate2::read::MultiGzDecoder;
 use flowherd_shared::{
     ledger::layout,
     limits::Limits,
-    pipeline::{self, Counts, Finished, Plan},
+    pipeline::{self, Counts, Finished, RunConfig},
 };
 use indicatif::{HumanBytes, HumanCount};
 
-use crate::{Stop, args::ExplainArgs, inputs, summary};
+use crate::{args::ExplainArgs, inputs, stop::Stop, summary};
 
 /// Maximum bytes kept of each compressed output, enough for its first rows.
 const KEPT_BYTES: usize = 4 << 20;
@@ -83,7 +83,7 @@ fn layers(counts: &Counts) -> String {
     text + &format!("layer {}  {} of {shape}\n\n", counts.layers.len(), HumanBytes(counts.decoded_in))
 }
 
-fn records(plan: &Plan, counts: &Counts) -> String {
+fn records(plan: &RunConfig, counts: &Counts) -> String {
     let mut table = summary::plain_table();
     table.add_row(["records", "outcome"]);
     for (rule, counts) in plan.config.rules.iter().zip(&counts.rules) {
@@ -107,7 +107,7 @@ fn records(plan: &Plan, counts: &Counts) -> String {
 }
 
 /// Returns a line for each column without a value in any row.
-fn absent_columns(plan: &Plan, counts: &Counts) -> String {
+fn absent_columns(plan: &RunConfig, counts: &Counts) -> String {
     let mut lines = Vec::new();
     for (rule, counts) in plan.config.rules.iter().zip(&counts.rules) {
         let columns = rule.format.columns();
@@ -120,7 +120,7 @@ fn absent_columns(plan: &Plan, counts: &Counts) -> String {
 }
 
 /// Returns the first rows of each table, and the first rejects.
-fn rows(plan: &Plan, finished: Finished<HeadBuffer>, key: &str, limit: usize) -> anyhow::Result<String> {
+fn rows(plan: &RunConfig, finished: Finished<HeadBuffer>, key: &str, limit: usize) -> anyhow::Result<String> {
     let mut text = String::new();
     for (output, head) in finished.outputs {
         let lines = head.lines(limit + 1);

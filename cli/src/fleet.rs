@@ -27,7 +27,7 @@ use flowherd_coordinator::{
 use flowherd_shared::error::error_chain;
 
 use self::{patience::Patience, step_loop::StepLoop};
-use crate::{Stop, args::FleetArgs};
+use crate::{args::FleetArgs, stop::Stop};
 
 /// The coordinator with its AWS clients.
 pub(crate) type AwsCoordinator<'a> = Coordinator<'a, Bucket, Bucket, SqsQueue>;

@@ -9,14 +9,14 @@ use flowherd_shared::{
     config::{Config, ConfigError},
     limits::MAX_RESULT_BYTES,
     lookups::Lookups,
-    pipeline::Plan,
+    pipeline::RunConfig,
     store::{StoreError, read_limited},
 };
 
-use crate::Stop;
+use crate::stop::Stop;
 
 /// Reads rules and lookups, or returns every mistake in either.
-pub(crate) fn plan(config: Option<&PathBuf>, lookups: Option<&PathBuf>) -> Result<Plan, Stop> {
+pub(crate) fn plan(config: Option<&PathBuf>, lookups: Option<&PathBuf>) -> Result<RunConfig, Stop> {
     let mut problems = Vec::new();
     let config = read(config, Config::from_bytes);
     let lookups = read(lookups, Lookups::parse);
@@ -28,7 +28,7 @@ pub(crate) fn plan(config: Option<&PathBuf>, lookups: Option<&PathBuf>) -> Resul
         problems.extend(found);
         Lookups::default()
     });
-    if problems.is_empty() { Ok(Plan { config, lookups }) } else { Err(Stop::Usage(problems)) }
+    if problems.is_empty() { Ok(RunConfig::new(config, lookups)) } else { Err(Stop::Usage(problems)) }
 }
 
 fn read<T: Default>(

@@ -7,7 +7,9 @@ mod explain;
 mod fleet;
 mod inputs;
 pub mod local;
+pub mod query;
 mod sql;
+mod stop;
 mod summary;
 mod synth;
 
@@ -17,29 +19,7 @@ use clap::Parser;
 use flowherd_shared::error::error_chain;
 
 use args::{Args, Command};
-
-/// The reason why a command failed, which decides the exit status.
-#[derive(Debug)]
-pub(crate) enum Stop {
-    /// The work ended with a failure that is printed already. Status 1.
-    Failed,
-    /// The work could not continue. Status 1.
-    Broken(anyhow::Error),
-    /// Mistakes in arguments or configuration, one per line; nothing was done. Status 2.
-    Usage(Vec<String>),
-}
-
-impl Stop {
-    pub(crate) fn usage(problem: impl Into<String>) -> Self {
-        Self::Usage(vec![problem.into()])
-    }
-}
-
-impl From<anyhow::Error> for Stop {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Broken(error)
-    }
-}
+use stop::Stop;
 
 /// Parses the process's arguments and runs the command.
 #[must_use]

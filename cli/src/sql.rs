@@ -1,21 +1,22 @@
-//! `flowherd sql`: the definitions of tables and views.
+//! `flowherd sql`: prints the definitions of tables and views.
 
 use std::{fs, path::Path};
 
-use flowherd_shared::{
-    ledger::Run,
-    questions::{Asked, QUESTIONS, Question, last_day},
-    schema::{self, Layout, Schema},
-};
+use flowherd_shared::ledger::Run;
 use serde::Serialize;
 
 use crate::{
-    Stop,
     args::{Dialect, SqlArgs},
-    inputs, summary,
+    inputs,
+    query::{
+        questions::{Arguments, Parameter, QUESTIONS, Question, last_day},
+        schema::{self, Layout, Schema},
+    },
+    stop::Stop,
+    summary,
 };
 
-/// What the stack makes of it all.
+/// The input of the stack.
 #[derive(Serialize)]
 struct ForStack {
     #[serde(flatten)]
@@ -23,7 +24,7 @@ struct ForStack {
     queries: Vec<SavedQuery>,
 }
 
-/// A question to begin with in Athena's console.
+/// A saved query for Athena's console.
 #[derive(Serialize)]
 struct SavedQuery {
     name: String,
@@ -38,7 +39,7 @@ pub(crate) fn sql(args: &SqlArgs) -> Result<(), Stop> {
         Layout { firehose: args.firehose.clone(), since: args.since.strftime("%Y/%m/%d").to_string() };
     if args.dialect == Dialect::Duckdb && !layout.firehose.is_empty() {
         return Err(Stop::usage(
-            "--firehose is for Athena and Glue: DuckDB reads every file below a directory",
+            "--firehose needs --dialect athena or glue; DuckDB reads every file below a directory",
         ));
     }
     let schema = Schema::new(&plan.config, &layout).map_err(Stop::Usage)?;
@@ -48,7 +49,7 @@ pub(crate) fn sql(args: &SqlArgs) -> Result<(), Stop> {
     let text = match args.dialect {
         Dialect::Athena => statements(schema::athena(&schema, &args.results)),
         Dialect::Duckdb => {
-            tell_of_other_rules(&args.results, &plan.config.hash);
+            warn_of_other_rules(&args.results, &plan.config.hash);
             statements(schema::duckdb(&plan.config, &args.results))
         }
         Dialect::Glue => {
@@ -62,8 +63,8 @@ pub(crate) fn sql(args: &SqlArgs) -> Result<(), Stop> {
     summary::print(&text)
 }
 
-/// CSV is read by position: rows of other rules may have their columns elsewhere.
-fn tell_of_other_rules(results: &str, hash: &str) {
+/// Warns of runs with other rules, because CSV is read by position and their columns may differ.
+fn warn_of_other_rules(results: &str, hash: &str) {
     let Ok(runs) = fs::read_dir(Path::new(results).join("runs")) else { return };
     let read = |entry: fs::DirEntry| -> Option<Run> {
         serde_json::from_slice(&fs::read(entry.path().join("run.json")).ok()?).ok()
@@ -74,27 +75,24 @@ fn tell_of_other_rules(results: &str, hash: &str) {
     others.sort_unstable();
     if let Some(last) = others.last() {
         summary::tell(&format!(
-            "{} run(s) below {results}, the last one {last}, had other rules than these: if their columns differ, rows would \
-             be misread; give their rules with --config, or convert again",
+            "{} run(s) below {results}, the last one {last}, had other rules than these; if their columns differ, their rows \
+             would be misread; pass their rules with --config, or convert again",
             others.len()
         ));
     }
 }
 
-/// The questions on the last day, with examples for what is asked.
+/// Returns the questions on the last day, with examples for needed arguments.
 fn saved(table: &str, has_hours: bool) -> Vec<SavedQuery> {
-    let asked = Asked {
-        ip: Some(std::net::Ipv4Addr::new(10, 0, 0, 5).into()),
-        run: Some("RUN".to_owned()),
-        ..Asked::default()
-    };
     let query = |question: &Question| {
-        let needed = question.parameters().into_iter().filter(|(_, is_needed)| *is_needed);
-        let needed: Vec<&str> = needed.map(|(name, _)| name).collect();
-        // An example stands only where there is no meaning without it.
-        let asked = if needed.contains(&"ip") { asked.clone() } else { Asked { ip: None, ..asked.clone() } };
-        let rows = last_day(table, has_hours);
-        let sql = question.statement(&asked, &rows).ok()?;
+        let needed: Vec<&str> = question.needed.iter().map(|parameter| parameter.flag()).collect();
+        let needs = |parameter: Parameter| question.needed.contains(&parameter).then_some(());
+        let examples = Arguments {
+            ip: needs(Parameter::Ip).map(|()| std::net::Ipv4Addr::new(10, 0, 0, 5).into()),
+            run: needs(Parameter::Run).map(|()| "RUN".to_owned()),
+            ..Arguments::default()
+        };
+        let sql = question.statement(&examples, &last_day(table, has_hours)).ok()?;
         let change = match &needed[..] {
             [] => String::new(),
             needed => format!(" Write your own {} into it.", needed.join(" and ")),

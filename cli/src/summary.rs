@@ -6,7 +6,7 @@ use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use flowherd_shared::ledger::{Report, ReportState};
 use indicatif::{HumanBytes, HumanCount};
 
-use crate::Stop;
+use crate::stop::Stop;
 
 /// Failures shown; the others are in the ledger.
 const FAILURES_SHOWN: usize = 10;

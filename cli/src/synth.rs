@@ -17,7 +17,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use self::{incident::Incident, traffic::Traffic, world::World};
-use crate::{Stop, args::SynthArgs, summary};
+use crate::{args::SynthArgs, stop::Stop, summary};
 
 /// Maximum events per envelope, similar to CloudWatch Logs.
 const ENVELOPE_EVENTS: u32 = 500;

@@ -7,7 +7,7 @@ use flowherd_shared::{
     ledger::{Fingerprint, Run, put_json, read_json},
     limits::MAX_KEY_BYTES,
     lookups::Lookups,
-    pipeline::Plan,
+    pipeline::RunConfig,
     queue::Queue,
     store::{Lister, Problem, Store, StoreError},
 };
@@ -179,22 +179,27 @@ fn invalid_time(error: jiff::Error) -> StoreError {
 }
 
 /// Parses both files, and reports the problems of both together.
-fn parse(inputs: &Inputs) -> Result<Plan, CoordinatorError> {
-    let (mut plan, mut problems) = (Plan::default(), Vec::new());
+fn parse(inputs: &Inputs) -> Result<RunConfig, CoordinatorError> {
+    let (mut config, mut lookups) = (Config::default(), Lookups::default());
+    let mut problems = Vec::new();
     let mut add = |file: &str, error: ConfigError| {
         problems.extend(error.problems.into_iter().map(|problem| format!("{file}: {problem}")));
     };
     if let Some(bytes) = &inputs.config {
         match Config::from_bytes(bytes) {
-            Ok(config) => plan.config = config,
+            Ok(parsed) => config = parsed,
             Err(error) => add("flowherd.toml", error),
         }
     }
     if let Some(bytes) = &inputs.lookups {
         match Lookups::parse(bytes) {
-            Ok(lookups) => plan.lookups = lookups,
+            Ok(parsed) => lookups = parsed,
             Err(error) => add("lookups.json", error),
         }
     }
-    if problems.is_empty() { Ok(plan) } else { Err(CoordinatorError::Refused(problems.join("; "))) }
+    if problems.is_empty() {
+        Ok(RunConfig::new(config, lookups))
+    } else {
+        Err(CoordinatorError::Refused(problems.join("; ")))
+    }
 }

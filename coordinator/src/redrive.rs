@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use flowherd_shared::{
-    config::hex,
     ledger::Run,
     queue::{BATCH, Message, NewMessage, Queue, QueueError},
     store::{Lister, Store},
     task::Task,
+    text::hex,
 };
 use sha2::{Digest, Sha256};
 

@@ -4,10 +4,11 @@
 
 use std::{env, fmt::Write, hint::black_box, io};
 
+use flowherd_deflate::Deflater;
 use flowherd_shared::{
     config::Config,
     lookups::Lookups,
-    pipeline::{self, Plan, gzip::Deflater, layers::Layers, records::Records},
+    pipeline::{self, RunConfig, layers::Layers, records::Records},
 };
 
 const RECORDS: u32 = 20_000;
@@ -23,11 +24,11 @@ fn main() {
     };
     let config = Config::parse(config).expect("valid");
     let lookups = Lookups::parse(LOOKUPS.as_bytes()).expect("valid");
-    counted(&stage, &object(message), &Plan { config, lookups });
+    counted(&stage, &object(message), &RunConfig::new(config, lookups));
 }
 
 #[inline(never)]
-fn counted(stage: &str, object: &[u8], plan: &Plan) {
+fn counted(stage: &str, object: &[u8], plan: &RunConfig) {
     let limits = plan.config.limits;
     let layers = || Layers::open(object, limits).expect("readable");
     match stage {

@@ -1,339 +1,134 @@
-//! `flowherd.toml`: what is read from which logs, and into which tables. Parsed and checked once, at start.
+//! `flowherd.toml`: parsed and checked once at the start, then assembled from compiled rules and their tables.
 
-mod columns;
-mod matches;
+mod file;
+mod tables;
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use self::matches::MatchFile;
-pub use self::{
-    columns::{Column, ColumnType, ENRICHED_COLUMNS, Table},
-    matches::Matches,
-};
-
+pub use crate::problems::ConfigError;
 use crate::{
-    limits::{self, Limits},
-    pipeline::rules::{FlowLayout, Format, JsonFormat, RegexFormat},
+    limits::{Limits, MAX_RULE_NAME_BYTES},
+    pipeline::rules::{FlowLayout, Format, JsonFormat, Matches, RegexFormat, Rule},
+    problems::Problems,
+    table::Table,
+    text::{hex, quoted},
 };
+use file::{File, FormatFile, RuleFile};
 
 /// The checked configuration: rules in order, and the tables they feed.
 #[derive(Debug)]
 pub struct Config {
-    /// First match wins.
+    /// The first rule that matches takes the record.
     pub rules: Vec<Rule>,
     /// In order of first appearance.
     pub tables: Vec<Table>,
-    /// How much one object may make us hold or do.
+    /// Memory and work that one object may take.
     pub limits: Limits,
-    /// Whether values that a spreadsheet would take for formulas are written as text.
+    /// Whether values that spreadsheets read as formulas are written as text.
     pub guard_formulas: bool,
-    /// SHA-256 over the meaning of the file, in hex: not over its comments and layout.
+    /// SHA-256 in hex over the meaning of the file, so without its comments and layout.
     pub hash: String,
 }
 
-/// One rule, ready to use.
-#[derive(Debug)]
-pub struct Rule {
-    /// Position in [`Config::rules`].
-    pub number: usize,
-    /// Its name, unique.
-    pub name: String,
-    /// Which records it takes.
-    pub matches: Matches,
-    /// Position in [`Config::tables`].
-    pub table: usize,
-    /// For each metadata column of the table: whether this rule fills it.
-    pub metadata: Vec<bool>,
-    /// For each of the table's format columns: which value of the format it holds.
-    pub cells: Vec<Option<usize>>,
-    /// Whether these are the values of the message as it stands.
-    pub(crate) in_order: bool,
-    /// How a message becomes values.
-    pub format: Format,
-    /// Columns of the format without which a record is a reject, by position.
-    pub required: Vec<usize>,
-    /// What happens to invalid text in values; flow logs reject it in any case.
-    pub bad_text: BadText,
-}
-
-/// What a rule does with invalid UTF-8, half surrogate pairs and NUL.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BadText {
-    /// Replaces it and counts the row as repaired.
-    #[default]
-    Replace,
-    /// Rejects the record.
-    Reject,
-}
-
-/// A value of the envelope that a rule may add as a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Metadata {
-    /// The AWS account.
-    Owner,
-    /// The log group.
-    LogGroup,
-    /// The log stream.
-    LogStream,
-}
-
-impl Metadata {
-    /// The column's name.
-    #[must_use]
-    pub fn column(self) -> &'static str {
-        match self {
-            Self::Owner => "owner",
-            Self::LogGroup => "log_group",
-            Self::LogStream => "log_stream",
-        }
-    }
-}
-
-/// Everything that is wrong with a configuration, a line each.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", problems.join("\n"))]
-pub struct ConfigError {
-    /// What is wrong, where, and what would be right.
-    pub problems: Vec<String>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    #[serde(default)]
-    rule: Vec<RuleFile>,
-    #[serde(default)]
-    limits: Limits,
-    #[serde(default)]
-    csv: CsvFile,
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct CsvFile {
-    guard_formulas: bool,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RuleFile {
-    name: String,
-    #[serde(default, rename = "match")]
-    matches: MatchFile,
-    table: String,
-    #[serde(default)]
-    metadata: Vec<Metadata>,
-    #[serde(default)]
-    required: Vec<String>,
-    bad_text: Option<BadText>,
-    format: FormatFile,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-enum FormatFile {
-    VpcFlow {
-        fields: Option<String>,
-    },
-    Regex {
-        pattern: String,
-        #[serde(default)]
-        types: std::collections::BTreeMap<String, ColumnType>,
-    },
-    Json {
-        columns: Vec<JsonColumnFile>,
-    },
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct JsonColumnFile {
-    name: String,
-    path: String,
-    #[serde(default, rename = "type")]
-    kind: ColumnType,
-}
-
-/// Problems told at once: a file of a MiB can have as many as it has lines.
-const PROBLEMS_TOLD: usize = 50;
-/// How much of a value an error shows.
-const QUOTED_CHARS: usize = 200;
-/// How much of what the parser says, which may quote a value, or name all that would be right.
-const MESSAGE_CHARS: usize = 1000;
-/// Without a file: every record is a version 2 flow log.
-const BUILT_IN: &str = r#"
-[[rule]]
-name = "vpc-flow"
-table = "vpc_flow"
-[rule.format]
-kind = "vpc-flow"
-"#;
-
 impl Default for Config {
     fn default() -> Self {
-        #[allow(clippy::expect_used)] // a constant, and tested
-        Self::parse(BUILT_IN).expect("the built-in configuration is valid")
+        #[expect(
+            clippy::expect_used,
+            reason = "an empty text selects the built-in rule, which a test compiles"
+        )]
+        Self::parse("").expect("the built-in configuration is valid")
     }
 }
 
 impl Config {
-    /// Reads and checks the bytes of a `flowherd.toml`.
+    /// Parses and checks the bytes of a `flowherd.toml`.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ConfigError> {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Self::parse(text),
-            Err(error) => Err(ConfigError::of(vec![format!("is not UTF-8 text: {error}")])),
-        }
+        let text = std::str::from_utf8(bytes)
+            .map_err(|error| ConfigError::of(format!("is not UTF-8 text: {error}; save it as UTF-8")))?;
+        Self::parse(text)
     }
 
-    /// Reads and checks the text of a `flowherd.toml`. Without rules in it, the built-in rule is used.
+    /// Parses and checks the text of a `flowherd.toml`. A text without rules gets the built-in rule.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        if text.len() > limits::MAX_CONFIG_BYTES {
-            let most = limits::MAX_CONFIG_BYTES;
-            return Err(ConfigError::of(vec![format!(
-                "has {} bytes; at most {most}: is it a flowherd.toml?",
-                text.len()
-            )]));
-        }
-        let mut file: File =
-            toml::from_str(text).map_err(|error| ConfigError::of(vec![locate(text, &error)]))?;
-        if file.rule.is_empty() {
-            let built_in: File = toml::from_str(BUILT_IN).map_err(|error| bug(&error))?;
-            file.rule = built_in.rule;
-        }
-        let too_many = too_many(&file.rule);
-        if !too_many.is_empty() {
-            return Err(ConfigError::of(too_many));
-        }
-        let mut problems = file.limits.problems();
-        let mut parsed = Vec::new();
-        for (at, rule) in file.rule.iter().enumerate() {
-            let mut wrong =
-                |problem: String| problems.push(format!("rule {}: {problem}", quoted(&rule.name)));
-            if file.rule[..at].iter().any(|other| other.name == rule.name) {
-                wrong("another rule has the same name; names must differ".to_owned());
-            }
-            if rule.name.len() > limits::MAX_RULE_NAME_BYTES {
-                let (length, max) = (rule.name.len(), limits::MAX_RULE_NAME_BYTES);
-                wrong(format!("name has {length} bytes; the maximum is {max}"));
-            }
-            let matches = rule.matches.compiled(&mut wrong);
-            let format = format(&rule.format, &mut wrong);
-            columns::check_table_name(&rule.table, &mut wrong);
-            if let Some(format) = format {
-                columns::check(&rule.metadata, &format, &mut wrong);
-                let required = required(rule, &format, &mut wrong);
-                parsed.push((rule, matches, format, required));
-            }
-        }
-        if !problems.is_empty() {
-            return Err(ConfigError::of(problems));
-        }
-
-        let tables = columns::tables(
-            parsed.iter().map(|(rule, _, format, _)| (&*rule.table, &rule.metadata[..], format)),
-        )
-        .map_err(ConfigError::of)?;
-        let mut rules = Vec::with_capacity(parsed.len());
-        for (number, (rule, matches, format, required)) in parsed.into_iter().enumerate() {
-            let table = tables.iter().position(|table| table.name == rule.table);
-            let table = table.ok_or_else(|| {
-                bug(&format!("table {} of rule {} is not found", quoted(&rule.table), quoted(&rule.name)))
-            })?;
-            let metadata =
-                tables[table].metadata.iter().map(|column| rule.metadata.contains(column)).collect();
-            let cells = tables[table].place(&format.columns());
-            let in_order = format.is_in_order(&cells);
-            rules.push(Rule {
-                number,
-                name: rule.name.clone(),
-                matches,
-                table,
-                metadata,
-                cells,
-                in_order,
-                format,
-                required,
-                bad_text: rule.bad_text.unwrap_or_default(),
-            });
-        }
-        let hash = hex(&Sha256::digest(serde_json::to_vec(&file).map_err(|error| bug(&error))?));
-        Ok(Self { rules, tables, limits: file.limits, guard_formulas: file.csv.guard_formulas, hash })
+        let file = File::parse(text)?;
+        let compiled = compile(&file)?;
+        let feeds = compiled.iter().map(|rule| (&*rule.file.table, &rule.file.metadata[..], &rule.format));
+        let tables = tables::union(feeds)?;
+        let rules = compiled.into_iter().enumerate();
+        let rules = rules.map(|(number, rule)| rule.into_rule(number, &tables)).collect::<Result<_, _>>()?;
+        let meaning = serde_json::to_vec(&file).map_err(|error| ConfigError::bug(&error))?;
+        Ok(Self {
+            rules,
+            tables,
+            limits: file.limits,
+            guard_formulas: file.csv.guard_formulas,
+            hash: hex(&Sha256::digest(meaning)),
+        })
     }
 }
 
-impl ConfigError {
-    /// The first of these problems, and how many more there are.
-    fn of(mut problems: Vec<String>) -> Self {
-        let more = problems.len().saturating_sub(PROBLEMS_TOLD);
-        problems.truncate(PROBLEMS_TOLD);
-        if more > 0 {
-            problems.push(format!("and {more} more problems"));
+/// A rule's parts, before its table is known.
+struct Compiled<'a> {
+    file: &'a RuleFile,
+    matches: Matches,
+    format: Format,
+    required: Vec<usize>,
+}
+
+/// Compiles each rule. The error has the problems of all rules.
+fn compile(file: &File) -> Result<Vec<Compiled<'_>>, ConfigError> {
+    let mut problems = Problems::default();
+    problems.extend(file.limits.problems());
+    let mut compiled = Vec::new();
+    for (at, rule) in file.rule.iter().enumerate() {
+        let mut problem = |problem: String| problems.add(format!("rule {}: {problem}", quoted(&rule.name)));
+        if file.rule[..at].iter().any(|other| other.name == rule.name) {
+            problem("another rule has the same name; rename one of them".to_owned());
         }
-        Self { problems }
+        if rule.name.len() > MAX_RULE_NAME_BYTES {
+            let (bytes, limit) = (rule.name.len(), MAX_RULE_NAME_BYTES);
+            problem(format!("name has {bytes} bytes: the limit is {limit}"));
+        }
+        let matches = rule.matches.compile(&mut problem);
+        tables::check_name(&rule.table, &mut problem);
+        match compile_format(&rule.format) {
+            Err(wrong) => wrong.into_iter().for_each(problem),
+            Ok(format) => {
+                tables::check_columns(&rule.metadata, &format, &mut problem);
+                let required = required(rule, &format, &mut problem);
+                compiled.push(Compiled { file: rule, matches, format, required });
+            }
+        }
     }
+    problems.check()?;
+    Ok(compiled)
 }
 
-/// An error that no `flowherd.toml` can cause.
-fn bug(why: &dyn std::fmt::Display) -> ConfigError {
-    ConfigError::of(vec![format!("a bug in Flowherd: {why}; please report it")])
-}
-
-/// More rules, tables or regular expressions than there may be.
-fn too_many(rules: &[RuleFile]) -> Vec<String> {
-    let mut tables: Vec<&str> = rules.iter().map(|rule| &*rule.table).collect();
-    tables.sort_unstable();
-    tables.dedup();
-    let regexes = rules.iter().filter(|rule| matches!(rule.format, FormatFile::Regex { .. })).count();
-    [
-        ("rules", rules.len(), limits::MAX_RULES),
-        ("tables", tables.len(), limits::MAX_TABLES),
-        ("rules of kind = \"regex\"", regexes, limits::MAX_REGEXES),
-    ]
-    .into_iter()
-    .filter(|(_, count, most)| count > most)
-    .map(|(what, count, most)| {
-        format!("{count} {what}: at most {most}; convert the others with a file of their own")
+/// The error has all problems of the format.
+fn compile_format(file: &FormatFile) -> Result<Format, Vec<String>> {
+    Ok(match file {
+        FormatFile::VpcFlow { fields: None } => Format::VpcFlow(FlowLayout::default()),
+        FormatFile::VpcFlow { fields: Some(text) } => Format::VpcFlow(FlowLayout::from_format_string(text)?),
+        FormatFile::Regex { pattern, types } => Format::Regex(RegexFormat::new(pattern, types)?),
+        FormatFile::Json { columns } => {
+            let columns = columns.iter().map(|column| (&*column.name, &*column.path, column.kind));
+            Format::Json(JsonFormat::new(columns)?)
+        }
     })
-    .collect()
 }
 
-/// A value as an error shows it.
-pub(crate) fn quoted(value: &str) -> String {
-    let mut shown: String = value.chars().take(QUOTED_CHARS).collect();
-    if shown.len() < value.len() {
-        shown.push('…');
-    }
-    format!("{shown:?}")
-}
-
-/// Lower-case hexadecimal.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The parser's message on one line, with the line and what stands there.
-fn locate(text: &str, error: &toml::de::Error) -> String {
-    let message: String = error.message().replace('\n', " ").chars().take(MESSAGE_CHARS).collect();
-    let is_deep = message == "recursion limit" || message.starts_with("cannot recurse further");
-    let message = if is_deep { "nested deeper than any flowherd.toml".to_owned() } else { message };
-    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return message };
-    let line = before.matches('\n').count();
-    let shown = text.lines().nth(line).unwrap_or_default().trim();
-    format!("line {}: {message}: {}", line + 1, quoted(shown))
-}
-
-/// The positions of a rule's required columns in its format. Checks `bad_text` too, which concerns the same formats.
-fn required(rule: &RuleFile, format: &Format, wrong: &mut impl FnMut(String)) -> Vec<usize> {
+/// Returns the positions of a rule's required columns in its format. Also checks `bad_text`, which the same formats have.
+fn required(rule: &RuleFile, format: &Format, problem: &mut impl FnMut(String)) -> Vec<usize> {
     if format.is_flow() {
         if !rule.required.is_empty() {
-            wrong("required: not for kind = \"vpc-flow\", whose lines have all fields; remove it".to_owned());
+            problem(
+                "required: not for kind = \"vpc-flow\", whose lines contain all fields; remove it".to_owned(),
+            );
         }
         if rule.bad_text.is_some() {
-            wrong("bad_text: not for kind = \"vpc-flow\", which rejects invalid text; remove it".to_owned());
+            problem(
+                "bad_text: not for kind = \"vpc-flow\", which rejects invalid text; remove it".to_owned(),
+            );
         }
         return Vec::new();
     }
@@ -341,40 +136,36 @@ fn required(rule: &RuleFile, format: &Format, wrong: &mut impl FnMut(String)) ->
     let position = |name: &String| {
         let position = columns.iter().position(|column| column.name == *name);
         if position.is_none() {
-            wrong(format!("required: the format has no column {}", quoted(name)));
+            problem(format!("required: the format has no column {}", quoted(name)));
         }
         position
     };
     rule.required.iter().filter_map(position).collect()
 }
 
-fn format(file: &FormatFile, wrong: &mut impl FnMut(String)) -> Option<Format> {
-    match file {
-        FormatFile::VpcFlow { fields: None } => Some(Format::VpcFlow(FlowLayout::default())),
-        FormatFile::VpcFlow { fields: Some(text) } => match FlowLayout::from_format_string(text) {
-            Ok(layout) => Some(Format::VpcFlow(layout)),
-            Err(problems) => {
-                problems.into_iter().for_each(wrong);
-                None
-            }
-        },
-        FormatFile::Regex { pattern, types } => match RegexFormat::new(pattern, types) {
-            Ok(format) => Some(Format::Regex(format)),
-            Err(problems) => {
-                problems.into_iter().for_each(wrong);
-                None
-            }
-        },
-        FormatFile::Json { columns } => {
-            let columns = columns.iter().map(|column| (&*column.name, &*column.path, column.kind));
-            match JsonFormat::new(columns) {
-                Ok(format) => Some(Format::Json(format)),
-                Err(problems) => {
-                    problems.into_iter().for_each(wrong);
-                    None
-                }
-            }
-        }
+impl Compiled<'_> {
+    fn into_rule(self, number: usize, tables: &[Table]) -> Result<Rule, ConfigError> {
+        let Self { file, matches, format, required } = self;
+        let position = tables.iter().position(|table| table.name == file.table);
+        let table = position.ok_or_else(|| {
+            let (table, rule) = (quoted(&file.table), quoted(&file.name));
+            ConfigError::bug(&format!("table {table} of rule {rule} is not found"))
+        })?;
+        let metadata = tables[table].metadata.iter().map(|column| file.metadata.contains(column)).collect();
+        let cells = tables[table].positions_in(&format.columns());
+        let in_order = format.is_in_order(&cells);
+        Ok(Rule {
+            number,
+            name: file.name.clone(),
+            matches,
+            table,
+            metadata,
+            cells,
+            in_order,
+            format,
+            required,
+            bad_text: file.bad_text.unwrap_or_default(),
+        })
     }
 }
 
@@ -395,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn without_rules_everything_is_a_version_2_flow_log() {
+    fn without_rules_every_record_is_a_version_2_flow_log() {
         let config = Config::default();
         assert_eq!(config.tables[0].name, "vpc_flow");
         assert_eq!(
@@ -456,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_is_of_the_meaning_and_not_of_the_layout() {
+    fn the_hash_covers_the_meaning_and_not_the_layout() {
         let one = Config::parse(&rule("format = { kind = \"vpc-flow\" }")).unwrap();
         let two = Config::parse(&rule("# a comment\n[rule.format]\nkind = \"vpc-flow\"")).unwrap();
         let other = Config::parse(&rule("metadata = [\"owner\"]\nformat = { kind = \"vpc-flow\" }")).unwrap();
@@ -473,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn each_mistake_is_told_on_a_line_of_its_own() {
+    fn all_problems_are_reported_one_line_each() {
         let cases = [
             "nonsense",
             "[[rules]]\nname = \"r\"",
@@ -507,8 +298,8 @@ mod tests {
             ]
             .concat(),
         ];
-        let told: Vec<String> =
+        let reported: Vec<String> =
             cases.iter().map(|text| format!("--- {text}\n{}\n", problems(text))).collect();
-        insta::assert_snapshot!(told.concat());
+        insta::assert_snapshot!(reported.concat());
     }
 }

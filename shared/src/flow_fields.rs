@@ -1,20 +1,20 @@
-//! The one table of VPC flow-log fields. Parser, CSV header, table definitions and documentation all come from it.
+//! The table of VPC flow-log fields. The parser, CSV headers, table definitions and the documentation use it.
 //!
 //! Source: the field table of the VPC Flow Logs user guide, versions 2 to 11
 //! (<https://docs.aws.amazon.com/vpc/latest/userguide/flow-log-records.html>).
 
-/// What a field's values look like: decides what the parser accepts and how a query types the column.
+/// The values of a field. Decides what the parser accepts, and the column's type in queries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldKind {
-    /// A whole number from 0 on that fits 32 bits with a sign.
+    /// An integer from 0 to 2^31 - 1.
     Int,
-    /// A whole number from 0 on that fits 64 bits with a sign.
+    /// An integer from 0 to 2^63 - 1.
     BigInt,
-    /// A time in whole seconds since 1970, up to the year 9999.
+    /// Seconds since 1970, up to the year 9999.
     Seconds,
     /// An IPv4 or IPv6 address in text form.
     Address,
-    /// Anything.
+    /// Any text.
     Text,
     /// The value of a tag, percent-encoded.
     Tag,
@@ -25,11 +25,11 @@ pub enum FieldKind {
 pub struct FlowField {
     /// AWS's name, with hyphens: `account-id`.
     pub name: &'static str,
-    /// Our column: the name with underscores.
+    /// The column: the name with underscores.
     pub column: &'static str,
     /// The flow-log version that introduced it.
     pub since_version: u8,
-    /// What its values look like.
+    /// Its values.
     pub kind: FieldKind,
 }
 
@@ -84,7 +84,7 @@ fields! {
     "ecs-task-id" "ecs_task_id" 7 Text;
     "reject-reason" "reject_reason" 8 Text;
     "resource-id" "resource_id" 9 Text;
-    // Seen as int in a public Glue table, but AWS documents no value: taken as it comes.
+    // AWS documents no values. A public Glue table has int, so any text is accepted.
     "encryption-status" "encryption_status" 10 Text;
     "instance-tag" "instance_tag" 11 Tag;
     "instance-tag-2" "instance_tag_2" 11 Tag;
@@ -100,13 +100,13 @@ fields! {
     "next-hop-interface-type" "next_hop_interface_type" 11 Text;
 }
 
-/// How many fields there are.
+/// Number of fields.
 pub const FIELD_COUNT: usize = FLOW_FIELDS.len();
 
-/// How many of the first fields make AWS's default format (version 2).
+/// Number of leading fields that form AWS's default format (version 2).
 pub const DEFAULT_FIELDS: usize = 14;
 
-/// The position of a field in [`FLOW_FIELDS`] by AWS's name.
+/// Returns the position in [`FLOW_FIELDS`] of a field by AWS's name.
 #[must_use]
 pub fn field_index(name: &str) -> Option<usize> {
     FLOW_FIELDS.iter().position(|field| field.name == name)
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_the_names_with_underscores_and_all_differ() {
+    fn columns_are_the_unique_names_with_underscores() {
         for (at, field) in FLOW_FIELDS.iter().enumerate() {
             assert_eq!(field.column, field.name.replace('-', "_"));
             assert_eq!(field_index(field.name), Some(at));

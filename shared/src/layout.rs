@@ -3,7 +3,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::config::hex;
+use crate::text::hex;
 
 /// Path prefix of the markers of [`active`] runs.
 pub const ACTIVE: &str = "active/";

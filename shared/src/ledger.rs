@@ -16,7 +16,7 @@ pub use warnings::Warning;
 use crate::{
     error::{Verdict, causes},
     limits::{MAX_LEDGER_BYTES, MAX_REPORT_BYTES, MAX_RULES},
-    pipeline::{Counts, Output, Plan},
+    pipeline::{Counts, Output, RunConfig},
     store::{Problem, Store, StoreError},
 };
 pub use crate::{layout, store::ManifestEntry};
@@ -86,9 +86,10 @@ pub struct Fingerprint {
     pub lookups_hash: String,
 }
 
-impl From<&Plan> for Fingerprint {
-    fn from(plan: &Plan) -> Self {
-        Self { config_hash: plan.config.hash.clone(), lookups_hash: plan.lookups.hash.clone() }
+impl From<&RunConfig> for Fingerprint {
+    fn from(run_config: &RunConfig) -> Self {
+        let (config, lookups) = (&run_config.config, run_config.lookups());
+        Self { config_hash: config.hash.clone(), lookups_hash: lookups.hash.clone() }
     }
 }
 
@@ -243,8 +244,13 @@ pub struct Attempt<'a> {
 impl Receipt {
     /// Creates the receipt of an object whose outputs are committed.
     #[must_use]
-    pub fn new(attempt: &Attempt<'_>, plan: &Plan, counts: &Counts, outputs: &[(Output, String)]) -> Self {
-        let table = |output: &Output| output.table.map(|table| plan.config.tables[table].name.clone());
+    pub fn new(
+        attempt: &Attempt<'_>,
+        run_config: &RunConfig,
+        counts: &Counts,
+        outputs: &[(Output, String)],
+    ) -> Self {
+        let table = |output: &Output| output.table.map(|table| run_config.config.tables[table].name.clone());
         Self {
             run: attempt.run.to_owned(),
             object: attempt.object.clone(),
@@ -275,7 +281,7 @@ impl Receipt {
                 .iter()
                 .map(|(reason, count)| (reason.as_str().to_owned(), *count))
                 .collect(),
-            rules: rule_totals::of_object(&plan.config, counts),
+            rules: rule_totals::of_object(&run_config.config, counts),
             bytes: ByteCounts {
                 compressed_in: counts.compressed_in,
                 decoded_in: counts.decoded_in,

@@ -5,7 +5,6 @@ pub(crate) mod address;
 mod bytes;
 mod counts;
 pub mod csv;
-mod deflate;
 pub mod enrich;
 pub mod gzip;
 mod json_text;
@@ -16,11 +15,13 @@ pub mod rules;
 
 use std::io::{self, Read, Write};
 
+use flowherd_deflate::Deflater;
+
 pub use self::counts::{Counts, RuleCounts};
 use self::{
     csv::CsvRows,
-    enrich::{Enricher, Names},
-    gzip::{Deflater, GzipWriter},
+    enrich::{CsvNames, Enricher, Names},
+    gzip::GzipWriter,
     layers::Layers,
     records::{Record, Records},
     rules::{Parsed, Row, Rules},
@@ -32,13 +33,47 @@ use crate::{
     lookups::Lookups,
 };
 
-/// The configuration and names with which every object of a run is processed.
-#[derive(Debug, Default)]
-pub struct Plan {
+/// The configuration and lookups that all objects of a run share.
+#[derive(Debug)]
+pub struct RunConfig {
     /// Rules, tables and limits.
     pub config: Config,
-    /// Names of interfaces, subnets and VPCs.
-    pub lookups: Lookups,
+    lookups: Lookups,
+    names: CsvNames,
+}
+
+impl RunConfig {
+    /// Combines a configuration with lookups, whose names it converts to CSV once.
+    #[must_use]
+    pub fn new(config: Config, lookups: Lookups) -> Self {
+        let names = CsvNames::new(&lookups, config.guard_formulas);
+        Self { config, lookups, names }
+    }
+
+    /// Returns the lookups.
+    #[must_use]
+    pub fn lookups(&self) -> &Lookups {
+        &self.lookups
+    }
+
+    /// Creates an enricher for one object.
+    #[must_use]
+    pub fn enricher(&self) -> Enricher<'_> {
+        Enricher::new(&self.lookups, &self.names)
+    }
+}
+
+impl From<Config> for RunConfig {
+    /// Without lookups.
+    fn from(config: Config) -> Self {
+        Self::new(config, Lookups::default())
+    }
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self::from(Config::default())
+    }
 }
 
 /// The result for an object that was read to its end. The caller publishes it by committing the sinks.
@@ -68,13 +103,13 @@ pub struct Output {
 pub fn run<R: Read, W: Write>(
     object: R,
     key: &str,
-    plan: &Plan,
+    run_config: &RunConfig,
     create: impl FnMut(&str) -> io::Result<W>,
 ) -> Result<Finished<W>, ObjectError> {
-    let config = &plan.config;
+    let config = &run_config.config;
     let mut records = Records::new(Layers::open(object, config.limits)?, config.limits);
-    let mut rules = Rules::new(config, key);
-    let mut enricher = Enricher::new(&plan.lookups, config.guard_formulas);
+    let mut rules = Rules::new(&config.rules, &config.tables, key);
+    let mut enricher = run_config.enricher();
     let mut outputs = Outputs::new(config, key, create);
     let mut counts = Counts::new(config);
     let mut header_seen = false;

@@ -6,9 +6,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    config::hex,
     ledger::{ManifestEntry, layout},
     limits::MAX_MESSAGE_BYTES,
+    text::hex,
 };
 
 const VERSION: u32 = 1;

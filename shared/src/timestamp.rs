@@ -1,4 +1,6 @@
-//! Milliseconds since 1970 as ISO-8601 UTC text, without a calendar computation for every record.
+//! Milliseconds since 1970 as ISO-8601 UTC text.
+//!
+//! Every row has a timestamp, so the date is computed only when it changes. A test compares the results with jiff.
 
 /// The last millisecond that a four-digit year can hold: `9999-12-31T23:59:59.999Z`.
 pub const MAX_MS: i64 = 253_402_300_799_999;
@@ -8,7 +10,7 @@ const LEN: usize = 24;
 
 const MS_OF_DAY: i64 = 86_400_000;
 
-/// Formats timestamps; records of one object mostly share the day, so only the time changes.
+/// Formats timestamps. Keeps the date, because most records of one object have the same one.
 #[derive(Debug)]
 pub struct IsoFormatter {
     day: i64,
@@ -22,7 +24,7 @@ impl Default for IsoFormatter {
 }
 
 impl IsoFormatter {
-    /// The text of `ms` milliseconds since 1970. Callers have checked `0 <= ms <= MAX_MS`.
+    /// Returns the text of `ms` milliseconds since 1970. Callers check `0 <= ms <= MAX_MS`.
     pub fn format(&mut self, ms: i64) -> &[u8; LEN] {
         debug_assert!((0..=MAX_MS).contains(&ms));
         let (day, in_day) = (ms.div_euclid(MS_OF_DAY), ms.rem_euclid(MS_OF_DAY) as u32);
@@ -48,7 +50,7 @@ impl IsoFormatter {
     }
 }
 
-/// One timestamp as text, where speed does not matter. `None` outside `0..=MAX_MS`.
+/// Formats a single timestamp. Returns `None` outside `0..=MAX_MS`.
 #[must_use]
 pub fn iso(ms: i64) -> Option<String> {
     (0..=MAX_MS)
@@ -56,14 +58,15 @@ pub fn iso(ms: i64) -> Option<String> {
         .then(|| String::from_utf8_lossy(IsoFormatter::default().format(ms)).into_owned())
 }
 
-/// Two digits.
+/// Writes two digits.
 fn put(text: &mut [u8; LEN], at: usize, value: u32) {
     text[at] = b'0' + (value / 10) as u8;
     text[at + 1] = b'0' + (value % 10) as u8;
 }
 
-/// Year, month and day of a day number since 1970-01-01, in the proleptic Gregorian calendar. Years are counted from
-/// March so that the leap day is the last of its year, and in eras of 400 years, which all have 146,097 days.
+/// Converts days since 1970-01-01 to year, month and day of the proleptic Gregorian calendar. Years begin in March, so that
+/// the leap day is the last day of its year, and form eras of 400 years with 146,097 days each
+/// (<https://howardhinnant.github.io/date_algorithms.html#civil_from_days>).
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let since_march_0000 = days + 719_468;
     let era = since_march_0000.div_euclid(146_097);
@@ -83,7 +86,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_limits_of_the_range_are_written_with_four_digit_years() {
+    fn the_limits_of_the_range_have_four_digit_years() {
         assert_eq!(iso(0).unwrap(), "1970-01-01T00:00:00.000Z");
         assert_eq!(iso(MAX_MS).unwrap(), "9999-12-31T23:59:59.999Z");
         assert_eq!(iso(-1), None);
@@ -92,12 +95,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_sequence_of_timestamps_is_written_as_a_calendar_library_writes_it(
+        fn any_sequence_of_timestamps_equals_the_output_of_jiff(
             times in proptest::collection::vec(0..=MAX_MS, 1..20),
         ) {
             let mut formatter = IsoFormatter::default();
             for ms in times {
-                // Not its timestamps: those end a day sooner, so that any offset can be added.
+                // `jiff::Timestamp` ends a day before the year 10000, so that any offset can be added.
                 let time = jiff::civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0) + jiff::SignedDuration::from_millis(ms);
                 let expected = time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
                 prop_assert_eq!(std::str::from_utf8(formatter.format(ms)).unwrap(), expected);

@@ -15,7 +15,7 @@ use std::{
 use flowherd_coordinator::{planner::Planner, state::Planning};
 use flowherd_shared::{
     ledger::ManifestEntry,
-    pipeline::Plan,
+    pipeline::RunConfig,
     queue::{Message, NewMessage, PurgeError, Queue, QueueDepth, QueueError, RejectedEntry},
     store::{Head, Lister, Page, Store, StoreError},
 };
@@ -62,7 +62,7 @@ struct Slow {
 
 fn plan(keys: u64, each: Duration) -> Duration {
     let slow = Slow { keys, each, sent: AtomicU64::new(0) };
-    let mut run = run("r", &Plan::default(), None);
+    let mut run = run("r", &RunConfig::default(), None);
     let pause = |_| {};
     let (bucket, max_keys) = ("b", u64::MAX);
     let planner = Planner { source: &slow, bucket, results: &slow, queue: &slow, max_keys, pause: &pause };

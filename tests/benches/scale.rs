@@ -28,7 +28,7 @@ use flowherd_shared::{
         ByteCounts, Failure, Fingerprint, ManifestEntry, Receipt, ReceiptOutput, RecordCounts, ReportState,
         RuleTotals, layout,
     },
-    pipeline::Plan,
+    pipeline::RunConfig,
     queue::{Message, NewMessage, PurgeError, Queue, QueueDepth, QueueError, RejectedEntry},
     store::{Head, Lister, Page, Store, StoreError},
 };
@@ -313,7 +313,7 @@ fn simulate(objects: u64) {
         first: Mutex::default(),
         calls: Calls::default(),
         files: Mutex::default(),
-        fingerprint: Fingerprint::from(&Plan::default()),
+        fingerprint: Fingerprint::from(&RunConfig::default()),
     };
     let clock = || {
         let microseconds = i64::try_from(day.clock.load(Relaxed)).unwrap();

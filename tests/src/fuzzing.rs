@@ -11,7 +11,7 @@ use flowherd_shared::{
     config::Config,
     limits::Limits,
     lookups::Lookups,
-    pipeline::{Plan, layers::Layers},
+    pipeline::{RunConfig, layers::Layers},
 };
 
 use crate::model::Model;
@@ -46,16 +46,16 @@ pub fn check(target: &str, input: &[u8]) {
 
 /// The pipeline and the model with the same rules and names.
 struct Pair {
-    plan: Plan,
+    plan: RunConfig,
     model: Model,
 }
 
 impl Pair {
     fn new(config: &str, lookups: &str) -> Self {
-        let plan = Plan {
-            config: Config::parse(config).expect("valid"),
-            lookups: Lookups::parse(lookups.as_bytes()).expect("valid"),
-        };
+        let plan = RunConfig::new(
+            Config::parse(config).expect("valid"),
+            Lookups::parse(lookups.as_bytes()).expect("valid"),
+        );
         Self { plan, model: Model::new(config, lookups) }
     }
 }

@@ -3,13 +3,13 @@
 use flowherd_coordinator::manifest::ManifestWriter;
 use flowherd_shared::{
     ledger::{Fingerprint, ManifestEntry, ManifestTotals, Run},
-    pipeline::Plan,
+    pipeline::RunConfig,
     store::Store,
 };
 
 /// A run of the whole bucket, with the rules and names of the plan; without totals it is still being listed.
 #[must_use]
-pub fn run(name: &str, plan: &Plan, manifest: Option<ManifestTotals>) -> Run {
+pub fn run(name: &str, plan: &RunConfig, manifest: Option<ManifestTotals>) -> Run {
     Run {
         run: name.to_owned(),
         prefix: String::new(),

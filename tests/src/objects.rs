@@ -8,7 +8,7 @@ use std::{
 use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 use flowherd_shared::{
     error::ObjectError,
-    pipeline::{self, Counts, Output, Plan, RuleCounts},
+    pipeline::{self, Counts, Output, RuleCounts, RunConfig},
 };
 use serde_json::Value;
 
@@ -155,14 +155,14 @@ impl Read for Portions<'_> {
 pub type Converted = (Counts, Vec<(Output, String)>);
 
 /// Runs the pipeline in memory.
-pub fn convert(object: impl Read, key: &str, plan: &Plan) -> Result<Converted, ObjectError> {
+pub fn convert(object: impl Read, key: &str, plan: &RunConfig) -> Result<Converted, ObjectError> {
     let finished = pipeline::run(object, key, plan, |_| Ok(Vec::new()))?;
     let text = |bytes: Vec<u8>| String::from_utf8(gunzip(&bytes)).unwrap();
     Ok((finished.counts, finished.outputs.into_iter().map(|(output, bytes)| (output, text(bytes))).collect()))
 }
 
 /// Runs the pipeline in memory, reads the outputs back in the model's terms, and checks that the counts add up.
-pub fn outcome(object: &[u8], portion: usize, key: &str, plan: &Plan) -> Result<Outcome, ObjectError> {
+pub fn outcome(object: &[u8], portion: usize, key: &str, plan: &RunConfig) -> Result<Outcome, ObjectError> {
     let (counts, outputs) = convert(Portions::new(object, portion), key, plan)?;
     let mut tables = BTreeMap::new();
     let (mut rejects, mut reject_bytes) = (Vec::new(), 0);

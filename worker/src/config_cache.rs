@@ -8,7 +8,7 @@ use flowherd_shared::{
     ledger::{Fingerprint, Run, layout, read_json},
     limits::{MAX_CONFIG_BYTES, MAX_LOOKUPS_BYTES},
     lookups::Lookups,
-    pipeline::Plan,
+    pipeline::RunConfig,
     store::{Cause, Store, StoreError},
 };
 
@@ -46,12 +46,12 @@ pub enum ConfigCacheError {
 #[derive(Debug, Default)]
 pub struct ConfigCache {
     /// By name of the run, in the order of use.
-    known: Mutex<Vec<(String, Arc<Plan>)>>,
+    known: Mutex<Vec<(String, Arc<RunConfig>)>>,
 }
 
 impl ConfigCache {
     /// Returns the plan of a run. Other threads wait while one thread reads it, because lookups are large.
-    pub fn get(&self, store: &impl Store, run: &str) -> Result<Arc<Plan>, ConfigCacheError> {
+    pub fn get(&self, store: &impl Store, run: &str) -> Result<Arc<RunConfig>, ConfigCacheError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = known.iter().position(|(name, _)| name == run) {
             let found = known.remove(at);
@@ -71,13 +71,12 @@ impl ConfigCache {
     }
 }
 
-fn load(store: &impl Store, run: &Run) -> Result<Plan, ConfigCacheError> {
+fn load(store: &impl Store, run: &Run) -> Result<RunConfig, ConfigCacheError> {
     let config = layout::config(&run.run);
     let lookups = layout::lookups(&run.run);
-    let plan = Plan {
-        config: read(store, config, MAX_CONFIG_BYTES, Config::from_bytes)?,
-        lookups: read(store, lookups, MAX_LOOKUPS_BYTES, Lookups::parse)?,
-    };
+    let config = read(store, config, MAX_CONFIG_BYTES, Config::from_bytes)?;
+    let lookups = read(store, lookups, MAX_LOOKUPS_BYTES, Lookups::parse)?;
+    let plan = RunConfig::new(config, lookups);
     if Fingerprint::from(&plan) == run.fingerprint { Ok(plan) } else { Err(ConfigCacheError::Fingerprint) }
 }
 
@@ -101,10 +100,10 @@ fn read<T: Default>(
 }
 
 /// Removes the runs that were used least recently.
-fn evict(known: &mut Vec<(String, Arc<Plan>)>) {
+fn evict(known: &mut Vec<(String, Arc<RunConfig>)>) {
     known.drain(..known.len().saturating_sub(MAX_RUNS));
     loop {
-        let mut plans: Vec<*const Plan> = known.iter().map(|(_, plan)| Arc::as_ptr(plan)).collect();
+        let mut plans: Vec<*const RunConfig> = known.iter().map(|(_, plan)| Arc::as_ptr(plan)).collect();
         plans.sort_unstable();
         plans.dedup();
         if plans.len() <= MAX_PLANS {
@@ -121,8 +120,8 @@ mod tests {
 
     #[test]
     fn at_most_two_plans_stay_in_memory_the_latest_ones() {
-        let plan = |_| Arc::new(Plan::default());
-        let plans: Vec<Arc<Plan>> = (0..4).map(plan).collect();
+        let plan = |_| Arc::new(RunConfig::default());
+        let plans: Vec<Arc<RunConfig>> = (0..4).map(plan).collect();
         let mut known: Vec<_> =
             [0, 1, 0, 2, 3, 3].iter().map(|at| (at.to_string(), plans[*at].clone())).collect();
         evict(&mut known);

@@ -7,7 +7,7 @@ use flowherd_shared::{
     ledger::{
         Amendment, Attempt, Failure, Fingerprint, ManifestEntry, Purged, Receipt, Run, layout, read_json,
     },
-    pipeline::Plan,
+    pipeline::RunConfig,
     queue::{Message, Queue},
     store::{Problem, Source, Store, StoreError},
     task::Task,
@@ -216,7 +216,7 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
         message: &Message,
         object: &ManifestEntry,
         previous: Option<Failure>,
-        plan: &Plan,
+        plan: &RunConfig,
         should_continue: ShouldContinue<'_>,
     ) -> Result<Disposition, StoreError> {
         let unfinished = self.write_unfinished(task, message, object, previous.as_ref(), plan)?;
@@ -273,7 +273,7 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
         message: &Message,
         object: &ManifestEntry,
         previous: Option<&Failure>,
-        plan: &Plan,
+        plan: &RunConfig,
     ) -> Result<Option<Failure>, StoreError> {
         if message.deliveries == 1 {
             return Ok(None);

@@ -11,7 +11,7 @@ use std::{
 use flowherd_shared::{
     error::{ObjectError, Verdict},
     ledger::{Attempt, Failure, Fingerprint, ManifestEntry, Receipt, layout, put_json},
-    pipeline::{self, Finished, Output, Plan},
+    pipeline::{self, Finished, Output, RunConfig},
     store::{Sink, Source, Store, StoreError},
 };
 
@@ -35,7 +35,7 @@ pub struct ObjectProcessor<'a, I, O> {
     /// The name of the run.
     pub run: &'a str,
     /// Configuration and lookups.
-    pub plan: &'a Plan,
+    pub plan: &'a RunConfig,
     /// Source of the objects.
     pub source: &'a I,
     /// Store of the outputs and of the ledger.
@@ -113,7 +113,7 @@ fn stop_reason(error: &ObjectError) -> Option<StopReason> {
 
 impl<'a, I: Source, O: Store> ObjectProcessor<'a, I, O> {
     /// Creates a processor of one run.
-    pub fn new(run: &'a str, plan: &'a Plan, source: &'a I, store: &'a O) -> Self {
+    pub fn new(run: &'a str, plan: &'a RunConfig, source: &'a I, store: &'a O) -> Self {
         Self { run, plan, source, store }
     }
 

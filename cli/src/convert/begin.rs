@@ -12,14 +12,14 @@ use flowherd_shared::{
     error::Verdict,
     ledger::{Attempt, Failure, Fingerprint, ManifestEntry, Run, layout, put_json},
     limits::MAX_LEDGER_BYTES,
-    pipeline::Plan,
+    pipeline::RunConfig,
     store::{StoreError, read_limited},
 };
 use flowherd_worker::processor::now;
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::listing::{Found, Listing, UNREADABLE};
-use crate::{Stop, args::ConvertArgs, local::DirStore, summary::tell};
+use crate::{args::ConvertArgs, local::DirStore, stop::Stop, summary::tell};
 
 /// A run whose manifest is complete.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Begun {
 }
 
 /// Chooses the run, and writes its `run.json` and manifest.
-pub(super) fn begin(args: &ConvertArgs, plan: &Plan) -> Result<Begun, Stop> {
+pub(super) fn begin(args: &ConvertArgs, plan: &RunConfig) -> Result<Begun, Stop> {
     let source = canonical(&args.source)
         .map_err(|error| Stop::usage(format!("SOURCE {}: {error}", args.source.display())))?;
     if !source.is_file() && !source.is_dir() {
@@ -81,7 +81,12 @@ fn canonical(path: &Path) -> io::Result<PathBuf> {
     fs::canonicalize(path)
 }
 
-fn begin_in(args: &ConvertArgs, plan: &Plan, dest: &Path, excluded: Vec<PathBuf>) -> Result<Begun, Stop> {
+fn begin_in(
+    args: &ConvertArgs,
+    plan: &RunConfig,
+    dest: &Path,
+    excluded: Vec<PathBuf>,
+) -> Result<Begun, Stop> {
     let chosen = choose(args, plan, dest)?;
     let run_dir = dest.join("runs").join(&chosen.name);
     fs::create_dir_all(&run_dir).with_context(|| format!("cannot create {}", run_dir.display()))?;
@@ -155,7 +160,7 @@ impl Chosen {
 }
 
 /// Chooses a new run. With `--resume`: the run of that name, or the latest run; or a new name that resumes the latest run.
-fn choose(args: &ConvertArgs, plan: &Plan, dest: &Path) -> Result<Chosen, Stop> {
+fn choose(args: &ConvertArgs, plan: &RunConfig, dest: &Path) -> Result<Chosen, Stop> {
     if let Some(name) = &args.run
         && !layout::is_run_name(name)
     {

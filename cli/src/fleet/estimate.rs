@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::{Fleet, connected, json};
 use crate::{
-    Stop,
     args::EstimateArgs,
     cost::{BYTES_PER_SECOND, Estimate, MAX_CONCURRENCY, Objects},
+    stop::Stop,
     summary,
 };
 

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{Fleet, runs::all_runs};
 use crate::{
-    Stop,
+    stop::Stop,
     summary::{self, printable},
 };
 

@@ -5,7 +5,7 @@ use flowherd_shared::ledger::Report;
 
 use super::json;
 use crate::{
-    Stop,
+    stop::Stop,
     summary::{self, tell},
 };
 

@@ -1,4 +1,4 @@
-//! `flowherd query`: a statement for Athena, or one of the questions that are ready, and its answer.
+//! `flowherd query`: runs a statement or a prepared question on Athena and prints the result.
 
 mod athena;
 mod named;
@@ -12,7 +12,6 @@ use aws_sdk_athena::types::TableMetadata;
 use comfy_table::CellAlignment;
 use flowherd_aws::Aws;
 use flowherd_coordinator::runs;
-use flowherd_shared::questions::LIMIT;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 
 use self::athena::{Athena, Column, Values};
@@ -21,8 +20,9 @@ use super::{
     stack::{self, Outputs},
 };
 use crate::{
-    Stop,
     args::QueryArgs,
+    query::questions::LIMIT,
+    stop::Stop,
     summary::{self, finish, plain_table, printable, tell},
 };
 
@@ -30,22 +30,22 @@ use crate::{
 /// least.
 const DOLLARS_A_BYTE: f64 = 5.0 / 1e12;
 const LEAST_BYTES: u64 = 10 << 20;
-/// Rows of a table; its widths are known only when all are there.
+/// Maximum rows of a printed table, whose column widths need all rows.
 const MAX_TABLE_ROWS: usize = 10_000;
 
-/// Asks, waits, and prints the answer.
+/// Runs the query, waits for it, and prints the result.
 pub(crate) fn query(args: &QueryArgs) -> Result<(), Stop> {
     if args.list {
         return summary::print(&named::list());
     }
     if let (Some(flag), None) = (args.question.given().next(), &args.named) {
         return Err(Stop::usage(format!(
-            "--{flag} is of a question: --named; a statement says such things itself"
+            "--{flag} needs --named; write the condition into the statement instead"
         )));
     }
     let question = args.named.as_deref().map(named::find).transpose()?;
     if let Some(question) = question {
-        named::refuse_what_it_does_not_take(question, &args.question)?;
+        named::check_flags(question, &args.question)?;
     }
     if let Some(question) = question.filter(|_| args.question.print) {
         return summary::print(&(named::printed(question, &args.question)? + ";\n"));
@@ -62,15 +62,15 @@ pub(crate) fn query(args: &QueryArgs) -> Result<(), Stop> {
     let sql = if let Some((question, span)) = asked {
         let more = &args.question;
         let (sql, reads) = named::on_tables(question, more, span, &found)?;
-        if question.is_of_flows() {
+        if question.reads_flows() {
             check.refuse(more.table(), reads, more.anyway)?;
         }
         limit = more.limit.unwrap_or(LIMIT) as usize;
         sql
     } else {
         let sql = args.sql.clone().unwrap_or_default();
-        named::tell_of_hours_outside(&sql, &found);
-        check.tell(&sql)?;
+        named::warn_of_hours_outside(&sql, &found);
+        check.warn(&sql)?;
         sql
     };
 
@@ -87,18 +87,18 @@ pub(crate) fn query(args: &QueryArgs) -> Result<(), Stop> {
     } else {
         print_table(&athena, &id, limit)?
     };
-    // One more than that was asked for, to know it.
+    // The statement returns one row more than the limit, to find out whether there are more.
     let is_cut = rows > limit as u64;
     let rows = rows.min(limit as u64);
     if is_cut {
-        tell(&format!("there is more than these {} rows; --limit shows more", HumanCount(rows)));
+        tell(&format!("there are more than these {} rows; raise --limit to see them", HumanCount(rows)));
     }
     let dollars = scanned.max(LEAST_BYTES) as f64 * DOLLARS_A_BYTE;
     tell(&format!("{} rows; {} scanned, about ${dollars:.5}", HumanCount(rows), HumanBytes(scanned)));
     Ok(())
 }
 
-/// Looks for rows that would be misread.
+/// Finds rows that a table would misread.
 struct Check<'a> {
     aws: &'a Aws,
     stack: &'a Outputs,
@@ -106,21 +106,21 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// Of a question's table: refused, unless it is asked `anyway`.
+    /// Checks a question's table. Misread rows are an error, or with `anyway` a warning.
     fn refuse(&self, table: &str, reads: shifted::Asked, anyway: bool) -> Result<(), Stop> {
-        let told = self.misread(Some(reads), &|name| name == table)?;
+        let problems = self.misread(Some(reads), &|name| name == table)?;
         if anyway {
-            told.iter().for_each(|problem| tell(problem));
-        } else if !told.is_empty() {
-            return Err(Stop::Usage(told));
+            problems.iter().for_each(|problem| tell(problem));
+        } else if !problems.is_empty() {
+            return Err(Stop::Usage(problems));
         }
         Ok(())
     }
 
-    /// Of the tables that a statement names: told.
-    fn tell(&self, sql: &str) -> Result<(), Stop> {
-        let told = self.misread(None, &|name| mentions(sql, name))?;
-        told.iter().for_each(|problem| tell(problem));
+    /// Checks the tables that a statement names. Misread rows are a warning.
+    fn warn(&self, sql: &str) -> Result<(), Stop> {
+        let problems = self.misread(None, &|name| mentions(sql, name))?;
+        problems.iter().for_each(|problem| tell(problem));
         Ok(())
     }
 
@@ -132,7 +132,7 @@ impl Check<'_> {
         let mut known: Vec<shifted::Known> = Vec::new();
         for stored in self.found {
             let Some(rows) = tables::rows_of(&stored.name) else { continue };
-            // All of them are over the same files.
+            // All of them read the same files.
             let everywhere = format!("{rows}_everywhere");
             let is_one = is_asked(rows) || is_asked(&everywhere) || is_asked(&stored.name);
             if is_one && !known.iter().any(|known| known.table == rows) {
@@ -154,7 +154,7 @@ impl Check<'_> {
     }
 }
 
-/// Whether a statement has that word.
+/// Returns whether a statement has this word.
 fn mentions(sql: &str, name: &str) -> bool {
     let is_part = |character: char| character.is_ascii_alphanumeric() || character == '_';
     sql.split(|character| !is_part(character)).any(|word| word.eq_ignore_ascii_case(name))
@@ -193,7 +193,7 @@ fn print_table(athena: &Athena<'_>, id: &str, limit: usize) -> Result<u64, Stop>
     }
     summary::print(&finish(&table))?;
     if is_cut {
-        tell(&format!("only the first {MAX_TABLE_ROWS} rows are shown; --csv and --json give all"));
+        tell(&format!("only the first {MAX_TABLE_ROWS} rows are shown; use --csv or --json for all"));
     }
     Ok(rows as u64)
 }
@@ -235,7 +235,7 @@ fn print_json(athena: &Athena<'_>, id: &str, limit: usize) -> Result<u64, Stop> 
     Ok(rows as u64)
 }
 
-/// One object, its values in the order of the columns.
+/// Returns one row as a JSON object, with its values in the order of the columns.
 fn object(columns: &[Column], row: Values) -> String {
     let value = |column: &Column, value: Option<String>| match value {
         None => serde_json::Value::Null,

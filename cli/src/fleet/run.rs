@@ -22,8 +22,8 @@ use super::{
     watch::Watch,
 };
 use crate::{
-    Stop,
     args::{OutputArgs, RedriveArgs, RerunArgs, RunArgs},
+    stop::Stop,
     summary::{self, tell},
 };
 

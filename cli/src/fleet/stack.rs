@@ -7,7 +7,7 @@ use aws_sdk_cloudformation::{Client, error::ProvideErrorMetadata, types::Output}
 use flowherd_aws::Aws;
 use flowherd_coordinator::settings::Settings;
 
-use crate::{Stop, args::FleetArgs};
+use crate::{args::FleetArgs, stop::Stop};
 
 /// The default stack name of `cdk deploy`.
 const DEFAULT_NAME: &str = "Flowherd";

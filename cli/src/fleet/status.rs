@@ -20,8 +20,8 @@ use super::{
     runs::{Known, all_runs, latest, search},
 };
 use crate::{
-    Stop,
     args::{ReportArgs, RunsArgs, StatusArgs},
+    stop::Stop,
     summary::{self, columns, printable, state},
 };
 

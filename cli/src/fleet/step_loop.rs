@@ -4,7 +4,7 @@ use anyhow::Context;
 use aws_sdk_sfn::{Client, types::ExecutionStatus};
 use flowherd_aws::Aws;
 
-use crate::Stop;
+use crate::stop::Stop;
 
 /// A state machine.
 pub(super) struct StepLoop<'a> {

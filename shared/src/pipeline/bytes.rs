@@ -1,20 +1,20 @@
-//! Many bytes at once: folds that become vector instructions, and words of eight bytes as small vectors, on any machine.
+//! Operations on many bytes at once: folds that become vector instructions, and words of eight bytes as small vectors.
 
 /// Bytes of a word.
 pub(crate) const WORD: usize = 8;
-/// Bytes whose positions are looked for at once: a word has a bit for each.
+/// Bytes that are searched at once: a 64-bit word has one bit for each.
 const BLOCK: usize = 64;
 const ONES: u64 = u64::MAX / 0xff;
 const HIGH: u64 = ONES << 7;
 
-/// Whether any byte passes the test.
+/// Returns whether any byte passes the test.
 #[inline]
 pub(crate) fn any(bytes: &[u8], test: impl Fn(u8) -> bool) -> bool {
     const LANES: usize = 16;
     let Some(last) = bytes.last_chunk::<LANES>() else {
         return bytes.iter().fold(false, |any, byte| any | test(*byte));
     };
-    // The last bytes overlap those before, so that none is looked at alone.
+    // The last chunk overlaps the one before it, so that no byte is tested alone.
     let (chunks, _) = bytes.as_chunks::<LANES>();
     let mut any = [0; LANES];
     for chunk in chunks.iter().chain([last]) {
@@ -25,7 +25,7 @@ pub(crate) fn any(bytes: &[u8], test: impl Fn(u8) -> bool) -> bool {
     any != [0; LANES]
 }
 
-/// The word that begins here, its first byte lowest.
+/// Reads the word that begins at a position, its first byte lowest.
 #[inline]
 pub(crate) fn word(bytes: &[u8], at: usize) -> u64 {
     let mut word = [0; WORD];
@@ -33,26 +33,26 @@ pub(crate) fn word(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(word)
 }
 
-/// The highest bit of each byte that is this one.
+/// Sets the highest bit of each byte that equals `byte`, and clears all other bits.
 #[inline]
 pub(crate) fn equal(word: u64, byte: u8) -> u64 {
     let different = word ^ (u64::from(byte) * ONES);
     !(((different & !HIGH) + !HIGH) | different) & HIGH
 }
 
-/// The highest bits of the eight bytes, side by side; the other bits must be zeros.
+/// Collects the highest bits of the eight bytes. The other bits must be zero.
 #[inline]
 pub(crate) fn bits_of_bytes(word: u64) -> u64 {
-    // Each bit meets the one factor that brings it to the highest byte.
+    // The factor moves each bit to its position in the highest byte.
     word.wrapping_mul(0x0002_0408_1020_4081) >> 56
 }
 
-/// Positions of a byte, then the text's length; any number of times, if one asks on.
+/// Iterates over the positions of a byte, then returns the text's length forever.
 #[derive(Debug)]
 pub(crate) struct Ends<'a> {
     text: &'a [u8],
     byte: u8,
-    /// A bit for each position from `base` on.
+    /// One bit for each position from `base`.
     found: u64,
     base: usize,
 }
@@ -75,7 +75,7 @@ impl<'a> Ends<'a> {
     }
 }
 
-/// The positions of a byte in the first block; what is behind the text counts as found.
+/// Returns the positions of a byte in the first block. Positions after the text count as found.
 #[inline]
 fn block_of(text: &[u8], byte: u8) -> u64 {
     if let Some(block) = text.first_chunk() {
@@ -95,21 +95,21 @@ fn positions(block: &[u8; BLOCK], byte: u8) -> u64 {
     found
 }
 
-/// Whether `text[start..end]` is a whole number from 0 up to `most`, which has more than eight digits.
+/// Returns whether `text[start..end]` is an integer from 0 to `max`, which must have more than eight digits.
 #[inline]
-pub(crate) fn is_number(text: &[u8], start: usize, end: usize, most: u64) -> bool {
+pub(crate) fn is_number(text: &[u8], start: usize, end: usize, max: u64) -> bool {
     let digits = end - start;
     if (1..=WORD).contains(&digits) && end >= WORD {
         return digit_values(word(text, end - WORD), digits).is_some();
     }
-    number(text, start, end).is_some_and(|number| number <= most)
+    number(text, start, end).is_some_and(|number| number <= max)
 }
 
-/// The value of `text[start..end]` if it is a whole number of up to 19 digits.
+/// Returns the value of `text[start..end]` if it is an integer of up to 19 digits.
 #[inline]
 pub(crate) fn number(text: &[u8], start: usize, end: usize) -> Option<u64> {
     let digits = end - start;
-    // Whole words are read, up to the end, and what stands before the number made zeros.
+    // Whole words are read, up to the end. The bytes before the number are cleared.
     if digits == 0 || digits > 2 * WORD || end < 2 * WORD {
         return number_by_digits(&text[start..end]);
     }
@@ -127,7 +127,7 @@ fn number_by_digits(text: &[u8]) -> Option<u64> {
     digits.then(|| text.iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0')))
 }
 
-/// The value of a word's last digits, one to eight.
+/// Returns the value of a word's last `digits` bytes, one to eight, if they are digits.
 #[inline]
 pub(crate) fn eight_digits(word: u64, digits: usize) -> Option<u64> {
     let values = digit_values(word, digits)?;
@@ -137,13 +137,13 @@ pub(crate) fn eight_digits(word: u64, digits: usize) -> Option<u64> {
     Some((fours * 10_000 + (fours >> 32)) & 0xffff_ffff)
 }
 
-/// A word's last bytes, one to eight, if they are digits: the value of each, and zeros before them.
+/// Returns the values of a word's last `digits` bytes, one to eight, if they are digits. The bytes before them are zero.
 #[inline]
 fn digit_values(word: u64, digits: usize) -> Option<u64> {
     const ZEROS: u64 = b'0' as u64 * ONES;
     let before = 8 * (WORD - digits);
     let values = (word ^ ZEROS) >> before << before;
-    // What is more than nine reaches the highest bit, or has it.
+    // A value above nine sets the highest bit, or already has it.
     ((values.wrapping_add((0x7f - 9) * ONES) | values) & HIGH == 0).then_some(values)
 }
 
@@ -155,23 +155,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_byte_is_looked_at(bytes in proptest::collection::vec(prop_oneof![9 => Just(b'a'), 1 => Just(b'b')], 0..80)) {
+        fn every_byte_is_tested(bytes in proptest::collection::vec(prop_oneof![9 => Just(b'a'), 1 => Just(b'b')], 0..80)) {
             prop_assert_eq!(super::any(&bytes, |byte| byte == b'b'), bytes.contains(&b'b'));
         }
 
         #[test]
-        fn ends_are_found_where_a_slow_search_finds_them(
+        fn ends_equal_those_of_a_simple_search(
             text in proptest::collection::vec(prop_oneof![4 => Just(b' '), 4 => Just(b'!'), 1 => any::<u8>()], 0..200),
         ) {
             let mut ends = Ends::new(&text, b' ');
-            let slow = text.iter().enumerate().filter(|(_, byte)| **byte == b' ').map(|(at, _)| at);
-            for end in slow.chain([text.len(), text.len()]) {
+            let simple = text.iter().enumerate().filter(|(_, byte)| **byte == b' ').map(|(at, _)| at);
+            for end in simple.chain([text.len(), text.len()]) {
                 prop_assert_eq!(ends.next(), end);
             }
         }
 
         #[test]
-        fn numbers_are_read_as_the_standard_library_reads_them(
+        fn numbers_equal_those_of_the_standard_library(
             before in "[ -~]{0,20}",
             text in prop_oneof!["[0-9]{0,20}", "[0-9]{1,17}[ -~][0-9]{0,3}", any::<[u8; 12]>().prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned())],
         ) {
@@ -179,9 +179,9 @@ mod tests {
             let expected = text.parse::<u64>().ok().filter(|_| text.len() <= 19 && !text.starts_with('+'));
             let (start, end) = (before.len(), before.len() + text.len());
             prop_assert_eq!(number(line.as_bytes(), start, end), expected, "{}", line);
-            for most in [999_999_999, 1 << 31, 1 << 63] {
-                let fits = expected.is_some_and(|number| number <= most);
-                prop_assert_eq!(is_number(line.as_bytes(), start, end, most), fits, "{}", line);
+            for max in [999_999_999, 1 << 31, 1 << 63] {
+                let fits = expected.is_some_and(|number| number <= max);
+                prop_assert_eq!(is_number(line.as_bytes(), start, end, max), fits, "{}", line);
             }
         }
     }

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{layers::LayerCount, records::Items, rules::Row};
+use super::{
+    layers::LayerCount,
+    records::Items,
+    rules::{Row, Rule},
+};
 use crate::{
-    config::{Config, Rule},
+    config::Config,
     error::{ObjectError, Reason, RejectCause},
     limits::REJECT_PERCENT_MIN_RECORDS,
 };

@@ -3,73 +3,110 @@
 use std::net::IpAddr;
 
 use super::{
-    csv,
+    csv::field,
     rules::{FlowValues, Row},
 };
-use crate::lookups::{Interface, Lookups, NameId, Vpc};
+use crate::{
+    lookups::{Interface, Lookups, NO_NAME, NameId, Vpc},
+    table::ColumnType,
+};
 
 const CACHED_ADDRESSES: usize = 4096;
+/// The three columns of a row's own names, all absent.
+const NO_OWN_NAMES: &[u8] = b"-,-,-";
 
-/// A row's values for [`crate::config::ENRICHED_COLUMNS`], as CSV.
+/// A row's values for [`crate::table::ENRICHED_COLUMNS`], as CSV.
 #[derive(Clone, Copy, Debug)]
 pub struct Names<'a> {
-    /// Of the interface, its subnet and its VPC, with commas between them.
+    /// Names of the interface, its subnet and its VPC, separated by commas.
     pub own: &'a [u8],
-    /// Of the source address's subnet.
+    /// Name of the source address's subnet.
     pub source: &'a [u8],
-    /// Of the destination address's subnet.
+    /// Name of the destination address's subnet.
     pub destination: &'a [u8],
 }
 
-/// Looks up names, remembering the last interface and many addresses: an envelope is of one interface, and a few
-/// addresses make most of its traffic.
+/// The names of the lookups as CSV fields. Made once for all objects, because names repeat in every row.
+#[derive(Debug, Default)]
+pub struct CsvNames {
+    /// By [`NameId`]: the field, if it differs from the name.
+    fields: Vec<Option<Box<[u8]>>>,
+}
+
+impl CsvNames {
+    /// Converts all names. With `guard_formulas`, names that spreadsheets read as formulas become text.
+    #[must_use]
+    pub fn new(lookups: &Lookups, guard_formulas: bool) -> Self {
+        let mut buffer = Vec::new();
+        let mut field = |name: &[u8]| {
+            buffer.clear();
+            if name.is_empty() {
+                buffer.extend_from_slice(field::ABSENT);
+            } else if guard_formulas {
+                field::write_guarded(name, ColumnType::String, &mut buffer);
+            } else {
+                field::write(name, &mut buffer);
+            }
+            (*buffer != *name).then(|| buffer.as_slice().into())
+        };
+        Self { fields: lookups.names().map(|name| field(name.as_bytes())).collect() }
+    }
+
+    fn get<'a>(&'a self, lookups: &'a Lookups, name: NameId) -> &'a [u8] {
+        self.fields[name as usize].as_deref().unwrap_or_else(|| lookups.name(name).as_bytes())
+    }
+}
+
+/// Finds the names of rows. Caches the last interface, because an envelope has one, and many addresses, because a few of
+/// them have most of the traffic.
 #[derive(Debug)]
 pub struct Enricher<'a> {
     lookups: &'a Lookups,
-    guard_formulas: bool,
+    csv: &'a CsvNames,
     last_interface: (Vec<u8>, Interface),
     /// Interface, subnet and VPC of the last row, and their names.
     last_own: ([NameId; 3], Vec<u8>),
     addresses: Vec<Option<(CacheKey, NameId)>>,
 }
 
+/// Number of the record's VPC, and an address.
 type CacheKey = (Option<u32>, IpAddr);
 
 impl<'a> Enricher<'a> {
-    /// Without lookups every name is absent. `guard_formulas` as [`crate::config::Config::guard_formulas`].
+    /// Creates an enricher. `csv` must come from `lookups`.
     #[must_use]
-    pub fn new(lookups: &'a Lookups, guard_formulas: bool) -> Self {
+    pub fn new(lookups: &'a Lookups, csv: &'a CsvNames) -> Self {
         Self {
             lookups,
-            guard_formulas,
+            csv,
             last_interface: (Vec::new(), Interface::default()),
-            last_own: ([0; 3], b"-,-,-".to_vec()),
+            last_own: ([NO_NAME; 3], NO_OWN_NAMES.to_vec()),
             addresses: vec![None; CACHED_ADDRESSES],
         }
     }
 
-    /// The row's names.
+    /// Returns the row's names.
     pub fn names(&mut self, row: &Row<'_>) -> Names<'_> {
         let Some(flow) = row.flow else {
-            return Names { own: b"-,-,-", source: csv::ABSENT, destination: csv::ABSENT };
+            return Names { own: NO_OWN_NAMES, source: field::ABSENT, destination: field::ABSENT };
         };
         let (own, source, destination) = self.ids(row.text(), flow);
         if self.last_own.0 != own {
             let (ids, text) = &mut self.last_own;
             *ids = own;
-            *text = own.map(|name| self.lookups.csv(name, self.guard_formulas)).join(&b',');
+            *text = own.map(|name| self.csv.get(self.lookups, name)).join(&b',');
         }
         Names {
             own: &self.last_own.1,
-            source: self.lookups.csv(source, self.guard_formulas),
-            destination: self.lookups.csv(destination, self.guard_formulas),
+            source: self.csv.get(self.lookups, source),
+            destination: self.csv.get(self.lookups, destination),
         }
     }
 
     fn ids(&mut self, line: &[u8], flow: &FlowValues) -> ([NameId; 3], NameId, NameId) {
         let id = |cell: Option<(u32, u32)>| cell.map(|(start, end)| &line[start as usize..end as usize]);
         let interface = id(flow.interface_id).map(|id| self.interface(id)).unwrap_or_default();
-        // The record's own ids win over the interface's; a subnet is of one VPC.
+        // The record's own ids win over the interface's. A subnet belongs to one VPC.
         let own_subnet = id(flow.subnet_id).map(|id| self.lookups.subnet(id));
         let subnet = own_subnet.unwrap_or(interface.subnet);
         let vpc = if let Some(id) = id(flow.vpc_id) {
@@ -78,8 +115,11 @@ impl<'a> Enricher<'a> {
             let of_own_subnet = own_subnet.flatten().and_then(|subnet| subnet.vpc);
             of_own_subnet.or(interface.vpc).or(subnet.and_then(|subnet| subnet.vpc))
         };
-        let own =
-            [interface.description, subnet.map_or(0, |subnet| subnet.name), vpc.map_or(0, |vpc| vpc.name)];
+        let own = [
+            interface.description,
+            subnet.map_or(NO_NAME, |subnet| subnet.name),
+            vpc.map_or(NO_NAME, |vpc| vpc.name),
+        ];
         (own, self.address(vpc, flow.srcaddr), self.address(vpc, flow.dstaddr))
     }
 
@@ -93,7 +133,7 @@ impl<'a> Enricher<'a> {
     }
 
     fn address(&mut self, vpc: Option<Vpc>, address: Option<IpAddr>) -> NameId {
-        let Some(address) = address else { return 0 };
+        let Some(address) = address else { return NO_NAME };
         let key = (vpc.map(|vpc| vpc.number), address);
         let slot = slot(key);
         if let Some((cached, name)) = self.addresses[slot]

@@ -1,43 +1,14 @@
-//! Stage 6: text as gzip, in independent members: a member is compressed whole, which is the fastest way there is, and
-//! memory stays bounded. Readers of gzip read all members (RFC 1952 section 2.2).
+//! Stage 6: text as gzip. Each member is compressed whole, which is fast and bounds memory. Readers of gzip read all members
+//! (RFC 1952 section 2.2).
 
 use std::io::{self, Write};
 
-use super::deflate::{Bits, Deflate};
+use flowherd_deflate::Deflater;
 
 /// Text of one member. Members do not depend on how the source arrived, so the same source gives the same bytes.
 const MEMBER_BYTES: usize = 1 << 20;
-/// RFC 1952 section 2.3: deflate, no flags, no time, compressed fast, on an unknown system.
-const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 0xff];
 
-/// Compresses members, for all outputs of an object in turn.
-#[derive(Default)]
-pub struct Deflater {
-    deflate: Deflate,
-    member: Bits,
-}
-
-impl std::fmt::Debug for Deflater {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Deflater").finish_non_exhaustive()
-    }
-}
-
-impl Deflater {
-    /// The text as one gzip member; what it is depends on the text alone.
-    #[must_use]
-    pub fn member(&mut self, text: &[u8]) -> &[u8] {
-        self.member.clear();
-        self.member.extend(&HEADER);
-        self.deflate.stream(text, &mut self.member);
-        self.member.extend(&crc32fast::hash(text).to_le_bytes());
-        // Modulo 2^32, as RFC 1952 says.
-        self.member.extend(&(text.len() as u32).to_le_bytes());
-        self.member.bytes()
-    }
-}
-
-/// Collects text and writes it compressed. Holds about one member's text.
+/// Collects text and writes it compressed. Holds the text of about one member.
 #[derive(Debug)]
 pub struct GzipWriter<W> {
     sink: W,
@@ -46,22 +17,22 @@ pub struct GzipWriter<W> {
 }
 
 impl<W: Write> GzipWriter<W> {
-    /// Writes to `sink`.
+    /// Creates a writer to `sink`.
     pub fn new(sink: W) -> Self {
         Self { sink, text: Vec::new(), written: 0 }
     }
 
-    /// Where text is appended; call [`GzipWriter::settle`] after each piece.
+    /// Returns the text to append to. Call [`GzipWriter::settle`] after each piece.
     pub fn text(&mut self) -> &mut Vec<u8> {
         &mut self.text
     }
 
-    /// Writes a member once enough text is there.
+    /// Writes a member if there is enough text.
     pub fn settle(&mut self, deflater: &mut Deflater) -> io::Result<()> {
         if self.text.len() < MEMBER_BYTES { Ok(()) } else { self.write_member(deflater) }
     }
 
-    /// Writes what is left; gives the sink and how many compressed bytes went into it.
+    /// Writes the remaining text. Returns the sink and the number of compressed bytes written to it.
     pub fn finish(mut self, deflater: &mut Deflater) -> io::Result<(W, u64)> {
         if !self.text.is_empty() || self.written == 0 {
             self.write_member(deflater)?;
@@ -86,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_text_becomes_several_members_that_read_back_as_one() {
+    fn long_text_becomes_several_members_that_decode_as_one() {
         let (mut writer, mut deflater) = (GzipWriter::new(Vec::new()), Deflater::default());
         let mut expected = Vec::new();
         for line in 0..300_000 {
@@ -104,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn no_text_is_one_empty_member() {
+    fn empty_text_is_one_empty_member() {
         let (bytes, _) = GzipWriter::new(Vec::new()).finish(&mut Deflater::default()).unwrap();
         let mut text = Vec::new();
         flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut text).unwrap();

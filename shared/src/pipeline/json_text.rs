@@ -1,4 +1,4 @@
-//! JSON strings in a byte window: where one ends, what it says, and whether it is clean text.
+//! JSON strings in a byte window: their end, their value, and whether they are valid text.
 
 use super::bytes;
 
@@ -7,7 +7,7 @@ use super::bytes;
 pub(crate) struct Text {
     pub(crate) start: usize,
     pub(crate) end: usize,
-    /// Holds backslashes: the content must be unescaped.
+    /// Whether the content has backslashes and must be unescaped.
     pub(crate) escaped: bool,
 }
 
@@ -17,7 +17,7 @@ impl Text {
     }
 }
 
-/// Scans from behind an opening quote to the closing one; `None` when the window ends first.
+/// Scans from after an opening quote to the closing one. Returns `None` if the window ends first.
 pub(crate) fn scan(window: &[u8], start: usize) -> Option<Text> {
     let mut at = start;
     let mut escaped = false;
@@ -31,25 +31,25 @@ pub(crate) fn scan(window: &[u8], start: usize) -> Option<Text> {
     }
 }
 
-/// Whether raw string content holds a control character, which JSON allows only as an escape (RFC 8259 section 7).
+/// Returns whether raw string content has a control character, which JSON allows only as an escape (RFC 8259 section 7).
 pub(crate) fn has_control(raw: &[u8]) -> bool {
     bytes::any(raw, |byte| byte < 0x20)
 }
 
-/// Whether bytes are UTF-8 without NUL: what we call text.
+/// Returns whether bytes are text: UTF-8 without NUL.
 pub(crate) fn is_text(bytes: &[u8]) -> bool {
     !bytes::any(bytes, |byte| byte == 0 || byte >= 0x80)
         || (memchr::memchr(0, bytes).is_none() && std::str::from_utf8(bytes).is_ok())
 }
 
-/// Whether raw string content without escapes is text and holds no control character.
+/// Returns whether raw string content without escapes is text without control characters.
 pub(crate) fn is_clean(raw: &[u8]) -> bool {
-    // Almost all are of ASCII, and found out by one look. As a signed number, a byte from 0x80 on is below zero.
+    // One test decides for ASCII, which is almost everything. Bytes from 0x80 are negative as signed numbers.
     !bytes::any(raw, |byte| byte.cast_signed() < 0x20) || (!has_control(raw) && is_text(raw))
 }
 
-/// Appends what an escaped string says; false if an escape is not one of JSON's or is half a surrogate pair, and then
-/// the rest of `out` is unspecified.
+/// Appends the value of an escaped string. Returns false for an invalid escape or a lone surrogate; `out` is then
+/// unspecified.
 pub(crate) fn unescape(raw: &[u8], out: &mut Vec<u8>) -> bool {
     let mut at = 0;
     while let Some(plain) = memchr::memchr(b'\\', &raw[at..]) {
@@ -77,7 +77,7 @@ pub(crate) fn unescape(raw: &[u8], out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// Whether two JSON values are the same: the same text, or strings that say the same.
+/// Returns whether two JSON values are equal: the same text, or strings of the same value.
 pub(crate) fn same_value(one: &[u8], other: &[u8]) -> bool {
     fn content(raw: &[u8]) -> Option<&[u8]> {
         raw.strip_prefix(b"\"")?.strip_suffix(b"\"")
@@ -85,19 +85,19 @@ pub(crate) fn same_value(one: &[u8], other: &[u8]) -> bool {
     one == other || matches!((content(one), content(other)), (Some(one), Some(other)) if same(one, other))
 }
 
-/// Whether the raw contents of two strings say the same.
+/// Returns whether the raw contents of two strings have the same value.
 pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
-    let mut said = Vec::new();
-    one == other || unescape(one, &mut said) && says(other, &said)
+    let mut value = Vec::new();
+    one == other || unescape(one, &mut value) && has_value(other, &value)
 }
 
-/// Whether the raw content of a string says this.
-pub(crate) fn says(raw: &[u8], expected: impl AsRef<[u8]>) -> bool {
-    let mut said = Vec::new();
-    unescape(raw, &mut said) && said == expected.as_ref()
+/// Returns whether the raw content of a string has this value.
+pub(crate) fn has_value(raw: &[u8], expected: impl AsRef<[u8]>) -> bool {
+    let mut value = Vec::new();
+    unescape(raw, &mut value) && value == expected.as_ref()
 }
 
-/// How NUL is written in text that cannot hold it.
+/// The replacement of NUL.
 const NUL: &[u8] = b"\\u0000";
 
 /// Appends bytes as text: U+FFFD for invalid UTF-8, `\u0000` for NUL.
@@ -115,32 +115,32 @@ pub(crate) fn repair(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends what a string's raw content says, with invalid text replaced as [`repair`] does and U+FFFD for half a
-/// surrogate pair. False, and the rest of `out` is unspecified, if the content is not JSON: a control character other
-/// than NUL, or an escape that does not exist.
+/// Appends the value of a string's raw content, with invalid text replaced as [`repair`] does and lone surrogates by
+/// U+FFFD. Returns false if the content is not JSON: a control character other than NUL, or an invalid escape. `out` is
+/// then unspecified.
 pub(crate) fn unescape_repaired(raw: &[u8], out: &mut Vec<u8>) -> bool {
     if bytes::any(raw, |byte| byte < 0x20 && byte != 0) {
         return false;
     }
-    let mut said = Vec::new();
+    let mut value = Vec::new();
     let mut rest = raw;
-    // Up to the next half of a pair, all is as `unescape` reads it.
-    while let Some((before, behind)) = split_at_half(rest) {
-        if !unescape(before, &mut said) {
+    // `unescape` handles everything up to the next lone surrogate.
+    while let Some((before, behind)) = split_at_lone_surrogate(rest) {
+        if !unescape(before, &mut value) {
             return false;
         }
-        said.extend_from_slice("\u{fffd}".as_bytes());
+        value.extend_from_slice("\u{fffd}".as_bytes());
         rest = behind;
     }
-    if !unescape(rest, &mut said) {
+    if !unescape(rest, &mut value) {
         return false;
     }
-    repair(&said, out);
+    repair(&value, out);
     true
 }
 
-/// Splits around the first escape that is half a surrogate pair.
-fn split_at_half(raw: &[u8]) -> Option<(&[u8], &[u8])> {
+/// Splits around the first escape that is a lone surrogate.
+fn split_at_lone_surrogate(raw: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut at = 0;
     while let Some(plain) = memchr::memchr(b'\\', raw.get(at..)?) {
         let escape = at + plain;
@@ -156,7 +156,7 @@ fn split_at_half(raw: &[u8]) -> Option<(&[u8], &[u8])> {
     None
 }
 
-/// The character behind `\u` and how many bytes it takes: four digits, or a surrogate pair.
+/// Returns the character after `\u` and the number of its bytes: four digits, or a surrogate pair.
 fn unicode_escape(bytes: &[u8]) -> Option<(char, usize)> {
     let first = hex4(bytes)?;
     if !(0xd800..0xdc00).contains(&first) {
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn invalid_text_is_replaced_and_what_is_not_json_is_not() {
+    fn invalid_text_is_replaced_and_invalid_json_is_refused() {
         let repaired = |raw: &[u8]| {
             let mut out = Vec::new();
             unescape_repaired(raw, &mut out).then(|| String::from_utf8(out).unwrap())
@@ -202,14 +202,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bytes_are_replaced_as_the_standard_library_replaces_them(bytes in any::<Vec<u8>>()) {
+        fn repaired_bytes_equal_those_of_the_standard_library(bytes in any::<Vec<u8>>()) {
             let mut out = Vec::new();
             repair(&bytes, &mut out);
             prop_assert_eq!(out, String::from_utf8_lossy(&bytes).replace('\0', r"\u0000").into_bytes());
         }
 
         #[test]
-        fn any_string_that_serde_json_reads_is_unescaped_to_the_same_text(
+        fn any_string_is_unescaped_as_serde_json_unescapes_it(
             pieces in proptest::collection::vec(
                 prop_oneof![
                     "\\PC{0,4}".prop_map(|text| serde_json::to_string(&text).unwrap().trim_matches('"').to_owned()),

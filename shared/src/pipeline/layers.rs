@@ -1,9 +1,11 @@
-//! Stage 1: the object's bytes, and whatever layers of compression are around them, as one stream of decoded text.
+//! Stage 1: removes all layers of compression from an object and returns one stream of decoded text.
 //!
-//! Each layer is recognised by its first bytes and read to its very end: all members, frames, streams, blocks or entries,
-//! with their checksums. Layers may be nested in any order, under the same limits.
+//! Each layer is recognised by its first bytes and read to its end: all members, frames, streams, blocks or entries, with
+//! their checksums. Layers may be nested in any order, under the same limits.
 
 mod binary;
+mod codec;
+mod decoder;
 mod gzip;
 mod input;
 mod magic;
@@ -11,73 +13,18 @@ mod snappy;
 mod streams;
 mod zip;
 
-use std::{
-    fmt,
-    io::{self, Read},
-};
+use std::io::{self, Read};
 
+pub use self::codec::{Codec, LayerCount};
 use self::{
-    gzip::Gzip,
-    input::{Input, Refill},
+    decoder::{Decoder, Layer},
+    input::Input,
     magic::{HEAD_BYTES, Kind, NotText, recognise},
-    snappy::{Blocks, Container, Framed},
-    streams::Streams,
-    zip::Zip,
 };
 use crate::{
     error::ObjectError,
     limits::{Limits, RATIO_GRACE_BYTES},
 };
-
-/// How a layer is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Codec {
-    /// Gzip members.
-    Gzip,
-    /// Zstandard frames.
-    Zstd,
-    /// Bzip2 streams.
-    Bzip2,
-    /// Xz streams.
-    Xz,
-    /// LZ4 frames.
-    Lz4,
-    /// Snappy's framing format.
-    Snappy,
-    /// Snappy blocks in Hadoop's container.
-    SnappyHadoop,
-    /// Snappy blocks in snappy-java's container.
-    SnappyJava,
-    /// The entries of a zip archive.
-    Zip,
-}
-
-impl Codec {
-    /// Its name and what its units are called, e.g. `gzip` and `members`.
-    #[must_use]
-    pub fn names(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Gzip => ("gzip", "members"),
-            Self::Zstd => ("zstd", "frames"),
-            Self::Bzip2 => ("bzip2", "streams"),
-            Self::Xz => ("xz", "streams"),
-            Self::Lz4 => ("LZ4", "frames"),
-            Self::Snappy => ("framed Snappy", "chunks"),
-            Self::SnappyHadoop => ("Hadoop Snappy", "blocks"),
-            Self::SnappyJava => ("snappy-java", "blocks"),
-            Self::Zip => ("zip", "entries"),
-        }
-    }
-}
-
-/// What was read of one layer with one codec.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LayerCount {
-    /// How it was compressed.
-    pub codec: Codec,
-    /// Members, frames, streams, chunks, blocks or entries that have begun.
-    pub units: u64,
-}
 
 /// The decoded text of an object: plain bytes under up to `max_layers` layers of compression.
 #[derive(Debug)]
@@ -87,9 +34,9 @@ pub struct Layers<R> {
     stack: Vec<Layer>,
     /// Decoded bytes of each depth, also of earlier entries of a zip archive.
     decoded: Vec<u64>,
-    /// What was read of each depth in earlier entries.
+    /// Units read of each depth in earlier entries.
     earlier: Vec<Vec<LayerCount>>,
-    /// Text that was read to recognise it, and the position of the next byte in it.
+    /// Text that was read to recognise the layer, and the position of its next byte.
     head: Vec<u8>,
     head_at: usize,
     /// The text so far is empty or ends with a line feed.
@@ -114,7 +61,7 @@ impl<R: Read> Layers<R> {
         Ok(layers)
     }
 
-    /// Fills some of `out` with decoded text; 0 means the end.
+    /// Fills some of `out` with decoded text. Returns the number of bytes; 0 means the end.
     pub fn read(&mut self, out: &mut [u8]) -> Result<usize, ObjectError> {
         loop {
             let count = if self.head_at < self.head.len() {
@@ -136,17 +83,17 @@ impl<R: Read> Layers<R> {
         }
     }
 
-    /// Bytes of the object read so far.
+    /// Returns the number of object bytes read so far.
     pub fn compressed_bytes(&self) -> u64 {
         self.object.bytes
     }
 
-    /// Layers around the text that is read now; it is the layer of this number itself.
+    /// Returns the number of layers around the current text, which is also the number of the text as a layer.
     pub fn depth(&self) -> usize {
         self.stack.len()
     }
 
-    /// What was read of each layer, from the outside in. Entries of a zip archive may be compressed differently.
+    /// Returns the units read of each layer, from the outside in. Entries of a zip archive may have different codecs.
     pub fn counts(&self) -> Vec<Vec<LayerCount>> {
         let mut counts = self.earlier.clone();
         for (depth, layer) in self.stack.iter().enumerate() {
@@ -155,13 +102,13 @@ impl<R: Read> Layers<R> {
         counts
     }
 
-    /// Adds layers to the stack until what the innermost decodes to is text.
+    /// Adds layers to the stack until the innermost one decodes to text.
     fn descend(&mut self) -> Result<(), ObjectError> {
         loop {
             let base = self.stack.len().checked_sub(1).map_or(0, |below| self.decoded[below]);
             let mut head = vec![0; HEAD_BYTES];
             let (mut filled, mut whole) = (0, false);
-            // One read may give a single byte.
+            // One read may return a single byte.
             while filled < HEAD_BYTES && !whole {
                 let count = self.pull(&mut head[filled..])?;
                 filled += count;
@@ -184,7 +131,7 @@ impl<R: Read> Layers<R> {
                     }
                 }
                 Kind::Text => {
-                    // Entries are files: the last line of one is not joined with the first line of the next.
+                    // Entries are files, so the last line of one is not joined with the first line of the next.
                     if !self.at_line_start && !head.is_empty() {
                         head.insert(0, b'\n');
                     }
@@ -206,7 +153,7 @@ impl<R: Read> Layers<R> {
         }
     }
 
-    /// Goes to the next entry of the innermost zip archive that has one, and recognises it anew; false if none has.
+    /// Opens the next entry of the innermost zip archive that has one, and recognises it. Returns false if none has.
     fn next_entry(&mut self) -> Result<bool, ObjectError> {
         for depth in (0..self.stack.len()).rev() {
             if !self.open_entry(depth)? {
@@ -221,7 +168,7 @@ impl<R: Read> Layers<R> {
         Ok(false)
     }
 
-    /// Opens the next entry of the archive at this depth; false if it has no more or is none.
+    /// Opens the next entry of the layer at this depth. Returns false if it has no more or is not a zip archive.
     fn open_entry(&mut self, depth: usize) -> Result<bool, ObjectError> {
         let (below, layers) = self.stack.split_at_mut(depth);
         let Some(Layer { input, decoder: Decoder::Zip(zip) }) = layers.first_mut() else { return Ok(false) };
@@ -245,8 +192,8 @@ fn add(counts: &mut Vec<Vec<LayerCount>>, depth: usize, count: LayerCount) {
     }
 }
 
-/// Bytes of the layer that `stack` decodes to, innermost last. Each layer is held to the limits each time it gives bytes,
-/// so that one which expands endlessly into nothing for the next is noticed.
+/// Reads bytes of the layer that `stack` decodes to, innermost last. Checks the limits of each layer whenever it returns
+/// bytes, so that a layer that expands without output from the next one is detected.
 fn pull<R: Read>(
     object: &mut Object<R>,
     stack: &mut [Layer],
@@ -293,62 +240,6 @@ impl<R: Read> Object<R> {
     }
 }
 
-struct Layer {
-    input: Input,
-    decoder: Decoder,
-}
-
-impl fmt::Debug for Layer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Layer").field("count", &self.decoder.count()).finish_non_exhaustive()
-    }
-}
-
-enum Decoder {
-    Gzip(Box<Gzip>),
-    Streams(Streams),
-    Framed(Box<Framed>),
-    Blocks(Blocks),
-    Zip(Box<Zip>),
-}
-
-impl Decoder {
-    fn new(codec: Codec, base: u64) -> Self {
-        match codec {
-            Codec::Gzip => Self::Gzip(Box::new(Gzip::new())),
-            Codec::Zstd | Codec::Bzip2 | Codec::Xz | Codec::Lz4 => Self::Streams(Streams::new(codec)),
-            Codec::Snappy => Self::Framed(Box::new(Framed::new())),
-            Codec::SnappyHadoop => Self::Blocks(Blocks::new(Container::Hadoop)),
-            Codec::SnappyJava => Self::Blocks(Blocks::new(Container::Java)),
-            Codec::Zip => Self::Zip(Box::new(Zip::new(base))),
-        }
-    }
-
-    fn read(&mut self, input: &mut Input, out: &mut [u8], refill: Refill<'_>) -> Result<usize, ObjectError> {
-        match self {
-            Self::Gzip(gzip) => gzip.read(input, out, refill),
-            Self::Streams(streams) => streams.read(input, out, refill),
-            Self::Framed(framed) => framed.read(input, out, refill),
-            Self::Blocks(blocks) => blocks.read(input, out, refill),
-            Self::Zip(zip) => zip.read(input, out, refill),
-        }
-    }
-
-    fn count(&self) -> LayerCount {
-        let (codec, units) = match self {
-            Self::Gzip(gzip) => (Codec::Gzip, gzip.members()),
-            Self::Streams(streams) => (streams.codec(), streams.frames()),
-            Self::Framed(framed) => (Codec::Snappy, framed.chunks()),
-            Self::Blocks(blocks) => match blocks.container() {
-                Container::Hadoop => (Codec::SnappyHadoop, blocks.blocks()),
-                Container::Java => (Codec::SnappyJava, blocks.blocks()),
-            },
-            Self::Zip(zip) => (Codec::Zip, zip.entries()),
-        };
-        LayerCount { codec, units }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -362,7 +253,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// Gives one byte a call: the worst chunking there is.
+    /// Returns one byte per call.
     struct Drip<'a>(&'a [u8]);
 
     impl Read for Drip<'_> {
@@ -433,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_padding_at_the_end_and_single_line_feeds_behind_members_are_skipped() {
+    fn zero_padding_at_the_end_and_single_line_feeds_after_members_are_skipped() {
         let member = gzip(b"text ");
         let good = [
             [&member[..], b"\n", &member].concat(),
@@ -446,7 +337,7 @@ mod tests {
             assert_eq!(decode(Drip(&object), Limits::default()).unwrap(), b"text text ");
         }
         let no_member = |object: &[u8], at: usize| {
-            let place = format!("that are no gzip member at byte {at} of layer 0");
+            let place = format!("that are not a gzip member at byte {at} of layer 0");
             assert!(error(object).ends_with(&place), "{}", error(object));
         };
         let length = member.len();
@@ -471,7 +362,7 @@ mod tests {
         assert!(error(&good[..4]).starts_with("truncated: a gzip member's header"));
         let garbage = [&good[..], b"garbage"].concat();
         let place = format!(
-            "corrupt: bytes after a gzip member that are no gzip member at byte {} of layer 0",
+            "corrupt: bytes after a gzip member that are not a gzip member at byte {} of layer 0",
             good.len()
         );
         assert_eq!(error(&garbage), place);

@@ -26,7 +26,7 @@ use crate::{
     limits::Limits,
 };
 
-/// Where a record comes from: shared by all events of an envelope.
+/// The origin of a record. All events of an envelope share it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// Changes whenever another value here does.
@@ -62,27 +62,27 @@ pub enum OriginKind {
 /// One event, JSON object or line.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
-    /// Where it comes from.
+    /// Its origin.
     pub origin: &'a Origin,
     /// Milliseconds since 1970, within `0..=MAX_MS`; `None` outside of envelopes.
     pub timestamp: Option<i64>,
-    /// Why it cannot be a row, whatever the rules are.
+    /// The reason why it cannot be a row under any rules.
     pub fault: Option<Reason>,
-    /// The message, unescaped; if it is invalid or faulty, as much of the record's own bytes as can be shown.
+    /// The message, unescaped. If it is invalid, as many of the record's own bytes as possible.
     pub message: &'a [u8],
-    /// The message with invalid text replaced, if it holds any and is otherwise sound.
+    /// The message with invalid text replaced, if that is its only fault.
     pub repaired: Option<&'a [u8]>,
 }
 
 impl Record<'_> {
-    /// Whether it is an event of a control envelope: counted, never written, whatever it holds.
+    /// Returns whether it is an event of a control envelope, which is counted and never written.
     #[must_use]
     pub fn is_control(&self) -> bool {
         self.origin.kind == OriginKind::Control && self.fault != Some(Reason::BadEnvelope)
     }
 }
 
-/// How many items of each kind the text of an object held.
+/// Counts of the items in the text of an object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Items {
     /// CloudWatch Logs envelopes.
@@ -154,8 +154,8 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// The next record; `None` at the object's end.
-    #[allow(clippy::should_implement_trait)] // it lends
+    /// Returns the next record; `None` at the end of the object.
+    #[expect(clippy::should_implement_trait, reason = "a record borrows from the reader")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, ObjectError> {
         let Some(Found { timestamp, fault, message, is_repaired }) = self.find()? else { return Ok(None) };
         let message = match message {
@@ -167,17 +167,17 @@ impl<R: Read> Records<R> {
         Ok(Some(Record { origin: &self.origin, timestamp, fault, message, repaired }))
     }
 
-    /// The items read so far.
+    /// Returns the counts of items read so far.
     pub fn items(&self) -> Items {
         self.items
     }
 
-    /// Decoded bytes read so far.
+    /// Returns the number of decoded bytes read so far.
     pub fn decoded_bytes(&self) -> u64 {
         self.window.base + self.window.len as u64
     }
 
-    /// The layers below.
+    /// Returns the layers below.
     pub fn layers(&self) -> &Layers<R> {
         &self.window.layers
     }
@@ -208,7 +208,7 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// Some editors and exports put a byte order mark before the text. It carries no data.
+    /// Skips a byte order mark, which some editors and exports write before the text.
     fn skip_byte_order_mark(&mut self) -> Result<(), ObjectError> {
         const MARK: &[u8] = b"\xef\xbb\xbf";
         while self.window.len < MARK.len() && self.window.more()?.is_more() {}
@@ -245,13 +245,13 @@ impl<R: Read> Records<R> {
         Ok(Some(at))
     }
 
-    /// White space before a line is part of it only as far as the line may be long: it could fill the window.
+    /// Limits the white space before a line to the maximum length of a record, because it could fill the window.
     fn bound_indent(&mut self, at: usize) {
         self.window.at = self.window.at.max(at.saturating_sub(self.limits.max_record_bytes));
     }
 
-    /// Reads the item at a `{` or `[`: an envelope, a JSON object, or a line that only begins like one. `None` if it is
-    /// an envelope; its events follow.
+    /// Reads the item at a `{` or `[`: an envelope, a JSON object, or a line that only begins like one. Returns `None` for
+    /// an envelope, whose events follow.
     fn json_text(&mut self, at: usize) -> Result<Option<Found>, ObjectError> {
         const USUAL: &[u8] = br#"{"messageType":"DATA_MESSAGE","#;
         if self.window.bytes[at..self.window.len].starts_with(USUAL) {
@@ -290,7 +290,7 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// The error of a JSON text that the object's end cuts off.
+    /// Returns the error of a JSON text that ends with the object.
     fn cut_json(&self) -> ObjectError {
         let bytes = self.window.seen();
         match binary::find(bytes).filter(|_| !text::is_text(bytes)) {
@@ -299,7 +299,7 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// A JSON text that does not fit the window: its beginning is the record, the remaining bytes are skipped.
+    /// Returns the record of a JSON text that does not fit the window: its beginning. The remaining bytes are skipped.
     fn long_json(&mut self, indent: usize) -> Found {
         let start = self.window.at + indent;
         self.state = State::SkipJson(self.window.base + start as u64);
@@ -336,7 +336,7 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// The line or JSON text at these positions as a record.
+    /// Returns the line or JSON text at these positions as a record.
     fn plain(&mut self, start: usize, end: usize) -> Found {
         self.set_plain_origin();
         let message = Message::Window(start, end);

@@ -1,4 +1,4 @@
-//! Rejected records as JSON lines: what an auditor reads to see which records are not rows, and why.
+//! Rejected records as JSON lines, for audits: each has the record and the reason.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Serialize;
@@ -21,7 +21,7 @@ struct Reject<'a> {
     message_base64: Option<String>,
 }
 
-/// Appends one line for a rejected record; `ordinal` counts the object's records from 0.
+/// Appends one line for a rejected record. `ordinal` counts the object's records from 0.
 pub(super) fn write(object: &str, ordinal: u64, record: &Record<'_>, reason: Reason, out: &mut Vec<u8>) {
     let message = match std::str::from_utf8(record.message) {
         Ok(message) => Some(message),
@@ -41,7 +41,7 @@ pub(super) fn write(object: &str, ordinal: u64, record: &Record<'_>, reason: Rea
         message,
         message_base64: message.is_none().then(|| STANDARD.encode(record.message)),
     };
-    // Neither the vector nor these fields can fail.
-    let _ = serde_json::to_writer(&mut *out, &reject);
+    #[expect(clippy::expect_used, reason = "a vector accepts every write, and all fields are plain values")]
+    serde_json::to_writer(&mut *out, &reject).expect("a reject is always valid JSON");
     out.push(b'\n');
 }

@@ -1,19 +1,24 @@
-//! Stage 3: the first rule that matches a record turns its message into values, or says why it does not fit.
+//! Stage 3: the first rule that matches a record turns its message into values or rejects it.
 
 mod json;
+mod matches;
 mod regex;
+mod rule;
 mod vpc_flow;
 
+pub(crate) use self::matches::Patterns;
 pub use self::{
     json::JsonFormat,
+    matches::Matches,
     regex::RegexFormat,
+    rule::{BadText, Rule},
     vpc_flow::{FlowLayout, FlowValues},
 };
 use super::records::{Origin, OriginKind, Record};
 use crate::{
-    config::{BadText, Column, Config, Rule},
     error::{ObjectError, Reason},
     limits::MAX_ROW_BYTES,
+    table::{Column, Table},
 };
 
 /// How a message becomes values.
@@ -28,7 +33,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The columns it gives, in its own order.
+    /// Returns its columns, in its own order.
     #[must_use]
     pub fn columns(&self) -> Vec<Column> {
         match self {
@@ -38,7 +43,7 @@ impl Format {
         }
     }
 
-    /// Whether a message is the values of these columns, in their order, with a space between any two.
+    /// Returns whether a message is the values of these columns, in order, separated by spaces.
     pub(crate) fn is_in_order(&self, cells: &[Option<usize>]) -> bool {
         matches!(self, Self::VpcFlow(layout) if layout.is_in_order(cells))
     }
@@ -48,24 +53,24 @@ impl Format {
     }
 }
 
-/// Where a value stands in the row's text, or that it is absent.
+/// Start and end of a value in the row's text; `None` if it is absent.
 pub(crate) type Cell = Option<(u32, u32)>;
 
-/// What a format makes of a message. Reused from record to record.
+/// The values of a message. Reused for every record.
 #[derive(Debug, Default)]
 pub(crate) struct Values {
-    /// One for each of the format's columns.
+    /// By position of the format's columns.
     pub(crate) cells: Vec<Cell>,
-    /// Text that the cells point into, where they do not point into the message.
+    /// Text that the cells point into, if they do not point into the message.
     pub(crate) text: Vec<u8>,
-    /// Whether text that is no text was replaced in a value.
+    /// Whether invalid text was replaced in a value.
     pub(crate) repaired: bool,
-    /// For each child of the nodes that lead to the current one, where in the message its value was found first.
+    /// For each child of the nodes on the current path: the position of its first value in the message.
     seen: Vec<Option<(u32, u32)>>,
 }
 
 impl Values {
-    /// Why the values are no row of this rule: none of its columns has one, or a required column has none.
+    /// Checks that at least one column, and every required column, has a value.
     fn satisfy(&self, rule: &Rule) -> Result<(), Reason> {
         if self.cells.iter().all(Option::is_none) {
             return Err(Reason::NoColumns);
@@ -74,9 +79,9 @@ impl Values {
         if is_missing { Err(Reason::MissingRequired) } else { Ok(()) }
     }
 
-    /// Whether the values together, cut from a text of this length, fit a row: they may hold each other.
+    /// Checks that the values, cut from a text of this length, fit a row. Values may overlap.
     fn fit(&self, text: usize) -> Result<(), Reason> {
-        // Seldom more than this one look.
+        // The upper bound decides almost always.
         if text.saturating_mul(self.cells.len()) <= MAX_ROW_BYTES {
             return Ok(());
         }
@@ -85,19 +90,19 @@ impl Values {
     }
 }
 
-/// What the rules say to a record.
+/// The outcome of the rules for a record.
 #[derive(Debug)]
 pub enum Parsed<'a> {
     /// It is a row.
     Row(Row<'a>),
-    /// It is a flow-log header line, no record.
+    /// It is a flow-log header line, not a record.
     Header {
-        /// The table that the lines behind it go to.
+        /// The table of the lines after it.
         table: usize,
     },
-    /// It fits no rule, or not the one that takes it.
+    /// It matches no rule, or does not fit the rule that takes it.
     Reject {
-        /// Why.
+        /// The reason.
         reason: Reason,
         /// The rule that takes it, if one does.
         rule: Option<&'a Rule>,
@@ -111,7 +116,7 @@ pub struct Row<'a> {
     pub rule: &'a Rule,
     /// Milliseconds since 1970.
     pub timestamp: Option<i64>,
-    /// What a flow log's values mean to the lookups; `None` for other formats.
+    /// The values that enrichment needs; `None` for formats other than flow logs.
     pub flow: Option<&'a FlowValues>,
     /// Whether invalid text in the message was replaced.
     pub repaired: bool,
@@ -123,13 +128,13 @@ pub struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// Where the record comes from.
+    /// Returns the record's origin.
     #[must_use]
     pub fn origin(&self) -> &'a Origin {
         self.origin
     }
 
-    /// The values of the table's format columns, in order; `None` where absent.
+    /// Returns the values of the table's format columns, in order; `None` where absent.
     pub fn values(&self) -> impl Iterator<Item = Option<&'a [u8]>> {
         let Self { text, values, cells, .. } = *self;
         cells.iter().map(move |cell| values[(*cell)?].map(|(start, end)| &text[start as usize..end as usize]))
@@ -145,49 +150,51 @@ impl<'a> Row<'a> {
         self.values[usize::from(column)].is_none()
     }
 
-    /// Whether the text is the values themselves, in the order of the columns, with a space between any two.
+    /// Returns whether the text is the values in the order of the columns, separated by spaces.
     pub(crate) fn is_in_order(&self) -> bool {
         self.in_order
     }
 
-    /// The text that the values are cut from: if it holds nothing that CSV must quote, no value does.
+    /// Returns the text that the values are cut from. If it needs no CSV quoting, no value does.
     pub(crate) fn text(&self) -> &'a [u8] {
         self.text
     }
 }
 
-/// The rules at work on one object.
+/// Applies the rules to the records of one object.
 #[derive(Debug)]
 pub struct Rules<'a> {
-    config: &'a Config,
+    rules: &'a [Rule],
+    tables: &'a [Table],
     key: &'a str,
-    /// The rule for records of the origin with this serial.
+    /// The rule for records of the origin with this serial number.
     current: Option<(u64, Option<&'a Rule>)>,
-    /// The layout that the object's own header line gave, where the table's columns are in it, and whether that is in
-    /// their own order.
+    /// The layout of the object's own header line, the positions of the table's columns in it, and whether they are in
+    /// order.
     header: Option<(FlowLayout, Vec<Option<usize>>, bool)>,
     values: Values,
     flow: FlowValues,
-    /// By rule, what a regular expression finds.
+    /// By rule: the groups that a regular expression finds.
     found: Vec<Option<::regex::bytes::CaptureLocations>>,
 }
 
 impl<'a> Rules<'a> {
-    /// For the records of the object `key`.
+    /// Creates the rules for the records of the object `key`.
     #[must_use]
-    pub fn new(config: &'a Config, key: &'a str) -> Self {
+    pub fn new(rules: &'a [Rule], tables: &'a [Table], key: &'a str) -> Self {
         Self {
-            config,
+            rules,
+            tables,
             key,
             current: None,
             header: None,
             values: Values::default(),
             flow: FlowValues::default(),
-            found: vec![None; config.rules.len()],
+            found: vec![None; rules.len()],
         }
     }
 
-    /// What becomes of a record. `first` is whether nothing came before it in the object.
+    /// Parses a record. `first` is whether it is the first item of the object.
     pub fn parse<'r>(&'r mut self, record: &Record<'r>, first: bool) -> Result<Parsed<'r>, ObjectError> {
         let rule = self.rule(record.origin);
         if let Some(reason) = record.fault {
@@ -200,7 +207,7 @@ impl<'a> Rules<'a> {
             None => record.message,
             Some(repaired) if can_repair && !rule.format.is_flow() => repaired,
             Some(_) => {
-                // A damaged header line would leave the lines behind it to another order of fields.
+                // Without a damaged header line, the lines after it would be read in the wrong order.
                 if rule.format.is_flow() && record.origin.kind == OriginKind::Plain {
                     vpc_flow::refuse_lost_header(record.message)?;
                 }
@@ -222,7 +229,7 @@ impl<'a> Rules<'a> {
             Format::VpcFlow(layout) => {
                 let is_line = record.origin.kind == OriginKind::Plain;
                 if is_line && let Some(header) = FlowLayout::header(message, first)? {
-                    let table = &self.config.tables[rule.table];
+                    let table = &self.tables[rule.table];
                     let cells = header.place_in(table)?;
                     let in_order = header.is_in_order(&cells);
                     self.header = Some((header, cells, in_order));
@@ -266,13 +273,13 @@ impl<'a> Rules<'a> {
         })
     }
 
-    /// The table that tells of an object without any record: that of the first rule for its key.
+    /// Returns the table of an object without records: that of the first rule for its key.
     #[must_use]
     pub fn table_of_empty_object(&self) -> Option<usize> {
-        self.config.rules.iter().find(|rule| rule.matches.key(self.key)).map(|rule| rule.table)
+        self.rules.iter().find(|rule| rule.matches.key(self.key)).map(|rule| rule.table)
     }
 
-    /// The first rule that takes records of this origin; looked for once for each origin.
+    /// Returns the first rule that takes records of this origin. Searches once per origin.
     fn rule(&mut self, origin: &Origin) -> Option<&'a Rule> {
         if let Some((serial, rule)) = self.current
             && serial == origin.serial
@@ -280,7 +287,7 @@ impl<'a> Rules<'a> {
             return rule;
         }
         let (group, stream) = (origin.log_group.as_deref(), origin.log_stream.as_deref());
-        let rule = self.config.rules.iter().find(|rule| rule.matches.record(group, stream, self.key));
+        let rule = self.rules.iter().find(|rule| rule.matches.record(group, stream, self.key));
         self.current = Some((origin.serial, rule));
         rule
     }

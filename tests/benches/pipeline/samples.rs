@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use flowherd_shared::{config::Config, lookups::Lookups, pipeline::Plan};
+use flowherd_shared::{config::Config, lookups::Lookups, pipeline::RunConfig};
 use flowherd_tests::command::files_below;
 
 pub(crate) const FLOWHERD: &str = env!("CARGO_BIN_EXE_flowherd-under-test");
@@ -24,7 +24,7 @@ pub(crate) struct Sample {
     pub(crate) object: PathBuf,
     pub(crate) lookups: PathBuf,
     pub(crate) records: u32,
-    pub(crate) plan: Plan,
+    pub(crate) plan: RunConfig,
 }
 
 impl Sample {
@@ -36,7 +36,7 @@ impl Sample {
         let names = Lookups::parse(&fs::read(&lookups).unwrap()).unwrap();
         let directory = directory.join("firehose");
         let object = directory.join(files_below(&directory).remove(0));
-        Self { directory, object, lookups, records, plan: Plan { config: Config::default(), lookups: names } }
+        Self { directory, object, lookups, records, plan: RunConfig::new(Config::default(), names) }
     }
 }
 

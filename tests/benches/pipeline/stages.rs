@@ -5,9 +5,8 @@ use std::{alloc::System, fs, hint::black_box, io, time::Instant};
 use flowherd_shared::{
     config::Config,
     pipeline::{
-        self, Plan,
+        self, RunConfig,
         csv::CsvRows,
-        enrich::Enricher,
         layers::Layers,
         records::{OriginKind, Records},
         rules::{Parsed, Rules},
@@ -67,7 +66,7 @@ pub(crate) fn rules() {
     println!("\nrules of a user, ns a record (gunzip to csv), without compression");
     println!("  {:<34} {:>8} {:>14} {:>14}", "", "whole", "library alone", "allocations");
     for (name, config, messages, alone) in samples::of_rules() {
-        let plan = Plan { config: Config::parse(config).unwrap(), ..Plan::default() };
+        let plan = RunConfig::from(Config::parse(config).unwrap());
         let object = samples::object(&messages);
         let work = || rows(&object, &plan, "k", Stage::Csv);
         let (mut whole, mut library) = (Vec::new(), Vec::new());
@@ -94,11 +93,11 @@ fn allocations(work: &dyn Fn()) -> usize {
     change.allocations + change.reallocations
 }
 
-fn whole(bytes: &[u8], plan: &Plan) {
+fn whole(bytes: &[u8], plan: &RunConfig) {
     black_box(pipeline::run(bytes, "k", plan, |_| Ok(io::sink())).unwrap());
 }
 
-fn gunzip(bytes: &[u8], plan: &Plan) {
+fn gunzip(bytes: &[u8], plan: &RunConfig) {
     let mut layers = Layers::open(bytes, plan.config.limits).unwrap();
     let mut text = vec![0; 256 << 10];
     while layers.read(&mut text).unwrap() > 0 {
@@ -106,7 +105,7 @@ fn gunzip(bytes: &[u8], plan: &Plan) {
     }
 }
 
-fn records(bytes: &[u8], plan: &Plan) {
+fn records(bytes: &[u8], plan: &RunConfig) {
     let limits = plan.config.limits;
     let mut records = Records::new(Layers::open(bytes, limits).unwrap(), limits);
     while let Some(record) = records.next().unwrap() {
@@ -121,11 +120,11 @@ enum Stage {
     Csv,
 }
 
-fn rows(bytes: &[u8], plan: &Plan, key: &str, up_to: Stage) {
+fn rows(bytes: &[u8], plan: &RunConfig, key: &str, up_to: Stage) {
     let limits = plan.config.limits;
     let mut records = Records::new(Layers::open(bytes, limits).unwrap(), limits);
-    let mut rules = Rules::new(&plan.config, key);
-    let mut enricher = Enricher::new(&plan.lookups, false);
+    let mut rules = Rules::new(&plan.config.rules, &plan.config.tables, key);
+    let mut enricher = plan.enricher();
     let mut csv = CsvRows::new(&plan.config.tables[0], false);
     let mut text = Vec::new();
     while let Some(record) = records.next().unwrap() {

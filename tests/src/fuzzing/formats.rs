@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use flowherd_shared::{config::Config, pipeline::Plan};
+use flowherd_shared::{config::Config, pipeline::RunConfig};
 use regex::{Regex, RegexBuilder};
 
 use super::{Pair, is_within_model, numbered_text};
@@ -98,7 +98,7 @@ pub(super) fn regex(data: &[u8]) {
     let expected = captured(&regex, message).ok_or("no-match");
     let is_none = |values: &Vec<Option<String>>| values.iter().all(Option::is_none);
     let expected = if expected.as_ref().is_ok_and(is_none) { Err("no-columns") } else { expected };
-    compare(&Plan { config, ..Plan::default() }, "g", message, expected);
+    compare(&RunConfig::from(config), "g", message, expected);
 }
 
 fn captured(regex: &Regex, message: &str) -> Option<Vec<Option<String>>> {
@@ -108,7 +108,7 @@ fn captured(regex: &Regex, message: &str) -> Option<Vec<Option<String>>> {
 }
 
 /// The message as the only event of an envelope becomes these values, or this reject.
-fn compare(plan: &Plan, log_group: &str, message: &str, expected: Result<Vec<Option<String>>, &str>) {
+fn compare(plan: &RunConfig, log_group: &str, message: &str, expected: Result<Vec<Option<String>>, &str>) {
     let object = envelope(log_group, &[event(0, message)]);
     let ours = outcome(object.as_bytes(), usize::MAX, "k", plan).expect("an envelope");
     let rows = &ours.tables.values().next().expect("a table")[1..];

@@ -16,7 +16,7 @@ use flowherd_shared::{
     ledger::{
         Amendment, Failure, ManifestEntry, ManifestTotals, Purged, Receipt, Report, Run, layout, read_json,
     },
-    pipeline::Plan,
+    pipeline::RunConfig,
     store::Store,
     task::{Task, TaskError},
 };
@@ -202,7 +202,7 @@ pub(super) fn ledger(data: &[u8]) {
     let of_this = |run: &Run| layout::is_run_name(&run.run);
     let mut run = reads_back::<Run>(&store, &paths[3]).filter(of_this).unwrap_or_else(|| {
         let totals = ManifestTotals { parts: 1, objects: lines, bytes: 0, skipped: 0 };
-        run("r", &Plan::default(), Some(totals))
+        run("r", &RunConfig::default(), Some(totals))
     });
     "r".clone_into(&mut run.run);
     // An error for each part that is missing: as many as it says.

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use flowherd_shared::{config::Config, pipeline::Plan};
+use flowherd_shared::{config::Config, pipeline::RunConfig};
 
 use super::{Pair, is_within_model, numbered};
 use crate::objects::{LOOKUPS, outcome};
@@ -96,8 +96,8 @@ metadata = ["owner", "log_group", "log_stream"]
 format = { kind = "vpc-flow" }
 "#;
 
-static SMALL_PLAN: LazyLock<Plan> =
-    LazyLock::new(|| Plan { config: Config::parse(SMALL).expect("valid"), ..Plan::default() });
+static SMALL_PLAN: LazyLock<RunConfig> =
+    LazyLock::new(|| RunConfig::from(Config::parse(SMALL).expect("valid")));
 
 /// Any bytes as an object, under small limits: the same outcome in any portions, outputs that are read back, and counts
 /// that add up.

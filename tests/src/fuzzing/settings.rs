@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 use flowherd_shared::{
     config::{Config, ConfigError},
     lookups::Lookups,
-    pipeline::Plan,
-    schema::{Layout, Schema},
+    pipeline::RunConfig,
 };
 use serde_json::Value;
 
@@ -30,9 +29,11 @@ pub(super) fn config(data: &[u8]) {
     assert_eq!(again.hash, config.hash);
     assert_eq!(again.limits, config.limits);
     assert_eq!(format!("{:?}", again.tables), format!("{:?}", config.tables));
-    let _ = Schema::new(&config, &Layout::default());
+    #[cfg(feature = "cloud")]
+    let _ =
+        flowherd_cli::query::schema::Schema::new(&config, &flowherd_cli::query::schema::Layout::default());
 
-    let plan = Plan { config, ..Plan::default() };
+    let plan = RunConfig::from(config);
     let sample = [
         envelope("g", &[event(1, FLOW), event(2, r#"{"a":{"b":[1,"x"]}}"#), event(3, "")]),
         envelope_of("CONTROL_MESSAGE", "vpc-flow-logs", &[event(1, "")]),
@@ -125,6 +126,6 @@ pub(super) fn lookups(data: &[u8]) {
     let events: Vec<String> = (0..24).map(|at| event(at, &line(at as usize))).collect();
     let object = envelope("g", &events);
     let expected = Model::new(NAMED, text).convert(object.as_bytes(), "k");
-    let plan = Plan { config: Config::parse(NAMED).expect("valid"), lookups };
+    let plan = RunConfig::new(Config::parse(NAMED).expect("valid"), lookups);
     assert_eq!(outcome(object.as_bytes(), usize::MAX, "k", &plan).ok(), expected);
 }

@@ -5,13 +5,13 @@ use std::io::{self, Read};
 use flowherd_shared::{
     config::Config,
     error::Verdict,
-    pipeline::{Counts, Plan},
+    pipeline::{Counts, RunConfig},
 };
 use flowherd_tests::objects::{FLOW, Portions, convert, envelope, event, gzip, rejected};
 use serde_json::Value;
 
 fn error(object: impl Read) -> String {
-    let error = convert(object, "k", &Plan::default()).unwrap_err();
+    let error = convert(object, "k", &RunConfig::default()).unwrap_err();
     assert_eq!(error.verdict(), Verdict::Permanent);
     let text = error.to_string();
     assert!(!text.contains('\n'), "one line: {text}");
@@ -20,7 +20,7 @@ fn error(object: impl Read) -> String {
 
 /// Counts, and the reason and message of each reject.
 fn rejects(object: impl Read) -> (Counts, Vec<(String, String)>) {
-    let (counts, outputs) = convert(object, "k", &Plan::default()).unwrap();
+    let (counts, outputs) = convert(object, "k", &RunConfig::default()).unwrap();
     let text = outputs.iter().find(|(output, _)| output.table.is_none()).map_or("", |(_, text)| text);
     let reject = |line: &str| {
         let reject: Value = serde_json::from_str(line).unwrap();
@@ -56,11 +56,11 @@ fn a_truncated_envelope_fails_the_object() {
 #[test]
 fn any_flipped_byte_of_a_gzip_object_is_noticed() {
     let object = gzip(good().as_bytes());
-    let expected = convert(&object[..], "k", &Plan::default()).unwrap();
+    let expected = convert(&object[..], "k", &RunConfig::default()).unwrap();
     for at in 0..object.len() {
         let mut flipped = object.clone();
         flipped[at] ^= 0x10;
-        match convert(&flipped[..], "k", &Plan::default()) {
+        match convert(&flipped[..], "k", &RunConfig::default()) {
             Err(error) => assert_eq!(error.verdict(), Verdict::Permanent, "{error}"),
             // Time, flags and system of a gzip header carry no data; without its magic, it is no gzip but other lines.
             Ok(outcome) => assert!(
@@ -94,16 +94,16 @@ fn garbage_between_envelopes_is_a_line() {
 fn zero_byte_members_and_an_empty_object_hold_no_records() {
     for object in [Vec::new(), gzip(b""), [gzip(b""), gzip(b"")].concat(), gzip(&gzip(b"")), b" \n".to_vec()]
     {
-        let (counts, outputs) = convert(&object[..], "k", &Plan::default()).unwrap();
+        let (counts, outputs) = convert(&object[..], "k", &RunConfig::default()).unwrap();
         assert_eq!((counts.read, outputs.len()), (0, 1));
     }
     let object = [gzip(b""), gzip(good().as_bytes()), gzip(b"")].concat();
-    assert_eq!(convert(&object[..], "k", &Plan::default()).unwrap().0.rows, 2);
+    assert_eq!(convert(&object[..], "k", &RunConfig::default()).unwrap().0.rows, 2);
 }
 
 #[test]
 fn a_header_alone_is_no_record() {
-    let (counts, outputs) = convert(&b"version start srcaddr\n"[..], "k", &Plan::default()).unwrap();
+    let (counts, outputs) = convert(&b"version start srcaddr\n"[..], "k", &RunConfig::default()).unwrap();
     assert_eq!((counts.read, outputs.len()), (0, 1));
     assert_eq!(outputs[0].1.lines().count(), 1);
 }
@@ -117,7 +117,8 @@ fn a_header_that_would_lose_or_mix_up_fields_fails_the_object() {
     );
     assert!(error(&b"start start\n"[..]).contains("twice"));
     assert!(
-        error(&b"version start srcaddr field-of-next-year\n"[..]).contains("no flow-log field of that name")
+        error(&b"version start srcaddr field-of-next-year\n"[..])
+            .contains("not a flow-log field that this version knows")
     );
 }
 
@@ -134,13 +135,13 @@ fn a_line_of_100_mb_without_an_end_is_one_reject_in_little_memory() {
     let (counts, rejects) = rejects(io::Cursor::new(format!("{FLOW}\n")).chain(line));
     assert_eq!((counts.read, counts.rows, counts.decoded_in), (2, 1, (100 << 20) + FLOW.len() as u64 + 1));
     assert_eq!(rejects[0].0, "too-long");
-    assert_eq!(rejects[0].1.len(), Plan::default().config.limits.max_record_bytes);
+    assert_eq!(rejects[0].1.len(), RunConfig::default().config.limits.max_record_bytes);
 }
 
 #[test]
 fn a_long_line_gives_the_same_reject_in_any_portions() {
     let limits = "[limits]\nmax_record_bytes = 100\nmax_envelope_bytes = 2000\n";
-    let plan = Plan { config: Config::parse(limits).unwrap(), ..Plan::default() };
+    let plan = RunConfig::from(Config::parse(limits).unwrap());
     for length in 95..106 {
         for end in ["", "\n", "\r\n", "\nx", "\r\nx"] {
             let text = format!("{}{end}", "y".repeat(length));
@@ -160,7 +161,7 @@ fn a_long_line_gives_the_same_reject_in_any_portions() {
 #[test]
 fn an_event_too_long_for_memory_is_one_reject_and_loses_nothing_else() {
     let limits = "[limits]\nmax_record_bytes = 300\nmax_envelope_bytes = 1024\n";
-    let plan = Plan { config: Config::parse(limits).unwrap(), ..Plan::default() };
+    let plan = RunConfig::from(Config::parse(limits).unwrap());
     let long = |text: &str| event(2, &text.repeat(2000));
     for huge in
         [long("x"), long("\\\"}]{"), format!("{{\"a\":[{}1],\"message\":\"m\"}}", "[2],".repeat(1000))]
@@ -205,7 +206,7 @@ fn a_bomb_fails_the_object() {
 #[test]
 fn a_fourth_layer_fails_the_object() {
     let three = gzip(&gzip(&gzip(good().as_bytes())));
-    assert_eq!(convert(&three[..], "k", &Plan::default()).unwrap().0.rows, 2);
+    assert_eq!(convert(&three[..], "k", &RunConfig::default()).unwrap().0.rows, 2);
     assert!(error(gzip(&three).as_slice()).starts_with("too deep: "));
 }
 
@@ -259,7 +260,7 @@ fn json_nested_too_deep_fails_the_object_and_not_the_stack() {
         assert!(error(text.as_bytes()).starts_with("truncated: "));
     }
     let waf = "[[rule]]\nname = \"r\"\ntable = \"t\"\nformat = { kind = \"json\", columns = [ { name = \"a\", path = \"/a\" } ] }";
-    let plan = Plan { config: Config::parse(waf).unwrap(), ..Plan::default() };
+    let plan = RunConfig::from(Config::parse(waf).unwrap());
     let deep = event(1, &format!("{{\"a\":{}", "[".repeat(100_000)));
     let (counts, _) = convert(envelope("g", &[deep]).as_bytes(), "k", &plan).unwrap();
     assert_eq!(counts.rejects, [(flowherd_shared::error::Reason::NotJson, 1)].into());
@@ -286,7 +287,10 @@ fn a_byte_order_mark_before_the_text_says_nothing() {
     for text in [good(), format!("{FLOW}\n{FLOW}\n"), "version start\n2 1\n2 2\n".to_owned()] {
         let marked = ["\u{feff}".as_bytes(), text.as_bytes()].concat();
         for portion in [1, 2, 3, 100] {
-            assert_eq!(convert(Portions::new(&marked, portion), "k", &Plan::default()).unwrap().0.rows, 2);
+            assert_eq!(
+                convert(Portions::new(&marked, portion), "k", &RunConfig::default()).unwrap().0.rows,
+                2
+            );
         }
     }
 }

@@ -431,10 +431,7 @@ fn what_the_usual_tools_write_is_read() {
         ("lz4-legacy", "not text: this is LZ4 in its legacy format (magic 02214C18 at byte 0 of layer 0)"),
         ("snappy-raw", "not text: this is a raw Snappy block"),
         ("zip-encrypted", "unsupported: an encrypted zip entry at byte "),
-        (
-            "zip-python-streamed-stored",
-            "unsupported: a stored zip entry whose length stands behind it at byte 0",
-        ),
+        ("zip-python-streamed-stored", "unsupported: a stored zip entry whose length follows it at byte 0"),
         ("utf-16", "not text: this is UTF-16 (byte order mark FFFE at byte 0 of layer 0)"),
         ("binary", "not text: this is binary data"),
     ];

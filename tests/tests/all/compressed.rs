@@ -1,6 +1,6 @@
 //! Compressed objects, and objects that are no text, through the whole pipeline.
 
-use flowherd_shared::{error::Verdict, pipeline::Plan};
+use flowherd_shared::{error::Verdict, pipeline::RunConfig};
 use flowherd_tests::{
     compress::{CODECS, Entry, archive, snappy_raw},
     objects::{FLOW, convert, envelope, event, gzip},
@@ -11,7 +11,7 @@ fn good() -> String {
 }
 
 fn error(object: &[u8]) -> String {
-    let error = convert(object, "k", &Plan::default()).unwrap_err();
+    let error = convert(object, "k", &RunConfig::default()).unwrap_err();
     assert_eq!(error.verdict(), Verdict::Permanent);
     let text = error.to_string();
     assert!(!text.contains('\n'), "one line: {text}");
@@ -23,7 +23,8 @@ fn envelopes_and_lines_of_every_codec_become_rows_and_the_name_of_the_object_doe
     for (name, compress) in CODECS {
         for text in [good(), format!("{FLOW}\n{FLOW}\n")] {
             for key in ["a.gz", "b.txt", "c"] {
-                let (counts, _) = convert(&compress(text.as_bytes())[..], key, &Plan::default()).unwrap();
+                let (counts, _) =
+                    convert(&compress(text.as_bytes())[..], key, &RunConfig::default()).unwrap();
                 assert_eq!((counts.rows, counts.read), (2, 2), "{name}");
                 assert_eq!(counts.layers[0][0].codec.names().0, name);
             }
@@ -35,9 +36,9 @@ fn envelopes_and_lines_of_every_codec_become_rows_and_the_name_of_the_object_doe
 fn records_that_are_gzipped_one_by_one_with_a_line_feed_behind_each_are_all_read() {
     let member = gzip(good().as_bytes());
     let object = [&member[..], b"\n", &member, b"\n"].concat();
-    assert_eq!(convert(&object[..], "k", &Plan::default()).unwrap().0.rows, 4);
+    assert_eq!(convert(&object[..], "k", &RunConfig::default()).unwrap().0.rows, 4);
     let padded = [&member[..], &[0; 1000]].concat();
-    assert_eq!(convert(&padded[..], "k", &Plan::default()).unwrap().0.rows, 2);
+    assert_eq!(convert(&padded[..], "k", &RunConfig::default()).unwrap().0.rows, 2);
 }
 
 #[test]
@@ -46,7 +47,7 @@ fn the_last_line_of_a_zip_entry_is_not_joined_with_the_first_of_the_next() {
     let line = FLOW.as_bytes();
     let compressed = gzip(line);
     let object = archive(&[entry("a", line), entry("b.gz", &compressed), entry("c", line)]);
-    let (counts, _) = convert(&object[..], "k", &Plan::default()).unwrap();
+    let (counts, _) = convert(&object[..], "k", &RunConfig::default()).unwrap();
     assert_eq!((counts.rows, counts.read), (3, 3));
 }
 
@@ -109,7 +110,7 @@ fn records_with_hostile_bytes_never_make_text_binary() {
         format!("2026-02-18T00:00:00Z GET /{attack}\n").repeat(50),
     ];
     for text in hostile {
-        let (counts, _) = convert(text.as_bytes(), "k", &Plan::default()).unwrap();
+        let (counts, _) = convert(text.as_bytes(), "k", &RunConfig::default()).unwrap();
         assert_eq!(counts.read, text.lines().count() as u64);
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use flowherd_shared::{
     config::Config,
     lookups::Lookups,
-    pipeline::{self, Output, Plan},
+    pipeline::{self, Output, RunConfig},
 };
 use flowherd_tests::{
     compress::CODECS,
@@ -25,10 +25,10 @@ const MANY_MEMBERS: &str = "many-members";
 /// An output: its path, its row count, and its gzipped bytes.
 type Written = (String, u64, Vec<u8>);
 
-fn plan() -> Plan {
+fn plan() -> RunConfig {
     // Most records are rejected on purpose.
     let config = format!("{CONFIG}\n[limits]\nmax_reject_percent = 100\n");
-    Plan { config: Config::parse(&config).unwrap(), lookups: Lookups::parse(LOOKUPS.as_bytes()).unwrap() }
+    RunConfig::new(Config::parse(&config).unwrap(), Lookups::parse(LOOKUPS.as_bytes()).unwrap())
 }
 
 /// Lines and messages that rules accept, repair or reject.
@@ -93,7 +93,7 @@ fn objects() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// The outputs, or the error's kind.
-fn convert(object: &[u8], key: &str, plan: &Plan) -> Result<Vec<Written>, String> {
+fn convert(object: &[u8], key: &str, plan: &RunConfig) -> Result<Vec<Written>, String> {
     let finished = pipeline::run(object, key, plan, |_| Ok(Vec::new()))
         .map_err(|error| error.to_string().split(':').next().unwrap_or_default().to_owned())?;
     let written = |(output, bytes): (Output, Vec<u8>)| (output.path, output.rows, bytes);

@@ -2,7 +2,7 @@
 
 use flowherd_shared::{
     config::Config,
-    pipeline::{Counts, Plan},
+    pipeline::{Counts, RunConfig},
 };
 use flowherd_tests::objects::{FLOW, Portions, convert, envelope, envelope_of, event, gzip, rejected};
 use serde_json::{Value, json};
@@ -17,12 +17,12 @@ table = "waf"
 format = { kind = "json", columns = [ { name = "action", path = "/action" }, { name = "uri", path = "/request/uri" } ] }
 "#;
 
-fn plan(config: &str) -> Plan {
-    Plan { config: Config::parse(config).unwrap(), ..Plan::default() }
+fn plan(config: &str) -> RunConfig {
+    RunConfig::from(Config::parse(config).unwrap())
 }
 
 /// The counts, the rows without their timestamp, and the reason and message of each reject.
-fn read(plan: &Plan, object: &[u8]) -> (Counts, Vec<String>, Vec<(String, String)>) {
+fn read(plan: &RunConfig, object: &[u8]) -> (Counts, Vec<String>, Vec<(String, String)>) {
     let (counts, outputs) = convert(object, "k", plan).unwrap();
     for portion in [1, 7, 1000] {
         assert_eq!(
@@ -47,7 +47,7 @@ fn read(plan: &Plan, object: &[u8]) -> (Counts, Vec<String>, Vec<(String, String
     (counts, rows, rejects)
 }
 
-fn error(plan: &Plan, object: &[u8]) -> String {
+fn error(plan: &RunConfig, object: &[u8]) -> String {
     let error = convert(object, "k", plan).unwrap_err().to_string();
     let dripped = convert(Portions::new(object, 3), "k", plan).unwrap_err().to_string();
     assert_eq!(error, dripped);
@@ -100,7 +100,7 @@ fn an_envelope_is_recognized_anywhere_in_an_object() {
         event(3, FLOW)
     );
     let text = format!("{{\"a\":1}}{flow}no flow log\n{FLOW}\n{shuffled}{flow}[]\n");
-    let (counts, rows, rejects) = read(&Plan::default(), text.as_bytes());
+    let (counts, rows, rejects) = read(&RunConfig::default(), text.as_bytes());
     assert_eq!((counts.items.envelopes, rows.len()), (3, 6));
     let rejects: Vec<&str> = rejects.iter().map(|(_, message)| &**message).collect();
     assert_eq!(rejects, [r#"{\"a\":1}"#, "no flow log", "[]"]);
@@ -170,7 +170,7 @@ fn a_json_text_that_is_cut_off_fails_the_object() {
     for cut in ["{\"a\":1,\"b\":", "{\n", "[{\"a\":1},\n", "{\"a\":\"x", "{\"a\":[tru", "{\"a\":-"] {
         let text = format!("{FLOW}\n{cut}");
         assert_eq!(
-            error(&Plan::default(), text.as_bytes()),
+            error(&RunConfig::default(), text.as_bytes()),
             format!("truncated: a JSON object or envelope ends too soon at byte {} of layer 0", text.len())
         );
     }
@@ -191,9 +191,9 @@ fn compressed_data_behind_text_fails_the_object_by_name_and_position() {
     for text in texts.map(|text| lines.clone() + &text) {
         let object = [text.as_bytes(), &member].concat();
         let expected = format!("gzip data in text at byte {} of layer 0; ", text.len());
-        assert!(error(&Plan::default(), &object).starts_with(&expected), "{text}");
+        assert!(error(&RunConfig::default(), &object).starts_with(&expected), "{text}");
         // And the other order fails too.
-        error(&Plan::default(), &[&member, text.as_bytes()].concat());
+        error(&RunConfig::default(), &[&member, text.as_bytes()].concat());
     }
     // Of a line too long for a record, the part that a reject shows is searched, however the bytes arrive.
     let limits = plan("[limits]\nmax_record_bytes = 100\nmax_envelope_bytes = 1024\n");
@@ -206,7 +206,7 @@ fn compressed_data_behind_text_fails_the_object_by_name_and_position() {
     for (format, magic) in
         [("zstd", &b"\x28\xb5\x2f\xfd"[..]), ("bzip2", b"BZh91AY&SY\xff"), ("zip", b"PK\x03\x04\0")]
     {
-        let message = error(&Plan::default(), &[lines.as_bytes(), magic].concat());
+        let message = error(&RunConfig::default(), &[lines.as_bytes(), magic].concat());
         assert!(message.starts_with(&format!("{format} data in text at byte {} ", lines.len())), "{message}");
     }
 }
@@ -305,23 +305,23 @@ fn events_of_an_unknown_message_type_are_rejected() {
     let odd = [event(1, FLOW), "5".to_owned(), event(-1, "x"), r#"{"message":1}"#.to_owned()];
     for kind in ["DATA_MESSAGE_V2", "", "control_message"] {
         let text = envelope_of(kind, "g", &odd) + &good_envelope();
-        let (counts, rows, rejects) = read(&Plan::default(), text.as_bytes());
+        let (counts, rows, rejects) = read(&RunConfig::default(), text.as_bytes());
         assert_eq!((counts.control, rows.len()), (0, 1), "{kind}");
         assert_eq!(reasons(&rejects), ["unknown-message-type"; 4], "{kind}");
         assert_eq!(rejects[0].1, FLOW);
     }
     let control = envelope_of("CONTROL_MESSAGE", "", &odd);
-    assert_eq!(read(&Plan::default(), control.as_bytes()).0.control, 4);
+    assert_eq!(read(&RunConfig::default(), control.as_bytes()).0.control, 4);
     // Neither type can hide an envelope that has no events.
     for kind in ["DATA_MESSAGE", "CONTROL_MESSAGE"] {
         let text = format!("{{\"messageType\":\"{kind}\",\"logEvents\":{{}}}}");
-        assert_eq!(reasons(&read(&Plan::default(), text.as_bytes()).2), ["bad-envelope"]);
+        assert_eq!(reasons(&read(&RunConfig::default(), text.as_bytes()).2), ["bad-envelope"]);
     }
 }
 
 #[test]
 fn no_line_behind_a_lost_header_is_read_in_another_order() {
-    let plan = Plan::default();
+    let plan = RunConfig::default();
     let header = "interface-id dstaddr srcaddr start end action";
     let line = "eni-2 198.51.100.2 192.0.2.2 1771372860 1771372920 ACCEPT";
     let before =
@@ -347,7 +347,7 @@ fn no_line_behind_a_lost_header_is_read_in_another_order() {
         let message = error(&plan, format!("{header}\n6 a b c\n").as_bytes());
         assert!(
             message.contains("tgw-id tgw-attachment-id")
-                && message.contains("no flow-log field of that name"),
+                && message.contains("not a flow-log field that this version knows"),
             "{message}"
         );
         error(&plan, format!("{FLOW}\n{FLOW}{header}\n6 a b c\n").as_bytes());
@@ -361,7 +361,7 @@ fn no_line_behind_a_lost_header_is_read_in_another_order() {
     assert_eq!(reasons(&read(&plan, envelope("g", &[event(1, header)]).as_bytes()).2), ["field-count"]);
 }
 
-fn plan_of_fields(fields: &str) -> Plan {
+fn plan_of_fields(fields: &str) -> RunConfig {
     plan(&format!(
         "[[rule]]\nname = \"r\"\ntable = \"t\"\nformat = {{ kind = \"vpc-flow\", fields = \"{fields}\" }}"
     ))
@@ -374,12 +374,12 @@ fn a_time_that_is_not_in_seconds_is_a_reject_in_an_envelope_and_in_a_line() {
     {
         let line = FLOW.replace(from, to);
         for text in [line.clone(), envelope("g", &[event(1, &line)])] {
-            let (counts, _, rejects) = read(&Plan::default(), text.as_bytes());
+            let (counts, _, rejects) = read(&RunConfig::default(), text.as_bytes());
             assert_eq!((counts.rows, reasons(&rejects)), (0, vec!["bad-timestamp"]), "{text}");
         }
     }
     let last = FLOW.replace("1580515200", "253402300799");
-    assert_eq!(read(&Plan::default(), last.as_bytes()).0.rows, 1);
+    assert_eq!(read(&RunConfig::default(), last.as_bytes()).0.rows, 1);
 }
 
 #[test]
@@ -400,7 +400,7 @@ fn invalid_text_is_replaced_in_rows_and_kept_in_rejects() {
         let (counts, _, rejects) = read(&strict, &request);
         assert_eq!((counts.repaired, &rejects[..]), (0, &[("bad-encoding".to_owned(), escaped.clone())][..]));
         // For flow logs they are no text that could be replaced.
-        assert_eq!(read(&Plan::default(), &request).0.rows, 0);
+        assert_eq!(read(&RunConfig::default(), &request).0.rows, 0);
 
         // In the message of an event, and as a line for a regular expression.
         let message = [b"GET ", uri].concat();
@@ -411,7 +411,7 @@ fn invalid_text_is_replaced_in_rows_and_kept_in_rejects() {
         assert_eq!((counts.repaired, &*rows[0]), (1, expected), "{escaped}");
         let none = read(&plan(&regex.replace("GET", "PUT")), &event).2;
         assert_eq!(none, [("no-match".to_owned(), message.escape_ascii().to_string())]);
-        assert_eq!(reasons(&read(&Plan::default(), &event).2), ["bad-encoding"]);
+        assert_eq!(reasons(&read(&RunConfig::default(), &event).2), ["bad-encoding"]);
     }
     // Damage that only looks like text stays a reject.
     for damage in [&br"\q"[..], b"\x01", br"\u12"] {
@@ -436,13 +436,14 @@ fn a_key_given_twice_with_one_value_is_that_value() {
     let again = event(1, FLOW)
         .replacen('{', "{\"timestamp\":1,", 1)
         .replace("\"id\"", &format!("\"message\":\"{FLOW}\",\"id\""));
-    let (_, rows, rejects) = read(&Plan::default(), envelope("g", std::slice::from_ref(&again)).as_bytes());
+    let (_, rows, rejects) =
+        read(&RunConfig::default(), envelope("g", std::slice::from_ref(&again)).as_bytes());
     assert_eq!((rows.len(), rejects.len()), (1, 0), "{again}");
     for name in ["\"owner\":\"123456789012\"", "\"messageType\":\"DATA_MESSAGE\"", "\"logGroup\":\"\\u0067\""]
     {
         let front = good_envelope().replacen('{', &format!("{{{name},"), 1);
         let back = format!("{},{name}}}", good_envelope().strip_suffix('}').unwrap());
-        assert_eq!(read(&Plan::default(), (front + &back).as_bytes()).1.len(), 2, "{name}");
+        assert_eq!(read(&RunConfig::default(), (front + &back).as_bytes()).1.len(), 2, "{name}");
     }
 }
 

@@ -10,7 +10,7 @@ use flowherd_shared::{
         MAX_LOOKUPS_BYTES, MAX_REGEX_BYTES, MAX_REGEXES, MAX_RULES, MAX_TABLES,
     },
     lookups::Lookups,
-    pipeline::Plan,
+    pipeline::RunConfig,
 };
 use flowherd_tests::{
     command::{Ran, Running, flowherd},
@@ -35,8 +35,8 @@ fn convert_in_bounded_time(place: &Place, more: &[&str]) -> Ran {
     Running::start("bash", bash.into_iter().chain(args)).output()
 }
 
-fn config(text: &str) -> Plan {
-    Plan { config: Config::parse(text).unwrap(), ..Plan::default() }
+fn config(text: &str) -> RunConfig {
+    RunConfig::from(Config::parse(text).unwrap())
 }
 
 /// An object with `rejects` rejects and two rows.
@@ -66,7 +66,7 @@ fn an_object_with_too_many_rejects_fails_rather_than_fill_the_bucket() {
     // What an earlier run published stays, and of what is too much nothing more is written.
     let source = MemorySource::from_iter([("k".to_owned(), noisy(50_000))]);
     let (store, few) = (MemoryStore::default(), config("[limits]\nmax_rejects = 10\n"));
-    let work = |plan: &Plan| {
+    let work = |plan: &RunConfig| {
         ObjectProcessor::new("r", plan, &source, &store)
             .process_unqueued(&source.entry("k"), &Control::NEVER_STOP)
             .unwrap()
@@ -160,10 +160,10 @@ fn settings_that_would_exhaust_memory_or_time_are_refused_in_bounded_time() {
     };
     let cases = [
         ("#".repeat(MAX_CONFIG_BYTES + 1), "has 1048577 bytes"),
-        (many(MAX_RULES + 1, one), "257 rules: at most 256"),
-        (many(MAX_TABLES + 1, of_table), "65 tables: at most 64"),
-        (many(MAX_REGEXES + 1, of_regex), "33 rules of kind = \"regex\": at most 32"),
-        (regex(&"a".repeat(MAX_REGEX_BYTES + 1)), "has 16385 bytes; at most 16384"),
+        (many(MAX_RULES + 1, one), "257 rules: the limit is 256"),
+        (many(MAX_TABLES + 1, of_table), "65 tables: the limit is 64"),
+        (many(MAX_REGEXES + 1, of_regex), "33 rules of kind = \"regex\": the limit is 32"),
+        (regex(&"a".repeat(MAX_REGEX_BYTES + 1)), "has 16385 bytes: the limit is 16384"),
         (regex("(?P<a>(a{1,1000}){1,1000})"), "too large when it is compiled"),
         (regex("(?P<a>((((((a{9}){9}){9}){9}){9}){9}){9})"), "too large when it is compiled"),
         (regex(r"(?P<a>(\w{1,100}){1,100})"), "too large when it is compiled"),
@@ -175,10 +175,10 @@ fn settings_that_would_exhaust_memory_or_time_are_refused_in_bounded_time() {
             "more than 1000 columns together",
         ),
         (rule("r", "t", &format!("{flow}, fields = '{}'", "${x} ".repeat(100_000))), "100000 words"),
-        (format!("a = {}", nested("[", "]")), "nested deeper than any"),
-        (format!("a = {}", nested("{a=", "}")), "nested deeper than any"),
-        (format!("{}a = 1", "a.".repeat(MAX_CONFIG_BYTES / 4)), "nested deeper than any"),
-        (format!("[{}a]", "a.".repeat(MAX_CONFIG_BYTES / 4)), "nested deeper than any"),
+        (format!("a = {}", nested("[", "]")), "nested deeper than a flowherd.toml"),
+        (format!("a = {}", nested("{a=", "}")), "nested deeper than a flowherd.toml"),
+        (format!("{}a = 1", "a.".repeat(MAX_CONFIG_BYTES / 4)), "nested deeper than a flowherd.toml"),
+        (format!("[{}a]", "a.".repeat(MAX_CONFIG_BYTES / 4)), "nested deeper than a flowherd.toml"),
         (format!("x = '{}'", "y".repeat(MAX_CONFIG_BYTES / 2)), "unknown field"),
         ("recursive = 1".to_owned(), "line 1: unknown field `recursive`"),
         (many(MAX_RULES, |_| rule(&"n".repeat(3000), "T", flow)), "and 717 more problems"),
@@ -228,11 +228,12 @@ fn the_slowest_pattern_that_is_taken_ends() {
 #[test]
 fn a_header_line_of_any_length_is_refused_in_bounded_time() {
     let line = |word: &str, after: &str| format!("{word} ").repeat(60_000) + after + "\n" + FLOW + "\n";
-    let error = |text: &str| convert(text.as_bytes(), "k", &Plan::default()).unwrap_err().to_string();
+    let error = |text: &str| convert(text.as_bytes(), "k", &RunConfig::default()).unwrap_err().to_string();
     assert!(error(&line("start", "")).contains("twice"));
     assert!(error(&line("start next-year", "")).len() < 200);
     // Field names after that many other words do not make a header line.
-    let (counts, _) = convert(line("x", &"start ".repeat(60_001)).as_bytes(), "k", &Plan::default()).unwrap();
+    let (counts, _) =
+        convert(line("x", &"start ".repeat(60_001)).as_bytes(), "k", &RunConfig::default()).unwrap();
     assert_eq!((counts.rows, counts.rejected), (1, 1));
 }
 
@@ -273,7 +274,7 @@ fn lookups_that_would_exhaust_memory_are_refused_and_a_large_organisation_is_not
         (" ".repeat(MAX_LOOKUPS_BYTES + 1), "has 67108865 bytes"),
         (ids(MAX_LOOKUP_IDS + 1), "more than 250000 interfaces, subnets or VPCs"),
         (lookups(0, 1, MAX_LOOKUP_BLOCKS + 1), "cidrs: 250001 blocks"),
-        (named(MAX_LOOKUP_NAME_BYTES + 1), "VPC \"vpc-1\": a name of 1025 bytes"),
+        (named(MAX_LOOKUP_NAME_BYTES + 1), "VPC \"vpc-1\": its name has 1025 bytes"),
         (
             format!(r#"{{"vpcs":{{"{}":{{}}}}}}"#, "v".repeat(MAX_LOOKUP_NAME_BYTES + 1)),
             "more than 1024 bytes",
@@ -363,7 +364,7 @@ fn with_the_guard_on_no_text_begins_like_a_formula() {
         "subnets":{"s":{"name":"-sub","vpc_id":"v","cidrs":["10.0.0.0/24"]}},"vpcs":{"v":{"name":"plain"}}}"#;
     let lookups = || Lookups::parse(names.as_bytes()).unwrap();
     let texts = |config: &str| {
-        let plan = Plan { config: Config::parse(config).unwrap(), lookups: lookups() };
+        let plan = RunConfig::new(Config::parse(config).unwrap(), lookups());
         convert(object.as_bytes(), "k", &plan).unwrap().1
     };
     let guarded = texts(&format!("{GUARDED}[csv]\nguard_formulas = true\n"));

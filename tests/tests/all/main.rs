@@ -28,6 +28,7 @@ mod items;
 mod limits;
 
 mod model;
+mod modules;
 mod place;
 mod planning;
 mod promises;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flowherd_shared::{config::Config, lookups::Lookups, pipeline::Plan};
+use flowherd_shared::{config::Config, lookups::Lookups, pipeline::RunConfig};
 use flowherd_tests::{
     model::{Model, Outcome},
     objects::{LOOKUPS, Portions, convert, outcome},
@@ -11,12 +11,12 @@ use proptest::prelude::*;
 
 use super::generate::{CONFIG, cases, items, key, object};
 
-pub(crate) fn plan() -> Plan {
-    Plan { config: Config::parse(CONFIG).unwrap(), lookups: Lookups::parse(LOOKUPS.as_bytes()).unwrap() }
+pub(crate) fn plan() -> RunConfig {
+    RunConfig::new(Config::parse(CONFIG).unwrap(), Lookups::parse(LOOKUPS.as_bytes()).unwrap())
 }
 
 /// What the pipeline made of an object, in the model's terms; `None` if it failed.
-fn pipeline(plan: &Plan, object: &[u8], key: &str, portion: usize) -> Option<Outcome> {
+fn pipeline(plan: &RunConfig, object: &[u8], key: &str, portion: usize) -> Option<Outcome> {
     outcome(object, portion, key, plan).ok()
 }
 
@@ -42,7 +42,7 @@ proptest! {
         let config = CONFIG.replace(r#"path = "/action" }"#, r#"path = "/action", type = "double" }"#)
             + &format!("[csv]\nguard_formulas = {guard}\n[limits]\nmax_rejects = {max_rejects}\nmax_reject_percent = {max_reject_percent}\nmax_reject_bytes = {max_reject_bytes}\n");
         let lookups = LOOKUPS.replace("\"stage\"", "\"=stage, x\"").replace("\"db\"", "\"-db\"").replace("\"a\"", "\"@a\"");
-        let plan = Plan { config: Config::parse(&config).unwrap(), lookups: Lookups::parse(lookups.as_bytes()).unwrap() };
+        let plan = RunConfig::new(Config::parse(&config).unwrap(), Lookups::parse(lookups.as_bytes()).unwrap());
         let expected = Model::new(&config, &lookups).convert(&object, key);
         let ours = pipeline(&plan, &object, key, portion);
         prop_assert_eq!(ours, expected, "{:?}", convert(Portions::new(&object, portion), key, &plan).err());

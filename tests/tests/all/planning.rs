@@ -8,7 +8,7 @@ use flowherd_coordinator::{
 };
 use flowherd_shared::{
     ledger::{ManifestEntry, ManifestTotals, Run, layout},
-    pipeline::Plan,
+    pipeline::RunConfig,
     store::Store,
     task::Task,
 };
@@ -30,7 +30,7 @@ impl Fleet {
     fn new(objects: usize) -> Self {
         let text = envelope("g", &[event(1, FLOW)]);
         let object = |number| (format!("logs/{number:03} +%ü"), text.clone().into_bytes());
-        let run = Run { prefix: "logs/".to_owned(), ..run("r1", &Plan::default(), None) };
+        let run = Run { prefix: "logs/".to_owned(), ..run("r1", &RunConfig::default(), None) };
         let source = (0..objects).map(object).collect();
         Self { source, store: MemoryStore::default(), queue: MemoryQueue::default(), run }
     }
@@ -248,7 +248,7 @@ fn a_message_that_can_never_be_sent_is_named() {
 #[test]
 fn resuming_sends_only_what_has_no_receipt() {
     let fleet = Fleet::new(8);
-    let plan = Plan::default();
+    let plan = RunConfig::default();
     let processor = ObjectProcessor::new("r1", &plan, &fleet.source, &fleet.store);
     for key in fleet.keys().iter().take(5) {
         processor.process_unqueued(&fleet.source.entry(key), &Control::NEVER_STOP).unwrap();

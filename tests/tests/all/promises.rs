@@ -17,7 +17,7 @@ use flowherd_shared::{
     config::Config,
     ledger::{Fingerprint, ManifestEntry, ManifestTotals, ReportState, Run, layout},
     lookups::Lookups,
-    pipeline::Plan,
+    pipeline::RunConfig,
     store::{Source, StoreError},
 };
 use flowherd_tests::{
@@ -40,14 +40,14 @@ fn good() -> String {
     envelope("vpc-flow-logs", &[event(1_580_515_200_000, FLOW), event(1_580_515_200_001, FLOW)])
 }
 
-fn rows(plan: &Plan, object: &[u8]) -> u64 {
+fn rows(plan: &RunConfig, object: &[u8]) -> u64 {
     convert(object, "k", plan).unwrap().0.rows
 }
 
 #[test]
 fn every_gzip_member_of_every_layer_is_read() {
     let text = good().repeat(3);
-    let plan = Plan::default();
+    let plan = RunConfig::default();
     for cut in 0..text.len() {
         let (front, back) = text.as_bytes().split_at(cut);
         let members = [gzip(front), gzip(b""), gzip(back)].concat();
@@ -118,7 +118,7 @@ fn every_listed_object_is_done_failed_skipped_or_missing() {
     for key in ["done", "failed", "skipped", "missing", "other version"] {
         source.put(key, if key == "failed" { b"\x1f\x8b".to_vec() } else { good().into_bytes() });
     }
-    let (store, plan) = (MemoryStore::default(), Plan::default());
+    let (store, plan) = (MemoryStore::default(), RunConfig::default());
     let entries: Vec<ManifestEntry> = source.keys().iter().map(|key| source.entry(key)).collect();
     let work = |run: &str, key: &str| {
         ObjectProcessor::new(run, &plan, &source, &store)
@@ -209,14 +209,14 @@ fn one_bad_record_costs_no_other() {
         // The same with a value of the head behind the events.
         let late = text.replacen(r#""owner":"123456789012","#, "", 1);
         for text in [late, text] {
-            let (counts, _) = convert(text.as_bytes(), "k", &Plan::default()).unwrap();
+            let (counts, _) = convert(text.as_bytes(), "k", &RunConfig::default()).unwrap();
             assert_eq!((counts.read, counts.rows, counts.rejected), (3, 2, 1), "{bad:.100}");
         }
     }
     // An odd character in what is not read costs nothing.
     for unread in ["\"\u{1}\"", "\"\\q\"", "[1,,2]", "{\"a\"}", "tru"] {
         let event = event(1, FLOW).replace("\"36611082\"", unread);
-        assert_eq!(rows(&Plan::default(), envelope("g", &[event]).as_bytes()), 1, "{unread}");
+        assert_eq!(rows(&RunConfig::default(), envelope("g", &[event]).as_bytes()), 1, "{unread}");
     }
 }
 
@@ -419,7 +419,7 @@ impl Source for Changing {
 fn an_object_that_changes_while_it_is_read_fails() {
     // The test of the file source in cli/src/local.rs shows that it reports the change.
     let source = Changing(MemorySource::from_iter([("k".to_owned(), good().into_bytes())]));
-    let (plan, store) = (Plan::default(), MemoryStore::default());
+    let (plan, store) = (RunConfig::default(), MemoryStore::default());
     let processor = ObjectProcessor::new("r", &plan, &source, &store);
     let Outcome::Failed(failure) =
         processor.process_unqueued(&source.0.entry("k"), &Control::NEVER_STOP).unwrap()
@@ -480,7 +480,7 @@ fn no_output_is_written_outside_the_destination() {
     let place = Place::new();
     let keys = ["../x", "../../x", "/x", "a/../../../x", "a//x", "./x", "a\0x", "fine"];
     let source: MemorySource = keys.iter().map(|key| ((*key).to_owned(), good().into_bytes())).collect();
-    let (plan, out) = (Plan::default(), place.path("out"));
+    let (plan, out) = (RunConfig::default(), place.path("out"));
     let store = DirStore::new(&out, &out.join("unfinished")).unwrap();
     let processor = ObjectProcessor::new("r", &plan, &source, &store);
     for key in keys {
@@ -513,7 +513,7 @@ fn a_record_that_does_not_fit_its_rule_never_shifts_columns() {
     ];
     for line in same_length {
         let text = envelope("g", &[event(1, &line)]);
-        let (counts, outputs) = convert(text.as_bytes(), "k", &Plan::default()).unwrap();
+        let (counts, outputs) = convert(text.as_bytes(), "k", &RunConfig::default()).unwrap();
         assert_eq!((counts.rows, counts.rejected), (0, 1), "{line}");
         let reject: Value = serde_json::from_str(&outputs[1].1).unwrap();
         assert_eq!(reject["message"], line);
@@ -521,7 +521,7 @@ fn a_record_that_does_not_fit_its_rule_never_shifts_columns() {
     for line in [format!("{FLOW} more"), FLOW.replace(" OK", ""), String::new(), FLOW.replacen(' ', "  ", 1)]
     {
         let text = envelope("g", &[event(1, &line)]);
-        let (counts, _) = convert(text.as_bytes(), "k", &Plan::default()).unwrap();
+        let (counts, _) = convert(text.as_bytes(), "k", &RunConfig::default()).unwrap();
         assert_eq!(
             counts.rejects.keys().map(|reason| reason.as_str()).collect::<Vec<_>>(),
             ["field-count"],
@@ -532,7 +532,7 @@ fn a_record_that_does_not_fit_its_rule_never_shifts_columns() {
 
 #[test]
 fn a_header_line_defines_the_order_of_fields_or_the_object_fails() {
-    let plan = Plan::default();
+    let plan = RunConfig::default();
     let header = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status";
     let back = |line: &str| line.split(' ').rev().collect::<Vec<_>>().join(" ");
     let forward = convert(format!("{header}\n{FLOW}\n").as_bytes(), "k", &plan).unwrap();
@@ -555,7 +555,7 @@ fn a_header_line_defines_the_order_of_fields_or_the_object_fails() {
 
 #[test]
 fn a_name_that_could_be_two_is_none() {
-    let plan = Plan { lookups: Lookups::parse(LOOKUPS.as_bytes()).unwrap(), ..Plan::default() };
+    let plan = RunConfig::new(Config::default(), Lookups::parse(LOOKUPS.as_bytes()).unwrap());
     let names = |eni: &str, address: &str| {
         let line = FLOW.replace("eni-1", eni).replace("192.0.2.7", address);
         let (_, outputs) = convert(line.as_bytes(), "k", &plan).unwrap();
@@ -571,7 +571,7 @@ fn a_name_that_could_be_two_is_none() {
 #[test]
 fn a_key_given_twice_is_never_chosen_from() {
     let json = "[[rule]]\nname = \"r\"\ntable = \"t\"\nformat = { kind = \"json\", columns = [ { name = \"a\", path = \"/a\" } ] }";
-    let plan = Plan { config: Config::parse(json).unwrap(), ..Plan::default() };
+    let plan = RunConfig::from(Config::parse(json).unwrap());
     let reasons = |text: &str| {
         let (counts, _) = convert(text.as_bytes(), "k", &plan).ok()?;
         Some((counts.rows, counts.rejects.keys().map(|reason| reason.as_str()).collect::<Vec<_>>()))
@@ -589,7 +589,7 @@ fn a_key_given_twice_is_never_chosen_from() {
 fn outputs_are_gzip_members_that_any_reader_joins() {
     let events: Vec<String> = (0..20_000).map(|at| event(1_580_515_200_000 + at, FLOW)).collect();
     let finished =
-        flowherd_shared::pipeline::run(envelope("g", &events).as_bytes(), "k", &Plan::default(), |_| {
+        flowherd_shared::pipeline::run(envelope("g", &events).as_bytes(), "k", &RunConfig::default(), |_| {
             Ok(Vec::new())
         })
         .unwrap();
@@ -671,7 +671,7 @@ fn memory_does_not_grow_with_the_number_of_objects() {
     let totals = writer.finish().unwrap();
     assert_eq!((totals.parts, totals.objects), (OBJECTS / PART, OBJECTS));
 
-    let plan = Plan::default();
+    let plan = RunConfig::default();
     let run = run("r", &plan, Some(totals));
     store.fail_at(None);
     let mut entries = flowherd_coordinator::manifest::read(&store, &run);

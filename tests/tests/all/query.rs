@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command};
 
-use flowherd_shared::questions::QUESTIONS;
+use flowherd_cli::query::questions::{Parameter, QUESTIONS};
 use flowherd_tests::command::{files_below, flowherd};
 use serde_json::Value;
 
@@ -89,14 +89,14 @@ fn every_view_and_question_is_in_the_dialect_of_athenas_engine() {
     }
     for question in QUESTIONS {
         let mut args = vec!["query", "--named", question.name, "--print"];
-        for (name, _) in question.parameters() {
-            args.extend(match name {
-                "ip" => ["--ip", "10.0.0.5"],
-                "interface" => ["--interface", "eni-1"],
-                "port" => ["--port", "22"],
-                "run" => ["--run", "monday"],
-                "at_least" => ["--at-least", "7"],
-                _ => ["--limit", "3"],
+        for parameter in question.needed.iter().chain(question.optional) {
+            args.extend(match parameter {
+                Parameter::Ip => ["--ip", "10.0.0.5"],
+                Parameter::Interface => ["--interface", "eni-1"],
+                Parameter::Port => ["--port", "22"],
+                Parameter::Run => ["--run", "monday"],
+                Parameter::AtLeast(_) => ["--at-least", "7"],
+                Parameter::Limit => ["--limit", "3"],
             });
         }
         let ran = flowherd(PROGRAM, args);

@@ -194,7 +194,7 @@ fn the_questions_name_what_happened_and_the_guide_shows_it() {
         facts.check(question, &columns, &deployed_rows);
 
         let cut = deployed_rows.len() == 20;
-        assert_eq!(answer.stderr.contains("there is more than these 20 rows"), cut, "{answer:?}");
+        assert_eq!(answer.stderr.contains("there are more than these 20 rows"), cut, "{answer:?}");
 
         // On the views, straight over the files that `convert` wrote: the same.
         let printed = flowherd(PROGRAM, [&asked[..], &["--print"]].concat());
@@ -308,12 +308,12 @@ fn what_cannot_be_answered_is_refused(deployed: &Deployed) {
         &["--named", "port-scans", "--day", "2019-12-31"],
         &["before 2020-01-01", "--since", "--everywhere"],
     );
-    refused(&["--named", "port-scans", "--day", "2999-01-01"], &["has not come yet"]);
+    refused(&["--named", "port-scans", "--day", "2999-01-01"], &["the time is in the future"]);
     refused(&["--named", "port-scans", "--table", "waf"], &["no table waf_text", "flowherd sql"]);
     refused(&["--named", "port-scans", "--table", "x\" UNION"], &["not the name of a table"]);
     refused(&["--named", "who-talked-to"], &["needs --ip", "--ip 10.0.0.5"]);
     refused(&["--named", "missing-objects", "--run", "x' OR '1'='1"], &["not the name of a run"]);
-    refused(&["--named", "talkers"], &["no question", "perhaps top-talkers", "--list"]);
+    refused(&["--named", "talkers"], &["no question", "did you mean top-talkers", "--list"]);
     refused(&["--named", "port-scans", "--ip", "1' OR '1'='1"], &["invalid value"]);
     refused(
         &["--named", "coverage-gaps", "--interface", "eni-1' OR '1'='1"],

@@ -12,7 +12,7 @@ use flowherd_aws::{Aws, s3::Bucket};
 use flowherd_shared::{
     config::Config,
     ledger::{ReportState, layout},
-    pipeline::Plan,
+    pipeline::RunConfig,
     queue::Queue,
     store::{Lister, Sink, Source, Store},
     task::Task,
@@ -279,7 +279,7 @@ fn a_forged_task_never_makes_a_report_say_done() {
 fn a_pattern_with_catastrophic_backtracking_elsewhere_ends() {
     let rules =
         "[[rule]]\nname = \"r\"\ntable = \"t\"\nformat = { kind = \"regex\", pattern = '^(?P<a>(x+x+)+)y$' }";
-    let plan = Plan { config: Config::parse(rules).unwrap(), ..Plan::default() };
+    let plan = RunConfig::from(Config::parse(rules).unwrap());
     let object = envelope("g", &[event(1, &"x".repeat(100_000))]);
     let (counts, _) = convert(object.as_bytes(), "k", &plan).unwrap();
     assert_eq!((counts.read, counts.rejected), (1, 1));

@@ -6,7 +6,7 @@ use flowherd_shared::{
     config::Config,
     layout,
     ledger::{Run, Warning, read_json},
-    pipeline::Plan,
+    pipeline::RunConfig,
 };
 use flowherd_tests::{
     command::{Ran, flowherd},
@@ -49,8 +49,8 @@ fn control() -> Vec<u8> {
     gzip(envelope.replace("DATA_MESSAGE", "CONTROL_MESSAGE").as_bytes())
 }
 
-fn plan(config: &str) -> Plan {
-    Plan { config: Config::parse(config).unwrap(), ..Plan::default() }
+fn plan(config: &str) -> RunConfig {
+    RunConfig::from(Config::parse(config).unwrap())
 }
 
 fn with_rules(place: &Place, more: &str) -> String {

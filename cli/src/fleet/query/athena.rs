@@ -1,4 +1,4 @@
-//! Athena: a statement, its end, its answer page by page, and what tables there are.
+//! Athena's API: starts a query, waits for it, reads its result page by page, and lists tables.
 
 use std::{thread, time::Duration};
 
@@ -13,17 +13,17 @@ use aws_sdk_athena::{
 use flowherd_aws::Aws;
 use indicatif::{HumanBytes, ProgressBar};
 
-use crate::{Stop, fleet::patience::Patience};
+use crate::{fleet::patience::Patience, stop::Stop};
 
-/// Glue's own.
+/// The catalog of Glue's Data Catalog.
 const CATALOG: &str = "AwsDataCatalog";
-/// Types whose values are numbers.
+/// Types of numbers.
 const NUMBERS: [&str; 8] = ["tinyint", "smallint", "integer", "bigint", "double", "float", "real", "decimal"];
 
-/// Values of one row; null is none.
+/// Values of one row; `None` is null.
 pub(super) type Values = Vec<Option<String>>;
 
-/// A workgroup's Athena, on one database.
+/// A workgroup and a database.
 pub(super) struct Athena<'a> {
     aws: &'a Aws,
     client: Client,
@@ -31,7 +31,7 @@ pub(super) struct Athena<'a> {
     workgroup: String,
 }
 
-/// A column of an answer.
+/// A column of a result.
 #[derive(Clone, Debug)]
 pub(super) struct Column {
     pub(super) name: String,
@@ -48,18 +48,20 @@ impl<'a> Athena<'a> {
         let request = self.client.start_query_execution().query_string(sql).work_group(&self.workgroup);
         let request = request.query_execution_context(database).send();
         let answer = self.aws.handle().block_on(request).map_err(anyhow::Error::new);
-        let id = answer.context("Athena does not take the statement")?.query_execution_id;
-        Ok(id.context("Athena gives the query no id")?)
+        let id = answer.context("Athena refuses the statement")?.query_execution_id;
+        Ok(id.context("Athena returns no query id")?)
     }
 
-    /// Waits for its end, and tells how far it is. Gives the bytes that it has scanned.
+    /// Waits until the query ends and shows its progress. Returns the number of scanned bytes.
     pub(super) fn wait(&self, id: &str, progress: &ProgressBar, patience: &Patience) -> Result<u64, Stop> {
         for turn in 0_u64.. {
             let request = self.client.get_query_execution().query_execution_id(id).send();
             let ask = || self.aws.handle().block_on(request).map_err(anyhow::Error::new);
             let answer = patience.during(format!("the state of query {id}"), ask);
-            let query =
-                answer.context("cannot ask Athena")?.query_execution.context("Athena has lost the query")?;
+            let query = answer
+                .context("cannot get the state of the query")?
+                .query_execution
+                .context("Athena does not know the query")?;
             let scanned = query.statistics().and_then(QueryExecutionStatistics::data_scanned_in_bytes);
             let scanned = scanned.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default();
             let status = query.status();
@@ -68,7 +70,7 @@ impl<'a> Athena<'a> {
                 Some(QueryExecutionState::Failed | QueryExecutionState::Cancelled) => {
                     let why =
                         status.and_then(|status| status.state_change_reason()).unwrap_or("no reason given");
-                    // On one line, as all errors are.
+                    // Errors are one line.
                     let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
                     return Err(anyhow!(why).context(format!("query {id} failed")).into());
                 }
@@ -82,7 +84,7 @@ impl<'a> Athena<'a> {
         Err(anyhow!("query {id} never ended").into())
     }
 
-    /// Gives the columns once, and then the rows, a page at a time, until `take` wants no more.
+    /// Passes the columns and each page of rows to `take`, until it returns false.
     pub(super) fn answer(
         &self,
         id: &str,
@@ -92,11 +94,11 @@ impl<'a> Athena<'a> {
         loop {
             let request = self.client.get_query_results().query_execution_id(id).set_next_token(token);
             let answer = self.aws.handle().block_on(request.send()).map_err(anyhow::Error::new);
-            let answer = answer.context("cannot read the answer")?;
+            let answer = answer.context("cannot read the result of the query")?;
             let set = answer.result_set();
             let columns = columns(set);
             let mut rows: Vec<Values> = set.into_iter().flat_map(ResultSet::rows).map(values).collect();
-            // The answer to a select begins with the names of its columns, that to a definition does not.
+            // The result of a SELECT begins with the names of its columns. That of a DDL statement does not.
             let is_head = |row: &Values| {
                 row.iter().map(Option::as_deref).eq(columns.iter().map(|column| Some(&*column.name)))
             };
@@ -104,15 +106,15 @@ impl<'a> Athena<'a> {
                 rows.remove(0);
             }
             is_first = false;
-            let goes_on = take(&columns, rows)?;
+            let should_continue = take(&columns, rows)?;
             token = answer.next_token;
-            if token.is_none() || !goes_on {
+            if token.is_none() || !should_continue {
                 return Ok(());
             }
         }
     }
 
-    /// The tables and views of the database.
+    /// Lists the tables and views of the database.
     pub(super) fn tables(&self) -> Result<Vec<TableMetadata>, Stop> {
         let (mut tables, mut token) = (Vec::new(), None);
         loop {

@@ -1,10 +1,6 @@
-//! The questions that are ready: a name and what is asked becomes a statement on the tables that there are.
+//! Turns a prepared question and its arguments into a statement on the tables of a database.
 
 use aws_sdk_athena::types::TableMetadata;
-use flowherd_shared::{
-    questions::{self, Asked, LIMIT, QUESTIONS, Question, QuestionError, Rows, Span},
-    schema::{DATEHOUR, TypedColumn, flow_columns},
-};
 use jiff::{SpanRelativeTo, Timestamp, Unit, civil::DateTime, tz::TimeZone};
 
 use super::{
@@ -12,26 +8,30 @@ use super::{
     tables::{self, RowsOf},
 };
 use crate::{
-    Stop,
     args::QuestionArgs,
+    query::{
+        questions::{
+            self, Arguments, LIMIT, Parameter, QUESTIONS, Question, QuestionError, Rows, Source, Span,
+        },
+        schema::{DATEHOUR, TypedColumn, flow_columns},
+    },
+    stop::Stop,
     summary::{columns, tell},
 };
 
 const HOUR: i64 = 3600;
-/// So long CloudWatch Logs tries to deliver.
+/// Hours for which CloudWatch Logs retries a delivery.
 const LATE_HOURS: u16 = 24;
 const DAY: i64 = 24 * HOUR;
-/// Where every file is read, however late its records came: a month, in seconds.
+/// Seconds of lateness that are assumed if every file is read: a month.
 const UNLIMITED: i64 = 30 * DAY;
 
-/// `--list`.
+/// Returns the output of `--list`.
 pub(super) fn list() -> String {
     let rows = QUESTIONS.iter().map(|question| {
-        let flag = |(name, is_needed): (&str, bool)| {
-            let flag = format!("--{}", name.replace('_', "-"));
-            if is_needed { flag } else { format!("[{flag}]") }
-        };
-        let flags: Vec<String> = question.parameters().into_iter().map(flag).collect();
+        let needed = question.needed.iter().map(|parameter| format!("--{}", parameter.flag()));
+        let optional = question.optional.iter().map(|parameter| format!("[--{}]", parameter.flag()));
+        let flags: Vec<String> = needed.chain(optional).collect();
         vec![question.name.to_owned(), question.title().to_owned(), flags.join(" ")]
     });
     let mut text = columns(&["question", "shows", "asks"], rows, usize::MAX);
@@ -40,21 +40,21 @@ pub(super) fn list() -> String {
     text
 }
 
-/// One of them by name.
+/// Finds a question by its name.
 pub(super) fn find(name: &str) -> Result<&'static Question, Stop> {
     Question::find(name).ok_or_else(|| {
         let near = QUESTIONS.iter().find(|question| {
             question.name.split('-').any(|word| name.split(['-', '_', ' ']).any(|other| other == word))
         });
-        let near = near.map_or_else(String::new, |near| format!("perhaps {}; ", near.name));
-        Stop::usage(format!("there is no question {name:?}; {near}flowherd query --list shows them all"))
+        let near = near.map_or_else(String::new, |near| format!("did you mean {}? ", near.name));
+        Stop::usage(format!("no question {name:?}; {near}list them with `flowherd query --list`"))
     })
 }
 
-/// The time that is asked for.
+/// Returns the time of the question.
 pub(super) fn span(args: &QuestionArgs) -> Result<Span, Stop> {
     let utc = |time: DateTime| time.to_zoned(TimeZone::UTC).map(|time| time.timestamp().as_second());
-    let unfit = |error: jiff::Error| Stop::usage(format!("the time does not fit: {error}"));
+    let unfit = |error: jiff::Error| Stop::usage(format!("the time is out of range: {error}"));
     let span = if let Some(day) = args.day {
         let from = utc(day.at(0, 0, 0, 0)).map_err(unfit)?;
         Span { from, to: from + DAY }
@@ -72,24 +72,26 @@ pub(super) fn span(args: &QuestionArgs) -> Result<Span, Stop> {
         Span { from: now - seconds, to: now + 1 }
     };
     if span.from >= span.to {
-        return Err(Stop::usage("the time ends before it begins; an example: --last 24h"));
+        return Err(Stop::usage(
+            "the time ends before it begins; correct --from and --to, or use --last 24h",
+        ));
     }
     if span.from >= Timestamp::now().as_second() {
-        return Err(Stop::usage("the time asked for has not come yet; an example: --last 24h"));
+        return Err(Stop::usage("the time is in the future; an example: --last 24h"));
     }
     if span.from < 0 {
-        return Err(Stop::usage("the time asked for begins before 1970; an example: --last 24h"));
+        return Err(Stop::usage("the time begins before 1970; an example: --last 24h"));
     }
     Ok(span)
 }
 
-/// The statement on the views, for any reader of them.
+/// Returns the statement on the views, for any SQL engine.
 pub(super) fn printed(question: &Question, args: &QuestionArgs) -> Result<String, Stop> {
     let span = span(args)?;
     tables::check_name(args.table())?;
-    if question.is_of_flows() {
+    if question.reads_flows() {
         tell(
-            "where the tables have hours, add a condition on \"datehour\" to each WHERE: Athena reads every file otherwise",
+            "if the tables have hourly partitions, add a condition on \"datehour\" to each WHERE; otherwise Athena reads every file",
         );
     }
     let rows = Rows {
@@ -97,23 +99,22 @@ pub(super) fn printed(question: &Question, args: &QuestionArgs) -> Result<String
         before: questions::of_view(args.table(), span.before()),
         rejects: questions::of_rejects_view(span),
     };
-    Ok(question.statement(&asked(args), &rows)?)
+    Ok(question.statement(&arguments(args), &rows)?)
 }
 
-/// A flag that a question has no use for would seem to be answered.
-pub(super) fn refuse_what_it_does_not_take(question: &Question, args: &QuestionArgs) -> Result<(), Stop> {
-    let takes = question.parameters();
-    let is_of_rows = question.is_of_flows() || question.is_of_rejects();
+/// Refuses flags that the question does not use, because the result would seem to respect them.
+pub(super) fn check_flags(question: &Question, args: &QuestionArgs) -> Result<(), Stop> {
+    let mut takes = question.needed.iter().chain(question.optional);
     for flag in args.given() {
         let is_taken = match flag {
-            "last" | "day" | "from" | "everywhere" | "late" => is_of_rows,
-            "table" | "anyway" => question.is_of_flows(),
+            "last" | "day" | "from" | "everywhere" | "late" => question.source != Source::Ledger,
+            "table" | "anyway" => question.reads_flows(),
             "print" => true,
-            flag => takes.iter().any(|(name, _)| *name == flag.replace('-', "_")),
+            flag => takes.any(|parameter| parameter.flag() == flag),
         };
         if !is_taken {
             return Err(Stop::usage(format!(
-                "{} does not take --{flag}; flowherd query --list shows what each asks",
+                "{} does not take --{flag}; list the flags of each question with `flowherd query --list`",
                 question.name
             )));
         }
@@ -121,7 +122,7 @@ pub(super) fn refuse_what_it_does_not_take(question: &Question, args: &QuestionA
     Ok(())
 }
 
-/// The statement on the tables of a database, for one row more than is asked, and the records that it reads.
+/// Returns the statement on the tables of a database, for one row more than the limit, and the period that it reads.
 pub(super) fn on_tables(
     question: &Question,
     args: &QuestionArgs,
@@ -130,32 +131,32 @@ pub(super) fn on_tables(
 ) -> Result<(String, Asking), Stop> {
     let mut late = UNLIMITED;
     let late_hours = args.late.unwrap_or(LATE_HOURS);
-    let mut rows = Rows { flows: String::new(), before: String::new(), rejects: String::new() };
-    if question.is_of_flows() {
+    let mut rows = Rows::default();
+    if question.reads_flows() {
         let of = RowsOf::find(found, args.table(), "text", args.everywhere)?;
         let columns = needed(question, &of, args.table())?;
         rows.flows = questions::of_tables(&columns, &of.tables, span, hours(&of, span, late_hours)?);
         if of.since.is_some() {
             late = i64::from(late_hours) * HOUR;
         }
-        if question.needs_before() {
+        if question.source == Source::FlowsAndBefore {
             let before = span.before();
             let hours = hours(&of, before, late_hours)?;
             rows.before = questions::of_tables(&columns, &of.tables, before, hours);
         }
-    } else if question.is_of_rejects() {
+    } else if question.source == Source::Rejects {
         let of = RowsOf::find(found, "ledger_rejects", "json", args.everywhere)?;
         rows.rejects = questions::of_rejects(&of.tables, span, hours(&of, span, late_hours)?);
     }
-    let mut asked = asked(args);
-    asked.limit = Some(asked.limit.unwrap_or(LIMIT) + 1);
-    let from = if question.needs_before() { span.before().from } else { span.from };
+    let mut arguments = arguments(args);
+    arguments.limit = Some(arguments.limit.unwrap_or(LIMIT) + 1);
+    let from = if question.source == Source::FlowsAndBefore { span.before().from } else { span.from };
     let reads = Asking { span: Span { from, to: span.to }, late };
-    Ok((question.statement(&asked, &rows)?, reads))
+    Ok((question.statement(&arguments, &rows)?, reads))
 }
 
-fn asked(args: &QuestionArgs) -> Asked {
-    Asked {
+fn arguments(args: &QuestionArgs) -> Arguments {
+    Arguments {
         ip: args.ip,
         interface: args.interface.clone(),
         port: args.port,
@@ -165,15 +166,11 @@ fn asked(args: &QuestionArgs) -> Asked {
     }
 }
 
-/// The columns that the question reads, or which of them the table lacks.
+/// Returns the columns that the question reads. A missing column is an error.
 fn needed(question: &Question, of: &RowsOf, table: &str) -> Result<Vec<TypedColumn>, Stop> {
     let mut columns = flow_columns(of.columns.iter().map(String::as_str));
-    let wanted = question.columns();
-    let lacking: Vec<&str> = wanted
-        .iter()
-        .copied()
-        .filter(|wanted| !columns.iter().any(|column| column.name == *wanted))
-        .collect();
+    let has = |wanted: &&str| columns.iter().any(|column| column.name == *wanted);
+    let lacking: Vec<&str> = question.columns.iter().copied().filter(|wanted| !has(wanted)).collect();
     if !lacking.is_empty() {
         return Err(Stop::usage(format!(
             "{} needs the columns {}, which table {table} does not have; name another with --table, or record these \
@@ -182,11 +179,11 @@ fn needed(question: &Question, of: &RowsOf, table: &str) -> Result<Vec<TypedColu
             lacking.join(", ")
         )));
     }
-    columns.retain(|column| wanted.contains(&*column.name));
+    columns.retain(|column| question.columns.contains(&&*column.name));
     Ok(columns)
 }
 
-/// The hours of arrival to read. Refused where the tables have no such hours: the answer would be nothing.
+/// Returns the hours of arrival to read. A time before the first partition is an error, because the result would be empty.
 fn hours(of: &RowsOf, span: Span, late: u16) -> Result<Option<Span>, Stop> {
     let Some(since) = of.since else { return Ok(None) };
     let begins = |since: i64| {
@@ -195,15 +192,15 @@ fn hours(of: &RowsOf, span: Span, late: u16) -> Result<Option<Span>, Stop> {
     };
     if span.to <= since {
         return Err(Stop::usage(format!(
-            "that time is before {}, where the hours of {} begin: it would read as nothing; deploy tables with an earlier \
-             --since (flowherd sql), or ask --everywhere",
+            "the time is before {}, when the partitions of {} begin, so the result would be empty; deploy tables with an earlier \
+             --since (flowherd sql), or use --everywhere",
             begins(since),
             of.tables[0]
         )));
     }
     if span.from < since {
         tell(&format!(
-            "the time before {} is not read: the hours of {} begin there",
+            "the time before {} is not read, because the partitions of {} begin then",
             begins(since),
             of.tables[0]
         ));
@@ -214,16 +211,16 @@ fn hours(of: &RowsOf, span: Span, late: u16) -> Result<Option<Span>, Stop> {
 impl From<QuestionError> for Stop {
     fn from(error: QuestionError) -> Self {
         let hint = match &error {
-            QuestionError::Missing { parameter, .. } if parameter == "run" => "; flowherd runs lists them",
-            QuestionError::Missing { parameter, .. } if parameter == "ip" => "; an example: --ip 10.0.0.5",
+            QuestionError::Missing { parameter: Parameter::Run, .. } => "; list runs with `flowherd runs`",
+            QuestionError::Missing { parameter: Parameter::Ip, .. } => "; an example: --ip 10.0.0.5",
             _ => "",
         };
         Self::usage(format!("{error}{hint}"))
     }
 }
 
-/// Tells of hours in a statement that lie outside those which the tables have: they read as nothing.
-pub(super) fn tell_of_hours_outside(sql: &str, found: &[TableMetadata]) {
+/// Warns of hours in a statement that are outside the partitions of the tables, because they return no rows.
+pub(super) fn warn_of_hours_outside(sql: &str, found: &[TableMetadata]) {
     let Some(since) = found.iter().find_map(tables::since_text) else { return };
     if !sql.to_ascii_lowercase().contains(DATEHOUR) {
         return;
@@ -233,10 +230,10 @@ pub(super) fn tell_of_hours_outside(sql: &str, found: &[TableMetadata]) {
         let Some(day) = literal.get(..10).filter(|day| is_day(day)) else { continue };
         if day < since.get(..10).unwrap_or_default() {
             tell(&format!(
-                "'{literal}' is before {since}, where the hours of the tables begin: it reads as nothing"
+                "'{literal}' is before {since}, when the partitions of the tables begin, so it returns no rows"
             ));
         } else if day > &*now {
-            tell(&format!("'{literal}' has not come yet: it reads as nothing"));
+            tell(&format!("'{literal}' is in the future, so it returns no rows"));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Rows that were written with other columns than a table has now: a reader of CSV goes by position, so it would take one
-//! value for another and say nothing.
+//! Finds rows that were written with other columns than a table has now. CSV is read by position, so these values would be in
+//! the wrong columns without an error.
 
 use std::collections::BTreeMap;
 
@@ -8,42 +8,43 @@ use flowherd_shared::{
     config::Config,
     ledger::{Report, ReportState, layout, read_report},
     limits::MAX_CONFIG_BYTES,
-    questions::Span,
     store::{Store, StoreError},
 };
 use jiff::{ToSpan, civil::Date, tz::TimeZone};
 
-/// Ledger files read at once.
+use crate::query::questions::Span;
+
+/// Ledger files read in parallel.
 const READERS: usize = 32;
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 
-/// A table and the columns that it has in the database.
+/// A table and its columns in the database.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) table: String,
     pub(super) columns: Vec<String>,
 }
 
-/// The time that is asked for, and how much later its records may have arrived, in seconds.
+/// The time of a question, and the maximum lateness of its records in seconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     pub(super) span: Span,
     pub(super) late: i64,
 }
 
-/// What the rules of a run make of a table.
+/// The columns of a table by the rules of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Columns {
     Same,
     Other,
     /// The run did not write it.
     None,
-    /// Its rules are not in its ledger.
+    /// Its ledger does not have its rules.
     Unknown,
 }
 
-/// What runs wrote that a table would misread, a line for each table. `asked` none: at any time.
+/// Returns one line for each table that would misread rows of runs. Without `asked`, rows of any time count.
 pub(super) fn find(
     results: &impl Store,
     mut runs: Vec<IndexedRun>,
@@ -59,7 +60,7 @@ pub(super) fn find(
         }
     }
 
-    let mut told = Vec::new();
+    let mut problems = Vec::new();
     for (at, known) in known.iter().enumerate() {
         let is = |run: &IndexedRun, columns: Columns| by_config[&*run.config_hash][at] == columns;
         let may_be_misread = |run: &&IndexedRun| {
@@ -82,28 +83,28 @@ pub(super) fn find(
         let is_replaced = |run: &IndexedRun, report: Option<&Report>| {
             right.iter().zip(of_right).any(|(later, done)| replaces(later, done.as_ref(), run, report))
         };
-        let left: Vec<&IndexedRun> = suspects
+        let remaining: Vec<&IndexedRun> = suspects
             .iter()
             .zip(of_suspects)
             .filter(|(run, report)| !is_replaced(run, report.as_ref()))
             .map(|(run, _)| *run)
             .collect();
-        told.extend(tell(&known.table, &left));
+        problems.extend(problem(&known.table, &remaining));
     }
-    Ok(told)
+    Ok(problems)
 }
 
-/// One line for all runs of which a table would misread rows.
-fn tell(table: &str, runs: &[&IndexedRun]) -> Option<String> {
+/// Returns one line for all runs of which a table would misread rows.
+fn problem(table: &str, runs: &[&IndexedRun]) -> Option<String> {
     let last = runs.last()?;
     let others = match runs.len() {
         1 => String::new(),
         more => format!(" and {} more", more - 1),
     };
     Some(format!(
-        "run {} (prefix {:?}, {}){others} wrote other columns than table {table} has, or nobody knows which: rows would be \
-         misread; run the prefix again (flowherd rerun --prefix), or deploy the tables of its rules \
-         (runs/{}/flowherd.toml); to ask all the same: --anyway",
+        "run {} (prefix {:?}, {}){others} wrote other or unknown columns than table {table} has, so its rows would be \
+         misread; convert the prefix again (flowherd rerun --prefix), or deploy the tables of its rules \
+         (runs/{}/flowherd.toml); use --anyway to query nevertheless",
         last.run, last.prefix, last.started, last.run
     ))
 }
@@ -113,8 +114,8 @@ fn may_replace(later: &IndexedRun, earlier: &IndexedRun) -> bool {
     earlier.started < later.started && earlier.prefix.starts_with(&later.prefix)
 }
 
-/// Whether a later run has surely written everything anew that an earlier one wrote: it listed the same prefix or more, found
-/// no fewer objects, did all of them, and was begun when the earlier one had ended.
+/// Returns whether a later run certainly replaced all outputs of an earlier one: it began after the earlier one had ended,
+/// listed the same prefix or a shorter one, found at least as many objects, and completed all of them.
 fn replaces(
     later: &IndexedRun,
     done: Option<&Report>,
@@ -134,7 +135,7 @@ fn columns(results: &impl Store, run: &IndexedRun, known: &[Known]) -> Result<Ve
         None => Some(Config::default()),
         Some(bytes) => std::str::from_utf8(&bytes).ok().and_then(|text| Config::parse(text).ok()),
     };
-    // Rules of a later version, or results of `convert`, which keeps its rules elsewhere.
+    // The rules may be of a later version. `convert` does not keep them in the ledger.
     let config = config.filter(|config| config.hash == run.config_hash);
     let of = |known: &Known| {
         let Some(config) = &config else { return Columns::Unknown };
@@ -147,7 +148,7 @@ fn columns(results: &impl Store, run: &IndexedRun, known: &[Known]) -> Result<Ve
     Ok(known.iter().map(of).collect())
 }
 
-/// Whether keys with this prefix can hold records of that time: by the last `yyyy/MM[/dd[/HH]]` in it, if it has any.
+/// Returns whether keys with this prefix can have records of the time, by the last `yyyy/MM[/dd[/HH]]` in it, if any.
 fn may_hold(prefix: &str, asked: Asked) -> bool {
     let parts: Vec<&str> = prefix.split('/').collect();
     let number = |at: usize, digits: usize| -> Option<i64> {
@@ -175,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_tells_by_its_date_which_records_it_can_hold() {
+    fn the_date_in_a_prefix_decides_which_records_it_can_have() {
         let span = Span { from: 1_771_372_800, to: 1_771_459_200 }; // 2026-02-18
         let day = Asked { span, late: DAY };
         let holds = [

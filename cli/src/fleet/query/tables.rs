@@ -1,24 +1,23 @@
-//! What a database has of ours.
+//! Flowherd's tables in a database.
 
 use aws_sdk_athena::types::TableMetadata;
-use flowherd_shared::schema::DATEHOUR;
 use jiff::{civil::DateTime, tz::TimeZone};
 
-use crate::Stop;
+use crate::{query::schema::DATEHOUR, stop::Stop};
 
-/// The stored tables that hold the rows of one name.
+/// The stored tables of one table's rows.
 #[derive(Debug)]
 pub(super) struct RowsOf {
-    /// One for each prefix, or one over everything.
+    /// One for each Firehose prefix, or one for all files.
     pub(super) tables: Vec<String>,
-    /// Of each of them, in order.
+    /// The columns of each of them, in order.
     pub(super) columns: Vec<String>,
-    /// Unix seconds at which their hours begin; none if they have no hours.
+    /// First hour of their partitions in Unix seconds; `None` without partitions.
     pub(super) since: Option<i64>,
 }
 
 impl RowsOf {
-    /// Those of `name`, by hours if there are such and not `everywhere`.
+    /// Finds the tables of `name`, with hourly partitions if there are any, unless `everywhere`.
     pub(super) fn find(
         found: &[TableMetadata],
         name: &str,
@@ -32,8 +31,8 @@ impl RowsOf {
         let first = if everywhere && table(&whole).is_some() { whole } else { first };
         let Some(stored) = table(&first) else {
             return Err(Stop::usage(format!(
-                "there is no table {first} in the stack's database; deploy tables (flowherd sql --dialect glue, setting \
-                 tables), or name another with --table"
+                "no table {first} in the stack's database; deploy tables (flowherd sql --dialect glue, setting \
+                 tables), or choose another with --table"
             )));
         };
         let numbered =
@@ -52,7 +51,7 @@ impl RowsOf {
     }
 }
 
-/// The name of the rows that a text table holds, if it is one: of `x_text`, `x_text_2` and `x_everywhere_text` it is `x`.
+/// Returns the table name of a text table: `x` for `x_text`, `x_text_2` and `x_everywhere_text`. Returns `None` for others.
 pub(super) fn rows_of(table: &str) -> Option<&str> {
     let whole = table.trim_end_matches(|last: char| last.is_ascii_digit());
     let stem = if whole.len() < table.len() { whole.strip_suffix('_') } else { Some(table) };
@@ -60,18 +59,18 @@ pub(super) fn rows_of(table: &str) -> Option<&str> {
     Some(rows.strip_suffix("_everywhere").unwrap_or(rows))
 }
 
-/// The names of a table's own columns.
+/// Returns the names of a table's own columns.
 pub(super) fn columns(table: &TableMetadata) -> Vec<String> {
     table.columns().iter().map(|column| column.name().to_owned()).collect()
 }
 
-/// The first of a table's hours, `yyyy/MM/dd/HH`, if it has any.
+/// Returns the first hour of a table's partitions, `yyyy/MM/dd/HH`, if it has any.
 pub(super) fn since_text(table: &TableMetadata) -> Option<&str> {
     let range = table.parameters()?.get(&format!("projection.{DATEHOUR}.range"))?;
     range.split(',').next()
 }
 
-/// Names go into statements.
+/// Checks a table name, which becomes part of statements.
 pub(super) fn check_name(name: &str) -> Result<(), Stop> {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     if name.is_empty() || !name.bytes().all(fits) {
@@ -87,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_tables_are_known_by_their_names() {
+    fn text_tables_are_recognised_by_their_names() {
         for table in ["flow_text", "flow_text_2", "flow_text_12", "flow_everywhere_text"] {
             assert_eq!(rows_of(table), Some("flow"), "{table}");
         }

@@ -1,22 +1,22 @@
-//! Binary data of no known format, told from text in which some records hold hostile or damaged bytes.
+//! Distinguishes binary data of an unknown format from text in which some records have hostile or damaged bytes.
 
-/// Bytes at the start that text is clean in: a log's records begin with a time, a name or a bracket.
+/// Bytes at the start of text that are clean: records of logs begin with a time, a name or a bracket.
 const START_BYTES: usize = 8;
 
-/// Whether text may hold this byte: any but the control characters, of which tab, line breaks, form feed, backspace and
-/// escape (colours of terminals) occur in logs.
+/// Returns whether text may have this byte: all but control characters. Of those, tab, line breaks, form feed, backspace and
+/// escape (terminal colours) occur in logs.
 pub(super) fn is_text_byte(byte: u8) -> bool {
     !matches!(byte, 0..=7 | 0x0b | 0x0e..=0x1a | 0x1c..=0x1f | 0x7f)
 }
 
-/// Whether `head` is binary; `whole` if nothing follows it. The rule, which docs/semantics.md promises:
+/// Returns whether `head` is binary; `whole` if it is the whole layer. docs/semantics.md promises this rule:
 ///
 /// - at least 1 byte in 64 is a control character, and
 /// - lines that are clean (UTF-8 without control characters) make up less than half of `head`, and
 /// - one of the first 8 bytes is not clean; or no line is clean, no further line begins with 8 clean bytes, and at least a
 ///   quarter of all bytes are not clean.
 ///
-/// Records with hostile bytes leave clean starts and clean lines around them, so a log of them stays text.
+/// A log with hostile bytes in some records still has clean starts and clean lines, so it remains text.
 pub(super) fn is_binary(head: &[u8], whole: bool) -> bool {
     let controls = head.iter().filter(|byte| !is_text_byte(**byte)).count();
     if controls == 0 || controls * 64 < head.len() {
@@ -42,7 +42,7 @@ fn is_clean_start(start: &[u8]) -> bool {
     start.iter().all(|byte| is_text_byte(*byte)) && invalid_utf8(start, true) == 0
 }
 
-/// Bytes that are no UTF-8; a sequence that the end cuts counts unless `is_cut`.
+/// Counts bytes that are not UTF-8. A sequence that is cut at the end counts unless `is_cut`.
 fn invalid_utf8(bytes: &[u8], is_cut: bool) -> usize {
     let mut chunks = bytes.utf8_chunks().peekable();
     let mut invalid = 0;

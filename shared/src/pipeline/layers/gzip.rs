@@ -1,4 +1,4 @@
-//! Gzip (RFC 1952): members one after another until the layer ends. CloudWatch Logs writes one member per envelope and
+//! Gzip (RFC 1952): all members until the layer ends. CloudWatch Logs writes one member per envelope and
 //! Firehose concatenates them, so a decoder that stops after the first member would lose the others without an error.
 
 use flate2::{Decompress, FlushDecompress, Status};
@@ -9,7 +9,7 @@ use crate::{error::ObjectError, limits::MAX_GZIP_HEADER_BYTES};
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 const TRAILER_BYTES: usize = 8;
 const HEADER_TOO_LONG: &str = "a gzip member's header without an end";
-const NO_MEMBER: &str = "bytes after a gzip member that are no gzip member";
+const NO_MEMBER: &str = "bytes after a gzip member that are not a gzip member";
 
 enum State {
     Header,
@@ -37,7 +37,7 @@ impl Gzip {
         }
     }
 
-    /// Members begun.
+    /// Returns the number of members begun.
     pub(super) fn members(&self) -> u64 {
         self.members
     }
@@ -69,7 +69,7 @@ impl Gzip {
         }
     }
 
-    /// Reads the next member's header; false when the layer ends here instead.
+    /// Reads the next member's header. Returns false if the layer ends here.
     fn open_member(&mut self, input: &mut Input, refill: Refill<'_>) -> Result<bool, ObjectError> {
         loop {
             match header_length(input.unused()) {
@@ -108,9 +108,7 @@ impl Gzip {
         out: &mut [u8],
         refill: Refill<'_>,
     ) -> Result<usize, ObjectError> {
-        if input.unused().is_empty() && !input.fetch(refill)? {
-            return Err(input.truncated("a gzip member"));
-        }
+        input.need(1, "a gzip member", refill)?;
         let (count, ended) = inflate(&mut self.inflate, input, usize::MAX, out, "a gzip member")?;
         if ended {
             self.state = State::Trailer;
@@ -121,8 +119,8 @@ impl Gzip {
     }
 
     fn check_trailer(&mut self, input: &mut Input, refill: Refill<'_>) -> Result<(), ObjectError> {
-        input.need(TRAILER_BYTES, "a gzip member's checksum", refill)?;
-        let (crc, size) = (le(&input.unused()[..4]), le(&input.unused()[4..8]));
+        let trailer = input.need(TRAILER_BYTES, "a gzip member's checksum", refill)?;
+        let (crc, size) = (le(&trailer[..4]), le(&trailer[4..]));
         if crc != u64::from(self.crc.clone().finalize()) {
             return Err(input.corrupt("a gzip member whose checksum does not match"));
         }
@@ -135,7 +133,7 @@ impl Gzip {
     }
 }
 
-/// Inflates some of the next `limit` bytes of `input`; returns the bytes written and whether the stream has ended.
+/// Inflates some of the next `limit` bytes of `input`. Returns the number of bytes written and whether the stream has ended.
 pub(super) fn inflate(
     inflate: &mut Decompress,
     input: &mut Input,
@@ -161,14 +159,14 @@ pub(super) fn inflate(
     }
 }
 
-/// Skips what some writers put behind a member: one line feed (fluent-plugin-kinesis' `append_new_line`,
+/// Skips what some writers append to a member: one line feed (fluent-plugin-kinesis' `append_new_line`,
 /// <https://github.com/awslabs/aws-fluent-plugin-kinesis/issues/196>), or zero bytes up to the end of the layer, as tape
 /// and disk blocks are padded and as gzip itself accepts (<https://www.gnu.org/software/gzip/manual/gzip.html>, Tapes).
 fn skip_separators(input: &mut Input, refill: Refill<'_>) -> Result<(), ObjectError> {
-    if input.want(1, refill)? && input.unused()[0] == b'\n' {
+    if input.next_is(b"\n", refill)? {
         input.consume(1);
     }
-    let padded = input.want(1, refill)? && input.unused()[0] == 0;
+    let padded = input.next_is(&[0], refill)?;
     while padded && input.want(1, refill)? {
         let zeros = input.unused().iter().take_while(|byte| **byte == 0).count();
         input.consume(zeros);
@@ -185,7 +183,7 @@ enum Header {
     Wrong(&'static str),
 }
 
-/// Where the member's header ends, by RFC 1952 section 2.3.
+/// Finds the end of the member's header (RFC 1952 section 2.3).
 fn header_length(bytes: &[u8]) -> Header {
     const FIXED: usize = 10;
     const FHCRC: u8 = 2;

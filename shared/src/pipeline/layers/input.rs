@@ -1,11 +1,11 @@
-//! The input of one layer: the bytes that were fetched and not yet decoded, and their position for error messages.
+//! The input of one layer: fetched bytes that are not yet decoded, and their position for errors.
 
 use crate::error::ObjectError;
 
 /// Bytes that a layer fetches at a time.
 const INPUT_BYTES: usize = 64 << 10;
 
-/// Fills the given buffer with bytes of the layer below; 0 means its end.
+/// Fills the given buffer with bytes of the layer below. Returns their number; 0 means the end.
 pub(super) type Refill<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<usize, ObjectError>;
 
 /// Fetched bytes `bytes[at..end]` that are not yet decoded.
@@ -32,8 +32,8 @@ impl Input {
         self.at = self.end.min(self.at + count);
     }
 
-    /// Fetches more bytes behind the unused ones; false at the end of the layer. Does not clear the buffer: the layer
-    /// below may give one byte per call.
+    /// Fetches more bytes after the unused ones. Returns false at the end of the layer. Does not clear the buffer, because
+    /// the layer below may return one byte per call.
     pub(super) fn fetch(&mut self, refill: Refill<'_>) -> Result<bool, ObjectError> {
         if self.at > 0 {
             self.base += self.at as u64;
@@ -49,7 +49,7 @@ impl Input {
         Ok(count > 0)
     }
 
-    /// Fetches until `count` bytes are unused; false if the layer ends before that.
+    /// Fetches until `count` bytes are unused. Returns false if the layer ends before that.
     pub(super) fn want(&mut self, count: usize, refill: Refill<'_>) -> Result<bool, ObjectError> {
         while self.unused().len() < count {
             if !self.fetch(refill)? {
@@ -59,17 +59,22 @@ impl Input {
         Ok(true)
     }
 
-    /// As [`Input::want`], but the end of the layer is an error that names `what`.
+    /// Fetches until `count` bytes are unused and returns them. The end of the layer is an error that names `what`.
     pub(super) fn need(
         &mut self,
         count: usize,
         what: &'static str,
         refill: Refill<'_>,
-    ) -> Result<(), ObjectError> {
-        if self.want(count, refill)? { Ok(()) } else { Err(self.truncated(what)) }
+    ) -> Result<&[u8], ObjectError> {
+        if self.want(count, refill)? { Ok(&self.unused()[..count]) } else { Err(self.truncated(what)) }
     }
 
-    /// Passes over `count` bytes, however many that are.
+    /// Fetches bytes and returns whether they are `expected`. They are not consumed.
+    pub(super) fn next_is(&mut self, expected: &[u8], refill: Refill<'_>) -> Result<bool, ObjectError> {
+        Ok(self.want(expected.len(), refill)? && self.unused().starts_with(expected))
+    }
+
+    /// Skips `count` bytes, which may be more than the buffer holds.
     pub(super) fn skip(
         &mut self,
         mut count: u64,
@@ -85,7 +90,7 @@ impl Input {
         Ok(())
     }
 
-    /// Position of the next unused byte in the layer.
+    /// Returns the position of the next unused byte in the layer.
     pub(super) fn position(&self) -> u64 {
         self.base + self.at as u64
     }
@@ -111,12 +116,12 @@ impl Input {
     }
 }
 
-/// The little-endian number at the start of `bytes`, as wide as `bytes` is long.
+/// Reads `bytes` as a little-endian number.
 pub(super) fn le(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// The big-endian number at the start of `bytes`, as wide as `bytes` is long.
+/// Reads `bytes` as a big-endian number.
 pub(super) fn be(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }

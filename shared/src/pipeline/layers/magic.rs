@@ -1,16 +1,16 @@
-//! What a layer is, by its first bytes and never by its name.
+//! Recognises a layer by its first bytes, never by its name.
 
 use snap::raw::max_compress_len;
 
 use super::{
-    Codec,
     binary::{self, is_text_byte},
+    codec::Codec,
     input::{be, le},
     snappy, zip,
 };
 use crate::limits::MAX_SNAPPY_BLOCK_BYTES;
 
-/// Bytes that decide. Of a shorter layer, all.
+/// Number of bytes that decide. A shorter layer is decided by all its bytes.
 pub(super) const HEAD_BYTES: usize = 4096;
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
@@ -21,17 +21,17 @@ pub(super) const LZ4: &[u8] = &[0x04, 0x22, 0x4d, 0x18];
 /// <https://tukaani.org/xz/xz-file-format.txt>, section 2.1.1.1.
 pub(super) const XZ: &[u8] = b"\xfd7zXZ\0";
 const BZIP2: &[u8] = b"BZh";
-/// What follows bzip2's level: the first block, or the end of an empty stream.
+/// The bytes after bzip2's level: the first block, or the end of an empty stream.
 pub(super) const BZIP2_BLOCK: &[u8] = &[0x31, 0x41, 0x59, 0x26, 0x53, 0x59];
 pub(super) const BZIP2_END: &[u8] = &[0x17, 0x72, 0x45, 0x38, 0x50, 0x90];
 const BZIP2_BYTES: usize = 10;
 /// Magic and length of a skippable frame.
 pub(super) const SKIPPABLE_BYTES: usize = 8;
 
-/// What the first bytes of a layer are.
+/// The format of a layer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Text, or too little to say otherwise.
+    /// Text, or too few bytes for anything else.
     Text,
     Codec(Codec),
     /// The layer ends within the magic number of this.
@@ -45,7 +45,7 @@ pub(super) enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NotText {
     pub(super) format: &'static str,
-    /// What shows it.
+    /// The evidence for the format.
     pub(super) evidence: &'static str,
     pub(super) at: u64,
     pub(super) todo: &'static str,
@@ -91,7 +91,7 @@ fn codec(head: &[u8]) -> Option<Codec> {
         return Some(Codec::Bzip2);
     }
     if is_skippable(head) {
-        return Some(behind_skippable(head));
+        return Some(after_skippable(head));
     }
     is_hadoop(head).then_some(Codec::SnappyHadoop)
 }
@@ -103,8 +103,8 @@ fn is_bzip2(head: &[u8]) -> bool {
         && [BZIP2_BLOCK, BZIP2_END].contains(&&head[4..BZIP2_BYTES])
 }
 
-/// Whose frames follow the skippable ones, as far as `head` shows it; the decoder changes its mind if they are LZ4's.
-fn behind_skippable(mut head: &[u8]) -> Codec {
+/// Returns the codec of the frames after the skippable ones, if `head` contains them. Otherwise the decoder finds out.
+fn after_skippable(mut head: &[u8]) -> Codec {
     while is_skippable(head) && head.len() >= SKIPPABLE_BYTES {
         let length = le(&head[4..8]) as usize;
         head = head.get(SKIPPABLE_BYTES.saturating_add(length)..).unwrap_or_default();
@@ -112,8 +112,8 @@ fn behind_skippable(mut head: &[u8]) -> Codec {
     if head.starts_with(LZ4) { Codec::Lz4 } else { Codec::Zstd }
 }
 
-/// Hadoop's container has no magic number. What is taken for it begins with a length below 32 MiB, so with a byte that
-/// no text begins with; a second length that fits the first; and a block that fits both, element by element.
+/// Hadoop's container has no magic number. It must begin with a length below 32 MiB, and so with a byte that text never
+/// begins with, a second length that fits the first, and a block that fits both, element by element.
 fn is_hadoop(head: &[u8]) -> bool {
     if head.len() < 10 {
         return false;
@@ -225,7 +225,7 @@ const MAGICS: &[Magic] = &[
     magic(b"\x0a\x0d\x0d\x0a", true, "a packet capture", "magic 0A0D0D0A", CONVERT),
 ];
 
-/// Bytes behind a magic number of letters among which one must be no text.
+/// Bytes after a magic number of letters. At least one of them must not be text.
 const PROOF_BYTES: usize = 32;
 
 fn named(head: &[u8]) -> Option<NotText> {

@@ -17,7 +17,7 @@ use crate::{error::ObjectError, limits::MAX_SNAPPY_BLOCK_BYTES};
 
 /// The chunk that begins each stream (<https://github.com/google/snappy/blob/main/framing_format.txt>, section 4.1).
 pub(super) const STREAM: &[u8] = b"\xff\x06\x00\x00sNaPpY";
-/// Bytes of a chunk that are compressed into one: its checksum, and 64 KiB of data as they may grow.
+/// Bytes of a chunk: its checksum, and 64 KiB of data, which may grow when they are compressed.
 const MAX_CHUNK_BYTES: usize = 4 + 76_490;
 const CHUNK: &str = "a Snappy chunk";
 
@@ -58,7 +58,7 @@ impl Framed {
         Self { decoder: FrameDecoder::new(chunk), in_chunk: false, chunks: 0, is_empty: true }
     }
 
-    /// Chunks of data read.
+    /// Returns the number of data chunks read.
     pub(super) fn chunks(&self) -> u64 {
         self.chunks
     }
@@ -80,19 +80,18 @@ impl Framed {
                 self.in_chunk = false;
             }
             if !input.want(1, refill)? {
-                // Streams have no end mark, so one that was cut behind its identifier looks like an empty one.
+                // Streams have no end mark, so a stream that was cut after its identifier looks empty.
                 return if self.is_empty {
                     Err(input.truncated("a Snappy stream without data"))
                 } else {
                     Ok(0)
                 };
             }
-            input.need(4, CHUNK, refill)?;
-            let (kind, length) = (input.unused()[0], le(&input.unused()[1..4]) as usize);
+            let head = input.need(4, CHUNK, refill)?;
+            let (kind, length) = (head[0], le(&head[1..]) as usize);
             match kind {
                 0xff => {
-                    input.need(STREAM.len(), CHUNK, refill)?;
-                    if !input.unused().starts_with(STREAM) {
+                    if input.need(STREAM.len(), CHUNK, refill)? != STREAM {
                         return Err(input.corrupt("a Snappy stream identifier that does not match"));
                     }
                     input.consume(STREAM.len());
@@ -114,7 +113,7 @@ impl Framed {
         }
     }
 
-    /// Decodes the chunk of `length` bytes that comes next; `None` if it has no data.
+    /// Decodes the next chunk, of `length` bytes. Returns `None` if it has no data.
     fn chunk(
         &mut self,
         length: usize,
@@ -122,7 +121,7 @@ impl Framed {
         out: &mut [u8],
         refill: Refill<'_>,
     ) -> Result<Option<usize>, ObjectError> {
-        input.need(length, CHUNK, refill)?;
+        let data = input.need(length, CHUNK, refill)?;
         let first = self.chunks == 0;
         let chunk = self.decoder.get_mut();
         chunk.bytes.clear();
@@ -130,7 +129,7 @@ impl Framed {
         if first {
             chunk.bytes.extend_from_slice(STREAM);
         }
-        chunk.bytes.extend_from_slice(&input.unused()[..length]);
+        chunk.bytes.extend_from_slice(data);
         self.chunks += 1;
         self.is_empty = false;
         let count = self
@@ -143,7 +142,7 @@ impl Framed {
     }
 }
 
-/// Which container holds the blocks.
+/// The container of the blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Container {
     /// Hadoop's `BlockCompressorStream`: the length of a block before and after compression, big-endian, and the latter
@@ -167,7 +166,7 @@ pub(super) struct Blocks {
     container: Container,
     decoder: Decoder,
     data: Vec<u8>,
-    given: usize,
+    returned: usize,
     /// Decoded bytes of the current Hadoop block that are still to come.
     remaining: u64,
     begun: u64,
@@ -175,14 +174,14 @@ pub(super) struct Blocks {
 
 impl Blocks {
     pub(super) fn new(container: Container) -> Self {
-        Self { container, decoder: Decoder::new(), data: Vec::new(), given: 0, remaining: 0, begun: 0 }
+        Self { container, decoder: Decoder::new(), data: Vec::new(), returned: 0, remaining: 0, begun: 0 }
     }
 
     pub(super) fn container(&self) -> Container {
         self.container
     }
 
-    /// Blocks begun.
+    /// Returns the number of blocks begun.
     pub(super) fn blocks(&self) -> u64 {
         self.begun
     }
@@ -193,7 +192,7 @@ impl Blocks {
         out: &mut [u8],
         refill: Refill<'_>,
     ) -> Result<usize, ObjectError> {
-        while self.given == self.data.len() {
+        while self.returned == self.data.len() {
             if self.remaining == 0 && !self.open_block(input, refill)? {
                 return Ok(0);
             }
@@ -201,12 +200,12 @@ impl Blocks {
                 self.block(input, refill)?;
             }
         }
-        let count = (&self.data[self.given..]).read(out).unwrap_or(0);
-        self.given += count;
+        let count = (&self.data[self.returned..]).read(out).unwrap_or(0);
+        self.returned += count;
         Ok(count)
     }
 
-    /// Reads how many bytes the next block decodes to at most; false when the layer ends here instead.
+    /// Reads the maximum decoded size of the next block. Returns false if the layer ends here.
     fn open_block(&mut self, input: &mut Input, refill: Refill<'_>) -> Result<bool, ObjectError> {
         if !input.want(1, refill)? {
             let is_empty = self.container == Container::Java && self.begun == 0;
@@ -217,9 +216,9 @@ impl Blocks {
             };
         }
         if self.container == Container::Java {
-            if input.want(JAVA_MAGIC.len(), refill)? && input.unused().starts_with(JAVA_MAGIC) {
-                input.need(JAVA_HEADER_BYTES, "a snappy-java header", refill)?;
-                if be(&input.unused()[12..16]) > 1 {
+            if input.next_is(JAVA_MAGIC, refill)? {
+                let header = input.need(JAVA_HEADER_BYTES, "a snappy-java header", refill)?;
+                if be(&header[12..]) > 1 {
                     return Err(
                         input.unsupported("a snappy-java stream of a later version", "decompress it first")
                     );
@@ -229,8 +228,7 @@ impl Blocks {
             }
             self.remaining = MAX_SNAPPY_BLOCK_BYTES;
         } else {
-            input.need(4, BLOCK, refill)?;
-            self.remaining = be(&input.unused()[..4]);
+            self.remaining = be(input.need(4, BLOCK, refill)?);
             if self.remaining > MAX_SNAPPY_BLOCK_BYTES {
                 return Err(input.window_too_large(input.position(), BLOCK, MAX_SNAPPY_BLOCK_BYTES));
             }
@@ -241,8 +239,7 @@ impl Blocks {
     }
 
     fn block(&mut self, input: &mut Input, refill: Refill<'_>) -> Result<(), ObjectError> {
-        input.need(4, BLOCK, refill)?;
-        let length = be(&input.unused()[..4]);
+        let length = be(input.need(4, BLOCK, refill)?);
         if self.container == Container::Java && length > MAX_COMPRESSED_BYTES {
             return Err(input.window_too_large(input.position(), BLOCK, MAX_SNAPPY_BLOCK_BYTES));
         }
@@ -259,7 +256,7 @@ impl Blocks {
         }
         self.data.clear();
         self.data.resize(decoded, 0);
-        self.given = 0;
+        self.returned = 0;
         self.decoder.decompress(raw, &mut self.data).map_err(damaged)?;
         self.remaining = match self.container {
             Container::Hadoop => self.remaining - decoded as u64,
@@ -270,7 +267,7 @@ impl Blocks {
     }
 }
 
-/// Whether `raw` is a raw Snappy block, or begins like one if `cut`: its length, then elements that fit together, the
+/// Returns whether `raw` is a raw Snappy block, or begins like one if `cut`: its length, then consistent elements, the
 /// first of them a literal (<https://github.com/google/snappy/blob/main/format_description.txt>). Text does not pass.
 pub(super) fn is_block(raw: &[u8], cut: bool) -> bool {
     let mut length = 0u64;

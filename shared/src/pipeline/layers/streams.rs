@@ -1,5 +1,5 @@
-//! Zstandard, bzip2, xz and LZ4: frames or streams one after another until the layer ends, decoded by
-//! `compression-codecs`, the part of async-compression that needs no runtime.
+//! Zstandard, bzip2, xz and LZ4: all frames or streams until the layer ends. `compression-codecs`, the part of
+//! async-compression without a runtime, decodes them.
 
 use std::{fmt, io};
 
@@ -10,7 +10,7 @@ use compression_codecs::{
 };
 
 use super::{
-    Codec,
+    codec::Codec,
     input::{Input, Refill, le},
     magic::{BZIP2_BLOCK, BZIP2_END, LZ4, SKIPPABLE_BYTES, XZ, ZSTD, is_skippable},
 };
@@ -19,7 +19,7 @@ use crate::{
     limits::{MAX_WINDOW_BYTES, MAX_WINDOW_LOG},
 };
 
-/// What liblzma needs besides the dictionary
+/// Memory that liblzma needs besides the dictionary
 /// (`lzma_memusage`, <https://tukaani.org/xz/man/xz.1.html>: about the dictionary plus 1 MiB).
 const XZ_EXTRA_BYTES: u64 = 1 << 20;
 
@@ -53,22 +53,22 @@ fn words(codec: Codec) -> Words {
         Codec::Bzip2 => Words {
             frame: "a bzip2 stream",
             header: "a bzip2 stream's header",
-            no_frame: "bytes after a bzip2 stream that are no bzip2 stream",
+            no_frame: "bytes after a bzip2 stream that are not a bzip2 stream",
         },
         Codec::Xz => Words {
             frame: "an xz stream",
             header: "an xz stream's header",
-            no_frame: "bytes after an xz stream that are no xz stream",
+            no_frame: "bytes after an xz stream that are not an xz stream",
         },
         Codec::Lz4 => Words {
             frame: "an LZ4 frame",
             header: "an LZ4 frame's header",
-            no_frame: "bytes after an LZ4 frame that are no LZ4 frame",
+            no_frame: "bytes after an LZ4 frame that are not an LZ4 frame",
         },
         _ => Words {
             frame: "a zstd frame",
             header: "a zstd frame's header",
-            no_frame: "bytes after a zstd frame that are no zstd frame",
+            no_frame: "bytes after a zstd frame that are not a zstd frame",
         },
     }
 }
@@ -92,7 +92,7 @@ impl Streams {
         self.codec
     }
 
-    /// Frames begun.
+    /// Returns the number of frames begun.
     pub(super) fn frames(&self) -> u64 {
         self.frames
     }
@@ -114,7 +114,7 @@ impl Streams {
         }
     }
 
-    /// Checks the next frame's header; false when the layer ends here instead.
+    /// Checks the next frame's header. Returns false if the layer ends here.
     fn open_frame(&mut self, input: &mut Input, refill: Refill<'_>) -> Result<bool, ObjectError> {
         self.skip_separators(input, refill)?;
         if !input.want(1, refill)? {
@@ -139,11 +139,10 @@ impl Streams {
         match self.codec {
             Codec::Zstd | Codec::Lz4 => {
                 while input.want(4, refill)? && is_skippable(input.unused()) {
-                    input.need(SKIPPABLE_BYTES, "a skippable frame", refill)?;
-                    let length = le(&input.unused()[4..8]);
+                    let length = le(&input.need(SKIPPABLE_BYTES, "a skippable frame", refill)?[4..8]);
                     input.skip(SKIPPABLE_BYTES as u64 + length, "a skippable frame", refill)?;
                 }
-                // Skippable frames do not say whose they are; the first other frame does.
+                // Skippable frames are the same in both formats; the first other frame decides.
                 if self.frames == 0 {
                     let other = if self.codec == Codec::Zstd { Codec::Lz4 } else { Codec::Zstd };
                     if input.unused().starts_with(magic(other)) {
@@ -152,7 +151,7 @@ impl Streams {
                 }
             }
             Codec::Xz if self.frames > 0 => {
-                while input.want(4, refill)? && input.unused().starts_with(&[0; 4]) {
+                while input.next_is(&[0; 4], refill)? {
                     input.consume(4);
                 }
             }
@@ -175,24 +174,23 @@ impl Streams {
         match self.codec {
             Codec::Zstd => check_zstd(input, header, refill),
             Codec::Lz4 => {
-                input.need(7, header, refill)?;
-                if input.unused()[4] & 1 != 0 {
+                if input.need(7, header, refill)?[4] & 1 != 0 {
                     return Err(input.unsupported("an LZ4 frame that needs a dictionary", RECOMPRESS));
                 }
                 Ok(())
             }
             Codec::Xz => {
-                input.need(12, header, refill)?;
-                // liblzma passes over the checksums of types it does not know.
-                match input.unused()[7] {
+                // liblzma ignores checksums of unknown types.
+                let checksum = input.need(12, header, refill)?[7];
+                match checksum {
                     0 | 1 | 4 | 10 => Ok(()),
                     other => Err(input
                         .unsupported(format!("an xz stream with a checksum of type {other}"), RECOMPRESS)),
                 }
             }
             _ => {
-                input.need(10, header, refill)?;
-                let (level, block) = (input.unused()[3], &input.unused()[4..10]);
+                let head = input.need(10, header, refill)?;
+                let (level, block) = (head[3], &head[4..]);
                 if !(b'1'..=b'9').contains(&level) || block != BZIP2_BLOCK && block != BZIP2_END {
                     return Err(input.corrupt(no_frame));
                 }
@@ -207,8 +205,8 @@ impl Streams {
         out: &mut [u8],
         refill: Refill<'_>,
     ) -> Result<usize, ObjectError> {
-        if input.unused().is_empty() && !self.pending && !input.fetch(refill)? {
-            return Err(input.truncated(words(self.codec).frame));
+        if !self.pending {
+            input.need(1, words(self.codec).frame, refill)?;
         }
         let room = out.len();
         let mut output = WriteBuffer::new_initialized(out);
@@ -252,21 +250,18 @@ fn magic(codec: Codec) -> &'static [u8] {
 
 /// Refuses frames whose window is above the limit or that need a dictionary: the frame header, RFC 8878 section 3.1.1.1.
 fn check_zstd(input: &mut Input, header: &'static str, refill: Refill<'_>) -> Result<(), ObjectError> {
-    input.need(6, header, refill)?;
-    let descriptor = input.unused()[4];
+    let descriptor = input.need(6, header, refill)?[4];
     let single_segment = descriptor & 0x20 != 0;
     let dictionary_bytes = [0, 1, 2, 4][usize::from(descriptor & 3)];
     let dictionary = 5 + usize::from(!single_segment);
-    input.need(dictionary + dictionary_bytes, header, refill)?;
-    if le(&input.unused()[dictionary..dictionary + dictionary_bytes]) != 0 {
+    if le(&input.need(dictionary + dictionary_bytes, header, refill)?[dictionary..]) != 0 {
         return Err(input.unsupported("a zstd frame that needs a dictionary", RECOMPRESS));
     }
-    // A single segment has no window: it is as large as its content.
+    // A single segment has no window descriptor; its window is its content.
     let window = if single_segment {
         let size_bytes = [1, 2, 4, 8][usize::from(descriptor >> 6)];
         let size = dictionary + dictionary_bytes;
-        input.need(size + size_bytes, header, refill)?;
-        le(&input.unused()[size..size + size_bytes])
+        le(&input.need(size + size_bytes, header, refill)?[size..])
     } else {
         let (exponent, mantissa) = (input.unused()[5] >> 3, u64::from(input.unused()[5] & 7));
         let base = 1u64 << (10 + exponent);

@@ -1,5 +1,5 @@
-//! Zip (<https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT>), read from front to back: the archive's
-//! directory stands at its end, and an object is read once. Each entry is an input of its own for the layers above.
+//! Zip (<https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT>), read from front to back, because an object is read
+//! once and the archive's directory is at its end. Each entry is an input of its own for the layers above.
 
 use std::{fmt, hash::BuildHasher};
 
@@ -22,7 +22,7 @@ const LOCATOR_64: &[u8] = b"PK\x06\x07";
 
 const ENTRY: &str = "a zip entry";
 const DIRECTORY: &str = "a zip archive's directory";
-/// The value of a length that stands in the zip64 extra field instead.
+/// The value of a length that is in the zip64 extra field instead.
 const IN_EXTRA: u64 = 0xffff_ffff;
 
 pub(super) struct Zip {
@@ -32,8 +32,8 @@ pub(super) struct Zip {
     entry: Entry,
     /// Position at which the current archive begins; its directory counts from there.
     archive: u64,
-    /// Entries of the current archive, and a sum over them. Its directory must have the same ones: otherwise readers of
-    /// the directory see other files than we do.
+    /// Number and checksum of the entries of the current archive. Its directory must list the same entries. Otherwise, tools
+    /// that read the directory would extract other files.
     found: Tally,
     entries: u64,
 }
@@ -48,14 +48,14 @@ enum State {
     Deflated,
     /// The current entry was read to its end and checked.
     Ended,
-    /// Behind an archive.
-    Behind,
+    /// After an archive.
+    After,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Entry {
     begun: u64,
-    /// Bytes before and after compression and the checksum, unless they stand behind the data.
+    /// Checksum and lengths, unless they follow the data.
     known: Option<Lengths>,
     zip64: bool,
     compressed: u64,
@@ -101,12 +101,12 @@ impl Zip {
         }
     }
 
-    /// Entries begun, without directories.
+    /// Returns the number of entries begun, without directories.
     pub(super) fn entries(&self) -> u64 {
         self.entries
     }
 
-    /// Fills some of `out` with the current entry; 0 means its end, and that its checksum matches.
+    /// Fills some of `out` with the current entry. Returns 0 at its end, after its checksum was verified.
     pub(super) fn read(
         &mut self,
         input: &mut Input,
@@ -115,7 +115,7 @@ impl Zip {
     ) -> Result<usize, ObjectError> {
         loop {
             let count = match self.state {
-                State::Between | State::Ended | State::Behind => return Ok(0),
+                State::Between | State::Ended | State::After => return Ok(0),
                 State::Stored { remaining: 0 } => {
                     self.check_entry(input, refill)?;
                     continue;
@@ -163,19 +163,19 @@ impl Zip {
         }
     }
 
-    /// Opens the next entry; false when the layer ends here instead. The current entry must have been read to its end.
+    /// Opens the next entry. Returns false if the layer ends here. The current entry must have been read to its end.
     pub(super) fn next_entry(&mut self, input: &mut Input, refill: Refill<'_>) -> Result<bool, ObjectError> {
         loop {
             if !input.want(4, refill)? {
-                if self.state == State::Behind && input.unused().is_empty() {
+                if self.state == State::After && input.unused().is_empty() {
                     return Ok(false);
                 }
                 return Err(input.truncated(DIRECTORY));
             }
             let signature = &input.unused()[..4];
-            if self.state == State::Behind {
+            if self.state == State::After {
                 if signature != LOCAL && signature != END {
-                    return Err(input.corrupt("bytes after a zip archive that are no zip archive"));
+                    return Err(input.corrupt("bytes after a zip archive that are not a zip archive"));
                 }
                 self.archive = input.position();
                 self.found = Tally::default();
@@ -188,7 +188,7 @@ impl Zip {
                 }
             } else if signature == CENTRAL || signature == END {
                 self.read_directory(input, refill)?;
-                self.state = State::Behind;
+                self.state = State::After;
             } else {
                 return Err(
                     input.corrupt("a zip archive with something other than entries and their directory")
@@ -197,10 +197,9 @@ impl Zip {
         }
     }
 
-    /// Reads a local file header, section 4.3.7; false if the entry is a directory.
+    /// Reads a local file header (section 4.3.7). Returns false if the entry is a directory.
     fn open_entry(&mut self, input: &mut Input, refill: Refill<'_>) -> Result<bool, ObjectError> {
-        input.need(30, ENTRY, refill)?;
-        let head = input.unused();
+        let head = input.need(30, ENTRY, refill)?;
         let (flags, method) = (le(&head[6..8]), le(&head[8..10]));
         let crc = le(&head[14..18]);
         let lengths = [le(&head[22..26]), le(&head[18..22])];
@@ -233,11 +232,10 @@ impl Zip {
         self.inflate.reset(false);
         // A stored entry does not show where it ends.
         if described && method == 0 && compressed == 0 {
-            input.need(length + 8, ENTRY, refill)?;
-            let behind = &input.unused()[length..length + 8];
+            let behind = &input.need(length + 8, ENTRY, refill)?[length..];
             if behind[..4] != *DESCRIPTOR || behind[4..] != [0; 4] {
                 return Err(input.unsupported(
-                    "a stored zip entry whose length stands behind it",
+                    "a stored zip entry whose length follows it",
                     "write the archive to a file, or use deflate",
                 ));
             }
@@ -252,8 +250,7 @@ impl Zip {
         Ok(true)
     }
 
-    /// Compares checksum and lengths with those of the header or, if they stand behind the data, of the descriptor
-    /// (section 4.3.9).
+    /// Compares checksum and lengths with those of the header, or of the descriptor after the data (section 4.3.9).
     fn check_entry(&mut self, input: &mut Input, refill: Refill<'_>) -> Result<(), ObjectError> {
         let actual = Lengths {
             crc: u64::from(self.crc.clone().finalize()),
@@ -279,19 +276,18 @@ impl Zip {
             input.need(4, DIRECTORY, refill)?;
             let signature = &input.unused()[..4];
             if signature == CENTRAL {
-                input.need(46, DIRECTORY, refill)?;
-                let head = input.unused();
+                let head = input.need(46, DIRECTORY, refill)?;
                 let [name_bytes, extra_bytes, comment_bytes] =
                     [28, 30, 32].map(|at| le(&head[at..at + 2]) as usize);
                 let length = 46 + name_bytes + extra_bytes + comment_bytes;
-                input.need(length, DIRECTORY, refill)?;
-                let head = input.unused();
+                let head = input.need(length, DIRECTORY, refill)?;
                 let fields = [24, 20, 42].map(|at| le(&head[at..at + 4]));
+                let crc = le(&head[16..20]);
                 let extra = &head[46 + name_bytes..46 + name_bytes + extra_bytes];
                 let [decoded, compressed, offset] = in_extra(fields, zip64(extra)).ok_or_else(|| {
                     input.corrupt("a zip archive's directory without the lengths it announces")
                 })?;
-                listed.add(offset, Lengths { crc: le(&head[16..20]), compressed, decoded });
+                listed.add(offset, Lengths { crc, compressed, decoded });
                 input.consume(length);
             } else if signature == END {
                 input.need(22, DIRECTORY, refill)?;
@@ -304,14 +300,12 @@ impl Zip {
                 let comment = le(&input.unused()[20..22]);
                 return input.skip(22 + comment, DIRECTORY, refill);
             } else if signature == END_64 {
-                input.need(12, DIRECTORY, refill)?;
-                let length = le(&input.unused()[4..12]);
+                let length = le(&input.need(12, DIRECTORY, refill)?[4..]);
                 input.skip(length.saturating_add(12), DIRECTORY, refill)?;
             } else if signature == LOCATOR_64 {
                 input.skip(20, DIRECTORY, refill)?;
             } else if signature == SIGNATURE {
-                input.need(6, DIRECTORY, refill)?;
-                let length = le(&input.unused()[4..6]);
+                let length = le(&input.need(6, DIRECTORY, refill)?[4..]);
                 input.skip(6 + length, DIRECTORY, refill)?;
             } else {
                 return Err(input.corrupt("a zip archive's directory with something other than entries"));
@@ -320,15 +314,15 @@ impl Zip {
     }
 }
 
-/// Passes over the descriptor behind an entry if it fits `actual`. It may begin with a signature or not, and its lengths
-/// have 4 or 8 bytes; so what comes behind it must be a header again.
+/// Skips the descriptor after an entry if it matches `actual`. The signature is optional and lengths have 4 or 8 bytes, so
+/// the bytes after it must be a header.
 fn skip_descriptor(
     actual: Lengths,
     zip64: bool,
     input: &mut Input,
     refill: Refill<'_>,
 ) -> Result<bool, ObjectError> {
-    // The shortest that can follow is the directory of one entry, so these bytes are there in any whole archive.
+    // The directory of one entry is the shortest continuation, so every complete archive has these bytes.
     input.need(4 + 20 + 4, ENTRY, refill)?;
     let widths = if zip64 { [8, 4] } else { [4, 8] };
     for width in widths {
@@ -353,7 +347,7 @@ fn skip_descriptor(
     Ok(false)
 }
 
-/// The data of the zip64 extra field, section 4.5.3.
+/// Returns the data of the zip64 extra field (section 4.5.3).
 fn zip64(mut extra: &[u8]) -> Option<&[u8]> {
     while let Some((head, rest)) = extra.split_first_chunk::<4>() {
         let length = le(&head[2..]) as usize;
@@ -366,7 +360,7 @@ fn zip64(mut extra: &[u8]) -> Option<&[u8]> {
     None
 }
 
-/// Fields that are all ones stand in the zip64 extra field, in the same order; `None` if they do not.
+/// Replaces fields that are all ones with those of the zip64 extra field, in the same order. Returns `None` if it lacks one.
 fn in_extra<const N: usize>(fields: [u64; N], zip64: Option<&[u8]>) -> Option<[u64; N]> {
     let mut rest = zip64.unwrap_or_default();
     let mut whole = fields;

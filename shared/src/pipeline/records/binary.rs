@@ -12,7 +12,7 @@ const MAGICS: [(&str, &[u8]); 6] = [
     ("zip", b"PK\x03\x04"),
 ];
 
-/// The format of the first compressed data in a line that is not text, and where it begins.
+/// Finds the first compressed data in a line that is not text. Returns its format and position.
 pub(super) fn find(line: &[u8]) -> Option<(&'static str, usize)> {
     let position =
         |(format, magic): &(&'static str, &[u8])| memchr::memmem::find(line, magic).map(|at| (*format, at));

@@ -1,7 +1,7 @@
 //! The fast scanner for CloudWatch Logs envelopes, over a window of text that may end anywhere.
 //!
-//! What it extracts is specified by a readable pattern, [`EVENT_PATTERN`], for the form that CloudWatch Logs writes,
-//! and by JSON itself for every other form; tests prove that the three agree. Form of an envelope:
+//! [`EVENT_PATTERN`] specifies its result for the form that CloudWatch Logs writes, and JSON for every other form. Tests
+//! prove that all three agree. Form of an envelope:
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/SubscriptionFilters.html>.
 
 use crate::pipeline::{
@@ -15,9 +15,9 @@ pub const EVENT_PATTERN: &str = r#"\{"id":"[0-9]+","timestamp":([0-9]+),"message
 /// Why a scan stopped before its end.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// The window ends inside the thing: read more and scan again.
+    /// The window ends too early: read more and scan again.
     More,
-    /// Not what an envelope may hold at this position of the window.
+    /// Not valid in an envelope at this position of the window.
     Wrong(&'static str, usize),
 }
 
@@ -30,9 +30,9 @@ pub(crate) struct Head {
     pub(crate) owner: Option<Text>,
     pub(crate) log_group: Option<Text>,
     pub(crate) log_stream: Option<Text>,
-    /// Whether there is an array of events; the scan then ends behind its bracket.
+    /// Whether there is an array of events. The scan then ends after its bracket.
     pub(crate) has_events: bool,
-    /// The envelope has been checked to its end, because some value stands behind the events.
+    /// The envelope was checked to its end, because some value follows the events.
     pub(crate) checked_to_end: bool,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Head {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Element {
     Event(Event),
-    /// No object.
+    /// Not an object.
     Other,
     /// The array's closing bracket.
     End,
@@ -48,7 +48,7 @@ pub(crate) enum Element {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Event {
-    /// `None`: missing, or not a whole number from 0 on that fits.
+    /// `None`: missing, or not an integer from 0 to 2^63 - 1.
     pub(crate) timestamp: Option<i64>,
     /// `None`: missing, or not a string.
     pub(crate) message: Option<Text>,
@@ -132,7 +132,7 @@ fn twice(name: Text) -> Stop {
     Stop::Wrong("an envelope that gives a key twice with different values", name.start)
 }
 
-/// Scans the next element of `logEvents`; `first` is whether none came before.
+/// Scans the next element of `logEvents`. `first` is whether it is the first one.
 pub(crate) fn element(window: &[u8], at: usize, first: bool) -> Scan<Element> {
     let mut at = space(window, at);
     match byte(window, at)? {
@@ -151,8 +151,8 @@ pub(crate) fn element(window: &[u8], at: usize, first: bool) -> Scan<Element> {
     Ok((Element::Other, skip(window, at)?))
 }
 
-/// Scans from behind the events to behind the envelope's `}`. `head` has the values of message type, owner, log group
-/// and log stream before the events; `None` if the envelope has been checked to its end.
+/// Scans from after the events to after the envelope's `}`. `head` has the values of message type, owner, log group
+/// and log stream before the events; `None` if the envelope was checked to its end.
 pub(crate) fn tail(window: &[u8], at: usize, head: Option<[Option<&str>; 4]>) -> Scan<()> {
     let mut at = at;
     let mut first = false;
@@ -170,7 +170,7 @@ pub(crate) fn tail(window: &[u8], at: usize, head: Option<[Option<&str>; 4]>) ->
             Key::LogStream => head[3],
         };
         let is_same = match (before, window[start] == b'"') {
-            (Some(before), true) => text::says(&window[start + 1..at - 1], before),
+            (Some(before), true) => text::has_value(&window[start + 1..at - 1], before),
             (before, is_text) => before.is_some() == is_text,
         };
         if !is_same {
@@ -179,8 +179,8 @@ pub(crate) fn tail(window: &[u8], at: usize, head: Option<[Option<&str>; 4]>) ->
     }
 }
 
-/// An event exactly as CloudWatch Logs writes it in our days, with an id of 56 digits and a timestamp of 13; `None` if it
-/// is any other, or does not end here.
+/// Reads an event exactly as CloudWatch Logs writes it today, with an id of 56 digits and a timestamp of 13. Returns `None`
+/// for any other event, or if it does not end here.
 fn usual_event(window: &[u8], at: usize) -> Option<(Event, usize)> {
     const ID: &[u8] = br#"{"id":""#;
     const ID_DIGITS: usize = 56;
@@ -195,7 +195,7 @@ fn usual_event(window: &[u8], at: usize) -> Option<(Event, usize)> {
     if rest != MESSAGE || bytes::any(id, |byte| !byte.is_ascii_digit()) || timestamp[0] == b'0' {
         return None;
     }
-    // Two words, which share three digits.
+    // Two words that share three digits.
     let high = bytes::eight_digits(bytes::word(timestamp, 0), 8)?;
     let low = bytes::eight_digits(bytes::word(timestamp, TIMESTAMP_DIGITS - 8), 5)?;
     let message = text::scan(window, at + HEAD)?;
@@ -220,7 +220,7 @@ fn event(window: &[u8], at: usize) -> Scan<Event> {
             }
             b"message" => {
                 if byte(window, start)? == b'"' {
-                    // Clean or not is for the record to say: it can be rejected alone.
+                    // Invalid text rejects only this record, so it is not checked here.
                     let (text, behind) = string(window, start)?;
                     event.message = Some(text);
                     at = behind;
@@ -244,7 +244,7 @@ fn event(window: &[u8], at: usize) -> Scan<Event> {
     }
 }
 
-/// The next member's key, and where its value begins; or no key, and what is behind the closing brace.
+/// Returns the next member's key and the position of its value, or no key and the position after the closing brace.
 fn member(window: &[u8], at: usize, first: &mut bool) -> Scan<Option<Text>> {
     let mut at = space(window, at);
     match byte(window, at)? {
@@ -267,7 +267,7 @@ fn key(name: Text, window: &[u8]) -> Result<Key, Stop> {
     Ok(key_named(name_of(name, window, &mut said)?))
 }
 
-/// The key of this name.
+/// Returns the key of this name.
 pub(super) fn key_named(name: &[u8]) -> Key {
     match name {
         b"messageType" => Key::MessageType,
@@ -279,7 +279,7 @@ pub(super) fn key_named(name: &[u8]) -> Key {
     }
 }
 
-/// What a key says; one written with escapes still counts.
+/// Returns the key, which may be written with escapes.
 fn name_of<'a>(name: Text, window: &'a [u8], said: &'a mut Vec<u8>) -> Result<&'a [u8], Stop> {
     if !name.escaped {
         return Ok(name.raw(window));
@@ -291,17 +291,17 @@ fn name_of<'a>(name: Text, window: &'a [u8], said: &'a mut Vec<u8>) -> Result<&'
     }
 }
 
-/// The string whose opening quote is at `at`.
+/// Scans the string whose opening quote is at `at`.
 fn string(window: &[u8], at: usize) -> Scan<Text> {
     let text = text::scan(window, at + 1).ok_or(Stop::More)?;
     Ok((text, text.end + 1))
 }
 
-/// A whole number from 0 on that fits 64 bits; `None` for any other value.
+/// Reads an integer from 0 to 2^63 - 1. Returns `None` for any other value.
 fn integer(window: &[u8], at: usize) -> Scan<Option<i64>> {
     let digits = window[at.min(window.len())..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let end = at + digits;
-    // The byte behind the digits decides: 1.5 and 1e3 begin with digits too.
+    // The byte after the digits decides: 1.5 and 1e3 begin with digits too.
     if digits == 0 || digits > 18 || !matches!(byte(window, end)?, b',' | b'}' | b' ' | b'\n' | b'\r' | b'\t')
     {
         return Ok((None, skip(window, at)?));
@@ -313,8 +313,8 @@ fn integer(window: &[u8], at: usize) -> Scan<Option<i64>> {
     Ok((Some(value), end))
 }
 
-/// Behind a value that is not read. Its brackets and strings are followed and nothing more is asked of it, so that one
-/// odd character in it costs nothing; of any depth without recursion.
+/// Skips a value that is not read and returns the position after it. Only its brackets and strings are checked, so that a
+/// malformed value does not fail the envelope. Does not recurse.
 fn skip(window: &[u8], at: usize) -> Result<usize, Stop> {
     match byte(window, at)? {
         b'"' => string(window, at).map(|(_, behind)| behind),
@@ -339,7 +339,7 @@ fn skip(window: &[u8], at: usize) -> Result<usize, Stop> {
         _ => {
             let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
             let length = window[at..].iter().take_while(|byte| is_part(byte)).count();
-            // Only what stands behind it shows that it is complete.
+            // Only the byte after it shows that it is complete.
             byte(window, at + length)?;
             if length == 0 { Err(Stop::Wrong("no value", at)) } else { Ok(at + length) }
         }
@@ -354,7 +354,7 @@ fn byte(window: &[u8], at: usize) -> Result<u8, Stop> {
     window.get(at).copied().ok_or(Stop::More)
 }
 
-/// Behind JSON's white space.
+/// Returns the position after JSON's white space.
 pub(crate) fn space(window: &[u8], mut at: usize) -> usize {
     while matches!(window.get(at), Some(b' ' | b'\n' | b'\r' | b'\t')) {
         at += 1;

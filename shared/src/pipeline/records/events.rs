@@ -26,7 +26,7 @@ pub(super) struct Skipping {
 }
 
 impl<R: Read> Records<R> {
-    /// Scans at the window's position, reading more while the input is incomplete, and moves behind what it scanned.
+    /// Scans at the window's position, reads more while the input is incomplete, and moves the position to the end.
     /// Returns the result and its start. Reading more moves the window, so earlier positions are invalid.
     fn scan<T>(
         &mut self,
@@ -49,7 +49,7 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// Reads the head of the envelope at the window's position. A record only if the envelope has no events.
+    /// Reads the head of the envelope at the window's position. Returns a record only if the envelope has no events.
     pub(super) fn open_envelope(&mut self) -> Result<Option<Found>, ObjectError> {
         let (head, start) = self.scan("an envelope", envelope::head)?;
         self.items.envelopes += 1;
@@ -77,7 +77,7 @@ impl<R: Read> Records<R> {
             self.state = State::Events { first: true, checked_to_end: head.checked_to_end };
             return Ok(None);
         }
-        // The scan of an envelope without events has gone to its end.
+        // The scan of an envelope without events ends at its end.
         self.state = State::Between;
         Ok(Some(Found::faulty(Reason::BadEnvelope, Message::Window(start, self.window.at))))
     }
@@ -162,16 +162,16 @@ impl<R: Read> Records<R> {
     }
 
     /// The event with its own bytes as the message.
-    fn bad_event(&self, behind_previous: usize, reason: Reason) -> Found {
-        let start = self.element_start(behind_previous);
+    fn bad_event(&self, after_previous: usize, reason: Reason) -> Found {
+        let start = self.element_start(after_previous);
         let reason = self.origin.kind.unknown_type().unwrap_or(reason);
         Found::faulty(reason, Message::Window(start, self.window.at))
     }
 
-    /// Where an element begins: behind the comma and the white space before it.
-    fn element_start(&self, behind_previous: usize) -> usize {
+    /// Returns the start of an element: after the comma and the white space before it.
+    fn element_start(&self, after_previous: usize) -> usize {
         let text = &self.window.bytes[..self.window.len];
-        let at = envelope::space(text, behind_previous);
+        let at = envelope::space(text, after_previous);
         if text.get(at) == Some(&b',') { envelope::space(text, at + 1) } else { at }
     }
 

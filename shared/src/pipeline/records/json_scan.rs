@@ -1,24 +1,24 @@
-//! Finds where a JSON text ends, and whether it is a CloudWatch Logs envelope, without a look at what follows it.
+//! Finds the end of a JSON text, and whether it is a CloudWatch Logs envelope, without reading the bytes after it.
 //!
 //! The scan is incremental, so a text of any length takes bounded memory. It checks the structure of JSON (RFC 8259) and
-//! leaves the content of strings to the rules, with one exception: no string holds a line feed. A cut line such as
-//! `{"a":"x` therefore ends at its line feed and swallows nothing of the lines behind it.
+//! leaves the content of strings to the rules, with one exception: no string has a line feed. A cut line such as
+//! `{"a":"x` therefore ends at its line feed and does not include the lines after it.
 
 use super::envelope::{Key, key_named};
 use crate::pipeline::json_text as text;
 
-/// Levels of nesting that the scan follows; a deeper text is not JSON to it, as it is not to the columns. A text that is not
-/// JSON is scanned again from its next line on, so this also bounds how often a byte is scanned.
+/// Maximum nesting. The scan treats deeper text as not JSON, like the columns do. Text that is not JSON is scanned again from
+/// its next line, so this also limits how often a byte is scanned.
 const MAX_DEPTH: usize = 128;
 /// Raw bytes kept of a key or message type: the longest name with every character escaped fits.
 const KEPT_BYTES: usize = 96;
 
-/// What a scan found.
+/// The result of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// All bytes belong to the text, which is incomplete.
     More,
-    /// The text ends behind this many of the given bytes.
+    /// The text ends after this number of the given bytes.
     End(usize),
     /// The text is an envelope: it has an array `logEvents`, or one of the two message types.
     Envelope,
@@ -55,11 +55,11 @@ enum Next {
     Text(Role),
     Escape(Role),
     Number(Number),
-    /// What is missing of `true`, `false` or `null`.
+    /// The remaining bytes of `true`, `false` or `null`.
     Literal(&'static [u8]),
 }
 
-/// What a string is.
+/// The meaning of a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     TopKey,
@@ -90,17 +90,17 @@ impl JsonScan {
         self.line_feed = false;
     }
 
-    /// Whether a line feed was met.
+    /// Returns whether there was a line feed.
     pub(super) fn has_line_feed(&self) -> bool {
         self.line_feed
     }
 
-    /// Whether two of an envelope's own keys were met at the top level: damaged text with both was meant as one.
+    /// Returns whether the top level has two of an envelope's own keys. Damaged text with two of them is a damaged envelope.
     pub(super) fn resembles_envelope(&self) -> bool {
         self.own_keys.count_ones() >= 2
     }
 
-    /// Scans the bytes that follow those of the calls before.
+    /// Scans the bytes that follow those of the previous calls.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> Step {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
@@ -231,7 +231,7 @@ impl JsonScan {
         }
     }
 
-    /// Behind a closing quote; returns whether the string identifies an envelope.
+    /// Ends a string at its closing quote. Returns whether the string identifies an envelope.
     fn end_of_text(&mut self, role: Role) -> bool {
         self.next = match role {
             Role::TopKey | Role::Key => Next::Colon,
@@ -261,7 +261,7 @@ impl JsonScan {
 }
 
 impl Number {
-    /// The state behind one more byte; `None` if the byte is not part of the number.
+    /// Returns the state after one more byte; `None` if the byte is not part of the number.
     fn then(self, byte: u8) -> Option<Self> {
         Some(match (self, byte) {
             (Self::Minus, b'0') => Self::Zero,

@@ -11,14 +11,14 @@ use crate::{
 impl<R: Read> Records<R> {
     /// Reads the line at the window's position. It is not empty.
     pub(super) fn line(&mut self) -> Result<Found, ObjectError> {
-        let longest = self.limits.max_record_bytes;
+        let limit = self.limits.max_record_bytes;
         let mut searched = 0;
         let (length, line_feed) = loop {
             let seen = self.window.seen();
             if let Some(end) = memchr::memchr(b'\n', &seen[searched..]) {
                 break (searched + end, 1);
             }
-            if seen.len() > longest + 1 {
+            if seen.len() > limit + 1 {
                 self.state = State::SkipLine;
                 break (seen.len(), 0);
             }
@@ -33,14 +33,14 @@ impl<R: Read> Records<R> {
         let line = &self.window.bytes[start..start + length];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let end = start + line.len();
-        // Not further: how much of a longer line the window holds depends on the reads.
-        let checked = &line[..line.len().min(longest)];
+        // Not more, because the bytes of a longer line in the window depend on the reads.
+        let checked = &line[..line.len().min(limit)];
         if !text::is_text(checked)
             && let Some((format, at)) = binary::find(checked)
         {
             return Err(self.window.binary_in_text(format, start + at));
         }
-        if line.len() > longest {
+        if line.len() > limit {
             self.set_plain_origin();
             return Ok(Found::faulty(Reason::TooLong, Message::Window(start, end)));
         }

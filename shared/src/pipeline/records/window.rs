@@ -6,7 +6,7 @@ use crate::{error::ObjectError, pipeline::layers::Layers};
 
 const WINDOW_BYTES: usize = 256 << 10;
 
-/// The part of the decoded text that is in memory: `bytes[..len]`, of which `bytes[at..len]` is still to be used.
+/// The part of the decoded text that is in memory: `bytes[..len]`, of which `bytes[at..len]` is unused.
 #[derive(Debug)]
 pub(super) struct Window<R> {
     pub(super) layers: Layers<R>,
@@ -15,7 +15,7 @@ pub(super) struct Window<R> {
     pub(super) at: usize,
     /// Position of `bytes[0]` in the decoded text.
     pub(super) base: u64,
-    most: usize,
+    limit: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,17 +33,17 @@ impl More {
 
 impl<R: Read> Window<R> {
     pub(super) fn new(layers: Layers<R>, max_envelope_bytes: usize) -> Self {
-        // Room for a record of the full length and what tells that it ends there.
-        let most = max_envelope_bytes + 64;
-        Self { layers, bytes: vec![0; WINDOW_BYTES.min(most)], len: 0, at: 0, base: 0, most }
+        // Room for a record of the maximum length and for the bytes that end it.
+        let limit = max_envelope_bytes + 64;
+        Self { layers, bytes: vec![0; WINDOW_BYTES.min(limit)], len: 0, at: 0, base: 0, limit }
     }
 
     pub(super) fn seen(&self) -> &[u8] {
         &self.bytes[self.at..self.len]
     }
 
-    /// Reads until there is at least twice as much to use, so that a thing scanned again and again while it grows is
-    /// scanned in linear time altogether. Moves what is still to be used to the front.
+    /// Moves the unused bytes to the front and reads until their number has doubled. So scanning a growing item again after
+    /// each read takes linear time in total.
     pub(super) fn more(&mut self) -> Result<More, ObjectError> {
         self.bytes.copy_within(self.at..self.len, 0);
         self.base += self.at as u64;
@@ -52,10 +52,10 @@ impl<R: Read> Window<R> {
         let before = self.len;
         while self.len < before * 2 + 1 {
             if self.len == self.bytes.len() {
-                if self.len == self.most {
+                if self.len == self.limit {
                     return Ok(if self.len > before { More::Yes } else { More::Full });
                 }
-                self.bytes.resize((self.len * 2).min(self.most), 0);
+                self.bytes.resize((self.len * 2).min(self.limit), 0);
             }
             match self.layers.read(&mut self.bytes[self.len..])? {
                 0 if self.len > before => return Ok(More::Yes),
@@ -74,17 +74,17 @@ impl<R: Read> Window<R> {
         ObjectError::Truncated { what, layer: self.layer(), at: self.base + self.len as u64 }
     }
 
-    /// The window's position in the decoded text.
+    /// Returns the window's position in the decoded text.
     pub(super) fn position(&self) -> u64 {
         self.base + self.at as u64
     }
 
     pub(super) fn too_large(&self, at: u64) -> ObjectError {
-        ObjectError::EnvelopeTooLarge { max: self.most - 64, at }
+        ObjectError::EnvelopeTooLarge { max: self.limit - 64, at }
     }
 
     pub(super) fn not_json(&self, at: u64) -> ObjectError {
-        let what = format!("a JSON object of more than {} bytes that is damaged", self.most - 64);
+        let what = format!("a JSON object of more than {} bytes that is damaged", self.limit - 64);
         ObjectError::Corrupt { what, layer: self.layer(), at }
     }
 
@@ -92,7 +92,7 @@ impl<R: Read> Window<R> {
         ObjectError::CompressedInText { format, layer: self.layer(), at: self.base + at as u64 }
     }
 
-    /// The text's own layer: one below the innermost compressed one.
+    /// Returns the number of the text's own layer, which the innermost compressed layer contains.
     pub(super) fn layer(&self) -> usize {
         self.layers.depth()
     }

@@ -1,6 +1,6 @@
 //! `kind = "json"`: values of one JSON object, each by its JSON Pointer (RFC 6901).
 //!
-//! The message is read once, following the pointers as a tree; what no column reads is only checked and passed over.
+//! The message is parsed once along the tree of pointers. Values that no column needs are validated and skipped.
 
 use std::fmt;
 
@@ -12,23 +12,23 @@ use serde_json::value::RawValue;
 
 use super::Values;
 use crate::{
-    config::{Column, ColumnType},
     error::Reason,
     limits::MAX_ROW_BYTES,
     pipeline::json_text,
+    table::{Column, ColumnType},
 };
 
-/// Each step is a call in a call, and one more look at what is left of the message.
+/// Each step is a nested call, and one more pass over the remaining message.
 const MAX_STEPS: usize = 64;
 
-/// The columns and where each is read.
+/// The columns and their pointers.
 #[derive(Debug)]
 pub struct JsonFormat {
     root: Node,
     columns: Vec<Column>,
 }
 
-/// A place in the object that is read, or that leads to one.
+/// A path in the object that columns read, or that leads to one.
 #[derive(Debug, Default)]
 struct Node {
     columns: Vec<usize>,
@@ -38,13 +38,13 @@ struct Node {
 #[derive(Debug)]
 struct Child {
     name: String,
-    /// The same as a position in an array, if it is one.
+    /// The name as a position in an array, if it is one.
     index: Option<usize>,
     node: Node,
 }
 
 impl JsonFormat {
-    /// From each column's name, pointer and type. The error is every problem, a line each.
+    /// Compiles each column's name, pointer and type. The error has all problems, one line each.
     pub fn new<'a>(
         columns: impl Iterator<Item = (&'a str, &'a str, ColumnType)>,
     ) -> Result<Self, Vec<String>> {
@@ -54,17 +54,19 @@ impl JsonFormat {
             format.columns.push(Column { name: name.to_owned(), kind });
             match steps(path) {
                 Some(steps) if steps.len() > MAX_STEPS => {
-                    problems.push(format!("column {name:?}: path has more than {MAX_STEPS} steps"));
+                    problems.push(format!("column {name:?}: path has more than {MAX_STEPS} steps; use a shorter path"));
                 }
                 Some(steps) => format.root.at(steps).columns.push(at),
                 None => problems.push(format!(
-                    "column {name:?}: path = {path:?} is no JSON Pointer; an example: \"/httpRequest/clientIp\""
+                    "column {name:?}: path = {path:?} is not a JSON Pointer; an example: \"/httpRequest/clientIp\""
                 )),
             }
         }
         if format.columns.is_empty() {
-            problems
-                .push("columns is empty; an example: { name = \"action\", path = \"/action\" }".to_owned());
+            problems.push(
+                "columns is empty; add at least one, for example { name = \"action\", path = \"/action\" }"
+                    .to_owned(),
+            );
         }
         if problems.is_empty() { Ok(format) } else { Err(problems) }
     }
@@ -73,8 +75,7 @@ impl JsonFormat {
         &self.columns
     }
 
-    /// Reads the columns. With `can_repair`, a NUL or half a surrogate pair in a value is replaced; without, it is a
-    /// reject.
+    /// Reads the columns. With `can_repair`, a NUL or a lone surrogate in a value is replaced; otherwise it is a reject.
     pub(super) fn parse(&self, message: &[u8], can_repair: bool, values: &mut Values) -> Result<(), Reason> {
         values.cells.clear();
         values.cells.resize(self.columns.len(), None);
@@ -89,7 +90,7 @@ impl JsonFormat {
         let mut found = Found { message, values, can_repair, fault: None };
         let mut json = serde_json::Deserializer::from_str(message);
         let root = Read { node: &self.root, child: None, found: &mut found };
-        // Only a column that is the whole message needs one more look at it.
+        // Only a column for the whole message needs it as raw text.
         let outcome = if self.root.columns.is_empty() {
             json.deserialize_map(root)
         } else {
@@ -104,7 +105,7 @@ impl JsonFormat {
     }
 }
 
-/// A pointer's reference tokens; `None` if it is no pointer.
+/// Returns a pointer's reference tokens; `None` if it is not a pointer.
 fn steps(path: &str) -> Option<Vec<String>> {
     if path.is_empty() {
         return Some(Vec::new());
@@ -143,7 +144,7 @@ struct Found<'v> {
 }
 
 impl Found<'_> {
-    /// Strings as they stand, null absent, other values as compact JSON text.
+    /// Stores a value: strings unescaped, null as absent, other values as compact JSON text.
     fn take(&mut self, columns: &[usize], raw: &str) {
         if raw == "null" {
             return;
@@ -175,9 +176,9 @@ impl Found<'_> {
 }
 
 impl Found<'_> {
-    /// Whether the value of a child is the first, or remembers it. A later one must be the same.
+    /// Returns whether this is the first value of a child, and remembers it. A later value must be equal.
     fn is_first(&mut self, child: usize, raw: &str) -> bool {
-        // The value is a part of the message.
+        // `raw` is a slice of the message.
         let start = raw.as_ptr().addr() - self.message.as_ptr().addr();
         let Some((first, end)) = self.values.seen[child] else {
             self.values.seen[child] = Some((start as u32, (start + raw.len()) as u32));
@@ -191,7 +192,7 @@ impl Found<'_> {
     }
 }
 
-/// Whether two JSON values differ in white space and in escapes of a string only.
+/// Returns whether two JSON values are equal except for white space and the escapes of a string.
 fn is_same(one: &str, other: &str) -> bool {
     let without_space = |raw: &str| {
         let mut text = Vec::new();
@@ -201,7 +202,7 @@ fn is_same(one: &str, other: &str) -> bool {
     json_text::same_value(one.as_bytes(), other.as_bytes()) || without_space(one) == without_space(other)
 }
 
-/// JSON text without the white space outside its strings.
+/// Appends JSON text without the white space outside its strings.
 fn compact(raw: &[u8], out: &mut Vec<u8>) {
     let mut at = 0;
     while at < raw.len() {
@@ -222,7 +223,7 @@ fn compact(raw: &[u8], out: &mut Vec<u8>) {
 /// Reads a value along a node of the tree.
 struct Read<'n, 'f, 'v> {
     node: &'n Node,
-    /// Its position in [`Values::seen`], if a key leads to it.
+    /// Its position in [`Values::seen`], if it is a member of an object.
     child: Option<usize>,
     found: &'f mut Found<'v>,
 }
@@ -240,7 +241,7 @@ impl<'de> DeserializeSeed<'de> for Read<'_, '_, '_> {
         if !self.node.columns.is_empty() {
             self.found.take(&self.node.columns, raw);
         }
-        // Other values lead nowhere, and need not even be ones that could be decoded.
+        // Other values have no children. They may even be invalid for the decoder, for example 1e999.
         if self.node.children.is_empty() || !raw.starts_with(['{', '[']) {
             return Ok(());
         }
@@ -287,7 +288,7 @@ impl<'de> Visitor<'de> for Read<'_, '_, '_> {
     }
 }
 
-/// Reads a key as the child it leads to.
+/// Reads a key as the position of its child.
 struct ChildOf<'n>(&'n Node);
 
 impl<'de> DeserializeSeed<'de> for ChildOf<'_> {
@@ -326,11 +327,11 @@ mod tests {
     }
 
     #[test]
-    fn pointers_reach_objects_arrays_and_odd_keys() {
+    fn pointers_reach_objects_arrays_and_escaped_keys() {
         let columns = [
             ("a", "/a/b/1"),
             ("whole", "/a"),
-            ("odd", "/x~1y/~0"),
+            ("escaped", "/x~1y/~0"),
             ("null", "/n"),
             ("none", "/a/c"),
             ("all", ""),
@@ -350,14 +351,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_object_is_refused() {
+    fn a_message_that_is_not_one_object_is_rejected() {
         for message in ["", "[]", "1", "{} {}", "{", "{\"a\":}", "\"{}\"", "x"] {
             assert_eq!(values(&[("a", "/a")], message), Err(Reason::NotJson), "{message}");
         }
     }
 
     #[test]
-    fn a_key_that_is_read_twice_has_the_same_value_or_is_refused() {
+    fn a_duplicate_key_with_different_values_is_rejected() {
         for twice in [
             r#"{"a":{"b":1},"a":{"b":1}}"#,
             r#"{"a":{"b":1}, "a": { "b" : 1 }}"#,
@@ -373,27 +374,30 @@ mod tests {
     }
 
     #[test]
-    fn a_pointer_has_only_so_many_steps() {
+    fn a_pointer_has_a_maximum_number_of_steps() {
         let new = |path: &str| JsonFormat::new([("a", path, ColumnType::String)].into_iter());
         assert!(new(&"/a".repeat(64)).is_ok());
-        // One that was followed would end the process, its stack being full.
-        assert_eq!(new(&"/a".repeat(300_000)).unwrap_err(), ["column \"a\": path has more than 64 steps"]);
+        // Following this pointer would overflow the stack.
+        assert_eq!(
+            new(&"/a".repeat(300_000)).unwrap_err(),
+            ["column \"a\": path has more than 64 steps; use a shorter path"]
+        );
         let deep = format!("{}1{}", "{\"a\":".repeat(100_000), "}".repeat(100_000));
         let found = values(&[("a", &"/a".repeat(64)), ("all", "")], &deep).unwrap();
         assert_eq!(found[1].as_deref(), Some(&*deep));
     }
 
     #[test]
-    fn values_that_lead_nowhere_need_not_be_decoded() {
+    fn values_without_children_are_not_decoded() {
         let columns = [("a", "/a/b"), ("c", "/c")];
-        for odd in ["1e999", r#""\ud800""#, "true", "null"] {
-            let found = values(&columns, &format!(r#"{{"a":{odd},"c":1,"x":{odd}}}"#)).unwrap();
-            assert_eq!(found, [None, Some("1".to_owned())], "{odd}");
+        for value in ["1e999", r#""\ud800""#, "true", "null"] {
+            let found = values(&columns, &format!(r#"{{"a":{value},"c":1,"x":{value}}}"#)).unwrap();
+            assert_eq!(found, [None, Some("1".to_owned())], "{value}");
         }
     }
 
     #[test]
-    fn text_that_is_no_text_is_refused() {
+    fn invalid_text_is_rejected() {
         assert_eq!(values(&[("a", "/a")], r#"{"a":"\ud800"}"#), Err(Reason::BadEncoding));
         assert_eq!(values(&[("a", "/a")], r#"{"a":"\u0000"}"#), Err(Reason::BadEncoding));
     }

@@ -6,33 +6,34 @@ use regex::bytes::{CaptureLocations, Regex, RegexBuilder};
 
 use super::Values;
 use crate::{
-    config::{Column, ColumnType, quoted},
     error::Reason,
     limits::{MAX_REGEX_BYTES, MAX_REGEX_CACHE_BYTES, MAX_REGEX_COMPILED_BYTES, MAX_REGEX_SEARCH_BYTES},
+    table::{Column, ColumnType},
+    text::quoted,
 };
 
 /// A compiled pattern and its columns.
 #[derive(Debug)]
 pub struct RegexFormat {
     regex: Regex,
-    /// For each column, its group's number.
+    /// By column: its group's number.
     groups: Vec<usize>,
     columns: Vec<Column>,
 }
 
 impl RegexFormat {
-    /// Compiles a pattern; `types` names columns that are no strings. The error is every problem, a line each.
+    /// Compiles a pattern. `types` names the columns that are not strings. The error has all problems, one line each.
     pub fn new(pattern: &str, types: &BTreeMap<String, ColumnType>) -> Result<Self, Vec<String>> {
         if pattern.len() > MAX_REGEX_BYTES {
             let (shown, length) = (quoted(pattern), pattern.len());
             return Err(vec![format!(
-                "pattern = {shown}: has {length} bytes; at most {MAX_REGEX_BYTES}: name what is wanted, and let .* take the rest"
+                "pattern = {shown}: has {length} bytes: the limit is {MAX_REGEX_BYTES}; name only the needed groups, and match other text with .*"
             )]);
         }
-        let regex = compiled(pattern, MAX_REGEX_COMPILED_BYTES)?;
-        // What a search holds grows with both.
+        let regex = compile(pattern, MAX_REGEX_COMPILED_BYTES)?;
+        // The memory of a search grows with the size of the pattern and with its groups.
         let per_group = MAX_REGEX_SEARCH_BYTES / regex.captures_len();
-        let regex = if per_group < MAX_REGEX_COMPILED_BYTES { compiled(pattern, per_group)? } else { regex };
+        let regex = if per_group < MAX_REGEX_COMPILED_BYTES { compile(pattern, per_group)? } else { regex };
         let pattern = quoted(pattern);
         let mut format = Self { groups: Vec::new(), columns: Vec::new(), regex };
         for (group, name) in format.regex.capture_names().enumerate() {
@@ -44,7 +45,7 @@ impl RegexFormat {
         let mut problems = Vec::new();
         if format.columns.is_empty() {
             problems.push(format!(
-                "pattern = {pattern}: no named group, so no column; an example: (?P<level>\\w+)"
+                "pattern = {pattern}: has no named group, so there is no column; an example: (?P<level>\\w+)"
             ));
         }
         for name in types.keys() {
@@ -62,7 +63,7 @@ impl RegexFormat {
         &self.columns
     }
 
-    /// Room for what a search finds, for this pattern only.
+    /// Creates the result of a search with this pattern.
     pub(super) fn locations(&self) -> CaptureLocations {
         self.regex.capture_locations()
     }
@@ -82,27 +83,27 @@ impl RegexFormat {
 }
 
 /// The error is one line.
-fn compiled(pattern: &str, most: usize) -> Result<Regex, Vec<String>> {
+fn compile(pattern: &str, limit: usize) -> Result<Regex, Vec<String>> {
     let shown = quoted(pattern);
-    let told = |error: regex::Error| match error {
+    let message = |error: regex::Error| match error {
         regex::Error::CompiledTooBig(_) => format!(
-            "pattern = {shown}: is too large when it is compiled (at most {most} bytes with so many groups); repeat less, \
+            "pattern = {shown}: is too large when it is compiled: the limit is {limit} bytes with this number of groups; repeat less, \
              or write [0-9A-Za-z_] for \\w and [^ ] for \\S"
         ),
         error => {
-            // The library points at the place on lines of their own; the last one says what is wrong.
-            let told = error.to_string();
-            let what = told.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            // The library marks the position on separate lines. The last line has the reason.
+            let text = error.to_string();
+            let what = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
             format!("pattern = {shown}: {what}")
         }
     };
     let mut builder = RegexBuilder::new(pattern);
-    builder.size_limit(most).dfa_size_limit(MAX_REGEX_CACHE_BYTES);
-    let regex = builder.build().map_err(|error| vec![told(error)])?;
-    // The text flavour of the library refuses what could match half a character.
+    builder.size_limit(limit).dfa_size_limit(MAX_REGEX_CACHE_BYTES);
+    let regex = builder.build().map_err(|error| vec![message(error)])?;
+    // The `str` API of the library refuses patterns that can match part of a character.
     match regex::Regex::new(pattern) {
         Err(error) if error.to_string().contains("UTF-8") => {
-            Err(vec![format!("pattern = {shown}: could match part of a character; leave out (?-u)")])
+            Err(vec![format!("pattern = {shown}: can match part of a character; remove (?-u)")])
         }
         _ => Ok(regex),
     }

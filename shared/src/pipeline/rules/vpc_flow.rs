@@ -4,7 +4,6 @@ use std::{borrow::Cow, net::IpAddr};
 
 use super::{Cell, Values};
 use crate::{
-    config::{Column, ColumnType, Table},
     error::{ObjectError, Reason},
     flow_fields::{DEFAULT_FIELDS, FLOW_FIELDS, FieldKind, field_index},
     limits::MAX_HEADER_WORDS,
@@ -12,17 +11,18 @@ use crate::{
         address,
         bytes::{Ends, is_number, number},
     },
+    table::{Column, ColumnType, Table},
     timestamp::MAX_MS,
 };
 
-/// Characters of a word that an error quotes: enough to find it, and little for the ledger and the log.
+/// Characters of a word that an error quotes: enough to find it, and few for the ledger and the log.
 const QUOTED_CHARS: usize = 80;
 /// Words that an error quotes.
 const QUOTED_WORDS: usize = 20;
 /// The latest time in seconds since 1970 that a row can hold.
 const MAX_SECONDS: u64 = MAX_MS as u64 / 1000;
 
-/// Which field stands where in a line.
+/// The order of fields in a line.
 #[derive(Clone, Debug)]
 pub struct FlowLayout {
     /// Positions in [`FLOW_FIELDS`], in the order of the line.
@@ -36,10 +36,10 @@ pub struct FlowLayout {
     start: Option<usize>,
 }
 
-/// What lookups and the timestamp need to know of a line.
+/// The values of a line that enrichment and the timestamp need.
 #[derive(Clone, Debug, Default)]
 pub struct FlowValues {
-    /// Cells in the line; `None` where the line has no such field or a `-`.
+    /// Cells in the line; `None` if the line has no such field or a `-`.
     pub(crate) interface_id: Cell,
     pub(crate) vpc_id: Cell,
     pub(crate) subnet_id: Cell,
@@ -49,15 +49,15 @@ pub struct FlowValues {
 }
 
 impl FlowValues {
-    /// The record's start in milliseconds since 1970, if it has one.
+    /// Returns the record's start in milliseconds since 1970, if it has one.
     pub(super) fn start_ms(&self) -> Option<i64> {
-        // A parsed line holds no later time than MAX_MS.
+        // A parsed line has no time after MAX_MS.
         self.start.and_then(|seconds| i64::try_from(seconds * 1000).ok())
     }
 }
 
 impl Default for FlowLayout {
-    /// Version 2: what AWS writes when no format is chosen.
+    /// Version 2, the default format of AWS.
     fn default() -> Self {
         Self::new((0..DEFAULT_FIELDS).collect())
     }
@@ -78,30 +78,33 @@ impl FlowLayout {
         }
     }
 
-    /// AWS's format string: `${version} ${account-id} …`. The error is every problem, a line each.
+    /// Parses AWS's format string: `${version} ${account-id} …`. The error has all problems, one line each.
     pub fn from_format_string(text: &str) -> Result<Self, Vec<String>> {
         let mut fields = Vec::new();
         let mut problems = Vec::new();
-        let (words, most) = (text.split_whitespace().count(), FLOW_FIELDS.len());
-        if words > most {
-            return Err(vec![format!("fields: {words} words, but there are {most} fields, each once")]);
+        let (words, limit) = (text.split_whitespace().count(), FLOW_FIELDS.len());
+        if words > limit {
+            return Err(vec![format!(
+                "fields: {words} words: there are only {limit} fields; name each at most once"
+            )]);
         }
         for word in text.split_whitespace() {
             let Some(name) = word.strip_prefix("${").and_then(|word| word.strip_suffix('}')) else {
-                problems
-                    .push(format!("fields: {word:?} is no field; write ${{name}}, for example ${{srcaddr}}"));
+                problems.push(format!(
+                    "fields: {word:?} is not a field; write ${{name}}, for example ${{srcaddr}}"
+                ));
                 continue;
             };
             match field_index(name) {
                 None => problems.push(format!("fields: unknown field {name:?}{}", suggestion(name))),
                 Some(field) if fields.contains(&field) => {
-                    problems.push(format!("fields: {name:?} stands twice; a table's columns must differ"));
+                    problems.push(format!("fields: {name:?} appears twice; remove one of them"));
                 }
                 Some(field) => fields.push(field),
             }
         }
         if fields.is_empty() && problems.is_empty() {
-            problems.push("fields is empty; leave it out for version 2's fields".to_owned());
+            problems.push("fields is empty; remove it to use the fields of version 2".to_owned());
         }
         if problems.is_empty() { Ok(Self::new(fields)) } else { Err(problems) }
     }
@@ -114,23 +117,23 @@ impl FlowLayout {
         self.fields.iter().map(column).collect()
     }
 
-    /// The layout that a header line gives; `None` if the line is none. Flow logs delivered to S3 begin each file with
-    /// the names of its fields; files that were joined hold several such lines. A line of which most words are names is
-    /// meant as a header: if it cannot be followed, what comes behind it cannot be read.
+    /// Returns the layout of a header line; `None` if the line is not a header. Flow logs delivered to S3 begin each file
+    /// with the names of its fields, and concatenated files have several such lines. A line with mostly field names is a
+    /// header. If it is not valid, the lines after it cannot be read.
     pub(super) fn header(line: &[u8], first: bool) -> Result<Option<Self>, ObjectError> {
         let Ok(line) = std::str::from_utf8(line) else { return Ok(None) };
-        // Almost every line that is none is found out by its first two words.
+        // The first two words rule out almost every other line.
         if !first && !line.split_ascii_whitespace().take(2).any(|word| field_index(word).is_some()) {
             return Ok(None);
         }
-        // Of a line that goes on, so many words of which most are names say as much: one of them stands twice.
+        // Among more words than this with mostly names, one name is repeated, so the line is an error anyway.
         let names: Vec<&str> = line.split_ascii_whitespace().take(MAX_HEADER_WORDS + 1).collect();
         let known: Vec<usize> = names.iter().filter_map(|name| field_index(name)).collect();
-        // A lone word may be a value, for example of a tag; only at the very start it is taken for a name.
+        // A single word may be a value, for example of a tag. It is a name only at the start of the object.
         if known.len() * 2 <= names.len() || (names.len() == 1 && !first) {
             return Ok(None);
         }
-        // A word of the object, and the only text of one that an error quotes.
+        // Header words are the only text of an object that an error quotes.
         let quoted = |field: &str| field.chars().take(QUOTED_CHARS).collect();
         let error =
             |field: &str, why: &str| ObjectError::Header { field: quoted(field), why: why.to_owned() };
@@ -140,13 +143,14 @@ impl FlowLayout {
         }
         for (at, name) in names.iter().enumerate() {
             if names[..at].contains(name) {
-                return Err(error(name, "twice, so which of the two is meant cannot be known"));
+                return Err(error(name, "twice, so its values are ambiguous; correct the header line"));
             }
         }
         Ok(Some(Self::new(known)))
     }
 
-    /// For each format column of the table, where it stands in this line. A field without a column would be lost.
+    /// Returns, for each format column of the table, its position in this line. A field without a column is an error,
+    /// because its values would be lost.
     pub(super) fn place_in(&self, table: &Table) -> Result<Vec<Option<usize>>, ObjectError> {
         let columns = table.format();
         let names = || self.fields.iter().map(|field| &FLOW_FIELDS[*field]);
@@ -165,13 +169,13 @@ impl FlowLayout {
         Ok(columns.iter().map(position).collect())
     }
 
-    /// Whether these cells are all fields in the order of the line.
+    /// Returns whether these cells are all fields in the order of the line.
     pub(super) fn is_in_order(&self, cells: &[Option<usize>]) -> bool {
         cells.len() == self.fields.len() && cells.iter().enumerate().all(|(at, cell)| *cell == Some(at))
     }
 
-    /// A line's values. One that is not of its field's type means that the line has another format: two formats can
-    /// have the same number of fields.
+    /// Parses a line. A value that is not of its field's type shows that the line has another format, because two formats
+    /// can have the same number of fields.
     pub(super) fn parse(
         &self,
         line: &[u8],
@@ -179,7 +183,7 @@ impl FlowLayout {
         flow: &mut FlowValues,
     ) -> Result<(), Reason> {
         self.cut(line, values, flow).map_err(|reason| {
-            // The number of fields says more than the first of them that does not fit.
+            // A wrong number of fields is a clearer reason than the first field that does not fit.
             let fields = memchr::memchr_iter(b' ', line).count() + 1;
             if fields == self.kinds.len() { reason } else { Reason::FieldCount }
         })
@@ -212,8 +216,8 @@ impl FlowLayout {
                         return Err(if is_number { Reason::BadTimestamp } else { Reason::FieldType });
                     }
                 } else if matches!(kind, FieldKind::Int | FieldKind::BigInt) {
-                    let most = if *kind == FieldKind::Int { i32::MAX as u64 } else { i64::MAX as u64 };
-                    if !is_number(line, start, end, most) {
+                    let limit = if *kind == FieldKind::Int { i32::MAX as u64 } else { i64::MAX as u64 };
+                    if !is_number(line, start, end, limit) {
                         return Err(Reason::FieldType);
                     }
                 }
@@ -241,13 +245,13 @@ fn unknown_fields(names: &[&str]) -> ObjectError {
         }
     }
     let field = shown.join(" ");
-    let why = "but no flow-log field of that name is known to this version".to_owned();
+    let why = "which is not a flow-log field that this version knows; remove the field, or update Flowherd"
+        .to_owned();
     ObjectError::Header { field, why }
 }
 
-/// Fails the object if a line that is no row of its layout is what remains of a header line: one that was joined to the
-/// line before or behind it, or of which few words are known names. The lines behind it have an order of their own, so
-/// no other order may read them.
+/// Fails the object if a line that is not a row of its layout is a damaged header line: joined to the line before or after
+/// it, or with few known names. The lines after it are in its order, so no other order may read them.
 pub(super) fn refuse_lost_header(line: &[u8]) -> Result<(), ObjectError> {
     let line = String::from_utf8_lossy(line);
     let words: Vec<&str> = line.split_ascii_whitespace().take(MAX_HEADER_WORDS + 1).collect();
@@ -259,19 +263,19 @@ pub(super) fn refuse_lost_header(line: &[u8]) -> Result<(), ObjectError> {
         word.starts_with(|first: char| first.is_ascii_lowercase())
             && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
     };
-    // Known, or written as AWS writes the names of two words and more.
+    // Known, or spelled like AWS's names of several words.
     let is_likely = |word: &&str| is_known(word) || word.contains('-') && is_name(word);
     let likely = words.iter().filter(|word| is_likely(word)).count();
     if words.len() > 1 && words.iter().all(is_name) && likely * 2 > words.len() {
         let unknown: Vec<&str> = words.iter().filter(|word| !is_known(word)).copied().collect();
         return Err(unknown_fields(&unknown));
     }
-    // Names at one end of the line, values at the other.
+    // Names at one end of the line and values at the other.
     let is_header = |names: &[&str]| names.len() > 1 && names.iter().any(is_known);
     let first = words.iter().take_while(|word| is_likely(word)).count();
     let last = words.iter().rev().take_while(|word| is_likely(word)).count();
     let is_at_an_end = is_header(&words[..first]) || is_header(&words[words.len() - last..]);
-    // The first name may have a value before it that belongs to the line before.
+    // The first name may be joined to a value of the line before.
     let ends_with_name = |word: &str| {
         FLOW_FIELDS.iter().any(|field| word.len() > field.name.len() && word.ends_with(field.name))
     };
@@ -279,15 +283,15 @@ pub(super) fn refuse_lost_header(line: &[u8]) -> Result<(), ObjectError> {
     if is_at_an_end || words.windows(2).any(is_joined) {
         let known: Vec<&str> =
             words.iter().filter(|word| is_known(word)).take(QUOTED_WORDS).copied().collect();
-        let why = "but is joined to other text, so the lines behind it cannot be read; join files with a line feed \
-                   between them"
+        let why = "but is joined to other text, so the lines after it cannot be read; concatenate files with a line \
+                   feed between them"
             .to_owned();
         return Err(ObjectError::Header { field: known.join(" "), why });
     }
     Ok(())
 }
 
-/// The field that was probably meant.
+/// Suggests the most similar field.
 fn suggestion(name: &str) -> Cow<'static, str> {
     let likeness = |field: &str| strsim::jaro_winkler(field, &name.replace('_', "-"));
     let nearest =

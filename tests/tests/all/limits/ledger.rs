@@ -6,7 +6,7 @@ use flowherd_coordinator::{error::CoordinatorError, options::RunOptions, reconci
 use flowherd_shared::{
     ledger::{ManifestEntry, ReportState, Run, layout, put_json, read_json},
     limits::{MAX_KEY_BYTES, MAX_LEDGER_BYTES, MAX_LOOKUPS_BYTES, MAX_REPORT_BYTES},
-    pipeline::Plan,
+    pipeline::RunConfig,
     store::Store,
 };
 use flowherd_tests::{
@@ -73,7 +73,7 @@ fn a_part_of_the_manifest_that_is_a_bomb_is_an_error_and_proves_nothing() {
     let store = MemoryStore::default();
     let totals =
         manifest(&store, "r", &[ManifestEntry { key: "k".to_owned(), size: 1, etag: "e".to_owned() }]);
-    let run = run("r", &Plan::default(), Some(totals));
+    let run = run("r", &RunConfig::default(), Some(totals));
     put_json(&store, &layout::run("r"), &run).unwrap();
     assert_eq!(reconcile(&store, &run, String::new()).unwrap().state, ReportState::Incomplete);
     let member = gzip(&vec![b'\n'; 8 << 20]);

@@ -6,7 +6,7 @@ use flowherd_coordinator::{manifest, options::RunOptions, state::RunState};
 use flowherd_shared::{
     error::Verdict,
     ledger::{Amendment, Failure, ManifestEntry, Receipt, Report, ReportState, Run, layout},
-    pipeline::Plan,
+    pipeline::RunConfig,
     store::Store,
     task::Task,
 };
@@ -43,7 +43,7 @@ pub(super) fn receipt(store: &MemoryStore, run: &str, object: &ManifestEntry) ->
 
 /// The texts of an object's outputs by their paths; `None` if it is damaged.
 pub(super) fn reference(key: &str, bytes: &[u8]) -> Option<BTreeMap<String, String>> {
-    let (_, outputs) = convert(bytes, key, &Plan::default()).ok()?;
+    let (_, outputs) = convert(bytes, key, &RunConfig::default()).ok()?;
     Some(outputs.into_iter().map(|(output, text)| (output.path, text)).collect())
 }
 

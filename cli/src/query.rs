@@ -1,0 +1,4 @@
+//! Tables, views and prepared questions for SQL engines that read the results.
+
+pub mod questions;
+pub mod schema;

@@ -1,0 +1,24 @@
+-- Bytes out by destination
+-- Accepted traffic from inner to outer addresses, by where it went: how much, from how many hosts, and which sent most.
+-- With --ip only from that host. Answers count as well: the clients of a public server are destinations. Inner is what the
+-- lookups name, or a private address. Of a flow that several interfaces record (a transit gateway's, a firewall's) the
+-- largest record counts; behind a NAT gateway the gateway's own address is one more source with the same bytes.
+SELECT dstaddr, sum(bytes) AS bytes, sum(packets) AS packets, sum(flows) AS flows, count(*) AS sources,
+  max_by(srcaddr, ROW(bytes, srcaddr)) AS largest_source, max(bytes) AS largest_bytes, min(first_seen) AS first_seen,
+  max(last_seen) AS last_seen
+FROM (
+  SELECT srcaddr, dstaddr, max(bytes) AS bytes, max(packets) AS packets, max(flows) AS flows,
+    min(first_seen) AS first_seen, max(last_seen) AS last_seen
+  FROM (
+    SELECT interface_id, srcaddr, dstaddr, sum(CAST(bytes AS DECIMAL(38, 0))) AS bytes,
+      sum(CAST(packets AS DECIMAL(38, 0))) AS packets, count(*) AS flows, min("timestamp") AS first_seen,
+      max("timestamp") AS last_seen
+    FROM {flows}
+    WHERE action = 'ACCEPT' AND {inner_src} AND NOT {inner_dst} AND ({ip} IS NULL OR srcaddr = {ip})
+    GROUP BY interface_id, srcaddr, dstaddr
+  ) AS recorded
+  GROUP BY srcaddr, dstaddr
+) AS sent
+GROUP BY dstaddr
+ORDER BY bytes DESC, dstaddr
+LIMIT {limit}

@@ -1,0 +1,84 @@
+//! All questions: their files, and what each reads and takes.
+//!
+//! `format!` checks at compile time that a file uses exactly the values that its entry lists.
+
+use super::{Parameter::*, Question, Source};
+
+macro_rules! question {
+    ($name:literal, $source:ident, needs $needed:expr, takes $optional:expr, columns $columns:expr, $($value:ident)*) => {
+        Question {
+            name: $name,
+            text: include_str!(concat!($name, ".sql")),
+            source: Source::$source,
+            needed: $needed,
+            optional: $optional,
+            columns: $columns,
+            render: |values| format!(include_str!(concat!($name, ".sql")), $($value = values.$value),*),
+        }
+    };
+}
+
+/// All questions, in the order of `flowherd query --list`.
+#[rustfmt::skip]
+pub const QUESTIONS: &[Question] = &[
+    question!(
+        "top-talkers", Flows, needs &[], takes &[Ip, Limit],
+        columns &["bytes", "dst_subnet_name", "dstaddr", "interface_id", "packets", "src_subnet_name", "srcaddr", "timestamp"],
+        flows ip limit
+    ),
+    question!(
+        "who-talked-to", Flows, needs &[Ip], takes &[Limit],
+        columns &["action", "bytes", "dst_subnet_name", "dstaddr", "dstport", "protocol_name", "src_subnet_name", "srcaddr", "srcport", "timestamp"],
+        flows ip limit
+    ),
+    question!(
+        "rejected-by-port", Flows, needs &[], takes &[Ip, Limit],
+        columns &["action", "dstaddr", "dstport", "protocol_name", "srcaddr", "timestamp"],
+        flows ip limit
+    ),
+    question!(
+        "lateral-movement", Flows, needs &[Ip], takes &[Port, Limit],
+        columns &["action", "bytes", "dst_subnet_name", "dstaddr", "dstport", "packets", "src_subnet_name", "srcaddr", "timestamp"],
+        flows inner_src inner_dst ip port limit
+    ),
+    question!(
+        "long-lived-flows", Flows, needs &[], takes &[AtLeast(60), Limit],
+        columns &["action", "bytes", "dstaddr", "dstport", "protocol_name", "srcaddr", "srcport", "timestamp"],
+        flows at_least limit
+    ),
+    question!(
+        "bytes-out", Flows, needs &[], takes &[Ip, Limit],
+        columns &["action", "bytes", "dst_subnet_name", "dstaddr", "interface_id", "packets", "src_subnet_name", "srcaddr", "timestamp"],
+        flows inner_src inner_dst ip limit
+    ),
+    question!(
+        "new-destinations", FlowsAndBefore, needs &[], takes &[Limit],
+        columns &["action", "bytes", "dst_subnet_name", "dstaddr", "dstport", "src_subnet_name", "srcaddr", "srcport", "timestamp"],
+        flows before inner_src inner_dst limit
+    ),
+    question!(
+        "port-scans", Flows, needs &[], takes &[AtLeast(20), Limit],
+        columns &["action", "dstaddr", "dstport", "packets", "srcaddr", "srcport", "timestamp"],
+        flows at_least limit
+    ),
+    question!(
+        "coverage-gaps", Flows, needs &[], takes &[Interface, Limit],
+        columns &["interface_description", "interface_id", "log_status", "timestamp"],
+        flows interface limit
+    ),
+    question!(
+        "duplicates", Flows, needs &[], takes &[Limit],
+        columns &["action", "bytes", "dstaddr", "dstport", "interface_id", "packets", "protocol_name", "srcaddr", "srcport", "timestamp"],
+        flows limit
+    ),
+    question!(
+        "rejected-records", Rejects, needs &[], takes &[Limit],
+        columns &[],
+        rejects limit
+    ),
+    question!(
+        "missing-objects", Ledger, needs &[Run], takes &[Limit],
+        columns &[],
+        run limit
+    ),
+];

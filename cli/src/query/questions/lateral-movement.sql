@@ -1,0 +1,27 @@
+-- East-west movement from an instance
+-- Accepted connections from --ip to inner addresses on ports of remote administration (SSH, RPC, NetBIOS, SMB, RDP, VNC,
+-- WinRM), or on --port, and the second hop: the same from those hosts, after that. Accepted means that security groups and
+-- network ACLs let it through, not that anybody answered: look at the bytes. Recorded at both ends, a flow counts twice.
+-- Inner is what the lookups name, or a private address. Movement over another port, or of more than two hops, is not shown:
+-- ask again from the next host. An address that two VPCs have is taken for one host.
+WITH moves AS (
+  SELECT srcaddr, dstaddr, dst_subnet_name, dstport, packets, bytes, "timestamp"
+  FROM {flows}
+  WHERE action = 'ACCEPT' AND ({inner_src} OR srcaddr = {ip}) AND {inner_dst}
+    AND (dstport = {port} OR ({port} IS NULL AND dstport IN (22, 23, 135, 139, 445, 3389, 5900, 5985, 5986)))
+), reached AS (
+  SELECT dstaddr AS host, min("timestamp") AS since FROM moves WHERE srcaddr = {ip} GROUP BY dstaddr
+)
+SELECT 1 AS hop, srcaddr, dstaddr, max(dst_subnet_name) AS dst_subnet, dstport AS port, count(*) AS flows,
+  sum(CAST(bytes AS DECIMAL(38, 0))) AS bytes, min("timestamp") AS first_seen, max("timestamp") AS last_seen
+FROM moves
+WHERE srcaddr = {ip}
+GROUP BY srcaddr, dstaddr, dstport
+UNION ALL
+SELECT 2 AS hop, srcaddr, dstaddr, max(dst_subnet_name) AS dst_subnet, dstport AS port, count(*) AS flows,
+  sum(CAST(bytes AS DECIMAL(38, 0))) AS bytes, min("timestamp") AS first_seen, max("timestamp") AS last_seen
+FROM moves JOIN reached ON srcaddr = host
+WHERE "timestamp" >= since AND dstaddr <> {ip}
+GROUP BY srcaddr, dstaddr, dstport
+ORDER BY hop, first_seen, srcaddr, dstaddr, port
+LIMIT {limit}

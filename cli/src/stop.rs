@@ -1,0 +1,24 @@
+//! Why a command ends early, and so its exit status.
+
+/// Why a command ends without completing its work.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// The work ended with a failure that was already printed. Status 1.
+    Failed,
+    /// An error stopped the work. Status 1.
+    Broken(anyhow::Error),
+    /// Mistakes in arguments or configuration, one line each. Nothing was done. Status 2.
+    Usage(Vec<String>),
+}
+
+impl Stop {
+    pub(crate) fn usage(problem: impl Into<String>) -> Self {
+        Self::Usage(vec![problem.into()])
+    }
+}
+
+impl From<anyhow::Error> for Stop {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Broken(error)
+    }
+}

@@ -1,0 +1,89 @@
+//! One field of a CSV row: quoting, and the guard against formulas.
+
+use crate::{pipeline::bytes, table::ColumnType};
+
+/// The text of an absent value.
+pub(crate) const ABSENT: &[u8] = b"-";
+
+/// Appends a value, in quotes only if it needs them.
+///
+/// Line breaks become the two characters `\n` or `\r`, because Hive and Athena read line by line. U+0001 becomes
+/// `\u0001`, because Hive's `OpenCSVSerDe` uses it as its escape character.
+pub(crate) fn write(value: &[u8], out: &mut Vec<u8>) {
+    if !bytes::any(value, is_special) {
+        out.extend_from_slice(value);
+        return;
+    }
+    let quoted = memchr::memchr2(b',', b'"', value).is_some();
+    if quoted {
+        out.push(b'"');
+    }
+    for byte in value {
+        match byte {
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            1 => out.extend_from_slice(b"\\u0001"),
+            b'"' => out.extend_from_slice(b"\"\""),
+            _ => out.push(*byte),
+        }
+    }
+    if quoted {
+        out.push(b'"');
+    }
+}
+
+/// Appends a value so that spreadsheets do not read it as a formula: text that begins like a formula gets a `'` in front.
+/// In a column that is not text, numbers with a sign stay as they are.
+pub(crate) fn write_guarded(value: &[u8], kind: ColumnType, out: &mut Vec<u8>) {
+    if begins_like_formula(value) && (kind == ColumnType::String || !is_number(value)) {
+        write(&[b"'", value].concat(), out);
+    } else {
+        write(value, out);
+    }
+}
+
+/// Returns whether a value with this byte needs quotes or an escape.
+pub(crate) fn is_special(byte: u8) -> bool {
+    (byte == b',') | (byte == b'"') | (byte == b'\n') | (byte == b'\r') | (byte == 1)
+}
+
+/// The characters of <https://owasp.org/www-community/attacks/CSV_Injection>, with full-width forms and line feed.
+fn begins_like_formula(value: &[u8]) -> bool {
+    const FULL_WIDTH: [&str; 4] = ["＝", "＋", "－", "＠"];
+    match value {
+        ABSENT => false,
+        [b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r' | b'\n', ..] => true,
+        _ => FULL_WIDTH.iter().any(|sign| value.starts_with(sign.as_bytes())),
+    }
+}
+
+fn is_number(value: &[u8]) -> bool {
+    // Rust parses words such as `-inf` as numbers, but spreadsheets do not.
+    let fits = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+    value.iter().all(fits) && std::str::from_utf8(value).is_ok_and(|text| text.parse::<f64>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn values_are_written_as_the_csv_crate_writes_them(
+            values in proptest::collection::vec("[a\"',\n\r\u{1}\\\\é ]{0,6}", 2..6),
+        ) {
+            let mut ours = Vec::new();
+            for (at, value) in values.iter().enumerate() {
+                if at > 0 {
+                    ours.push(b',');
+                }
+                super::write(value.as_bytes(), &mut ours);
+            }
+            ours.push(b'\n');
+            let mut theirs = csv::WriterBuilder::new().quote_style(csv::QuoteStyle::Necessary).from_writer(Vec::new());
+            theirs.write_record(values.iter().map(|value| value.replace('\n', "\\n").replace('\r', "\\r").replace('\u{1}', "\\u0001"))).unwrap();
+            let theirs = theirs.into_inner().unwrap();
+            prop_assert_eq!(String::from_utf8(ours).unwrap(), String::from_utf8(theirs).unwrap());
+        }
+    }
+}

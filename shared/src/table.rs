@@ -1,0 +1,105 @@
+//! Tables and columns, as the CSV and queries see them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::flow_fields::FieldKind;
+
+/// Name of every table's first column, which holds the record's own time.
+pub const TIMESTAMP: &str = "timestamp";
+
+/// The columns that enrichment appends to a flow log's own columns, in order.
+pub const ENRICHED_COLUMNS: [&str; 5] =
+    ["interface_description", "subnet_name", "vpc_name", "src_subnet_name", "dst_subnet_name"];
+
+/// A table: `timestamp`, metadata, the columns of its rules' formats, and enriched columns.
+#[derive(Debug)]
+pub struct Table {
+    /// Lower-case letters, digits and underscores.
+    pub name: String,
+    /// All columns in the order of the CSV.
+    pub columns: Vec<Column>,
+    /// The columns after `timestamp`.
+    pub metadata: Vec<Metadata>,
+    /// Number of columns after the metadata that come from formats.
+    pub format_columns: usize,
+    /// Whether [`ENRICHED_COLUMNS`] are the last columns.
+    pub enriched: bool,
+}
+
+impl Table {
+    /// Returns the columns that come from formats.
+    #[must_use]
+    pub fn format(&self) -> &[Column] {
+        let first = 1 + self.metadata.len();
+        &self.columns[first..first + self.format_columns]
+    }
+
+    /// Returns, for each format column of the table, its position in `columns`.
+    pub(crate) fn positions_in(&self, columns: &[Column]) -> Vec<Option<usize>> {
+        let position =
+            |column: &Column| columns.iter().position(|other| other.name.eq_ignore_ascii_case(&column.name));
+        self.format().iter().map(position).collect()
+    }
+}
+
+/// One column of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Letters, digits and underscores.
+    pub name: String,
+    /// The type that queries use.
+    pub kind: ColumnType,
+}
+
+/// The type of a column in queries. The CSV itself holds text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ColumnType {
+    /// Text.
+    #[default]
+    String,
+    /// 32-bit integer.
+    Int,
+    /// 64-bit integer.
+    BigInt,
+    /// Floating-point number.
+    Double,
+    /// `true` or `false`.
+    Boolean,
+    /// ISO-8601.
+    Timestamp,
+}
+
+impl From<FieldKind> for ColumnType {
+    fn from(kind: FieldKind) -> Self {
+        match kind {
+            FieldKind::Int => Self::Int,
+            FieldKind::BigInt | FieldKind::Seconds => Self::BigInt,
+            FieldKind::Address | FieldKind::Text | FieldKind::Tag => Self::String,
+        }
+    }
+}
+
+/// A value of the envelope that a rule may add as a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metadata {
+    /// The AWS account.
+    Owner,
+    /// The log group.
+    LogGroup,
+    /// The log stream.
+    LogStream,
+}
+
+impl Metadata {
+    /// Returns the column's name.
+    #[must_use]
+    pub fn column(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::LogGroup => "log_group",
+            Self::LogStream => "log_stream",
+        }
+    }
+}
