@@ -201,8 +201,8 @@ impl LocalCloud {
 /// Polls a condition until it holds.
 ///
 /// # Panics
-/// If it does not hold within five minutes. Only a busy machine comes near: on a quiet one, the conditions of the tests hold
-/// within seconds.
+/// If it does not hold within five minutes. The limit only ends tests that would hang: on a quiet machine every condition holds
+/// within two minutes.
 pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
     wait_at_most(Duration::from_mins(5), what, holds);
 }
