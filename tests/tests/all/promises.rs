@@ -331,7 +331,7 @@ fn an_interrupted_run_can_be_resumed() {
         if signals != ["KILL"] {
             let mut printed = String::new();
             running.0.stderr.take().unwrap().read_to_string(&mut printed).unwrap();
-            assert!(done == 24 || printed.contains("--resume and --run r"), "{printed}");
+            assert!(done == 24 || printed.contains("--resume --run r"), "{printed}");
             let report: Value =
                 serde_json::from_slice(&fs::read(place.path("out/runs/r/report.json")).unwrap()).unwrap();
             assert_eq!(
