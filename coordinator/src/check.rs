@@ -4,7 +4,7 @@
 use flowherd_shared::{
     ledger::{ManifestTotals, layout},
     queue::Queue,
-    store::{Lister, Store},
+    store::{Lister, Store, StoreError, pages},
 };
 
 use crate::{
@@ -92,15 +92,8 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     }
 
     fn count(&self, prefix: &str) -> Result<u64, CoordinatorError> {
-        let (mut count, mut token) = (0, None);
-        loop {
-            let page = self.results.page(prefix, token.as_deref()).map_err(CoordinatorError::Ledger)?;
-            count += page.entries.len() as u64;
-            token = page.next;
-            if token.is_none() {
-                return Ok(count);
-            }
-        }
+        let counts = pages(self.results, prefix).map(|page| Ok(page?.entries.len() as u64));
+        counts.sum::<Result<u64, StoreError>>().map_err(CoordinatorError::Ledger)
     }
 
     /// Returns the counts of the queue and of the dead-letter queue.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use flowherd_shared::{
     ledger::{ManifestTotals, Purged, Run, layout, put_json, read_json},
-    store::{Head, Lister, Store, StoreError},
+    store::{Head, Lister, Store, StoreError, pages},
 };
 use serde::{Deserialize, Serialize};
 
@@ -84,10 +84,9 @@ impl RunMarker {
 
     /// Reads the markers of all other runs, in no particular order. A marker that does not parse still protects its run.
     pub fn others(results: &(impl Store + Lister), run: &str) -> Result<Vec<Self>, StoreError> {
-        let (mut others, mut token) = (Vec::new(), None);
-        loop {
-            let page = results.page(layout::ACTIVE, token.as_deref())?;
-            for entry in page.entries {
+        let mut others = Vec::new();
+        for page in pages(results, layout::ACTIVE) {
+            for entry in page?.entries {
                 let name = entry.key.strip_prefix(layout::ACTIVE).and_then(|name| name.strip_suffix(".json"));
                 let Some(name) = name.filter(|name| layout::is_run_name(name) && *name != run) else {
                     continue;
@@ -100,11 +99,8 @@ impl RunMarker {
                     None => others.push(Self::unreadable(name)),
                 }
             }
-            token = page.next;
-            if token.is_none() {
-                return Ok(others);
-            }
         }
+        Ok(others)
     }
 
     /// A marker whose content does not parse: the run may have sent messages.

@@ -182,8 +182,13 @@ fn neither_function_asks_for_more_than_its_role_allows() {
         ("s3:GetObject", "RESULTS/active/*"),
     ];
     check_role("Role of the worker", &DAY.by_worker, &worker);
-    // Of manifests that take more than one call to add up.
-    let coordinator = [("s3:PutObject", "RESULTS/runs/*/report.unfinished.json")];
+    let coordinator = [
+        // Of a deployment with `configFile` and `lookupsFile`; this one has `lookupsUrl`.
+        ("s3:GetObject", "CONFIG_FILE"),
+        ("s3:GetObject", "LOOKUPS_FILE"),
+        // Of a manifest whose reconciliation takes more than one call.
+        ("s3:PutObject", "RESULTS/runs/*/report.unfinished.json"),
+    ];
     check_role("Role of the coordinator", &DAY.by_coordinator, &coordinator);
 }
 
