@@ -96,7 +96,7 @@ mod tests {
 
     use super::*;
 
-    fn refusal(event: Value) -> String {
+    fn refusal(event: &Value) -> String {
         match Event::parse(event.clone()) {
             Err(CoordinatorError::Refused(why)) => why,
             other => panic!("{event} gives {other:?}"),
@@ -110,10 +110,10 @@ mod tests {
         for event in
             [array, json!("p"), json!(null), json!({"operation": 5, "prefix": "p"}), json!({"prefx": "p"})]
         {
-            assert!(refusal(event).starts_with("invalid event: "));
+            assert!(refusal(&event).starts_with("invalid event: "));
         }
         for operation in ["continue", "report_now", "redrive"] {
-            assert!(refusal(json!({"operation": operation, "run": "../r"})).starts_with("invalid event: "));
+            assert!(refusal(&json!({"operation": operation, "run": "../r"})).starts_with("invalid event: "));
         }
     }
 
@@ -162,12 +162,12 @@ mod tests {
         };
         let other = [without("prefix"), without("idle_seconds"), with("reconciled"), with("force")];
         for event in other.into_iter().chain([json!({"operation": "plan", "run": "r"})]) {
-            let why = refusal(event);
+            let why = refusal(&event);
             assert!(why.starts_with("invalid state of a run: "), "{why}");
             assert!(why.ends_with(r#"continue the run with {"operation": "continue", "run": "r"}"#), "{why}");
         }
         let mut unknown = check();
         unknown["operation"] = json!("dance");
-        assert!(refusal(unknown).contains("unknown variant `dance`"));
+        assert!(refusal(&unknown).contains("unknown variant `dance`"));
     }
 }

@@ -165,7 +165,7 @@ impl RunState {
     }
 
     pub(crate) fn next(self, operation: Operation, wait_seconds: u64) -> Self {
-        Self { operation, wait_seconds, ..self }
+        Self { wait_seconds, operation, ..self }
     }
 }
 
