@@ -115,7 +115,7 @@ fn absent_columns(plan: &RunConfig, counts: &Counts) -> String {
             summary::absent_column(&rule.name, &columns[usize::from(*column)].name, counts.rows)
         }));
     }
-    let lines = summary::shortened(lines);
+    let lines = summary::shortened(&lines);
     if lines.is_empty() { lines } else { format!("\nabsent columns\n{lines}") }
 }
 

@@ -27,7 +27,7 @@ impl StopSwitch {
                     tell("stopping after the objects in progress; press Ctrl-C again to discard them");
                 }
                 DISCARD => {
-                    tell("discarding the objects in progress; press Ctrl-C again to end without a report")
+                    tell("discarding the objects in progress; press Ctrl-C again to end without a report");
                 }
                 // Uncommitted outputs are invisible, as after a kill.
                 _ => std::process::exit(KILLED),
