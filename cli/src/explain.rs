@@ -56,7 +56,7 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<(), Stop> {
         exceeded.push(format!("{reject_bytes} bytes of rejects, and limits.max_reject_bytes is {max}"));
     }
     for limit in exceeded {
-        summary::tell(&format!("`flowherd convert` fails this object: {limit}"));
+        summary::print_message(&format!("`flowherd convert` fails this object: {limit}"));
     }
     Ok(())
 }

@@ -116,10 +116,10 @@ pub(crate) fn shortened(lines: &[String]) -> String {
 /// Prints what needs attention to standard error: each warning, and that no object was listed.
 pub(crate) fn warn(report: &Report, source: &str) {
     if let Some(message) = report.no_objects(source) {
-        tell(&message);
+        print_message(&message);
     }
     for warning in &report.warnings {
-        tell(&format!("warning: {warning}"));
+        print_message(&format!("warning: {warning}"));
     }
 }
 
@@ -214,7 +214,7 @@ fn align_right(table: &mut Table, from: usize) {
 }
 
 /// Prints one line to standard error. A closed standard error does not stop the work.
-pub(crate) fn tell(text: &str) {
+pub(crate) fn print_message(text: &str) {
     let _ = writeln!(io::stderr(), "flowherd: {}", printable(text));
 }
 
