@@ -204,6 +204,7 @@ pub(crate) struct RunsArgs {
 
 /// `flowherd report`.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct ReportArgs {
     /// Run to report
     pub(crate) run: String,

@@ -23,7 +23,7 @@ use crate::{
     inputs,
     local::{DirSource, DirStore},
     stop::Stop,
-    summary::{self, tell},
+    summary::{self, print_message},
 };
 
 /// Converts, prints the summary or the report, and fails unless every object is done. Fails with `--strict` also on warnings.
@@ -46,7 +46,7 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<(), Stop> {
     print(args, &report)?;
     summary::warn(&report, &args.source.display().to_string());
     if report.state == ReportState::Incomplete {
-        tell(&format!(
+        print_message(&format!(
             "{} of {} objects are missing; to continue, repeat the command with --resume --run {}",
             report.objects.missing, report.objects.listed, run.run
         ));

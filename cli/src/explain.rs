@@ -56,7 +56,7 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<(), Stop> {
         exceeded.push(format!("{reject_bytes} bytes of rejects, and limits.max_reject_bytes is {max}"));
     }
     for limit in exceeded {
-        summary::tell(&format!("`flowherd convert` fails this object: {limit}"));
+        summary::print_message(&format!("`flowherd convert` fails this object: {limit}"));
     }
     Ok(())
 }
@@ -115,7 +115,7 @@ fn absent_columns(plan: &RunConfig, counts: &Counts) -> String {
             summary::absent_column(&rule.name, &columns[usize::from(*column)].name, counts.rows)
         }));
     }
-    let lines = summary::shortened(lines);
+    let lines = summary::shortened(&lines);
     if lines.is_empty() { lines } else { format!("\nabsent columns\n{lines}") }
 }
 

@@ -43,11 +43,11 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Stop::Failed) => ExitCode::from(1),
         Err(Stop::Broken(error)) => {
-            summary::tell(&error_chain(&*error));
+            summary::print_message(&error_chain(&*error));
             ExitCode::from(1)
         }
         Err(Stop::Usage(problems)) => {
-            problems.iter().for_each(|problem| summary::tell(problem));
+            problems.iter().for_each(|problem| summary::print_message(problem));
             ExitCode::from(2)
         }
     }

@@ -74,7 +74,7 @@ fn warn_of_other_rules(results: &str, hash: &str) {
         runs.filter(|run| run.fingerprint.config_hash != hash).map(|run| run.run).collect();
     others.sort_unstable();
     if let Some(last) = others.last() {
-        summary::tell(&format!(
+        summary::print_message(&format!(
             "{} run(s) below {results}, the last one {last}, had other rules than these; if their columns differ, their rows \
              would be misread; pass their rules with --config, or convert again",
             others.len()

@@ -89,7 +89,7 @@ fn absent_columns(report: &Report) -> String {
     let absent = report.rules.iter().flat_map(|(rule, totals)| {
         totals.absent_columns.iter().map(move |column| absent_column(rule, column, totals.rows))
     });
-    let lines = shortened(absent.collect());
+    let lines = shortened(&absent.collect::<Vec<_>>());
     if lines.is_empty() { lines } else { format!("\nabsent columns\n{lines}") }
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn absent_column(rule: &str, column: &str, rows: u64) -> String {
 }
 
 /// Indented lines, the first [`ABSENT_SHOWN`] of them.
-pub(crate) fn shortened(lines: Vec<String>) -> String {
+pub(crate) fn shortened(lines: &[String]) -> String {
     let more = lines.len().saturating_sub(ABSENT_SHOWN);
     let mut text: String =
         lines.iter().take(ABSENT_SHOWN).map(|line| format!("  {}\n", printable(line))).collect();
@@ -116,10 +116,10 @@ pub(crate) fn shortened(lines: Vec<String>) -> String {
 /// Prints what needs attention to standard error: each warning, and that no object was listed.
 pub(crate) fn warn(report: &Report, source: &str) {
     if let Some(message) = report.no_objects(source) {
-        tell(&message);
+        print_message(&message);
     }
     for warning in &report.warnings {
-        tell(&format!("warning: {warning}"));
+        print_message(&format!("warning: {warning}"));
     }
 }
 
@@ -214,7 +214,7 @@ fn align_right(table: &mut Table, from: usize) {
 }
 
 /// Prints one line to standard error. A closed standard error does not stop the work.
-pub(crate) fn tell(text: &str) {
+pub(crate) fn print_message(text: &str) {
     let _ = writeln!(io::stderr(), "flowherd: {}", printable(text));
 }
 

@@ -19,7 +19,7 @@ use flowherd_worker::processor::now;
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::listing::{Found, Listing, UNREADABLE};
-use crate::{args::ConvertArgs, local::DirStore, stop::Stop, summary::tell};
+use crate::{args::ConvertArgs, local::DirStore, stop::Stop, summary::print_message};
 
 /// A run whose manifest is complete.
 #[derive(Debug)]
@@ -189,7 +189,7 @@ fn choose(args: &ConvertArgs, plan: &RunConfig, dest: &Path) -> Result<Chosen, S
                 )));
             }
             if run.fingerprint != Fingerprint::from(plan) {
-                tell(&format!(
+                print_message(&format!(
                     "rules or lookups differ from those with which run {} last ran: receipts of the former ones do not count",
                     run.run
                 ));

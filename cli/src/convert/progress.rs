@@ -8,7 +8,7 @@ use std::{
 use flowherd_shared::ledger::{ManifestTotals, Receipt};
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::summary::tell;
+use crate::summary::print_message;
 
 /// Maximum failures that are printed individually; the ledger has all.
 const FAILURES_SHOWN: u64 = 20;
@@ -64,8 +64,10 @@ impl Progress {
         let before = self.failed.fetch_add(1, Ordering::Relaxed);
         self.bar.inc(unread);
         self.bar.suspend(|| match before {
-            0..FAILURES_SHOWN => tell(&format!("{key}: {error}")),
-            FAILURES_SHOWN => tell("more objects failed; the run's failures/ directory has all of them"),
+            0..FAILURES_SHOWN => print_message(&format!("{key}: {error}")),
+            FAILURES_SHOWN => {
+                print_message("more objects failed; the run's failures/ directory has all of them")
+            }
             _ => {}
         });
         self.show();

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU8, Ordering},
 };
 
-use crate::summary::tell;
+use crate::summary::print_message;
 
 /// The level of urgency to stop; it only increases.
 #[derive(Clone, Debug, Default)]
@@ -24,10 +24,14 @@ impl StopSwitch {
         ctrlc::set_handler(move || {
             match pressed.0.fetch_add(1, Ordering::SeqCst) + 1 {
                 FINISH => {
-                    tell("stopping after the objects in progress; press Ctrl-C again to discard them");
+                    print_message(
+                        "stopping after the objects in progress; press Ctrl-C again to discard them",
+                    );
                 }
                 DISCARD => {
-                    tell("discarding the objects in progress; press Ctrl-C again to end without a report")
+                    print_message(
+                        "discarding the objects in progress; press Ctrl-C again to end without a report",
+                    );
                 }
                 // Uncommitted outputs are invisible, as after a kill.
                 _ => std::process::exit(KILLED),

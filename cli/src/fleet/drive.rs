@@ -9,7 +9,7 @@ use flowherd_coordinator::{
 };
 
 use super::{Fleet, watch::Watch};
-use crate::summary::tell;
+use crate::summary::print_message;
 
 /// Maximum wait between checks, so that progress stays current.
 const MAX_WAIT_SECONDS: u64 = 5;
@@ -35,7 +35,7 @@ impl Host for Command<'_> {
             _ => state.wait_seconds = state.wait_seconds.min(MAX_WAIT_SECONDS),
         }
         if let Operation::Report(_) = state.operation {
-            state.message.iter().for_each(|message| tell(message));
+            state.message.iter().for_each(|message| print_message(message));
         }
         thread::sleep(Duration::from_secs(state.wait_seconds));
         ControlFlow::Continue(())
@@ -59,7 +59,7 @@ impl Host for Command<'_> {
 
     fn failed(&mut self, error: &CoordinatorError, failures: u32) -> ControlFlow<()> {
         let Some(pause) = PAUSES.get(failures as usize - 1) else { return ControlFlow::Break(()) };
-        tell(&format!("{}; retrying in {pause} s", error.on_one_line()));
+        print_message(&format!("{}; retrying in {pause} s", error.on_one_line()));
         thread::sleep(Duration::from_secs(*pause));
         ControlFlow::Continue(())
     }

@@ -34,13 +34,13 @@ pub(crate) fn estimate(args: &EstimateArgs) -> Result<(), Stop> {
             page.entries.iter().for_each(|entry| objects.add(entry.size));
         }
         if objects.count == 0 {
-            summary::tell(&no_objects(&format!("s3://{}", coordinator.bucket), &args.prefix));
+            summary::print_message(&no_objects(&format!("s3://{}", coordinator.bucket), &args.prefix));
         }
         let concurrency = patience.during("the account's settings in Lambda", || unreserved_concurrency(aws));
         let unreserved_concurrency = concurrency.as_ref().ok().copied();
         let estimate = Estimate::new(&args.prefix, objects, args.memory);
         if args.json {
-            concurrency.err().iter().for_each(|why| summary::tell(why));
+            concurrency.err().iter().for_each(|why| summary::print_message(why));
             return summary::print(&json(&Output { estimate, unreserved_concurrency })?);
         }
         summary::print(&format!("{}{}\n", text(&estimate), concurrency_text(concurrency)))

@@ -6,7 +6,7 @@ use flowherd_shared::ledger::Report;
 use super::json;
 use crate::{
     stop::Stop,
-    summary::{self, tell},
+    summary::{self, print_message},
 };
 
 /// Prints a report and its warnings. Fails unless every object is done; with `strict` also if the run needs attention.
@@ -20,7 +20,9 @@ pub(super) fn show(report: &Report, settings: &Settings, as_json: bool, strict: 
     summary::warn(report, &format!("s3://{}", settings.source_bucket));
     if report.objects.missing > 0 {
         let (run, missing) = (&report.run, report.objects.missing);
-        tell(&format!("{missing} objects are missing; to list them: flowherd report {run} --missing"));
+        print_message(&format!(
+            "{missing} objects are missing; to list them: flowherd report {run} --missing"
+        ));
     }
     summary::verdict(report, strict)
 }

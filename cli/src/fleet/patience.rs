@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::summary::tell;
+use crate::summary::print_message;
 
 /// A longer wait is printed.
 const SHOWN_AFTER: Duration = Duration::from_secs(5);
@@ -88,7 +88,7 @@ impl Shared {
             };
             let waited = wait.since.elapsed();
             if waited >= limit {
-                tell(&format!(
+                print_message(&format!(
                     "no response within {} s while waiting for {}. Check network, region and endpoint, or raise --timeout",
                     limit.as_secs(),
                     wait.what
@@ -98,7 +98,7 @@ impl Shared {
             let is_due = waited >= SHOWN_AFTER;
             if is_due && !wait.is_shown {
                 wait.is_shown = true;
-                tell(&format!("waiting for {}", wait.what));
+                print_message(&format!("waiting for {}", wait.what));
             }
             let next = if is_due { limit } else { limit.min(SHOWN_AFTER) };
             let sleep = next.saturating_sub(waited);

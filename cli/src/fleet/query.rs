@@ -23,7 +23,7 @@ use crate::{
     args::QueryArgs,
     query::questions::LIMIT,
     stop::Stop,
-    summary::{self, finish, plain_table, printable, tell},
+    summary::{self, finish, plain_table, print_message, printable},
 };
 
 /// Dollars for each byte scanned, in us-east-1 (<https://aws.amazon.com/athena/pricing/>): 5 a terabyte, and 10 MB at
@@ -91,10 +91,17 @@ pub(crate) fn query(args: &QueryArgs) -> Result<(), Stop> {
     let is_cut = rows > limit as u64;
     let rows = rows.min(limit as u64);
     if is_cut {
-        tell(&format!("there are more than these {} rows; raise --limit to see them", HumanCount(rows)));
+        print_message(&format!(
+            "there are more than these {} rows; raise --limit to see them",
+            HumanCount(rows)
+        ));
     }
     let dollars = scanned.max(LEAST_BYTES) as f64 * DOLLARS_A_BYTE;
-    tell(&format!("{} rows; {} scanned, about ${dollars:.5}", HumanCount(rows), HumanBytes(scanned)));
+    print_message(&format!(
+        "{} rows; {} scanned, about ${dollars:.5}",
+        HumanCount(rows),
+        HumanBytes(scanned)
+    ));
     Ok(())
 }
 
@@ -110,7 +117,7 @@ impl Check<'_> {
     fn refuse(&self, table: &str, reads: shifted::Asked, anyway: bool) -> Result<(), Stop> {
         let problems = self.misread(Some(reads), &|name| name == table)?;
         if anyway {
-            problems.iter().for_each(|problem| tell(problem));
+            problems.iter().for_each(|problem| print_message(problem));
         } else if !problems.is_empty() {
             return Err(Stop::Usage(problems));
         }
@@ -120,7 +127,7 @@ impl Check<'_> {
     /// Checks the tables that a statement names. Misread rows are a warning.
     fn warn(&self, sql: &str) -> Result<(), Stop> {
         let problems = self.misread(None, &|name| mentions(sql, name))?;
-        problems.iter().for_each(|problem| tell(problem));
+        problems.iter().for_each(|problem| print_message(problem));
         Ok(())
     }
 
@@ -146,7 +153,7 @@ impl Check<'_> {
         let results = self.aws.bucket(&self.stack.needed("ResultsBucket")?, owner.as_deref());
         let runs = results.names_below("runs/").and_then(|names| runs::list(&results, &names));
         Ok(runs.and_then(|runs| shifted::find(&results, runs, &known, reads)).unwrap_or_else(|error| {
-            tell(&format!(
+            print_message(&format!(
                 "cannot read the ledger, so rows with other columns would not be noticed: {error}"
             ));
             Vec::new()
@@ -193,7 +200,9 @@ fn print_table(athena: &Athena<'_>, id: &str, limit: usize) -> Result<u64, Stop>
     }
     summary::print(&finish(&table))?;
     if is_cut {
-        tell(&format!("only the first {MAX_TABLE_ROWS} rows are shown; use --csv or --json for all"));
+        print_message(&format!(
+            "only the first {MAX_TABLE_ROWS} rows are shown; use --csv or --json for all"
+        ));
     }
     Ok(rows as u64)
 }

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     args::{OutputArgs, RedriveArgs, RerunArgs, RunArgs},
     stop::Stop,
-    summary::{self, tell},
+    summary::{self, print_message},
 };
 
 /// Objects whose outcomes are counted in a second or two. Those of a larger run are counted less often.
@@ -52,7 +52,7 @@ pub(crate) fn redrive(args: &RedriveArgs) -> Result<(), Stop> {
         };
         let (redriven, state) =
             fleet.patience.during("the move of the dead-letter messages", || coordinator.redrive(&run))?;
-        tell(&match redriven {
+        print_message(&match redriven {
             Redriven::Started(0) | Redriven::Moved(0) => {
                 "the dead-letter queue is empty: nothing is moved back".to_owned()
             }
@@ -71,15 +71,15 @@ pub(crate) fn redrive(args: &RedriveArgs) -> Result<(), Stop> {
 fn begin_and_follow(fleet: &Fleet<'_>, mut options: RunOptions, output: &OutputArgs) -> Result<(), Stop> {
     let Some(step_loop) = fleet.step_loop else {
         let state = fleet.patience.during("the begin of the run", || fleet.coordinator.begin(&options))?;
-        tell(&format!("run {}", state.run));
-        state.message.iter().for_each(|message| tell(message));
+        print_message(&format!("run {}", state.run));
+        state.message.iter().for_each(|message| print_message(message));
         return follow_here(fleet, state, output);
     };
     let run = options.run_name(Timestamp::now())?;
     options.run = Some(run.clone());
     let execution =
         fleet.patience.during("the start of the step loop", || step_loop.start(&run, &options))?;
-    tell(&format!("run {run}"));
+    print_message(&format!("run {run}"));
     follow_step_loop(fleet, step_loop, &execution, &run, output)
 }
 
@@ -96,7 +96,7 @@ fn follow_here(fleet: &Fleet<'_>, mut state: RunState, output: &OutputArgs) -> R
         if let Some(message) = &state.message
             && report.state != ReportState::Done
         {
-            tell(message);
+            print_message(message);
         }
         return outcome::show(&report, fleet.settings, output.json, output.strict);
     }

@@ -243,7 +243,7 @@ fn make_report(fleet: &Fleet<'_>, run: &Run, now: bool) -> Result<(), Stop> {
     if state.has_ended() {
         return Ok(());
     }
-    summary::tell(&format!(
+    summary::print_message(&format!(
         "run {} is in progress; see: flowherd status {}; for a report of its state now: add --now",
         run.run, run.run
     ));

@@ -1,4 +1,4 @@
-//! The step loop of a deployed stack: it is started, and looked at.
+//! Starts the step loop of a deployed stack and reads its state.
 
 use anyhow::Context;
 use aws_sdk_sfn::{Client, types::ExecutionStatus};
@@ -13,13 +13,13 @@ pub(super) struct StepLoop<'a> {
     arn: String,
 }
 
-/// How an execution is.
+/// The state of an execution.
 pub(super) enum Execution {
-    /// It works, or another one goes on for it.
-    UnderWay,
-    /// It was refused: nothing was begun.
+    /// It is running, or it has ended well or passed the run to another execution.
+    Running,
+    /// The begin was refused. Nothing was begun.
     Refused(String),
-    /// It ended with an error, and why.
+    /// It ended with this error.
     Failed(String),
 }
 
@@ -28,33 +28,35 @@ impl<'a> StepLoop<'a> {
         Self { aws, client: Client::new(aws.config()), arn }
     }
 
-    /// Starts an execution, and gives its ARN.
+    /// Starts an execution and returns its ARN.
     pub(super) fn start(&self, name: &str, input: &impl serde::Serialize) -> Result<String, Stop> {
-        let input = serde_json::to_string(input).context("cannot write the input")?;
+        let input = serde_json::to_string(input).context("cannot serialize the input")?;
         let request =
             self.client.start_execution().state_machine_arn(&self.arn).name(name).input(input).send();
         let answer = self.aws.handle().block_on(request).map_err(anyhow::Error::new);
         Ok(answer.context("cannot start the step loop")?.execution_arn)
     }
 
+    /// Reads the state of an execution.
     pub(super) fn look(&self, execution: &str) -> Result<Execution, Stop> {
         let request = self.client.describe_execution().execution_arn(execution).send();
         let answer = self.aws.handle().block_on(request).map_err(anyhow::Error::new);
-        let answer = answer.context("cannot look at the step loop")?;
-        let why = || {
-            let (error, cause) = (answer.error().unwrap_or_default(), answer.cause().unwrap_or_default());
-            if cause.is_empty() { error.to_owned() } else { format!("{error}: {cause}") }
+        let answer = answer.context("cannot read the state of the step loop")?;
+        let why = || match (answer.error(), answer.cause()) {
+            (Some(error), Some(cause)) => format!("{error}: {cause}"),
+            (Some(only), None) | (None, Some(only)) => only.to_owned(),
+            (None, None) => "Step Functions returned no cause".to_owned(),
         };
         Ok(match answer.status() {
-            // One that has succeeded has ended the run, or handed it to the next execution.
+            // A succeeded execution has ended the run, or passed it to the next execution.
             ExecutionStatus::Running | ExecutionStatus::PendingRedrive | ExecutionStatus::Succeeded => {
-                Execution::UnderWay
+                Execution::Running
             }
             ExecutionStatus::Failed if answer.error() == Some("Refused") => {
-                Execution::Refused(answer.cause().unwrap_or_default().to_owned())
+                Execution::Refused(answer.cause().map_or_else(why, str::to_owned))
             }
-            ExecutionStatus::Aborted => Execution::Failed("it was stopped".to_owned()),
-            ExecutionStatus::TimedOut => Execution::Failed("it took longer than it may".to_owned()),
+            ExecutionStatus::Aborted => Execution::Failed("somebody stopped it".to_owned()),
+            ExecutionStatus::TimedOut => Execution::Failed("it exceeded its time limit".to_owned()),
             _ => Execution::Failed(why()),
         })
     }

@@ -9,7 +9,7 @@ use std::{
 use flowherd_coordinator::state::{Operation, Progress, RunState};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::summary::tell;
+use crate::summary::print_message;
 
 /// Minimum time between lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
@@ -59,7 +59,7 @@ impl Watch {
         let is_due = self.last_line.get().is_none_or(|last| last.elapsed() >= LINE_INTERVAL);
         if !self.is_terminal && is_due {
             self.last_line.set(Some(Instant::now()));
-            tell(&message);
+            print_message(&message);
         }
     }
 

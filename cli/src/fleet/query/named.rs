@@ -16,7 +16,7 @@ use crate::{
         schema::{DATEHOUR, TypedColumn, flow_columns},
     },
     stop::Stop,
-    summary::{columns, tell},
+    summary::{columns, print_message},
 };
 
 const HOUR: i64 = 3600;
@@ -90,7 +90,7 @@ pub(super) fn printed(question: &Question, args: &QuestionArgs) -> Result<String
     let span = span(args)?;
     tables::check_name(args.table())?;
     if question.reads_flows() {
-        tell(
+        print_message(
             "if the tables have hourly partitions, add a condition on \"datehour\" to each WHERE; otherwise Athena reads every file",
         );
     }
@@ -199,7 +199,7 @@ fn hours(of: &RowsOf, span: Span, late: u16) -> Result<Option<Span>, Stop> {
         )));
     }
     if span.from < since {
-        tell(&format!(
+        print_message(&format!(
             "the time before {} is not read, because the partitions of {} begin then",
             begins(since),
             of.tables[0]
@@ -229,11 +229,11 @@ pub(super) fn warn_of_hours_outside(sql: &str, found: &[TableMetadata]) {
     for literal in sql.split('\'').skip(1).step_by(2) {
         let Some(day) = literal.get(..10).filter(|day| is_day(day)) else { continue };
         if day < since.get(..10).unwrap_or_default() {
-            tell(&format!(
+            print_message(&format!(
                 "'{literal}' is before {since}, when the partitions of the tables begin, so it returns no rows"
             ));
         } else if day > &*now {
-            tell(&format!("'{literal}' is in the future, so it returns no rows"));
+            print_message(&format!("'{literal}' is in the future, so it returns no rows"));
         }
     }
 }
