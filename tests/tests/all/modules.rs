@@ -221,9 +221,9 @@ impl Sources {
     /// Each cycle, as the uses that form it.
     fn cycles(&self) -> Vec<String> {
         let uses = self.uses();
-        let alone = |module: &Module| module.clone();
+        let itself = |module: &Module| module.clone();
         let units = self.units(&uses);
-        let mut cycles = cycles_of(&uses, alone);
+        let mut cycles = cycles_of(&uses, itself);
         // A cycle between modules often is one between their units too.
         for cycle in cycles_of(&uses, |module| units[module].clone()) {
             if !cycles.iter().any(|known| known.iter().all(|line| cycle.contains(line))) {
