@@ -1,6 +1,9 @@
 //! Milliseconds since 1970 as ISO-8601 UTC text.
 //!
-//! Every row has a timestamp, so the date is computed only when it changes. A test compares the results with jiff.
+//! Every row has a timestamp, so the date is computed only when it changes. `jiff::Timestamp` ends a day before the year 10000,
+//! because it must allow any offset, so only the date comes from jiff.
+
+use jiff::{Span, civil::Date};
 
 /// The last millisecond that a four-digit year can hold: `9999-12-31T23:59:59.999Z`.
 pub const MAX_MS: i64 = 253_402_300_799_999;
@@ -9,6 +12,7 @@ pub const MAX_MS: i64 = 253_402_300_799_999;
 const LEN: usize = 24;
 
 const MS_OF_DAY: i64 = 86_400_000;
+const EPOCH: Date = Date::constant(1970, 1, 1);
 
 /// Formats timestamps. Keeps the date, because most records of one object have the same one.
 #[derive(Debug)]
@@ -42,11 +46,14 @@ impl IsoFormatter {
 
     fn set_day(&mut self, day: i64) {
         self.day = day;
-        let (year, month, day) = civil_from_days(day);
-        put(&mut self.text, 0, year as u32 / 100);
-        put(&mut self.text, 2, year as u32 % 100);
-        put(&mut self.text, 5, month as u32);
-        put(&mut self.text, 8, day as u32);
+        #[expect(clippy::expect_used, reason = "callers check the range, which ends with jiff's last date")]
+        let date =
+            EPOCH.checked_add(Span::new().days(day)).expect("the day is within the years 1970 to 9999");
+        let year = u32::from(date.year().unsigned_abs());
+        put(&mut self.text, 0, year / 100);
+        put(&mut self.text, 2, year % 100);
+        put(&mut self.text, 5, u32::from(date.month().unsigned_abs()));
+        put(&mut self.text, 8, u32::from(date.day().unsigned_abs()));
     }
 }
 
@@ -62,22 +69,6 @@ pub fn iso(ms: i64) -> Option<String> {
 fn put(text: &mut [u8; LEN], at: usize, value: u32) {
     text[at] = b'0' + (value / 10) as u8;
     text[at + 1] = b'0' + (value % 10) as u8;
-}
-
-/// Converts days since 1970-01-01 to year, month and day of the proleptic Gregorian calendar. Years begin in March, so that
-/// the leap day is the last day of its year, and form eras of 400 years with 146,097 days each
-/// (<https://howardhinnant.github.io/date_algorithms.html#civil_from_days>).
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let since_march_0000 = days + 719_468;
-    let era = since_march_0000.div_euclid(146_097);
-    let day_of_era = since_march_0000.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
-    (year, month, day)
 }
 
 #[cfg(test)]

@@ -224,13 +224,13 @@ fn write_stored(text: &[u8], last: bool, bits: &mut Bits) {
     bits.reserve(text.len() + 5 * text.len().div_ceil(MAX_STORED).max(1));
     let mut remaining = text;
     loop {
-        let (part, behind) = remaining.split_at(remaining.len().min(MAX_STORED));
-        bits.put(u64::from(last && behind.is_empty()), 3);
+        let (part, after) = remaining.split_at(remaining.len().min(MAX_STORED));
+        bits.put(u64::from(last && after.is_empty()), 3);
         bits.align();
         let length = part.len() as u16;
         bits.put(u64::from(length) | u64::from(!length) << 16, 32);
         bits.extend(part);
-        remaining = behind;
+        remaining = after;
         if remaining.is_empty() {
             return;
         }

@@ -44,8 +44,8 @@ impl Ranges {
             open.pop();
             let outer = open.last().map(|block| block.name);
             // The last block of the address space has no successor.
-            if let Some(behind) = block.last.checked_add(1) {
-                self.begin(behind, outer);
+            if let Some(after) = block.last.checked_add(1) {
+                self.begin(after, outer);
             }
         }
     }
@@ -89,8 +89,8 @@ impl Ranges {
 
     /// Returns the name of the address.
     pub(super) fn find(&self, address: u128) -> Option<u32> {
-        let behind = self.starts.partition_point(|start| *start <= address);
-        self.names[behind.checked_sub(1)?]
+        let after = self.starts.partition_point(|start| *start <= address);
+        self.names[after.checked_sub(1)?]
     }
 }
 

@@ -125,12 +125,12 @@ pub(crate) fn unescape_repaired(raw: &[u8], out: &mut Vec<u8>) -> bool {
     let mut value = Vec::new();
     let mut rest = raw;
     // `unescape` handles everything up to the next lone surrogate.
-    while let Some((before, behind)) = split_at_lone_surrogate(rest) {
+    while let Some((before, after)) = split_at_lone_surrogate(rest) {
         if !unescape(before, &mut value) {
             return false;
         }
         value.extend_from_slice("\u{fffd}".as_bytes());
-        rest = behind;
+        rest = after;
     }
     if !unescape(rest, &mut value) {
         return false;

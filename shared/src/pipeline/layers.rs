@@ -310,8 +310,8 @@ mod tests {
         let member = [&plain[..3], &[4], &plain[4..10], &extra, &plain[10..]].concat();
         assert_eq!(decode(&member[..], Limits::default()).unwrap(), b"text");
         assert_eq!(decode(Drip(&member), Limits::default()).unwrap(), b"text");
-        let most = MAX_GZIP_HEADER_BYTES;
-        for (name, fits) in [(most - 11, true), (most - 10, false), (most + 10_000, false)] {
+        let limit = MAX_GZIP_HEADER_BYTES;
+        for (name, fits) in [(limit - 11, true), (limit - 10, false), (limit + 10_000, false)] {
             let member = [&plain[..3], &[8], &plain[4..10], &vec![b'n'; name], &[0], &plain[10..]].concat();
             for object in [member.clone(), [gzip(b"first"), member].concat()] {
                 let whole = decode(&object[..], Limits::default());

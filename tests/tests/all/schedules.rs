@@ -2,7 +2,9 @@
 //! done or has failed with its reason, and what was lost is said and can be had again.
 
 mod checks;
+mod report;
 mod services;
+mod truth;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

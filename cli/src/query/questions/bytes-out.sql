@@ -1,8 +1,8 @@
 -- Bytes out by destination
--- Accepted traffic from inner to outer addresses, by where it went: how much, from how many hosts, and which sent most.
--- With --ip only from that host. Answers count as well: the clients of a public server are destinations. Inner is what the
--- lookups name, or a private address. Of a flow that several interfaces record (a transit gateway's, a firewall's) the
--- largest record counts; behind a NAT gateway the gateway's own address is one more source with the same bytes.
+-- Accepted traffic from inner to outer addresses, by destination: the amount, the number of sources, and the largest source. With
+-- --ip only from that host. Answers count too, so the clients of a public server are destinations. An address is inner if the
+-- lookups have a name for it or it is private. If several interfaces record a flow (a transit gateway's, a firewall's), the
+-- largest record counts. Behind a NAT gateway, the gateway's own address is one more source with the same bytes.
 SELECT dstaddr, sum(bytes) AS bytes, sum(packets) AS packets, sum(flows) AS flows, count(*) AS sources,
   max_by(srcaddr, ROW(bytes, srcaddr)) AS largest_source, max(bytes) AS largest_bytes, min(first_seen) AS first_seen,
   max(last_seen) AS last_seen

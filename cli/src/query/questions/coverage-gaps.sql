@@ -1,7 +1,7 @@
 -- Where flow logs are missing
--- Interfaces and hours in which AWS skipped records (SKIPDATA: an internal error or its own limit), or had none at all
--- (NODATA in all records: no traffic). With --interface only that one. An hour without any record is not a row here, and
--- cannot be: compare with the hour before.
+-- Interfaces and hours for which AWS skipped records (SKIPDATA: an internal error or its own limit), or recorded no traffic
+-- (NODATA in all records). With --interface only that one. An hour without any record has no row here: compare with the hour
+-- before.
 SELECT date_trunc('hour', "timestamp") AS hour, interface_id, max(interface_description) AS interface,
   count_if(log_status = 'OK') AS ok, count_if(log_status = 'NODATA') AS nodata,
   count_if(log_status = 'SKIPDATA') AS skipdata

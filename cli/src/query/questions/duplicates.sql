@@ -1,7 +1,7 @@
 -- Records that were delivered more than once
--- CloudWatch Logs and Firehose deliver at least once; each copy is a row. Records of one interface that agree in every
--- value here are taken for copies. Two flows through a NAT gateway or a load balancer that differ only in pkt-srcaddr or
--- pkt-dstaddr agree so too. Sums over rows count copies.
+-- CloudWatch Logs and Firehose deliver at least once, and each copy is a row. Records of one interface with equal values here
+-- count as copies. Two flows through a NAT gateway or a load balancer that differ only in pkt-srcaddr or pkt-dstaddr also
+-- have equal values. Sums over rows include copies.
 SELECT "timestamp", interface_id, srcaddr, srcport, dstaddr, dstport, protocol_name, packets, bytes, action,
   count(*) AS copies
 FROM {flows}

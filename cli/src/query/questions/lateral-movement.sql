@@ -1,9 +1,9 @@
 -- East-west movement from an instance
 -- Accepted connections from --ip to inner addresses on ports of remote administration (SSH, RPC, NetBIOS, SMB, RDP, VNC,
--- WinRM), or on --port, and the second hop: the same from those hosts, after that. Accepted means that security groups and
--- network ACLs let it through, not that anybody answered: look at the bytes. Recorded at both ends, a flow counts twice.
--- Inner is what the lookups name, or a private address. Movement over another port, or of more than two hops, is not shown:
--- ask again from the next host. An address that two VPCs have is taken for one host.
+-- WinRM), or on --port, and the second hop: later connections of the same type from those hosts. Accepted means that security
+-- groups and network ACLs allowed the connection, not that the target answered: check the bytes. A flow that both ends record
+-- counts twice. An address is inner if the lookups have a name for it or it is private. Other ports and more than two hops are
+-- not shown: ask again from the next host. An address that two VPCs use counts as one host.
 WITH moves AS (
   SELECT srcaddr, dstaddr, dst_subnet_name, dstport, packets, bytes, "timestamp"
   FROM {flows}

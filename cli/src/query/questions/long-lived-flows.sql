@@ -1,8 +1,8 @@
 -- Connections that stayed open
--- The same two addresses and ports for --at-least minutes (60), with a record in as many stretches of 20 minutes as lie
--- between the first and the last: a flow log has one for each 10 minutes, or 1, in which there was traffic. Tunnels, remote
--- shells and beacons look so, and so do databases, replication, and what uses fixed ports at both ends (NTP, syslog). A
--- connection that was silent for longer is not shown, and none that is longer than the time that is asked.
+-- The same addresses and ports for at least --at-least minutes (60), with a record in every 20 minutes between the first and the
+-- last. A flow log has one record for every 10 minutes, or every minute, with traffic. Tunnels, remote shells and beacons
+-- look like this. So do databases, replication, and programs with fixed ports at both ends (NTP, syslog). Connections with
+-- longer silence, or longer than the time of the question, are not shown.
 SELECT srcaddr, srcport, dstaddr, dstport, protocol_name, count(*) AS records,
   sum(CAST(bytes AS DECIMAL(38, 0))) AS bytes, min("timestamp") AS first_seen, max("timestamp") AS last_seen,
   CAST(floor(date_diff('millisecond', min("timestamp"), max("timestamp")) / 6e4) AS BIGINT) AS minutes

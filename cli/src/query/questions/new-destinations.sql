@@ -1,8 +1,8 @@
 -- Outer addresses that are new
--- Where inner hosts sent to with success in this time, and nobody in the same length of time before: for --day, the day
--- before. Answers from ports below 1024 are left out, in both times: the clients of a public server are no destinations.
--- What has no rows in the time before is all new: look at the coverage first. Services that change addresses (clouds,
--- content networks) are always among them. Bytes are as recorded, at each interface on the way.
+-- Outer addresses that accepted traffic from inner hosts in this time, and from none in the same length of time before: for
+-- --day, the day before. Answers from ports below 1024 are ignored in both times, because the clients of a public server are
+-- not destinations. If the time before has no rows, every address is new: check the coverage first. Services that change
+-- addresses (clouds, content networks) are always in the result. Every recording interface adds its bytes.
 SELECT dstaddr, sum(CAST(bytes AS DECIMAL(38, 0))) AS bytes, count(*) AS flows, count(DISTINCT srcaddr) AS sources,
   min(dstport) AS lowest_port, min("timestamp") AS first_seen, max("timestamp") AS last_seen
 FROM {flows}

@@ -1,6 +1,6 @@
 -- Records that became no row, by reason
--- How many records fitted no rule or did not fit theirs, by log group, and the text of one of them. Records without a
--- time, or with one that is none, are counted whatever time was asked.
+-- The number of records that match no rule or do not fit their rule, by log group, with one example. Records without a valid
+-- timestamp count in every time.
 SELECT reason, log_group, count(*) AS records, count(DISTINCT object) AS objects, min(message) AS example
 FROM {rejects}
 GROUP BY reason, log_group

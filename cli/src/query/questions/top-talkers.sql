@@ -1,8 +1,7 @@
 -- Pairs of addresses by bytes
--- Who sent most to whom, with --ip only what went to or came from it, rejected traffic included. A flow between two
--- interfaces that both keep flow logs is recorded at both; of such a pair the larger record counts, not the sum. An address
--- that two VPCs have is one here, and the larger of the two counts. NAT gateways and load balancers stand for those behind
--- them.
+-- The pairs with the most bytes, with --ip only from or to that address, including rejected traffic. If both interfaces of a flow
+-- have flow logs, both record it: the larger record counts, not the sum. An address that two VPCs use is one address, and the
+-- larger count remains. Flows through NAT gateways and load balancers have the gateway's address.
 SELECT srcaddr, max(src_subnet) AS src_subnet, dstaddr, max(dst_subnet) AS dst_subnet, max(flows) AS flows,
   max(packets) AS packets, max(bytes) AS bytes
 FROM (

@@ -1,8 +1,8 @@
 -- Who talked to an address, and who was talked to by it
--- All peers of --ip, on which port, accepted or rejected, when first and last. The port is the lower one of the two, which
--- nearly always is the service's. Bytes are as recorded; between two own interfaces each flow is recorded twice. Behind a
--- NAT gateway or a load balancer the address is theirs; with the fields pkt-srcaddr and pkt-dstaddr in the format, ask the
--- table itself.
+-- All peers of --ip: ports, accepted or rejected, and the first and last time. The port is the lower one of the two, which is
+-- almost always the service's. Bytes are as recorded. Both interfaces record a flow between two own hosts, so it counts twice.
+-- Behind a NAT gateway or a load balancer, the address is the gateway's. If the format has the fields pkt-srcaddr and
+-- pkt-dstaddr, query the table itself.
 SELECT peer, max(peer_subnet) AS peer_subnet, direction, port, protocol_name, action, count(*) AS flows,
   sum(CAST(bytes AS DECIMAL(38, 0))) AS bytes, min("timestamp") AS first_seen, max("timestamp") AS last_seen
 FROM (

@@ -230,9 +230,9 @@ const PROOF_BYTES: usize = 32;
 
 fn named(head: &[u8]) -> Option<NotText> {
     let proven = |magic: &Magic| {
-        let behind = &head[magic.bytes.len()..];
-        let behind = &behind[..behind.len().min(PROOF_BYTES)];
-        !magic.binary || behind.iter().any(|byte| !is_text_byte(*byte))
+        let after = &head[magic.bytes.len()..];
+        let after = &after[..after.len().min(PROOF_BYTES)];
+        !magic.binary || after.iter().any(|byte| !is_text_byte(*byte))
     };
     let found = MAGICS.iter().find(|magic| head.starts_with(magic.bytes) && proven(magic));
     if let Some(Magic { format, evidence, todo, .. }) = found {
@@ -288,8 +288,8 @@ fn encoding(head: &[u8], whole: bool) -> Option<NotText> {
 }
 
 fn unnamed(head: &[u8], whole: bool) -> Option<NotText> {
-    let odd = head.iter().any(|byte| !is_text_byte(*byte) || *byte >= 0x80);
-    if odd && snappy::is_block(head, !whole) {
+    let has_binary = head.iter().any(|byte| !is_text_byte(*byte) || *byte >= 0x80);
+    if has_binary && snappy::is_block(head, !whole) {
         return Some(NotText {
             format: "a raw Snappy block",
             evidence: "its length and elements",

@@ -232,8 +232,8 @@ impl Zip {
         self.inflate.reset(false);
         // A stored entry does not show where it ends.
         if described && method == 0 && compressed == 0 {
-            let behind = &input.need(length + 8, ENTRY, refill)?[length..];
-            if behind[..4] != *DESCRIPTOR || behind[4..] != [0; 4] {
+            let after = &input.need(length + 8, ENTRY, refill)?[length..];
+            if after[..4] != *DESCRIPTOR || after[4..] != [0; 4] {
                 return Err(input.unsupported(
                     "a stored zip entry whose length follows it",
                     "write the archive to a file, or use deflate",
@@ -333,12 +333,12 @@ fn skip_descriptor(
             }
             let (crc, lengths) = bytes[signature..].split_at(4);
             let (compressed, lengths) = lengths.split_at(width);
-            let (decoded, behind) = lengths.split_at(width);
+            let (decoded, after) = lengths.split_at(width);
             let mask = if width == 8 { u64::MAX } else { 0xffff_ffff };
             let fits = le(crc) == actual.crc
                 && le(compressed) == actual.compressed & mask
                 && le(decoded) == actual.decoded & mask;
-            if fits && (behind.starts_with(LOCAL) || behind.starts_with(CENTRAL)) {
+            if fits && (after.starts_with(LOCAL) || after.starts_with(CENTRAL)) {
                 input.consume(signature + 4 + 2 * width);
                 return Ok(true);
             }
@@ -366,9 +366,9 @@ fn in_extra<const N: usize>(fields: [u64; N], zip64: Option<&[u8]>) -> Option<[u
     let mut whole = fields;
     for field in &mut whole {
         if *field == IN_EXTRA && zip64.is_some() {
-            let (number, behind) = rest.split_first_chunk::<8>()?;
+            let (number, after) = rest.split_first_chunk::<8>()?;
             *field = le(number);
-            rest = behind;
+            rest = after;
         }
     }
     Some(whole)

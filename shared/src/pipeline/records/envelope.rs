@@ -108,8 +108,8 @@ pub(crate) fn head(window: &[u8], at: usize) -> Scan<Head> {
             }
         };
         let text = if byte(window, start)? == b'"' {
-            let (text, behind) = string(window, start)?;
-            at = behind;
+            let (text, after) = string(window, start)?;
+            at = after;
             Some(text)
         } else {
             at = skip(window, start)?;
@@ -221,9 +221,9 @@ fn event(window: &[u8], at: usize) -> Scan<Event> {
             b"message" => {
                 if byte(window, start)? == b'"' {
                     // Invalid text rejects only this record, so it is not checked here.
-                    let (text, behind) = string(window, start)?;
+                    let (text, after) = string(window, start)?;
                     event.message = Some(text);
-                    at = behind;
+                    at = after;
                 } else {
                     event.message = None;
                     at = skip(window, start)?;
@@ -317,7 +317,7 @@ fn integer(window: &[u8], at: usize) -> Scan<Option<i64>> {
 /// malformed value does not fail the envelope. Does not recurse.
 fn skip(window: &[u8], at: usize) -> Result<usize, Stop> {
     match byte(window, at)? {
-        b'"' => string(window, at).map(|(_, behind)| behind),
+        b'"' => string(window, at).map(|(_, after)| after),
         b'{' | b'[' => {
             let (mut at, mut depth) = (at, 0_usize);
             loop {

@@ -35,8 +35,8 @@ impl<R: Read> Records<R> {
     ) -> Result<(T, usize), ObjectError> {
         loop {
             match scanner(&self.window.bytes[..self.window.len], self.window.at) {
-                Ok((thing, behind)) => {
-                    let start = std::mem::replace(&mut self.window.at, behind);
+                Ok((thing, after)) => {
+                    let start = std::mem::replace(&mut self.window.at, after);
                     return Ok((thing, start));
                 }
                 Err(Stop::Wrong(what, at)) => return Err(self.window.corrupt(what, at)),
@@ -89,8 +89,8 @@ impl<R: Read> Records<R> {
     ) -> Result<Option<Found>, ObjectError> {
         let (element, start) = loop {
             match envelope::element(&self.window.bytes[..self.window.len], self.window.at, first) {
-                Ok((element, behind)) => {
-                    break (element, std::mem::replace(&mut self.window.at, behind));
+                Ok((element, after)) => {
+                    break (element, std::mem::replace(&mut self.window.at, after));
                 }
                 Err(Stop::Wrong(what, at)) => return Err(self.window.corrupt(what, at)),
                 Err(Stop::More) => match self.window.more()? {

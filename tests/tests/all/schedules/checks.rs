@@ -2,68 +2,20 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use flowherd_coordinator::{manifest, options::RunOptions, state::RunState};
+use flowherd_coordinator::options::RunOptions;
 use flowherd_shared::{
     error::Verdict,
-    ledger::{Amendment, Failure, ManifestEntry, Receipt, Report, ReportState, Run, layout},
-    pipeline::RunConfig,
+    ledger::{Amendment, Failure, ManifestEntry, Receipt, ReportState, Run, layout},
     store::Store,
     task::Task,
 };
-use flowherd_tests::{
-    fake::MemoryStore,
-    objects::{convert, gunzip},
+use flowherd_tests::{fake::MemoryStore, objects::gunzip};
+
+use super::{
+    report,
+    truth::{Truth, read, receipt, reference},
+    world::{KEYS, World},
 };
-use serde::de::DeserializeOwned;
-
-use super::world::{KEYS, World};
-
-/// What the ledger says of an object, read here without the coordinator's code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Truth {
-    Done,
-    Failed,
-    Skipped,
-    Missing,
-}
-
-fn read<T: DeserializeOwned>(store: &MemoryStore, path: &str) -> Option<T> {
-    store.get(path).unwrap().map(|bytes| serde_json::from_slice(&bytes).unwrap())
-}
-
-/// The receipt of an object, if its outputs are there in the versions it names.
-pub(super) fn receipt(store: &MemoryStore, run: &str, object: &ManifestEntry) -> Option<Receipt> {
-    let found =
-        read(store, &layout::receipt(run, &object.key)).filter(|receipt: &Receipt| receipt.object == *object);
-    found.filter(|receipt| {
-        let is_there = |path: &str, etag: &String| store.etag(path).unwrap().as_ref() == Some(etag);
-        receipt.outputs.iter().all(|output| is_there(&output.path, &output.etag))
-    })
-}
-
-/// The texts of an object's outputs by their paths; `None` if it is damaged.
-pub(super) fn reference(key: &str, bytes: &[u8]) -> Option<BTreeMap<String, String>> {
-    let (_, outputs) = convert(bytes, key, &RunConfig::default()).ok()?;
-    Some(outputs.into_iter().map(|(output, text)| (output.path, text)).collect())
-}
-
-fn truth(store: &MemoryStore, run: &Run, entry: &ManifestEntry) -> Truth {
-    let amended = read(store, &layout::amendment(&run.run, &entry.key))
-        .filter(|amendment: &Amendment| amendment.listed == *entry)
-        .map(|amendment| amendment.now);
-    let of = |run: &str, object: &ManifestEntry| receipt(store, run, object).is_some();
-    let failure: Option<Failure> = read(store, &layout::failure(&run.run, &entry.key));
-    let is_its = |failure: Failure| failure.object == *entry || Some(failure.object) == amended;
-    if of(&run.run, entry) || amended.as_ref().is_some_and(|now| of(&run.run, now)) {
-        Truth::Done
-    } else if failure.is_some_and(is_its) {
-        Truth::Failed
-    } else if run.resumes.iter().any(|earlier| of(earlier, entry)) {
-        Truth::Skipped
-    } else {
-        Truth::Missing
-    }
-}
 
 impl World {
     fn store(&self) -> &MemoryStore {
@@ -75,39 +27,11 @@ impl World {
     }
 
     fn run(&self, run: &str) -> Run {
-        read(self.store(), &layout::run(run)).unwrap()
+        report::run(&self.services, run)
     }
 
     fn truths(&self, run: &Run) -> Vec<(ManifestEntry, Truth)> {
-        if run.manifest.is_none() {
-            return Vec::new();
-        }
-        let entries = manifest::read(self.store(), run)
-            .map(|entry| entry.inspect_err(|error| self.violate(error.to_string())).ok());
-        entries.flatten().map(|entry| (entry.clone(), truth(self.store(), run, &entry))).collect()
-    }
-
-    /// What a report says that was just written, while nobody else was at anything.
-    pub(super) fn check_report(&self, step: &RunState) {
-        let run = self.run(&step.run);
-        let report: Report = read(self.store(), &layout::report(&step.run)).unwrap();
-        let truths = self.truths(&run);
-        let count = |of| truths.iter().filter(|(_, truth)| *truth == of).count() as u64;
-        let reported = &report.objects;
-        let counted = [Truth::Done, Truth::Failed, Truth::Skipped, Truth::Missing].map(count);
-        if [reported.done, reported.failed, reported.skipped, reported.missing] != counted
-            || reported.listed != truths.len() as u64
-        {
-            self.violate(format!("the report of {} says {reported:?}, but there are {counted:?}", run.run));
-        }
-        let records = report.records;
-        if records.read != records.rows + records.rejected + records.control + records.dropped {
-            self.violate(format!("the records of {} do not add up: {:?}", run.run, report.records));
-        }
-        let is_done = run.manifest.is_some() && reported.failed + reported.missing == 0;
-        if (report.state == ReportState::Done) != is_done {
-            self.violate(format!("{} is {:?} with {reported:?}", run.run, report.state));
-        }
+        report::truths(&self.services, run)
     }
 
     /// After [`World::settle`].

@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     super::fleet::{BUCKET, SETTLE, START},
-    checks,
+    truth,
 };
 
 /// Shorter than a process may wait, so that messages come back while a process still works on them.
@@ -132,7 +132,7 @@ impl Services {
             "  the message asks for {} of {}, delivery {}",
             task.object.key, task.run, message.deliveries
         ));
-        let was_done = checks::receipt(&self.store, &task.run, &task.object).is_some();
+        let was_done = truth::receipt(&self.store, &task.run, &task.object).is_some();
         let mut handler = MessageHandler::new((BUCKET, &source), &store, (&queue, VISIBILITY));
         handler.sleep = |_| {};
         handler.max_deliveries = Some(SETTINGS.max_deliveries);

@@ -381,7 +381,7 @@ impl World {
                 driver.step = Some(step.clone());
                 if step.has_ended() && at_once && !has_waited && self.live.is_empty() {
                     let step = step.clone();
-                    self.check_report(&step);
+                    super::report::check(&self.services, &step);
                 }
             }
             Err(CoordinatorError::Refused(why)) => {
@@ -450,7 +450,7 @@ impl World {
     pub(super) fn repair(&mut self) {
         for key in KEYS {
             let there = self.services.source.remove(key);
-            match there.filter(|bytes| super::checks::reference(key, bytes).is_some()) {
+            match there.filter(|bytes| super::truth::reference(key, bytes).is_some()) {
                 Some(bytes) => self.services.source.put(key, bytes),
                 None => self.put(key, true),
             }
