@@ -355,13 +355,13 @@ fn every_document_that_the_code_names_exists() {
     let named = Regex::new(r"\bdocs/[a-z0-9/-]+\.md(?:#[a-z0-9_-]+)?").unwrap();
     let mut code = sources(&CRATES, "rs");
     code.extend(sources(&["cdk/lib", "cdk/test", "cdk/bin"], "ts"));
-    let mut names = 0;
+    let mut count = 0;
     for (file, source) in &code {
         // An anchor that ends with a hyphen is completed at run time.
         for name in named.find_iter(source).filter(|name| !name.as_str().ends_with('-')) {
-            names += 1;
+            count += 1;
             assert_eq!(broken(&documents, root, name.as_str()), None, "{file}: {}", name.as_str());
         }
     }
-    assert!(names > 10, "{names}");
+    assert!(count > 10, "{count}");
 }

@@ -168,7 +168,7 @@ impl Sources {
             let path = [&module[..], std::slice::from_ref(&name)].concat();
             match (child.content, folder) {
                 (Some((_, items)), _) => {
-                    self.add(path, items, folder.map(|folder| folder.join(name)).as_deref())
+                    self.add(path, items, folder.map(|folder| folder.join(name)).as_deref());
                 }
                 (None, Some(folder)) if path_attribute(&child.attrs).is_some() => {
                     // Relative to the folder of the file that declares it. Only crate roots have this here.

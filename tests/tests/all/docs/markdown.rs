@@ -91,7 +91,7 @@ impl Document {
         document
     }
 
-    /// Names of tests on lines `Test: `name``, each with its heading.
+    /// Names of the tests in code spans after `Test:`, each with its heading.
     pub(crate) fn tests(&self) -> Vec<(&Heading, &str)> {
         let mut tests = Vec::new();
         for (section, text) in &self.paragraphs {
