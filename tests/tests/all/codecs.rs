@@ -215,7 +215,7 @@ fn skippable_frames_and_padding_are_no_data() {
     }
     assert_eq!(decode(&skippable(9)).unwrap(), b"");
     let xz = CODECS[3].1(LINE.as_bytes());
-    assert!(decode(&[&xz[..], &[0; 3]].concat()).unwrap_err().contains("no xz stream"));
+    assert!(decode(&[&xz[..], &[0; 3]].concat()).unwrap_err().contains("bytes after an xz stream that are not an xz stream"));
 }
 
 fn entry<'a>(name: &'a str, bytes: &'a [u8]) -> Entry<'a> {
