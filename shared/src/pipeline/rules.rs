@@ -1,9 +1,11 @@
 //! Stage 3: the first rule that matches a record turns its message into values, or says why it does not fit.
 
 mod json;
+mod lost_header;
 mod regex;
 mod vpc_flow;
 
+use self::lost_header::Line;
 pub use self::{
     json::JsonFormat,
     regex::RegexFormat,
@@ -163,6 +165,8 @@ pub struct Rules<'a> {
     key: &'a str,
     /// The rule for records of the origin with this serial.
     current: Option<(u64, Option<&'a Rule>)>,
+    /// The file of the object that holds the current record.
+    file: u64,
     /// The layout that the object's own header line gave, where the table's columns are in it, and whether that is in
     /// their own order.
     header: Option<(FlowLayout, Vec<Option<usize>>, bool)>,
@@ -180,6 +184,7 @@ impl<'a> Rules<'a> {
             config,
             key,
             current: None,
+            file: 0,
             header: None,
             values: Values::default(),
             flow: FlowValues::default(),
@@ -187,10 +192,21 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// What becomes of a record. `first` is whether nothing came before it in the object.
-    pub fn parse<'r>(&'r mut self, record: &Record<'r>, first: bool) -> Result<Parsed<'r>, ObjectError> {
+    /// What becomes of a record.
+    pub fn parse<'r>(&'r mut self, record: &Record<'r>) -> Result<Parsed<'r>, ObjectError> {
         let rule = self.rule(record.origin);
+        if record.file != self.file {
+            (self.file, self.header) = (record.file, None);
+        }
+        let is_flow_line = record.is_line && rule.is_some_and(|rule| rule.format.is_flow());
+        let reject = if record.is_first { Line::FirstReject } else { Line::Reject };
+        if is_flow_line && !record.skipped.is_empty() {
+            lost_header::refuse(record.skipped, Line::Reject)?;
+        }
         if let Some(reason) = record.fault {
+            if is_flow_line {
+                lost_header::refuse(record.message, reject)?;
+            }
             return Ok(Parsed::Reject { reason, rule });
         }
         let Some(rule) = rule else { return Ok(Parsed::Reject { reason: Reason::NoRule, rule: None }) };
@@ -201,8 +217,8 @@ impl<'a> Rules<'a> {
             Some(repaired) if can_repair && !rule.format.is_flow() => repaired,
             Some(_) => {
                 // A damaged header line would leave the lines behind it to another order of fields.
-                if rule.format.is_flow() && record.origin.kind == OriginKind::Plain {
-                    vpc_flow::refuse_lost_header(record.message)?;
+                if is_flow_line {
+                    lost_header::refuse(record.message, reject)?;
                 }
                 return Ok(Parsed::Reject { reason: Reason::BadEncoding, rule: Some(rule) });
             }
@@ -220,8 +236,8 @@ impl<'a> Rules<'a> {
         };
         let outcome = match &rule.format {
             Format::VpcFlow(layout) => {
-                let is_line = record.origin.kind == OriginKind::Plain;
-                if is_line && let Some(header) = FlowLayout::header(message, first)? {
+                let is_plain = record.origin.kind == OriginKind::Plain;
+                if is_flow_line && let Some(header) = FlowLayout::header(message, record.is_first)? {
                     let table = &self.config.tables[rule.table];
                     let cells = header.place_in(table)?;
                     let in_order = header.is_in_order(&cells);
@@ -229,7 +245,7 @@ impl<'a> Rules<'a> {
                     return Ok(Parsed::Header { table: rule.table });
                 }
                 let layout = match &self.header {
-                    Some((header, cells, in_order)) if is_line => {
+                    Some((header, cells, in_order)) if is_plain => {
                         (row.cells, row.in_order) = (cells, *in_order);
                         header
                     }
@@ -237,10 +253,11 @@ impl<'a> Rules<'a> {
                 };
                 let outcome = layout.parse(message, &mut self.values, &mut self.flow);
                 row.flow = Some(&self.flow);
-                if is_line {
-                    if outcome.is_err() {
-                        vpc_flow::refuse_lost_header(message)?;
-                    }
+                if is_flow_line && (outcome.is_err() || layout.accepts_any_text()) {
+                    let kind = if outcome.is_ok() { Line::Row } else { reject };
+                    lost_header::refuse(message, kind)?;
+                }
+                if is_plain {
                     row.timestamp = self.flow.start_ms();
                 }
                 outcome

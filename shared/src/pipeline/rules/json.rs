@@ -76,17 +76,31 @@ impl JsonFormat {
     /// Reads the columns. With `can_repair`, a NUL or half a surrogate pair in a value is replaced; without, it is a
     /// reject.
     pub(super) fn parse(&self, message: &[u8], can_repair: bool, values: &mut Values) -> Result<(), Reason> {
-        values.cells.clear();
-        values.cells.resize(self.columns.len(), None);
-        values.text.clear();
-        values.repaired = false;
         let message = std::str::from_utf8(message).map_err(|_| Reason::BadEncoding)?;
         let message = message.trim_matches([' ', '\t', '\n', '\r']);
         if !message.starts_with('{') {
             return Err(Reason::NotJson);
         }
+        match self.read(message, can_repair, false, values) {
+            // One of its keys may be half a surrogate pair.
+            Err(Reason::NotJson) => self.read(message, can_repair, true, values),
+            outcome => outcome,
+        }
+    }
+
+    fn read(
+        &self,
+        message: &str,
+        can_repair: bool,
+        raw_keys: bool,
+        values: &mut Values,
+    ) -> Result<(), Reason> {
+        values.cells.clear();
+        values.cells.resize(self.columns.len(), None);
+        values.text.clear();
+        values.repaired = false;
         values.seen.clear();
-        let mut found = Found { message, values, can_repair, fault: None };
+        let mut found = Found { message, values, can_repair, raw_keys, fault: None };
         let mut json = serde_json::Deserializer::from_str(message);
         let root = Read { node: &self.root, child: None, found: &mut found };
         // Only a column that is the whole message needs one more look at it.
@@ -139,6 +153,8 @@ struct Found<'v> {
     message: &'v str,
     values: &'v mut Values,
     can_repair: bool,
+    /// Reads keys without decoding them. It is slower, and finds keys of which no text can be made.
+    raw_keys: bool,
     fault: Option<Reason>,
 }
 
@@ -258,7 +274,9 @@ impl<'de> Visitor<'de> for Read<'_, '_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let seen = self.found.values.seen.len();
         self.found.values.seen.resize(seen + self.node.children.len(), None);
-        while let Some(child) = map.next_key_seed(ChildOf(self.node))? {
+        while let Some(child) =
+            map.next_key_seed(ChildOf { node: self.node, raw_keys: self.found.raw_keys })?
+        {
             let Some(child) = child else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -288,12 +306,19 @@ impl<'de> Visitor<'de> for Read<'_, '_, '_> {
 }
 
 /// Reads a key as the child it leads to.
-struct ChildOf<'n>(&'n Node);
+struct ChildOf<'n> {
+    node: &'n Node,
+    raw_keys: bool,
+}
 
 impl<'de> DeserializeSeed<'de> for ChildOf<'_> {
     type Value = Option<usize>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        if self.raw_keys {
+            let raw = <&RawValue as serde::Deserialize>::deserialize(deserializer)?.get();
+            return Ok(serde_json::from_str::<String>(raw).ok().and_then(|name| self.node.child(&name)));
+        }
         deserializer.deserialize_str(self)
     }
 }
@@ -306,7 +331,7 @@ impl Visitor<'_> for ChildOf<'_> {
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.0.child(name))
+        Ok(self.node.child(name))
     }
 }
 
