@@ -112,19 +112,14 @@ pub fn run<R: Read, W: Write>(
     let mut enricher = run_config.enricher();
     let mut outputs = Outputs::new(config, key, create);
     let mut counts = Counts::new(config);
-    let mut header_seen = false;
 
     while let Some(record) = records.next()? {
         if record.is_control() {
             counts.add_control();
             continue;
         }
-        let first = counts.read == 0 && !header_seen;
-        match rules.parse(&record, first)? {
-            Parsed::Header { table } => {
-                header_seen = true;
-                outputs.table(table)?;
-            }
+        match rules.parse(&record)? {
+            Parsed::Header { table } => outputs.table(table)?,
             Parsed::Row(row) => {
                 outputs.row(&row, &enricher.names(&row))?;
                 counts.add_row(&row);
@@ -174,7 +169,7 @@ fn count_remaining<R: Read>(
             counts.add_control();
             continue;
         }
-        match rules.parse(&record, false)? {
+        match rules.parse(&record)? {
             Parsed::Header { .. } => {}
             Parsed::Row(row) => counts.add_row(&row),
             Parsed::Reject { reason, rule } => {

@@ -12,10 +12,10 @@ use serde_json::{Value, value::RawValue};
 
 use self::{
     formats::{
-        ALL, NUMBERS, fields, flow, format_columns, ids, is_header, is_lost_header, json, kind, lacks,
-        matches, rejects_bad_text,
+        ALL, NUMBERS, fields, flow, format_columns, ids, is_header, is_lost_header, is_row_of_names, json,
+        kind, lacks, matches, rejects_bad_text,
     },
-    items::Item,
+    items::{Item, holds_envelope},
     json_object::{Pairs, Said, is_text, mask_bytes, repaired, said, unmask},
     layers::decode,
 };
@@ -105,7 +105,8 @@ impl Model {
             rest = behind;
             match item {
                 Item::Envelope(envelope) => self.envelope(&envelope, key, &mut outcome)?,
-                Item::Json(text) | Item::Line(text) => self.plain(text, key, &mut header, &mut outcome)?,
+                Item::Json(text) => self.plain(text, false, key, &mut header, &mut outcome)?,
+                Item::Line(text) => self.plain(text, true, key, &mut header, &mut outcome)?,
             }
         }
         if outcome.tables.is_empty()
@@ -121,7 +122,7 @@ impl Model {
     }
 
     fn envelope(&self, envelope: &Pairs, key: &str, outcome: &mut Outcome) -> Option<()> {
-        if envelope.all("logEvents").count() > 1 {
+        if !envelope.has_text_keys() || envelope.all("logEvents").count() > 1 {
             return None;
         }
         // A value that is not a string is none; a string that is not text is damage of the envelope.
@@ -148,8 +149,10 @@ impl Model {
         };
         for event in events {
             // A key that is not text is damage too.
-            if event.get().starts_with('{') {
-                serde_json::from_str::<Pairs>(event.get()).ok()?;
+            if event.get().starts_with('{')
+                && !serde_json::from_str::<Pairs>(event.get()).ok()?.has_text_keys()
+            {
+                return None;
             }
             if origin.message_type.as_deref() == Some("CONTROL_MESSAGE") {
                 outcome.read += 1;
@@ -203,6 +206,7 @@ impl Model {
     fn plain(
         &self,
         text: &str,
+        is_line: bool,
         key: &str,
         header: &mut Option<Vec<String>>,
         outcome: &mut Outcome,
@@ -212,10 +216,12 @@ impl Model {
         let bytes = unmask(text);
         let message = Message { repaired: (!is_text(&bytes)).then(|| repaired(&bytes)), bytes };
         let line = message.repaired.clone().unwrap_or_else(|| text.to_owned());
+        let is_glued = is_line && holds_envelope(text);
         if let Some(rule) = self.rule(&origin, key)
+            && is_line
             && kind(rule) == "vpc-flow"
         {
-            if message.repaired.is_none() && is_header(&line, first) {
+            if message.repaired.is_none() && !is_glued && is_header(&line, first) {
                 let names: Vec<String> = line.split_ascii_whitespace().map(str::to_owned).collect();
                 let mut sorted = names.clone();
                 sorted.sort();
@@ -231,10 +237,17 @@ impl Model {
                 return Some(());
             }
             let layout = header.clone().unwrap_or_else(|| fields(rule));
-            let is_row = message.repaired.is_none() && flow(&layout, &line).is_ok();
-            if !is_row && is_lost_header(&String::from_utf8_lossy(&message.bytes)) {
+            let is_row = message.repaired.is_none() && !is_glued && flow(&layout, &line).is_ok();
+            if !is_row && is_lost_header(&String::from_utf8_lossy(&message.bytes), first) {
                 return None;
             }
+            if is_row && is_row_of_names(&layout, &line) {
+                return None;
+            }
+        }
+        if is_glued {
+            self.reject(&origin, key, None, "glued-envelope", &message.bytes, outcome);
+            return Some(());
         }
         self.message(&origin, key, None, &message, header.as_ref(), outcome);
         Some(())

@@ -100,13 +100,17 @@ pub(crate) fn has_value(raw: &[u8], expected: impl AsRef<[u8]>) -> bool {
 /// The replacement of NUL.
 const NUL: &[u8] = b"\\u0000";
 
-/// Appends bytes as text: U+FFFD for invalid UTF-8, `\u0000` for NUL.
+/// Appends bytes as text: U+FFFD for invalid UTF-8, `\u0000` for NUL. Behind a backslash that begins an escape, NUL is U+FFFD:
+/// with `\u0000` the two would be another escape, and JSON that is damaged would be valid.
 pub(crate) fn repair(bytes: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
     for chunk in bytes.utf8_chunks() {
         let mut parts = chunk.valid().split('\0');
         out.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
         for part in parts {
-            out.extend_from_slice(NUL);
+            let backslashes = out[start..].iter().rev().take_while(|byte| **byte == b'\\').count();
+            let is_escape = backslashes % 2 == 1;
+            out.extend_from_slice(if is_escape { "\u{fffd}".as_bytes() } else { NUL });
             out.extend_from_slice(part.as_bytes());
         }
         if !chunk.invalid().is_empty() {

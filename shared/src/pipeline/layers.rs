@@ -6,6 +6,7 @@
 mod binary;
 mod codec;
 mod decoder;
+pub(super) mod embedded;
 mod gzip;
 mod input;
 mod magic;
@@ -39,8 +40,6 @@ pub struct Layers<R> {
     /// Text that was read to recognise the layer, and the position of its next byte.
     head: Vec<u8>,
     head_at: usize,
-    /// The text so far is empty or ends with a line feed.
-    at_line_start: bool,
     limits: Limits,
 }
 
@@ -54,33 +53,23 @@ impl<R: Read> Layers<R> {
             earlier: Vec::new(),
             head: Vec::new(),
             head_at: 0,
-            at_line_start: true,
             limits,
         };
         layers.descend()?;
         Ok(layers)
     }
 
-    /// Fills some of `out` with decoded text. Returns the number of bytes; 0 means the end.
+    /// Fills some of `out` with text of the current file, and returns the number of bytes; 0 means the end of that file. An
+    /// object is one file, except that each entry of a zip archive is a file: see [`Layers::next_file`].
     pub fn read(&mut self, out: &mut [u8]) -> Result<usize, ObjectError> {
-        loop {
-            let count = if self.head_at < self.head.len() {
-                let head = &self.head[self.head_at..];
-                let count = out.len().min(head.len());
-                out[..count].copy_from_slice(&head[..count]);
-                self.head_at += count;
-                count
-            } else {
-                self.pull(out)?
-            };
-            if count > 0 {
-                self.at_line_start = out[count - 1] == b'\n';
-                return Ok(count);
-            }
-            if out.is_empty() || !self.next_entry()? {
-                return Ok(0);
-            }
+        if self.head_at == self.head.len() {
+            return self.pull(out);
         }
+        let head = &self.head[self.head_at..];
+        let count = out.len().min(head.len());
+        out[..count].copy_from_slice(&head[..count]);
+        self.head_at += count;
+        Ok(count)
     }
 
     /// Returns the number of object bytes read so far.
@@ -131,10 +120,6 @@ impl<R: Read> Layers<R> {
                     }
                 }
                 Kind::Text => {
-                    // Entries are files, so the last line of one is not joined with the first line of the next.
-                    if !self.at_line_start && !head.is_empty() {
-                        head.insert(0, b'\n');
-                    }
                     self.head = head;
                     self.head_at = 0;
                     return Ok(());
@@ -153,8 +138,9 @@ impl<R: Read> Layers<R> {
         }
     }
 
-    /// Opens the next entry of the innermost zip archive that has one, and recognises it. Returns false if none has.
-    fn next_entry(&mut self) -> Result<bool, ObjectError> {
+    /// Opens the next file: the next entry of the innermost zip archive that has one, whatever its compression. Returns
+    /// false at the end of the object. The current file must have been read to its end.
+    pub fn next_file(&mut self) -> Result<bool, ObjectError> {
         for depth in (0..self.stack.len()).rev() {
             if !self.open_entry(depth)? {
                 continue;
@@ -270,7 +256,8 @@ mod tests {
         let (mut text, mut chunk) = (Vec::new(), [0; 7]);
         loop {
             match layers.read(&mut chunk)? {
-                0 => return Ok(text),
+                0 if !layers.next_file()? => return Ok(text),
+                0 => {}
                 count => text.extend_from_slice(&chunk[..count]),
             }
         }
@@ -298,9 +285,12 @@ mod tests {
         let plain = gzip(b"text");
         let mut member = plain[..10].to_vec();
         member[3] = 2 | 4 | 8 | 16;
-        member.extend_from_slice(b"\x03\x00abcname\0comment\0hc");
-        member.extend_from_slice(&plain[10..]);
-        assert_eq!(decode(Drip(&member), Limits::default()).unwrap(), b"text");
+        member.extend_from_slice(b"\x03\x00abcname\0comment\0");
+        let crc = crc32fast::hash(&member).to_le_bytes();
+        let with_crc = |crc: &[u8]| [&member, crc, &plain[10..]].concat();
+        assert_eq!(decode(Drip(&with_crc(&crc[..2])), Limits::default()).unwrap(), b"text");
+        let told = error(&with_crc(&[crc[0], crc[1] ^ 1]));
+        assert_eq!(told, "corrupt: a gzip member whose header checksum does not match at byte 0 of layer 0");
     }
 
     #[test]

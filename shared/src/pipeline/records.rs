@@ -4,7 +4,6 @@
 //! alone decide what it is. The text passes through a window that grows only while one item, or one part of an envelope,
 //! does not fit; chunk, member and record boundaries may fall anywhere.
 
-mod binary;
 mod envelope;
 mod events;
 mod json_scan;
@@ -15,11 +14,12 @@ use std::io::Read;
 
 pub use envelope::EVENT_PATTERN;
 use json_scan::{JsonScan, Step};
+use lines::EnvelopeSignature;
 use window::{More, Window};
 
 use super::{
     json_text::{self as text},
-    layers::Layers,
+    layers::{Layers, embedded},
 };
 use crate::{
     error::{ObjectError, Reason},
@@ -72,6 +72,14 @@ pub struct Record<'a> {
     pub message: &'a [u8],
     /// The message with invalid text replaced, if that is its only fault.
     pub repaired: Option<&'a [u8]>,
+    /// Counts the files of the object. Each entry of a zip archive is one.
+    pub file: u64,
+    /// Whether it is the first record of its file.
+    pub is_first: bool,
+    /// Whether it is a line.
+    pub is_line: bool,
+    /// For a line, the end of the line before it if that was too long and is not in any record.
+    pub skipped: &'a [u8],
 }
 
 impl Record<'_> {
@@ -99,6 +107,8 @@ enum State {
     Start,
     /// Between two items.
     Between,
+    /// Directly behind a JSON text or envelope.
+    BehindJson,
     Events {
         first: bool,
         checked_to_end: bool,
@@ -124,6 +134,15 @@ pub struct Records<R> {
     scratch: Vec<u8>,
     /// The repaired message of the current record, if it had to be repaired.
     repaired: Vec<u8>,
+    /// Counts the files of the object.
+    file: u64,
+    /// No record of the current file was found yet.
+    at_file_start: bool,
+    /// The end of the last line that was too long, until the next line.
+    skipped: Vec<u8>,
+    /// The end of the line before the current one, if that was too long.
+    skipped_before: Vec<u8>,
+    signature: EnvelopeSignature,
 }
 
 /// A record's parts while the window is still borrowed mutably.
@@ -132,6 +151,7 @@ struct Found {
     fault: Option<Reason>,
     message: Message,
     is_repaired: bool,
+    is_line: bool,
 }
 
 enum Message {
@@ -151,20 +171,37 @@ impl<R: Read> Records<R> {
             json: JsonScan::default(),
             scratch: Vec::new(),
             repaired: Vec::new(),
+            file: 0,
+            at_file_start: true,
+            skipped: Vec::new(),
+            skipped_before: Vec::new(),
+            signature: EnvelopeSignature::new(),
         }
     }
 
     /// Returns the next record; `None` at the end of the object.
     #[expect(clippy::should_implement_trait, reason = "a record borrows from the reader")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, ObjectError> {
-        let Some(Found { timestamp, fault, message, is_repaired }) = self.find()? else { return Ok(None) };
+        let Some(Found { timestamp, fault, message, is_repaired, is_line }) = self.find()? else {
+            return Ok(None);
+        };
         let message = match message {
             Message::Window(start, end) => &self.window.bytes[start..end],
             Message::Scratch => &self.scratch[..],
         };
         let message = &message[..message.len().min(self.limits.max_record_bytes)];
         let repaired = is_repaired.then_some(&self.repaired[..]);
-        Ok(Some(Record { origin: &self.origin, timestamp, fault, message, repaired }))
+        Ok(Some(Record {
+            origin: &self.origin,
+            timestamp,
+            fault,
+            message,
+            repaired,
+            file: self.file,
+            is_first: std::mem::take(&mut self.at_file_start),
+            is_line,
+            skipped: if is_line { &self.skipped_before } else { &[] },
+        }))
     }
 
     /// Returns the counts of items read so far.
@@ -187,7 +224,12 @@ impl<R: Read> Records<R> {
             match self.state {
                 State::Start => self.skip_byte_order_mark()?,
                 State::Between => {
-                    let Some(at) = self.next_item()? else { return Ok(None) };
+                    let Some(at) = self.next_item()? else {
+                        if !self.next_file()? {
+                            return Ok(None);
+                        }
+                        continue;
+                    };
                     let found = match self.window.bytes[at] {
                         b'{' | b'[' => self.json_text(at)?,
                         _ => Some(self.line()?),
@@ -196,6 +238,7 @@ impl<R: Read> Records<R> {
                         return Ok(found);
                     }
                 }
+                State::BehindJson => self.skip_separator()?,
                 State::Events { first, checked_to_end } => {
                     if let Some(found) = self.next_event(first, checked_to_end)? {
                         return Ok(Some(found));
@@ -206,6 +249,36 @@ impl<R: Read> Records<R> {
                 State::SkipLine => self.skip_line()?,
             }
         }
+    }
+
+    /// Goes to the next file of the object. Nothing of an earlier file affects it.
+    fn next_file(&mut self) -> Result<bool, ObjectError> {
+        self.window.at = self.window.len;
+        self.state = State::Start;
+        self.file += 1;
+        self.at_file_start = true;
+        self.skipped.clear();
+        self.window.layers.next_file()
+    }
+
+    /// Skips one separator, `,` or the two characters `\n`, between a JSON text or envelope and what follows it: another
+    /// one, which may have a space before it, or the end of the line.
+    fn skip_separator(&mut self) -> Result<(), ObjectError> {
+        const LONGEST: usize = br"\n {".len();
+        self.state = State::Between;
+        while self.window.seen().len() < LONGEST && self.window.more()?.is_more() {}
+        let seen = self.window.seen();
+        let separator = match seen {
+            [b',', ..] => 1,
+            [b'\\', b'n', ..] => 2,
+            _ => return Ok(()),
+        };
+        let behind = &seen[separator..];
+        let behind = behind.strip_prefix(b" ").unwrap_or(behind);
+        if matches!(behind, [] | [b'{' | b'[' | b'\r' | b'\n', ..]) {
+            self.window.at += separator;
+        }
+        Ok(())
     }
 
     /// Skips a byte order mark, which some editors and exports write before the text.
@@ -268,6 +341,7 @@ impl<R: Read> Records<R> {
                     let start = self.window.at + indent;
                     self.window.at += scanned + length;
                     self.items.objects += 1;
+                    self.state = State::BehindJson;
                     return Ok(Some(self.plain(start, self.window.at)));
                 }
                 Step::Envelope => {
@@ -293,7 +367,7 @@ impl<R: Read> Records<R> {
     /// Returns the error of a JSON text that ends with the object.
     fn cut_json(&self) -> ObjectError {
         let bytes = self.window.seen();
-        match binary::find(bytes).filter(|_| !text::is_text(bytes)) {
+        match embedded::find(bytes, bytes.len()).filter(|_| !text::is_text(bytes)) {
             Some((format, at)) => self.window.binary_in_text(format, self.window.at + at),
             None => self.window.truncated("a JSON object or envelope"),
         }
@@ -315,7 +389,7 @@ impl<R: Read> Records<R> {
             match self.json.advance(self.window.seen()) {
                 Step::End(length) => {
                     self.window.at += length;
-                    self.state = State::Between;
+                    self.state = State::BehindJson;
                     return Ok(());
                 }
                 Step::Envelope => return Err(self.window.too_large(start)),
@@ -349,7 +423,7 @@ impl<R: Read> Records<R> {
             self.repaired.clear();
             text::repair(bytes, &mut self.repaired);
         }
-        Found { timestamp: None, fault: None, message, is_repaired }
+        Found { timestamp: None, fault: None, message, is_repaired, is_line: false }
     }
 
     fn set_plain_origin(&mut self) {
@@ -361,6 +435,6 @@ impl<R: Read> Records<R> {
 
 impl Found {
     fn faulty(reason: Reason, message: Message) -> Self {
-        Self { timestamp: None, fault: Some(reason), message, is_repaired: false }
+        Self { timestamp: None, fault: Some(reason), message, is_repaired: false, is_line: false }
     }
 }

@@ -1,11 +1,13 @@
 //! Stage 3: the first rule that matches a record turns its message into values or rejects it.
 
 mod json;
+mod lost_header;
 mod matches;
 mod regex;
 mod rule;
 mod vpc_flow;
 
+use self::lost_header::Line;
 pub(crate) use self::matches::Patterns;
 pub use self::{
     json::JsonFormat,
@@ -169,6 +171,8 @@ pub struct Rules<'a> {
     key: &'a str,
     /// The rule for records of the origin with this serial number.
     current: Option<(u64, Option<&'a Rule>)>,
+    /// The file of the object that holds the current record.
+    file: u64,
     /// The layout of the object's own header line, the positions of the table's columns in it, and whether they are in
     /// order.
     header: Option<(FlowLayout, Vec<Option<usize>>, bool)>,
@@ -187,6 +191,7 @@ impl<'a> Rules<'a> {
             tables,
             key,
             current: None,
+            file: 0,
             header: None,
             values: Values::default(),
             flow: FlowValues::default(),
@@ -194,10 +199,21 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// Parses a record. `first` is whether it is the first item of the object.
-    pub fn parse<'r>(&'r mut self, record: &Record<'r>, first: bool) -> Result<Parsed<'r>, ObjectError> {
+    /// Parses a record.
+    pub fn parse<'r>(&'r mut self, record: &Record<'r>) -> Result<Parsed<'r>, ObjectError> {
         let rule = self.rule(record.origin);
+        if record.file != self.file {
+            (self.file, self.header) = (record.file, None);
+        }
+        let is_flow_line = record.is_line && rule.is_some_and(|rule| rule.format.is_flow());
+        let reject = if record.is_first { Line::FirstReject } else { Line::Reject };
+        if is_flow_line && !record.skipped.is_empty() {
+            lost_header::refuse(record.skipped, Line::Reject)?;
+        }
         if let Some(reason) = record.fault {
+            if is_flow_line {
+                lost_header::refuse(record.message, reject)?;
+            }
             return Ok(Parsed::Reject { reason, rule });
         }
         let Some(rule) = rule else { return Ok(Parsed::Reject { reason: Reason::NoRule, rule: None }) };
@@ -208,8 +224,8 @@ impl<'a> Rules<'a> {
             Some(repaired) if can_repair && !rule.format.is_flow() => repaired,
             Some(_) => {
                 // Without a damaged header line, the lines after it would be read in the wrong order.
-                if rule.format.is_flow() && record.origin.kind == OriginKind::Plain {
-                    vpc_flow::refuse_lost_header(record.message)?;
+                if is_flow_line {
+                    lost_header::refuse(record.message, reject)?;
                 }
                 return Ok(Parsed::Reject { reason: Reason::BadEncoding, rule: Some(rule) });
             }
@@ -227,8 +243,8 @@ impl<'a> Rules<'a> {
         };
         let outcome = match &rule.format {
             Format::VpcFlow(layout) => {
-                let is_line = record.origin.kind == OriginKind::Plain;
-                if is_line && let Some(header) = FlowLayout::header(message, first)? {
+                let is_plain = record.origin.kind == OriginKind::Plain;
+                if is_flow_line && let Some(header) = FlowLayout::header(message, record.is_first)? {
                     let table = &self.tables[rule.table];
                     let cells = header.place_in(table)?;
                     let in_order = header.is_in_order(&cells);
@@ -236,7 +252,7 @@ impl<'a> Rules<'a> {
                     return Ok(Parsed::Header { table: rule.table });
                 }
                 let layout = match &self.header {
-                    Some((header, cells, in_order)) if is_line => {
+                    Some((header, cells, in_order)) if is_plain => {
                         (row.cells, row.in_order) = (cells, *in_order);
                         header
                     }
@@ -244,10 +260,11 @@ impl<'a> Rules<'a> {
                 };
                 let outcome = layout.parse(message, &mut self.values, &mut self.flow);
                 row.flow = Some(&self.flow);
-                if is_line {
-                    if outcome.is_err() {
-                        vpc_flow::refuse_lost_header(message)?;
-                    }
+                if is_flow_line && (outcome.is_err() || layout.accepts_any_text()) {
+                    let kind = if outcome.is_ok() { Line::Row } else { reject };
+                    lost_header::refuse(message, kind)?;
+                }
+                if is_plain {
                     row.timestamp = self.flow.start_ms();
                 }
                 outcome

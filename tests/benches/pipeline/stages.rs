@@ -131,7 +131,7 @@ fn rows(bytes: &[u8], plan: &RunConfig, key: &str, up_to: Stage) {
         if record.origin.kind == OriginKind::Control {
             continue;
         }
-        let Parsed::Row(row) = rules.parse(&record, false).unwrap() else { panic!("every record is a row") };
+        let Parsed::Row(row) = rules.parse(&record).unwrap() else { panic!("every record is a row") };
         if up_to == Stage::Rule {
             black_box(&row);
             continue;

@@ -105,6 +105,7 @@ fn decode(object: impl Read, limits: Limits, most: usize) -> Result<Decoded, Obj
     let (mut text, mut chunk) = (Vec::new(), vec![0; most]);
     loop {
         match layers.read(&mut chunk)? {
+            0 if layers.next_file()? => {}
             0 => {
                 let counts = layers.counts();
                 let units = counts.iter().map(|layer| layer.iter().map(|count| count.units).sum());

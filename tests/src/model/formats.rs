@@ -24,29 +24,76 @@ pub(super) fn is_header(line: &str, first: bool) -> bool {
     begins && known * 2 > words.len() && (first || words.len() > 1)
 }
 
-/// The line is not a row but the rest of a header line.
-pub(super) fn is_lost_header(line: &str) -> bool {
+/// The line is not a row, but looks like a header line that was damaged, or like one in another form.
+pub(super) fn is_lost_header(line: &str, first: bool) -> bool {
+    if line.len() <= 4096 {
+        return is_lost(line.as_bytes(), first);
+    }
+    let line = line.as_bytes();
+    is_lost(&line[..2048], first) || is_lost(&line[line.len() - 2048..], false)
+}
+
+fn is_lost(line: &[u8], first: bool) -> bool {
+    let line = String::from_utf8_lossy(line);
     let words: Vec<&str> = line.split_ascii_whitespace().take(129).collect();
-    let known = words.iter().filter(|word| is_known(word)).count();
-    let like_a_name = |word: &&str| {
-        let mut letters = word.chars();
-        letters.next().is_some_and(|first| first.is_ascii_lowercase())
-            && letters.all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-')
-    };
-    let is_likely = |word: &&str| is_known(word) || (word.contains('-') && like_a_name(word));
     let likely = words.iter().filter(|word| is_likely(word)).count();
-    let is_partly_known =
-        known > 0 && words.len() > 1 && words.iter().all(like_a_name) && likely * 2 > words.len();
-    let is_joined = words.windows(2).any(|pair| {
-        let glued = ALL.split(' ').any(|name| pair[0].ends_with(name));
-        glued && is_known(pair[1])
+    let is_partly_known = words.iter().any(|word| is_known(word))
+        && words.iter().all(|word| is_like_a_name(word))
+        && (words.len() > 1 && likely * 2 > words.len() || first && is_telling(&words));
+    let mut runs = (0..words.len()).flat_map(|start| (start + 1..=words.len()).map(move |end| (start, end)));
+    let is_joined = runs.any(|(start, end)| {
+        let run = &words[start..end];
+        let is_at_an_end = start == 0 || end == words.len();
+        // The first word may end with a name.
+        let ends = ALL.split(' ').find(|name| run[0].ends_with(name));
+        let names: Vec<&str> = ends.into_iter().chain(run[1..].iter().copied()).collect();
+        is_at_an_end && run.iter().all(|word| is_likely(word)) && is_telling(run)
+            || names.len() == run.len() && names.iter().all(|word| is_known(word)) && is_telling(&names)
     });
-    let begins_or_ends = (2..=words.len()).any(|count| {
-        [&words[..count], &words[words.len() - count..]]
-            .into_iter()
-            .any(|names| names.iter().all(is_likely) && names.iter().any(|name| is_known(name)))
-    });
-    is_partly_known || is_joined || begins_or_ends
+    let bare = |text: &str| text.replace(['-', '_'], "").to_ascii_lowercase();
+    let other: Vec<String> = line
+        .split(|c: char| c.is_whitespace() || ",;|".contains(c))
+        .map(|word| bare(word.trim_matches(|c| "\"'`${}#\u{feff}".contains(c))))
+        .filter(|word| !word.is_empty())
+        .take(129)
+        .collect();
+    let known: Vec<&str> =
+        other.iter().filter_map(|word| ALL.split(' ').find(|name| bare(name) == *word)).collect();
+    let is_other_form = other.len() > 2 && known.len() * 2 > other.len() && is_telling(&known);
+    is_partly_known || is_joined || is_other_form
+}
+
+/// A row whose fields may be any text, but whose words are names of fields.
+pub(super) fn is_row_of_names(fields: &[String], line: &str) -> bool {
+    let is_text =
+        |field: &String| ![NUMBERS, ADDRESSES].iter().any(|all| all.split(' ').any(|name| name == field));
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    fields.iter().all(is_text)
+        && words.len() > 1
+        && words.iter().all(|word| is_likely(word))
+        && words.iter().any(|word| is_known(word) && is_distinctive(word))
+}
+
+fn is_like_a_name(word: &str) -> bool {
+    let mut letters = word.chars();
+    letters.next().is_some_and(|first| first.is_ascii_lowercase())
+        && letters.all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-')
+}
+
+fn is_likely(word: &str) -> bool {
+    is_known(word) || (word.contains('-') && is_like_a_name(word))
+}
+
+/// Three names of fields, or one and another word if one of them is not an English word.
+fn is_telling(words: &[&str]) -> bool {
+    let known = words.iter().filter(|word| is_known(word)).count();
+    known >= 3 || (known >= 1 && words.len() >= 2 && words.iter().any(|word| is_distinctive(word)))
+}
+
+fn is_distinctive(word: &str) -> bool {
+    word.ends_with("-id")
+        || word.ends_with("-arn")
+        || is_known(word) && (word.contains('-') || word.ends_with("addr") || word.ends_with("port"))
 }
 
 pub(super) fn kind(rule: &toml::Table) -> &str {

@@ -31,8 +31,13 @@ enum Stop {
 const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 const OWN_KEYS: [&str; 5] = ["messageType", "owner", "logGroup", "logStream", "logEvents"];
 
-/// Compressed data in a line fails the object.
-const MAGICS: [&[u8]; 6] = [
+/// Compressed or binary data in a line fails the object. The model does not check the header behind the magic number.
+const MAGICS: [&[u8]; 11] = [
+    b"\x82SNAPPY\0",
+    b"\x02\x21\x4c\x18",
+    b"\xf3\x89\x9a\xc2",
+    b"Obj\x01",
+    b"PAR1",
     b"\x1f\x8b\x08",
     b"\x28\xb5\x2f\xfd",
     b"\xfd7zXZ\0",
@@ -50,7 +55,9 @@ pub(super) fn next(text: &str) -> Result<Option<(Item<'_>, &str)>, Failed> {
     if item.starts_with(['{', '[']) {
         let mut own_keys = Vec::new();
         match json_text(item, &mut own_keys) {
-            Ok(length) => return Ok(Some((Item::Json(&item[..length]), &item[length..]))),
+            Ok(length) => {
+                return Ok(Some((Item::Json(&item[..length]), without_separator(&item[length..]))));
+            }
             Err(Stop::Cut) => return Err(Failed),
             Err(Stop::Envelope) => return envelope(item).map(Some),
             Err(Stop::Wrong) if own_keys.len() >= 2 => return Err(Failed),
@@ -78,7 +85,28 @@ fn envelope(text: &str) -> Result<(Item<'_>, &str), Failed> {
     let Some(Ok(pairs)) = envelopes.next() else { return Err(Failed) };
     let length: usize =
         text.chars().take(masked[..envelopes.byte_offset()].chars().count()).map(char::len_utf8).sum();
-    Ok((Item::Envelope(pairs), &text[length..]))
+    Ok((Item::Envelope(pairs), without_separator(&text[length..])))
+}
+
+/// The text behind one separator of a JSON text or envelope: `,` or the characters `\n`, if only a space may come between
+/// it and the next JSON text or the end of the line.
+fn without_separator(text: &str) -> &str {
+    for separator in [",", "\\n"] {
+        let Some(behind) = text.strip_prefix(separator) else { continue };
+        let next = behind.strip_prefix(' ').unwrap_or(behind);
+        if next.is_empty() || next.starts_with(['{', '[', '\r', '\n']) {
+            return behind;
+        }
+    }
+    text
+}
+
+/// Whether a line has both keys of an envelope, one of them before an array.
+pub(super) fn holds_envelope(line: &str) -> bool {
+    static EVENTS: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r#""logEvents"[ \t\r\x0c]*:[ \t\r\x0c]*\["#).unwrap());
+    static TYPE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#""messageType"[ \t\r\x0c]*:"#).unwrap());
+    EVENTS.is_match(line) && TYPE.is_match(line)
 }
 
 /// Levels of nesting of a JSON text; a deeper one is none.

@@ -63,7 +63,16 @@ pub(super) fn is_text(bytes: &[u8]) -> bool {
 
 /// Bytes as text, with what is not text replaced.
 pub(super) fn repaired(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).replace('\0', "\\u0000")
+    let mut text = String::new();
+    for character in String::from_utf8_lossy(bytes).chars() {
+        let backslashes = text.chars().rev().take_while(|character| *character == '\\').count();
+        match character {
+            '\0' if backslashes % 2 == 1 => text.push('\u{fffd}'),
+            '\0' => text.push_str("\\u0000"),
+            character => text.push(character),
+        }
+    }
+    text
 }
 
 /// What a JSON string says.
@@ -131,7 +140,8 @@ pub(super) fn is_same(one: &str, other: &str) -> bool {
 /// A JSON object with all its members, in order: no duplicate is lost.
 #[derive(Debug)]
 pub(crate) struct Pairs {
-    pub(crate) pairs: Vec<(String, Box<RawValue>)>,
+    /// A key is `None` if it is not text.
+    pub(crate) pairs: Vec<(Option<String>, Box<RawValue>)>,
     pub(super) text: String,
 }
 
@@ -141,7 +151,11 @@ impl Pairs {
     }
 
     pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.pairs.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.get())
+        self.pairs.iter().filter(move |(key, _)| key.as_deref() == Some(name)).map(|(_, value)| value.get())
+    }
+
+    pub(super) fn has_text_keys(&self) -> bool {
+        self.pairs.iter().all(|(key, _)| key.is_some())
     }
 
     /// Whether the key is given again with another value.
@@ -154,7 +168,7 @@ impl<'de> Deserialize<'de> for Pairs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Members;
         impl<'de> Visitor<'de> for Members {
-            type Value = Vec<(String, Box<RawValue>)>;
+            type Value = Vec<(Option<String>, Box<RawValue>)>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
@@ -162,8 +176,8 @@ impl<'de> Deserialize<'de> for Pairs {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
+                while let Some((key, value)) = map.next_entry::<Box<RawValue>, Box<RawValue>>()? {
+                    pairs.push((serde_json::from_str(key.get()).ok(), value));
                 }
                 Ok(pairs)
             }

@@ -40,6 +40,7 @@ fn is_binary(text: &[u8]) -> bool {
     controls > 0
         && controls * 64 >= head.len()
         && clean * 2 < head.len()
-        && (!is_clean(&head[..head.len().min(8)], true)
+        && (head[..head.len().min(8)].iter().any(is_control)
+            || invalid(&head[..head.len().min(8)], true) > 0 && odd * 8 >= head.len()
             || clean == 0 && clean_starts == 0 && odd * 4 >= head.len())
 }

@@ -5,6 +5,9 @@ use flowherd_tests::{
     compress::{CODECS, Entry, archive, snappy_raw},
     objects::{FLOW, convert, envelope, event, gzip},
 };
+use serde_json::{Value, json};
+
+use super::{place::Place, promises::within};
 
 fn good() -> String {
     envelope("g", &[event(1, FLOW), event(2, FLOW)])
@@ -51,6 +54,55 @@ fn the_last_line_of_a_zip_entry_is_not_joined_with_the_first_of_the_next() {
     assert_eq!((counts.rows, counts.read), (3, 3));
 }
 
+/// The files of an archive in this order.
+fn zip_of(files: &[&[u8]]) -> Vec<u8> {
+    let entry = |bytes| Entry { name: "log", bytes, deflated: true, described: true };
+    archive(&files.iter().map(|bytes| entry(*bytes)).collect::<Vec<_>>())
+}
+
+#[test]
+fn each_zip_entry_is_a_file_of_its_own() {
+    let plan = RunConfig::default();
+    // A header line applies to its own file only, and a file may begin with one of a single word.
+    let with_header = "dstaddr srcaddr start\n192.0.2.9 10.0.0.9 1580515200\n";
+    let one_word = "srcaddr\n192.0.2.9\n";
+    for (files, rows) in
+        [([with_header, FLOW], 2), ([FLOW, with_header], 2), (["", with_header], 1), ([FLOW, one_word], 2)]
+    {
+        let (counts, outputs) = convert(&zip_of(&files.map(str::as_bytes))[..], "k", &plan).unwrap();
+        assert_eq!((counts.rows, counts.read), (rows, rows));
+        assert!(!files.contains(&FLOW) || outputs[0].1.contains("10.0.0.5,192.0.2.7"), "{outputs:?}");
+    }
+    // A byte order mark begins each of them.
+    let marked = format!("\u{feff}{}", good());
+    let (counts, _) = convert(&zip_of(&[marked.as_bytes(); 3])[..], "k", &plan).unwrap();
+    assert_eq!((counts.rows, counts.read), (6, 6));
+    // An item ends with its file.
+    let (front, back) = marked.split_at(40);
+    for files in [[front, back], [front, &marked], ["{\"a\":", "1}"]] {
+        assert!(error(&zip_of(&files.map(str::as_bytes))).starts_with("truncated: "), "{files:?}");
+    }
+}
+
+#[test]
+fn every_codec_decodes_within_the_memory_of_one_object() {
+    // 100 MB each, as one line: only the codec and the window hold any of it.
+    let place = Place::new();
+    for (name, compress) in CODECS {
+        let unit = compress(FLOW.repeat(11_000).as_bytes());
+        place.object(name, &unit.repeat(100));
+    }
+    place.file("f.toml", b"[limits]\nmax_decode_ratio = 1000000\nmax_reject_percent = 100\n");
+    let config = place.path("f.toml");
+    let args = ["--jobs", "1", "--json", "--config", config.to_str().unwrap()];
+    let output = within(64 << 10, &place.convert_args(&args));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!((&report["state"], &report["objects"]["done"]), (&"done".into(), &9.into()), "{report}");
+    // Each zip entry is a file with a line of its own, which is not too long.
+    assert_eq!(report["rejects"], json!({ "too-long": 8, "field-count": 100 }), "{report}");
+    assert!(report["bytes"]["decoded_in"].as_u64().unwrap() > 700_000_000, "{report}");
+}
+
 #[test]
 fn binary_formats_fail_the_object_by_name() {
     let utf_16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
@@ -63,7 +115,18 @@ fn binary_formats_fail_the_object_by_name() {
     let sum: u32 = tar.iter().map(|byte| u32::from(*byte)).sum::<u32>() + 8 * 32;
     tar[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     tar.extend_from_slice(line.as_bytes());
-    let formats: [(&[u8], &str); 17] = [
+    let mut tar_7 = vec![0; 512];
+    tar_7[..7].copy_from_slice(b"log.txt");
+    tar_7[100..107].copy_from_slice(b"000644 ");
+    tar_7[124..135].copy_from_slice(b"00000000124");
+    let sum: u32 = tar_7.iter().map(|byte| u32::from(*byte)).sum::<u32>() + 8 * 32;
+    tar_7[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    tar_7.extend_from_slice(line.as_bytes());
+    let formats: [(&[u8], &str); 21] = [
+        (&tar_7, "a tar archive (a valid header checksum at byte 148 of layer 0)"),
+        (b"\xa1\xb2\xc3\xd4\0\x02\0\x04", "a packet capture (magic A1B2C3D4 at byte 0"),
+        (b"\x4d\x3c\xb2\xa1\x02\0\x04\0", "a packet capture (magic 4D3CB2A1 at byte 0"),
+        (b"\xa1\xb2\x3c\x4d\0\x02\0\x04", "a packet capture (magic A1B23C4D at byte 0"),
         (b"PAR1\x15\x04\x15\x10\x15\x14L\x15\x02\x15\0\0\0", "Parquet (magic PAR1 at byte 0 of layer 0)"),
         (b"ORC\n\x03\0\0\x12\x14\x08", "ORC (magic ORC at byte 0 of layer 0)"),
         (b"Obj\x01\x04\x16avro.schema", "Avro (magic Obj and 01 at byte 0 of layer 0)"),

@@ -24,6 +24,8 @@ mod functions;
 mod fuzzed;
 mod generate;
 mod golden;
+mod headers;
+mod hostile;
 mod items;
 mod limits;
 

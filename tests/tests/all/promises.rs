@@ -616,7 +616,7 @@ fn outputs_are_gzip_members_that_any_reader_joins() {
 }
 
 /// Runs the command with a limit on data memory in KiB: heap and stacks, as the kernel counts them.
-fn within(kib: u32, args: &[String]) -> std::process::Output {
+pub(crate) fn within(kib: u32, args: &[String]) -> std::process::Output {
     let limited = format!("ulimit -d {kib} && exec \"$@\"");
     let mut command = Command::new("bash");
     command.args(["-c", &limited, "bash", PROGRAM]).args(args);

@@ -13,7 +13,8 @@ pub(super) fn is_text_byte(byte: u8) -> bool {
 ///
 /// - at least 1 byte in 64 is a control character, and
 /// - lines that are clean (UTF-8 without control characters) make up less than half of `head`, and
-/// - one of the first 8 bytes is not clean; or no line is clean, no further line begins with 8 clean bytes, and at least a
+/// - one of the first 8 bytes is a control character; or one of them is not UTF-8, and at least 1 byte in 8 of `head` is not
+///   clean; or no line is clean, no further line begins with 8 clean bytes, and at least a
 ///   quarter of all bytes are not clean.
 ///
 /// A log with hostile bytes in some records still has clean starts and clean lines, so it remains text.
@@ -34,8 +35,17 @@ pub(super) fn is_binary(head: &[u8], whole: bool) -> bool {
             clean_starts += 1;
         }
     }
-    let is_dense = clean == 0 && clean_starts == 0 && (controls + invalid) * 4 >= head.len();
-    clean * 2 < head.len() && (!is_clean_start(&head[..head.len().min(START_BYTES)]) || is_dense)
+    let unclean = controls + invalid;
+    let is_dense = clean == 0 && clean_starts == 0 && unclean * 4 >= head.len();
+    let start = &head[..head.len().min(START_BYTES)];
+    let begins_binary = !start.iter().all(|byte| is_text_byte(*byte))
+        || invalid_utf8(start, true) > 0 && unclean * 8 >= head.len();
+    clean * 2 < head.len() && (begins_binary || is_dense)
+}
+
+/// Whether the first 8 bytes are clean.
+pub(super) fn begins_as_text(head: &[u8]) -> bool {
+    head.get(..START_BYTES).is_some_and(is_clean_start)
 }
 
 fn is_clean_start(start: &[u8]) -> bool {

@@ -218,6 +218,12 @@ fn header_length(bytes: &[u8]) -> Header {
         }
     }
     if flags & FHCRC != 0 {
+        let (Some(header), Some(stated)) = (bytes.get(..at), bytes.get(at..at + 2)) else {
+            return Header::Incomplete;
+        };
+        if le(stated) != u64::from(crc32fast::hash(header) & 0xffff) {
+            return Header::Wrong("a gzip member whose header checksum does not match");
+        }
         at += 2;
     }
     if bytes.len() < at { Header::Incomplete } else { Header::Complete(at) }

@@ -5,6 +5,7 @@ use snap::raw::max_compress_len;
 use super::{
     binary::{self, is_text_byte},
     codec::Codec,
+    embedded,
     input::{be, le},
     snappy, zip,
 };
@@ -221,7 +222,11 @@ const MAGICS: &[Magic] = &[
     magic(b"x\xda", true, "zlib", "bytes 78DA", DECOMPRESS),
     magic(b"SQLite format 3\0", false, "an SQLite database", "magic SQLite", CONVERT),
     magic(b"%PDF-", false, "PDF", "magic %PDF", CONVERT),
+    // Microseconds and nanoseconds, in either byte order (<https://www.tcpdump.org/manpages/pcap-savefile.5.txt>).
     magic(b"\xd4\xc3\xb2\xa1", false, "a packet capture", "magic D4C3B2A1", CONVERT),
+    magic(b"\xa1\xb2\xc3\xd4", false, "a packet capture", "magic A1B2C3D4", CONVERT),
+    magic(b"\x4d\x3c\xb2\xa1", false, "a packet capture", "magic 4D3CB2A1", CONVERT),
+    magic(b"\xa1\xb2\x3c\x4d", false, "a packet capture", "magic A1B23C4D", CONVERT),
     magic(b"\x0a\x0d\x0d\x0a", true, "a packet capture", "magic 0A0D0D0A", CONVERT),
 ];
 
@@ -238,22 +243,32 @@ fn named(head: &[u8]) -> Option<NotText> {
     if let Some(Magic { format, evidence, todo, .. }) = found {
         return Some(NotText { format, evidence, at: 0, todo });
     }
-    is_tar(head).then_some(NotText {
-        format: "a tar archive",
-        evidence: "magic ustar",
-        at: 257,
-        todo: EXTRACT,
-    })
+    let (evidence, at) = tar(head)?;
+    Some(NotText { format: "a tar archive", evidence, at, todo: EXTRACT })
 }
 
-/// A tar header with its checksum, POSIX.1-2017 pax, "ustar Interchange Format": text with "ustar" in the same place has
-/// not.
-fn is_tar(head: &[u8]) -> bool {
-    let Some(header) = head.get(..512).filter(|header| &header[257..262] == b"ustar") else { return false };
-    let digits = header[148..156].iter().filter(|byte| (b'0'..=b'7').contains(byte));
-    let stated = digits.fold(0u64, |sum, digit| sum << 3 | u64::from(digit - b'0'));
+/// Returns what shows that `head` begins with a tar header, and where. The header must have a valid checksum (POSIX.1-2017
+/// pax, "ustar Interchange Format"). Archives of version 7 have no magic; their mode and size must be octal numbers.
+fn tar(head: &[u8]) -> Option<(&'static str, u64)> {
+    let header = head.get(..512)?;
+    let octal = |field: &[u8]| {
+        let is_padding = |byte: &u8| matches!(byte, b' ' | 0);
+        let digits = field.iter().filter(|byte| !is_padding(byte));
+        let number = digits.clone().try_fold(0_u64, |sum, digit| {
+            (b'0'..=b'7').contains(digit).then(|| sum << 3 | u64::from(digit - b'0'))
+        });
+        number.filter(|_| digits.count() > 0)
+    };
     let blank = |at: usize, byte: u8| if (148..156).contains(&at) { b' ' } else { byte };
-    stated == header.iter().enumerate().map(|(at, byte)| u64::from(blank(at, *byte))).sum::<u64>()
+    let sum = header.iter().enumerate().map(|(at, byte)| u64::from(blank(at, *byte))).sum::<u64>();
+    if octal(&header[148..156]) != Some(sum) {
+        return None;
+    }
+    if &header[257..262] == b"ustar" {
+        return Some(("magic ustar", 257));
+    }
+    let is_version_7 = octal(&header[100..108]).is_some() && octal(&header[124..136]).is_some();
+    is_version_7.then_some(("a valid header checksum", 148))
 }
 
 const UTF_8: &str = "convert the object to UTF-8, for example by iconv";
@@ -296,6 +311,10 @@ fn unnamed(head: &[u8], whole: bool) -> Option<NotText> {
             at: 0,
             todo: "compress the logs in Snappy's framing format, in Hadoop's, or by gzip or zstd",
         });
+    }
+    // Text that is followed by compressed data: the records name the format and its position.
+    if binary::begins_as_text(head) && embedded::find(head, head.len()).is_some() {
+        return None;
     }
     binary::is_binary(head, whole).then_some(NotText {
         format: "binary data",

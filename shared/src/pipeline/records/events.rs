@@ -78,7 +78,7 @@ impl<R: Read> Records<R> {
             return Ok(None);
         }
         // The scan of an envelope without events ends at its end.
-        self.state = State::Between;
+        self.state = State::BehindJson;
         Ok(Some(Found::faulty(Reason::BadEnvelope, Message::Window(start, self.window.at))))
     }
 
@@ -104,7 +104,7 @@ impl<R: Read> Records<R> {
         match element {
             Element::End => {
                 self.end_envelope(checked_to_end)?;
-                self.state = State::Between;
+                self.state = State::BehindJson;
                 Ok(None)
             }
             Element::Event(event) => Ok(Some(self.found_event(event, start))),
@@ -147,7 +147,7 @@ impl<R: Read> Records<R> {
             _ if timestamp.is_none() => Some(Reason::BadTimestamp),
             _ => None,
         };
-        Found { timestamp, fault, message, is_repaired }
+        Found { timestamp, fault, message, is_repaired, is_line: false }
     }
 
     fn end_envelope(&mut self, checked_to_end: bool) -> Result<(), ObjectError> {

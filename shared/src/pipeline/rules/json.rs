@@ -77,17 +77,31 @@ impl JsonFormat {
 
     /// Reads the columns. With `can_repair`, a NUL or a lone surrogate in a value is replaced; otherwise it is a reject.
     pub(super) fn parse(&self, message: &[u8], can_repair: bool, values: &mut Values) -> Result<(), Reason> {
-        values.cells.clear();
-        values.cells.resize(self.columns.len(), None);
-        values.text.clear();
-        values.repaired = false;
         let message = std::str::from_utf8(message).map_err(|_| Reason::BadEncoding)?;
         let message = message.trim_matches([' ', '\t', '\n', '\r']);
         if !message.starts_with('{') {
             return Err(Reason::NotJson);
         }
+        match self.read(message, can_repair, false, values) {
+            // One of its keys may be half a surrogate pair.
+            Err(Reason::NotJson) => self.read(message, can_repair, true, values),
+            outcome => outcome,
+        }
+    }
+
+    fn read(
+        &self,
+        message: &str,
+        can_repair: bool,
+        raw_keys: bool,
+        values: &mut Values,
+    ) -> Result<(), Reason> {
+        values.cells.clear();
+        values.cells.resize(self.columns.len(), None);
+        values.text.clear();
+        values.repaired = false;
         values.seen.clear();
-        let mut found = Found { message, values, can_repair, fault: None };
+        let mut found = Found { message, values, can_repair, raw_keys, fault: None };
         let mut json = serde_json::Deserializer::from_str(message);
         let root = Read { node: &self.root, child: None, found: &mut found };
         // Only a column for the whole message needs it as raw text.
@@ -140,6 +154,8 @@ struct Found<'v> {
     message: &'v str,
     values: &'v mut Values,
     can_repair: bool,
+    /// Reads keys without decoding them. It is slower, and finds keys of which no text can be made.
+    raw_keys: bool,
     fault: Option<Reason>,
 }
 
@@ -259,7 +275,9 @@ impl<'de> Visitor<'de> for Read<'_, '_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let seen = self.found.values.seen.len();
         self.found.values.seen.resize(seen + self.node.children.len(), None);
-        while let Some(child) = map.next_key_seed(ChildOf(self.node))? {
+        while let Some(child) =
+            map.next_key_seed(ChildOf { node: self.node, raw_keys: self.found.raw_keys })?
+        {
             let Some(child) = child else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -289,12 +307,19 @@ impl<'de> Visitor<'de> for Read<'_, '_, '_> {
 }
 
 /// Reads a key as the position of its child.
-struct ChildOf<'n>(&'n Node);
+struct ChildOf<'n> {
+    node: &'n Node,
+    raw_keys: bool,
+}
 
 impl<'de> DeserializeSeed<'de> for ChildOf<'_> {
     type Value = Option<usize>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        if self.raw_keys {
+            let raw = <&RawValue as serde::Deserialize>::deserialize(deserializer)?.get();
+            return Ok(serde_json::from_str::<String>(raw).ok().and_then(|name| self.node.child(&name)));
+        }
         deserializer.deserialize_str(self)
     }
 }
@@ -307,7 +332,7 @@ impl Visitor<'_> for ChildOf<'_> {
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.0.child(name))
+        Ok(self.node.child(name))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
 /// Characters of a word that an error quotes: enough to find it, and few for the ledger and the log.
 const QUOTED_CHARS: usize = 80;
 /// Words that an error quotes.
-const QUOTED_WORDS: usize = 20;
+pub(super) const QUOTED_WORDS: usize = 20;
 /// The latest time in seconds since 1970 that a row can hold.
 const MAX_SECONDS: u64 = MAX_MS as u64 / 1000;
 
@@ -169,6 +169,11 @@ impl FlowLayout {
         Ok(columns.iter().map(position).collect())
     }
 
+    /// Returns whether every field takes any text, so that a header line in another form could be a row.
+    pub(super) fn accepts_any_text(&self) -> bool {
+        self.kinds.iter().all(|kind| matches!(kind, FieldKind::Text | FieldKind::Tag))
+    }
+
     /// Returns whether these cells are all fields in the order of the line.
     pub(super) fn is_in_order(&self, cells: &[Option<usize>]) -> bool {
         cells.len() == self.fields.len() && cells.iter().enumerate().all(|(at, cell)| *cell == Some(at))
@@ -236,7 +241,7 @@ impl FlowLayout {
     }
 }
 
-fn unknown_fields(names: &[&str]) -> ObjectError {
+pub(super) fn unknown_fields(names: &[&str]) -> ObjectError {
     let quoted = |name: &&str| name.chars().take(QUOTED_CHARS).collect::<String>();
     let mut shown: Vec<String> = Vec::new();
     for name in names.iter().map(quoted) {
@@ -248,47 +253,6 @@ fn unknown_fields(names: &[&str]) -> ObjectError {
     let why = "which is not a flow-log field that this version knows; remove the field, or update Flowherd"
         .to_owned();
     ObjectError::Header { field, why }
-}
-
-/// Fails the object if a line that is not a row of its layout is a damaged header line: joined to the line before or after
-/// it, or with few known names. The lines after it are in its order, so no other order may read them.
-pub(super) fn refuse_lost_header(line: &[u8]) -> Result<(), ObjectError> {
-    let line = String::from_utf8_lossy(line);
-    let words: Vec<&str> = line.split_ascii_whitespace().take(MAX_HEADER_WORDS + 1).collect();
-    let is_known = |word: &&str| field_index(word).is_some();
-    if !words.iter().any(is_known) {
-        return Ok(());
-    }
-    let is_name = |word: &&str| {
-        word.starts_with(|first: char| first.is_ascii_lowercase())
-            && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-    };
-    // Known, or spelled like AWS's names of several words.
-    let is_likely = |word: &&str| is_known(word) || word.contains('-') && is_name(word);
-    let likely = words.iter().filter(|word| is_likely(word)).count();
-    if words.len() > 1 && words.iter().all(is_name) && likely * 2 > words.len() {
-        let unknown: Vec<&str> = words.iter().filter(|word| !is_known(word)).copied().collect();
-        return Err(unknown_fields(&unknown));
-    }
-    // Names at one end of the line and values at the other.
-    let is_header = |names: &[&str]| names.len() > 1 && names.iter().any(is_known);
-    let first = words.iter().take_while(|word| is_likely(word)).count();
-    let last = words.iter().rev().take_while(|word| is_likely(word)).count();
-    let is_at_an_end = is_header(&words[..first]) || is_header(&words[words.len() - last..]);
-    // The first name may be joined to a value of the line before.
-    let ends_with_name = |word: &str| {
-        FLOW_FIELDS.iter().any(|field| word.len() > field.name.len() && word.ends_with(field.name))
-    };
-    let is_joined = |pair: &[&str]| is_known(&pair[1]) && (is_known(&pair[0]) || ends_with_name(pair[0]));
-    if is_at_an_end || words.windows(2).any(is_joined) {
-        let known: Vec<&str> =
-            words.iter().filter(|word| is_known(word)).take(QUOTED_WORDS).copied().collect();
-        let why = "but is joined to other text, so the lines after it cannot be read; concatenate files with a line \
-                   feed between them"
-            .to_owned();
-        return Err(ObjectError::Header { field: known.join(" "), why });
-    }
-    Ok(())
 }
 
 /// Suggests the most similar field.

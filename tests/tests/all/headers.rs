@@ -1,0 +1,95 @@
+//! Header lines of flow logs that cannot be used: in another form, partly unknown, or joined to other text. Their object
+//! fails, and ordinary lines fail none.
+
+use flowherd_shared::pipeline::RunConfig;
+use flowherd_tests::objects::{FLOW, envelope, event};
+
+use super::items::{error, plan, plan_of_fields, read, reasons};
+
+/// Version 2's fields in another order: read in the default order, the addresses would be exchanged.
+const HEADER: &str = "version account-id interface-id dstaddr srcaddr dstport srcport protocol packets bytes end start action log-status";
+const LINE: &str =
+    "2 123456789012 eni-1 192.0.2.7 10.0.0.5 443 49152 6 20 4249 1580515260 1580515200 ACCEPT OK";
+
+#[test]
+fn a_header_line_in_another_form_fails_the_object() {
+    let between = [", ", ",", ";", "|", " | ", "\u{a0}", "\u{2003}"].map(|text| HEADER.replace(' ', text));
+    let around = ["\"", "'", "`", "#"].map(|quote| {
+        let words = HEADER.split(' ').map(|word| format!("{quote}{word}{quote}"));
+        words.collect::<Vec<_>>().join(" ")
+    });
+    let title = |word: &str| word[..1].to_uppercase() + &word[1..];
+    let others = [
+        HEADER.split(' ').map(|word| format!("${{{word}}}")).collect::<Vec<_>>().join(" "),
+        HEADER.to_uppercase(),
+        HEADER.split(' ').map(title).collect::<Vec<_>>().join(" "),
+        HEADER.replace('-', "_").to_uppercase(),
+        HEADER.replace('-', "").replace(' ', ","),
+        format!("{}\u{feff}", HEADER.replace(' ', ",")),
+    ];
+    for header in between.into_iter().chain(around).chain(others) {
+        for before in [String::new(), format!("{FLOW}\n"), "not a flow log\n".to_owned()] {
+            let told = error(&RunConfig::default(), format!("{before}{header}\n{LINE}\n").as_bytes());
+            assert!(
+                told.starts_with("the header line names \"") && told.contains("header line"),
+                "{header}: {told}"
+            );
+        }
+    }
+    // In an envelope a line is one message, and no line is behind it.
+    let message = HEADER.replace(' ', ",");
+    let object = envelope("g", &[event(1, &message), event(2, FLOW)]);
+    assert_eq!(reasons(&read(&RunConfig::default(), object.as_bytes()).2), ["field-count"]);
+}
+
+#[test]
+fn a_first_line_of_names_that_are_half_known_fails_the_object() {
+    let half = "ver account eni dstaddr src dstport sport protocol pkts bytes finish begin verdict status";
+    let told = error(&RunConfig::default(), format!("{half}\n{LINE}\n").as_bytes());
+    assert!(told.contains("no flow-log field of that name"), "{told}");
+}
+
+#[test]
+fn a_header_line_joined_to_a_line_of_any_length_fails_the_object() {
+    let limits = plan("[limits]\nmax_record_bytes = 4096\nmax_envelope_bytes = 8192\n");
+    for length in [100, 4000, 4090, 4097, 9000, 100_000] {
+        for filler in ["x", "x y "] {
+            let text = format!("{}{HEADER}\n{LINE}\n", &filler.repeat(length)[..length]);
+            let told = error(&limits, text.as_bytes());
+            assert!(told.starts_with("the header line names \""), "{filler} {length}: {told}");
+        }
+        let text = format!("{HEADER} {}\n{LINE}\n", "x".repeat(length));
+        assert!(error(&limits, text.as_bytes()).contains("joined"), "{length}");
+        // The end of a long line concerns lines only, and only those behind it.
+        let (_, rows, rejects) =
+            read(&limits, format!("{FLOW}\n{}{HEADER}", "x".repeat(9000 + length)).as_bytes());
+        assert_eq!((rows.len(), reasons(&rejects)), (1, vec!["too-long"]));
+    }
+}
+
+#[test]
+fn a_header_line_that_could_be_a_row_fails_the_object() {
+    let text_only = plan_of_fields("${region} ${az-id}");
+    let told = error(&text_only, b"az-id foo-x\nuse1-az2 us-east-1\n");
+    assert!(told.contains("\"foo-x\""), "{told}");
+    assert_eq!(read(&text_only, b"us-east-1 use1-az2\nweb-1 start\n").1.len(), 2);
+}
+
+#[test]
+fn words_of_a_language_are_no_header_line() {
+    for text in [
+        "ERROR unsupported protocol version 3",
+        "job start end 12",
+        "the start and end of it",
+        "Start, end; type",
+        "support for bytes packets",
+        r#"{"q":"filter srcaddr dstaddr by start end"}"#,
+        r#"{"msg":"protocol version mismatch"}"#,
+        r#"[{"srcaddr":1,"dstaddr":2}]"#,
+    ] {
+        for object in [format!("{text}\n{FLOW}\n"), format!("{FLOW}\n{text}\n")] {
+            let (_, rows, rejects) = read(&RunConfig::default(), object.as_bytes());
+            assert_eq!((rows.len(), reasons(&rejects)), (1, vec!["field-count"]), "{text}");
+        }
+    }
+}
