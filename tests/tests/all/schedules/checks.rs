@@ -219,7 +219,7 @@ impl World {
         let at = self.begin(RunOptions { resume: Some(run.to_owned()), ..RunOptions::default() });
         self.settle();
         let step = self.drivers[at].step.clone();
-        let Some(step) = step.filter(|step| step.has_ended()) else {
+        let Some(step) = step.filter(RunState::has_ended) else {
             return self.violate(format!("{run} cannot be resumed: {:?}", self.drivers[at].refused));
         };
         let progress = step.progress;

@@ -62,7 +62,7 @@ impl Driver {
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        self.refused.is_some() || self.step.as_ref().is_some_and(|step| step.has_ended())
+        self.refused.is_some() || self.step.as_ref().is_some_and(RunState::has_ended)
     }
 }
 
