@@ -10,6 +10,7 @@ pub(super) mod embedded;
 mod gzip;
 mod input;
 mod magic;
+mod signatures;
 mod snappy;
 mod streams;
 mod zip;

@@ -8,7 +8,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use super::{
     input::{be, le},
-    magic::{BZIP2_BLOCK, LZ4, XZ, ZSTD},
+    signatures::{BZIP2_BLOCK, LZ4, XZ, ZSTD},
     snappy, zip,
 };
 

@@ -12,7 +12,7 @@ use compression_codecs::{
 use super::{
     codec::Codec,
     input::{Input, Refill, le},
-    magic::{BZIP2_BLOCK, BZIP2_END, LZ4, SKIPPABLE_BYTES, XZ, ZSTD, is_skippable},
+    signatures::{BZIP2_BLOCK, BZIP2_END, LZ4, SKIPPABLE_BYTES, XZ, ZSTD, is_skippable},
 };
 use crate::{
     error::ObjectError,

@@ -1,13 +1,16 @@
 //! Finds what remains of a flow log's header line that is not usable: joined to another line, partly unknown, or in another
 //! form. The lines behind it have an order of their own, so the object fails: no other order may read them.
 
-use super::vpc_flow::{QUOTED_WORDS, unknown_fields};
 use crate::{
     error::ObjectError,
     flow_fields::{FLOW_FIELDS, field_index},
     limits::MAX_HEADER_WORDS,
 };
 
+/// Characters of a word that an error quotes: enough to find it, and few for the ledger and the log.
+pub(super) const QUOTED_CHARS: usize = 80;
+/// Words that an error quotes.
+const QUOTED_WORDS: usize = 20;
 /// Bytes at each end of a line that are searched. The longest header line is shorter.
 const SEARCHED_BYTES: usize = 2 << 10;
 
@@ -44,6 +47,21 @@ fn refuse_part(line: &[u8], kind: Line) -> Result<(), ObjectError> {
         refuse_joined(&words)?;
     }
     refuse_other_form(&line)
+}
+
+/// The error of a header line with these unknown names.
+pub(super) fn unknown_fields(names: &[&str]) -> ObjectError {
+    let quoted = |name: &&str| name.chars().take(QUOTED_CHARS).collect::<String>();
+    let mut shown: Vec<String> = Vec::new();
+    for name in names.iter().map(quoted) {
+        if shown.len() < QUOTED_WORDS && !shown.contains(&name) {
+            shown.push(name);
+        }
+    }
+    let field = shown.join(" ");
+    let why = "which is not a flow-log field that this version knows; remove the field, or update Flowherd"
+        .to_owned();
+    ObjectError::Header { field, why }
 }
 
 /// Refuses a line of names of which some are unknown.

@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, net::IpAddr};
 
-use super::{Cell, Values};
+use super::{
+    Cell, Values,
+    lost_header::{QUOTED_CHARS, unknown_fields},
+};
 use crate::{
     error::{ObjectError, Reason},
     flow_fields::{DEFAULT_FIELDS, FLOW_FIELDS, FieldKind, field_index},
@@ -15,10 +18,6 @@ use crate::{
     timestamp::MAX_MS,
 };
 
-/// Characters of a word that an error quotes: enough to find it, and few for the ledger and the log.
-const QUOTED_CHARS: usize = 80;
-/// Words that an error quotes.
-pub(super) const QUOTED_WORDS: usize = 20;
 /// The latest time in seconds since 1970 that a row can hold.
 const MAX_SECONDS: u64 = MAX_MS as u64 / 1000;
 
@@ -239,20 +238,6 @@ impl FlowLayout {
         flow.start = cell(self.start).and_then(|(start, end)| number(line, start as usize, end as usize));
         Ok(())
     }
-}
-
-pub(super) fn unknown_fields(names: &[&str]) -> ObjectError {
-    let quoted = |name: &&str| name.chars().take(QUOTED_CHARS).collect::<String>();
-    let mut shown: Vec<String> = Vec::new();
-    for name in names.iter().map(quoted) {
-        if shown.len() < QUOTED_WORDS && !shown.contains(&name) {
-            shown.push(name);
-        }
-    }
-    let field = shown.join(" ");
-    let why = "which is not a flow-log field that this version knows; remove the field, or update Flowherd"
-        .to_owned();
-    ObjectError::Header { field, why }
 }
 
 /// Suggests the most similar field.

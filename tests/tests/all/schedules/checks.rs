@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use flowherd_coordinator::options::RunOptions;
+use flowherd_coordinator::{options::RunOptions, state::RunState};
 use flowherd_shared::{
     error::Verdict,
     ledger::{Amendment, Failure, ManifestEntry, Receipt, ReportState, Run, layout},
