@@ -208,7 +208,7 @@ impl<'a> Rules<'a> {
         let is_flow_line = record.is_line && rule.is_some_and(|rule| rule.format.is_flow());
         let reject = if record.is_first { Line::FirstReject } else { Line::Reject };
         if is_flow_line && !record.skipped.is_empty() {
-            lost_header::refuse(record.skipped, Line::Reject)?;
+            lost_header::refuse(record.skipped, Line::End)?;
         }
         if let Some(reason) = record.fault {
             if is_flow_line {

@@ -144,7 +144,7 @@ fn slow_layers(object: &[u8], limits: Limits) -> Slow {
 fn slow_layer(mut rest: &[u8], most: u64) -> Option<(Vec<u8>, u64)> {
     let (mut text, mut members) = (Vec::new(), 0);
     while !rest.is_empty() {
-        let before = rest.len();
+        let (member, before) = (rest, rest.len());
         let flags = *rest.strip_prefix(&[0x1f, 0x8b, 8])?.first()?;
         rest = rest.get(10..).filter(|_| flags & 0xe0 == 0)?;
         if flags & 4 != 0 {
@@ -157,7 +157,13 @@ fn slow_layer(mut rest: &[u8], most: u64) -> Option<(Vec<u8>, u64)> {
             }
         }
         if flags & 2 != 0 {
-            rest = rest.get(2..)?;
+            let mut crc = Crc::new();
+            crc.update(&member[..before - rest.len()]);
+            let (stated, behind) = rest.split_first_chunk()?;
+            rest = behind;
+            if u32::from(u16::from_le_bytes(*stated)) != crc.sum() & 0xffff {
+                return None;
+            }
         }
         if before - rest.len() > 128 << 10 {
             return None;

@@ -27,17 +27,19 @@ pub(super) fn is_header(line: &str, first: bool) -> bool {
 /// The line is not a row, but looks like a header line that was damaged, or like one in another form.
 pub(super) fn is_lost_header(line: &str, first: bool) -> bool {
     if line.len() <= 4096 {
-        return is_lost(line.as_bytes(), first);
+        return is_lost(line.as_bytes(), first, true);
     }
     let line = line.as_bytes();
-    is_lost(&line[..2048], first) || is_lost(&line[line.len() - 2048..], false)
+    is_lost(&line[..2048], first, true) || is_lost(&line[line.len() - 2048..], false, false)
 }
 
-fn is_lost(line: &[u8], first: bool) -> bool {
+/// `begins` is whether the line begins here.
+fn is_lost(line: &[u8], first: bool, begins: bool) -> bool {
     let line = String::from_utf8_lossy(line);
     let words: Vec<&str> = line.split_ascii_whitespace().take(129).collect();
     let likely = words.iter().filter(|word| is_likely(word)).count();
-    let is_partly_known = words.iter().any(|word| is_known(word))
+    let is_partly_known = begins
+        && words.iter().any(|word| is_known(word))
         && words.iter().all(|word| is_like_a_name(word))
         && (words.len() > 1 && likely * 2 > words.len() || first && is_telling(&words));
     let mut runs = (0..words.len()).flat_map(|start| (start + 1..=words.len()).map(move |end| (start, end)));

@@ -82,7 +82,7 @@ fn garbage_after_a_member_fails_the_object() {
 
 #[test]
 fn garbage_between_envelopes_is_a_line() {
-    for garbage in ["x", "[]", "1", ",", "}", "\0"] {
+    for garbage in ["x", "[]", "1", ",,", "}", "\0"] {
         let text = format!("{}{garbage}\n{}", good(), good());
         let (counts, rejects) = rejects(text.as_bytes());
         assert_eq!((counts.rows, rejects.len()), (4, 1), "{garbage}");

@@ -21,6 +21,8 @@ pub(super) enum Line {
     FirstReject,
     /// It is not a row.
     Reject,
+    /// It is the end of a longer line, and may begin within a word.
+    End,
     /// It is a row of a layout that accepts any text.
     Row,
 }
@@ -31,7 +33,7 @@ pub(super) fn refuse(line: &[u8], kind: Line) -> Result<(), ObjectError> {
         return refuse_part(line, kind);
     }
     refuse_part(&line[..SEARCHED_BYTES], kind)?;
-    refuse_part(&line[line.len() - SEARCHED_BYTES..], Line::Reject)
+    refuse_part(&line[line.len() - SEARCHED_BYTES..], Line::End)
 }
 
 fn refuse_part(line: &[u8], kind: Line) -> Result<(), ObjectError> {
@@ -43,7 +45,9 @@ fn refuse_part(line: &[u8], kind: Line) -> Result<(), ObjectError> {
         return if is_header && is_telling { Err(unknown_fields(&unknown(&words))) } else { Ok(()) };
     }
     if words.iter().any(is_known) {
-        refuse_unknown(&words, kind)?;
+        if kind != Line::End {
+            refuse_unknown(&words, kind)?;
+        }
         refuse_joined(&words)?;
     }
     refuse_other_form(&line)
