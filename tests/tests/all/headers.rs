@@ -29,10 +29,10 @@ fn a_header_line_in_another_form_fails_the_object() {
     ];
     for header in between.into_iter().chain(around).chain(others) {
         for before in [String::new(), format!("{FLOW}\n"), "not a flow log\n".to_owned()] {
-            let told = error(&RunConfig::default(), format!("{before}{header}\n{LINE}\n").as_bytes());
+            let message = error(&RunConfig::default(), format!("{before}{header}\n{LINE}\n").as_bytes());
             assert!(
-                told.starts_with("the header line names \"") && told.contains("header line"),
-                "{header}: {told}"
+                message.starts_with("the header line names \"") && message.contains("header line"),
+                "{header}: {message}"
             );
         }
     }
@@ -45,8 +45,8 @@ fn a_header_line_in_another_form_fails_the_object() {
 #[test]
 fn a_first_line_of_names_that_are_half_known_fails_the_object() {
     let half = "ver account eni dstaddr src dstport sport protocol pkts bytes finish begin verdict status";
-    let told = error(&RunConfig::default(), format!("{half}\n{LINE}\n").as_bytes());
-    assert!(told.contains("no flow-log field of that name"), "{told}");
+    let message = error(&RunConfig::default(), format!("{half}\n{LINE}\n").as_bytes());
+    assert!(message.contains("not a flow-log field that this version knows"), "{message}");
 }
 
 #[test]
@@ -55,12 +55,12 @@ fn a_header_line_joined_to_a_line_of_any_length_fails_the_object() {
     for length in [100, 4000, 4090, 4097, 9000, 100_000] {
         for filler in ["x", "x y "] {
             let text = format!("{}{HEADER}\n{LINE}\n", &filler.repeat(length)[..length]);
-            let told = error(&limits, text.as_bytes());
-            assert!(told.starts_with("the header line names \""), "{filler} {length}: {told}");
+            let message = error(&limits, text.as_bytes());
+            assert!(message.starts_with("the header line names \""), "{filler} {length}: {message}");
         }
         let text = format!("{HEADER} {}\n{LINE}\n", "x".repeat(length));
-        let told = error(&limits, text.as_bytes());
-        assert!(told.starts_with("the header line names \""), "{length}: {told}");
+        let message = error(&limits, text.as_bytes());
+        assert!(message.starts_with("the header line names \""), "{length}: {message}");
         // The end of a long line concerns lines only, and only those behind it.
         let (_, rows, rejects) =
             read(&limits, format!("{FLOW}\n{}{HEADER}", "x".repeat(9000 + length)).as_bytes());
@@ -71,8 +71,8 @@ fn a_header_line_joined_to_a_line_of_any_length_fails_the_object() {
 #[test]
 fn a_header_line_that_could_be_a_row_fails_the_object() {
     let text_only = plan_of_fields("${region} ${az-id}");
-    let told = error(&text_only, b"az-id foo-x\nuse1-az2 us-east-1\n");
-    assert!(told.contains("\"foo-x\""), "{told}");
+    let message = error(&text_only, b"az-id foo-x\nuse1-az2 us-east-1\n");
+    assert!(message.contains("\"foo-x\""), "{message}");
     assert_eq!(read(&text_only, b"us-east-1 use1-az2\nweb-1 start\n").1.len(), 2);
 }
 

@@ -1,5 +1,5 @@
 //! Finds what remains of a flow log's header line that is not usable: joined to another line, partly unknown, or in another
-//! form. The lines behind it have an order of their own, so the object fails: no other order may read them.
+//! form. The lines after it are in its order, and no other order may read them, so the object fails.
 
 use crate::{
     error::ObjectError,
@@ -30,7 +30,10 @@ pub(super) enum Line {
 /// Fails the object if this line of it looks like a header line that cannot be used.
 pub(super) fn refuse(line: &[u8], kind: Line) -> Result<(), ObjectError> {
     if line.len() <= 2 * SEARCHED_BYTES {
-        return refuse_part(line, kind);
+        refuse_part(line, kind)?;
+        // A part has at most this many words.
+        let has_more = kind != Line::Row && line.len() > 2 * MAX_HEADER_WORDS;
+        return if has_more { refuse_part(line, Line::End) } else { Ok(()) };
     }
     refuse_part(&line[..SEARCHED_BYTES], kind)?;
     refuse_part(&line[line.len() - SEARCHED_BYTES..], Line::End)
@@ -38,7 +41,7 @@ pub(super) fn refuse(line: &[u8], kind: Line) -> Result<(), ObjectError> {
 
 fn refuse_part(line: &[u8], kind: Line) -> Result<(), ObjectError> {
     let line = String::from_utf8_lossy(line);
-    let words: Vec<&str> = line.split_ascii_whitespace().take(MAX_HEADER_WORDS + 1).collect();
+    let words = part(line.split_ascii_whitespace(), kind);
     if kind == Line::Row {
         let is_header = words.len() > 1 && words.iter().all(is_likely);
         let is_telling = words.iter().any(|word| is_known(word) && is_distinctive(word));
@@ -50,10 +53,20 @@ fn refuse_part(line: &[u8], kind: Line) -> Result<(), ObjectError> {
         }
         refuse_joined(&words)?;
     }
-    refuse_other_form(&line)
+    refuse_other_form(&line, kind)
 }
 
-/// The error of a header line with these unknown names.
+/// Returns the first words of a line, or its last ones.
+fn part<'a>(words: impl DoubleEndedIterator<Item = &'a str>, kind: Line) -> Vec<&'a str> {
+    if kind != Line::End {
+        return words.take(MAX_HEADER_WORDS + 1).collect();
+    }
+    let mut last: Vec<&str> = words.rev().take(MAX_HEADER_WORDS + 1).collect();
+    last.reverse();
+    last
+}
+
+/// Returns the error of a header line with these unknown names.
 pub(super) fn unknown_fields(names: &[&str]) -> ObjectError {
     let quoted = |name: &&str| name.chars().take(QUOTED_CHARS).collect::<String>();
     let mut shown: Vec<String> = Vec::new();
@@ -96,7 +109,7 @@ fn refuse_joined(words: &[&str]) -> Result<(), ObjectError> {
         first.is_some_and(|first| is_telling(&std::iter::once(first).chain(known).collect::<Vec<_>>()))
     });
     if is_at_an_end || is_joined {
-        let why = "but is joined to other text, so the lines behind it cannot be read; join files with a line feed \
+        let why = "but is joined to other text, so the lines after it cannot be read; join files with a line feed \
                    between them";
         return Err(error(words.iter().filter(|word| is_known(word)).copied(), why));
     }
@@ -105,12 +118,12 @@ fn refuse_joined(words: &[&str]) -> Result<(), ObjectError> {
 
 /// Refuses names in another form: with other characters between or around them, in upper case, or with other characters
 /// than hyphens in them.
-fn refuse_other_form(line: &str) -> Result<(), ObjectError> {
+fn refuse_other_form(line: &str, kind: Line) -> Result<(), ObjectError> {
     let is_between = |c: char| c.is_whitespace() || [',', ';', '|'].contains(&c);
     let is_around = |c: char| "\"'`${}#\u{feff}".contains(c);
     let words =
         line.split(is_between).map(|word| word.trim_matches(is_around)).filter(|word| !word.is_empty());
-    let words: Vec<&str> = words.take(MAX_HEADER_WORDS + 1).collect();
+    let words = part(words, kind);
     let letters = |word: &str| -> String {
         word.chars().filter(|c| !['-', '_'].contains(c)).map(|c| c.to_ascii_lowercase()).collect()
     };
@@ -120,7 +133,7 @@ fn refuse_other_form(line: &str) -> Result<(), ObjectError> {
     };
     let known: Vec<&str> = words.iter().filter_map(name).collect();
     if words.len() >= 3 && known.len() * 2 > words.len() && is_telling(&known) {
-        let why = "in a header line in another form than AWS writes, so the lines behind it cannot be read; write the \
+        let why = "in a header line in another form than AWS writes, so the lines after it cannot be read; write the \
                    names in lower case, with hyphens in them and one space between them";
         return Err(error(known.into_iter(), why));
     }
@@ -132,14 +145,14 @@ fn error<'a>(known: impl Iterator<Item = &'a str>, why: &str) -> ObjectError {
     ObjectError::Header { field: known.join(" "), why: why.to_owned() }
 }
 
-/// Whether these words are not there by chance. Names of fields such as `start`, `end`, `type` and `action` are also English
+/// Returns whether these words are not there by chance. Names of fields such as `start`, `end`, `type` and `action` are also English
 /// words: three of them count, or one that is no word and any other.
 fn is_telling(words: &[&str]) -> bool {
     let known = words.iter().filter(|word| is_known(word)).count();
     known > 2 || known > 0 && words.len() > 1 && words.iter().any(is_distinctive)
 }
 
-/// Whether a name is not a word of the language.
+/// Returns whether a name is not an English word.
 fn is_distinctive(word: &&str) -> bool {
     let ends = |ends: &[&str]| ends.iter().any(|end| word.ends_with(end));
     ends(&["-id", "-arn"]) || is_known(word) && (word.contains('-') || ends(&["addr", "port"]))
@@ -154,7 +167,7 @@ fn is_name(word: &&str) -> bool {
         && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
-/// Whether a word is known, or written as AWS writes names of two words and more.
+/// Returns whether a word is known, or has the form of AWS's names of several words.
 fn is_likely(word: &&str) -> bool {
     is_known(word) || word.contains('-') && is_name(word)
 }
