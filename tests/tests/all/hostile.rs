@@ -67,12 +67,12 @@ fn binary_data_behind_text_fails_the_object_by_name_whatever_is_between_them() {
         for before in [format!("{FLOW}\n").repeat(60), FLOW.to_owned(), "{\"a\":\"1\"}".to_owned(), flows(1)]
         {
             let object = [before.as_bytes(), &data].concat();
-            let told = error(&RunConfig::default(), &object);
+            let message = error(&RunConfig::default(), &object);
             let expected = format!("{name} data in text at byte {} of layer 0; ", before.len());
-            assert!(told.starts_with(&expected), "{name} behind {before:?}: {told}");
+            assert!(message.starts_with(&expected), "{name} behind {before:?}: {message}");
             // Text that follows it changes nothing.
-            let told = error(&RunConfig::default(), &[&object, &b"\n"[..], FLOW.as_bytes(), b"\n"].concat());
-            assert!(told.starts_with(&expected), "{name}: {told}");
+            let message = error(&RunConfig::default(), &[&object, &b"\n"[..], FLOW.as_bytes(), b"\n"].concat());
+            assert!(message.starts_with(&expected), "{name}: {message}");
         }
     }
 }
@@ -160,6 +160,6 @@ fn short_text_with_a_few_hostile_bytes_at_its_start_is_text() {
 #[test]
 fn text_behind_a_gzip_member_and_a_member_behind_text_are_both_named() {
     let member = gzip(flows(1).as_bytes());
-    let told = error(&RunConfig::default(), &[&member, FLOW.as_bytes()].concat());
-    assert!(told.contains("bytes after a gzip member"), "{told}");
+    let message = error(&RunConfig::default(), &[&member, FLOW.as_bytes()].concat());
+    assert!(message.contains("bytes after a gzip member"), "{message}");
 }

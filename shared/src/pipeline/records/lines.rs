@@ -105,7 +105,7 @@ fn keep_end(kept: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Finds the two keys that show a whole envelope within a line. The line is a reject: as a row it would hide the events,
-/// and as an envelope it would let whoever writes a part of a line forge events of any log group.
+/// and as an envelope it would let an attacker who writes part of a line forge events of any log group.
 #[derive(Debug)]
 pub(super) struct EnvelopeSignature {
     events: Finder<'static>,
