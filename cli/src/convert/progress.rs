@@ -66,7 +66,7 @@ impl Progress {
         self.bar.suspend(|| match before {
             0..FAILURES_SHOWN => print_message(&format!("{key}: {error}")),
             FAILURES_SHOWN => {
-                print_message("more objects failed; the run's failures/ directory has all of them")
+                print_message("more objects failed; the run's failures/ directory has all of them");
             }
             _ => {}
         });

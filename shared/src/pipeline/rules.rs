@@ -166,7 +166,7 @@ impl<'a> Row<'a> {
 /// Applies the rules to the records of one object.
 #[derive(Debug)]
 pub struct Rules<'a> {
-    rules: &'a [Rule],
+    list: &'a [Rule],
     tables: &'a [Table],
     key: &'a str,
     /// The rule for records of the origin with this serial number.
@@ -187,7 +187,7 @@ impl<'a> Rules<'a> {
     #[must_use]
     pub fn new(rules: &'a [Rule], tables: &'a [Table], key: &'a str) -> Self {
         Self {
-            rules,
+            list: rules,
             tables,
             key,
             current: None,
@@ -293,7 +293,7 @@ impl<'a> Rules<'a> {
     /// Returns the table of an object without records: that of the first rule for its key.
     #[must_use]
     pub fn table_of_empty_object(&self) -> Option<usize> {
-        self.rules.iter().find(|rule| rule.matches.key(self.key)).map(|rule| rule.table)
+        self.list.iter().find(|rule| rule.matches.key(self.key)).map(|rule| rule.table)
     }
 
     /// Returns the first rule that takes records of this origin. Searches once per origin.
@@ -304,7 +304,7 @@ impl<'a> Rules<'a> {
             return rule;
         }
         let (group, stream) = (origin.log_group.as_deref(), origin.log_stream.as_deref());
-        let rule = self.rules.iter().find(|rule| rule.matches.record(group, stream, self.key));
+        let rule = self.list.iter().find(|rule| rule.matches.record(group, stream, self.key));
         self.current = Some((origin.serial, rule));
         rule
     }

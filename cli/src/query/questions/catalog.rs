@@ -2,7 +2,10 @@
 //!
 //! `format!` checks at compile time that a file uses exactly the values that its entry lists.
 
-use super::{Parameter::*, Question, Source};
+use super::{
+    Parameter::{AtLeast, Interface, Ip, Limit, Port, Run},
+    Question, Source,
+};
 
 macro_rules! question {
     ($name:literal, $source:ident, needs $needed:expr, takes $optional:expr, columns $columns:expr, $($value:ident)*) => {
