@@ -81,7 +81,7 @@ fn binary_data_behind_text_fails_the_object_by_name_whatever_is_between_them() {
 fn an_envelope_glued_behind_text_is_a_reject_and_never_a_row() {
     let signature = envelope("g", &[event(1, "a"), event(2, "b")]);
     let spaced = signature.replace("\":", "\" : ");
-    for glued in [signature.clone(), spaced, signature.replace(",", ", ")] {
+    for glued in [signature.clone(), spaced, signature.replace(',', ", ")] {
         for (plan, before) in [(RunConfig::default(), FLOW), (plan(REGEX), "ERROR b"), (plan(WAF), "x")] {
             let (counts, rows, rejects) = read(&plan, format!("{before}{glued}\n").as_bytes());
             assert_eq!((counts.read, rows.len()), (1, 0), "{before}");

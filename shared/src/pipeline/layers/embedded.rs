@@ -86,7 +86,8 @@ fn is_gzip(behind: &[u8]) -> bool {
     }
     let rest = if flags & 2 != 0 { rest.get(2..).unwrap_or_default() } else { rest };
     let Some(first) = rest.first() else { return true };
-    let is_stored = first >> 1 & 3 == 0;
+    // Bits 1 and 2 are the type of the block; 0 is stored.
+    let is_stored = first & 0b110 == 0;
     !is_stored && inflates(rest)
 }
 
@@ -220,12 +221,11 @@ fn is_kpl_aggregate(mut behind: &[u8]) -> bool {
     let is_whole = behind.len() < PROOF_BYTES - 4;
     loop {
         match *behind {
-            [0x1a, ..] => return true,
             // Keys have up to 256 characters; a length of one byte is usual.
             [0x0a | 0x12, length, ref rest @ ..] if length < 0x80 => {
                 behind = rest.get(usize::from(length)..).unwrap_or_default();
             }
-            [0x0a | 0x12, _, 1 | 2, ..] => return true,
+            [0x1a, ..] | [0x0a | 0x12, _, 1 | 2, ..] => return true,
             [] | [0x0a | 0x12] => return is_whole,
             _ => return false,
         }
