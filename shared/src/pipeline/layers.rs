@@ -291,7 +291,10 @@ mod tests {
         let with_crc = |crc: &[u8]| [&member, crc, &plain[10..]].concat();
         assert_eq!(decode(Drip(&with_crc(&crc[..2])), Limits::default()).unwrap(), b"text");
         let message = error(&with_crc(&[crc[0], crc[1] ^ 1]));
-        assert_eq!(message, "corrupt: a gzip member whose header checksum does not match at byte 0 of layer 0");
+        assert_eq!(
+            message,
+            "corrupt: a gzip member whose header checksum does not match at byte 0 of layer 0"
+        );
     }
 
     #[test]

@@ -71,7 +71,8 @@ fn binary_data_behind_text_fails_the_object_by_name_whatever_is_between_them() {
             let expected = format!("{name} data in text at byte {} of layer 0; ", before.len());
             assert!(message.starts_with(&expected), "{name} behind {before:?}: {message}");
             // Text that follows it changes nothing.
-            let message = error(&RunConfig::default(), &[&object, &b"\n"[..], FLOW.as_bytes(), b"\n"].concat());
+            let message =
+                error(&RunConfig::default(), &[&object, &b"\n"[..], FLOW.as_bytes(), b"\n"].concat());
             assert!(message.starts_with(&expected), "{name}: {message}");
         }
     }
