@@ -357,7 +357,7 @@ function only(stack: typeof plain, name: string) {
   return tables.find(({ Properties }) => Properties.TableInput.Name === name) ?? assert.fail(name);
 }
 
-test('a table over files has its columns, SerDe and partition projection, and its location is in the results bucket', () => {
+test('a table over files has its columns, format and partition projection, and its location is in the results bucket', () => {
   const input = only(full, 'vpc_flow_text').Properties.TableInput;
   assert.equal(input.Name, 'vpc_flow_text');
   assert.equal(input.TableType, 'EXTERNAL_TABLE');
