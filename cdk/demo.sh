@@ -53,7 +53,7 @@ echo "$AWS_ENDPOINT_URL"
 
 echo
 echo "== a small day of logs in Firehose's layout, in the bucket firehose-archive"
-"$flowherd" synth target/demo/day --objects 48 --records 5000 --odd 1 --incident
+"$flowherd" synth target/demo/day --objects 48 --records 5000 --malformed 1 --incident
 curl --silent --fail --output /dev/null -X PUT "$AWS_ENDPOINT_URL/firehose-archive"
 (cd "$demo/day" && find firehose -type f) | while read -r key; do
   curl --silent --fail --output /dev/null -T "$demo/day/$key" "$AWS_ENDPOINT_URL/firehose-archive/$key"

@@ -7,7 +7,7 @@ flowherd=${FLOWHERD_BIN:-target/release}/flowherd
 
 rm -rf "$demo"
 echo "== generate a small day of logs, as Firehose writes them"
-"$flowherd" synth "$demo/day" --objects 48 --records 20000 --odd 1
+"$flowherd" synth "$demo/day" --objects 48 --records 20000 --malformed 1
 echo
 echo "== convert it"
 "$flowherd" convert "$demo/day" "$demo/results" --prefix firehose/ --lookups "$demo/day/lookups.json"

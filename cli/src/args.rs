@@ -95,7 +95,7 @@ pub(crate) struct SynthArgs {
     pub(crate) day: jiff::civil::Date,
     /// Percentage of malformed records
     #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
-    pub(crate) odd: f64,
+    pub(crate) malformed: f64,
     /// Add an incident, from a port scan to an exfiltration, and print its details
     #[arg(long)]
     pub(crate) incident: bool,

@@ -28,8 +28,11 @@ const CONTROL_EVERY: u32 = 10;
 
 /// Writes the objects and their `lookups.json`.
 pub(crate) fn synth(args: &SynthArgs) -> Result<(), Stop> {
-    if !(0.0..=100.0).contains(&args.odd) {
-        return Err(Stop::usage(format!("--odd {}: must be a percentage from 0 to 100", args.odd)));
+    if !(0.0..=100.0).contains(&args.malformed) {
+        return Err(Stop::usage(format!(
+            "--malformed {}: must be a percentage from 0 to 100",
+            args.malformed
+        )));
     }
     let world = World::new(&mut ChaCha8Rng::seed_from_u64(args.seed));
     let write = |path: &Path, bytes: &[u8]| -> anyhow::Result<()> {
@@ -81,7 +84,7 @@ fn object(
     let mut remaining = args.records;
     while remaining > 0 {
         let events = remaining.min(size);
-        let mut traffic = Traffic::new(world, begin, seconds, args.odd / 100.0, &mut random);
+        let mut traffic = Traffic::new(world, begin, seconds, args.malformed / 100.0, &mut random);
         object.extend(member(&traffic.envelope(events))?);
         remaining -= events;
     }

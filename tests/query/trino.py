@@ -171,7 +171,7 @@ def same(checks: Checks, name: str, setting: Setting, connection: Any, sql: str)
 
 
 def synthesise(flowherd: Flowherd, directory: Path) -> Path:
-    flowherd.run("synth", directory, "--objects", 48, "--records", 5000, "--odd", 1, "--incident")
+    flowherd.run("synth", directory, "--objects", 48, "--records", 5000, "--malformed", 1, "--incident")
     convert(flowherd, directory, "clean", "--prefix", "firehose/", "--lookups", directory / "lookups.json")
     return directory / "out"
 
@@ -236,7 +236,7 @@ def hours(checks: Checks, server: Trino, bucket: Bucket, flowherd: Flowherd, dir
     """Two streams: one whose prefix is a folder, one whose prefix ends within a name."""
     checks.section("Hours as partitions, of two Firehose streams")
     for seed, prefix in enumerate(["firehose/", "eu-logs-"], 1):
-        flowherd.run("synth", directory / "made", "--objects", 24, "--records", 200, "--odd", 2, "--seed", seed)
+        flowherd.run("synth", directory / "made", "--objects", 24, "--records", 200, "--malformed", 2, "--seed", seed)
         source = directory / "made/firehose"
         for path in [path for path in source.rglob("*") if path.is_file()]:
             hour = path.relative_to(source)

@@ -19,7 +19,7 @@ pub(super) struct Traffic<'a> {
     interface: &'a Interface,
     begins: i64,
     lasts: i64,
-    odd: f64,
+    malformed: f64,
     random: &'a mut ChaCha8Rng,
 }
 
@@ -38,11 +38,11 @@ impl<'a> Traffic<'a> {
         world: &'a World,
         begins: i64,
         lasts: i64,
-        odd: f64,
+        malformed: f64,
         random: &'a mut ChaCha8Rng,
     ) -> Self {
         let interface = &world.interfaces[random.random_range(0..world.interfaces.len())];
-        Self { world, interface, begins, lasts, odd, random }
+        Self { world, interface, begins, lasts, malformed, random }
     }
 
     pub(super) fn envelope(&mut self, events: u32) -> String {
@@ -58,7 +58,7 @@ impl<'a> Traffic<'a> {
             let comma = if event == 0 { "" } else { "," };
             let start = self.begins + self.random.random_range(0..self.lasts);
             let mut ms = start * 1000;
-            let message = if self.random.random_bool(self.odd) {
+            let message = if self.random.random_bool(self.malformed) {
                 let (message, odd_ms) = self.odd_record(start);
                 ms = odd_ms.unwrap_or(ms);
                 serde_json::Value::from(message).to_string()

@@ -37,7 +37,7 @@ pub(super) struct Fleet {
 impl Fleet {
     /// A synthesised day in the source bucket.
     pub(super) fn new(objects: u32, records: u32) -> Self {
-        Self::with(objects, records, &["--odd", "3"], (Duration::from_secs(10), 5))
+        Self::with(objects, records, &["--malformed", "3"], (Duration::from_secs(10), 5))
     }
 
     /// The same, with more arguments for the day, and the queue's visibility timeout and greatest number of deliveries.

@@ -27,7 +27,7 @@ fn messages(ran: &Ran) -> Vec<&str> {
 
 #[test]
 fn convert_prints_a_summary_and_writes_the_documented_files() {
-    let place = Place::synth(3, 100, &["--odd", "10"]);
+    let place = Place::synth(3, 100, &["--malformed", "10"]);
     let lookups = place.path("in/lookups.json");
     let ran = place.convert(&["--lookups", lookups.to_str().unwrap(), "--run", "r1"]);
     assert_eq!((ran.status, ran.stderr.as_str()), (0, ""));
@@ -138,7 +138,7 @@ fn usage_errors_are_one_line_with_status_2_and_leave_nothing() {
         (&["convert", &source, &out, "--config", toml.to_str().unwrap()], "unknown field `nam`"),
         (&["convert", &source, &out, "--lookups", json.to_str().unwrap()], "bad.json"),
         (&["explain", &missing], "No such file"),
-        (&["synth", &out, "--objects", "1", "--records", "1", "--odd", "101"], "--odd"),
+        (&["synth", &out, "--objects", "1", "--records", "1", "--malformed", "101"], "--malformed"),
     ];
     for (args, what) in cases {
         let ran = flowherd(PROGRAM, *args);
@@ -365,7 +365,7 @@ fn a_resumed_run_keeps_its_prefix_and_says_when_its_receipts_do_not_count() {
 #[test]
 fn synth_writes_the_same_bytes_for_the_same_seed() {
     let of = |seed: &str| {
-        let place = Place::synth(3, 200, &["--seed", seed, "--odd", "5"]);
+        let place = Place::synth(3, 200, &["--seed", seed, "--malformed", "5"]);
         let root = place.path("in");
         files_below(&root)
             .into_iter()

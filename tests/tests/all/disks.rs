@@ -44,7 +44,7 @@ fn check_resumes(place: &Place, reference: &BTreeMap<String, Vec<u8>>, context: 
 }
 
 fn small_day() -> (Place, BTreeMap<String, Vec<u8>>) {
-    let place = Place::synth(8, 1500, &["--odd", "5"]);
+    let place = Place::synth(8, 1500, &["--malformed", "5"]);
     assert_eq!(place.convert(&[]).status, 0);
     let reference = place.results();
     fs::remove_dir_all(place.path("out")).unwrap();

@@ -58,7 +58,7 @@ struct Play<'a> {
 impl<'a> Play<'a> {
     fn new(schedule: &'a Schedule) -> Self {
         let seed = schedule.seed.to_string();
-        let more = ["--odd", "3", "--seed", &seed];
+        let more = ["--malformed", "3", "--seed", &seed];
         let fleet =
             Fleet::with(schedule.objects, schedule.records, &more, (Duration::from_secs(6), DELIVERIES));
         if schedule.damages {

@@ -301,7 +301,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 
 #[test]
 fn an_interrupted_run_can_be_resumed() {
-    let place = Place::synth(24, 4000, &["--odd", "1"]);
+    let place = Place::synth(24, 4000, &["--malformed", "1"]);
     let whole = {
         assert_eq!(place.convert(&["--prefix", "firehose/", "--run", "whole"]).status, 0);
         let results = place.results();

@@ -53,7 +53,7 @@ fn python(program: &str, input: &str) -> String {
 #[test]
 #[ignore = "needs .venv; run `make test`"]
 fn the_view_for_duckdb_has_the_rows_of_the_report_with_their_types() {
-    let place = Place::synth(6, 300, &["--odd", "2"]);
+    let place = Place::synth(6, 300, &["--malformed", "2"]);
     let lookups = place.path("in/lookups.json");
     let report = place.report_done(&["--prefix", "firehose/", "--lookups", lookups.to_str().unwrap()]);
     let question = "SELECT count(*), count(bytes), typeof(any_value(bytes)), typeof(any_value(\"timestamp\")), \
@@ -160,7 +160,7 @@ fn columns_may_have_names_that_sql_has_other_meanings_for() {
 #[test]
 #[ignore = "needs .venv; run `make test`"]
 fn the_ledger_says_in_sql_what_is_missing_and_why() {
-    let place = Place::synth(4, 50, &["--odd", "10"]);
+    let place = Place::synth(4, 50, &["--malformed", "10"]);
     let key = files_below(&place.path("in/firehose")).remove(1);
     let path = place.path("in/firehose").join(&key);
     let whole = fs::read(&path).unwrap();

@@ -173,7 +173,7 @@ impl Facts {
 #[ignore = "needs .venv and cdk/node_modules; run `make test`"]
 fn the_questions_name_what_happened_and_the_guide_shows_it() {
     // As `make demo` has it.
-    let place = Place::synth(48, 5000, &["--incident", "--odd", "1"]);
+    let place = Place::synth(48, 5000, &["--incident", "--malformed", "1"]);
     let lookups = place.path("in/lookups.json");
     place.report_done(&["--prefix", "firehose/", "--lookups", lookups.to_str().unwrap()]);
     let deployed = Deployed::with(place, &[]);

@@ -23,7 +23,7 @@ pub(crate) struct Deployed {
 
 impl Deployed {
     fn new(objects: u32, records: u32) -> Self {
-        Self::with(Place::synth(objects, records, &["--odd", "3"]), &[])
+        Self::with(Place::synth(objects, records, &["--malformed", "3"]), &[])
     }
 
     /// What is below `in/firehose` as the archive, and the tables that `flowherd sql` makes with these arguments.

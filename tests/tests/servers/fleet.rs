@@ -26,7 +26,7 @@ pub(crate) struct Fleet<'a> {
 impl<'a> Fleet<'a> {
     /// With a synthesized day below `firehose/` of the source bucket. `name` is part of the names of buckets and queue.
     pub(crate) fn new(site: &'a Site<'a>, name: &'static str, objects: u32, records: u32) -> Self {
-        let place = Place::synth(objects, records, &["--odd", "3"]);
+        let place = Place::synth(objects, records, &["--malformed", "3"]);
         let fleet = Self {
             site,
             source: site.bucket(&format!("{name}-source")),
