@@ -1,8 +1,8 @@
-// The step loop as an Amazon States Language definition. Tests read it without a stack.
+// The step loop as an Amazon States Language definition. It is separate from the stack, so that tests can read it without one.
 //
 //   Input ─▶ Begin ─▶ Next ─▶ Wait ─▶ Operation ─▶ Purge, Plan, Check, Report or Resume ─▶ Next ─▶ … ─▶ Done or Failed
 //
-// The coordinator's answer is the input of the next state and the event of the next call.
+// The coordinator's response is the input of the next state and the event of the next call.
 
 import runOptions from './run-options.json';
 
@@ -10,7 +10,7 @@ export interface StepLoopNames {
   /** ARN of the coordinator function. */
   readonly coordinator: string;
   readonly resultsBucket: string;
-  /** Calls of the coordinator in one execution. The loop then continues in a new execution. */
+  /** Maximum calls of the coordinator in one execution. After them, the loop continues in a new execution. */
   readonly maxTurns: number;
   readonly timeLimitSeconds: number;
 }
@@ -21,7 +21,7 @@ type State = Record<string, unknown>;
 const OPTIONS: Readonly<Record<string, string>> = runOptions.options;
 const RUN_NAME = `/${runOptions.runName}/`;
 
-/** Operations of the coordinator, with the states that call it. */
+/** The state for each operation of the coordinator. */
 const OPERATIONS: Readonly<Record<string, string>> = {
   purge: 'Purge',
   plan: 'Plan',
@@ -57,7 +57,7 @@ const REFUSALS: readonly { when: string; reason: string }[] = [
   })),
 ];
 
-/** The execution's name without the characters that a run's name cannot have. */
+/** The execution's name. Characters that a run's name cannot have become `-`. */
 const EXECUTION_AS_RUN = '$replace($replace($states.context.Execution.Name, /[^A-Za-z0-9._-]/, "-"), /^[.]/, "-")';
 
 /** Variables of an execution. `failure` is empty until a call has failed permanently. */
@@ -80,7 +80,7 @@ const RETRY = [
     MaxAttempts: 10,
     JitterStrategy: 'FULL',
   },
-  // All other errors: `Retry`, a crash, a timeout, an invalid answer.
+  // All other errors: `Retry`, a crash, a timeout, an invalid response.
   {
     ErrorEquals: ['States.ALL'],
     IntervalSeconds: 5,
@@ -91,7 +91,7 @@ const RETRY = [
   },
 ];
 
-/** The beginning of an error's cause, which may have 32,768 characters. */
+/** The first 1,000 characters of an error's cause, which may have 32,768. */
 const CAUSE = '$substring($states.errorOutput.Cause, 0, 1000)';
 
 export function definition(names: StepLoopNames): Record<string, unknown> {
@@ -106,14 +106,14 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
     TimeoutSeconds: 930,
     Arguments: { FunctionName: names.coordinator, Payload: jsonata(payload) },
     Output: jsonata('$states.result.Payload'),
-    // A failed attempt adds events to the history too.
+    // Failed attempts count too, because they also add events to the history.
     Assign: { turns: jsonata('$turns + 1 + $states.context.State.RetryCount') },
     Retry: RETRY,
     Catch: [caught],
     Next: 'Next',
   });
 
-  /** After a permanent failure, the coordinator reports the run as it is. Then the execution fails. */
+  /** After a permanent failure, the coordinator writes a report of the current state. Then the execution fails. */
   const lastReport = (doing: string): State => ({
     ErrorEquals: ['States.ALL'],
     Assign: {
@@ -203,7 +203,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
           Next: 'Failed',
         },
         {
-          // Not after a failure: a new execution would not know it.
+          // Not after a failure, because `$failure` would be lost in a new execution.
           Condition: jsonata(`$turns >= ${names.maxTurns} and $failure = ""`),
           Next: 'Continue',
         },
@@ -256,7 +256,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
       Resource: 'arn:aws:states:::states:startExecution',
       Arguments: {
         StateMachineArn: jsonata('$states.context.StateMachine.Id'),
-        // The same name at each attempt, so that only one execution continues.
+        // Each attempt uses the same name, so that only one execution continues the run.
         Name: jsonata(
           '$substring($states.input.run, 0, 60) & "-" & $substring($hash($states.context.Execution.Id, "SHA-256"), 0, 16)',
         ),
@@ -269,7 +269,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
       ],
       Catch: [
         {
-          // An earlier attempt started it, and its response was lost.
+          // An earlier attempt started the execution, but its response was lost.
           ErrorEquals: ['StepFunctions.ExecutionAlreadyExistsException'],
           Output: jsonata('{"run": $states.input.run, "prefix": $states.input.prefix}'),
           Next: 'Continued',
@@ -305,7 +305,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
     Comment: 'One run of Flowherd: from a prefix to a report.',
     QueryLanguage: 'JSONata',
     StartAt: 'Input',
-    // The coordinator ends a run at its own, earlier limit and reports it. This limit applies if it cannot.
+    // The coordinator has an earlier limit, at which it writes the report. This limit ends the execution if that fails.
     TimeoutSeconds: names.timeLimitSeconds + 3600,
     States: states,
   };

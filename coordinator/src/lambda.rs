@@ -1,4 +1,5 @@
-//! The coordinator's Lambda function: an event in, a [`RunState`] or an error of one of two types out.
+//! The coordinator's Lambda function. Its input is an event; its output is a [`RunState`], or an error of type `Refused` or
+//! `Retry`.
 
 use std::{
     ops::ControlFlow,
@@ -25,8 +26,8 @@ use crate::{
     state::RunState,
 };
 
-/// No page or part is begun with less time than this left. A page whose batches have to be sent again takes some 15 s, and so
-/// do 1,000 receipts of a slow bucket.
+/// Remaining time below which the function begins no further page or part. Sending a page takes about 15 s if its batches
+/// are retried. Reading 1,000 receipts from a slow bucket takes as long.
 const MARGIN: Duration = Duration::from_secs(45);
 
 /// Runs the function with the environment of the process.
@@ -50,7 +51,7 @@ fn run() -> Result<(), String> {
     let serve = service_fn(|event: LambdaEvent<Value>| {
         let deadline = event.context.deadline();
         let has_time = || deadline.duration_since(SystemTime::now()).unwrap_or_default() > MARGIN;
-        // The calls block; the runtime's other threads serve its connections meanwhile.
+        // The calls block this thread. The runtime's other threads serve the connections.
         let response = tokio::task::block_in_place(|| {
             connected.with(|coordinator| handle(coordinator, event.payload, &has_time))
         });
@@ -100,8 +101,8 @@ pub fn handle<L: Lister, S: Store + Lister, Q: Queue>(
     Ok(state)
 }
 
-/// Drives a run until an operation has to wait. After an error that may pass, returns the state with the error as its message,
-/// because the response is the only place that names the run.
+/// Drives a run until an operation has to wait. After a temporary error, returns the state with the error as its message:
+/// only the response gives the caller the run's name.
 fn begin_and_drive<L: Lister, S: Store + Lister, Q: Queue>(
     coordinator: &Coordinator<'_, L, S, Q>,
     mut state: RunState,
@@ -115,7 +116,7 @@ fn begin_and_drive<L: Lister, S: Store + Lister, Q: Queue>(
     Ok(state)
 }
 
-/// One invocation, which does not wait.
+/// One invocation. It never waits: it returns the state to its caller instead.
 struct Invocation<'a> {
     has_time: &'a dyn Fn() -> bool,
 }
@@ -134,7 +135,7 @@ impl Host for Invocation<'_> {
     }
 }
 
-/// The step loop does not retry `Refused`.
+/// Returns the error as the function reports it. The step loop retries `Retry`, but not `Refused`.
 fn diagnostic(error: &CoordinatorError) -> Diagnostic {
     let error_type = if matches!(error, CoordinatorError::Refused(_)) { "Refused" } else { "Retry" };
     let error_message = error.on_one_line();

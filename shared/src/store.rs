@@ -16,14 +16,14 @@ pub struct ManifestEntry {
     pub key: String,
     /// Bytes.
     pub size: u64,
-    /// The version of the object's bytes: S3's `ETag`; for a local file, size and modification time.
+    /// Version of the object's bytes. On S3 the `ETag`; for a local file, its size and modification time.
     pub etag: String,
 }
 
 /// The error that caused another one.
 pub type Cause = Box<dyn Error + Send + Sync>;
 
-/// Why a store, a lister or a source failed, by what the caller can do about it.
+/// Why a store, a lister or a source failed. The variants differ in what the caller can do.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The object or file does not exist.
@@ -44,7 +44,7 @@ pub enum StoreError {
     /// The bucket does not exist or is in another region. The settings must change, not the object.
     #[error(transparent)]
     WrongBucket(Problem),
-    /// The file is larger than anything that Flowherd writes or reads at this path.
+    /// The file exceeds the size limit of its path.
     #[error(
         "{path} has more than {limit} bytes: it is damaged, or Flowherd did not write it; check it, and replace it"
     )]
@@ -54,10 +54,10 @@ pub enum StoreError {
         /// The limit in bytes.
         limit: u64,
     },
-    /// The store cannot have an object with this key.
+    /// The store cannot represent this key, for example as a file name.
     #[error(transparent)]
     InvalidKey(Problem),
-    /// The store returned something that Flowherd cannot use. The same request returns the same again.
+    /// Flowherd cannot use the store's response. A retry would get the same response.
     #[error(transparent)]
     Invalid(Problem),
     /// Anything else. A later attempt can succeed.
@@ -187,7 +187,7 @@ pub trait Store: Sync {
     /// One result being written.
     type Sink: Sink;
 
-    /// Begins a result that nobody sees before [`Sink::commit`].
+    /// Begins a result, which becomes visible at [`Sink::commit`].
     fn create(&self, path: &str) -> Result<Self::Sink, StoreError>;
 
     /// Writes a small result atomically. Replaces an existing one.
@@ -200,8 +200,8 @@ pub trait Store: Sync {
     /// Reads a result of up to [`crate::limits::MAX_RESULT_BYTES`]; `None` if it does not exist.
     fn get(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Reads a result of up to `limit` bytes; `None` if it does not exist. A larger one is [`StoreError::TooLarge`], and a
-    /// store outside memory does not read it to its end.
+    /// Reads a result of up to `limit` bytes; `None` if it does not exist. Returns [`StoreError::TooLarge`] for a larger
+    /// result. S3 and local directories stop reading at the limit; this default reads the whole result.
     fn get_limited(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
         let bytes = self.get(path)?;
         match &bytes {
@@ -236,7 +236,7 @@ pub struct Head {
     pub etag: String,
     /// Time of the last write, by the store's clock.
     pub modified: SystemTime,
-    /// Time of this answer, by the store's clock.
+    /// Time of this response, by the store's clock.
     pub now: SystemTime,
 }
 
@@ -248,13 +248,13 @@ impl Head {
     }
 }
 
-/// A result being written. Dropped without a commit, it leaves nothing behind.
+/// A result being written. Dropping it without a commit discards the result.
 pub trait Sink: Write {
     /// Publishes the whole result and returns its version. Replaces an existing result.
     fn commit(self) -> Result<String, StoreError>;
 }
 
-/// Reads a file of up to `limit` bytes. `path` is for the error.
+/// Reads a file of up to `limit` bytes. The error names `path`.
 pub fn read_limited(reader: impl Read, path: &str, limit: u64) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::new();
     reader.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;

@@ -1,5 +1,5 @@
-//! Servers that are stricter than the local cloud, in its place: versitygw or SeaweedFS for S3, ElasticMQ for SQS.
-//! `make test-servers` installs them into the project's own folders.
+//! Servers that check requests more strictly than the local AWS: versitygw or SeaweedFS for S3, ElasticMQ for SQS.
+//! `make test-servers` installs them into the project's own directories.
 
 use std::{
     fmt, fs,
@@ -21,12 +21,12 @@ use crate::local_cloud::wait_at_most;
 const REGION: &str = "us-east-1";
 const ACCESS_KEY: &str = "test";
 const SECRET_KEY: &str = "testtest";
-/// How long a server may take until it answers.
+/// Time limit of a server's start.
 const START: Duration = Duration::from_mins(1);
-/// Maximum starts of a server whose ports another program took first.
+/// Maximum attempts to start a server. An attempt fails if another program takes one of the ports first.
 const STARTS: u32 = 5;
 
-/// A server of S3.
+/// A server with the S3 API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum S3Server {
     /// versitygw, over a directory.
@@ -44,12 +44,12 @@ impl fmt::Display for S3Server {
     }
 }
 
-/// A server process. It ends when this is dropped, also when a test fails.
+/// A server process. Dropping the value ends the process, also when a test fails.
 #[derive(Debug)]
 struct Server {
     process: Child,
     endpoint: String,
-    /// Ports by which SeaweedFS names its sockets.
+    /// Ports that SeaweedFS uses in the names of its sockets.
     ports: Vec<u16>,
     _state: TempDir,
 }
@@ -58,7 +58,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-        // SeaweedFS always puts sockets into /tmp, and SIGTERM would take it half a minute.
+        // SeaweedFS always creates sockets in /tmp, and SIGKILL leaves them. After SIGTERM it would take half a minute to end.
         for port in &self.ports {
             for part in ["s3", "filer", "s3-grpc", "filer-grpc", "master-grpc", "volume-grpc"] {
                 let _ = fs::remove_file(format!("/tmp/seaweedfs-{part}-{port}.sock"));
@@ -67,21 +67,21 @@ impl Drop for Server {
     }
 }
 
-/// A server of SQS.
+/// A server with the SQS API.
 #[derive(Debug)]
 pub struct Sqs {
     server: Server,
     aws: Aws,
 }
 
-/// A server of S3, with a server of SQS beside it.
+/// A server for S3 and a server for SQS, as one fleet uses them.
 #[derive(Debug)]
 pub struct Site<'a> {
-    /// Which one.
+    /// The program that serves S3.
     pub kind: S3Server,
     server: Server,
     aws: Aws,
-    /// The server of SQS.
+    /// The server for SQS.
     pub sqs: &'a Sqs,
 }
 
@@ -129,7 +129,7 @@ impl Sqs {
         Self { server: Server { process, endpoint, ports: Vec::new(), _state: state }, aws }
     }
 
-    /// A new queue with these attributes; returns its URL.
+    /// Creates a queue with these attributes. Returns its URL.
     #[must_use]
     pub fn create(&self, name: &str, attributes: &[(QueueAttributeName, &str)]) -> String {
         let request = aws_sdk_sqs::Client::new(self.aws.config()).create_queue().queue_name(name);
@@ -140,7 +140,7 @@ impl Sqs {
         self.aws.handle().block_on(request.send()).unwrap().queue_url.unwrap()
     }
 
-    /// A new FIFO queue with a dead-letter queue.
+    /// Creates a FIFO queue with a dead-letter queue.
     #[must_use]
     pub fn queues(&self, name: &str, visibility: Duration, max_deliveries: u32) -> Queues {
         let visibility = visibility.as_secs().to_string();
@@ -159,7 +159,7 @@ impl Sqs {
         Queues { queue: self.aws.queue(&url), url, dead: self.aws.queue(&dead_url), dead_url, dead_arn }
     }
 
-    /// States of the tasks that move the messages of a dead-letter queue back.
+    /// Returns the states of the message move tasks of a dead-letter queue.
     #[must_use]
     pub fn move_tasks(&self, arn: &str) -> Vec<String> {
         let request = aws_sdk_sqs::Client::new(self.aws.config()).list_message_move_tasks().source_arn(arn);
@@ -169,7 +169,7 @@ impl Sqs {
 }
 
 impl Sqs {
-    /// Moves this many dead-letter messages back, as a move task does: each becomes a new message.
+    /// Moves `count` dead-letter messages back. Like a message move task, it sends each one as a new message.
     pub fn redrive(&self, queues: &Queues, count: usize) {
         let client = aws_sdk_sqs::Client::new(self.aws.config());
         let mut moved = 0;
@@ -192,7 +192,7 @@ impl Sqs {
 }
 
 impl<'a> Site<'a> {
-    /// Starts a server of S3 on free ports.
+    /// Starts a server for S3 on free ports.
     ///
     /// # Panics
     /// If it is not installed, or does not start.
@@ -205,7 +205,7 @@ impl<'a> Site<'a> {
         let server = server.unwrap_or_else(|| panic!("{kind}: no free ports in {STARTS} attempts"));
         let aws = connect(&server.endpoint, SECRET_KEY);
         let site = Self { kind, server, aws, sqs };
-        // It listens before all of its parts are ready.
+        // The server listens before all of its parts are ready.
         wait_at_most(START, "the S3 server makes buckets", || site.try_bucket("ready"));
         site
     }
@@ -216,14 +216,14 @@ impl<'a> Site<'a> {
         self.aws.handle().block_on(request.send()).is_ok()
     }
 
-    /// A new bucket.
+    /// Creates a bucket.
     #[must_use]
     pub fn bucket(&self, name: &str) -> Bucket {
         assert!(self.try_bucket(name), "cannot create the bucket {name}");
         self.aws.bucket(name, None)
     }
 
-    /// The environment of a program that uses both servers.
+    /// Returns the environment of a program that uses both servers.
     #[must_use]
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         vec![
@@ -256,7 +256,7 @@ fn start_versitygw() -> Option<Server> {
     }
     let mut command = Command::new(program);
     command.args(["--port", &format!("127.0.0.1:{port}"), "--access", ACCESS_KEY, "--secret", SECRET_KEY]);
-    // Metadata beside the objects: not every file system has extended attributes.
+    // Keeps metadata in files, because not every file system has extended attributes.
     command.args(["--region", REGION, "--quiet", "posix", "--sidecar"]);
     command.arg(state.path().join("sidecar")).arg(state.path().join("data"));
     await_port(command, state, &[port])
@@ -278,7 +278,7 @@ fn start_seaweedfs() -> Option<Server> {
     let mut command = Command::new(program);
     command.args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-s3.iam=false"]);
     command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]);
-    // A bucket takes several volumes, which are small as long as they are empty.
+    // Each bucket needs several volumes. Empty volumes take little space.
     command.args(["-master.volumeSizeLimitMB=64", "-volume.max=1000"]);
     command.arg(format!("-dir={}", state.path().display()));
     command.arg(format!("-s3.config={}", identities_file.display()));
@@ -289,7 +289,7 @@ fn start_seaweedfs() -> Option<Server> {
     await_port(command, state, ports.as_flattened())
 }
 
-/// Runs a server until it listens on the first of its ports; `None` if it ends because another program has one of them.
+/// Starts a server and waits until it listens on the first of `ports`. Returns `None` if another program has one of them.
 fn await_port(command: Command, state: TempDir, ports: &[u16]) -> Option<Server> {
     let port = ports[0];
     let log = state.path().join("log");
@@ -317,9 +317,9 @@ fn spawn(mut command: Command, state: &TempDir, log: &Path) -> Child {
     command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}; install it"))
 }
 
-/// Ports of 127.0.0.1 that are free at this moment, each also with `offset` added.
+/// Returns free ports of 127.0.0.1. For each of them, the port plus `offset` is free too.
 fn free_ports<const COUNT: usize>(offset: u16) -> [u16; COUNT] {
-    // All are held until all are found, so that no port is taken twice.
+    // All listeners stay open until all ports are found, so that no port is returned twice.
     let mut held = Vec::new();
     [(); COUNT].map(|()| {
         loop {
@@ -329,7 +329,7 @@ fn free_ports<const COUNT: usize>(offset: u16) -> [u16; COUNT] {
             if offset == 0 {
                 break port;
             }
-            // The system gives high ports: take those below them.
+            // The system chooses high ports: use its port as the one with the offset added, and return the lower one.
             let Some(port) = port.checked_sub(offset).filter(|port| *port > 10_000) else { continue };
             if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
                 held.push(listener);

@@ -1,6 +1,6 @@
 //! Handles the messages of one receive: their order, their visibility timeouts, and the calls that delete or return them.
 //!
-//! The messages of one group name one object. They are handled in order, one at a time. Groups are independent.
+//! All messages of one group name the same object. The worker handles them sequentially, in order. Groups are independent.
 
 use std::{
     collections::BTreeMap,
@@ -32,26 +32,26 @@ use crate::{
     processor::StopReason,
 };
 
-/// Wait time of a receive. A long wait saves requests, but a worker notices a signal only after it.
+/// Wait time of a receive. A long wait saves requests, but the worker reacts to a signal only when the receive returns.
 const LONG_POLL: Duration = Duration::from_secs(5);
-/// Target duration of the messages of one receive. Other workers cannot receive them in this time.
+/// Target time to handle the messages of one receive. No other worker can receive them during this time.
 const BATCH_TIME: Duration = Duration::from_secs(20);
 /// Maximum attempts to delete or return a message that the queue rejects.
 const MAX_ATTEMPTS: u32 = 3;
 
-/// Returns whether work on another message can begin. Called often.
+/// Returns whether work on another message can begin. Must be cheap: it is called before each message.
 pub type CanBegin<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// A received message.
 struct Held {
     message: Message,
-    /// What becomes of the message; empty while it is unknown.
+    /// Whether the message is deleted or returned; empty until that is decided.
     disposition: OnceLock<Disposition>,
     /// Why work on the message did not begin. [`MessageHandler::spread`] then sets the disposition.
     not_begun: OnceLock<StopReason>,
-    /// The queue has been called to delete or return the message.
+    /// The worker no longer extends the visibility timeout: it deletes or returns the message, or the timeout has ended.
     is_settled: AtomicBool,
-    /// Extending the visibility timeout failed: another worker can have the message.
+    /// The visibility timeout was not extended in time: another worker can have the message.
     is_shared: AtomicBool,
     /// The receipt handle is no longer valid: another worker has the message, or it was purged.
     is_gone: AtomicBool,
@@ -82,7 +82,7 @@ impl Batch {
         }
     }
 
-    /// Returns the messages by group, in the order of arrival.
+    /// Groups the messages. Groups, and the messages of each group, keep the order of arrival.
     fn groups(&self) -> Vec<Vec<&Held>> {
         let (mut groups, mut positions) = (Vec::<Vec<&Held>>::new(), BTreeMap::new());
         for held in &self.held {
@@ -99,7 +99,7 @@ impl Batch {
         self.held.iter().filter(|held| !held.is_settled.load(Ordering::Relaxed))
     }
 
-    /// Returns whether the visibility timeout can have ended. A suspended machine stops extending visibility; elapsed
+    /// Returns whether the visibility timeout may have ended. A suspended machine stops extending visibility; elapsed
     /// wall-clock time reveals it.
     fn has_expired(&self, now: Timestamp, visibility: Duration) -> bool {
         let renewed = self.renewed_ms.load(Ordering::Relaxed);
@@ -109,16 +109,16 @@ impl Batch {
 }
 
 impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
-    /// Receives messages and handles them, one at a time, until `can_begin` returns false. The object in progress is then
-    /// finished unless `should_continue` stops it. Messages that were not begun return to the queue at once.
+    /// Receives messages and handles them sequentially until `can_begin` returns false. The worker then finishes the object
+    /// in progress, unless `should_continue` stops it, and returns the messages that it has not begun to the queue.
     pub fn poll(&self, can_begin: CanBegin<'_>, should_continue: ShouldContinue<'_>) {
         let mut limit = 1;
         while can_begin() {
-            // Locked before the receive: a suspect of another thread begins only when no thread holds messages.
+            // Locked before the receive, because another thread may begin a suspect only while no thread holds messages.
             let shared = self.exclusive.read().unwrap_or_else(PoisonError::into_inner);
             let asked = (self.clock)();
-            // The visibility timeout begins at an unknown moment of the wait. A short timeout must not end before the
-            // first extension.
+            // The visibility timeout begins at an unknown moment of the wait. With a long wait, a short timeout could end
+            // before the first extension.
             let wait = LONG_POLL.min(self.visibility / 3);
             let messages = match self.queue.receive(limit, wait) {
                 Ok(messages) => messages,
@@ -138,8 +138,8 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
         }
     }
 
-    /// Handles messages that were received together, on up to `threads` groups at a time. Returns the disposition of each
-    /// message in their order; `None` if it is unknown.
+    /// Handles messages of one receive, up to `threads` groups in parallel. Returns the dispositions in the order of the
+    /// messages; `None` if a disposition is unknown.
     pub fn batch(
         &self,
         messages: Vec<Message>,
@@ -170,7 +170,7 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
         let (done, is_done) = mpsc::channel::<()>();
         thread::scope(|scope| {
             let keeper = thread::Builder::new().spawn_scoped(scope, move || self.extend(batch, &is_done));
-            // Without this thread the batch can expire, and is then treated as expired.
+            // Without this thread, the visibility timeout can end. `has_expired` then reports it.
             let keeper = keeper.inspect_err(|error| warn!(%error, "cannot start a thread")).ok();
             self.process_in_order(batch, threads, can_begin, should_continue, shared);
             drop(done);
@@ -235,7 +235,8 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
                 self.process_group(batch, &groups[*position], can_begin, should_continue);
             }
         };
-        // If a thread ends early or does not start, its messages have no disposition and count as failed.
+        // If a thread does not start, the others do its work. If one panics, messages without a
+        // disposition count as failed.
         thread::scope(|scope| {
             let others = (1..threads.min(shared.len()))
                 .filter_map(|_| thread::Builder::new().spawn_scoped(scope, work).ok())
@@ -247,8 +248,8 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
         });
 
         self.spread(batch, began);
-        // Settles before a suspect begins, which can end the process. Without suspects, Lambda deletes the messages that are
-        // done, at the end of the invocation.
+        // Settle before a suspect begins, because the suspect can end the process. Without suspects, Lambda deletes the
+        // completed messages at the end of the invocation.
         self.settle(batch, self.deletes_messages || !alone.is_empty());
         drop(shared_guard);
         for position in alone {
@@ -259,9 +260,9 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
         }
     }
 
-    /// Sets when the messages return for which there was not enough time: the first one at once, each further one after the
-    /// average duration of an object of this batch. If they all returned at once, one receive would get all of them, and
-    /// most would again use up a delivery without an attempt.
+    /// Sets when the messages that were not begun for lack of time become visible again. The first one does so at once, each
+    /// further one later by the average duration of an object of this batch. If all became visible at once, one receive
+    /// would get all of them, and most would again use up a delivery without an attempt.
     fn spread(&self, batch: &Batch, since: Timestamp) {
         let is_open = |held: &&Held| held.disposition.get().is_none() && held.not_begun.get().is_some();
         let mut held: Vec<&Held> = batch.held.iter().filter(is_open).collect();
@@ -280,10 +281,10 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
         }
     }
 
-    /// After a message that is retried, the later messages of its group wait. Otherwise the retry of the older run would
-    /// replace the outputs of the newer run
+    /// Handles the messages of one group in order. If one is retried, the later ones wait for it. Otherwise the retry of the
+    /// older run would replace the outputs of the newer run
     /// (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>). A message on its last delivery does
-    /// not wait, because it would become a dead-letter message without an attempt.
+    /// not wait: otherwise it would become a dead-letter message without an attempt.
     fn process_group(
         &self,
         batch: &Batch,
@@ -348,15 +349,15 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
 
     fn entry(&self, group: &[&Held]) -> Entry {
         let deliveries = group.iter().map(|held| held.message.deliveries).fold(0, u32::max);
-        // With fewer deliveries, the order does not depend on the attempts.
+        // With fewer deliveries, the order does not depend on attempts, which cost a read of the ledger.
         let attempts = group.iter().filter(|_| deliveries >= SUSPECT);
         let unfinished_attempts =
             attempts.map(|held| self.unfinished_attempts(&held.message)).fold(0, u32::max);
         Entry { deliveries, unfinished_attempts }
     }
 
-    /// Returns the number of attempts at this message if the last one did not end, otherwise 0. Returns 1 if the ledger
-    /// cannot be read, which is the cautious answer.
+    /// Returns the number of attempts at this message if the last one did not end, otherwise 0. If the ledger cannot be read,
+    /// returns 1, so that the message is treated as a suspect.
     fn unfinished_attempts(&self, message: &Message) -> u32 {
         let Ok(task) = Task::parse(&message.body) else { return 0 };
         match Failure::find(self.store, &task.run, &task.object.key) {
@@ -397,7 +398,7 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
         call: impl Fn(&[(&Held, Duration)]) -> Result<Vec<RejectedEntry>, QueueError>,
     ) {
         for chunk in entries.chunks(BATCH) {
-            // Set before the call, so that the other thread extends the timeout no more.
+            // Set before the call, so that the other thread stops extending the visibility timeout.
             chunk.iter().for_each(|(held, _)| held.is_settled.store(true, Ordering::Relaxed));
             let (mut pending, mut problem) = (chunk.to_vec(), None);
             for attempt in 0..MAX_ATTEMPTS {
@@ -427,7 +428,7 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
     }
 }
 
-/// Returns the number of messages to receive next: as many as fit into [`BATCH_TIME`] at the speed of the last ones.
+/// Returns the maximum messages of the next receive: the count that fits into [`BATCH_TIME`] at the speed of the last batch.
 fn next_limit(took: Duration, messages: usize) -> usize {
     let fit = BATCH_TIME.as_millis() * messages as u128 / took.as_millis().max(1);
     usize::try_from(fit).unwrap_or(BATCH).clamp(1, BATCH)

@@ -23,7 +23,7 @@ pub(super) struct Traffic<'a> {
     random: &'a mut ChaCha8Rng,
 }
 
-/// Returns an event id: 56 digits, of which the leading ones change slowly.
+/// Returns an event id of 56 digits. In CloudWatch Logs the leading digits change slowly; here they are constant.
 pub(super) fn event_id(random: &mut ChaCha8Rng) -> String {
     format!(
         "3{:017}{:019}{:019}",
@@ -50,7 +50,7 @@ impl<'a> Traffic<'a> {
             r#"{{"messageType":"DATA_MESSAGE","owner":"{ACCOUNT}","logGroup":"vpc-flow-logs","logStream":"{}-all","subscriptionFilters":["to-firehose"],"logEvents":["#,
             self.interface.id
         );
-        // Ids of one envelope increase from a common start.
+        // The ids of one envelope share their leading digits and increase by 1.
         let id = event_id(self.random);
         let (front, back) = id.split_at(id.len() - 6);
         let first: u32 = back.parse().unwrap_or(0);
@@ -90,7 +90,7 @@ impl<'a> Traffic<'a> {
                 self.world.neighbour(self.interface, random).address.to_string(),
             ),
             _ => {
-                // A few peers make most of the traffic.
+                // Two draws favour the first peers, so that a few peers cause most of the traffic.
                 let among = random.random_range(1..=self.world.outside.len());
                 let peer = self.world.outside[random.random_range(0..among)];
                 (self.interface.address.to_string(), peer.to_string())
@@ -117,7 +117,7 @@ impl<'a> Traffic<'a> {
         )
     }
 
-    /// Returns a malformed record, and its timestamp if that is malformed.
+    /// Returns a malformed message, or a good one with a malformed timestamp.
     fn odd_record(&mut self, start: i64) -> (String, Option<i64>) {
         let mut record = self.record(start);
         match self.random.random_range(0..5) {
@@ -132,7 +132,7 @@ impl<'a> Traffic<'a> {
 }
 
 impl World {
-    /// Returns an interface of the same VPC.
+    /// Returns a random interface of the same VPC, which may be `interface` itself.
     fn neighbour(&self, interface: &Interface, random: &mut ChaCha8Rng) -> &Interface {
         let of_vpc = self.interfaces.len() / 3;
         &self.interfaces[interface.vpc * of_vpc + random.random_range(0..of_vpc)]

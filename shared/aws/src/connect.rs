@@ -1,4 +1,4 @@
-//! The connection to AWS or to another endpoint.
+//! The connection to AWS, or to an S3- or SQS-compatible endpoint.
 
 use std::{io, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     sqs::SqsQueue,
 };
 
-/// Time limit of one attempt at a request. It is far above a long poll, and enough to upload 16 MiB on a slow connection.
+/// Timeout of one attempt of a request. Far longer than a long poll, and enough to upload 16 MiB on a slow connection.
 const ATTEMPT: Duration = Duration::from_mins(1);
 
 /// Credentials, region and endpoint from the standard AWS environment, and the runtime of the SDK.
@@ -27,7 +27,7 @@ impl Aws {
     /// Reads the environment. The first request resolves the credentials.
     pub fn connect() -> io::Result<Self> {
         let runtime = Runtime::new()?;
-        // By default the SDK waits for a response without a limit. Bodies have a stall protection of their own.
+        // By default the SDK waits for a response forever. The SDK's stalled-stream protection covers bodies.
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).build();
         let config = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).load();
         let config = runtime.block_on(config);
@@ -40,8 +40,8 @@ impl Aws {
         Self { runtime, config, time_limit: TimeLimit::default() }
     }
 
-    /// Returns a bucket of the configured region, without a request. If `owner` is given, S3 refuses a bucket of the same
-    /// name that another account owns (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html>).
+    /// Returns a bucket of the configured region; sends no request. If `owner` is given, S3 refuses requests to the bucket
+    /// if another account owns it (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html>).
     #[must_use]
     pub fn bucket(&self, name: &str, owner: Option<&str>) -> Bucket {
         self.bucket_in(self.config.region().cloned(), name, owner)
@@ -61,7 +61,7 @@ impl Aws {
         let given = region.map(|region| Region::new(region.to_owned()));
         let asked = given.clone().or_else(|| self.config.region().cloned());
         let (found, is_readable) = self.bucket_in(asked.clone(), name, owner).head_bucket()?;
-        // Another store than AWS has one endpoint, and its region names mean nothing.
+        // Ignore the region that a store outside AWS returns: its one endpoint does not depend on it.
         let found = found.map(Region::new).filter(|_| !self.has_own_endpoint());
         match (found, given) {
             (Some(found), Some(given)) if found != given => Err(BucketError::OtherRegion {
@@ -78,19 +78,19 @@ impl Aws {
     fn bucket_in(&self, region: Option<Region>, name: &str, owner: Option<&str>) -> Bucket {
         let config = aws_sdk_s3::config::Builder::from(&self.config)
             .region(region)
-            // Another store than AWS rarely has a host name for each bucket.
+            // Stores outside AWS rarely have the DNS names that virtual-hosted addressing needs.
             .force_path_style(self.has_own_endpoint())
             .interceptor(EndsInTime(self.time_limit.clone()))
             .build();
         Bucket::new(aws_sdk_s3::Client::from_conf(config), self.handle().clone(), name, owner)
     }
 
-    /// Returns whether S3 requests go to another endpoint than AWS.
+    /// Returns whether S3 requests go to an endpoint outside AWS.
     fn has_own_endpoint(&self) -> bool {
         self.s3_endpoint().is_some_and(|endpoint| !is_aws(&endpoint))
     }
 
-    /// Returns the configured endpoint of S3, or else that of all services
+    /// Returns the endpoint that is configured for S3, or else the one for all services
     /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>).
     fn s3_endpoint(&self) -> Option<String> {
         let key = ServiceConfigKey::builder()
@@ -103,7 +103,7 @@ impl Aws {
         of_s3.or_else(|| self.config.endpoint_url().map(str::to_owned))
     }
 
-    /// Returns a queue, without a request.
+    /// Returns a queue; sends no request.
     #[must_use]
     pub fn queue(&self, url: &str) -> SqsQueue {
         let config = aws_sdk_sqs::config::Builder::from(&self.config)
@@ -112,7 +112,7 @@ impl Aws {
         SqsQueue::new(aws_sdk_sqs::Client::from_conf(config), self.handle().clone(), url)
     }
 
-    /// Returns the time limit of all requests to buckets and queues of this connection. It is not set at first.
+    /// Returns the time limit of all requests to buckets and queues of this connection. Initially there is none.
     #[must_use]
     pub fn time_limit(&self) -> &TimeLimit {
         &self.time_limit
@@ -124,7 +124,7 @@ impl Aws {
         &self.config
     }
 
-    /// Returns the handle on which blocking calls wait.
+    /// Returns the handle of the runtime. Blocking calls run the SDK's futures on it.
     #[must_use]
     pub fn handle(&self) -> &Handle {
         self.runtime.handle()

@@ -1,5 +1,5 @@
-//! A block of a DEFLATE stream: literals and matches, written with Huffman codes of its own (RFC 1951 sections 3.2.3 to
-//! 3.2.7).
+//! A block of a DEFLATE stream: literals and matches with dynamic Huffman codes, or stored bytes (RFC 1951 sections 3.2.3
+//! to 3.2.7).
 
 use crate::{
     bits::{Bits, MAX_BITS},
@@ -10,7 +10,7 @@ use crate::{
 pub(crate) const CHUNK: usize = 1 << 14;
 /// Longest match (RFC 1951 section 3.2.5).
 pub(crate) const MAX_MATCH: usize = 258;
-/// Tokens of a full block: enough that its codes, some hundred bits, are a small part of it.
+/// Tokens of a full block. The block's header, some hundred bits, is small in comparison.
 const FULL: usize = 24 << 10;
 const MIN_LENGTH: usize = 3;
 const END_OF_BLOCK: usize = 256;
@@ -19,10 +19,10 @@ const SYMBOLS: usize = 286;
 const DISTANCES: usize = 30;
 const MAX_CODE_BITS: usize = 15;
 const MAX_LENGTH_CODE_BITS: usize = 7;
-/// Longest text of a stored block.
+/// Maximum bytes of a stored block.
 const MAX_STORED: usize = 0xffff;
 
-/// By match length minus 3: its symbol minus 257.
+/// The length symbol minus 257, indexed by the match length minus 3.
 const LENGTH_SYMBOLS: [u8; MAX_MATCH - MIN_LENGTH + 1] = {
     let mut symbols = [0; MAX_MATCH - MIN_LENGTH + 1];
     let (mut symbol, mut length) = (0, 0);
@@ -35,7 +35,7 @@ const LENGTH_SYMBOLS: [u8; MAX_MATCH - MIN_LENGTH + 1] = {
     }
     symbols
 };
-/// By length symbol minus 257: its first length and its number of extra bits.
+/// The first length and the number of extra bits, indexed by the length symbol minus 257.
 const LENGTHS: [(u16, u8); 29] = {
     let mut lengths = [(0, 0); 29];
     let (mut symbol, mut first) = (0, MIN_LENGTH as u16);
@@ -50,15 +50,17 @@ const LENGTHS: [(u16, u8); 29] = {
     lengths
 };
 
-/// A literal is its byte. A match has 256 plus its length minus 3 in bits 0 to 8, its distance symbol plus 1 from bit 9, and
-/// the extra bits of its distance from bit 14. The same steps write both, without a branch.
+/// A literal or a match. A literal is its byte.
+///
+/// A match has 256 plus its length minus 3 in bits 0 to 8, its distance symbol plus 1 in bits 9 to 13, and the extra bits of
+/// its distance from bit 14. This layout lets [`Block::write_tokens`] write both kinds without a branch.
 type Token = u32;
 const DISTANCE_AT: u32 = 9;
 const EXTRA_AT: u32 = 14;
 
 /// The tokens of the current block.
 pub(crate) struct Block {
-    /// Room for a full block and a chunk without a match.
+    /// Has space for a full block and a further chunk of literals.
     tokens: Box<[Token]>,
     count: usize,
     distances: [u32; DISTANCES],
@@ -74,19 +76,20 @@ impl Block {
         self.count > FULL
     }
 
-    /// Returns the next tokens, to be filled with literals. There is room if no chunk begins in a full block.
+    /// Returns the next unused tokens, which the caller fills with literals. The space suffices if the caller writes a full
+    /// block before it begins a chunk.
     #[inline]
     pub(crate) fn room(&mut self, tokens: usize) -> &mut [Token] {
         &mut self.tokens[self.count..][..tokens]
     }
 
-    /// Keeps the first `literals` of the tokens from [`Block::room`], and appends a match of this length and distance.
+    /// Keeps the first `literals` tokens of [`Block::room`]. Then appends the match, given as length and distance.
     #[inline]
     pub(crate) fn take(&mut self, literals: usize, matched: Option<(usize, usize)>) {
         self.count += literals;
         if let Some((length, distance)) = matched {
             let back = distance as u32 - 1;
-            // Each half of the distances between two powers of two has a symbol.
+            // Two symbols divide the distances between two powers of two.
             let bits = (back | 2).ilog2();
             let (symbol, extra) = if back < 2 {
                 (back, 0)
@@ -100,7 +103,7 @@ impl Block {
         }
     }
 
-    /// Writes the block of this text and begins the next.
+    /// Writes the block, whose tokens represent `text`, and begins the next one. Stores the text if that is shorter.
     pub(crate) fn write(&mut self, text: &[u8], last: bool, bits: &mut Bits) {
         if text.is_empty() {
             return write_stored(text, last, bits);
@@ -159,7 +162,7 @@ impl Block {
     }
 
     fn write_tokens(&self, symbols: &Code<SYMBOLS>, distances: &Code<DISTANCES>, bits: &mut Bits) {
-        // By a token's low bits: its code and extra bits, and from bit 24 their number.
+        // Indexed by the low 9 bits of a token: its code and extra bits, and from bit 24 their count.
         let mut of_symbol = [0_u32; 2 * LITERALS];
         let literals = of_symbol.iter_mut().zip(symbols.bits.iter().zip(symbols.lengths)).take(LITERALS);
         for (literal, (bits, length)) in literals {
@@ -174,7 +177,7 @@ impl Block {
                 | extra << code_bits
                 | (code_bits + u32::from(extra_bits)) << 24;
         }
-        // By distance symbol plus 1: its code, from bit 16 the number of code bits, from bit 24 that of all bits.
+        // Indexed by distance symbol plus 1: its code, from bit 16 the count of code bits, from bit 24 the count of all bits.
         let mut of_distance = [0_u32; 32];
         for symbol in 0..DISTANCES {
             let code_bits = u32::from(distances.lengths[symbol]);
@@ -192,13 +195,13 @@ impl Block {
                 symbol_bits + (distance >> 24),
             )
         };
-        // A local writer stays in registers.
+        // The compiler keeps the fields of a local writer in registers.
         let mut own = std::mem::take(bits);
         let (pairs, single) = self.tokens[..self.count].as_chunks();
         for [first, second] in pairs {
             let (first, first_bits) = look_up(*first);
             let (second, second_bits) = look_up(*second);
-            // Two tokens at once are faster, and nearly always fit.
+            // Writing two tokens at once is faster, and they nearly always fit.
             if first_bits + second_bits <= MAX_BITS {
                 own.put(first | second << first_bits, first_bits + second_bits);
             } else {
@@ -219,7 +222,7 @@ fn extra_of_distance(symbol: usize) -> u32 {
     (symbol as u32 / 2).saturating_sub(1)
 }
 
-/// Writes text that does not get shorter.
+/// Writes text as stored blocks, without compression.
 fn write_stored(text: &[u8], last: bool, bits: &mut Bits) {
     bits.reserve(text.len() + 5 * text.len().div_ceil(MAX_STORED).max(1));
     let mut remaining = text;
@@ -237,9 +240,9 @@ fn write_stored(text: &[u8], last: bool, bits: &mut Bits) {
     }
 }
 
-/// The code lengths of both codes, run-length encoded, with a code of their own (RFC 1951 section 3.2.7).
+/// The code lengths of both codes, run-length encoded and compressed with the code length code (RFC 1951 section 3.2.7).
 struct CodeLengths {
-    /// Symbol, value of its extra bits, and their number.
+    /// Symbol, value of its extra bits, and count of its extra bits.
     runs: Vec<(u8, u8, u8)>,
     code: Code<19>,
     counts: [u32; 19],
@@ -248,9 +251,9 @@ struct CodeLengths {
 }
 
 impl CodeLengths {
-    /// The order of this code's own lengths.
+    /// The order in which the lengths of the code length code are written.
     const ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
-    /// Bits of the three counts before the lengths.
+    /// Bits of the fields HLIT, HDIST and HCLEN.
     const COUNT_BITS: u64 = 14;
 
     fn new(symbols: &Code<SYMBOLS>, distances: &Code<DISTANCES>) -> Self {
@@ -284,7 +287,7 @@ impl CodeLengths {
         Self { runs, code, counts, symbols: of_symbols, distances: of_distances }
     }
 
-    /// Returns the number of this code's own lengths that are written.
+    /// Returns the number of lengths of the code length code that are written.
     fn used(&self) -> usize {
         let last = Self::ORDER.iter().rposition(|symbol| self.code.lengths[*symbol] > 0);
         last.map_or(4, |last| (last + 1).max(4))

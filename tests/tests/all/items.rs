@@ -1,4 +1,4 @@
-//! Promises on what an object holds: items of any kind, and which of them become rows.
+//! Promises about the items of an object: in which order they may come, and which become rows or rejects.
 
 use flowherd_shared::{
     config::Config,
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::place::Place;
 
-/// A rule that takes every record as a request.
+/// A configuration whose only rule parses every record as a WAF request.
 pub(crate) const WAF: &str = r#"
 [[rule]]
 name = "waf"
@@ -21,7 +21,7 @@ pub(crate) fn plan(config: &str) -> RunConfig {
     RunConfig::from(Config::parse(config).unwrap())
 }
 
-/// The counts, the rows without their timestamp, and the reason and message of each reject.
+/// Converts an object. Returns the counts, the rows without their timestamp, and the reason and message of each reject.
 pub(crate) fn read(plan: &RunConfig, object: &[u8]) -> (Counts, Vec<String>, Vec<(String, String)>) {
     let (counts, outputs) = convert(object, "k", plan).unwrap();
     for portion in [1, 7, 1000] {
@@ -63,7 +63,7 @@ fn an_object_is_a_sequence_of_items_in_any_order() {
     let request = |number: u32| format!(r#"{{"action":"a{number}","request":{{"uri":"/{number}"}}}}"#);
     let in_envelope = |number: u32| envelope("waf", &[event(1, &request(number))]);
     let printed = "{\n  \"action\" : \"printed\",\n\n  \"request\": {\n    \"uri\": \"/p\"\n  }\n}\n";
-    // Objects without anything between them, printed over lines, and envelopes, around a line that only begins like one.
+    // JSON objects without a separator, a JSON object over several lines, envelopes, and a line that only begins like JSON.
     let items = [
         (request(1), "a1,/1"),
         (in_envelope(2), "a2,/2"),
@@ -145,7 +145,7 @@ fn a_line_that_only_begins_like_json_swallows_nothing() {
         );
         assert_eq!(rejects, [("not-json".to_owned(), cut.escape_default().to_string())], "{cut}");
     }
-    // After a closing brace the line continues as another item, and a line ends at its line feed.
+    // Text after a closing brace is an item of its own, which ends at the line feed.
     let text = format!("{{\"action\":\"a\"}} and more {}\n{{\"action\":\"b\"}}", good_envelope());
     let (counts, rows, rejects) = read(&plan(WAF), text.as_bytes());
     assert_eq!((counts.read, rows.len()), (3, 2));
@@ -186,16 +186,17 @@ fn compressed_data_behind_text_fails_the_object_by_name_and_position() {
         good_envelope(),
         "{\"cut\":\"".to_owned(),
     ];
-    // Lines of text before it: data that is mostly binary fails as such.
+    // Begin with lines of text, because mostly binary data fails with another error.
     let lines = format!("{FLOW}\n").repeat(5);
     for text in texts.map(|text| lines.clone() + &text) {
         let object = [text.as_bytes(), &member].concat();
         let expected = format!("gzip data in text at byte {} of layer 0; ", text.len());
         assert!(error(&RunConfig::default(), &object).starts_with(&expected), "{text}");
-        // And the other order fails too.
+        // Text behind compressed data fails too.
         error(&RunConfig::default(), &[&member, text.as_bytes()].concat());
     }
-    // Of a line too long for a record, the part that a reject shows is searched, however the bytes arrive.
+    // In a line that is too long for a record, only the part that the reject shows is searched. The size of the reads does
+    // not matter.
     let limits = plan("[limits]\nmax_record_bytes = 100\nmax_envelope_bytes = 1024\n");
     for (before, fails) in [(97, true), (98, false), (200, false)] {
         let object = [&b"x".repeat(before)[..], b"\x1f\x8b\x08"].concat();
@@ -230,7 +231,8 @@ fn a_json_object_too_long_for_a_record_is_one_reject_in_bounded_memory() {
             assert_eq!(rejects[0].1, long(filler, bytes).as_bytes()[..300].escape_ascii().to_string());
         }
     }
-    // Damage is found however late: one line is a line of its own; of several, records would be lost.
+    // Damage far behind the limit is found too. A damaged JSON object on one line is one reject. On several lines it
+    // fails the source object, because records could be lost.
     let damaged = long("12,", 5000).replace("1]}", "x");
     let (counts, _, rejects) = read(&plan, format!("{damaged}\n{{\"action\":\"b\"}}").as_bytes());
     assert_eq!((counts.rows, reasons(&rejects), counts.items.lines), (1, vec!["too-long"], 1));
@@ -312,7 +314,7 @@ fn events_of_an_unknown_message_type_are_rejected() {
     }
     let control = envelope_of("CONTROL_MESSAGE", "", &odd);
     assert_eq!(read(&RunConfig::default(), control.as_bytes()).0.control, 4);
-    // Neither type can hide an envelope that has no events.
+    // An envelope without an array of events is a reject with either type.
     for kind in ["DATA_MESSAGE", "CONTROL_MESSAGE"] {
         let text = format!("{{\"messageType\":\"{kind}\",\"logEvents\":{{}}}}");
         assert_eq!(reasons(&read(&RunConfig::default(), text.as_bytes()).2), ["bad-envelope"]);
@@ -327,7 +329,7 @@ fn no_line_behind_a_lost_header_is_read_in_another_order() {
     let before =
         [FLOW.to_owned(), "version srcaddr dstaddr start\n2 192.0.2.1 198.51.100.1 1771372800".to_owned()];
     for before in &before {
-        // Joined without a line feed, and joined to what is behind it.
+        // The header is joined to the line before it, or to the line after it.
         for joined in [format!("{before}{header}\n{line}"), format!("{before}\n{header} {line}\n{line}")] {
             let message = error(&plan, joined.as_bytes());
             assert!(message.contains("but is joined to other text"), "{joined}: {message}");
@@ -352,7 +354,7 @@ fn no_line_behind_a_lost_header_is_read_in_another_order() {
         );
         error(&plan, format!("{FLOW}\n{FLOW}{header}\n6 a b c\n").as_bytes());
     }
-    // Values that are names of fields make no header of a row, nor does a text with a few such words.
+    // A row whose values are field names is not a header. Neither is a text with a few field names.
     let tags = plan_of_fields("${instance-tag} ${interface-tag} ${start} ${asg-tag} ${asg-tag-2}");
     assert_eq!(read(&tags, b"type tgw-id 1771372800 action x").1.len(), 1);
     for text in ["the start and the end of it all", "action taken at the end", "type something"] {
@@ -399,10 +401,10 @@ fn invalid_text_is_replaced_in_rows_and_kept_in_rejects() {
         assert_eq!((counts.repaired, counts.rows, &*rows[0]), (1, 1, &*format!("a,{expected}")), "{escaped}");
         let (counts, _, rejects) = read(&strict, &request);
         assert_eq!((counts.repaired, &rejects[..]), (0, &[("bad-encoding".to_owned(), escaped.clone())][..]));
-        // For flow logs they are no text that could be replaced.
+        // Without a rule for JSON the record is read as a flow log, where invalid text is never replaced.
         assert_eq!(read(&RunConfig::default(), &request).0.rows, 0);
 
-        // In the message of an event, and as a line for a regular expression.
+        // The same bytes in the message of an event, for a regular expression.
         let message = [b"GET ", uri].concat();
         let (front, back) = flow.split_once(FLOW).unwrap();
         let event = [front.as_bytes(), &message, back.as_bytes()].concat();
@@ -413,7 +415,7 @@ fn invalid_text_is_replaced_in_rows_and_kept_in_rejects() {
         assert_eq!(none, [("no-match".to_owned(), message.escape_ascii().to_string())]);
         assert_eq!(reasons(&read(&RunConfig::default(), &event).2), ["bad-encoding"]);
     }
-    // Damage that only looks like text stays a reject.
+    // Invalid JSON escapes and control characters are not repaired: the record stays a reject.
     for damage in [&br"\q"[..], b"\x01", br"\u12"] {
         let (front, back) = flow.split_once(FLOW).unwrap();
         let event = [front.as_bytes(), b"GET ", damage, back.as_bytes()].concat();

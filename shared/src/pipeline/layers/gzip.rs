@@ -83,7 +83,7 @@ impl Gzip {
                     return Ok(true);
                 }
                 Header::Wrong(what) => return Err(input.corrupt(what)),
-                // A header above the limit is an error even when all of it was fetched.
+                // Without this arm, the limit would depend on the size of the reads.
                 Header::Complete(_) => return Err(input.corrupt(HEADER_TOO_LONG)),
                 Header::Incomplete if input.unused().len() > MAX_GZIP_HEADER_BYTES => {
                     return Err(input.corrupt(HEADER_TOO_LONG));
@@ -150,7 +150,7 @@ pub(super) fn inflate(
     input.consume(used);
     match status {
         Ok(Status::StreamEnd) => Ok((count, true)),
-        // Deflate with input and room to write either makes progress or fails.
+        // With input and output space, a valid stream always makes progress.
         Ok(Status::BufError) if count == 0 && used == 0 && has_input => {
             Err(input.corrupt(format!("{what} whose deflate stream makes no progress")))
         }
@@ -159,9 +159,11 @@ pub(super) fn inflate(
     }
 }
 
-/// Skips what some writers append to a member: one line feed (fluent-plugin-kinesis' `append_new_line`,
-/// <https://github.com/awslabs/aws-fluent-plugin-kinesis/issues/196>), or zero bytes up to the end of the layer, as tape
-/// and disk blocks are padded and as gzip itself accepts (<https://www.gnu.org/software/gzip/manual/gzip.html>, Tapes).
+/// Skips the bytes that some writers append to a member: one line feed, or zero bytes up to the end of the layer.
+///
+/// fluent-plugin-kinesis appends the line feed if `append_new_line` is set
+/// (<https://github.com/awslabs/aws-fluent-plugin-kinesis/issues/196>). Zero bytes pad tape and disk blocks, and gzip itself
+/// accepts them (<https://www.gnu.org/software/gzip/manual/gzip.html>, Tapes).
 fn skip_separators(input: &mut Input, refill: Refill<'_>) -> Result<(), ObjectError> {
     if input.next_is(b"\n", refill)? {
         input.consume(1);
