@@ -51,9 +51,11 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         // Writes its own marker before reading others' again, as planning does.
         self.mark(&run, Stage::Redriving)?;
         if let Err(error) = self.refuse_while_purging(&run) {
-            if before.is_none() {
-                RunMarker::remove(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
-            }
+            let restored = match before {
+                None => RunMarker::remove(self.results, &run.run),
+                Some(before) => before.write(self.results),
+            };
+            restored.map_err(CoordinatorError::Ledger)?;
             return Err(error);
         }
         let depth = dead.depth().map_err(CoordinatorError::Queue)?;

@@ -56,7 +56,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         let is_unfinished = run.manifest.is_none() || sum.report.objects.missing + sum.retrying > 0;
         let purged = marker::purged(self.results, &run.run).map_err(ledger)?;
         if !is_final && purged.is_none() {
-            if !checking.redriven && self.is_redriven(&run)? {
+            if !checking.redriven && sum.report.objects.failed > 0 && self.is_redriven(&run)? {
                 // Redriven since this driver began: failed objects may be retried.
                 checking.redriven = true;
                 return Ok(state.next(Operation::Check(checking), WAIT_SECONDS));
@@ -68,7 +68,9 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             }
         }
         let has_settled = checking.idle_seconds >= self.settle.as_secs();
-        let is_over = !is_unfinished || purged.is_some() || has_settled;
+        // Another driver's redrive may still retry the failed objects: its marker must protect their messages.
+        let may_be_retried = !checking.redriven && sum.report.objects.failed > 0 && self.is_redriven(&run)?;
+        let is_over = purged.is_some() || !may_be_retried && (!is_unfinished || has_settled);
         let replaced = sum.replaced;
         let mut report = sum.finish(&run, self.now()).map_err(ledger)?;
         report.purged = purged;

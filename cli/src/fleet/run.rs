@@ -138,13 +138,14 @@ fn follow_step_loop(
     let mut counted: Option<(Instant, Progress)> = None;
     loop {
         let execution = fleet.patience.during("the state of the step loop", || step_loop.look(execution))?;
-        if let Execution::Refused(why) = execution {
-            watch.finish();
-            return Err(Stop::usage(why));
-        }
+        // First the report: the step loop also writes one for a run that is refused while it is planned.
         if let Some(report) = report()?.filter(|report| Some(report) != before.as_ref()) {
             watch.finish();
             return outcome::show(&report, fleet.settings, output.json, output.strict);
+        }
+        if let Execution::Refused(why) = execution {
+            watch.finish();
+            return Err(Stop::usage(why));
         }
         if let Execution::Failed(why) = execution {
             watch.finish();

@@ -164,13 +164,18 @@ impl Report {
     /// Returns the message of a run without objects; `None` if objects were listed. See [`no_objects`].
     #[must_use]
     pub fn no_objects(&self, source: &str) -> Option<String> {
-        (self.objects.listed == 0).then(|| no_objects(source, &self.prefix))
+        self.has_no_objects().then(|| no_objects(source, &self.prefix))
     }
 
     /// Returns whether the run needs attention although nothing failed: it has warnings, or no object was listed.
     #[must_use]
     pub fn needs_attention(&self) -> bool {
-        !self.warnings.is_empty() || self.objects.listed == 0
+        !self.warnings.is_empty() || self.has_no_objects()
+    }
+
+    /// A run whose listing is not complete has no manifest to count, although it may have sent objects.
+    fn has_no_objects(&self) -> bool {
+        self.objects.listed == 0 && self.state != ReportState::Incomplete
     }
 
     fn done(&mut self, entry: &ManifestEntry, receipt: &Receipt) {

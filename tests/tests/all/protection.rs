@@ -272,6 +272,36 @@ fn a_driver_does_not_end_a_run_whose_dead_letters_another_one_has_moved_back() {
 }
 
 #[test]
+fn a_report_at_once_protects_messages_that_a_redrive_has_moved_back() {
+    let fleet = failed(&[1]);
+    fleet.queue.advance(Duration::from_mins(1));
+    fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap();
+    let run = fleet.coordinate(|coordinator| coordinator.run("r")).unwrap();
+    let report_now = || fleet.drive(RunState::report_now(&run), |state| !state.has_ended());
+
+    report_now();
+    assert!(fleet.has(&layout::active("r")), "no purge may delete the messages");
+
+    let key = fleet.source.keys().remove(1);
+    fleet.source.put(&key, object("firehose/", 1).1);
+    fleet.drain(1);
+    let ended = report_now();
+    assert_eq!(ended.ended().unwrap().state, ReportState::Done);
+    assert!(!fleet.has(&layout::active("r")), "a run whose objects are all done needs no protection");
+}
+
+#[test]
+fn a_run_whose_listing_is_not_complete_is_not_reported_as_empty() {
+    let fleet = Fleet::new(3);
+    fleet.begin("r", "firehose/");
+    let run = fleet.coordinate(|coordinator| coordinator.run("r")).unwrap();
+    fleet.drive(RunState::report_now(&run), |state| !state.has_ended());
+    let report = fleet.coordinate(|coordinator| coordinator.finished_report("r")).unwrap().unwrap();
+    assert_eq!((report.state, report.objects.listed), (ReportState::Incomplete, 0));
+    assert_eq!(report.no_objects("s3://logs"), None);
+}
+
+#[test]
 fn a_redrive_that_retries_nothing_reports_it() {
     for can_redrive in [false, true] {
         let fleet = failed(&[1, 3]);

@@ -46,18 +46,17 @@ impl Bucket {
         let request = request.set_expected_bucket_owner(self.owner.clone()).send();
         let response = self.handle.block_on(request);
         let response = response.map_err(|error| self.error(CALL, paths.first().unwrap_or(&""), error))?;
-        match response.errors().first() {
-            None => Ok(()),
-            Some(error) => {
-                let (key, code) = (error.key().unwrap_or_default(), error.code().unwrap_or_default());
-                let message = error.message().unwrap_or_default();
-                let text = format!("{CALL} did not delete s3://{}/{key}: {code}: {message}", self.name);
-                Err(match code {
-                    "AccessDenied" => StoreError::AccessDenied(text.into()),
-                    _ => StoreError::transient(text),
-                })
+        response.errors().iter().try_for_each(|error| {
+            let (key, code) = (error.key().unwrap_or_default(), error.code().unwrap_or_default());
+            let message = error.message().unwrap_or_default();
+            let text = format!("{CALL} did not delete s3://{}/{key}: {code}: {message}", self.name);
+            match code {
+                "AccessDenied" => Err(StoreError::AccessDenied(text.into())),
+                _ if key.is_empty() => Err(StoreError::transient(text)),
+                // The SDK retries requests, but not single keys of this one.
+                _ => self.delete_object(key),
             }
-        }
+        })
     }
 }
 
