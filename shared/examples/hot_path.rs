@@ -2,7 +2,7 @@
 //! callgrind, which counts what happens inside [`counted`].
 #![allow(clippy::expect_used)]
 
-use std::{env, fmt::Write, hint::black_box, io};
+use std::{borrow::Cow, env, fmt::Write, hint::black_box, io};
 
 use flowherd_deflate::Deflater;
 use flowherd_shared::{
@@ -10,16 +10,17 @@ use flowherd_shared::{
     lookups::Lookups,
     pipeline::{self, RunConfig, layers::Layers, records::Records},
 };
+use serde::Deserialize;
 
 const RECORDS: u32 = 20_000;
 /// Of one envelope.
 const EVENTS: u32 = 500;
 
 fn main() {
-    let stage = env::args().nth(1).expect("gunzip, records, flow, regex or json");
+    let stage = env::args().nth(1).expect("a stage, such as flow");
     let (config, message): (_, fn(&mut Dice) -> String) = match &*stage {
         "regex" => (REGEX, ids),
-        "json" => (JSON, waf),
+        "json" | "gunzip-json" | "records-json" | "serde-json" => (JSON, waf),
         _ => (FLOW, flow),
     };
     let config = Config::parse(config).expect("valid");
@@ -32,14 +33,32 @@ fn counted(stage: &str, object: &[u8], plan: &RunConfig) {
     let limits = plan.config.limits;
     let layers = || Layers::open(object, limits).expect("readable");
     match stage {
-        "gunzip" => {
+        "gunzip" | "gunzip-json" => {
             let (mut layers, mut text) = (layers(), vec![0; 256 << 10]);
             while layers.read(&mut text).expect("good") > 0 {}
         }
-        "records" => {
+        "records" | "records-json" => {
             let mut records = Records::new(layers(), limits);
             while let Some(record) = records.next().expect("good") {
                 black_box(record.message);
+            }
+        }
+        "serde" | "serde-json" => {
+            let mut text = Vec::new();
+            let (mut layers, mut piece) = (layers(), vec![0; 256 << 10]);
+            loop {
+                let count = layers.read(&mut piece).expect("good");
+                if count == 0 {
+                    break;
+                }
+                text.extend_from_slice(&piece[..count]);
+            }
+            for envelope in serde_json::Deserializer::from_slice(&text).into_iter::<Envelope>() {
+                let envelope = envelope.expect("good");
+                black_box((&envelope.message_type, &envelope.log_group));
+                for event in &envelope.log_events {
+                    black_box((event.timestamp, &event.message));
+                }
             }
         }
         _ => {
@@ -47,6 +66,25 @@ fn counted(stage: &str, object: &[u8], plan: &RunConfig) {
             assert_eq!(finished.counts.rows, u64::from(RECORDS));
         }
     }
+}
+
+/// The peer of our reader of envelopes (docs/decisions/0006-our-own-json-scanners.md).
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    message_type: Cow<'a, str>,
+    #[serde(borrow)]
+    log_group: Cow<'a, str>,
+    #[serde(borrow)]
+    log_events: Vec<Event<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    timestamp: i64,
+    #[serde(borrow)]
+    message: Cow<'a, str>,
 }
 
 const FLOW: &str = "[[rule]]\nname = 'flow'\ntable = 't'\nformat = { kind = 'vpc-flow' }";
