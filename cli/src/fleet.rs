@@ -56,9 +56,10 @@ fn connected<T>(args: &FleetArgs, work: impl FnOnce(&Fleet<'_>) -> Result<T, Sto
         patience.during("the outputs of the stack", || stack::find(&aws, args))?
     };
     let step_loop = state_machine.map(|arn| StepLoop::new(&aws, arn));
-    let connected = patience.during(format!("the settings of queue {}", settings.queue_url), || {
-        Connected::new(&aws, &settings)
-    })?;
+    let connected = patience
+        .during(format!("the settings of queue {}", settings.common.queue_url), || {
+            Connected::new(&aws, &settings)
+        })?;
     connected.with(|coordinator| {
         let step_loop = step_loop.as_ref();
         work(&Fleet { aws: &aws, coordinator, settings: &settings, step_loop, patience: &patience })

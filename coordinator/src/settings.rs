@@ -28,18 +28,8 @@ const MAX_KEYS: u64 = 10_000_000;
 /// A coordinator's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// `FLOWHERD_SOURCE_BUCKET`: the bucket that is listed.
-    pub source_bucket: String,
-    /// `FLOWHERD_SOURCE_BUCKET_OWNER`: the account that must own it.
-    pub source_bucket_owner: Option<String>,
-    /// `FLOWHERD_SOURCE_BUCKET_REGION`: its region; found by a request if not set.
-    pub source_bucket_region: Option<String>,
-    /// `FLOWHERD_RESULTS_BUCKET`: the bucket for outputs and ledger.
-    pub results_bucket: String,
-    /// `FLOWHERD_RESULTS_BUCKET_OWNER`: the account that must own it.
-    pub results_bucket_owner: Option<String>,
-    /// `FLOWHERD_QUEUE_URL`: the FIFO queue of tasks.
-    pub queue_url: String,
+    /// What it shares with the workers.
+    pub common: CommonSettings,
     /// `FLOWHERD_DEAD_LETTER_QUEUE_URL`: the dead-letter queue; by default that of the queue's redrive policy.
     pub dead_letter_queue_url: Option<String>,
     /// `FLOWHERD_CONFIG`: `flowherd.toml`, as a path or `s3://bucket/key`.
@@ -61,19 +51,9 @@ pub struct Settings {
 impl Settings {
     /// Returns the settings for these buckets and queues, with defaults for the others.
     #[must_use]
-    pub fn of(
-        source_bucket: String,
-        results_bucket: String,
-        queue_url: String,
-        dead_letter_queue_url: String,
-    ) -> Self {
+    pub fn of(common: CommonSettings, dead_letter_queue_url: String) -> Self {
         Self {
-            source_bucket,
-            source_bucket_owner: None,
-            source_bucket_region: None,
-            results_bucket,
-            results_bucket_owner: None,
-            queue_url,
+            common,
             dead_letter_queue_url: Some(dead_letter_queue_url),
             config: None,
             lookups: None,
@@ -105,21 +85,9 @@ impl Settings {
         let mut owner = |name| variables.optional(name, is_account, "123456789012");
         let config_bucket_owner = owner("FLOWHERD_CONFIG_BUCKET_OWNER");
         let lookups_bucket_owner = owner("FLOWHERD_LOOKUPS_BUCKET_OWNER");
-        let CommonSettings {
-            source_bucket,
-            source_bucket_owner,
-            source_bucket_region,
-            results_bucket,
-            results_bucket_owner,
-            queue_url,
-        } = CommonSettings::read(&mut variables);
+        let common = CommonSettings::read(&mut variables);
         let settings = Self {
-            source_bucket,
-            source_bucket_owner,
-            source_bucket_region,
-            results_bucket,
-            results_bucket_owner,
-            queue_url,
+            common,
             dead_letter_queue_url: variables.optional(
                 "FLOWHERD_DEAD_LETTER_QUEUE_URL",
                 is_fifo_url,
@@ -183,8 +151,8 @@ impl<'a> Connected<'a> {
     /// # Errors
     /// [`ConnectError`], by what the caller can do about it.
     pub fn new(aws: &'a Aws, settings: &'a Settings) -> Result<Self, ConnectError> {
-        let queue = aws.queue(&settings.queue_url);
-        let named = || format!("FLOWHERD_QUEUE_URL={}", settings.queue_url);
+        let queue = aws.queue(&settings.common.queue_url);
+        let named = || format!("FLOWHERD_QUEUE_URL={}", settings.common.queue_url);
         let unusable = |source| ConnectError::Queue { named: named(), source };
         let attributes = queue.attributes().map_err(unusable)?;
         let problems = attributes.problems();
@@ -200,17 +168,20 @@ impl<'a> Connected<'a> {
             (None, None) => None,
         };
         let source = aws.find_bucket(
-            &settings.source_bucket,
-            settings.source_bucket_owner.as_deref(),
-            settings.source_bucket_region.as_deref(),
+            &settings.common.source_bucket,
+            settings.common.source_bucket_owner.as_deref(),
+            settings.common.source_bucket_region.as_deref(),
         );
         let source = source.map_err(|source| ConnectError::Bucket {
-            named: format!("FLOWHERD_SOURCE_BUCKET={}", settings.source_bucket),
+            named: format!("FLOWHERD_SOURCE_BUCKET={}", settings.common.source_bucket),
             source,
         })?;
-        let named = || format!("FLOWHERD_RESULTS_BUCKET={}", settings.results_bucket);
-        let results =
-            aws.find_bucket(&settings.results_bucket, settings.results_bucket_owner.as_deref(), None);
+        let named = || format!("FLOWHERD_RESULTS_BUCKET={}", settings.common.results_bucket);
+        let results = aws.find_bucket(
+            &settings.common.results_bucket,
+            settings.common.results_bucket_owner.as_deref(),
+            None,
+        );
         let results = results.map_err(|source| ConnectError::Bucket { named: named(), source })?;
         if !results.is_readable {
             let check = "check the credentials, s3:ListBucket on it, and FLOWHERD_RESULTS_BUCKET_OWNER";
@@ -234,9 +205,9 @@ impl<'a> Connected<'a> {
         };
         work(&Coordinator {
             source: &self.source,
-            bucket: &self.settings.source_bucket,
+            bucket: &self.settings.common.source_bucket,
             results: &self.results,
-            results_bucket: &self.settings.results_bucket,
+            results_bucket: &self.settings.common.results_bucket,
             queue: &self.queue,
             dead_letters: self.dead_letters.as_ref(),
             inputs: &inputs,

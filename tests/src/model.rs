@@ -5,6 +5,7 @@ mod formats;
 mod items;
 mod json_object;
 mod layers;
+mod values;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -18,6 +19,7 @@ use self::{
     items::{Item, holds_envelope},
     json_object::{Pairs, Said, is_text, mask_bytes, repaired, said, unmask},
     layers::decode,
+    values::{guarded, iso},
 };
 
 /// What becomes of one object.
@@ -334,7 +336,7 @@ impl Model {
         });
         match std::str::from_utf8(message) {
             Ok(message) => line["message"] = message.into(),
-            // Base64, of which only the length counts.
+            // Base64; only its length counts.
             Err(_) => line["message_base64"] = "A".repeat(message.len().div_ceil(3) * 4).into(),
         }
         outcome.reject_bytes += line.to_string().len() as u64 + 1;
@@ -446,29 +448,6 @@ impl Model {
     }
 }
 
-/// What a spreadsheet must not take for a formula.
-fn guarded(value: &str, is_text: bool) -> String {
-    let signs = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
-    let is_harmless = value == "-" || !value.starts_with(signs) || (!is_text && is_number(value));
-    if is_harmless { value.to_owned() } else { format!("'{value}") }
-}
-
-/// Digits, with a sign, a fraction and an exponent or without.
-fn is_number(text: &str) -> bool {
-    fn unsigned(text: &str) -> &str {
-        text.strip_prefix(['+', '-']).unwrap_or(text)
-    }
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let (mantissa, exponent) = unsigned(text).split_once(['e', 'E']).unwrap_or((unsigned(text), "0"));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let exponent = unsigned(exponent);
-    !(whole.is_empty() && fraction.is_empty())
-        && digits(whole)
-        && digits(fraction)
-        && !exponent.is_empty()
-        && digits(exponent)
-}
-
 fn holds(network: IpAddr, length: u32, address: IpAddr) -> bool {
     let bits = |bytes: &[u8]| -> Vec<bool> {
         bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1)).collect()
@@ -479,24 +458,4 @@ fn holds(network: IpAddr, length: u32, address: IpAddr) -> bool {
         _ => return false,
     };
     network[..length as usize] == address[..length as usize]
-}
-
-/// Day by day from 1970: obvious, and slow.
-fn iso(ms: i64) -> String {
-    let (mut days, in_day) = (ms / 86_400_000, ms % 86_400_000);
-    let leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let mut year = 1970;
-    while days >= 365 + i64::from(leap(year)) {
-        days -= 365 + i64::from(leap(year));
-        year += 1;
-    }
-    let mut month = 0;
-    let lengths = [31, 28 + i64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    while days >= lengths[month] {
-        days -= lengths[month];
-        month += 1;
-    }
-    let (hour, minute, second, milli) =
-        (in_day / 3_600_000, in_day / 60_000 % 60, in_day / 1000 % 60, in_day % 1000);
-    format!("{year:04}-{:02}-{:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z", month + 1, days + 1)
 }

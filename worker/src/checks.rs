@@ -24,15 +24,19 @@ impl Connected {
         // The source need not be listable: a worker only reads objects.
         let source = aws
             .find_bucket(
-                &settings.source_bucket,
-                settings.source_bucket_owner.as_deref(),
-                settings.source_bucket_region.as_deref(),
+                &settings.common.source_bucket,
+                settings.common.source_bucket_owner.as_deref(),
+                settings.common.source_bucket_region.as_deref(),
             )
-            .with_context(|| format!("FLOWHERD_SOURCE_BUCKET={}", settings.source_bucket))?
+            .with_context(|| format!("FLOWHERD_SOURCE_BUCKET={}", settings.common.source_bucket))?
             .bucket;
-        let named = || format!("FLOWHERD_RESULTS_BUCKET={}", settings.results_bucket);
+        let named = || format!("FLOWHERD_RESULTS_BUCKET={}", settings.common.results_bucket);
         let results = aws
-            .find_bucket(&settings.results_bucket, settings.results_bucket_owner.as_deref(), None)
+            .find_bucket(
+                &settings.common.results_bucket,
+                settings.common.results_bucket_owner.as_deref(),
+                None,
+            )
             .with_context(named)?;
         if !results.is_readable {
             bail!(
@@ -41,8 +45,8 @@ impl Connected {
             );
         }
         let results = results.bucket;
-        let queue = aws.queue(&settings.queue_url);
-        let named = || format!("FLOWHERD_QUEUE_URL={}", settings.queue_url);
+        let queue = aws.queue(&settings.common.queue_url);
+        let named = || format!("FLOWHERD_QUEUE_URL={}", settings.common.queue_url);
         let attributes = queue.attributes().with_context(|| {
             format!(
                 "{}: cannot read the queue's attributes; check its URL, region and sqs:GetQueueAttributes",

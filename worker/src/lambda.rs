@@ -70,7 +70,7 @@ fn invoke(
         connected.get_or_init(|| checked)
     };
     let mut handler =
-        MessageHandler::new((&settings.source_bucket, source), results, (queue, NEVER_EXTENDED));
+        MessageHandler::new((&settings.common.source_bucket, source), results, (queue, NEVER_EXTENDED));
     handler.metrics_queue = Some(settings.queue_name());
     handler.max_deliveries = attributes.redrive.as_ref().map(|redrive| redrive.max_receive_count);
     handler.deletes_messages = false;

@@ -7,18 +7,8 @@ use flowherd_aws::settings::{CommonSettings, Variables};
 /// A worker's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// `FLOWHERD_SOURCE_BUCKET`: the only bucket whose objects are read.
-    pub source_bucket: String,
-    /// `FLOWHERD_SOURCE_BUCKET_OWNER`: the account that must own it.
-    pub source_bucket_owner: Option<String>,
-    /// `FLOWHERD_SOURCE_BUCKET_REGION`: its region; a request finds it if it is not set.
-    pub source_bucket_region: Option<String>,
-    /// `FLOWHERD_RESULTS_BUCKET`: the bucket of the outputs and the ledger.
-    pub results_bucket: String,
-    /// `FLOWHERD_RESULTS_BUCKET_OWNER`: the account that must own it.
-    pub results_bucket_owner: Option<String>,
-    /// `FLOWHERD_QUEUE_URL`: the FIFO queue of tasks.
-    pub queue_url: String,
+    /// What it shares with the coordinator.
+    pub common: CommonSettings,
     /// `FLOWHERD_CONCURRENCY`: maximum concurrent objects of one invocation.
     pub concurrency: Option<NonZeroU16>,
 }
@@ -28,33 +18,17 @@ impl Settings {
     pub fn read(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Vec<String>> {
         let mut variables = Variables::new(variable);
         let concurrency = |value: &str| value.parse::<NonZeroU16>().is_ok_and(|number| number.get() <= 10);
-        let CommonSettings {
-            source_bucket,
-            source_bucket_owner,
-            source_bucket_region,
-            results_bucket,
-            results_bucket_owner,
-            queue_url,
-        } = CommonSettings::read(&mut variables);
+        let common = CommonSettings::read(&mut variables);
         let concurrency = variables
             .optional("FLOWHERD_CONCURRENCY", concurrency, "2, and at most 10")
             .and_then(|value| value.parse().ok());
-        let settings = Self {
-            source_bucket,
-            source_bucket_owner,
-            source_bucket_region,
-            results_bucket,
-            results_bucket_owner,
-            queue_url,
-            concurrency,
-        };
-        variables.finish(settings)
+        variables.finish(Self { common, concurrency })
     }
 
     /// Returns the name of the queue.
     #[must_use]
     pub fn queue_name(&self) -> &str {
-        self.queue_url.rsplit_once('/').map_or(&*self.queue_url, |(_, name)| name)
+        self.common.queue_url.rsplit_once('/').map_or(&*self.common.queue_url, |(_, name)| name)
     }
 }
 

@@ -14,10 +14,10 @@ pub(super) fn show(report: &Report, settings: &Settings, as_json: bool, strict: 
     let text = if as_json {
         json(report)?
     } else {
-        summary::report(report, &format!("s3://{}", settings.results_bucket))
+        summary::report(report, &format!("s3://{}", settings.common.results_bucket))
     };
     summary::print(&text)?;
-    summary::warn(report, &format!("s3://{}", settings.source_bucket));
+    summary::warn(report, &format!("s3://{}", settings.common.source_bucket));
     if report.objects.missing > 0 {
         let (run, missing) = (&report.run, report.objects.missing);
         print_message(&format!(

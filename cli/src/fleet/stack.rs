@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use aws_sdk_cloudformation::{Client, error::ProvideErrorMetadata, types::Output};
-use flowherd_aws::Aws;
+use flowherd_aws::{Aws, settings::CommonSettings};
 use flowherd_coordinator::settings::Settings;
 
 use crate::{args::FleetArgs, stop::Stop};
@@ -37,17 +37,15 @@ impl Outputs {
 /// Returns the settings of a stack, and the ARN of its state machine.
 pub(super) fn find(aws: &Aws, args: &FleetArgs) -> Result<(Settings, Option<String>), Stop> {
     let outputs = outputs(aws, args)?;
-    let settings = Settings {
+    let common = CommonSettings {
+        source_bucket: outputs.needed("SourceBucket")?,
         source_bucket_owner: outputs.get("SourceBucketOwner"),
         source_bucket_region: outputs.get("SourceBucketRegion"),
+        results_bucket: outputs.needed("ResultsBucket")?,
         results_bucket_owner: outputs.get("ResultsBucketOwner"),
-        ..Settings::of(
-            outputs.needed("SourceBucket")?,
-            outputs.needed("ResultsBucket")?,
-            outputs.needed("QueueUrl")?,
-            outputs.needed("DeadLetterQueueUrl")?,
-        )
+        queue_url: outputs.needed("QueueUrl")?,
     };
+    let settings = Settings::of(common, outputs.needed("DeadLetterQueueUrl")?);
     Ok((settings, outputs.get("StateMachineArn")))
 }
 

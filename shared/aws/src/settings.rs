@@ -47,7 +47,7 @@ impl<'a> Variables<'a> {
 /// The settings that coordinators and workers share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommonSettings {
-    /// `FLOWHERD_SOURCE_BUCKET`: the bucket of the objects.
+    /// `FLOWHERD_SOURCE_BUCKET`: the only bucket from which objects are listed and read.
     pub source_bucket: String,
     /// `FLOWHERD_SOURCE_BUCKET_OWNER`: the account that must own it.
     pub source_bucket_owner: Option<String>,

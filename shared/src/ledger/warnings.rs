@@ -35,7 +35,7 @@ pub enum Warning {
         /// An object with such a record.
         key: String,
     },
-    /// Objects with records, all of which were rejected.
+    /// Objects that have records, and whose records were all rejected.
     ObjectsWithoutRows {
         /// Objects.
         count: u64,

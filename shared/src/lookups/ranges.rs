@@ -18,8 +18,7 @@ pub(super) struct Ranges {
 }
 
 impl Ranges {
-    /// Creates ranges from CIDR blocks, of which any two are disjoint or nested. The inner block wins. No two blocks may be
-    /// equal.
+    /// Creates ranges from CIDR blocks. Any two blocks are disjoint or nested, and none are equal. The inner block wins.
     pub(super) fn nested(blocks: &[Block]) -> Self {
         let mut blocks = blocks.to_vec();
         // Outer blocks come before inner blocks with the same first address.

@@ -7,7 +7,7 @@ use flowherd_shared::{config::Config, pipeline::RunConfig};
 use super::{Pair, is_within_model, numbered};
 use crate::objects::{LOOKUPS, outcome};
 
-/// Rules of which the model knows all that they do.
+/// Rules whose whole behaviour the model knows.
 const CONFIG: &str = r#"
 [[rule]]
 name = "ids"

@@ -3,6 +3,7 @@
 
 use std::{fs, io, sync::LazyLock, thread, time::Duration};
 
+use flowherd_aws::settings::CommonSettings;
 use flowherd_coordinator::{
     options::RunOptions,
     settings::{Connected, Settings},
@@ -64,13 +65,19 @@ fn day() -> Day {
 
     let place = tempfile::tempdir().unwrap();
     fs::write(place.path().join("flowherd.toml"), APP_RULES).unwrap();
-    let settings = Settings {
+    let common = CommonSettings {
+        source_bucket: "source".to_owned(),
         source_bucket_owner: Some(ACCOUNT.to_owned()),
+        source_bucket_region: None,
+        results_bucket: "results".to_owned(),
         results_bucket_owner: Some(ACCOUNT.to_owned()),
+        queue_url: queue_url.clone(),
+    };
+    let settings = Settings {
         lookups_bucket_owner: Some(ACCOUNT.to_owned()),
         config: Some(place.path().join("flowherd.toml").to_str().unwrap().to_owned()),
         lookups: Some("s3://names/lookups.json".to_owned()),
-        ..Settings::of("source".to_owned(), "results".to_owned(), queue_url.clone(), dead_url(&queue_url))
+        ..Settings::of(common, dead_url(&queue_url))
     };
     let aws = cloud.through(&coordinator_proxy.endpoint);
     let connected = Connected::new(&aws, &settings).unwrap();

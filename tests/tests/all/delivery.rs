@@ -10,10 +10,7 @@ use flowherd_shared::{
     task::Task,
 };
 use flowherd_tests::fake::{Faults, MemoryQueue};
-use flowherd_worker::{
-    handler::Disposition,
-    telemetry::{METRICS, TaskOutcome},
-};
+use flowherd_worker::telemetry::{METRICS, TaskOutcome};
 
 use super::fleet::{Damage, Flaky, Fleet, SETTLE, has_planned_nothing, object};
 
@@ -479,47 +476,4 @@ fn a_queue_that_counts_too_late_ends_no_run() {
     let step = fleet.drive(fleet.begin("r", ""), |_| fleet.queue.now() < SETTLE * 3);
     assert_eq!((step.operation.name(), step.progress.queued), ("check", 5));
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 5, 0, 0));
-}
-
-#[test]
-fn two_workers_at_one_object_leave_a_receipt_that_counts() {
-    let fleet = std::sync::Arc::new(Fleet::new(1));
-    fleet.store.version_each_write();
-    let step = fleet.plan("r", "");
-    let receive = || fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
-    let first = receive();
-    // Visible again too soon, it is delivered to a second worker, which does all of it when the first one, done with the
-    // outputs, is about to write its receipt.
-    fleet.queue.change_visibility(&first.handle, Duration::ZERO).unwrap();
-    let second = receive();
-    let key = Task::parse(&first.body).unwrap().object.key;
-    let other = std::sync::Arc::clone(&fleet);
-    fleet.store.before(layout::receipt("r", &key), move || {
-        let answer = other.handler(&other.source).single(&first, &|| ControlFlow::Continue(()));
-        assert_eq!(answer, Some(Disposition::Ack));
-    });
-    fleet.handler(&fleet.source).single(&second, &|| ControlFlow::Continue(()));
-    assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 1, 0, 0));
-}
-
-#[test]
-fn a_worker_that_slept_through_its_visibility_looks_at_the_outputs_once_more() {
-    let fleet = std::sync::Arc::new(Fleet::new(1));
-    fleet.store.version_each_write();
-    let step = fleet.plan("r", "");
-    let first = fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
-    let key = Task::parse(&first.body).unwrap().object.key;
-    // It has published its outputs, and is about to write its receipt, when its machine is put to sleep. Another worker does
-    // the object meanwhile, and acknowledges it.
-    let other = std::sync::Arc::clone(&fleet);
-    fleet.store.before(layout::receipt("r", &key), move || {
-        other.queue.advance(other.settings.visibility);
-        other.drain(1);
-    });
-    let mut handler = fleet.handler(&fleet.source);
-    let clock = || jiff::Timestamp::UNIX_EPOCH + fleet.queue.now();
-    handler.clock = &clock;
-    handler.single(&first, &|| ControlFlow::Continue(()));
-    assert_eq!(fleet.queue.bodies().len(), 0);
-    assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 1, 0, 0));
 }

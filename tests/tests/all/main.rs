@@ -9,6 +9,7 @@ mod cloud;
 mod codecs;
 mod command;
 mod compressed;
+mod concurrent_workers;
 mod conformance;
 mod conforming;
 mod day;

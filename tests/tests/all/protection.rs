@@ -5,9 +5,10 @@ use std::{cell::Cell, ops::ControlFlow, time::Duration};
 
 use flowherd_coordinator::{
     error::CoordinatorError,
+    marker::{RunMarker, Stage},
     options::RunOptions,
     redrive::Redriven,
-    state::{Operation, RunState},
+    state::{Operation, Reporting, RunState},
 };
 use flowherd_shared::{
     ledger::{ManifestEntry, Missing, ReportState, layout},
@@ -285,9 +286,27 @@ fn a_report_at_once_protects_messages_that_a_redrive_has_moved_back() {
     let key = fleet.source.keys().remove(1);
     fleet.source.put(&key, object("firehose/", 1).1);
     fleet.drain(1);
-    let ended = report_now();
+    let state = RunState::new(&run, Operation::Report(Reporting::default()));
+    let ended = fleet.coordinate(|coordinator| coordinator.step(state, &|| true)).unwrap();
     assert_eq!(ended.ended().unwrap().state, ReportState::Done);
     assert!(!fleet.has(&layout::active("r")), "a run whose objects are all done needs no protection");
+}
+
+#[test]
+fn a_refused_redrive_leaves_the_marker_of_its_run_as_it_was() {
+    let fleet = failed(&[1]);
+    let run = fleet.coordinate(|coordinator| coordinator.run("r")).unwrap();
+    for before in [None, Some(RunMarker::new(&run, Stage::Sending))] {
+        before.iter().for_each(|marker| marker.write(&fleet.store).unwrap());
+        // Another run begins to purge between the two times that the redrive reads the markers.
+        let other = RunMarker { run: "other".to_owned(), ..RunMarker::new(&run, Stage::Purging) };
+        let store = fleet.store.clone();
+        fleet.store.before(layout::active("r"), move || other.write(&store).unwrap());
+        let refused = fleet.coordinate(|coordinator| coordinator.redrive("r"));
+        assert!(matches!(refused, Err(CoordinatorError::Refused(_))), "{refused:?}");
+        assert_eq!(RunMarker::find(&fleet.store, "r").unwrap(), before);
+        RunMarker::remove(&fleet.store, "other").unwrap();
+    }
 }
 
 #[test]

@@ -94,7 +94,7 @@ pub(super) fn find(
     Ok(problems)
 }
 
-/// Returns one line for all runs of which a table would misread rows.
+/// Returns one line for all runs whose rows a table would misread.
 fn problem(table: &str, runs: &[&IndexedRun]) -> Option<String> {
     let last = runs.last()?;
     let others = match runs.len() {

@@ -117,7 +117,7 @@ pub fn typed_columns(columns: &[Column], is_flow: bool, dialect: Dialect) -> Vec
     typed
 }
 
-/// Returns the typed columns of a flow-log table, of which only the names are known.
+/// Returns the typed columns of a flow-log table whose column names alone are known.
 #[must_use]
 pub fn flow_columns<'a>(names: impl Iterator<Item = &'a str>) -> Vec<TypedColumn> {
     let column = |(number, name): (usize, &str)| {

@@ -6,7 +6,7 @@ use crate::{error::ObjectError, pipeline::layers::Layers};
 
 const WINDOW_BYTES: usize = 256 << 10;
 
-/// The part of the decoded text that is in memory: `bytes[..len]`, of which `bytes[at..len]` is unused.
+/// The part of the decoded text that is in memory: `bytes[..len]`. `bytes[at..len]` is not used yet.
 #[derive(Debug)]
 pub(super) struct Window<R> {
     pub(super) layers: Layers<R>,

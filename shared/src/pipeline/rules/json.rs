@@ -154,7 +154,7 @@ struct Found<'v> {
     message: &'v str,
     values: &'v mut Values,
     can_repair: bool,
-    /// Reads keys without decoding them. It is slower, and finds keys of which no text can be made.
+    /// Reads keys without decoding them. It is slower, and finds keys that are not valid text.
     raw_keys: bool,
     fault: Option<Reason>,
 }

@@ -81,7 +81,7 @@ pub(super) fn unknown_fields(names: &[&str]) -> ObjectError {
     ObjectError::Header { field, why }
 }
 
-/// Refuses a line of names of which some are unknown.
+/// Refuses a line of names if some are unknown.
 fn refuse_unknown(words: &[&str], kind: Line) -> Result<(), ObjectError> {
     let likely = words.iter().filter(|word| is_likely(word)).count();
     let is_mostly_likely = words.len() > 1 && likely * 2 > words.len();
