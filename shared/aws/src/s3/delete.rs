@@ -68,7 +68,78 @@ fn fits_in_xml(key: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{BufRead, BufReader, Read, Write},
+        net::{TcpListener, TcpStream},
+        thread,
+    };
+
+    use aws_config::{BehaviorVersion, Region, SdkConfig};
+    use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
+    use tokio::runtime::Runtime;
+
     use super::*;
+    use crate::Aws;
+
+    /// Answers one request on a connection of its own, and returns its first line.
+    fn answer(connection: &TcpStream, status: &str, body: &str) -> String {
+        let mut reader = BufReader::new(connection);
+        let mut lines = Vec::new();
+        while lines.last().is_none_or(|line: &String| line != "\r\n") {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            lines.push(line);
+        }
+        let length = lines
+            .iter()
+            .find_map(|line| line.to_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+        reader.read_exact(&mut vec![0; length.unwrap_or(0)]).unwrap();
+        let head =
+            format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        (&mut &*connection).write_all((head + body).as_bytes()).unwrap();
+        lines.swap_remove(0)
+    }
+
+    /// Deletes two objects from a server that names one of them with this error code. Returns the requests too.
+    fn delete_two(code: &str, requests: usize) -> (Result<(), StoreError>, Vec<String>) {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .endpoint_url(format!("http://{}", server.local_addr().unwrap()))
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+                "k", "s", None, None, "test",
+            )))
+            .build();
+        let errors = format!("<Error><Key>b</Key><Code>{code}</Code><Message>m</Message></Error>");
+        let server = thread::spawn(move || {
+            let answers = [
+                ("200 OK", format!("<DeleteResult>{errors}</DeleteResult>")),
+                ("204 No Content", String::new()),
+            ];
+            let serve = |(status, body): &(&str, String)| answer(&server.accept().unwrap().0, status, body);
+            answers.iter().take(requests).map(serve).collect()
+        });
+        let aws = Aws::with(Runtime::new().unwrap(), config);
+        let outcome = aws.bucket("results", None).delete_all(&["a".to_owned(), "b".to_owned()]);
+        (outcome, server.join().unwrap())
+    }
+
+    #[test]
+    fn a_key_that_a_request_for_many_did_not_delete_is_deleted_with_a_request_of_its_own() {
+        let (outcome, requests) = delete_two("SlowDown", 2);
+        outcome.unwrap();
+        assert!(requests[0].starts_with("POST /results"), "{requests:?}");
+        assert!(requests[1].starts_with("DELETE /results/b"), "{requests:?}");
+    }
+
+    #[test]
+    fn a_key_whose_deletion_is_denied_fails_by_name() {
+        let (outcome, _) = delete_two("AccessDenied", 1);
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, StoreError::AccessDenied(_)), "{error:?}");
+        assert!(error.to_string().contains("s3://results/b: AccessDenied"), "{error}");
+    }
 
     #[test]
     fn a_key_that_xml_cannot_represent_is_deleted_with_a_request_of_its_own() {
