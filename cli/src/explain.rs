@@ -11,7 +11,7 @@ use flate2::read::MultiGzDecoder;
 use flowherd_shared::{
     ledger::layout,
     limits::Limits,
-    pipeline::{self, Counts, Finished, RunConfig},
+    pipeline::{self, Counts, Finished, RunConfig, rules::Action},
 };
 use indicatif::{HumanBytes, HumanCount};
 
@@ -87,9 +87,16 @@ fn records(plan: &RunConfig, counts: &Counts) -> String {
     let mut table = summary::plain_table();
     table.add_row(["records", "outcome"]);
     for (rule, counts) in plan.config.rules.iter().zip(&counts.rules) {
-        let into = &plan.config.tables[rule.table].name;
-        table
-            .add_row([HumanCount(counts.rows).to_string(), format!("rows of {into}, by rule {}", rule.name)]);
+        let (count, outcome) = match &rule.action {
+            Action::Write(writing) => {
+                let table = &plan.config.tables[writing.table].name;
+                (counts.rows, format!("rows of {table}, by rule {}", rule.name))
+            }
+            Action::Drop => (counts.dropped, format!("dropped by rule {}", rule.name)),
+            // Its records are those of other rules.
+            Action::Decode => continue,
+        };
+        table.add_row([HumanCount(count).to_string(), outcome]);
     }
     if counts.repaired > 0 {
         table.add_row([
@@ -110,7 +117,7 @@ fn records(plan: &RunConfig, counts: &Counts) -> String {
 fn absent_columns(plan: &RunConfig, counts: &Counts) -> String {
     let mut lines = Vec::new();
     for (rule, counts) in plan.config.rules.iter().zip(&counts.rules) {
-        let columns = rule.format.columns();
+        let columns = rule.writing().map_or_else(Vec::new, |writing| writing.format.columns());
         lines.extend(counts.absent_columns.iter().map(|column| {
             summary::absent_column(&rule.name, &columns[usize::from(*column)].name, counts.rows)
         }));

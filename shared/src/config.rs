@@ -1,19 +1,20 @@
 //! `flowherd.toml`: parsed and checked once at the start, then assembled from compiled rules and their tables.
 
 mod file;
+mod rule;
 mod tables;
 
 use sha2::{Digest, Sha256};
 
 pub use crate::problems::ConfigError;
 use crate::{
-    limits::{Limits, MAX_RULE_NAME_BYTES},
-    pipeline::rules::{FlowLayout, Format, JsonFormat, Matches, RegexFormat, Rule},
-    problems::Problems,
+    limits::Limits,
+    pipeline::{records::RecordsPath, rules::Rule},
     table::Table,
-    text::{hex, quoted},
+    text::hex,
 };
-use file::{File, FormatFile, RuleFile};
+use file::File;
+use rule::CompiledAction;
 
 /// The checked configuration: rules in order, and the tables they feed.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct Config {
     pub rules: Vec<Rule>,
     /// In order of first appearance.
     pub tables: Vec<Table>,
+    /// The paths of the arrays whose elements are records.
+    pub arrays: Vec<RecordsPath>,
     /// Memory and work that one object may take.
     pub limits: Limits,
     /// Whether values that spreadsheets read as formulas are written as text.
@@ -51,8 +54,12 @@ impl Config {
     /// Parses and checks the text of a `flowherd.toml`. A text without rules gets the built-in rule.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let file = File::parse(text)?;
-        let compiled = compile(&file)?;
-        let feeds = compiled.iter().map(|rule| (&*rule.file.table, &rule.file.metadata[..], &rule.format));
+        let arrays = rule::arrays(&file)?;
+        let compiled = rule::compile(&file, &arrays)?;
+        let feeds = compiled.iter().filter_map(|rule| {
+            let CompiledAction::Write(writing) = &rule.action else { return None };
+            Some((writing.table, writing.metadata, &writing.format))
+        });
         let tables = tables::union(feeds)?;
         let rules = compiled.into_iter().enumerate();
         let rules = rules.map(|(number, rule)| rule.into_rule(number, &tables)).collect::<Result<_, _>>()?;
@@ -60,111 +67,10 @@ impl Config {
         Ok(Self {
             rules,
             tables,
+            arrays,
             limits: file.limits,
             guard_formulas: file.csv.guard_formulas,
             hash: hex(&Sha256::digest(meaning)),
-        })
-    }
-}
-
-/// A rule's parts, before its table is known.
-struct Compiled<'a> {
-    file: &'a RuleFile,
-    matches: Matches,
-    format: Format,
-    required: Vec<usize>,
-}
-
-/// Compiles each rule. The error has the problems of all rules.
-fn compile(file: &File) -> Result<Vec<Compiled<'_>>, ConfigError> {
-    let mut problems = Problems::default();
-    problems.extend(file.limits.problems());
-    let mut compiled = Vec::new();
-    for (at, rule) in file.rule.iter().enumerate() {
-        let mut problem = |problem: String| problems.add(format!("rule {}: {problem}", quoted(&rule.name)));
-        if file.rule[..at].iter().any(|other| other.name == rule.name) {
-            problem("another rule has the same name; rename one of them".to_owned());
-        }
-        if rule.name.len() > MAX_RULE_NAME_BYTES {
-            let (bytes, limit) = (rule.name.len(), MAX_RULE_NAME_BYTES);
-            problem(format!("name has {bytes} bytes: the limit is {limit}"));
-        }
-        let matches = rule.matches.compile(&mut problem);
-        tables::check_name(&rule.table, &mut problem);
-        match compile_format(&rule.format) {
-            Err(wrong) => wrong.into_iter().for_each(problem),
-            Ok(format) => {
-                tables::check_columns(&rule.metadata, &format, &mut problem);
-                let required = required(rule, &format, &mut problem);
-                compiled.push(Compiled { file: rule, matches, format, required });
-            }
-        }
-    }
-    problems.check()?;
-    Ok(compiled)
-}
-
-/// The error has all problems of the format.
-fn compile_format(file: &FormatFile) -> Result<Format, Vec<String>> {
-    Ok(match file {
-        FormatFile::VpcFlow { fields: None } => Format::VpcFlow(FlowLayout::default()),
-        FormatFile::VpcFlow { fields: Some(text) } => Format::VpcFlow(FlowLayout::from_format_string(text)?),
-        FormatFile::Regex { pattern, types } => Format::Regex(RegexFormat::new(pattern, types)?),
-        FormatFile::Json { columns } => {
-            let columns = columns.iter().map(|column| (&*column.name, &*column.path, column.kind));
-            Format::Json(JsonFormat::new(columns)?)
-        }
-    })
-}
-
-/// Returns the positions of a rule's required columns in its format. Also checks `bad_text`, which the same formats have.
-fn required(rule: &RuleFile, format: &Format, problem: &mut impl FnMut(String)) -> Vec<usize> {
-    if format.is_flow() {
-        if !rule.required.is_empty() {
-            problem(
-                "required: not for kind = \"vpc-flow\", whose lines contain all fields; remove it".to_owned(),
-            );
-        }
-        if rule.bad_text.is_some() {
-            problem(
-                "bad_text: not for kind = \"vpc-flow\", which rejects invalid text; remove it".to_owned(),
-            );
-        }
-        return Vec::new();
-    }
-    let columns = format.columns();
-    let position = |name: &String| {
-        let position = columns.iter().position(|column| column.name == *name);
-        if position.is_none() {
-            problem(format!("required: the format has no column {}", quoted(name)));
-        }
-        position
-    };
-    rule.required.iter().filter_map(position).collect()
-}
-
-impl Compiled<'_> {
-    fn into_rule(self, number: usize, tables: &[Table]) -> Result<Rule, ConfigError> {
-        let Self { file, matches, format, required } = self;
-        let position = tables.iter().position(|table| table.name == file.table);
-        let table = position.ok_or_else(|| {
-            let (table, rule) = (quoted(&file.table), quoted(&file.name));
-            ConfigError::bug(&format!("table {table} of rule {rule} is not found"))
-        })?;
-        let metadata = tables[table].metadata.iter().map(|column| file.metadata.contains(column)).collect();
-        let cells = tables[table].positions_in(&format.columns());
-        let in_order = format.is_in_order(&cells);
-        Ok(Rule {
-            number,
-            name: file.name.clone(),
-            matches,
-            table,
-            metadata,
-            cells,
-            in_order,
-            format,
-            required,
-            bad_text: file.bad_text.unwrap_or_default(),
         })
     }
 }
@@ -222,9 +128,10 @@ mod tests {
             columns(&config, 0).join(","),
             "timestamp,log_group,owner,version,account_id,vpc_id,flow_direction,note,interface_description,subnet_name,vpc_name,src_subnet_name,dst_subnet_name"
         );
-        assert_eq!(config.rules[0].cells, [Some(1), None, Some(0), Some(2), None]);
-        assert_eq!(config.rules[1].metadata, [false, true]);
-        assert_eq!(config.rules[2].cells, [None, None, None, None, Some(0)]);
+        let writing = |rule: usize| config.rules[rule].writing().unwrap();
+        assert_eq!(writing(0).cells, [Some(1), None, Some(0), Some(2), None]);
+        assert_eq!(writing(1).metadata, [false, true]);
+        assert_eq!(writing(2).cells, [None, None, None, None, Some(0)]);
     }
 
     #[test]
@@ -287,8 +194,28 @@ mod tests {
             &rule(
                 "format = { kind = \"json\", columns = [ { name = \"a\", path = \"/a\", type = \"number\" } ] }",
             ),
-            &rule("match = { log_group = \"[z-a]\" }\nformat = { kind = \"vpc-flow\" }")
+            &rule("match = { message = \"[z-a]\" }\nformat = { kind = \"vpc-flow\" }")
                 .replace("\"t\"", "\"../T\""),
+            &rule("match = { log_groups = \"a\" }\nformat = { kind = \"vpc-flow\" }"),
+            &rule("match = [ { key = \"a\" }, { message = \"(\" } ]\nformat = { kind = \"vpc-flow\" }"),
+            "[[rule]]\nname = \"r\"\ndrop = true\ntable = \"t\"\nrequired = [\"a\"]",
+            "[[rule]]\nformat = { kind = \"vpc-flow\" }",
+            "[[rule]]\npreset = \"vpc-flows\"",
+            "[[rule]]\nname = \"r\"\ntable = \"t\"",
+            &rule("format = { fields = \"${version}\" }"),
+            &rule("format = { kind = \"vpc-flow\", pattern = \"x\", columns = [] }"),
+            &rule("format = { kind = \"tgw-flow\", fields = \"${version} ${interface-id} ${tgw-new}\" }"),
+            &rule("format = { kind = \"vpc-flow\", unknown_fields = \"text\", fields = \"${new-field} ${New}\" }"),
+            &rule("format = { kind = \"w3c\", fields = \"date cs(a) cs-a\", types = { x = \"int\" } }"),
+            &rule("format = { kind = \"w3c\" }"),
+            &rule("records = \"Records\"\nunwrap = \"x\"\nlines = \"export\"\nformat = { kind = \"vpc-flow\" }"),
+            &rule("decode = \"base64\"\nformat = { kind = \"vpc-flow\" }"),
+            &rule("timestamp = { unit = \"ms\" }\nformat = { kind = \"regex\", pattern = '(?P<a>a)' }"),
+            &rule("timestamp = { path = \"/t\", unit = \"ms\" }\nformat = { kind = \"regex\", pattern = '(?P<a>a)' }"),
+            &rule("timestamp = { columns = [\"b\"], format = \"%H\" }\nformat = { kind = \"regex\", pattern = '(?P<a>a)' }"),
+            &rule(
+                "timestamp = { path = \"t\", unit = \"ms\", format = \"%s\" }\nformat = { kind = \"json\", columns = [ { name = \"a\", path = \"/a\" } ] }",
+            ),
             "[limits]\nmax_layers = 0\nmax_record_bytes = 1\nmax_decode_ratio = 1\nmax_reject_bytes = 1",
             "[csv]\nguard_formula = true",
             &[

@@ -342,6 +342,14 @@ reasons! {
     NoColumns = "no-columns",
     /// The record has no value for one of the rule's required columns.
     MissingRequired = "missing-required",
+    /// The record is not an element of the array that the rule's `records` names, and does not hold one.
+    NoRecords = "no-records",
+    /// The record has no value at the rule's `unwrap`.
+    NoMessage = "no-message",
+    /// The payload is not base64, or not an object that can be read.
+    BadPayload = "bad-payload",
+    /// A line of a W3C log before any `#Fields:` line.
+    NoHeader = "no-header",
     /// A JSON message repeats a key that a column reads, with a different value, or an event its timestamp or message.
     DuplicateKey = "duplicate-key",
     /// The timestamp is missing, not an integer, or outside the years 1970 to 9999.

@@ -1,7 +1,8 @@
-//! The table of VPC flow-log fields. The parser, CSV headers, table definitions and the documentation use it.
+//! The fields of flow logs. The parser, CSV headers, table definitions and the documentation use them.
 //!
-//! Source: the field table of the VPC Flow Logs user guide, versions 2 to 11
-//! (<https://docs.aws.amazon.com/vpc/latest/userguide/flow-log-records.html>).
+//! Sources: the field tables of the user guides of VPC Flow Logs, versions 2 to 11
+//! (<https://docs.aws.amazon.com/vpc/latest/userguide/flow-log-records.html>), and of Transit Gateway Flow Logs, versions 2 to 6
+//! (<https://docs.aws.amazon.com/vpc/latest/tgw/tgw-flow-logs.html#flow-log-records>).
 
 /// The values of a field. Decides what the parser accepts, and the column's type in queries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,16 +34,71 @@ pub struct FlowField {
     pub kind: FieldKind,
 }
 
+/// The service that writes a flow log. Each has its own fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowKind {
+    /// VPC Flow Logs.
+    Vpc,
+    /// Transit Gateway Flow Logs.
+    TransitGateway,
+}
+
+impl FlowKind {
+    /// The `kind` of a rule's format.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vpc => "vpc-flow",
+            Self::TransitGateway => "tgw-flow",
+        }
+    }
+
+    /// Returns all fields, in AWS's order.
+    #[must_use]
+    pub fn fields(self) -> &'static [FlowField] {
+        match self {
+            Self::Vpc => FLOW_FIELDS,
+            Self::TransitGateway => TGW_FIELDS,
+        }
+    }
+
+    /// Returns the fields of AWS's default format: version 2 for a VPC, all fields for a transit gateway.
+    #[must_use]
+    pub fn default_fields(self) -> &'static [FlowField] {
+        match self {
+            Self::Vpc => &FLOW_FIELDS[..DEFAULT_FIELDS],
+            Self::TransitGateway => TGW_FIELDS,
+        }
+    }
+
+    /// Returns the field of AWS's name.
+    #[must_use]
+    pub fn field(self, name: &str) -> Option<&'static FlowField> {
+        self.fields().iter().find(|field| field.name == name)
+    }
+
+    /// Returns the other kind.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Vpc => Self::TransitGateway,
+            Self::TransitGateway => Self::Vpc,
+        }
+    }
+}
+
 macro_rules! fields {
-    ($($name:literal $column:literal $version:literal $kind:ident;)*) => {
-        /// All 54 fields in AWS's order.
-        pub const FLOW_FIELDS: &[FlowField] = &[$(FlowField {
+    ($(#[$doc:meta])* $table:ident: $($name:literal $column:literal $version:literal $kind:ident;)*) => {
+        $(#[$doc])*
+        pub const $table: &[FlowField] = &[$(FlowField {
             name: $name, column: $column, since_version: $version, kind: FieldKind::$kind,
         }),*];
     };
 }
 
 fields! {
+    /// All 54 fields of VPC Flow Logs, in AWS's order.
+    FLOW_FIELDS:
     "version" "version" 2 Int;
     "account-id" "account_id" 2 Text;
     "interface-id" "interface_id" 2 Text;
@@ -100,16 +156,54 @@ fields! {
     "next-hop-interface-type" "next_hop_interface_type" 11 Text;
 }
 
-/// Number of fields.
-pub const FIELD_COUNT: usize = FLOW_FIELDS.len();
+fields! {
+    /// All 36 fields of Transit Gateway Flow Logs, in the order of AWS's default format.
+    TGW_FIELDS:
+    "version" "version" 2 Int;
+    "resource-type" "resource_type" 2 Text;
+    "account-id" "account_id" 2 Text;
+    "tgw-id" "tgw_id" 2 Text;
+    "tgw-attachment-id" "tgw_attachment_id" 2 Text;
+    "tgw-src-vpc-account-id" "tgw_src_vpc_account_id" 2 Text;
+    "tgw-dst-vpc-account-id" "tgw_dst_vpc_account_id" 2 Text;
+    "tgw-src-vpc-id" "tgw_src_vpc_id" 2 Text;
+    "tgw-dst-vpc-id" "tgw_dst_vpc_id" 2 Text;
+    "tgw-src-subnet-id" "tgw_src_subnet_id" 2 Text;
+    "tgw-dst-subnet-id" "tgw_dst_subnet_id" 2 Text;
+    "tgw-src-eni" "tgw_src_eni" 2 Text;
+    "tgw-dst-eni" "tgw_dst_eni" 2 Text;
+    "tgw-src-az-id" "tgw_src_az_id" 2 Text;
+    "tgw-dst-az-id" "tgw_dst_az_id" 2 Text;
+    "tgw-pair-attachment-id" "tgw_pair_attachment_id" 2 Text;
+    "srcaddr" "srcaddr" 2 Address;
+    "dstaddr" "dstaddr" 2 Address;
+    "srcport" "srcport" 2 Int;
+    "dstport" "dstport" 2 Int;
+    "protocol" "protocol" 2 Int;
+    "packets" "packets" 2 BigInt;
+    "bytes" "bytes" 2 BigInt;
+    "start" "start" 2 Seconds;
+    "end" "end" 2 Seconds;
+    "log-status" "log_status" 2 Text;
+    "type" "type" 3 Text;
+    "packets-lost-no-route" "packets_lost_no_route" 3 BigInt;
+    "packets-lost-blackhole" "packets_lost_blackhole" 3 BigInt;
+    "packets-lost-mtu-exceeded" "packets_lost_mtu_exceeded" 3 BigInt;
+    "packets-lost-ttl-expired" "packets_lost_ttl_expired" 3 BigInt;
+    "tcp-flags" "tcp_flags" 3 Int;
+    "region" "region" 4 Text;
+    "flow-direction" "flow_direction" 5 Text;
+    "pkt-src-aws-service" "pkt_src_aws_service" 5 Text;
+    "pkt-dst-aws-service" "pkt_dst_aws_service" 5 Text;
+}
 
-/// Number of leading fields that form AWS's default format (version 2).
-pub const DEFAULT_FIELDS: usize = 14;
+/// Number of leading fields of [`FLOW_FIELDS`] that form AWS's default format (version 2).
+const DEFAULT_FIELDS: usize = 14;
 
-/// Returns the position in [`FLOW_FIELDS`] of a field by AWS's name.
+/// Returns whether any kind of flow log has a field of this name.
 #[must_use]
-pub fn field_index(name: &str) -> Option<usize> {
-    FLOW_FIELDS.iter().position(|field| field.name == name)
+pub fn is_field(name: &str) -> bool {
+    FlowKind::Vpc.field(name).or_else(|| FlowKind::TransitGateway.field(name)).is_some()
 }
 
 #[cfg(test)]
@@ -118,12 +212,23 @@ mod tests {
 
     #[test]
     fn columns_are_the_unique_names_with_underscores() {
-        for (at, field) in FLOW_FIELDS.iter().enumerate() {
-            assert_eq!(field.column, field.name.replace('-', "_"));
-            assert_eq!(field_index(field.name), Some(at));
+        for kind in [FlowKind::Vpc, FlowKind::TransitGateway] {
+            for (at, field) in kind.fields().iter().enumerate() {
+                assert_eq!(field.column, field.name.replace('-', "_"));
+                assert_eq!(kind.fields().iter().position(|other| other.name == field.name), Some(at));
+            }
         }
-        assert_eq!(FIELD_COUNT, 54);
+        assert_eq!((FLOW_FIELDS.len(), TGW_FIELDS.len()), (54, 36));
         assert_eq!(FLOW_FIELDS[DEFAULT_FIELDS - 1].name, "log-status");
-        assert!(FLOW_FIELDS[..DEFAULT_FIELDS].iter().all(|field| field.since_version == 2));
+        assert!(FlowKind::Vpc.default_fields().iter().all(|field| field.since_version == 2));
+    }
+
+    #[test]
+    fn a_column_of_both_kinds_has_the_same_type() {
+        for field in TGW_FIELDS {
+            if let Some(other) = FlowKind::Vpc.field(field.name) {
+                assert_eq!(field.kind, other.kind, "{}", field.name);
+            }
+        }
     }
 }

@@ -338,6 +338,7 @@ impl Receipt {
             && Some(rejected) == sum(self.rejects.values().copied())
             && self.rules.len() <= MAX_RULES
             && Some(rows) == sum(self.rules.values().map(|rule| rule.rows))
+            && Some(dropped) == sum(self.rules.values().map(|rule| rule.dropped))
             && sum(self.rules.values().map(RuleTotals::rejected)).is_some_and(|of_rules| of_rules <= rejected)
     }
 }

@@ -33,6 +33,8 @@ pub struct Limits {
 pub const REJECT_PERCENT_MIN_RECORDS: u64 = 100;
 /// Decoded bytes up to which [`Limits::max_decode_ratio`] does not apply.
 pub const RATIO_GRACE_BYTES: u64 = 64 << 20;
+/// Decoded bytes that a payload inside a record may have beside [`Limits::max_decode_ratio`] times its size.
+pub const PAYLOAD_GRACE_BYTES: u64 = 1 << 20;
 /// Maximum bytes of a gzip member's header. An extra field may have 64 KiB (RFC 1952 section 2.3.1.1); name and comment share
 /// the other half.
 pub const MAX_GZIP_HEADER_BYTES: usize = 128 << 10;
@@ -54,8 +56,12 @@ pub const MAX_RULE_NAME_BYTES: usize = 128;
 pub const MAX_TABLES: usize = 64;
 /// Maximum columns of a table.
 pub const MAX_COLUMNS: usize = 1000;
-/// Maximum rules of `kind = "regex"`.
+/// Maximum regular expressions: patterns of formats and of `match.message`.
 pub const MAX_REGEXES: usize = 32;
+/// Maximum different arrays that the `records` of all rules name.
+pub const MAX_ARRAYS: usize = 16;
+/// Maximum steps of the path to an array of records.
+pub const MAX_ARRAY_STEPS: usize = 8;
 /// Maximum bytes of a regular expression's text.
 pub const MAX_REGEX_BYTES: usize = 16 << 10;
 /// Maximum bytes of a compiled regular expression. They bound its states, and so the steps of a search per byte of a

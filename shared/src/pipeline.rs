@@ -3,6 +3,7 @@
 
 pub(crate) mod address;
 mod bytes;
+mod conversion;
 mod counts;
 pub mod csv;
 pub mod enrich;
@@ -19,12 +20,13 @@ use flowherd_deflate::Deflater;
 
 pub use self::counts::{Counts, RuleCounts};
 use self::{
+    conversion::Conversion,
     csv::CsvRows,
     enrich::{CsvNames, Enricher, Names},
     gzip::GzipWriter,
     layers::Layers,
     records::{Record, Records},
-    rules::{Parsed, Row, Rules},
+    rules::Row,
 };
 use crate::{
     config::Config,
@@ -107,77 +109,29 @@ pub fn run<R: Read, W: Write>(
     create: impl FnMut(&str) -> io::Result<W>,
 ) -> Result<Finished<W>, ObjectError> {
     let config = &run_config.config;
-    let mut records = Records::new(Layers::open(object, config.limits)?, config.limits);
-    let mut rules = Rules::new(&config.rules, &config.tables, key);
-    let mut enricher = run_config.enricher();
-    let mut outputs = Outputs::new(config, key, create);
-    let mut counts = Counts::new(config);
-
+    let mut conversion = Conversion::new(key, run_config, create);
+    let layers = Layers::open(object, config.limits)?;
+    let mut records = Records::with_arrays(layers, config.limits, conversion.rules.arrays());
     while let Some(record) = records.next()? {
-        if record.is_control() {
-            counts.add_control();
-            continue;
-        }
-        match rules.parse(&record)? {
-            Parsed::Header { table } => outputs.table(table)?,
-            Parsed::Row(row) => {
-                outputs.row(&row, &enricher.names(&row))?;
-                counts.add_row(&row);
-            }
-            Parsed::Reject { reason, rule } => {
-                if let Some(rule) = rule {
-                    outputs.table(rule.table)?;
-                }
-                outputs.reject(counts.read, &record, reason)?;
-                counts.add_reject(reason, rule, record.origin.log_group.as_deref());
-                if let Some((limit, max)) = outputs.exceeded() {
-                    // Drops the sinks: nothing of the object is published.
-                    drop(outputs);
-                    count_remaining(records, rules, &mut counts)?;
-                    return Err(counts.too_many_rejects(config, limit, max));
-                }
-            }
-        }
+        conversion.record(&record)?;
     }
     let max_percent = config.limits.max_reject_percent;
-    if counts.exceeds_percent(max_percent) {
-        return Err(counts.too_many_rejects(config, "max_reject_percent", max_percent));
-    }
-    if outputs.is_empty()
-        && let Some(table) = rules.table_of_empty_object()
-    {
-        outputs.table(table)?;
-    }
+    let mut counts = conversion.counts;
+    let outputs = match conversion.outputs {
+        Ok(_) if counts.exceeds_percent(max_percent) => {
+            return Err(counts.too_many_rejects(config, "max_reject_percent", max_percent));
+        }
+        Ok(outputs) => outputs,
+        Err(Exceeded { limit, max }) => return Err(counts.too_many_rejects(config, limit, max)),
+    };
     counts.sum_rejects();
     counts.reject_bytes = outputs.rejects.as_ref().map_or(0, |file| file.bytes);
     counts.compressed_in = records.layers().compressed_bytes();
     counts.decoded_in = records.decoded_bytes();
     counts.layers = records.layers().counts();
     counts.items = records.items();
-    Ok(Finished { counts, outputs: outputs.finish()? })
-}
-
-/// Counts the remaining records of an object that has too many rejects, so that the error distinguishes a wrong rule from
-/// noise in the log. An error of the object itself comes first.
-fn count_remaining<R: Read>(
-    mut records: Records<R>,
-    mut rules: Rules<'_>,
-    counts: &mut Counts,
-) -> Result<(), ObjectError> {
-    while let Some(record) = records.next()? {
-        if record.is_control() {
-            counts.add_control();
-            continue;
-        }
-        match rules.parse(&record)? {
-            Parsed::Header { .. } => {}
-            Parsed::Row(row) => counts.add_row(&row),
-            Parsed::Reject { reason, rule } => {
-                counts.add_reject(reason, rule, record.origin.log_group.as_deref());
-            }
-        }
-    }
-    Ok(())
+    let outputs = outputs.finish(conversion.rules.table_of_empty_object())?;
+    Ok(Finished { counts, outputs })
 }
 
 /// The output files of one object. Each is opened for its first record.
@@ -188,6 +142,13 @@ struct Outputs<'a, W, C> {
     tables: Vec<Option<TableFile<'a, W>>>,
     rejects: Option<RejectFile<W>>,
     deflater: Deflater,
+}
+
+/// A limit that the rejects of an object exceed.
+#[derive(Clone, Copy, Debug)]
+struct Exceeded {
+    limit: &'static str,
+    max: u64,
 }
 
 struct TableFile<'a, W> {
@@ -226,8 +187,8 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Outputs<'a, W, C> {
     }
 
     fn row(&mut self, row: &Row<'_>, names: &Names<'_>) -> Result<(), ObjectError> {
-        self.table(row.rule.table)?;
-        if let Some(file) = &mut self.tables[row.rule.table] {
+        self.table(row.writing.table)?;
+        if let Some(file) = &mut self.tables[row.writing.table] {
             file.csv.row(row, names, file.gzip.text());
             file.rows += 1;
             file.gzip.settle(&mut self.deflater).map_err(|source| cannot_write(&file.path, source))?;
@@ -252,19 +213,22 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Outputs<'a, W, C> {
     }
 
     /// Returns the limit that the rejects exceed, if any.
-    fn exceeded(&self) -> Option<(&'static str, u64)> {
+    fn exceeded(&self) -> Option<Exceeded> {
         let (limits, file) = (&self.config.limits, self.rejects.as_ref()?);
         if file.records > limits.max_rejects {
-            return Some(("max_rejects", limits.max_rejects));
+            return Some(Exceeded { limit: "max_rejects", max: limits.max_rejects });
         }
-        (file.bytes > limits.max_reject_bytes).then_some(("max_reject_bytes", limits.max_reject_bytes))
+        (file.bytes > limits.max_reject_bytes)
+            .then_some(Exceeded { limit: "max_reject_bytes", max: limits.max_reject_bytes })
     }
 
-    fn is_empty(&self) -> bool {
-        self.tables.iter().all(Option::is_none)
-    }
-
-    fn finish(mut self) -> Result<Vec<(Output, W)>, ObjectError> {
+    /// Completes the files. An object without any gets the file of this table.
+    fn finish(mut self, table_of_empty: Option<usize>) -> Result<Vec<(Output, W)>, ObjectError> {
+        if let Some(table) = table_of_empty
+            && self.tables.iter().all(Option::is_none)
+        {
+            self.table(table)?;
+        }
         let deflater = &mut self.deflater;
         let tables = self.tables.into_iter().enumerate().filter_map(|(table, file)| Some((table, file?)));
         let tables = tables.map(|(table, file)| (Some(table), file.path, file.gzip, file.rows));

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::flow_fields::FieldKind;
+use crate::{flow_fields::FieldKind, text::quoted};
 
 /// Name of every table's first column, which holds the record's own time.
 pub const TIMESTAMP: &str = "timestamp";
@@ -80,26 +80,74 @@ impl From<FieldKind> for ColumnType {
     }
 }
 
-/// A value of the envelope that a rule may add as a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// A value beside the message that a rule may add as a column.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Metadata {
-    /// The AWS account.
+    /// The AWS account of the envelope.
     Owner,
-    /// The log group.
+    /// The log group of the envelope.
     LogGroup,
-    /// The log stream.
+    /// The log stream of the envelope.
     LogStream,
+    /// The id of the event, which is the same in every copy of it.
+    EventId,
+    /// The key of the object.
+    Key,
+    /// A field that the subscription filter extracted from the event.
+    Extracted(String),
+}
+
+const EXTRACTED: &str = "extracted:";
+
+impl TryFrom<String> for Metadata {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Ok(match &*text {
+            "owner" => Self::Owner,
+            "log_group" => Self::LogGroup,
+            "log_stream" => Self::LogStream,
+            "event_id" => Self::EventId,
+            "key" => Self::Key,
+            _ => match text.strip_prefix(EXTRACTED) {
+                Some(name) if !name.is_empty() => Self::Extracted(name.to_owned()),
+                _ => {
+                    return Err(format!(
+                        "metadata has no {}; use \"owner\", \"log_group\", \"log_stream\", \"event_id\", \"key\" or \
+                         \"extracted:NAME\"",
+                        quoted(&text)
+                    ));
+                }
+            },
+        })
+    }
+}
+
+impl From<Metadata> for String {
+    fn from(metadata: Metadata) -> Self {
+        match metadata {
+            Metadata::Extracted(name) => format!("{EXTRACTED}{name}"),
+            other => other.column(),
+        }
+    }
 }
 
 impl Metadata {
     /// Returns the column's name.
     #[must_use]
-    pub fn column(self) -> &'static str {
-        match self {
+    pub fn column(&self) -> String {
+        let name = match self {
             Self::Owner => "owner",
             Self::LogGroup => "log_group",
             Self::LogStream => "log_stream",
-        }
+            Self::EventId => "event_id",
+            Self::Key => "key",
+            Self::Extracted(name) => {
+                let part = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+                return format!("extracted_{}", name.chars().map(part).collect::<String>());
+            }
+        };
+        name.to_owned()
     }
 }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     limits::{self, Limits},
-    pipeline::rules::{BadText, Patterns},
+    pipeline::rules::{BadText, Delimiter, OnMismatch, Patterns, TimeUnit},
+    presets,
     problems::{ConfigError, Problems},
     table::{ColumnType, Metadata},
     text::quoted,
@@ -40,48 +41,109 @@ pub(super) struct CsvFile {
     pub(super) guard_formulas: bool,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A rule. Every key is optional here, because a preset may give it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct RuleFile {
-    pub(super) name: String,
-    #[serde(default, rename = "match")]
-    pub(super) matches: Patterns,
-    pub(super) table: String,
-    #[serde(default)]
-    pub(super) metadata: Vec<Metadata>,
-    #[serde(default)]
-    pub(super) required: Vec<String>,
+    #[serde(skip_serializing)]
+    pub(super) preset: Option<String>,
+    pub(super) name: Option<String>,
+    #[serde(rename = "match")]
+    pub(super) matches: Option<Patterns>,
+    pub(super) on_mismatch: Option<OnMismatch>,
+    pub(super) drop: Option<bool>,
+    pub(super) table: Option<String>,
+    pub(super) metadata: Option<Vec<Metadata>>,
+    pub(super) required: Option<Vec<String>>,
     pub(super) bad_text: Option<BadText>,
-    pub(super) format: FormatFile,
+    pub(super) comments: Option<String>,
+    pub(super) lines: Option<Lines>,
+    pub(super) records: Option<String>,
+    pub(super) unwrap: Option<String>,
+    pub(super) decode: Option<Decode>,
+    pub(super) timestamp: Option<TimestampFile>,
+    pub(super) format: Option<FormatFile>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) enum FormatFile {
-    VpcFlow {
-        fields: Option<String>,
-    },
-    Regex {
-        pattern: String,
-        #[serde(default)]
-        types: BTreeMap<String, ColumnType>,
-    },
-    Json {
-        columns: Vec<JsonColumnFile>,
-    },
+/// The form of a line.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Lines {
+    /// A time and a message, as an export task of CloudWatch Logs writes it.
+    Export,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// The encoding of a payload.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Decode {
+    Base64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TimestampFile {
+    pub(super) path: Option<String>,
+    pub(super) columns: Option<Vec<String>>,
+    pub(super) unit: Option<TimeUnit>,
+    pub(super) format: Option<String>,
+}
+
+/// A format. Which keys it may have depends on its kind.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FormatFile {
+    pub(super) kind: Option<Kind>,
+    pub(super) fields: Option<String>,
+    pub(super) unknown_fields: Option<UnknownFields>,
+    pub(super) pattern: Option<String>,
+    pub(super) types: Option<BTreeMap<String, ColumnType>>,
+    pub(super) columns: Option<Vec<JsonColumnFile>>,
+    pub(super) delimiter: Option<Delimiter>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Kind {
+    VpcFlow,
+    TgwFlow,
+    Regex,
+    Json,
+    W3c,
+}
+
+impl Kind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::VpcFlow => "vpc-flow",
+            Self::TgwFlow => "tgw-flow",
+            Self::Regex => "regex",
+            Self::Json => "json",
+            Self::W3c => "w3c",
+        }
+    }
+}
+
+/// What a flow-log field becomes that this version does not know.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum UnknownFields {
+    /// A text column of its own name.
+    Text,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct JsonColumnFile {
     pub(super) name: String,
-    pub(super) path: String,
+    pub(super) path: Option<String>,
+    pub(super) jsonpath: Option<String>,
     #[serde(default, rename = "type")]
     pub(super) kind: ColumnType,
 }
 
 impl File {
-    /// Parses the text and checks its size and counts. A text without rules gets the built-in rule.
+    /// Parses the text, adds what presets give, and checks its size and counts. A text without rules gets the built-in rule.
     pub(super) fn parse(text: &str) -> Result<Self, ConfigError> {
         if text.len() > limits::MAX_CONFIG_BYTES {
             let (bytes, limit) = (text.len(), limits::MAX_CONFIG_BYTES);
@@ -91,22 +153,46 @@ impl File {
         }
         let mut file: Self = toml::from_str(text).map_err(|error| ConfigError::of(locate(text, &error)))?;
         if file.rule.is_empty() {
-            let built_in: Self = toml::from_str(BUILT_IN).map_err(|error| ConfigError::bug(&error))?;
-            file.rule = built_in.rule;
+            file.rule = of_text(BUILT_IN)?;
+        }
+        if file.rule.len() <= limits::MAX_RULES {
+            file.add_presets()?;
         }
         file.check_counts()?;
         Ok(file)
     }
 
+    fn add_presets(&mut self) -> Result<(), ConfigError> {
+        let mut problems = Problems::default();
+        for (at, rule) in self.rule.iter_mut().enumerate() {
+            let Some(name) = &rule.preset else { continue };
+            match presets::find(name) {
+                None => problems.add(format!("rule {}: {}", rule.shown_name(at), presets::unknown(name))),
+                Some(preset) => {
+                    let preset = of_text(preset)?.pop().unwrap_or_default();
+                    *rule = std::mem::take(rule).over(preset);
+                }
+            }
+        }
+        problems.check()
+    }
+
     fn check_counts(&self) -> Result<(), ConfigError> {
-        let mut tables: Vec<&str> = self.rule.iter().map(|rule| &*rule.table).collect();
+        let mut tables: Vec<&str> = self.rule.iter().filter_map(|rule| rule.table.as_deref()).collect();
         tables.sort_unstable();
         tables.dedup();
-        let is_regex = |rule: &&RuleFile| matches!(rule.format, FormatFile::Regex { .. });
+        let regexes = |rule: &RuleFile| {
+            let format = rule.format.as_ref().is_some_and(|format| format.pattern.is_some());
+            usize::from(format) + rule.matches.as_ref().map_or(0, Patterns::regexes)
+        };
+        let mut arrays: Vec<&str> = self.rule.iter().filter_map(|rule| rule.records.as_deref()).collect();
+        arrays.sort_unstable();
+        arrays.dedup();
         let counts = [
             ("rules", self.rule.len(), limits::MAX_RULES),
             ("tables", tables.len(), limits::MAX_TABLES),
-            ("rules of kind = \"regex\"", self.rule.iter().filter(is_regex).count(), limits::MAX_REGEXES),
+            ("regular expressions", self.rule.iter().map(regexes).sum(), limits::MAX_REGEXES),
+            ("different arrays of records", arrays.len(), limits::MAX_ARRAYS),
         ];
         let mut problems = Problems::default();
         for (what, count, limit) in counts {
@@ -118,6 +204,59 @@ impl File {
         }
         problems.check()
     }
+}
+
+impl RuleFile {
+    /// Returns this rule with what it does not give from a preset. `format` is combined key by key if the kind is the same.
+    fn over(self, preset: Self) -> Self {
+        let format = match (self.format, preset.format) {
+            (Some(own), Some(preset)) if own.kind.is_none() || own.kind == preset.kind => Some(own.over(preset)),
+            (own, preset) => own.or(preset),
+        };
+        Self {
+            preset: self.preset,
+            name: self.name.or(preset.name),
+            matches: self.matches.or(preset.matches),
+            on_mismatch: self.on_mismatch.or(preset.on_mismatch),
+            drop: self.drop.or(preset.drop),
+            table: self.table.or(preset.table),
+            metadata: self.metadata.or(preset.metadata),
+            required: self.required.or(preset.required),
+            bad_text: self.bad_text.or(preset.bad_text),
+            comments: self.comments.or(preset.comments),
+            lines: self.lines.or(preset.lines),
+            records: self.records.or(preset.records),
+            unwrap: self.unwrap.or(preset.unwrap),
+            decode: self.decode.or(preset.decode),
+            timestamp: self.timestamp.or(preset.timestamp),
+            format,
+        }
+    }
+
+    /// Returns the name for errors: its own, or its number from 1.
+    pub(super) fn shown_name(&self, at: usize) -> String {
+        self.name.as_ref().map_or_else(|| (at + 1).to_string(), |name| quoted(name))
+    }
+}
+
+impl FormatFile {
+    fn over(self, preset: Self) -> Self {
+        Self {
+            kind: self.kind.or(preset.kind),
+            fields: self.fields.or(preset.fields),
+            unknown_fields: self.unknown_fields.or(preset.unknown_fields),
+            pattern: self.pattern.or(preset.pattern),
+            types: self.types.or(preset.types),
+            columns: self.columns.or(preset.columns),
+            delimiter: self.delimiter.or(preset.delimiter),
+        }
+    }
+}
+
+/// Returns the rules of a text that is part of the program.
+fn of_text(text: &str) -> Result<Vec<RuleFile>, ConfigError> {
+    let file: File = toml::from_str(text).map_err(|error| ConfigError::bug(&error))?;
+    Ok(file.rule)
 }
 
 /// Returns the parser's message on one line, with the line's number and text.

@@ -1,7 +1,7 @@
 //! The tables that rules feed, with the union of their columns.
 
 use crate::{
-    flow_fields::FLOW_FIELDS,
+    flow_fields::FlowKind,
     limits::MAX_COLUMNS,
     pipeline::rules::Format,
     problems::{ConfigError, Problems},
@@ -58,9 +58,9 @@ pub(super) fn check_columns(metadata: &[Metadata], format: &Format, problem: &mu
         }
         seen.push(folded);
     };
-    metadata.iter().for_each(|column| add(column.column()));
+    metadata.iter().for_each(|column| add(&column.column()));
     columns.iter().for_each(|column| add(&column.name));
-    if format.is_flow() {
+    if format.flow_kind() == Some(FlowKind::Vpc) {
         ENRICHED_COLUMNS.iter().for_each(|column| add(column));
     }
 }
@@ -92,19 +92,21 @@ struct Union<'a> {
     metadata: Vec<Metadata>,
     format: Vec<Column>,
     enriched: bool,
+    flow_kind: Option<FlowKind>,
 }
 
 impl<'a> Union<'a> {
     fn new(name: &'a str) -> Self {
-        Self { name, rules: 0, metadata: Vec::new(), format: Vec::new(), enriched: false }
+        Self { name, rules: 0, metadata: Vec::new(), format: Vec::new(), enriched: false, flow_kind: None }
     }
 
     fn add(&mut self, metadata: &[Metadata], format: &Format, problems: &mut Problems) {
         self.rules += 1;
-        self.enriched |= format.is_flow();
+        self.flow_kind = self.flow_kind.or(format.flow_kind());
+        self.enriched |= format.flow_kind() == Some(FlowKind::Vpc);
         for column in metadata {
             if !self.metadata.contains(column) {
-                self.metadata.push(*column);
+                self.metadata.push(column.clone());
             }
         }
         for column in format.columns() {
@@ -135,15 +137,17 @@ impl<'a> Union<'a> {
             ));
             return;
         }
-        if self.rules > 1 && self.enriched {
+        if self.rules > 1
+            && let Some(kind) = self.flow_kind
+        {
             // Stable: columns that are not flow-log fields come last, in order of first appearance.
             self.format.sort_by_key(|column| {
-                FLOW_FIELDS.iter().position(|field| field.column == column.name).unwrap_or(usize::MAX)
+                kind.fields().iter().position(|field| field.column == column.name).unwrap_or(usize::MAX)
             });
         }
-        let metadata = self.metadata.iter().map(|column| column.column());
-        for name in metadata.chain(ENRICHED_COLUMNS.into_iter().filter(|_| self.enriched)) {
-            if self.format.iter().any(|column| column.name.eq_ignore_ascii_case(name)) {
+        let enriched = ENRICHED_COLUMNS.iter().filter(|_| self.enriched).map(|name| (*name).to_owned());
+        for name in self.metadata.iter().map(Metadata::column).chain(enriched) {
+            if self.format.iter().any(|column| column.name.eq_ignore_ascii_case(&name)) {
                 problems.add(format!(
                     "table {:?}: two of its rules have a column {name:?}; rename one of them",
                     self.name
@@ -155,7 +159,7 @@ impl<'a> Union<'a> {
     fn into_table(self) -> Table {
         let text = |name: &str| Column { name: name.to_owned(), kind: ColumnType::String };
         let mut columns = vec![Column { name: TIMESTAMP.to_owned(), kind: ColumnType::Timestamp }];
-        columns.extend(self.metadata.iter().map(|column| text(column.column())));
+        columns.extend(self.metadata.iter().map(|column| text(&column.column())));
         let format_columns = self.format.len();
         columns.extend(self.format);
         columns.extend(ENRICHED_COLUMNS.iter().filter(|_| self.enriched).map(|name| text(name)));

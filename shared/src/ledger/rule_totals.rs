@@ -11,6 +11,9 @@ use crate::{config::Config, limits::MAX_ABSENT_COLUMNS, pipeline::Counts};
 pub struct RuleTotals {
     /// Records accepted as rows.
     pub rows: u64,
+    /// Records dropped.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped: u64,
     /// Rejected records by reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rejects: BTreeMap<String, u64>,
@@ -41,11 +44,17 @@ impl RuleTotals {
             self.absent_columns.retain(|column| other.absent_columns.contains(column));
         }
         self.rows = self.rows.saturating_add(other.rows);
+        self.dropped = self.dropped.saturating_add(other.dropped);
         for (reason, count) in &other.rejects {
             let sum = self.rejects.entry(reason.clone()).or_default();
             *sum = sum.saturating_add(*count);
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Returns the records of each rule that took any. Names at most [`MAX_ABSENT_COLUMNS`] columns, so a report may name too few
@@ -56,9 +65,11 @@ pub(super) fn of_object(config: &Config, counts: &Counts) -> BTreeMap<String, Ru
     let totals = rules.map(|(rule, counts)| {
         let absent = &counts.absent_columns[..counts.absent_columns.len().min(columns_left)];
         columns_left -= absent.len();
-        let columns = if absent.is_empty() { Vec::new() } else { rule.format.columns() };
+        let writing = rule.writing().filter(|_| !absent.is_empty());
+        let columns = writing.map_or_else(Vec::new, |writing| writing.format.columns());
         let totals = RuleTotals {
             rows: counts.rows,
+            dropped: counts.dropped,
             rejects: counts.rejects().map(|(reason, count)| (reason.as_str().to_owned(), count)).collect(),
             absent_columns: absent.iter().map(|column| columns[usize::from(*column)].name.clone()).collect(),
         };

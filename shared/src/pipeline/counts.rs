@@ -25,7 +25,7 @@ pub struct Counts {
     pub rows: u64,
     /// Records rejected.
     pub rejected: u64,
-    /// Events of control envelopes.
+    /// Events of control envelopes, comments and directives.
     pub control: u64,
     /// Records that a rule drops.
     pub dropped: u64,
@@ -56,6 +56,8 @@ pub struct Counts {
 pub struct RuleCounts {
     /// Records accepted as rows.
     pub rows: u64,
+    /// Records dropped.
+    pub dropped: u64,
     /// Rejected records by [`Reason`], in the order of [`Reason::ALL`].
     rejects: [u64; Reason::ALL.len()],
     /// Positions of the format's columns that no row has had a value for. Empty for flow logs, where `-` is a value.
@@ -74,11 +76,12 @@ impl Counts {
         self.rules[row.rule.number].add_row(row);
     }
 
-    pub(super) fn add_reject(&mut self, reason: Reason, rule: Option<&Rule>, log_group: Option<&str>) {
+    /// `rule` is the position of the rule that takes the record, if one does.
+    pub(super) fn add_reject(&mut self, reason: Reason, rule: Option<usize>, log_group: Option<&str>) {
         self.read += 1;
         self.rejected += 1;
         let counts = match rule {
-            Some(rule) => &mut self.rules[rule.number],
+            Some(rule) => &mut self.rules[rule],
             None => &mut self.without_rule,
         };
         counts.rejects[reason as usize] += 1;
@@ -86,6 +89,12 @@ impl Counts {
             self.unmatched_log_group =
                 log_group.map(|log_group| log_group.chars().take(QUOTED_CHARS).collect());
         }
+    }
+
+    pub(super) fn add_dropped(&mut self, rule: &Rule) {
+        self.read += 1;
+        self.dropped += 1;
+        self.rules[rule.number].dropped += 1;
     }
 
     pub(super) fn add_control(&mut self) {
@@ -160,7 +169,7 @@ impl RuleCounts {
     /// Returns whether the rule took any record.
     #[must_use]
     pub fn has_records(&self) -> bool {
-        self.rows > 0 || self.rejected() > 0
+        self.rows > 0 || self.dropped > 0 || self.rejected() > 0
     }
 
     /// Returns the reason of most rejects, the first in the order of [`Reason::ALL`] among equals.

@@ -2,8 +2,12 @@
 
 pub(crate) mod field;
 
+use std::{borrow::Cow, collections::BTreeMap};
+
+use serde_json::value::RawValue;
+
 use self::field::ABSENT;
-use super::{bytes, enrich::Names, rules::Row};
+use super::{bytes, enrich::Names, json_text, rules::Row};
 use crate::{
     table::{ColumnType, Metadata, Table},
     timestamp::IsoFormatter,
@@ -58,20 +62,15 @@ impl<'a> CsvRows<'a> {
     }
 
     fn write_metadata(&self, row: &Row<'_>, out: &mut Vec<u8>) {
-        for (column, filled) in self.table.metadata.iter().zip(&row.rule.metadata) {
+        for (column, filled) in self.table.metadata.iter().zip(&row.writing.metadata) {
             out.push(b',');
-            let origin = row.origin();
-            let value = match column {
-                Metadata::Owner => &origin.owner,
-                Metadata::LogGroup => &origin.log_group,
-                Metadata::LogStream => &origin.log_stream,
-            };
+            let value = if *filled { metadata(column, row) } else { None };
             match value {
-                Some(value) if *filled && self.guard_formulas => {
-                    field::write_guarded(value.as_bytes(), ColumnType::String, out);
+                Some(value) if self.guard_formulas => {
+                    field::write_guarded(&value, ColumnType::String, out);
                 }
-                Some(value) if *filled => field::write(value.as_bytes(), out),
-                _ => out.extend_from_slice(ABSENT),
+                Some(value) => field::write(&value, out),
+                None => out.extend_from_slice(ABSENT),
             }
         }
     }
@@ -83,6 +82,29 @@ impl<'a> CsvRows<'a> {
             }
             field::write_guarded(value.unwrap_or(ABSENT), column.kind, out);
         }
+    }
+}
+
+fn metadata<'r>(column: &Metadata, row: &Row<'r>) -> Option<Cow<'r, [u8]>> {
+    let origin = row.origin();
+    let text = |text: &'r Option<String>| text.as_ref().map(|text| text.as_bytes().into());
+    match column {
+        Metadata::Owner => text(&origin.owner),
+        Metadata::LogGroup => text(&origin.log_group),
+        Metadata::LogStream => text(&origin.log_stream),
+        Metadata::Key => Some(row.key.as_bytes().into()),
+        Metadata::EventId => row.id.and_then(json_text::value).map(Cow::from),
+        Metadata::Extracted(name) => json_member(row.extracted?, name).map(Cow::from),
+    }
+}
+
+/// Returns a member of a JSON object: a string as it is, another value as JSON text; `None` if it is absent, null or not valid.
+fn json_member(object: &[u8], name: &str) -> Option<Vec<u8>> {
+    let members: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(object).ok()?;
+    let raw = members.get(name)?.get();
+    match raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')) {
+        Some(text) => json_text::value(text.as_bytes()),
+        None => (raw != "null").then(|| raw.as_bytes().to_vec()),
     }
 }
 

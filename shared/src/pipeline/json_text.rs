@@ -77,6 +77,12 @@ pub(crate) fn unescape(raw: &[u8], out: &mut Vec<u8>) -> bool {
     true
 }
 
+/// Returns the value of a string's raw content, with invalid text replaced; `None` if it is not JSON.
+pub(crate) fn value(raw: &[u8]) -> Option<Vec<u8>> {
+    let mut value = Vec::new();
+    unescape_repaired(raw, &mut value).then_some(value)
+}
+
 /// Returns whether two JSON values are equal: the same text, or strings of the same value.
 pub(crate) fn same_value(one: &[u8], other: &[u8]) -> bool {
     fn content(raw: &[u8]) -> Option<&[u8]> {

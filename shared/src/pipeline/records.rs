@@ -1,9 +1,10 @@
-//! Stage 2: splits decoded text into records: events of CloudWatch Logs envelopes, JSON objects, lines.
+//! Stage 2: splits decoded text into records: events of CloudWatch Logs envelopes, JSON objects, elements of arrays, lines.
 //!
 //! The text is a sequence of items in any mixture. Each item begins where the one before it ends, and its first bytes
 //! alone decide what it is. The text passes through a window that grows only while one item, or one part of an envelope,
 //! does not fit; chunk, member and record boundaries may fall anywhere.
 
+mod elements;
 mod envelope;
 mod events;
 mod json_scan;
@@ -12,13 +13,16 @@ mod window;
 
 use std::io::Read;
 
+pub(crate) use elements::{RecordsPath, has_array};
 pub use envelope::EVENT_PATTERN;
+use events::{AfterSkip, Skipping};
+pub(crate) use json_scan::MAX_STEP_BYTES;
 use json_scan::{JsonScan, Step};
 use lines::EnvelopeSignature;
 use window::{More, Window};
 
 use super::{
-    json_text::{self as text},
+    json_text::{self as text, Text},
     layers::{Layers, embedded},
 };
 use crate::{
@@ -59,7 +63,7 @@ pub enum OriginKind {
     Untyped,
 }
 
-/// One event, JSON object or line.
+/// One event, JSON object, element of an array, or line.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
     /// Its origin.
@@ -78,6 +82,12 @@ pub struct Record<'a> {
     pub is_first: bool,
     /// Whether it is a line.
     pub is_line: bool,
+    /// For an element of an array of records: the position of its path among those of the reader.
+    pub element: Option<usize>,
+    /// For an event, the raw content of its `id`, if that is a string.
+    pub id: Option<&'a [u8]>,
+    /// For an event, the raw value of its `extractedFields`.
+    pub extracted: Option<&'a [u8]>,
     /// For a line, the end of the line before it if that was too long and is not in any record.
     pub skipped: &'a [u8],
 }
@@ -113,8 +123,15 @@ enum State {
         first: bool,
         checked_to_end: bool,
     },
-    /// Inside an event that is too long, already returned.
-    SkipEvent(events::Skipping),
+    /// Inside an event or element that is too long, already returned.
+    SkipEvent(Skipping),
+    /// Inside an array of records.
+    Elements {
+        path: usize,
+        first: bool,
+    },
+    /// Behind an array of records, inside its object.
+    BehindArray,
     /// Inside a JSON text that is too long, already returned. It begins at this byte of the decoded text.
     SkipJson(u64),
     /// Inside a line that is too long, already returned.
@@ -152,6 +169,9 @@ struct Found {
     message: Message,
     is_repaired: bool,
     is_line: bool,
+    element: Option<usize>,
+    id: Option<Text>,
+    extracted: Option<(usize, usize)>,
 }
 
 enum Message {
@@ -162,13 +182,18 @@ enum Message {
 impl<R: Read> Records<R> {
     /// Reads records from decoded text.
     pub fn new(layers: Layers<R>, limits: Limits) -> Self {
+        Self::with_arrays(layers, limits, Vec::new())
+    }
+
+    /// Reads records from decoded text. A JSON object with an array at one of these paths is not a record: its elements are.
+    pub(crate) fn with_arrays(layers: Layers<R>, limits: Limits, paths: Vec<RecordsPath>) -> Self {
         Self {
             window: Window::new(layers, limits.max_envelope_bytes),
             state: State::Start,
             origin: Origin::default(),
             limits,
             items: Items::default(),
-            json: JsonScan::default(),
+            json: JsonScan::new(paths),
             scratch: Vec::new(),
             repaired: Vec::new(),
             file: 0,
@@ -182,9 +207,8 @@ impl<R: Read> Records<R> {
     /// Returns the next record; `None` at the end of the object.
     #[expect(clippy::should_implement_trait, reason = "a record borrows from the reader")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, ObjectError> {
-        let Some(Found { timestamp, fault, message, is_repaired, is_line }) = self.find()? else {
-            return Ok(None);
-        };
+        let Some(found) = self.find()? else { return Ok(None) };
+        let Found { timestamp, fault, message, is_repaired, is_line, element, id, extracted } = found;
         let message = match message {
             Message::Window(start, end) => &self.window.bytes[start..end],
             Message::Scratch => &self.scratch[..],
@@ -200,6 +224,9 @@ impl<R: Read> Records<R> {
             file: self.file,
             is_first: std::mem::take(&mut self.at_file_start),
             is_line,
+            element,
+            id: id.map(|id| id.raw(&self.window.bytes)),
+            extracted: extracted.map(|(start, end)| &self.window.bytes[start..end]),
             skipped: if is_line { &self.skipped_before } else { &[] },
         }))
     }
@@ -245,6 +272,12 @@ impl<R: Read> Records<R> {
                     }
                 }
                 State::SkipEvent(skipping) => self.skip_event(skipping)?,
+                State::Elements { path, first } => {
+                    if let Some(found) = self.next_element(path, first)? {
+                        return Ok(Some(found));
+                    }
+                }
+                State::BehindArray => self.behind_array()?,
                 State::SkipJson(start) => self.skip_json(start)?,
                 State::SkipLine => self.skip_line()?,
             }
@@ -348,6 +381,12 @@ impl<R: Read> Records<R> {
                     self.window.at += indent;
                     return self.open_envelope();
                 }
+                Step::Records { path, length } => {
+                    self.window.at += scanned + length;
+                    self.items.objects += 1;
+                    self.open_array(path);
+                    return Ok(None);
+                }
                 Step::NotJson if self.json.resembles_envelope() => {
                     return Err(self.window.corrupt("a damaged envelope", self.window.at + indent));
                 }
@@ -381,7 +420,7 @@ impl<R: Read> Records<R> {
         self.window.at = self.window.len;
         self.set_plain_origin();
         let end = self.window.len.min(start + self.limits.max_record_bytes);
-        Found::faulty(Reason::TooLong, Message::Window(start, end))
+        Found::new(Some(Reason::TooLong), Message::Window(start, end))
     }
 
     fn skip_json(&mut self, start: u64) -> Result<(), ObjectError> {
@@ -393,6 +432,11 @@ impl<R: Read> Records<R> {
                     return Ok(());
                 }
                 Step::Envelope => return Err(self.window.too_large(start)),
+                Step::Records { path, length } => {
+                    self.window.at += length;
+                    self.open_array(path);
+                    return Ok(());
+                }
                 // One line, however long, is a record of its own. Several lines were records, and have been skipped.
                 Step::NotJson if !self.json.has_line_feed() => {
                     (self.items.objects, self.items.lines) = (self.items.objects - 1, self.items.lines + 1);
@@ -416,14 +460,14 @@ impl<R: Read> Records<R> {
         let message = Message::Window(start, end);
         let bytes = &self.window.bytes[start..end];
         if bytes.len() > self.limits.max_record_bytes {
-            return Found::faulty(Reason::TooLong, message);
+            return Found::new(Some(Reason::TooLong), message);
         }
         let is_repaired = !text::is_text(bytes);
         if is_repaired {
             self.repaired.clear();
             text::repair(bytes, &mut self.repaired);
         }
-        Found { timestamp: None, fault: None, message, is_repaired, is_line: false }
+        Found { is_repaired, ..Found::new(None, message) }
     }
 
     fn set_plain_origin(&mut self) {
@@ -434,7 +478,16 @@ impl<R: Read> Records<R> {
 }
 
 impl Found {
-    fn faulty(reason: Reason, message: Message) -> Self {
-        Self { timestamp: None, fault: Some(reason), message, is_repaired: false, is_line: false }
+    fn new(fault: Option<Reason>, message: Message) -> Self {
+        Self {
+            timestamp: None,
+            fault,
+            message,
+            is_repaired: false,
+            is_line: false,
+            element: None,
+            id: None,
+            extracted: None,
+        }
     }
 }

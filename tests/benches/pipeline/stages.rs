@@ -123,7 +123,7 @@ enum Stage {
 fn rows(bytes: &[u8], plan: &RunConfig, key: &str, up_to: Stage) {
     let limits = plan.config.limits;
     let mut records = Records::new(Layers::open(bytes, limits).unwrap(), limits);
-    let mut rules = Rules::new(&plan.config.rules, &plan.config.tables, key);
+    let mut rules = Rules::new(&plan.config.rules, &plan.config.tables, &plan.config.arrays, key);
     let mut enricher = plan.enricher();
     let mut csv = CsvRows::new(&plan.config.tables[0], false);
     let mut text = Vec::new();

@@ -52,6 +52,10 @@ pub(crate) struct Event {
     pub(crate) timestamp: Option<i64>,
     /// `None`: missing, or not a string.
     pub(crate) message: Option<Text>,
+    /// `None`: missing, or not a string.
+    pub(crate) id: Option<Text>,
+    /// Start and end of the value of `extractedFields`; `None` if it is missing.
+    pub(crate) extracted: Option<(usize, usize)>,
     /// `timestamp` or `message` is given twice with different values.
     pub(crate) duplicate: bool,
 }
@@ -151,6 +155,20 @@ pub(crate) fn element(window: &[u8], at: usize, first: bool) -> Scan<Element> {
     Ok((Element::Other, skip(window, at)?))
 }
 
+/// Scans the next value of an array and returns its start and end; no value at the closing bracket. `first` is whether it is
+/// the first one.
+pub(crate) fn array_value(window: &[u8], at: usize, first: bool) -> Scan<Option<(usize, usize)>> {
+    let mut at = space(window, at);
+    match byte(window, at)? {
+        b']' => return Ok((None, at + 1)),
+        b',' if !first => at = space(window, at + 1),
+        _ if !first => return Err(Stop::Wrong("no comma between two elements of an array of records", at)),
+        _ => {}
+    }
+    let end = skip(window, at)?;
+    Ok((Some((at, end)), end))
+}
+
 /// Scans from after the events to after the envelope's `}`. `head` has the values of message type, owner, log group
 /// and log stream before the events; `None` if the envelope was checked to its end.
 pub(crate) fn tail(window: &[u8], at: usize, head: Option<[Option<&str>; 4]>) -> Scan<()> {
@@ -201,8 +219,10 @@ fn usual_event(window: &[u8], at: usize) -> Option<(Event, usize)> {
     let message = text::scan(window, at + HEAD)?;
     let end = message.end + 1;
     let timestamp = Some((high * 100_000 + low).cast_signed());
-    (window.get(end) == Some(&b'}'))
-        .then_some((Event { timestamp, message: Some(message), duplicate: false }, end + 1))
+    let id_start = at + ID.len();
+    let id = Some(Text { start: id_start, end: id_start + ID_DIGITS, escaped: false });
+    let event = Event { timestamp, message: Some(message), id, extracted: None, duplicate: false };
+    (window.get(end) == Some(&b'}')).then_some((event, end + 1))
 }
 
 fn event(window: &[u8], at: usize) -> Scan<Event> {
@@ -230,8 +250,15 @@ fn event(window: &[u8], at: usize) -> Scan<Event> {
                 }
                 &mut message
             }
-            _ => {
+            name => {
+                let is_id = name == b"id";
+                let is_extracted = name == b"extractedFields";
                 at = skip(window, start)?;
+                if is_id && window[start] == b'"' {
+                    event.id = Some(text_between(window, start, at));
+                } else if is_extracted {
+                    event.extracted = Some((start, at));
+                }
                 continue;
             }
         };
@@ -289,6 +316,12 @@ fn name_of<'a>(name: Text, window: &'a [u8], said: &'a mut Vec<u8>) -> Result<&'
     } else {
         Err(Stop::Wrong("a key that is no text", name.start))
     }
+}
+
+/// Returns the content of the string from its opening quote to after its closing one.
+fn text_between(window: &[u8], start: usize, after: usize) -> Text {
+    let (start, end) = (start + 1, after - 1);
+    Text { start, end, escaped: memchr::memchr(b'\\', &window[start..end]).is_some() }
 }
 
 /// Scans the string whose opening quote is at `at`.

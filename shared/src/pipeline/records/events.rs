@@ -16,13 +16,26 @@ use crate::{
 /// Log group and stream names have at most 512 characters; longer ones would be repeated in every row.
 const MAX_NAME_BYTES: usize = 4096;
 
-/// The position inside an event that is skipped.
+/// The position inside an event or element that is skipped.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Skipping {
     depth: usize,
     in_string: bool,
     after_backslash: bool,
-    checked_to_end: bool,
+    then: AfterSkip,
+}
+
+/// What follows an event or element that is skipped.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum AfterSkip {
+    Events { checked_to_end: bool },
+    Elements { path: usize },
+}
+
+impl Skipping {
+    pub(super) fn new(then: AfterSkip) -> Self {
+        Self { depth: 0, in_string: false, after_backslash: false, then }
+    }
 }
 
 impl<R: Read> Records<R> {
@@ -79,7 +92,7 @@ impl<R: Read> Records<R> {
         }
         // The scan of an envelope without events ends at its end.
         self.state = State::BehindJson;
-        Ok(Some(Found::faulty(Reason::BadEnvelope, Message::Window(start, self.window.at))))
+        Ok(Some(Found::new(Some(Reason::BadEnvelope), Message::Window(start, self.window.at))))
     }
 
     pub(super) fn next_event(
@@ -96,7 +109,7 @@ impl<R: Read> Records<R> {
                 Err(Stop::More) => match self.window.more()? {
                     More::Yes => {}
                     More::End => return Err(self.window.truncated("an envelope")),
-                    More::Full => return self.give_out_long_event(checked_to_end).map(Some),
+                    More::Full => return self.return_long_event(checked_to_end).map(Some),
                 },
             }
         };
@@ -117,8 +130,23 @@ impl<R: Read> Records<R> {
             return self.bad_event(start, Reason::DuplicateKey);
         }
         let Some(text) = event.message else { return self.bad_event(start, Reason::BadEvent) };
+        let timestamp = event.timestamp.filter(|ms| (0..=MAX_MS).contains(ms));
+        let (message, fault, is_repaired) = self.text_message(text);
+        let fault = match self.origin.kind {
+            OriginKind::Untyped => Some(Reason::BadEnvelope),
+            OriginKind::Unknown => Some(Reason::UnknownMessageType),
+            _ if fault.is_some() => fault,
+            _ if timestamp.is_none() => Some(Reason::BadTimestamp),
+            _ => None,
+        };
+        let (id, extracted) = (event.id, event.extracted);
+        Found { timestamp, is_repaired, id, extracted, ..Found::new(fault, message) }
+    }
+
+    /// Returns a string of the window as a message, its fault, and whether it had to be repaired.
+    pub(super) fn text_message(&mut self, text: Text) -> (Message, Option<Reason>, bool) {
         let raw = text.raw(&self.window.bytes);
-        let (clean, message);
+        let (clean, message, length);
         if text.escaped {
             self.scratch.clear();
             clean = !text::has_control(raw)
@@ -129,25 +157,22 @@ impl<R: Read> Records<R> {
                 self.scratch.extend_from_slice(raw);
             }
             message = Message::Scratch;
+            length = self.scratch.len();
         } else {
             clean = text::is_clean(raw);
             message = Message::Window(text.start, text.end);
+            length = raw.len();
         }
-        let length = if text.escaped { self.scratch.len() } else { raw.len() };
         let is_repaired = !clean && length <= self.limits.max_record_bytes && {
             self.repaired.clear();
             text::unescape_repaired(raw, &mut self.repaired)
         };
-        let timestamp = event.timestamp.filter(|ms| (0..=MAX_MS).contains(ms));
-        let fault = match self.origin.kind {
-            OriginKind::Untyped => Some(Reason::BadEnvelope),
-            OriginKind::Unknown => Some(Reason::UnknownMessageType),
-            _ if length > self.limits.max_record_bytes => Some(Reason::TooLong),
-            _ if !clean && !is_repaired => Some(Reason::BadEncoding),
-            _ if timestamp.is_none() => Some(Reason::BadTimestamp),
-            _ => None,
+        let fault = match () {
+            () if length > self.limits.max_record_bytes => Some(Reason::TooLong),
+            () if !clean && !is_repaired => Some(Reason::BadEncoding),
+            () => None,
         };
-        Found { timestamp, fault, message, is_repaired, is_line: false }
+        (message, fault, is_repaired)
     }
 
     fn end_envelope(&mut self, checked_to_end: bool) -> Result<(), ObjectError> {
@@ -165,28 +190,27 @@ impl<R: Read> Records<R> {
     fn bad_event(&self, after_previous: usize, reason: Reason) -> Found {
         let start = self.element_start(after_previous);
         let reason = self.origin.kind.unknown_type().unwrap_or(reason);
-        Found::faulty(reason, Message::Window(start, self.window.at))
+        Found::new(Some(reason), Message::Window(start, self.window.at))
     }
 
     /// Returns the start of an element: after the comma and the white space before it.
-    fn element_start(&self, after_previous: usize) -> usize {
+    pub(super) fn element_start(&self, after_previous: usize) -> usize {
         let text = &self.window.bytes[..self.window.len];
         let at = envelope::space(text, after_previous);
         if text.get(at) == Some(&b',') { envelope::space(text, at + 1) } else { at }
     }
 
     /// An event that does not fit the window: its beginning is the record, the remaining bytes are skipped.
-    fn give_out_long_event(&mut self, checked_to_end: bool) -> Result<Found, ObjectError> {
+    fn return_long_event(&mut self, checked_to_end: bool) -> Result<Found, ObjectError> {
         let start = self.element_start(self.window.at);
         if self.window.bytes[..self.window.len].get(start) != Some(&b'{') {
             return Err(self.window.too_large(self.window.position()));
         }
         self.window.at = start;
-        let skipping = Skipping { depth: 0, in_string: false, after_backslash: false, checked_to_end };
-        self.state = State::SkipEvent(skipping);
+        self.state = State::SkipEvent(Skipping::new(AfterSkip::Events { checked_to_end }));
         let end = self.window.len.min(start + self.limits.max_record_bytes);
         let reason = self.origin.kind.unknown_type().unwrap_or(Reason::TooLong);
-        Ok(Found::faulty(reason, Message::Window(start, end)))
+        Ok(Found::new(Some(reason), Message::Window(start, end)))
     }
 
     pub(super) fn skip_event(&mut self, mut skipping: Skipping) -> Result<(), ObjectError> {
@@ -209,8 +233,12 @@ impl<R: Read> Records<R> {
                     b'}' | b']' => {
                         skipping.depth = skipping.depth.saturating_sub(1);
                         if skipping.depth == 0 {
-                            self.state =
-                                State::Events { first: false, checked_to_end: skipping.checked_to_end };
+                            self.state = match skipping.then {
+                                AfterSkip::Events { checked_to_end } => {
+                                    State::Events { first: false, checked_to_end }
+                                }
+                                AfterSkip::Elements { path } => State::Elements { path, first: false },
+                            };
                             return Ok(());
                         }
                     }
@@ -218,7 +246,10 @@ impl<R: Read> Records<R> {
                 }
             }
             if !self.window.more()?.is_more() {
-                return Err(self.window.truncated("an envelope"));
+                return Err(self.window.truncated(match skipping.then {
+                    AfterSkip::Events { .. } => "an envelope",
+                    AfterSkip::Elements { .. } => "a JSON array of records",
+                }));
             }
         }
     }
@@ -234,11 +265,11 @@ impl OriginKind {
 fn name_of(text: Option<Text>, window: &[u8]) -> Result<Option<String>, &'static str> {
     let Some(text) = text else { return Ok(None) };
     let raw = text.raw(window);
-    let mut said = Vec::new();
-    if text.escaped && !text::unescape(raw, &mut said) {
+    let mut value = Vec::new();
+    if text.escaped && !text::unescape(raw, &mut value) {
         return Err("an envelope with a name that is no text");
     }
-    let bytes = if text.escaped { &said[..] } else { raw };
+    let bytes = if text.escaped { &value[..] } else { raw };
     if bytes.len() > MAX_NAME_BYTES {
         return Err("an envelope with a name of more than 4096 bytes");
     }

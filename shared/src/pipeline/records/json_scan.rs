@@ -4,14 +4,19 @@
 //! leaves the content of strings to the rules, with one exception: no string has a line feed. A cut line such as
 //! `{"a":"x` therefore ends at its line feed and does not include the lines after it.
 
-use super::envelope::{Key, key_named};
+use super::{
+    elements::RecordsPath,
+    envelope::{Key, key_named},
+};
 use crate::pipeline::json_text as text;
 
 /// Maximum nesting. The scan treats deeper text as not JSON, like the columns do. Text that is not JSON is scanned again from
 /// its next line, so this also limits how often a byte is scanned.
 const MAX_DEPTH: usize = 128;
-/// Raw bytes kept of a key or message type: the longest name with every character escaped fits.
-const KEPT_BYTES: usize = 96;
+/// Maximum bytes of a step to an array of records.
+pub(crate) const MAX_STEP_BYTES: usize = 64;
+/// Raw bytes kept of a key or message type: the longest one with every character escaped (`\u0041`) fits.
+const KEPT_BYTES: usize = MAX_STEP_BYTES * 6 + 1;
 
 /// The result of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +27,13 @@ pub(super) enum Step {
     End(usize),
     /// The text is an envelope: it has an array `logEvents`, or one of the two message types.
     Envelope,
+    /// The text has an array of records. Its bracket ends after this number of the given bytes; if the text is the array
+    /// itself, its first element begins there. The elements are the caller's: the next call continues behind the array.
+    Records {
+        /// Position of its path.
+        path: usize,
+        length: usize,
+    },
     /// The text breaks JSON's grammar.
     NotJson,
 }
@@ -29,6 +41,13 @@ pub(super) enum Step {
 /// The state of a scan.
 #[derive(Debug, Default)]
 pub(super) struct JsonScan {
+    paths: Vec<RecordsPath>,
+    /// Steps of the longest path.
+    max_steps: usize,
+    /// By path: how many of its steps lead to the open containers.
+    matched: Vec<usize>,
+    /// The paths whose next step is the last key, as bits.
+    candidates: u32,
     open: Nesting,
     next: Next,
     /// The key at the top level whose value follows.
@@ -63,6 +82,8 @@ enum Next {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     TopKey,
+    /// A key below the top level that may lead to an array of records.
+    PathKey,
     Key,
     MessageType,
     Value,
@@ -81,8 +102,20 @@ enum Number {
 }
 
 impl JsonScan {
+    /// Creates a scan that finds the arrays of these paths.
+    pub(super) fn new(paths: Vec<RecordsPath>) -> Self {
+        let max_steps = paths.iter().map(Vec::len).max().unwrap_or(0);
+        Self { max_steps, matched: vec![0; paths.len()], paths, ..Self::default() }
+    }
+
+    pub(super) fn paths(&self) -> &[RecordsPath] {
+        &self.paths
+    }
+
     /// Starts a scan at a `{` or `[`.
     pub(super) fn restart(&mut self) {
+        self.matched.fill(0);
+        self.candidates = 0;
         self.open.depth = 0;
         self.next = Next::Root;
         self.key = None;
@@ -148,6 +181,11 @@ impl JsonScan {
                 _ => match self.structural(byte) {
                     Step::More => {}
                     Step::End(_) => return Step::End(at + 1),
+                    // The first element of a text that is the array itself is not part of it.
+                    Step::Records { path, .. } if self.paths[path].is_empty() => {
+                        return Step::Records { path, length: at };
+                    }
+                    Step::Records { path, .. } => return Step::Records { path, length: at + 1 },
                     step => return step,
                 },
             }
@@ -165,7 +203,11 @@ impl JsonScan {
             }
             (Next::KeyOrEnd, b'}') | (Next::ValueOrEnd, b']') => return self.close(),
             (Next::Key | Next::KeyOrEnd, b'"') => {
-                let role = if self.is_top() { Role::TopKey } else { Role::Key };
+                let role = match self.open.depth {
+                    1 if self.open.in_object() => Role::TopKey,
+                    depth if depth <= self.max_steps => Role::PathKey,
+                    _ => Role::Key,
+                };
                 self.kept.clear();
                 self.next = Next::Text(role);
             }
@@ -175,6 +217,9 @@ impl JsonScan {
             }
             (Next::CommaOrEnd, b'}') if self.open.in_object() => return self.close(),
             (Next::CommaOrEnd, b']') if !self.open.in_object() => return self.close(),
+            (Next::FirstObject, b'{') if let Some(path) = self.paths.iter().position(Vec::is_empty) => {
+                return Step::Records { path, length: 0 };
+            }
             (Next::Root | Next::FirstObject, b'{') | (Next::Value | Next::ValueOrEnd, _) => {
                 return self.value(byte);
             }
@@ -186,6 +231,13 @@ impl JsonScan {
     /// The first byte of a value.
     fn value(&mut self, byte: u8) -> Step {
         let key = if self.is_top() { self.key.take() } else { None };
+        let candidates = std::mem::take(&mut self.candidates);
+        if candidates != 0 && matches!(byte, b'{' | b'[') {
+            if let Some(path) = self.follow(candidates, byte == b'[') {
+                self.next = Next::CommaOrEnd;
+                return Step::Records { path, length: 0 };
+            }
+        }
         self.next = match byte {
             b'[' if key == Some(Key::LogEvents) => return Step::Envelope,
             b'{' | b'[' if self.open.depth == MAX_DEPTH => return Step::NotJson,
@@ -213,8 +265,33 @@ impl JsonScan {
         Step::More
     }
 
+    /// Follows the paths whose next step is the key of this object or array. Returns the path that ends at this array.
+    fn follow(&mut self, candidates: u32, is_array: bool) -> Option<usize> {
+        let depth = self.open.depth;
+        for (at, path) in self.paths.iter().enumerate().filter(|(at, _)| candidates >> at & 1 == 1) {
+            if path.len() > depth {
+                self.matched[at] = if is_array { self.matched[at] } else { depth };
+            } else if is_array {
+                return Some(at);
+            }
+        }
+        None
+    }
+
+    /// Returns the paths whose next step is this key, as bits.
+    fn paths_of_key(&self, key: &[u8]) -> u32 {
+        let step = self.open.depth - 1;
+        let is_next = |(at, path): (usize, &RecordsPath)| {
+            self.matched[at] == step && path.get(step).is_some_and(|name| name.as_bytes() == key)
+        };
+        self.paths.iter().enumerate().fold(0, |bits, (at, path)| bits | u32::from(is_next((at, path))) << at)
+    }
+
     fn close(&mut self) -> Step {
         self.open.depth -= 1;
+        for matched in &mut self.matched {
+            *matched = (*matched).min(self.open.depth.saturating_sub(1));
+        }
         self.next = Next::CommaOrEnd;
         if self.open.depth == 0 { Step::End(0) } else { Step::More }
     }
@@ -225,7 +302,7 @@ impl JsonScan {
     }
 
     fn keep(&mut self, role: Role, bytes: &[u8]) {
-        if matches!(role, Role::TopKey | Role::MessageType) && self.kept.len() < KEPT_BYTES {
+        if matches!(role, Role::TopKey | Role::PathKey | Role::MessageType) && self.kept.len() < KEPT_BYTES {
             let room = KEPT_BYTES - self.kept.len();
             self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
         }
@@ -234,7 +311,7 @@ impl JsonScan {
     /// Ends a string at its closing quote. Returns whether the string identifies an envelope.
     fn end_of_text(&mut self, role: Role) -> bool {
         self.next = match role {
-            Role::TopKey | Role::Key => Next::Colon,
+            Role::TopKey | Role::PathKey | Role::Key => Next::Colon,
             Role::MessageType | Role::Value => Next::CommaOrEnd,
         };
         if matches!(role, Role::Key | Role::Value) || self.kept.len() == KEPT_BYTES {
@@ -242,7 +319,7 @@ impl JsonScan {
             return false;
         }
         let mut unescaped = Vec::new();
-        let says = if !self.kept.contains(&b'\\') {
+        let value = if !self.kept.contains(&b'\\') {
             &self.kept
         } else if text::unescape(&self.kept, &mut unescaped) {
             &unescaped
@@ -251,9 +328,15 @@ impl JsonScan {
             return false;
         };
         if role == Role::MessageType {
-            return [b"DATA_MESSAGE".as_slice(), b"CONTROL_MESSAGE"].contains(&says.as_slice());
+            return [b"DATA_MESSAGE".as_slice(), b"CONTROL_MESSAGE"].contains(&value.as_slice());
         }
-        let key = key_named(says);
+        if !self.paths.is_empty() {
+            self.candidates = self.paths_of_key(value);
+        }
+        if role == Role::PathKey {
+            return false;
+        }
+        let key = key_named(value);
         self.own_keys |= key as u8;
         self.key = Some(key);
         false

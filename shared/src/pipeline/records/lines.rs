@@ -56,7 +56,7 @@ impl<R: Read> Records<R> {
         let found = match fault {
             Some(reason) => {
                 self.set_plain_origin();
-                Found::faulty(reason, Message::Window(start, end))
+                Found::new(Some(reason), Message::Window(start, end))
             }
             None => self.plain(start, end),
         };

@@ -3,7 +3,7 @@
 
 use crate::{
     error::ObjectError,
-    flow_fields::{FLOW_FIELDS, field_index},
+    flow_fields::{FLOW_FIELDS, FlowField, TGW_FIELDS, is_field},
     limits::MAX_HEADER_WORDS,
 };
 
@@ -99,8 +99,7 @@ fn refuse_joined(words: &[&str]) -> Result<(), ObjectError> {
     let is_at_an_end = is_telling(&words[..first]) || is_telling(&words[words.len() - last..]);
     // The first name may have a value before it that belongs to the line before.
     let ends_with_name = |word: &str| {
-        let name =
-            FLOW_FIELDS.iter().find(|field| word.len() > field.name.len() && word.ends_with(field.name));
+        let name = all_fields().find(|field| word.len() > field.name.len() && word.ends_with(field.name));
         name.map(|field| field.name)
     };
     let is_joined = (0..words.len()).any(|at| {
@@ -129,7 +128,7 @@ fn refuse_other_form(line: &str, kind: Line) -> Result<(), ObjectError> {
     };
     let name = |word: &&str| {
         let word = letters(word);
-        FLOW_FIELDS.iter().map(|field| field.name).find(|name| letters(name) == word)
+        all_fields().map(|field| field.name).find(|name| letters(name) == word)
     };
     let known: Vec<&str> = words.iter().filter_map(name).collect();
     if words.len() >= 3 && known.len() * 2 > words.len() && is_telling(&known) {
@@ -159,7 +158,11 @@ fn is_distinctive(word: &&str) -> bool {
 }
 
 fn is_known(word: &&str) -> bool {
-    field_index(word).is_some()
+    is_field(word)
+}
+
+fn all_fields() -> impl Iterator<Item = &'static FlowField> {
+    FLOW_FIELDS.iter().chain(TGW_FIELDS)
 }
 
 fn is_name(word: &&str) -> bool {

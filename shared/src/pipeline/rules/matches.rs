@@ -1,77 +1,159 @@
-//! The records that a rule takes, by globs for log group, log stream and key.
+//! The records that a rule takes: globs for log group, log stream and key, and a regular expression for the message.
 
-use globset::{ErrorKind, GlobBuilder, GlobSet};
-use serde::{Deserialize, Serialize};
+use std::fmt;
 
-/// Bytes of a glob. Log group names have at most 512 characters and keys 1,024 bytes. `globset` follows nested braces by
-/// recursion, so the limit also bounds the stack.
-const MAX_PATTERN_BYTES: usize = 4096;
+use regex::{Regex, bytes};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{
+        MapAccess, SeqAccess, Visitor,
+        value::{MapAccessDeserializer, SeqAccessDeserializer},
+    },
+};
 
-/// Globs as a rule's `match` gives them.
-#[derive(Debug, Default, Serialize, Deserialize)]
+use super::regex as message_regex;
+use crate::text::quoted;
+
+/// Bytes of a glob. Log group names have at most 512 characters and keys 1,024 bytes.
+const MAX_GLOB_BYTES: usize = 4096;
+
+/// The alternatives of a rule's `match`: a table, or an array of tables.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Patterns(Vec<Pattern>);
+
+/// One alternative. All of its patterns must match.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Patterns {
+struct Pattern {
     log_group: Option<String>,
     log_stream: Option<String>,
     key: Option<String>,
+    message: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Patterns {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Patterns;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table such as { log_group = \"vpc-flow-logs*\" }, or an array of such tables")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Patterns, A::Error> {
+                Pattern::deserialize(MapAccessDeserializer::new(map)).map(|pattern| Patterns(vec![pattern]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Patterns, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(Patterns)
+            }
+        }
+
+        deserializer.deserialize_any(OneOrMany)
+    }
 }
 
 impl Patterns {
-    /// Compiles the globs. A glob that does not compile is passed to `problem` and matches everything.
+    /// Returns how many regular expressions it has.
+    pub(crate) fn regexes(&self) -> usize {
+        self.0.iter().filter(|pattern| pattern.message.is_some()).count()
+    }
+
+    /// Compiles the patterns. One that does not compile is passed to `problem` and matches everything.
     pub(crate) fn compile(&self, problem: &mut impl FnMut(String)) -> Matches {
-        let mut glob = |name: &str, pattern: &Option<String>| {
-            let compiled = compile(pattern.as_ref()?);
-            compiled.map_err(|why| problem(format!("match.{name}{why}"))).ok()
+        let mut compile = |pattern: &Pattern| {
+            let mut glob = |name: &str, glob: &Option<String>| {
+                let compiled = compile_glob(glob.as_ref()?);
+                compiled.map_err(|why| problem(format!("match.{name}{why}"))).ok()
+            };
+            let log_group = glob("log_group", &pattern.log_group);
+            let log_stream = glob("log_stream", &pattern.log_stream);
+            let key = glob("key", &pattern.key);
+            let message = pattern.message.as_ref().and_then(|message| {
+                let compiled = message_regex::compile_within_limits("match.message", message);
+                compiled.map_err(|problems| problems.into_iter().for_each(&mut *problem)).ok()
+            });
+            Match { log_group, log_stream, key, message }
         };
-        Matches {
-            log_group: glob("log_group", &self.log_group),
-            log_stream: glob("log_stream", &self.log_stream),
-            key: glob("key", &self.key),
-        }
+        Matches(self.0.iter().map(&mut compile).collect())
     }
 }
 
-/// The error is what follows the key's name in the problem.
-fn compile(pattern: &str) -> Result<GlobSet, String> {
-    if pattern.len() > MAX_PATTERN_BYTES {
+/// Compiles a glob, in which only `*` and `?` are special. The error is what follows the key's name in the problem.
+fn compile_glob(glob: &str) -> Result<Regex, String> {
+    if glob.len() > MAX_GLOB_BYTES {
         return Err(format!(
-            " has more than {MAX_PATTERN_BYTES} bytes; no log group, log stream or key is as long"
+            " has more than {MAX_GLOB_BYTES} bytes; no log group, log stream or key is as long"
         ));
     }
-    let glob = GlobBuilder::new(pattern).literal_separator(false).backslash_escape(true).build();
-    // A set of one glob, because `Glob::compile_matcher` panics at a glob that the regex engine refuses.
-    glob.and_then(|glob| GlobSet::builder().add(glob).build()).map_err(|error| {
-        let message = error.kind().to_string();
-        // The regex engine repeats the whole pattern, and gives the reason on the last line.
-        let last = message.lines().last().unwrap_or_default().trim_start_matches("error: ");
-        let why = if matches!(error.kind(), ErrorKind::Regex(_)) { last } else { &message };
-        let why = why.replace(char::is_control, " ");
-        format!(" = {pattern:?}: {why}; an example: \"vpc-flow-logs*\"")
+    let mut pattern = "(?s)^".to_owned();
+    let mut after_star = false;
+    for character in glob.chars() {
+        match character {
+            '*' if after_star => {}
+            '*' => pattern += ".*",
+            '?' => pattern.push('.'),
+            other => pattern += &regex::escape(other.encode_utf8(&mut [0; 4])),
+        }
+        after_star = character == '*';
+    }
+    pattern.push('$');
+    Regex::new(&pattern).map_err(|_| {
+        format!(" = {}: has too many wildcards; an example: \"vpc-flow-logs*\"", quoted(glob))
     })
 }
 
-/// Compiled globs. A missing glob matches everything, and a value that a record lacks counts as empty.
+/// Compiled patterns. Without any alternative they match everything.
 #[derive(Debug, Default)]
-pub struct Matches {
-    log_group: Option<GlobSet>,
-    log_stream: Option<GlobSet>,
-    key: Option<GlobSet>,
+pub struct Matches(Vec<Match>);
+
+#[derive(Debug, Default)]
+struct Match {
+    log_group: Option<Regex>,
+    log_stream: Option<Regex>,
+    key: Option<Regex>,
+    message: Option<bytes::Regex>,
+}
+
+impl Match {
+    /// A value that a record lacks counts as empty.
+    fn origin(&self, log_group: Option<&str>, log_stream: Option<&str>, key: &str) -> bool {
+        let fits = |glob: &Option<Regex>, value: Option<&str>| {
+            glob.as_ref().is_none_or(|glob| glob.is_match(value.unwrap_or_default()))
+        };
+        fits(&self.log_group, log_group) && fits(&self.log_stream, log_stream) && fits(&self.key, Some(key))
+    }
 }
 
 impl Matches {
-    /// Returns whether the rule takes a record of this origin.
+    /// Returns whether the rule can take records of this origin, depending on the message.
     #[must_use]
-    pub fn record(&self, log_group: Option<&str>, log_stream: Option<&str>, key: &str) -> bool {
-        let takes = |glob: &Option<GlobSet>, value: Option<&str>| {
-            glob.as_ref().is_none_or(|glob| glob.is_match(value.unwrap_or_default()))
-        };
-        takes(&self.log_group, log_group) && takes(&self.log_stream, log_stream) && self.key(key)
+    pub fn origin(&self, log_group: Option<&str>, log_stream: Option<&str>, key: &str) -> bool {
+        self.0.is_empty() || self.0.iter().any(|pattern| pattern.origin(log_group, log_stream, key))
     }
 
     /// Returns whether the rule can take records of this object.
     #[must_use]
     pub fn key(&self, key: &str) -> bool {
-        self.key.as_ref().is_none_or(|glob| glob.is_match(key))
+        self.0.is_empty()
+            || self.0.iter().any(|pattern| pattern.key.as_ref().is_none_or(|glob| glob.is_match(key)))
+    }
+
+    /// Returns whether any alternative looks at the message.
+    #[must_use]
+    pub fn has_message(&self) -> bool {
+        self.0.iter().any(|pattern| pattern.message.is_some())
+    }
+
+    /// Returns whether the rule takes this record. Call it only if [`Matches::has_message`].
+    #[must_use]
+    pub fn record(&self, log_group: Option<&str>, log_stream: Option<&str>, key: &str, message: &[u8]) -> bool {
+        self.0.iter().any(|pattern| {
+            pattern.origin(log_group, log_stream, key)
+                && pattern.message.as_ref().is_none_or(|regex| regex.is_match(message))
+        })
     }
 }
 
@@ -79,23 +161,32 @@ impl Matches {
 mod tests {
     use super::*;
 
+    fn key(glob: &str) -> Result<Matches, Vec<String>> {
+        let mut problems = Vec::new();
+        let pattern = Pattern { key: Some(glob.to_owned()), ..Pattern::default() };
+        let matches = Patterns(vec![pattern]).compile(&mut |problem| problems.push(problem));
+        if problems.is_empty() { Ok(matches) } else { Err(problems) }
+    }
+
     #[test]
-    fn a_glob_that_does_not_compile_is_reported() {
-        let compile = |pattern: &str| {
-            let mut problems = Vec::new();
-            let patterns = Patterns { key: Some(pattern.to_owned()), ..Patterns::default() };
-            let matches = patterns.compile(&mut |problem| problems.push(problem));
-            if problems.is_empty() { Ok(matches) } else { Err(problems) }
-        };
-        for pattern in ["{".repeat(300) + "a" + &"}".repeat(300), "{".repeat(2000) + "a" + &"}".repeat(2000)]
-        {
-            let problems = compile(&pattern).unwrap_err();
-            assert!(problems.len() == 1 && problems[0].contains("match.key"), "{problems:?}");
-            assert!(!problems[0].contains('\n'), "{problems:?}");
+    fn only_star_and_question_mark_are_special() {
+        for (glob, matching, other) in [
+            ("2026/[$LATEST]0a", "2026/[$LATEST]0a", "2026/$0a"),
+            ("{a,b}", "{a,b}", "a"),
+            (r"a\*", r"a\b", "a*"),
+            ("a?c", "aäc", "ac"),
+            ("a**b", "a\n/b", "ac"),
+            ("*", "", "\u{0}never"),
+        ] {
+            let matches = key(glob).unwrap();
+            assert!(matches.key(matching), "{glob} does not match {matching}");
+            assert!(glob == "*" || !matches.key(other), "{glob} matches {other}");
         }
-        assert!(compile(&"x".repeat(5000)).unwrap_err()[0].contains("more than 4096 bytes"));
-        assert!(compile("[\n-\t]").unwrap_err()[0].contains("invalid range"));
-        let nested = "{".repeat(100) + "a,b" + &"}".repeat(100);
-        assert!(compile(&nested).unwrap().key("b"));
+    }
+
+    #[test]
+    fn a_glob_that_is_too_long_is_reported() {
+        assert!(key(&"x".repeat(5000)).unwrap_err()[0].contains("more than 4096 bytes"));
+        assert!(key(&"*?".repeat(2048)).is_ok());
     }
 }

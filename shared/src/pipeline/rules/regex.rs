@@ -24,16 +24,7 @@ pub struct RegexFormat {
 impl RegexFormat {
     /// Compiles a pattern. `types` names the columns that are not strings. The error has all problems, one line each.
     pub fn new(pattern: &str, types: &BTreeMap<String, ColumnType>) -> Result<Self, Vec<String>> {
-        if pattern.len() > MAX_REGEX_BYTES {
-            let (shown, length) = (quoted(pattern), pattern.len());
-            return Err(vec![format!(
-                "pattern = {shown}: has {length} bytes: the limit is {MAX_REGEX_BYTES}; name only the needed groups, and match other text with .*"
-            )]);
-        }
-        let regex = compile(pattern, MAX_REGEX_COMPILED_BYTES)?;
-        // The memory of a search grows with the size of the pattern and with its groups.
-        let per_group = MAX_REGEX_SEARCH_BYTES / regex.captures_len();
-        let regex = if per_group < MAX_REGEX_COMPILED_BYTES { compile(pattern, per_group)? } else { regex };
+        let regex = compile_within_limits("pattern", pattern)?;
         let pattern = quoted(pattern);
         let mut format = Self { groups: Vec::new(), columns: Vec::new(), regex };
         for (group, name) in format.regex.capture_names().enumerate() {
@@ -82,19 +73,34 @@ impl RegexFormat {
     }
 }
 
+/// Compiles a pattern within the limits of size and of a search's memory. `what` is its key in the configuration.
+pub(super) fn compile_within_limits(what: &str, pattern: &str) -> Result<Regex, Vec<String>> {
+    if pattern.len() > MAX_REGEX_BYTES {
+        let (shown, length) = (quoted(pattern), pattern.len());
+        return Err(vec![format!(
+            "{what} = {shown}: has {length} bytes: the limit is {MAX_REGEX_BYTES}; name only the needed groups, and match \
+             other text with .*"
+        )]);
+    }
+    let regex = compile(what, pattern, MAX_REGEX_COMPILED_BYTES)?;
+    // The memory of a search grows with the size of the pattern and with its groups.
+    let per_group = MAX_REGEX_SEARCH_BYTES / regex.captures_len();
+    if per_group < MAX_REGEX_COMPILED_BYTES { compile(what, pattern, per_group) } else { Ok(regex) }
+}
+
 /// The error is one line.
-fn compile(pattern: &str, limit: usize) -> Result<Regex, Vec<String>> {
+fn compile(what: &str, pattern: &str, limit: usize) -> Result<Regex, Vec<String>> {
     let shown = quoted(pattern);
     let message = |error: regex::Error| match error {
         regex::Error::CompiledTooBig(_) => format!(
-            "pattern = {shown}: is too large when it is compiled: the limit is {limit} bytes with this number of groups; repeat less, \
+            "{what} = {shown}: is too large when it is compiled: the limit is {limit} bytes with this number of groups; repeat less, \
              or write [0-9A-Za-z_] for \\w and [^ ] for \\S"
         ),
         error => {
             // The library marks the position on separate lines. The last line has the reason.
             let text = error.to_string();
-            let what = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            format!("pattern = {shown}: {what}")
+            let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            format!("{what} = {shown}: {why}")
         }
     };
     let mut builder = RegexBuilder::new(pattern);
@@ -103,7 +109,7 @@ fn compile(pattern: &str, limit: usize) -> Result<Regex, Vec<String>> {
     // The `str` API of the library refuses patterns that can match part of a character.
     match regex::Regex::new(pattern) {
         Err(error) if error.to_string().contains("UTF-8") => {
-            Err(vec![format!("pattern = {shown}: can match part of a character; remove (?-u)")])
+            Err(vec![format!("{what} = {shown}: can match part of a character; remove (?-u)")])
         }
         _ => Ok(regex),
     }

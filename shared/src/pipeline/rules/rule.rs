@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Format, Matches};
+use super::{Format, JsonFormat, Matches, time::TimeSource};
 
 /// A rule that is ready to use.
 #[derive(Debug)]
@@ -13,10 +13,60 @@ pub struct Rule {
     pub name: String,
     /// The records it takes.
     pub matches: Matches,
+    /// What happens to a record that it takes and that does not fit.
+    pub on_mismatch: OnMismatch,
+    /// Where its message is.
+    pub source: Source,
+    /// What it does with the message.
+    pub action: Action,
+    /// What happens to invalid text in values. Flow logs always reject it.
+    pub bad_text: BadText,
+}
+
+impl Rule {
+    /// Returns how it writes rows, if it does.
+    #[must_use]
+    pub fn writing(&self) -> Option<&Writing> {
+        match &self.action {
+            Action::Write(writing) => Some(writing),
+            Action::Drop | Action::Decode => None,
+        }
+    }
+}
+
+/// Where the message of a rule is in its record.
+#[derive(Debug, Default)]
+pub struct Source {
+    /// Messages that begin so are counted as control.
+    pub comments: Option<String>,
+    /// Whether a line is a time and a message, as export tasks write it.
+    pub export_lines: bool,
+    /// Position of the path of the array whose elements are its records.
+    pub records: Option<usize>,
+    /// Finds the message in a JSON record, then the time if the record has it.
+    pub unwrap: Option<JsonFormat>,
+}
+
+/// What a rule does with a message.
+#[derive(Debug)]
+pub enum Action {
+    /// Counts it as dropped.
+    Drop,
+    /// Reads it as base64 of an object of its own.
+    Decode,
+    /// Writes a row.
+    Write(Writing),
+}
+
+/// How a rule writes rows.
+#[derive(Debug)]
+pub struct Writing {
     /// Position of its table among the tables.
     pub table: usize,
     /// For each metadata column of the table: whether this rule fills it.
     pub metadata: Vec<bool>,
+    /// Number of the format's columns.
+    pub columns: usize,
     /// For each format column of the table: the position of its value in the format.
     pub cells: Vec<Option<usize>>,
     /// Whether the cells are the fields of the message in their own order.
@@ -25,8 +75,19 @@ pub struct Rule {
     pub format: Format,
     /// Positions of the format's columns without which a record is rejected.
     pub required: Vec<usize>,
-    /// What happens to invalid text in values. Flow logs always reject it.
-    pub bad_text: BadText,
+    /// Where the time of a record outside envelopes is.
+    pub timestamp: Option<TimeSource>,
+}
+
+/// What happens to a record that a rule takes and that does not fit it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnMismatch {
+    /// It is rejected.
+    #[default]
+    Reject,
+    /// The rules below are tried.
+    Next,
 }
 
 /// What a rule does with invalid UTF-8, lone surrogates and NUL.

@@ -1,0 +1,506 @@
+//! Tries the rules on the records of one object, in order.
+
+use base64::Engine;
+
+use super::{
+    Action, BASE64, BadText, EXPORT_TEST, FlowLayout, FlowValues, Format, OnMismatch, Parsed, Row, Rule, Values,
+    W3cHeader, Writing,
+    lost_header::{self, Line},
+    time, w3c,
+};
+use crate::{
+    error::{ObjectError, Reason},
+    pipeline::records::{Origin, OriginKind, Record, RecordsPath, has_array},
+    table::Table,
+};
+
+/// Applies the rules to the records of one object.
+#[derive(Debug)]
+pub struct Rules<'a> {
+    list: Vec<&'a Rule>,
+    tables: &'a [Table],
+    arrays: &'a [RecordsPath],
+    key: &'a str,
+    /// The rules for records of the origin with this serial number, as far as it decides.
+    candidates: Vec<&'a Rule>,
+    serial: Option<u64>,
+    /// The file of the object that holds the current record.
+    file: u64,
+    flow_header: Option<FlowHeader>,
+    /// The header line of the file, and the rule that read it.
+    w3c_header: Option<(usize, W3cHeader)>,
+    values: Values,
+    flow: FlowValues,
+    /// The message and the time that a rule found inside its record.
+    unwrapped: Values,
+    /// The content of the last container.
+    container: Vec<u8>,
+    /// By rule: the groups that a regular expression finds.
+    found: Vec<Option<::regex::bytes::CaptureLocations>>,
+}
+
+/// The layout of the object's own header line.
+#[derive(Debug)]
+struct FlowHeader {
+    layout: FlowLayout,
+    /// The rule that these cells are for.
+    rule: usize,
+    /// The positions of the table's columns in the line, and whether they are in order.
+    cells: Vec<Option<usize>>,
+    in_order: bool,
+}
+
+/// What a rule made of a record, without the values.
+#[derive(Clone, Copy, Debug)]
+enum Applied<'a> {
+    Row {
+        writing: &'a Writing,
+        timestamp: Option<i64>,
+        text: TextOf,
+        is_repaired: bool,
+        has_flow: bool,
+        /// Whether the line is in the order of the object's own header line.
+        by_header: bool,
+    },
+    Header(usize),
+    Control,
+    Dropped,
+    /// A container, and the reason of the reject if its content is not valid.
+    Container(Reason),
+    Reject(Reason),
+}
+
+/// The text that a row's cells point into.
+#[derive(Clone, Copy, Debug)]
+enum TextOf {
+    /// The record's message from this byte.
+    Message(usize),
+    /// The repaired message from this byte.
+    Repaired(usize),
+    Unwrapped,
+    Values,
+}
+
+/// A message on its way through a rule.
+#[derive(Clone, Copy)]
+struct Message<'m> {
+    text: &'m [u8],
+    of: TextOf,
+    is_repaired: bool,
+    /// A time that the line itself gives.
+    time: Option<i64>,
+}
+
+impl<'a> Rules<'a> {
+    /// Creates the rules for the records of the object `key`. `arrays` are the paths that [`Source::records`] refers to.
+    ///
+    /// [`Source::records`]: super::Source::records
+    #[must_use]
+    pub fn new(rules: &'a [Rule], tables: &'a [Table], arrays: &'a [RecordsPath], key: &'a str) -> Self {
+        Self {
+            list: rules.iter().collect(),
+            tables,
+            arrays,
+            key,
+            candidates: Vec::new(),
+            serial: None,
+            file: 0,
+            flow_header: None,
+            w3c_header: None,
+            values: Values::default(),
+            flow: FlowValues::default(),
+            unwrapped: Values::default(),
+            container: Vec::new(),
+            found: vec![None; rules.len()],
+        }
+    }
+
+    /// Creates the rules for the records of payloads: those that decode nothing.
+    pub(crate) fn for_payloads(&self) -> Self {
+        let list = self.list.iter().filter(|rule| !matches!(rule.action, Action::Decode)).copied().collect();
+        let mut rules = Self::new(&[], self.tables, self.arrays, self.key);
+        rules.found = vec![None; self.found.len()];
+        rules.list = list;
+        rules
+    }
+
+    /// Forgets what the records so far said about those after them.
+    pub(crate) fn restart(&mut self) {
+        self.serial = None;
+        self.file = 0;
+        self.flow_header = None;
+        self.w3c_header = None;
+    }
+
+    /// Returns the paths of the arrays whose elements are records, if a rule for this key asks for them. The position of a path
+    /// is the same in all objects; a path that no rule asks for leads nowhere.
+    pub(crate) fn arrays(&self) -> Vec<RecordsPath> {
+        let asks = |at: usize| {
+            self.list.iter().any(|rule| {
+                rule.source.records == Some(at) && rule.matches.origin(None, None, self.key)
+            })
+        };
+        if !(0..self.arrays.len()).any(asks) {
+            return Vec::new();
+        }
+        let path = |(at, path): (usize, &RecordsPath)| if asks(at) { path.clone() } else { nowhere() };
+        self.arrays.iter().enumerate().map(path).collect()
+    }
+
+    /// Returns the path at this position, and for the others paths that lead nowhere.
+    pub(crate) fn only_array(&self, at: usize) -> Vec<RecordsPath> {
+        let path = |(other, path): (usize, &RecordsPath)| if other == at { path.clone() } else { nowhere() };
+        self.arrays.iter().enumerate().map(path).collect()
+    }
+
+    /// Returns the content of the container that [`Rules::parse`] found last.
+    pub(crate) fn take_container(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.container)
+    }
+
+    /// Parses a record.
+    pub fn parse<'r>(&'r mut self, record: &Record<'r>) -> Result<Parsed<'r>, ObjectError> {
+        self.find_candidates(record.origin);
+        if record.file != self.file {
+            self.file = record.file;
+            (self.flow_header, self.w3c_header) = (None, None);
+        }
+        let mut refused = None;
+        let mut outcome = None;
+        for at in 0..self.candidates.len() {
+            let rule = self.candidates[at];
+            if rule.matches.has_message() && !self.takes_message(rule, record) {
+                continue;
+            }
+            match self.apply(rule, record)? {
+                Applied::Reject(reason) if rule.on_mismatch == OnMismatch::Next && record.fault.is_none() => {
+                    refused = Some((rule, reason));
+                }
+                applied => {
+                    outcome = Some((rule, applied));
+                    break;
+                }
+            }
+        }
+        let (rule, applied) = match (outcome, refused) {
+            (Some(outcome), _) => outcome,
+            (None, Some((rule, reason))) => return Ok(Parsed::Reject { reason, rule: Some(rule) }),
+            (None, None) => {
+                let reason = record.fault.unwrap_or(Reason::NoRule);
+                return Ok(Parsed::Reject { reason, rule: None });
+            }
+        };
+        Ok(match applied {
+            Applied::Header(table) => Parsed::Header { table },
+            Applied::Control => Parsed::Control,
+            Applied::Dropped => Parsed::Dropped { rule },
+            Applied::Container(otherwise) => Parsed::Container { otherwise, rule },
+            Applied::Reject(reason) => Parsed::Reject { reason, rule: Some(rule) },
+            Applied::Row { writing, timestamp, text, is_repaired, has_flow, by_header } => {
+                let (cells, in_order) = match &self.flow_header {
+                    Some(header) if by_header => (&header.cells, header.in_order),
+                    _ => (&writing.cells, writing.in_order),
+                };
+                let text = match text {
+                    TextOf::Message(start) => &record.message[start..],
+                    TextOf::Repaired(start) => &record.repaired.unwrap_or_default()[start..],
+                    TextOf::Unwrapped => unwrapped_message(&self.unwrapped),
+                    TextOf::Values => &self.values.text,
+                };
+                Parsed::Row(Row {
+                    rule,
+                    writing,
+                    timestamp,
+                    flow: has_flow.then_some(&self.flow),
+                    repaired: is_repaired,
+                    key: self.key,
+                    id: record.id,
+                    extracted: record.extracted,
+                    origin: record.origin,
+                    text,
+                    values: &self.values.cells,
+                    columns: writing.columns,
+                    cells,
+                    in_order,
+                })
+            }
+        })
+    }
+
+    /// Returns the table of an object without records: that of the first rule for its key that has one.
+    #[must_use]
+    pub fn table_of_empty_object(&self) -> Option<usize> {
+        let rules = self.list.iter().filter(|rule| rule.matches.key(self.key));
+        rules.filter_map(|rule| rule.writing()).map(|writing| writing.table).next()
+    }
+
+    /// Finds the rules that can take records of this origin. Searches once per origin.
+    fn find_candidates(&mut self, origin: &Origin) {
+        if self.serial == Some(origin.serial) {
+            return;
+        }
+        let (group, stream) = (origin.log_group.as_deref(), origin.log_stream.as_deref());
+        self.candidates.clear();
+        for rule in &self.list {
+            if rule.matches.origin(group, stream, self.key) {
+                self.candidates.push(rule);
+                // It takes every record, so no rule below it is tried.
+                if !rule.matches.has_message() && rule.on_mismatch == OnMismatch::Reject {
+                    break;
+                }
+            }
+        }
+        self.serial = Some(origin.serial);
+    }
+
+    fn takes_message(&self, rule: &Rule, record: &Record<'_>) -> bool {
+        let (group, stream) = (record.origin.log_group.as_deref(), record.origin.log_stream.as_deref());
+        rule.matches.record(group, stream, self.key, record.repaired.unwrap_or(record.message))
+    }
+
+    fn apply(&mut self, rule: &'a Rule, record: &Record<'_>) -> Result<Applied<'a>, ObjectError> {
+        let is_flow = rule.writing().is_some_and(|writing| matches!(writing.format, Format::Flow(_)));
+        let is_flow_line = record.is_line && is_flow && !rule.source.export_lines && rule.source.unwrap.is_none();
+        let line = if record.is_first { Line::FirstReject } else { Line::Reject };
+        if is_flow_line && !record.skipped.is_empty() {
+            lost_header::refuse(record.skipped, Line::End)?;
+        }
+        if let Some(reason) = record.fault {
+            if is_flow_line {
+                lost_header::refuse(record.message, line)?;
+            }
+            return Ok(fault(rule, reason));
+        }
+        if matches!(rule.action, Action::Drop) {
+            return Ok(Applied::Dropped);
+        }
+        let can_repair = rule.bad_text == BadText::Replace;
+        let message = match record.repaired {
+            None => Message { text: record.message, of: TextOf::Message(0), is_repaired: false, time: None },
+            Some(text) if can_repair && !is_flow => {
+                Message { text, of: TextOf::Repaired(0), is_repaired: true, time: None }
+            }
+            Some(_) => {
+                // Without a damaged header line, the lines after it would be read in the wrong order.
+                if is_flow_line {
+                    lost_header::refuse(record.message, line)?;
+                }
+                return Ok(Applied::Reject(Reason::BadEncoding));
+            }
+        };
+        let is_comment =
+            |comments: &String| !comments.is_empty() && message.text.starts_with(comments.as_bytes());
+        if rule.source.comments.as_ref().is_some_and(is_comment) {
+            return Ok(Applied::Control);
+        }
+        let message = match message.of_line(rule, record) {
+            Ok(Some(message)) => message,
+            Ok(None) => return Ok(Applied::Control),
+            Err(reason) => return Ok(Applied::Reject(reason)),
+        };
+        if let Some(path) = rule.source.records
+            && record.element != Some(path)
+        {
+            return Ok(self.split(path, message.text, record));
+        }
+        let Some(unwrap) = &rule.source.unwrap else {
+            return self.apply_to_message(rule, record, message, &Values::default(), (is_flow_line, line));
+        };
+        if let Err(reason) = unwrap.parse(message.text, can_repair, &mut self.unwrapped) {
+            return Ok(Applied::Reject(reason));
+        }
+        if self.unwrapped.cells[0].is_none() {
+            return Ok(Applied::Reject(Reason::NoMessage));
+        }
+        // Taken out, because the message is part of it while the rule is used.
+        let unwrapped = std::mem::take(&mut self.unwrapped);
+        let message = Message {
+            text: unwrapped_message(&unwrapped),
+            of: TextOf::Unwrapped,
+            is_repaired: message.is_repaired || unwrapped.repaired,
+            time: message.time,
+        };
+        let outcome = self.apply_to_message(rule, record, message, &unwrapped, (is_flow_line, line));
+        self.unwrapped = unwrapped;
+        outcome
+    }
+
+    /// Finds the array of records in the message of an event.
+    fn split(&mut self, path: usize, message: &[u8], record: &Record<'_>) -> Applied<'a> {
+        let is_event = record.origin.kind != OriginKind::Plain && record.element.is_none();
+        if !is_event || !has_array(message, &self.arrays[path]) {
+            return Applied::Reject(Reason::NoRecords);
+        }
+        self.container.clear();
+        self.container.extend_from_slice(message);
+        Applied::Container(Reason::NotJson)
+    }
+
+    fn apply_to_message(
+        &mut self,
+        rule: &'a Rule,
+        record: &Record<'_>,
+        message: Message<'_>,
+        unwrapped: &Values,
+        (is_flow_line, line): (bool, Line),
+    ) -> Result<Applied<'a>, ObjectError> {
+        let can_repair = rule.bad_text == BadText::Replace;
+        let writing = match &rule.action {
+            Action::Write(writing) => writing,
+            Action::Drop => return Ok(Applied::Dropped),
+            Action::Decode => return Ok(self.decode(message.text)),
+        };
+        let is_plain = record.origin.kind == OriginKind::Plain;
+        let mut of = message.of;
+        let mut is_repaired = message.is_repaired;
+        let mut by_header = false;
+        let outcome = match &writing.format {
+            Format::Flow(format) => {
+                if message.is_repaired {
+                    return Ok(Applied::Reject(Reason::BadEncoding));
+                }
+                if is_flow_line && let Some(layout) = format.layout.header(message.text, record.is_first)? {
+                    self.flow_header = Some(FlowHeader::new(layout, rule, writing, self.tables)?);
+                    return Ok(Applied::Header(writing.table));
+                }
+                let is_line_of_header = is_plain && rule.source.unwrap.is_none() && message.time.is_none();
+                let layout = match &mut self.flow_header {
+                    Some(header) if is_line_of_header => {
+                        header.place(rule, writing, self.tables)?;
+                        by_header = true;
+                        &header.layout
+                    }
+                    _ => &format.layout,
+                };
+                let outcome = layout.parse(message.text, &mut self.values, &mut self.flow);
+                if is_flow_line && (outcome.is_err() || layout.accepts_any_text()) {
+                    let kind = if outcome.is_ok() { Line::Row } else { line };
+                    lost_header::refuse(message.text, kind)?;
+                }
+                outcome
+            }
+            Format::Regex(format) => {
+                let found = self.found[rule.number].get_or_insert_with(|| format.locations());
+                let outcome = format.parse(message.text, found, &mut self.values);
+                outcome
+                    .and_then(|()| self.values.satisfy(writing.columns, &writing.required))
+                    .and_then(|()| self.values.fit(message.text.len()))
+            }
+            Format::Json(format) => {
+                let outcome = format.parse(message.text, can_repair, &mut self.values);
+                of = TextOf::Values;
+                is_repaired |= self.values.repaired;
+                outcome
+                    .and_then(|()| self.values.satisfy(writing.columns, &writing.required))
+                    .and_then(|()| self.values.fit(self.values.text.len()))
+            }
+            Format::W3c(format) => {
+                if message.text.starts_with(w3c::DIRECTIVE) {
+                    if let Some(header) = format.header(message.text) {
+                        self.w3c_header = Some((rule.number, header));
+                    }
+                    return Ok(Applied::Control);
+                }
+                let header = match &self.w3c_header {
+                    Some((number, header)) if is_plain && *number == rule.number => header,
+                    _ if is_plain => return Ok(Applied::Reject(Reason::NoHeader)),
+                    _ => format.own_header(),
+                };
+                let outcome = format.parse(message.text, header, &mut self.values);
+                outcome.and_then(|()| self.values.satisfy(writing.columns, &writing.required))
+            }
+        };
+        if let Err(reason) = outcome {
+            return Ok(Applied::Reject(reason));
+        }
+        let has_flow = matches!(writing.format, Format::Flow(_));
+        let timestamp = match (&writing.timestamp, record.timestamp.or(message.time)) {
+            (_, Some(time)) => Some(time),
+            (Some(source), None) => {
+                let values = &self.values;
+                let text = if matches!(of, TextOf::Values) { &values.text[..] } else { message.text };
+                let time = if source.is_outer {
+                    source.time(&unwrapped.text, &unwrapped.cells)
+                } else {
+                    source.time(text, &values.cells)
+                };
+                if time.is_none() {
+                    return Ok(Applied::Reject(Reason::BadTimestamp));
+                }
+                time
+            }
+            (None, None) if has_flow => self.flow.start_ms(),
+            (None, None) => None,
+        };
+        Ok(Applied::Row { writing, timestamp, text: of, is_repaired, has_flow, by_header })
+    }
+
+    /// Decodes base64, which may be broken into lines.
+    fn decode(&mut self, text: &[u8]) -> Applied<'a> {
+        let compact: Vec<u8>;
+        let text = if text.iter().any(u8::is_ascii_whitespace) {
+            compact = text.iter().filter(|byte| !byte.is_ascii_whitespace()).copied().collect();
+            &compact
+        } else {
+            text
+        };
+        self.container.clear();
+        match BASE64.decode_vec(text, &mut self.container) {
+            Ok(()) if !text.is_empty() => Applied::Container(Reason::BadPayload),
+            _ => Applied::Reject(Reason::BadPayload),
+        }
+    }
+}
+
+impl<'m> Message<'m> {
+    /// Returns the message of a line of an export task, with its time; `None` for the line of the test object.
+    fn of_line(self, rule: &Rule, record: &Record<'_>) -> Result<Option<Self>, Reason> {
+        if !rule.source.export_lines || !record.is_line {
+            return Ok(Some(self));
+        }
+        if self.text == EXPORT_TEST {
+            return Ok(None);
+        }
+        let (time, start) = time::export_line(self.text).ok_or(Reason::BadTimestamp)?;
+        let of = if self.is_repaired { TextOf::Repaired(start) } else { TextOf::Message(start) };
+        Ok(Some(Self { text: &self.text[start..], of, time: Some(time), ..self }))
+    }
+}
+
+impl FlowHeader {
+    fn new(layout: FlowLayout, rule: &Rule, writing: &Writing, tables: &[Table]) -> Result<Self, ObjectError> {
+        let cells = layout.place_in(&tables[writing.table])?;
+        let in_order = layout.is_in_order(&cells);
+        Ok(Self { layout, rule: rule.number, cells, in_order })
+    }
+
+    /// Finds the cells for another rule, which may write to another table.
+    fn place(&mut self, rule: &Rule, writing: &Writing, tables: &[Table]) -> Result<(), ObjectError> {
+        if self.rule != rule.number {
+            self.cells = self.layout.place_in(&tables[writing.table])?;
+            self.in_order = self.layout.is_in_order(&self.cells);
+            self.rule = rule.number;
+        }
+        Ok(())
+    }
+}
+
+/// The outcome of a record that is invalid in itself.
+fn fault<'a>(rule: &Rule, reason: Reason) -> Applied<'a> {
+    let hides_events =
+        matches!(reason, Reason::GluedEnvelope | Reason::BadEnvelope | Reason::UnknownMessageType);
+    let is_dropped = matches!(rule.action, Action::Drop) && !rule.matches.has_message() && !hides_events;
+    if is_dropped { Applied::Dropped } else { Applied::Reject(reason) }
+}
+
+fn unwrapped_message(values: &Values) -> &[u8] {
+    match values.cells[0] {
+        Some((start, end)) => &values.text[start as usize..end as usize],
+        None => &[],
+    }
+}
+
+/// A path that no array has: its name is longer than the names that the scan keeps.
+fn nowhere() -> RecordsPath {
+    vec!["\u{0}".repeat(crate::pipeline::records::MAX_STEP_BYTES + 1)]
+}

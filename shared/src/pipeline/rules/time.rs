@@ -1,0 +1,183 @@
+//! The time of a record outside envelopes, as a rule's `timestamp` describes it.
+
+use jiff::{
+    Timestamp,
+    civil::DateTime,
+    fmt::strtime::{self, BrokenDownTime},
+    tz::TimeZone,
+};
+use serde::{Deserialize, Serialize};
+
+use super::Cell;
+use crate::{text::quoted, timestamp::MAX_MS};
+
+/// Bytes of a time. Longer text is none.
+const MAX_TIME_BYTES: usize = 128;
+/// A time whose parts all differ, to try formats with.
+const EXAMPLE: DateTime = DateTime::constant(2026, 2, 18, 3, 4, 5, 0);
+
+/// Where the time of a record is, and its form.
+#[derive(Debug)]
+pub struct TimeSource {
+    /// Whether the cells are those of the outer record, which `unwrap` reads, or those of the format.
+    pub is_outer: bool,
+    /// The cells, joined by one space.
+    pub cells: Vec<usize>,
+    /// The form.
+    pub form: TimeForm,
+}
+
+/// The form of a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TimeForm {
+    /// A number of this unit since 1970, or ISO-8601.
+    Unit(TimeUnit),
+    /// As strftime writes it.
+    Format(String),
+}
+
+/// The unit of a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TimeUnit {
+    /// Seconds since 1970, which may have a fraction.
+    S,
+    /// Milliseconds since 1970.
+    Ms,
+    /// Microseconds since 1970.
+    Us,
+    /// Nanoseconds since 1970.
+    Ns,
+    /// RFC 3339, in UTC if there is no offset.
+    Iso,
+}
+
+impl TimeForm {
+    /// Checks a format: its directives exist, and they give a date and a time. The error says what is right.
+    pub fn of_format(format: &str) -> Result<Self, String> {
+        let example = "an example: \"%Y-%m-%d %H:%M:%S\"";
+        let zoned = EXAMPLE.to_zoned(TimeZone::UTC).map_err(|error| error.to_string())?;
+        let text = BrokenDownTime::from(&zoned)
+            .to_string(format)
+            .map_err(|error| format!("timestamp.format = {}: {error}; {example}", quoted(format)))?;
+        let form = Self::Format(format.to_owned());
+        match form.parse(text.as_bytes()) {
+            Some(ms) if ms == zoned.timestamp().as_millisecond() => Ok(form),
+            _ => Err(format!("timestamp.format = {}: does not give date and time; {example}", quoted(format))),
+        }
+    }
+
+    /// Returns milliseconds since 1970, within `0..=MAX_MS`.
+    fn parse(&self, text: &[u8]) -> Option<i64> {
+        let text = std::str::from_utf8(text).ok().filter(|text| text.len() <= MAX_TIME_BYTES)?;
+        let ms = match self {
+            Self::Unit(TimeUnit::S) => seconds(text)?,
+            Self::Unit(TimeUnit::Ms) => integer(text)?,
+            Self::Unit(TimeUnit::Us) => integer(text)? / 1000,
+            Self::Unit(TimeUnit::Ns) => integer(text)? / 1_000_000,
+            Self::Unit(TimeUnit::Iso) => iso(text)?,
+            Self::Format(format) => {
+                let time = strtime::parse(format, text).ok()?;
+                match time.to_timestamp() {
+                    Ok(time) => time.as_millisecond(),
+                    // Without an offset.
+                    Err(_) => time.to_datetime().ok().and_then(utc)?,
+                }
+            }
+        };
+        (0..=MAX_MS).contains(&ms).then_some(ms)
+    }
+}
+
+impl TimeSource {
+    /// Returns the time of a record in milliseconds since 1970; `None` if it is absent or invalid.
+    pub(super) fn time(&self, text: &[u8], cells: &[Cell]) -> Option<i64> {
+        let part = |at: &usize| cells[*at].map(|(start, end)| &text[start as usize..end as usize]);
+        if let [only] = &self.cells[..] {
+            return self.form.parse(part(only)?);
+        }
+        let parts = self.cells.iter().map(part).collect::<Option<Vec<_>>>()?;
+        if parts.iter().map(|part| part.len()).sum::<usize>() > MAX_TIME_BYTES {
+            return None;
+        }
+        self.form.parse(&parts.join(&b' '))
+    }
+}
+
+/// Parses an ISO-8601 time at the start of a line, and returns it with the text behind the space after it.
+pub(super) fn export_line(line: &[u8]) -> Option<(i64, usize)> {
+    let end = memchr::memchr(b' ', &line[..line.len().min(MAX_TIME_BYTES)])?;
+    Some((TimeForm::Unit(TimeUnit::Iso).parse(&line[..end])?, end + 1))
+}
+
+fn integer(text: &str) -> Option<i64> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number { text.parse().ok() } else { None }
+}
+
+/// Seconds with an optional fraction, cut to milliseconds.
+fn seconds(text: &str) -> Option<i64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    integer(fraction)?;
+    let ms = format!("{fraction:0<3}");
+    integer(whole)?.checked_mul(1000)?.checked_add(integer(&ms[..3])?)
+}
+
+fn iso(text: &str) -> Option<i64> {
+    match text.parse::<Timestamp>() {
+        Ok(time) => Some(time.as_millisecond()),
+        Err(_) => text.parse().ok().and_then(utc),
+    }
+}
+
+fn utc(time: DateTime) -> Option<i64> {
+    time.to_zoned(TimeZone::UTC).ok().map(|time| time.timestamp().as_millisecond())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_gives_milliseconds() {
+        let format = |format: &str| TimeForm::of_format(format).unwrap();
+        for (form, text, expected) in [
+            (TimeForm::Unit(TimeUnit::S), "1771372800", Some(1_771_372_800_000)),
+            (TimeForm::Unit(TimeUnit::S), "1771372800.1239", Some(1_771_372_800_123)),
+            (TimeForm::Unit(TimeUnit::S), "1771372800.5", Some(1_771_372_800_500)),
+            (TimeForm::Unit(TimeUnit::S), "1771372800.", None),
+            (TimeForm::Unit(TimeUnit::S), "-1", None),
+            (TimeForm::Unit(TimeUnit::Ms), "1771372800001", Some(1_771_372_800_001)),
+            (TimeForm::Unit(TimeUnit::Ms), "1.77e12", None),
+            (TimeForm::Unit(TimeUnit::Ms), "253402300800000", None),
+            (TimeForm::Unit(TimeUnit::Us), "1771372800001999", Some(1_771_372_800_001)),
+            (TimeForm::Unit(TimeUnit::Ns), "1771372800001999999", Some(1_771_372_800_001)),
+            (TimeForm::Unit(TimeUnit::Iso), "2026-02-18T00:00:00Z", Some(1_771_372_800_000)),
+            (TimeForm::Unit(TimeUnit::Iso), "2026-02-18T01:00:00.001+0100", Some(1_771_372_800_001)),
+            (TimeForm::Unit(TimeUnit::Iso), "2026-02-18T00:00:00.123456", Some(1_771_372_800_123)),
+            (TimeForm::Unit(TimeUnit::Iso), "2026-02-30T00:00:00Z", None),
+            (format("%d/%b/%Y:%H:%M:%S %z"), "18/Feb/2026:01:00:00 +0100", Some(1_771_372_800_000)),
+            (format("%Y-%m-%d %H:%M:%S"), "2026-02-18 00:00:00", Some(1_771_372_800_000)),
+            (format("%Y-%m-%d %H:%M:%S%.f"), "2026-02-18 00:00:00.25", Some(1_771_372_800_250)),
+            (format("%Y-%m-%d %H:%M:%S"), "2026-02-18 00:00:00 x", None),
+            (format("%Y-%m-%d %H:%M:%S"), "1960-02-18 00:00:00", None),
+        ] {
+            assert_eq!(form.parse(text.as_bytes()), expected, "{form:?} of {text}");
+        }
+    }
+
+    #[test]
+    fn a_format_without_date_or_with_unknown_directives_is_refused() {
+        for format in ["%H:%M:%S", "%Y-%m-%d %Q!", "%J", ""] {
+            let error = TimeForm::of_format(format).unwrap_err();
+            assert!(error.contains("an example"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_export_line_is_a_time_and_a_message() {
+        assert_eq!(export_line(b"2026-02-18T00:00:00.000Z a b"), Some((1_771_372_800_000, 25)));
+        assert_eq!(export_line(b"Permission Check Successful"), None);
+        assert_eq!(export_line(b"2026-02-18T00:00:00.000Z"), None);
+    }
+}
