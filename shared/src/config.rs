@@ -8,12 +8,12 @@ use sha2::{Digest, Sha256};
 pub use crate::problems::ConfigError;
 use crate::{
     limits::{Limits, MAX_RULE_NAME_BYTES},
-    pipeline::rules::{FlowLayout, Format, JsonFormat, Matches, RegexFormat, Rule},
+    pipeline::rules::{FlowLayout, Format, JsonColumn, JsonFormat, Matches, RegexFormat, Rule},
     problems::Problems,
     table::Table,
     text::{hex, quoted},
 };
-use file::{File, FormatFile, RuleFile};
+use file::{File, FormatFile, JsonColumnFile, RuleFile};
 
 /// The checked configuration: rules in order, and the tables they feed.
 #[derive(Debug)]
@@ -111,8 +111,17 @@ fn compile_format(file: &FormatFile) -> Result<Format, Vec<String>> {
         FormatFile::VpcFlow { fields: Some(text) } => Format::VpcFlow(FlowLayout::from_format_string(text)?),
         FormatFile::Regex { pattern, types } => Format::Regex(RegexFormat::new(pattern, types)?),
         FormatFile::Json { columns } => {
-            let columns = columns.iter().map(|column| (&*column.name, &*column.path, column.kind));
-            Format::Json(JsonFormat::new(columns)?)
+            let (columns, mut problems) = (columns.iter().map(JsonColumnFile::column), Vec::new());
+            let columns: Vec<JsonColumn<'_>> =
+                columns.filter_map(|column| column.map_err(|problem| problems.push(problem)).ok()).collect();
+            if columns.is_empty() && !problems.is_empty() {
+                return Err(problems);
+            }
+            match JsonFormat::new(columns, &[]) {
+                Ok(format) if problems.is_empty() => Format::Json(format),
+                Ok(_) => return Err(problems),
+                Err(others) => return Err([problems, others].concat()),
+            }
         }
     })
 }
@@ -286,6 +295,9 @@ mod tests {
             ),
             &rule(
                 "format = { kind = \"json\", columns = [ { name = \"a\", path = \"/a\", type = \"number\" } ] }",
+            ),
+            &rule(
+                "format = { kind = \"json\", columns = [ { name = \"a\" }, { name = \"b\", path = \"/b\", jsonpath = \"$.b\" } ] }",
             ),
             &rule("match = { log_group = \"[z-a]\" }\nformat = { kind = \"vpc-flow\" }")
                 .replace("\"t\"", "\"../T\""),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     limits::{self, Limits},
-    pipeline::rules::{BadText, Patterns},
+    pipeline::rules::{BadText, JsonColumn, JsonPath, Patterns},
     problems::{ConfigError, Problems},
     table::{ColumnType, Metadata},
     text::quoted,
@@ -75,9 +75,30 @@ pub(super) enum FormatFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct JsonColumnFile {
     pub(super) name: String,
-    pub(super) path: String,
+    pub(super) path: Option<String>,
+    pub(super) jsonpath: Option<String>,
     #[serde(default, rename = "type")]
     pub(super) kind: ColumnType,
+}
+
+impl JsonColumnFile {
+    /// Returns the column with its one path.
+    pub(super) fn column(&self) -> Result<JsonColumn<'_>, String> {
+        let path = match (&self.path, &self.jsonpath) {
+            (Some(path), None) => JsonPath::Pointer(path),
+            (None, Some(query)) => JsonPath::Query(query),
+            (None, None) => {
+                return Err(format!(
+                    "column {:?}: path is missing; give path or jsonpath, for example path = \"/action\"",
+                    self.name
+                ));
+            }
+            (Some(_), Some(_)) => {
+                return Err(format!("column {:?}: has path and jsonpath; remove one of them", self.name));
+            }
+        };
+        Ok(JsonColumn { name: &self.name, path, kind: self.kind })
+    }
 }
 
 impl File {

@@ -10,7 +10,7 @@ mod vpc_flow;
 use self::lost_header::Line;
 pub(crate) use self::matches::Patterns;
 pub use self::{
-    json::JsonFormat,
+    json::{JsonColumn, JsonFormat, JsonPath},
     matches::Matches,
     regex::RegexFormat,
     rule::{BadText, Rule},

@@ -21,11 +21,33 @@ use crate::{
 /// Each step is a nested call, and one more pass over the remaining message.
 const MAX_STEPS: usize = 64;
 
-/// The columns and their pointers.
+/// A column of a JSON format.
+#[derive(Clone, Copy, Debug)]
+pub struct JsonColumn<'a> {
+    /// The column's name.
+    pub name: &'a str,
+    /// Where its value is.
+    pub path: JsonPath<'a>,
+    /// The type that queries use.
+    pub kind: ColumnType,
+}
+
+/// The path of a value in a JSON object.
+#[derive(Clone, Copy, Debug)]
+pub enum JsonPath<'a> {
+    /// A JSON Pointer (RFC 6901).
+    Pointer(&'a str),
+    /// A JSONPath query (RFC 9535). Its first node is the value.
+    Query(&'a str),
+}
+
+/// The columns, the hidden values after them, and the tree of their paths.
 #[derive(Debug)]
 pub struct JsonFormat {
     root: Node,
     columns: Vec<Column>,
+    /// Number of values: columns, then hidden ones.
+    cells: usize,
 }
 
 /// A path in the object that columns read, or that leads to one.
@@ -44,22 +66,18 @@ struct Child {
 }
 
 impl JsonFormat {
-    /// Compiles each column's name, pointer and type. The error has all problems, one line each.
+    /// Compiles the columns, and JSON Pointers of hidden values. A hidden value is no column: its cell follows those of the
+    /// columns. The error has all problems, one line each.
     pub fn new<'a>(
-        columns: impl Iterator<Item = (&'a str, &'a str, ColumnType)>,
+        columns: impl IntoIterator<Item = JsonColumn<'a>>,
+        hidden: &[&str],
     ) -> Result<Self, Vec<String>> {
-        let mut format = Self { root: Node::default(), columns: Vec::new() };
+        let mut format = Self { root: Node::default(), columns: Vec::new(), cells: 0 };
         let mut problems = Vec::new();
-        for (at, (name, path, kind)) in columns.enumerate() {
+        for JsonColumn { name, path, kind } in columns {
             format.columns.push(Column { name: name.to_owned(), kind });
-            match steps(path) {
-                Some(steps) if steps.len() > MAX_STEPS => {
-                    problems.push(format!("column {name:?}: path has more than {MAX_STEPS} steps; use a shorter path"));
-                }
-                Some(steps) => format.root.at(steps).columns.push(at),
-                None => problems.push(format!(
-                    "column {name:?}: path = {path:?} is not a JSON Pointer; an example: \"/httpRequest/clientIp\""
-                )),
+            if let Err(problem) = format.add(path) {
+                problems.push(format!("column {name:?}: {problem}"));
             }
         }
         if format.columns.is_empty() {
@@ -68,7 +86,38 @@ impl JsonFormat {
                     .to_owned(),
             );
         }
+        problems.extend(format.add_hidden(hidden));
         if problems.is_empty() { Ok(format) } else { Err(problems) }
+    }
+
+    /// Compiles JSON Pointers of hidden values, without any column.
+    pub fn hidden_only(hidden: &[&str]) -> Result<Self, Vec<String>> {
+        let mut format = Self { root: Node::default(), columns: Vec::new(), cells: 0 };
+        let problems = format.add_hidden(hidden);
+        if problems.is_empty() { Ok(format) } else { Err(problems) }
+    }
+
+    /// Returns the problems.
+    fn add_hidden(&mut self, hidden: &[&str]) -> Vec<String> {
+        hidden.iter().filter_map(|path| self.add(JsonPath::Pointer(path)).err()).collect()
+    }
+
+    /// Adds the next cell. The error is the problem with its path.
+    fn add(&mut self, path: JsonPath<'_>) -> Result<(), String> {
+        let cell = self.cells;
+        self.cells += 1;
+        let path = match path {
+            JsonPath::Pointer(path) => path,
+            JsonPath::Query(_) => return Err("jsonpath is not supported yet; use path".to_owned()),
+        };
+        let steps = steps(path).ok_or_else(|| {
+            format!("path = {path:?} is not a JSON Pointer; an example: \"/httpRequest/clientIp\"")
+        })?;
+        if steps.len() > MAX_STEPS {
+            return Err(format!("path has more than {MAX_STEPS} steps; use a shorter path"));
+        }
+        self.root.at(steps).columns.push(cell);
+        Ok(())
     }
 
     pub(super) fn columns(&self) -> &[Column] {
@@ -97,7 +146,7 @@ impl JsonFormat {
         values: &mut Values,
     ) -> Result<(), Reason> {
         values.cells.clear();
-        values.cells.resize(self.columns.len(), None);
+        values.cells.resize(self.cells, None);
         values.text.clear();
         values.repaired = false;
         values.seen.clear();
@@ -341,8 +390,15 @@ mod tests {
     use super::*;
 
     fn values(columns: &[(&str, &str)], message: &str) -> Result<Vec<Option<String>>, Reason> {
-        let format =
-            JsonFormat::new(columns.iter().map(|(name, path)| (*name, *path, ColumnType::String))).unwrap();
+        let format = JsonFormat::new(columns.iter().map(|(name, path)| column(name, path)), &[]).unwrap();
+        parse(&format, message)
+    }
+
+    fn column<'a>(name: &'a str, path: &'a str) -> JsonColumn<'a> {
+        JsonColumn { name, path: JsonPath::Pointer(path), kind: ColumnType::String }
+    }
+
+    fn parse(format: &JsonFormat, message: &str) -> Result<Vec<Option<String>>, Reason> {
         let mut values = Values::default();
         format.parse(message.as_bytes(), false, &mut values)?;
         let text = |cell: &(u32, u32)| {
@@ -400,7 +456,7 @@ mod tests {
 
     #[test]
     fn a_pointer_has_a_maximum_number_of_steps() {
-        let new = |path: &str| JsonFormat::new([("a", path, ColumnType::String)].into_iter());
+        let new = |path: &str| JsonFormat::new([column("a", path)], &[]);
         assert!(new(&"/a".repeat(64)).is_ok());
         // Following this pointer would overflow the stack.
         assert_eq!(
@@ -425,5 +481,21 @@ mod tests {
     fn invalid_text_is_rejected() {
         assert_eq!(values(&[("a", "/a")], r#"{"a":"\ud800"}"#), Err(Reason::BadEncoding));
         assert_eq!(values(&[("a", "/a")], r#"{"a":"\u0000"}"#), Err(Reason::BadEncoding));
+    }
+
+    #[test]
+    fn cells_of_hidden_values_follow_those_of_the_columns() {
+        let format = JsonFormat::new([column("a", "/a"), column("b", "/b/c")], &["/b", "/x"]).unwrap();
+        assert_eq!(format.columns().len(), 2);
+        let message = r#"{"x":"y","a":1,"b":{"c":2}}"#;
+        let cell = |text: &str| Some(text.to_owned());
+        assert_eq!(parse(&format, message).unwrap(), [cell("1"), cell("2"), cell(r#"{"c":2}"#), cell("y")]);
+        let format = JsonFormat::hidden_only(&["/x", "/none"]).unwrap();
+        assert!(format.columns().is_empty());
+        assert_eq!(parse(&format, message).unwrap(), [cell("y"), None]);
+        assert_eq!(
+            JsonFormat::hidden_only(&["x", "/x"]).unwrap_err(),
+            ["path = \"x\" is not a JSON Pointer; an example: \"/httpRequest/clientIp\""]
+        );
     }
 }
