@@ -13,10 +13,10 @@ mod window;
 
 use std::io::Read;
 
-pub(crate) use elements::{RecordsPath, has_array};
+pub(crate) use elements::has_array;
 pub use envelope::EVENT_PATTERN;
 use events::{AfterSkip, Skipping};
-pub(crate) use json_scan::MAX_STEP_BYTES;
+pub(crate) use json_scan::{MAX_STEP_BYTES, RecordsPath};
 use json_scan::{JsonScan, Step};
 use lines::EnvelopeSignature;
 use window::{More, Window};

@@ -5,7 +5,7 @@ use std::io::Read;
 use super::{
     AfterSkip, Found, Message, Records, Skipping, State,
     envelope::{self, Stop},
-    json_scan::{JsonScan, Step},
+    json_scan::{JsonScan, RecordsPath, Step},
     window::More,
 };
 use crate::{
@@ -15,9 +15,6 @@ use crate::{
 
 /// What an object with an array of records is called in errors.
 const ARRAY: &str = "a JSON array of records";
-
-/// Steps from a JSON object to its array of records: the names of members. Empty: the text is the array itself.
-pub(crate) type RecordsPath = Vec<String>;
 
 /// Returns whether a message is a JSON object, or array, with an array of records at this path.
 pub(crate) fn has_array(message: &[u8], path: &RecordsPath) -> bool {

@@ -4,10 +4,7 @@
 //! leaves the content of strings to the rules, with one exception: no string has a line feed. A cut line such as
 //! `{"a":"x` therefore ends at its line feed and does not include the lines after it.
 
-use super::{
-    elements::RecordsPath,
-    envelope::{Key, key_named},
-};
+use super::envelope::{Key, key_named};
 use crate::pipeline::json_text as text;
 
 /// Maximum nesting. The scan treats deeper text as not JSON, like the columns do. Text that is not JSON is scanned again from
@@ -17,6 +14,9 @@ const MAX_DEPTH: usize = 128;
 pub(crate) const MAX_STEP_BYTES: usize = 64;
 /// Raw bytes kept of a key or message type: the longest one with every character escaped (`\u0041`) fits.
 const KEPT_BYTES: usize = MAX_STEP_BYTES * 6 + 1;
+
+/// Steps from a JSON object to its array of records: the names of members. Empty: the text is the array itself.
+pub(crate) type RecordsPath = Vec<String>;
 
 /// The result of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
