@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod limits;
 pub mod lookups;
 pub mod pipeline;
+pub mod presets;
 mod problems;
 pub mod queue;
 pub mod store;

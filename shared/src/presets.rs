@@ -1,0 +1,107 @@
+//! Presets: rules for the log types that Flowherd knows. A rule with `preset = "waf"` starts from the file
+//! `shared/presets/waf.toml`.
+
+/// The rule of one log type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preset {
+    /// The name that a rule gives in `preset`, which is also the file's name.
+    pub name: &'static str,
+    /// The file: comments, then one `[[rule]]`.
+    pub text: &'static str,
+}
+
+macro_rules! presets {
+    ($($name:literal)*) => {
+        /// All presets, sorted by name.
+        pub const PRESETS: &[Preset] =
+            &[$(Preset { name: $name, text: include_str!(concat!("../presets/", $name, ".toml")) }),*];
+    };
+}
+
+presets! {
+    "vpc-flow"
+}
+
+/// Maximum edits between an unknown name and a name that an error suggests.
+const MAX_EDITS: usize = 3;
+
+/// Returns the file of the preset with this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static str> {
+    PRESETS.iter().find(|preset| preset.name == name).map(|preset| preset.text)
+}
+
+/// Returns the names that resemble an unknown one, the nearest first, for an error message.
+#[must_use]
+pub fn nearest(name: &str) -> Vec<&'static str> {
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    let mut found: Vec<(usize, &'static str)> = PRESETS
+        .iter()
+        .filter_map(|preset| {
+            // Someone who writes `firewall` or `trail` looks for a name with this part.
+            let has_part = name.len() > 2 && (preset.name.contains(&name) || name.contains(preset.name));
+            let edits = if has_part { 1 } else { strsim::levenshtein(&name, preset.name) };
+            let limit = MAX_EDITS.min(preset.name.len() / 2);
+            (edits <= limit).then_some((edits, preset.name))
+        })
+        .collect();
+    found.sort_unstable();
+    found.into_iter().map(|(_, name)| name).collect()
+}
+
+impl Preset {
+    /// Returns the title and the description: the two parts of the first line, `# Title: description.`.
+    #[must_use]
+    pub fn heading(&self) -> (&'static str, &'static str) {
+        let line = self.text.lines().next().unwrap_or_default();
+        let line = line.trim_start_matches("# ").trim_end_matches('.');
+        line.split_once(": ").unwrap_or((line, ""))
+    }
+
+    /// Returns the pages that define the columns: the lines `# Columns: URL`.
+    pub fn sources(&self) -> impl Iterator<Item = &'static str> {
+        self.text.lines().filter_map(|line| line.strip_prefix("# Columns: "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_directory_is_a_preset_with_title_sources_and_one_rule_of_its_name() {
+        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("presets");
+        let mut files: Vec<String> = std::fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        files.sort();
+        let names: Vec<String> = PRESETS.iter().map(|preset| format!("{}.toml", preset.name)).collect();
+        assert_eq!(files, names, "the list in shared/src/presets.rs has the files of shared/presets/");
+        for preset in PRESETS {
+            let (title, description) = preset.heading();
+            assert!(
+                preset.text.starts_with("# ") && !title.is_empty() && !description.is_empty(),
+                "{preset:?}"
+            );
+            assert!(preset.sources().all(|url| url.starts_with("https://")), "{preset:?}");
+            assert!(preset.sources().count() > 0, "{} cites no page", preset.name);
+            assert_eq!(preset.text.matches("[[rule]]").count(), 1, "{}", preset.name);
+            assert!(
+                preset.text.contains(&format!("[[rule]]\nname = \"{}\"\n", preset.name)),
+                "{}",
+                preset.name
+            );
+            assert_eq!(find(preset.name), Some(preset.text));
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_finds_the_names_that_resemble_it() {
+        assert_eq!(nearest("vpcflow"), ["vpc-flow"]);
+        assert_eq!(nearest("VPC_FLOW"), ["vpc-flow"]);
+        assert_eq!(nearest("vpc"), ["vpc-flow"]);
+        assert_eq!(nearest("something-else"), [""; 0]);
+        assert_eq!(nearest(&"x".repeat(1000)), [""; 0]);
+    }
+}
