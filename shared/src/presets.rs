@@ -19,6 +19,14 @@ macro_rules! presets {
 }
 
 presets! {
+    "alb"
+    "alb-connection"
+    "cloudfront"
+    "elb"
+    "nlb"
+    "rds-audit"
+    "s3-access"
+    "tgw-flow"
     "vpc-flow"
 }
 
@@ -100,6 +108,7 @@ mod tests {
     fn an_unknown_name_finds_the_names_that_resemble_it() {
         assert_eq!(nearest("vpcflow"), ["vpc-flow"]);
         assert_eq!(nearest("VPC_FLOW"), ["vpc-flow"]);
+        assert_eq!(nearest("connection"), ["alb-connection"]);
         assert_eq!(nearest("vpc"), ["vpc-flow"]);
         assert_eq!(nearest("something-else"), [""; 0]);
         assert_eq!(nearest(&"x".repeat(1000)), [""; 0]);
