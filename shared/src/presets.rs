@@ -1,6 +1,8 @@
 //! Presets: rules for the log types that Flowherd knows. A rule with `preset = "waf"` starts from the file
 //! `shared/presets/waf.toml`.
 
+use crate::text::quoted;
+
 /// The rule of one log type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Preset {
@@ -39,9 +41,16 @@ pub fn find(name: &str) -> Option<&'static str> {
     PRESETS.iter().find(|preset| preset.name == name).map(|preset| preset.text)
 }
 
-/// Returns the names that resemble an unknown one, the nearest first, for an error message.
+/// Returns the error for a name that [`find`] does not know. It suggests names that resemble it.
 #[must_use]
-pub fn nearest(name: &str) -> Vec<&'static str> {
+pub fn unknown(name: &str) -> String {
+    let near: Vec<String> = nearest(name).iter().map(|near| format!("\"{near}\"")).collect();
+    let near = if near.is_empty() { String::new() } else { format!("did you mean {}? ", near.join(" or ")) };
+    format!("no preset {}; {near}list all with `flowherd presets`", quoted(name))
+}
+
+/// Returns the names that resemble an unknown one, the nearest first.
+fn nearest(name: &str) -> Vec<&'static str> {
     let name = name.to_ascii_lowercase().replace('_', "-");
     let mut found: Vec<(usize, &'static str)> = PRESETS
         .iter()
@@ -110,7 +119,11 @@ mod tests {
         assert_eq!(nearest("VPC_FLOW"), ["vpc-flow"]);
         assert_eq!(nearest("connection"), ["alb-connection"]);
         assert_eq!(nearest("vpc"), ["vpc-flow"]);
+        assert_eq!(nearest("s3_acess"), ["s3-access"]);
         assert_eq!(nearest("something-else"), [""; 0]);
         assert_eq!(nearest(&"x".repeat(1000)), [""; 0]);
+        assert_eq!(unknown("x"), "no preset \"x\"; list all with `flowherd presets`");
+        let near = "no preset \"vpcflow\"; did you mean \"vpc-flow\"? list all with `flowherd presets`";
+        assert_eq!(unknown("vpcflow"), near);
     }
 }
