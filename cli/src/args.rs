@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Synth(SynthArgs),
     /// Show the layers of a file, the outcome of its records under each rule, and the first rows
     Explain(ExplainArgs),
+    /// List the log types that a rule can name as its preset, or print the rule of one
+    Presets(PresetsArgs),
     /// Begin a run of the fleet: list a prefix and send its objects to the workers
     Run(RunArgs),
     /// Purge the queue and run a prefix again
@@ -118,6 +120,27 @@ pub(crate) struct ExplainArgs {
     /// Rows to show per table
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1000))]
     pub(crate) rows: u16,
+}
+
+/// `flowherd presets`.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct PresetsArgs {
+    #[command(subcommand)]
+    pub(crate) action: Option<PresetsAction>,
+    /// Print JSON instead of a table, with all columns
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `flowherd presets show`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PresetsAction {
+    /// Print the rule of a preset as TOML, to start from
+    Show {
+        /// Name of the preset
+        name: String,
+    },
 }
 
 /// `flowherd run`.

@@ -7,6 +7,7 @@ mod explain;
 mod fleet;
 mod inputs;
 pub mod local;
+mod presets;
 pub mod query;
 mod sql;
 mod stop;
@@ -29,6 +30,7 @@ pub fn main() -> ExitCode {
         Command::Convert(args) => convert::convert(&args),
         Command::Synth(args) => synth::synth(&args),
         Command::Explain(args) => explain::explain(&args),
+        Command::Presets(args) => presets::presets(&args),
         Command::Run(args) => fleet::run::run(&args),
         Command::Rerun(args) => fleet::run::rerun(&args),
         Command::Status(args) => fleet::status::status(&args),

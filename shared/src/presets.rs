@@ -23,13 +23,30 @@ macro_rules! presets {
 presets! {
     "alb"
     "alb-connection"
+    "api-gateway"
     "cloudfront"
+    "cloudtrail"
+    "cloudtrail-s3"
+    "cloudwatch-awslogs"
+    "cloudwatch-http"
+    "eks-audit"
     "elb"
+    "firehose-errors"
+    "guardduty"
+    "guardduty-eventbridge"
+    "lambda-platform-report"
+    "lambda-report"
+    "network-firewall-alert"
+    "network-firewall-flow"
+    "network-firewall-tls"
     "nlb"
     "rds-audit"
+    "route53-resolver"
     "s3-access"
+    "suricata-eve"
     "tgw-flow"
     "vpc-flow"
+    "waf"
 }
 
 /// Maximum edits between an unknown name and a name that an error suggests.
@@ -88,13 +105,17 @@ mod tests {
     #[test]
     fn every_file_of_the_directory_is_a_preset_with_title_sources_and_one_rule_of_its_name() {
         let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("presets");
+        let name = |file: String| file.strip_suffix(".toml").map(str::to_owned).unwrap();
         let mut files: Vec<String> = std::fs::read_dir(directory)
             .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .map(|entry| name(entry.unwrap().file_name().into_string().unwrap()))
             .collect();
         files.sort();
-        let names: Vec<String> = PRESETS.iter().map(|preset| format!("{}.toml", preset.name)).collect();
-        assert_eq!(files, names, "the list in shared/src/presets.rs has the files of shared/presets/");
+        let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+        assert_eq!(
+            files, names,
+            "the list in shared/src/presets.rs has the files of shared/presets/, sorted"
+        );
         for preset in PRESETS {
             let (title, description) = preset.heading();
             assert!(
@@ -117,7 +138,10 @@ mod tests {
     fn an_unknown_name_finds_the_names_that_resemble_it() {
         assert_eq!(nearest("vpcflow"), ["vpc-flow"]);
         assert_eq!(nearest("VPC_FLOW"), ["vpc-flow"]);
-        assert_eq!(nearest("connection"), ["alb-connection"]);
+        assert_eq!(
+            nearest("firewall"),
+            ["network-firewall-alert", "network-firewall-flow", "network-firewall-tls"]
+        );
         assert_eq!(nearest("vpc"), ["vpc-flow"]);
         assert_eq!(nearest("s3_acess"), ["s3-access"]);
         assert_eq!(nearest("something-else"), [""; 0]);

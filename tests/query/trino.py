@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import values
-from common import Checks, Flowherd, duckdb_over, envelope, program, scratch
+from common import ROOT, Checks, Flowherd, duckdb_over, envelope, program, scratch
 from server import Bucket, Trino, TrinoError, trino
 
 DAY = "2026-02-18"
@@ -423,6 +423,31 @@ def types(checks: Checks, server: Trino, bucket: Bucket, flowherd: Flowherd, dir
     checks.equal("Trino: a time without a zone is UTC in any session", elsewhere, [["2026-02-18 03:00:00.000"]])
 
 
+def presets(checks: Checks, server: Trino, bucket: Bucket, flowherd: Flowherd, directory: Path) -> None:
+    """The sample of each preset, as tests/tests/all/presets.rs converts it: typed views in both engines."""
+    checks.section("Typed views of all presets")
+    samples = ROOT / "tests/presets"
+    for preset in json.loads(flowherd.run("presets", "--json")):
+        name = preset["name"]
+        place, sample = directory / name, samples / name
+        for path in [path for path in (sample / "in").rglob("*") if path.is_file()]:
+            target = place / "day" / path.relative_to(sample / "in")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            content = path.read_bytes()
+            target.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+        config = place / "flowherd.toml"
+        rules = sample / "flowherd.toml"
+        config.write_text(rules.read_text() if rules.exists() else f'[[rule]]\npreset = "{name}"\n')
+        convert(flowherd, place / "day", "clean", "--config", config)
+        setting = Setting(server, bucket, flowherd, place / "day/out", name.replace("-", "_"), "--config", config)
+        setting.make_views(checks)
+        connection = duckdb_over(flowherd, setting.results, "--config", config)
+        for view in setting.glue["views"]:
+            if not view["name"].startswith("ledger_"):
+                order = ", ".join(str(number + 1) for number in range(len(view["columns"])))
+                same(checks, f"{name}: {view['name']}", setting, connection, f'SELECT * FROM "{view["name"]}" ORDER BY {order}')
+
+
 def hostile(checks: Checks, server: Trino, bucket: Bucket, flowherd: Flowherd, directory: Path) -> None:
     """The values that hive.py brings through Hive's reader, through Trino's own."""
     checks.section("Values through Trino's reader of CSV")
@@ -452,6 +477,7 @@ def main() -> int:
         hours(checks, server, bucket, flowherd, directory / "hours")
         all_fields(checks, server, bucket, flowherd, directory / "fields")
         types(checks, server, bucket, flowherd, directory / "types")
+        presets(checks, server, bucket, flowherd, directory / "presets")
         hostile(checks, server, bucket, flowherd, directory / "hostile")
     return checks.finish()
 

@@ -34,6 +34,7 @@ mod model;
 mod modules;
 mod place;
 mod planning;
+mod presets;
 mod promises;
 mod protection;
 mod query;

@@ -42,8 +42,8 @@ fn views_of(place: &Place, group: &str, events: &[String]) -> String {
     definitions(place, &config)
 }
 
-/// Runs a program of Python that is here, and gives what it prints.
-fn python(program: &str, input: &str) -> String {
+/// Runs a Python program with one argument and returns its output.
+pub(crate) fn python(program: &str, input: &str) -> String {
     let output =
         Command::new(flowherd_tests::python_server::python()).args(["-c", program, input]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
