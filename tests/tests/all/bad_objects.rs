@@ -113,7 +113,7 @@ fn a_header_that_would_lose_or_mix_up_fields_fails_the_object() {
     assert_eq!(
         error(&b"version vpc-id start type\n2 vpc-1 1 IPv4\n"[..]),
         "the header line names \"vpc-id type\" but table vpc_flow has no column for it; \
-         give its rule fields = \"${version} ${vpc-id} ${start} ${type}\""
+         give its rule fields = \"${version} ${vpc-id} ${start} ${type}\", or fields = \"any\" for a column of every known field"
     );
     assert!(error(&b"start start\n"[..]).contains("twice"));
     assert!(

@@ -162,7 +162,7 @@ fn settings_that_would_exhaust_memory_or_time_are_refused_in_bounded_time() {
         ("#".repeat(MAX_CONFIG_BYTES + 1), "has 1048577 bytes"),
         (many(MAX_RULES + 1, one), "257 rules: the limit is 256"),
         (many(MAX_TABLES + 1, of_table), "65 tables: the limit is 64"),
-        (many(MAX_REGEXES + 1, of_regex), "33 rules of kind = \"regex\": the limit is 32"),
+        (many(MAX_REGEXES + 1, of_regex), "33 regular expressions: the limit is 32"),
         (regex(&"a".repeat(MAX_REGEX_BYTES + 1)), "has 16385 bytes: the limit is 16384"),
         (regex("(?P<a>(a{1,1000}){1,1000})"), "too large when it is compiled"),
         (regex("(?P<a>((((((a{9}){9}){9}){9}){9}){9}){9})"), "too large when it is compiled"),

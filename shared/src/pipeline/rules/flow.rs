@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::IpAddr};
 
 use super::{
     Cell, Values,
-    lost_header::{QUOTED_CHARS, unknown_fields},
+    lost_header::{shown, unknown_fields},
 };
 use crate::{
     error::{ObjectError, Reason},
@@ -150,16 +150,14 @@ impl FlowLayout {
         }
     }
 
-    fn from_format_string(
-        kind: FlowKind,
-        text: &str,
-        unknown_as_text: bool,
-    ) -> Result<Self, Vec<String>> {
+    fn from_format_string(kind: FlowKind, text: &str, unknown_as_text: bool) -> Result<Self, Vec<String>> {
         let mut fields: Vec<LayoutField> = Vec::new();
         let mut problems = Vec::new();
         let (words, limit) = (text.split_whitespace().count(), MAX_HEADER_WORDS);
         if words > limit {
-            return Err(vec![format!("fields: {words} words: the limit is {limit}; name each field at most once")]);
+            return Err(vec![format!(
+                "fields: {words} words: the limit is {limit}; name each field at most once"
+            )]);
         }
         for word in text.split_whitespace() {
             let Some(name) = word.strip_prefix("${").and_then(|word| word.strip_suffix('}')) else {
@@ -173,7 +171,8 @@ impl FlowLayout {
                 Some(field) => LayoutField::from(field),
                 None if kind.other().field(name).is_some() => {
                     let other = kind.other().name();
-                    problems.push(format!("fields: {name:?} is a field of kind = {other:?}; correct the kind"));
+                    problems
+                        .push(format!("fields: {name:?} is a field of kind = {other:?}; correct the kind"));
                     continue;
                 }
                 None if unknown_as_text && is_name(name) => LayoutField::unknown(name),
@@ -222,10 +221,7 @@ impl FlowLayout {
             return Ok(None);
         }
         // Header words are the only text of an object that an error quotes.
-        let error = |field: &str, why: String| {
-            let field = field.chars().take(QUOTED_CHARS).collect();
-            ObjectError::Header { field, why }
-        };
+        let error = |fields: &[&str], why: String| ObjectError::Header { field: shown(fields), why };
         let unknown: Vec<&str> = names.iter().filter(|name| !is_known(name)).copied().collect();
         if !unknown.is_empty() {
             return Err(unknown_fields(&unknown));
@@ -233,18 +229,17 @@ impl FlowLayout {
         for (at, name) in names.iter().enumerate() {
             if names[..at].contains(name) {
                 let why = "twice, so its values are ambiguous; correct the header line";
-                return Err(error(name, why.to_owned()));
+                return Err(error(&[*name], why.to_owned()));
             }
         }
-        let mut fields = Vec::new();
-        for name in names {
-            let Some(field) = self.field(name) else {
-                let (kind, other) = (self.kind.name(), self.kind.other().name());
-                let why = format!("which no {kind} log has; give these objects a rule with kind = {other:?}");
-                return Err(error(name, why));
-            };
-            fields.push(field);
+        let of_other_kind: Vec<&str> =
+            names.iter().filter(|name| self.field(name).is_none()).copied().collect();
+        if !of_other_kind.is_empty() {
+            let (kind, other) = (self.kind.name(), self.kind.other().name());
+            let why = format!("which no {kind} line has; give these objects a rule with kind = {other:?}");
+            return Err(error(&of_other_kind, why));
         }
+        let fields = names.iter().filter_map(|name| self.field(name)).collect();
         Ok(Some(Self::new(self.kind, fields)))
     }
 
@@ -259,7 +254,8 @@ impl FlowLayout {
             .map(|field| &*field.name)
             .collect();
         if !lost.is_empty() {
-            let fields: Vec<String> = self.fields.iter().map(|field| format!("${{{}}}", field.name)).collect();
+            let fields: Vec<String> =
+                self.fields.iter().map(|field| format!("${{{}}}", field.name)).collect();
             let (table, fields) = (&table.name, fields.join(" "));
             let why = format!(
                 "but table {table} has no column for it; give its rule fields = \"{fields}\", or fields = {ANY:?} for a \

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Characters of a word that an error quotes: enough to find it, and few for the ledger and the log.
-pub(super) const QUOTED_CHARS: usize = 80;
+const QUOTED_CHARS: usize = 80;
 /// Words that an error quotes.
 const QUOTED_WORDS: usize = 20;
 /// Bytes at each end of a line that are searched. The longest header line is shorter.
@@ -68,6 +68,14 @@ fn part<'a>(words: impl DoubleEndedIterator<Item = &'a str>, kind: Line) -> Vec<
 
 /// Returns the error of a header line with these unknown names.
 pub(super) fn unknown_fields(names: &[&str]) -> ObjectError {
+    let why = "which is not a flow-log field that this version knows; give its rule unknown_fields = \"text\" and the name in \
+               fields, or update Flowherd"
+        .to_owned();
+    ObjectError::Header { field: shown(names), why }
+}
+
+/// Returns the different names, cut to what an error quotes.
+pub(super) fn shown(names: &[&str]) -> String {
     let quoted = |name: &&str| name.chars().take(QUOTED_CHARS).collect::<String>();
     let mut shown: Vec<String> = Vec::new();
     for name in names.iter().map(quoted) {
@@ -75,10 +83,7 @@ pub(super) fn unknown_fields(names: &[&str]) -> ObjectError {
             shown.push(name);
         }
     }
-    let field = shown.join(" ");
-    let why = "which is not a flow-log field that this version knows; remove the field, or update Flowherd"
-        .to_owned();
-    ObjectError::Header { field, why }
+    shown.join(" ")
 }
 
 /// Refuses a line of names if some are unknown.

@@ -11,7 +11,7 @@ use serde::{
     },
 };
 
-use super::regex as message_regex;
+use super::pattern;
 use crate::text::quoted;
 
 /// Bytes of a glob. Log group names have at most 512 characters and keys 1,024 bytes.
@@ -63,16 +63,16 @@ impl Patterns {
 
     /// Compiles the patterns. One that does not compile is passed to `problem` and matches everything.
     pub(crate) fn compile(&self, problem: &mut impl FnMut(String)) -> Matches {
-        let mut compile = |pattern: &Pattern| {
+        let mut compile = |one: &Pattern| {
             let mut glob = |name: &str, glob: &Option<String>| {
                 let compiled = compile_glob(glob.as_ref()?);
                 compiled.map_err(|why| problem(format!("match.{name}{why}"))).ok()
             };
-            let log_group = glob("log_group", &pattern.log_group);
-            let log_stream = glob("log_stream", &pattern.log_stream);
-            let key = glob("key", &pattern.key);
-            let message = pattern.message.as_ref().and_then(|message| {
-                let compiled = message_regex::compile_within_limits("match.message", message);
+            let log_group = glob("log_group", &one.log_group);
+            let log_stream = glob("log_stream", &one.log_stream);
+            let key = glob("key", &one.key);
+            let message = one.message.as_ref().and_then(|message| {
+                let compiled = pattern::compile("match.message", message);
                 compiled.map_err(|problems| problems.into_iter().for_each(&mut *problem)).ok()
             });
             Match { log_group, log_stream, key, message }
@@ -100,9 +100,8 @@ fn compile_glob(glob: &str) -> Result<Regex, String> {
         after_star = character == '*';
     }
     pattern.push('$');
-    Regex::new(&pattern).map_err(|_| {
-        format!(" = {}: has too many wildcards; an example: \"vpc-flow-logs*\"", quoted(glob))
-    })
+    Regex::new(&pattern)
+        .map_err(|_| format!(" = {}: has too many wildcards; an example: \"vpc-flow-logs*\"", quoted(glob)))
 }
 
 /// Compiled patterns. Without any alternative they match everything.
@@ -149,7 +148,13 @@ impl Matches {
 
     /// Returns whether the rule takes this record. Call it only if [`Matches::has_message`].
     #[must_use]
-    pub fn record(&self, log_group: Option<&str>, log_stream: Option<&str>, key: &str, message: &[u8]) -> bool {
+    pub fn record(
+        &self,
+        log_group: Option<&str>,
+        log_stream: Option<&str>,
+        key: &str,
+        message: &[u8],
+    ) -> bool {
         self.0.iter().any(|pattern| {
             pattern.origin(log_group, log_stream, key)
                 && pattern.message.as_ref().is_none_or(|regex| regex.is_match(message))
