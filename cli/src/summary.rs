@@ -19,6 +19,14 @@ pub(crate) fn report(report: &Report, dest: &str) -> String {
     let (objects, records, bytes) = (&report.objects, &report.records, &report.bytes);
     let run = printable(&report.run);
     let mut text = format!("run {run}: {state}\n\n");
+    let mut record_counts = vec![
+        ("read", records.read),
+        ("rows", records.rows),
+        ("rejected", records.rejected),
+        ("control", records.control),
+    ];
+    let rare = [("dropped", records.dropped), ("repaired", records.repaired)];
+    record_counts.extend(rare.into_iter().filter(|(_, count)| *count > 0));
     text += &numbers(&[
         (
             "objects",
@@ -30,21 +38,8 @@ pub(crate) fn report(report: &Report, dest: &str) -> String {
                 ("missing", objects.missing),
             ],
         ),
-        (
-            "records",
-            &[
-                ("read", records.read),
-                ("rows", records.rows),
-                ("rejected", records.rejected),
-                ("control", records.control),
-            ],
-        ),
+        ("records", &record_counts),
     ]);
-    for (name, count) in [("dropped", records.dropped), ("repaired", records.repaired)] {
-        if count > 0 {
-            text += &format!("{name:<8} {}\n", HumanCount(count));
-        }
-    }
     text += &format!(
         "\nbytes    {} in, {} decoded, {} out\n",
         HumanBytes(bytes.compressed_in),

@@ -304,25 +304,30 @@ impl<'a> Rules<'a> {
         {
             return Ok(self.split(path, message.text, record));
         }
-        let Some(unwrap) = &rule.source.unwrap else {
-            return self.apply_to_message(rule, record, message, &Values::default(), (is_flow_line, line));
-        };
-        if let Err(reason) = unwrap.parse(message.text, can_repair, &mut self.unwrapped) {
-            return Ok(Applied::Reject(reason));
-        }
-        if self.unwrapped.cells[0].is_none() {
-            return Ok(Applied::Reject(Reason::NoMessage));
-        }
         // Taken out, because the message is part of it while the rule is used.
-        let unwrapped = std::mem::take(&mut self.unwrapped);
-        let message = Message {
-            text: unwrapped_message(&unwrapped),
-            of: TextOf::Unwrapped,
-            is_repaired: message.is_repaired || unwrapped.repaired,
-            time: message.time,
+        let unwrapped = match &rule.source.unwrap {
+            None => None,
+            Some(unwrap) => {
+                if let Err(reason) = unwrap.parse(message.text, can_repair, &mut self.unwrapped) {
+                    return Ok(Applied::Reject(reason));
+                }
+                if self.unwrapped.cells[0].is_none() {
+                    return Ok(Applied::Reject(Reason::NoMessage));
+                }
+                Some(std::mem::take(&mut self.unwrapped))
+            }
         };
-        let outcome = self.apply_to_message(rule, record, message, &unwrapped, (is_flow_line, line));
-        self.unwrapped = unwrapped;
+        let message = match &unwrapped {
+            None => message,
+            Some(values) => {
+                let is_repaired = message.is_repaired || values.repaired;
+                Message { text: unwrapped_message(values), of: TextOf::Unwrapped, is_repaired, ..message }
+            }
+        };
+        let outcome = self.apply_to_message(rule, record, message, unwrapped.as_ref(), (is_flow_line, line));
+        if let Some(unwrapped) = unwrapped {
+            self.unwrapped = unwrapped;
+        }
         outcome
     }
 
@@ -342,7 +347,7 @@ impl<'a> Rules<'a> {
         rule: &'a Rule,
         record: &Record<'_>,
         message: Message<'_>,
-        unwrapped: &Values,
+        unwrapped: Option<&Values>,
         (is_flow_line, line): (bool, Line),
     ) -> Result<Applied<'a>, ObjectError> {
         let can_repair = rule.bad_text == BadText::Replace;
@@ -420,10 +425,9 @@ impl<'a> Rules<'a> {
             (Some(source), None) => {
                 let values = &self.values;
                 let text = if matches!(of, TextOf::Values) { &values.text[..] } else { message.text };
-                let time = if source.is_outer {
-                    source.time(&unwrapped.text, &unwrapped.cells)
-                } else {
-                    source.time(text, &values.cells)
+                let time = match unwrapped {
+                    Some(outer) if source.is_outer => source.time(&outer.text, &outer.cells),
+                    _ => source.time(text, &values.cells),
                 };
                 if time.is_none() {
                     return Ok(Applied::Reject(Reason::BadTimestamp));
@@ -447,8 +451,9 @@ impl<'a> Rules<'a> {
         };
         self.container.clear();
         match BASE64.decode_vec(text, &mut self.container) {
-            Ok(()) if !text.is_empty() => Applied::Container(Reason::BadPayload),
-            _ => Applied::Reject(Reason::BadPayload),
+            // Firehose accepts records without data: they hold nothing.
+            Ok(()) => Applied::Container(Reason::BadPayload),
+            Err(_) => Applied::Reject(Reason::BadPayload),
         }
     }
 }
