@@ -45,7 +45,7 @@ impl Source for DirSource {
     type Body = LocalBody;
 
     fn open(&self, object: &ManifestEntry) -> Result<LocalBody, StoreError> {
-        let file = File::open(self.path(&object.key)?).map_err(StoreError::of_file)?;
+        let file = File::open(self.path(&object.key)?).map_err(StoreError::from_file_error)?;
         let body = LocalBody { file, etag: object.etag.clone() };
         body.check_unchanged()?;
         Ok(body)
@@ -124,12 +124,12 @@ impl Store for DirStore {
         let target = self.path(path)?;
         // Fails before anything of the object is published, instead of at the commit.
         if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent).map_err(StoreError::of_file)?;
+            fs::create_dir_all(parent).map_err(StoreError::from_file_error)?;
         }
         if target.is_dir() {
-            return Err(StoreError::of_file(io::ErrorKind::IsADirectory.into()));
+            return Err(StoreError::from_file_error(io::ErrorKind::IsADirectory.into()));
         }
-        Ok(LocalSink { file: self.create_temporary().map_err(StoreError::of_file)?, target })
+        Ok(LocalSink { file: self.create_temporary().map_err(StoreError::from_file_error)?, target })
     }
 
     fn put(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError> {
@@ -144,7 +144,7 @@ impl Store for DirStore {
         match sink.file.persist_noclobber(&sink.target) {
             Ok(_) => Ok(true),
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(StoreError::of_file(error.error)),
+            Err(error) => Err(StoreError::from_file_error(error.error)),
         }
     }
 
@@ -172,7 +172,7 @@ impl Store for DirStore {
 }
 
 fn of_file<T>(result: io::Result<T>) -> Result<T, StoreError> {
-    result.map_err(StoreError::of_file)
+    result.map_err(StoreError::from_file_error)
 }
 
 fn none_if_missing<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
@@ -204,7 +204,8 @@ impl Write for LocalSink {
 
 impl Sink for LocalSink {
     fn commit(self) -> Result<String, StoreError> {
-        let file = self.file.persist(&self.target).map_err(|error| StoreError::of_file(error.error))?;
+        let file =
+            self.file.persist(&self.target).map_err(|error| StoreError::from_file_error(error.error))?;
         Ok(etag(&of_file(file.metadata())?))
     }
 }
