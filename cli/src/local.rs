@@ -52,7 +52,7 @@ impl Source for DirSource {
     }
 
     fn head(&self, key: &str) -> Result<Option<ManifestEntry>, StoreError> {
-        let metadata = none_if_missing(self.path(key).and_then(|path| of_file(fs::metadata(path))))?;
+        let metadata = none_if_missing(self.path(key).and_then(|path| map_file_error(fs::metadata(path))))?;
         let entry = |metadata: &Metadata| ManifestEntry {
             key: key.to_owned(),
             size: metadata.len(),
@@ -153,25 +153,25 @@ impl Store for DirStore {
     }
 
     fn get_limited(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        let file = none_if_missing(self.path(path).and_then(|path| of_file(File::open(path))))?;
+        let file = none_if_missing(self.path(path).and_then(|path| map_file_error(File::open(path))))?;
         // Opening a directory succeeds, and reading it fails.
         let file = file.filter(|file| !file.metadata().is_ok_and(|metadata| metadata.is_dir()));
         file.map(|file| read_limited(file, path, limit)).transpose()
     }
 
     fn head(&self, path: &str) -> Result<Option<Head>, StoreError> {
-        let path = self.path(path).and_then(|path| of_file(fs::metadata(path)));
+        let path = self.path(path).and_then(|path| map_file_error(fs::metadata(path)));
         let Some(metadata) = none_if_missing(path)? else { return Ok(None) };
-        let (modified, now) = (of_file(metadata.modified())?, SystemTime::now());
+        let (modified, now) = (map_file_error(metadata.modified())?, SystemTime::now());
         Ok(Some(Head { etag: etag(&metadata), modified, now }))
     }
 
     fn remove(&self, path: &str) -> Result<(), StoreError> {
-        none_if_missing(self.path(path).and_then(|path| of_file(fs::remove_file(path)))).map(|_| ())
+        none_if_missing(self.path(path).and_then(|path| map_file_error(fs::remove_file(path)))).map(|_| ())
     }
 }
 
-fn of_file<T>(result: io::Result<T>) -> Result<T, StoreError> {
+fn map_file_error<T>(result: io::Result<T>) -> Result<T, StoreError> {
     result.map_err(StoreError::from_file_error)
 }
 
@@ -206,7 +206,7 @@ impl Sink for LocalSink {
     fn commit(self) -> Result<String, StoreError> {
         let file =
             self.file.persist(&self.target).map_err(|error| StoreError::from_file_error(error.error))?;
-        Ok(etag(&of_file(file.metadata())?))
+        Ok(etag(&map_file_error(file.metadata())?))
     }
 }
 

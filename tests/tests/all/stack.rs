@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use flowherd_aws::s3::Bucket;
-use flowherd_shared::store::Store;
+use flowherd_shared::store::{Lister, Store};
 use flowherd_tests::{
     command::{Ran, files_below, flowherd_in},
     ledger::outputs,
