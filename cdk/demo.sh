@@ -30,25 +30,26 @@ for name in coordinator worker; do
 done
 
 echo "== a local AWS"
-port=${PORT:-$(.venv/bin/python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')}
-if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-  echo "demo: port $port is in use; set PORT to another port, or unset it" >&2
-  exit 2
-fi
-export AWS_ENDPOINT_URL=http://127.0.0.1:$port AWS_REGION=us-east-1
-export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
+export AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
 unset AWS_PROFILE AWS_SESSION_TOKEN
+# The server binds its port before it prints it, so no other program can take the port. --keep: `stop` ends the server.
 (
   cd "$demo/state"
-  exec env GATEWAY_PORT="$port" BIND_HOST=127.0.0.1 MINISTACK_HOST=127.0.0.1 SFTP_ENABLED=0 IOT_MTLS_ENABLED=0 \
-    "$root/.venv/bin/ministack" >"$demo/cloud.log" 2>&1
+  exec "$root/.venv/bin/python" -B "$root/tests/servers/local_cloud.py" --keep --port "${PORT:-0}" \
+    >"$demo/port" 2>"$demo/cloud.log"
 ) &
 cloud=$!
-for _ in $(seq 100); do
-  if curl --silent --fail --output /dev/null "$AWS_ENDPOINT_URL/_ministack/health"; then break; fi
-  kill -0 "$cloud" 2>/dev/null || { echo "demo: the local AWS exited; see target/demo/cloud.log" >&2; exit 1; }
+until [ -s "$demo/port" ]; do
+  if ! kill -0 "$cloud" 2>/dev/null; then
+    tail -n 1 "$demo/cloud.log" >&2
+    echo "demo: the local AWS did not start; see target/demo/cloud.log. If the port is in use, set PORT or unset it" >&2
+    exit 1
+  fi
   sleep 0.1
 done
+AWS_ENDPOINT_URL=http://127.0.0.1:$(cat "$demo/port")
+export AWS_ENDPOINT_URL
+curl --silent --show-error --fail --output /dev/null --max-time 60 "$AWS_ENDPOINT_URL/_ministack/health"
 echo "$AWS_ENDPOINT_URL"
 
 echo

@@ -88,7 +88,7 @@ export const SETTINGS: Readonly<Record<string, Setting>> = {
   maxReceiveCount: setting('maxReceiveCount', number, '10'),
   retentionDays: setting('messageRetention', duration('days'), '14'),
   runTimeLimitHours: setting('runTimeLimit', duration('hours'), '24'),
-  maxTurns: setting('maxTurns', number, '1500'),
+  maxCalls: setting('maxCalls', number, '1500'),
   alarmTopicArn: setting('alarmTopicArn', text, 'arn:aws:sns:eu-west-1:123456789012:alarms'),
   alarmEmail: setting('alarmEmail', text, 'operations@example.com'),
   oldestMessageAlarmSeconds: setting('oldestMessageAlarm', duration('seconds'), '3600'),

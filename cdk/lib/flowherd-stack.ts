@@ -38,7 +38,7 @@ export class FlowherdStack extends Stack {
       sourceBucketName, prefixes, sourceBucketAccount, sourceBucketRegion, sourceKmsKeyArn,
       configFile, lookupsFile, lookupsUrl, lookupsBucketAccount, tables, queryLimitGb,
       maxConcurrency, batchSize, maxKeys, workerMemoryMb, workerTimeout, visibilityTimeout, maxReceiveCount, messageRetention,
-      runTimeLimit, maxTurns, alarmTopicArn, alarmEmail, oldestMessageAlarm, logRetention, architecture, artifacts, localCloud,
+      runTimeLimit, maxCalls, alarmTopicArn, alarmEmail, oldestMessageAlarm, logRetention, architecture, artifacts, localCloud,
     } = withDefaults(props);
 
     this.source = new SourceBucket(this, 'Source', {
@@ -57,7 +57,7 @@ export class FlowherdStack extends Stack {
     });
     const coordinator = this.coordinator.function;
     this.stepLoop = new StepLoop(this, 'StepLoop', {
-      coordinator: coordinator.function, results, logRetention, runTimeLimit, maxTurns,
+      coordinator: coordinator.function, results, logRetention, runTimeLimit, maxCalls,
     });
     this.catalog = new QueryCatalog(this, 'Query', { results, tables, queryLimitGb, localCloud });
     const { worker } = this.fleet;

@@ -108,7 +108,7 @@ export interface FlowherdStackProps extends StackProps {
    * Calls of the coordinator in one execution of the step loop, 2 to 1500. The loop then continues in a new execution.
    * @default 1500
    */
-  readonly maxTurns?: number;
+  readonly maxCalls?: number;
 
   /**
    * An SNS topic in the stack's region that the alarms notify.
@@ -158,7 +158,7 @@ export const DEFAULTS = {
   maxReceiveCount: 10,
   messageRetention: Duration.days(14),
   runTimeLimit: Duration.hours(24),
-  maxTurns: 1500,
+  maxCalls: 1500,
   oldestMessageAlarm: Duration.seconds(3600),
   logRetention: RetentionDays.THREE_MONTHS,
   architecture: Architecture.ARM_64,
@@ -205,9 +205,9 @@ const RANGES: Readonly<Partial<Record<keyof FlowherdStackProps, Range>>> = {
   oldestMessageAlarm: { from: 60, to: 1_209_600, unit: 'seconds' },
   queryLimitGb: { from: 1, to: 1_000_000 },
   runTimeLimit: { from: 1, to: 720, unit: 'hours' },
-  // A turn adds at most 11 events, and an execution may have 25,000:
+  // A call adds at most 11 events, and an execution may have 25,000:
   // https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
-  maxTurns: { from: 2, to: 1500 },
+  maxCalls: { from: 2, to: 1500 },
 };
 
 const ACCOUNT = [/^\d{12}$/, 'must be an account ID of 12 digits'] as const;

@@ -11,7 +11,7 @@ export interface StepLoopNames {
   readonly coordinator: string;
   readonly resultsBucket: string;
   /** Maximum calls of the coordinator in one execution. After them, the loop continues in a new execution. */
-  readonly maxTurns: number;
+  readonly maxCalls: number;
   readonly timeLimitSeconds: number;
 }
 
@@ -41,7 +41,7 @@ const REFUSALS: readonly { when: string; reason: string }[] = [
   { when: '$not($type($states.input) = "object")', reason: '"the input is not a JSON object"' },
   {
     when: `$count($keys($states.input)[$not($ in ${quoted(Object.keys(OPTIONS))})]) > 0`,
-    reason: `"unknown in the input: " & $join($keys($states.input)[$not($ in ${quoted(Object.keys(OPTIONS))})], ", ") & "; known are ${Object.keys(OPTIONS).join(', ')}"`,
+    reason: `"unknown option in the input: " & $join($keys($states.input)[$not($ in ${quoted(Object.keys(OPTIONS))})], ", ") & "; the options are ${Object.keys(OPTIONS).join(', ')}"`,
   },
   ...Object.entries(OPTIONS).map(([option, type]) => ({
     when: wrongType(option, type),
@@ -61,7 +61,7 @@ const REFUSALS: readonly { when: string; reason: string }[] = [
 const EXECUTION_AS_RUN = '$replace($replace($states.context.Execution.Name, /[^A-Za-z0-9._-]/, "-"), /^[.]/, "-")';
 
 /** Variables of an execution. `failure` is empty until a call has failed permanently. */
-const FRESH = { turns: 0, failure: '', failureCause: '' };
+const FRESH = { calls: 0, failure: '', failureCause: '' };
 
 const RETRY = [
   { ErrorEquals: ['Refused'], MaxAttempts: 0 },
@@ -107,7 +107,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
     Arguments: { FunctionName: names.coordinator, Payload: jsonata(payload) },
     Output: jsonata('$states.result.Payload'),
     // Failed attempts count too, because they also add events to the history.
-    Assign: { turns: jsonata('$turns + 1 + $states.context.State.RetryCount') },
+    Assign: { calls: jsonata('$calls + 1 + $states.context.State.RetryCount') },
     Retry: RETRY,
     Catch: [caught],
     Next: 'Next',
@@ -135,9 +135,9 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
       ErrorEquals: ['States.ALL'],
       Output: {
         error: jsonata('$states.errorOutput.Error'),
-        cause: jsonata(`"no run was begun: " & ${CAUSE}`),
+        cause: jsonata(`"cannot begin the run: " & ${CAUSE}`),
       },
-      Next: 'Broken',
+      Next: 'CallFailed',
     },
   );
   begin['Catch'] = [
@@ -183,7 +183,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
             error: jsonata('$failure'),
             cause: jsonata(`$failureCause & "; report: " & ${report}`),
           },
-          Next: 'Broken',
+          Next: 'CallFailed',
         },
         {
           Condition: jsonata('$states.input.operation = "end" and $states.input.state = "done"'),
@@ -204,7 +204,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
         },
         {
           // Not after a failure, because `$failure` would be lost in a new execution.
-          Condition: jsonata(`$turns >= ${names.maxTurns} and $failure = ""`),
+          Condition: jsonata(`$calls >= ${names.maxCalls} and $failure = ""`),
           Next: 'Continue',
         },
         {
@@ -217,7 +217,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
 
     Wait: {
       Type: 'Wait',
-      Comment: 'Waits as long as the coordinator asked for.',
+      Comment: "Waits for the number of seconds in the coordinator's response.",
       Seconds: jsonata('$ceil($states.input.wait_seconds)'),
       Next: 'Operation',
     },
@@ -246,7 +246,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
         error: jsonata('$failure'),
         cause: jsonata(`$failureCause & "; and its report could not be written: " & ${CAUSE}`),
       },
-      Next: 'Broken',
+      Next: 'CallFailed',
     }),
 
     Continue: {
@@ -281,11 +281,11 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
 
     Unexpected: {
       Type: 'Fail',
-      Error: 'UnexpectedAnswer',
-      Cause: jsonata('"unknown operation in the answer of the coordinator: " & $substring($string($states.input), 0, 1000)'),
+      Error: 'UnexpectedResponse',
+      Cause: jsonata('"unknown operation in the response of the coordinator: " & $substring($string($states.input), 0, 1000)'),
     },
-    Refused: { Type: 'Fail', Comment: 'No run was begun, or the run cannot continue.', Error: 'Refused', Cause: jsonata('$substring($states.input.reason, 0, 1000)') },
-    Broken: {
+    Refused: { Type: 'Fail', Comment: 'The run cannot begin or continue.', Error: 'Refused', Cause: jsonata('$substring($states.input.reason, 0, 1000)') },
+    CallFailed: {
       Type: 'Fail',
       Comment: 'A call failed permanently. The run can be resumed.',
       Error: jsonata('$states.input.error'),

@@ -13,7 +13,7 @@ export interface StepLoopProps {
   readonly results: ResultsBucket;
   readonly logRetention: RetentionDays;
   readonly runTimeLimit: Duration;
-  readonly maxTurns: number;
+  readonly maxCalls: number;
 }
 
 /** The state machine that calls the coordinator until the run has a report. */
@@ -57,7 +57,7 @@ export class StepLoop extends Construct {
           definition({
             coordinator: '${Coordinator}',
             resultsBucket: '${ResultsBucket}',
-            maxTurns: props.maxTurns,
+            maxCalls: props.maxCalls,
             timeLimitSeconds: props.runTimeLimit.toSeconds(),
           }),
         ),

@@ -1,8 +1,9 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, type ChildProcessByStdio, execFile, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Readable, Writable } from 'node:stream';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
@@ -29,33 +30,17 @@ export class LocalCloud {
   ) {}
 
   static async start(): Promise<LocalCloud> {
-    const program = tool('ministack');
-    const port = await freePort();
-    const endpoint = `http://127.0.0.1:${port}`;
     const directory = mkdtempSync(join(tmpdir(), 'flowherd-cdk-'));
-    const server = spawn(program, {
+    const server = spawn(tool('python'), ['-B', resolve(CDK, '../tests/servers/local_cloud.py')], {
       cwd: directory,
-      stdio: 'ignore',
-      env: {
-        ...process.env,
-        GATEWAY_PORT: String(port),
-        BIND_HOST: '127.0.0.1',
-        MINISTACK_HOST: '127.0.0.1',
-        SFTP_ENABLED: '0',
-        IOT_MTLS_ENABLED: '0',
-        AWS_ENDPOINT_URL: endpoint,
-        SFN_WAIT_SCALE: String(WAIT_SCALE),
-        STUB_DIR: directory,
-      },
+      // The server ends when its standard input does, so also when this process is killed.
+      stdio: ['pipe', 'pipe', 'ignore'],
+      env: { ...process.env, SFN_WAIT_SCALE: String(WAIT_SCALE), STUB_DIR: directory },
     });
-    const cloud = new LocalCloud(server, endpoint, directory);
     // Also when the tests end without calling stop().
     process.once('exit', () => server.kill('SIGKILL'));
-    await until('the local cloud answers', async () => {
-      if (server.exitCode !== null) throw new Error(`the local cloud exited with status ${server.exitCode}`);
-      return fetch(endpoint).then(() => true, () => false);
-    });
-    return cloud;
+    const port = await firstLine(server);
+    return new LocalCloud(server, `http://127.0.0.1:${port}`, directory);
   }
 
   async stop(): Promise<void> {
@@ -148,11 +133,8 @@ function headers(service: string): Record<string, string> {
   };
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  const address = server.address();
-  await new Promise((done) => server.close(done));
-  if (address === null || typeof address === 'string') throw new Error('no free port');
-  return address.port;
+/** The first line of a program's output. Throws if the program ends before. */
+async function firstLine(program: ChildProcessByStdio<Writable, Readable, null>): Promise<string> {
+  for await (const line of createInterface(program.stdout)) return line;
+  throw new Error(`the local cloud ended before it bound a port: status ${program.exitCode}`);
 }

@@ -93,7 +93,7 @@ test('every setting refuses invalid values', () => {
     tables: ['', '/nowhere', file('no-tables.json', '{"name": "x"}')],
     queryLimitGb: ['0', '1.5'],
     runTimeLimitHours: ['0'],
-    maxTurns: ['1', '1501'],
+    maxCalls: ['1', '1501'],
     architecture: ['x86'],
     localCloud: ['1'],
     artifacts: ['', 7],

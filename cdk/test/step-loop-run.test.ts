@@ -7,7 +7,7 @@ import { after, before, test } from 'node:test';
 
 import { LocalCloud, until, WAIT_SCALE } from './local-cloud';
 
-const MAX_TURNS = 6;
+const MAX_CALLS = 6;
 
 type Json = Record<string, unknown>;
 
@@ -41,7 +41,7 @@ before(async () => {
     prefixes: 'firehose/',
     configFile: join(cloud.directory, 'flowherd.toml'),
     alarmEmail: 'operations@example.com',
-    maxTurns: String(MAX_TURNS),
+    maxCalls: String(MAX_CALLS),
     artifacts,
     localCloud: 'true',
   });
@@ -59,7 +59,7 @@ test('the trigger in the outputs can be disabled and enabled', async () => {
   assert.equal((await mapping()).State, 'Enabled');
 });
 
-/** Runs an execution against a script, which holds the coordinator's answer to each call. */
+/** Runs an execution against a script, which holds the coordinator's response to each call. */
 async function play(name: string, script: readonly Json[], input: unknown = { prefix: `${name}/` }) {
   writeFileSync(join(cloud.directory, `${name}_.json`), JSON.stringify(script));
   const { executionArn } = await cloud.states<Execution>('StartExecution', {
@@ -97,7 +97,7 @@ function calls(name: string): { at: number; event: Json }[] {
 
 const operations = (made: readonly { event: Json }[]) => made.map(({ event }) => event['operation']);
 
-/** The coordinator's answer at the end of a run. */
+/** The coordinator's response at the end of a run. */
 const end = (state: string, run: string, message = `${state}: 3 objects`): Json => ({
   operation: 'end',
   state,
@@ -105,7 +105,7 @@ const end = (state: string, run: string, message = `${state}: 3 objects`): Json 
   report: `runs/${run}/report.json`,
 });
 
-test('a run is begun, planned, checked and reported, with the waits that the coordinator asks for', async () => {
+test('a run is begun, planned, checked and reported, with the waits that the coordinator requests', async () => {
   const ended = await play('happy', [
     { operation: 'plan', token: 'page-1' },
     { operation: 'plan', token: 'page-2' },
@@ -196,7 +196,7 @@ test('a permanent failure leads to a last report and a failed execution that nam
     end('incomplete', 'broken'),
   ]);
   assert.equal(ended.status, 'FAILED');
-  assert.deepEqual(ended.visited, ['Input', 'Begin', 'Check', 'LastReport', 'Broken']);
+  assert.deepEqual(ended.visited, ['Input', 'Begin', 'Check', 'LastReport', 'CallFailed']);
   assert.deepEqual(ended.calls.at(-1)?.event, { operation: 'report_now', run: 'broken', prefix: 'broken/' });
   assert.equal(ended.error, 'Retry');
   assert.match(ended.cause ?? '', /^checking of run broken failed: .*S3 is gone.*; report: s3:.*runs\/broken\/report\.json$/);
@@ -205,7 +205,7 @@ test('a permanent failure leads to a last report and a failed execution that nam
 test('a last report takes as many calls as it needs, and its failure is part of the cause', async () => {
   const fails = (count: number) => Array.from({ length: count }, () => ({ errorType: 'Oops', errorMessage: 'no' }));
   const long = await play('long-report', [{ operation: 'plan' }, ...fails(6), { operation: 'report', part: 2, wait_seconds: 1 }, end('incomplete', 'x')]);
-  assert.deepEqual(long.visited, ['Input', 'Begin', 'Plan', 'LastReport', 'Wait', 'LastReport', 'Broken']);
+  assert.deepEqual(long.visited, ['Input', 'Begin', 'Plan', 'LastReport', 'Wait', 'LastReport', 'CallFailed']);
   assert.equal(long.calls.at(-1)?.event['part'], 2);
   const none = await play('no-report', [{ operation: 'report' }, ...fails(1)]);
   assert.deepEqual([none.status, none.error], ['FAILED', 'Oops']);
@@ -216,7 +216,7 @@ test('a long run continues in new executions under the same name', async () => {
   const check = { operation: 'check', wait_seconds: 1 };
   const first = await play('lasting', [{ operation: 'plan' }, ...Array.from({ length: 12 }, () => check), { operation: 'report' }, end('done', 'lasting')]);
   assert.deepEqual([first.status, first.visited.at(-1)], ['SUCCEEDED', 'Continued'], first.cause);
-  assert.equal(first.visited.filter((state) => ['Begin', 'Plan', 'Check'].includes(state)).length, MAX_TURNS);
+  assert.equal(first.visited.filter((state) => ['Begin', 'Plan', 'Check'].includes(state)).length, MAX_CALLS);
   const second = await ended(String(first.output['continued_as']), 'lasting');
   assert.deepEqual([second.status, second.visited.slice(0, 3), second.visited.at(-1)], ['SUCCEEDED', ['Input', 'Wait', 'Check'], 'Continued']);
   const third = await ended(String(second.output['continued_as']), 'lasting');
@@ -231,7 +231,7 @@ test('a run whose execution has ended continues in a new one', async () => {
   assert.deepEqual(ended.visited, ['Input', 'Resume', 'Wait', 'Check', 'Report', 'Done']);
 });
 
-test('failed attempts count as turns, because they add events to the history', async () => {
+test('failed attempts count as calls, because they add events to the history', async () => {
   const failed = { errorType: 'Retry', errorMessage: 'again' };
   const first = await play('many-attempts', [failed, failed, failed, { operation: 'plan' }, failed, { operation: 'report' }, end('done', 'many-attempts')]);
   assert.deepEqual(first.visited, ['Input', 'Begin', 'Plan', 'Continue', 'Continued']);
@@ -240,10 +240,10 @@ test('failed attempts count as turns, because they add events to the history', a
 for (const [what, input, reason] of [
   ['neither a prefix nor a run to resume', {}, 'neither prefix nor resume is given'],
   ['a prefix that is not text', { prefix: 7 }, 'prefix is not a string but 7'],
-  ['an option that does not exist', { prefix: 'a/', purgee: true }, 'unknown in the input: purgee; known are prefix, resume, run, purge, force'],
+  ['an option that does not exist', { prefix: 'a/', purgee: true }, 'unknown option in the input: purgee; the options are prefix, resume, run, purge, force'],
   ['a flag that is not a boolean', { prefix: 'a/', purge: 'yes' }, 'purge is not a boolean but yes'],
   ['an invalid run name', { prefix: 'a/', run: '../x' }, 'run is not the name of a run: ../x; use 1 to 80 of the characters A-Z a-z 0-9 . _ - and no leading dot'],
-  ['an operation without a run', { prefix: 'a/', operation: 'plan' }, 'unknown in the input: operation; known are prefix, resume, run, purge, force'],
+  ['an operation without a run', { prefix: 'a/', operation: 'plan' }, 'unknown option in the input: operation; the options are prefix, resume, run, purge, force'],
   ['a list', ['a/'], 'the input is not a JSON object'],
 ] as const) {
   test(`an input with ${what} is refused in the first state`, async () => {
@@ -264,8 +264,8 @@ test('a refused run is not retried, and the cause is the reason', async () => {
 test('a begin that fails permanently is not reported, because there is no run', async () => {
   const ended = await play('no-begin', [{ errorType: 'Retry', errorMessage: 'S3 is gone' }]);
   assert.deepEqual([ended.status, ended.error], ['FAILED', 'Retry']);
-  assert.match(ended.cause ?? '', /^no run was begun: .*S3 is gone/);
-  assert.deepEqual(ended.visited, ['Input', 'Begin', 'Broken']);
+  assert.match(ended.cause ?? '', /^cannot begin the run: .*S3 is gone/);
+  assert.deepEqual(ended.visited, ['Input', 'Begin', 'CallFailed']);
 });
 
 test('a run has the requested name, or else the name of the execution, also when it resumes another run', async () => {
@@ -279,8 +279,8 @@ test('a run has the requested name, or else the name of the execution, also when
   assert.deepEqual(call.event, { operation: 'begin', resume: 'old-run', run: 'resuming' });
 });
 
-test('an answer with an unknown operation fails the execution and is part of the cause', async () => {
+test('a response with an unknown operation fails the execution and is part of the cause', async () => {
   const ended = await play('unknown-operation', [{ operation: 'dance' }]);
-  assert.deepEqual([ended.status, ended.error], ['FAILED', 'UnexpectedAnswer']);
+  assert.deepEqual([ended.status, ended.error], ['FAILED', 'UnexpectedResponse']);
   assert.match(ended.cause ?? '', /"dance"/);
 });

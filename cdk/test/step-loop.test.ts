@@ -21,7 +21,7 @@ interface State extends Transition {
   readonly Retry?: readonly { ErrorEquals: string[]; MaxAttempts: number; IntervalSeconds?: number }[];
 }
 
-const machine = definition({ coordinator: 'c', resultsBucket: 'b', maxTurns: 1500, timeLimitSeconds: 3600 });
+const machine = definition({ coordinator: 'c', resultsBucket: 'b', maxCalls: 1500, timeLimitSeconds: 3600 });
 const states = machine['States'] as Record<string, State>;
 const ends = (state: State) => state.Type === 'Succeed' || state.Type === 'Fail';
 const following = (state: State) =>
@@ -92,10 +92,10 @@ test('every task is retried and caught, and a refusal is not retried', () => {
   }
 });
 
-test('an execution with the maximum turns stays well below 25,000 events', () => {
-  // A turn has two choices and a wait with 2 events each, and a task with 5. A failed attempt has 3 and counts as a turn.
-  const turn = 2 + 2 + 2 + 5;
-  assert.ok(1500 * turn <= 0.7 * 25_000);
+test('an execution with the maximum number of calls stays well below 25,000 events', () => {
+  // A call has two choices and a wait before it with 2 events each, and its task has 5. A failed attempt has 3 and counts as a call.
+  const eventsPerCall = 2 + 2 + 2 + 5;
+  assert.ok(1500 * eventsPerCall <= 0.7 * 25_000);
 });
 
 test("the execution's time limit leaves the coordinator time to report at its own limit", () => {
@@ -138,7 +138,7 @@ test('every condition is a boolean for any input, because Step Functions accepts
   for (const [name, { Choices }] of Object.entries(states)) {
     for (const input of Choices === undefined ? [] : inputs) {
       for (const { Condition } of Choices as unknown as { Condition: string }[]) {
-        const variables = { states: { input }, turns: 3, failure: '' };
+        const variables = { states: { input }, calls: 3, failure: '' };
         const value: unknown = await jsonata(Condition.slice(2, -2)).evaluate(null, variables);
         assert.equal(typeof value, 'boolean', `${name}: ${Condition} of ${JSON.stringify(input)}`);
         // The first true condition decides. Later conditions may rely on it being false.

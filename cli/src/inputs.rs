@@ -37,7 +37,7 @@ fn read<T: Default>(
 ) -> Result<T, Vec<String>> {
     let Some(path) = path else { return Ok(T::default()) };
     let name = path.display().to_string();
-    let file = File::open(path).map_err(StoreError::of_file);
+    let file = File::open(path).map_err(StoreError::from_file_error);
     let bytes = file.and_then(|file| read_limited(file, &name, MAX_RESULT_BYTES));
     let bytes = bytes.map_err(|error| vec![format!("cannot read {name}: {error}")])?;
     parse(&bytes).map_err(|error| with_path(path, &error))

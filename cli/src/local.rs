@@ -45,14 +45,14 @@ impl Source for DirSource {
     type Body = LocalBody;
 
     fn open(&self, object: &ManifestEntry) -> Result<LocalBody, StoreError> {
-        let file = File::open(self.path(&object.key)?).map_err(StoreError::of_file)?;
+        let file = File::open(self.path(&object.key)?).map_err(StoreError::from_file_error)?;
         let body = LocalBody { file, etag: object.etag.clone() };
         body.check_unchanged()?;
         Ok(body)
     }
 
     fn head(&self, key: &str) -> Result<Option<ManifestEntry>, StoreError> {
-        let metadata = none_if_missing(self.path(key).and_then(|path| of_file(fs::metadata(path))))?;
+        let metadata = none_if_missing(self.path(key).and_then(|path| map_file_error(fs::metadata(path))))?;
         let entry = |metadata: &Metadata| ManifestEntry {
             key: key.to_owned(),
             size: metadata.len(),
@@ -124,12 +124,12 @@ impl Store for DirStore {
         let target = self.path(path)?;
         // Fails before anything of the object is published, instead of at the commit.
         if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent).map_err(StoreError::of_file)?;
+            fs::create_dir_all(parent).map_err(StoreError::from_file_error)?;
         }
         if target.is_dir() {
-            return Err(StoreError::of_file(io::ErrorKind::IsADirectory.into()));
+            return Err(StoreError::from_file_error(io::ErrorKind::IsADirectory.into()));
         }
-        Ok(LocalSink { file: self.create_temporary().map_err(StoreError::of_file)?, target })
+        Ok(LocalSink { file: self.create_temporary().map_err(StoreError::from_file_error)?, target })
     }
 
     fn put(&self, path: &str, bytes: &[u8]) -> Result<(), StoreError> {
@@ -144,7 +144,7 @@ impl Store for DirStore {
         match sink.file.persist_noclobber(&sink.target) {
             Ok(_) => Ok(true),
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(StoreError::of_file(error.error)),
+            Err(error) => Err(StoreError::from_file_error(error.error)),
         }
     }
 
@@ -153,26 +153,26 @@ impl Store for DirStore {
     }
 
     fn get_limited(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        let file = none_if_missing(self.path(path).and_then(|path| of_file(File::open(path))))?;
+        let file = none_if_missing(self.path(path).and_then(|path| map_file_error(File::open(path))))?;
         // Opening a directory succeeds, and reading it fails.
         let file = file.filter(|file| !file.metadata().is_ok_and(|metadata| metadata.is_dir()));
         file.map(|file| read_limited(file, path, limit)).transpose()
     }
 
     fn head(&self, path: &str) -> Result<Option<Head>, StoreError> {
-        let path = self.path(path).and_then(|path| of_file(fs::metadata(path)));
+        let path = self.path(path).and_then(|path| map_file_error(fs::metadata(path)));
         let Some(metadata) = none_if_missing(path)? else { return Ok(None) };
-        let (modified, now) = (of_file(metadata.modified())?, SystemTime::now());
+        let (modified, now) = (map_file_error(metadata.modified())?, SystemTime::now());
         Ok(Some(Head { etag: etag(&metadata), modified, now }))
     }
 
     fn remove(&self, path: &str) -> Result<(), StoreError> {
-        none_if_missing(self.path(path).and_then(|path| of_file(fs::remove_file(path)))).map(|_| ())
+        none_if_missing(self.path(path).and_then(|path| map_file_error(fs::remove_file(path)))).map(|_| ())
     }
 }
 
-fn of_file<T>(result: io::Result<T>) -> Result<T, StoreError> {
-    result.map_err(StoreError::of_file)
+fn map_file_error<T>(result: io::Result<T>) -> Result<T, StoreError> {
+    result.map_err(StoreError::from_file_error)
 }
 
 fn none_if_missing<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
@@ -204,8 +204,9 @@ impl Write for LocalSink {
 
 impl Sink for LocalSink {
     fn commit(self) -> Result<String, StoreError> {
-        let file = self.file.persist(&self.target).map_err(|error| StoreError::of_file(error.error))?;
-        Ok(etag(&of_file(file.metadata())?))
+        let file =
+            self.file.persist(&self.target).map_err(|error| StoreError::from_file_error(error.error))?;
+        Ok(etag(&map_file_error(file.metadata())?))
     }
 }
 

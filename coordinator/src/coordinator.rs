@@ -1,4 +1,4 @@
-//! The ports and limits of the coordinator, and what several operations need.
+//! The ports and limits of the coordinator, and functions that several operations use.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::{
 /// A purge takes up to 60 seconds, and deletes messages that are sent meanwhile
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_PurgeQueue.html>).
 pub(crate) const PURGE_SECONDS: u64 = 60;
-/// The same as the age of a run marker: one second more, because S3 rounds times to seconds.
+/// Minimum age of a run marker after which its purge has ended: one second more, because S3 rounds times to seconds.
 pub(crate) const PURGE: Duration = Duration::from_secs(PURGE_SECONDS + 1);
 /// Wait before the next attempt when another purge is in progress: SQS allows one in 60 seconds.
 pub(crate) const PURGE_RETRY_SECONDS: u64 = 15;
@@ -90,8 +90,8 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         })
     }
 
-    /// Returns the state from which a run continues that nobody drives any more: planning until its listing is complete,
-    /// otherwise checks.
+    /// Returns the state from which to continue a run without a driver: planning until its listing is complete, otherwise
+    /// checks.
     ///
     /// # Errors
     /// As [`Coordinator::run`].
@@ -109,7 +109,8 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         iso((self.clock)())
     }
 
-    /// Returns whether the run may have messages in the queue: planning writes the first part of the manifest before it sends.
+    /// Returns whether the run may have messages in the queue: planning writes the first part of the manifest before it
+    /// sends.
     pub(crate) fn has_sent(&self, run: &str) -> Result<bool, CoordinatorError> {
         let first = self.results.etag(&layout::manifest_part(run, 0)).map_err(CoordinatorError::Ledger)?;
         Ok(first.is_some())
@@ -130,7 +131,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         RunMarker::new(run, stage).write(self.results).map_err(CoordinatorError::Ledger)
     }
 
-    /// Separates errors of a listing that end the run from those that may pass.
+    /// Maps an error of a listing: permanent errors are refusals, transient ones can be retried.
     pub(crate) fn list_error(&self, prefix: &str, error: StoreError) -> CoordinatorError {
         let bucket = self.bucket;
         match error {

@@ -1,4 +1,4 @@
-//! Drives a run: does one operation after another until it ends, or until the host stops. The function, the commands and the
+//! Drives a run: does its operations sequentially until the run ends or the host stops. The function, the commands and the
 //! tests are hosts of the same loop.
 
 use std::ops::ControlFlow;
@@ -30,8 +30,8 @@ pub trait Host {
         operation()
     }
 
-    /// Called when an operation fails with an error that may pass, with the number of failures in succession. Repeats the
-    /// operation, or breaks to return the error.
+    /// Called when an operation fails with a retryable error, with the number of consecutive failures. Continues to repeat
+    /// the operation, or breaks to return the error.
     fn failed(&mut self, _error: &CoordinatorError, _failures: u32) -> ControlFlow<()> {
         ControlFlow::Break(())
     }

@@ -4,7 +4,7 @@ use flowherd_shared::{error::error_chain, queue::QueueError, store::StoreError};
 
 use crate::planner::PlanError;
 
-/// Why an operation failed. Every error but [`CoordinatorError::Refused`] may pass: the same call can be made again.
+/// Why an operation failed. The same call can be repeated after every error except [`CoordinatorError::Refused`].
 #[derive(Debug, thiserror::Error)]
 pub enum CoordinatorError {
     /// No retry can help.

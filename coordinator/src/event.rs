@@ -13,7 +13,7 @@ pub enum Event {
     Run(RunOptions),
     /// Begin a run.
     Begin(RunOptions),
-    /// Return the state from which a run continues that nobody drives any more.
+    /// Return the state from which to continue a run without a driver.
     Continue {
         /// The run.
         run: String,

@@ -40,7 +40,7 @@ pub struct RunMarker {
 /// The next operation of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// None yet.
+    /// The run has no next operation yet.
     Waiting,
     /// Purging the queue.
     Purging,
@@ -48,7 +48,7 @@ pub enum Stage {
     Sending,
     /// Moving dead-letter messages back to the queue.
     Redriving,
-    /// None any more: the listing failed permanently after these objects.
+    /// The run has no further operation: the listing failed permanently after these objects.
     Stopped(ManifestTotals),
 }
 

@@ -36,11 +36,11 @@ pub struct Planner<'a, L, S, Q> {
     pub queue: &'a Q,
     /// Maximum objects of the run.
     pub max_keys: u64,
-    /// Waits between attempts to send; tests do not.
+    /// Waits between attempts to send. In tests it returns at once.
     pub pause: &'a (dyn Fn(Duration) + Sync),
 }
 
-/// Why planning failed. The call can be made again, which does not help against too many objects.
+/// Why planning failed. The call can be repeated, except after [`PlanError::TooMany`].
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// The listing failed.
@@ -83,7 +83,7 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
     ) -> Result<Planning, PlanError> {
         let mut planning = self.verified(run, from)?;
         while !planning.complete {
-            // Nothing is listed behind the end, even if somebody has removed the part that marks it.
+            // Does not list after the end, even if the part that marks it was removed.
             if run.manifest.is_some_and(|totals| planning.totals.parts >= totals.parts) {
                 planning.complete = true;
                 break;
@@ -151,8 +151,9 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
         })
     }
 
-    /// Lists a page, writes its part of the manifest, and the end if it is the last page; then sends it. If another driver has
-    /// written the part meanwhile, discards the page and leaves the part to the next turn: all drivers agree on every part.
+    /// Lists a page, writes its part of the manifest, and the end if it is the last page; then sends it. If another driver
+    /// has written the part meanwhile, discards the page and leaves the part to the next turn: all drivers agree on every
+    /// part.
     fn list(&self, run: &Run, planning: &mut Planning) -> Result<(), PlanError> {
         let sent = planning.totals;
         let Page { entries, next } = self

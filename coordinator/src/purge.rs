@@ -109,7 +109,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         let Some(totals) = run.manifest.or(marker.sent) else { return Ok(true) };
         Ok(match self.outcomes(&marker.run, totals)? {
             Some(outcomes) => outcomes.done.saturating_add(totals.skipped) < totals.objects,
-            // More than are counted.
+            // The run has too many objects to count.
             None => true,
         })
     }

@@ -77,10 +77,10 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         }
     }
 
-    /// Receives and sends up to `count` messages; one that fails again is soon back, and would be moved for ever. Only servers
-    /// without `StartMessageMoveTask` need this; AWS has it. A message is sent before it is deleted: after a failure between
-    /// the two it is sent twice, which the queue or the worker detects. A rejected message becomes visible again when its
-    /// visibility timeout ends.
+    /// Receives and sends up to `count` messages. Without this limit, a message that fails again would be moved forever.
+    /// Only servers without `StartMessageMoveTask` need this; AWS has it. A message is sent before it is deleted: after a
+    /// failure between the two it is sent twice, which the queue or the worker detects. A rejected message becomes visible
+    /// again when its visibility timeout ends.
     fn move_one_by_one(&self, dead: &Q, count: u64) -> Result<u64, QueueError> {
         let mut moved = 0;
         while moved < count {
@@ -111,7 +111,7 @@ fn refused_by_purge(run: &str) -> CoordinatorError {
     ))
 }
 
-/// Returns the message with a new deduplication id: the queue would drop it under that of its first sending for five minutes.
+/// Returns the message with a new deduplication id. Under the original one, the queue would drop it for five minutes.
 fn copy(message: &Message) -> NewMessage {
     let hash = |text: &str| hex(&Sha256::digest(text));
     let group = Task::parse(&message.body).map_or_else(|_| hash(&message.body), |task| task.group());

@@ -23,7 +23,7 @@ const LAST_MILLISECOND: i64 = 9_999_999_999_999;
 /// Maximum bytes of an encoded prefix: some stores keep each part of a key as a file name of at most 255 bytes.
 const MAX_PREFIX_BYTES: usize = 200;
 
-/// What the index knows of a run.
+/// An entry of the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexedRun {
     /// The run.
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_the_index_holds_what_it_was_made_of() {
+    fn a_key_of_the_index_is_parsed_as_the_run_it_was_made_from() {
         for prefix in ["", "firehose/2026/02/18/", "ä +%ü\n=/", &"x".repeat(200)] {
             let key = key(&run(prefix)).unwrap();
             assert!(key.len() <= 1024 && !key.ends_with('/'), "{key}");

@@ -28,7 +28,7 @@ const MAX_KEYS: u64 = 10_000_000;
 /// A coordinator's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// What it shares with the workers.
+    /// Settings that the workers have too.
     pub common: CommonSettings,
     /// `FLOWHERD_DEAD_LETTER_QUEUE_URL`: the dead-letter queue; by default that of the queue's redrive policy.
     pub dead_letter_queue_url: Option<String>,
@@ -228,7 +228,7 @@ impl<'a> Connected<'a> {
         }
         let file = File::open(location).map_err(|error| {
             let message = format!("{location}: {error}");
-            match StoreError::of_file(error) {
+            match StoreError::from_file_error(error) {
                 StoreError::NotFound(problem) => StoreError::NotFound(Problem::caused_by(message, problem)),
                 StoreError::AccessDenied(problem) => {
                     StoreError::AccessDenied(Problem::caused_by(message, problem))

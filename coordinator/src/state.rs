@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 /// The next operation of a run, with all that it needs. Each operation returns the next state.
 ///
 /// The step loop reads `operation`, `run`, `prefix`, `wait_seconds`, `state`, `report` and `message`, and passes the other
-/// members on unread. Unknown and absent members are errors: a state of another version must not continue at a wrong place.
+/// members on unread. Unknown and absent members are errors: a state of another version must not continue at the wrong
+/// position.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunState {
     /// The run.

@@ -246,7 +246,7 @@ impl ObjectError {
     pub fn verdict_at(&self, attempt: u32) -> Verdict {
         match self {
             Self::Read { source, .. }
-                if matches!(StoreError::in_io(source), Some(StoreError::AccessDenied(_)))
+                if matches!(StoreError::downcast_io(source), Some(StoreError::AccessDenied(_)))
                     && attempt >= DENIED_ATTEMPTS =>
             {
                 Verdict::Permanent
@@ -259,8 +259,10 @@ impl ObjectError {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self {
-            Self::Read { source, .. } => StoreError::in_io(source).map_or(Verdict::Retry, read_verdict),
-            Self::Write { source, .. } => StoreError::in_io(source).map_or(Verdict::Retry, write_verdict),
+            Self::Read { source, .. } => StoreError::downcast_io(source).map_or(Verdict::Retry, read_verdict),
+            Self::Write { source, .. } => {
+                StoreError::downcast_io(source).map_or(Verdict::Retry, write_verdict)
+            }
             Self::Truncated { .. }
             | Self::Corrupt { .. }
             | Self::Unsupported { .. }

@@ -102,7 +102,7 @@ impl StoreError {
 
     /// Maps an error of a local file system.
     #[must_use]
-    pub fn of_file(error: io::Error) -> Self {
+    pub fn from_file_error(error: io::Error) -> Self {
         use io::ErrorKind::{
             AlreadyExists, InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound,
             PermissionDenied,
@@ -119,12 +119,12 @@ impl StoreError {
 
     /// Returns the typed error that [`io::Error::from`] wrapped, if `error` wraps one.
     #[must_use]
-    pub fn in_io(error: &io::Error) -> Option<&Self> {
+    pub fn downcast_io(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
 }
 
-/// Wraps the error, so that it passes through [`Read`] and [`Write`]. [`StoreError::in_io`] finds it again.
+/// Wraps the error, so that it passes through [`Read`] and [`Write`]. [`StoreError::downcast_io`] finds it again.
 impl From<StoreError> for io::Error {
     fn from(error: StoreError) -> Self {
         Self::other(error)
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn a_store_error_keeps_its_variant_through_read_and_write() {
         let wrapped = io::Error::from(StoreError::Archived("in Glacier".into()));
-        assert!(matches!(StoreError::in_io(&wrapped), Some(StoreError::Archived(_))));
+        assert!(matches!(StoreError::downcast_io(&wrapped), Some(StoreError::Archived(_))));
         assert!(matches!(StoreError::from(wrapped), StoreError::Archived(_)));
         assert!(matches!(StoreError::from(io::Error::other("reset")), StoreError::Transient(_)));
     }

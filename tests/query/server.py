@@ -1,11 +1,10 @@
-"""A real Trino on this machine, over the S3 of the local AWS: fetched once, started, asked over HTTP, stopped.
+"""Runs Trino on this machine, with tables on the S3 of the local AWS.
 
-The whole server is not to be had everywhere, so it is put together from the engine and its connector for Hive, as
-Trino's own build does. Without the connector's part for Hadoop it reads no local files, hence S3.
+Not every registry has the whole server. This module assembles it from the engine and the Hive connector, as Trino's own
+build does. Without the connector's Hadoop part, Trino reads no local files, so the tables are on S3.
 """
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -14,16 +13,18 @@ import urllib.parse
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any, NamedTuple
 
 from common import ROOT, TARGET, java, skip
 
-VERSION = "435"  # The last that runs on Java 17, of the end of 2023.
+VERSION = "435"  # The last version that runs on Java 17.
 HOME = TARGET / "trino"
 HERE = Path(__file__).parent
 MAVEN_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1"
+STARTS = 5  # Maximum attempts to start Trino. An attempt fails if another program takes its port first.
 
 
 class Answer(NamedTuple):
@@ -35,8 +36,12 @@ class TrinoError(Exception):
     pass
 
 
+class NotStarted(Exception):
+    """A server that ended or did not respond at its start. The message has its log."""
+
+
 class Trino:
-    """Asks over https://trino.io/docs/435/develop/client-protocol.html."""
+    """A client of https://trino.io/docs/435/develop/client-protocol.html."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -64,12 +69,12 @@ class Trino:
             request = urllib.request.Request(page["nextUri"], headers=headers)
 
     def is_up(self) -> bool:
-        # It answers before it has found itself among its workers.
+        # Trino responds before it has found its own worker.
         return bool(self.ask("SELECT 1 FROM system.runtime.nodes").rows)
 
 
 def fetch() -> None:
-    """The engine and its connector for Hive, from which the server is put together; 270 MB, once."""
+    """Downloads the engine and the Hive connector once: 270 MB."""
     marker = HOME / f"fetched-{VERSION}"
     if marker.exists():
         return
@@ -88,26 +93,40 @@ def fetch() -> None:
 
 
 def maven(goal: str, *arguments: str) -> None:
-    # Into a repository of its own, so that nothing is left outside the checkout.
+    # Uses a separate local repository, so that no file is outside the checkout.
     fixed = ["mvn", "--batch-mode", "--quiet", "--file", str(HERE / "pom.xml"), f"-Dmaven.repo.local={HOME / 'm2'}"]
     subprocess.run([*fixed, f"-Dtrino.version={VERSION}", f"{MAVEN_PLUGIN}:{goal}", *arguments], check=True)
 
 
 @contextmanager
 def trino(directory: Path) -> Iterator[tuple[Trino, "Bucket"]]:
-    """A server with the catalog `hive`, and the bucket that holds its tables."""
-    program = java(17, 22)  # Hadoop's classes need what Java 23 took away.
+    """Runs a server with the catalog `hive`, and the bucket of its tables."""
+    program = java(17, 22)  # Hadoop's classes need an API that Java 23 removed.
     fetch()
-    with local_aws(directory) as bucket:
-        port = free_port()
-        configure(directory, port, bucket)
-        command = [
-            program, "-Xmx2G", "-XX:+UseG1GC", "-Djdk.attach.allowAttachSelf=true", "-Duser.timezone=UTC",
-            "-Dconfig=etc/config.properties", "-cp", f"{HOME}/engine/*", str(HERE / "TrinoServer.java"), VERSION,
-        ]
-        server = Trino(f"http://127.0.0.1:{port}")
-        with running(command, directory / "trino.log", server.is_up, dict(os.environ)):
-            yield server, bucket
+    with ExitStack() as stack:
+        bucket = stack.enter_context(local_aws(directory))
+        yield stack.enter_context(trino_on_free_port(program, directory, bucket)), bucket
+
+
+@contextmanager
+def trino_on_free_port(program: str, directory: Path, bucket: "Bucket") -> Iterator[Trino]:
+    """Runs Trino on a port that was free a moment ago. It cannot use port 0, because `discovery.uri` must have the port."""
+    command = [
+        program, "-Xmx2G", "-XX:+UseG1GC", "-Djdk.attach.allowAttachSelf=true", "-Duser.timezone=UTC",
+        "-Dconfig=etc/config.properties", "-cp", f"{HOME}/engine/*", str(HERE / "TrinoServer.java"), VERSION,
+    ]
+    with ExitStack() as stack:
+        for attempt in range(1, STARTS + 1):
+            port = free_port()
+            configure(directory, port, bucket)
+            server = Trino(f"http://127.0.0.1:{port}")
+            try:
+                stack.enter_context(running(command, directory / "trino.log", server.is_up))
+                break
+            except NotStarted as error:
+                if attempt == STARTS or "Address already in use" not in str(error):
+                    raise
+        yield server
 
 
 def configure(directory: Path, port: int, bucket: "Bucket") -> None:
@@ -134,7 +153,7 @@ def configure(directory: Path, port: int, bucket: "Bucket") -> None:
         "s3.path-style-access": "true",
         "s3.aws-access-key": "test",
         "s3.aws-secret-key": "test",
-        # As Athena does.
+        # Athena has both.
         "hive.recursive-directories": "true",
         "hive.partition-projection-enabled": "true",
     })
@@ -157,32 +176,38 @@ class Bucket:
             self.put(f"{prefix}/{path.relative_to(directory)}", path.read_bytes())
         return f"s3://flowherd/{prefix}"
 
-    def is_up(self) -> bool:
-        urllib.request.urlopen(f"{self.endpoint}/_ministack/health", timeout=5).close()
-        return True
-
 
 @contextmanager
 def local_aws(directory: Path) -> Iterator[Bucket]:
-    port = free_port()
-    own = {"GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "MINISTACK_HOST": "127.0.0.1"}
-    environment = dict(os.environ) | own | {"SFTP_ENABLED": "0", "IOT_MTLS_ENABLED": "0"}
-    bucket = Bucket(f"http://127.0.0.1:{port}")
-    program = str(ROOT / ".venv/bin/ministack")
-    with running([program], directory / "aws.log", bucket.is_up, environment):
+    """Runs the local AWS on a port that it binds itself and prints."""
+    command = [str(ROOT / ".venv/bin/python"), "-B", str(ROOT / "tests/servers/local_cloud.py")]
+    log = directory / "aws.log"
+    with log.open("wb") as errors:
+        process = subprocess.Popen(command, cwd=directory, stdin=PIPE, stdout=PIPE, stderr=errors, text=True)
+    with stopped_at_end(process):
+        assert process.stdout is not None
+        port = process.stdout.readline().strip()
+        if not port:
+            raise NotStarted(f"the local AWS does not start\n{log.read_text()}")
+        bucket = Bucket(f"http://127.0.0.1:{port}")
         bucket.put("", None)
         yield bucket
 
 
 @contextmanager
-def running(command: list[str], log: Path, is_up: Callable[[], bool], environment: dict[str, str]) -> Iterator[None]:
-    """A process that is up when the body begins and gone after it."""
+def running(command: list[str], log: Path, is_up: Callable[[], bool]) -> Iterator[None]:
+    """Runs a process that responds when the body begins and has ended after it."""
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=log.parent, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        )
-    try:
+        process = subprocess.Popen(command, cwd=log.parent, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    with stopped_at_end(process):
         wait_for(process, is_up, log)
+        yield
+
+
+@contextmanager
+def stopped_at_end(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """Stops the process after the body, also if the body fails."""
+    try:
         yield
     finally:
         process.terminate()
@@ -199,12 +224,13 @@ def write(path: Path, properties: dict[str, object]) -> None:
 
 
 def free_port() -> int:
+    """Returns a port that is free now. Another program can still take it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def wait_for(process: subprocess.Popen[bytes], is_up: Callable[[], bool], log: Path) -> None:
+def wait_for(process: subprocess.Popen[Any], is_up: Callable[[], bool], log: Path) -> None:
     until = time.monotonic() + 180
     while time.monotonic() < until and process.poll() is None:
         try:
@@ -213,4 +239,4 @@ def wait_for(process: subprocess.Popen[bytes], is_up: Callable[[], bool], log: P
         except (OSError, TrinoError):
             pass
         time.sleep(0.3)
-    raise RuntimeError(f"{process.args[0]} does not start\n" + "\n".join(log.read_text().splitlines()[-30:]))
+    raise NotStarted(f"{process.args[0]} does not start\n{log.read_text()}")

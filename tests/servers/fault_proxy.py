@@ -3,7 +3,7 @@
 import sys
 
 from aiohttp import web
-from bound import announce, bind
+from bound import announce, bind, exit_with_parent
 from microburst.app import make_app
 from microburst.core.pipeline import Microburst
 
@@ -11,4 +11,5 @@ listener = bind()
 listener.listen(1024)
 app = make_app(Microburst(sys.argv[1], rules=[], resign=False, http2=False))
 announce(listener.getsockname()[1])
+exit_with_parent()
 web.run_app(app, sock=listener, print=None)

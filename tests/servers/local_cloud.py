@@ -1,13 +1,21 @@
-"""Runs ministack, the local AWS, on a free port of 127.0.0.1."""
+"""Runs ministack, the local AWS, on a port of 127.0.0.1: --port, or a free one. Prints the port, and ends with its parent.
 
+With --keep it continues after its parent has ended.
+"""
+
+import argparse
 import asyncio
 import os
 
-from bound import announce, bind
+from bound import announce, bind, exit_with_parent
 
-listener = bind()
+parser = argparse.ArgumentParser(description="Runs ministack, the local AWS, on a port of 127.0.0.1.")
+parser.add_argument("--port", type=int, default=0, help="the port [default: a free one]")
+parser.add_argument("--keep", action="store_true", help="continue after the parent process has ended")
+arguments = parser.parse_args()
+listener = bind(arguments.port)
 port = listener.getsockname()[1]
-# ministack reads them when it is imported. Its addresses of queues and functions have the port.
+# ministack reads these variables when it is imported. Its URLs of queues and functions contain the port.
 os.environ |= {
     "GATEWAY_PORT": str(port),
     "MINISTACK_HOST": "127.0.0.1",
@@ -22,6 +30,8 @@ from ministack.app import app
 
 listener.listen(1024)
 announce(port)
+if not arguments.keep:
+    exit_with_parent()
 config = Config()
 config.bind = [f"fd://{listener.detach()}"]
 config.keep_alive_timeout = 75

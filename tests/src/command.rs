@@ -55,6 +55,13 @@ impl Running {
         Self(command.spawn().expect("the command starts"))
     }
 
+    /// Closes the pipes of the output. Without a reader, a full pipe would block the command.
+    #[must_use]
+    pub fn without_output(mut self) -> Self {
+        drop((self.0.stdout.take(), self.0.stderr.take()));
+        self
+    }
+
     /// Waits for the end and returns status and output.
     #[must_use]
     pub fn output(mut self) -> Ran {

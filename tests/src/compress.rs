@@ -78,7 +78,7 @@ fn encode(encoder: &mut dyn EncodeV2, bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-/// A stream of Snappy's framing format; nothing for nothing.
+/// A stream of Snappy's framing format; empty for empty input.
 #[must_use]
 pub fn snappy(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = snap::write::FrameEncoder::new(Vec::new());
@@ -102,7 +102,7 @@ pub fn snappy_hadoop(bytes: &[u8]) -> Vec<u8> {
     all
 }
 
-/// snappy-java's container: blocks of 32 KiB; nothing for nothing.
+/// snappy-java's container: blocks of 32 KiB; empty for empty input.
 #[must_use]
 pub fn snappy_java(bytes: &[u8]) -> Vec<u8> {
     let mut all = if bytes.is_empty() { Vec::new() } else { b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01".to_vec() };
@@ -120,7 +120,7 @@ pub fn snappy_raw(bytes: &[u8]) -> Vec<u8> {
     snap::raw::Encoder::new().compress_vec(bytes).unwrap()
 }
 
-/// An archive of one entry, deflated, its lengths before it.
+/// An archive of one deflated entry, with its lengths before the data.
 #[must_use]
 pub fn zip(bytes: &[u8]) -> Vec<u8> {
     archive(&[Entry { name: "log.txt", bytes, deflated: true, described: false }])
@@ -133,9 +133,9 @@ pub struct Entry<'a> {
     pub name: &'a str,
     /// Its content.
     pub bytes: &'a [u8],
-    /// Deflated instead of stored.
+    /// Whether the entry is deflated instead of stored.
     pub deflated: bool,
-    /// With lengths and checksum after the data, as writers without seek do.
+    /// Whether lengths and checksum are after the data, as writers without seek write them.
     pub described: bool,
 }
 

@@ -24,8 +24,8 @@ impl CuttingProxy {
     pub fn start(server: SocketAddr, cuts: u32, after: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let left = Arc::new(AtomicU32::new(cuts));
-        let cuts = Arc::clone(&left);
+        let remaining = Arc::new(AtomicU32::new(cuts));
+        let cuts = Arc::clone(&remaining);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let server = TcpStream::connect(server).unwrap();
@@ -33,20 +33,20 @@ impl CuttingProxy {
                     (client.try_clone().unwrap(), server.try_clone().unwrap());
                 thread::spawn(move || std::io::copy(&mut from_client, &mut to_server));
                 let cuts = Arc::clone(&cuts);
-                thread::spawn(move || answer(server, client, &cuts, after));
+                thread::spawn(move || forward(server, client, &cuts, after));
             }
         });
-        Self { endpoint, cuts: left }
+        Self { endpoint, cuts: remaining }
     }
 
-    /// Whether it has truncated as many responses as it should.
+    /// Returns whether all cuts are made.
     #[must_use]
     pub fn has_cut_all(&self) -> bool {
         self.cuts.load(Ordering::SeqCst) == 0
     }
 }
 
-fn answer(mut server: TcpStream, mut client: TcpStream, cuts: &AtomicU32, after: usize) {
+fn forward(mut server: TcpStream, mut client: TcpStream, cuts: &AtomicU32, after: usize) {
     let mut buffer = vec![0; 16 << 10];
     let mut sent = 0;
     while let Ok(count @ 1..) = server.read(&mut buffer) {

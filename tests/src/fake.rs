@@ -46,7 +46,7 @@ impl Operations {
         Ok(())
     }
 
-    /// Call after an operation that changes something. Fails if its response is to be lost.
+    /// Fails if the response of the operation is to be lost. Called after each operation that changes something.
     fn respond(&self) -> Result<(), Injected> {
         if self.fault_at.is_some_and(|at| at + 1 == self.count) && self.is_late {
             return Err(Injected { message: "injected: the response was lost", fault: None });

@@ -1,5 +1,5 @@
-//! What must hold for any input: a function for each fuzz target. libFuzzer makes up the inputs in `tests/fuzz`; on the
-//! inputs that are kept there `tests/all/fuzzed.rs` calls the same functions, with the stable toolchain.
+//! The checks of the fuzz targets, one function each. libFuzzer generates the inputs in `tests/fuzz`. `tests/all/fuzzed.rs`
+//! calls the same functions for the inputs of the corpus, with the stable toolchain.
 
 mod codecs;
 mod formats;
@@ -16,10 +16,10 @@ use flowherd_shared::{
 
 use crate::model::Model;
 
-/// What a target holds its inputs to. A panic is a finding.
+/// Checks one input. A panic is a finding.
 pub type Check = fn(&[u8]);
 
-/// Each target by its name.
+/// The name and the check of each target.
 pub const TARGETS: [(&str, Check); 15] = [
     ("codecs", codecs::codecs),
     ("config", settings::config),
@@ -38,9 +38,9 @@ pub const TARGETS: [(&str, Check); 15] = [
     ("timestamp", codecs::timestamp),
 ];
 
-/// Calls the function of a target.
+/// Runs the check of a target.
 pub fn check(target: &str, input: &[u8]) {
-    let (_, check) = TARGETS.iter().find(|(name, _)| *name == target).expect("a target of that name");
+    let (_, check) = TARGETS.iter().find(|(name, _)| *name == target).expect("the target exists");
     check(input);
 }
 
@@ -60,8 +60,8 @@ impl Pair {
     }
 }
 
-/// Whether the model can represent the text: it keeps invalid bytes and control characters as U+E100 to U+E2FF, and knows
-/// no codec but gzip and no format but text.
+/// Returns whether the model can represent the text. The model stores invalid bytes and control characters as U+E100 to
+/// U+E2FF, and reads only gzip and text.
 fn is_within_model(text: &[u8]) -> bool {
     let is_text = Layers::open(text, Limits::default()).is_ok_and(|layers| layers.depth() == 0);
     let text = String::from_utf8_lossy(text);
@@ -69,12 +69,12 @@ fn is_within_model(text: &[u8]) -> bool {
     is_text && !text.contains(|c| ('\u{e100}'..'\u{e300}').contains(&c)) && !has("\\ue1") && !has("\\ue2")
 }
 
-/// A number from the first byte, and the rest.
+/// Splits the input into a number, its first byte, and the other bytes.
 fn numbered(data: &[u8]) -> Option<(usize, &[u8])> {
     data.split_first().map(|(number, rest)| (usize::from(*number), rest))
 }
 
-/// The same, where the rest is text.
+/// Splits the input into a number and text. Returns `None` if the text is not UTF-8.
 fn numbered_text(data: &[u8]) -> Option<(usize, &str)> {
     let (number, rest) = numbered(data)?;
     Some((number, std::str::from_utf8(rest).ok()?))

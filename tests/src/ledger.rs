@@ -1,13 +1,15 @@
-//! Runs and manifests for tests.
+//! Runs, manifests and outputs for tests.
+
+use std::collections::BTreeMap;
 
 use flowherd_coordinator::manifest::ManifestWriter;
 use flowherd_shared::{
     ledger::{Fingerprint, ManifestEntry, ManifestTotals, Run},
     pipeline::RunConfig,
-    store::Store,
+    store::{Lister, Store, pages},
 };
 
-/// A run of the whole bucket, with the rules and names of the plan; without totals it is still being listed.
+/// Returns a run of the whole bucket with the fingerprint of `plan`. Without totals, its listing is incomplete.
 #[must_use]
 pub fn run(name: &str, plan: &RunConfig, manifest: Option<ManifestTotals>) -> Run {
     Run {
@@ -27,4 +29,15 @@ pub fn manifest(store: &impl Store, run: &str, entries: &[ManifestEntry]) -> Man
     let mut writer = ManifestWriter::new(store, run);
     entries.iter().for_each(|entry| writer.add(entry.clone()).unwrap());
     writer.finish().unwrap()
+}
+
+/// Returns the keys below a prefix.
+pub fn keys_below(store: &impl Lister, prefix: &str) -> Vec<String> {
+    pages(store, prefix).flat_map(|page| page.unwrap().entries).map(|entry| entry.key).collect()
+}
+
+/// Returns key and bytes of all rows and rejects.
+pub fn outputs(store: &(impl Store + Lister)) -> BTreeMap<String, Vec<u8>> {
+    let keys = ["csv/", "rejects/"].into_iter().flat_map(|prefix| keys_below(store, prefix));
+    keys.map(|key| (key.clone(), Store::get(store, &key).unwrap().unwrap())).collect()
 }

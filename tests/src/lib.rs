@@ -1,5 +1,5 @@
-//! Shared by the tests across crates: a reference model of the pipeline, in-memory fakes, a local AWS, generators of
-//! objects, and runners for the programs.
+//! Code that several tests share: a reference model of the pipeline, in-memory fakes, a local AWS, generators of objects, and
+//! runners for the programs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)] // only tests use it
 
 pub mod command;

@@ -161,7 +161,7 @@ pub fn convert(object: impl Read, key: &str, plan: &RunConfig) -> Result<Convert
     Ok((finished.counts, finished.outputs.into_iter().map(|(output, bytes)| (output, text(bytes))).collect()))
 }
 
-/// Runs the pipeline in memory, reads the outputs back in the model's terms, and checks that the counts add up.
+/// Runs the pipeline in memory, converts the outputs to the model's types, and checks that the counts add up.
 pub fn outcome(object: &[u8], portion: usize, key: &str, plan: &RunConfig) -> Result<Outcome, ObjectError> {
     let (counts, outputs) = convert(Portions::new(object, portion), key, plan)?;
     let mut tables = BTreeMap::new();
@@ -184,7 +184,7 @@ pub fn outcome(object: &[u8], portion: usize, key: &str, plan: &RunConfig) -> Re
         let rows: Vec<Vec<String>> =
             reader.records().map(|row| row.unwrap().iter().map(str::to_owned).collect()).collect();
         assert_eq!(rows.len() as u64, output.rows + 1, "one header and the rows");
-        assert_eq!(text.matches('\n').count(), rows.len(), "a line a row");
+        assert_eq!(text.matches('\n').count(), rows.len(), "one line per row");
         assert_eq!(rows[0].len(), plan.config.tables[table].columns.len());
         tables.insert(plan.config.tables[table].name.clone(), rows);
     }
@@ -206,10 +206,10 @@ pub fn rejected(reject: &Value) -> Vec<u8> {
         (Value::String(message), Value::Null) => message.clone().into_bytes(),
         (Value::Null, Value::String(encoded)) => {
             let bytes = base64(encoded);
-            assert!(std::str::from_utf8(&bytes).is_err(), "text is never encoded");
+            assert!(std::str::from_utf8(&bytes).is_err(), "base64 of valid text");
             bytes
         }
-        _ => panic!("one of the two: {reject}"),
+        _ => panic!("neither message nor message_base64: {reject}"),
     }
 }
 

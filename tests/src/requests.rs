@@ -1,4 +1,4 @@
-//! Checks recorded requests against what AWS accepts, because the local cloud accepts more.
+//! Checks whether AWS accepts recorded requests. The local cloud accepts more than AWS.
 //!
 //! [`model`] maps each request to an operation of the service's own model, [`rules`] holds the limits that AWS documents
 //! outside of its models, [`policy`] evaluates the roles of the stack's template.
@@ -24,19 +24,19 @@ pub struct Call {
 }
 
 impl Call {
-    /// A member that is a string.
+    /// Returns a member that is a string.
     #[must_use]
     pub fn text(&self, member: &str) -> Option<&str> {
         self.input.get(member)?.as_str()
     }
 
-    /// A member that is a number.
+    /// Returns a member that is a number.
     #[must_use]
     pub fn number(&self, member: &str) -> Option<i64> {
         self.input.get(member)?.as_i64()
     }
 
-    /// The keys of a `DeleteObjects`.
+    /// Returns the keys of a `DeleteObjects`.
     #[must_use]
     pub fn deleted_keys(&self) -> Vec<&str> {
         let objects = self.input.get("Delete").and_then(|delete| delete["Objects"].as_array());
@@ -44,7 +44,7 @@ impl Call {
         objects.iter().filter_map(|object| object["Key"].as_str()).collect()
     }
 
-    /// The elements of a member that is a list of structures.
+    /// Returns the elements of a member that is a list of structures.
     #[must_use]
     pub fn list(&self, member: &str) -> &[Value] {
         self.input.get(member).and_then(Value::as_array).map_or(&[], Vec::as_slice)

@@ -25,6 +25,8 @@ const SECRET_KEY: &str = "testtest";
 const START: Duration = Duration::from_mins(1);
 /// Maximum attempts to start a server. An attempt fails if another program takes one of the ports first.
 const STARTS: u32 = 5;
+/// Name of a server's log in its directory.
+const LOG: &str = "log";
 
 /// A server with the S3 API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,16 +51,27 @@ impl fmt::Display for S3Server {
 struct Server {
     process: Child,
     endpoint: String,
-    /// Ports that SeaweedFS uses in the names of its sockets.
+    /// Ports of an S3 server. SeaweedFS uses them in the names of its sockets.
     ports: Vec<u16>,
-    _state: TempDir,
+    state: TempDir,
+}
+
+impl Server {
+    fn log(&self) -> PathBuf {
+        self.state.path().join(LOG)
+    }
+
+    fn listens(&self) -> bool {
+        TcpStream::connect(("127.0.0.1", self.ports[0])).is_ok()
+    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-        // SeaweedFS always creates sockets in /tmp, and SIGKILL leaves them. After SIGTERM it would take half a minute to end.
+        // SeaweedFS always creates sockets in /tmp, and SIGKILL leaves them. After SIGTERM it would take half a minute to
+        // end.
         for port in &self.ports {
             for part in ["s3", "filer", "s3-grpc", "filer-grpc", "master-grpc", "volume-grpc"] {
                 let _ = fs::remove_file(format!("/tmp/seaweedfs-{part}-{port}.sock"));
@@ -74,9 +87,9 @@ pub struct Sqs {
     aws: Aws,
 }
 
-/// A server for S3 and a server for SQS, as one fleet uses them.
+/// A server for S3 and a server for SQS: all that one fleet needs.
 #[derive(Debug)]
-pub struct Site<'a> {
+pub struct Servers<'a> {
     /// The program that serves S3.
     pub kind: S3Server,
     server: Server,
@@ -110,13 +123,13 @@ impl Sqs {
         let libraries = installed("target/tools/elasticmq");
         let state = tempfile::tempdir().unwrap();
         let config = root().join("tests/servers/elasticmq.conf");
-        let log = state.path().join("log");
         let mut command = Command::new("java");
         command.arg("-Xmx256m").arg(format!("-Dconfig.file={}", config.display()));
         command.arg("-cp").arg(libraries.join("*")).arg("org.elasticmq.server.Main");
-        let mut process = spawn(command, &state, &log);
+        let mut process = spawn(command, &state);
+        let log = state.path().join(LOG);
         let mut endpoint = None;
-        wait_at_most(START, "ElasticMQ has chosen a port", || {
+        wait_at_most(START, "ElasticMQ reports its port", || {
             let text = fs::read_to_string(&log).unwrap();
             assert!(process.try_wait().unwrap().is_none(), "ElasticMQ ended by itself:\n{text}");
             let port =
@@ -126,7 +139,7 @@ impl Sqs {
         });
         let endpoint = endpoint.unwrap();
         let aws = connect(&endpoint, SECRET_KEY);
-        Self { server: Server { process, endpoint, ports: Vec::new(), _state: state }, aws }
+        Self { server: Server { process, endpoint, ports: Vec::new(), state }, aws }
     }
 
     /// Creates a queue with these attributes. Returns its URL.
@@ -163,8 +176,8 @@ impl Sqs {
     #[must_use]
     pub fn move_tasks(&self, arn: &str) -> Vec<String> {
         let request = aws_sdk_sqs::Client::new(self.aws.config()).list_message_move_tasks().source_arn(arn);
-        let answer = self.aws.handle().block_on(request.send()).unwrap();
-        answer.results().iter().filter_map(|task| task.status().map(str::to_owned)).collect()
+        let response = self.aws.handle().block_on(request.send()).unwrap();
+        response.results().iter().filter_map(|task| task.status().map(str::to_owned)).collect()
     }
 }
 
@@ -191,23 +204,38 @@ impl Sqs {
     }
 }
 
-impl<'a> Site<'a> {
+impl<'a> Servers<'a> {
     /// Starts a server for S3 on free ports.
     ///
     /// # Panics
     /// If it is not installed, or does not start.
     #[must_use]
     pub fn start(kind: S3Server, sqs: &'a Sqs) -> Self {
-        let server = (0..STARTS).find_map(|_| match kind {
-            S3Server::Versitygw => start_versitygw(),
-            S3Server::SeaweedFs => start_seaweedfs(),
+        let started = (0..STARTS).find_map(|_| {
+            let server = match kind {
+                S3Server::Versitygw => start_versitygw(),
+                S3Server::SeaweedFs => start_seaweedfs(),
+            };
+            let aws = connect(&server.endpoint, SECRET_KEY);
+            let mut servers = Self { kind, server, aws, sqs };
+            servers.has_started().then_some(servers)
         });
-        let server = server.unwrap_or_else(|| panic!("{kind}: no free ports in {STARTS} attempts"));
-        let aws = connect(&server.endpoint, SECRET_KEY);
-        let site = Self { kind, server, aws, sqs };
-        // The server listens before all of its parts are ready.
-        wait_at_most(START, "the S3 server makes buckets", || site.try_bucket("ready"));
-        site
+        started.unwrap_or_else(|| panic!("{kind}: other programs took its ports in {STARTS} attempts"))
+    }
+
+    /// Waits until the server creates a bucket, because it listens before all of its parts are ready. Returns false if it
+    /// ended because another program has one of its ports.
+    fn has_started(&mut self) -> bool {
+        let mut has_ended = false;
+        wait_at_most(START, "the S3 server creates a bucket", || {
+            has_ended = self.server.process.try_wait().unwrap().is_some();
+            has_ended || self.server.listens() && self.try_bucket("ready")
+        });
+        if has_ended {
+            let log = fs::read_to_string(self.server.log()).unwrap();
+            assert!(log.contains("address already in use"), "{} ended by itself:\n{log}", self.kind);
+        }
+        !has_ended
     }
 
     fn try_bucket(&self, name: &str) -> bool {
@@ -246,8 +274,9 @@ fn connect(endpoint: &str, secret: &str) -> Aws {
     Aws::with(runtime, config)
 }
 
-/// Starts versitygw; `None` if another program took its port.
-fn start_versitygw() -> Option<Server> {
+/// Starts versitygw on a port that was free a moment ago. It accepts port 0, but reports 0 instead of the port that the
+/// system chose.
+fn start_versitygw() -> Server {
     let program = installed("target/tools/bin/versitygw");
     let state = tempfile::tempdir().unwrap();
     let [port] = free_ports::<1>(0);
@@ -259,11 +288,12 @@ fn start_versitygw() -> Option<Server> {
     // Keeps metadata in files, because not every file system has extended attributes.
     command.args(["--region", REGION, "--quiet", "posix", "--sidecar"]);
     command.arg(state.path().join("sidecar")).arg(state.path().join("data"));
-    await_port(command, state, &[port])
+    start(command, state, &[port])
 }
 
-/// Starts SeaweedFS; `None` if another program took one of its ports.
-fn start_seaweedfs() -> Option<Server> {
+/// Starts SeaweedFS on ports that were free a moment ago. Its parts address each other by the configured ports, so the system
+/// cannot choose them.
+fn start_seaweedfs() -> Server {
     let program = installed(".venv-servers/bin/weed");
     let state = tempfile::tempdir().unwrap();
     // Each part also listens on its port + 10000, for gRPC.
@@ -286,32 +316,17 @@ fn start_seaweedfs() -> Option<Server> {
         command.arg(format!("-{part}.port={port}"));
     }
     let ports = [s3, master, volume, filer].map(|port| [port, port + 10_000]);
-    await_port(command, state, ports.as_flattened())
+    start(command, state, ports.as_flattened())
 }
 
-/// Starts a server and waits until it listens on the first of `ports`. Returns `None` if another program has one of them.
-fn await_port(command: Command, state: TempDir, ports: &[u16]) -> Option<Server> {
-    let port = ports[0];
-    let log = state.path().join("log");
-    let name = command.get_program().display().to_string();
-    let process = spawn(command, &state, &log);
-    let endpoint = format!("http://127.0.0.1:{port}");
-    let mut server = Server { process, endpoint, ports: ports.to_vec(), _state: state };
-    let mut has_ended = false;
-    wait_at_most(START, "the S3 server listens", || {
-        has_ended = server.process.try_wait().unwrap().is_some();
-        has_ended || TcpStream::connect(("127.0.0.1", port)).is_ok()
-    });
-    if !has_ended {
-        return Some(server);
-    }
-    let text = fs::read_to_string(log).unwrap();
-    assert!(text.contains("address already in use"), "{name} ended by itself:\n{text}");
-    None
+/// Starts a server, whose API is on the first of `ports`.
+fn start(command: Command, state: TempDir, ports: &[u16]) -> Server {
+    let process = spawn(command, &state);
+    Server { process, endpoint: format!("http://127.0.0.1:{}", ports[0]), ports: ports.to_vec(), state }
 }
 
-fn spawn(mut command: Command, state: &TempDir, log: &Path) -> Child {
-    let log = fs::File::create(log).unwrap();
+fn spawn(mut command: Command, state: &TempDir) -> Child {
+    let log = fs::File::create(state.path().join(LOG)).unwrap();
     command.current_dir(state.path()).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     let name = command.get_program().display().to_string();
     command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}; install it"))

@@ -43,22 +43,22 @@ const MAX_ATTEMPTS: u32 = 3;
 pub type CanBegin<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// A received message.
-struct Held {
+struct InFlight {
     message: Message,
     /// Whether the message is deleted or returned; empty until that is decided.
     disposition: OnceLock<Disposition>,
-    /// Why work on the message did not begin. [`MessageHandler::spread`] then sets the disposition.
-    not_begun: OnceLock<StopReason>,
+    /// Why work on the message did not start. [`MessageHandler::stagger_returns`] then sets the disposition.
+    not_started: OnceLock<StopReason>,
     /// The worker no longer extends the visibility timeout: it deletes or returns the message, or the timeout has ended.
     is_settled: AtomicBool,
     /// The visibility timeout was not extended in time: another worker can have the message.
-    is_shared: AtomicBool,
+    may_be_redelivered: AtomicBool,
     /// The receipt handle is no longer valid: another worker has the message, or it was purged.
     is_gone: AtomicBool,
 }
 
 struct Batch {
-    held: Vec<Held>,
+    messages: Vec<InFlight>,
     /// Number of attempts that have begun.
     begun: AtomicUsize,
     /// Time at which the visibility timeout of all messages was last set, in milliseconds since 1970.
@@ -67,36 +67,36 @@ struct Batch {
 
 impl Batch {
     fn new(messages: Vec<Message>, received: Timestamp) -> Self {
-        let held = messages.into_iter().map(|message| Held {
+        let messages = messages.into_iter().map(|message| InFlight {
             message,
             disposition: OnceLock::new(),
-            not_begun: OnceLock::new(),
+            not_started: OnceLock::new(),
             is_settled: AtomicBool::new(false),
-            is_shared: AtomicBool::new(false),
+            may_be_redelivered: AtomicBool::new(false),
             is_gone: AtomicBool::new(false),
         });
         Self {
-            held: held.collect(),
+            messages: messages.collect(),
             begun: AtomicUsize::new(0),
             renewed_ms: AtomicI64::new(received.as_millisecond()),
         }
     }
 
     /// Groups the messages. Groups, and the messages of each group, keep the order of arrival.
-    fn groups(&self) -> Vec<Vec<&Held>> {
-        let (mut groups, mut positions) = (Vec::<Vec<&Held>>::new(), BTreeMap::new());
-        for held in &self.held {
-            let position = *positions.entry(&held.message.group).or_insert(groups.len());
+    fn groups(&self) -> Vec<Vec<&InFlight>> {
+        let (mut groups, mut positions) = (Vec::<Vec<&InFlight>>::new(), BTreeMap::new());
+        for in_flight in &self.messages {
+            let position = *positions.entry(&in_flight.message.group).or_insert(groups.len());
             if position == groups.len() {
                 groups.push(Vec::new());
             }
-            groups[position].push(held);
+            groups[position].push(in_flight);
         }
         groups
     }
 
-    fn unsettled(&self) -> impl Iterator<Item = &Held> {
-        self.held.iter().filter(|held| !held.is_settled.load(Ordering::Relaxed))
+    fn unsettled(&self) -> impl Iterator<Item = &InFlight> {
+        self.messages.iter().filter(|in_flight| !in_flight.is_settled.load(Ordering::Relaxed))
     }
 
     /// Returns whether the visibility timeout may have ended. A suspended machine stops extending visibility; elapsed
@@ -110,13 +110,13 @@ impl Batch {
 
 impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
     /// Receives messages and handles them sequentially until `can_begin` returns false. The worker then finishes the object
-    /// in progress, unless `should_continue` stops it, and returns the messages that it has not begun to the queue.
+    /// in progress, unless `should_continue` stops it, and returns the messages that it has not started.
     pub fn poll(&self, can_begin: CanBegin<'_>, should_continue: ShouldContinue<'_>) {
         let mut limit = 1;
         while can_begin() {
             // Locked before the receive, because another thread may begin a suspect only while no thread holds messages.
             let shared = self.exclusive.read().unwrap_or_else(PoisonError::into_inner);
-            let asked = (self.clock)();
+            let requested_at = (self.clock)();
             // The visibility timeout begins at an unknown moment of the wait. With a long wait, a short timeout could end
             // before the first extension.
             let wait = LONG_POLL.min(self.visibility / 3);
@@ -124,14 +124,14 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
                 Ok(messages) => messages,
                 Err(error) => {
                     drop(shared);
-                    error!(error = error_chain(&error), "cannot receive; trying again");
+                    error!(error = error_chain(&error), "cannot receive messages; retrying");
                     (self.sleep)(FIRST_PAUSE / 10);
                     continue;
                 }
             };
             let (count, began) = (messages.len(), (self.clock)());
             if count > 0 {
-                self.process(&Batch::new(messages, asked), 1, can_begin, should_continue, shared);
+                self.process(&Batch::new(messages, requested_at), 1, can_begin, should_continue, shared);
                 let took = (self.clock)().duration_since(began).unsigned_abs();
                 limit = next_limit(took, count);
             }
@@ -150,7 +150,7 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
         let batch = Batch::new(messages, (self.clock)());
         let shared = self.exclusive.read().unwrap_or_else(PoisonError::into_inner);
         self.process(&batch, threads, can_begin, should_continue, shared);
-        batch.held.iter().map(|held| held.disposition.get().copied()).collect()
+        batch.messages.iter().map(|in_flight| in_flight.disposition.get().copied()).collect()
     }
 
     /// Handles one message.
@@ -169,12 +169,12 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
     ) {
         let (done, is_done) = mpsc::channel::<()>();
         thread::scope(|scope| {
-            let keeper = thread::Builder::new().spawn_scoped(scope, move || self.extend(batch, &is_done));
+            let extender = thread::Builder::new().spawn_scoped(scope, move || self.extend(batch, &is_done));
             // Without this thread, the visibility timeout can end. `has_expired` then reports it.
-            let keeper = keeper.inspect_err(|error| warn!(%error, "cannot start a thread")).ok();
+            let extender = extender.inspect_err(|error| warn!(%error, "cannot start a thread")).ok();
             self.process_in_order(batch, threads, can_begin, should_continue, shared);
             drop(done);
-            keeper.into_iter().for_each(|keeper| drop(keeper.join()));
+            extender.into_iter().for_each(|extender| drop(extender.join()));
         });
     }
 
@@ -184,26 +184,32 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
         while is_done.recv_timeout(every) == Err(mpsc::RecvTimeoutError::Timeout) {
             let now = (self.clock)();
             if batch.has_expired(now, self.visibility) {
-                batch.unsettled().for_each(|held| held.is_shared.store(true, Ordering::Relaxed));
+                batch
+                    .unsettled()
+                    .for_each(|in_flight| in_flight.may_be_redelivered.store(true, Ordering::Relaxed));
             }
-            let held: Vec<&Held> = batch.unsettled().collect();
+            let unsettled: Vec<&InFlight> = batch.unsettled().collect();
             let (mut is_renewed, mut problem) = (true, None);
-            for chunk in held.chunks(BATCH) {
-                let changes: Vec<(&str, Duration)> =
-                    chunk.iter().map(|held| (held.message.handle.as_str(), self.visibility)).collect();
+            for chunk in unsettled.chunks(BATCH) {
+                let changes: Vec<(&str, Duration)> = chunk
+                    .iter()
+                    .map(|in_flight| (in_flight.message.handle.as_str(), self.visibility))
+                    .collect();
                 match self.queue.change_visibility_batch(&changes) {
                     Ok(rejected) => {
                         for RejectedEntry { position, reason, sender_fault } in rejected {
                             // A message that was settled meanwhile needs no extension.
-                            let is_open = |held: &&&Held| held.disposition.get().is_none();
-                            let Some(held) = chunk.get(position).filter(is_open) else { continue };
-                            held.is_shared.store(true, Ordering::Relaxed);
-                            held.is_gone.store(sender_fault, Ordering::Relaxed);
+                            let is_open = |in_flight: &&&InFlight| in_flight.disposition.get().is_none();
+                            let Some(in_flight) = chunk.get(position).filter(is_open) else { continue };
+                            in_flight.may_be_redelivered.store(true, Ordering::Relaxed);
+                            in_flight.is_gone.store(sender_fault, Ordering::Relaxed);
                             problem = Some(reason);
                         }
                     }
                     Err(error) => {
-                        chunk.iter().for_each(|held| held.is_shared.store(true, Ordering::Relaxed));
+                        chunk.iter().for_each(|in_flight| {
+                            in_flight.may_be_redelivered.store(true, Ordering::Relaxed)
+                        });
                         (is_renewed, problem) = (false, Some(error_chain(&error)));
                     }
                 }
@@ -247,7 +253,7 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
             }
         });
 
-        self.spread(batch, began);
+        self.stagger_returns(batch, began);
         // Settle before a suspect begins, because the suspect can end the process. Without suspects, Lambda deletes the
         // completed messages at the end of the invocation.
         self.settle(batch, self.deletes_messages || !alone.is_empty());
@@ -255,29 +261,35 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
         for position in alone {
             let _exclusive = self.exclusive.write().unwrap_or_else(PoisonError::into_inner);
             self.process_group(batch, &groups[position], can_begin, should_continue);
-            self.spread(batch, began);
+            self.stagger_returns(batch, began);
             self.settle(batch, true);
         }
     }
 
-    /// Sets when the messages that were not begun for lack of time become visible again. The first one does so at once, each
-    /// further one later by the average duration of an object of this batch. If all became visible at once, one receive
-    /// would get all of them, and most would again use up a delivery without an attempt.
-    fn spread(&self, batch: &Batch, since: Timestamp) {
-        let is_open = |held: &&Held| held.disposition.get().is_none() && held.not_begun.get().is_some();
-        let mut held: Vec<&Held> = batch.held.iter().filter(is_open).collect();
-        held.sort_by_key(|held| std::cmp::Reverse(held.message.deliveries));
+    /// Sets when the messages that were not started before the deadline become visible again. The first one does so at
+    /// once, each further one later by the average duration of an object of this batch. If all became visible at once, one
+    /// receive would get all of them, and most would again use up a delivery without an attempt.
+    fn stagger_returns(&self, batch: &Batch, since: Timestamp) {
+        let is_open = |in_flight: &&InFlight| {
+            in_flight.disposition.get().is_none() && in_flight.not_started.get().is_some()
+        };
+        let mut pending: Vec<&InFlight> = batch.messages.iter().filter(is_open).collect();
+        pending.sort_by_key(|in_flight| std::cmp::Reverse(in_flight.message.deliveries));
         let begun = batch.begun.load(Ordering::Relaxed);
         let elapsed = (self.clock)().duration_since(since).unsigned_abs();
         let each =
             u32::try_from(begun).ok().and_then(|begun| elapsed.checked_div(begun)).unwrap_or(Duration::ZERO);
-        for (number, held) in (0_u32..).zip(&held) {
+        for (number, in_flight) in (0_u32..).zip(&pending) {
             let pause = each.saturating_mul(number).min(MAX_PAUSE);
-            _ = held.disposition.set(Disposition::Retry(pause));
+            _ = in_flight.disposition.set(Disposition::Retry(pause));
         }
-        if held.len() > batch.held.len() / 2 {
-            let (not_begun, messages) = (held.len(), batch.held.len());
-            warn!(not_begun, messages, "too little time; lower batchSize or raise workerTimeoutSeconds");
+        if pending.len() > batch.messages.len() / 2 {
+            let (not_started, messages) = (pending.len(), batch.messages.len());
+            warn!(
+                not_started,
+                messages,
+                "most messages not started before the function's deadline; lower batchSize or raise workerTimeoutSeconds"
+            );
         }
     }
 
@@ -288,17 +300,18 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
     fn process_group(
         &self,
         batch: &Batch,
-        group: &[&Held],
+        group: &[&InFlight],
         can_begin: CanBegin<'_>,
         should_continue: ShouldContinue<'_>,
     ) {
         let mut waits_for = None;
-        for held in group {
-            let message = &held.message;
+        for in_flight in group {
+            let message = &in_flight.message;
             let is_last = self.max_deliveries.is_some_and(|max| message.deliveries >= max);
-            if held.is_gone.load(Ordering::Relaxed) || batch.has_expired((self.clock)(), self.visibility) {
-                debug!(message_id = message.id, "not begun: the visibility timeout has ended");
-                held.is_settled.store(true, Ordering::Relaxed);
+            if in_flight.is_gone.load(Ordering::Relaxed) || batch.has_expired((self.clock)(), self.visibility)
+            {
+                debug!(message_id = message.id, "not started: the visibility timeout has ended");
+                in_flight.is_settled.store(true, Ordering::Relaxed);
                 return;
             }
             let should_begin =
@@ -308,14 +321,14 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
                 _ => match should_begin() {
                     ControlFlow::Continue(()) => {
                         batch.begun.fetch_add(1, Ordering::Relaxed);
-                        self.attempt_message(batch, held, should_continue)
+                        self.attempt_message(batch, in_flight, should_continue)
                     }
                     ControlFlow::Break(reason @ StopReason::Deadline) => {
-                        _ = held.not_begun.set(reason);
+                        _ = in_flight.not_started.set(reason);
                         continue;
                     }
                     ControlFlow::Break(StopReason::Shutdown | StopReason::Purged) => {
-                        debug!(message_id = message.id, "not begun: the worker is about to end");
+                        debug!(message_id = message.id, "not started: the worker is shutting down");
                         Disposition::Retry(Duration::ZERO)
                     }
                 },
@@ -323,20 +336,20 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
             if let Disposition::Retry(pause) = disposition {
                 waits_for = Some(pause);
             }
-            _ = held.disposition.set(disposition);
+            _ = in_flight.disposition.set(disposition);
         }
     }
 
     fn attempt_message(
         &self,
         batch: &Batch,
-        held: &Held,
+        in_flight: &InFlight,
         should_continue: ShouldContinue<'_>,
     ) -> Disposition {
-        let message = &held.message;
+        let message = &in_flight.message;
         let sole_owner = || {
             message.deliveries == 1
-                && !held.is_shared.load(Ordering::Relaxed)
+                && !in_flight.may_be_redelivered.load(Ordering::Relaxed)
                 && !batch.has_expired((self.clock)(), self.visibility)
         };
         // A panic that one message causes must not end the worker.
@@ -347,12 +360,12 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
         })
     }
 
-    fn entry(&self, group: &[&Held]) -> Entry {
-        let deliveries = group.iter().map(|held| held.message.deliveries).fold(0, u32::max);
+    fn entry(&self, group: &[&InFlight]) -> Entry {
+        let deliveries = group.iter().map(|in_flight| in_flight.message.deliveries).fold(0, u32::max);
         // With fewer deliveries, the order does not depend on attempts, which cost a read of the ledger.
         let attempts = group.iter().filter(|_| deliveries >= SUSPECT);
         let unfinished_attempts =
-            attempts.map(|held| self.unfinished_attempts(&held.message)).fold(0, u32::max);
+            attempts.map(|in_flight| self.unfinished_attempts(&in_flight.message)).fold(0, u32::max);
         Entry { deliveries, unfinished_attempts }
     }
 
@@ -372,21 +385,24 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
     /// visibility timeout ends, and its next delivery finds the object done.
     fn settle(&self, batch: &Batch, deletes: bool) {
         let (mut done, mut returned) = (Vec::new(), Vec::new());
-        for held in batch.unsettled() {
-            match held.disposition.get() {
-                Some(Disposition::Ack) if deletes => done.push((held, Duration::ZERO)),
-                Some(Disposition::Retry(pause)) => returned.push((held, *pause)),
-                Some(Disposition::DeadLetter) => returned.push((held, Duration::ZERO)),
+        for in_flight in batch.unsettled() {
+            match in_flight.disposition.get() {
+                Some(Disposition::Ack) if deletes => done.push((in_flight, Duration::ZERO)),
+                Some(Disposition::Retry(pause)) => returned.push((in_flight, *pause)),
+                Some(Disposition::DeadLetter) => returned.push((in_flight, Duration::ZERO)),
                 Some(Disposition::Ack) | None => {}
             }
         }
         self.call(&done, |entries| {
-            let handles: Vec<&str> = entries.iter().map(|(held, _)| held.message.handle.as_str()).collect();
+            let handles: Vec<&str> =
+                entries.iter().map(|(in_flight, _)| in_flight.message.handle.as_str()).collect();
             self.queue.delete_batch(&handles)
         });
         self.call(&returned, |entries| {
-            let changes: Vec<(&str, Duration)> =
-                entries.iter().map(|(held, pause)| (held.message.handle.as_str(), *pause)).collect();
+            let changes: Vec<(&str, Duration)> = entries
+                .iter()
+                .map(|(in_flight, pause)| (in_flight.message.handle.as_str(), *pause))
+                .collect();
             self.queue.change_visibility_batch(&changes)
         });
     }
@@ -394,16 +410,16 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
     /// Makes a call for all entries, in batches. Retries the entries that the queue rejects, and only those.
     fn call(
         &self,
-        entries: &[(&Held, Duration)],
-        call: impl Fn(&[(&Held, Duration)]) -> Result<Vec<RejectedEntry>, QueueError>,
+        entries: &[(&InFlight, Duration)],
+        call: impl Fn(&[(&InFlight, Duration)]) -> Result<Vec<RejectedEntry>, QueueError>,
     ) {
         for chunk in entries.chunks(BATCH) {
             // Set before the call, so that the other thread stops extending the visibility timeout.
-            chunk.iter().for_each(|(held, _)| held.is_settled.store(true, Ordering::Relaxed));
+            chunk.iter().for_each(|(in_flight, _)| in_flight.is_settled.store(true, Ordering::Relaxed));
             let (mut pending, mut problem) = (chunk.to_vec(), None);
             for attempt in 0..MAX_ATTEMPTS {
                 if attempt > 0 {
-                    let handle = pending.first().map(|(held, _)| &held.message.handle);
+                    let handle = pending.first().map(|(in_flight, _)| &in_flight.message.handle);
                     (self.sleep)(backoff::pause(FIRST_PAUSE / 100, FIRST_PAUSE, attempt, handle));
                 }
                 match call(&pending) {
@@ -422,7 +438,11 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
                 }
             }
             if let Some((messages, error)) = problem {
-                warn!(messages, error, "cannot delete or return messages; they come back by themselves");
+                warn!(
+                    messages,
+                    error,
+                    "cannot delete or return messages; SQS redelivers them after the visibility timeout"
+                );
             }
         }
     }
@@ -439,7 +459,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fast_objects_are_received_by_ten_and_slow_ones_singly() {
+    fn fast_objects_are_received_ten_at_a_time_and_slow_ones_singly() {
         assert_eq!(next_limit(Duration::ZERO, 1), 10);
         assert_eq!(next_limit(Duration::from_millis(500), 1), 10);
         assert_eq!(next_limit(Duration::from_secs(40), 10), 5);

@@ -21,7 +21,7 @@ pub(crate) struct Connected {
 impl Connected {
     /// Connects to both buckets and to the queue. An error names the variable to correct.
     pub(crate) fn new(settings: &Settings, aws: &Aws) -> anyhow::Result<Self> {
-        // The source need not be listable: a worker only reads objects.
+        // Does not list the source: a worker only reads objects.
         let source = aws
             .find_bucket(
                 &settings.common.source_bucket,

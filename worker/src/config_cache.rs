@@ -14,7 +14,7 @@ use flowherd_shared::{
 
 /// Maximum number of runs in the cache. A worker rarely processes more than one at a time.
 const MAX_RUNS: usize = 64;
-/// Maximum number of different plans in memory. Lookups can take tens of megabytes.
+/// Maximum number of different configurations in memory. Lookups can take tens of megabytes.
 const MAX_PLANS: usize = 2;
 
 /// Why a run cannot be processed.
@@ -42,7 +42,7 @@ pub enum ConfigCacheError {
     Store(#[from] StoreError),
 }
 
-/// Caches the plans of the latest runs.
+/// Caches the configurations of the latest runs.
 #[derive(Debug, Default)]
 pub struct ConfigCache {
     /// By name of the run, in the order of use.
@@ -50,7 +50,7 @@ pub struct ConfigCache {
 }
 
 impl ConfigCache {
-    /// Returns the plan of a run. Other threads wait while one thread reads it, because lookups are large.
+    /// Returns the configuration of a run. Other threads wait while one thread reads it, because lookups are large.
     pub fn get(&self, store: &impl Store, run: &str) -> Result<Arc<RunConfig>, ConfigCacheError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = known.iter().position(|(name, _)| name == run) {
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn at_most_two_plans_stay_in_memory_the_latest_ones() {
+    fn the_cache_keeps_the_two_configurations_that_were_used_last() {
         let plan = |_| Arc::new(RunConfig::default());
         let plans: Vec<Arc<RunConfig>> = (0..4).map(plan).collect();
         let mut known: Vec<_> =

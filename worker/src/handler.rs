@@ -1,4 +1,4 @@
-//! Handles one queue message: decides whether its object needs an attempt, makes it, and decides what becomes of the message.
+//! Handles one queue message: decides whether its object needs an attempt, makes it, and returns the disposition.
 
 use std::{ops::ControlFlow, sync::RwLock, thread, time::Duration};
 
@@ -27,7 +27,7 @@ pub(crate) const MAX_PAUSE: Duration = Duration::from_mins(15);
 /// Maximum attempts in one delivery if other workers keep replacing the outputs.
 const MAX_ROUNDS: u32 = 3;
 
-/// What becomes of a message.
+/// How a message is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
     /// The object is done. The message is deleted.
@@ -88,17 +88,17 @@ pub struct MessageHandler<'a, I, O, Q> {
     /// The clock.
     pub clock: &'a (dyn Fn() -> Timestamp + Sync),
     configs: ConfigCache,
-    /// Locked for reading while messages are held, and for writing while a suspect is processed alone.
+    /// Locked for reading while messages are in flight, and for writing while a suspect is processed alone.
     pub(crate) exclusive: RwLock<()>,
 }
 
-/// The work that the ledger leaves for a message.
+/// The work that remains for a message according to the ledger.
 enum Remaining {
     /// An attempt at this version of the object, after this failure.
     Attempt(Box<(ManifestEntry, Option<Failure>)>),
-    /// None: the object is done.
+    /// No work: the object is done.
     Nothing,
-    /// None: the object failed permanently.
+    /// No work: the object failed permanently.
     PermanentlyFailed,
 }
 

@@ -7,7 +7,7 @@ use flowherd_aws::settings::{CommonSettings, Variables};
 /// A worker's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// What it shares with the coordinator.
+    /// Settings that the coordinator has too.
     pub common: CommonSettings,
     /// `FLOWHERD_CONCURRENCY`: maximum concurrent objects of one invocation.
     pub concurrency: Option<NonZeroU16>,

@@ -1,20 +1,28 @@
 //! Drives a run in the process of a command.
 
-use std::{ops::ControlFlow, thread, time::Duration};
+use std::{
+    hash::{BuildHasher, RandomState},
+    ops::ControlFlow,
+    thread,
+    time::Duration,
+};
 
 use flowherd_coordinator::{
     drive::Host,
     error::CoordinatorError,
     state::{Operation, RunState},
 };
+use flowherd_shared::backoff;
 
 use super::{Fleet, watch::Watch};
 use crate::summary::print_message;
 
 /// Maximum wait between checks, so that progress stays current.
 const MAX_WAIT_SECONDS: u64 = 5;
-/// Pauses after failures of an operation, in seconds; the next failure ends the command.
-const PAUSES: [u64; 6] = [1, 2, 4, 8, 16, 32];
+/// Maximum retries of an operation. One more failure ends the command.
+const MAX_RETRIES: u32 = 6;
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(32);
 
 /// A command that drives a run in this process.
 pub(super) struct Command<'a> {
@@ -58,9 +66,38 @@ impl Host for Command<'_> {
     }
 
     fn failed(&mut self, error: &CoordinatorError, failures: u32) -> ControlFlow<()> {
-        let Some(pause) = PAUSES.get(failures as usize - 1) else { return ControlFlow::Break(()) };
-        print_message(&format!("{}; retrying in {pause} s", error.on_one_line()));
-        thread::sleep(Duration::from_secs(*pause));
+        // A random seed: several commands that meet the same outage then retry at different times.
+        let Some(pause) = retry_pause(failures, RandomState::new().hash_one(failures)) else {
+            return ControlFlow::Break(());
+        };
+        print_message(&format!("{}; retrying in {:.1} s", error.on_one_line(), pause.as_secs_f64()));
+        thread::sleep(pause);
         ControlFlow::Continue(())
+    }
+}
+
+/// Returns the pause before an operation that has failed `failures` times in succession is retried; `None` after
+/// [`MAX_RETRIES`].
+fn retry_pause(failures: u32, seed: u64) -> Option<Duration> {
+    (failures <= MAX_RETRIES).then(|| backoff::pause(FIRST_PAUSE, MAX_PAUSE, failures, seed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_is_retried_six_times_after_pauses_that_double_and_vary() {
+        for (failures, seconds) in (1..).zip([1, 2, 4, 8, 16, 32]) {
+            let longest = Duration::from_secs(seconds);
+            let pauses: Vec<Duration> = (0..100).filter_map(|seed| retry_pause(failures, seed)).collect();
+            assert_eq!(pauses.len(), 100, "{failures}");
+            assert!(
+                pauses.iter().all(|pause| (longest / 2..=longest).contains(pause)),
+                "{failures}: {pauses:?}"
+            );
+            assert!(pauses.iter().any(|pause| *pause != pauses[0]), "{failures}: {pauses:?}");
+        }
+        assert_eq!(retry_pause(7, 0), None);
     }
 }

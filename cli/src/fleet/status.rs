@@ -44,7 +44,7 @@ struct RunStatus {
     started: String,
     #[serde(flatten)]
     progress: Progress,
-    left: u64,
+    remaining: u64,
 }
 
 /// The queue's own counts, which are approximate.
@@ -99,8 +99,14 @@ fn look(fleet: &Fleet<'_>, only: Option<&str>) -> Result<Status, Stop> {
                 pending.filter(|_| run.manifest.is_some()).map(|pending: u64| pending + without_receipt);
         }
         if only.is_none_or(|only| only == name) {
-            let left = progress.pending();
-            runs.push(RunStatus { run: run.run, prefix: run.prefix, started: run.started, progress, left });
+            let remaining = progress.pending();
+            runs.push(RunStatus {
+                run: run.run,
+                prefix: run.prefix,
+                started: run.started,
+                progress,
+                remaining,
+            });
         }
     }
     let depth = patience.during("the counts of the queue", || coordinator.queue_depth())?;
@@ -139,14 +145,14 @@ fn text(status: &Status) -> String {
                 count(progress.listed),
                 count(progress.done),
                 count(progress.failed),
-                count(status.left),
+                count(status.remaining),
             ]
         });
-        columns(&["run", "prefix", "listed", "done", "failed", "left"], rows, 2)
+        columns(&["run", "prefix", "listed", "done", "failed", "remaining"], rows, 2)
     };
     let queue = &status.queue;
     text += &format!(
-        "\nqueue    {} waiting, {} in progress, {} dead-letter messages\n",
+        "\nqueue    {} waiting, {} in flight, {} dead-letter messages\n",
         count(queue.waiting),
         count(queue.in_flight),
         count(queue.dead_letters)
@@ -188,7 +194,7 @@ pub(crate) fn runs(args: &RunsArgs) -> Result<(), Stop> {
         let count = |number| HumanCount(number).to_string();
         let rows = known.iter().map(|Known { run, report }| {
             let mut row = vec![run.run.clone(), run.prefix.clone()];
-            row.push(report.as_ref().map_or("under way", |report| state(report.state)).to_owned());
+            row.push(report.as_ref().map_or("in progress", |report| state(report.state)).to_owned());
             let listed = run.manifest.map_or_else(|| "-".to_owned(), |totals| count(totals.objects));
             row.push(listed);
             match report {

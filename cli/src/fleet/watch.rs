@@ -69,7 +69,7 @@ impl Watch {
         let more = [
             (progress.failed, "failed"),
             (progress.queued, "waiting"),
-            (progress.in_flight, "in progress"),
+            (progress.in_flight, "in flight"),
             (progress.dead_letters, "dead-letter messages"),
         ];
         for (count, name) in more.iter().filter(|(count, _)| *count > 0) {
@@ -79,8 +79,8 @@ impl Watch {
         self.done_before.set(Some(before));
         let rate = (progress.done - before.min(progress.done)) as f64 / self.began.elapsed().as_secs_f64();
         if rate > 0.0 {
-            let left = Duration::from_secs_f64(progress.pending() as f64 / rate);
-            text += &format!("  {rate:.1}/s  {} left", HumanDuration(left));
+            let remaining = Duration::from_secs_f64(progress.pending() as f64 / rate);
+            text += &format!("  {rate:.1}/s  {} remaining", HumanDuration(remaining));
         }
         text
     }

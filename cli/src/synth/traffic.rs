@@ -59,8 +59,8 @@ impl<'a> Traffic<'a> {
             let start = self.begins + self.random.random_range(0..self.lasts);
             let mut ms = start * 1000;
             let message = if self.random.random_bool(self.malformed) {
-                let (message, odd_ms) = self.odd_record(start);
-                ms = odd_ms.unwrap_or(ms);
+                let (message, malformed_ms) = self.malformed_record(start);
+                ms = malformed_ms.unwrap_or(ms);
                 serde_json::Value::from(message).to_string()
             } else {
                 format!("\"{}\"", self.record(start))
@@ -118,7 +118,7 @@ impl<'a> Traffic<'a> {
     }
 
     /// Returns a malformed message, or a good one with a malformed timestamp.
-    fn odd_record(&mut self, start: i64) -> (String, Option<i64>) {
+    fn malformed_record(&mut self, start: i64) -> (String, Option<i64>) {
         let mut record = self.record(start);
         match self.random.random_range(0..5) {
             0 => record.truncate(record.len() / 2),

@@ -59,19 +59,20 @@ impl Aws {
         region: Option<&str>,
     ) -> Result<FoundBucket, BucketError> {
         let given = region.map(|region| Region::new(region.to_owned()));
-        let asked = given.clone().or_else(|| self.config.region().cloned());
-        let (found, is_readable) = self.bucket_in(asked.clone(), name, owner).head_bucket()?;
+        let requested_region = given.clone().or_else(|| self.config.region().cloned());
+        let (found, is_readable) = self.bucket_in(requested_region.clone(), name, owner).head_bucket()?;
         // Ignore the region that a store outside AWS returns: its one endpoint does not depend on it.
-        let found = found.map(Region::new).filter(|_| !self.has_own_endpoint());
+        let found = found.map(Region::new).filter(|_| !self.has_custom_endpoint());
         match (found, given) {
             (Some(found), Some(given)) if found != given => Err(BucketError::OtherRegion {
                 bucket: name.to_owned(),
                 given: given.to_string(),
                 found: found.to_string(),
             }),
-            (found, _) => {
-                Ok(FoundBucket { bucket: self.bucket_in(found.or(asked), name, owner), is_readable })
-            }
+            (found, _) => Ok(FoundBucket {
+                bucket: self.bucket_in(found.or(requested_region), name, owner),
+                is_readable,
+            }),
         }
     }
 
@@ -79,14 +80,14 @@ impl Aws {
         let config = aws_sdk_s3::config::Builder::from(&self.config)
             .region(region)
             // Stores outside AWS rarely have the DNS names that virtual-hosted addressing needs.
-            .force_path_style(self.has_own_endpoint())
+            .force_path_style(self.has_custom_endpoint())
             .interceptor(EndsInTime(self.time_limit.clone()))
             .build();
         Bucket::new(aws_sdk_s3::Client::from_conf(config), self.handle().clone(), name, owner)
     }
 
     /// Returns whether S3 requests go to an endpoint outside AWS.
-    fn has_own_endpoint(&self) -> bool {
+    fn has_custom_endpoint(&self) -> bool {
         self.s3_endpoint().is_some_and(|endpoint| !is_aws(&endpoint))
     }
 

@@ -79,13 +79,13 @@ impl Block {
     /// Returns the next unused tokens, which the caller fills with literals. The space suffices if the caller writes a full
     /// block before it begins a chunk.
     #[inline]
-    pub(crate) fn room(&mut self, tokens: usize) -> &mut [Token] {
+    pub(crate) fn literal_slots(&mut self, tokens: usize) -> &mut [Token] {
         &mut self.tokens[self.count..][..tokens]
     }
 
-    /// Keeps the first `literals` tokens of [`Block::room`]. Then appends the match, given as length and distance.
+    /// Keeps the first `literals` tokens of [`Block::literal_slots`]. Then appends the match, given as length and distance.
     #[inline]
-    pub(crate) fn take(&mut self, literals: usize, matched: Option<(usize, usize)>) {
+    pub(crate) fn push(&mut self, literals: usize, matched: Option<(usize, usize)>) {
         self.count += literals;
         if let Some((length, distance)) = matched {
             let back = distance as u32 - 1;

@@ -68,7 +68,7 @@ impl MatchFinder {
         while at + LANES + MIN_MATCH <= chunk.len() {
             let position = (in_ring + at) as u16;
             let here = &ring[usize::from(position)..][..LANES + MIN_MATCH];
-            let tokens = block.room(LANES);
+            let tokens = block.literal_slots(LANES);
             let mut candidates = [0; LANES];
             let mut slots = [0; LANES];
             let mut same = 0_u32;
@@ -95,16 +95,16 @@ impl MatchFinder {
             });
             if let Some((back, length)) = matched {
                 let length = length.min(chunk.len() - at - literals);
-                block.take(literals, Some((length, back)));
+                block.push(literals, Some((length, back)));
                 at += literals + length;
             } else {
-                block.take(LANES, None);
+                block.push(LANES, None);
                 at += LANES;
             }
         }
         for byte in &chunk[at..] {
-            block.room(1)[0] = u32::from(*byte);
-            block.take(1, None);
+            block.literal_slots(1)[0] = u32::from(*byte);
+            block.push(1, None);
         }
     }
 }

@@ -127,7 +127,7 @@ impl Process {
         self.changed.notify_all();
     }
 
-    /// Call when the work of the process ends.
+    /// Records that the work of the process has ended.
     pub fn end(&self) {
         self.state().has_ended = true;
         self.changed.notify_all();
@@ -139,7 +139,7 @@ impl Process {
         self.state().has_ended
     }
 
-    /// Returns whether the process died. Nobody knows what it returned.
+    /// Returns whether the process was killed. Its result is then unknown.
     #[must_use]
     pub fn is_dead(&self) -> bool {
         self.state().is_dead

@@ -1,5 +1,5 @@
-//! An in-memory FIFO queue that behaves as SQS documents: groups, deduplication, visibility, dead-letter queue, purge. The test
-//! advances its clock.
+//! An in-memory FIFO queue that behaves as SQS documents: groups, deduplication, visibility, dead-letter queue, purge. The
+//! test advances its clock.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -118,7 +118,7 @@ struct StoredMessage {
     deliveries: u32,
     hidden_until: Duration,
     handle: Option<String>,
-    /// Received, and neither returned nor deleted.
+    /// Whether the message is received, and neither returned nor deleted.
     is_held: bool,
     sent: Duration,
 }
@@ -197,7 +197,7 @@ impl MemoryQueue {
         self.state.lock().unwrap()
     }
 
-    /// Begins an operation on held messages. They are no longer held, even if the operation fails.
+    /// Begins an operation on messages in flight. The worker no longer has them, even if the operation fails.
     fn release(&self, handles: &[&str]) -> Result<MutexGuard<'_, State>, QueueError> {
         assert!((1..=10).contains(&handles.len()), "a batch of SQS has 1 to 10 entries");
         let mut state = self.state();
@@ -333,7 +333,7 @@ impl Queue for MemoryQueue {
         let is_worked_on = kept.iter().any(|(_, message)| message.is_held && message.hidden_until > now);
         kept.sort_by_key(|(place, _)| *place);
         state.list(self.is_dead).messages = kept.into_iter().map(|(_, message)| message).collect();
-        // Time passes while a worker waits, but not while others work: work takes no time.
+        // Only waits advance the clock. Work takes no time.
         if received.is_empty() && is_worked_on {
             drop(state);
             std::thread::yield_now();

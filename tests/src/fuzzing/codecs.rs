@@ -1,4 +1,4 @@
-//! Bytes in and bytes out: layers of compression, deflate, timestamps.
+//! Checks of layers of compression, the compressor and timestamps.
 
 use std::{
     cell::RefCell,
@@ -24,8 +24,8 @@ use crate::{
     objects::Portions,
 };
 
-/// Any bytes as an object of gzip layers, under any limits, in any portions: the text that a slow reader finds, or an
-/// error where it finds none.
+/// Reads any bytes as an object of gzip layers, with any limits and read sizes. The text, or the failure, must be that of a
+/// slow reader.
 pub(super) fn layers(data: &[u8]) {
     let Some((limits, data)) = numbered(data) else { return };
     let Some((portion, object)) = numbered(data) else { return };
@@ -47,17 +47,17 @@ pub(super) fn layers(data: &[u8]) {
     assert_eq!(whole.as_ref().ok(), expected.as_ref(), "{:?}", whole.as_ref().err());
     assert_eq!(dripped.as_ref().ok(), expected.as_ref(), "in portions: {:?}", dripped.as_ref().err());
 
-    // A source that breaks off is never taken for one that ends.
+    // A read error is never treated as the end of the object.
     let broken = Portions::new(object, portion).chain(Broken);
     match decode(broken, limits, 1000) {
-        Ok(_) => panic!("a broken source was read to its end"),
+        Ok(_) => panic!("the read error is lost"),
         Err(ObjectError::Read { at, .. }) => assert_eq!(at, object.len() as u64),
         Err(_) => assert!(expected.is_none() || object.is_empty()),
     }
 }
 
-/// Any bytes as they are, and compressed by each codec: the same in any portions, and read back. With a changed bit it is
-/// an error, or the same text, wherever the codec has checksums.
+/// Reads any bytes, and the same bytes compressed by each codec. The result must not depend on read sizes. If the codec has
+/// checksums, a changed bit must cause an error or change nothing.
 pub(super) fn codecs(data: &[u8]) {
     let Some((codec, data)) = numbered(data) else { return };
     let Some((portion, data)) = numbered(data) else { return };
@@ -75,9 +75,9 @@ pub(super) fn codecs(data: &[u8]) {
         );
         whole
     };
-    // Its errors and its text: whatever they are.
+    // Any result is valid, but it must not depend on read sizes.
     let _ = both(data);
-    // No codec or format begins so.
+    // No codec or format begins with this line.
     let text = [b"line\n", data].concat();
     let object = compress(&text);
     match both(&object) {
@@ -100,9 +100,9 @@ pub(super) fn codecs(data: &[u8]) {
 /// The text, the units of each layer and the bytes of the object.
 type Decoded = (Vec<u8>, Vec<u64>, u64);
 
-fn decode(object: impl Read, limits: Limits, most: usize) -> Result<Decoded, ObjectError> {
+fn decode(object: impl Read, limits: Limits, read_size: usize) -> Result<Decoded, ObjectError> {
     let mut layers = Layers::open(object, limits)?;
-    let (mut text, mut chunk) = (Vec::new(), vec![0; most]);
+    let (mut text, mut chunk) = (Vec::new(), vec![0; read_size]);
     loop {
         match layers.read(&mut chunk)? {
             0 if layers.next_file()? => {}
@@ -119,7 +119,7 @@ fn decode(object: impl Read, limits: Limits, most: usize) -> Result<Decoded, Obj
 enum Slow {
     Text(Decoded),
     Fails,
-    /// Something that the slow reader does not read: another codec, or no text.
+    /// The slow reader reads only gzip and text.
     Other,
 }
 
@@ -139,9 +139,9 @@ fn slow_layers(object: &[u8], limits: Limits) -> Slow {
     if is_text { Slow::Text((bytes, members, object.len() as u64)) } else { Slow::Other }
 }
 
-/// All members of a layer (RFC 1952), none of them with a header of more than 128 KiB; a line feed may follow each, and
-/// zeros the last.
-fn slow_layer(mut rest: &[u8], most: u64) -> Option<(Vec<u8>, u64)> {
+/// Returns the text and the number of members of a layer (RFC 1952). A line feed may follow each member, and zeros the last.
+/// Fails for a header of more than 128 KiB.
+fn slow_layer(mut rest: &[u8], limit: u64) -> Option<(Vec<u8>, u64)> {
     let (mut text, mut members) = (Vec::new(), 0);
     while !rest.is_empty() {
         let (member, before) = (rest, rest.len());
@@ -170,8 +170,8 @@ fn slow_layer(mut rest: &[u8], most: u64) -> Option<(Vec<u8>, u64)> {
         }
         let start = text.len();
         let mut decoder = DeflateDecoder::new(rest);
-        (&mut decoder).take(most + 1 - start as u64).read_to_end(&mut text).ok()?;
-        if text.len() as u64 > most {
+        (&mut decoder).take(limit + 1 - start as u64).read_to_end(&mut text).ok()?;
+        if text.len() as u64 > limit {
             return None;
         }
         rest = rest.get(decoder.total_in() as usize..)?;
@@ -191,7 +191,7 @@ fn slow_layer(mut rest: &[u8], most: u64) -> Option<(Vec<u8>, u64)> {
     Some((text, members))
 }
 
-/// Is interrupted every other time.
+/// A reader whose every second read is interrupted.
 struct Stuttering<R> {
     rest: R,
     odd: bool,
@@ -212,8 +212,8 @@ impl Read for Broken {
     }
 }
 
-/// Any text, once and repeated to some length: what is compressed is read back, is never much longer than the
-/// text, and is the same whatever was compressed before.
+/// Compresses any text, once and repeated. The output must decompress to the text, must not be much longer than it, and must
+/// not depend on earlier texts.
 pub(super) fn deflate(data: &[u8]) {
     thread_local! {
         static USED: RefCell<Deflater> = RefCell::default();
@@ -232,7 +232,7 @@ pub(super) fn deflate(data: &[u8]) {
     }
 }
 
-/// Eight bytes per time: the fast writer and a calendar library write each the same.
+/// Formats each eight bytes as a time. The result must be that of a calendar library.
 pub(super) fn timestamp(data: &[u8]) {
     let mut formatter = IsoFormatter::default();
     for bytes in data.as_chunks::<8>().0 {

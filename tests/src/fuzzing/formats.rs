@@ -31,7 +31,7 @@ static FLOW: LazyLock<Pair> = LazyLock::new(|| {
     Pair::new(&formats.iter().enumerate().map(rule).collect::<String>(), LOOKUPS)
 });
 
-/// A flow-log line in one of four formats: row, names and reject are the model's.
+/// Converts a flow-log line with one of four formats. Row, names and reject must be the model's.
 pub(super) fn flow(data: &[u8]) {
     let Some((number, line)) = numbered_text(data) else { return };
     if !is_within_model(line.as_bytes()) {
@@ -76,7 +76,7 @@ pub(super) fn json(data: &[u8]) {
     assert_eq!(outcome(object.as_bytes(), usize::MAX, "k", &JSON.plan).ok(), expected);
 }
 
-/// A pattern, NUL, a message: what the `regex` crate finds in text.
+/// Input: a pattern, NUL, a message. The values must be those that the `regex` crate finds in text.
 pub(super) fn regex(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Some((pattern, message)) = text.split_once('\0') else { return };
@@ -91,9 +91,9 @@ pub(super) fn regex(data: &[u8]) {
         Ok(config) => config,
         Err(error) => return super::settings::is_well_formed(&error),
     };
-    // The pipeline asks the same of it; only its size may come out differently.
+    // The pipeline accepts the same patterns. Only the size of the compiled pattern may differ.
     let Ok(regex) = RegexBuilder::new(pattern).size_limit(20 << 20).build() else {
-        panic!("a pattern that is none for text")
+        panic!("the regex crate refuses the pattern")
     };
     let expected = captured(&regex, message).ok_or("no-match");
     let is_none = |values: &Vec<Option<String>>| values.iter().all(Option::is_none);
@@ -107,7 +107,7 @@ fn captured(regex: &Regex, message: &str) -> Option<Vec<Option<String>>> {
     Some(names.map(|name| found.name(name).map(|value| value.as_str().to_owned())).collect())
 }
 
-/// The message as the only event of an envelope becomes these values, or this reject.
+/// Converts the message as the only event of an envelope, and compares the values or the reject.
 fn compare(plan: &RunConfig, log_group: &str, message: &str, expected: Result<Vec<Option<String>>, &str>) {
     let object = envelope(log_group, &[event(0, message)]);
     let ours = outcome(object.as_bytes(), usize::MAX, "k", plan).expect("an envelope");

@@ -1,4 +1,4 @@
-//! What parts of the fleet tell each other: events, tasks, files of the ledger.
+//! Checks of data that parts of the fleet exchange: events, tasks and ledger files.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -32,7 +32,8 @@ use crate::{
     objects::{FLOW, envelope, event as log_event, gzip},
 };
 
-/// Any text as a message of the queue: a task says what its JSON says, can be sent again, and stays within its ledger.
+/// Parses any text as a queue message. A task must have the values of its JSON, must be valid to send again, and its paths
+/// must be within its ledger.
 pub(super) fn task(data: &[u8]) {
     let Ok(body) = std::str::from_utf8(data) else { return };
     let task = match Task::parse(body) {
@@ -40,13 +41,13 @@ pub(super) fn task(data: &[u8]) {
         Err(TaskError::Run(run)) => return assert!(!layout::is_run_name(&run)),
         Err(_) => return,
     };
-    let said: Value = serde_json::from_str(body).expect("a task is JSON");
-    assert_eq!(said["v"], 1);
-    assert_eq!(said["size"], task.object.size);
+    let json: Value = serde_json::from_str(body).expect("a task is JSON");
+    assert_eq!(json["v"], 1);
+    assert_eq!(json["size"], task.object.size);
     let (run, key) = (&task.run, &task.object.key);
     let texts = [("run", run), ("bucket", &task.bucket), ("key", key), ("etag", &task.object.etag)];
     for (name, value) in texts {
-        assert_eq!(said[name], **value, "{name}");
+        assert_eq!(json[name], **value, "{name}");
     }
     assert_eq!(Task::parse(&task.body()).expect("its own body"), task);
     let may_be_sent = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
@@ -60,8 +61,8 @@ pub(super) fn task(data: &[u8]) {
     }
 }
 
-/// Any JSON as the event of a function: of the worker, whose messages are all there and in order; of the coordinator, whose
-/// answer is an event again.
+/// Parses any JSON as the event of a function. The worker must read all messages in order. The coordinator's response must be
+/// a valid event.
 pub(super) fn event(data: &[u8]) {
     let Some((number, text)) = numbered_text(data) else { return };
     if number % 2 == 0 {
@@ -87,7 +88,7 @@ fn is_same(message: &flowherd_shared::queue::Message, record: &aws_lambda_events
         && same(&message.handle, &record.receipt_handle)
 }
 
-/// A coordinator with one run, `r`, that is planned.
+/// A coordinator with one planned run, `r`.
 struct Fleet {
     source: MemorySource,
     store: MemoryStore,
@@ -128,7 +129,8 @@ impl Fleet {
         })
     }
 
-    /// Handles the event, and some operations more. Each returned state is an event again, and a refused event leaves no file.
+    /// Handles the event and up to three further operations. Each returned state must be a valid event, and a refused event
+    /// must leave no file.
     fn serve(&self, event: Event) {
         let before = self.store.files().len();
         let outcome = self.coordinate(|coordinator| match event {
@@ -145,15 +147,15 @@ impl Fleet {
             Err(error) => {
                 assert!(!error.on_one_line().is_empty());
                 if matches!(error, CoordinatorError::Refused(_)) {
-                    assert!(self.store.files().len() <= before, "a refusal leaves nothing behind");
+                    assert!(self.store.files().len() <= before, "a refused event wrote a file");
                 }
                 return;
             }
         };
         for _ in 0..3 {
             let json = serde_json::to_value(&state).expect("a state is JSON");
-            let again = Event::parse(json).expect("a state is an event");
-            assert_eq!(again, Event::State(Box::new(state.clone())));
+            let parsed = Event::parse(json).expect("a state is an event");
+            assert_eq!(parsed, Event::State(Box::new(state.clone())));
             assert!(layout::is_run_name(&state.run));
             assert!(state.progress.pending() <= state.progress.listed);
             if state.has_ended() {
@@ -169,8 +171,8 @@ impl Fleet {
 
 const KEY: &str = "k";
 
-/// Any texts as files of a run's ledger, NUL between them: manifest, receipt, failure, amendment, `run.json`. Each is read
-/// back as it was written, and the report that they add up to holds what every report promises.
+/// Reads any texts, separated by NUL, as the ledger files of a run. Each file must be the same after it is written and read
+/// again. The report must keep the promises of every report.
 pub(super) fn ledger(data: &[u8]) {
     let Some((number, data)) = numbered(data) else { return };
     let store = MemoryStore::default();
@@ -205,14 +207,14 @@ pub(super) fn ledger(data: &[u8]) {
         run("r", &RunConfig::default(), Some(totals))
     });
     "r".clone_into(&mut run.run);
-    // An error for each part that is missing: as many as it says.
+    // Reading returns an error for each missing part, and a damaged `run.json` can name any number of parts.
     let mut entries: Vec<_> = manifest::read(&store, &run).take(10_000).collect();
     if run.manifest.is_none() {
-        // Not listed to its end: its report is incomplete, and its manifest is an error.
-        assert!(entries.pop().is_some_and(|last| last.is_err()), "an incomplete listing is an error");
+        // The listing is incomplete, so the manifest ends with an error.
+        assert!(entries.pop().is_some_and(|last| last.is_err()), "the incomplete listing is not an error");
     }
     let Ok(report) = reconcile(&store, &run, "now".to_owned()) else { return };
-    assert!(entries.iter().all(Result::is_ok), "a report of a manifest that cannot be read");
+    assert!(entries.iter().all(Result::is_ok), "the report ignores an unreadable manifest");
     let objects = report.objects;
     assert_eq!(objects.listed, entries.len() as u64);
     assert_eq!(objects.listed, objects.done + objects.failed + objects.skipped + objects.missing);

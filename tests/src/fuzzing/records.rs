@@ -1,4 +1,4 @@
-//! Whole objects: any mixture of items against the model, and any bytes in any portions.
+//! Checks of whole objects: any mixture of items against the model, and any bytes at any read size.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use flowherd_shared::{config::Config, pipeline::RunConfig};
 use super::{Pair, is_within_model, numbered};
 use crate::objects::{LOOKUPS, outcome};
 
-/// Rules whose whole behaviour the model knows.
+/// Rules that the model implements completely.
 const CONFIG: &str = r#"
 [[rule]]
 name = "ids"
@@ -47,13 +47,13 @@ format = { kind = "vpc-flow" }
 
 static PAIR: LazyLock<Pair> = LazyLock::new(|| Pair::new(CONFIG, LOOKUPS));
 
-/// Envelopes and what may stand around them: the pipeline and the model make the same of it, in any portions.
+/// Converts envelopes and other text around them. Pipeline and model must agree at any read size.
 pub(super) fn envelope(data: &[u8]) {
     let Some((portion, text)) = numbered(data) else { return };
     agree(text, portion, "k");
 }
 
-/// Lines and JSON objects, by a rule of each kind: likewise.
+/// Converts lines and JSON objects with a rule of each format. Pipeline and model must agree at any read size.
 pub(super) fn lines(data: &[u8]) {
     let Some((number, text)) = numbered(data) else { return };
     agree(text, number / 5, ["k", "i", "p", "j", "s"][number % 5]);
@@ -69,7 +69,7 @@ fn agree(text: &[u8], portion: usize, key: &str) {
     assert_eq!(whole.as_ref().ok(), dripped.as_ref().ok(), "in portions");
     match (expected, whole) {
         (Some(expected), Ok(ours)) => assert_eq!(ours, expected),
-        // The pipeline does not check values of an envelope that it does not read; the model reads all as JSON.
+        // The pipeline skips unread values of an envelope without checks. The model parses all values as JSON.
         (None, _) => {}
         (Some(expected), Err(error)) => panic!("{error}, but {expected:?}"),
     }
@@ -99,8 +99,8 @@ format = { kind = "vpc-flow" }
 static SMALL_PLAN: LazyLock<RunConfig> =
     LazyLock::new(|| RunConfig::from(Config::parse(SMALL).expect("valid")));
 
-/// Any bytes as an object, under small limits: the same outcome in any portions, outputs that are read back, and counts
-/// that add up.
+/// Converts any bytes with small limits. The outcome must not depend on the read size, the outputs must be readable, and the
+/// counts must add up.
 pub(super) fn object(data: &[u8]) {
     let Some((portion, object)) = numbered(data) else { return };
     let whole = outcome(object, usize::MAX, "k", &SMALL_PLAN);

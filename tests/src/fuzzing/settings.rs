@@ -1,4 +1,4 @@
-//! The files that a user writes.
+//! Checks of the files that users write.
 
 use std::fmt::Write as _;
 
@@ -15,17 +15,17 @@ use crate::{
     objects::{FLOW, envelope, envelope_of, event, outcome},
 };
 
-/// Any text as `flowherd.toml`: every problem on a line of its own. What is accepted means the same when it is written
-/// again without its layout, and works on an object.
+/// Parses any text as `flowherd.toml`. Each problem must be one line. An accepted file must mean the same after it is written
+/// without its layout, and must work on an object.
 pub(super) fn config(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let config = match Config::parse(text) {
         Ok(config) => config,
         Err(error) => return is_well_formed(&error),
     };
-    let file: toml::Table = toml::from_str(text).expect("what is accepted is TOML");
+    let file: toml::Table = toml::from_str(text).expect("an accepted file is TOML");
     let members = file.iter().map(|(key, value)| format!("{} = {}\n", string(key), written(value)));
-    let again = Config::parse(&members.collect::<String>()).expect("the same is accepted again");
+    let again = Config::parse(&members.collect::<String>()).expect("the rewritten file is accepted");
     assert_eq!(again.hash, config.hash);
     assert_eq!(again.limits, config.limits);
     assert_eq!(format!("{:?}", again.tables), format!("{:?}", config.tables));
@@ -40,7 +40,7 @@ pub(super) fn config(data: &[u8]) {
         envelope("", &[event(-1, "WARN a -> b")]),
     ];
     for object in [sample.concat(), format!("{FLOW}\n\nstart end\n1 2\n")] {
-        // Limits may be too small for it.
+        // The object may fail, because its limits may be small.
         let _ = outcome(object.as_bytes(), usize::MAX, "k", &plan);
     }
 }
@@ -52,7 +52,7 @@ pub(super) fn is_well_formed(error: &ConfigError) {
     }
 }
 
-/// In TOML, on one line.
+/// Writes a value as TOML on one line.
 fn written(value: &toml::Value) -> String {
     match value {
         toml::Value::String(text) => string(text),
@@ -86,15 +86,15 @@ fn string(text: &str) -> String {
 const NAMED: &str = "[[rule]]\nname = \"r\"\ntable = \"t\"\nformat = { kind = \"vpc-flow\", \
     fields = \"${interface-id} ${vpc-id} ${subnet-id} ${srcaddr} ${dstaddr}\" }\n";
 
-/// Any bytes as `lookups.json`: every problem on a line of its own. With what is accepted, flow logs of its ids and
-/// addresses get the names that looking at every subnet gives.
+/// Parses any bytes as `lookups.json`. Each problem must be one line. With an accepted file, flow logs of its ids and
+/// addresses must get the names of the model, which compares every subnet.
 pub(super) fn lookups(data: &[u8]) {
     let lookups = match Lookups::parse(data) {
         Ok(lookups) => lookups,
         Err(error) => return is_well_formed(&error),
     };
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let file: Value = serde_json::from_str(text).expect("what is accepted is JSON");
+    let file: Value = serde_json::from_str(text).expect("an accepted file is JSON");
     let sizes =
         ["interfaces", "subnets", "vpcs"].map(|part| file[part].as_object().map_or(0, serde_json::Map::len));
     assert_eq!(<[usize; 3]>::from(lookups.sizes()), sizes);

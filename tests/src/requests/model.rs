@@ -50,7 +50,7 @@ struct Model {
 }
 
 impl Models {
-    /// Reads them from the project's `.venv`.
+    /// Reads the models from the project's `.venv`.
     ///
     /// # Panics
     /// If botocore is not installed.
@@ -59,7 +59,7 @@ impl Models {
         Self { s3: Model::load("s3", "2006-03-01"), sqs: Model::load("sqs", "2012-11-05") }
     }
 
-    /// The call that a request is.
+    /// Returns the operation and the input of a request.
     ///
     /// # Errors
     /// Why AWS would refuse the request, or ignore a part of it.
@@ -97,7 +97,7 @@ impl Model {
         &self.shapes[name.as_str().expect("a shape's name")]
     }
 
-    /// A request of the JSON protocol: the operation is in a header, all input in the body.
+    /// Reads a request of the JSON protocol: the operation is in a header, all input in the body.
     fn json_call(&self, request: &Request, target: &str) -> Result<Call, String> {
         let operation = target.strip_prefix("AmazonSQS.").ok_or_else(|| format!("no model for {target}"))?;
         let known = self.operations.get(operation).ok_or_else(|| format!("no operation {operation}"))?;
@@ -117,7 +117,7 @@ impl Model {
         Call { service: self.service, operation: operation.to_owned(), input, body_bytes: request.body.len() }
     }
 
-    /// A request of the REST protocol: exactly one operation fits method, path and query.
+    /// Reads a request of the REST protocol: exactly one operation fits method, path and query.
     fn rest_call(&self, request: &Request) -> Result<Call, String> {
         let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
         let query: Vec<(String, String)> =
@@ -153,7 +153,7 @@ impl Model {
         let is_required = |name: &str| {
             input["required"].as_array().is_some_and(|all| all.iter().any(|required| required == name))
         };
-        // What the model does not know is another operation's.
+        // A query parameter that the model lacks belongs to another operation.
         query.iter().all(|(name, value)| {
             let is_fixed = fixed.iter().any(|(fixed, _)| fixed == name);
             if name == "x-id" { value == operation } else { is_fixed || of_query(name) }
@@ -162,7 +162,7 @@ impl Model {
                 || query.iter().any(|(name, _)| member["locationName"] == name.as_str())
         }) && !members
             .iter()
-            // A copy names its source, by which it differs from a put.
+            // Only a copy has a header with its source.
             .any(|(name, _)| name == "CopySource")
     }
 
@@ -273,7 +273,7 @@ impl Model {
         Ok(Value::Object(input))
     }
 
-    /// Text of a header, a query or an element, in the type that the model gives it.
+    /// Converts the text of a header, query parameter or element to its type in the model.
     fn typed(&self, name: &Value, text: String) -> Result<Value, String> {
         match self.shape(name)["type"].as_str() {
             Some("integer" | "long") => {
@@ -286,7 +286,7 @@ impl Model {
         }
     }
 
-    /// Checks a value against a shape, with everything below it. `at` is where the value is, for the error.
+    /// Checks a value and everything below it against a shape. `at` is the value's position for the error.
     fn check(&self, at: &str, name: &Value, value: &Value) -> Result<(), String> {
         let shape = self.shape(name);
         let fail = |why: &str| Err(format!("{at} = {value}: {why} ({name})"));
@@ -421,7 +421,7 @@ mod tests {
             request("POST", "/b/k?uploadId=u", &[], &body)
         };
         let cases = [
-            // No operation, or more than a guess.
+            // No operation, or several operations.
             (request("PATCH", "/b/k", &[], ""), "not exactly one operation"),
             (request("PUT", "/b/k?partNumber=1", &[], ""), "not exactly one operation"),
             (request("GET", "/b/k?x-id=PutObject", &[], ""), "not exactly one operation"),
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_outside_of_its_shapes_bounds_or_pattern_is_refused() {
+    fn a_value_outside_its_shapes_bounds_or_pattern_is_refused() {
         let shapes = serde_json::json!({
             "Name": { "type": "string", "min": 2, "max": 3, "pattern": "[a-z]+" },
             "Names": { "type": "list", "member": { "shape": "Name" }, "min": 1, "max": 2 },

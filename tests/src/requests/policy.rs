@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Call;
 
-/// The stack's template, with what its references stand for.
+/// The stack's template, with the values of its references.
 #[derive(Debug)]
 pub struct Template {
     resources: Map<String, Value>,
@@ -16,7 +16,7 @@ pub struct Template {
     references: BTreeMap<&'static str, String>,
 }
 
-/// What a request asks IAM for.
+/// An access that IAM evaluates.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Access {
     /// The action, such as `s3:GetObject`.
@@ -53,7 +53,7 @@ impl Template {
         let cdk = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("cdk");
         assert!(cdk.join("node_modules").exists(), "no cdk/node_modules: `make test` installs it");
         let out = directory.join("cdk.out");
-        // As the CDK's command calls the app, without the command, which takes seconds.
+        // Runs the app as the CDK's command does, because the command takes seconds longer.
         let output = Command::new("node")
             .args(["--import", "tsx", "bin/flowherd.ts"])
             .current_dir(cdk)
@@ -69,7 +69,7 @@ impl Template {
         Self { resources, references }
     }
 
-    /// The policies that belong to a role, whose logical id begins so.
+    /// Returns the policies of the role whose logical id begins with `id`.
     ///
     /// # Panics
     /// If there is none, or one has a reference that is not known.
@@ -124,10 +124,10 @@ impl Template {
 }
 
 impl Policy {
-    /// Whether IAM allows the access.
+    /// Returns whether IAM allows the access.
     ///
     /// # Panics
-    /// If a statement has an element or a condition that this does not evaluate.
+    /// If a statement has an element or a condition that this function does not evaluate.
     #[must_use]
     pub fn allows(&self, access: &Access) -> bool {
         let matching = |effect: &str| {
@@ -143,7 +143,7 @@ fn applies(statement: &Value, access: &Access) -> bool {
         let is_known = ["Sid", "Effect", "Action", "Resource", "Condition"].contains(&element.as_str());
         assert!(is_known, "not evaluated: {statement}");
     }
-    // Actions do not distinguish case, resources do.
+    // Actions are case-insensitive, resources are not.
     let is_action =
         |pattern: &str| is_like(&pattern.to_ascii_lowercase(), &access.action.to_ascii_lowercase());
     texts(&statement["Action"]).any(is_action)
@@ -153,7 +153,7 @@ fn applies(statement: &Value, access: &Access) -> bool {
                 keys.as_object().expect("condition keys").iter().all(|(key, allowed)| {
                     let given = access.context.get(key.as_str());
                     let mut allowed = texts(allowed);
-                    // Without the key in the request, neither operator is fulfilled.
+                    // If the request lacks the key, neither operator matches.
                     given.is_some_and(|given| match operator.as_str() {
                         "StringLike" => allowed.any(|pattern| is_like(pattern, given)),
                         "StringEquals" => allowed.any(|value| value == given),
@@ -172,13 +172,13 @@ fn texts(value: &Value) -> Box<dyn Iterator<Item = &str> + '_> {
     }
 }
 
-/// Whether a text matches a pattern in which `*` is any text and `?` any character.
+/// Returns whether a text matches a pattern in which `*` is any text and `?` any character.
 fn is_like(pattern: &str, text: &str) -> bool {
     let pattern = regex::escape(pattern).replace("\\*", "(?s:.*)").replace("\\?", "(?s:.)");
     regex::Regex::new(&format!("^{pattern}$")).unwrap().is_match(text)
 }
 
-/// The access that a call needs, and that S3 or SQS needs in the name of its caller.
+/// Returns the accesses that a call needs, including those that S3 or SQS makes on behalf of the caller.
 ///
 /// # Panics
 /// For operations that no role needs.
@@ -201,7 +201,7 @@ pub fn needed(call: &Call, arn_of_queue: &dyn Fn(&str) -> String) -> Vec<Access>
         }
         // https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
         return vec![match call.operation.as_str() {
-            // Without a prefix the key `s3:prefix` is there, and empty.
+            // Without a prefix, the request has an empty `s3:prefix`.
             "ListObjectsV2" => access(
                 "ListBucket",
                 bucket,
@@ -216,7 +216,7 @@ pub fn needed(call: &Call, arn_of_queue: &dyn Fn(&str) -> String) -> Vec<Access>
                 access("PutObject", object(), &[])
             }
             operation @ ("DeleteObject" | "AbortMultipartUpload") => access(operation, object(), &[]),
-            operation => panic!("which right does {operation} need?"),
+            operation => panic!("no permissions are known for {operation}"),
         }];
     }
     let queue = |member: &str| arn_of_queue(call.text(member).unwrap());
@@ -232,7 +232,7 @@ pub fn needed(call: &Call, arn_of_queue: &dyn Fn(&str) -> String) -> Vec<Access>
     }
 }
 
-/// What KMS is asked for when S3 reads an object of a bucket with SSE-KMS
+/// Returns the access to KMS that reading an object of a bucket with SSE-KMS needs
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html>).
 #[must_use]
 pub fn decryption(key: &str, region: &str) -> Access {
@@ -243,7 +243,7 @@ pub fn decryption(key: &str, region: &str) -> Access {
     }
 }
 
-/// A policy of these statements.
+/// Creates a policy from statements.
 #[must_use]
 pub fn policy(statements: Value) -> Policy {
     match statements {

@@ -15,12 +15,12 @@ pub struct Rule {
     check: fn(&[Call], &mut Verdict),
 }
 
-/// The result of a rule over all calls of a run.
+/// The result of a rule for all calls of a run.
 #[derive(Debug, Default)]
 pub struct Verdict {
-    /// How often there was something to check.
+    /// Number of values that the rule checked.
     pub seen: usize,
-    /// What AWS would have refused.
+    /// Calls that AWS would refuse, with the reason.
     pub broken: Vec<String>,
 }
 
@@ -72,7 +72,7 @@ mod tests {
         }
     }
 
-    /// The rule has something to check in both, refuses the bad calls and takes the good ones.
+    /// Checks that the rule applies to both, refuses the bad calls and accepts the good ones.
     pub(super) fn check(name: &str, good: &[(&str, Value)], bad: &[&[(&str, Value)]]) {
         let rule = all().into_iter().find(|rule| rule.name == name).unwrap();
         let calls = |all: &[(&str, Value)]| -> Vec<Call> {

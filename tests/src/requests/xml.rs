@@ -1,4 +1,4 @@
-//! XML bodies of S3 requests, as far as the SDK writes them: elements and text.
+//! XML bodies of S3 requests, limited to what the SDK writes: elements and text.
 
 /// An element.
 #[derive(Debug, Default)]

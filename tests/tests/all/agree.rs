@@ -1,4 +1,4 @@
-//! The envelope rule three times over: the readable pattern, JSON itself, and the fast scanner.
+//! Reads envelopes in three ways: with a readable pattern, as JSON, and with the fast scanner.
 
 use flowherd_shared::{
     limits::Limits,
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 type Event = (i64, String);
 
-/// What the scanner reads; `None` if the object fails.
+/// Reads the events with the scanner; `None` if the object fails.
 fn scanner(text: &[u8], portion: usize) -> Option<Vec<Event>> {
     let limits = Limits::default();
     let mut records = Records::new(Layers::open(Portions::new(text, portion), limits).ok()?, limits);
@@ -26,7 +26,7 @@ fn scanner(text: &[u8], portion: usize) -> Option<Vec<Event>> {
     Some(events)
 }
 
-/// What JSON says.
+/// Reads the events as JSON.
 fn json(text: &str) -> Vec<Event> {
     let envelopes = serde_json::Deserializer::from_str(text).into_iter::<Value>();
     envelopes
@@ -35,7 +35,7 @@ fn json(text: &str) -> Vec<Event> {
         .collect()
 }
 
-/// What the pattern says; escapes are left to JSON.
+/// Reads the events with the pattern. The JSON parser decodes escapes.
 fn pattern(text: &str) -> Vec<Event> {
     let pattern = Regex::new(EVENT_PATTERN).unwrap();
     let event = |found: regex::Captures<'_>| {

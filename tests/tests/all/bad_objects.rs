@@ -1,4 +1,4 @@
-//! Objects that are damaged, odd or hostile, straight through the pipeline.
+//! Damaged, malformed and hostile objects, converted by the pipeline without the command.
 
 use std::io::{self, Read};
 
@@ -18,7 +18,7 @@ fn error(object: impl Read) -> String {
     text
 }
 
-/// Counts, and the reason and message of each reject.
+/// Returns the counts, and the reason and message of each reject.
 fn rejects(object: impl Read) -> (Counts, Vec<(String, String)>) {
     let (counts, outputs) = convert(object, "k", &RunConfig::default()).unwrap();
     let text = outputs.iter().find(|(output, _)| output.table.is_none()).map_or("", |(_, text)| text);
@@ -54,7 +54,7 @@ fn a_truncated_envelope_fails_the_object() {
 }
 
 #[test]
-fn any_flipped_byte_of_a_gzip_object_is_noticed() {
+fn any_flipped_byte_of_a_gzip_object_is_detected() {
     let object = gzip(good().as_bytes());
     let expected = convert(&object[..], "k", &RunConfig::default()).unwrap();
     for at in 0..object.len() {
@@ -62,7 +62,7 @@ fn any_flipped_byte_of_a_gzip_object_is_noticed() {
         flipped[at] ^= 0x10;
         match convert(&flipped[..], "k", &RunConfig::default()) {
             Err(error) => assert_eq!(error.verdict(), Verdict::Permanent, "{error}"),
-            // Time, flags and system of a gzip header carry no data; without its magic, it is no gzip but other lines.
+            // Time, flags and system of a gzip header carry no data. Without its magic, the object is lines of text.
             Ok(outcome) => assert!(
                 (2..10).contains(&at) && outcome == expected || at < 2 && outcome.0.rows == 0,
                 "byte {at}"
@@ -102,7 +102,7 @@ fn zero_byte_members_and_an_empty_object_hold_no_records() {
 }
 
 #[test]
-fn a_header_alone_is_no_record() {
+fn a_header_line_alone_is_not_a_record() {
     let (counts, outputs) = convert(&b"version start srcaddr\n"[..], "k", &RunConfig::default()).unwrap();
     assert_eq!((counts.read, outputs.len()), (0, 1));
     assert_eq!(outputs[0].1.lines().count(), 1);
@@ -123,7 +123,7 @@ fn a_header_that_would_lose_or_mix_up_fields_fails_the_object() {
 }
 
 #[test]
-fn an_error_quotes_no_more_of_an_object_than_the_beginning_of_a_word() {
+fn an_error_quotes_at_most_the_beginning_of_a_word_of_the_object() {
     let word = "x".repeat(100_000);
     let message = error(format!("version start srcaddr {word}\n").as_bytes());
     assert!(message.contains(&word[..80]) && message.len() < 300, "{} bytes", message.len());
@@ -139,7 +139,7 @@ fn a_line_of_100_mb_without_an_end_is_one_reject_in_little_memory() {
 }
 
 #[test]
-fn a_long_line_gives_the_same_reject_in_any_portions() {
+fn a_long_line_gives_the_same_reject_at_any_read_size() {
     let limits = "[limits]\nmax_record_bytes = 100\nmax_envelope_bytes = 2000\n";
     let plan = RunConfig::from(Config::parse(limits).unwrap());
     for length in 95..106 {
@@ -240,7 +240,7 @@ fn timestamps_missing_or_out_of_range_are_rejects() {
 }
 
 #[test]
-fn duplicate_json_keys_are_never_guessed() {
+fn duplicate_json_keys_reject_the_event_or_fail_the_envelope() {
     let twice = event(7, FLOW).replace("\"id\"", "\"message\":\"other\",\"id\"");
     let (counts, found) = rejects(envelope("g", &[twice, event(2, FLOW)]).as_bytes());
     assert_eq!((counts.rows, found[0].0.as_str()), (1, "duplicate-key"));
@@ -254,7 +254,7 @@ fn duplicate_json_keys_are_never_guessed() {
 }
 
 #[test]
-fn json_nested_too_deep_fails_the_object_and_not_the_stack() {
+fn deeply_nested_json_fails_the_object_without_a_stack_overflow() {
     for nested in ["[".repeat(1_000_000), "{\"a\":".repeat(1_000_000)] {
         let text = format!(r#"{{"messageType":"DATA_MESSAGE","x":{nested}"#);
         assert!(error(text.as_bytes()).starts_with("truncated: "));
@@ -283,7 +283,7 @@ fn a_damaged_beginning_of_an_envelope_fails_the_object() {
 }
 
 #[test]
-fn a_byte_order_mark_before_the_text_says_nothing() {
+fn a_byte_order_mark_before_the_text_is_skipped() {
     for text in [good(), format!("{FLOW}\n{FLOW}\n"), "version start\n2 1\n2 2\n".to_owned()] {
         let marked = ["\u{feff}".as_bytes(), text.as_bytes()].concat();
         for portion in [1, 2, 3, 100] {

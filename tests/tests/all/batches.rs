@@ -1,5 +1,5 @@
-//! Messages that are received together, on the fakes: batches against the time limit of a function, against objects that
-//! end the process, and against the number of requests.
+//! Messages that are received together, on the fakes: the function's time limit, objects that end the process, and the number
+//! of requests.
 //!
 //! Time is virtual: reading an object moves the clock of the queue, which is also the worker's.
 
@@ -34,13 +34,13 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     delivery::counts,
     fleet::{BUCKET, Damage, Flaky, Fleet, START},
-    functions::as_lambda_gives,
+    functions::receive_as_lambda,
 };
 
 const TIMEOUT: SignedDuration = SignedDuration::from_secs(300);
-/// As the stack sets it: six times the function's timeout, and ten deliveries.
+/// As in the stack: six times the function's timeout, and ten deliveries.
 const SETTINGS: QueueSettings = QueueSettings { visibility: Duration::from_mins(30), max_deliveries: 10 };
-/// A body is read in this many portions.
+/// Number of reads of a body.
 const PORTIONS: u32 = 20;
 
 fn fleet(objects: usize) -> Fleet {
@@ -58,12 +58,12 @@ fn now(queue: &MemoryQueue) -> Timestamp {
 /// Objects that take time, and some that end the process that opens them.
 struct Objects<'a> {
     source: &'a MemorySource,
-    /// Lets time pass.
+    /// Advances the clock.
     pass: &'a (dyn Fn(Duration) + Sync),
     time: Duration,
     killers: &'a [String],
     process: &'a Process,
-    /// Attempts, by key.
+    /// Number of attempts by key.
     opened: &'a Mutex<BTreeMap<String, u32>>,
 }
 
@@ -76,8 +76,8 @@ struct Body<'a> {
 impl Read for Body<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let portion = self.bytes.get_ref().len() / PORTIONS as usize + 1;
-        let most = out.len().min(portion);
-        let read = self.bytes.read(&mut out[..most])?;
+        let limit = out.len().min(portion);
+        let read = self.bytes.read(&mut out[..limit])?;
         if read > 0 {
             (self.pass)(self.time / PORTIONS);
         }
@@ -101,7 +101,7 @@ impl<'a> Source for Objects<'a> {
     }
 }
 
-/// The queue as an invocation sees it that began when the clock of the queue stopped.
+/// The queue for an invocation that began when the clock of the queue stopped.
 struct Later<'a> {
     queue: &'a MemoryQueue,
     elapsed: &'a AtomicU64,
@@ -112,8 +112,8 @@ impl Queue for Later<'_> {
         self.queue.send(batch)
     }
 
-    fn receive(&self, most: usize, wait: Duration) -> Result<Vec<Message>, QueueError> {
-        self.queue.receive(most, wait)
+    fn receive(&self, limit: usize, wait: Duration) -> Result<Vec<Message>, QueueError> {
+        self.queue.receive(limit, wait)
     }
 
     fn delete_batch(&self, handles: &[&str]) -> Result<Vec<RejectedEntry>, QueueError> {
@@ -143,23 +143,23 @@ impl Queue for Later<'_> {
     }
 }
 
-/// What a simulation came to.
+/// Result of a simulation.
 struct Simulated {
     /// Keys of the dead-letter messages.
     dead: Vec<String>,
     opened: BTreeMap<String, u32>,
 }
 
-/// Functions work on the queue until it is empty, up to `concurrency` at the same time.
+/// Runs functions until the queue is empty, up to `concurrency` at the same time.
 fn simulate(fleet: &Fleet, time: Duration, killers: &[String], concurrency: usize) -> Simulated {
     let opened = Mutex::default();
-    // When each function receives next. What one of them did is known to the queue when the next one receives.
+    // The time of each function's next receive. The queue has the results of one invocation before the next receive.
     let mut free_at = vec![fleet.queue.now(); concurrency];
     for number in 0.. {
         assert!(number < 100_000, "the queue never empties");
         let next = free_at.iter_mut().min().unwrap();
         fleet.queue.advance(next.saturating_sub(fleet.queue.now()));
-        let messages = as_lambda_gives(fleet);
+        let messages = receive_as_lambda(fleet);
         if messages.is_empty() && fleet.queue.bodies().is_empty() {
             break;
         }
@@ -175,7 +175,7 @@ fn simulate(fleet: &Fleet, time: Duration, killers: &[String], concurrency: usiz
     Simulated { dead, opened: opened.into_inner().unwrap() }
 }
 
-/// One invocation. Returns how long it took.
+/// Runs one invocation and returns its duration.
 fn invoke(
     fleet: &Fleet,
     messages: Vec<SqsMessage>,
@@ -202,7 +202,7 @@ fn invoke(
     handler.max_deliveries = Some(SETTINGS.max_deliveries);
     handler.deletes_messages = false;
     let response = batch(&handler, messages, clock() + TIMEOUT, 1).unwrap();
-    // Of a process that ended, Lambda hears nothing, and deletes nothing.
+    // If the process ends, Lambda gets no response and deletes no message.
     if !process.is_dead() {
         let failed: Vec<&String> =
             response.batch_item_failures.iter().map(|failure| &failure.item_identifier).collect();
@@ -215,7 +215,7 @@ fn invoke(
 
 #[test]
 fn no_object_is_a_dead_letter_because_its_batches_ran_out_of_time() {
-    // Objects of 1.5 GB that take 140 s each: of a batch of ten, two are done in 300 s, and a third is begun.
+    // Objects of 1.5 GB take 140 s each. In 300 s, two of a batch of ten are done, and a third is started.
     let fleets = [(140, 1, 1), (140, 20, 2), (140, 20, 3), (90, 10, 4), (40, 5, 5), (5, 20, 6)];
     for (seconds, concurrency, seed) in fleets {
         let fleet = fleet(400);
@@ -228,7 +228,7 @@ fn no_object_is_a_dead_letter_because_its_batches_ran_out_of_time() {
 }
 
 #[test]
-fn an_object_that_ends_the_process_takes_no_other_to_the_dead_letters_and_is_named() {
+fn an_object_that_ends_the_process_is_named_and_no_other_object_becomes_a_dead_letter() {
     for (objects, killers, seed) in
         [(10, 1, None), (10, 3, None), (60, 3, Some(1)), (60, 6, Some(2)), (11, 2, Some(3))]
     {
@@ -239,7 +239,7 @@ fn an_object_that_ends_the_process_takes_no_other_to_the_dead_letters_and_is_nam
             fleet.source.keys().into_iter().step_by(objects / killers).take(killers).collect();
         let Simulated { dead, opened } = simulate(&fleet, Duration::from_secs(1), &killers, 1);
         assert_eq!(dead, killers, "{objects} objects, seed {seed:?}");
-        // Suspects take turns: each was tried again after it had ended a process.
+        // Suspects take turns: each was attempted again after it had ended a process.
         assert!(killers.iter().all(|key| opened[key] >= 2), "{opened:?}");
         for key in &killers {
             let failure = fleet.store.get(&layout::failure("r", key)).unwrap().unwrap();
@@ -270,7 +270,7 @@ fn make_a_suspect(fleet: &Fleet) -> String {
     key
 }
 
-/// Remembers how many messages were in flight when a certain object was opened.
+/// Records the number of messages in flight when one object is opened.
 struct Watched<'a> {
     fleet: &'a Fleet,
     key: String,
@@ -293,7 +293,7 @@ impl Source for Watched<'_> {
 }
 
 #[test]
-fn a_suspect_begins_when_its_process_holds_no_other_message() {
+fn a_suspect_begins_when_its_process_has_no_other_message_in_flight() {
     let fleet = fleet(120);
     let step = fleet.plan("r", "");
     let key = make_a_suspect(&fleet);
@@ -314,7 +314,7 @@ fn a_poller_makes_about_a_fifth_of_a_request_for_each_object() {
     let handler = fleet.handler(&fleet.source);
     let before = fleet.queue.requests().sum();
     handler.poll(&|| !fleet.queue.bodies().is_empty(), &|| ControlFlow::Continue(()));
-    // The first receive asks for one message, the others for ten, and each has one batch of deletions.
+    // The first receive requests one message, the others ten. Each has one batch of deletions.
     assert_eq!(fleet.queue.requests().sum() - before, 2 * (1 + 499_u64.div_ceil(10)));
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 500, 0, 0));
 }
@@ -338,31 +338,31 @@ fn a_poller_of_slow_objects_holds_one_message_at_a_time() {
     let mut handler = fleet.handler(&source);
     let clock = || now(&fleet.queue);
     handler.clock = &clock;
-    let most = AtomicU32::new(0);
+    let peak = AtomicU32::new(0);
     handler.poll(&|| !fleet.queue.bodies().is_empty(), &|| {
         let in_flight = u32::try_from(fleet.queue.depth().unwrap().in_flight).unwrap();
-        most.fetch_max(in_flight, Ordering::Relaxed);
+        peak.fetch_max(in_flight, Ordering::Relaxed);
         ControlFlow::Continue(())
     });
-    assert_eq!(most.into_inner(), 1, "another worker can have the others");
+    assert_eq!(peak.into_inner(), 1, "the worker has more than one message in flight");
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 12, 0, 0));
 }
 
 #[test]
-fn messages_that_were_not_begun_are_returned_at_once_when_a_poller_stops() {
+fn messages_that_were_not_started_are_returned_at_once_when_a_poller_stops() {
     let fleet = fleet(30);
     let step = fleet.plan("r", "");
     let handler = fleet.handler(&fleet.source);
     let done = || fleet.store.files().keys().filter(|path| path.contains("/receipts/")).count();
     handler.poll(&|| done() < 4, &|| ControlFlow::Continue(()));
-    // One of the first receive, three of the second, and seven of that were returned.
+    // One object of the first receive and three of the second are done. The other seven messages are returned.
     let depth = fleet.queue.depth().unwrap();
     assert_eq!((done(), depth.visible, depth.in_flight), (4, 26, 0));
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 30, 0, 0));
 }
 
 #[test]
-fn a_deletion_that_a_batch_leaves_out_is_made_again_and_no_other() {
+fn only_the_deletions_that_a_batch_rejects_are_retried() {
     let fleet = fleet(10);
     let step = fleet.plan("r", "");
     fleet.queue.set_faults(Faults { deletions_to_reject: 2, ..Faults::default() });
@@ -373,7 +373,7 @@ fn a_deletion_that_a_batch_leaves_out_is_made_again_and_no_other() {
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 10, 0, 0));
 }
 
-/// One handle is good and one is not.
+/// Sends batches in which one handle is valid and one is not.
 fn check_batches(queue: &impl Queue) {
     let message = |name: &str| NewMessage {
         body: name.to_owned(),
@@ -387,7 +387,7 @@ fn check_batches(queue: &impl Queue) {
     let changes: Vec<(&str, Duration)> = handles.iter().map(|handle| (*handle, Duration::ZERO)).collect();
     let refused = queue.change_visibility_batch(&changes).unwrap();
     assert_eq!(refused.iter().map(|refused| refused.position).collect::<Vec<_>>(), [1], "{refused:?}");
-    // Returned at once, they come at once, and are deleted together.
+    // Messages that are returned at once are received at once.
     let again = queue.receive(10, Duration::ZERO).unwrap();
     assert_eq!(again.len(), 2);
     handles = again.iter().map(|message| message.handle.as_str()).collect();
@@ -397,7 +397,7 @@ fn check_batches(queue: &impl Queue) {
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
-fn a_batch_reports_the_entries_that_the_queue_did_not_take_and_no_other() {
+fn a_batch_reports_only_the_entries_that_the_queue_rejected() {
     check_batches(&MemoryQueue::new(SETTINGS));
     let cloud = LocalCloud::start();
     check_batches(&cloud.queue("q", SETTINGS.visibility, SETTINGS.max_deliveries).0);
@@ -407,13 +407,13 @@ fn a_batch_reports_the_entries_that_the_queue_did_not_take_and_no_other() {
 fn two_runs_of_one_object(fleet: &Fleet) -> Vec<SqsMessage> {
     fleet.plan("old", "");
     fleet.plan("new", "");
-    let messages = as_lambda_gives(fleet);
+    let messages = receive_as_lambda(fleet);
     assert_eq!(messages.len(), 2);
     messages
 }
 
 #[test]
-fn after_a_message_that_is_tried_again_the_rest_of_its_group_is_returned_in_order() {
+fn later_messages_of_a_group_are_returned_in_order_after_one_that_is_retried() {
     let fleet = fleet(1);
     let flaky = Flaky { source: &fleet.source, failures_left: Mutex::new(1), damage: Damage::Broken };
     let messages = two_runs_of_one_object(&fleet);
@@ -424,7 +424,7 @@ fn after_a_message_that_is_tried_again_the_rest_of_its_group_is_returned_in_orde
     let failed: Vec<String> =
         response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect();
     assert_eq!(failed, ids);
-    assert_eq!(fleet.results(), [], "the newer run is not done before the older one's next attempt");
+    assert_eq!(fleet.results(), [], "the newer run is done before the older one's next attempt");
     fleet.queue.advance(Duration::from_secs(10));
     let again: Vec<String> =
         fleet.queue.receive(10, Duration::ZERO).unwrap().into_iter().map(|message| message.id).collect();
@@ -432,25 +432,25 @@ fn after_a_message_that_is_tried_again_the_rest_of_its_group_is_returned_in_orde
 }
 
 #[test]
-fn after_a_message_that_failed_permanently_the_rest_of_its_group_is_worked_on() {
+fn later_messages_of_a_group_are_processed_after_one_that_failed_permanently() {
     let fleet = fleet(1);
     fleet.plan("old", "");
-    // Replaced since: the older run fails for good, and its message takes no newer one with it.
+    // The object was replaced, so the older run fails permanently. Its message must not delay the newer one.
     let key = fleet.source.keys().remove(0);
     fleet.source.put(&key, super::fleet::object("firehose", 3).1);
     let step = fleet.plan("new", "");
-    let messages = as_lambda_gives(&fleet);
+    let messages = receive_as_lambda(&fleet);
     let mut handler = fleet.handler(&fleet.source);
     handler.deletes_messages = false;
     let response = batch(&handler, messages, Timestamp::now() + TIMEOUT, 2).unwrap();
     assert_eq!(response.batch_item_failures.len(), 1);
-    // What Lambda deletes then would come back otherwise.
+    // SQS would redeliver messages that Lambda deletes later.
     fleet.queue.advance(SETTINGS.visibility);
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 1, 0, 0));
 }
 
 #[test]
-fn a_message_on_its_last_delivery_is_worked_on_whatever_became_of_those_before_it() {
+fn a_message_on_its_last_delivery_is_attempted_even_after_a_retried_one_of_its_group() {
     let fleet = fleet(1);
     let flaky = Flaky { source: &fleet.source, failures_left: Mutex::new(99), damage: Damage::Broken };
     two_runs_of_one_object(&fleet);
@@ -460,16 +460,16 @@ fn a_message_on_its_last_delivery_is_worked_on_whatever_became_of_those_before_i
         fleet.handler(&flaky).batch(messages, 1, &|| true, &|| ControlFlow::Continue(()));
     }
     let of_new = fleet.store.files().into_iter().filter(|(path, _)| path.starts_with("runs/new/failures/"));
-    assert_eq!(of_new.count(), 1, "it was begun, and its failure is named");
+    assert_eq!(of_new.count(), 1, "the last delivery has no attempt");
 }
 
 #[test]
-fn a_thread_that_is_lost_reports_failure_for_everything_that_is_not_known_done() {
+fn when_a_thread_panics_every_message_not_known_to_be_done_is_returned() {
     let fleet = fleet(10);
     let step = fleet.plan("r", "");
-    let messages = as_lambda_gives(&fleet);
+    let messages = receive_as_lambda(&fleet);
     let done = || fleet.store.files().keys().filter(|path| path.contains("/receipts/")).count();
-    // It panics in the middle of an attempt, and outside of any.
+    // Panics both during an attempt and outside of one.
     let panics = AtomicU32::new(0);
     let clock = || {
         assert!(done() < 4 || panics.fetch_add(1, Ordering::Relaxed) >= 2, "a bug");
@@ -490,7 +490,7 @@ fn a_thread_that_is_lost_reports_failure_for_everything_that_is_not_known_done()
     assert_eq!(acknowledged.len(), 3, "{response:?}");
     for body in acknowledged.values() {
         let key = Task::parse(body).unwrap().object.key;
-        assert!(fleet.has(&layout::receipt("r", &key)), "{key} is acknowledged and not done");
+        assert!(fleet.has(&layout::receipt("r", &key)), "{key} is acknowledged, but not done");
     }
     fleet.queue.advance(SETTINGS.visibility);
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 10, 0, 0));

@@ -11,6 +11,7 @@ use flowherd_shared::{
 use flowherd_tests::{
     command::{Ran, Running, files_below, flowherd_in},
     cutting_proxy::CuttingProxy,
+    ledger::{keys_below, outputs},
     local_cloud::{Function, LocalCloud, wait_until},
     objects::SPECIAL_KEYS,
     recording_proxy::RecordingProxy,
@@ -35,12 +36,12 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
-    /// A synthesised day in the source bucket.
+    /// Creates a fleet with a synthesized day in the source bucket.
     pub(super) fn new(objects: u32, records: u32) -> Self {
         Self::with(objects, records, &["--malformed", "3"], (Duration::from_secs(10), 5))
     }
 
-    /// The same, with more arguments for the day, and the queue's visibility timeout and greatest number of deliveries.
+    /// Creates a fleet with more arguments for the day, and the queue's visibility timeout and maximum deliveries.
     pub(super) fn with(
         objects: u32,
         records: u32,
@@ -59,7 +60,7 @@ impl Fleet {
         Self { cloud, place, source, results, queue, queue_url, dead, converted }
     }
 
-    /// Damages the first object below a prefix for good, in the bucket and in the directory.
+    /// Damages the first object below a prefix permanently, in the bucket and in the directory.
     pub(super) fn damage_one(&self, prefix: &str) {
         let key = self.source.page(prefix, None).unwrap().entries.remove(0).key;
         let object = Store::get(&self.source, &key).unwrap().unwrap();
@@ -82,33 +83,22 @@ impl Fleet {
 
     pub(super) fn worker(&self) -> Running {
         let args = ["--poll", "--concurrency", "2"];
-        let mut worker = Running::start_in(WORKER, self.environment(), args);
-        // Nobody reads them: a full pipe would stop the worker.
-        drop((worker.0.stdout.take(), worker.0.stderr.take()));
-        worker
+        Running::start_in(WORKER, self.environment(), args).without_output()
     }
 
-    /// A command of the fleet.
+    /// Runs a command of the fleet.
     pub(super) fn flowherd(&self, args: &[&str]) -> Ran {
         flowherd_in(PROGRAM, self.environment(), args)
     }
 
-    /// The same in the background.
+    /// Starts a command of the fleet in the background.
     fn start(&self, args: &[&str]) -> Running {
         Running::start_in(PROGRAM, self.environment(), args)
     }
 
-    /// Keys below a prefix of the results.
+    /// Returns the keys below a prefix of the results.
     pub(super) fn results_below(&self, prefix: &str) -> Vec<String> {
-        let (mut keys, mut token) = (Vec::new(), None);
-        loop {
-            let page = self.results.page(prefix, token.as_deref()).unwrap();
-            keys.extend(page.entries.into_iter().map(|entry| entry.key));
-            token = page.next;
-            if token.is_none() {
-                return keys;
-            }
-        }
+        keys_below(&self.results, prefix)
     }
 
     fn done(&self, run: &str) -> usize {
@@ -116,11 +106,10 @@ impl Fleet {
     }
 
     pub(super) fn outputs(&self) -> BTreeMap<String, Vec<u8>> {
-        let keys = ["csv/", "rejects/"].into_iter().flat_map(|prefix| self.results_below(prefix));
-        keys.map(|key| (key.clone(), Store::get(&self.results, &key).unwrap().unwrap())).collect()
+        outputs(&self.results)
     }
 
-    /// What `flowherd convert` makes of the same day: its report and its outputs.
+    /// Returns report and outputs of `flowherd convert` for the same day.
     pub(super) fn converted(&self) -> &(Value, BTreeMap<String, Vec<u8>>) {
         self.converted.get_or_init(|| {
             let lookups = self.place.path("in/lookups.json");
@@ -129,14 +118,14 @@ impl Fleet {
         })
     }
 
-    /// The report and the outputs are those of `flowherd convert`.
+    /// Checks that report and outputs are those of `flowherd convert`.
     pub(super) fn check_same_as_convert(&self, report: &Value) {
         let (local, outputs) = self.converted();
         assert!(!outputs.is_empty(), "{local}");
         for part in ["objects", "records", "tables", "rejects", "rules", "warnings", "bytes"] {
             assert_eq!(report[part], local[part], "{part}");
         }
-        assert!(self.outputs() == *outputs, "byte for byte what convert writes");
+        assert!(self.outputs() == *outputs, "the outputs differ from those of convert");
     }
 }
 
@@ -151,12 +140,12 @@ pub(super) fn stop(mut worker: Running) {
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
-fn worker_processes_write_what_convert_writes_although_one_is_killed() {
+fn worker_processes_write_the_outputs_of_convert_even_if_one_is_killed() {
     let fleet = Fleet::new(300, 60);
     let run = fleet.start(&["run", "--prefix", "firehose/", "--run", "r", "--watch", "--json"]);
     let (mut first, others) = (fleet.worker(), [fleet.worker(), fleet.worker()]);
     wait_until("some objects are done", || fleet.done("r") >= 40);
-    // As a machine that goes away: its messages come back when their visibility ends.
+    // Like a lost machine: its messages return when their visibility timeout ends.
     first.signal("KILL");
     first.wait();
     let ran = run.output();
@@ -166,7 +155,7 @@ fn worker_processes_write_what_convert_writes_although_one_is_killed() {
     fleet.check_same_as_convert(&report(&ran));
     assert_eq!(fleet.queue.depth().unwrap(), QueueDepth::default());
 
-    // What an operator types afterwards.
+    // Commands that an operator runs afterwards.
     let runs = fleet.flowherd(&["runs"]);
     assert!(runs.stdout.lines().any(|line| line.starts_with("r ") && line.contains(" done ")), "{runs:?}");
     let status = fleet.flowherd(&["status"]);
@@ -179,12 +168,12 @@ fn worker_processes_write_what_convert_writes_although_one_is_killed() {
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
-fn a_worker_killed_while_it_uploads_leaves_nothing_half_published() {
-    // One object whose rows take two parts.
+fn a_worker_killed_during_an_upload_publishes_no_partial_output() {
+    // One object whose output has two parts.
     let fleet = Fleet::new(1, 600_000);
     let run = fleet.start(&["run", "--prefix", "firehose/", "--run", "r", "--watch", "--json"]);
     let mut worker = fleet.worker();
-    wait_until("an upload is under way", || !fleet.cloud.uploads_in_parts("results").is_empty());
+    wait_until("an upload is in progress", || !fleet.cloud.uploads_in_parts("results").is_empty());
     worker.signal("KILL");
     worker.wait();
     assert_eq!((fleet.outputs().len(), fleet.done("r")), (0, 0));
@@ -194,7 +183,7 @@ fn a_worker_killed_while_it_uploads_leaves_nothing_half_published() {
     let status = fs::read_to_string(format!("/proc/{}/status", worker.0.id())).unwrap();
     let peak = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     let peak: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
-    assert!(peak < 96 << 10, "a worker's memory stays below 96 MiB: {peak} KiB");
+    assert!(peak < 96 << 10, "the worker's peak memory is {peak} KiB");
     stop(worker);
     fleet.check_same_as_convert(&report(&ran));
 }
@@ -234,7 +223,9 @@ fn damaged_and_vanished_objects_are_named_and_done_after_repair_and_redrive_on_t
     assert_eq!((ran.status, &report(&ran)["state"]), (0, &"done".into()), "{ran:?}");
     stop(worker);
     fleet.check_same_as_convert(&report(&ran));
-    wait_until("what is no task is a dead letter again", || fleet.dead.depth().unwrap().visible == 1);
+    wait_until("the message that is not a task is a dead letter again", || {
+        fleet.dead.depth().unwrap().visible == 1
+    });
 }
 
 #[test]
@@ -256,7 +247,7 @@ fn a_day_is_run_again_within_five_minutes_and_a_purge_over_another_run_is_refuse
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
-fn functions_behind_the_queue_write_what_convert_writes() {
+fn lambda_functions_write_the_outputs_of_convert() {
     let fleet = Fleet::new(30, 40);
     let (names, timeout) = (fleet.place.path("in/lookups.json"), Duration::from_mins(5));
     let names = [names.as_path()];
@@ -325,7 +316,7 @@ fn keys_with_special_characters_are_converted_on_the_local_cloud() {
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
-fn an_output_of_many_megabytes_goes_in_parts_and_is_there_whole_or_not_at_all() {
+fn a_multipart_output_is_published_whole_or_not_at_all() {
     use std::io::Write;
 
     use flowherd_shared::store::Sink;
@@ -355,7 +346,7 @@ fn an_output_of_many_megabytes_goes_in_parts_and_is_there_whole_or_not_at_all() 
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
-fn an_output_in_parts_names_its_checksum_when_it_begins_and_in_each_part() {
+fn a_multipart_upload_names_its_checksum_algorithm_at_its_start_and_in_each_part() {
     use std::io::Write;
 
     use flowherd_shared::store::Sink;
@@ -411,7 +402,7 @@ fn a_broken_body_is_resumed_at_its_position_and_only_in_the_same_version() {
     aws.bucket("source", None).open(&listed).unwrap().read_to_end(&mut read).unwrap();
     assert!(proxy.has_cut_all() && read == bytes);
 
-    // Overwritten meanwhile, it must not be read on: half of each would be neither.
+    // An object that is overwritten meanwhile must not be resumed: the bytes would be of both versions.
     let proxy = CuttingProxy::start(server, 1, 200_000);
     let aws = cloud.through(&proxy.endpoint);
     let mut body = aws.bucket("source", None).open(&listed).unwrap();

@@ -1,4 +1,4 @@
-//! Every compression that objects may have: whole, in pieces, nested, cut, damaged and hostile.
+//! Every compression of objects: whole, in several units, nested, truncated, damaged and hostile.
 
 use std::{fs, path::Path};
 
@@ -30,14 +30,14 @@ fn decode_with(object: &[u8], portion: usize, limits: Limits) -> Result<Decoded,
     }
 }
 
-/// The text, which must be the same at any chunk size; or the error, whose kind and position must be.
+/// Returns the text, or the error. Text, and kind and position of an error, must not depend on the read size.
 fn decode(object: &[u8]) -> Result<Vec<u8>, String> {
     let outcomes = [1, 13, usize::MAX].map(|portion| {
         decode_with(object, portion, Limits::default())
             .map(|(text, _)| text)
             .map_err(|error| error.to_string())
     });
-    // What a library says of damage may depend on how much of it the library saw.
+    // A library's text about damage may depend on the number of bytes that it read.
     let comparable = |outcome: &Result<Vec<u8>, String>| {
         outcome.clone().map_err(|error| {
             let (before, rest) = error.split_once(" (").unwrap_or((&error, ""));
@@ -87,7 +87,7 @@ fn layer() -> impl Strategy<Value = (usize, Vec<Index>)> {
     (0..CODECS.len(), vec(any::<Index>(), 0..3))
 }
 
-/// Compresses `bytes` in as many units as there are cuts, and one more. Cuts of a zip archive would be ends of files.
+/// Compresses `bytes` in one unit more than there are cuts. A zip archive has one unit, because each entry is a file.
 fn compressed(bytes: &[u8], (codec, cuts): &(usize, Vec<Index>)) -> Vec<u8> {
     let (name, compress) = CODECS[*codec];
     let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
@@ -107,7 +107,7 @@ proptest! {
         layers in vec(layer(), 0..4),
         portion in 1..2000usize,
     ) {
-        // A first line that no layer could be taken for.
+        // No layer begins with this line.
         let text = format!("first\n{}\n", lines.join("\n"));
         let object = layers.iter().fold(text.clone().into_bytes(), |bytes, layer| compressed(&bytes, layer));
         let (decoded, counts) = decode_with(&object, portion, Limits::default()).unwrap();
@@ -118,19 +118,19 @@ proptest! {
 }
 
 #[test]
-fn an_object_cut_at_any_byte_is_never_taken_for_a_shorter_one() {
+fn a_truncated_object_is_never_read_as_a_shorter_one() {
     for (name, compress) in CODECS {
         for text in [LINE.to_owned(), format!("{}{LINE}", "abc ".repeat(50))] {
             let object = compress(text.as_bytes());
             for length in 1..object.len() {
-                // One to three letters, as of a bzip2 stream, may also be a word.
+                // The first one to three letters of a bzip2 stream may also be a word.
                 let is_word = length <= 3 && object[..length].iter().all(u8::is_ascii_graphic);
                 match decode(&object[..length]) {
                     Ok(text) => assert!(is_word, "{name} cut at {length}: {text:?}"),
                     Err(error) => {
                         let place = format!("at byte {length} of layer 0");
                         let named = error.starts_with("truncated: ") && error.ends_with(&place);
-                        // Hadoop's container shows only with its first block.
+                        // Hadoop's container is recognized only with its first block.
                         let unknown =
                             name == "Hadoop Snappy" && length < 13 && error.starts_with("not text: ");
                         assert!(named || unknown, "{name} cut at {length} of {}: {error}", object.len());
@@ -190,7 +190,7 @@ fn damage_names_the_codec_its_layer_and_its_byte() {
 }
 
 #[test]
-fn skippable_frames_and_padding_are_no_data() {
+fn skippable_frames_and_padding_are_skipped() {
     let skippable = |length: usize| {
         let magic = [0x53, 0x2a, 0x4d, 0x18];
         [&magic[..], &(length as u32).to_le_bytes(), &vec![0xaa; length]].concat()
@@ -206,7 +206,7 @@ fn skippable_frames_and_padding_are_no_data() {
         let object = [&unit[..], &between, &unit, &between].concat();
         assert_eq!(decode(&object).unwrap(), LINE.repeat(2).as_bytes(), "{name}");
         if name == "zstd" || name == "LZ4" {
-            // They may be longer than what is looked at to recognise a layer.
+            // They may be longer than the bytes that recognition reads.
             for length in [0, 100, 10_000, 100_000] {
                 let object = [&skippable(length)[..], &unit].concat();
                 let (text, counts) = decode_with(&object, 999, Limits::default()).unwrap();
@@ -240,7 +240,7 @@ fn every_entry_of_a_zip_archive_is_a_file_of_its_own() {
     entries.extend(names.iter().zip(&compressed).map(|(name, bytes)| entry(name, bytes)));
     entries.push(entry("last.txt", LINE.as_bytes()));
     let object = archive(&entries);
-    // Nothing is added between two files: that each ends its last line is for the records.
+    // The layers add nothing between two files. The record stage ends the last line of each.
     let expected = [&without_end.repeat(10), LINE.as_bytes()].concat();
     assert_eq!(decode(&object).unwrap(), expected);
     let (_, counts) = decode_with(&object, usize::MAX, Limits::default()).unwrap();
@@ -248,7 +248,7 @@ fn every_entry_of_a_zip_archive_is_a_file_of_its_own() {
     assert_eq!(decode(&[&object[..], &object].concat()).unwrap(), expected.repeat(2));
     assert_eq!(decode(&archive(&[])).unwrap(), b"");
     assert_eq!(decode(&[archive(&[]), object].concat()).unwrap(), expected);
-    // One damaged file fails the archive, and its error counts the bytes of all files before it.
+    // One damaged file fails the archive. The position in its error counts the bytes of all files before it.
     let cut = &compressed[0][..20];
     let error = decode(&archive(&[entry("a", without_end), entry("b.gz", cut)])).unwrap_err();
     let at = without_end.len() + 20;
@@ -309,7 +309,7 @@ fn a_bomb_of_any_codec_is_refused() {
         let error = decode_with(&bomb, usize::MAX, small).unwrap_err();
         assert!(matches!(error, ObjectError::TooLarge { .. }), "{name}: {error}");
     }
-    // Many files, none of which is a bomb by itself.
+    // Many files, each too small to be a bomb alone.
     let part = gzip(&zeros[..20 << 20]);
     let object = archive(&[entry("a", &part), entry("b", &part), entry("c", &part), entry("d", &part)]);
     assert!(matches!(decode_with(&object, usize::MAX, strict), Err(ObjectError::Bomb { .. })));
@@ -325,8 +325,8 @@ fn too_many_layers_of_any_codecs_are_refused() {
 }
 
 #[test]
-fn windows_and_blocks_that_would_take_too_much_memory_are_refused_before_it_is_taken() {
-    // A frame with a window of 2^28 bytes, and one without a window whose content is as large.
+fn windows_and_blocks_that_need_too_much_memory_are_refused_before_the_allocation() {
+    // A frame with a window of 2^28 bytes, and one without a window and with content of that size.
     let window = [&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 18 << 3][..], &[0; 20]].concat();
     let single = [&[0x28, 0xb5, 0x2f, 0xfd, 0xa0][..], &(1u32 << 28).to_le_bytes(), &[0; 20]].concat();
     // xz --lzma2=dict=256MiB.
@@ -346,7 +346,7 @@ fn windows_and_blocks_that_would_take_too_much_memory_are_refused_before_it_is_t
 }
 
 #[test]
-fn text_is_never_taken_for_a_codec_or_a_format() {
+fn text_is_never_recognized_as_a_codec_or_a_format() {
     let starts = [
         "PK",
         "PAR1 2026-02-18",
@@ -377,19 +377,19 @@ fn text_is_never_taken_for_a_codec_or_a_format() {
             assert_eq!(decode(text.as_bytes()).unwrap(), text.as_bytes(), "{text:?}");
         }
     }
-    // The same letters at the place of a tar header's magic number.
+    // The letters of a tar header's magic number, at its position.
     let long = format!("{}ustar{}\n", "a".repeat(257), "b".repeat(500));
     assert_eq!(decode(long.as_bytes()).unwrap(), long.as_bytes());
 }
 
 #[test]
-fn a_raw_snappy_block_is_named_whatever_is_in_it() {
+fn a_raw_snappy_block_is_recognized_with_any_content() {
     for text in [LINE.to_owned(), LINE.repeat(35), LINE.repeat(10_000), "x".repeat(300)] {
         let raw = snappy_raw(text.as_bytes());
         let error = decode(&raw).unwrap_err();
         assert!(error.starts_with("not text: this is a raw Snappy block"), "{} bytes: {error}", text.len());
     }
-    // All of it a literal, as a writer makes it that does not compress.
+    // One literal, as a writer without compression makes it.
     let text = LINE.repeat(40);
     let (length, literal) = (text.len(), (text.len() - 1) as u16);
     let head = [(length & 0x7f) as u8 | 0x80, (length >> 7) as u8, 61 << 2];
@@ -398,8 +398,8 @@ fn a_raw_snappy_block_is_named_whatever_is_in_it() {
 }
 
 #[test]
-fn what_the_usual_tools_write_is_read() {
-    // Made from three lines by gzip, zstd, bzip2, xz, lz4, zip and Python's zipfile, to files and to pipes.
+fn files_written_by_the_usual_tools_are_read() {
+    // gzip, zstd, bzip2, xz, lz4, zip and Python's zipfile wrote them from three lines, to files and to pipes.
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/codecs");
     let files = [
         ("gzip", 3),

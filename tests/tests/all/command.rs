@@ -1,4 +1,4 @@
-//! The command `flowherd` as its user sees it: what it prints, its exit status, and what it leaves.
+//! The command `flowherd`: its output, its exit status and its files.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ fn good() -> Vec<u8> {
     gzip(envelope("vpc-flow-logs", &[event(1_580_515_200_000, FLOW)]).as_bytes())
 }
 
-/// Lines of standard error without their prefix, which each must have.
+/// Returns the lines of standard error without their prefix. Each line must have it.
 fn messages(ran: &Ran) -> Vec<&str> {
     assert!(ran.stderr.lines().all(|line| line.starts_with("flowherd: ")), "{}", ran.stderr);
     ran.stderr.lines().map(|line| &line["flowherd: ".len()..]).collect()
@@ -65,11 +65,11 @@ fn convert_with_json_prints_the_report_that_it_also_writes() {
     assert_eq!(report["records"]["rows"], 100);
     assert_eq!(report["tables"]["vpc_flow"], 100);
     let keys: Vec<&String> = report.as_object().unwrap().keys().collect();
-    assert_eq!(keys.len(), 13, "as in the contract: {keys:?}");
+    assert_eq!(keys.len(), 13, "{keys:?}");
 }
 
 #[test]
-fn a_single_file_is_an_object_by_its_name() {
+fn a_single_file_is_an_object_with_its_name_as_key() {
     let place = Place::new();
     place.file("one.gz", &good());
     let (one, out) = (place.path("one.gz"), place.path("out"));
@@ -112,7 +112,7 @@ fn a_repaired_object_is_done_on_resume() {
 }
 
 #[test]
-fn no_objects_is_a_clear_outcome() {
+fn a_source_without_objects_is_done_and_reported() {
     let place = Place::new();
     let ran = place.convert(&["--prefix", "nothing/"]);
     assert_eq!(ran.status, 0);
@@ -182,7 +182,7 @@ fn a_run_of_the_same_name_is_not_overwritten() {
 }
 
 #[test]
-fn results_rules_and_names_below_the_source_are_no_objects() {
+fn results_rules_and_names_below_the_source_are_not_objects() {
     let place = Place::synth(2, 10, &[]);
     place.object("flowherd.toml", b"");
     let (source, out) = (place.path("in"), place.path("in/out"));
@@ -242,7 +242,7 @@ fn a_file_name_that_is_not_utf8_is_a_reported_failure() {
 #[test]
 fn a_name_that_the_file_system_refuses_for_an_output_fails_that_object_alone() {
     let place = Place::new();
-    // No room for `.csv.gz`, no room even for `.json`; and a directory where another object's output must be.
+    // A name too long with `.csv.gz`, one too long with `.json`, and a directory at the path of another object's output.
     for key in
         ["x".repeat(249), "x".repeat(254), "a".to_owned(), "a.csv.gz/b".to_owned(), "a.json/b".to_owned()]
     {
@@ -260,7 +260,7 @@ fn a_name_that_the_file_system_refuses_for_an_output_fails_that_object_alone() {
 }
 
 #[test]
-fn what_cannot_be_listed_is_a_failure_and_costs_no_other() {
+fn a_path_that_cannot_be_listed_is_a_failure_and_affects_no_other_object() {
     let place = Place::new();
     place.object("a/x", &good());
     let link = |target: PathBuf, name: &str| std::os::unix::fs::symlink(target, place.path(name)).unwrap();
@@ -284,12 +284,16 @@ fn what_cannot_be_listed_is_a_failure_and_costs_no_other() {
 }
 
 #[test]
-fn an_error_that_hides_the_prefix_is_not_left_out() {
+fn a_listing_error_above_the_prefix_is_reported() {
     let place = Place::new();
     std::os::unix::fs::symlink(place.path("not-mounted"), place.path("in/2026")).unwrap();
     let report = place.report(&["--prefix", "2026/02/"]);
     assert_eq!((&report["state"], &report["failures"][0]["key"]), (&"failed".into(), &"2026".into()));
-    assert_eq!(place.report(&["--prefix", "20267/"])["state"], "done", "it can hide nothing of these");
+    assert_eq!(
+        place.report(&["--prefix", "20267/"])["state"],
+        "done",
+        "the error does not concern this prefix"
+    );
     place.object("ü/x", &good());
     fs::write(place.path("in/ü").join(std::ffi::OsStr::from_bytes(b"bad\xff")), good()).unwrap();
     let report = place.report(&["--prefix", "ü/"]);
@@ -344,7 +348,7 @@ fn two_names_that_only_differ_in_invalid_utf8_stay_two() {
 }
 
 #[test]
-fn a_resumed_run_keeps_its_prefix_and_says_when_its_receipts_do_not_count() {
+fn a_resumed_run_keeps_its_prefix_and_reports_when_its_receipts_do_not_count() {
     let place = Place::new();
     place.object("a/x", &good()).object("b/x", &good());
     assert_eq!(place.convert(&["--run", "r", "--prefix", "a/"]).status, 0);
@@ -387,7 +391,10 @@ fn synth_writes_objects_as_firehose_does() {
     #[allow(clippy::disallowed_types)] // to see that there is more than the first member
     flate2::read::GzDecoder::new(&object[..]).read_to_string(&mut first).unwrap();
     let all = String::from_utf8(gunzip(&object)).unwrap();
-    assert!(all.len() > first.len() * 5 && !all.contains("}\n"), "one member an envelope, nothing between");
+    assert!(
+        all.len() > first.len() * 5 && !all.contains("}\n"),
+        "one member per envelope, and nothing between members"
+    );
     let groups: Vec<Value> =
         serde_json::Deserializer::from_str(&all).into_iter().map(Result::unwrap).collect();
     let mut streams: Vec<&str> =

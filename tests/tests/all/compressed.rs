@@ -1,4 +1,4 @@
-//! Compressed objects, and objects that are no text, through the whole pipeline.
+//! Compressed objects and binary objects in the whole pipeline.
 
 use flowherd_shared::{error::Verdict, pipeline::RunConfig};
 use flowherd_tests::{
@@ -54,7 +54,7 @@ fn the_last_line_of_a_zip_entry_is_not_joined_with_the_first_of_the_next() {
     assert_eq!((counts.rows, counts.read), (3, 3));
 }
 
-/// The files of an archive in this order.
+/// Returns an archive with these files in this order.
 fn zip_of(files: &[&[u8]]) -> Vec<u8> {
     let entry = |bytes| Entry { name: "log", bytes, deflated: true, described: true };
     archive(&files.iter().map(|bytes| entry(*bytes)).collect::<Vec<_>>())
@@ -86,7 +86,7 @@ fn each_zip_entry_is_a_file_of_its_own() {
 
 #[test]
 fn every_codec_decodes_within_the_memory_of_one_object() {
-    // 100 MB each, as one line: only the codec and the window hold any of it.
+    // 100 MB each, as one line. Only codec and window keep bytes of it.
     let place = Place::new();
     for (name, compress) in CODECS {
         let unit = compress(FLOW.repeat(11_000).as_bytes());
@@ -98,7 +98,7 @@ fn every_codec_decodes_within_the_memory_of_one_object() {
     let output = within(64 << 10, &place.convert_args(&args));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
     assert_eq!((&report["state"], &report["objects"]["done"]), (&"done".into(), &9.into()), "{report}");
-    // Each zip entry is a file with a line of its own, which is not too long.
+    // Each zip entry is a file with its own line, which is not too long.
     assert_eq!(report["rejects"], json!({ "too-long": 8, "field-count": 100 }), "{report}");
     assert!(report["bytes"]["decoded_in"].as_u64().unwrap() > 700_000_000, "{report}");
 }
@@ -156,7 +156,7 @@ fn binary_formats_fail_the_object_by_name() {
         let (named, todo) = text.split_once(", which Flowherd does not read; ").unwrap();
         assert!(named.starts_with(&format!("not text: this is {expected}")), "{named}");
         assert!(todo.len() > 20, "{todo}");
-        // Under any compression.
+        // With any compression.
         for (_, compress) in CODECS {
             let named = named.replace("layer 0", "layer 1");
             assert!(error(&compress(object)).starts_with(&named));
@@ -165,7 +165,7 @@ fn binary_formats_fail_the_object_by_name() {
 }
 
 #[test]
-fn records_with_hostile_bytes_never_make_text_binary() {
+fn text_with_hostile_bytes_is_not_recognized_as_binary() {
     let attack = "\u{1}\u{2}\0\u{7f}\u{16}\u{3}\u{1}".repeat(40);
     let hostile = [
         format!("{FLOW}\n{attack}\n"),

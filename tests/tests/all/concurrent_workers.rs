@@ -12,14 +12,14 @@ use flowherd_worker::handler::Disposition;
 use super::{delivery::counts, fleet::Fleet};
 
 #[test]
-fn two_workers_at_one_object_leave_a_receipt_that_counts() {
+fn two_workers_on_one_object_leave_a_valid_receipt() {
     let fleet = Arc::new(Fleet::new(1));
     fleet.store.version_each_write();
     let step = fleet.plan("r", "");
     let receive = || fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
     let first = receive();
-    // The message becomes visible too soon. One worker has committed its outputs and is about to write its receipt. Meanwhile
-    // the other worker processes the whole object.
+    // The visibility timeout ends during the work. One worker has committed its outputs and is about to write its receipt.
+    // Meanwhile the other worker processes the whole object.
     fleet.queue.change_visibility(&first.handle, Duration::ZERO).unwrap();
     let second = receive();
     let key = Task::parse(&first.body).unwrap().object.key;
@@ -33,7 +33,7 @@ fn two_workers_at_one_object_leave_a_receipt_that_counts() {
 }
 
 #[test]
-fn a_worker_that_slept_through_its_visibility_looks_at_the_outputs_once_more() {
+fn a_worker_suspended_past_its_visibility_timeout_checks_the_outputs_again() {
     let fleet = Arc::new(Fleet::new(1));
     fleet.store.version_each_write();
     let step = fleet.plan("r", "");

@@ -1,5 +1,5 @@
-//! A whole run of hostile objects on the local cloud, from begin over purge, failure and redrive to its end, with every
-//! request that was sent. `security.rs` and `requests.rs` check what it left.
+//! A whole run of hostile objects on the local cloud: begin, purge, failures, redrive, report. Proxies record every request.
+//! `security.rs` and `requests.rs` check the results and the requests.
 
 use std::{fs, io, sync::LazyLock, thread, time::Duration};
 
@@ -26,11 +26,11 @@ use super::{cloud::WORKER, place::PROGRAM};
 /// The local cloud's only account.
 pub(super) const ACCOUNT: &str = "000000000000";
 pub(super) const SECRETS: [&str; 2] = ["wJalrSecretKeyOfNobody", "SessionTokenOfNobody"];
-/// In messages and nowhere else.
+/// Text that occurs only in messages.
 pub(super) const CONTENT: &str = "what-somebody-logged";
 const FORGED: &str =
     "\n{\"_aws\":{\"CloudWatchMetrics\":[]},\"level\":\"ERROR\",\"message\":\"forged\"}\n\u{1b}[2J";
-/// Everything that a run wrote and requested.
+/// The results and requests of a run.
 pub(super) struct Day {
     pub(super) stdout: String,
     pub(super) stderr: String,
@@ -81,7 +81,7 @@ fn day() -> Day {
     };
     let aws = cloud.through(&coordinator_proxy.endpoint);
     let connected = Connected::new(&aws, &settings).unwrap();
-    // Waits are skipped: they are for counts that settle late, and for messages that a purge swallows in real SQS.
+    // Skips the waits, which exist for the late counts and the purges of SQS. The local cloud has neither.
     let step = |step: RunState| connected.with(|coordinator| coordinator.step(step, &|| true)).unwrap();
     let begin = |run: &str, purge: bool| {
         let (run, prefix) = (Some(run.to_owned()), Some("firehose/".to_owned()));
@@ -117,7 +117,7 @@ fn day() -> Day {
     };
     let mut worker = Running::start_in(WORKER, through(&worker_proxy), ["--poll", "--concurrency", "2"]);
     let (stdout, stderr) = (worker.0.stdout.take().unwrap(), worker.0.stderr.take().unwrap());
-    // A full pipe would stop the worker.
+    // A full pipe would block the worker.
     let stdout = thread::spawn(|| io::read_to_string(stdout).unwrap());
     let stderr = thread::spawn(|| io::read_to_string(stderr).unwrap());
     end(second);

@@ -1,5 +1,4 @@
-//! From the coordinator through the queue to the workers, on fakes: whatever fails, a run ends done, or with the
-//! failure named.
+//! Runs from begin to report, on the fakes. Whatever fails, a run ends as done or its report names the failure.
 
 use std::{cell::Cell, ops::ControlFlow, sync::Mutex, time::Duration};
 
@@ -33,13 +32,13 @@ fn a_fleet_drains_a_prefix_and_the_report_is_done() {
 }
 
 #[test]
-fn every_message_twice_and_out_of_order_changes_nothing() {
+fn duplicate_and_reordered_deliveries_change_nothing() {
     let once = Fleet::new(20);
     let report = once.finish(once.begin("r", ""));
 
     let twice = Fleet::new(20);
     let step = twice.plan("r", "");
-    // As if the queue had lost its memory of what it delivered: the same bodies under other deduplication ids.
+    // Duplicates that deduplication does not detect: the same bodies with other deduplication ids.
     for body in twice.queue.bodies().into_iter().rev() {
         send(&twice.queue, Task::parse(&body).unwrap().group(), body, "again");
     }
@@ -49,14 +48,14 @@ fn every_message_twice_and_out_of_order_changes_nothing() {
     assert_eq!(again.records, report.records);
     let outputs =
         |fleet: &Fleet| fleet.store.published().into_iter().filter(|path| path.starts_with("csv/")).count();
-    assert_eq!(outputs(&twice), outputs(&once), "the second time nothing is written");
+    assert_eq!(outputs(&twice), outputs(&once), "the second delivery wrote outputs");
 }
 
 #[test]
 fn a_worker_that_dies_only_delays_its_message() {
     let fleet = Fleet::new(10);
     let step = fleet.plan("r", "");
-    // Received and never heard of again.
+    // Received by a worker that dies.
     assert_eq!(fleet.queue.receive(3, Duration::ZERO).unwrap().len(), 3);
     fleet.queue.advance(fleet.settings.visibility);
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 10, 0, 0));
@@ -64,7 +63,7 @@ fn a_worker_that_dies_only_delays_its_message() {
 
 type Fails = fn(&Fleet, Option<usize>);
 
-/// A run from a begin with a purge to its report; what fails is done again, as the step loop does it.
+/// Drives a run from a begin with a purge to its report. Repeats failed operations, as the step loop does.
 fn whole_run(fleet: &Fleet) -> Report {
     let asked = RunOptions {
         prefix: Some(String::new()),
@@ -113,7 +112,7 @@ fn each_operation_of_store_source_and_queue_may_fail_once() {
 }
 
 #[test]
-fn a_begin_that_dies_anywhere_can_be_made_again_and_leaves_no_ghost() {
+fn a_begin_interrupted_at_any_call_can_be_repeated_and_leaves_no_second_run() {
     for (named, purge) in [(true, false), (true, true), (false, false), (false, true)] {
         let run = named.then(|| "r".to_owned());
         let asked = RunOptions { prefix: Some(String::new()), run, purge, ..RunOptions::default() };
@@ -125,7 +124,7 @@ fn a_begin_that_dies_anywhere_can_be_made_again_and_leaves_no_ghost() {
                 assert!(operation > 2);
                 break;
             }
-            // A minute later: an unnamed one has another name then.
+            // A minute later: without a name in the options, the run gets another name.
             fleet.queue.advance(Duration::from_mins(1));
             let again = fleet.coordinate(|coordinator| coordinator.begin(&asked)).unwrap();
             assert_eq!(counts(&fleet.finish(again)), (ReportState::Done, 2, 0, 0));
@@ -136,7 +135,7 @@ fn a_begin_that_dies_anywhere_can_be_made_again_and_leaves_no_ghost() {
 }
 
 #[test]
-fn a_begin_with_a_purge_made_again_does_not_purge_what_was_sent_since() {
+fn a_repeated_begin_with_a_purge_does_not_purge_messages_sent_since() {
     let fleet = Fleet::new(4);
     let asked = RunOptions {
         prefix: Some(String::new()),
@@ -145,13 +144,13 @@ fn a_begin_with_a_purge_made_again_does_not_purge_what_was_sent_since() {
         ..RunOptions::default()
     };
     let begin = || fleet.coordinate(|coordinator| coordinator.begin(&asked)).unwrap();
-    // One page of two is sent; then the driver dies.
+    // One of two pages is sent, then the driver dies.
     let step = fleet.drive(begin(), has_planned_nothing);
     assert_eq!((step.operation.name(), fleet.queue.bodies().len()), ("plan", 3));
     assert_eq!(counts(&fleet.finish(begin())), (ReportState::Done, 4, 0, 0));
 }
 
-fn check_that_it_is_tried_again(damage: Damage) {
+fn check_retried(damage: Damage) {
     let fleet = Fleet::new(5);
     let step = fleet.plan("r", "");
     let flaky = Flaky { source: &fleet.source, failures_left: Mutex::new(4), damage };
@@ -160,22 +159,22 @@ fn check_that_it_is_tried_again(damage: Damage) {
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 5, 0, 0));
     assert!(
         !fleet.store.files().keys().any(|path| path.contains("/failures/")),
-        "no failure of what is done"
+        "a done object has a failure"
     );
 }
 
 #[test]
 fn broken_reads_are_retried_later() {
-    check_that_it_is_tried_again(Damage::Broken);
+    check_retried(Damage::Broken);
 }
 
 #[test]
 fn corruption_in_transit_is_retried() {
-    check_that_it_is_tried_again(Damage::Changed);
+    check_retried(Damage::Changed);
 }
 
 #[test]
-fn denied_access_is_tried_again_and_is_a_permanent_failure_from_the_fifth_attempt_on() {
+fn denied_access_is_retried_and_is_permanent_from_the_fifth_attempt() {
     for (denials, expected) in [(4, (ReportState::Done, 1, 0, 0)), (5, (ReportState::Failed, 0, 1, 0))] {
         let mut fleet = Fleet::new(1);
         fleet.settings.max_deliveries = 10;
@@ -191,7 +190,8 @@ fn denied_access_is_tried_again_and_is_a_permanent_failure_from_the_fifth_attemp
         if expected.0 == ReportState::Failed {
             let failure = &report.failures[0];
             assert!(failure.error.contains("permission denied"), "{failure:?}");
-            // The rights are granted, but IAM is not everywhere yet: a redrive is tried as often as a first message.
+            // The permissions are granted, but IAM is eventually consistent: a redriven message gets as many attempts as a
+            // first one.
             let step = fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap().1;
             *denying.failures_left.lock().unwrap() = 1;
             handler.poll(&|| fleet.queue.depth().unwrap() != QueueDepth::default(), &|| {
@@ -221,7 +221,7 @@ fn damaged_and_vanished_objects_are_named_and_done_after_repair_and_redrive() {
         assert_eq!(named, keys[..4].iter().collect::<Vec<_>>());
         assert_eq!(fleet.queue.dead().len(), 4);
 
-        // Three are repaired, which makes them other versions than those listed; one is not.
+        // Three objects are repaired, so they have other versions than those listed. One is not.
         for number in [0, 1, 3] {
             let (key, bytes) = object("firehose", number);
             fleet.source.put(&key, bytes);
@@ -243,7 +243,7 @@ fn damaged_and_vanished_objects_are_named_and_done_after_repair_and_redrive() {
 }
 
 #[test]
-fn an_object_that_is_replaced_after_listing_is_named_and_done_on_request() {
+fn an_object_replaced_after_the_listing_fails_by_name_and_is_done_after_a_redrive() {
     let fleet = Fleet::new(3);
     let step = fleet.plan("r", "");
     let key = fleet.source.keys().remove(0);
@@ -255,7 +255,7 @@ fn an_object_that_is_replaced_after_listing_is_named_and_done_on_request() {
     let report = fleet.finish(step);
     assert_eq!((counts(&report), report.records.rows), ((ReportState::Done, 3, 0, 0), 1 + 2 + 4));
     assert!(fleet.has(&layout::amendment("r", &key)));
-    // Its message delivered once more, because an answer was lost: it is found done.
+    // The message is delivered again because a response was lost. The object is done.
     let amendment = &fleet.store.files()[&layout::amendment("r", &key)];
     let amendment: Amendment = serde_json::from_slice(amendment).unwrap();
     let task = Task { run: "r".to_owned(), bucket: "logs".to_owned(), object: amendment.listed };
@@ -267,7 +267,7 @@ fn an_object_that_is_replaced_after_listing_is_named_and_done_on_request() {
 }
 
 #[test]
-fn a_dead_letter_that_is_moved_back_is_tried_also_if_its_first_delivery_is_lost() {
+fn a_redriven_message_is_attempted_even_if_its_first_delivery_is_lost() {
     for can_redrive in [false, true] {
         let fleet = Fleet::new(1);
         fleet.queue.set_faults(Faults { can_redrive, ..Faults::default() });
@@ -275,7 +275,7 @@ fn a_dead_letter_that_is_moved_back_is_tried_also_if_its_first_delivery_is_lost(
         let key = fleet.source.keys().remove(0);
         let whole = fleet.source.remove(&key).unwrap();
         assert_eq!(counts(&fleet.finish(step)).0, ReportState::Failed);
-        // The very same bytes are back, so nothing but an attempt can tell.
+        // The object has its original bytes again, so only an attempt shows the repair.
         fleet.source.put(&key, whole);
         let step = fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap().1;
         let lost = fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
@@ -285,7 +285,7 @@ fn a_dead_letter_that_is_moved_back_is_tried_also_if_its_first_delivery_is_lost(
 }
 
 #[test]
-fn a_permanent_failure_is_a_dead_letter_without_being_worked_on_again() {
+fn a_permanent_failure_becomes_a_dead_letter_without_another_attempt() {
     let fleet = Fleet::new(1);
     let key = fleet.source.keys().remove(0);
     let bytes = fleet.source.remove(&key).unwrap();
@@ -299,7 +299,7 @@ fn a_permanent_failure_is_a_dead_letter_without_being_worked_on_again() {
 }
 
 #[test]
-fn messages_that_are_no_tasks_reach_the_dead_letters_and_nothing_else_is_lost() {
+fn messages_that_are_not_tasks_become_dead_letters_and_nothing_else_is_lost() {
     let fleet = Fleet::new(4);
     let step = fleet.plan("r", "");
     let odd = [
@@ -324,7 +324,7 @@ fn a_task_of_another_bucket_is_refused_and_named() {
     fleet.drain(1);
     let other = Task { run: "r".to_owned(), bucket: "secrets".to_owned(), object: fleet.source.entry(&key) };
     send(&fleet.queue, other.group(), other.body(), "");
-    // Also where an object of the same name in the right bucket is done, and without a stain on it.
+    // Even if the object with this key in the right bucket is done. Its receipt must remain.
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 1, 0, 0));
     assert_eq!(fleet.queue.dead().len(), 1);
     let refused = &fleet.store.files()[&layout::failure("r", &key)];
@@ -332,7 +332,7 @@ fn a_task_of_another_bucket_is_refused_and_named() {
 }
 
 #[test]
-fn a_task_of_a_run_whose_rules_are_not_those_it_was_begun_with_is_refused_and_named() {
+fn a_task_of_a_run_whose_rules_have_changed_in_the_ledger_is_refused_and_named() {
     use flowherd_shared::store::Store;
     let fleet = Fleet::new(2);
     let step = fleet.plan("r", "");
@@ -343,7 +343,7 @@ fn a_task_of_a_run_whose_rules_are_not_those_it_was_begun_with_is_refused_and_na
 }
 
 #[test]
-fn the_rules_and_names_of_a_run_are_those_when_it_was_begun() {
+fn a_run_keeps_the_rules_and_names_of_its_begin() {
     let fleet = Fleet::new(2);
     let lookups = |name: &str| {
         let text = format!(r#"{{"interfaces":{{"eni-1":{{"description":"{name}"}}}}}}"#);
@@ -364,7 +364,7 @@ fn the_rules_and_names_of_a_run_are_those_when_it_was_begun() {
 }
 
 #[test]
-fn two_runs_at_once_do_not_disturb_each_other() {
+fn two_concurrent_runs_do_not_affect_each_other() {
     let fleet = Fleet::new(9);
     (0..7).map(|number| object("other", number)).for_each(|(key, bytes)| fleet.source.put(&key, bytes));
     let (one, two) = (fleet.plan("one", "firehose/"), fleet.plan("two", "other/"));
@@ -374,7 +374,7 @@ fn two_runs_at_once_do_not_disturb_each_other() {
 }
 
 #[test]
-fn lost_answers_of_the_queue_cost_only_time() {
+fn lost_responses_of_the_queue_only_delay_a_run() {
     let fleet = Fleet::new(15);
     fleet.queue.set_faults(Faults { send_fails_every: Some(3), ..Faults::default() });
     assert_eq!(counts(&fleet.finish(fleet.begin("r", ""))), (ReportState::Done, 15, 0, 0));
@@ -382,7 +382,7 @@ fn lost_answers_of_the_queue_cost_only_time() {
 
 #[test]
 fn a_run_continues_from_its_ledger_when_its_state_is_lost() {
-    // Each state of the run is lost once: before its first page, in the listing, and while workers process its objects.
+    // Loses the state of the run before its first page, during the listing, and while workers process its objects.
     for lost_after in 0..5 {
         let fleet = Fleet::new(7);
         let operations = Cell::new(0);
@@ -408,20 +408,23 @@ fn a_prefix_without_keys_ends_at_once_with_a_message() {
         message.starts_with(r#"run r: no objects in s3://logs with prefix "elsewhere/". Check "#),
         "{message}"
     );
-    assert_eq!(fleet.queue.now(), Duration::ZERO, "nothing was waited for");
+    assert_eq!(fleet.queue.now(), Duration::ZERO, "the run waited");
 }
 
 #[test]
-fn messages_that_the_queue_loses_are_missing_objects_and_a_resumed_run_does_just_those() {
+fn objects_of_lost_messages_are_missing_and_a_resumed_run_processes_only_those() {
     let fleet = Fleet::new(8);
     let step = fleet.plan("r", "");
-    // Lost without a trace, as by a purge from outside.
+    // A purge from outside deletes messages.
     for message in fleet.queue.receive(3, Duration::ZERO).unwrap() {
         fleet.queue.delete(&message.handle).unwrap();
     }
     let report = fleet.finish(step);
     assert_eq!(counts(&report), (ReportState::Incomplete, 5, 0, 3));
-    assert!(fleet.queue.now() >= SETTLE, "not before the queue's counts can be trusted");
+    assert!(
+        fleet.queue.now() >= SETTLE,
+        "the report precedes the time after which the queue's counts are exact"
+    );
 
     let resume =
         RunOptions { resume: Some("r".to_owned()), run: Some("again".to_owned()), ..RunOptions::default() };
@@ -468,11 +471,11 @@ fn the_metrics_of_a_task_are_those_of_its_receipt_or_failure() {
 }
 
 #[test]
-fn a_queue_that_counts_too_late_ends_no_run() {
+fn late_queue_counts_do_not_end_a_run() {
     let fleet = Fleet::new(5);
     let counts_nothing_until = Duration::from_secs(110);
     fleet.queue.set_faults(Faults { counts_nothing_until, ..Faults::default() });
-    // No worker comes for as long as the queue looks empty, and longer.
+    // No worker receives while the counts are zero, or for some time after.
     let step = fleet.drive(fleet.begin("r", ""), |_| fleet.queue.now() < SETTLE * 3);
     assert_eq!((step.operation.name(), step.progress.queued), ("check", 5));
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 5, 0, 0));

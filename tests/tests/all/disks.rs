@@ -11,7 +11,7 @@ use flowherd_tests::command::{Running, files_below};
 
 use super::place::{PROGRAM, Place};
 
-/// `flowherd convert` for a shell that makes its disk small before.
+/// A shell command that runs `before`, `flowherd convert` and `after`. `before` limits the disk.
 fn convert_script(place: &Place, before: &str, after: &str) -> String {
     let quoted = |text: &str| format!("'{text}'");
     let command: Vec<String> =
@@ -19,7 +19,7 @@ fn convert_script(place: &Place, before: &str, after: &str) -> String {
     format!("{before}\n{} {}\nstatus=$?\n{after}\nexit $status", quoted(PROGRAM), command.join(" "))
 }
 
-/// After a run on a small disk: every output is whole and has a receipt, and with more space the run resumes to its end.
+/// Checks that every output of a run on a small disk is whole and has a receipt, and that the run resumes with more space.
 fn check_resumes(place: &Place, reference: &BTreeMap<String, Vec<u8>>, context: &str) -> usize {
     let receipts = |run: &str| {
         let below = place.path("out").join(layout::receipts(run));
@@ -51,10 +51,10 @@ fn small_day() -> (Place, BTreeMap<String, Vec<u8>>) {
     (place, reference)
 }
 
-fn outputs_that_the_disk_does_not_take_are_failures() {
+fn outputs_that_do_not_fit_on_the_disk_are_failures() {
     for kilobytes in [1, 4, 16, 30] {
         let (place, reference) = small_day();
-        // Like a full disk for each file: a write beyond this size is an error.
+        // A write beyond this file size is an error, as on a full disk.
         let script = convert_script(&place, &format!("trap '' XFSZ; ulimit -f {kilobytes}"), "");
         let ran = Running::start("bash", ["-c", &script]).output();
         assert_eq!(ran.status, 1, "{ran:?}");
@@ -64,16 +64,16 @@ fn outputs_that_the_disk_does_not_take_are_failures() {
 }
 
 #[test]
-fn a_full_disk_costs_no_result() {
-    outputs_that_the_disk_does_not_take_are_failures();
+fn a_full_disk_loses_no_result() {
+    outputs_that_do_not_fit_on_the_disk_are_failures();
     a_disk_runs_full();
 }
 
-/// Only where the machine lets us mount a small one.
+/// Runs only on machines that allow mounting a small disk.
 fn a_disk_runs_full() {
     let may_mount = Running::start("unshare", ["--user", "--map-root-user", "--mount", "true"]).output();
     if may_mount.status != 0 {
-        // Past the harness, which shows nothing of a test that passes.
+        // Writes to standard error directly, because the harness hides the output of tests that pass.
         _ = writeln!(
             io::stderr(),
             "skipped a_disk_runs_full: cannot mount a small disk: {}",
@@ -97,10 +97,10 @@ fn a_disk_runs_full() {
             "{kilobytes} KiB: {ran:?}"
         );
         assert!(matches!(ran.status, 1 | 2), "{kilobytes} KiB: {ran:?}");
-        // What was on the small disk, with its times, on one with room.
+        // Copies the small disk, with its times, to a large one.
         fs::remove_dir(&out).unwrap();
         fs::rename(kept, &out).unwrap();
         done.insert(check_resumes(&place, &reference, &format!("{kilobytes} KiB")));
     }
-    assert!(done.len() > 2, "disks of different sizes take different numbers of outputs: {done:?}");
+    assert!(done.len() > 2, "all disks took the same number of outputs: {done:?}");
 }

@@ -1,7 +1,7 @@
-//! Random faults between our programs and the local cloud, and programs killed at random moments: whatever happens, no key
-//! is lost, nothing is half there, and once the faults stop all is done.
+//! Injects random faults between our programs and the local cloud, and kills programs at random times. No key may be lost, no
+//! output may be partial, and after the faults every object must be done.
 //!
-//! `make test` plays a few schedules, `make soak` hundreds. A schedule is made from its seed alone.
+//! `make test` runs a few schedules, `make soak` hundreds. A schedule depends only on its seed.
 
 mod schedule;
 
@@ -36,17 +36,17 @@ use super::{
     place::PROGRAM,
 };
 
-/// Schedules at once: they wait more than they work.
+/// Number of concurrent schedules. They mostly wait.
 const LANES: u64 = 4;
-/// Faults last no longer than this; what they left is put right without them.
+/// Maximum time with faults. After it, the run continues without them.
 const FAULTY: Duration = Duration::from_secs(20);
-/// A worker's pause doubles with each delivery, from ten seconds to 160.
+/// Maximum deliveries. The pause between them doubles, from 10 s to 160 s.
 const DELIVERIES: u32 = 5;
-/// Longer than the longest pause.
+/// Deadline of all waits; longer than the longest pause.
 const PATIENCE: Duration = Duration::from_mins(5);
 const PREFIX: &str = "firehose/";
 
-/// A schedule being played.
+/// A running schedule.
 struct Play<'a> {
     schedule: &'a Schedule,
     fleet: Fleet,
@@ -68,7 +68,7 @@ impl<'a> Play<'a> {
         Self { schedule, fleet, proxy, workers: Vec::new(), restarts: 0 }
     }
 
-    /// While `faulty`, through the proxy.
+    /// Returns the environment of a program. With `faulty`, its requests go through the proxy.
     fn environment(&self, faulty: bool) -> Vec<(&'static str, String)> {
         let mut environment = self.fleet.environment();
         if faulty {
@@ -87,13 +87,12 @@ impl<'a> Play<'a> {
         self.start(PROGRAM, faulty, &[&run, purge].concat())
     }
 
-    /// As a service manager: two workers, always.
+    /// Restarts workers that have ended, so that two always run.
     fn keep_workers(&mut self, faulty: bool) {
         self.workers.retain_mut(|worker| worker.0.try_wait().unwrap().is_none());
         while self.workers.len() < 2 {
-            let mut worker = self.start(WORKER, faulty, &["--poll", "--concurrency", "2", "--grace", "2"]);
-            drop((worker.0.stdout.take(), worker.0.stderr.take()));
-            self.workers.push(worker);
+            let worker = self.start(WORKER, faulty, &["--poll", "--concurrency", "2", "--grace", "2"]);
+            self.workers.push(worker.without_output());
             self.restarts += 1;
         }
     }
@@ -114,15 +113,15 @@ impl<'a> Play<'a> {
         self.fleet.queue.depth().unwrap() == QueueDepth::default()
     }
 
-    /// Faults strike until the run has ended, or for as long as they last.
+    /// Injects faults until the run has ended, at most for [`FAULTY`].
     fn with_faults(&mut self) {
         let rules: Vec<Value> = self.schedule.faults.iter().map(|(_, rule)| rule.clone()).collect();
         self.proxy.set_faults(&rules);
         let mut events = self.schedule.events.iter().peekable();
         let mut coordinator = Some(self.coordinator(true));
         self.keep_workers(true);
-        // A busy machine may need long to start them.
-        wait_until("a program has come to the proxy", || self.proxy.requests() > 0);
+        // Programs may start slowly on a busy machine.
+        wait_until("a program sends requests to the proxy", || self.proxy.requests() > 0);
         let began = Instant::now();
         while began.elapsed() < FAULTY {
             self.keep_workers(true);
@@ -152,7 +151,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// As if SQS had forgotten what it delivered: bodies of messages again, under other deduplication ids.
+    /// Sends bodies of messages again with other deduplication ids, which the queue does not detect as duplicates.
     fn send_twice(&self) {
         if self.run().is_none() {
             return;
@@ -165,7 +164,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// Without faults: the run's first report.
+    /// Returns the first report of the run. Injects no faults.
     fn first_report(&mut self) -> Value {
         for worker in &self.workers {
             worker.signal("TERM");
@@ -180,7 +179,7 @@ impl<'a> Play<'a> {
         wait_at_most(PATIENCE, "the run has a report", || {
             let ran = self.flowherd(&["report", "r", "--json"]);
             if ran.stdout.is_empty() && quiet > 3 {
-                // Nobody follows it any more, and nothing is under way.
+                // The run has no driver, and no message is in the queue.
                 printed = Some(report(&self.flowherd(&["report", "r", "--now", "--json"])));
             } else if !ran.stdout.is_empty() {
                 printed = Some(report(&ran));
@@ -195,15 +194,15 @@ impl<'a> Play<'a> {
         flowherd_in(PROGRAM, self.environment(false), args)
     }
 
-    /// What must be so whatever happened.
+    /// Checks what holds after any schedule.
     fn check(&self, report: &Value) {
-        // A report may be there while a copy of a message is still being worked on.
-        wait_at_most(PATIENCE, "nothing is under way", || self.is_quiet());
+        // The report may exist while a worker still processes a duplicate message.
+        wait_at_most(PATIENCE, "the queue is empty", || self.is_quiet());
         let objects = &report["objects"];
         let count = |what: &str| objects[what].as_u64().unwrap();
-        assert_eq!(count("listed"), self.objects().len() as u64, "every key is listed: {report}");
-        // A message whose deliveries were all lost, cut short or returned by workers that were stopped has neither receipt
-        // nor failure: its object is missing, and the message a dead letter that names it.
+        assert_eq!(count("listed"), self.objects().len() as u64, "a key is not listed: {report}");
+        // If every delivery of a message was lost, interrupted or returned by a stopped worker, its object has neither
+        // receipt nor failure. The object is missing, and a dead-letter message names it.
         let letters = self.letters();
         let outcomes = |key: &str| [layout::receipt("r", key), layout::failure("r", key)];
         let has_outcome = |key: &str| {
@@ -213,34 +212,35 @@ impl<'a> Play<'a> {
         let given_up: Vec<String> = given_up.collect();
         assert!(
             given_up.iter().all(|key| letters.contains(key)),
-            "every key is accounted for: {given_up:?} {report}"
+            "a key has no outcome: {given_up:?} {report}"
         );
         assert!(given_up.len() as u64 <= count("missing"), "{given_up:?} {report}");
         assert_eq!(count("listed"), count("done") + count("failed") + count("missing"), "{report}");
         let failures = report["failures"].as_array().unwrap();
         assert!(failures.iter().all(|failure| failure["error"].as_str().is_some_and(|why| !why.is_empty())));
 
-        // Every output that is there is that of a receipt, whole, and the same as without faults.
+        // Every output belongs to a receipt, is whole, and equals the output of a run without faults.
         let (_, reference) = self.fleet.converted();
         let mut promised = BTreeSet::new();
         for path in self.fleet.results_below(&layout::receipts("r")) {
             let receipt: Receipt = read_json(&self.fleet.results, &path).unwrap().expect("a receipt");
             for output in receipt.outputs {
                 let there = Store::get(&self.fleet.results, &output.path).unwrap();
-                let there = there.unwrap_or_else(|| panic!("{path} promises {}", output.path));
+                let there =
+                    there.unwrap_or_else(|| panic!("{path} names {}, which does not exist", output.path));
                 assert!(
                     Some(&there) == reference.get(&output.path),
-                    "{} is not the reference's",
+                    "{} differs from the reference",
                     output.path
                 );
                 promised.insert(output.path);
             }
         }
         for (path, there) in self.fleet.outputs() {
-            // A worker that was killed right before its receipt leaves whole outputs; nobody came to do that object again.
+            // A worker that is killed right before the receipt leaves whole outputs. No other worker processed the object.
             let is_given_up = given_up.iter().any(|key| path.contains(key));
             let is_left = is_given_up && Some(&there) == reference.get(&path);
-            assert!(promised.contains(&path) || is_left, "{path} is there without a receipt");
+            assert!(promised.contains(&path) || is_left, "{path} has no receipt");
         }
     }
 
@@ -254,12 +254,12 @@ impl<'a> Play<'a> {
         letters.iter().map(|letter| Task::parse(&letter.body).unwrap().object.key).collect()
     }
 
-    /// What failed is done once the faults are over. A message that was there twice may yet become a letter when its
-    /// object is done already: that one goes with another redrive.
+    /// Redrives until every object is done. A duplicate message can become a dead-letter message after its object is done;
+    /// another redrive removes it.
     fn repaired(&self, first: Value) -> Value {
         let mut last = first;
         for _ in 0..3 {
-            // Of the damaged object at least its own letter stays; one that was sent twice has two.
+            // The damaged object keeps at least one dead-letter message, or two if its message was sent twice.
             let has_letters = self.fleet.dead.depth().unwrap() != QueueDepth::default();
             let [failed, missing] = ["failed", "missing"].map(|what| last["objects"][what].as_u64().unwrap());
             if (has_letters, failed, missing) == (self.schedule.damages, self.schedule.damages.into(), 0) {
@@ -268,7 +268,7 @@ impl<'a> Play<'a> {
             last = report(&self.flowherd(&["redrive", "r", "--watch", "--json"]));
             self.check(&last);
         }
-        panic!("three redrives leave letters or failures: {last}");
+        panic!("dead-letter messages or failures remain after three redrives: {last}");
     }
 
     fn end(mut self) -> (usize, u32) {
@@ -284,7 +284,7 @@ impl<'a> Play<'a> {
     }
 }
 
-/// Plays a schedule; what went wrong, if anything did.
+/// Runs a schedule. Returns a summary, or the violated check.
 fn play(seed: u64) -> Result<(usize, String), String> {
     let schedule = Schedule::new(seed);
     let began = Instant::now();
@@ -341,7 +341,7 @@ fn under_random_faults_every_key_is_done_or_named_and_is_done_after_the_faults()
         violations.len(),
         violations.join("\n\n")
     );
-    assert!(struck.into_inner() > 0, "without faults this shows nothing");
+    assert!(struck.into_inner() > 0, "no fault was injected");
 }
 
 #[test]
@@ -355,12 +355,12 @@ fn each_fault_hits_its_operation() {
     let (through, queue) = (aws.bucket("source", None), aws.queue(&url));
     for (number, (name, rule)) in FAULTS.iter().chain(PURGE_FAULTS).enumerate() {
         let mut rule: Value = serde_json::from_str(rule).unwrap();
-        // Once, so that the next attempt goes through.
+        // Once, so that the retry succeeds.
         rule["times"] = 1.into();
         let (number, operation) = (number.to_string(), rule["operation"].as_str().unwrap_or("").to_owned());
         let before = proxy.struck().len();
         proxy.set_faults(&[rule]);
-        // What comes of them is the other tests' matter.
+        // Other tests check the results of these calls.
         let is = |operations: &[&str]| operation.is_empty() || operations.contains(&operation.as_str());
         if is(&["PutObject", "GetObject", "HeadObject", "ListObjectsV2", "DeleteObject"]) {
             let object = vec![b'x'; 100_000];
@@ -387,7 +387,7 @@ fn each_fault_hits_its_operation() {
             _ = queue.depth();
             _ = queue.purge();
         }
-        assert_eq!(proxy.struck().len(), before + 1, "{name} strikes nothing");
+        assert_eq!(proxy.struck().len(), before + 1, "{name} affects no request");
     }
 }
 
@@ -412,11 +412,11 @@ fn a_truncated_response_is_an_error() {
         let cut = [json!({ "service": "*", "response": { "truncate_frac": fraction } })];
         let context = format!("{fraction} of it");
         proxy.set_faults(&cut);
-        // Only its closing tags may be missing.
+        // If only the closing tags are missing, the listing is complete.
         assert!(bucket.page("", None).map_or(true, |page| page == listed), "listing, {context}");
         assert!(Store::get(&bucket, "key 3").is_err(), "reading, {context}");
         if number == 2 {
-            // It is asked for again and again where it broke off.
+            // The SDK resumes the body at the position of each cut.
             let object = bucket.open(&listed.entries[3]);
             assert!(
                 object.map_or(true, |mut body| body.read_to_end(&mut Vec::new()).is_err()),

@@ -1,5 +1,5 @@
-//! Digests of the outputs of a fixed corpus: every record format and every codec. A change of code that is not meant to
-//! change outputs leaves the snapshot as it is. A change that is meant to shows which formats it concerns.
+//! Digests of the outputs of a fixed corpus: every record format and every codec. The snapshot shows which formats a change
+//! of code affects.
 
 use std::fmt::Write;
 
@@ -92,7 +92,7 @@ fn objects() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// The outputs, or the error's kind.
+/// Returns the outputs, or the kind of the error.
 fn convert(object: &[u8], key: &str, plan: &RunConfig) -> Result<Vec<Written>, String> {
     let finished = pipeline::run(object, key, plan, |_| Ok(Vec::new()))
         .map_err(|error| error.to_string().split(':').next().unwrap_or_default().to_owned())?;

@@ -1,4 +1,4 @@
-//! Coordinator, queue and workers on fakes.
+//! Coordinator, queue and workers on the fakes.
 
 use std::{
     io,
@@ -28,7 +28,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub(super) const BUCKET: &str = "logs";
 pub(super) const SETTLE: Duration = Duration::from_mins(2);
-/// 2026-02-18, from the epoch: when the store's clock begins.
+/// Start of the store's clock: 2026-02-18, from the epoch.
 pub(super) const START: Duration = Duration::from_hours(492_048);
 
 /// A fleet in memory. Its clock is the queue's.
@@ -39,11 +39,11 @@ pub(super) struct Fleet {
     pub(super) settings: QueueSettings,
     pub(super) max_keys: u64,
     pub(super) results_bucket: &'static str,
-    /// How far the clock of the coordinator's machine is ahead of the store's.
+    /// Difference between the clock of the coordinator's machine and the store's clock.
     pub(super) skew: Mutex<SignedDuration>,
-    /// `flowherd.toml` and `lookups.json` as new runs find them.
+    /// `flowherd.toml` and `lookups.json` of new runs.
     pub(super) inputs: Mutex<Inputs>,
-    /// Steps that failed, and were tried again.
+    /// Errors of operations that were retried.
     pub(super) step_errors: Mutex<Vec<String>>,
 }
 
@@ -102,8 +102,8 @@ impl Fleet {
         self.drive(self.begin(run, prefix), |state| matches!(state.operation, Operation::Plan(_)))
     }
 
-    /// Drives a run as the step loop does, while `should_continue` returns `true`: waits before each operation, and repeats it
-    /// if it fails.
+    /// Drives a run as the step loop does, while `should_continue` returns `true`: waits before each operation, and repeats
+    /// it if it fails.
     pub(super) fn drive(&self, mut state: RunState, should_continue: impl Fn(&RunState) -> bool) -> RunState {
         let mut clock = Clock { fleet: self, should_continue };
         match self.coordinate(|coordinator| coordinator.drive(&mut state, &mut clock)) {
@@ -135,7 +135,7 @@ impl Fleet {
         handler
     }
 
-    /// Several workers at once, until nothing is left in the queue.
+    /// Runs workers in parallel until the queue is empty.
     pub(super) fn drain(&self, workers: usize) {
         let handler = self.handler(&self.source);
         let is_left = || self.queue.depth().map_or(true, |depth| depth != QueueDepth::default());
@@ -202,12 +202,12 @@ pub(super) struct Flaky<'a> {
     pub(super) damage: Damage,
 }
 
-/// What becomes of a body.
+/// A fault of a body.
 #[derive(Clone, Copy)]
 pub(super) enum Damage {
-    /// It breaks off midway.
+    /// The connection breaks in the middle.
     Broken,
-    /// Its bytes are changed, which the checksum at its end reveals.
+    /// A byte is changed. The checksum at the end detects it.
     Changed,
     /// Access is denied.
     Denied,
@@ -224,11 +224,11 @@ impl Source for Flaky<'_> {
             }
         }
         let mut body = self.source.open(object)?;
-        let mut left = self.failures_left.lock().unwrap();
-        if *left == 0 {
+        let mut failures = self.failures_left.lock().unwrap();
+        if *failures == 0 {
             return Ok(Box::new(body));
         }
-        *left -= 1;
+        *failures -= 1;
         let half = object.size / 2;
         Ok(match self.damage {
             Damage::Denied => return Err(StoreError::AccessDenied("injected: permission denied".into())),

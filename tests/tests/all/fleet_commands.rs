@@ -1,4 +1,4 @@
-//! What the commands of the fleet print about missing objects, run markers and waits, and what a run really asks of AWS.
+//! Output of the fleet's commands about missing objects, run markers and waits, and the requests of a run.
 
 use std::{net::TcpListener, time::Duration};
 
@@ -26,7 +26,7 @@ fn the_commands_name_missing_objects_lost_ledgers_and_messages_of_ended_runs() {
     let none = fleet.flowherd(&["report", "first", "--missing", "--json"]);
     assert_eq!((none.status, report(&none)), (0, json!([])), "{none:?}");
 
-    // Without names the second run writes other outputs over those of the first.
+    // Without lookups, the second run replaces the outputs of the first by other ones.
     let environment = fleet.environment().into_iter().chain([("FLOWHERD_LOOKUPS", String::new())]);
     let args = ["run", "--prefix", "firehose/", "--run", "second", "--watch"];
     let ran = flowherd_in(PROGRAM, environment, args);
@@ -45,7 +45,7 @@ fn the_commands_name_missing_objects_lost_ledgers_and_messages_of_ended_runs() {
         "{text}"
     );
 
-    // A run whose ledger is deleted while its messages wait.
+    // The ledger of this run is deleted while its messages wait.
     assert_eq!(fleet.flowherd(&["run", "--prefix", "firehose/", "--run", "lost"]).status, 0);
     for key in fleet.results_below("runs/lost/") {
         fleet.results.remove(&key).unwrap();
@@ -58,7 +58,7 @@ fn the_commands_name_missing_objects_lost_ledgers_and_messages_of_ended_runs() {
     assert_eq!(fleet.flowherd(&["runs", "--forget", "lost"]).status, 0);
     assert!(fleet.results.page("active/", None).unwrap().entries.is_empty());
 
-    // One that is given up while its messages wait.
+    // This run is abandoned while its messages wait.
     assert_eq!(fleet.flowherd(&["run", "--prefix", "firehose/", "--run", "given-up"]).status, 0);
     let refused = fleet.flowherd(&["runs", "--forget", "given-up"]);
     assert_eq!(refused.status, 2);
@@ -98,8 +98,8 @@ fn fleet_commands_print_warnings_and_runs_without_objects_and_fail_with_strict()
 }
 
 #[test]
-fn a_command_ends_at_its_time_limit_and_says_what_it_waited_for() {
-    // Connections come about, and nobody answers.
+fn a_command_ends_at_its_time_limit_and_reports_what_it_waited_for() {
+    // Accepts connections and never responds.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", silent.local_addr().unwrap());
     let queue = |name: &str| format!("{endpoint}/000000000000/{name}.fifo");
@@ -183,7 +183,7 @@ fn commands_read_the_ledgers_of_the_runs_that_they_show_and_no_others() {
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
-fn the_estimate_counts_the_requests_and_the_log_of_a_run_as_they_are() {
+fn the_estimate_matches_the_requests_and_log_bytes_of_a_run() {
     let fleet = Fleet::with(20, 30, &[], (Duration::from_secs(10), 5));
     let proxy =
         || RecordingProxy::start(fleet.cloud.endpoint.strip_prefix("http://").unwrap().parse().unwrap());
@@ -201,7 +201,7 @@ fn the_estimate_counts_the_requests_and_the_log_of_a_run_as_they_are() {
 
     let entries = fleet.source.page("firehose/", None).unwrap().entries;
     let keys: Vec<String> = entries.into_iter().map(|entry| entry.key).collect();
-    // Once per run and worker, not per object.
+    // Requests per run and worker, not per object.
     let is_of_run =
         |path: &str| ["/run.json", "/flowherd.toml", "/lookups.json"].iter().any(|file| path.ends_with(file));
     let is_of_object = |path: &str| keys.iter().any(|key| path.contains(key.rsplit('/').next().unwrap()));

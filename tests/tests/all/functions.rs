@@ -1,4 +1,4 @@
-//! The worker as a function: batches and deadlines, on fakes.
+//! The worker as a Lambda function: batches and deadlines, on the fakes.
 
 use std::{ops::ControlFlow, sync::Mutex, time::Duration};
 
@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Receives up to ten messages as Lambda passes them to a function.
-pub(super) fn as_lambda_gives(fleet: &Fleet) -> Vec<SqsMessage> {
+pub(super) fn receive_as_lambda(fleet: &Fleet) -> Vec<SqsMessage> {
     let messages = fleet.queue.receive(10, Duration::ZERO).unwrap().into_iter().map(|received| {
         let mut message = SqsMessage::default();
         message.message_id = Some(received.id);
@@ -34,7 +34,7 @@ fn a_batch_names_only_the_messages_that_are_not_done() {
     fleet.source.put(&keys[2], b"\x1f\x8b damaged".to_vec());
     let step = fleet.plan("r", "");
     send(&fleet.queue, "odd".to_owned(), "no task".to_owned(), "");
-    let messages = as_lambda_gives(&fleet);
+    let messages = receive_as_lambda(&fleet);
     let of_damaged = messages.iter().find(|message| message.body.as_ref().unwrap().contains(&keys[2]));
     let of_odd = messages.iter().find(|message| message.body.as_deref() == Some("no task"));
     let mut expected = [of_damaged, of_odd].map(|message| message.unwrap().message_id.clone().unwrap());
@@ -54,19 +54,19 @@ fn a_batch_names_only_the_messages_that_are_not_done() {
 fn a_function_returns_unfinished_messages_to_the_queue_at_once() {
     let fleet = Fleet::new(6);
     let step = fleet.plan("r", "");
-    let messages = as_lambda_gives(&fleet);
-    // At the deadline, nothing is begun.
+    let messages = receive_as_lambda(&fleet);
+    // At the deadline, no message is started.
     let mut handler = fleet.handler(&fleet.source);
     handler.clock = &|| Timestamp::UNIX_EPOCH;
     let response = batch(&handler, messages, Timestamp::UNIX_EPOCH, 2).unwrap();
     assert_eq!(response.batch_item_failures.len(), 6);
     assert_eq!(fleet.results(), []);
-    assert_eq!(fleet.queue.depth().unwrap().visible, 6, "at once, not when their visibility ends");
+    assert_eq!(fleet.queue.depth().unwrap().visible, 6, "the messages are not visible at once");
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 6, 0, 0));
 }
 
 #[test]
-fn an_object_that_takes_longer_than_a_function_may_is_named() {
+fn an_object_that_exceeds_the_function_timeout_fails_by_name() {
     use flowherd_worker::processor::StopReason;
     let fleet = Fleet::new(1);
     let step = fleet.plan("r", "");

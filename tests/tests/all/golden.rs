@@ -1,11 +1,11 @@
-//! Whole outputs, reviewed once and kept: `cargo insta review` after a change that is meant.
+//! Snapshots of whole outputs. Review an intended change with `cargo insta review`.
 
 use std::fmt::Write;
 
 use flowherd_shared::{config::Config, flow_fields::FLOW_FIELDS, lookups::Lookups, pipeline::RunConfig};
 use flowherd_tests::objects::{FLOW, LOOKUPS, convert, envelope, envelope_of, event, gzip};
 
-/// Everything written for an object, as text.
+/// Returns everything that is written for an object, as text.
 fn outputs(config: &str, key: &str, object: &[u8]) -> String {
     let plan = RunConfig::new(Config::parse(config).unwrap(), Lookups::parse(LOOKUPS.as_bytes()).unwrap());
     let (counts, outputs) = convert(object, key, &plan).unwrap();
@@ -25,7 +25,7 @@ fn one_group(messages: &[&str]) -> Vec<u8> {
     gzip(envelope("vpc-flow-logs", &events).as_bytes())
 }
 
-/// A rule for a flow log of these fields.
+/// Returns a rule for a flow log with these fields.
 fn rule(fields: &[&str]) -> String {
     let fields: Vec<String> = fields.iter().map(|field| format!("${{{field}}}")).collect();
     format!(

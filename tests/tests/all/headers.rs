@@ -1,12 +1,12 @@
-//! Header lines of flow logs that cannot be used: in another form, partly unknown, or joined to other text. Their object
-//! fails, and ordinary lines fail none.
+//! Unusable header lines of flow logs: in another form, partly unknown, or joined to other text. They fail their object;
+//! ordinary lines do not.
 
 use flowherd_shared::pipeline::RunConfig;
 use flowherd_tests::objects::{FLOW, envelope, event};
 
 use super::items::{error, plan, plan_of_fields, read, reasons};
 
-/// Version 2's fields in another order: read in the default order, the addresses would be exchanged.
+/// The fields of version 2 in another order. In the default order, source and destination would be exchanged.
 const HEADER: &str = "version account-id interface-id dstaddr srcaddr dstport srcport protocol packets bytes end start action log-status";
 const LINE: &str =
     "2 123456789012 eni-1 192.0.2.7 10.0.0.5 443 49152 6 20 4249 1580515260 1580515200 ACCEPT OK";
@@ -36,7 +36,7 @@ fn a_header_line_in_another_form_fails_the_object() {
             );
         }
     }
-    // In an envelope a line is one message, and no line is behind it.
+    // In an envelope, the line is one message, and no line follows it.
     let message = HEADER.replace(' ', ",");
     let object = envelope("g", &[event(1, &message), event(2, FLOW)]);
     assert_eq!(reasons(&read(&RunConfig::default(), object.as_bytes()).2), ["field-count"]);
@@ -61,7 +61,7 @@ fn a_header_line_joined_to_a_line_of_any_length_fails_the_object() {
         let text = format!("{HEADER} {}\n{LINE}\n", "x".repeat(length));
         let message = error(&limits, text.as_bytes());
         assert!(message.starts_with("the header line names \""), "{length}: {message}");
-        // The end of a long line concerns lines only, and only those behind it.
+        // The end of a long line only affects the lines after it.
         let (_, rows, rejects) =
             read(&limits, format!("{FLOW}\n{}{HEADER}", "x".repeat(9000 + length)).as_bytes());
         assert_eq!((rows.len(), reasons(&rejects)), (1, vec!["too-long"]));
@@ -77,7 +77,7 @@ fn a_header_line_that_could_be_a_row_fails_the_object() {
 }
 
 #[test]
-fn words_of_a_language_are_no_header_line() {
+fn prose_is_not_a_header_line() {
     for text in [
         "ERROR unsupported protocol version 3",
         "job start end 12",

@@ -1,4 +1,4 @@
-//! Bytes that an attacker, or a badly configured stream, puts into text.
+//! Text with bytes from an attacker or from a misconfigured stream.
 
 use flowherd_shared::pipeline::RunConfig;
 use flowherd_tests::{
@@ -21,7 +21,7 @@ fn a_hostile_line_never_fails_a_log() {
     let magics: [&[u8]; 13] = [
         b"\x1f\x8b\x08",
         b"\x1f\x8b\x08\0\0\0\0\0\0\x03",
-        // A stored block of 64 KiB: the text behind it would be its data.
+        // The header of a stored block of 64 KiB, whose data would be the text after it.
         b"\x1f\x8b\x08\0\0\0\0\0\0\x03\0\xff\xff\0\0",
         b"PK\x03\x04\xff",
         b"\x28\xb5\x2f\xfd",
@@ -45,7 +45,7 @@ fn a_hostile_line_never_fails_a_log() {
 }
 
 #[test]
-fn binary_data_behind_text_fails_the_object_by_name_whatever_is_between_them() {
+fn binary_data_after_text_fails_the_object_by_name_whatever_is_between_them() {
     let events = flows(3);
     let compressed = CODECS.iter().filter(|(name, _)| *name != "Hadoop Snappy");
     let compressed = compressed.map(|(name, compress)| {
@@ -69,8 +69,8 @@ fn binary_data_behind_text_fails_the_object_by_name_whatever_is_between_them() {
             let object = [before.as_bytes(), &data].concat();
             let message = error(&RunConfig::default(), &object);
             let expected = format!("{name} data in text at byte {} of layer 0; ", before.len());
-            assert!(message.starts_with(&expected), "{name} behind {before:?}: {message}");
-            // Text that follows it changes nothing.
+            assert!(message.starts_with(&expected), "{name} after {before:?}: {message}");
+            // Text after it changes nothing.
             let message =
                 error(&RunConfig::default(), &[&object, &b"\n"[..], FLOW.as_bytes(), b"\n"].concat());
             assert!(message.starts_with(&expected), "{name}: {message}");
@@ -79,7 +79,7 @@ fn binary_data_behind_text_fails_the_object_by_name_whatever_is_between_them() {
 }
 
 #[test]
-fn an_envelope_glued_behind_text_is_a_reject_and_never_a_row() {
+fn an_envelope_joined_to_text_is_a_reject_and_never_a_row() {
     let signature = envelope("g", &[event(1, "a"), event(2, "b")]);
     let spaced = signature.replace("\":", "\" : ");
     for glued in [signature.clone(), spaced, signature.replace(',', ", ")] {
@@ -90,7 +90,7 @@ fn an_envelope_glued_behind_text_is_a_reject_and_never_a_row() {
             assert_eq!(rejects, [("glued-envelope".to_owned(), text)]);
         }
     }
-    // Neither key alone is an envelope, nor is one that a logger escaped.
+    // One of the two keys alone is not an envelope, and neither is an escaped envelope.
     for text in [
         r#"INFO "messageType": is missing"#.to_owned(),
         r#"INFO "logEvents":[] is empty"#.to_owned(),
@@ -101,7 +101,7 @@ fn an_envelope_glued_behind_text_is_a_reject_and_never_a_row() {
 }
 
 #[test]
-fn a_separator_behind_a_json_item_swallows_nothing() {
+fn a_separator_after_a_json_item_loses_nothing() {
     let request = |name: &str| format!("{{\"action\":\"{name}\"}}");
     let in_envelope = envelope("g", &[event(1, &request("b"))]);
     for separator in [",", "\\n", ", ", ",\n", ",\r\n", "\\n\n", "\\n ", " ", "\n"] {
@@ -115,7 +115,7 @@ fn a_separator_behind_a_json_item_swallows_nothing() {
         );
         assert_eq!(reasons(&rejects), ["not-json"]);
     }
-    // Only one, and only where it separates.
+    // Only one separator is skipped, and only after an item.
     for (text, reject) in
         [("{},,{}", ",,{}"), ("{}, more", ", more"), ("{}\\now", "\\\\now"), ("{} ,{}", " ,{}")]
     {
@@ -145,7 +145,7 @@ fn a_key_that_is_half_a_surrogate_pair_hides_no_record() {
 }
 
 #[test]
-fn a_nul_behind_a_backslash_is_damage_of_json() {
+fn a_nul_after_a_backslash_is_invalid_json() {
     let damaged = b"{\"action\":\"A\\\0B\"}";
     assert_eq!(reasons(&read(&plan(WAF), damaged).2), ["not-json"]);
     assert_eq!(read(&plan(WAF), b"{\"action\":\"A\\\\\0B\"}").1, ["A\\\u{fffd}B,-"]);
@@ -159,7 +159,7 @@ fn short_text_with_a_few_hostile_bytes_at_its_start_is_text() {
 }
 
 #[test]
-fn text_behind_a_gzip_member_and_a_member_behind_text_are_both_named() {
+fn text_after_a_gzip_member_and_a_member_after_text_are_both_named() {
     let member = gzip(flows(1).as_bytes());
     let message = error(&RunConfig::default(), &[&member, FLOW.as_bytes()].concat());
     assert!(message.contains("bytes after a gzip member"), "{message}");

@@ -107,7 +107,7 @@ fn an_envelope_is_recognized_anywhere_in_an_object() {
 }
 
 #[test]
-fn an_array_that_no_rule_asks_for_is_one_reject() {
+fn an_array_without_a_rule_for_its_elements_is_one_reject() {
     let array = format!("[\n  {},\n  {{\"action\": \"b\"}}\n]", envelope("g", &[event(1, "x")]));
     let (counts, _, rejects) = read(&plan(WAF), format!("{array}\n{{\"action\":\"c\"}}").as_bytes());
     assert_eq!((counts.read, counts.rows, reasons(&rejects)), (2, 1, vec!["not-json"]));
@@ -119,7 +119,7 @@ fn an_array_that_no_rule_asks_for_is_one_reject() {
 }
 
 #[test]
-fn a_line_that_only_begins_like_json_swallows_nothing() {
+fn a_line_that_only_begins_like_json_ends_at_its_line_feed() {
     let cut = [
         r#"{"action":"x","list":[1,2,"#,
         r#"{"action":"x"#,
@@ -166,7 +166,7 @@ fn white_space_before_a_line_is_part_of_it() {
 }
 
 #[test]
-fn a_json_text_that_is_cut_off_fails_the_object() {
+fn truncated_json_fails_the_object() {
     for cut in ["{\"a\":1,\"b\":", "{\n", "[{\"a\":1},\n", "{\"a\":\"x", "{\"a\":[tru", "{\"a\":-"] {
         let text = format!("{FLOW}\n{cut}");
         assert_eq!(
@@ -177,7 +177,7 @@ fn a_json_text_that_is_cut_off_fails_the_object() {
 }
 
 #[test]
-fn compressed_data_behind_text_fails_the_object_by_name_and_position() {
+fn compressed_data_after_text_fails_the_object_by_name_and_position() {
     let member = gzip(good_envelope().as_bytes());
     let texts = [
         format!("{FLOW}\n"),
@@ -322,7 +322,7 @@ fn events_of_an_unknown_message_type_are_rejected() {
 }
 
 #[test]
-fn no_line_behind_a_lost_header_is_read_in_another_order() {
+fn no_line_after_a_damaged_header_is_read_in_another_field_order() {
     let plan = RunConfig::default();
     let header = "interface-id dstaddr srcaddr start end action";
     let line = "eni-2 198.51.100.2 192.0.2.2 1771372860 1771372920 ACCEPT";
@@ -433,7 +433,7 @@ fn invalid_text_is_replaced_in_rows_and_kept_in_rejects() {
 }
 
 #[test]
-fn a_key_given_twice_with_one_value_is_that_value() {
+fn a_duplicate_key_with_the_same_value_has_that_value() {
     for twice in [
         r#"{"action":"a","request":{"uri":"/"},"action":"a"}"#,
         r#"{"action":"a","request":{"uri":"/","uri":"\u002f"}}"#,

@@ -1,5 +1,5 @@
-//! What may be configured, sent or found in the ledger has bounds; what is beyond them is refused with a line that says
-//! what to do. docs/limits.md names each with its test.
+//! Limits of settings, messages and ledger files. Input above a limit is refused with a line that names what to do.
+//! docs/limits.md has each limit with its test.
 
 mod ledger;
 
@@ -22,8 +22,8 @@ use serde_json::Value;
 
 use super::place::{PROGRAM, Place};
 
-/// CPU seconds for settings and messages of the worst kind: far more than bounded work takes in an unoptimized build, and
-/// far less than unbounded work takes. The kernel counts them for the process, so a busy machine changes nothing.
+/// Maximum CPU seconds for the worst settings and messages: far more than bounded work takes in an unoptimized build, and far
+/// less than unbounded work takes. The kernel counts them per process, so other processes do not matter.
 const CPU_SECONDS: u32 = 20;
 
 /// Runs `flowherd convert` in a place with its `f.toml`. The kernel kills the process after [`CPU_SECONDS`].
@@ -47,7 +47,7 @@ fn noisy(rejects: usize) -> Vec<u8> {
 }
 
 #[test]
-fn an_object_with_too_many_rejects_fails_rather_than_fill_the_bucket() {
+fn an_object_with_too_many_rejects_fails() {
     let place = Place::new();
     place.object("few", &noisy(10)).object("many", &noisy(11)).object("none", &noisy(0));
     place.file("f.toml", b"[limits]\nmax_rejects = 10\n");
@@ -63,7 +63,7 @@ fn an_object_with_too_many_rejects_fails_rather_than_fill_the_bucket() {
     let written: Vec<String> = place.results().into_keys().collect();
     assert_eq!(written, ["csv/vpc_flow/few.csv.gz", "csv/vpc_flow/none.csv.gz", "rejects/few.jsonl.gz"]);
 
-    // What an earlier run published stays, and of what is too much nothing more is written.
+    // Outputs of an earlier run remain. Above the limit, nothing more is written.
     let source = MemorySource::from_iter([("k".to_owned(), noisy(50_000))]);
     let (store, few) = (MemoryStore::default(), config("[limits]\nmax_rejects = 10\n"));
     let work = |plan: &RunConfig| {
@@ -74,9 +74,9 @@ fn an_object_with_too_many_rejects_fails_rather_than_fill_the_bucket() {
     assert!(matches!(work(&config("[limits]\nmax_reject_percent = 100\n")), Outcome::Done(_)));
     let published = store.files();
     store.fail_at(None);
-    let Outcome::Failed(failure) = work(&few) else { panic!("it failed") };
+    let Outcome::Failed(failure) = work(&few) else { panic!("the object did not fail") };
     assert!(failure.error().starts_with("too many rejects: 50000 of 50002 records"), "{}", failure.error());
-    // Two looks for an earlier failure, two outputs begun, and the failure: no member of either was written.
+    // Two reads of an earlier failure, two new outputs, and the failure. No member of an output is written.
     assert_eq!(store.operations(), 5);
     for (path, bytes) in published {
         assert_eq!(store.files()[&path], bytes, "{path}");
@@ -192,7 +192,7 @@ fn settings_that_would_exhaust_memory_or_time_are_refused_in_bounded_time() {
         let lines = || ran.stderr.lines();
         assert!(lines().count() <= 51 && lines().all(|line| line.len() < 2600), "{:.5000}", ran.stderr);
     }
-    // What people write is far below.
+    // Usual settings are far below.
     for pattern in [
         r"^(?P<level>\w+) (?P<src>\S+) -> (?P<dst>\S+)$",
         r#"^(?P<ip>\S+) \S+ (?P<user>\S+) \[(?P<time>[^\]]+)\] "(?P<method>\w+) (?P<path>\S+) (?P<proto>[^"]*)" (?P<status>\d{3}) (?P<size>\d+|-) "(?P<referer>[^"]*)" "(?P<agent>[^"]*)"$"#,
@@ -203,9 +203,9 @@ fn settings_that_would_exhaust_memory_or_time_are_refused_in_bounded_time() {
 }
 
 #[test]
-fn the_slowest_pattern_that_is_taken_ends() {
-    // Each has as many states alive as it can, and never matches. The longest message of the defaults has 26 times as
-    // many bytes, and takes as many times as long.
+fn the_slowest_accepted_pattern_ends() {
+    // Each pattern keeps its maximum number of states alive and never matches. The longest message by default has 26 times as
+    // many bytes, and takes 26 times as long.
     let slow: [fn(usize) -> String; 3] = [
         |states| format!("(?P<a>[ab]*a[ab]{{{states}}}c)"),
         |states| format!("(?P<a>(a?){{{states}}}c)"),
@@ -231,7 +231,7 @@ fn a_header_line_of_any_length_is_refused_in_bounded_time() {
     let error = |text: &str| convert(text.as_bytes(), "k", &RunConfig::default()).unwrap_err().to_string();
     assert!(error(&line("start", "")).contains("twice"));
     assert!(error(&line("start next-year", "")).len() < 200);
-    // Field names at the end of a long line were a header line. Between other words they are not searched for.
+    // Field names at the end of a long line are a header line joined to it. Between other words they are not.
     assert!(error(&line("x", &"start ".repeat(60_001))).contains("is joined to other text"));
     let (counts, _) = convert(
         line("x", &("start end srcaddr ".repeat(9) + &"x ".repeat(9000))).as_bytes(),
@@ -295,7 +295,7 @@ fn lookups_that_would_exhaust_memory_are_refused_and_a_large_organisation_is_not
 }
 
 #[test]
-fn a_settings_file_that_never_ends_is_not_read_to_its_end() {
+fn an_endless_settings_file_is_refused() {
     let place = Place::new();
     for flag in ["--config", "--lookups"] {
         let ran = place.convert(&[flag, "/dev/zero"]);
@@ -305,7 +305,7 @@ fn a_settings_file_that_never_ends_is_not_read_to_its_end() {
 }
 
 #[test]
-fn a_row_of_values_that_hold_each_other_has_a_bound() {
+fn a_row_of_nested_values_has_bounded_size() {
     let whole = (0..40).map(|number| format!("{{ name = 'c{number}', path = '' }}")).collect::<Vec<_>>();
     let json = rule("r", "t", &format!("kind = 'json', columns = [ {} ]", whole.join(", ")));
     let groups = format!("{}.*{}", many(40, |number| format!("(?P<g{number}>")), ")".repeat(40));
@@ -395,12 +395,12 @@ fn with_the_guard_on_no_text_begins_like_a_formula() {
             "'@stream,-,-,-,-,-,-,-,-,-,-",
         ]
     );
-    // Rejects are JSON, and no spreadsheet.
+    // Rejects are JSON, so the guard does not change them.
     let rejects: Vec<Value> = guarded[3].1.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(rejects.len(), 2);
     assert_eq!((&rejects[1]["message"], &rejects[1]["log_group"]), (&"=no bar".into(), &"=ids".into()));
 
-    // Without it the same bytes as ever: no value but the log's own.
+    // Without the guard, values are unchanged.
     let plain = texts(GUARDED);
     assert!(plain[0].1.contains(r#",waf,"=HYPERLINK(""http://x"",""y"")",-5"#), "{}", plain[0].1);
     assert!(

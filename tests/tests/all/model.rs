@@ -15,7 +15,7 @@ pub(crate) fn plan() -> RunConfig {
     RunConfig::new(Config::parse(CONFIG).unwrap(), Lookups::parse(LOOKUPS.as_bytes()).unwrap())
 }
 
-/// What the pipeline made of an object, in the model's terms; `None` if it failed.
+/// Converts an object with the pipeline, and returns the outcome in the model's types; `None` if it fails.
 fn pipeline(plan: &RunConfig, object: &[u8], key: &str, portion: usize) -> Option<Outcome> {
     outcome(object, portion, key, plan).ok()
 }
@@ -49,7 +49,7 @@ proptest! {
     }
 }
 
-/// Records of an object without the place that they have in it: rows by table, then rejects, read, control and repaired.
+/// The records of an object without their positions: rows by table, rejects, and the counts read, control and repaired.
 type Records = (BTreeMap<String, Vec<Vec<String>>>, Vec<(Option<i64>, String, String)>, [u64; 3]);
 
 fn records(outcome: Outcome) -> Records {
@@ -73,7 +73,7 @@ proptest! {
         portion in 1_usize..500,
     ) {
         let mut plan = plan();
-        // This limit is of an object as a whole.
+        // This limit applies to the whole object.
         plan.config.limits.max_reject_percent = 100;
         let separate: Vec<Option<Records>> =
             items.iter().map(|item| pipeline(&plan, item, key, usize::MAX).map(records)).collect();
@@ -109,7 +109,7 @@ fn one_object_gives_the_same_outputs_at_every_portion_size() {
         assert_eq!(
             pipeline(&plan, &object, "k", portion).as_ref(),
             Some(&expected),
-            "{portion} bytes a read"
+            "{portion} bytes per read"
         );
     }
 }

@@ -187,13 +187,13 @@ impl Sources {
         self.files.push((module, own));
     }
 
-    /// Which module uses which, with one path that shows it.
+    /// Returns which module uses which, each with one path as evidence.
     fn uses(&self) -> BTreeMap<(Module, Module), String> {
         let mut uses = BTreeMap::new();
         let (mut added, mut called) = (BTreeMap::new(), BTreeMap::new());
         for (module, items) in &self.files {
             let mut names = Names::new(self, module, &mut uses);
-            // Imports first: they may stand below the code that needs them.
+            // Imports first: they may follow the code that uses them.
             items.iter().for_each(|item| names.visit_item(item));
             items.iter().for_each(|item| names.visit_item(item));
             added.insert(module, names.added);
@@ -209,7 +209,7 @@ impl Sources {
         uses
     }
 
-    /// Each cycle, as the uses that form it.
+    /// Returns each cycle as the uses that form it.
     fn cycles(&self) -> Vec<String> {
         let uses = self.uses();
         let itself = |module: &Module| module.clone();
@@ -224,7 +224,7 @@ impl Sources {
         cycles.into_iter().map(|lines| lines.join("; ")).collect()
     }
 
-    /// The unit of each module: its highest ancestor that it, or a module between them, uses.
+    /// Returns the unit of each module: the highest ancestor that it, or a module between them, uses.
     fn units(&self, uses: &BTreeMap<(Module, Module), String>) -> BTreeMap<Module, Module> {
         let mut unit: BTreeMap<Module, Module> =
             self.modules.iter().map(|module| (module.clone(), module.clone())).collect();
@@ -244,7 +244,7 @@ impl Sources {
         unit
     }
 
-    /// The longest beginning of an absolute path that is a module.
+    /// Returns the longest prefix of an absolute path that is a module.
     fn module_of(&self, path: &[String]) -> Option<Module> {
         let found = (0..=path.len()).rev().find(|length| self.modules.contains(&path[..*length]));
         found.map(|length| path[..length].to_vec())
@@ -255,8 +255,8 @@ fn shown(module: &Module) -> String {
     if module.is_empty() { "the crate's root".to_owned() } else { module.join("::") }
 }
 
-/// Each cycle between nodes, as the uses that form it. `node` is what a module belongs to. A child's use of an ancestor
-/// does not count here.
+/// Returns each cycle between nodes as the uses that form it. `node` returns the node of a module. A child's use of an
+/// ancestor does not count here.
 fn cycles_of(
     uses: &BTreeMap<(Module, Module), String>,
     node: impl Fn(&Module) -> Module,
@@ -299,7 +299,7 @@ fn reached<'a>(graph: &BTreeMap<&'a Module, BTreeSet<&'a Module>>, start: &Modul
     reached
 }
 
-/// `#[test]` or `#[cfg(test)]`, alone or with other conditions.
+/// Returns whether there is `#[test]` or `#[cfg(test)]`, alone or with other conditions.
 fn is_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| match &attribute.meta {
         syn::Meta::Path(path) => path.is_ident("test"),
@@ -333,7 +333,7 @@ struct Names<'a> {
     added: BTreeSet<(Module, String)>,
     /// Names of the methods that this module calls on `self`.
     called: BTreeSet<String>,
-    /// From, to and one path that shows it.
+    /// User, used module, and one path as evidence.
     uses: &'a mut BTreeMap<(Module, Module), String>,
 }
 
@@ -366,7 +366,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// The path from the crate's root; `None` for another crate's, and for what no module leads to.
+    /// Returns the path from the crate's root; `None` for paths of other crates and for unresolved paths.
     fn absolute(&self, segments: &[String]) -> Option<Vec<String>> {
         let (first, remaining) = segments.split_first()?;
         let mut base = self.module.clone();
@@ -383,7 +383,7 @@ impl<'a> Names<'a> {
                 base.push(name.to_owned());
                 if !self.sources.modules.contains(&base) {
                     base.clone_from(self.imported.get(name)?);
-                    // An imported item alone is no new use: the import was counted.
+                    // The import of this item is counted already.
                     if remaining.is_empty() {
                         return None;
                     }

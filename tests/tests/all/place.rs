@@ -9,7 +9,7 @@ use tempfile::TempDir;
 /// The command `flowherd`.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_flowherd-under-test");
 
-/// A place with `in/` for objects and `out/` for results.
+/// A directory with `in/` for objects and `out/` for results.
 pub(crate) struct Place {
     dir: TempDir,
 }
@@ -21,7 +21,7 @@ impl Place {
         Self { dir }
     }
 
-    /// With a synthesised day.
+    /// Creates a directory with a synthesized day.
     pub(crate) fn synth(objects: u32, records: u32, more: &[&str]) -> Self {
         let place = Self::new();
         let (objects, records) = (objects.to_string(), records.to_string());
@@ -47,7 +47,7 @@ impl Place {
         self
     }
 
-    /// `flowherd convert in out` and more arguments.
+    /// Runs `flowherd convert in out` with more arguments.
     pub(crate) fn convert(&self, more: &[&str]) -> Ran {
         flowherd(PROGRAM, self.convert_args(more))
     }
@@ -59,7 +59,7 @@ impl Place {
         args
     }
 
-    /// The report of `flowherd convert --json` and more arguments, in any state. The exit status is the one of that state.
+    /// Returns the report of `flowherd convert --json`, in any state. Checks that the exit status matches the state.
     pub(crate) fn report(&self, more: &[&str]) -> Value {
         let ran = self.convert(&[&["--json"], more].concat());
         let report: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
@@ -67,7 +67,7 @@ impl Place {
         report
     }
 
-    /// The same, of a run that must be done and have read records.
+    /// Returns the report of a run that must be done and have read records.
     pub(crate) fn report_done(&self, more: &[&str]) -> Value {
         let report = self.report(more);
         assert_eq!(report["state"], "done", "{report}");
@@ -75,7 +75,7 @@ impl Place {
         report
     }
 
-    /// Results below `out`, without the ledger: path and bytes.
+    /// Returns path and bytes of the results below `out`, without the ledger.
     pub(crate) fn results(&self) -> BTreeMap<String, Vec<u8>> {
         let out = self.path("out");
         let results = files_below(&out).into_iter().filter(|path| !path.starts_with("runs/"));

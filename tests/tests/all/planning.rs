@@ -1,4 +1,4 @@
-//! Planning on fakes: every key becomes a line of the manifest and one message, whatever fails in between.
+//! Planning on the fakes: every key becomes a line of the manifest and one message, whatever fails.
 
 use std::{cell::Cell, time::Duration};
 
@@ -35,9 +35,9 @@ impl Fleet {
         Self { source, store: MemoryStore::default(), queue: MemoryQueue::default(), run }
     }
 
-    /// One planning call with a limit of pages.
+    /// Makes one planning call with a page limit.
     fn plan(&self, run: &mut Run, from: Planning, pages: usize) -> Result<Planning, PlanError> {
-        let left = Cell::new(pages);
+        let remaining = Cell::new(pages);
         let planner = Planner {
             source: &self.source,
             bucket: "bucket",
@@ -47,8 +47,8 @@ impl Fleet {
             pause: &|_: Duration| {},
         };
         planner.plan(run, from, || {
-            left.set(left.get() - 1);
-            left.get() > 0
+            remaining.set(remaining.get() - 1);
+            remaining.get() > 0
         })
     }
 
@@ -74,7 +74,7 @@ fn a_prefix_is_planned_in_as_many_calls_as_it_needs() {
         let fleet = Fleet::new(23);
         let (mut run, mut planned, mut calls) = (fleet.run.clone(), Planning::default(), 0);
         while !planned.complete {
-            assert_eq!(run.manifest, None, "incomplete until the last page is planned");
+            assert_eq!(run.manifest, None, "the manifest is complete before the last page is planned");
             planned = fleet.plan(&mut run, planned, pages).unwrap();
             calls += 1;
         }
@@ -108,18 +108,18 @@ fn a_page_planned_twice_sends_nothing_new() {
 }
 
 #[test]
-fn a_page_that_is_written_down_is_not_listed_again() {
+fn a_page_in_the_manifest_is_not_listed_again() {
     let fleet = Fleet::new(20);
     let mut run = fleet.run.clone();
     let first = fleet.plan(&mut run, Planning::default(), 2).unwrap();
     let listed = fleet.queue.bodies();
-    // One object is replaced, one vanishes, one is new; then the call is made again, its answer having been lost.
+    // One object is replaced, one is removed, one is added. Then the call is repeated, because its response was lost.
     let keys = fleet.keys();
     fleet.source.put(&keys[0], b"replaced".to_vec());
     fleet.source.remove(&keys[1]);
     fleet.source.put("logs/001 a", b"new".to_vec());
     assert_eq!(fleet.plan(&mut run, Planning::default(), 2).unwrap(), first);
-    assert_eq!(fleet.queue.bodies(), listed, "no second message in another version");
+    assert_eq!(fleet.queue.bodies(), listed, "a second message names another version");
     fleet.plan(&mut run, Planning::default(), 100).unwrap();
     assert_eq!(fleet.keys_in_manifest(&run), keys);
     assert_eq!(fleet.keys_sent(), keys);
@@ -129,7 +129,7 @@ fn a_page_that_is_written_down_is_not_listed_again() {
 fn a_position_that_the_manifest_does_not_confirm_loses_no_key() {
     let key = |number: usize| Some(format!("logs/{number:03} +%ü"));
     let totals = |parts: u64, objects: u64| ManifestTotals { parts, objects, ..ManifestTotals::default() };
-    for said in [
+    for claimed in [
         Planning { after: key(11), ..Planning::default() },
         Planning { complete: true, ..Planning::default() },
         Planning { after: key(11), complete: false, totals: totals(1, 3) },
@@ -137,9 +137,9 @@ fn a_position_that_the_manifest_does_not_confirm_loses_no_key() {
     ] {
         let fleet = Fleet::new(20);
         let mut run = fleet.run.clone();
-        // Two pages of three are there already.
+        // Two of three pages are planned.
         fleet.plan(&mut run, Planning::default(), 2).unwrap();
-        let planned = fleet.plan(&mut run, said, 100).unwrap();
+        let planned = fleet.plan(&mut run, claimed, 100).unwrap();
         assert!(planned.complete);
         assert_eq!(fleet.keys_in_manifest(&run), fleet.keys());
         assert_eq!(fleet.keys_sent(), fleet.keys());
@@ -154,31 +154,31 @@ fn a_position_that_the_manifest_does_not_confirm_loses_no_key() {
 }
 
 #[test]
-fn planning_made_again_lists_nothing_behind_the_end() {
+fn repeated_planning_lists_nothing_after_the_end() {
     for (keys, end_removed) in [(0, false), (3, false), (20, false), (0, true), (3, true), (20, true)] {
         let fleet = Fleet::new(keys);
         let mut run = fleet.run.clone();
         let progress = fleet.plan(&mut run, Planning::default(), 100).unwrap();
         let listed = fleet.keys();
         if end_removed {
-            // Somebody removes the end.
+            // The part that marks the end is removed.
             fleet.store.remove(&layout::manifest_part("r1", progress.totals.parts)).unwrap();
         }
-        // Its answer is lost, and an object comes before it is made again.
+        // The response is lost, and an object is added before the call is repeated.
         fleet.source.put("logs/zzz", b"late".to_vec());
         let mut unlisted = fleet.run.clone();
         assert_eq!(fleet.plan(&mut run, Planning::default(), 100).unwrap(), progress);
         if !end_removed {
             assert_eq!(fleet.plan(&mut unlisted, Planning::default(), 100).unwrap(), progress);
         }
-        assert_eq!(fleet.keys_sent(), listed, "no message for what the manifest does not name");
+        assert_eq!(fleet.keys_sent(), listed, "a message names a key that is not in the manifest");
         assert_eq!(fleet.keys_in_manifest(&run), listed);
     }
 }
 
 #[test]
-fn two_who_list_a_page_at_once_agree_on_it() {
-    // The other one lists a page when an object has come: in its middle, at its end, and in place of the end.
+fn two_drivers_that_list_a_page_concurrently_agree_on_it() {
+    // The other driver lists a page after an object was added: within the page, at its end, and where the end was.
     for (keys, new, part) in [(8, "logs/003 +", 1), (8, "logs/zzz", 2), (9, "logs/zzz", 3)] {
         let other = Fleet::new(keys);
         other.source.put(new, b"new".to_vec());
@@ -186,13 +186,13 @@ fn two_who_list_a_page_at_once_agree_on_it() {
         let fleet = Fleet::new(keys);
         let (store, path) = (fleet.store.clone(), layout::manifest_part("r1", part));
         let (theirs, there) = (other.store.files()[&path].clone(), path.clone());
-        // This one has listed it without, and is about to write it down.
+        // This driver has listed the page without the object, and is about to write the part.
         fleet.store.before(path, move || store.put(&there, &theirs).unwrap());
         let mut run = fleet.run.clone();
         assert!(fleet.plan(&mut run, Planning::default(), 100).unwrap().complete);
         let sent = fleet.keys_sent();
-        assert_eq!(sent, other.keys(), "no key is left out");
-        assert_eq!(fleet.keys_in_manifest(&run), sent, "what is sent is what the manifest names");
+        assert_eq!(sent, other.keys(), "a key is not sent");
+        assert_eq!(fleet.keys_in_manifest(&run), sent, "manifest and messages differ");
     }
 }
 
@@ -207,7 +207,7 @@ fn a_new_run_within_five_minutes_sends_everything_again() {
 }
 
 #[test]
-fn what_a_batch_leaves_out_is_sent_again_and_nothing_else() {
+fn only_the_messages_that_a_batch_rejects_are_sent_again() {
     for faults in [
         Faults { send_accepts_half_every: Some(1), ..Faults::default() },
         Faults { send_accepts_half_every: Some(2), ..Faults::default() },
@@ -223,7 +223,7 @@ fn what_a_batch_leaves_out_is_sent_again_and_nothing_else() {
 }
 
 #[test]
-fn a_queue_that_never_answers_is_an_error_and_the_call_can_be_made_again() {
+fn a_queue_that_does_not_respond_is_an_error_and_the_call_can_be_repeated() {
     let fleet = Fleet::new(10);
     let mut run = fleet.run.clone();
     let first = fleet.plan(&mut run, Planning::default(), 1).unwrap();
@@ -246,7 +246,7 @@ fn a_message_that_can_never_be_sent_is_named() {
 }
 
 #[test]
-fn resuming_sends_only_what_has_no_receipt() {
+fn resuming_sends_only_objects_without_a_receipt() {
     let fleet = Fleet::new(8);
     let plan = RunConfig::default();
     let processor = ObjectProcessor::new("r1", &plan, &fleet.source, &fleet.store);
@@ -261,7 +261,7 @@ fn resuming_sends_only_what_has_no_receipt() {
 }
 
 #[test]
-fn a_ledger_that_fails_at_any_point_leaves_a_call_that_can_be_made_again() {
+fn after_a_ledger_fault_at_any_point_the_call_can_be_repeated() {
     let whole = Fleet::new(10);
     whole.plan(&mut whole.run.clone(), Planning::default(), 100).unwrap();
     for operation in 0..whole.store.operations() {
@@ -281,5 +281,5 @@ fn entries_are_small_enough_for_a_page_in_memory() {
     // A page of S3 holds 1,000 keys of up to 1,024 bytes.
     let entry = ManifestEntry { key: "k".repeat(1024), size: u64::MAX, etag: "e".repeat(40) };
     let task = Task { run: "r".repeat(80), bucket: "b".repeat(63), object: entry };
-    assert!(task.body().len() < 256 << 10, "far below what a message may hold");
+    assert!(task.body().len() < 256 << 10, "a task is too large for a message");
 }

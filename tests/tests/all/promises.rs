@@ -1,4 +1,4 @@
-//! One test for each promise of docs/semantics.md, by its name: in one file, however long, so that it can be read beside it.
+//! One test for each promise of docs/semantics.md on `convert`, in one file so that both can be compared.
 
 use std::{
     collections::BTreeSet,
@@ -145,7 +145,7 @@ fn every_listed_object_is_done_failed_skipped_or_missing() {
     assert_eq!((report.records.read, report.records.rows), (2, 2));
     assert_eq!(report.failures[0].key, "failed");
 
-    // A failure says nothing about other bytes, nor about other rules.
+    // A failure of another version or under other rules does not count.
     let repaired: Vec<ManifestEntry> = entries
         .iter()
         .cloned()
@@ -160,7 +160,7 @@ fn every_listed_object_is_done_failed_skipped_or_missing() {
     assert_eq!(reconcile(&store, &other_rules, String::new()).unwrap().objects.missing, 5);
     manifest(&store, "now", &listed);
 
-    // Only with a whole manifest can anything be proven.
+    // An incomplete manifest is an error.
     let mut lost = now.clone();
     lost.manifest = Some(ManifestTotals { parts: 2, ..totals });
     assert!(reconcile(&store, &lost, String::new()).unwrap_err().to_string().contains("missing"));
@@ -171,7 +171,7 @@ fn every_listed_object_is_done_failed_skipped_or_missing() {
 }
 
 #[test]
-fn one_bad_object_costs_no_other() {
+fn one_bad_object_does_not_affect_others() {
     let place = Place::new();
     let whole = gzip(good().as_bytes());
     let bad: [&[u8]; 5] = [
@@ -191,7 +191,7 @@ fn one_bad_object_costs_no_other() {
 }
 
 #[test]
-fn one_bad_record_costs_no_other() {
+fn one_bad_record_does_not_affect_others() {
     let bad = [
         "5".to_owned(),
         "{}".to_owned(),
@@ -206,14 +206,14 @@ fn one_bad_record_costs_no_other() {
     ];
     for bad in bad {
         let text = envelope("g", &[event(1, FLOW), bad.clone(), event(2, FLOW)]);
-        // The same with a value of the head behind the events.
+        // The same with a header value after the events.
         let late = text.replacen(r#""owner":"123456789012","#, "", 1);
         for text in [late, text] {
             let (counts, _) = convert(text.as_bytes(), "k", &RunConfig::default()).unwrap();
             assert_eq!((counts.read, counts.rows, counts.rejected), (3, 2, 1), "{bad:.100}");
         }
     }
-    // An odd character in what is not read costs nothing.
+    // An invalid character in an unread value changes nothing.
     for unread in ["\"\u{1}\"", "\"\\q\"", "[1,,2]", "{\"a\"}", "tru"] {
         let event = event(1, FLOW).replace("\"36611082\"", unread);
         assert_eq!(rows(&RunConfig::default(), envelope("g", &[event]).as_bytes()), 1, "{unread}");
@@ -221,9 +221,9 @@ fn one_bad_record_costs_no_other() {
 }
 
 #[test]
-fn nothing_of_a_failed_object_is_published() {
+fn no_output_of_a_failed_object_is_published() {
     let place = Place::new();
-    // Megabytes of good rows before the damage: several members of output.
+    // Megabytes of rows before the damage: several gzip members of output.
     let events: Vec<String> = (0..30_000).map(|at| event(1_580_515_200_000 + at, FLOW)).collect();
     let mut object = gzip(envelope("g", &events).as_bytes());
     let whole = object.clone();
@@ -239,7 +239,7 @@ fn nothing_of_a_failed_object_is_published() {
     let published = place.results();
     place.object("x", &object);
     assert_eq!(place.convert(&["--run", "c"]).status, 1);
-    assert_eq!(place.results(), published, "what was there stays");
+    assert_eq!(place.results(), published, "outputs of the earlier run have changed");
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn a_receipt_means_that_all_outputs_are_there() {
     assert_eq!((published.len(), published.last()), (4, Some(&receipt)));
     let (results, operations) = (store.files(), store.operations());
 
-    // Whatever fails: no receipt without its outputs, and the next attempt makes it whole.
+    // With a fault at any operation there is no receipt without its outputs, and the next attempt completes the object.
     let mut failed = 0;
     for operation in 0..operations {
         let store = MemoryStore::default();
@@ -267,7 +267,7 @@ fn a_receipt_means_that_all_outputs_are_there() {
         if matches!(ended, Ok(Outcome::Failed(_))) {
             let published =
                 store.files().into_keys().filter(|path| !path.starts_with("runs/")).collect::<Vec<_>>();
-            assert_eq!(published, [""; 0], "fault at operation {operation}: a failed object has no outputs");
+            assert_eq!(published, [""; 0], "fault at operation {operation}: the failed object has outputs");
         }
         if store.files().contains_key(&receipt) {
             let outputs = published[..3].iter();
@@ -287,10 +287,10 @@ fn a_receipt_means_that_all_outputs_are_there() {
             results.clone().into_iter().filter(|(path, _)| !path.starts_with("runs/")).collect();
         assert_eq!(without_receipt(&store), whole, "fault at operation {operation}");
     }
-    assert!(failed > 5, "the faults were seen: {failed}");
+    assert!(failed > 5, "only {failed} attempts failed");
 }
 
-/// Polls without a pause: a run of small objects is short.
+/// Polls a condition without pauses, because a run of small objects is short.
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_mins(1);
     while !holds() {
@@ -326,7 +326,7 @@ fn an_interrupted_run_can_be_resumed() {
             "{signals:?}: {status}, {done} done"
         );
         for (path, bytes) in place.results() {
-            assert_eq!(whole.get(&path), Some(&bytes), "{signals:?}: whole or not there: {path}");
+            assert_eq!(whole.get(&path), Some(&bytes), "{signals:?}: partial output: {path}");
         }
         if signals != ["KILL"] {
             let mut printed = String::new();
@@ -351,7 +351,7 @@ fn an_interrupted_run_can_be_resumed() {
 }
 
 #[test]
-fn resuming_does_only_what_has_no_receipt_for_the_same_bytes_configuration_and_lookups() {
+fn resuming_skips_objects_with_a_receipt_for_the_same_bytes_configuration_and_lookups() {
     let place = Place::new();
     place.object("a", good().as_bytes()).object("b", good().as_bytes());
     place.file("f.toml", b"# rules\n").file("l.json", LOOKUPS.as_bytes());
@@ -394,7 +394,7 @@ fn resuming_does_only_what_has_no_receipt_for_the_same_bytes_configuration_and_l
     assert_eq!(report["state"], "done");
 }
 
-/// Objects that turn out to have changed when their end is reached, as the sources of files and of S3 say it.
+/// Objects that are found to have changed when their end is reached, as the sources for files and for S3 report it.
 struct Changing(MemorySource);
 
 impl Source for Changing {
@@ -417,14 +417,14 @@ impl Source for Changing {
 
 #[test]
 fn an_object_that_changes_while_it_is_read_fails() {
-    // The test of the file source in cli/src/local.rs shows that it reports the change.
+    // A test in cli/src/local.rs checks that the source for files reports the change.
     let source = Changing(MemorySource::from_iter([("k".to_owned(), good().into_bytes())]));
     let (plan, store) = (RunConfig::default(), MemoryStore::default());
     let processor = ObjectProcessor::new("r", &plan, &source, &store);
     let Outcome::Failed(failure) =
         processor.process_unqueued(&source.0.entry("k"), &Control::NEVER_STOP).unwrap()
     else {
-        panic!("it failed")
+        panic!("the object did not fail")
     };
     assert_eq!(serde_json::to_value(&failure).unwrap()["verdict"], "retry");
     assert!(failure.error().ends_with("changed since it was listed"), "{}", failure.error());
@@ -432,7 +432,7 @@ fn an_object_that_changes_while_it_is_read_fails() {
 }
 
 #[test]
-fn what_earlier_rules_published_is_replaced_or_removed() {
+fn outputs_of_earlier_rules_are_replaced_or_removed() {
     let place = Place::new();
     place.object("k", (good() + &envelope("other", &[event(1, "text")])).as_bytes());
     let rules = |others: &str| {
@@ -476,7 +476,7 @@ fn two_keys_never_share_an_output() {
 
 #[test]
 fn no_output_is_written_outside_the_destination() {
-    // From a source that gives any key, as S3 does, into a directory.
+    // Converts from a source with any key, as S3 allows, into a directory.
     let place = Place::new();
     let keys = ["../x", "../../x", "/x", "a/../../../x", "a//x", "./x", "a\0x", "fine"];
     let source: MemorySource = keys.iter().map(|key| ((*key).to_owned(), good().into_bytes())).collect();
@@ -502,7 +502,7 @@ fn no_output_is_written_outside_the_destination() {
 
 #[test]
 fn a_record_that_does_not_fit_its_rule_never_shifts_columns() {
-    // Fourteen words each, as version 2 has fields.
+    // Each line has 14 words, because version 2 has 14 fields.
     let same_length = [
         FLOW.replace("eni-1 10.0.0.5", "10.0.0.5 eni-1"),
         FLOW.replacen("2 ", "two ", 1),
@@ -554,22 +554,22 @@ fn a_header_line_defines_the_order_of_fields_or_the_object_fails() {
 }
 
 #[test]
-fn a_name_that_could_be_two_is_none() {
+fn an_ambiguous_name_is_absent() {
     let plan = RunConfig::new(Config::default(), Lookups::parse(LOOKUPS.as_bytes()).unwrap());
     let names = |eni: &str, address: &str| {
         let line = FLOW.replace("eni-1", eni).replace("192.0.2.7", address);
         let (_, outputs) = convert(line.as_bytes(), "k", &plan).unwrap();
         outputs[0].1.trim_end().rsplit(',').next().unwrap().to_owned()
     };
-    assert_eq!(names("eni-9", "10.0.0.5"), "-", "two VPCs know it, the record's is unknown");
+    assert_eq!(names("eni-9", "10.0.0.5"), "-", "two VPCs have the address, and the record's VPC is unknown");
     assert_eq!(names("eni-1", "10.0.0.5"), "a", "the record's own VPC");
     assert_eq!(names("eni-2", "10.0.0.5"), "b", "the record's own VPC");
-    assert_eq!(names("eni-1", "10.1.2.3"), "b-inner", "only one other VPC knows it");
-    assert_eq!(names("eni-1", "172.16.0.1"), "-", "nobody knows it");
+    assert_eq!(names("eni-1", "10.1.2.3"), "b-inner", "one other VPC has the address");
+    assert_eq!(names("eni-1", "172.16.0.1"), "-", "no subnet has the address");
 }
 
 #[test]
-fn a_key_given_twice_is_never_chosen_from() {
+fn a_duplicate_key_with_different_values_is_a_reject() {
     let json = "[[rule]]\nname = \"r\"\ntable = \"t\"\nformat = { kind = \"json\", columns = [ { name = \"a\", path = \"/a\" } ] }";
     let plan = RunConfig::from(Config::parse(json).unwrap());
     let reasons = |text: &str| {
@@ -620,13 +620,13 @@ pub(crate) fn within(kib: u32, args: &[String]) -> std::process::Output {
     let limited = format!("ulimit -d {kib} && exec \"$@\"");
     let mut command = Command::new("bash");
     command.args(["-c", &limited, "bash", PROGRAM]).args(args);
-    // Each thread's arena and stack is reserved, not used; these are what `convert` has by default.
+    // Each thread reserves an arena and a stack. These are the values that `convert` has by default.
     command.env("MALLOC_ARENA_MAX", "1").env("RUST_MIN_STACK", "2097152");
     command.output().unwrap()
 }
 
 #[test]
-fn memory_does_not_grow_with_the_object() {
+fn memory_use_is_independent_of_object_size() {
     let place = Place::new();
     // 250 MB each: events of one endless envelope; lines; one line.
     let events = format!("{},", event(1_580_515_200_000, FLOW)).repeat(2000);
@@ -638,7 +638,7 @@ fn memory_does_not_grow_with_the_object() {
     let lines = gzip(format!("{FLOW}\n").repeat(2000).as_bytes());
     place.object("lines", &lines.repeat(1300));
     place.object("line", &gzip(FLOW.repeat(2000).as_bytes()).repeat(1300));
-    // Envelopes near the size limit that must be held whole, because a value follows their events.
+    // Envelopes near the size limit that memory must hold whole, because a value follows their events.
     let late = format!(
         r#"{{"messageType":"DATA_MESSAGE","owner":"1","logGroup":"g","logEvents":[{}],"logStream":"s"}}"#,
         vec![event(1, FLOW); 100_000].join(",")
@@ -654,7 +654,7 @@ fn memory_does_not_grow_with_the_object() {
 }
 
 #[test]
-fn memory_does_not_grow_with_the_number_of_objects() {
+fn memory_use_is_independent_of_the_number_of_objects() {
     const OBJECTS: u64 = 100_000;
     const PART: u64 = PART_ENTRIES as u64;
     let store = MemoryStore::default();
@@ -662,11 +662,7 @@ fn memory_does_not_grow_with_the_number_of_objects() {
     let entry = |number: u64| ManifestEntry { key: format!("k{number}"), size: number, etag: "e".to_owned() };
     for number in 0..OBJECTS {
         writer.add(entry(number)).unwrap();
-        assert_eq!(
-            store.files().len() as u64,
-            (number + 1) / PART,
-            "a part is written as soon as it is full"
-        );
+        assert_eq!(store.files().len() as u64, (number + 1) / PART, "a full part is not written at once");
     }
     let totals = writer.finish().unwrap();
     assert_eq!((totals.parts, totals.objects), (OBJECTS / PART, OBJECTS));
@@ -677,7 +673,7 @@ fn memory_does_not_grow_with_the_number_of_objects() {
     let mut entries = flowherd_coordinator::manifest::read(&store, &run);
     for number in 0..OBJECTS {
         assert_eq!(entries.next().unwrap().unwrap(), entry(number));
-        assert_eq!(store.operations() as u64, number / PART + 1, "the next part is read when it is needed");
+        assert_eq!(store.operations() as u64, number / PART + 1, "parts are read early");
     }
     assert!(entries.next().is_none());
     let report = reconcile(&store, &run, String::new()).unwrap();

@@ -1,5 +1,5 @@
-//! What protects the ledger and the work of other runs, on the fakes: clocks, prefixes, listings, run markers, redrives that
-//! move nothing, reports that break off.
+//! Protection of the ledger and of other runs' messages, on the fakes: clock skew, prefixes, failed listings, run markers,
+//! redrives that move nothing, interrupted reports.
 
 use std::{cell::Cell, ops::ControlFlow, time::Duration};
 
@@ -36,10 +36,10 @@ fn rerun(fleet: &Fleet, run: &str, prefix: &str) -> Result<RunState, Coordinator
     fleet.coordinate(|coordinator| coordinator.begin(&asked))
 }
 
-fn refused(fleet: &Fleet, asked: &RunOptions) -> String {
-    match fleet.coordinate(|coordinator| coordinator.begin(asked)) {
+fn refused(fleet: &Fleet, options: &RunOptions) -> String {
+    match fleet.coordinate(|coordinator| coordinator.begin(options)) {
         Err(CoordinatorError::Refused(why)) => why,
-        other => panic!("{asked:?}: {other:?}"),
+        other => panic!("{options:?}: {other:?}"),
     }
 }
 
@@ -55,7 +55,7 @@ fn two_prefixes() -> Fleet {
 }
 
 #[test]
-fn a_purge_is_seen_whatever_the_clocks_of_the_machines_say() {
+fn a_purge_is_detected_with_any_clock_skew() {
     for skew in SKEWS {
         let fleet = two_prefixes();
         set_skew(&fleet, skew);
@@ -69,7 +69,7 @@ fn a_purge_is_seen_whatever_the_clocks_of_the_machines_say() {
         set_skew(&fleet, skew);
         let purged = fleet.drive(purging, |step| matches!(step.operation, Operation::Purge(_)));
         set_skew(&fleet, SignedDuration::ZERO);
-        // Another driver of the purging run waits for its minute.
+        // Another driver of the purging run waits until its minute has passed.
         let second = fleet.drive(fleet.begin("monday", "firehose/"), |step| step.wait_seconds == 0);
         assert_eq!((second.operation.name(), fleet.queue.bodies().len()), ("plan", 0), "{skew}");
         assert_eq!(fleet.finish(purged).state, ReportState::Done);
@@ -79,7 +79,7 @@ fn a_purge_is_seen_whatever_the_clocks_of_the_machines_say() {
 }
 
 #[test]
-fn of_two_purges_of_one_prefix_the_later_one_wins_whatever_the_clocks_say() {
+fn of_two_purges_of_one_prefix_the_later_one_wins_with_any_clock_skew() {
     for skew in SKEWS {
         let fleet = Fleet::new(3);
         let first = rerun(&fleet, "one", "firehose/").unwrap();
@@ -92,7 +92,7 @@ fn of_two_purges_of_one_prefix_the_later_one_wins_whatever_the_clocks_say() {
 }
 
 #[test]
-fn the_time_limit_of_a_run_is_counted_by_the_clock_of_the_store() {
+fn the_time_limit_of_a_run_uses_the_clock_of_the_store() {
     let fleet = Fleet::new(3);
     let checking = fleet.plan("r", "firehose/");
     let check = |step: &RunState| {
@@ -108,7 +108,7 @@ fn the_time_limit_of_a_run_is_counted_by_the_clock_of_the_store() {
 }
 
 #[test]
-fn results_are_never_taken_for_sources() {
+fn results_are_never_listed_as_sources() {
     let mut fleet = Fleet::new(3);
     fleet.results_bucket = BUCKET;
     for prefix in ["", "a", "active/", "athena/x", "c", "csv/vpc_flow/", "rejects", "runs/r/receipts/"] {
@@ -118,7 +118,7 @@ fn results_are_never_taken_for_sources() {
             "{why}"
         );
     }
-    assert!(fleet.store.files().is_empty(), "nothing was written");
+    assert!(fleet.store.files().is_empty(), "the refused begin wrote files");
     let begun = fleet.begin("r", "firehose/");
     assert_eq!(fleet.finish(begun).state, ReportState::Done);
     fleet.results_bucket = "results";
@@ -126,7 +126,7 @@ fn results_are_never_taken_for_sources() {
 }
 
 #[test]
-fn a_listing_that_no_retry_can_help_ends_the_run_at_once_and_blocks_no_other() {
+fn a_permanent_listing_error_ends_the_run_at_once_and_blocks_no_other_run() {
     let faults: [Fault; 5] = [
         || StoreError::Invalid("injected".into()),
         || StoreError::InvalidKey("injected".into()),
@@ -136,7 +136,7 @@ fn a_listing_that_no_retry_can_help_ends_the_run_at_once_and_blocks_no_other() {
     ];
     for fault in faults {
         let kind = fault();
-        // At the begin, which writes nothing.
+        // The error occurs at the begin, which then writes nothing.
         let fleet = Fleet::new(7);
         fleet.source.fail_with(0, fault);
         let why = refused(&fleet, &ask("r", "firehose/"));
@@ -146,7 +146,7 @@ fn a_listing_that_no_retry_can_help_ends_the_run_at_once_and_blocks_no_other() {
         );
         assert!(fleet.store.files().is_empty(), "{kind:?}");
 
-        // At the second page, when objects of the first are sent.
+        // The error occurs at the second page, after the messages of the first are sent.
         let fleet = Fleet::new(7);
         let begun = fleet.begin("r", "firehose/");
         fleet.source.fail_with(1, fault);
@@ -155,14 +155,14 @@ fn a_listing_that_no_retry_can_help_ends_the_run_at_once_and_blocks_no_other() {
         fleet.source.fail_at(None);
         let purge = rerun(&fleet, "early", "other/").unwrap_err();
         assert!(purge.to_string().contains("run r (prefix \"firehose/\""), "{kind:?}: {purge}");
-        // As soon as they are done, it is in nobody's way.
+        // When they are done, the run blocks no purge.
         fleet.drain(1);
         rerun(&fleet, "late", "other/").unwrap();
     }
 }
 
 #[test]
-fn a_listing_that_a_retry_can_help_is_retried() {
+fn a_transient_listing_error_is_retried() {
     let fleet = Fleet::new(7);
     fleet.source.fail_at(Some(0));
     let begun = fleet.coordinate(|coordinator| coordinator.begin(&ask("r", "firehose/")));
@@ -173,7 +173,7 @@ fn a_listing_that_a_retry_can_help_is_retried() {
 #[test]
 fn an_object_whose_ledger_paths_are_too_long_for_the_store_fails_by_its_name() {
     let fleet = Fleet::new(2);
-    // The output fits, the receipt does not; neither fits.
+    // One key whose output path fits and whose receipt path does not, and one where neither fits.
     for length in [80, 150] {
         fleet.source.put(&format!("firehose/{}", "k".repeat(length)), object("x", 1).1);
     }
@@ -184,7 +184,7 @@ fn an_object_whose_ledger_paths_are_too_long_for_the_store_fails_by_its_name() {
     assert!(report.failures.iter().all(|failure| failure.error.contains("KeyTooLongError")), "{report:?}");
     assert!(!fleet.has(&layout::active(&run)));
     let outputs = fleet.results().into_iter().filter(|(path, _)| path.contains("kkk"));
-    assert_eq!(outputs.count(), 0, "nothing is published without a receipt");
+    assert_eq!(outputs.count(), 0, "an output has no receipt");
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn a_run_marker_without_a_ledger_blocks_no_purge_and_one_call_removes_it() {
     for path in fleet.store.files().into_keys().filter(|path| path.starts_with("runs/")) {
         fleet.store.remove(&path).unwrap();
     }
-    // The commands name the one that helps.
+    // The error names the command that removes the marker.
     let why = fleet.coordinate(|coordinator| coordinator.run("lost")).unwrap_err().to_string();
     assert!(why.ends_with("remove the marker with: flowherd runs --forget lost"), "{why}");
     assert!(fleet.coordinate(|coordinator| coordinator.step(driven, &|| false)).is_err());
@@ -250,7 +250,7 @@ fn message_after_redrive(fleet: &Fleet) -> (Redriven, String) {
 }
 
 #[test]
-fn a_driver_does_not_end_a_run_whose_dead_letters_another_one_has_moved_back() {
+fn a_driver_does_not_end_a_run_that_another_driver_has_redriven() {
     let fleet = Fleet::new(3);
     let key = fleet.source.keys().remove(1);
     let whole = fleet.source.remove(&key).unwrap();
@@ -262,18 +262,18 @@ fn a_driver_does_not_end_a_run_whose_dead_letters_another_one_has_moved_back() {
     fleet.source.put(&key, whole);
     let redriven = fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap().1;
 
-    // Every object has an outcome, as far as the first driver can see.
+    // To the first driver, every object has an outcome.
     let reporting = fleet.drive(first, |step| !matches!(step.operation, Operation::Report(_)));
     let turn = Cell::new(true);
     let next = fleet.drive(reporting, |_| turn.replace(false));
     assert_eq!(next.operation.name(), "check");
-    assert!(fleet.has(&layout::active("r")), "the messages stay protected");
+    assert!(fleet.has(&layout::active("r")), "the messages are not protected");
     fleet.finish(redriven);
     assert_eq!(fleet.finish(next).state, ReportState::Done);
 }
 
 #[test]
-fn a_report_at_once_protects_messages_that_a_redrive_has_moved_back() {
+fn a_report_by_request_keeps_redriven_messages_protected() {
     let fleet = failed(&[1]);
     fleet.queue.advance(Duration::from_mins(1));
     fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap();
@@ -281,7 +281,7 @@ fn a_report_at_once_protects_messages_that_a_redrive_has_moved_back() {
     let report_now = || fleet.drive(RunState::report_now(&run), |state| !state.has_ended());
 
     report_now();
-    assert!(fleet.has(&layout::active("r")), "no purge may delete the messages");
+    assert!(fleet.has(&layout::active("r")), "the messages are not protected");
 
     let key = fleet.source.keys().remove(1);
     fleet.source.put(&key, object("firehose/", 1).1);
@@ -289,16 +289,16 @@ fn a_report_at_once_protects_messages_that_a_redrive_has_moved_back() {
     let state = RunState::new(&run, Operation::Report(Reporting::default()));
     let ended = fleet.coordinate(|coordinator| coordinator.step(state, &|| true)).unwrap();
     assert_eq!(ended.ended().unwrap().state, ReportState::Done);
-    assert!(!fleet.has(&layout::active("r")), "a run whose objects are all done needs no protection");
+    assert!(!fleet.has(&layout::active("r")), "the done run still has a marker");
 }
 
 #[test]
-fn a_refused_redrive_leaves_the_marker_of_its_run_as_it_was() {
+fn a_refused_redrive_does_not_change_the_marker_of_its_run() {
     let fleet = failed(&[1]);
     let run = fleet.coordinate(|coordinator| coordinator.run("r")).unwrap();
     for before in [None, Some(RunMarker::new(&run, Stage::Sending))] {
         before.iter().for_each(|marker| marker.write(&fleet.store).unwrap());
-        // Another run begins to purge between the two times that the redrive reads the markers.
+        // Another run begins a purge between the redrive's two reads of the markers.
         let other = RunMarker { run: "other".to_owned(), ..RunMarker::new(&run, Stage::Purging) };
         let store = fleet.store.clone();
         fleet.store.before(layout::active("r"), move || other.write(&store).unwrap());
@@ -378,7 +378,7 @@ fn missing_objects_are_named_with_the_reason_and_a_resume_is_not_advised_over_an
 }
 
 #[test]
-fn a_report_that_breaks_off_keeps_what_it_has_added_up() {
+fn an_interrupted_report_keeps_its_partial_sum() {
     let reporting = |fleet: &Fleet| {
         let checking = fleet.plan("r", "firehose/");
         fleet.drain(1);
@@ -402,11 +402,11 @@ fn a_report_that_breaks_off_keeps_what_it_has_added_up() {
                 kept += 1;
                 let message = next.message.as_deref().unwrap();
                 assert!(message.contains("injected"), "{operation}: {message}");
-                // The parts that are added up are not read again.
+                // Parts that are in the sum are not read again.
                 fleet.store.remove(&layout::manifest_part("r", 0)).unwrap();
                 next
             }
-            // Nothing was added up, or everything.
+            // The sum has no part, or all of them.
             Err(CoordinatorError::Ledger(_)) => step,
             other => panic!("{operation}: {other:?}"),
         };

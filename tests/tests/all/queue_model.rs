@@ -1,5 +1,4 @@
-//! A FIFO queue as AWS's pages describe it, in lists and times, against the queue in memory on which the fleet is tested,
-//! and against the local cloud's.
+//! Compares the fake queue and the queue of the local cloud with a model of a FIFO queue, as AWS documents it.
 //!
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/FIFO-queues-understanding-logic.html>,
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/FIFO-queues-exactly-once-processing.html>,
@@ -21,20 +20,20 @@ use proptest::{
 use super::generate::cases;
 
 const VISIBILITY: u64 = 30;
-const MOST_DELIVERIES: u32 = 3;
+const MAX_DELIVERIES: u32 = 3;
 const FIVE_MINUTES: u64 = 300;
 const MINUTE: u64 = 60;
 
 /// An operation on a queue. `dead`: on its dead-letter queue.
 #[derive(Clone, Debug)]
 enum Operation {
-    /// Messages, each with its group and its deduplication id.
+    /// Messages with their groups and deduplication ids.
     Send(Vec<(u8, u8)>),
     Receive {
         dead: bool,
-        most: usize,
+        limit: usize,
     },
-    /// With a handle that was given at some time, the latest being 0.
+    /// Uses an earlier handle by its number; 0 is the latest.
     Acknowledge {
         dead: bool,
         handle: usize,
@@ -49,14 +48,14 @@ enum Operation {
     MoveBack,
 }
 
-/// One message, in the queue or dead.
+/// A message of the queue or of its dead-letter queue.
 #[derive(Clone, Debug)]
 struct ModelMessage {
     body: String,
     group: u8,
     id: Option<String>,
     deliveries: u32,
-    /// The latest delivery's, and until when that one keeps it hidden.
+    /// The handle of the latest delivery, and the end of its visibility timeout.
     handle: Option<String>,
     hidden_until: u64,
 }
@@ -66,9 +65,9 @@ struct Model {
     now: u64,
     /// The queue and its dead-letter queue, each in the order of arrival.
     lists: [Vec<ModelMessage>; 2],
-    /// Handles in the order in which they were given.
+    /// Handles in the order of the deliveries.
     handles: [Vec<String>; 2],
-    /// Group, deduplication id, and when it was taken.
+    /// Group, deduplication id and time of each accepted message.
     taken: Vec<(u8, u8, u64)>,
     purged: Option<u64>,
     bodies: u32,
@@ -79,7 +78,7 @@ impl Model {
         message.hidden_until > self.now
     }
 
-    /// The group has a message in somebody's hands: nothing else of it is delivered.
+    /// Returns whether the group has a message in flight. SQS then delivers no other message of it.
     fn is_locked(&self, list: usize, group: u8) -> bool {
         self.lists[list].iter().any(|message| message.group == group && self.is_hidden(message))
     }
@@ -109,7 +108,7 @@ impl Model {
         batch
     }
 
-    /// Groups may come in any order; messages of one group come in theirs.
+    /// Sorts received messages by their group's position in the list. Only the order within a group is defined.
     fn in_order_of_sending(&self, list: usize, received: &mut [Message]) {
         let at = |got: &Message| self.lists[list].iter().position(|message| message.body == got.body);
         let group = |got: &Message| at(got).map(|at| self.lists[list][at].group);
@@ -120,19 +119,19 @@ impl Model {
         received.sort_by_key(at);
     }
 
-    /// Holds what was received against the rules, and takes note of it.
-    fn received(&mut self, list: usize, most: usize, received: &[Message]) {
-        assert!(received.len() <= most);
+    /// Compares received messages with the rules, and records their deliveries.
+    fn received(&mut self, list: usize, limit: usize, received: &[Message]) {
+        assert!(received.len() <= limit);
         let locked: Vec<u8> = (0..=u8::MAX).filter(|group| self.is_locked(list, *group)).collect();
-        let limit = if list == 0 { MOST_DELIVERIES } else { u32::MAX };
-        let mut left = received.iter();
-        let mut next = left.next();
+        let max_deliveries = if list == 0 { MAX_DELIVERIES } else { u32::MAX };
+        let mut delivered = received.iter();
+        let mut next = delivered.next();
         let mut kept: Vec<ModelMessage> = Vec::new();
         for mut message in std::mem::take(&mut self.lists[list]) {
             let is_free = !locked.contains(&message.group);
             // Messages beyond the batch are not checked.
-            let is_full = received.len() == most && next.is_none();
-            if is_free && !is_full && message.deliveries == limit {
+            let is_full = received.len() == limit && next.is_none();
+            if is_free && !is_full && message.deliveries == max_deliveries {
                 let dead =
                     ModelMessage { deliveries: 0, handle: None, id: None, hidden_until: self.now, ..message };
                 self.lists[1].push(dead);
@@ -140,12 +139,12 @@ impl Model {
             }
             if is_free && !is_full {
                 let got = next.unwrap_or_else(|| panic!("{message:?} is not delivered, but should be"));
-                next = left.next();
-                assert_eq!(got.body, message.body, "the oldest that may be delivered");
+                next = delivered.next();
+                assert_eq!(got.body, message.body, "not the oldest message of its group");
                 message.deliveries += 1;
                 assert_eq!(got.deliveries, message.deliveries);
-                assert_eq!(message.id.get_or_insert(got.id.clone()), &got.id, "one id at each delivery");
-                assert!(!self.handles[list].contains(&got.handle), "a handle of its own at each delivery");
+                assert_eq!(message.id.get_or_insert(got.id.clone()), &got.id, "the id has changed");
+                assert!(!self.handles[list].contains(&got.handle), "the handle is not new");
                 self.handles[list].push(got.handle.clone());
                 message.handle = Some(got.handle.clone());
                 message.hidden_until = self.now + VISIBILITY;
@@ -161,7 +160,7 @@ impl Model {
         (number < handles.len()).then(|| handles[handles.len() - 1 - number].clone())
     }
 
-    /// The message that a handle is still good for.
+    /// Returns the message for which a handle is valid.
     fn held(&mut self, list: usize, handle: &str) -> Option<usize> {
         let at = self.lists[list].iter().position(|message| message.handle.as_deref() == Some(handle))?;
         self.is_hidden(&self.lists[list][at]).then_some(at)
@@ -174,8 +173,8 @@ impl Model {
     }
 }
 
-/// Applies the operations to the model and to a queue with its dead-letter queue, and compares the two. `stale`:
-/// also with handles that are no longer good.
+/// Applies the operations to the model and to a queue with its dead-letter queue, and compares the two. With `stale`, also
+/// uses handles that are no longer valid.
 fn compare<Q: Queue>(queues: [&Q; 2], pass: &dyn Fn(Duration), stale: bool, operations: &[Operation]) {
     let mut model = Model::default();
     for operation in operations {
@@ -184,11 +183,11 @@ fn compare<Q: Queue>(queues: [&Q; 2], pass: &dyn Fn(Duration), stale: bool, oper
                 let batch = model.send(messages);
                 assert_eq!(queues[0].send(&batch).unwrap(), []);
             }
-            Operation::Receive { dead, most } => {
+            Operation::Receive { dead, limit } => {
                 let list = usize::from(dead);
-                let mut received = queues[list].receive(most, Duration::ZERO).unwrap();
+                let mut received = queues[list].receive(limit, Duration::ZERO).unwrap();
                 model.in_order_of_sending(list, &mut received);
-                model.received(list, most, &received);
+                model.received(list, limit, &received);
             }
             Operation::Acknowledge { dead, handle } => {
                 let list = usize::from(dead);
@@ -196,7 +195,7 @@ fn compare<Q: Queue>(queues: [&Q; 2], pass: &dyn Fn(Duration), stale: bool, oper
                 if !stale && model.held(list, &handle).is_none() {
                     continue;
                 }
-                // For an expired handle, documentation and services disagree about whether it is an error.
+                // Documentation and services disagree about whether an expired handle is an error.
                 let result = queues[list].delete(&handle);
                 if let Some(at) = model.held(list, &handle) {
                     result.unwrap();
@@ -254,11 +253,11 @@ fn send() -> impl Strategy<Value = Operation> {
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
-    // Mostly on the queue itself.
+    // Most operations are on the queue, few on its dead-letter queue.
     let dead = || prop::bool::weighted(0.15);
     prop_oneof![
         4 => send(),
-        6 => (dead(), prop_oneof![1..4_usize, Just(10)]).prop_map(|(dead, most)| Operation::Receive { dead, most }),
+        6 => (dead(), prop_oneof![1..4_usize, Just(10)]).prop_map(|(dead, limit)| Operation::Receive { dead, limit }),
         3 => (dead(), 0..6_usize).prop_map(|(dead, handle)| Operation::Acknowledge { dead, handle }),
         3 => (dead(), 0..6_usize, prop_oneof![Just(0), 1..90_u64])
             .prop_map(|(dead, handle, seconds)| Operation::Hide { dead, handle, seconds }),
@@ -273,9 +272,9 @@ proptest! {
     #![proptest_config(cases(3000))]
 
     #[test]
-    fn the_queue_in_memory_does_what_the_model_says(operations in vec(operation(), 1..60)) {
+    fn the_fake_queue_behaves_as_the_model(operations in vec(operation(), 1..60)) {
         let settings =
-            QueueSettings { visibility: Duration::from_secs(VISIBILITY), max_deliveries: MOST_DELIVERIES };
+            QueueSettings { visibility: Duration::from_secs(VISIBILITY), max_deliveries: MAX_DELIVERIES };
         let queue = MemoryQueue::new(settings);
         queue.set_faults(Faults { can_redrive: true, ..Faults::default() });
         compare([&queue, &queue.dead_letters()], &|time| queue.advance(time), true, &operations);
@@ -284,14 +283,15 @@ proptest! {
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
-fn the_local_clouds_queue_does_what_the_model_says_as_far_as_no_time_passes() {
+fn the_queue_of_the_local_cloud_behaves_as_the_model_while_no_time_passes() {
     let cloud = LocalCloud::start();
-    // All places, so that it does not matter which groups are preferred; no time, because the real one cannot be moved; no
-    // handle of a message that is visible again, which SQS refuses on a FIFO queue and the local cloud takes.
+    // Receives ten messages, so that the choice of groups does not matter. Lets no time pass, because the test cannot
+    // advance a real clock. Uses no handle of a message that is visible again: SQS refuses it, but the local cloud accepts
+    // it.
     let handle = || 0..6_usize;
     let operation = prop_oneof![
         3 => send(),
-        3 => Just(Operation::Receive { dead: false, most: 10 }),
+        3 => Just(Operation::Receive { dead: false, limit: 10 }),
         3 => handle().prop_map(|handle| Operation::Acknowledge { dead: false, handle }),
         3 => handle().prop_map(|handle| Operation::Hide { dead: false, handle, seconds: 0 }),
     ];
@@ -303,7 +303,7 @@ fn the_local_clouds_queue_does_what_the_model_says_as_far_as_no_time_passes() {
     let outcome = runner.run(&vec(operation, 1..25), |operations| {
         number.set(number.get() + 1);
         let visibility = Duration::from_mins(10);
-        let (queue, _, dead) = cloud.queue(&format!("q{}", number.get()), visibility, MOST_DELIVERIES);
+        let (queue, _, dead) = cloud.queue(&format!("q{}", number.get()), visibility, MAX_DELIVERIES);
         compare([&queue, &dead], &|_| {}, false, &operations);
         Ok(())
     });

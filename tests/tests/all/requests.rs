@@ -115,14 +115,14 @@ fn the_roles_of_the_template_allow_every_request_that_its_functions_send() {
     let none: [String; 0] = [];
     assert_eq!(denied(&worker, &calls(&DAY.by_worker)), none);
     assert_eq!(denied(&coordinator, &calls(&DAY.by_coordinator)), none);
-    // S3 decrypts in the worker's name; nobody else does, and not in another region's.
+    // Only the worker may decrypt, only through S3, and only in the key's region.
     assert!(worker.allows(&decryption(KEY, REGION)));
     assert!(!worker.allows(&decryption(KEY, "eu-west-1")) && !coordinator.allows(&decryption(KEY, REGION)));
 
-    // Neither role could take the place of the other.
+    // Neither role has all permissions of the other.
     assert!(!denied(&worker, &calls(&DAY.by_coordinator)).is_empty());
     assert!(!denied(&coordinator, &calls(&DAY.by_worker)).is_empty());
-    // A prefix that is not the stack's is denied, also one that only begins like it.
+    // Other prefixes are denied, even one that begins like the stack's.
     for prefix in ["", "fire", "waf/"] {
         let mut list = all_calls()
             .into_iter()

@@ -1,5 +1,4 @@
-//! Purging and running again, on fakes: no work is destroyed silently, and nothing of a former run spoils the
-//! next.
+//! Purges and reruns, on the fakes: no messages are lost silently, and a former run does not affect the next one.
 
 use std::{ops::ControlFlow, time::Duration};
 
@@ -17,7 +16,7 @@ use flowherd_shared::{
 
 use super::fleet::{Damage, Flaky, Fleet, has_planned_nothing, object};
 
-/// Receives all messages, fails at their objects, and returns them for later.
+/// Receives all messages, fails at their objects, and returns them with a pause.
 fn fail_once(fleet: &Fleet) {
     let flaky = Flaky {
         source: &fleet.source,
@@ -36,19 +35,22 @@ fn rerun(fleet: &Fleet, run: &str, prefix: &str, force: bool) -> Result<RunState
 }
 
 #[test]
-fn a_failed_day_is_run_again_within_five_minutes_and_the_former_run_says_what_happened() {
+fn a_failed_day_is_run_again_within_five_minutes_and_the_former_report_records_the_purge() {
     let fleet = Fleet::new(6);
     let first = fleet.plan("first", "firehose/");
-    // A worker of the first run is still at it when the queue is purged.
+    // A worker of the first run still processes an object when the queue is purged.
     let stale = fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
     let step = rerun(&fleet, "second", "firehose/", false).unwrap();
     assert_eq!(step.operation.name(), "purge");
     let before = fleet.queue.now();
     let step = fleet.drive(step, |step| matches!(step.operation, Operation::Purge(_) | Operation::Plan(_)));
-    assert!(fleet.queue.now() >= before + Duration::from_mins(1), "a purge swallows what is sent meanwhile");
+    assert!(
+        fleet.queue.now() >= before + Duration::from_mins(1),
+        "the run sends during the minute of the purge"
+    );
     assert!(fleet.queue.now() < Duration::from_mins(5));
 
-    // Late, it publishes nothing over what the new run writes.
+    // The late worker replaces no output of the new run.
     let published = fleet.store.published().len();
     fleet.handler(&fleet.source).single(&stale, &|| ControlFlow::Continue(()));
     assert_eq!(fleet.store.published().len(), published);
@@ -61,10 +63,10 @@ fn a_failed_day_is_run_again_within_five_minutes_and_the_former_run_says_what_ha
 }
 
 #[test]
-fn a_run_whose_listing_is_forbidden_midway_keeps_what_it_has_sent_protected() {
+fn a_run_whose_listing_is_denied_midway_keeps_its_sent_messages_protected() {
     let fleet = Fleet::new(7);
     let begun = fleet.begin("tuesday", "firehose/");
-    // The second page, in the same call as the first.
+    // Access to the second page is denied, in the same call as the first.
     fleet.source.deny_at(1);
     let refused = fleet.coordinate(|coordinator| coordinator.step(begun, &|| true)).unwrap_err();
     assert!(refused.to_string().contains("cannot list prefix"), "{refused}");
@@ -72,7 +74,7 @@ fn a_run_whose_listing_is_forbidden_midway_keeps_what_it_has_sent_protected() {
     let refused = rerun(&fleet, "monday", "other/", false).unwrap_err();
     assert!(refused.to_string().contains("run tuesday"), "{refused}");
 
-    // One that has sent nothing is in nobody's way.
+    // A run that has sent nothing blocks no purge.
     let fleet = Fleet::new(7);
     let begun = fleet.begin("tuesday", "firehose/");
     fleet.source.deny_at(0);
@@ -89,9 +91,9 @@ fn a_purge_that_would_destroy_another_runs_work_is_refused_and_names_it() {
     let CoordinatorError::Refused(why) = refused else { panic!("{refused}") };
     assert!(why.contains("run tuesday (prefix \"other/\"") && why.contains("force"), "{why}");
     assert!(!fleet.has(&layout::run("monday")) && !fleet.has(&layout::active("monday")));
-    assert_eq!(fleet.queue.bodies().len(), 1, "its work is still there");
+    assert_eq!(fleet.queue.bodies().len(), 1, "the messages of the other run are lost");
 
-    // Done but for its report, it is in nobody's way.
+    // When only its report is pending, the run blocks no purge.
     fleet.drain(1);
     let step = rerun(&fleet, "monday", "firehose/", false).unwrap();
     assert_eq!(fleet.finish(step).state, ReportState::Done);
@@ -110,11 +112,11 @@ fn a_forced_purge_is_in_the_report_of_the_run_that_lost_its_work() {
     let report = fleet.finish(other);
     assert_eq!((report.state, report.objects.missing), (ReportState::Incomplete, 1));
     assert_eq!(report.purged.unwrap().by, "monday");
-    assert!(fleet.queue.now() < before + Duration::from_mins(1), "nothing is waited for that cannot come");
+    assert!(fleet.queue.now() < before + Duration::from_mins(1), "the report waits for purged messages");
 }
 
 #[test]
-fn a_purge_in_progress_is_waited_for() {
+fn a_purge_waits_for_another_purge_in_progress() {
     let fleet = Fleet::new(2);
     fleet.queue.purge().unwrap();
     let step = fleet
@@ -126,13 +128,13 @@ fn a_purge_in_progress_is_waited_for() {
 }
 
 #[test]
-fn a_second_driver_does_not_purge_what_the_run_has_sent() {
+fn a_second_driver_does_not_purge_the_messages_of_the_run() {
     let fleet = Fleet::new(5);
     let begun = rerun(&fleet, "r", "", false).unwrap();
     let step =
         fleet.drive(begun.clone(), |step| matches!(step.operation, Operation::Purge(_) | Operation::Plan(_)));
     assert_eq!(fleet.queue.bodies().len(), 5);
-    // The purge is called once more, by somebody who waited for its answer in vain.
+    // A second driver repeats the purge, because the response was lost.
     fleet.queue.advance(Duration::from_mins(1));
     let late = fleet.drive(begun, |step| matches!(step.operation, Operation::Purge(_)));
     assert_eq!((late.operation.name(), fleet.queue.bodies().len()), ("plan", 5));
@@ -140,7 +142,7 @@ fn a_second_driver_does_not_purge_what_the_run_has_sent() {
 }
 
 #[test]
-fn a_second_driver_sends_nothing_into_the_purge_of_the_first() {
+fn a_second_driver_sends_nothing_during_the_purge_of_the_first() {
     let fleet = Fleet::new(5);
     let second = rerun(&fleet, "r", "", false).unwrap();
     let one_call = |step: RunState| {
@@ -148,7 +150,7 @@ fn a_second_driver_sends_nothing_into_the_purge_of_the_first() {
         fleet.drive(step, |_| turn.replace(false))
     };
     let second = one_call(second);
-    // The first one purges when the second has waited for its own purge to be over.
+    // The first driver purges after the second has waited for its own purge.
     fleet.queue.advance(Duration::from_mins(1));
     let first = one_call(fleet.coordinate(|coordinator| {
         let run = coordinator.run("r").unwrap();
@@ -161,19 +163,19 @@ fn a_second_driver_sends_nothing_into_the_purge_of_the_first() {
 }
 
 #[test]
-fn a_run_begun_again_without_a_purge_sends_nothing_into_the_one_that_it_began_with() {
+fn a_begin_repeated_without_a_purge_sends_nothing_during_the_first_begins_purge() {
     let fleet = Fleet::new(5);
     let begun = rerun(&fleet, "r", "firehose/", false).unwrap();
     let purged = fleet.drive(begun, |step| matches!(step.operation, Operation::Purge(_)));
     assert_eq!((purged.operation.name(), purged.wait_seconds), ("plan", 60));
-    // The driver that waits for it is stopped, and begins the run again by its name.
+    // The waiting driver is stopped, and the run is begun again by its name.
     fleet.queue.advance(Duration::from_secs(10));
     let again = fleet.begin("r", "firehose/");
     assert_eq!((fleet.finish(again).state, fleet.queue.lost().len()), (ReportState::Done, 0));
 }
 
 #[test]
-fn the_minute_of_a_purge_begins_with_it_however_long_others_were_looked_at() {
+fn the_minute_of_a_purge_begins_with_it_however_long_reading_the_markers_took() {
     let fleet = Fleet::new(5);
     fleet.plan("former", "firehose/");
     let begun = rerun(&fleet, "r", "firehose/", false).unwrap();
@@ -183,15 +185,15 @@ fn the_minute_of_a_purge_begins_with_it_however_long_others_were_looked_at() {
     let purged = fleet.queue.lost().len();
     let again = fleet.begin("r", "firehose/");
     assert_eq!(fleet.finish(again).state, ReportState::Done);
-    assert_eq!(fleet.queue.lost().len(), purged, "nothing was sent within the minute");
+    assert_eq!(fleet.queue.lost().len(), purged, "messages were sent within the minute of the purge");
 }
 
 #[test]
-fn a_second_driver_that_waits_leaves_what_the_first_has_sent_protected() {
+fn a_waiting_second_driver_keeps_the_messages_of_the_first_protected() {
     let fleet = Fleet::new(5);
     let begun = fleet.begin("r", "firehose/");
     let sent = fleet.drive(begun.clone(), has_planned_nothing);
-    // While another run is about to purge, a second driver begins to plan, and has to wait.
+    // Another run is about to purge, so the second driver must wait before it plans.
     let fresh =
         RunState { operation: Operation::Purge(Purging::default()), ..fleet.begin("other", "other/") };
     let purging = RunMarker {
@@ -212,7 +214,7 @@ fn a_second_driver_that_waits_leaves_what_the_first_has_sent_protected() {
 }
 
 #[test]
-fn a_run_that_is_begun_while_the_queue_is_purged_sends_nothing_before_it_is_over() {
+fn a_run_begun_during_a_purge_sends_nothing_before_its_end() {
     let fleet = Fleet::new(3);
     fleet.source.put("other/1", object("x", 1).1);
     let purging = rerun(&fleet, "monday", "firehose/", false).unwrap();
@@ -226,12 +228,12 @@ fn a_run_that_is_begun_while_the_queue_is_purged_sends_nothing_before_it_is_over
 }
 
 #[test]
-fn of_two_that_purge_at_once_the_later_waits_or_takes_the_same_prefix_over() {
+fn of_two_concurrent_purges_the_later_waits_or_supersedes_the_same_prefix() {
     let fleet = Fleet::new(3);
     let first = rerun(&fleet, "one", "firehose/", false).unwrap();
     let refused = rerun(&fleet, "two", "other/", true).unwrap_err().to_string();
     assert!(refused.contains("is being purged for run one"), "{refused}");
-    // The driver of the first has died, say: somebody begins the same day once more.
+    // The driver of the first run has died, and the same prefix is begun again.
     fleet.queue.advance(Duration::from_secs(1));
     let second = rerun(&fleet, "three", "firehose/", false).unwrap();
     assert_eq!(fleet.finish(second).state, ReportState::Done);
@@ -240,7 +242,7 @@ fn of_two_that_purge_at_once_the_later_waits_or_takes_the_same_prefix_over() {
 }
 
 #[test]
-fn nothing_is_redriven_into_a_purge() {
+fn a_redrive_is_refused_during_a_purge() {
     let fleet = Fleet::new(2);
     let key = fleet.source.keys().remove(0);
     fleet.source.put(&key, b"\x1f\x8b".to_vec());
@@ -253,7 +255,7 @@ fn nothing_is_redriven_into_a_purge() {
 }
 
 #[test]
-fn a_look_at_a_run_under_way_leaves_it_protected() {
+fn resuming_or_reporting_an_active_run_keeps_it_protected() {
     let fleet = Fleet::new(4);
     let begun = fleet.begin("monday", "firehose/");
     let look = |is_final| {
@@ -262,7 +264,7 @@ fn a_look_at_a_run_under_way_leaves_it_protected() {
         let step = RunState::new(&run, Operation::Report(reporting));
         fleet.coordinate(|coordinator| coordinator.step(step, &|| true)).unwrap()
     };
-    // While it is listed, while it is worked on; with and without a report by force.
+    // During the listing and during the work, with and without a forced report.
     assert_eq!(look(false).operation.name(), "check");
     let step = fleet.drive(begun, |step| matches!(step.operation, Operation::Plan(_)));
     assert_eq!(look(false).operation.name(), "check");
@@ -273,7 +275,7 @@ fn a_look_at_a_run_under_way_leaves_it_protected() {
 }
 
 #[test]
-fn a_begin_says_what_is_wrong_with_what_it_is_asked() {
+fn a_begin_reports_what_is_wrong_with_its_options() {
     let fleet = Fleet::new(1);
     fleet.begin("r", "firehose/");
     let refused = |asked: &RunOptions| {
@@ -306,7 +308,7 @@ fn a_waiting_message_of_a_run_that_is_over_is_acknowledged_without_work() {
     fleet.plan("old", "");
     fleet.queue.advance(Duration::from_secs(1));
     fail_once(&fleet);
-    // A report as things stand ends nothing: the message is tried again, and then waits for 20 seconds.
+    // A forced report does not end the run: the message is attempted again, and then waits for 20 s.
     let unchanged = |coordinator: &super::fleet::TwinCoordinator<'_>| {
         let run = coordinator.run("old").unwrap();
         coordinator.step(RunState::report_now(&run), &|| true).unwrap()
@@ -316,14 +318,18 @@ fn a_waiting_message_of_a_run_that_is_over_is_acknowledged_without_work() {
     fail_once(&fleet);
     assert_eq!(fleet.queue.bodies().len(), 1);
 
-    // Somebody gives the run up, and runs the prefix again. The new message waits behind the old one.
+    // The run is abandoned, and the prefix is run again. The new message waits behind the old one.
     fleet.store.remove(&layout::active("old")).unwrap();
     let step = fleet.plan("new", "");
     fleet.queue.advance(Duration::from_secs(20));
     let published = fleet.store.published().len();
     let old = fleet.queue.receive(1, Duration::ZERO).unwrap();
     fleet.handler(&fleet.source).batch(old, 1, &|| true, &|| ControlFlow::Continue(()));
-    assert_eq!((fleet.queue.bodies().len(), fleet.store.published().len()), (1, published), "without work");
+    assert_eq!(
+        (fleet.queue.bodies().len(), fleet.store.published().len()),
+        (1, published),
+        "the message caused work"
+    );
     let report = fleet.finish(step);
     assert_eq!((report.state, report.objects.done), (ReportState::Done, 1));
 }
@@ -341,7 +347,7 @@ fn a_waiting_message_of_a_purged_run_is_acknowledged_without_work() {
 }
 
 #[test]
-fn a_dead_letter_that_is_moved_back_is_never_taken_for_a_message_of_a_run_that_is_over() {
+fn a_redriven_message_is_never_acknowledged_as_one_of_a_run_that_is_over() {
     for can_redrive in [false, true] {
         let fleet = Fleet::new(2);
         fleet.queue.set_faults(flowherd_tests::fake::Faults { can_redrive, ..Default::default() });
@@ -353,7 +359,8 @@ fn a_dead_letter_that_is_moved_back_is_never_taken_for_a_message_of_a_run_that_i
             assert_eq!(fleet.finish(step).state, ReportState::Failed);
             fleet.source.put(key, whole);
         }
-        // Moved back for the first run, the letter of the second has nothing that protects it. Its first delivery is lost.
+        // The redrive for the first run also moves the message of the second, which has no marker. Its first delivery is
+        // lost.
         fleet.queue.advance(Duration::from_mins(1));
         let step = fleet.coordinate(|coordinator| coordinator.redrive("one")).unwrap().1;
         for message in fleet.queue.receive(10, Duration::ZERO).unwrap() {
@@ -367,7 +374,7 @@ fn a_dead_letter_that_is_moved_back_is_never_taken_for_a_message_of_a_run_that_i
 }
 
 #[test]
-fn a_message_of_a_run_whose_files_are_gone_never_waits_for_long() {
+fn a_message_of_a_run_without_files_returns_after_a_short_pause() {
     let fleet = Fleet::new(1);
     fleet.plan("old", "");
     fleet.store.remove(&layout::run("old")).unwrap();
@@ -378,5 +385,9 @@ fn a_message_of_a_run_whose_files_are_gone_never_waits_for_long() {
         fleet.queue.advance(Duration::from_secs(10));
     }
     assert_eq!(fleet.queue.receive(1, Duration::ZERO).unwrap(), []);
-    assert_eq!(fleet.queue.dead().len(), 1, "not lost: the worker may have another results bucket");
+    assert_eq!(
+        fleet.queue.dead().len(),
+        1,
+        "the message is lost, although the worker may have another results bucket"
+    );
 }

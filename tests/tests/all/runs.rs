@@ -30,7 +30,7 @@ fn index(fleet: &Fleet) -> Vec<String> {
     fleet.store.files().into_keys().filter(|path| path.starts_with(layout::INDEX)).collect()
 }
 
-/// The runs as `run.json` has them, latest first.
+/// Returns the runs from their `run.json`, latest first.
 fn by_ledger(fleet: &Fleet) -> Vec<IndexedRun> {
     let read = |name: &String| read_json::<Run>(&fleet.store, &layout::run(name)).unwrap();
     let mut runs: Vec<IndexedRun> = names(fleet).iter().filter_map(read).map(IndexedRun::from).collect();
@@ -66,19 +66,19 @@ fn the_ledger_decides_which_runs_exist_and_the_index_only_saves_requests() {
     let fleet = with_runs(9);
     let expected = by_ledger(&fleet);
 
-    // A run without an entry, as one that was copied into the bucket.
+    // A run without an entry, such as one that was copied into the bucket.
     for path in index(&fleet) {
         let without = fleet.store.files().remove(&path).unwrap();
         fleet.store.remove(&path).unwrap();
         assert_eq!(list(&fleet), expected, "{path}");
         fleet.store.put(&path, &without).unwrap();
     }
-    // A run with a second entry, as that of another begin at the same time.
+    // A run with a second entry, such as that of a concurrent begin.
     let other = index(&fleet)[0].replacen("/8", "/7", 1);
     assert!(!index(&fleet).contains(&other));
     fleet.store.put(&other, b"").unwrap();
     assert_eq!(list(&fleet), expected);
-    // An entry without a ledger, and what is no entry.
+    // An entry without a ledger, and a key that is not an entry.
     fleet.store.put(&other.replace("run-", "gone-"), b"").unwrap();
     fleet.store.put(&format!("{}notes.txt", layout::INDEX), b"").unwrap();
     assert_eq!(list(&fleet), expected);
@@ -88,7 +88,7 @@ fn the_ledger_decides_which_runs_exist_and_the_index_only_saves_requests() {
 }
 
 #[test]
-fn a_begin_that_breaks_off_leaves_no_run_that_the_listing_misses() {
+fn an_interrupted_begin_leaves_no_run_that_the_listing_misses() {
     let options =
         RunOptions { run: Some("r".to_owned()), prefix: Some("p/".to_owned()), ..RunOptions::default() };
     let begin = |fleet: &Fleet| fleet.coordinate(|coordinator| coordinator.begin(&options).map(|_| ()));

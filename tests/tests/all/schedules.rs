@@ -1,5 +1,5 @@
-//! Whatever happens to coordinators, workers, queue and objects, in whatever order: when it is over, every listed object is
-//! done or has failed with its reason, and what was lost is said and can be had again.
+//! Random schedules of faults of coordinators, workers, queue and objects. After each schedule, every listed object is done,
+//! failed with a reason, or reported as missing. A resume or redrive then completes the run.
 
 mod checks;
 mod report;
@@ -15,40 +15,40 @@ use proptest::{prelude::*, sample::select};
 use self::world::World;
 use super::generate::cases;
 
-/// What happens next. Numbers choose among what is there.
+/// An event of a schedule. Numbers select a run, driver, process or key.
 #[derive(Clone, Debug)]
 enum Event {
-    /// A run is asked for.
+    /// Begin a run.
     Begin { prefix: &'static str, purge: bool, force: bool, resume: Option<u8>, pace: Pace },
-    /// A driver makes its next call of the coordinator, as soon as it is due.
+    /// Make a driver's next call of the coordinator when it is due.
     Drive(u8, Pace),
-    /// Another driver continues the same run from its current step.
+    /// Add another driver, which continues the same run from its current state.
     Second(u8),
-    /// Dead-letter messages are moved back.
+    /// Redrive a run.
     Redrive(u8, Pace),
-    /// Somebody asks for a report as things stand.
+    /// Report a run with the current ledger.
     Look { run: u8, is_final: bool },
-    /// A worker takes a message and works on it.
+    /// Let a worker receive a message and handle it.
     Work(Pace),
-    /// A waiting process continues.
-    GoOn(u8, Pace),
-    /// Seconds pass.
+    /// Resume a waiting process.
+    Resume(u8, Pace),
+    /// Advance the clock by these seconds.
     Pass(u64),
-    /// For these seconds the queue counts nothing.
+    /// Let the queue's counts be zero for these seconds.
     CountsLag(u64),
-    /// Every so-many-th send fails, or takes half of its batch; more than one.
+    /// Fail every n-th send, or let it accept half of its batch, for n > 1.
     SendsFail { whole: u64, half: u64, can_redrive: bool },
-    /// Somebody who is not of the fleet purges the queue.
+    /// Purge the queue from outside the fleet.
     PurgedOutside,
-    /// An object is replaced by a whole one.
+    /// Replace an object by a valid one.
     Overwrite(u8),
-    /// An object is replaced by a damaged one.
+    /// Replace an object by a damaged one.
     Damage(u8),
-    /// An object vanishes.
+    /// Remove an object.
     Remove(u8),
-    /// An object comes that was not there, or comes again.
+    /// Add an object, new or removed before.
     Appear(u8),
-    /// A run is begun again by its name, with or without a purge.
+    /// Repeat the begin of a run by its name, with or without a purge.
     Again { driver: u8, purge: bool },
 }
 
@@ -77,7 +77,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0..4_u8, pace()).prop_map(|(run, pace)| Event::Redrive(run, pace)),
         1 => (0..4_u8, any::<bool>()).prop_map(|(run, is_final)| Event::Look { run, is_final }),
         12 => pace().prop_map(Event::Work),
-        4 => (0..4_u8, pace()).prop_map(|(which, pace)| Event::GoOn(which, pace)),
+        4 => (0..4_u8, pace()).prop_map(|(which, pace)| Event::Resume(which, pace)),
         3 => select(vec![1, 15, 31, 45, 61, 130, 310, 700]).prop_map(Event::Pass),
         1 => (1..100_u64).prop_map(Event::CountsLag),
         1 => (0..5_u64, 0..5_u64, any::<bool>())
@@ -91,14 +91,14 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Most begin as a run does that nothing happens to: the rest is what happens to it.
+/// Generates schedules. Most start with the begin of a run.
 fn schedule() -> impl Strategy<Value = Vec<Event>> {
     let begin = |prefix| Event::Begin { prefix, purge: false, force: false, resume: None, pace: Pace::Whole };
     let front = select(vec![vec![], vec![begin("")], vec![begin("p/")], vec![begin("p/"), begin("q/")]]);
-    (front, prop::collection::vec(event(), 1..40)).prop_map(|(front, rest)| [front, rest].concat())
+    (front, prop::collection::vec(event(), 1..40)).prop_map(|(front, events)| [front, events].concat())
 }
 
-/// What does not hold after a schedule, and what happened in it.
+/// Runs a schedule. Returns the trace and the violations as the error.
 fn violations(schedule: &[Event], versions: bool) -> Result<(), String> {
     let mut world = World::new(versions);
     let ran = |world: &mut World| {

@@ -1,4 +1,4 @@
-//! What docs/security.md says: a fleet on the local cloud with hostile objects, seen from outside.
+//! The statements of docs/security.md, checked on a fleet on the local cloud with hostile objects.
 
 use std::{
     collections::BTreeSet,
@@ -32,7 +32,7 @@ use super::{
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
-fn nothing_secret_and_nothing_of_a_log_is_in_our_own_log_and_no_line_of_it_is_forged() {
+fn our_own_log_has_no_secrets_no_log_content_and_no_forged_lines() {
     let day = &*DAY;
     let report: Value = day
         .results
@@ -44,7 +44,7 @@ fn nothing_secret_and_nothing_of_a_log_is_in_our_own_log_and_no_line_of_it_is_fo
     for (path, bytes) in &day.results {
         let text = if bytes.starts_with(b"\x1f\x8b") { gunzip(bytes) } else { bytes.clone() };
         let text = String::from_utf8(text).unwrap();
-        // Rows and rejects hold it: that is what they are for.
+        // Rows and rejects contain the log's content on purpose.
         let is_output = path.starts_with("csv/") || path.starts_with("rejects/");
         let may_hold = is_output && !path.contains("/flows") && !path.contains("/header")
             || path.starts_with("rejects/");
@@ -69,7 +69,7 @@ fn nothing_secret_and_nothing_of_a_log_is_in_our_own_log_and_no_line_of_it_is_fo
         messages.insert(text("message"));
     }
     assert!(["polling", "done", "failed"].iter().all(|message| messages.contains(*message)), "{messages:?}");
-    assert!(day.stderr.contains("odd-word"), "the one word that is quoted");
+    assert!(day.stderr.contains("odd-word"), "the error quotes one word of the log");
     for line in day.stdout.lines() {
         let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
         let named = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().unwrap();
@@ -77,7 +77,7 @@ fn nothing_secret_and_nothing_of_a_log_is_in_our_own_log_and_no_line_of_it_is_fo
     }
 }
 
-/// A role of docs/security.md: what it may do, on what.
+/// Returns the permissions of a role in docs/security.md: actions and resources.
 fn role(heading: &str) -> BTreeSet<(String, String)> {
     let document = read("docs/security.md");
     let (_, section) = document.split_once(&format!("\n### {heading}\n")).unwrap();
@@ -96,7 +96,7 @@ fn role(heading: &str) -> BTreeSet<(String, String)> {
     rights
 }
 
-/// The permissions that a request needs: action and resource.
+/// Returns the permissions that a request needs: action and resource.
 fn needed(request: &Request) -> Vec<(String, String)> {
     if let Some(target) = request.header("x-amz-target") {
         let body = String::from_utf8_lossy(&request.body);
@@ -140,13 +140,13 @@ fn needed(request: &Request) -> Vec<(String, String)> {
     vec![(action.to_owned(), if key.is_empty() { place.to_owned() } else { format!("{place}/{key}") })]
 }
 
-/// Whether a resource of a policy, with `*` for anything, is this one.
+/// Returns whether a policy's resource, in which `*` is any text, matches this one.
 fn covers(pattern: &str, resource: &str) -> bool {
     let pattern = regex::escape(&pattern.replace("PREFIX", "firehose/")).replace("\\*", "(?s:.*)");
     regex::Regex::new(&format!("^{pattern}$")).unwrap().is_match(resource)
 }
 
-/// Each request is allowed by the role, and each right was needed, but for these.
+/// Checks that the role allows each request, and that each permission outside `not_seen` was used.
 fn check_role(heading: &str, requests: &[Request], not_seen: &[(&str, &str)]) {
     let rights = role(heading);
     let mut used = BTreeSet::new();
@@ -173,20 +173,20 @@ fn check_role(heading: &str, requests: &[Request], not_seen: &[(&str, &str)]) {
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
-fn neither_function_asks_for_more_than_its_role_allows() {
+fn neither_function_sends_a_request_that_its_role_denies() {
     let worker = [
-        // Of uploads that are given up; there is none here.
+        // Needed to abort uploads; this run aborts none.
         ("s3:AbortMultipartUpload", "RESULTS/csv/*"),
         ("s3:AbortMultipartUpload", "RESULTS/rejects/*"),
-        // Of messages that are delivered again after a failure that may pass; there is none here.
+        // Needed for retries after transient failures; this run has none.
         ("s3:GetObject", "RESULTS/active/*"),
     ];
     check_role("Role of the worker", &DAY.by_worker, &worker);
     let coordinator = [
-        // Of a deployment with `configFile` and `lookupsFile`; this one has `lookupsUrl`.
+        // Needed with `configFile` and `lookupsFile`; this run has `lookupsUrl`.
         ("s3:GetObject", "CONFIG_FILE"),
         ("s3:GetObject", "LOOKUPS_FILE"),
-        // Of a manifest whose reconciliation takes more than one call.
+        // Needed if the reconciliation takes several calls.
         ("s3:PutObject", "RESULTS/runs/*/report.unfinished.json"),
     ];
     check_role("Role of the coordinator", &DAY.by_coordinator, &coordinator);
@@ -199,7 +199,7 @@ fn check_owner(request: &Request) {
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
-fn every_request_to_a_bucket_names_the_account_that_it_must_belong_to() {
+fn every_request_to_a_bucket_names_its_expected_owner() {
     let cloud = LocalCloud::start();
     let proxy = RecordingProxy::start(cloud.endpoint["http://".len()..].parse().unwrap());
     let aws: Aws = cloud.through(&proxy.endpoint);
@@ -246,13 +246,13 @@ fn every_request_to_a_bucket_names_the_account_that_it_must_belong_to() {
     let code = read("shared/aws/src/s3.rs") + &sources(&["shared/aws/src/s3"]);
     assert_eq!(code.matches(".send()").count(), code.matches(".set_expected_bucket_owner(").count());
 
-    // And the programs give it on, as their settings say.
+    // The programs pass the owner from their settings.
     let asked = DAY.by_worker.iter().chain(&DAY.by_coordinator);
     asked.filter(|request| request.header("x-amz-target").is_none()).for_each(check_owner);
 }
 
 #[test]
-fn a_forged_task_never_makes_a_report_say_done() {
+fn a_forged_task_never_makes_a_run_done() {
     let fleet = Fleet::new(3);
     let keys = fleet.source.keys();
     let step = fleet.plan("r", "");
@@ -262,26 +262,29 @@ fn a_forged_task_never_makes_a_report_say_done() {
         task.object.etag = etag.map_or(task.object.etag, str::to_owned);
         send(&fleet.queue, task.group(), task.body(), &format!("{key} {etag:?}"));
     };
-    // One message is lost, and somebody asks for another version instead, or for any.
+    // A message is lost, and forged ones name another version of its object, or any version.
     let lost = fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
     fleet.queue.delete(&lost.handle).unwrap();
     let lost = Task::parse(&lost.body).unwrap().object.key;
     forge(&lost, Some("\"another\""));
     forge(&lost, Some("*"));
-    // Another object is done, and then once more in a version that was not listed.
+    // Another object is done, and then processed again in a version that was not listed.
     fleet.drain(1);
     let done = keys.iter().rfind(|key| **key != lost).unwrap();
     fleet.source.put(done, gzip(envelope("g", &[event(1, FLOW)]).as_bytes()));
     forge(done, None);
-    // And one that was never listed.
+    // A forged message names a key that was not listed.
     fleet.source.put("elsewhere", gzip(b""));
     forge("elsewhere", None);
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Incomplete, 1, 0, 2));
-    assert!(fleet.queue.dead().iter().any(|body| body.contains("\"*\"")), "any version is none");
+    assert!(
+        fleet.queue.dead().iter().any(|body| body.contains("\"*\"")),
+        "a message for any version is not refused"
+    );
 }
 
 #[test]
-fn a_pattern_with_catastrophic_backtracking_elsewhere_ends() {
+fn a_pattern_that_backtracks_catastrophically_in_other_engines_ends() {
     let rules =
         "[[rule]]\nname = \"r\"\ntable = \"t\"\nformat = { kind = \"regex\", pattern = '^(?P<a>(x+x+)+)y$' }";
     let plan = RunConfig::from(Config::parse(rules).unwrap());

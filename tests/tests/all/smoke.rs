@@ -1,4 +1,4 @@
-//! `make aws-smoke`, run against the local cloud: the script works before somebody pays for it.
+//! Runs `make aws-smoke` on the local cloud, so that its errors cost nothing on AWS.
 
 use std::{
     collections::BTreeMap,

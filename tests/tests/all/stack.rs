@@ -1,5 +1,4 @@
-//! The stack itself, deployed to the local cloud as a person deploys it, with our own functions in it, and the commands
-//! that find it.
+//! The stack with its functions, deployed to the local cloud by `cdk deploy`, and the commands that read its outputs.
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
@@ -7,6 +6,7 @@ use flowherd_aws::s3::Bucket;
 use flowherd_shared::store::{Lister, Store};
 use flowherd_tests::{
     command::{Ran, files_below, flowherd_in},
+    ledger::outputs,
     local_cloud::{LocalCloud, wait_until},
 };
 use serde_json::Value;
@@ -26,7 +26,7 @@ impl Deployed {
         Self::with(Place::synth(objects, records, &["--malformed", "3"]), &[])
     }
 
-    /// What is below `in/firehose` as the archive, and the tables that `flowherd sql` makes with these arguments.
+    /// Deploys the stack. The archive is `in/firehose`; `tables` are arguments of `flowherd sql`.
     pub(crate) fn with(place: Place, tables: &[&str]) -> Self {
         let cloud = LocalCloud::start();
         let source = cloud.bucket("archive");
@@ -76,19 +76,16 @@ impl Deployed {
         flowherd_in(PROGRAM, self.cloud.environment(), args)
     }
 
-    /// The bucket that holds the results, by a run's report.
+    /// Returns the results bucket, whose name a run's report contains.
     pub(crate) fn results(&self, run: &str) -> Bucket {
         let report = self.flowherd(&["report", run]);
         let (_, rest) = report.stdout.split_once("s3://").unwrap_or_else(|| panic!("{report:?}"));
         self.cloud.aws().bucket(rest.split('/').next().unwrap(), None)
     }
 
-    /// Every output of the fleet.
+    /// Returns all outputs of the fleet.
     fn outputs(&self, run: &str) -> BTreeMap<String, Vec<u8>> {
-        let results = self.results(run);
-        let keys =
-            ["csv/", "rejects/"].into_iter().flat_map(|prefix| results.page(prefix, None).unwrap().entries);
-        keys.map(|entry| (entry.key.clone(), Store::get(&results, &entry.key).unwrap().unwrap())).collect()
+        outputs(&self.results(run))
     }
 }
 
@@ -118,7 +115,10 @@ fn a_deployed_stack_runs_a_day_by_its_step_loop_and_answers_queries() {
     for part in ["objects", "records", "tables", "rejects", "bytes"] {
         assert_eq!(json(&ran)[part], local[part], "{part}");
     }
-    assert!(deployed.outputs("monday") == deployed.place.results(), "byte for byte what convert writes");
+    assert!(
+        deployed.outputs("monday") == deployed.place.results(),
+        "the outputs differ from those of convert"
+    );
 
     let answer = deployed.flowherd(&["query", "--json", "SELECT count(*) AS flows FROM vpc_flow_text"]);
     assert_eq!((answer.status, &json(&answer)[0]["flows"]), (0, &local["records"]["rows"]), "{answer:?}");
@@ -128,7 +128,7 @@ fn a_deployed_stack_runs_a_day_by_its_step_loop_and_answers_queries() {
     assert_eq!(wrong.status, 1);
     assert!(wrong.stderr.contains("nowhere") && wrong.stderr.contains("query "), "{wrong:?}");
 
-    // What is refused is refused by the step loop, with its reason.
+    // The step loop refuses invalid options and returns the reason.
     let refused = deployed.flowherd(&["run", "--resume", "tuesday", "--watch"]);
     assert_eq!(refused.status, 2, "{refused:?}");
     assert!(refused.stderr.contains("no run named \"tuesday\""), "{refused:?}");
@@ -139,7 +139,7 @@ fn a_deployed_stack_runs_a_day_by_its_step_loop_and_answers_queries() {
 
 #[test]
 #[ignore = "needs .venv and cdk/node_modules; run `make test`"]
-fn a_deployed_stack_reports_a_damaged_object_and_does_it_after_repair_and_redrive() {
+fn a_deployed_stack_reports_a_damaged_object_and_processes_it_after_repair_and_redrive() {
     let deployed = Deployed::new(5, 20);
     let source = deployed.cloud.aws().bucket("archive", None);
     let key = source.page("firehose/", None).unwrap().entries[0].key.clone();
@@ -148,9 +148,9 @@ fn a_deployed_stack_reports_a_damaged_object_and_does_it_after_repair_and_redriv
     let ran = deployed.flowherd(&["run", "--prefix", "firehose/", "--run", "monday", "--watch", "--json"]);
     assert_eq!((ran.status, &json(&ran)["objects"]["failed"]), (1, &1.into()), "{ran:?}");
     source.put(&key, &whole).unwrap();
-    // The report needs the failure only, and its message is a dead letter some deliveries later.
+    // The report needs only the failure. Its message becomes a dead-letter message some deliveries later.
     wait_until("the dead letter is there", || {
-        deployed.flowherd(&["status"]).stdout.contains(" 0 in progress, 1 dead-letter messages")
+        deployed.flowherd(&["status"]).stdout.contains(" 0 in flight, 1 dead-letter messages")
     });
     let ran = deployed.flowherd(&["redrive", "--watch", "--json"]);
     assert_eq!((ran.status, &json(&ran)["objects"]["done"]), (0, &5.into()), "{ran:?}");

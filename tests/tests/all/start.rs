@@ -1,4 +1,4 @@
-//! What workers and commands check before they begin.
+//! Checks that workers and commands make at their start.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ impl Fleet {
         Self { cloud, queue_url }
     }
 
-    /// The environment of a program, with one variable changed.
+    /// Returns the environment of a program with one variable changed.
     fn environment(&self, variable: &str, value: &str) -> Vec<(&'static str, String)> {
         let settings = [
             ("FLOWHERD_SOURCE_BUCKET", "source".to_owned()),

@@ -1,5 +1,5 @@
-//! Runs that are done and still need attention: warnings, runs without objects, absent columns, `--strict`, and objects that
-//! are mostly rejects.
+//! Runs that are done but need attention: warnings, runs without objects, absent columns, `--strict`, and objects that are
+//! mostly rejects.
 
 use flowherd_coordinator::reconcile::reconcile;
 use flowherd_shared::{
@@ -101,7 +101,7 @@ fn a_done_run_that_needs_attention_has_warnings_and_fails_only_with_strict() {
 #[test]
 fn a_run_without_faults_has_no_warnings_and_passes_with_strict() {
     let place = Place::new();
-    // As many rejects as rows, a control message, an empty object, and names with these characters inside.
+    // As many rejects as rows, a control message, an empty object, and names with special characters.
     place.object("a_b.c/d", &mixed("vpc-flow", 2, 2)).object("control", &control()).object("empty", b"");
     let config = with_rules(&place, "");
     let ran = place.convert(&["--config", &config, "--strict", "--json"]);
@@ -201,7 +201,7 @@ fn an_optional_group_of_a_pattern_is_absent_until_one_record_has_it() {
     assert_eq!(absent(&["x", "y"]), [1, 2]);
     assert_eq!(absent(&["x", "y z"]), [2]);
     assert!(absent(&["x !", "y z"]).is_empty());
-    assert!(absent(&["?"]).is_empty(), "a rule without rows has seen no column");
+    assert!(absent(&["?"]).is_empty(), "a rule without rows has absent columns");
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn the_percentage_is_of_records_without_control_events_and_has_bounds() {
 }
 
 #[test]
-fn an_object_that_no_rule_takes_is_not_blamed_on_a_rule() {
+fn a_failure_of_an_object_without_a_matching_rule_names_no_rule() {
     let error = |object: Vec<u8>, limits: &str| {
         convert(&object[..], "k", &plan(&(WAF.to_owned() + limits))).unwrap_err().to_string()
     };
@@ -273,7 +273,7 @@ fn an_object_that_no_rule_takes_is_not_blamed_on_a_rule() {
 }
 
 #[test]
-fn a_fleets_report_has_the_same_warnings_in_however_many_calls_it_is_added_up() {
+fn a_fleet_report_has_the_same_warnings_with_any_number_of_calls() {
     let mut fleet = Fleet::new(0);
     let objects = [("a", 1, 0), ("b", 0, 3), ("c/_d", 1, 0), ("d", 0, 1)];
     fleet.source =

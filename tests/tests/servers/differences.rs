@@ -1,11 +1,11 @@
-//! Where a server differs from AWS, so that a check leaves something out on it.
+//! Differences between servers and AWS. Checks skip them.
 
 /// A known difference.
 pub(crate) struct Difference {
     pub(crate) server: &'static str,
-    /// What the checks leave out.
+    /// What the checks skip.
     pub(crate) what: &'static str,
-    /// What the server does instead of AWS.
+    /// How the server differs from AWS.
     pub(crate) why: &'static str,
 }
 
@@ -47,7 +47,7 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
     },
 ];
 
-/// Whether the checks leave something out on a server.
+/// Returns whether the checks skip something on a server.
 pub(crate) fn differs(server: &str, what: &str) -> bool {
     DIFFERENCES.iter().any(|difference| difference.server == server && difference.what == what)
 }

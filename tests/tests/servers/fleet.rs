@@ -1,12 +1,12 @@
-//! A fleet on a site: buckets, a queue, and the programs.
+//! A fleet on the servers: buckets, a queue, and the programs.
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
 use flowherd_aws::s3::Bucket;
-use flowherd_shared::store::{Lister, Store};
 use flowherd_tests::{
     command::{Ran, Running, files_below, flowherd_in},
-    servers::{Queues, Site},
+    ledger::{keys_below, outputs},
+    servers::{Queues, Servers},
 };
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ use super::place::{PROGRAM, Place};
 const WORKER: &str = env!("CARGO_BIN_EXE_flowherd-worker-under-test");
 
 pub(crate) struct Fleet<'a> {
-    pub(crate) site: &'a Site<'a>,
+    pub(crate) servers: &'a Servers<'a>,
     pub(crate) place: Place,
     pub(crate) source: Bucket,
     pub(crate) results: Bucket,
@@ -24,14 +24,15 @@ pub(crate) struct Fleet<'a> {
 }
 
 impl<'a> Fleet<'a> {
-    /// With a synthesized day below `firehose/` of the source bucket. `name` is part of the names of buckets and queue.
-    pub(crate) fn new(site: &'a Site<'a>, name: &'static str, objects: u32, records: u32) -> Self {
+    /// Creates a fleet with a synthesized day below `firehose/` of the source bucket. `name` is part of the names of buckets
+    /// and queue.
+    pub(crate) fn new(servers: &'a Servers<'a>, name: &'static str, objects: u32, records: u32) -> Self {
         let place = Place::synth(objects, records, &["--malformed", "3"]);
         let fleet = Self {
-            site,
-            source: site.bucket(&format!("{name}-source")),
-            results: site.bucket(&format!("{name}-results")),
-            queues: site.sqs.queues(&format!("{}-{name}", site.kind), Duration::from_secs(10), 4),
+            servers,
+            source: servers.bucket(&format!("{name}-source")),
+            results: servers.bucket(&format!("{name}-results")),
+            queues: servers.sqs.queues(&format!("{}-{name}", servers.kind), Duration::from_secs(10), 4),
             place,
             name,
         };
@@ -42,9 +43,9 @@ impl<'a> Fleet<'a> {
         fleet
     }
 
-    /// The environment of the programs.
+    /// Returns the environment of the programs.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
-        let mut environment = self.site.environment();
+        let mut environment = self.servers.environment();
         environment.extend([
             ("FLOWHERD_SOURCE_BUCKET", format!("{}-source", self.name)),
             ("FLOWHERD_RESULTS_BUCKET", format!("{}-results", self.name)),
@@ -57,7 +58,7 @@ impl<'a> Fleet<'a> {
         environment
     }
 
-    /// The environment with another value of a variable.
+    /// Returns the environment with another value of a variable.
     pub(crate) fn environment_with(&self, name: &'static str, value: &str) -> Vec<(&'static str, String)> {
         let others = self.environment().into_iter().filter(|(other, _)| *other != name);
         others.chain([(name, value.to_owned())]).collect()
@@ -79,29 +80,17 @@ impl<'a> Fleet<'a> {
 
     /// Starts a worker.
     pub(crate) fn worker(&self) -> Running {
-        let mut worker = start_worker(self.environment());
-        // Nobody reads them: a full pipe would stop the worker.
-        drop((worker.0.stdout.take(), worker.0.stderr.take()));
-        worker
+        start_worker(self.environment()).without_output()
     }
 
-    /// Keys below a prefix of the results.
+    /// Returns the keys below a prefix of the results.
     pub(crate) fn results_below(&self, prefix: &str) -> Vec<String> {
-        let (mut keys, mut token) = (Vec::new(), None);
-        loop {
-            let page = self.results.page(prefix, token.as_deref()).unwrap();
-            keys.extend(page.entries.into_iter().map(|entry| entry.key));
-            token = page.next;
-            if token.is_none() {
-                return keys;
-            }
-        }
+        keys_below(&self.results, prefix)
     }
 
-    /// Rows and rejects: key and bytes.
+    /// Returns key and bytes of all rows and rejects.
     pub(crate) fn outputs(&self) -> BTreeMap<String, Vec<u8>> {
-        let keys = ["csv/", "rejects/"].into_iter().flat_map(|prefix| self.results_below(prefix));
-        keys.map(|key| (key.clone(), Store::get(&self.results, &key).unwrap().unwrap())).collect()
+        outputs(&self.results)
     }
 
     /// Checks that report and outputs are those of `flowherd convert` for the same day.
@@ -118,7 +107,7 @@ impl<'a> Fleet<'a> {
         }
         let (outputs, converted) = (self.outputs(), self.place.results());
         assert_eq!(outputs.keys().collect::<Vec<_>>(), converted.keys().collect::<Vec<_>>());
-        assert!(outputs == converted, "byte for byte what convert writes");
+        assert!(outputs == converted, "the outputs differ from those of convert");
     }
 }
 
@@ -133,7 +122,7 @@ pub(crate) fn stop(mut worker: Running) {
     assert_eq!(worker.wait(), 0);
 }
 
-/// The report that a command printed.
+/// Returns the report that a command printed.
 pub(crate) fn report(ran: &Ran) -> Value {
     serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"))
 }

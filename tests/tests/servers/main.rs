@@ -20,12 +20,12 @@ use std::{
     time::Instant,
 };
 
-use flowherd_tests::servers::{S3Server, Site, Sqs};
+use flowherd_tests::servers::{S3Server, Servers, Sqs};
 
 use self::differences::DIFFERENCES;
 
 /// A check on one server of S3, and its name.
-type Check = (&'static str, fn(&Site<'_>));
+type Check = (&'static str, fn(&Servers<'_>));
 
 macro_rules! checks {
     ($($module:ident::$name:ident),* $(,)?) => {
@@ -36,7 +36,7 @@ macro_rules! checks {
 checks![
     ports::stores_and_listers_conform,
     ports::queues_conform,
-    ports::an_upload_in_parts_is_published_whole_or_not_at_all,
+    ports::a_multipart_upload_is_published_whole_or_not_at_all,
     runs::outputs_below_and_above_the_part_size_equal_those_of_convert,
     runs::keys_with_special_characters_are_converted,
     runs::failed_objects_are_done_after_repair_and_a_redrive_by_sqs,
@@ -48,7 +48,7 @@ checks![
 ];
 
 fn main() -> ExitCode {
-    // What Cargo passes on begins with dashes.
+    // Arguments that begin with dashes come from Cargo.
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     println!("known differences from AWS");
     for difference in DIFFERENCES {
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
         let (sqs, words) = (&sqs, &words);
         let run = |kind: S3Server| {
             let lane = thread::Builder::new().name(kind.to_string());
-            lane.spawn_scoped(scope, move || run_checks(&Site::start(kind, sqs), words)).unwrap()
+            lane.spawn_scoped(scope, move || run_checks(&Servers::start(kind, sqs), words)).unwrap()
         };
         let lanes = [S3Server::Versitygw, S3Server::SeaweedFs].map(run);
         // A server that does not start is a failure.
@@ -72,14 +72,14 @@ fn main() -> ExitCode {
 }
 
 /// Runs the checks whose names contain one of the words; returns how many passed and how many failed.
-fn run_checks(site: &Site<'_>, words: &[String]) -> (usize, usize) {
+fn run_checks(servers: &Servers<'_>, words: &[String]) -> (usize, usize) {
     let is_chosen = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
     let (mut passed, mut failed) = (0, 0);
     for (name, check) in CHECKS.iter().filter(|(name, _)| is_chosen(name)) {
         let begin = Instant::now();
-        let result = catch_unwind(AssertUnwindSafe(|| check(site)));
+        let result = catch_unwind(AssertUnwindSafe(|| check(servers)));
         let verdict = if result.is_ok() { "ok" } else { "FAILED" };
-        println!("{} {name} ... {verdict} ({:.1} s)", site.kind, begin.elapsed().as_secs_f32());
+        println!("{} {name} ... {verdict} ({:.1} s)", servers.kind, begin.elapsed().as_secs_f32());
         passed += usize::from(result.is_ok());
         failed += usize::from(result.is_err());
     }

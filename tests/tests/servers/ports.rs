@@ -1,4 +1,4 @@
-//! The ports of S3 and SQS alone.
+//! The ports on S3 and SQS, without a run.
 
 use std::{
     io::Write,
@@ -9,34 +9,35 @@ use flowherd_shared::{
     queue::Queue,
     store::{Sink, Store},
 };
-use flowherd_tests::{local_cloud::wait_until, servers::Site};
+use flowherd_tests::{local_cloud::wait_until, servers::Servers};
 
 use super::{
     conformance::{SETTINGS, VISIBILITY, check_lister, check_queue, check_store},
     differences::differs,
 };
 
-pub(crate) fn stores_and_listers_conform(site: &Site<'_>) {
-    check_store(&site.bucket("conform-store"));
+pub(crate) fn stores_and_listers_conform(servers: &Servers<'_>) {
+    check_store(&servers.bucket("conform-store"));
     let keys: Vec<String> = (0..1100).map(|number| format!("x/{number:04} +%ü")).collect();
-    let bucket = site.bucket("conform-lister");
+    let bucket = servers.bucket("conform-lister");
     let beside = ["w", "y/z"].map(str::to_owned);
     keys.iter().chain(&beside).for_each(|key| bucket.put(key, b"1").unwrap());
     check_lister(&bucket, &keys);
 }
 
-pub(crate) fn queues_conform(site: &Site<'_>) {
-    let queues = site.sqs.queues(&format!("{}-conform", site.kind), VISIBILITY, SETTINGS.max_deliveries);
+pub(crate) fn queues_conform(servers: &Servers<'_>) {
+    let queues =
+        servers.sqs.queues(&format!("{}-conform", servers.kind), VISIBILITY, SETTINGS.max_deliveries);
     let let_pass = |time: Duration| {
         let until = Instant::now() + time;
-        wait_until("the time has passed", || Instant::now() >= until);
+        wait_until("the visibility timeout has passed", || Instant::now() >= until);
     };
     let deduplicates_in_groups = !differs("ElasticMQ", "deduplication within a group");
     check_queue(&queues.queue, &let_pass, &|| queues.dead.depth().unwrap().visible, deduplicates_in_groups);
 }
 
-pub(crate) fn an_upload_in_parts_is_published_whole_or_not_at_all(site: &Site<'_>) {
-    let bucket = site.bucket("parts");
+pub(crate) fn a_multipart_upload_is_published_whole_or_not_at_all(servers: &Servers<'_>) {
+    let bucket = servers.bucket("parts");
     let bytes: Vec<u8> = (0..40_u32 << 20).map(|at| (at >> 8) as u8).collect();
     for is_committed in [false, true] {
         let mut sink = bucket.create("a b/+%ü").unwrap();

@@ -1,14 +1,14 @@
-//! Mistakes in the settings end command and worker at their start, with status 2 and an error that names the setting.
+//! Invalid settings end commands and workers at their start, with status 2 and an error that names the setting.
 
 use aws_sdk_sqs::types::QueueAttributeName;
-use flowherd_tests::{command::flowherd_in, servers::Site};
+use flowherd_tests::{command::flowherd_in, servers::Servers};
 
 use super::{
     fleet::{Fleet, start_worker},
     place::PROGRAM,
 };
 
-/// Command and worker end with status 2, name these words, and change nothing.
+/// Checks that command and worker end with status 2, print these words, and change nothing.
 fn check_refused(fleet: &Fleet<'_>, environment: &[(&'static str, String)], words: &[&str]) {
     let command = flowherd_in(PROGRAM, environment.to_vec(), ["run", "--prefix", "firehose/", "--run", "r"]);
     let worker = start_worker(environment.to_vec()).output();
@@ -16,17 +16,17 @@ fn check_refused(fleet: &Fleet<'_>, environment: &[(&'static str, String)], word
         assert_eq!(ran.status, 2, "{ran:?}");
         assert!(words.iter().all(|word| ran.stderr.contains(word)), "{words:?}: {ran:?}");
     }
-    assert_eq!(fleet.results_below(""), [""; 0], "nothing was begun");
+    assert_eq!(fleet.results_below(""), [""; 0], "a refused program wrote results");
 }
 
-pub(crate) fn wrong_credentials_are_refused_at_the_start(site: &Site<'_>) {
-    let fleet = Fleet::new(site, "credentials", 1, 5);
+pub(crate) fn wrong_credentials_are_refused_at_the_start(servers: &Servers<'_>) {
+    let fleet = Fleet::new(servers, "credentials", 1, 5);
     check_refused(&fleet, &fleet.environment_with("AWS_SECRET_ACCESS_KEY", "wrong"), &["FLOWHERD_"]);
     check_refused(&fleet, &fleet.environment_with("AWS_ACCESS_KEY_ID", "nobody"), &["FLOWHERD_"]);
 }
 
-pub(crate) fn a_missing_bucket_is_refused_at_the_start(site: &Site<'_>) {
-    let fleet = Fleet::new(site, "missing", 1, 5);
+pub(crate) fn a_missing_bucket_is_refused_at_the_start(servers: &Servers<'_>) {
+    let fleet = Fleet::new(servers, "missing", 1, 5);
     for variable in ["FLOWHERD_SOURCE_BUCKET", "FLOWHERD_RESULTS_BUCKET"] {
         check_refused(
             &fleet,
@@ -36,18 +36,18 @@ pub(crate) fn a_missing_bucket_is_refused_at_the_start(site: &Site<'_>) {
     }
 }
 
-pub(crate) fn a_queue_of_the_wrong_kind_is_refused_at_the_start(site: &Site<'_>) {
-    let fleet = Fleet::new(site, "kind", 1, 5);
+pub(crate) fn a_queue_of_the_wrong_kind_is_refused_at_the_start(servers: &Servers<'_>) {
+    let fleet = Fleet::new(servers, "kind", 1, 5);
     let fifo = (QueueAttributeName::FifoQueue, "true");
-    let name = |name: &str| format!("{}-kind-{name}", site.kind);
-    let standard = site.sqs.create(&name("standard"), &[]);
+    let name = |name: &str| format!("{}-kind-{name}", servers.kind);
+    let standard = servers.sqs.create(&name("standard"), &[]);
     check_refused(
         &fleet,
         &fleet.environment_with("FLOWHERD_QUEUE_URL", &standard),
         &["FLOWHERD_QUEUE_URL", ".fifo"],
     );
-    // A damaged object would be received for ever.
-    let single = site.sqs.create(&name("alone.fifo"), &[fifo]);
+    // Without a dead-letter queue, SQS would redeliver the message of a damaged object forever.
+    let single = servers.sqs.create(&name("alone.fifo"), &[fifo]);
     check_refused(
         &fleet,
         &fleet.environment_with("FLOWHERD_QUEUE_URL", &single),

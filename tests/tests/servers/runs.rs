@@ -8,7 +8,7 @@ use flowherd_tests::{
     command::Running,
     local_cloud::wait_until,
     objects::{APP_RULES, SPECIAL_KEYS, large_object},
-    servers::Site,
+    servers::Servers,
 };
 
 use super::{
@@ -17,8 +17,8 @@ use super::{
     place::PROGRAM,
 };
 
-pub(crate) fn outputs_below_and_above_the_part_size_equal_those_of_convert(site: &Site<'_>) {
-    let fleet = Fleet::new(site, "sizes", 6, 300);
+pub(crate) fn outputs_below_and_above_the_part_size_equal_those_of_convert(servers: &Servers<'_>) {
+    let fleet = Fleet::new(servers, "sizes", 6, 300);
     fleet.place.file("flowherd.toml", APP_RULES.as_bytes());
     let large = large_object();
     fleet.source.put("firehose/large", &large).unwrap();
@@ -39,15 +39,15 @@ pub(crate) fn outputs_below_and_above_the_part_size_equal_those_of_convert(site:
     assert_eq!((again.status, report(&again)), (0, report(&ran)));
 }
 
-pub(crate) fn keys_with_special_characters_are_converted(site: &Site<'_>) {
-    let fleet = Fleet::new(site, "keys", 1, 5);
+pub(crate) fn keys_with_special_characters_are_converted(servers: &Servers<'_>) {
+    let fleet = Fleet::new(servers, "keys", 1, 5);
     let plain = fleet.source.page("firehose/", None).unwrap().entries.remove(0).key;
     let object = Store::get(&fleet.source, &plain).unwrap().unwrap();
-    // With what is added to them, ledger and output keys stay below 1024 bytes.
+    // Ledger and output keys, which are longer, stay below 1024 bytes.
     let long = ["k"; 4].map(|part| part.repeat(220)).join("/");
     let keys = SPECIAL_KEYS.into_iter().chain([&*long]);
     let keys: Vec<&str> =
-        keys.filter(|key| !differs(&site.kind.to_string(), &format!("key {key:?}"))).collect();
+        keys.filter(|key| !differs(&servers.kind.to_string(), &format!("key {key:?}"))).collect();
     for key in &keys {
         fleet
             .source
@@ -73,8 +73,8 @@ pub(crate) fn keys_with_special_characters_are_converted(site: &Site<'_>) {
     }
 }
 
-pub(crate) fn failed_objects_are_done_after_repair_and_a_redrive_by_sqs(site: &Site<'_>) {
-    let fleet = Fleet::new(site, "redrive", 6, 50);
+pub(crate) fn failed_objects_are_done_after_repair_and_a_redrive_by_sqs(servers: &Servers<'_>) {
+    let fleet = Fleet::new(servers, "redrive", 6, 50);
     let entries = fleet.source.page("firehose/", None).unwrap().entries;
     let objects: Vec<(&str, Vec<u8>)> = entries
         .iter()
@@ -102,24 +102,26 @@ pub(crate) fn failed_objects_are_done_after_repair_and_a_redrive_by_sqs(site: &S
     for (key, object) in &objects[..2] {
         fleet.source.put(key, object).unwrap();
     }
-    // Longer than the task may take: until then the queue is empty, and the failures are old.
+    // The checks must not report before the move task ends, because the queue is empty until then.
     let environment = fleet.environment_with("FLOWHERD_SETTLE_SECONDS", "60");
     let redrive = Running::start_in(PROGRAM, environment, ["redrive", "--watch", "--json"]);
-    wait_until("SQS has completed the task", || site.sqs.move_tasks(&fleet.queues.dead_arn) == ["COMPLETED"]);
+    wait_until("SQS has completed the task", || {
+        servers.sqs.move_tasks(&fleet.queues.dead_arn) == ["COMPLETED"]
+    });
     if differs("ElasticMQ", "a move task moves the messages of a FIFO queue") {
-        site.sqs.redrive(&fleet.queues, 3);
+        servers.sqs.redrive(&fleet.queues, 3);
     }
     let ran = redrive.output();
     assert_eq!((ran.status, &report(&ran)["state"]), (0, &"done".into()), "{ran:?}");
     fleet.check_same_as_convert(&report(&ran));
-    wait_until("only the message that is no task is dead again", || {
+    wait_until("only the message that is not a task is a dead-letter message again", || {
         fleet.queues.dead.depth().unwrap().visible == 1
     });
     stop(worker);
 }
 
-pub(crate) fn another_worker_finishes_the_objects_of_a_killed_one(site: &Site<'_>) {
-    let fleet = Fleet::new(site, "killed", 120, 60);
+pub(crate) fn another_worker_finishes_the_objects_of_a_killed_one(servers: &Servers<'_>) {
+    let fleet = Fleet::new(servers, "killed", 120, 60);
     let run = fleet.start(&["run", "--prefix", "firehose/", "--run", "r", "--watch", "--json"]);
     let (mut killed, other) = (fleet.worker(), fleet.worker());
     wait_until("some objects are done", || fleet.results_below("runs/r/receipts/").len() >= 15);
@@ -132,8 +134,8 @@ pub(crate) fn another_worker_finishes_the_objects_of_a_killed_one(site: &Site<'_
     assert_eq!(fleet.queues.dead.depth().unwrap(), QueueDepth::default());
 }
 
-pub(crate) fn a_prefix_is_run_again_after_a_purge(site: &Site<'_>) {
-    let fleet = Fleet::new(site, "again", 3, 20);
+pub(crate) fn a_prefix_is_run_again_after_a_purge(servers: &Servers<'_>) {
+    let fleet = Fleet::new(servers, "again", 3, 20);
     let ran = fleet.flowherd(&["run", "--prefix", "firehose/", "--run", "first"]);
     assert_eq!(ran.status, 0, "{ran:?}");
     let refused = fleet.flowherd(&["rerun", "--prefix", "elsewhere/"]);

@@ -8,8 +8,7 @@ use crate::{error::ObjectError, limits::MAX_GZIP_HEADER_BYTES};
 
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 const TRAILER_BYTES: usize = 8;
-const HEADER_TOO_LONG: &str = "a gzip member's header without an end";
-const NO_MEMBER: &str = "bytes after a gzip member that are not a gzip member";
+const NO_MEMBER: &str = "bytes after a gzip member are not a gzip member";
 
 enum State {
     Header,
@@ -82,11 +81,11 @@ impl Gzip {
                     self.state = State::Body;
                     return Ok(true);
                 }
-                Header::Wrong(what) => return Err(input.corrupt(what)),
+                Header::Invalid(problem) => return Err(input.corrupt(problem)),
                 // Without this arm, the limit would depend on the size of the reads.
-                Header::Complete(_) => return Err(input.corrupt(HEADER_TOO_LONG)),
+                Header::Complete(_) => return Err(header_too_long(input)),
                 Header::Incomplete if input.unused().len() > MAX_GZIP_HEADER_BYTES => {
-                    return Err(input.corrupt(HEADER_TOO_LONG));
+                    return Err(header_too_long(input));
                 }
                 Header::Incomplete => {
                     if !input.fetch(refill)? {
@@ -122,10 +121,10 @@ impl Gzip {
         let trailer = input.need(TRAILER_BYTES, "a gzip member's checksum", refill)?;
         let (crc, size) = (le(&trailer[..4]), le(&trailer[4..]));
         if crc != u64::from(self.crc.clone().finalize()) {
-            return Err(input.corrupt("a gzip member whose checksum does not match"));
+            return Err(input.corrupt("the CRC-32 of a gzip member does not match"));
         }
         if size != u64::from(self.member_size) {
-            return Err(input.corrupt("a gzip member whose length does not match"));
+            return Err(input.corrupt("the length (ISIZE) of a gzip member does not match"));
         }
         input.consume(TRAILER_BYTES);
         self.state = State::Header;
@@ -152,10 +151,10 @@ pub(super) fn inflate(
         Ok(Status::StreamEnd) => Ok((count, true)),
         // With input and output space, a valid stream always makes progress.
         Ok(Status::BufError) if count == 0 && used == 0 && has_input => {
-            Err(input.corrupt(format!("{what} whose deflate stream makes no progress")))
+            Err(input.corrupt(format!("the deflate stream of {what} makes no progress")))
         }
         Ok(Status::Ok | Status::BufError) => Ok((count, false)),
-        Err(_) => Err(input.corrupt(format!("{what} with an invalid deflate stream"))),
+        Err(_) => Err(input.corrupt(format!("the deflate stream of {what} is invalid"))),
     }
 }
 
@@ -179,10 +178,14 @@ fn skip_separators(input: &mut Input, refill: Refill<'_>) -> Result<(), ObjectEr
     Ok(())
 }
 
+fn header_too_long(input: &Input) -> ObjectError {
+    input.corrupt(format!("the header of a gzip member is longer than {MAX_GZIP_HEADER_BYTES} bytes"))
+}
+
 enum Header {
     Complete(usize),
     Incomplete,
-    Wrong(&'static str),
+    Invalid(&'static str),
 }
 
 /// Finds the end of the member's header (RFC 1952 section 2.3).
@@ -194,17 +197,17 @@ fn header_length(bytes: &[u8]) -> Header {
     const FCOMMENT: u8 = 16;
     const RESERVED: u8 = 0xe0;
     if !bytes.starts_with(&MAGIC[..bytes.len().min(MAGIC.len())]) {
-        return Header::Wrong(NO_MEMBER);
+        return Header::Invalid(NO_MEMBER);
     }
     if bytes.len() < FIXED {
         return Header::Incomplete;
     }
     let flags = bytes[3];
     if bytes[2] != 8 {
-        return Header::Wrong("a gzip member with a compression method other than deflate");
+        return Header::Invalid("the compression method of a gzip member is not deflate");
     }
     if flags & RESERVED != 0 {
-        return Header::Wrong("a gzip member with reserved flags");
+        return Header::Invalid("the header of a gzip member has reserved flags");
     }
     let mut at = FIXED;
     if flags & FEXTRA != 0 {
@@ -224,7 +227,7 @@ fn header_length(bytes: &[u8]) -> Header {
             return Header::Incomplete;
         };
         if le(stated) != u64::from(crc32fast::hash(header) & 0xffff) {
-            return Header::Wrong("a gzip member whose header checksum does not match");
+            return Header::Invalid("the header checksum of a gzip member does not match");
         }
         at += 2;
     }

@@ -232,8 +232,8 @@ fn event(window: &[u8], at: usize) -> Scan<Event> {
     loop {
         let (name, start) = member(window, at, &mut first)?;
         let Some(name) = name else { return Ok((event, start)) };
-        let mut said = Vec::new();
-        let before = match name_of(name, window, &mut said)? {
+        let mut unescaped = Vec::new();
+        let before = match name_of(name, window, &mut unescaped)? {
             b"timestamp" => {
                 (event.timestamp, at) = integer(window, start)?;
                 &mut timestamp
@@ -290,8 +290,8 @@ fn member(window: &[u8], at: usize, first: &mut bool) -> Scan<Option<Text>> {
 }
 
 fn key(name: Text, window: &[u8]) -> Result<Key, Stop> {
-    let mut said = Vec::new();
-    Ok(key_named(name_of(name, window, &mut said)?))
+    let mut unescaped = Vec::new();
+    Ok(key_named(name_of(name, window, &mut unescaped)?))
 }
 
 /// Returns the key of this name.
@@ -307,12 +307,12 @@ pub(super) fn key_named(name: &[u8]) -> Key {
 }
 
 /// Returns the key, which may be written with escapes.
-fn name_of<'a>(name: Text, window: &'a [u8], said: &'a mut Vec<u8>) -> Result<&'a [u8], Stop> {
+fn name_of<'a>(name: Text, window: &'a [u8], unescaped: &'a mut Vec<u8>) -> Result<&'a [u8], Stop> {
     if !name.escaped {
         return Ok(name.raw(window));
     }
-    if text::unescape(name.raw(window), said) {
-        Ok(said)
+    if text::unescape(name.raw(window), unescaped) {
+        Ok(unescaped)
     } else {
         Err(Stop::Wrong("a key that is no text", name.start))
     }

@@ -124,7 +124,7 @@ impl<'a> Rules<'a> {
         rules
     }
 
-    /// Forgets what the records so far said about those after them.
+    /// Resets the state that depends on earlier records: ordinal, file and header lines.
     pub(crate) fn restart(&mut self) {
         self.serial = None;
         self.file = 0;

@@ -56,13 +56,13 @@ pub(super) const RULES: [Rule; 9] = [
 
 const S3_CHECKSUMS: [&str; 5] = ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"];
 
-/// The algorithms of the checksums that a call, or a part of it, carries.
+/// Returns the checksum algorithms of a call or of a part.
 fn checksums(input: &serde_json::Map<String, Value>) -> BTreeSet<&'static str> {
     let is_there = |name: &&str| input.contains_key(&format!("Checksum{name}"));
     S3_CHECKSUMS.into_iter().filter(is_there).collect()
 }
 
-/// Where an object is.
+/// Returns the bucket and the key of a call.
 fn place(call: &Call) -> (Option<&str>, Option<&str>) {
     (call.text("Bucket"), call.text("Key"))
 }
@@ -171,7 +171,7 @@ fn conditions(all: &[Call], verdict: &mut Verdict) {
         if let Some(value) = call.text("IfMatch") {
             verdict.see(is_etag(value), call, || format!("If-Match: {value}"));
         }
-        // A write takes no ETag here: S3 answers 501.
+        // S3 returns 501 for a write with an ETag in this header.
         if let Some(value) = call.text("IfNoneMatch") {
             verdict.see(value == "*" || (!is_write && is_etag(value)), call, || {
                 format!("If-None-Match: {value}")

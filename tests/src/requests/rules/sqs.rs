@@ -89,7 +89,7 @@ fn fifo_attributes(all: &[Call], verdict: &mut Verdict) {
                 (1..=128).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_graphic());
             verdict.see(is_allowed, call, || format!("{attribute} {value:?}"));
         }
-        // A FIFO queue takes a delay for all messages only, of the queue itself.
+        // A FIFO queue has one delay for all messages; a message cannot have its own.
         verdict.see(message.get("DelaySeconds").is_none(), call, || "a delay of its own".to_owned());
     }
 }
@@ -102,7 +102,7 @@ fn bodies(all: &[Call], verdict: &mut Verdict) {
         verdict.see((1..=1 << 20).contains(&bytes), call, || format!("{bytes} bytes"));
         verdict.see(body.chars().all(is_allowed), call, || format!("characters of {body:?}"));
     }
-    // The limit is also that of a batch.
+    // The limit applies to the whole batch too.
     for call in calls(all, &["SendMessageBatch"]) {
         let body = |entry: &Value| entry["MessageBody"].as_str().map_or(0, str::len);
         let bytes: usize = call.list("Entries").iter().map(body).sum();
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_fifo_attributes_or_with_a_body_that_sqs_does_not_take_is_refused() {
+    fn a_message_without_fifo_attributes_or_with_a_body_that_sqs_does_not_accept_is_refused() {
         let send = |changes: Value| {
             let mut message =
                 json!({ "MessageBody": "b", "MessageGroupId": "g", "MessageDeduplicationId": "d" });
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_of_seconds_or_messages_that_sqs_does_not_take_is_refused() {
+    fn a_number_of_seconds_or_messages_that_sqs_does_not_accept_is_refused() {
         let hide = |seconds: i64| {
             let input = json!({ "QueueUrl": "u", "ReceiptHandle": "h", "VisibilityTimeout": seconds });
             [("ChangeMessageVisibility", input)]

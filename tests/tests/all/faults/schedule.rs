@@ -1,4 +1,4 @@
-//! What goes wrong in one play, made from a seed.
+//! The faults of one schedule, generated from a seed.
 
 use std::fmt;
 
@@ -6,21 +6,18 @@ use rand::{RngExt, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-/// What can be wrong between us and AWS, and how microburst does it. The integrity of what neither side has a checksum of,
-/// listings and messages, is left to TLS: they are cut and lost here, but not changed. To microburst an uploaded part
-/// is a `PutObject` too, and the end of an upload in parts is its beginning.
+/// Faults between our programs and AWS, in microburst's format. Listings and messages have no checksums, and TLS protects
+/// them: here they are truncated or lost, but not changed. microburst treats an uploaded part as a `PutObject`, and the
+/// completion of a multipart upload as its creation.
 pub(super) const FAULTS: &[(&str, &str)] = &[
     ("S3 says SlowDown", r#"{"service": "s3", "error": {"code": "SlowDown"}}"#),
     ("S3 fails inside", r#"{"service": "s3", "error": {"code": "InternalError"}}"#),
     ("S3 resets connections", r#"{"service": "s3", "reset": true}"#),
     ("S3 answers late", r#"{"service": "s3", "latency": {"min": 20, "max": 700}}"#),
-    (
-        "bodies come slowly",
-        r#"{"service": "s3", "operation": "GetObject", "response": {"bandwidth_kbps": 48}}"#,
-    ),
+    ("bodies are slow", r#"{"service": "s3", "operation": "GetObject", "response": {"bandwidth_kbps": 48}}"#),
     ("bodies break off", r#"{"service": "s3", "operation": "GetObject", "response": {"abort_frac": 0.6}}"#),
     (
-        "bodies end as if whole",
+        "bodies end early without an error",
         r#"{"service": "s3", "operation": "GetObject", "response": {"truncate_frac": 0.5}}"#,
     ),
     (
@@ -28,16 +25,16 @@ pub(super) const FAULTS: &[(&str, &str)] = &[
         r#"{"service": "s3", "operation": "GetObject", "response": {"corrupt_bytes": 3}}"#,
     ),
     (
-        "reading is denied",
+        "GetObject is denied",
         r#"{"service": "s3", "operation": "GetObject", "resource": "source", "error": {"code": "AccessDenied"}}"#,
     ),
     (
-        "looking is refused",
+        "HeadObject is refused",
         r#"{"service": "s3", "operation": "HeadObject", "error": {"code": "ServiceUnavailable"}}"#,
     ),
     ("listings fail", r#"{"service": "s3", "operation": "ListObjectsV2", "error": {"code": "SlowDown"}}"#),
     (
-        "listings end as if whole",
+        "listings end early without an error",
         r#"{"service": "s3", "operation": "ListObjectsV2", "response": {"truncate_frac": 0.7}}"#,
     ),
     (
@@ -49,15 +46,15 @@ pub(super) const FAULTS: &[(&str, &str)] = &[
         r#"{"service": "s3", "operation": "PutObject", "request": {"slow_upload": {"rate_kbps": 64}}}"#,
     ),
     (
-        "answers to uploads are lost",
+        "responses to uploads are lost",
         r#"{"service": "s3", "operation": "PutObject", "response": {"abort_bytes": 0}}"#,
     ),
     (
-        "answers about uploads in parts are lost",
+        "responses to multipart uploads are lost",
         r#"{"service": "s3", "operation": "CreateMultipartUpload", "response": {"abort_bytes": 0}}"#,
     ),
     (
-        "removals fail",
+        "deletions fail",
         r#"{"service": "s3", "operation": "DeleteObject", "error": {"code": "InternalError"}}"#,
     ),
     ("credentials expire", r#"{"service": "*", "error": {"code": "ExpiredToken", "status": 400}}"#),
@@ -65,43 +62,43 @@ pub(super) const FAULTS: &[(&str, &str)] = &[
     ("SQS is unavailable", r#"{"service": "sqs", "error": {"code": "ServiceUnavailable"}}"#),
     ("SQS resets connections", r#"{"service": "sqs", "reset": true}"#),
     (
-        "answers to sending are lost",
+        "responses to sends are lost",
         r#"{"service": "sqs", "operation": "SendMessageBatch", "response": {"abort_bytes": 0}}"#,
     ),
     (
-        "answers to receiving are lost",
+        "responses to receives are lost",
         r#"{"service": "sqs", "operation": "ReceiveMessage", "response": {"abort_bytes": 0}}"#,
     ),
     (
-        "answers to acknowledging are lost",
+        "responses to message deletions are lost",
         r#"{"service": "sqs", "operation": "DeleteMessageBatch", "response": {"abort_bytes": 0}}"#,
     ),
     (
-        "acknowledging fails",
+        "message deletions fail",
         r#"{"service": "sqs", "operation": "DeleteMessageBatch", "error": {"code": "InternalFailure"}}"#,
     ),
     (
-        "hiding fails",
+        "visibility changes fail",
         r#"{"service": "sqs", "operation": "ChangeMessageVisibilityBatch", "error": {"code": "InternalFailure"}}"#,
     ),
     (
-        "counting fails",
+        "queue counts fail",
         r#"{"service": "sqs", "operation": "GetQueueAttributes", "error": {"code": "ServiceUnavailable"}}"#,
     ),
 ];
-/// Only where the queue is purged.
+/// Faults of schedules that purge the queue.
 pub(super) const PURGE_FAULTS: &[(&str, &str)] = &[
     (
         "a purge is in progress",
         r#"{"service": "sqs", "operation": "PurgeQueue", "times": 1, "error": {"code": "AWS.SimpleQueueService.PurgeQueueInProgress", "status": 403}}"#,
     ),
     (
-        "answers to purging are lost",
+        "responses to purges are lost",
         r#"{"service": "sqs", "operation": "PurgeQueue", "response": {"abort_bytes": 0}}"#,
     ),
 ];
 
-/// Something that happens to a program, or to messages, after a time.
+/// An event that affects a program or messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Event {
     WorkerKilled,
@@ -109,23 +106,23 @@ pub(super) enum Event {
     MessagesTwice,
 }
 
-/// What goes wrong, and when.
+/// The faults and events of a run, with their times.
 pub(super) struct Schedule {
     pub(super) seed: u64,
     pub(super) objects: u32,
     pub(super) records: u32,
-    /// The first object is damaged for good.
+    /// Whether the first object is permanently damaged.
     pub(super) damages: bool,
     pub(super) purges: bool,
     pub(super) faults: Vec<(&'static str, Value)>,
-    /// Each after its milliseconds, in order.
+    /// Events with their time in milliseconds, in order.
     pub(super) events: Vec<(u64, Event)>,
 }
 
 impl Schedule {
     pub(super) fn new(seed: u64) -> Self {
         let random = &mut ChaCha8Rng::seed_from_u64(seed);
-        // Now and then an object whose rows take two parts.
+        // Some schedules have an object whose output has two parts.
         let (objects, records) = match random.random_range(0..12) {
             0 => (1, 320_000),
             1..4 => (random.random_range(2..5), 20_000),
@@ -151,12 +148,12 @@ impl Schedule {
     }
 }
 
-/// A fault that strikes some times only, all at once or with gaps.
+/// Limits a fault to some requests, consecutive or with gaps.
 fn limited(rule: &str, random: &mut ChaCha8Rng) -> Value {
     let mut rule: Value = serde_json::from_str(rule).unwrap();
     if rule["times"].is_null() {
-        let most = *[12, 12, 12, 80].choose(random).unwrap();
-        rule["times"] = random.random_range(1..=most).into();
+        let limit = *[12, 12, 12, 80].choose(random).unwrap();
+        rule["times"] = random.random_range(1..=limit).into();
     }
     for cut in ["/response/truncate_frac", "/response/abort_frac", "/request/cut_upload/after_frac"] {
         if let Some(fraction) = rule.pointer_mut(cut) {

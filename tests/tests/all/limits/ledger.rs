@@ -1,4 +1,4 @@
-//! Bounds of what is found in the ledger and the queue, and of a run.
+//! Limits of ledger files, queue messages and runs.
 
 use std::fs::{self, File};
 
@@ -24,19 +24,19 @@ use super::{
     noisy,
 };
 
-/// A file of that size that takes no room on the disk.
+/// Creates a sparse file, which takes no space on the disk.
 fn sparse(path: &std::path::Path, bytes: u64) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     File::create(path).unwrap().set_len(bytes).unwrap();
 }
 
 #[test]
-fn a_ledger_file_of_any_size_costs_no_memory() {
+fn ledger_files_of_any_size_take_bounded_memory() {
     let place = Place::new();
     place.object("a", &noisy(0)).object("b", &noisy(0));
     assert_eq!(place.convert(&["--run", "r"]).status, 0);
     let whole = place.results();
-    // Larger than the machine's memory. It proves nothing, so the object is done again.
+    // A receipt larger than the machine's memory does not count, so the object is processed again.
     sparse(&place.path("out/runs/r/receipts/a.json"), 1 << 40);
     sparse(&place.path("out/runs/r/failures/b.json"), 1 << 40);
     let report = place.report(&["--resume", "--run", "r"]);
@@ -44,10 +44,10 @@ fn a_ledger_file_of_any_size_costs_no_memory() {
     assert_eq!(place.results(), whole);
 
     let store = flowherd_cli::local::DirStore::new(&place.path("out"), &place.path("aside")).unwrap();
-    for (path, most) in [("runs/r/report.json", MAX_REPORT_BYTES), ("runs/r/run.json", MAX_LEDGER_BYTES)] {
+    for (path, limit) in [("runs/r/report.json", MAX_REPORT_BYTES), ("runs/r/run.json", MAX_LEDGER_BYTES)] {
         sparse(&place.path("out").join(path), 1 << 40);
-        let error = store.get_limited(path, most).unwrap_err();
-        assert!(error.to_string().contains(&format!("{path} has more than {most} bytes")), "{error}");
+        let error = store.get_limited(path, limit).unwrap_err();
+        assert!(error.to_string().contains(&format!("{path} has more than {limit} bytes")), "{error}");
         assert!(store.get(path).is_err());
     }
     assert_eq!(read_json::<Run>(&store, "runs/r/run.json").unwrap(), None);
@@ -69,7 +69,7 @@ fn rules_in_the_ledger_that_are_too_large_are_refused() {
 }
 
 #[test]
-fn a_part_of_the_manifest_that_is_a_bomb_is_an_error_and_proves_nothing() {
+fn a_decompression_bomb_in_the_manifest_is_an_error() {
     let store = MemoryStore::default();
     let totals =
         manifest(&store, "r", &[ManifestEntry { key: "k".to_owned(), size: 1, etag: "e".to_owned() }]);
@@ -89,24 +89,24 @@ fn a_run_of_more_objects_than_its_limit_is_refused_and_continues_when_it_is_rais
     fleet.max_keys = 7;
     let step = fleet.begin("r", "firehose/");
     let plan = |fleet: &Fleet| fleet.coordinate(|coordinator| coordinator.step(step.clone(), &|| true));
-    let Err(CoordinatorError::Refused(why)) = plan(&fleet) else { panic!("it was refused") };
+    let Err(CoordinatorError::Refused(why)) = plan(&fleet) else { panic!("the run is not refused") };
     assert_eq!(
         why,
         "prefix \"firehose/\" of bucket logs has more than 7 objects (FLOWHERD_MAX_KEYS); 6 of them are \
          in the queue and will be processed; begin runs of longer prefixes, or raise the limit and continue run r"
     );
-    assert!(fleet.has("active/r.json"), "what is sent is protected against purges");
+    assert!(fleet.has("active/r.json"), "the sent messages are not protected against purges");
     fleet.drain(2);
-    assert_eq!(fleet.results().len(), 6, "what is sent is done");
+    assert_eq!(fleet.results().len(), 6, "the sent objects are not done");
 
-    // The same step once more, with the limit raised: no object is lost or done twice.
+    // Repeats the operation with a higher limit. No object may be lost or processed twice.
     fleet.max_keys = 10;
     let step = plan(&fleet).unwrap();
     assert_eq!((step.progress.listed, step.operation.name()), (10, "check"));
     let report = fleet.finish(step);
     assert_eq!((report.state, report.objects.done), (ReportState::Done, 10));
 
-    // Where nothing could be sent, nothing is left behind.
+    // If nothing was sent, no marker remains.
     let mut fleet = Fleet::new(10);
     fleet.max_keys = 2;
     let begun = fleet.begin("r", "firehose/");
@@ -125,7 +125,9 @@ fn a_prefix_longer_than_any_key_is_refused() {
         fleet.coordinate(|coordinator| coordinator.begin(&asked))
     };
     assert_eq!(begin(MAX_KEY_BYTES).unwrap().operation.name(), "plan");
-    let Err(CoordinatorError::Refused(why)) = begin(MAX_KEY_BYTES + 1) else { panic!("it was refused") };
+    let Err(CoordinatorError::Refused(why)) = begin(MAX_KEY_BYTES + 1) else {
+        panic!("the run is not refused")
+    };
     assert!(why.contains("has 1025 bytes"), "{why}");
 }
 

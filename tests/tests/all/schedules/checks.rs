@@ -1,4 +1,4 @@
-//! What must hold of a fleet, whatever has gone wrong in it.
+//! Checks of the fleet's state after a schedule.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -34,7 +34,7 @@ impl World {
         report::truths(&self.services, run)
     }
 
-    /// After [`World::settle`].
+    /// Checks every run. Called after [`World::settle`].
     pub(super) fn check(&self) {
         for run in self.runs() {
             let run = self.run(&run);
@@ -52,7 +52,7 @@ impl World {
         self.check_dead_letters();
     }
 
-    /// What was there all along is in it, once, and nothing was done that is not.
+    /// Checks that the manifest lists each unchanged object once, and that the ledger has no files for other objects.
     fn check_manifest(&self, run: &Run) {
         if run.manifest.is_none() {
             return;
@@ -76,22 +76,22 @@ impl World {
         }
     }
 
-    /// They are what the version that the receipt names is converted to.
+    /// Checks that the outputs are the conversion of the version in the receipt.
     fn check_outputs(&self, run: &str, entry: &ManifestEntry) {
         let receipt: Receipt = read(self.store(), &layout::receipt(run, &entry.key)).unwrap();
         let bytes = &self.contents[&(entry.key.clone(), receipt.object.etag.clone())];
-        let expected = reference(&entry.key, bytes).expect("only what is whole is done");
+        let expected = reference(&entry.key, bytes).expect("a damaged object is done");
         let texts = receipt.outputs.iter().map(|output| {
             let bytes = self.store().get(&output.path).unwrap().unwrap();
             (output.path.clone(), String::from_utf8(gunzip(&bytes)).unwrap())
         });
         if texts.collect::<BTreeMap<_, _>>() != expected {
-            self.violate(format!("{} of {run} has not the outputs of its version", entry.key));
+            self.violate(format!("{} of {run} does not have the outputs of its version", entry.key));
         }
         if receipt.object != *entry
             && read::<Amendment>(self.store(), &layout::amendment(run, &entry.key)).is_none()
         {
-            self.violate(format!("{} of {run} was done in a version that nobody asked for", entry.key));
+            self.violate(format!("{} of {run} is done in a version without an amendment", entry.key));
         }
     }
 
@@ -104,10 +104,10 @@ impl World {
         }
     }
 
-    /// Only what was truly lost may be missing: purged by somebody outside, or for a run that the ledger names; or given up
-    /// because all who had it died.
-    fn check_missing(&self, asked: &Run, entry: &ManifestEntry) {
-        let run = &asked.run;
+    /// Checks that a missing object was lost by a purge from outside, by a recorded purge, by workers that died, or because
+    /// another run replaced its outputs.
+    fn check_missing(&self, missing_of: &Run, entry: &ManifestEntry) {
+        let run = &missing_of.run;
         let is_its = |body: &String| {
             Task::parse(body).is_ok_and(|task| task.run == *run && task.object.key == entry.key)
         };
@@ -118,17 +118,17 @@ impl World {
                 self.outside_purges.iter().any(|purge| (*purge..*purge + minute).contains(&lost.at))
             });
         let is_given_up = self.had_bad_workers && self.services.queue.dead().iter().any(is_its);
-        // An attempt of another run has replaced or taken back the outputs of the same object.
+        // An attempt of another run may have replaced or removed the outputs of the object.
         let mut others = self.runs().into_iter().filter(|other| other != run).map(|other| self.run(&other));
         let is_replaced = others.any(|other| entry.key.starts_with(&other.prefix));
         let has_receipt = |run| read::<Receipt>(self.store(), &layout::receipt(run, &entry.key)).is_some();
-        let was_done = std::iter::once(run).chain(&asked.resumes).any(|run| has_receipt(run));
+        let was_done = std::iter::once(run).chain(&missing_of.resumes).any(|run| has_receipt(run));
         if !(is_purged || is_lost || is_given_up || was_done && is_replaced) {
-            self.violate(format!("{} of {run} is missing, and nobody has lost it", entry.key));
+            self.violate(format!("{} of {run} is missing without a cause", entry.key));
         }
     }
 
-    /// Every output is a whole conversion of some version of its object, and none is obsolete.
+    /// Checks that every output is the conversion of a version of its object, and that no file is obsolete.
     fn check_files(&self) {
         let mut possible: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for ((key, _), bytes) in &self.contents {
@@ -139,7 +139,7 @@ impl World {
         for (path, bytes) in self.store().files() {
             let is_output = path.starts_with("csv/") || path.starts_with("rejects/");
             if is_output && !possible[&path].contains(&String::from_utf8(gunzip(&bytes)).unwrap()) {
-                self.violate(format!("{path} is of no version of its object"));
+                self.violate(format!("{path} is not an output of any version of its object"));
             }
             if self.is_obsolete(&path) {
                 self.violate(format!("{path} is obsolete"));
@@ -147,8 +147,8 @@ impl World {
         }
     }
 
-    /// A redrive that failed may have moved its letters all the same: its note protects them, also if it is refused when it
-    /// is made again, until somebody asks for a report.
+    /// Returns whether a run marker or partial report should be gone. A failed redrive may have moved messages, so its marker
+    /// remains until a report, even if the repeated redrive is refused.
     fn is_obsolete(&self, path: &str) -> bool {
         let is_protected = |run: &str| {
             self.drivers
@@ -164,18 +164,18 @@ impl World {
             let task = Task::parse(&body).unwrap();
             let (run, key) = (&task.run, &task.object.key);
             let failure: Option<Failure> = read(self.store(), &layout::failure(run, key));
-            let for_good = failure.is_some_and(|failure| failure.verdict == Verdict::Permanent);
-            if !for_good && !self.had_bad_workers && !self.touched.contains(key) {
-                self.violate(format!("{key} of {run} is a dead letter, but has not failed for good"));
+            let is_permanent = failure.is_some_and(|failure| failure.verdict == Verdict::Permanent);
+            if !is_permanent && !self.had_bad_workers && !self.touched.contains(key) {
+                self.violate(format!("{key} of {run} is a dead-letter message without a permanent failure"));
             }
         }
     }
 
-    /// Failed objects are done after a repair and a redrive; missing objects are done after a resume,
-    /// and nothing else is.
+    /// Checks that failed objects are done after a repair and a redrive, and missing objects after a resume. A resume
+    /// processes no other objects.
     pub(super) fn check_recovery(&mut self) {
         self.repair();
-        // Who purged last has done so, and what is sent now stays.
+        // After a minute, no purge is in progress.
         self.pass(Duration::from_mins(1));
         let runs = self.runs();
         for _ in 0..3 {
@@ -184,13 +184,13 @@ impl World {
             if self.services.queue.dead().is_empty() {
                 break;
             }
-            self.services.tell(format!("dead-letter messages are moved back for {run}"));
+            self.services.record(format!("dead-letter messages are moved back for {run}"));
             self.redrive(run);
             self.settle();
             let reported = self.drivers.last().and_then(|driver| driver.refused.clone());
             reported
                 .into_iter()
-                .for_each(|why| self.violate(format!("a redrive at peace is refused: {why}")));
+                .for_each(|why| self.violate(format!("a redrive without faults is refused: {why}")));
         }
         if runs.iter().any(|run| self.store().get(&layout::purged(run)).unwrap().is_none()) {
             let dead = self.services.queue.dead();
@@ -205,17 +205,17 @@ impl World {
     }
 
     fn check_resume(&mut self, run: &str) {
-        let asked = self.run(run);
-        let prefix = &asked.prefix;
+        let earlier = self.run(run);
+        let prefix = &earlier.prefix;
         let now: Vec<String> =
             self.services.source.keys().into_iter().filter(|key| key.starts_with(prefix)).collect();
         let is_done = |key: &&String| {
             let entry = self.services.source.entry(key);
-            let earlier = std::iter::once(&asked.run).chain(&asked.resumes);
-            earlier.into_iter().any(|run| receipt(self.store(), run, &entry).is_some())
+            let mut runs = std::iter::once(&earlier.run).chain(&earlier.resumes);
+            runs.any(|run| receipt(self.store(), run, &entry).is_some())
         };
         let done = now.iter().filter(is_done).count() as u64;
-        self.services.tell(format!("{run} is resumed"));
+        self.services.record(format!("{run} is resumed"));
         let at = self.begin(RunOptions { resume: Some(run.to_owned()), ..RunOptions::default() });
         self.settle();
         let step = self.drivers[at].step.clone();
@@ -223,11 +223,11 @@ impl World {
             return self.violate(format!("{run} cannot be resumed: {:?}", self.drivers[at].refused));
         };
         let progress = step.progress;
-        let left = now.len() as u64 - done;
+        let remaining = now.len() as u64 - done;
         let state = step.ended().map(|ended| ended.state);
-        if (state, progress.skipped, progress.done) != (Some(ReportState::Done), done, left) {
+        if (state, progress.skipped, progress.done) != (Some(ReportState::Done), done, remaining) {
             self.violate(format!(
-                "{run} resumed: {state:?} {progress:?}, not {left} done and {done} skipped"
+                "{run} resumed: {state:?} {progress:?}, not {remaining} done and {done} skipped"
             ));
         }
     }

@@ -1,4 +1,4 @@
-//! A report against the state of the objects.
+//! Compares a report with the state of the objects.
 
 use flowherd_coordinator::{manifest, state::RunState};
 use flowherd_shared::{

@@ -1,4 +1,4 @@
-//! What the processes of a schedule work with, and what each of them does.
+//! The services that the processes of a schedule share, and their work.
 
 use std::{
     ops::ControlFlow,
@@ -21,16 +21,16 @@ use super::{
     truth,
 };
 
-/// Shorter than a process may wait, so that messages come back while a process still works on them.
+/// Shorter than a process may wait, so that messages are redelivered while a process still handles them.
 const VISIBILITY: Duration = Duration::from_secs(30);
 const SETTINGS: QueueSettings = QueueSettings { visibility: VISIBILITY, max_deliveries: 4 };
 
-/// What all processes share.
+/// The services that all processes share.
 pub(super) struct Services {
     pub(super) source: MemorySource,
     pub(super) store: MemoryStore,
     pub(super) queue: MemoryQueue,
-    /// Calls, as a story.
+    /// All calls and events, as lines.
     trace: Mutex<Vec<String>>,
     pub(super) violations: Mutex<Vec<String>>,
 }
@@ -39,7 +39,7 @@ pub(super) type FakePorts<'a> =
     Coordinator<'a, Paced<'a, MemorySource>, Paced<'a, MemoryStore>, Paced<'a, MemoryQueue>>;
 
 impl Services {
-    /// `versions`: the same bytes have another version each time they are written.
+    /// Creates the services. With `versions`, each write of the same bytes has another version.
     pub(super) fn new(versions: bool) -> Arc<Self> {
         let store = MemoryStore::default();
         if versions {
@@ -66,11 +66,11 @@ impl Services {
                 let receipt: Receipt = serde_json::from_slice(bytes).unwrap();
                 let gone =
                     receipt.outputs.iter().find(|output| services.store.get(&output.path).unwrap().is_none());
-                // Another worker at the same object may have taken it back in the meantime.
+                // Another worker on the object may have removed the output meanwhile.
                 let is_sole_owner =
                     services.trace.lock().unwrap().iter().all(|line| !line.contains(": remove csv/"));
                 if let Some(gone) = gone.filter(|_| is_sole_owner) {
-                    services.violate(format!("{who} writes a receipt before {} is there", gone.path));
+                    services.violate(format!("{who} writes a receipt before {} exists", gone.path));
                 }
             }
         })
@@ -80,7 +80,7 @@ impl Services {
         self.violations.lock().unwrap().push(what);
     }
 
-    pub(super) fn tell(&self, what: String) {
+    pub(super) fn record(&self, what: String) {
         self.trace.lock().unwrap().push(what);
     }
 
@@ -93,7 +93,7 @@ impl Services {
         self.trace.lock().unwrap().iter().filter(|line| line.starts_with(&its)).count()
     }
 
-    /// The time on the machine of a process, whose clock is up to a quarter of an hour off.
+    /// Returns the time on a process's machine, whose clock is wrong by up to 15 minutes.
     pub(super) fn now(&self, process: &Process) -> Timestamp {
         let sum: i64 = process.name().bytes().map(i64::from).sum();
         let now = Timestamp::try_from(SystemTime::UNIX_EPOCH + START + self.queue.now()).unwrap();
@@ -120,16 +120,16 @@ impl Services {
         })
     }
 
-    /// Receives one message and works on it. `alone`: nobody else is at anything.
-    pub(super) fn work(&self, process: &Process, alone: bool) -> Outcome {
+    /// Receives one message and handles it. `is_only_process`: no other process runs.
+    pub(super) fn work(&self, process: &Process, is_only_process: bool) -> Outcome {
         let (source, store) = (Paced::new(&self.source, process), Paced::new(&self.store, process));
         let queue = Paced::new(&self.queue, process);
         let Some(message) = queue.receive(1, Duration::ZERO).unwrap_or_default().pop() else {
-            return Outcome::Worked { something: false };
+            return Outcome::Worked { has_received: false };
         };
         let task = Task::parse(&message.body).unwrap();
-        self.tell(format!(
-            "  the message asks for {} of {}, delivery {}",
+        self.record(format!(
+            "  the message names {} of {}, delivery {}",
             task.object.key, task.run, message.deliveries
         ));
         let was_done = truth::receipt(&self.store, &task.run, &task.object).is_some();
@@ -139,15 +139,15 @@ impl Services {
         let clock = || self.now(process);
         handler.clock = &clock;
         handler.single(&message, &|| ControlFlow::Continue(()));
-        if alone && was_done && self.commits(process) > 0 {
-            self.violate(format!("{} of {} is done once more", task.object.key, task.run));
+        if is_only_process && was_done && self.commits(process) > 0 {
+            self.violate(format!("{} of {} is processed again", task.object.key, task.run));
         }
-        Outcome::Worked { something: true }
+        Outcome::Worked { has_received: true }
     }
 }
 
-/// What a process came to.
+/// The result of a process.
 pub(super) enum Outcome {
-    Worked { something: bool },
+    Worked { has_received: bool },
     Stepped(Box<Result<RunState, CoordinatorError>>),
 }

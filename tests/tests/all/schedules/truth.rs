@@ -1,4 +1,4 @@
-//! The state of objects, read from the ledger without the coordinator's code.
+//! Reads the state of objects from the ledger without the coordinator's code.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub(super) fn read<T: DeserializeOwned>(store: &MemoryStore, path: &str) -> Opti
     store.get(path).unwrap().map(|bytes| serde_json::from_slice(&bytes).unwrap())
 }
 
-/// The receipt of an object, if its outputs are there in the versions it names.
+/// Returns the receipt of an object if its outputs exist in the versions that it names.
 pub(super) fn receipt(store: &MemoryStore, run: &str, object: &ManifestEntry) -> Option<Receipt> {
     let found =
         read(store, &layout::receipt(run, &object.key)).filter(|receipt: &Receipt| receipt.object == *object);
@@ -35,7 +35,7 @@ pub(super) fn receipt(store: &MemoryStore, run: &str, object: &ManifestEntry) ->
     })
 }
 
-/// The texts of an object's outputs by their paths; `None` if it is damaged.
+/// Returns the texts of an object's outputs by their paths; `None` if it is damaged.
 pub(super) fn reference(key: &str, bytes: &[u8]) -> Option<BTreeMap<String, String>> {
     let (_, outputs) = convert(bytes, key, &RunConfig::default()).ok()?;
     Some(outputs.into_iter().map(|(output, text)| (output.path, text)).collect())

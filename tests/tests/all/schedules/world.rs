@@ -28,15 +28,15 @@ use super::{
     services::{Outcome, Services},
 };
 
-/// No process lives longer: what it does between its last look whether the queue was purged and its receipt is bounded
-/// by the minute that a purge takes.
+/// Maximum lifetime of a process. The time between a worker's last check for a purge and its receipt must be shorter than the
+/// minute that a purge takes.
 const LIFETIME: Duration = Duration::from_secs(59);
-const MOST_DRIVERS: usize = 5;
+const MAX_DRIVERS: usize = 5;
 pub(super) const KEYS: [&str; 6] = ["p/0", "p/1 +%ü", "p/2", "p/3", "q/0", "q/1"];
-/// Those that may come later, before, between and behind the others.
+/// Keys that schedules may add: before, between and after the others.
 const LATER: [&str; 6] = ["p/", "p/1", "p/1 a", "p/4", "q/00", "q/2"];
 
-/// What a driver is to begin with.
+/// The first call of a driver.
 #[derive(Clone, Debug)]
 enum First {
     Begin(RunOptions),
@@ -52,7 +52,7 @@ pub(super) struct Driver {
     pub(super) step: Option<RunState>,
     due: Duration,
     pub(super) refused: Option<String>,
-    /// A call of its is under way.
+    /// Whether a call of the driver is in progress.
     is_busy: bool,
 }
 
@@ -80,13 +80,13 @@ pub(super) struct World {
     watch: Watch,
     numbers: usize,
     has_lagged: bool,
-    /// Every content that an object had: by key and `ETag`.
+    /// Every content of an object, by key and `ETag`.
     pub(super) contents: BTreeMap<(String, String), Vec<u8>>,
-    /// Keys whose content was ever damaged, replaced or gone.
+    /// Keys whose content was damaged, replaced or removed at some time.
     pub(super) touched: BTreeSet<String>,
-    /// Runs that two drivers were at.
+    /// Runs with two drivers.
     pub(super) shared: BTreeSet<String>,
-    /// When somebody outside the fleet purged the queue.
+    /// Times of purges from outside the fleet.
     pub(super) outside_purges: Vec<Duration>,
     /// Whether a worker's call failed, or a worker died or waited.
     pub(super) had_bad_workers: bool,
@@ -122,13 +122,13 @@ impl World {
         world
     }
 
-    /// A content that the object never had.
+    /// Puts an object with new content.
     fn put(&mut self, key: &str, is_whole: bool) {
         self.numbers += 1;
         let serial = i64::try_from(self.numbers).unwrap();
         let events = [event(serial, FLOW), event(serial, "a reject"), event(serial, FLOW)];
         let mut bytes = gzip(envelope("g", &events[..self.numbers % 4]).as_bytes());
-        // Objects without records differ by their gzip's time.
+        // Objects without records differ by the time in their gzip header.
         bytes[4..8].copy_from_slice(&u32::try_from(serial).unwrap().to_le_bytes());
         if !is_whole {
             bytes.truncate(bytes.len() - 9);
@@ -138,26 +138,26 @@ impl World {
     }
 
     pub(super) fn apply(&mut self, event: &Event) {
-        self.services.tell(format!("{:?} {event:?}", self.services.queue.now()));
+        self.services.record(format!("{:?} {event:?}", self.services.queue.now()));
         match *event {
             Event::Begin { prefix, purge, force, resume, pace } => {
                 let resume = resume.and_then(|run| self.begun(run));
                 let prefix = resume.is_none().then(|| prefix.to_owned());
-                let asked = RunOptions { prefix, purge, force, resume, run: None };
-                if self.drivers.len() < MOST_DRIVERS {
-                    let driver = self.begin(asked);
+                let options = RunOptions { prefix, purge, force, resume, run: None };
+                if self.drivers.len() < MAX_DRIVERS {
+                    let driver = self.begin(options);
                     self.drive(driver, pace);
                 }
             }
             Event::Redrive(run, pace) => {
-                if let Some(run) = self.begun(run).filter(|_| self.drivers.len() < MOST_DRIVERS) {
+                if let Some(run) = self.begun(run).filter(|_| self.drivers.len() < MAX_DRIVERS) {
                     let driver = self.redrive(run);
                     self.drive(driver, pace);
                 }
             }
             Event::Second(driver) => {
                 let Some(like) = self.pick(driver).map(|at| self.drivers[at].clone()) else { return };
-                if self.drivers.len() < MOST_DRIVERS {
+                if self.drivers.len() < MAX_DRIVERS {
                     self.shared.insert(like.run.clone());
                     self.drivers.push(Driver { is_busy: false, ..like });
                 }
@@ -169,18 +169,18 @@ impl World {
             }
             Event::Look { run, is_final } => {
                 let Some(run) = self.begun(run) else { return };
-                let process = Process::new("somebody".to_owned(), Pace::Whole, Arc::clone(&self.watch));
+                let process = Process::new("operator".to_owned(), Pace::Whole, Arc::clone(&self.watch));
                 let looked = self.services.coordinate(&process, |coordinator| {
                     let run = coordinator.run(&run)?;
                     let reporting = Reporting { is_final, ..Reporting::default() };
                     coordinator.step(RunState::new(&run, Operation::Report(reporting)), &|| true)
                 });
                 if let Err(error @ CoordinatorError::Ledger(_)) = looked {
-                    self.services.violate(format!("a report as things stand cannot be made: {error}"));
+                    self.services.violate(format!("a report with the current ledger fails: {error}"));
                 }
             }
             Event::Work(pace) => _ = self.work(pace),
-            Event::GoOn(which, pace) => {
+            Event::Resume(which, pace) => {
                 if !self.live.is_empty() {
                     let at = usize::from(which) % self.live.len();
                     let process = Arc::clone(&self.live[at].process);
@@ -221,11 +221,11 @@ impl World {
                 self.put(key, true);
             }
             Event::Again { driver, purge } => {
-                // Who begins one again that is listed is refused, and it has no driver any more.
+                // A repeated begin of a listed run is refused, which would leave the run without a driver.
                 let is_listed = |at: &usize| self.is_listed(&self.drivers[*at].run);
                 let Some(at) = self.pick(driver).filter(|at| !is_listed(at)) else { return };
-                if let First::Begin(asked) = &mut self.drivers[at].first {
-                    asked.purge = purge;
+                if let First::Begin(options) = &mut self.drivers[at].first {
+                    options.purge = purge;
                     self.drivers[at].step = None;
                 }
             }
@@ -238,13 +238,13 @@ impl World {
         self.put(key, is_whole);
     }
 
-    /// A run that is there.
+    /// Selects a run that has been begun.
     fn begun(&self, number: u8) -> Option<String> {
         let runs = self.runs();
         (!runs.is_empty()).then(|| runs[usize::from(number) % runs.len()].clone())
     }
 
-    /// Runs that have been begun, in that order.
+    /// Returns the runs that have been begun, in the order of their begins.
     pub(super) fn runs(&self) -> Vec<String> {
         let names: BTreeSet<&String> = self.drivers.iter().map(|driver| &driver.run).collect();
         let is_there = |run: &&&String| self.services.store.get(&layout::run(run)).unwrap().is_some();
@@ -256,20 +256,20 @@ impl World {
         run.is_some_and(|run| run.manifest.is_some())
     }
 
-    /// A driver that has something to do.
+    /// Selects a driver that has not ended and has no call in progress.
     fn pick(&self, number: u8) -> Option<usize> {
         let waiting = |at: &usize| !self.drivers[*at].has_ended() && !self.drivers[*at].is_busy;
         let waiting: Vec<usize> = (0..self.drivers.len()).filter(waiting).collect();
         (!waiting.is_empty()).then(|| waiting[usize::from(number) % waiting.len()])
     }
 
-    /// A driver for a new run.
-    pub(super) fn begin(&mut self, asked: RunOptions) -> usize {
+    /// Adds a driver for a new run.
+    pub(super) fn begin(&mut self, options: RunOptions) -> usize {
         let run = format!("r{}", self.drivers.len());
-        self.add(run.clone(), First::Begin(RunOptions { run: Some(run), ..asked }))
+        self.add(run.clone(), First::Begin(RunOptions { run: Some(run), ..options }))
     }
 
-    /// A driver for a run whose dead-letter messages are to be moved back.
+    /// Adds a driver that redrives a run.
     pub(super) fn redrive(&mut self, run: String) -> usize {
         self.add(run, First::Redrive)
     }
@@ -280,44 +280,44 @@ impl World {
         self.drivers.len() - 1
     }
 
-    /// Calls the coordinator once for a driver, when it is time to.
+    /// Makes the next call of a driver, after the wait that the coordinator requested.
     pub(super) fn drive(&mut self, at: usize, pace: Pace) {
         let Driver { run, first, step, due, .. } = self.drivers[at].clone();
         self.pass(due.saturating_sub(self.services.queue.now()));
         self.drivers[at].is_busy = true;
-        // A call that stalls between its note and what it has noted, while another driver of the same run continues, has no
-        // remedy but the report, which says what is missing.
-        let notes = |step: &RunState| match &step.operation {
+        // If a call stalls between writing its marker and acting on it while another driver of the run continues, objects can
+        // be missing. Only the report shows them, so schedules do not stall such calls.
+        let writes_marker = |step: &RunState| match &step.operation {
             Operation::Plan(planning) => *planning == Planning::default(),
             operation => matches!(operation, Operation::Purge(_)),
         };
         let stalls = matches!(pace, Pace::WaitsAt(_))
-            && step.as_ref().is_some_and(notes)
+            && step.as_ref().is_some_and(writes_marker)
             && self.shared.contains(&run);
         let pace = if stalls { Pace::Whole } else { pace };
         let what = step.as_ref().map_or_else(|| format!("{first:?}"), |step| format!("{:?}", step.operation));
-        // Two stand for functions that have time for all pages of the listing.
+        // Drivers with odd numbers have time for all pages of the listing.
         let has_time = at % 2 == 1;
         self.start(format!("driver {at} of {run}, {what}"), Some(at), pace, move |services, process| {
             Outcome::Stepped(Box::new(services.coordinate(process, |coordinator| match (&step, &first) {
                 (Some(step), _) => coordinator.step(step.clone(), &|| has_time),
-                (None, First::Begin(asked)) => coordinator.begin(asked),
+                (None, First::Begin(options)) => coordinator.begin(options),
                 (None, First::Redrive) => coordinator.redrive(&run).map(|(_, step)| step),
             })))
         });
     }
 
-    /// A worker takes a message; false if there is none.
+    /// Lets a worker handle a message. Returns false if the queue delivers none.
     pub(super) fn work(&mut self, pace: Pace) -> bool {
         self.had_bad_workers |= pace != Pace::Whole;
         self.numbers += 1;
         let is_idle = self.live.is_empty();
         let name = format!("worker {}", self.numbers);
         let outcome = self.start(name, None, pace, move |services, process| services.work(process, is_idle));
-        matches!(outcome, Some(Outcome::Worked { something: true }))
+        matches!(outcome, Some(Outcome::Worked { has_received: true }))
     }
 
-    /// Its outcome, if it did not wait in between.
+    /// Starts a process. Returns its outcome unless the process waits.
     fn start(
         &mut self,
         name: String,
@@ -331,10 +331,10 @@ impl World {
             let outcome = work(&services, &process);
             return self.ended(&process, driver, outcome, false);
         }
-        let here = Arc::clone(&process);
+        let own = Arc::clone(&process);
         let thread = thread::spawn(move || {
-            let outcome = catch_unwind(AssertUnwindSafe(|| work(&services, &here)));
-            here.end();
+            let outcome = catch_unwind(AssertUnwindSafe(|| work(&services, &own)));
+            own.end();
             outcome
         });
         process.wait_until_idle();
@@ -344,7 +344,7 @@ impl World {
         None
     }
 
-    /// What has ended comes to its outcome.
+    /// Handles the outcomes of processes that have ended.
     fn reap(&mut self) {
         while let Some(at) = self.live.iter().position(|live| live.process.has_ended()) {
             let Live { process, thread, driver, .. } = self.live.remove(at);
@@ -353,7 +353,7 @@ impl World {
         }
     }
 
-    /// `has_waited`: others may have worked since the process read the ledger.
+    /// Handles the outcome of a process. `has_waited`: other processes may have run since it read the ledger.
     fn ended(
         &mut self,
         process: &Process,
@@ -373,7 +373,7 @@ impl World {
         match &**stepped {
             Ok(step) => {
                 driver.due = now + Duration::from_secs(step.wait_seconds);
-                // A report in stretches speaks of each part as it was then.
+                // A report of several calls has each part's state at the time of its call.
                 let at_once = driver.step.as_ref().is_some_and(|before| match &before.operation {
                     Operation::Report(report) => report.parts == 0,
                     _ => true,
@@ -396,7 +396,7 @@ impl World {
         Some(outcome)
     }
 
-    /// Time passes; a process that has waited for too long is dead.
+    /// Advances the clock, and kills processes that have waited for too long.
     pub(super) fn pass(&mut self, time: Duration) {
         self.services.queue.advance(time);
         let now = self.services.queue.now();
@@ -407,10 +407,9 @@ impl World {
         self.reap();
     }
 
-    /// No more faults: waiting processes continue, and each driver comes to its end, with workers that take all
-    /// that there is.
+    /// Ends the faults, resumes waiting processes, and drives each run to its end with workers that drain the queue.
     pub(super) fn settle(&mut self) {
-        self.services.tell("nothing goes wrong any more".to_owned());
+        self.services.record("the faults end".to_owned());
         self.services.queue.set_faults(Faults::default());
         while let Some(live) = self.live.first() {
             Arc::clone(&live.process).resume(Pace::Whole);
@@ -446,7 +445,7 @@ impl World {
         self.services.violate("the queue never empties".to_owned());
     }
 
-    /// Every object is whole again, in a version of its own if it was not.
+    /// Replaces damaged and removed objects by valid ones in new versions.
     pub(super) fn repair(&mut self) {
         for key in KEYS {
             let there = self.services.source.remove(key);
