@@ -373,6 +373,31 @@ test('a table over files has its columns, format and partition projection, and i
   assert.deepEqual(input.Parameters['storage.location.template'], inResults('/csv/vpc_flow/firehose/${datehour}/'));
 });
 
+test('partitions of any layout reach Glue unchanged', () => {
+  const [table] = TABLES.tables;
+  const parameters = {
+    'projection.enabled': 'true',
+    'projection.account.type': 'enum',
+    'projection.account.values': '111111111111,222222222222',
+    'projection.region.type': 'injected',
+    'projection.day.type': 'date',
+    'projection.day.format': "yyyy'/month='MM'/day='dd",
+    'projection.day.range': '2020/month=01/day=01,NOW',
+    'projection.day.interval': '1',
+    'projection.day.interval.unit': 'DAYS',
+  };
+  const partitions = ['account', 'region', 'day'].map((name) => ({ name, type: 'string' }));
+  const template = 'csv/vpc_flow/AWSLogs/aws-account-id=${account}/aws-region=${region}/year=${day}/';
+  const tables = { ...TABLES, tables: [{ ...table, partitions, parameters, location_template: template }] };
+  const stack = synth({ tables: file('layout.json', JSON.stringify(tables)) });
+  const { PartitionKeys, Parameters } = only(stack, 'vpc_flow_text').Properties.TableInput;
+  assert.deepEqual(PartitionKeys, partitions.map(({ name, type }) => ({ Name: name, Type: type })));
+  const { 'storage.location.template': location, EXTERNAL, ...rest } = Parameters;
+  assert.deepEqual([EXTERNAL, rest], ['TRUE', parameters]);
+  const [results] = stack.all('AWS::S3::Bucket').map(([id]) => ({ Ref: id }));
+  assert.deepEqual(location, { 'Fn::Join': ['', ['s3://', results, `/${template}`]] });
+});
+
 test('a view has the form of the views that Athena creates', () => {
   const input = only(full, 'vpc_flow').Properties.TableInput;
   assert.equal(input.TableType, 'VIRTUAL_VIEW');

@@ -286,9 +286,12 @@ pub(crate) struct SqlArgs {
     /// Location of the results: a directory or `s3://BUCKET`
     #[arg(long, value_name = "LOCATION", default_value = "s3://BUCKET")]
     pub(crate) results: String,
-    /// Prefix before yyyy/MM/dd/HH/ in keys of a Firehose stream, to partition by hour. Repeatable
-    #[arg(long, value_name = "PREFIX")]
-    pub(crate) firehose: Vec<String>,
+    /// Folders of the keys, such as firehose/{yyyy/MM/dd/HH}/, to partition the tables by. Repeatable
+    #[arg(long, value_name = "[TABLE:]TEMPLATE")]
+    pub(crate) layout: Vec<String>,
+    /// Keys to check the layouts with, one a line; - for stdin [default: those of a local --results]
+    #[arg(long, value_name = "FILE", requires = "layout")]
+    pub(crate) keys: Option<PathBuf>,
     /// First day of these partitions
     #[arg(long, value_name = "YYYY-MM-DD", default_value = "2020-01-01")]
     pub(crate) since: jiff::civil::Date,
@@ -366,7 +369,7 @@ pub(crate) struct QuestionArgs {
     /// Table of flow logs [default: `vpc_flow`]
     #[arg(long, value_name = "NAME")]
     pub(crate) table: Option<String>,
-    /// Read every file instead of only those of the hours in question
+    /// Read every file instead of only the partitions of the time
     #[arg(long)]
     pub(crate) everywhere: bool,
     /// Hours that a record may arrive late; Athena reads this many more [default: 24]

@@ -1,16 +1,23 @@
 //! `flowherd sql`: prints the definitions of tables and views.
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, File},
+    io::{self, BufRead, BufReader},
+    path::Path,
+};
 
-use flowherd_shared::ledger::Run;
+use anyhow::Context;
+use flowherd_shared::{config::Config, ledger::Run};
 use serde::Serialize;
+use walkdir::WalkDir;
 
 use crate::{
     args::{Dialect, SqlArgs},
     inputs,
     query::{
-        questions::{Arguments, Parameter, QUESTIONS, Question, last_day},
-        schema::{self, Layout, Schema},
+        layout::{Layout, Layouts, Sample, Template},
+        questions::{Arguments, Parameter, QUESTIONS, Question, Source, last_day, placeholder},
+        schema::{self, Schema},
     },
     stop::Stop,
     summary,
@@ -35,14 +42,8 @@ struct SavedQuery {
 /// Prints the definitions.
 pub(crate) fn sql(args: &SqlArgs) -> Result<(), Stop> {
     let plan = inputs::plan(args.config.as_ref(), None)?;
-    let layout =
-        Layout { firehose: args.firehose.clone(), since: args.since.strftime("%Y/%m/%d").to_string() };
-    if args.dialect == Dialect::Duckdb && !layout.firehose.is_empty() {
-        return Err(Stop::usage(
-            "--firehose needs --dialect athena or glue; DuckDB reads every file below a directory",
-        ));
-    }
-    let schema = Schema::new(&plan.config, &layout).map_err(Stop::Usage)?;
+    let layouts = layouts(args, &plan.config)?;
+    let schema = Schema::new(&plan.config, &layouts).map_err(Stop::Usage)?;
     let statements = |statements: Vec<String>| -> String {
         statements.iter().map(|statement| format!("{statement};\n\n")).collect()
     };
@@ -50,17 +51,103 @@ pub(crate) fn sql(args: &SqlArgs) -> Result<(), Stop> {
         Dialect::Athena => statements(schema::athena(&schema, &args.results)),
         Dialect::Duckdb => {
             warn_of_other_rules(&args.results, &plan.config.hash);
-            statements(schema::duckdb(&plan.config, &args.results))
+            statements(schema::duckdb(&plan.config, &args.results, &layouts))
         }
         Dialect::Glue => {
             let flows = plan.config.tables.iter().find(|table| table.enriched);
-            let queries =
-                flows.map_or_else(Vec::new, |table| saved(&table.name, !layout.firehose.is_empty()));
+            let queries = flows.map_or_else(Vec::new, |table| saved(&table.name, &layouts));
             let text = serde_json::to_string_pretty(&ForStack { schema, queries });
             text.map_err(anyhow::Error::new)? + "\n"
         }
     };
     summary::print(&text)
+}
+
+/// Returns the layouts of the keys, checked against a sample if there is one. Columns then have the values of the sample.
+fn layouts(args: &SqlArgs, config: &Config) -> Result<Layouts, Stop> {
+    let tables: Vec<&str> = config.tables.iter().map(|table| &*table.name).collect();
+    let mut layouts = Layouts::parse(&args.layout, &tables, args.since).map_err(Stop::Usage)?;
+    if layouts.all.is_empty() {
+        return Ok(layouts);
+    }
+    let mut sample = Sample::new(&layouts);
+    match &args.keys {
+        Some(file) => add_listed_keys(&mut sample, file)?,
+        None => add_keys_of_results(&mut sample, Path::new(&args.results), &tables)?,
+    }
+    if sample.is_empty() && args.keys.is_some() {
+        return Err(Stop::usage("--keys has no key; give one key a line, as they are in the source bucket"));
+    }
+    let mut notes = if sample.is_empty() {
+        let note = "the layouts are not checked; give keys with --keys FILE (one a line), or a directory of results with \
+                    --results";
+        vec![note.to_owned()]
+    } else {
+        sample.check().map_err(Stop::Usage)?
+    };
+    // DuckDB finds the values in the paths of the files.
+    if args.dialect != Dialect::Duckdb {
+        notes.extend(sample.fill_values(&mut layouts));
+        notes.extend(unknown_values(&layouts));
+    }
+    notes.iter().for_each(|note| summary::print_message(note));
+    Ok(layouts)
+}
+
+/// Returns a message for each column that a query must have a condition on
+/// (<https://docs.aws.amazon.com/athena/latest/ug/partition-projection-dynamic-id-partitioning.html>).
+fn unknown_values(layouts: &Layouts) -> Vec<String> {
+    let note = |template: &Template, column: &str| {
+        format!(
+            "--layout {:?}: the values of {column} are not known, so Athena refuses a query without a condition such as \
+             {column} = 'VALUE'; give the values as {{{column}:VALUE,VALUE}}, or a sample of keys with --keys",
+            template.text()
+        )
+    };
+    let of = |layout: &Layout| {
+        let unknown = layout.template.named_columns().filter(|(_, values)| values.is_empty());
+        unknown.map(|(column, _)| note(&layout.template, column)).collect::<Vec<_>>()
+    };
+    layouts.all.iter().flat_map(of).collect()
+}
+
+/// Adds the keys of a file, one a line.
+fn add_listed_keys(sample: &mut Sample, file: &Path) -> Result<(), Stop> {
+    let unreadable = |error: io::Error| Stop::usage(format!("cannot read {}: {error}", file.display()));
+    let lines: Box<dyn BufRead> = if file == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(BufReader::new(File::open(file).map_err(unreadable)?))
+    };
+    for line in lines.lines() {
+        let line = line.map_err(unreadable)?;
+        let key = line.trim_end_matches('\r');
+        if !key.is_empty() {
+            sample.add(None, key);
+        }
+    }
+    Ok(())
+}
+
+/// Adds the source keys of the CSV below a directory of results, if it is one.
+fn add_keys_of_results(sample: &mut Sample, results: &Path, tables: &[&str]) -> Result<(), Stop> {
+    for table in tables {
+        let directory = results.join("csv").join(table);
+        if !directory.is_dir() {
+            continue;
+        }
+        for entry in WalkDir::new(&directory).sort_by_file_name() {
+            let entry = entry.with_context(|| format!("cannot list {}", directory.display()))?;
+            let path = entry.path().strip_prefix(&directory).map_err(anyhow::Error::new)?;
+            // Keys have slashes on every system.
+            let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+            if let Some(key) = parts.join("/").strip_suffix(".csv.gz").filter(|_| entry.file_type().is_file())
+            {
+                sample.add(Some(table), key);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Warns of runs with other rules, because CSV is read by position and their columns may differ.
@@ -83,16 +170,27 @@ fn warn_of_other_rules(results: &str, hash: &str) {
 }
 
 /// Returns the questions on the last day, with examples for needed arguments.
-fn saved(table: &str, has_hours: bool) -> Vec<SavedQuery> {
+fn saved(table: &str, layouts: &Layouts) -> Vec<SavedQuery> {
+    let (flows, all_keys) = (layouts.of_table(table), layouts.of_all_keys());
+    let (flows, rejects) = (flows.first().copied(), all_keys.first().copied());
+    let rows = last_day(table, flows, rejects);
     let query = |question: &Question| {
-        let needed: Vec<&str> = question.needed.iter().map(|parameter| parameter.flag()).collect();
+        let mut needed: Vec<String> =
+            question.needed.iter().map(|parameter| parameter.flag().to_owned()).collect();
+        let layout = if question.reads_flows() { flows } else { rejects };
+        let columns = layout.into_iter().flat_map(Template::named_columns);
+        if question.source != Source::Ledger {
+            needed.extend(
+                columns.filter(|(_, values)| values.is_empty()).map(|(column, _)| placeholder(column)),
+            );
+        }
         let needs = |parameter: Parameter| question.needed.contains(&parameter).then_some(());
         let examples = Arguments {
             ip: needs(Parameter::Ip).map(|()| std::net::Ipv4Addr::new(10, 0, 0, 5).into()),
             run: needs(Parameter::Run).map(|()| "RUN".to_owned()),
             ..Arguments::default()
         };
-        let sql = question.statement(&examples, &last_day(table, has_hours)).ok()?;
+        let sql = question.statement(&examples, &rows).ok()?;
         let change = match &needed[..] {
             [] => String::new(),
             needed => format!(" Write your own {} into it.", needed.join(" and ")),

@@ -147,7 +147,7 @@ class Smoke:
         self.account.create_bucket(self.source, self.account.region)
         (WORK / "flowherd.toml").write_text(RULES)
         # The local cloud's Athena knows no projected partitions.
-        partitions = [] if self.account.is_local else ["--firehose", PREFIX, "--since", DAY]
+        partitions = [] if self.account.is_local else ["--layout", f"{PREFIX}{{yyyy/MM/dd/HH}}/", "--since", DAY]
         tables = self.flowherd("sql", "--dialect", "glue", "--config", WORK / "flowherd.toml", *partitions, stack=False)
         if tables.returncode != 0:
             raise Failed(tables.stderr.strip())

@@ -1,12 +1,13 @@
-"""Tables, views and questions on a real Trino, which is Athena's engine, and the answers compared with DuckDB's.
+"""Checks tables, views and questions on Trino, which is Athena's engine, and compares its answers with DuckDB's.
 
-The tables are those that `flowherd sql --dialect glue` gives to the stack. The views and the questions are taken as
-they are, letter by letter. Usage: trino.py [PROGRAM]
+`flowherd sql --dialect glue` defines the tables, as for the stack. The statements of views and questions are used without a
+change. Usage: trino.py [PROGRAM]
 """
 
 import gzip
 import json
 import sys
+from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +18,7 @@ from common import ROOT, Checks, Flowherd, duckdb_over, envelope, program, scrat
 from server import Bucket, Trino, TrinoError, trino
 
 DAY = "2026-02-18"
-# Few hours before it: each hour up to now is a partition.
+# Shortly before that day, because every hour up to now is a partition.
 SINCE = "2026-02-17"
 QUESTIONS: dict[str, list[str]] = {
     "top-talkers": [],
@@ -33,7 +34,7 @@ QUESTIONS: dict[str, list[str]] = {
     "rejected-records": [],
     "missing-objects": ["--run", "clean"],
 }
-# Those that say most about time are also asked in a session of another time zone.
+# These depend most on time, so they also run in a session with another time zone.
 ZONED = ["who-talked-to", "long-lived-flows", "coverage-gaps"]
 CSV = "org.apache.hadoop.hive.serde2.OpenCSVSerde"
 
@@ -41,7 +42,7 @@ Row = list[Any]
 
 
 class Setting:
-    """A directory of results with its tables in a schema of their own."""
+    """A directory of results, with its tables in their own schema."""
 
     def __init__(
         self, server: Trino, bucket: Bucket, flowherd: Flowherd, results: Path, schema: str, *options: object
@@ -57,8 +58,8 @@ class Setting:
     def ask(self, sql: str, zone: str = "UTC") -> list[Row]:
         return self.server.ask(sql, self.schema, zone).rows
 
-    def has_hours(self) -> bool:
-        return "--firehose" in self.options
+    def has_partitions(self) -> bool:
+        return "--layout" in self.options
 
     def make_views(self, checks: Checks) -> None:
         for view in self.glue["views"]:
@@ -73,7 +74,7 @@ class Setting:
 
 
 def create_table(table: dict[str, Any], place: str) -> str:
-    """Hive's table as Trino's own statement."""
+    """Returns Trino's statement for a table of Hive."""
     properties = {"external_location": f"{place}/{table['location']}"}
     if table["serde"] == CSV:
         serde = table["serde_parameters"]
@@ -105,8 +106,8 @@ def projection(column: str, parameters: dict[str, str]) -> str:
     for name, value in parameters.items():
         if name.startswith(begins):
             name = name.removeprefix(begins).replace(".", "_")
-            if name == "range":
-                text = "ARRAY[" + ", ".join(literal(end) for end in value.split(",")) + "]"
+            if name in ["range", "values"]:
+                text = "ARRAY[" + ", ".join(literal(part) for part in value.split(",")) + "]"
             else:
                 text = value if name == "interval" else literal(value)
             clauses.append(f"partition_projection_{name} = {text}")
@@ -114,7 +115,7 @@ def projection(column: str, parameters: dict[str, str]) -> str:
 
 
 def trino_type(hive: str) -> str:
-    """`array<struct<a:int>>` is `array(row("a" integer))`."""
+    """Returns Trino's name of a type: `array(row("a" integer))` for `array<struct<a:int>>`."""
     plain = {"string": "varchar", "int": "integer"}
     if "<" not in hive:
         return plain.get(hive, hive)
@@ -130,13 +131,13 @@ def literal(text: str) -> str:
 
 
 def normal(value: Any) -> Any:
-    """One form of what the two engines' clients make of a value."""
+    """Returns the same value for both engines, whose clients return different types."""
     if isinstance(value, datetime):
         return value.isoformat(" ", "milliseconds")
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, Decimal):
-        # As Trino's own protocol has it.
+        # Trino's protocol has decimals as text.
         return str(value)
     return value
 
@@ -146,16 +147,16 @@ def ask_duckdb(connection: Any, sql: str) -> list[Row]:
 
 
 def tried(checks: Checks, name: str, ask: Any) -> list[Row] | None:
-    """An answer; an error is a check that failed."""
+    """Returns the answer. An error is a failed check."""
     try:
         return ask()
-    except Exception as error:  # Each engine has errors of its own.
+    except Exception as error:  # Each engine has its own errors.
         checks.check(name, False, str(error))
         return None
 
 
 def same(checks: Checks, name: str, setting: Setting, connection: Any, sql: str) -> list[Row]:
-    """Trino's answer, checked against DuckDB's."""
+    """Returns Trino's answer, and checks that DuckDB's is equal."""
     by_trino = tried(checks, f"{name}: Trino", lambda: setting.ask(sql))
     by_duckdb = tried(checks, f"{name}: DuckDB", lambda: ask_duckdb(connection, sql))
     if by_trino is None or by_duckdb is None:
@@ -163,7 +164,7 @@ def same(checks: Checks, name: str, setting: Setting, connection: Any, sql: str)
     differ = [pair for pair in zip(by_trino, by_duckdb) if pair[0] != pair[1]]
     ok = len(by_trino) == len(by_duckdb) and not differ
     detail = f"{len(by_trino)} rows and {len(by_duckdb)} rows; first difference, Trino and DuckDB:\n{differ[:1]}\n{sql}"
-    checks.check(f"{name}: {len(by_trino)} rows, as in DuckDB", ok, detail)
+    checks.check(f"{name}: {len(by_trino)} rows, equal to DuckDB's", ok, detail)
     return by_trino
 
 
@@ -188,24 +189,24 @@ def incident(checks: Checks, setting: Setting) -> None:
         time = [] if name == "missing-objects" else ["--day", DAY]
         sql = setting.flowherd.question(name, *time, *asked)
         answers[name] = same(checks, name, setting, connection, sql)
-        if name in ZONED and not setting.has_hours():
-            abroad = tried(checks, f"{name}: elsewhere", lambda: setting.ask(sql, "America/New_York"))
-            checks.check(f"{name}: the same in a session of another time zone", abroad == answers[name], str(abroad))
+        if name in ZONED and not setting.has_partitions():
+            abroad = tried(checks, f"{name}: other time zone", lambda: setting.ask(sql, "America/New_York"))
+            checks.check(f"{name}: equal in a session with another time zone", abroad == answers[name], str(abroad))
     planted(checks, answers)
 
 
 def planted(checks: Checks, answers: dict[str, list[Row]]) -> None:
-    checks.section("What was planted is found")
+    checks.section("The questions find the incident")
     checks.equal("one port scan", [row[:3] for row in answers["port-scans"]], [["198.19.7.7", "10.8.0.10", 120]])
     hops = [[row[0], row[2], row[4]] for row in answers["lateral-movement"]]
     checks.equal("two hops", hops, [[1, "10.8.2.13", 22], [2, "10.8.3.12", 3389]])
     first = [(row[0], row[1], row[5]) for row in answers["bytes-out"][:1]]
-    checks.equal("the loot is the most that went out", first, [("198.19.250.66", "6000000000", "10.8.3.12")])
+    checks.equal("the exfiltration has the most bytes out", first, [("198.19.250.66", "6000000000", "10.8.3.12")])
     open_ones = [row[:2] for row in answers["long-lived-flows"]]
     checks.equal("one connection stayed open", open_ones, [["198.19.7.7", 51515]])
     checks.equal("one gap, of 20 records", [row[-1] for row in answers["coverage-gaps"]], [20])
     checks.equal("three records twice", [row[-1] for row in answers["duplicates"]], [2, 2, 2])
-    checks.equal("nothing is missing of a clean run", answers["missing-objects"], [])
+    checks.equal("a clean run has no missing object", answers["missing-objects"], [])
 
 
 def failing(checks: Checks, server: Trino, bucket: Bucket, flowherd: Flowherd, directory: Path) -> None:
@@ -220,7 +221,7 @@ def failing(checks: Checks, server: Trino, bucket: Bucket, flowherd: Flowherd, d
     sql = flowherd.question("missing-objects", "--run", "broken")
     rows = same(checks, "missing-objects", setting, duckdb_over(flowherd, setting.results), sql)
     key = str(cut.relative_to(directory))
-    checks.equal("exactly that one, and failed", [[row[0], row[2]] for row in rows], [[key, "failed"]])
+    checks.equal("only the truncated object is missing, because it failed", [[row[0], row[2]] for row in rows], [[key, "failed"]])
     for part in ["outputs", "records", "rejects", "bytes", "members"]:
         sql = f"SELECT \"key\" FROM ledger_receipts WHERE run = 'broken' AND {part} IS NOT NULL"
         checks.equal(f"receipts: {part} is read", len(tried(checks, part, lambda: setting.ask(sql)) or []), 2)
@@ -229,52 +230,137 @@ def failing(checks: Checks, server: Trino, bucket: Bucket, flowherd: Flowherd, d
     same(checks, "receipts: fields within", setting, duckdb_over(flowherd, setting.results), sql)
 
 
-# Hours --------------------------------------------------------------------------------------------------------------
+# Partitions ---------------------------------------------------------------------------------------------------------
+
+# An hour without files.
+EMPTY_HOUR = 7
+ACCOUNTS = ["111111111111", "222222222222"]
+REGIONS = ["us-east-1", "eu-west-1"]
 
 
-def hours(checks: Checks, server: Trino, bucket: Bucket, flowherd: Flowherd, directory: Path) -> None:
-    """Two streams: one whose prefix is a folder, one whose prefix ends within a name."""
-    checks.section("Hours as partitions, of two Firehose streams")
-    for seed, prefix in enumerate(["firehose/", "eu-logs-"], 1):
-        flowherd.run("synth", directory / "made", "--objects", 24, "--records", 200, "--malformed", 2, "--seed", seed)
-        source = directory / "made/firehose"
-        for path in [path for path in source.rglob("*") if path.is_file()]:
-            hour = path.relative_to(source)
-            target = directory / "day" / f"{prefix}{hour}"
-            if "/07/" not in str(hour):  # An hour without any file.
+def of_firehose(hour: int) -> str:
+    return f"firehose/2026/02/18/{hour:02}/"
+
+
+def of_other_stream(hour: int) -> str:
+    """Returns a prefix that ends within a folder's name."""
+    return f"eu-logs-2026/02/18/{hour:02}/"
+
+
+def of_delivery_to_s3(hour: int) -> str:
+    return f"AWSLogs/{ACCOUNTS[hour % 2]}/vpcflowlogs/{REGIONS[hour // 2 % 2]}/2026/02/{17 + hour // 12}/"
+
+
+def of_hive(hour: int) -> str:
+    return f"env=prod/year=2026/month=02/day=18/hour={hour:02}/"
+
+
+def of_tenants(hour: int) -> str:
+    return f"tenant=t{hour % 3}/2026-02-18/"
+
+
+def layouts(checks: Checks, server: Trino, bucket: Bucket, flowherd: Flowherd, directory: Path) -> None:
+    streams = ["firehose/{yyyy/MM/dd/HH}/", "eu-logs-{yyyy/MM/dd/HH}/"]
+    setting = laid_out(
+        checks, server, bucket, flowherd, directory, "two_streams", [of_firehose, of_other_stream], streams
+    )
+    hours = [f"2026/02/18/{hour:02}" for hour in (0, 13, 23)]
+    partitions(checks, setting, {"datehour": hours}, "datehour BETWEEN '2026/02/18/00' AND '2026/02/18/23'")
+    empty = tried(checks, "an hour without files", lambda: setting.ask(
+        f"SELECT count(*) FROM vpc_flow WHERE datehour = '2026/02/18/{EMPTY_HOUR:02}'"
+    ))
+    checks.equal("an hour without files has no rows", empty, [[0]])
+
+    daily = ["AWSLogs/{account}/vpcflowlogs/{region}/{yyyy/MM/dd}/"]
+    setting = laid_out(checks, server, bucket, flowherd, directory, "daily", [of_delivery_to_s3], daily)
+    values = {"day": ["2026/02/17", "2026/02/18"], "account": ACCOUNTS, "region": REGIONS}
+    partitions(checks, setting, values, "day BETWEEN '2026/02/17' AND '2026/02/18'")
+
+    hive = ["env=prod/year={yyyy}/month={MM}/day={dd}/hour={HH}/"]
+    setting = laid_out(checks, server, bucket, flowherd, directory, "hive_style", [of_hive], hive)
+    hours = [f"2026/month=02/day=18/hour={hour:02}" for hour in (0, 13, 23)]
+    day = "2026/month=02/day=18"
+    partitions(checks, setting, {"datehour": hours}, f"datehour BETWEEN '{day}/hour=00' AND '{day}/hour=23'")
+
+    tenants = ["tenant={tenant}/{yyyy-MM-dd}/"]
+    setting = laid_out(
+        checks, server, bucket, flowherd, directory, "tenants", [of_tenants], tenants, has_sample=False
+    )
+    count = "SELECT count(*) FROM vpc_flow WHERE day = '2026-02-18'"
+    found = tried(checks, "one tenant", lambda: setting.ask(f"{count} AND tenant = 't1'"))
+    expected = setting.ask("SELECT count(*) FROM vpc_flow_everywhere_text WHERE \"$path\" LIKE '%/tenant=t1/%'")
+    checks.check("a column without known values: one tenant has the rows of its keys", found == expected != [[0]])
+    try:
+        setting.ask(count)
+        checks.check("a column without known values needs a condition", False)
+    except TrinoError as error:
+        checks.check("a column without known values needs a condition", "tenant" in str(error), str(error))
+
+
+def laid_out(
+    checks: Checks,
+    server: Trino,
+    bucket: Bucket,
+    flowherd: Flowherd,
+    directory: Path,
+    name: str,
+    folders: list[Callable[[int], str]],
+    templates: list[str],
+    has_sample: bool = True,
+) -> Setting:
+    """Converts a day whose keys have these folders, and creates its tables and views."""
+    checks.section(f"Partitions by {' and '.join(templates)}")
+    here = directory / name
+    for seed, folder in enumerate(folders, 1):
+        flowherd.run("synth", here / "made", "--objects", 24, "--records", 200, "--malformed", 2, "--seed", seed)
+        for path in [path for path in (here / "made/firehose").rglob("*") if path.is_file()]:
+            hour = int(path.parent.name)
+            target = here / "day" / folder(hour) / path.name
+            if hour == EMPTY_HOUR:
+                path.unlink()
+            else:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 path.rename(target)
-            else:
-                path.unlink()
-    convert(flowherd, directory / "day", "clean")
-    streams = ["--firehose", "firehose/", "--firehose", "eu-logs-", "--since", SINCE]
-    setting = Setting(server, bucket, flowherd, directory / "day/out", "two_streams", *streams)
+    convert(flowherd, here / "day", "clean")
+    options: list[object] = [option for template in templates for option in ("--layout", template)]
+    if has_sample:
+        keys = here / "keys.txt"
+        found = (path for path in (here / "day").rglob("*") if path.is_file() and "out" not in path.parts)
+        keys.write_text("".join(f"{path.relative_to(here / 'day')}\n" for path in found))
+        options += ["--keys", keys]
+    setting = Setting(server, bucket, flowherd, here / "day/out", name, *options, "--since", SINCE)
     setting.make_views(checks)
-    for table in ["vpc_flow", "ledger_rejects"]:
-        partitions(checks, setting, table)
-    saved(checks, setting)
+    if has_sample:
+        saved(checks, setting)
+    return setting
 
 
-def partitions(checks: Checks, setting: Setting, view: str) -> None:
-    count = f'SELECT count(*) FROM "{view}"'
-    everywhere = f'"{view}_everywhere_{"text" if view == "vpc_flow" else "json"}"'
-    for hour in ["2026/02/18/00", "2026/02/18/13", "2026/02/18/23"]:
-        by_hour = setting.ask(f"{count} WHERE datehour = '{hour}'")[0][0]
-        # The same keys, by where the files are.
-        rows = setting.ask(f"SELECT count(*) FROM {everywhere} WHERE \"$path\" LIKE '%{hour}/%'")[0][0]
-        checks.check(f"{view}: hour {hour} has the {rows} rows of its keys", by_hour == rows > 0, f"{by_hour}")
-    columns = ", ".join(f'"{column["name"]}"' for column in columns_of(setting, f"{view}_everywhere"))
-    day = "datehour BETWEEN '2026/02/18/00' AND '2026/02/18/23'"
-    for one, other in [(view, f"{view}_everywhere"), (f"{view}_everywhere", view)]:
-        where = {view: f" WHERE {day}"}
-        sql = (
-            f'SELECT count(*) FROM (SELECT {columns} FROM "{one}"{where.get(one, "")} '
-            f'EXCEPT ALL SELECT {columns} FROM "{other}"{where.get(other, "")}) AS differ'
-        )
-        rows = tried(checks, f"{view}: {one} less {other}", lambda: setting.ask(sql))
-        checks.equal(f"{view}: no row of {one} that {other} has not", rows, [[0]])
-    empty = tried(checks, "an hour without files", lambda: setting.ask(f"{count} WHERE datehour = '2026/02/18/07'"))
-    checks.equal(f"{view}: an hour without files has no rows", empty, [[0]])
+def partitions(checks: Checks, setting: Setting, values: dict[str, list[str]], time: str) -> None:
+    """Checks that each value of a partition column has the rows of its keys, and that a condition on time loses none."""
+    connection = duckdb_over(setting.flowherd, setting.results, *layout_options(setting))
+    columns = list(values)
+    for view, stored in [("vpc_flow", "vpc_flow_everywhere_text"), ("ledger_rejects", "ledger_rejects_everywhere_json")]:
+        for column, found in values.items():
+            for value in found:
+                where = f"{time} AND {column} = '{value}'"
+                rows = setting.ask(f"SELECT count(*) FROM {view} WHERE {where}")[0][0]
+                expected = setting.ask(f"SELECT count(*) FROM {stored} WHERE \"$path\" LIKE '%{value}/%'")[0][0]
+                name = f"{view}: {column} {value} has the {expected} rows of its keys"
+                checks.check(name, rows == expected > 0, f"{rows}")
+        names = ", ".join(f'"{column["name"]}"' for column in columns_of(setting, f"{view}_everywhere"))
+        pair = [f"SELECT {names} FROM {view} WHERE {time}", f"SELECT {names} FROM {view}_everywhere"]
+        for one, other in [pair, pair[::-1]]:
+            sql = f"SELECT count(*) FROM ({one} EXCEPT ALL {other}) AS differ"
+            checks.equal(f"{view}: {one.split(' FROM ')[1]} has no other rows", tried(checks, sql, lambda: setting.ask(sql)), [[0]])
+        by = ", ".join(columns)
+        sql = f"SELECT {by}, count(*) FROM {view} WHERE {time} GROUP BY {by} ORDER BY {by}"
+        same(checks, f"{view}: rows by {by}", setting, connection, sql)
+
+
+def layout_options(setting: Setting) -> list[object]:
+    """Returns the layouts. DuckDB needs no sample of keys."""
+    pairs = zip(setting.options, setting.options[1:])
+    return [option for name, value in pairs if name == "--layout" for option in (name, value)]
 
 
 def columns_of(setting: Setting, view: str) -> list[dict[str, str]]:
@@ -308,7 +394,7 @@ USUAL = {
     "end": "1771416059", "action": "ACCEPT", "log-status": "OK", "tcp-flags": "18", "traffic-path": "8",
 }
 ODD = 9_000_000_000_000_000_000
-# What differs from the usual, and what the view then says.
+# The changes to a usual record, and the values that the view then has.
 RECORDS: list[tuple[dict[str, str], dict[str, Any]]] = [
     ({}, {
         "timestamp": "2026-02-18 12:00:00.000", "account_id": "012345678901", "protocol_name": "TCP",
@@ -339,7 +425,7 @@ def line_of(number: int, changed: dict[str, str]) -> str:
 
 
 def all_fields(checks: Checks, server: Trino, bucket: Bucket, flowherd: Flowherd, directory: Path) -> None:
-    """As plain lines and as messages. Records whose start or end is after the year 9999 are refused in both."""
+    """Checks lines and messages. In both, a record with a start or end after the year 9999 is rejected."""
     checks.section("All 54 fields")
     assert len(FIELDS) == 54
     (directory / "day/plain").mkdir(parents=True)
@@ -358,7 +444,7 @@ def all_fields(checks: Checks, server: Trino, bucket: Bucket, flowherd: Flowherd
     connection = duckdb_over(flowherd, setting.results, "--config", config)
     rejects = setting.ask("SELECT reason, message FROM ledger_rejects")
     refused = [[reason, f" {ODD} " in message or " 253402300800 " in message] for reason, message in rejects]
-    checks.equal("only lines and messages with an absurd time are refused", refused, [["bad-timestamp", True]] * 6)
+    checks.equal("only records with a time after the year 9999 are rejected", refused, [["bad-timestamp", True]] * 6)
     same(checks, "all columns of all rows", setting, connection, 'SELECT * FROM "all_fields" ORDER BY resource_id')
     for number, (changed, expected) in enumerate(RECORDS):
         columns = ", ".join(f'"{name}"' for name in expected)
@@ -373,7 +459,7 @@ def all_fields(checks: Checks, server: Trino, bucket: Bucket, flowherd: Flowherd
 # Types --------------------------------------------------------------------------------------------------------------
 
 TYPES = ["int", "bigint", "double", "boolean", "timestamp"]
-# Text, and what it is as each of the types; both engines have to say the same.
+# Text, and its value as each of the types, in both engines.
 TYPED: list[tuple[str, list[Any]]] = [
     ("5", [5, 5, 5.0, None, None]),
     ("-7", [-7, -7, -7.0, None, None]),
@@ -389,7 +475,7 @@ TYPED: list[tuple[str, list[Any]]] = [
     ("2026-02-18T03:00:00-05:00", [None, None, None, None, "2026-02-18 08:00:00.000"]),
     ("2026-02-18T03:00:00", [None, None, None, None, "2026-02-18 03:00:00.000"]),
     ("2026-02-30T03:00:00Z", [None] * 5),
-    # What a forged message may hold: no error of the whole query.
+    # Values of forged messages must not fail the whole query.
     ("2026-02-18T03:00:00+19:00", [None] * 5),
     ("80000-01-01T00:00:00Z", [None] * 5),
     ("+292278993-01-01T00:00:00Z", [None] * 5),
@@ -397,7 +483,7 @@ TYPED: list[tuple[str, list[Any]]] = [
 
 
 def types(checks: Checks, server: Trino, bucket: Bucket, flowherd: Flowherd, directory: Path) -> None:
-    checks.section("Types of a JSON table; text that does not fit is null, in both engines alike")
+    checks.section("Types of a JSON table: text that does not fit is null in both engines")
     (directory / "day/app").mkdir(parents=True)
     messages = [json.dumps({"n": f"{number:03}", "v": text}) for number, (text, _) in enumerate(TYPED)]
     (directory / "day/app/messages.gz").write_bytes(gzip.compress(envelope("app", messages).encode()))
@@ -449,8 +535,8 @@ def presets(checks: Checks, server: Trino, bucket: Bucket, flowherd: Flowherd, d
 
 
 def hostile(checks: Checks, server: Trino, bucket: Bucket, flowherd: Flowherd, directory: Path) -> None:
-    """The values that hive.py brings through Hive's reader, through Trino's own."""
-    checks.section("Values through Trino's reader of CSV")
+    """Reads the values of hive.py with Trino's reader."""
+    checks.section("Values that Trino's reader of CSV returns")
     expected = values.make(flowherd, directory)
     setting = Setting(server, bucket, flowherd, directory / "out", "hostile", "--config", directory / "flowherd.toml")
     for table in values.TABLES:
@@ -458,7 +544,7 @@ def hostile(checks: Checks, server: Trino, bucket: Bucket, flowherd: Flowherd, d
         for u0001 in [False, True]:
             differ = values.differences(found, expected[table], u0001)
             what = "with U+0001 " if u0001 else ""
-            checks.check(f"{table}: values {what}are as they were", not differ, "\n".join(differ[:8]))
+            checks.check(f"{table}: values {what}are unchanged", not differ, "\n".join(differ[:8]))
 
 
 def main() -> int:
@@ -469,12 +555,13 @@ def main() -> int:
         plain = Setting(server, bucket, flowherd, results, "everything")
         plain.make_views(checks)
         incident(checks, plain)
-        by_hour = Setting(server, bucket, flowherd, results, "by_hour", "--firehose", "firehose/", "--since", SINCE)
-        checks.section("The same by hours")
+        options = ["--layout", "firehose/{yyyy/MM/dd/HH}/", "--since", SINCE]
+        by_hour = Setting(server, bucket, flowherd, results, "by_hour", *options)
+        checks.section("The same tables, with hourly partitions")
         by_hour.make_views(checks)
         incident(checks, by_hour)
         failing(checks, server, bucket, flowherd, directory / "failing")
-        hours(checks, server, bucket, flowherd, directory / "hours")
+        layouts(checks, server, bucket, flowherd, directory / "layouts")
         all_fields(checks, server, bucket, flowherd, directory / "fields")
         types(checks, server, bucket, flowherd, directory / "types")
         presets(checks, server, bucket, flowherd, directory / "presets")

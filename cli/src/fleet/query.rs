@@ -69,7 +69,7 @@ pub(crate) fn query(args: &QueryArgs) -> Result<(), Stop> {
         sql
     } else {
         let sql = args.sql.clone().unwrap_or_default();
-        named::warn_of_hours_outside(&sql, &found);
+        named::warn_of_dates_outside(&sql, &found);
         check.warn(&sql)?;
         sql
     };

@@ -12,7 +12,10 @@ use flowherd_shared::ledger::layout;
 
 pub use self::{
     catalog::QUESTIONS,
-    rows::{Rows, Span, last_day, of_rejects, of_rejects_view, of_tables, of_view},
+    rows::{
+        Rows, Scan, Span, last_day, of_rejects, of_rejects_view, of_tables, of_view, placeholder,
+        within_partitions,
+    },
 };
 
 /// Rows shown by default.

@@ -31,7 +31,7 @@ pub(super) fn config(data: &[u8]) {
     assert_eq!(format!("{:?}", again.tables), format!("{:?}", config.tables));
     #[cfg(feature = "cloud")]
     let _ =
-        flowherd_cli::query::schema::Schema::new(&config, &flowherd_cli::query::schema::Layout::default());
+        flowherd_cli::query::schema::Schema::new(&config, &flowherd_cli::query::layout::Layouts::default());
 
     let plan = RunConfig::from(config);
     let sample = [

@@ -1,4 +1,4 @@
-//! The questions that are ready, asked of a day in which something happened: `flowherd synth --incident` says what.
+//! The predefined questions on a day with an incident. `flowherd synth --incident` prints its details.
 
 use std::path::Path;
 
@@ -15,13 +15,13 @@ use super::{
 const DAY: [&str; 2] = ["--day", "2026-02-18"];
 const ENTRY: &str = "10.8.0.10";
 
-/// An answer as rows of text, in the order of its columns.
+/// Returns the rows of an answer as text, in the order of its columns.
 fn rows(answer: &Value) -> Vec<Vec<String>> {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     answer.as_array().unwrap().iter().map(|row| row.as_array().unwrap().iter().map(text).collect()).collect()
 }
 
-/// The questions, each with what it is asked besides the day, and the facts of the incident that it has to name.
+/// The questions, each with its arguments besides the day, and the facts of the incident that its answer must have.
 fn asked() -> Vec<(&'static str, Vec<&'static str>, Facts)> {
     let hour = vec!["--from", "2026-02-18T03:00", "--to", "2026-02-18T06:00"];
     vec![
@@ -128,11 +128,11 @@ fn asked() -> Vec<(&'static str, Vec<&'static str>, Facts)> {
 type Fact = Vec<(&'static str, &'static str)>;
 
 enum Facts {
-    /// These rows and no others.
+    /// Exactly these rows.
     All(Vec<Fact>),
-    /// The first row, and no other.
+    /// The first row.
     First(Fact),
-    /// One of the rows.
+    /// Exactly one of the rows.
     Some(Fact),
 }
 
@@ -171,8 +171,8 @@ impl Facts {
 
 #[test]
 #[ignore = "needs .venv and cdk/node_modules; run `make test`"]
-fn the_questions_name_what_happened_and_the_guide_shows_it() {
-    // As `make demo` has it.
+fn the_questions_find_the_incident_and_the_guide_has_their_answers() {
+    // The sample day of `make demo`.
     let place = Place::synth(48, 5000, &["--incident", "--malformed", "1"]);
     let lookups = place.path("in/lookups.json");
     place.report_done(&["--prefix", "firehose/", "--lookups", lookups.to_str().unwrap()]);
@@ -196,27 +196,28 @@ fn the_questions_name_what_happened_and_the_guide_shows_it() {
         let cut = deployed_rows.len() == 20;
         assert_eq!(answer.stderr.contains("there are more than these 20 rows"), cut, "{answer:?}");
 
-        // On the views, straight over the files that `convert` wrote: the same.
+        // The views over the files of `convert` give the same answer.
         let printed = flowherd(PROGRAM, [&asked[..], &["--print"]].concat());
         assert_eq!(printed.status, 0, "{question}: {printed:?}");
         let mut local = rows(&duckdb(&views, &printed.stdout));
         local.iter_mut().flatten().filter(|value| *value == "null").for_each(String::clear);
         assert_eq!(local, deployed_rows, "{question}");
     }
-    the_guide_shows_what_the_commands_print(&deployed);
+    check_guide(&deployed);
 }
 
 #[test]
 #[ignore = "needs .venv and cdk/node_modules; run `make test`"]
-fn a_question_that_would_be_answered_wrongly_is_refused() {
-    let deployed = Deployed::with(Place::synth(24, 200, &["--incident"]), &["--firehose", "firehose/"]);
+fn a_question_that_would_get_a_wrong_answer_is_refused() {
+    let deployed =
+        Deployed::with(Place::synth(24, 200, &["--incident"]), &["--layout", "firehose/{yyyy/MM/dd/HH}/"]);
     let ran = deployed.flowherd(&["run", "--prefix", "firehose/", "--run", "monday", "--watch"]);
     assert_eq!(ran.status, 0, "{ran:?}");
-    what_cannot_be_answered_is_refused(&deployed);
+    invalid_questions_are_refused(&deployed);
     a_run_with_other_columns_is_noticed(&deployed);
 }
 
-/// Rows of other columns are read by position: the answer would be wrong, and nobody would see it.
+/// Athena reads columns by position, so rows with other columns would give a wrong answer without an error.
 fn a_run_with_other_columns_is_noticed(deployed: &Deployed) {
     let ask = |more: &[&str]| {
         deployed.flowherd(&[&["query", "--named", "port-scans", "--everywhere"], &DAY[..], more].concat())
@@ -243,9 +244,9 @@ fn a_run_with_other_columns_is_noticed(deployed: &Deployed) {
     };
     let hash = |toml: &str| Config::parse(toml).unwrap().hash;
 
-    // The local cloud has no hours: every file is read, however late its records came.
+    // With --everywhere, lateness is not limited to hours.
     run("other", "firehose/2026/05/20/", &hash(other), "2098-01-01T00:00:00.000Z");
-    assert_eq!(ask(&[]).status, 0, "what it wrote is of another month");
+    assert_eq!(ask(&[]).status, 0, "its prefix is of another month");
     run("other", "firehose/2026/02/18/", &hash(other), "2098-01-01T00:00:00.000Z");
     let refused = ask(&[]);
     assert_eq!(refused.status, 2, "{refused:?}");
@@ -259,7 +260,7 @@ fn a_run_with_other_columns_is_noticed(deployed: &Deployed) {
     }
     let silent = deployed.flowherd(&["query", "SELECT 1"]);
     assert!(!silent.stderr.contains("run other"), "{silent:?}");
-    // The time before is read by this question.
+    // This question also reads the time before.
     run("other", "firehose/2026/01/25/", &hash(other), "2098-01-01T00:00:00.000Z");
     let before = [
         "query",
@@ -273,29 +274,29 @@ fn a_run_with_other_columns_is_noticed(deployed: &Deployed) {
     ];
     assert_eq!(deployed.flowherd(&before).status, 2);
 
-    // Once the prefix is done again with the right columns, those rows are no more.
+    // A later run of the prefix with the right columns replaces those rows.
     run("other", "firehose/2026/02/18/", &hash(other), "2098-01-01T00:00:00.000Z");
     report("other", "2098-01-02T00:00:00.000Z", 24);
     let built_in = Config::default().hash;
     run("again", "firehose/2026/02/18/", &built_in, "2099-01-01T00:00:00.000Z");
-    assert_eq!(ask(&[]).status, 2, "it is not done yet");
+    assert_eq!(ask(&[]).status, 2, "it has no report yet");
     report("again", "2099-01-02T00:00:00.000Z", 23);
-    assert_eq!(ask(&[]).status, 2, "it found fewer objects: some rows are still those of the other run");
+    assert_eq!(ask(&[]).status, 2, "it listed fewer objects, so some rows of the other run remain");
     report("again", "2099-01-02T00:00:00.000Z", 24);
     assert_eq!(ask(&[]).status, 0);
     report("other", "2099-01-01T12:00:00.000Z", 24);
-    assert_eq!(ask(&[]).status, 2, "both were under way at once");
+    assert_eq!(ask(&[]).status, 2, "the two runs overlapped");
     report("other", "2098-01-02T00:00:00.000Z", 24);
     let elsewhere = other.replace("vpc_flow", "vpc_flow_v2");
     put("runs/again/flowherd.toml", &elsewhere);
     run("again", "firehose/2026/02/18/", &hash(&elsewhere), "2099-01-01T00:00:00.000Z");
-    assert_eq!(ask(&[]).status, 2, "a run without the table leaves its rows as they are");
-    // Whose rules are not there, nobody knows.
+    assert_eq!(ask(&[]).status, 2, "a run without the table does not replace its rows");
+    // The columns of a run without rules are unknown.
     run("other", "firehose/2026/02/18/", "beef", "2098-01-01T00:00:00.000Z");
     assert_eq!(ask(&[]).status, 2);
 }
 
-fn what_cannot_be_answered_is_refused(deployed: &Deployed) {
+fn invalid_questions_are_refused(deployed: &Deployed) {
     let refused = |args: &[&str], parts: &[&str]| {
         let ran = deployed.flowherd(&[&["query"], args].concat());
         assert_eq!(ran.status, 2, "{ran:?}");
@@ -303,7 +304,7 @@ fn what_cannot_be_answered_is_refused(deployed: &Deployed) {
             assert!(ran.stderr.contains(part), "{part}: {ran:?}");
         }
     };
-    // The hours of the tables begin in 2020: without this error, the answer would be empty.
+    // The partitions begin in 2020. Without this error, the answer would be empty.
     refused(
         &["--named", "port-scans", "--day", "2019-12-31"],
         &["before 2020-01-01", "--since", "--everywhere"],
@@ -344,8 +345,8 @@ fn what_cannot_be_answered_is_refused(deployed: &Deployed) {
     assert_eq!(empty, Value::Array(Vec::new()));
 }
 
-/// The guide's blocks of commands, each command with what it prints. `FLOWHERD_UPDATE_DOCS=1` writes what they print now.
-fn the_guide_shows_what_the_commands_print(deployed: &Deployed) {
+/// Runs the commands of the guide and compares their output with it. `FLOWHERD_UPDATE_DOCS=1` updates the guide instead.
+fn check_guide(deployed: &Deployed) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/querying.md");
     let guide = std::fs::read_to_string(&path).unwrap();
     let mut written = String::new();
@@ -372,14 +373,14 @@ fn the_guide_shows_what_the_commands_print(deployed: &Deployed) {
     } else {
         assert!(
             written == guide,
-            "docs/querying.md is not what the commands print; FLOWHERD_UPDATE_DOCS=1 writes it\n{written}"
+            "docs/querying.md differs from the output of its commands; FLOWHERD_UPDATE_DOCS=1 updates it\n{written}"
         );
     }
 }
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
-fn a_destination_is_new_if_nobody_spoke_to_it_the_day_before() {
+fn a_destination_is_new_if_it_had_no_traffic_the_day_before() {
     let place = Place::synth(12, 20_000, &["--incident"]);
     let source = place.path("in");
     let before =
@@ -392,6 +393,6 @@ fn a_destination_is_new_if_nobody_spoke_to_it_the_day_before() {
     assert_eq!(printed.status, 0, "{printed:?}");
     let rows = rows(&duckdb(&definitions(&place, &[]), &printed.stdout));
     assert_eq!(rows[0][..4], ["198.19.250.66", "6000000000", "50", "1"]);
-    // What else there is, is chance: an address that the sample speaks to once in two days.
+    // Any other row is an address with one flow in the two days of the sample.
     assert!(rows[1..].iter().all(|row| row[2] == "1"), "{rows:?}");
 }

@@ -5,15 +5,15 @@ use jiff::{SpanRelativeTo, Timestamp, Unit, civil::DateTime, tz::TimeZone};
 
 use super::{
     shifted::Asked as Asking,
-    tables::{self, RowsOf},
+    tables::{self, Partitions, RowsOf, Stored},
 };
 use crate::{
     args::QuestionArgs,
     query::{
         questions::{
-            self, Arguments, LIMIT, Parameter, QUESTIONS, Question, QuestionError, Rows, Source, Span,
+            self, Arguments, LIMIT, Parameter, QUESTIONS, Question, QuestionError, Rows, Scan, Source, Span,
         },
-        schema::{DATEHOUR, TypedColumn, flow_columns},
+        schema::{TypedColumn, flow_columns},
     },
     stop::Stop,
     summary::{columns, print_message},
@@ -91,7 +91,8 @@ pub(super) fn printed(question: &Question, args: &QuestionArgs) -> Result<String
     tables::check_name(args.table())?;
     if question.reads_flows() {
         print_message(
-            "if the tables have hourly partitions, add a condition on \"datehour\" to each WHERE; otherwise Athena reads every file",
+            "if the tables have partitions, add a condition on the time column (datehour, day or month) to each WHERE; \
+             otherwise Athena reads every file",
         );
     }
     let rows = Rows {
@@ -135,18 +136,17 @@ pub(super) fn on_tables(
     if question.reads_flows() {
         let of = RowsOf::find(found, args.table(), "text", args.everywhere)?;
         let columns = needed(question, &of, args.table())?;
-        rows.flows = questions::of_tables(&columns, &of.tables, span, hours(&of, span, late_hours)?);
-        if of.since.is_some() {
-            late = i64::from(late_hours) * HOUR;
+        rows.flows = questions::of_tables(&columns, &scans(&of, span, late_hours)?, span);
+        if let Some(lateness) = of.tables.iter().filter_map(|table| lateness(table, span, late_hours)).max() {
+            late = lateness;
         }
         if question.source == Source::FlowsAndBefore {
             let before = span.before();
-            let hours = hours(&of, before, late_hours)?;
-            rows.before = questions::of_tables(&columns, &of.tables, before, hours);
+            rows.before = questions::of_tables(&columns, &scans(&of, before, late_hours)?, before);
         }
     } else if question.source == Source::Rejects {
         let of = RowsOf::find(found, "ledger_rejects", "json", args.everywhere)?;
-        rows.rejects = questions::of_rejects(&of.tables, span, hours(&of, span, late_hours)?);
+        rows.rejects = questions::of_rejects(&scans(&of, span, late_hours)?, span);
     }
     let mut arguments = arguments(args);
     arguments.limit = Some(arguments.limit.unwrap_or(LIMIT) + 1);
@@ -183,29 +183,58 @@ fn needed(question: &Question, of: &RowsOf, table: &str) -> Result<Vec<TypedColu
     Ok(columns)
 }
 
-/// Returns the hours of arrival to read. A time before the first partition is an error, because the result would be empty.
-fn hours(of: &RowsOf, span: Span, late: u16) -> Result<Option<Span>, Stop> {
-    let Some(since) = of.since else { return Ok(None) };
-    let begins = |since: i64| {
-        let time = Timestamp::from_second(since).map(|time| time.strftime("%Y-%m-%d").to_string());
-        time.unwrap_or_default()
-    };
-    if span.to <= since {
+/// Returns the times of arrival that records of the time can have.
+fn arrivals(span: Span, late: u16) -> Span {
+    Span { from: span.from - HOUR, to: span.to + i64::from(late) * HOUR }
+}
+
+/// Returns the maximum lateness of the records that a table's partitions give. Partitions are read as a whole.
+fn lateness(table: &Stored, span: Span, late: u16) -> Option<i64> {
+    let format = &table.time.as_ref()?.format;
+    Some(format.end_of(arrivals(span, late).to - 1) - span.to)
+}
+
+/// Returns the tables to read, with the partitions of the time. A time before the first partition is an error, because the
+/// result would be empty. So is a partition column whose values are not known, because Athena refuses the statement.
+fn scans(of: &RowsOf, span: Span, late: u16) -> Result<Vec<Scan>, Stop> {
+    if let Some(table) = of.tables.iter().find(|table| !table.injected.is_empty()) {
         return Err(Stop::usage(format!(
-            "the time is before {}, when the partitions of {} begin, so the result would be empty; deploy tables with an earlier \
-             --since (flowherd sql), or use --everywhere",
-            begins(since),
-            of.tables[0]
+            "table {} has partitions whose values are not known ({}); deploy tables with these values (flowherd sql \
+             --layout, such as {{{}:VALUE,VALUE}}, or --keys), or use --everywhere",
+            table.name,
+            table.injected.join(", "),
+            table.injected[0]
         )));
     }
-    if span.from < since {
+    if let Some((table, time)) = of.tables.iter().find_map(|table| Some((table, table.time.as_ref()?))) {
+        check_begin(table, time, span)?;
+    }
+    let scan = |table: &Stored| Scan {
+        table: table.name.clone(),
+        condition: table
+            .time
+            .as_ref()
+            .map(|time| questions::within_partitions(&time.format, arrivals(span, late))),
+    };
+    Ok(of.tables.iter().map(scan).collect())
+}
+
+fn check_begin(table: &Stored, time: &Partitions, span: Span) -> Result<(), Stop> {
+    let begin = Timestamp::from_second(time.since_second).map_err(anyhow::Error::new)?.strftime("%Y-%m-%d");
+    if span.to <= time.since_second {
+        return Err(Stop::usage(format!(
+            "the time is before {begin}, when the partitions of {} begin, so the result would be empty; deploy tables with an \
+             earlier --since (flowherd sql), or use --everywhere",
+            table.name
+        )));
+    }
+    if span.from < time.since_second {
         print_message(&format!(
-            "the time before {} is not read, because the partitions of {} begin then",
-            begins(since),
-            of.tables[0]
+            "the time before {begin} is not read, because the partitions of {} begin then",
+            table.name
         ));
     }
-    Ok(Some(Span { from: span.from - HOUR, to: span.to + i64::from(late) * HOUR }))
+    Ok(())
 }
 
 impl From<QuestionError> for Stop {
@@ -219,27 +248,95 @@ impl From<QuestionError> for Stop {
     }
 }
 
-/// Warns of hours in a statement that are outside the partitions of the tables, because they return no rows.
-pub(super) fn warn_of_hours_outside(sql: &str, found: &[TableMetadata]) {
-    let Some(since) = found.iter().find_map(tables::since_text) else { return };
-    if !sql.to_ascii_lowercase().contains(DATEHOUR) {
-        return;
-    }
-    let now = Timestamp::now().strftime("%Y/%m/%d").to_string();
-    for literal in sql.split('\'').skip(1).step_by(2) {
-        let Some(day) = literal.get(..10).filter(|day| is_day(day)) else { continue };
-        if day < since.get(..10).unwrap_or_default() {
-            print_message(&format!(
-                "'{literal}' is before {since}, when the partitions of the tables begin, so it returns no rows"
-            ));
-        } else if day > &*now {
-            print_message(&format!("'{literal}' is in the future, so it returns no rows"));
-        }
-    }
+/// Warns of dates in a statement that are outside the partitions of the tables, because they return no rows.
+pub(super) fn warn_of_dates_outside(sql: &str, found: &[TableMetadata]) {
+    outside(sql, found, Timestamp::now().as_second()).iter().for_each(|problem| print_message(problem));
 }
 
-fn is_day(text: &str) -> bool {
-    text.bytes()
-        .enumerate()
-        .all(|(at, byte)| if matches!(at, 4 | 7) { byte == b'/' } else { byte.is_ascii_digit() })
+fn outside(sql: &str, found: &[TableMetadata], now: i64) -> Vec<String> {
+    let outside_of_literals = sql.split('\'').step_by(2).collect::<Vec<_>>().join(" ");
+    let mut forms: Vec<Partitions> = Vec::new();
+    for time in found.iter().filter_map(tables::time_partitions) {
+        let is_named = super::mentions(&outside_of_literals, time.format.unit().column());
+        if is_named && !forms.contains(&time) {
+            forms.push(time);
+        }
+    }
+    let problem = |literal: &str| {
+        let (time, second) =
+            forms.iter().find_map(|time| Some((time, time.format.first_second(literal)?)))?;
+        if second < time.since_second {
+            let since = &time.since;
+            Some(format!(
+                "'{literal}' is before {since}, when the partitions of the tables begin, so it returns no rows"
+            ))
+        } else if second.div_euclid(DAY) > now.div_euclid(DAY) {
+            Some(format!("'{literal}' is in the future, so it returns no rows"))
+        } else {
+            None
+        }
+    };
+    sql.split('\'').skip(1).step_by(2).filter_map(problem).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY_OF_RECORDS: Span = Span { from: 1_771_372_800, to: 1_771_459_200 }; // 2026-02-18
+
+    fn table(name: &str, parameters: &[(&str, &str)]) -> TableMetadata {
+        let parameters =
+            parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        TableMetadata::builder().name(name).set_parameters(Some(parameters)).build().unwrap()
+    }
+
+    fn by_day(name: &str) -> TableMetadata {
+        let parameters = [
+            ("projection.day.type", "date"),
+            ("projection.day.format", "yyyy'/month='MM'/day='dd"),
+            ("projection.day.range", "2026/month=01/day=01,NOW"),
+        ];
+        table(name, &parameters)
+    }
+
+    fn rejected(found: &[TableMetadata], span: Span, late: u16) -> Result<Vec<Scan>, Stop> {
+        scans(&RowsOf::find(found, "ledger_rejects", "json", false)?, span, late)
+    }
+
+    #[test]
+    fn a_question_reads_whole_partitions_up_to_the_lateness() {
+        let found = [by_day("ledger_rejects_json")];
+        let condition = |late| rejected(&found, DAY_OF_RECORDS, late).unwrap()[0].condition.clone().unwrap();
+        assert_eq!(condition(0), "\"day\" >= '2026/month=02/day=17' AND \"day\" <= '2026/month=02/day=18'");
+        assert_eq!(condition(1), "\"day\" >= '2026/month=02/day=17' AND \"day\" <= '2026/month=02/day=19'");
+        let rows = RowsOf::find(&found, "ledger_rejects", "json", false).unwrap();
+        assert_eq!(lateness(&rows.tables[0], DAY_OF_RECORDS, 0), Some(0));
+        assert_eq!(lateness(&rows.tables[0], DAY_OF_RECORDS, 1), Some(DAY));
+    }
+
+    #[test]
+    fn a_question_that_partitions_cannot_answer_is_refused() {
+        let problem = |found: &[TableMetadata], span| match rejected(found, span, 24) {
+            Err(Stop::Usage(problems)) => problems.concat(),
+            other => panic!("{other:?}"),
+        };
+        let december = Span { from: 1_766_966_400, to: 1_767_225_600 };
+        let early = problem(&[by_day("ledger_rejects_json")], december);
+        assert!(early.contains("before 2026-01-01"), "{early}");
+        let injected = table("ledger_rejects_json", &[("projection.account.type", "injected")]);
+        let unknown = problem(&[injected], DAY_OF_RECORDS);
+        assert!(unknown.contains("{account:VALUE,VALUE}") && unknown.contains("--everywhere"), "{unknown}");
+    }
+
+    #[test]
+    fn dates_outside_the_partitions_are_noticed_in_any_layout() {
+        let found = [by_day("f_text"), by_day("g_text")];
+        let sql = "SELECT '2019' FROM f WHERE day BETWEEN '2025/month=12/day=31' AND '2026/month=02/day=19' OR x = '2026/02/18'";
+        let problems = outside(sql, &found, DAY_OF_RECORDS.from);
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].starts_with("'2025/month=12/day=31' is before 2026/month=01/day=01"));
+        assert!(problems[1].starts_with("'2026/month=02/day=19' is in the future"));
+        assert!(outside(&sql.replace("day ", "hour "), &found, DAY_OF_RECORDS.from).is_empty());
+    }
 }

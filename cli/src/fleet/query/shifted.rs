@@ -148,9 +148,10 @@ fn columns(results: &impl Store, run: &IndexedRun, known: &[Known]) -> Result<Ve
     Ok(known.iter().map(of).collect())
 }
 
-/// Returns whether keys with this prefix can have records of the time, by the last `yyyy/MM[/dd[/HH]]` in it, if any.
+/// Returns whether keys with this prefix can have records of the time, by the last `yyyy/MM[/dd[/HH]]` in it, if any. Names of
+/// Hive's style, such as `year=`, may be before the numbers.
 fn may_hold(prefix: &str, asked: Asked) -> bool {
-    let parts: Vec<&str> = prefix.split('/').collect();
+    let parts: Vec<&str> = prefix.split('/').map(|part| part.rsplit('=').next().unwrap_or(part)).collect();
     let number = |at: usize, digits: usize| -> Option<i64> {
         parts.get(at).filter(|part| part.len() == digits)?.parse().ok()
     };
@@ -189,11 +190,15 @@ mod tests {
             "a/2026/02/18/23/x",
             "team/2000/firehose/2026/02/18/",
             "2001/01/firehose/2026/02/",
+            "a/year=2026/month=02/day=18/",
+            "dt=2026-02-16/",
         ];
         for prefix in holds {
             assert!(may_hold(prefix, day), "{prefix}");
         }
-        for prefix in ["a/2026/02/16/", "a/2026/02/21/", "a/2026/03/", "a/2026/02/17/22/"] {
+        for prefix in
+            ["a/2026/02/16/", "a/2026/02/21/", "a/2026/03/", "a/2026/02/17/22/", "year=2026/month=02/day=16/"]
+        {
             assert!(!may_hold(prefix, day), "{prefix}");
         }
         assert!(may_hold("a/2026/02/21/", Asked { span, late: 7 * DAY }));

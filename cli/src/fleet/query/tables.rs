@@ -1,23 +1,40 @@
 //! Flowherd's tables in a database.
 
 use aws_sdk_athena::types::TableMetadata;
-use jiff::{civil::DateTime, tz::TimeZone};
 
-use crate::{query::schema::DATEHOUR, stop::Stop};
+use crate::{query::layout::TimeFormat, stop::Stop};
 
 /// The stored tables of one table's rows.
 #[derive(Debug)]
 pub(super) struct RowsOf {
-    /// One for each Firehose prefix, or one for all files.
-    pub(super) tables: Vec<String>,
+    /// One for each layout of the keys, or one for all files.
+    pub(super) tables: Vec<Stored>,
     /// The columns of each of them, in order.
     pub(super) columns: Vec<String>,
-    /// First hour of their partitions in Unix seconds; `None` without partitions.
-    pub(super) since: Option<i64>,
+}
+
+/// A stored table and its partitions.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) name: String,
+    /// `None` if one partition does not have one time.
+    pub(super) time: Option<Partitions>,
+    /// Partition columns whose values every query must give.
+    pub(super) injected: Vec<String>,
+}
+
+/// Partitions by time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Partitions {
+    pub(super) format: TimeFormat,
+    /// First value.
+    pub(super) since: String,
+    /// First second of that value.
+    pub(super) since_second: i64,
 }
 
 impl RowsOf {
-    /// Finds the tables of `name`, with hourly partitions if there are any, unless `everywhere`.
+    /// Finds the tables of `name`, with partitions if there are any, unless `everywhere`.
     pub(super) fn find(
         found: &[TableMetadata],
         name: &str,
@@ -35,20 +52,51 @@ impl RowsOf {
                  tables), or choose another with --table"
             )));
         };
-        let numbered =
+        let is_numbered =
             |table: &&TableMetadata| {
                 table.name.strip_prefix(&first).and_then(|rest| rest.strip_prefix('_')).is_some_and(
                     |number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()),
                 )
             };
-        let mut tables = vec![first.clone()];
-        tables.extend(found.iter().filter(numbered).map(|table| table.name.clone()));
-        let since = since_text(stored).and_then(|text| {
-            let time = DateTime::strptime("%Y/%m/%d/%H:%M", format!("{text}:00")).ok()?;
-            Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
-        });
-        Ok(Self { tables, columns: columns(stored), since })
+        let numbered = found.iter().filter(is_numbered);
+        let tables = std::iter::once(stored).chain(numbered).map(Stored::new).collect::<Result<_, _>>()?;
+        Ok(Self { tables, columns: columns(stored) })
     }
+}
+
+impl Stored {
+    fn new(table: &TableMetadata) -> Result<Self, Stop> {
+        let projected = |kind: &'static str| {
+            let of = table.parameters().into_iter().flatten();
+            of.filter(move |(_, value)| *value == kind)
+                .filter_map(|(name, _)| name.strip_prefix("projection.")?.strip_suffix(".type"))
+        };
+        let mut injected: Vec<String> = projected("injected").map(str::to_owned).collect();
+        injected.sort_unstable();
+        let time = projected("date").next().map(|column| {
+            partitions(table, column).ok_or_else(|| {
+                Stop::usage(format!(
+                    "table {} has partitions that Flowherd does not know (projection.{column}); deploy tables of \
+                     flowherd sql, or use --everywhere",
+                    table.name
+                ))
+            })
+        });
+        Ok(Self { name: table.name.clone(), time: time.transpose()?, injected })
+    }
+}
+
+/// Returns the partitions by time of a table, if it has any that this version writes.
+pub(super) fn time_partitions(table: &TableMetadata) -> Option<Partitions> {
+    Stored::new(table).ok()?.time
+}
+
+fn partitions(table: &TableMetadata, column: &str) -> Option<Partitions> {
+    let parameter = |name: &str| table.parameters()?.get(&format!("projection.{column}.{name}"));
+    let format = TimeFormat::from_pattern(parameter("format")?)?;
+    let since = parameter("range")?.split(',').next()?.to_owned();
+    let since_second = format.first_second(&since)?;
+    (format.unit().column() == column).then_some(Partitions { format, since, since_second })
 }
 
 /// Returns the table name of a text table: `x` for `x_text`, `x_text_2` and `x_everywhere_text`. Returns `None` for others.
@@ -62,12 +110,6 @@ pub(super) fn rows_of(table: &str) -> Option<&str> {
 /// Returns the names of a table's own columns.
 pub(super) fn columns(table: &TableMetadata) -> Vec<String> {
     table.columns().iter().map(|column| column.name().to_owned()).collect()
-}
-
-/// Returns the first hour of a table's partitions, `yyyy/MM/dd/HH`, if it has any.
-pub(super) fn since_text(table: &TableMetadata) -> Option<&str> {
-    let range = table.parameters()?.get(&format!("projection.{DATEHOUR}.range"))?;
-    range.split(',').next()
 }
 
 /// Checks a table name, which becomes part of statements.
@@ -92,6 +134,49 @@ mod tests {
         }
         for table in ["flow", "flow_text2", "text", "ledger_rejects_json", "flow_everywhere"] {
             assert_eq!(rows_of(table), None, "{table}");
+        }
+    }
+
+    fn table(name: &str, parameters: &[(&str, &str)]) -> TableMetadata {
+        let parameters =
+            parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        TableMetadata::builder().name(name).set_parameters(Some(parameters)).build().unwrap()
+    }
+
+    #[test]
+    fn partitions_are_read_from_the_properties_of_a_table() {
+        let by_day = [
+            ("projection.day.type", "date"),
+            ("projection.day.format", "yyyy'/month='MM'/day='dd"),
+            ("projection.day.range", "2026/month=01/day=01,NOW"),
+            ("projection.region.type", "enum"),
+            ("projection.b.type", "injected"),
+            ("projection.a.type", "injected"),
+        ];
+        let found = [table("f_text", &by_day), table("f_text_2", &by_day), table("f_everywhere_text", &[])];
+        let rows = RowsOf::find(&found, "f", "text", false).unwrap();
+        let names: Vec<&str> = rows.tables.iter().map(|table| &*table.name).collect();
+        assert_eq!(names, ["f_text", "f_text_2"]);
+        assert_eq!(rows.tables[0].injected, ["a", "b"]);
+        let time = rows.tables[0].time.as_ref().unwrap();
+        assert_eq!((&*time.since, time.since_second), ("2026/month=01/day=01", 1_767_225_600));
+        let all = RowsOf::find(&found, "f", "text", true).unwrap();
+        assert_eq!((&*all.tables[0].name, &all.tables[0].time), ("f_everywhere_text", &None));
+    }
+
+    #[test]
+    fn unknown_partitions_are_refused() {
+        for (name, value) in [("format", "dd/MM/yyyy"), ("range", "NOW-3YEARS,NOW"), ("range", "")] {
+            let mut parameters = vec![
+                ("projection.day.type", "date"),
+                ("projection.day.format", "yyyy/MM/dd"),
+                ("projection.day.range", "2026/01/01,NOW"),
+            ];
+            let changed = format!("projection.day.{name}");
+            parameters.retain(|(other, _)| *other != changed);
+            parameters.push((&changed, value));
+            let found = [table("f_text", &parameters)];
+            assert!(RowsOf::find(&found, "f", "text", false).is_err(), "{name}");
         }
     }
 }

@@ -40,8 +40,10 @@ fn create_table(table: &StoredTable, results: &str) -> String {
 }
 
 fn pair(name: &str, value: &str) -> String {
+    // A pattern of Java has single quotes, and no double quotes.
+    let quote = if value.contains('\'') { '"' } else { '\'' };
     // Hive reads this form of a control character.
-    format!("'{name}' = '{}'", value.replace('\u{1}', "\\u0001"))
+    format!("'{name}' = {quote}{}{quote}", value.replace('\u{1}', "\\u0001"))
 }
 
 /// Quotes the names within a struct, because one of them is `table`.
@@ -67,14 +69,27 @@ fn nested_names(kind: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Layout, *};
     use flowherd_shared::config::Config;
+    use jiff::civil::date;
+
+    use super::*;
+    use crate::query::layout::Layouts;
 
     #[test]
     fn a_table_is_text_and_its_view_has_types() {
-        let layout = Layout { firehose: vec!["firehose/".to_owned()], since: "2020/01/01".to_owned() };
-        let schema = Schema::new(&Config::default(), &layout).unwrap();
+        let layout = ["firehose/{yyyy/MM/dd/HH}/".to_owned()];
+        let layouts = Layouts::parse(&layout, &[], date(2020, 1, 1)).unwrap();
+        let schema = Schema::new(&Config::default(), &layouts).unwrap();
         insta::assert_snapshot!(statements(&schema, "s3://bucket/").join(";\n\n"));
+    }
+
+    #[test]
+    fn a_value_with_single_quotes_is_in_double_quotes() {
+        let layout = ["year={yyyy}/month={MM}/".to_owned()];
+        let layouts = Layouts::parse(&layout, &[], date(2020, 1, 1)).unwrap();
+        let schema = Schema::new(&Config::default(), &layouts).unwrap();
+        let sql = statements(&schema, "s3://bucket").remove(0);
+        assert!(sql.contains("'projection.month.format' = \"yyyy'/month='MM\""), "{sql}");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use flowherd_shared::table::ColumnType;
 
-use super::{JSON_SERDE, Layout, Schema, StoredColumn, StoredTable, parameters, typed};
+use super::{JSON_SERDE, Keys, Schema, StoredColumn, StoredTable, parameters, typed};
+use crate::query::layout::Layouts;
 
 /// The columns of `rejects/*.jsonl.gz`.
 pub(super) const REJECTS: [(&str, &str); 8] = [
@@ -55,9 +56,10 @@ pub(super) const PARTS: [(&str, &[(&str, &str)]); 3] =
     [("manifest", MANIFEST), ("receipts", RECEIPTS), ("failures", FAILURES)];
 
 /// Adds the ledger's tables.
-pub(super) fn add(schema: &mut Schema, layout: &Layout) {
+pub(super) fn add(schema: &mut Schema, layouts: &Layouts) {
     let rejects = stored("ledger_rejects", "Rejected records and why", "rejects/", &REJECTS);
-    schema.add(&rejects, "json", layout, &rejects_columns(typed::Dialect::Trino), "Rejected records and why");
+    let keys = Keys { templates: &layouts.of_all_keys(), layouts };
+    schema.add(&rejects, "json", &keys, &rejects_columns(typed::Dialect::Trino), "Rejected records and why");
     for (part, columns) in PARTS {
         let mut table = stored(&format!("ledger_{part}"), "", "runs/", columns);
         table.description = format!("The {part} of a run; ask for one run, or some");
