@@ -21,7 +21,7 @@ pub(super) fn mend(text: &mut Vec<u8>) -> bool {
     while at < text.len() {
         match text[at] {
             b' ' | b'\t' | b'\r' | b'\n' | b',' => at += 1,
-            b'{' | b'[' => match json_end(text, at) {
+            b'{' | b'[' if is_json(&text[at..]) => match json_end(text, at) {
                 End::Whole(behind) => (at, end) = (behind, behind),
                 End::Cut(Some((behind, closing))) if end == 0 => {
                     text.truncate(behind);
@@ -42,6 +42,11 @@ pub(super) fn mend(text: &mut Vec<u8>) -> bool {
     }
     text.truncate(end);
     end > 0
+}
+
+/// Returns whether text that begins with a bracket may be JSON: an object, or an array of objects.
+fn is_json(text: &[u8]) -> bool {
+    text[0] == b'{' || text[1..].trim_ascii_start().first().is_none_or(|first| *first == b'{')
 }
 
 fn line_end(text: &[u8], from: usize) -> Option<usize> {
