@@ -205,14 +205,22 @@ mod tests {
             &rule("format = { fields = \"${version}\" }"),
             &rule("format = { kind = \"vpc-flow\", pattern = \"x\", columns = [] }"),
             &rule("format = { kind = \"tgw-flow\", fields = \"${version} ${interface-id} ${tgw-new}\" }"),
-            &rule("format = { kind = \"vpc-flow\", unknown_fields = \"text\", fields = \"${new-field} ${New}\" }"),
+            &rule(
+                "format = { kind = \"vpc-flow\", unknown_fields = \"text\", fields = \"${new-field} ${New}\" }",
+            ),
             &rule("format = { kind = \"w3c\", fields = \"date cs(a) cs-a\", types = { x = \"int\" } }"),
             &rule("format = { kind = \"w3c\" }"),
-            &rule("records = \"Records\"\nunwrap = \"x\"\nlines = \"export\"\nformat = { kind = \"vpc-flow\" }"),
+            &rule(
+                "records = \"Records\"\nunwrap = \"x\"\nlines = \"export\"\nformat = { kind = \"vpc-flow\" }",
+            ),
             &rule("decode = \"base64\"\nformat = { kind = \"vpc-flow\" }"),
             &rule("timestamp = { unit = \"ms\" }\nformat = { kind = \"regex\", pattern = '(?P<a>a)' }"),
-            &rule("timestamp = { path = \"/t\", unit = \"ms\" }\nformat = { kind = \"regex\", pattern = '(?P<a>a)' }"),
-            &rule("timestamp = { columns = [\"b\"], format = \"%H\" }\nformat = { kind = \"regex\", pattern = '(?P<a>a)' }"),
+            &rule(
+                "timestamp = { path = \"/t\", unit = \"ms\" }\nformat = { kind = \"regex\", pattern = '(?P<a>a)' }",
+            ),
+            &rule(
+                "timestamp = { columns = [\"b\"], format = \"%H\" }\nformat = { kind = \"regex\", pattern = '(?P<a>a)' }",
+            ),
             &rule(
                 "timestamp = { path = \"t\", unit = \"ms\", format = \"%s\" }\nformat = { kind = \"json\", columns = [ { name = \"a\", path = \"/a\" } ] }",
             ),

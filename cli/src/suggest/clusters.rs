@@ -206,7 +206,7 @@ fn is_preamble(line: &str) -> bool {
 /// Returns whether a line has the names of flow-log fields.
 pub(super) fn is_flow_header(line: &str) -> bool {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let known = words.iter().filter(|word| flow_fields::field_index(word).is_some()).count();
+    let known = words.iter().filter(|word| flow_fields::is_field(word)).count();
     words.len() > 1 && known * 2 >= words.len()
 }
 

@@ -82,7 +82,11 @@ fn sample_config(text: &str) -> Option<RunConfig> {
 
 fn columns_with_values(run_config: &RunConfig, counts: &Counts) -> usize {
     let rules = run_config.config.rules.iter().zip(&counts.rules);
-    rules.map(|(rule, counts)| rule.format.columns().len() - counts.absent_columns.len()).sum()
+    rules
+        .map(|(rule, counts)| {
+            rule.writing().map_or(0, |writing| writing.columns - counts.absent_columns.len())
+        })
+        .sum()
 }
 
 /// Returns an object with the records of a cluster. Files without a header line come first.

@@ -210,7 +210,9 @@ impl RuleFile {
     /// Returns this rule with what it does not give from a preset. `format` is combined key by key if the kind is the same.
     fn over(self, preset: Self) -> Self {
         let format = match (self.format, preset.format) {
-            (Some(own), Some(preset)) if own.kind.is_none() || own.kind == preset.kind => Some(own.over(preset)),
+            (Some(own), Some(preset)) if own.kind.is_none() || own.kind == preset.kind => {
+                Some(own.over(preset))
+            }
             (own, preset) => own.or(preset),
         };
         Self {

@@ -88,7 +88,8 @@ pub(super) fn compile<'a>(file: &'a File, arrays: &[RecordsPath]) -> Result<Vec<
         if name.len() > MAX_RULE_NAME_BYTES {
             problem(format!("name has {} bytes: the limit is {MAX_RULE_NAME_BYTES}", name.len()));
         }
-        let matches = rule.matches.as_ref().map_or_else(Matches::default, |matches| matches.compile(&mut problem));
+        let matches =
+            rule.matches.as_ref().map_or_else(Matches::default, |matches| matches.compile(&mut problem));
         let source = source(rule, arrays, &mut problem);
         if let Some(action) = action(rule, &mut problem) {
             compiled.push(Compiled { file: rule, name, matches, source, action });
@@ -137,7 +138,8 @@ fn action<'a>(rule: &'a RuleFile, problem: &mut impl FnMut(String)) -> Option<Co
             ("records", is_drop && rule.records.is_some()),
         ];
         for (key, _) in needless.into_iter().chain(decode_needless).filter(|(_, given)| *given) {
-            let why = if is_drop { "writes no rows" } else { "writes no rows; other rules take what is inside" };
+            let why =
+                if is_drop { "writes no rows" } else { "writes no rows; other rules take what is inside" };
             problem(format!("{key}: a rule with {what} {why}; remove it"));
         }
         return Some(if is_drop { CompiledAction::Drop } else { CompiledAction::Decode });
@@ -160,7 +162,8 @@ fn action<'a>(rule: &'a RuleFile, problem: &mut impl FnMut(String)) -> Option<Co
     let metadata = rule.metadata.as_deref().unwrap_or_default();
     tables::check_columns(metadata, &format, problem);
     let required = required(rule, &format, problem);
-    let timestamp = rule.timestamp.as_ref().and_then(|timestamp| time_source(timestamp, rule, &format, problem));
+    let timestamp =
+        rule.timestamp.as_ref().and_then(|timestamp| time_source(timestamp, rule, &format, problem));
     Some(CompiledAction::Write(CompiledWriting { table: table?, metadata, format, required, timestamp }))
 }
 
@@ -355,6 +358,15 @@ impl CompiledWriting<'_> {
         let value_columns = format.value_columns();
         let cells = tables[table].positions_in(&value_columns);
         let in_order = format.is_in_order(&cells);
-        Ok(Writing { table, metadata, columns: value_columns.len(), cells, in_order, format, required, timestamp })
+        Ok(Writing {
+            table,
+            metadata,
+            columns: value_columns.len(),
+            cells,
+            in_order,
+            format,
+            required,
+            timestamp,
+        })
     }
 }

@@ -100,7 +100,12 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
         Ok(())
     }
 
-    fn reject(&mut self, record: &Record<'_>, reason: Reason, rule: Option<usize>) -> Result<(), ObjectError> {
+    fn reject(
+        &mut self,
+        record: &Record<'_>,
+        reason: Reason,
+        rule: Option<usize>,
+    ) -> Result<(), ObjectError> {
         if let Ok(outputs) = &mut self.outputs {
             let rule = rule.map(|number| &outputs.config.rules[number]);
             if let Some(writing) = rule.and_then(|rule| rule.writing()) {
@@ -167,7 +172,11 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
     }
 }
 
-fn open<'c>(content: &'c [u8], limits: Limits, arrays: &[RecordsPath]) -> Result<Records<&'c [u8]>, ObjectError> {
+fn open<'c>(
+    content: &'c [u8],
+    limits: Limits,
+    arrays: &[RecordsPath],
+) -> Result<Records<&'c [u8]>, ObjectError> {
     Ok(Records::with_arrays(Layers::open(content, limits)?, limits, arrays.to_vec()))
 }
 

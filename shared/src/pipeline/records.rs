@@ -16,8 +16,8 @@ use std::io::Read;
 pub(crate) use elements::has_array;
 pub use envelope::EVENT_PATTERN;
 use events::{AfterSkip, Skipping};
-pub(crate) use json_scan::{MAX_STEP_BYTES, RecordsPath};
 use json_scan::{JsonScan, Step};
+pub(crate) use json_scan::{MAX_STEP_BYTES, RecordsPath};
 use lines::EnvelopeSignature;
 use window::{More, Window};
 

@@ -15,7 +15,7 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 
-pub(crate) use self::{json::pointer_steps, matches::Patterns};
+use self::w3c::W3cHeader;
 pub use self::{
     apply::Rules,
     flow::{FlowFormat, FlowLayout, FlowValues},
@@ -26,14 +26,9 @@ pub use self::{
     time::{TimeForm, TimeSource, TimeUnit},
     w3c::{Delimiter, W3cFormat},
 };
-use self::w3c::W3cHeader;
+pub(crate) use self::{json::pointer_steps, matches::Patterns};
 use super::records::Origin;
-use crate::{
-    error::Reason,
-    flow_fields::FlowKind,
-    limits::MAX_ROW_BYTES,
-    table::Column,
-};
+use crate::{error::Reason, flow_fields::FlowKind, limits::MAX_ROW_BYTES, table::Column};
 
 /// Accepts base64 with and without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

@@ -96,10 +96,14 @@ impl<R: Read> Records<R> {
                     return Ok(());
                 }
                 Step::Envelope => {
-                    return Err(self.window.corrupt("an envelope that also has an array of records", self.window.at));
+                    return Err(self
+                        .window
+                        .corrupt("an envelope that also has an array of records", self.window.at));
                 }
                 Step::NotJson => {
-                    return Err(self.window.corrupt("a JSON object with an array of records", self.window.at));
+                    return Err(self
+                        .window
+                        .corrupt("a JSON object with an array of records", self.window.at));
                 }
                 Step::More => {
                     self.window.at = self.window.len;

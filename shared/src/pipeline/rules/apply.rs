@@ -3,8 +3,8 @@
 use base64::Engine;
 
 use super::{
-    Action, BASE64, BadText, EXPORT_TEST, FlowLayout, FlowValues, Format, OnMismatch, Parsed, Row, Rule, Values,
-    W3cHeader, Writing,
+    Action, BASE64, BadText, EXPORT_TEST, FlowLayout, FlowValues, Format, OnMismatch, Parsed, Row, Rule,
+    Values, W3cHeader, Writing,
     lost_header::{self, Line},
     time, w3c,
 };
@@ -136,9 +136,9 @@ impl<'a> Rules<'a> {
     /// is the same in all objects; a path that no rule asks for leads nowhere.
     pub(crate) fn arrays(&self) -> Vec<RecordsPath> {
         let asks = |at: usize| {
-            self.list.iter().any(|rule| {
-                rule.source.records == Some(at) && rule.matches.origin(None, None, self.key)
-            })
+            self.list
+                .iter()
+                .any(|rule| rule.source.records == Some(at) && rule.matches.origin(None, None, self.key))
         };
         if !(0..self.arrays.len()).any(asks) {
             return Vec::new();
@@ -260,7 +260,8 @@ impl<'a> Rules<'a> {
 
     fn apply(&mut self, rule: &'a Rule, record: &Record<'_>) -> Result<Applied<'a>, ObjectError> {
         let is_flow = rule.writing().is_some_and(|writing| matches!(writing.format, Format::Flow(_)));
-        let is_flow_line = record.is_line && is_flow && !rule.source.export_lines && rule.source.unwrap.is_none();
+        let is_flow_line =
+            record.is_line && is_flow && !rule.source.export_lines && rule.source.unwrap.is_none();
         let line = if record.is_first { Line::FirstReject } else { Line::Reject };
         if is_flow_line && !record.skipped.is_empty() {
             lost_header::refuse(record.skipped, Line::End)?;
@@ -468,7 +469,12 @@ impl<'m> Message<'m> {
 }
 
 impl FlowHeader {
-    fn new(layout: FlowLayout, rule: &Rule, writing: &Writing, tables: &[Table]) -> Result<Self, ObjectError> {
+    fn new(
+        layout: FlowLayout,
+        rule: &Rule,
+        writing: &Writing,
+        tables: &[Table],
+    ) -> Result<Self, ObjectError> {
         let cells = layout.place_in(&tables[writing.table])?;
         let in_order = layout.is_in_order(&cells);
         Ok(Self { layout, rule: rule.number, cells, in_order })

@@ -150,16 +150,14 @@ impl FlowLayout {
         }
     }
 
-    fn from_format_string(
-        kind: FlowKind,
-        text: &str,
-        unknown_as_text: bool,
-    ) -> Result<Self, Vec<String>> {
+    fn from_format_string(kind: FlowKind, text: &str, unknown_as_text: bool) -> Result<Self, Vec<String>> {
         let mut fields: Vec<LayoutField> = Vec::new();
         let mut problems = Vec::new();
         let (words, limit) = (text.split_whitespace().count(), MAX_HEADER_WORDS);
         if words > limit {
-            return Err(vec![format!("fields: {words} words: the limit is {limit}; name each field at most once")]);
+            return Err(vec![format!(
+                "fields: {words} words: the limit is {limit}; name each field at most once"
+            )]);
         }
         for word in text.split_whitespace() {
             let Some(name) = word.strip_prefix("${").and_then(|word| word.strip_suffix('}')) else {
@@ -173,7 +171,8 @@ impl FlowLayout {
                 Some(field) => LayoutField::from(field),
                 None if kind.other().field(name).is_some() => {
                     let other = kind.other().name();
-                    problems.push(format!("fields: {name:?} is a field of kind = {other:?}; correct the kind"));
+                    problems
+                        .push(format!("fields: {name:?} is a field of kind = {other:?}; correct the kind"));
                     continue;
                 }
                 None if unknown_as_text && is_name(name) => LayoutField::unknown(name),
@@ -259,7 +258,8 @@ impl FlowLayout {
             .map(|field| &*field.name)
             .collect();
         if !lost.is_empty() {
-            let fields: Vec<String> = self.fields.iter().map(|field| format!("${{{}}}", field.name)).collect();
+            let fields: Vec<String> =
+                self.fields.iter().map(|field| format!("${{{}}}", field.name)).collect();
             let (table, fields) = (&table.name, fields.join(" "));
             let why = format!(
                 "but table {table} has no column for it; give its rule fields = \"{fields}\", or fields = {ANY:?} for a \

@@ -100,9 +100,8 @@ fn compile_glob(glob: &str) -> Result<Regex, String> {
         after_star = character == '*';
     }
     pattern.push('$');
-    Regex::new(&pattern).map_err(|_| {
-        format!(" = {}: has too many wildcards; an example: \"vpc-flow-logs*\"", quoted(glob))
-    })
+    Regex::new(&pattern)
+        .map_err(|_| format!(" = {}: has too many wildcards; an example: \"vpc-flow-logs*\"", quoted(glob)))
 }
 
 /// Compiled patterns. Without any alternative they match everything.
@@ -149,7 +148,13 @@ impl Matches {
 
     /// Returns whether the rule takes this record. Call it only if [`Matches::has_message`].
     #[must_use]
-    pub fn record(&self, log_group: Option<&str>, log_stream: Option<&str>, key: &str, message: &[u8]) -> bool {
+    pub fn record(
+        &self,
+        log_group: Option<&str>,
+        log_stream: Option<&str>,
+        key: &str,
+        message: &[u8],
+    ) -> bool {
         self.0.iter().any(|pattern| {
             pattern.origin(log_group, log_stream, key)
                 && pattern.message.as_ref().is_none_or(|regex| regex.is_match(message))

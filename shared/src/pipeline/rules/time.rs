@@ -63,7 +63,9 @@ impl TimeForm {
         let form = Self::Format(format.to_owned());
         match form.parse(text.as_bytes()) {
             Some(ms) if ms == zoned.timestamp().as_millisecond() => Ok(form),
-            _ => Err(format!("timestamp.format = {}: does not give date and time; {example}", quoted(format))),
+            _ => {
+                Err(format!("timestamp.format = {}: does not give date and time; {example}", quoted(format)))
+            }
         }
     }
 

@@ -83,8 +83,7 @@ impl W3cFormat {
                 quoted(name).trim_matches('"')
             ));
         }
-        let own_header =
-            W3cHeader { fields: names.len(), positions: (0..names.len()).map(Some).collect() };
+        let own_header = W3cHeader { fields: names.len(), positions: (0..names.len()).map(Some).collect() };
         if problems.is_empty() { Ok(Self { names, columns, delimiter, own_header }) } else { Err(problems) }
     }
 
@@ -146,8 +145,7 @@ mod tests {
 
     #[test]
     fn a_header_line_decides_the_order() {
-        let format =
-            W3cFormat::new("date c-ip cs(User-Agent)", Delimiter::Tab, &BTreeMap::new()).unwrap();
+        let format = W3cFormat::new("date c-ip cs(User-Agent)", Delimiter::Tab, &BTreeMap::new()).unwrap();
         let names: Vec<&str> = format.columns().iter().map(|column| &*column.name).collect();
         assert_eq!(names, ["date", "c_ip", "cs_user_agent"]);
         let header = format.header(b"#Fields: c-ip x-new date").unwrap();
