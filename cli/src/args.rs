@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// List the log types that a rule can name as its preset, or print the rule of one
     Presets(PresetsArgs),
+    /// Print the rules that fit sample files, as a flowherd.toml
+    Suggest(SuggestArgs),
     /// Begin a run of the fleet: list a prefix and send its objects to the workers
     Run(RunArgs),
     /// Purge the queue and run a prefix again
@@ -141,6 +143,14 @@ pub(crate) enum PresetsAction {
         /// Name of the preset
         name: String,
     },
+}
+
+/// `flowherd suggest`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SuggestArgs {
+    /// Log files, or directories whose relative paths are the keys
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub(crate) paths: Vec<PathBuf>,
 }
 
 /// `flowherd run`.

@@ -58,7 +58,19 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<(), Stop> {
     for limit in exceeded {
         summary::print_message(&format!("`flowherd convert` fails this object: {limit}"));
     }
+    if needs_rules(&counts, args.config.is_none()) {
+        let file = args.file.display();
+        summary::print_message(&format!(
+            "most records fit no rule: `flowherd suggest {file}` prints rules for them"
+        ));
+    }
     Ok(())
+}
+
+/// Returns whether most records match no rule, or do not fit the built-in one.
+fn needs_rules(counts: &Counts, is_built_in: bool) -> bool {
+    let unfit = if is_built_in { counts.rejected } else { counts.without_rule.rejected() };
+    unfit > counts.rows + counts.dropped + (counts.rejected - unfit)
 }
 
 fn layers(counts: &Counts) -> String {

@@ -11,6 +11,7 @@ mod presets;
 pub mod query;
 mod sql;
 mod stop;
+mod suggest;
 mod summary;
 mod synth;
 
@@ -31,6 +32,7 @@ pub fn main() -> ExitCode {
         Command::Synth(args) => synth::synth(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Presets(args) => presets::presets(&args),
+        Command::Suggest(args) => suggest::suggest(&args),
         Command::Run(args) => fleet::run::run(&args),
         Command::Rerun(args) => fleet::run::rerun(&args),
         Command::Status(args) => fleet::status::status(&args),

@@ -220,7 +220,7 @@ pub(crate) fn printable(text: &str) -> String {
 
 /// Returns false for control characters, ends of lines or paragraphs, and characters that change the direction of text
 /// (<https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing>).
-fn is_printable(character: char) -> bool {
+pub(crate) fn is_printable(character: char) -> bool {
     let changes_direction = matches!(
         character,
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'

@@ -421,8 +421,8 @@ fn explain_shows_layers_rule_and_rows() {
 #[test]
 fn every_command_has_a_help_text_with_its_usage() {
     let commands = [
-        "convert", "synth", "explain", "run", "rerun", "status", "runs", "report", "redrive", "estimate",
-        "sql", "query",
+        "convert", "synth", "explain", "suggest", "run", "rerun", "status", "runs", "report", "redrive",
+        "estimate", "sql", "query",
     ];
     for command in commands {
         let ran = flowherd(PROGRAM, [command, "--help"]);

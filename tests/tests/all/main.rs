@@ -48,4 +48,5 @@ mod security;
 mod smoke;
 mod stack;
 mod start;
+mod suggest;
 mod warnings;

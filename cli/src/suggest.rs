@@ -1,0 +1,209 @@
+//! `flowherd suggest`: prints the rules that fit samples of logs.
+//!
+//! files ▶ [`sample`] ▶ [`clusters`] ▶ [`recognise`] ▶ [`found`] ▶ [`rules`] ▶ [`verify`]. Standard output gets the
+//! configuration, standard error what was read and what each rule takes.
+
+mod clusters;
+mod draft;
+mod files;
+mod flow_guess;
+mod found;
+mod json_shape;
+mod known;
+mod mend;
+mod names;
+mod probe;
+mod recognise;
+mod rules;
+mod sample;
+mod spread;
+mod text_shape;
+mod toml_text;
+mod values;
+mod verify;
+mod wrapped;
+
+use std::io::{self, Write};
+
+use flowherd_shared::config::ConfigError;
+use indicatif::{HumanBytes, HumanCount};
+
+use self::{
+    clusters::{Cluster, Clusters},
+    found::Found,
+    known::Known,
+    rules::{Doubtful, Suggested},
+    sample::{Sample, Samples},
+    verify::{Taken, Verified},
+};
+use crate::{args::SuggestArgs, stop::Stop, summary};
+
+/// Problems with files that are printed.
+const MAX_PROBLEMS: usize = 20;
+/// Rejects in a hundred records above which a rule that was inferred is only a comment.
+const MAX_REJECT_PERCENT: u64 = 5;
+
+/// Prints the rules that fit the files.
+pub(crate) fn suggest(args: &SuggestArgs) -> Result<(), Stop> {
+    let files = files::choose(&args.paths).map_err(Stop::Usage)?;
+    let mut samples = sample::read(&files);
+    samples.problems.splice(0..0, files.problems.iter().cloned());
+    print_sampled(files.found, &samples);
+    let known = known::all();
+    let mut clusters = Clusters::default();
+    let problems: Vec<String> = samples
+        .samples
+        .iter()
+        .filter_map(|sample| Some(format!("{}: {}", sample.key, clusters.add(sample).err()?)))
+        .collect();
+    print_problems(&problems);
+    let (faulty, beyond_limit) = (clusters.faulty, clusters.beyond_limit);
+    let found = find_all(clusters.finish(), &known);
+    let (mut rules, doubtful) = rules::rules(found);
+    let suggestion = settle(&mut rules, &doubtful, &samples.samples).map_err(|error| {
+        anyhow::Error::new(error).context("the suggested rules are not valid; please report this")
+    })?;
+    let has_rules = rules.iter().any(|rule| rule.doubt.is_none());
+    if !rules.is_empty() || !doubtful.is_empty() {
+        summary::print(&suggestion.text)?;
+    }
+    print_problems(&suggestion.verified.problems);
+    print_counts(&rules, &suggestion.verified, faulty + beyond_limit);
+    if has_rules {
+        return Ok(());
+    }
+    summary::print_message(match suggestion.verified.read {
+        0 => "no records were read: give files or directories with logs as they are in the archive",
+        _ => "no rule fits these records for certain; docs/configuration.md#rules shows how to write one",
+    });
+    Err(Stop::Failed)
+}
+
+/// Recognises the clusters, then the records inside of payloads that they hold.
+fn find_all(clusters: Vec<Cluster>, known: &[Known]) -> Vec<Found> {
+    let mut found = found::find(clusters, known);
+    let mut inner = Clusters::default();
+    for found in &found {
+        for (file, payload) in &found.chain.payloads {
+            // A payload that is no log is a reject of its container, which the verification counts.
+            let _ = inner.add_text(&found.cluster.files[*file].key, payload);
+        }
+    }
+    found.extend(found::find(inner.finish(), known));
+    found
+}
+
+/// The printed file, and what it does with the sample.
+struct Suggestion {
+    text: String,
+    verified: Verified,
+}
+
+/// Verifies the rules, and turns inferred ones that reject too much into comments, until all others are right.
+fn settle(
+    rules: &mut [Suggested],
+    doubtful: &[Doubtful],
+    samples: &[Sample],
+) -> Result<Suggestion, ConfigError> {
+    loop {
+        let taken = vec![String::new(); rules.len()];
+        let verified = if rules.iter().any(|rule| rule.doubt.is_none()) {
+            verify::verify(&rules::file("", rules, &taken, doubtful), samples)?
+        } else {
+            verify::nothing_taken(samples)?
+        };
+        let mut is_settled = true;
+        for rule in rules.iter_mut().filter(|rule| rule.doubt.is_none() && rule.is_inferred && !rule.decodes)
+        {
+            let taken = verified.rules.get(&rule.name).cloned().unwrap_or_default();
+            if let Some(doubt) = doubt(&taken) {
+                rule.doubt = Some(doubt);
+                is_settled = false;
+            }
+        }
+        if is_settled {
+            let taken: Vec<String> = rules.iter().map(|rule| taken_text(rule, &verified)).collect();
+            return Ok(Suggestion {
+                text: rules::file(&head(samples, &verified), rules, &taken, doubtful),
+                verified,
+            });
+        }
+    }
+}
+
+fn doubt(taken: &Taken) -> Option<String> {
+    let Taken { rows, rejected, .. } = *taken;
+    if rows == 0 {
+        return Some("rules above take all of its records".to_owned());
+    }
+    (rejected * 100 > (rows + rejected) * MAX_REJECT_PERCENT)
+        .then(|| format!("it rejects {rejected} of {} records as {}", rows + rejected, taken.reason()))
+}
+
+fn head(samples: &[Sample], verified: &Verified) -> String {
+    format!(
+        "Suggested by `flowherd suggest` from {} records of {} files: {} become rows. Check names and types, and each \
+         `match`: keys are the paths below the directory that was given. Then compare: flowherd explain FILE --config FILE.",
+        HumanCount(verified.read),
+        samples.len(),
+        HumanCount(verified.rows)
+    )
+}
+
+fn taken_text(rule: &Suggested, verified: &Verified) -> String {
+    let read = HumanCount(verified.read);
+    match verified.rules.get(&rule.name) {
+        None => "Takes no records of the sample:".to_owned(),
+        Some(_) if rule.decodes => "Decodes payloads, whose records the other rules take:".to_owned(),
+        Some(Taken { rows, rejected: 0, .. }) => format!("Takes {} of {read} records:", HumanCount(*rows)),
+        Some(taken) => format!(
+            "Takes {} of {read} records, and rejects {} (mostly {}):",
+            HumanCount(taken.rows),
+            HumanCount(taken.rejected),
+            taken.reason()
+        ),
+    }
+}
+
+fn print_sampled(found: u64, samples: &Samples) {
+    let bytes: usize = samples.samples.iter().map(|sample| sample.text.len()).sum();
+    let cut = samples.samples.iter().filter(|sample| sample.is_cut).count();
+    let of_cut = if cut > 0 { format!("; only the beginning of {cut} of them") } else { String::new() };
+    summary::print_message(&format!(
+        "sampled {} of {} files, {} decoded{of_cut}",
+        samples.samples.len(),
+        HumanCount(found),
+        HumanBytes(bytes as u64)
+    ));
+    print_problems(&samples.problems);
+}
+
+fn print_problems(problems: &[String]) {
+    problems.iter().take(MAX_PROBLEMS).for_each(|problem| summary::print_message(problem));
+    if problems.len() > MAX_PROBLEMS {
+        summary::print_message(&format!("and {} more files with problems", problems.len() - MAX_PROBLEMS));
+    }
+}
+
+/// Prints a table of the rules and of what remains. A closed standard error does not stop the work.
+fn print_counts(rules: &[Suggested], verified: &Verified, faulty: u64) {
+    let count = |count: u64| HumanCount(count).to_string();
+    let mut rows = Vec::new();
+    for rule in rules.iter().filter(|rule| rule.doubt.is_none()) {
+        let taken = verified.rules.get(&rule.name).cloned().unwrap_or_default();
+        rows.push(vec![rule.name.clone(), rule.table.clone(), count(taken.rows), count(taken.rejected)]);
+    }
+    for (origin, records) in &verified.remaining {
+        rows.push(vec![format!("no rule: {origin}"), String::new(), "0".to_owned(), count(*records)]);
+    }
+    if !rows.is_empty() {
+        let table = summary::columns(&["rule", "table", "rows", "rejected"], rows, 2);
+        let _ = write!(io::stderr(), "\n{table}");
+    }
+    if faulty > 0 {
+        summary::print_message(&format!(
+            "{} records are damaged or beyond the limits of a sample",
+            count(faulty)
+        ));
+    }
+}

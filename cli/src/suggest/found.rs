@@ -1,0 +1,154 @@
+//! Recognised clusters, merged if the same rules take them.
+
+use super::{
+    clusters::{Cluster, Origin, Record},
+    draft::Draft,
+    json_shape::JsonShape,
+    known::Known,
+    names,
+    recognise::{Chain, recognise},
+};
+
+/// Minimum likeness of JSON objects that one rule takes.
+const MIN_LIKENESS: f64 = 0.8;
+/// Likeness of JSON objects below which files of one folder get rules of their own.
+const MAX_DIFFERENCE: f64 = 0.5;
+/// Minimum common prefix of folders and log groups that one JSON rule takes.
+const MIN_PREFIX_BYTES: usize = 4;
+
+/// Clusters that the same rules take.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) origins: Vec<Origin>,
+    pub(super) cluster: Cluster,
+    pub(super) chain: Chain,
+}
+
+impl Found {
+    fn new(cluster: Cluster, chain: Chain) -> Self {
+        Self { origins: vec![cluster.origin.clone()], cluster, chain }
+    }
+
+    /// Returns whether one rule takes every record.
+    pub(super) fn is_pure(&self) -> bool {
+        self.chain.drafts.len() == 1 && self.chain.rest.is_empty()
+    }
+
+    pub(super) fn is_group(&self) -> bool {
+        self.cluster.is_group()
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.cluster.files.iter().map(|file| &*file.key)
+    }
+
+    pub(super) fn groups(&self) -> Vec<&str> {
+        self.origins.iter().filter_map(Origin::group).collect()
+    }
+
+    /// Returns the globs of keys, without those that another one covers.
+    pub(super) fn folders(&self) -> Vec<&str> {
+        let mut globs: Vec<&str> = self.origins.iter().filter_map(Origin::folder).collect();
+        globs.sort_unstable();
+        globs.dedup();
+        let is_covered = |glob: &&str| globs.iter().any(|other| other != glob && names::matches(other, glob));
+        globs.iter().filter(|glob| !is_covered(glob)).copied().collect()
+    }
+
+    fn json(&self) -> Option<&JsonShape> {
+        let [draft] = &self.chain.drafts[..] else { return None };
+        draft.shape.as_ref().filter(|_| self.is_pure())
+    }
+
+    /// Returns whether the rules of two clusters are the same.
+    fn has_same_rules(&self, other: &Self) -> bool {
+        let (own, others) = (&self.chain.drafts, &other.chain.drafts);
+        let is_certain = |draft: &Draft| draft.shape.is_none();
+        own.len() == others.len()
+            && !own.is_empty()
+            && own.iter().zip(others).all(|(one, two)| one.is_same(two) && is_certain(one))
+    }
+
+    fn is_related(&self, other: &Self) -> bool {
+        let all: Vec<&str> = self.origins.iter().chain(&other.origins).map(Origin::text).collect();
+        names::common_prefix(&all).len() >= MIN_PREFIX_BYTES
+    }
+
+    /// Adds the records of another cluster behind those of this one.
+    fn join(&self, other: &Self) -> Cluster {
+        let first = self.cluster.files.len();
+        let moved =
+            other.cluster.records.iter().map(|record| Record { file: record.file + first, ..record.clone() });
+        Cluster {
+            origin: self.cluster.origin.clone(),
+            files: [&self.cluster.files[..], &other.cluster.files].concat(),
+            records: self.cluster.records.iter().cloned().chain(moved).collect(),
+            seen: self.cluster.seen + other.cluster.seen,
+        }
+    }
+
+    /// Merges another cluster into this one if the same rules take both. Returns it otherwise.
+    fn merge(&mut self, mut other: Self, presets: &[Known]) -> Option<Self> {
+        if self.is_group() != other.is_group() {
+            return Some(other);
+        }
+        let joined = if self.has_same_rules(&other) {
+            self.chain.rest.append(&mut other.chain.rest);
+            self.join(&other)
+        } else {
+            let likeness = self.json().zip(other.json()).map(|(one, two)| one.likeness(two));
+            if likeness.is_none_or(|likeness| likeness < MIN_LIKENESS) || !self.is_related(&other) {
+                return Some(other);
+            }
+            let joined = self.join(&other);
+            let chain = recognise(&joined, presets);
+            if chain.drafts.len() != 1 || !chain.rest.is_empty() {
+                return Some(other);
+            }
+            self.chain = chain;
+            joined
+        };
+        self.cluster = joined;
+        self.origins.append(&mut other.origins);
+        None
+    }
+}
+
+/// Recognises clusters. A folder with several kinds of files is divided by their names if that separates the kinds.
+pub(super) fn find(clusters: Vec<Cluster>, presets: &[Known]) -> Vec<Found> {
+    let mut found: Vec<Found> = Vec::new();
+    let all = clusters.into_iter().flat_map(|cluster| {
+        let whole = Found::new(cluster.clone(), recognise(&cluster, presets));
+        divided(cluster, presets).filter(|parts| is_better(&whole, parts)).unwrap_or_else(|| vec![whole])
+    });
+    for next in all {
+        let mut pending = Some(next);
+        for other in &mut found {
+            pending = pending.and_then(|next| other.merge(next, presets));
+        }
+        found.extend(pending);
+    }
+    found
+}
+
+fn divided(cluster: Cluster, presets: &[Known]) -> Option<Vec<Found>> {
+    let parts = cluster.by_names();
+    let recognised = |part: Cluster| {
+        let chain = recognise(&part, presets);
+        Found::new(part, chain)
+    };
+    (parts.len() > 1).then(|| parts.into_iter().map(recognised).collect())
+}
+
+/// Returns whether a rule for each kind of names takes more records than rules for the folder, or tells different objects
+/// apart.
+fn is_better(whole: &Found, parts: &[Found]) -> bool {
+    let remaining: usize = parts.iter().map(|part| part.chain.rest.len()).sum();
+    if !whole.is_pure() {
+        return remaining < whole.chain.rest.len() || parts.iter().all(Found::is_pure);
+    }
+    let shapes: Vec<&JsonShape> = parts.iter().filter_map(Found::json).collect();
+    whole.json().is_some()
+        && remaining == 0
+        && shapes.iter().any(|shape| shapes.iter().any(|other| shape.likeness(other) < MAX_DIFFERENCE))
+}

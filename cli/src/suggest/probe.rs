@@ -1,0 +1,151 @@
+//! Tries a rule on records of a cluster, through the pipeline that `convert` uses.
+
+use std::{
+    collections::HashSet,
+    io::{self, Read, Write},
+};
+
+use flate2::read::MultiGzDecoder;
+use flowherd_shared::{
+    config::Config,
+    ledger::layout,
+    pipeline::{self, Counts, RunConfig},
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::clusters::{Cluster, Origin, Record, sample_limits};
+
+/// What a rule did with the records of a cluster.
+#[derive(Debug)]
+pub(super) struct Fit {
+    pub(super) rows: u64,
+    pub(super) rejected: u64,
+    /// Messages of rejected records.
+    refused: HashSet<String>,
+    /// Columns with a value in any row.
+    pub(super) columns: usize,
+}
+
+impl Fit {
+    /// Returns whether the rule takes all records.
+    pub(super) fn takes_all(&self) -> bool {
+        self.rows > 0 && self.rejected == 0
+    }
+
+    /// Returns whether the rule takes this record.
+    pub(super) fn takes(&self, record: &Record) -> bool {
+        !self.refused.contains(&record.message)
+    }
+}
+
+/// Tries one rule on records of a cluster. Returns `None` if the rule is not valid, or the records fail as an object.
+pub(super) fn try_rule(rule: &str, cluster: &Cluster) -> Option<Fit> {
+    let run_config = sample_config(rule)?;
+    let key = cluster.files.first().map_or("sample", |file| &file.key);
+    let text = text(cluster);
+    let rejects_path = layout::rejects(key);
+    let create = |path: &str| Ok(if path == rejects_path { Sink::Kept(Vec::new()) } else { Sink::Dropped });
+    let finished = pipeline::run(&text[..], key, &run_config, create).ok()?;
+    let mut refused = HashSet::new();
+    for (_, sink) in finished.outputs {
+        if let Sink::Kept(gzip) = sink {
+            let mut lines = String::new();
+            MultiGzDecoder::new(&gzip[..]).read_to_string(&mut lines).ok()?;
+            refused
+                .extend(lines.lines().filter_map(|line| serde_json::from_str::<Reject>(line).ok()?.message));
+        }
+    }
+    let counts = finished.counts;
+    let columns = columns_with_values(&run_config, &counts);
+    Some(Fit { rows: counts.rows, rejected: counts.rejected, refused, columns })
+}
+
+/// Tries a rule that decodes payloads. Returns whether every record is a container of records.
+pub(super) fn decodes_all(rule: &str, cluster: &Cluster) -> bool {
+    const ANY: &str = "\n[[rule]]\nname = \"any\"\ntable = \"any\"\n[rule.format]\nkind = \"regex\"\npattern = '(?s)(?P<message>.*)'\n";
+    let Some(run_config) = sample_config(&format!("{rule}{ANY}")) else { return false };
+    let key = cluster.files.first().map_or("sample", |file| &file.key);
+    let Ok(finished) = pipeline::run(&text(cluster)[..], key, &run_config, |_| Ok(Sink::Dropped)) else {
+        return false;
+    };
+    let counts = finished.counts;
+    counts.rules[0].rejected() == 0 && counts.rows + counts.control > 0
+}
+
+/// Parses a configuration and lifts the limits that a sample may exceed.
+fn sample_config(text: &str) -> Option<RunConfig> {
+    let mut config = Config::parse(text).ok()?;
+    config.limits = sample_limits();
+    Some(RunConfig::from(config))
+}
+
+fn columns_with_values(run_config: &RunConfig, counts: &Counts) -> usize {
+    let rules = run_config.config.rules.iter().zip(&counts.rules);
+    rules
+        .map(|(rule, counts)| {
+            rule.writing().map_or(0, |writing| writing.columns - counts.absent_columns.len())
+        })
+        .sum()
+}
+
+/// Returns an object with the records of a cluster. Files without a header line come first.
+pub(super) fn text(cluster: &Cluster) -> Vec<u8> {
+    let mut text = Vec::new();
+    match &cluster.origin {
+        Origin::Group(group) => {
+            for record in &cluster.records {
+                let envelope = json!({
+                    "messageType": "DATA_MESSAGE",
+                    "owner": "123456789012",
+                    "logGroup": group,
+                    "logStream": record.stream,
+                    "subscriptionFilters": ["sample"],
+                    "logEvents": [{ "id": "1", "timestamp": 1_771_372_800_000_u64, "message": record.message }],
+                });
+                text.extend(envelope.to_string().into_bytes());
+                text.push(b'\n');
+            }
+        }
+        Origin::Folder { .. } => {
+            let mut records: Vec<&Record> = cluster.records.iter().collect();
+            records.sort_by_key(|record| (!cluster.files[record.file].preamble.is_empty(), record.file));
+            let mut file = usize::MAX;
+            for record in records {
+                if file != record.file {
+                    file = record.file;
+                    for line in &cluster.files[file].preamble {
+                        text.extend([line.as_bytes(), b"\n"].concat());
+                    }
+                }
+                text.extend([record.message.as_bytes(), b"\n"].concat());
+            }
+        }
+    }
+    text
+}
+
+/// A line of the rejects.
+#[derive(Deserialize)]
+struct Reject {
+    message: Option<String>,
+}
+
+/// Keeps the rejects and drops rows.
+enum Sink {
+    Kept(Vec<u8>),
+    Dropped,
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Self::Kept(kept) = self {
+            kept.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

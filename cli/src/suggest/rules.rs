@@ -1,0 +1,271 @@
+//! The rules of the suggested file: names, tables, `match`, and their order.
+
+use std::{cmp::Reverse, collections::BTreeSet};
+
+use flowherd_shared::limits::{MAX_REGEXES, MAX_RULES, MAX_TABLES};
+
+use super::{
+    clusters::Origin,
+    draft::{Draft, time_key},
+    found::Found,
+    known::Known,
+    names,
+    toml_text::{comment, commented, string},
+};
+
+/// Log groups and folders that a comment or a `match` lists.
+const MAX_LISTED: usize = 20;
+
+/// One rule of the file.
+#[derive(Debug)]
+pub(super) struct Suggested {
+    pub(super) name: String,
+    pub(super) table: String,
+    /// The rule.
+    pub(super) toml: String,
+    /// What its records are and where they come from.
+    pub(super) about: String,
+    /// Further comments.
+    pub(super) notes: Vec<String>,
+    /// Whether the columns come from the sample alone, and not from a preset.
+    pub(super) is_inferred: bool,
+    /// Whether other rules take what it decodes.
+    pub(super) decodes: bool,
+    /// Why it is a comment, if it is one.
+    pub(super) doubt: Option<String>,
+}
+
+/// A commented suggestion for records that no rule takes.
+#[derive(Debug)]
+pub(super) struct Doubtful {
+    pub(super) about: String,
+    pub(super) toml: String,
+}
+
+/// Returns the rules in order, and what is uncertain.
+pub(super) fn rules(mut found: Vec<Found>) -> (Vec<Suggested>, Vec<Doubtful>) {
+    found.sort_by_key(|found| {
+        let globs: Vec<&str> = if found.is_group() { found.groups() } else { found.folders() };
+        let length = globs.iter().map(|glob| names::literal_length(glob)).min().unwrap_or_default();
+        let decodes = found.chain.drafts.iter().any(Draft::decodes);
+        (Reverse(decodes), Reverse(found.is_group()), Reverse(length))
+    });
+    let mut writer = Writer { found: &found, names: BTreeSet::new(), tables: BTreeSet::new() };
+    let (mut rules, mut doubtful) = (Vec::new(), Vec::new());
+    for (at, one) in found.iter().enumerate() {
+        writer.rules_of(at, one, &mut rules);
+        if !one.chain.rest.is_empty() {
+            doubtful.push(writer.doubtful(at, one));
+        }
+    }
+    limit(&mut rules);
+    (rules, doubtful)
+}
+
+struct Writer<'a> {
+    found: &'a [Found],
+    names: BTreeSet<String>,
+    tables: BTreeSet<String>,
+}
+
+impl Writer<'_> {
+    fn rules_of(&mut self, at: usize, found: &Found, rules: &mut Vec<Suggested>) {
+        let drafts = &found.chain.drafts;
+        for (number, draft) in drafts.iter().enumerate() {
+            let mut head = Vec::new();
+            let (name, table) = self.names_of(found, draft);
+            let is_preset_name = draft.preset.as_ref().is_some_and(|known| known.name == name);
+            if !is_preset_name {
+                head.push(format!("name = {}", string(&name)));
+            }
+            head.extend(self.matches(at, found, draft));
+            if draft.preset.is_none() && !draft.decodes() {
+                head.push(format!("table = \"{table}\""));
+            }
+            if number + 1 < drafts.len() {
+                head.push("on_mismatch = \"next\"".to_owned());
+            }
+            if draft.preset.is_none() && !draft.decodes() && found.groups().len() > 1 {
+                head.push("metadata = [\"log_group\"]".to_owned());
+            }
+            let mut notes = Vec::new();
+            if let [first, ..] = &draft.possible_times[..] {
+                notes.push(format!("If this is the time of a record, add: {}", time_key(first)));
+            }
+            rules.push(Suggested {
+                name,
+                table,
+                toml: draft.toml(&head),
+                about: format!("{}: {}", draft.what, listed(&found.origins)),
+                notes,
+                is_inferred: draft.preset.is_none(),
+                decodes: draft.decodes(),
+                doubt: None,
+            });
+        }
+    }
+
+    /// Returns the rule's name and table.
+    fn names_of(&mut self, found: &Found, draft: &Draft) -> (String, String) {
+        if let Some(known) = &draft.preset {
+            let name = names::unique(&mut self.names, known.name.to_owned());
+            return (name, known.table.clone().unwrap_or_default());
+        }
+        let glob = match found.groups()[..] {
+            [] => names::common_prefix(&found.folders()).to_owned(),
+            [group] => group.to_owned(),
+            ref groups => names::common_prefix(groups).to_owned(),
+        };
+        let glob = if found.folders().len() == 1 { found.folders()[0].to_owned() } else { glob };
+        let base = names::table_name(&glob);
+        if draft.decodes() {
+            let name = names::unique(&mut self.names, format!("{}-payloads", base.replace('_', "-")));
+            return (name, String::new());
+        }
+        let presets = self.found.iter().flat_map(|found| &found.chain.drafts);
+        let taken: Vec<String> = presets
+            .filter_map(|draft| draft.preset.as_ref())
+            .filter_map(|known| known.table.clone())
+            .collect();
+        self.tables.extend(taken);
+        let table = names::unique(&mut self.tables, base);
+        let name = names::unique(&mut self.names, table.replace('_', "-"));
+        (name, table)
+    }
+
+    /// Returns the line `match = …`, or none if the preset's own takes these records and no others, or if there is nothing to
+    /// tell apart.
+    fn matches(&self, at: usize, found: &Found, draft: &Draft) -> Option<String> {
+        let message = draft.preset.as_ref().and_then(Known::message);
+        if let Some(known) = &draft.preset
+            && found.chain.drafts.len() == 1
+            && self.own_match_suffices(at, found, known)
+        {
+            return None;
+        }
+        let message = message.map_or_else(String::new, |message| format!(", message = {message}"));
+        let of = |key: &str, glob: &str| format!("{{ {key} = {}{message} }}", string(glob));
+        let alternatives: Vec<String> = if found.is_group() {
+            let groups = found.groups();
+            let others = self.found.iter().enumerate().filter(|(other, _)| *other != at);
+            let others = others.flat_map(|(_, other)| other.groups());
+            match names::common_glob(&groups, others) {
+                Some(glob) => vec![of("log_group", &glob)],
+                None => groups.iter().map(|group| of("log_group", group)).collect(),
+            }
+        } else {
+            found.folders().into_iter().map(|glob| of("key", glob)).collect()
+        };
+        match &alternatives[..] {
+            [only] => Some(format!("match = {only}")),
+            alternatives => Some(format!("match = [\n  {},\n]", alternatives.join(",\n  "))),
+        }
+    }
+
+    fn own_match_suffices(&self, at: usize, found: &Found, known: &Known) -> bool {
+        let takes_all = if found.is_group() {
+            found.groups().iter().all(|group| known.matches_group(group))
+        } else {
+            found.keys().all(|key| known.matches_key(key))
+        };
+        let takes_another =
+            self.found.iter().enumerate().filter(|(other, _)| *other != at).any(|(_, other)| {
+                let groups: Vec<Option<&str>> = if other.is_group() {
+                    other.groups().into_iter().map(Some).collect()
+                } else {
+                    vec![None]
+                };
+                groups.into_iter().any(|group| known.may_match(group, &mut other.keys()))
+            });
+        takes_all && !takes_another
+    }
+
+    /// Returns a commented rule for records that no rule takes for certain.
+    fn doubtful(&mut self, at: usize, found: &Found) -> Doubtful {
+        let base = names::table_name(found.origins[0].text());
+        let table = names::unique(&mut self.tables, format!("{base}_text"));
+        let name = names::unique(&mut self.names, table.replace('_', "-"));
+        let text = Draft {
+            preset: None,
+            keys: Vec::new(),
+            format: Some(match &found.chain.guess {
+                Some(fields) => format!("kind = \"vpc-flow\"\nfields = {}\n", string(fields)),
+                None => "kind = \"regex\"\npattern = '(?s)^(?P<message>.*)$'\n".to_owned(),
+            }),
+            what: String::new(),
+            shape: None,
+            possible_times: Vec::new(),
+        };
+        let mut head = vec![format!("name = {}", string(&name))];
+        head.extend(self.matches(at, found, &text));
+        head.push(format!("table = \"{table}\""));
+        let what = match &found.chain.guess {
+            Some(_) => {
+                "these lines look like flow logs of a custom format. Replace `fields` by the format in the settings of the flow log:"
+            }
+            None => {
+                "no format fits every one of these records. This rule would keep each as one column of text:"
+            }
+        };
+        let about = format!("Not certain, from {}: {what}", listed(&found.origins));
+        Doubtful { about, toml: text.toml(&head) }
+    }
+}
+
+/// Returns where records come from, for a comment.
+fn listed(origins: &[Origin]) -> String {
+    let groups: Vec<&str> = origins.iter().filter_map(Origin::group).collect();
+    let folders: Vec<&str> = origins.iter().filter_map(Origin::folder).collect();
+    let list = |what: &str, names: Vec<&str>| {
+        let shown: Vec<String> = names.iter().take(MAX_LISTED).map(|name| format!("{name:?}")).collect();
+        let more = names.len() - shown.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        (!names.is_empty()).then(|| format!("{what} {}{more}", shown.join(", ")))
+    };
+    let parts: Vec<String> =
+        [list("log group", groups), list("keys", folders)].into_iter().flatten().collect();
+    parts.join("; ")
+}
+
+/// Turns rules beyond the limits of a configuration into comments.
+fn limit(rules: &mut [Suggested]) {
+    let (mut count, mut regexes) = (0, 0);
+    let mut tables = BTreeSet::new();
+    for rule in rules {
+        let has_regex =
+            rule.toml.contains("\npattern = ") || rule.toml.contains("message = ") || !rule.is_inferred;
+        let is_beyond = count == MAX_RULES
+            || regexes + usize::from(has_regex) > MAX_REGEXES
+            || (tables.len() == MAX_TABLES && !tables.contains(&rule.table));
+        if is_beyond {
+            rule.doubt = Some("a file holds no more rules, tables or regular expressions".to_owned());
+            continue;
+        }
+        count += 1;
+        regexes += usize::from(has_regex);
+        tables.insert(rule.table.clone());
+    }
+}
+
+/// Returns the text of the file. `taken` has the comment on each rule's counts.
+pub(super) fn file(head: &str, rules: &[Suggested], taken: &[String], doubtful: &[Doubtful]) -> String {
+    let mut text = comment(head);
+    for (rule, taken) in rules.iter().zip(taken) {
+        text.push('\n');
+        text += &comment(&format!("{taken} {}.", rule.about));
+        rule.notes.iter().for_each(|note| text += &comment(note));
+        match &rule.doubt {
+            None => text += &rule.toml,
+            Some(doubt) => {
+                text += &comment(&format!("Not certain: {doubt}."));
+                text += &commented(&rule.toml);
+            }
+        }
+    }
+    for doubtful in doubtful {
+        text.push('\n');
+        text += &comment(&doubtful.about);
+        text += &commented(&doubtful.toml);
+    }
+    text
+}

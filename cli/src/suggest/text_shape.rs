@@ -1,0 +1,417 @@
+//! Formats of text that every line of a sample fits: pairs of keys and values, and delimited fields.
+
+use std::collections::BTreeSet;
+
+use flowherd_shared::table::ColumnType;
+
+use super::{
+    names::Columns,
+    toml_text::{literal, string},
+    values::Values,
+};
+
+/// Minimum lines that show a format.
+const MIN_LINES: usize = 5;
+/// Minimum fields of a delimited line. Prose also has a comma in many lines.
+const MIN_FIELDS: usize = 3;
+/// Maximum fields or pairs. A regular expression holds about a hundred groups.
+const MAX_FIELDS: usize = 100;
+/// Between fields: how a line is divided, and the pattern of what divides it.
+const DELIMITERS: [(&str, &str); 5] = [("\t", r"\t"), (" | ", r" \| "), ("|", r"\|"), (";", ";"), (",", ",")];
+
+/// A text format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TextFormat {
+    /// What the lines are, for a comment.
+    pub(super) what: String,
+    /// The beginning of lines that are no records.
+    pub(super) comments: Option<String>,
+    /// The value of `timestamp` for records outside of envelopes.
+    pub(super) timestamp: Option<String>,
+    /// The section `[rule.format]` without its heading.
+    pub(super) format: String,
+}
+
+/// One named value of a line.
+struct Field {
+    column: String,
+    pattern: String,
+    values: Values,
+}
+
+/// Returns the format of lines such as `level=info msg="a b"`. The order of the keys must be the same in every line.
+pub(super) fn pairs(lines: &[&str]) -> Option<TextFormat> {
+    if lines.len() < MIN_LINES {
+        return None;
+    }
+    let parsed: Vec<Vec<Pair<'_>>> = lines.iter().map(|line| parse_pairs(line)).collect::<Option<_>>()?;
+    let order = common_order(&parsed)?;
+    let mut columns = Columns::default();
+    let mut pattern = String::from("^");
+    let mut fields = Vec::new();
+    for (at, key) in order.iter().enumerate() {
+        let of_key: Vec<&Pair<'_>> =
+            parsed.iter().flat_map(|line| line.iter().filter(|pair| pair.key == *key)).collect();
+        let is_optional = of_key.len() < parsed.len();
+        if at == 0 && is_optional {
+            return None;
+        }
+        let column = columns.name(key);
+        let quoted = of_key.iter().filter(|pair| pair.is_quoted).count();
+        let value = match quoted {
+            0 => format!("(?P<{column}>[^ ]*)"),
+            _ if quoted == of_key.len() => format!(r#""(?P<{column}>(?:[^"\\]|\\.)*)""#),
+            _ => format!(r#"(?P<{column}>"(?:[^"\\]|\\.)*"|[^ ]*)"#),
+        };
+        let separator = if at == 0 { "" } else { " +" };
+        let pair = format!("{separator}{}={value}", escape(key));
+        pattern += &if is_optional { format!("(?:{pair})?") } else { pair };
+        let mut values = Values::default();
+        of_key.iter().for_each(|pair| values.add_text(pair.value));
+        fields.push(Field { column, pattern: String::new(), values });
+    }
+    pattern.push('$');
+    Some(finish("lines of key=value pairs".to_owned(), None, &pattern, &fields))
+}
+
+#[derive(Debug)]
+struct Pair<'a> {
+    key: &'a str,
+    value: &'a str,
+    is_quoted: bool,
+}
+
+fn parse_pairs(line: &str) -> Option<Vec<Pair<'_>>> {
+    let mut pairs: Vec<Pair<'_>> = Vec::new();
+    let mut rest = line;
+    while !rest.is_empty() {
+        let (key, behind) = rest.split_once('=')?;
+        let is_key = key.starts_with(|first: char| first.is_ascii_alphabetic() || "_@".contains(first))
+            && key.chars().all(|character| character.is_ascii_alphanumeric() || "_@.-".contains(character));
+        if !is_key || pairs.iter().any(|pair| pair.key == key) || pairs.len() == MAX_FIELDS {
+            return None;
+        }
+        let (value, is_quoted, behind) = match behind.strip_prefix('"') {
+            Some(quoted) => {
+                let end = closing_quote(quoted)?;
+                (&quoted[..end], true, &quoted[end + 1..])
+            }
+            None => {
+                let end = behind.find(' ').unwrap_or(behind.len());
+                (&behind[..end], false, &behind[end..])
+            }
+        };
+        if value.contains('"') && !is_quoted {
+            return None;
+        }
+        pairs.push(Pair { key, value, is_quoted });
+        let next = behind.trim_start_matches(' ');
+        if next.len() == behind.len() && !next.is_empty() {
+            return None;
+        }
+        rest = next;
+        // The pattern accepts no spaces at the end.
+        if rest.is_empty() && !behind.is_empty() {
+            return None;
+        }
+    }
+    (pairs.len() > 1).then_some(pairs)
+}
+
+fn closing_quote(text: &str) -> Option<usize> {
+    let mut is_escaped = false;
+    text.bytes().position(|byte| {
+        let is_end = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        is_end
+    })
+}
+
+/// Returns one order of all keys that every line keeps.
+fn common_order<'a>(lines: &[Vec<Pair<'a>>]) -> Option<Vec<&'a str>> {
+    let mut order: Vec<&str> = Vec::new();
+    for line in lines {
+        let mut next = 0;
+        for pair in line {
+            match order.iter().position(|key| *key == pair.key) {
+                Some(at) if at >= next => next = at + 1,
+                Some(_) => return None,
+                None => {
+                    order.insert(next, pair.key);
+                    next += 1;
+                }
+            }
+        }
+    }
+    (order.len() <= MAX_FIELDS).then_some(order)
+}
+
+/// Returns the format of lines with the same number of fields between tabs, pipes, semicolons or commas. `first_lines` are the
+/// first lines of files, each of which may be a header.
+pub(super) fn delimited(lines: &[&str], first_lines: &[&str]) -> Option<TextFormat> {
+    DELIMITERS.iter().find_map(|(delimiter, pattern)| delimited_by(delimiter, pattern, lines, first_lines))
+}
+
+fn delimited_by(delimiter: &str, pattern: &str, lines: &[&str], first_lines: &[&str]) -> Option<TextFormat> {
+    let has_quotes = matches!(delimiter, "," | ";") && lines.iter().any(|line| line.contains('"'));
+    let split = |line: &'_ str| -> Vec<String> {
+        if has_quotes {
+            split_quoted(line, delimiter)
+        } else {
+            line.split(delimiter).map(str::to_owned).collect()
+        }
+    };
+    let count = split(lines.first()?).len();
+    if !(MIN_FIELDS..=MAX_FIELDS).contains(&count) {
+        return None;
+    }
+    let header = first_lines.first().filter(|first| {
+        let is_first_of_all = first_lines.iter().all(|other| other == *first);
+        is_first_of_all
+            && is_header(
+                &split(first),
+                &lines.iter().filter(|line| line != first).map(|line| split(line)).collect::<Vec<_>>(),
+                first_lines.len(),
+            )
+    });
+    let rows: Vec<&&str> = lines.iter().filter(|line| header != Some(line)).collect();
+    if lines.len() < MIN_LINES || rows.is_empty() {
+        return None;
+    }
+    let mut columns = Columns::default();
+    let names = header.map(|header| split(header));
+    let mut fields: Vec<Field> = (0..count)
+        .map(|at| {
+            let name = names.as_ref().map_or_else(|| format!("field_{}", at + 1), |names| names[at].clone());
+            let column = columns.name(&name);
+            let excluded = if delimiter.contains('|') { "|" } else { pattern };
+            let pattern = if has_quotes {
+                format!(r#"(?P<{column}>"(?:[^"]|"")*"|[^{excluded}]*)"#)
+            } else {
+                format!("(?P<{column}>[^{excluded}]*)")
+            };
+            Field { column, pattern, values: Values::default() }
+        })
+        .collect();
+    for row in &rows {
+        let cells = split(row);
+        if cells.len() != count {
+            return None;
+        }
+        fields.iter_mut().zip(cells).for_each(|(field, cell)| field.values.add_text(&cell));
+    }
+    // Columns of free text only may be prose with commas.
+    if header.is_none()
+        && matches!(delimiter, "," | ";")
+        && !fields.iter().any(|field| field.values.is_typed())
+    {
+        return None;
+    }
+    let patterns: Vec<&str> = fields.iter().map(|field| &*field.pattern).collect();
+    let name = match delimiter {
+        "\t" => "tabs",
+        "," => "commas",
+        ";" => "semicolons",
+        _ => "pipes",
+    };
+    let what = match header {
+        Some(_) => format!("lines of {count} fields between {name}, named by a header line"),
+        None => format!("lines of {count} fields between {name}, without names"),
+    };
+    let comments = header.map(|header| (*header).to_owned());
+    Some(finish(what, comments, &format!("^{}$", patterns.join(pattern)), &fields))
+}
+
+/// Splits a line whose fields may be in quotes, as RFC 4180 writes them.
+fn split_quoted(line: &str, delimiter: &str) -> Vec<String> {
+    let mut fields = vec![String::new()];
+    let mut in_quotes = false;
+    for character in line.chars() {
+        in_quotes ^= character == '"';
+        if !in_quotes && delimiter.starts_with(character) {
+            fields.push(String::new());
+        } else if let Some(field) = fields.last_mut() {
+            field.push(character);
+        }
+    }
+    fields
+}
+
+/// Returns whether a line names the columns of others. It has unique names, and either a column with types below, or it begins
+/// more than one file.
+fn is_header(cells: &[String], others: &[Vec<String>], files: usize) -> bool {
+    let mut seen = BTreeSet::new();
+    let is_name = |cell: &str| {
+        let cell = cell.trim_matches('"');
+        cell.starts_with(|first: char| first.is_alphabetic() || first == '_')
+            && cell.len() <= 64
+            && cell.chars().all(|character| character.is_alphanumeric() || " _-.()/%".contains(character))
+    };
+    if !cells.iter().all(|cell| is_name(cell) && seen.insert(cell.to_lowercase())) {
+        return false;
+    }
+    let has_typed_column = (0..cells.len()).any(|at| {
+        let mut values = Values::default();
+        others.iter().filter_map(|cells| cells.get(at)).for_each(|cell| values.add_text(cell));
+        values.is_typed()
+    });
+    has_typed_column || files > 1
+}
+
+fn finish(what: String, comments: Option<String>, pattern: &str, fields: &[Field]) -> TextFormat {
+    let types: Vec<String> = fields
+        .iter()
+        .filter_map(|field| {
+            type_name(field.values.column_type()).map(|name| format!("{} = \"{name}\"", field.column))
+        })
+        .collect();
+    let types =
+        if types.is_empty() { String::new() } else { format!("types = {{ {} }}\n", types.join(", ")) };
+    let timestamp = fields.iter().find_map(|field| {
+        let form = match field.values.time_format() {
+            Some(format) => format!("format = {}", string(format)),
+            None if field.values.column_type() == ColumnType::Timestamp => "unit = \"iso\"".to_owned(),
+            None => return None,
+        };
+        Some(format!("{{ columns = [\"{}\"], {form} }}", field.column))
+    });
+    TextFormat {
+        what,
+        comments,
+        timestamp,
+        format: format!("kind = \"regex\"\npattern = {}\n{types}", literal(pattern)),
+    }
+}
+
+/// Returns the name of a type in `flowherd.toml`; `None` for text, the default.
+pub(super) fn type_name(kind: ColumnType) -> Option<&'static str> {
+    match kind {
+        ColumnType::String => None,
+        ColumnType::Int => Some("int"),
+        ColumnType::BigInt => Some("bigint"),
+        ColumnType::Double => Some("double"),
+        ColumnType::Boolean => Some("boolean"),
+        ColumnType::Timestamp => Some("timestamp"),
+    }
+}
+
+/// Returns the format that a line `#Fields: date time c-ip` names for the lines after it.
+pub(super) fn w3c(preambles: &[&str], lines: &[&str]) -> Option<TextFormat> {
+    let mut headers = preambles.iter().filter_map(|line| line.strip_prefix("#Fields:"));
+    let names: Vec<&str> = headers.next()?.split_whitespace().collect();
+    if names.is_empty() || headers.any(|other| other.split_whitespace().ne(names.iter().copied())) {
+        return None;
+    }
+    let records: Vec<&&str> = lines.iter().filter(|line| !line.starts_with('#')).collect();
+    let (delimiter, split) = [("tab", '\t'), ("space", ' ')]
+        .into_iter()
+        .find(|(_, split)| records.iter().all(|line| line.split(*split).count() == names.len()))?;
+    let mut types = Vec::new();
+    for (at, name) in names.iter().enumerate() {
+        let mut values = Values::default();
+        let cells = records.iter().filter_map(|line| line.split(split).nth(at)).filter(|cell| *cell != "-");
+        cells.for_each(|cell| values.add_text(cell));
+        let column = w3c_column(name);
+        if let Some(name) = type_name(values.column_type()) {
+            types.push(format!("{column} = \"{name}\""));
+        }
+    }
+    let types =
+        if types.is_empty() { String::new() } else { format!("types = {{ {} }}\n", types.join(", ")) };
+    let has_time = names.contains(&"date") && names.contains(&"time");
+    let timestamp =
+        has_time.then(|| "{ columns = [\"date\", \"time\"], format = \"%Y-%m-%d %H:%M:%S\" }".to_owned());
+    let format = format!(
+        "kind = \"w3c\"\nfields = {}\ndelimiter = \"{delimiter}\"\n{types}",
+        string(&names.join(" "))
+    );
+    Some(TextFormat { what: "lines with a header `#Fields:`".to_owned(), comments: None, timestamp, format })
+}
+
+/// Returns the column that a rule of `kind = "w3c"` gives a field.
+fn w3c_column(field: &str) -> String {
+    let character = |character: char| {
+        if character.is_ascii_alphanumeric() { character.to_ascii_lowercase() } else { '_' }
+    };
+    field.trim_end_matches(')').chars().map(character).collect()
+}
+
+/// Escapes what is special in a regular expression. Keys have letters, digits and `_@.-` only.
+fn escape(key: &str) -> String {
+    key.replace('.', r"\.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_in_one_order_are_columns_and_optional_ones_may_be_missing() {
+        let lines = ["ts=1771372800 msg=\"a \\\"b\\\" c\" n=1.5", "ts=1771372801 level=info msg=\"\" n=2.5"]
+            .repeat(3);
+        let format = pairs(&lines).unwrap();
+        assert_eq!(
+            format.format,
+            "kind = \"regex\"\npattern = '^ts=(?P<ts>[^ ]*)(?: +level=(?P<level>[^ ]*))? +msg=\"(?P<msg>(?:[^\"\\\\]|\\\\.)*)\" \
+             +n=(?P<n>[^ ]*)$'\ntypes = { ts = \"bigint\", n = \"double\" }\n"
+        );
+        for other in
+            ["a=1 b=2", "x", "level=info ts=1", "ts=1 text behind", "ts=1 ts=2", "ts=\"open", "ts=1 n=2 "]
+        {
+            let lines: Vec<&str> = lines.iter().copied().chain([other]).collect();
+            assert_eq!(pairs(&lines), None, "{other}");
+        }
+        assert_eq!(pairs(&lines[..2]), None, "two lines show no format");
+    }
+
+    #[test]
+    fn delimited_lines_have_the_names_of_their_header() {
+        let lines = [
+            "Time|user id|status",
+            "2026-02-18 00:00:00|a|200",
+            "2026-02-18 00:00:01||404",
+            "2026-02-18 00:00:01|b|1",
+            "2026-02-18 00:00:09|b|2",
+        ];
+        let format = delimited(&lines, &lines[..1]).unwrap();
+        assert_eq!(format.comments.as_deref(), Some("Time|user id|status"));
+        assert_eq!(
+            format.format,
+            "kind = \"regex\"\npattern = '^(?P<time>[^|]*)\\|(?P<user_id>[^|]*)\\|(?P<status>[^|]*)$'\ntypes = { status = \"bigint\" }\n"
+        );
+        assert_eq!(
+            format.timestamp.as_deref(),
+            Some("{ columns = [\"time\"], format = \"%Y-%m-%d %H:%M:%S\" }")
+        );
+        let without = delimited(&["1\ta\tb"; 5], &["1\ta\tb"]).unwrap();
+        assert_eq!(without.comments, None);
+        assert!(without.format.contains(r"(?P<field_1>[^\t]*)\t(?P<field_2>[^\t]*)"), "{}", without.format);
+    }
+
+    #[test]
+    fn fields_in_quotes_may_hold_the_delimiter() {
+        let lines = ["1,\"a, \"\"b\"\"\",x", "2,c,y", "3,d,z", "4,e,z", "5,f,z"];
+        let format = delimited(&lines, &lines[..1]).unwrap();
+        assert!(format.format.contains(r#"(?P<field_2>"(?:[^"]|"")*"|[^,]*),"#), "{}", format.format);
+    }
+
+    #[test]
+    fn prose_is_no_delimited_text() {
+        let prose = ["Hello, dear, world", "One, two, three", "a, b, c", "d, e, f", "g, h, i"];
+        assert_eq!(delimited(&prose, &[]), None);
+        assert_eq!(delimited(&["a,1,2", "b,1"], &[]), None);
+        assert_eq!(delimited(&[], &[]), None);
+    }
+
+    #[test]
+    fn a_w3c_header_names_the_fields() {
+        let preambles = ["#Version: 1.0", "#Fields: date time c-ip cs(User-Agent) sc-bytes"];
+        let format = w3c(&preambles, &["2026-02-18 00:00:01 192.0.2.1 x 12", "# x"]).unwrap();
+        assert_eq!(
+            format.format,
+            "kind = \"w3c\"\nfields = \"date time c-ip cs(User-Agent) sc-bytes\"\ndelimiter = \"space\"\ntypes = { sc_bytes = \"bigint\" }\n"
+        );
+        assert_eq!(w3c(&preambles, &["2026-02-18 00:00:01"]), None);
+        assert_eq!(w3c(&["#Fields: a b", "#Fields: b a"], &["1 2"]), None);
+    }
+}

@@ -1,0 +1,104 @@
+//! Runs the suggested rules over the whole sample.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+
+use flowherd_shared::{
+    config::{Config, ConfigError},
+    error::{Reason, error_chain},
+    pipeline::{self, RunConfig},
+};
+
+use super::{clusters::sample_limits, names, sample::Sample};
+
+/// What one rule did with the sample.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Taken {
+    pub(super) rows: u64,
+    pub(super) rejected: u64,
+    /// The reason of most rejects.
+    reason: BTreeMap<&'static str, u64>,
+}
+
+impl Taken {
+    /// Returns the most frequent reason of its rejects.
+    pub(super) fn reason(&self) -> &'static str {
+        self.reason.iter().max_by_key(|(_, count)| **count).map_or("", |(reason, _)| reason)
+    }
+}
+
+/// What all rules did with the sample.
+#[derive(Debug, Default)]
+pub(super) struct Verified {
+    /// By name of the rule.
+    pub(super) rules: BTreeMap<String, Taken>,
+    pub(super) read: u64,
+    pub(super) rows: u64,
+    pub(super) control: u64,
+    /// Records that no rule takes, by the glob of their key and by log group if one is known.
+    pub(super) remaining: BTreeMap<String, u64>,
+    /// Files that fail as objects, one line each.
+    pub(super) problems: Vec<String>,
+}
+
+/// Counts the records of the samples without any rule.
+pub(super) fn nothing_taken(samples: &[Sample]) -> Result<Verified, ConfigError> {
+    let none = "[[rule]]\nname = \"none\"\ntable = \"none\"\nmatch = { message = '$.' }\n[rule.format]\nkind = \"vpc-flow\"\n";
+    verify(none, samples)
+}
+
+/// Runs a configuration over the samples. The error is that of the configuration.
+pub(super) fn verify(text: &str, samples: &[Sample]) -> Result<Verified, ConfigError> {
+    let mut config = Config::parse(text)?;
+    // A cut array is longer than a record, if no rule reads it.
+    config.limits = sample_limits();
+    let run_config = RunConfig::from(config);
+    let mut verified = Verified::default();
+    for sample in samples {
+        let run = pipeline::run(&sample.text[..], &sample.key, &run_config, |_| Ok(Discard));
+        let counts = match run {
+            Ok(finished) => finished.counts,
+            Err(error) => {
+                verified.problems.push(format!("{}: {}", sample.key, error_chain(&error)));
+                continue;
+            }
+        };
+        verified.read += counts.read;
+        verified.rows += counts.rows;
+        verified.control += counts.control;
+        for (rule, counts) in run_config.config.rules.iter().zip(&counts.rules) {
+            let taken = verified.rules.entry(rule.name.clone()).or_default();
+            taken.rows += counts.rows;
+            taken.rejected += counts.rejected();
+            for (reason, count) in counts.rejects() {
+                *taken.reason.entry(reason.as_str()).or_default() += count;
+            }
+        }
+        let without_rule = counts.without_rule.rejected();
+        if without_rule > 0 {
+            let no_rule = counts.without_rule.rejects().any(|(reason, _)| reason == Reason::NoRule);
+            let group = counts.unmatched_log_group.as_ref().filter(|_| no_rule);
+            let origin = match group {
+                Some(group) => format!("log group {group:?}"),
+                None => format!("keys {:?}", names::key_globs(&sample.key).0),
+            };
+            *verified.remaining.entry(origin).or_default() += without_rule;
+        }
+    }
+    Ok(verified)
+}
+
+/// Drops what is written.
+struct Discard;
+
+impl Write for Discard {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
