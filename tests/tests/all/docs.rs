@@ -11,7 +11,12 @@ use std::{
 use flowherd_cli::cost::{
     ALARM_METRICS, CUSTOM_METRICS, Estimate, LOG_BYTES, MAX_CONCURRENCY, Objects, S3_READS, SQS_REQUESTS,
 };
-use flowherd_shared::{error::Reason, flow_fields::FLOW_FIELDS, ledger::Warning, limits::Limits};
+use flowherd_shared::{
+    error::Reason,
+    flow_fields::{FLOW_FIELDS, TGW_FIELDS},
+    ledger::Warning,
+    limits::Limits,
+};
 use flowherd_tests::command::{files_below, flowherd};
 use flowherd_worker::telemetry::METRICS;
 use pulldown_cmark::HeadingLevel;
@@ -134,19 +139,27 @@ fn every_flag_key_field_and_metric_is_in_the_configuration_document() {
         "[csv]\nx = 1".to_owned(),
         "[limits]\nx = 1".to_owned(),
         rule("match = { x = 1 }"),
-        rule("metadata = [\"x\"]"),
+        rule("on_mismatch = \"x\""),
+        rule("bad_text = \"x\""),
+        rule("lines = \"x\""),
+        rule("decode = \"x\""),
+        rule("timestamp = { x = 1 }"),
+        rule("timestamp = { unit = \"x\" }"),
         rule("format = { kind = \"x\" }"),
-        rule("format = { kind = \"vpc-flow\", x = 1 }"),
-        rule("format = { kind = \"json\", columns = [ { x = 1 } ] }"),
-        rule("format = { kind = \"regex\", x = 1 }"),
+        rule("format = { x = 1 }"),
+        rule("format = { unknown_fields = \"x\" }"),
+        rule("format = { delimiter = \"x\" }"),
+        rule("format = { columns = [ { x = 1 } ] }"),
     ];
-    for key in keys.iter().flat_map(|config| expected(config)) {
+    let metadata =
+        ["owner", "log_group", "log_stream", "event_id", "key", "extracted:NAME"].map(str::to_owned);
+    for key in keys.iter().flat_map(|config| expected(config)).chain(metadata) {
         assert!(
             document.codes.iter().any(|code| Regex::new(&format!(r"\b{key}\b")).unwrap().is_match(code)),
             "{key}"
         );
     }
-    for field in FLOW_FIELDS {
+    for field in FLOW_FIELDS.iter().chain(TGW_FIELDS) {
         assert!(document.codes.contains(field.name), "{}", field.name);
     }
     let row = |cells: &[&str]| {

@@ -6,8 +6,8 @@ mod ledger;
 use flowherd_shared::{
     config::Config,
     limits::{
-        MAX_COLUMNS, MAX_CONFIG_BYTES, MAX_LOOKUP_BLOCKS, MAX_LOOKUP_IDS, MAX_LOOKUP_NAME_BYTES,
-        MAX_LOOKUPS_BYTES, MAX_REGEX_BYTES, MAX_REGEXES, MAX_RULES, MAX_TABLES,
+        MAX_ARRAY_STEPS, MAX_ARRAYS, MAX_COLUMNS, MAX_CONFIG_BYTES, MAX_LOOKUP_BLOCKS, MAX_LOOKUP_IDS,
+        MAX_LOOKUP_NAME_BYTES, MAX_LOOKUPS_BYTES, MAX_REGEX_BYTES, MAX_REGEXES, MAX_RULES, MAX_TABLES,
     },
     lookups::Lookups,
     pipeline::RunConfig,
@@ -154,6 +154,9 @@ fn settings_that_would_exhaust_memory_or_time_are_refused_in_bounded_time() {
     let one = |number: usize| rule(&format!("r{number}"), "t", flow);
     let of_table = |number: usize| rule(&format!("r{number}"), &format!("t{number}"), flow);
     let of_regex = |number: usize| rule(&format!("r{number}"), "t", "kind = 'regex', pattern = '(?P<a>.)'");
+    let of_message = |number: usize| one(number) + &format!("match.message = 'm{number}'\n");
+    let of_array = |number: usize| one(number) + &format!("records = '/a{number}'\n");
+    let array = |pointer: &str| one(0) + &format!("records = '{pointer}'\n");
     let groups = many(200, |number| format!(r"(?P<g{number}>\w+) "));
     let nested = |front: &str, back: &str| {
         format!("{}1{}", front.repeat(MAX_CONFIG_BYTES / 8), back.repeat(MAX_CONFIG_BYTES / 8))
@@ -163,6 +166,10 @@ fn settings_that_would_exhaust_memory_or_time_are_refused_in_bounded_time() {
         (many(MAX_RULES + 1, one), "257 rules: the limit is 256"),
         (many(MAX_TABLES + 1, of_table), "65 tables: the limit is 64"),
         (many(MAX_REGEXES + 1, of_regex), "33 regular expressions: the limit is 32"),
+        (many(MAX_REGEXES + 1, of_message), "33 regular expressions: the limit is 32"),
+        (many(MAX_ARRAYS + 1, of_array), "17 different arrays of records: the limit is 16"),
+        (array(&"/a".repeat(MAX_ARRAY_STEPS + 1)), "has more than 8 steps"),
+        (array(&format!("/{}", "a".repeat(65))), "or one of more than 64 bytes"),
         (regex(&"a".repeat(MAX_REGEX_BYTES + 1)), "has 16385 bytes: the limit is 16384"),
         (regex("(?P<a>(a{1,1000}){1,1000})"), "too large when it is compiled"),
         (regex("(?P<a>((((((a{9}){9}){9}){9}){9}){9}){9})"), "too large when it is compiled"),
