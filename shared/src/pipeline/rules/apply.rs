@@ -289,6 +289,21 @@ impl<'a> Rules<'a> {
                 return Ok(Applied::Reject(Reason::BadEncoding));
             }
         };
+        if rule.source.is_whole() {
+            return self.apply_to_message(rule, record, message, None, (is_flow_line, line));
+        }
+        self.apply_to_part(rule, record, message, (is_flow_line, line))
+    }
+
+    /// Finds the message inside the record. Few rules need it, so it is kept out of the others' way.
+    #[cold]
+    fn apply_to_part(
+        &mut self,
+        rule: &'a Rule,
+        record: &Record<'_>,
+        message: Message<'_>,
+        flow_line: (bool, Line),
+    ) -> Result<Applied<'a>, ObjectError> {
         let is_comment =
             |comments: &String| !comments.is_empty() && message.text.starts_with(comments.as_bytes());
         if rule.source.comments.as_ref().is_some_and(is_comment) {
@@ -304,30 +319,28 @@ impl<'a> Rules<'a> {
         {
             return Ok(self.split(path, message.text, record));
         }
-        // Taken out, because the message is part of it while the rule is used.
-        let unwrapped = match &rule.source.unwrap {
-            None => None,
-            Some(unwrap) => {
-                if let Err(reason) = unwrap.parse(message.text, can_repair, &mut self.unwrapped) {
-                    return Ok(Applied::Reject(reason));
-                }
-                if self.unwrapped.cells[0].is_none() {
-                    return Ok(Applied::Reject(Reason::NoMessage));
-                }
-                Some(std::mem::take(&mut self.unwrapped))
-            }
+        let Some(unwrap) = &rule.source.unwrap else {
+            return self.apply_to_message(rule, record, message, None, flow_line);
         };
-        let message = match &unwrapped {
-            None => message,
-            Some(values) => {
-                let is_repaired = message.is_repaired || values.repaired;
-                Message { text: unwrapped_message(values), of: TextOf::Unwrapped, is_repaired, ..message }
-            }
-        };
-        let outcome = self.apply_to_message(rule, record, message, unwrapped.as_ref(), (is_flow_line, line));
-        if let Some(unwrapped) = unwrapped {
-            self.unwrapped = unwrapped;
+        if let Err(reason) =
+            unwrap.parse(message.text, rule.bad_text == BadText::Replace, &mut self.unwrapped)
+        {
+            return Ok(Applied::Reject(reason));
         }
+        if self.unwrapped.cells[0].is_none() {
+            return Ok(Applied::Reject(Reason::NoMessage));
+        }
+        // Taken out, because the message is part of it while the rule is used.
+        let outer = std::mem::take(&mut self.unwrapped);
+        let is_repaired = message.is_repaired || outer.repaired;
+        let inner = Message {
+            text: unwrapped_message(&outer),
+            of: TextOf::Unwrapped,
+            is_repaired,
+            time: message.time,
+        };
+        let outcome = self.apply_to_message(rule, record, inner, Some(&outer), flow_line);
+        self.unwrapped = outer;
         outcome
     }
 
@@ -342,6 +355,7 @@ impl<'a> Rules<'a> {
         Applied::Container(Reason::NotJson)
     }
 
+    #[inline]
     fn apply_to_message(
         &mut self,
         rule: &'a Rule,

@@ -47,6 +47,14 @@ pub struct Source {
     pub unwrap: Option<JsonFormat>,
 }
 
+impl Source {
+    /// Returns whether every record is a message as a whole.
+    pub(super) fn is_whole(&self) -> bool {
+        let Self { comments, export_lines, records, unwrap } = self;
+        comments.is_none() && !export_lines && records.is_none() && unwrap.is_none()
+    }
+}
+
 /// What a rule does with a message.
 #[derive(Debug)]
 pub enum Action {
