@@ -195,8 +195,8 @@ pub fn outcome(object: &[u8], portion: usize, key: &str, plan: &RunConfig) -> Re
     let of_rules = counts.rules.iter().chain([&counts.without_rule]);
     assert_eq!(counts.rejected, of_rules.map(RuleCounts::rejected).sum::<u64>());
     assert_eq!(counts.compressed_in, object.len() as u64);
-    let Counts { read, control, repaired, .. } = counts;
-    Ok(Outcome { tables, rejects, read, control, repaired, reject_bytes })
+    let Counts { read, control, dropped, repaired, .. } = counts;
+    Ok(Outcome { tables, rejects, read, control, dropped, repaired, reject_bytes })
 }
 
 /// Returns the bytes of a reject's message.
@@ -205,7 +205,7 @@ pub fn rejected(reject: &Value) -> Vec<u8> {
     match (&reject["message"], &reject["message_base64"]) {
         (Value::String(message), Value::Null) => message.clone().into_bytes(),
         (Value::Null, Value::String(encoded)) => {
-            let bytes = base64(encoded);
+            let bytes = from_base64(encoded);
             assert!(std::str::from_utf8(&bytes).is_err(), "base64 of valid text");
             bytes
         }
@@ -213,9 +213,24 @@ pub fn rejected(reject: &Value) -> Vec<u8> {
     }
 }
 
-fn base64(encoded: &str) -> Vec<u8> {
-    const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digits = encoded.trim_end_matches('=').chars().map(|digit| ALPHABET.find(digit).unwrap());
+const BASE64: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// Encodes bytes as base64 with padding.
+#[must_use]
+pub fn base64(bytes: &[u8]) -> String {
+    let digit = |bits: &[bool]| {
+        let value =
+            bits.iter().chain([false; 6].iter()).take(6).fold(0, |digit, bit| digit << 1 | usize::from(*bit));
+        char::from(BASE64.as_bytes()[value])
+    };
+    let bits: Vec<bool> =
+        bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1)).collect();
+    let padding = ["", "==", "="][bytes.len() % 3];
+    bits.chunks(6).map(digit).collect::<String>() + padding
+}
+
+fn from_base64(encoded: &str) -> Vec<u8> {
+    let digits = encoded.trim_end_matches('=').chars().map(|digit| BASE64.find(digit).unwrap());
     let bits: Vec<bool> =
         digits.flat_map(|digit| (0..6).rev().map(move |bit| digit >> bit & 1 == 1)).collect();
     bits.as_chunks::<8>()

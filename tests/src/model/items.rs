@@ -3,16 +3,18 @@
 use std::sync::LazyLock;
 
 use regex::Regex;
-use serde_json::Deserializer;
+use serde_json::{Deserializer, value::RawValue};
 
 use super::json_object::{Pairs, is_text, mask_controls, unmask};
 
 /// One item of a text.
 pub(super) enum Item<'t> {
     Envelope(Pairs),
-    /// A JSON object, or an array of them.
+    /// A JSON object, or an array of objects.
     Json(&'t str),
     Line(&'t str),
+    /// The elements of a JSON text's arrays, each with the path of its array.
+    Elements(Vec<(Vec<String>, String)>),
 }
 
 /// The object fails.
@@ -31,7 +33,7 @@ enum Stop {
 const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 const OWN_KEYS: [&str; 5] = ["messageType", "owner", "logGroup", "logStream", "logEvents"];
 
-/// Compressed or binary data in a line fails the object. The model does not check the header behind the magic number.
+/// Magic numbers that fail the object if a line contains them. The model does not check the header behind the number.
 const MAGICS: [&[u8]; 11] = [
     b"\x82SNAPPY\0",
     b"\x02\x21\x4c\x18",
@@ -46,21 +48,25 @@ const MAGICS: [&[u8]; 11] = [
     b"PK\x03\x04",
 ];
 
-/// The first item of a text and the text behind it; `None` at its end.
-pub(super) fn next(text: &str) -> Result<Option<(Item<'_>, &str)>, Failed> {
+/// Returns the first item of a text and the text behind it, or `None` at the end of the text.
+///
+/// The records of a JSON text with an array at one of the paths are the elements of these arrays.
+pub(super) fn next<'t>(text: &'t str, paths: &[Vec<String>]) -> Result<Option<(Item<'t>, &'t str)>, Failed> {
     let item = text.trim_start_matches(SPACE);
     if item.is_empty() {
         return Ok(None);
     }
     if item.starts_with(['{', '[']) {
-        let mut own_keys = Vec::new();
-        match json_text(item, &mut own_keys) {
+        let mut grammar = Grammar { text: item.as_bytes(), paths, own_keys: Vec::new(), has_array: false };
+        match grammar.json_text() {
             Ok(length) => {
-                return Ok(Some((Item::Json(&item[..length]), without_separator(&item[length..]))));
+                let (json, behind) = item.split_at(length);
+                let item = if grammar.has_array { elements(json, paths) } else { Item::Json(json) };
+                return Ok(Some((item, without_separator(behind))));
             }
             Err(Stop::Cut) => return Err(Failed),
             Err(Stop::Envelope) => return envelope(item).map(Some),
-            Err(Stop::Wrong) if own_keys.len() >= 2 => return Err(Failed),
+            Err(Stop::Wrong) if grammar.has_array || grammar.own_keys.len() >= 2 => return Err(Failed),
             Err(Stop::Wrong) => {}
         }
     }
@@ -88,8 +94,30 @@ fn envelope(text: &str) -> Result<(Item<'_>, &str), Failed> {
     Ok((Item::Envelope(pairs), without_separator(&text[length..])))
 }
 
-/// The text behind one separator of a JSON text or envelope: `,` or the characters `\n`, if only a space may come between
-/// it and the next JSON text or the end of the line.
+/// Returns the elements of all arrays at the paths.
+fn elements(json: &str, paths: &[Vec<String>]) -> Item<'static> {
+    let mut found = Vec::new();
+    collect(&mask_controls(json), &mut Vec::new(), paths, &mut found);
+    Item::Elements(found)
+}
+
+fn collect(raw: &str, path: &mut Vec<String>, paths: &[Vec<String>], found: &mut Vec<(Vec<String>, String)>) {
+    if raw.starts_with('[') && paths.contains(path) {
+        let elements: Vec<&RawValue> = serde_json::from_str(raw).unwrap();
+        found.extend(elements.iter().map(|element| (path.clone(), element.get().to_owned())));
+    } else if raw.starts_with('{') {
+        for (key, value) in serde_json::from_str::<Pairs>(raw).unwrap().pairs {
+            if let Some(key) = key {
+                path.push(key);
+                collect(value.get(), path, paths, found);
+                path.pop();
+            }
+        }
+    }
+}
+
+/// Returns the text behind one separator of a JSON text or envelope. A separator is `,` or the two characters `\n`. Only
+/// one space may come between it and the next JSON text or the end of the line.
 fn without_separator(text: &str) -> &str {
     for separator in [",", "\\n"] {
         let Some(behind) = text.strip_prefix(separator) else { continue };
@@ -109,109 +137,132 @@ pub(super) fn holds_envelope(line: &str) -> bool {
     EVENTS.is_match(line) && TYPE.is_match(line)
 }
 
-/// Levels of nesting of a JSON text; a deeper one is none.
+/// Levels of nesting that a JSON text may have.
 const MAX_DEPTH: usize = 128;
 
-/// Where the JSON text that begins here ends. An array is one only if its first element is an object.
-fn json_text(text: &str, own_keys: &mut Vec<String>) -> Result<usize, Stop> {
-    let text = text.as_bytes();
-    if text[0] == b'{' {
-        return object(text, 0, 0, Some(own_keys));
-    }
-    match text.get(space(text, 1)) {
-        None => Err(Stop::Cut),
-        Some(b'{') => array(text, 0, 0),
-        Some(_) => Err(Stop::Wrong),
-    }
+/// A JSON text that begins here.
+struct Grammar<'t> {
+    text: &'t [u8],
+    /// Paths of arrays whose elements are records.
+    paths: &'t [Vec<String>],
+    /// The keys of an envelope at the top level.
+    own_keys: Vec<String>,
+    /// Whether one of these arrays has begun.
+    has_array: bool,
 }
 
-/// `depth` levels are open around the value.
-fn value(text: &[u8], at: usize, depth: usize) -> Result<usize, Stop> {
-    match text.get(at) {
-        None => Err(Stop::Cut),
-        Some(b'{' | b'[') if depth == MAX_DEPTH => Err(Stop::Wrong),
-        Some(b'{') => object(text, at, depth, None),
-        Some(b'[') => array(text, at, depth),
-        Some(b'"') => string(text, at),
-        Some(b'-' | b'0'..=b'9') => number(text, at),
-        Some(_) => {
-            for word in ["true", "false", "null"] {
-                if text[at..].starts_with(word.as_bytes()) {
-                    return Ok(at + word.len());
-                }
-                if word.as_bytes().starts_with(&text[at..]) {
-                    return Err(Stop::Cut);
-                }
+/// Keys from the top to a value; `None` below an array.
+type Path = Option<Vec<String>>;
+
+impl Grammar<'_> {
+    /// Returns where the text ends. An array is a JSON text only if its first element is an object.
+    fn json_text(&mut self) -> Result<usize, Stop> {
+        if self.text[0] == b'{' {
+            return self.object(0, 0, &Some(Vec::new()));
+        }
+        match self.text.get(space(self.text, 1)) {
+            None => Err(Stop::Cut),
+            Some(b'{') => {
+                self.has_array = self.paths.contains(&Vec::new());
+                self.array(0, 0)
             }
-            Err(Stop::Wrong)
+            Some(_) => Err(Stop::Wrong),
         }
     }
-}
 
-fn object(
-    text: &[u8],
-    at: usize,
-    depth: usize,
-    mut own_keys: Option<&mut Vec<String>>,
-) -> Result<usize, Stop> {
-    let mut at = space(text, at + 1);
-    if text.get(at) == Some(&b'}') {
-        return Ok(at + 1);
-    }
-    loop {
-        let key_at = at;
-        expect(text, at, b'"')?;
-        at = string(text, at)?;
-        let key = said(&text[key_at..at]);
-        if let (Some(own_keys), Some(key)) = (&mut own_keys, &key)
-            && OWN_KEYS.contains(&&**key)
-            && !own_keys.contains(key)
-        {
-            own_keys.push(key.clone());
-        }
-        at = space(text, at);
-        expect(text, at, b':')?;
-        at = space(text, at + 1);
-        let value_at = at;
-        let is_top = own_keys.is_some();
-        if is_top && key.as_deref() == Some("logEvents") && text.get(at) == Some(&b'[') {
-            return Err(Stop::Envelope);
-        }
-        at = value(text, at, depth + 1)?;
-        let types = ["DATA_MESSAGE", "CONTROL_MESSAGE"];
-        if is_top
-            && key.as_deref() == Some("messageType")
-            && said(&text[value_at..at]).is_some_and(|value| types.contains(&&*value))
-        {
-            return Err(Stop::Envelope);
-        }
-        at = space(text, at);
+    /// `depth` levels are open around the value.
+    fn value(&mut self, at: usize, depth: usize, path: &Path) -> Result<usize, Stop> {
+        let text = self.text;
         match text.get(at) {
-            None => return Err(Stop::Cut),
-            Some(b'}') => return Ok(at + 1),
-            Some(b',') => at = space(text, at + 1),
-            Some(_) => return Err(Stop::Wrong),
+            None => Err(Stop::Cut),
+            Some(b'{' | b'[') if depth == MAX_DEPTH => Err(Stop::Wrong),
+            Some(b'{') => self.object(at, depth, path),
+            Some(b'[') => {
+                self.has_array |= path.as_ref().is_some_and(|path| self.paths.contains(path));
+                self.array(at, depth)
+            }
+            Some(b'"') => string(text, at),
+            Some(b'-' | b'0'..=b'9') => number(text, at),
+            Some(_) => {
+                for word in ["true", "false", "null"] {
+                    if text[at..].starts_with(word.as_bytes()) {
+                        return Ok(at + word.len());
+                    }
+                    if word.as_bytes().starts_with(&text[at..]) {
+                        return Err(Stop::Cut);
+                    }
+                }
+                Err(Stop::Wrong)
+            }
+        }
+    }
+
+    fn object(&mut self, at: usize, depth: usize, path: &Path) -> Result<usize, Stop> {
+        let text = self.text;
+        let is_top = depth == 0;
+        let mut at = space(text, at + 1);
+        if text.get(at) == Some(&b'}') {
+            return Ok(at + 1);
+        }
+        loop {
+            let key_at = at;
+            expect(text, at, b'"')?;
+            at = string(text, at)?;
+            let key = string_value(&text[key_at..at]);
+            if let Some(key) = &key
+                && is_top
+                && OWN_KEYS.contains(&&**key)
+                && !self.own_keys.contains(key)
+            {
+                self.own_keys.push(key.clone());
+            }
+            at = space(text, at);
+            expect(text, at, b':')?;
+            at = space(text, at + 1);
+            let value_at = at;
+            // Once elements of an array are records, the object is no envelope.
+            let may_be_envelope = is_top && !self.has_array;
+            if may_be_envelope && key.as_deref() == Some("logEvents") && text.get(at) == Some(&b'[') {
+                return Err(Stop::Envelope);
+            }
+            let path_of_value = path.clone().zip(key.clone()).map(|(path, key)| [path, vec![key]].concat());
+            at = self.value(at, depth + 1, &path_of_value)?;
+            let types = ["DATA_MESSAGE", "CONTROL_MESSAGE"];
+            if may_be_envelope
+                && key.as_deref() == Some("messageType")
+                && string_value(&text[value_at..at]).is_some_and(|value| types.contains(&&*value))
+            {
+                return Err(Stop::Envelope);
+            }
+            at = space(text, at);
+            match text.get(at) {
+                None => return Err(Stop::Cut),
+                Some(b'}') => return Ok(at + 1),
+                Some(b',') => at = space(text, at + 1),
+                Some(_) => return Err(Stop::Wrong),
+            }
+        }
+    }
+
+    fn array(&mut self, at: usize, depth: usize) -> Result<usize, Stop> {
+        let text = self.text;
+        let mut at = space(text, at + 1);
+        if text.get(at) == Some(&b']') {
+            return Ok(at + 1);
+        }
+        loop {
+            at = space(text, self.value(at, depth + 1, &None)?);
+            match text.get(at) {
+                None => return Err(Stop::Cut),
+                Some(b']') => return Ok(at + 1),
+                Some(b',') => at = space(text, at + 1),
+                Some(_) => return Err(Stop::Wrong),
+            }
         }
     }
 }
 
-fn array(text: &[u8], at: usize, depth: usize) -> Result<usize, Stop> {
-    let mut at = space(text, at + 1);
-    if text.get(at) == Some(&b']') {
-        return Ok(at + 1);
-    }
-    loop {
-        at = space(text, value(text, at, depth + 1)?);
-        match text.get(at) {
-            None => return Err(Stop::Cut),
-            Some(b']') => return Ok(at + 1),
-            Some(b',') => at = space(text, at + 1),
-            Some(_) => return Err(Stop::Wrong),
-        }
-    }
-}
-
-/// A string ends on its line, whatever else it holds.
+/// Returns where a string ends. A string ends on its line.
 fn string(text: &[u8], at: usize) -> Result<usize, Stop> {
     let mut at = at + 1;
     loop {
@@ -252,7 +303,7 @@ fn space(text: &[u8], at: usize) -> usize {
     at + text[at..].iter().take_while(|byte| SPACE.contains(&char::from(**byte))).count()
 }
 
-/// What a string says, if it is one.
-fn said(raw: &[u8]) -> Option<String> {
+/// Returns the value of a string, or `None` if it is not a valid string.
+fn string_value(raw: &[u8]) -> Option<String> {
     serde_json::from_slice(raw).ok()
 }

@@ -1,4 +1,4 @@
-//! JSON read by `serde_json` so that nothing of it is lost, and text that is not valid text.
+//! JSON as `serde_json` reads it, with every duplicate key, and text that holds invalid parts.
 //!
 //! The model keeps text as `String`. Bytes that are not UTF-8 and control characters within JSON strings are kept as
 //! private characters.
@@ -11,9 +11,9 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// Where control characters that JSON forbids are kept while JSON is read.
+/// The first private character for control characters that JSON forbids.
 const CONTROLS: u32 = 0xe100;
-/// Where bytes that are not UTF-8 are kept.
+/// The first private character for bytes that are not UTF-8.
 const BYTES: u32 = 0xe200;
 
 /// Masks the bytes that are not UTF-8.
@@ -56,12 +56,12 @@ pub(super) fn unmask(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// UTF-8 without NUL.
+/// Whether the bytes are UTF-8 without NUL.
 pub(super) fn is_text(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok() && !bytes.contains(&0)
 }
 
-/// Bytes as text, with what is not text replaced.
+/// Returns the bytes as text with invalid parts replaced.
 pub(super) fn repaired(bytes: &[u8]) -> String {
     let mut text = String::new();
     for character in String::from_utf8_lossy(bytes).chars() {
@@ -75,17 +75,17 @@ pub(super) fn repaired(bytes: &[u8]) -> String {
     text
 }
 
-/// What a JSON string says.
-pub(super) enum Said {
-    Text(String),
-    /// It holds invalid text; this is the value with that replaced.
+/// The value of a JSON string.
+pub(super) enum Text {
+    Valid(String),
+    /// The value with its invalid parts replaced.
     Repaired(String),
-    /// It is not JSON.
+    /// The string breaks JSON's grammar.
     Damaged,
 }
 
 /// Reads the masked text between the quotes of a string.
-pub(super) fn said(inner: &str) -> Said {
+pub(super) fn string_text(inner: &str) -> Text {
     let mut bytes: Vec<u8> = Vec::new();
     let mut is_half = false;
     let characters: Vec<char> = inner.chars().collect();
@@ -97,7 +97,7 @@ pub(super) fn said(inner: &str) -> Said {
     let mut at = 0;
     while at < characters.len() {
         if unit(at).is_some() {
-            // All that follow each other: halves may be pairs.
+            // Two adjacent halves may be a pair.
             let units: Vec<u16> = (0..).map_while(|number| unit(at + 6 * number)).collect();
             at += 6 * units.len();
             is_half |= String::from_utf16(&units).is_err();
@@ -112,35 +112,35 @@ pub(super) fn said(inner: &str) -> Said {
                 Some('n') => b'\n',
                 Some('r') => b'\r',
                 Some('t') => b'\t',
-                _ => return Said::Damaged,
+                _ => return Text::Damaged,
             });
             at += 2;
         } else {
             let raw = unmask(&characters[at].to_string());
             if raw[0] < b' ' && raw[0] != 0 {
-                return Said::Damaged;
+                return Text::Damaged;
             }
             bytes.extend_from_slice(&raw);
             at += 1;
         }
     }
     if is_text(&bytes) && !is_half {
-        Said::Text(String::from_utf8(bytes).unwrap())
+        Text::Valid(String::from_utf8(bytes).unwrap())
     } else {
-        Said::Repaired(repaired(&bytes))
+        Text::Repaired(repaired(&bytes))
     }
 }
 
-/// Whether two values are the same: the same text, or strings that say the same.
+/// Whether two values are the same JSON text, or strings with the same value.
 pub(super) fn is_same(one: &str, other: &str) -> bool {
     let string = |raw: &str| serde_json::from_str::<String>(raw).ok();
     one == other || string(one).is_some() && string(one) == string(other)
 }
 
-/// A JSON object with all its members, in order: no duplicate is lost.
+/// A JSON object with all its members in order, duplicates included.
 #[derive(Debug)]
 pub(crate) struct Pairs {
-    /// A key is `None` if it is not text.
+    /// A key is `None` if it is not valid text.
     pub(crate) pairs: Vec<(Option<String>, Box<RawValue>)>,
     pub(super) text: String,
 }
@@ -158,7 +158,7 @@ impl Pairs {
         self.pairs.iter().all(|(key, _)| key.is_some())
     }
 
-    /// Whether the key is given again with another value.
+    /// Whether the key occurs again with another value.
     pub(super) fn differs(&self, name: &str) -> bool {
         self.all(name).any(|value| !is_same(value, self.get(name).unwrap()))
     }

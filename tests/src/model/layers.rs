@@ -1,11 +1,11 @@
-//! Layers of gzip, and what is no text.
+//! Layers of gzip, and the test for binary data.
 
 use std::io::Read;
 
 use flate2::read::MultiGzDecoder;
 
-/// The text of gzip layers; `None` if it is binary. The model knows no other codec or format.
-pub(super) fn decode(object: &[u8]) -> Option<Vec<u8>> {
+/// Returns the text below all gzip layers, or `None` if it is binary. The model knows no other codec or format.
+pub(super) fn text(object: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = object.to_vec();
     for _ in 0..3 {
         if !bytes.starts_with(&[0x1f, 0x8b]) {
@@ -18,11 +18,11 @@ pub(super) fn decode(object: &[u8]) -> Option<Vec<u8>> {
     (!bytes.starts_with(&[0x1f, 0x8b]) && !is_binary(&bytes)).then_some(bytes)
 }
 
-/// The rule of docs/semantics.md, "Binary formats fail by name".
+/// Applies docs/semantics.md, "Binary formats fail by name".
 fn is_binary(text: &[u8]) -> bool {
     let head = &text[..text.len().min(4096)];
     let is_control = |byte: &u8| (*byte < 32 && ![8, 9, 10, 12, 13, 27].contains(byte)) || *byte == 127;
-    // Bytes that are no UTF-8; the end of a part may cut a character.
+    // Counts bytes that are not UTF-8. The end of a part may cut a character.
     let invalid = |part: &[u8], is_cut: bool| match std::str::from_utf8(part) {
         Err(error) if is_cut && error.error_len().is_none() => 0,
         Ok(_) => 0,
@@ -34,13 +34,13 @@ fn is_binary(text: &[u8]) -> bool {
     let clean = lines.iter().filter(|line| line.len() > 1 && is_clean(line, is_cut(line)));
     let clean: usize = clean.map(|line| line.len()).sum();
     let controls = head.iter().filter(|byte| is_control(byte)).count();
-    let odd = controls + lines.iter().map(|line| invalid(line, is_cut(line))).sum::<usize>();
+    let unclean = controls + lines.iter().map(|line| invalid(line, is_cut(line))).sum::<usize>();
     let clean_starts =
         lines.iter().skip(1).filter(|line| line.len() >= 8 && is_clean(&line[..8], true)).count();
     controls > 0
         && controls * 64 >= head.len()
         && clean * 2 < head.len()
         && (head[..head.len().min(8)].iter().any(is_control)
-            || invalid(&head[..head.len().min(8)], true) > 0 && odd * 8 >= head.len()
-            || clean == 0 && clean_starts == 0 && odd * 4 >= head.len())
+            || invalid(&head[..head.len().min(8)], true) > 0 && unclean * 8 >= head.len()
+            || clean == 0 && clean_starts == 0 && unclean * 4 >= head.len())
 }

@@ -1,13 +1,13 @@
-//! Values as the rows show them.
+//! Values as rows contain them.
 
-/// Puts a quote before a value that a spreadsheet would take for a formula.
+/// Puts a quote before a value that a spreadsheet would treat as a formula.
 pub(super) fn guarded(value: &str, is_text: bool) -> String {
     let signs = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
     let is_harmless = value == "-" || !value.starts_with(signs) || (!is_text && is_number(value));
     if is_harmless { value.to_owned() } else { format!("'{value}") }
 }
 
-/// Digits with an optional sign, fraction and exponent.
+/// Whether the text is digits with an optional sign, fraction and exponent.
 fn is_number(text: &str) -> bool {
     fn unsigned(text: &str) -> &str {
         text.strip_prefix(['+', '-']).unwrap_or(text)
@@ -23,7 +23,7 @@ fn is_number(text: &str) -> bool {
         && digits(exponent)
 }
 
-/// Counts day by day from 1970: obvious, and slow.
+/// Formats milliseconds since 1970. Counts year by year.
 pub(super) fn iso(ms: i64) -> String {
     let (mut days, in_day) = (ms / 86_400_000, ms % 86_400_000);
     let leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);

@@ -1,5 +1,7 @@
 //! Random objects: any items, members, layers, key orders, escapes, formats and mismatches.
 
+pub(crate) mod language;
+
 use flowherd_tests::objects::gzip;
 use proptest::{collection::vec, option, prelude::*, sample::Index};
 
@@ -72,7 +74,7 @@ metadata = ["log_group"]
 format = { kind = "regex", pattern = '(?-u)^(?P<level>\w+) (?P<src>[!-~]+) -> (?P<dst>[!-9;-~]+)(?::(?P<port>[0-9]+))?$', types = { port = "int" } }
 "#;
 
-/// An object, its key, and how many bytes a read gives.
+/// An object, its key, and the bytes per read.
 pub(crate) fn object() -> impl Strategy<Value = (Vec<u8>, &'static str, usize)> {
     let text = prop_oneof![
         3 => envelopes().prop_map(|text| (text, "firehose/x")).boxed(),
@@ -90,7 +92,7 @@ pub(crate) fn key() -> impl Strategy<Value = &'static str> {
     prop_oneof![Just("plain/x"), Just("json/x"), Just("strict/x"), Just("text/x"), Just("firehose/x")]
 }
 
-/// Whole items, each of which can stand alone and before any other. None is a header line.
+/// Complete items that may precede any other item. None is a header line.
 pub(crate) fn items() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let line = prop_oneof![
         3 => flow().boxed(),
@@ -102,7 +104,7 @@ pub(crate) fn items() -> impl Strategy<Value = Vec<Vec<u8>>> {
         1 => Just("}],".to_owned()).boxed(),
     ];
     let line = line.prop_map(|line| line.replace('\n', " ") + "\n");
-    // White space behind a line feed would be part of a line.
+    // White space behind a line feed is part of the next line.
     let between = prop_oneof![3 => Just(""), 1 => Just("\n"), 1 => Just(" \t\r\n")];
     let json = prop_oneof![
         3 => envelope().boxed(),
@@ -111,8 +113,8 @@ pub(crate) fn items() -> impl Strategy<Value = Vec<Vec<u8>>> {
         1 => Just(r#"[{"action":"a"},5]"#.to_owned()).boxed(),
         1 => Just("{\n  \"action\": \"printed\",\n  \"httpRequest\": {\n  }\n}".to_owned()).boxed(),
     ];
-    // A line feed in a key that comes before an envelope's own makes lines of it, the last of them without an end.
-    let json = json.prop_filter("it is no whole item", |text| !text.contains("raw \u{2} control\n"));
+    // A line feed in a key before an envelope's own keys turns the item into lines. The last one has no end.
+    let json = json.prop_filter("the item is not complete", |text| !text.contains("raw \u{2} control\n"));
     let json = (json, between).prop_map(|(text, between)| text + between);
     vec(prop_oneof![1 => line.boxed(), 2 => json.boxed()].prop_flat_map(with_broken_bytes), 1..7)
 }
@@ -128,7 +130,7 @@ fn mixture() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// One gzip layer of as many members as there are cuts, and one more.
+/// One gzip layer, with a member for each part between the cuts.
 pub(crate) fn members(bytes: &[u8], cuts: &[Index]) -> Vec<u8> {
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
     cuts.extend([0, bytes.len()]);
@@ -145,7 +147,7 @@ fn envelopes() -> impl Strategy<Value = Vec<u8>> {
         .prop_flat_map(with_broken_bytes)
 }
 
-/// The text, rarely with an invalid UTF-8 byte in a marked part of a message.
+/// The text with invalid UTF-8 at the marked places of messages, or with nothing there.
 fn with_broken_bytes(text: String) -> impl Strategy<Value = Vec<u8>> {
     any::<bool>().prop_map(move |broken| {
         let broken: &[u8] = if broken { b"\xff\xfe" } else { b"" };
@@ -154,7 +156,7 @@ fn with_broken_bytes(text: String) -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Where invalid UTF-8 may be put.
+/// Marks a place for invalid UTF-8.
 const BROKEN_HERE: char = '\u{e000}';
 
 fn envelope() -> BoxedStrategy<String> {
@@ -191,7 +193,7 @@ fn envelope() -> BoxedStrategy<String> {
         })
         .prop_flat_map(|(kind, owner, group, stream, events, unknown)| {
             let pairs = [kind, owner, group, stream, unknown, events].concat();
-            // Mostly as CloudWatch Logs writes it.
+            // Mostly the order that CloudWatch Logs writes.
             prop_oneof![2 => Just(pairs.clone()), 1 => Just(pairs).prop_shuffle()]
         })
         .prop_flat_map(object_text)
@@ -242,7 +244,7 @@ fn event(group: &'static str) -> impl Strategy<Value = String> {
     ]
 }
 
-/// Keys nobody knows today, holding text that looks like an event or like an envelope.
+/// Unknown keys with values that look like an event or an envelope.
 fn unknown() -> impl Strategy<Value = Vec<(String, String)>> {
     let value = prop_oneof![
         Just(r#"{"eni":"eni-1","message":"x"}"#),
@@ -340,7 +342,7 @@ fn flow_of_five() -> BoxedStrategy<String> {
         .boxed()
 }
 
-/// Mostly nothing; or a line that no longer has its format, or needs quotes in CSV.
+/// Mostly leaves the line unchanged. Otherwise breaks its format, or adds characters that need quotes in CSV.
 fn spoil() -> impl Strategy<Value = fn(String) -> String> {
     prop_oneof![
         16 => Just((|line| line) as fn(String) -> String),
@@ -439,7 +441,7 @@ fn lines() -> impl Strategy<Value = (Vec<u8>, &'static str)> {
     })
 }
 
-/// A JSON string with each character written in one of the ways JSON knows.
+/// A JSON string, with each character in one of the forms that JSON has.
 pub(crate) fn json_string(text: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
     (text, vec(0..12_u8, 1..20)).prop_map(|(text, ways)| {
         let mut json = String::from("\"");
@@ -483,7 +485,7 @@ fn object_text(pairs: Vec<(String, String)>) -> impl Strategy<Value = String> {
     })
 }
 
-fn array(elements: Vec<String>) -> impl Strategy<Value = String> {
+pub(crate) fn array(elements: Vec<String>) -> impl Strategy<Value = String> {
     (space(), space()).prop_map(move |(a, b)| format!("[{a}{}{b}]", elements.join(&format!("{b},{a}"))))
 }
 

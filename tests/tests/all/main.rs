@@ -42,6 +42,7 @@ mod questions;
 mod queue_model;
 mod requests;
 mod rerun;
+mod rule_language;
 mod runs;
 mod schedules;
 mod security;

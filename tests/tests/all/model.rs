@@ -5,19 +5,28 @@ use std::collections::BTreeMap;
 use flowherd_shared::{config::Config, lookups::Lookups, pipeline::RunConfig};
 use flowherd_tests::{
     model::{Model, Outcome},
-    objects::{LOOKUPS, Portions, convert, outcome},
+    objects::{LOOKUPS, Portions, convert, gunzip, outcome},
 };
 use proptest::prelude::*;
 
-use super::generate::{CONFIG, cases, items, key, object};
+use super::generate::{CONFIG, cases, items, key, language::language, object};
 
 pub(crate) fn plan() -> RunConfig {
     RunConfig::new(Config::parse(CONFIG).unwrap(), Lookups::parse(LOOKUPS.as_bytes()).unwrap())
 }
 
-/// Converts an object with the pipeline, and returns the outcome in the model's types; `None` if it fails.
+/// Converts an object with the pipeline. Returns the model's form of the result, or `None` if the object fails.
 fn pipeline(plan: &RunConfig, object: &[u8], key: &str, portion: usize) -> Option<Outcome> {
     outcome(object, portion, key, plan).ok()
+}
+
+/// The text of an object below its gzip layers, to print it.
+fn decompressed(object: &[u8]) -> String {
+    let mut bytes = object.to_vec();
+    while bytes.starts_with(&[0x1f, 0x8b]) {
+        bytes = gunzip(&bytes);
+    }
+    bytes.escape_ascii().to_string().replace("\\n", "\n").replace("\\\"", "\"")
 }
 
 proptest! {
@@ -49,15 +58,33 @@ proptest! {
     }
 }
 
-/// The records of an object without their positions: rows by table, rejects, and the counts read, control and repaired.
-type Records = (BTreeMap<String, Vec<Vec<String>>>, Vec<(Option<i64>, String, String)>, [u64; 3]);
+/// Records of an object without their ordinals: rows by table, rejects, then read, control, dropped and repaired.
+type Records = (BTreeMap<String, Vec<Vec<String>>>, Vec<(Option<i64>, String, String)>, [u64; 4]);
 
 fn records(outcome: Outcome) -> Records {
     let tables = outcome.tables.into_iter().map(|(table, rows)| (table, rows[1..].to_vec()));
     let tables = tables.filter(|(_, rows)| !rows.is_empty()).collect();
     let rejects =
         outcome.rejects.into_iter().map(|(_, timestamp, reason, message)| (timestamp, reason, message));
-    (tables, rejects.collect(), [outcome.read, outcome.control, outcome.repaired])
+    (tables, rejects.collect(), [outcome.read, outcome.control, outcome.dropped, outcome.repaired])
+}
+
+proptest! {
+    #![proptest_config(cases(3000))]
+
+    #[test]
+    fn any_rules_convert_any_object_as_the_model_does((config, object, key, portion) in language()) {
+        let plan = RunConfig::new(
+            Config::parse(&config).unwrap_or_else(|error| panic!("{error}\n{config}")),
+            Lookups::parse(LOOKUPS.as_bytes()).unwrap(),
+        );
+        let expected = Model::new(&config, LOOKUPS).convert(&object, key);
+        let ours = pipeline(&plan, &object, key, portion);
+        prop_assert_eq!(
+            ours, expected, "{:?}\n{}\n{}", convert(Portions::new(&object, portion), key, &plan).err(), config,
+            decompressed(&object)
+        );
+    }
 }
 
 proptest! {
@@ -85,7 +112,7 @@ proptest! {
                 expected.0.entry(table).or_default().extend(rows);
             }
             expected.1.extend(rejects);
-            (0..3).for_each(|at| expected.2[at] += counts[at]);
+            (0..4).for_each(|at| expected.2[at] += counts[at]);
         }
         let object: Vec<u8> = order.iter().flat_map(|at| items[*at].clone()).collect();
         let ours = pipeline(&plan, &object, key, portion).map(records);
@@ -112,4 +139,50 @@ fn one_object_gives_the_same_outputs_at_every_portion_size() {
             "{portion} bytes per read"
         );
     }
+}
+
+#[test]
+fn random_rules_meet_every_reason_and_most_objects_are_done() {
+    use proptest::{strategy::ValueTree, test_runner::TestRunner};
+    let mut runner = TestRunner::deterministic();
+    let strategy = language();
+    let mut met: BTreeMap<String, u32> = BTreeMap::new();
+    for _ in 0..1000 {
+        let (config, object, key, _) = strategy.new_tree(&mut runner).unwrap().current();
+        let Some(outcome) = Model::new(&config, LOOKUPS).convert(&object, key) else {
+            *met.entry("failed".to_owned()).or_default() += 1;
+            continue;
+        };
+        let rows = outcome.tables.values().any(|rows| rows.len() > 1);
+        let counts = [("rows", rows), ("control", outcome.control > 0), ("dropped", outcome.dropped > 0)];
+        let counts = counts.into_iter().chain([("repaired", outcome.repaired > 0)]);
+        let reasons = outcome.rejects.iter().map(|(_, _, reason, _)| (&**reason, true));
+        for (what, is_met) in counts.chain(reasons) {
+            *met.entry(what.to_owned()).or_default() += u32::from(is_met);
+        }
+    }
+    for what in [
+        "rows",
+        "control",
+        "dropped",
+        "repaired",
+        "no-rule",
+        "no-match",
+        "not-json",
+        "no-columns",
+        "missing-required",
+        "field-count",
+        "no-header",
+        "bad-timestamp",
+        "bad-event",
+        "bad-encoding",
+        "bad-payload",
+        "no-records",
+        "no-message",
+        "unknown-message-type",
+        "glued-envelope",
+    ] {
+        assert!(met.get(what).is_some_and(|count| *count >= 5), "{what}: {met:?}");
+    }
+    assert!(met["failed"] < 300 && met["rows"] > 250, "{met:?}");
 }

@@ -1,0 +1,280 @@
+//! Which rules take a record, and what each does with it.
+
+use std::collections::BTreeMap;
+
+use regex::Regex;
+
+use super::{
+    flow_logs,
+    formats::{self, Parsed},
+    json_path::{self, Found},
+    records::{Record, Shape},
+    times,
+};
+
+/// The header lines of a text that apply to the lines behind them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Header {
+    /// The fields of a flow log.
+    pub(super) flow: Option<Vec<String>>,
+    /// The fields of a W3C log.
+    pub(super) w3c: Option<Vec<String>>,
+}
+
+pub(super) struct Row {
+    pub(super) values: BTreeMap<String, String>,
+    pub(super) timestamp: Option<i64>,
+    pub(super) is_repaired: bool,
+}
+
+pub(super) enum Verdict {
+    Row(Row),
+    Control,
+    Dropped,
+    /// The line is no record. It names the fields of the lines behind it.
+    Header(Header),
+    Elements(Vec<Record>),
+    /// The decoded bytes of an object of its own.
+    Payload(Vec<u8>),
+    Mismatch(&'static str),
+    ObjectFails,
+}
+
+pub(super) fn kind(rule: &toml::Table) -> &str {
+    rule["format"]["kind"].as_str().unwrap()
+}
+
+pub(super) fn text_of<'r>(rule: &'r toml::Table, name: &str) -> Option<&'r str> {
+    rule.get(name).map(|value| value.as_str().unwrap())
+}
+
+pub(super) fn is_drop(rule: &toml::Table) -> bool {
+    rule.get("drop").is_some_and(|drop| drop.as_bool().unwrap())
+}
+
+pub(super) fn tries_next(rule: &toml::Table) -> bool {
+    text_of(rule, "on_mismatch") == Some("next")
+}
+
+/// The entries of `match`: one table, or a list of them. No `match` is one entry without conditions.
+fn entries(rule: &toml::Table) -> Vec<toml::Table> {
+    match rule.get("match") {
+        None => vec![toml::Table::new()],
+        Some(toml::Value::Array(entries)) => {
+            entries.iter().map(|entry| entry.as_table().unwrap().clone()).collect()
+        }
+        Some(entry) => vec![entry.as_table().unwrap().clone()],
+    }
+}
+
+fn fits(entry: &toml::Table, name: &str, value: &str) -> bool {
+    text_of(entry, name).is_none_or(|pattern| glob(pattern, value))
+}
+
+/// Only `*` and `?` are special.
+fn glob(pattern: &str, value: &str) -> bool {
+    let mut rest = pattern.chars();
+    match rest.next() {
+        None => value.is_empty(),
+        Some('*') => value
+            .char_indices()
+            .map(|(at, _)| at)
+            .chain([value.len()])
+            .any(|at| glob(rest.as_str(), &value[at..])),
+        Some(wanted) => {
+            let mut value = value.chars();
+            value.next().is_some_and(|first| wanted == '?' || wanted == first)
+                && glob(rest.as_str(), value.as_str())
+        }
+    }
+}
+
+pub(super) fn reads_message(rule: &toml::Table) -> bool {
+    entries(rule).iter().any(|entry| entry.contains_key("message"))
+}
+
+/// Whether a plain record of this key could match, whatever its message is.
+pub(super) fn could_take_plain(rule: &toml::Table, key: &str) -> bool {
+    entries(rule)
+        .iter()
+        .any(|entry| fits(entry, "log_group", "") && fits(entry, "log_stream", "") && fits(entry, "key", key))
+}
+
+/// Whether an object of this key without records has a file in the rule's table.
+pub(super) fn has_table_for_key(rule: &toml::Table, key: &str) -> bool {
+    rule.contains_key("table") && entries(rule).iter().any(|entry| fits(entry, "key", key))
+}
+
+pub(super) fn takes(rule: &toml::Table, record: &Record, key: &str) -> bool {
+    let text = if record.fault.is_some() { None } else { Some(record.text()) };
+    entries(rule).iter().any(|entry| {
+        // The message of a damaged record proves nothing.
+        let message = match (text_of(entry, "message"), &text) {
+            (Some(pattern), Some(text)) => Regex::new(pattern).unwrap().is_match(text),
+            _ => true,
+        };
+        message
+            && fits(entry, "log_group", record.origin.log_group.as_deref().unwrap_or(""))
+            && fits(entry, "log_stream", record.origin.log_stream.as_deref().unwrap_or(""))
+            && fits(entry, "key", key)
+    })
+}
+
+/// Whether a line that is no row looks like a header line that was damaged.
+pub(super) fn fails_on_lost_header(
+    rule: &toml::Table,
+    record: &Record,
+    header: &Header,
+    is_first: bool,
+) -> bool {
+    if record.shape != Shape::Line || !rule.contains_key("format") || !flow_logs::is_flow(kind(rule)) {
+        return false;
+    }
+    let is_first = is_first && header.flow.is_none();
+    let layout = header.flow.clone().unwrap_or_else(|| flow_logs::layout(rule));
+    let text = record.text();
+    let is_row =
+        record.repaired.is_none() && record.fault.is_none() && flow_logs::parse(&layout, &text).is_ok();
+    if is_row {
+        flow_logs::is_row_of_names(&layout, &text)
+    } else {
+        flow_logs::is_lost_header(&String::from_utf8_lossy(&record.bytes), is_first)
+    }
+}
+
+/// What a rule does with a record that it takes.
+pub(super) fn apply(rule: &toml::Table, record: &Record, header: &Header, is_first: bool) -> Verdict {
+    match steps(rule, record, header, is_first) {
+        Ok(verdict) => verdict,
+        Err(reason) => Verdict::Mismatch(reason),
+    }
+}
+
+/// Steps of a rule in their order. An error is the reason of a mismatch.
+fn steps(
+    rule: &toml::Table,
+    record: &Record,
+    header: &Header,
+    is_first: bool,
+) -> Result<Verdict, &'static str> {
+    if is_drop(rule) {
+        return Ok(Verdict::Dropped);
+    }
+    let mut text = record.text();
+    let mut timestamp = record.timestamp;
+    let mut is_repaired = record.repaired.is_some();
+    if text_of(rule, "comments").is_some_and(|comments| text.starts_with(comments)) {
+        return Ok(Verdict::Control);
+    }
+    if text_of(rule, "lines") == Some("export") && record.shape == Shape::Line {
+        if text == "Permission Check Successful" {
+            return Ok(Verdict::Control);
+        }
+        let (time, message) = text.split_once(' ').ok_or("bad-timestamp")?;
+        timestamp = Some(times::parse(time, "iso").ok_or("bad-timestamp")?);
+        text = message.to_owned();
+    }
+    if let Some(pointer) = text_of(rule, "records") {
+        let pointer = json_path::steps(pointer);
+        match &record.shape {
+            Shape::Element(own) if *own == pointer => {}
+            Shape::Event => {
+                let elements = json_path::elements(&text, &pointer).ok_or("no-records")?;
+                return Ok(Verdict::Elements(
+                    elements.iter().map(|raw| record.element(&pointer, raw)).collect(),
+                ));
+            }
+            _ => return Err("no-records"),
+        }
+    }
+    let outer = text.clone();
+    if let Some(pointer) = text_of(rule, "unwrap") {
+        match json_path::value(&outer, pointer)? {
+            None => return Err("no-message"),
+            Some(Found { text: message, is_repaired: is_message_repaired }) => {
+                text = message;
+                is_repaired |= is_message_repaired;
+            }
+        }
+    }
+    if text_of(rule, "decode").is_some() {
+        return base64(&text).map(Verdict::Payload).ok_or("bad-payload");
+    }
+    let is_line = record.shape == Shape::Line;
+    if is_line && flow_logs::is_flow(kind(rule)) {
+        let is_first = is_first && header.flow.is_none();
+        if !is_repaired && flow_logs::is_header(&text, is_first) {
+            let flow = Some(text.split_ascii_whitespace().map(str::to_owned).collect());
+            return Ok(Verdict::Header(Header { flow, ..header.clone() }));
+        }
+        if fails_on_lost_header(rule, record, header, is_first) {
+            return Ok(Verdict::ObjectFails);
+        }
+    }
+    if is_repaired && formats::rejects_bad_text(rule) {
+        return Err("bad-encoding");
+    }
+    let header = if is_line { Some(header) } else { None };
+    let (values, is_value_repaired) = match formats::parse(rule, &text, header)? {
+        Parsed::Values(values, is_value_repaired) => (values, is_value_repaired),
+        Parsed::Control => return Ok(Verdict::Control),
+        Parsed::Header(header) => return Ok(Verdict::Header(header)),
+    };
+    if let Some(reason) = formats::lacks(rule, &values) {
+        return Err(reason);
+    }
+    if record.origin.is_plain {
+        if flow_logs::is_flow(kind(rule)) && timestamp.is_none() {
+            let start = values.get("start").filter(|start| *start != "-");
+            timestamp = start.map(|start| start.parse::<i64>().unwrap() * 1000);
+        }
+        if let Some(time) = rule.get("timestamp") {
+            timestamp = Some(rule_time(time.as_table().unwrap(), &outer, &values)?);
+        }
+    }
+    Ok(Verdict::Row(Row { values, timestamp, is_repaired: is_repaired || is_value_repaired }))
+}
+
+/// The time that a rule reads from a plain record.
+fn rule_time(
+    time: &toml::Table,
+    outer: &str,
+    values: &BTreeMap<String, String>,
+) -> Result<i64, &'static str> {
+    let text = match text_of(time, "path") {
+        Some(pointer) => json_path::value(outer, pointer)?.ok_or("bad-timestamp")?.text,
+        None => {
+            let columns = time["columns"].as_array().unwrap();
+            let parts = columns.iter().map(|column| values.get(column.as_str().unwrap()).cloned());
+            parts.collect::<Option<Vec<String>>>().ok_or("bad-timestamp")?.join(" ")
+        }
+    };
+    let form = text_of(time, "unit").or(text_of(time, "format")).unwrap();
+    times::parse(&text, form).ok_or("bad-timestamp")
+}
+
+/// Decodes base64 of RFC 4648 with padding. Line breaks are not part of it.
+fn base64(text: &str) -> Option<Vec<u8>> {
+    const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let text = text.replace(['\r', '\n'], "");
+    let digits = text.strip_suffix("==").or(text.strip_suffix('=')).unwrap_or(&text);
+    if !text.len().is_multiple_of(4) {
+        return None;
+    }
+    let mut bits = Vec::new();
+    for digit in digits.chars() {
+        let value = ALPHABET.find(digit)?;
+        bits.extend((0..6).rev().map(|bit| value >> bit & 1 == 1));
+    }
+    // The bits behind the last byte are zero.
+    let whole = bits.len() / 8 * 8;
+    if bits[whole..].contains(&true) {
+        return None;
+    }
+    Some(
+        bits[..whole]
+            .chunks(8)
+            .map(|bits| bits.iter().fold(0, |byte, bit| byte << 1 | u8::from(*bit)))
+            .collect(),
+    )
+}

@@ -1,0 +1,161 @@
+//! `unwrap` and `decode`: messages inside of records, and objects inside of messages.
+
+use flowherd_tests::objects::{FLOW, base64, envelope, event, gzip};
+
+use super::{converted, text_rule};
+
+/// A rule that decodes the member `data`, and rules for text in events and in lines.
+fn rules(key: &str) -> String {
+    format!(
+        "[[rule]]\nname = \"outer\"\nmatch = {{ key = \"{key}\" }}\nunwrap = \"/data\"\ndecode = \"base64\"\non_mismatch = \"next\"\n"
+    ) + &text_rule("group", "match = { log_group = \"g\" }\nmetadata = [\"log_group\"]")
+        + &text_rule("text", "")
+}
+
+fn outer(payload: impl AsRef<[u8]>) -> String {
+    format!("{{\"data\":\"{}\"}}\n", base64(payload.as_ref()))
+}
+
+#[test]
+fn the_value_at_a_pointer_is_the_message() {
+    let config = text_rule("r", "unwrap = \"/a/1\"");
+    let object = [
+        r#"{"a":[0,"one two"]}"#,
+        r#"{"a":[0,17]}"#,
+        r#"{"a":[0,{"b": [ ]}]}"#,
+        r#"{"a":[0,null]}"#,
+        r#"{"a":[0]}"#,
+        r#"{"a":[0,"three \u0000"]}"#,
+    ]
+    .join("\n");
+    assert_eq!(
+        converted(&config, "k", &object),
+        [
+            "3 rows, 3 rejected, 0 control, 0 dropped",
+            "r: timestamp,word,rest",
+            "r: -,one,two",
+            "r: -,17,-",
+            "r: -,three,\\u0000",
+            r#"2 no-match: {\"a\":[0,{\"b\": [ ]}]}"#,
+            r#"3 no-message: {\"a\":[0,null]}"#,
+            r#"4 no-message: {\"a\":[0]}"#,
+        ]
+    );
+    let in_envelope = envelope("g", &[event(7, r#"{"a":[0,"one two"]}"#)]);
+    assert_eq!(converted(&config, "k", in_envelope)[2], "r: 1970-01-01T00:00:00.007Z,one,two");
+}
+
+#[test]
+fn a_payload_is_an_object_of_its_own() {
+    let payload = format!("line\n{}", envelope("g", &[event(3, "in envelope")]));
+    for payload in [payload.clone().into_bytes(), gzip(payload.as_bytes()), gzip(&gzip(payload.as_bytes()))] {
+        assert_eq!(
+            converted(&rules("k"), "k", outer(payload)),
+            [
+                "2 rows, 0 rejected, 0 control, 0 dropped",
+                "group: timestamp,log_group,word,rest",
+                "group: 1970-01-01T00:00:00.003Z,g,in,envelope",
+                "text: timestamp,word,rest",
+                "text: -,line,-",
+            ]
+        );
+    }
+    // Also of a message in an envelope.
+    let event = event(9, outer("line").trim());
+    assert_eq!(
+        converted(&rules("k"), "k", envelope("h", &[event])),
+        ["1 rows, 0 rejected, 0 control, 0 dropped", "text: timestamp,word,rest", "text: -,line,-"]
+    );
+}
+
+#[test]
+fn a_payload_inside_of_a_payload_is_not_decoded() {
+    let inner = outer("line");
+    let lines = converted(&rules("k"), "k", outer(&inner));
+    assert_eq!(
+        lines,
+        [
+            "0 rows, 1 rejected, 0 control, 0 dropped".to_owned(),
+            "text: timestamp,word,rest".to_owned(),
+            format!("0 no-match: {}", inner.trim().escape_default()),
+        ]
+    );
+}
+
+#[test]
+fn a_payload_that_would_fail_as_an_object_is_one_reject_of_the_container() {
+    let whole = gzip(format!("line\n{}", envelope("g", &[event(0, "a")])).as_bytes());
+    let mut changed = whole.clone();
+    let middle = changed.len() / 2;
+    changed[middle] ^= 1;
+    let cut_envelope = &envelope("g", &[event(0, "a"), event(0, "b")])[..150];
+    let config = rules("k").replace("on_mismatch = \"next\"\n", "");
+    for payload in [
+        &whole[..whole.len() - 1],
+        &changed,
+        cut_envelope.as_bytes(),
+        b"PAR1\x15\x04\x15\x10\x15\x14L\x15\x02\x15\0\0\0",
+    ] {
+        let container = outer(payload);
+        let object = format!("{container}{}{container}", outer("between"));
+        let lines = converted(&config, "k", object);
+        assert_eq!(lines[0], "1 rows, 2 rejected, 0 control, 0 dropped", "{}", payload.escape_ascii());
+        assert_eq!(lines[3], format!("0 bad-payload: {}", container.trim().escape_default()));
+        assert!(lines[4].starts_with("2 bad-payload: "));
+    }
+}
+
+#[test]
+fn only_standard_base64_is_decoded() {
+    let config = "[[rule]]\nname = \"outer\"\nunwrap = \"/data\"\ndecode = \"base64\"\n";
+    for bad in ["!", "AAA", "A", "AAAA=", "AA==AA==", "\u{fc}", "YQ"] {
+        let object = format!("{{\"data\":\"{bad}\"}}");
+        assert_eq!(
+            converted(config, "k", &object),
+            [
+                "0 rows, 1 rejected, 0 control, 0 dropped".to_owned(),
+                format!("0 bad-payload: {}", object.as_bytes().escape_ascii()),
+            ],
+            "{bad}"
+        );
+    }
+    assert_eq!(converted(config, "k", "{\"data\":\"\"}"), ["0 rows, 0 rejected, 0 control, 0 dropped"]);
+}
+
+#[test]
+fn a_header_line_applies_to_its_own_payload() {
+    let rules = "[[rule]]\nname = \"outer\"\ndecode = \"base64\"\nmatch = { key = \"in/*\", message = '^[A-Za-z0-9+/=]+$' }\n\
+                 [[rule]]\nname = \"vpc\"\ntable = \"vpc\"\nformat = { kind = \"vpc-flow\", fields = \"${start} ${action} ${srcaddr}\" }\n";
+    let payload = base64(b"action srcaddr start\nACCEPT 10.0.0.5 1580515200\n");
+    let object = format!("{payload}\n1580515201 REJECT 10.0.0.5\n{payload}\n");
+    assert_eq!(
+        converted(rules, "in/k", object)[..5],
+        [
+            "3 rows, 0 rejected, 0 control, 0 dropped",
+            "vpc: timestamp,start,action,srcaddr,interface_description,subnet_name,vpc_name,src_subnet_name,dst_subnet_name",
+            "vpc: 2020-02-01T00:00:00.000Z,1580515200,ACCEPT,10.0.0.5,-,-,-,-,-",
+            "vpc: 2020-02-01T00:00:01.000Z,1580515201,REJECT,10.0.0.5,-,-,-,-,-",
+            "vpc: 2020-02-01T00:00:00.000Z,1580515200,ACCEPT,10.0.0.5,-,-,-,-,-",
+        ]
+    );
+}
+
+#[test]
+fn a_decompression_bomb_in_a_payload_is_a_reject_and_costs_no_other_record() {
+    let config = rules("k").replace("on_mismatch = \"next\"\n", "")
+        + "[limits]\nmax_decode_ratio = 10\nmax_decoded_bytes = 67108864\n";
+    let plan = super::plan(&config);
+    let bomb = outer(gzip(&vec![b'a'; 32 << 20]));
+    let object = format!("{}{bomb}{}", outer("one"), outer("two"));
+    let result = flowherd_tests::objects::outcome(object.as_bytes(), usize::MAX, "k", &plan).unwrap();
+    assert_eq!(result.tables["text"][1..].iter().map(|row| &*row[1]).collect::<Vec<_>>(), ["one", "two"]);
+    assert_eq!((result.read, &*result.rejects[0].2), (3, "bad-payload"));
+}
+
+#[test]
+fn a_flow_log_in_a_payload_has_its_names() {
+    let rules = "[[rule]]\nname = \"outer\"\nunwrap = \"/data\"\ndecode = \"base64\"\non_mismatch = \"next\"\n\
+                 [[rule]]\nname = \"vpc\"\ntable = \"vpc\"\nformat = { kind = \"vpc-flow\" }\n";
+    let lines = converted(rules, "k", outer(format!("{FLOW}\n")));
+    assert!(lines[2].ends_with("web, \"front\",a,prod,a,-"), "{lines:?}");
+}
