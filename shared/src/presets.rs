@@ -49,8 +49,8 @@ presets! {
     "waf"
 }
 
-/// Maximum edits between an unknown name and a name that an error suggests.
-const MAX_EDITS: usize = 3;
+/// Characters of a name for each edit by which an unknown name may differ from it.
+const CHARS_PER_EDIT: usize = 4;
 
 /// Returns the file of the preset with this name.
 #[must_use]
@@ -75,7 +75,7 @@ fn nearest(name: &str) -> Vec<&'static str> {
             // Someone who writes `firewall` or `trail` looks for a name with this part.
             let has_part = name.len() > 2 && (preset.name.contains(&name) || name.contains(preset.name));
             let edits = if has_part { 1 } else { strsim::levenshtein(&name, preset.name) };
-            let limit = MAX_EDITS.min(preset.name.len() / 2);
+            let limit = (preset.name.len() / CHARS_PER_EDIT).max(1);
             (edits <= limit).then_some((edits, preset.name))
         })
         .collect();
@@ -124,9 +124,9 @@ mod tests {
             );
             assert!(preset.sources().all(|url| url.starts_with("https://")), "{preset:?}");
             assert!(preset.sources().count() > 0, "{} cites no page", preset.name);
-            assert_eq!(preset.text.matches("[[rule]]").count(), 1, "{}", preset.name);
+            assert_eq!(preset.text.matches("\n[[rule]]\n").count(), 1, "{}", preset.name);
             assert!(
-                preset.text.contains(&format!("[[rule]]\nname = \"{}\"\n", preset.name)),
+                preset.text.contains(&format!("\n[[rule]]\nname = \"{}\"\n", preset.name)),
                 "{}",
                 preset.name
             );

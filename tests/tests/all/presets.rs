@@ -95,10 +95,14 @@ fn every_preset_gives_the_expected_rows_of_its_sample_and_the_counts_add_up() {
         let sample = Sample::converted(preset);
         let name = sample.name;
         let expected = sample.expected();
-        for (key, text) in sample.rows() {
-            assert_eq!(Some(&text), expected.get(&key), "{name}: {key}");
+        let rows = sample.rows();
+        assert_eq!(rows.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{name}");
+        for (key, text) in &rows {
+            for (at, (row, expected)) in text.lines().zip(expected[key].lines()).enumerate() {
+                assert_eq!(row, expected, "{name}: line {} of {key}", at + 1);
+            }
+            assert_eq!(text, &expected[key], "{name}: {key}");
         }
-        assert_eq!(sample.rows().len(), expected.len(), "{name}: objects with rows");
         let (records, report) = (&sample.report["records"], &sample.report);
         let count = |state: &str| records[state].as_u64().unwrap();
         let rows: usize = expected.values().map(|text| text.lines().count() - 1).sum();

@@ -117,15 +117,26 @@ fn time_of(time: &Value) -> String {
     format!("{} ({})", columns.join(", "), text("format").unwrap())
 }
 
-/// The paragraphs of the file's comment behind its first line and its sources.
+/// The paragraphs of the file's comment behind its first line and its sources. Lines that are indented are an example.
 fn notes(preset: &Preset) -> Vec<String> {
     let comment = preset.text.lines().skip(1).take_while(|line| line.starts_with('#'));
     let lines: Vec<&str> = comment
         .filter(|line| !line.starts_with("# Columns: "))
-        .map(|line| line.trim_start_matches('#').trim())
+        .map(|line| line.trim_start_matches('#').trim_end())
         .collect();
-    let paragraphs = lines.split(|line| line.is_empty()).filter(|lines| !lines.is_empty());
-    paragraphs.map(|lines| plain(&lines.join(" "))).collect()
+    let is_example = |line: &&str| line.starts_with("   ");
+    let ends_with_url = |line: &str| line.rsplit(' ').next().is_some_and(|word| word.starts_with("https://"));
+    let kinds = lines.chunk_by(|a, b| {
+        is_example(a) == is_example(b) && !a.is_empty() && !b.is_empty() && !ends_with_url(a)
+    });
+    let notes = kinds.filter(|lines| !lines[0].is_empty()).map(|lines| {
+        if is_example(&lines[0]) {
+            let example: Vec<&str> = lines.iter().map(|line| line.trim_start()).collect();
+            return format!("```toml\n{}\n```", example.join("\n"));
+        }
+        plain(lines.join("").trim_start())
+    });
+    notes.collect()
 }
 
 /// The path of each column of a JSON format.
@@ -153,19 +164,26 @@ fn code(text: &str) -> String {
     format!("`{}`", text.replace('|', "\\|"))
 }
 
-/// Text without Markdown's own characters, and with links.
+/// Text with its code spans and links, and without other characters of Markdown.
 fn plain(text: &str) -> String {
-    let words = text.split(' ').map(|word| {
-        if word.starts_with("https://") {
-            return format!("<{word}>");
+    let parts = text.split('`').enumerate().map(|(at, part)| {
+        if at % 2 == 1 {
+            return code(part);
         }
-        word.chars().fold(String::new(), |mut word, character| {
-            if "\\`*_<>[]|".contains(character) {
-                word.push('\\');
-            }
-            word.push(character);
-            word
-        })
+        part.split(' ').map(word).collect::<Vec<_>>().join(" ")
     });
-    words.collect::<Vec<_>>().join(" ")
+    parts.collect()
+}
+
+fn word(word: &str) -> String {
+    if word.starts_with("https://") {
+        return format!("<{word}>");
+    }
+    word.chars().fold(String::new(), |mut escaped, character| {
+        if "\\*_<>[]|".contains(character) {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+        escaped
+    })
 }
