@@ -46,21 +46,20 @@ const MAX_REJECT_PERCENT: u64 = 5;
 /// Prints the rules that fit the files.
 pub(crate) fn suggest(args: &SuggestArgs) -> Result<(), Stop> {
     let files = files::choose(&args.paths).map_err(Stop::Usage)?;
-    let mut samples = sample::read(&files);
-    samples.problems.splice(0..0, files.problems.iter().cloned());
-    print_sampled(files.found, &samples);
+    let Samples { samples: mut read, mut problems } = sample::read(&files);
+    problems.splice(0..0, files.problems.iter().cloned());
     let known = known::all();
     let mut clusters = Clusters::default();
-    let problems: Vec<String> = samples
-        .samples
-        .iter()
-        .filter_map(|sample| Some(format!("{}: {}", sample.key, clusters.add(sample).err()?)))
-        .collect();
+    read.retain(|sample| {
+        let added = clusters.add(&sample.key, &sample.text);
+        added.map_err(|problem| problems.push(format!("{}: {problem}", sample.key))).is_ok()
+    });
+    print_sampled(files.found, &read);
     print_problems(&problems);
     let (faulty, beyond_limit) = (clusters.faulty, clusters.beyond_limit);
     let found = find_all(clusters.finish(), &known);
     let (mut rules, doubtful) = rules::rules(found);
-    let suggestion = settle(&mut rules, &doubtful, &samples.samples).map_err(|error| {
+    let suggestion = settle(&mut rules, &doubtful, &read).map_err(|error| {
         anyhow::Error::new(error).context("the suggested rules are not valid; please report this")
     })?;
     let has_rules = rules.iter().any(|rule| rule.doubt.is_none());
@@ -81,16 +80,15 @@ pub(crate) fn suggest(args: &SuggestArgs) -> Result<(), Stop> {
 
 /// Recognises the clusters, then the records inside of payloads that they hold.
 fn find_all(clusters: Vec<Cluster>, known: &[Known]) -> Vec<Found> {
-    let mut found = found::find(clusters, known);
+    let found = found::find(clusters, known, Vec::new());
     let mut inner = Clusters::default();
     for found in &found {
         for (file, payload) in &found.chain.payloads {
             // A payload that is no log is a reject of its container, which the verification counts.
-            let _ = inner.add_text(&found.cluster.files[*file].key, payload);
+            let _ = inner.add(&found.cluster.files[*file].key, payload);
         }
     }
-    found.extend(found::find(inner.finish(), known));
-    found
+    found::find(inner.finish(), known, found)
 }
 
 /// The printed file, and what it does with the sample.
@@ -113,10 +111,9 @@ fn settle(
             verify::nothing_taken(samples)?
         };
         let mut is_settled = true;
-        for rule in rules.iter_mut().filter(|rule| rule.doubt.is_none() && rule.is_inferred && !rule.decodes)
-        {
+        for rule in rules.iter_mut().filter(|rule| rule.doubt.is_none() && !rule.decodes) {
             let taken = verified.rules.get(&rule.name).cloned().unwrap_or_default();
-            if let Some(doubt) = doubt(&taken) {
+            if let Some(doubt) = doubt(rule, &taken) {
                 rule.doubt = Some(doubt);
                 is_settled = false;
             }
@@ -131,12 +128,13 @@ fn settle(
     }
 }
 
-fn doubt(taken: &Taken) -> Option<String> {
+/// Returns why a rule is only a comment, if it is one.
+fn doubt(rule: &Suggested, taken: &Taken) -> Option<String> {
     let Taken { rows, rejected, .. } = *taken;
     if rows == 0 {
         return Some("rules above take all of its records".to_owned());
     }
-    (rejected * 100 > (rows + rejected) * MAX_REJECT_PERCENT)
+    (rule.is_inferred && rejected * 100 > (rows + rejected) * MAX_REJECT_PERCENT)
         .then(|| format!("it rejects {rejected} of {} records as {}", rows + rejected, taken.reason()))
 }
 
@@ -165,17 +163,16 @@ fn taken_text(rule: &Suggested, verified: &Verified) -> String {
     }
 }
 
-fn print_sampled(found: u64, samples: &Samples) {
-    let bytes: usize = samples.samples.iter().map(|sample| sample.text.len()).sum();
-    let cut = samples.samples.iter().filter(|sample| sample.is_cut).count();
+fn print_sampled(found: u64, samples: &[Sample]) {
+    let bytes: usize = samples.iter().map(|sample| sample.text.len()).sum();
+    let cut = samples.iter().filter(|sample| sample.is_cut).count();
     let of_cut = if cut > 0 { format!("; only the beginning of {cut} of them") } else { String::new() };
     summary::print_message(&format!(
         "sampled {} of {} files, {} decoded{of_cut}",
-        samples.samples.len(),
+        samples.len(),
         HumanCount(found),
         HumanBytes(bytes as u64)
     ));
-    print_problems(&samples.problems);
 }
 
 fn print_problems(problems: &[String]) {

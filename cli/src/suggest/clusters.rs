@@ -12,7 +12,7 @@ use flowherd_shared::{
     },
 };
 
-use super::{names, sample::Sample, spread::Spread};
+use super::{names, spread::Spread};
 
 /// Maximum records of a cluster that are examined.
 const MAX_RECORDS: usize = 2000;
@@ -118,13 +118,9 @@ pub(super) fn sample_limits() -> Limits {
 }
 
 impl Clusters {
-    /// Adds the records of a sample. The error says why its text cannot be read to its end.
-    pub(super) fn add(&mut self, sample: &Sample) -> Result<(), String> {
-        self.add_text(&sample.key, &sample.text)
-    }
-
-    /// Adds the records of a text.
-    pub(super) fn add_text(&mut self, key: &str, text: &[u8]) -> Result<(), String> {
+    /// Adds the records of a text. The error says why it cannot be read to its end; then nothing of it is added.
+    pub(super) fn add(&mut self, key: &str, text: &[u8]) -> Result<(), String> {
+        read_to_end(text)?;
         let limits = sample_limits();
         let layers = Layers::open(text, limits).map_err(|error| error_chain(&error))?;
         let mut records = Records::new(layers, limits);
@@ -192,6 +188,14 @@ impl Clusters {
     }
 }
 
+fn read_to_end(text: &[u8]) -> Result<(), String> {
+    let limits = sample_limits();
+    let layers = Layers::open(text, limits).map_err(|error| error_chain(&error))?;
+    let mut records = Records::new(layers, limits);
+    while records.next().map_err(|error| error_chain(&error))?.is_some() {}
+    Ok(())
+}
+
 /// The state of one file's lines and objects outside of envelopes.
 #[derive(Debug, Default)]
 struct PlainFile {
@@ -257,7 +261,7 @@ mod tests {
     fn clusters(texts: &[(&str, &str)]) -> Vec<Cluster> {
         let mut clusters = Clusters::default();
         for (key, text) in texts {
-            clusters.add_text(key, text.as_bytes()).unwrap();
+            clusters.add(key, text.as_bytes()).unwrap();
         }
         clusters.finish()
     }

@@ -66,7 +66,8 @@ impl Draft {
             format += &format!("  {{ name = \"{}\", path = {path}{kind} }},\n", column.name);
         }
         format += "]\n";
-        let what = format!("JSON objects, {} columns", columns.len());
+        let plural = if columns.len() == 1 { "" } else { "s" };
+        let what = format!("JSON objects with {} column{plural}", columns.len());
         Self { preset: None, keys, format: Some(format), what, shape: Some(shape), possible_times }
     }
 

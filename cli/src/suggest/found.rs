@@ -6,7 +6,7 @@ use super::{
     json_shape::JsonShape,
     known::Known,
     names,
-    recognise::{Chain, recognise},
+    recognise::{Chain, MIN_KIND_PERCENT, recognise},
 };
 
 /// Minimum likeness of JSON objects that one rule takes.
@@ -15,6 +15,10 @@ const MIN_LIKENESS: f64 = 0.8;
 const MAX_DIFFERENCE: f64 = 0.5;
 /// Minimum common prefix of folders and log groups that one JSON rule takes.
 const MIN_PREFIX_BYTES: usize = 4;
+
+/// The line of the object with which an export task of CloudWatch Logs checks its permission. A rule with `lines = "export"`
+/// counts it as control.
+const EXPORT_TEST: &str = "Permission Check Successful";
 
 /// Clusters that the same rules take.
 #[derive(Debug)]
@@ -36,6 +40,18 @@ impl Found {
 
     pub(super) fn is_group(&self) -> bool {
         self.cluster.is_group()
+    }
+
+    /// Returns whether so many records have no rule that they are a kind of their own.
+    pub(super) fn has_unknown_kind(&self) -> bool {
+        self.chain.rest.len() * 100 > self.cluster.records.len() * MIN_KIND_PERCENT
+    }
+
+    /// Returns whether the `match` of a preset takes all log groups and keys.
+    pub(super) fn own_match_of(&self, known: &Known) -> bool {
+        let is_plain = !self.folders().is_empty();
+        self.groups().iter().all(|group| known.matches_group(group))
+            && (!is_plain || self.keys().all(|key| known.matches_key(key)))
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
@@ -70,8 +86,17 @@ impl Found {
     }
 
     fn is_related(&self, other: &Self) -> bool {
+        if self.origins.iter().any(|origin| other.origins.contains(origin)) {
+            return true;
+        }
         let all: Vec<&str> = self.origins.iter().chain(&other.origins).map(Origin::text).collect();
         names::common_prefix(&all).len() >= MIN_PREFIX_BYTES
+    }
+
+    /// Returns whether the same preset takes a log group and keys by its own `match`.
+    fn has_match_for(&self, other: &Self) -> bool {
+        let [Draft { preset: Some(known), .. }] = &self.chain.drafts[..] else { return false };
+        self.has_same_rules(other) && self.own_match_of(known) && other.own_match_of(known)
     }
 
     /// Adds the records of another cluster behind those of this one.
@@ -87,9 +112,21 @@ impl Found {
         }
     }
 
+    fn reads_export(&self) -> bool {
+        let [draft] = &self.chain.drafts[..] else { return false };
+        draft.keys.iter().any(|key| key.starts_with("lines "))
+    }
+
+    /// Adds the keys of an export task's test to those of its logs.
+    fn add_test(&mut self, test: &Cluster) {
+        let globs = test.files.iter().map(|file| names::key_globs(&file.key).1);
+        self.origins.extend(globs.map(|glob| Origin::Folder { glob }));
+        self.cluster.files.extend(test.files.iter().cloned());
+    }
+
     /// Merges another cluster into this one if the same rules take both. Returns it otherwise.
     fn merge(&mut self, mut other: Self, presets: &[Known]) -> Option<Self> {
-        if self.is_group() != other.is_group() {
+        if self.is_group() != other.is_group() && !self.has_match_for(&other) {
             return Some(other);
         }
         let joined = if self.has_same_rules(&other) {
@@ -110,23 +147,33 @@ impl Found {
         };
         self.cluster = joined;
         self.origins.append(&mut other.origins);
+        self.origins.sort_unstable();
+        self.origins.dedup();
         None
     }
 }
 
-/// Recognises clusters. A folder with several kinds of files is divided by their names if that separates the kinds.
-pub(super) fn find(clusters: Vec<Cluster>, presets: &[Known]) -> Vec<Found> {
-    let mut found: Vec<Found> = Vec::new();
-    let all = clusters.into_iter().flat_map(|cluster| {
+/// Recognises clusters and adds them to those found before. A folder with several kinds of files is divided by their names if
+/// that separates the kinds.
+pub(super) fn find(clusters: Vec<Cluster>, presets: &[Known], mut found: Vec<Found>) -> Vec<Found> {
+    let is_test = |cluster: &Cluster| cluster.records.iter().all(|record| record.message == EXPORT_TEST);
+    let (tests, clusters): (Vec<Cluster>, Vec<Cluster>) = clusters.into_iter().partition(is_test);
+    for cluster in clusters {
         let whole = Found::new(cluster.clone(), recognise(&cluster, presets));
-        divided(cluster, presets).filter(|parts| is_better(&whole, parts)).unwrap_or_else(|| vec![whole])
-    });
-    for next in all {
-        let mut pending = Some(next);
-        for other in &mut found {
-            pending = pending.and_then(|next| other.merge(next, presets));
+        let parts = divided(cluster, presets).filter(|parts| is_better(&whole, parts));
+        for next in parts.unwrap_or_else(|| vec![whole]) {
+            let mut pending = Some(next);
+            for other in &mut found {
+                pending = pending.and_then(|next| other.merge(next, presets));
+            }
+            found.extend(pending);
         }
-        found.extend(pending);
+    }
+    for test in tests {
+        match found.iter_mut().find(|found| found.reads_export()) {
+            Some(export) => export.add_test(&test),
+            None => found.push(Found::new(test, Chain::default())),
+        }
     }
     found
 }

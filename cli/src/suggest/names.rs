@@ -192,16 +192,16 @@ impl Columns {
         if RESERVED_COLUMNS.contains(&name.as_str()) {
             name.insert_str(0, "record_");
         }
-        unique(&mut self.taken, name)
+        unique(&mut self.taken, name, '_')
     }
 }
 
 /// Adds a number to the name if it is taken.
-pub(super) fn unique(taken: &mut BTreeSet<String>, name: String) -> String {
+pub(super) fn unique(taken: &mut BTreeSet<String>, name: String, separator: char) -> String {
     let mut candidate = name.clone();
     let mut number = 2;
     while !taken.insert(candidate.clone()) {
-        candidate = format!("{name}_{number}");
+        candidate = format!("{name}{separator}{number}");
         number += 1;
     }
     candidate

@@ -61,8 +61,11 @@ pub(super) fn try_rule(rule: &str, cluster: &Cluster) -> Option<Fit> {
     Some(Fit { rows: counts.rows, rejected: counts.rejected, refused, columns })
 }
 
-/// Tries a rule that decodes payloads. Returns whether every record is a container of records.
-pub(super) fn decodes_all(rule: &str, cluster: &Cluster) -> bool {
+/// Maximum part of the containers that a rule may reject as damaged.
+const MAX_DAMAGED_PERCENT: u64 = 10;
+
+/// Tries a rule that decodes payloads. Returns whether the records are containers of records.
+pub(super) fn decodes(rule: &str, cluster: &Cluster) -> bool {
     const ANY: &str = "\n[[rule]]\nname = \"any\"\ntable = \"any\"\n[rule.format]\nkind = \"regex\"\npattern = '(?s)(?P<message>.*)'\n";
     let Some(run_config) = sample_config(&format!("{rule}{ANY}")) else { return false };
     let key = cluster.files.first().map_or("sample", |file| &file.key);
@@ -70,7 +73,8 @@ pub(super) fn decodes_all(rule: &str, cluster: &Cluster) -> bool {
         return false;
     };
     let counts = finished.counts;
-    counts.rules[0].rejected() == 0 && counts.rows + counts.control > 0
+    let inside = counts.rows + counts.control;
+    inside > 0 && counts.rules[0].rejected() * 100 <= (inside + counts.rejected) * MAX_DAMAGED_PERCENT
 }
 
 /// Parses a configuration and lifts the limits that a sample may exceed.

@@ -6,7 +6,7 @@ use super::{
     flow_guess,
     json_shape::JsonShape,
     known::Known,
-    probe::{Fit, decodes_all, try_rule},
+    probe::{Fit, decodes, try_rule},
     spread::some_of,
     text_shape, wrapped,
 };
@@ -15,6 +15,8 @@ use super::{
 const FIRST_RECORDS: usize = 100;
 /// Minimum required columns of a preset that takes only some JSON records of a cluster.
 const MIN_REQUIRED: usize = 2;
+/// Minimum part of a cluster's records that gets columns of its own beside others.
+pub(super) const MIN_KIND_PERCENT: usize = 10;
 /// Maximum rules for one cluster.
 const MAX_DRAFTS: usize = 8;
 /// Maximum other members of an object whose message is unwrapped. More of them would be lost.
@@ -35,17 +37,25 @@ pub(super) struct Chain {
 /// Returns the rules for a cluster.
 pub(super) fn recognise(cluster: &Cluster, presets: &[Known]) -> Chain {
     let recogniser = Recogniser { presets };
-    let whole = recogniser.whole(cluster, &[]);
-    if let Some(draft) = whole.or_else(|| recogniser.inside(cluster)) {
-        return Chain { drafts: vec![draft], ..Chain::default() };
+    let of_one = |draft| Chain { drafts: vec![draft], ..Chain::default() };
+    if let Some(draft) = recogniser.whole(cluster, &[]) {
+        return of_one(draft);
     }
     if let Some(chain) = recogniser.decoded(cluster) {
         return chain;
     }
-    if let Some(draft) = own_format(cluster, &[]) {
-        return Chain { drafts: vec![draft], ..Chain::default() };
+    if let Some(draft) = recogniser.inside(cluster) {
+        return of_one(draft);
     }
-    recogniser.mixed(cluster)
+    let partial = recogniser.partial(cluster);
+    // Columns of their own would take any JSON, also records of a log that a preset knows and a few others.
+    let is_known = |refused: &Vec<Record>| refused.len() * 2 <= cluster.records.len();
+    if partial.as_ref().is_none_or(|(_, refused)| !is_known(refused))
+        && let Some(draft) = own_format(cluster, &[])
+    {
+        return of_one(draft);
+    }
+    recogniser.mixed(cluster, partial)
 }
 
 struct Recogniser<'a> {
@@ -125,25 +135,28 @@ impl Recogniser<'_> {
         let presets =
             self.presets.iter().filter(|known| known.decodes).map(|known| Draft::with_preset(known, &[]));
         let own = Draft::decoding(found.keys.clone());
-        let draft = presets.chain([own]).find(|draft| decodes_all(&draft.probe(), cluster))?;
+        let draft = presets.chain([own]).find(|draft| decodes(&draft.probe(), cluster))?;
         Some(Chain { drafts: vec![draft], payloads: found.payloads, ..Chain::default() })
     }
 
-    /// Returns several rules, each for some of the records.
-    fn mixed(&self, cluster: &Cluster) -> Chain {
+    /// Returns several rules, each for some of the records. `partial` is the first of them.
+    fn mixed(&self, cluster: &Cluster, mut partial: Option<(Draft, Vec<Record>)>) -> Chain {
         let mut chain = Chain::default();
         let mut rest = cluster.clone();
-        while chain.drafts.len() + 1 < MAX_DRAFTS && !rest.records.is_empty() {
-            let Some((draft, refused)) = self.partial(&rest) else { break };
+        while let Some((draft, refused)) = partial {
             chain.drafts.push(draft);
             rest = rest.with_records(refused);
+            let is_full = chain.drafts.len() + 2 == MAX_DRAFTS;
+            partial = if is_full || rest.records.is_empty() { None } else { self.partial(&rest) };
         }
         let (objects, lines): (Vec<Record>, Vec<Record>) =
             rest.records.iter().cloned().partition(|record| JsonShape::default().add(&record.message));
         let mut remaining = Vec::new();
         for records in [objects, lines] {
             let part = rest.with_records(records);
-            match own_format(&part, &[]) {
+            // A few records beside a known log are damaged rather than another log.
+            let is_kind = part.records.len() * 100 >= cluster.records.len() * MIN_KIND_PERCENT;
+            match own_format(&part, &[]).filter(|_| is_kind) {
                 Some(draft) => chain.drafts.push(draft),
                 None => remaining.extend(part.records),
             }

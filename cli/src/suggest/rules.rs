@@ -54,7 +54,7 @@ pub(super) fn rules(mut found: Vec<Found>) -> (Vec<Suggested>, Vec<Doubtful>) {
     let (mut rules, mut doubtful) = (Vec::new(), Vec::new());
     for (at, one) in found.iter().enumerate() {
         writer.rules_of(at, one, &mut rules);
-        if !one.chain.rest.is_empty() {
+        if one.has_unknown_kind() {
             doubtful.push(writer.doubtful(at, one));
         }
     }
@@ -108,7 +108,7 @@ impl Writer<'_> {
     /// Returns the rule's name and table.
     fn names_of(&mut self, found: &Found, draft: &Draft) -> (String, String) {
         if let Some(known) = &draft.preset {
-            let name = names::unique(&mut self.names, known.name.to_owned());
+            let name = names::unique(&mut self.names, known.name.to_owned(), '-');
             return (name, known.table.clone().unwrap_or_default());
         }
         let glob = match found.groups()[..] {
@@ -119,7 +119,7 @@ impl Writer<'_> {
         let glob = if found.folders().len() == 1 { found.folders()[0].to_owned() } else { glob };
         let base = names::table_name(&glob);
         if draft.decodes() {
-            let name = names::unique(&mut self.names, format!("{}-payloads", base.replace('_', "-")));
+            let name = names::unique(&mut self.names, format!("{}-payloads", base.replace('_', "-")), '-');
             return (name, String::new());
         }
         let presets = self.found.iter().flat_map(|found| &found.chain.drafts);
@@ -128,8 +128,8 @@ impl Writer<'_> {
             .filter_map(|known| known.table.clone())
             .collect();
         self.tables.extend(taken);
-        let table = names::unique(&mut self.tables, base);
-        let name = names::unique(&mut self.names, table.replace('_', "-"));
+        let table = names::unique(&mut self.tables, base, '_');
+        let name = names::unique(&mut self.names, table.replace('_', "-"), '-');
         (name, table)
     }
 
@@ -145,17 +145,13 @@ impl Writer<'_> {
         }
         let message = message.map_or_else(String::new, |message| format!(", message = {message}"));
         let of = |key: &str, glob: &str| format!("{{ {key} = {}{message} }}", string(glob));
-        let alternatives: Vec<String> = if found.is_group() {
-            let groups = found.groups();
-            let others = self.found.iter().enumerate().filter(|(other, _)| *other != at);
-            let others = others.flat_map(|(_, other)| other.groups());
-            match names::common_glob(&groups, others) {
-                Some(glob) => vec![of("log_group", &glob)],
-                None => groups.iter().map(|group| of("log_group", group)).collect(),
-            }
-        } else {
-            found.folders().into_iter().map(|glob| of("key", glob)).collect()
-        };
+        let groups = found.groups();
+        let others = self.found.iter().enumerate().filter(|(other, _)| *other != at);
+        let glob = names::common_glob(&groups, others.flat_map(|(_, other)| other.groups()));
+        let groups = glob.as_deref().map_or(groups, |glob| vec![glob]);
+        let groups = groups.into_iter().map(|group| of("log_group", group));
+        let alternatives: Vec<String> =
+            groups.chain(found.folders().into_iter().map(|glob| of("key", glob))).collect();
         match &alternatives[..] {
             [only] => Some(format!("match = {only}")),
             alternatives => Some(format!("match = [\n  {},\n]", alternatives.join(",\n  "))),
@@ -163,18 +159,13 @@ impl Writer<'_> {
     }
 
     fn own_match_suffices(&self, at: usize, found: &Found, known: &Known) -> bool {
-        let takes_all = if found.is_group() {
-            found.groups().iter().all(|group| known.matches_group(group))
-        } else {
-            found.keys().all(|key| known.matches_key(key))
-        };
+        let takes_all = found.own_match_of(known);
         let takes_another =
             self.found.iter().enumerate().filter(|(other, _)| *other != at).any(|(_, other)| {
-                let groups: Vec<Option<&str>> = if other.is_group() {
-                    other.groups().into_iter().map(Some).collect()
-                } else {
-                    vec![None]
-                };
+                let mut groups: Vec<Option<&str>> = other.groups().into_iter().map(Some).collect();
+                if !other.folders().is_empty() {
+                    groups.push(None);
+                }
                 groups.into_iter().any(|group| known.may_match(group, &mut other.keys()))
             });
         takes_all && !takes_another
@@ -183,8 +174,8 @@ impl Writer<'_> {
     /// Returns a commented rule for records that no rule takes for certain.
     fn doubtful(&mut self, at: usize, found: &Found) -> Doubtful {
         let base = names::table_name(found.origins[0].text());
-        let table = names::unique(&mut self.tables, format!("{base}_text"));
-        let name = names::unique(&mut self.names, table.replace('_', "-"));
+        let table = names::unique(&mut self.tables, format!("{base}_text"), '_');
+        let name = names::unique(&mut self.names, table.replace('_', "-"), '-');
         let text = Draft {
             preset: None,
             keys: Vec::new(),

@@ -24,6 +24,8 @@ const MIN_ARRAY_PERCENT: usize = 90;
 const MAX_ELEMENT_BYTES: usize = 4 << 20;
 /// Minimum bytes of a payload. Short words are also base64.
 const MIN_PAYLOAD_BYTES: usize = 16;
+/// Minimum part of the records that hold a payload. Others are damaged.
+const MIN_VALID_PERCENT: usize = 90;
 /// Records whose payloads are decoded.
 const MAX_PAYLOADS: usize = 200;
 
@@ -156,7 +158,8 @@ pub(super) fn payloads(records: &[Record]) -> Option<Payloads> {
         }
     }
     keys.push("decode = \"base64\"".to_owned());
-    if !records.iter().all(|record| place.payloads(&record.message).is_some()) {
+    let valid = records.iter().filter(|record| place.payloads(&record.message).is_some()).count();
+    if valid * 100 < records.len() * MIN_VALID_PERCENT {
         return None;
     }
     let payloads = some_of(records, MAX_PAYLOADS)
@@ -222,7 +225,9 @@ impl Place {
                 let members = members(message)?;
                 let elements: Vec<&RawValue> =
                     serde_json::from_str(members.get(array.first()?)?.get()).ok()?;
-                elements.into_iter().map(|element| at(element.get(), path)).collect()
+                let payloads: Vec<Vec<u8>> =
+                    elements.into_iter().filter_map(|element| at(element.get(), path)).collect();
+                (!payloads.is_empty()).then_some(payloads)
             }
         }
     }
