@@ -93,3 +93,24 @@ fn prose_is_not_a_header_line() {
         }
     }
 }
+
+#[test]
+fn a_header_line_counts_whatever_messages_its_rule_takes() {
+    let config = |rest: &str| {
+        plan(&format!(
+            "[[rule]]\nname = \"flow\"\ntable = \"flow\"\nmatch = {{ message = '^[0-9]' }}\n\
+             format = {{ kind = \"vpc-flow\", fields = \"${{srcaddr}} ${{dstaddr}}\" }}\n{rest}"
+        ))
+    };
+    let text =
+        "[[rule]]\nname = \"text\"\ntable = \"text\"\nformat = { kind = \"regex\", pattern = '(?P<all>.*)' }";
+    for rest in ["", text] {
+        let config = config(rest);
+        let (counts, rows, _) = read(&config, b"dstaddr srcaddr\n192.0.2.1 198.51.100.1\n");
+        assert_eq!(counts.rows, 1);
+        assert!(rows.iter().any(|row| row.contains("198.51.100.1,192.0.2.1")), "{rows:?}");
+        // A damaged header line: the lines after it have an unknown order.
+        error(&config, b"x dstaddr srcaddr\n192.0.2.1 198.51.100.1\n");
+    }
+    assert_eq!(read(&config(text), b"the end\n192.0.2.1 198.51.100.1\n").0.rows, 2);
+}

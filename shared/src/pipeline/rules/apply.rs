@@ -3,8 +3,8 @@
 use base64::Engine;
 
 use super::{
-    Action, BASE64, BadText, EXPORT_TEST, FlowLayout, FlowValues, Format, OnMismatch, Parsed, Row, Rule,
-    Values, W3cHeader, Writing,
+    Action, BASE64, BadText, EXPORT_TEST, FlowFormat, FlowLayout, FlowValues, Format, OnMismatch, Parsed,
+    Row, Rule, Values, W3cHeader, Writing,
     lost_header::{self, Line},
     time, w3c,
 };
@@ -167,9 +167,18 @@ impl<'a> Rules<'a> {
         }
         let mut refused = None;
         let mut outcome = None;
+        let mut passed_flow_rule = false;
         for at in 0..self.candidates.len() {
             let rule = self.candidates[at];
             if rule.matches.has_message() && !self.takes_message(rule, record) {
+                if let Some((writing, format)) = flow_line_format(rule, record) {
+                    // A header line is for the lines after it, whatever they match.
+                    if let Some(layout) = format.layout.header(record.message, record.is_first)? {
+                        self.flow_header = Some(FlowHeader::new(layout, rule, writing, self.tables)?);
+                        return Ok(Parsed::Header { table: writing.table });
+                    }
+                    passed_flow_rule = true;
+                }
                 continue;
             }
             match self.apply(rule, record)? {
@@ -181,6 +190,13 @@ impl<'a> Rules<'a> {
                     break;
                 }
             }
+        }
+        let by_flow_rule =
+            matches!(&outcome, Some((_, Applied::Row { has_flow: true, .. } | Applied::Header(_))));
+        if passed_flow_rule && !by_flow_rule {
+            // Without a damaged header line, the lines after it would be read in the wrong order.
+            let line = if record.is_first { Line::FirstReject } else { Line::Reject };
+            lost_header::refuse(record.message, line)?;
         }
         let (rule, applied) = match (outcome, refused) {
             (Some(outcome), _) => outcome,
@@ -260,8 +276,7 @@ impl<'a> Rules<'a> {
 
     fn apply(&mut self, rule: &'a Rule, record: &Record<'_>) -> Result<Applied<'a>, ObjectError> {
         let is_flow = rule.writing().is_some_and(|writing| matches!(writing.format, Format::Flow(_)));
-        let is_flow_line =
-            record.is_line && is_flow && !rule.source.export_lines && rule.source.unwrap.is_none();
+        let is_flow_line = is_flow && flow_line_format(rule, record).is_some();
         let line = if record.is_first { Line::FirstReject } else { Line::Reject };
         if is_flow_line && !record.skipped.is_empty() {
             lost_header::refuse(record.skipped, Line::End)?;
@@ -507,6 +522,18 @@ impl FlowHeader {
             self.rule = rule.number;
         }
         Ok(())
+    }
+}
+
+/// Returns how a rule writes flow logs, if this record is a line that it reads whole: such lines may be header lines.
+fn flow_line_format<'a>(rule: &'a Rule, record: &Record<'_>) -> Option<(&'a Writing, &'a FlowFormat)> {
+    if !record.is_line || rule.source.export_lines || rule.source.unwrap.is_some() {
+        return None;
+    }
+    let writing = rule.writing()?;
+    match &writing.format {
+        Format::Flow(format) => Some((writing, format)),
+        _ => None,
     }
 }
 
