@@ -9,11 +9,9 @@ use std::collections::BTreeSet;
 
 use jiff::civil::Date;
 
+pub(crate) use self::sample::Sample;
 use self::time::{Piece, pieces, push_text};
-pub use self::{
-    sample::Sample,
-    time::{TimeFormat, Unit},
-};
+pub use self::time::{TimeFormat, Unit};
 
 /// Maximum length of a template. With bucket and table it stays below the 1,024 bytes of a key.
 const MAX_TEMPLATE_BYTES: usize = 900;

@@ -113,7 +113,8 @@ impl Schema {
             schema.add_rows(table, &templates, layouts);
         }
         ledger::add(&mut schema, layouts);
-        problems.extend(schema.views.iter().filter_map(column_problem));
+        let partitions = layouts.all.iter().flat_map(|layout| layout.template.columns()).collect();
+        problems.extend(schema.views.iter().filter_map(|view| column_problem(view, &partitions)));
         let mut names: Vec<&str> = schema.tables.iter().map(|table| &*table.name).collect();
         names.extend(schema.views.iter().map(|view| &*view.name));
         names.sort_unstable();
@@ -189,15 +190,15 @@ fn differing_problem(table: &str, templates: &[&Template]) -> Option<String> {
     ))
 }
 
-/// Returns the problem of a view with two columns of one name.
-fn column_problem(view: &View) -> Option<String> {
+/// Returns the problem of a view that has a column with the name of a partition column.
+fn column_problem(view: &View, partitions: &BTreeSet<&str>) -> Option<String> {
     let mut names = BTreeSet::new();
-    let column = view.columns.iter().find(|column| !names.insert(&*column.name))?;
+    let mut columns = view.columns.iter().map(|column| &*column.name);
+    let name = columns.find(|name| partitions.contains(name) && !names.insert(*name))?;
     Some(format!(
         "{} has a column {name:?} already, so it cannot be a partition column; rename it in the layout, such as \
          {{key_{name}}}, or in the rule if it is the date",
-        view.name,
-        name = column.name
+        view.name
     ))
 }
 

@@ -209,14 +209,14 @@ fn scans(of: &RowsOf, span: Span, late: u16) -> Result<Vec<Scan>, Stop> {
     if let Some((table, time)) = of.tables.iter().find_map(|table| Some((table, table.time.as_ref()?))) {
         check_begin(table, time, span)?;
     }
-    let scan = |table: &Stored| Scan {
+    let with_condition = |table: &Stored| Scan {
         table: table.name.clone(),
         condition: table
             .time
             .as_ref()
             .map(|time| questions::within_partitions(&time.format, arrivals(span, late))),
     };
-    Ok(of.tables.iter().map(scan).collect())
+    Ok(of.tables.iter().map(with_condition).collect())
 }
 
 fn check_begin(table: &Stored, time: &Partitions, span: Span) -> Result<(), Stop> {

@@ -12,7 +12,7 @@ const MAX_VALUES: usize = 100;
 
 /// Counts the keys that each layout fits.
 #[derive(Debug)]
-pub struct Sample {
+pub(crate) struct Sample {
     tallies: Vec<Tally>,
     keys: u64,
     misfits: Misfits,
@@ -58,8 +58,7 @@ impl Misfits {
 
 impl Sample {
     /// Creates an empty sample.
-    #[must_use]
-    pub fn new(layouts: &Layouts) -> Self {
+    pub(crate) fn new(layouts: &Layouts) -> Self {
         let tallies = layouts.all.iter().map(|layout| Tally {
             #[expect(clippy::expect_used, reason = "a template escapes its text")]
             regex: Regex::new(&layout.template.regex()).expect("the expression of a template is valid"),
@@ -73,7 +72,7 @@ impl Sample {
     }
 
     /// Adds a key. `table` is the table that has its rows, if that is known.
-    pub fn add(&mut self, table: Option<&str>, key: &str) {
+    pub(crate) fn add(&mut self, table: Option<&str>, key: &str) {
         let mut fitting: Vec<Layout> = Vec::new();
         let is_concerned = |tally: &&mut Tally| table.is_none_or(|table| tally.layout.is_of(table));
         let mut concerned = false;
@@ -101,13 +100,12 @@ impl Sample {
     }
 
     /// Returns whether no key was added.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.keys == 0
     }
 
     /// Returns messages for the user if each layout fits some keys. The error has one line for each layout that fits none.
-    pub fn check(&self) -> Result<Vec<String>, Vec<String>> {
+    pub(crate) fn check(&self) -> Result<Vec<String>, Vec<String>> {
         let mut problems: Vec<String> = self.tallies.iter().filter_map(Tally::problem).collect();
         problems.extend(self.overlap.clone());
         if !problems.is_empty() {
@@ -123,7 +121,7 @@ impl Sample {
     }
 
     /// Gives the columns of layouts their values in the sample, unless there are too many. Returns messages for the user.
-    pub fn fill_values(self, layouts: &mut Layouts) -> Vec<String> {
+    pub(crate) fn fill_values(self, layouts: &mut Layouts) -> Vec<String> {
         let mut notes = Vec::new();
         for (layout, tally) in layouts.all.iter_mut().zip(self.tallies) {
             for (column, values) in tally.values {

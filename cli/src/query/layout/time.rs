@@ -89,7 +89,7 @@ impl Field {
         }
     }
 
-    /// Returns the letters of MySQL's `date_format`, which Trino has too.
+    /// Returns the letters of Trino's `date_format`.
     fn sql(self) -> &'static str {
         match self {
             Self::Year => "%Y",

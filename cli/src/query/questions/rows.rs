@@ -162,11 +162,11 @@ mod tests {
         ] {
             let time = TimeFormat::from_pattern(pattern).unwrap();
             let scan = Scan { table: "a".to_owned(), condition: Some(within_partitions(&time, read)) };
-            let sql = of_tables(&[], &[scan.clone()], DAY);
+            let sql = of_tables(&[], std::slice::from_ref(&scan), DAY);
             assert!(sql.contains(&format!("FROM \"a\"\nWHERE {condition}")), "{sql}");
             assert!(sql.contains("\"timestamp\" < TIMESTAMP '2026-02-19 00:00:00'"), "{sql}");
             assert!(
-                of_rejects(&[scan], DAY)
+                of_rejects(std::slice::from_ref(&scan), DAY)
                     .contains(&format!("FROM \"a\" WHERE {condition} AND (\"timestamp\""))
             );
         }
