@@ -23,7 +23,7 @@ use serde_json::Value;
 use self::{
     json_object::mask_bytes,
     records::{Origin, Record},
-    rules::{Header, Verdict, could_take_plain, is_drop, takes, tries_next},
+    rules::{Header, Verdict, could_take_plain, is_candidate, is_drop, takes, tries_next},
 };
 
 /// The result of one object.
@@ -67,8 +67,8 @@ struct Scope<'k> {
     key: &'k str,
     is_payload: bool,
     header: Header,
-    /// Records read before this text.
-    read_before: u64,
+    /// Whether the current record is the first of this text.
+    is_first: bool,
 }
 
 impl Model {
@@ -114,13 +114,14 @@ impl Model {
     fn read(&self, bytes: &[u8], key: &str, is_payload: bool, outcome: &mut Outcome) -> Option<()> {
         let text = layers::text(bytes)?;
         let text = mask_bytes(text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&text));
-        let mut scope = Scope { key, is_payload, header: Header::default(), read_before: outcome.read };
+        let mut scope = Scope { key, is_payload, header: Header::default(), is_first: true };
         let pointers = self.pointers(&scope);
         let mut rest = &*text;
         while let Some((item, behind)) = items::next(rest, &pointers).ok()? {
             rest = behind;
             for record in records::of_item(item)? {
                 self.record(&record, &mut scope, outcome)?;
+                scope.is_first = false;
             }
         }
         Some(())
@@ -149,14 +150,40 @@ impl Model {
             return Some(());
         }
         let rules: Vec<&toml::Table> =
-            self.rules_of(scope).filter(|rule| takes(rule, record, scope.key)).collect();
-        if let Some(reason) = record.fault {
-            return self.faulty(record, reason, rules.first().copied(), scope, outcome);
-        }
-        let is_first = outcome.read == scope.read_before;
-        let mut last = (None, "no-rule");
+            self.rules_of(scope).filter(|rule| is_candidate(rule, record, scope.key)).collect();
+        let line = String::from_utf8_lossy(&record.bytes).into_owned();
+        let is_lost_header = flow_logs::is_lost_header(&line, scope.is_first);
+        let mut has_passed_flow_rule = false;
+        let mut last = (None, record.fault.unwrap_or("no-rule"));
         for rule in rules {
-            match rules::apply(rule, record, &scope.header, is_first) {
+            if !takes(rule, record, scope.key) {
+                // A header line is for the lines behind it, whatever the rule's message pattern is.
+                if rules::is_flow_line(rule, record) {
+                    if flow_logs::is_header(&line, scope.is_first) {
+                        return self.header(rule, flow_logs::header(&line), scope, outcome);
+                    }
+                    has_passed_flow_rule = true;
+                }
+                continue;
+            }
+            if let Some(reason) = record.fault {
+                if has_passed_flow_rule && is_lost_header {
+                    return None;
+                }
+                return self.faulty(record, reason, rule, scope, outcome);
+            }
+            // The table of another rule may lack the fields of a header line.
+            let lacks = |fields: &Vec<String>| !self.has_columns_of(rule, fields);
+            let lacks_columns =
+                rules::uses_flow_header(rule, record) && scope.header.flow.as_ref().is_some_and(lacks);
+            let verdict = rules::apply(rule, record, &scope.header, scope.is_first, lacks_columns);
+            let is_mismatch = matches!(verdict, Verdict::Mismatch(_)) && tries_next(rule);
+            let is_flow = matches!(verdict, Verdict::Row(_) | Verdict::Header(_))
+                && flow_logs::is_flow(rules::kind(rule));
+            if has_passed_flow_rule && is_lost_header && !is_mismatch && !is_flow {
+                return None;
+            }
+            match verdict {
                 Verdict::Row(row) => {
                     self.row(rule, record, row, scope.key, outcome);
                     return Some(());
@@ -171,12 +198,12 @@ impl Model {
                     outcome.control += 1;
                     return Some(());
                 }
-                Verdict::Header(header) => {
-                    if !self.has_columns_of(rule, &header) {
-                        return None;
-                    }
-                    self.table(rule, outcome);
-                    scope.header = header;
+                Verdict::Header(fields) => return self.header(rule, fields, scope, outcome),
+                Verdict::Fields(fields) => {
+                    let name = rules::text_of(rule, "name").unwrap().to_owned();
+                    scope.header.w3c = Some((name, fields));
+                    outcome.read += 1;
+                    outcome.control += 1;
                     return Some(());
                 }
                 Verdict::Elements(elements) => {
@@ -200,8 +227,27 @@ impl Model {
                 break;
             }
         }
+        if has_passed_flow_rule && is_lost_header {
+            return None;
+        }
         let (rule, reason) = last;
         self.reject(record, reason, rule, scope.key, outcome);
+        Some(())
+    }
+
+    /// A header line is no record. The object fails if the rule's table lacks one of its fields.
+    fn header(
+        &self,
+        rule: &toml::Table,
+        fields: Vec<String>,
+        scope: &mut Scope<'_>,
+        outcome: &mut Outcome,
+    ) -> Option<()> {
+        if !self.has_columns_of(rule, &fields) {
+            return None;
+        }
+        self.table(rule, outcome);
+        scope.header.flow = Some(fields);
         Some(())
     }
 
@@ -210,22 +256,20 @@ impl Model {
         &self,
         record: &Record,
         reason: &str,
-        rule: Option<&toml::Table>,
+        rule: &toml::Table,
         scope: &Scope<'_>,
         outcome: &mut Outcome,
     ) -> Option<()> {
-        if let Some(rule) = rule
-            && rules::fails_on_lost_header(rule, record, &scope.header, outcome.read == scope.read_before)
-        {
+        if rules::fails_on_lost_header(rule, record, &scope.header, scope.is_first) {
             return None;
         }
         let is_of_the_envelope = ["glued-envelope", "bad-envelope", "unknown-message-type"].contains(&reason);
-        if rule.is_some_and(|rule| is_drop(rule) && !rules::reads_message(rule)) && !is_of_the_envelope {
+        if is_drop(rule) && !rules::reads_message(rule) && !is_of_the_envelope {
             outcome.read += 1;
             outcome.dropped += 1;
             return Some(());
         }
-        self.reject(record, reason, rule, scope.key, outcome);
+        self.reject(record, reason, Some(rule), scope.key, outcome);
         Some(())
     }
 

@@ -60,11 +60,27 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
             self.counts.add_control();
             return Ok(());
         }
+        let mut refused = None;
+        loop {
+            refused = self.record_below(record, level, refused)?;
+            if refused.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Tries a record on the rules below one that refused it. Returns the rule that found a container without valid content.
+    fn record_below(
+        &mut self,
+        record: &Record<'_>,
+        level: Level,
+        refused: Option<(usize, Reason)>,
+    ) -> Result<Option<(usize, Reason)>, ObjectError> {
         let rules = match (level, &mut self.for_payloads) {
             (Level::Payload, Some((rules, _))) => rules,
             _ => &mut self.rules,
         };
-        match rules.parse(record)? {
+        match rules.parse_below(record, refused)? {
             Parsed::Header { table } => {
                 if let Ok(outputs) = &mut self.outputs {
                     outputs.table(table)?;
@@ -89,7 +105,7 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
                     _ => self.payload(&content)?,
                 };
                 if !is_valid {
-                    self.reject(record, otherwise, Some(number))?;
+                    return Ok(Some((number, otherwise)));
                 }
             }
             Parsed::Reject { reason, rule } => {
@@ -97,7 +113,7 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
                 self.reject(record, reason, number)?;
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn reject(
@@ -126,15 +142,23 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
         let left = self.limits.max_decoded_bytes.saturating_sub(self.payload_bytes);
         let allowed = self.limits.max_decode_ratio * payload.len() as u64 + PAYLOAD_GRACE_BYTES;
         let limits = Limits { max_decoded_bytes: allowed.min(left), ..self.limits };
-        let (_, arrays) = self.for_payloads.get_or_insert_with(|| {
+        let (rules, arrays) = self.for_payloads.get_or_insert_with(|| {
             let rules = self.rules.for_payloads();
             let arrays = rules.arrays();
             (rules, arrays)
         });
         let arrays = arrays.clone();
-        // Once to its end, so that a damaged payload gives no rows.
-        match read_to_end(open(payload, limits, &arrays)) {
-            Ok(bytes) => self.payload_bytes += bytes,
+        // Once to its end, so that a payload that would fail as an object gives no rows.
+        let has_headers = rules.have_header_lines();
+        rules.restart();
+        let check = |record: &Record<'_>| {
+            if has_headers && !record.is_control() {
+                rules.parse(record)?;
+            }
+            Ok(true)
+        };
+        match read_to_end(open(payload, limits, &arrays), check) {
+            Ok((bytes, _)) => self.payload_bytes += bytes,
             // The payloads of the object are too large together.
             Err(error @ ObjectError::TooLarge { .. }) if left < allowed => return Err(error),
             Err(_) => return Ok(false),
@@ -158,14 +182,27 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
         event: &Record<'_>,
         level: Level,
     ) -> Result<bool, ObjectError> {
-        if read_to_end(open(message, self.limits, &paths)).is_err() {
+        // A message that is more than one JSON text has records that are no elements.
+        let is_element = |record: &Record<'_>| Ok(record.element.is_some());
+        if !matches!(read_to_end(open(message, self.limits, &paths), is_element), Ok((_, true))) {
             return Ok(false);
         }
         let mut records = open(message, self.limits, &paths)?;
         while let Some(element) = records.next()? {
             let Record { origin, timestamp, file, id, extracted, .. } = *event;
-            let element =
-                Record { origin, timestamp, file, id, extracted, is_first: false, is_line: false, ..element };
+            // The message is its text with invalid parts replaced, so each element counts as repaired.
+            let repaired = element.repaired.or(event.repaired.map(|_| element.message));
+            let element = Record {
+                origin,
+                timestamp,
+                repaired,
+                file,
+                id,
+                extracted,
+                is_first: false,
+                is_line: false,
+                ..element
+            };
             self.record_at(&element, level)?;
         }
         Ok(true)
@@ -180,9 +217,15 @@ fn open<'c>(
     Ok(Records::with_arrays(Layers::open(content, limits)?, limits, arrays.to_vec()))
 }
 
-/// Returns the number of decoded bytes.
-fn read_to_end<R: Read>(records: Result<Records<R>, ObjectError>) -> Result<u64, ObjectError> {
+/// Returns the number of decoded bytes, and whether all records pass the check.
+fn read_to_end<R: Read>(
+    records: Result<Records<R>, ObjectError>,
+    mut check: impl FnMut(&Record<'_>) -> Result<bool, ObjectError>,
+) -> Result<(u64, bool), ObjectError> {
     let mut records = records?;
-    while records.next()?.is_some() {}
-    Ok(records.decoded_bytes())
+    let mut pass = true;
+    while let Some(record) = records.next()? {
+        pass &= check(&record)?;
+    }
+    Ok((records.decoded_bytes(), pass))
 }

@@ -7,7 +7,12 @@ use std::{borrow::Cow, collections::BTreeMap};
 use serde_json::value::RawValue;
 
 use self::field::ABSENT;
-use super::{bytes, enrich::Names, json_text, rules::Row};
+use super::{
+    bytes,
+    enrich::Names,
+    json_text,
+    rules::{Row, compact},
+};
 use crate::{
     table::{ColumnType, Metadata, Table},
     timestamp::IsoFormatter,
@@ -104,7 +109,12 @@ fn json_member(object: &[u8], name: &str) -> Option<Vec<u8>> {
     let raw = members.get(name)?.get();
     match raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')) {
         Some(text) => json_text::value(text.as_bytes()),
-        None => (raw != "null").then(|| raw.as_bytes().to_vec()),
+        None if raw == "null" => None,
+        None => {
+            let mut text = Vec::new();
+            compact(raw.as_bytes(), &mut text);
+            Some(text)
+        }
     }
 }
 

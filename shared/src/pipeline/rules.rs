@@ -27,7 +27,10 @@ pub use self::{
     time::{TimeForm, TimeSource, TimeUnit},
     w3c::{Delimiter, W3cFormat},
 };
-pub(crate) use self::{json::pointer_steps, matches::Patterns};
+pub(crate) use self::{
+    json::{compact, pointer_steps},
+    matches::Patterns,
+};
 use super::records::Origin;
 use crate::{error::Reason, flow_fields::FlowKind, limits::MAX_ROW_BYTES, table::Column};
 

@@ -61,6 +61,11 @@ pub(super) fn position(column: &str) -> usize {
     ALL.split(' ').position(|name| name.replace('-', "_") == column).unwrap_or(999)
 }
 
+/// The fields of a header line.
+pub(super) fn header(line: &str) -> Vec<String> {
+    line.split_ascii_whitespace().map(str::to_owned).collect()
+}
+
 /// Most words of the line are names of fields. One word is a value, unless it is the first of the object.
 pub(super) fn is_header(line: &str, first: bool) -> bool {
     let words: Vec<&str> = line.split_ascii_whitespace().take(129).collect();

@@ -14,7 +14,8 @@ pub(super) enum Parsed {
     /// Values by column, and whether text was replaced in one of them.
     Values(BTreeMap<String, String>, bool),
     Control,
-    Header(Header),
+    /// The fields of the lines behind this one.
+    Fields(Vec<String>),
 }
 
 pub(super) fn columns(rule: &toml::Table) -> Vec<String> {
@@ -53,16 +54,21 @@ pub(super) fn typed_columns(rule: &toml::Table) -> Vec<String> {
     }
 }
 
-/// Parses a message. A line has the header lines before it; other messages have none.
-pub(super) fn parse(rule: &toml::Table, text: &str, header: Option<&Header>) -> Result<Parsed, &'static str> {
+/// Parses a message, with the header lines that apply to it.
+pub(super) fn parse(
+    rule: &toml::Table,
+    text: &str,
+    header: &Header,
+    is_plain: bool,
+) -> Result<Parsed, &'static str> {
     let values = |values| Parsed::Values(values, false);
     match kind(rule) {
         "vpc-flow" | "tgw-flow" => {
-            let layout = header.and_then(|header| header.flow.clone());
+            let layout = header.flow.clone();
             flow_logs::parse(&layout.unwrap_or_else(|| flow_logs::layout(rule)), text).map(values)
         }
         "json" => json(rule, text),
-        "w3c" => w3c(rule, text, header),
+        "w3c" => w3c(rule, text, header, is_plain),
         _ => regex(rule, text).map(values),
     }
 }
@@ -144,29 +150,33 @@ fn ids(message: &str) -> Result<BTreeMap<String, String>, &'static str> {
 }
 
 /// A line of a W3C extended log: <https://www.w3.org/TR/WD-logfile.html>.
-fn w3c(rule: &toml::Table, message: &str, header: Option<&Header>) -> Result<Parsed, &'static str> {
+fn w3c(rule: &toml::Table, message: &str, header: &Header, is_plain: bool) -> Result<Parsed, &'static str> {
     let format = rule["format"].as_table().unwrap();
-    if let Some(header) = header
-        && let Some(names) = message.strip_prefix("#Fields:")
-    {
-        let w3c = Some(names.split_ascii_whitespace().map(str::to_owned).collect());
-        return Ok(Parsed::Header(Header { w3c, ..header.clone() }));
+    if is_plain && let Some(names) = message.strip_prefix("#Fields:") {
+        return Ok(Parsed::Fields(names.split_ascii_whitespace().map(str::to_owned).collect()));
     }
     if message.starts_with('#') {
         return Ok(Parsed::Control);
     }
     let fields: Vec<String> = text_of(format, "fields").unwrap().split(' ').map(str::to_owned).collect();
-    let names = match header {
-        Some(header) => header.w3c.clone().ok_or("no-header")?,
-        None => fields.clone(),
+    let names = match &header.w3c {
+        Some((name, names)) if *name == text_of(rule, "name").unwrap() => names.clone(),
+        _ if is_plain => return Err("no-header"),
+        _ => fields.clone(),
     };
     let delimiter = if text_of(format, "delimiter") == Some("space") { ' ' } else { '\t' };
     let parts: Vec<&str> = message.split(delimiter).collect();
     if parts.len() != names.len() {
         return Err("field-count");
     }
-    let named = names.iter().zip(parts).filter(|(name, part)| fields.contains(name) && *part != "-");
-    Ok(Parsed::Values(named.map(|(name, part)| (w3c_column(name), part.to_owned())).collect(), false))
+    let mut values = BTreeMap::new();
+    for field in fields {
+        let part = names.iter().position(|name| name.eq_ignore_ascii_case(&field)).map(|at| parts[at]);
+        if let Some(part) = part.filter(|part| !["", "-"].contains(part)) {
+            values.insert(w3c_column(&field), part.to_owned());
+        }
+    }
+    Ok(Parsed::Values(values, false))
 }
 
 fn w3c_column(field: &str) -> String {

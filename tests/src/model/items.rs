@@ -65,6 +65,8 @@ pub(super) fn next<'t>(text: &'t str, paths: &[Vec<String>]) -> Result<Option<(I
                 return Ok(Some((item, without_separator(behind))));
             }
             Err(Stop::Cut) => return Err(Failed),
+            // Its first elements are records already.
+            Err(Stop::Envelope) if grammar.has_array => return Err(Failed),
             Err(Stop::Envelope) => return envelope(item).map(Some),
             Err(Stop::Wrong) if grammar.has_array || grammar.own_keys.len() >= 2 => return Err(Failed),
             Err(Stop::Wrong) => {}
@@ -92,6 +94,26 @@ fn envelope(text: &str) -> Result<(Item<'_>, &str), Failed> {
     let length: usize =
         text.chars().take(masked[..envelopes.byte_offset()].chars().count()).map(char::len_utf8).sum();
     Ok((Item::Envelope(pairs), without_separator(&text[length..])))
+}
+
+/// Returns the elements of the arrays in a message, or the reason of a reject.
+pub(super) fn elements_of_message(text: &str, path: &[String]) -> Result<Vec<String>, &'static str> {
+    let text = text.trim_matches([' ', '\t', '\n', '\r', '\x0c']);
+    if !text.starts_with(['{', '[']) {
+        return Err("no-records");
+    }
+    let paths = [path.to_vec()];
+    let mut grammar =
+        Grammar { text: text.as_bytes(), paths: &paths, own_keys: Vec::new(), has_array: false };
+    match grammar.json_text() {
+        _ if !grammar.has_array => Err("no-records"),
+        Ok(length) if length == text.len() => {
+            let Item::Elements(found) = elements(text, &paths) else { unreachable!("it has an array") };
+            Ok(found.into_iter().map(|(_, element)| element).collect())
+        }
+        // More text behind the object, or damage in it.
+        _ => Err("not-json"),
+    }
 }
 
 /// Returns the elements of all arrays at the paths.
@@ -220,15 +242,13 @@ impl Grammar<'_> {
             expect(text, at, b':')?;
             at = space(text, at + 1);
             let value_at = at;
-            // Once elements of an array are records, the object is no envelope.
-            let may_be_envelope = is_top && !self.has_array;
-            if may_be_envelope && key.as_deref() == Some("logEvents") && text.get(at) == Some(&b'[') {
+            if is_top && key.as_deref() == Some("logEvents") && text.get(at) == Some(&b'[') {
                 return Err(Stop::Envelope);
             }
             let path_of_value = path.clone().zip(key.clone()).map(|(path, key)| [path, vec![key]].concat());
             at = self.value(at, depth + 1, &path_of_value)?;
             let types = ["DATA_MESSAGE", "CONTROL_MESSAGE"];
-            if may_be_envelope
+            if is_top
                 && key.as_deref() == Some("messageType")
                 && string_value(&text[value_at..at]).is_some_and(|value| types.contains(&&*value))
             {

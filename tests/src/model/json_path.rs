@@ -73,29 +73,6 @@ pub(super) fn follow(raw: &str, steps: &[String], faults: &mut Vec<&'static str>
     }
 }
 
-/// Returns the elements of all arrays at a path of object keys, or `None` if the text has none.
-pub(super) fn elements(text: &str, path: &[String]) -> Option<Vec<String>> {
-    let text = trimmed(text);
-    serde_json::from_str::<&RawValue>(text).ok()?;
-    let mut arrays = Vec::new();
-    collect_arrays(text, path, &mut arrays);
-    (!arrays.is_empty()).then(|| arrays.concat())
-}
-
-fn collect_arrays(raw: &str, path: &[String], arrays: &mut Vec<Vec<String>>) {
-    match path.split_first() {
-        None if raw.starts_with('[') => {
-            let elements: Vec<&RawValue> = serde_json::from_str(raw).unwrap();
-            arrays.push(elements.iter().map(|element| element.get().to_owned()).collect());
-        }
-        Some((step, further)) if raw.starts_with('{') => {
-            let pairs: Pairs = serde_json::from_str(raw).unwrap();
-            pairs.all(step).for_each(|value| collect_arrays(value, further, arrays));
-        }
-        _ => {}
-    }
-}
-
 /// Returns the first node of a JSONPath: names, indexes, wildcards, and filters that compare a name with a string.
 pub(super) fn first_node(text: &str, path: &str) -> Option<String> {
     let mut nodes = vec![text.to_owned()];

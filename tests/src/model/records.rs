@@ -71,7 +71,10 @@ impl Record {
             Some(raw) => Self::of_string(&self.origin, shape, raw.strip_suffix('"').unwrap()),
             None => Self::new(&self.origin, shape, unmask(raw)),
         };
-        Self { timestamp: self.timestamp, ..element }
+        // Elements of a repaired message are parts of its repaired text.
+        let is_whole = self.repaired.is_none() || element.repaired.is_some() || element.fault.is_some();
+        let repaired = if is_whole { element.repaired.clone() } else { Some(element.text()) };
+        Self { timestamp: self.timestamp, repaired, ..element }
     }
 }
 

@@ -7,6 +7,7 @@ use regex::Regex;
 use super::{
     flow_logs,
     formats::{self, Parsed},
+    items,
     json_path::{self, Found},
     records::{Record, Shape},
     times,
@@ -17,8 +18,8 @@ use super::{
 pub(super) struct Header {
     /// The fields of a flow log.
     pub(super) flow: Option<Vec<String>>,
-    /// The fields of a W3C log.
-    pub(super) w3c: Option<Vec<String>>,
+    /// The fields of a W3C log, and the rule that read them.
+    pub(super) w3c: Option<(String, Vec<String>)>,
 }
 
 pub(super) struct Row {
@@ -32,7 +33,9 @@ pub(super) enum Verdict {
     Control,
     Dropped,
     /// The line is no record. It names the fields of the lines behind it.
-    Header(Header),
+    Header(Vec<String>),
+    /// A directive of a W3C log, which counts as control. It names the fields of the lines behind it.
+    Fields(Vec<String>),
     Elements(Vec<Record>),
     /// The decoded bytes of an object of its own.
     Payload(Vec<u8>),
@@ -105,19 +108,42 @@ pub(super) fn has_table_for_key(rule: &toml::Table, key: &str) -> bool {
     rule.contains_key("table") && entries(rule).iter().any(|entry| fits(entry, "key", key))
 }
 
-pub(super) fn takes(rule: &toml::Table, record: &Record, key: &str) -> bool {
-    let text = if record.fault.is_some() { None } else { Some(record.text()) };
+/// Whether a rule takes records of this origin, as far as their messages fit.
+pub(super) fn is_candidate(rule: &toml::Table, record: &Record, key: &str) -> bool {
     entries(rule).iter().any(|entry| {
-        // The message of a damaged record proves nothing.
-        let message = match (text_of(entry, "message"), &text) {
-            (Some(pattern), Some(text)) => Regex::new(pattern).unwrap().is_match(text),
-            _ => true,
-        };
-        message
+        fits(entry, "log_group", record.origin.log_group.as_deref().unwrap_or(""))
+            && fits(entry, "log_stream", record.origin.log_stream.as_deref().unwrap_or(""))
+            && fits(entry, "key", key)
+    })
+}
+
+pub(super) fn takes(rule: &toml::Table, record: &Record, key: &str) -> bool {
+    let text = record.repaired.clone().unwrap_or_else(|| String::from_utf8_lossy(&record.bytes).into_owned());
+    entries(rule).iter().any(|entry| {
+        text_of(entry, "message").is_none_or(|pattern| Regex::new(pattern).unwrap().is_match(&text))
             && fits(entry, "log_group", record.origin.log_group.as_deref().unwrap_or(""))
             && fits(entry, "log_stream", record.origin.log_stream.as_deref().unwrap_or(""))
             && fits(entry, "key", key)
     })
+}
+
+/// Whether the record is a line that a flow-log rule reads whole, so that it may be a header line.
+pub(super) fn is_flow_line(rule: &toml::Table, record: &Record) -> bool {
+    record.shape == Shape::Line
+        && rule.contains_key("format")
+        && flow_logs::is_flow(kind(rule))
+        && !rule.contains_key("unwrap")
+        && !rule.contains_key("lines")
+}
+
+/// Whether the fields of a header line apply to the record under this rule.
+pub(super) fn uses_flow_header(rule: &toml::Table, record: &Record) -> bool {
+    record.origin.is_plain
+        && record.fault.is_none()
+        && rule.contains_key("format")
+        && flow_logs::is_flow(kind(rule))
+        && !rule.contains_key("unwrap")
+        && !(text_of(rule, "lines") == Some("export") && record.shape == Shape::Line)
 }
 
 /// Whether a line that is no row looks like a header line that was damaged.
@@ -127,10 +153,9 @@ pub(super) fn fails_on_lost_header(
     header: &Header,
     is_first: bool,
 ) -> bool {
-    if record.shape != Shape::Line || !rule.contains_key("format") || !flow_logs::is_flow(kind(rule)) {
+    if !is_flow_line(rule, record) {
         return false;
     }
-    let is_first = is_first && header.flow.is_none();
     let layout = header.flow.clone().unwrap_or_else(|| flow_logs::layout(rule));
     let text = record.text();
     let is_row =
@@ -143,8 +168,16 @@ pub(super) fn fails_on_lost_header(
 }
 
 /// What a rule does with a record that it takes.
-pub(super) fn apply(rule: &toml::Table, record: &Record, header: &Header, is_first: bool) -> Verdict {
-    match steps(rule, record, header, is_first) {
+///
+/// `lacks_columns` is whether the rule's table lacks a field of the header line that applies.
+pub(super) fn apply(
+    rule: &toml::Table,
+    record: &Record,
+    header: &Header,
+    is_first: bool,
+    lacks_columns: bool,
+) -> Verdict {
+    match steps(rule, record, header, is_first, lacks_columns) {
         Ok(verdict) => verdict,
         Err(reason) => Verdict::Mismatch(reason),
     }
@@ -156,6 +189,7 @@ fn steps(
     record: &Record,
     header: &Header,
     is_first: bool,
+    lacks_columns: bool,
 ) -> Result<Verdict, &'static str> {
     if is_drop(rule) {
         return Ok(Verdict::Dropped);
@@ -166,7 +200,16 @@ fn steps(
     if text_of(rule, "comments").is_some_and(|comments| text.starts_with(comments)) {
         return Ok(Verdict::Control);
     }
-    if text_of(rule, "lines") == Some("export") && record.shape == Shape::Line {
+    let is_line = record.shape == Shape::Line;
+    let is_export_line = is_line && text_of(rule, "lines") == Some("export");
+    let is_flow_line = is_flow_line(rule, record);
+    if is_repaired && rule.contains_key("format") && formats::rejects_bad_text(rule) {
+        return match is_flow_line && fails_on_lost_header(rule, record, header, is_first) {
+            true => Ok(Verdict::ObjectFails),
+            false => Err("bad-encoding"),
+        };
+    }
+    if is_export_line {
         if text == "Permission Check Successful" {
             return Ok(Verdict::Control);
         }
@@ -179,7 +222,7 @@ fn steps(
         match &record.shape {
             Shape::Element(own) if *own == pointer => {}
             Shape::Event => {
-                let elements = json_path::elements(&text, &pointer).ok_or("no-records")?;
+                let elements = items::elements_of_message(&text, &pointer)?;
                 return Ok(Verdict::Elements(
                     elements.iter().map(|raw| record.element(&pointer, raw)).collect(),
                 ));
@@ -189,6 +232,9 @@ fn steps(
     }
     let outer = text.clone();
     if let Some(pointer) = text_of(rule, "unwrap") {
+        if !json_path::is_object(json_path::trimmed(&outer)) {
+            return Err("not-json");
+        }
         match json_path::value(&outer, pointer)? {
             None => return Err("no-message"),
             Some(Found { text: message, is_repaired: is_message_repaired }) => {
@@ -200,12 +246,9 @@ fn steps(
     if text_of(rule, "decode").is_some() {
         return base64(&text).map(Verdict::Payload).ok_or("bad-payload");
     }
-    let is_line = record.shape == Shape::Line;
-    if is_line && flow_logs::is_flow(kind(rule)) {
-        let is_first = is_first && header.flow.is_none();
+    if is_flow_line {
         if !is_repaired && flow_logs::is_header(&text, is_first) {
-            let flow = Some(text.split_ascii_whitespace().map(str::to_owned).collect());
-            return Ok(Verdict::Header(Header { flow, ..header.clone() }));
+            return Ok(Verdict::Header(flow_logs::header(&text)));
         }
         if fails_on_lost_header(rule, record, header, is_first) {
             return Ok(Verdict::ObjectFails);
@@ -214,22 +257,30 @@ fn steps(
     if is_repaired && formats::rejects_bad_text(rule) {
         return Err("bad-encoding");
     }
-    let header = if is_line { Some(header) } else { None };
-    let (values, is_value_repaired) = match formats::parse(rule, &text, header)? {
+    if lacks_columns {
+        return Ok(Verdict::ObjectFails);
+    }
+    // Header lines apply to plain records as they are, not to messages inside of them.
+    let is_plain = record.origin.is_plain;
+    let header_of_flow = is_plain && !is_export_line && !rule.contains_key("unwrap");
+    let header = Header {
+        flow: header.flow.clone().filter(|_| header_of_flow),
+        w3c: header.w3c.clone().filter(|_| is_plain),
+    };
+    let (values, is_value_repaired) = match formats::parse(rule, &text, &header, is_plain)? {
         Parsed::Values(values, is_value_repaired) => (values, is_value_repaired),
         Parsed::Control => return Ok(Verdict::Control),
-        Parsed::Header(header) => return Ok(Verdict::Header(header)),
+        Parsed::Fields(fields) => return Ok(Verdict::Fields(fields)),
     };
     if let Some(reason) = formats::lacks(rule, &values) {
         return Err(reason);
     }
-    if record.origin.is_plain {
-        if flow_logs::is_flow(kind(rule)) && timestamp.is_none() {
-            let start = values.get("start").filter(|start| *start != "-");
-            timestamp = start.map(|start| start.parse::<i64>().unwrap() * 1000);
-        }
+    if timestamp.is_none() {
         if let Some(time) = rule.get("timestamp") {
             timestamp = Some(rule_time(time.as_table().unwrap(), &outer, &values)?);
+        } else if flow_logs::is_flow(kind(rule)) {
+            let start = values.get("start").filter(|start| *start != "-");
+            timestamp = start.map(|start| start.parse::<i64>().unwrap() * 1000);
         }
     }
     Ok(Verdict::Row(Row { values, timestamp, is_repaired: is_repaired || is_value_repaired }))
@@ -253,12 +304,12 @@ fn rule_time(
     times::parse(&text, form).ok_or("bad-timestamp")
 }
 
-/// Decodes base64 of RFC 4648 with padding. Line breaks are not part of it.
+/// Decodes base64 of RFC 4648, with or without padding. White space is not part of it.
 fn base64(text: &str) -> Option<Vec<u8>> {
     const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let text = text.replace(['\r', '\n'], "");
+    let text: String = text.chars().filter(|character| !character.is_ascii_whitespace()).collect();
     let digits = text.strip_suffix("==").or(text.strip_suffix('=')).unwrap_or(&text);
-    if !text.len().is_multiple_of(4) {
+    if digits.len() % 4 == 1 || text != digits && !text.len().is_multiple_of(4) {
         return None;
     }
     let mut bits = Vec::new();

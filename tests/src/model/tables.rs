@@ -5,7 +5,7 @@ use super::{
     enrich::ENRICHED,
     flow_logs, formats,
     records::{Origin, Record},
-    rules::{Header, Row, kind},
+    rules::{Row, kind},
     values::{guarded, iso},
 };
 use crate::model::json_path;
@@ -47,12 +47,8 @@ impl Model {
     }
 
     /// Whether the rule's table has a column for each field of a header line, and no field is doubled.
-    pub(super) fn has_columns_of(&self, rule: &toml::Table, header: &Header) -> bool {
-        if !flow_logs::is_flow(kind(rule)) {
-            return true;
-        }
-        let names = header.flow.as_ref().unwrap();
-        let mut distinct = names.clone();
+    pub(super) fn has_columns_of(&self, rule: &toml::Table, names: &[String]) -> bool {
+        let mut distinct = names.to_vec();
         distinct.sort();
         distinct.dedup();
         let columns = self.columns(rule);

@@ -26,15 +26,13 @@ fn number(text: &str) -> Option<i64> {
     is_number.then(|| text.parse().ok())?
 }
 
-/// RFC 3339: `2026-02-18T00:00:00.123Z`, or with an offset such as `+01:00`.
+/// RFC 3339: `2026-02-18T00:00:00.123Z`, or with an offset such as `+01:00` or `+0100`. No offset is UTC.
 fn iso(text: &str) -> Option<i64> {
     let (date, time) = text.split_once('T')?;
-    let (time, offset) = match time.strip_suffix('Z') {
-        Some(time) => (time, 0),
-        None => {
-            let at = time.len().checked_sub(6).filter(|at| time.is_char_boundary(*at))?;
-            (&time[..at], offset(&time[at..].replacen(':', "", 1))?)
-        }
+    let (time, offset) = match (time.strip_suffix('Z'), time.find(['+', '-'])) {
+        (Some(time), _) => (time, 0),
+        (None, Some(at)) => (&time[..at], offset(&time[at..].replacen(':', "", 1))?),
+        (None, None) => (time, 0),
     };
     let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
     number(fraction)?;

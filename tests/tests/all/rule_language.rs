@@ -263,12 +263,20 @@ fn comments_are_counted_as_control() {
 }
 
 #[test]
+fn a_comment_with_invalid_text_is_control_too() {
+    let rule =
+        "[[rule]]\nname = \"vpc\"\ntable = \"vpc\"\ncomments = \"#\"\nformat = { kind = \"vpc-flow\" }\n";
+    let lines = converted(rule, "k", b"# caf\xe9\n# start srcaddr dstaddr\nno flow log\n");
+    assert_eq!(lines[0], "0 rows, 1 rejected, 2 control, 0 dropped");
+}
+
+#[test]
 fn metadata_columns_have_the_event_id_the_key_and_extracted_fields() {
     let rule = text_rule(
         "log",
         "metadata = [\"log_group\", \"event_id\", \"key\", \"extracted:source ip\", \"extracted:n\"]",
     );
-    let extracted = r#"{"id":"31","timestamp":0,"message":"a","extractedFields":{"source ip":"192.0.2.1","n":5,"other":"x"}}"#;
+    let extracted = r#"{"id":"31","timestamp":0,"message":"a","extractedFields":{"source ip":"192.0.2.1","n":[1, 2],"other":"x"}}"#;
     let absent = r#"{"timestamp":0,"message":"b","extractedFields":{"source ip":null}}"#;
     let object = format!("line\n{}", envelope("g", &[extracted.to_owned(), absent.to_owned()]));
     assert_eq!(
@@ -277,7 +285,7 @@ fn metadata_columns_have_the_event_id_the_key_and_extracted_fields() {
             "3 rows, 0 rejected, 0 control, 0 dropped",
             "log: timestamp,log_group,event_id,key,extracted_source_ip,extracted_n,word,rest",
             "log: -,-,-,logs/k,-,-,line,-",
-            "log: 1970-01-01T00:00:00.000Z,g,31,logs/k,192.0.2.1,5,a,-",
+            "log: 1970-01-01T00:00:00.000Z,g,31,logs/k,192.0.2.1,[1,2],a,-",
             "log: 1970-01-01T00:00:00.000Z,g,-,logs/k,-,-,b,-",
         ]
     );

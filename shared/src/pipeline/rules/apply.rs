@@ -132,6 +132,13 @@ impl<'a> Rules<'a> {
         self.w3c_header = None;
     }
 
+    /// Returns whether a line can fail its object, because it is a header line or a damaged one.
+    pub(crate) fn have_header_lines(&self) -> bool {
+        let is_flow =
+            |rule: &&Rule| rule.writing().is_some_and(|writing| matches!(writing.format, Format::Flow(_)));
+        self.list.iter().any(is_flow)
+    }
+
     /// Returns the paths of the arrays whose elements are records, if a rule for this key asks for them. The position of a path
     /// is the same in all objects; a path that no rule asks for leads nowhere.
     pub(crate) fn arrays(&self) -> Vec<RecordsPath> {
@@ -160,15 +167,34 @@ impl<'a> Rules<'a> {
 
     /// Parses a record.
     pub fn parse<'r>(&'r mut self, record: &Record<'r>) -> Result<Parsed<'r>, ObjectError> {
+        self.parse_below(record, None)
+    }
+
+    /// Parses a record on the rules below the one with this number, which found a container without valid content. Only a rule
+    /// with `on_mismatch = "next"` has rules below it.
+    pub(crate) fn parse_below<'r>(
+        &'r mut self,
+        record: &Record<'r>,
+        refused: Option<(usize, Reason)>,
+    ) -> Result<Parsed<'r>, ObjectError> {
         self.find_candidates(record.origin);
         if record.file != self.file {
             self.file = record.file;
             (self.flow_header, self.w3c_header) = (None, None);
         }
-        let mut refused = None;
+        let refused_at = refused.and_then(|(number, reason)| {
+            let at = self.candidates.iter().position(|rule| rule.number == number)?;
+            Some((at, reason))
+        });
+        let mut refused = refused_at.map(|(at, reason)| (self.candidates[at], reason));
+        if let Some((rule, reason)) = refused
+            && rule.on_mismatch == OnMismatch::Reject
+        {
+            return Ok(Parsed::Reject { reason, rule: Some(rule) });
+        }
         let mut outcome = None;
         let mut passed_flow_rule = false;
-        for at in 0..self.candidates.len() {
+        for at in refused_at.map_or(0, |(at, _)| at + 1)..self.candidates.len() {
             let rule = self.candidates[at];
             if rule.matches.has_message() && !self.takes_message(rule, record) {
                 if let Some((writing, format)) = flow_line_format(rule, record) {
@@ -290,6 +316,13 @@ impl<'a> Rules<'a> {
         if matches!(rule.action, Action::Drop) {
             return Ok(Applied::Dropped);
         }
+        let is_comment = |comments: &String| {
+            let text = record.repaired.unwrap_or(record.message);
+            !comments.is_empty() && text.starts_with(comments.as_bytes())
+        };
+        if rule.source.comments.as_ref().is_some_and(is_comment) {
+            return Ok(Applied::Control);
+        }
         let can_repair = rule.bad_text == BadText::Replace;
         let message = match record.repaired {
             None => Message { text: record.message, of: TextOf::Message(0), is_repaired: false, time: None },
@@ -319,11 +352,6 @@ impl<'a> Rules<'a> {
         message: Message<'_>,
         flow_line: (bool, Line),
     ) -> Result<Applied<'a>, ObjectError> {
-        let is_comment =
-            |comments: &String| !comments.is_empty() && message.text.starts_with(comments.as_bytes());
-        if rule.source.comments.as_ref().is_some_and(is_comment) {
-            return Ok(Applied::Control);
-        }
         let message = match message.of_line(rule, record) {
             Ok(Some(message)) => message,
             Ok(None) => return Ok(Applied::Control),
@@ -431,7 +459,8 @@ impl<'a> Rules<'a> {
             }
             Format::W3c(format) => {
                 if message.text.starts_with(w3c::DIRECTIVE) {
-                    if let Some(header) = format.header(message.text) {
+                    // An event names no fields of the lines after its envelope.
+                    if is_plain && let Some(header) = format.header(message.text) {
                         self.w3c_header = Some((rule.number, header));
                     }
                     return Ok(Applied::Control);

@@ -268,7 +268,7 @@ fn is_same(one: &str, other: &str) -> bool {
 }
 
 /// Appends JSON text without the white space outside its strings.
-fn compact(raw: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn compact(raw: &[u8], out: &mut Vec<u8>) {
     let mut at = 0;
     while at < raw.len() {
         match raw[at] {

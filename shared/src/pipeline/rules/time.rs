@@ -126,6 +126,10 @@ fn seconds(text: &str) -> Option<i64> {
 }
 
 fn iso(text: &str) -> Option<i64> {
+    // A date alone is no time: the parser would add midnight.
+    if text.len() < "2026-02-18T00:00:00".len() {
+        return None;
+    }
     match text.parse::<Timestamp>() {
         Ok(time) => Some(time.as_millisecond()),
         Err(_) => text.parse().ok().and_then(utc),
@@ -158,6 +162,8 @@ mod tests {
             (TimeForm::Unit(TimeUnit::Iso), "2026-02-18T01:00:00.001+0100", Some(1_771_372_800_001)),
             (TimeForm::Unit(TimeUnit::Iso), "2026-02-18T00:00:00.123456", Some(1_771_372_800_123)),
             (TimeForm::Unit(TimeUnit::Iso), "2026-02-30T00:00:00Z", None),
+            (TimeForm::Unit(TimeUnit::Iso), "2026-02-18", None),
+            (TimeForm::Unit(TimeUnit::Iso), "2026-02-18T00Z", None),
             (format("%d/%b/%Y:%H:%M:%S %z"), "18/Feb/2026:01:00:00 +0100", Some(1_771_372_800_000)),
             (format("%Y-%m-%d %H:%M:%S"), "2026-02-18 00:00:00", Some(1_771_372_800_000)),
             (format("%Y-%m-%d %H:%M:%S%.f"), "2026-02-18 00:00:00.25", Some(1_771_372_800_250)),
@@ -181,5 +187,7 @@ mod tests {
         assert_eq!(export_line(b"2026-02-18T00:00:00.000Z a b"), Some((1_771_372_800_000, 25)));
         assert_eq!(export_line(b"Permission Check Successful"), None);
         assert_eq!(export_line(b"2026-02-18T00:00:00.000Z"), None);
+        // The second line of a message, which begins with a time of the application.
+        assert_eq!(export_line(b"2026-02-18 00:00:00 INFO started"), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use flowherd_tests::{
     command::Running,
-    objects::{Portions, convert, envelope, event, gzip},
+    objects::{Portions, convert, envelope, event, gzip, outcome},
 };
 use serde_json::Value;
 
@@ -98,21 +98,40 @@ fn a_record_that_is_no_element_is_a_reject_or_goes_to_the_next_rule() {
 fn an_event_is_split_too_and_its_records_have_its_time_and_origin() {
     let config =
         json_rule("/Records").replace("records", "metadata = [\"log_group\", \"event_id\"]\nrecords");
+    // Damage and other text make rejects of the whole message.
     let events = [
         event(5, r#"{"Records":[{"n":1},{"x":2}]}"#),
         event(6, r#"{"Records":[]}"#),
         event(7, r#"{"Records":[{"#),
+        event(8, r#"{"Records":[{"n":3}]} more"#),
+        event(9, "{\"x\":"),
     ];
     assert_eq!(
         converted(&config, "k", envelope("g", &events)),
         [
-            "1 rows, 2 rejected, 0 control, 0 dropped",
+            "1 rows, 4 rejected, 0 control, 0 dropped",
             "r: timestamp,log_group,event_id,n",
             "r: 1970-01-01T00:00:00.005Z,g,36611082,1",
             r#"1 no-columns: {\"x\":2}"#,
-            r#"2 no-records: {\"Records\":[{"#,
+            r#"2 not-json: {\"Records\":[{"#,
+            r#"3 not-json: {\"Records\":[{\"n\":3}]} more"#,
+            r#"4 no-records: {\"x\":"#,
         ]
     );
+}
+
+#[test]
+fn elements_of_a_repaired_message_are_repaired_rows() {
+    let event = r#"{"id":"1","timestamp":5,"message":"{\"Records\":[{\"n\":1},{\"n\":\"\ud800\"}]}"}"#;
+    let object = envelope("g", &[event.to_owned()]);
+    let config = json_rule("/Records");
+    assert_eq!(
+        converted(&config, "k", &object)[2..],
+        ["r: 1970-01-01T00:00:00.005Z,1", "r: 1970-01-01T00:00:00.005Z,\u{fffd}"]
+    );
+    assert_eq!(outcome(object.as_bytes(), 1, "k", &plan(&config)).unwrap().repaired, 2);
+    let strict = config.replace("records", "bad_text = \"reject\"\nrecords");
+    assert!(converted(&strict, "k", &object)[2].starts_with("0 bad-encoding: "));
 }
 
 #[test]

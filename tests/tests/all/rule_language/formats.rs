@@ -108,13 +108,13 @@ fn the_fields_line_of_a_w3c_log_names_the_columns() {
     assert_eq!(
         converted(config, "k", object),
         [
-            "2 rows, 3 rejected, 1 control, 0 dropped",
+            "2 rows, 3 rejected, 3 control, 0 dropped",
             "cdn: timestamp,date,time,c_ip,cs_user_agent,sc_bytes",
             "cdn: 2026-02-18T12:34:56.000Z,2026-02-18,12:34:56,192.0.2.1,-,17",
             "cdn: 2026-02-18T12:34:59.000Z,2026-02-18,12:34:59,192.0.2.2,Mozilla/5.0%20(X11),-",
             "0 no-header: 1\\t2",
-            "3 field-count: 2026-02-18\\t12:34:57\\tZRH50-C1\\t17",
-            "4 missing-required: 2026-02-18\\t12:34:58\\tZRH50-C1\\t-\\t-",
+            "4 field-count: 2026-02-18\\t12:34:57\\tZRH50-C1\\t17",
+            "5 missing-required: 2026-02-18\\t12:34:58\\tZRH50-C1\\t-\\t-",
         ]
     );
 }
@@ -129,10 +129,28 @@ fn a_w3c_line_in_an_envelope_has_the_fields_of_the_rule() {
     assert_eq!(
         converted(config, "k", object),
         [
-            "2 rows, 0 rejected, 1 control, 0 dropped",
+            "2 rows, 0 rejected, 2 control, 0 dropped",
             "iis: timestamp,time,c_ip",
             "iis: -,10:00:00,192.0.2.1",
             "iis: 1970-01-01T00:00:00.005Z,10:00:01,192.0.2.2",
+        ]
+    );
+}
+
+#[test]
+fn a_fields_line_in_an_envelope_decides_nothing_about_plain_lines() {
+    let config = "[[rule]]\nname = \"iis\"\ntable = \"iis\"\nformat = { kind = \"w3c\", delimiter = \"space\", fields = \"time c-ip\" }\n";
+    let object = format!(
+        "#Fields: time c-ip\n{}\n10:00:00 192.0.2.1\n",
+        envelope("g", &[event(5, "#Fields: c-ip time"), event(6, "10:00:01 192.0.2.2")])
+    );
+    assert_eq!(
+        converted(config, "k", object),
+        [
+            "2 rows, 0 rejected, 2 control, 0 dropped",
+            "iis: timestamp,time,c_ip",
+            "iis: 1970-01-01T00:00:00.006Z,10:00:01,192.0.2.2",
+            "iis: -,10:00:00,192.0.2.1",
         ]
     );
 }

@@ -106,20 +106,62 @@ fn a_payload_that_would_fail_as_an_object_is_one_reject_of_the_container() {
 }
 
 #[test]
-fn only_standard_base64_is_decoded() {
-    let config = "[[rule]]\nname = \"outer\"\nunwrap = \"/data\"\ndecode = \"base64\"\n";
-    for bad in ["!", "AAA", "A", "AAAA=", "AA==AA==", "\u{fc}", "YQ"] {
+fn standard_base64_is_decoded_with_or_without_padding_and_line_breaks() {
+    let config = "[[rule]]\nname = \"outer\"\nmatch = { message = '^.\"data' }\nunwrap = \"/data\"\ndecode = \"base64\"\n"
+        .to_owned()
+        + &text_rule("text", "");
+    for bad in ["!", "A", "AAAA=", "AA==AA==", "YR", "Y-_Q", "\u{fc}"] {
         let object = format!("{{\"data\":\"{bad}\"}}");
-        assert_eq!(
-            converted(config, "k", &object),
-            [
-                "0 rows, 1 rejected, 0 control, 0 dropped".to_owned(),
-                format!("0 bad-payload: {}", object.as_bytes().escape_ascii()),
-            ],
-            "{bad}"
-        );
+        assert_eq!(converted(&config, "k", &object)[0], "0 rows, 1 rejected, 0 control, 0 dropped", "{bad}");
+        assert!(converted(&config, "k", &object)[1].starts_with("0 bad-payload: "), "{bad}");
     }
-    assert_eq!(converted(config, "k", "{\"data\":\"\"}"), ["0 rows, 0 rejected, 0 control, 0 dropped"]);
+    for good in ["YQ==", "YQ", "Y\\nQ\\r\\n==", " YQ= ="] {
+        let object = format!("{{\"data\":\"{good}\"}}");
+        assert_eq!(converted(&config, "k", object)[2], "text: -,a,-", "{good}");
+    }
+}
+
+/// Firehose permits empty records: <https://docs.aws.amazon.com/firehose/latest/dev/httpdeliveryrequestresponse.html>.
+#[test]
+fn an_empty_payload_has_no_records() {
+    let config =
+        "[[rule]]\nname = \"outer\"\nrecords = \"/records\"\nunwrap = \"/data\"\ndecode = \"base64\"\n";
+    let object = r#"{"records":[{"data":""},{"data":""}]}"#;
+    assert_eq!(converted(config, "k", object), ["0 rows, 0 rejected, 0 control, 0 dropped"]);
+}
+
+#[test]
+fn a_message_that_is_no_payload_goes_to_the_rules_below() {
+    let decode = "[[rule]]\nname = \"outer\"\ndecode = \"base64\"\non_mismatch = \"next\"\n";
+    let config = decode.to_owned() + &text_rule("text", "");
+    // The second is base64 of binary data.
+    assert_eq!(
+        converted(&config, "k", format!("a word\nAAAA\n{}\n", base64(b"in a payload"))),
+        [
+            "3 rows, 0 rejected, 0 control, 0 dropped",
+            "text: timestamp,word,rest",
+            "text: -,a,word",
+            "text: -,AAAA,-",
+            "text: -,in,a payload",
+        ]
+    );
+    // No rule below takes it.
+    assert_eq!(
+        converted(&(decode.to_owned() + &text_rule("text", "match = { log_group = \"g\" }")), "k", "AAAA"),
+        ["0 rows, 1 rejected, 0 control, 0 dropped", "0 bad-payload: AAAA",]
+    );
+}
+
+#[test]
+fn a_damaged_header_line_in_a_payload_fails_the_payload_and_not_the_object() {
+    let rules = "[[rule]]\nname = \"outer\"\nunwrap = \"/data\"\ndecode = \"base64\"\nmatch = { message = '^.\"data' }\n\
+                 [[rule]]\nname = \"vpc\"\ntable = \"vpc\"\nformat = { kind = \"vpc-flow\" }\n";
+    for header in ["start start", "OKsrcaddr dstaddr start", "tgw-id start srcaddr"] {
+        let object = format!("{}{FLOW}\n", outer(format!("{FLOW}\n{header}\n{FLOW}\n")));
+        let lines = converted(rules, "k", object);
+        assert_eq!(lines[0], "1 rows, 1 rejected, 0 control, 0 dropped", "{header}");
+        assert!(lines[3].starts_with("0 bad-payload: "), "{lines:?}");
+    }
 }
 
 #[test]

@@ -36,10 +36,10 @@ fn a_time_has_a_unit() {
                 "\"2026-02-18T01:30:00.123999+01:30\"",
                 "\"2026-02-17T23:00:00.123-01:00\"",
                 "\"1970-01-01T00:00:00Z\"",
-                "\"9999-12-31T23:59:59.999Z\"",
+                "\"9999-12-30T00:00:00Z\"",
             ]
         ),
-        [first, second, second, "1970-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z"]
+        [first, second, second, "1970-01-01T00:00:00.000Z", "9999-12-30T00:00:00.000Z"]
     );
     assert_eq!(
         times(
@@ -135,7 +135,7 @@ fn only_plain_lines_have_the_time_of_an_export() {
     use flowherd_tests::objects::{envelope, event};
     let config = text_rule("r", "lines = \"export\"");
     let object = format!(
-        "2026-02-18T00:00:00.000Z one two\n2026-02-18T00:00:01.000Z \n{}no time\nPermission Check Successful\nPermission Check Successful.\n",
+        "2026-02-18T00:00:00.000Z one two\n2026-02-18T00:00:01.000Z \n{}2026-02-18 00:00:00 no time\nPermission Check Successful\nPermission Check Successful.\n",
         envelope("g", &[event(0, "three four")]) + "\n"
     );
     assert_eq!(
@@ -146,7 +146,7 @@ fn only_plain_lines_have_the_time_of_an_export() {
             "r: 2026-02-18T00:00:00.000Z,one,two",
             "r: 1970-01-01T00:00:00.000Z,three,four",
             "1 no-match: 2026-02-18T00:00:01.000Z ",
-            "3 bad-timestamp: no time",
+            "3 bad-timestamp: 2026-02-18 00:00:00 no time",
             "5 bad-timestamp: Permission Check Successful.",
         ]
     );
