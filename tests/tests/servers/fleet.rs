@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs, time::Duration};
 
 use flowherd_aws::s3::Bucket;
+use flowherd_shared::store::Store;
 use flowherd_tests::{
     command::{Ran, Running, files_below, flowherd_in},
     ledger::{keys_below, outputs},
