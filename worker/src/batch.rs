@@ -208,7 +208,7 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
                     }
                     Err(error) => {
                         chunk.iter().for_each(|in_flight| {
-                            in_flight.may_be_redelivered.store(true, Ordering::Relaxed)
+                            in_flight.may_be_redelivered.store(true, Ordering::Relaxed);
                         });
                         (is_renewed, problem) = (false, Some(error_chain(&error)));
                     }
