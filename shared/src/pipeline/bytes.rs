@@ -1,16 +1,104 @@
-//! Operations on many bytes at once: folds that become vector instructions, and words of eight bytes as small vectors.
+//! Operations on many bytes at once: folds that become vector instructions, vectors, and words of eight bytes as small vectors.
+
+use wide::u8x16;
 
 /// Bytes of a word.
 pub(crate) const WORD: usize = 8;
 /// Bytes that are searched at once: a 64-bit word has one bit for each.
-const BLOCK: usize = 64;
+pub(crate) const BLOCK: usize = 64;
 const ONES: u64 = u64::MAX / 0xff;
 const HIGH: u64 = ONES << 7;
+
+/// Bytes of a vector.
+pub(crate) const LANES: usize = 16;
+
+/// Returns the vector that begins at a position; `None` if the bytes end before its end.
+#[inline]
+pub(crate) fn vector(bytes: &[u8], at: usize) -> Option<[u8; LANES]> {
+    bytes.get(at..)?.first_chunk().copied()
+}
+
+/// Returns a bit for each byte at which the plain text of a JSON string ends: a quote, a backslash, a control character, or a
+/// byte that is not ASCII.
+#[inline]
+pub(crate) fn string_stops(vector: [u8; LANES]) -> u32 {
+    let bytes = u8x16::new(vector);
+    let quotes = bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\'));
+    let controls = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+    // The mask has the highest bit of each byte, which is that of a byte that is not ASCII.
+    (quotes | controls | bytes).to_bitmask()
+}
+
+/// Returns a bit for each quote of a block, and one for each backslash.
+#[inline]
+pub(crate) fn quotes_and_backslashes(block: &[u8; BLOCK]) -> (u64, u64) {
+    let (mut quotes, mut backslashes) = (0, 0);
+    for (at, vector) in block.as_chunks::<LANES>().0.iter().enumerate() {
+        let bytes = u8x16::new(*vector);
+        quotes |= u64::from(bytes.simd_eq(u8x16::splat(b'"')).to_bitmask()) << (at * LANES);
+        backslashes |= u64::from(bytes.simd_eq(u8x16::splat(b'\\')).to_bitmask()) << (at * LANES);
+    }
+    (quotes, backslashes)
+}
+
+/// A block, and the vector that may be copied from its last byte.
+pub(crate) type LongBlock = [u8; BLOCK + LANES];
+
+/// What a JSON decoder needs to know of the first 64 bytes of a block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Escapes {
+    /// A bit for each backslash.
+    pub(crate) backslashes: u64,
+    pub(crate) has_controls: bool,
+    pub(crate) is_ascii: bool,
+}
+
+impl Escapes {
+    #[inline]
+    pub(crate) fn of(block: &LongBlock) -> Self {
+        let mut backslashes = 0;
+        let (mut controls, mut all) = (u8x16::splat(0), u8x16::splat(0));
+        for (at, vector) in block.as_chunks::<LANES>().0[..BLOCK / LANES].iter().enumerate() {
+            let bytes = u8x16::new(*vector);
+            controls |= bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+            backslashes |= u64::from(bytes.simd_eq(u8x16::splat(b'\\')).to_bitmask()) << (at * LANES);
+            all |= bytes;
+        }
+        Self { backslashes, has_controls: controls.to_bitmask() != 0, is_ascii: all.to_bitmask() == 0 }
+    }
+}
+
+/// Copies up to 64 bytes in whole vectors. Both positions are below 64.
+#[inline]
+pub(crate) fn copy(from: &LongBlock, start: usize, to: &mut LongBlock, at: usize, length: usize) {
+    let mut copied = 0;
+    loop {
+        // The masks show the compiler that no index is out of bounds.
+        let (start, at) = ((start + copied) & (BLOCK - 1), (at + copied) & (BLOCK - 1));
+        to[at..at + LANES].copy_from_slice(&from[start..start + LANES]);
+        copied += LANES;
+        if copied >= length {
+            return;
+        }
+    }
+}
+
+/// Appends `bytes[start..end]`. Short texts are copied as a whole vector.
+#[inline]
+pub(crate) fn append(bytes: &[u8], start: usize, end: usize, out: &mut Vec<u8>) {
+    match vector(bytes, start) {
+        Some(vector) if end - start <= LANES => {
+            let length = out.len() + (end - start);
+            out.extend_from_slice(&vector);
+            out.truncate(length);
+        }
+        _ => out.extend_from_slice(&bytes[start..end]),
+    }
+}
 
 /// Returns whether any byte passes the test.
 #[inline]
 pub(crate) fn any(bytes: &[u8], test: impl Fn(u8) -> bool) -> bool {
-    const LANES: usize = 16;
     let Some(last) = bytes.last_chunk::<LANES>() else {
         return bytes.iter().fold(false, |any, byte| any | test(*byte));
     };

@@ -105,8 +105,8 @@ pub(crate) struct Values {
     pub(crate) repaired: bool,
     /// The ends of a line's fields.
     ends: Vec<usize>,
-    /// For each child of the nodes on the current path: the position of its first value in the message.
-    seen: Vec<Option<(u32, u32)>>,
+    /// Buffers of JSON formats.
+    json: json::Scratch,
 }
 
 impl Values {

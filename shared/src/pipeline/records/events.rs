@@ -149,9 +149,7 @@ impl<R: Read> Records<R> {
         let (clean, message, length);
         if text.escaped {
             self.scratch.clear();
-            clean = !text::has_control(raw)
-                && text::unescape(raw, &mut self.scratch)
-                && text::is_text(&self.scratch);
+            clean = text::decode(raw, &mut self.scratch);
             if !clean {
                 self.scratch.clear();
                 self.scratch.extend_from_slice(raw);

@@ -1,0 +1,218 @@
+//! Reads the cells of a format from a message in one pass along its tree.
+
+use super::{
+    query::Query,
+    scan::{End, Scan},
+    select::{Halt, Select},
+    tree::Node,
+};
+use crate::{
+    error::Reason,
+    limits::MAX_ROW_BYTES,
+    pipeline::{bytes, json_text, rules::Values},
+};
+
+/// Buffers of a reader. Reused for every record.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    /// For each child of the nodes on the current path: start and end of its first value in the message.
+    seen: Vec<Option<(u32, u32)>>,
+    closers: Vec<u8>,
+}
+
+/// Reads the cells below `root` from a message that is one JSON object without white space around it.
+pub(super) fn read(
+    root: &Node,
+    message: &[u8],
+    can_repair: bool,
+    values: &mut Values,
+) -> Result<(), Reason> {
+    values.json.seen.clear();
+    let closers = std::mem::take(&mut values.json.closers);
+    let mut reader = Reader { scan: Scan::new(message, closers), values, can_repair, fault: None };
+    let end = match message.first() {
+        Some(b'{') => reader.value(root, (b'{', 0)),
+        _ => None,
+    };
+    let Reader { scan, fault, .. } = reader;
+    // Invalid UTF-8 is possible only where a string was not ASCII, or where the text is not JSON.
+    let is_json = end == Some(message.len());
+    let is_text = is_json && scan.is_ascii || std::str::from_utf8(message).is_ok();
+    values.json.closers = scan.into_closers();
+    match fault {
+        _ if !is_text => Err(Reason::BadEncoding),
+        _ if !is_json => Err(Reason::NotJson),
+        Some(reason) => Err(reason),
+        None => Ok(()),
+    }
+}
+
+struct Reader<'m, 'v> {
+    scan: Scan<'m>,
+    values: &'v mut Values,
+    can_repair: bool,
+    fault: Option<Reason>,
+}
+
+impl Reader<'_, '_> {
+    /// Reads a value along a node, given its first byte and position. Returns its end; `None` if it is not JSON.
+    fn value(&mut self, node: &Node, (first, at): (u8, usize)) -> Option<usize> {
+        let has_children = matches!(first, b'{' | b'[') && !node.children.is_empty();
+        if !has_children || !node.cells.is_empty() || !node.queries.is_empty() {
+            let had_space = std::mem::take(&mut self.scan.has_space);
+            let end = self.scan.value((first, at))?;
+            if !node.cells.is_empty() {
+                self.take(&node.cells, at, end);
+            }
+            self.scan.has_space |= had_space;
+            for (cell, query) in &node.queries {
+                self.query(query, *cell, (at, end.at));
+            }
+            if !has_children {
+                return Some(end.at);
+            }
+        }
+        if first == b'{' { self.object(node, at + 1) } else { self.array(node, at + 1) }
+    }
+
+    /// Reads an object from after its brace.
+    fn object(&mut self, node: &Node, at: usize) -> Option<usize> {
+        let seen = self.values.json.seen.len();
+        self.values.json.seen.resize(seen + node.children.len(), None);
+        let end = self.members(node, seen, at)?;
+        self.values.json.seen.truncate(seen);
+        Some(end)
+    }
+
+    /// Reads the members of an object. `seen` is the position of the first child in the buffer of that name.
+    fn members(&mut self, node: &Node, seen: usize, at: usize) -> Option<usize> {
+        let mut next = self.scan.token(at)?;
+        if next.0 == b'}' {
+            return Some(next.1 + 1);
+        }
+        loop {
+            let (b'"', at) = next else { return None };
+            let start = at + 1;
+            let (end, has_escapes) = self.scan.string(start)?;
+            let first = self.scan.colon(end + 1)?;
+            let end = match node.child(self.scan.text, start, end, has_escapes) {
+                None => self.scan.value(first)?.at,
+                Some(child) => self.member(&node.children[child].node, seen + child, first)?,
+            };
+            match self.scan.token(end)? {
+                (b',', at) => next = self.scan.token(at + 1)?,
+                (b'}', at) => return Some(at + 1),
+                _ => return None,
+            }
+        }
+    }
+
+    /// Reads the value of a key. If the key was given before, the value must be the same.
+    fn member(&mut self, node: &Node, seen: usize, first: (u8, usize)) -> Option<usize> {
+        let start = first.1;
+        if let Some((before, before_end)) = self.values.json.seen[seen] {
+            let before = &self.scan.text[before as usize..before_end as usize];
+            let end = self.scan.value(first)?.at;
+            if !is_same(before, &self.scan.text[start..end]) {
+                self.fault = Some(Reason::DuplicateKey);
+            }
+            return Some(end);
+        }
+        let end = self.value(node, first)?;
+        self.values.json.seen[seen] = Some((start as u32, end as u32));
+        Some(end)
+    }
+
+    /// Reads an array from after its bracket.
+    fn array(&mut self, node: &Node, at: usize) -> Option<usize> {
+        let mut next = self.scan.token(at)?;
+        if next.0 == b']' {
+            return Some(next.1 + 1);
+        }
+        for index in 0_usize.. {
+            let end = match node.children.iter().find(|child| child.index == Some(index)) {
+                Some(child) => self.value(&child.node, next)?,
+                None => self.scan.value(next)?.at,
+            };
+            match self.scan.token(end)? {
+                (b',', at) => next = self.scan.token(at + 1)?,
+                (b']', at) => return Some(at + 1),
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    fn query(&mut self, query: &Query, cell: usize, (start, end): (usize, usize)) {
+        match Select::new(&mut self.scan).first(query, (start, end)) {
+            Ok(None) | Err(Halt::NotJson) => {}
+            Ok(Some((start, end))) => {
+                self.scan.has_space = true;
+                self.take(&[cell], start, End { at: end, has_escapes: true });
+            }
+            Err(Halt::DuplicateKey) => self.fault = Some(Reason::DuplicateKey),
+            Err(Halt::TooMuch) => self.fault = self.fault.or(Some(Reason::TooLong)),
+        }
+    }
+
+    /// Stores a value: a string unescaped, null as absent, another value as compact JSON text.
+    fn take(&mut self, cells: &[usize], start: usize, end: End) {
+        let raw = &self.scan.text[start..end.at];
+        if raw == b"null" {
+            return;
+        }
+        let text = &mut self.values.text;
+        let from = text.len();
+        if from > MAX_ROW_BYTES {
+            self.fault = self.fault.or(Some(Reason::TooLong));
+            return;
+        }
+        match raw[0] {
+            b'"' if end.has_escapes => {
+                let raw = &raw[1..raw.len() - 1];
+                if !json_text::unescape(raw, text) || !json_text::is_text(&text[from..]) {
+                    text.truncate(from);
+                    self.values.repaired = true;
+                    if !self.can_repair || !json_text::unescape_repaired(raw, text) {
+                        self.fault = self.fault.or(Some(Reason::BadEncoding));
+                    }
+                }
+            }
+            b'"' => bytes::append(self.scan.text, start + 1, end.at - 1, text),
+            b'{' | b'[' if self.scan.has_space => compact(raw, text),
+            _ => bytes::append(self.scan.text, start, end.at, text),
+        }
+        let cell = Some((from as u32, text.len() as u32));
+        for at in cells {
+            self.values.cells[*at] = cell;
+        }
+    }
+}
+
+/// Returns whether two JSON values are equal except for white space and the escapes of a string.
+pub(super) fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let without_space = |raw: &[u8]| {
+        let mut text = Vec::new();
+        compact(raw, &mut text);
+        text
+    };
+    json_text::same_value(one, other) || without_space(one) == without_space(other)
+}
+
+/// Appends JSON text without the white space outside its strings.
+pub(crate) fn compact(raw: &[u8], out: &mut Vec<u8>) {
+    let mut at = 0;
+    while at < raw.len() {
+        match raw[at] {
+            b'"' => {
+                let end = json_text::scan(raw, at + 1).map_or(raw.len(), |text| text.end + 1);
+                out.extend_from_slice(&raw[at..end]);
+                at = end;
+                continue;
+            }
+            b' ' | b'\t' | b'\n' | b'\r' => {}
+            byte => out.push(byte),
+        }
+        at += 1;
+    }
+}
