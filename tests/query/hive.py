@@ -88,7 +88,7 @@ def by_python(results: Path, table: str) -> Found:
 
 
 def by_duckdb(connection: Any, table: str) -> Found:
-    """Returns null for an absent value, as the view does."""
+    """Returns the rows of the view, with `-` for null, as in the CSV."""
     return connection.execute(
         f"SELECT coalesce(id, '-'), coalesce(\"value\", '-'), coalesce(\"last\", '-') FROM {table}"
     ).fetchall()
