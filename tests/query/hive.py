@@ -1,7 +1,7 @@
-"""Our CSV read back value for value: by Hive's own reader (in Spark), by DuckDB and by Python.
+"""Reads every value of the CSV with Hive's reader (in Spark), DuckDB and Python.
 
-Spark takes the statements of `flowherd sql --dialect athena` as they are, those of the CSV tables. It ignores
-skip.header.line.count, so the header row is left out here. Usage: hive.py [PROGRAM]
+Spark executes the statements of `flowherd sql --dialect athena` for the CSV tables without a change. It ignores
+skip.header.line.count, so these checks remove the header row. Usage: hive.py [PROGRAM]
 """
 
 import csv
@@ -16,7 +16,7 @@ from typing import Any
 import values
 from common import Checks, Flowherd, duckdb_over, java, program, scratch
 
-# Without an appender Spark would take settings of its own.
+# Without an appender, Spark uses its default settings.
 QUIET = """rootLogger.level = fatal
 rootLogger.appenderRef.console.ref = console
 appender.console.type = Console
@@ -29,8 +29,8 @@ Found = list[tuple[str, str, str]]
 
 @contextmanager
 def spark(directory: Path) -> Iterator[Any]:
-    """With Hive's catalog, which stays in the directory."""
-    found = java(8, 17)  # What Spark 3.5 is made for.
+    """Runs Spark with Hive's catalog in the directory."""
+    found = java(8, 17)  # The versions that Spark 3.5 supports.
     os.environ["JAVA_HOME"] = str(Path(found).resolve().parents[1])
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
     from pyspark.sql import SparkSession
@@ -46,7 +46,7 @@ def spark(directory: Path) -> Iterator[Any]:
         "spark.driver.extraJavaOptions": f"-Dderby.system.home={home} -Dlog4j.configurationFile={log4j.as_uri()}",
         "spark.sql.warehouse.dir": str(home / "warehouse"),
         "spark.hadoop.javax.jdo.option.ConnectionURL": f"jdbc:derby:;databaseName={home}/metastore;create=true",
-        # The files are in folders, by their keys. Athena looks into them by itself.
+        # The files are in folders, because keys have slashes. Athena reads folders by default.
         "spark.hadoop.mapreduce.input.fileinputformat.input.dir.recursive": "true",
         "spark.hadoop.hive.mapred.supports.subdirectories": "true",
     }
@@ -59,7 +59,7 @@ def spark(directory: Path) -> Iterator[Any]:
     finally:
         gateway = session.sparkContext._gateway
         session.stop()
-        # It would live on until this process ends.
+        # Otherwise it runs until this process ends.
         gateway.shutdown()
         gateway.proc.stdin.close()
         gateway.proc.wait(30)
@@ -88,7 +88,7 @@ def by_python(results: Path, table: str) -> Found:
 
 
 def by_duckdb(connection: Any, table: str) -> Found:
-    """The view says null for what is absent."""
+    """Returns the rows of the view, with `-` for null, as in the CSV."""
     return connection.execute(
         f"SELECT coalesce(id, '-'), coalesce(\"value\", '-'), coalesce(\"last\", '-') FROM {table}"
     ).fetchall()
