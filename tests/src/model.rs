@@ -152,7 +152,8 @@ impl Model {
         let rules: Vec<&toml::Table> =
             self.rules_of(scope).filter(|rule| is_candidate(rule, record, scope.key)).collect();
         let line = String::from_utf8_lossy(&record.bytes).into_owned();
-        let is_lost_header = flow_logs::is_lost_header(&line, scope.is_first);
+        let first = scope.is_first;
+        let is_lost_header = || flow_logs::is_lost_header(&line, first);
         let mut has_passed_flow_rule = false;
         let mut last = (None, record.fault.unwrap_or("no-rule"));
         for rule in rules {
@@ -167,7 +168,7 @@ impl Model {
                 continue;
             }
             if let Some(reason) = record.fault {
-                if has_passed_flow_rule && is_lost_header {
+                if has_passed_flow_rule && is_lost_header() {
                     return None;
                 }
                 return self.faulty(record, reason, rule, scope, outcome);
@@ -180,7 +181,7 @@ impl Model {
             let is_mismatch = matches!(verdict, Verdict::Mismatch(_)) && tries_next(rule);
             let is_flow = matches!(verdict, Verdict::Row(_) | Verdict::Header(_))
                 && flow_logs::is_flow(rules::kind(rule));
-            if has_passed_flow_rule && is_lost_header && !is_mismatch && !is_flow {
+            if has_passed_flow_rule && !is_mismatch && !is_flow && is_lost_header() {
                 return None;
             }
             match verdict {
@@ -227,7 +228,7 @@ impl Model {
                 break;
             }
         }
-        if has_passed_flow_rule && is_lost_header {
+        if has_passed_flow_rule && is_lost_header() {
             return None;
         }
         let (rule, reason) = last;
