@@ -9,6 +9,7 @@ mod formats;
 mod items;
 mod json_object;
 mod json_path;
+mod keys;
 mod layers;
 mod records;
 mod rules;
@@ -21,9 +22,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use self::{
+    formats::Header,
     json_object::mask_bytes,
     records::{Origin, Record},
-    rules::{Header, Verdict, could_take_plain, is_candidate, is_drop, takes, tries_next},
+    rules::{Verdict, could_take_plain, is_candidate, is_drop, takes, tries_next},
 };
 
 /// The result of one object.
@@ -180,7 +182,7 @@ impl Model {
             let verdict = rules::apply(rule, record, &scope.header, scope.is_first, lacks_columns);
             let is_mismatch = matches!(verdict, Verdict::Mismatch(_)) && tries_next(rule);
             let is_flow = matches!(verdict, Verdict::Row(_) | Verdict::Header(_))
-                && flow_logs::is_flow(rules::kind(rule));
+                && flow_logs::is_flow(keys::kind(rule));
             if has_passed_flow_rule && !is_mismatch && !is_flow && is_lost_header() {
                 return None;
             }
@@ -201,7 +203,7 @@ impl Model {
                 }
                 Verdict::Header(fields) => return self.header(rule, fields, scope, outcome),
                 Verdict::Fields(fields) => {
-                    let name = rules::text_of(rule, "name").unwrap().to_owned();
+                    let name = keys::text_of(rule, "name").unwrap().to_owned();
                     scope.header.w3c = Some((name, fields));
                     outcome.read += 1;
                     outcome.control += 1;

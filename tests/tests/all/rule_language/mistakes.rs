@@ -92,6 +92,6 @@ fn each_mistake_in_a_rule_is_reported_with_what_is_right() {
 fn all_mistakes_of_a_file_are_reported_together() {
     let text = rule("comments = \"\"\nrequired = [\"b\"]\nmatch = { message = '(' }")
         + &json("{ name = \"b\", path = \"b\" }").replace("\"r\"", "\"s\"")
-        + &format("kind = \"w3c\", fields = \"date\", delimiter = \",\"").replace("\"r\"", "\"u\"");
+        + &format("kind = \"w3c\", fields = \"date\", types = { time = \"int\" }").replace("\"r\"", "\"u\"");
     insta::assert_snapshot!(Config::parse(&text).unwrap_err());
 }
