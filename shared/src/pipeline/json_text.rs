@@ -108,7 +108,7 @@ pub(crate) fn decode(raw: &[u8], out: &mut Vec<u8>) -> bool {
         let (read, written) = decode_plain(block, count, found.backslashes, to);
         at += read;
         length += written;
-        if read < count || at > raw.len() {
+        if read < count {
             // The escape here is not a character that stands for itself.
             let Some((character, read)) = raw.get(at + 1..).and_then(escape) else { return false };
             is_ascii &= character.is_ascii() && character != '\0';
@@ -123,12 +123,7 @@ pub(crate) fn decode(raw: &[u8], out: &mut Vec<u8>) -> bool {
 /// Decodes the first `count` bytes of a block, up to the first escape other than `\"`, `\/` and `\\`, or one that the block cuts.
 /// Returns the counts of bytes read and written.
 #[inline]
-fn decode_plain(
-    block: &LongBlock,
-    count: usize,
-    mut backslashes: u64,
-    to: &mut LongBlock,
-) -> (usize, usize) {
+fn decode_plain(block: &LongBlock, count: usize, mut backslashes: u64, to: &mut LongBlock) -> (usize, usize) {
     // From here, bytes stand for themselves. A byte after a backslash is copied with those after it.
     let mut plain = 0;
     let mut written = 0;
@@ -139,9 +134,6 @@ fn decode_plain(
         if after != b'"' && after != b'/' {
             // The second of two backslashes begins no escape.
             if after != b'\\' || backslashes == 0 {
-                if stop >= count {
-                    break;
-                }
                 bytes::copy(block, plain, to, written, stop - plain);
                 return (stop, written + stop - plain);
             }
@@ -155,7 +147,7 @@ fn decode_plain(
         bytes::copy(block, plain, to, written, count - plain);
         written += count - plain;
     }
-    (plain.max(count), written)
+    (count, written)
 }
 
 /// Appends the value of an escaped string. Returns false for an invalid escape or a lone surrogate; `out` is then
@@ -324,7 +316,48 @@ mod tests {
         }
     }
 
+    /// Raw string content of any length, with escapes at any position of a block.
+    fn raw_content() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            4 => "[a-z ]{0,30}".prop_map(String::into_bytes),
+            4 => Just(br#"\""#.to_vec()),
+            2 => Just(br"\\".to_vec()),
+            1 => Just(br"\n".to_vec()),
+            1 => Just(br"\u00e9\ud83d\ude00".to_vec()),
+            1 => Just("é".as_bytes().to_vec()),
+            1 => "[a-z]{60,70}".prop_map(String::into_bytes),
+            1 => prop_oneof![Just(br"\u0000".to_vec()), Just(br"\ud800".to_vec()), Just(br"\q".to_vec()), Just(vec![b'\\']),
+                Just(vec![0xff]), Just(vec![0]), Just(vec![b'\n']), Just(vec![b'"'])],
+        ];
+        proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+    }
+
     proptest! {
+        #[test]
+        fn clean_text_is_decoded_in_blocks_as_byte_by_byte(raw in raw_content(), before in "[a-z]{0,3}") {
+            let mut expected = Vec::new();
+            let is_clean = !has_control(&raw) && unescape(&raw, &mut expected) && is_text(&expected);
+            let mut out = before.into_bytes();
+            prop_assert_eq!(decode(&raw, &mut out), is_clean);
+            if is_clean {
+                prop_assert_eq!(out, expected);
+            }
+        }
+
+        #[test]
+        fn the_end_of_a_string_is_found_in_blocks_as_byte_by_byte(window in raw_content(), start in 0..3_usize) {
+            let simple = || {
+                let (mut at, mut escaped) = (start, false);
+                loop {
+                    match window.get(at)? {
+                        b'"' => return Some(Text { start, end: at, escaped }),
+                        b'\\' => (at, escaped) = (at + 2, true),
+                        _ => at += 1,
+                    }
+                }
+            };
+            prop_assert_eq!(scan(&window, start), simple());
+        }
         #[test]
         fn repaired_bytes_equal_those_of_the_standard_library(
             bytes in proptest::collection::vec(prop_oneof![Just(0), Just(b'\\'), any::<u8>()], 0..40),

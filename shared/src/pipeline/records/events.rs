@@ -148,7 +148,6 @@ impl<R: Read> Records<R> {
         let raw = text.raw(&self.window.bytes);
         let (clean, message, length);
         if text.escaped {
-            self.scratch.clear();
             clean = text::decode(raw, &mut self.scratch);
             if !clean {
                 self.scratch.clear();

@@ -9,6 +9,7 @@ mod query;
 mod read;
 mod scan;
 mod select;
+mod tape;
 #[cfg(test)]
 mod tests;
 mod tree;

@@ -1,6 +1,6 @@
 //! A JSONPath query (RFC 9535), compiled from the syntax tree of the crate `jsonpath-rust`, within limits.
 //!
-//! [`select`](super::select) evaluates it on the message's own text. The evaluation of `jsonpath-rust` would need each record as a
+//! [`select`](super::select) evaluates it on a tape of the message's values. The evaluation of `jsonpath-rust` would need each record as a
 //! tree of values, loses the text of numbers, compiles regular expressions for each value, and has no limit of work.
 
 use jsonpath_rust::parser::{
@@ -108,8 +108,10 @@ pub(super) fn compile(text: &str) -> Result<(Vec<String>, Query), String> {
     })?;
     let segments = segments(&syntax.segments).map_err(|why| problem(&why))?;
     let mut keys = Vec::new();
+    // An absolute path in a filter needs the whole record.
+    let max_keys = if segments.iter().any(Segment::has_absolute_path) { 0 } else { MAX_STEPS };
     let mut rest = segments.into_iter().peekable();
-    while keys.len() < MAX_STEPS
+    while keys.len() < max_keys
         && let Some(segment) = rest.next_if(|segment| segment.key().is_some())
     {
         keys.extend(segment.key().map(str::to_owned));
@@ -123,6 +125,34 @@ impl Segment {
         match &self.selectors[..] {
             [Selector::Name(name)] if !self.is_descendant && array_index(name).is_none() => Some(name),
             _ => None,
+        }
+    }
+
+    fn has_absolute_path(&self) -> bool {
+        self.selectors
+            .iter()
+            .any(|selector| matches!(selector, Selector::Filter(filter) if filter.has_absolute_path()))
+    }
+}
+
+impl Filter {
+    fn has_absolute_path(&self) -> bool {
+        match self {
+            Self::Or(filters) | Self::And(filters) => filters.iter().any(Self::has_absolute_path),
+            Self::Not(filter) => filter.has_absolute_path(),
+            Self::Exists(path) => path.has_absolute_path(),
+            Self::Matches(operand, _) => operand.has_absolute_path(),
+            Self::Compare(left, _, right) => left.has_absolute_path() || right.has_absolute_path(),
+        }
+    }
+}
+
+impl Operand {
+    fn has_absolute_path(&self) -> bool {
+        match self {
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::Text(_) => false,
+            Self::Value(path) | Self::Count(path) => path.has_absolute_path(),
+            Self::Length(operand) => operand.has_absolute_path(),
         }
     }
 }
@@ -209,7 +239,9 @@ fn test(syntax: &Test) -> Result<Filter, String> {
         TestFunction::Match(value, pattern) => (value, pattern, true),
         TestFunction::Search(value, pattern) => (value, pattern, false),
         TestFunction::Length(_) | TestFunction::Count(_) | TestFunction::Value(_) => {
-            return Err("length(), count() and value() need a comparison, for example length(@.a) > 0".to_owned());
+            return Err(
+                "length(), count() and value() need a comparison, for example length(@.a) > 0".to_owned()
+            );
         }
         TestFunction::Custom(name, _) => return Err(unknown_function(name)),
     };
@@ -288,13 +320,16 @@ fn function(syntax: &TestFunction) -> Result<Operand, String> {
 fn argument(syntax: &FnArg) -> Result<Operand, String> {
     match syntax {
         FnArg::Literal(value) => Ok(literal(value)),
-        FnArg::Test(query) => match &**query {
-            Test::Function(syntax) => function(syntax),
-            query => match path(query)? {
-                path if path.is_singular() => Ok(Operand::Value(path)),
-                _ => Err("a function needs one value, but this query can select several; use value()".to_owned()),
-            },
-        },
+        FnArg::Test(query) => {
+            match &**query {
+                Test::Function(syntax) => function(syntax),
+                query => match path(query)? {
+                    path if path.is_singular() => Ok(Operand::Value(path)),
+                    _ => Err("a function needs one value, but this query can select several; use value()"
+                        .to_owned()),
+                },
+            }
+        }
         FnArg::Filter(_) => Err("a function needs a value, but this argument is a condition".to_owned()),
     }
 }
@@ -308,6 +343,10 @@ fn path(syntax: &Test) -> Result<Path, String> {
 }
 
 impl Path {
+    fn has_absolute_path(&self) -> bool {
+        self.is_absolute || self.segments.iter().any(Segment::has_absolute_path)
+    }
+
     /// Returns whether it selects one node at most.
     fn is_singular(&self) -> bool {
         let is_single = |segment: &Segment| {

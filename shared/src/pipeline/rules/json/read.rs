@@ -4,6 +4,7 @@ use super::{
     query::Query,
     scan::{End, Scan},
     select::{Halt, Select},
+    tape::Tape,
     tree::Node,
 };
 use crate::{
@@ -18,15 +19,11 @@ pub(crate) struct Scratch {
     /// For each child of the nodes on the current path: start and end of its first value in the message.
     seen: Vec<Option<(u32, u32)>>,
     closers: Vec<u8>,
+    tape: Tape,
 }
 
 /// Reads the cells below `root` from a message that is one JSON object without white space around it.
-pub(super) fn read(
-    root: &Node,
-    message: &[u8],
-    can_repair: bool,
-    values: &mut Values,
-) -> Result<(), Reason> {
+pub(super) fn read(root: &Node, message: &[u8], can_repair: bool, values: &mut Values) -> Result<(), Reason> {
     values.json.seen.clear();
     let closers = std::mem::take(&mut values.json.closers);
     let mut reader = Reader { scan: Scan::new(message, closers), values, can_repair, fault: None };
@@ -56,23 +53,39 @@ struct Reader<'m, 'v> {
 
 impl Reader<'_, '_> {
     /// Reads a value along a node, given its first byte and position. Returns its end; `None` if it is not JSON.
+    #[inline]
     fn value(&mut self, node: &Node, (first, at): (u8, usize)) -> Option<usize> {
-        let has_children = matches!(first, b'{' | b'[') && !node.children.is_empty();
-        if !has_children || !node.cells.is_empty() || !node.queries.is_empty() {
+        if matches!(first, b'{' | b'[') {
+            return self.container(node, (first, at));
+        }
+        let end = self.scan.value((first, at))?;
+        if !node.cells.is_empty() {
+            self.take(&node.cells, at, end);
+        }
+        Some(end.at)
+    }
+
+    fn container(&mut self, node: &Node, (bracket, at): (u8, usize)) -> Option<usize> {
+        if node.children.is_empty() || !node.cells.is_empty() || !node.queries.is_empty() {
             let had_space = std::mem::take(&mut self.scan.has_space);
-            let end = self.scan.value((first, at))?;
+            let end = if node.queries.is_empty() {
+                self.scan.value((bracket, at))?
+            } else {
+                let end = self.values.json.tape.record(&mut self.scan, (bracket, at))?;
+                End { at: end, has_escapes: false }
+            };
             if !node.cells.is_empty() {
                 self.take(&node.cells, at, end);
             }
-            self.scan.has_space |= had_space;
             for (cell, query) in &node.queries {
-                self.query(query, *cell, (at, end.at));
+                self.query(query, *cell);
             }
-            if !has_children {
+            self.scan.has_space |= had_space;
+            if node.children.is_empty() {
                 return Some(end.at);
             }
         }
-        if first == b'{' { self.object(node, at + 1) } else { self.array(node, at + 1) }
+        if bracket == b'{' { self.object(node, at + 1) } else { self.array(node, at + 1) }
     }
 
     /// Reads an object from after its brace.
@@ -86,6 +99,7 @@ impl Reader<'_, '_> {
 
     /// Reads the members of an object. `seen` is the position of the first child in the buffer of that name.
     fn members(&mut self, node: &Node, seen: usize, at: usize) -> Option<usize> {
+        let text = self.scan.text;
         let mut next = self.scan.token(at)?;
         if next.0 == b'}' {
             return Some(next.1 + 1);
@@ -95,15 +109,16 @@ impl Reader<'_, '_> {
             let start = at + 1;
             let (end, has_escapes) = self.scan.string(start)?;
             let first = self.scan.colon(end + 1)?;
-            let end = match node.child(self.scan.text, start, end, has_escapes) {
+            let end = match node.child(text, start, end, has_escapes) {
                 None => self.scan.value(first)?.at,
                 Some(child) => self.member(&node.children[child].node, seen + child, first)?,
             };
-            match self.scan.token(end)? {
-                (b',', at) => next = self.scan.token(at + 1)?,
+            // Usually a comma and the quote of the next key.
+            next = match self.scan.token(end)? {
+                (b',', at) => self.scan.token(at + 1)?,
                 (b'}', at) => return Some(at + 1),
                 _ => return None,
-            }
+            };
         }
     }
 
@@ -143,12 +158,18 @@ impl Reader<'_, '_> {
         None
     }
 
-    fn query(&mut self, query: &Query, cell: usize, (start, end): (usize, usize)) {
-        match Select::new(&mut self.scan).first(query, (start, end)) {
-            Ok(None) | Err(Halt::NotJson) => {}
+    /// Stores the first node of a query on the tape.
+    fn query(&mut self, query: &Query, cell: usize) {
+        let tape = &self.values.json.tape;
+        if !tape.is_complete() {
+            self.fault = self.fault.or(Some(Reason::TooLong));
+            return;
+        }
+        match Select::new(self.scan.text, tape).first(query) {
+            Ok(None) => {}
             Ok(Some((start, end))) => {
-                self.scan.has_space = true;
-                self.take(&[cell], start, End { at: end, has_escapes: true });
+                let has_escapes = memchr::memchr(b'\\', &self.scan.text[start..end]).is_some();
+                self.take(&[cell], start, End { at: end, has_escapes });
             }
             Err(Halt::DuplicateKey) => self.fault = Some(Reason::DuplicateKey),
             Err(Halt::TooMuch) => self.fault = self.fault.or(Some(Reason::TooLong)),

@@ -1,7 +1,4 @@
-//! Evaluates a JSONPath query on the text of a JSON value, in document order, up to its first node.
-//!
-//! Nothing is kept for each value, so memory does not grow. Values are scanned again for each segment that passes them; the
-//! bytes that one query may scan are limited.
+//! Evaluates a JSONPath query on a tape, in document order, up to its first node.
 
 use std::borrow::Cow;
 
@@ -9,36 +6,34 @@ use super::{
     pattern::Pattern,
     query::{Filter, Operand, Operator, Path, Query, Segment, Selector},
     read,
-    scan::{Scan, closer_of},
+    tape::Tape,
 };
 use crate::pipeline::json_text;
 
-/// Maximum bytes that a query scans, in lengths of the message. A query without `..` scans each byte a few times; `..` scans it
-/// once for each level around it.
-const MAX_PASSES: usize = 64;
+/// Maximum visits of values by one query, for each value of the tape. A query without `..` visits each value a few times; `..`
+/// visits it once for each level around it.
+const MAX_VISITS: usize = 64;
+/// Visits that are always possible, for short messages.
+const MIN_VISITS: usize = 1 << 14;
 /// Maximum depth of values that `..` visits. Each level is a nested call.
 const MAX_DEPTH: usize = 128;
-/// Work that is always possible, for short messages.
-const MIN_WORK: usize = 1 << 16;
 
-/// Start and end of a value in the message.
-type Span = (usize, usize);
+/// The position of a value on the tape.
+type At = usize;
 
 /// Why an evaluation stopped before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Halt {
-    /// The message is not JSON. Only possible after the value at which the query begins.
-    NotJson,
     /// A key that the query selects is given twice with different values.
     DuplicateKey,
-    /// More work or depth than a query may use.
+    /// More visits or depth than a query may use.
     TooMuch,
 }
 
 /// The nodes that a query has selected so far.
 #[derive(Debug)]
 struct Nodes {
-    first: Option<Span>,
+    first: Option<At>,
     count: usize,
     /// The number of nodes after which the evaluation stops.
     enough: usize,
@@ -54,60 +49,60 @@ impl Nodes {
     }
 
     /// Returns the only node.
-    fn only(&self) -> Option<Span> {
+    fn only(&self) -> Option<At> {
         self.first.filter(|_| self.count == 1)
     }
 }
 
-/// The children of a container that are still to come.
+/// The values in a container that are still to come.
 #[derive(Debug)]
 struct Children {
+    /// The position of the next key or element on the tape.
     at: usize,
-    closer: u8,
-    is_first: bool,
-}
-
-#[derive(Debug)]
-struct Child {
-    /// Start and end of the key's raw content, and whether it has escapes.
-    key: Option<(Span, bool)>,
-    value: Span,
+    end: usize,
+    is_object: bool,
 }
 
 /// The value of an operand.
 #[derive(Debug, PartialEq)]
-enum Value<'t> {
+enum Value<'a> {
     Nothing,
     Null,
     Bool(bool),
     Number(f64),
-    Text(Cow<'t, [u8]>),
+    Text(Cow<'a, [u8]>),
     /// An array or object.
-    Container(&'t [u8]),
+    Container(At),
 }
 
 #[derive(Debug)]
-pub(super) struct Select<'s, 't> {
-    scan: &'s mut Scan<'t>,
-    /// Bytes that may still be scanned.
-    work: usize,
+pub(super) struct Select<'t> {
+    text: &'t [u8],
+    tape: &'t Tape,
+    /// Visits that remain.
+    visits: usize,
 }
 
-impl<'s, 't> Select<'s, 't> {
-    /// Begins an evaluation on the text of a scan.
-    pub(super) fn new(scan: &'s mut Scan<'t>) -> Self {
-        let work = MIN_WORK.max(scan.text.len().saturating_mul(MAX_PASSES));
-        Self { scan, work }
+impl<'t> Select<'t> {
+    /// Begins an evaluation on a text with its tape.
+    pub(super) fn new(text: &'t [u8], tape: &'t Tape) -> Self {
+        Self { text, tape, visits: MIN_VISITS.max(tape.entries.len().saturating_mul(MAX_VISITS)) }
     }
 
-    /// Returns the first node of a query that begins at a value.
-    pub(super) fn first(mut self, query: &Query, value: Span) -> Result<Option<Span>, Halt> {
+    /// Returns the first node of a query that begins at the first value of the tape: its start and end.
+    pub(super) fn first(mut self, query: &Query) -> Result<Option<(usize, usize)>, Halt> {
         let mut nodes = Nodes::up_to(1);
-        self.nodes(&query.segments, value, &mut nodes)?;
-        Ok(nodes.first)
+        self.nodes(&query.segments, 0, &mut nodes)?;
+        let span = |at: At| (self.tape.entries[at].start as usize, self.tape.entries[at].end as usize);
+        Ok(nodes.first.map(span))
     }
 
-    fn nodes(&mut self, segments: &[Segment], value: Span, nodes: &mut Nodes) -> Result<(), Halt> {
+    fn raw(&self, at: At) -> &'t [u8] {
+        let entry = self.tape.entries[at];
+        &self.text[entry.start as usize..entry.end as usize]
+    }
+
+    fn nodes(&mut self, segments: &[Segment], value: At, nodes: &mut Nodes) -> Result<(), Halt> {
         let Some((segment, rest)) = segments.split_first() else {
             nodes.first = nodes.first.or(Some(value));
             nodes.count += 1;
@@ -124,7 +119,7 @@ impl<'s, 't> Select<'s, 't> {
         &mut self,
         segment: &Segment,
         rest: &[Segment],
-        value: Span,
+        value: At,
         nodes: &mut Nodes,
         depth: usize,
     ) -> Result<(), Halt> {
@@ -136,7 +131,7 @@ impl<'s, 't> Select<'s, 't> {
         while !nodes.is_enough()
             && let Some(child) = self.next(&mut children)?
         {
-            self.descend(segment, rest, child.value, nodes, depth + 1)?;
+            self.descend(segment, rest, child, nodes, depth + 1)?;
         }
         Ok(())
     }
@@ -146,7 +141,7 @@ impl<'s, 't> Select<'s, 't> {
         &mut self,
         segment: &Segment,
         rest: &[Segment],
-        value: Span,
+        value: At,
         nodes: &mut Nodes,
     ) -> Result<(), Halt> {
         for selector in &segment.selectors {
@@ -173,11 +168,11 @@ impl<'s, 't> Select<'s, 't> {
                         && let Some(child) = self.next(&mut children)?
                     {
                         let fits = match selector {
-                            Selector::Filter(filter) => self.fits(filter, child.value)?,
+                            Selector::Filter(filter) => self.fits(filter, child)?,
                             _ => true,
                         };
                         if fits {
-                            self.nodes(rest, child.value, nodes)?;
+                            self.nodes(rest, child, nodes)?;
                         }
                     }
                 }
@@ -187,66 +182,57 @@ impl<'s, 't> Select<'s, 't> {
     }
 
     /// Returns the children of a value, if it is an object or array.
-    fn children(&self, (start, _): Span) -> Option<Children> {
-        let bracket = self.scan.byte(start).filter(|byte| matches!(byte, b'{' | b'['))?;
-        Some(Children { at: start + 1, closer: closer_of(bracket), is_first: true })
+    fn children(&self, value: At) -> Option<Children> {
+        let entry = self.tape.entries[value];
+        let bracket = self.text[entry.start as usize];
+        let is_object = bracket == b'{';
+        (is_object || bracket == b'[').then_some(Children {
+            at: value + 1,
+            end: entry.next as usize,
+            is_object,
+        })
     }
 
-    fn elements(&self, value: Span) -> Option<Children> {
-        self.children(value).filter(|children| children.closer == b']')
+    fn elements(&self, value: At) -> Option<Children> {
+        self.children(value).filter(|children| !children.is_object)
     }
 
-    fn next(&mut self, children: &mut Children) -> Result<Option<Child>, Halt> {
-        let from = children.at;
-        let child = self.scan_child(children).ok_or(Halt::NotJson)?;
-        self.work = self.work.checked_sub(children.at - from).ok_or(Halt::TooMuch)?;
-        Ok(child)
-    }
-
-    fn scan_child(&mut self, children: &mut Children) -> Option<Option<Child>> {
-        let scan = &mut *self.scan;
-        let mut next = scan.token(children.at)?;
-        if next.0 == children.closer {
-            children.at = next.1 + 1;
-            return Some(None);
+    /// Returns the next child.
+    fn next(&mut self, children: &mut Children) -> Result<Option<At>, Halt> {
+        if children.at == children.end {
+            return Ok(None);
         }
-        if !std::mem::take(&mut children.is_first) {
-            let (b',', at) = next else { return None };
-            next = scan.token(at + 1)?;
-        }
-        let mut key = None;
-        if children.closer == b'}' {
-            let (b'"', at) = next else { return None };
-            let (end, has_escapes) = scan.string(at + 1)?;
-            key = Some(((at + 1, end), has_escapes));
-            next = scan.colon(end + 1)?;
-        }
-        children.at = scan.value(next)?.at;
-        Some(Some(Child { key, value: (next.1, children.at) }))
+        self.visits = self.visits.checked_sub(1).ok_or(Halt::TooMuch)?;
+        let child = children.at + usize::from(children.is_object);
+        children.at = self.tape.entries[child].next as usize;
+        Ok(Some(child))
     }
 
     /// Returns the value of a key of an object.
-    fn member(&mut self, value: Span, name: &[u8]) -> Result<Option<Span>, Halt> {
-        let Some(mut children) = self.children(value) else { return Ok(None) };
-        let mut found: Option<Span> = None;
-        while let Some(Child { key, value }) = self.next(&mut children)? {
-            let Some(((start, end), has_escapes)) = key else { return Ok(None) };
-            let raw = &self.scan.text[start..end];
-            if !(raw == name || has_escapes && json_text::has_value(raw, name)) {
+    fn member(&mut self, value: At, name: &[u8]) -> Result<Option<At>, Halt> {
+        let Some(mut children) = self.children(value).filter(|children| children.is_object) else {
+            return Ok(None);
+        };
+        let mut found = None;
+        while let Some(child) = self.next(&mut children)? {
+            let key = self.raw(child - 1);
+            // Without escapes, another length is another key.
+            if !(key == name || memchr::memchr(b'\\', key).is_some() && json_text::has_value(key, name)) {
                 continue;
             }
-            let text = |(start, end): Span| &self.scan.text[start..end];
             match found {
-                Some(first) if !read::is_same(text(first), text(value)) => return Err(Halt::DuplicateKey),
+                Some(first) if !read::is_same(self.raw(first), self.raw(child)) => {
+                    return Err(Halt::DuplicateKey);
+                }
                 Some(_) => {}
-                None => found = Some(value),
+                None => found = Some(child),
             }
         }
         Ok(found)
     }
 
     /// Returns an element of an array. A negative index counts from the end.
-    fn element(&mut self, value: Span, index: i64) -> Result<Option<Span>, Halt> {
+    fn element(&mut self, value: At, index: i64) -> Result<Option<At>, Halt> {
         let index = if index < 0 { self.length(value)? + index } else { index };
         let Some(mut children) = self.elements(value).filter(|_| index >= 0) else { return Ok(None) };
         for _ in 0..index {
@@ -254,11 +240,11 @@ impl<'s, 't> Select<'s, 't> {
                 return Ok(None);
             }
         }
-        Ok(self.next(&mut children)?.map(|child| child.value))
+        self.next(&mut children)
     }
 
     /// Returns the number of children of a value.
-    fn length(&mut self, value: Span) -> Result<i64, Halt> {
+    fn length(&mut self, value: At) -> Result<i64, Halt> {
         let Some(mut children) = self.children(value) else { return Ok(0) };
         let mut length = 0;
         while self.next(&mut children)?.is_some() {
@@ -272,7 +258,7 @@ impl<'s, 't> Select<'s, 't> {
         &mut self,
         (start, end, step): (Option<i64>, Option<i64>, i64),
         rest: &[Segment],
-        value: Span,
+        value: At,
         nodes: &mut Nodes,
     ) -> Result<(), Halt> {
         if step == 0 || self.elements(value).is_none() {
@@ -287,7 +273,7 @@ impl<'s, 't> Select<'s, 't> {
             for index in 0..end {
                 let Some(child) = self.next(&mut children)? else { return Ok(()) };
                 if index >= start && (index - start) % step == 0 {
-                    self.nodes(rest, child.value, nodes)?;
+                    self.nodes(rest, child, nodes)?;
                     if nodes.is_enough() {
                         return Ok(());
                     }
@@ -307,7 +293,7 @@ impl<'s, 't> Select<'s, 't> {
         Ok(())
     }
 
-    fn fits(&mut self, filter: &Filter, value: Span) -> Result<bool, Halt> {
+    fn fits(&mut self, filter: &Filter, value: At) -> Result<bool, Halt> {
         match filter {
             Filter::Or(filters) => {
                 for filter in filters {
@@ -330,38 +316,27 @@ impl<'s, 't> Select<'s, 't> {
             Filter::Matches(operand, pattern) => self.matches(operand, pattern, value),
             Filter::Compare(left, operator, right) => {
                 let (left, right) = (self.operand(left, value)?, self.operand(right, value)?);
-                if let (Value::Container(one), Value::Container(other)) = (&left, &right) {
-                    // Both are parsed as trees.
-                    self.charge(one.len() + other.len())?;
-                }
-                Ok(compare(&left, *operator, &right))
+                self.compare(&left, *operator, &right)
             }
         }
     }
 
-    fn charge(&mut self, bytes: usize) -> Result<(), Halt> {
-        self.work = self.work.checked_sub(bytes).ok_or(Halt::TooMuch)?;
-        Ok(())
-    }
-
-    fn matches(&mut self, operand: &Operand, pattern: &Pattern, value: Span) -> Result<bool, Halt> {
+    fn matches(&mut self, operand: &Operand, pattern: &Pattern, value: At) -> Result<bool, Halt> {
         match self.operand(operand, value)? {
-            Value::Text(text) => {
-                self.charge(text.len())?;
-                Ok(pattern.is_match(&text))
-            }
+            Value::Text(text) => Ok(pattern.is_match(&text)),
             _ => Ok(false),
         }
     }
 
-    fn path(&mut self, path: &Path, value: Span, enough: usize) -> Result<Nodes, Halt> {
-        let from = if path.is_absolute { (0, self.scan.text.len()) } else { value };
+    fn path(&mut self, path: &Path, value: At, enough: usize) -> Result<Nodes, Halt> {
+        // The tape of a query with an absolute path begins at the whole record.
+        let from = if path.is_absolute { 0 } else { value };
         let mut nodes = Nodes::up_to(enough);
         self.nodes(&path.segments, from, &mut nodes)?;
         Ok(nodes)
     }
 
-    fn operand<'a>(&mut self, operand: &'a Operand, value: Span) -> Result<Value<'a>, Halt>
+    fn operand<'a>(&mut self, operand: &'a Operand, value: At) -> Result<Value<'a>, Halt>
     where
         't: 'a,
     {
@@ -370,55 +345,94 @@ impl<'s, 't> Select<'s, 't> {
             Operand::Bool(value) => Value::Bool(*value),
             Operand::Number(number) => Value::Number(*number),
             Operand::Text(text) => Value::Text(text.as_bytes().into()),
-            Operand::Value(path) => match self.path(path, value, 2)?.only() {
-                Some((start, end)) => parse(&self.scan.text[start..end]),
-                None => Value::Nothing,
-            },
+            Operand::Value(path) => {
+                self.path(path, value, 2)?.only().map_or(Value::Nothing, |at| self.value(at))
+            }
             Operand::Count(path) => Value::Number(self.path(path, value, usize::MAX)?.count as f64),
             Operand::Length(operand) => match self.operand(operand, value)? {
-                Value::Text(text) => match std::str::from_utf8(&text) {
-                    Ok(text) => Value::Number(text.chars().count() as f64),
-                    Err(_) => Value::Nothing,
-                },
-                Value::Container(raw) => {
-                    let start = raw.as_ptr().addr() - self.scan.text.as_ptr().addr();
-                    Value::Number(self.length((start, start + raw.len()))? as f64)
-                }
+                Value::Text(text) => Value::Number(String::from_utf8_lossy(&text).chars().count() as f64),
+                Value::Container(at) => Value::Number(self.length(at)? as f64),
                 _ => Value::Nothing,
             },
         })
     }
+
+    /// Returns a value of the tape. Text that is not valid is repaired.
+    fn value(&self, at: At) -> Value<'t> {
+        match self.raw(at) {
+            b"null" => Value::Null,
+            b"true" => Value::Bool(true),
+            b"false" => Value::Bool(false),
+            [b'"', content @ .., b'"'] => text_of(content).map_or(Value::Nothing, Value::Text),
+            [b'{' | b'[', ..] => Value::Container(at),
+            raw => number(raw).map_or(Value::Nothing, Value::Number),
+        }
+    }
+
+    fn compare(&mut self, left: &Value<'_>, operator: Operator, right: &Value<'_>) -> Result<bool, Halt> {
+        Ok(match operator {
+            Operator::Equal => self.is_equal(left, right)?,
+            Operator::NotEqual => !self.is_equal(left, right)?,
+            Operator::Less => is_less(left, right),
+            Operator::LessOrEqual => is_less(left, right) || self.is_equal(left, right)?,
+            Operator::Greater => is_less(right, left),
+            Operator::GreaterOrEqual => is_less(right, left) || self.is_equal(left, right)?,
+        })
+    }
+
+    fn is_equal(&mut self, left: &Value<'_>, right: &Value<'_>) -> Result<bool, Halt> {
+        match (left, right) {
+            (Value::Container(one), Value::Container(other)) => self.is_same_container(*one, *other, 0),
+            _ => Ok(left == right),
+        }
+    }
+
+    /// Compares arrays by position, and objects by key (RFC 9535 section 2.3.5.2.2).
+    fn is_same_container(&mut self, one: At, other: At, depth: usize) -> Result<bool, Halt> {
+        if depth == MAX_DEPTH {
+            return Err(Halt::TooMuch);
+        }
+        let (Some(mut ones), Some(mut others)) = (self.children(one), self.children(other)) else {
+            return Ok(false);
+        };
+        if ones.is_object != others.is_object || self.length(one)? != self.length(other)? {
+            return Ok(false);
+        }
+        while let Some(child) = self.next(&mut ones)? {
+            let other = if ones.is_object {
+                match text_of(self.raw(child - 1)) {
+                    Some(name) => self.member(other, &name)?,
+                    None => None,
+                }
+            } else {
+                self.next(&mut others)?
+            };
+            let Some(other) = other else { return Ok(false) };
+            let is_same = match (self.value(child), self.value(other)) {
+                (Value::Container(one), Value::Container(other)) => {
+                    self.is_same_container(one, other, depth + 1)?
+                }
+                (one, other) => one == other,
+            };
+            if !is_same {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
 }
 
-/// Returns the value of a JSON text. Text that is not valid is repaired.
-fn parse(raw: &[u8]) -> Value<'_> {
-    match raw {
-        b"null" => Value::Null,
-        b"true" => Value::Bool(true),
-        b"false" => Value::Bool(false),
-        [b'"', content @ .., b'"'] if memchr::memchr(b'\\', content).is_none() => Value::Text(content.into()),
-        [b'"', content @ .., b'"'] => {
-            json_text::value(content).map_or(Value::Nothing, |text| Value::Text(text.into()))
-        }
-        [b'{' | b'[', ..] => Value::Container(raw),
-        _ => number(raw).map_or(Value::Nothing, Value::Number),
+/// Returns the value of a string's raw content, with invalid text replaced.
+fn text_of(content: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if memchr::memchr(b'\\', content).is_none() {
+        return Some(content.into());
     }
+    json_text::value(content).map(Cow::from)
 }
 
 /// Numbers are compared as 64-bit floating-point numbers (RFC 9535 section 2.3.5.2.2, RFC 8259 section 6).
 fn number(raw: &[u8]) -> Option<f64> {
     std::str::from_utf8(raw).ok()?.parse().ok()
-}
-
-fn compare(left: &Value<'_>, operator: Operator, right: &Value<'_>) -> bool {
-    match operator {
-        Operator::Equal => is_equal(left, right),
-        Operator::NotEqual => !is_equal(left, right),
-        Operator::Less => is_less(left, right),
-        Operator::LessOrEqual => is_less(left, right) || is_equal(left, right),
-        Operator::Greater => is_less(right, left),
-        Operator::GreaterOrEqual => is_less(right, left) || is_equal(left, right),
-    }
 }
 
 fn is_less(left: &Value<'_>, right: &Value<'_>) -> bool {
@@ -427,28 +441,5 @@ fn is_less(left: &Value<'_>, right: &Value<'_>) -> bool {
         // The order of UTF-8 is that of the characters.
         (Value::Text(one), Value::Text(other)) => one < other,
         _ => false,
-    }
-}
-
-fn is_equal(left: &Value<'_>, right: &Value<'_>) -> bool {
-    let (Value::Container(one), Value::Container(other)) = (left, right) else { return left == right };
-    let parse = |raw: &[u8]| serde_json::from_slice(raw).ok();
-    matches!((parse(one), parse(other)), (Some(one), Some(other)) if is_same_tree(&one, &other))
-}
-
-fn is_same_tree(one: &serde_json::Value, other: &serde_json::Value) -> bool {
-    use serde_json::Value::{Array, Number, Object};
-    match (one, other) {
-        (Number(one), Number(other)) => one.as_f64() == other.as_f64(),
-        (Array(one), Array(other)) => {
-            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_same_tree(one, other))
-        }
-        (Object(one), Object(other)) => {
-            let is_same_member = |(key, one): (&String, &serde_json::Value)| {
-                other.get(key).is_some_and(|other| is_same_tree(one, other))
-            };
-            one.len() == other.len() && one.iter().all(is_same_member)
-        }
-        (one, other) => one == other,
     }
 }

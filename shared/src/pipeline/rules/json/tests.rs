@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn values(columns: &[(&str, &str)], message: &str) -> Result<Vec<Option<String>>, Reason> {
@@ -51,11 +53,9 @@ fn a_message_that_is_not_one_object_is_rejected() {
 
 #[test]
 fn a_duplicate_key_with_different_values_is_rejected() {
-    for twice in [
-        r#"{"a":{"b":1},"a":{"b":1}}"#,
-        r#"{"a":{"b":1}, "a": { "b" : 1 }}"#,
-        r#"{"a":{"b":1,"c":2,"b":1}}"#,
-    ] {
+    for twice in
+        [r#"{"a":{"b":1},"a":{"b":1}}"#, r#"{"a":{"b":1}, "a": { "b" : 1 }}"#, r#"{"a":{"b":1,"c":2,"b":1}}"#]
+    {
         assert_eq!(values(&[("a", "/a/b")], twice), Ok(vec![Some("1".to_owned())]), "{twice}");
     }
     assert_eq!(values(&[("a", "/a")], r#"{"a":"x","a":"\u0078"}"#), Ok(vec![Some("x".to_owned())]));
@@ -108,4 +108,96 @@ fn cells_of_hidden_values_follow_those_of_the_columns() {
         JsonFormat::hidden_only(&["x", "/x"]).unwrap_err(),
         ["path = \"x\" is not a JSON Pointer; an example: \"/httpRequest/clientIp\""]
     );
+}
+
+/// Pointers that meet each other: a value and its parts, keys of every length, positions in arrays.
+const POINTERS: [&[&str]; 4] = [
+    &["/a", "/a/b", "/a/b/0", "/b/1/a", "/key-of-16-bytes-", "/a-key-of-more-than-16-bytes"],
+    &["", "/b", "/b/a/b", "/0", "/a/0/0"],
+    &["/a/a/a/a", "/ü", "/~0~1", "/", "/eight-by"],
+    &["/none"],
+];
+
+/// A key or another string: few of them, so that pointers find them and keys repeat.
+fn json_string() -> impl Strategy<Value = String> {
+    prop_oneof![
+        6 => prop_oneof![Just("a"), Just("b"), Just("0"), Just("ü"), Just("~/"), Just("")].prop_map(str::to_owned),
+        2 => prop_oneof![Just(r"\u0061"), Just(r"\ud800"), Just(r"\ud83d\ude00"), Just(r"\u0000"), Just(r"\/\n")]
+            .prop_map(str::to_owned),
+        2 => prop_oneof![
+            Just("key-of-16-bytes-"), Just("key-of-16-bytes+"), Just("a-key-of-more-than-16-bytes"),
+            Just("a-key-of-MORE-than-16-bytes"), Just("eight-by"), Just(r"\u0061-key-of-more-than-16-bytes"),
+        ].prop_map(str::to_owned),
+        1 => r#"[ -~é]{0,40}"#.prop_map(|text| text.replace(['"', '\\'], "")),
+    ]
+    .prop_map(|content| format!("\"{content}\""))
+}
+
+fn json_value() -> impl Strategy<Value = String> {
+    let space = || prop_oneof![6 => Just(""), 1 => Just(" "), 1 => Just("\n\t\r ")];
+    let scalar = prop_oneof![
+        3 => json_string(),
+        2 => prop_oneof![Just("null"), Just("true"), Just("false"), Just("0"), Just("-1.50e+3"), Just("1E999")]
+            .prop_map(str::to_owned),
+    ];
+    scalar.prop_recursive(5, 40, 6, move |inner| {
+        let member = (json_string(), space(), space(), inner.clone())
+            .prop_map(|(key, before, after, value)| format!("{key}{before}:{after}{value}"));
+        let list = |items: Vec<String>, space: &str| items.join(&format!("{space},{space}"));
+        prop_oneof![
+            3 => (proptest::collection::vec(member, 0..6), space())
+                .prop_map(move |(members, space)| format!("{{{space}{}{space}}}", list(members, space))),
+            1 => (proptest::collection::vec(inner, 0..4), space())
+                .prop_map(move |(values, space)| format!("[{space}{}{space}]", list(values, space))),
+        ]
+    })
+}
+
+/// A JSON text, usually an object, with up to two damaged bytes.
+fn message() -> impl Strategy<Value = Vec<u8>> {
+    let damage = (
+        any::<proptest::sample::Index>(),
+        proptest::sample::select(b"\"\\{}[],: \n\x00\x1f\x7f\xff\xc3eE+-.019utnl/".as_slice()),
+        0..3_u8,
+    );
+    let damages = prop_oneof![2 => Just(0..1), 1 => Just(1..3)]
+        .prop_flat_map(move |count| proptest::collection::vec(damage.clone(), count));
+    let object = (proptest::collection::vec((json_string(), json_value()), 0..6), any::<bool>()).prop_map(
+        |(members, padded)| {
+            let members: Vec<String> = members.iter().map(|(key, value)| format!("{key}:{value}")).collect();
+            let object = format!("{{{}}}", members.join(","));
+            if padded { format!("\r\n {object}\t") } else { object }
+        },
+    );
+    (prop_oneof![9 => object, 1 => json_value()], damages).prop_map(|(text, damages)| {
+        let mut bytes = text.into_bytes();
+        for (at, byte, kind) in damages {
+            let at = at.index(bytes.len() + 1);
+            match kind {
+                0 => bytes.insert(at, byte),
+                _ if at == bytes.len() => bytes.truncate(at / 2),
+                1 => bytes[at] = byte,
+                _ => drop(bytes.remove(at)),
+            }
+        }
+        bytes
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_message_is_read_as_serde_json_reads_it(
+        message in message(),
+        pointers in proptest::sample::select(POINTERS.as_slice()),
+        can_repair: bool,
+    ) {
+        let format = JsonFormat::new(pointers.iter().map(|path| column(path, path)), &[]).unwrap();
+        let mut values = Values::default();
+        let ours = format.parse(&message, can_repair, &mut values).map(|()| {
+            let text = |(start, end): (u32, u32)| values.text[start as usize..end as usize].to_vec();
+            (values.cells.iter().map(|cell| cell.map(text)).collect(), values.repaired)
+        });
+        let theirs = oracle::read(pointers, &message, can_repair);
+        prop_assert_eq!(ours, theirs, "{}", String::from_utf8_lossy(&message));
+    }
 }

@@ -53,7 +53,11 @@ impl Key {
     fn new(text: &[u8], start: usize, end: usize) -> Self {
         let length = end - start;
         if length >= bytes::WORD {
-            return Self { first: bytes::word(text, start), last: bytes::word(text, end - bytes::WORD), length };
+            return Self {
+                first: bytes::word(text, start),
+                last: bytes::word(text, end - bytes::WORD),
+                length,
+            };
         }
         let first = if start + bytes::WORD <= text.len() {
             bytes::word(text, start) & !(u64::MAX << (8 * length))
@@ -69,7 +73,8 @@ impl Key {
     #[inline]
     fn slot(self) -> usize {
         // The golden ratio, as in Fibonacci hashing.
-        let mixed = (self.first ^ self.last.rotate_left(32) ^ self.length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed =
+            (self.first ^ self.last.rotate_left(32) ^ self.length as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (mixed >> (u64::BITS - SLOTS.ilog2())) as usize
     }
 }
