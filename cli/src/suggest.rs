@@ -31,7 +31,7 @@ use indicatif::{HumanBytes, HumanCount};
 use self::{
     clusters::{Cluster, Clusters},
     found::Found,
-    known::Known,
+    recognise::Recogniser,
     rules::{Doubtful, Suggested},
     sample::{Sample, Samples},
     verify::{Taken, Verified},
@@ -48,7 +48,6 @@ pub(crate) fn suggest(args: &SuggestArgs) -> Result<(), Stop> {
     let files = files::choose(&args.paths).map_err(Stop::Usage)?;
     let Samples { samples: mut read, mut problems } = sample::read(&files);
     problems.splice(0..0, files.problems.iter().cloned());
-    let known = known::all();
     let mut clusters = Clusters::default();
     read.retain(|sample| {
         let added = clusters.add(&sample.key, &sample.text);
@@ -57,7 +56,7 @@ pub(crate) fn suggest(args: &SuggestArgs) -> Result<(), Stop> {
     print_sampled(files.found, &read);
     print_problems(&problems);
     let (faulty, beyond_limit) = (clusters.faulty, clusters.beyond_limit);
-    let found = find_all(clusters.finish(), &known);
+    let found = find_all(clusters.finish(), &Recogniser::new(known::all()));
     let (mut rules, doubtful) = rules::rules(found);
     let suggestion = settle(&mut rules, &doubtful, &read).map_err(|error| {
         anyhow::Error::new(error).context("the suggested rules are not valid; please report this")
@@ -79,8 +78,8 @@ pub(crate) fn suggest(args: &SuggestArgs) -> Result<(), Stop> {
 }
 
 /// Recognises the clusters, then the records inside of payloads that they hold.
-fn find_all(clusters: Vec<Cluster>, known: &[Known]) -> Vec<Found> {
-    let found = found::find(clusters, known, Vec::new());
+fn find_all(clusters: Vec<Cluster>, recogniser: &Recogniser) -> Vec<Found> {
+    let found = found::find(clusters, recogniser, Vec::new());
     let mut inner = Clusters::default();
     for found in &found {
         for (file, payload) in &found.chain.payloads {
@@ -88,7 +87,7 @@ fn find_all(clusters: Vec<Cluster>, known: &[Known]) -> Vec<Found> {
             let _ = inner.add(&found.cluster.files[*file].key, payload);
         }
     }
-    found::find(inner.finish(), known, found)
+    found::find(inner.finish(), recogniser, found)
 }
 
 /// The printed file, and what it does with the sample.

@@ -9,6 +9,7 @@ mod formats;
 mod items;
 mod json_object;
 mod json_path;
+mod keys;
 mod layers;
 mod records;
 mod rules;
@@ -21,9 +22,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use self::{
+    formats::Header,
     json_object::mask_bytes,
     records::{Origin, Record},
-    rules::{Header, Verdict, could_take_plain, is_candidate, is_drop, takes, tries_next},
+    rules::{Verdict, could_take_plain, is_candidate, is_drop, takes, tries_next},
 };
 
 /// The result of one object.
@@ -152,7 +154,8 @@ impl Model {
         let rules: Vec<&toml::Table> =
             self.rules_of(scope).filter(|rule| is_candidate(rule, record, scope.key)).collect();
         let line = String::from_utf8_lossy(&record.bytes).into_owned();
-        let is_lost_header = flow_logs::is_lost_header(&line, scope.is_first);
+        let first = scope.is_first;
+        let is_lost_header = || flow_logs::is_lost_header(&line, first);
         let mut has_passed_flow_rule = false;
         let mut last = (None, record.fault.unwrap_or("no-rule"));
         for rule in rules {
@@ -167,7 +170,7 @@ impl Model {
                 continue;
             }
             if let Some(reason) = record.fault {
-                if has_passed_flow_rule && is_lost_header {
+                if has_passed_flow_rule && is_lost_header() {
                     return None;
                 }
                 return self.faulty(record, reason, rule, scope, outcome);
@@ -179,8 +182,8 @@ impl Model {
             let verdict = rules::apply(rule, record, &scope.header, scope.is_first, lacks_columns);
             let is_mismatch = matches!(verdict, Verdict::Mismatch(_)) && tries_next(rule);
             let is_flow = matches!(verdict, Verdict::Row(_) | Verdict::Header(_))
-                && flow_logs::is_flow(rules::kind(rule));
-            if has_passed_flow_rule && is_lost_header && !is_mismatch && !is_flow {
+                && flow_logs::is_flow(keys::kind(rule));
+            if has_passed_flow_rule && !is_mismatch && !is_flow && is_lost_header() {
                 return None;
             }
             match verdict {
@@ -200,7 +203,7 @@ impl Model {
                 }
                 Verdict::Header(fields) => return self.header(rule, fields, scope, outcome),
                 Verdict::Fields(fields) => {
-                    let name = rules::text_of(rule, "name").unwrap().to_owned();
+                    let name = keys::text_of(rule, "name").unwrap().to_owned();
                     scope.header.w3c = Some((name, fields));
                     outcome.read += 1;
                     outcome.control += 1;
@@ -227,7 +230,7 @@ impl Model {
                 break;
             }
         }
-        if has_passed_flow_rule && is_lost_header {
+        if has_passed_flow_rule && is_lost_header() {
             return None;
         }
         let (rule, reason) = last;

@@ -17,9 +17,9 @@ use super::{names, spread::Spread};
 /// Maximum records of a cluster that are examined.
 const MAX_RECORDS: usize = 2000;
 /// Maximum bytes of a cluster's records that are examined.
-const MAX_BYTES: usize = 4 << 20;
-/// Maximum clusters. More log groups than rules cannot be configured.
-const MAX_CLUSTERS: usize = 1000;
+const MAX_BYTES: usize = 2 << 20;
+/// Maximum clusters. A file has at most 256 rules.
+const MAX_CLUSTERS: usize = 500;
 /// Maximum lines before a file's first record that are kept: comments, and the header of a flow log.
 const MAX_PREAMBLE_LINES: usize = 20;
 

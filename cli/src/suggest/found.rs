@@ -6,7 +6,8 @@ use super::{
     json_shape::JsonShape,
     known::Known,
     names,
-    recognise::{Chain, MIN_KIND_PERCENT, recognise},
+    recognise::{Chain, MIN_KIND_PERCENT, Recogniser},
+    spread::some_of,
 };
 
 /// Minimum similarity of JSON objects that one rule takes.
@@ -16,6 +17,8 @@ const MAX_DIFFERENCE: f64 = 0.5;
 /// Minimum common prefix of folders and log groups that one JSON rule takes.
 const MIN_PREFIX_BYTES: usize = 4;
 
+/// Records of each of two clusters that are merged.
+const MAX_JOINED: usize = 1000;
 /// The line of the object with which an export task of CloudWatch Logs checks its permission. A rule with `lines = "export"`
 /// counts it as control.
 const EXPORT_TEST: &str = "Permission Check Successful";
@@ -99,15 +102,15 @@ impl Found {
         self.has_same_rules(other) && self.own_match_of(known) && other.own_match_of(known)
     }
 
-    /// Returns a cluster with the records of this one, then those of the other.
+    /// Returns a cluster with the records of this one, then those of the other, or with a sample of both if there are too many.
     fn join(&self, other: &Self) -> Cluster {
         let first = self.cluster.files.len();
-        let moved =
-            other.cluster.records.iter().map(|record| Record { file: record.file + first, ..record.clone() });
+        let moved = some_of(&other.cluster.records, MAX_JOINED)
+            .map(|record| Record { file: record.file + first, ..record.clone() });
         Cluster {
             origin: self.cluster.origin.clone(),
             files: [&self.cluster.files[..], &other.cluster.files].concat(),
-            records: self.cluster.records.iter().cloned().chain(moved).collect(),
+            records: some_of(&self.cluster.records, MAX_JOINED).cloned().chain(moved).collect(),
             seen: self.cluster.seen + other.cluster.seen,
         }
     }
@@ -125,7 +128,7 @@ impl Found {
     }
 
     /// Merges another cluster into this one if the same rules take both. Returns it otherwise.
-    fn merge(&mut self, mut other: Self, presets: &[Known]) -> Option<Self> {
+    fn merge(&mut self, mut other: Self, recogniser: &Recogniser) -> Option<Self> {
         if self.is_group() != other.is_group() && !self.has_match_for(&other) {
             return Some(other);
         }
@@ -133,12 +136,12 @@ impl Found {
             self.chain.rest.append(&mut other.chain.rest);
             self.join(&other)
         } else {
-            let likeness = self.json().zip(other.json()).map(|(one, two)| one.likeness(two));
-            if likeness.is_none_or(|likeness| likeness < MIN_LIKENESS) || !self.is_related(&other) {
+            let (Some(own), Some(others)) = (self.json(), other.json()) else { return Some(other) };
+            if !self.is_related(&other) || own.likeness(others) < MIN_LIKENESS {
                 return Some(other);
             }
             let joined = self.join(&other);
-            let chain = recognise(&joined, presets);
+            let chain = recogniser.recognise(&joined);
             if chain.drafts.len() != 1 || !chain.rest.is_empty() {
                 return Some(other);
             }
@@ -155,16 +158,16 @@ impl Found {
 
 /// Recognises clusters and adds them to those found before. A folder with several kinds of files is divided by their names if
 /// that separates the kinds.
-pub(super) fn find(clusters: Vec<Cluster>, presets: &[Known], mut found: Vec<Found>) -> Vec<Found> {
+pub(super) fn find(clusters: Vec<Cluster>, recogniser: &Recogniser, mut found: Vec<Found>) -> Vec<Found> {
     let is_test = |cluster: &Cluster| cluster.records.iter().all(|record| record.message == EXPORT_TEST);
     let (tests, clusters): (Vec<Cluster>, Vec<Cluster>) = clusters.into_iter().partition(is_test);
     for cluster in clusters {
-        let whole = Found::new(cluster.clone(), recognise(&cluster, presets));
-        let parts = divided(cluster, presets).filter(|parts| is_better(&whole, parts));
+        let whole = Found::new(cluster.clone(), recogniser.recognise(&cluster));
+        let parts = divided(cluster, recogniser).filter(|parts| is_better(&whole, parts));
         for next in parts.unwrap_or_else(|| vec![whole]) {
             let mut pending = Some(next);
             for other in &mut found {
-                pending = pending.and_then(|next| other.merge(next, presets));
+                pending = pending.and_then(|next| other.merge(next, recogniser));
             }
             found.extend(pending);
         }
@@ -178,10 +181,10 @@ pub(super) fn find(clusters: Vec<Cluster>, presets: &[Known], mut found: Vec<Fou
     found
 }
 
-fn divided(cluster: Cluster, presets: &[Known]) -> Option<Vec<Found>> {
+fn divided(cluster: Cluster, recogniser: &Recogniser) -> Option<Vec<Found>> {
     let parts = cluster.by_names();
     let recognised = |part: Cluster| {
-        let chain = recognise(&part, presets);
+        let chain = recogniser.recognise(&part);
         Found::new(part, chain)
     };
     (parts.len() > 1).then(|| parts.into_iter().map(recognised).collect())

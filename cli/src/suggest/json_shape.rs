@@ -9,7 +9,8 @@ use super::{names::Columns, values::Values};
 
 /// Levels of objects whose members become columns of their own. Deeper objects are columns with JSON text.
 const MAX_LEVELS: usize = 3;
-/// Members of one object, over all records. An object with more is a map whose keys are data, and stays JSON text.
+/// Members of one object, over all records. An object with more is a map whose keys are data, and stays JSON text. The
+/// record itself has no such limit.
 const MAX_MEMBERS: usize = 100;
 /// Members of all objects together.
 const MAX_NODES: usize = 1000;
@@ -162,11 +163,15 @@ impl Node {
     }
 
     /// Returns the member of this name, or `None` if there are too many.
-    fn member(&mut self, name: String, nodes: &mut usize) -> Option<&mut Self> {
+    fn member(&mut self, name: String, limit: usize, nodes: &mut usize) -> Option<&mut Self> {
+        // The members of a map are not columns, so they need not be counted.
+        if self.is_map {
+            return None;
+        }
         if let Some(at) = self.members.iter().position(|member| member.name == name) {
             return self.members.get_mut(at);
         }
-        if self.is_map || self.members.len() == MAX_MEMBERS || *nodes == MAX_NODES {
+        if self.members.len() == limit || *nodes == MAX_NODES {
             self.is_map = true;
             return None;
         }
@@ -246,8 +251,9 @@ impl<'de> Visitor<'de> for Reader<'_> {
         let Self { node, level, nodes } = self;
         node.present += 1;
         node.objects += 1;
+        let limit = if level == 0 { MAX_NODES } else { MAX_MEMBERS };
         while let Some(name) = members.next_key::<String>()? {
-            let member = if level < MAX_LEVELS { node.member(name, nodes) } else { None };
+            let member = if level < MAX_LEVELS { node.member(name, limit, nodes) } else { None };
             match member {
                 Some(node) => members.next_value_seed(Reader { node, level: level + 1, nodes })?,
                 None => _ = members.next_value::<IgnoredAny>()?,

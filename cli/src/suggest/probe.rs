@@ -1,8 +1,10 @@
 //! Tries a rule on records of a cluster, through the pipeline that `convert` uses.
 
 use std::{
-    collections::HashSet,
+    cell::RefCell,
+    collections::{HashMap, HashSet},
     io::{self, Read, Write},
+    rc::Rc,
 };
 
 use flate2::read::MultiGzDecoder;
@@ -15,6 +17,18 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::clusters::{Cluster, Origin, Record, sample_limits};
+
+/// Compiled rules that are kept.
+const MAX_COMPILED: usize = 500;
+/// A rule that takes every record inside of payloads.
+const ANY: &str = "
+[[rule]]
+name = \"any\"
+table = \"any\"
+[rule.format]
+kind = \"regex\"
+pattern = '(?s)(?P<message>.*)'
+";
 
 /// What a rule did with the records of a cluster.
 #[derive(Debug)]
@@ -39,14 +53,48 @@ impl Fit {
     }
 }
 
-/// Tries one rule on records of a cluster. Returns `None` if the rule is not valid, or the records fail as an object.
+/// Tries rules. Keeps those that every cluster is tried with, because compiling them takes most of the time.
+#[derive(Debug, Default)]
+pub(super) struct Probes {
+    compiled: RefCell<HashMap<String, Option<Rc<RunConfig>>>>,
+}
+
+impl Probes {
+    /// Compiles a rule that other clusters are tried with too.
+    fn compile(&self, rule: &str) -> Option<Rc<RunConfig>> {
+        let mut compiled = self.compiled.borrow_mut();
+        if let Some(found) = compiled.get(rule) {
+            return found.clone();
+        }
+        let run_config = sample_config(rule).map(Rc::new);
+        if compiled.len() < MAX_COMPILED {
+            compiled.insert(rule.to_owned(), run_config.clone());
+        }
+        run_config
+    }
+
+    /// Tries a rule with a preset. Returns `None` if the rule is not valid, or the records fail as an object.
+    pub(super) fn try_preset(&self, rule: &str, cluster: &Cluster) -> Option<Fit> {
+        fit(&*self.compile(rule)?, cluster)
+    }
+
+    /// Tries a rule that decodes payloads. Returns whether the records are containers of records.
+    pub(super) fn decodes(&self, rule: &str, cluster: &Cluster) -> bool {
+        self.compile(&format!("{rule}{ANY}")).is_some_and(|run_config| decodes(&run_config, cluster))
+    }
+}
+
+/// Tries a rule that is made for these records. Returns `None` if the rule is not valid, or the records fail as an object.
 pub(super) fn try_rule(rule: &str, cluster: &Cluster) -> Option<Fit> {
-    let run_config = sample_config(rule)?;
+    fit(&sample_config(rule)?, cluster)
+}
+
+fn fit(run_config: &RunConfig, cluster: &Cluster) -> Option<Fit> {
     let key = cluster.files.first().map_or("sample", |file| &file.key);
     let text = text(cluster);
     let rejects_path = layout::rejects(key);
     let create = |path: &str| Ok(if path == rejects_path { Sink::Kept(Vec::new()) } else { Sink::Dropped });
-    let finished = pipeline::run(&text[..], key, &run_config, create).ok()?;
+    let finished = pipeline::run(&text[..], key, run_config, create).ok()?;
     let mut refused = HashSet::new();
     for (_, sink) in finished.outputs {
         if let Sink::Kept(gzip) = sink {
@@ -57,19 +105,16 @@ pub(super) fn try_rule(rule: &str, cluster: &Cluster) -> Option<Fit> {
         }
     }
     let counts = finished.counts;
-    let columns = columns_with_values(&run_config, &counts);
+    let columns = columns_with_values(run_config, &counts);
     Some(Fit { rows: counts.rows, rejected: counts.rejected, refused, columns })
 }
 
 /// Maximum part of the containers that a rule may reject as damaged.
 const MAX_DAMAGED_PERCENT: u64 = 10;
 
-/// Tries a rule that decodes payloads. Returns whether the records are containers of records.
-pub(super) fn decodes(rule: &str, cluster: &Cluster) -> bool {
-    const ANY: &str = "\n[[rule]]\nname = \"any\"\ntable = \"any\"\n[rule.format]\nkind = \"regex\"\npattern = '(?s)(?P<message>.*)'\n";
-    let Some(run_config) = sample_config(&format!("{rule}{ANY}")) else { return false };
+fn decodes(run_config: &RunConfig, cluster: &Cluster) -> bool {
     let key = cluster.files.first().map_or("sample", |file| &file.key);
-    let Ok(finished) = pipeline::run(&text(cluster)[..], key, &run_config, |_| Ok(Sink::Dropped)) else {
+    let Ok(finished) = pipeline::run(&text(cluster)[..], key, run_config, |_| Ok(Sink::Dropped)) else {
         return false;
     };
     let counts = finished.counts;

@@ -6,13 +6,17 @@ use super::{
     flow_guess,
     json_shape::JsonShape,
     known::Known,
-    probe::{Fit, decodes, try_rule},
+    probe::{Fit, Probes, try_rule},
     spread::some_of,
-    text_shape, wrapped,
+    text_shape,
+    trim::trim_to_records,
+    wrapped,
 };
 
 /// Records with which every preset is tried before it is tried with all.
-const FIRST_RECORDS: usize = 100;
+const FIRST_RECORDS: usize = 200;
+/// Maximum bytes of these records, unless the first has more.
+const FIRST_BYTES: usize = 128 << 10;
 /// Minimum required columns of a preset that takes only some JSON records of a cluster.
 const MIN_REQUIRED: usize = 2;
 /// Minimum part of a cluster's records that gets columns of its own beside others.
@@ -26,7 +30,7 @@ const MAX_OTHER_MEMBERS: usize = 3;
 #[derive(Debug, Default)]
 pub(super) struct Chain {
     pub(super) drafts: Vec<Draft>,
-    /// Records that no rule takes for certain.
+    /// Records that no rule certainly takes.
     pub(super) rest: Vec<Record>,
     /// A commented suggestion for the remaining records.
     pub(super) guess: Option<String>,
@@ -34,38 +38,44 @@ pub(super) struct Chain {
     pub(super) payloads: Vec<(usize, Vec<u8>)>,
 }
 
-/// Returns the rules for a cluster.
-pub(super) fn recognise(cluster: &Cluster, presets: &[Known]) -> Chain {
-    let recogniser = Recogniser { presets };
-    let of_one = |draft| Chain { drafts: vec![draft], ..Chain::default() };
-    if let Some(draft) = recogniser.whole(cluster, &[]) {
-        return of_one(draft);
-    }
-    if let Some(chain) = recogniser.decoded(cluster) {
-        return chain;
-    }
-    if let Some(draft) = recogniser.inside(cluster) {
-        return of_one(draft);
-    }
-    let partial = recogniser.partial(cluster);
-    // Columns of their own would take any JSON, also records of a log that a preset knows and a few others.
-    let is_known = |refused: &Vec<Record>| refused.len() * 2 <= cluster.records.len();
-    if partial.as_ref().is_none_or(|(_, refused)| !is_known(refused))
-        && let Some(draft) = own_format(cluster, &[])
-    {
-        return of_one(draft);
-    }
-    recogniser.mixed(cluster, partial)
+/// Finds rules for clusters.
+#[derive(Debug)]
+pub(super) struct Recogniser {
+    presets: Vec<Known>,
+    probes: Probes,
 }
 
-struct Recogniser<'a> {
-    presets: &'a [Known],
-}
+impl Recogniser {
+    pub(super) fn new(presets: Vec<Known>) -> Self {
+        Self { presets, probes: Probes::default() }
+    }
 
-impl Recogniser<'_> {
+    /// Returns the rules for a cluster.
+    pub(super) fn recognise(&self, cluster: &Cluster) -> Chain {
+        let of_one = |draft| Chain { drafts: vec![draft], ..Chain::default() };
+        if let Some(draft) = self.whole(cluster, &[]) {
+            return of_one(draft);
+        }
+        if let Some(chain) = self.decoded(cluster) {
+            return chain;
+        }
+        if let Some(draft) = self.inside(cluster) {
+            return of_one(draft);
+        }
+        let partial = self.partial(cluster);
+        // Columns of their own would take any JSON, also records of a log that a preset knows and a few others.
+        let is_known = |refused: &Vec<Record>| refused.len() * 2 <= cluster.records.len();
+        if partial.as_ref().is_none_or(|(_, refused)| !is_known(refused))
+            && let Some(draft) = own_format(cluster, &[])
+        {
+            return of_one(draft);
+        }
+        self.mixed(cluster, partial)
+    }
+
     /// Returns the most specific preset that takes all records.
     fn whole(&self, cluster: &Cluster, keys: &[String]) -> Option<Draft> {
-        let first = cluster.with_records(some_of(&cluster.records, FIRST_RECORDS).cloned().collect());
+        let first = first_records(cluster);
         let with_comments = keys_with_comments(cluster, keys);
         let mut best: Option<((usize, usize), Draft)> = None;
         for known in self.presets.iter().filter(|known| !known.decodes) {
@@ -75,7 +85,7 @@ impl Recogniser<'_> {
                 }
                 let draft = Draft::with_preset(known, keys);
                 let rule = draft.probe();
-                let takes_all = |cluster| try_rule(&rule, cluster).filter(Fit::takes_all);
+                let takes_all = |cluster| self.probes.try_preset(&rule, cluster).filter(Fit::takes_all);
                 let Some(fit) = takes_all(&first).and_then(|_| takes_all(cluster)) else { continue };
                 let rank = (known.required, fit.columns);
                 if best.as_ref().is_none_or(|(other, _)| rank > *other) {
@@ -135,7 +145,7 @@ impl Recogniser<'_> {
         let presets =
             self.presets.iter().filter(|known| known.decodes).map(|known| Draft::with_preset(known, &[]));
         let own = Draft::decoding(found.keys.clone());
-        let draft = presets.chain([own]).find(|draft| decodes(&draft.probe(), cluster))?;
+        let draft = presets.chain([own]).find(|draft| self.probes.decodes(&draft.probe(), cluster))?;
         Some(Chain { drafts: vec![draft], payloads: found.payloads, ..Chain::default() })
     }
 
@@ -168,13 +178,16 @@ impl Recogniser<'_> {
 
     /// Returns the preset that takes some of the records and is the most specific, and the records that it does not take.
     fn partial(&self, cluster: &Cluster) -> Option<(Draft, Vec<Record>)> {
+        let first = first_records(cluster);
         let mut best: Option<((usize, usize), Draft, Vec<Record>)> = None;
         for known in self.presets.iter().filter(|known| !known.decodes && !known.has_key("records")) {
             if known.is_json && known.required < MIN_REQUIRED {
                 continue;
             }
             let draft = Draft::with_preset(known, &[]);
-            let Some(fit) = try_rule(&draft.probe(), cluster).filter(|fit| fit.rows > 0) else { continue };
+            let rule = draft.probe();
+            let has_rows = |cluster| self.probes.try_preset(&rule, cluster).filter(|fit| fit.rows > 0);
+            let Some(fit) = has_rows(&first).and_then(|_| has_rows(cluster)) else { continue };
             let rank = (known.required, fit.columns);
             if best.as_ref().is_none_or(|(other, ..)| rank > *other) {
                 let refused = cluster.records.iter().filter(|record| !fit.takes(record)).cloned().collect();
@@ -183,6 +196,30 @@ impl Recogniser<'_> {
         }
         best.map(|(_, draft, refused)| (draft, refused))
     }
+}
+
+/// Returns a cluster with some of the records, to leave out rules that do not fit early.
+fn first_records(cluster: &Cluster) -> Cluster {
+    let mut bytes = 0;
+    let fits = |record: &&Record| {
+        let is_first = bytes == 0;
+        bytes += record.message.len();
+        is_first || bytes <= FIRST_BYTES
+    };
+    let mut records: Vec<Record> = some_of(&cluster.records, FIRST_RECORDS).filter(fits).cloned().collect();
+    if let [only] = &mut records[..]
+        && only.message.len() > FIRST_BYTES
+        && let Some(shorter) = shortened(&only.message)
+    {
+        only.message = shorter;
+    }
+    cluster.with_records(records)
+}
+
+/// Returns an object with fewer elements in its array.
+fn shortened(message: &str) -> Option<String> {
+    let mut text = message.as_bytes()[..FIRST_BYTES].to_vec();
+    if trim_to_records(&mut text) { String::from_utf8(text).ok() } else { None }
 }
 
 /// Returns the keys with `comments`, if some lines begin with `#` and others do not.

@@ -13,12 +13,12 @@ use super::{
     trim::trim_to_records,
 };
 
-/// Maximum decoded bytes read of one file.
-pub(super) const MAX_FILE_BYTES: usize = 8 << 20;
-/// Decoded bytes of all files together. A first record may exceed it.
-const MAX_SAMPLE_BYTES: usize = 64 << 20;
-/// Minimum share of one file.
-const MIN_SHARE: usize = 64 << 10;
+/// Maximum decoded bytes read of one file for its first record.
+const MAX_FILE_BYTES: usize = 8 << 20;
+/// Maximum decoded bytes read of one file whose first record is shorter.
+const MAX_SHARE: usize = 2 << 20;
+/// Maximum decoded bytes of all files together.
+const MAX_SAMPLE_BYTES: usize = 32 << 20;
 
 /// Decoded text of one file.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(super) struct Samples {
 
 /// Reads the chosen files. Their text takes at most [`MAX_SAMPLE_BYTES`].
 pub(super) fn read(files: &Files) -> Samples {
-    let share = (MAX_SAMPLE_BYTES / files.chosen.len().max(1)).clamp(MIN_SHARE, MAX_FILE_BYTES);
+    let share = (MAX_SAMPLE_BYTES / files.chosen.len().max(1)).min(MAX_SHARE);
     let mut samples = Samples::default();
     let mut bytes = 0;
     for file in &files.chosen {

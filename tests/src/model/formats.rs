@@ -7,8 +7,17 @@ use regex::Regex;
 use super::{
     flow_logs,
     json_path::{first_node, follow, is_object, shown, steps, trimmed},
-    rules::{Header, kind, text_of},
+    keys::{kind, text_of},
 };
+
+/// The header lines of a text that apply to the lines behind them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Header {
+    /// The fields of a flow log.
+    pub(super) flow: Option<Vec<String>>,
+    /// The fields of a W3C log, and the rule that read them.
+    pub(super) w3c: Option<(String, Vec<String>)>,
+}
 
 pub(super) enum Parsed {
     /// Values by column, and whether text was replaced in one of them.

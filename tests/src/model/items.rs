@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use regex::Regex;
-use serde_json::{Deserializer, value::RawValue};
+use serde_json::Deserializer;
 
 use super::json_object::{Pairs, is_text, mask_controls, unmask};
 
@@ -57,11 +57,14 @@ pub(super) fn next<'t>(text: &'t str, paths: &[Vec<String>]) -> Result<Option<(I
         return Ok(None);
     }
     if item.starts_with(['{', '[']) {
-        let mut grammar = Grammar { text: item.as_bytes(), paths, own_keys: Vec::new(), has_array: false };
+        let mut grammar = Grammar::new(item, paths);
         match grammar.json_text() {
             Ok(length) => {
                 let (json, behind) = item.split_at(length);
-                let item = if grammar.has_array { elements(json, paths) } else { Item::Json(json) };
+                let item = match grammar.has_array {
+                    true => Item::Elements(grammar.elements),
+                    false => Item::Json(json),
+                };
                 return Ok(Some((item, without_separator(behind))));
             }
             Err(Stop::Cut) => return Err(Failed),
@@ -103,38 +106,14 @@ pub(super) fn elements_of_message(text: &str, path: &[String]) -> Result<Vec<Str
         return Err("no-records");
     }
     let paths = [path.to_vec()];
-    let mut grammar =
-        Grammar { text: text.as_bytes(), paths: &paths, own_keys: Vec::new(), has_array: false };
+    let mut grammar = Grammar::new(text, &paths);
     match grammar.json_text() {
         _ if !grammar.has_array => Err("no-records"),
         Ok(length) if length == text.len() => {
-            let Item::Elements(found) = elements(text, &paths) else { unreachable!("it has an array") };
-            Ok(found.into_iter().map(|(_, element)| element).collect())
+            Ok(grammar.elements.into_iter().map(|(_, element)| element).collect())
         }
         // More text behind the object, or damage in it.
         _ => Err("not-json"),
-    }
-}
-
-/// Returns the elements of all arrays at the paths.
-fn elements(json: &str, paths: &[Vec<String>]) -> Item<'static> {
-    let mut found = Vec::new();
-    collect(&mask_controls(json), &mut Vec::new(), paths, &mut found);
-    Item::Elements(found)
-}
-
-fn collect(raw: &str, path: &mut Vec<String>, paths: &[Vec<String>], found: &mut Vec<(Vec<String>, String)>) {
-    if raw.starts_with('[') && paths.contains(path) {
-        let elements: Vec<&RawValue> = serde_json::from_str(raw).unwrap();
-        found.extend(elements.iter().map(|element| (path.clone(), element.get().to_owned())));
-    } else if raw.starts_with('{') {
-        for (key, value) in serde_json::from_str::<Pairs>(raw).unwrap().pairs {
-            if let Some(key) = key {
-                path.push(key);
-                collect(value.get(), path, paths, found);
-                path.pop();
-            }
-        }
     }
 }
 
@@ -171,12 +150,18 @@ struct Grammar<'t> {
     own_keys: Vec<String>,
     /// Whether one of these arrays has begun.
     has_array: bool,
+    /// Their elements, each with the path of its array.
+    elements: Vec<(Vec<String>, String)>,
 }
 
 /// Keys from the top to a value; `None` below an array.
 type Path = Option<Vec<String>>;
 
-impl Grammar<'_> {
+impl<'t> Grammar<'t> {
+    fn new(text: &'t str, paths: &'t [Vec<String>]) -> Self {
+        Self { text: text.as_bytes(), paths, own_keys: Vec::new(), has_array: false, elements: Vec::new() }
+    }
+
     /// Returns where the text ends. An array is a JSON text only if its first element is an object.
     fn json_text(&mut self) -> Result<usize, Stop> {
         if self.text[0] == b'{' {
@@ -184,10 +169,8 @@ impl Grammar<'_> {
         }
         match self.text.get(space(self.text, 1)) {
             None => Err(Stop::Cut),
-            Some(b'{') => {
-                self.has_array = self.paths.contains(&Vec::new());
-                self.array(0, 0)
-            }
+            Some(b'{') if self.paths.contains(&Vec::new()) => self.records(0, &[]),
+            Some(b'{') => self.array(0, 0),
             Some(_) => Err(Stop::Wrong),
         }
     }
@@ -199,10 +182,10 @@ impl Grammar<'_> {
             None => Err(Stop::Cut),
             Some(b'{' | b'[') if depth == MAX_DEPTH => Err(Stop::Wrong),
             Some(b'{') => self.object(at, depth, path),
-            Some(b'[') => {
-                self.has_array |= path.as_ref().is_some_and(|path| self.paths.contains(path));
-                self.array(at, depth)
-            }
+            Some(b'[') => match path {
+                Some(path) if self.paths.contains(path) => self.records(at, path),
+                _ => self.array(at, depth),
+            },
             Some(b'"') => string(text, at),
             Some(b'-' | b'0'..=b'9') => number(text, at),
             Some(_) => {
@@ -264,6 +247,28 @@ impl Grammar<'_> {
         }
     }
 
+    /// An array of records. Strings and brackets alone decide where an element ends, so damage inside of it costs no other.
+    fn records(&mut self, at: usize, path: &[String]) -> Result<usize, Stop> {
+        self.has_array = true;
+        let text = self.text;
+        let mut at = space(text, at + 1);
+        if text.get(at) == Some(&b']') {
+            return Ok(at + 1);
+        }
+        loop {
+            let end = element_end(text, at)?;
+            let element = String::from_utf8(text[at..end].to_vec()).unwrap();
+            self.elements.push((path.to_vec(), element));
+            at = space(text, end);
+            match text.get(at) {
+                None => return Err(Stop::Cut),
+                Some(b']') => return Ok(at + 1),
+                Some(b',') => at = space(text, at + 1),
+                Some(_) => return Err(Stop::Wrong),
+            }
+        }
+    }
+
     fn array(&mut self, at: usize, depth: usize) -> Result<usize, Stop> {
         let text = self.text;
         let mut at = space(text, at + 1);
@@ -278,6 +283,33 @@ impl Grammar<'_> {
                 Some(b',') => at = space(text, at + 1),
                 Some(_) => return Err(Stop::Wrong),
             }
+        }
+    }
+}
+
+/// Returns where an element of an array of records ends.
+fn element_end(text: &[u8], start: usize) -> Result<usize, Stop> {
+    let (mut at, mut depth) = (start, 0_usize);
+    loop {
+        match text.get(at).ok_or(Stop::Cut)? {
+            b'"' => {
+                at += 1;
+                while *text.get(at).ok_or(Stop::Cut)? != b'"' {
+                    at += if text[at] == b'\\' { 2 } else { 1 };
+                }
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' if depth > 0 => depth -= 1,
+            _ if depth > 0 => {}
+            byte if byte.is_ascii_alphanumeric() || b"-+.".contains(byte) => {
+                let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || b"-+.".contains(byte);
+                return Ok(at + text[at..].iter().take_while(is_part).count());
+            }
+            _ => return Err(Stop::Wrong),
+        }
+        at += 1;
+        if depth == 0 {
+            return Ok(at);
         }
     }
 }

@@ -6,21 +6,13 @@ use regex::Regex;
 
 use super::{
     flow_logs,
-    formats::{self, Parsed},
+    formats::{self, Header, Parsed},
     items,
     json_path::{self, Found},
+    keys::{kind, text_of},
     records::{Record, Shape},
     times,
 };
-
-/// The header lines of a text that apply to the lines behind them.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Header {
-    /// The fields of a flow log.
-    pub(super) flow: Option<Vec<String>>,
-    /// The fields of a W3C log, and the rule that read them.
-    pub(super) w3c: Option<(String, Vec<String>)>,
-}
 
 pub(super) struct Row {
     pub(super) values: BTreeMap<String, String>,
@@ -41,14 +33,6 @@ pub(super) enum Verdict {
     Payload(Vec<u8>),
     Mismatch(&'static str),
     ObjectFails,
-}
-
-pub(super) fn kind(rule: &toml::Table) -> &str {
-    rule["format"]["kind"].as_str().unwrap()
-}
-
-pub(super) fn text_of<'r>(rule: &'r toml::Table, name: &str) -> Option<&'r str> {
-    rule.get(name).map(|value| value.as_str().unwrap())
 }
 
 pub(super) fn is_drop(rule: &toml::Table) -> bool {

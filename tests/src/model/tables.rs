@@ -3,12 +3,12 @@
 use super::{
     Model, Outcome,
     enrich::ENRICHED,
-    flow_logs, formats,
+    flow_logs, formats, json_path,
+    keys::kind,
     records::{Origin, Record},
-    rules::{Row, kind},
+    rules::Row,
     values::{guarded, iso},
 };
-use crate::model::json_path;
 
 impl Model {
     pub(super) fn row(

@@ -49,7 +49,8 @@ impl Sample {
         assert!(!keys.is_empty(), "{name}: tests/presets/{name}/in/ has no object");
         for key in keys {
             let text = fs::read(from.join("in").join(&key)).unwrap();
-            place.object(&key, &if key.ends_with(".gz") { gzip(&text) } else { text });
+            let is_compressed = Path::new(&key).extension().is_some_and(|end| end == "gz");
+            place.object(&key, &if is_compressed { gzip(&text) } else { text });
         }
         let rules = from.join("flowherd.toml");
         let rules = if rules.exists() {

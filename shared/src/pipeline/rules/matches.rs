@@ -6,7 +6,7 @@ use regex::{Regex, bytes};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{
-        MapAccess, SeqAccess, Visitor,
+        Error, MapAccess, SeqAccess, Visitor,
         value::{MapAccessDeserializer, SeqAccessDeserializer},
     },
 };
@@ -47,7 +47,13 @@ impl<'de> Deserialize<'de> for Patterns {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Patterns, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(Patterns)
+                let patterns: Vec<Pattern> = Vec::deserialize(SeqAccessDeserializer::new(seq))?;
+                if patterns.is_empty() {
+                    return Err(A::Error::custom(
+                        "match is empty; remove it, or give patterns, for example [{ log_group = \"vpc-flow-logs*\" }]",
+                    ));
+                }
+                Ok(Patterns(patterns))
             }
         }
 

@@ -43,6 +43,8 @@ fn rule() -> BoxedStrategy<String> {
     )
         .prop_map(
             move |((matches, metadata, mismatch, comments), lines, records, unwrap, (format, more))| {
+                // A line has no array.
+                let lines = lines.filter(|_| records.is_none());
                 // A time at a path needs a JSON record, so a rule for other formats has one only with `unwrap`.
                 let more = more
                     .filter(|more| unwrap.is_some() || format.contains("\"json\"") || !more.contains("path"));
@@ -109,8 +111,6 @@ fn format() -> impl Strategy<Value = (String, Option<String>)> {
             vec![
                 "{ name = \"n\", path = \"/n\" }",
                 "{ name = \"b\", path = \"/a/b\", type = \"bigint\" }",
-                "{ name = \"host\", jsonpath = \"$.headers[?@.name == 'Host'].value\" }",
-                "{ name = \"last\", jsonpath = \"$.headers[-1].name\" }",
                 "{ name = \"all\", path = \"\" }",
                 "{ name = \"message\", path = \"/message\" }",
             ],

@@ -70,8 +70,14 @@ fn a_time_that_is_none_is_a_reject() {
     );
     assert!(
         times(
-            "format = \"%Y-%m-%d\"",
-            &["\"2026-02-18 00\"", "\"2026-13-01\"", "\"1969-12-31\"", "\"18/02/2026\""]
+            "format = \"%Y-%m-%d %H:%M:%S\"",
+            &[
+                "\"2026-02-18 00:00:00 x\"",
+                "\"2026-02-18 00:00\"",
+                "\"2026-13-01 00:00:00\"",
+                "\"1969-12-31 23:59:59\"",
+                "\"18/02/2026 00:00:00\"",
+            ]
         )
         .is_empty()
     );
@@ -113,19 +119,16 @@ fn the_time_of_an_unwrapped_message_is_in_the_outer_record() {
 
 #[test]
 fn a_time_that_does_not_fit_sends_the_record_to_the_next_rule() {
-    let config =
-        text_rule("r", "on_mismatch = \"next\"\ntimestamp = { columns = [\"word\"], format = \"%Y\" }")
-            .replace("%Y", "%Y-%m-%d")
-            .replace(r"(?P<word>\w+)", r"(?P<word>[\w-]+)")
-            + &text_rule("other", "");
+    let config = text_rule("r", "on_mismatch = \"next\"\ntimestamp = { columns = [\"word\"], unit = \"s\" }")
+        + &text_rule("other", "");
     assert_eq!(
-        converted(&config, "k", "2026-02-18 a\nword b\n"),
+        converted(&config, "k", "1771372800 a\nword b\n"),
         [
             "2 rows, 0 rejected, 0 control, 0 dropped",
             "other: timestamp,word,rest",
             "other: -,word,b",
             "r: timestamp,word,rest",
-            "r: 2026-02-18T00:00:00.000Z,2026-02-18,a",
+            "r: 2026-02-18T00:00:00.000Z,1771372800,a",
         ]
     );
 }

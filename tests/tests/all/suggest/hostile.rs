@@ -6,11 +6,12 @@ use flowherd_tests::{
     command::flowherd,
     objects::{FLOW, envelope, event, gzip},
 };
+use serde_json::Value;
 
 use super::{super::promises::within, PROGRAM, Place, convert_with, converts_all, suggest, suggested};
 
-/// Kibibytes of memory that a sample may take: its text of 64 MiB, and what is kept of its records.
-const MEMORY_KIB: u32 = 300 << 10;
+/// Kibibytes of memory that the command may take: 32 MiB of text, and what is kept of its records.
+const MEMORY_KIB: u32 = 192 << 10;
 
 /// Runs the command with bounded memory, and returns its status, standard output and standard error.
 fn suggest_in_bounded_memory(place: &Place) -> (Option<i32>, String, String) {
@@ -56,7 +57,7 @@ fn memory_is_bounded_whatever_the_sample() {
     let place = Place::new();
     place.object("members", format!("{{{many_members}\"x\":1}}\n").as_bytes());
     place.object("deep", format!("{}{}\n", "{\"a\":".repeat(1000), "[".repeat(1000)).as_bytes());
-    place.object("flat", b"{\"a\":1}".repeat(2 << 20).as_slice());
+    place.object("flat", b"{\"a\":1}".repeat(1 << 20).as_slice());
     let groups: Vec<String> = (0..3000)
         .map(|number| envelope(&format!("/group/{number:x}-{}", "x".repeat(400)), &[event(1, "text")]))
         .collect();
@@ -75,8 +76,9 @@ fn memory_is_bounded_whatever_the_sample() {
 #[test]
 fn hostile_names_are_strings_of_the_output_and_nothing_else() {
     let place = Place::new();
-    let group = "a\"]\n[[rule]]\nname = \"evil\"\u{202e}'''";
-    let text = envelope(group, &[event(1, "{\"a\\u0000\\\"]\\n[x]\":1,\"\\u202e\":2,\"\":3}")]);
+    let group = Value::from("a\"]\n[[rule]]\nname = \"evil\"\u{202e}'''").to_string();
+    let text =
+        envelope(group.trim_matches('"'), &[event(1, "{\"a\\u0000\\\"]\\n[x]\":1,\"\\u202e\":2,\"\":3}")]);
     place.object("q\"]\n[[rule]]/x'y", text.as_bytes());
     place.object("q\"]\n[[rule]]/x'z", b"{\"b\":1}\n");
     let (rules, report) = converts_all(&place);
