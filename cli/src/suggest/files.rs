@@ -1,4 +1,4 @@
-//! Chooses the files of the sample: all that are given, and some of each kind below directories.
+//! Chooses the files of the sample: every file given, and some of each kind of key below the directories given.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use super::{
 
 /// Maximum files of the sample.
 const MAX_FILES: usize = 200;
-/// Maximum kinds of keys below a directory that are told apart.
+/// Maximum kinds of keys that are sampled separately.
 const MAX_KINDS: usize = 1000;
 /// Names of Flowherd's own files, which `convert` does not read either.
 const OWN_FILES: [&str; 3] = ["flowherd.toml", "lookups.json", "names.json"];
@@ -23,7 +23,7 @@ const OWN_FILES: [&str; 3] = ["flowherd.toml", "lookups.json", "names.json"];
 /// A file of the sample.
 #[derive(Clone, Debug)]
 pub(super) struct SampleFile {
-    /// As `convert` names it: the path below the directory, or the file's name.
+    /// The key for `convert`: the path below the directory, or the file's name.
     pub(super) key: String,
     pub(super) path: PathBuf,
 }
@@ -89,7 +89,7 @@ impl Files {
         };
         let (_, mut kind) = names::key_globs(key);
         if kinds.len() >= MAX_KINDS && !kinds.contains_key(&kind) {
-            // The names of the files are random words. Beyond the limit, all folders are one kind.
+            // More kinds mean random file names. Beyond the limit, all further folders are one kind.
             kind = String::new();
         }
         let spread = kinds.entry(kind).or_insert_with(|| Spread::new(MAX_FILES, usize::MAX));

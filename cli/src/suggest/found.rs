@@ -1,4 +1,4 @@
-//! Recognised clusters, merged if the same rules take them.
+//! Recognised clusters. Those that the same rules take are merged.
 
 use super::{
     clusters::{Cluster, Origin, Record},
@@ -10,9 +10,9 @@ use super::{
     spread::some_of,
 };
 
-/// Minimum likeness of JSON objects that one rule takes.
+/// Minimum similarity of JSON objects that one rule takes.
 const MIN_LIKENESS: f64 = 0.8;
-/// Likeness of JSON objects below which files of one folder get rules of their own.
+/// Similarity of JSON objects below which the files of one folder get separate rules.
 const MAX_DIFFERENCE: f64 = 0.5;
 /// Minimum common prefix of folders and log groups that one JSON rule takes.
 const MIN_PREFIX_BYTES: usize = 4;
@@ -45,7 +45,7 @@ impl Found {
         self.cluster.is_group()
     }
 
-    /// Returns whether so many records have no rule that they are a kind of their own.
+    /// Returns whether enough records have no rule to be another log.
     pub(super) fn has_unknown_kind(&self) -> bool {
         self.chain.rest.len() * 100 > self.cluster.records.len() * MIN_KIND_PERCENT
     }
@@ -102,7 +102,7 @@ impl Found {
         self.has_same_rules(other) && self.own_match_of(known) && other.own_match_of(known)
     }
 
-    /// Adds the records of another cluster behind those of this one. Some of both remain if they are too many.
+    /// Returns a cluster with the records of this one, then those of the other, or with a sample of both if there are too many.
     fn join(&self, other: &Self) -> Cluster {
         let first = self.cluster.files.len();
         let moved = some_of(&other.cluster.records, MAX_JOINED)
@@ -190,8 +190,8 @@ fn divided(cluster: Cluster, recogniser: &Recogniser) -> Option<Vec<Found>> {
     (parts.len() > 1).then(|| parts.into_iter().map(recognised).collect())
 }
 
-/// Returns whether a rule for each kind of names takes more records than rules for the folder, or tells different objects
-/// apart.
+/// Returns whether a rule for each kind of names takes more records than rules for the folder, or separates different
+/// objects.
 fn is_better(whole: &Found, parts: &[Found]) -> bool {
     let remaining: usize = parts.iter().map(|part| part.chain.rest.len()).sum();
     if !whole.is_pure() {

@@ -6,15 +6,16 @@ use super::{
     flow_guess,
     json_shape::JsonShape,
     known::Known,
-    mend::mend,
     probe::{Fit, Probes, try_rule},
     spread::some_of,
-    text_shape, wrapped,
+    text_shape,
+    trim::trim_to_records,
+    wrapped,
 };
 
 /// Records with which every preset is tried before it is tried with all.
 const FIRST_RECORDS: usize = 200;
-/// Bytes of these records, unless the first has more.
+/// Maximum bytes of these records, unless the first has more.
 const FIRST_BYTES: usize = 128 << 10;
 /// Minimum required columns of a preset that takes only some JSON records of a cluster.
 const MIN_REQUIRED: usize = 2;
@@ -29,7 +30,7 @@ const MAX_OTHER_MEMBERS: usize = 3;
 #[derive(Debug, Default)]
 pub(super) struct Chain {
     pub(super) drafts: Vec<Draft>,
-    /// Records that no rule takes for certain.
+    /// Records that no rule certainly takes.
     pub(super) rest: Vec<Record>,
     /// A commented suggestion for the remaining records.
     pub(super) guess: Option<String>,
@@ -218,7 +219,7 @@ fn first_records(cluster: &Cluster) -> Cluster {
 /// Returns an object with fewer elements in its array.
 fn shortened(message: &str) -> Option<String> {
     let mut text = message.as_bytes()[..FIRST_BYTES].to_vec();
-    if mend(&mut text) { String::from_utf8(text).ok() } else { None }
+    if trim_to_records(&mut text) { String::from_utf8(text).ok() } else { None }
 }
 
 /// Returns the keys with `comments`, if some lines begin with `#` and others do not.

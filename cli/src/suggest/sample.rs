@@ -1,4 +1,4 @@
-//! Reads the beginning of each file of the sample, decoded and cut behind a whole record.
+//! Reads the beginning of each file of the sample, decoded and cut after a whole record.
 
 use std::{fs::File, io::Read};
 
@@ -10,14 +10,14 @@ use flowherd_shared::{
 
 use super::{
     files::{Files, SampleFile},
-    mend::mend,
+    trim::trim_to_records,
 };
 
 /// Maximum decoded bytes read of one file for its first record.
 const MAX_FILE_BYTES: usize = 8 << 20;
 /// Maximum decoded bytes read of one file whose first record is shorter.
 const MAX_SHARE: usize = 2 << 20;
-/// Decoded bytes of all files together.
+/// Maximum decoded bytes of all files together.
 const MAX_SAMPLE_BYTES: usize = 32 << 20;
 
 /// Decoded text of one file.
@@ -29,7 +29,7 @@ pub(super) struct Sample {
     pub(super) is_cut: bool,
 }
 
-/// The files that could be read, and one line for each other.
+/// The readable files, and one line for each unreadable file.
 #[derive(Debug, Default)]
 pub(super) struct Samples {
     pub(super) samples: Vec<Sample>,
@@ -42,7 +42,7 @@ pub(super) fn read(files: &Files) -> Samples {
     let mut samples = Samples::default();
     let mut bytes = 0;
     for file in &files.chosen {
-        // A first record that exceeds the share may take what other files left.
+        // A first record that exceeds the share may use the bytes that other files did not need.
         let max = MAX_FILE_BYTES.min(MAX_SAMPLE_BYTES.saturating_sub(bytes)).max(share);
         match read_file(file, share, max) {
             Ok(sample) => {
@@ -60,8 +60,8 @@ fn read_file(file: &SampleFile, share: usize, max: usize) -> Result<Sample, Stri
     let open = File::open(&file.path).map_err(|error| format!("cannot be opened: {error}"))?;
     let mut text = Vec::new();
     let is_cut = decode(open, &mut text, share, max).map_err(|error| error_chain(&error))?;
-    if is_cut && !mend(&mut text) {
-        return Err(format!("its first record has more than {max} bytes; it is left out of the sample"));
+    if is_cut && !trim_to_records(&mut text) {
+        return Err(format!("its first record has more than {max} bytes, so it is not in the sample"));
     }
     Ok(Sample { key: file.key.clone(), text, is_cut })
 }
@@ -87,7 +87,7 @@ fn decode(object: impl Read, text: &mut Vec<u8>, share: usize, max: usize) -> Re
         if text.len() < limit {
             continue;
         }
-        if limit >= max || mend(&mut text.clone()) {
+        if limit >= max || trim_to_records(&mut text.clone()) {
             return Ok(true);
         }
         limit = (limit * 2).min(max);

@@ -18,7 +18,7 @@ fn suggest(place: &Place) -> Ran {
     flowherd(PROGRAM, [Path::new("suggest"), &place.path("in")])
 }
 
-/// Runs `flowherd suggest`, which must find rules, and returns them.
+/// Runs `flowherd suggest` and returns its rules; panics if it finds none.
 fn suggested(place: &Place) -> String {
     let ran = suggest(place);
     assert_eq!(ran.status, 0, "{}{}", ran.stdout, ran.stderr);
@@ -132,7 +132,7 @@ fn log_groups_of_one_kind_share_a_rule_and_a_glob_only_with_a_common_shape() {
 }
 
 #[test]
-fn two_kinds_in_one_log_group_are_tried_one_after_the_other() {
+fn two_kinds_in_one_log_group_get_rules_in_sequence() {
     let place = Place::new();
     let events: Vec<String> = (0..20)
         .map(|number| if number % 2 == 0 { FLOW.to_owned() } else { format!("{{\"number\":{number}}}") })
@@ -149,7 +149,7 @@ fn two_kinds_in_one_log_group_are_tried_one_after_the_other() {
 }
 
 #[test]
-fn files_of_different_kinds_in_one_folder_are_told_apart_by_name_or_by_content() {
+fn files_of_different_kinds_in_one_folder_get_rules_by_name_or_by_content() {
     let by_name = Place::new();
     by_name.object("logs/orders-1.json", b"{\"order\":1}\n").object("logs/orders-2.json", b"{\"order\":2}\n");
     by_name

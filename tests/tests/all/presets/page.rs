@@ -1,4 +1,4 @@
-//! The part of docs/log-types.md that is made from the files of the presets.
+//! The part of docs/log-types.md that is generated from the presets.
 
 use std::{collections::HashMap, env, fmt::Write, fs};
 
@@ -17,7 +17,7 @@ const MARK: &str = "<!-- Generated from shared/presets/ below this line. To writ
                     UPDATE_DOCS=1 cargo test --locked -p flowherd-tests --test all presets::page -->\n";
 
 #[test]
-fn the_page_of_log_types_has_what_the_presets_have() {
+fn the_page_of_log_types_matches_the_presets() {
     let page = read(PAGE);
     let (head, below) = page.split_once(MARK).unwrap_or_else(|| panic!("{PAGE} has no line\n{MARK}"));
     let generated = generated();
@@ -27,7 +27,7 @@ fn the_page_of_log_types_has_what_the_presets_have() {
     }
     assert!(
         below == generated,
-        "{PAGE} is not what the presets give; write it with\n\
+        "{PAGE} differs from the presets; update it with\n\
          UPDATE_DOCS=1 cargo test --locked -p flowherd-tests --test all presets::page"
     );
 }
@@ -60,7 +60,7 @@ fn section(preset: &Preset, page: &mut String) {
     write!(page, "\n### {}\n\n{}: {}.\n\n", preset.name, plain(title), plain(description)).unwrap();
     writeln!(page, "- Takes: {}", takes(rule)).unwrap();
     let sources: Vec<String> = preset.sources().map(|url| format!("<{url}>")).collect();
-    writeln!(page, "- AWS's page: {}", sources.join(", ")).unwrap();
+    writeln!(page, "- Reference: {}", sources.join(", ")).unwrap();
     if let Some(time) = rule.get("timestamp") {
         writeln!(page, "- Time of records outside envelopes: {}", time_of(time)).unwrap();
     }
@@ -71,7 +71,7 @@ fn section(preset: &Preset, page: &mut String) {
     }
     if let Some(required) = rule.get("required").and_then(Value::as_array) {
         let names: Vec<String> = required.iter().map(|name| code(name.as_str().unwrap())).collect();
-        writeln!(page, "- A record without one of these is a reject: {}", names.join(", ")).unwrap();
+        writeln!(page, "- Required columns: {}", names.join(", ")).unwrap();
     }
     for paragraph in notes(preset) {
         writeln!(page, "\n{paragraph}").unwrap();
@@ -117,7 +117,7 @@ fn time_of(time: &Value) -> String {
     format!("{} ({})", columns.join(", "), text("format").unwrap())
 }
 
-/// The paragraphs of the file's comment behind its first line and its sources. Lines that are indented are an example.
+/// The paragraphs of the file's comment after its first line and its sources. Indented lines are an example.
 fn notes(preset: &Preset) -> Vec<String> {
     let comment = preset.text.lines().skip(1).take_while(|line| line.starts_with('#'));
     let lines: Vec<&str> = comment

@@ -1,4 +1,4 @@
-//! Input that is no log, or made to break the command or its output.
+//! Input that is not a log, or that is made to break the command or its output.
 
 use std::{fs, os::unix::ffi::OsStrExt, path::Path};
 
@@ -32,7 +32,7 @@ fn files_that_are_no_logs_end_with_a_message_each_and_status_1() {
     assert_eq!((status, stdout.as_str()), (Some(1), ""), "{stderr}");
     for message in [
         "in/cut.gz: truncated: ",
-        "in/line: its first record has more than 8388608 bytes; it is left out of the sample",
+        "in/line: its first record has more than 8388608 bytes, so it is not in the sample",
         "in/picture: not text: this is Parquet",
         "no records were read: ",
     ] {
@@ -42,7 +42,7 @@ fn files_that_are_no_logs_end_with_a_message_each_and_status_1() {
 }
 
 #[test]
-fn a_damaged_file_costs_no_other() {
+fn a_damaged_file_does_not_affect_others() {
     let place = Place::new();
     let good = gzip(format!("{FLOW}\n").repeat(10).as_bytes());
     place.object("flow/cut.gz", &good[..good.len() - 10]).object("flow/good.gz", &good);
@@ -98,7 +98,7 @@ fn a_name_that_is_not_utf8_is_reported() {
 }
 
 #[test]
-fn paths_that_are_no_files_are_usage_errors() {
+fn paths_that_are_neither_files_nor_directories_are_usage_errors() {
     let place = Place::new();
     let missing = place.path("nowhere");
     for (path, message) in

@@ -1,11 +1,11 @@
-//! Ends text that was cut off after some bytes, so that it is a shorter object with whole records.
+//! Trims text that was cut at a byte limit, so that it is a shorter object with whole records.
 
 /// Maximum depth of brackets. Text with more of them is a line.
 const MAX_DEPTH: usize = 128;
 
 /// Where a JSON text ends.
 enum End {
-    /// Behind its last bracket.
+    /// After its last bracket.
     Whole(usize),
     /// It is cut off. Holds the end of the last whole element of its outermost array, and the brackets that close the text
     /// there.
@@ -14,28 +14,28 @@ enum End {
     NotJson,
 }
 
-/// Removes what follows the last whole record. If the text is a single JSON text, closes it behind the last whole element of
+/// Removes what follows the last whole record. If the text is a single JSON text, closes it after the last whole element of
 /// its array. Returns false if the text has no whole record.
-pub(super) fn mend(text: &mut Vec<u8>) -> bool {
+pub(super) fn trim_to_records(text: &mut Vec<u8>) -> bool {
     let (mut at, mut end) = (0, 0);
     while at < text.len() {
         match text[at] {
             b' ' | b'\t' | b'\r' | b'\n' | b',' => at += 1,
             b'{' | b'[' if is_json(&text[at..]) => match json_end(text, at) {
-                End::Whole(behind) => (at, end) = (behind, behind),
-                End::Cut(Some((behind, closing))) if end == 0 => {
-                    text.truncate(behind);
+                End::Whole(after) => (at, end) = (after, after),
+                End::Cut(Some((after, closing))) if end == 0 => {
+                    text.truncate(after);
                     text.extend(closing);
                     return true;
                 }
                 End::Cut(_) => break,
                 End::NotJson => match line_end(text, at) {
-                    Some(behind) => (at, end) = (behind, behind),
+                    Some(after) => (at, end) = (after, after),
                     None => break,
                 },
             },
             _ => match line_end(text, at) {
-                Some(behind) => (at, end) = (behind, behind),
+                Some(after) => (at, end) = (after, after),
                 None => break,
             },
         }
@@ -119,7 +119,7 @@ mod tests {
             ("", None),
         ] {
             let mut text = cut.as_bytes().to_vec();
-            let has_record = mend(&mut text);
+            let has_record = trim_to_records(&mut text);
             assert_eq!(has_record.then(|| String::from_utf8(text).unwrap()).as_deref(), expected, "{cut}");
         }
     }
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn nesting_without_end_is_a_line() {
         let mut text = [&b"a\n"[..], &b"[".repeat(1 << 20)].concat();
-        assert!(mend(&mut text));
+        assert!(trim_to_records(&mut text));
         assert_eq!(text, b"a\n");
     }
 }
