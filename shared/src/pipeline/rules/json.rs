@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod oracle;
 mod pattern;
+mod pointer;
 mod query;
 mod read;
 mod scan;
@@ -13,10 +14,11 @@ mod tape;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod value;
 
 pub(super) use self::read::Scratch;
-pub(crate) use self::read::compact;
 use self::tree::Node;
+pub(crate) use self::value::compact;
 use super::Values;
 use crate::{
     error::Reason,

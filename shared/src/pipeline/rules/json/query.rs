@@ -13,7 +13,7 @@ use jsonpath_rust::parser::{
     parse_json_path,
 };
 
-use super::{MAX_STEPS, pattern::Pattern, tree::array_index};
+use super::{MAX_STEPS, pattern::Pattern, pointer::array_index};
 use crate::text::quoted;
 
 /// Maximum bytes of a query.

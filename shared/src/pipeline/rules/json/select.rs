@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use super::{
     pattern::Pattern,
     query::{Filter, Operand, Operator, Path, Query, Segment, Selector},
-    read,
     tape::Tape,
+    value,
 };
 use crate::pipeline::json_text;
 
@@ -221,7 +221,7 @@ impl<'t> Select<'t> {
                 continue;
             }
             match found {
-                Some(first) if !read::is_same(self.raw(first), self.raw(child)) => {
+                Some(first) if !value::is_same(self.raw(first), self.raw(child)) => {
                     return Err(Halt::DuplicateKey);
                 }
                 Some(_) => {}

@@ -1,6 +1,6 @@
 //! The tree of the paths that a JSON format reads.
 
-use super::query::Query;
+use super::{pointer::array_index, query::Query};
 use crate::pipeline::{bytes, json_text};
 
 /// A path in the object that columns read, or that leads to one.
@@ -128,9 +128,4 @@ impl Node {
         }
         self.children.iter().position(|child| child.name.as_bytes() == name)
     }
-}
-
-/// Returns a step as a position in an array, if it is one.
-pub(super) fn array_index(step: &str) -> Option<usize> {
-    step.parse().ok().filter(|index: &usize| index.to_string() == step)
 }
