@@ -4,16 +4,18 @@
 //! (numbers, addresses, ids, times) get into a statement, never text as a user gave it.
 
 mod catalog;
+mod network;
 mod rows;
 
-use std::{fmt, net::IpAddr};
+use std::fmt;
 
 use flowherd_shared::ledger::layout;
 
 pub use self::{
     catalog::QUESTIONS,
+    network::Network,
     rows::{
-        Rows, Scan, Span, last_day, of_rejects, of_rejects_view, of_tables, of_view, placeholder,
+        Rows, Scan, Span, any_row, extent_of_rejects, extent_of_tables, last_day, of_rejects, of_rejects_view, of_tables, of_view, placeholder,
         within_partitions,
     },
 };
@@ -56,7 +58,7 @@ pub enum Source {
 /// A value that a question takes, besides the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parameter {
-    /// An IP address.
+    /// An IP address or a network.
     Ip,
     /// The id of a network interface.
     Interface,
@@ -109,7 +111,7 @@ impl std::str::FromStr for InterfaceId {
 #[derive(Clone, Debug, Default)]
 pub struct Arguments {
     /// For [`Parameter::Ip`].
-    pub ip: Option<IpAddr>,
+    pub ip: Option<Network>,
     /// For [`Parameter::Interface`].
     pub interface: Option<InterfaceId>,
     /// For [`Parameter::Port`].
@@ -145,9 +147,12 @@ struct Values {
     rejects: String,
     inner_src: String,
     inner_dst: String,
-    ip: String,
+    src_is_ip: String,
+    dst_is_ip: String,
     interface: String,
     port: String,
+    is_port: String,
+    to_port: String,
     at_least: String,
     limit: String,
     run: String,
@@ -205,9 +210,12 @@ impl Question {
             rejects: format!("(\n{}\n  ) AS rejects", rows.rejects),
             inner_src: inner("src"),
             inner_dst: inner("dst"),
-            ip: text_or_null(arguments.ip.as_ref()),
+            src_is_ip: arguments.ip.map_or_else(anything, |ip| ip.contains("srcaddr")),
+            dst_is_ip: arguments.ip.map_or_else(anything, |ip| ip.contains("dstaddr")),
             interface: text_or_null(arguments.interface.as_ref().map(|id| &id.0)),
             port: arguments.port.map_or("CAST(NULL AS INTEGER)".to_owned(), |port| port.to_string()),
+            is_port: arguments.port.map_or_else(anything, |port| format!("{port} IN (srcport, dstport)")),
+            to_port: arguments.port.map_or_else(anything, |port| format!("dstport = {port}")),
             at_least: arguments.at_least.or(least).unwrap_or(1).to_string(),
             limit: arguments.limit.unwrap_or(LIMIT).to_string(),
             run: text_or_null(arguments.run.as_ref()),
@@ -226,6 +234,11 @@ impl Arguments {
             Parameter::Run => self.run.is_some(),
         }
     }
+}
+
+/// Returns the condition of a parameter that is not given.
+fn anything() -> String {
+    "TRUE".to_owned()
 }
 
 /// Returns a string literal. The values are parsed, so they contain no quote.
@@ -268,6 +281,7 @@ mod tests {
         let arguments = Arguments {
             ip: Some("10.0.0.5".parse().unwrap()),
             run: Some("monday".to_owned()),
+            port: Some(22),
             ..Arguments::default()
         };
         for question in QUESTIONS {
@@ -298,7 +312,7 @@ mod tests {
                 assert_eq!(declared, read, "{}", question.name);
             }
         }
-        assert_eq!(QUESTIONS.len(), 12);
+        assert_eq!(QUESTIONS.len(), 14);
     }
 
     #[test]
