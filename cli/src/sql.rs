@@ -1,9 +1,9 @@
 //! `flowherd sql`: prints the definitions of tables and views.
 
 use std::{
-    net::IpAddr,
     fs::{self, File},
     io::{self, BufRead, BufReader},
+    net::IpAddr,
     path::Path,
 };
 

@@ -15,7 +15,9 @@ pub(crate) fn day(text: &str) -> Result<Date, String> {
     match text {
         "today" => Ok(today()),
         "yesterday" => Ok(today().saturating_sub(1.day())),
-        _ => plain_day(text).ok_or_else(|| "not a day; write it as 2026-02-18, today or yesterday".to_owned()),
+        _ => {
+            plain_day(text).ok_or_else(|| "not a day; write it as 2026-02-18, today or yesterday".to_owned())
+        }
     }
 }
 
@@ -33,7 +35,9 @@ pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
     let found = match text {
         "now" => Some(Timestamp::now()),
         "today" | "yesterday" => day(text).ok().and_then(midnight),
-        _ => text.parse().ok().or_else(|| plain_day(text).and_then(midnight)).or_else(|| without_offset(text)),
+        _ => {
+            text.parse().ok().or_else(|| plain_day(text).and_then(midnight)).or_else(|| without_offset(text))
+        }
     };
     found.ok_or_else(|| {
         "not a time; write it as 2026-02-18T03:00 (UTC), 2026-02-18T03:00Z, 2026-02-18T04:00+01:00, 2026-02-18, today, \
@@ -67,7 +71,8 @@ pub(crate) fn seconds(text: &str) -> Result<i64, String> {
 /// Returns a second of Unix time as `2026-02-18T03:00Z`, with seconds if there are any.
 pub(crate) fn text(second: i64) -> String {
     let format = if second % 60 == 0 { "%Y-%m-%dT%H:%MZ" } else { "%Y-%m-%dT%H:%M:%SZ" };
-    Timestamp::from_second(second).map_or_else(|_| second.to_string(), |time| time.strftime(format).to_string())
+    Timestamp::from_second(second)
+        .map_or_else(|_| second.to_string(), |time| time.strftime(format).to_string())
 }
 
 #[cfg(test)]
@@ -84,9 +89,16 @@ mod tests {
             "2026-02-18T04:00+01:00",
             "2026-02-17T22:00-05:00",
         ] {
-            assert_eq!(moment(time).map(|time| text(time.as_second())).as_deref(), Ok("2026-02-18T03:00Z"), "{time}");
+            assert_eq!(
+                moment(time).map(|time| text(time.as_second())).as_deref(),
+                Ok("2026-02-18T03:00Z"),
+                "{time}"
+            );
         }
-        assert_eq!(moment("2026-02-18").map(|time| text(time.as_second())).as_deref(), Ok("2026-02-18T00:00Z"));
+        assert_eq!(
+            moment("2026-02-18").map(|time| text(time.as_second())).as_deref(),
+            Ok("2026-02-18T00:00Z")
+        );
     }
 
     #[test]
@@ -99,7 +111,15 @@ mod tests {
 
     #[test]
     fn a_wrong_time_gets_an_example() {
-        for time in ["", "noon", "18.02.2026", "2026-02-30", "2026-02-18T25:00", "2026-02-18T03:00+x", "2026-02-18T03:00+99:99"] {
+        for time in [
+            "",
+            "noon",
+            "18.02.2026",
+            "2026-02-30",
+            "2026-02-18T25:00",
+            "2026-02-18T03:00+x",
+            "2026-02-18T03:00+99:99",
+        ] {
             assert!(moment(time).unwrap_err().contains("2026-02-18T04:00+01:00"), "{time}");
         }
         for day in ["", "2026-02-18T03:00", "2026-2-18", "tomorrow"] {

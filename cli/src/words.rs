@@ -13,6 +13,9 @@ mod tests {
 
     #[test]
     fn only_one_thing_has_a_singular() {
-        assert_eq!([0, 1, 2000].map(|count| counted(count, "row", "rows")), ["0 rows", "1 row", "2,000 rows"]);
+        assert_eq!(
+            [0, 1, 2000].map(|count| counted(count, "row", "rows")),
+            ["0 rows", "1 row", "2,000 rows"]
+        );
     }
 }

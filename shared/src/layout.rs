@@ -132,7 +132,8 @@ pub fn is_run_name(name: &str) -> bool {
 /// Returns why `name` is not valid as the name of a run, for people.
 #[must_use]
 pub fn run_name_problem(name: &str) -> Option<String> {
-    let is_valid = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
+    let is_valid =
+        |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
     let why = if name.is_empty() {
         "it is empty".to_owned()
     } else if name.starts_with('.') {

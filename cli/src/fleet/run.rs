@@ -59,7 +59,10 @@ pub(crate) fn redrive(args: &RedriveArgs) -> Result<(), Stop> {
                 "the dead-letter queue is empty: nothing is moved back".to_owned()
             }
             Redriven::Started(count) => {
-                format!("SQS moves about {} back", counted(count, "dead-letter message", "dead-letter messages"))
+                format!(
+                    "SQS moves about {} back",
+                    counted(count, "dead-letter message", "dead-letter messages")
+                )
             }
             Redriven::Moved(1) => "1 dead-letter message is back in the queue".to_owned(),
             Redriven::Moved(count) => format!("{count} dead-letter messages are back in the queue"),
@@ -98,12 +101,7 @@ fn begin_and_follow(fleet: &Fleet<'_>, mut options: RunOptions, output: &OutputA
 }
 
 /// Waits until the step loop has begun a run. The error is the reason if it refuses the run.
-fn await_begin(
-    fleet: &Fleet<'_>,
-    step_loop: &StepLoop<'_>,
-    execution: &str,
-    run: &str,
-) -> Result<(), Stop> {
+fn await_begin(fleet: &Fleet<'_>, step_loop: &StepLoop<'_>, execution: &str, run: &str) -> Result<(), Stop> {
     loop {
         let state = step_loop.look(execution)?;
         // First the execution, then the ledger: an execution that has ended writes no more.
@@ -114,7 +112,9 @@ fn await_begin(
             Execution::Running | Execution::Ended => thread::sleep(Duration::from_millis(500)),
             Execution::Refused(why) => return Err(Stop::usage(format!("the run is refused: {why}"))),
             Execution::Failed(why) => {
-                return Err(anyhow::anyhow!(why).context("the step loop ended before it began the run").into());
+                return Err(anyhow::anyhow!(why)
+                    .context("the step loop ended before it began the run")
+                    .into());
             }
         }
     }
@@ -142,9 +142,9 @@ fn follow_here(fleet: &Fleet<'_>, mut state: RunState, output: &OutputArgs) -> R
         return outcome::show(&report, fleet.settings, output.json, output.strict);
     }
     // The state is of the last operation, and workers have processed objects since.
-    let counts = fleet.patience.during("the counts of the queue and of the ledger", || {
-        fleet.coordinator.progress(&state.run)
-    });
+    let counts = fleet
+        .patience
+        .during("the counts of the queue and of the ledger", || fleet.coordinator.progress(&state.run));
     state.progress = counts?;
     if output.json {
         return summary::print(&json(&state)?);
@@ -156,23 +156,24 @@ fn follow_here(fleet: &Fleet<'_>, mut state: RunState, output: &OutputArgs) -> R
     ))
 }
 
-/// Returns the counts of a run whose objects are all sent.
+/// Returns the counts of a run whose objects are all sent. The queue's counts are of all runs, and so at most those of this one.
 fn sent(run: &str, progress: &Progress) -> String {
-    let in_queue = progress.queued + progress.in_flight;
+    let pending = progress.pending();
+    let in_flight = progress.in_flight.min(pending);
+    let queued = progress.queued.min(pending - in_flight);
     let count = |number| HumanCount(number).to_string();
     let mut text = format!("run {run}: {}", counted(progress.listed, "object", "objects"));
     let parts = [
         (progress.done, "done"),
         (progress.skipped, "skipped"),
         (progress.failed, "failed"),
-        (progress.queued, "queued"),
-        (progress.in_flight, "in flight"),
+        (queued, "queued"),
+        (in_flight, "in flight"),
     ];
     for (number, state) in parts.into_iter().filter(|(number, state)| *number > 0 || *state == "done") {
         text += &format!(", {} {state}", count(number));
     }
-    // The queue may also have messages of other runs, so this is the least number.
-    let lost = progress.pending().saturating_sub(in_queue);
+    let lost = pending - in_flight - queued;
     if lost > 0 {
         text += &format!(
             "\n{} neither an outcome nor a message: SQS counts messages with a delay of about a minute; if `flowherd status \
@@ -260,7 +261,13 @@ mod tests {
         let progress = Progress { listed: 1, ..Progress::default() };
         let of = |progress: Progress| sent("r", &progress);
         assert_eq!(of(Progress { queued: 1, ..progress }), "run r: 1 object, 0 done, 1 queued");
-        let progress = Progress { listed: 1200, done: 3, failed: 1, queued: 1000, in_flight: 195, ..progress };
+        // Messages of other runs.
+        assert_eq!(
+            of(Progress { queued: 7, in_flight: 2, ..progress }),
+            "run r: 1 object, 0 done, 1 in flight"
+        );
+        let progress =
+            Progress { listed: 1200, done: 3, failed: 1, queued: 1000, in_flight: 195, ..progress };
         let lost = of(progress);
         assert!(
             lost.starts_with(

@@ -2,9 +2,7 @@
 //! `report --now` and `runs --forget`.
 
 use anyhow::Context;
-use flowherd_coordinator::{
-    state::{Operation, Progress, Reporting, RunState},
-};
+use flowherd_coordinator::state::{Operation, Progress, Reporting, RunState};
 use flowherd_shared::{
     ledger::{Report, ReportState, Run, layout, read_json},
     store::Store,

@@ -59,7 +59,9 @@ impl<'a> StepLoop<'a> {
         match self.aws.handle().block_on(request).map_err(SdkError::into_service_error) {
             Ok(answer) => Ok(Some(state(&answer))),
             Err(DescribeExecutionError::ExecutionDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(anyhow::Error::new(error).context("cannot read the state of the step loop").into()),
+            Err(error) => {
+                Err(anyhow::Error::new(error).context("cannot read the state of the step loop").into())
+            }
         }
     }
 

@@ -15,8 +15,8 @@ pub use self::{
     catalog::QUESTIONS,
     network::Network,
     rows::{
-        Rows, Scan, Span, any_row, extent_of_rejects, extent_of_tables, last_day, of_rejects, of_rejects_view, of_tables, of_view, placeholder,
-        within_partitions,
+        Rows, Scan, Span, any_row, extent_of_rejects, extent_of_tables, last_day, of_rejects,
+        of_rejects_view, of_tables, of_view, placeholder, within_partitions,
     },
 };
 

@@ -8,7 +8,9 @@ use crate::connect::{Aws, is_aws};
 #[derive(Debug, thiserror::Error)]
 pub enum EnvironmentError {
     /// Neither the environment nor the profile has a region.
-    #[error("no AWS region found; set AWS_REGION, such as AWS_REGION=eu-west-1, or set region in the AWS profile")]
+    #[error(
+        "no AWS region found; set AWS_REGION, such as AWS_REGION=eu-west-1, or set region in the AWS profile"
+    )]
     NoRegion,
     /// The endpoint is not a URL.
     #[error("AWS_ENDPOINT_URL={0:?} is not the URL of a server; an example: http://127.0.0.1:4566")]
@@ -56,8 +58,7 @@ impl Aws {
         if let Some(endpoint) = self.config().endpoint_url().filter(|endpoint| !is_url(endpoint)) {
             return Err(EnvironmentError::Endpoint(endpoint.to_owned()));
         }
-        let not_configured =
-            || EnvironmentError::NoCredentials(CredentialsError::not_loaded_no_source());
+        let not_configured = || EnvironmentError::NoCredentials(CredentialsError::not_loaded_no_source());
         let provider = self.config().credentials_provider().ok_or_else(not_configured)?;
         match self.handle().block_on(provider.provide_credentials()) {
             Ok(_) => Ok(()),
@@ -125,7 +126,8 @@ mod tests {
         let other = check_queue(queue, "us-east-1", false).unwrap_err().to_string();
         assert!(other.starts_with("FLOWHERD_QUEUE_URL=https://sqs.eu-west-1"), "{other}");
         assert!(other.ends_with("the AWS region is us-east-1; set AWS_REGION=eu-west-1"), "{other}");
-        let local = check_queue("http://127.0.0.1:9324/0/a.fifo", "us-east-1", false).unwrap_err().to_string();
+        let local =
+            check_queue("http://127.0.0.1:9324/0/a.fifo", "us-east-1", false).unwrap_err().to_string();
         assert!(local.contains("AWS_ENDPOINT_URL is not set"), "{local}");
     }
 

@@ -92,11 +92,14 @@ fn every_view_and_question_is_in_the_dialect_of_athenas_engine() {
         let queries = glue["queries"].as_array().unwrap();
         statements.extend(queries.iter().map(|query| ("trino", query["sql"].as_str().unwrap().to_owned())));
     }
-    for question in QUESTIONS {
+    let networks = ["10.0.0.5", "10.0.0.0/16", "2001:db8::/48"];
+    for (question, network) in
+        QUESTIONS.iter().flat_map(|question| networks.map(|network| (question, network)))
+    {
         let mut args = vec!["query", "--named", question.name, "--print"];
         for parameter in question.needed.iter().chain(question.optional) {
             args.extend(match parameter {
-                Parameter::Ip => ["--ip", "10.0.0.5"],
+                Parameter::Ip => ["--ip", network],
                 Parameter::Interface => ["--interface", "eni-1"],
                 Parameter::Port => ["--port", "22"],
                 Parameter::Run => ["--run", "monday"],

@@ -76,10 +76,14 @@ pub(super) fn of_folders(
     for stored in tables {
         let Some(time) = &stored.time else { continue };
         let Some(before) = stored.folders.as_deref() else {
-            return Ok(format!("table {table} has partitions in unknown folders; its rows are not looked up"));
+            return Ok(format!(
+                "table {table} has partitions in unknown folders; its rows are not looked up"
+            ));
         };
         let Some(prefixes) = prefixes(before, names)? else {
-            return Ok(format!("table {table} has more than {MAX_PREFIXES} folders of one kind; its rows are not looked up"));
+            return Ok(format!(
+                "table {table} has more than {MAX_PREFIXES} folders of one kind; its rows are not looked up"
+            ));
         };
         for prefix in prefixes {
             let levels = time.format.pattern().matches('/').count() + 1;
@@ -112,7 +116,8 @@ fn prefixes(
 ) -> Result<Option<Vec<String>>, StoreError> {
     let mut prefixes = vec![String::new()];
     let mut parts = template.split("${");
-    let append = |prefixes: &mut Vec<String>, text: &str| prefixes.iter_mut().for_each(|prefix| prefix.push_str(text));
+    let append =
+        |prefixes: &mut Vec<String>, text: &str| prefixes.iter_mut().for_each(|prefix| prefix.push_str(text));
     append(&mut prefixes, parts.next().unwrap_or_default());
     for part in parts {
         let (_, text) = part.split_once('}').unwrap_or((part, ""));
@@ -168,7 +173,12 @@ mod tests {
     fn stored(folders: &str, pattern: &str) -> Stored {
         let format = TimeFormat::from_pattern(pattern).unwrap();
         let time = Partitions { format, since: String::new(), since_second: 0 };
-        Stored { name: "flow_text".to_owned(), time: Some(time), injected: Vec::new(), folders: Some(folders.to_owned()) }
+        Stored {
+            name: "flow_text".to_owned(),
+            time: Some(time),
+            injected: Vec::new(),
+            folders: Some(folders.to_owned()),
+        }
     }
 
     #[test]

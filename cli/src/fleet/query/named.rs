@@ -36,8 +36,7 @@ pub(super) fn list() -> String {
         vec![question.name.to_owned(), question.title().to_owned(), flags.join(" ")]
     });
     let mut text = columns(&["question", "shows", "asks"], rows, usize::MAX);
-    text +=
-        "\nAll but missing-objects are asked of a time: --last 24h, --day 2026-02-18, --day yesterday, or --from and --to.\n";
+    text += "\nAll but missing-objects are asked of a time: --last 24h, --day 2026-02-18, --day yesterday, or --from and --to.\n";
     text
 }
 

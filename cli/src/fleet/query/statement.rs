@@ -18,17 +18,21 @@ pub(super) fn check(sql: &str, allow_changes: bool) -> Result<(), String> {
         Err(_) if allow_changes => return Ok(()),
         Err(unclosed) => return Err(format!("the statement has {unclosed} without an end; close it")),
     };
-    let mut statements = tokens.split(|token| *token == Token::Symbol(';')).filter(|tokens| !tokens.is_empty());
+    let mut statements =
+        tokens.split(|token| *token == Token::Symbol(';')).filter(|tokens| !tokens.is_empty());
     let Some(first) = statements.next() else {
         return Err(
-            "the statement is empty; an example: flowherd query \"SELECT count(*) FROM vpc_flow_text\"".to_owned()
+            "the statement is empty; an example: flowherd query \"SELECT count(*) FROM vpc_flow_text\""
+                .to_owned(),
         );
     };
     if allow_changes {
         return Ok(());
     }
     if statements.next().is_some() {
-        return Err("the text has several statements, and Athena runs one at a time; run them one by one".to_owned());
+        return Err(
+            "the text has several statements, and Athena runs one at a time; run them one by one".to_owned()
+        );
     }
     match Reader(first).statement() {
         Ok(()) => Ok(()),
@@ -278,15 +282,24 @@ mod tests {
         for sql in ["SELECT 1; DROP TABLE t", "SELECT 1; SELECT 2"] {
             assert!(check(sql, false).unwrap_err().starts_with("the text has several statements"), "{sql}");
         }
-        assert_eq!(check("SELECT 'a", false).unwrap_err(), "the statement has a quote without an end; close it");
-        assert_eq!(check("SELECT 1 /* a", false).unwrap_err(), "the statement has a comment without an end; close it");
+        assert_eq!(
+            check("SELECT 'a", false).unwrap_err(),
+            "the statement has a quote without an end; close it"
+        );
+        assert_eq!(
+            check("SELECT 1 /* a", false).unwrap_err(),
+            "the statement has a comment without an end; close it"
+        );
     }
 
     #[test]
     fn an_empty_statement_never_runs() {
         for sql in ["", "  \n", ";;", "-- SELECT 1", "/* SELECT 1 */ ;"] {
             for allow_changes in [false, true] {
-                assert!(check(sql, allow_changes).unwrap_err().starts_with("the statement is empty"), "{sql}");
+                assert!(
+                    check(sql, allow_changes).unwrap_err().starts_with("the statement is empty"),
+                    "{sql}"
+                );
             }
         }
     }

@@ -29,10 +29,13 @@ impl FromStr for Network {
         };
         let address: IpAddr = address.parse().map_err(|_| wrong())?;
         let is_number = bits.len() <= 3 && bits.bytes().all(|byte| byte.is_ascii_digit());
-        let bits = bits.parse().ok().filter(|bits| is_number && *bits <= length(address)).ok_or_else(wrong)?;
+        let bits =
+            bits.parse().ok().filter(|bits| is_number && *bits <= length(address)).ok_or_else(wrong)?;
         let first = first(address, bits);
         if first != address {
-            return Err(format!("{address} is not the first address of its network; did you mean {first}/{bits}?"));
+            return Err(format!(
+                "{address} is not the first address of its network; did you mean {first}/{bits}?"
+            ));
         }
         Ok(Self { address, bits })
     }
@@ -76,9 +79,8 @@ fn v6_rest(bits: u8) -> u128 {
 /// Compares the address as a number. The cast of the first part of an IPv6 address gives null.
 fn v4_contains(column: &str, first: Ipv4Addr, bits: u8) -> String {
     let octets = [(1, 1 << 24), (2, 1 << 16), (3, 1 << 8), (4, 1)];
-    let number = octets.map(|(part, factor)| {
-        format!("TRY_CAST(split_part({column}, '.', {part}) AS BIGINT) * {factor}")
-    });
+    let number = octets
+        .map(|(part, factor)| format!("TRY_CAST(split_part({column}, '.', {part}) AS BIGINT) * {factor}"));
     let first = first.to_bits();
     format!("{} BETWEEN {first} AND {}", number.join(" + "), first | v4_rest(bits))
 }
@@ -92,12 +94,13 @@ fn v6_contains(column: &str, first: Ipv6Addr, bits: u8) -> String {
         address.segments()[..count].iter().map(|group| format!("{group:04x}")).collect::<String>()
     };
     let groups = |side: &str| format!("length({side}) - length(replace({side}, ':', '')) + 1");
-    let (before, after) = (format!("split_part({column}, '::', 1)"), format!("split_part({column}, '::', 2)"));
+    let (before, after) =
+        (format!("split_part({column}, '::', 1)"), format!("split_part({column}, '::', 2)"));
     let group = |number: usize| {
         // Without `::`, the first part is the whole address.
         format!(
             "lpad(CASE WHEN {before} <> '' AND {number} <= {} THEN split_part({before}, ':', {number}) WHEN {after} <> '' AND \
-             {number} > 8 - ({}) THEN split_part({after}, ':', CAST({number} - 8 + {} AS INTEGER)) ELSE '0' END, 4, '0')",
+             {number} > 8 - ({}) THEN split_part({after}, ':', CAST(greatest(1, {number} - 8 + {}) AS INTEGER)) ELSE '0' END, 4, '0')",
             groups(&before),
             groups(&after),
             groups(&after),
@@ -139,7 +142,9 @@ mod tests {
 
     #[test]
     fn what_is_no_network_is_refused() {
-        for text in ["", "10", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "::/129", "1' OR '1'='1", "10.0.0.0/8/8"] {
+        for text in
+            ["", "10", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "::/129", "1' OR '1'='1", "10.0.0.0/8/8"]
+        {
             assert!(text.parse::<Network>().unwrap_err().contains("10.0.0.0/16"), "{text}");
         }
         let host = "10.1.2.3/8".parse::<Network>().unwrap_err();
