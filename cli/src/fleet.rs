@@ -71,7 +71,8 @@ fn connected<T>(args: &FleetArgs, work: impl FnOnce(&Fleet<'_>) -> Result<T, Sto
 /// Connects to AWS with an environment that has region and credentials.
 fn connect(patience: &Patience) -> Result<Aws, Stop> {
     let aws = Aws::connect().context("cannot start the runtime")?;
-    patience.during("the AWS credentials", || aws.check_environment())?;
+    let profile = stack::variable("AWS_PROFILE");
+    patience.during("the AWS credentials", || aws.check_environment(profile))?;
     Ok(aws)
 }
 

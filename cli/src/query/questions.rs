@@ -147,12 +147,17 @@ struct Values {
     rejects: String,
     inner_src: String,
     inner_dst: String,
+    /// Conditions on a side of the flow; true without an address.
     src_is_ip: String,
     dst_is_ip: String,
+    /// The same with `AND` before it; empty without an address.
+    and_src_ip: String,
+    and_dst_ip: String,
+    and_either_ip: String,
     interface: String,
     port: String,
-    is_port: String,
-    to_port: String,
+    and_is_port: String,
+    and_to_port: String,
     at_least: String,
     limit: String,
     run: String,
@@ -204,18 +209,25 @@ impl Question {
             Parameter::AtLeast(least) => Some(*least),
             _ => None,
         });
+        let src = arguments.ip.map(|ip| ip.contains("srcaddr"));
+        let dst = arguments.ip.map(|ip| ip.contains("dstaddr"));
+        let either = src.as_ref().zip(dst.as_ref()).map(|(src, dst)| format!("({src} OR {dst})"));
+        let always = || "TRUE".to_owned();
         Values {
             flows: format!("(\n{}\n  ) AS flows", rows.flows),
             before: format!("(\n{}\n  ) AS earlier", rows.before),
             rejects: format!("(\n{}\n  ) AS rejects", rows.rejects),
             inner_src: inner("src"),
             inner_dst: inner("dst"),
-            src_is_ip: arguments.ip.map_or_else(anything, |ip| ip.contains("srcaddr")),
-            dst_is_ip: arguments.ip.map_or_else(anything, |ip| ip.contains("dstaddr")),
+            and_src_ip: and(src.as_deref()),
+            and_dst_ip: and(dst.as_deref()),
+            and_either_ip: and(either.as_deref()),
+            src_is_ip: src.unwrap_or_else(always),
+            dst_is_ip: dst.unwrap_or_else(always),
             interface: text_or_null(arguments.interface.as_ref().map(|id| &id.0)),
             port: arguments.port.map_or("CAST(NULL AS INTEGER)".to_owned(), |port| port.to_string()),
-            is_port: arguments.port.map_or_else(anything, |port| format!("{port} IN (srcport, dstport)")),
-            to_port: arguments.port.map_or_else(anything, |port| format!("dstport = {port}")),
+            and_is_port: and(arguments.port.map(|port| format!("{port} IN (srcport, dstport)")).as_deref()),
+            and_to_port: and(arguments.port.map(|port| format!("dstport = {port}")).as_deref()),
             at_least: arguments.at_least.or(least).unwrap_or(1).to_string(),
             limit: arguments.limit.unwrap_or(LIMIT).to_string(),
             run: text_or_null(arguments.run.as_ref()),
@@ -236,9 +248,9 @@ impl Arguments {
     }
 }
 
-/// Returns the condition of a parameter that is not given.
-fn anything() -> String {
-    "TRUE".to_owned()
+/// Returns a further condition, or nothing.
+fn and(condition: Option<&str>) -> String {
+    condition.map_or_else(String::new, |condition| format!(" AND {condition}"))
 }
 
 /// Returns a string literal. The values are parsed, so they contain no quote.

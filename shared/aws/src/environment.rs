@@ -15,9 +15,19 @@ pub enum EnvironmentError {
     /// The endpoint is not a URL.
     #[error("AWS_ENDPOINT_URL={0:?} is not the URL of a server; an example: http://127.0.0.1:4566")]
     Endpoint(String),
-    /// No provider of the SDK's chain has credentials.
+    /// No provider of the SDK's chain has credentials, and no profile is named.
     #[error("no AWS credentials found; set AWS_PROFILE or run `aws sso login`")]
     NoCredentials(#[source] CredentialsError),
+    /// The named profile has no credentials, or does not exist.
+    #[error(
+        "AWS_PROFILE={profile} has no credentials; correct it, or run `aws sso login --profile {profile}`"
+    )]
+    Profile {
+        /// The name of the profile.
+        profile: String,
+        /// All causes.
+        source: CredentialsError,
+    },
     /// A provider has credentials, but they cannot be read or have expired.
     #[error("cannot load the AWS credentials: {cause}; check AWS_PROFILE or run `aws sso login`")]
     Credentials {
@@ -47,11 +57,12 @@ pub enum EnvironmentError {
 }
 
 impl Aws {
-    /// Checks region, endpoint and credentials. Sends requests only if the provider of the credentials needs them.
+    /// Checks region, endpoint and credentials. `profile` is the value of `AWS_PROFILE`. Sends requests only if the provider of the
+    /// credentials needs them.
     ///
     /// # Errors
     /// [`EnvironmentError`], which names the variable to set.
-    pub fn check_environment(&self) -> Result<(), EnvironmentError> {
+    pub fn check_environment(&self, profile: Option<String>) -> Result<(), EnvironmentError> {
         if self.config().region().is_none() {
             return Err(EnvironmentError::NoRegion);
         }
@@ -62,9 +73,10 @@ impl Aws {
         let provider = self.config().credentials_provider().ok_or_else(not_configured)?;
         match self.handle().block_on(provider.provide_credentials()) {
             Ok(_) => Ok(()),
-            Err(source @ CredentialsError::CredentialsNotLoaded(_)) => {
-                Err(EnvironmentError::NoCredentials(source))
-            }
+            Err(source @ CredentialsError::CredentialsNotLoaded(_)) => Err(match profile {
+                Some(profile) => EnvironmentError::Profile { profile, source },
+                None => EnvironmentError::NoCredentials(source),
+            }),
             Err(source) => Err(EnvironmentError::Credentials { cause: innermost(&source), source }),
         }
     }

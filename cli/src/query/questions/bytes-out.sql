@@ -15,7 +15,7 @@ FROM (
       sum(CAST(packets AS DECIMAL(38, 0))) AS packets, count(*) AS flows, min("timestamp") AS first_seen,
       max("timestamp") AS last_seen
     FROM {flows}
-    WHERE action = 'ACCEPT' AND {inner_src} AND NOT {inner_dst} AND {src_is_ip} AND {to_port}
+    WHERE action = 'ACCEPT' AND {inner_src} AND NOT {inner_dst}{and_src_ip}{and_to_port}
     GROUP BY interface_id, srcaddr, dstaddr
   ) AS recorded
   GROUP BY srcaddr, dstaddr

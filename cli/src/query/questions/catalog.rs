@@ -27,27 +27,27 @@ pub const QUESTIONS: &[Question] = &[
     question!(
         "top-talkers", Flows, needs &[], takes &[Ip, Port, Limit],
         columns &["bytes", "dst_subnet_name", "dstaddr", "dstport", "interface_id", "packets", "src_subnet_name", "srcaddr", "srcport", "timestamp"],
-        flows src_is_ip dst_is_ip is_port limit
+        flows and_either_ip and_is_port limit
     ),
     question!(
         "who-talked-to", Flows, needs &[Ip], takes &[Port, Limit],
         columns &["action", "bytes", "dst_subnet_name", "dstaddr", "dstport", "protocol_name", "src_subnet_name", "srcaddr", "srcport", "timestamp"],
-        flows src_is_ip dst_is_ip is_port limit
+        flows src_is_ip dst_is_ip and_is_port limit
     ),
     question!(
         "connections-to-port", Flows, needs &[Port], takes &[Ip, Limit],
         columns &["action", "bytes", "dst_subnet_name", "dstaddr", "dstport", "protocol_name", "src_subnet_name", "srcaddr", "timestamp"],
-        flows dst_is_ip to_port limit
+        flows port and_dst_ip limit
     ),
     question!(
         "rejected-by-port", Flows, needs &[], takes &[Ip, Port, Limit],
         columns &["action", "dstaddr", "dstport", "protocol_name", "srcaddr", "timestamp"],
-        flows dst_is_ip to_port limit
+        flows and_dst_ip and_to_port limit
     ),
     question!(
         "rejected-by-source", Flows, needs &[], takes &[Ip, Port, Limit],
         columns &["action", "dstaddr", "dstport", "src_subnet_name", "srcaddr", "timestamp"],
-        flows src_is_ip to_port limit
+        flows and_src_ip and_to_port limit
     ),
     question!(
         "lateral-movement", Flows, needs &[Ip], takes &[Port, Limit],
@@ -57,22 +57,22 @@ pub const QUESTIONS: &[Question] = &[
     question!(
         "long-lived-flows", Flows, needs &[], takes &[Ip, Port, AtLeast(60), Limit],
         columns &["action", "bytes", "dstaddr", "dstport", "protocol_name", "srcaddr", "srcport", "timestamp"],
-        flows src_is_ip dst_is_ip is_port at_least limit
+        flows and_either_ip and_is_port at_least limit
     ),
     question!(
         "bytes-out", Flows, needs &[], takes &[Ip, Port, Limit],
         columns &["action", "bytes", "dst_subnet_name", "dstaddr", "dstport", "interface_id", "packets", "src_subnet_name", "srcaddr", "timestamp"],
-        flows inner_src inner_dst src_is_ip to_port limit
+        flows inner_src inner_dst and_src_ip and_to_port limit
     ),
     question!(
         "new-destinations", FlowsAndBefore, needs &[], takes &[Ip, Port, Limit],
         columns &["action", "bytes", "dst_subnet_name", "dstaddr", "dstport", "src_subnet_name", "srcaddr", "srcport", "timestamp"],
-        flows before inner_src inner_dst src_is_ip to_port limit
+        flows before inner_src inner_dst and_src_ip and_to_port limit
     ),
     question!(
         "port-scans", Flows, needs &[], takes &[Ip, AtLeast(20), Limit],
         columns &["action", "dstaddr", "dstport", "packets", "srcaddr", "srcport", "timestamp"],
-        flows src_is_ip dst_is_ip at_least limit
+        flows and_either_ip at_least limit
     ),
     question!(
         "coverage-gaps", Flows, needs &[], takes &[Interface, Limit],

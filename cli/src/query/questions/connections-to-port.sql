@@ -7,7 +7,7 @@ SELECT srcaddr, max(src_subnet_name) AS src_subnet, dstaddr, max(dst_subnet_name
   count(*) AS flows, sum(CAST(bytes AS DECIMAL(38, 0))) AS bytes, min("timestamp") AS first_seen,
   max("timestamp") AS last_seen
 FROM {flows}
-WHERE {to_port} AND {dst_is_ip}
+WHERE dstport = {port}{and_dst_ip}
 GROUP BY srcaddr, dstaddr, protocol_name, action
 ORDER BY flows DESC, srcaddr, dstaddr, protocol_name, action
 LIMIT {limit}

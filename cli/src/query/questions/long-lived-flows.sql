@@ -8,7 +8,7 @@ SELECT srcaddr, srcport, dstaddr, dstport, protocol_name, count(*) AS records,
   sum(CAST(bytes AS DECIMAL(38, 0))) AS bytes, min("timestamp") AS first_seen, max("timestamp") AS last_seen,
   CAST(floor(date_diff('millisecond', min("timestamp"), max("timestamp")) / 6e4) AS BIGINT) AS minutes
 FROM {flows}
-WHERE srcaddr IS NOT NULL AND action = 'ACCEPT' AND ({src_is_ip} OR {dst_is_ip}) AND {is_port}
+WHERE srcaddr IS NOT NULL AND action = 'ACCEPT'{and_either_ip}{and_is_port}
 GROUP BY srcaddr, srcport, dstaddr, dstport, protocol_name
 HAVING date_diff('millisecond', min("timestamp"), max("timestamp")) >= {at_least} * 60000
   AND count(DISTINCT floor(date_diff('millisecond', TIMESTAMP '1970-01-01 00:00:00', "timestamp") / 12e5)) * 1200000

@@ -7,8 +7,7 @@
 SELECT dstaddr, sum(CAST(bytes AS DECIMAL(38, 0))) AS bytes, count(*) AS flows, count(DISTINCT srcaddr) AS sources,
   min(dstport) AS lowest_port, min("timestamp") AS first_seen, max("timestamp") AS last_seen
 FROM {flows}
-WHERE action = 'ACCEPT' AND NOT (srcport < 1024 AND dstport >= 1024) AND {inner_src} AND NOT {inner_dst}
-  AND {src_is_ip} AND {to_port}
+WHERE action = 'ACCEPT' AND NOT (srcport < 1024 AND dstport >= 1024) AND {inner_src} AND NOT {inner_dst}{and_src_ip}{and_to_port}
   AND dstaddr NOT IN (
     SELECT dstaddr FROM {before}
     WHERE action = 'ACCEPT' AND NOT (srcport < 1024 AND dstport >= 1024) AND {inner_src} AND dstaddr IS NOT NULL

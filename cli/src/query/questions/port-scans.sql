@@ -8,8 +8,7 @@ SELECT srcaddr, dstaddr, count(DISTINCT dstport) AS ports,
   count(DISTINCT CASE WHEN action = 'ACCEPT' THEN dstport END) AS accepted_ports, min(dstport) AS lowest_port,
   max(dstport) AS highest_port, sum(packets) AS packets, min("timestamp") AS first_seen, max("timestamp") AS last_seen
 FROM {flows}
-WHERE packets <= 3 AND NOT (srcport < 1024 AND dstport >= 1024) AND NOT (srcport < 32768 AND dstport >= 32768)
-  AND ({src_is_ip} OR {dst_is_ip})
+WHERE packets <= 3 AND NOT (srcport < 1024 AND dstport >= 1024) AND NOT (srcport < 32768 AND dstport >= 32768){and_either_ip}
 GROUP BY srcaddr, dstaddr
 HAVING count(DISTINCT dstport) >= {at_least}
 ORDER BY ports DESC, srcaddr, dstaddr

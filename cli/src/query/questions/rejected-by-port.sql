@@ -5,7 +5,7 @@
 SELECT dstport AS port, protocol_name, count(*) AS flows, count(DISTINCT srcaddr) AS sources,
   count(DISTINCT dstaddr) AS targets, min("timestamp") AS first_seen, max("timestamp") AS last_seen
 FROM {flows}
-WHERE action = 'REJECT' AND {dst_is_ip} AND {to_port}
+WHERE action = 'REJECT'{and_dst_ip}{and_to_port}
 GROUP BY dstport, protocol_name
 ORDER BY flows DESC, port, protocol_name
 LIMIT {limit}

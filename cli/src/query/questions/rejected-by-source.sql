@@ -6,7 +6,7 @@ SELECT srcaddr, max(src_subnet_name) AS src_subnet, count(*) AS flows, count(DIS
   count(DISTINCT dstport) AS ports, min(dstport) AS lowest_port, max(dstport) AS highest_port,
   min("timestamp") AS first_seen, max("timestamp") AS last_seen
 FROM {flows}
-WHERE action = 'REJECT' AND {src_is_ip} AND {to_port}
+WHERE action = 'REJECT'{and_src_ip}{and_to_port}
 GROUP BY srcaddr
 ORDER BY flows DESC, srcaddr
 LIMIT {limit}

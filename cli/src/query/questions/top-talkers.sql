@@ -9,7 +9,7 @@ FROM (
   SELECT interface_id, srcaddr, dstaddr, max(src_subnet_name) AS src_subnet, max(dst_subnet_name) AS dst_subnet,
     count(*) AS flows, sum(CAST(packets AS DECIMAL(38, 0))) AS packets, sum(CAST(bytes AS DECIMAL(38, 0))) AS bytes
   FROM {flows}
-  WHERE srcaddr IS NOT NULL AND ({src_is_ip} OR {dst_is_ip}) AND {is_port}
+  WHERE srcaddr IS NOT NULL{and_either_ip}{and_is_port}
   GROUP BY interface_id, srcaddr, dstaddr
 ) AS pairs
 GROUP BY srcaddr, dstaddr

@@ -11,7 +11,7 @@ FROM (
     CASE WHEN {src_is_ip} THEN 'to peer' ELSE 'from peer' END AS direction,
     LEAST(srcport, dstport) AS port, protocol_name, action, bytes, "timestamp"
   FROM {flows}
-  WHERE ({src_is_ip} OR {dst_is_ip}) AND {is_port}
+  WHERE ({src_is_ip} OR {dst_is_ip}){and_is_port}
 ) AS peers
 GROUP BY peer, direction, port, protocol_name, action
 ORDER BY bytes DESC, peer, port, direction, action, protocol_name
