@@ -5,10 +5,15 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use flowherd_coordinator::options::RunOptions;
 
+use crate::times;
+
 /// Turns log archives (CloudWatch Logs by Firehose on S3, gzipped) into enriched CSV.
 #[derive(Debug, Parser)]
 #[command(name = "flowherd", version, max_term_width = 100)]
 pub(crate) struct Args {
+    /// Print all causes if the AWS credentials are not usable
+    #[arg(long, global = true)]
+    pub(crate) verbose: bool,
     /// The command.
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -94,8 +99,8 @@ pub(crate) struct SynthArgs {
     /// Seed of the random numbers; the same seed writes the same bytes
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Day of the records, UTC
-    #[arg(long, default_value = "2026-02-18", value_name = "YYYY-MM-DD")]
+    /// Day of the records, UTC: a date, today or yesterday
+    #[arg(long, default_value = "2026-02-18", value_name = "DAY", value_parser = times::day)]
     pub(crate) day: jiff::civil::Date,
     /// Percentage of malformed records
     #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
@@ -303,7 +308,7 @@ pub(crate) struct SqlArgs {
     #[arg(long, value_name = "FILE", requires = "layout")]
     pub(crate) keys: Option<PathBuf>,
     /// First day of these partitions
-    #[arg(long, value_name = "YYYY-MM-DD", default_value = "2020-01-01")]
+    #[arg(long, value_name = "DAY", default_value = "2020-01-01", value_parser = times::day)]
     pub(crate) since: jiff::civil::Date,
 }
 
@@ -330,6 +335,9 @@ pub(crate) struct QueryArgs {
     /// Run a predefined question
     #[arg(long, value_name = "QUESTION", conflicts_with = "list")]
     pub(crate) named: Option<String>,
+    /// Run a statement that may change data or tables
+    #[arg(long, conflicts_with_all = ["named", "list"])]
+    pub(crate) allow_changes: bool,
     #[command(flatten)]
     pub(crate) question: QuestionArgs,
     /// Print CSV instead of a table
@@ -347,20 +355,20 @@ pub(crate) struct QueryArgs {
 #[command(next_help_heading = "Options of a question (--named)")]
 pub(crate) struct QuestionArgs {
     /// Time span before now, such as 24h or 7d [default: 24h]
-    #[arg(long, value_name = "SPAN", conflicts_with_all = ["day", "from", "to"])]
-    pub(crate) last: Option<jiff::Span>,
-    /// Day, UTC
-    #[arg(long, value_name = "YYYY-MM-DD", conflicts_with_all = ["from", "to"])]
+    #[arg(long, value_name = "SPAN", value_parser = times::seconds, conflicts_with_all = ["day", "from", "to"])]
+    pub(crate) last: Option<i64>,
+    /// Day, UTC: a date such as 2026-02-18, today or yesterday
+    #[arg(long, value_name = "DAY", value_parser = times::day, conflicts_with_all = ["from", "to"])]
     pub(crate) day: Option<jiff::civil::Date>,
-    /// Start time, UTC, such as 2026-02-18T03:00
-    #[arg(long, value_name = "TIME", requires = "to")]
-    pub(crate) from: Option<jiff::civil::DateTime>,
-    /// End time, UTC
-    #[arg(long, value_name = "TIME", requires = "from")]
-    pub(crate) to: Option<jiff::civil::DateTime>,
-    /// IP address
+    /// Start time, such as 2026-02-18T03:00 (UTC), 2026-02-18T04:00+01:00, today or yesterday
+    #[arg(long, value_name = "TIME", value_parser = times::moment)]
+    pub(crate) from: Option<jiff::Timestamp>,
+    /// End time [default: now]
+    #[arg(long, value_name = "TIME", value_parser = times::moment, requires = "from")]
+    pub(crate) to: Option<jiff::Timestamp>,
+    /// IP address, or a network such as 10.0.0.0/16
     #[arg(long, value_name = "ADDRESS")]
-    pub(crate) ip: Option<std::net::IpAddr>,
+    pub(crate) ip: Option<crate::query::questions::Network>,
     /// Network interface
     #[arg(long, value_name = "ENI")]
     pub(crate) interface: Option<crate::query::questions::InterfaceId>,

@@ -47,11 +47,13 @@ struct Fleet<'a> {
 /// outputs of the stack do.
 fn connected<T>(args: &FleetArgs, work: impl FnOnce(&Fleet<'_>) -> Result<T, Stop>) -> Result<T, Stop> {
     let patience = Patience::new(Duration::from_secs(args.timeout));
-    let aws = Aws::connect().context("cannot start the runtime")?;
-    let is_in_environment =
-        stack::requested_name(args).is_none() && stack::variable("FLOWHERD_QUEUE_URL").is_some();
-    let (settings, state_machine) = if is_in_environment {
-        (Settings::read(&stack::variable).map_err(Stop::Usage)?, None)
+    let is_in_environment = stack::requested_name(args).is_none() && stack::environment_names_a_fleet();
+    let settings = is_in_environment.then(|| Settings::read(&stack::variable)).transpose();
+    let settings = settings.map_err(Stop::Usage)?;
+    let aws = connect(&patience)?;
+    let (settings, state_machine) = if let Some(settings) = settings {
+        aws.check_queue(&settings.common.queue_url)?;
+        (settings, None)
     } else {
         patience.during("the outputs of the stack", || stack::find(&aws, args))?
     };
@@ -64,6 +66,14 @@ fn connected<T>(args: &FleetArgs, work: impl FnOnce(&Fleet<'_>) -> Result<T, Sto
         let step_loop = step_loop.as_ref();
         work(&Fleet { aws: &aws, coordinator, settings: &settings, step_loop, patience: &patience })
     })
+}
+
+/// Connects to AWS with an environment that has region and credentials.
+fn connect(patience: &Patience) -> Result<Aws, Stop> {
+    let aws = Aws::connect().context("cannot start the runtime")?;
+    let profile = stack::variable("AWS_PROFILE");
+    patience.during("the AWS credentials", || aws.check_environment(profile))?;
+    Ok(aws)
 }
 
 impl From<ConnectError> for Stop {

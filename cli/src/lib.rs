@@ -14,6 +14,8 @@ mod stop;
 mod suggest;
 mod summary;
 mod synth;
+mod times;
+mod words;
 
 use std::process::ExitCode;
 
@@ -27,7 +29,9 @@ use stop::Stop;
 #[must_use]
 pub fn main() -> ExitCode {
     // Clap also exits with 2 on a usage error.
-    let outcome = match Args::parse().command {
+    let args = Args::parse();
+    let is_verbose = args.verbose;
+    let outcome = match args.command {
         Command::Convert(args) => convert::convert(&args),
         Command::Synth(args) => synth::synth(&args),
         Command::Explain(args) => explain::explain(&args),
@@ -52,6 +56,10 @@ pub fn main() -> ExitCode {
         }
         Err(Stop::Usage(problems)) => {
             problems.iter().for_each(|problem| summary::print_message(problem));
+            ExitCode::from(2)
+        }
+        Err(Stop::Environment(error)) => {
+            summary::print_message(&if is_verbose { error_chain(&error) } else { error.to_string() });
             ExitCode::from(2)
         }
     }

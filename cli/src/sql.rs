@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, BufRead, BufReader},
+    net::IpAddr,
     path::Path,
 };
 
@@ -16,7 +17,7 @@ use crate::{
     inputs,
     query::{
         layout::{Layout, Layouts, Sample, Template},
-        questions::{Arguments, Parameter, QUESTIONS, Question, Source, last_day, placeholder},
+        questions::{Arguments, Network, Parameter, QUESTIONS, Question, Source, last_day, placeholder},
         schema::{self, Schema},
     },
     stop::Stop,
@@ -186,7 +187,8 @@ fn saved(table: &str, layouts: &Layouts) -> Vec<SavedQuery> {
         }
         let needs = |parameter: Parameter| question.needed.contains(&parameter).then_some(());
         let examples = Arguments {
-            ip: needs(Parameter::Ip).map(|()| std::net::Ipv4Addr::new(10, 0, 0, 5).into()),
+            ip: needs(Parameter::Ip).map(|()| Network::from(IpAddr::from([10, 0, 0, 5]))),
+            port: needs(Parameter::Port).map(|()| 22),
             run: needs(Parameter::Run).map(|()| "RUN".to_owned()),
             ..Arguments::default()
         };

@@ -1,5 +1,7 @@
 //! Why a command ends early, and so its exit status.
 
+use flowherd_aws::EnvironmentError;
+
 /// Why a command ends without completing its work.
 #[derive(Debug)]
 pub(crate) enum Stop {
@@ -9,6 +11,14 @@ pub(crate) enum Stop {
     Broken(anyhow::Error),
     /// Mistakes in arguments or configuration, one line each. Nothing was done. Status 2.
     Usage(Vec<String>),
+    /// The AWS environment is not usable. Nothing was done. Status 2. Only `--verbose` prints the causes.
+    Environment(EnvironmentError),
+}
+
+impl From<EnvironmentError> for Stop {
+    fn from(error: EnvironmentError) -> Self {
+        Self::Environment(error)
+    }
 }
 
 impl Stop {

@@ -72,8 +72,8 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     pub fn run(&self, name: &str) -> Result<Run, CoordinatorError> {
         let unknown =
             || CoordinatorError::Refused(format!("no run named {name:?}; list runs with: flowherd runs"));
-        if !layout::is_run_name(name) {
-            return Err(unknown());
+        if let Some(problem) = layout::run_name_problem(name) {
+            return Err(CoordinatorError::Refused(problem));
         }
         let run = read_json(self.results, &layout::run(name)).map_err(CoordinatorError::Ledger)?;
         if let Some(run) = run {

@@ -16,8 +16,8 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// set.
     pub fn forget(&self, name: &str, force: bool) -> Result<(), CoordinatorError> {
         let list = "list active runs with: flowherd status";
-        if !layout::is_run_name(name) {
-            return Err(CoordinatorError::Refused(format!("no run named {name:?}; {list}")));
+        if let Some(problem) = layout::run_name_problem(name) {
+            return Err(CoordinatorError::Refused(problem));
         }
         let path = layout::active(name);
         if self.results.head(&path).map_err(CoordinatorError::Ledger)?.is_none() {

@@ -46,10 +46,10 @@ impl RunOptions {
     /// # Errors
     /// [`CoordinatorError::Refused`] for an invalid name.
     pub fn run_name(&self, now: Timestamp) -> Result<String, CoordinatorError> {
+        if let Some(problem) = self.run.as_deref().and_then(layout::run_name_problem) {
+            return Err(CoordinatorError::Refused(problem));
+        }
         match &self.run {
-            Some(name) if !layout::is_run_name(name) => Err(CoordinatorError::Refused(format!(
-                "invalid run name {name:?}: use 1 to 80 of the characters A-Z a-z 0-9 . _ - and no leading dot"
-            ))),
             Some(name) => Ok(name.clone()),
             None => Ok(new_run_name(now, self.prefix.as_deref().unwrap_or_default())),
         }

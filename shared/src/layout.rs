@@ -3,7 +3,10 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::text::hex;
+use crate::text::{hex, quoted};
+
+/// Maximum length of the name of a run.
+const MAX_RUN_NAME_BYTES: usize = 80;
 
 /// Path prefix of the markers of [`active`] runs.
 pub const ACTIVE: &str = "active/";
@@ -123,8 +126,29 @@ pub fn report(run: &str) -> String {
 /// Returns whether `name` is valid as the name of a run. It becomes part of paths and of queue messages.
 #[must_use]
 pub fn is_run_name(name: &str) -> bool {
-    let is_valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    !name.is_empty() && name.len() <= 80 && !name.starts_with('.') && name.bytes().all(is_valid)
+    run_name_problem(name).is_none()
+}
+
+/// Returns why `name` is not valid as the name of a run, for people.
+#[must_use]
+pub fn run_name_problem(name: &str) -> Option<String> {
+    let is_valid =
+        |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.');
+    let why = if name.is_empty() {
+        "it is empty".to_owned()
+    } else if name.starts_with('.') {
+        "it begins with a dot".to_owned()
+    } else if let Some(invalid) = name.chars().find(|character| !is_valid(*character)) {
+        format!("it has the character {invalid:?}")
+    } else if name.len() > MAX_RUN_NAME_BYTES {
+        format!("it has {} characters", name.len())
+    } else {
+        return None;
+    };
+    Some(format!(
+        "invalid run name {}: {why}; use 1 to {MAX_RUN_NAME_BYTES} of the characters A-Z a-z 0-9 . _ - and no leading dot",
+        quoted(name)
+    ))
 }
 
 #[cfg(test)]
@@ -140,5 +164,22 @@ mod tests {
         for key in ["a", "a_b", "a.b/c_", "a//b"] {
             assert!(!is_hidden(key), "{key}");
         }
+    }
+
+    #[test]
+    fn an_invalid_run_name_is_explained() {
+        let long = "x".repeat(81);
+        for (name, why) in [
+            ("", "it is empty"),
+            (".x", "it begins with a dot"),
+            ("a/b", "it has the character '/'"),
+            ("ä", "it has the character 'ä'"),
+            (&long, "it has 81 characters"),
+        ] {
+            let problem = run_name_problem(name).unwrap();
+            assert!(problem.starts_with("invalid run name ") && problem.contains(why), "{problem}");
+            assert!(!is_run_name(name), "{name}");
+        }
+        assert_eq!(run_name_problem("monday_1.x-Y"), None);
     }
 }

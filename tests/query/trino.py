@@ -23,7 +23,9 @@ SINCE = "2026-02-17"
 QUESTIONS: dict[str, list[str]] = {
     "top-talkers": [],
     "who-talked-to": ["--ip", "10.8.0.10"],
+    "connections-to-port": ["--port", "22", "--ip", "10.8.0.0/16"],
     "rejected-by-port": [],
+    "rejected-by-source": ["--ip", "2001:db8::/32"],
     "lateral-movement": ["--ip", "10.8.0.10"],
     "long-lived-flows": [],
     "bytes-out": [],

@@ -161,12 +161,8 @@ impl Chosen {
 
 /// Chooses a new run. With `--resume`: the run of that name, or the latest run; or a new name that resumes the latest run.
 fn choose(args: &ConvertArgs, plan: &RunConfig, dest: &Path) -> Result<Chosen, Stop> {
-    if let Some(name) = &args.run
-        && !layout::is_run_name(name)
-    {
-        return Err(Stop::usage(format!(
-            "--run {name:?}: use up to 80 letters, digits, '-', '_' and '.', not '.' first"
-        )));
+    if let Some(problem) = args.run.as_deref().and_then(layout::run_name_problem) {
+        return Err(Stop::usage(format!("--run: {problem}")));
     }
     let named = args.run.as_ref().and_then(|name| read_run(dest, name));
     if !args.resume {

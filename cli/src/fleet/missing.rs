@@ -94,7 +94,11 @@ impl MissingPrinter<'_> {
                 }
                 _ => "; resuming the run would replace the outputs of the others".to_owned(),
             };
-            summary::print(&format!("run {run}: {} objects are missing{todo}\n", HumanCount(self.count)))?;
+            let missing = match self.count {
+                1 => "1 object is missing".to_owned(),
+                count => format!("{} objects are missing", HumanCount(count)),
+            };
+            summary::print(&format!("run {run}: {missing}{todo}\n"))?;
         }
         if self.count == 0 { Ok(()) } else { Err(Stop::Failed) }
     }

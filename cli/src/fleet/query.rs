@@ -1,29 +1,36 @@
 //! `flowherd query`: runs a statement or a prepared question on Athena and prints the result.
 
 mod athena;
+mod extent;
 mod named;
 mod shifted;
+mod statement;
 mod tables;
 
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use aws_sdk_athena::types::TableMetadata;
 use comfy_table::CellAlignment;
 use flowherd_aws::Aws;
 use flowherd_coordinator::runs;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 
-use self::athena::{Athena, Column, Values};
+use self::{
+    athena::{Athena, Column, Values},
+    extent::Extent,
+};
 use super::{
     patience::Patience,
     stack::{self, Outputs},
 };
 use crate::{
     args::QueryArgs,
-    query::questions::LIMIT,
+    query::questions::{LIMIT, Source, Span},
     stop::Stop,
     summary::{self, finish, plain_table, print_message, printable},
+    times,
+    words::counted,
 };
 
 /// Dollars for each byte scanned, in us-east-1 (<https://aws.amazon.com/athena/pricing/>): 5 a terabyte, and 10 MB at
@@ -50,59 +57,129 @@ pub(crate) fn query(args: &QueryArgs) -> Result<(), Stop> {
     if let Some(question) = question.filter(|_| args.question.print) {
         return summary::print(&(named::printed(question, &args.question)? + ";\n"));
     }
+    if question.is_none() {
+        statement::check(args.sql.as_deref().unwrap_or_default(), args.allow_changes).map_err(Stop::usage)?;
+    }
     let asked =
         question.map(|question| Ok::<_, Stop>((question, named::span(&args.question)?))).transpose()?;
     let patience = Patience::new(Duration::from_secs(args.fleet.timeout));
-    let aws = Aws::connect().context("cannot start the runtime")?;
+    let aws = super::connect(&patience)?;
     let stack = patience.during("the outputs of the stack", || stack::outputs(&aws, &args.fleet))?;
     let athena = Athena::new(&aws, stack.needed("Database")?, stack.needed("Workgroup")?);
     let found = patience.during("the tables of the database", || athena.tables())?;
+    let asking = Asking { aws: &aws, stack: &stack, athena: &athena, patience: &patience };
     let check = Check { aws: &aws, stack: &stack, found: &found };
-    let mut limit = usize::MAX;
-    let sql = if let Some((question, span)) = asked {
-        let more = &args.question;
-        let (sql, reads) = named::on_tables(question, more, span, &found)?;
-        if question.reads_flows() {
-            check.refuse(more.table(), reads, more.anyway)?;
-        }
-        limit = more.limit.unwrap_or(LIMIT) as usize;
-        sql
-    } else {
+    let Some((question, span)) = asked else {
         let sql = args.sql.clone().unwrap_or_default();
         named::warn_of_dates_outside(&sql, &found);
         check.warn(&sql)?;
-        sql
+        return asking.run(&sql, usize::MAX, "", args).map(drop);
     };
-
-    let id = patience.during("the start of the query", || athena.start(&sql))?;
-    let progress = ProgressBar::new_spinner().with_message(format!("query {id}"));
-    progress.enable_steady_tick(Duration::from_millis(200));
-    let ended = athena.wait(&id, &progress, &patience);
-    progress.finish_and_clear();
-    let scanned = ended?;
-    let rows = if args.json {
-        print_json(&athena, &id, limit)?
-    } else if args.csv {
-        print_csv(&athena, &id, limit)?
-    } else {
-        print_table(&athena, &id, limit)?
-    };
-    // The statement returns one row more than the limit, to find out whether there are more.
-    let is_cut = rows > limit as u64;
-    let rows = rows.min(limit as u64);
-    if is_cut {
+    let more = &args.question;
+    let prepared = named::on_tables(question, more, span, &found)?;
+    if question.reads_flows() {
+        check.refuse(more.table(), prepared.reads, more.anyway)?;
+    }
+    let limit = more.limit.unwrap_or(LIMIT) as usize;
+    let has_time = question.source != Source::Ledger;
+    let time = |span: Span| format!("{} to {}", times::text(span.from), times::text(span.to));
+    let of = if has_time { format!(" of {}", time(span)) } else { String::new() };
+    let rows = asking.run(&prepared.sql, limit, &of, args)?;
+    if rows == 0
+        && let Some(extent) = &prepared.extent
+    {
+        let table = if question.reads_flows() { more.table() } else { "ledger_rejects" };
+        print_message(&asking.extent(table, extent)?);
+    }
+    if let Some(before) = &prepared.before
+        && asking.values(before)?.is_empty()
+    {
         print_message(&format!(
-            "there are more than these {} rows; raise --limit to see them",
-            HumanCount(rows)
+            "the table has no rows of {}, the time before, so every destination counts as new",
+            time(span.before())
         ));
     }
-    let dollars = scanned.max(LEAST_BYTES) as f64 * DOLLARS_A_BYTE;
-    print_message(&format!(
-        "{} rows; {} scanned, about ${dollars:.5}",
-        HumanCount(rows),
-        HumanBytes(scanned)
-    ));
     Ok(())
+}
+
+/// Runs statements and prints their results.
+struct Asking<'a> {
+    aws: &'a Aws,
+    stack: &'a Outputs,
+    athena: &'a Athena<'a>,
+    patience: &'a Patience,
+}
+
+impl Asking<'_> {
+    /// Runs a statement and prints up to `limit` rows. Returns their count. `of` describes the rows.
+    fn run(&self, sql: &str, limit: usize, of: &str, args: &QueryArgs) -> Result<u64, Stop> {
+        let (id, scanned) = self.execute(sql)?;
+        let rows = if args.json {
+            print_json(self.athena, &id, limit)?
+        } else if args.csv {
+            print_csv(self.athena, &id, limit)?
+        } else {
+            print_table(self.athena, &id, limit)?
+        };
+        // The statement returns one row more than the limit, to find out whether there are more.
+        let is_cut = rows > limit as u64;
+        let rows = rows.min(limit as u64);
+        if is_cut {
+            let shown = match rows {
+                1 => "this 1 row".to_owned(),
+                _ => format!("these {} rows", HumanCount(rows)),
+            };
+            print_message(&format!("there are more than {shown}; raise --limit to see them"));
+        }
+        let dollars = scanned.max(LEAST_BYTES) as f64 * DOLLARS_A_BYTE;
+        print_message(&format!(
+            "{}{of}; {} scanned, about ${dollars:.5}",
+            counted(rows, "row", "rows"),
+            HumanBytes(scanned)
+        ));
+        Ok(rows)
+    }
+
+    /// Runs a statement. Returns the id of the query and the number of scanned bytes.
+    fn execute(&self, sql: &str) -> Result<(String, u64), Stop> {
+        let id = self.patience.during("the start of the query", || self.athena.start(sql))?;
+        let progress = ProgressBar::new_spinner().with_message(format!("query {id}"));
+        progress.enable_steady_tick(Duration::from_millis(200));
+        let ended = self.athena.wait(&id, &progress, self.patience);
+        progress.finish_and_clear();
+        Ok((id, ended?))
+    }
+
+    /// Runs a statement that returns few rows.
+    fn values(&self, sql: &str) -> Result<Vec<Values>, Stop> {
+        let (id, _) = self.execute(sql)?;
+        let mut values = Vec::new();
+        self.athena.answer(&id, |_, rows| {
+            values.extend(rows);
+            Ok(true)
+        })?;
+        Ok(values)
+    }
+
+    /// Returns a message about the time of all rows of a table.
+    fn extent(&self, table: &str, extent: &Extent) -> Result<String, Stop> {
+        match extent {
+            Extent::Folders(tables) => {
+                let owner = self.stack.get("ResultsBucketOwner");
+                let results = self.aws.bucket(&self.stack.needed("ResultsBucket")?, owner.as_deref());
+                let find = || extent::of_folders(table, tables, &|prefix| results.names_below(prefix));
+                Ok(self.patience.during("the folders of the table", find).unwrap_or_else(|error| {
+                    format!("cannot list the results, so the time of the rows is not known: {error}")
+                }))
+            }
+            Extent::Statement(sql) => {
+                let mut rows = self.values(sql)?;
+                let row = rows.pop().unwrap_or_default();
+                let value = |at: usize| row.get(at).and_then(|value| value.as_deref());
+                Ok(extent::message(table, value(0), value(1)))
+            }
+        }
+    }
 }
 
 /// Finds rows that a table would misread.

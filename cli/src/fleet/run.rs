@@ -12,19 +12,21 @@ use flowherd_coordinator::{
     state::{Progress, RunState},
 };
 use flowherd_shared::ledger::{ReportState, Run, layout, read_json};
+use indicatif::HumanCount;
 use jiff::Timestamp;
 
 use super::{
     Fleet, connected,
     drive::Command,
     json, outcome, runs,
-    step_loop::{Execution, StepLoop},
+    step_loop::{Execution, StepLoop, taken},
     watch::Watch,
 };
 use crate::{
     args::{OutputArgs, RedriveArgs, RerunArgs, RunArgs},
     stop::Stop,
     summary::{self, print_message},
+    words::counted,
 };
 
 /// Objects whose outcomes are counted in a second or two. Those of a larger run are counted less often.
@@ -56,7 +58,13 @@ pub(crate) fn redrive(args: &RedriveArgs) -> Result<(), Stop> {
             Redriven::Started(0) | Redriven::Moved(0) => {
                 "the dead-letter queue is empty: nothing is moved back".to_owned()
             }
-            Redriven::Started(count) => format!("SQS moves about {count} dead-letter messages back"),
+            Redriven::Started(count) => {
+                format!(
+                    "SQS moves about {} back",
+                    counted(count, "dead-letter message", "dead-letter messages")
+                )
+            }
+            Redriven::Moved(1) => "1 dead-letter message is back in the queue".to_owned(),
             Redriven::Moved(count) => format!("{count} dead-letter messages are back in the queue"),
         });
         let Some(step_loop) = fleet.step_loop else { return follow_here(fleet, state, &args.output) };
@@ -76,11 +84,44 @@ fn begin_and_follow(fleet: &Fleet<'_>, mut options: RunOptions, output: &OutputA
         return follow_here(fleet, state, output);
     };
     let run = options.run_name(Timestamp::now())?;
+    // A second start with the same input would return the first execution instead of an error.
+    if options.run.is_some()
+        && fleet.patience.during("the state of the step loop", || step_loop.find(&run))?.is_some()
+    {
+        return Err(taken(&run));
+    }
     options.run = Some(run.clone());
     let execution =
         fleet.patience.during("the start of the step loop", || step_loop.start(&run, &options))?;
     print_message(&format!("run {run}"));
+    if !output.watch {
+        fleet.patience.during("the begin of the run", || await_begin(fleet, step_loop, &execution, &run))?;
+    }
     follow_step_loop(fleet, step_loop, &execution, &run, output)
+}
+
+/// Waits until the step loop has begun a run. The error is the reason if it refuses the run.
+fn await_begin(fleet: &Fleet<'_>, step_loop: &StepLoop<'_>, execution: &str, run: &str) -> Result<(), Stop> {
+    loop {
+        let state = step_loop.look(execution)?;
+        // First the execution, then the ledger: an execution that has ended writes no more.
+        if find_run(fleet, run)?.is_some() {
+            return Ok(());
+        }
+        match state {
+            Execution::Running | Execution::Ended => thread::sleep(Duration::from_millis(500)),
+            Execution::Refused(why) => return Err(Stop::usage(format!("the run is refused: {why}"))),
+            Execution::Failed(why) => {
+                return Err(anyhow::anyhow!(why)
+                    .context("the step loop ended before it began the run")
+                    .into());
+            }
+        }
+    }
+}
+
+fn find_run(fleet: &Fleet<'_>, name: &str) -> Result<Option<Run>, Stop> {
+    Ok(read_json(fleet.coordinator.results, &layout::run(name)).context("cannot read the ledger")?)
 }
 
 /// Drives a run in this process: until everything is in the queue, or to its end with `--watch`.
@@ -100,16 +141,50 @@ fn follow_here(fleet: &Fleet<'_>, mut state: RunState, output: &OutputArgs) -> R
         }
         return outcome::show(&report, fleet.settings, output.json, output.strict);
     }
+    // The state is of the last operation, and workers have processed objects since.
+    let counts = fleet
+        .patience
+        .during("the counts of the queue and of the ledger", || fleet.coordinator.progress(&state.run));
+    state.progress = counts?;
     if output.json {
         return summary::print(&json(&state)?);
     }
     summary::print(&format!(
-        "run {run}: {} objects, {} of them done; the others are in the queue\n\
-         next: flowherd status {run}, then flowherd report {run}\n",
-        state.progress.listed,
-        state.progress.done + state.progress.skipped,
+        "{}\nnext: flowherd status {run}, then flowherd report {run}\n",
+        sent(&state.run, &state.progress),
         run = state.run
     ))
+}
+
+/// Returns the counts of a run whose objects are all sent. The queue's counts are of all runs, and so at most those of this one.
+fn sent(run: &str, progress: &Progress) -> String {
+    let pending = progress.pending();
+    let in_flight = progress.in_flight.min(pending);
+    let queued = progress.queued.min(pending - in_flight);
+    let count = |number| HumanCount(number).to_string();
+    let mut text = format!("run {run}: {}", counted(progress.listed, "object", "objects"));
+    let parts = [
+        (progress.done, "done"),
+        (progress.skipped, "skipped"),
+        (progress.failed, "failed"),
+        (queued, "queued"),
+        (in_flight, "in flight"),
+    ];
+    for (number, state) in parts.into_iter().filter(|(number, state)| *number > 0 || *state == "done") {
+        text += &format!(", {} {state}", count(number));
+    }
+    let lost = pending - in_flight - queued;
+    if lost > 0 {
+        text += &format!(
+            "\n{} neither an outcome nor a message: SQS counts messages with a delay of about a minute; if `flowherd status \
+             {run}` still shows none later, another run has purged the queue or they are dead-letter messages",
+            match lost {
+                1 => "1 object has".to_owned(),
+                _ => format!("{} objects have", count(lost)),
+            }
+        );
+    }
+    text
 }
 
 /// The step loop drives the run; progress comes from the ledger and the queue.
@@ -125,7 +200,10 @@ fn follow_step_loop(
         return summary::print(&if output.json {
             json(&started)?
         } else {
-            format!("the step loop drives the run\nnext: flowherd status {run}, then flowherd report {run}\n")
+            format!(
+                "run {run} has begun: the step loop lists the prefix and sends the objects\n\
+                 next: flowherd status {run}, then flowherd report {run}\n"
+            )
         });
     }
     // A redriven run has a report already, which the new one replaces.
@@ -167,11 +245,36 @@ fn follow_step_loop(
 
 /// Returns the state of a run that the step loop drives; `None` before its begin.
 fn look(fleet: &Fleet<'_>, name: &str) -> Result<Option<RunState>, Stop> {
-    let run: Option<Run> =
-        read_json(fleet.coordinator.results, &layout::run(name)).context("cannot read the ledger")?;
-    if run.is_none() {
+    if find_run(fleet, name)?.is_none() {
         return Ok(None);
     }
     let state = fleet.coordinator.resume_driving(name)?;
     Ok(Some(RunState { progress: fleet.coordinator.progress(name)?, ..state }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_is_sent_reports_done_queued_and_lost_objects() {
+        let progress = Progress { listed: 1, ..Progress::default() };
+        let of = |progress: Progress| sent("r", &progress);
+        assert_eq!(of(Progress { queued: 1, ..progress }), "run r: 1 object, 0 done, 1 queued");
+        // Messages of other runs.
+        assert_eq!(
+            of(Progress { queued: 7, in_flight: 2, ..progress }),
+            "run r: 1 object, 0 done, 1 in flight"
+        );
+        let progress =
+            Progress { listed: 1200, done: 3, failed: 1, queued: 1000, in_flight: 195, ..progress };
+        let lost = of(progress);
+        assert!(
+            lost.starts_with(
+                "run r: 1,200 objects, 3 done, 1 failed, 1,000 queued, 195 in flight\n1 object has neither an outcome nor a \
+                 message"
+            ),
+            "{lost}"
+        );
+    }
 }

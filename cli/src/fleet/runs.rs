@@ -2,6 +2,8 @@
 
 use anyhow::Context;
 use flowherd_coordinator::{
+    error::CoordinatorError,
+    marker::RunMarker,
     parallel,
     runs::{self, IndexedRun},
 };
@@ -11,19 +13,20 @@ use flowherd_shared::{
 };
 use serde::Serialize;
 
-use super::Fleet;
-use crate::Stop;
+use super::{Fleet, step_loop::Execution};
+use crate::{stop::Stop, summary};
 
 /// Ledger files read at once.
 const READERS: usize = 32;
 /// Maximum runs whose reports a search reads, latest first.
 const SEARCHED_RUNS: usize = 1000;
 
-/// A run and its report.
+/// A run, its state and its report.
 #[derive(Serialize)]
 pub(super) struct Known {
     #[serde(flatten)]
     pub(super) run: Run,
+    pub(super) state: &'static str,
     pub(super) report: Option<Report>,
 }
 
@@ -77,7 +80,49 @@ pub(super) fn latest(fleet: &Fleet<'_>, limit: usize) -> Result<Vec<Known>, Stop
     // Without a run whose ledger was deleted since the listing.
     let runs: Vec<Run> = runs.into_iter().flatten().collect();
     let reports = reports(fleet, runs.iter().map(|run| run.run.as_str()))?;
-    Ok(runs.into_iter().zip(reports).map(|(run, report)| Known { run, report }).collect())
+    let active = active(fleet)?;
+    let known = runs.into_iter().zip(reports).map(|(run, report)| {
+        let state = state(active.contains(&run.run), report.as_ref());
+        Known { run, state, report }
+    });
+    Ok(known.collect())
+}
+
+/// Returns the runs that have a marker: they were begun or redriven, and have no final report since.
+pub(super) fn active(fleet: &Fleet<'_>) -> Result<Vec<String>, Stop> {
+    let markers =
+        fleet.patience.during("the run markers", || RunMarker::others(fleet.coordinator.results, ""));
+    Ok(markers.context("cannot read the ledger")?.into_iter().map(|marker| marker.run).collect())
+}
+
+/// Returns the word for the state of a run.
+pub(super) fn state(is_active: bool, report: Option<&Report>) -> &'static str {
+    match report {
+        _ if is_active => "in progress",
+        Some(report) => summary::state(report.state),
+        None => "no report",
+    }
+}
+
+/// Reads a run of the ledger. If there is none, the step loop's execution of that name has the reason.
+pub(super) fn find(fleet: &Fleet<'_>, name: &str) -> Result<Run, Stop> {
+    let read = fleet.patience.during("the ledger of the run", || fleet.coordinator.run(name));
+    let (Err(CoordinatorError::Refused(_)), Some(step_loop), true) =
+        (&read, fleet.step_loop, layout::is_run_name(name))
+    else {
+        return Ok(read?);
+    };
+    match fleet.patience.during("the state of the step loop", || step_loop.find(name))? {
+        Some(Execution::Refused(why)) => Err(Stop::usage(format!("run {name} was refused: {why}"))),
+        Some(Execution::Failed(why)) => {
+            let context = format!("the step loop ended before it began run {name}");
+            Err(anyhow::anyhow!(why).context(context).into())
+        }
+        Some(Execution::Running) => Err(Stop::usage(format!(
+            "run {name} has no ledger yet: the step loop begins it; try again in some seconds"
+        ))),
+        Some(Execution::Ended) | None => Ok(read?),
+    }
 }
 
 /// Returns all runs, latest first by their begin: names need not sort by time.
@@ -86,4 +131,16 @@ pub(super) fn all_runs(fleet: &Fleet<'_>) -> Result<Vec<IndexedRun>, Stop> {
     let list =
         || -> Result<Vec<IndexedRun>, StoreError> { runs::list(results, &results.names_below("runs/")?) };
     Ok(fleet.patience.during("the list of runs", list).context("cannot list the runs")?)
+}
+
+/// Returns a message if the step loop's execution of an active run has stopped. Later executions of the run have other names, and
+/// are not looked up.
+pub(super) fn stopped(fleet: &Fleet<'_>, name: &str) -> Result<Option<String>, Stop> {
+    let Some(step_loop) = fleet.step_loop else { return Ok(None) };
+    let found = fleet.patience.during("the state of the step loop", || step_loop.find(name))?;
+    Ok(match found {
+        Some(Execution::Refused(why)) => Some(format!("the step loop refused run {name}: {why}")),
+        Some(Execution::Failed(why)) => Some(format!("the step loop of run {name} has stopped: {why}")),
+        Some(Execution::Running | Execution::Ended) | None => None,
+    })
 }

@@ -54,6 +54,13 @@ pub(super) fn requested_name(args: &FleetArgs) -> Option<String> {
     args.stack.clone().or_else(|| variable("FLOWHERD_STACK"))
 }
 
+/// Returns whether the environment describes a fleet. One of these variables is enough, so that a missing one is an error and
+/// not another fleet.
+pub(super) fn environment_names_a_fleet() -> bool {
+    let names = ["FLOWHERD_QUEUE_URL", "FLOWHERD_SOURCE_BUCKET", "FLOWHERD_RESULTS_BUCKET"];
+    names.into_iter().any(|name| variable(name).is_some())
+}
+
 /// Returns an environment variable. An empty one counts as unset.
 pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())

@@ -2,10 +2,7 @@
 //! `report --now` and `runs --forget`.
 
 use anyhow::Context;
-use flowherd_coordinator::{
-    marker::RunMarker,
-    state::{Operation, Progress, Reporting, RunState},
-};
+use flowherd_coordinator::state::{Operation, Progress, Reporting, RunState};
 use flowherd_shared::{
     ledger::{Report, ReportState, Run, layout, read_json},
     store::Store,
@@ -17,12 +14,13 @@ use super::{
     Fleet, connected,
     drive::Command,
     json, missing, outcome,
-    runs::{Known, all_runs, latest, search},
+    runs::{self, Known, all_runs, latest, search},
 };
 use crate::{
     args::{ReportArgs, RunsArgs, StatusArgs},
     stop::Stop,
-    summary::{self, columns, printable, state},
+    summary::{self, columns, printable},
+    words::counted,
 };
 
 /// Maximum runs named as owners of messages.
@@ -41,6 +39,9 @@ struct Status {
 struct RunStatus {
     run: String,
     prefix: String,
+    state: &'static str,
+    #[serde(skip)]
+    is_active: bool,
     started: String,
     #[serde(flatten)]
     progress: Progress,
@@ -63,6 +64,10 @@ struct QueueStatus {
 pub(crate) fn status(args: &StatusArgs) -> Result<(), Stop> {
     connected(&args.fleet, |fleet| {
         let status = look(fleet, args.run.as_deref())?;
+        // Without RUN there may be many.
+        for run in status.runs.iter().filter(|run| args.run.is_some() && run.is_active) {
+            runs::stopped(fleet, &run.run)?.iter().for_each(|why| summary::print_message(why));
+        }
         if args.json {
             return summary::print(&json(&status)?);
         }
@@ -73,14 +78,12 @@ pub(crate) fn status(args: &StatusArgs) -> Result<(), Stop> {
 fn look(fleet: &Fleet<'_>, only: Option<&str>) -> Result<Status, Stop> {
     let (coordinator, patience) = (fleet.coordinator, fleet.patience);
     if let Some(run) = only {
-        patience.during("the ledger of the run", || coordinator.run(run))?;
+        runs::find(fleet, run)?;
     }
-    let active = patience.during("the run markers", || RunMarker::others(coordinator.results, ""));
-    let mut names: Vec<String> =
-        active.context("cannot read the ledger")?.into_iter().map(|marker| marker.run).collect();
-    let active = names.clone();
+    let active = runs::active(fleet)?;
+    let mut names = active.clone();
     names.extend(only.filter(|run| !active.iter().any(|name| name == run)).map(str::to_owned));
-    let (mut runs, mut without_ledger) = (Vec::new(), Vec::new());
+    let (mut shown, mut without_ledger) = (Vec::new(), Vec::new());
     // Objects without a receipt, of active runs: each has a message at most. `None` if a run is still being listed.
     let mut pending = Some(0);
     for name in names {
@@ -100,7 +103,16 @@ fn look(fleet: &Fleet<'_>, only: Option<&str>) -> Result<Status, Stop> {
         }
         if only.is_none_or(|only| only == name) {
             let remaining = progress.pending();
-            runs.push(RunStatus {
+            let is_active = active.contains(&name);
+            let report = if is_active {
+                None
+            } else {
+                let report = patience.during("the report", || coordinator.finished_report(&name));
+                report.context("cannot read the report")?
+            };
+            shown.push(RunStatus {
+                state: runs::state(is_active, report.as_ref()),
+                is_active,
                 run: run.run,
                 prefix: run.prefix,
                 started: run.started,
@@ -120,7 +132,7 @@ fn look(fleet: &Fleet<'_>, only: Option<&str>) -> Result<Status, Stop> {
         of_ended_runs,
         ended_runs,
     };
-    Ok(Status { runs, without_ledger, queue })
+    Ok(Status { runs: shown, without_ledger, queue })
 }
 
 /// Returns runs without a marker that may have left messages: their report names missing or failed objects, or there is none.
@@ -142,28 +154,34 @@ fn text(status: &Status) -> String {
             vec![
                 status.run.clone(),
                 status.prefix.clone(),
+                status.state.to_owned(),
                 count(progress.listed),
                 count(progress.done),
+                count(progress.skipped),
                 count(progress.failed),
                 count(status.remaining),
             ]
         });
-        columns(&["run", "prefix", "listed", "done", "failed", "remaining"], rows, 2)
+        let head = ["run", "prefix", "state", "listed", "done", "skipped", "failed", "remaining"];
+        columns(&head, rows, 3)
     };
     let queue = &status.queue;
     text += &format!(
-        "\nqueue    {} waiting, {} in flight, {} dead-letter messages\n",
+        "\nqueue    {} waiting, {} in flight, {}\n",
         count(queue.waiting),
         count(queue.in_flight),
-        count(queue.dead_letters)
+        counted(queue.dead_letters, "dead-letter message", "dead-letter messages")
     );
     if queue.of_ended_runs > 0 {
         let runs = queue.ended_runs.iter().map(|run| printable(run)).collect::<Vec<_>>().join(", ");
         let whose = if runs.is_empty() { "a run whose ledger was deleted".to_owned() } else { runs };
         text += &format!(
-            "\nabout {} of these messages are of no active run, perhaps of {whose}\n\
+            "\nabout {} of no active run, perhaps of {whose}\n\
              until workers delete them, they delay newer messages for the same objects\n",
-            count(queue.of_ended_runs)
+            match queue.of_ended_runs {
+                1 => "1 of these messages is".to_owned(),
+                more => format!("{} of these messages are", count(more)),
+            }
         );
     }
     for run in &status.without_ledger {
@@ -192,23 +210,22 @@ pub(crate) fn runs(args: &RunsArgs) -> Result<(), Stop> {
             return summary::print("no runs yet; begin one with: flowherd run --prefix PREFIX --watch\n");
         }
         let count = |number| HumanCount(number).to_string();
-        let rows = known.iter().map(|Known { run, report }| {
-            let mut row = vec![run.run.clone(), run.prefix.clone()];
-            row.push(report.as_ref().map_or("in progress", |report| state(report.state)).to_owned());
+        let rows = known.iter().map(|Known { run, state, report }| {
+            let mut row = vec![run.run.clone(), run.prefix.clone(), (*state).to_owned()];
             let listed = run.manifest.map_or_else(|| "-".to_owned(), |totals| count(totals.objects));
             row.push(listed);
             match report {
                 Some(report) => {
                     let objects = &report.objects;
-                    row.extend(
-                        [objects.done, objects.failed, objects.missing, report.records.rows].map(count),
-                    );
+                    let counts = [objects.done, objects.skipped, objects.failed, objects.missing];
+                    row.extend(counts.map(count));
+                    row.push(count(report.records.rows));
                 }
-                None => row.extend(["-"; 4].map(str::to_owned)),
+                None => row.extend(["-"; 5].map(str::to_owned)),
             }
             row
         });
-        let head = ["run", "prefix", "state", "listed", "done", "failed", "missing", "rows"];
+        let head = ["run", "prefix", "state", "listed", "done", "skipped", "failed", "missing", "rows"];
         summary::print(&columns(&head, rows, 3))
     })
 }
@@ -217,7 +234,7 @@ pub(crate) fn runs(args: &RunsArgs) -> Result<(), Stop> {
 pub(crate) fn report(args: &ReportArgs) -> Result<(), Stop> {
     connected(&args.fleet, |fleet| {
         let Fleet { coordinator, settings, patience, .. } = fleet;
-        let run = patience.during("the ledger of the run", || coordinator.run(&args.run))?;
+        let run = runs::find(fleet, &args.run)?;
         if args.missing {
             return missing::show(fleet, &run, args.json);
         }
@@ -248,6 +265,9 @@ fn make_report(fleet: &Fleet<'_>, run: &Run, now: bool) -> Result<(), Stop> {
     fleet.coordinator.drive(&mut state, &mut Command { fleet, watch: None, stops_at_check: true })?;
     if state.has_ended() {
         return Ok(());
+    }
+    if let Some(why) = runs::stopped(fleet, &run.run)? {
+        summary::print_message(&why);
     }
     summary::print_message(&format!(
         "run {} is in progress; see: flowherd status {}; for a report of its state now: add --now",

@@ -4,17 +4,19 @@
 //! (numbers, addresses, ids, times) get into a statement, never text as a user gave it.
 
 mod catalog;
+mod network;
 mod rows;
 
-use std::{fmt, net::IpAddr};
+use std::fmt;
 
 use flowherd_shared::ledger::layout;
 
 pub use self::{
     catalog::QUESTIONS,
+    network::Network,
     rows::{
-        Rows, Scan, Span, last_day, of_rejects, of_rejects_view, of_tables, of_view, placeholder,
-        within_partitions,
+        Rows, Scan, Span, any_row, extent_of_rejects, extent_of_tables, last_day, of_rejects,
+        of_rejects_view, of_tables, of_view, placeholder, within_partitions,
     },
 };
 
@@ -56,7 +58,7 @@ pub enum Source {
 /// A value that a question takes, besides the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parameter {
-    /// An IP address.
+    /// An IP address or a network.
     Ip,
     /// The id of a network interface.
     Interface,
@@ -109,7 +111,7 @@ impl std::str::FromStr for InterfaceId {
 #[derive(Clone, Debug, Default)]
 pub struct Arguments {
     /// For [`Parameter::Ip`].
-    pub ip: Option<IpAddr>,
+    pub ip: Option<Network>,
     /// For [`Parameter::Interface`].
     pub interface: Option<InterfaceId>,
     /// For [`Parameter::Port`].
@@ -145,9 +147,17 @@ struct Values {
     rejects: String,
     inner_src: String,
     inner_dst: String,
-    ip: String,
+    /// Conditions on a side of the flow; true without an address.
+    src_is_ip: String,
+    dst_is_ip: String,
+    /// The same with `AND` before it; empty without an address.
+    and_src_ip: String,
+    and_dst_ip: String,
+    and_either_ip: String,
     interface: String,
     port: String,
+    and_is_port: String,
+    and_to_port: String,
     at_least: String,
     limit: String,
     run: String,
@@ -199,15 +209,25 @@ impl Question {
             Parameter::AtLeast(least) => Some(*least),
             _ => None,
         });
+        let src = arguments.ip.map(|ip| ip.contains("srcaddr"));
+        let dst = arguments.ip.map(|ip| ip.contains("dstaddr"));
+        let either = src.as_ref().zip(dst.as_ref()).map(|(src, dst)| format!("({src} OR {dst})"));
+        let always = || "TRUE".to_owned();
         Values {
             flows: format!("(\n{}\n  ) AS flows", rows.flows),
             before: format!("(\n{}\n  ) AS earlier", rows.before),
             rejects: format!("(\n{}\n  ) AS rejects", rows.rejects),
             inner_src: inner("src"),
             inner_dst: inner("dst"),
-            ip: text_or_null(arguments.ip.as_ref()),
+            and_src_ip: and(src.as_deref()),
+            and_dst_ip: and(dst.as_deref()),
+            and_either_ip: and(either.as_deref()),
+            src_is_ip: src.unwrap_or_else(always),
+            dst_is_ip: dst.unwrap_or_else(always),
             interface: text_or_null(arguments.interface.as_ref().map(|id| &id.0)),
             port: arguments.port.map_or("CAST(NULL AS INTEGER)".to_owned(), |port| port.to_string()),
+            and_is_port: and(arguments.port.map(|port| format!("{port} IN (srcport, dstport)")).as_deref()),
+            and_to_port: and(arguments.port.map(|port| format!("dstport = {port}")).as_deref()),
             at_least: arguments.at_least.or(least).unwrap_or(1).to_string(),
             limit: arguments.limit.unwrap_or(LIMIT).to_string(),
             run: text_or_null(arguments.run.as_ref()),
@@ -226,6 +246,11 @@ impl Arguments {
             Parameter::Run => self.run.is_some(),
         }
     }
+}
+
+/// Returns a further condition, or nothing.
+fn and(condition: Option<&str>) -> String {
+    condition.map_or_else(String::new, |condition| format!(" AND {condition}"))
 }
 
 /// Returns a string literal. The values are parsed, so they contain no quote.
@@ -268,6 +293,7 @@ mod tests {
         let arguments = Arguments {
             ip: Some("10.0.0.5".parse().unwrap()),
             run: Some("monday".to_owned()),
+            port: Some(22),
             ..Arguments::default()
         };
         for question in QUESTIONS {
@@ -298,7 +324,7 @@ mod tests {
                 assert_eq!(declared, read, "{}", question.name);
             }
         }
-        assert_eq!(QUESTIONS.len(), 12);
+        assert_eq!(QUESTIONS.len(), 14);
     }
 
     #[test]

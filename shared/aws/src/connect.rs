@@ -88,20 +88,20 @@ impl Aws {
 
     /// Returns whether S3 requests go to an endpoint outside AWS.
     fn has_custom_endpoint(&self) -> bool {
-        self.s3_endpoint().is_some_and(|endpoint| !is_aws(&endpoint))
+        self.endpoint("S3").is_some_and(|endpoint| !is_aws(&endpoint))
     }
 
-    /// Returns the endpoint that is configured for S3, or else the one for all services
+    /// Returns the endpoint that is configured for a service, or else the one for all services
     /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>).
-    fn s3_endpoint(&self) -> Option<String> {
+    pub(crate) fn endpoint(&self, service: &'static str) -> Option<String> {
         let key = ServiceConfigKey::builder()
-            .service_id("S3")
+            .service_id(service)
             .env("AWS_ENDPOINT_URL")
             .profile("endpoint_url")
             .build();
-        let of_s3 =
+        let own =
             self.config.service_config().zip(key.ok()).and_then(|(config, key)| config.load_config(key));
-        of_s3.or_else(|| self.config.endpoint_url().map(str::to_owned))
+        own.or_else(|| self.config.endpoint_url().map(str::to_owned))
     }
 
     /// Returns a queue; sends no request.
@@ -133,7 +133,7 @@ impl Aws {
 }
 
 /// Returns whether an endpoint is a host of an AWS partition or a VPC endpoint.
-fn is_aws(endpoint: &str) -> bool {
+pub(crate) fn is_aws(endpoint: &str) -> bool {
     let (_, rest) = endpoint.split_once("://").unwrap_or(("", endpoint));
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
     let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);

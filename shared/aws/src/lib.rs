@@ -2,6 +2,7 @@
 //! handle of the runtime, from a thread that is not one of the runtime's own.
 
 mod connect;
+mod environment;
 mod limit;
 mod log;
 pub mod s3;
@@ -9,5 +10,6 @@ pub mod settings;
 pub mod sqs;
 
 pub use connect::Aws;
+pub use environment::EnvironmentError;
 pub use limit::TimeLimit;
 pub use log::log_to_stderr;

@@ -1,11 +1,15 @@
 //! Output of the fleet's commands about missing objects, run markers and waits, and the requests of a run.
 
-use std::{net::TcpListener, time::Duration};
+use std::{
+    net::TcpListener,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use flowherd_cli::cost::LOG_BYTES;
 use flowherd_shared::store::{Lister, Store};
 use flowherd_tests::{
-    command::{Running, flowherd_in},
+    command::{Ran, Running, flowherd_in},
     objects::{envelope, event, gzip},
     recording_proxy::{RecordingProxy, Request},
 };
@@ -46,7 +50,20 @@ fn the_commands_name_missing_objects_lost_ledgers_and_messages_of_ended_runs() {
     );
 
     // The ledger of this run is deleted while its messages wait.
-    assert_eq!(fleet.flowherd(&["run", "--prefix", "firehose/", "--run", "lost"]).status, 0);
+    let sent = fleet.flowherd(&["run", "--prefix", "firehose/", "--run", "lost"]);
+    assert_eq!(sent.status, 0, "{sent:?}");
+    assert!(
+        sent.stdout.starts_with("run lost: 3 objects, 0 done, 3 queued\nnext: flowherd status lost"),
+        "{sent:?}"
+    );
+    for args in [&["run", "--prefix", "p", "--run", ".x"][..], &["status", ".x"], &["report", ".x"]] {
+        let invalid = fleet.flowherd(args);
+        let why = "invalid run name \".x\": it begins with a dot; ";
+        assert!(invalid.status == 2 && invalid.stderr.contains(why), "{invalid:?}");
+    }
+    let taken = fleet.flowherd(&["run", "--prefix", "firehose/", "--run", "lost"]);
+    assert_eq!(taken.status, 2, "{taken:?}");
+    assert!(taken.stderr.contains("run lost already exists"), "{taken:?}");
     for key in fleet.results_below("runs/lost/") {
         fleet.results.remove(&key).unwrap();
     }
@@ -69,6 +86,14 @@ fn the_commands_name_missing_objects_lost_ledgers_and_messages_of_ended_runs() {
     let queue = &status["queue"];
     assert_eq!((&queue["waiting"], &queue["of_ended_runs"]), (&6.into(), &6.into()), "{status}");
     assert_eq!(queue["ended_runs"][0], "given-up", "{status}");
+    let ended = report(&fleet.flowherd(&["status", "given-up", "--json"]));
+    assert_eq!(ended["runs"][0]["state"], "no report", "{ended}");
+    let runs = fleet.flowherd(&["runs"]).stdout;
+    let cells = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let head = ["run", "prefix", "state", "listed", "done", "skipped", "failed", "missing", "rows"];
+    assert_eq!(cells(runs.lines().next().unwrap()), head, "{runs}");
+    let given_up = runs.lines().find(|line| line.starts_with("given-up")).unwrap();
+    assert_eq!(cells(given_up)[2..5], ["no", "report", "3"], "{runs}");
     let text = fleet.flowherd(&["status"]).stdout;
     assert!(text.contains("about 6 of these messages are of no active run, perhaps of given-up"), "{text}");
 }
@@ -133,6 +158,108 @@ fn a_command_ends_at_its_time_limit_and_reports_what_it_waited_for() {
         assert!(ran.stderr.contains("no response within 1 s while waiting for the "), "{args:?}: {ran:?}");
     }
     drop(silent);
+}
+
+/// Runs the command with exactly these variables.
+fn with_only(variables: &[(&str, &str)], args: &[&str]) -> Ran {
+    let mut command = Command::new(PROGRAM);
+    // Without these, the SDK would look for credentials in this machine's profiles and at the metadata service.
+    let none = [("HOME", "/nonexistent"), ("AWS_EC2_METADATA_DISABLED", "true")];
+    command.args(args).env_clear().envs(none).envs(variables.iter().copied());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Running(command.spawn().unwrap()).output()
+}
+
+const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
+
+#[test]
+fn missing_credentials_are_one_line_and_verbose_prints_their_causes() {
+    let region = ("AWS_REGION", "eu-west-1");
+    for args in [&["status"][..], &["query", "SELECT 1"], &["estimate", "--prefix", "p"]] {
+        let ran = with_only(&[region], args);
+        let message = "flowherd: no AWS credentials found; set AWS_PROFILE or run `aws sso login`\n";
+        assert_eq!((ran.status, &*ran.stderr), (2, message), "{args:?}");
+        let verbose = with_only(&[region], &[args, &["--verbose"]].concat());
+        let start = message.trim_end();
+        assert!(verbose.status == 2 && verbose.stderr.starts_with(&format!("{start}: ")), "{verbose:?}");
+    }
+    let profile = with_only(&[region, ("AWS_PROFILE", "nobody")], &["status"]);
+    assert_eq!(profile.status, 2, "{profile:?}");
+    let message = "flowherd: AWS_PROFILE=nobody has no credentials; correct it, or run `aws sso login --profile nobody`\n";
+    assert_eq!(profile.stderr, message);
+}
+
+#[test]
+fn a_wrong_environment_is_reported_by_its_variable() {
+    let region = ("AWS_REGION", "eu-west-1");
+    let bucket = ("FLOWHERD_SOURCE_BUCKET", "source");
+    let others = [bucket, ("FLOWHERD_RESULTS_BUCKET", "results")];
+    let queue = ("FLOWHERD_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/123456789012/tasks.fifo");
+    let local = ("FLOWHERD_QUEUE_URL", "http://127.0.0.1:9324/000000000000/tasks.fifo");
+    let cases: [(Vec<(&str, &str)>, &str); 5] = [
+        (KEYS.to_vec(), "no AWS region found; set AWS_REGION"),
+        (
+            [&KEYS[..], &[region, ("AWS_ENDPOINT_URL", "localhost:4566")]].concat(),
+            "AWS_ENDPOINT_URL=\"localhost:4566\" is not the URL",
+        ),
+        ([&KEYS[..], &[region], &others].concat(), "FLOWHERD_QUEUE_URL is not set; an example: https://sqs."),
+        ([&KEYS[..], &[region, queue], &others].concat(), "set AWS_REGION=us-east-1"),
+        ([&KEYS[..], &[region, local], &others].concat(), "AWS_ENDPOINT_URL is not set"),
+    ];
+    for (variables, message) in cases {
+        let ran = with_only(&variables, &["status"]);
+        assert_eq!((ran.status, &*ran.stdout), (2, ""), "{ran:?}");
+        assert!(ran.stderr.contains(message), "{message}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_statement_that_may_change_data_needs_a_flag() {
+    for sql in [
+        "DROP TABLE t",
+        "/* x */ DROP TABLE t",
+        "WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a",
+        "EXPLAIN ANALYZE INSERT INTO t SELECT 1",
+    ] {
+        let refused = with_only(&[], &["query", sql]);
+        assert_eq!(refused.status, 2, "{refused:?}");
+        assert!(refused.stderr.ends_with("run without --allow-changes\n"), "{sql}: {refused:?}");
+        // The next check finds no AWS.
+        let allowed = with_only(&[], &["query", "--allow-changes", sql]);
+        assert!(allowed.stderr.contains("no AWS region found"), "{sql}: {allowed:?}");
+    }
+    let several = with_only(&[], &["query", "SELECT 1; DROP TABLE t"]);
+    assert!(several.status == 2 && several.stderr.contains("several statements"), "{several:?}");
+    for more in [&[][..], &["--allow-changes"]] {
+        let empty = with_only(&[], &[&["query", " -- nothing"], more].concat());
+        assert!(empty.status == 2 && empty.stderr.contains("the statement is empty"), "{empty:?}");
+    }
+}
+
+#[test]
+fn times_take_offsets_and_days_and_a_wrong_one_gets_an_example() {
+    let print =
+        |time: &[&str]| with_only(&[], &[&["query", "--named", "port-scans", "--print"], time].concat());
+    let asked = print(&["--from", "2026-02-18T04:00+01:00", "--to", "2026-02-18T04:00Z"]);
+    let condition = "\"timestamp\" >= TIMESTAMP '2026-02-18 03:00:00' AND \"timestamp\" < TIMESTAMP '2026-02-18 04:00:00'";
+    assert!(asked.status == 0 && asked.stdout.contains(condition), "{asked:?}");
+    for time in [
+        &["--from", "2026-02-18"][..],
+        &["--from", "yesterday"],
+        &["--day", "today"],
+        &["--day", "yesterday"],
+    ] {
+        assert_eq!(print(time).status, 0, "{time:?}");
+    }
+    for (time, example) in [
+        (["--from", "noon"], "2026-02-18T04:00+01:00"),
+        (["--day", "tuesday"], "2026-02-18, today or yesterday"),
+        (["--last", "long"], "90m, 24h or 7d"),
+    ] {
+        let wrong = print(&time);
+        let line = wrong.stderr.lines().next().unwrap_or_default();
+        assert!(wrong.status == 2 && line.contains(example), "{time:?}: {wrong:?}");
+    }
 }
 
 /// The path of a request to S3; `None` for listings, and for requests of other services or of a bucket.

@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command};
 
-use flowherd_cli::query::questions::{Parameter, QUESTIONS};
+use flowherd_cli::query::questions::{Parameter, QUESTIONS, Question};
 use flowherd_tests::command::{Ran, files_below, flowherd};
 use serde_json::Value;
 
@@ -92,11 +92,14 @@ fn every_view_and_question_is_in_the_dialect_of_athenas_engine() {
         let queries = glue["queries"].as_array().unwrap();
         statements.extend(queries.iter().map(|query| ("trino", query["sql"].as_str().unwrap().to_owned())));
     }
-    for question in QUESTIONS {
+    let networks = [("rejected-by-source", "10.0.0.0/16"), ("rejected-by-source", "2001:db8::/48")];
+    let of_one = QUESTIONS.iter().map(|question| (question, "10.0.0.5"));
+    let of_network = networks.map(|(name, network)| (Question::find(name).unwrap(), network));
+    for (question, network) in of_one.chain(of_network) {
         let mut args = vec!["query", "--named", question.name, "--print"];
         for parameter in question.needed.iter().chain(question.optional) {
             args.extend(match parameter {
-                Parameter::Ip => ["--ip", "10.0.0.5"],
+                Parameter::Ip => ["--ip", network],
                 Parameter::Interface => ["--interface", "eni-1"],
                 Parameter::Port => ["--port", "22"],
                 Parameter::Run => ["--run", "monday"],

@@ -1,6 +1,6 @@
 //! The predefined questions on a day with an incident. `flowherd synth --incident` prints its details.
 
-use std::path::Path;
+use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
 use flowherd_shared::{config::Config, store::Store};
 use flowherd_tests::command::flowherd;
@@ -43,6 +43,26 @@ fn asked() -> Vec<(&'static str, Vec<&'static str>, Facts)> {
             "rejected-by-port",
             vec!["--ip", ENTRY, "--limit", "500"],
             Facts::Some(vec![("port", "119"), ("flows", "1"), ("sources", "1")]),
+        ),
+        (
+            "rejected-by-source",
+            vec!["--ip", "198.19.7.0/24"],
+            Facts::All(vec![vec![
+                ("srcaddr", "198.19.7.7"),
+                ("flows", "118"),
+                ("targets", "1"),
+                ("ports", "118"),
+            ]]),
+        ),
+        (
+            "connections-to-port",
+            vec!["--port", "3389", "--ip", "10.8.0.0/16"],
+            Facts::First(vec![
+                ("srcaddr", "10.8.2.13"),
+                ("dstaddr", "10.8.3.12"),
+                ("action", "ACCEPT"),
+                ("flows", "20"),
+            ]),
         ),
         (
             "lateral-movement",
@@ -214,7 +234,47 @@ fn a_question_that_would_get_a_wrong_answer_is_refused() {
     let ran = deployed.flowherd(&["run", "--prefix", "firehose/", "--run", "monday", "--watch"]);
     assert_eq!(ran.status, 0, "{ran:?}");
     invalid_questions_are_refused(&deployed);
+    an_empty_answer_is_explained(&deployed);
     a_run_with_other_columns_is_noticed(&deployed);
+    changes_need_a_flag(&deployed);
+}
+
+/// The time that was asked, and the time of the rows that the table has.
+fn an_empty_answer_is_explained(deployed: &Deployed) {
+    let ask = |args: &[&str]| {
+        let ran = deployed.flowherd(&[&["query", "--everywhere", "--named"], args].concat());
+        assert_eq!(ran.status, 0, "{ran:?}");
+        ran.stderr
+    };
+    let none = ask(&["port-scans", "--from", "2026-02-01T01:00+01:00", "--to", "2026-02-02"]);
+    assert!(none.contains("0 rows of 2026-02-01T00:00Z to 2026-02-02T00:00Z; "), "{none}");
+    assert!(none.contains("table vpc_flow has rows from 2026-02-18T00:00Z to 2026-02-18T23:5"), "{none}");
+    let rejects = ask(&["rejected-records", "--day", "2026-02-01"]);
+    assert!(rejects.contains("table ledger_rejects has no rows"), "{rejects}");
+    let found = ask(&["port-scans", "--day", "2026-02-18"]);
+    assert!(found.contains("1 row of 2026-02-18T00:00Z to 2026-02-19T00:00Z; "), "{found}");
+    assert!(!found.contains("has rows"), "{found}");
+
+    let first = ask(&["new-destinations", "--day", "2026-02-18"]);
+    assert!(
+        first.contains(
+            "no rows of 2026-02-17T00:00Z to 2026-02-18T00:00Z, the time before, so every destination"
+        ),
+        "{first}"
+    );
+    let later = ask(&["new-destinations", "--from", "2026-02-18T03:00", "--to", "2026-02-18T06:00"]);
+    assert!(!later.contains("the time before"), "{later}");
+}
+
+fn changes_need_a_flag(deployed: &Deployed) {
+    let drop = "/* SELECT */ DROP TABLE vpc_flow_text";
+    let refused = deployed.flowherd(&["query", drop]);
+    assert_eq!(refused.status, 2, "{refused:?}");
+    let count = ["query", "--csv", "SELECT count(*) > 0 AS found FROM vpc_flow_text"];
+    assert_eq!(deployed.flowherd(&count).stdout, "found\ntrue\n");
+    let allowed = deployed.flowherd(&["query", "--allow-changes", drop]);
+    assert_eq!(allowed.status, 0, "{allowed:?}");
+    assert_eq!(deployed.flowherd(&count).status, 1);
 }
 
 /// Athena reads columns by position, so rows with other columns would give a wrong answer without an error.
@@ -326,7 +386,9 @@ fn invalid_questions_are_refused(deployed: &Deployed) {
     );
     let ran = deployed.flowherd(&["query", "SELECT 1 FROM vpc_flow_text WHERE datehour = '2019/12/31/23'"]);
     assert!(ran.stderr.contains("before 2020/01/01/00"), "{ran:?}");
-    refused(&["--named", "port-scans", "--ip", "10.0.0.5"], &["port-scans does not take --ip", "--list"]);
+    refused(&["--named", "duplicates", "--ip", "10.0.0.5"], &["duplicates does not take --ip", "--list"]);
+    refused(&["--named", "connections-to-port"], &["needs --port", "--port 22"]);
+    refused(&["--named", "port-scans", "--ip", "10.0.0.5/8"], &["did you mean 10.0.0.0/8?"]);
     refused(
         &["--named", "missing-objects", "--run", "monday", "--day", "2026-02-18"],
         &["does not take --day"],
@@ -375,6 +437,89 @@ fn check_guide(deployed: &Deployed) {
             written == guide,
             "docs/querying.md differs from the output of its commands; FLOWHERD_UPDATE_DOCS=1 updates it\n{written}"
         );
+    }
+}
+
+#[test]
+#[ignore = "needs .venv; run `make test`"]
+fn a_network_contains_its_addresses_and_no_others() {
+    let addresses = [
+        "10.0.0.0",
+        "10.1.2.3",
+        "10.255.255.255",
+        "9.255.255.255",
+        "11.0.0.0",
+        "1.0.0.10",
+        "192.168.1.1",
+        "::",
+        "::1",
+        "1::",
+        "fe80::1",
+        "2001:db8::",
+        "2001:db8::1",
+        "2001:db8:0:1::5",
+        "2001:db8:1::",
+        "2001:db8:7fff::1",
+        "2001:db8:8000::1",
+        "2001:db9::1",
+        "2001:db8:1234:a100:8d6e:3477:df66:f105",
+        "2001:0:0:db8::1",
+        "0:0:0:1::a",
+    ];
+    let values: Vec<String> = addresses.iter().map(|address| format!("('{address}')")).collect();
+    let table = format!(
+        "CREATE TABLE vpc_flow AS SELECT 'REJECT' AS action, address AS srcaddr, '10.0.0.1' AS dstaddr, 1 AS dstport, 'n' AS \
+         src_subnet_name, TIMESTAMP '2026-02-18 01:00:00' AS \"timestamp\" FROM (VALUES {}, (NULL)) AS of (address)",
+        values.join(", ")
+    );
+    let networks = [
+        "10.0.0.0/8",
+        "10.1.2.0/24",
+        "10.1.2.3/32",
+        "0.0.0.0/0",
+        "10.0.0.0/9",
+        "2001:db8::/32",
+        "2001:db8::/33",
+        "2001:db8::/48",
+        "2001:db8::/64",
+        "2001:db8::1",
+        "::/0",
+        "::/8",
+        "::/127",
+        "fe80::/10",
+        "2001:db8:1234:a100::/56",
+    ];
+    let selects = networks.map(|network| {
+        let asked =
+            ["query", "--named", "rejected-by-source", "--print", "--day", "2026-02-18", "--limit", "99"];
+        let printed = flowherd(PROGRAM, asked.iter().chain(&["--ip", network]));
+        assert_eq!(printed.status, 0, "{printed:?}");
+        let sql = printed.stdout.trim_end().trim_end_matches(';');
+        format!("SELECT '{network}' AS network, srcaddr FROM (\n{sql}\n) AS found")
+    });
+    let found = rows(&duckdb(&table, &selects.join("\nUNION ALL\n")));
+    for network in networks {
+        let of_network = found.iter().filter(|row| row[0] == network).map(|row| row[1].as_str());
+        let is_inside = |address: &&str| contains(network, address.parse().unwrap());
+        let expected: BTreeSet<&str> = addresses.iter().copied().filter(is_inside).collect();
+        assert_eq!(of_network.collect::<BTreeSet<_>>(), expected, "{network}");
+    }
+}
+
+/// Returns whether an address is in a network, by its bits.
+fn contains(network: &str, address: IpAddr) -> bool {
+    let (first, bits) = network.split_once('/').map_or((network, None), |(first, bits)| (first, Some(bits)));
+    let bits = bits.map(|bits| bits.parse::<u32>().unwrap());
+    match (first.parse().unwrap(), address) {
+        (IpAddr::V4(first), IpAddr::V4(address)) => {
+            let differing = (first.to_bits() ^ address.to_bits()).leading_zeros();
+            differing >= bits.unwrap_or(32)
+        }
+        (IpAddr::V6(first), IpAddr::V6(address)) => {
+            let differing = (first.to_bits() ^ address.to_bits()).leading_zeros();
+            differing >= bits.unwrap_or(128)
+        }
+        _ => false,
     }
 }
 

@@ -132,9 +132,33 @@ fn a_deployed_stack_runs_a_day_by_its_step_loop_and_answers_queries() {
     let refused = deployed.flowherd(&["run", "--resume", "tuesday", "--watch"]);
     assert_eq!(refused.status, 2, "{refused:?}");
     assert!(refused.stderr.contains("no run named \"tuesday\""), "{refused:?}");
+    refused_runs_are_explained(&deployed);
     let unknown = deployed.flowherd(&["status", "--stack", "Nobody"]);
     assert_eq!(unknown.status, 2);
     assert!(unknown.stderr.contains("no stack \"Nobody\""), "{unknown:?}");
+}
+
+/// Without --watch too: the command waits for the begin, and `status` and `report` ask the execution.
+fn refused_runs_are_explained(deployed: &Deployed) {
+    let refused = deployed.flowherd(&["run", "--resume", "tuesday", "--run", "refused"]);
+    assert_eq!(refused.status, 2, "{refused:?}");
+    assert!(refused.stderr.contains("the run is refused: no run named \"tuesday\""), "{refused:?}");
+    for command in ["status", "report"] {
+        let explained = deployed.flowherd(&[command, "refused"]);
+        assert_eq!(explained.status, 2, "{explained:?}");
+        assert!(
+            explained.stderr.contains("run refused was refused: no run named \"tuesday\""),
+            "{explained:?}"
+        );
+    }
+    for name in ["monday", "refused"] {
+        let taken = deployed.flowherd(&["run", "--prefix", "firehose/", "--run", name]);
+        assert_eq!(taken.status, 2, "{taken:?}");
+        assert!(taken.stderr.contains(&format!("run name \"{name}\" is taken")), "{taken:?}");
+    }
+    let begun = deployed.flowherd(&["run", "--prefix", "firehose/", "--run", "wednesday"]);
+    assert_eq!(begun.status, 0, "{begun:?}");
+    assert!(begun.stdout.starts_with("run wednesday has begun: "), "{begun:?}");
 }
 
 #[test]
@@ -150,7 +174,7 @@ fn a_deployed_stack_reports_a_damaged_object_and_processes_it_after_repair_and_r
     source.put(&key, &whole).unwrap();
     // The report needs only the failure. Its message becomes a dead-letter message some deliveries later.
     wait_until("the dead letter is there", || {
-        deployed.flowherd(&["status"]).stdout.contains(" 0 in flight, 1 dead-letter messages")
+        deployed.flowherd(&["status"]).stdout.contains(" 0 in flight, 1 dead-letter message\n")
     });
     let ran = deployed.flowherd(&["redrive", "--watch", "--json"]);
     assert_eq!((ran.status, &json(&ran)["objects"]["done"]), (0, &5.into()), "{ran:?}");

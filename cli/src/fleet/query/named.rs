@@ -1,9 +1,10 @@
 //! Turns a prepared question and its arguments into a statement on the tables of a database.
 
 use aws_sdk_athena::types::TableMetadata;
-use jiff::{SpanRelativeTo, Timestamp, Unit, civil::DateTime, tz::TimeZone};
+use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
+    extent::Extent,
     shifted::Asked as Asking,
     tables::{self, Partitions, RowsOf, Stored},
 };
@@ -35,8 +36,7 @@ pub(super) fn list() -> String {
         vec![question.name.to_owned(), question.title().to_owned(), flags.join(" ")]
     });
     let mut text = columns(&["question", "shows", "asks"], rows, usize::MAX);
-    text +=
-        "\nAll but missing-objects are asked of a time: --last 24h, --day 2026-02-18, or --from and --to.\n";
+    text += "\nAll but missing-objects are asked of a time: --last 24h, --day 2026-02-18, --day yesterday, or --from and --to.\n";
     text
 }
 
@@ -53,31 +53,25 @@ pub(super) fn find(name: &str) -> Result<&'static Question, Stop> {
 
 /// Returns the time of the question.
 pub(super) fn span(args: &QuestionArgs) -> Result<Span, Stop> {
-    let utc = |time: DateTime| time.to_zoned(TimeZone::UTC).map(|time| time.timestamp().as_second());
-    let unfit = |error: jiff::Error| Stop::usage(format!("the time is out of range: {error}"));
-    let span = if let Some(day) = args.day {
-        let from = utc(day.at(0, 0, 0, 0)).map_err(unfit)?;
-        Span { from, to: from + DAY }
-    } else if let (Some(from), Some(to)) = (args.from, args.to) {
-        Span { from: utc(from).map_err(unfit)?, to: utc(to).map_err(unfit)? }
-    } else {
-        let seconds = match &args.last {
-            None => DAY,
-            Some(last) => {
-                let relative = SpanRelativeTo::days_are_24_hours();
-                last.total((Unit::Second, relative)).map_err(unfit)? as i64
-            }
-        };
-        let now = Timestamp::now().as_second();
-        Span { from: now - seconds, to: now + 1 }
+    let now = Timestamp::now().as_second();
+    let span = match (args.day, args.from) {
+        (Some(day), _) => {
+            let from = day.to_zoned(TimeZone::UTC).map_err(anyhow::Error::new)?.timestamp().as_second();
+            Span { from, to: from + DAY }
+        }
+        (None, Some(from)) => {
+            let to = args.to.map_or(now + 1, Timestamp::as_second);
+            Span { from: from.as_second(), to }
+        }
+        (None, None) => Span { from: now - args.last.unwrap_or(DAY), to: now + 1 },
     };
+    if span.from >= now + 1 {
+        return Err(Stop::usage("the time is in the future; an example: --last 24h"));
+    }
     if span.from >= span.to {
         return Err(Stop::usage(
             "the time ends before it begins; correct --from and --to, or use --last 24h",
         ));
-    }
-    if span.from >= Timestamp::now().as_second() {
-        return Err(Stop::usage("the time is in the future; an example: --last 24h"));
     }
     if span.from < 0 {
         return Err(Stop::usage("the time begins before 1970; an example: --last 24h"));
@@ -123,19 +117,33 @@ pub(super) fn check_flags(question: &Question, args: &QuestionArgs) -> Result<()
     Ok(())
 }
 
-/// Returns the statement on the tables of a database, for one row more than the limit, and the period that it reads.
+/// A question as a statement on the tables of a database.
+pub(super) struct Prepared {
+    /// It returns one row more than the limit.
+    pub(super) sql: String,
+    /// The period that it reads.
+    pub(super) reads: Asking,
+    /// Finds the time of all rows of the table.
+    pub(super) extent: Option<Extent>,
+    /// Returns a row if the time before has any, for a question that compares with it.
+    pub(super) before: Option<String>,
+}
+
+/// Prepares a question for the tables of a database.
 pub(super) fn on_tables(
     question: &Question,
     args: &QuestionArgs,
     span: Span,
     found: &[TableMetadata],
-) -> Result<(String, Asking), Stop> {
+) -> Result<Prepared, Stop> {
+    let mut arguments = arguments(args);
+    let (mut extent, mut any_before) = (None, None);
     let mut late = UNLIMITED;
     let late_hours = args.late.unwrap_or(LATE_HOURS);
     let mut rows = Rows::default();
     if question.reads_flows() {
         let of = RowsOf::find(found, args.table(), "text", args.everywhere)?;
-        let columns = needed(question, &of, args.table())?;
+        let columns = needed(question, &arguments, &of, args.table())?;
         rows.flows = questions::of_tables(&columns, &scans(&of, span, late_hours)?, span);
         if let Some(lateness) = of.tables.iter().filter_map(|table| lateness(table, span, late_hours)).max() {
             late = lateness;
@@ -143,16 +151,18 @@ pub(super) fn on_tables(
         if question.source == Source::FlowsAndBefore {
             let before = span.before();
             rows.before = questions::of_tables(&columns, &scans(&of, before, late_hours)?, before);
+            any_before = Some(questions::any_row(&rows.before));
         }
+        extent = Some(Extent::of_flows(of, &columns));
     } else if question.source == Source::Rejects {
         let of = RowsOf::find(found, "ledger_rejects", "json", args.everywhere)?;
         rows.rejects = questions::of_rejects(&scans(&of, span, late_hours)?, span);
+        extent = Some(Extent::of_rejects(of));
     }
-    let mut arguments = arguments(args);
     arguments.limit = Some(arguments.limit.unwrap_or(LIMIT) + 1);
     let from = if question.source == Source::FlowsAndBefore { span.before().from } else { span.from };
     let reads = Asking { span: Span { from, to: span.to }, late };
-    Ok((question.statement(&arguments, &rows)?, reads))
+    Ok(Prepared { sql: question.statement(&arguments, &rows)?, reads, extent, before: any_before })
 }
 
 fn arguments(args: &QuestionArgs) -> Arguments {
@@ -166,11 +176,20 @@ fn arguments(args: &QuestionArgs) -> Arguments {
     }
 }
 
-/// Returns the columns that the question reads. A missing column is an error.
-fn needed(question: &Question, of: &RowsOf, table: &str) -> Result<Vec<TypedColumn>, Stop> {
+/// Returns the columns that the question reads with these arguments. A missing column is an error.
+fn needed(
+    question: &Question,
+    arguments: &Arguments,
+    of: &RowsOf,
+    table: &str,
+) -> Result<Vec<TypedColumn>, Stop> {
+    // The ports, for example, only with --port.
+    let sql = question.statement(arguments, &Rows::default())?;
+    let is_read = |column: &&str| *column == "timestamp" || super::mentions(&sql, column);
+    let read: Vec<&str> = question.columns.iter().copied().filter(is_read).collect();
     let mut columns = flow_columns(of.columns.iter().map(String::as_str));
     let has = |wanted: &&str| columns.iter().any(|column| column.name == *wanted);
-    let lacking: Vec<&str> = question.columns.iter().copied().filter(|wanted| !has(wanted)).collect();
+    let lacking: Vec<&str> = read.iter().copied().filter(|wanted| !has(wanted)).collect();
     if !lacking.is_empty() {
         return Err(Stop::usage(format!(
             "{} needs the columns {}, which table {table} does not have; name another with --table, or record these \
@@ -179,7 +198,7 @@ fn needed(question: &Question, of: &RowsOf, table: &str) -> Result<Vec<TypedColu
             lacking.join(", ")
         )));
     }
-    columns.retain(|column| question.columns.contains(&&*column.name));
+    columns.retain(|column| read.contains(&&*column.name));
     Ok(columns)
 }
 
@@ -241,7 +260,10 @@ impl From<QuestionError> for Stop {
     fn from(error: QuestionError) -> Self {
         let hint = match &error {
             QuestionError::Missing { parameter: Parameter::Run, .. } => "; list runs with `flowherd runs`",
-            QuestionError::Missing { parameter: Parameter::Ip, .. } => "; an example: --ip 10.0.0.5",
+            QuestionError::Missing { parameter: Parameter::Ip, .. } => {
+                "; an example: --ip 10.0.0.5, or --ip 10.0.0.0/16"
+            }
+            QuestionError::Missing { parameter: Parameter::Port, .. } => "; an example: --port 22",
             _ => "",
         };
         Self::usage(format!("{error}{hint}"))

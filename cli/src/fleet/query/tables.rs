@@ -14,13 +14,15 @@ pub(super) struct RowsOf {
 }
 
 /// A stored table and its partitions.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stored {
     pub(super) name: String,
     /// `None` if one partition does not have one time.
     pub(super) time: Option<Partitions>,
     /// Partition columns whose values every query must give.
     pub(super) injected: Vec<String>,
+    /// The folders before those of the time, such as `csv/flow/AWSLogs/${account}/`.
+    pub(super) folders: Option<String>,
 }
 
 /// Partitions by time.
@@ -73,6 +75,7 @@ impl Stored {
         };
         let mut injected: Vec<String> = projected("injected").map(str::to_owned).collect();
         injected.sort_unstable();
+        let folders = projected("date").next().and_then(|column| folders(table, column));
         let time = projected("date").next().map(|column| {
             partitions(table, column).ok_or_else(|| {
                 Stop::usage(format!(
@@ -82,7 +85,7 @@ impl Stored {
                 ))
             })
         });
-        Ok(Self { name: table.name.clone(), time: time.transpose()?, injected })
+        Ok(Self { name: table.name.clone(), time: time.transpose()?, injected, folders })
     }
 }
 
@@ -97,6 +100,13 @@ fn partitions(table: &TableMetadata, column: &str) -> Option<Partitions> {
     let since = parameter("range")?.split(',').next()?.to_owned();
     let since_second = format.first_second(&since)?;
     (format.unit().column() == column).then_some(Partitions { format, since, since_second })
+}
+
+/// Returns the folders of the location of the partitions, up to the time column.
+fn folders(table: &TableMetadata, column: &str) -> Option<String> {
+    let template = table.parameters()?.get("storage.location.template")?.strip_prefix("s3://")?;
+    let (folders, _) = template.split_once('/')?.1.split_once(&format!("${{{column}}}"))?;
+    Some(folders.to_owned())
 }
 
 /// Returns the table name of a text table: `x` for `x_text`, `x_text_2` and `x_everywhere_text`. Returns `None` for others.

@@ -25,44 +25,54 @@ macro_rules! question {
 #[rustfmt::skip]
 pub const QUESTIONS: &[Question] = &[
     question!(
-        "top-talkers", Flows, needs &[], takes &[Ip, Limit],
-        columns &["bytes", "dst_subnet_name", "dstaddr", "interface_id", "packets", "src_subnet_name", "srcaddr", "timestamp"],
-        flows ip limit
+        "top-talkers", Flows, needs &[], takes &[Ip, Port, Limit],
+        columns &["bytes", "dst_subnet_name", "dstaddr", "dstport", "interface_id", "packets", "src_subnet_name", "srcaddr", "srcport", "timestamp"],
+        flows and_either_ip and_is_port limit
     ),
     question!(
-        "who-talked-to", Flows, needs &[Ip], takes &[Limit],
+        "who-talked-to", Flows, needs &[Ip], takes &[Port, Limit],
         columns &["action", "bytes", "dst_subnet_name", "dstaddr", "dstport", "protocol_name", "src_subnet_name", "srcaddr", "srcport", "timestamp"],
-        flows ip limit
+        flows src_is_ip dst_is_ip and_is_port limit
     ),
     question!(
-        "rejected-by-port", Flows, needs &[], takes &[Ip, Limit],
+        "connections-to-port", Flows, needs &[Port], takes &[Ip, Limit],
+        columns &["action", "bytes", "dst_subnet_name", "dstaddr", "dstport", "protocol_name", "src_subnet_name", "srcaddr", "timestamp"],
+        flows port and_dst_ip limit
+    ),
+    question!(
+        "rejected-by-port", Flows, needs &[], takes &[Ip, Port, Limit],
         columns &["action", "dstaddr", "dstport", "protocol_name", "srcaddr", "timestamp"],
-        flows ip limit
+        flows and_dst_ip and_to_port limit
+    ),
+    question!(
+        "rejected-by-source", Flows, needs &[], takes &[Ip, Port, Limit],
+        columns &["action", "dstaddr", "dstport", "src_subnet_name", "srcaddr", "timestamp"],
+        flows and_src_ip and_to_port limit
     ),
     question!(
         "lateral-movement", Flows, needs &[Ip], takes &[Port, Limit],
         columns &["action", "bytes", "dst_subnet_name", "dstaddr", "dstport", "packets", "src_subnet_name", "srcaddr", "timestamp"],
-        flows inner_src inner_dst ip port limit
+        flows inner_src inner_dst src_is_ip dst_is_ip port limit
     ),
     question!(
-        "long-lived-flows", Flows, needs &[], takes &[AtLeast(60), Limit],
+        "long-lived-flows", Flows, needs &[], takes &[Ip, Port, AtLeast(60), Limit],
         columns &["action", "bytes", "dstaddr", "dstport", "protocol_name", "srcaddr", "srcport", "timestamp"],
-        flows at_least limit
+        flows and_either_ip and_is_port at_least limit
     ),
     question!(
-        "bytes-out", Flows, needs &[], takes &[Ip, Limit],
-        columns &["action", "bytes", "dst_subnet_name", "dstaddr", "interface_id", "packets", "src_subnet_name", "srcaddr", "timestamp"],
-        flows inner_src inner_dst ip limit
+        "bytes-out", Flows, needs &[], takes &[Ip, Port, Limit],
+        columns &["action", "bytes", "dst_subnet_name", "dstaddr", "dstport", "interface_id", "packets", "src_subnet_name", "srcaddr", "timestamp"],
+        flows inner_src inner_dst and_src_ip and_to_port limit
     ),
     question!(
-        "new-destinations", FlowsAndBefore, needs &[], takes &[Limit],
+        "new-destinations", FlowsAndBefore, needs &[], takes &[Ip, Port, Limit],
         columns &["action", "bytes", "dst_subnet_name", "dstaddr", "dstport", "src_subnet_name", "srcaddr", "srcport", "timestamp"],
-        flows before inner_src inner_dst limit
+        flows before inner_src inner_dst and_src_ip and_to_port limit
     ),
     question!(
-        "port-scans", Flows, needs &[], takes &[AtLeast(20), Limit],
+        "port-scans", Flows, needs &[], takes &[Ip, AtLeast(20), Limit],
         columns &["action", "dstaddr", "dstport", "packets", "srcaddr", "srcport", "timestamp"],
-        flows at_least limit
+        flows and_either_ip at_least limit
     ),
     question!(
         "coverage-gaps", Flows, needs &[], takes &[Interface, Limit],

@@ -65,6 +65,34 @@ pub fn of_tables(columns: &[TypedColumn], scans: &[Scan], span: Span) -> String 
     format!("SELECT * FROM (\n{}\n) AS typed WHERE {}", selects.join("\nUNION ALL\n"), within(span))
 }
 
+/// Returns the statement that gives the first and the last time of the rows of text tables.
+#[must_use]
+pub fn extent_of_tables(columns: &[TypedColumn], scans: &[Scan]) -> String {
+    let selects: Vec<String> =
+        scans.iter().map(|scan| rows(columns, &format!("\"{}\"", scan.table))).collect();
+    format!(
+        "SELECT min(\"timestamp\") AS first, max(\"timestamp\") AS last FROM (\n{}\n) AS typed",
+        selects.join("\nUNION ALL\n")
+    )
+}
+
+/// Returns the same of rejected records, in milliseconds.
+#[must_use]
+pub fn extent_of_rejects(scans: &[Scan]) -> String {
+    let select = |scan: &Scan| format!("    SELECT \"timestamp\" FROM \"{}\"", scan.table);
+    let selects: Vec<String> = scans.iter().map(select).collect();
+    format!(
+        "SELECT min(\"timestamp\") AS first, max(\"timestamp\") AS last FROM (\n{}\n) AS rejects",
+        selects.join("\nUNION ALL\n")
+    )
+}
+
+/// Returns the statement that gives one row if a select has any.
+#[must_use]
+pub fn any_row(select: &str) -> String {
+    format!("SELECT 1 AS found FROM (\n{select}\n  ) AS earlier LIMIT 1")
+}
+
 /// Returns the select of rejected records from tables whose timestamps are milliseconds.
 #[must_use]
 pub fn of_rejects(scans: &[Scan], span: Span) -> String {
