@@ -28,9 +28,9 @@ pub(crate) enum Command {
     Synth(SynthArgs),
     /// Show the layers of a file, the outcome of its records under each rule, and the first rows
     Explain(ExplainArgs),
-    /// List the log types that a rule can name as its preset, or print the rule of one
+    /// List the presets for known log types, or print the rule of a preset
     Presets(PresetsArgs),
-    /// Print the rules that fit sample files, as a flowherd.toml
+    /// Infer rules from sample log files and print them as a flowherd.toml
     Suggest(SuggestArgs),
     /// Begin a run of the fleet: list a prefix and send its objects to the workers
     Run(RunArgs),
@@ -59,7 +59,7 @@ pub(crate) struct ConvertArgs {
     pub(crate) source: PathBuf,
     /// Directory for the results; created if missing
     pub(crate) dest: PathBuf,
-    /// Only keys that begin with this
+    /// Only keys with this prefix
     #[arg(long)]
     pub(crate) prefix: Option<String>,
     /// Rules and limits (flowherd.toml) [default: all records are version 2 flow logs]
@@ -121,7 +121,7 @@ pub(crate) struct ExplainArgs {
     /// Names of interfaces, subnets and VPCs (lookups.json)
     #[arg(long, value_name = "FILE")]
     pub(crate) lookups: Option<PathBuf>,
-    /// Key to match the rules with [default: the file's name]
+    /// Key for the rules to match [default: the file's name]
     #[arg(long)]
     pub(crate) key: Option<String>,
     /// Rows to show per table
@@ -143,7 +143,7 @@ pub(crate) struct PresetsArgs {
 /// `flowherd presets show`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum PresetsAction {
-    /// Print the rule of a preset as TOML, to start from
+    /// Print the rule of a preset as TOML, as a starting point
     Show {
         /// Name of the preset
         name: String,
@@ -172,10 +172,10 @@ pub(crate) struct RunArgs {
 /// `flowherd rerun`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RerunArgs {
-    /// Only keys that begin with this
+    /// Only keys with this prefix
     #[arg(long)]
     pub(crate) prefix: String,
-    /// Purge even if a run of another prefix has work in the queue; its report then has a note
+    /// Purge even if a run of another prefix has work in the queue; the report of that run then records the purge
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]
@@ -276,7 +276,7 @@ pub(crate) struct RedriveArgs {
 /// `flowherd estimate`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct EstimateArgs {
-    /// Only keys that begin with this
+    /// Only keys with this prefix
     #[arg(long)]
     pub(crate) prefix: String,
     /// Memory of a worker in MB; Lambda allocates CPU in proportion to it

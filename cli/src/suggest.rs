@@ -71,8 +71,8 @@ pub(crate) fn suggest(args: &SuggestArgs) -> Result<(), Stop> {
         return Ok(());
     }
     summary::print_message(match suggestion.verified.read {
-        0 => "no records were read: give files or directories with logs as they are in the archive",
-        _ => "no rule fits these records for certain; docs/configuration.md#rules shows how to write one",
+        0 => "no records found: pass log files, or directories of them, as they are in the archive",
+        _ => "no rule fits all of these records; write one as in docs/configuration.md#rules",
     });
     Err(Stop::Failed)
 }

@@ -13,7 +13,7 @@ use crate::error::CoordinatorError;
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 #[serde(deny_unknown_fields)]
 pub struct RunOptions {
-    /// Only keys that begin with this
+    /// Only keys with this prefix
     #[cfg_attr(feature = "clap", arg(long, required_unless_present = "resume"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,

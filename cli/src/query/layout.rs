@@ -19,7 +19,7 @@ const MAX_TEMPLATE_BYTES: usize = 900;
 /// All layouts of an archive.
 #[derive(Clone, Debug, Default)]
 pub struct Layouts {
-    /// One for each form of keys.
+    /// One for each format of keys.
     pub all: Vec<Layout>,
     /// The first day of the partitions.
     pub since: Date,
@@ -30,11 +30,11 @@ pub struct Layouts {
 pub struct Layout {
     /// The table; `None` for all tables.
     pub table: Option<String>,
-    /// The form of the keys.
+    /// The format of the keys.
     pub template: Template,
 }
 
-/// The form of keys up to the file name.
+/// The format of keys up to the file name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     text: String,
@@ -180,7 +180,7 @@ impl Template {
         &self.text
     }
 
-    /// Returns the form of the date.
+    /// Returns the format of the date.
     #[must_use]
     pub fn time(&self) -> &TimeFormat {
         &self.time
@@ -293,7 +293,7 @@ fn plain(text: &str) -> Result<&str, String> {
     if text.bytes().all(fits) {
         return Ok(text);
     }
-    Err(format!("{text:?} must be visible ASCII without quotes, backslashes, braces, $, * and ?"))
+    Err(format!("{text:?} must be printable ASCII without quotes, backslashes, braces, $, * and ?"))
 }
 
 fn has_field(pieces: &[Piece]) -> bool {

@@ -74,7 +74,7 @@ impl JsonShape {
         if !message.trim_start().starts_with('{') {
             return false;
         }
-        // A message that breaks off must not leave members behind.
+        // A truncated message must not add members.
         if serde_json::from_str::<IgnoredAny>(message).is_err() {
             return false;
         }

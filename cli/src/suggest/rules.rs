@@ -192,7 +192,7 @@ impl Writer<'_> {
         head.push(format!("table = \"{table}\""));
         let what = match &found.chain.guess {
             Some(_) => {
-                "these lines look like flow logs of a custom format. Replace `fields` by the format in the settings of the flow log:"
+                "these lines look like flow logs of a custom format. Replace `fields` with the format in the settings of the flow log:"
             }
             None => {
                 "no format fits every one of these records. This rule would keep each as one column of text:"
@@ -229,7 +229,8 @@ fn limit(rules: &mut [Suggested]) {
             || regexes + usize::from(has_regex) > MAX_REGEXES
             || (tables.len() == MAX_TABLES && !tables.contains(&rule.table));
         if is_beyond {
-            rule.doubt = Some("a file holds no more rules, tables or regular expressions".to_owned());
+            rule.doubt =
+                Some("a flowherd.toml cannot have more rules, tables or regular expressions".to_owned());
             continue;
         }
         count += 1;

@@ -16,7 +16,7 @@ const MIN_LINES: usize = 5;
 const MIN_FIELDS: usize = 3;
 /// Maximum fields or pairs. A regular expression holds about a hundred groups.
 const MAX_FIELDS: usize = 100;
-/// Between fields: how a line is divided, and the pattern of what divides it.
+/// Separators of fields, each with its pattern.
 const DELIMITERS: [(&str, &str); 5] = [("\t", r"\t"), (" | ", r" \| "), ("|", r"\|"), (";", ";"), (",", ",")];
 
 /// A text format.
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn prose_is_no_delimited_text() {
+    fn prose_is_not_delimited_text() {
         let prose = ["Hello, dear, world", "One, two, three", "a, b, c", "d, e, f", "g, h, i"];
         assert_eq!(delimited(&prose, &[]), None);
         assert_eq!(delimited(&["a,1,2", "b,1"], &[]), None);

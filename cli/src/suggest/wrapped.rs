@@ -125,7 +125,7 @@ pub(super) fn member(records: &[Record]) -> Option<(Inner, usize)> {
     Some((Inner { keys, what: format!("messages in the member /{name}"), records: inner }, others))
 }
 
-/// Returns the messages behind the time at the start of each line.
+/// Returns the messages after the time at the start of each line.
 pub(super) fn export(records: &[Record]) -> Option<Inner> {
     let mut inner = Vec::new();
     for record in records {

@@ -1,4 +1,4 @@
-//! The text of a `flowherd.toml` as it is written, before its rules are compiled.
+//! A parsed `flowherd.toml`, before its rules are compiled.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{
     text::quoted,
 };
 
-/// Characters of a parser's message, which may quote a value or list every accepted key.
+/// Maximum characters of a parser's message, which may quote a value or list every accepted key.
 const MESSAGE_CHARS: usize = 1000;
 /// The rules of a file without any: every record is a version 2 flow log.
 const BUILT_IN: &str = r#"
@@ -65,7 +65,7 @@ pub(super) struct RuleFile {
     pub(super) format: Option<FormatFile>,
 }
 
-/// The form of a line.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Lines {
@@ -124,7 +124,7 @@ impl Kind {
     }
 }
 
-/// What a flow-log field becomes that this version does not know.
+/// How to read a flow-log field that this version does not know.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum UnknownFields {
@@ -143,7 +143,7 @@ pub(super) struct JsonColumnFile {
 }
 
 impl File {
-    /// Parses the text, adds what presets give, and checks its size and counts. A text without rules gets the built-in rule.
+    /// Parses the text, adds the keys of presets, and checks its size and counts. A text without rules gets the built-in rule.
     pub(super) fn parse(text: &str) -> Result<Self, ConfigError> {
         if text.len() > limits::MAX_CONFIG_BYTES {
             let (bytes, limit) = (text.len(), limits::MAX_CONFIG_BYTES);
@@ -207,7 +207,7 @@ impl File {
 }
 
 impl RuleFile {
-    /// Returns this rule with what it does not give from a preset. `format` is combined key by key if the kind is the same.
+    /// Returns this rule with its missing keys from the preset. `format` is merged key by key if the kind is the same.
     fn over(self, preset: Self) -> Self {
         let format = match (self.format, preset.format) {
             (Some(own), Some(preset)) if own.kind.is_none() || own.kind == preset.kind => {
@@ -255,7 +255,7 @@ impl FormatFile {
     }
 }
 
-/// Returns the rules of a text that is part of the program.
+/// Returns the rules of a text that is built into the program.
 fn of_text(text: &str) -> Result<Vec<RuleFile>, ConfigError> {
     let file: File = toml::from_str(text).map_err(|error| ConfigError::bug(&error))?;
     Ok(file.rule)
@@ -265,7 +265,7 @@ fn of_text(text: &str) -> Result<Vec<RuleFile>, ConfigError> {
 fn locate(text: &str, error: &toml::de::Error) -> String {
     let message: String = error.message().replace('\n', " ").chars().take(MESSAGE_CHARS).collect();
     let is_deep = message == "recursion limit" || message.starts_with("cannot recurse further");
-    let message = if is_deep { "nested deeper than a flowherd.toml can be".to_owned() } else { message };
+    let message = if is_deep { "nested too deeply for a flowherd.toml".to_owned() } else { message };
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return message };
     let line = before.matches('\n').count();
     let shown = text.lines().nth(line).unwrap_or_default().trim();

@@ -1,4 +1,4 @@
-//! One rule of a `flowherd.toml`: checked, compiled, and given its table.
+//! Checks and compiles the rules of a `flowherd.toml`, and assigns their tables.
 
 use super::{
     file::{File, FormatFile, JsonColumnFile, Kind, Lines, RuleFile, TimestampFile},
@@ -138,8 +138,7 @@ fn action<'a>(rule: &'a RuleFile, problem: &mut impl FnMut(String)) -> Option<Co
             ("records", is_drop && rule.records.is_some()),
         ];
         for (key, _) in needless.into_iter().chain(decode_needless).filter(|(_, given)| *given) {
-            let why =
-                if is_drop { "writes no rows" } else { "writes no rows; other rules take what is inside" };
+            let why = if is_drop { "writes no rows" } else { "writes no rows; other rules take its records" };
             problem(format!("{key}: a rule with {what} {why}; remove it"));
         }
         return Some(if is_drop { CompiledAction::Drop } else { CompiledAction::Decode });
@@ -210,7 +209,7 @@ fn compile_format(file: &FormatFile, hidden: Option<&str>) -> Result<Format, Vec
     }
 }
 
-/// Returns a problem for each key that a format of this kind does not have.
+/// Returns a problem for each key that is not valid for this kind of format.
 fn other_keys(file: &FormatFile, kind: Kind) -> Vec<String> {
     let is_flow = matches!(kind, Kind::VpcFlow | Kind::TgwFlow);
     let keys = [

@@ -9,7 +9,7 @@ use crate::{
     text::quoted,
 };
 
-/// Bytes of a table's or column's name.
+/// Maximum bytes of a table's or column's name.
 const MAX_NAME_BYTES: usize = 128;
 
 /// Checks a table's name: Athena, Glue and DuckDB accept it without quotes. Glue folds case.
@@ -85,7 +85,7 @@ pub(super) fn union<'a>(
     Ok(unions.into_iter().map(Union::into_table).collect())
 }
 
-/// A table while its rules are read.
+/// A table under construction.
 struct Union<'a> {
     name: &'a str,
     rules: usize,

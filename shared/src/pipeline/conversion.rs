@@ -1,4 +1,4 @@
-//! What happens to each record of an object: a row, a reject, a count, or more records inside it.
+//! Converts each record of an object into a row, a reject, a count, or more records.
 
 use std::io::{self, Read, Write};
 
@@ -17,7 +17,7 @@ use crate::{
 /// The conversion of one object.
 pub(super) struct Conversion<'a, W, C> {
     pub(super) rules: Rules<'a>,
-    /// The rules for records of payloads, and the arrays that they ask for, once there is a payload.
+    /// The rules for records of payloads, and the arrays that they read. Created with the first payload.
     for_payloads: Option<(Rules<'a>, Vec<RecordsPath>)>,
     enricher: Enricher<'a>,
     /// An object with too many rejects has no outputs. Its remaining records are counted, so that the error distinguishes a
@@ -69,7 +69,7 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
         }
     }
 
-    /// Tries a record on the rules below one that refused it. Returns the rule that found a container without valid content.
+    /// Tries the rules below the one that refused a record. Returns the rule that found a container without valid content.
     fn record_below(
         &mut self,
         record: &Record<'_>,
@@ -148,7 +148,7 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
             (rules, arrays)
         });
         let arrays = arrays.clone();
-        // Once to its end, so that a payload that would fail as an object gives no rows.
+        // Reads it to its end first, so that a payload that would fail as an object gives no rows.
         let has_headers = rules.have_header_lines();
         rules.restart();
         let check = |record: &Record<'_>| {
@@ -159,7 +159,7 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
         };
         match read_to_end(open(payload, limits, &arrays), check) {
             Ok((bytes, _)) => self.payload_bytes += bytes,
-            // The payloads of the object are too large together.
+            // All payloads of the object together are too large.
             Err(error @ ObjectError::TooLarge { .. }) if left < allowed => return Err(error),
             Err(_) => return Ok(false),
         }
@@ -173,7 +173,7 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
         Ok(true)
     }
 
-    /// Handles the elements of the array of records in the message of an event, which have its origin and time. Returns false,
+    /// Handles the elements of an event's array of records. They have the event's origin and time. Returns false,
     /// and handles none, if the message is damaged.
     fn elements(
         &mut self,
@@ -182,7 +182,7 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
         event: &Record<'_>,
         level: Level,
     ) -> Result<bool, ObjectError> {
-        // A message that is more than one JSON text has records that are no elements.
+        // A message with more than one JSON text has records that are not elements.
         let is_element = |record: &Record<'_>| Ok(record.element.is_some());
         if !matches!(read_to_end(open(message, self.limits, &paths), is_element), Ok((_, true))) {
             return Ok(false);

@@ -280,7 +280,7 @@ fn lambda_functions_write_the_outputs_of_convert() {
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
-fn a_key_as_long_as_s3_takes_is_a_failure_that_is_named_and_costs_no_other() {
+fn a_key_of_the_maximum_length_of_s3_is_a_named_failure_and_affects_no_other_object() {
     let fleet = Fleet::new(2, 20);
     let long = format!("firehose/{}", "k".repeat(1024 - "firehose/".len()));
     fleet.source.put(&long, b"x").unwrap();

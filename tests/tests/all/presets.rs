@@ -1,8 +1,8 @@
 //! Every preset on its sample in `tests/presets/NAME/`: rows, counts and typed view; the command `flowherd presets`.
 //!
 //! `in/` has the objects as the service delivers them, decompressed: the test compresses those whose key ends with
-//! `.gz`. `expected/KEY.csv` has the rows of one object, from AWS's documents. `flowherd.toml` is there if the preset
-//! needs other rules beside it, `rejects.json` if records must be rejected.
+//! `.gz`. `expected/KEY.csv` has the rows of one object, from AWS's documents. `flowherd.toml` is present if the preset
+//! needs other rules, `rejects.json` if the sample contains rejects.
 
 mod page;
 

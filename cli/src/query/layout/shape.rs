@@ -1,4 +1,4 @@
-//! The layout of keys that are there, as a template to suggest.
+//! Derives the layout of existing keys, as a template to suggest.
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::LazyLock};
 

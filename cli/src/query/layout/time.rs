@@ -12,7 +12,7 @@ use jiff::{
     tz::TimeZone,
 };
 
-/// The form of a date.
+/// The format of a date.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimeFormat {
     pieces: Vec<Piece>,
@@ -137,7 +137,7 @@ pub(super) fn push_text(pieces: &mut Vec<Piece>, text: &str) {
 }
 
 impl TimeFormat {
-    /// Creates the form. The error says which fields are missing or in the wrong order.
+    /// Creates the format. The error names the fields that are missing or in the wrong order.
     pub(super) fn new(pieces: Vec<Piece>) -> Result<Self, &'static str> {
         let fields = pieces.iter().filter_map(|piece| match piece {
             Piece::Field(field) => Some(*field),

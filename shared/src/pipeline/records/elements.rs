@@ -13,7 +13,7 @@ use crate::{
     pipeline::json_text,
 };
 
-/// What an object with an array of records is called in errors.
+/// The name in errors of an object with an array of records.
 const ARRAY: &str = "a JSON array of records";
 
 /// Returns whether a message is a JSON object, or array, with an array of records at this path.
@@ -81,7 +81,7 @@ impl<R: Read> Records<R> {
         Ok(Found { element: Some(path), ..found })
     }
 
-    /// Reads from behind an array of records to the end of its object, or to its next array of records.
+    /// Reads from after an array of records to the end of its object, or to its next array of records.
     pub(super) fn behind_array(&mut self) -> Result<(), ObjectError> {
         loop {
             match self.json.advance(self.window.seen()) {

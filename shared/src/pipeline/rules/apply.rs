@@ -50,7 +50,7 @@ struct FlowHeader {
     in_order: bool,
 }
 
-/// What a rule made of a record, without the values.
+/// The outcome of a rule for a record, without the values.
 #[derive(Clone, Copy, Debug)]
 enum Applied<'a> {
     Row {
@@ -81,13 +81,13 @@ enum TextOf {
     Values,
 }
 
-/// A message on its way through a rule.
+/// A message while a rule reads it.
 #[derive(Clone, Copy)]
 struct Message<'m> {
     text: &'m [u8],
     of: TextOf,
     is_repaired: bool,
-    /// A time that the line itself gives.
+    /// The time in the line.
     time: Option<i64>,
 }
 
@@ -115,7 +115,7 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// Creates the rules for the records of payloads: those that decode nothing.
+    /// Creates the rules for the records of payloads: those without `decode`.
     pub(crate) fn for_payloads(&self) -> Self {
         let list = self.list.iter().filter(|rule| !matches!(rule.action, Action::Decode)).copied().collect();
         let mut rules = Self::new(&[], self.tables, self.arrays, self.key);
@@ -139,8 +139,8 @@ impl<'a> Rules<'a> {
         self.list.iter().any(is_flow)
     }
 
-    /// Returns the paths of the arrays whose elements are records, if a rule for this key asks for them. The position of a path
-    /// is the same in all objects; a path that no rule asks for leads nowhere.
+    /// Returns the paths of the arrays whose elements are records, if a rule for this key reads them. The position of a path
+    /// is the same in all objects; a path that no rule reads never matches.
     pub(crate) fn arrays(&self) -> Vec<RecordsPath> {
         let asks = |at: usize| {
             self.list
@@ -154,7 +154,7 @@ impl<'a> Rules<'a> {
         self.arrays.iter().enumerate().map(path).collect()
     }
 
-    /// Returns the path at this position, and for the others paths that lead nowhere.
+    /// Returns the path at this position, and for the others paths that never match.
     pub(crate) fn only_array(&self, at: usize) -> Vec<RecordsPath> {
         let path = |(other, path): (usize, &RecordsPath)| if other == at { path.clone() } else { nowhere() };
         self.arrays.iter().enumerate().map(path).collect()
@@ -220,7 +220,7 @@ impl<'a> Rules<'a> {
         let by_flow_rule =
             matches!(&outcome, Some((_, Applied::Row { has_flow: true, .. } | Applied::Header(_))));
         if passed_flow_rule && !by_flow_rule {
-            // Without a damaged header line, the lines after it would be read in the wrong order.
+            // If Flowherd ignored a damaged header line, it would read the lines after it in the wrong order.
             let line = if record.is_first { Line::FirstReject } else { Line::Reject };
             lost_header::refuse(record.message, line)?;
         }
@@ -330,7 +330,7 @@ impl<'a> Rules<'a> {
                 Message { text, of: TextOf::Repaired(0), is_repaired: true, time: None }
             }
             Some(_) => {
-                // Without a damaged header line, the lines after it would be read in the wrong order.
+                // If Flowherd ignored a damaged header line, it would read the lines after it in the wrong order.
                 if is_flow_line {
                     lost_header::refuse(record.message, line)?;
                 }
@@ -343,7 +343,7 @@ impl<'a> Rules<'a> {
         self.apply_to_part(rule, record, message, (is_flow_line, line))
     }
 
-    /// Finds the message inside the record. Few rules need it, so it is kept out of the others' way.
+    /// Finds the message inside the record. Out of line, because few rules need it.
     #[cold]
     fn apply_to_part(
         &mut self,
@@ -509,7 +509,7 @@ impl<'a> Rules<'a> {
         };
         self.container.clear();
         match BASE64.decode_vec(text, &mut self.container) {
-            // Firehose accepts records without data: they hold nothing.
+            // Firehose accepts records without data.
             Ok(()) => Applied::Container(Reason::BadPayload),
             Err(_) => Applied::Reject(Reason::BadPayload),
         }
@@ -581,7 +581,7 @@ fn unwrapped_message(values: &Values) -> &[u8] {
     }
 }
 
-/// A path that no array has: its name is longer than the names that the scan keeps.
+/// A path that never matches: its name is longer than the names that the scan keeps.
 fn nowhere() -> RecordsPath {
     vec!["\u{0}".repeat(crate::pipeline::records::MAX_STEP_BYTES + 1)]
 }

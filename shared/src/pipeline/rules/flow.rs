@@ -83,8 +83,8 @@ impl FlowFormat {
         Self { layout: FlowLayout::new(kind, default_fields(kind)), any: false }
     }
 
-    /// Parses AWS's format string: `${version} ${account-id} …`, or `any`. With `unknown_as_text`, a name that is no known
-    /// field is a text column. The error has all problems, one line each.
+    /// Parses AWS's format string: `${version} ${account-id} …`, or `any`. With `unknown_as_text`, an unknown name
+    /// is a text column. The error has all problems, one line each.
     pub fn parse(kind: FlowKind, text: &str, unknown_as_text: bool) -> Result<Self, Vec<String>> {
         if text == ANY {
             return Ok(Self { any: true, ..Self::new(kind) });

@@ -1,5 +1,5 @@
-//! Finds what remains of a flow log's header line that is not usable: joined to another line, partly unknown, or in another
-//! form. The lines after it are in its order, and no other order may read them, so the object fails.
+//! Detects a flow log's header line that is not usable: joined to another line, partly unknown, or in another format. The lines
+//! after it are in its order and must not be read in another, so the object fails.
 
 use crate::{
     error::ObjectError,
@@ -7,14 +7,14 @@ use crate::{
     limits::MAX_HEADER_WORDS,
 };
 
-/// Characters of a word that an error quotes: enough to find it, and few for the ledger and the log.
+/// Maximum characters of a word that an error quotes: enough to find it, and short for the ledger and the log.
 const QUOTED_CHARS: usize = 80;
-/// Words that an error quotes.
+/// Maximum words that an error quotes.
 const QUOTED_WORDS: usize = 20;
 /// Bytes at each end of a line that are searched. The longest header line is shorter.
 const SEARCHED_BYTES: usize = 2 << 10;
 
-/// What is known of a line besides its text.
+/// The context of a line.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Line {
     /// It is not a row. It is the first record of its file.
@@ -149,8 +149,8 @@ fn error<'a>(known: impl Iterator<Item = &'a str>, why: &str) -> ObjectError {
     ObjectError::Header { field: known.join(" "), why: why.to_owned() }
 }
 
-/// Returns whether these words are not there by chance. Names of fields such as `start`, `end`, `type` and `action` are also English
-/// words: three of them count, or one that is no word and any other.
+/// Returns whether these words are probably a header. Field names such as `start`, `end`, `type` and `action` are also English
+/// words: three of them count, or one that is not a word and any other.
 fn is_telling(words: &[&str]) -> bool {
     let known = words.iter().filter(|word| is_known(word)).count();
     known > 2 || known > 0 && words.len() > 1 && words.iter().any(is_distinctive)

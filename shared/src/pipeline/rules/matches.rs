@@ -14,7 +14,7 @@ use serde::{
 use super::pattern;
 use crate::text::quoted;
 
-/// Bytes of a glob. Log group names have at most 512 characters and keys 1,024 bytes.
+/// Maximum bytes of a glob. Log group names have at most 512 characters and keys 1,024 bytes.
 const MAX_GLOB_BYTES: usize = 4096;
 
 /// The alternatives of a rule's `match`: a table, or an array of tables.

@@ -13,13 +13,13 @@ pub struct Rule {
     pub name: String,
     /// The records it takes.
     pub matches: Matches,
-    /// What happens to a record that it takes and that does not fit.
+    /// The outcome of a record that it takes but that does not fit.
     pub on_mismatch: OnMismatch,
     /// Where its message is.
     pub source: Source,
-    /// What it does with the message.
+    /// Its action on the message.
     pub action: Action,
-    /// What happens to invalid text in values. Flow logs always reject it.
+    /// How to handle invalid text in values. Flow logs always reject it.
     pub bad_text: BadText,
 }
 
@@ -34,10 +34,10 @@ impl Rule {
     }
 }
 
-/// Where the message of a rule is in its record.
+/// The location of the message in a record.
 #[derive(Debug, Default)]
 pub struct Source {
-    /// Messages that begin so are counted as control.
+    /// Messages that begin with this text are control events.
     pub comments: Option<String>,
     /// Whether a line is a time and a message, as export tasks write it.
     pub export_lines: bool,
@@ -55,12 +55,12 @@ impl Source {
     }
 }
 
-/// What a rule does with a message.
+/// The action of a rule on a message.
 #[derive(Debug)]
 pub enum Action {
     /// Counts it as dropped.
     Drop,
-    /// Reads it as base64 of an object of its own.
+    /// Decodes it from base64 and reads it as an object.
     Decode,
     /// Writes a row.
     Write(Writing),
@@ -87,7 +87,7 @@ pub struct Writing {
     pub timestamp: Option<TimeSource>,
 }
 
-/// What happens to a record that a rule takes and that does not fit it.
+/// The outcome of a record that a rule takes but that does not fit it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnMismatch {
@@ -98,7 +98,7 @@ pub enum OnMismatch {
     Next,
 }
 
-/// What a rule does with invalid UTF-8, lone surrogates and NUL.
+/// How a rule handles invalid UTF-8, lone surrogates and NUL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BadText {

@@ -11,28 +11,28 @@ use serde::{Deserialize, Serialize};
 use super::Cell;
 use crate::{text::quoted, timestamp::MAX_MS};
 
-/// Bytes of a time. Longer text is none.
+/// Maximum bytes of a time. Longer text is not a time.
 const MAX_TIME_BYTES: usize = 128;
-/// A time whose parts all differ, to try formats with.
+/// A time whose parts all differ, to check formats.
 const EXAMPLE: DateTime = DateTime::constant(2026, 2, 18, 3, 4, 5, 0);
 
-/// Where the time of a record is, and its form.
+/// The location and the format of a record's time.
 #[derive(Debug)]
 pub struct TimeSource {
     /// Whether the cells are those of the outer record, which `unwrap` reads, or those of the format.
     pub is_outer: bool,
     /// The cells, joined by one space.
     pub cells: Vec<usize>,
-    /// The form.
+    /// The format.
     pub form: TimeForm,
 }
 
-/// The form of a time.
+/// The format of a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TimeForm {
     /// A number of this unit since 1970, or ISO-8601.
     Unit(TimeUnit),
-    /// As strftime writes it.
+    /// A `strftime` format.
     Format(String),
 }
 
@@ -53,7 +53,7 @@ pub enum TimeUnit {
 }
 
 impl TimeForm {
-    /// Checks a format: its directives exist, and they give a date and a time. The error says what is right.
+    /// Checks a format: its directives exist, and they give a date and a time. The error has a correct example.
     pub fn of_format(format: &str) -> Result<Self, String> {
         let example = "an example: \"%Y-%m-%d %H:%M:%S\"";
         let zoned = EXAMPLE.to_zoned(TimeZone::UTC).map_err(|error| error.to_string())?;
@@ -106,7 +106,7 @@ impl TimeSource {
     }
 }
 
-/// Parses an ISO-8601 time at the start of a line, and returns it with the text behind the space after it.
+/// Parses an ISO-8601 time at the start of a line, and returns it with the text after the space.
 pub(super) fn export_line(line: &[u8]) -> Option<(i64, usize)> {
     let end = memchr::memchr(b' ', &line[..line.len().min(MAX_TIME_BYTES)])?;
     Some((TimeForm::Unit(TimeUnit::Iso).parse(&line[..end])?, end + 1))
@@ -117,7 +117,7 @@ fn integer(text: &str) -> Option<i64> {
     if is_number { text.parse().ok() } else { None }
 }
 
-/// Seconds with an optional fraction, cut to milliseconds.
+/// Seconds with an optional fraction, truncated to milliseconds.
 fn seconds(text: &str) -> Option<i64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     integer(fraction)?;
@@ -126,7 +126,7 @@ fn seconds(text: &str) -> Option<i64> {
 }
 
 fn iso(text: &str) -> Option<i64> {
-    // A date alone is no time: the parser would add midnight.
+    // A date alone is not a time: the parser would add midnight.
     if text.len() < "2026-02-18T00:00:00".len() {
         return None;
     }

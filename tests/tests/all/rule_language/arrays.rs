@@ -64,7 +64,7 @@ fn elements_are_text_or_json_and_a_damaged_one_is_a_reject() {
 }
 
 #[test]
-fn a_record_that_is_no_element_is_a_reject_or_goes_to_the_next_rule() {
+fn a_record_outside_the_array_is_a_reject_or_goes_to_the_next_rule() {
     let object =
         format!("line\n{{\"n\":1}}{{\"Records\":[{{\"n\":2}}]}}{}", envelope("g", &[event(0, "{\"n\":3}")]));
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Situations that users reported, rebuilt small.
+//! Small reproductions of cases that users reported.
 
 use flowherd_tests::objects::{FLOW, base64, envelope, event, gzip};
 

@@ -1,4 +1,4 @@
-//! Mistakes in rules are reported together, each with what is right.
+//! Mistakes in rules are reported together, each with its correction.
 
 use std::fmt::Write;
 

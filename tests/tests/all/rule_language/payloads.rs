@@ -131,7 +131,7 @@ fn an_empty_payload_has_no_records() {
 }
 
 #[test]
-fn a_message_that_is_no_payload_goes_to_the_rules_below() {
+fn a_message_that_is_not_a_payload_goes_to_the_rules_below() {
     let decode = "[[rule]]\nname = \"outer\"\ndecode = \"base64\"\non_mismatch = \"next\"\n";
     let config = decode.to_owned() + &text_rule("text", "");
     // The second is base64 of binary data.
@@ -183,7 +183,7 @@ fn a_header_line_applies_to_its_own_payload() {
 }
 
 #[test]
-fn a_decompression_bomb_in_a_payload_is_a_reject_and_costs_no_other_record() {
+fn a_decompression_bomb_in_a_payload_is_a_reject_and_affects_no_other_record() {
     let config = rules("k").replace("on_mismatch = \"next\"\n", "")
         + "[limits]\nmax_decode_ratio = 10\nmax_decoded_bytes = 67108864\n";
     let plan = super::plan(&config);

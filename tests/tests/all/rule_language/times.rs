@@ -53,7 +53,7 @@ fn a_time_has_a_unit() {
 }
 
 #[test]
-fn a_time_that_is_none_is_a_reject() {
+fn an_invalid_time_is_a_reject() {
     let none = ["null", "\"\"", "\"x\"", "[]", "{}", "true", "-1", "\"-1\"", "253402300800000000000000"];
     for unit in ["s", "ms", "us", "ns"] {
         assert!(times(&format!("unit = \"{unit}\""), &none).is_empty(), "{unit}");

@@ -34,7 +34,7 @@ fn files_that_are_no_logs_end_with_a_message_each_and_status_1() {
         "in/cut.gz: truncated: ",
         "in/line: its first record has more than 8388608 bytes, so it is not in the sample",
         "in/picture: not text: this is Parquet",
-        "no records were read: ",
+        "no records found: ",
     ] {
         assert!(stderr.contains(message), "{message}: {stderr}");
     }

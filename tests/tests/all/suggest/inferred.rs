@@ -82,7 +82,7 @@ fn flow_logs_of_a_custom_format_without_a_header_are_a_comment_with_the_fields_t
         "{}",
         ran.stdout
     );
-    assert!(ran.stderr.contains("no rule fits these records for certain"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("no rule fits all of these records"), "{}", ran.stderr);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn pairs_of_keys_and_values_are_columns() {
 }
 
 #[test]
-fn delimited_lines_have_the_columns_of_their_header_which_is_no_row() {
+fn delimited_lines_have_the_columns_of_their_header_which_is_not_a_row() {
     for delimiter in ["\t", ",", "|", " | ", ";"] {
         let place = Place::new();
         for file in ["a", "b"] {
