@@ -17,16 +17,13 @@ mod tree;
 mod value;
 
 pub(super) use self::read::Scratch;
-use self::tree::Node;
 pub(crate) use self::value::compact;
+use self::{pointer::MAX_STEPS, tree::Node};
 use super::Values;
 use crate::{
     error::Reason,
     table::{Column, ColumnType},
 };
-
-/// Maximum steps of a path. Each step is a nested call.
-const MAX_STEPS: usize = 64;
 
 /// A column of a JSON format.
 #[derive(Clone, Copy, Debug)]

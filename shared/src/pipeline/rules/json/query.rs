@@ -13,7 +13,10 @@ use jsonpath_rust::parser::{
     parse_json_path,
 };
 
-use super::{MAX_STEPS, pattern::Pattern, pointer::array_index};
+use super::{
+    pattern::Pattern,
+    pointer::{MAX_STEPS, array_index},
+};
 use crate::text::quoted;
 
 /// Maximum bytes of a query.
