@@ -99,13 +99,14 @@ pub(super) fn printed(question: &Question, args: &QuestionArgs) -> Result<String
 
 /// Refuses flags that the question does not use, because the result would seem to respect them.
 pub(super) fn check_flags(question: &Question, args: &QuestionArgs) -> Result<(), Stop> {
-    let mut takes = question.needed.iter().chain(question.optional);
+    let takes =
+        |flag| question.needed.iter().chain(question.optional).any(|parameter| parameter.flag() == flag);
     for flag in args.given() {
         let is_taken = match flag {
             "last" | "day" | "from" | "everywhere" | "late" => question.source != Source::Ledger,
             "table" | "anyway" => question.reads_flows(),
             "print" => true,
-            flag => takes.any(|parameter| parameter.flag() == flag),
+            flag => takes(flag),
         };
         if !is_taken {
             return Err(Stop::usage(format!(
