@@ -6,6 +6,8 @@
 mod oracle;
 mod pattern;
 mod query;
+#[cfg(test)]
+mod query_tests;
 mod read;
 mod scan;
 mod select;
