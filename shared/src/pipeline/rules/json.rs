@@ -7,6 +7,8 @@ mod oracle;
 mod pattern;
 mod pointer;
 mod query;
+#[cfg(test)]
+mod query_tests;
 mod read;
 mod scan;
 mod select;
