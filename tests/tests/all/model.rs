@@ -70,7 +70,7 @@ fn records(outcome: Outcome) -> Records {
 }
 
 proptest! {
-    #![proptest_config(cases(3000))]
+    #![proptest_config(cases(800))]
 
     #[test]
     fn any_rules_convert_any_object_as_the_model_does((config, object, key, portion) in language()) {

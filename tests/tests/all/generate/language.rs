@@ -111,6 +111,8 @@ fn format() -> impl Strategy<Value = (String, Option<String>)> {
             vec![
                 "{ name = \"n\", path = \"/n\" }",
                 "{ name = \"b\", path = \"/a/b\", type = \"bigint\" }",
+                "{ name = \"host\", jsonpath = \"$.headers[?@.name == 'Host'].value\" }",
+                "{ name = \"last\", jsonpath = \"$.headers[-1].name\" }",
                 "{ name = \"all\", path = \"\" }",
                 "{ name = \"message\", path = \"/message\" }",
             ],

@@ -81,7 +81,7 @@ timestamp = { path = "/timestamp", unit = "ms" }
 format = { kind = "json", columns = [
   { name = "action", path = "/action" },
   { name = "client_ip", path = "/httpRequest/clientIp" },
-  { name = "host", path = "/httpRequest/headers/1/value" },
+  { name = "host", jsonpath = "$.httpRequest.headers[?@.name == 'Host'].value" },
 ] }
 "#;
     let request = |time: &str| {

@@ -1,4 +1,4 @@
-//! Formats: flow logs with any fields, Transit Gateway flow logs, and W3C logs.
+//! Formats: flow logs with any fields, Transit Gateway flow logs, W3C logs, and JSONPath.
 
 use flowherd_tests::objects::{FLOW, envelope, event};
 
@@ -151,6 +151,39 @@ fn a_fields_line_in_an_envelope_decides_nothing_about_plain_lines() {
             "iis: timestamp,time,c_ip",
             "iis: 1970-01-01T00:00:00.006Z,10:00:01,192.0.2.2",
             "iis: -,10:00:00,192.0.2.1",
+        ]
+    );
+}
+
+#[test]
+fn a_json_path_finds_the_first_node() {
+    let config = r#"
+[[rule]]
+name = "r"
+table = "r"
+[rule.format]
+kind = "json"
+columns = [
+  { name = "host", jsonpath = "$.headers[?@.name == 'Host'].value" },
+  { name = "last", jsonpath = "$.headers[-1].name" },
+  { name = "any", jsonpath = "$['headers'][*].value" },
+  { name = "whole", jsonpath = "$.headers" },
+  { name = "first", path = "/headers/0/name" },
+]
+"#;
+    let object = r#"{"headers":[{"name":"Host"},{"name":"Host","value":"a"},{"name":"Host","value":"b"},{"name":"X", "value": null}]}
+{"headers":[{"name":"X","value":"\ud83d\ude00 \ud83d"}]}
+{"headers":{"name":"Host","value":5}}
+{"other":[]}"#;
+    assert_eq!(
+        converted(config, "k", object),
+        [
+            "3 rows, 1 rejected, 0 control, 0 dropped",
+            "r: timestamp,host,last,any,whole,first",
+            r#"r: -,a,X,a,[{"name":"Host"},{"name":"Host","value":"a"},{"name":"Host","value":"b"},{"name":"X","value":null}],Host"#,
+            "r: -,-,X,\u{1f600} \u{fffd},[{\"name\":\"X\",\"value\":\"\\ud83d\\ude00 \\ud83d\"}],X",
+            r#"r: -,-,-,-,{"name":"Host","value":5},-"#,
+            r#"3 no-columns: {\"other\":[]}"#,
         ]
     );
 }

@@ -56,6 +56,8 @@ fn each_mistake_in_a_rule_is_reported_with_what_is_right() {
         rule("preset = \"wafs\""),
         json("{ name = \"a\" }"),
         json("{ name = \"a\", path = \"/a\", jsonpath = \"$.a\" }"),
+        json("{ name = \"a\", jsonpath = \"headers[0]\" }"),
+        json("{ name = \"a\", jsonpath = \"$.headers[?\" }"),
         json("{ name = \"timestamp\", path = \"/t\" }"),
         format("kind = \"vpc-flow\", fields = \"${start} ${next-year}\""),
         format("kind = \"vpc-flow\", fields = \"${tgw-id} ${start}\""),
@@ -91,7 +93,8 @@ fn each_mistake_in_a_rule_is_reported_with_what_is_right() {
 #[test]
 fn all_mistakes_of_a_file_are_reported_together() {
     let text = rule("comments = \"\"\nrequired = [\"b\"]\nmatch = { message = '(' }")
-        + &json("{ name = \"b\", path = \"b\" }").replace("\"r\"", "\"s\"")
+        + &json("{ name = \"a\", jsonpath = \"headers[0]\" }, { name = \"b\", path = \"b\" }")
+            .replace("\"r\"", "\"s\"")
         + &format("kind = \"w3c\", fields = \"date\", types = { time = \"int\" }").replace("\"r\"", "\"u\"");
     insta::assert_snapshot!(Config::parse(&text).unwrap_err());
 }
