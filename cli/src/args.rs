@@ -325,6 +325,7 @@ pub(crate) enum Dialect {
 
 /// `flowherd query`.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct QueryArgs {
     /// SQL statement
     #[arg(required_unless_present_any = ["named", "list"], conflicts_with_all = ["named", "list"])]

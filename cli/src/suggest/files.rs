@@ -134,6 +134,6 @@ mod tests {
         let chosen = spread_over(&[many, few]);
         assert_eq!(chosen.len(), MAX_FILES);
         assert!(chosen.iter().any(|file| file.key == "waf/1"));
-        assert!(chosen.iter().any(|file| file.key > "flow/99".to_owned()));
+        assert!(chosen.iter().any(|file| *file.key > *"flow/99"));
     }
 }

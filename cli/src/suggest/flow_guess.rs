@@ -40,9 +40,12 @@ fn is_address(word: &str) -> bool {
     word.parse::<IpAddr>().is_ok()
 }
 
+/// A condition of a word.
+type Test = fn(&str) -> bool;
+
 /// Returns the fields that hold all of these words: `${srcaddr|dstaddr}`.
 fn candidates(words: &[&str]) -> String {
-    let all = |test: fn(&str) -> bool| !words.is_empty() && words.iter().all(|word| test(word));
+    let all = |test: Test| !words.is_empty() && words.iter().all(|word| test(word));
     let by_prefix =
         [("eni-", "interface-id"), ("vpc-", "vpc-id"), ("subnet-", "subnet-id"), ("i-", "instance-id")];
     for (prefix, field) in by_prefix {
@@ -50,7 +53,7 @@ fn candidates(words: &[&str]) -> String {
             return format!("${{{field}}}");
         }
     }
-    let by_words: [(fn(&str) -> bool, &str); 6] = [
+    let by_words: [(Test, &str); 6] = [
         (|word| matches!(word, "ACCEPT" | "REJECT"), "action"),
         (|word| matches!(word, "OK" | "NODATA" | "SKIPDATA"), "log-status"),
         (|word| matches!(word, "ingress" | "egress"), "flow-direction"),
@@ -64,8 +67,7 @@ fn candidates(words: &[&str]) -> String {
     let is_number = all(|word| word.parse::<u64>().is_ok());
     let is_address = all(is_address);
     let fits = FLOW_FIELDS.iter().filter(|field| match field.kind {
-        FieldKind::Int => is_number,
-        FieldKind::BigInt => is_number,
+        FieldKind::Int | FieldKind::BigInt => is_number,
         FieldKind::Address => is_address,
         FieldKind::Seconds => false,
         FieldKind::Text | FieldKind::Tag => !is_number && !is_address,

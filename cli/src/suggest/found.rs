@@ -183,11 +183,11 @@ pub(super) fn find(clusters: Vec<Cluster>, recogniser: &Recogniser, mut found: V
 
 fn divided(cluster: Cluster, recogniser: &Recogniser) -> Option<Vec<Found>> {
     let parts = cluster.by_names();
-    let recognised = |part: Cluster| {
+    let find = |part: Cluster| {
         let chain = recogniser.recognise(&part);
         Found::new(part, chain)
     };
-    (parts.len() > 1).then(|| parts.into_iter().map(recognised).collect())
+    (parts.len() > 1).then(|| parts.into_iter().map(find).collect())
 }
 
 /// Returns whether a rule for each kind of names takes more records than rules for the folder, or separates different

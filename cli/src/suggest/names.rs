@@ -192,13 +192,13 @@ impl Columns {
         if RESERVED_COLUMNS.contains(&name.as_str()) {
             name.insert_str(0, "record_");
         }
-        unique(&mut self.taken, name, '_')
+        unique(&mut self.taken, &name, '_')
     }
 }
 
 /// Adds a number to the name if it is taken.
-pub(super) fn unique(taken: &mut BTreeSet<String>, name: String, separator: char) -> String {
-    let mut candidate = name.clone();
+pub(super) fn unique(taken: &mut BTreeSet<String>, name: &str, separator: char) -> String {
+    let mut candidate = name.to_owned();
     let mut number = 2;
     while !taken.insert(candidate.clone()) {
         candidate = format!("{name}{separator}{number}");

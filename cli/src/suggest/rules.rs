@@ -108,7 +108,7 @@ impl Writer<'_> {
     /// Returns the rule's name and table.
     fn names_of(&mut self, found: &Found, draft: &Draft) -> (String, String) {
         if let Some(known) = &draft.preset {
-            let name = names::unique(&mut self.names, known.name.to_owned(), '-');
+            let name = names::unique(&mut self.names, known.name, '-');
             return (name, known.table.clone().unwrap_or_default());
         }
         let glob = match found.groups()[..] {
@@ -119,7 +119,7 @@ impl Writer<'_> {
         let glob = if found.folders().len() == 1 { found.folders()[0].to_owned() } else { glob };
         let base = names::table_name(&glob);
         if draft.decodes() {
-            let name = names::unique(&mut self.names, format!("{}-payloads", base.replace('_', "-")), '-');
+            let name = names::unique(&mut self.names, &format!("{}-payloads", base.replace('_', "-")), '-');
             return (name, String::new());
         }
         let presets = self.found.iter().flat_map(|found| &found.chain.drafts);
@@ -128,8 +128,8 @@ impl Writer<'_> {
             .filter_map(|known| known.table.clone())
             .collect();
         self.tables.extend(taken);
-        let table = names::unique(&mut self.tables, base, '_');
-        let name = names::unique(&mut self.names, table.replace('_', "-"), '-');
+        let table = names::unique(&mut self.tables, &base, '_');
+        let name = names::unique(&mut self.names, &table.replace('_', "-"), '-');
         (name, table)
     }
 
@@ -174,8 +174,8 @@ impl Writer<'_> {
     /// Returns a commented rule for records that no rule takes for certain.
     fn doubtful(&mut self, at: usize, found: &Found) -> Doubtful {
         let base = names::table_name(found.origins[0].text());
-        let table = names::unique(&mut self.tables, format!("{base}_text"), '_');
-        let name = names::unique(&mut self.names, table.replace('_', "-"), '-');
+        let table = names::unique(&mut self.tables, &format!("{base}_text"), '_');
+        let name = names::unique(&mut self.names, &table.replace('_', "-"), '-');
         let text = Draft {
             preset: None,
             keys: Vec::new(),

@@ -91,15 +91,12 @@ fn parse_pairs(line: &str) -> Option<Vec<Pair<'_>>> {
         if !is_key || pairs.iter().any(|pair| pair.key == key) || pairs.len() == MAX_FIELDS {
             return None;
         }
-        let (value, is_quoted, behind) = match behind.strip_prefix('"') {
-            Some(quoted) => {
-                let end = closing_quote(quoted)?;
-                (&quoted[..end], true, &quoted[end + 1..])
-            }
-            None => {
-                let end = behind.find(' ').unwrap_or(behind.len());
-                (&behind[..end], false, &behind[end..])
-            }
+        let (value, is_quoted, behind) = if let Some(quoted) = behind.strip_prefix('"') {
+            let end = closing_quote(quoted)?;
+            (&quoted[..end], true, &quoted[end + 1..])
+        } else {
+            let end = behind.find(' ').unwrap_or(behind.len());
+            (&behind[..end], false, &behind[end..])
         };
         if value.contains('"') && !is_quoted {
             return None;

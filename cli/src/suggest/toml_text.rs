@@ -14,7 +14,7 @@ pub(super) fn string(value: &str) -> String {
             '\\' => text.push_str("\\\\"),
             character if is_printable(character) => text.push(character),
             character if u32::from(character) <= 0xffff => {
-                text.push_str(&format!("\\u{:04X}", u32::from(character)))
+                text.push_str(&format!("\\u{:04X}", u32::from(character)));
             }
             character => text.push_str(&format!("\\U{:08X}", u32::from(character))),
         }

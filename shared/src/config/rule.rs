@@ -28,6 +28,7 @@ pub(super) struct Compiled<'a> {
     pub(super) action: CompiledAction<'a>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "almost every rule writes rows")]
 pub(super) enum CompiledAction<'a> {
     Drop,
     Decode,

@@ -100,7 +100,7 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
                 let is_valid = match array {
                     Some(array) if otherwise == Reason::NotJson => {
                         let paths = rules.only_array(array);
-                        self.elements(&content, paths, record, level)?
+                        self.elements(&content, &paths, record, level)?
                     }
                     _ => self.payload(&content)?,
                 };
@@ -178,16 +178,16 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
     fn elements(
         &mut self,
         message: &[u8],
-        paths: Vec<RecordsPath>,
+        paths: &[RecordsPath],
         event: &Record<'_>,
         level: Level,
     ) -> Result<bool, ObjectError> {
         // A message with more than one JSON text has records that are not elements.
         let is_element = |record: &Record<'_>| Ok(record.element.is_some());
-        if !matches!(read_to_end(open(message, self.limits, &paths), is_element), Ok((_, true))) {
+        if !matches!(read_to_end(open(message, self.limits, paths), is_element), Ok((_, true))) {
             return Ok(false);
         }
-        let mut records = open(message, self.limits, &paths)?;
+        let mut records = open(message, self.limits, paths)?;
         while let Some(element) = records.next()? {
             let Record { origin, timestamp, file, id, extracted, .. } = *event;
             // The message is its text with invalid parts replaced, so each element counts as repaired.

@@ -90,15 +90,14 @@ pub(crate) fn decode(raw: &[u8], out: &mut Vec<u8>) -> bool {
     while at < raw.len() {
         let Some(to) = out.get_mut(length..).and_then(<[u8]>::first_chunk_mut) else { return false };
         let padded;
-        let (block, count) = match raw[at..].first_chunk() {
-            Some(block) => (block, bytes::BLOCK),
-            None => {
-                let rest = &raw[at..];
-                let mut block = [b' '; ROOM];
-                block[..rest.len()].copy_from_slice(rest);
-                padded = block;
-                (&padded, rest.len().min(bytes::BLOCK))
-            }
+        let (block, count) = if let Some(block) = raw[at..].first_chunk() {
+            (block, bytes::BLOCK)
+        } else {
+            let rest = &raw[at..];
+            let mut block = [b' '; ROOM];
+            block[..rest.len()].copy_from_slice(rest);
+            padded = block;
+            (&padded, rest.len().min(bytes::BLOCK))
         };
         let found = Escapes::of(block);
         if found.has_controls {

@@ -65,7 +65,7 @@ pub(super) fn span(args: &QuestionArgs) -> Result<Span, Stop> {
         }
         (None, None) => Span { from: now - args.last.unwrap_or(DAY), to: now + 1 },
     };
-    if span.from >= now + 1 {
+    if span.from > now {
         return Err(Stop::usage("the time is in the future; an example: --last 24h"));
     }
     if span.from >= span.to {

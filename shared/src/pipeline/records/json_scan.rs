@@ -232,11 +232,12 @@ impl JsonScan {
     fn value(&mut self, byte: u8) -> Step {
         let key = if self.is_top() { self.key.take() } else { None };
         let candidates = std::mem::take(&mut self.candidates);
-        if candidates != 0 && matches!(byte, b'{' | b'[') {
-            if let Some(path) = self.follow(candidates, byte == b'[') {
-                self.next = Next::CommaOrEnd;
-                return Step::Records { path, length: 0 };
-            }
+        if candidates != 0
+            && matches!(byte, b'{' | b'[')
+            && let Some(path) = self.follow(candidates, byte == b'[')
+        {
+            self.next = Next::CommaOrEnd;
+            return Step::Records { path, length: 0 };
         }
         self.next = match byte {
             b'[' if key == Some(Key::LogEvents) => return Step::Envelope,

@@ -516,7 +516,7 @@ impl<'a> Rules<'a> {
     }
 }
 
-impl<'m> Message<'m> {
+impl Message<'_> {
     /// Returns the message of a line of an export task, with its time; `None` for the line of the test object.
     fn of_line(self, rule: &Rule, record: &Record<'_>) -> Result<Option<Self>, Reason> {
         if !rule.source.export_lines || !record.is_line {

@@ -57,6 +57,7 @@ impl Source {
 
 /// The action of a rule on a message.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "almost every rule writes rows")]
 pub enum Action {
     /// Counts it as dropped.
     Drop,
