@@ -61,10 +61,8 @@ pub(super) fn next<'t>(text: &'t str, paths: &[Vec<String>]) -> Result<Option<(I
         match grammar.json_text() {
             Ok(length) => {
                 let (json, behind) = item.split_at(length);
-                let item = match grammar.has_array {
-                    true => Item::Elements(grammar.elements),
-                    false => Item::Json(json),
-                };
+                let item =
+                    if grammar.has_array { Item::Elements(grammar.elements) } else { Item::Json(json) };
                 return Ok(Some((item, without_separator(behind))));
             }
             Err(Stop::Cut) => return Err(Failed),

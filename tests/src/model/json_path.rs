@@ -79,15 +79,12 @@ pub(super) fn first_node(text: &str, path: &str) -> Option<String> {
     let mut rest = path.strip_prefix('$').unwrap();
     while !rest.is_empty() {
         let selector;
-        (selector, rest) = match rest.strip_prefix('.') {
-            Some(name) => {
-                let end = name.find(['.', '[']).unwrap_or(name.len());
-                (format!("'{}'", &name[..end]), &name[end..])
-            }
-            None => {
-                let (inner, behind) = rest.strip_prefix('[').unwrap().split_once(']').unwrap();
-                (inner.to_owned(), behind)
-            }
+        (selector, rest) = if let Some(name) = rest.strip_prefix('.') {
+            let end = name.find(['.', '[']).unwrap_or(name.len());
+            (format!("'{}'", &name[..end]), &name[end..])
+        } else {
+            let (inner, behind) = rest.strip_prefix('[').unwrap().split_once(']').unwrap();
+            (inner.to_owned(), behind)
         };
         nodes = nodes.iter().flat_map(|node| select(node, &selector)).collect();
     }
@@ -116,7 +113,7 @@ fn select(node: &str, selector: &str) -> Vec<String> {
     if !node.starts_with('[') {
         return Vec::new();
     }
-    let at = if index < 0 { children.len() as i64 + index } else { index };
+    let at = if index < 0 { i64::try_from(children.len()).unwrap() + index } else { index };
     usize::try_from(at).ok().and_then(|at| children.get(at).cloned()).into_iter().collect()
 }
 

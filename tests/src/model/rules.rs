@@ -188,10 +188,8 @@ fn steps(
     let is_export_line = is_line && text_of(rule, "lines") == Some("export");
     let is_flow_line = is_flow_line(rule, record);
     if is_repaired && rule.contains_key("format") && formats::rejects_bad_text(rule) {
-        return match is_flow_line && fails_on_lost_header(rule, record, header, is_first) {
-            true => Ok(Verdict::ObjectFails),
-            false => Err("bad-encoding"),
-        };
+        let fails = is_flow_line && fails_on_lost_header(rule, record, header, is_first);
+        return if fails { Ok(Verdict::ObjectFails) } else { Err("bad-encoding") };
     }
     if is_export_line {
         if text == "Permission Check Successful" {
@@ -276,13 +274,12 @@ fn rule_time(
     outer: &str,
     values: &BTreeMap<String, String>,
 ) -> Result<i64, &'static str> {
-    let text = match text_of(time, "path") {
-        Some(pointer) => json_path::value(outer, pointer)?.ok_or("bad-timestamp")?.text,
-        None => {
-            let columns = time["columns"].as_array().unwrap();
-            let parts = columns.iter().map(|column| values.get(column.as_str().unwrap()).cloned());
-            parts.collect::<Option<Vec<String>>>().ok_or("bad-timestamp")?.join(" ")
-        }
+    let text = if let Some(pointer) = text_of(time, "path") {
+        json_path::value(outer, pointer)?.ok_or("bad-timestamp")?.text
+    } else {
+        let columns = time["columns"].as_array().unwrap();
+        let parts = columns.iter().map(|column| values.get(column.as_str().unwrap()).cloned());
+        parts.collect::<Option<Vec<String>>>().ok_or("bad-timestamp")?.join(" ")
     };
     let form = text_of(time, "unit").or(text_of(time, "format")).unwrap();
     times::parse(&text, form).ok_or("bad-timestamp")

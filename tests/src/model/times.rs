@@ -78,7 +78,7 @@ fn by_format(text: &str, format: &str) -> Option<i64> {
         match directive {
             'Y' => year = Some(number(part)?),
             'm' => month = Some(number(part)?),
-            'b' => month = Some(MONTHS.iter().position(|name| *name == part)? as i64 + 1),
+            'b' => month = Some(i64::try_from(MONTHS.iter().position(|name| *name == part)?).unwrap() + 1),
             'd' => day = Some(number(part)?),
             'H' => hour = number(part).filter(|hour| *hour < 24)?,
             'M' => minute = number(part).filter(|minute| *minute < 60)?,

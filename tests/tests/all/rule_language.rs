@@ -221,7 +221,7 @@ fn a_rule_that_drops_counts_its_records_and_writes_nothing() {
 
 #[test]
 fn a_damaged_record_is_dropped_only_by_a_rule_that_does_not_read_messages() {
-    let bad = [r#"{"id":"1","timestamp":-1,"message":"debug"}"#, r#"{"id":"1","timestamp":0}"#, r#"5"#];
+    let bad = [r#"{"id":"1","timestamp":-1,"message":"debug"}"#, r#"{"id":"1","timestamp":0}"#, "5"];
     let object = envelope("g", &bad.map(str::to_owned));
     let drop = "[[rule]]\nname = \"noise\"\ndrop = true\n";
     assert_eq!(converted(drop, "k", &object), ["0 rows, 0 rejected, 0 control, 3 dropped"]);
