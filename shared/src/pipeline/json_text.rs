@@ -108,7 +108,7 @@ pub(crate) fn decode(raw: &[u8], out: &mut Vec<u8>) -> bool {
         at += read;
         length += written;
         if read < count {
-            // The escape here is not a character that stands for itself.
+            // This escape is not `\"`, `\/` or `\\`.
             let Some((character, read)) = raw.get(at + 1..).and_then(escape) else { return false };
             is_ascii &= character.is_ascii() && character != '\0';
             length += character.encode_utf8(&mut out[length..]).len();

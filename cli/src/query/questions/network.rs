@@ -85,8 +85,8 @@ fn v4_contains(column: &str, first: Ipv4Addr, bits: u8) -> String {
     format!("{} BETWEEN {first} AND {}", number.join(" + "), first | v4_rest(bits))
 }
 
-/// Compares the leading groups of the address as text of four digits each. `::` stands for the groups that are left out, so
-/// the groups behind it count from the end.
+/// Compares the leading groups of the address as text of four digits each. `::` replaces a run of
+/// zero groups, so the groups after it count from the end.
 fn v6_contains(column: &str, first: Ipv6Addr, bits: u8) -> String {
     let count = usize::from(bits.div_ceil(16)).max(1);
     let last = Ipv6Addr::from_bits(first.to_bits() | v6_rest(bits));
