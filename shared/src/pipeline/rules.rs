@@ -147,7 +147,7 @@ pub enum Parsed<'a> {
         /// The rule.
         rule: &'a Rule,
     },
-    /// It holds other records and is none itself. [`Rules::take_container`] returns its content.
+    /// It holds other records and is none itself. `Rules::take_container` returns its content.
     Container {
         /// Why the record is rejected if its content is not valid.
         otherwise: Reason,
