@@ -161,6 +161,11 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
             Ok((bytes, _)) => self.payload_bytes += bytes,
             // All payloads of the object together are too large.
             Err(error @ ObjectError::TooLarge { .. }) if left < allowed => return Err(error),
+            // A bomb costs what it was allowed to decode, so that many of them end the object.
+            Err(ObjectError::TooLarge { .. } | ObjectError::Bomb { .. }) => {
+                self.payload_bytes += limits.max_decoded_bytes;
+                return Ok(false);
+            }
             Err(_) => return Ok(false),
         }
         if let Some((rules, _)) = &mut self.for_payloads {

@@ -195,6 +195,20 @@ fn a_decompression_bomb_in_a_payload_is_a_reject_and_affects_no_other_record() {
 }
 
 #[test]
+fn many_decompression_bombs_in_payloads_fail_the_object() {
+    let config = rules("k").replace("on_mismatch = \"next\"\n", "")
+        + "[limits]\nmax_decode_ratio = 10\nmax_decoded_bytes = 16777216\n";
+    let plan = super::plan(&config);
+    let bomb = outer(gzip(&vec![b'a'; 4 << 20]));
+    let outcome = |bombs: usize| {
+        flowherd_tests::objects::outcome(bomb.repeat(bombs).as_bytes(), usize::MAX, "k", &plan)
+    };
+    assert_eq!(outcome(5).unwrap().rejects.len(), 5);
+    let message = outcome(40).unwrap_err().to_string();
+    assert!(message.contains("too large"), "{message}");
+}
+
+#[test]
 fn a_flow_log_in_a_payload_has_its_names() {
     let rules = "[[rule]]\nname = \"outer\"\nunwrap = \"/data\"\ndecode = \"base64\"\non_mismatch = \"next\"\n\
                  [[rule]]\nname = \"vpc\"\ntable = \"vpc\"\nformat = { kind = \"vpc-flow\" }\n";
