@@ -103,38 +103,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_of_the_directory_is_a_preset_with_title_sources_and_one_rule_of_its_name() {
-        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("presets");
-        let name = |file: String| file.strip_suffix(".toml").map(str::to_owned).unwrap();
-        let mut files: Vec<String> = std::fs::read_dir(directory)
-            .unwrap()
-            .map(|entry| name(entry.unwrap().file_name().into_string().unwrap()))
-            .collect();
-        files.sort();
-        let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
-        assert_eq!(
-            files, names,
-            "the list in shared/src/presets.rs has the files of shared/presets/, sorted"
-        );
-        for preset in PRESETS {
-            let (title, description) = preset.heading();
-            assert!(
-                preset.text.starts_with("# ") && !title.is_empty() && !description.is_empty(),
-                "{preset:?}"
-            );
-            assert!(preset.sources().all(|url| url.starts_with("https://")), "{preset:?}");
-            assert!(preset.sources().count() > 0, "{} cites no page", preset.name);
-            assert_eq!(preset.text.matches("\n[[rule]]\n").count(), 1, "{}", preset.name);
-            assert!(
-                preset.text.contains(&format!("\n[[rule]]\nname = \"{}\"\n", preset.name)),
-                "{}",
-                preset.name
-            );
-            assert_eq!(find(preset.name), Some(preset.text));
-        }
-    }
-
-    #[test]
     fn an_unknown_name_finds_the_names_that_resemble_it() {
         assert_eq!(nearest("vpcflow"), ["vpc-flow"]);
         assert_eq!(nearest("VPC_FLOW"), ["vpc-flow"]);

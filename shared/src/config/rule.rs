@@ -161,6 +161,11 @@ fn action<'a>(rule: &'a RuleFile, problem: &mut impl FnMut(String)) -> Option<Co
     let format = compiled.map_err(|wrong| wrong.into_iter().for_each(&mut *problem)).ok()?;
     let metadata = rule.metadata.as_deref().unwrap_or_default();
     tables::check_columns(metadata, &format, problem);
+    if matches!(format, Format::W3c(_)) && rule.comments.is_some() {
+        problem(
+            "comments: kind = \"w3c\" counts lines that begin with # as control itself; remove it".to_owned(),
+        );
+    }
     let required = required(rule, &format, problem);
     let timestamp =
         rule.timestamp.as_ref().and_then(|timestamp| time_source(timestamp, rule, &format, problem));
@@ -290,6 +295,16 @@ fn time_source(
             None
         }
     };
+    if let Some(kind) = format.flow_kind()
+        && (rule.unwrap.is_none() || file.path.is_none())
+    {
+        // The position of a column depends on the header line of each file.
+        problem(format!(
+            "timestamp: a line of kind = {:?} has the time of its field start; remove it, or give a path with unwrap",
+            kind.name()
+        ));
+        return None;
+    }
     let columns = format.value_columns();
     let (is_outer, cells) = match (&file.path, &file.columns) {
         (Some(_), None) if rule.unwrap.is_some() => (true, vec![1]),

@@ -145,6 +145,15 @@ impl<'a> Union<'a> {
                 kind.fields().iter().position(|field| field.column == column.name).unwrap_or(usize::MAX)
             });
         }
+        for (at, column) in self.metadata.iter().enumerate() {
+            let name = column.column();
+            if self.metadata[..at].iter().any(|other| other.column().eq_ignore_ascii_case(&name)) {
+                problems.add(format!(
+                    "table {:?}: two of its rules have a metadata column {name:?}; remove one of them",
+                    self.name
+                ));
+            }
+        }
         let enriched = ENRICHED_COLUMNS.iter().filter(|_| self.enriched).map(|name| (*name).to_owned());
         for name in self.metadata.iter().map(Metadata::column).chain(enriched) {
             if self.format.iter().any(|column| column.name.eq_ignore_ascii_case(&name)) {

@@ -14,7 +14,7 @@ use std::{
 
 use flowherd_shared::{
     config::Config,
-    presets::{PRESETS, Preset},
+    presets::{self, PRESETS, Preset},
     table::{ColumnType, TIMESTAMP, Table},
 };
 use flowherd_tests::{
@@ -261,4 +261,30 @@ fn an_unknown_preset_is_a_usage_error_that_suggests_similar_names() {
         ran.stderr,
         "flowherd: no preset \"vpcflow\"; did you mean \"vpc-flow\"? list all with `flowherd presets`\n"
     );
+}
+
+#[test]
+fn every_file_of_the_directory_is_a_preset_with_title_sources_and_one_rule_of_its_name() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/presets");
+    let name = |file: String| file.strip_suffix(".toml").map(str::to_owned).unwrap();
+    let mut files: Vec<String> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| name(entry.unwrap().file_name().into_string().unwrap()))
+        .collect();
+    files.sort();
+    let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
+    assert_eq!(files, names, "the list in shared/src/presets.rs has the files of shared/presets/, sorted");
+    for preset in PRESETS {
+        let (title, description) = preset.heading();
+        assert!(preset.text.starts_with("# ") && !title.is_empty() && !description.is_empty(), "{preset:?}");
+        assert!(preset.sources().all(|url| url.starts_with("https://")), "{preset:?}");
+        assert!(preset.sources().count() > 0, "{} cites no page", preset.name);
+        assert_eq!(preset.text.matches("\n[[rule]]\n").count(), 1, "{}", preset.name);
+        assert!(
+            preset.text.contains(&format!("\n[[rule]]\nname = \"{}\"\n", preset.name)),
+            "{}",
+            preset.name
+        );
+        assert_eq!(presets::find(preset.name), Some(preset.text));
+    }
 }

@@ -14,7 +14,8 @@ use crate::{text::quoted, timestamp::MAX_MS};
 /// Maximum bytes of a time. Longer text is not a time.
 const MAX_TIME_BYTES: usize = 128;
 /// A time whose parts all differ, to check formats.
-const EXAMPLE: DateTime = DateTime::constant(2026, 2, 18, 3, 4, 5, 0);
+/// In the afternoon, so that a format with the hour of a half day needs the half.
+const EXAMPLE: DateTime = DateTime::constant(2026, 2, 18, 15, 4, 5, 0);
 
 /// The location and the format of a record's time.
 #[derive(Debug)]
@@ -60,6 +61,12 @@ impl TimeForm {
         let text = BrokenDownTime::from(&zoned)
             .to_string(format)
             .map_err(|error| format!("timestamp.format = {}: {error}; {example}", quoted(format)))?;
+        if format.contains("%Q") || format.contains("%:Q") || format.contains("%Z") {
+            return Err(format!(
+                "timestamp.format = {}: a name of a time zone is not read; use an offset (%z), or UTC; {example}",
+                quoted(format)
+            ));
+        }
         let form = Self::Format(format.to_owned());
         match form.parse(text.as_bytes()) {
             Some(ms) if ms == zoned.timestamp().as_millisecond() => Ok(form),
@@ -127,7 +134,8 @@ fn seconds(text: &str) -> Option<i64> {
 
 fn iso(text: &str) -> Option<i64> {
     // A date alone is not a time: the parser would add midnight.
-    if text.len() < "2026-02-18T00:00:00".len() {
+    // The name of a time zone in brackets is no part of RFC 3339, and would be ignored.
+    if text.len() < "2026-02-18T00:00:00".len() || text.contains('[') {
         return None;
     }
     match text.parse::<Timestamp>() {
@@ -162,6 +170,7 @@ mod tests {
             (TimeForm::Unit(TimeUnit::Iso), "2026-02-18T01:00:00.001+0100", Some(1_771_372_800_001)),
             (TimeForm::Unit(TimeUnit::Iso), "2026-02-18T00:00:00.123456", Some(1_771_372_800_123)),
             (TimeForm::Unit(TimeUnit::Iso), "2026-02-30T00:00:00Z", None),
+            (TimeForm::Unit(TimeUnit::Iso), "2026-02-18T01:00:00[America/New_York]", None),
             (TimeForm::Unit(TimeUnit::Iso), "2026-02-18", None),
             (TimeForm::Unit(TimeUnit::Iso), "2026-02-18T00Z", None),
             (format("%d/%b/%Y:%H:%M:%S %z"), "18/Feb/2026:01:00:00 +0100", Some(1_771_372_800_000)),
@@ -176,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_format_without_date_or_with_unknown_directives_is_refused() {
-        for format in ["%H:%M:%S", "%Y-%m-%d %Q!", "%J", ""] {
+        for format in ["%Y-%m-%d %I:%M:%S", "%Y-%m-%d %H:%M:%S %Q", "%H:%M:%S", "%Y-%m-%d %Q!", "%J", ""] {
             let error = TimeForm::of_format(format).unwrap_err();
             assert!(error.contains("an example"), "{error}");
         }
