@@ -161,11 +161,6 @@ fn action<'a>(rule: &'a RuleFile, problem: &mut impl FnMut(String)) -> Option<Co
     let format = compiled.map_err(|wrong| wrong.into_iter().for_each(&mut *problem)).ok()?;
     let metadata = rule.metadata.as_deref().unwrap_or_default();
     tables::check_columns(metadata, &format, problem);
-    if matches!(format, Format::W3c(_)) && rule.comments.is_some() {
-        problem(
-            "comments: kind = \"w3c\" counts lines that begin with # as control itself; remove it".to_owned(),
-        );
-    }
     let required = required(rule, &format, problem);
     let timestamp =
         rule.timestamp.as_ref().and_then(|timestamp| time_source(timestamp, rule, &format, problem));
