@@ -143,8 +143,8 @@ fn common_order<'a>(lines: &[Vec<Pair<'a>>]) -> Option<Vec<&'a str>> {
     (order.len() <= MAX_FIELDS).then_some(order)
 }
 
-/// Returns the format of lines with the same number of fields between tabs, pipes, semicolons or commas. `first_lines` are the
-/// first lines of files, each of which may be a header.
+/// Returns the format of lines with the same number of fields between tabs, pipes, semicolons or commas. `first_lines` has
+/// the first line of each file, which may be a header.
 pub(super) fn delimited(lines: &[&str], first_lines: &[&str]) -> Option<TextFormat> {
     DELIMITERS.iter().find_map(|(delimiter, pattern)| delimited_by(delimiter, pattern, lines, first_lines))
 }

@@ -17,7 +17,7 @@ pub(crate) use elements::has_array;
 pub use envelope::EVENT_PATTERN;
 use events::{AfterSkip, Skipping};
 use json_scan::{JsonScan, Step};
-pub(crate) use json_scan::{MAX_STEP_BYTES, RecordsPath};
+pub(crate) use json_scan::{MAX_STEP_BYTES, RecordsPath, unmatched_path};
 use lines::EnvelopeSignature;
 use window::{More, Window};
 

@@ -2,21 +2,17 @@
 
 mod apply;
 mod flow;
+mod flow_header;
 mod json;
 mod lost_header;
 mod matches;
+mod message;
 mod pattern;
 mod regex;
 mod rule;
 mod time;
 mod w3c;
 
-use base64::{
-    alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
-
-use self::w3c::W3cHeader;
 pub use self::{
     apply::Rules,
     flow::{FlowFormat, FlowLayout, FlowValues},
@@ -33,15 +29,6 @@ pub(crate) use self::{
 };
 use super::records::Origin;
 use crate::{error::Reason, flow_fields::FlowKind, limits::MAX_ROW_BYTES, table::Column};
-
-/// Accepts base64 with and without padding.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-/// The object that CloudWatch Logs writes before an export task, and its only line
-/// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/S3ExportTasks.html>).
-const EXPORT_TEST: &[u8] = b"Permission Check Successful";
 
 /// How a message becomes values.
 #[derive(Debug)]

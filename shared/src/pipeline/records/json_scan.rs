@@ -18,6 +18,11 @@ const KEPT_BYTES: usize = MAX_STEP_BYTES * 6 + 1;
 /// Steps from a JSON object to its array of records: the names of members. Empty: the text is the array itself.
 pub(crate) type RecordsPath = Vec<String>;
 
+/// Returns a path that no text matches: its step is longer than the keys that the scan keeps.
+pub(crate) fn unmatched_path() -> RecordsPath {
+    vec!["\0".repeat(KEPT_BYTES + 1)]
+}
+
 /// The result of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {

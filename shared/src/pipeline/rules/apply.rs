@@ -1,16 +1,15 @@
 //! Tries the rules on the records of one object, in order.
 
-use base64::Engine;
-
 use super::{
-    Action, BASE64, BadText, EXPORT_TEST, FlowFormat, FlowLayout, FlowValues, Format, OnMismatch, Parsed,
-    Row, Rule, Values, W3cHeader, Writing,
+    Action, BadText, FlowValues, Format, OnMismatch, Parsed, Row, Rule, Values, Writing,
+    flow_header::{self, FlowHeader},
     lost_header::{self, Line},
-    time, w3c,
+    message::{self, Message, TextOf},
+    w3c::{self, W3cHeader},
 };
 use crate::{
     error::{ObjectError, Reason},
-    pipeline::records::{Origin, OriginKind, Record, RecordsPath, has_array},
+    pipeline::records::{Origin, OriginKind, Record, RecordsPath, has_array, unmatched_path},
     table::Table,
 };
 
@@ -39,17 +38,6 @@ pub struct Rules<'a> {
     found: Vec<Option<::regex::bytes::CaptureLocations>>,
 }
 
-/// The layout of the object's own header line.
-#[derive(Debug)]
-struct FlowHeader {
-    layout: FlowLayout,
-    /// The rule that these cells are for.
-    rule: usize,
-    /// The positions of the table's columns in the line, and whether they are in order.
-    cells: Vec<Option<usize>>,
-    in_order: bool,
-}
-
 /// The outcome of a rule for a record, without the values.
 #[derive(Clone, Copy, Debug)]
 enum Applied<'a> {
@@ -68,27 +56,6 @@ enum Applied<'a> {
     /// A container, and the reason of the reject if its content is not valid.
     Container(Reason),
     Reject(Reason),
-}
-
-/// The text that a row's cells point into.
-#[derive(Clone, Copy, Debug)]
-enum TextOf {
-    /// The record's message from this byte.
-    Message(usize),
-    /// The repaired message from this byte.
-    Repaired(usize),
-    Unwrapped,
-    Values,
-}
-
-/// A message while a rule reads it.
-#[derive(Clone, Copy)]
-struct Message<'m> {
-    text: &'m [u8],
-    of: TextOf,
-    is_repaired: bool,
-    /// The time in the line.
-    time: Option<i64>,
 }
 
 impl<'a> Rules<'a> {
@@ -150,13 +117,14 @@ impl<'a> Rules<'a> {
         if !(0..self.arrays.len()).any(asks) {
             return Vec::new();
         }
-        let path = |(at, path): (usize, &RecordsPath)| if asks(at) { path.clone() } else { nowhere() };
+        let path = |(at, path): (usize, &RecordsPath)| if asks(at) { path.clone() } else { unmatched_path() };
         self.arrays.iter().enumerate().map(path).collect()
     }
 
     /// Returns the path at this position, and for the others paths that never match.
     pub(crate) fn only_array(&self, at: usize) -> Vec<RecordsPath> {
-        let path = |(other, path): (usize, &RecordsPath)| if other == at { path.clone() } else { nowhere() };
+        let path =
+            |(other, path): (usize, &RecordsPath)| if other == at { path.clone() } else { unmatched_path() };
         self.arrays.iter().enumerate().map(path).collect()
     }
 
@@ -197,7 +165,7 @@ impl<'a> Rules<'a> {
         for at in refused_at.map_or(0, |(at, _)| at + 1)..self.candidates.len() {
             let rule = self.candidates[at];
             if rule.matches.has_message() && !self.takes_message(rule, record) {
-                if let Some((writing, format)) = flow_line_format(rule, record) {
+                if let Some((writing, format)) = flow_header::line_format(rule, record) {
                     // A header line is for the lines after it, whatever they match.
                     if let Some(layout) = format.layout.header(record.message, record.is_first)? {
                         self.flow_header = Some(FlowHeader::new(layout, rule, writing, self.tables)?);
@@ -246,7 +214,7 @@ impl<'a> Rules<'a> {
                 let text = match text {
                     TextOf::Message(start) => &record.message[start..],
                     TextOf::Repaired(start) => &record.repaired.unwrap_or_default()[start..],
-                    TextOf::Unwrapped => unwrapped_message(&self.unwrapped),
+                    TextOf::Unwrapped => message::unwrapped(&self.unwrapped),
                     TextOf::Values => &self.values.text,
                 };
                 Parsed::Row(Row {
@@ -302,7 +270,7 @@ impl<'a> Rules<'a> {
 
     fn apply(&mut self, rule: &'a Rule, record: &Record<'_>) -> Result<Applied<'a>, ObjectError> {
         let is_flow = rule.writing().is_some_and(|writing| matches!(writing.format, Format::Flow(_)));
-        let is_flow_line = is_flow && flow_line_format(rule, record).is_some();
+        let is_flow_line = is_flow && flow_header::line_format(rule, record).is_some();
         let line = if record.is_first { Line::FirstReject } else { Line::Reject };
         if is_flow_line && !record.skipped.is_empty() {
             lost_header::refuse(record.skipped, Line::End)?;
@@ -377,7 +345,7 @@ impl<'a> Rules<'a> {
         let outer = std::mem::take(&mut self.unwrapped);
         let is_repaired = message.is_repaired || outer.repaired;
         let inner = Message {
-            text: unwrapped_message(&outer),
+            text: message::unwrapped(&outer),
             of: TextOf::Unwrapped,
             is_repaired,
             time: message.time,
@@ -411,7 +379,11 @@ impl<'a> Rules<'a> {
         let writing = match &rule.action {
             Action::Write(writing) => writing,
             Action::Drop => return Ok(Applied::Dropped),
-            Action::Decode => return Ok(self.decode(message.text)),
+            Action::Decode => {
+                let is_base64 = message::decode(message.text, &mut self.container);
+                let reason = Reason::BadPayload;
+                return Ok(if is_base64 { Applied::Container(reason) } else { Applied::Reject(reason) });
+            }
         };
         let is_plain = record.origin.kind == OriginKind::Plain;
         let mut of = message.of;
@@ -497,73 +469,6 @@ impl<'a> Rules<'a> {
         };
         Ok(Applied::Row { writing, timestamp, text: of, is_repaired, has_flow, by_header })
     }
-
-    /// Decodes base64, which may be broken into lines.
-    fn decode(&mut self, text: &[u8]) -> Applied<'a> {
-        let compact: Vec<u8>;
-        let text = if text.iter().any(u8::is_ascii_whitespace) {
-            compact = text.iter().filter(|byte| !byte.is_ascii_whitespace()).copied().collect();
-            &compact
-        } else {
-            text
-        };
-        self.container.clear();
-        match BASE64.decode_vec(text, &mut self.container) {
-            // Firehose accepts records without data.
-            Ok(()) => Applied::Container(Reason::BadPayload),
-            Err(_) => Applied::Reject(Reason::BadPayload),
-        }
-    }
-}
-
-impl Message<'_> {
-    /// Returns the message of a line of an export task, with its time; `None` for the line of the test object.
-    fn of_line(self, rule: &Rule, record: &Record<'_>) -> Result<Option<Self>, Reason> {
-        if !rule.source.export_lines || !record.is_line {
-            return Ok(Some(self));
-        }
-        if self.text == EXPORT_TEST {
-            return Ok(None);
-        }
-        let (time, start) = time::export_line(self.text).ok_or(Reason::BadTimestamp)?;
-        let of = if self.is_repaired { TextOf::Repaired(start) } else { TextOf::Message(start) };
-        Ok(Some(Self { text: &self.text[start..], of, time: Some(time), ..self }))
-    }
-}
-
-impl FlowHeader {
-    fn new(
-        layout: FlowLayout,
-        rule: &Rule,
-        writing: &Writing,
-        tables: &[Table],
-    ) -> Result<Self, ObjectError> {
-        let cells = layout.place_in(&tables[writing.table])?;
-        let in_order = layout.is_in_order(&cells);
-        Ok(Self { layout, rule: rule.number, cells, in_order })
-    }
-
-    /// Finds the cells for another rule, which may write to another table.
-    fn place(&mut self, rule: &Rule, writing: &Writing, tables: &[Table]) -> Result<(), ObjectError> {
-        if self.rule != rule.number {
-            self.cells = self.layout.place_in(&tables[writing.table])?;
-            self.in_order = self.layout.is_in_order(&self.cells);
-            self.rule = rule.number;
-        }
-        Ok(())
-    }
-}
-
-/// Returns how a rule writes flow logs, if this record is a line that it reads whole: such lines may be header lines.
-fn flow_line_format<'a>(rule: &'a Rule, record: &Record<'_>) -> Option<(&'a Writing, &'a FlowFormat)> {
-    if !record.is_line || rule.source.export_lines || rule.source.unwrap.is_some() {
-        return None;
-    }
-    let writing = rule.writing()?;
-    match &writing.format {
-        Format::Flow(format) => Some((writing, format)),
-        _ => None,
-    }
 }
 
 /// The outcome of a record that is invalid in itself.
@@ -572,16 +477,4 @@ fn fault<'a>(rule: &Rule, reason: Reason) -> Applied<'a> {
         matches!(reason, Reason::GluedEnvelope | Reason::BadEnvelope | Reason::UnknownMessageType);
     let is_dropped = matches!(rule.action, Action::Drop) && !rule.matches.has_message() && !hides_events;
     if is_dropped { Applied::Dropped } else { Applied::Reject(reason) }
-}
-
-fn unwrapped_message(values: &Values) -> &[u8] {
-    match values.cells[0] {
-        Some((start, end)) => &values.text[start as usize..end as usize],
-        None => &[],
-    }
-}
-
-/// A path that never matches: its name is longer than the names that the scan keeps.
-fn nowhere() -> RecordsPath {
-    vec!["\u{0}".repeat(crate::pipeline::records::MAX_STEP_BYTES * 7)]
 }

@@ -1,0 +1,76 @@
+//! The message inside a record: after the time of an export line, unwrapped, or decoded.
+
+use base64::{
+    Engine, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+
+use super::{Rule, Values, time};
+use crate::{error::Reason, pipeline::records::Record};
+
+/// Accepts base64 with and without padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+/// The object that CloudWatch Logs writes before an export task, and its only line
+/// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/S3ExportTasks.html>).
+const EXPORT_TEST: &[u8] = b"Permission Check Successful";
+
+/// The text that a row's cells point into.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum TextOf {
+    /// The record's message from this byte.
+    Message(usize),
+    /// The repaired message from this byte.
+    Repaired(usize),
+    Unwrapped,
+    Values,
+}
+
+/// A message while a rule reads it.
+#[derive(Clone, Copy)]
+pub(super) struct Message<'m> {
+    pub(super) text: &'m [u8],
+    pub(super) of: TextOf,
+    pub(super) is_repaired: bool,
+    /// The time in the line.
+    pub(super) time: Option<i64>,
+}
+
+impl Message<'_> {
+    /// Returns the message of a line of an export task, with its time; `None` for the line of the test object.
+    pub(super) fn of_line(self, rule: &Rule, record: &Record<'_>) -> Result<Option<Self>, Reason> {
+        if !rule.source.export_lines || !record.is_line {
+            return Ok(Some(self));
+        }
+        if self.text == EXPORT_TEST {
+            return Ok(None);
+        }
+        let (time, start) = time::export_line(self.text).ok_or(Reason::BadTimestamp)?;
+        let of = if self.is_repaired { TextOf::Repaired(start) } else { TextOf::Message(start) };
+        Ok(Some(Self { text: &self.text[start..], of, time: Some(time), ..self }))
+    }
+}
+
+/// Returns the message that `unwrap` found, as the first of these values.
+pub(super) fn unwrapped(values: &Values) -> &[u8] {
+    match values.cells[0] {
+        Some((start, end)) => &values.text[start as usize..end as usize],
+        None => &[],
+    }
+}
+
+/// Decodes base64, which may be broken into lines, into `out`. Returns whether it is valid. Empty text is: Firehose accepts
+/// records without data.
+pub(super) fn decode(text: &[u8], out: &mut Vec<u8>) -> bool {
+    let compact: Vec<u8>;
+    let text = if text.iter().any(u8::is_ascii_whitespace) {
+        compact = text.iter().filter(|byte| !byte.is_ascii_whitespace()).copied().collect();
+        &compact
+    } else {
+        text
+    };
+    out.clear();
+    BASE64.decode_vec(text, out).is_ok()
+}
