@@ -139,8 +139,9 @@ fn doubt(rule: &Suggested, taken: &Taken) -> Option<String> {
 
 fn head(samples: &[Sample], verified: &Verified) -> String {
     format!(
-        "Suggested by `flowherd suggest` from {} records of {} files: {} become rows. Check names and types, and each \
-         `match`: keys are the paths below the directory that was given. Then compare: flowherd explain FILE --config FILE.",
+        "Suggested by `flowherd suggest` from {} records of {} files: {} become rows. Check the names and types, and \
+         compare each `match` with the keys of your archive. Here they are the paths below the given directory. \
+         `flowherd explain OBJECT --config flowherd.toml` shows the rows of one object.",
         HumanCount(verified.read),
         samples.len(),
         HumanCount(verified.rows)
