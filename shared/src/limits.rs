@@ -58,6 +58,10 @@ pub const MAX_TABLES: usize = 64;
 pub const MAX_COLUMNS: usize = 1000;
 /// Maximum regular expressions: patterns of formats and of `match.message`.
 pub const MAX_REGEXES: usize = 32;
+/// Maximum calls of `match()` and `search()` in the queries of all rules.
+pub const MAX_QUERY_REGEXES: usize = 1024;
+/// Maximum bytes of a compiled regular expression of a query. There may be many, so each is smaller than other expressions.
+pub(crate) const MAX_QUERY_REGEX_COMPILED_BYTES: usize = 64 << 10;
 /// Maximum different arrays that the `records` of all rules name.
 pub const MAX_ARRAYS: usize = 16;
 /// Maximum steps of the path to an array of records.

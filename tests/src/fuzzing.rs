@@ -20,7 +20,7 @@ use crate::model::Model;
 pub type Check = fn(&[u8]);
 
 /// The name and the check of each target.
-pub const TARGETS: [(&str, Check); 15] = [
+pub const TARGETS: [(&str, Check); 16] = [
     ("codecs", codecs::codecs),
     ("config", settings::config),
     ("deflate", codecs::deflate),
@@ -28,6 +28,7 @@ pub const TARGETS: [(&str, Check); 15] = [
     ("event", messages::event),
     ("flow", formats::flow),
     ("json", formats::json),
+    ("jsonpath", formats::jsonpath),
     ("layers", codecs::layers),
     ("ledger", messages::ledger),
     ("lines", records::lines),

@@ -185,6 +185,11 @@ impl File {
             let format = rule.format.as_ref().is_some_and(|format| format.pattern.is_some());
             usize::from(format) + rule.matches.as_ref().map_or(0, Patterns::regexes)
         };
+        let in_queries = |rule: &RuleFile| {
+            let columns = rule.format.iter().filter_map(|format| format.columns.as_ref()).flatten();
+            let calls = |query: &String| query.matches("match(").count() + query.matches("search(").count();
+            columns.filter_map(|column| column.jsonpath.as_ref()).map(calls).sum::<usize>()
+        };
         let mut arrays: Vec<&str> = self.rule.iter().filter_map(|rule| rule.records.as_deref()).collect();
         arrays.sort_unstable();
         arrays.dedup();
@@ -192,6 +197,11 @@ impl File {
             ("rules", self.rule.len(), limits::MAX_RULES),
             ("tables", tables.len(), limits::MAX_TABLES),
             ("regular expressions", self.rule.iter().map(regexes).sum(), limits::MAX_REGEXES),
+            (
+                "calls of match() and search() in queries",
+                self.rule.iter().map(in_queries).sum(),
+                limits::MAX_QUERY_REGEXES,
+            ),
             ("different arrays of records", arrays.len(), limits::MAX_ARRAYS),
         ];
         let mut problems = Problems::default();

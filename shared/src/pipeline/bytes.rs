@@ -96,6 +96,91 @@ pub(crate) fn append(bytes: &[u8], start: usize, end: usize, out: &mut Vec<u8>) 
     }
 }
 
+/// Which bytes a value has that matter in a CSV file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CsvMarks {
+    pub(crate) quotes: bool,
+    pub(crate) commas: bool,
+    /// Line feed, carriage return or U+0001.
+    pub(crate) breaks: bool,
+}
+
+impl CsvMarks {
+    /// Looks for them in `text[start..end]`.
+    #[inline]
+    pub(crate) fn of(text: &[u8], start: usize, end: usize) -> Self {
+        match vector(text, start) {
+            // Most values are short, and have none.
+            Some(vector) if end - start <= LANES => {
+                let [quotes, commas, breaks] = csv_marks(vector);
+                if (quotes | commas | breaks).to_bitmask() & first_bits(end - start) == 0 {
+                    return Self { quotes: false, commas: false, breaks: false };
+                }
+            }
+            _ => {}
+        }
+        Self::of_long(text, start, end)
+    }
+
+    #[inline(never)]
+    fn of_long(text: &[u8], start: usize, end: usize) -> Self {
+        let [mut quotes, mut commas, mut breaks] = [u8x16::splat(0); 3];
+        let (vectors, rest) = text[start..end].as_chunks::<LANES>();
+        let mut last = [0; LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        for vector in vectors.iter().chain([&last]) {
+            let marks = csv_marks(*vector);
+            quotes |= marks[0];
+            commas |= marks[1];
+            breaks |= marks[2];
+        }
+        let any = |marks: u8x16| marks.to_bitmask() != 0;
+        Self { quotes: any(quotes), commas: any(commas), breaks: any(breaks) }
+    }
+}
+
+/// Returns the bytes of a vector that are quotes, commas, and breaks.
+#[inline]
+fn csv_marks(vector: [u8; LANES]) -> [u8x16; 3] {
+    let bytes = u8x16::new(vector);
+    let equal = |byte| bytes.simd_eq(u8x16::splat(byte));
+    [equal(b'"'), equal(b','), equal(b'\n') | equal(b'\r') | equal(1)]
+}
+
+/// Appends `bytes[start..end]` with two quotes for each.
+pub(crate) fn append_doubling_quotes(bytes: &[u8], start: usize, end: usize, out: &mut Vec<u8>) {
+    out.reserve(2 * (end - start) + LANES);
+    let mut at = start;
+    // A quote is copied with the bytes before it, and again with those after it.
+    let mut is_second = false;
+    while end - at >= LANES
+        && let Some(vector) = vector(bytes, at)
+    {
+        out.extend_from_slice(&vector);
+        let quotes = u8x16::new(vector).simd_eq(u8x16::splat(b'"')).to_bitmask() & !u32::from(is_second);
+        is_second = quotes != 0;
+        if is_second {
+            let before = quotes.trailing_zeros() as usize;
+            out.truncate(out.len() - LANES + before + 1);
+            at += before;
+        } else {
+            at += LANES;
+        }
+    }
+    for byte in &bytes[at..end] {
+        if *byte == b'"' && !std::mem::take(&mut is_second) {
+            out.push(b'"');
+        }
+        out.push(*byte);
+    }
+}
+
+/// Returns the mask of the first `count` bits; all bits of a vector for more.
+#[inline]
+fn first_bits(count: usize) -> u32 {
+    !(u32::MAX << count.min(LANES))
+}
+
 /// Returns whether any byte passes the test.
 #[inline]
 pub(crate) fn any(bytes: &[u8], test: impl Fn(u8) -> bool) -> bool {

@@ -187,8 +187,14 @@ impl<'a> Row<'a> {
 
     /// Returns the values of the table's format columns, in order; `None` where absent.
     pub fn values(&self) -> impl Iterator<Item = Option<&'a [u8]>> {
-        let Self { text, values, cells, .. } = *self;
-        cells.iter().map(move |cell| values[(*cell)?].map(|(start, end)| &text[start as usize..end as usize]))
+        let text = self.text;
+        self.spans().map(move |span| span.map(|(start, end)| &text[start..end]))
+    }
+
+    /// Returns start and end of each value in [`Row::text`].
+    pub(crate) fn spans(&self) -> impl Iterator<Item = Option<(usize, usize)>> + use<'a> {
+        let Self { values, cells, .. } = *self;
+        cells.iter().map(move |cell| values[(*cell)?].map(|(start, end)| (start as usize, end as usize)))
     }
 
     /// Returns the positions of the format's columns that a record may lack; none for flow logs.

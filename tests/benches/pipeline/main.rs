@@ -21,6 +21,11 @@ const RECORDS: u32 = 375_000;
 const ROUNDS: usize = 5;
 
 fn main() {
+    // `cargo bench --bench pipeline -- rules` measures only the rules of users.
+    if std::env::args().any(|argument| argument == "rules") {
+        stages::rules();
+        return;
+    }
     let directory = tempfile::tempdir().unwrap();
     let sample = Sample::new(&directory.path().join("sample"), 1, RECORDS);
     peers::table(&sample, directory.path());

@@ -71,13 +71,21 @@ pub(crate) fn of_rules() -> [(&'static str, &'static str, Vec<String>, Alone); 2
                 "{ name = \"rule\", path = \"/ruleGroupList/0/ruleGroupId\" } ] }"
             ),
             (0..MESSAGES).map(waf).collect(),
-            |messages| {
-                for message in messages {
-                    black_box(serde_json::from_str::<serde::de::IgnoredAny>(message).unwrap());
-                }
-            },
+            ignore_values,
+        ),
+        (
+            "json, the waf preset",
+            "[[rule]]\npreset = \"waf\"\nmatch = {}\n",
+            (0..MESSAGES).map(waf).collect(),
+            ignore_values,
         ),
     ]
+}
+
+fn ignore_values(messages: &[String]) {
+    for message in messages {
+        black_box(serde_json::from_str::<serde::de::IgnoredAny>(message).unwrap());
+    }
 }
 
 /// These messages as CloudWatch Logs and Firehose deliver them.

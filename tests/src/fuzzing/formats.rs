@@ -76,6 +76,46 @@ pub(super) fn json(data: &[u8]) {
     assert_eq!(outcome(object.as_bytes(), usize::MAX, "k", &JSON.plan).ok(), expected);
 }
 
+/// Input: a JSONPath query, NUL, a message. A query must find the same in a message and in a member that holds the message.
+pub(super) fn jsonpath(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Some((query, message)) = text.split_once('\0') else { return };
+    if message.contains('\0') {
+        return;
+    }
+    let plan = |query: &str| {
+        let quoted = serde_json::Value::from(query).to_string().replace('\u{7f}', "\\u007f");
+        let config = format!(
+            "[[rule]]\nname = \"r\"\ntable = \"t0\"\n\
+             format = {{ kind = \"json\", columns = [ {{ name = \"a\", jsonpath = {quoted} }} ] }}\n"
+        );
+        Config::parse(&config).map(RunConfig::from)
+    };
+    let outer = match plan(query) {
+        Ok(plan) => plan,
+        Err(error) => return super::settings::is_well_formed(&error),
+    };
+    let run = |plan: &RunConfig, message: &str| {
+        let object = envelope("g", &[event(0, message)]);
+        outcome(object.as_bytes(), usize::MAX, "k", plan).expect("an envelope")
+    };
+    let ours = run(&outer, message);
+    let reasons: Vec<&str> = ours.rejects.iter().map(|(_, _, reason, _)| &**reason).collect();
+    let rows = ours.tables.values().map(|rows| rows.len().saturating_sub(1)).sum::<usize>();
+    assert_eq!(rows + reasons.len(), 1);
+    let expected = ["not-json", "no-columns", "duplicate-key", "too-long"];
+    assert!(reasons.iter().all(|reason| expected.contains(reason)), "{reasons:?}");
+    // Another `$` may begin at the whole record. A longer query or a deeper message may exceed a limit.
+    let Ok(inner) = plan(&query.replacen('$', "$.w", 1)) else { return };
+    if query.matches('$').count() > 1
+        || reasons.iter().any(|reason| ["not-json", "too-long"].contains(reason))
+    {
+        return;
+    }
+    let theirs = run(&inner, &format!("{{\"w\":{message}}}"));
+    assert_eq!(ours.tables, theirs.tables);
+}
+
 /// Input: a pattern, NUL, a message. The values must be those that the `regex` crate finds in text.
 pub(super) fn regex(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };

@@ -144,6 +144,10 @@ fn json_columns(from: usize, to: usize) -> String {
     format!("kind = 'json', columns = [ {} ]", columns.collect::<Vec<_>>().join(", "))
 }
 
+fn json_query(query: &str) -> String {
+    format!("kind = 'json', columns = [ {{ name = 'q', jsonpath = {query:?} }} ]")
+}
+
 fn many(count: usize, one: impl Fn(usize) -> String) -> String {
     (0..count).map(one).collect()
 }
@@ -167,6 +171,12 @@ fn settings_that_would_exhaust_memory_or_time_are_refused_in_bounded_time() {
         (many(MAX_TABLES + 1, of_table), "65 tables: the limit is 64"),
         (many(MAX_REGEXES + 1, of_regex), "33 regular expressions: the limit is 32"),
         (many(MAX_REGEXES + 1, of_message), "33 regular expressions: the limit is 32"),
+        (
+            rule("r", "t", &json_query(&format!("$[?{}]", "match(@,'a.')||".repeat(60) + "@"))).repeat(18),
+            "1080 calls of match() and search() in queries: the limit is 1024",
+        ),
+        (rule("r", "t", &json_query("$[?match(@, '(a{1,100}){1,100}')]")), "too large when it is compiled"),
+        (rule("r", "t", &json_query(&format!("$[?{}@", "length(".repeat(100)))), "nested deeper than 8"),
         (many(MAX_ARRAYS + 1, of_array), "17 different arrays of records: the limit is 16"),
         (array(&"/a".repeat(MAX_ARRAY_STEPS + 1)), "has more than 8 steps"),
         (array(&format!("/{}", "a".repeat(65))), "or one of more than 64 bytes"),

@@ -1,6 +1,9 @@
 //! One field of a CSV row: quoting, and the guard against formulas.
 
-use crate::{pipeline::bytes, table::ColumnType};
+use crate::{
+    pipeline::bytes::{self, CsvMarks},
+    table::ColumnType,
+};
 
 /// The text of an absent value.
 pub(crate) const ABSENT: &[u8] = b"-";
@@ -10,11 +13,30 @@ pub(crate) const ABSENT: &[u8] = b"-";
 /// Line breaks become the two characters `\n` or `\r`, because Hive and Athena read line by line. U+0001 becomes
 /// `\u0001`, because Hive's `OpenCSVSerDe` uses it as its escape character.
 pub(crate) fn write(value: &[u8], out: &mut Vec<u8>) {
-    if !bytes::any(value, is_special) {
-        out.extend_from_slice(value);
-        return;
+    write_part(value, 0, value.len(), out);
+}
+
+/// Appends the value `text[start..end]` as [`write`] does. Faster for a short value with text after it.
+pub(crate) fn write_part(text: &[u8], start: usize, end: usize, out: &mut Vec<u8>) {
+    let found = CsvMarks::of(text, start, end);
+    if found.breaks {
+        return write_breaks(&text[start..end], found.quotes || found.commas, out);
     }
-    let quoted = memchr::memchr2(b',', b'"', value).is_some();
+    match (found.quotes, found.commas) {
+        (false, false) => bytes::append(text, start, end, out),
+        (has_quotes, _) => {
+            out.push(b'"');
+            if has_quotes {
+                bytes::append_doubling_quotes(text, start, end, out);
+            } else {
+                bytes::append(text, start, end, out);
+            }
+            out.push(b'"');
+        }
+    }
+}
+
+fn write_breaks(value: &[u8], quoted: bool, out: &mut Vec<u8>) {
     if quoted {
         out.push(b'"');
     }
@@ -70,14 +92,18 @@ mod tests {
     proptest! {
         #[test]
         fn values_are_written_as_the_csv_crate_writes_them(
-            values in proptest::collection::vec("[a\"',\n\r\u{1}\\\\é ]{0,6}", 2..6),
+            values in proptest::collection::vec(
+                prop_oneof!["[a\"',\n\r\u{1}\\\\é ]{0,6}", "[a\",]{10,50}", "[a-z]{10,40}[\",\n]?[a\"]{0,3}"], 2..6),
+            behind in "[\",\n]{0,20}",
         ) {
             let mut ours = Vec::new();
             for (at, value) in values.iter().enumerate() {
                 if at > 0 {
                     ours.push(b',');
                 }
-                super::write(value.as_bytes(), &mut ours);
+                // What is behind a value in its text does not matter.
+                let text = format!("{value}{behind}");
+                super::write_part(text.as_bytes(), 0, value.len(), &mut ours);
             }
             ours.push(b'\n');
             let mut theirs = csv::WriterBuilder::new().quote_style(csv::QuoteStyle::Necessary).from_writer(Vec::new());

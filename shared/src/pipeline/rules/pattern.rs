@@ -23,7 +23,7 @@ pub(super) fn compile(what: &str, pattern: &str) -> Result<Regex, Vec<String>> {
 }
 
 /// The error is one line.
-fn compile_up_to(what: &str, pattern: &str, limit: usize) -> Result<Regex, Vec<String>> {
+pub(super) fn compile_up_to(what: &str, pattern: &str, limit: usize) -> Result<Regex, Vec<String>> {
     let shown = quoted(pattern);
     let message = |error: regex::Error| match error {
         regex::Error::CompiledTooBig(_) => format!(

@@ -2,7 +2,7 @@
 
 use regex::bytes::Regex;
 
-use crate::pipeline::rules::pattern;
+use crate::{limits::MAX_QUERY_REGEX_COMPILED_BYTES, pipeline::rules::pattern};
 
 /// A compiled regular expression.
 #[derive(Debug)]
@@ -22,8 +22,9 @@ impl Pattern {
         let own = if is_whole { format!(r"\A(?:{own})\z") } else { own };
         let problem = |problems: Vec<String>| problems.join("; ");
         // Compiled alone as well: "a)(b" is valid only inside the group.
-        pattern::compile("pattern", &translate(pattern)).map_err(problem)?;
-        pattern::compile("pattern", &own).map(Self::Regex).map_err(problem)
+        let compile = |own: &str| pattern::compile_up_to("pattern", own, MAX_QUERY_REGEX_COMPILED_BYTES);
+        compile(&translate(pattern)).map_err(problem)?;
+        compile(&own).map(Self::Regex).map_err(problem)
     }
 
     pub(super) fn is_match(&self, text: &[u8]) -> bool {

@@ -17,26 +17,28 @@ use crate::{
 /// Buffers of a reader. Reused for every record.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    /// For each child of the nodes on the current path: start and end of its first value in the message.
-    seen: Vec<Option<(u32, u32)>>,
+    /// For each child of the nodes on the current path: start and end of its first value in the message. No value ends at 0.
+    seen: Vec<(u32, u32)>,
     closers: Vec<u8>,
     tape: Tape,
 }
 
 /// Reads the cells below `root` from a message that is one JSON object without white space around it.
 pub(super) fn read(root: &Node, message: &[u8], can_repair: bool, values: &mut Values) -> Result<(), Reason> {
-    values.json.seen.clear();
     let closers = std::mem::take(&mut values.json.closers);
-    let mut reader = Reader { scan: Scan::new(message, closers), values, can_repair, fault: None };
+    let mut seen = std::mem::take(&mut values.json.seen);
+    seen.clear();
+    let mut reader = Reader { scan: Scan::new(message, closers), seen, values, can_repair, fault: None };
     let end = match message.first() {
         Some(b'{') => reader.value(root, (b'{', 0)),
         _ => None,
     };
-    let Reader { scan, fault, .. } = reader;
+    let Reader { scan, seen, fault, .. } = reader;
     // Invalid UTF-8 is possible only where a string was not ASCII, or where the text is not JSON.
     let is_json = end == Some(message.len());
     let is_text = is_json && scan.is_ascii || std::str::from_utf8(message).is_ok();
     values.json.closers = scan.into_closers();
+    values.json.seen = seen;
     match fault {
         _ if !is_text => Err(Reason::BadEncoding),
         _ if !is_json => Err(Reason::NotJson),
@@ -47,6 +49,7 @@ pub(super) fn read(root: &Node, message: &[u8], can_repair: bool, values: &mut V
 
 struct Reader<'m, 'v> {
     scan: Scan<'m>,
+    seen: Vec<(u32, u32)>,
     values: &'v mut Values,
     can_repair: bool,
     fault: Option<Reason>,
@@ -91,10 +94,10 @@ impl Reader<'_, '_> {
 
     /// Reads an object from after its brace.
     fn object(&mut self, node: &Node, at: usize) -> Option<usize> {
-        let seen = self.values.json.seen.len();
-        self.values.json.seen.resize(seen + node.children.len(), None);
+        let seen = self.seen.len();
+        self.seen.resize(seen + node.children.len(), (0, 0));
         let end = self.members(node, seen, at)?;
-        self.values.json.seen.truncate(seen);
+        self.seen.truncate(seen);
         Some(end)
     }
 
@@ -126,7 +129,8 @@ impl Reader<'_, '_> {
     /// Reads the value of a key. If the key was given before, the value must be the same.
     fn member(&mut self, node: &Node, seen: usize, first: (u8, usize)) -> Option<usize> {
         let start = first.1;
-        if let Some((before, before_end)) = self.values.json.seen[seen] {
+        let (before, before_end) = self.seen[seen];
+        if before_end > 0 {
             let before = &self.scan.text[before as usize..before_end as usize];
             let end = self.scan.value(first)?.at;
             if !is_same(before, &self.scan.text[start..end]) {
@@ -135,7 +139,7 @@ impl Reader<'_, '_> {
             return Some(end);
         }
         let end = self.value(node, first)?;
-        self.values.json.seen[seen] = Some((start as u32, end as u32));
+        self.seen[seen] = (start as u32, end as u32);
         Some(end)
     }
 

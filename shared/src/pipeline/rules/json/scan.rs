@@ -81,15 +81,16 @@ impl<'t> Scan<'t> {
     /// Scans a string from after its opening quote. Returns the position of its closing quote and whether it has escapes.
     #[inline]
     pub(super) fn string(&mut self, start: usize) -> Option<(usize, bool)> {
+        let text = self.text;
         let mut at = start;
-        while let Some(vector) = bytes::vector(self.text, at) {
+        while let Some(vector) = bytes::vector(text, at) {
             let stops = bytes::string_stops(vector);
             if stops == 0 {
                 at += bytes::LANES;
                 continue;
             }
             at += stops.trailing_zeros() as usize;
-            if self.text[at] == b'"' {
+            if text[at] == b'"' {
                 return Some((at, false));
             }
             break;

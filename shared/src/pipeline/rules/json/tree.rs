@@ -107,20 +107,26 @@ impl Node {
             return self.child_of_escaped(&text[start..end]);
         }
         let key = Key::new(text, start, end);
-        let is_child = |at: usize| {
-            // The two words of a longer key leave a gap.
-            self.keys[at] == key
-                && (key.length <= 2 * bytes::WORD || self.children[at].name.as_bytes() == &text[start..end])
+        let at = match self.slots.0[key.slot()] {
+            0 => return None,
+            SEVERAL => return self.child_of_several(&text[start..end]),
+            number => usize::from(number) - 1,
         };
-        match self.slots.0[key.slot()] {
-            0 => None,
-            SEVERAL => (0..self.keys.len()).find(|at| is_child(*at)),
-            number => Some(usize::from(number) - 1).filter(|at| is_child(*at)),
-        }
+        // The two words of a longer key leave a gap.
+        let is_child = self.keys[at] == key
+            && (key.length <= 2 * bytes::WORD || self.children[at].name.as_bytes() == &text[start..end]);
+        is_child.then_some(at)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn child_of_several(&self, name: &[u8]) -> Option<usize> {
+        self.children.iter().position(|child| child.name.as_bytes() == name)
     }
 
     /// A key that is not valid text belongs to no child.
     #[cold]
+    #[inline(never)]
     fn child_of_escaped(&self, raw: &[u8]) -> Option<usize> {
         let mut name = Vec::new();
         if !json_text::unescape(raw, &mut name) {
