@@ -21,6 +21,7 @@ fn main() {
     let (config, message): (_, fn(&mut Dice) -> String) = match &*stage {
         "regex" => (REGEX, ids),
         "json" | "gunzip-json" | "records-json" | "serde-json" => (JSON, waf),
+        "waf" => (WAF, waf),
         _ => (FLOW, flow),
     };
     let config = Config::parse(config).expect("valid");
@@ -97,7 +98,10 @@ const JSON: &str = "
 [[rule]]
 name = 'waf'
 table = 't'
-format = { kind = 'json', columns = [ { name = 'action', path = '/action' }, { name = 'ip', path = '/request/ip' } ] }";
+format = { kind = 'json', columns = [
+  { name = 'action', path = '/action' }, { name = 'client', path = '/httpRequest/clientIp' },
+  { name = 'uri', path = '/httpRequest/uri' }, { name = 'rule', path = '/ruleGroupList/0/ruleGroupId' } ] }";
+const WAF: &str = "[[rule]]\npreset = 'waf'\nmatch = {}";
 const LOOKUPS: &str = r#"{
     "interfaces": {"eni-00000000000000001": {"description": "a gateway", "subnet_id": "subnet-1", "vpc_id": "vpc-1"}},
     "subnets": {"subnet-1": {"name": "private", "vpc_id": "vpc-1", "cidrs": ["10.0.0.0/17", "2001:db8::/64"]}},
@@ -157,11 +161,14 @@ fn ids(dice: &mut Dice) -> String {
     format!("{level} 198.51.100.{}:{} -> 10.0.0.{}:443", dice.throw(256), dice.throw(65_536), dice.throw(256))
 }
 
+/// A record of a web ACL, about 800 bytes.
 fn waf(dice: &mut Dice) -> String {
     let action = ["ALLOW", "BLOCK"][dice.throw(2) as usize];
     format!(
-        r#"{{"formatVersion":1,"webaclId":"arn:aws:wafv2:us-east-1:123456789012:regional/webacl/shop/b1","action":"{action}","rules":[{{"id":"AWS#Common","matched":null}}],"request":{{"ip":"203.0.113.{}","country":"NL","headers":[{{"name":"Host","value":"shop.example.com"}}],"uri":"/item/{}"}}}}"#,
+        r#"{{"timestamp":1771372800000,"formatVersion":1,"webaclId":"arn:aws:wafv2:us-east-1:123456789012:regional/webacl/shop/b1b2","terminatingRuleId":"Default_Action","terminatingRuleType":"REGULAR","action":"{action}","httpSourceName":"ALB","httpSourceId":"123456789012-app/shop/5d","ruleGroupList":[{{"ruleGroupId":"AWS#CommonRuleSet","terminatingRule":null,"nonTerminatingMatchingRules":[]}}],"rateBasedRuleList":[],"httpRequest":{{"clientIp":"203.0.113.{}","country":"NL","headers":[{{"name":"Host","value":"shop.example.com"}},{{"name":"User-Agent","value":"Mozilla/5.0 (X11; Linux x86_64)"}}],"uri":"/item/{}","args":"page={}","httpVersion":"HTTP/2.0","httpMethod":"GET","requestId":"1-{:08x}"}}}}"#,
         dice.throw(256),
-        dice.throw(1000)
+        dice.throw(1000),
+        dice.throw(17),
+        dice.throw(65_536)
     )
 }

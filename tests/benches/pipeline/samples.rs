@@ -43,7 +43,7 @@ impl Sample {
 type Alone = fn(&[String]);
 
 /// Name, configuration, messages, and what the rule's library does with them on its own.
-pub(crate) fn of_rules() -> [(&'static str, &'static str, Vec<String>, Alone); 2] {
+pub(crate) fn of_rules() -> [(&'static str, &'static str, Vec<String>, Alone); 3] {
     [
         (
             "regex, 3 groups of an IDS line",
