@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{ColorChoice, Parser, Subcommand};
 use flowherd_coordinator::options::RunOptions;
 
 use crate::times;
@@ -14,6 +14,9 @@ pub(crate) struct Args {
     /// Print all causes if the AWS credentials are not usable
     #[arg(long, global = true)]
     pub(crate) verbose: bool,
+    /// Colours in the summary: auto follows the terminal, `NO_COLOR` and `CLICOLOR_FORCE`
+    #[arg(long, global = true, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
+    pub(crate) color: ColorChoice,
     /// The command.
     #[command(subcommand)]
     pub(crate) command: Command,

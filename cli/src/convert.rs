@@ -6,16 +6,18 @@ mod progress;
 mod stop;
 
 use std::{
-    io::{self, IsTerminal},
+    cell::Cell,
     ops::ControlFlow,
     sync::{Arc, Mutex, mpsc},
     thread,
+    time::Duration,
 };
 
 use anyhow::Context;
 use flowherd_coordinator::{manifest, reconcile::reconcile};
 use flowherd_shared::ledger::{ManifestEntry, Receipt, Report, ReportState, layout, put_json};
 use flowherd_worker::processor::{Control, ObjectProcessor, Outcome, StopReason, now};
+use indicatif::HumanCount;
 
 use self::{begin::Begun, progress::Progress, stop::StopSwitch};
 use crate::{
@@ -23,32 +25,41 @@ use crate::{
     inputs,
     local::{DirSource, DirStore},
     stop::Stop,
-    summary::{self, print_message},
+    summary::{self, Details, print_message},
+    words::counted,
 };
 
 /// Converts, prints the summary or the report, and fails unless every object is done. Fails with `--strict` also on warnings.
 pub(crate) fn convert(args: &ConvertArgs) -> Result<(), Stop> {
     let plan = inputs::plan(args.config.as_ref(), args.lookups.as_ref())?;
-    let begun = begin::begin(args, &plan)?;
+    let progress = Progress::listing(args.source.display().to_string());
+    let begun = begin::begin(args, &plan, &progress)?;
     let source = DirSource::new(&args.source);
     let run = &begun.run;
 
     let switch = StopSwitch::install().context("cannot listen for Ctrl-C")?;
     let processor = ObjectProcessor::new(&run.run, &plan, &source, &begun.store);
-    let progress = Progress::new(run.manifest.unwrap_or_default(), io::stderr().is_terminal());
+    progress.converting(run.manifest.unwrap_or_default());
     work(&processor, &begun, threads(args), &progress, &switch)?;
-    progress.finish();
+    progress.reporting();
 
     let finished = now().context("cannot finish the run")?;
     let report = reconcile(&begun.store, run, finished).context("cannot reconcile the run")?;
     put_json(&begun.store, &layout::report(&run.run), &report).context("cannot write the report")?;
     begun.clean_up();
-    print(args, &report)?;
+    let work = progress.work();
+    // Standard output may be the same terminal.
+    drop(progress);
+    let missing = if switch.is_stopping() { "not done" } else { "missing" };
+    print(args, &report, work, missing)?;
     summary::warn(&report, &args.source.display().to_string());
     if report.state == ReportState::Incomplete {
+        let (count, listed) = (report.objects.missing, counted(report.objects.listed, "object", "objects"));
+        let is = if count == 1 { "is" } else { "are" };
         print_message(&format!(
-            "{} of {} objects are missing; to continue, repeat the command with --resume --run {}",
-            report.objects.missing, report.objects.listed, run.run
+            "{} of {listed} {is} {missing}; to continue, repeat the command with --resume --run {}",
+            HumanCount(count),
+            run.run
         ));
     }
     summary::verdict(&report, args.strict)
@@ -58,11 +69,19 @@ fn threads(args: &ConvertArgs) -> usize {
     args.jobs.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from)
 }
 
-fn print(args: &ConvertArgs, report: &Report) -> Result<(), Stop> {
+/// Prints the report. `missing` is the word for objects without an outcome.
+fn print(
+    args: &ConvertArgs,
+    report: &Report,
+    work: (Duration, u64),
+    missing: &'static str,
+) -> Result<(), Stop> {
     let text = if args.json {
         format!("{}\n", serde_json::to_string_pretty(report).context("cannot print the report")?)
     } else {
-        summary::report(report, &args.dest.display().to_string())
+        let dest = args.dest.display().to_string();
+        // Each failure was printed when it happened.
+        summary::detailed(report, &Details { dest: &dest, work: Some(work), missing, lists_failures: false })
     };
     summary::print(&text)
 }
@@ -139,8 +158,10 @@ fn process(
             }
         }
     }
+    let read = Cell::new(0);
     let should_continue = |bytes| {
         progress.read(bytes);
+        read.set(read.get() + bytes);
         if switch.is_discarding() {
             ControlFlow::Break(StopReason::Shutdown)
         } else {
@@ -148,9 +169,11 @@ fn process(
         }
     };
     let control = Control { should_continue: &should_continue, ..Control::NEVER_STOP };
-    match processor.process_unqueued(object, &control)? {
-        Outcome::Done(receipt) => progress.done(&receipt, 0),
-        Outcome::Failed(failure) => progress.failed(&object.key, &failure.error(), 0),
+    let outcome = processor.process_unqueued(object, &control)?;
+    let unread = object.size.saturating_sub(read.get());
+    match outcome {
+        Outcome::Done(receipt) => progress.done(&receipt, unread),
+        Outcome::Failed(failure) => progress.failed(&object.key, &failure.error(), unread),
         Outcome::Stopped(_) => {}
     }
     Ok(())

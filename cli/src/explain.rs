@@ -15,7 +15,13 @@ use flowherd_shared::{
 };
 use indicatif::{HumanBytes, HumanCount};
 
-use crate::{args::ExplainArgs, inputs, stop::Stop, summary};
+use crate::{
+    args::ExplainArgs,
+    inputs,
+    stop::Stop,
+    summary::{self, table},
+    terminal,
+};
 
 /// Maximum bytes kept of each compressed output, enough for its first rows.
 const KEPT_BYTES: usize = 4 << 20;
@@ -96,7 +102,7 @@ fn layers(counts: &Counts) -> String {
 }
 
 fn records(plan: &RunConfig, counts: &Counts) -> String {
-    let mut table = summary::plain_table();
+    let mut table = table::plain();
     table.add_row(["records", "outcome"]);
     for (rule, counts) in plan.config.rules.iter().zip(&counts.rules) {
         let (count, outcome) = match &rule.action {
@@ -122,7 +128,7 @@ fn records(plan: &RunConfig, counts: &Counts) -> String {
     if counts.control > 0 {
         table.add_row([HumanCount(counts.control).to_string(), "control: counted, never written".to_owned()]);
     }
-    summary::finish(&table)
+    table::finish(&table)
 }
 
 /// Returns a line for each column without a value in any row.
@@ -157,7 +163,8 @@ fn rows(plan: &RunConfig, finished: Finished<HeadBuffer>, key: &str, limit: usiz
     Ok(text)
 }
 
-/// Shows one record per column of the output, because dozens of values do not fit on a line.
+/// Shows the records of an output side by side, one line for each column of the output, because dozens of values do not fit
+/// on a line.
 fn as_columns(lines: &[String]) -> anyhow::Result<String> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
@@ -165,20 +172,39 @@ fn as_columns(lines: &[String]) -> anyhow::Result<String> {
         .from_reader(io::Cursor::new(lines.join("\n")));
     let records: Vec<csv::StringRecord> =
         reader.records().collect::<Result<_, _>>().context("cannot read the CSV that was written")?;
-    let mut table = summary::plain_table();
-    let width = records.first().map_or(0, csv::StringRecord::len);
-    for column in 0..width {
-        let cell = |record: &csv::StringRecord| {
-            let value = record.get(column).unwrap_or_default();
-            let mut shown: String = summary::printable(value).chars().take(SHOWN_CHARS).collect();
-            if value.chars().count() > SHOWN_CHARS {
-                shown.push('…');
-            }
-            shown
-        };
-        table.add_row(records.iter().map(cell));
+    let cell = |value: &str| {
+        let mut shown: String = summary::printable(value).chars().take(SHOWN_CHARS).collect();
+        if value.chars().count() > SHOWN_CHARS {
+            shown.push('…');
+        }
+        shown
+    };
+    let mut records = records.iter().map(|record| record.iter().map(cell).collect());
+    let names: Vec<String> = records.next().unwrap_or_default();
+    let records: Vec<Vec<String>> = records.collect();
+    Ok(side_by_side(&names, &records, terminal::width()))
+}
+
+/// Returns the largest number of records beside each other that fits the width, then the next ones below. One record is never
+/// divided.
+fn side_by_side(names: &[String], records: &[Vec<String>], width: Option<usize>) -> String {
+    let block = |records: &[Vec<String>]| {
+        let mut table = table::plain();
+        for (column, name) in names.iter().enumerate() {
+            let values = records.iter().map(|record| record.get(column).map_or("", String::as_str));
+            table.add_row([&**name].into_iter().chain(values));
+        }
+        table::finish(&table)
+    };
+    let fits = |count: &usize| {
+        let blocks = records.chunks(*count).map(block);
+        width.is_none_or(|width| blocks.into_iter().all(|block| table::widest(&block) <= width))
+    };
+    let count = (1..=records.len()).rev().find(fits).unwrap_or(1);
+    if records.is_empty() {
+        return block(&[]);
     }
-    Ok(summary::finish(&table))
+    records.chunks(count).map(block).collect::<Vec<_>>().join("\n")
 }
 
 /// A writer that keeps the first [`KEPT_BYTES`] bytes.
@@ -203,5 +229,34 @@ impl Write for HeadBuffer {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_side_by_side_as_far_as_the_terminal_is_wide() {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let names = texts(&["srcaddr", "action"]);
+        let records = [["10.0.0.1", "ACCEPT"], ["10.0.0.2", "REJECT"], ["10.0.0.3", "ACCEPT"]];
+        let records = records.map(|record| texts(&record));
+        let three = "srcaddr  10.0.0.1  10.0.0.2  10.0.0.3\naction   ACCEPT    REJECT    ACCEPT\n";
+        let two =
+            "srcaddr  10.0.0.1  10.0.0.2\naction   ACCEPT    REJECT\n\nsrcaddr  10.0.0.3\naction   ACCEPT\n";
+        let one = "srcaddr  10.0.0.1\naction   ACCEPT\n\nsrcaddr  10.0.0.2\naction   REJECT\n\n\
+                   srcaddr  10.0.0.3\naction   ACCEPT\n";
+        for (width, expected) in [
+            (None, three),
+            (Some(37), three),
+            (Some(36), two),
+            (Some(27), two),
+            (Some(26), one),
+            (Some(1), one),
+        ] {
+            assert_eq!(side_by_side(&names, &records, width), expected, "{width:?}");
+        }
+        assert_eq!(side_by_side(&names, &[], Some(80)), "srcaddr\naction\n");
     }
 }

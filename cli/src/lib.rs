@@ -8,12 +8,14 @@ mod fleet;
 mod inputs;
 pub mod local;
 mod presets;
+mod progress;
 pub mod query;
 mod sql;
 mod stop;
 mod suggest;
 mod summary;
 mod synth;
+mod terminal;
 mod times;
 mod words;
 
@@ -31,6 +33,7 @@ pub fn main() -> ExitCode {
     // Clap also exits with 2 on a usage error.
     let args = Args::parse();
     let is_verbose = args.verbose;
+    terminal::choose_colours(args.color);
     let outcome = match args.command {
         Command::Convert(args) => convert::convert(&args),
         Command::Synth(args) => synth::synth(&args),

@@ -8,16 +8,25 @@ use std::{
     fs,
     io::{self, Write as _},
     path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
 use flate2::{Compression, write::GzEncoder};
+use indicatif::HumanBytes;
 use jiff::{ToSpan, civil::Date, tz::TimeZone};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use self::{incident::Incident, traffic::Traffic, world::World};
-use crate::{args::SynthArgs, stop::Stop, summary};
+use crate::{
+    args::SynthArgs,
+    progress::{Line, Rate, View},
+    stop::Stop,
+    summary,
+    words::{counted, objects_per_second},
+};
 
 /// Maximum events per envelope, similar to CloudWatch Logs.
 const ENVELOPE_EVENTS: u32 = 500;
@@ -44,23 +53,66 @@ pub(crate) fn synth(args: &SynthArgs) -> Result<(), Stop> {
     let lookups = serde_json::to_vec_pretty(&world.lookups()).context("cannot write lookups.json")?;
     write(&args.dest.join("lookups.json"), &lookups)?;
     let incident = args.incident.then(|| Incident::new(&world, midnight(args.day)));
-    let mut bytes = 0;
+    let written = Written::default();
+    let (shown, all, began) = (written.clone(), u64::from(args.objects), Instant::now());
+    let line = Line::show(move || shown.view(all, began.elapsed()));
     for number in 0..args.objects {
         let (key, object) = object(args, &world, incident.as_ref(), number).context("cannot compress")?;
-        bytes += object.len() as u64;
         write(&args.dest.join(key), &object)?;
+        written.add(object.len() as u64);
     }
-    let dest = args.dest.display();
-    summary::print(&format!(
-        "{} objects with {} records each, {} in all\nobjects  {dest}/firehose/\nnames    {dest}/lookups.json\n",
-        args.objects,
-        args.records,
-        indicatif::HumanBytes(bytes)
-    ))?;
+    // Standard output may be the same terminal.
+    drop(line);
+    summary::print(&written.summary(args))?;
     if let Some(incident) = &incident {
         summary::print(&incident.description())?;
     }
     Ok(())
+}
+
+/// What is written.
+#[derive(Clone, Debug, Default)]
+struct Written(Arc<Mutex<Counts>>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    objects: u64,
+    bytes: u64,
+    rate: Rate,
+}
+
+impl Written {
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, bytes: u64) {
+        let mut counts = self.lock();
+        counts.objects += 1;
+        counts.bytes += bytes;
+    }
+
+    fn view(&self, all: u64, now: Duration) -> View {
+        let mut counts = self.lock();
+        let Counts { objects, bytes, rate } = &mut *counts;
+        rate.add(now, *objects);
+        View::share(*objects, all)
+            .objects(*objects, all, 0)
+            .remaining(rate.remaining(all - *objects))
+            .part(rate.per_second().map(objects_per_second))
+            .part(Some(HumanBytes(*bytes).to_string()))
+    }
+
+    fn summary(&self, args: &SynthArgs) -> String {
+        let counts = self.lock();
+        let dest = args.dest.display();
+        format!(
+            "{} with {} each, {} in all\nobjects  {dest}/firehose/\nnames    {dest}/lookups.json\n",
+            counted(counts.objects, "object", "objects"),
+            counted(args.records.into(), "record", "records"),
+            HumanBytes(counts.bytes)
+        )
+    }
 }
 
 /// Returns one object: envelopes of several log streams, each in a gzip member.
@@ -129,4 +181,26 @@ fn control_envelope(begin: i64, random: &mut ChaCha8Rng) -> String {
     format!(
         r#"{{"messageType":"CONTROL_MESSAGE","owner":"CloudwatchLogs","logGroup":"","logStream":"","subscriptionFilters":[],"logEvents":[{{"id":"{id}","timestamp":{begin}000,"message":"CWL CONTROL MESSAGE: Checking health of destination Firehose."}}]}}"#
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::render;
+
+    #[test]
+    fn the_line_of_a_sample_fits_60_80_and_200_columns() {
+        let written = Written::default();
+        for second in 0..=10 {
+            (0..300).for_each(|_| written.add(1 << 20));
+            written.view(17_280, Duration::from_secs(second));
+        }
+        let of = |width| render(&written.view(17_280, Duration::from_secs(10)), Some(width));
+        assert_eq!(of(60), "[==>         ]  19%  3,300/17,280 objects done  47 s remaining");
+        assert_eq!(of(79), "[==>         ]  19%  3,300/17,280 objects done  47 s remaining  300 objects/s");
+        assert_eq!(
+            of(200),
+            "[====>                   ]  19%  3,300/17,280 objects done  47 s remaining  300 objects/s  3.22 GiB"
+        );
+    }
 }

@@ -20,7 +20,7 @@ use crate::{
 
 /// A purge takes up to 60 seconds, and deletes messages that are sent meanwhile
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_PurgeQueue.html>).
-pub(crate) const PURGE_SECONDS: u64 = 60;
+pub const PURGE_SECONDS: u64 = 60;
 /// Minimum age of a run marker after which its purge has ended: one second more, because S3 rounds times to seconds.
 pub(crate) const PURGE: Duration = Duration::from_secs(PURGE_SECONDS + 1);
 /// Wait before the next attempt when another purge is in progress: SQS allows one in 60 seconds.

@@ -50,7 +50,8 @@ impl Running {
         args: impl IntoIterator<Item = A>,
     ) -> Self {
         let mut command = Command::new(program);
-        command.args(args).envs(environment).stdin(Stdio::null());
+        // With this variable the output would have colours.
+        command.args(args).env_remove("CLICOLOR_FORCE").envs(environment).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Self(command.spawn().expect("the command starts"))
     }

@@ -18,7 +18,10 @@ use flowherd_shared::{
 use flowherd_worker::processor::now;
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::listing::{Found, Listing, UNREADABLE};
+use super::{
+    listing::{Found, Listing, UNREADABLE},
+    progress::Progress,
+};
 use crate::{args::ConvertArgs, local::DirStore, stop::Stop, summary::print_message};
 
 /// A run whose manifest is complete.
@@ -51,7 +54,7 @@ impl Begun {
 }
 
 /// Chooses the run, and writes its `run.json` and manifest.
-pub(super) fn begin(args: &ConvertArgs, plan: &RunConfig) -> Result<Begun, Stop> {
+pub(super) fn begin(args: &ConvertArgs, plan: &RunConfig, progress: &Progress) -> Result<Begun, Stop> {
     let source = canonical(&args.source)
         .map_err(|error| Stop::usage(format!("SOURCE {}: {error}", args.source.display())))?;
     if !source.is_file() && !source.is_dir() {
@@ -73,7 +76,7 @@ pub(super) fn begin(args: &ConvertArgs, plan: &RunConfig) -> Result<Begun, Stop>
             excluded.extend(
                 [&args.config, &args.lookups].into_iter().flatten().filter_map(|path| canonical(path).ok()),
             );
-            begin_in(args, plan, &dest, excluded)
+            begin_in(args, plan, &dest, excluded, progress)
         })
 }
 
@@ -86,6 +89,7 @@ fn begin_in(
     plan: &RunConfig,
     dest: &Path,
     excluded: Vec<PathBuf>,
+    progress: &Progress,
 ) -> Result<Begun, Stop> {
     let chosen = choose(args, plan, dest)?;
     let run_dir = dest.join("runs").join(&chosen.name);
@@ -124,6 +128,7 @@ fn begin_in(
     let listing = Listing { source: &args.source, prefix: &run.prefix, excluded };
     listing
         .each(|Found { entry, problem }| {
+            progress.listed();
             if let Some(problem) = problem {
                 // The manifest names it, so it needs an outcome.
                 let attempt = Attempt {

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU8, Ordering},
 };
 
-use crate::summary::print_message;
+use crate::{summary::print_message, terminal};
 
 /// The level of urgency to stop; it only increases.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +34,10 @@ impl StopSwitch {
                     );
                 }
                 // Uncommitted outputs are invisible, as after a kill.
-                _ => std::process::exit(KILLED),
+                _ => {
+                    terminal::clear();
+                    std::process::exit(KILLED)
+                }
             }
         })?;
         Ok(switch)

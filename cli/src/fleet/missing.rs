@@ -8,13 +8,13 @@ use flowherd_shared::{
     ledger::{ManifestEntry, Missing, Receipt, Run, layout, read_json},
     store::Store,
 };
-use indicatif::HumanCount;
 use serde::Serialize;
 
 use super::{Fleet, runs::all_runs};
 use crate::{
     stop::Stop,
     summary::{self, printable},
+    words::counted,
 };
 
 #[derive(Serialize)]
@@ -94,10 +94,7 @@ impl MissingPrinter<'_> {
                 }
                 _ => "; resuming the run would replace the outputs of the others".to_owned(),
             };
-            let missing = match self.count {
-                1 => "1 object is missing".to_owned(),
-                count => format!("{} objects are missing", HumanCount(count)),
-            };
+            let missing = counted(self.count, "object is missing", "objects are missing");
             summary::print(&format!("run {run}: {missing}{todo}\n"))?;
         }
         if self.count == 0 { Ok(()) } else { Err(Stop::Failed) }

@@ -7,6 +7,7 @@ use super::json;
 use crate::{
     stop::Stop,
     summary::{self, print_message},
+    words::counted,
 };
 
 /// Prints a report and its warnings. Fails unless every object is done; with `strict` also if the run needs attention.
@@ -19,9 +20,10 @@ pub(super) fn show(report: &Report, settings: &Settings, as_json: bool, strict: 
     summary::print(&text)?;
     summary::warn(report, &format!("s3://{}", settings.common.source_bucket));
     if report.objects.missing > 0 {
-        let (run, missing) = (&report.run, report.objects.missing);
+        let (run, missing) = (&report.run, &report.objects.missing);
         print_message(&format!(
-            "{missing} objects are missing; to list them: flowherd report {run} --missing"
+            "{}; to list them: flowherd report {run} --missing",
+            counted(*missing, "object is missing", "objects are missing")
         ));
     }
     summary::verdict(report, strict)

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::summary::print_message;
+use crate::{summary::print_message, terminal};
 
 /// A longer wait is printed.
 const SHOWN_AFTER: Duration = Duration::from_secs(5);
@@ -88,6 +88,7 @@ impl Shared {
             };
             let waited = wait.since.elapsed();
             if waited >= limit {
+                terminal::clear();
                 print_message(&format!(
                     "no response within {} s while waiting for {}. Check network, region and endpoint, or raise --timeout",
                     limit.as_secs(),
@@ -98,7 +99,9 @@ impl Shared {
             let is_due = waited >= SHOWN_AFTER;
             if is_due && !wait.is_shown {
                 wait.is_shown = true;
-                print_message(&format!("waiting for {}", wait.what));
+                if !terminal::shows_progress() {
+                    print_message(&format!("waiting for {}", wait.what));
+                }
             }
             let next = if is_due { limit } else { limit.min(SHOWN_AFTER) };
             let sleep = next.saturating_sub(waited);

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use aws_sdk_athena::types::TableMetadata;
-use comfy_table::CellAlignment;
 use flowherd_aws::Aws;
 use flowherd_coordinator::runs;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
@@ -28,8 +27,8 @@ use crate::{
     args::QueryArgs,
     query::questions::{LIMIT, Source, Span},
     stop::Stop,
-    summary::{self, finish, plain_table, print_message, printable},
-    times,
+    summary::{self, print_message, table},
+    terminal, times,
     words::counted,
 };
 
@@ -245,43 +244,40 @@ fn mentions(sql: &str, name: &str) -> bool {
 }
 
 fn print_table(athena: &Athena<'_>, id: &str, limit: usize) -> Result<u64, Stop> {
-    let mut table = plain_table();
-    let mut rows = 0;
+    let (mut head, mut rows): (Vec<String>, Vec<Vec<String>>) = (Vec::new(), Vec::new());
+    let mut count = 0;
     let mut numbers: Vec<bool> = Vec::new();
     let mut is_cut = false;
     athena.answer(id, |columns, page| {
-        if table.row_iter().count() == 0 {
-            table.add_row(columns.iter().map(|column| printable(&column.name)));
+        if head.is_empty() {
+            head = columns.iter().map(|column| column.name.clone()).collect();
             numbers = vec![true; columns.len()];
         }
         for row in page {
-            is_cut = rows == MAX_TABLE_ROWS;
+            is_cut = count == MAX_TABLE_ROWS;
             if is_cut {
                 return Ok(false);
             }
-            rows += 1;
-            if rows > limit {
+            count += 1;
+            if count > limit {
                 continue;
             }
             for ((value, is_number), column) in row.iter().zip(&mut numbers).zip(columns) {
                 let looks_so = value.as_ref().is_none_or(|value| value.parse::<f64>().is_ok());
                 *is_number &= column.is_number || looks_so;
             }
-            table.add_row(row.iter().map(|value| printable(value.as_deref().unwrap_or_default())));
+            rows.push(row.into_iter().map(Option::unwrap_or_default).collect());
         }
         Ok(true)
     })?;
-    for (column, _) in table.column_iter_mut().zip(&numbers).filter(|(_, is_number)| **is_number && rows > 0)
-    {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    summary::print(&finish(&table))?;
+    let is_number = |column: usize| !rows.is_empty() && numbers.get(column) == Some(&true);
+    summary::print(&table::render(&head, &rows, is_number, terminal::width()))?;
     if is_cut {
         print_message(&format!(
             "only the first {MAX_TABLE_ROWS} rows are shown; use --csv or --json for all"
         ));
     }
-    Ok(rows as u64)
+    Ok(count as u64)
 }
 
 fn print_csv(athena: &Athena<'_>, id: &str, limit: usize) -> Result<u64, Stop> {

@@ -7,11 +7,16 @@ use std::{
 
 use anyhow::Context;
 use flowherd_coordinator::{
+    coordinator::PURGE_SECONDS,
+    marker::RunMarker,
     options::{RunOptions, new_run_name},
     redrive::Redriven,
-    state::{Progress, RunState},
+    state::{Operation, Progress, RunState},
 };
-use flowherd_shared::ledger::{ReportState, Run, layout, read_json};
+use flowherd_shared::{
+    ledger::{ReportState, Run, layout, read_json},
+    store::Store,
+};
 use indicatif::HumanCount;
 use jiff::Timestamp;
 
@@ -126,10 +131,11 @@ fn find_run(fleet: &Fleet<'_>, name: &str) -> Result<Option<Run>, Stop> {
 
 /// Drives a run in this process: until everything is in the queue, or to its end with `--watch`.
 fn follow_here(fleet: &Fleet<'_>, mut state: RunState, output: &OutputArgs) -> Result<(), Stop> {
-    let watch = Watch::new(&state.run);
+    let watch = Watch::new(&state.run, fleet.settings.settle);
     let mut command = Command { fleet, watch: Some(&watch), stops_at_check: !output.watch };
     let driven = fleet.coordinator.drive(&mut state, &mut command);
-    watch.finish();
+    // Standard output may be the same terminal.
+    drop(watch);
     driven?;
     if state.has_ended() {
         let report = fleet.coordinator.finished_report(&state.run).context("cannot read the report")?;
@@ -212,21 +218,21 @@ fn follow_step_loop(
         report.context("cannot read the report")
     };
     let before = report()?;
-    let watch = Watch::new(run);
+    let watch = Watch::new(run, fleet.settings.settle);
     let mut counted: Option<(Instant, Progress)> = None;
     loop {
         let execution = fleet.patience.during("the state of the step loop", || step_loop.look(execution))?;
         // First the report: the step loop also writes one for a run that is refused while it is planned.
         if let Some(report) = report()?.filter(|report| Some(report) != before.as_ref()) {
-            watch.finish();
+            drop(watch);
             return outcome::show(&report, fleet.settings, output.json, output.strict);
         }
         if let Execution::Refused(why) = execution {
-            watch.finish();
+            drop(watch);
             return Err(Stop::usage(why));
         }
         if let Execution::Failed(why) = execution {
-            watch.finish();
+            drop(watch);
             return Err(anyhow::anyhow!(why).context("the step loop ended without a report").into());
         }
         let is_due = counted.as_ref().is_none_or(|(when, progress)| {
@@ -249,7 +255,22 @@ fn look(fleet: &Fleet<'_>, name: &str) -> Result<Option<RunState>, Stop> {
         return Ok(None);
     }
     let state = fleet.coordinator.resume_driving(name)?;
-    Ok(Some(RunState { progress: fleet.coordinator.progress(name)?, ..state }))
+    let wait_seconds = match state.operation {
+        Operation::Plan(_) => purge_seconds(fleet, name)?,
+        _ => 0,
+    };
+    Ok(Some(RunState { progress: fleet.coordinator.progress(name)?, wait_seconds, ..state }))
+}
+
+/// Returns for how long a purge of this run continues.
+fn purge_seconds(fleet: &Fleet<'_>, name: &str) -> Result<u64, Stop> {
+    let results = fleet.coordinator.results;
+    let marker = RunMarker::find(results, name).context("cannot read the ledger")?;
+    if !marker.is_some_and(|marker| marker.purging) {
+        return Ok(0);
+    }
+    let head = results.head(&layout::active(name)).context("cannot read the ledger")?;
+    Ok(head.map_or(0, |head| PURGE_SECONDS.saturating_sub(head.age().as_secs())))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use flowherd_tests::{
-    command::{Ran, files_below, flowherd},
+    command::{Ran, files_below, flowherd, flowherd_in},
     objects::{FLOW, envelope, event, gunzip, gzip},
 };
 use serde_json::Value;
@@ -69,6 +69,26 @@ fn convert_with_json_prints_the_report_that_it_also_writes() {
 }
 
 #[test]
+fn the_summary_has_colour_on_demand() {
+    let place = Place::new();
+    place.object("x", &good());
+    let has_colour = |variables: &[(&'static str, &str)], args: &[&str]| {
+        fs::remove_dir_all(place.path("out")).unwrap_or_default();
+        let variables = variables.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        let ran = flowherd_in(PROGRAM, variables, place.convert_args(args));
+        assert_eq!((ran.status, ran.stderr.as_str()), (0, ""), "{ran:?}");
+        ran.stdout.contains("\u{1b}[32m\u{1b}[1mdone\u{1b}[0m\n")
+    };
+    let forced = ("CLICOLOR_FORCE", "1");
+    assert!(!has_colour(&[], &[]), "not a terminal");
+    assert!(has_colour(&[forced], &[]));
+    assert!(has_colour(&[], &["--color", "always"]));
+    assert!(has_colour(&[("NO_COLOR", "1")], &["--color", "always"]));
+    assert!(!has_colour(&[forced], &["--color", "never"]));
+    assert!(!has_colour(&[("NO_COLOR", "1")], &["--color", "auto"]));
+}
+
+#[test]
 fn a_single_file_is_an_object_with_its_name_as_key() {
     let place = Place::new();
     place.file("one.gz", &good());
@@ -87,6 +107,8 @@ fn one_bad_object_is_reported_and_the_others_are_done() {
     assert_eq!(ran.status, 1);
     assert!(messages(&ran)[0].starts_with("a/bad: truncated: "), "{}", ran.stderr);
     assert!(ran.stdout.contains("run r: failed"));
+    // The object is named once, and the summary says where all failures are.
+    assert_eq!((ran.stdout + &ran.stderr).matches("a/bad").count(), 1);
     assert_eq!(place.results().keys().collect::<Vec<_>>(), ["csv/vpc_flow/a/good.csv.gz"]);
     let failure: Value =
         serde_json::from_slice(&fs::read(place.path("out/runs/r/failures/a/bad.json")).unwrap()).unwrap();
@@ -378,6 +400,14 @@ fn synth_writes_the_same_bytes_for_the_same_seed() {
     };
     assert_eq!(of("7"), of("7"));
     assert_ne!(of("7"), of("8"));
+}
+
+#[test]
+fn synth_counts_one_object_and_one_record_in_the_singular() {
+    let place = Place::new();
+    let out = place.path("out");
+    let ran = flowherd(PROGRAM, ["synth", out.to_str().unwrap(), "--objects", "1", "--records", "1"]);
+    assert!(ran.stdout.starts_with("1 object with 1 record each, "), "{ran:?}");
 }
 
 #[test]

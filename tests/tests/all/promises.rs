@@ -331,7 +331,11 @@ fn an_interrupted_run_can_be_resumed() {
         if signals != ["KILL"] {
             let mut printed = String::new();
             running.0.stderr.take().unwrap().read_to_string(&mut printed).unwrap();
-            assert!(done == 24 || printed.contains("--resume --run r"), "{printed}");
+            let to_continue = "not done; to continue, repeat the command with --resume --run r";
+            assert!(done == 24 || printed.contains(to_continue), "{printed}");
+            let mut summary = String::new();
+            running.0.stdout.take().unwrap().read_to_string(&mut summary).unwrap();
+            assert!(done == 24 || summary.contains("not done") && !summary.contains("missing"), "{summary}");
             let report: Value =
                 serde_json::from_slice(&fs::read(place.path("out/runs/r/report.json")).unwrap()).unwrap();
             assert_eq!(
