@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     fmt::Write as _,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         mpsc::{self, RecvTimeoutError, Sender},
     },
     thread::{self, JoinHandle},
@@ -190,6 +190,28 @@ impl Drop for Line {
         if self.lines.is_none() {
             terminal::clear();
         }
+    }
+}
+
+/// A line of progress with a text that changes.
+#[derive(Debug)]
+pub(crate) struct StageLine {
+    stage: Arc<Mutex<String>>,
+    _line: Line,
+}
+
+impl StageLine {
+    /// Shows what the command does or waits for.
+    pub(crate) fn show(stage: String) -> Self {
+        let stage = Arc::new(Mutex::new(stage));
+        let shown = Arc::clone(&stage);
+        let view = move || View::stage(&*shown.lock().unwrap_or_else(PoisonError::into_inner));
+        Self { stage, _line: Line::show(view) }
+    }
+
+    /// Replaces the text.
+    pub(crate) fn set(&self, stage: String) {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
     }
 }
 

@@ -13,7 +13,7 @@ use anyhow::anyhow;
 use aws_sdk_athena::types::TableMetadata;
 use flowherd_aws::Aws;
 use flowherd_coordinator::runs;
-use indicatif::{HumanBytes, HumanCount, ProgressBar};
+use indicatif::{HumanBytes, HumanCount};
 
 use self::{
     athena::{Athena, Column, Values},
@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     args::QueryArgs,
+    progress::StageLine,
     query::questions::{LIMIT, Source, Span},
     stop::Stop,
     summary::{self, print_message, table},
@@ -142,11 +143,9 @@ impl Asking<'_> {
     /// Runs a statement. Returns the id of the query and the number of scanned bytes.
     fn execute(&self, sql: &str) -> Result<(String, u64), Stop> {
         let id = self.patience.during("the start of the query", || self.athena.start(sql))?;
-        let progress = ProgressBar::new_spinner().with_message(format!("query {id}"));
-        progress.enable_steady_tick(Duration::from_millis(200));
-        let ended = self.athena.wait(&id, &progress, self.patience);
-        progress.finish_and_clear();
-        Ok((id, ended?))
+        let progress = StageLine::show(format!("query {id}"));
+        let scanned = self.athena.wait(&id, &progress, self.patience)?;
+        Ok((id, scanned))
     }
 
     /// Runs a statement that returns few rows.

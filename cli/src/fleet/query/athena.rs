@@ -11,9 +11,9 @@ use aws_sdk_athena::{
     },
 };
 use flowherd_aws::Aws;
-use indicatif::{HumanBytes, ProgressBar};
+use indicatif::HumanBytes;
 
-use crate::{fleet::patience::Patience, stop::Stop};
+use crate::{fleet::patience::Patience, progress::StageLine, stop::Stop};
 
 /// The catalog of Glue's Data Catalog.
 const CATALOG: &str = "AwsDataCatalog";
@@ -53,7 +53,7 @@ impl<'a> Athena<'a> {
     }
 
     /// Waits until the query ends and shows its progress. Returns the number of scanned bytes.
-    pub(super) fn wait(&self, id: &str, progress: &ProgressBar, patience: &Patience) -> Result<u64, Stop> {
+    pub(super) fn wait(&self, id: &str, progress: &StageLine, patience: &Patience) -> Result<u64, Stop> {
         for turn in 0_u64.. {
             let request = self.client.get_query_execution().query_execution_id(id).send();
             let ask = || self.aws.handle().block_on(request).map_err(anyhow::Error::new);
@@ -76,7 +76,7 @@ impl<'a> Athena<'a> {
                 }
                 state => {
                     let state = state.map_or("sent", QueryExecutionState::as_str).to_ascii_lowercase();
-                    progress.set_message(format!("query {id}: {state}, {} scanned", HumanBytes(scanned)));
+                    progress.set(format!("query {id}: {state}, {} scanned", HumanBytes(scanned)));
                     thread::sleep(Duration::from_millis((100 * (turn + 1)).min(2000)));
                 }
             }
