@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
+use console::measure_text_width;
 use flate2::read::MultiGzDecoder;
 use flowherd_shared::{
     ledger::layout,
@@ -27,6 +28,8 @@ use crate::{
 const KEPT_BYTES: usize = 4 << 20;
 /// Maximum characters shown of a cell.
 const SHOWN_CHARS: usize = 40;
+/// Blanks between two columns of a table.
+const GAP: usize = 2;
 
 /// Prints the layers of the file, its records and first rows.
 pub(crate) fn explain(args: &ExplainArgs) -> Result<(), Stop> {
@@ -185,26 +188,30 @@ fn as_columns(lines: &[String]) -> anyhow::Result<String> {
     Ok(side_by_side(&names, &records, terminal::width()))
 }
 
-/// Returns the largest number of records beside each other that fits the width, then the next ones below. One record is never
-/// divided.
+/// Returns as many records beside each other as fit the width, then the next ones below. One record is never divided.
 fn side_by_side(names: &[String], records: &[Vec<String>], width: Option<usize>) -> String {
-    let block = |records: &[Vec<String>]| {
-        let mut table = table::plain();
-        for (column, name) in names.iter().enumerate() {
-            let values = records.iter().map(|record| record.get(column).map_or("", String::as_str));
-            table.add_row([&**name].into_iter().chain(values));
+    let widest =
+        |texts: &[String]| texts.iter().map(|text| measure_text_width(text)).max().unwrap_or_default();
+    let (mut blocks, mut begin, mut used) = (Vec::new(), 0, widest(names));
+    for (at, record) in records.iter().enumerate() {
+        let more = GAP + widest(record);
+        if at > begin && width.is_some_and(|width| used + more > width) {
+            blocks.push(block(names, &records[begin..at]));
+            (begin, used) = (at, widest(names));
         }
-        table::finish(&table)
-    };
-    let fits = |count: &usize| {
-        let blocks = records.chunks(*count).map(block);
-        width.is_none_or(|width| blocks.into_iter().all(|block| table::widest(&block) <= width))
-    };
-    let count = (1..=records.len()).rev().find(fits).unwrap_or(1);
-    if records.is_empty() {
-        return block(&[]);
+        used += more;
     }
-    records.chunks(count).map(block).collect::<Vec<_>>().join("\n")
+    blocks.push(block(names, &records[begin..]));
+    blocks.join("\n")
+}
+
+fn block(names: &[String], records: &[Vec<String>]) -> String {
+    let mut table = table::plain();
+    for (column, name) in names.iter().enumerate() {
+        let values = records.iter().map(|record| record.get(column).map_or("", String::as_str));
+        table.add_row([&**name].into_iter().chain(values));
+    }
+    table::finish(&table)
 }
 
 /// A writer that keeps the first [`KEPT_BYTES`] bytes.

@@ -188,7 +188,7 @@ mod tests {
             "objects": { "listed": 24_000, "done": 8_214, "failed": 3, "skipped": 0, "missing": 15_783 },
             "records": { "read": 123_456_789, "rows": 123_450_000, "rejected": 6_000, "control": 789, "dropped": 0,
                          "repaired": 2 },
-            "bytes": { "compressed_in": 76_000_000_000_u64, "decoded_in": 5, "compressed_out": 6 },
+            "bytes": { "compressed_in": 76_000_000_000_u64, "decoded_in": 900_000_000_000_u64, "compressed_out": 60_000_000_000_u64 },
             "tables": { "vpc_flow": 123_449_999, "waf": 1 }, "rejects": { "bad-timestamp": 6_000 },
             "rules": {}, "warnings": [], "failures": [{ "key": "a/bad", "error": "truncated" }]
         }))
@@ -198,7 +198,29 @@ mod tests {
     #[test]
     fn a_summary_names_its_rows_and_has_time_and_rate() {
         let text = text(&report(), &Details::of_ledger("s3://results"), Some(80));
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r"
+        run r: incomplete
+
+                      listed         done    failed  skipped   missing
+        objects       24,000        8,214         3        0    15,783
+                        read         rows  rejected  control  repaired
+        records  123,456,789  123,450,000     6,000      789         2
+
+        bytes    70.78 GiB in, 838.19 GiB decoded, 55.88 GiB out
+        time     2 h 3 min from the begin to the report, 9.78 MiB/s
+
+        rows of vpc_flow  123,449,999
+        rows of waf                 1
+
+        rejected: bad-timestamp  6,000
+
+        failed
+          a/bad: truncated
+
+        rows     s3://results/csv/
+        rejects  s3://results/rejects/
+        ledger   s3://results/runs/r/
+        ");
         assert!(text.lines().all(|line| line.len() <= 80), "{text}");
     }
 
@@ -211,7 +233,33 @@ mod tests {
             lists_failures: false,
         };
         let text = text(&report(), &details, Some(60));
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r"
+        run r: incomplete
+
+        objects listed         24,000
+        objects done            8,214
+        objects failed              3
+        objects skipped             0
+        objects not done       15,783
+        records read      123,456,789
+        records rows      123,450,000
+        records rejected        6,000
+        records control           789
+        records repaired            2
+
+        bytes    70.78 GiB in, 838.19 GiB decoded, 55.88 GiB out
+        time     1.4 s, 2.08 MiB/s
+
+        rows of vpc_flow  123,449,999
+        rows of waf                 1
+
+        rejected: bad-timestamp  6,000
+
+        rows     out/csv/
+        rejects  out/rejects/
+        ledger   out/runs/r/
+        failures out/runs/r/failures/
+        ");
         assert!(text.lines().all(|line| line.len() <= 60), "{text}");
     }
 
