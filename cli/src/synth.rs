@@ -196,8 +196,8 @@ mod tests {
             written.view(17_280, Duration::from_secs(second));
         }
         let of = |width| render(&written.view(17_280, Duration::from_secs(10)), Some(width));
-        assert_eq!(of(60), "[==>         ]  19%  3,300/17,280 objects done  47 s remaining");
-        assert_eq!(of(79), "[==>         ]  19%  3,300/17,280 objects done  47 s remaining  300 objects/s");
+        assert_eq!(of(60), "19%  3,300/17,280 objects done  47 s remaining");
+        assert_eq!(of(80), "[==>         ]  19%  3,300/17,280 objects done  47 s remaining  300 objects/s");
         assert_eq!(
             of(200),
             "[====>                   ]  19%  3,300/17,280 objects done  47 s remaining  300 objects/s  3.22 GiB"
