@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_not_one_object_leaves_nothing_behind() {
+    fn text_that_is_not_one_object_leaves_no_members() {
         let mut shape = JsonShape::default();
         let deep = format!("{{\"a\":{}", "[".repeat(100_000));
         for text in ["", "x", "[1]", "{\"a\":1", "{\"a\":1} x", "{\"a\":1}{\"b\":1}", &deep] {

@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_in_members_and_behind_times_are_found() {
+    fn messages_in_members_and_after_times_are_found() {
         let (inner, others) = member(&records(&[r#"{"a":1,"message":"2 123"}"#])).unwrap();
         assert_eq!(
             (inner.keys[0].as_str(), &*inner.records[0].message, others),
