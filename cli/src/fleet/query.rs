@@ -213,23 +213,23 @@ impl Check<'_> {
         reads: Option<shifted::Asked>,
         is_asked: &dyn Fn(&str) -> bool,
     ) -> Result<Vec<String>, Stop> {
-        let mut known: Vec<shifted::Known> = Vec::new();
+        let mut asked: Vec<shifted::StoredTable> = Vec::new();
         for stored in self.found {
             let Some(rows) = tables::rows_of(&stored.name) else { continue };
             // All of them read the same files.
             let everywhere = format!("{rows}_everywhere");
             let is_one = is_asked(rows) || is_asked(&everywhere) || is_asked(&stored.name);
-            if is_one && !known.iter().any(|known| known.table == rows) {
-                known.push(shifted::Known { table: rows.to_owned(), columns: tables::columns(stored) });
+            if is_one && !asked.iter().any(|table| table.name == rows) {
+                asked.push(shifted::StoredTable { name: rows.to_owned(), columns: tables::columns(stored) });
             }
         }
-        if known.is_empty() {
+        if asked.is_empty() {
             return Ok(Vec::new());
         }
         let owner = self.stack.get("ResultsBucketOwner");
         let results = self.aws.bucket(&self.stack.needed("ResultsBucket")?, owner.as_deref());
         let runs = results.names_below("runs/").and_then(|names| runs::list(&results, &names));
-        Ok(runs.and_then(|runs| shifted::find(&results, runs, &known, reads)).unwrap_or_else(|error| {
+        Ok(runs.and_then(|runs| shifted::find(&results, runs, &asked, reads)).unwrap_or_else(|error| {
             print_message(&format!(
                 "cannot read the ledger, so rows with other columns would not be noticed: {error}"
             ));

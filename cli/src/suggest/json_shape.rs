@@ -118,7 +118,7 @@ impl JsonShape {
     }
 
     /// Returns how much the members of two shapes agree: 1 if all are the same, 0 if none is.
-    pub(super) fn likeness(&self, other: &Self) -> f64 {
+    pub(super) fn similarity(&self, other: &Self) -> f64 {
         let pointers = |shape: &Self| {
             let mut pointers = std::collections::BTreeSet::new();
             shape.leaves(&mut |pointer, _, _| _ = pointers.insert(pointer.to_owned()));
@@ -344,9 +344,9 @@ mod tests {
     }
 
     #[test]
-    fn likeness_counts_common_members() {
+    fn similarity_counts_common_members() {
         let one = shape(&[r#"{"a":1,"b":1}"#]);
-        assert!((one.likeness(&shape(&[r#"{"b":1,"a":2}"#])) - 1.0).abs() < f64::EPSILON);
-        assert!((one.likeness(&shape(&[r#"{"c":1}"#]))).abs() < f64::EPSILON);
+        assert!((one.similarity(&shape(&[r#"{"b":1,"a":2}"#])) - 1.0).abs() < f64::EPSILON);
+        assert!((one.similarity(&shape(&[r#"{"c":1}"#]))).abs() < f64::EPSILON);
     }
 }

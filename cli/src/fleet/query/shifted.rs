@@ -21,8 +21,8 @@ const DAY: i64 = 24 * HOUR;
 
 /// A table and its columns in the database.
 #[derive(Debug)]
-pub(super) struct Known {
-    pub(super) table: String,
+pub(super) struct StoredTable {
+    pub(super) name: String,
     pub(super) columns: Vec<String>,
 }
 
@@ -48,7 +48,7 @@ enum Columns {
 pub(super) fn find(
     results: &impl Store,
     mut runs: Vec<IndexedRun>,
-    known: &[Known],
+    tables: &[StoredTable],
     asked: Option<Asked>,
 ) -> Result<Vec<String>, StoreError> {
     // In the order of their begin.
@@ -56,12 +56,12 @@ pub(super) fn find(
     let mut by_config: BTreeMap<&str, Vec<Columns>> = BTreeMap::new();
     for run in &runs {
         if !by_config.contains_key(&*run.config_hash) {
-            by_config.insert(&run.config_hash, columns(results, run, known)?);
+            by_config.insert(&run.config_hash, columns(results, run, tables)?);
         }
     }
 
     let mut problems = Vec::new();
-    for (at, known) in known.iter().enumerate() {
+    for (at, table) in tables.iter().enumerate() {
         let is = |run: &IndexedRun, columns: Columns| by_config[&*run.config_hash][at] == columns;
         let may_be_misread = |run: &&IndexedRun| {
             (is(run, Columns::Other) || is(run, Columns::Unknown))
@@ -89,7 +89,7 @@ pub(super) fn find(
             .filter(|(run, report)| !is_replaced(run, report.as_ref()))
             .map(|(run, _)| *run)
             .collect();
-        problems.extend(problem(&known.table, &remaining));
+        problems.extend(problem(&table.name, &remaining));
     }
     Ok(problems)
 }
@@ -130,22 +130,26 @@ fn replaces(
         && (later.prefix != earlier.prefix || done.objects.listed >= report.objects.listed)
 }
 
-fn columns(results: &impl Store, run: &IndexedRun, known: &[Known]) -> Result<Vec<Columns>, StoreError> {
+fn columns(
+    results: &impl Store,
+    run: &IndexedRun,
+    tables: &[StoredTable],
+) -> Result<Vec<Columns>, StoreError> {
     let config = match results.get_limited(&layout::config(&run.run), MAX_CONFIG_BYTES as u64)? {
         None => Some(Config::default()),
         Some(bytes) => std::str::from_utf8(&bytes).ok().and_then(|text| Config::parse(text).ok()),
     };
     // The rules may be of a later version. `convert` does not keep them in the ledger.
     let config = config.filter(|config| config.hash == run.config_hash);
-    let of = |known: &Known| {
+    let of = |stored: &StoredTable| {
         let Some(config) = &config else { return Columns::Unknown };
-        let Some(table) = config.tables.iter().find(|table| table.name == known.table) else {
+        let Some(table) = config.tables.iter().find(|table| table.name == stored.name) else {
             return Columns::None;
         };
         let written = table.columns.iter().map(|column| column.name.to_ascii_lowercase());
-        if written.eq(known.columns.iter().cloned()) { Columns::Same } else { Columns::Other }
+        if written.eq(stored.columns.iter().cloned()) { Columns::Same } else { Columns::Other }
     };
-    Ok(known.iter().map(of).collect())
+    Ok(tables.iter().map(of).collect())
 }
 
 /// Returns whether keys with this prefix can have records of the time, by the last `yyyy/MM[/dd[/HH]]` in it, if any. Names of

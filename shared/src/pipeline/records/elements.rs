@@ -40,11 +40,8 @@ impl<R: Read> Records<R> {
                 }
                 Ok((None, after)) => {
                     self.window.at = after;
-                    self.state = if self.json.paths()[path].is_empty() {
-                        State::AfterJson
-                    } else {
-                        State::AfterArray
-                    };
+                    self.state =
+                        if self.json.paths()[path].is_empty() { State::AfterJson } else { State::AfterArray };
                     return Ok(None);
                 }
                 Err(Stop::Wrong(what, at)) => return Err(self.window.corrupt(what, at)),

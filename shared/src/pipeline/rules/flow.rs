@@ -236,7 +236,9 @@ impl FlowLayout {
             names.iter().filter(|name| self.field(name).is_none()).copied().collect();
         if !of_other_kind.is_empty() {
             let (kind, other) = (self.kind.name(), self.kind.other().name());
-            let why = format!("which is not a field of kind = {kind:?}; give these objects a rule with kind = {other:?}");
+            let why = format!(
+                "which is not a field of kind = {kind:?}; give these objects a rule with kind = {other:?}"
+            );
             return Err(error(&of_other_kind, why));
         }
         let fields = names.iter().filter_map(|name| self.field(name)).collect();

@@ -101,7 +101,8 @@ fn refuse_unknown(words: &[&str], kind: Line) -> Result<(), ObjectError> {
 fn refuse_joined(words: &[&str]) -> Result<(), ObjectError> {
     let first = words.iter().take_while(|word| is_likely(word)).count();
     let last = words.iter().rev().take_while(|word| is_likely(word)).count();
-    let is_at_an_end = is_probably_header(&words[..first]) || is_probably_header(&words[words.len() - last..]);
+    let is_at_an_end =
+        is_probably_header(&words[..first]) || is_probably_header(&words[words.len() - last..]);
     // The first name may have a value before it that belongs to the line before.
     let ends_with_name = |word: &str| {
         let name = all_fields().find(|field| word.len() > field.name.len() && word.ends_with(field.name));
@@ -110,7 +111,8 @@ fn refuse_joined(words: &[&str]) -> Result<(), ObjectError> {
     let is_joined = (0..words.len()).any(|at| {
         let known = words[at + 1..].iter().take_while(|word| is_known(word)).copied();
         let first = if is_known(&words[at]) { Some(words[at]) } else { ends_with_name(words[at]) };
-        first.is_some_and(|first| is_probably_header(&std::iter::once(first).chain(known).collect::<Vec<_>>()))
+        first
+            .is_some_and(|first| is_probably_header(&std::iter::once(first).chain(known).collect::<Vec<_>>()))
     });
     if is_at_an_end || is_joined {
         let why = "but is joined to other text, so the lines after it cannot be read; join files with a line feed \
