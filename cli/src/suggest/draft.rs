@@ -67,7 +67,8 @@ impl Draft {
         }
         format += "]\n";
         let plural = if columns.len() == 1 { "" } else { "s" };
-        let what = format!("JSON objects with {} column{plural}", columns.len());
+        let of_more = if shape.has_more_members() { " of more members than one table can have" } else { "" };
+        let what = format!("JSON objects with {} column{plural}{of_more}", columns.len());
         Self { preset: None, keys, format: Some(format), what, shape: Some(shape), possible_times }
     }
 

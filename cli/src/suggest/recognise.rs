@@ -11,7 +11,7 @@ use super::{
     probe::{Fit, Probes, try_rule},
     spread::some_of,
     text_shape,
-    trim::trim_to_records,
+    trim::{first_members, trim_to_records},
     wrapped,
 };
 
@@ -19,6 +19,8 @@ use super::{
 const FIRST_RECORDS: usize = 200;
 /// Maximum bytes of these records, unless the first has more.
 const FIRST_BYTES: usize = 128 << 10;
+/// Maximum members of such a record if it is large. No preset has as many columns.
+const FIRST_MEMBERS: usize = 1000;
 /// Minimum required columns of a preset that takes only some JSON records of a cluster.
 const MIN_REQUIRED: usize = 2;
 /// Minimum part of a cluster's records that gets columns of its own beside others.
@@ -266,8 +268,13 @@ fn first_records(cluster: &Cluster) -> Cluster {
     cluster.with_records(records)
 }
 
-/// Returns an object with fewer elements in its array.
+/// Returns an object with fewer members, or with fewer elements in its array. A preset that it does not fit is left out early.
 fn shortened(message: &str) -> Option<String> {
+    if message.starts_with('{')
+        && let Some(shorter) = first_members(message, FIRST_MEMBERS)
+    {
+        return Some(shorter);
+    }
     let mut text = message.as_bytes()[..FIRST_BYTES].to_vec();
     if trim_to_records(&mut text) { String::from_utf8(text).ok() } else { None }
 }
