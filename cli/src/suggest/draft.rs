@@ -1,7 +1,7 @@
 //! A rule before it has a name and a `match`.
 
 use super::{
-    json_shape::{JsonShape, TimeMember},
+    json_shape::{JsonShape, MAX_NODES, TimeMember},
     preset_rule::PresetRule,
     text_shape::{TextFormat, type_name},
     toml_text::string,
@@ -67,8 +67,11 @@ impl Draft {
         }
         format += "]\n";
         let plural = if columns.len() == 1 { "" } else { "s" };
-        let of_more = if shape.has_more_members() { " of more members than one table can have" } else { "" };
-        let what = format!("JSON objects with {} column{plural}{of_more}", columns.len());
+        let what = if shape.has_more_members() {
+            format!("JSON objects with {} of more than {MAX_NODES} members as column{plural}", columns.len())
+        } else {
+            format!("JSON objects with {} column{plural}", columns.len())
+        };
         Self { preset: None, keys, format: Some(format), what, shape: Some(shape), possible_times }
     }
 

@@ -1,6 +1,6 @@
 //! The members of a sample's JSON objects: how often each is present, and which types fit all of its values.
 
-use std::{cmp::Reverse, fmt};
+use std::{cmp::Reverse, collections::HashMap, fmt};
 
 use flowherd_shared::table::ColumnType;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -13,7 +13,7 @@ const MAX_LEVELS: usize = 3;
 /// record itself may have more.
 const MAX_MEMBERS: usize = 100;
 /// Members of all objects together.
-const MAX_NODES: usize = 1000;
+pub(super) const MAX_NODES: usize = 1000;
 /// Members that become columns if the records have more than [`MAX_NODES`], because then some keys are probably data.
 const MAX_MEMBERS_OF_MAP: usize = 100;
 /// Maximum bytes of a member's pointer, and so of its name.
@@ -51,6 +51,8 @@ struct Node {
     values: Values,
     /// In the order of first appearance.
     members: Vec<Self>,
+    /// The position of each member by name.
+    positions: HashMap<String, usize>,
     /// Has more members than the limit.
     is_map: bool,
 }
@@ -178,18 +180,15 @@ impl Node {
 
     /// Returns the member of this name, or `None` if there are too many.
     fn member(&mut self, name: String, limit: usize, nodes: &mut usize) -> Option<&mut Self> {
-        // The members of a map are not columns, so they need not be counted.
-        if self.is_map {
-            return None;
+        if let Some(at) = self.positions.get(&name) {
+            return self.members.get_mut(*at);
         }
-        if let Some(at) = self.members.iter().position(|member| member.name == name) {
-            return self.members.get_mut(at);
-        }
-        if self.members.len() == limit || *nodes == MAX_NODES {
+        if self.is_map || self.members.len() == limit || *nodes == MAX_NODES {
             self.is_map = true;
             return None;
         }
         *nodes += 1;
+        self.positions.insert(name.clone(), self.members.len());
         self.members.push(Self { name, ..Self::default() });
         self.members.last_mut()
     }

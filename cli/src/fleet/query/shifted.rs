@@ -26,9 +26,9 @@ pub(super) struct StoredTable {
     pub(super) columns: Vec<String>,
 }
 
-/// The time of a question, and the maximum lateness of its records in seconds.
+/// The period that a question reads, and the maximum lateness of its records in seconds.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
+pub(super) struct Period {
     pub(super) span: Span,
     pub(super) late: i64,
 }
@@ -44,12 +44,12 @@ enum Columns {
     Unknown,
 }
 
-/// Returns one line for each table that would misread rows of runs. Without `asked`, rows of any time count.
+/// Returns one line for each table that would misread rows of runs. Without a period, rows of any time count.
 pub(super) fn find(
     results: &impl Store,
     mut runs: Vec<IndexedRun>,
     tables: &[StoredTable],
-    asked: Option<Asked>,
+    period: Option<Period>,
 ) -> Result<Vec<String>, StoreError> {
     // In the order of their begin.
     runs.reverse();
@@ -65,13 +65,13 @@ pub(super) fn find(
         let is = |run: &IndexedRun, columns: Columns| by_config[&*run.config_hash][at] == columns;
         let may_be_misread = |run: &&IndexedRun| {
             (is(run, Columns::Other) || is(run, Columns::Unknown))
-                && asked.is_none_or(|asked| may_hold(&run.prefix, asked))
+                && period.is_none_or(|period| may_hold(&run.prefix, period))
         };
         let suspects: Vec<&IndexedRun> = runs.iter().filter(may_be_misread).collect();
         if suspects.is_empty() {
             continue;
         }
-        // Only where there is a doubt, the reports that can remove it.
+        // Reads the reports of these runs, and of the runs that may have replaced their rows.
         let may_replace = |run: &&IndexedRun| {
             is(run, Columns::Same) && suspects.iter().any(|suspect| may_replace(run, suspect))
         };
@@ -154,7 +154,7 @@ fn columns(
 
 /// Returns whether keys with this prefix can have records of the time, by the last `yyyy/MM[/dd[/HH]]` in it, if any. Names of
 /// Hive's style, such as `year=`, may be before the numbers.
-fn may_hold(prefix: &str, asked: Asked) -> bool {
+fn may_hold(prefix: &str, period: Period) -> bool {
     let parts: Vec<&str> = prefix.split('/').map(|part| part.rsplit('=').next().unwrap_or(part)).collect();
     let number = |at: usize, digits: usize| -> Option<i64> {
         parts.get(at).filter(|part| part.len() == digits)?.parse().ok()
@@ -173,7 +173,7 @@ fn may_hold(prefix: &str, asked: Asked) -> bool {
         (true, None) => from + DAY,
         (false, None) => second(date.saturating_add(1.month())),
     };
-    from - asked.late < asked.span.to && to + HOUR > asked.span.from
+    from - period.late < period.span.to && to + HOUR > period.span.from
 }
 
 #[cfg(test)]
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn the_date_in_a_prefix_decides_which_records_it_can_have() {
         let span = Span { from: 1_771_372_800, to: 1_771_459_200 }; // 2026-02-18
-        let day = Asked { span, late: DAY };
+        let day = Period { span, late: DAY };
         let holds = [
             "",
             "firehose/",
@@ -205,6 +205,6 @@ mod tests {
         {
             assert!(!may_hold(prefix, day), "{prefix}");
         }
-        assert!(may_hold("a/2026/02/21/", Asked { span, late: 7 * DAY }));
+        assert!(may_hold("a/2026/02/21/", Period { span, late: 7 * DAY }));
     }
 }
