@@ -34,6 +34,9 @@ const MAX_DRAFTS: usize = 8;
 /// Maximum other members of an object whose message is unwrapped. More of them would be lost.
 const MAX_OTHER_MEMBERS: usize = 3;
 
+/// How specific a preset is: required columns, columns with values, and rejects. The greatest is the best.
+type Rank = (usize, usize, Reverse<u64>);
+
 /// The rules for a cluster, in order.
 #[derive(Debug, Default)]
 pub(super) struct Chain {
@@ -91,7 +94,7 @@ impl Recogniser {
     fn preset_for_all(&self, cluster: &Cluster, keys: &[String], max_unfit: usize) -> Option<Draft> {
         let first = first_records(cluster);
         let with_comments = keys_with_comments(cluster, keys);
-        let mut best: Option<((usize, usize, Reverse<u64>), Draft)> = None;
+        let mut best: Option<(Rank, Draft)> = None;
         for preset in self.presets.iter().filter(|preset| !preset.decodes) {
             if max_unfit > 0 && keys.is_empty() && !preset.is_for_nested_records() {
                 continue;
@@ -231,7 +234,7 @@ impl Recogniser {
     /// Returns the preset that takes some of the records and is the most specific, and the records that it does not take.
     fn preset_for_some(&self, cluster: &Cluster) -> Option<(Draft, Vec<Record>)> {
         let first = first_records(cluster);
-        let mut best: Option<((usize, usize), Draft, Vec<Record>)> = None;
+        let mut best: Option<(Rank, Draft, Vec<Record>)> = None;
         for preset in self.presets.iter().filter(|preset| !preset.decodes && !preset.has_key("records")) {
             if preset.is_json && preset.required < MIN_REQUIRED {
                 continue;
@@ -240,7 +243,7 @@ impl Recogniser {
             let rule = draft.probe();
             let has_rows = |cluster| self.probes.try_preset(&rule, cluster).filter(|fit| fit.rows > 0);
             let Some(fit) = has_rows(&first).and_then(|_| has_rows(cluster)) else { continue };
-            let rank = (preset.required, fit.columns);
+            let rank = (preset.required, fit.columns, Reverse(0));
             if best.as_ref().is_none_or(|(other, ..)| rank > *other) {
                 let others = cluster.records.iter().filter(|record| !fit.takes(record)).cloned().collect();
                 best = Some((rank, draft, others));

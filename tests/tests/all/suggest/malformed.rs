@@ -65,6 +65,9 @@ fn log_groups_with_a_few_malformed_records_still_share_a_rule() {
     assert_eq!(rules.matches("\n[[rule]]\n").count(), 1, "{rules}");
 }
 
+/// Makes a record that holds another one.
+type Form<'a> = &'a dyn Fn(u64) -> String;
+
 #[test]
 fn one_other_record_does_not_hide_the_form_of_nested_records() {
     let in_member =
@@ -75,7 +78,7 @@ fn one_other_record_does_not_hide_the_form_of_nested_records() {
         let text = envelope("app", &[event(1, &format!("{{\"number\":{number}}}"))]);
         format!("{{\"data\":\"{}\"}}", STANDARD.encode(gzip(text.as_bytes())))
     };
-    let cases: [(&str, &dyn Fn(u64) -> String, &str, &str, u64); 4] = [
+    let cases: [(&str, Form<'_>, &str, &str, u64); 4] = [
         (
             "member",
             &in_member,
