@@ -9,8 +9,8 @@ mod files;
 mod flow_guess;
 mod found;
 mod json_shape;
-mod known;
 mod names;
+mod preset_rule;
 mod probe;
 mod recognise;
 mod rules;
@@ -32,15 +32,15 @@ use self::{
     clusters::{Cluster, Clusters},
     found::Found,
     recognise::Recogniser,
-    rules::{Doubtful, Suggested},
+    rules::{Suggested, UncertainRule},
     sample::{Sample, Samples},
-    verify::{Taken, Verified},
+    verify::{RuleCounts, Verified},
 };
 use crate::{args::SuggestArgs, stop::Stop, summary};
 
 /// Problems with files that are printed.
 const MAX_PROBLEMS: usize = 20;
-/// Rejects in a hundred records above which a rule that was inferred is only a comment.
+/// Rejects in a hundred records above which an inferred rule is only a comment, unless the examined records have shown rejects.
 const MAX_REJECT_PERCENT: u64 = 5;
 
 /// Prints the rules that fit the files.
@@ -56,13 +56,13 @@ pub(crate) fn suggest(args: &SuggestArgs) -> Result<(), Stop> {
     print_sampled(files.found, &read);
     print_problems(&problems);
     let (faulty, beyond_limit) = (clusters.faulty, clusters.beyond_limit);
-    let found = find_all(clusters.finish(), &Recogniser::new(known::all()));
-    let (mut rules, doubtful) = rules::rules(found);
-    let suggestion = settle(&mut rules, &doubtful, &read).map_err(|error| {
+    let found = find_all(clusters.finish(), &Recogniser::new(preset_rule::all()));
+    let (mut rules, uncertain) = rules::rules(found);
+    let suggestion = settle(&mut rules, &uncertain, &read).map_err(|error| {
         anyhow::Error::new(error).context("the suggested rules are not valid; please report this")
     })?;
-    let has_rules = rules.iter().any(|rule| rule.doubt.is_none());
-    if !rules.is_empty() || !doubtful.is_empty() {
+    let has_rules = rules.iter().any(|rule| rule.why_commented.is_none());
+    if !rules.is_empty() || !uncertain.is_empty() {
         summary::print(&suggestion.text)?;
     }
     print_problems(&suggestion.verified.problems);
@@ -83,7 +83,7 @@ fn find_all(clusters: Vec<Cluster>, recogniser: &Recogniser) -> Vec<Found> {
     let mut inner = Clusters::default();
     for found in &found {
         for (file, payload) in &found.chain.payloads {
-            // A payload that is no log is a reject of its container, which the verification counts.
+            // A payload that is no log makes its message a reject, which the verification counts.
             let _ = inner.add(&found.cluster.files[*file].key, payload);
         }
     }
@@ -99,28 +99,28 @@ struct Suggestion {
 /// Verifies the rules, and turns inferred ones that reject too much into comments, until all others are right.
 fn settle(
     rules: &mut [Suggested],
-    doubtful: &[Doubtful],
+    uncertain: &[UncertainRule],
     samples: &[Sample],
 ) -> Result<Suggestion, ConfigError> {
     loop {
-        let taken = vec![String::new(); rules.len()];
-        let verified = if rules.iter().any(|rule| rule.doubt.is_none()) {
-            verify::verify(&rules::file("", rules, &taken, doubtful), samples)?
+        let counts = vec![String::new(); rules.len()];
+        let verified = if rules.iter().any(|rule| rule.why_commented.is_none()) {
+            verify::verify(&rules::file("", rules, &counts, uncertain), samples)?
         } else {
             verify::nothing_taken(samples)?
         };
         let mut is_settled = true;
-        for rule in rules.iter_mut().filter(|rule| rule.doubt.is_none() && !rule.decodes) {
-            let taken = verified.rules.get(&rule.name).cloned().unwrap_or_default();
-            if let Some(doubt) = doubt(rule, &taken) {
-                rule.doubt = Some(doubt);
+        for rule in rules.iter_mut().filter(|rule| rule.why_commented.is_none() && !rule.decodes) {
+            let counts = verified.rules.get(&rule.name).cloned().unwrap_or_default();
+            if let Some(why) = why_commented(rule, &counts) {
+                rule.why_commented = Some(why);
                 is_settled = false;
             }
         }
         if is_settled {
-            let taken: Vec<String> = rules.iter().map(|rule| taken_text(rule, &verified)).collect();
+            let counts: Vec<String> = rules.iter().map(|rule| counts_text(rule, &verified)).collect();
             return Ok(Suggestion {
-                text: rules::file(&head(samples, &verified), rules, &taken, doubtful),
+                text: rules::file(&head(samples, &verified), rules, &counts, uncertain),
                 verified,
             });
         }
@@ -128,13 +128,14 @@ fn settle(
 }
 
 /// Returns why a rule is only a comment, if it is one.
-fn doubt(rule: &Suggested, taken: &Taken) -> Option<String> {
-    let Taken { rows, rejected, .. } = *taken;
+fn why_commented(rule: &Suggested, counts: &RuleCounts) -> Option<String> {
+    let RuleCounts { rows, rejected, .. } = *counts;
     if rows == 0 {
         return Some("rules above take all of its records".to_owned());
     }
-    (rule.is_inferred && rejected * 100 > (rows + rejected) * MAX_REJECT_PERCENT)
-        .then(|| format!("it rejects {rejected} of {} records as {}", rows + rejected, taken.reason()))
+    let is_checked = rule.is_inferred && !rule.expects_rejects;
+    (is_checked && rejected * 100 > (rows + rejected) * MAX_REJECT_PERCENT)
+        .then(|| format!("it rejects {rejected} of {} records as {}", rows + rejected, counts.reason()))
 }
 
 fn head(samples: &[Sample], verified: &Verified) -> String {
@@ -148,17 +149,19 @@ fn head(samples: &[Sample], verified: &Verified) -> String {
     )
 }
 
-fn taken_text(rule: &Suggested, verified: &Verified) -> String {
+fn counts_text(rule: &Suggested, verified: &Verified) -> String {
     let read = HumanCount(verified.read);
     match verified.rules.get(&rule.name) {
         None => "Takes no records of the sample:".to_owned(),
         Some(_) if rule.decodes => "Decodes payloads, whose records the other rules take:".to_owned(),
-        Some(Taken { rows, rejected: 0, .. }) => format!("Takes {} of {read} records:", HumanCount(*rows)),
-        Some(taken) => format!(
+        Some(RuleCounts { rows, rejected: 0, .. }) => {
+            format!("Takes {} of {read} records:", HumanCount(*rows))
+        }
+        Some(counts) => format!(
             "Takes {} of {read} records, and rejects {} (mostly {}):",
-            HumanCount(taken.rows),
-            HumanCount(taken.rejected),
-            taken.reason()
+            HumanCount(counts.rows),
+            HumanCount(counts.rejected),
+            counts.reason()
         ),
     }
 }
@@ -186,12 +189,12 @@ fn print_problems(problems: &[String]) {
 fn print_counts(rules: &[Suggested], verified: &Verified, faulty: u64) {
     let count = |count: u64| HumanCount(count).to_string();
     let mut rows = Vec::new();
-    for rule in rules.iter().filter(|rule| rule.doubt.is_none()) {
-        let taken = verified.rules.get(&rule.name).cloned().unwrap_or_default();
-        rows.push(vec![rule.name.clone(), rule.table.clone(), count(taken.rows), count(taken.rejected)]);
+    for rule in rules.iter().filter(|rule| rule.why_commented.is_none()) {
+        let counts = verified.rules.get(&rule.name).cloned().unwrap_or_default();
+        rows.push(vec![rule.name.clone(), rule.table.clone(), count(counts.rows), count(counts.rejected)]);
     }
-    for (origin, records) in &verified.remaining {
-        rows.push(vec![format!("no rule: {origin}"), String::new(), "0".to_owned(), count(*records)]);
+    for (source, records) in &verified.remaining {
+        rows.push(vec![format!("no rule: {source}"), String::new(), "0".to_owned(), count(*records)]);
     }
     if !rows.is_empty() {
         let table = summary::columns(&["rule", "table", "rows", "rejected"], rows, 2);

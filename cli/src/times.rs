@@ -22,7 +22,7 @@ pub(crate) fn day(text: &str) -> Result<Date, String> {
 }
 
 fn plain_day(text: &str) -> Option<Date> {
-    // Jiff would pass over a time behind the date.
+    // Jiff would pass over a time after the date.
     text.parse().ok().filter(|_| text.len() == "2026-02-18".len())
 }
 

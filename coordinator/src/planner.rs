@@ -131,7 +131,7 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
             let path = layout::manifest_part(&run.run, part);
             PlanError::Ledger(StoreError::Invalid(
                 format!(
-                    "{path} has no objects, although planning is behind it; plan the run from its beginning"
+                    "{path} has no objects, although planning has passed it; plan the run from its beginning"
                 )
                 .into(),
             ))

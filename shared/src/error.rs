@@ -365,7 +365,7 @@ reasons! {
     BadEvent = "bad-event",
     /// An envelope without an array `logEvents` or without a text `messageType`.
     BadEnvelope = "bad-envelope",
-    /// A line that holds an envelope behind other text.
+    /// A line that holds an envelope after other text.
     GluedEnvelope = "glued-envelope",
     /// An event of an envelope whose `messageType` is neither `DATA_MESSAGE` nor `CONTROL_MESSAGE`.
     UnknownMessageType = "unknown-message-type",

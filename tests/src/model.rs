@@ -119,8 +119,8 @@ impl Model {
         let mut scope = Scope { key, is_payload, header: Header::default(), is_first: true };
         let pointers = self.pointers(&scope);
         let mut rest = &*text;
-        while let Some((item, behind)) = items::next(rest, &pointers).ok()? {
-            rest = behind;
+        while let Some((item, after)) = items::next(rest, &pointers).ok()? {
+            rest = after;
             for record in records::of_item(item)? {
                 self.record(&record, &mut scope, outcome)?;
                 scope.is_first = false;
@@ -160,7 +160,7 @@ impl Model {
         let mut last = (None, record.fault.unwrap_or("no-rule"));
         for rule in rules {
             if !takes(rule, record, scope.key) {
-                // A header line is for the lines behind it, whatever the rule's message pattern is.
+                // A header line is for the lines after it, whatever the rule's message pattern is.
                 if rules::is_flow_line(rule, record) {
                     if flow_logs::is_header(&line, scope.is_first) {
                         return self.header(rule, flow_logs::header(&line), scope, outcome);

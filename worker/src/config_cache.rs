@@ -15,7 +15,7 @@ use flowherd_shared::{
 /// Maximum number of runs in the cache. A worker rarely processes more than one at a time.
 const MAX_RUNS: usize = 64;
 /// Maximum number of different configurations in memory. Lookups can take tens of megabytes.
-const MAX_PLANS: usize = 2;
+const MAX_CONFIGS: usize = 2;
 
 /// Why a run cannot be processed.
 #[derive(Debug, thiserror::Error)]
@@ -55,19 +55,20 @@ impl ConfigCache {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = known.iter().position(|(name, _)| name == run) {
             let found = known.remove(at);
-            let plan = Arc::clone(&found.1);
+            let run_config = Arc::clone(&found.1);
             known.push(found);
-            return Ok(plan);
+            return Ok(run_config);
         }
         let manifest: Run = read_json(store, &layout::run(run))?.ok_or(ConfigCacheError::NoRun)?;
-        let same = known.iter().find(|(_, plan)| Fingerprint::from(&**plan) == manifest.fingerprint);
-        let plan = match same {
-            Some((_, plan)) => Arc::clone(plan),
+        let same =
+            known.iter().find(|(_, run_config)| Fingerprint::from(&**run_config) == manifest.fingerprint);
+        let run_config = match same {
+            Some((_, run_config)) => Arc::clone(run_config),
             None => Arc::new(load(store, &manifest)?),
         };
-        known.push((run.to_owned(), Arc::clone(&plan)));
+        known.push((run.to_owned(), Arc::clone(&run_config)));
         evict(&mut known);
-        Ok(plan)
+        Ok(run_config)
     }
 }
 
@@ -76,8 +77,12 @@ fn load(store: &impl Store, run: &Run) -> Result<RunConfig, ConfigCacheError> {
     let lookups = layout::lookups(&run.run);
     let config = read(store, config, MAX_CONFIG_BYTES, Config::from_bytes)?;
     let lookups = read(store, lookups, MAX_LOOKUPS_BYTES, Lookups::parse)?;
-    let plan = RunConfig::new(config, lookups);
-    if Fingerprint::from(&plan) == run.fingerprint { Ok(plan) } else { Err(ConfigCacheError::Fingerprint) }
+    let run_config = RunConfig::new(config, lookups);
+    if Fingerprint::from(&run_config) == run.fingerprint {
+        Ok(run_config)
+    } else {
+        Err(ConfigCacheError::Fingerprint)
+    }
 }
 
 /// Reads and parses one file. A run without it has the built-in value.
@@ -103,14 +108,15 @@ fn read<T: Default>(
 fn evict(known: &mut Vec<(String, Arc<RunConfig>)>) {
     known.drain(..known.len().saturating_sub(MAX_RUNS));
     loop {
-        let mut plans: Vec<*const RunConfig> = known.iter().map(|(_, plan)| Arc::as_ptr(plan)).collect();
-        plans.sort_unstable();
-        plans.dedup();
-        if plans.len() <= MAX_PLANS {
+        let mut configs: Vec<*const RunConfig> =
+            known.iter().map(|(_, run_config)| Arc::as_ptr(run_config)).collect();
+        configs.sort_unstable();
+        configs.dedup();
+        if configs.len() <= MAX_CONFIGS {
             return;
         }
         let oldest = Arc::as_ptr(&known[0].1);
-        known.retain(|(_, plan)| Arc::as_ptr(plan) != oldest);
+        known.retain(|(_, run_config)| Arc::as_ptr(run_config) != oldest);
     }
 }
 
@@ -120,10 +126,10 @@ mod tests {
 
     #[test]
     fn the_cache_keeps_the_two_configurations_that_were_used_last() {
-        let plan = |_| Arc::new(RunConfig::default());
-        let plans: Vec<Arc<RunConfig>> = (0..4).map(plan).collect();
+        let run_config = |_| Arc::new(RunConfig::default());
+        let configs: Vec<Arc<RunConfig>> = (0..4).map(run_config).collect();
         let mut known: Vec<_> =
-            [0, 1, 0, 2, 3, 3].iter().map(|at| (at.to_string(), plans[*at].clone())).collect();
+            [0, 1, 0, 2, 3, 3].iter().map(|at| (at.to_string(), configs[*at].clone())).collect();
         evict(&mut known);
         assert_eq!(known.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["2", "3", "3"]);
     }

@@ -168,8 +168,8 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
             info!("acknowledged without work: another run has purged the queue");
             return Ok(Disposition::Ack);
         }
-        let plan = match self.configs.get(self.store, run) {
-            Ok(plan) => plan,
+        let run_config = match self.configs.get(self.store, run) {
+            Ok(run_config) => run_config,
             Err(ConfigCacheError::Store(error)) => return Err(error),
             Err(error) => return self.refuse(task, message, &Refusal::Config(error)),
         };
@@ -177,7 +177,7 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
             let refusal = Refusal::Bucket { found: task.bucket.clone(), expected: self.bucket.to_owned() };
             return self.refuse(task, message, &refusal);
         }
-        let fingerprint = Fingerprint::from(&*plan);
+        let fingerprint = Fingerprint::from(&*run_config);
         let (object, mut previous) = match self.remaining(task, message, &fingerprint)? {
             Remaining::Attempt(attempt) => *attempt,
             Remaining::Nothing => {
@@ -195,7 +195,7 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
         }
         for _ in 0..MAX_ROUNDS {
             let disposition =
-                self.attempt(task, message, &object, previous.take(), &plan, should_continue)?;
+                self.attempt(task, message, &object, previous.take(), &run_config, should_continue)?;
             // The receipt can name outputs that another worker has replaced, but only if another worker had the message.
             if disposition != Disposition::Ack
                 || sole_owner()
@@ -216,10 +216,10 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
         message: &Message,
         object: &ManifestEntry,
         previous: Option<Failure>,
-        plan: &RunConfig,
+        run_config: &RunConfig,
         should_continue: ShouldContinue<'_>,
     ) -> Result<Disposition, StoreError> {
-        let unfinished = self.write_unfinished(task, message, object, previous.as_ref(), plan)?;
+        let unfinished = self.write_unfinished(task, message, object, previous.as_ref(), run_config)?;
         let to_replace = match &unfinished {
             // The attempt counts once.
             Some(unfinished) => {
@@ -238,7 +238,7 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
                 Ok(if is_purged { ControlFlow::Break(StopReason::Purged) } else { should_continue() })
             },
         };
-        let processor = ObjectProcessor::new(&task.run, plan, self.source, self.store);
+        let processor = ObjectProcessor::new(&task.run, run_config, self.source, self.store);
         Ok(match processor.process(job, &control)? {
             Outcome::Done(receipt) => {
                 self.report(&TaskOutcome::Done(&receipt));
@@ -273,7 +273,7 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
         message: &Message,
         object: &ManifestEntry,
         previous: Option<&Failure>,
-        plan: &RunConfig,
+        run_config: &RunConfig,
     ) -> Result<Option<Failure>, StoreError> {
         if message.deliveries == 1 {
             return Ok(None);
@@ -281,7 +281,7 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
         let attempt = Attempt {
             run: &task.run,
             object,
-            fingerprint: &Fingerprint::from(plan),
+            fingerprint: &Fingerprint::from(run_config),
             number: previous.map_or(0, |failure| failure.attempts).saturating_add(1),
             finished: now()?,
             milliseconds: 0,

@@ -35,7 +35,7 @@ pub struct ObjectProcessor<'a, I, O> {
     /// The name of the run.
     pub run: &'a str,
     /// Configuration and lookups.
-    pub plan: &'a RunConfig,
+    pub run_config: &'a RunConfig,
     /// Source of the objects.
     pub source: &'a I,
     /// Store of the outputs and of the ledger.
@@ -113,8 +113,8 @@ fn stop_reason(error: &ObjectError) -> Option<StopReason> {
 
 impl<'a, I: Source, O: Store> ObjectProcessor<'a, I, O> {
     /// Creates a processor of one run.
-    pub fn new(run: &'a str, plan: &'a RunConfig, source: &'a I, store: &'a O) -> Self {
-        Self { run, plan, source, store }
+    pub fn new(run: &'a str, run_config: &'a RunConfig, source: &'a I, store: &'a O) -> Self {
+        Self { run, run_config, source, store }
     }
 
     /// Makes one attempt at an object that no queue message names. Fails only if the ledger cannot be used.
@@ -134,7 +134,7 @@ impl<'a, I: Source, O: Store> ObjectProcessor<'a, I, O> {
         let number = previous.as_ref().map_or(0, |failure| failure.attempts).saturating_add(1);
         let number_of_message = delivery.map_or(number, |delivery| number.min(delivery.number));
         let published = self.publish(object, number_of_message, control);
-        let fingerprint = Fingerprint::from(self.plan);
+        let fingerprint = Fingerprint::from(self.run_config);
         let attempt = Attempt {
             run: self.run,
             object,
@@ -149,7 +149,7 @@ impl<'a, I: Source, O: Store> ObjectProcessor<'a, I, O> {
             Err(Unpublished::Stopped(reason)) => return Ok(Outcome::Stopped(reason)),
             Err(Unpublished::Failed(error, verdict)) => return self.fail(&attempt, &*error, verdict),
         };
-        let receipt = Receipt::new(&attempt, self.plan, &counts, &outputs);
+        let receipt = Receipt::new(&attempt, self.run_config, &counts, &outputs);
         let path = layout::receipt(self.run, &object.key);
         if let Err(source) = put_json(self.store, &path, &receipt) {
             self.withdraw(object, &outputs);
@@ -231,7 +231,7 @@ impl<'a, I: Source, O: Store> ObjectProcessor<'a, I, O> {
         let mut body = ControlledBody { body, should_continue: control.should_continue, read: 0 };
         // A panic that one object causes must not end the work on the others.
         let finished = catch_unwind(AssertUnwindSafe(|| {
-            pipeline::run(&mut body, &object.key, self.plan, |path| Ok(self.store.create(path)?))
+            pipeline::run(&mut body, &object.key, self.run_config, |path| Ok(self.store.create(path)?))
         }));
         match finished {
             Ok(finished) => finished.map_err(|error| failed(body.find_cause(error))),
@@ -246,7 +246,7 @@ impl<'a, I: Source, O: Store> ObjectProcessor<'a, I, O> {
     /// worker may have processed the object meanwhile, with outputs of the same version. An output that cannot be removed
     /// has no receipt.
     fn withdraw(&self, object: &ManifestEntry, committed: &[(Output, String)]) {
-        let fingerprint = Fingerprint::from(self.plan);
+        let fingerprint = Fingerprint::from(self.run_config);
         let receipt = Receipt::find(self.store, self.run, object, &fingerprint);
         if receipt.is_ok_and(|receipt| receipt.is_some()) {
             return;
@@ -264,7 +264,7 @@ impl<'a, I: Source, O: Store> ObjectProcessor<'a, I, O> {
         object: &ManifestEntry,
         committed: &[(Output, String)],
     ) -> Result<(), ObjectError> {
-        let tables = self.plan.config.tables.iter().map(|table| layout::csv(&table.name, &object.key));
+        let tables = self.run_config.config.tables.iter().map(|table| layout::csv(&table.name, &object.key));
         let paths = tables.chain([layout::rejects(&object.key)]);
         let stale: Vec<String> =
             paths.filter(|path| !committed.iter().any(|(output, _)| output.path == *path)).collect();

@@ -67,13 +67,13 @@ pub(crate) fn query(args: &QueryArgs) -> Result<(), Stop> {
     let stack = patience.during("the outputs of the stack", || stack::outputs(&aws, &args.fleet))?;
     let athena = Athena::new(&aws, stack.needed("Database")?, stack.needed("Workgroup")?);
     let found = patience.during("the tables of the database", || athena.tables())?;
-    let asking = Asking { aws: &aws, stack: &stack, athena: &athena, patience: &patience };
+    let statements = StatementRunner { aws: &aws, stack: &stack, athena: &athena, patience: &patience };
     let check = Check { aws: &aws, stack: &stack, found: &found };
     let Some((question, span)) = asked else {
         let sql = args.sql.clone().unwrap_or_default();
         named::warn_of_dates_outside(&sql, &found);
         check.warn(&sql)?;
-        return asking.run(&sql, usize::MAX, "", args).map(drop);
+        return statements.run(&sql, usize::MAX, "", args).map(drop);
     };
     let more = &args.question;
     let prepared = named::on_tables(question, more, span, &found)?;
@@ -84,15 +84,15 @@ pub(crate) fn query(args: &QueryArgs) -> Result<(), Stop> {
     let has_time = question.source != Source::Ledger;
     let time = |span: Span| format!("{} to {}", times::text(span.from), times::text(span.to));
     let of = if has_time { format!(" of {}", time(span)) } else { String::new() };
-    let rows = asking.run(&prepared.sql, limit, &of, args)?;
+    let rows = statements.run(&prepared.sql, limit, &of, args)?;
     if rows == 0
         && let Some(extent) = &prepared.extent
     {
         let table = if question.reads_flows() { more.table() } else { "ledger_rejects" };
-        print_message(&asking.extent(table, extent)?);
+        print_message(&statements.extent(table, extent)?);
     }
     if let Some(before) = &prepared.before
-        && asking.values(before)?.is_empty()
+        && statements.values(before)?.is_empty()
     {
         print_message(&format!(
             "the table has no rows of {}, the time before, so every destination counts as new",
@@ -103,14 +103,14 @@ pub(crate) fn query(args: &QueryArgs) -> Result<(), Stop> {
 }
 
 /// Runs statements and prints their results.
-struct Asking<'a> {
+struct StatementRunner<'a> {
     aws: &'a Aws,
     stack: &'a Outputs,
     athena: &'a Athena<'a>,
     patience: &'a Patience,
 }
 
-impl Asking<'_> {
+impl StatementRunner<'_> {
     /// Runs a statement and prints up to `limit` rows. Returns their count. `of` describes the rows.
     fn run(&self, sql: &str, limit: usize, of: &str, args: &QueryArgs) -> Result<u64, Stop> {
         let (id, scanned) = self.execute(sql)?;
@@ -189,7 +189,7 @@ struct Check<'a> {
 
 impl Check<'_> {
     /// Checks a question's table. Misread rows are an error, or with `anyway` a warning.
-    fn refuse(&self, table: &str, reads: shifted::Asked, anyway: bool) -> Result<(), Stop> {
+    fn refuse(&self, table: &str, reads: shifted::Period, anyway: bool) -> Result<(), Stop> {
         let problems = self.misread(Some(reads), &|name| name == table)?;
         if anyway {
             problems.iter().for_each(|problem| print_message(problem));
@@ -208,26 +208,26 @@ impl Check<'_> {
 
     fn misread(
         &self,
-        reads: Option<shifted::Asked>,
+        reads: Option<shifted::Period>,
         is_asked: &dyn Fn(&str) -> bool,
     ) -> Result<Vec<String>, Stop> {
-        let mut known: Vec<shifted::Known> = Vec::new();
+        let mut asked: Vec<shifted::StoredTable> = Vec::new();
         for stored in self.found {
             let Some(rows) = tables::rows_of(&stored.name) else { continue };
             // All of them read the same files.
             let everywhere = format!("{rows}_everywhere");
             let is_one = is_asked(rows) || is_asked(&everywhere) || is_asked(&stored.name);
-            if is_one && !known.iter().any(|known| known.table == rows) {
-                known.push(shifted::Known { table: rows.to_owned(), columns: tables::columns(stored) });
+            if is_one && !asked.iter().any(|table| table.name == rows) {
+                asked.push(shifted::StoredTable { name: rows.to_owned(), columns: tables::columns(stored) });
             }
         }
-        if known.is_empty() {
+        if asked.is_empty() {
             return Ok(Vec::new());
         }
         let owner = self.stack.get("ResultsBucketOwner");
         let results = self.aws.bucket(&self.stack.needed("ResultsBucket")?, owner.as_deref());
         let runs = results.names_below("runs/").and_then(|names| runs::list(&results, &names));
-        Ok(runs.and_then(|runs| shifted::find(&results, runs, &known, reads)).unwrap_or_else(|error| {
+        Ok(runs.and_then(|runs| shifted::find(&results, runs, &asked, reads)).unwrap_or_else(|error| {
             print_message(&format!(
                 "cannot read the ledger, so rows with other columns would not be noticed: {error}"
             ));

@@ -23,7 +23,7 @@ const SEARCHED_RUNS: usize = 1000;
 
 /// A run, its state and its report.
 #[derive(Serialize)]
-pub(super) struct Known {
+pub(super) struct ListedRun {
     #[serde(flatten)]
     pub(super) run: Run,
     pub(super) state: &'static str,
@@ -71,7 +71,7 @@ fn reports<'a>(fleet: &Fleet<'_>, runs: impl Iterator<Item = &'a str>) -> Result
 }
 
 /// Returns the latest runs, latest last.
-pub(super) fn latest(fleet: &Fleet<'_>, limit: usize) -> Result<Vec<Known>, Stop> {
+pub(super) fn latest(fleet: &Fleet<'_>, limit: usize) -> Result<Vec<ListedRun>, Stop> {
     let mut names: Vec<String> = all_runs(fleet)?.into_iter().take(limit).map(|run| run.run).collect();
     names.reverse();
     let results = fleet.coordinator.results;
@@ -81,11 +81,11 @@ pub(super) fn latest(fleet: &Fleet<'_>, limit: usize) -> Result<Vec<Known>, Stop
     let runs: Vec<Run> = runs.into_iter().flatten().collect();
     let reports = reports(fleet, runs.iter().map(|run| run.run.as_str()))?;
     let active = active(fleet)?;
-    let known = runs.into_iter().zip(reports).map(|(run, report)| {
+    let listed = runs.into_iter().zip(reports).map(|(run, report)| {
         let state = state(active.contains(&run.run), report.as_ref());
-        Known { run, state, report }
+        ListedRun { run, state, report }
     });
-    Ok(known.collect())
+    Ok(listed.collect())
 }
 
 /// Returns the runs that have a marker: they were begun or redriven, and have no final report since.

@@ -14,7 +14,7 @@ use super::{
     Fleet, connected,
     drive::Command,
     json, missing, outcome,
-    runs::{self, Known, all_runs, latest, search},
+    runs::{self, ListedRun, all_runs, latest, search},
 };
 use crate::{
     args::{ReportArgs, RunsArgs, StatusArgs},
@@ -202,15 +202,15 @@ pub(crate) fn runs(args: &RunsArgs) -> Result<(), Stop> {
             fleet.patience.during("the run marker and the counts of the queue", forget)?;
             return summary::print(&format!("run {run} has no run marker any more: it blocks no purge\n"));
         }
-        let known = latest(fleet, args.last)?;
+        let runs = latest(fleet, args.last)?;
         if args.json {
-            return summary::print(&json(&known)?);
+            return summary::print(&json(&runs)?);
         }
-        if known.is_empty() {
+        if runs.is_empty() {
             return summary::print("no runs yet; begin one with: flowherd run --prefix PREFIX --watch\n");
         }
         let count = |number| HumanCount(number).to_string();
-        let rows = known.iter().map(|Known { run, state, report }| {
+        let rows = runs.iter().map(|ListedRun { run, state, report }| {
             let mut row = vec![run.run.clone(), run.prefix.clone(), (*state).to_owned()];
             let listed = run.manifest.map_or_else(|| "-".to_owned(), |totals| count(totals.objects));
             row.push(listed);

@@ -25,14 +25,14 @@ const MAX_PREAMBLE_LINES: usize = 20;
 
 /// What the records of a cluster have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Origin {
+pub(super) enum Source {
     /// Events of this log group.
     Group(String),
     /// Lines and JSON objects below a folder. `glob` matches the keys.
     Folder { glob: String },
 }
 
-impl Origin {
+impl Source {
     /// Returns the log group, if it is one.
     pub(super) fn group(&self) -> Option<&str> {
         match self {
@@ -70,6 +70,13 @@ pub(super) struct Record {
     pub(super) is_first: bool,
 }
 
+impl Record {
+    /// Returns a record of the same stream and file with another message.
+    pub(super) fn with_message(&self, message: String) -> Self {
+        Self { message, stream: self.stream.clone(), file: self.file, is_first: self.is_first }
+    }
+}
+
 /// A file with records of a cluster.
 #[derive(Clone, Debug)]
 pub(super) struct ClusterFile {
@@ -78,10 +85,10 @@ pub(super) struct ClusterFile {
     pub(super) preamble: Vec<String>,
 }
 
-/// Records of one origin.
+/// Records of one source.
 #[derive(Clone, Debug)]
 pub(super) struct Cluster {
-    pub(super) origin: Origin,
+    pub(super) source: Source,
     pub(super) files: Vec<ClusterFile>,
     /// Some of the records, in the order of the sample.
     pub(super) records: Vec<Record>,
@@ -92,7 +99,7 @@ pub(super) struct Cluster {
 /// Clusters while the sample is read.
 #[derive(Debug, Default)]
 pub(super) struct Clusters {
-    building: BTreeMap<Origin, Building>,
+    building: BTreeMap<Source, Building>,
     /// Records that no rule can take: too long, damaged, or in damaged envelopes.
     pub(super) faulty: u64,
     /// Records of log groups beyond the limit.
@@ -142,18 +149,18 @@ impl Clusters {
     fn add_record(&mut self, key: &str, record: &Read<'_>, plain_file: &mut PlainFile) {
         let message = String::from_utf8_lossy(record.repaired.unwrap_or(record.message));
         let is_plain = record.origin.kind == OriginKind::Plain;
-        let origin = if is_plain {
-            Origin::Folder { glob: names::key_globs(key).0 }
+        let source = if is_plain {
+            Source::Folder { glob: names::key_globs(key).0 }
         } else {
-            Origin::Group(record.origin.log_group.clone().unwrap_or_default())
+            Source::Group(record.origin.log_group.clone().unwrap_or_default())
         };
-        if self.building.len() >= MAX_CLUSTERS && !self.building.contains_key(&origin) {
+        if self.building.len() >= MAX_CLUSTERS && !self.building.contains_key(&source) {
             self.beyond_limit += 1;
             return;
         }
         let building = self
             .building
-            .entry(origin)
+            .entry(source)
             .or_insert_with(|| Building { files: Vec::new(), records: Spread::new(MAX_RECORDS, MAX_BYTES) });
         if building.files.last().is_none_or(|file| file.key != key) {
             building.files.push(ClusterFile { key: key.to_owned(), preamble: Vec::new() });
@@ -178,8 +185,8 @@ impl Clusters {
 
     /// Returns the clusters with records.
     pub(super) fn finish(self) -> Vec<Cluster> {
-        let clusters = self.building.into_iter().map(|(origin, building)| Cluster {
-            origin,
+        let clusters = self.building.into_iter().map(|(source, building)| Cluster {
+            source,
             files: building.files,
             seen: building.records.seen(),
             records: building.records.into_kept(),
@@ -215,27 +222,27 @@ pub(super) fn is_flow_header(line: &str) -> bool {
 }
 
 impl Cluster {
-    /// Returns a cluster of the same origin with some of the records.
+    /// Returns a cluster of the same source with some of the records.
     pub(super) fn with_records(&self, records: Vec<Record>) -> Self {
         let seen = records.len() as u64;
-        Self { origin: self.origin.clone(), files: self.files.clone(), records, seen }
+        Self { source: self.source.clone(), files: self.files.clone(), records, seen }
     }
 
     /// Returns whether the records are events of an envelope.
     pub(super) fn is_group(&self) -> bool {
-        matches!(self.origin, Origin::Group(_))
+        matches!(self.source, Source::Group(_))
     }
 
     /// Divides a folder by the kinds of its files' names. A log group, and a folder with one kind, is returned whole.
     pub(super) fn by_names(self) -> Vec<Self> {
-        let Origin::Folder { .. } = &self.origin else { return vec![self] };
+        let Source::Folder { .. } = &self.source else { return vec![self] };
         let globs: Vec<String> = self.files.iter().map(|file| names::key_globs(&file.key).1).collect();
         let mut parts: BTreeMap<&str, Self> = BTreeMap::new();
         // The share of all records that the examined ones stand for.
         let weight = self.seen / (self.records.len() as u64).max(1);
         for (file, glob) in self.files.iter().zip(&globs) {
             let part = parts.entry(glob).or_insert_with(|| Self {
-                origin: Origin::Folder { glob: glob.clone() },
+                source: Source::Folder { glob: glob.clone() },
                 files: Vec::new(),
                 records: Vec::new(),
                 seen: 0,
@@ -274,9 +281,9 @@ mod tests {
             ("firehose/2026/02/18/01/b", envelope),
         ]);
         assert_eq!(found.len(), 2);
-        assert_eq!((&found[0].origin, found[0].seen), (&Origin::Group("/app".into()), 2));
+        assert_eq!((&found[0].source, found[0].seen), (&Source::Group("/app".into()), 2));
         assert_eq!(found[0].records[0].stream, "s");
-        assert_eq!((&found[1].origin, found[1].seen), (&Origin::Folder { glob: "firehose/*".into() }, 2));
+        assert_eq!((&found[1].source, found[1].seen), (&Source::Folder { glob: "firehose/*".into() }, 2));
     }
 
     #[test]
@@ -297,8 +304,8 @@ mod tests {
             clusters(&[("x/orders-1.json", "{}"), ("x/orders-2.json", "{}\n{}"), ("x/users-1.json", "{}")]);
         let parts = found.into_iter().next().unwrap().by_names();
         let parts: Vec<_> =
-            parts.into_iter().map(|part| (part.origin, part.seen, part.files.len())).collect();
-        let folder = |glob: &str| Origin::Folder { glob: glob.into() };
+            parts.into_iter().map(|part| (part.source, part.seen, part.files.len())).collect();
+        let folder = |glob: &str| Source::Folder { glob: glob.into() };
         assert_eq!(parts, [(folder("x/orders-*.json"), 3, 2), (folder("x/users-*.json"), 1, 1)]);
     }
 }

@@ -1,8 +1,8 @@
 //! A rule before it has a name and a `match`.
 
 use super::{
-    json_shape::{JsonShape, TimeMember},
-    known::Known,
+    json_shape::{JsonShape, MAX_NODES, TimeMember},
+    preset_rule::PresetRule,
     text_shape::{TextFormat, type_name},
     toml_text::string,
 };
@@ -10,7 +10,7 @@ use super::{
 /// A rule that takes records of a cluster.
 #[derive(Clone, Debug)]
 pub(super) struct Draft {
-    pub(super) preset: Option<Known>,
+    pub(super) preset: Option<PresetRule>,
     /// Keys such as `unwrap = "/message"`, one line each.
     pub(super) keys: Vec<String>,
     /// The section `[rule.format]`, without its heading.
@@ -25,12 +25,12 @@ pub(super) struct Draft {
 
 impl Draft {
     /// A rule with a preset. `keys` are added to it.
-    pub(super) fn with_preset(known: &Known, keys: &[String]) -> Self {
+    pub(super) fn with_preset(preset: &PresetRule, keys: &[String]) -> Self {
         Self {
-            preset: Some(known.clone()),
+            preset: Some(preset.clone()),
             keys: keys.to_vec(),
             format: None,
-            what: known.title.to_owned(),
+            what: preset.title.to_owned(),
             shape: None,
             possible_times: Vec::new(),
         }
@@ -42,7 +42,7 @@ impl Draft {
             preset: None,
             keys,
             format: None,
-            what: "containers with base64".to_owned(),
+            what: "messages with payloads in base64".to_owned(),
             shape: None,
             possible_times: Vec::new(),
         }
@@ -67,7 +67,11 @@ impl Draft {
         }
         format += "]\n";
         let plural = if columns.len() == 1 { "" } else { "s" };
-        let what = format!("JSON objects with {} column{plural}", columns.len());
+        let what = if shape.has_more_members() {
+            format!("JSON objects with {} of more than {MAX_NODES} members as column{plural}", columns.len())
+        } else {
+            format!("JSON objects with {} column{plural}", columns.len())
+        };
         Self { preset: None, keys, format: Some(format), what, shape: Some(shape), possible_times }
     }
 
@@ -93,7 +97,7 @@ impl Draft {
     /// Returns whether it decodes payloads, so that other rules take what is inside.
     pub(super) fn decodes(&self) -> bool {
         self.keys.iter().any(|key| key.starts_with("decode "))
-            || self.preset.as_ref().is_some_and(|known| known.decodes)
+            || self.preset.as_ref().is_some_and(|preset| preset.decodes)
     }
 
     /// Returns whether two rules differ in their `match` alone.
@@ -103,7 +107,7 @@ impl Draft {
 
     /// Returns the rule as TOML. `head` has the lines of name, match and table.
     pub(super) fn toml(&self, head: &[String]) -> String {
-        let preset = self.preset.iter().map(|known| format!("preset = \"{}\"", known.name));
+        let preset = self.preset.iter().map(|preset| format!("preset = \"{}\"", preset.name));
         let lines: Vec<String> =
             preset.chain(head.iter().cloned()).chain(self.keys.iter().cloned()).collect();
         let mut toml = format!("[[rule]]\n{}\n", lines.join("\n"));
@@ -115,7 +119,7 @@ impl Draft {
 
     /// Returns the rule with a `match` that takes every record of a sample.
     pub(super) fn probe(&self) -> String {
-        let message = self.preset.as_ref().and_then(Known::message);
+        let message = self.preset.as_ref().and_then(PresetRule::message);
         let message = message.map_or_else(String::new, |message| format!(", message = {message}"));
         let mut head = vec![format!("match = {{ key = \"*\"{message} }}")];
         if self.preset.is_none() {

@@ -1,6 +1,6 @@
 //! Flow logs of a custom format without a header line: which fields each word of a line may be.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use flowherd_shared::flow_fields::{FLOW_FIELDS, FieldKind};
 
@@ -11,11 +11,12 @@ const MIN_WORDS: usize = 4;
 /// Maximum fields that are listed for one word.
 const MAX_CANDIDATES: usize = 4;
 
-/// Returns the text of `fields` with all candidates of each word, if the records look like flow logs of one format.
+/// Returns the text of `fields` with all candidates of each word, if most records look like flow logs of one format. Records with
+/// another number of words, such as cut lines, do not count.
 pub(super) fn guess(records: &[Record]) -> Option<String> {
     let lines: Vec<Vec<&str>> = records.iter().map(|record| record.message.split(' ').collect()).collect();
-    let count = lines.first()?.len();
-    if count < MIN_WORDS || count > FLOW_FIELDS.len() || lines.iter().any(|line| line.len() != count) {
+    let (count, lines) = of_most_frequent_length(lines)?;
+    if count < MIN_WORDS || count > FLOW_FIELDS.len() {
         return None;
     }
     let columns: Vec<Vec<&str>> = (0..count)
@@ -34,6 +35,16 @@ pub(super) fn guess(records: &[Record]) -> Option<String> {
     }
     let fields: Vec<String> = columns.iter().map(|words| candidates(words)).collect();
     Some(fields.join(" "))
+}
+
+/// Returns the number of words that more than half of the lines have, and these lines.
+fn of_most_frequent_length(mut lines: Vec<Vec<&str>>) -> Option<(usize, Vec<Vec<&str>>)> {
+    let total = lines.len();
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    lines.iter().for_each(|line| *counts.entry(line.len()).or_default() += 1);
+    let (words, count) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+    lines.retain(|line| line.len() == words);
+    (count * 2 > total).then_some((words, lines))
 }
 
 fn is_address(word: &str) -> bool {
@@ -98,6 +109,16 @@ mod tests {
                 .unwrap(),
             "${vpc-id} ${instance-id} ${srcaddr|dstaddr|pkt-srcaddr|pkt-dstaddr} ${start|end} ${action}"
         );
+    }
+
+    #[test]
+    fn a_cut_line_at_any_position_does_not_hide_the_format() {
+        for at in 0..3 {
+            let mut lines = vec!["vpc-01 443 192.0.2.1 ACCEPT", "vpc-01 80 192.0.2.2 REJECT"];
+            lines.insert(at, "vpc-01 44");
+            let fields = guess_of(&lines).unwrap();
+            assert!(fields.starts_with("${vpc-id} ${") && fields.ends_with(" ${action}"), "{fields}");
+        }
     }
 
     #[test]

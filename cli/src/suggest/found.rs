@@ -1,19 +1,19 @@
 //! Recognised clusters. Those that the same rules take are merged.
 
 use super::{
-    clusters::{Cluster, Origin, Record},
+    clusters::{Cluster, Record, Source},
     draft::Draft,
     json_shape::JsonShape,
-    known::Known,
     names,
+    preset_rule::PresetRule,
     recognise::{Chain, MIN_KIND_PERCENT, Recogniser},
     spread::some_of,
 };
 
 /// Minimum similarity of JSON objects that one rule takes.
-const MIN_LIKENESS: f64 = 0.8;
+const MIN_SIMILARITY: f64 = 0.8;
 /// Similarity of JSON objects below which the files of one folder get separate rules.
-const MAX_DIFFERENCE: f64 = 0.5;
+const SEPARATE_BELOW: f64 = 0.5;
 /// Minimum common prefix of folders and log groups that one JSON rule takes.
 const MIN_PREFIX_BYTES: usize = 4;
 
@@ -26,19 +26,19 @@ const EXPORT_TEST: &str = "Permission Check Successful";
 /// Clusters that the same rules take.
 #[derive(Debug)]
 pub(super) struct Found {
-    pub(super) origins: Vec<Origin>,
+    pub(super) sources: Vec<Source>,
     pub(super) cluster: Cluster,
     pub(super) chain: Chain,
 }
 
 impl Found {
     fn new(cluster: Cluster, chain: Chain) -> Self {
-        Self { origins: vec![cluster.origin.clone()], cluster, chain }
+        Self { sources: vec![cluster.source.clone()], cluster, chain }
     }
 
     /// Returns whether one rule takes every record.
     pub(super) fn is_pure(&self) -> bool {
-        self.chain.drafts.len() == 1 && self.chain.rest.is_empty()
+        self.chain.drafts.len() == 1 && self.chain.remaining.is_empty()
     }
 
     pub(super) fn is_group(&self) -> bool {
@@ -47,14 +47,14 @@ impl Found {
 
     /// Returns whether enough records have no rule to be another log.
     pub(super) fn has_unknown_kind(&self) -> bool {
-        self.chain.rest.len() * 100 > self.cluster.records.len() * MIN_KIND_PERCENT
+        self.chain.remaining.len() * 100 > self.cluster.records.len() * MIN_KIND_PERCENT
     }
 
     /// Returns whether the `match` of a preset takes all log groups and keys.
-    pub(super) fn own_match_of(&self, known: &Known) -> bool {
+    pub(super) fn own_match_of(&self, preset: &PresetRule) -> bool {
         let is_plain = !self.folders().is_empty();
-        self.groups().iter().all(|group| known.matches_group(group))
-            && (!is_plain || self.keys().all(|key| known.matches_key(key)))
+        self.groups().iter().all(|group| preset.matches_group(group))
+            && (!is_plain || self.keys().all(|key| preset.matches_key(key)))
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
@@ -62,12 +62,12 @@ impl Found {
     }
 
     pub(super) fn groups(&self) -> Vec<&str> {
-        self.origins.iter().filter_map(Origin::group).collect()
+        self.sources.iter().filter_map(Source::group).collect()
     }
 
     /// Returns the globs of keys, without those that another one covers.
     pub(super) fn folders(&self) -> Vec<&str> {
-        let mut globs: Vec<&str> = self.origins.iter().filter_map(Origin::folder).collect();
+        let mut globs: Vec<&str> = self.sources.iter().filter_map(Source::folder).collect();
         globs.sort_unstable();
         globs.dedup();
         let is_covered = |glob: &&str| globs.iter().any(|other| other != glob && names::matches(other, glob));
@@ -76,7 +76,7 @@ impl Found {
 
     fn json(&self) -> Option<&JsonShape> {
         let [draft] = &self.chain.drafts[..] else { return None };
-        draft.shape.as_ref().filter(|_| self.is_pure())
+        draft.shape.as_ref().filter(|_| !self.has_unknown_kind())
     }
 
     /// Returns whether the rules of two clusters are the same.
@@ -89,17 +89,17 @@ impl Found {
     }
 
     fn is_related(&self, other: &Self) -> bool {
-        if self.origins.iter().any(|origin| other.origins.contains(origin)) {
+        if self.sources.iter().any(|source| other.sources.contains(source)) {
             return true;
         }
-        let all: Vec<&str> = self.origins.iter().chain(&other.origins).map(Origin::text).collect();
+        let all: Vec<&str> = self.sources.iter().chain(&other.sources).map(Source::text).collect();
         names::common_prefix(&all).len() >= MIN_PREFIX_BYTES
     }
 
     /// Returns whether the same preset takes a log group and keys by its own `match`.
     fn has_match_for(&self, other: &Self) -> bool {
-        let [Draft { preset: Some(known), .. }] = &self.chain.drafts[..] else { return false };
-        self.has_same_rules(other) && self.own_match_of(known) && other.own_match_of(known)
+        let [Draft { preset: Some(preset), .. }] = &self.chain.drafts[..] else { return false };
+        self.has_same_rules(other) && self.own_match_of(preset) && other.own_match_of(preset)
     }
 
     /// Returns a cluster with the records of this one, then those of the other, or with a sample of both if there are too many.
@@ -108,7 +108,7 @@ impl Found {
         let moved = some_of(&other.cluster.records, MAX_JOINED)
             .map(|record| Record { file: record.file + first, ..record.clone() });
         Cluster {
-            origin: self.cluster.origin.clone(),
+            source: self.cluster.source.clone(),
             files: [&self.cluster.files[..], &other.cluster.files].concat(),
             records: some_of(&self.cluster.records, MAX_JOINED).cloned().chain(moved).collect(),
             seen: self.cluster.seen + other.cluster.seen,
@@ -123,7 +123,7 @@ impl Found {
     /// Adds the keys of an export task's test to those of its logs.
     fn add_test(&mut self, test: &Cluster) {
         let globs = test.files.iter().map(|file| names::key_globs(&file.key).1);
-        self.origins.extend(globs.map(|glob| Origin::Folder { glob }));
+        self.sources.extend(globs.map(|glob| Source::Folder { glob }));
         self.cluster.files.extend(test.files.iter().cloned());
     }
 
@@ -133,25 +133,28 @@ impl Found {
             return Some(other);
         }
         let joined = if self.has_same_rules(&other) {
-            self.chain.rest.append(&mut other.chain.rest);
+            self.chain.remaining.append(&mut other.chain.remaining);
+            self.chain.rejected += other.chain.rejected;
             self.join(&other)
         } else {
             let (Some(own), Some(others)) = (self.json(), other.json()) else { return Some(other) };
-            if !self.is_related(&other) || own.likeness(others) < MIN_LIKENESS {
+            if !self.is_related(&other) || own.similarity(others) < MIN_SIMILARITY {
                 return Some(other);
             }
             let joined = self.join(&other);
             let chain = recogniser.recognise(&joined);
-            if chain.drafts.len() != 1 || !chain.rest.is_empty() {
+            let max_remaining = self.chain.remaining.len() + other.chain.remaining.len();
+            let is_one = matches!(&chain.drafts[..], [draft] if draft.shape.is_some());
+            if !is_one || chain.remaining.len() > max_remaining {
                 return Some(other);
             }
             self.chain = chain;
             joined
         };
         self.cluster = joined;
-        self.origins.append(&mut other.origins);
-        self.origins.sort_unstable();
-        self.origins.dedup();
+        self.sources.append(&mut other.sources);
+        self.sources.sort_unstable();
+        self.sources.dedup();
         None
     }
 }
@@ -193,12 +196,12 @@ fn divided(cluster: Cluster, recogniser: &Recogniser) -> Option<Vec<Found>> {
 /// Returns whether a rule for each kind of names takes more records than rules for the folder, or separates different
 /// objects.
 fn is_better(whole: &Found, parts: &[Found]) -> bool {
-    let remaining: usize = parts.iter().map(|part| part.chain.rest.len()).sum();
+    let remaining: usize = parts.iter().map(|part| part.chain.remaining.len()).sum();
     if !whole.is_pure() {
-        return remaining < whole.chain.rest.len() || parts.iter().all(Found::is_pure);
+        return remaining < whole.chain.remaining.len() || parts.iter().all(Found::is_pure);
     }
     let shapes: Vec<&JsonShape> = parts.iter().filter_map(Found::json).collect();
     whole.json().is_some()
         && remaining == 0
-        && shapes.iter().any(|shape| shapes.iter().any(|other| shape.likeness(other) < MAX_DIFFERENCE))
+        && shapes.iter().any(|shape| shapes.iter().any(|other| shape.similarity(other) < SEPARATE_BELOW))
 }

@@ -1,6 +1,6 @@
 //! The members of a sample's JSON objects: how often each is present, and which types fit all of its values.
 
-use std::fmt;
+use std::{cmp::Reverse, collections::HashMap, fmt};
 
 use flowherd_shared::table::ColumnType;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -10,10 +10,12 @@ use super::{names::Columns, values::Values};
 /// Levels of objects whose members become columns of their own. Deeper objects are columns with JSON text.
 const MAX_LEVELS: usize = 3;
 /// Members of one object, over all records. An object with more is a map whose keys are data, and stays JSON text. The
-/// record itself has no such limit.
+/// record itself may have more.
 const MAX_MEMBERS: usize = 100;
 /// Members of all objects together.
-const MAX_NODES: usize = 1000;
+pub(super) const MAX_NODES: usize = 1000;
+/// Members that become columns if the records have more than [`MAX_NODES`], because then some keys are probably data.
+const MAX_MEMBERS_OF_MAP: usize = 100;
 /// Maximum bytes of a member's pointer, and so of its name.
 const MAX_POINTER_BYTES: usize = 1024;
 /// Names of members that hold the time of a record, best first. Compared without case, `_`, `-` and `@`.
@@ -49,6 +51,8 @@ struct Node {
     values: Values,
     /// In the order of first appearance.
     members: Vec<Self>,
+    /// The position of each member by name.
+    positions: HashMap<String, usize>,
     /// Has more members than the limit.
     is_map: bool,
 }
@@ -118,7 +122,7 @@ impl JsonShape {
     }
 
     /// Returns how much the members of two shapes agree: 1 if all are the same, 0 if none is.
-    pub(super) fn likeness(&self, other: &Self) -> f64 {
+    pub(super) fn similarity(&self, other: &Self) -> f64 {
         let pointers = |shape: &Self| {
             let mut pointers = std::collections::BTreeSet::new();
             shape.leaves(&mut |pointer, _, _| _ = pointers.insert(pointer.to_owned()));
@@ -130,25 +134,37 @@ impl JsonShape {
         if all == 0 { 0.0 } else { common as f64 / all as f64 }
     }
 
-    /// Calls `each` with the pointer, the readable path and the node of each column.
+    /// Returns whether the records have more members than it counts.
+    pub(super) fn has_more_members(&self) -> bool {
+        self.root.is_map
+    }
+
+    /// Calls `each` with the pointer, the readable path and the node of each column. If the records have too many members, only
+    /// those count that are in the most records.
     fn leaves(&self, each: &mut impl FnMut(&str, &str, &Node)) {
-        self.root.leaves("", "", 0, each);
+        let members = &self.root.members;
+        let mut chosen: Vec<usize> = (0..members.len()).collect();
+        if self.has_more_members() {
+            chosen.sort_by_key(|at| Reverse(members[*at].present));
+            chosen.truncate(MAX_MEMBERS_OF_MAP);
+            chosen.sort_unstable();
+        }
+        chosen.into_iter().for_each(|at| members[at].leaves("", "", 1, each));
     }
 }
 
 impl Node {
+    /// Calls `each` for this member, or for its members if these are columns. `pointer` and `path` are those of its object.
     fn leaves(&self, pointer: &str, path: &str, level: usize, each: &mut impl FnMut(&str, &str, &Self)) {
-        for member in &self.members {
-            let pointer = format!("{pointer}/{}", member.name.replace('~', "~0").replace('/', "~1"));
-            if pointer.len() > MAX_POINTER_BYTES {
-                continue;
-            }
-            let path = if path.is_empty() { member.name.clone() } else { format!("{path}.{}", member.name) };
-            if member.has_columns(level + 1) {
-                member.leaves(&pointer, &path, level + 1, each);
-            } else {
-                each(&pointer, &path, member);
-            }
+        let pointer = format!("{pointer}/{}", self.name.replace('~', "~0").replace('/', "~1"));
+        if pointer.len() > MAX_POINTER_BYTES {
+            return;
+        }
+        let path = if path.is_empty() { self.name.clone() } else { format!("{path}.{}", self.name) };
+        if self.has_columns(level) {
+            self.members.iter().for_each(|member| member.leaves(&pointer, &path, level + 1, each));
+        } else {
+            each(&pointer, &path, self);
         }
     }
 
@@ -164,18 +180,15 @@ impl Node {
 
     /// Returns the member of this name, or `None` if there are too many.
     fn member(&mut self, name: String, limit: usize, nodes: &mut usize) -> Option<&mut Self> {
-        // The members of a map are not columns, so they need not be counted.
-        if self.is_map {
-            return None;
+        if let Some(at) = self.positions.get(&name) {
+            return self.members.get_mut(*at);
         }
-        if let Some(at) = self.members.iter().position(|member| member.name == name) {
-            return self.members.get_mut(at);
-        }
-        if self.members.len() == limit || *nodes == MAX_NODES {
+        if self.is_map || self.members.len() == limit || *nodes == MAX_NODES {
             self.is_map = true;
             return None;
         }
         *nodes += 1;
+        self.positions.insert(name.clone(), self.members.len());
         self.members.push(Self { name, ..Self::default() });
         self.members.last_mut()
     }
@@ -318,6 +331,18 @@ mod tests {
     }
 
     #[test]
+    fn records_with_too_many_members_have_columns_for_the_most_frequent_ones() {
+        let members: Vec<String> = (0..MAX_NODES).map(|id| format!("\"user{id}\":1")).collect();
+        let many = format!("{{{},\"last\":1}}", members.join(","));
+        let shape = shape(&[&many, r#"{"user999":1}"#, r#"{"user0":1}"#]);
+        assert!(shape.has_more_members());
+        let columns = shape.columns();
+        assert_eq!(columns.len(), MAX_MEMBERS_OF_MAP);
+        let names: Vec<&str> = [0, 1, 99].map(|at| &*columns[at].name).into();
+        assert_eq!(names, ["user0", "user1", "user999"]);
+    }
+
+    #[test]
     fn the_time_is_a_known_name_that_every_object_has_in_one_unit() {
         let time = |messages: &[&str]| shape(messages).times().0.map(|time| (time.pointer, time.unit));
         let some = |pointer: &str, unit| Some((pointer.to_owned(), unit));
@@ -334,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_not_one_object_leaves_nothing_behind() {
+    fn text_that_is_not_one_object_leaves_no_members() {
         let mut shape = JsonShape::default();
         let deep = format!("{{\"a\":{}", "[".repeat(100_000));
         for text in ["", "x", "[1]", "{\"a\":1", "{\"a\":1} x", "{\"a\":1}{\"b\":1}", &deep] {
@@ -344,9 +369,9 @@ mod tests {
     }
 
     #[test]
-    fn likeness_counts_common_members() {
+    fn similarity_counts_common_members() {
         let one = shape(&[r#"{"a":1,"b":1}"#]);
-        assert!((one.likeness(&shape(&[r#"{"b":1,"a":2}"#])) - 1.0).abs() < f64::EPSILON);
-        assert!((one.likeness(&shape(&[r#"{"c":1}"#]))).abs() < f64::EPSILON);
+        assert!((one.similarity(&shape(&[r#"{"b":1,"a":2}"#])) - 1.0).abs() < f64::EPSILON);
+        assert!((one.similarity(&shape(&[r#"{"c":1}"#]))).abs() < f64::EPSILON);
     }
 }

@@ -16,7 +16,7 @@ use flowherd_shared::{
 use serde::Deserialize;
 use serde_json::json;
 
-use super::clusters::{Cluster, Origin, Record, sample_limits};
+use super::clusters::{Cluster, Record, Source, sample_limits};
 
 /// Compiled rules that are kept.
 const MAX_COMPILED: usize = 500;
@@ -36,20 +36,20 @@ pub(super) struct Fit {
     pub(super) rows: u64,
     pub(super) rejected: u64,
     /// Messages of rejected records.
-    refused: HashSet<String>,
+    rejected_messages: HashSet<String>,
     /// Columns with a value in any row.
     pub(super) columns: usize,
 }
 
 impl Fit {
-    /// Returns whether the rule takes all records.
-    pub(super) fn takes_all(&self) -> bool {
-        self.rows > 0 && self.rejected == 0
+    /// Returns whether the rule takes records and rejects at most this part of them.
+    pub(super) fn takes_all_but(&self, max_unfit_percent: usize) -> bool {
+        self.rows > 0 && self.rejected * 100 <= (self.rows + self.rejected) * max_unfit_percent as u64
     }
 
     /// Returns whether the rule takes this record.
     pub(super) fn takes(&self, record: &Record) -> bool {
-        !self.refused.contains(&record.message)
+        !self.rejected_messages.contains(&record.message)
     }
 }
 
@@ -95,18 +95,18 @@ fn fit(run_config: &RunConfig, cluster: &Cluster) -> Option<Fit> {
     let rejects_path = layout::rejects(key);
     let create = |path: &str| Ok(if path == rejects_path { Sink::Kept(Vec::new()) } else { Sink::Dropped });
     let finished = pipeline::run(&text[..], key, run_config, create).ok()?;
-    let mut refused = HashSet::new();
+    let mut rejected_messages = HashSet::new();
     for (_, sink) in finished.outputs {
         if let Sink::Kept(gzip) = sink {
             let mut lines = String::new();
             MultiGzDecoder::new(&gzip[..]).read_to_string(&mut lines).ok()?;
-            refused
+            rejected_messages
                 .extend(lines.lines().filter_map(|line| serde_json::from_str::<Reject>(line).ok()?.message));
         }
     }
     let counts = finished.counts;
     let columns = columns_with_values(run_config, &counts);
-    Some(Fit { rows: counts.rows, rejected: counts.rejected, refused, columns })
+    Some(Fit { rows: counts.rows, rejected: counts.rejected, rejected_messages, columns })
 }
 
 /// Maximum part of the containers that a rule may reject as damaged.
@@ -141,8 +141,8 @@ fn columns_with_values(run_config: &RunConfig, counts: &Counts) -> usize {
 /// Returns an object with the records of a cluster. Files without a header line come first.
 pub(super) fn text(cluster: &Cluster) -> Vec<u8> {
     let mut text = Vec::new();
-    match &cluster.origin {
-        Origin::Group(group) => {
+    match &cluster.source {
+        Source::Group(group) => {
             for record in &cluster.records {
                 let envelope = json!({
                     "messageType": "DATA_MESSAGE",
@@ -156,7 +156,7 @@ pub(super) fn text(cluster: &Cluster) -> Vec<u8> {
                 text.push(b'\n');
             }
         }
-        Origin::Folder { .. } => {
+        Source::Folder { .. } => {
             let mut records: Vec<&Record> = cluster.records.iter().collect();
             records.sort_by_key(|record| (!cluster.files[record.file].preamble.is_empty(), record.file));
             let mut file = usize::MAX;

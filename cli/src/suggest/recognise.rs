@@ -1,15 +1,17 @@
 //! Finds the rules for the records of one cluster: a preset, or a format that every record fits.
 
+use std::cmp::Reverse;
+
 use super::{
     clusters::{Cluster, Record},
     draft::{Draft, time_key},
     flow_guess,
     json_shape::JsonShape,
-    known::Known,
+    preset_rule::PresetRule,
     probe::{Fit, Probes, try_rule},
     spread::some_of,
     text_shape,
-    trim::trim_to_records,
+    trim::{first_members, trim_to_records},
     wrapped,
 };
 
@@ -17,21 +19,32 @@ use super::{
 const FIRST_RECORDS: usize = 200;
 /// Maximum bytes of these records, unless the first has more.
 const FIRST_BYTES: usize = 128 << 10;
+/// Maximum members of such a record if it is large. No preset has as many columns.
+const FIRST_MEMBERS: usize = 1000;
 /// Minimum required columns of a preset that takes only some JSON records of a cluster.
 const MIN_REQUIRED: usize = 2;
 /// Minimum part of a cluster's records that gets columns of its own beside others.
 pub(super) const MIN_KIND_PERCENT: usize = 10;
+/// Minimum records that get columns of their own beside a log that presets take most of. Fewer are malformed records of it.
+const MIN_KIND_RECORDS: usize = 5;
+/// Maximum part of the records that may lack the form in which the others hold nested records.
+const MAX_UNFIT_PERCENT: usize = 10;
 /// Maximum rules for one cluster.
 const MAX_DRAFTS: usize = 8;
 /// Maximum other members of an object whose message is unwrapped. More of them would be lost.
 const MAX_OTHER_MEMBERS: usize = 3;
 
+/// How specific a preset is: required columns, columns with values, and rejects. The greatest is the best.
+type Rank = (usize, usize, Reverse<u64>);
+
 /// The rules for a cluster, in order.
 #[derive(Debug, Default)]
 pub(super) struct Chain {
     pub(super) drafts: Vec<Draft>,
-    /// Records that no rule certainly takes.
-    pub(super) rest: Vec<Record>,
+    /// Records that no rule takes.
+    pub(super) remaining: Vec<Record>,
+    /// Count of the examined records that the last rule rejects.
+    pub(super) rejected: u64,
     /// A commented suggestion for the remaining records.
     pub(super) guess: Option<String>,
     /// Payloads that other rules must take: the file, and the decoded bytes.
@@ -41,31 +54,34 @@ pub(super) struct Chain {
 /// Finds rules for clusters.
 #[derive(Debug)]
 pub(super) struct Recogniser {
-    presets: Vec<Known>,
+    presets: Vec<PresetRule>,
     probes: Probes,
 }
 
 impl Recogniser {
-    pub(super) fn new(presets: Vec<Known>) -> Self {
+    pub(super) fn new(presets: Vec<PresetRule>) -> Self {
         Self { presets, probes: Probes::default() }
     }
 
     /// Returns the rules for a cluster.
     pub(super) fn recognise(&self, cluster: &Cluster) -> Chain {
         let of_one = |draft| Chain { drafts: vec![draft], ..Chain::default() };
-        if let Some(draft) = self.whole(cluster, &[]) {
+        if let Some(draft) = self.preset_for_all(cluster, &[], 0) {
             return of_one(draft);
         }
         if let Some(chain) = self.decoded(cluster) {
             return chain;
         }
-        if let Some(draft) = self.inside(cluster) {
+        if let Some(draft) = self.nested(cluster, 0) {
             return of_one(draft);
         }
-        let partial = self.partial(cluster);
+        if let Some(chain) = self.nested_in_most(cluster) {
+            return chain;
+        }
+        let partial = self.preset_for_some(cluster);
         // Columns of their own would take any JSON, also records of a log that a preset knows and a few others.
-        let is_known = |refused: &Vec<Record>| refused.len() * 2 <= cluster.records.len();
-        if partial.as_ref().is_none_or(|(_, refused)| !is_known(refused))
+        let is_known = |others: &Vec<Record>| others.len() * 2 <= cluster.records.len();
+        if partial.as_ref().is_none_or(|(_, others)| !is_known(others))
             && let Some(draft) = own_format(cluster, &[])
         {
             return of_one(draft);
@@ -73,77 +89,113 @@ impl Recogniser {
         self.mixed(cluster, partial)
     }
 
-    /// Returns the most specific preset that takes all records.
-    fn whole(&self, cluster: &Cluster, keys: &[String]) -> Option<Draft> {
+    /// Returns the most specific preset that takes all records but at most `max_unfit` percent. Only a preset for nested records
+    /// may leave out any: [`Self::preset_for_some`] tries the others.
+    fn preset_for_all(&self, cluster: &Cluster, keys: &[String], max_unfit: usize) -> Option<Draft> {
         let first = first_records(cluster);
         let with_comments = keys_with_comments(cluster, keys);
-        let mut best: Option<((usize, usize), Draft)> = None;
-        for known in self.presets.iter().filter(|known| !known.decodes) {
+        let mut best: Option<(Rank, Draft)> = None;
+        for preset in self.presets.iter().filter(|preset| !preset.decodes) {
+            if max_unfit > 0 && keys.is_empty() && !preset.is_for_nested_records() {
+                continue;
+            }
             for keys in [Some(keys), with_comments.as_deref()].into_iter().flatten() {
-                if keys.iter().any(|key| key.split(' ').next().is_some_and(|key| known.has_key(key))) {
+                if keys.iter().any(|key| key.split(' ').next().is_some_and(|key| preset.has_key(key))) {
                     continue;
                 }
-                let draft = Draft::with_preset(known, keys);
+                let draft = Draft::with_preset(preset, keys);
                 let rule = draft.probe();
-                let takes_all = |cluster| self.probes.try_preset(&rule, cluster).filter(Fit::takes_all);
-                let Some(fit) = takes_all(&first).and_then(|_| takes_all(cluster)) else { continue };
-                let rank = (known.required, fit.columns);
+                let fit = |cluster| self.probes.try_preset(&rule, cluster);
+                // Of so few records, the malformed ones may be a larger part.
+                let may_fit = |fit: &Fit| fit.rows > 0 && (max_unfit > 0 || fit.rejected == 0);
+                let Some(fit) = fit(&first).filter(may_fit).and_then(|_| fit(cluster)) else { continue };
+                if !fit.takes_all_but(max_unfit) {
+                    continue;
+                }
+                let rank = (preset.required, fit.columns, Reverse(fit.rejected));
                 if best.as_ref().is_none_or(|(other, _)| rank > *other) {
                     best = Some((rank, draft));
                 }
-                break;
+                if fit.rejected == 0 {
+                    break;
+                }
             }
         }
         best.map(|(_, draft)| draft)
     }
 
-    /// Returns a rule for records that are inside of arrays, members or lines with a time.
-    fn inside(&self, cluster: &Cluster) -> Option<Draft> {
-        if let Some(inner) = wrapped::array(&cluster.records) {
-            let elements = cluster.with_records(inner.records);
-            return self.whole_of(cluster, &inner.keys, &inner.what).or_else(|| {
-                let shape = json_shape(&elements.records)?;
-                verified(Draft::of_json(shape, !cluster.is_group(), &inner.keys), cluster)
+    /// Returns a rule for records inside of arrays, members or lines with a time. At most `max_unfit` percent of the cluster's
+    /// records may lack the form.
+    fn nested(&self, cluster: &Cluster, max_unfit: usize) -> Option<Draft> {
+        if let Some(inner) = wrapped::array(&cluster.records, max_unfit) {
+            let preset = self.preset_for_nested(cluster, &inner.keys, &inner.what, max_unfit);
+            return preset.or_else(|| {
+                let shape = json_shape(&inner.records, max_unfit)?;
+                verified(Draft::of_json(shape, !cluster.is_group(), &inner.keys), cluster, max_unfit)
             });
         }
         if !cluster.is_group()
-            && let Some(inner) = wrapped::export(&cluster.records)
+            && let Some(inner) = wrapped::export(&cluster.records, max_unfit)
         {
-            let messages = cluster.with_records(inner.records);
-            let found = self.whole_of(cluster, &inner.keys, &inner.what).or_else(|| {
-                let shape = json_shape(&messages.records)?;
-                verified(Draft::of_json(shape, true, &inner.keys), cluster)
+            let preset = self.preset_for_nested(cluster, &inner.keys, &inner.what, max_unfit);
+            let found = preset.or_else(|| {
+                let shape = json_shape(&inner.records, max_unfit)?;
+                verified(Draft::of_json(shape, true, &inner.keys), cluster, max_unfit)
             });
             if found.is_some() {
                 return found;
             }
         }
-        let (inner, others) = wrapped::member(&cluster.records)?;
+        let (inner, others) = wrapped::member(&cluster.records, max_unfit)?;
         let mut keys = inner.keys.clone();
-        let time = json_shape(&cluster.records)?.times().0.filter(|_| !cluster.is_group());
+        let time = json_shape(&inner.outer, 0)?.times().0.filter(|_| !cluster.is_group());
         keys.extend(time.as_ref().map(time_key));
-        let with_time = self.whole_of(cluster, &keys, &inner.what);
-        let found = with_time.or_else(|| self.whole_of(cluster, &inner.keys, &inner.what));
+        let with_time = self.preset_for_nested(cluster, &keys, &inner.what, max_unfit);
+        let found =
+            with_time.or_else(|| self.preset_for_nested(cluster, &inner.keys, &inner.what, max_unfit));
         found.or_else(|| {
             // Other members would be lost, so their number is bounded.
-            let shape = json_shape(&inner.records).filter(|_| others <= MAX_OTHER_MEMBERS)?;
+            let shape = json_shape(&inner.records, max_unfit).filter(|_| others <= MAX_OTHER_MEMBERS)?;
             let mut draft = Draft::of_json(shape, false, &keys);
             draft.what = format!("{}, in {}", draft.what, inner.what);
-            verified(draft, cluster)
+            verified(draft, cluster, max_unfit)
         })
     }
 
-    fn whole_of(&self, cluster: &Cluster, keys: &[String], what: &str) -> Option<Draft> {
-        let mut draft = self.whole(cluster, keys)?;
+    fn preset_for_nested(
+        &self,
+        cluster: &Cluster,
+        keys: &[String],
+        what: &str,
+        max_unfit: usize,
+    ) -> Option<Draft> {
+        let mut draft = self.preset_for_all(cluster, keys, max_unfit)?;
         draft.what = format!("{}, {what}", draft.what);
         Some(draft)
     }
 
-    /// Returns the rule for containers, with their payloads.
+    /// Returns the rule for nested records that most of the cluster's records hold, with those that hold none.
+    fn nested_in_most(&self, cluster: &Cluster) -> Option<Chain> {
+        let preset = self.preset_for_all(cluster, &[], MAX_UNFIT_PERCENT);
+        let draft = preset.or_else(|| self.nested(cluster, MAX_UNFIT_PERCENT))?;
+        let fit = try_rule(&draft.probe(), cluster)?;
+        let others: Vec<Record> =
+            cluster.records.iter().filter(|record| !fit.takes(record)).cloned().collect();
+        // One record with an array may have more rows than many other records.
+        let are_few = others.len() * 100 <= cluster.records.len() * MAX_UNFIT_PERCENT;
+        are_few.then(|| Chain {
+            drafts: vec![draft],
+            remaining: others,
+            rejected: fit.rejected,
+            ..Chain::default()
+        })
+    }
+
+    /// Returns the rule that decodes payloads, with the payloads.
     fn decoded(&self, cluster: &Cluster) -> Option<Chain> {
-        let found = wrapped::payloads(&cluster.records)?;
+        let found = wrapped::payloads(&cluster.records, MAX_UNFIT_PERCENT)?;
         let presets =
-            self.presets.iter().filter(|known| known.decodes).map(|known| Draft::with_preset(known, &[]));
+            self.presets.iter().filter(|preset| preset.decodes).map(|preset| Draft::with_preset(preset, &[]));
         let own = Draft::decoding(found.keys.clone());
         let draft = presets.chain([own]).find(|draft| self.probes.decodes(&draft.probe(), cluster))?;
         Some(Chain { drafts: vec![draft], payloads: found.payloads, ..Chain::default() })
@@ -152,49 +204,52 @@ impl Recogniser {
     /// Returns several rules, each for some of the records. `partial` is the first of them.
     fn mixed(&self, cluster: &Cluster, mut partial: Option<(Draft, Vec<Record>)>) -> Chain {
         let mut chain = Chain::default();
-        let mut rest = cluster.clone();
-        while let Some((draft, refused)) = partial {
+        let mut remaining = cluster.clone();
+        while let Some((draft, others)) = partial {
             chain.drafts.push(draft);
-            rest = rest.with_records(refused);
+            remaining = remaining.with_records(others);
             let is_full = chain.drafts.len() + 2 == MAX_DRAFTS;
-            partial = if is_full || rest.records.is_empty() { None } else { self.partial(&rest) };
+            partial =
+                if is_full || remaining.records.is_empty() { None } else { self.preset_for_some(&remaining) };
         }
+        let are_known = (cluster.records.len() - remaining.records.len()) * 2 > cluster.records.len();
+        let min_records = if are_known { MIN_KIND_RECORDS } else { 1 };
         let (objects, lines): (Vec<Record>, Vec<Record>) =
-            rest.records.iter().cloned().partition(|record| JsonShape::default().add(&record.message));
-        let mut remaining = Vec::new();
+            remaining.records.iter().cloned().partition(|record| JsonShape::default().add(&record.message));
         for records in [objects, lines] {
-            let part = rest.with_records(records);
-            // A few records beside a known log are damaged rather than another log.
-            let is_kind = part.records.len() * 100 >= cluster.records.len() * MIN_KIND_PERCENT;
+            let part = remaining.with_records(records);
+            // A few records beside others are malformed rather than another log.
+            let is_kind = part.records.len() >= min_records
+                && part.records.len() * 100 >= cluster.records.len() * MIN_KIND_PERCENT;
             match own_format(&part, &[]).filter(|_| is_kind) {
                 Some(draft) => chain.drafts.push(draft),
-                None => remaining.extend(part.records),
+                None => chain.remaining.extend(part.records),
             }
         }
-        chain.guess = flow_guess::guess(&remaining);
-        chain.rest = remaining;
+        chain.guess = flow_guess::guess(&chain.remaining);
+        chain.rejected = chain.remaining.len() as u64;
         chain
     }
 
     /// Returns the preset that takes some of the records and is the most specific, and the records that it does not take.
-    fn partial(&self, cluster: &Cluster) -> Option<(Draft, Vec<Record>)> {
+    fn preset_for_some(&self, cluster: &Cluster) -> Option<(Draft, Vec<Record>)> {
         let first = first_records(cluster);
-        let mut best: Option<((usize, usize), Draft, Vec<Record>)> = None;
-        for known in self.presets.iter().filter(|known| !known.decodes && !known.has_key("records")) {
-            if known.is_json && known.required < MIN_REQUIRED {
+        let mut best: Option<(Rank, Draft, Vec<Record>)> = None;
+        for preset in self.presets.iter().filter(|preset| !preset.decodes && !preset.has_key("records")) {
+            if preset.is_json && preset.required < MIN_REQUIRED {
                 continue;
             }
-            let draft = Draft::with_preset(known, &[]);
+            let draft = Draft::with_preset(preset, &[]);
             let rule = draft.probe();
             let has_rows = |cluster| self.probes.try_preset(&rule, cluster).filter(|fit| fit.rows > 0);
             let Some(fit) = has_rows(&first).and_then(|_| has_rows(cluster)) else { continue };
-            let rank = (known.required, fit.columns);
+            let rank = (preset.required, fit.columns, Reverse(0));
             if best.as_ref().is_none_or(|(other, ..)| rank > *other) {
-                let refused = cluster.records.iter().filter(|record| !fit.takes(record)).cloned().collect();
-                best = Some((rank, draft, refused));
+                let others = cluster.records.iter().filter(|record| !fit.takes(record)).cloned().collect();
+                best = Some((rank, draft, others));
             }
         }
-        best.map(|(_, draft, refused)| (draft, refused))
+        best.map(|(_, draft, others)| (draft, others))
     }
 }
 
@@ -216,8 +271,13 @@ fn first_records(cluster: &Cluster) -> Cluster {
     cluster.with_records(records)
 }
 
-/// Returns an object with fewer elements in its array.
+/// Returns an object with fewer members, or with fewer elements in its array. A preset that it does not fit is left out early.
 fn shortened(message: &str) -> Option<String> {
+    if message.starts_with('{')
+        && let Some(shorter) = first_members(message, FIRST_MEMBERS)
+    {
+        return Some(shorter);
+    }
     let mut text = message.as_bytes()[..FIRST_BYTES].to_vec();
     if trim_to_records(&mut text) { String::from_utf8(text).ok() } else { None }
 }
@@ -237,8 +297,8 @@ fn own_format(cluster: &Cluster, keys: &[String]) -> Option<Draft> {
         return None;
     }
     let is_plain = !cluster.is_group();
-    if let Some(shape) = json_shape(&cluster.records) {
-        return verified(Draft::of_json(shape, is_plain, keys), cluster);
+    if let Some(shape) = json_shape(&cluster.records, 0) {
+        return verified(Draft::of_json(shape, is_plain, keys), cluster, 0);
     }
     let lines = |with_comments: bool| -> Vec<&str> {
         let messages = cluster.records.iter().map(|record| &*record.message);
@@ -247,7 +307,7 @@ fn own_format(cluster: &Cluster, keys: &[String]) -> Option<Draft> {
     let preambles: Vec<&str> =
         cluster.files.iter().flat_map(|file| file.preamble.iter().map(String::as_str)).collect();
     if let Some(format) = text_shape::w3c(&preambles, &lines(true)) {
-        return verified(Draft::of_text(format, is_plain, keys), cluster);
+        return verified(Draft::of_text(format, is_plain, keys), cluster, 0);
     }
     let comments = keys_with_comments(cluster, keys);
     let keys = comments.as_deref().unwrap_or(keys);
@@ -257,17 +317,18 @@ fn own_format(cluster: &Cluster, keys: &[String]) -> Option<Draft> {
     // A rule has one kind of comments, and a header line takes it.
     let first_lines = if comments.is_some() { &[][..] } else { &first_lines };
     let format = text_shape::pairs(&lines).or_else(|| text_shape::delimited(&lines, first_lines))?;
-    verified(Draft::of_text(format, is_plain, keys), cluster)
+    verified(Draft::of_text(format, is_plain, keys), cluster, 0)
 }
 
-/// Returns the shape of records that are all JSON objects.
-fn json_shape(records: &[Record]) -> Option<JsonShape> {
+/// Returns the shape of records that are JSON objects, if at most `max_unfit` percent are not.
+fn json_shape(records: &[Record], max_unfit: usize) -> Option<JsonShape> {
     let mut shape = JsonShape::default();
-    let are_objects = !records.is_empty() && records.iter().all(|record| shape.add(&record.message));
-    are_objects.then_some(shape)
+    let unfit = records.iter().filter(|record| !shape.add(&record.message)).count();
+    (unfit < records.len() && unfit * 100 <= records.len() * max_unfit).then_some(shape)
 }
 
-/// Returns the rule if it takes all records. A sample with one is not proof enough, but a rule without is wrong.
-fn verified(draft: Draft, cluster: &Cluster) -> Option<Draft> {
-    try_rule(&draft.probe(), cluster).is_some_and(|fit| fit.takes_all()).then_some(draft)
+/// Returns the rule if it takes records and rejects at most `max_unfit` percent. A sample that fits does not prove a rule, but one
+/// that does not fit refutes it.
+fn verified(draft: Draft, cluster: &Cluster, max_unfit: usize) -> Option<Draft> {
+    try_rule(&draft.probe(), cluster).is_some_and(|fit| fit.takes_all_but(max_unfit)).then_some(draft)
 }

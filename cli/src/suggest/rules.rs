@@ -5,11 +5,11 @@ use std::{cmp::Reverse, collections::BTreeSet};
 use flowherd_shared::limits::{MAX_REGEXES, MAX_RULES, MAX_TABLES};
 
 use super::{
-    clusters::Origin,
+    clusters::Source,
     draft::{Draft, time_key},
     found::Found,
-    known::Known,
     names,
+    preset_rule::PresetRule,
     toml_text::{comment, commented, string},
 };
 
@@ -29,21 +29,23 @@ pub(super) struct Suggested {
     pub(super) notes: Vec<String>,
     /// Whether the columns come from the sample alone, and not from a preset.
     pub(super) is_inferred: bool,
+    /// Whether it rejects records of the sample that no other rule takes.
+    pub(super) expects_rejects: bool,
     /// Whether other rules take what it decodes.
     pub(super) decodes: bool,
     /// Why it is a comment, if it is one.
-    pub(super) doubt: Option<String>,
+    pub(super) why_commented: Option<String>,
 }
 
 /// A commented suggestion for records that no rule takes.
 #[derive(Debug)]
-pub(super) struct Doubtful {
+pub(super) struct UncertainRule {
     pub(super) about: String,
     pub(super) toml: String,
 }
 
 /// Returns the rules in order, and what is uncertain.
-pub(super) fn rules(mut found: Vec<Found>) -> (Vec<Suggested>, Vec<Doubtful>) {
+pub(super) fn rules(mut found: Vec<Found>) -> (Vec<Suggested>, Vec<UncertainRule>) {
     found.sort_by_key(|found| {
         let globs: Vec<&str> = if found.is_group() { found.groups() } else { found.folders() };
         let length = globs.iter().map(|glob| names::literal_length(glob)).min().unwrap_or_default();
@@ -51,15 +53,15 @@ pub(super) fn rules(mut found: Vec<Found>) -> (Vec<Suggested>, Vec<Doubtful>) {
         (Reverse(decodes), Reverse(found.is_group()), Reverse(length))
     });
     let mut writer = Writer { found: &found, names: BTreeSet::new(), tables: BTreeSet::new() };
-    let (mut rules, mut doubtful) = (Vec::new(), Vec::new());
+    let (mut rules, mut uncertain) = (Vec::new(), Vec::new());
     for (at, one) in found.iter().enumerate() {
         writer.rules_of(at, one, &mut rules);
         if one.has_unknown_kind() {
-            doubtful.push(writer.doubtful(at, one));
+            uncertain.push(writer.uncertain(at, one));
         }
     }
     limit(&mut rules);
-    (rules, doubtful)
+    (rules, uncertain)
 }
 
 struct Writer<'a> {
@@ -74,7 +76,7 @@ impl Writer<'_> {
         for (number, draft) in drafts.iter().enumerate() {
             let mut head = Vec::new();
             let (name, table) = self.names_of(found, draft);
-            let is_preset_name = draft.preset.as_ref().is_some_and(|known| known.name == name);
+            let is_preset_name = draft.preset.as_ref().is_some_and(|preset| preset.name == name);
             if !is_preset_name {
                 head.push(format!("name = {}", string(&name)));
             }
@@ -82,7 +84,8 @@ impl Writer<'_> {
             if draft.preset.is_none() && !draft.decodes() {
                 head.push(format!("table = \"{table}\""));
             }
-            if number + 1 < drafts.len() {
+            // Records of an unknown kind go to the rule that the user completes.
+            if number + 1 < drafts.len() || found.has_unknown_kind() {
                 head.push("on_mismatch = \"next\"".to_owned());
             }
             if draft.preset.is_none() && !draft.decodes() && found.groups().len() > 1 {
@@ -96,20 +99,21 @@ impl Writer<'_> {
                 name,
                 table,
                 toml: draft.toml(&head),
-                about: format!("{}: {}", draft.what, listed(&found.origins)),
+                about: format!("{}: {}", draft.what, listed(&found.sources)),
                 notes,
                 is_inferred: draft.preset.is_none(),
+                expects_rejects: found.chain.rejected > 0,
                 decodes: draft.decodes(),
-                doubt: None,
+                why_commented: None,
             });
         }
     }
 
     /// Returns the rule's name and table.
     fn names_of(&mut self, found: &Found, draft: &Draft) -> (String, String) {
-        if let Some(known) = &draft.preset {
-            let name = names::unique(&mut self.names, known.name, '-');
-            return (name, known.table.clone().unwrap_or_default());
+        if let Some(preset) = &draft.preset {
+            let name = names::unique(&mut self.names, preset.name, '-');
+            return (name, preset.table.clone().unwrap_or_default());
         }
         let glob = match found.groups()[..] {
             [] => names::common_prefix(&found.folders()).to_owned(),
@@ -125,7 +129,7 @@ impl Writer<'_> {
         let presets = self.found.iter().flat_map(|found| &found.chain.drafts);
         let taken: Vec<String> = presets
             .filter_map(|draft| draft.preset.as_ref())
-            .filter_map(|known| known.table.clone())
+            .filter_map(|preset| preset.table.clone())
             .collect();
         self.tables.extend(taken);
         let table = names::unique(&mut self.tables, &base, '_');
@@ -136,10 +140,10 @@ impl Writer<'_> {
     /// Returns the line `match = …`, or none if the preset's own takes these records and no others, or if there is nothing to
     /// tell apart.
     fn matches(&self, at: usize, found: &Found, draft: &Draft) -> Option<String> {
-        let message = draft.preset.as_ref().and_then(Known::message);
-        if let Some(known) = &draft.preset
+        let message = draft.preset.as_ref().and_then(PresetRule::message);
+        if let Some(preset) = &draft.preset
             && found.chain.drafts.len() == 1
-            && self.own_match_suffices(at, found, known)
+            && self.own_match_suffices(at, found, preset)
         {
             return None;
         }
@@ -158,22 +162,22 @@ impl Writer<'_> {
         }
     }
 
-    fn own_match_suffices(&self, at: usize, found: &Found, known: &Known) -> bool {
-        let takes_all = found.own_match_of(known);
+    fn own_match_suffices(&self, at: usize, found: &Found, preset: &PresetRule) -> bool {
+        let takes_all = found.own_match_of(preset);
         let takes_another =
             self.found.iter().enumerate().filter(|(other, _)| *other != at).any(|(_, other)| {
                 let mut groups: Vec<Option<&str>> = other.groups().into_iter().map(Some).collect();
                 if !other.folders().is_empty() {
                     groups.push(None);
                 }
-                groups.into_iter().any(|group| known.may_match(group, &mut other.keys()))
+                groups.into_iter().any(|group| preset.may_match(group, &mut other.keys()))
             });
         takes_all && !takes_another
     }
 
     /// Returns a commented rule for records that no rule takes for certain.
-    fn doubtful(&mut self, at: usize, found: &Found) -> Doubtful {
-        let base = names::table_name(found.origins[0].text());
+    fn uncertain(&mut self, at: usize, found: &Found) -> UncertainRule {
+        let base = names::table_name(found.sources[0].text());
         let table = names::unique(&mut self.tables, &format!("{base}_text"), '_');
         let name = names::unique(&mut self.names, &table.replace('_', "-"), '-');
         let text = Draft {
@@ -198,15 +202,15 @@ impl Writer<'_> {
                 "no format fits every one of these records. This rule would keep each as one column of text:"
             }
         };
-        let about = format!("Not certain, from {}: {what}", listed(&found.origins));
-        Doubtful { about, toml: text.toml(&head) }
+        let about = format!("Not certain, from {}: {what}", listed(&found.sources));
+        UncertainRule { about, toml: text.toml(&head) }
     }
 }
 
 /// Returns where records come from, for a comment.
-fn listed(origins: &[Origin]) -> String {
-    let groups: Vec<&str> = origins.iter().filter_map(Origin::group).collect();
-    let folders: Vec<&str> = origins.iter().filter_map(Origin::folder).collect();
+fn listed(sources: &[Source]) -> String {
+    let groups: Vec<&str> = sources.iter().filter_map(Source::group).collect();
+    let folders: Vec<&str> = sources.iter().filter_map(Source::folder).collect();
     let list = |what: &str, names: Vec<&str>| {
         let shown: Vec<String> = names.iter().take(MAX_LISTED).map(|name| format!("{name:?}")).collect();
         let more = names.len() - shown.len();
@@ -229,7 +233,7 @@ fn limit(rules: &mut [Suggested]) {
             || regexes + usize::from(has_regex) > MAX_REGEXES
             || (tables.len() == MAX_TABLES && !tables.contains(&rule.table));
         if is_beyond {
-            rule.doubt =
+            rule.why_commented =
                 Some("a flowherd.toml cannot have more rules, tables or regular expressions".to_owned());
             continue;
         }
@@ -239,25 +243,30 @@ fn limit(rules: &mut [Suggested]) {
     }
 }
 
-/// Returns the text of the file. `taken` has the comment on each rule's counts.
-pub(super) fn file(head: &str, rules: &[Suggested], taken: &[String], doubtful: &[Doubtful]) -> String {
+/// Returns the text of the file. `counts` has the comment on each rule's counts.
+pub(super) fn file(
+    head: &str,
+    rules: &[Suggested],
+    counts: &[String],
+    uncertain: &[UncertainRule],
+) -> String {
     let mut text = comment(head);
-    for (rule, taken) in rules.iter().zip(taken) {
+    for (rule, counts) in rules.iter().zip(counts) {
         text.push('\n');
-        text += &comment(&format!("{taken} {}.", rule.about));
+        text += &comment(&format!("{counts} {}.", rule.about));
         rule.notes.iter().for_each(|note| text += &comment(note));
-        match &rule.doubt {
+        match &rule.why_commented {
             None => text += &rule.toml,
-            Some(doubt) => {
-                text += &comment(&format!("Not certain: {doubt}."));
+            Some(why_commented) => {
+                text += &comment(&format!("Not certain: {why_commented}."));
                 text += &commented(&rule.toml);
             }
         }
     }
-    for doubtful in doubtful {
+    for uncertain in uncertain {
         text.push('\n');
-        text += &comment(&doubtful.about);
-        text += &commented(&doubtful.toml);
+        text += &comment(&uncertain.about);
+        text += &commented(&uncertain.toml);
     }
     text
 }

@@ -85,30 +85,30 @@ fn parse_pairs(line: &str) -> Option<Vec<Pair<'_>>> {
     let mut pairs: Vec<Pair<'_>> = Vec::new();
     let mut rest = line;
     while !rest.is_empty() {
-        let (key, behind) = rest.split_once('=')?;
+        let (key, after) = rest.split_once('=')?;
         let is_key = key.starts_with(|first: char| first.is_ascii_alphabetic() || "_@".contains(first))
             && key.chars().all(|character| character.is_ascii_alphanumeric() || "_@.-".contains(character));
         if !is_key || pairs.iter().any(|pair| pair.key == key) || pairs.len() == MAX_FIELDS {
             return None;
         }
-        let (value, is_quoted, behind) = if let Some(quoted) = behind.strip_prefix('"') {
+        let (value, is_quoted, after) = if let Some(quoted) = after.strip_prefix('"') {
             let end = closing_quote(quoted)?;
             (&quoted[..end], true, &quoted[end + 1..])
         } else {
-            let end = behind.find(' ').unwrap_or(behind.len());
-            (&behind[..end], false, &behind[end..])
+            let end = after.find(' ').unwrap_or(after.len());
+            (&after[..end], false, &after[end..])
         };
         if value.contains('"') && !is_quoted {
             return None;
         }
         pairs.push(Pair { key, value, is_quoted });
-        let next = behind.trim_start_matches(' ');
-        if next.len() == behind.len() && !next.is_empty() {
+        let next = after.trim_start_matches(' ');
+        if next.len() == after.len() && !next.is_empty() {
             return None;
         }
         rest = next;
         // The pattern accepts no spaces at the end.
-        if rest.is_empty() && !behind.is_empty() {
+        if rest.is_empty() && !after.is_empty() {
             return None;
         }
     }
@@ -353,7 +353,7 @@ mod tests {
              +n=(?P<n>[^ ]*)$'\ntypes = { ts = \"bigint\", n = \"double\" }\n"
         );
         for other in
-            ["a=1 b=2", "x", "level=info ts=1", "ts=1 text behind", "ts=1 ts=2", "ts=\"open", "ts=1 n=2 "]
+            ["a=1 b=2", "x", "level=info ts=1", "ts=1 text after", "ts=1 ts=2", "ts=\"open", "ts=1 n=2 "]
         {
             let lines: Vec<&str> = lines.iter().copied().chain([other]).collect();
             assert_eq!(pairs(&lines), None, "{other}");

@@ -95,6 +95,26 @@ fn json_end(text: &[u8], from: usize) -> End {
     End::Cut(last_element)
 }
 
+/// Returns an object that ends after this number of members, or `None` if it has no more.
+pub(super) fn first_members(object: &str, count: usize) -> Option<String> {
+    let (mut depth, mut members) = (0, 1);
+    let (mut in_string, mut is_escaped) = (false, false);
+    for (at, byte) in object.bytes().enumerate() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = in_string,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth -= 1,
+            b',' if depth == 1 && members == count => return Some(format!("{}}}", &object[..at])),
+            b',' if depth == 1 => members += 1,
+            _ => {}
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +142,15 @@ mod tests {
             let has_record = trim_to_records(&mut text);
             assert_eq!(has_record.then(|| String::from_utf8(text).unwrap()).as_deref(), expected, "{cut}");
         }
+    }
+
+    #[test]
+    fn an_object_is_cut_after_whole_members() {
+        let object = r#"{"a":{"x":1,"y":[1,2]},"b":",\"},","c":3}"#;
+        assert_eq!(first_members(object, 1).as_deref(), Some(r#"{"a":{"x":1,"y":[1,2]}}"#));
+        assert_eq!(first_members(object, 2).as_deref(), Some(r#"{"a":{"x":1,"y":[1,2]},"b":",\"},"}"#));
+        assert_eq!(first_members(object, 3), None);
+        assert_eq!(first_members("", 1), None);
     }
 
     #[test]

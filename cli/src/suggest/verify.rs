@@ -13,27 +13,27 @@ use flowherd_shared::{
 
 use super::{clusters::sample_limits, names, sample::Sample};
 
-/// What one rule did with the sample.
+/// The rows and rejects of one rule.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Taken {
+pub(super) struct RuleCounts {
     pub(super) rows: u64,
     pub(super) rejected: u64,
-    /// The reason of most rejects.
-    reason: BTreeMap<&'static str, u64>,
+    /// Rejects by reason.
+    reasons: BTreeMap<&'static str, u64>,
 }
 
-impl Taken {
+impl RuleCounts {
     /// Returns the most frequent reason of its rejects.
     pub(super) fn reason(&self) -> &'static str {
-        self.reason.iter().max_by_key(|(_, count)| **count).map_or("", |(reason, _)| reason)
+        self.reasons.iter().max_by_key(|(_, count)| **count).map_or("", |(reason, _)| reason)
     }
 }
 
-/// What all rules did with the sample.
+/// The counts of all rules together.
 #[derive(Debug, Default)]
 pub(super) struct Verified {
     /// By name of the rule.
-    pub(super) rules: BTreeMap<String, Taken>,
+    pub(super) rules: BTreeMap<String, RuleCounts>,
     pub(super) read: u64,
     pub(super) rows: u64,
     pub(super) control: u64,
@@ -69,22 +69,22 @@ pub(super) fn verify(text: &str, samples: &[Sample]) -> Result<Verified, ConfigE
         verified.rows += counts.rows;
         verified.control += counts.control;
         for (rule, counts) in run_config.config.rules.iter().zip(&counts.rules) {
-            let taken = verified.rules.entry(rule.name.clone()).or_default();
-            taken.rows += counts.rows;
-            taken.rejected += counts.rejected();
+            let total = verified.rules.entry(rule.name.clone()).or_default();
+            total.rows += counts.rows;
+            total.rejected += counts.rejected();
             for (reason, count) in counts.rejects() {
-                *taken.reason.entry(reason.as_str()).or_default() += count;
+                *total.reasons.entry(reason.as_str()).or_default() += count;
             }
         }
         let without_rule = counts.without_rule.rejected();
         if without_rule > 0 {
             let no_rule = counts.without_rule.rejects().any(|(reason, _)| reason == Reason::NoRule);
             let group = counts.unmatched_log_group.as_ref().filter(|_| no_rule);
-            let origin = match group {
+            let source = match group {
                 Some(group) => format!("log group {group:?}"),
                 None => format!("keys {:?}", names::key_globs(&sample.key).0),
             };
-            *verified.remaining.entry(origin).or_default() += without_rule;
+            *verified.remaining.entry(source).or_default() += without_rule;
         }
     }
     Ok(verified)

@@ -24,8 +24,8 @@ const MIN_ARRAY_PERCENT: usize = 90;
 const MAX_ELEMENT_BYTES: usize = 4 << 20;
 /// Minimum bytes of a payload. Short words are also base64.
 const MIN_PAYLOAD_BYTES: usize = 16;
-/// Minimum part of the records that hold a payload. Others are damaged.
-const MIN_VALID_PERCENT: usize = 90;
+/// Records that are examined for the member with the messages, the array or the payload.
+const MAX_EXAMINED: usize = 20;
 /// Records whose payloads are decoded.
 const MAX_PAYLOADS: usize = 200;
 
@@ -38,7 +38,19 @@ pub(super) struct Inner {
     pub(super) keys: Vec<String>,
     /// What the keys do, for a comment.
     pub(super) what: String,
+    /// The records that hold messages.
+    pub(super) outer: Vec<Record>,
+    /// A record for each message.
     pub(super) records: Vec<Record>,
+}
+
+impl Inner {
+    /// Returns one message for each record.
+    fn new(keys: Vec<String>, what: String, messages: Vec<(&Record, String)>) -> Self {
+        let outer = messages.iter().map(|(record, _)| (*record).clone()).collect();
+        let records = messages.into_iter().map(|(record, message)| record.with_message(message)).collect();
+        Self { keys, what, outer, records }
+    }
 }
 
 /// Payloads inside a cluster's records, and the keys of a rule that decodes them.
@@ -49,26 +61,46 @@ pub(super) struct Payloads {
     pub(super) payloads: Vec<(usize, Vec<u8>)>,
 }
 
-/// Returns the elements of the array that each record holds.
-pub(super) fn array(records: &[Record]) -> Option<Inner> {
-    let first = records.first()?.message.trim_start();
-    if first.starts_with('[') {
-        return elements(records, "", |message| Some(message.to_owned()));
+/// Returns the elements of the array that the records hold. At most `max_unfit` percent of the records may have none.
+pub(super) fn array(records: &[Record], max_unfit: usize) -> Option<Inner> {
+    if let Some(arrays) = read_most(records, max_unfit, |record| objects(&record.message)) {
+        return elements("", arrays);
     }
-    let name = array_member(first)?;
-    let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+    let examined = some_of(records, MAX_EXAMINED);
+    let name = most_frequent(examined.filter_map(|record| array_member(&record.message)))?;
     let (mut bytes, mut array_bytes, mut others) = (0, 0, 0);
-    for record in records {
+    let arrays = read_most(records, max_unfit, |record| {
         let members = members(&record.message)?;
+        let array = members.get(&name)?.get();
+        let objects = objects(array)?;
         bytes += record.message.len();
-        array_bytes += members.get(&name)?.get().len();
+        array_bytes += array.len();
         others += members.len() - 1;
-    }
+        Some(objects)
+    })?;
     let is_large = array_bytes * 100 >= bytes * MIN_ARRAY_PERCENT;
     if others > 0 && !is_large {
         return None;
     }
-    elements(records, &pointer, |message| Some(members(message)?.get(&name)?.get().to_owned()))
+    elements(&pointer(&[name]), arrays)
+}
+
+/// Reads each record. Returns `None` if more than `max_unfit` percent of the records cannot be read.
+fn read_most<'a, T>(
+    records: &'a [Record],
+    max_unfit: usize,
+    mut read: impl FnMut(&'a Record) -> Option<T>,
+) -> Option<Vec<(&'a Record, T)>> {
+    let fitting: Vec<(&Record, T)> =
+        records.iter().filter_map(|record| Some((record, read(record)?))).collect();
+    let unfit = records.len() - fitting.len();
+    (!fitting.is_empty() && unfit * 100 <= records.len() * max_unfit).then_some(fitting)
+}
+
+fn most_frequent(names: impl Iterator<Item = String>) -> Option<String> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    names.for_each(|name| *counts.entry(name).or_default() += 1);
+    counts.into_iter().max_by_key(|(_, count)| *count).map(|(name, _)| name)
 }
 
 /// Returns the only member of an object that is an array of objects.
@@ -82,20 +114,26 @@ fn array_member(message: &str) -> Option<String> {
     arrays.next().is_none().then_some(name)
 }
 
-fn elements(records: &[Record], pointer: &str, array: impl Fn(&str) -> Option<String>) -> Option<Inner> {
+/// Returns the elements of an array if all are objects.
+fn objects(array: &str) -> Option<Vec<&str>> {
+    if !array.trim_start().starts_with('[') {
+        return None;
+    }
+    let elements: Vec<&RawValue> = serde_json::from_str(array).ok()?;
+    elements.into_iter().map(|element| Some(element.get()).filter(|text| text.starts_with('{'))).collect()
+}
+
+fn elements(pointer: &str, arrays: Vec<(&Record, Vec<&str>)>) -> Option<Inner> {
     let mut inner = Vec::new();
     let mut bytes = 0;
-    for record in records {
-        let array = array(&record.message)?;
-        for element in serde_json::from_str::<Vec<&RawValue>>(&array).ok()? {
-            if !element.get().starts_with('{') {
-                return None;
-            }
-            if bytes < MAX_ELEMENT_BYTES {
-                bytes += element.get().len();
-                inner.push(Record { message: element.get().to_owned(), ..record.clone() });
-            }
+    for (record, element) in
+        arrays.iter().flat_map(|(record, elements)| elements.iter().map(move |element| (record, element)))
+    {
+        if bytes >= MAX_ELEMENT_BYTES {
+            break;
         }
+        bytes += element.len();
+        inner.push(record.with_message((*element).to_owned()));
     }
     (!inner.is_empty()).then(|| Inner {
         keys: vec![format!("records = {}", string(pointer))],
@@ -103,76 +141,64 @@ fn elements(records: &[Record], pointer: &str, array: impl Fn(&str) -> Option<St
             "" => "elements of arrays".to_owned(),
             pointer => format!("elements of the array {pointer}"),
         },
+        outer: arrays.into_iter().map(|(record, _)| record.clone()).collect(),
         records: inner,
     })
 }
 
-/// Returns the messages that each record has as text in one member. `other` members hold at most this many values.
-pub(super) fn member(records: &[Record]) -> Option<(Inner, usize)> {
-    let first = members(&records.first()?.message)?;
-    let name = MESSAGE_MEMBERS
-        .iter()
-        .find(|name| first.get(**name).is_some_and(|raw| raw.get().starts_with('"')))?;
-    let mut inner = Vec::new();
-    let mut others = 0;
-    for record in records {
-        let members = members(&record.message)?;
-        let message: String = serde_json::from_str(members.get(*name)?.get()).ok()?;
-        others = others.max(members.len() - 1);
-        inner.push(Record { message, ..record.clone() });
-    }
-    let keys = vec![format!("unwrap = \"/{name}\"")];
-    Some((Inner { keys, what: format!("messages in the member /{name}"), records: inner }, others))
+/// Returns the messages that the records have as text in one member, and the maximum number of other members. At most
+/// `max_unfit` percent of the records may have no such member.
+pub(super) fn member(records: &[Record], max_unfit: usize) -> Option<(Inner, usize)> {
+    let parsed: Vec<Option<Members<'_>>> = records.iter().map(|record| members(&record.message)).collect();
+    MESSAGE_MEMBERS.iter().find_map(|name| {
+        let mut parsed = parsed.iter();
+        let mut others = 0;
+        let messages = read_most(records, max_unfit, |_| {
+            let members = parsed.next()?.as_ref()?;
+            let message = text_of(members.get(*name)?)?;
+            others = others.max(members.len() - 1);
+            Some(message)
+        })?;
+        let keys = vec![format!("unwrap = \"/{name}\"")];
+        Some((Inner::new(keys, format!("messages in the member /{name}"), messages), others))
+    })
 }
 
-/// Returns the messages after the time at the start of each line.
-pub(super) fn export(records: &[Record]) -> Option<Inner> {
-    let mut inner = Vec::new();
-    for record in records {
+/// Returns the messages after the time at the start of the lines. At most `max_unfit` percent of the lines may begin otherwise.
+pub(super) fn export(records: &[Record], max_unfit: usize) -> Option<Inner> {
+    let messages = read_most(records, max_unfit, |record| {
         let (time, message) = record.message.split_once(' ')?;
-        if !is_iso_time(time) {
-            return None;
-        }
-        inner.push(Record { message: message.to_owned(), ..record.clone() });
-    }
+        is_iso_time(time).then(|| message.to_owned())
+    })?;
     let keys = vec!["lines = \"export\"".to_owned()];
-    (!inner.is_empty()).then(|| Inner {
-        keys,
-        what: "lines with a time, as export tasks write them".to_owned(),
-        records: inner,
-    })
+    Some(Inner::new(keys, "lines with a time, as export tasks write them".to_owned(), messages))
 }
 
-/// Returns the payloads that each record has in base64: as its whole text, in a member, in a member of a member, or in a member
-/// of each element of an array.
-pub(super) fn payloads(records: &[Record]) -> Option<Payloads> {
-    let first = &records.first()?.message;
-    let mut keys = Vec::new();
-    let place = find_payload(first)?;
-    match &place {
-        Place::Whole => {}
-        Place::Member(path) => keys.push(format!("unwrap = {}", string(&pointer(path)))),
-        Place::Element(array, path) => {
-            keys.push(format!("records = {}", string(&pointer(array))));
-            keys.push(format!("unwrap = {}", string(&pointer(path))));
+/// Returns the payloads that the records have in base64: as the whole text, in a member, in a member of a member, or in a
+/// member of each element of an array. At most `max_unfit` percent of the records may have none.
+pub(super) fn payloads(records: &[Record], max_unfit: usize) -> Option<Payloads> {
+    let mut tried: Vec<PayloadPath> = Vec::new();
+    for record in some_of(records, MAX_EXAMINED) {
+        let Some(path) = find_payload(&record.message).filter(|path| !tried.contains(path)) else { continue };
+        if read_most(records, max_unfit, |record| path.payloads(&record.message)).is_some() {
+            return Some(Payloads {
+                keys: path.keys(),
+                payloads: some_of(records, MAX_PAYLOADS)
+                    .flat_map(|record| {
+                        let payloads = path.payloads(&record.message).into_iter().flatten();
+                        payloads.map(|payload| (record.file, payload))
+                    })
+                    .collect(),
+            });
         }
+        tried.push(path);
     }
-    keys.push("decode = \"base64\"".to_owned());
-    let valid = records.iter().filter(|record| place.payloads(&record.message).is_some()).count();
-    if valid * 100 < records.len() * MIN_VALID_PERCENT {
-        return None;
-    }
-    let payloads = some_of(records, MAX_PAYLOADS)
-        .flat_map(|record| {
-            place.payloads(&record.message).into_iter().flatten().map(|payload| (record.file, payload))
-        })
-        .collect();
-    Some(Payloads { keys, payloads })
+    None
 }
 
 /// Where a payload is in a record.
-#[derive(Debug)]
-enum Place {
+#[derive(Debug, PartialEq, Eq)]
+enum PayloadPath {
     Whole,
     Member(Vec<String>),
     Element(Vec<String>, Vec<String>),
@@ -182,19 +208,19 @@ fn pointer(path: &[String]) -> String {
     path.iter().map(|name| format!("/{}", name.replace('~', "~0").replace('/', "~1"))).collect()
 }
 
-fn find_payload(message: &str) -> Option<Place> {
+fn find_payload(message: &str) -> Option<PayloadPath> {
     if decode(message).is_some() {
-        return Some(Place::Whole);
+        return Some(PayloadPath::Whole);
     }
     for (name, raw) in members(message)? {
         if let Some(path) = payload_below(raw, &name, 2) {
-            return Some(Place::Member(path));
+            return Some(PayloadPath::Member(path));
         }
         let elements: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
         let Some(members) = elements.first().and_then(|element| members(element.get())) else { continue };
         for (member, raw) in members {
             if let Some(path) = payload_below(raw, &member, 1) {
-                return Some(Place::Element(vec![name], path));
+                return Some(PayloadPath::Element(vec![name], path));
             }
         }
     }
@@ -215,7 +241,22 @@ fn payload_below(raw: &RawValue, name: &str, levels: usize) -> Option<Vec<String
     })
 }
 
-impl Place {
+impl PayloadPath {
+    /// Returns the keys of a rule that decodes the payloads.
+    fn keys(&self) -> Vec<String> {
+        let mut keys = Vec::new();
+        match self {
+            Self::Whole => {}
+            Self::Member(path) => keys.push(format!("unwrap = {}", string(&pointer(path)))),
+            Self::Element(array, path) => {
+                keys.push(format!("records = {}", string(&pointer(array))));
+                keys.push(format!("unwrap = {}", string(&pointer(path))));
+            }
+        }
+        keys.push("decode = \"base64\"".to_owned());
+        keys
+    }
+
     /// Returns the decoded payloads of a record; `None` if one is missing or no payload.
     fn payloads(&self, message: &str) -> Option<Vec<Vec<u8>>> {
         match self {
@@ -279,9 +320,9 @@ mod tests {
 
     #[test]
     fn an_array_of_records_is_most_of_its_object() {
-        let inner = array(&records(&[r#"{"Records":[{"a":1},{"a":2}]}"#, r#"{"Records":[]}"#])).unwrap();
+        let inner = array(&records(&[r#"{"Records":[{"a":1},{"a":2}]}"#, r#"{"Records":[]}"#]), 0).unwrap();
         assert_eq!((inner.keys, inner.records.len()), (vec!["records = \"/Records\"".to_owned()], 2));
-        assert_eq!(array(&records(&["[{\"a\":1}]"])).unwrap().keys, ["records = \"\""]);
+        assert_eq!(array(&records(&["[{\"a\":1}]"]), 0).unwrap().keys, ["records = \"\""]);
         for other in [
             r#"{"id":"one order of several","items":[{"a":1}]}"#,
             r#"{"a":[1]}"#,
@@ -289,9 +330,9 @@ mod tests {
             "x",
             "{}",
         ] {
-            assert!(array(&records(&[other])).is_none(), "{other}");
+            assert!(array(&records(&[other]), 0).is_none(), "{other}");
         }
-        assert!(array(&records(&[r#"{"Records":[{"a":1}]}"#, r#"{"other":1}"#])).is_none());
+        assert!(array(&records(&[r#"{"Records":[{"a":1}]}"#, r#"{"other":1}"#]), 0).is_none());
     }
 
     #[test]
@@ -313,7 +354,7 @@ mod tests {
                 vec!["records = \"/records\"", "unwrap = \"/data\"", "decode = \"base64\""],
             ),
         ] {
-            let found = payloads(&records(&[&message])).unwrap();
+            let found = payloads(&records(&[&message]), 0).unwrap();
             assert_eq!(found.keys, keys, "{message}");
             assert_eq!(found.payloads[0].1, b"{\"x\":\"some text\"}");
         }
@@ -322,20 +363,44 @@ mod tests {
             "0123456789abcdef0123456789abcdef",
             r#"{"id":"plain words and text"}"#,
         ] {
-            assert!(payloads(&records(&[other])).is_none(), "{other}");
+            assert!(payloads(&records(&[other]), 0).is_none(), "{other}");
         }
     }
 
     #[test]
-    fn messages_in_members_and_behind_times_are_found() {
-        let (inner, others) = member(&records(&[r#"{"a":1,"message":"2 123"}"#])).unwrap();
+    fn messages_in_members_and_after_times_are_found() {
+        let (inner, others) = member(&records(&[r#"{"a":1,"message":"2 123"}"#]), 0).unwrap();
         assert_eq!(
             (inner.keys[0].as_str(), &*inner.records[0].message, others),
             ("unwrap = \"/message\"", "2 123", 1)
         );
-        assert!(member(&records(&[r#"{"message":"x"}"#, r#"{"message":1}"#])).is_none());
-        let inner = export(&records(&["2026-02-18T00:00:00.000Z 2 123"])).unwrap();
+        assert!(member(&records(&[r#"{"message":"x"}"#, r#"{"message":1}"#]), 0).is_none());
+        let inner = export(&records(&["2026-02-18T00:00:00.000Z 2 123"]), 0).unwrap();
         assert_eq!(inner.records[0].message, "2 123");
-        assert!(export(&records(&["2026-02-18T00:00:00.000Z a", "b c"])).is_none());
+        assert!(export(&records(&["2026-02-18T00:00:00.000Z a", "b c"]), 0).is_none());
+    }
+
+    #[test]
+    fn a_few_records_without_the_form_do_not_hide_it_wherever_they_are() {
+        let nineteen = |message: &str, odd: &str, at: usize| {
+            let mut messages = vec![message; 19];
+            messages.insert(at, odd);
+            records(&messages)
+        };
+        for at in [0, 10, 19] {
+            let in_array = nineteen(r#"{"Records":[{"a":1}]}"#, r#"{"Records":[1]}"#, at);
+            assert!(array(&in_array, 4).is_none());
+            assert_eq!(array(&in_array, 5).unwrap().records.len(), 19);
+            let in_member = nineteen(r#"{"log":"{}"}"#, r#"{"message":"x"}"#, at);
+            assert!(member(&in_member, 4).is_none());
+            let (inner, _) = member(&in_member, 5).unwrap();
+            assert_eq!((inner.keys[0].as_str(), inner.outer.len()), ("unwrap = \"/log\"", 19));
+            let lines = nineteen("2026-02-18T00:00:00.000Z a", "\tat frame", at);
+            assert!(export(&lines, 4).is_none());
+            assert_eq!(export(&lines, 5).unwrap().records.len(), 19);
+            let in_base64 = nineteen(r#"{"data":"eyJ4Ijoic29tZSB0ZXh0In0="}"#, "{}", at);
+            assert!(payloads(&in_base64, 4).is_none());
+            assert_eq!(payloads(&in_base64, 5).unwrap().payloads.len(), 19);
+        }
     }
 }

@@ -69,7 +69,7 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
         }
     }
 
-    /// Tries the rules below the one that refused a record. Returns the rule that found a container without valid content.
+    /// Tries the rules below the one that refused a record. Returns the rule that found invalid nested records.
     fn record_below(
         &mut self,
         record: &Record<'_>,
@@ -94,9 +94,9 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
                 }
                 self.counts.add_row(&row);
             }
-            Parsed::Container { otherwise, rule } => {
+            Parsed::Nested { otherwise, rule } => {
                 let (number, array) = (rule.number, rule.source.records);
-                let content = rules.take_container();
+                let content = rules.take_nested();
                 let is_valid = match array {
                     Some(array) if otherwise == Reason::NotJson => {
                         let paths = rules.only_array(array);

@@ -211,7 +211,7 @@ pub(crate) fn has_value(raw: &[u8], expected: impl AsRef<[u8]>) -> bool {
 /// The replacement of NUL.
 const NUL: &[u8] = b"\\u0000";
 
-/// Appends bytes as text: U+FFFD for invalid UTF-8, `\u0000` for NUL. Behind a backslash that begins an escape, NUL is U+FFFD:
+/// Appends bytes as text: U+FFFD for invalid UTF-8, `\u0000` for NUL. After a backslash that begins an escape, NUL is U+FFFD:
 /// with `\u0000` the two would be another escape, and JSON that is damaged would be valid.
 pub(crate) fn repair(bytes: &[u8], out: &mut Vec<u8>) {
     let start = out.len();

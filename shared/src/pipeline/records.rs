@@ -117,8 +117,8 @@ enum State {
     Start,
     /// Between two items.
     Between,
-    /// Directly behind a JSON text or envelope.
-    BehindJson,
+    /// Directly after a JSON text or envelope.
+    AfterJson,
     Events {
         first: bool,
         checked_to_end: bool,
@@ -130,8 +130,8 @@ enum State {
         path: usize,
         first: bool,
     },
-    /// Behind an array of records, inside its object.
-    BehindArray,
+    /// After an array of records, inside its object.
+    AfterArray,
     /// Inside a JSON text that is too long, already returned. It begins at this byte of the decoded text.
     SkipJson(u64),
     /// Inside a line that is too long, already returned.
@@ -265,7 +265,7 @@ impl<R: Read> Records<R> {
                         return Ok(found);
                     }
                 }
-                State::BehindJson => self.skip_separator()?,
+                State::AfterJson => self.skip_separator()?,
                 State::Events { first, checked_to_end } => {
                     if let Some(found) = self.next_event(first, checked_to_end)? {
                         return Ok(Some(found));
@@ -277,7 +277,7 @@ impl<R: Read> Records<R> {
                         return Ok(Some(found));
                     }
                 }
-                State::BehindArray => self.behind_array()?,
+                State::AfterArray => self.after_array()?,
                 State::SkipJson(start) => self.skip_json(start)?,
                 State::SkipLine => self.skip_line()?,
             }
@@ -306,9 +306,9 @@ impl<R: Read> Records<R> {
             [b'\\', b'n', ..] => 2,
             _ => return Ok(()),
         };
-        let behind = &seen[separator..];
-        let behind = behind.strip_prefix(b" ").unwrap_or(behind);
-        if matches!(behind, [] | [b'{' | b'[' | b'\r' | b'\n', ..]) {
+        let after = &seen[separator..];
+        let after = after.strip_prefix(b" ").unwrap_or(after);
+        if matches!(after, [] | [b'{' | b'[' | b'\r' | b'\n', ..]) {
             self.window.at += separator;
         }
         Ok(())
@@ -374,7 +374,7 @@ impl<R: Read> Records<R> {
                     let start = self.window.at + indent;
                     self.window.at += scanned + length;
                     self.items.objects += 1;
-                    self.state = State::BehindJson;
+                    self.state = State::AfterJson;
                     return Ok(Some(self.plain(start, self.window.at)));
                 }
                 Step::Envelope => {
@@ -428,7 +428,7 @@ impl<R: Read> Records<R> {
             match self.json.advance(self.window.seen()) {
                 Step::End(length) => {
                     self.window.at += length;
-                    self.state = State::BehindJson;
+                    self.state = State::AfterJson;
                     return Ok(());
                 }
                 Step::Envelope => return Err(self.window.too_large(start)),

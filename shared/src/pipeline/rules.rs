@@ -134,9 +134,9 @@ pub enum Parsed<'a> {
         /// The rule.
         rule: &'a Rule,
     },
-    /// It holds other records and is none itself. `Rules::take_container` returns its content.
-    Container {
-        /// Why the record is rejected if its content is not valid.
+    /// It is not a record, but holds an array or a payload with nested records. `Rules::take_nested` returns that.
+    Nested {
+        /// Why the message is rejected if the array or payload is not valid.
         otherwise: Reason,
         /// The rule that takes it.
         rule: &'a Rule,

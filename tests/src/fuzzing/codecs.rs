@@ -148,8 +148,8 @@ fn slow_layer(mut rest: &[u8], limit: u64) -> Option<(Vec<u8>, u64)> {
         let flags = *rest.strip_prefix(&[0x1f, 0x8b, 8])?.first()?;
         rest = rest.get(10..).filter(|_| flags & 0xe0 == 0)?;
         if flags & 4 != 0 {
-            let (length, behind) = rest.split_first_chunk()?;
-            rest = behind.get(usize::from(u16::from_le_bytes(*length))..)?;
+            let (length, after) = rest.split_first_chunk()?;
+            rest = after.get(usize::from(u16::from_le_bytes(*length))..)?;
         }
         for text in [8, 16] {
             if flags & text != 0 {
@@ -159,8 +159,8 @@ fn slow_layer(mut rest: &[u8], limit: u64) -> Option<(Vec<u8>, u64)> {
         if flags & 2 != 0 {
             let mut crc = Crc::new();
             crc.update(&member[..before - rest.len()]);
-            let (stated, behind) = rest.split_first_chunk()?;
-            rest = behind;
+            let (stated, after) = rest.split_first_chunk()?;
+            rest = after;
             if u32::from(u16::from_le_bytes(*stated)) != crc.sum() & 0xffff {
                 return None;
             }
@@ -177,13 +177,13 @@ fn slow_layer(mut rest: &[u8], limit: u64) -> Option<(Vec<u8>, u64)> {
         rest = rest.get(decoder.total_in() as usize..)?;
         let mut crc = Crc::new();
         crc.update(&text[start..]);
-        let (trailer, behind) = rest.split_first_chunk::<8>()?;
+        let (trailer, after) = rest.split_first_chunk::<8>()?;
         let length = (text.len() - start) as u32;
         if *trailer != *[crc.sum().to_le_bytes(), length.to_le_bytes()].concat() {
             return None;
         }
         members += 1;
-        rest = behind.strip_prefix(b"\n").unwrap_or(behind);
+        rest = after.strip_prefix(b"\n").unwrap_or(after);
         if rest.iter().all(|byte| *byte == 0) {
             break;
         }

@@ -91,7 +91,7 @@ fn is_lost(line: &[u8], first: bool, begins: bool) -> bool {
     let is_partly_known = begins
         && words.iter().any(|word| is_known(word))
         && words.iter().all(|word| is_like_a_name(word))
-        && (words.len() > 1 && likely * 2 > words.len() || first && is_telling(&words));
+        && (words.len() > 1 && likely * 2 > words.len() || first && is_probably_header(&words));
     let mut runs = (0..words.len()).flat_map(|start| (start + 1..=words.len()).map(move |end| (start, end)));
     let is_joined = runs.any(|(start, end)| {
         let run = &words[start..end];
@@ -99,10 +99,10 @@ fn is_lost(line: &[u8], first: bool, begins: bool) -> bool {
         // The first word may end with a name.
         let ends = names().find(|name| run[0].ends_with(name));
         let run_names: Vec<&str> = ends.into_iter().chain(run[1..].iter().copied()).collect();
-        is_at_an_end && run.iter().all(|word| is_likely(word)) && is_telling(run)
+        is_at_an_end && run.iter().all(|word| is_likely(word)) && is_probably_header(run)
             || run_names.len() == run.len()
                 && run_names.iter().all(|word| is_known(word))
-                && is_telling(&run_names)
+                && is_probably_header(&run_names)
     });
     let bare = |text: &str| text.replace(['-', '_'], "").to_ascii_lowercase();
     let other: Vec<String> = line
@@ -112,7 +112,7 @@ fn is_lost(line: &[u8], first: bool, begins: bool) -> bool {
         .take(129)
         .collect();
     let known: Vec<&str> = other.iter().filter_map(|word| names().find(|name| bare(name) == *word)).collect();
-    let is_other_form = other.len() > 2 && known.len() * 2 > other.len() && is_telling(&known);
+    let is_other_form = other.len() > 2 && known.len() * 2 > other.len() && is_probably_header(&known);
     is_partly_known || is_joined || is_other_form
 }
 
@@ -137,7 +137,7 @@ fn is_likely(word: &str) -> bool {
 }
 
 /// Three names of fields, or one and another word if one of them is not an English word.
-fn is_telling(words: &[&str]) -> bool {
+fn is_probably_header(words: &[&str]) -> bool {
     let known = words.iter().filter(|word| is_known(word)).count();
     known >= 3 || (known >= 1 && words.len() >= 2 && words.iter().any(|word| is_distinctive(word)))
 }

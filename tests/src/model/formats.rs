@@ -10,7 +10,7 @@ use super::{
     keys::{kind, text_of},
 };
 
-/// The header lines of a text that apply to the lines behind them.
+/// The header lines of a text that apply to the lines after them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Header {
     /// The fields of a flow log.
@@ -23,7 +23,7 @@ pub(super) enum Parsed {
     /// Values by column, and whether text was replaced in one of them.
     Values(BTreeMap<String, String>, bool),
     Control,
-    /// The fields of the lines behind this one.
+    /// The fields of the lines after this one.
     Fields(Vec<String>),
 }
 

@@ -33,7 +33,7 @@ enum Stop {
 const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 const OWN_KEYS: [&str; 5] = ["messageType", "owner", "logGroup", "logStream", "logEvents"];
 
-/// Magic numbers that fail the object if a line contains them. The model does not check the header behind the number.
+/// Magic numbers that fail the object if a line contains them. The model does not check the header after the number.
 const MAGICS: [&[u8]; 11] = [
     b"\x82SNAPPY\0",
     b"\x02\x21\x4c\x18",
@@ -48,7 +48,7 @@ const MAGICS: [&[u8]; 11] = [
     b"PK\x03\x04",
 ];
 
-/// Returns the first item of a text and the text behind it, or `None` at the end of the text.
+/// Returns the first item of a text and the text after it, or `None` at the end of the text.
 ///
 /// The records of a JSON text with an array at one of the paths are the elements of these arrays.
 pub(super) fn next<'t>(text: &'t str, paths: &[Vec<String>]) -> Result<Option<(Item<'t>, &'t str)>, Failed> {
@@ -60,10 +60,10 @@ pub(super) fn next<'t>(text: &'t str, paths: &[Vec<String>]) -> Result<Option<(I
         let mut grammar = Grammar::new(item, paths);
         match grammar.json_text() {
             Ok(length) => {
-                let (json, behind) = item.split_at(length);
+                let (json, after) = item.split_at(length);
                 let item =
                     if grammar.has_array { Item::Elements(grammar.elements) } else { Item::Json(json) };
-                return Ok(Some((item, without_separator(behind))));
+                return Ok(Some((item, without_separator(after))));
             }
             Err(Stop::Cut) => return Err(Failed),
             // Its first elements are records already.
@@ -110,19 +110,19 @@ pub(super) fn elements_of_message(text: &str, path: &[String]) -> Result<Vec<Str
         Ok(length) if length == text.len() => {
             Ok(grammar.elements.into_iter().map(|(_, element)| element).collect())
         }
-        // More text behind the object, or damage in it.
+        // More text after the object, or damage in it.
         _ => Err("not-json"),
     }
 }
 
-/// Returns the text behind one separator of a JSON text or envelope. A separator is `,` or the two characters `\n`. Only
+/// Returns the text after one separator of a JSON text or envelope. A separator is `,` or the two characters `\n`. Only
 /// one space may come between it and the next JSON text or the end of the line.
 fn without_separator(text: &str) -> &str {
     for separator in [",", "\\n"] {
-        let Some(behind) = text.strip_prefix(separator) else { continue };
-        let next = behind.strip_prefix(' ').unwrap_or(behind);
+        let Some(after) = text.strip_prefix(separator) else { continue };
+        let next = after.strip_prefix(' ').unwrap_or(after);
         if next.is_empty() || next.starts_with(['{', '[', '\r', '\n']) {
-            return behind;
+            return after;
         }
     }
     text

@@ -83,8 +83,8 @@ pub(super) fn first_node(text: &str, path: &str) -> Option<String> {
             let end = name.find(['.', '[']).unwrap_or(name.len());
             (format!("'{}'", &name[..end]), &name[end..])
         } else {
-            let (inner, behind) = rest.strip_prefix('[').unwrap().split_once(']').unwrap();
-            (inner.to_owned(), behind)
+            let (inner, after) = rest.strip_prefix('[').unwrap().split_once(']').unwrap();
+            (inner.to_owned(), after)
         };
         nodes = nodes.iter().flat_map(|node| select(node, &selector)).collect();
     }

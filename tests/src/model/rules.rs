@@ -24,9 +24,9 @@ pub(super) enum Verdict {
     Row(Row),
     Control,
     Dropped,
-    /// The line is no record. It names the fields of the lines behind it.
+    /// The line is no record. It names the fields of the lines after it.
     Header(Vec<String>),
-    /// A directive of a W3C log, which counts as control. It names the fields of the lines behind it.
+    /// A directive of a W3C log, which counts as control. It names the fields of the lines after it.
     Fields(Vec<String>),
     Elements(Vec<Record>),
     /// The decoded bytes of an object of its own.
@@ -298,7 +298,7 @@ fn base64(text: &str) -> Option<Vec<u8>> {
         let value = ALPHABET.find(digit)?;
         bits.extend((0..6).rev().map(|bit| value >> bit & 1 == 1));
     }
-    // The bits behind the last byte are zero.
+    // The bits after the last byte are zero.
     let whole = bits.len() / 8 * 8;
     if bits[whole..].contains(&true) {
         return None;

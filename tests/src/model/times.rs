@@ -73,8 +73,8 @@ fn by_format(text: &str, format: &str) -> Option<i64> {
             'z' => 5,
             _ => 2,
         };
-        let (part, behind) = rest.split_at_checked(width)?;
-        rest = behind;
+        let (part, after) = rest.split_at_checked(width)?;
+        rest = after;
         match directive {
             'Y' => year = Some(number(part)?),
             'm' => month = Some(number(part)?),

@@ -170,8 +170,8 @@ fn damage_names_the_codec_its_layer_and_its_byte() {
         let mut damaged = [&unit[..], &unit].concat();
         damaged[first + unit.len() / 2] ^= 0x10;
         let cut = [&unit[..], &short[..short.len() - 1]].concat();
-        let behind = [&unit[..], b"garbage"].concat();
-        for (what, object) in [("damaged", damaged), ("cut", cut), ("garbage", behind)] {
+        let after = [&unit[..], b"garbage"].concat();
+        for (what, object) in [("damaged", damaged), ("cut", cut), ("garbage", after)] {
             if what == "damaged" && UNCHECKED.contains(&name) {
                 continue;
             }
@@ -256,18 +256,18 @@ fn every_entry_of_a_zip_archive_is_a_file_of_its_own() {
 }
 
 #[test]
-fn entries_stored_or_deflated_with_lengths_before_or_behind_them_are_read() {
+fn entries_stored_or_deflated_with_lengths_before_or_after_them_are_read() {
     for (deflated, described) in [(false, false), (true, false), (true, true)] {
         let one = Entry { name: "one", bytes: LINE.as_bytes(), deflated, described };
         let none = Entry { bytes: b"", ..one };
         let object = archive(&[one, none, one]);
         assert_eq!(decode(&object).unwrap(), LINE.repeat(2).as_bytes(), "{deflated} {described}");
     }
-    let behind = Entry { name: "one", bytes: LINE.as_bytes(), deflated: false, described: true };
+    let after = Entry { name: "one", bytes: LINE.as_bytes(), deflated: false, described: true };
     assert!(
-        decode(&archive(&[behind])).unwrap_err().starts_with("unsupported: a stored zip entry whose length")
+        decode(&archive(&[after])).unwrap_err().starts_with("unsupported: a stored zip entry whose length")
     );
-    assert_eq!(decode(&archive(&[Entry { bytes: b"", ..behind }])).unwrap(), b"");
+    assert_eq!(decode(&archive(&[Entry { bytes: b"", ..after }])).unwrap(), b"");
 }
 
 #[test]
@@ -334,8 +334,8 @@ fn windows_and_blocks_that_need_too_much_memory_are_refused_before_the_allocatio
     let hadoop =
         [&(MAX_SNAPPY_BLOCK_BYTES as u32 + 1).to_be_bytes()[..], &snappy_hadoop(LINE.as_bytes())[4..]]
             .concat();
-    let behind = [snappy_hadoop(LINE.as_bytes()), hadoop].concat();
-    for object in [&window[..], &single, xz, &behind[..]] {
+    let after = [snappy_hadoop(LINE.as_bytes()), hadoop].concat();
+    for object in [&window[..], &single, xz, &after[..]] {
         let error = decode(object).unwrap_err();
         assert!(error.starts_with("too large a window: "), "{error}");
     }

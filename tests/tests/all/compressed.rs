@@ -36,7 +36,7 @@ fn envelopes_and_lines_of_every_codec_become_rows_and_the_name_of_the_object_doe
 }
 
 #[test]
-fn records_that_are_gzipped_one_by_one_with_a_line_feed_behind_each_are_all_read() {
+fn records_that_are_gzipped_one_by_one_with_a_line_feed_after_each_are_all_read() {
     let member = gzip(good().as_bytes());
     let object = [&member[..], b"\n", &member, b"\n"].concat();
     assert_eq!(convert(&object[..], "k", &RunConfig::default()).unwrap().0.rows, 4);

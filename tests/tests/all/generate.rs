@@ -104,7 +104,7 @@ pub(crate) fn items() -> impl Strategy<Value = Vec<Vec<u8>>> {
         1 => Just("}],".to_owned()).boxed(),
     ];
     let line = line.prop_map(|line| line.replace('\n', " ") + "\n");
-    // White space behind a line feed is part of the next line.
+    // White space after a line feed is part of the next line.
     let between = prop_oneof![3 => Just(""), 1 => Just("\n"), 1 => Just(" \t\r\n")];
     let json = prop_oneof![
         3 => envelope().boxed(),

@@ -35,8 +35,8 @@ fn a_hostile_line_never_fails_a_log() {
         b"PAR1\xff",
     ];
     for magic in magics {
-        for behind in [&b" x\n"[..], b"\n"] {
-            let object = [&line.repeat(50), &b"INFO POST /up "[..], magic, behind, &line.repeat(50)].concat();
+        for after in [&b" x\n"[..], b"\n"] {
+            let object = [&line.repeat(50), &b"INFO POST /up "[..], magic, after, &line.repeat(50)].concat();
             let (counts, _, _) = read(&plan, &object);
             assert_eq!(counts.rows, 101, "{}", magic.escape_ascii());
             assert_eq!(counts.repaired, u64::from(std::str::from_utf8(magic).is_err() || magic.contains(&0)));

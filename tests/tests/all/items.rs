@@ -192,7 +192,7 @@ fn compressed_data_after_text_fails_the_object_by_name_and_position() {
         let object = [text.as_bytes(), &member].concat();
         let expected = format!("gzip data in text at byte {} of layer 0; ", text.len());
         assert!(error(&RunConfig::default(), &object).starts_with(&expected), "{text}");
-        // Text behind compressed data fails too.
+        // Text after compressed data fails too.
         error(&RunConfig::default(), &[&member, text.as_bytes()].concat());
     }
     // In a line that is too long for a record, only the part that the reject shows is searched. The size of the reads does
@@ -231,7 +231,7 @@ fn a_json_object_too_long_for_a_record_is_one_reject_in_bounded_memory() {
             assert_eq!(rejects[0].1, long(filler, bytes).as_bytes()[..300].escape_ascii().to_string());
         }
     }
-    // Damage far behind the limit is found too. A damaged JSON object on one line is one reject. On several lines it
+    // Damage far after the limit is found too. A damaged JSON object on one line is one reject. On several lines it
     // fails the source object, because records could be lost.
     let damaged = long("12,", 5000).replace("1]}", "x");
     let (counts, _, rejects) = read(&plan, format!("{damaged}\n{{\"action\":\"b\"}}").as_bytes());

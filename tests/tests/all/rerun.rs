@@ -318,7 +318,7 @@ fn a_waiting_message_of_a_run_that_is_over_is_acknowledged_without_work() {
     fail_once(&fleet);
     assert_eq!(fleet.queue.bodies().len(), 1);
 
-    // The run is abandoned, and the prefix is run again. The new message waits behind the old one.
+    // The run is abandoned, and the prefix is run again. The new message waits for the old one.
     fleet.store.remove(&layout::active("old")).unwrap();
     let step = fleet.plan("new", "");
     fleet.queue.advance(Duration::from_secs(20));

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod inferred;
+mod malformed;
 
 use std::{fs, path::Path};
 

@@ -5,7 +5,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
     extent::Extent,
-    shifted::Asked as Asking,
+    shifted::Period,
     tables::{self, Partitions, RowsOf, Stored},
 };
 use crate::{
@@ -35,8 +35,8 @@ pub(super) fn list() -> String {
         let flags: Vec<String> = needed.chain(optional).collect();
         vec![question.name.to_owned(), question.title().to_owned(), flags.join(" ")]
     });
-    let mut text = columns(&["question", "shows", "asks"], rows, usize::MAX);
-    text += "\nAll but missing-objects are asked of a time: --last 24h, --day 2026-02-18, --day yesterday, or --from and --to.\n";
+    let mut text = columns(&["question", "shows", "flags"], rows, usize::MAX);
+    text += "\nAll but missing-objects take a time: --last 24h, --day 2026-02-18, --day yesterday, or --from and --to.\n";
     text
 }
 
@@ -123,7 +123,7 @@ pub(super) struct Prepared {
     /// It returns one row more than the limit.
     pub(super) sql: String,
     /// The period that it reads.
-    pub(super) reads: Asking,
+    pub(super) reads: Period,
     /// Finds the time of all rows of the table.
     pub(super) extent: Option<Extent>,
     /// Returns a row if the time before has any, for a question that compares with it.
@@ -162,7 +162,7 @@ pub(super) fn on_tables(
     }
     arguments.limit = Some(arguments.limit.unwrap_or(LIMIT) + 1);
     let from = if question.source == Source::FlowsAndBefore { span.before().from } else { span.from };
-    let reads = Asking { span: Span { from, to: span.to }, late };
+    let reads = Period { span: Span { from, to: span.to }, late };
     Ok(Prepared { sql: question.statement(&arguments, &rows)?, reads, extent, before: any_before })
 }
 

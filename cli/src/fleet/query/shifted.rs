@@ -21,14 +21,14 @@ const DAY: i64 = 24 * HOUR;
 
 /// A table and its columns in the database.
 #[derive(Debug)]
-pub(super) struct Known {
-    pub(super) table: String,
+pub(super) struct StoredTable {
+    pub(super) name: String,
     pub(super) columns: Vec<String>,
 }
 
-/// The time of a question, and the maximum lateness of its records in seconds.
+/// The period that a question reads, and the maximum lateness of its records in seconds.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
+pub(super) struct Period {
     pub(super) span: Span,
     pub(super) late: i64,
 }
@@ -44,34 +44,34 @@ enum Columns {
     Unknown,
 }
 
-/// Returns one line for each table that would misread rows of runs. Without `asked`, rows of any time count.
+/// Returns one line for each table that would misread rows of runs. Without a period, rows of any time count.
 pub(super) fn find(
     results: &impl Store,
     mut runs: Vec<IndexedRun>,
-    known: &[Known],
-    asked: Option<Asked>,
+    tables: &[StoredTable],
+    period: Option<Period>,
 ) -> Result<Vec<String>, StoreError> {
     // In the order of their begin.
     runs.reverse();
     let mut by_config: BTreeMap<&str, Vec<Columns>> = BTreeMap::new();
     for run in &runs {
         if !by_config.contains_key(&*run.config_hash) {
-            by_config.insert(&run.config_hash, columns(results, run, known)?);
+            by_config.insert(&run.config_hash, columns(results, run, tables)?);
         }
     }
 
     let mut problems = Vec::new();
-    for (at, known) in known.iter().enumerate() {
+    for (at, table) in tables.iter().enumerate() {
         let is = |run: &IndexedRun, columns: Columns| by_config[&*run.config_hash][at] == columns;
         let may_be_misread = |run: &&IndexedRun| {
             (is(run, Columns::Other) || is(run, Columns::Unknown))
-                && asked.is_none_or(|asked| may_hold(&run.prefix, asked))
+                && period.is_none_or(|period| may_hold(&run.prefix, period))
         };
         let suspects: Vec<&IndexedRun> = runs.iter().filter(may_be_misread).collect();
         if suspects.is_empty() {
             continue;
         }
-        // Only where there is a doubt, the reports that can remove it.
+        // Reads the reports of these runs, and of the runs that may have replaced their rows.
         let may_replace = |run: &&IndexedRun| {
             is(run, Columns::Same) && suspects.iter().any(|suspect| may_replace(run, suspect))
         };
@@ -89,7 +89,7 @@ pub(super) fn find(
             .filter(|(run, report)| !is_replaced(run, report.as_ref()))
             .map(|(run, _)| *run)
             .collect();
-        problems.extend(problem(&known.table, &remaining));
+        problems.extend(problem(&table.name, &remaining));
     }
     Ok(problems)
 }
@@ -130,27 +130,31 @@ fn replaces(
         && (later.prefix != earlier.prefix || done.objects.listed >= report.objects.listed)
 }
 
-fn columns(results: &impl Store, run: &IndexedRun, known: &[Known]) -> Result<Vec<Columns>, StoreError> {
+fn columns(
+    results: &impl Store,
+    run: &IndexedRun,
+    tables: &[StoredTable],
+) -> Result<Vec<Columns>, StoreError> {
     let config = match results.get_limited(&layout::config(&run.run), MAX_CONFIG_BYTES as u64)? {
         None => Some(Config::default()),
         Some(bytes) => std::str::from_utf8(&bytes).ok().and_then(|text| Config::parse(text).ok()),
     };
     // The rules may be of a later version. `convert` does not keep them in the ledger.
     let config = config.filter(|config| config.hash == run.config_hash);
-    let of = |known: &Known| {
+    let of = |stored: &StoredTable| {
         let Some(config) = &config else { return Columns::Unknown };
-        let Some(table) = config.tables.iter().find(|table| table.name == known.table) else {
+        let Some(table) = config.tables.iter().find(|table| table.name == stored.name) else {
             return Columns::None;
         };
         let written = table.columns.iter().map(|column| column.name.to_ascii_lowercase());
-        if written.eq(known.columns.iter().cloned()) { Columns::Same } else { Columns::Other }
+        if written.eq(stored.columns.iter().cloned()) { Columns::Same } else { Columns::Other }
     };
-    Ok(known.iter().map(of).collect())
+    Ok(tables.iter().map(of).collect())
 }
 
 /// Returns whether keys with this prefix can have records of the time, by the last `yyyy/MM[/dd[/HH]]` in it, if any. Names of
 /// Hive's style, such as `year=`, may be before the numbers.
-fn may_hold(prefix: &str, asked: Asked) -> bool {
+fn may_hold(prefix: &str, period: Period) -> bool {
     let parts: Vec<&str> = prefix.split('/').map(|part| part.rsplit('=').next().unwrap_or(part)).collect();
     let number = |at: usize, digits: usize| -> Option<i64> {
         parts.get(at).filter(|part| part.len() == digits)?.parse().ok()
@@ -169,7 +173,7 @@ fn may_hold(prefix: &str, asked: Asked) -> bool {
         (true, None) => from + DAY,
         (false, None) => second(date.saturating_add(1.month())),
     };
-    from - asked.late < asked.span.to && to + HOUR > asked.span.from
+    from - period.late < period.span.to && to + HOUR > period.span.from
 }
 
 #[cfg(test)]
@@ -179,7 +183,7 @@ mod tests {
     #[test]
     fn the_date_in_a_prefix_decides_which_records_it_can_have() {
         let span = Span { from: 1_771_372_800, to: 1_771_459_200 }; // 2026-02-18
-        let day = Asked { span, late: DAY };
+        let day = Period { span, late: DAY };
         let holds = [
             "",
             "firehose/",
@@ -201,6 +205,6 @@ mod tests {
         {
             assert!(!may_hold(prefix, day), "{prefix}");
         }
-        assert!(may_hold("a/2026/02/21/", Asked { span, late: 7 * DAY }));
+        assert!(may_hold("a/2026/02/21/", Period { span, late: 7 * DAY }));
     }
 }

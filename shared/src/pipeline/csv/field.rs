@@ -94,15 +94,15 @@ mod tests {
         fn values_are_written_as_the_csv_crate_writes_them(
             values in proptest::collection::vec(
                 prop_oneof!["[a\"',\n\r\u{1}\\\\é ]{0,6}", "[a\",]{10,50}", "[a-z]{10,40}[\",\n]?[a\"]{0,3}"], 2..6),
-            behind in "[\",\n]{0,20}",
+            after in "[\",\n]{0,20}",
         ) {
             let mut ours = Vec::new();
             for (at, value) in values.iter().enumerate() {
                 if at > 0 {
                     ours.push(b',');
                 }
-                // What is behind a value in its text does not matter.
-                let text = format!("{value}{behind}");
+                // The text after a value does not matter.
+                let text = format!("{value}{after}");
                 super::write_part(text.as_bytes(), 0, value.len(), &mut ours);
             }
             ours.push(b'\n');

@@ -15,7 +15,7 @@ use super::{
 /// Bytes from a magic number on that decide whether its header is plausible.
 pub(in crate::pipeline) const PROOF_BYTES: usize = 512;
 
-/// A format: its name, its magic number, and a check of the bytes behind the magic number. Where the bytes end too soon,
+/// A format: its name, its magic number, and a check of the bytes after the magic number. Where the bytes end too soon,
 /// the check decides by those that are there.
 type Format = (&'static str, &'static [u8], fn(&[u8]) -> bool);
 
@@ -43,9 +43,9 @@ pub(in crate::pipeline) fn find(bytes: &[u8], end: usize) -> Option<(&'static st
     let first = |(name, magic, is_plausible): &Format| {
         let searched = &bytes[..bytes.len().min(end.saturating_add(magic.len() + BZIP2_LEVEL_BYTES))];
         let found = memchr::memmem::find_iter(searched, magic).find_map(|at| {
-            let behind = &bytes[at + magic.len()..bytes.len().min(at + PROOF_BYTES)];
+            let after = &bytes[at + magic.len()..bytes.len().min(at + PROOF_BYTES)];
             let start = if *magic == BZIP2_BLOCK { bzip2_start(bytes, at)? } else { at };
-            (start < end && is_plausible(behind)).then_some(start)
+            (start < end && is_plausible(after)).then_some(start)
         });
         found.map(|at| (*name, at))
     };
@@ -60,18 +60,18 @@ fn bzip2_start(bytes: &[u8], block: usize) -> Option<usize> {
 
 /// Flags and a deflate stream (RFC 1952). Compressed logs do not begin with a stored block, but with one an attacker could
 /// declare the text that follows to be compressed data.
-fn is_gzip(behind: &[u8]) -> bool {
-    let Some((&flags, _)) = behind.split_first() else { return true };
+fn is_gzip(after: &[u8]) -> bool {
+    let Some((&flags, _)) = after.split_first() else { return true };
     if flags & 0xe0 != 0 {
         return false;
     }
-    // Behind flags, time, extra flags and system.
-    let Some(mut rest) = behind.get(7..) else { return true };
+    // After flags, time, extra flags and system.
+    let Some(mut rest) = after.get(7..) else { return true };
     if flags & 4 != 0 {
         let Some(length) = rest.get(..2).map(le) else { return true };
         // Writers of extra fields use a few bytes.
-        let Some(behind) = rest.get(2 + length as usize..) else { return false };
-        rest = behind;
+        let Some(after) = rest.get(2 + length as usize..) else { return false };
+        rest = after;
     }
     for text in [8, 16] {
         if flags & text != 0 {
@@ -109,9 +109,9 @@ fn inflates(stream: &[u8]) -> bool {
 }
 
 /// A frame header and the header of the first block, RFC 8878 sections 3.1.1.1 and 3.1.1.2.
-fn is_zstd(behind: &[u8]) -> bool {
+fn is_zstd(after: &[u8]) -> bool {
     const MAX_BLOCK_BYTES: u64 = 128 << 10;
-    let Some((&descriptor, rest)) = behind.split_first() else { return true };
+    let Some((&descriptor, rest)) = after.split_first() else { return true };
     let (size_flag, is_single_segment) = (descriptor >> 6, descriptor & 0x20 != 0);
     // Reserved and unused bits, and a dictionary, which no reader of logs has.
     if descriptor & 0x1b != 0 {
@@ -134,8 +134,8 @@ fn is_zstd(behind: &[u8]) -> bool {
 }
 
 /// Stream flags and their CRC-32 (<https://tukaani.org/xz/xz-file-format.txt>, section 2.1.1).
-fn is_xz(behind: &[u8]) -> bool {
-    match (behind.get(..2), behind.get(2..6)) {
+fn is_xz(after: &[u8]) -> bool {
+    match (after.get(..2), after.get(2..6)) {
         (Some(flags), Some(crc)) => le(crc) == u64::from(crc32fast::hash(flags)),
         (Some(flags), None) => flags[0] == 0,
         _ => true,
@@ -143,14 +143,14 @@ fn is_xz(behind: &[u8]) -> bool {
 }
 
 /// A frame descriptor and its checksum (<https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md>).
-fn is_lz4(behind: &[u8]) -> bool {
-    let [flags, block, ..] = *behind else { return true };
+fn is_lz4(after: &[u8]) -> bool {
+    let [flags, block, ..] = *after else { return true };
     if flags & 0xc2 != 0x40 || block & 0x8f != 0 || block >> 4 < 4 {
         return false;
     }
     let length = 2 + if flags & 8 != 0 { 8 } else { 0 } + if flags & 1 != 0 { 4 } else { 0 };
-    let Some(checksum) = behind.get(length) else { return true };
-    *checksum == (xxh32(&behind[..length]) >> 8) as u8
+    let Some(checksum) = after.get(length) else { return true };
+    *checksum == (xxh32(&after[..length]) >> 8) as u8
 }
 
 /// XXH32 with seed 0 of fewer than 16 bytes (<https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md>).
@@ -173,36 +173,36 @@ fn xxh32(bytes: &[u8]) -> u32 {
 
 /// The header of the first block: its checksum, a bit that is 0 in every stream of the last decades, a position in the
 /// block, and the map of used bytes.
-fn is_bzip2(behind: &[u8]) -> bool {
+fn is_bzip2(after: &[u8]) -> bool {
     const MAX_BLOCK_BYTES: u64 = 900_000;
-    let Some(block) = behind.get(4..8).map(be) else { return true };
+    let Some(block) = after.get(4..8).map(be) else { return true };
     let (is_randomised, origin) = (block >> 31 != 0, block >> 7 & 0xff_ffff);
-    let Some(map) = behind.get(7..10).map(be) else { return !is_randomised };
+    let Some(map) = after.get(7..10).map(be) else { return !is_randomised };
     let map = map >> 7 & 0xffff;
     !is_randomised && origin < MAX_BLOCK_BYTES && map != 0
 }
 
 /// The header of the first chunk (<https://github.com/google/snappy/blob/main/framing_format.txt>, section 4).
-fn is_framed_snappy(behind: &[u8]) -> bool {
+fn is_framed_snappy(after: &[u8]) -> bool {
     const MAX_CHUNK_BYTES: u64 = 76_490;
-    let Some(&kind) = behind.first() else { return true };
+    let Some(&kind) = after.first() else { return true };
     let is_data = kind < 2;
     (is_data || kind >= 0x80)
-        && behind.get(1..4).is_none_or(|length| !is_data || le(length) <= MAX_CHUNK_BYTES)
+        && after.get(1..4).is_none_or(|length| !is_data || le(length) <= MAX_CHUNK_BYTES)
 }
 
 /// Version and compatible version.
-fn is_snappy_java(behind: &[u8]) -> bool {
+fn is_snappy_java(after: &[u8]) -> bool {
     let is_version = |bytes: &[u8]| (1..256).contains(&be(bytes));
-    behind.get(..4).is_none_or(is_version) && behind.get(4..8).is_none_or(is_version)
+    after.get(..4).is_none_or(is_version) && after.get(4..8).is_none_or(is_version)
 }
 
 /// A local file header (<https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT>, section 4.3.7).
-fn is_zip(behind: &[u8]) -> bool {
+fn is_zip(after: &[u8]) -> bool {
     const METHODS: [u64; 9] = [0, 8, 9, 12, 14, 93, 95, 98, 99];
-    let version = behind.get(..2).map(le);
-    let method = behind.get(4..6).map(le);
-    let name = behind.get(22..24).map(le);
+    let version = after.get(..2).map(le);
+    let method = after.get(4..6).map(le);
+    let name = after.get(22..24).map(le);
     version.is_none_or(|version| version & 0xff <= 63)
         && method.is_none_or(|method| METHODS.contains(&method))
         && name.is_none_or(|bytes| (1..=1024).contains(&bytes))
@@ -210,20 +210,20 @@ fn is_zip(behind: &[u8]) -> bool {
 
 /// The length of the first block (<https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md>, "Legacy frame"): at most
 /// 8 MiB before compression.
-fn is_legacy_lz4(behind: &[u8]) -> bool {
+fn is_legacy_lz4(after: &[u8]) -> bool {
     const MAX_BLOCK_BYTES: u64 = (8 << 20) + (8 << 20) / 255 + 16;
-    behind.get(..4).is_none_or(|length| (1..=MAX_BLOCK_BYTES).contains(&le(length)))
+    after.get(..4).is_none_or(|length| (1..=MAX_BLOCK_BYTES).contains(&le(length)))
 }
 
 /// The fields of the aggregate's message: partition keys, hash keys, and at least one record
 /// (<https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>).
-fn is_kpl_aggregate(mut behind: &[u8]) -> bool {
-    let is_whole = behind.len() < PROOF_BYTES - 4;
+fn is_kpl_aggregate(mut after: &[u8]) -> bool {
+    let is_whole = after.len() < PROOF_BYTES - 4;
     loop {
-        match *behind {
+        match *after {
             // Keys have up to 256 characters; a length of one byte is usual.
             [0x0a | 0x12, length, ref rest @ ..] if length < 0x80 => {
-                behind = rest.get(usize::from(length)..).unwrap_or_default();
+                after = rest.get(usize::from(length)..).unwrap_or_default();
             }
             [0x1a, ..] | [0x0a | 0x12, _, 1 | 2, ..] => return true,
             [] | [0x0a | 0x12] => return is_whole,
@@ -233,13 +233,13 @@ fn is_kpl_aggregate(mut behind: &[u8]) -> bool {
 }
 
 /// The metadata has a schema or a codec, whose names begin so (<https://avro.apache.org/docs/1.12.0/specification/>).
-fn is_avro(behind: &[u8]) -> bool {
-    behind.len() < 32 || memchr::memmem::find(&behind[..32], b"avro.").is_some()
+fn is_avro(after: &[u8]) -> bool {
+    after.len() < 32 || memchr::memmem::find(&after[..32], b"avro.").is_some()
 }
 
 /// The first field of a page header in Thrift's compact protocol: the page's type, an i32.
-fn is_parquet(behind: &[u8]) -> bool {
-    behind.first().is_none_or(|field| *field == 0x15)
+fn is_parquet(after: &[u8]) -> bool {
+    after.first().is_none_or(|field| *field == 0x15)
 }
 
 #[cfg(test)]
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_format_of_several_is_found_behind_a_magic_number_of_no_format() {
+    fn the_first_format_of_several_is_found_after_a_magic_number_of_no_format() {
         let kpl = b"\x1f\x8b\x08\xff text \xf3\x89\x9a\xc2\n\x01a\x1a PAR1\x15";
         assert_eq!(find(kpl, kpl.len()), Some(("KPL aggregate", 10)));
         assert_eq!(find(kpl, 10), None);

@@ -40,11 +40,8 @@ impl<R: Read> Records<R> {
                 }
                 Ok((None, after)) => {
                     self.window.at = after;
-                    self.state = if self.json.paths()[path].is_empty() {
-                        State::BehindJson
-                    } else {
-                        State::BehindArray
-                    };
+                    self.state =
+                        if self.json.paths()[path].is_empty() { State::AfterJson } else { State::AfterArray };
                     return Ok(None);
                 }
                 Err(Stop::Wrong(what, at)) => return Err(self.window.corrupt(what, at)),
@@ -82,12 +79,12 @@ impl<R: Read> Records<R> {
     }
 
     /// Reads from after an array of records to the end of its object, or to its next array of records.
-    pub(super) fn behind_array(&mut self) -> Result<(), ObjectError> {
+    pub(super) fn after_array(&mut self) -> Result<(), ObjectError> {
         loop {
             match self.json.advance(self.window.seen()) {
                 Step::End(length) => {
                     self.window.at += length;
-                    self.state = State::BehindJson;
+                    self.state = State::AfterJson;
                     return Ok(());
                 }
                 Step::Records { path, length } => {

@@ -91,7 +91,7 @@ impl<R: Read> Records<R> {
             return Ok(None);
         }
         // The scan of an envelope without events ends at its end.
-        self.state = State::BehindJson;
+        self.state = State::AfterJson;
         Ok(Some(Found::new(Some(Reason::BadEnvelope), Message::Window(start, self.window.at))))
     }
 
@@ -117,7 +117,7 @@ impl<R: Read> Records<R> {
         match element {
             Element::End => {
                 self.end_envelope(checked_to_end)?;
-                self.state = State::BehindJson;
+                self.state = State::AfterJson;
                 Ok(None)
             }
             Element::Event(event) => Ok(Some(self.found_event(event, start))),

@@ -33,7 +33,7 @@ pub(super) enum Step {
     /// The text is an envelope: it has an array `logEvents`, or one of the two message types.
     Envelope,
     /// The text has an array of records. Its bracket ends after this number of the given bytes; if the text is the array
-    /// itself, its first element begins there. The elements are the caller's: the next call continues behind the array.
+    /// itself, its first element begins there. The elements are the caller's: the next call continues after the array.
     Records {
         /// Position of its path.
         path: usize,

@@ -32,8 +32,8 @@ pub struct Rules<'a> {
     flow: FlowValues,
     /// The message and the time that a rule found inside its record.
     unwrapped: Values,
-    /// The content of the last container.
-    container: Vec<u8>,
+    /// The last array or payload with nested records.
+    nested: Vec<u8>,
     /// By rule: the groups that a regular expression finds.
     found: Vec<Option<::regex::bytes::CaptureLocations>>,
 }
@@ -53,8 +53,8 @@ enum Applied<'a> {
     Header(usize),
     Control,
     Dropped,
-    /// A container, and the reason of the reject if its content is not valid.
-    Container(Reason),
+    /// An array or a payload with nested records, and the reason of the reject if it is not valid.
+    Nested(Reason),
     Reject(Reason),
 }
 
@@ -77,7 +77,7 @@ impl<'a> Rules<'a> {
             values: Values::default(),
             flow: FlowValues::default(),
             unwrapped: Values::default(),
-            container: Vec::new(),
+            nested: Vec::new(),
             found: vec![None; rules.len()],
         }
     }
@@ -112,7 +112,7 @@ impl<'a> Rules<'a> {
         let asks = |at: usize| {
             self.list
                 .iter()
-                .any(|rule| rule.source.records == Some(at) && rule.matches.origin(None, None, self.key))
+                .any(|rule| rule.source.records == Some(at) && rule.matches.may_match(None, None, self.key))
         };
         if !(0..self.arrays.len()).any(asks) {
             return Vec::new();
@@ -128,9 +128,9 @@ impl<'a> Rules<'a> {
         self.arrays.iter().enumerate().map(path).collect()
     }
 
-    /// Returns the content of the container that [`Rules::parse`] found last.
-    pub(crate) fn take_container(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.container)
+    /// Returns the array or payload that [`Rules::parse`] found last.
+    pub(crate) fn take_nested(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.nested)
     }
 
     /// Parses a record.
@@ -138,7 +138,7 @@ impl<'a> Rules<'a> {
         self.parse_below(record, None)
     }
 
-    /// Parses a record on the rules below the one with this number, which found a container without valid content. Only a rule
+    /// Parses a record on the rules below the one with this number, which found invalid nested records. Only a rule
     /// with `on_mismatch = "next"` has rules below it.
     pub(crate) fn parse_below<'r>(
         &'r mut self,
@@ -204,7 +204,7 @@ impl<'a> Rules<'a> {
             Applied::Header(table) => Parsed::Header { table },
             Applied::Control => Parsed::Control,
             Applied::Dropped => Parsed::Dropped { rule },
-            Applied::Container(otherwise) => Parsed::Container { otherwise, rule },
+            Applied::Nested(otherwise) => Parsed::Nested { otherwise, rule },
             Applied::Reject(reason) => Parsed::Reject { reason, rule: Some(rule) },
             Applied::Row { writing, timestamp, text, is_repaired, has_flow, by_header } => {
                 let (cells, in_order) = match &self.flow_header {
@@ -252,7 +252,7 @@ impl<'a> Rules<'a> {
         let (group, stream) = (origin.log_group.as_deref(), origin.log_stream.as_deref());
         self.candidates.clear();
         for rule in &self.list {
-            if rule.matches.origin(group, stream, self.key) {
+            if rule.matches.may_match(group, stream, self.key) {
                 self.candidates.push(rule);
                 // It takes every record, so no rule below it is tried.
                 if !rule.matches.has_message() && rule.on_mismatch == OnMismatch::Reject {
@@ -361,9 +361,9 @@ impl<'a> Rules<'a> {
         if !is_event || !has_array(message, &self.arrays[path]) {
             return Applied::Reject(Reason::NoRecords);
         }
-        self.container.clear();
-        self.container.extend_from_slice(message);
-        Applied::Container(Reason::NotJson)
+        self.nested.clear();
+        self.nested.extend_from_slice(message);
+        Applied::Nested(Reason::NotJson)
     }
 
     #[inline]
@@ -380,9 +380,9 @@ impl<'a> Rules<'a> {
             Action::Write(writing) => writing,
             Action::Drop => return Ok(Applied::Dropped),
             Action::Decode => {
-                let is_base64 = message::decode(message.text, &mut self.container);
+                let is_base64 = message::decode(message.text, &mut self.nested);
                 let reason = Reason::BadPayload;
-                return Ok(if is_base64 { Applied::Container(reason) } else { Applied::Reject(reason) });
+                return Ok(if is_base64 { Applied::Nested(reason) } else { Applied::Reject(reason) });
             }
         };
         let is_plain = record.origin.kind == OriginKind::Plain;

@@ -236,7 +236,9 @@ impl FlowLayout {
             names.iter().filter(|name| self.field(name).is_none()).copied().collect();
         if !of_other_kind.is_empty() {
             let (kind, other) = (self.kind.name(), self.kind.other().name());
-            let why = format!("which no {kind} line has; give these objects a rule with kind = {other:?}");
+            let why = format!(
+                "which is not a field of kind = {kind:?}; give these objects a rule with kind = {other:?}"
+            );
             return Err(error(&of_other_kind, why));
         }
         let fields = names.iter().filter_map(|name| self.field(name)).collect();
@@ -348,11 +350,11 @@ fn is_name(word: &str) -> bool {
 
 /// Suggests the most similar field.
 fn suggestion(kind: FlowKind, name: &str) -> Cow<'static, str> {
-    let likeness = |field: &str| strsim::jaro_winkler(field, &name.replace('_', "-"));
+    let similarity = |field: &str| strsim::jaro_winkler(field, &name.replace('_', "-"));
     let nearest =
-        kind.fields().iter().map(|field| field.name).max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+        kind.fields().iter().map(|field| field.name).max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
     match nearest {
-        Some(nearest) if likeness(nearest) > 0.8 => format!("; did you mean {nearest:?}?").into(),
+        Some(nearest) if similarity(nearest) > 0.8 => format!("; did you mean {nearest:?}?").into(),
         _ => "; AWS's user guide lists the fields, for example ${srcaddr}. For a field that is newer than this version, add \
               unknown_fields = \"text\""
             .into(),

@@ -44,8 +44,8 @@ fn refuse_part(line: &[u8], kind: Line) -> Result<(), ObjectError> {
     let words = part(line.split_ascii_whitespace(), kind);
     if kind == Line::Row {
         let is_header = words.len() > 1 && words.iter().all(is_likely);
-        let is_telling = words.iter().any(|word| is_known(word) && is_distinctive(word));
-        return if is_header && is_telling { Err(unknown_fields(&unknown(&words))) } else { Ok(()) };
+        let has_distinctive = words.iter().any(|word| is_known(word) && is_distinctive(word));
+        return if is_header && has_distinctive { Err(unknown_fields(&unknown(&words))) } else { Ok(()) };
     }
     if words.iter().any(is_known) {
         if kind != Line::End {
@@ -90,7 +90,7 @@ pub(super) fn shown(names: &[&str]) -> String {
 fn refuse_unknown(words: &[&str], kind: Line) -> Result<(), ObjectError> {
     let likely = words.iter().filter(|word| is_likely(word)).count();
     let is_mostly_likely = words.len() > 1 && likely * 2 > words.len();
-    let is_first = kind == Line::FirstReject && is_telling(words);
+    let is_first = kind == Line::FirstReject && is_probably_header(words);
     if words.iter().all(is_name) && (is_mostly_likely || is_first) {
         return Err(unknown_fields(&unknown(words)));
     }
@@ -101,7 +101,8 @@ fn refuse_unknown(words: &[&str], kind: Line) -> Result<(), ObjectError> {
 fn refuse_joined(words: &[&str]) -> Result<(), ObjectError> {
     let first = words.iter().take_while(|word| is_likely(word)).count();
     let last = words.iter().rev().take_while(|word| is_likely(word)).count();
-    let is_at_an_end = is_telling(&words[..first]) || is_telling(&words[words.len() - last..]);
+    let is_at_an_end =
+        is_probably_header(&words[..first]) || is_probably_header(&words[words.len() - last..]);
     // The first name may have a value before it that belongs to the line before.
     let ends_with_name = |word: &str| {
         let name = all_fields().find(|field| word.len() > field.name.len() && word.ends_with(field.name));
@@ -110,7 +111,8 @@ fn refuse_joined(words: &[&str]) -> Result<(), ObjectError> {
     let is_joined = (0..words.len()).any(|at| {
         let known = words[at + 1..].iter().take_while(|word| is_known(word)).copied();
         let first = if is_known(&words[at]) { Some(words[at]) } else { ends_with_name(words[at]) };
-        first.is_some_and(|first| is_telling(&std::iter::once(first).chain(known).collect::<Vec<_>>()))
+        first
+            .is_some_and(|first| is_probably_header(&std::iter::once(first).chain(known).collect::<Vec<_>>()))
     });
     if is_at_an_end || is_joined {
         let why = "but is joined to other text, so the lines after it cannot be read; join files with a line feed \
@@ -136,7 +138,7 @@ fn refuse_other_form(line: &str, kind: Line) -> Result<(), ObjectError> {
         all_fields().map(|field| field.name).find(|name| letters(name) == word)
     };
     let known: Vec<&str> = words.iter().filter_map(name).collect();
-    if words.len() >= 3 && known.len() * 2 > words.len() && is_telling(&known) {
+    if words.len() >= 3 && known.len() * 2 > words.len() && is_probably_header(&known) {
         let why = "in a header line in another form than AWS writes, so the lines after it cannot be read; write the \
                    names in lower case, with hyphens in them and one space between them";
         return Err(error(known.into_iter(), why));
@@ -151,7 +153,7 @@ fn error<'a>(known: impl Iterator<Item = &'a str>, why: &str) -> ObjectError {
 
 /// Returns whether these words are probably a header. Field names such as `start`, `end`, `type` and `action` are also English
 /// words: three of them count, or one that is not a word and any other.
-fn is_telling(words: &[&str]) -> bool {
+fn is_probably_header(words: &[&str]) -> bool {
     let known = words.iter().filter(|word| is_known(word)).count();
     known > 2 || known > 0 && words.len() > 1 && words.iter().any(is_distinctive)
 }

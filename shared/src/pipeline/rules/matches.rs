@@ -124,7 +124,7 @@ struct Match {
 
 impl Match {
     /// A value that a record lacks counts as empty.
-    fn origin(&self, log_group: Option<&str>, log_stream: Option<&str>, key: &str) -> bool {
+    fn may_match(&self, log_group: Option<&str>, log_stream: Option<&str>, key: &str) -> bool {
         let fits = |glob: &Option<Regex>, value: Option<&str>| {
             glob.as_ref().is_none_or(|glob| glob.is_match(value.unwrap_or_default()))
         };
@@ -133,10 +133,10 @@ impl Match {
 }
 
 impl Matches {
-    /// Returns whether the rule can take records of this origin, depending on the message.
+    /// Returns whether the rule can take records of this log group, log stream and key. The message may decide otherwise.
     #[must_use]
-    pub fn origin(&self, log_group: Option<&str>, log_stream: Option<&str>, key: &str) -> bool {
-        self.0.is_empty() || self.0.iter().any(|pattern| pattern.origin(log_group, log_stream, key))
+    pub fn may_match(&self, log_group: Option<&str>, log_stream: Option<&str>, key: &str) -> bool {
+        self.0.is_empty() || self.0.iter().any(|pattern| pattern.may_match(log_group, log_stream, key))
     }
 
     /// Returns whether the rule can take records of this object.
@@ -162,7 +162,7 @@ impl Matches {
         message: &[u8],
     ) -> bool {
         self.0.iter().any(|pattern| {
-            pattern.origin(log_group, log_stream, key)
+            pattern.may_match(log_group, log_stream, key)
                 && pattern.message.as_ref().is_none_or(|regex| regex.is_match(message))
         })
     }

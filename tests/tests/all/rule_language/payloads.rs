@@ -83,7 +83,7 @@ fn a_payload_inside_of_a_payload_is_not_decoded() {
 }
 
 #[test]
-fn a_payload_that_would_fail_as_an_object_is_one_reject_of_the_container() {
+fn a_payload_that_would_fail_as_an_object_is_one_reject() {
     let whole = gzip(format!("line\n{}", envelope("g", &[event(0, "a")])).as_bytes());
     let mut changed = whole.clone();
     let middle = changed.len() / 2;
@@ -96,11 +96,11 @@ fn a_payload_that_would_fail_as_an_object_is_one_reject_of_the_container() {
         cut_envelope.as_bytes(),
         b"PAR1\x15\x04\x15\x10\x15\x14L\x15\x02\x15\0\0\0",
     ] {
-        let container = outer(payload);
-        let object = format!("{container}{}{container}", outer("between"));
+        let damaged = outer(payload);
+        let object = format!("{damaged}{}{damaged}", outer("between"));
         let lines = converted(&config, "k", object);
         assert_eq!(lines[0], "1 rows, 2 rejected, 0 control, 0 dropped", "{}", payload.escape_ascii());
-        assert_eq!(lines[3], format!("0 bad-payload: {}", container.trim().escape_default()));
+        assert_eq!(lines[3], format!("0 bad-payload: {}", damaged.trim().escape_default()));
         assert!(lines[4].starts_with("2 bad-payload: "));
     }
 }

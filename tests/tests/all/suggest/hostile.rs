@@ -75,6 +75,16 @@ fn memory_is_bounded_whatever_the_sample() {
 }
 
 #[test]
+fn an_object_with_more_than_a_thousand_members_gets_a_hundred_columns() {
+    let members: Vec<String> = (0..2000).map(|member| format!("\"m{member}\":{member}")).collect();
+    let place = Place::new();
+    place.object("members/a", format!("{{{}}}\n", members.join(",")).as_bytes());
+    let (rules, _) = converts_all(&place);
+    assert!(rules.contains(": JSON objects with 100 of more than 1000 members as columns: "), "{rules}");
+    assert_eq!(rules.matches("  { name = ").count(), 100, "{rules}");
+}
+
+#[test]
 fn hostile_names_are_strings_of_the_output_and_nothing_else() {
     let place = Place::new();
     let group = Value::from("a\"]\n[[rule]]\nname = \"evil\"\u{202e}'''").to_string();

@@ -48,7 +48,7 @@ impl Tape {
                 end = scan.value(next)?.at;
                 self.push(at, end);
             }
-            // Behind a value: the next one, or the end of containers.
+            // After a value: the next one, or the end of containers.
             loop {
                 let Some((container, closer)) = self.open.last().copied() else { return Some(end) };
                 let (byte, at) = scan.token(end)?;

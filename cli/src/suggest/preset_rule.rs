@@ -7,7 +7,7 @@ use super::{names, toml_text::literal};
 
 /// A preset's rule, as far as suggestions need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Known {
+pub(super) struct PresetRule {
     pub(super) name: &'static str,
     /// What the log is: `AWS WAF logs`.
     pub(super) title: &'static str,
@@ -33,12 +33,12 @@ struct Alternative {
 }
 
 /// Returns all presets.
-pub(super) fn all() -> Vec<Known> {
-    let known = PRESETS.iter().filter_map(|preset| {
+pub(super) fn all() -> Vec<PresetRule> {
+    let rules = PRESETS.iter().filter_map(|preset| {
         let file: Table = toml::from_str(preset.text).ok()?;
         let rule = file.get("rule")?.as_array()?.first()?.as_table()?;
         let format = rule.get("format").and_then(Value::as_table);
-        Some(Known {
+        Some(PresetRule {
             name: preset.name,
             title: preset.heading().0,
             table: text(rule, "table"),
@@ -49,7 +49,7 @@ pub(super) fn all() -> Vec<Known> {
             alternatives: alternatives(rule.get("match")),
         })
     });
-    known.collect()
+    rules.collect()
 }
 
 fn text(table: &Table, key: &str) -> Option<String> {
@@ -71,10 +71,15 @@ fn alternatives(matches: Option<&Value>) -> Vec<Alternative> {
     tables.into_iter().map(alternative).collect()
 }
 
-impl Known {
+impl PresetRule {
     /// Returns whether the preset gives this key itself.
     pub(super) fn has_key(&self, key: &str) -> bool {
         self.keys.iter().any(|own| own == key)
+    }
+
+    /// Returns whether it reads records inside of other records.
+    pub(super) fn is_for_nested_records(&self) -> bool {
+        ["records", "unwrap", "lines"].into_iter().any(|key| self.has_key(key))
     }
 
     /// Returns the regular expression for messages that all alternatives of its `match` have, as TOML.
@@ -128,9 +133,9 @@ mod tests {
 
     #[test]
     fn every_preset_is_known_with_its_match() {
-        let known = all();
-        assert_eq!(known.len(), PRESETS.len());
-        let flow = known.iter().find(|known| known.name == "vpc-flow").unwrap();
+        let rules = all();
+        assert_eq!(rules.len(), PRESETS.len());
+        let flow = rules.iter().find(|rule| rule.name == "vpc-flow").unwrap();
         assert_eq!((flow.table.as_deref(), flow.decodes, flow.is_json), (Some("vpc_flow"), false, false));
         assert!(flow.matches_key("AWSLogs/1/vpcflowlogs/x") && !flow.matches_key("app/x"));
         assert!(flow.matches_group("vpc-flow-logs") && !flow.matches_group("app"));
