@@ -10,7 +10,7 @@ use clap::{
 };
 use flowherd_coordinator::options::RunOptions;
 
-use crate::{convert::source::Location, cost, times};
+use crate::{cost, location::Location, times};
 
 pub(crate) use self::tools::{CheckArgs, CompletionsArgs, ManArgs, VerifyArgs};
 

@@ -3,7 +3,7 @@
 mod begin;
 pub(crate) mod listing;
 mod progress;
-pub(crate) mod source;
+mod source;
 mod stop;
 
 use std::{
@@ -20,16 +20,12 @@ use flowherd_shared::ledger::{ManifestEntry, Receipt, Report, ReportState, layou
 use flowherd_worker::processor::{Control, ObjectProcessor, Outcome, StopReason, now};
 use indicatif::HumanCount;
 
-use self::{
-    begin::Begun,
-    progress::Progress,
-    source::{Location, Objects},
-    stop::StopSwitch,
-};
+use self::{begin::Begun, progress::Progress, source::Objects, stop::StopSwitch};
 use crate::{
     args::ConvertArgs,
     inputs,
     local::DirStore,
+    location::Location,
     stop::Stop,
     summary::{self, Details, print_message},
     words::counted,

@@ -13,6 +13,8 @@ use crate::{query::schema::DUCKDB_MAJOR, stop::Stop};
 
 /// Prints the version of the package, or runs the statements of a file. An error is its first line.
 const PYTHON: &str = "import sys
+# Not the modules of the working directory.
+sys.path = [path for path in sys.path if path]
 import duckdb
 if len(sys.argv) < 2:
     print(duckdb.__version__)
@@ -73,8 +75,7 @@ impl Engine {
             Self::Program => Command::new("duckdb"),
             Self::Python => {
                 let mut command = Command::new("python3");
-                // Not the modules of the working directory.
-                command.args(["-I", "-c", PYTHON]);
+                command.args(["-c", PYTHON]);
                 command
             }
         }

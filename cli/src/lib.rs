@@ -9,6 +9,7 @@ mod explain;
 mod fleet;
 mod inputs;
 pub mod local;
+mod location;
 mod manual;
 mod presets;
 mod progress;

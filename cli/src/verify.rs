@@ -263,9 +263,12 @@ impl<S: Store, R: Source> Verification<'_, S, R> {
     fn output(&self, written: &ReceiptOutput) -> Result<Output, StoreError> {
         let removed =
             || Output { is_other_version: false, problem: Some("it was removed".to_owned()), header: None };
-        let Some(etag) = self.store.etag(&written.path)? else { return Ok(removed()) };
-        let is_other_version = etag != written.etag;
-        let object = ManifestEntry { key: written.path.clone(), size: written.bytes, etag };
+        let Some(object) = self.source.head(&written.path)? else {
+            // The store has an error if it is not allowed to look.
+            self.store.etag(&written.path)?;
+            return Ok(removed());
+        };
+        let is_other_version = object.etag != written.etag;
         let body = match self.source.open(&object) {
             Err(StoreError::NotFound(_)) => return Ok(removed()),
             body => body?,

@@ -21,9 +21,9 @@ use jiff::{Timestamp, tz::TimeZone};
 use super::{
     listing::{Found, UNREADABLE},
     progress::Progress,
-    source::{Location, Objects},
+    source::Objects,
 };
-use crate::{args::ConvertArgs, local::DirStore, stop::Stop, summary::print_message};
+use crate::{args::ConvertArgs, local::DirStore, location::Location, stop::Stop, summary::print_message};
 
 /// A run whose manifest is complete.
 #[derive(Debug)]
