@@ -1,11 +1,18 @@
 //! The command line. A test checks that docs/configuration.md describes every flag.
 
+mod tools;
+
 use std::path::PathBuf;
 
-use clap::{ColorChoice, Parser, Subcommand};
+use clap::{
+    ColorChoice, Parser, Subcommand,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 use flowherd_coordinator::options::RunOptions;
 
-use crate::times;
+use crate::{cost, location::Location, times};
+
+pub(crate) use self::tools::{CheckArgs, CompletionsArgs, ManArgs, VerifyArgs};
 
 /// Turns log archives (CloudWatch Logs by Firehose on S3, gzipped) into enriched CSV.
 #[derive(Debug, Parser)]
@@ -35,6 +42,8 @@ pub(crate) enum Command {
     Presets(PresetsArgs),
     /// Infer rules from sample log files and print them as a flowherd.toml
     Suggest(SuggestArgs),
+    /// Check a flowherd.toml and print its rules and tables
+    Check(CheckArgs),
     /// Begin a run of the fleet: list a prefix and send its objects to the workers
     Run(RunArgs),
     /// Purge the queue and run a prefix again
@@ -45,6 +54,8 @@ pub(crate) enum Command {
     Runs(RunsArgs),
     /// Print the report of a run
     Report(ReportArgs),
+    /// Read every output of a run again and compare it with its receipt
+    Verify(VerifyArgs),
     /// Move dead-letter messages back to the queue, after you have fixed the cause
     Redrive(RedriveArgs),
     /// Estimate what a run of a prefix would do and cost; changes nothing
@@ -53,13 +64,18 @@ pub(crate) enum Command {
     Sql(SqlArgs),
     /// Run a SQL statement or a predefined question in Athena
     Query(QueryArgs),
+    /// Print the completions for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page
+    Man(ManArgs),
 }
 
 /// `flowherd convert`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConvertArgs {
-    /// A file, or a directory whose relative paths are the keys
-    pub(crate) source: PathBuf,
+    /// A file, a directory whose relative paths are the keys, `s3://BUCKET/PREFIX`, or - for standard input
+    #[arg(value_parser = OsStringValueParser::new().try_map(Location::parse))]
+    pub(crate) source: Location,
     /// Directory for the results; created if missing
     pub(crate) dest: PathBuf,
     /// Only keys with this prefix
@@ -71,6 +87,9 @@ pub(crate) struct ConvertArgs {
     /// Names of interfaces, subnets and VPCs (lookups.json)
     #[arg(long, value_name = "FILE")]
     pub(crate) lookups: Option<PathBuf>,
+    /// Key of standard input, for the rules to match and the names of the outputs [default: stdin]
+    #[arg(long)]
+    pub(crate) key: Option<String>,
     /// Maximum concurrent objects [default: number of cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) jobs: Option<u16>,
@@ -217,6 +236,9 @@ pub(crate) struct OutputArgs {
 pub(crate) struct StatusArgs {
     /// Run to show [default: all active runs]
     pub(crate) run: Option<String>,
+    /// Show runs of `flowherd convert` in this directory (its DEST) instead of runs of the fleet
+    #[arg(long, value_name = "DIR", conflicts_with = "stack")]
+    pub(crate) results: Option<PathBuf>,
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
@@ -227,6 +249,9 @@ pub(crate) struct StatusArgs {
 /// `flowherd runs`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunsArgs {
+    /// List the runs of `flowherd convert` in this directory (its DEST) instead of runs of the fleet
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["forget", "stack"])]
+    pub(crate) results: Option<PathBuf>,
     /// Number of runs to show
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) last: usize,
@@ -279,9 +304,18 @@ pub(crate) struct RedriveArgs {
 /// `flowherd estimate`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct EstimateArgs {
+    /// A directory with logs as they are in the archive; nothing needs to be deployed
+    #[arg(conflicts_with_all = ["bucket", "stack"])]
+    pub(crate) source: Option<PathBuf>,
+    /// A bucket to list; nothing needs to be deployed
+    #[arg(long, conflicts_with = "stack")]
+    pub(crate) bucket: Option<String>,
     /// Only keys with this prefix
-    #[arg(long)]
-    pub(crate) prefix: String,
+    #[arg(long, required_unless_present = "source")]
+    pub(crate) prefix: Option<String>,
+    /// Workers at the same time: maxConcurrency of the stack
+    #[arg(long, value_name = "N", default_value_t = cost::MAX_CONCURRENCY, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    pub(crate) concurrency: u32,
     /// Memory of a worker in MB; Lambda allocates CPU in proportion to it
     #[arg(long, value_name = "MB", default_value_t = 1769, value_parser = clap::value_parser!(u32).range(128..=10240))]
     pub(crate) memory: u32,
@@ -339,6 +373,12 @@ pub(crate) struct QueryArgs {
     /// Run a predefined question
     #[arg(long, value_name = "QUESTION", conflicts_with = "list")]
     pub(crate) named: Option<String>,
+    /// Query the results of `flowherd convert` in this directory (its DEST) with `DuckDB`, instead of Athena
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["allow_changes", "print", "stack"])]
+    pub(crate) local: Option<PathBuf>,
+    /// With --local: rules (flowherd.toml) that define the tables [default: those of the latest run]
+    #[arg(long, value_name = "FILE", requires = "local")]
+    pub(crate) config: Option<PathBuf>,
     /// Run a statement that may change data or tables
     #[arg(long, conflicts_with_all = ["named", "list"])]
     pub(crate) allow_changes: bool,

@@ -1,8 +1,9 @@
-//! `flowherd convert`: converts a directory on this machine.
+//! `flowherd convert`: converts files, a bucket or standard input on this machine.
 
 mod begin;
-mod listing;
+pub(crate) mod listing;
 mod progress;
+mod source;
 mod stop;
 
 use std::{
@@ -19,11 +20,12 @@ use flowherd_shared::ledger::{ManifestEntry, Receipt, Report, ReportState, layou
 use flowherd_worker::processor::{Control, ObjectProcessor, Outcome, StopReason, now};
 use indicatif::HumanCount;
 
-use self::{begin::Begun, progress::Progress, stop::StopSwitch};
+use self::{begin::Begun, progress::Progress, source::Objects, stop::StopSwitch};
 use crate::{
     args::ConvertArgs,
     inputs,
-    local::{DirSource, DirStore},
+    local::DirStore,
+    location::Location,
     stop::Stop,
     summary::{self, Details, print_message},
     words::counted,
@@ -32,9 +34,9 @@ use crate::{
 /// Converts, prints the summary or the report, and fails unless every object is done. Fails with `--strict` also on warnings.
 pub(crate) fn convert(args: &ConvertArgs) -> Result<(), Stop> {
     let plan = inputs::plan(args.config.as_ref(), args.lookups.as_ref())?;
-    let progress = Progress::listing(args.source.display().to_string());
-    let begun = begin::begin(args, &plan, &progress)?;
-    let source = DirSource::new(&args.source);
+    let source = Objects::open(args)?;
+    let progress = Progress::listing(args.source.to_string());
+    let begun = begin::begin(args, &plan, &source, &progress)?;
     let run = &begun.run;
 
     let switch = StopSwitch::install().context("cannot listen for Ctrl-C")?;
@@ -52,15 +54,15 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<(), Stop> {
     drop(progress);
     let missing = if switch.is_stopping() { "not done" } else { "missing" };
     print(args, &report, work, missing)?;
-    summary::warn(&report, &args.source.display().to_string());
+    summary::warn(&report, &args.source.root());
     if report.state == ReportState::Incomplete {
         let (count, listed) = (report.objects.missing, counted(report.objects.listed, "object", "objects"));
         let is = if count == 1 { "is" } else { "are" };
-        print_message(&format!(
-            "{} of {listed} {is} {missing}; to continue, repeat the command with --resume --run {}",
-            HumanCount(count),
-            run.run
-        ));
+        let todo = match args.source {
+            Location::Stdin => "convert the input again".to_owned(),
+            _ => format!("to continue, repeat the command with --resume --run {}", run.run),
+        };
+        print_message(&format!("{} of {listed} {is} {missing}; {todo}", HumanCount(count)));
     }
     summary::verdict(&report, args.strict)
 }
@@ -88,7 +90,7 @@ fn print(
 
 /// Processes the manifest's objects on several threads.
 fn work(
-    processor: &ObjectProcessor<'_, DirSource, DirStore>,
+    processor: &ObjectProcessor<'_, Objects, DirStore>,
     begun: &Begun,
     threads: usize,
     progress: &Progress,
@@ -137,7 +139,7 @@ fn work(
 }
 
 fn process(
-    processor: &ObjectProcessor<'_, DirSource, DirStore>,
+    processor: &ObjectProcessor<'_, Objects, DirStore>,
     begun: &Begun,
     object: &ManifestEntry,
     progress: &Progress,

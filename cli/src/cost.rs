@@ -30,6 +30,8 @@ pub const SQS_REQUESTS: f64 = 3.0 / BATCH;
 pub const LOG_BYTES: f64 = 1300.0;
 /// Metrics of the workers, each of one queue.
 pub const CUSTOM_METRICS: f64 = 8.0;
+/// Keys that planning sends per second. docs/scale.md computes it.
+pub const PLANNED_PER_SECOND: f64 = 3600.0;
 /// The stack's default `maxConcurrency`.
 pub const MAX_CONCURRENCY: u32 = 50;
 
@@ -95,8 +97,12 @@ pub struct Estimate {
     pub largest_bytes: u64,
     /// Memory of a worker.
     pub memory_mb: u32,
+    /// Workers at the same time.
+    pub concurrency: u32,
     /// Time of all workers together.
     pub worker_seconds: f64,
+    /// Time from the first message to the last receipt.
+    pub elapsed_seconds: f64,
     /// That time by their memory.
     pub lambda_gb_seconds: f64,
     /// Invocations of workers.
@@ -160,13 +166,17 @@ impl Default for IdleMonth {
 }
 
 impl Estimate {
-    /// Estimates a run of these objects with workers of this memory.
+    /// Estimates a run of these objects with workers of this memory, at most `concurrency` of them at the same time.
     #[must_use]
-    pub fn new(prefix: &str, objects: Objects, memory_mb: u32) -> Self {
+    pub fn new(prefix: &str, objects: Objects, memory_mb: u32, concurrency: u32) -> Self {
         let count = objects.count as f64;
         let vcpus = (f64::from(memory_mb) / ONE_VCPU_MB).min(1.0);
-        let worker_seconds =
-            objects.bytes as f64 / BYTES_PER_SECOND / vcpus + count * OVERHEAD_SECONDS / CONCURRENT_OBJECTS;
+        let seconds = |bytes: u64| bytes as f64 / BYTES_PER_SECOND / vcpus;
+        let worker_seconds = seconds(objects.bytes) + count * OVERHEAD_SECONDS / CONCURRENT_OBJECTS;
+        // The slowest of three decides: the workers, the largest object, or planning.
+        let elapsed_seconds = (worker_seconds / f64::from(concurrency))
+            .max(seconds(objects.largest))
+            .max(count / PLANNED_PER_SECOND);
         let lambda_gb_seconds = worker_seconds * f64::from(memory_mb) / 1024.0;
         let lambda_requests = (count / BATCH).ceil();
         let s3_reads = count * S3_READS;
@@ -175,7 +185,7 @@ impl Estimate {
             + (count / KEYS_PER_LISTING).ceil() * LISTINGS;
         let sqs_requests = (count * SQS_REQUESTS).ceil();
         let log_bytes = count * LOG_BYTES;
-        let hours = (worker_seconds / f64::from(MAX_CONCURRENCY) / 3600.0).ceil();
+        let hours = (elapsed_seconds / 3600.0).ceil();
         let lambda = lambda_gb_seconds * LAMBDA_GB_SECOND_ARM + lambda_requests * LAMBDA_REQUEST;
         let s3 = s3_reads * S3_READ + s3_writes * S3_WRITE;
         let sqs = sqs_requests * SQS_FIFO_REQUEST;
@@ -187,7 +197,9 @@ impl Estimate {
             bytes: objects.bytes,
             largest_bytes: objects.largest,
             memory_mb,
+            concurrency,
             worker_seconds,
+            elapsed_seconds,
             lambda_gb_seconds,
             lambda_requests: lambda_requests as u64,
             s3_reads: s3_reads as u64,
@@ -212,15 +224,24 @@ mod tests {
 
     #[test]
     fn a_run_of_twice_the_objects_costs_about_twice() {
-        let dollars = |count| Estimate::new("", objects(count, 1 << 20), 1769).dollars.total;
+        let dollars = |count| Estimate::new("", objects(count, 1 << 20), 1769, 50).dollars.total;
         assert!(dollars(0).abs() < f64::EPSILON);
         assert!((dollars(20_000) / dollars(10_000) - 2.0).abs() < 0.02);
     }
 
     #[test]
     fn a_quarter_of_a_vcpu_takes_four_times_as_long() {
-        let seconds = |memory| Estimate::new("", objects(1, 1 << 30), memory).worker_seconds;
+        let seconds = |memory| Estimate::new("", objects(1, 1 << 30), memory, 50).worker_seconds;
         assert!((seconds(442) / seconds(1769) - 4.0).abs() < 0.02);
+    }
+
+    #[test]
+    fn the_time_is_that_of_the_workers_of_the_largest_object_or_of_planning() {
+        let seconds = |objects, concurrency| Estimate::new("", objects, 1769, concurrency).elapsed_seconds;
+        let of_workers = seconds(objects(1000, 19_000_000), 10);
+        assert!((of_workers - (1000.0 + 75.0) / 10.0).abs() < 0.01, "{of_workers}");
+        assert!((seconds(objects(1, 190_000_000), 10) - 10.0).abs() < 0.01);
+        assert!((seconds(objects(36_000, 1), 1000) - 10.0).abs() < 0.01);
     }
 
     #[test]

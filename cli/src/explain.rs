@@ -22,6 +22,7 @@ use crate::{
     stop::Stop,
     summary::{self, table},
     terminal,
+    words::counted,
 };
 
 /// Maximum bytes kept of each compressed output, enough for its first rows.
@@ -53,12 +54,13 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<(), Stop> {
     summary::print(&text)?;
     let Counts { rejected, reject_bytes, .. } = counts;
     let mut exceeded = Vec::new();
+    let rejects = counted(rejected, "reject", "rejects");
     if rejected > limits.max_rejects {
-        exceeded.push(format!("{rejected} rejects, and limits.max_rejects is {}", limits.max_rejects));
+        exceeded.push(format!("{rejects}, and limits.max_rejects is {}", limits.max_rejects));
     }
     if counts.exceeds_percent(limits.max_reject_percent) {
-        let (rows, max) = (counts.rows, limits.max_reject_percent);
-        exceeded.push(format!("{rejected} rejects and {rows} rows, and limits.max_reject_percent is {max}"));
+        let (rows, max) = (counted(counts.rows, "row", "rows"), limits.max_reject_percent);
+        exceeded.push(format!("{rejects} and {rows}, and limits.max_reject_percent is {max}"));
     }
     if reject_bytes > limits.max_reject_bytes {
         let max = limits.max_reject_bytes;

@@ -1,12 +1,14 @@
 //! The commands that drive the fleet. They use the standard AWS environment, and run the coordinator's steps in this process
 //! with the same code as its function.
 
+pub(crate) mod buckets;
 mod drive;
 pub(crate) mod estimate;
 mod missing;
 mod outcome;
 mod patience;
 pub(crate) mod query;
+pub(crate) mod results;
 pub(crate) mod run;
 mod runs;
 mod stack;
@@ -27,7 +29,7 @@ use flowherd_coordinator::{
 use flowherd_shared::error::error_chain;
 
 use self::{patience::Patience, step_loop::StepLoop};
-use crate::{args::FleetArgs, stop::Stop};
+use crate::{args::FleetArgs, stop::Stop, summary::json};
 
 /// The coordinator with its AWS clients.
 pub(crate) type AwsCoordinator<'a> = Coordinator<'a, Bucket, Bucket, SqsQueue>;
@@ -90,9 +92,4 @@ impl From<CoordinatorError> for Stop {
             error => Self::Broken(error.into()),
         }
     }
-}
-
-/// Returns the output of `--json`.
-fn json(value: &impl serde::Serialize) -> Result<String, Stop> {
-    Ok(serde_json::to_string_pretty(value).context("cannot print JSON")? + "\n")
 }

@@ -1,4 +1,4 @@
-//! The files that a user writes: rules and lookups.
+//! The files that a user writes: rules and lookups, and the copy of the rules in a ledger.
 
 use std::{
     fs::File,
@@ -7,10 +7,11 @@ use std::{
 
 use flowherd_shared::{
     config::{Config, ConfigError},
-    limits::MAX_RESULT_BYTES,
+    layout,
+    limits::{MAX_CONFIG_BYTES, MAX_RESULT_BYTES},
     lookups::Lookups,
     pipeline::RunConfig,
-    store::{StoreError, read_limited},
+    store::{Store, StoreError, read_limited},
 };
 
 use crate::stop::Stop;
@@ -29,6 +30,20 @@ pub(crate) fn plan(config: Option<&PathBuf>, lookups: Option<&PathBuf>) -> Resul
         Lookups::default()
     });
     if problems.is_empty() { Ok(RunConfig::new(config, lookups)) } else { Err(Stop::Usage(problems)) }
+}
+
+/// Returns the rules of a run, from their copy in the ledger; `None` if they are not known.
+pub(crate) fn rules_of_run(
+    store: &impl Store,
+    run: &str,
+    config_hash: &str,
+) -> Result<Option<Config>, StoreError> {
+    let config = match store.get_limited(&layout::config(run), MAX_CONFIG_BYTES as u64)? {
+        None => Some(Config::default()),
+        Some(bytes) => Config::from_bytes(&bytes).ok(),
+    };
+    // The copy may have been changed, or be of a later version.
+    Ok(config.filter(|config| config.hash == config_hash))
 }
 
 fn read<T: Default>(

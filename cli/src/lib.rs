@@ -1,15 +1,22 @@
 //! The command `flowherd`: parses arguments, runs a command, returns its exit status.
 
 mod args;
+mod check;
 mod convert;
 pub mod cost;
+mod duckdb;
 mod explain;
 mod fleet;
 mod inputs;
 pub mod local;
+mod location;
+mod manual;
 mod presets;
 mod progress;
 pub mod query;
+mod query_local;
+mod results_dir;
+mod runs_table;
 mod sql;
 mod stop;
 mod suggest;
@@ -17,6 +24,7 @@ mod summary;
 mod synth;
 mod terminal;
 mod times;
+mod verify;
 mod words;
 
 use std::process::ExitCode;
@@ -40,15 +48,28 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::explain(&args),
         Command::Presets(args) => presets::presets(&args),
         Command::Suggest(args) => suggest::suggest(&args),
+        Command::Check(args) => check::check(&args),
         Command::Run(args) => fleet::run::run(&args),
         Command::Rerun(args) => fleet::run::rerun(&args),
-        Command::Status(args) => fleet::status::status(&args),
-        Command::Runs(args) => fleet::status::runs(&args),
+        Command::Status(args) => match &args.results {
+            Some(results) => results_dir::status(&args, results),
+            None => fleet::status::status(&args),
+        },
+        Command::Runs(args) => match &args.results {
+            Some(results) => results_dir::runs(&args, results),
+            None => fleet::status::runs(&args),
+        },
+        Command::Verify(args) => verify::verify(&args),
         Command::Report(args) => fleet::status::report(&args),
         Command::Redrive(args) => fleet::run::redrive(&args),
         Command::Estimate(args) => fleet::estimate::estimate(&args),
         Command::Sql(args) => sql::sql(&args),
-        Command::Query(args) => fleet::query::query(&args),
+        Command::Query(args) => match &args.local {
+            Some(results) => query_local::query(&args, results),
+            None => fleet::query::query(&args),
+        },
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -106,6 +106,12 @@ impl DirStore {
         Ok(Self { root: root.to_owned(), unfinished: unfinished.to_owned() })
     }
 
+    /// Reads the results below `root`. Writing fails, because there is no directory for temporary files.
+    #[must_use]
+    pub fn read_only(root: &Path) -> Self {
+        Self { root: root.to_owned(), unfinished: root.join("runs/.read-only") }
+    }
+
     /// Returns the file of a result.
     pub fn path(&self, path: &str) -> Result<PathBuf, StoreError> {
         below(&self.root, path)

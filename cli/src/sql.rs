@@ -20,8 +20,10 @@ use crate::{
         questions::{Arguments, Network, Parameter, QUESTIONS, Question, Source, last_day, placeholder},
         schema::{self, Schema},
     },
+    results_dir::ResultsDir,
     stop::Stop,
     summary,
+    words::counted,
 };
 
 /// The input of the stack.
@@ -51,8 +53,9 @@ pub(crate) fn sql(args: &SqlArgs) -> Result<(), Stop> {
     let text = match args.dialect {
         Dialect::Athena => statements(schema::athena(&schema, &args.results)),
         Dialect::Duckdb => {
-            warn_of_other_rules(&args.results, &plan.config.hash);
-            statements(schema::duckdb(&plan.config, &args.results, &layouts))
+            let results = location(&args.results)?;
+            warn_of_other_rules(&results, &plan.config.hash);
+            statements(schema::duckdb(&plan.config, &results, &layouts))
         }
         Dialect::Glue => {
             let flows = plan.config.tables.iter().find(|table| table.enriched);
@@ -151,8 +154,19 @@ fn add_keys_of_results(sample: &mut Sample, results: &Path, tables: &[&str]) -> 
     Ok(())
 }
 
+/// Returns a location for statements that run in any directory: the absolute path of a directory with results, or a URL.
+fn location(results: &str) -> Result<String, Stop> {
+    if results.contains("://") {
+        return Ok(results.to_owned());
+    }
+    ResultsDir::open("--results", Path::new(results))?;
+    let absolute = fs::canonicalize(results).with_context(|| format!("cannot open {results}"))?;
+    let path = absolute.into_os_string().into_string();
+    path.map_err(|_| Stop::usage("--results: the path is not UTF-8; rename the directory"))
+}
+
 /// Warns of runs with other rules, because CSV is read by position and their columns may differ.
-fn warn_of_other_rules(results: &str, hash: &str) {
+pub(crate) fn warn_of_other_rules(results: &str, hash: &str) {
     let Ok(runs) = fs::read_dir(Path::new(results).join("runs")) else { return };
     let read = |entry: fs::DirEntry| -> Option<Run> {
         serde_json::from_slice(&fs::read(entry.path().join("run.json")).ok()?).ok()
@@ -163,9 +177,9 @@ fn warn_of_other_rules(results: &str, hash: &str) {
     others.sort_unstable();
     if let Some(last) = others.last() {
         summary::print_message(&format!(
-            "{} run(s) below {results}, the last one {last}, had other rules than these; if their columns differ, their rows \
-             would be misread; pass their rules with --config, or convert again",
-            others.len()
+            "{} below {results} had other rules than these, the last one {last}; if their columns differ, their rows would be \
+             misread; pass their rules with --config, or convert again",
+            counted(others.len() as u64, "run", "runs")
         ));
     }
 }

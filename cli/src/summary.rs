@@ -5,8 +5,10 @@ pub(crate) mod table;
 
 use std::io::{self, Write};
 
+use anyhow::Context;
 use flowherd_shared::ledger::{Report, ReportState};
 use indicatif::HumanCount;
+use serde::Serialize;
 
 pub(crate) use self::report_text::Details;
 use crate::{stop::Stop, terminal};
@@ -81,12 +83,17 @@ pub(crate) fn columns(
 
 /// Prints to standard output. A closed pipe is no error.
 pub(crate) fn print(text: &str) -> Result<(), Stop> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
+    match terminal::without_line(|| io::stdout().lock().write_all(text.as_bytes())) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(anyhow::Error::new(error).context("cannot print").into())
         }
         _ => Ok(()),
     }
+}
+
+/// Returns the output of `--json`.
+pub(crate) fn json(value: &impl Serialize) -> Result<String, Stop> {
+    Ok(serde_json::to_string_pretty(value).context("cannot print JSON")? + "\n")
 }
 
 /// Prints one line to standard error, above a line of progress. A closed standard error does not stop the work.

@@ -34,7 +34,11 @@ pub(crate) fn shows_progress() -> bool {
 
 /// Prints one line to standard error, above the line of progress. A closed standard error does not stop the work.
 pub(crate) fn print_line(text: &str) {
-    let print = || _ = writeln!(io::stderr(), "{text}");
+    without_line(|| _ = writeln!(io::stderr(), "{text}"));
+}
+
+/// Prints while the line of progress is not shown: standard output may be the same terminal.
+pub(crate) fn without_line<T>(print: impl FnOnce() -> T) -> T {
     // Without the lock: redrawing the line may take as long as the terminal.
     let line = active().clone();
     match line {

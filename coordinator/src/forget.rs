@@ -6,7 +6,7 @@ use flowherd_shared::{
     store::{Lister, Store},
 };
 
-use crate::{coordinator::Coordinator, error::CoordinatorError, marker::RunMarker};
+use crate::{coordinator::Coordinator, error::CoordinatorError, marker::RunMarker, words::counted};
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// Removes the marker of an abandoned run, so that it no longer blocks purges.
@@ -32,8 +32,9 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             let messages = depth.visible + depth.in_flight + depth.delayed;
             if messages > 0 && self.has_unfinished_objects(&marker)? {
                 return Err(CoordinatorError::Refused(format!(
-                    "run {name} has objects without a receipt, and the queue has {messages} messages that may belong to \
-                     it; wait until the queue is empty, or use --force: a purge may then delete them"
+                    "run {name} has objects without a receipt, and the queue has {} that may belong to it; wait \
+                     until the queue is empty, or use --force: a purge may then delete them",
+                    counted(messages, "message", "messages")
                 )));
             }
         }

@@ -26,3 +26,4 @@ pub mod runs;
 #[cfg(feature = "aws")]
 pub mod settings;
 pub mod state;
+mod words;

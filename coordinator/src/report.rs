@@ -18,6 +18,7 @@ use crate::{
     parallel,
     reconcile::{self, Reconciliation},
     state::{Ended, Operation, Reporting, RunState},
+    words::counted,
 };
 
 /// Wait before the next check when a report finds unfinished objects, and before the next call after a failed read.
@@ -208,13 +209,18 @@ fn message(run: &Run, report: &Report, bucket: &str, replaced: u64, untried: u64
         (ReportState::Done, listed) => {
             let warnings = match report.warnings.len() {
                 0 => String::new(),
-                count => format!("; the report has {count} warnings"),
+                count => format!("; the report has {}", counted(count as u64, "warning", "warnings")),
             };
-            format!("run {name}: all {listed} objects are done{warnings}")
+            let done = match listed {
+                1 => "1 object is done".to_owned(),
+                _ => format!("all {listed} objects are done"),
+            };
+            format!("run {name}: {done}{warnings}")
         }
         (ReportState::Failed, listed) => {
             let todo = if untried.is_empty() { "; repair them and redrive" } else { "" };
-            format!("run {name}: {} of {listed} objects failed{todo}{untried}{purged}", objects.failed)
+            let listed = counted(listed, "object", "objects");
+            format!("run {name}: {} of {listed} failed{todo}{untried}{purged}", objects.failed)
         }
         (ReportState::Incomplete, _) if run.manifest.is_none() => {
             format!("run {name}: the listing of its prefix is incomplete; begin a new run{purged}")
@@ -227,12 +233,14 @@ fn message(run: &Run, report: &Report, bucket: &str, replaced: u64, untried: u64
                         .to_owned()
                 }
                 some => format!(
-                    "another run has since replaced the outputs of {some} missing objects: resume this run only to \
-                     overwrite them"
+                    "another run has since replaced the outputs of {}: resume this run only to overwrite them",
+                    counted(some, "missing object", "missing objects")
                 ),
             };
+            let listed = counted(listed, "object", "objects");
+            let are = if objects.missing == 1 { "is" } else { "are" };
             format!(
-                "run {name}: {} of {listed} objects are missing (flowherd report {name} --missing) and {} failed; \
+                "run {name}: {} of {listed} {are} missing (flowherd report {name} --missing) and {} failed; \
                  {todo}{untried}{purged}",
                 objects.missing, objects.failed
             )

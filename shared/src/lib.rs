@@ -4,6 +4,7 @@
 //! Start reading at [`pipeline`].
 
 pub mod backoff;
+pub mod checksum;
 pub mod config;
 pub mod error;
 pub mod flow_fields;

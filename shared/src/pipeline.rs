@@ -98,6 +98,8 @@ pub struct Output {
     pub rows: u64,
     /// Compressed size.
     pub bytes: u64,
+    /// Checksum of the compressed bytes.
+    pub crc64nvme: String,
 }
 
 /// Reads one source object and writes each output into a sink that `create` opens for its path. On an error, nothing may be
@@ -234,8 +236,9 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Outputs<'a, W, C> {
         let tables = tables.map(|(table, file)| (Some(table), file.path, file.gzip, file.rows));
         let rejects = self.rejects.into_iter().map(|file| (None, file.path, file.gzip, file.records));
         let finish = |(table, path, gzip, rows): (_, String, GzipWriter<W>, _)| {
-            let (sink, bytes) = gzip.finish(deflater).map_err(|source| cannot_write(&path, source))?;
-            Ok((Output { path, table, rows, bytes }, sink))
+            let (sink, bytes, crc64nvme) =
+                gzip.finish(deflater).map_err(|source| cannot_write(&path, source))?;
+            Ok((Output { path, table, rows, bytes, crc64nvme }, sink))
         };
         tables.chain(rejects).map(finish).collect()
     }

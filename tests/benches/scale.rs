@@ -125,6 +125,7 @@ impl Day {
             table: Some("vpc_flow".to_owned()),
             rows: 35_000,
             bytes: 1_100_000,
+            crc64nvme: "rosUhgp5mIg=".to_owned(),
             etag: object.etag.clone(),
         };
         Receipt {

@@ -13,16 +13,17 @@ use flowherd_shared::{
     ledger::{Attempt, Failure, Fingerprint, ManifestEntry, Run, layout, put_json},
     limits::MAX_LEDGER_BYTES,
     pipeline::RunConfig,
-    store::{StoreError, read_limited},
+    store::{Store, StoreError, read_limited},
 };
 use flowherd_worker::processor::now;
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
-    listing::{Found, Listing, UNREADABLE},
+    listing::{Found, UNREADABLE},
     progress::Progress,
+    source::Objects,
 };
-use crate::{args::ConvertArgs, local::DirStore, stop::Stop, summary::print_message};
+use crate::{args::ConvertArgs, local::DirStore, location::Location, stop::Stop, summary::print_message};
 
 /// A run whose manifest is complete.
 #[derive(Debug)]
@@ -54,20 +55,23 @@ impl Begun {
 }
 
 /// Chooses the run, and writes its `run.json` and manifest.
-pub(super) fn begin(args: &ConvertArgs, plan: &RunConfig, progress: &Progress) -> Result<Begun, Stop> {
-    let source = canonical(&args.source)
-        .map_err(|error| Stop::usage(format!("SOURCE {}: {error}", args.source.display())))?;
-    if !source.is_file() && !source.is_dir() {
-        return Err(Stop::usage(format!(
-            "SOURCE {} is neither a file nor a directory",
-            args.source.display()
-        )));
+pub(super) fn begin(
+    args: &ConvertArgs,
+    plan: &RunConfig,
+    objects: &Objects,
+    progress: &Progress,
+) -> Result<Begun, Stop> {
+    let path = args.source.path();
+    let source = path.map(|path| canonical(path)).transpose();
+    let source = source.map_err(|error| Stop::usage(format!("SOURCE {}: {error}", args.source)))?;
+    if source.as_ref().is_some_and(|source| !source.is_file() && !source.is_dir()) {
+        return Err(Stop::usage(format!("SOURCE {} is neither a file nor a directory", args.source)));
     }
     fs::create_dir_all(&args.dest)
         .and_then(|()| canonical(&args.dest))
         .map_err(|error| Stop::usage(format!("DEST {}: {error}", args.dest.display())))
         .and_then(|dest| {
-            if source.starts_with(&dest) {
+            if source.is_some_and(|source| source.starts_with(&dest)) {
                 return Err(Stop::usage(
                     "SOURCE is inside DEST: results would be written among the objects; choose another DEST",
                 ));
@@ -76,7 +80,7 @@ pub(super) fn begin(args: &ConvertArgs, plan: &RunConfig, progress: &Progress) -
             excluded.extend(
                 [&args.config, &args.lookups].into_iter().flatten().filter_map(|path| canonical(path).ok()),
             );
-            begin_in(args, plan, &dest, excluded, progress)
+            begin_in(args, plan, &dest, (objects, excluded), progress)
         })
 }
 
@@ -88,7 +92,7 @@ fn begin_in(
     args: &ConvertArgs,
     plan: &RunConfig,
     dest: &Path,
-    excluded: Vec<PathBuf>,
+    (objects, excluded): (&Objects, Vec<PathBuf>),
     progress: &Progress,
 ) -> Result<Begun, Stop> {
     let chosen = choose(args, plan, dest)?;
@@ -114,7 +118,7 @@ fn begin_in(
     let time = now().context("cannot begin the run")?;
     let mut run = Run {
         run: chosen.name,
-        prefix: args.prefix.clone().or(chosen.prefix).unwrap_or_default(),
+        prefix: prefix(args).cloned().or(chosen.prefix).unwrap_or_default(),
         fingerprint: Fingerprint::from(plan),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         resumed: chosen.started.is_some().then(|| time.clone()),
@@ -124,10 +128,10 @@ fn begin_in(
     };
     let path = layout::run(&run.run);
     put_json(&store, &path, &run).context("cannot write run.json")?;
+    keep_rules(args, &store, &run.run)?;
     let mut manifest = ManifestWriter::new(&store, &run.run);
-    let listing = Listing { source: &args.source, prefix: &run.prefix, excluded };
-    listing
-        .each(|Found { entry, problem }| {
+    objects
+        .each(&run.prefix, excluded, |Found { entry, problem }| {
             progress.listed();
             if let Some(problem) = problem {
                 // The manifest names it, so it needs an outcome.
@@ -148,6 +152,27 @@ fn begin_in(
     run.manifest = Some(manifest.finish().context("cannot write the manifest")?);
     put_json(&store, &path, &run).context("cannot write run.json")?;
     Ok(Begun { run, store, resumes: args.resume, unfinished, _lock: lock })
+}
+
+/// Copies the rules into the ledger, where `verify` and queries find them. A resume may have other ones, or none.
+fn keep_rules(args: &ConvertArgs, store: &DirStore, run: &str) -> anyhow::Result<()> {
+    let path = layout::config(run);
+    match &args.config {
+        Some(config) => {
+            let rules = fs::read(config).with_context(|| format!("cannot read {}", config.display()))?;
+            store.put(&path, &rules)
+        }
+        None => store.remove(&path),
+    }
+    .with_context(|| format!("cannot write {path}"))
+}
+
+/// Returns the prefix of the objects, if one was given.
+fn prefix(args: &ConvertArgs) -> Option<&String> {
+    match &args.source {
+        Location::Bucket { prefix, .. } => Some(prefix),
+        Location::Files(_) | Location::Stdin => args.prefix.as_ref(),
+    }
 }
 
 struct Chosen {
@@ -183,9 +208,9 @@ fn choose(args: &ConvertArgs, plan: &RunConfig, dest: &Path) -> Result<Chosen, S
     let latest = latest(dest)?;
     match (named.or_else(|| if args.run.is_none() { latest.clone() } else { None }), latest, &args.run) {
         (Some(run), _, _) => {
-            if let Some(prefix) = args.prefix.as_ref().filter(|prefix| **prefix != run.prefix) {
+            if let Some(prefix) = prefix(args).filter(|prefix| **prefix != run.prefix) {
                 return Err(Stop::usage(format!(
-                    "--prefix {prefix:?}: run {} was begun with {:?}; omit --prefix, or choose a new name with --run",
+                    "prefix {prefix:?}: run {} was begun with {:?}; give the same prefix, or choose a new name with --run",
                     run.run, run.prefix
                 )));
             }

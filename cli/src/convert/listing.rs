@@ -12,30 +12,30 @@ use walkdir::{DirEntry, WalkDir};
 use crate::local::etag;
 
 /// The version of an entry that cannot be read as an object. No file has this version.
-pub(super) const UNREADABLE: &str = "unreadable";
+pub(crate) const UNREADABLE: &str = "unreadable";
 
 /// The scope of a listing.
 #[derive(Debug)]
-pub(super) struct Listing<'a> {
+pub(crate) struct Listing<'a> {
     /// A file or a directory.
-    pub(super) source: &'a Path,
+    pub(crate) source: &'a Path,
     /// Only keys that begin with it.
-    pub(super) prefix: &'a str,
+    pub(crate) prefix: &'a str,
     /// Files and directories below the source that are no log objects: results, rules and lookups.
-    pub(super) excluded: Vec<PathBuf>,
+    pub(crate) excluded: Vec<PathBuf>,
 }
 
 /// An entry below the source.
 #[derive(Debug)]
-pub(super) struct Found {
-    pub(super) entry: ManifestEntry,
+pub(crate) struct Found {
+    pub(crate) entry: ManifestEntry,
     /// Why it cannot be read as an object. It is listed, and fails.
-    pub(super) problem: Option<String>,
+    pub(crate) problem: Option<String>,
 }
 
 impl Listing<'_> {
     /// Calls `found` for every object, in any order.
-    pub(super) fn each(
+    pub(crate) fn each(
         &self,
         mut found: impl FnMut(Found) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {

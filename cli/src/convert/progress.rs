@@ -143,12 +143,15 @@ impl Counts {
             Stage::Listing => {
                 View::stage(format!("listing {source}")).part(Some(counted(listed, "object", "objects")))
             }
-            Stage::Converting(rate) => View::share(read, bytes)
-                .objects(count(&self.done), listed, count(&self.failed))
-                .remaining(rate.remaining(bytes.saturating_sub(read)))
-                .part(rate.per_second().map(bytes_per_second))
-                .part(Some(counted(count(&self.rows), "row", "rows")))
-                .part(Some(counted(count(&self.rejected), "reject", "rejects"))),
+            // The size of standard input is not known.
+            Stage::Converting(rate) => {
+                if bytes == 0 { View::stage("converting") } else { View::share(read, bytes) }
+                    .objects(count(&self.done), listed, count(&self.failed))
+                    .remaining(rate.remaining(bytes.saturating_sub(read)))
+                    .part(rate.per_second().map(bytes_per_second))
+                    .part(Some(counted(count(&self.rows), "row", "rows")))
+                    .part(Some(counted(count(&self.rejected), "reject", "rejects")))
+            }
             Stage::Reporting => View::stage("reading the receipts for the report").objects(
                 count(&self.done),
                 listed,

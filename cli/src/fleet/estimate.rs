@@ -1,18 +1,26 @@
-//! `flowherd estimate`: lists a prefix and estimates the work and cost of a run. It changes nothing.
+//! `flowherd estimate`: lists a prefix or a directory and estimates the work and cost of a run. It changes nothing.
+
+use std::{path::Path, time::Duration};
 
 use anyhow::Context;
 use aws_sdk_lambda::types::AccountLimit;
 use flowherd_aws::Aws;
-use flowherd_shared::{error::error_chain, ledger::no_objects, store::pages};
+use flowherd_shared::{
+    error::error_chain,
+    ledger::no_objects,
+    store::{Lister, pages},
+};
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
-use super::{Fleet, connected, json};
+use super::{Fleet, buckets, connected, json, patience::Patience};
 use crate::{
     args::EstimateArgs,
-    cost::{BYTES_PER_SECOND, Estimate, MAX_CONCURRENCY, Objects},
+    convert::listing::Listing,
+    cost::{BYTES_PER_SECOND, Estimate, Objects},
     stop::Stop,
     summary,
+    words::about,
 };
 
 /// The output of `--json`.
@@ -26,25 +34,72 @@ struct Output {
 
 /// `flowherd estimate`.
 pub(crate) fn estimate(args: &EstimateArgs) -> Result<(), Stop> {
+    let prefix = args.prefix.as_deref().unwrap_or_default();
+    if let Some(source) = &args.source {
+        let objects = of_directory(source, prefix)?;
+        return show(args, &source.display().to_string(), objects, None);
+    }
+    if let Some(name) = &args.bucket {
+        let (aws, bucket) = buckets::find(name)?;
+        let patience = Patience::new(Duration::from_secs(args.fleet.timeout));
+        let objects = of_bucket(&bucket, name, prefix, &patience)?;
+        let concurrency =
+            patience.during("the account's settings in Lambda", || unreserved_concurrency(&aws));
+        return show(args, &format!("s3://{name}"), objects, Some(concurrency));
+    }
     connected(&args.fleet, |Fleet { coordinator, patience, aws, .. }| {
-        let (mut objects, what) = (Objects::default(), format!("the listing of {}", coordinator.bucket));
-        let mut pages = pages(coordinator.source, &args.prefix);
-        while let Some(page) = patience.during(&*what, || pages.next()) {
-            let page = page.context("cannot list the prefix")?;
-            page.entries.iter().for_each(|entry| objects.add(entry.size));
-        }
-        if objects.count == 0 {
-            summary::print_message(&no_objects(&format!("s3://{}", coordinator.bucket), &args.prefix));
-        }
+        let objects = of_bucket(coordinator.source, coordinator.bucket, prefix, patience)?;
         let concurrency = patience.during("the account's settings in Lambda", || unreserved_concurrency(aws));
-        let unreserved_concurrency = concurrency.as_ref().ok().copied();
-        let estimate = Estimate::new(&args.prefix, objects, args.memory);
-        if args.json {
-            concurrency.err().iter().for_each(|why| summary::print_message(why));
-            return summary::print(&json(&Output { estimate, unreserved_concurrency })?);
-        }
-        summary::print(&format!("{}{}\n", text(&estimate), concurrency_text(concurrency)))
+        show(args, &format!("s3://{}", coordinator.bucket), objects, Some(concurrency))
     })
+}
+
+fn of_directory(source: &Path, prefix: &str) -> Result<Objects, Stop> {
+    if !source.exists() {
+        return Err(Stop::usage(format!("no file or directory {}", source.display())));
+    }
+    let mut objects = Objects::default();
+    let listing = Listing { source, prefix, excluded: Vec::new() };
+    let listed = listing.each(|found| {
+        objects.add(found.entry.size);
+        Ok(())
+    });
+    listed.with_context(|| format!("cannot list {}", source.display()))?;
+    Ok(objects)
+}
+
+fn of_bucket(bucket: &impl Lister, name: &str, prefix: &str, patience: &Patience) -> Result<Objects, Stop> {
+    let mut objects = Objects::default();
+    let mut pages = pages(bucket, prefix);
+    while let Some(page) = patience.during(format!("the listing of {name}"), || pages.next()) {
+        let page = page.context("cannot list the prefix")?;
+        page.entries.iter().for_each(|entry| objects.add(entry.size));
+    }
+    Ok(objects)
+}
+
+/// Prints the estimate. `unreserved` is the account's concurrency, or why it is not known; `None` if it was not asked.
+fn show(
+    args: &EstimateArgs,
+    source: &str,
+    objects: Objects,
+    unreserved: Option<Result<u32, String>>,
+) -> Result<(), Stop> {
+    let prefix = args.prefix.as_deref().unwrap_or_default();
+    if objects.count == 0 {
+        summary::print_message(&no_objects(source, prefix));
+    }
+    let estimate = Estimate::new(prefix, objects, args.memory, args.concurrency);
+    if args.json {
+        if let Some(Err(why)) = &unreserved {
+            summary::print_message(why);
+        }
+        let unreserved_concurrency = unreserved.and_then(Result::ok);
+        return summary::print(&json(&Output { estimate, unreserved_concurrency })?);
+    }
+    let unreserved = unreserved
+        .map_or_else(String::new, |unreserved| concurrency_text(unreserved, args.concurrency) + "\n");
+    summary::print(&(text(&estimate) + &unreserved))
 }
 
 /// Asks Lambda for the account's limit of concurrent executions. New accounts have fewer than 1,000
@@ -66,11 +121,11 @@ fn unreserved_concurrency(aws: &Aws) -> Result<u32, String> {
     })
 }
 
-fn concurrency_text(concurrency: Result<u32, String>) -> String {
-    match concurrency {
-        Ok(number) if number < MAX_CONCURRENCY => format!(
-            "the account has {number} unreserved concurrent executions in this region, fewer than the stack's default \
-             maxConcurrency of {MAX_CONCURRENCY}:\nworkers are throttled; raise the quota of Lambda, or lower maxConcurrency"
+fn concurrency_text(unreserved: Result<u32, String>, concurrency: u32) -> String {
+    match unreserved {
+        Ok(number) if number < concurrency => format!(
+            "the account has {number} unreserved concurrent executions in this region, fewer than the assumed maxConcurrency \
+             of {concurrency}:\nworkers are throttled; raise the quota of Lambda, or lower maxConcurrency"
         ),
         Ok(number) => format!(
             "the account has {} unreserved concurrent executions in this region",
@@ -87,6 +142,7 @@ fn text(estimate: &Estimate) -> String {
         ("objects", count(estimate.objects)),
         ("bytes", HumanBytes(estimate.bytes).to_string()),
         ("largest object", HumanBytes(estimate.largest_bytes).to_string()),
+        ("elapsed time", about(Duration::from_secs_f64(estimate.elapsed_seconds))),
         ("worker seconds", format!("{:.0}", estimate.worker_seconds)),
         ("Lambda GB-seconds", format!("{:.0}", estimate.lambda_gb_seconds)),
         ("Lambda requests", count(estimate.lambda_requests)),
@@ -101,13 +157,14 @@ fn text(estimate: &Estimate) -> String {
         ("total", dollars(estimate.dollars.total)),
     ];
     let rows = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]);
-    let table = summary::columns(&["a run of this prefix", "about"], rows, 1);
+    let table = summary::columns(&["a run of these objects", "about"], rows, 1);
     let idle = &estimate.idle_month;
     format!(
-        "{table}\nassumed: {} MB of memory, arm64, prices of us-east-1 without free tiers, {:.0} MB of compressed logs per \
+        "{table}\nassumed: {} workers at once with {} MB of memory, arm64, prices of us-east-1 without free tiers, {:.0} MB of compressed logs per \
          second and vCPU;\nstorage, transfer, Step Functions and Athena scans are not included\n\n\
          the stack itself: about ${:.2} per month without a run (alarms ${:.2}, dashboard ${:.2}, polls of the empty queue \
          ${:.2})\n",
+        estimate.concurrency,
         estimate.memory_mb,
         BYTES_PER_SECOND / 1e6,
         idle.total,

@@ -1,8 +1,8 @@
 //! `flowherd query`: runs a statement or a prepared question on Athena and prints the result.
 
 mod athena;
-mod extent;
-mod named;
+pub(crate) mod extent;
+pub(crate) mod named;
 mod shifted;
 mod statement;
 mod tables;
@@ -38,22 +38,15 @@ use crate::{
 const DOLLARS_A_BYTE: f64 = 5.0 / 1e12;
 const LEAST_BYTES: u64 = 10 << 20;
 /// Maximum rows of a printed table, whose column widths need all rows.
-const MAX_TABLE_ROWS: usize = 10_000;
+pub(crate) const MAX_TABLE_ROWS: usize = 10_000;
 
 /// Runs the query, waits for it, and prints the result.
 pub(crate) fn query(args: &QueryArgs) -> Result<(), Stop> {
     if args.list {
         return summary::print(&named::list());
     }
-    if let (Some(flag), None) = (args.question.given().next(), &args.named) {
-        return Err(Stop::usage(format!(
-            "--{flag} needs --named; write the condition into the statement instead"
-        )));
-    }
     let question = args.named.as_deref().map(named::find).transpose()?;
-    if let Some(question) = question {
-        named::check_flags(question, &args.question)?;
-    }
+    named::check_usage(args, question)?;
     if let Some(question) = question.filter(|_| args.question.print) {
         return summary::print(&(named::printed(question, &args.question)? + ";\n"));
     }

@@ -11,24 +11,17 @@ use flowherd_shared::{
     ledger::{Report, Run, layout, read_json},
     store::StoreError,
 };
-use serde::Serialize;
 
 use super::{Fleet, step_loop::Execution};
-use crate::{stop::Stop, summary};
+use crate::{
+    runs_table::{self, ListedRun},
+    stop::Stop,
+};
 
 /// Ledger files read at once.
 const READERS: usize = 32;
 /// Maximum runs whose reports a search reads, latest first.
 const SEARCHED_RUNS: usize = 1000;
-
-/// A run, its state and its report.
-#[derive(Serialize)]
-pub(super) struct ListedRun {
-    #[serde(flatten)]
-    pub(super) run: Run,
-    pub(super) state: &'static str,
-    pub(super) report: Option<Report>,
-}
 
 /// Returns the latest run whose report names failed objects.
 pub(super) fn latest_with_failures(fleet: &Fleet<'_>) -> Result<String, Stop> {
@@ -82,7 +75,7 @@ pub(super) fn latest(fleet: &Fleet<'_>, limit: usize) -> Result<Vec<ListedRun>, 
     let reports = reports(fleet, runs.iter().map(|run| run.run.as_str()))?;
     let active = active(fleet)?;
     let listed = runs.into_iter().zip(reports).map(|(run, report)| {
-        let state = state(active.contains(&run.run), report.as_ref());
+        let state = runs_table::state(active.contains(&run.run), report.as_ref());
         ListedRun { run, state, report }
     });
     Ok(listed.collect())
@@ -93,15 +86,6 @@ pub(super) fn active(fleet: &Fleet<'_>) -> Result<Vec<String>, Stop> {
     let markers =
         fleet.patience.during("the run markers", || RunMarker::others(fleet.coordinator.results, ""));
     Ok(markers.context("cannot read the ledger")?.into_iter().map(|marker| marker.run).collect())
-}
-
-/// Returns the word for the state of a run.
-pub(super) fn state(is_active: bool, report: Option<&Report>) -> &'static str {
-    match report {
-        _ if is_active => "in progress",
-        Some(report) => summary::state(report.state),
-        None => "no report",
-    }
 }
 
 /// Reads a run of the ledger. If there is none, the step loop's execution of that name has the reason.

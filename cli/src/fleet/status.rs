@@ -2,7 +2,7 @@
 //! `report --now` and `runs --forget`.
 
 use anyhow::Context;
-use flowherd_coordinator::state::{Operation, Progress, Reporting, RunState};
+use flowherd_coordinator::state::{Operation, Reporting, RunState};
 use flowherd_shared::{
     ledger::{Report, ReportState, Run, layout, read_json},
     store::Store,
@@ -14,12 +14,13 @@ use super::{
     Fleet, connected,
     drive::Command,
     json, missing, outcome,
-    runs::{self, ListedRun, all_runs, latest, search},
+    runs::{self, all_runs, latest, search},
 };
 use crate::{
     args::{ReportArgs, RunsArgs, StatusArgs},
+    runs_table::{self, RunProgress},
     stop::Stop,
-    summary::{self, columns, printable},
+    summary::{self, printable},
     words::counted,
 };
 
@@ -29,23 +30,10 @@ const ENDED_RUNS: usize = 10;
 /// What `flowherd status --json` prints.
 #[derive(Serialize)]
 struct Status {
-    runs: Vec<RunStatus>,
+    runs: Vec<RunProgress>,
     /// Runs with a marker, but without `run.json`.
     without_ledger: Vec<String>,
     queue: QueueStatus,
-}
-
-#[derive(Serialize)]
-struct RunStatus {
-    run: String,
-    prefix: String,
-    state: &'static str,
-    #[serde(skip)]
-    is_active: bool,
-    started: String,
-    #[serde(flatten)]
-    progress: Progress,
-    remaining: u64,
 }
 
 /// The queue's own counts, which are approximate.
@@ -102,7 +90,6 @@ fn look(fleet: &Fleet<'_>, only: Option<&str>) -> Result<Status, Stop> {
                 pending.filter(|_| run.manifest.is_some()).map(|pending: u64| pending + without_receipt);
         }
         if only.is_none_or(|only| only == name) {
-            let remaining = progress.pending();
             let is_active = active.contains(&name);
             let report = if is_active {
                 None
@@ -110,14 +97,17 @@ fn look(fleet: &Fleet<'_>, only: Option<&str>) -> Result<Status, Stop> {
                 let report = patience.during("the report", || coordinator.finished_report(&name));
                 report.context("cannot read the report")?
             };
-            shown.push(RunStatus {
-                state: runs::state(is_active, report.as_ref()),
-                is_active,
+            shown.push(RunProgress {
+                state: runs_table::state(is_active, report.as_ref()),
                 run: run.run,
                 prefix: run.prefix,
                 started: run.started,
-                progress,
-                remaining,
+                is_active,
+                listed: progress.listed,
+                done: progress.done,
+                skipped: progress.skipped,
+                failed: progress.failed,
+                remaining: progress.pending(),
             });
         }
     }
@@ -149,21 +139,7 @@ fn text(status: &Status) -> String {
     let mut text = if status.runs.is_empty() {
         "no run is active\n".to_owned()
     } else {
-        let rows = status.runs.iter().map(|status| {
-            let progress = &status.progress;
-            vec![
-                status.run.clone(),
-                status.prefix.clone(),
-                status.state.to_owned(),
-                count(progress.listed),
-                count(progress.done),
-                count(progress.skipped),
-                count(progress.failed),
-                count(status.remaining),
-            ]
-        });
-        let head = ["run", "prefix", "state", "listed", "done", "skipped", "failed", "remaining"];
-        columns(&head, rows, 3)
+        runs_table::of_progress(&status.runs)
     };
     let queue = &status.queue;
     text += &format!(
@@ -209,24 +185,7 @@ pub(crate) fn runs(args: &RunsArgs) -> Result<(), Stop> {
         if runs.is_empty() {
             return summary::print("no runs yet; begin one with: flowherd run --prefix PREFIX --watch\n");
         }
-        let count = |number| HumanCount(number).to_string();
-        let rows = runs.iter().map(|ListedRun { run, state, report }| {
-            let mut row = vec![run.run.clone(), run.prefix.clone(), (*state).to_owned()];
-            let listed = run.manifest.map_or_else(|| "-".to_owned(), |totals| count(totals.objects));
-            row.push(listed);
-            match report {
-                Some(report) => {
-                    let objects = &report.objects;
-                    let counts = [objects.done, objects.skipped, objects.failed, objects.missing];
-                    row.extend(counts.map(count));
-                    row.push(count(report.records.rows));
-                }
-                None => row.extend(["-"; 5].map(str::to_owned)),
-            }
-            row
-        });
-        let head = ["run", "prefix", "state", "listed", "done", "skipped", "failed", "missing", "rows"];
-        summary::print(&columns(&head, rows, 3))
+        summary::print(&runs_table::of_runs(&runs))
     })
 }
 

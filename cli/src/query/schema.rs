@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::query::layout::{Layouts, Template};
 
 pub use athena::statements as athena;
-pub use duckdb::statements as duckdb;
+pub use duckdb::{MAJOR as DUCKDB_MAJOR, statements as duckdb};
 pub use typed::{Dialect, TypedColumn, flow_columns, rows, typed_columns};
 
 /// Hive's CSV reader.

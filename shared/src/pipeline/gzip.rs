@@ -5,6 +5,8 @@ use std::io::{self, Write};
 
 use flowherd_deflate::Deflater;
 
+use crate::checksum::Crc64;
+
 /// Text of one member. Members do not depend on how the source arrived, so the same source gives the same bytes.
 const MEMBER_BYTES: usize = 1 << 20;
 
@@ -14,12 +16,13 @@ pub struct GzipWriter<W> {
     sink: W,
     text: Vec<u8>,
     written: u64,
+    checksum: Crc64,
 }
 
 impl<W: Write> GzipWriter<W> {
     /// Creates a writer to `sink`.
     pub fn new(sink: W) -> Self {
-        Self { sink, text: Vec::new(), written: 0 }
+        Self { sink, text: Vec::new(), written: 0, checksum: Crc64::default() }
     }
 
     /// Returns the text to append to. Call [`GzipWriter::settle`] after each piece.
@@ -32,19 +35,20 @@ impl<W: Write> GzipWriter<W> {
         if self.text.len() < MEMBER_BYTES { Ok(()) } else { self.write_member(deflater) }
     }
 
-    /// Writes the remaining text. Returns the sink and the number of compressed bytes written to it.
-    pub fn finish(mut self, deflater: &mut Deflater) -> io::Result<(W, u64)> {
+    /// Writes the remaining text. Returns the sink, and the number of compressed bytes written to it with their checksum.
+    pub fn finish(mut self, deflater: &mut Deflater) -> io::Result<(W, u64, String)> {
         if !self.text.is_empty() || self.written == 0 {
             self.write_member(deflater)?;
         }
         self.sink.flush()?;
-        Ok((self.sink, self.written))
+        Ok((self.sink, self.written, self.checksum.text()))
     }
 
     fn write_member(&mut self, deflater: &mut Deflater) -> io::Result<()> {
         let member = deflater.member(&self.text);
         self.sink.write_all(member)?;
         self.written += member.len() as u64;
+        self.checksum.add(member);
         self.text.clear();
         Ok(())
     }
@@ -66,8 +70,11 @@ mod tests {
             writer.text().extend_from_slice(line.as_bytes());
             writer.settle(&mut deflater).unwrap();
         }
-        let (bytes, length) = writer.finish(&mut deflater).unwrap();
+        let (bytes, length, checksum) = writer.finish(&mut deflater).unwrap();
         assert_eq!(bytes.len() as u64, length);
+        let mut whole = Crc64::default();
+        whole.add(&bytes);
+        assert_eq!(checksum, whole.text());
         let mut text = Vec::new();
         flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut text).unwrap();
         assert_eq!(text, expected);
@@ -76,7 +83,7 @@ mod tests {
 
     #[test]
     fn empty_text_is_one_empty_member() {
-        let (bytes, _) = GzipWriter::new(Vec::new()).finish(&mut Deflater::default()).unwrap();
+        let (bytes, ..) = GzipWriter::new(Vec::new()).finish(&mut Deflater::default()).unwrap();
         let mut text = Vec::new();
         flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut text).unwrap();
         assert!(text.is_empty() && !bytes.is_empty());

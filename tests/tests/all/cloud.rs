@@ -129,6 +129,45 @@ impl Fleet {
     }
 }
 
+#[test]
+#[ignore = "needs .venv; run `make test`"]
+fn convert_reads_a_bucket_as_it_reads_a_directory() {
+    let fleet = Fleet::with(12, 200, &["--malformed", "3"], (Duration::from_secs(10), 5));
+    let place = Place::new();
+    let (out, lookups) = (place.path("out"), fleet.place.path("in/lookups.json"));
+    let convert = |source: &str, more: &[&str]| {
+        let args =
+            ["convert", source, out.to_str().unwrap(), "--lookups", lookups.to_str().unwrap(), "--json"];
+        flowherd_in(PROGRAM, fleet.cloud.environment(), args.into_iter().chain(more.iter().copied()))
+    };
+    let ran = convert("s3://source/firehose/", &["--run", "r"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let (local, outputs) = fleet.converted();
+    for part in ["prefix", "objects", "records", "tables", "rejects", "rules", "warnings", "bytes"] {
+        assert_eq!(report(&ran)[part], local[part], "{part}");
+    }
+    assert!(place.results() == *outputs, "the outputs differ from those of the directory");
+
+    // Only the object with another version is converted again.
+    let receipts = |run: &str| files_below(&place.path(&format!("out/runs/{run}/receipts"))).len();
+    fleet.damage_one("firehose/");
+    let ran = convert("s3://source/firehose/", &["--run", "s", "--resume"]);
+    let objects = &report(&ran)["objects"];
+    assert_eq!((ran.status, &objects["skipped"], &objects["failed"]), (1, &11.into(), &1.into()), "{ran:?}");
+    assert_eq!((receipts("r"), receipts("s")), (12, 0));
+    let other = convert("s3://source/", &["--run", "s", "--resume"]);
+    assert!(other.status == 2 && other.stderr.contains("run s was begun with \"firehose/\""), "{other:?}");
+
+    let missing = convert("s3://no-such-bucket/", &[]);
+    assert!(
+        missing.status == 2 && missing.stderr.contains("\"no-such-bucket\" does not exist"),
+        "{missing:?}"
+    );
+    let empty = convert("s3://source/nothing/", &[]);
+    let message = "no objects in s3://source with prefix \"nothing/\"";
+    assert!(empty.status == 0 && empty.stderr.contains(message), "{empty:?}");
+}
+
 pub(super) fn report(ran: &Ran) -> Value {
     serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"))
 }

@@ -98,6 +98,47 @@ fn a_single_file_is_an_object_with_its_name_as_key() {
     assert_eq!(place.results().keys().collect::<Vec<_>>(), ["csv/vpc_flow/one.gz.csv.gz"]);
 }
 
+/// Converts standard input, with more arguments.
+fn convert_stdin(place: &Place, input: &str, more: &[&str]) -> Ran {
+    let out = place.path("out");
+    let mut command = std::process::Command::new(PROGRAM);
+    command.args(["convert", "-", out.to_str().unwrap()]).args(more);
+    let output = command.stdin(fs::File::open(place.path(input)).unwrap()).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ran { status: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+#[test]
+fn standard_input_is_one_object_with_the_key_that_was_given() {
+    let place = Place::new();
+    place.file("one.gz", &good()).file("cut.gz", &good()[..20]);
+    let ran = convert_stdin(&place, "one.gz", &[]);
+    assert_eq!((ran.status, &*ran.stderr), (0, ""), "{ran:?}");
+    let expected = place.results().remove("csv/vpc_flow/stdin.csv.gz").unwrap();
+    let ran = convert_stdin(&place, "one.gz", &["--key", "a/b", "--run", "r"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert_eq!(place.results()["csv/vpc_flow/a/b.csv.gz"], expected);
+    let verified = flowherd(PROGRAM, ["verify", "r", "--results", place.path("out").to_str().unwrap()]);
+    assert_eq!(verified.status, 0, "{verified:?}");
+
+    let cut = convert_stdin(&place, "cut.gz", &[]);
+    assert!(cut.status == 1 && cut.stderr.starts_with("flowherd: stdin: truncated: "), "{cut:?}");
+    for (more, problem) in [
+        (&["--resume"][..], "--resume: standard input cannot be read again"),
+        (&["--prefix", "p"], "--prefix: it does not apply to standard input"),
+    ] {
+        let ran = convert_stdin(&place, "one.gz", more);
+        assert!(ran.status == 2 && ran.stderr.contains(problem), "{ran:?}");
+    }
+    place.object("x", &good());
+    let ran = place.convert(&["--key", "k"]);
+    assert!(ran.status == 2 && ran.stderr.contains("--key: it is for standard input"), "{ran:?}");
+    for (source, problem) in [("s3://", "no bucket"), ("s3://b/p", "--prefix: give the prefix in SOURCE")] {
+        let ran = flowherd(PROGRAM, ["convert", source, place.path("o").to_str().unwrap(), "--prefix", "p"]);
+        assert!(ran.status == 2 && ran.stderr.contains(problem), "{ran:?}");
+    }
+}
+
 #[test]
 fn one_bad_object_is_reported_and_the_others_are_done() {
     let place = Place::new();
@@ -451,8 +492,23 @@ fn explain_shows_layers_rule_and_rows() {
 #[test]
 fn every_command_has_a_help_text_with_its_usage() {
     let commands = [
-        "convert", "synth", "explain", "suggest", "run", "rerun", "status", "runs", "report", "redrive",
-        "estimate", "sql", "query",
+        "convert",
+        "synth",
+        "explain",
+        "suggest",
+        "check",
+        "run",
+        "rerun",
+        "status",
+        "runs",
+        "report",
+        "verify",
+        "redrive",
+        "estimate",
+        "sql",
+        "query",
+        "completions",
+        "man",
     ];
     for command in commands {
         let ran = flowherd(PROGRAM, [command, "--help"]);

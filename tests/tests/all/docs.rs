@@ -274,7 +274,7 @@ fn the_cost_document_has_the_numbers_of_the_estimate() {
     let estimate = |count: u64, size: u64, memory_mb: u32| {
         let mut objects = Objects::default();
         (0..count).for_each(|_| objects.add(size));
-        Estimate::new("", objects, memory_mb)
+        Estimate::new("", objects, memory_mb, MAX_CONCURRENCY)
     };
     let day = estimate(17_280, 10_500_000, 1769);
     let idle = day.idle_month;

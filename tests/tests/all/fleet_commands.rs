@@ -348,5 +348,37 @@ fn the_estimate_matches_the_requests_and_log_bytes_of_a_run() {
     assert_eq!(writes.len() as u64 + 5, estimate["s3_writes_and_lists"].as_u64().unwrap(), "{writes:#?}");
     let objects = keys.len() as f64;
     let bytes = (log.stdout.len() + log.stderr.len()) as f64 / objects;
+    let of_bucket =
+        report(&fleet.flowherd(&["estimate", "--bucket", "source", "--prefix", "firehose/", "--json"]));
+    assert_eq!(of_bucket, estimate);
     assert!((LOG_BYTES * 0.5..=LOG_BYTES).contains(&bytes), "{bytes} bytes of log per object");
+}
+
+#[test]
+fn the_estimate_of_a_directory_needs_neither_a_fleet_nor_aws() {
+    let place = super::place::Place::new();
+    place.object("a/1", &[0; 1000]).object("a/2", &[0; 500]).object("b/1", &[0; 1]);
+    let source = place.path("in");
+    let estimate = |more: &[&str]| {
+        let ran = with_only(&[], &[&["estimate", source.to_str().unwrap()], more].concat());
+        assert_eq!((ran.status, &*ran.stderr), (0, ""), "{ran:?}");
+        ran.stdout
+    };
+    let json: Value = serde_json::from_str(&estimate(&["--prefix", "a/", "--json"])).unwrap();
+    let found = (&json["objects"], &json["bytes"], &json["largest_bytes"], &json["concurrency"]);
+    assert_eq!(found, (&2.into(), &1500.into(), &1000.into(), &50.into()), "{json}");
+    assert_eq!(json["unreserved_concurrency"], Value::Null);
+    let text = estimate(&["--concurrency", "2"]);
+    for part in [
+        "objects",
+        "elapsed time",
+        "assumed: 2 workers at once with 1769 MB",
+        "about $4.23 per month without a run",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let nowhere = with_only(&[], &["estimate", "nowhere"]);
+    assert!(nowhere.status == 2 && nowhere.stderr.contains("no file or directory nowhere"), "{nowhere:?}");
+    let none = with_only(&[], &["estimate"]);
+    assert!(none.status == 2 && none.stderr.contains("--prefix"), "{none:?}");
 }

@@ -47,7 +47,7 @@ fn scans(of: &RowsOf) -> Vec<Scan> {
 }
 
 /// Returns a message about the rows of a table, from the first and the last value of its time.
-pub(super) fn message(table: &str, first: Option<&str>, last: Option<&str>) -> String {
+pub(crate) fn message(table: &str, first: Option<&str>, last: Option<&str>) -> String {
     match (first, last) {
         (Some(first), Some(last)) => {
             format!("table {table} has rows from {} to {}", time(first), time(last))

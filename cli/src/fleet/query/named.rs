@@ -1,6 +1,7 @@
 //! Turns a prepared question and its arguments into a statement on the tables of a database.
 
 use aws_sdk_athena::types::TableMetadata;
+use flowherd_shared::config::Config;
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
@@ -9,7 +10,7 @@ use super::{
     tables::{self, Partitions, RowsOf, Stored},
 };
 use crate::{
-    args::QuestionArgs,
+    args::{QueryArgs, QuestionArgs},
     query::{
         questions::{
             self, Arguments, LIMIT, Parameter, QUESTIONS, Question, QuestionError, Rows, Scan, Source, Span,
@@ -41,7 +42,7 @@ pub(super) fn list() -> String {
 }
 
 /// Finds a question by its name.
-pub(super) fn find(name: &str) -> Result<&'static Question, Stop> {
+pub(crate) fn find(name: &str) -> Result<&'static Question, Stop> {
     Question::find(name).ok_or_else(|| {
         let near = QUESTIONS.iter().find(|question| {
             question.name.split('-').any(|word| name.split(['-', '_', ' ']).any(|other| other == word))
@@ -52,7 +53,7 @@ pub(super) fn find(name: &str) -> Result<&'static Question, Stop> {
 }
 
 /// Returns the time of the question.
-pub(super) fn span(args: &QuestionArgs) -> Result<Span, Stop> {
+pub(crate) fn span(args: &QuestionArgs) -> Result<Span, Stop> {
     let now = Timestamp::now().as_second();
     let span = match (args.day, args.from) {
         (Some(day), _) => {
@@ -97,8 +98,19 @@ pub(super) fn printed(question: &Question, args: &QuestionArgs) -> Result<String
     Ok(question.statement(&arguments(args), &rows)?)
 }
 
+/// Refuses flags of questions without a question, and those that the question does not use.
+pub(crate) fn check_usage(args: &QueryArgs, question: Option<&Question>) -> Result<(), Stop> {
+    match (question, args.question.given().next()) {
+        (Some(question), _) => check_flags(question, &args.question),
+        (None, Some(flag)) => Err(Stop::usage(format!(
+            "--{flag} needs --named; write the condition into the statement instead"
+        ))),
+        (None, None) => Ok(()),
+    }
+}
+
 /// Refuses flags that the question does not use, because the result would seem to respect them.
-pub(super) fn check_flags(question: &Question, args: &QuestionArgs) -> Result<(), Stop> {
+fn check_flags(question: &Question, args: &QuestionArgs) -> Result<(), Stop> {
     let takes =
         |flag| question.needed.iter().chain(question.optional).any(|parameter| parameter.flag() == flag);
     for flag in args.given() {
@@ -144,7 +156,7 @@ pub(super) fn on_tables(
     let mut rows = Rows::default();
     if question.reads_flows() {
         let of = RowsOf::find(found, args.table(), "text", args.everywhere)?;
-        let columns = needed(question, &arguments, &of, args.table())?;
+        let columns = needed(question, &arguments, &of.columns, args.table())?;
         rows.flows = questions::of_tables(&columns, &scans(&of, span, late_hours)?, span);
         if let Some(lateness) = of.tables.iter().filter_map(|table| lateness(table, span, late_hours)).max() {
             late = lateness;
@@ -166,7 +178,8 @@ pub(super) fn on_tables(
     Ok(Prepared { sql: question.statement(&arguments, &rows)?, reads, extent, before: any_before })
 }
 
-fn arguments(args: &QuestionArgs) -> Arguments {
+/// Returns the arguments of a question.
+pub(crate) fn arguments(args: &QuestionArgs) -> Arguments {
     Arguments {
         ip: args.ip,
         interface: args.interface.clone(),
@@ -177,18 +190,32 @@ fn arguments(args: &QuestionArgs) -> Arguments {
     }
 }
 
+/// Checks that the rules write a table with the columns that the question reads.
+pub(crate) fn check_columns(question: &Question, args: &QuestionArgs, config: &Config) -> Result<(), Stop> {
+    let name = args.table();
+    let Some(table) = config.tables.iter().find(|table| table.name == name) else {
+        let tables: Vec<&str> = config.tables.iter().map(|table| &*table.name).collect();
+        return Err(Stop::usage(format!(
+            "the rules write no table {name}; name one with --table: {}",
+            tables.join(", ")
+        )));
+    };
+    let columns: Vec<String> = table.columns.iter().map(|column| column.name.to_ascii_lowercase()).collect();
+    needed(question, &arguments(args), &columns, name).map(drop)
+}
+
 /// Returns the columns that the question reads with these arguments. A missing column is an error.
 fn needed(
     question: &Question,
     arguments: &Arguments,
-    of: &RowsOf,
+    columns: &[String],
     table: &str,
 ) -> Result<Vec<TypedColumn>, Stop> {
     // The ports, for example, only with --port.
     let sql = question.statement(arguments, &Rows::default())?;
     let is_read = |column: &&str| *column == "timestamp" || super::mentions(&sql, column);
     let read: Vec<&str> = question.columns.iter().copied().filter(is_read).collect();
-    let mut columns = flow_columns(of.columns.iter().map(String::as_str));
+    let mut columns = flow_columns(columns.iter().map(String::as_str));
     let has = |wanted: &&str| columns.iter().any(|column| column.name == *wanted);
     let lacking: Vec<&str> = read.iter().copied().filter(|wanted| !has(wanted)).collect();
     if !lacking.is_empty() {

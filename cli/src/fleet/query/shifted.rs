@@ -5,14 +5,12 @@ use std::collections::BTreeMap;
 
 use flowherd_coordinator::{parallel, runs::IndexedRun};
 use flowherd_shared::{
-    config::Config,
     ledger::{Report, ReportState, layout, read_report},
-    limits::MAX_CONFIG_BYTES,
     store::{Store, StoreError},
 };
 use jiff::{ToSpan, civil::Date, tz::TimeZone};
 
-use crate::query::questions::Span;
+use crate::{inputs, query::questions::Span};
 
 /// Ledger files read in parallel.
 const READERS: usize = 32;
@@ -135,12 +133,7 @@ fn columns(
     run: &IndexedRun,
     tables: &[StoredTable],
 ) -> Result<Vec<Columns>, StoreError> {
-    let config = match results.get_limited(&layout::config(&run.run), MAX_CONFIG_BYTES as u64)? {
-        None => Some(Config::default()),
-        Some(bytes) => std::str::from_utf8(&bytes).ok().and_then(|text| Config::parse(text).ok()),
-    };
-    // The rules may be of a later version. `convert` does not keep them in the ledger.
-    let config = config.filter(|config| config.hash == run.config_hash);
+    let config = inputs::rules_of_run(results, &run.run, &run.config_hash)?;
     let of = |stored: &StoredTable| {
         let Some(config) = &config else { return Columns::Unknown };
         let Some(table) = config.tables.iter().find(|table| table.name == stored.name) else {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use regex::Regex;
 
 use super::{Layout, Layouts, shape::Shapes};
+use crate::words::counted;
 
 /// Maximum number of values of a column that Athena gets as a list. AWS advises a few dozen
 /// (<https://docs.aws.amazon.com/athena/latest/ug/partition-projection-supported-types.html>).
@@ -112,9 +113,10 @@ impl Sample {
             return Err(problems);
         }
         let note = format!(
-            "{} of {} keys fit no --layout, so only the views …_everywhere have their rows; {}",
+            "{} of {} {} no --layout, so only the views …_everywhere have their rows; {}",
             self.misfits.count,
-            self.keys,
+            counted(self.keys, "key", "keys"),
+            if self.misfits.count == 1 { "fits" } else { "fit" },
             self.misfits.describe()
         );
         Ok(if self.misfits.count > 0 { vec![note] } else { Vec::new() })

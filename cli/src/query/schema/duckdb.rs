@@ -16,14 +16,17 @@ const NO_NULL: &str = "e'\\x01'";
 /// Maximum length of a line: a record of the maximum length that consists of quotes.
 const MAX_LINE_BYTES: usize = 4 << 20;
 
+/// The first version that reads a list of files of which some do not exist (`allow_empty`).
+pub const MAJOR: u32 = 2;
+
 /// The path of the file that a row is in. No table has a column of this name.
 const FILE: &str = "_flowherd_file";
 
-/// Returns the statements that create all views. `results` is the directory.
+/// Returns a check of the version, and the statements that create all views. `results` is the directory.
 #[must_use]
 pub fn statements(config: &Config, results: &str, layouts: &Layouts) -> Vec<String> {
     let results = results.trim_end_matches('/').replace('\'', "''");
-    let mut statements = Vec::new();
+    let mut statements = vec![check_of_version()];
     for table in &config.tables {
         let columns = typed_columns(&table.columns, table.enriched, Dialect::DuckDb);
         let below = format!("{results}/csv/{}/", table.name);
@@ -45,6 +48,14 @@ pub fn statements(config: &Config, results: &str, layouts: &Layouts) -> Vec<Stri
         ));
     }
     statements
+}
+
+/// Returns a statement that fails in an older `DuckDB`. Assigning to a variable prints no row.
+fn check_of_version() -> String {
+    format!(
+        "SET VARIABLE flowherd_version_check = CASE WHEN try_cast(split_part(ltrim(version(), 'v'), '.', 1) AS INTEGER) < \
+         {MAJOR}\nTHEN error('these views need DuckDB {MAJOR}.0 or later, and this is ' || version()) END"
+    )
 }
 
 /// The files that a view reads.

@@ -28,7 +28,10 @@ const RECEIPTS: &[(&str, &str)] = &[
     ("attempt", "int"),
     ("finished", "string"),
     ("milliseconds", "bigint"),
-    ("outputs", "array<struct<path:string,table:string,rows:bigint,bytes:bigint,etag:string>>"),
+    (
+        "outputs",
+        "array<struct<path:string,table:string,rows:bigint,bytes:bigint,crc64nvme:string,etag:string>>",
+    ),
     (
         "records",
         "struct<read:bigint,rows:bigint,rejected:bigint,control:bigint,dropped:bigint,repaired:bigint>",
