@@ -209,8 +209,12 @@ fn choose(args: &ConvertArgs, plan: &RunConfig, dest: &Path) -> Result<Chosen, S
     match (named.or_else(|| if args.run.is_none() { latest.clone() } else { None }), latest, &args.run) {
         (Some(run), _, _) => {
             if let Some(prefix) = prefix(args).filter(|prefix| **prefix != run.prefix) {
+                let (given, todo) = match args.source {
+                    Location::Bucket { .. } => ("SOURCE with prefix", "give that prefix"),
+                    Location::Files(_) | Location::Stdin => ("--prefix", "omit --prefix"),
+                };
                 return Err(Stop::usage(format!(
-                    "prefix {prefix:?}: run {} was begun with {:?}; give the same prefix, or choose a new name with --run",
+                    "{given} {prefix:?}: run {} was begun with {:?}; {todo}, or choose a new name with --run",
                     run.run, run.prefix
                 )));
             }

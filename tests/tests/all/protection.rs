@@ -212,7 +212,7 @@ fn a_run_with_work_in_the_queue_is_forgotten_only_by_force() {
     fleet.plan("tuesday", "other/");
     let forget = |force| fleet.coordinate(|coordinator| coordinator.forget("tuesday", force));
     let why = forget(false).unwrap_err().to_string();
-    assert!(why.contains("the queue has 1 messages"), "{why}");
+    assert!(why.contains("the queue has 1 message that"), "{why}");
     rerun(&fleet, "monday", "firehose/").unwrap_err();
     forget(true).unwrap();
     rerun(&fleet, "monday", "firehose/").unwrap();

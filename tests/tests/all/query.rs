@@ -410,7 +410,7 @@ fn keys_that_fit_no_layout_are_reported_and_have_their_rows_in_the_view_of_all_f
     let place = day_with_keys(|hour| if hour == 5 { "other/a".to_owned() } else { FORMS[0].1(hour) });
     let views = sql(&place, &["--layout", template]);
     assert_eq!(views.status, 0, "{views:?}");
-    for part in ["1 of 24 keys fit no --layout", "\"other/a\"", "…_everywhere"] {
+    for part in ["1 of 24 keys fits no --layout", "\"other/a\"", "…_everywhere"] {
         assert!(views.stderr.contains(part), "{part}: {views:?}");
     }
     let rows = duckdb(
