@@ -97,8 +97,11 @@ impl Seen {
             Operation::Check(_) => self.checked(progress, *at, now),
             Operation::Report(reporting) => {
                 let parts = (reporting.parts > 0).then(|| counted(reporting.parts, "part", "parts"));
-                let stage = View::stage("reading receipts and failures for the report").part(parts);
-                stage.objects(progress.done + progress.skipped, progress.listed, progress.failed)
+                View::stage("reading receipts and failures for the report").part(parts).objects(
+                    progress.done + progress.skipped,
+                    progress.listed,
+                    progress.failed,
+                )
             }
             Operation::End(_) => View::stage("reading the report"),
         }

@@ -101,19 +101,14 @@ fn coloured(of: ReportState) -> StyledObject<&'static str> {
 
 /// Returns a line with the time of a run and its rate; none if the report's times are unusable.
 fn time(report: &Report, work: Option<(Duration, u64)>) -> String {
-    let (elapsed, bytes, what) = match work {
-        Some((elapsed, bytes)) => (elapsed, bytes, ""),
-        None => {
-            let time = |text: &str| text.parse::<Timestamp>().ok();
-            let (Some(started), Some(finished)) = (time(&report.started), time(&report.finished)) else {
-                return String::new();
-            };
-            let Ok(elapsed) = Duration::try_from(finished.duration_since(started)) else {
-                return String::new();
-            };
-            (elapsed, report.bytes.compressed_in, " from the begin to the report")
-        }
+    let time_of_report = || {
+        let time = |text: &str| text.parse::<Timestamp>().ok();
+        let elapsed = time(&report.finished)?.duration_since(time(&report.started)?);
+        let elapsed = Duration::try_from(elapsed).ok()?;
+        Some((elapsed, report.bytes.compressed_in, " from the begin to the report"))
     };
+    let of_process = work.map(|(elapsed, bytes)| (elapsed, bytes, ""));
+    let Some((elapsed, bytes, what)) = of_process.or_else(time_of_report) else { return String::new() };
     let rate = bytes as f64 / elapsed.as_secs_f64();
     let rate =
         if bytes > 0 && rate.is_finite() { format!(", {}", bytes_per_second(rate)) } else { String::new() };
