@@ -95,6 +95,17 @@ impl ResultsDir {
         }
     }
 
+    /// Returns the runs that a process works on.
+    fn active(&self) -> Result<Vec<Run>, Stop> {
+        let mut active = Vec::new();
+        for run in self.runs()? {
+            if self.is_active(&run.run)? {
+                active.push(run);
+            }
+        }
+        Ok(active)
+    }
+
     /// Returns all runs, in the order of their last begin or resume.
     pub(crate) fn runs(&self) -> Result<Vec<Run>, Stop> {
         let names = fs::read_dir(self.root.join("runs")).context("cannot list the runs")?;
@@ -139,24 +150,7 @@ struct Status {
 /// `flowherd status --results`.
 pub(crate) fn status(args: &StatusArgs, results: &Path) -> Result<(), Stop> {
     let dir = ResultsDir::open("--results", results)?;
-    let runs = match &args.run {
-        Some(name) => vec![dir.run(name)?],
-        None => {
-            let mut active = dir.runs()?;
-            let mut problem = None;
-            active.retain(|run| match dir.is_active(&run.run) {
-                Ok(is_active) => is_active,
-                Err(stop) => {
-                    problem = Some(stop);
-                    false
-                }
-            });
-            match problem {
-                Some(stop) => return Err(stop),
-                None => active,
-            }
-        }
-    };
+    let runs = if let Some(name) = &args.run { vec![dir.run(name)?] } else { dir.active()? };
     let runs = runs.iter().map(|run| progress(&dir, run)).collect::<Result<Vec<_>, Stop>>()?;
     if args.json {
         return summary::print(&summary::json(&Status { runs })?);

@@ -16,7 +16,7 @@ use flowherd_coordinator::{manifest, parallel};
 use flowherd_shared::{
     ledger::{Amendment, Failure, ManifestEntry, Missing, Receipt, ReceiptOutput, Report, Run, layout},
     store::{Source, Store, StoreError},
-    table::Table,
+    table::Column,
 };
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
@@ -219,8 +219,8 @@ impl<S: Store, R: Source> Verification<'_, S, R> {
         let hash = &self.run.fingerprint.config_hash;
         let config = inputs::rules_of_run(self.store, &self.run.run, hash)?;
         let tables = config.into_iter().flat_map(|config| config.tables);
-        let header = |table: Table| table.columns.into_iter().map(|column| column.name.to_string()).collect();
-        Ok(tables.map(|table| (table.name.to_string(), header(table))).collect())
+        let header = |columns: Vec<Column>| columns.into_iter().map(|column| column.name).collect();
+        Ok(tables.map(|table| (table.name, header(table.columns))).collect())
     }
 
     /// Reads the outputs of an object.

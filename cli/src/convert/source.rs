@@ -23,7 +23,7 @@ pub(super) enum Objects {
     Bucket {
         bucket: Bucket,
         /// Requests run on its runtime.
-        _connection: Aws,
+        _connection: Box<Aws>,
     },
 }
 
@@ -54,7 +54,7 @@ impl Objects {
             }
             Location::Bucket { bucket, .. } => {
                 let (aws, bucket) = buckets::find(bucket)?;
-                Ok(Self::Bucket { bucket, _connection: aws })
+                Ok(Self::Bucket { bucket, _connection: Box::new(aws) })
             }
         }
     }

@@ -63,7 +63,7 @@ fn decode(gzip: &mut impl Read, is_table: bool) -> Result<Text, String> {
         if is_table {
             csv.add(text);
         } else {
-            lines += text.iter().filter(|byte| **byte == b'\n').count() as u64;
+            lines += text.split(|byte| *byte == b'\n').count() as u64 - 1;
         }
         last = text[count - 1];
     }
@@ -199,7 +199,7 @@ mod tests {
             assert!(damaged(&whole[..cut]).starts_with("its gzip is damaged or cut off: "), "{cut}");
         }
         let mut longer = whole.clone();
-        longer.extend_from_slice(&[b'x'; 200_000]);
+        longer.resize(longer.len() + 200_000, b'x');
         assert!(damaged(&longer).starts_with("its gzip is damaged"));
         assert_eq!(damaged(&gzip(b"")), "it has no header");
         assert_eq!(damaged(&gzip(b"a,b\n1,2\n3")), "it ends within row 2");
