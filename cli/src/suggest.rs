@@ -36,7 +36,7 @@ use self::{
     sample::{Sample, Samples},
     verify::{RuleCounts, Verified},
 };
-use crate::{args::SuggestArgs, stop::Stop, summary};
+use crate::{args::SuggestArgs, stop::Stop, summary, words::counted};
 
 /// Problems with files that are printed.
 const MAX_PROBLEMS: usize = 20;
@@ -140,12 +140,12 @@ fn why_commented(rule: &Suggested, counts: &RuleCounts) -> Option<String> {
 
 fn head(samples: &[Sample], verified: &Verified) -> String {
     format!(
-        "Suggested by `flowherd suggest` from {} records of {} files: {} become rows. Check the names and types, and \
+        "Suggested by `flowherd suggest` from {} of {}, which give {}. Check the names and types, and \
          compare each `match` with the keys of your archive. Here they are the paths below the given directory. \
          `flowherd explain OBJECT --config flowherd.toml` shows the rows of one object.",
-        HumanCount(verified.read),
-        samples.len(),
-        HumanCount(verified.rows)
+        counted(verified.read, "record", "records"),
+        counted(samples.len() as u64, "file", "files"),
+        counted(verified.rows, "row", "rows")
     )
 }
 
@@ -181,7 +181,8 @@ fn print_sampled(found: u64, samples: &[Sample]) {
 fn print_problems(problems: &[String]) {
     problems.iter().take(MAX_PROBLEMS).for_each(|problem| summary::print_message(problem));
     if problems.len() > MAX_PROBLEMS {
-        summary::print_message(&format!("and {} more files with problems", problems.len() - MAX_PROBLEMS));
+        let more = counted((problems.len() - MAX_PROBLEMS) as u64, "more file", "more files");
+        summary::print_message(&format!("and {more} with problems"));
     }
 }
 
@@ -202,8 +203,8 @@ fn print_counts(rules: &[Suggested], verified: &Verified, faulty: u64) {
     }
     if faulty > 0 {
         summary::print_message(&format!(
-            "{} records are damaged or beyond the limits of a sample",
-            count(faulty)
+            "{} damaged or beyond the limits of a sample",
+            counted(faulty, "record is", "records are")
         ));
     }
 }

@@ -382,9 +382,9 @@ mod tests {
 
     #[test]
     fn a_few_records_without_the_form_do_not_hide_it_wherever_they_are() {
-        let nineteen = |message: &str, odd: &str, at: usize| {
+        let nineteen = |message: &str, other: &str, at: usize| {
             let mut messages = vec![message; 19];
-            messages.insert(at, odd);
+            messages.insert(at, other);
             records(&messages)
         };
         for at in [0, 10, 19] {

@@ -9,12 +9,12 @@ const MAX_SHAPES: usize = 1000;
 /// Maximum number of layouts that a message has.
 const SHOWN: usize = 3;
 
-/// Year, month, day and hour, with a separator of one sign or a name of Hive's style between them.
+/// Year, month, day and hour, with one character, or a name of Hive's style, between them.
 static DATE: LazyLock<Regex> = LazyLock::new(|| {
-    const BETWEEN: &str = "((?:[/_.-]|/?[A-Za-z_]+=|T)?)";
+    const SEPARATOR: &str = "((?:[/_.-]|/?[A-Za-z_]+=|T)?)";
     regex(&format!(
-        "(^|[^0-9])(?:19|20)[0-9]{{2}}{BETWEEN}(?:0[1-9]|1[0-2])(?:{BETWEEN}(?:0[1-9]|[12][0-9]|3[01])\
-         (?:{BETWEEN}(?:[01][0-9]|2[0-3]))?)?(?:[^0-9]|$)"
+        "(^|[^0-9])(?:19|20)[0-9]{{2}}{SEPARATOR}(?:0[1-9]|1[0-2])(?:{SEPARATOR}(?:0[1-9]|[12][0-9]|3[01])\
+         (?:{SEPARATOR}(?:[01][0-9]|2[0-3]))?)?(?:[^0-9]|$)"
     ))
 });
 static ACCOUNT: LazyLock<Regex> = LazyLock::new(|| regex("^[0-9]{12}$"));
@@ -35,7 +35,7 @@ pub(super) struct Shapes {
 enum Piece {
     Text(String),
     /// In braces: a date, or a column with any value.
-    Open(String),
+    Placeholder(String),
     /// A value of Hive's style: a column if it differs from key to key, otherwise text.
     Value {
         name: String,
@@ -75,7 +75,7 @@ impl Shapes {
 fn render(pieces: &[Piece], value: impl Fn(&str, Option<&str>) -> String) -> String {
     let piece = |piece: &Piece| match piece {
         Piece::Text(text) => text.clone(),
-        Piece::Open(inner) => format!("{{{inner}}}"),
+        Piece::Placeholder(inner) => format!("{{{inner}}}"),
         Piece::Value { name, value: of } => value(name, of.as_deref()),
     };
     pieces.iter().map(piece).collect()
@@ -86,42 +86,45 @@ fn shape(key: &str) -> Vec<Piece> {
     let folder = &key[..key.rfind('/').map_or(0, |at| at + 1)];
     let mut pieces = Vec::new();
     let Some(date) = DATE.captures(folder) else {
-        others(folder, &mut pieces);
+        push_columns(folder, &mut pieces);
         return pieces;
     };
     let begin = date.get(1).map_or(0, |before| before.end());
-    others(&folder[..begin], &mut pieces);
-    pieces.push(Piece::Open("yyyy".to_owned()));
+    push_columns(&folder[..begin], &mut pieces);
+    pieces.push(Piece::Placeholder("yyyy".to_owned()));
     let mut end = begin + 4;
     for (group, field) in (2..).zip(["MM", "dd", "HH"]) {
-        let Some(between) = date.get(group) else { break };
+        let Some(separator) = date.get(group) else { break };
         // One pair of braces holds the date, unless it has names.
         match pieces.last_mut() {
-            Some(Piece::Open(inner)) if !between.as_str().contains('=') && between.as_str() != "T" => {
-                inner.push_str(between.as_str());
+            Some(Piece::Placeholder(inner))
+                if !separator.as_str().contains('=') && separator.as_str() != "T" =>
+            {
+                inner.push_str(separator.as_str());
                 inner.push_str(field);
             }
-            _ => pieces.extend([Piece::Text(between.as_str().to_owned()), Piece::Open(field.to_owned())]),
+            _ => pieces
+                .extend([Piece::Text(separator.as_str().to_owned()), Piece::Placeholder(field.to_owned())]),
         }
-        end = between.end() + 2;
+        end = separator.end() + 2;
     }
-    others(&folder[end..], &mut pieces);
+    push_columns(&folder[end..], &mut pieces);
     pieces
 }
 
-/// Finds accounts, regions and values of Hive's style in whole parts of a path.
-fn others(path: &str, pieces: &mut Vec<Piece>) {
+/// Adds the pieces of a path without a date. Accounts, regions and values of Hive's style become columns.
+fn push_columns(path: &str, pieces: &mut Vec<Piece>) {
     for part in path.split_inclusive('/') {
         let is_folder = part.ends_with('/');
         let part = part.trim_end_matches('/');
         let (before, value) = part.split_once('=').map_or(("", part), |(name, value)| (name, value));
-        let open = |name: &str| Piece::Open(free(name, pieces));
+        let placeholder = |name: &str| Piece::Placeholder(unused_name(name, pieces));
         let piece = if ACCOUNT.is_match(value) {
-            open("account")
+            placeholder("account")
         } else if REGION.is_match(value) {
-            open("region")
+            placeholder("region")
         } else if is_folder && !before.is_empty() && !value.is_empty() {
-            Piece::Value { name: free(&identifier(before), pieces), value: Some(value.to_owned()) }
+            Piece::Value { name: unused_name(&identifier(before), pieces), value: Some(value.to_owned()) }
         } else {
             Piece::Text(value.to_owned())
         };
@@ -135,11 +138,11 @@ fn others(path: &str, pieces: &mut Vec<Piece>) {
     }
 }
 
-/// Returns the name, or with a number if another piece has it.
-fn free(name: &str, pieces: &[Piece]) -> String {
+/// Returns the name, with a number appended if another piece has it.
+fn unused_name(name: &str, pieces: &[Piece]) -> String {
     let is_used = |name: &str| {
         pieces.iter().any(|piece| match piece {
-            Piece::Open(other) | Piece::Value { name: other, .. } => other == name,
+            Piece::Placeholder(other) | Piece::Value { name: other, .. } => other == name,
             Piece::Text(_) => false,
         })
     };
