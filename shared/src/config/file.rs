@@ -237,7 +237,10 @@ impl RuleFile {
         ];
         words.into_iter().flatten().for_each(&mut *problem);
         for column in self.metadata.iter().flatten() {
-            column.problem("metadata", "metadata = [\"owner\", \"log_group\"]").into_iter().for_each(&mut *problem);
+            column
+                .problem("metadata", "metadata = [\"owner\", \"log_group\"]")
+                .into_iter()
+                .for_each(&mut *problem);
         }
         let Some(format) = &self.format else { return };
         let words = [

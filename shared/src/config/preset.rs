@@ -126,9 +126,10 @@ impl FormatFile {
     /// Returns the names of its columns; none for flow logs, and for a format that is not valid.
     fn column_names(&self) -> Vec<String> {
         let names = match self.known_kind() {
-            Some(Kind::Json) => {
-                self.columns.as_ref().map(|columns| columns.iter().map(|column| column.name.clone()).collect())
-            }
+            Some(Kind::Json) => self
+                .columns
+                .as_ref()
+                .map(|columns| columns.iter().map(|column| column.name.clone()).collect()),
             Some(Kind::Regex) => self.pattern.as_deref().map(group_names),
             Some(Kind::W3c) => self.fields.as_ref().and_then(|fields| {
                 let format = W3cFormat::new(fields, Default::default(), &BTreeMap::new()).ok()?;
@@ -203,8 +204,9 @@ mod tests {
         assert_eq!(writing.required, [0]);
         assert!(writing.timestamp.is_none());
         // The time of an unwrapped message is outside of its format.
-        let unwrapped =
-            config("preset = \"guardduty-eventbridge\"\nformat = { kind = \"regex\", pattern = '(?P<a>.*)' }");
+        let unwrapped = config(
+            "preset = \"guardduty-eventbridge\"\nformat = { kind = \"regex\", pattern = '(?P<a>.*)' }",
+        );
         assert!(unwrapped.rules[0].writing().unwrap().timestamp.is_some());
     }
 

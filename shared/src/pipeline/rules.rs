@@ -88,7 +88,8 @@ impl Format {
 
 /// Returns a problem for each name in `types` that is not one of the columns. `what` is the missing part of the format.
 fn unknown_names(types: &BTreeMap<String, ColumnType>, columns: &[Column], what: &str) -> Vec<String> {
-    let example = columns.first().map(|column| format!("; an example: types = {{ {} = \"int\" }}", column.name));
+    let example =
+        columns.first().map(|column| format!("; an example: types = {{ {} = \"int\" }}", column.name));
     let example = example.unwrap_or_default();
     let unknown = types.keys().filter(|name| !columns.iter().any(|column| column.name == **name));
     unknown

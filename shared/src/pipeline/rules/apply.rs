@@ -268,7 +268,8 @@ impl<'a> Rules<'a> {
     /// Reads the header line of a W3C log, whichever rule takes the line. Returns whether the record is one.
     fn read_w3c_header(&mut self, record: &Record<'_>) -> Result<bool, ObjectError> {
         let text = record.repaired.unwrap_or(record.message);
-        if !text.starts_with(w3c::FIELDS) || !self.candidates.iter().any(|rule| w3c::reads_text(rule, record)) {
+        if !text.starts_with(w3c::FIELDS) || !self.candidates.iter().any(|rule| w3c::reads_text(rule, record))
+        {
             return Ok(false);
         }
         self.w3c_header = W3cHeader::of_line(text, record.fault, self.found.len())?;

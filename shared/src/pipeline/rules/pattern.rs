@@ -20,7 +20,11 @@ pub(super) fn compile(what: &str, pattern: &str, example: Option<&str>) -> Resul
     let regex = compile_up_to(what, pattern, example, MAX_REGEX_COMPILED_BYTES)?;
     // The memory of a search grows with the size of the pattern and with its groups.
     let per_group = MAX_REGEX_SEARCH_BYTES / regex.captures_len();
-    if per_group < MAX_REGEX_COMPILED_BYTES { compile_up_to(what, pattern, example, per_group) } else { Ok(regex) }
+    if per_group < MAX_REGEX_COMPILED_BYTES {
+        compile_up_to(what, pattern, example, per_group)
+    } else {
+        Ok(regex)
+    }
 }
 
 /// The error is one line.

@@ -85,7 +85,8 @@ impl W3cHeader {
             return Err(error(first, format!("but the line is {}; correct the header line", fault.as_str())));
         }
         if names.len() > MAX_W3C_HEADER_FIELDS {
-            let why = format!("and more: the limit is {MAX_W3C_HEADER_FIELDS} fields; correct the header line");
+            let why =
+                format!("and more: the limit is {MAX_W3C_HEADER_FIELDS} fields; correct the header line");
             return Err(error(first, why));
         }
         let fields: Vec<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
@@ -217,7 +218,8 @@ mod tests {
 
     #[test]
     fn a_header_line_that_cannot_be_read_is_an_error() {
-        let error = |line: &str, fault| W3cHeader::of_line(line.as_bytes(), fault, 1).unwrap_err().to_string();
+        let error =
+            |line: &str, fault| W3cHeader::of_line(line.as_bytes(), fault, 1).unwrap_err().to_string();
         assert_eq!(
             error("#Fields: date time Date", None),
             "the header line names \"Date\" twice, so its values are ambiguous; correct the header line"
