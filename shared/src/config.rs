@@ -1,6 +1,8 @@
 //! `flowherd.toml`: parsed and checked once at the start, then assembled from compiled rules and their tables.
 
+mod choice;
 mod file;
+mod preset;
 mod rule;
 mod tables;
 
@@ -10,6 +12,7 @@ pub use crate::problems::ConfigError;
 use crate::{
     limits::Limits,
     pipeline::{records::RecordsPath, rules::Rule},
+    problems::Problems,
     table::Table,
     text::hex,
 };
@@ -53,14 +56,16 @@ impl Config {
 
     /// Parses and checks the text of a `flowherd.toml`. A text without rules gets the built-in rule.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let file = File::parse(text)?;
-        let arrays = rule::arrays(&file)?;
-        let compiled = rule::compile(&file, &arrays)?;
+        let mut problems = Problems::default();
+        let file = File::parse(text, &mut problems)?;
+        let arrays = rule::arrays(&file);
+        let compiled = rule::compile(&file, &arrays, &mut problems);
         let feeds = compiled.iter().filter_map(|rule| {
             let CompiledAction::Write(writing) = &rule.action else { return None };
-            Some((writing.table, writing.metadata, &writing.format))
+            Some((writing.table, &writing.metadata[..], &writing.format))
         });
-        let tables = tables::union(feeds)?;
+        let tables = tables::union(feeds, &mut problems);
+        problems.check()?;
         let rules = compiled.into_iter().enumerate();
         let rules = rules.map(|(number, rule)| rule.into_rule(number, &tables)).collect::<Result<_, _>>()?;
         let meaning = serde_json::to_vec(&file).map_err(|error| ConfigError::bug(&error))?;

@@ -135,6 +135,12 @@ pub enum ObjectError {
         /// The limit.
         max: u64,
     },
+    /// Its payloads decode to more than `limits.max_decoded_bytes` together.
+    #[error("too large: its payloads decode to more than {max} bytes together (limits.max_decoded_bytes)")]
+    PayloadsTooLarge {
+        /// The limit.
+        max: u64,
+    },
     /// Expands more than `limits.max_decode_ratio` times.
     #[error(
         "decompression bomb: {decoded} bytes out of {compressed} is more than {max} times (limits.max_decode_ratio)"
@@ -172,7 +178,7 @@ pub enum ObjectError {
         /// The most frequent cause.
         cause: RejectCause,
     },
-    /// A flow-log header line that cannot be used.
+    /// A header line of a flow log or W3C log that cannot be used.
     #[error("the header line names {field:?} {why}")]
     Header {
         /// The field or fields.
@@ -271,6 +277,7 @@ impl ObjectError {
             | Self::CompressedInText { .. }
             | Self::TooDeep { .. }
             | Self::TooLarge { .. }
+            | Self::PayloadsTooLarge { .. }
             | Self::Bomb { .. }
             | Self::EnvelopeTooLarge { .. }
             | Self::TooManyRejects { .. }

@@ -82,6 +82,8 @@ pub const MAX_ROW_BYTES: usize = 24 << 20;
 /// Maximum words that are read of a flow log's header line. There are 54 fields, so a longer line has unknown or duplicate
 /// words.
 pub const MAX_HEADER_WORDS: usize = 128;
+/// Maximum fields in a header line of a W3C log. A rule has no more columns.
+pub const MAX_W3C_HEADER_FIELDS: usize = 1000;
 
 /// Maximum bytes of a `lookups.json`.
 pub const MAX_LOOKUPS_BYTES: usize = 64 << 20;

@@ -39,6 +39,11 @@ impl Problems {
         }
     }
 
+    /// Returns how many problems were added.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
     /// Returns an error if a problem was added.
     pub(crate) fn check(&mut self) -> Result<(), ConfigError> {
         if self.count == 0 {

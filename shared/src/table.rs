@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{flow_fields::FieldKind, text::quoted};
+use crate::flow_fields::FieldKind;
 
 /// Name of every table's first column, which holds the record's own time.
 pub const TIMESTAMP: &str = "timestamp";
@@ -113,11 +113,11 @@ impl TryFrom<String> for Metadata {
             _ => match text.strip_prefix(EXTRACTED) {
                 Some(name) if !name.is_empty() => Self::Extracted(name.to_owned()),
                 _ => {
-                    return Err(format!(
-                        "metadata has no {}; use \"owner\", \"log_group\", \"log_stream\", \"event_id\", \"key\" or \
-                         \"extracted:NAME\"",
-                        quoted(&text)
-                    ));
+                    return Err(
+                        "expected \"owner\", \"log_group\", \"log_stream\", \"event_id\", \"key\" or \
+                         \"extracted:NAME\""
+                            .to_owned(),
+                    );
                 }
             },
         })

@@ -154,6 +154,15 @@ impl Model {
         let rules: Vec<&toml::Table> =
             self.rules_of(scope).filter(|rule| is_candidate(rule, record, scope.key)).collect();
         let line = String::from_utf8_lossy(&record.bytes).into_owned();
+        // The header line of a W3C log is for all rules, whichever takes it. Behind a rule that takes all records is none.
+        let takes_all = |rule: &&toml::Table| !rules::reads_message(rule) && !tries_next(rule);
+        let reached = rules.iter().position(takes_all).map_or(rules.len(), |at| at + 1);
+        if rules[..reached].iter().any(|rule| formats::is_w3c_header(rule, record)) {
+            if record.fault.is_some() {
+                return None;
+            }
+            scope.header.w3c = Some(formats::w3c_fields(&record.lossy_text())?);
+        }
         let first = scope.is_first;
         let is_lost_header = || flow_logs::is_lost_header(&line, first);
         let mut has_passed_flow_rule = false;
@@ -166,6 +175,14 @@ impl Model {
                         return self.header(rule, flow_logs::header(&line), scope, outcome);
                     }
                     has_passed_flow_rule = true;
+                }
+                if formats::is_w3c_header(rule, record) {
+                    if has_passed_flow_rule && is_lost_header() {
+                        return None;
+                    }
+                    outcome.read += 1;
+                    outcome.control += 1;
+                    return Some(());
                 }
                 continue;
             }
@@ -202,9 +219,8 @@ impl Model {
                     return Some(());
                 }
                 Verdict::Header(fields) => return self.header(rule, fields, scope, outcome),
-                Verdict::Fields(fields) => {
-                    let name = keys::text_of(rule, "name").unwrap().to_owned();
-                    scope.header.w3c = Some((name, fields));
+                Verdict::Fields(line) => {
+                    scope.header.w3c = Some(formats::w3c_fields(&line)?);
                     outcome.read += 1;
                     outcome.control += 1;
                     return Some(());

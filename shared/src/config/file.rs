@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::choice::Choice;
 use crate::{
     limits::{self, Limits},
     pipeline::rules::{BadText, Delimiter, OnMismatch, Patterns, TimeUnit},
@@ -47,20 +48,22 @@ pub(super) struct CsvFile {
 pub(super) struct RuleFile {
     #[serde(skip_serializing)]
     pub(super) preset: Option<String>,
+    #[serde(skip)]
+    pub(super) has_unknown_preset: bool,
     pub(super) name: Option<String>,
     #[serde(rename = "match")]
     pub(super) matches: Option<Patterns>,
-    pub(super) on_mismatch: Option<OnMismatch>,
+    pub(super) on_mismatch: Option<Choice<OnMismatch>>,
     pub(super) drop: Option<bool>,
     pub(super) table: Option<String>,
-    pub(super) metadata: Option<Vec<Metadata>>,
+    pub(super) metadata: Option<Vec<Choice<Metadata>>>,
     pub(super) required: Option<Vec<String>>,
-    pub(super) bad_text: Option<BadText>,
+    pub(super) bad_text: Option<Choice<BadText>>,
     pub(super) comments: Option<String>,
-    pub(super) lines: Option<Lines>,
+    pub(super) lines: Option<Choice<Lines>>,
     pub(super) records: Option<String>,
     pub(super) unwrap: Option<String>,
-    pub(super) decode: Option<Decode>,
+    pub(super) decode: Option<Choice<Decode>>,
     pub(super) timestamp: Option<TimestampFile>,
     pub(super) format: Option<FormatFile>,
 }
@@ -85,7 +88,7 @@ pub(super) enum Decode {
 pub(super) struct TimestampFile {
     pub(super) path: Option<String>,
     pub(super) columns: Option<Vec<String>>,
-    pub(super) unit: Option<TimeUnit>,
+    pub(super) unit: Option<Choice<TimeUnit>>,
     pub(super) format: Option<String>,
 }
 
@@ -93,13 +96,13 @@ pub(super) struct TimestampFile {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct FormatFile {
-    pub(super) kind: Option<Kind>,
+    pub(super) kind: Option<Choice<Kind>>,
     pub(super) fields: Option<String>,
-    pub(super) unknown_fields: Option<UnknownFields>,
+    pub(super) unknown_fields: Option<Choice<UnknownFields>>,
     pub(super) pattern: Option<String>,
-    pub(super) types: Option<BTreeMap<String, ColumnType>>,
+    pub(super) types: Option<BTreeMap<String, Choice<ColumnType>>>,
     pub(super) columns: Option<Vec<JsonColumnFile>>,
-    pub(super) delimiter: Option<Delimiter>,
+    pub(super) delimiter: Option<Choice<Delimiter>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,12 +142,12 @@ pub(super) struct JsonColumnFile {
     pub(super) path: Option<String>,
     pub(super) jsonpath: Option<String>,
     #[serde(default, rename = "type")]
-    pub(super) kind: ColumnType,
+    pub(super) kind: Choice<ColumnType>,
 }
 
 impl File {
     /// Parses the text, adds the keys of presets, and checks its size and counts. A text without rules gets the built-in rule.
-    pub(super) fn parse(text: &str) -> Result<Self, ConfigError> {
+    pub(super) fn parse(text: &str, problems: &mut Problems) -> Result<Self, ConfigError> {
         if text.len() > limits::MAX_CONFIG_BYTES {
             let (bytes, limit) = (text.len(), limits::MAX_CONFIG_BYTES);
             return Err(ConfigError::of(format!(
@@ -156,25 +159,27 @@ impl File {
             file.rule = of_text(BUILT_IN)?;
         }
         if file.rule.len() <= limits::MAX_RULES {
-            file.add_presets()?;
+            file.add_presets(problems)?;
         }
         file.check_counts()?;
         Ok(file)
     }
 
-    fn add_presets(&mut self) -> Result<(), ConfigError> {
-        let mut problems = Problems::default();
+    fn add_presets(&mut self, problems: &mut Problems) -> Result<(), ConfigError> {
         for (at, rule) in self.rule.iter_mut().enumerate() {
             let Some(name) = &rule.preset else { continue };
             match presets::find(name) {
-                None => problems.add(format!("rule {}: {}", rule.shown_name(at), presets::unknown(name))),
+                None => {
+                    problems.add(format!("rule {}: {}", rule.shown_name(at), presets::unknown(name)));
+                    rule.has_unknown_preset = true;
+                }
                 Some(preset) => {
                     let preset = of_text(preset)?.pop().unwrap_or_default();
                     *rule = std::mem::take(rule).over(preset);
                 }
             }
         }
-        problems.check()
+        Ok(())
     }
 
     fn check_counts(&self) -> Result<(), ConfigError> {
@@ -217,51 +222,48 @@ impl File {
 }
 
 impl RuleFile {
-    /// Returns this rule with its missing keys from the preset. `format` is merged key by key if the kind is the same.
-    fn over(self, preset: Self) -> Self {
-        let format = match (self.format, preset.format) {
-            (Some(own), Some(preset)) if own.kind.is_none() || own.kind == preset.kind => {
-                Some(own.over(preset))
-            }
-            (own, preset) => own.or(preset),
-        };
-        Self {
-            preset: self.preset,
-            name: self.name.or(preset.name),
-            matches: self.matches.or(preset.matches),
-            on_mismatch: self.on_mismatch.or(preset.on_mismatch),
-            drop: self.drop.or(preset.drop),
-            table: self.table.or(preset.table),
-            metadata: self.metadata.or(preset.metadata),
-            required: self.required.or(preset.required),
-            bad_text: self.bad_text.or(preset.bad_text),
-            comments: self.comments.or(preset.comments),
-            lines: self.lines.or(preset.lines),
-            records: self.records.or(preset.records),
-            unwrap: self.unwrap.or(preset.unwrap),
-            decode: self.decode.or(preset.decode),
-            timestamp: self.timestamp.or(preset.timestamp),
-            format,
+    /// Passes each unknown word of this rule to `problem`.
+    pub(super) fn check_words(&self, problem: &mut impl FnMut(String)) {
+        fn check<T>(value: Option<&Choice<T>>, key: &str, example: &str) -> Option<String> {
+            value?.problem(key, example)
+        }
+        let unit = self.timestamp.as_ref().and_then(|timestamp| timestamp.unit.as_ref());
+        let words = [
+            check(self.on_mismatch.as_ref(), "on_mismatch", "on_mismatch = \"next\""),
+            check(self.bad_text.as_ref(), "bad_text", "bad_text = \"reject\""),
+            check(self.lines.as_ref(), "lines", "lines = \"export\""),
+            check(self.decode.as_ref(), "decode", "decode = \"base64\""),
+            check(unit, "timestamp.unit", "timestamp = { path = \"/timestamp\", unit = \"ms\" }"),
+        ];
+        words.into_iter().flatten().for_each(&mut *problem);
+        for column in self.metadata.iter().flatten() {
+            column
+                .problem("metadata", "metadata = [\"owner\", \"log_group\"]")
+                .into_iter()
+                .for_each(&mut *problem);
+        }
+        let Some(format) = &self.format else { return };
+        let words = [
+            check(format.kind.as_ref(), "format.kind", "kind = \"vpc-flow\""),
+            check(format.unknown_fields.as_ref(), "format.unknown_fields", "unknown_fields = \"text\""),
+            check(format.delimiter.as_ref(), "format.delimiter", "delimiter = \"space\""),
+        ];
+        words.into_iter().flatten().for_each(&mut *problem);
+        for (name, kind) in format.types.iter().flatten() {
+            let name = quoted(name);
+            kind.problem(&format!("types.{}", name.trim_matches('"')), "types = { bytes = \"bigint\" }")
+                .into_iter()
+                .for_each(&mut *problem);
+        }
+        for column in format.columns.iter().flatten() {
+            let key = format!("column {}: type", quoted(&column.name));
+            column.kind.problem(&key, "type = \"bigint\"").into_iter().for_each(&mut *problem);
         }
     }
 
     /// Returns the name for errors: its own, or its number from 1.
     pub(super) fn shown_name(&self, at: usize) -> String {
         self.name.as_ref().map_or_else(|| (at + 1).to_string(), |name| quoted(name))
-    }
-}
-
-impl FormatFile {
-    fn over(self, preset: Self) -> Self {
-        Self {
-            kind: self.kind.or(preset.kind),
-            fields: self.fields.or(preset.fields),
-            unknown_fields: self.unknown_fields.or(preset.unknown_fields),
-            pattern: self.pattern.or(preset.pattern),
-            types: self.types.or(preset.types),
-            columns: self.columns.or(preset.columns),
-            delimiter: self.delimiter.or(preset.delimiter),
-        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Checks and compiles the rules of a `flowherd.toml`, and assigns their tables.
 
+use std::collections::BTreeMap;
+
 use super::{
+    choice::Choice,
     file::{File, FormatFile, JsonColumnFile, Kind, Lines, RuleFile, TimestampFile},
     tables,
 };
@@ -15,7 +18,7 @@ use crate::{
         },
     },
     problems::{ConfigError, Problems},
-    table::{Metadata, Table},
+    table::{Column, ColumnType, Metadata, Table},
     text::quoted,
 };
 
@@ -37,26 +40,21 @@ pub(super) enum CompiledAction<'a> {
 
 pub(super) struct CompiledWriting<'a> {
     pub(super) table: &'a str,
-    pub(super) metadata: &'a [Metadata],
+    pub(super) metadata: Vec<Metadata>,
     pub(super) format: Format,
     required: Vec<usize>,
     timestamp: Option<TimeSource>,
 }
 
-/// Returns the different paths of all `records`, in order of first appearance.
-pub(super) fn arrays(file: &File) -> Result<Vec<RecordsPath>, ConfigError> {
-    let mut problems = Problems::default();
+/// Returns the different valid paths of all `records`, in order of first appearance.
+pub(super) fn arrays(file: &File) -> Vec<RecordsPath> {
     let mut paths: Vec<RecordsPath> = Vec::new();
-    for (at, rule) in file.rule.iter().enumerate() {
-        let Some(pointer) = &rule.records else { continue };
-        match array_path(pointer) {
-            Ok(path) if paths.contains(&path) => {}
-            Ok(path) => paths.push(path),
-            Err(problem) => problems.add(format!("rule {}: {problem}", rule.shown_name(at))),
+    for path in file.rule.iter().filter_map(|rule| array_path(rule.records.as_ref()?).ok()) {
+        if !paths.contains(&path) {
+            paths.push(path);
         }
     }
-    problems.check()?;
-    Ok(paths)
+    paths
 }
 
 fn array_path(pointer: &str) -> Result<RecordsPath, String> {
@@ -73,12 +71,16 @@ fn array_path(pointer: &str) -> Result<RecordsPath, String> {
     Ok(path)
 }
 
-/// Compiles each rule. The error has the problems of all rules.
-pub(super) fn compile<'a>(file: &'a File, arrays: &[RecordsPath]) -> Result<Vec<Compiled<'a>>, ConfigError> {
-    let mut problems = Problems::default();
+/// Compiles each rule, and adds its problems. Returns the rules without problems.
+pub(super) fn compile<'a>(
+    file: &'a File,
+    arrays: &[RecordsPath],
+    problems: &mut Problems,
+) -> Vec<Compiled<'a>> {
     problems.extend(file.limits.problems());
     let mut compiled = Vec::new();
-    for (at, rule) in file.rule.iter().enumerate() {
+    for (at, rule) in file.rule.iter().enumerate().filter(|(_, rule)| !rule.has_unknown_preset) {
+        let count = problems.count();
         let mut problem = |problem: String| problems.add(format!("rule {}: {problem}", rule.shown_name(at)));
         let name = rule.name.as_deref().unwrap_or_default();
         if name.is_empty() {
@@ -89,24 +91,25 @@ pub(super) fn compile<'a>(file: &'a File, arrays: &[RecordsPath]) -> Result<Vec<
         if name.len() > MAX_RULE_NAME_BYTES {
             problem(format!("name has {} bytes: the limit is {MAX_RULE_NAME_BYTES}", name.len()));
         }
+        rule.check_words(&mut problem);
         let matches =
             rule.matches.as_ref().map_or_else(Matches::default, |matches| matches.compile(&mut problem));
         let source = source(rule, arrays, &mut problem);
-        if let Some(action) = action(rule, &mut problem) {
+        let action = action(rule, &mut problem);
+        if let Some(action) = action.filter(|_| problems.count() == count) {
             compiled.push(Compiled { file: rule, name, matches, source, action });
         }
     }
-    problems.check()?;
-    Ok(compiled)
+    compiled
 }
 
 fn source(rule: &RuleFile, arrays: &[RecordsPath], problem: &mut impl FnMut(String)) -> Source {
     let records = rule.records.as_ref().and_then(|pointer| {
-        let path = array_path(pointer).ok()?;
+        let path = array_path(pointer).map_err(&mut *problem).ok()?;
         arrays.iter().position(|other| *other == path)
     });
-    let export_lines = matches!(rule.lines, Some(Lines::Export));
-    if export_lines && records.is_some() {
+    let export_lines = rule.lines.as_ref().and_then(Choice::known).is_some_and(|Lines::Export| true);
+    if export_lines && rule.records.is_some() {
         problem("lines = \"export\" and records: a line has no array; remove one of them".to_owned());
     }
     if rule.comments.as_ref().is_some_and(String::is_empty) {
@@ -159,8 +162,8 @@ fn action<'a>(rule: &'a RuleFile, problem: &mut impl FnMut(String)) -> Option<Co
     };
     let compiled = compile_format(format, hidden);
     let format = compiled.map_err(|wrong| wrong.into_iter().for_each(&mut *problem)).ok()?;
-    let metadata = rule.metadata.as_deref().unwrap_or_default();
-    tables::check_columns(metadata, &format, problem);
+    let metadata: Vec<Metadata> = rule.metadata.iter().flatten().filter_map(Choice::known).cloned().collect();
+    tables::check_columns(&metadata, &format, problem);
     let required = required(rule, &format, problem);
     let timestamp =
         rule.timestamp.as_ref().and_then(|timestamp| time_source(timestamp, rule, &format, problem));
@@ -169,12 +172,16 @@ fn action<'a>(rule: &'a RuleFile, problem: &mut impl FnMut(String)) -> Option<Co
 
 /// `hidden` is the pointer to a record's time. The error has all problems of the format.
 fn compile_format(file: &FormatFile, hidden: Option<&str>) -> Result<Format, Vec<String>> {
-    let Some(kind) = file.kind else {
-        return Err(vec!["format has no kind; an example: kind = \"vpc-flow\"".to_owned()]);
+    let kind = match &file.kind {
+        Some(Choice::Known(kind)) => *kind,
+        // Reported with the other words.
+        Some(Choice::Unknown { .. }) => return Err(Vec::new()),
+        None => return Err(vec!["format has no kind; an example: kind = \"vpc-flow\"".to_owned()]),
     };
     let mut problems = other_keys(file, kind);
-    let no_types = std::collections::BTreeMap::new();
-    let types = file.types.as_ref().unwrap_or(&no_types);
+    // A column with an unknown type still exists.
+    let types = file.types.iter().flatten().map(|(name, kind)| (name.clone(), known_type(kind)));
+    let types: BTreeMap<String, ColumnType> = types.collect();
     let missing = |key: &str, example: &str| vec![format!("{key} is missing; an example: {example}")];
     let format = match kind {
         Kind::VpcFlow | Kind::TgwFlow => {
@@ -187,7 +194,7 @@ fn compile_format(file: &FormatFile, hidden: Option<&str>) -> Result<Format, Vec
         }
         Kind::Regex => match &file.pattern {
             None => Err(missing("pattern", "pattern = '^(?P<level>\\w+) (?P<text>.*)$'")),
-            Some(pattern) => RegexFormat::new(pattern, types).map(Format::Regex),
+            Some(pattern) => RegexFormat::new(pattern, &types).map(Format::Regex),
         },
         Kind::Json => match &file.columns {
             None => Err(missing("columns", "columns = [ { name = \"action\", path = \"/action\" } ]")),
@@ -196,7 +203,8 @@ fn compile_format(file: &FormatFile, hidden: Option<&str>) -> Result<Format, Vec
         Kind::W3c => match &file.fields {
             None => Err(missing("fields", "fields = \"date time c-ip cs(User-Agent)\"")),
             Some(fields) => {
-                W3cFormat::new(fields, file.delimiter.unwrap_or_default(), types).map(Format::W3c)
+                let delimiter = file.delimiter.as_ref().and_then(Choice::known).copied().unwrap_or_default();
+                W3cFormat::new(fields, delimiter, &types).map(Format::W3c)
             }
         },
     };
@@ -208,6 +216,10 @@ fn compile_format(file: &FormatFile, hidden: Option<&str>) -> Result<Format, Vec
             Err(problems)
         }
     }
+}
+
+fn known_type(kind: &Choice<ColumnType>) -> ColumnType {
+    kind.known().copied().unwrap_or_default()
 }
 
 /// Returns a problem for each key that is not valid for this kind of format.
@@ -241,7 +253,7 @@ fn json_format(columns: &[JsonColumnFile], hidden: Option<&str>) -> Result<Forma
                 continue;
             }
         };
-        compiled.push(JsonColumn { name: &column.name, path, kind: column.kind });
+        compiled.push(JsonColumn { name: &column.name, path, kind: known_type(&column.kind) });
     }
     if !problems.is_empty() {
         return Err(problems);
@@ -266,11 +278,20 @@ fn required(rule: &RuleFile, format: &Format, problem: &mut impl FnMut(String)) 
     let position = |name: &String| {
         let position = columns.iter().position(|column| column.name == *name);
         if position.is_none() {
-            problem(format!("required: the format has no column {}", quoted(name)));
+            problem(format!("required: {}", no_column(name, &columns, "required")));
         }
         position
     };
     required.iter().filter_map(position).collect()
+}
+
+/// Returns the problem of a name in the list `key` that is not one of the columns.
+fn no_column(name: &str, columns: &[Column], key: &str) -> String {
+    let problem = format!("the format has no column {}", quoted(name));
+    match columns.first() {
+        Some(column) => format!("{problem}; an example: {key} = [{}]", quoted(&column.name)),
+        None => problem,
+    }
 }
 
 fn time_source(
@@ -279,8 +300,8 @@ fn time_source(
     format: &Format,
     problem: &mut impl FnMut(String),
 ) -> Option<TimeSource> {
-    let form = match (file.unit, &file.format) {
-        (Some(unit), None) => Some(TimeForm::Unit(unit)),
+    let form = match (&file.unit, &file.format) {
+        (Some(unit), None) => unit.known().map(|unit| TimeForm::Unit(*unit)),
         (None, Some(format)) => TimeForm::of_format(format).map_err(&mut *problem).ok(),
         (given, _) => {
             let what = if given.is_some() { "has unit and format" } else { "has no unit" };
@@ -317,7 +338,9 @@ fn time_source(
             for name in names {
                 match columns.iter().position(|column| column.name == *name) {
                     Some(at) => cells.push(at),
-                    None => problem(format!("timestamp.columns: the format has no column {}", quoted(name))),
+                    None => {
+                        problem(format!("timestamp.columns: {}", no_column(name, &columns, "columns")));
+                    }
                 }
             }
             if names.is_empty() {
@@ -348,10 +371,10 @@ impl Compiled<'_> {
             number,
             name: name.to_owned(),
             matches,
-            on_mismatch: file.on_mismatch.unwrap_or_default(),
+            on_mismatch: file.on_mismatch.as_ref().and_then(Choice::known).copied().unwrap_or_default(),
             source,
             action,
-            bad_text: file.bad_text.unwrap_or_default(),
+            bad_text: file.bad_text.as_ref().and_then(Choice::known).copied().unwrap_or_default(),
         })
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     flow_fields::FlowKind,
     limits::MAX_COLUMNS,
     pipeline::rules::Format,
-    problems::{ConfigError, Problems},
+    problems::Problems,
     table::{Column, ColumnType, ENRICHED_COLUMNS, Metadata, TIMESTAMP, Table},
     text::quoted,
 };
@@ -65,24 +65,23 @@ pub(super) fn check_columns(metadata: &[Metadata], format: &Format, problem: &mu
     }
 }
 
-/// Returns the tables that these rules feed, in order of first appearance. A rule is its table, metadata and format.
+/// Returns the tables that these rules feed, in order of first appearance, and adds problems of their columns. A rule is its table, metadata and format.
 pub(super) fn union<'a>(
     rules: impl Iterator<Item = (&'a str, &'a [Metadata], &'a Format)>,
-) -> Result<Vec<Table>, ConfigError> {
-    let mut problems = Problems::default();
+    problems: &mut Problems,
+) -> Vec<Table> {
     let mut unions: Vec<Union<'_>> = Vec::new();
     for (name, metadata, format) in rules {
         let at = unions.iter().position(|table| table.name == name).unwrap_or_else(|| {
             unions.push(Union::new(name));
             unions.len() - 1
         });
-        unions[at].add(metadata, format, &mut problems);
+        unions[at].add(metadata, format, problems);
     }
     for table in &mut unions {
-        table.finish(&mut problems);
+        table.finish(problems);
     }
-    problems.check()?;
-    Ok(unions.into_iter().map(Union::into_table).collect())
+    unions.into_iter().map(Union::into_table).collect()
 }
 
 /// A table under construction.

@@ -139,9 +139,9 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
 
     /// Handles the records of a payload. Returns false, and handles none, if it cannot be read as an object.
     fn payload(&mut self, payload: &[u8]) -> Result<bool, ObjectError> {
-        let left = self.limits.max_decoded_bytes.saturating_sub(self.payload_bytes);
+        let remaining = self.limits.max_decoded_bytes.saturating_sub(self.payload_bytes);
         let allowed = self.limits.max_decode_ratio * payload.len() as u64 + PAYLOAD_GRACE_BYTES;
-        let limits = Limits { max_decoded_bytes: allowed.min(left), ..self.limits };
+        let limits = Limits { max_decoded_bytes: allowed.min(remaining), ..self.limits };
         let (rules, arrays) = self.for_payloads.get_or_insert_with(|| {
             let rules = self.rules.for_payloads();
             let arrays = rules.arrays();
@@ -149,18 +149,19 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
         });
         let arrays = arrays.clone();
         // Reads it to its end first, so that a payload that would fail as an object gives no rows.
-        let has_headers = rules.have_header_lines();
+        let have_header_lines = rules.have_header_lines();
         rules.restart();
         let check = |record: &Record<'_>| {
-            if has_headers && !record.is_control() {
+            if have_header_lines && !record.is_control() {
                 rules.parse(record)?;
             }
             Ok(true)
         };
         match read_to_end(open(payload, limits, &arrays), check) {
             Ok((bytes, _)) => self.payload_bytes += bytes,
-            // All payloads of the object together are too large.
-            Err(error @ ObjectError::TooLarge { .. }) if left < allowed => return Err(error),
+            Err(ObjectError::TooLarge { .. }) if remaining < allowed => {
+                return Err(ObjectError::PayloadsTooLarge { max: self.limits.max_decoded_bytes });
+            }
             // A bomb costs what it was allowed to decode, so that many of them end the object.
             Err(ObjectError::TooLarge { .. } | ObjectError::Bomb { .. }) => {
                 self.payload_bytes += limits.max_decoded_bytes;

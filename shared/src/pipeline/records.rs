@@ -132,7 +132,7 @@ enum State {
     },
     /// After an array of records, inside its object.
     AfterArray,
-    /// Inside a JSON text that is too long, already returned. It begins at this byte of the decoded text.
+    /// Inside a JSON text that is too long. It begins at this byte of the decoded text.
     SkipJson(u64),
     /// Inside a line that is too long, already returned.
     SkipLine,
@@ -147,7 +147,7 @@ pub struct Records<R> {
     limits: Limits,
     items: Items,
     json: JsonScan,
-    /// The message of the current record, if it had to be unescaped.
+    /// The message of the current record, if it had to be unescaped; the beginning of a JSON text that is too long.
     scratch: Vec<u8>,
     /// The repaired message of the current record, if it had to be repaired.
     repaired: Vec<u8>,
@@ -278,7 +278,11 @@ impl<R: Read> Records<R> {
                     }
                 }
                 State::AfterArray => self.after_array()?,
-                State::SkipJson(start) => self.skip_json(start)?,
+                State::SkipJson(start) => {
+                    if let Some(found) = self.skip_json(start)? {
+                        return Ok(Some(found));
+                    }
+                }
                 State::SkipLine => self.skip_line()?,
             }
         }
@@ -396,7 +400,10 @@ impl<R: Read> Records<R> {
                     match self.window.more()? {
                         More::Yes => {}
                         More::End => return Err(self.cut_json()),
-                        More::Full => return Ok(Some(self.long_json(indent))),
+                        More::Full => {
+                            self.begin_long_json(indent);
+                            return Ok(None);
+                        }
                     }
                 }
             }
@@ -412,36 +419,38 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// Returns the record of a JSON text that does not fit the window: its beginning. The remaining bytes are skipped.
-    fn long_json(&mut self, indent: usize) -> Found {
+    /// Keeps the beginning of a JSON text that does not fit the window. Only its remaining bytes show whether it is a record.
+    fn begin_long_json(&mut self, indent: usize) {
         let start = self.window.at + indent;
         self.state = State::SkipJson(self.window.base + start as u64);
         self.items.objects += 1;
-        self.window.at = self.window.len;
-        self.set_plain_origin();
         let end = self.window.len.min(start + self.limits.max_record_bytes);
-        Found::new(Some(Reason::TooLong), Message::Window(start, end))
+        self.scratch.clear();
+        self.scratch.extend_from_slice(&self.window.bytes[start..end]);
+        self.window.at = self.window.len;
     }
 
-    fn skip_json(&mut self, start: u64) -> Result<(), ObjectError> {
+    /// Skips the remaining bytes of a JSON text that does not fit the window. Returns it as a record, unless it has an array of
+    /// records.
+    fn skip_json(&mut self, start: u64) -> Result<Option<Found>, ObjectError> {
         loop {
             match self.json.advance(self.window.seen()) {
                 Step::End(length) => {
                     self.window.at += length;
                     self.state = State::AfterJson;
-                    return Ok(());
+                    break;
                 }
                 Step::Envelope => return Err(self.window.too_large(start)),
                 Step::Records { path, length } => {
                     self.window.at += length;
                     self.open_array(path);
-                    return Ok(());
+                    return Ok(None);
                 }
                 // One line, however long, is a record of its own. Several lines were records, and have been skipped.
                 Step::NotJson if !self.json.has_line_feed() => {
                     (self.items.objects, self.items.lines) = (self.items.objects - 1, self.items.lines + 1);
                     self.state = State::SkipLine;
-                    return Ok(());
+                    break;
                 }
                 Step::NotJson => return Err(self.window.not_json(start)),
                 Step::More => {
@@ -452,6 +461,8 @@ impl<R: Read> Records<R> {
                 }
             }
         }
+        self.set_plain_origin();
+        Ok(Some(Found::new(Some(Reason::TooLong), Message::Scratch)))
     }
 
     /// Returns the line or JSON text at these positions as a record.

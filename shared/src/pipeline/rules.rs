@@ -27,8 +27,16 @@ pub(crate) use self::{
     json::{compact, pointer_steps},
     matches::Patterns,
 };
+use std::collections::BTreeMap;
+
 use super::records::Origin;
-use crate::{error::Reason, flow_fields::FlowKind, limits::MAX_ROW_BYTES, table::Column};
+use crate::{
+    error::Reason,
+    flow_fields::FlowKind,
+    limits::MAX_ROW_BYTES,
+    table::{Column, ColumnType},
+    text::quoted,
+};
 
 /// How a message becomes values.
 #[derive(Debug)]
@@ -76,6 +84,17 @@ impl Format {
             _ => None,
         }
     }
+}
+
+/// Returns a problem for each name in `types` that is not one of the columns. `what` is the missing part of the format.
+fn unknown_names(types: &BTreeMap<String, ColumnType>, columns: &[Column], what: &str) -> Vec<String> {
+    let example =
+        columns.first().map(|column| format!("; an example: types = {{ {} = \"int\" }}", column.name));
+    let example = example.unwrap_or_default();
+    let unknown = types.keys().filter(|name| !columns.iter().any(|column| column.name == **name));
+    unknown
+        .map(|name| format!("types.{}: {what} of that name{example}", quoted(name).trim_matches('"')))
+        .collect()
 }
 
 /// Start and end of a value in the row's text; `None` if it is absent.

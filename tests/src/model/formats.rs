@@ -8,6 +8,7 @@ use super::{
     flow_logs,
     json_path::{first_node, follow, is_object, shown, steps, trimmed},
     keys::{kind, text_of},
+    records::{Record, Shape},
 };
 
 /// The header lines of a text that apply to the lines after them.
@@ -15,16 +16,16 @@ use super::{
 pub(super) struct Header {
     /// The fields of a flow log.
     pub(super) flow: Option<Vec<String>>,
-    /// The fields of a W3C log, and the rule that read them.
-    pub(super) w3c: Option<(String, Vec<String>)>,
+    /// The fields of a W3C log.
+    pub(super) w3c: Option<Vec<String>>,
 }
 
 pub(super) enum Parsed {
     /// Values by column, and whether text was replaced in one of them.
     Values(BTreeMap<String, String>, bool),
     Control,
-    /// The fields of the lines after this one.
-    Fields(Vec<String>),
+    /// A line that names the fields of the lines after it.
+    Fields(String),
 }
 
 pub(super) fn columns(rule: &toml::Table) -> Vec<String> {
@@ -158,18 +159,43 @@ fn ids(message: &str) -> Result<BTreeMap<String, String>, &'static str> {
     Ok(values)
 }
 
+const FIELDS: &str = "#Fields:";
+
+/// The fields that a header line of a W3C log names. `None` if one appears twice, or if there are more than 1,000.
+pub(super) fn w3c_fields(line: &str) -> Option<Vec<String>> {
+    let fields: Vec<String> =
+        line.strip_prefix(FIELDS)?.split_ascii_whitespace().map(str::to_ascii_lowercase).collect();
+    let is_unique = (1..fields.len()).all(|at| !fields[..at].contains(&fields[at]));
+    (is_unique && fields.len() <= 1000).then_some(fields)
+}
+
+/// Whether a rule reads a record as a line of a W3C log, and the line is a header line.
+pub(super) fn is_w3c_header(rule: &toml::Table, record: &Record) -> bool {
+    let reads_element = match text_of(rule, "records") {
+        Some(pointer) => record.shape == Shape::Element(steps(pointer)),
+        None => true,
+    };
+    record.origin.is_plain
+        && rule.contains_key("format")
+        && kind(rule) == "w3c"
+        && !rule.contains_key("lines")
+        && !rule.contains_key("unwrap")
+        && reads_element
+        && record.lossy_text().starts_with(FIELDS)
+}
+
 /// A line of a W3C extended log: <https://www.w3.org/TR/WD-logfile.html>.
 fn w3c(rule: &toml::Table, message: &str, header: &Header, is_plain: bool) -> Result<Parsed, &'static str> {
     let format = rule["format"].as_table().unwrap();
-    if is_plain && let Some(names) = message.strip_prefix("#Fields:") {
-        return Ok(Parsed::Fields(names.split_ascii_whitespace().map(str::to_owned).collect()));
+    if is_plain && message.starts_with(FIELDS) {
+        return Ok(Parsed::Fields(message.to_owned()));
     }
     if message.starts_with('#') {
         return Ok(Parsed::Control);
     }
     let fields: Vec<String> = text_of(format, "fields").unwrap().split(' ').map(str::to_owned).collect();
     let names = match &header.w3c {
-        Some((name, names)) if *name == text_of(rule, "name").unwrap() => names.clone(),
+        Some(names) => names.clone(),
         _ if is_plain => return Err("no-header"),
         _ => fields.clone(),
     };

@@ -64,6 +64,11 @@ impl Record {
         self.repaired.clone().unwrap_or_else(|| String::from_utf8(self.bytes.clone()).unwrap())
     }
 
+    /// The text of any record, also of a damaged one.
+    pub(super) fn lossy_text(&self) -> String {
+        self.repaired.clone().unwrap_or_else(|| String::from_utf8_lossy(&self.bytes).into_owned())
+    }
+
     /// The same record with an element as its message.
     pub(super) fn element(&self, pointer: &[String], raw: &str) -> Self {
         let shape = Shape::Element(pointer.to_vec());

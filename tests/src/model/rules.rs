@@ -26,8 +26,8 @@ pub(super) enum Verdict {
     Dropped,
     /// The line is no record. It names the fields of the lines after it.
     Header(Vec<String>),
-    /// A directive of a W3C log, which counts as control. It names the fields of the lines after it.
-    Fields(Vec<String>),
+    /// The header line of a W3C log, which counts as control. It names the fields of the lines after it.
+    Fields(String),
     Elements(Vec<Record>),
     /// The decoded bytes of an object of its own.
     Payload(Vec<u8>),
@@ -191,6 +191,9 @@ fn steps(
         let fails = is_flow_line && fails_on_lost_header(rule, record, header, is_first);
         return if fails { Ok(Verdict::ObjectFails) } else { Err("bad-encoding") };
     }
+    if !is_line && record.origin.is_plain && rule.contains_key("lines") {
+        return Err("bad-timestamp");
+    }
     if is_export_line {
         if text == "Permission Check Successful" {
             return Ok(Verdict::Control);
@@ -226,6 +229,9 @@ fn steps(
         }
     }
     if text_of(rule, "decode").is_some() {
+        if text.chars().all(|character| character.is_ascii_whitespace()) {
+            return Ok(Verdict::Control);
+        }
         return base64(&text).map(Verdict::Payload).ok_or("bad-payload");
     }
     if is_flow_line {

@@ -6,12 +6,7 @@ const MONTHS: [&str; 12] =
 /// Returns the milliseconds since 1970 of a time in a unit or in a format, if it is from 1970 to the year 9999.
 pub(super) fn parse(text: &str, form: &str) -> Option<i64> {
     let ms = match form {
-        "s" => {
-            let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-            let ms: String = fraction.chars().chain("000".chars()).take(3).collect();
-            number(fraction)?;
-            number(whole)?.checked_mul(1000)?.checked_add(number(&ms)?)?
-        }
+        "s" => seconds(text)?,
         "ms" => number(text)?,
         "us" => number(text)? / 1000,
         "ns" => number(text)? / 1_000_000,
@@ -19,6 +14,32 @@ pub(super) fn parse(text: &str, form: &str) -> Option<i64> {
         format => by_format(text, format)?,
     };
     (0..=253_402_300_799_999).contains(&ms).then_some(ms)
+}
+
+/// Moves the decimal point digit by digit: three to the right for milliseconds, and by the exponent.
+fn seconds(text: &str) -> Option<i64> {
+    let text = text.to_ascii_lowercase();
+    let (number, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let unsigned = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+    if ![whole, fraction, unsigned].into_iter().all(is_digits) {
+        return None;
+    }
+    let (mut left, mut right) = (whole.to_owned(), fraction.to_owned());
+    for _ in 0..3 {
+        left.push(if right.is_empty() { '0' } else { right.remove(0) });
+    }
+    let steps: usize = unsigned.parse().map_or(1000, |steps: usize| steps.min(1000));
+    for _ in 0..steps {
+        if exponent.starts_with('-') {
+            left.pop();
+        } else {
+            left.push(if right.is_empty() { '0' } else { right.remove(0) });
+        }
+    }
+    let ms = left.trim_start_matches('0');
+    if ms.is_empty() { Some(0) } else { ms.parse().ok() }
 }
 
 fn number(text: &str) -> Option<i64> {

@@ -163,9 +163,15 @@ fn an_event_too_long_for_memory_is_one_reject_and_loses_nothing_else() {
     let limits = "[limits]\nmax_record_bytes = 300\nmax_envelope_bytes = 1024\n";
     let plan = RunConfig::from(Config::parse(limits).unwrap());
     let long = |text: &str| event(2, &text.repeat(2000));
-    for huge in
-        [long("x"), long("\\\"}]{"), format!("{{\"a\":[{}1],\"message\":\"m\"}}", "[2],".repeat(1000))]
-    {
+    for huge in [
+        long("x"),
+        long("\\\"}]{"),
+        format!("{{\"a\":[{}1],\"message\":\"m\"}}", "[2],".repeat(1000)),
+        // Not events, but their length hides it.
+        format!("\"{}\"", "x".repeat(2000)),
+        format!("[{}1]", "[2],".repeat(1000)),
+        "7".repeat(2000),
+    ] {
         let text = envelope("g", &[event(1, FLOW), huge.clone(), event(3, &"z".repeat(301)), event(4, FLOW)])
             + &good();
         for portion in [1, 100, 1000, usize::MAX] {

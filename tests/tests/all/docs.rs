@@ -98,7 +98,9 @@ fn every_test_that_the_threat_model_names_exists() {
 fn expected(config: &str) -> BTreeSet<String> {
     let error = flowherd_shared::config::Config::parse(config).unwrap_err().to_string();
     let (_, names) = error.split_once("expected ").unwrap_or_else(|| panic!("{config}: {error}"));
-    let names: BTreeSet<String> = names.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    // The names of keys are in backquotes, and words are in quotes.
+    let (names, quote) = names.split_once("; an example").map_or((names, '`'), |(words, _)| (words, '"'));
+    let names: BTreeSet<String> = names.split(quote).skip(1).step_by(2).map(str::to_owned).collect();
     assert!(!names.is_empty(), "{config}: {error}");
     names
 }

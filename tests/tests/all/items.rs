@@ -294,7 +294,10 @@ fn a_record_without_a_required_column_is_a_reject() {
 
     let wrong = |text: &str| Config::parse(text).unwrap_err().to_string();
     let unknown = wrong(&required.replace("[\"uri\"]", "[\"url\"]"));
-    assert_eq!(unknown, "rule \"waf\": required: the format has no column \"url\"");
+    assert_eq!(
+        unknown,
+        "rule \"waf\": required: the format has no column \"url\"; an example: required = [\"action\"]"
+    );
     for key in ["required = [\"version\"]", "bad_text = \"replace\""] {
         let flow =
             format!("[[rule]]\nname = \"r\"\ntable = \"t\"\n{key}\nformat = {{ kind = \"vpc-flow\" }}");

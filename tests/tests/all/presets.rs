@@ -5,6 +5,7 @@
 //! needs other rules, `rejects.json` if the sample contains rejects.
 
 mod page;
+mod together;
 
 use std::{
     collections::BTreeMap,

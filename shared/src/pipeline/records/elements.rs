@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use super::{
-    AfterSkip, Found, Message, Records, Skipping, State,
+    AfterSkip, Found, Message, Records, State,
     envelope::{self, Stop},
     json_scan::{JsonScan, RecordsPath, Step},
     window::More,
@@ -67,15 +67,14 @@ impl<R: Read> Records<R> {
 
     /// An element that does not fit the window: its beginning is the record, the remaining bytes are skipped.
     fn long_element(&mut self, path: usize) -> Result<Found, ObjectError> {
-        let start = self.element_start(self.window.at);
-        if !matches!(self.window.bytes[..self.window.len].get(start), Some(b'{' | b'[')) {
-            return Err(self.window.too_large(self.window.position()));
+        let mut message = self.begin_skip(AfterSkip::Elements { path })?;
+        if let Message::Window(start, end) = &mut message
+            && self.window.bytes[*start] == b'"'
+        {
+            *start += 1;
+            *end = self.window.len.min(*end + 1);
         }
-        self.window.at = start;
-        self.state = State::SkipEvent(Skipping::new(AfterSkip::Elements { path }));
-        let end = self.window.len.min(start + self.limits.max_record_bytes);
-        let found = Found::new(Some(Reason::TooLong), Message::Window(start, end));
-        Ok(Found { element: Some(path), ..found })
+        Ok(Found { element: Some(path), ..Found::new(Some(Reason::TooLong), message) })
     }
 
     /// Reads from after an array of records to the end of its object, or to its next array of records.

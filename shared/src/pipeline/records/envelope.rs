@@ -370,13 +370,17 @@ fn skip(window: &[u8], at: usize) -> Result<usize, Stop> {
             }
         }
         _ => {
-            let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
-            let length = window[at..].iter().take_while(|byte| is_part(byte)).count();
+            let length = window[at..].iter().take_while(|byte| is_bare(**byte)).count();
             // Only the byte after it shows that it is complete.
             byte(window, at + length)?;
             if length == 0 { Err(Stop::Wrong("no value", at)) } else { Ok(at + length) }
         }
     }
+}
+
+/// Returns whether a byte may be part of a number, `true`, `false` or `null`.
+pub(super) fn is_bare(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.')
 }
 
 fn expect(window: &[u8], at: usize, wanted: u8, otherwise: &'static str) -> Result<usize, Stop> {

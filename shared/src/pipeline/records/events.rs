@@ -22,6 +22,8 @@ pub(super) struct Skipping {
     depth: usize,
     in_string: bool,
     after_backslash: bool,
+    /// Whether it is a number or another value without brackets and quotes.
+    is_bare: bool,
     then: AfterSkip,
 }
 
@@ -33,8 +35,36 @@ pub(super) enum AfterSkip {
 }
 
 impl Skipping {
-    pub(super) fn new(then: AfterSkip) -> Self {
-        Self { depth: 0, in_string: false, after_backslash: false, then }
+    /// Skips the value that begins with this byte.
+    pub(super) fn new(first: u8, then: AfterSkip) -> Self {
+        let is_bare = !matches!(first, b'{' | b'[' | b'"');
+        Self { depth: 0, in_string: false, after_backslash: false, is_bare, then }
+    }
+
+    /// Returns whether the value ends with this byte.
+    fn ends_with(&mut self, byte: u8) -> bool {
+        if self.in_string {
+            match byte {
+                _ if self.after_backslash => self.after_backslash = false,
+                b'\\' => self.after_backslash = true,
+                b'"' => {
+                    self.in_string = false;
+                    return self.depth == 0;
+                }
+                _ => {}
+            }
+            return false;
+        }
+        match byte {
+            b'"' => self.in_string = true,
+            b'{' | b'[' => self.depth += 1,
+            b'}' | b']' => {
+                self.depth = self.depth.saturating_sub(1);
+                return self.depth == 0;
+            }
+            _ => {}
+        }
+        false
     }
 }
 
@@ -199,47 +229,39 @@ impl<R: Read> Records<R> {
 
     /// An event that does not fit the window: its beginning is the record, the remaining bytes are skipped.
     fn return_long_event(&mut self, checked_to_end: bool) -> Result<Found, ObjectError> {
-        let start = self.element_start(self.window.at);
-        if self.window.bytes[..self.window.len].get(start) != Some(&b'{') {
-            return Err(self.window.too_large(self.window.position()));
-        }
-        self.window.at = start;
-        self.state = State::SkipEvent(Skipping::new(AfterSkip::Events { checked_to_end }));
-        let end = self.window.len.min(start + self.limits.max_record_bytes);
+        let message = self.begin_skip(AfterSkip::Events { checked_to_end })?;
         let reason = self.origin.kind.unknown_type().unwrap_or(Reason::TooLong);
-        Ok(Found::new(Some(reason), Message::Window(start, end)))
+        Ok(Found::new(Some(reason), message))
+    }
+
+    /// Begins to skip the event or element that does not fit the window. Returns its beginning.
+    pub(super) fn begin_skip(&mut self, then: AfterSkip) -> Result<Message, ObjectError> {
+        let start = self.element_start(self.window.at);
+        let Some(first) = self.window.bytes[..self.window.len].get(start) else {
+            return Err(self.window.too_large(self.window.position()));
+        };
+        self.state = State::SkipEvent(Skipping::new(*first, then));
+        self.window.at = start;
+        let end = self.window.len.min(start + self.limits.max_record_bytes);
+        Ok(Message::Window(start, end))
     }
 
     pub(super) fn skip_event(&mut self, mut skipping: Skipping) -> Result<(), ObjectError> {
+        let then = match skipping.then {
+            AfterSkip::Events { checked_to_end } => State::Events { first: false, checked_to_end },
+            AfterSkip::Elements { path } => State::Elements { path, first: false },
+        };
         loop {
             while self.window.at < self.window.len {
                 let byte = self.window.bytes[self.window.at];
-                self.window.at += 1;
-                if skipping.in_string {
-                    match byte {
-                        _ if skipping.after_backslash => skipping.after_backslash = false,
-                        b'\\' => skipping.after_backslash = true,
-                        b'"' => skipping.in_string = false,
-                        _ => {}
-                    }
-                    continue;
+                if skipping.is_bare && !envelope::is_bare(byte) {
+                    self.state = then;
+                    return Ok(());
                 }
-                match byte {
-                    b'"' => skipping.in_string = true,
-                    b'{' | b'[' => skipping.depth += 1,
-                    b'}' | b']' => {
-                        skipping.depth = skipping.depth.saturating_sub(1);
-                        if skipping.depth == 0 {
-                            self.state = match skipping.then {
-                                AfterSkip::Events { checked_to_end } => {
-                                    State::Events { first: false, checked_to_end }
-                                }
-                                AfterSkip::Elements { path } => State::Elements { path, first: false },
-                            };
-                            return Ok(());
-                        }
-                    }
-                    _ => {}
+                self.window.at += 1;
+                if !skipping.is_bare && skipping.ends_with(byte) {
+                    self.state = then;
+                    return Ok(());
                 }
             }
             if !self.window.more()?.is_more() {

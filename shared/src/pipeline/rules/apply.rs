@@ -26,8 +26,7 @@ pub struct Rules<'a> {
     /// The file of the object that holds the current record.
     file: u64,
     flow_header: Option<FlowHeader>,
-    /// The header line of the file, and the rule that read it.
-    w3c_header: Option<(usize, W3cHeader)>,
+    w3c_header: Option<W3cHeader>,
     values: Values,
     flow: FlowValues,
     /// The message and the time that a rule found inside its record.
@@ -101,9 +100,8 @@ impl<'a> Rules<'a> {
 
     /// Returns whether a line can fail its object, because it is a header line or a damaged one.
     pub(crate) fn have_header_lines(&self) -> bool {
-        let is_flow =
-            |rule: &&Rule| rule.writing().is_some_and(|writing| matches!(writing.format, Format::Flow(_)));
-        self.list.iter().any(is_flow)
+        let has_header = |writing: &Writing| matches!(writing.format, Format::Flow(_) | Format::W3c(_));
+        self.list.iter().any(|rule| rule.writing().is_some_and(has_header))
     }
 
     /// Returns the paths of the arrays whose elements are records, if a rule for this key reads them. The position of a path
@@ -150,6 +148,7 @@ impl<'a> Rules<'a> {
             self.file = record.file;
             (self.flow_header, self.w3c_header) = (None, None);
         }
+        let is_w3c_header = self.read_w3c_header(record)?;
         let refused_at = refused.and_then(|(number, reason)| {
             let at = self.candidates.iter().position(|rule| rule.number == number)?;
             Some((at, reason))
@@ -172,6 +171,9 @@ impl<'a> Rules<'a> {
                         return Ok(Parsed::Header { table: writing.table });
                     }
                     passed_flow_rule = true;
+                } else if is_w3c_header && w3c::reads_text(rule, record) {
+                    outcome = Some((rule, Applied::Control));
+                    break;
                 }
                 continue;
             }
@@ -261,6 +263,17 @@ impl<'a> Rules<'a> {
             }
         }
         self.serial = Some(origin.serial);
+    }
+
+    /// Reads the header line of a W3C log, whichever rule takes the line. Returns whether the record is one.
+    fn read_w3c_header(&mut self, record: &Record<'_>) -> Result<bool, ObjectError> {
+        let text = record.repaired.unwrap_or(record.message);
+        if !text.starts_with(w3c::FIELDS) || !self.candidates.iter().any(|rule| w3c::reads_text(rule, record))
+        {
+            return Ok(false);
+        }
+        self.w3c_header = W3cHeader::of_line(text, record.fault, self.found.len())?;
+        Ok(true)
     }
 
     fn takes_message(&self, rule: &Rule, record: &Record<'_>) -> bool {
@@ -379,6 +392,8 @@ impl<'a> Rules<'a> {
         let writing = match &rule.action {
             Action::Write(writing) => writing,
             Action::Drop => return Ok(Applied::Dropped),
+            // It has no payload.
+            Action::Decode if message.text.trim_ascii().is_empty() => return Ok(Applied::Control),
             Action::Decode => {
                 let is_base64 = message::decode(message.text, &mut self.nested);
                 let reason = Reason::BadPayload;
@@ -432,17 +447,20 @@ impl<'a> Rules<'a> {
             Format::W3c(format) => {
                 if message.text.starts_with(w3c::DIRECTIVE) {
                     // An event names no fields of the lines after its envelope.
-                    if is_plain && let Some(header) = format.header(message.text) {
-                        self.w3c_header = Some((rule.number, header));
+                    if is_plain
+                        && !w3c::reads_text(rule, record)
+                        && let Some(header) = W3cHeader::of_line(message.text, None, self.found.len())?
+                    {
+                        self.w3c_header = Some(header);
                     }
                     return Ok(Applied::Control);
                 }
-                let header = match &self.w3c_header {
-                    Some((number, header)) if is_plain && *number == rule.number => header,
-                    _ if is_plain => return Ok(Applied::Reject(Reason::NoHeader)),
-                    _ => format.own_header(),
+                let order = match &mut self.w3c_header {
+                    Some(header) if is_plain => header.order(rule.number, format),
+                    None if is_plain => return Ok(Applied::Reject(Reason::NoHeader)),
+                    _ => format.own_order(),
                 };
-                let outcome = format.parse(message.text, header, &mut self.values);
+                let outcome = format.parse(message.text, order, &mut self.values);
                 outcome.and_then(|()| self.values.satisfy(writing.columns, &writing.required))
             }
         };

@@ -6,7 +6,7 @@ use regex::{Regex, bytes};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{
-        Error, MapAccess, SeqAccess, Visitor,
+        MapAccess, SeqAccess, Visitor,
         value::{MapAccessDeserializer, SeqAccessDeserializer},
     },
 };
@@ -47,13 +47,7 @@ impl<'de> Deserialize<'de> for Patterns {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Patterns, A::Error> {
-                let patterns: Vec<Pattern> = Vec::deserialize(SeqAccessDeserializer::new(seq))?;
-                if patterns.is_empty() {
-                    return Err(A::Error::custom(
-                        "match is empty; remove it, or give patterns, for example [{ log_group = \"vpc-flow-logs*\" }]",
-                    ));
-                }
-                Ok(Patterns(patterns))
+                Vec::deserialize(SeqAccessDeserializer::new(seq)).map(Patterns)
             }
         }
 
@@ -69,6 +63,12 @@ impl Patterns {
 
     /// Compiles the patterns. One that does not compile is passed to `problem` and matches everything.
     pub(crate) fn compile(&self, problem: &mut impl FnMut(String)) -> Matches {
+        if self.0.is_empty() {
+            problem(
+                "match is empty; remove it, or give patterns, for example [{ log_group = \"vpc-flow-logs*\" }]"
+                    .to_owned(),
+            );
+        }
         let mut compile = |one: &Pattern| {
             let mut glob = |name: &str, glob: &Option<String>| {
                 let compiled = compile_glob(glob.as_ref()?);
@@ -78,7 +78,7 @@ impl Patterns {
             let log_stream = glob("log_stream", &one.log_stream);
             let key = glob("key", &one.key);
             let message = one.message.as_ref().and_then(|message| {
-                let compiled = pattern::compile("match.message", message);
+                let compiled = pattern::compile("match.message", message, Some("message = '^ERROR '"));
                 compiled.map_err(|problems| problems.into_iter().for_each(&mut *problem)).ok()
             });
             Match { log_group, log_stream, key, message }

@@ -6,7 +6,10 @@ use base64::{
 };
 
 use super::{Rule, Values, time};
-use crate::{error::Reason, pipeline::records::Record};
+use crate::{
+    error::Reason,
+    pipeline::records::{OriginKind, Record},
+};
 
 /// Accepts base64 with and without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -41,8 +44,12 @@ pub(super) struct Message<'m> {
 impl Message<'_> {
     /// Returns the message of a line of an export task, with its time; `None` for the line of the test object.
     pub(super) fn of_line(self, rule: &Rule, record: &Record<'_>) -> Result<Option<Self>, Reason> {
-        if !rule.source.export_lines || !record.is_line {
+        if !rule.source.export_lines || record.origin.kind != OriginKind::Plain {
             return Ok(Some(self));
+        }
+        // Every event begins with its time. A JSON object is a further line of an event.
+        if !record.is_line {
+            return Err(Reason::BadTimestamp);
         }
         if self.text == EXPORT_TEST {
             return Ok(None);
@@ -61,8 +68,7 @@ pub(super) fn unwrapped(values: &Values) -> &[u8] {
     }
 }
 
-/// Decodes base64, which may be broken into lines, into `out`. Returns whether it is valid. Empty text is: Firehose accepts
-/// records without data.
+/// Decodes base64, which may be broken into lines, into `out`. Returns whether it is valid.
 pub(super) fn decode(text: &[u8], out: &mut Vec<u8>) -> bool {
     let compact: Vec<u8>;
     let text = if text.iter().any(u8::is_ascii_whitespace) {

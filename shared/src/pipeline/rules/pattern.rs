@@ -7,8 +7,9 @@ use crate::{
     text::quoted,
 };
 
-/// Compiles a pattern within the limits of size and of a search's memory. `what` is its key in the configuration.
-pub(super) fn compile(what: &str, pattern: &str) -> Result<Regex, Vec<String>> {
+/// Compiles a pattern within the limits of size and of a search's memory. `what` is its key in the configuration, and `example` a
+/// correct line for a syntax error.
+pub(super) fn compile(what: &str, pattern: &str, example: Option<&str>) -> Result<Regex, Vec<String>> {
     if pattern.len() > MAX_REGEX_BYTES {
         let (shown, length) = (quoted(pattern), pattern.len());
         return Err(vec![format!(
@@ -16,14 +17,23 @@ pub(super) fn compile(what: &str, pattern: &str) -> Result<Regex, Vec<String>> {
              other text with .*"
         )]);
     }
-    let regex = compile_up_to(what, pattern, MAX_REGEX_COMPILED_BYTES)?;
+    let regex = compile_up_to(what, pattern, example, MAX_REGEX_COMPILED_BYTES)?;
     // The memory of a search grows with the size of the pattern and with its groups.
     let per_group = MAX_REGEX_SEARCH_BYTES / regex.captures_len();
-    if per_group < MAX_REGEX_COMPILED_BYTES { compile_up_to(what, pattern, per_group) } else { Ok(regex) }
+    if per_group < MAX_REGEX_COMPILED_BYTES {
+        compile_up_to(what, pattern, example, per_group)
+    } else {
+        Ok(regex)
+    }
 }
 
 /// The error is one line.
-pub(super) fn compile_up_to(what: &str, pattern: &str, limit: usize) -> Result<Regex, Vec<String>> {
+pub(super) fn compile_up_to(
+    what: &str,
+    pattern: &str,
+    example: Option<&str>,
+    limit: usize,
+) -> Result<Regex, Vec<String>> {
     let shown = quoted(pattern);
     let message = |error: regex::Error| match error {
         regex::Error::CompiledTooBig(_) => format!(
@@ -34,7 +44,8 @@ pub(super) fn compile_up_to(what: &str, pattern: &str, limit: usize) -> Result<R
             // The library marks the position on separate lines. The last line has the reason.
             let text = error.to_string();
             let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            format!("{what} = {shown}: {why}")
+            let example = example.map_or_else(String::new, |example| format!("; an example: {example}"));
+            format!("{what} = {shown}: {why}{example}")
         }
     };
     let mut builder = RegexBuilder::new(pattern);

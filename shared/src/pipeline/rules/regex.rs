@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use regex::bytes::{CaptureLocations, Regex};
 
-use super::{Values, pattern};
+use super::{Values, pattern, unknown_names};
 use crate::{
     error::Reason,
     table::{Column, ColumnType},
@@ -23,7 +23,8 @@ pub struct RegexFormat {
 impl RegexFormat {
     /// Compiles a pattern. `types` names the columns that are not strings. The error has all problems, one line each.
     pub fn new(pattern: &str, types: &BTreeMap<String, ColumnType>) -> Result<Self, Vec<String>> {
-        let regex = pattern::compile("pattern", pattern)?;
+        let example = "pattern = '^(?P<level>\\w+) (?P<text>.*)$'";
+        let regex = pattern::compile("pattern", pattern, Some(example))?;
         let pattern = quoted(pattern);
         let mut format = Self { groups: Vec::new(), columns: Vec::new(), regex };
         for (group, name) in format.regex.capture_names().enumerate() {
@@ -38,14 +39,7 @@ impl RegexFormat {
                 "pattern = {pattern}: has no named group, so there is no column; an example: (?P<level>\\w+)"
             ));
         }
-        for name in types.keys() {
-            if !format.columns.iter().any(|column| column.name == *name) {
-                problems.push(format!(
-                    "types.{}: the pattern has no group of that name",
-                    quoted(name).trim_matches('"')
-                ));
-            }
-        }
+        problems.extend(unknown_names(types, &format.columns, "the pattern has no group"));
         if problems.is_empty() { Ok(format) } else { Err(problems) }
     }
 

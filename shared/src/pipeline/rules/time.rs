@@ -13,6 +13,8 @@ use crate::{text::quoted, timestamp::MAX_MS};
 
 /// Maximum bytes of a time. Longer text is not a time.
 const MAX_TIME_BYTES: usize = 128;
+/// Digits of the latest time in milliseconds.
+const MAX_MS_DIGITS: usize = MAX_MS.ilog10() as usize + 1;
 /// A time whose parts all differ, to check formats.
 /// In the afternoon, so that a format with the hour of a half day needs the half.
 const EXAMPLE: DateTime = DateTime::constant(2026, 2, 18, 15, 4, 5, 0);
@@ -124,12 +126,46 @@ fn integer(text: &str) -> Option<i64> {
     if is_number { text.parse().ok() } else { None }
 }
 
-/// Seconds with an optional fraction, truncated to milliseconds.
+/// Seconds with an optional fraction and exponent, as JSON writes numbers. Truncated to milliseconds.
 fn seconds(text: &str) -> Option<i64> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    integer(fraction)?;
-    let ms = format!("{fraction:0<3}");
-    integer(whole)?.checked_mul(1000)?.checked_add(integer(&ms[..3])?)
+    let (number, exponent) = match text.find(['e', 'E']) {
+        Some(at) => (&text[..at], exponent(&text[at + 1..])?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(whole) || !is_number(fraction) {
+        return None;
+    }
+    let digits = [whole, fraction].concat();
+    let significant = digits.trim_start_matches('0');
+    if significant.is_empty() {
+        return Some(0);
+    }
+    // Digits of the whole milliseconds.
+    let leading_zeros = digits.len() - significant.len();
+    let count = whole.len() as i64 + exponent + 3 - leading_zeros as i64;
+    match usize::try_from(count) {
+        Err(_) => Some(0),
+        Ok(count) if count > MAX_MS_DIGITS => None,
+        Ok(count) => {
+            let kept = &significant[..significant.len().min(count)];
+            if count == 0 { Some(0) } else { format!("{kept:0<count$}").parse().ok() }
+        }
+    }
+}
+
+/// Returns the exponent of a number, within bounds beyond which no time changes.
+fn exponent(text: &str) -> Option<i64> {
+    const BOUND: i64 = 1000;
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some(sign * digits.parse().map_or(BOUND, |exponent: i64| exponent.min(BOUND)))
 }
 
 fn iso(text: &str) -> Option<i64> {
@@ -150,7 +186,39 @@ fn utc(time: DateTime) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn seconds_in_any_notation_are_the_right_time_or_none(
+            whole in "[0-9]{1,22}",
+            fraction in proptest::option::of("[0-9]{1,16}"),
+            exponent in proptest::option::of((-60_i32..60, prop_oneof![Just("e"), Just("E"), Just("e+")])),
+        ) {
+            let mut text = whole.clone();
+            if let Some(fraction) = &fraction {
+                text += &format!(".{fraction}");
+            }
+            let mut power = 3 - fraction.as_ref().map_or(0, String::len) as i32;
+            if let Some((exponent, sign)) = exponent {
+                text += if exponent < 0 { "e" } else { sign };
+                text += &exponent.to_string();
+                power += exponent;
+            }
+            // Milliseconds are digits * 10^power.
+            let digits: u128 = format!("{whole}{}", fraction.unwrap_or_default()).parse().unwrap();
+            let factor = 10_u128.checked_pow(power.unsigned_abs());
+            let ms = match (power < 0, factor) {
+                _ if digits == 0 => Some(0),
+                (true, factor) => Some(factor.map_or(0, |factor| digits / factor)),
+                (false, factor) => factor.and_then(|factor| digits.checked_mul(factor)),
+            };
+            let expected = ms.and_then(|ms| i64::try_from(ms).ok()).filter(|ms| *ms <= MAX_MS);
+            prop_assert_eq!(TimeForm::Unit(TimeUnit::S).parse(text.as_bytes()), expected, "{}", text);
+        }
+    }
 
     #[test]
     fn every_form_gives_milliseconds() {
@@ -159,6 +227,15 @@ mod tests {
             (TimeForm::Unit(TimeUnit::S), "1771372800", Some(1_771_372_800_000)),
             (TimeForm::Unit(TimeUnit::S), "1771372800.1239", Some(1_771_372_800_123)),
             (TimeForm::Unit(TimeUnit::S), "1771372800.5", Some(1_771_372_800_500)),
+            (TimeForm::Unit(TimeUnit::S), "1.7713728e9", Some(1_771_372_800_000)),
+            (TimeForm::Unit(TimeUnit::S), "17713728001239E-4", Some(1_771_372_800_123)),
+            (TimeForm::Unit(TimeUnit::S), "1771372800.00199999999999999999999999", Some(1_771_372_800_001)),
+            (TimeForm::Unit(TimeUnit::S), "1771372800e-99999999999999999999", Some(0)),
+            (TimeForm::Unit(TimeUnit::S), "0e99999999999999999999", Some(0)),
+            (TimeForm::Unit(TimeUnit::S), "1e99999999999999999999", None),
+            (TimeForm::Unit(TimeUnit::S), "1.7e", None),
+            (TimeForm::Unit(TimeUnit::S), "e9", None),
+            (TimeForm::Unit(TimeUnit::S), "1e+-9", None),
             (TimeForm::Unit(TimeUnit::S), "1771372800.", None),
             (TimeForm::Unit(TimeUnit::S), "-1", None),
             (TimeForm::Unit(TimeUnit::Ms), "1771372800001", Some(1_771_372_800_001)),

@@ -1,20 +1,23 @@
 //! `kind = "w3c"`: lines whose fields a header line `#Fields:` names (<https://www.w3.org/TR/WD-logfile.html>).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::Values;
+use super::{Format, Rule, Values, lost_header::shown, unknown_names};
 use crate::{
-    error::Reason,
-    limits::{MAX_COLUMNS, MAX_HEADER_WORDS},
+    error::{ObjectError, Reason},
+    limits::{MAX_COLUMNS, MAX_W3C_HEADER_FIELDS},
+    pipeline::records::{OriginKind, Record},
     table::{Column, ColumnType},
-    text::quoted,
 };
 
 /// The start of a line that is a directive or a comment.
 pub(super) const DIRECTIVE: &[u8] = b"#";
-const FIELDS: &[u8] = b"#Fields:";
+/// The start of a header line.
+pub(super) const FIELDS: &[u8] = b"#Fields:";
+/// Fields of an unusable header line that an error quotes.
+const QUOTED_FIELDS: usize = 3;
 
 /// The character between two fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,20 +42,86 @@ impl Delimiter {
 /// The fields that become columns, and their order in lines without a header line.
 #[derive(Debug)]
 pub struct W3cFormat {
-    names: Vec<String>,
+    /// By field in lower case, the position of its column.
+    by_field: HashMap<String, usize>,
     columns: Vec<Column>,
     delimiter: Delimiter,
-    /// The fields of lines without a header line.
-    own_header: W3cHeader,
+    /// The order of lines without a header line.
+    own_order: W3cOrder,
 }
 
-/// The fields of the lines after a header line.
+/// The order of the fields in a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct W3cHeader {
+pub(super) struct W3cOrder {
     /// Number of fields of a line.
     fields: usize,
     /// For each column, the position of its field.
     positions: Vec<Option<usize>>,
+}
+
+/// The latest header line of a file. It is for the lines after it, whichever rules read them.
+#[derive(Debug)]
+pub(super) struct W3cHeader {
+    /// Its fields in lower case.
+    fields: Vec<String>,
+    /// By number of the rule: the order for its columns, if a line was read under it.
+    orders: Vec<Option<W3cOrder>>,
+}
+
+impl W3cHeader {
+    /// Reads the fields of a header line; `None` for any other line. A header line that is not valid fails the object, because the
+    /// lines after it cannot be read.
+    pub(super) fn of_line(
+        line: &[u8],
+        fault: Option<Reason>,
+        rules: usize,
+    ) -> Result<Option<Self>, ObjectError> {
+        let Some(line) = line.strip_prefix(FIELDS) else { return Ok(None) };
+        let line = String::from_utf8_lossy(line);
+        let names: Vec<&str> = line.split_ascii_whitespace().take(MAX_W3C_HEADER_FIELDS + 1).collect();
+        let error = |names: &[&str], why: String| ObjectError::Header { field: shown(names), why };
+        let first = &names[..names.len().min(QUOTED_FIELDS)];
+        if let Some(fault) = fault {
+            return Err(error(first, format!("but the line is {}; correct the header line", fault.as_str())));
+        }
+        if names.len() > MAX_W3C_HEADER_FIELDS {
+            let why =
+                format!("and more: the limit is {MAX_W3C_HEADER_FIELDS} fields; correct the header line");
+            return Err(error(first, why));
+        }
+        let fields: Vec<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+        let mut seen = HashMap::new();
+        for (at, field) in fields.iter().enumerate() {
+            if seen.insert(field, at).is_some() {
+                let why = "twice, so its values are ambiguous; correct the header line";
+                return Err(error(&[names[at]], why.to_owned()));
+            }
+        }
+        Ok(Some(Self { fields, orders: vec![None; rules] }))
+    }
+
+    /// Returns the order for the columns of the rule with this number.
+    pub(super) fn order(&mut self, rule: usize, format: &W3cFormat) -> &W3cOrder {
+        self.orders[rule].get_or_insert_with(|| {
+            let mut positions = vec![None; format.columns.len()];
+            for (at, field) in self.fields.iter().enumerate() {
+                if let Some(column) = format.by_field.get(field) {
+                    positions[*column] = Some(at);
+                }
+            }
+            W3cOrder { fields: self.fields.len(), positions }
+        })
+    }
+}
+
+/// Returns whether the rule reads the text of this record as a line of a W3C log. Such a line may be a header line.
+pub(super) fn reads_text(rule: &Rule, record: &Record<'_>) -> bool {
+    let source = &rule.source;
+    record.origin.kind == OriginKind::Plain
+        && rule.writing().is_some_and(|writing| matches!(writing.format, Format::W3c(_)))
+        && !source.export_lines
+        && source.unwrap.is_none()
+        && source.records.is_none_or(|path| record.element == Some(path))
 }
 
 impl W3cFormat {
@@ -77,39 +146,26 @@ impl W3cFormat {
                     .to_owned(),
             );
         }
-        for name in types.keys().filter(|name| !columns.iter().any(|column| column.name == **name)) {
-            problems.push(format!(
-                "types.{}: no field gives a column of that name",
-                quoted(name).trim_matches('"')
-            ));
-        }
-        let own_header = W3cHeader { fields: names.len(), positions: (0..names.len()).map(Some).collect() };
-        if problems.is_empty() { Ok(Self { names, columns, delimiter, own_header }) } else { Err(problems) }
+        problems.extend(unknown_names(types, &columns, "no field gives a column"));
+        let own_order = W3cOrder { fields: names.len(), positions: (0..names.len()).map(Some).collect() };
+        let by_field = names.iter().enumerate().map(|(at, name)| (name.to_ascii_lowercase(), at)).collect();
+        if problems.is_empty() { Ok(Self { by_field, columns, delimiter, own_order }) } else { Err(problems) }
     }
 
     pub(super) fn columns(&self) -> &[Column] {
         &self.columns
     }
 
-    /// Returns the fields that a header line names; `None` for any other line.
-    pub(super) fn header(&self, line: &[u8]) -> Option<W3cHeader> {
-        let line = String::from_utf8_lossy(line.strip_prefix(FIELDS)?);
-        let names: Vec<&str> = line.split_ascii_whitespace().take(MAX_HEADER_WORDS).collect();
-        let position = |name: &String| names.iter().position(|other| other.eq_ignore_ascii_case(name));
-        let fields = line.split_ascii_whitespace().count();
-        Some(W3cHeader { fields, positions: self.names.iter().map(position).collect() })
-    }
-
-    /// Returns the fields of lines without a header line.
-    pub(super) fn own_header(&self) -> &W3cHeader {
-        &self.own_header
+    /// Returns the order of lines without a header line.
+    pub(super) fn own_order(&self) -> &W3cOrder {
+        &self.own_order
     }
 
     /// Cuts a line. A `-` is an absent value.
-    pub(super) fn parse(&self, line: &[u8], header: &W3cHeader, values: &mut Values) -> Result<(), Reason> {
+    pub(super) fn parse(&self, line: &[u8], order: &W3cOrder, values: &mut Values) -> Result<(), Reason> {
         let delimiter = self.delimiter.byte();
         // Before any memory is used for a hostile line.
-        if memchr::memchr_iter(delimiter, line).count() + 1 != header.fields {
+        if memchr::memchr_iter(delimiter, line).count() + 1 != order.fields {
             return Err(Reason::FieldCount);
         }
         values.ends.clear();
@@ -121,7 +177,7 @@ impl W3cFormat {
             (!matches!(&line[start..end], b"" | b"-")).then_some((start as u32, end as u32))
         };
         values.cells.clear();
-        values.cells.extend(header.positions.iter().map(|position| position.and_then(cell)));
+        values.cells.extend(order.positions.iter().map(|position| position.and_then(cell)));
         Ok(())
     }
 }
@@ -148,13 +204,37 @@ mod tests {
         let format = W3cFormat::new("date c-ip cs(User-Agent)", Delimiter::Tab, &BTreeMap::new()).unwrap();
         let names: Vec<&str> = format.columns().iter().map(|column| &*column.name).collect();
         assert_eq!(names, ["date", "c_ip", "cs_user_agent"]);
-        let header = format.header(b"#Fields: c-ip x-new date").unwrap();
+        let header = |line: &[u8]| W3cHeader::of_line(line, None, 1);
+        let mut found = header(b"#Fields: C-IP x-new date").unwrap().unwrap();
+        let order = found.order(0, &format).clone();
         let mut values = Values::default();
-        format.parse(b"192.0.2.1\t-\t2026-02-18", &header, &mut values).unwrap();
+        format.parse(b"192.0.2.1\t-\t2026-02-18", &order, &mut values).unwrap();
         assert_eq!(values.cells, [Some((12, 22)), Some((0, 9)), None]);
-        assert_eq!(format.parse(b"192.0.2.1\t-", &header, &mut values), Err(Reason::FieldCount));
-        assert_eq!(format.header(b"#Version: 1.0"), None);
-        format.parse(b"2026-02-18\t\t-", format.own_header(), &mut values).unwrap();
+        assert_eq!(format.parse(b"192.0.2.1\t-", &order, &mut values), Err(Reason::FieldCount));
+        assert!(header(b"#Version: 1.0").unwrap().is_none());
+        format.parse(b"2026-02-18\t\t-", format.own_order(), &mut values).unwrap();
         assert_eq!(values.cells, [Some((0, 10)), None, None]);
+    }
+
+    #[test]
+    fn a_header_line_that_cannot_be_read_is_an_error() {
+        let error =
+            |line: &str, fault| W3cHeader::of_line(line.as_bytes(), fault, 1).unwrap_err().to_string();
+        assert_eq!(
+            error("#Fields: date time Date", None),
+            "the header line names \"Date\" twice, so its values are ambiguous; correct the header line"
+        );
+        let names: Vec<String> = (0..=MAX_W3C_HEADER_FIELDS).map(|at| format!("x-{at}")).collect();
+        let many = error(&format!("#Fields: {}", names.join(" ")), None);
+        assert_eq!(
+            many,
+            "the header line names \"x-0 x-1 x-2\" and more: the limit is 1000 fields; correct the header line"
+        );
+        let most = format!("#Fields: {}", names[1..].join(" "));
+        assert!(W3cHeader::of_line(most.as_bytes(), None, 1).unwrap().is_some());
+        assert_eq!(
+            error("#Fields: date", Some(Reason::TooLong)),
+            "the header line names \"date\" but the line is too-long; correct the header line"
+        );
     }
 }

@@ -169,6 +169,8 @@ fn text(depth: u32) -> BoxedStrategy<Vec<u8>> {
         Just("start srcaddr tgw-id\n"),
         Just("#Fields: date time cs(Host)\n"),
         Just("#Fields: time x-new  date other\n"),
+        Just("#Fields: Time date X-new\n"),
+        Just("#Fields: date time DATE\n"),
         Just("#Version: 1.0\n"),
         Just("Permission Check Successful\n"),
         Just("\n"),
@@ -256,6 +258,7 @@ fn message(depth: u32) -> BoxedStrategy<String> {
         3 => ids(),
         1 => "[ -~]{0,8}".boxed(),
         1 => Just("# a comment".to_owned()).boxed(),
+        1 => Just(" \t".to_owned()).boxed(),
         1 => Just("NOTE \u{e9}t\u{e9} -> \u{fc}".to_owned()).boxed(),
         1 => Just("NOTE {\"messageType\":\"DATA_MESSAGE\",\"logEvents\":[]}".to_owned()).boxed(),
         1 => w3c_line(),
@@ -302,7 +305,7 @@ fn document(depth: u32) -> BoxedStrategy<String> {
     ]
     .prop_map(str::to_owned);
     let time = prop_oneof![
-        3 => Just("1771372800"), 2 => Just("1771372800.9876"), 2 => Just("1771372800123"), 1 => Just("1771372800123456"),
+        3 => Just("1771372800"), 2 => Just("1771372800.9876"), 1 => Just("1.7713728E9"), 1 => Just("177137280012345678901e-11"), 2 => Just("1771372800123"), 1 => Just("1771372800123456"),
         1 => Just("1771372800123456789"), 1 => Just("\"1771372800\""), 1 => Just("null"), 1 => Just("-5"), 1 => Just("[]"),
         1 => Just("0"),
     ]

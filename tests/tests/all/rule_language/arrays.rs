@@ -196,6 +196,57 @@ fn an_element_that_is_too_long_is_one_reject() {
     }
 }
 
+/// Limits with a window of a few KiB.
+const SMALL: &str = "[limits]\nmax_record_bytes = 1024\nmax_envelope_bytes = 4096\n";
+
+#[test]
+fn an_element_too_long_for_memory_is_one_reject_whatever_it_is() {
+    let plan = plan(&(json_rule("/Records") + SMALL));
+    let long = "x".repeat(20_000);
+    for (element, start) in [
+        (format!("\"{long}\""), "xxx"),
+        (format!("\"\\\"{long}\\\\\""), "\\\"xxx"),
+        (format!("{{\"n\":\"]{long}\"}}"), "{\"n\":\"]xxx"),
+        (format!("[[\"{long}\"]]"), "[[\"xxx"),
+        ("7".repeat(20_000), "777"),
+    ] {
+        let object =
+            format!("{{\"Records\":[{{\"n\":1}}, {element} ,{{\"n\":2}}]}}{{\"Records\":[{element}]}}");
+        for portion in [1, 1000, usize::MAX] {
+            let result = outcome(object.as_bytes(), portion, "k", &plan).unwrap();
+            assert_eq!(result.tables["r"], [["timestamp", "n"], ["-", "1"], ["-", "2"]], "{start}");
+            let rejects: Vec<_> = result.rejects.iter().map(|(at, _, reason, _)| (*at, &**reason)).collect();
+            assert_eq!(rejects, [(1, "too-long"), (3, "too-long")], "{start}");
+            for (.., message) in &result.rejects {
+                assert!(message.starts_with(&start.escape_default().to_string()), "{message}");
+                assert!(message.len() >= 1024, "{start}: {}", message.len());
+            }
+        }
+    }
+    // Its end is missing.
+    for element in [format!("\"{long}"), "7".repeat(20_000)] {
+        assert!(outcome(format!("{{\"Records\":[{element}").as_bytes(), 1000, "k", &plan).is_err());
+    }
+}
+
+#[test]
+fn an_object_is_not_a_record_wherever_its_array_begins() {
+    let config = json_rule("/Records") + SMALL;
+    let plan = plan(&config);
+    let before = format!("\"before\":\"{}\"", "x".repeat(20_000));
+    let object = format!(
+        "{{{before},\"Records\":[{{\"n\":1}},{{\"n\":2}}]}}\n{{{before},\"n\":3}}\n{{\"Records\":[{{\"n\":4}}]}}"
+    );
+    for portion in [1, 1000, usize::MAX] {
+        let result = outcome(object.as_bytes(), portion, "k", &plan).unwrap();
+        assert_eq!(result.tables["r"], [["timestamp", "n"], ["-", "1"], ["-", "2"], ["-", "4"]]);
+        // The second object has no array: it is a record that is too long.
+        let rejects: Vec<_> = result.rejects.iter().map(|(at, _, reason, _)| (*at, &**reason)).collect();
+        assert_eq!((result.read, rejects), (4, vec![(2, "too-long")]));
+        assert!(result.rejects[0].3.starts_with(r#"{\"before\":\"xxx"#));
+    }
+}
+
 #[test]
 fn an_array_cut_at_any_byte_into_reads_gives_the_same_records() {
     let config = json_rule("/a/Records");

@@ -1,6 +1,6 @@
 //! Formats: flow logs with any fields, Transit Gateway flow logs, W3C logs, and JSONPath.
 
-use flowherd_tests::objects::{FLOW, envelope, event};
+use flowherd_tests::objects::{FLOW, base64, envelope, event, outcome};
 
 use super::{converted, failed};
 
@@ -153,6 +153,87 @@ fn a_fields_line_in_an_envelope_decides_nothing_about_plain_lines() {
             "iis: -,10:00:00,192.0.2.1",
         ]
     );
+}
+
+/// A rule for W3C logs with other keys.
+fn w3c_rule(name: &str, fields: &str, keys: &str) -> String {
+    format!(
+        "[[rule]]\nname = \"{name}\"\ntable = \"{name}\"\n{keys}\nformat = {{ kind = \"w3c\", delimiter = \"space\", fields = \"{fields}\" }}\n"
+    )
+}
+
+#[test]
+fn a_fields_line_is_for_all_rules_of_the_file() {
+    let rules = w3c_rule("errors", "time x-error", "required = [\"x_error\"]\non_mismatch = \"next\"")
+        + &w3c_rule("requests", "time c-ip", "");
+    assert_eq!(
+        converted(&rules, "k", "#Fields: c-ip x-error time\n192.0.2.1 - 10:00:00\n192.0.2.2 e1 10:00:01\n"),
+        [
+            "2 rows, 0 rejected, 1 control, 0 dropped",
+            "errors: timestamp,time,x_error",
+            "errors: -,10:00:01,e1",
+            "requests: timestamp,time,c_ip",
+            "requests: -,10:00:00,192.0.2.1",
+        ]
+    );
+}
+
+#[test]
+fn a_fields_line_counts_whichever_rule_takes_it() {
+    let object = "#Version: 1.0\n#Fields: c-ip time\n192.0.2.1 10:00:00\n";
+    let row = ["w: timestamp,time,c_ip", "w: -,10:00:00,192.0.2.1"];
+    // As a comment.
+    let lines = converted(&w3c_rule("w", "time c-ip", "comments = \"#\""), "k", object);
+    assert_eq!(lines, [&["1 rows, 0 rejected, 2 control, 0 dropped"], &row[..]].concat());
+    // Although it does not match the message pattern.
+    let lines = converted(&w3c_rule("w", "time c-ip", "match = { message = '192' }"), "k", object);
+    let reject = ["0 no-rule: #Version: 1.0"];
+    assert_eq!(lines, [&["1 rows, 1 rejected, 1 control, 0 dropped"], &row[..], &reject].concat());
+    // Dropped by a rule above.
+    let drop = "[[rule]]\nname = \"d\"\ndrop = true\nmatch = { message = '^#' }\n";
+    let lines = converted(&(drop.to_owned() + &w3c_rule("w", "time c-ip", "")), "k", object);
+    assert_eq!(lines, [&["1 rows, 0 rejected, 0 control, 2 dropped"], &row[..]].concat());
+    // A reject, because it holds invalid text. The lines after it are in its order, not in an earlier one.
+    let lines = converted(
+        &w3c_rule("w", "time c-ip", "bad_text = \"reject\""),
+        "k",
+        b"#Fields: time c-ip\n#Fields: c-ip time x-\xff\n192.0.2.1 10:00:00 -\n",
+    );
+    let reject = ["1 bad-encoding: #Fields: c-ip time x-\\xff"];
+    assert_eq!(lines, [&["1 rows, 1 rejected, 1 control, 0 dropped"], &row[..], &reject].concat());
+}
+
+#[test]
+fn a_fields_line_that_cannot_be_read_fails_the_object() {
+    let rule = w3c_rule("w", "time c-ip", "comments = \"#\"");
+    let error = failed(&rule, "k", "#Fields: time C-IP c-ip\n10:00:00 192.0.2.1 192.0.2.2\n");
+    assert!(error.contains("\"c-ip\" twice"), "{error}");
+    let names = |count: usize| (0..count).map(|at| format!(" x-{at}")).collect::<String>();
+    let error = failed(&rule, "k", format!("#Fields:{} time\n", names(1000)));
+    assert!(error.contains("the limit is 1000 fields"), "{error}");
+    // The model has no limits.
+    let plan = super::plan(&format!("{rule}[limits]\nmax_record_bytes = 64\n"));
+    let long = b"#Fields: time c-ip cs-method cs-uri-stem cs-uri-query s-port cs-username\n";
+    let error = outcome(long, 1, "k", &plan).unwrap_err().to_string();
+    assert!(error.contains("too-long"), "{error}");
+    // As many as possible: the last field is read.
+    let object = format!("#Fields:{} time\n{}10:00:00\n", names(999), "- ".repeat(999));
+    assert_eq!(converted(&rule, "k", object)[2], "w: -,10:00:00,-");
+    // Other rules do not read header lines.
+    let other = super::text_rule("t", "");
+    assert_eq!(converted(&other, "k", "#Fields: a a\n")[2], "0 no-match: #Fields: a a");
+}
+
+#[test]
+fn a_fields_line_that_cannot_be_read_in_a_payload_costs_only_the_payload() {
+    let rules = "[[rule]]\nname = \"outer\"\nunwrap = \"/data\"\ndecode = \"base64\"\nmatch = { message = '^.\"data' }\n"
+        .to_owned()
+        + &w3c_rule("w", "time c-ip", "");
+    let data = base64(b"#Fields: time time\n10:00:00 192.0.2.1\n");
+    let object = format!("#Fields: time\n10:00:00\n{{\"data\":\"{data}\"}}\n10:00:01\n");
+    let lines = converted(&rules, "k", object);
+    assert_eq!(lines[0], "2 rows, 1 rejected, 1 control, 0 dropped");
+    assert!(lines[4].starts_with("2 bad-payload: "), "{lines:?}");
 }
 
 #[test]

@@ -54,6 +54,8 @@ fn each_mistake_in_a_rule_is_reported_with_what_is_right() {
         rule("required = [\"b\"]"),
         rule("bad_text = \"keep\""),
         rule("preset = \"wafs\""),
+        json("{ name = \"a\", path = \"/a\", type = \"number\" }"),
+        format("kind = \"w3c\", fields = \"date\", types = { date = \"day\" }"),
         json("{ name = \"a\" }"),
         json("{ name = \"a\", path = \"/a\", jsonpath = \"$.a\" }"),
         json("{ name = \"a\", jsonpath = \"headers[0]\" }"),
@@ -92,9 +94,19 @@ fn each_mistake_in_a_rule_is_reported_with_what_is_right() {
 
 #[test]
 fn all_mistakes_of_a_file_are_reported_together() {
-    let text = rule("comments = \"\"\nrequired = [\"b\"]\nmatch = { message = '(' }")
-        + &json("{ name = \"a\", jsonpath = \"headers[0]\" }, { name = \"b\", path = \"b\" }")
-            .replace("\"r\"", "\"s\"")
+    let text = rule(
+        "comments = \"\"\nrequired = [\"b\"]\nmatch = { message = '(' }\non_mismatch = \"continue\"\nbad_text = \"keep\"\n\
+         metadata = [\"id\"]\nrecords = \"Records\"\ntimestamp = { columns = [\"a\"], unit = \"minutes\" }",
+    ) + "[[rule]]\npreset = \"wafs\"\n[[rule]]\npreset = \"waf\"\nmatch = []\n"
+        + &json(
+            "{ name = \"a\", jsonpath = \"headers[0]\", type = \"number\" }, { name = \"b\", path = \"b\" }",
+        )
+        .replace("\"r\"", "\"s\"")
         + &format("kind = \"w3c\", fields = \"date\", types = { time = \"int\" }").replace("\"r\"", "\"u\"");
+    let text = text
+        + &format("kind = \"csv\"").replace("\"r\"", "\"v\"")
+        // These two disagree.
+        + &json("{ name = \"a\", path = \"/a\", type = \"int\" }").replace("\"r\"", "\"x\"")
+        + &json("{ name = \"a\", path = \"/a\" }").replace("\"r\"", "\"y\"");
     insta::assert_snapshot!(Config::parse(&text).unwrap_err());
 }

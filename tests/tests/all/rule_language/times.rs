@@ -25,6 +25,18 @@ fn a_time_has_a_unit() {
         times("unit = \"s\"", &["1771372800", "1771372800.1239", "\"1771372800.123\""]),
         [first, second, second]
     );
+    assert_eq!(
+        times(
+            "unit = \"s\"",
+            &[
+                "1.7713728e9",
+                "17713728001239E-4",
+                "1771372800.1234567890123456789012345",
+                "\"0.1771372800123e+10\""
+            ]
+        ),
+        [first, second, second, second]
+    );
     assert_eq!(times("unit = \"ms\"", &["1771372800000", "\"1771372800123\""]), [first, second]);
     assert_eq!(times("unit = \"us\"", &["1771372800000000", "1771372800123999"]), [first, second]);
     assert_eq!(times("unit = \"ns\"", &["1771372800000000000", "1771372800123999999"]), [first, second]);
@@ -59,7 +71,9 @@ fn an_invalid_time_is_a_reject() {
         assert!(times(&format!("unit = \"{unit}\""), &none).is_empty(), "{unit}");
     }
     // Milliseconds that a rule reads as seconds are beyond the year 9999.
-    assert!(times("unit = \"s\"", &["1771372800000"]).is_empty());
+    assert!(
+        times("unit = \"s\"", &["1771372800000", "1.7e12", "1e999", "\"1.7e\"", "\"e9\"", "-1e0"]).is_empty()
+    );
     assert!(times("unit = \"ms\"", &["253402300800000"]).is_empty());
     assert!(
         times(
@@ -151,6 +165,28 @@ fn only_plain_lines_have_the_time_of_an_export() {
             "1 no-match: 2026-02-18T00:00:01.000Z ",
             "3 bad-timestamp: 2026-02-18 00:00:00 no time",
             "5 bad-timestamp: Permission Check Successful.",
+        ]
+    );
+}
+
+#[test]
+fn a_json_object_without_the_time_of_an_export_is_a_reject() {
+    use flowherd_tests::objects::{envelope, event};
+    let config = "[[rule]]\nname = \"r\"\ntable = \"r\"\nlines = \"export\"\n\
+                  format = { kind = \"json\", columns = [ { name = \"n\", path = \"/n\" } ] }\n";
+    let object = format!(
+        "2026-02-18T00:00:00.000Z {{\"n\":1}}\n{{\"n\":2}}\n{{\n\"n\":3}}\n{}",
+        envelope("g", &[event(0, "{\"n\":4}")])
+    );
+    assert_eq!(
+        converted(config, "k", object),
+        [
+            "2 rows, 2 rejected, 0 control, 0 dropped",
+            "r: timestamp,n",
+            "r: 2026-02-18T00:00:00.000Z,1",
+            "r: 1970-01-01T00:00:00.000Z,4",
+            r#"1 bad-timestamp: {\"n\":2}"#,
+            r#"2 bad-timestamp: {\n\"n\":3}"#,
         ]
     );
 }
