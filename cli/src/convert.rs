@@ -16,7 +16,10 @@ use std::{
 
 use anyhow::Context;
 use flowherd_coordinator::{manifest, reconcile::reconcile};
-use flowherd_shared::ledger::{ManifestEntry, Receipt, Report, ReportState, layout, put_json};
+use flowherd_shared::{
+    ledger::{ManifestEntry, Receipt, Report, ReportState, layout, put_json},
+    report_page,
+};
 use flowherd_worker::processor::{Control, ObjectProcessor, Outcome, StopReason, now};
 use indicatif::HumanCount;
 
@@ -47,7 +50,9 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<(), Stop> {
 
     let finished = now().context("cannot finish the run")?;
     let report = reconcile(&begun.store, run, finished).context("cannot reconcile the run")?;
-    put_json(&begun.store, &layout::report(&run.run), &report).context("cannot write the report")?;
+    report_page::write(&begun.store, run, &report)
+        .and_then(|()| put_json(&begun.store, &layout::report(&run.run), &report))
+        .context("cannot write the report")?;
     begun.clean_up();
     let work = progress.work();
     // Standard output may be the same terminal.

@@ -11,6 +11,7 @@ mod inputs;
 pub mod local;
 mod location;
 mod manual;
+mod page;
 mod presets;
 mod progress;
 pub mod query;
@@ -60,7 +61,10 @@ pub fn main() -> ExitCode {
             None => fleet::status::runs(&args),
         },
         Command::Verify(args) => verify::verify(&args),
-        Command::Report(args) => fleet::status::report(&args),
+        Command::Report(args) => match &args.results {
+            Some(results) => results_dir::report(&args, results),
+            None => fleet::status::report(&args),
+        },
         Command::Redrive(args) => fleet::run::redrive(&args),
         Command::Estimate(args) => fleet::estimate::estimate(&args),
         Command::Sql(args) => sql::sql(&args),

@@ -16,12 +16,13 @@ use flowherd_worker::processor::now;
 use serde::Serialize;
 
 use crate::{
-    args::{RunsArgs, StatusArgs},
+    args::{ReportArgs, RunsArgs, StatusArgs},
     inputs,
     local::{DirSource, DirStore},
+    page,
     runs_table::{self, ListedRun, RunProgress},
     stop::Stop,
-    summary,
+    summary::{self, print_message},
 };
 
 /// A directory with results: DEST of `flowherd convert`.
@@ -119,6 +120,29 @@ impl ResultsDir {
         runs.sort_by_cached_key(|run| run.resumed.clone().unwrap_or_else(|| run.started.clone()));
         Ok(runs)
     }
+}
+
+/// `flowherd report --results`. Also writes the page if asked.
+pub(crate) fn report(args: &ReportArgs, results: &Path) -> Result<(), Stop> {
+    let dir = ResultsDir::open("--results", results)?;
+    let run = dir.run(&args.run)?;
+    let Some(report) = dir.report(&run.run)? else {
+        print_message(&format!(
+            "run {run} has no report: it is in progress or was killed; to continue, repeat flowherd convert with --resume \
+             --run {run}",
+            run = run.run
+        ));
+        return Err(Stop::Failed);
+    };
+    page::write(args.html.as_deref(), &run, &report)?;
+    let text = if args.json {
+        summary::json(&report)?
+    } else {
+        summary::report(&report, &results.display().to_string())
+    };
+    summary::print(&text)?;
+    summary::warn(&report, "SOURCE");
+    summary::verdict(&report, args.strict)
 }
 
 /// `flowherd runs --results`.

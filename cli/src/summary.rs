@@ -7,6 +7,7 @@ use std::io::{self, Write};
 
 use anyhow::Context;
 use flowherd_shared::ledger::{Report, ReportState};
+pub(crate) use flowherd_shared::text::{is_printable, printable};
 use indicatif::HumanCount;
 use serde::Serialize;
 
@@ -99,33 +100,4 @@ pub(crate) fn json(value: &impl Serialize) -> Result<String, Stop> {
 /// Prints one line to standard error, above a line of progress. A closed standard error does not stop the work.
 pub(crate) fn print_message(text: &str) {
     terminal::print_line(&format!("flowherd: {}", printable(text)));
-}
-
-/// Replaces characters that could move the cursor of a terminal or disguise text. Keys, messages and values may hold them.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|character| if is_printable(character) { character } else { '\u{fffd}' }).collect()
-}
-
-/// Returns false for control characters, ends of lines or paragraphs, and characters that change the direction of text
-/// (<https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing>).
-pub(crate) fn is_printable(character: char) -> bool {
-    let changes_direction = matches!(
-        character,
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-    );
-    !(character.is_control() || changes_direction)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn printed_text_has_no_control_characters_and_none_that_change_its_direction() {
-        let hostile = "a\u{1b}[2J\nb\u{9b}1m\u{7f}\u{202e}gpj.exe\u{2028}\u{2066}é日";
-        assert_eq!(
-            printable(hostile),
-            "a\u{fffd}[2J\u{fffd}b\u{fffd}1m\u{fffd}\u{fffd}gpj.exe\u{fffd}\u{fffd}é日"
-        );
-    }
 }

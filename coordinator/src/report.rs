@@ -8,6 +8,7 @@ use flowherd_shared::{
         ManifestEntry, Missing, Report, ReportFailure, ReportState, Run, layout, put_json, read_report,
     },
     queue::Queue,
+    report_page,
     store::{Head, Lister, Store, StoreError},
 };
 
@@ -167,6 +168,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// Writes the report. `is_over`: the queue can hold no more messages of the run, so its marker is removed.
     fn write_report(&self, run: &Run, report: &Report, is_over: bool) -> Result<(), StoreError> {
         self.results.remove(&layout::unfinished_report(&run.run))?;
+        report_page::write(self.results, run, report)?;
         put_json(self.results, &layout::report(&run.run), report)?;
         if is_over { RunMarker::remove(self.results, &run.run) } else { Ok(()) }
     }

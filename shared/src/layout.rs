@@ -123,6 +123,12 @@ pub fn report(run: &str) -> String {
     format!("runs/{run}/report.json")
 }
 
+/// The report as a page for people.
+#[must_use]
+pub fn report_page(run: &str) -> String {
+    format!("runs/{run}/report.html")
+}
+
 /// Returns whether `name` is valid as the name of a run. It becomes part of paths and of queue messages.
 #[must_use]
 pub fn is_run_name(name: &str) -> bool {

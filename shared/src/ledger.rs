@@ -1,23 +1,30 @@
 //! The ledger of a run: the manifest of listed objects, a receipt for each object that is done, a failure for each object
 //! that failed, and the report that reconciles them. All files are plain JSON, so that Athena can query them.
 
+mod arrivals;
+mod examples;
 mod report;
 mod rule_totals;
+mod top_objects;
 mod warnings;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+pub(crate) use examples::counts_by_rule_and_reason;
+pub use examples::{RejectExample, ReportExample};
 pub use report::{MAX_REPORT_FAILURES, Missing, Outcome, Report, ReportFailure, ReportState, no_objects};
 pub use rule_totals::RuleTotals;
+pub use top_objects::DoneObject;
 pub use warnings::Warning;
 
 use crate::{
     error::{Verdict, causes},
-    limits::{MAX_LEDGER_BYTES, MAX_REPORT_BYTES, MAX_RULES},
+    limits::{MAX_LEDGER_BYTES, MAX_RECEIPT_EXAMPLES, MAX_RECEIPT_PERIODS, MAX_REPORT_BYTES, MAX_RULES},
     pipeline::{Counts, Output, RunConfig},
     store::{Problem, Store, StoreError},
+    times::TimeCounts,
 };
 pub use crate::{layout, store::ManifestEntry};
 
@@ -171,8 +178,13 @@ pub struct Receipt {
     pub records: RecordCounts,
     /// Rejected records by reason.
     pub rejects: BTreeMap<String, u64>,
+    /// One rejected record for each rule and reason; at most [`MAX_RECEIPT_EXAMPLES`](crate::limits::MAX_RECEIPT_EXAMPLES).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<RejectExample>,
     /// Records by rule, of rules that took any.
     pub rules: BTreeMap<String, RuleTotals>,
+    /// Rows by the hour of their timestamp; at most [`MAX_RECEIPT_PERIODS`](crate::limits::MAX_RECEIPT_PERIODS) periods.
+    pub times: TimeCounts,
     /// Bytes.
     pub bytes: ByteCounts,
     /// Compressed units of each layer (gzip members, zstd frames, zip entries), from the outside in.
@@ -284,7 +296,9 @@ impl Receipt {
                 .iter()
                 .map(|(reason, count)| (reason.as_str().to_owned(), *count))
                 .collect(),
+            examples: examples::of_object(&run_config.config, counts),
             rules: rule_totals::of_object(&run_config.config, counts),
+            times: counts.times.clone(),
             bytes: ByteCounts {
                 compressed_in: counts.compressed_in,
                 decoded_in: counts.decoded_in,
@@ -351,6 +365,9 @@ impl Receipt {
             && Some(rows) == written(true)
             && Some(rejected) == written(false)
             && Some(rejected) == sum(self.rejects.values().copied())
+            && self.examples.len() <= MAX_RECEIPT_EXAMPLES
+            && self.times.len() <= MAX_RECEIPT_PERIODS
+            && Some(rows) == self.times.total()
             && self.rules.len() <= MAX_RULES
             && Some(rows) == sum(self.rules.values().map(|rule| rule.rows))
             && Some(dropped) == sum(self.rules.values().map(|rule| rule.dropped))

@@ -105,6 +105,20 @@ pub const MAX_RESULT_BYTES: u64 = 80 << 20;
 pub const MAX_LEDGER_BYTES: u64 = 1 << 20;
 /// Maximum absent columns in a receipt, over all rules.
 pub const MAX_ABSENT_COLUMNS: usize = 1000;
+/// Maximum periods by which a receipt counts rows. Most objects have one hour or two.
+pub const MAX_RECEIPT_PERIODS: usize = 48;
+/// Maximum periods by which a report counts rows and objects: the hours of two weeks, or the days of a year.
+pub const MAX_REPORT_PERIODS: usize = 400;
+/// Maximum examples of rejects in a receipt, one for each rule and reason.
+pub const MAX_RECEIPT_EXAMPLES: usize = 16;
+/// Maximum examples of rejects in a report.
+pub const MAX_REPORT_EXAMPLES: usize = 64;
+/// Maximum characters of the message of such an example.
+pub const MAX_EXAMPLE_CHARS: usize = 200;
+/// Maximum slowest, and largest, objects in a report.
+pub const MAX_TOP_OBJECTS: usize = 10;
+/// Maximum bytes of the page of a report. A ticket or a mail accepts it.
+pub const MAX_REPORT_PAGE_BYTES: usize = 300_000;
 /// Maximum bytes of a report, which names up to 1,000 failures.
 pub const MAX_REPORT_BYTES: u64 = 16 << 20;
 /// Maximum decoded bytes of a manifest part: 10,000 entries with the longest keys.

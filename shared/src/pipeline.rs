@@ -126,7 +126,7 @@ pub fn run<R: Read, W: Write>(
         Ok(outputs) => outputs,
         Err(Exceeded { limit, max }) => return Err(counts.too_many_rejects(config, limit, max)),
     };
-    counts.sum_rejects();
+    counts.complete();
     counts.reject_bytes = outputs.rejects.as_ref().map_or(0, |file| file.bytes);
     counts.compressed_in = records.layers().compressed_bytes();
     counts.decoded_in = records.decoded_bytes();

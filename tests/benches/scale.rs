@@ -138,6 +138,8 @@ impl Day {
             outputs: vec![output],
             records: RecordCounts { read: 35_000, rows: 35_000, ..RecordCounts::default() },
             rejects: BTreeMap::new(),
+            examples: Vec::new(),
+            times: serde_json::from_str(r#"{"2026-02-18T10":35000}"#).unwrap(),
             rules: [("vpc-flow".to_owned(), RuleTotals { rows: 35_000, ..RuleTotals::default() })].into(),
             bytes: ByteCounts { compressed_in: 1_000_000, decoded_in: 7_700_000, compressed_out: 1_100_000 },
             members: vec![70],

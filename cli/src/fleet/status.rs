@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     args::{ReportArgs, RunsArgs, StatusArgs},
+    page,
     runs_table::{self, RunProgress},
     stop::Stop,
     summary::{self, printable},
@@ -210,6 +211,7 @@ pub(crate) fn report(args: &ReportArgs) -> Result<(), Stop> {
                 patience.during("the report", written)?.context("the report was removed")?
             }
         };
+        page::write(args.html.as_deref(), &run, &report)?;
         outcome::show(&report, settings, args.json, args.strict)
     })
 }

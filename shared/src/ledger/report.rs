@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ByteCounts, Failure, ManifestEntry, Purged, Receipt, RecordCounts, RuleTotals, Run,
+    ByteCounts, DoneObject, Failure, ManifestEntry, Purged, Receipt, RecordCounts, ReportExample, RuleTotals,
+    Run, arrivals, examples, top_objects,
     warnings::{Findings, Warning},
 };
-use crate::limits::MAX_RULES;
+use crate::{
+    limits::{MAX_REPORT_PERIODS, MAX_RULES},
+    times::TimeCounts,
+};
 
 /// Maximum failures in a report. `runs/<run>/failures/` has all of them.
 pub const MAX_REPORT_FAILURES: usize = 1000;
@@ -36,8 +40,20 @@ pub struct Report {
     pub tables: BTreeMap<String, u64>,
     /// Rejected records by reason.
     pub rejects: BTreeMap<String, u64>,
+    /// One rejected record for each rule and reason, sorted by them; at most
+    /// [`MAX_REPORT_EXAMPLES`](crate::limits::MAX_REPORT_EXAMPLES).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<ReportExample>,
     /// Records by rule.
     pub rules: BTreeMap<String, RuleTotals>,
+    /// Rows by the hour of their timestamp; at most [`MAX_REPORT_PERIODS`] periods.
+    pub times: TimeCounts,
+    /// Listed objects by the hour in their key, in which they were delivered.
+    pub arrivals: TimeCounts,
+    /// The objects that took the longest; at most [`MAX_TOP_OBJECTS`](crate::limits::MAX_TOP_OBJECTS).
+    pub slowest: Vec<DoneObject>,
+    /// The objects with the most compressed bytes, as many.
+    pub largest: Vec<DoneObject>,
     /// Conditions that need attention but are no failures. Set by [`Report::finish`].
     pub warnings: Vec<Warning>,
     /// The basis of `warnings`; empty in a finished report.
@@ -127,7 +143,12 @@ impl Report {
             bytes: ByteCounts::default(),
             tables: BTreeMap::new(),
             rejects: BTreeMap::new(),
+            examples: Vec::new(),
             rules: BTreeMap::new(),
+            times: TimeCounts::default(),
+            arrivals: TimeCounts::default(),
+            slowest: Vec::new(),
+            largest: Vec::new(),
             warnings: Vec::new(),
             findings: Findings::default(),
             failures: Vec::new(),
@@ -138,6 +159,10 @@ impl Report {
     /// Adds an object of the manifest.
     pub fn add(&mut self, entry: &ManifestEntry, outcome: Outcome) {
         self.objects.listed += 1;
+        match arrivals::period_of(&entry.key) {
+            Some(period) => self.arrivals.add_period(period, 1, MAX_REPORT_PERIODS),
+            None => self.arrivals.add_without(1),
+        }
         match outcome {
             Outcome::Done(receipt) => self.done(entry, &receipt),
             Outcome::Failed(failure) => self.fail(&entry.key, failure.error()),
@@ -180,6 +205,11 @@ impl Report {
 
     fn done(&mut self, entry: &ManifestEntry, receipt: &Receipt) {
         self.findings.add(entry, receipt);
+        examples::add(&mut self.examples, &entry.key, &receipt.examples);
+        self.times.add(&receipt.times, MAX_REPORT_PERIODS);
+        let object = DoneObject::new(&entry.key, receipt);
+        top_objects::add(&mut self.slowest, &object, |object| object.milliseconds);
+        top_objects::add(&mut self.largest, &object, |object| object.compressed_in);
         self.objects.done += 1;
         let (records, bytes) = (&mut self.records, &mut self.bytes);
         add(&mut records.read, receipt.records.read);

@@ -129,7 +129,7 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
             }
             outputs.reject(self.counts.read, record, reason)?;
         }
-        self.counts.add_reject(reason, rule, record.origin.log_group.as_deref());
+        self.counts.add_reject(reason, rule, record);
         if let Some(exceeded) = self.outputs.as_ref().ok().and_then(Outputs::exceeded) {
             // Drops the sinks: nothing of the object is published.
             self.outputs = Err(exceeded);

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use super::{
     layers::LayerCount,
-    records::Items,
+    records::{Items, Record},
     rules::{Row, Rule},
 };
 use crate::{
     config::Config,
     error::{ObjectError, Reason, RejectCause},
-    limits::REJECT_PERCENT_MIN_RECORDS,
+    limits::{MAX_EXAMPLE_CHARS, MAX_RECEIPT_EXAMPLES, REJECT_PERCENT_MIN_RECORDS},
+    times::{HourCounter, TimeCounts},
 };
 
 /// Characters of a log group's name that an error quotes.
@@ -33,6 +34,11 @@ pub struct Counts {
     pub repaired: u64,
     /// Rejected records by reason.
     pub rejects: BTreeMap<Reason, u64>,
+    /// The first rejected record of each rule and reason.
+    pub examples: Vec<RejectedRecord>,
+    /// Rows by the hour of their timestamp. Complete at the end of the object.
+    pub times: TimeCounts,
+    hours: HourCounter,
     /// Bytes of the rejects, before compression.
     pub reject_bytes: u64,
     /// Records of each rule, by position of the rule in the configuration.
@@ -49,6 +55,19 @@ pub struct Counts {
     pub layers: Vec<Vec<LayerCount>>,
     /// The items of its text.
     pub items: Items,
+}
+
+/// A rejected record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedRecord {
+    /// Position in the configuration of the rule that took it; `None` if no rule did.
+    pub rule: Option<usize>,
+    /// The reason.
+    pub reason: Reason,
+    /// Its number in the object, from 0.
+    pub record: u64,
+    /// The beginning of its message.
+    pub message: String,
 }
 
 /// Records that one rule takes.
@@ -73,11 +92,13 @@ impl Counts {
         self.read += 1;
         self.rows += 1;
         self.repaired += u64::from(row.repaired);
+        self.hours.add(row.timestamp, &mut self.times);
         self.rules[row.rule.number].add_row(row);
     }
 
     /// `rule` is the position of the rule that takes the record, if one does.
-    pub(super) fn add_reject(&mut self, reason: Reason, rule: Option<usize>, log_group: Option<&str>) {
+    pub(super) fn add_reject(&mut self, reason: Reason, rule: Option<usize>, record: &Record<'_>) {
+        let number = self.read;
         self.read += 1;
         self.rejected += 1;
         let counts = match rule {
@@ -85,9 +106,17 @@ impl Counts {
             None => &mut self.without_rule,
         };
         counts.rejects[reason as usize] += 1;
-        if reason == Reason::NoRule && counts.rejects[reason as usize] == 1 {
+        if counts.rejects[reason as usize] > 1 {
+            return;
+        }
+        if reason == Reason::NoRule {
+            let log_group = record.origin.log_group.as_deref();
             self.unmatched_log_group =
                 log_group.map(|log_group| log_group.chars().take(QUOTED_CHARS).collect());
+        }
+        if self.examples.len() < MAX_RECEIPT_EXAMPLES {
+            let message = beginning(record.message);
+            self.examples.push(RejectedRecord { rule, reason, record: number, message });
         }
     }
 
@@ -102,8 +131,9 @@ impl Counts {
         self.control += 1;
     }
 
-    /// Adds up the rejects of all rules.
-    pub(super) fn sum_rejects(&mut self) {
+    /// Adds up the rows of all hours and the rejects of all rules.
+    pub(super) fn complete(&mut self) {
+        self.hours.flush(&mut self.times);
         for rule in self.rules.iter().chain([&self.without_rule]) {
             for (reason, count) in rule.rejects() {
                 *self.rejects.entry(reason).or_default() += count;
@@ -141,6 +171,13 @@ impl Counts {
             cause.unwrap_or(RejectCause { rule: None, reason: Reason::NoRule, count: 0, log_group: None });
         ObjectError::TooManyRejects { rejected: self.rejected, read: self.judged(), limit, max, cause }
     }
+}
+
+/// Returns the first characters of a message. Invalid UTF-8 is replaced.
+fn beginning(message: &[u8]) -> String {
+    // No character has more than four bytes.
+    let bytes = &message[..message.len().min(4 * MAX_EXAMPLE_CHARS)];
+    String::from_utf8_lossy(bytes).chars().take(MAX_EXAMPLE_CHARS).collect()
 }
 
 impl RuleCounts {

@@ -41,14 +41,15 @@ fn convert_prints_a_summary_and_writes_the_documented_files() {
             "runs/r1/manifest/",
             "runs/r1/run.json",
             "runs/r1/report.json",
+            "runs/r1/report.html",
             "runs/r1/lock",
         ]
         .iter()
         .position(|front| file.starts_with(front))
     };
-    let mut kinds = [0; 7];
+    let mut kinds = [0; 8];
     files.iter().for_each(|file| kinds[kind(file).unwrap_or_else(|| panic!("{file}"))] += 1);
-    assert_eq!(kinds, [3, 3, 3, 1, 1, 1, 1], "{files:?}");
+    assert_eq!(kinds, [3, 3, 3, 1, 1, 1, 1, 1], "{files:?}");
 }
 
 #[test]
@@ -65,7 +66,7 @@ fn convert_with_json_prints_the_report_that_it_also_writes() {
     assert_eq!(report["records"]["rows"], 100);
     assert_eq!(report["tables"]["vpc_flow"], 100);
     let keys: Vec<&String> = report.as_object().unwrap().keys().collect();
-    assert_eq!(keys.len(), 13, "{keys:?}");
+    assert_eq!(keys.len(), 17, "{keys:?}");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use flowherd_shared::{
     flow_fields::{FLOW_FIELDS, TGW_FIELDS},
     ledger::Warning,
     limits::Limits,
+    report_page::{ADVICE, Advice},
 };
 use flowherd_tests::command::{files_below, flowherd};
 use flowherd_worker::telemetry::METRICS;
@@ -238,6 +239,20 @@ fn the_runbook_has_a_section_for_every_reason_and_every_error() {
     for message in messages {
         let has_section = runbook.headings_of(HeadingLevel::H3).any(|heading| heading.text.contains(message));
         assert!(has_section && message.len() > 4, "{message}");
+    }
+}
+
+#[test]
+fn the_page_has_advice_for_every_error_in_the_runbook() {
+    let runbook = read("docs/operations.md");
+    let section = runbook.split("\n## ").find(|part| part.starts_with("Objects that failed")).unwrap();
+    let headings: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    assert!(headings.len() > 15, "{headings:?}");
+    for heading in &headings {
+        assert!(ADVICE.iter().any(|advice| heading.contains(advice.error)), "{heading}");
+    }
+    for Advice { error, .. } in ADVICE {
+        assert!(headings.iter().any(|heading| heading.contains(error)), "{error}");
     }
 }
 

@@ -42,6 +42,7 @@ mod query;
 mod query_local;
 mod questions;
 mod queue_model;
+mod report_page;
 mod requests;
 mod rerun;
 mod rule_language;

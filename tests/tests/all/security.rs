@@ -43,11 +43,19 @@ fn our_own_log_has_no_secrets_no_log_content_and_no_forged_lines() {
     assert_eq!((&report["state"], &report["objects"]["done"]), (&"done".into(), &6.into()), "{report}");
     for (path, bytes) in &day.results {
         let text = if bytes.starts_with(b"\x1f\x8b") { gunzip(bytes) } else { bytes.clone() };
-        let text = String::from_utf8(text).unwrap();
+        let mut text = String::from_utf8(text).unwrap();
+        // The examples of rejects have log content, and are the only ones in the ledger: receipts, report and its page.
+        let receipt = path.split_once("/receipts/").is_some_and(|(run, _)| run.starts_with("runs/"));
+        if receipt || path.ends_with("/report.json") {
+            let mut ledger: Value = serde_json::from_str(&text).unwrap();
+            ledger.as_object_mut().unwrap().remove("examples");
+            text = ledger.to_string();
+        }
         // Rows and rejects contain the log's content on purpose.
         let is_output = path.starts_with("csv/") || path.starts_with("rejects/");
         let may_hold = is_output && !path.contains("/flows") && !path.contains("/header")
-            || path.starts_with("rejects/");
+            || path.starts_with("rejects/")
+            || path.ends_with("/report.html");
         assert!(may_hold || !text.contains(CONTENT), "{path}: {text}");
         assert!(!SECRETS.iter().any(|secret| text.contains(secret)), "{path}: {text}");
     }

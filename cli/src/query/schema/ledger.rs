@@ -37,6 +37,7 @@ const RECEIPTS: &[(&str, &str)] = &[
         "struct<read:bigint,rows:bigint,rejected:bigint,control:bigint,dropped:bigint,repaired:bigint>",
     ),
     ("rejects", "map<string,bigint>"),
+    ("times", "map<string,bigint>"),
     ("bytes", "struct<compressed_in:bigint,decoded_in:bigint,compressed_out:bigint>"),
     ("members", "array<bigint>"),
 ];

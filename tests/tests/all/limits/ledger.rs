@@ -1,13 +1,25 @@
 //! Limits of ledger files, queue messages and runs.
 
-use std::fs::{self, File};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+};
 
 use flowherd_coordinator::{error::CoordinatorError, options::RunOptions, reconcile::reconcile};
 use flowherd_shared::{
-    ledger::{ManifestEntry, ReportState, Run, layout, put_json, read_json},
-    limits::{MAX_KEY_BYTES, MAX_LEDGER_BYTES, MAX_LOOKUPS_BYTES, MAX_REPORT_BYTES},
+    error::Reason,
+    ledger::{
+        ByteCounts, ManifestEntry, Receipt, ReceiptOutput, RecordCounts, RejectExample, ReportState,
+        RuleTotals, Run, layout, put_json, read_json,
+    },
+    limits::{
+        MAX_ABSENT_COLUMNS, MAX_EXAMPLE_CHARS, MAX_KEY_BYTES, MAX_LEDGER_BYTES, MAX_LOOKUPS_BYTES,
+        MAX_RECEIPT_EXAMPLES, MAX_RECEIPT_PERIODS, MAX_REPORT_BYTES, MAX_RULE_NAME_BYTES, MAX_RULES,
+        MAX_TABLES,
+    },
     pipeline::RunConfig,
     store::Store,
+    times::{Period, TimeCounts},
 };
 use flowherd_tests::{
     fake::MemoryStore,
@@ -51,6 +63,57 @@ fn ledger_files_of_any_size_take_bounded_memory() {
         assert!(store.get(path).is_err());
     }
     assert_eq!(read_json::<Run>(&store, "runs/r/run.json").unwrap(), None);
+}
+
+#[test]
+fn the_largest_receipt_fits_a_ledger_file() {
+    // Each character takes six bytes of JSON. Paths of outputs are keys in the results bucket, so they have a limit too.
+    let long = |number: usize, bytes: usize| "\u{1}".repeat(bytes - 6) + &format!("{number:06}");
+    let output = |number| ReceiptOutput {
+        path: long(number, MAX_KEY_BYTES),
+        table: Some(format!("{number:0>128}")),
+        rows: u64::MAX,
+        bytes: u64::MAX,
+        crc64nvme: "AAAAAAAAAAA=".to_owned(),
+        etag: "e".repeat(64),
+    };
+    let rejects: BTreeMap<String, u64> =
+        Reason::ALL.iter().map(|reason| (reason.as_str().to_owned(), u64::MAX)).collect();
+    let totals = RuleTotals { rows: u64::MAX, rejects: rejects.clone(), ..RuleTotals::default() };
+    let mut rules: BTreeMap<String, RuleTotals> =
+        (0..MAX_RULES).map(|number| (long(number, MAX_RULE_NAME_BYTES), totals.clone())).collect();
+    if let Some(first) = rules.values_mut().next() {
+        first.absent_columns = (0..MAX_ABSENT_COLUMNS).map(|column| format!("{column:0>128}")).collect();
+    }
+    let mut times = TimeCounts::default();
+    for hour in 0..MAX_RECEIPT_PERIODS {
+        times.add_period(Period::hour_of(hour as i64 * 3_600_000), u64::MAX / 100, MAX_RECEIPT_PERIODS);
+    }
+    let example = |number| RejectExample {
+        rule: Some(long(number, MAX_RULE_NAME_BYTES)),
+        reason: "unknown-message-type".to_owned(),
+        record: u64::MAX,
+        message: "\u{1}".repeat(MAX_EXAMPLE_CHARS),
+    };
+    let run = run("r", &RunConfig::default(), None);
+    let receipt = Receipt {
+        run: "r".repeat(80),
+        object: ManifestEntry { key: long(0, MAX_KEY_BYTES), size: u64::MAX, etag: "e".repeat(64) },
+        fingerprint: run.fingerprint,
+        attempt: u32::MAX,
+        finished: run.started,
+        milliseconds: u64::MAX,
+        outputs: (0..=MAX_TABLES).map(output).collect(),
+        records: RecordCounts::default(),
+        rejects,
+        examples: (0..MAX_RECEIPT_EXAMPLES).map(example).collect(),
+        rules,
+        times,
+        bytes: ByteCounts::default(),
+        members: vec![u64::MAX; 8],
+    };
+    let bytes = serde_json::to_vec(&receipt).unwrap().len();
+    assert!(bytes as u64 + 1000 < MAX_LEDGER_BYTES, "{bytes}");
 }
 
 #[test]
