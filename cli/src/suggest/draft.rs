@@ -122,7 +122,10 @@ impl Draft {
         let message = self.preset.as_ref().and_then(PresetRule::message);
         let message = message.map_or_else(String::new, |message| format!(", message = {message}"));
         let mut head = vec![format!("match = {{ key = \"*\"{message} }}")];
-        if self.preset.is_none() {
+        if self.preset.is_some() {
+            // Other records must not go to the rule that takes what is inside of payloads.
+            head.push("on_mismatch = \"reject\"".to_owned());
+        } else {
             head.push("name = \"probe\"".to_owned());
             if !self.decodes() {
                 head.push("table = \"probe\"".to_owned());

@@ -67,6 +67,7 @@ fn a_receipt_whose_counts_overflow_does_not_count() {
             "run": "r", "key": "k", "size": 1, "etag": "e", "config_hash": "c", "lookups_hash": "", "attempt": 1,
             "finished": "", "milliseconds": 1, "outputs": [], "records": records, "rejects": rejects,
             "rules": rules, "bytes": { "compressed_in": 1, "decoded_in": 1, "compressed_out": 0 }, "members": [],
+            "examples": [], "times": {},
         });
         let store = MemoryStore::default();
         store.put(&layout::receipt("r", "k"), receipt.to_string().as_bytes()).unwrap();
