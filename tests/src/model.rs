@@ -154,7 +154,8 @@ impl Model {
         let rules: Vec<&toml::Table> =
             self.rules_of(scope).filter(|rule| is_candidate(rule, record, scope.key)).collect();
         let line = String::from_utf8_lossy(&record.bytes).into_owned();
-        // The header line of a W3C log is for all rules, whichever takes it. Behind a rule that takes all records is none.
+        // The header line of a W3C log is for all rules, whichever takes it. Those after a rule that takes all records are never
+        // tried.
         let takes_all = |rule: &&toml::Table| !rules::reads_message(rule) && !tries_next(rule);
         let reached = rules.iter().position(takes_all).map_or(rules.len(), |at| at + 1);
         if rules[..reached].iter().any(|rule| formats::is_w3c_header(rule, record)) {
