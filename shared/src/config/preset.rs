@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::file::{FormatFile, Kind, RuleFile, TimestampFile};
-use crate::pipeline::rules::{Format, W3cFormat};
+use crate::pipeline::rules::{Delimiter, Format, W3cFormat};
 
 impl RuleFile {
     /// Returns this rule with its missing keys from the preset. `format` is merged key by key if the kind is the same. A key
@@ -132,7 +132,7 @@ impl FormatFile {
                 .map(|columns| columns.iter().map(|column| column.name.clone()).collect()),
             Some(Kind::Regex) => self.pattern.as_deref().map(group_names),
             Some(Kind::W3c) => self.fields.as_ref().and_then(|fields| {
-                let format = W3cFormat::new(fields, Default::default(), &BTreeMap::new()).ok()?;
+                let format = W3cFormat::new(fields, Delimiter::default(), &BTreeMap::new()).ok()?;
                 Some(Format::W3c(format).columns().into_iter().map(|column| column.name).collect())
             }),
             Some(Kind::VpcFlow | Kind::TgwFlow) | None => None,

@@ -51,12 +51,11 @@ pub(super) fn add(examples: &mut Vec<ReportExample>, key: &str, of_object: &[Rej
             Ok(at) if *key < *examples[at].key => {
                 examples[at] = ReportExample { key: key.to_owned(), example: example.clone() };
             }
-            Ok(_) => {}
             Err(at) if at < MAX_REPORT_EXAMPLES => {
                 examples.insert(at, ReportExample { key: key.to_owned(), example: example.clone() });
                 examples.truncate(MAX_REPORT_EXAMPLES);
             }
-            Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
     }
 }

@@ -120,7 +120,7 @@ fn checks(run: &Run, report: &Report, name: &str) -> Vec<Check> {
             sql: Some(grouped_sql("rejects")),
         },
     ];
-    if report.times.len() > 0 {
+    if !report.times.is_empty() {
         checks.push(Check {
             name: "Rows by time",
             expected: json(&BTreeMap::from(report.times.clone())),

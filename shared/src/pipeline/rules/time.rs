@@ -144,8 +144,8 @@ fn seconds(text: &str) -> Option<i64> {
     }
     // Digits of the whole milliseconds.
     let leading_zeros = digits.len() - significant.len();
-    let count = whole.len() as i64 + exponent + 3 - leading_zeros as i64;
-    match usize::try_from(count) {
+    let digits_of_ms = i64::try_from(whole.len()).ok()? + exponent + 3 - i64::try_from(leading_zeros).ok()?;
+    match usize::try_from(digits_of_ms) {
         Err(_) => Some(0),
         Ok(count) if count > MAX_MS_DIGITS => None,
         Ok(count) => {
@@ -155,9 +155,9 @@ fn seconds(text: &str) -> Option<i64> {
     }
 }
 
-/// Returns the exponent of a number, within bounds beyond which no time changes.
+/// Returns the exponent of a number. A greater one than the bound has no effect, because no record has as many digits.
 fn exponent(text: &str) -> Option<i64> {
-    const BOUND: i64 = 1000;
+    const BOUND: i64 = 1 << 40;
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => (-1, digits),
         None => (1, text.strip_prefix('+').unwrap_or(text)),
@@ -201,7 +201,7 @@ mod tests {
             if let Some(fraction) = &fraction {
                 text += &format!(".{fraction}");
             }
-            let mut power = 3 - fraction.as_ref().map_or(0, String::len) as i32;
+            let mut power = 3 - i32::try_from(fraction.as_ref().map_or(0, String::len)).unwrap();
             if let Some((exponent, sign)) = exponent {
                 text += if exponent < 0 { "e" } else { sign };
                 text += &exponent.to_string();
