@@ -86,8 +86,8 @@ fn the_largest_receipt_fits_a_ledger_file() {
         first.absent_columns = (0..MAX_ABSENT_COLUMNS).map(|column| format!("{column:0>128}")).collect();
     }
     let mut times = TimeCounts::default();
-    for hour in 0..MAX_RECEIPT_PERIODS {
-        times.add_period(Period::hour_of(hour as i64 * 3_600_000), u64::MAX / 100, MAX_RECEIPT_PERIODS);
+    for hour in (0..).take(MAX_RECEIPT_PERIODS) {
+        times.add_period(Period::hour_of(hour * 3_600_000), u64::MAX / 100, MAX_RECEIPT_PERIODS);
     }
     let example = |number| RejectExample {
         rule: Some(long(number, MAX_RULE_NAME_BYTES)),
