@@ -47,6 +47,16 @@ pub struct Outcome {
     pub reject_bytes: u64,
 }
 
+impl Outcome {
+    /// Counts a record whose array or payload has no records as control. `read` was the count before it.
+    fn count_if_without_records(&mut self, read: u64) {
+        if self.read == read {
+            self.read += 1;
+            self.control += 1;
+        }
+    }
+}
+
 /// Bytes as a test prints them.
 #[must_use]
 pub fn shown(bytes: &[u8]) -> String {
@@ -159,10 +169,8 @@ impl Model {
         let takes_all = |rule: &&toml::Table| !rules::reads_message(rule) && !tries_next(rule);
         let reached = rules.iter().position(takes_all).map_or(rules.len(), |at| at + 1);
         if rules[..reached].iter().any(|rule| formats::is_w3c_header(rule, record)) {
-            if record.fault.is_some() {
-                return None;
-            }
-            scope.header.w3c = Some(formats::w3c_fields(&record.lossy_text())?);
+            let fields = formats::w3c_fields(&record.lossy_text());
+            scope.header.w3c = Some(fields.filter(|_| record.fault.is_none()));
         }
         let first = scope.is_first;
         let is_lost_header = || flow_logs::is_lost_header(&line, first);
@@ -221,20 +229,24 @@ impl Model {
                 }
                 Verdict::Header(fields) => return self.header(rule, fields, scope, outcome),
                 Verdict::Fields(line) => {
-                    scope.header.w3c = Some(formats::w3c_fields(&line)?);
+                    if !formats::reads_w3c_line(rule, record) {
+                        let name = rule["name"].as_str().unwrap().to_owned();
+                        scope.header.w3c_inside.insert(name, formats::w3c_fields(&line)?);
+                    }
                     outcome.read += 1;
                     outcome.control += 1;
                     return Some(());
                 }
                 Verdict::Elements(elements) => {
-                    return elements
-                        .iter()
-                        .try_for_each(|element| self.record(element, scope, outcome).ok_or(()))
-                        .ok();
+                    let read = outcome.read;
+                    elements.iter().try_for_each(|element| self.record(element, scope, outcome))?;
+                    outcome.count_if_without_records(read);
+                    return Some(());
                 }
                 Verdict::Payload(payload) => {
                     let mut attempt = outcome.clone();
                     if self.read(&payload, scope.key, true, &mut attempt).is_some() {
+                        attempt.count_if_without_records(outcome.read);
                         *outcome = attempt;
                         return Some(());
                     }

@@ -97,6 +97,7 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
             Parsed::Nested { otherwise, rule } => {
                 let (number, array) = (rule.number, rule.source.records);
                 let content = rules.take_nested();
+                let read_before = self.counts.read;
                 let is_valid = match array {
                     Some(array) if otherwise == Reason::NotJson => {
                         let paths = rules.only_array(array);
@@ -106,6 +107,9 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
                 };
                 if !is_valid {
                     return Ok(Some((number, otherwise)));
+                }
+                if self.counts.read == read_before {
+                    self.counts.add_control();
                 }
             }
             Parsed::Reject { reason, rule } => {

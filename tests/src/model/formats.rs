@@ -16,8 +16,10 @@ use super::{
 pub(super) struct Header {
     /// The fields of a flow log.
     pub(super) flow: Option<Vec<String>>,
-    /// The fields of a W3C log.
-    pub(super) w3c: Option<Vec<String>>,
+    /// The fields of a W3C log; `Some(None)` if its header line is not valid.
+    pub(super) w3c: Option<Option<Vec<String>>>,
+    /// By name of the rule: the fields that a header line inside its records names.
+    pub(super) w3c_inside: BTreeMap<String, Vec<String>>,
 }
 
 pub(super) enum Parsed {
@@ -26,6 +28,7 @@ pub(super) enum Parsed {
     Control,
     /// A line that names the fields of the lines after it.
     Fields(String),
+    ObjectFails,
 }
 
 pub(super) fn columns(rule: &toml::Table) -> Vec<String> {
@@ -171,6 +174,11 @@ pub(super) fn w3c_fields(line: &str) -> Option<Vec<String>> {
 
 /// Whether a rule reads a record as a line of a W3C log, and the line is a header line.
 pub(super) fn is_w3c_header(rule: &toml::Table, record: &Record) -> bool {
+    reads_w3c_line(rule, record) && record.lossy_text().starts_with(FIELDS)
+}
+
+/// Whether a rule reads a record, and not a part of it, as a line of a W3C log.
+pub(super) fn reads_w3c_line(rule: &toml::Table, record: &Record) -> bool {
     let reads_element = match text_of(rule, "records") {
         Some(pointer) => record.shape == Shape::Element(steps(pointer)),
         None => true,
@@ -181,7 +189,6 @@ pub(super) fn is_w3c_header(rule: &toml::Table, record: &Record) -> bool {
         && !rule.contains_key("lines")
         && !rule.contains_key("unwrap")
         && reads_element
-        && record.lossy_text().starts_with(FIELDS)
 }
 
 /// A line of a W3C extended log: <https://www.w3.org/TR/WD-logfile.html>.
@@ -195,9 +202,10 @@ fn w3c(rule: &toml::Table, message: &str, header: &Header, is_plain: bool) -> Re
     }
     let fields: Vec<String> = text_of(format, "fields").unwrap().split(' ').map(str::to_owned).collect();
     let names = match &header.w3c {
-        Some(names) => names.clone(),
-        _ if is_plain => return Err("no-header"),
-        _ => fields.clone(),
+        Some(Some(names)) => names.clone(),
+        Some(None) => return Ok(Parsed::ObjectFails),
+        None if is_plain => return Err("no-header"),
+        None => fields.clone(),
     };
     let delimiter = if text_of(format, "delimiter") == Some("space") { ' ' } else { '\t' };
     let parts: Vec<&str> = message.split(delimiter).collect();

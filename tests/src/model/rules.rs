@@ -250,15 +250,19 @@ fn steps(
     }
     // Header lines apply to plain records as they are, not to messages inside of them.
     let is_plain = record.origin.is_plain;
+    let inside = || header.w3c_inside.get(text_of(rule, "name").unwrap()).cloned().map(Some);
+    let w3c = if formats::reads_w3c_line(rule, record) { header.w3c.clone() } else { inside() };
     let header_of_flow = is_plain && !is_export_line && !rule.contains_key("unwrap");
     let header = Header {
         flow: header.flow.clone().filter(|_| header_of_flow),
-        w3c: header.w3c.clone().filter(|_| is_plain),
+        w3c: w3c.filter(|_| is_plain),
+        ..Header::default()
     };
     let (values, is_value_repaired) = match formats::parse(rule, &text, &header, is_plain)? {
         Parsed::Values(values, is_value_repaired) => (values, is_value_repaired),
         Parsed::Control => return Ok(Verdict::Control),
         Parsed::Fields(fields) => return Ok(Verdict::Fields(fields)),
+        Parsed::ObjectFails => return Ok(Verdict::ObjectFails),
     };
     if let Some(reason) = formats::lacks(rule, &values) {
         return Err(reason);

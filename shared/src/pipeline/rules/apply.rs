@@ -5,7 +5,7 @@ use super::{
     flow_header::{self, FlowHeader},
     lost_header::{self, Line},
     message::{self, Message, TextOf},
-    w3c::{self, W3cHeader},
+    w3c::{self, W3cHeader, W3cOrder},
 };
 use crate::{
     error::{ObjectError, Reason},
@@ -26,7 +26,10 @@ pub struct Rules<'a> {
     /// The file of the object that holds the current record.
     file: u64,
     flow_header: Option<FlowHeader>,
-    w3c_header: Option<W3cHeader>,
+    /// The latest header line of the file. One that is not valid fails the object with the first line that is read under it.
+    w3c_header: Option<Result<W3cHeader, ObjectError>>,
+    /// By rule: the order that a header line inside its records gave, such as a line of an export task.
+    w3c_orders: Vec<Option<W3cOrder>>,
     values: Values,
     flow: FlowValues,
     /// The message and the time that a rule found inside its record.
@@ -73,6 +76,7 @@ impl<'a> Rules<'a> {
             file: 0,
             flow_header: None,
             w3c_header: None,
+            w3c_orders: vec![None; rules.len()],
             values: Values::default(),
             flow: FlowValues::default(),
             unwrapped: Values::default(),
@@ -86,6 +90,7 @@ impl<'a> Rules<'a> {
         let list = self.list.iter().filter(|rule| !matches!(rule.action, Action::Decode)).copied().collect();
         let mut rules = Self::new(&[], self.tables, self.arrays, self.key);
         rules.found = vec![None; self.found.len()];
+        rules.w3c_orders = vec![None; self.found.len()];
         rules.list = list;
         rules
     }
@@ -94,8 +99,13 @@ impl<'a> Rules<'a> {
     pub(crate) fn restart(&mut self) {
         self.serial = None;
         self.file = 0;
+        self.forget_header_lines();
+    }
+
+    fn forget_header_lines(&mut self) {
         self.flow_header = None;
         self.w3c_header = None;
+        self.w3c_orders.fill(None);
     }
 
     /// Returns whether a line can fail its object, because it is a header line or a damaged one.
@@ -146,9 +156,9 @@ impl<'a> Rules<'a> {
         self.find_candidates(record.origin);
         if record.file != self.file {
             self.file = record.file;
-            (self.flow_header, self.w3c_header) = (None, None);
+            self.forget_header_lines();
         }
-        let is_w3c_header = self.read_w3c_header(record)?;
+        let is_w3c_header = self.read_w3c_header(record);
         let refused_at = refused.and_then(|(number, reason)| {
             let at = self.candidates.iter().position(|rule| rule.number == number)?;
             Some((at, reason))
@@ -266,14 +276,14 @@ impl<'a> Rules<'a> {
     }
 
     /// Reads the header line of a W3C log, whichever rule takes the line. Returns whether the record is one.
-    fn read_w3c_header(&mut self, record: &Record<'_>) -> Result<bool, ObjectError> {
+    fn read_w3c_header(&mut self, record: &Record<'_>) -> bool {
         let text = record.repaired.unwrap_or(record.message);
         if !text.starts_with(w3c::FIELDS) || !self.candidates.iter().any(|rule| w3c::reads_text(rule, record))
         {
-            return Ok(false);
+            return false;
         }
-        self.w3c_header = W3cHeader::of_line(text, record.fault, self.found.len())?;
-        Ok(true)
+        self.w3c_header = W3cHeader::of_line(text, record.fault, self.found.len()).transpose();
+        true
     }
 
     fn takes_message(&self, rule: &Rule, record: &Record<'_>) -> bool {
@@ -445,21 +455,27 @@ impl<'a> Rules<'a> {
                     .and_then(|()| self.values.fit(self.values.text.len()))
             }
             Format::W3c(format) => {
+                let reads_text = w3c::reads_text(rule, record);
                 if message.text.starts_with(w3c::DIRECTIVE) {
                     // An event names no fields of the lines after its envelope.
                     if is_plain
-                        && !w3c::reads_text(rule, record)
-                        && let Some(header) = W3cHeader::of_line(message.text, None, self.found.len())?
+                        && !reads_text
+                        && let Some(header) = W3cHeader::of_line(message.text, None, 0)?
                     {
-                        self.w3c_header = Some(header);
+                        self.w3c_orders[rule.number] = Some(header.order_for(format));
                     }
                     return Ok(Applied::Control);
                 }
+                if let Some(Err(error)) = self.w3c_header.take_if(|header| reads_text && header.is_err()) {
+                    return Err(error);
+                }
                 let order = match &mut self.w3c_header {
-                    Some(header) if is_plain => header.order(rule.number, format),
-                    None if is_plain => return Ok(Applied::Reject(Reason::NoHeader)),
-                    _ => format.own_order(),
+                    _ if !is_plain => Some(format.own_order()),
+                    Some(Ok(header)) if reads_text => Some(header.order(rule.number, format)),
+                    _ if reads_text => None,
+                    _ => self.w3c_orders[rule.number].as_ref(),
                 };
+                let Some(order) = order else { return Ok(Applied::Reject(Reason::NoHeader)) };
                 let outcome = format.parse(message.text, order, &mut self.values);
                 outcome.and_then(|()| self.values.satisfy(writing.columns, &writing.required))
             }

@@ -69,8 +69,8 @@ pub(super) struct W3cHeader {
 }
 
 impl W3cHeader {
-    /// Reads the fields of a header line; `None` for any other line. A header line that is not valid fails the object, because the
-    /// lines after it cannot be read.
+    /// Reads the fields of a header line; `None` for any other line. A header line that is not valid is an error, because the lines
+    /// after it cannot be read.
     pub(super) fn of_line(
         line: &[u8],
         fault: Option<Reason>,
@@ -102,15 +102,13 @@ impl W3cHeader {
 
     /// Returns the order for the columns of the rule with this number.
     pub(super) fn order(&mut self, rule: usize, format: &W3cFormat) -> &W3cOrder {
-        self.orders[rule].get_or_insert_with(|| {
-            let mut positions = vec![None; format.columns.len()];
-            for (at, field) in self.fields.iter().enumerate() {
-                if let Some(column) = format.by_field.get(field) {
-                    positions[*column] = Some(at);
-                }
-            }
-            W3cOrder { fields: self.fields.len(), positions }
-        })
+        let fields = &self.fields;
+        self.orders[rule].get_or_insert_with(|| format.order(fields))
+    }
+
+    /// Returns the order for the columns of a format.
+    pub(super) fn order_for(&self, format: &W3cFormat) -> W3cOrder {
+        format.order(&self.fields)
     }
 }
 
@@ -154,6 +152,17 @@ impl W3cFormat {
 
     pub(super) fn columns(&self) -> &[Column] {
         &self.columns
+    }
+
+    /// Returns the order of lines with these fields, in lower case.
+    fn order(&self, fields: &[String]) -> W3cOrder {
+        let mut positions = vec![None; self.columns.len()];
+        for (at, field) in fields.iter().enumerate() {
+            if let Some(column) = self.by_field.get(field) {
+                positions[*column] = Some(at);
+            }
+        }
+        W3cOrder { fields: fields.len(), positions }
     }
 
     /// Returns the order of lines without a header line.

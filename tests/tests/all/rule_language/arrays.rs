@@ -109,13 +109,13 @@ fn an_event_is_split_too_and_its_records_have_its_time_and_origin() {
     assert_eq!(
         converted(&config, "k", envelope("g", &events)),
         [
-            "1 rows, 4 rejected, 0 control, 0 dropped",
+            "1 rows, 4 rejected, 1 control, 0 dropped",
             "r: timestamp,log_group,event_id,n",
             "r: 1970-01-01T00:00:00.005Z,g,36611082,1",
             r#"1 no-columns: {\"x\":2}"#,
-            r#"2 not-json: {\"Records\":[{"#,
-            r#"3 not-json: {\"Records\":[{\"n\":3}]} more"#,
-            r#"4 no-records: {\"x\":"#,
+            r#"3 not-json: {\"Records\":[{"#,
+            r#"4 not-json: {\"Records\":[{\"n\":3}]} more"#,
+            r#"5 no-records: {\"x\":"#,
         ]
     );
 }

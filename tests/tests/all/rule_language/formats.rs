@@ -209,11 +209,11 @@ fn a_fields_line_that_cannot_be_read_fails_the_object() {
     let error = failed(&rule, "k", "#Fields: time C-IP c-ip\n10:00:00 192.0.2.1 192.0.2.2\n");
     assert!(error.contains("\"c-ip\" twice"), "{error}");
     let names = |count: usize| (0..count).map(|at| format!(" x-{at}")).collect::<String>();
-    let error = failed(&rule, "k", format!("#Fields:{} time\n", names(1000)));
+    let error = failed(&rule, "k", format!("#Fields:{} time\n10:00:00\n", names(1000)));
     assert!(error.contains("the limit is 1000 fields"), "{error}");
     // The model has no limits.
     let plan = super::plan(&format!("{rule}[limits]\nmax_record_bytes = 64\n"));
-    let long = b"#Fields: time c-ip cs-method cs-uri-stem cs-uri-query s-port cs-username\n";
+    let long = b"#Fields: time c-ip cs-method cs-uri-stem cs-uri-query s-port cs-username\n10:00:00\n";
     let error = outcome(long, 1, "k", &plan).unwrap_err().to_string();
     assert!(error.contains("too-long"), "{error}");
     // As many as possible: the last field is read.
@@ -222,6 +222,46 @@ fn a_fields_line_that_cannot_be_read_fails_the_object() {
     // Other rules do not read header lines.
     let other = super::text_rule("t", "");
     assert_eq!(converted(&other, "k", "#Fields: a a\n")[2], "0 no-match: #Fields: a a");
+}
+
+#[test]
+fn a_fields_line_that_cannot_be_read_fails_nothing_if_no_line_is_read_under_it() {
+    let rules = w3c_rule("w", "time c-ip", "match = { message = '^1' }") + &super::text_rule("t", "");
+    let object = "#Fields: what I did, I did\nother text\n#Fields: time\n10:00:00\n";
+    let lines = converted(&rules, "k", object);
+    assert_eq!(lines[0], "2 rows, 0 rejected, 2 control, 0 dropped");
+    let error = failed(&rules, "k", "#Fields: time a a\nother text\n10:00:00 a b\n");
+    assert!(error.contains("\"a\" twice"), "{error}");
+}
+
+#[test]
+fn a_fields_line_inside_of_records_is_only_for_its_rule() {
+    let rule = |name: &str, fields: &str| {
+        let keys = format!("unwrap = \"/m\"\nmatch = {{ message = '\"{name}\"' }}");
+        w3c_rule(name, fields, &keys)
+    };
+    let rules = rule("a", "user host") + &rule("b", "user host") + &w3c_rule("c", "user host", "");
+    let line = |name: &str, text: &str| format!("{{\"n\":\"{name}\",\"m\":\"{text}\"}}\n");
+    let object = [
+        line("a", "#Fields: user host"),
+        line("b", "#Fields: host user"),
+        line("a", "alice h1"),
+        line("b", "h2 bob"),
+        "carol h3\n".to_owned(),
+    ]
+    .concat();
+    assert_eq!(
+        converted(&rules, "k", object),
+        [
+            "2 rows, 1 rejected, 2 control, 0 dropped",
+            "a: timestamp,user,host",
+            "a: -,alice,h1",
+            "b: timestamp,user,host",
+            "b: -,bob,h2",
+            "c: timestamp,user,host",
+            "4 no-header: carol h3",
+        ]
+    );
 }
 
 #[test]

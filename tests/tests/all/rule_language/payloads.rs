@@ -139,6 +139,22 @@ fn a_message_without_a_payload_is_a_control_event() {
 }
 
 #[test]
+fn a_payload_or_array_without_records_is_a_control_event() {
+    let config = "[[rule]]\nname = \"outer\"\nmatch = { log_group = \"g\" }\ndecode = \"base64\"\n\n"
+        .to_owned()
+        + &text_rule("array", "match = { log_group = \"h\" }\nrecords = \"/r\"")
+        + &text_rule("text", "");
+    let envelope_without_events =
+        r#"{"messageType":"DATA_MESSAGE","logGroup":"x","logStream":"s","logEvents":[]}"#;
+    let payloads = [b"\n".to_vec(), b"   ".to_vec(), gzip(b""), envelope_without_events.as_bytes().to_vec()];
+    let events: Vec<String> =
+        payloads.iter().zip(0..).map(|(payload, time)| event(time, &base64(payload))).collect();
+    let object = [envelope("g", &events), envelope("h", &[event(0, r#"{"r":[]}"#)])].concat();
+    let expected = ["0 rows, 0 rejected, 5 control, 0 dropped", "array: timestamp,word,rest"];
+    assert_eq!(converted(&config, "k", object), expected);
+}
+
+#[test]
 fn a_message_that_is_not_a_payload_goes_to_the_rules_below() {
     let decode = "[[rule]]\nname = \"outer\"\ndecode = \"base64\"\non_mismatch = \"next\"\n";
     let config = decode.to_owned() + &text_rule("text", "");
