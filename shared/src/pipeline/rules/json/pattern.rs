@@ -22,7 +22,8 @@ impl Pattern {
         let own = if is_whole { format!(r"\A(?:{own})\z") } else { own };
         let problem = |problems: Vec<String>| problems.join("; ");
         // Compiled alone as well: "a)(b" is valid only inside the group.
-        let compile = |own: &str| pattern::compile_up_to("pattern", own, None, MAX_QUERY_REGEX_COMPILED_BYTES);
+        let compile =
+            |own: &str| pattern::compile_up_to("pattern", own, None, MAX_QUERY_REGEX_COMPILED_BYTES);
         compile(&translate(pattern)).map_err(problem)?;
         compile(&own).map(Self::Regex).map_err(problem)
     }
