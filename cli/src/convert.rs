@@ -17,7 +17,7 @@ use std::{
 use anyhow::Context;
 use flowherd_coordinator::{manifest, reconcile::reconcile};
 use flowherd_shared::{
-    ledger::{ManifestEntry, Receipt, Report, ReportState, layout, put_json},
+    ledger::{ManifestEntry, Missing, Receipt, Report, ReportState, layout, put_json},
     report_page,
 };
 use flowherd_worker::processor::{Control, ObjectProcessor, Outcome, StopReason, now};
@@ -159,9 +159,13 @@ fn process(
     }
     if begun.resumes {
         for run in std::iter::once(&begun.run.run).chain(&begun.run.resumes) {
-            if let Some(receipt) = Receipt::find(&begun.store, run, object, &begun.run.fingerprint)? {
-                progress.done(&receipt, object.size);
-                return Ok(());
+            match Receipt::examine(&begun.store, run, object, &begun.run.fingerprint)? {
+                Ok(receipt) => {
+                    progress.done(&receipt, object.size);
+                    return Ok(());
+                }
+                Err(Missing::DamagedReceipt(why)) => begun.damaged_receipt(run, object, &why),
+                Err(_) => {}
             }
         }
     }

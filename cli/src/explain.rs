@@ -45,7 +45,7 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<(), Stop> {
         File::open(&args.file).map_err(|error| Stop::usage(format!("{}: {error}", args.file.display())))?;
     let finished = pipeline::run(file, &key, &plan, |_| Ok(HeadBuffer::default()))
         .with_context(|| args.file.display().to_string())?;
-    let mut text = format!("{}\n\n", args.file.display());
+    let mut text = format!("{}\n\n", summary::printable(&args.file.display().to_string()));
     text += &layers(&finished.counts);
     text += &records(&plan, &finished.counts);
     text += &absent_columns(&plan, &finished.counts);

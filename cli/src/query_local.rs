@@ -59,7 +59,7 @@ fn rules(args: &QueryArgs, dir: &ResultsDir) -> Result<Config, Stop> {
     if args.config.is_some() {
         return Ok(inputs::plan(args.config.as_ref(), None)?.config);
     }
-    let Some(run) = dir.runs()?.pop() else {
+    let Some(run) = dir.runs()?.0.pop() else {
         return Err(Stop::usage(
             "the directory has no run; convert into it, or give the rules with --config",
         ));

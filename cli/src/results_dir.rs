@@ -10,7 +10,7 @@ use anyhow::Context;
 use flowherd_coordinator::reconcile::reconcile;
 use flowherd_shared::{
     config::Config,
-    ledger::{Report, Run, layout, read_json, read_report},
+    ledger::{Report, Run, examine_json, examine_report, layout},
 };
 use flowherd_worker::processor::now;
 use serde::Serialize;
@@ -20,9 +20,9 @@ use crate::{
     inputs,
     local::{DirSource, DirStore},
     page,
-    runs_table::{self, ListedRun, RunProgress},
+    runs_table::{self, ListedRun, ReportFile, RunProgress},
     stop::Stop,
-    summary::{self, print_message},
+    summary::{self, print_message, printable},
 };
 
 /// A directory with results: DEST of `flowherd convert`.
@@ -30,6 +30,15 @@ use crate::{
 pub(crate) struct ResultsDir {
     root: PathBuf,
     store: DirStore,
+}
+
+/// The lock of a run, which a process holds while it works on the run.
+#[derive(Debug)]
+pub(crate) enum Lock {
+    /// Another process works on the run.
+    Taken,
+    /// No process works on the run, nor can one begin while this file is open; `None` if the run never had a lock.
+    Free(Option<File>),
 }
 
 impl ResultsDir {
@@ -59,7 +68,10 @@ impl ResultsDir {
         if let Some(problem) = layout::run_name_problem(name) {
             return Err(Stop::usage(problem));
         }
-        let run = read_json(&self.store, &layout::run(name)).context("cannot read the ledger")?;
+        let path = layout::run(name);
+        let run = examine_json(&self.store, &path).context("cannot read the ledger")?;
+        let run =
+            run.transpose().map_err(|why| anyhow::anyhow!("{}: {why}", self.root.join(path).display()))?;
         let unknown = || {
             let root = self.root.display();
             Stop::usage(format!(
@@ -70,8 +82,15 @@ impl ResultsDir {
     }
 
     /// Reads the report of a run.
-    pub(crate) fn report(&self, run: &str) -> Result<Option<Report>, Stop> {
-        Ok(read_report(&self.store, &layout::report(run)).context("cannot read the ledger")?)
+    fn report(&self, run: &str) -> Result<ReportFile, Stop> {
+        Ok(examine_report(&self.store, &layout::report(run)).context("cannot read the ledger")?)
+    }
+
+    /// Reads the report of a run. One that cannot be used is an error.
+    fn valid_report(&self, run: &str) -> Result<Option<Report>, Stop> {
+        let path = self.root.join(layout::report(run));
+        let report = self.report(run)?.transpose();
+        Ok(report.map_err(|why| anyhow::anyhow!("{}: {why}", path.display()))?)
     }
 
     /// Returns the rules of a run; `None` if they are not known.
@@ -80,53 +99,69 @@ impl ResultsDir {
         Ok(rules.context("cannot read the rules of the run")?)
     }
 
-    /// Returns whether a process works on a run: it holds the lock.
-    pub(crate) fn is_active(&self, run: &str) -> Result<bool, Stop> {
+    /// Returns whether a process works on a run.
+    fn is_active(&self, run: &str) -> Result<bool, Stop> {
+        Ok(matches!(self.lock(run)?, Lock::Taken))
+    }
+
+    /// Shares the lock of a run with other readers.
+    pub(crate) fn lock(&self, run: &str) -> Result<Lock, Stop> {
         let path = self.root.join("runs").join(run).join("lock");
         let file = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Lock::Free(None)),
             file => file.with_context(|| format!("cannot open {}", path.display()))?,
         };
         match file.try_lock_shared() {
-            Ok(()) => Ok(false),
-            Err(TryLockError::WouldBlock) => Ok(true),
+            Ok(()) => Ok(Lock::Free(Some(file))),
+            Err(TryLockError::WouldBlock) => Ok(Lock::Taken),
             Err(TryLockError::Error(error)) => {
                 Err(anyhow::Error::new(error).context(format!("cannot lock {}", path.display())).into())
             }
         }
     }
 
-    /// Returns the runs that a process works on.
-    fn active(&self) -> Result<Vec<Run>, Stop> {
+    /// Returns the runs that a process works on, and what is wrong with other runs.
+    fn active(&self) -> Result<(Vec<Run>, Vec<String>), Stop> {
+        let (runs, damaged) = self.runs()?;
         let mut active = Vec::new();
-        for run in self.runs()? {
+        for run in runs {
             if self.is_active(&run.run)? {
                 active.push(run);
             }
         }
-        Ok(active)
+        Ok((active, damaged))
     }
 
-    /// Returns all runs, in the order of their last begin or resume.
-    pub(crate) fn runs(&self) -> Result<Vec<Run>, Stop> {
+    /// Returns all valid runs, in the order of their last begin or resume, and what is wrong with the others.
+    pub(crate) fn runs(&self) -> Result<(Vec<Run>, Vec<String>), Stop> {
         let names = fs::read_dir(self.root.join("runs")).context("cannot list the runs")?;
-        let mut runs = Vec::new();
+        let (mut runs, mut damaged) = (Vec::new(), Vec::new());
         for name in names {
             let name = name.context("cannot list the runs")?.file_name();
             let Some(name) = name.to_str().filter(|name| layout::is_run_name(name)) else { continue };
-            let run = read_json::<Run>(&self.store, &layout::run(name)).context("cannot read the ledger")?;
-            runs.extend(run);
+            let path = layout::run(name);
+            match examine_json::<Run>(&self.store, &path).context("cannot read the ledger")? {
+                Some(Ok(run)) => runs.push(run),
+                Some(Err(why)) => damaged.push(format!("{}: {why}", self.root.join(path).display())),
+                None => {}
+            }
         }
         runs.sort_by_cached_key(|run| run.resumed.clone().unwrap_or_else(|| run.started.clone()));
-        Ok(runs)
+        Ok((runs, damaged))
     }
+}
+
+/// Fails after it has named what is wrong.
+fn fail_on(damaged: &[String]) -> Result<(), Stop> {
+    damaged.iter().for_each(|problem| print_message(problem));
+    if damaged.is_empty() { Ok(()) } else { Err(Stop::Failed) }
 }
 
 /// `flowherd report --results`. Also writes the page if asked.
 pub(crate) fn report(args: &ReportArgs, results: &Path) -> Result<(), Stop> {
     let dir = ResultsDir::open("--results", results)?;
     let run = dir.run(&args.run)?;
-    let Some(report) = dir.report(&run.run)? else {
+    let Some(report) = dir.valid_report(&run.run)? else {
         print_message(&format!(
             "run {run} has no report: it is in progress or was killed; to continue, repeat flowherd convert with --resume \
              --run {run}",
@@ -148,21 +183,22 @@ pub(crate) fn report(args: &ReportArgs, results: &Path) -> Result<(), Stop> {
 /// `flowherd runs --results`.
 pub(crate) fn runs(args: &RunsArgs, results: &Path) -> Result<(), Stop> {
     let dir = ResultsDir::open("--results", results)?;
-    let runs = dir.runs()?;
+    let (runs, damaged) = dir.runs()?;
     let latest = runs.into_iter().rev().take(args.last).collect::<Vec<_>>();
     let listed = latest.into_iter().rev().map(|run| {
         let report = dir.report(&run.run)?;
-        let state = runs_table::state(dir.is_active(&run.run)?, report.as_ref());
-        Ok(ListedRun { run, state, report })
+        let is_active = dir.is_active(&run.run)?;
+        Ok(ListedRun::new(run, is_active, report))
     });
     let listed = listed.collect::<Result<Vec<_>, Stop>>()?;
     if args.json {
-        return summary::print(&summary::json(&listed)?);
+        summary::print(&summary::json(&listed)?)?;
+    } else if !listed.is_empty() {
+        summary::print(&runs_table::of_runs(&listed))?;
+    } else if damaged.is_empty() {
+        summary::print("no runs yet\n")?;
     }
-    if listed.is_empty() {
-        return summary::print("no runs yet\n");
-    }
-    summary::print(&runs_table::of_runs(&listed))
+    fail_on(&damaged).and(runs_table::check_reports(&listed))
 }
 
 /// The output of `flowherd status --results --json`.
@@ -174,18 +210,18 @@ struct Status {
 /// `flowherd status --results`.
 pub(crate) fn status(args: &StatusArgs, results: &Path) -> Result<(), Stop> {
     let dir = ResultsDir::open("--results", results)?;
-    let runs = if let Some(name) = &args.run { vec![dir.run(name)?] } else { dir.active()? };
+    let (runs, damaged) =
+        if let Some(name) = &args.run { (vec![dir.run(name)?], Vec::new()) } else { dir.active()? };
     let runs = runs.iter().map(|run| progress(&dir, run)).collect::<Result<Vec<_>, Stop>>()?;
     if args.json {
-        return summary::print(&summary::json(&Status { runs })?);
+        summary::print(&summary::json(&Status { runs })?)?;
+    } else if runs.is_empty() {
+        let results = printable(&results.display().to_string());
+        summary::print(&format!("no run is active; the runs: flowherd runs --results {results}\n"))?;
+    } else {
+        summary::print(&runs_table::of_progress(&runs))?;
     }
-    if runs.is_empty() {
-        return summary::print(&format!(
-            "no run is active; the runs: flowherd runs --results {}\n",
-            results.display()
-        ));
-    }
-    summary::print(&runs_table::of_progress(&runs))
+    fail_on(&damaged)
 }
 
 /// Counts the outcomes of a run, as its ledger is now.
@@ -200,6 +236,7 @@ fn progress(dir: &ResultsDir, run: &Run) -> Result<RunProgress, Stop> {
         state: runs_table::state(is_active, report.as_ref().filter(|_| !is_active)),
         started: run.started.clone(),
         is_active,
+        is_listed: run.manifest.is_some(),
         listed: objects.listed,
         done: objects.done,
         skipped: objects.skipped,

@@ -1,10 +1,16 @@
 //! The tables of `flowherd runs` and `flowherd status`.
 
-use flowherd_shared::ledger::{Report, Run};
+use flowherd_shared::ledger::{Report, Run, layout};
 use indicatif::HumanCount;
 use serde::Serialize;
 
-use crate::summary::{self, columns};
+use crate::{
+    stop::Stop,
+    summary::{self, columns, print_message},
+};
+
+/// The report of a run: absent, valid, or there and unusable for a reason.
+pub(crate) type ReportFile = Option<Result<Report, String>>;
 
 /// A run, its state and its report.
 #[derive(Debug, Serialize)]
@@ -13,6 +19,28 @@ pub(crate) struct ListedRun {
     pub(crate) run: Run,
     pub(crate) state: &'static str,
     pub(crate) report: Option<Report>,
+    /// Why the report cannot be used.
+    #[serde(skip)]
+    damage: Option<String>,
+}
+
+impl ListedRun {
+    pub(crate) fn new(run: Run, is_active: bool, report: ReportFile) -> Self {
+        let state = state(is_active, report.as_ref());
+        let (report, damage) = match report {
+            Some(Ok(report)) => (Some(report), None),
+            Some(Err(why)) => (None, Some(why)),
+            None => (None, None),
+        };
+        Self { run, state, report, damage }
+    }
+}
+
+/// Fails after it has named the runs whose report cannot be used.
+pub(crate) fn check_reports(runs: &[ListedRun]) -> Result<(), Stop> {
+    let damaged = runs.iter().filter_map(|run| Some((layout::report(&run.run.run), run.damage.as_ref()?)));
+    let count = damaged.map(|(path, why)| print_message(&format!("{path}: {why}"))).count();
+    if count == 0 { Ok(()) } else { Err(Stop::Failed) }
 }
 
 /// The objects of a run by outcome.
@@ -24,6 +52,8 @@ pub(crate) struct RunProgress {
     pub(crate) started: String,
     #[serde(skip)]
     pub(crate) is_active: bool,
+    /// Whether all objects are listed. Until then `listed` and `remaining` are not known.
+    pub(crate) is_listed: bool,
     pub(crate) listed: u64,
     pub(crate) done: u64,
     pub(crate) skipped: u64,
@@ -33,17 +63,18 @@ pub(crate) struct RunProgress {
 }
 
 /// Returns the word for the state of a run.
-pub(crate) fn state(is_active: bool, report: Option<&Report>) -> &'static str {
+pub(crate) fn state(is_active: bool, report: Option<&Result<Report, String>>) -> &'static str {
     match report {
         _ if is_active => "in progress",
-        Some(report) => summary::state(report.state),
+        Some(Ok(report)) => summary::state(report.state),
+        Some(Err(_)) => "damaged report",
         None => "no report",
     }
 }
 
 /// Returns the table of `flowherd runs`.
 pub(crate) fn of_runs(runs: &[ListedRun]) -> String {
-    let rows = runs.iter().map(|ListedRun { run, state, report }| {
+    let rows = runs.iter().map(|ListedRun { run, state, report, .. }| {
         let listed = run.manifest.map_or_else(|| "-".to_owned(), |totals| count(totals.objects));
         let mut row = vec![run.run.clone(), run.prefix.clone(), (*state).to_owned(), listed];
         match report {
@@ -65,7 +96,10 @@ pub(crate) fn of_runs(runs: &[ListedRun]) -> String {
 pub(crate) fn of_progress(runs: &[RunProgress]) -> String {
     let rows = runs.iter().map(|run| {
         let mut row = vec![run.run.clone(), run.prefix.clone(), run.state.to_owned()];
-        row.extend([run.listed, run.done, run.skipped, run.failed, run.remaining].map(count));
+        let if_listed = |number| if run.is_listed { count(number) } else { "-".to_owned() };
+        row.push(if_listed(run.listed));
+        row.extend([run.done, run.skipped, run.failed].map(count));
+        row.push(if_listed(run.remaining));
         row
     });
     let head = ["run", "prefix", "state", "listed", "done", "skipped", "failed", "remaining"];

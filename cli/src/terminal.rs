@@ -52,8 +52,12 @@ pub(crate) fn width() -> Option<usize> {
     Term::stdout().size_checked().map(|(_, columns)| columns.into())
 }
 
-/// Returns the width of standard error in characters; `None` if it is not a terminal.
+/// Returns the width of standard error in characters; `None` if it is not a terminal, or one that cannot redraw a line:
+/// `TERM` is unset or `dumb`.
 pub(crate) fn error_width() -> Option<usize> {
+    if console::is_dumb() {
+        return None;
+    }
     Term::stderr().size_checked().map(|(_, columns)| columns.into())
 }
 

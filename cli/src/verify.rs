@@ -1,6 +1,7 @@
 //! `flowherd verify`: reads every output of a run again and compares it with its receipt.
 
 mod output;
+mod printer;
 
 use std::{
     collections::BTreeMap,
@@ -14,21 +15,27 @@ use std::{
 use anyhow::Context;
 use flowherd_coordinator::{manifest, parallel};
 use flowherd_shared::{
-    ledger::{Amendment, Failure, ManifestEntry, Missing, Receipt, ReceiptOutput, Report, Run, layout},
+    error::error_chain,
+    ledger::{
+        Amendment, Failure, ManifestEntry, Missing, Receipt, ReceiptOutput, Report, Run, examine_report,
+        layout,
+    },
     store::{Source, Store, StoreError},
     table::Column,
 };
-use indicatif::{HumanBytes, HumanCount};
+use indicatif::HumanCount;
 use serde::Serialize;
 
-use self::output::{Examined, examine};
+use self::{
+    output::{Examined, examine},
+    printer::Printer,
+};
 use crate::{
     args::VerifyArgs,
     fleet, inputs,
     progress::{Line, View},
     results_dir,
     stop::Stop,
-    summary::{self, columns, print_message, printable},
     words::counted,
 };
 
@@ -40,22 +47,25 @@ const READERS: usize = 16;
 /// Verifies a run of the fleet, or of `flowherd convert`.
 pub(crate) fn verify(args: &VerifyArgs) -> Result<(), Stop> {
     let Some(results) = &args.results else {
-        return fleet::results::with_run(args, |results, run, report, renew| {
-            Verification { store: results, source: results, run, renew, threads: READERS }.show(report, args)
+        return fleet::results::with_run(args, |results, run, patience| {
+            let (renew, pause) = (|| patience.renew(), |print: &mut dyn FnMut()| patience.pause(print));
+            let (renew, pause) = (&renew, &pause);
+            Verification { store: results, source: results, run, renew, pause, threads: READERS }.show(args)
         });
     };
     let dir = results_dir::ResultsDir::open("--results", results)?;
     let run = dir.run(&args.run)?;
-    if dir.is_active(&run.run)? {
+    // Held while the outputs are read, so that no process replaces them.
+    let results_dir::Lock::Free(_lock) = dir.lock(&run.run)? else {
         return Err(Stop::usage(format!(
             "a process is working on run {}; verify the run after its end",
             run.run
         )));
-    }
-    let report = dir.report(&run.run)?;
+    };
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let (store, source) = (dir.store(), dir.source());
-    Verification { store, source: &source, run: &run, renew: &|| (), threads }.show(report.as_ref(), args)
+    let pause = |print: &mut dyn FnMut()| print();
+    Verification { store, source: &source, run: &run, renew: &|| (), pause: &pause, threads }.show(args)
 }
 
 /// A run, and where its files are.
@@ -65,6 +75,8 @@ struct Verification<'a, S, R> {
     run: &'a Run,
     /// Called while the verification makes progress.
     renew: &'a (dyn Fn() + Sync),
+    /// Prints without the time limit of the verification: the reader of a pipe may be slow.
+    pause: &'a (dyn Fn(&mut dyn FnMut()) + Sync),
     threads: usize,
 }
 
@@ -77,7 +89,7 @@ struct Totals {
     skipped: u64,
     /// Objects that failed: they have no output.
     failed: u64,
-    /// Objects without an outcome: nothing proves their outputs.
+    /// Objects with neither a valid receipt nor a failure: their outputs are not verified.
     missing: u64,
     /// Outputs that were read.
     outputs: u64,
@@ -93,7 +105,7 @@ struct Totals {
     problems: u64,
 }
 
-/// A file that is not as it was.
+/// A file that is not as it was, or that cannot be read.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Difference {
     path: String,
@@ -102,9 +114,15 @@ struct Difference {
 
 /// The outputs of one object.
 enum Found {
-    Verified { receipt: Box<Receipt>, is_skipped: bool, outputs: Vec<Output> },
+    Verified {
+        receipt: Box<Receipt>,
+        is_skipped: bool,
+        outputs: Vec<Output>,
+    },
     Failed,
     Missing(Missing),
+    /// The ledger's files about the object cannot be read, for this reason.
+    Unreadable(String),
 }
 
 /// One output.
@@ -115,28 +133,63 @@ struct Output {
 }
 
 impl<S: Store, R: Source> Verification<'_, S, R> {
-    /// Verifies the run and prints the result. Fails if anything is not as it was.
-    fn show(&self, report: Option<&Report>, args: &VerifyArgs) -> Result<(), Stop> {
+    /// Verifies the run and prints the result. Fails if anything is not as it was, or was not verified.
+    fn show(&self, args: &VerifyArgs) -> Result<(), Stop> {
         let mut printer = Printer { as_json: args.json, count: 0 };
-        let mut totals = self.verify(&mut |difference| printer.add(&difference))?;
-        if let Some(difference) = report.and_then(|report| differs_from_report(self.run, report, &totals)) {
-            printer.add(&difference)?;
+        match self.verify(&mut printer) {
+            Ok(totals) => self.pausing(|| printer.finish(self.run, Some(&totals)))?,
+            Err(stop) => {
+                // Differences are printed already, and they must be valid JSON.
+                if args.json && printer.count > 0 {
+                    self.pausing(|| printer.finish(self.run, None))?;
+                }
+                return Err(stop);
+            }
         }
-        totals.problems = printer.count;
-        printer.finish(self.run, &totals)?;
-        if report.is_none() {
-            print_message(&format!("run {} has no report; its receipts are verified", self.run.run));
-        }
-        if totals.missing > 0 {
-            print_message(&format!(
-                "{} without a receipt or failure of this run: nothing proves their outputs",
-                counted(totals.missing, "object is", "objects are")
-            ));
-        }
-        if totals.problems == 0 { Ok(()) } else { Err(Stop::Failed) }
+        if printer.count == 0 { Ok(()) } else { Err(Stop::Failed) }
     }
 
-    fn verify(&self, add: &mut dyn FnMut(Difference) -> Result<(), Stop>) -> Result<Totals, Stop> {
+    /// Verifies the report and the objects, and reports what differs.
+    fn verify(&self, printer: &mut Printer) -> Result<Totals, Stop> {
+        let mut add = |difference: Difference| self.pausing(|| printer.add(&difference));
+        let path = layout::report(&self.run.run);
+        let report = match examine_report(self.store, &path).context("cannot read the report")? {
+            Some(Ok(report)) => Some(report),
+            Some(Err(problem)) => {
+                add(Difference { path: path.clone(), problem })?;
+                None
+            }
+            None => {
+                let problem =
+                    "it does not exist: the run has not ended, or the report was removed".to_owned();
+                add(Difference { path: path.clone(), problem })?;
+                None
+            }
+        };
+        let mut totals = self.objects(report.as_ref(), &mut add)?;
+        if let Some(problem) = report.and_then(|report| differs_from_report(&report, &totals)) {
+            add(Difference { path, problem })?;
+        }
+        if totals.missing > 0 && totals.done + totals.skipped == 0 {
+            let problem = "no object that it lists has a valid receipt: nothing was verified".to_owned();
+            add(Difference { path: layout::run(&self.run.run), problem })?;
+        }
+        totals.problems = printer.count;
+        Ok(totals)
+    }
+
+    /// Prints without the time limit.
+    fn pausing(&self, mut print: impl FnMut() -> Result<(), Stop>) -> Result<(), Stop> {
+        let mut printed = Ok(());
+        (self.pause)(&mut || printed = print());
+        printed
+    }
+
+    fn objects(
+        &self,
+        report: Option<&Report>,
+        add: &mut dyn FnMut(Difference) -> Result<(), Stop>,
+    ) -> Result<Totals, Stop> {
         let Some(listed) = self.run.manifest else {
             return Err(Stop::usage(format!(
                 "the listing of run {} is incomplete, so it is not known which outputs it has",
@@ -144,23 +197,30 @@ impl<S: Store, R: Source> Verification<'_, S, R> {
             )));
         };
         let mut headers = self.headers().context("cannot read the rules of the run")?;
+        // Otherwise objects may be missing by rights, and their number is compared.
+        let names_missing = report.is_some_and(|report| report.objects.missing == 0);
         let mut totals = Totals::default();
         let (verified, all) = (Arc::new(AtomicU64::new(0)), listed.objects);
         let shown = Arc::clone(&verified);
         let line = Line::show(move || {
             let verified = shown.load(Ordering::Relaxed);
-            View::share(verified, all)
-                .part(Some(format!("{verified}/{} verified", counted(all, "object", "objects"))))
+            let objects = format!("{}/{} objects verified", HumanCount(verified), HumanCount(all));
+            View::share(verified, all).part(Some(objects))
         });
         let mut entries = manifest::read(self.store, self.run).peekable();
         while entries.peek().is_some() {
             let chunk: Result<Vec<ManifestEntry>, StoreError> = entries.by_ref().take(CHUNK).collect();
             let chunk = chunk.context("cannot read the manifest")?;
-            let found = parallel::try_map(self.threads, &chunk, |entry| self.object(entry));
-            for (entry, found) in chunk.iter().zip(found.context("cannot read the results")?) {
-                self.add(entry, found, &mut headers, &mut totals, add)?;
+            let examine = |entry: &ManifestEntry| {
+                let found = self.object(entry).unwrap_or_else(|error| Found::Unreadable(error_chain(&error)));
+                verified.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, StoreError>(found)
+            };
+            let found =
+                parallel::try_map(self.threads, &chunk, examine).context("cannot read the results")?;
+            for (entry, found) in chunk.iter().zip(found) {
+                self.add(entry, found, names_missing, (&mut headers, &mut totals), add)?;
             }
-            verified.fetch_add(chunk.len() as u64, Ordering::Relaxed);
         }
         // Standard output may be the same terminal.
         drop(line);
@@ -172,8 +232,8 @@ impl<S: Store, R: Source> Verification<'_, S, R> {
         &self,
         entry: &ManifestEntry,
         found: Found,
-        headers: &mut BTreeMap<String, Vec<String>>,
-        totals: &mut Totals,
+        names_missing: bool,
+        (headers, totals): (&mut BTreeMap<String, Vec<String>>, &mut Totals),
         add: &mut dyn FnMut(Difference) -> Result<(), Stop>,
     ) -> Result<(), Stop> {
         let (receipt, is_skipped, outputs) = match found {
@@ -184,12 +244,25 @@ impl<S: Store, R: Source> Verification<'_, S, R> {
             }
             Found::Missing(why) => {
                 totals.missing += 1;
-                if why == Missing::OtherReceipt {
-                    let problem =
-                        "it is damaged, or of another version, other rules or other lookups".to_owned();
-                    add(Difference { path: layout::receipt(&self.run.run, &entry.key), problem })?;
-                }
-                return Ok(());
+                let problem = match why {
+                    Missing::DamagedReceipt(why) => why,
+                    Missing::OtherReceipt => {
+                        "it is of another version of the object, other rules or other lookups, or its counts are \
+                         inconsistent"
+                            .to_owned()
+                    }
+                    _ if names_missing => {
+                        "it does not exist, and the object has no failure either: its outputs are not verified"
+                            .to_owned()
+                    }
+                    _ => return Ok(()),
+                };
+                return add(Difference { path: layout::receipt(&self.run.run, &entry.key), problem });
+            }
+            Found::Unreadable(why) => {
+                totals.missing += 1;
+                let problem = format!("it cannot be read: {why}");
+                return add(Difference { path: layout::receipt(&self.run.run, &entry.key), problem });
             }
         };
         *(if is_skipped { &mut totals.skipped } else { &mut totals.done }) += 1;
@@ -229,7 +302,7 @@ impl<S: Store, R: Source> Verification<'_, S, R> {
             Ok(found) => found,
             Err(outcome) => return Ok(outcome),
         };
-        let outputs = receipt.outputs.iter().map(|output| self.output(output)).collect::<Result<_, _>>()?;
+        let outputs = receipt.outputs.iter().map(|output| self.output(output)).collect();
         Ok(Found::Verified { receipt: Box::new(receipt), is_skipped, outputs })
     }
 
@@ -259,8 +332,16 @@ impl<S: Store, R: Source> Verification<'_, S, R> {
         Ok(Err(Found::Missing(why)))
     }
 
-    /// Reads one output to its end.
-    fn output(&self, written: &ReceiptOutput) -> Result<Output, StoreError> {
+    /// Reads one output to its end. One that cannot be read is a problem, and the others are still read.
+    fn output(&self, written: &ReceiptOutput) -> Output {
+        self.read_output(written).unwrap_or_else(|error| Output {
+            is_other_version: false,
+            problem: Some(format!("it cannot be read: {}", error_chain(&error))),
+            header: None,
+        })
+    }
+
+    fn read_output(&self, written: &ReceiptOutput) -> Result<Output, StoreError> {
         let removed =
             || Output { is_other_version: false, problem: Some("it was removed".to_owned()), header: None };
         let Some(object) = self.source.head(&written.path)? else {
@@ -316,73 +397,27 @@ fn fields(header: &[u8]) -> Option<Vec<String>> {
     Some(record.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect())
 }
 
-/// Compares the report with the receipts. While objects are missing, later work may change their number.
-fn differs_from_report(run: &Run, report: &Report, totals: &Totals) -> Option<Difference> {
+/// Compares the report with the receipts. Later work may have completed objects that are missing in the report.
+fn differs_from_report(report: &Report, totals: &Totals) -> Option<String> {
     let objects = &report.objects;
+    if objects.missing > 0 {
+        return (totals.missing > objects.missing).then(|| {
+            format!(
+                "{} when it was written, and now {}",
+                counted(objects.missing, "object was missing", "objects were missing"),
+                HumanCount(totals.missing)
+            )
+        });
+    }
+    // Each missing object was named.
     let same = (objects.done, objects.skipped) == (totals.done, totals.skipped);
-    if objects.missing > 0 || same {
-        return None;
-    }
-    let problem = format!(
-        "it has {} done and {} skipped, and the receipts prove {} and {}",
-        counted(objects.done, "object", "objects"),
-        HumanCount(objects.skipped),
-        HumanCount(totals.done),
-        HumanCount(totals.skipped)
-    );
-    Some(Difference { path: layout::report(&run.run), problem })
-}
-
-/// Prints difference by difference, because there may be millions.
-struct Printer {
-    as_json: bool,
-    count: u64,
-}
-
-impl Printer {
-    fn add(&mut self, difference: &Difference) -> Result<(), Stop> {
-        let is_first = self.count == 0;
-        self.count += 1;
-        if self.as_json {
-            let before = if is_first { "{\"problems\":[\n" } else { ",\n" };
-            let difference = serde_json::to_string(difference).context("cannot print JSON")?;
-            return summary::print(&format!("{before}{difference}"));
-        }
-        summary::print(&format!("{}: {}\n", printable(&difference.path), printable(&difference.problem)))
-    }
-
-    fn finish(&self, run: &Run, totals: &Totals) -> Result<(), Stop> {
-        if self.as_json {
-            let before = if self.count == 0 { "{\"problems\":[" } else { "\n" };
-            let name = serde_json::to_string(&run.run).context("cannot print JSON")?;
-            let totals = serde_json::to_string(totals).context("cannot print JSON")?;
-            return summary::print(&format!("{before}],\"run\":{name},\"totals\":{totals}}}\n"));
-        }
-        let verdict = match self.count {
-            0 => "every output is as it was written".to_owned(),
-            1 => "1 file is not as it was".to_owned(),
-            count => format!("{} files are not as they were", HumanCount(count)),
-        };
-        let count = |number| HumanCount(number).to_string();
-        let row = vec![
-            count(totals.done + totals.skipped),
-            count(totals.outputs),
-            count(totals.rows),
-            count(totals.rejected),
-            HumanBytes(totals.bytes).to_string(),
-        ];
-        let table = columns(&["objects", "outputs", "rows", "rejected", "bytes"], [row], 0);
-        let mut text = format!("run {}: {verdict}\n\n{table}", printable(&run.run));
-        if totals.other_versions > 0 {
-            let outputs = match totals.other_versions {
-                1 => "1 output has the bytes that were written, but another version: it was".to_owned(),
-                more => format!(
-                    "{} outputs have the bytes that were written, but other versions: they were",
-                    HumanCount(more)
-                ),
-            };
-            text += &format!("\n{outputs} copied or written again\n");
-        }
-        summary::print(&text)
-    }
+    (!same && totals.missing == 0).then(|| {
+        format!(
+            "its objects are {} done and {} skipped, and the receipts have {} done and {} skipped",
+            HumanCount(objects.done),
+            HumanCount(objects.skipped),
+            HumanCount(totals.done),
+            HumanCount(totals.skipped)
+        )
+    })
 }

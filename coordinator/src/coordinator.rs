@@ -5,7 +5,7 @@ use std::time::Duration;
 use flowherd_shared::{
     error::error_chain,
     layout,
-    ledger::{ManifestTotals, Run, read_json},
+    ledger::{ManifestTotals, Run, examine_json},
     queue::Queue,
     store::{Lister, Store, StoreError},
 };
@@ -68,16 +68,18 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// Reads `run.json` of a run.
     ///
     /// # Errors
-    /// [`CoordinatorError::Refused`] if there is no such run.
+    /// [`CoordinatorError::Refused`] if there is no such run, or if its `run.json` is damaged.
     pub fn run(&self, name: &str) -> Result<Run, CoordinatorError> {
         let unknown =
             || CoordinatorError::Refused(format!("no run named {name:?}; list runs with: flowherd runs"));
         if let Some(problem) = layout::run_name_problem(name) {
             return Err(CoordinatorError::Refused(problem));
         }
-        let run = read_json(self.results, &layout::run(name)).map_err(CoordinatorError::Ledger)?;
-        if let Some(run) = run {
-            return Ok(run);
+        let path = layout::run(name);
+        match examine_json(self.results, &path).map_err(CoordinatorError::Ledger)? {
+            Some(Ok(run)) => return Ok(run),
+            Some(Err(why)) => return Err(CoordinatorError::Refused(format!("{path}: {why}"))),
+            None => {}
         }
         let marker = self.results.head(&layout::active(name)).map_err(CoordinatorError::Ledger)?;
         Err(match marker {

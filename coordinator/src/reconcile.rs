@@ -86,7 +86,7 @@ impl Reconciliation {
 }
 
 /// Calls `visit` for each missing object of a complete manifest, in the order of the manifest, until it breaks.
-pub(crate) fn missing<B>(
+pub fn missing<B>(
     store: &impl Store,
     run: &Run,
     mut visit: impl FnMut(&ManifestEntry, Missing) -> ControlFlow<B>,

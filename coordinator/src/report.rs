@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 
 use flowherd_shared::{
     ledger::{
-        ManifestEntry, Missing, Report, ReportFailure, ReportState, Run, layout, put_json, read_report,
+        ManifestEntry, Missing, Report, ReportFailure, ReportState, Run, examine_report, layout, put_json,
+        read_report,
     },
     queue::Queue,
     report_page,
@@ -87,8 +88,13 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     }
 
     /// Returns the report of a run; `None` if none is written.
+    ///
+    /// # Errors
+    /// Also if the report is damaged.
     pub fn finished_report(&self, run: &str) -> Result<Option<Report>, StoreError> {
-        read_report(self.results, &layout::report(run))
+        let path = layout::report(run);
+        let report = examine_report(self.results, &path)?.transpose();
+        report.map_err(|why| StoreError::Invalid(format!("{path}: {why}").into()))
     }
 
     /// Calls `visit` for each missing object of a run, as the ledger is now, until it breaks.

@@ -44,9 +44,38 @@ fn read_json_limited<T: DeserializeOwned>(
     path: &str,
     limit: u64,
 ) -> Result<Option<T>, StoreError> {
+    Ok(examine(store, path, limit)?.and_then(Result::ok))
+}
+
+/// Reads a ledger file on which a person relies. Returns `Err` with the reason for a file that is there and cannot be used.
+pub fn examine_json<T: DeserializeOwned>(
+    store: &impl Store,
+    path: &str,
+) -> Result<Option<Result<T, String>>, StoreError> {
+    examine(store, path, MAX_LEDGER_BYTES)
+}
+
+/// Reads a report as [`examine_json`] does.
+pub fn examine_report<T: DeserializeOwned>(
+    store: &impl Store,
+    path: &str,
+) -> Result<Option<Result<T, String>>, StoreError> {
+    examine(store, path, MAX_REPORT_BYTES)
+}
+
+/// Returns `None` without a file, and `Err` with the reason for one that does not parse or is too large.
+fn examine<T: DeserializeOwned>(
+    store: &impl Store,
+    path: &str,
+    limit: u64,
+) -> Result<Option<Result<T, String>>, StoreError> {
     match store.get_limited(path, limit) {
-        Ok(bytes) => Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok())),
-        Err(StoreError::TooLarge { .. } | StoreError::InvalidKey(_)) => Ok(None),
+        Ok(bytes) => Ok(bytes.map(|bytes| {
+            serde_json::from_slice(&bytes)
+                .map_err(|error| format!("it is damaged or of another version of Flowherd: {error}"))
+        })),
+        Err(StoreError::TooLarge { limit, .. }) => Ok(Some(Err(format!("it is larger than {limit} bytes")))),
+        Err(StoreError::InvalidKey(_)) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -347,8 +376,11 @@ impl Receipt {
         object: &ManifestEntry,
         fingerprint: &Fingerprint,
     ) -> Result<Result<Self, Missing>, StoreError> {
-        let receipt: Option<Self> = read_json(store, &layout::receipt(run, &object.key))?;
-        let Some(receipt) = receipt else { return Ok(Err(Missing::NoOutcome)) };
+        let receipt: Self = match examine_json(store, &layout::receipt(run, &object.key))? {
+            Some(Ok(receipt)) => receipt,
+            Some(Err(why)) => return Ok(Err(Missing::DamagedReceipt(why))),
+            None => return Ok(Err(Missing::NoOutcome)),
+        };
         let counts = receipt.object == *object && receipt.fingerprint == *fingerprint && receipt.adds_up();
         Ok(if counts { Ok(receipt) } else { Err(Missing::OtherReceipt) })
     }

@@ -4,16 +4,18 @@ use std::{
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
 };
 
 use anyhow::Context;
 use flowherd_coordinator::manifest::ManifestWriter;
 use flowherd_shared::{
     error::Verdict,
-    ledger::{Attempt, Failure, Fingerprint, ManifestEntry, Run, layout, put_json},
-    limits::MAX_LEDGER_BYTES,
+    ledger::{Attempt, Failure, Fingerprint, ManifestEntry, Run, examine_json, layout, put_json},
     pipeline::RunConfig,
-    store::{Store, StoreError, read_limited},
+    store::{Store, StoreError},
 };
 use flowherd_worker::processor::now;
 use jiff::{Timestamp, tz::TimeZone};
@@ -25,6 +27,10 @@ use super::{
 };
 use crate::{args::ConvertArgs, local::DirStore, location::Location, stop::Stop, summary::print_message};
 
+/// Attempts to lock a run before another process counts as working on it, and the time between them.
+const LOCK_ATTEMPTS: u32 = 10;
+const LOCK_INTERVAL: Duration = Duration::from_millis(50);
+
 /// A run whose manifest is complete.
 #[derive(Debug)]
 pub(super) struct Begun {
@@ -33,6 +39,8 @@ pub(super) struct Begun {
     /// Whether existing receipts count.
     pub(super) resumes: bool,
     unfinished: PathBuf,
+    /// Set once a damaged receipt was named.
+    has_damage: AtomicBool,
     /// Held until the process ends, so that one process works on the run.
     _lock: File,
 }
@@ -44,6 +52,16 @@ impl Begun {
             Failure::find(&self.store, &self.run.run, &object.key)
         } else {
             Ok(None)
+        }
+    }
+
+    /// Names the first receipt that cannot be used. All receipts of another version cannot.
+    pub(super) fn damaged_receipt(&self, run: &str, object: &ManifestEntry, why: &str) {
+        if !self.has_damage.swap(true, Ordering::Relaxed) {
+            print_message(&format!(
+                "{}: {why}; objects with such a receipt are converted again",
+                layout::receipt(run, &object.key)
+            ));
         }
     }
 
@@ -151,7 +169,8 @@ fn begin_in(
         .context("cannot write the manifest")?;
     run.manifest = Some(manifest.finish().context("cannot write the manifest")?);
     put_json(&store, &path, &run).context("cannot write run.json")?;
-    Ok(Begun { run, store, resumes: args.resume, unfinished, _lock: lock })
+    let (resumes, has_damage) = (args.resume, AtomicBool::new(false));
+    Ok(Begun { run, store, resumes, unfinished, has_damage, _lock: lock })
 }
 
 /// Copies the rules into the ledger, where `verify` and queries find them. A resume may have other ones, or none.
@@ -194,7 +213,7 @@ fn choose(args: &ConvertArgs, plan: &RunConfig, dest: &Path) -> Result<Chosen, S
     if let Some(problem) = args.run.as_deref().and_then(layout::run_name_problem) {
         return Err(Stop::usage(format!("--run: {problem}")));
     }
-    let named = args.run.as_ref().and_then(|name| read_run(dest, name));
+    let named = args.run.as_ref().map(|name| read_run(dest, name)).transpose()?.flatten();
     if !args.resume {
         return match (&args.run, named) {
             (Some(name), Some(_)) => Err(Stop::usage(format!(
@@ -205,7 +224,8 @@ fn choose(args: &ConvertArgs, plan: &RunConfig, dest: &Path) -> Result<Chosen, S
             (None, _) => Ok(Chosen::new(new_name(dest))),
         };
     }
-    let latest = latest(dest)?;
+    // A named run is continued whatever the others are.
+    let latest = if named.is_some() { None } else { latest(dest)? };
     match (named.or_else(|| if args.run.is_none() { latest.clone() } else { None }), latest, &args.run) {
         (Some(run), _, _) => {
             if let Some(prefix) = prefix(args).filter(|prefix| **prefix != run.prefix) {
@@ -239,10 +259,17 @@ fn choose(args: &ConvertArgs, plan: &RunConfig, dest: &Path) -> Result<Chosen, S
     }
 }
 
-fn read_run(dest: &Path, name: &str) -> Option<Run> {
+/// Reads a run. One that cannot be used is an error: otherwise a new run would take its place.
+fn read_run(dest: &Path, name: &str) -> Result<Option<Run>, Stop> {
     let path = layout::run(name);
-    let file = File::open(dest.join(&path)).ok()?;
-    serde_json::from_slice(&read_limited(file, &path, MAX_LEDGER_BYTES).ok()?).ok()
+    let run = examine_json(&DirStore::read_only(dest), &path)
+        .with_context(|| format!("cannot read {}", dest.join(&path).display()))?;
+    run.transpose().map_err(|why| {
+        Stop::usage(format!(
+            "{}: {why}; remove the directory of the run to convert its objects again",
+            dest.join(&path).display()
+        ))
+    })
 }
 
 fn latest(dest: &Path) -> Result<Option<Run>, Stop> {
@@ -251,8 +278,14 @@ fn latest(dest: &Path) -> Result<Option<Run>, Stop> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(anyhow::Error::new(error).context("cannot list the runs").into()),
     };
-    let runs = names.filter_map(|name| read_run(dest, name.ok()?.file_name().to_str()?));
-    Ok(runs.max_by_key(|run| run.resumed.clone().unwrap_or_else(|| run.started.clone())))
+    let mut runs = Vec::new();
+    for name in names {
+        let name = name.context("cannot list the runs")?.file_name();
+        if let Some(name) = name.to_str().filter(|name| layout::is_run_name(name)) {
+            runs.extend(read_run(dest, name)?);
+        }
+    }
+    Ok(runs.into_iter().max_by_key(|run| run.resumed.clone().unwrap_or_else(|| run.started.clone())))
 }
 
 fn new_name(dest: &Path) -> String {
@@ -265,13 +298,24 @@ fn new_name(dest: &Path) -> String {
 fn lock(run_dir: &Path, name: &str) -> Result<File, Stop> {
     let path = run_dir.join("lock");
     let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-    match file.try_lock() {
+    match try_lock(&file) {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(Stop::usage(format!("another process is working on run {name}; wait for its end")))
-        }
+        Err(TryLockError::WouldBlock) => Err(Stop::usage(format!(
+            "another process is working on run {name} or verifies it; wait for its end"
+        ))),
         Err(TryLockError::Error(error)) => {
             Err(anyhow::Error::new(error).context("cannot lock the run").into())
         }
     }
+}
+
+/// Locks the file, and waits for `status` and `runs`, which share the lock for a moment.
+fn try_lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..LOCK_ATTEMPTS {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(LOCK_INTERVAL),
+            outcome => return outcome,
+        }
+    }
+    file.try_lock()
 }

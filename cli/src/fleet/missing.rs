@@ -76,9 +76,10 @@ impl MissingPrinter<'_> {
         self.replaced += u64::from(object.replaced_by.is_some());
         if self.as_json {
             let object = serde_json::to_string(&object).context("cannot print JSON")?;
-            return summary::print(&format!("{before}  {object}"));
+            return self.fleet.patience.pause(|| summary::print(&format!("{before}  {object}")));
         }
-        summary::print(&format!("{}: {}\n", printable(&object.key), printable(&object.reason)))
+        let line = format!("{}: {}\n", printable(&object.key), printable(&object.reason));
+        self.fleet.patience.pause(|| summary::print(&line))
     }
 
     fn finish(self) -> Result<(), Stop> {
@@ -111,8 +112,10 @@ fn object(
     let reason = match why {
         Missing::NoOutcome => "it has neither a receipt nor a failure".to_owned(),
         Missing::OtherReceipt => {
-            "its receipt is damaged, or of another version, other rules or other lookups".to_owned()
+            "its receipt is of another version of it, other rules or other lookups, or its counts are inconsistent"
+                .to_owned()
         }
+        Missing::DamagedReceipt(why) => format!("its receipt cannot be used: {why}"),
         Missing::Removed(path) => format!("{path} was removed after the receipt was written"),
         Missing::Replaced(path) => {
             replaced_by = fleet

@@ -14,7 +14,7 @@ const SHOWN_AFTER: Duration = Duration::from_secs(5);
 
 /// Watches the calls of one command in a separate thread. At the limit it ends the process with status 1: a call of the
 /// SDK that blocks cannot be interrupted.
-pub(super) struct Patience {
+pub(crate) struct Patience {
     shared: Arc<Shared>,
 }
 
@@ -53,8 +53,16 @@ impl Patience {
         done
     }
 
+    /// Runs `work`, which waits for something other than AWS, such as the reader of a full pipe: without a time limit.
+    pub(crate) fn pause<T>(&self, work: impl FnOnce() -> T) -> T {
+        let before = self.replace(None);
+        let done = work();
+        self.replace(before.map(|wait| Wait { since: Instant::now(), ..wait }));
+        done
+    }
+
     /// Restarts the time limit, because AWS has responded and the work continues.
-    pub(super) fn renew(&self) {
+    pub(crate) fn renew(&self) {
         if let Some(wait) = &mut self.shared.lock().wait {
             wait.since = Instant::now();
         }
@@ -107,5 +115,21 @@ impl Shared {
             let sleep = next.saturating_sub(waited);
             state = self.changed.wait_timeout(state, sleep).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_has_no_time_limit_and_restores_the_wait() {
+        let patience = Patience::new(Duration::from_hours(1));
+        let waits_for = || patience.shared.lock().wait.as_ref().map(|wait| wait.what.clone());
+        patience.during("the outputs", || {
+            assert_eq!(patience.pause(waits_for), None);
+            assert_eq!(waits_for().as_deref(), Some("the outputs"));
+        });
+        assert_eq!(waits_for(), None);
     }
 }

@@ -1,17 +1,15 @@
 //! The results of a run in the fleet's bucket.
 
-use anyhow::Context;
 use flowherd_aws::s3::Bucket;
-use flowherd_shared::ledger::{Report, Run};
+use flowherd_shared::ledger::Run;
 
-use super::{connected, runs};
+use super::{connected, patience::Patience, runs};
 use crate::{args::VerifyArgs, stop::Stop, summary};
 
-/// Finds a run and passes it to `work`, with the bucket of the results, the report, and a function that restarts the time
-/// limit.
+/// Finds a run and passes it to `work`, with the bucket of the results and the time limit.
 pub(crate) fn with_run(
     args: &VerifyArgs,
-    work: impl FnOnce(&Bucket, &Run, Option<&Report>, &(dyn Fn() + Sync)) -> Result<(), Stop>,
+    work: impl FnOnce(&Bucket, &Run, &Patience) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
     connected(&args.fleet, |fleet| {
         let run = runs::find(fleet, &args.run)?;
@@ -21,10 +19,7 @@ pub(crate) fn with_run(
                 run.run
             ));
         }
-        let read = || fleet.coordinator.finished_report(&run.run).context("cannot read the report");
-        let report = fleet.patience.during("the report", read)?;
-        let renew = || fleet.patience.renew();
-        let verify = || work(fleet.coordinator.results, &run, report.as_ref(), &renew);
+        let verify = || work(fleet.coordinator.results, &run, fleet.patience);
         fleet.patience.during("the outputs of the run", verify)
     })
 }

@@ -8,14 +8,15 @@ use flowherd_coordinator::{
     runs::{self, IndexedRun},
 };
 use flowherd_shared::{
-    ledger::{Report, Run, layout, read_json},
+    ledger::{Run, examine_json, examine_report, layout},
     store::StoreError,
 };
 
 use super::{Fleet, step_loop::Execution};
 use crate::{
-    runs_table::{self, ListedRun},
+    runs_table::{ListedRun, ReportFile},
     stop::Stop,
+    summary::print_message,
 };
 
 /// Ledger files read at once.
@@ -25,8 +26,7 @@ const SEARCHED_RUNS: usize = 1000;
 
 /// Returns the latest run whose report names failed objects.
 pub(super) fn latest_with_failures(fleet: &Fleet<'_>) -> Result<String, Stop> {
-    let has_failures =
-        |report: &Option<Report>| report.as_ref().is_some_and(|report| report.objects.failed > 0);
+    let has_failures = |report: &ReportFile| matches!(report, Some(Ok(report)) if report.objects.failed > 0);
     let found = search(fleet, &all_runs(fleet)?, 1, has_failures)?;
     found.into_iter().next().ok_or_else(|| {
         Stop::usage(format!(
@@ -41,7 +41,7 @@ pub(super) fn search(
     fleet: &Fleet<'_>,
     runs: &[IndexedRun],
     limit: usize,
-    is_wanted: impl Fn(&Option<Report>) -> bool,
+    is_wanted: impl Fn(&ReportFile) -> bool,
 ) -> Result<Vec<String>, Stop> {
     let mut found = Vec::new();
     for batch in runs[..runs.len().min(SEARCHED_RUNS)].chunks(READERS) {
@@ -57,9 +57,9 @@ pub(super) fn search(
 }
 
 /// Reads the reports of runs; `None` for a run without one.
-fn reports<'a>(fleet: &Fleet<'_>, runs: impl Iterator<Item = &'a str>) -> Result<Vec<Option<Report>>, Stop> {
-    let runs: Vec<&str> = runs.collect();
-    let read = || parallel::try_map(READERS, &runs, |run| fleet.coordinator.finished_report(run));
+fn reports<'a>(fleet: &Fleet<'_>, runs: impl Iterator<Item = &'a str>) -> Result<Vec<ReportFile>, Stop> {
+    let (runs, results): (Vec<&str>, _) = (runs.collect(), fleet.coordinator.results);
+    let read = || parallel::try_map(READERS, &runs, |run| examine_report(results, &layout::report(run)));
     Ok(fleet.patience.during("the reports of the runs", read).context("cannot read the ledger")?)
 }
 
@@ -68,15 +68,22 @@ pub(super) fn latest(fleet: &Fleet<'_>, limit: usize) -> Result<Vec<ListedRun>, 
     let mut names: Vec<String> = all_runs(fleet)?.into_iter().take(limit).map(|run| run.run).collect();
     names.reverse();
     let results = fleet.coordinator.results;
-    let read = || parallel::try_map(READERS, &names, |name| read_json::<Run>(results, &layout::run(name)));
-    let runs = fleet.patience.during("the ledgers of the runs", read).context("cannot read the ledger")?;
-    // Without a run whose ledger was deleted since the listing.
-    let runs: Vec<Run> = runs.into_iter().flatten().collect();
+    let read = || parallel::try_map(READERS, &names, |name| examine_json::<Run>(results, &layout::run(name)));
+    let files = fleet.patience.during("the ledgers of the runs", read).context("cannot read the ledger")?;
+    let mut runs = Vec::new();
+    for (name, file) in names.iter().zip(files) {
+        match file {
+            Some(Ok(run)) => runs.push(run),
+            Some(Err(why)) => print_message(&format!("{}: {why}", layout::run(name))),
+            // Its ledger was deleted since the listing.
+            None => {}
+        }
+    }
     let reports = reports(fleet, runs.iter().map(|run| run.run.as_str()))?;
     let active = active(fleet)?;
     let listed = runs.into_iter().zip(reports).map(|(run, report)| {
-        let state = runs_table::state(active.contains(&run.run), report.as_ref());
-        ListedRun { run, state, report }
+        let is_active = active.contains(&run.run);
+        ListedRun::new(run, is_active, report)
     });
     Ok(listed.collect())
 }

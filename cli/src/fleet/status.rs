@@ -4,7 +4,7 @@
 use anyhow::Context;
 use flowherd_coordinator::state::{Operation, Reporting, RunState};
 use flowherd_shared::{
-    ledger::{Report, ReportState, Run, layout, read_json},
+    ledger::{ReportState, Run, examine_json, examine_report, layout},
     store::Store,
 };
 use indicatif::HumanCount;
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     args::{ReportArgs, RunsArgs, StatusArgs},
     page,
-    runs_table::{self, RunProgress},
+    runs_table::{self, ReportFile, RunProgress},
     stop::Stop,
     summary::{self, printable},
     words::counted,
@@ -76,12 +76,17 @@ fn look(fleet: &Fleet<'_>, only: Option<&str>) -> Result<Status, Stop> {
     // Objects without a receipt, of active runs: each has a message at most. `None` if a run is still being listed.
     let mut pending = Some(0);
     for name in names {
+        let path = layout::run(&name);
         let run = patience.during("the ledger of the run", || {
-            read_json::<Run>(coordinator.results, &layout::run(&name)).context("cannot read the ledger")
+            examine_json::<Run>(coordinator.results, &path).context("cannot read the ledger")
         })?;
-        let Some(run) = run else {
-            without_ledger.push(name);
-            continue;
+        let run = match run {
+            Some(Ok(run)) => run,
+            Some(Err(why)) => return Err(anyhow::anyhow!("{path}: {why}").into()),
+            None => {
+                without_ledger.push(name);
+                continue;
+            }
         };
         let counts = format!("the counts of the queue and of the ledger of run {name}");
         let progress = patience.during(counts, || coordinator.progress(&name))?;
@@ -95,7 +100,8 @@ fn look(fleet: &Fleet<'_>, only: Option<&str>) -> Result<Status, Stop> {
             let report = if is_active {
                 None
             } else {
-                let report = patience.during("the report", || coordinator.finished_report(&name));
+                let read = || examine_report(coordinator.results, &layout::report(&name));
+                let report = patience.during("the report", read);
                 report.context("cannot read the report")?
             };
             shown.push(RunProgress {
@@ -104,6 +110,7 @@ fn look(fleet: &Fleet<'_>, only: Option<&str>) -> Result<Status, Stop> {
                 prefix: run.prefix,
                 started: run.started,
                 is_active,
+                is_listed: run.manifest.is_some(),
                 listed: progress.listed,
                 done: progress.done,
                 skipped: progress.skipped,
@@ -131,7 +138,7 @@ fn ended_runs(fleet: &Fleet<'_>, active: &[String]) -> Result<Vec<String>, Stop>
     let mut runs = all_runs(fleet)?;
     runs.retain(|run| !active.contains(&run.run));
     let is_unfinished =
-        |report: &Option<Report>| report.as_ref().is_none_or(|report| report.state != ReportState::Done);
+        |report: &ReportFile| !matches!(report, Some(Ok(report)) if report.state == ReportState::Done);
     search(fleet, &runs, ENDED_RUNS, is_unfinished)
 }
 
@@ -181,12 +188,13 @@ pub(crate) fn runs(args: &RunsArgs) -> Result<(), Stop> {
         }
         let runs = latest(fleet, args.last)?;
         if args.json {
-            return summary::print(&json(&runs)?);
+            summary::print(&json(&runs)?)?;
+        } else if runs.is_empty() {
+            summary::print("no runs yet; begin one with: flowherd run --prefix PREFIX --watch\n")?;
+        } else {
+            summary::print(&runs_table::of_runs(&runs))?;
         }
-        if runs.is_empty() {
-            return summary::print("no runs yet; begin one with: flowherd run --prefix PREFIX --watch\n");
-        }
-        summary::print(&runs_table::of_runs(&runs))
+        runs_table::check_reports(&runs)
     })
 }
 
@@ -199,13 +207,14 @@ pub(crate) fn report(args: &ReportArgs) -> Result<(), Stop> {
             return missing::show(fleet, &run, args.json);
         }
         let written = || coordinator.finished_report(&args.run).context("cannot read the report");
-        let before = patience.during("the report", written)?;
+        // `--now` replaces a damaged report.
+        let before = if args.now { None } else { patience.during("the report", written)? };
         // A redrive since the report makes it out of date.
         let marker =
             patience.during("the run marker", || coordinator.results.head(&layout::active(&args.run)));
         let is_active = marker.context("cannot read the ledger")?.is_some();
         let report = match before {
-            Some(report) if !args.now && !is_active => report,
+            Some(report) if !is_active => report,
             _ => {
                 make_report(fleet, &run, args.now)?;
                 patience.during("the report", written)?.context("the report was removed")?

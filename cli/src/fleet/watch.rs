@@ -85,7 +85,7 @@ impl Seen {
             Operation::Purge(_) => {
                 View::stage("waiting to purge: SQS allows one purge in 60 s").remaining(remaining(*at + wait))
             }
-            Operation::Plan(_) if !wait.is_zero() => {
+            Operation::Plan(_) if now < *at + wait => {
                 View::stage("waiting for the purge: SQS takes up to 60 s").remaining(remaining(*at + wait))
             }
             Operation::Plan(planning) => {
@@ -95,14 +95,11 @@ impl Seen {
                 View::stage(format!("listing {what} and sending messages")).part(listed)
             }
             Operation::Check(_) => self.checked(progress, *at, now),
-            Operation::Report(reporting) => {
-                let parts = (reporting.parts > 0).then(|| counted(reporting.parts, "part", "parts"));
-                View::stage("reading receipts and failures for the report").part(parts).objects(
-                    progress.done + progress.skipped,
-                    progress.listed,
-                    progress.failed,
-                )
-            }
+            Operation::Report(_) => View::stage("reading receipts and failures for the report").objects(
+                progress.done + progress.skipped,
+                progress.listed,
+                progress.failed,
+            ),
             Operation::End(_) => View::stage("reading the report"),
         }
     }
@@ -113,7 +110,7 @@ impl Seen {
         let view = match settled {
             _ if pending == 0 => View::stage("waiting for the report"),
             Some(rest) => {
-                let stage = format!("waiting until the queue is empty for {}", about(self.settle));
+                let stage = format!("the queue is empty; waiting {} for late outcomes", about(self.settle));
                 View::stage(stage).remaining(Some(rest).filter(|rest| !rest.is_zero()))
             }
             None => View::share(progress.listed - pending, progress.listed),
@@ -177,16 +174,13 @@ mod tests {
             (line(purge.clone(), 0, none, 11), "purging the queue"),
             (line(purge, 15, none, 11), "waiting to purge: SQS allows one purge in 60 s  14 s remaining"),
             (line(plan(0), 60, none, 12), "waiting for the purge: SQS takes up to 60 s  58 s remaining"),
-            (line(plan(0), 60, none, 99), "waiting for the purge: SQS takes up to 60 s"),
+            (line(plan(0), 60, none, 99), "listing firehose/2026/ and sending messages"),
             (line(plan(0), 0, none, 11), "listing firehose/2026/ and sending messages"),
             (line(plan(1), 0, none, 11), "listing firehose/2026/ and sending messages  1 object"),
             (line(plan(12_000), 0, none, 11), "listing firehose/2026/ and sending messages  12,000 objects"),
             (line(check(), 0, all, 11), "waiting for the report  2/2 objects done"),
             (line(report(0), 0, all, 11), "reading receipts and failures for the report  2/2 objects done"),
-            (
-                line(report(3), 0, none, 11),
-                "reading receipts and failures for the report  3 parts  0/0 objects done",
-            ),
+            (line(report(3), 0, none, 11), "reading receipts and failures for the report  0/0 objects done"),
         ];
         for (line, expected) in cases {
             assert_eq!(line, expected);
@@ -204,15 +198,15 @@ mod tests {
         (20..24).for_each(|second| seen.add(&state(check(), 2, empty), at(second)));
         assert_eq!(
             render(&seen.view(at(50)), Some(79)),
-            "waiting until the queue is empty for 2 min  90 s remaining  6/9 objects done"
+            "the queue is empty; waiting 2 min for late outcomes  90 s remaining  6/9 objects done"
         );
         assert_eq!(
             render(&seen.view(at(999)), Some(79)),
-            "waiting until the queue is empty for 2 min  6/9 objects done"
+            "the queue is empty; waiting 2 min for late outcomes  6/9 objects done"
         );
         // A message comes back, for example after a worker was killed.
         seen.add(&state(check(), 2, progress), at(1000));
-        assert!(!render(&seen.view(at(1001)), None).contains("waiting until"));
+        assert!(!render(&seen.view(at(1001)), None).contains("the queue is empty"));
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub(crate) fn text(report: &Report, details: &Details<'_>, width: Option<usize>)
             printable(&purged.by)
         );
     }
-    let dest = details.dest;
+    let dest = printable(details.dest);
     text += &format!("\nrows     {dest}/csv/\nrejects  {dest}/rejects/\nledger   {dest}/runs/{run}/\n");
     if objects.failed > 0 && !details.lists_failures {
         text += &format!("failures {dest}/runs/{run}/failures/\n");

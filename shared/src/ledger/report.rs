@@ -122,6 +122,8 @@ pub enum Missing {
     NoOutcome,
     /// Its receipt is for other bytes, rules or lookups, or its counts are inconsistent.
     OtherReceipt,
+    /// Its receipt cannot be used, for this reason: it does not parse or is too large.
+    DamagedReceipt(String),
     /// Its receipt is valid, but this output was replaced since.
     Replaced(String),
     /// Its receipt is valid, but this output was removed since.

@@ -54,7 +54,7 @@ fn verify_reads_every_output_of_a_run_and_finds_them_as_they_were() {
     assert_eq!((ran.status, &*ran.stderr), (0, ""), "{ran:?}");
     let bytes: usize = place.results().values().map(Vec::len).sum();
     let lines: Vec<String> = ran.stdout.lines().map(str::to_owned).collect();
-    assert_eq!(lines[0], "run r: every output is as it was written");
+    assert_eq!(lines[0], "run r: 3 outputs are as written");
     let cells = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(cells(&lines[2]), ["objects", "outputs", "rows", "rejected", "bytes"]);
     assert_eq!(cells(&lines[3]), ["2", "3", "3", "1", &bytes.to_string(), "B"]);
@@ -120,10 +120,12 @@ fn verify_notices_other_headers_lost_receipts_and_copies() {
 
     let place = converted();
     fs::remove_file(place.path("out/runs/r/receipts/b.json")).unwrap();
-    let expected = "it has 2 objects done and 0 skipped, and the receipts prove 1 and 0".to_owned();
-    assert_eq!(problems(&place), [("runs/r/report.json".to_owned(), expected)]);
+    let found = problems(&place);
+    assert_eq!((found.len(), &*found[0].0), (1, "runs/r/receipts/b.json"), "{found:?}");
+    assert!(found[0].1.starts_with("it does not exist"), "{found:?}");
     let ran = on_results(&place, &["verify", "r"]);
-    assert!(ran.stderr.contains("1 object is without a receipt or failure of this run"), "{ran:?}");
+    let verdict = "run r: 1 problem; 1 object has neither a valid receipt nor a failure: not verified\n";
+    assert!(ran.status == 1 && ran.stdout.contains(verdict), "{ran:?}");
 
     // A copy with other times has the same bytes.
     let place = converted();
@@ -135,6 +137,94 @@ fn verify_notices_other_headers_lost_receipts_and_copies() {
     let copied =
         "\n1 output has the bytes that were written, but another version: it was copied or written again\n";
     assert!(ran.stdout.ends_with(copied), "{ran:?}");
+}
+
+#[test]
+fn verify_fails_if_nothing_was_verified_or_the_report_is_absent() {
+    let place = converted();
+    fs::remove_dir_all(place.path("out/runs/r/receipts")).unwrap();
+    fs::remove_file(place.path("out/runs/r/report.json")).unwrap();
+    let found = problems(&place);
+    let paths: Vec<&str> = found.iter().map(|(path, _)| &**path).collect();
+    assert_eq!(paths, ["runs/r/report.json", "runs/r/run.json"], "{found:?}");
+    assert!(found[1].1.ends_with("nothing was verified"), "{found:?}");
+
+    let place = converted();
+    fs::remove_file(place.path("out/runs/r/report.json")).unwrap();
+    assert!(problems(&place)[0].1.starts_with("it does not exist"));
+
+    // More objects are missing than when the report was written.
+    let place = converted();
+    let path = place.path("out/runs/r/report.json");
+    let mut report: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    report["objects"]["missing"] = 1.into();
+    fs::write(&path, report.to_string()).unwrap();
+    fs::remove_file(place.path("out/runs/r/receipts/a.json")).unwrap();
+    assert_eq!(problems(&place), [], "the report says so");
+    let path = place.path("out/runs/r/receipts/b.json");
+    fs::remove_file(path).unwrap();
+    assert_eq!(problems(&place)[0].1, "1 object was missing when it was written, and now 2");
+}
+
+#[test]
+fn an_output_that_cannot_be_read_is_a_problem_and_the_others_are_verified() {
+    let place = converted();
+    let csv = place.path("out/csv/vpc_flow/a.csv.gz");
+    fs::remove_file(&csv).unwrap();
+    fs::create_dir(&csv).unwrap();
+    let found = problems(&place);
+    assert_eq!((found.len(), &*found[0].0), (1, "csv/vpc_flow/a.csv.gz"), "{found:?}");
+    assert!(found[0].1.starts_with("it cannot be read: "), "{found:?}");
+}
+
+#[test]
+fn a_damaged_file_of_the_ledger_is_named_and_never_counts_as_absent() {
+    let damaged = |file: &str| {
+        let place = converted();
+        let path = place.path("out/runs/r").join(file);
+        assert!(path.is_file(), "{file}");
+        fs::write(path, "{").unwrap();
+        place
+    };
+    let fails = |place: &Place, args: &[&str], file: &str, status: i32| {
+        let ran = on_results(place, args);
+        assert_eq!(ran.status, status, "{ran:?}");
+        let message = format!("runs/r/{file}: it is damaged or of another version of Flowherd: ");
+        assert!((ran.stderr + &ran.stdout).contains(&message), "{args:?}: {}", ran.stdout);
+    };
+    let place = damaged("run.json");
+    for args in [&["verify", "r"][..], &["status", "r"], &["status"], &["runs"], &["report", "r"]] {
+        fails(&place, args, "run.json", 1);
+    }
+    for args in [&["--run", "r", "--resume"][..], &["--run", "r"], &["--resume"]] {
+        let ran = place.convert(args);
+        assert!(ran.status == 2 && ran.stderr.contains("runs/r/run.json: it is damaged"), "{ran:?}");
+    }
+    let place = damaged("report.json");
+    for args in [&["verify", "r"][..], &["runs"], &["report", "r"]] {
+        fails(&place, args, "report.json", 1);
+    }
+    assert!(on_results(&place, &["runs"]).stdout.contains("damaged report"));
+    let place = damaged("receipts/a.json");
+    fails(&place, &["verify", "r"], "receipts/a.json", 1);
+    let ran = place.convert(&["--run", "r", "--resume"]);
+    let message = "runs/r/receipts/a.json: it is damaged or of another version of Flowherd";
+    assert!(ran.status == 0 && ran.stderr.contains(message), "{ran:?}");
+    assert!(ran.stderr.contains("objects with such a receipt are converted again"), "{ran:?}");
+    assert_eq!(problems(&place), []);
+}
+
+#[test]
+fn the_status_of_a_run_whose_listing_is_incomplete_has_no_count_of_remaining_objects() {
+    let place = converted();
+    let path = place.path("out/runs/r/run.json");
+    let mut run: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    run["manifest"] = Value::Null;
+    fs::write(&path, run.to_string()).unwrap();
+    fs::remove_file(place.path("out/runs/r/report.json")).unwrap();
+    let ran = on_results(&place, &["status", "r"]);
+    let cells: Vec<&str> = ran.stdout.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(cells, ["r", "no", "report", "-", "0", "0", "0", "-"], "{ran:?}");
 }
 
 #[test]
