@@ -50,9 +50,8 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<(), Stop> {
 
     let finished = now().context("cannot finish the run")?;
     let report = reconcile(&begun.store, run, finished).context("cannot reconcile the run")?;
-    report_page::write(&begun.store, run, &report)
-        .and_then(|()| put_json(&begun.store, &layout::report(&run.run), &report))
-        .context("cannot write the report")?;
+    put_json(&begun.store, &layout::report(&run.run), &report).context("cannot write the report")?;
+    let page = report_page::write(&begun.store, run, &report).context("cannot write the page of the report");
     begun.clean_up();
     let work = progress.work();
     // Standard output may be the same terminal.
@@ -60,6 +59,10 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<(), Stop> {
     let missing = if switch.is_stopping() { "not done" } else { "missing" };
     print(args, &report, work, missing)?;
     summary::warn(&report, &args.source.root());
+    if let Err(error) = page {
+        // The page proves nothing. `flowherd report --html` writes it elsewhere.
+        print_message(&format!("warning: {error:#}"));
+    }
     if report.state == ReportState::Incomplete {
         let (count, listed) = (report.objects.missing, counted(report.objects.listed, "object", "objects"));
         let is = if count == 1 { "is" } else { "are" };

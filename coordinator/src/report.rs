@@ -4,6 +4,7 @@
 use std::ops::ControlFlow;
 
 use flowherd_shared::{
+    error::error_chain,
     ledger::{
         ManifestEntry, Missing, Report, ReportFailure, ReportState, Run, examine_report, layout, put_json,
         read_report,
@@ -12,6 +13,7 @@ use flowherd_shared::{
     report_page,
     store::{Head, Lister, Store, StoreError},
 };
+use tracing::warn;
 
 use crate::{
     coordinator::Coordinator,
@@ -174,8 +176,11 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// Writes the report. `is_over`: the queue can hold no more messages of the run, so its marker is removed.
     fn write_report(&self, run: &Run, report: &Report, is_over: bool) -> Result<(), StoreError> {
         self.results.remove(&layout::unfinished_report(&run.run))?;
-        report_page::write(self.results, run, report)?;
         put_json(self.results, &layout::report(&run.run), report)?;
+        // The page proves nothing, so its error does not stop the run. `flowherd report --html` writes it again.
+        if let Err(error) = report_page::write(self.results, run, report) {
+            warn!(run = %run.run, error = error_chain(&error), "cannot write the page of the report");
+        }
         if is_over { RunMarker::remove(self.results, &run.run) } else { Ok(()) }
     }
 }

@@ -14,7 +14,7 @@ mod timeline;
 use maud::{DOCTYPE, PreEscaped, html};
 
 pub use self::advice::{ADVICE, Advice};
-use self::text::{Name, count, number};
+use self::text::{Name, count, number, plural};
 use crate::{
     layout,
     ledger::{Report, ReportState, Run},
@@ -75,22 +75,28 @@ fn state_name(state: ReportState) -> &'static str {
 fn verdict(report: &Report) -> String {
     let objects = &report.objects;
     let all = count(objects.listed, "object");
+    let are = |count| plural(count, "is", "are");
+    let done = match objects.listed {
+        1 => "The object is done".to_owned(),
+        _ => format!("All {all} are done"),
+    };
     match report.state {
         ReportState::Done if objects.listed == 0 => "The listing has no objects.".to_owned(),
         ReportState::Done if objects.skipped > 0 => format!(
-            "All {all} are done: {} by this run, {} by an earlier run.",
+            "{done}: {} by this run, {} by an earlier run.",
             count(objects.done, "object"),
             count(objects.skipped, "object")
         ),
         ReportState::Done => {
-            format!("All {all} are done. Each record is a row, a reject, a control event or dropped.")
+            format!("{done}. Each record is a row, a reject, a control event or dropped.")
         }
         ReportState::Failed => {
             format!("{} of {all} failed. No object is missing.", number(objects.failed))
         }
         ReportState::Incomplete => format!(
-            "{} of {all} are missing, and {} failed. The report does not prove the run.",
+            "{} of {all} {} missing, and {} failed. The report does not prove the run.",
             number(objects.missing),
+            are(objects.missing),
             number(objects.failed)
         ),
     }

@@ -9,6 +9,8 @@ use crate::limits::MAX_RECEIPT_PERIODS;
 
 const MS_OF_HOUR: i64 = 3_600_000;
 const EPOCH: Date = Date::constant(1970, 1, 1);
+/// 2006, in years since 1970: S3 began in it (<https://aws.amazon.com/about-aws/whats-new/2006/03/13/announcing-amazon-s3---simple-storage-service/>).
+const FIRST_YEAR: i64 = 36;
 /// The name of what has no time, as in CSV.
 const NO_TIME: &str = "-";
 
@@ -39,13 +41,14 @@ pub struct Period {
 /// days become months, and months become years. JSON is one object, such as `{"2026-02-18T10":7,"-":1}`.
 ///
 /// The result of adding counts does not depend on the order, because only the number of different periods decides the length.
+/// Of too many years, a fixed order decides which have counts of their own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "BTreeMap<String, u64>", try_from = "BTreeMap<String, u64>")]
 pub struct TimeCounts {
     unit: PeriodUnit,
     /// By number of the period.
     counts: BTreeMap<i64, u64>,
-    /// What has no time, or is in a year beyond the maximum number of years.
+    /// What has no time, or is in a year beyond the maximum number of years: see [`rank`].
     without: u64,
 }
 
@@ -233,11 +236,13 @@ impl TimeCounts {
         while self.counts.len() > max_periods {
             match self.unit.longer() {
                 Some(unit) => self.lengthen(unit),
-                // The first years are kept, in whatever order they come.
-                None => match self.counts.pop_last() {
-                    Some((_, count)) => self.add_without(count),
-                    None => return,
-                },
+                None => {
+                    let last = self.counts.keys().copied().max_by_key(|year| rank(*year));
+                    match last.and_then(|year| self.counts.remove(&year)) {
+                        Some(count) => self.add_without(count),
+                        None => return,
+                    }
+                }
             }
         }
     }
@@ -323,6 +328,12 @@ fn digits<N: std::str::FromStr>(text: &str, length: usize) -> Option<N> {
     is_number.then(|| text.parse().ok())?
 }
 
+/// Orders years by which of too many are kept: from the first year of S3 upwards, then those before it downwards. A fixed order
+/// makes the result independent of the order of additions, and wrong timestamps do not displace this decade.
+fn rank(year: i64) -> (bool, i64) {
+    if year >= FIRST_YEAR { (false, year) } else { (true, -year) }
+}
+
 fn date(days: i64) -> Option<Date> {
     EPOCH.checked_add(Span::new().try_days(days).ok()?).ok()
 }
@@ -355,7 +366,20 @@ mod tests {
         );
         assert_eq!(json(&counts(&hours, 2)), serde_json::json!({"1970-01": 49}));
         let years: Vec<i64> = [3, 1, 2, 0].map(|year| year * 366 * 24 * MS_OF_HOUR).to_vec();
-        assert_eq!(json(&counts(&years, 2)), serde_json::json!({"1970": 1, "1971": 1, "-": 2}));
+        assert_eq!(json(&counts(&years, 2)), serde_json::json!({"1972": 1, "1973": 1, "-": 2}));
+    }
+
+    #[test]
+    fn wrong_timestamps_do_not_displace_the_rows_of_this_decade() {
+        let year = |year: i64| Period { unit: PeriodUnit::Year, number: year - 1970 };
+        let mut counts = TimeCounts::default();
+        for wrong in (1970..2020).chain(2100..2200) {
+            counts.add_period(year(wrong), 1, MAX_RECEIPT_PERIODS);
+        }
+        counts.add_period(year(2026), 1000, MAX_RECEIPT_PERIODS);
+        assert_eq!((counts.count(year(2026)), counts.len()), (1000, MAX_RECEIPT_PERIODS));
+        assert_eq!((counts.count(year(1970)), counts.count(year(2199))), (0, 0));
+        assert_eq!(counts.total(), Some(1150));
     }
 
     #[test]

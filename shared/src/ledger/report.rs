@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     limits::{MAX_REPORT_PERIODS, MAX_RULES},
-    times::TimeCounts,
+    times::{PeriodUnit, TimeCounts},
 };
 
 /// Maximum failures in a report. `runs/<run>/failures/` has all of them.
@@ -50,6 +50,8 @@ pub struct Report {
     pub times: TimeCounts,
     /// Listed objects by the hour in their key, in which they were delivered.
     pub arrivals: TimeCounts,
+    /// Listed objects whose key has only a day.
+    pub arrivals_by_day: TimeCounts,
     /// The objects that took the longest; at most [`MAX_TOP_OBJECTS`](crate::limits::MAX_TOP_OBJECTS).
     pub slowest: Vec<DoneObject>,
     /// The objects with the most compressed bytes, as many.
@@ -149,6 +151,7 @@ impl Report {
             rules: BTreeMap::new(),
             times: TimeCounts::default(),
             arrivals: TimeCounts::default(),
+            arrivals_by_day: TimeCounts::default(),
             slowest: Vec::new(),
             largest: Vec::new(),
             warnings: Vec::new(),
@@ -162,7 +165,11 @@ impl Report {
     pub fn add(&mut self, entry: &ManifestEntry, outcome: Outcome) {
         self.objects.listed += 1;
         match arrivals::period_of(&entry.key) {
-            Some(period) => self.arrivals.add_period(period, 1, MAX_REPORT_PERIODS),
+            // Apart, because one such key would turn the hours of all others into days.
+            Some(day) if day.unit > PeriodUnit::Hour => {
+                self.arrivals_by_day.add_period(day, 1, MAX_REPORT_PERIODS);
+            }
+            Some(hour) => self.arrivals.add_period(hour, 1, MAX_REPORT_PERIODS),
             None => self.arrivals.add_without(1),
         }
         match outcome {

@@ -41,6 +41,7 @@ pub const ADVICE: &[Advice] = &[
         "Run flowherd explain on the object, then correct the rule or raise the limit.",
     ),
     advice("too large:", "Raise limits.max_decoded_bytes, or split the object."),
+    advice("correct the header line", "Correct the header line of the W3C log, or exclude the object."),
     advice(
         "the header line names",
         "Copy the complete fields from the error into the rule, or correct the file.",

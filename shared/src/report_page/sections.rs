@@ -6,7 +6,7 @@ use super::{
     advice::{self, Advice},
     charts::{self, Mark},
     state_name,
-    text::{Key, Long, Message, Name, bytes, count, duration, number, percent},
+    text::{Key, Long, Message, Name, bytes, count, duration, number, percent, plural},
     timeline,
 };
 use crate::ledger::{DoneObject, Report, ReportExample, ReportFailure, Run, counts_by_rule_and_reason};
@@ -48,7 +48,7 @@ pub(super) fn verdict(run: &Run, report: &Report) -> Markup {
             @for warning in report.warnings.iter().take(MAX_WARNINGS) {
                 p.attention { "Warning: " (Long(&warning.to_string())) }
             }
-            (more(report.warnings.len(), MAX_WARNINGS, "more warning"))
+            (more(report.warnings.len(), MAX_WARNINGS, "warning", "warnings"))
         }
     }
 }
@@ -61,7 +61,7 @@ fn facts(report: &Report) -> Markup {
     let (periods, with_rows) = timeline::periods_with_rows(report);
     let facts = [
         (number(done), format!("of {} done", count(objects.listed, "object"))),
-        (number(records.rows), "rows".to_owned()),
+        (number(records.rows), plural(records.rows, "row", "rows").to_owned()),
         (number(records.rejected), rejected),
         (number(periods), with_rows),
     ];
@@ -122,7 +122,7 @@ pub(super) fn records(report: &Report) -> Markup {
                         }
                     }
                 }
-                (more(report.tables.len(), MAX_TABLES, "more table"))
+                (more(report.tables.len(), MAX_TABLES, "table", "tables"))
             }
         }
     }
@@ -164,7 +164,7 @@ pub(super) fn rejects(report: &Report) -> Markup {
                         }
                     }
                 }
-                (more(rejects.len(), MAX_REJECTS, "more pair of rule and reason"))
+                (more(rejects.len(), MAX_REJECTS, "pair of rule and reason", "pairs of rule and reason"))
                 p { "docs/operations.md has a section for each reason. Numbers of records start at 0." }
             }
             (rules(report))
@@ -199,7 +199,7 @@ fn rules(report: &Report) -> Markup {
                     }
                 }
             }
-            (more(report.rules.len(), MAX_RULES, "more rule"))
+            (more(report.rules.len(), MAX_RULES, "rule", "rules"))
         }
         @if !absent.is_empty() {
             h3 { "Columns without a value in any row" }
@@ -208,7 +208,7 @@ fn rules(report: &Report) -> Markup {
                     li { code { (Name(column)) } " of rule " (Name(rule)) }
                 }
             }
-            (more(absent.len(), MAX_ABSENT_COLUMNS, "more column"))
+            (more(absent.len(), MAX_ABSENT_COLUMNS, "column", "columns"))
         }
     }
 }
@@ -246,7 +246,7 @@ pub(super) fn failures(report: &Report) -> Markup {
                         li { code { (Key(&failure.key)) } br; (Long(&failure.error)) }
                     }
                 }
-                (more(failures.len(), shown, "more failure"))
+                (more(failures.len(), shown, "failure", "failures"))
             }
         }
     }
@@ -322,7 +322,7 @@ pub(super) fn fingerprints(run: &Run) -> Markup {
                     dt { "resumes" }
                     dd {
                         @for earlier in run.resumes.iter().take(MAX_RESUMES) { (Name(earlier)) " " }
-                        (more(run.resumes.len(), MAX_RESUMES, "more run"))
+                        (more(run.resumes.len(), MAX_RESUMES, "run", "runs"))
                     }
                 }
             }
@@ -360,7 +360,7 @@ fn bar(title: &str, whole_name: &str, whole: u64, parts: &[(&'static str, u64)])
 }
 
 /// Says how many entries of a list are not shown.
-fn more(length: usize, shown: usize, noun: &str) -> Markup {
+fn more(length: usize, shown: usize, one: &str, several: &str) -> Markup {
     let hidden = length.saturating_sub(shown) as u64;
-    html! { @if hidden > 0 { p { "And " (count(hidden, noun)) " in report.json." } } }
+    html! { @if hidden > 0 { p { "And " (number(hidden)) " more " (plural(hidden, one, several)) " in report.json." } } }
 }

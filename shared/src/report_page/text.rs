@@ -51,20 +51,44 @@ impl Render for Long<'_> {
     }
 }
 
-/// Appends the first and last bytes of a text, escaped.
+/// Appends the first and last bytes of a text, escaped. A text of characters that HTML escapes is cut earlier.
 fn write(text: &str, first: usize, last: usize, buffer: &mut String) {
     use std::fmt::Write;
+    let text = printable(text);
     let mut escaper = Escaper::new(buffer);
     let mut append = |text: &str| {
         // A string accepts every write.
-        let _ = escaper.write_str(&printable(text));
+        let _ = escaper.write_str(text);
     };
-    if text.len() <= first + last {
-        return append(text);
+    if fitting(text.chars(), first + last) == text.len() {
+        return append(&text);
     }
-    append(&text[..text.floor_char_boundary(first)]);
+    append(&text[..fitting(text.chars(), first)]);
     append("…");
-    append(&text[text.ceil_char_boundary(text.len() - last)..]);
+    append(&text[text.len() - fitting(text.chars().rev(), last)..]);
+}
+
+/// Returns the bytes of the characters that fit a maximum, which is twice as large for the escaped text.
+fn fitting(characters: impl Iterator<Item = char>, max: usize) -> usize {
+    let (mut bytes, mut escaped) = (0, 0);
+    for character in characters {
+        escaped += match character {
+            '"' => "&quot;".len(),
+            '&' => "&amp;".len(),
+            '<' | '>' => "&lt;".len(),
+            other => other.len_utf8(),
+        };
+        if bytes + character.len_utf8() > max || escaped > 2 * max {
+            break;
+        }
+        bytes += character.len_utf8();
+    }
+    bytes
+}
+
+/// Returns the bytes of a whole text in HTML; `None` if the page would show another text.
+pub(super) fn whole_size(text: &str) -> Option<usize> {
+    (printable(text) == text).then(|| text.render().into_string().len())
 }
 
 /// Returns a number with separators.
@@ -82,8 +106,12 @@ pub(super) fn number(number: u64) -> String {
 
 /// Returns a number with its noun, in the plural unless it is one.
 pub(super) fn count(count: u64, noun: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", number(count))
+    format!("{} {noun}{}", number(count), plural(count, "", "s"))
+}
+
+/// Returns the form of a word that fits a number.
+pub(super) fn plural<'a>(count: u64, one: &'a str, several: &'a str) -> &'a str {
+    if count == 1 { one } else { several }
 }
 
 /// Returns a size in the largest unit in which it is at least one.
@@ -142,6 +170,9 @@ mod tests {
         let odd = format!("a{key}b");
         assert!(Message(&odd).render().into_string().ends_with("é…"));
         assert_eq!(Key("short").render().into_string(), "short");
+        // 21 quotes are 126 bytes of HTML, and a name has at most 128.
+        let quotes = "\"".repeat(64);
+        assert_eq!(Name(&quotes).render().into_string(), format!("{}…", "&quot;".repeat(21)));
     }
 
     #[test]

@@ -116,3 +116,14 @@ fn a_state_with_the_largest_numbers_is_processed() {
         }
     }
 }
+
+#[test]
+fn the_receipts_of_named_ledger_inputs_parse() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/ledger");
+    for name in ["done", "amended", "rows", "too-many"] {
+        let input = fs::read(corpus.join(name)).unwrap();
+        let receipt = input[1..].split(|byte| *byte == 0).nth(1).unwrap();
+        let receipt: Receipt = serde_json::from_slice(receipt).unwrap();
+        assert_eq!(receipt.times.total(), Some(receipt.records.rows), "{name}");
+    }
+}

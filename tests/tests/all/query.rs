@@ -3,7 +3,10 @@
 use std::{fs, process::Command};
 
 use flowherd_cli::query::questions::{Parameter, QUESTIONS, Question};
-use flowherd_tests::command::{Ran, files_below, flowherd};
+use flowherd_tests::{
+    command::{Ran, files_below, flowherd},
+    objects::{FLOW, envelope, event, gzip},
+};
 use serde_json::Value;
 
 use super::place::{PROGRAM, Place};
@@ -111,6 +114,15 @@ fn every_view_and_question_is_in_the_dialect_of_athenas_engine() {
         assert_eq!(ran.status, 0, "{ran:?}");
         statements.push(("trino", ran.stdout));
     }
+    // Of the page of a run, whose checks by time need a row.
+    let message = envelope("vpc", &[event(1_771_408_800_000, FLOW)]);
+    place.object("firehose/k.gz", &gzip(message.as_bytes()));
+    place.convert(&["--run", "r"]);
+    let page = fs::read_to_string(place.path("out/runs/r/report.html")).unwrap();
+    let of_page = page.split("<code class=\"sql\">").skip(1).map(|sql| sql.split("</code>").next().unwrap());
+    let before = statements.len();
+    statements.extend(of_page.map(|sql| ("trino", sql.replace("&quot;", "\""))));
+    assert_eq!(statements.len() - before, 9);
     assert!(statements.len() > 60, "{}", statements.len());
     let program = "import json, sys, sqlglot\n\
                    for dialect, sql in json.load(open(sys.argv[1])):\n\

@@ -100,7 +100,7 @@ fn report_of(text: &str) -> (Run, Report) {
             .into();
     let example = RejectExample { rule: Some(owned()), reason: owned(), record: 1, message: owned() };
     report.examples = vec![ReportExample { key: owned(), example }];
-    (report.times, report.arrivals) = (hours(3, 1), hours(3, 1));
+    (report.times, report.arrivals, report.arrivals_by_day) = (hours(3, 1), hours(3, 1), hours(1, 1));
     let object = DoneObject { key: owned(), compressed_in: 1, decoded_in: 1, rows: 1, milliseconds: 1 };
     (report.slowest, report.largest) = (vec![object.clone()], vec![object]);
     report.warnings = vec![Warning::ObjectsWithoutRows { count: 1, key: owned() }];
@@ -244,11 +244,11 @@ fn the_page_of_the_largest_report_is_smaller_than_its_limit() {
         })
         .collect();
     (report.times, report.arrivals) = (TimeCounts::default(), TimeCounts::default());
-    for day in (0..).take(MAX_REPORT_PERIODS) {
-        // Alternating, so that the two charts share no period.
-        let period = |day: i64| Period::hour_of(TEN + day * 24 * HOUR);
-        report.times.add_period(period(2 * day), u64::MAX / 1000, MAX_REPORT_PERIODS);
-        report.arrivals.add_period(period(2 * day + 1), u64::MAX / 1000, MAX_REPORT_PERIODS);
+    for place in 0..100 {
+        // Hours apart, so that the columns between them are ranges, which have long names.
+        let period = Period::hour_of(TEN + place * 30 * HOUR);
+        report.times.add_period(period, u64::MAX / 1000, MAX_REPORT_PERIODS);
+        report.arrivals.add_period(period, u64::MAX / 1000, MAX_REPORT_PERIODS);
     }
     let object = |number| DoneObject {
         key: large(number, 1024),
@@ -339,24 +339,103 @@ fn convert_and_the_fleet_write_the_same_page() {
     assert_eq!(local, page_at_fixed_times(run, report));
 }
 
+/// The texts of the page's code of a class.
+fn code_of(page: &str, class: &str) -> Vec<String> {
+    let start = format!("<code class=\"{class}\">");
+    let parts = page.split(&start).skip(1);
+    parts.map(|part| tokens(part.split("</code>").next().unwrap()).texts.concat()).collect()
+}
+
+/// A run with one row in each of so many hours, of which each object has 100.
+fn one_row_an_hour(hours: i64) -> Place {
+    let place = Place::new();
+    let events: Vec<String> = (0..hours).map(|hour| event(TEN + hour * HOUR, FLOW)).collect();
+    for (number, events) in events.chunks(100).enumerate() {
+        place.object(&format!("firehose/{number}.gz"), &gzip(envelope("vpc", events).as_bytes()));
+    }
+    place
+}
+
 #[test]
 fn each_command_of_the_page_prints_the_number_of_the_page() {
-    let place = day();
-    place.convert(&["--run", "r"]);
-    let page = fs::read_to_string(place.path("out/runs/r/report.html")).unwrap();
-    let texts_of = |class: &str| -> Vec<String> {
-        let start = format!("<code class=\"{class}\">");
-        let parts = page.split(&start).skip(1);
-        parts.map(|part| tokens(part.split("</code>").next().unwrap()).texts.concat()).collect()
-    };
-    let (commands, expected) = (texts_of("command"), texts_of("expected"));
-    assert_eq!((commands.len(), expected.len()), (9, 9));
-    for (command, expected) in commands.iter().zip(&expected) {
-        let ran = Command::new("bash").args(["-c", command]).current_dir(place.path("out")).output().unwrap();
-        assert!(ran.status.success() && ran.stderr.is_empty(), "{command}: {ran:?}");
-        assert_eq!(String::from_utf8(ran.stdout).unwrap().trim(), expected, "{command}");
+    let empty = Place::new();
+    fs::create_dir_all(empty.path("in")).unwrap();
+    // 20 days are more hours than a report counts. Receipts of 100 hours count days, and those of fewer count hours.
+    let places = [(day(), 9), (one_row_an_hour(30), 9), (one_row_an_hour(490), 9), (empty, 7)];
+    for (place, checks) in places {
+        place.convert(&["--run", "r"]);
+        let page = fs::read_to_string(place.path("out/runs/r/report.html")).unwrap();
+        let (commands, expected) = (code_of(&page, "command"), code_of(&page, "expected"));
+        assert_eq!((commands.len(), expected.len()), (checks, checks));
+        for (command, expected) in commands.iter().zip(&expected) {
+            let ran =
+                Command::new("bash").args(["-c", command]).current_dir(place.path("out")).output().unwrap();
+            assert!(ran.status.success() && ran.stderr.is_empty(), "{command}: {ran:?}");
+            assert_eq!(String::from_utf8(ran.stdout).unwrap().trim(), expected, "{command}");
+        }
+        assert_eq!(code_of(&page, "sql").len(), checks);
     }
-    assert_eq!(texts_of("sql").len(), 9);
+}
+
+#[test]
+fn a_check_whose_output_does_not_fit_the_page_is_left_out() {
+    let (run, mut report) = report_of("x");
+    let checks = |report: &Report| code_of(&report_page::render(&run, report), "expected");
+    let all = checks(&report);
+    report.tables = (0..MAX_TABLES).map(|number| (large(number, 128), 1)).collect();
+    assert_eq!(checks(&report).len(), all.len() - 1);
+    // The hours of two weeks do not fit, so the check has days.
+    report.times = hours(336, u64::MAX / 1000);
+    let by_day = checks(&report).into_iter().find(|text| text.starts_with("{\"2026-02-18\":")).unwrap();
+    let by_day: BTreeMap<String, u64> = serde_json::from_str(&by_day).unwrap();
+    assert_eq!(by_day.len(), 15);
+}
+
+#[test]
+fn a_run_whose_page_cannot_be_written_has_its_report_and_a_warning() {
+    let place = Place::new();
+    place.object("firehose/a.gz", &gzip(envelope("vpc", &[event(TEN, FLOW)]).as_bytes()));
+    place.convert(&["--run", "r"]);
+    let page = place.path("out/runs/r/report.html");
+    fs::remove_file(&page).unwrap();
+    fs::remove_file(place.path("out/runs/r/report.json")).unwrap();
+    // A directory with a file cannot be replaced by a file.
+    fs::create_dir(&page).unwrap();
+    fs::write(page.join("x"), "x").unwrap();
+    let ran = place.convert(&["--run", "r", "--resume"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert!(ran.stderr.contains("warning: cannot write the page of the report: "), "{ran:?}");
+    let report: Report = read(&place.path("out/runs/r/report.json"));
+    assert_eq!(report.state, ReportState::Done);
+}
+
+#[test]
+fn one_object_or_row_has_the_singular() {
+    let place = Place::new();
+    place.object("firehose/a.gz", &gzip(envelope("vpc", &[event(TEN, FLOW)]).as_bytes()));
+    assert_eq!(place.convert(&["--run", "r"]).status, 0);
+    let page = fs::read_to_string(place.path("out/runs/r/report.html")).unwrap();
+    assert!(page.contains("The object is done. ") && page.contains("<strong>1</strong> row<"), "{page}");
+    let (run, mut report) = report_of("x");
+    report.rules = (0..25)
+        .map(|rule| {
+            let totals = RuleTotals { rejects: [("x".to_owned(), 1)].into(), ..RuleTotals::default() };
+            (format!("rule-{rule:02}"), totals)
+        })
+        .collect();
+    report.rejects = [("x".to_owned(), 25)].into();
+    let page = report_page::render(&run, &report);
+    assert!(page.contains("And 5 more pairs of rule and reason in report.json."), "{page}");
+}
+
+#[test]
+fn the_advice_for_a_w3c_header_names_no_rule() {
+    let (run, mut report) = report_of("x");
+    let error = "the header line names \"date\" twice, so its values are ambiguous; correct the header line";
+    report.failures = vec![ReportFailure { key: "k".to_owned(), error: error.to_owned() }];
+    let page = report_page::render(&run, &report);
+    assert!(page.contains("Correct the header line of the W3C log, or exclude the object."), "{page}");
+    assert!(!page.contains("into the rule"), "{page}");
 }
 
 #[test]
