@@ -198,7 +198,7 @@ mod tests {
         (20..24).for_each(|second| seen.add(&state(check(), 2, empty), at(second)));
         assert_eq!(
             render(&seen.view(at(50)), Some(79)),
-            "the queue is empty; waiting 2 min for late outcomes  90 s remaining  6/9 objects done"
+            "the queue is empty; waiting 2 min for late outcomes  90 s remaining"
         );
         assert_eq!(
             render(&seen.view(at(999)), Some(79)),

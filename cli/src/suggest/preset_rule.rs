@@ -138,7 +138,8 @@ mod tests {
         let flow = rules.iter().find(|rule| rule.name == "vpc-flow").unwrap();
         assert_eq!((flow.table.as_deref(), flow.decodes, flow.is_json), (Some("vpc_flow"), false, false));
         assert!(flow.matches_key("AWSLogs/1/vpcflowlogs/x") && !flow.matches_key("app/x"));
-        assert!(flow.matches_group("vpc-flow-logs") && !flow.matches_group("app"));
+        let resolver = rules.iter().find(|rule| rule.name == "route53-resolver").unwrap();
+        assert!(resolver.matches_group("/aws/route53resolver/prod") && !resolver.matches_group("app"));
         assert!(flow.may_match(Some("app"), &mut ["AWSLogs/1/vpcflowlogs/x"].into_iter()));
         assert!(!flow.may_match(None, &mut ["app/x"].into_iter()));
     }

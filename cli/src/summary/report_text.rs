@@ -185,7 +185,7 @@ mod tests {
                          "repaired": 2 },
             "bytes": { "compressed_in": 76_000_000_000_u64, "decoded_in": 900_000_000_000_u64, "compressed_out": 60_000_000_000_u64 },
             "tables": { "vpc_flow": 123_449_999, "waf": 1 }, "rejects": { "bad-timestamp": 6_000 },
-            "rules": {}, "warnings": [], "failures": [{ "key": "a/bad", "error": "truncated" }]
+            "rules": {}, "times": {}, "arrivals": {}, "arrivals_by_day": {}, "slowest": [], "largest": [], "warnings": [], "failures": [{ "key": "a/bad", "error": "truncated" }]
         }))
         .unwrap()
     }
