@@ -398,7 +398,7 @@ impl Receipt {
             && Some(rejected) == written(false)
             && Some(rejected) == sum(self.rejects.values().copied())
             && self.examples.len() <= MAX_RECEIPT_EXAMPLES
-            && self.times.len() <= MAX_RECEIPT_PERIODS
+            && self.times.number_of_periods() <= MAX_RECEIPT_PERIODS
             && Some(rows) == self.times.total()
             && self.rules.len() <= MAX_RULES
             && Some(rows) == sum(self.rules.values().map(|rule| rule.rows))

@@ -234,16 +234,13 @@ impl TimeCounts {
 
     fn limit(&mut self, max_periods: usize) {
         while self.counts.len() > max_periods {
-            match self.unit.longer() {
-                Some(unit) => self.lengthen(unit),
-                None => {
-                    let last = self.counts.keys().copied().max_by_key(|year| rank(*year));
-                    match last.and_then(|year| self.counts.remove(&year)) {
-                        Some(count) => self.add_without(count),
-                        None => return,
-                    }
-                }
+            if let Some(unit) = self.unit.longer() {
+                self.lengthen(unit);
+                continue;
             }
+            let last = self.counts.keys().copied().max_by_key(|year| rank(*year));
+            let Some(count) = last.and_then(|year| self.counts.remove(&year)) else { return };
+            self.add_without(count);
         }
     }
 
@@ -272,7 +269,7 @@ impl TimeCounts {
 
     /// Returns the number of periods.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn number_of_periods(&self) -> usize {
         self.counts.len()
     }
 
@@ -359,7 +356,7 @@ mod tests {
     fn too_many_hours_become_days_months_and_years() {
         let hours: Vec<i64> = (0..49).map(|hour| hour * MS_OF_HOUR).collect();
         let json = |counts: &TimeCounts| serde_json::to_value(counts).unwrap();
-        assert_eq!(counts(&hours[..48], 48).len(), 48);
+        assert_eq!(counts(&hours[..48], 48).number_of_periods(), 48);
         assert_eq!(
             json(&counts(&hours, 48)),
             serde_json::json!({"1970-01-01": 24, "1970-01-02": 24, "1970-01-03": 1})
@@ -377,7 +374,7 @@ mod tests {
             counts.add_period(year(wrong), 1, MAX_RECEIPT_PERIODS);
         }
         counts.add_period(year(2026), 1000, MAX_RECEIPT_PERIODS);
-        assert_eq!((counts.count(year(2026)), counts.len()), (1000, MAX_RECEIPT_PERIODS));
+        assert_eq!((counts.count(year(2026)), counts.number_of_periods()), (1000, MAX_RECEIPT_PERIODS));
         assert_eq!((counts.count(year(1970)), counts.count(year(2199))), (0, 0));
         assert_eq!(counts.total(), Some(1150));
     }
@@ -406,7 +403,7 @@ mod tests {
             let mut parts = counts(&times[cut..], max);
             parts.add(&counts(&times[..cut], max), max);
             prop_assert_eq!(&parts, &whole);
-            prop_assert!(whole.len() <= max);
+            prop_assert!(whole.number_of_periods() <= max);
             prop_assert_eq!(whole.total(), Some(times.len() as u64));
             let json = serde_json::to_string(&whole).unwrap();
             let read: TimeCounts = serde_json::from_str(&json).unwrap();

@@ -156,7 +156,8 @@ fn checks(run: &Run, report: &Report, name: &str) -> Vec<Check> {
 fn rows_by_time(times: &TimeCounts) -> Option<(String, usize)> {
     let units =
         [(PeriodUnit::Hour, 13), (PeriodUnit::Day, 10), (PeriodUnit::Month, 7), (PeriodUnit::Year, 4)];
-    if times.is_empty() || times.unit() == PeriodUnit::Year && times.len() >= MAX_REPORT_PERIODS {
+    if times.is_empty() || times.unit() == PeriodUnit::Year && times.number_of_periods() >= MAX_REPORT_PERIODS
+    {
         return None;
     }
     units.into_iter().filter(|(unit, _)| *unit >= times.unit()).find_map(|(unit, length)| {

@@ -62,7 +62,7 @@ pub(super) fn section(report: &Report) -> Markup {
             } @else {
                 (timeline.chart("Rows by time of the record", "rows", "row", &timeline.rows))
                 (timeline.chart("Objects by time of arrival", "arrivals", "object", &timeline.arrivals))
-                @if report.times.len() == 0 {
+                @if report.times.number_of_periods() == 0 {
                     p { "No row has a time." }
                 } @else if gaps.is_empty() {
                     p { "No gaps: each " (period) " from the first to the last one with rows has rows." }
@@ -118,7 +118,7 @@ impl Timeline {
                 break;
             }
         }
-        if rows.unit() >= PeriodUnit::Day && report.arrivals_by_day.len() > 0 {
+        if rows.unit() >= PeriodUnit::Day && report.arrivals_by_day.number_of_periods() > 0 {
             arrivals.add(&report.arrivals_by_day, MAX_REPORT_PERIODS);
             // Only too many days are longer than these periods.
             rows.lengthen(arrivals.unit());

@@ -17,6 +17,7 @@ pub(super) struct Header {
     /// The fields of a flow log.
     pub(super) flow: Option<Vec<String>>,
     /// The fields of a W3C log; `Some(None)` if its header line is not valid.
+    #[expect(clippy::option_option, reason = "no header line differs from one that is not valid")]
     pub(super) w3c: Option<Option<Vec<String>>>,
     /// By name of the rule: the fields that a header line inside its records names.
     pub(super) w3c_inside: BTreeMap<String, Vec<String>>,

@@ -346,7 +346,7 @@ fn code_of(page: &str, class: &str) -> Vec<String> {
     parts.map(|part| tokens(part.split("</code>").next().unwrap()).texts.concat()).collect()
 }
 
-/// A run with one row in each of so many hours, of which each object has 100.
+/// A run with one row in each of a number of hours, of which each object has 100.
 fn one_row_an_hour(hours: i64) -> Place {
     let place = Place::new();
     let events: Vec<String> = (0..hours).map(|hour| event(TEN + hour * HOUR, FLOW)).collect();

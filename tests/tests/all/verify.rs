@@ -160,7 +160,7 @@ fn verify_fails_if_nothing_was_verified_or_the_report_is_absent() {
     report["objects"]["missing"] = 1.into();
     fs::write(&path, report.to_string()).unwrap();
     fs::remove_file(place.path("out/runs/r/receipts/a.json")).unwrap();
-    assert_eq!(problems(&place), [], "the report says so");
+    assert_eq!(problems(&place), [], "the report counts it as missing");
     let path = place.path("out/runs/r/receipts/b.json");
     fs::remove_file(path).unwrap();
     assert_eq!(problems(&place)[0].1, "1 object was missing when it was written, and now 2");
