@@ -9,7 +9,7 @@ use flowherd_coordinator::state::{Operation, Progress, RunState};
 
 use crate::{
     progress::{Line, Rate, View},
-    words::{about, counted, objects_per_second},
+    words::{counted, objects_per_second},
 };
 
 /// Shows the progress of a run until it is dropped.
@@ -109,10 +109,8 @@ impl Seen {
         let settled = self.empty_since.map(|since| (since + self.settle).saturating_sub(now));
         let view = match settled {
             _ if pending == 0 => View::stage("waiting for the report"),
-            Some(rest) => {
-                let stage = format!("the queue is empty; waiting {} for late outcomes", about(self.settle));
-                View::stage(stage).remaining(Some(rest).filter(|rest| !rest.is_zero()))
-            }
+            Some(rest) => View::stage("queue is empty; waiting for late outcomes")
+                .remaining(Some(rest).filter(|rest| !rest.is_zero())),
             None => View::share(progress.listed - pending, progress.listed),
         };
         let view = view.objects(progress.done + progress.skipped, progress.listed, progress.failed);
@@ -198,15 +196,15 @@ mod tests {
         (20..24).for_each(|second| seen.add(&state(check(), 2, empty), at(second)));
         assert_eq!(
             render(&seen.view(at(50)), Some(79)),
-            "the queue is empty; waiting 2 min for late outcomes  90 s remaining"
+            "queue is empty; waiting for late outcomes  90 s remaining  6/9 objects done"
         );
         assert_eq!(
             render(&seen.view(at(999)), Some(79)),
-            "the queue is empty; waiting 2 min for late outcomes  6/9 objects done"
+            "queue is empty; waiting for late outcomes  6/9 objects done"
         );
         // A message comes back, for example after a worker was killed.
         seen.add(&state(check(), 2, progress), at(1000));
-        assert!(!render(&seen.view(at(1001)), None).contains("the queue is empty"));
+        assert!(!render(&seen.view(at(1001)), None).contains("queue is empty"));
     }
 
     #[test]
