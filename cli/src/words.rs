@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use flowherd_shared::text::plural;
 use indicatif::{HumanBytes, HumanCount};
 
 /// Returns a count and its noun, such as `1 row` or `2,000 rows`.
 pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{} {}", HumanCount(count), if count == 1 { one } else { many })
+    format!("{} {}", HumanCount(count), plural(count, one, many))
 }
 
 /// Returns a length of time in its two largest units, such as `1.4 s`, `42 s`, `4 min 12 s` or `2 h 3 min`.

@@ -1,4 +1,4 @@
-//! Values as text in errors and file names.
+//! Values and counts as text in errors, messages and file names.
 
 /// Characters of a value that an error shows.
 const QUOTED_CHARS: usize = 200;
@@ -35,9 +35,35 @@ pub fn is_printable(character: char) -> bool {
     !(character.is_control() || changes_direction)
 }
 
+/// Returns a number with separators, such as `2,000`.
+#[must_use]
+pub fn number(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Returns the noun for a count: `one` only for one.
+#[must_use]
+pub fn plural<'a>(count: u64, one: &'a str, many: &'a str) -> &'a str {
+    if count == 1 { one } else { many }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_has_separators_and_only_one_has_the_singular() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([0, 1, 2].map(|count| plural(count, "is", "are")), ["are", "is", "are"]);
+    }
 
     #[test]
     fn printed_text_has_no_control_characters_and_none_that_change_its_direction() {

@@ -37,8 +37,9 @@ impl DoneObject {
 /// Adds an object to the [`MAX_TOP_OBJECTS`] with the largest `value`, in descending order. Equal objects are in the order of
 /// their keys, so the order of additions does not matter.
 pub(super) fn add(top: &mut Vec<DoneObject>, object: &DoneObject, value: fn(&DoneObject) -> u64) {
-    let rank = |object: &DoneObject| (Reverse(value(object)), object.key.clone());
-    let at = top.partition_point(|other| rank(other) < rank(object));
+    let precedes =
+        |other: &DoneObject| (Reverse(value(other)), &*other.key) < (Reverse(value(object)), &*object.key);
+    let at = top.partition_point(precedes);
     if at < MAX_TOP_OBJECTS {
         top.insert(at, object.clone());
         top.truncate(MAX_TOP_OBJECTS);

@@ -12,6 +12,7 @@ mod regex;
 mod rule;
 mod time;
 mod w3c;
+mod w3c_header;
 
 pub use self::{
     apply::Rules,

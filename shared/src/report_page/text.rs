@@ -3,6 +3,7 @@
 use maud::{Escaper, Render};
 
 use crate::text::printable;
+pub(super) use crate::text::{number, plural};
 
 /// Maximum bytes of a key or a message.
 const MAX_LONG: usize = 200;
@@ -91,27 +92,9 @@ pub(super) fn whole_size(text: &str) -> Option<usize> {
     (printable(text) == text).then(|| text.render().into_string().len())
 }
 
-/// Returns a number with separators.
-pub(super) fn number(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// Returns a number with its noun, in the plural unless it is one.
 pub(super) fn count(count: u64, noun: &str) -> String {
     format!("{} {noun}{}", number(count), plural(count, "", "s"))
-}
-
-/// Returns the form of a word that fits a number.
-pub(super) fn plural<'a>(count: u64, one: &'a str, several: &'a str) -> &'a str {
-    if count == 1 { one } else { several }
 }
 
 /// Returns a size in the largest unit in which it is at least one.
@@ -177,7 +160,6 @@ mod tests {
 
     #[test]
     fn numbers_sizes_durations_and_shares_are_short() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([1, 2].map(|number| count(number, "row")), ["1 row", "2 rows"]);
         assert_eq!(
             [1, 1023, 1024, 1_048_575, 1 << 20, u64::MAX].map(bytes),

@@ -53,5 +53,6 @@ mod smoke;
 mod stack;
 mod start;
 mod suggest;
+mod synth;
 mod verify;
 mod warnings;

@@ -16,7 +16,7 @@ const NO_NULL: &str = "e'\\x01'";
 /// Maximum length of a line: a record of the maximum length that consists of quotes.
 const MAX_LINE_BYTES: usize = 4 << 20;
 
-/// The first version that reads a list of files of which some do not exist (`allow_empty`).
+/// The first version that reads a list of files although some do not exist (`allow_empty`).
 pub const MAJOR: u32 = 2;
 
 /// The path of the file that a row is in. No table has a column of this name.

@@ -5,7 +5,8 @@ use super::{
     flow_header::{self, FlowHeader},
     lost_header::{self, Line},
     message::{self, Message, TextOf},
-    w3c::{self, W3cHeader, W3cOrder},
+    w3c,
+    w3c_header::{self, W3cHeaders},
 };
 use crate::{
     error::{ObjectError, Reason},
@@ -26,10 +27,7 @@ pub struct Rules<'a> {
     /// The file of the object that holds the current record.
     file: u64,
     flow_header: Option<FlowHeader>,
-    /// The latest header line of the file. One that is not valid fails the object with the first line that is read under it.
-    w3c_header: Option<Result<W3cHeader, ObjectError>>,
-    /// By rule: the order that a header line inside its records gave, such as a line of an export task.
-    w3c_orders: Vec<Option<W3cOrder>>,
+    w3c_headers: W3cHeaders,
     values: Values,
     flow: FlowValues,
     /// The message and the time that a rule found inside its record.
@@ -75,8 +73,7 @@ impl<'a> Rules<'a> {
             serial: None,
             file: 0,
             flow_header: None,
-            w3c_header: None,
-            w3c_orders: vec![None; rules.len()],
+            w3c_headers: W3cHeaders::new(rules.len()),
             values: Values::default(),
             flow: FlowValues::default(),
             unwrapped: Values::default(),
@@ -90,7 +87,7 @@ impl<'a> Rules<'a> {
         let list = self.list.iter().filter(|rule| !matches!(rule.action, Action::Decode)).copied().collect();
         let mut rules = Self::new(&[], self.tables, self.arrays, self.key);
         rules.found = vec![None; self.found.len()];
-        rules.w3c_orders = vec![None; self.found.len()];
+        rules.w3c_headers = W3cHeaders::new(self.found.len());
         rules.list = list;
         rules
     }
@@ -104,8 +101,7 @@ impl<'a> Rules<'a> {
 
     fn forget_header_lines(&mut self) {
         self.flow_header = None;
-        self.w3c_header = None;
-        self.w3c_orders.fill(None);
+        self.w3c_headers.clear();
     }
 
     /// Returns whether a line can fail its object, because it is a header line or a damaged one.
@@ -181,7 +177,7 @@ impl<'a> Rules<'a> {
                         return Ok(Parsed::Header { table: writing.table });
                     }
                     passed_flow_rule = true;
-                } else if is_w3c_header && w3c::reads_text(rule, record) {
+                } else if is_w3c_header && w3c_header::reads_text(rule, record) {
                     outcome = Some((rule, Applied::Control));
                     break;
                 }
@@ -278,12 +274,9 @@ impl<'a> Rules<'a> {
     /// Reads the header line of a W3C log, whichever rule takes the line. Returns whether the record is one.
     fn read_w3c_header(&mut self, record: &Record<'_>) -> bool {
         let text = record.repaired.unwrap_or(record.message);
-        if !text.starts_with(w3c::FIELDS) || !self.candidates.iter().any(|rule| w3c::reads_text(rule, record))
-        {
-            return false;
-        }
-        self.w3c_header = W3cHeader::of_line(text, record.fault, self.found.len()).transpose();
-        true
+        text.starts_with(w3c::DIRECTIVE)
+            && self.candidates.iter().any(|rule| w3c_header::reads_text(rule, record))
+            && self.w3c_headers.read(text, record.fault)
     }
 
     fn takes_message(&self, rule: &Rule, record: &Record<'_>) -> bool {
@@ -302,7 +295,7 @@ impl<'a> Rules<'a> {
             if is_flow_line {
                 lost_header::refuse(record.message, line)?;
             }
-            return Ok(fault(rule, reason));
+            return Ok(if rule.drops_invalid(reason) { Applied::Dropped } else { Applied::Reject(reason) });
         }
         if matches!(rule.action, Action::Drop) {
             return Ok(Applied::Dropped);
@@ -455,25 +448,18 @@ impl<'a> Rules<'a> {
                     .and_then(|()| self.values.fit(self.values.text.len()))
             }
             Format::W3c(format) => {
-                let reads_text = w3c::reads_text(rule, record);
+                let is_inside = !w3c_header::reads_text(rule, record);
                 if message.text.starts_with(w3c::DIRECTIVE) {
                     // An event names no fields of the lines after its envelope.
-                    if is_plain
-                        && !reads_text
-                        && let Some(header) = W3cHeader::of_line(message.text, None, 0)?
-                    {
-                        self.w3c_orders[rule.number] = Some(header.order_for(format));
+                    if is_plain && is_inside {
+                        self.w3c_headers.read_inside(rule.number, message.text, format)?;
                     }
                     return Ok(Applied::Control);
                 }
-                if let Some(Err(error)) = self.w3c_header.take_if(|header| reads_text && header.is_err()) {
-                    return Err(error);
-                }
-                let order = match &mut self.w3c_header {
-                    _ if !is_plain => Some(format.own_order()),
-                    Some(Ok(header)) if reads_text => Some(header.order(rule.number, format)),
-                    _ if reads_text => None,
-                    _ => self.w3c_orders[rule.number].as_ref(),
+                let order = match (is_plain, is_inside) {
+                    (false, _) => Some(format.own_order()),
+                    (true, false) => self.w3c_headers.order(rule.number, format)?,
+                    (true, true) => self.w3c_headers.order_inside(rule.number),
                 };
                 let Some(order) = order else { return Ok(Applied::Reject(Reason::NoHeader)) };
                 let outcome = format.parse(message.text, order, &mut self.values);
@@ -503,12 +489,4 @@ impl<'a> Rules<'a> {
         };
         Ok(Applied::Row { writing, timestamp, text: of, is_repaired, has_flow, by_header })
     }
-}
-
-/// The outcome of a record that is invalid in itself.
-fn fault<'a>(rule: &Rule, reason: Reason) -> Applied<'a> {
-    let hides_events =
-        matches!(reason, Reason::GluedEnvelope | Reason::BadEnvelope | Reason::UnknownMessageType);
-    let is_dropped = matches!(rule.action, Action::Drop) && !rule.matches.has_message() && !hides_events;
-    if is_dropped { Applied::Dropped } else { Applied::Reject(reason) }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Format, JsonFormat, Matches, time::TimeSource};
+use crate::error::Reason;
 
 /// A rule that is ready to use.
 #[derive(Debug)]
@@ -31,6 +32,14 @@ impl Rule {
             Action::Write(writing) => Some(writing),
             Action::Drop | Action::Decode => None,
         }
+    }
+
+    /// Returns whether it drops a record that is invalid for this reason. One that it cannot match, or that may hide events, is
+    /// a reject.
+    pub(super) fn drops_invalid(&self, reason: Reason) -> bool {
+        let hides_events =
+            matches!(reason, Reason::GluedEnvelope | Reason::BadEnvelope | Reason::UnknownMessageType);
+        matches!(self.action, Action::Drop) && !self.matches.has_message() && !hides_events
     }
 }
 

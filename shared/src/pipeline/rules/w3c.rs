@@ -4,20 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Format, Rule, Values, lost_header::shown, unknown_names};
+use super::{Values, unknown_names};
 use crate::{
-    error::{ObjectError, Reason},
-    limits::{MAX_COLUMNS, MAX_W3C_HEADER_FIELDS},
-    pipeline::records::{OriginKind, Record},
+    error::Reason,
+    limits::MAX_COLUMNS,
     table::{Column, ColumnType},
 };
 
 /// The start of a line that is a directive or a comment.
 pub(super) const DIRECTIVE: &[u8] = b"#";
-/// The start of a header line.
-pub(super) const FIELDS: &[u8] = b"#Fields:";
-/// Fields of an unusable header line that an error quotes.
-const QUOTED_FIELDS: usize = 3;
 
 /// The character between two fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,69 +54,6 @@ pub(super) struct W3cOrder {
     positions: Vec<Option<usize>>,
 }
 
-/// The latest header line of a file. It is for the lines after it, whichever rules read them.
-#[derive(Debug)]
-pub(super) struct W3cHeader {
-    /// Its fields in lower case.
-    fields: Vec<String>,
-    /// By number of the rule: the order for its columns, if a line was read under it.
-    orders: Vec<Option<W3cOrder>>,
-}
-
-impl W3cHeader {
-    /// Reads the fields of a header line; `None` for any other line. A header line that is not valid is an error, because the lines
-    /// after it cannot be read.
-    pub(super) fn of_line(
-        line: &[u8],
-        fault: Option<Reason>,
-        rules: usize,
-    ) -> Result<Option<Self>, ObjectError> {
-        let Some(line) = line.strip_prefix(FIELDS) else { return Ok(None) };
-        let line = String::from_utf8_lossy(line);
-        let names: Vec<&str> = line.split_ascii_whitespace().take(MAX_W3C_HEADER_FIELDS + 1).collect();
-        let error = |names: &[&str], why: String| ObjectError::Header { field: shown(names), why };
-        let first = &names[..names.len().min(QUOTED_FIELDS)];
-        if let Some(fault) = fault {
-            return Err(error(first, format!("but the line is {}; correct the header line", fault.as_str())));
-        }
-        if names.len() > MAX_W3C_HEADER_FIELDS {
-            let why =
-                format!("and more: the limit is {MAX_W3C_HEADER_FIELDS} fields; correct the header line");
-            return Err(error(first, why));
-        }
-        let fields: Vec<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
-        let mut seen = HashMap::new();
-        for (at, field) in fields.iter().enumerate() {
-            if seen.insert(field, at).is_some() {
-                let why = "twice, so its values are ambiguous; correct the header line";
-                return Err(error(&[names[at]], why.to_owned()));
-            }
-        }
-        Ok(Some(Self { fields, orders: vec![None; rules] }))
-    }
-
-    /// Returns the order for the columns of the rule with this number.
-    pub(super) fn order(&mut self, rule: usize, format: &W3cFormat) -> &W3cOrder {
-        let fields = &self.fields;
-        self.orders[rule].get_or_insert_with(|| format.order(fields))
-    }
-
-    /// Returns the order for the columns of a format.
-    pub(super) fn order_for(&self, format: &W3cFormat) -> W3cOrder {
-        format.order(&self.fields)
-    }
-}
-
-/// Returns whether the rule reads the text of this record as a line of a W3C log. Such a line may be a header line.
-pub(super) fn reads_text(rule: &Rule, record: &Record<'_>) -> bool {
-    let source = &rule.source;
-    record.origin.kind == OriginKind::Plain
-        && rule.writing().is_some_and(|writing| matches!(writing.format, Format::W3c(_)))
-        && !source.export_lines
-        && source.unwrap.is_none()
-        && source.records.is_none_or(|path| record.element == Some(path))
-}
-
 impl W3cFormat {
     /// Parses the names of fields, such as `date time cs(User-Agent)`. `types` names the columns that are not strings. The
     /// error has all problems, one line each.
@@ -155,7 +87,7 @@ impl W3cFormat {
     }
 
     /// Returns the order of lines with these fields, in lower case.
-    fn order(&self, fields: &[String]) -> W3cOrder {
+    pub(super) fn order(&self, fields: &[String]) -> W3cOrder {
         let mut positions = vec![None; self.columns.len()];
         for (at, field) in fields.iter().enumerate() {
             if let Some(column) = self.by_field.get(field) {
@@ -213,37 +145,12 @@ mod tests {
         let format = W3cFormat::new("date c-ip cs(User-Agent)", Delimiter::Tab, &BTreeMap::new()).unwrap();
         let names: Vec<&str> = format.columns().iter().map(|column| &*column.name).collect();
         assert_eq!(names, ["date", "c_ip", "cs_user_agent"]);
-        let header = |line: &[u8]| W3cHeader::of_line(line, None, 1);
-        let mut found = header(b"#Fields: C-IP x-new date").unwrap().unwrap();
-        let order = found.order(0, &format).clone();
+        let order = format.order(&["c-ip", "x-new", "date"].map(str::to_owned));
         let mut values = Values::default();
         format.parse(b"192.0.2.1\t-\t2026-02-18", &order, &mut values).unwrap();
         assert_eq!(values.cells, [Some((12, 22)), Some((0, 9)), None]);
         assert_eq!(format.parse(b"192.0.2.1\t-", &order, &mut values), Err(Reason::FieldCount));
-        assert!(header(b"#Version: 1.0").unwrap().is_none());
         format.parse(b"2026-02-18\t\t-", format.own_order(), &mut values).unwrap();
         assert_eq!(values.cells, [Some((0, 10)), None, None]);
-    }
-
-    #[test]
-    fn a_header_line_that_cannot_be_read_is_an_error() {
-        let error =
-            |line: &str, fault| W3cHeader::of_line(line.as_bytes(), fault, 1).unwrap_err().to_string();
-        assert_eq!(
-            error("#Fields: date time Date", None),
-            "the header line names \"Date\" twice, so its values are ambiguous; correct the header line"
-        );
-        let names: Vec<String> = (0..=MAX_W3C_HEADER_FIELDS).map(|at| format!("x-{at}")).collect();
-        let many = error(&format!("#Fields: {}", names.join(" ")), None);
-        assert_eq!(
-            many,
-            "the header line names \"x-0 x-1 x-2\" and more: the limit is 1000 fields; correct the header line"
-        );
-        let most = format!("#Fields: {}", names[1..].join(" "));
-        assert!(W3cHeader::of_line(most.as_bytes(), None, 1).unwrap().is_some());
-        assert_eq!(
-            error("#Fields: date", Some(Reason::TooLong)),
-            "the header line names \"date\" but the line is too-long; correct the header line"
-        );
     }
 }
