@@ -153,15 +153,13 @@ impl<S: Store, R: Source> Verification<'_, S, R> {
     fn verify(&self, printer: &mut Printer) -> Result<Totals, Stop> {
         let mut add = |difference: Difference| self.pausing(|| printer.add(&difference));
         let path = layout::report(&self.run.run);
-        let report = match examine_report(self.store, &path).context("cannot read the report")? {
-            Some(Ok(report)) => Some(report),
-            Some(Err(problem)) => {
-                add(Difference { path: path.clone(), problem })?;
-                None
-            }
-            None => {
-                let problem =
-                    "it does not exist: the run has not ended, or the report was removed".to_owned();
+        let report =
+            examine_report(self.store, &path).context("cannot read the report")?.unwrap_or_else(|| {
+                Err("it does not exist: the run has not ended, or the report was removed".to_owned())
+            });
+        let report = match report {
+            Ok(report) => Some(report),
+            Err(problem) => {
                 add(Difference { path: path.clone(), problem })?;
                 None
             }

@@ -116,7 +116,16 @@ pub(crate) fn items() -> impl Strategy<Value = Vec<Vec<u8>>> {
     // A line feed in a key before an envelope's own keys turns the item into lines. The last one has no end.
     let json = json.prop_filter("the item is not complete", |text| !text.contains("raw \u{2} control\n"));
     let json = (json, between).prop_map(|(text, between)| text + between);
-    vec(prop_oneof![1 => line.boxed(), 2 => json.boxed()].prop_flat_map(with_broken_bytes), 1..7)
+    let item = prop_oneof![1 => line.boxed(), 2 => json.boxed()].prop_flat_map(with_broken_bytes);
+    // Directly after JSON it would be no line.
+    vec(item.prop_filter("the item is a separator", |item| !begins_with_separator(item)), 1..7)
+}
+
+/// Whether text directly after a JSON text begins with a separator of JSON texts.
+fn begins_with_separator(text: &[u8]) -> bool {
+    let Some(after) = text.strip_prefix(b",").or_else(|| text.strip_prefix(br"\n")) else { return false };
+    let after = after.strip_prefix(b" ").unwrap_or(after);
+    matches!(after, [] | [b'{' | b'[' | b'\r' | b'\n', ..])
 }
 
 /// Items, and sometimes a cut through one.
