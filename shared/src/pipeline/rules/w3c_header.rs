@@ -31,7 +31,7 @@ pub(super) struct W3cHeaders {
 }
 
 impl W3cHeaders {
-    /// Creates the headers for so many rules.
+    /// Creates the headers for this number of rules.
     pub(super) fn new(rules: usize) -> Self {
         Self { of_file: None, orders: vec![None; rules], inside: vec![None; rules] }
     }

@@ -1,4 +1,4 @@
-//! The largest page, and what is left out of it.
+//! The maximum size of a page, and what the page omits to stay below it.
 
 use std::collections::BTreeMap;
 
