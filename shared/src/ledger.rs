@@ -207,12 +207,12 @@ pub struct Receipt {
     pub records: RecordCounts,
     /// Rejected records by reason.
     pub rejects: BTreeMap<String, u64>,
-    /// One rejected record for each rule and reason; at most [`MAX_RECEIPT_EXAMPLES`](crate::limits::MAX_RECEIPT_EXAMPLES).
+    /// One rejected record for each rule and reason; at most [`MAX_RECEIPT_EXAMPLES`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<RejectExample>,
     /// Records by rule, of rules that took any.
     pub rules: BTreeMap<String, RuleTotals>,
-    /// Rows by the hour of their timestamp; at most [`MAX_RECEIPT_PERIODS`](crate::limits::MAX_RECEIPT_PERIODS) periods.
+    /// Rows by the hour of their timestamp; at most [`MAX_RECEIPT_PERIODS`] periods.
     pub times: TimeCounts,
     /// Bytes.
     pub bytes: ByteCounts,
