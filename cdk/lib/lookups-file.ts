@@ -5,12 +5,17 @@ type Check = readonly [isValid: (value: unknown) => boolean, expected: string];
 const TEXT: Check = [(value) => value === null || typeof value === 'string', 'text'];
 const TEXTS: Check = [(value) => Array.isArray(value) && value.every((item) => typeof item === 'string'), 'a list of text'];
 
+const EVERY = { source: TEXT, from: TEXT, until: TEXT };
+
 /** Sections of a `lookups.json`, with the keys of their entries. */
 const SECTIONS: Readonly<Record<string, Readonly<Record<string, Check>>>> = {
-  interfaces: { description: TEXT, subnet_id: TEXT, vpc_id: TEXT },
-  subnets: { name: TEXT, vpc_id: TEXT, cidrs: TEXTS },
-  vpcs: { name: TEXT },
+  interfaces: { description: TEXT, subnet_id: TEXT, vpc_id: TEXT, ...EVERY },
+  subnets: { name: TEXT, vpc_id: TEXT, cidrs: TEXTS, ...EVERY },
+  vpcs: { name: TEXT, ...EVERY },
 };
+
+/** What `flowherd names` has read. The coordinator checks its values. */
+const SOURCES = 'sources';
 
 /**
  * Returns why the file is not a `lookups.json`, or `undefined` if it has the right shape.
@@ -33,18 +38,29 @@ function shapeProblem(lookups: unknown): string | undefined {
   if (!isObject(lookups)) return 'must be a JSON object';
   for (const [section, entries] of Object.entries(lookups)) {
     const keys = SECTIONS[section];
-    if (keys === undefined) return `unknown key "${section}"; valid keys are ${Object.keys(SECTIONS).join(', ')}`;
+    if (keys === undefined && section !== SOURCES) {
+      return `unknown key "${section}"; valid keys are ${[...Object.keys(SECTIONS), SOURCES].join(', ')}`;
+    }
     if (!isObject(entries)) return `${section} must be a JSON object`;
+    if (keys === undefined) continue;
     for (const [id, entry] of Object.entries(entries)) {
       const where = `${section}["${id}"]`;
-      if (!isObject(entry)) return `${where} must be a JSON object`;
-      for (const [key, value] of Object.entries(entry)) {
-        const check = keys[key];
-        if (check === undefined) return `unknown key "${key}" in ${where}; valid keys are ${Object.keys(keys).join(', ')}`;
-        const [isValid, expected] = check;
-        if (!isValid(value)) return `${where}.${key} must be ${expected}`;
-      }
+      const problem = Array.isArray(entry)
+        ? entry.map((one, number) => entryProblem(one, `${where}[${number}]`, keys)).find((found) => found !== undefined)
+        : entryProblem(entry, where, keys);
+      if (problem !== undefined) return problem;
     }
+  }
+  return undefined;
+}
+
+function entryProblem(entry: unknown, where: string, keys: Readonly<Record<string, Check>>): string | undefined {
+  if (!isObject(entry)) return `${where} must be a JSON object`;
+  for (const [key, value] of Object.entries(entry)) {
+    const check = keys[key];
+    if (check === undefined) return `unknown key "${key}" in ${where}; valid keys are ${Object.keys(keys).join(', ')}`;
+    const [isValid, expected] = check;
+    if (!isValid(value)) return `${where}.${key} must be ${expected}`;
   }
   return undefined;
 }

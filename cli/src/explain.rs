@@ -127,6 +127,12 @@ fn records(plan: &RunConfig, counts: &Counts) -> String {
             "of these rows with invalid text replaced".to_owned(),
         ]);
     }
+    if counts.named_by_guess > 0 {
+        table.add_row([
+            HumanCount(counts.named_by_guess).to_string(),
+            "of these rows with a name of another time".to_owned(),
+        ]);
+    }
     for (reason, count) in &counts.rejects {
         table.add_row([HumanCount(*count).to_string(), format!("rejected: {}", reason.as_str())]);
     }

@@ -252,6 +252,8 @@ pub struct RecordCounts {
     pub dropped: u64,
     /// Rows in which invalid text was replaced.
     pub repaired: u64,
+    /// Rows with a name of another time, because none is known for their own.
+    pub named_by_guess: u64,
 }
 
 /// Bytes of objects and outputs.
@@ -319,6 +321,7 @@ impl Receipt {
                 control: counts.control,
                 dropped: counts.dropped,
                 repaired: counts.repaired,
+                named_by_guess: counts.named_by_guess,
             },
             rejects: counts
                 .rejects
@@ -387,13 +390,14 @@ impl Receipt {
 
     /// Returns whether the numbers agree with each other.
     fn adds_up(&self) -> bool {
-        let RecordCounts { read, rows, rejected, control, dropped, repaired } = self.records;
+        let RecordCounts { read, rows, rejected, control, dropped, repaired, named_by_guess } = self.records;
         let written = |is_table: bool| {
             let outputs = self.outputs.iter().filter(|output| output.table.is_some() == is_table);
             sum(outputs.map(|output| output.rows))
         };
         Some(read) == sum([rows, rejected, control, dropped])
             && repaired <= rows
+            && named_by_guess <= rows
             && Some(rows) == written(true)
             && Some(rejected) == written(false)
             && Some(rejected) == sum(self.rejects.values().copied())

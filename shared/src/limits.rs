@@ -87,8 +87,10 @@ pub const MAX_W3C_HEADER_FIELDS: usize = 1000;
 
 /// Maximum bytes of a `lookups.json`.
 pub const MAX_LOOKUPS_BYTES: usize = 64 << 20;
-/// Maximum interfaces, subnets, and VPCs, each.
+/// Maximum interfaces, subnets, and VPCs, each. An id with several entries counts once for each.
 pub const MAX_LOOKUP_IDS: usize = 250_000;
+/// Maximum periods of names. Blocks that overlap, each at its own times, repeat the periods of each other.
+pub const MAX_LOOKUP_PERIODS: usize = 4_000_000;
 /// Maximum CIDR blocks of all subnets together.
 pub const MAX_LOOKUP_BLOCKS: usize = 250_000;
 /// Maximum bytes of each id and each name in a `lookups.json`.

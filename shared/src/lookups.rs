@@ -1,7 +1,12 @@
-//! `lookups.json`: the names of interfaces, subnets and VPCs, and the subnet of an address.
+//! `lookups.json`: the names of interfaces, subnets and VPCs, and the subnet of an address, each at its time.
 
+mod entries;
 mod file;
+pub mod merge;
 mod ranges;
+#[cfg(test)]
+mod tests;
+mod timeline;
 
 use std::{collections::HashMap, net::IpAddr};
 
@@ -9,20 +14,18 @@ use foldhash::fast::FixedState;
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
+pub(crate) use self::timeline::{NO_NAME, NameId, NameRef};
 use self::{
+    entries::{Entries, Validity},
     file::File,
     ranges::{Block, Ranges},
+    timeline::{Period, Timelines},
 };
 use crate::{
-    limits::MAX_LOOKUP_NAME_BYTES,
+    limits::{MAX_LOOKUP_NAME_BYTES, MAX_LOOKUP_PERIODS},
     problems::{ConfigError, Problems},
     text::{hex, quoted},
 };
-
-/// Position of a name.
-pub(crate) type NameId = u32;
-/// The empty name, for what has none.
-pub(crate) const NO_NAME: NameId = 0;
 
 type IdMap<T> = HashMap<Box<[u8]>, T, FixedState>;
 
@@ -31,6 +34,7 @@ type IdMap<T> = HashMap<Box<[u8]>, T, FixedState>;
 pub struct Lookups {
     /// By [`NameId`].
     names: Vec<Box<str>>,
+    timelines: Timelines,
     interfaces: IdMap<Interface>,
     subnets: IdMap<Subnet>,
     vpcs: IdMap<Vpc>,
@@ -42,22 +46,28 @@ pub struct Lookups {
     pub hash: String,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Interface {
-    pub(crate) description: NameId,
+    pub(crate) description: NameRef,
     pub(crate) subnet: Option<Subnet>,
     pub(crate) vpc: Option<Vpc>,
 }
 
+impl Default for Interface {
+    fn default() -> Self {
+        Self { description: NameRef::NONE, subnet: None, vpc: None }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subnet {
-    pub(crate) name: NameId,
+    pub(crate) name: NameRef,
     pub(crate) vpc: Option<Vpc>,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Vpc {
-    pub(crate) name: NameId,
+    pub(crate) name: NameRef,
     pub(crate) number: u32,
 }
 
@@ -68,7 +78,7 @@ struct Addresses {
 }
 
 impl Addresses {
-    fn find(&self, address: IpAddr) -> Option<NameId> {
+    fn find(&self, address: IpAddr) -> Option<NameRef> {
         match address {
             IpAddr::V4(address) => self.v4.find(u128::from(u32::from(address))),
             IpAddr::V6(address) => self.v6.find(u128::from(address)),
@@ -80,6 +90,7 @@ impl Default for Lookups {
     fn default() -> Self {
         Self {
             names: vec!["".into()],
+            timelines: Timelines::default(),
             interfaces: IdMap::default(),
             subnets: IdMap::default(),
             vpcs: IdMap::default(),
@@ -92,7 +103,7 @@ impl Default for Lookups {
 
 impl Lookups {
     /// Parses and checks the bytes of a `lookups.json`. Every referenced id must exist, and every CIDR block must be valid
-    /// and unique within its VPC.
+    /// and unique within its VPC at any time.
     pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
         let file = File::parse(json)?;
         let mut lookups = Self { hash: hex(&Sha256::digest(json)), ..Self::default() };
@@ -101,6 +112,12 @@ impl Lookups {
         lookups.add_vpcs(&file, &mut problems);
         lookups.add_subnets(&file, &mut problems);
         lookups.add_interfaces(&file, &mut problems);
+        if lookups.timelines.exceed_limit() {
+            problems.add(format!(
+                "cidrs: blocks that overlap at different times need more than {MAX_LOOKUP_PERIODS} periods of names; remove \
+                 entries that ended before your logs begin"
+            ));
+        }
         problems.check()?;
         Ok(lookups)
     }
@@ -124,10 +141,40 @@ impl Lookups {
     }
 
     /// Returns the name of the subnet that contains the address: the longest prefix in the record's own VPC. Outside it,
-    /// VPCs may overlap, so the address has a name only if exactly one VPC contains it.
-    pub(crate) fn address(&self, vpc: Option<Vpc>, address: IpAddr) -> NameId {
-        let own = vpc.and_then(|vpc| self.spaces[vpc.number as usize].find(address));
-        own.or_else(|| self.unambiguous.find(address)).unwrap_or(NO_NAME)
+    /// VPCs may overlap, so the address has a name only if exactly one VPC contains it. If the name depends on the time,
+    /// returns [`NameRef::BY_TIME`].
+    pub(crate) fn address(&self, vpc: Option<Vpc>, address: IpAddr) -> NameRef {
+        match self.own_subnet(vpc, address).or_else(|| self.unambiguous.find(address)) {
+            Some(name) if name.is_timed() => NameRef::BY_TIME,
+            Some(name) => name,
+            None => NameRef::NONE,
+        }
+    }
+
+    fn own_subnet(&self, vpc: Option<Vpc>, address: IpAddr) -> Option<NameRef> {
+        vpc.and_then(|vpc| self.spaces[vpc.number as usize].find(address))
+    }
+
+    /// Returns the name of an address as [`Lookups::address`] does, at a time, and whether it is a guess: no subnet contained
+    /// the address at that time, so the name is that of the nearest time at which one did.
+    pub(crate) fn address_at(&self, vpc: Option<Vpc>, address: IpAddr, time: Option<i64>) -> (NameId, bool) {
+        let found = [self.own_subnet(vpc, address), self.unambiguous.find(address)];
+        let found = || found.into_iter().flatten();
+        if let Some(name) = found().find_map(|name| self.timelines.exact(name, time)) {
+            return (name, false);
+        }
+        let guess = found().find_map(|name| self.timelines.guess(name, time)).unwrap_or(NO_NAME);
+        (guess, guess != NO_NAME)
+    }
+
+    /// Returns the name at a time, and whether it is a guess: the name whose period ended last before that time, or else the
+    /// first one. Without a time, the last name is the guess.
+    pub(crate) fn name_at(&self, name: NameRef, time: Option<i64>) -> (NameId, bool) {
+        if let Some(name) = self.timelines.exact(name, time) {
+            return (name, false);
+        }
+        let guess = self.timelines.guess(name, time).unwrap_or(NO_NAME);
+        (guess, guess != NO_NAME)
     }
 
     /// Returns a name's text.
@@ -141,49 +188,65 @@ impl Lookups {
     }
 
     fn add_vpcs(&mut self, file: &File, problems: &mut Problems) {
-        for (number, (id, vpc)) in sorted(&file.vpcs).into_iter().enumerate() {
-            let name = self.add_name(&format!("VPC {id:?}"), vpc.name.as_deref(), problems);
-            let vpc = Vpc { name, number: number as u32 };
+        for (number, (id, entries)) in sorted(&file.vpcs).into_iter().enumerate() {
+            let periods = self.periods(&format!("VPC {id:?}"), entries, |vpc| vpc.name.as_deref(), problems);
+            let vpc = Vpc { name: self.timelines.add(periods), number: number as u32 };
             self.vpcs.insert(id.as_bytes().into(), vpc);
         }
     }
 
     fn add_subnets(&mut self, file: &File, problems: &mut Problems) {
         let mut spaces = vec![Blocks::default(); file.vpcs.len() + 1];
-        let mut owners = HashMap::new();
-        for (id, subnet) in sorted(&file.subnets) {
+        let subnets = sorted(&file.subnets);
+        for (number, (id, entries)) in (0..).zip(&subnets) {
             let owner = format!("subnet {id:?}");
-            let vpc = self.referenced_vpc(&owner, subnet.vpc_id.as_deref(), problems);
-            let name = self.add_name(&owner, subnet.name.as_deref(), problems);
-            self.subnets.insert(id.as_bytes().into(), Subnet { name, vpc });
+            let vpc_ids = entries.as_slice().iter().map(|subnet| subnet.vpc_id.as_deref());
+            let vpc_id = only_id(&owner, "vpc_id", vpc_ids, problems);
+            let vpc = self.referenced_vpc(&owner, vpc_id, problems);
+            let periods = self.periods(&owner, entries, |subnet| subnet.name.as_deref(), problems);
             let space = vpc.map_or(file.vpcs.len(), |vpc| vpc.number as usize);
-            for cidr in &subnet.cidrs {
-                match parse_cidr(cidr) {
-                    Err(why) => problems.add(format!("{owner}: cidrs: {} {why}", quoted(cidr))),
-                    Ok(block) => match owners.insert((space, block), id) {
-                        None => spaces[space].add(block, name),
-                        Some(other) => problems.add(format!(
-                            "{owner}: cidrs: subnet {other:?} of the same VPC has {cidr:?} too; remove one of them"
-                        )),
-                    },
+            // Blocks of an entry whose times are wrong are checked too.
+            let times = periods.iter().copied().map(Some).chain(std::iter::repeat(None));
+            for (subnet, period) in entries.as_slice().iter().zip(times) {
+                for cidr in &subnet.cidrs {
+                    match (parse_cidr(cidr), period) {
+                        (Err(why), _) => problems.add(format!("{owner}: cidrs: {} {why}", quoted(cidr))),
+                        (Ok(block), Some(period)) => spaces[space].add(block, period, number),
+                        (Ok(_), None) => {}
+                    }
                 }
             }
+            let name = self.timelines.add(periods);
+            self.subnets.insert(id.as_bytes().into(), Subnet { name, vpc });
         }
-        self.spaces = spaces
-            .iter()
-            .map(|blocks| Addresses { v4: Ranges::nested(&blocks.v4), v6: Ranges::nested(&blocks.v6) })
-            .collect();
-        self.unambiguous = Addresses {
-            v4: Ranges::unambiguous(self.spaces.iter().map(|space| &space.v4)),
-            v6: Ranges::unambiguous(self.spaces.iter().map(|space| &space.v6)),
+        let timelines = &mut self.timelines;
+        let mut clash = |first: &Block, second: &Block, cidr: String| {
+            let [id, other] = [second, first].map(|block| subnets[block.subnet as usize].0);
+            problems.add(format!(
+                "subnet {id:?}: cidrs: subnet {other:?} of the same VPC has \"{cidr}\" too at that time; remove one of them"
+            ));
         };
+        self.spaces = spaces
+            .into_iter()
+            .map(|Blocks { v4, v6 }| Addresses {
+                v4: Ranges::nested(v4, timelines, |first, second| clash(first, second, cidr_v4(first))),
+                v6: Ranges::nested(v6, timelines, |first, second| clash(first, second, cidr_v6(first))),
+            })
+            .collect();
+        let v4: Vec<&Ranges> = self.spaces.iter().map(|space| &space.v4).collect();
+        let v6: Vec<&Ranges> = self.spaces.iter().map(|space| &space.v6).collect();
+        self.unambiguous =
+            Addresses { v4: Ranges::unambiguous(&v4, timelines), v6: Ranges::unambiguous(&v6, timelines) };
     }
 
     fn add_interfaces(&mut self, file: &File, problems: &mut Problems) {
-        for (id, interface) in sorted(&file.interfaces) {
+        for (id, entries) in sorted(&file.interfaces) {
             let owner = format!("interface {id:?}");
-            let vpc = self.referenced_vpc(&owner, interface.vpc_id.as_deref(), problems);
-            let subnet = interface.subnet_id.as_deref().and_then(|subnet| {
+            let vpc_ids = entries.as_slice().iter().map(|interface| interface.vpc_id.as_deref());
+            let vpc_id = only_id(&owner, "vpc_id", vpc_ids, problems);
+            let vpc = self.referenced_vpc(&owner, vpc_id, problems);
+            let subnet_ids = entries.as_slice().iter().map(|interface| interface.subnet_id.as_deref());
+            let subnet = only_id(&owner, "subnet_id", subnet_ids, problems).and_then(|subnet| {
                 let known = self.subnets.get(subnet.as_bytes()).copied();
                 if known.is_none() {
                     problems.add(format!(
@@ -193,9 +256,30 @@ impl Lookups {
                 }
                 known
             });
-            let description = self.add_name(&owner, interface.description.as_deref(), problems);
+            let periods =
+                self.periods(&owner, entries, |interface| interface.description.as_deref(), problems);
+            let description = self.timelines.add(periods);
             self.interfaces.insert(id.as_bytes().into(), Interface { description, subnet, vpc });
         }
+    }
+
+    /// Returns the names of an id and their times. Returns none if the times are wrong.
+    fn periods<T: Validity>(
+        &mut self,
+        owner: &str,
+        entries: &Entries<T>,
+        name: impl Fn(&T) -> Option<&str>,
+        problems: &mut Problems,
+    ) -> Vec<Period> {
+        let times = entries.periods(owner, problems).unwrap_or_default();
+        let named = times.into_iter().zip(entries.as_slice());
+        named
+            .map(|((from, until), entry)| Period {
+                from,
+                until,
+                name: self.add_name(owner, name(entry), problems),
+            })
+            .collect()
     }
 
     fn add_name(&mut self, owner: &str, name: Option<&str>, problems: &mut Problems) -> NameId {
@@ -229,15 +313,51 @@ struct Blocks {
 }
 
 impl Blocks {
-    fn add(&mut self, block: IpNet, name: NameId) {
+    fn add(&mut self, block: IpNet, period: Period, subnet: u32) {
         let (family, first, last) = match block {
             IpNet::V4(block) => {
                 (&mut self.v4, u32::from(block.network()).into(), u32::from(block.broadcast()).into())
             }
             IpNet::V6(block) => (&mut self.v6, u128::from(block.network()), u128::from(block.broadcast())),
         };
-        family.push(Block { first, last, name });
+        family.push(Block { first, last, period, subnet });
     }
+}
+
+fn cidr_v4(block: &Block) -> String {
+    let length = 32 - (block.last - block.first).count_ones();
+    format!("{}/{length}", std::net::Ipv4Addr::from(block.first as u32))
+}
+
+fn cidr_v6(block: &Block) -> String {
+    let length = 128 - (block.last - block.first).count_ones();
+    format!("{}/{length}", std::net::Ipv6Addr::from(block.first))
+}
+
+/// Returns the id that all entries of an id have in common. EC2 has no action that moves an interface to another subnet, or a
+/// subnet to another VPC (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifySubnetAttribute.html>).
+fn only_id<'f>(
+    owner: &str,
+    key: &str,
+    ids: impl Iterator<Item = Option<&'f str>>,
+    problems: &mut Problems,
+) -> Option<&'f str> {
+    let mut only = None;
+    for id in ids.flatten() {
+        match only {
+            None => only = Some(id),
+            Some(other) if other != id => {
+                problems.add(format!(
+                    "{owner}: its entries have {key} {} and {}; an id keeps the same one at all times",
+                    quoted(other),
+                    quoted(id)
+                ));
+                break;
+            }
+            Some(_) => {}
+        }
+    }
+    only
 }
 
 /// Parses a CIDR block. The error continues a sentence whose subject is the block.
@@ -258,77 +378,4 @@ fn sorted<T>(map: &HashMap<String, T>) -> Vec<(&String, &T)> {
     let mut entries: Vec<_> = map.iter().collect();
     entries.sort_unstable_by_key(|(id, _)| *id);
     entries
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const OVERLAPPING: &str = r#"{
-        "interfaces": {"eni-1": {"description": "web, front", "subnet_id": "subnet-a", "vpc_id": "vpc-1"}},
-        "subnets": {
-            "subnet-a": {"name": "a", "vpc_id": "vpc-1", "cidrs": ["10.0.0.0/24", "2001:db8::/64"]},
-            "subnet-a2": {"name": "a-inner", "vpc_id": "vpc-1", "cidrs": ["10.0.0.128/25"]},
-            "subnet-b": {"name": "b", "vpc_id": "vpc-2", "cidrs": ["10.0.0.0/25", "10.9.0.0/16"]},
-            "subnet-c": {"vpc_id": "vpc-3", "cidrs": ["0.0.0.0/0", "ffff:ffff:ffff:ffff::/64"]}
-        },
-        "vpcs": {"vpc-1": {"name": "one"}, "vpc-2": {"name": "two"}, "vpc-3": {}}
-    }"#;
-
-    fn name(lookups: &Lookups, vpc: &str, address: &str) -> String {
-        let name = lookups.address(lookups.vpc(vpc.as_bytes()), address.parse().unwrap());
-        lookups.name(name).to_owned()
-    }
-
-    #[test]
-    fn an_address_resolves_by_the_longest_prefix_of_the_records_own_vpc() {
-        let lookups = Lookups::parse(OVERLAPPING.as_bytes()).unwrap();
-        assert_eq!(name(&lookups, "vpc-1", "10.0.0.1"), "a");
-        assert_eq!(name(&lookups, "vpc-1", "10.0.0.200"), "a-inner");
-        assert_eq!(name(&lookups, "vpc-2", "10.0.0.1"), "b");
-        assert_eq!(name(&lookups, "vpc-1", "2001:db8::ffff"), "a");
-        assert_eq!(name(&lookups, "vpc-1", "2001:db8:0:1::"), "");
-    }
-
-    #[test]
-    fn outside_its_vpc_an_address_has_a_name_only_if_exactly_one_vpc_contains_it() {
-        let all = Lookups::parse(OVERLAPPING.as_bytes()).unwrap();
-        assert_eq!(name(&all, "vpc-1", "10.9.0.1"), "", "vpc-2 and vpc-3 contain it");
-        let without_the_third = OVERLAPPING.replace("\"0.0.0.0/0\", ", "");
-        let lookups = Lookups::parse(without_the_third.as_bytes()).unwrap();
-        assert_eq!(name(&lookups, "vpc-1", "10.9.0.1"), "b");
-        assert_eq!(name(&lookups, "no vpc", "10.0.0.1"), "", "two VPCs contain it");
-        assert_eq!(name(&lookups, "no vpc", "10.0.0.200"), "a-inner");
-        assert_eq!(name(&lookups, "no vpc", "10.0.1.0"), "");
-        assert_eq!(
-            name(&lookups, "vpc-3", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
-            "",
-            "a subnet without a name"
-        );
-    }
-
-    #[test]
-    fn all_problems_are_reported_together() {
-        let wrong = r#"{
-            "interfaces": {"eni-1": {"subnet_id": "subnet-9", "vpc_id": "vpc-9"}},
-            "subnets": {
-                "subnet-1": {"name": "x", "vpc_id": "vpc-1", "cidrs": ["10.0.0.1/24", "10.0.0.0/33", "10.0.0.0", "x/8"]},
-                "subnet-2": {"vpc_id": "vpc-1", "cidrs": ["10.0.0.0/24"]},
-                "subnet-3": {"vpc_id": "vpc-1", "cidrs": ["10.0.0.0/24"]}
-            },
-            "vpcs": {"vpc-1": {}}
-        }"#;
-        let cases = [
-            wrong,
-            "{",
-            "[]",
-            r#"{"interface":{}}"#,
-            r#"{"vpcs":{"vpc-1":{"nam":"x"}}}"#,
-            r#"{"vpcs":{"vpc-1":{},"vpc-1":{}}}"#,
-            r#"{"two\nlines":{}}"#,
-        ];
-        let reported: Vec<String> =
-            cases.iter().map(|json| format!("{}\n", Lookups::parse(json.as_bytes()).unwrap_err())).collect();
-        insta::assert_snapshot!(reported.concat());
-    }
 }

@@ -43,6 +43,8 @@ pub struct Outcome {
     pub dropped: u64,
     /// Rows in which text was replaced.
     pub repaired: u64,
+    /// Rows with a name of another time.
+    pub named_by_guess: u64,
     /// Bytes of the rejects as JSON lines.
     pub reject_bytes: u64,
 }

@@ -195,8 +195,8 @@ pub fn outcome(object: &[u8], portion: usize, key: &str, plan: &RunConfig) -> Re
     let of_rules = counts.rules.iter().chain([&counts.without_rule]);
     assert_eq!(counts.rejected, of_rules.map(RuleCounts::rejected).sum::<u64>());
     assert_eq!(counts.compressed_in, object.len() as u64);
-    let Counts { read, control, dropped, repaired, .. } = counts;
-    Ok(Outcome { tables, rejects, read, control, dropped, repaired, reject_bytes })
+    let Counts { read, control, dropped, repaired, named_by_guess, .. } = counts;
+    Ok(Outcome { tables, rejects, read, control, dropped, repaired, named_by_guess, reject_bytes })
 }
 
 /// Returns the bytes of a reject's message.

@@ -107,6 +107,7 @@ impl TaskOutcome<'_> {
                 control = receipt.records.control,
                 dropped = receipt.records.dropped,
                 repaired = receipt.records.repaired,
+                named_by_guess = receipt.records.named_by_guess,
                 bytes_in = receipt.bytes.compressed_in,
                 bytes_decoded = receipt.bytes.decoded_in,
                 bytes_out = receipt.bytes.compressed_out,

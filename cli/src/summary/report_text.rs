@@ -46,7 +46,11 @@ pub(crate) fn text(report: &Report, details: &Details<'_>, width: Option<usize>)
         ("rejected", records.rejected),
         ("control", records.control),
     ];
-    let rare = [("dropped", records.dropped), ("repaired", records.repaired)];
+    let rare = [
+        ("dropped", records.dropped),
+        ("repaired", records.repaired),
+        ("named by guess", records.named_by_guess),
+    ];
     record_counts.extend(rare.into_iter().filter(|(_, count)| *count > 0));
     let object_counts = [
         ("listed", objects.listed),
@@ -182,7 +186,7 @@ mod tests {
             "state": "incomplete",
             "objects": { "listed": 24_000, "done": 8_214, "failed": 3, "skipped": 0, "missing": 15_783 },
             "records": { "read": 123_456_789, "rows": 123_450_000, "rejected": 6_000, "control": 789, "dropped": 0,
-                         "repaired": 2 },
+                         "repaired": 2, "named_by_guess": 0 },
             "bytes": { "compressed_in": 76_000_000_000_u64, "decoded_in": 900_000_000_000_u64, "compressed_out": 60_000_000_000_u64 },
             "tables": { "vpc_flow": 123_449_999, "waf": 1 }, "rejects": { "bad-timestamp": 6_000 },
             "rules": {}, "times": {}, "arrivals": {}, "arrivals_by_day": {}, "slowest": [], "largest": [], "warnings": [], "failures": [{ "key": "a/bad", "error": "truncated" }]

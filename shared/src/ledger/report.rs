@@ -227,6 +227,7 @@ impl Report {
         add(&mut records.control, receipt.records.control);
         add(&mut records.dropped, receipt.records.dropped);
         add(&mut records.repaired, receipt.records.repaired);
+        add(&mut records.named_by_guess, receipt.records.named_by_guess);
         add(&mut bytes.compressed_in, receipt.bytes.compressed_in);
         add(&mut bytes.decoded_in, receipt.bytes.decoded_in);
         add(&mut bytes.compressed_out, receipt.bytes.compressed_out);

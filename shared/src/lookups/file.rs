@@ -1,12 +1,18 @@
 //! The text of a `lookups.json`, before it becomes an index.
 
-use std::{collections::HashMap, fmt, hash::Hash, marker::PhantomData};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    hash::Hash,
+    marker::PhantomData,
+};
 
 use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, Visitor},
 };
 
+use super::entries::{Entries, Time, Validity};
 use crate::{
     limits::{MAX_LOOKUP_BLOCKS, MAX_LOOKUP_IDS, MAX_LOOKUP_NAME_BYTES, MAX_LOOKUPS_BYTES},
     problems::ConfigError,
@@ -16,36 +22,59 @@ use crate::{
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct File {
+    /// What `flowherd names` has read, by account and region. Naming does not use it.
+    pub(super) sources: BTreeMap<String, Vec<String>>,
     #[serde(deserialize_with = "unique")]
-    pub(super) interfaces: HashMap<String, InterfaceFile>,
+    pub(super) interfaces: HashMap<String, Entries<InterfaceFile>>,
     #[serde(deserialize_with = "unique")]
-    pub(super) subnets: HashMap<String, SubnetFile>,
+    pub(super) subnets: HashMap<String, Entries<SubnetFile>>,
     #[serde(deserialize_with = "unique")]
-    pub(super) vpcs: HashMap<String, VpcFile>,
+    pub(super) vpcs: HashMap<String, Entries<VpcFile>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct InterfaceFile {
     pub(super) description: Option<String>,
     pub(super) subnet_id: Option<String>,
     pub(super) vpc_id: Option<String>,
+    pub(super) source: Option<String>,
+    pub(super) from: Option<Time>,
+    pub(super) until: Option<Time>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SubnetFile {
     pub(super) name: Option<String>,
     pub(super) vpc_id: Option<String>,
     #[serde(default)]
     pub(super) cidrs: Vec<String>,
+    pub(super) source: Option<String>,
+    pub(super) from: Option<Time>,
+    pub(super) until: Option<Time>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct VpcFile {
     pub(super) name: Option<String>,
+    pub(super) source: Option<String>,
+    pub(super) from: Option<Time>,
+    pub(super) until: Option<Time>,
 }
+
+/// Gives an entry its times.
+macro_rules! validity {
+    ($($entry:ty),*) => {$(
+        impl Validity for $entry {
+            fn validity(&self) -> (Option<&Time>, Option<&Time>) {
+                (self.from.as_ref(), self.until.as_ref())
+            }
+        }
+    )*};
+}
+validity!(InterfaceFile, SubnetFile, VpcFile);
 
 impl File {
     /// Parses the bytes and checks their size and counts.
@@ -64,7 +93,18 @@ impl File {
         }
         let file: Self = serde_json::from_slice(json)
             .map_err(|error| ConfigError::of(error.to_string().replace('\n', " ")))?;
-        let blocks: usize = file.subnets.values().map(|subnet| subnet.cidrs.len()).sum();
+        let entries = [
+            ("interfaces", count(&file.interfaces)),
+            ("subnets", count(&file.subnets)),
+            ("vpcs", count(&file.vpcs)),
+        ];
+        if let Some((part, entries)) = entries.into_iter().find(|(_, entries)| *entries > MAX_LOOKUP_IDS) {
+            return Err(ConfigError::of(format!(
+                "{part}: {entries} entries: the limit is {MAX_LOOKUP_IDS}; remove those that ended before your logs begin"
+            )));
+        }
+        let subnets = file.subnets.values().flat_map(|entries| entries.as_slice());
+        let blocks: usize = subnets.map(|subnet| subnet.cidrs.len()).sum();
         if blocks > MAX_LOOKUP_BLOCKS {
             return Err(ConfigError::of(format!(
                 "cidrs: {blocks} blocks: the limit is {MAX_LOOKUP_BLOCKS}; keep only subnets that appear in the logs"
@@ -72,6 +112,10 @@ impl File {
         }
         Ok(file)
     }
+}
+
+fn count<T>(ids: &HashMap<String, Entries<T>>) -> usize {
+    ids.values().map(|entries| entries.as_slice().len()).sum()
 }
 
 /// Reads a map and refuses a key that appears twice, because either value could be meant.

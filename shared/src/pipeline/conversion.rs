@@ -90,7 +90,9 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
             Parsed::Dropped { rule } => self.counts.add_dropped(rule),
             Parsed::Row(row) => {
                 if let Ok(outputs) = &mut self.outputs {
-                    outputs.row(&row, &self.enricher.names(&row))?;
+                    let names = self.enricher.names(&row);
+                    outputs.row(&row, &names)?;
+                    self.counts.named_by_guess += u64::from(names.has_guess);
                 }
                 self.counts.add_row(&row);
             }

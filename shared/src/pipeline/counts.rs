@@ -32,6 +32,8 @@ pub struct Counts {
     pub dropped: u64,
     /// Rows in which invalid text was replaced.
     pub repaired: u64,
+    /// Rows with a name of another time, because none is known for their own.
+    pub named_by_guess: u64,
     /// Rejected records by reason.
     pub rejects: BTreeMap<Reason, u64>,
     /// The first rejected record of each rule and reason.

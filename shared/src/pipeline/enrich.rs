@@ -7,7 +7,7 @@ use super::{
     rules::{FlowValues, Row},
 };
 use crate::{
-    lookups::{Interface, Lookups, NO_NAME, NameId, Vpc},
+    lookups::{Interface, Lookups, NameId, NameRef, Vpc},
     table::ColumnType,
 };
 
@@ -24,6 +24,18 @@ pub struct Names<'a> {
     pub source: &'a [u8],
     /// Name of the destination address's subnet.
     pub destination: &'a [u8],
+    /// Whether one of the names is that of another time, because no name is known for the row's own.
+    pub has_guess: bool,
+}
+
+/// Names of a row before its time is looked at.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    /// Interface, subnet and VPC.
+    own: [NameRef; 3],
+    source: NameRef,
+    destination: NameRef,
+    vpc: Option<Vpc>,
 }
 
 /// The names of the lookups as CSV fields. Made once for all objects, because names repeat in every row.
@@ -65,8 +77,8 @@ pub struct Enricher<'a> {
     csv: &'a CsvNames,
     last_interface: (Vec<u8>, Interface),
     /// Interface, subnet and VPC of the last row, and their names.
-    last_own: ([NameId; 3], Vec<u8>),
-    addresses: Vec<Option<(CacheKey, NameId)>>,
+    last_own: ([NameRef; 3], Vec<u8>),
+    addresses: Vec<Option<(CacheKey, NameRef)>>,
 }
 
 /// Number of the record's VPC, and an address.
@@ -80,30 +92,36 @@ impl<'a> Enricher<'a> {
             lookups,
             csv,
             last_interface: (Vec::new(), Interface::default()),
-            last_own: ([NO_NAME; 3], NO_OWN_NAMES.to_vec()),
+            last_own: ([NameRef::NONE; 3], NO_OWN_NAMES.to_vec()),
             addresses: vec![None; CACHED_ADDRESSES],
         }
     }
 
-    /// Returns the row's names.
+    /// Returns the row's names as of its timestamp.
     pub fn names(&mut self, row: &Row<'_>) -> Names<'_> {
         let Some(flow) = row.flow else {
-            return Names { own: NO_OWN_NAMES, source: field::ABSENT, destination: field::ABSENT };
+            let [source, destination] = [field::ABSENT; 2];
+            return Names { own: NO_OWN_NAMES, source, destination, has_guess: false };
         };
-        let (own, source, destination) = self.ids(row.text(), flow);
-        if self.last_own.0 != own {
-            let (ids, text) = &mut self.last_own;
-            *ids = own;
-            *text = own.map(|name| self.csv.get(self.lookups, name)).join(&b',');
+        let mut found = self.find(row.text(), flow);
+        let [first, second, third] = found.own;
+        // Few names depend on the time.
+        let is_timed = NameRef::any_is_timed([first, second, third, found.source, found.destination]);
+        let has_guess = is_timed && self.settle(&mut found, flow, row.timestamp);
+        if self.last_own.0 != found.own {
+            let (names, text) = &mut self.last_own;
+            *names = found.own;
+            *text = found.own.map(|name| self.csv.get(self.lookups, name.id())).join(&b',');
         }
         Names {
             own: &self.last_own.1,
-            source: self.csv.get(self.lookups, source),
-            destination: self.csv.get(self.lookups, destination),
+            source: self.csv.get(self.lookups, found.source.id()),
+            destination: self.csv.get(self.lookups, found.destination.id()),
+            has_guess,
         }
     }
 
-    fn ids(&mut self, line: &[u8], flow: &FlowValues) -> ([NameId; 3], NameId, NameId) {
+    fn find(&mut self, line: &[u8], flow: &FlowValues) -> Found {
         let id = |cell: Option<(u32, u32)>| cell.map(|(start, end)| &line[start as usize..end as usize]);
         let interface = id(flow.interface_id).map(|id| self.interface(id)).unwrap_or_default();
         // The record's own ids win over the interface's. A subnet belongs to one VPC.
@@ -117,10 +135,28 @@ impl<'a> Enricher<'a> {
         };
         let own = [
             interface.description,
-            subnet.map_or(NO_NAME, |subnet| subnet.name),
-            vpc.map_or(NO_NAME, |vpc| vpc.name),
+            subnet.map_or(NameRef::NONE, |subnet| subnet.name),
+            vpc.map_or(NameRef::NONE, |vpc| vpc.name),
         ];
-        (own, self.address(vpc, flow.srcaddr), self.address(vpc, flow.dstaddr))
+        let (source, destination) = (self.address(vpc, flow.srcaddr), self.address(vpc, flow.dstaddr));
+        Found { own, source, destination, vpc }
+    }
+
+    /// Replaces each name that depends on the time by the one at `time`. Returns whether any of them is a guess.
+    #[cold]
+    fn settle(&self, found: &mut Found, flow: &FlowValues, time: Option<i64>) -> bool {
+        let mut has_guess = false;
+        let mut at_time = |(name, is_guess): (NameId, bool)| {
+            has_guess |= is_guess;
+            NameRef::always(name)
+        };
+        found.own = found.own.map(|name| at_time(self.lookups.name_at(name, time)));
+        for (name, address) in [(&mut found.source, flow.srcaddr), (&mut found.destination, flow.dstaddr)] {
+            if let Some(address) = address.filter(|_| name.is_timed()) {
+                *name = at_time(self.lookups.address_at(found.vpc, address, time));
+            }
+        }
+        has_guess
     }
 
     fn interface(&mut self, id: &[u8]) -> Interface {
@@ -132,8 +168,8 @@ impl<'a> Enricher<'a> {
         self.last_interface.1
     }
 
-    fn address(&mut self, vpc: Option<Vpc>, address: Option<IpAddr>) -> NameId {
-        let Some(address) = address else { return NO_NAME };
+    fn address(&mut self, vpc: Option<Vpc>, address: Option<IpAddr>) -> NameRef {
+        let Some(address) = address else { return NameRef::NONE };
         let key = (vpc.map(|vpc| vpc.number), address);
         let slot = slot(key);
         if let Some((cached, name)) = self.addresses[slot]

@@ -105,8 +105,18 @@ pub(super) fn lookups(data: &[u8]) {
         ids.filter(fits).take(6).map(str::to_owned).chain(["-".to_owned(), "other".to_owned()]).collect()
     };
     let (interfaces, subnets, vpcs) = (ids("interfaces"), ids("subnets"), ids("vpcs"));
-    let subnets_of_file = file["subnets"].as_object().into_iter().flat_map(|subnets| subnets.values());
-    let cidrs = subnets_of_file.flat_map(|subnet| subnet["cidrs"].as_array().into_iter().flatten());
+    let all = |part: &str| -> Vec<Value> {
+        let ids = file[part].as_object().into_iter().flat_map(|ids| ids.values());
+        ids.flat_map(|entries| entries.as_array().cloned().unwrap_or_else(|| vec![entries.clone()])).collect()
+    };
+    let subnets_of_file = all("subnets");
+    let cidrs = subnets_of_file.iter().flat_map(|subnet| subnet["cidrs"].as_array().into_iter().flatten());
+    // The times at which names change, and those before.
+    let entries = ["interfaces", "subnets", "vpcs"].map(all).concat();
+    let times = entries.iter().flat_map(|entry| [&entry["from"], &entry["until"]]);
+    let times = times.filter_map(|time| time.as_str()?.parse::<jiff::Timestamp>().ok());
+    let times = times.map(jiff::Timestamp::as_millisecond).flat_map(|ms| [ms, ms - 1]).filter(|ms| *ms >= 0);
+    let times: Vec<i64> = times.take(23).chain([0]).collect();
     let first = |cidr: &Value| {
         cidr.as_str().and_then(|cidr| cidr.split_once('/')).map(|(address, _)| address.to_owned())
     };
@@ -123,7 +133,7 @@ pub(super) fn lookups(data: &[u8]) {
         ]
         .join(" ")
     };
-    let events: Vec<String> = (0..24).map(|at| event(at, &line(at as usize))).collect();
+    let events: Vec<String> = (0..24).map(|at| event(times[at % times.len()], &line(at))).collect();
     let object = envelope("g", &events);
     let expected = Model::new(NAMED, text).convert(object.as_bytes(), "k");
     let plan = RunConfig::new(Config::parse(NAMED).expect("valid"), lookups);

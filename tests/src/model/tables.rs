@@ -21,7 +21,7 @@ impl Model {
     ) {
         let Row { mut values, timestamp, is_repaired } = row;
         if kind(rule) == "vpc-flow" {
-            self.enrich(&mut values);
+            outcome.named_by_guess += u64::from(self.enrich(&mut values, timestamp));
         }
         for name in metadata(rule) {
             let value = metadata_value(&name, &record.origin, key);

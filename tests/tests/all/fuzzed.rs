@@ -75,7 +75,7 @@ fn a_receipt_whose_counts_overflow_does_not_count() {
         let fingerprint = Fingerprint { config_hash: "c".to_owned(), lookups_hash: String::new() };
         Receipt::find(&store, "r", &object, &fingerprint).unwrap()
     };
-    let counted = |rejected: u64, control: u64, repaired: u64| json!({ "read": 0, "rows": 0, "rejected": rejected, "control": control, "dropped": 0, "repaired": repaired });
+    let counted = |rejected: u64, control: u64, repaired: u64| json!({ "read": 0, "rows": 0, "rejected": rejected, "control": control, "dropped": 0, "repaired": repaired, "named_by_guess": 0 });
     let none = counted(0, 0, 0);
     assert!(find(none.clone(), json!({}), json!({})).is_some());
     assert!(find(counted(max, 1, 0), json!({}), json!({})).is_none());

@@ -465,7 +465,8 @@ fn report_receipt_and_summary_count_repaired_rows() {
     place.object("k", br#"{"action":"\u0000"}{"action":"a"}{}"#).file("f.toml", WAF.as_bytes());
     let args = ["--run", "r", "--config", place.path("f.toml").to_str().unwrap()].map(str::to_owned);
     let args = args.each_ref().map(String::as_str);
-    let expected = json!({ "read": 3, "rows": 2, "rejected": 1, "control": 0, "dropped": 0, "repaired": 1 });
+    let expected = json!({ "read": 3, "rows": 2, "rejected": 1, "control": 0, "dropped": 0, "repaired": 1,
+        "named_by_guess": 0 });
     assert_eq!(place.report(&args)["records"], expected);
     let receipt = std::fs::read(place.path("out/runs/r/receipts/k.json")).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&receipt).unwrap()["records"], expected);

@@ -296,6 +296,10 @@ fn lookups_that_would_exhaust_memory_are_refused_and_a_large_organisation_is_not
         (" ".repeat(MAX_LOOKUPS_BYTES + 1), "has 67108865 bytes"),
         (ids(MAX_LOOKUP_IDS + 1), "more than 250000 interfaces, subnets or VPCs"),
         (lookups(0, 1, MAX_LOOKUP_BLOCKS + 1), "cidrs: 250001 blocks"),
+        (
+            format!(r#"{{"vpcs":{{"vpc-1":[{}]}}}}"#, vec!["{}"; MAX_LOOKUP_IDS + 1].join(",")),
+            "vpcs: 250001 entries",
+        ),
         (named(MAX_LOOKUP_NAME_BYTES + 1), "VPC \"vpc-1\": its name has 1025 bytes"),
         (
             format!(r#"{{"vpcs":{{"{}":{{}}}}}}"#, "v".repeat(MAX_LOOKUP_NAME_BYTES + 1)),

@@ -34,7 +34,8 @@ const RECEIPTS: &[(&str, &str)] = &[
     ),
     (
         "records",
-        "struct<read:bigint,rows:bigint,rejected:bigint,control:bigint,dropped:bigint,repaired:bigint>",
+        "struct<read:bigint,rows:bigint,rejected:bigint,control:bigint,dropped:bigint,repaired:bigint,\
+         named_by_guess:bigint>",
     ),
     ("rejects", "map<string,bigint>"),
     ("times", "map<string,bigint>"),

@@ -1,0 +1,219 @@
+//! Names that change: which one applies at a time.
+
+use crate::limits::MAX_LOOKUP_PERIODS;
+
+/// Position of a name.
+pub(crate) type NameId = u32;
+/// The empty name, for what has none.
+pub(crate) const NO_NAME: NameId = 0;
+
+/// Marks the number of a timeline. There are fewer names than that.
+const TIMED: u32 = 1 << 31;
+
+/// A name, or a timeline of names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NameRef(u32);
+
+impl NameRef {
+    /// No name at any time.
+    pub(crate) const NONE: Self = Self(NO_NAME);
+    /// The name of an address that depends on the time: [`super::Lookups::address_at`] finds it.
+    pub(crate) const BY_TIME: Self = Self(u32::MAX);
+
+    /// A name that applies at all times.
+    pub(crate) const fn always(name: NameId) -> Self {
+        Self(name)
+    }
+
+    /// Returns whether any of the names depends on the time.
+    pub(crate) fn any_is_timed(names: [Self; 5]) -> bool {
+        names.iter().fold(0, |bits, name| bits | name.0) & TIMED != 0
+    }
+
+    pub(crate) const fn is_timed(self) -> bool {
+        self.0 & TIMED != 0
+    }
+
+    /// Returns the name. For a timed one this is no name: callers check that first.
+    pub(crate) const fn id(self) -> NameId {
+        debug_assert!(!self.is_timed());
+        self.0
+    }
+}
+
+/// A name and when it applies: from `from` until just before `until`, in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Period {
+    pub(super) from: i64,
+    pub(super) until: i64,
+    pub(super) name: NameId,
+}
+
+impl Period {
+    pub(super) const fn always(name: NameId) -> Self {
+        Self { from: i64::MIN, until: i64::MAX, name }
+    }
+
+    const fn is_always(&self) -> bool {
+        self.from == i64::MIN && self.until == i64::MAX
+    }
+}
+
+/// Periods in the order of time; they do not overlap.
+#[derive(Debug)]
+struct Timeline {
+    periods: Box<[Period]>,
+    /// Whether the nearest period names what is outside of all periods.
+    can_guess: bool,
+}
+
+/// The timelines of all names.
+#[derive(Debug, Default)]
+pub(super) struct Timelines {
+    all: Vec<Timeline>,
+    /// Periods built so far. Nested and overlapping blocks repeat them.
+    periods: usize,
+}
+
+impl Timelines {
+    /// Adds periods in the order of time; they must not overlap.
+    pub(super) fn add(&mut self, periods: Vec<Period>) -> NameRef {
+        self.add_timeline(periods, true)
+    }
+
+    fn add_timeline(&mut self, periods: Vec<Period>, can_guess: bool) -> NameRef {
+        match &*periods {
+            [] => return NameRef::NONE,
+            [only] if only.is_always() => return NameRef::always(only.name),
+            _ => {}
+        }
+        if !self.spend(periods.len()) {
+            return NameRef::NONE;
+        }
+        self.all.push(Timeline { periods: periods.into(), can_guess });
+        NameRef(TIMED | (self.all.len() - 1) as u32)
+    }
+
+    /// Returns whether the blocks need more periods than [`MAX_LOOKUP_PERIODS`]. Names are then missing.
+    pub(super) fn exceed_limit(&self) -> bool {
+        self.periods > MAX_LOOKUP_PERIODS
+    }
+
+    fn spend(&mut self, periods: usize) -> bool {
+        self.periods = self.periods.saturating_add(periods);
+        !self.exceed_limit()
+    }
+
+    /// Adds the periods of an inner block, and those of the block around it where the inner one has none.
+    pub(super) fn overlay(&mut self, outer: Option<NameRef>, inner: Vec<Period>) -> NameRef {
+        let (Some(outer), false) = (outer, matches!(&*inner, [only] if only.is_always())) else {
+            return self.add(inner);
+        };
+        let outer = self.periods_of(outer);
+        if !self.spend(outer.len() + inner.len()) {
+            return NameRef::NONE;
+        }
+        let mut periods = inner.clone();
+        for period in outer {
+            let mut from = period.from;
+            let first = inner.partition_point(|inner| inner.until <= from);
+            for inner in inner[first..].iter().take_while(|inner| inner.from < period.until) {
+                if inner.from > from {
+                    periods.push(Period { from, until: inner.from, ..period });
+                }
+                from = inner.until;
+            }
+            if from < period.until {
+                periods.push(Period { from, ..period });
+            }
+        }
+        periods.sort_unstable_by_key(|period| period.from);
+        self.add(periods)
+    }
+
+    /// Adds the periods in which exactly one of the names applies. Returns `None` if there are none.
+    pub(super) fn only_one(&mut self, names: impl Iterator<Item = NameRef>) -> Option<NameRef> {
+        // For each time at which a period begins or ends: by how much the number of names changes, and the names,
+        // combined by exclusive or. While one name remains, the combination is this name.
+        let mut changes: Vec<(i64, i64, NameId)> = Vec::new();
+        for name in names {
+            let periods = self.periods_of(name);
+            if !self.spend(periods.len()) {
+                return None;
+            }
+            for period in periods {
+                changes.push((period.from, 1, period.name));
+                changes.push((period.until, -1, period.name));
+            }
+        }
+        changes.sort_unstable_by_key(|(time, ..)| *time);
+        let mut periods: Vec<Period> = Vec::new();
+        let (mut count, mut combined) = (0, 0);
+        let mut open: Option<(i64, NameId)> = None;
+        for same in changes.chunk_by(|one, next| one.0 == next.0) {
+            let time = same[0].0;
+            for (_, change, name) in same {
+                count += change;
+                combined ^= name;
+            }
+            let now = (count == 1).then_some(combined);
+            if open.map(|(_, name)| name) != now {
+                if let Some((from, name)) = open {
+                    periods.push(Period { from, until: time, name });
+                }
+                open = now.map(|name| (time, name));
+            }
+        }
+        let is_empty = periods.is_empty();
+        let name = self.add_timeline(periods, false);
+        (!is_empty).then_some(name)
+    }
+
+    fn periods_of(&self, name: NameRef) -> Vec<Period> {
+        match self.timeline(name) {
+            Some(timeline) => timeline.periods.to_vec(),
+            None => vec![Period::always(name.id())],
+        }
+    }
+
+    fn timeline(&self, name: NameRef) -> Option<&Timeline> {
+        name.is_timed().then(|| &self.all[(name.0 & !TIMED) as usize])
+    }
+
+    /// Returns the name in whose period a time is.
+    pub(super) fn exact(&self, name: NameRef, time: Option<i64>) -> Option<NameId> {
+        match self.timeline(name) {
+            None => Some(name.id()),
+            Some(timeline) => {
+                let (nearest, is_exact) = timeline.nearest(time);
+                is_exact.then_some(nearest)
+            }
+        }
+    }
+
+    /// Returns the name whose period ended last before a time, or else the first name. Without a time, returns the last name.
+    pub(super) fn guess(&self, name: NameRef, time: Option<i64>) -> Option<NameId> {
+        match self.timeline(name) {
+            None => Some(name.id()),
+            Some(timeline) => timeline.can_guess.then(|| timeline.nearest(time).0),
+        }
+    }
+}
+
+impl Timeline {
+    /// Returns the name nearest to a time, and whether the time is in its period.
+    fn nearest(&self, time: Option<i64>) -> (NameId, bool) {
+        let begun = match time {
+            Some(time) => self.periods.partition_point(|period| period.from <= time),
+            None => self.periods.len(),
+        };
+        match begun.checked_sub(1) {
+            Some(last) => {
+                let period = self.periods[last];
+                (period.name, time.is_some_and(|time| time < period.until))
+            }
+            // A timeline has at least one period.
+            None => (self.periods[0].name, false),
+        }
+    }
+}
