@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Suggest(SuggestArgs),
     /// Check a flowherd.toml and print its rules and tables
     Check(CheckArgs),
+    /// Read the names of interfaces, subnets and VPCs from AWS into a lookups.json
+    Names(NamesArgs),
     /// Begin a run of the fleet: list a prefix and send its objects to the workers
     Run(RunArgs),
     /// Purge the queue and run a prefix again
@@ -178,6 +180,23 @@ pub(crate) struct SuggestArgs {
     /// Log files, or directories whose relative paths are the keys
     #[arg(required = true, value_name = "FILE|DIR")]
     pub(crate) paths: Vec<PathBuf>,
+}
+
+/// `flowherd names`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NamesArgs {
+    /// File to write. If it exists, its names keep the times in which they applied
+    #[arg(long, value_name = "FILE", default_value = "lookups.json")]
+    pub(crate) output: PathBuf,
+    /// Region to read [default: that of the profile or the environment]. Repeatable
+    #[arg(long, value_name = "REGION")]
+    pub(crate) region: Vec<String>,
+    /// AWS profile of an account to read [default: the credentials of the environment]. Repeatable
+    #[arg(long, value_name = "PROFILE")]
+    pub(crate) profile: Vec<String>,
+    /// Role to assume in an account to read. Repeatable
+    #[arg(long, value_name = "ARN")]
+    pub(crate) role_arn: Vec<String>,
 }
 
 /// `flowherd run`.

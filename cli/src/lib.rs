@@ -12,6 +12,7 @@ pub mod local;
 mod location;
 mod manual;
 mod page;
+mod names;
 mod presets;
 mod progress;
 pub mod query;
@@ -50,6 +51,7 @@ pub fn main() -> ExitCode {
         Command::Presets(args) => presets::presets(&args),
         Command::Suggest(args) => suggest::suggest(&args),
         Command::Check(args) => check::check(&args),
+        Command::Names(args) => names::names(&args),
         Command::Run(args) => fleet::run::run(&args),
         Command::Rerun(args) => fleet::run::rerun(&args),
         Command::Status(args) => match &args.results {

@@ -91,17 +91,8 @@ impl Aws {
         self.endpoint("S3").is_some_and(|endpoint| !is_aws(&endpoint))
     }
 
-    /// Returns the endpoint that is configured for a service, or else the one for all services
-    /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>).
     pub(crate) fn endpoint(&self, service: &'static str) -> Option<String> {
-        let key = ServiceConfigKey::builder()
-            .service_id(service)
-            .env("AWS_ENDPOINT_URL")
-            .profile("endpoint_url")
-            .build();
-        let own =
-            self.config.service_config().zip(key.ok()).and_then(|(config, key)| config.load_config(key));
-        own.or_else(|| self.config.endpoint_url().map(str::to_owned))
+        endpoint(&self.config, service)
     }
 
     /// Returns a queue; sends no request.
@@ -130,6 +121,18 @@ impl Aws {
     pub fn handle(&self) -> &Handle {
         self.runtime.handle()
     }
+}
+
+/// Returns the endpoint that is configured for a service, or else the one for all services
+/// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>).
+pub(crate) fn endpoint(config: &SdkConfig, service: &'static str) -> Option<String> {
+    let key = ServiceConfigKey::builder()
+        .service_id(service)
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build();
+    let own = config.service_config().zip(key.ok()).and_then(|(config, key)| config.load_config(key));
+    own.or_else(|| config.endpoint_url().map(str::to_owned))
 }
 
 /// Returns whether an endpoint is a host of an AWS partition or a VPC endpoint.

@@ -1,7 +1,8 @@
-//! S3 and SQS as implementations of the ports of `shared`. The ports block: each call waits for the SDK's future on the
+//! S3 and SQS as implementations of the ports of `shared`, and names from EC2. The ports block: each call waits for the SDK's future on the
 //! handle of the runtime, from a thread that is not one of the runtime's own.
 
 mod connect;
+pub mod ec2;
 mod environment;
 mod limit;
 mod log;

@@ -33,6 +33,7 @@ mod manual;
 
 mod model;
 mod modules;
+mod names;
 mod place;
 mod planning;
 mod presets;

@@ -1,0 +1,210 @@
+//! `flowherd names`: reads the names of interfaces, subnets and VPCs from AWS and merges them into a file.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
+
+use anyhow::Context;
+use flowherd_aws::{
+    ec2::{self, Inventory, QueryError, Resource, Retries, Target},
+    settings::is_region,
+};
+use flowherd_shared::{
+    error::error_chain,
+    limits::MAX_RESULT_BYTES,
+    lookups::merge::{Changes, Merged, Part, Reading, merge},
+    store::{StoreError, read_limited},
+};
+use indicatif::HumanCount;
+
+use crate::{args::NamesArgs, stop::Stop, summary, words::counted};
+
+/// Reads all accounts and regions, writes the file and prints what was read.
+pub(crate) fn names(args: &NamesArgs) -> Result<(), Stop> {
+    let targets = targets(args)?;
+    let former = former(&args.output)?;
+    // Checks the former file before any request.
+    merge(former.as_deref(), &[], 0).map_err(|error| problems(&args.output, &error.problems))?;
+    let begun = jiff::Timestamp::now().as_second() * 1000;
+    let read = ec2::read_names(&targets, Retries::default()).context("cannot start the runtime")?;
+    let readings: Vec<Reading> = read.iter().flatten().map(|inventory| inventory.reading.clone()).collect();
+    let has_failed = print_failures(&targets, &read);
+    if readings.iter().all(|reading| reading.parts.is_empty()) {
+        summary::print_message(&format!("nothing could be read; {} is unchanged", args.output.display()));
+        return Err(Stop::Failed);
+    }
+    let Merged { bytes, changes } = merge(former.as_deref(), &readings, begun)
+        .map_err(|error| problems(&args.output, &error.problems))?;
+    write(&args.output, &bytes).with_context(|| format!("cannot write {}", args.output.display()))?;
+    summary::print(&table(&targets, &read))?;
+    summary::print(&format!("\n{}: {}\n", args.output.display(), described(changes)))?;
+    if has_failed { Err(Stop::Failed) } else { Ok(()) }
+}
+
+/// Returns each combination of credentials and region, or all mistakes.
+fn targets(args: &NamesArgs) -> Result<Vec<Target>, Stop> {
+    let mut problems = Vec::new();
+    for region in args.region.iter().filter(|region| !is_region(region)) {
+        problems.push(format!("--region {region:?}: not a region; an example: eu-west-1"));
+    }
+    for role in args.role_arn.iter().filter(|role| !is_role(role)) {
+        problems.push(format!(
+            "--role-arn {role:?}: not the ARN of a role; an example: arn:aws:iam::123456789012:role/flowherd-names"
+        ));
+    }
+    if args.profile.len() > 1 && !args.role_arn.is_empty() {
+        problems.push(
+            "--role-arn with several --profile: the profile that assumes the roles is ambiguous; run the command once for \
+             each profile"
+                .to_owned(),
+        );
+    }
+    if !problems.is_empty() {
+        return Err(Stop::Usage(problems));
+    }
+    let profiles: Vec<Option<String>> = optional(&args.profile);
+    let roles: Vec<Option<String>> = optional(&args.role_arn);
+    let mut targets = Vec::new();
+    for profile in &profiles {
+        for role_arn in &roles {
+            for region in optional(&args.region) {
+                targets.push(Target { profile: profile.clone(), role_arn: role_arn.clone(), region });
+            }
+        }
+    }
+    Ok(targets)
+}
+
+/// Returns the values, or one absent value.
+fn optional(values: &[String]) -> Vec<Option<String>> {
+    if values.is_empty() { vec![None] } else { values.iter().cloned().map(Some).collect() }
+}
+
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>
+fn is_role(arn: &str) -> bool {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    matches!(&*parts, ["arn", _, "iam", "", _, name] if name.starts_with("role/"))
+}
+
+fn former(path: &Path) -> Result<Option<Vec<u8>>, Stop> {
+    let name = path.display().to_string();
+    let file = File::open(path).map_err(StoreError::from_file_error);
+    match file.and_then(|file| read_limited(file, &name, MAX_RESULT_BYTES)) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(StoreError::NotFound(_)) => Ok(None),
+        Err(error) => Err(Stop::usage(format!("cannot read {name}: {error}"))),
+    }
+}
+
+fn problems(path: &Path, problems: &[String]) -> Stop {
+    Stop::Usage(problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect())
+}
+
+/// Replaces the file in one step, so that a reader sees the former file or the new one.
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file =
+        tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o666)).tempfile_in(parent)?;
+    file.as_file_mut().write_all(bytes)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// Prints what could not be read. Returns whether there is any.
+fn print_failures(targets: &[Target], read: &[Result<Inventory, QueryError>]) -> bool {
+    let mut has_failed = false;
+    for (target, read) in targets.iter().zip(read) {
+        let place = place(target, read);
+        match read {
+            Err(error) => {
+                has_failed = true;
+                let error = error_chain(error);
+                summary::print_message(&format!("{place}: {error}. Its former names stay"));
+            }
+            Ok(inventory) => {
+                for (resource, error) in &inventory.failures {
+                    has_failed = true;
+                    let (error, kept) = (error_chain(error), kept(*resource));
+                    summary::print_message(&format!("{place}: cannot read {resource}: {error}. {kept}"));
+                }
+            }
+        }
+    }
+    has_failed
+}
+
+fn kept(resource: Resource) -> &'static str {
+    match resource {
+        Resource::Interfaces | Resource::Subnets | Resource::Vpcs => "The former names stay",
+        Resource::Instances | Resource::NatGateways | Resource::Endpoints => {
+            "Their interfaces keep the former names"
+        }
+    }
+}
+
+fn place(target: &Target, read: &Result<Inventory, QueryError>) -> String {
+    let [account, region, credentials] = columns(target, read);
+    format!("account {account}, region {region}, {credentials}")
+}
+
+/// Returns account, region and credentials.
+fn columns(target: &Target, read: &Result<Inventory, QueryError>) -> [String; 3] {
+    let reading = read.as_ref().ok().map(|inventory| &inventory.reading);
+    let unknown = || "?".to_owned();
+    let of_role = || target.role_arn.as_ref().and_then(|arn| arn.split(':').nth(4)).map(str::to_owned);
+    let account = reading.map(|reading| reading.account.clone()).or_else(of_role);
+    let region = reading.map(|reading| reading.region.clone()).or_else(|| target.region.clone());
+    let credentials = match (&target.role_arn, &target.profile) {
+        (Some(role), _) => format!("role {}", role.rsplit('/').next().unwrap_or(role)),
+        (None, Some(profile)) => format!("profile {profile}"),
+        (None, None) => "environment".to_owned(),
+    };
+    [account.unwrap_or_else(unknown), region.unwrap_or_else(unknown), credentials]
+}
+
+/// Returns a line for each account and region; `-` for a part that could not be read.
+fn table(targets: &[Target], read: &[Result<Inventory, QueryError>]) -> String {
+    let rows = targets.iter().zip(read).map(|(target, read)| {
+        let count = |part: Part| {
+            let found = read.as_ref().ok().and_then(|inventory| inventory.reading.parts.get(&part));
+            found.map_or("-".to_owned(), |found| HumanCount(found.len() as u64).to_string())
+        };
+        columns(target, read).into_iter().chain(Part::ALL.map(count)).collect()
+    });
+    let head = ["account", "region", "credentials", "interfaces", "subnets", "vpcs"];
+    summary::columns(&head, rows, 3)
+}
+
+fn described(changes: Changes) -> String {
+    let Changes { new, changed, gone, returned } = changes;
+    let kinds = [(new, "new"), (changed, "changed"), (gone, "gone"), (returned, "returned")];
+    let kinds = kinds.iter().filter(|(count, _)| *count > 0);
+    let kinds: Vec<String> =
+        kinds.map(|(count, kind)| format!("{} {kind}", counted(*count, "id", "ids"))).collect();
+    if kinds.is_empty() { "no changes".to_owned() } else { kinds.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_account_is_read_in_each_region() {
+        let args = |profiles: &[&str], roles: &[&str], regions: &[&str]| {
+            let [profile, role_arn, region] = [profiles, roles, regions]
+                .map(|values| values.iter().map(|value| (*value).to_owned()).collect());
+            NamesArgs { output: "f".into(), region, profile, role_arn }
+        };
+        let roles = ["arn:aws:iam::123456789012:role/a", "arn:aws-cn:iam::123456789013:role/path/b"];
+        assert_eq!(targets(&args(&[], &[], &[])).unwrap(), [Target::default()]);
+        assert_eq!(targets(&args(&["p", "q"], &[], &["eu-west-1", "us-east-1"])).unwrap().len(), 4);
+        let of_roles = targets(&args(&["p"], &roles, &["eu-west-1"])).unwrap();
+        assert_eq!(of_roles.len(), 2);
+        assert!(of_roles.iter().all(|target| target.profile.as_deref() == Some("p")));
+        let wrong = targets(&args(&["p", "q"], &["arn:aws:iam::1:user/x"], &["EU"]));
+        assert!(matches!(wrong, Err(Stop::Usage(problems)) if problems.len() == 3));
+    }
+}

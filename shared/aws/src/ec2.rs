@@ -1,0 +1,91 @@
+//! Reads the names of network interfaces, subnets and VPCs from the EC2 API.
+
+mod answer;
+mod inventory;
+mod query;
+#[cfg(test)]
+mod tests;
+
+use std::{io, time::Duration};
+
+use aws_config::{BehaviorVersion, Region, sts::AssumeRoleProvider, timeout::TimeoutConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use tokio::{runtime::Runtime, task::JoinSet};
+
+use self::{inventory::read_inventory, query::QueryClient};
+pub use self::{
+    inventory::{Inventory, Resource},
+    query::{QueryError, Retries},
+};
+
+/// Accounts and regions that are read at the same time. Each has its own rate limits
+/// (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>).
+const CONCURRENT: usize = 4;
+/// Name of the sessions of assumed roles, which CloudTrail shows.
+const SESSION: &str = "flowherd-names";
+/// Timeout of one request for credentials.
+const CREDENTIALS: Duration = Duration::from_secs(30);
+
+/// An account, by its credentials, and a region.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// The profile; `None` for the credentials of the environment.
+    pub profile: Option<String>,
+    /// The role that these credentials assume.
+    pub role_arn: Option<String>,
+    /// The region; `None` for the one of the profile or the environment.
+    pub region: Option<String>,
+}
+
+/// Reads the names of all targets. Returns one result for each, in the same order.
+///
+/// # Errors
+/// If the runtime cannot start. Other errors are in the results.
+pub fn read_names(targets: &[Target], retries: Retries) -> io::Result<Vec<Result<Inventory, QueryError>>> {
+    let runtime = Runtime::new()?;
+    Ok(runtime.block_on(async {
+        let mut results: Vec<Option<Result<Inventory, QueryError>>> = targets.iter().map(|_| None).collect();
+        let mut waiting = targets.iter().cloned().enumerate();
+        let mut running = JoinSet::new();
+        loop {
+            while running.len() < CONCURRENT
+                && let Some((number, target)) = waiting.next()
+            {
+                running.spawn(async move { (number, target.read(retries).await) });
+            }
+            match running.join_next().await {
+                Some(Ok((number, result))) => results[number] = Some(result),
+                // The task panicked. Its result stays empty.
+                Some(Err(_)) => {}
+                None => break,
+            }
+        }
+        results.into_iter().map(|result| result.unwrap_or(Err(QueryError::Panicked))).collect()
+    }))
+}
+
+impl Target {
+    async fn read(&self, retries: Retries) -> Result<Inventory, QueryError> {
+        read_inventory(&mut self.client(retries).await?).await
+    }
+
+    async fn client(&self, retries: Retries) -> Result<QueryClient, QueryError> {
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(CREDENTIALS).build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts);
+        if let Some(profile) = &self.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(region) = &self.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        let config = loader.load().await;
+        let credentials = match &self.role_arn {
+            Some(role) => {
+                let role = AssumeRoleProvider::builder(role).configure(&config).session_name(SESSION);
+                Some(SharedCredentialsProvider::new(role.build().await))
+            }
+            None => config.credentials_provider(),
+        };
+        QueryClient::new(&config, credentials, retries)
+    }
+}

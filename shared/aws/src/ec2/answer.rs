@@ -1,0 +1,186 @@
+//! The XML of EC2's responses. Each function cites the page of its action.
+
+use roxmltree::{Document, Node};
+
+/// A network interface.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Interface {
+    pub(super) id: String,
+    pub(super) name: Option<String>,
+    pub(super) description: String,
+    pub(super) kind: String,
+    pub(super) instance_id: Option<String>,
+    pub(super) owner: Option<String>,
+    pub(super) subnet_id: Option<String>,
+    pub(super) vpc_id: Option<String>,
+}
+
+/// A subnet.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Subnet {
+    pub(super) id: String,
+    pub(super) name: Option<String>,
+    pub(super) owner: Option<String>,
+    pub(super) vpc_id: Option<String>,
+    pub(super) cidrs: Vec<String>,
+}
+
+/// A VPC.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Vpc {
+    pub(super) id: String,
+    pub(super) name: Option<String>,
+    pub(super) owner: Option<String>,
+}
+
+/// A resource that gives its name to network interfaces.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Attached {
+    pub(super) interfaces: Vec<String>,
+    pub(super) name: String,
+}
+
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterface.html>
+pub(super) fn interfaces(xml: &str) -> Result<Vec<Interface>, String> {
+    items(xml, "networkInterfaceSet", |item| {
+        Ok(Interface {
+            id: id(item, "networkInterfaceId")?,
+            name: name_tag(item),
+            description: text(item, "description").unwrap_or_default(),
+            kind: text(item, "interfaceType").unwrap_or_default(),
+            instance_id: child(item, "attachment").and_then(|attachment| text(attachment, "instanceId")),
+            owner: text(item, "ownerId"),
+            subnet_id: text(item, "subnetId"),
+            vpc_id: text(item, "vpcId"),
+        })
+    })
+}
+
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Subnet.html>
+pub(super) fn subnets(xml: &str) -> Result<Vec<Subnet>, String> {
+    items(xml, "subnetSet", |item| {
+        let is_associated = |block: &Node<'_, '_>| {
+            let state = child(*block, "ipv6CidrBlockState").and_then(|state| text(state, "state"));
+            state.as_deref() == Some("associated")
+        };
+        let v6 = list(item, "ipv6CidrBlockAssociationSet").filter(is_associated);
+        let mut cidrs: Vec<String> = v6.filter_map(|block| text(block, "ipv6CidrBlock")).collect();
+        // A subnet without IPv4 has none.
+        cidrs.extend(text(item, "cidrBlock"));
+        cidrs.sort();
+        cidrs.dedup();
+        Ok(Subnet {
+            id: id(item, "subnetId")?,
+            name: name_tag(item),
+            owner: text(item, "ownerId"),
+            vpc_id: text(item, "vpcId"),
+            cidrs,
+        })
+    })
+}
+
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Vpc.html>
+pub(super) fn vpcs(xml: &str) -> Result<Vec<Vpc>, String> {
+    items(xml, "vpcSet", |item| {
+        Ok(Vpc { id: id(item, "vpcId")?, name: name_tag(item), owner: text(item, "ownerId") })
+    })
+}
+
+/// Returns id and name of each instance that has a name:
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Instance.html>.
+pub(super) fn instances(xml: &str) -> Result<Vec<(String, String)>, String> {
+    let reservations = items(xml, "reservationSet", |reservation| {
+        let named = list(reservation, "instancesSet").filter_map(|instance| {
+            let name = name_tag(instance)?;
+            Some(id(instance, "instanceId").map(|id| (id, name)))
+        });
+        named.collect::<Result<Vec<_>, String>>()
+    })?;
+    Ok(reservations.into_iter().flatten().collect())
+}
+
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NatGateway.html>
+pub(super) fn nat_gateways(xml: &str) -> Result<Vec<Attached>, String> {
+    items(xml, "natGatewaySet", |item| {
+        let addresses = list(item, "natGatewayAddressSet");
+        Ok(Attached {
+            interfaces: addresses.filter_map(|address| text(address, "networkInterfaceId")).collect(),
+            name: name_tag(item).map_or_else(|| id(item, "natGatewayId"), Ok)?,
+        })
+    })
+}
+
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcEndpoint.html>
+pub(super) fn endpoints(xml: &str) -> Result<Vec<Attached>, String> {
+    items(xml, "vpcEndpointSet", |item| {
+        let service = text(item, "serviceName").unwrap_or_default();
+        let unnamed =
+            || Ok::<_, String>(format!("{} {service}", id(item, "vpcEndpointId")?).trim_end().to_owned());
+        Ok(Attached {
+            interfaces: list(item, "networkInterfaceIdSet").filter_map(text_of).collect(),
+            name: name_tag(item).map_or_else(unnamed, Ok)?,
+        })
+    })
+}
+
+/// <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>
+pub(super) fn account(xml: &str) -> Result<String, String> {
+    let document = parse(xml)?;
+    let account = document.descendants().find(|node| node.tag_name().name() == "Account");
+    account.and_then(text_of).ok_or_else(|| "it has no Account".to_owned())
+}
+
+/// Returns the token of the next page, if there is one.
+pub(super) fn next_token(xml: &str) -> Result<Option<String>, String> {
+    Ok(text(parse(xml)?.root_element(), "nextToken"))
+}
+
+/// Returns code and message of an error
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>).
+pub(super) fn error(xml: &str) -> Option<(String, String)> {
+    let document = parse(xml).ok()?;
+    let error = document.descendants().find(|node| node.tag_name().name() == "Error")?;
+    Some((text(error, "Code")?, text(error, "Message").unwrap_or_default()))
+}
+
+fn parse(xml: &str) -> Result<Document<'_>, String> {
+    Document::parse(xml).map_err(|error| format!("it is not XML: {error}"))
+}
+
+/// Reads each item of the response's list.
+fn items<T>(
+    xml: &str,
+    set: &str,
+    read: impl Fn(Node<'_, '_>) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
+    let document = parse(xml)?;
+    let set = child(document.root_element(), set).ok_or_else(|| format!("it has no {set}"))?;
+    set.children().filter(Node::is_element).map(read).collect()
+}
+
+/// Returns the items of a list; none if the list is absent.
+fn list<'a, 'i>(node: Node<'a, 'i>, set: &str) -> impl Iterator<Item = Node<'a, 'i>> {
+    child(node, set).into_iter().flat_map(|set| set.children().filter(Node::is_element))
+}
+
+fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
+    node.children().find(|child| child.tag_name().name() == name)
+}
+
+/// Returns the text of a child; `None` if it is absent or empty.
+fn text(node: Node<'_, '_>, name: &str) -> Option<String> {
+    child(node, name).and_then(text_of)
+}
+
+fn text_of(node: Node<'_, '_>) -> Option<String> {
+    node.text().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn id(node: Node<'_, '_>, name: &str) -> Result<String, String> {
+    text(node, name).ok_or_else(|| format!("an item has no {name}"))
+}
+
+fn name_tag(node: Node<'_, '_>) -> Option<String> {
+    let tag = list(node, "tagSet").find(|tag| text(*tag, "key").as_deref() == Some("Name"));
+    tag.and_then(|tag| text(tag, "value"))
+}

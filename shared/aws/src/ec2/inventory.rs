@@ -1,0 +1,184 @@
+//! What one account has in one region, and the names of its network interfaces.
+
+use std::{collections::HashMap, fmt};
+
+use flowherd_shared::{
+    limits::MAX_LOOKUP_IDS,
+    lookups::merge::{Named, Part, Reading},
+};
+
+use super::{
+    answer::{self, Attached, Interface},
+    query::{QueryClient, QueryError, STS},
+};
+
+/// What an action reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// `DescribeInstances`.
+    Instances,
+    /// `DescribeNatGateways`.
+    NatGateways,
+    /// `DescribeVpcEndpoints`.
+    Endpoints,
+    /// `DescribeNetworkInterfaces`.
+    Interfaces,
+    /// `DescribeSubnets`.
+    Subnets,
+    /// `DescribeVpcs`.
+    Vpcs,
+}
+
+impl Resource {
+    fn action(self) -> &'static str {
+        match self {
+            Self::Instances => "DescribeInstances",
+            Self::NatGateways => "DescribeNatGateways",
+            Self::Endpoints => "DescribeVpcEndpoints",
+            Self::Interfaces => "DescribeNetworkInterfaces",
+            Self::Subnets => "DescribeSubnets",
+            Self::Vpcs => "DescribeVpcs",
+        }
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Instances => "instances",
+            Self::NatGateways => "NAT gateways",
+            Self::Endpoints => "VPC endpoints",
+            Self::Interfaces => "network interfaces",
+            Self::Subnets => "subnets",
+            Self::Vpcs => "VPCs",
+        })
+    }
+}
+
+/// What was read of one account in one region.
+#[derive(Debug)]
+pub struct Inventory {
+    /// The names.
+    pub reading: Reading,
+    /// What could not be read, and why.
+    pub failures: Vec<(Resource, QueryError)>,
+}
+
+/// The resources that give names to network interfaces; `None` for those that could not be read.
+#[derive(Debug, Default)]
+struct Owners {
+    /// Name by instance.
+    instances: Option<HashMap<String, String>>,
+    /// Name by interface.
+    nat_gateways: Option<HashMap<String, String>>,
+    /// Name by interface.
+    endpoints: Option<HashMap<String, String>>,
+}
+
+/// Reads all parts. A part that cannot be read does not stop the others.
+pub(super) async fn read_inventory(client: &mut QueryClient) -> Result<Inventory, QueryError> {
+    let action = "GetCallerIdentity";
+    let xml = client.call(STS, action).await?;
+    let account = answer::account(&xml).map_err(|why| QueryError::Response { action, why })?;
+    let reading = Reading { account, region: client.region.clone(), ..Reading::default() };
+    let mut inventory = Inventory { reading, failures: Vec::new() };
+    let owners = Owners {
+        instances: inventory
+            .read(client, Resource::Instances, answer::instances, |(id, name)| vec![(id, name)])
+            .await,
+        nat_gateways: inventory.read(client, Resource::NatGateways, answer::nat_gateways, by_interface).await,
+        endpoints: inventory.read(client, Resource::Endpoints, answer::endpoints, by_interface).await,
+    };
+    let interfaces = |interface| vec![owners.named(interface)];
+    let interfaces = inventory.read(client, Resource::Interfaces, answer::interfaces, interfaces).await;
+    let subnets = |subnet: answer::Subnet| {
+        let name = subnet.name.unwrap_or_default();
+        let (owner, vpc_id, cidrs) = (subnet.owner, subnet.vpc_id, subnet.cidrs);
+        vec![(subnet.id, Named { name, owner, vpc_id, cidrs, ..Named::default() })]
+    };
+    let subnets = inventory.read(client, Resource::Subnets, answer::subnets, subnets).await;
+    let vpcs = |vpc: answer::Vpc| {
+        vec![(vpc.id, Named { name: vpc.name.unwrap_or_default(), owner: vpc.owner, ..Named::default() })]
+    };
+    let vpcs = inventory.read(client, Resource::Vpcs, answer::vpcs, vpcs).await;
+    for (part, found) in [(Part::Interfaces, interfaces), (Part::Subnets, subnets), (Part::Vpcs, vpcs)] {
+        if let Some(found) = found {
+            inventory.reading.parts.insert(part, found.into_iter().collect());
+        }
+    }
+    Ok(inventory)
+}
+
+impl Inventory {
+    /// Reads all pages of a resource, or adds the failure. Only what `entries` returns stays in memory.
+    async fn read<T, V>(
+        &mut self,
+        client: &mut QueryClient,
+        resource: Resource,
+        parse: fn(&str) -> Result<Vec<T>, String>,
+        entries: impl Fn(T) -> Vec<(String, V)>,
+    ) -> Option<HashMap<String, V>> {
+        let mut found = HashMap::new();
+        let read = client.pages(resource.action(), |xml| {
+            found.extend(parse(xml)?.into_iter().flat_map(&entries));
+            if found.len() > MAX_LOOKUP_IDS {
+                return Err(format!("more than {MAX_LOOKUP_IDS} {resource}"));
+            }
+            Ok(())
+        });
+        match read.await {
+            Ok(()) => Some(found),
+            Err(error) => {
+                self.failures.push((resource, error));
+                None
+            }
+        }
+    }
+}
+
+fn by_interface(attached: Attached) -> Vec<(String, String)> {
+    attached.interfaces.into_iter().map(|id| (id, attached.name.clone())).collect()
+}
+
+impl Owners {
+    fn named(&self, interface: Interface) -> (String, Named) {
+        let (name, is_provisional) = self.name(&interface);
+        let Interface { id, owner, subnet_id, vpc_id, .. } = interface;
+        (id, Named { name, is_provisional, owner, subnet_id, vpc_id, cidrs: Vec::new() })
+    }
+
+    /// Returns the interface's own name, or else the name of what it belongs to, or else its description; and whether the
+    /// resource that may have a better name could not be read.
+    fn name(&self, interface: &Interface) -> (String, bool) {
+        if let Some(name) = &interface.name {
+            return (name.clone(), false);
+        }
+        if let Some(instance) = &interface.instance_id {
+            let name = self.instances.as_ref().and_then(|names| names.get(instance)).unwrap_or(instance);
+            return (name.clone(), self.instances.is_none());
+        }
+        let owners = [&self.nat_gateways, &self.endpoints];
+        if let Some(name) = owners.into_iter().flatten().find_map(|names| names.get(&interface.id)) {
+            return (name.clone(), false);
+        }
+        // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterface.html
+        let is_unread = match &*interface.kind {
+            "nat_gateway" => self.nat_gateways.is_none(),
+            "vpc_endpoint" | "gateway_load_balancer_endpoint" => self.endpoints.is_none(),
+            _ => false,
+        };
+        (described(&interface.description), is_unread)
+    }
+}
+
+/// Returns a description, or the type and name of the load balancer that it names: `ELB app/NAME/ID`, with `net` and `gwy`
+/// alike, and `ELB NAME` for a Classic Load Balancer
+/// (<https://repost.aws/knowledge-center/elb-find-load-balancer-ip>).
+fn described(description: &str) -> String {
+    let Some(balancer) = description.strip_prefix("ELB ") else { return description.to_owned() };
+    let parts: Vec<&str> = balancer.split('/').collect();
+    match &*parts {
+        [kind @ ("app" | "net" | "gwy"), name, _] => format!("{kind}/{name}"),
+        _ => balancer.to_owned(),
+    }
+}

@@ -1,0 +1,338 @@
+//! A client of AWS's Query APIs: form-encoded, signed requests and XML responses
+//! (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html>).
+
+use std::{
+    error::Error,
+    time::{Duration, SystemTime},
+};
+
+use aws_config::SdkConfig;
+use aws_credential_types::{
+    Credentials,
+    provider::{ProvideCredentials, SharedCredentialsProvider, error::CredentialsError},
+};
+use aws_sigv4::{
+    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
+    sign::v4::SigningParams,
+};
+use aws_smithy_http_client::default_connector;
+use aws_smithy_runtime_api::client::{
+    http::{HttpConnector, HttpConnectorSettings, SharedHttpConnector},
+    orchestrator::HttpRequest,
+};
+use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
+use flowherd_shared::backoff;
+
+use super::answer;
+use crate::connect::endpoint;
+
+/// Maximum bytes of a response. A page of 1,000 network interfaces with all their tags stays far below it.
+const MAX_RESPONSE_BYTES: usize = 64 << 20;
+/// Maximum pages of one action. More are a response that repeats itself.
+const MAX_PAGES: usize = 10_000;
+/// Maximum items of a page, for all actions of this client
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html>).
+const PAGE_ITEMS: &str = "1000";
+const CONNECT: Duration = Duration::from_secs(10);
+/// Timeout of one attempt.
+const ATTEMPT: Duration = Duration::from_mins(1);
+/// Credentials that expire sooner are loaded again.
+const EXPIRES_SOON: Duration = Duration::from_mins(5);
+const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+/// The codes of errors that say that requests come too fast.
+const THROTTLES: [&str; 6] = [
+    "RequestLimitExceeded",
+    "EC2ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "RequestThrottled",
+    "TooManyRequestsException",
+];
+
+/// How often, and after which pauses, a request is sent again
+/// (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html#api-backoff>).
+#[derive(Clone, Copy, Debug)]
+pub struct Retries {
+    /// The first pause. Each is twice as long as the one before, with jitter.
+    pub first: Duration,
+    /// The longest pause.
+    pub limit: Duration,
+    /// Maximum attempts.
+    pub attempts: u32,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self { first: Duration::from_millis(500), limit: Duration::from_secs(20), attempts: 8 }
+    }
+}
+
+/// Why names cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// Neither the command nor the environment nor the profile names a region.
+    #[error("no region; add --region, such as --region eu-west-1, or set AWS_REGION")]
+    NoRegion,
+    /// No credentials, or they cannot be loaded.
+    #[error("cannot load the credentials; check the profile and the role")]
+    Credentials(#[source] CredentialsError),
+    /// AWS refuses the request.
+    #[error("{action} is refused: {code}: {message}")]
+    Refused {
+        /// The action, such as `DescribeSubnets`.
+        action: &'static str,
+        /// AWS's error code.
+        code: String,
+        /// AWS's message.
+        message: String,
+    },
+    /// Requests come too fast, also after the last pause.
+    #[error("{action} is throttled after {attempts} attempts ({code}); try again later")]
+    Throttled {
+        /// The action.
+        action: &'static str,
+        /// AWS's error code.
+        code: String,
+        /// Attempts.
+        attempts: u32,
+    },
+    /// No response, or one that breaks off.
+    #[error("{action}: no response from {endpoint}")]
+    NoResponse {
+        /// The action.
+        action: &'static str,
+        /// The URL of the server.
+        endpoint: String,
+        /// The cause.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A response in another form than documented.
+    #[error("{action}: unexpected response: {why}")]
+    Response {
+        /// The action.
+        action: &'static str,
+        /// What is unexpected.
+        why: String,
+    },
+    /// A bug.
+    #[error("a bug in Flowherd: the task of this account panicked; please report it")]
+    Panicked,
+}
+
+/// An AWS service with a Query API.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Service {
+    /// Its name in signatures and host names.
+    name: &'static str,
+    /// Its id in the settings of endpoints.
+    id: &'static str,
+    version: &'static str,
+    /// Whether its describing actions return pages.
+    has_pages: bool,
+}
+
+const EC2: Service = Service { name: "ec2", id: "EC2", version: "2016-11-15", has_pages: true };
+pub(super) const STS: Service = Service { name: "sts", id: "STS", version: "2011-06-15", has_pages: false };
+
+/// Sends requests with the credentials of one account to one region.
+#[derive(Debug)]
+pub(super) struct QueryClient {
+    connector: SharedHttpConnector,
+    provider: SharedCredentialsProvider,
+    credentials: Option<Credentials>,
+    pub(super) region: String,
+    ec2: String,
+    sts: String,
+    retries: Retries,
+}
+
+impl QueryClient {
+    pub(super) fn new(
+        config: &SdkConfig,
+        provider: Option<SharedCredentialsProvider>,
+        retries: Retries,
+    ) -> Result<Self, QueryError> {
+        let region = config.region().ok_or(QueryError::NoRegion)?.to_string();
+        let not_configured = || QueryError::Credentials(CredentialsError::not_loaded_no_source());
+        let provider = provider.ok_or_else(not_configured)?;
+        let settings =
+            HttpConnectorSettings::builder().connect_timeout(CONNECT).read_timeout(ATTEMPT).build();
+        let connector = default_connector(&settings, config.sleep_impl()).ok_or(QueryError::Panicked)?;
+        let url = |service: Service| {
+            endpoint(config, service.id)
+                .unwrap_or_else(|| format!("https://{}.{region}.{}/", service.name, domain(&region)))
+        };
+        let (ec2, sts) = (url(EC2), url(STS));
+        Ok(Self { connector, provider, credentials: None, region, ec2, sts, retries })
+    }
+
+    /// Sends an action and returns its XML.
+    pub(super) async fn call(
+        &mut self,
+        service: Service,
+        action: &'static str,
+    ) -> Result<String, QueryError> {
+        self.page(service, action, None).await
+    }
+
+    /// Sends a describing action and passes the XML of each page to `take`.
+    pub(super) async fn pages(
+        &mut self,
+        action: &'static str,
+        mut take: impl FnMut(&str) -> Result<(), String>,
+    ) -> Result<(), QueryError> {
+        let failed = |why: String| QueryError::Response { action, why };
+        let mut token: Option<String> = None;
+        for _ in 0..MAX_PAGES {
+            let xml = self.page(EC2, action, token.as_deref()).await?;
+            take(&xml).map_err(failed)?;
+            let next = answer::next_token(&xml).map_err(failed)?;
+            if next.is_none() {
+                return Ok(());
+            }
+            if next == token {
+                return Err(failed("a page names itself as the next one".to_owned()));
+            }
+            token = next;
+        }
+        Err(failed(format!("more than {MAX_PAGES} pages")))
+    }
+
+    async fn page(
+        &mut self,
+        service: Service,
+        action: &'static str,
+        token: Option<&str>,
+    ) -> Result<String, QueryError> {
+        let body = form(service, action, token);
+        let mut attempt = 1;
+        loop {
+            self.load_credentials().await?;
+            let error = match self.attempt(service, action, &body).await {
+                Ok(xml) => return Ok(xml),
+                Err(error) => error,
+            };
+            if attempt >= self.retries.attempts || !error.can_retry {
+                return Err(error.into_error(action, attempt));
+            }
+            let Retries { first, limit, .. } = self.retries;
+            tokio::time::sleep(backoff::pause(first, limit, attempt, (action, &self.region, token))).await;
+            attempt += 1;
+        }
+    }
+
+    async fn load_credentials(&mut self) -> Result<(), QueryError> {
+        let expires_soon = |credentials: &Credentials| {
+            credentials.expiry().is_some_and(|expiry| expiry < SystemTime::now() + EXPIRES_SOON)
+        };
+        if self.credentials.as_ref().is_none_or(expires_soon) {
+            let loaded = self.provider.provide_credentials().await;
+            self.credentials = Some(loaded.map_err(QueryError::Credentials)?);
+        }
+        Ok(())
+    }
+
+    async fn attempt(&self, service: Service, action: &'static str, body: &str) -> Result<String, Failure> {
+        let url = if service.name == STS.name { &self.sts } else { &self.ec2 };
+        let no_response = |source: Box<dyn Error + Send + Sync>| Failure {
+            can_retry: true,
+            error: QueryError::NoResponse { action, endpoint: url.clone(), source },
+        };
+        let request = self.request(service, url, body).map_err(|source| Failure {
+            can_retry: false,
+            error: QueryError::Response { action, why: format!("cannot sign the request: {source}") },
+        })?;
+        let exchange = async {
+            let response = self.connector.call(request).await?;
+            let status = response.status().as_u16();
+            let mut bytes = Vec::new();
+            let mut content = ByteStream::new(response.into_body());
+            while let Some(piece) = content.next().await {
+                bytes.extend_from_slice(&piece?);
+                if bytes.len() > MAX_RESPONSE_BYTES {
+                    return Err(format!("the response has more than {MAX_RESPONSE_BYTES} bytes").into());
+                }
+            }
+            Ok::<_, Box<dyn Error + Send + Sync>>((status, String::from_utf8(bytes)?))
+        };
+        let exchanged = tokio::time::timeout(ATTEMPT, exchange).await;
+        let (status, xml) = exchanged.unwrap_or_else(|elapsed| Err(elapsed.into())).map_err(no_response)?;
+        if (200..300).contains(&status) {
+            return Ok(xml);
+        }
+        let (code, message) =
+            answer::error(&xml).unwrap_or_else(|| (format!("HTTP {status}"), String::new()));
+        let is_throttled = THROTTLES.contains(&&*code);
+        Err(Failure {
+            can_retry: is_throttled || status >= 500 || status == 429,
+            error: if is_throttled {
+                QueryError::Throttled { action, code, attempts: 0 }
+            } else {
+                QueryError::Refused { action, code, message }
+            },
+        })
+    }
+
+    /// Returns a signed request.
+    fn request(
+        &self,
+        service: Service,
+        url: &str,
+        body: &str,
+    ) -> Result<HttpRequest, Box<dyn Error + Send + Sync>> {
+        let credentials = self.credentials.clone().ok_or("no credentials are loaded")?;
+        let identity = credentials.into();
+        let params = SigningParams::builder()
+            .identity(&identity)
+            .region(&self.region)
+            .name(service.name)
+            .time(SystemTime::now())
+            .settings(SigningSettings::default())
+            .build()?
+            .into();
+        let signable = SignableBody::Bytes(body.as_bytes());
+        let signable = SignableRequest::new("POST", url, [FORM].into_iter(), signable)?;
+        let (instructions, _) = sign(signable, &params)?.into_parts();
+        let mut request =
+            http::Request::post(url).header(FORM.0, FORM.1).body(SdkBody::from(body.to_owned()))?;
+        instructions.apply_to_request_http1x(&mut request);
+        Ok(HttpRequest::try_from(request)?)
+    }
+}
+
+/// Returns the body of a request.
+fn form(service: Service, action: &str, token: Option<&str>) -> String {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.append_pair("Action", action).append_pair("Version", service.version);
+    if service.has_pages {
+        form.append_pair("MaxResults", PAGE_ITEMS);
+    }
+    if let Some(token) = token {
+        form.append_pair("NextToken", token);
+    }
+    form.finish()
+}
+
+/// One attempt that failed.
+struct Failure {
+    can_retry: bool,
+    error: QueryError,
+}
+
+impl Failure {
+    fn into_error(self, action: &'static str, attempts: u32) -> QueryError {
+        match self.error {
+            QueryError::Throttled { code, .. } => QueryError::Throttled { action, code, attempts },
+            error => error,
+        }
+    }
+}
+
+/// Returns the domain of a region's partition (<https://docs.aws.amazon.com/general/latest/gr/ec2-service.html>).
+fn domain(region: &str) -> &'static str {
+    match region.split('-').next() {
+        Some("cn") => "amazonaws.com.cn",
+        Some("eusc") => "amazonaws.eu",
+        _ => "amazonaws.com",
+    }
+}
