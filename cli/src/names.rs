@@ -121,19 +121,24 @@ fn print_failures(targets: &[Target], read: &[Result<Inventory, QueryError>]) ->
         match read {
             Err(error) => {
                 has_failed = true;
-                let error = error_chain(error);
+                let error = chain(error);
                 summary::print_message(&format!("{place}: {error}. Its former names stay"));
             }
             Ok(inventory) => {
                 for (resource, error) in &inventory.failures {
                     has_failed = true;
-                    let (error, kept) = (error_chain(error), kept(*resource));
+                    let (error, kept) = (chain(error), kept(*resource));
                     summary::print_message(&format!("{place}: cannot read {resource}: {error}. {kept}"));
                 }
             }
         }
     }
     has_failed
+}
+
+/// Returns an error and its causes on one line. Those of credentials have several.
+fn chain(error: &QueryError) -> String {
+    error_chain(error).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn kept(resource: Resource) -> &'static str {

@@ -8,7 +8,10 @@ mod tests;
 
 use std::{io, time::Duration};
 
-use aws_config::{BehaviorVersion, Region, sts::AssumeRoleProvider, timeout::TimeoutConfig};
+use aws_config::{
+    BehaviorVersion, Region, profile::ProfileFileCredentialsProvider, sts::AssumeRoleProvider,
+    timeout::TimeoutConfig,
+};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use tokio::{runtime::Runtime, task::JoinSet};
 
@@ -73,7 +76,9 @@ impl Target {
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(CREDENTIALS).build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts);
         if let Some(profile) = &self.profile {
-            loader = loader.profile_name(profile);
+            // The default chain prefers the keys of the environment to any profile.
+            let provider = ProfileFileCredentialsProvider::builder().profile_name(profile).build();
+            loader = loader.profile_name(profile).credentials_provider(provider);
         }
         if let Some(region) = &self.region {
             loader = loader.region(Region::new(region.clone()));

@@ -103,7 +103,7 @@ impl File {
                 "{part}: {entries} entries: the limit is {MAX_LOOKUP_IDS}; remove those that ended before your logs begin"
             )));
         }
-        let subnets = file.subnets.values().flat_map(|entries| entries.as_slice());
+        let subnets = file.subnets.values().flat_map(Entries::as_slice);
         let blocks: usize = subnets.map(|subnet| subnet.cidrs.len()).sum();
         if blocks > MAX_LOOKUP_BLOCKS {
             return Err(ConfigError::of(format!(

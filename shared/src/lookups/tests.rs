@@ -246,16 +246,16 @@ proptest! {
 #[test]
 fn names_of_blocks_that_overlap_at_too_many_times_are_refused() {
     // A chain of nested blocks. Each has its periods and those of all blocks around it.
-    let subnet = |length: usize| {
+    let subnet = |length: i64| {
         let period = |number: i64| {
-            let at = |ms: i64| crate::timestamp::iso(ms + length as i64).unwrap();
+            let at = |ms: i64| crate::timestamp::iso(ms + length).unwrap();
             let (from, until) = (at(number * 1000), at(number * 1000 + 1));
             format!(r#"{{"cidrs": ["2001:db8::/{length}"], "from": "{from}", "until": "{until}"}}"#)
         };
         let periods: Vec<String> = (0..500).map(period).collect();
         format!("\"subnet-{length}\": [{}]", periods.join(", "))
     };
-    let file = |lengths: std::ops::Range<usize>| {
+    let file = |lengths: std::ops::Range<i64>| {
         let subnets: Vec<String> = lengths.map(subnet).collect();
         Lookups::parse(format!("{{\"subnets\": {{{}}}}}", subnets.join(", ")).as_bytes())
     };

@@ -72,7 +72,7 @@ fn checks(run: &Run, report: &Report, name: &str) -> Vec<Check> {
         let sums: Vec<String> = fields.iter().map(|field| format!("sum({object}.{field})")).collect();
         from(&sums.join(", "), "receipts")
     };
-    let records = ["read", "rows", "rejected", "control", "dropped", "repaired"];
+    let records = ["read", "rows", "rejected", "control", "dropped", "repaired", "named_by_guess"];
     let bytes = ["compressed_in", "decoded_in", "compressed_out"];
     let tables = "[.[].outputs[] | select(.table)] | group_by(.table) |\n    map({(.[0].table): (map(.rows) | add)}) | add // {}";
     let fingerprint = &run.fingerprint;

@@ -110,6 +110,9 @@ pub(super) fn records(report: &Report) -> Markup {
             @if records.repaired > 0 {
                 p { "Invalid text was replaced in " (count(records.repaired, "row")) "." }
             }
+            @if records.named_by_guess > 0 {
+                p { "No name is known for the time of " (count(records.named_by_guess, "row")) "; each has that of another time." }
+            }
             p {
                 (bytes(sizes.compressed_in)) " in, " (bytes(sizes.decoded_in)) " decoded, " (bytes(sizes.compressed_out)) " out."
             }
@@ -313,7 +316,7 @@ pub(super) fn fingerprints(run: &Run) -> Markup {
     let hash = |hash: &str| html! { @if hash.is_empty() { "none" } @else { code { (Name(hash)) } } };
     html! {
         section {
-            h2 { "Configuration and lookups" }
+            h2 { "Configuration and names" }
             dl {
                 dt { "configuration" } dd { (hash(&run.fingerprint.config_hash)) }
                 dt { "lookups" } dd { (hash(&run.fingerprint.lookups_hash)) }

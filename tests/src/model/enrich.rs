@@ -114,13 +114,11 @@ fn name_at(entries: &[&Value], key: &str, time: Option<i64>) -> Name {
 
 /// The entry with the longest prefix at a time. Without a time, only an entry without times is exact.
 fn exact<'m>(holders: &[Holder<'m>], time: Option<i64>) -> Option<&'m Value> {
-    match time {
-        Some(time) => snapshot(holders, time),
-        None => {
-            let (_, longest) = holders.iter().max_by_key(|(length, _)| *length)?;
-            Some(*longest).filter(|entry| period(entry) == (i64::MIN, i64::MAX))
-        }
+    if let Some(time) = time {
+        return snapshot(holders, time);
     }
+    let (_, longest) = holders.iter().max_by_key(|(length, _)| *length)?;
+    Some(*longest).filter(|entry| period(entry) == (i64::MIN, i64::MAX))
 }
 
 fn snapshot<'m>(holders: &[Holder<'m>], time: i64) -> Option<&'m Value> {

@@ -92,7 +92,12 @@ fn receipt_report_and_summary_count_rows_named_by_guess() {
     let receipt = fs::read(place.path("out/runs/r/receipts/a.json")).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&receipt).unwrap()["records"]["named_by_guess"], 1);
     let summary = place.convert(&args).stdout;
-    assert!(summary.contains("records    read  rows  rejected  control  named by guess\n"), "{summary}");
+    assert!(
+        summary.contains(
+            "  control  named by guess\nrecords       4     4         0        0               2\n"
+        ),
+        "{summary}"
+    );
 }
 
 /// Entries of an id that do not overlap: each key at most once, the times from a small range.
@@ -184,7 +189,7 @@ else:
     vpc = ec2.create_vpc(CidrBlock='10.7.0.0/16', TagSpecifications=named('vpc', 'prod'))['Vpc']['VpcId']
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock='10.7.1.0/24', TagSpecifications=named('subnet', 'public-a'))
     subnet = subnet['Subnet']['SubnetId']
-    web = ec2.create_network_interface(SubnetId=subnet, Description='front', TagSpecifications=named('network-interface', 'web'))
+    web = ec2.create_network_interface(SubnetId=subnet, Description='web')
     plain = ec2.create_network_interface(SubnetId=subnet, Description='AWS Lambda VPC ENI-f')
     ids = [eni['NetworkInterface']['NetworkInterfaceId'] for eni in (web, plain)]
     print(vpc, subnet, *ids)
@@ -247,18 +252,23 @@ fn names_come_from_the_local_cloud_and_keep_their_times() {
 
 /// Starts a server that ends with the test process. Returns its address. `respond` receives an action.
 fn server(respond: impl Fn(&str) -> (u16, String) + Send + 'static) -> String {
+    server_of_requests(move |action, _| respond(action))
+}
+
+/// Starts a server as [`server`] does. `respond` receives an action and the head of its request.
+fn server_of_requests(respond: impl Fn(&str, &str) -> (u16, String) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
         for connection in listener.incoming() {
             let connection = connection.unwrap();
             let mut reader = BufReader::new(&connection);
-            let (mut line, mut length) = (String::new(), 0);
-            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
-                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            let (mut head, mut length) = (String::new(), 0);
+            while reader.read_line(&mut head).is_ok_and(|read| read > 2) {
+                let line = head.lines().last().unwrap().to_ascii_lowercase();
+                if let Some(value) = line.strip_prefix("content-length:") {
                     length = value.trim().parse().unwrap();
                 }
-                line.clear();
             }
             let mut body = vec![0; length];
             if reader.read_exact(&mut body).is_err() {
@@ -266,7 +276,7 @@ fn server(respond: impl Fn(&str) -> (u16, String) + Send + 'static) -> String {
             }
             let body = String::from_utf8(body).unwrap();
             let action = body.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap();
-            let (status, body) = respond(action);
+            let (status, body) = respond(action, &head);
             let head =
                 format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
             let _ = (&connection).write_all((head + &body).as_bytes());
@@ -310,10 +320,7 @@ fn names_that_cannot_be_read_stay_as_they_were() {
         };
         format!("<{action}Response>{content}</{action}Response>")
     };
-    let all = server({
-        let page = page.clone();
-        move |action| (200, page(action))
-    });
+    let all = server(move |action| (200, page(action)));
     let ran = names(environment(&all), &file);
     assert_eq!(ran.status, 0, "{ran:?}");
     let first = fs::read(&file).unwrap();
@@ -349,6 +356,43 @@ fn names_that_cannot_be_read_stay_as_they_were() {
         "{ran:?}"
     );
     assert_eq!(fs::read(&file).unwrap(), first);
+}
+
+#[test]
+fn a_given_profile_wins_over_the_keys_of_the_environment() {
+    let dir = TempDir::new().unwrap();
+    let (file, profiles) = (dir.path().join("names.json"), dir.path().join("config"));
+    let profile =
+        |name: &str| format!("[profile {name}]\naws_access_key_id = KEY{name}\naws_secret_access_key = s\n");
+    fs::write(&profiles, profile("one") + &profile("two")).unwrap();
+    // The key is the account.
+    let endpoint = server_of_requests(|action, head| {
+        let (_, key) = head.split_once("Credential=").unwrap();
+        let key = key.split('/').next().unwrap();
+        let set = match action {
+            "DescribeInstances" => "reservationSet",
+            "DescribeNatGateways" => "natGatewaySet",
+            "DescribeVpcEndpoints" => "vpcEndpointSet",
+            "DescribeNetworkInterfaces" => "networkInterfaceSet",
+            "DescribeSubnets" => "subnetSet",
+            _ => "vpcSet",
+        };
+        (200, format!("<R><Account>{key}</Account><{set}/></R>"))
+    });
+    let environment = environment(&endpoint).into_iter();
+    let environment = environment.chain([("AWS_CONFIG_FILE", profiles.to_str().unwrap().to_owned())]);
+    let args = ["names", "--output", file.to_str().unwrap(), "--profile", "one", "--profile", "two"];
+    let ran = flowherd_in(PROGRAM, environment.clone(), args);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let sources = json_of(&file)["sources"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(sources, ["KEYone/eu-west-1", "KEYtwo/eu-west-1"]);
+    let args = ["names", "--output", file.to_str().unwrap(), "--profile", "none"];
+    let ran = flowherd_in(PROGRAM, environment, args);
+    assert_eq!((ran.status, ran.stderr.lines().count()), (1, 2), "{ran:?}");
+    assert!(
+        ran.stderr.contains("profile none: cannot load the credentials; check the profile and the role"),
+        "{ran:?}"
+    );
 }
 
 #[test]

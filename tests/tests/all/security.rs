@@ -142,7 +142,7 @@ fn needed(request: &Request) -> Vec<(String, String)> {
     let place = match bucket {
         "source" => "SOURCE",
         "results" => "RESULTS",
-        "names" => return vec![(action.to_owned(), "LOOKUPS".to_owned())],
+        "names" => return vec![(action.to_owned(), "NAMES".to_owned())],
         _ => panic!("{request:?}"),
     };
     vec![(action.to_owned(), if key.is_empty() { place.to_owned() } else { format!("{place}/{key}") })]

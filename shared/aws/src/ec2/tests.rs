@@ -247,9 +247,8 @@ fn all_pages_are_read() {
 #[test]
 fn throttled_requests_are_sent_again() {
     let server = Server::start(|request, before| match (request.action(), before) {
-        ("DescribeSubnets", 0 | 1) => (503, THROTTLED.to_owned()),
         ("DescribeInstances", 0) => (500, "<html>".to_owned()),
-        ("DescribeVpcs", _) => (503, THROTTLED.to_owned()),
+        ("DescribeSubnets", 0 | 1) | ("DescribeVpcs", _) => (503, THROTTLED.to_owned()),
         (action, _) => (200, page(action)),
     });
     let inventory = server.read_names().unwrap();
