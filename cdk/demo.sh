@@ -67,7 +67,7 @@ case $(uname -m) in aarch64 | arm64) architecture=arm64 ;; *) architecture=x86_6
 export CDK_HOME=$demo/cdk-home CDK_DISABLE_CLI_TELEMETRY=1
 cdk() {
   (cd cdk && node_modules/.bin/cdk "$@" --ci --no-notices --output "$demo/cdk.out" \
-    -c sourceBucket=firehose-archive -c prefixes=firehose/ -c lookupsFile="$demo/day/lookups.json" -c tables="$demo/tables.json" \
+    -c sourceBucket=firehose-archive -c prefixes=firehose/ -c namesFile="$demo/day/names.json" -c tables="$demo/tables.json" \
     -c artifacts="$demo/functions" -c architecture="$architecture" -c localCloud=true >>"$demo/deploy.log" 2>&1) ||
     { tail -n 20 "$demo/deploy.log" >&2; exit 1; }
 }

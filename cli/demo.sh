@@ -10,7 +10,7 @@ echo "== generate a small day of logs, as Firehose writes them"
 "$flowherd" synth "$demo/day" --objects 48 --records 20000 --malformed 1
 echo
 echo "== convert it"
-"$flowherd" convert "$demo/day" "$demo/results" --prefix firehose/ --lookups "$demo/day/lookups.json"
+"$flowherd" convert "$demo/day" "$demo/results" --prefix firehose/ --names "$demo/day/names.json"
 echo
 echo "== the first rows of the first object"
 # `head` closes the pipe early, so gzip fails with SIGPIPE.

@@ -23,9 +23,9 @@ export interface CoordinatorProps {
   readonly runTimeLimit: Duration;
   readonly maxKeys: number;
   readonly configFile?: string | undefined;
-  readonly lookupsFile?: string | undefined;
-  readonly lookupsUrl?: string | undefined;
-  readonly lookupsBucketAccount?: string | undefined;
+  readonly namesFile?: string | undefined;
+  readonly namesUrl?: string | undefined;
+  readonly namesBucketAccount?: string | undefined;
 }
 
 /** Memory of the coordinator in MB. */
@@ -39,7 +39,7 @@ export class Coordinator extends Construct {
     super(scope, id);
     const { source, results, tasks } = props;
     const config = props.configFile === undefined ? undefined : new SettingsAsset(this, 'Config', props.configFile);
-    const lookups = props.lookupsFile === undefined ? undefined : new SettingsAsset(this, 'Lookups', props.lookupsFile);
+    const names = props.namesFile === undefined ? undefined : new SettingsAsset(this, 'Names', props.namesFile);
     this.function = new NativeFunction(this, 'Coordinator', {
       description: 'Flowherd: plans, checks and reports runs',
       directory: join(props.artifacts, 'flowherd-coordinator'),
@@ -54,29 +54,29 @@ export class Coordinator extends Construct {
         FLOWHERD_DEAD_LETTER_QUEUE_URL: tasks.deadLetters.queueUrl,
         FLOWHERD_TIME_LIMIT_SECONDS: String(props.runTimeLimit.toSeconds()),
         FLOWHERD_MAX_KEYS: String(props.maxKeys),
-        ...this.settingsEnvironment(props, config, lookups),
+        ...this.settingsEnvironment(props, config, names),
       },
     });
     source.grantList(this.function);
     this.grantLedger(results);
     this.grantQueues(tasks);
     config?.grantRead(this.function);
-    lookups?.grantRead(this.function);
-    if (props.lookupsUrl !== undefined) {
-      const location = props.lookupsUrl.replace('s3://', '');
+    names?.grantRead(this.function);
+    if (props.namesUrl !== undefined) {
+      const location = props.namesUrl.replace('s3://', '');
       const arn = `arn:${Stack.of(this).partition}:s3:::${location}`;
       Grant.addToPrincipal({ grantee: this.function, actions: ['s3:GetObject'], resourceArns: [arn] });
     }
   }
 
-  private settingsEnvironment(props: CoordinatorProps, config?: SettingsAsset, lookups?: SettingsAsset): Record<string, string> {
+  private settingsEnvironment(props: CoordinatorProps, config?: SettingsAsset, names?: SettingsAsset): Record<string, string> {
     const { account } = Stack.of(this);
-    const lookupsUrl = lookups?.url ?? props.lookupsUrl;
+    const namesUrl = names?.url ?? props.namesUrl;
     return {
       ...(config === undefined ? {} : { FLOWHERD_CONFIG: config.url, FLOWHERD_CONFIG_BUCKET_OWNER: account }),
-      ...(lookupsUrl === undefined ? {} : { FLOWHERD_LOOKUPS: lookupsUrl }),
-      ...(lookups === undefined ? {} : { FLOWHERD_LOOKUPS_BUCKET_OWNER: account }),
-      ...(props.lookupsUrl === undefined ? {} : { FLOWHERD_LOOKUPS_BUCKET_OWNER: props.lookupsBucketAccount ?? account }),
+      ...(namesUrl === undefined ? {} : { FLOWHERD_NAMES: namesUrl }),
+      ...(names === undefined ? {} : { FLOWHERD_NAMES_BUCKET_OWNER: account }),
+      ...(props.namesUrl === undefined ? {} : { FLOWHERD_NAMES_BUCKET_OWNER: props.namesBucketAccount ?? account }),
     };
   }
 
@@ -86,7 +86,7 @@ export class Coordinator extends Construct {
     // Only workers write receipts and failures.
     const unfinished = 'runs/*/report.unfinished.json';
     results.grantOnObjects(this.function, ['s3:PutObject'], [
-      'active/*', 'runs/.index/*', 'runs/*/run.json', 'runs/*/flowherd.toml', 'runs/*/lookups.json', 'runs/*/manifest/*',
+      'active/*', 'runs/.index/*', 'runs/*/run.json', 'runs/*/flowherd.toml', 'runs/*/names.json', 'runs/*/manifest/*',
       'runs/*/purged.json', 'runs/*/report.json', 'runs/*/report.html', unfinished,
     ]);
     results.grantOnObjects(this.function, ['s3:DeleteObject'], ['active/*', unfinished]);

@@ -36,7 +36,7 @@ export class FlowherdStack extends Stack {
     if (problems.length > 0) throw new InvalidPropsError(problems);
     const {
       sourceBucketName, prefixes, sourceBucketAccount, sourceBucketRegion, sourceKmsKeyArn,
-      configFile, lookupsFile, lookupsUrl, lookupsBucketAccount, tables, queryLimitGb,
+      configFile, namesFile, namesUrl, namesBucketAccount, tables, queryLimitGb,
       maxConcurrency, batchSize, maxKeys, workerMemoryMb, workerTimeout, visibilityTimeout, maxReceiveCount, messageRetention,
       runTimeLimit, maxCalls, alarmTopicArn, alarmEmail, oldestMessageAlarm, logRetention, architecture, artifacts, localCloud,
     } = withDefaults(props);
@@ -53,7 +53,7 @@ export class FlowherdStack extends Stack {
     });
     this.coordinator = new Coordinator(this, 'Planning', {
       source, results, tasks, artifacts, architecture, logRetention, runTimeLimit, maxKeys,
-      configFile, lookupsFile, lookupsUrl, lookupsBucketAccount,
+      configFile, namesFile, namesUrl, namesBucketAccount,
     });
     const coordinator = this.coordinator.function;
     this.stepLoop = new StepLoop(this, 'StepLoop', {

@@ -6,7 +6,7 @@ import { Architecture } from 'aws-cdk-lib/aws-lambda';
 import { RetentionDays } from 'aws-cdk-lib/aws-logs';
 
 import type { PropProblem } from './errors';
-import { lookupsProblem } from './lookups-file';
+import { namesProblem } from './names-file';
 import type { TableDefinitions } from './table-definitions';
 
 /** Properties of a `FlowherdStack`. */
@@ -34,20 +34,20 @@ export interface FlowherdStackProps extends StackProps {
    */
   readonly configFile?: string;
   /**
-   * Path of a `lookups.json`. The deployment uploads it to S3. Excludes `lookupsUrl`.
+   * Path of a `names.json`. The deployment uploads it to S3. Excludes `namesUrl`.
    * @default - no names
    */
-  readonly lookupsFile?: string;
+  readonly namesFile?: string;
   /**
-   * A `lookups.json` on S3, as `s3://bucket/key`. Excludes `lookupsFile`.
+   * A `names.json` on S3, as `s3://bucket/key`. Excludes `namesFile`.
    * @default - no names
    */
-  readonly lookupsUrl?: string;
+  readonly namesUrl?: string;
   /**
-   * The account that owns the bucket of `lookupsUrl`.
+   * The account that owns the bucket of `namesUrl`.
    * @default - the stack's account
    */
-  readonly lookupsBucketAccount?: string;
+  readonly namesBucketAccount?: string;
   /**
    * Tables, views and saved queries for Athena; see `readTableDefinitions`.
    * @default - an empty database
@@ -218,14 +218,14 @@ const PATTERNS: Readonly<Partial<Record<keyof FlowherdStackProps, readonly [patt
   // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
   sourceBucketName: [/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'must be the name of an S3 bucket'],
   sourceBucketAccount: ACCOUNT,
-  lookupsBucketAccount: ACCOUNT,
+  namesBucketAccount: ACCOUNT,
   // https://docs.aws.amazon.com/general/latest/gr/rande.html
   sourceBucketRegion: [/^[a-z]{2,4}(-[a-z]+)+-\d$/, 'must be the name of a region'],
   sourceKmsKeyArn: [/^arn:[\w-]+:kms:[\w-]+:\d{12}:key\/[\w-]+$/, 'must be the ARN of a KMS key; IAM cannot grant an alias'],
   alarmTopicArn: [/^arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]+$/, 'must be the ARN of an SNS topic'],
   alarmEmail: [/^[^@\s]+@[^@\s]+$/, 'must be an e-mail address'],
   // In a policy * and ? match any key, and $ begins a variable.
-  lookupsUrl: [/^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\/[^*?$]+$/, 'must be s3://bucket/key, without *, ? or $'],
+  namesUrl: [/^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\/[^*?$]+$/, 'must be s3://bucket/key, without *, ? or $'],
 };
 
 /** Returns all problems of the given properties; those left out have none. Values known only at deployment are not checked. */
@@ -290,7 +290,7 @@ function conflicts(props: Props): Problem[] {
     // Lambda refuses such a trigger: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
     problems.push({ prop: 'visibilityTimeout', value: visibility, why: `must be at least the worker's timeout, ${timeout} seconds` });
   }
-  const { sourceKmsKeyArn, sourceBucketRegion, lookupsFile, lookupsUrl } = props;
+  const { sourceKmsKeyArn, sourceBucketRegion, namesFile, namesUrl } = props;
   const keyRegion = sourceKmsKeyArn?.split(':')[3];
   if (sourceBucketRegion !== undefined && keyRegion !== undefined && keyRegion !== sourceBucketRegion) {
     // https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
@@ -300,18 +300,18 @@ function conflicts(props: Props): Problem[] {
       why: `must be in the bucket's region, ${sourceBucketRegion}: S3 uses no keys of other regions`,
     });
   }
-  if (lookupsFile !== undefined && lookupsUrl !== undefined) {
-    problems.push({ prop: 'lookupsUrl', value: lookupsUrl, why: 'cannot be combined with lookupsFile; leave one out' });
+  if (namesFile !== undefined && namesUrl !== undefined) {
+    problems.push({ prop: 'namesUrl', value: namesUrl, why: 'cannot be combined with namesFile; leave one out' });
   }
   return problems;
 }
 
 function fileProblems(props: Props): Problem[] {
-  return (['configFile', 'lookupsFile'] as const).flatMap((prop) => {
+  return (['configFile', 'namesFile'] as const).flatMap((prop) => {
     const value = props[prop];
     if (value === undefined) return [];
     const isFile = statSync(value, { throwIfNoEntry: false })?.isFile() === true;
-    const why = isFile ? (prop === 'lookupsFile' ? lookupsProblem(value) : undefined) : `no such file: ${resolve(value)}`;
+    const why = isFile ? (prop === 'namesFile' ? namesProblem(value) : undefined) : `no such file: ${resolve(value)}`;
     return why === undefined ? [] : [{ prop, value, why }];
   });
 }

@@ -59,15 +59,15 @@ test('constructs can be used on their own', () => {
 });
 
 test('invalid properties are reported together', () => {
-  const lookupsFile = file('not-lookups.json', '[]');
+  const namesFile = file('not-names.json', '[]');
   const create = () =>
     new FlowherdStack(new App({ outdir: temporaryDirectory() }), 'Logs', {
-      ...REQUIRED, prefixes: [], stackName: 'a'.repeat(41), workerTimeout: Duration.seconds(20), maxCalls: 1.5, lookupsFile,
+      ...REQUIRED, prefixes: [], stackName: 'a'.repeat(41), workerTimeout: Duration.seconds(20), maxCalls: 1.5, namesFile,
     });
   assert.throws(create, (error: unknown) => {
     assert.ok(error instanceof InvalidPropsError);
     assert.deepEqual(error.problems.map(({ prop, value }) => [prop, value]), [
-      ['stackName', 'a'.repeat(41)], ['prefixes', []], ['workerTimeout', 20], ['maxCalls', 1.5], ['lookupsFile', lookupsFile],
+      ['stackName', 'a'.repeat(41)], ['prefixes', []], ['workerTimeout', 20], ['maxCalls', 1.5], ['namesFile', namesFile],
     ]);
     assert.match(error.message, /^invalid properties of FlowherdStack:\n  stackName="a+": .*\n  prefixes=\[\]: must have at least one prefix\n/);
     return true;

@@ -15,13 +15,13 @@ const VARIANTS: readonly Readonly<Record<string, string>>[] = [
   {},
   { sourceKmsKeyArn: KEY },
   { sourceBucketRegion: 'ap-southeast-2', batchSize: '1' },
-  { lookupsUrl: 's3://my-settings/flowherd/lookups.json' },
-  { sourceBucketAccount: '999999999999', lookupsFile: file('names.json', '{}'), alarmTopicArn: 'arn:aws:sns:eu-west-1:123456789012:alarms' },
+  { namesUrl: 's3://my-settings/flowherd/names.json' },
+  { sourceBucketAccount: '999999999999', namesFile: file('names.json', '{}'), alarmTopicArn: 'arn:aws:sns:eu-west-1:123456789012:alarms' },
   {
     sourceBucketAccount: '999999999999',
     sourceKmsKeyArn: KEY,
-    lookupsUrl: 's3://my-settings/flowherd/lookups.json',
-    lookupsBucketAccount: '999999999999',
+    namesUrl: 's3://my-settings/flowherd/names.json',
+    namesBucketAccount: '999999999999',
     configFile: file('some-rules.toml', '# rules\n'),
     tables: file('no-tables.json', '{"tables": [], "views": [], "queries": []}'),
     alarmEmail: 'operations@example.com',
@@ -59,7 +59,7 @@ const NAMES: Readonly<Record<string, string>> = {
   '<PlanningCoordinatorLog>': 'LOG',
   '<PlanningCoordinatorFunction>': 'COORDINATOR',
   'arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:stateMachine:Flowherd': 'STEP_LOOP',
-  'arn:<AWS::Partition>:s3:::my-settings/flowherd/lookups.json': 'LOOKUPS',
+  'arn:<AWS::Partition>:s3:::my-settings/flowherd/names.json': 'NAMES',
   's3.eu-west-1.amazonaws.com*': 'S3',
   '<AWS::AccountId>': 'ACCOUNT',
   [KEY]: 'KEY',
@@ -71,7 +71,7 @@ const ASSET = /^arn:<AWS::Partition>:s3:::cdk-\w+-assets-<AWS::AccountId>-<AWS::
 function named(value: unknown): string {
   const whole = text(value);
   const [, extension] = ASSET.exec(whole) ?? [];
-  if (extension !== undefined) return extension === 'toml' ? 'CONFIG_FILE' : 'LOOKUPS_FILE';
+  if (extension !== undefined) return extension === 'toml' ? 'CONFIG_FILE' : 'NAMES_FILE';
   const known = Object.keys(NAMES).find((known) => whole === known || whole.startsWith(`${known}/`));
   return known === undefined ? whole : `${NAMES[known]}${whole.slice(known.length)}`;
 }
@@ -200,7 +200,7 @@ test('the functions know the account that must own each bucket', () => {
     assert.deepEqual(variables(all?.stack, id)['FLOWHERD_RESULTS_BUCKET_OWNER'], own);
   }
   const owners = (variable: string) => synthesized.map(({ stack }) => variables(stack, 'PlanningCoordinator')[`FLOWHERD_${variable}_BUCKET_OWNER`]);
-  assert.deepEqual(owners('LOOKUPS'), [undefined, undefined, undefined, own, own, '999999999999']);
+  assert.deepEqual(owners('NAMES'), [undefined, undefined, undefined, own, own, '999999999999']);
   assert.deepEqual(owners('CONFIG'), [undefined, undefined, undefined, undefined, undefined, own]);
   for (const { settings, stack } of synthesized) {
     const outputs = stack.template.toJSON()['Outputs'] as Record<string, { Value: unknown }>;

@@ -47,7 +47,7 @@ test('an error lists all problems, each with the value and an example', () => {
       alarmEmail: 'nobody',
       architecture: 'arm',
       localCloud: 'yes',
-      lookupsUrl: 's3://my-settings',
+      namesUrl: 's3://my-settings',
       configFile: '/nowhere/flowherd.toml',
     }),
     [
@@ -56,7 +56,7 @@ test('an error lists all problems, each with the value and an example', () => {
       'architecture="arm": must be arm64 or x86_64; example: architecture=arm64',
       'localCloud="yes": must be true or false; example: localCloud=true',
       'alarmEmail="nobody": must be an e-mail address; example: alarmEmail=operations@example.com',
-      'lookupsUrl="s3://my-settings": must be s3://bucket/key, without *, ? or $; example: lookupsUrl=s3://my-settings/flowherd/lookups.json',
+      'namesUrl="s3://my-settings": must be s3://bucket/key, without *, ? or $; example: namesUrl=s3://my-settings/flowherd/names.json',
       'prefixes="all*": must have 1 to 1000 characters, and none of *, ? and $; example: prefixes=firehose/,waf/',
       'maxConcurrency="1001": must be a whole number from 2 to 1000; example: maxConcurrency=50',
       'logRetentionDays="15": must be one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653; example: logRetentionDays=90',
@@ -87,9 +87,9 @@ test('every setting refuses invalid values', () => {
     alarmEmail: ['a b@c.example'],
     oldestMessageAlarmSeconds: ['1'],
     configFile: ['', '/nowhere', '/', 7],
-    lookupsFile: ['', '/nowhere', '/'],
-    lookupsUrl: ['https://a/b', 's3://my-settings/*'],
-    lookupsBucketAccount: ['1234'],
+    namesFile: ['', '/nowhere', '/'],
+    namesUrl: ['https://a/b', 's3://my-settings/*'],
+    namesBucketAccount: ['1234'],
     tables: ['', '/nowhere', file('no-tables.json', '{"name": "x"}')],
     queryLimitGb: ['0', '1.5'],
     runTimeLimitHours: ['0'],
@@ -133,13 +133,13 @@ test('the source bucket may be in any region of AWS, and its key must be in the 
   );
 });
 
-test('lookupsFile and lookupsUrl exclude each other', () => {
-  const lookupsFile = file('lookups.json', '{}');
-  assert.match(problems({ ...REQUIRED, lookupsFile, lookupsUrl: 's3://my-settings/l.json' })[0] ?? '', /^lookupsUrl=.* cannot be combined with lookupsFile/);
+test('namesFile and namesUrl exclude each other', () => {
+  const namesFile = file('names.json', '{}');
+  assert.match(problems({ ...REQUIRED, namesFile, namesUrl: 's3://my-settings/l.json' })[0] ?? '', /^namesUrl=.* cannot be combined with namesFile/);
 });
 
-test('a lookups file with the right shape is accepted', () => {
-  const lookups = {
+test('a names file with the right shape is accepted', () => {
+  const names = {
     interfaces: { 'eni-1': { description: 'web', subnet_id: 'subnet-1', vpc_id: null } },
     subnets: { 'subnet-1': { name: 'public-a', vpc_id: 'vpc-1', cidrs: ['10.0.0.0/24'] } },
     vpcs: {
@@ -148,15 +148,15 @@ test('a lookups file with the right shape is accepted', () => {
     },
     sources: { '123456789012/eu-west-1': ['vpcs'] },
   };
-  for (const valid of [lookups, {}]) {
-    assert.deepEqual(problems({ ...REQUIRED, lookupsFile: file('valid.json', JSON.stringify(valid)) }), []);
+  for (const valid of [names, {}]) {
+    assert.deepEqual(problems({ ...REQUIRED, namesFile: file('valid.json', JSON.stringify(valid)) }), []);
   }
 });
 
-test('a lookups file that is not JSON or has another shape is refused with the place', () => {
+test('a names file that is not JSON or has another shape is refused with the place', () => {
   for (const [content, why] of [
     ['{', /: not valid JSON: /],
-    ['[]', /: not a lookups\.json: must be a JSON object;/],
+    ['[]', /: not a names\.json: must be a JSON object;/],
     ['{"vpc": {}}', /: unknown key "vpc"; valid keys are interfaces, subnets, vpcs, sources;/],
     ['{"vpcs": []}', /: vpcs must be a JSON object;/],
     ['{"vpcs": {"vpc-1": "prod"}}', /: vpcs\["vpc-1"\] must be a JSON object;/],
@@ -165,8 +165,8 @@ test('a lookups file that is not JSON or has another shape is refused with the p
     ['{"vpcs": {"vpc-1": {"name": 7}}}', /: vpcs\["vpc-1"\]\.name must be text;/],
     ['{"subnets": {"subnet-1": {"cidrs": "10.0.0.0/24"}}}', /: subnets\["subnet-1"\]\.cidrs must be a list of text;/],
   ] as const) {
-    const [problem, ...others] = problems({ ...REQUIRED, lookupsFile: file('invalid.json', content) });
-    assert.match(problem ?? '', /^lookupsFile="[^"]*invalid\.json": .*; example: lookupsFile=lookups\.json$/);
+    const [problem, ...others] = problems({ ...REQUIRED, namesFile: file('invalid.json', content) });
+    assert.match(problem ?? '', /^namesFile="[^"]*invalid\.json": .*; example: namesFile=names\.json$/);
     assert.match(problem ?? '', why);
     assert.deepEqual(others, []);
   }

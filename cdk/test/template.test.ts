@@ -52,7 +52,7 @@ const full = synth({
   alarmTopicArn: 'arn:aws:sns:eu-west-1:123456789012:alarms',
   alarmEmail: 'operations@example.com',
   configFile: file('rules.toml', '# rules\n'),
-  lookupsUrl: 's3://my-settings/flowherd/lookups.json',
+  namesUrl: 's3://my-settings/flowherd/names.json',
   workerTimeoutSeconds: '900',
   visibilitySeconds: '1000',
   maxConcurrency: '1000',
@@ -194,8 +194,8 @@ test('functions have their runtime, architecture and environment', () => {
     ...source,
     FLOWHERD_CONFIG: assetUrl(full, 'rules.toml'),
     FLOWHERD_CONFIG_BUCKET_OWNER: '<AWS::AccountId>',
-    FLOWHERD_LOOKUPS: 's3://my-settings/flowherd/lookups.json',
-    FLOWHERD_LOOKUPS_BUCKET_OWNER: '<AWS::AccountId>',
+    FLOWHERD_NAMES: 's3://my-settings/flowherd/names.json',
+    FLOWHERD_NAMES_BUCKET_OWNER: '<AWS::AccountId>',
   });
   for (const [template, architecture] of [[plain, 'arm64'], [full, 'x86_64']] as const) {
     for (const [, { Properties }] of template.all('AWS::Lambda::Function')) {
@@ -207,9 +207,9 @@ test('functions have their runtime, architecture and environment', () => {
 });
 
 test('the coordinator reads the configuration files as S3 assets, and its code does not depend on them', () => {
-  const template = synth({ configFile: file('my-rules.toml', '# mine\n'), lookupsFile: file('my-names.json', '{"vpcs": {}}') });
+  const template = synth({ configFile: file('my-rules.toml', '# mine\n'), namesFile: file('my-names.json', '{"vpcs": {}}') });
   const { Environment, Code } = template.only('AWS::Lambda::Function', 'PlanningCoordinator').Properties;
-  for (const [variable, name, content] of [['CONFIG', 'my-rules.toml', '# mine\n'], ['LOOKUPS', 'my-names.json', '{"vpcs": {}}']] as const) {
+  for (const [variable, name, content] of [['CONFIG', 'my-rules.toml', '# mine\n'], ['NAMES', 'my-names.json', '{"vpcs": {}}']] as const) {
     const url = text(Environment.Variables[`FLOWHERD_${variable}`]);
     assert.equal(url, assetUrl(template, name));
     assert.equal(text(Environment.Variables[`FLOWHERD_${variable}_BUCKET_OWNER`]), '<AWS::AccountId>');
@@ -219,13 +219,13 @@ test('the coordinator reads the configuration files as S3 assets, and its code d
 });
 
 test('the coordinator may read the two files that its environment names', () => {
-  const template = synth({ configFile: file('my-rules.toml', '# mine\n'), lookupsFile: file('my-names.json', '{"vpcs": {}}') });
+  const template = synth({ configFile: file('my-rules.toml', '# mine\n'), namesFile: file('my-names.json', '{"vpcs": {}}') });
   const { Variables } = template.only('AWS::Lambda::Function', 'PlanningCoordinator').Properties.Environment;
   const { Statement } = template.only('AWS::IAM::Policy', 'PlanningCoordinatorRole').Properties.PolicyDocument;
   const readable = (Statement as { Action: string; Resource: unknown }[])
     .filter(({ Action, Resource }) => Action === 's3:GetObject' && !Array.isArray(Resource))
     .map(({ Resource }) => text(Resource));
-  const named = [Variables.FLOWHERD_CONFIG, Variables.FLOWHERD_LOOKUPS].map((url) => text(url).replace('s3://', 'arn:<AWS::Partition>:s3:::'));
+  const named = [Variables.FLOWHERD_CONFIG, Variables.FLOWHERD_NAMES].map((url) => text(url).replace('s3://', 'arn:<AWS::Partition>:s3:::'));
   assert.deepEqual(readable.sort(), named.sort());
 });
 

@@ -34,7 +34,7 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Convert a directory of log objects on this machine
     Convert(ConvertArgs),
-    /// Write realistic sample objects and a matching lookups.json
+    /// Write realistic sample objects and a matching names.json
     Synth(SynthArgs),
     /// Show the layers of a file, the outcome of its records under each rule, and the first rows
     Explain(ExplainArgs),
@@ -44,7 +44,7 @@ pub(crate) enum Command {
     Suggest(SuggestArgs),
     /// Check a flowherd.toml and print its rules and tables
     Check(CheckArgs),
-    /// Read the names of interfaces, subnets and VPCs from AWS into a lookups.json
+    /// Read the names of interfaces, subnets and VPCs from AWS into a names.json
     Names(NamesArgs),
     /// Begin a run of the fleet: list a prefix and send its objects to the workers
     Run(RunArgs),
@@ -86,9 +86,9 @@ pub(crate) struct ConvertArgs {
     /// Rules and limits (flowherd.toml) [default: all records are version 2 flow logs]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Names of interfaces, subnets and VPCs (lookups.json)
+    /// Names of interfaces, subnets and VPCs (names.json)
     #[arg(long, value_name = "FILE")]
-    pub(crate) lookups: Option<PathBuf>,
+    pub(crate) names: Option<PathBuf>,
     /// Key of standard input, for the rules to match and the names of the outputs [default: stdin]
     #[arg(long)]
     pub(crate) key: Option<String>,
@@ -142,9 +142,9 @@ pub(crate) struct ExplainArgs {
     /// Rules and limits (flowherd.toml)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Names of interfaces, subnets and VPCs (lookups.json)
+    /// Names of interfaces, subnets and VPCs (names.json)
     #[arg(long, value_name = "FILE")]
-    pub(crate) lookups: Option<PathBuf>,
+    pub(crate) names: Option<PathBuf>,
     /// Key for the rules to match [default: the file's name]
     #[arg(long)]
     pub(crate) key: Option<String>,
@@ -186,7 +186,7 @@ pub(crate) struct SuggestArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct NamesArgs {
     /// File to write. If it exists, its names keep the times in which they applied
-    #[arg(long, value_name = "FILE", default_value = "lookups.json")]
+    #[arg(long, value_name = "FILE", default_value = "names.json")]
     pub(crate) output: PathBuf,
     /// Region to read [default: that of the profile or the environment]. Repeatable
     #[arg(long, value_name = "REGION")]

@@ -36,7 +36,7 @@ use crate::{
 
 /// Converts, prints the summary or the report, and fails unless every object is done. Fails with `--strict` also on warnings.
 pub(crate) fn convert(args: &ConvertArgs) -> Result<(), Stop> {
-    let plan = inputs::plan(args.config.as_ref(), args.lookups.as_ref())?;
+    let plan = inputs::plan(args.config.as_ref(), args.names.as_ref())?;
     let source = Objects::open(args)?;
     let progress = Progress::listing(args.source.to_string());
     let begun = begin::begin(args, &plan, &source, &progress)?;

@@ -1,4 +1,4 @@
-//! The files that a user writes: rules and lookups, and the copy of the rules in a ledger.
+//! The files that a user writes: rules and names, and the copy of the rules in a ledger.
 
 use std::{
     fs::File,
@@ -16,7 +16,7 @@ use flowherd_shared::{
 
 use crate::stop::Stop;
 
-/// Reads rules and lookups, or returns every mistake in either.
+/// Reads rules and names, or returns every mistake in either.
 pub(crate) fn plan(config: Option<&PathBuf>, lookups: Option<&PathBuf>) -> Result<RunConfig, Stop> {
     let mut problems = Vec::new();
     let config = read(config, Config::from_bytes);

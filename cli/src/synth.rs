@@ -35,7 +35,7 @@ const ENVELOPES: u32 = 8;
 /// Every tenth object begins with a control message.
 const CONTROL_EVERY: u32 = 10;
 
-/// Writes the objects and their `lookups.json`.
+/// Writes the objects and their `names.json`.
 pub(crate) fn synth(args: &SynthArgs) -> Result<(), Stop> {
     if !(0.0..=100.0).contains(&args.malformed) {
         return Err(Stop::usage(format!(
@@ -50,8 +50,8 @@ pub(crate) fn synth(args: &SynthArgs) -> Result<(), Stop> {
             .and_then(|()| fs::write(path, bytes))
             .with_context(|| format!("cannot write {}", path.display()))
     };
-    let lookups = serde_json::to_vec_pretty(&world.lookups()).context("cannot write lookups.json")?;
-    write(&args.dest.join("lookups.json"), &lookups)?;
+    let lookups = serde_json::to_vec_pretty(&world.lookups()).context("cannot write names.json")?;
+    write(&args.dest.join("names.json"), &lookups)?;
     let incident = args.incident.then(|| Incident::new(&world, midnight(args.day)));
     let written = Written::default();
     let (shown, all, began) = (written.clone(), u64::from(args.objects), Instant::now());
@@ -107,7 +107,7 @@ impl Written {
         let counts = self.lock();
         let dest = args.dest.display();
         format!(
-            "{} with {} each, {} in all\nobjects  {dest}/firehose/\nnames    {dest}/lookups.json\n",
+            "{} with {} each, {} in all\nobjects  {dest}/firehose/\nnames    {dest}/names.json\n",
             counted(counts.objects, "object", "objects"),
             counted(args.records.into(), "record", "records"),
             HumanBytes(counts.bytes)

@@ -245,7 +245,7 @@ impl<S: Store, R: Source> Verification<'_, S, R> {
                 let problem = match why {
                     Missing::DamagedReceipt(why) => why,
                     Missing::OtherReceipt => {
-                        "it is of another version of the object, other rules or other lookups, or its counts are \
+                        "it is of another version of the object, other rules or other names, or its counts are \
                          inconsistent"
                             .to_owned()
                     }

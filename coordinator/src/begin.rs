@@ -79,7 +79,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         }
         let state = first_state(&run, options.purge, options.force);
         let message =
-            "the rules or lookups differ from those of the resumed run: every object is processed again";
+            "the rules or names differ from those of the resumed run: every object is processed again";
         Ok(RunState { message: is_reconfigured.then(|| message.to_owned()), ..state })
     }
 
@@ -194,7 +194,7 @@ fn parse(inputs: &Inputs) -> Result<RunConfig, CoordinatorError> {
     if let Some(bytes) = &inputs.lookups {
         match Lookups::parse(bytes) {
             Ok(parsed) => lookups = parsed,
-            Err(error) => add("lookups.json", error),
+            Err(error) => add("names.json", error),
         }
     }
     if problems.is_empty() {

@@ -31,7 +31,7 @@ pub(crate) const PURGE_RETRY_SECONDS: u64 = 15;
 pub struct Inputs {
     /// `flowherd.toml`; `None` for the built-in rule.
     pub config: Option<Vec<u8>>,
-    /// `lookups.json`.
+    /// `names.json`.
     pub lookups: Option<Vec<u8>>,
 }
 

@@ -19,7 +19,7 @@ pub enum CoordinatorError {
     /// A request to the queue or to the dead-letter queue failed.
     #[error("cannot access the queue; check its URL and the permissions on it")]
     Queue(#[source] QueueError),
-    /// `flowherd.toml` or `lookups.json` could not be read.
+    /// `flowherd.toml` or `names.json` could not be read.
     #[error("cannot read the configuration")]
     Inputs(#[source] StoreError),
 }

@@ -34,11 +34,11 @@ pub struct Settings {
     pub dead_letter_queue_url: Option<String>,
     /// `FLOWHERD_CONFIG`: `flowherd.toml`, as a path or `s3://bucket/key`.
     pub config: Option<String>,
-    /// `FLOWHERD_LOOKUPS`: `lookups.json`, as a path or `s3://bucket/key`.
+    /// `FLOWHERD_NAMES`: `names.json`, as a path or `s3://bucket/key`.
     pub lookups: Option<String>,
     /// `FLOWHERD_CONFIG_BUCKET_OWNER`: the account that must own the bucket of `config`.
     pub config_bucket_owner: Option<String>,
-    /// `FLOWHERD_LOOKUPS_BUCKET_OWNER`: the account that must own the bucket of `lookups`.
+    /// `FLOWHERD_NAMES_BUCKET_OWNER`: the account that must own the bucket of `lookups`.
     pub lookups_bucket_owner: Option<String>,
     /// `FLOWHERD_SETTLE_SECONDS`.
     pub settle: Duration,
@@ -84,7 +84,7 @@ impl Settings {
         let max_keys = number("FLOWHERD_MAX_KEYS", "10000000").unwrap_or(MAX_KEYS);
         let mut owner = |name| variables.optional(name, is_account, "123456789012");
         let config_bucket_owner = owner("FLOWHERD_CONFIG_BUCKET_OWNER");
-        let lookups_bucket_owner = owner("FLOWHERD_LOOKUPS_BUCKET_OWNER");
+        let lookups_bucket_owner = owner("FLOWHERD_NAMES_BUCKET_OWNER");
         let common = CommonSettings::read(&mut variables);
         let settings = Self {
             common,
@@ -94,7 +94,7 @@ impl Settings {
                 dead_url,
             ),
             config: variables.optional("FLOWHERD_CONFIG", is_location, "s3://my-settings/flowherd.toml"),
-            lookups: variables.optional("FLOWHERD_LOOKUPS", is_location, "s3://my-settings/lookups.json"),
+            lookups: variables.optional("FLOWHERD_NAMES", is_location, "s3://my-settings/names.json"),
             config_bucket_owner,
             lookups_bucket_owner,
             settle,

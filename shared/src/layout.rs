@@ -51,10 +51,10 @@ pub fn config(run: &str) -> String {
     format!("runs/{run}/flowherd.toml")
 }
 
-/// Copy of the lookups, made when the run began. Missing if the run has none.
+/// Copy of the names, made when the run began. Missing if the run has none.
 #[must_use]
 pub fn lookups(run: &str) -> String {
-    format!("runs/{run}/lookups.json")
+    format!("runs/{run}/names.json")
 }
 
 /// Marker of a fleet's run that has begun and whose report is not yet written. All markers are one short listing.

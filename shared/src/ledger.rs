@@ -96,7 +96,7 @@ pub struct Run {
     pub run: String,
     /// Only keys that begin with it.
     pub prefix: String,
-    /// The configuration and lookups of the run.
+    /// The configuration and names of the run.
     #[serde(flatten)]
     pub fingerprint: Fingerprint,
     /// The version of Flowherd.
@@ -113,19 +113,19 @@ pub struct Run {
     pub manifest: Option<ManifestTotals>,
 }
 
-/// Identifies configuration and lookups. Objects with the same bytes and the same fingerprint have the same outputs.
+/// Identifies configuration and names. Objects with the same bytes and the same fingerprint have the same outputs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
     /// SHA-256 of the configuration, in hex.
     pub config_hash: String,
-    /// SHA-256 of the lookups, in hex; empty without lookups.
-    pub lookups_hash: String,
+    /// SHA-256 of the names, in hex; empty without names.
+    pub names_hash: String,
 }
 
 impl From<&RunConfig> for Fingerprint {
     fn from(run_config: &RunConfig) -> Self {
         let (config, lookups) = (&run_config.config, run_config.lookups());
-        Self { config_hash: config.hash.clone(), lookups_hash: lookups.hash.clone() }
+        Self { config_hash: config.hash.clone(), names_hash: lookups.hash.clone() }
     }
 }
 
@@ -192,7 +192,7 @@ pub struct Receipt {
     /// The object.
     #[serde(flatten)]
     pub object: ManifestEntry,
-    /// The configuration and lookups of the run.
+    /// The configuration and names of the run.
     #[serde(flatten)]
     pub fingerprint: Fingerprint,
     /// Number of the attempt, from 1.
@@ -274,7 +274,7 @@ pub struct Attempt<'a> {
     pub run: &'a str,
     /// The object.
     pub object: &'a ManifestEntry,
-    /// The configuration and lookups of the run.
+    /// The configuration and names of the run.
     pub fingerprint: &'a Fingerprint,
     /// Number of the attempt, from 1.
     pub number: u32,
@@ -424,7 +424,7 @@ pub struct Failure {
     /// The object.
     #[serde(flatten)]
     pub object: ManifestEntry,
-    /// The configuration and lookups of the run.
+    /// The configuration and names of the run.
     #[serde(flatten)]
     pub fingerprint: Fingerprint,
     /// The error and its causes, outermost first.

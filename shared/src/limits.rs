@@ -85,7 +85,7 @@ pub const MAX_HEADER_WORDS: usize = 128;
 /// Maximum fields in a header line of a W3C log. A rule has no more columns.
 pub const MAX_W3C_HEADER_FIELDS: usize = 1000;
 
-/// Maximum bytes of a `lookups.json`.
+/// Maximum bytes of a `names.json`.
 pub const MAX_LOOKUPS_BYTES: usize = 64 << 20;
 /// Maximum interfaces, subnets, and VPCs, each. An id with several entries counts once for each.
 pub const MAX_LOOKUP_IDS: usize = 250_000;
@@ -93,7 +93,7 @@ pub const MAX_LOOKUP_IDS: usize = 250_000;
 pub const MAX_LOOKUP_PERIODS: usize = 4_000_000;
 /// Maximum CIDR blocks of all subnets together.
 pub const MAX_LOOKUP_BLOCKS: usize = 250_000;
-/// Maximum bytes of each id and each name in a `lookups.json`.
+/// Maximum bytes of each id and each name in a `names.json`.
 pub const MAX_LOOKUP_NAME_BYTES: usize = 1024;
 
 /// Maximum bytes of a queue message. A key of 1,024 bytes takes up to 6 KiB of JSON.

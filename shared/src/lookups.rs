@@ -1,4 +1,4 @@
-//! `lookups.json`: the names of interfaces, subnets and VPCs, and the subnet of an address, each at its time.
+//! `names.json`: the names of interfaces, subnets and VPCs, and the subnet of an address, each at its time.
 
 mod entries;
 mod file;
@@ -102,7 +102,7 @@ impl Default for Lookups {
 }
 
 impl Lookups {
-    /// Parses and checks the bytes of a `lookups.json`. Every referenced id must exist, and every CIDR block must be valid
+    /// Parses and checks the bytes of a `names.json`. Every referenced id must exist, and every CIDR block must be valid
     /// and unique within its VPC at any time.
     pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
         let file = File::parse(json)?;

@@ -35,7 +35,7 @@ use crate::{
     lookups::Lookups,
 };
 
-/// The configuration and lookups that all objects of a run share.
+/// The configuration and names that all objects of a run share.
 #[derive(Debug)]
 pub struct RunConfig {
     /// Rules, tables and limits.
@@ -45,14 +45,14 @@ pub struct RunConfig {
 }
 
 impl RunConfig {
-    /// Combines a configuration with lookups, whose names it converts to CSV once.
+    /// Combines a configuration with names, which it converts to CSV once.
     #[must_use]
     pub fn new(config: Config, lookups: Lookups) -> Self {
         let names = CsvNames::new(&lookups, config.guard_formulas);
         Self { config, lookups, names }
     }
 
-    /// Returns the lookups.
+    /// Returns the names.
     #[must_use]
     pub fn lookups(&self) -> &Lookups {
         &self.lookups
@@ -66,7 +66,7 @@ impl RunConfig {
 }
 
 impl From<Config> for RunConfig {
-    /// Without lookups.
+    /// Without names.
     fn from(config: Config) -> Self {
         Self::new(config, Lookups::default())
     }

@@ -3,7 +3,7 @@
 /// Problems that one error reports. A file of a MiB can have one on each line.
 const MAX_REPORTED: usize = 50;
 
-/// All problems of a `flowherd.toml` or a `lookups.json`, one line each.
+/// All problems of a `flowherd.toml` or a `names.json`, one line each.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", problems.join("\n"))]
 pub struct ConfigError {

@@ -175,7 +175,7 @@ def same(checks: Checks, name: str, setting: Setting, connection: Any, sql: str)
 
 def synthesise(flowherd: Flowherd, directory: Path) -> Path:
     flowherd.run("synth", directory, "--objects", 48, "--records", 5000, "--malformed", 1, "--incident")
-    convert(flowherd, directory, "clean", "--prefix", "firehose/", "--lookups", directory / "lookups.json")
+    convert(flowherd, directory, "clean", "--prefix", "firehose/", "--names", directory / "names.json")
     return directory / "out"
 
 

@@ -86,7 +86,7 @@ struct Scope<'k> {
 }
 
 impl Model {
-    /// Reads the text of a `flowherd.toml` and a `lookups.json`.
+    /// Reads the text of a `flowherd.toml` and a `names.json`.
     #[must_use]
     pub fn new(config: &str, lookups: &str) -> Self {
         let config: toml::Table = toml::from_str(config).unwrap();

@@ -1,4 +1,4 @@
-//! Configuration and lookups of each run, from the copies in its ledger. All workers of a run use the same ones. A new
+//! Configuration and names of each run, from the copies in its ledger. All workers of a run use the same ones. A new
 //! configuration takes effect with the next run, without a deployment.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use flowherd_shared::{
 
 /// Maximum number of runs in the cache. A worker rarely processes more than one at a time.
 const MAX_RUNS: usize = 64;
-/// Maximum number of different configurations in memory. Lookups can take tens of megabytes.
+/// Maximum number of different configurations in memory. Names can take tens of megabytes.
 const MAX_CONFIGS: usize = 2;
 
 /// Why a run cannot be processed.
@@ -25,7 +25,7 @@ pub enum ConfigCacheError {
     NoRun,
     /// The copies in the ledger have another fingerprint than the run.
     #[error(
-        "the configuration or lookups in the ledger are not those of the run, or this worker reads them differently; \
+        "the configuration or names in the ledger are not those of the run, or this worker reads them differently; \
          deploy coordinator and workers together, and begin a new run"
     )]
     Fingerprint,
@@ -50,7 +50,7 @@ pub struct ConfigCache {
 }
 
 impl ConfigCache {
-    /// Returns the configuration of a run. Other threads wait while one thread reads it, because lookups are large.
+    /// Returns the configuration of a run. Other threads wait while one thread reads it, because names are large.
     pub fn get(&self, store: &impl Store, run: &str) -> Result<Arc<RunConfig>, ConfigCacheError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = known.iter().position(|(name, _)| name == run) {

@@ -34,7 +34,7 @@ pub enum StopReason {
 pub struct ObjectProcessor<'a, I, O> {
     /// The name of the run.
     pub run: &'a str,
-    /// Configuration and lookups.
+    /// Configuration and names.
     pub run_config: &'a RunConfig,
     /// Source of the objects.
     pub source: &'a I,

@@ -24,9 +24,9 @@ pub(crate) struct VerifyArgs {
 pub(crate) struct CheckArgs {
     /// Rules and limits (flowherd.toml)
     pub(crate) file: PathBuf,
-    /// Names of interfaces, subnets and VPCs (lookups.json)
+    /// Names of interfaces, subnets and VPCs (names.json)
     #[arg(long, value_name = "FILE")]
-    pub(crate) lookups: Option<PathBuf>,
+    pub(crate) names: Option<PathBuf>,
 }
 
 /// `flowherd completions`.

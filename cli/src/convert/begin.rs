@@ -96,7 +96,7 @@ pub(super) fn begin(
             }
             let mut excluded = vec![dest.clone()];
             excluded.extend(
-                [&args.config, &args.lookups].into_iter().flatten().filter_map(|path| canonical(path).ok()),
+                [&args.config, &args.names].into_iter().flatten().filter_map(|path| canonical(path).ok()),
             );
             begin_in(args, plan, &dest, (objects, excluded), progress)
         })
@@ -240,7 +240,7 @@ fn choose(args: &ConvertArgs, plan: &RunConfig, dest: &Path) -> Result<Chosen, S
             }
             if run.fingerprint != Fingerprint::from(plan) {
                 print_message(&format!(
-                    "rules or lookups differ from those with which run {} last ran: receipts of the former ones do not count",
+                    "rules or names differ from those with which run {} last ran: receipts of the former ones do not count",
                     run.run
                 ));
             }

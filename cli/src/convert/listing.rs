@@ -21,7 +21,7 @@ pub(crate) struct Listing<'a> {
     pub(crate) source: &'a Path,
     /// Only keys that begin with it.
     pub(crate) prefix: &'a str,
-    /// Files and directories below the source that are no log objects: results, rules and lookups.
+    /// Files and directories below the source that are no log objects: results, rules and names.
     pub(crate) excluded: Vec<PathBuf>,
 }
 

@@ -258,7 +258,7 @@ fn text_or_null<T: fmt::Display>(value: Option<T>) -> String {
     value.map_or("CAST(NULL AS VARCHAR)".to_owned(), |value| format!("'{value}'"))
 }
 
-/// Returns the condition that an address is one of the network's own: the lookups have a name for it, or RFC 1918, RFC 6598
+/// Returns the condition that an address is one of the network's own: it has a name, or RFC 1918, RFC 6598
 /// or RFC 4193 make it private.
 fn inner(side: &str) -> String {
     let address = format!("{side}addr");

@@ -18,7 +18,7 @@ const MAX_FILES: usize = 200;
 /// Maximum kinds of keys that are sampled separately.
 const MAX_KINDS: usize = 1000;
 /// Names of Flowherd's own files, which `convert` does not read either.
-const OWN_FILES: [&str; 3] = ["flowherd.toml", "lookups.json", "names.json"];
+const OWN_FILES: [&str; 2] = ["flowherd.toml", "names.json"];
 
 /// A file of the sample.
 #[derive(Clone, Debug)]

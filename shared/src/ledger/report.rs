@@ -122,7 +122,7 @@ pub enum Outcome {
 pub enum Missing {
     /// It has neither a receipt nor a failure.
     NoOutcome,
-    /// Its receipt is for other bytes, rules or lookups, or its counts are inconsistent.
+    /// Its receipt is for other bytes, rules or names, or its counts are inconsistent.
     OtherReceipt,
     /// Its receipt cannot be used, for this reason: it does not parse or is too large.
     DamagedReceipt(String),

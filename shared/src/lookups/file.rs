@@ -1,4 +1,4 @@
-//! The text of a `lookups.json`, before it becomes an index.
+//! The text of a `names.json`, before it becomes an index.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -1,4 +1,4 @@
-//! Merges what was read from AWS into a former `lookups.json`, so that every name keeps the time in which it applied.
+//! Merges what was read from AWS into a former `names.json`, so that every name keeps the time in which it applied.
 
 mod combine;
 mod entry;

@@ -38,7 +38,7 @@ struct Found {
     vpc: Option<Vpc>,
 }
 
-/// The names of the lookups as CSV fields. Made once for all objects, because names repeat in every row.
+/// The names as CSV fields. Made once for all objects, because names repeat in every row.
 #[derive(Debug, Default)]
 pub struct CsvNames {
     /// By [`NameId`]: the field, if it differs from the name.

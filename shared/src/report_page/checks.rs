@@ -141,9 +141,9 @@ fn checks(run: &Run, report: &Report, name: &str) -> Vec<Check> {
     if report.objects.done > 0 {
         checks.push(Check {
             name: "Configuration and lookups of all receipts",
-            expected: json(&[&fingerprint.config_hash, &fingerprint.lookups_hash]),
-            command: receipts("map([.config_hash, .lookups_hash]) | unique | .[]"),
-            sql: Some(from("DISTINCT config_hash, lookups_hash", "receipts")),
+            expected: json(&[&fingerprint.config_hash, &fingerprint.names_hash]),
+            command: receipts("map([.config_hash, .names_hash]) | unique | .[]"),
+            sql: Some(from("DISTINCT config_hash, names_hash", "receipts")),
         });
     }
     checks.retain(|check| whole_size(&check.expected).is_some_and(|size| size <= MAX_EXPECTED));

@@ -268,7 +268,7 @@ mod tests {
         let run = Run {
             run: "r".to_owned(),
             prefix: String::new(),
-            fingerprint: Fingerprint { config_hash: hash(), lookups_hash: hash() },
+            fingerprint: Fingerprint { config_hash: hash(), names_hash: hash() },
             version: String::new(),
             started: String::new(),
             resumed: None,

@@ -1,5 +1,5 @@
 // What a Lambda function of Node streams does: envelopes of one object to enriched CSV.gz.
-// Usage: node convert.mjs OBJECT LOOKUPS OUT [records]
+// Usage: node convert.mjs OBJECT NAMES OUT [records]
 // With `records`, each record goes through the streams on its own, as an object; otherwise an envelope's rows at once.
 import { createReadStream, createWriteStream, readFileSync } from "node:fs";
 import { BlockList, isIPv6 } from "node:net";
@@ -11,8 +11,8 @@ const FIELDS =
   "version account_id interface_id srcaddr dstaddr srcport dstport protocol packets bytes start end action log_status";
 const NAMES = "interface_description subnet_name vpc_name src_subnet_name dst_subnet_name";
 
-const [source, lookupsPath, out, mode] = process.argv.slice(2);
-const { interfaces, subnets, vpcs } = JSON.parse(readFileSync(lookupsPath, "utf8"));
+const [source, namesPath, out, mode] = process.argv.slice(2);
+const { interfaces, subnets, vpcs } = JSON.parse(readFileSync(namesPath, "utf8"));
 const blocks = Object.values(subnets).flatMap((subnet) =>
   subnet.cidrs.map((cidr) => {
     const [address, length] = cidr.split("/");

@@ -1,4 +1,4 @@
-"""What a careful script does: envelopes of one object to enriched CSV.gz. Usage: convert.py OBJECT LOOKUPS OUT"""
+"""What a careful script does: envelopes of one object to enriched CSV.gz. Usage: convert.py OBJECT NAMES OUT"""
 
 import gzip
 import ipaddress
@@ -10,10 +10,10 @@ from functools import lru_cache
 FIELDS = "version account_id interface_id srcaddr dstaddr srcport dstport protocol packets bytes start end action log_status"
 NAMES = "interface_description subnet_name vpc_name src_subnet_name dst_subnet_name"
 
-source, lookups, out = sys.argv[1:]
-with open(lookups) as file:
-    lookups = json.load(file)
-interfaces, subnets, vpcs = lookups["interfaces"], lookups["subnets"], lookups["vpcs"]
+source, names, out = sys.argv[1:]
+with open(names) as file:
+    names = json.load(file)
+interfaces, subnets, vpcs = names["interfaces"], names["subnets"], names["vpcs"]
 blocks = [
     (ipaddress.ip_network(cidr), subnet.get("vpc_id"), subnet.get("name") or "-")
     for subnet in subnets.values()

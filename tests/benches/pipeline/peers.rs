@@ -40,7 +40,7 @@ fn shell(line: &str) -> Command {
 
 fn convert(sample: &Sample, dest: &Path, jobs: u32) -> Command {
     let mut command = Command::new(FLOWHERD);
-    command.arg("convert").arg(&sample.directory).arg(dest).arg("--lookups").arg(&sample.lookups);
+    command.arg("convert").arg(&sample.directory).arg(dest).arg("--names").arg(&sample.lookups);
     command.args(["--jobs", &jobs.to_string(), "--run", "bench"]);
     command
 }

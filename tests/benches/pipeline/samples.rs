@@ -32,7 +32,7 @@ impl Sample {
         let (objects, each) = (objects.to_string(), records.to_string());
         let args = ["synth", directory.to_str().unwrap(), "--objects", &objects, "--records", &each];
         assert!(Command::new(FLOWHERD).args(args).stdout(Stdio::null()).status().unwrap().success());
-        let lookups = directory.join("lookups.json");
+        let lookups = directory.join("names.json");
         let names = Lookups::parse(&fs::read(&lookups).unwrap()).unwrap();
         let directory = directory.join("firehose");
         let object = directory.join(files_below(&directory).remove(0));

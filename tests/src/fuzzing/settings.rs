@@ -86,7 +86,7 @@ fn string(text: &str) -> String {
 const NAMED: &str = "[[rule]]\nname = \"r\"\ntable = \"t\"\nformat = { kind = \"vpc-flow\", \
     fields = \"${interface-id} ${vpc-id} ${subnet-id} ${srcaddr} ${dstaddr}\" }\n";
 
-/// Parses any bytes as `lookups.json`. Each problem must be one line. With an accepted file, flow logs of its ids and
+/// Parses any bytes as `names.json`. Each problem must be one line. With an accepted file, flow logs of its ids and
 /// addresses must get the names of the model, which compares every subnet.
 pub(super) fn lookups(data: &[u8]) {
     let lookups = match Lookups::parse(data) {

@@ -261,7 +261,7 @@ fn make_a_suspect(fleet: &Fleet) -> String {
         let task = Task::parse(&message.body).unwrap();
         key.clone_from(&task.object.key);
         let note = serde_json::json!({
-            "run": "r", "key": key, "size": task.object.size, "etag": task.object.etag, "config_hash": "", "lookups_hash": "",
+            "run": "r", "key": key, "size": task.object.size, "etag": task.object.etag, "config_hash": "", "names_hash": "",
             "errors": ["it did not end"], "verdict": "retry", "attempts": 1, "finished": "", "message_id": message.id,
             "unfinished": true,
         });

@@ -70,12 +70,12 @@ impl Fleet {
     }
 
     pub(super) fn environment(&self) -> Vec<(&'static str, String)> {
-        let lookups = self.place.path("in/lookups.json").to_str().unwrap().to_owned();
+        let lookups = self.place.path("in/names.json").to_str().unwrap().to_owned();
         let settings = [
             ("FLOWHERD_SOURCE_BUCKET", "source".to_owned()),
             ("FLOWHERD_RESULTS_BUCKET", "results".to_owned()),
             ("FLOWHERD_QUEUE_URL", self.queue_url.clone()),
-            ("FLOWHERD_LOOKUPS", lookups),
+            ("FLOWHERD_NAMES", lookups),
             ("FLOWHERD_SETTLE_SECONDS", "10".to_owned()),
         ];
         self.cloud.environment().chain(settings).collect()
@@ -112,9 +112,9 @@ impl Fleet {
     /// Returns report and outputs of `flowherd convert` for the same day.
     pub(super) fn converted(&self) -> &(Value, BTreeMap<String, Vec<u8>>) {
         self.converted.get_or_init(|| {
-            let lookups = self.place.path("in/lookups.json");
+            let lookups = self.place.path("in/names.json");
             let lookups = lookups.to_str().unwrap();
-            (self.place.report(&["--prefix", "firehose/", "--lookups", lookups]), self.place.results())
+            (self.place.report(&["--prefix", "firehose/", "--names", lookups]), self.place.results())
         })
     }
 
@@ -134,10 +134,9 @@ impl Fleet {
 fn convert_reads_a_bucket_as_it_reads_a_directory() {
     let fleet = Fleet::with(12, 200, &["--malformed", "3"], (Duration::from_secs(10), 5));
     let place = Place::new();
-    let (out, lookups) = (place.path("out"), fleet.place.path("in/lookups.json"));
+    let (out, lookups) = (place.path("out"), fleet.place.path("in/names.json"));
     let convert = |source: &str, more: &[&str]| {
-        let args =
-            ["convert", source, out.to_str().unwrap(), "--lookups", lookups.to_str().unwrap(), "--json"];
+        let args = ["convert", source, out.to_str().unwrap(), "--names", lookups.to_str().unwrap(), "--json"];
         flowherd_in(PROGRAM, fleet.cloud.environment(), args.into_iter().chain(more.iter().copied()))
     };
     let ran = convert("s3://source/firehose/", &["--run", "r"]);
@@ -288,13 +287,13 @@ fn a_day_is_run_again_within_five_minutes_and_a_purge_over_another_run_is_refuse
 #[ignore = "needs .venv; run `make test`"]
 fn lambda_functions_write_the_outputs_of_convert() {
     let fleet = Fleet::new(30, 40);
-    let (names, timeout) = (fleet.place.path("in/lookups.json"), Duration::from_mins(5));
+    let (names, timeout) = (fleet.place.path("in/names.json"), Duration::from_mins(5));
     let names = [names.as_path()];
     let environment = [
         ("FLOWHERD_SOURCE_BUCKET", "source"),
         ("FLOWHERD_RESULTS_BUCKET", "results"),
         ("FLOWHERD_QUEUE_URL", &fleet.queue_url),
-        ("FLOWHERD_LOOKUPS", "lookups.json"),
+        ("FLOWHERD_NAMES", "names.json"),
     ];
     let function = |name, program, files| {
         fleet.cloud.function(&Function { name, program, files, environment: &environment, timeout });

@@ -27,8 +27,8 @@ fn messages(ran: &Ran) -> Vec<&str> {
 #[test]
 fn convert_prints_a_summary_and_writes_the_documented_files() {
     let place = Place::synth(3, 100, &["--malformed", "10"]);
-    let lookups = place.path("in/lookups.json");
-    let ran = place.convert(&["--lookups", lookups.to_str().unwrap(), "--run", "r1"]);
+    let lookups = place.path("in/names.json");
+    let ran = place.convert(&["--names", lookups.to_str().unwrap(), "--run", "r1"]);
     assert_eq!((ran.status, ran.stderr.as_str()), (0, ""));
     assert!(ran.stdout.starts_with("run r1: done\n"), "{}", ran.stdout);
     let files = files_below(&place.path("out"));
@@ -199,7 +199,7 @@ fn usage_errors_are_one_line_with_status_2_and_leave_nothing() {
         (&["convert", &source, &out, "--run", "../x"], "--run"),
         (&["convert", &source, &out, "--config", &missing], "cannot read"),
         (&["convert", &source, &out, "--config", toml.to_str().unwrap()], "unknown field `nam`"),
-        (&["convert", &source, &out, "--lookups", json.to_str().unwrap()], "bad.json"),
+        (&["convert", &source, &out, "--names", json.to_str().unwrap()], "bad.json"),
         (&["explain", &missing], "No such file"),
         (&["synth", &out, "--objects", "1", "--records", "1", "--malformed", "101"], "--malformed"),
     ];
@@ -221,7 +221,7 @@ fn usage_errors_are_one_line_with_status_2_and_leave_nothing() {
 }
 
 #[test]
-fn all_mistakes_in_rules_and_lookups_are_reported_together() {
+fn all_mistakes_in_rules_and_names_are_reported_together() {
     let place = Place::new();
     place.file(
         "f.toml",
@@ -229,7 +229,7 @@ fn all_mistakes_in_rules_and_lookups_are_reported_together() {
     );
     place.file("l.json", br#"{"interfaces":{"eni-1":{"subnet_id":"subnet-9"}}}"#);
     let (toml, json) = (place.path("f.toml"), place.path("l.json"));
-    let ran = place.convert(&["--config", toml.to_str().unwrap(), "--lookups", json.to_str().unwrap()]);
+    let ran = place.convert(&["--config", toml.to_str().unwrap(), "--names", json.to_str().unwrap()]);
     assert_eq!((ran.status, messages(&ran).len()), (2, 3), "{}", ran.stderr);
     assert!(ran.stderr.contains("did you mean \"srcaddr\"?") && ran.stderr.contains("subnet-9"));
 }
@@ -249,14 +249,14 @@ fn results_rules_and_names_below_the_source_are_not_objects() {
     let place = Place::synth(2, 10, &[]);
     place.object("flowherd.toml", b"");
     let (source, out) = (place.path("in"), place.path("in/out"));
-    let (toml, json) = (place.path("in/flowherd.toml"), place.path("in/lookups.json"));
+    let (toml, json) = (place.path("in/flowherd.toml"), place.path("in/names.json"));
     let args = [
         "convert",
         source.to_str().unwrap(),
         out.to_str().unwrap(),
         "--config",
         toml.to_str().unwrap(),
-        "--lookups",
+        "--names",
         json.to_str().unwrap(),
         "--json",
     ];

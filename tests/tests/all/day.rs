@@ -52,7 +52,7 @@ fn day() -> Day {
     let [worker_proxy, coordinator_proxy, command_proxy] = [(); 3].map(|()| RecordingProxy::start(server));
     let (source, results, names) = (cloud.bucket("source"), cloud.bucket("results"), cloud.bucket("names"));
     let (queue, queue_url, dead) = cloud.queue("tasks", Duration::from_secs(10), 3);
-    names.put("lookups.json", b"{}").unwrap();
+    names.put("names.json", b"{}").unwrap();
     let message = |text: &str| event(1, &format!("{text} {CONTENT}{FORGED}"));
     let events = [message("user"), message("no rule fits"), event(2, "")];
     let whole = gzip(envelope("app", &events).as_bytes());
@@ -77,7 +77,7 @@ fn day() -> Day {
     let settings = Settings {
         lookups_bucket_owner: Some(ACCOUNT.to_owned()),
         config: Some(place.path().join("flowherd.toml").to_str().unwrap().to_owned()),
-        lookups: Some("s3://names/lookups.json".to_owned()),
+        lookups: Some("s3://names/names.json".to_owned()),
         ..Settings::of(common, dead_url(&queue_url))
     };
     let aws = cloud.through(&coordinator_proxy.endpoint);

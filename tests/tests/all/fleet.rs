@@ -41,7 +41,7 @@ pub(super) struct Fleet {
     pub(super) results_bucket: &'static str,
     /// Difference between the clock of the coordinator's machine and the store's clock.
     pub(super) skew: Mutex<SignedDuration>,
-    /// `flowherd.toml` and `lookups.json` of new runs.
+    /// `flowherd.toml` and `names.json` of new runs.
     pub(super) inputs: Mutex<Inputs>,
     /// Errors of operations that were retried.
     pub(super) step_errors: Mutex<Vec<String>>,

@@ -30,8 +30,8 @@ fn the_commands_name_missing_objects_lost_ledgers_and_messages_of_ended_runs() {
     let none = fleet.flowherd(&["report", "first", "--missing", "--json"]);
     assert_eq!((none.status, report(&none)), (0, json!([])), "{none:?}");
 
-    // Without lookups, the second run replaces the outputs of the first by other ones.
-    let environment = fleet.environment().into_iter().chain([("FLOWHERD_LOOKUPS", String::new())]);
+    // Without names, the second run replaces the outputs of the first by other ones.
+    let environment = fleet.environment().into_iter().chain([("FLOWHERD_NAMES", String::new())]);
     let args = ["run", "--prefix", "firehose/", "--run", "second", "--watch"];
     let ran = flowherd_in(PROGRAM, environment, args);
     assert_eq!(ran.status, 0, "{ran:?}");
@@ -280,7 +280,7 @@ fn commands_read_the_ledgers_of_the_runs_that_they_show_and_no_others() {
         let (name, started) = (format!("run-{number:02}"), format!("2026-02-18T00:00:{number:02}.000Z"));
         put(
             &format!("runs/{name}/run.json"),
-            &json!({ "run": name, "prefix": "p/", "config_hash": "c", "lookups_hash": "", "version": "1",
+            &json!({ "run": name, "prefix": "p/", "config_hash": "c", "names_hash": "", "version": "1",
                 "started": started, "manifest": { "parts": 0, "objects": 0, "bytes": 0 } })
             .to_string(),
         );
@@ -330,7 +330,7 @@ fn the_estimate_matches_the_requests_and_log_bytes_of_a_run() {
     let keys: Vec<String> = entries.into_iter().map(|entry| entry.key).collect();
     // Requests per run and worker, not per object.
     let is_of_run =
-        |path: &str| ["/run.json", "/flowherd.toml", "/lookups.json"].iter().any(|file| path.ends_with(file));
+        |path: &str| ["/run.json", "/flowherd.toml", "/names.json"].iter().any(|file| path.ends_with(file));
     let is_of_object = |path: &str| keys.iter().any(|key| path.contains(key.rsplit('/').next().unwrap()));
     let (worker, command) = (of_worker.requests(), of_command.requests());
     let count = |methods: &[&str]| {

@@ -64,7 +64,7 @@ fn a_receipt_whose_counts_overflow_does_not_count() {
     let max = u64::MAX;
     let find = |records: serde_json::Value, rejects: serde_json::Value, rules: serde_json::Value| {
         let receipt = json!({
-            "run": "r", "key": "k", "size": 1, "etag": "e", "config_hash": "c", "lookups_hash": "", "attempt": 1,
+            "run": "r", "key": "k", "size": 1, "etag": "e", "config_hash": "c", "names_hash": "", "attempt": 1,
             "finished": "", "milliseconds": 1, "outputs": [], "records": records, "rejects": rejects,
             "rules": rules, "bytes": { "compressed_in": 1, "decoded_in": 1, "compressed_out": 0 }, "members": [],
             "examples": [], "times": {},
@@ -72,7 +72,7 @@ fn a_receipt_whose_counts_overflow_does_not_count() {
         let store = MemoryStore::default();
         store.put(&layout::receipt("r", "k"), receipt.to_string().as_bytes()).unwrap();
         let object = ManifestEntry { key: "k".to_owned(), size: 1, etag: "e".to_owned() };
-        let fingerprint = Fingerprint { config_hash: "c".to_owned(), lookups_hash: String::new() };
+        let fingerprint = Fingerprint { config_hash: "c".to_owned(), names_hash: String::new() };
         Receipt::find(&store, "r", &object, &fingerprint).unwrap()
     };
     let counted = |rejected: u64, control: u64, repaired: u64| json!({ "read": 0, "rows": 0, "rejected": rejected, "control": control, "dropped": 0, "repaired": repaired, "named_by_guess": 0 });

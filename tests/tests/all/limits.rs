@@ -283,7 +283,7 @@ fn lookups(interfaces: usize, subnets: usize, blocks: usize) -> String {
 }
 
 #[test]
-fn lookups_that_would_exhaust_memory_are_refused_and_a_large_organisation_is_not() {
+fn names_that_would_exhaust_memory_are_refused_and_a_large_organisation_is_not() {
     let large = Lookups::parse(lookups(100_000, 20_000, 2).as_bytes()).unwrap();
     assert_eq!(large.sizes(), (100_000, 20_000, 1));
 
@@ -318,7 +318,7 @@ fn lookups_that_would_exhaust_memory_are_refused_and_a_large_organisation_is_not
 #[test]
 fn an_endless_settings_file_is_refused() {
     let place = Place::new();
-    for flag in ["--config", "--lookups"] {
+    for flag in ["--config", "--names"] {
         let ran = place.convert(&[flag, "/dev/zero"]);
         assert_eq!(ran.status, 2);
         assert!(ran.stderr.contains("/dev/zero has more than 83886080 bytes"), "{}", ran.stderr);

@@ -29,12 +29,12 @@ fn check_prints_the_rules_and_tables_of_a_configuration_or_all_its_mistakes() {
     insta::assert_snapshot!(ran.stdout.replace(file.to_str().unwrap(), "FILE"));
 
     place.file("wrong.toml", b"[[rule]]\nname = \"a\"\ntable = \"A\"\nformat = { kind = \"vpc-flow\" }\n[[rule]]\nname = \"a\"\ndrop = true\n");
-    place.file("lookups.json", b"{");
-    let (wrong, lookups) = (place.path("wrong.toml"), place.path("lookups.json"));
-    let args = ["check", wrong.to_str().unwrap(), "--lookups", lookups.to_str().unwrap()];
+    place.file("names.json", b"{");
+    let (wrong, lookups) = (place.path("wrong.toml"), place.path("names.json"));
+    let args = ["check", wrong.to_str().unwrap(), "--names", lookups.to_str().unwrap()];
     let ran = flowherd(PROGRAM, args);
     assert_eq!((ran.status, &*ran.stdout), (2, ""), "{ran:?}");
-    assert!(ran.stderr.lines().count() > 1 && ran.stderr.contains("lookups.json: "), "{ran:?}");
+    assert!(ran.stderr.lines().count() > 1 && ran.stderr.contains("names.json: "), "{ran:?}");
 }
 
 #[test]
@@ -66,5 +66,5 @@ fn the_manual_has_a_page_for_every_command() {
         assert!(pages.contains(&format!("flowherd-{command}.1")), "{command}: {pages:?}");
     }
     let convert = fs::read_to_string(dir.join("flowherd-convert.1")).unwrap();
-    assert!(convert.contains("\\-\\-lookups"), "{convert}");
+    assert!(convert.contains("\\-\\-names"), "{convert}");
 }

@@ -82,7 +82,7 @@ fn receipt_report_and_summary_count_rows_named_by_guess() {
     place.object("a", envelope("g", &[event(1), event(18)]).as_bytes());
     place.object("b", envelope("g", &[event(18), event(20)]).as_bytes());
     place.file("f.toml", CONFIG.as_bytes()).file("names", MOVING.as_bytes());
-    let args = ["--config", "f.toml", "--lookups", "names"].map(|argument| {
+    let args = ["--config", "f.toml", "--names", "names"].map(|argument| {
         let path = place.path(argument);
         if path.exists() { path.to_str().unwrap().to_owned() } else { argument.to_owned() }
     });

@@ -77,7 +77,7 @@ proptest! {
     }
 
     #[test]
-    fn the_same_object_configuration_and_lookups_give_the_same_bytes((object, key, portion) in object()) {
+    fn the_same_object_configuration_and_names_give_the_same_bytes((object, key, portion) in object()) {
         let bytes = |object: &mut dyn Read| {
             let finished = flowherd_shared::pipeline::run(object, key, &plan(), |_| Ok(Vec::new())).ok()?;
             Some(finished.outputs)
@@ -355,12 +355,12 @@ fn an_interrupted_run_can_be_resumed() {
 }
 
 #[test]
-fn resuming_skips_objects_with_a_receipt_for_the_same_bytes_configuration_and_lookups() {
+fn resuming_skips_objects_with_a_receipt_for_the_same_bytes_configuration_and_names() {
     let place = Place::new();
     place.object("a", good().as_bytes()).object("b", good().as_bytes());
     place.file("f.toml", b"# rules\n").file("l.json", LOOKUPS.as_bytes());
     let (toml, json) = (place.path("f.toml"), place.path("l.json"));
-    let args = ["--config", toml.to_str().unwrap(), "--lookups", json.to_str().unwrap()];
+    let args = ["--config", toml.to_str().unwrap(), "--names", json.to_str().unwrap()];
     let finished = |key: &str| {
         let receipt: Value = serde_json::from_slice(
             &fs::read(place.path(&format!("out/runs/r/receipts/{key}.json"))).unwrap(),

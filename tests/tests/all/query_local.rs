@@ -24,8 +24,8 @@ fn query(place: &Place, args: &[&str]) -> Ran {
 
 fn day() -> Place {
     let place = Place::synth(4, 200, &["--malformed", "2", "--incident"]);
-    let lookups = place.path("in/lookups.json");
-    place.report_done(&["--prefix", "firehose/", "--run", "r", "--lookups", lookups.to_str().unwrap()]);
+    let lookups = place.path("in/names.json");
+    place.report_done(&["--prefix", "firehose/", "--run", "r", "--names", lookups.to_str().unwrap()]);
     place
 }
 

@@ -83,7 +83,7 @@ fn report_of(text: &str) -> (Run, Report) {
     run.resumed = Some(owned());
     run.resumes = vec![owned()];
     run.fingerprint.config_hash = owned();
-    run.fingerprint.lookups_hash = owned();
+    run.fingerprint.names_hash = owned();
     let mut report = Report::new(&run);
     report.finished = owned();
     report.state = ReportState::Failed;

@@ -89,7 +89,7 @@ fn template(directory: &TempDir) -> Template {
         "sourceBucket": "source",
         "prefixes": "firehose/",
         "sourceKmsKeyArn": KEY,
-        "lookupsUrl": "s3://names/lookups.json",
+        "namesUrl": "s3://names/names.json",
     });
     Template::synthesize(directory.path(), settings, references)
 }

@@ -191,9 +191,9 @@ fn neither_function_sends_a_request_that_its_role_denies() {
     ];
     check_role("Role of the worker", &DAY.by_worker, &worker);
     let coordinator = [
-        // Needed with `configFile` and `lookupsFile`; this run has `lookupsUrl`.
+        // Needed with `configFile` and `namesFile`; this run has `namesUrl`.
         ("s3:GetObject", "CONFIG_FILE"),
-        ("s3:GetObject", "LOOKUPS_FILE"),
+        ("s3:GetObject", "NAMES_FILE"),
         // Needed if the reconciliation takes several calls.
         ("s3:PutObject", "RESULTS/runs/*/report.unfinished.json"),
     ];

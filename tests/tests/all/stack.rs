@@ -54,7 +54,7 @@ impl Deployed {
             "localCloud=true".to_owned(),
             format!("architecture={architecture}"),
             format!("artifacts={}", path("functions")),
-            format!("lookupsFile={}", path("in/lookups.json")),
+            format!("namesFile={}", path("in/names.json")),
             format!("tables={}", path("tables.json")),
         ];
         let program = directory.join("node_modules/.bin/cdk");
@@ -109,9 +109,8 @@ fn a_deployed_stack_runs_a_day_by_its_step_loop_and_answers_queries() {
     let deployed = Deployed::new(20, 50);
     let ran = deployed.flowherd(&["run", "--prefix", "firehose/", "--run", "monday", "--watch", "--json"]);
     assert_eq!(ran.status, 0, "{ran:?}");
-    let lookups = deployed.place.path("in/lookups.json");
-    let local =
-        deployed.place.report_done(&["--prefix", "firehose/", "--lookups", lookups.to_str().unwrap()]);
+    let lookups = deployed.place.path("in/names.json");
+    let local = deployed.place.report_done(&["--prefix", "firehose/", "--names", lookups.to_str().unwrap()]);
     for part in ["objects", "records", "tables", "rejects", "bytes"] {
         assert_eq!(json(&ran)[part], local[part], "{part}");
     }

@@ -51,7 +51,7 @@ impl<'a> Fleet<'a> {
             ("FLOWHERD_SOURCE_BUCKET", format!("{}-source", self.name)),
             ("FLOWHERD_RESULTS_BUCKET", format!("{}-results", self.name)),
             ("FLOWHERD_QUEUE_URL", self.queues.url.clone()),
-            ("FLOWHERD_LOOKUPS", self.path("in/lookups.json")),
+            ("FLOWHERD_NAMES", self.path("in/names.json")),
             ("FLOWHERD_SETTLE_SECONDS", "10".to_owned()),
         ]);
         let config = self.place.path("flowherd.toml");
@@ -96,8 +96,8 @@ impl<'a> Fleet<'a> {
 
     /// Checks that report and outputs are those of `flowherd convert` for the same day.
     pub(crate) fn check_same_as_convert(&self, report: &Value) {
-        let mut args = vec!["--prefix", "firehose/", "--lookups"];
-        let (lookups, config) = (self.path("in/lookups.json"), self.path("flowherd.toml"));
+        let mut args = vec!["--prefix", "firehose/", "--names"];
+        let (lookups, config) = (self.path("in/names.json"), self.path("flowherd.toml"));
         args.push(&lookups);
         if self.place.path("flowherd.toml").exists() {
             args.extend(["--config", &config]);

@@ -61,8 +61,8 @@ pub(crate) fn keys_with_special_characters_are_converted(servers: &Servers<'_>) 
     let local = fleet.place.report(&[
         "--prefix",
         "firehose/",
-        "--lookups",
-        fleet.place.path("in/lookups.json").to_str().unwrap(),
+        "--names",
+        fleet.place.path("in/names.json").to_str().unwrap(),
     ]);
     assert_eq!(local["objects"]["done"], 1);
     let converted = &fleet.place.results()[&format!("csv/vpc_flow/{plain}.csv.gz")];

@@ -1,7 +1,7 @@
 -- Bytes out by destination
 -- Accepted traffic from inner to outer addresses, by destination: the amount, the number of sources, and the largest source.
 -- With --ip only from that host or network, with --port only to that port. Answers count too, so the clients of a public server
--- are destinations. An address is inner if the lookups have a name for it or it is private. If several interfaces record a flow
+-- are destinations. An address is inner if it has a name or it is private. If several interfaces record a flow
 -- (a transit gateway's, a firewall's), the largest record counts. Behind a NAT gateway, the gateway's own address is one more
 -- source with the same bytes.
 SELECT dstaddr, sum(bytes) AS bytes, sum(packets) AS packets, sum(flows) AS flows, count(*) AS sources,

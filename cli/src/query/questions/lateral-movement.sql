@@ -2,7 +2,7 @@
 -- Accepted connections from --ip, an address or a network, to inner addresses on ports of remote administration (SSH, RPC,
 -- NetBIOS, SMB, RDP, VNC, WinRM), or on --port, and the second hop: later connections of the same type from those hosts.
 -- Accepted means that security groups and network ACLs allowed the connection, not that the target answered: check the bytes. A
--- flow that both ends record counts twice. An address is inner if the lookups have a name for it or it is private. Other ports
+-- flow that both ends record counts twice. An address is inner if it has a name or it is private. Other ports
 -- and more than two hops are not shown: ask again from the next host. An address that two VPCs use counts as one host.
 WITH moves AS (
   SELECT srcaddr, dstaddr, dst_subnet_name, dstport, packets, bytes, "timestamp"

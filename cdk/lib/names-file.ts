@@ -7,7 +7,7 @@ const TEXTS: Check = [(value) => Array.isArray(value) && value.every((item) => t
 
 const EVERY = { source: TEXT, from: TEXT, until: TEXT };
 
-/** Sections of a `lookups.json`, with the keys of their entries. */
+/** Sections of a `names.json`, with the keys of their entries. */
 const SECTIONS: Readonly<Record<string, Readonly<Record<string, Check>>>> = {
   interfaces: { description: TEXT, subnet_id: TEXT, vpc_id: TEXT, ...EVERY },
   subnets: { name: TEXT, vpc_id: TEXT, cidrs: TEXTS, ...EVERY },
@@ -18,25 +18,25 @@ const SECTIONS: Readonly<Record<string, Readonly<Record<string, Check>>>> = {
 const SOURCES = 'sources';
 
 /**
- * Returns why the file is not a `lookups.json`, or `undefined` if it has the right shape.
+ * Returns why the file is not a `names.json`, or `undefined` if it has the right shape.
  *
  * The coordinator also checks ids and CIDR blocks when it begins a run. This check finds a wrong file before the
  * deployment instead of in the first run after it.
  */
-export function lookupsProblem(path: string): string | undefined {
-  let lookups: unknown;
+export function namesProblem(path: string): string | undefined {
+  let names: unknown;
   try {
-    lookups = JSON.parse(readFileSync(path, 'utf8'));
+    names = JSON.parse(readFileSync(path, 'utf8'));
   } catch (error) {
     return `not valid JSON: ${error instanceof Error ? error.message : String(error)}`;
   }
-  const problem = shapeProblem(lookups);
-  return problem === undefined ? undefined : `not a lookups.json: ${problem}`;
+  const problem = shapeProblem(names);
+  return problem === undefined ? undefined : `not a names.json: ${problem}`;
 }
 
-function shapeProblem(lookups: unknown): string | undefined {
-  if (!isObject(lookups)) return 'must be a JSON object';
-  for (const [section, entries] of Object.entries(lookups)) {
+function shapeProblem(names: unknown): string | undefined {
+  if (!isObject(names)) return 'must be a JSON object';
+  for (const [section, entries] of Object.entries(names)) {
     const keys = SECTIONS[section];
     if (keys === undefined && section !== SOURCES) {
       return `unknown key "${section}"; valid keys are ${[...Object.keys(SECTIONS), SOURCES].join(', ')}`;
