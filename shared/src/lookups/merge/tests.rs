@@ -148,8 +148,8 @@ fn a_shared_subnet_has_the_name_that_its_owner_gave_it() {
     assert_eq!(history(&[&[participant.clone(), owner.clone()]]), both);
     assert!(both.contains("\"subnet-1\": {\"name\":\"shared\",\"source\":\"1/eu-west-1\"}"), "{both}");
     // The participant alone neither renames it nor ends it.
-    let alone = std::slice::from_ref(&participant);
-    let later = history(&[&[owner], alone, &[reading("2", &[(Part::Subnets, &[])])]]);
+    let only = std::slice::from_ref(&participant);
+    let later = history(&[&[owner], only, &[reading("2", &[(Part::Subnets, &[])])]]);
     assert!(later.contains("\"subnet-1\": {\"name\":\"shared\",\"source\":\"1/eu-west-1\"}"), "{later}");
     // An account that is never read has its subnets from the participant.
     assert!(history(&[&[participant]]).contains("\"subnet-1\": {\"source\":\"1/eu-west-1\"}"));
