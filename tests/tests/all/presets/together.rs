@@ -13,7 +13,7 @@ use super::samples;
 /// The presets that recover records for the rules below.
 const FIRST: [&str; 3] = ["firehose-errors", "cloudwatch-awslogs", "cloudwatch-http"];
 /// VPC and transit gateway flow logs have the same keys, so the ids of the flow logs distinguish them.
-const TGW: &str = "match = [ { key = \"*_fl-0123456789abcdef0_*\" }, { key = \"*_fl-0fedcba9876543210_*\" }, { log_group = \"*tgw*flow*\" } ]\n";
+const TGW: &str = "match = [ { key = \"*_fl-0123456789abcdef0_*\" }, { key = \"*_fl-0fedcba9876543210_*\" }, { log_group = \"*tgw*flow*\", message = 'TransitGateway' } ]\n";
 
 /// A configuration with the presets in this order.
 fn plan<'a>(names: impl IntoIterator<Item = &'a str>) -> RunConfig {
@@ -93,6 +93,27 @@ fn error_output_of_a_stream_goes_to_firehose_errors_wherever_that_rule_is() {
     for order in [["waf", "firehose-errors"], ["firehose-errors", "waf"]] {
         let outcome = outcome(error.as_bytes(), usize::MAX, key, &plan(order)).unwrap();
         assert_eq!((outcome.read, outcome.tables["waf"].len()), (1, 2), "{order:?}");
+    }
+}
+
+#[test]
+fn a_damaged_record_of_a_preset_is_a_reject_although_a_rule_below_takes_every_record() {
+    let rest = "[[rule]]\nname = \"rest\"\ntable = \"rest\"\nformat = { kind = \"regex\", pattern = '(?P<line>.*)' }\n";
+    for (name, key, damaged) in [
+        ("waf", "AWSLogs/1/WAFLogs/x", r#"{"timestamp":1,"action":"BLOCK"}"#),
+        ("waf", "waf/aws-waf-logs-shop-1", r#"{"timestamp":1,"webaclId":"a","action":"BLOCK"}"#),
+        ("api-gateway", "amazon-apigateway-x", r#"{"requestTime":"09/Apr/2026","status":"200"}"#),
+        ("route53-resolver", "a/vpcdnsquerylogs/x", r#"{"version":"1.1"}"#),
+        ("suricata-eve", "eve.json", r#"{"event_type":"stats"}"#),
+        ("guardduty-eventbridge", "k", r#"{"detail-type":"GuardDuty Finding","detail":{"id":"1"}}"#),
+        ("cloudwatch-awslogs", "awslogs/k", r#"{"awslogs":{"data":"!"}}"#),
+        ("cloudwatch-http", "firehose-http/k", r#"{"records":[{"data":"!"}]}"#),
+        ("tgw-flow", "a/vpcflowlogs/x", "2 TransitGateway 123456789012"),
+    ] {
+        let text = format!("[[rule]]\npreset = \"{name}\"\n{rest}");
+        let plan = RunConfig::new(Config::parse(&text).unwrap(), Lookups::default());
+        let outcome = outcome(damaged.as_bytes(), usize::MAX, key, &plan).unwrap();
+        assert_eq!(outcome.rejects.len(), 1, "{name}: {key}: {:?}", outcome.tables);
     }
 }
 
