@@ -106,8 +106,6 @@ fn a_damaged_record_of_a_preset_is_a_reject_although_a_rule_below_takes_every_re
         ("route53-resolver", "a/vpcdnsquerylogs/x", r#"{"version":"1.1"}"#),
         ("suricata-eve", "eve.json", r#"{"event_type":"stats"}"#),
         ("guardduty-eventbridge", "k", r#"{"detail-type":"GuardDuty Finding","detail":{"id":"1"}}"#),
-        ("cloudwatch-awslogs", "awslogs/k", r#"{"awslogs":{"data":"!"}}"#),
-        ("cloudwatch-http", "firehose-http/k", r#"{"records":[{"data":"!"}]}"#),
         ("tgw-flow", "a/vpcflowlogs/x", "2 TransitGateway 123456789012"),
     ] {
         let text = format!("[[rule]]\npreset = \"{name}\"\n{rest}");
