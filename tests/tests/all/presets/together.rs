@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, fs};
 
-use flowherd_shared::{config::Config, lookups::Lookups, pipeline::RunConfig, presets::PRESETS};
+use flowherd_shared::{
+    config::Config, limits::MAX_REGEXES, lookups::Lookups, pipeline::RunConfig, presets::PRESETS,
+};
 use flowherd_tests::{
     command::files_below,
     objects::{base64, envelope, event, outcome},
@@ -59,6 +61,21 @@ fn every_sample_is_taken_by_its_own_preset_among_all_of_them() {
             assert_eq!(rows(tables[0]), rows(&expected), "{}: {key}", preset.name);
         }
     }
+}
+
+/// A configuration has 32 regular expressions at most.
+#[test]
+fn all_presets_leave_eight_regular_expressions_to_other_rules() {
+    let rules = |own: usize| {
+        let presets = documented_order().into_iter().map(|name| format!("[[rule]]\npreset = \"{name}\"\n"));
+        let own = (0..own).map(|number| {
+            format!("[[rule]]\nname = \"own-{number}\"\ntable = \"own\"\nmatch = {{ log_group = \"own-{number}\" }}\nformat = {{ kind = \"regex\", pattern = '(?P<line>.*)' }}\n")
+        });
+        presets.chain(own).collect::<String>()
+    };
+    Config::parse(&rules(8)).unwrap();
+    let error = Config::parse(&rules(MAX_REGEXES)).unwrap_err().to_string();
+    assert!(error.contains(" regular expressions: the limit is 32"), "{error}");
 }
 
 #[test]
