@@ -39,7 +39,7 @@ const MAX_OTHER_MEMBERS: usize = 3;
 type Rank = (usize, usize, Reverse<u64>);
 
 /// The rules for a cluster, in order.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Chain {
     pub(super) drafts: Vec<Draft>,
     /// Records that no rule takes.

@@ -49,7 +49,11 @@ pub(super) struct UncertainRule {
 }
 
 /// Returns the rules in order, and what is uncertain.
-pub(super) fn rules(mut found: Vec<Found>) -> (Vec<Suggested>, Vec<UncertainRule>) {
+pub(super) fn rules(found: Vec<Found>) -> (Vec<Suggested>, Vec<UncertainRule>) {
+    let has_own_match: Vec<bool> = (0..found.len()).map(|at| own_match_suffices(&found, at)).collect();
+    let found = found.into_iter().zip(has_own_match);
+    let mut found: Vec<Found> =
+        found.flat_map(|(found, is_whole)| if is_whole { vec![found] } else { found.by_kind() }).collect();
     found.sort_by_key(|found| {
         let globs: Vec<&str> = if found.is_group() { found.groups() } else { found.folders() };
         let length = globs.iter().map(|glob| names::literal_length(glob)).min().unwrap_or_default();
@@ -150,10 +154,7 @@ impl Writer<'_> {
     /// tell apart.
     fn matches(&self, at: usize, found: &Found, draft: &Draft) -> Option<String> {
         let message = draft.preset.as_ref().and_then(PresetRule::message);
-        if let Some(preset) = &draft.preset
-            && found.chain.drafts.len() == 1
-            && self.own_match_suffices(at, found, preset)
-        {
+        if draft.preset.is_some() && own_match_suffices(self.found, at) {
             return None;
         }
         let message = message.map_or_else(String::new, |message| format!(", message = {message}"));
@@ -169,19 +170,6 @@ impl Writer<'_> {
             [only] => Some(format!("match = {only}")),
             alternatives => Some(format!("match = [\n  {},\n]", alternatives.join(",\n  "))),
         }
-    }
-
-    fn own_match_suffices(&self, at: usize, found: &Found, preset: &PresetRule) -> bool {
-        let takes_all = found.own_match_of(preset);
-        let takes_another =
-            self.found.iter().enumerate().filter(|(other, _)| *other != at).any(|(_, other)| {
-                let mut groups: Vec<Option<&str>> = other.groups().into_iter().map(Some).collect();
-                if !other.folders().is_empty() {
-                    groups.push(None);
-                }
-                groups.into_iter().any(|group| preset.may_match(group, &mut other.keys()))
-            });
-        takes_all && !takes_another
     }
 
     /// Returns a commented rule for records that no rule takes for certain.
@@ -214,6 +202,19 @@ impl Writer<'_> {
         let about = format!("Not certain, from {}: {what}", listed(&found.sources));
         UncertainRule { about, toml: text.toml(&head) }
     }
+}
+
+/// Returns whether one rule with a preset takes these records by its own `match`, and no others.
+fn own_match_suffices(all: &[Found], at: usize) -> bool {
+    let [Draft { preset: Some(preset), .. }] = &all[at].chain.drafts[..] else { return false };
+    let takes_another = all.iter().enumerate().filter(|(other, _)| *other != at).any(|(_, other)| {
+        let mut groups: Vec<Option<&str>> = other.groups().into_iter().map(Some).collect();
+        if !other.folders().is_empty() {
+            groups.push(None);
+        }
+        groups.into_iter().any(|group| preset.may_match(group, &mut other.keys()))
+    });
+    all[at].own_match_of(preset) && !takes_another
 }
 
 /// Returns the count of a rule's regular expressions. `own_match` replaces that of its preset.
