@@ -21,7 +21,7 @@ pub(crate) struct Args {
     /// Print all causes if the AWS credentials are not usable
     #[arg(long, global = true)]
     pub(crate) verbose: bool,
-    /// Colours in the summary: auto follows the terminal, `NO_COLOR` and `CLICOLOR_FORCE`
+    /// Colours of states: auto follows the terminal, `NO_COLOR` and `CLICOLOR_FORCE`
     #[arg(long, global = true, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
     pub(crate) color: ColorChoice,
     /// The command.
@@ -309,7 +309,7 @@ pub(crate) struct ReportArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "missing")]
     pub(crate) html: Option<PathBuf>,
     /// Report a run of `flowherd convert` in this directory (its DEST) instead of a run of the fleet
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["now", "missing", "stack"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["now", "stack"])]
     pub(crate) results: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) fleet: FleetArgs,

@@ -11,6 +11,7 @@ mod inputs;
 pub mod local;
 mod location;
 mod manual;
+mod missing;
 mod names;
 mod page;
 mod presets;

@@ -1,14 +1,9 @@
 //! The operation that reports: adds up the outcomes of the manifest's parts, in as many calls as it takes, and writes
 //! `report.json`. The ledger keeps the sum between calls.
 
-use std::ops::ControlFlow;
-
 use flowherd_shared::{
     error::error_chain,
-    ledger::{
-        ManifestEntry, Missing, Report, ReportFailure, ReportState, Run, examine_report, layout, put_json,
-        read_report,
-    },
+    ledger::{Report, ReportFailure, ReportState, Run, examine_report, layout, put_json, read_report},
     queue::Queue,
     report_page,
     store::{Head, Lister, Store, StoreError},
@@ -20,7 +15,7 @@ use crate::{
     error::CoordinatorError,
     marker::{self, RunMarker},
     parallel,
-    reconcile::{self, Reconciliation},
+    reconcile::Reconciliation,
     state::{Ended, Operation, Reporting, RunState},
     words::counted,
 };
@@ -97,15 +92,6 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         let path = layout::report(run);
         let report = examine_report(self.results, &path)?.transpose();
         report.map_err(|why| StoreError::Invalid(format!("{path}: {why}").into()))
-    }
-
-    /// Calls `visit` for each missing object of a run, as the ledger is now, until it breaks.
-    pub fn missing<B>(
-        &self,
-        run: &Run,
-        visit: impl FnMut(&ManifestEntry, Missing) -> ControlFlow<B>,
-    ) -> Result<ControlFlow<B>, StoreError> {
-        reconcile::missing(self.results, run, visit)
     }
 
     /// Returns whether the run's marker says that dead-letter messages were moved back.
