@@ -205,7 +205,7 @@ pub(crate) fn report(args: &ReportArgs, results: &Path) -> Result<(), Stop> {
         summary::report(&report, &results.display().to_string())
     };
     summary::print(&text)?;
-    summary::warn(&report, "SOURCE");
+    summary::warn(&report, "SOURCE", args.json);
     summary::verdict(&report, args.strict)
 }
 

@@ -52,10 +52,14 @@ pub(crate) fn shortened(lines: &[String]) -> String {
     text
 }
 
-/// Prints what needs attention to standard error: each warning, and that no object was listed.
-pub(crate) fn warn(report: &Report, source: &str) {
+/// Prints what needs attention to standard error: each warning, and that no object was listed. The summary has the warnings
+/// too, so a terminal that shows both streams gets them once. `as_json` means that no summary was printed.
+pub(crate) fn warn(report: &Report, source: &str, as_json: bool) {
     if let Some(message) = report.no_objects(source) {
         print_message(&message);
+    }
+    if !as_json && terminal::shows_both_streams() {
+        return;
     }
     for warning in &report.warnings {
         print_message(&format!("warning: {warning}"));

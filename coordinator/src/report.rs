@@ -7,6 +7,7 @@ use flowherd_shared::{
     queue::Queue,
     report_page,
     store::{Head, Lister, Store, StoreError},
+    text::{counted, number},
 };
 use tracing::warn;
 
@@ -17,7 +18,6 @@ use crate::{
     parallel,
     reconcile::Reconciliation,
     state::{Ended, Operation, Reporting, RunState},
-    words::counted,
 };
 
 /// Wait before the next check when a report finds unfinished objects, and before the next call after a failed read.
@@ -197,7 +197,7 @@ fn message(run: &Run, report: &Report, bucket: &str, replaced: u64, untried: u64
                  (flowherd run --resume {name})"
             )
         }
-        untried => format!("; the redrive did not retry {untried} of them"),
+        untried => format!("; the redrive did not retry {} of them", number(untried)),
     };
     if report.state == ReportState::Done
         && let Some(message) = report.no_objects(&format!("s3://{bucket}"))
@@ -212,14 +212,14 @@ fn message(run: &Run, report: &Report, bucket: &str, replaced: u64, untried: u64
             };
             let done = match listed {
                 1 => "1 object is done".to_owned(),
-                _ => format!("all {listed} objects are done"),
+                _ => format!("all {} objects are done", number(listed)),
             };
             format!("run {name}: {done}{warnings}")
         }
         (ReportState::Failed, listed) => {
             let todo = if untried.is_empty() { "; repair them and redrive" } else { "" };
             let listed = counted(listed, "object", "objects");
-            format!("run {name}: {} of {listed} failed{todo}{untried}{purged}", objects.failed)
+            format!("run {name}: {} of {listed} failed{todo}{untried}{purged}", number(objects.failed))
         }
         (ReportState::Incomplete, _) if run.manifest.is_none() => {
             format!("run {name}: the listing of its prefix is incomplete; begin a new run{purged}")
@@ -241,7 +241,8 @@ fn message(run: &Run, report: &Report, bucket: &str, replaced: u64, untried: u64
             format!(
                 "run {name}: {} of {listed} {are} missing (flowherd report {name} --missing) and {} failed; \
                  {todo}{untried}{purged}",
-                objects.missing, objects.failed
+                number(objects.missing),
+                number(objects.failed)
             )
         }
     }

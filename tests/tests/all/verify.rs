@@ -1,10 +1,15 @@
 //! `flowherd verify`, and `runs` and `status` of a directory of results.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use flowherd_shared::store::Store;
 use flowherd_tests::{
-    command::{Ran, flowherd},
+    command::{Ran, Running, flowherd},
     objects::{FLOW, envelope, event, gunzip, gzip},
 };
 use serde_json::{Value, json};
@@ -321,7 +326,9 @@ fn the_missing_objects_of_a_directory_have_their_reasons() {
     fs::remove_file(place.path("out/csv/vpc_flow/a.csv.gz")).unwrap();
     fs::write(place.path("out/runs/r/receipts/b.json"), "{").unwrap();
     let ran = missing("r");
-    let lines: Vec<&str> = ran.stdout.lines().collect();
+    let mut lines: Vec<&str> = ran.stdout.lines().collect();
+    // The order is that of the directory.
+    lines.sort_unstable();
     assert_eq!(ran.status, 1, "{ran:?}");
     assert_eq!(lines[0], "a: csv/vpc_flow/a.csv.gz was removed after the receipt was written");
     let damaged = "b: its receipt cannot be used: it is damaged or of another version of Flowherd: ";
@@ -344,6 +351,29 @@ fn the_missing_objects_of_a_directory_have_their_reasons() {
         ran.status == 0 && ran.stderr.contains("run next is in progress; objects that it has not"),
         "{ran:?}"
     );
+}
+
+#[test]
+fn verify_refuses_a_run_that_convert_is_writing_and_verifies_the_other_runs_of_the_directory() {
+    let place = converted();
+    let out = place.path("out").to_str().unwrap().to_owned();
+    let mut command = Command::new(PROGRAM);
+    command.args(["convert", "-", &out, "--run", "second", "--key", "second"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut writing = Running(command.spawn().unwrap());
+    let mut input = writing.0.stdin.take().unwrap();
+    // More than a pipe holds: the command has begun the object when all of it is written.
+    input.write_all(format!("{FLOW}\n").repeat(20_000).as_bytes()).unwrap();
+    let refused = on_results(&place, &["verify", "second"]);
+    assert_eq!((refused.status, &*refused.stdout), (2, ""), "{refused:?}");
+    let message = "flowherd: a process is working on run second; verify the run after its end\n";
+    assert_eq!(refused.stderr, message);
+    assert_eq!(problems(&place), []);
+    drop(input);
+    let ran = writing.output();
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let verified = on_results(&place, &["verify", "second"]);
+    assert_eq!(verified.status, 0, "{verified:?}");
 }
 
 #[test]
