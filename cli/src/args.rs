@@ -14,7 +14,7 @@ use crate::{cost, location::Location, times};
 
 pub(crate) use self::tools::{CheckArgs, CompletionsArgs, ManArgs, VerifyArgs};
 
-/// Turns log archives (CloudWatch Logs by Firehose on S3, gzipped) into enriched CSV.
+/// Converts log archives on S3 into CSV that Athena can query.
 #[derive(Debug, Parser)]
 #[command(name = "flowherd", version, max_term_width = 100)]
 pub(crate) struct Args {
@@ -60,11 +60,11 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Move dead-letter messages back to the queue, after you have fixed the cause
     Redrive(RedriveArgs),
-    /// Estimate what a run of a prefix would do and cost; changes nothing
+    /// Estimate what a run of a prefix or a directory would do and cost; changes nothing
     Estimate(EstimateArgs),
     /// Print the definitions of tables and views for Athena, Glue or DuckDB
     Sql(SqlArgs),
-    /// Run a SQL statement or a predefined question in Athena
+    /// Run a SQL statement or a predefined question in Athena, or with --local in DuckDB
     Query(QueryArgs),
     /// Print the completions for a shell
     Completions(CompletionsArgs),

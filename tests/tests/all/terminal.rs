@@ -38,7 +38,11 @@ fn a_terminal_gets_each_warning_once() {
         let shown = flowherd_on_terminal(PROGRAM, WIDE, &args);
         let text = shown.text();
         assert_eq!((shown.status, text.matches(warning).count()), (0, 1), "{args:?}: {text}");
-        assert_eq!(text.matches("flowherd: warning: ").count(), of_json, "{args:?}: {text}");
+        assert_eq!(
+            text.matches(&format!("flowherd: warning: {warning}")).count(),
+            of_json,
+            "{args:?}: {text}"
+        );
     }
     // In a pipe the warning is a line of standard error too.
     let ran = place.convert(&[]);
