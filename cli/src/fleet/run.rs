@@ -70,7 +70,9 @@ pub(crate) fn redrive(args: &RedriveArgs) -> Result<(), Stop> {
                 )
             }
             Redriven::Moved(1) => "1 dead-letter message is back in the queue".to_owned(),
-            Redriven::Moved(count) => format!("{count} dead-letter messages are back in the queue"),
+            Redriven::Moved(count) => {
+                format!("{} dead-letter messages are back in the queue", HumanCount(count))
+            }
         });
         let Some(step_loop) = fleet.step_loop else { return follow_here(fleet, state, &args.output) };
         // An execution whose input is a state continues from it.
