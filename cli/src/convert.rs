@@ -58,7 +58,7 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<(), Stop> {
     drop(progress);
     let missing = if switch.is_stopping() { "not done" } else { "missing" };
     print(args, &report, work, missing)?;
-    summary::warn(&report, &args.source.root());
+    summary::warn(&report, &args.source.root(), args.json);
     if let Err(error) = page {
         // The page proves nothing. `flowherd report --html` writes it elsewhere.
         print_message(&format!("warning: {error:#}"));

@@ -20,7 +20,7 @@ use crate::{
         questions::{Arguments, Network, Parameter, QUESTIONS, Question, Source, last_day, placeholder},
         schema::{self, Schema},
     },
-    results_dir::ResultsDir,
+    results_dir::{ResultsDir, fail_on},
     stop::Stop,
     summary,
     words::counted,
@@ -50,11 +50,16 @@ pub(crate) fn sql(args: &SqlArgs) -> Result<(), Stop> {
     let statements = |statements: Vec<String>| -> String {
         statements.iter().map(|statement| format!("{statement};\n\n")).collect()
     };
+    let mut damaged = Vec::new();
     let text = match args.dialect {
         Dialect::Athena => statements(schema::athena(&schema, &args.results)),
         Dialect::Duckdb => {
             let results = location(&args.results)?;
-            warn_of_other_rules(&results, &plan.config.hash);
+            if !is_url(&args.results) {
+                let runs;
+                (runs, damaged) = ResultsDir::open("--results", Path::new(&args.results))?.runs()?;
+                warn_of_other_rules(&results, &runs, &plan.config.hash);
+            }
             statements(schema::duckdb(&plan.config, &results, &layouts))
         }
         Dialect::Glue => {
@@ -64,7 +69,12 @@ pub(crate) fn sql(args: &SqlArgs) -> Result<(), Stop> {
             text.map_err(anyhow::Error::new)? + "\n"
         }
     };
-    summary::print(&text)
+    summary::print(&text)?;
+    fail_on(&damaged)
+}
+
+fn is_url(results: &str) -> bool {
+    results.contains("://")
 }
 
 /// Returns the layouts of the keys, checked against a sample if there is one. Columns then have the values of the sample.
@@ -156,7 +166,7 @@ fn add_keys_of_results(sample: &mut Sample, results: &Path, tables: &[&str]) -> 
 
 /// Returns a location for statements that run in any directory: the absolute path of a directory with results, or a URL.
 fn location(results: &str) -> Result<String, Stop> {
-    if results.contains("://") {
+    if is_url(results) {
         return Ok(results.to_owned());
     }
     ResultsDir::open("--results", Path::new(results))?;
@@ -166,14 +176,9 @@ fn location(results: &str) -> Result<String, Stop> {
 }
 
 /// Warns of runs with other rules, because CSV is read by position and their columns may differ.
-pub(crate) fn warn_of_other_rules(results: &str, hash: &str) {
-    let Ok(runs) = fs::read_dir(Path::new(results).join("runs")) else { return };
-    let read = |entry: fs::DirEntry| -> Option<Run> {
-        serde_json::from_slice(&fs::read(entry.path().join("run.json")).ok()?).ok()
-    };
-    let runs = runs.filter_map(|entry| read(entry.ok()?));
-    let mut others: Vec<String> =
-        runs.filter(|run| run.fingerprint.config_hash != hash).map(|run| run.run).collect();
+pub(crate) fn warn_of_other_rules(results: &str, runs: &[Run], hash: &str) {
+    let others = runs.iter().filter(|run| run.fingerprint.config_hash != hash);
+    let mut others: Vec<&str> = others.map(|run| &*run.run).collect();
     others.sort_unstable();
     if let Some(last) = others.last() {
         summary::print_message(&format!(

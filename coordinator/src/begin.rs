@@ -4,7 +4,7 @@ use flowherd_shared::{
     config::{Config, ConfigError},
     error::error_chain,
     layout,
-    ledger::{Fingerprint, Run, put_json, read_json},
+    ledger::{Fingerprint, Run, examine_json, put_json},
     limits::MAX_KEY_BYTES,
     lookups::Lookups,
     pipeline::RunConfig,
@@ -27,14 +27,18 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     ///
     /// # Errors
     /// [`CoordinatorError::Refused`] for invalid options or configuration, a prefix that cannot be listed, an existing run,
-    /// and a purge that would delete messages of another run.
+    /// and a purge that would delete messages of another run. [`CoordinatorError::Damaged`] if `run.json` of that name, or of the
+    /// resumed run, is damaged.
     pub fn begin(&self, options: &RunOptions) -> Result<RunState, CoordinatorError> {
         let earlier = options.resume.as_ref().map(|name| self.run(name)).transpose()?;
         let prefix = prefix(options, earlier.as_ref())?;
         self.check_overlap(&prefix)?;
         let name = options.run_name((self.clock)())?;
-        let existing: Option<Run> =
-            read_json(self.results, &layout::run(&name)).map_err(CoordinatorError::Ledger)?;
+        let path = layout::run(&name);
+        let existing = examine_json::<Run>(self.results, &path).map_err(CoordinatorError::Ledger)?;
+        let existing = existing.transpose().map_err(|why| {
+            CoordinatorError::Damaged(format!("{path}: {why}; choose another name for the run, or omit it"))
+        })?;
         if let Some(run) = existing {
             if run.prefix != prefix || run.manifest.is_some() {
                 return Err(CoordinatorError::Refused(format!(

@@ -68,7 +68,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// Reads `run.json` of a run.
     ///
     /// # Errors
-    /// [`CoordinatorError::Refused`] if there is no such run, or if its `run.json` is damaged.
+    /// [`CoordinatorError::Refused`] if there is no such run, [`CoordinatorError::Damaged`] if its `run.json` is damaged.
     pub fn run(&self, name: &str) -> Result<Run, CoordinatorError> {
         let unknown =
             || CoordinatorError::Refused(format!("no run named {name:?}; list runs with: flowherd runs"));
@@ -78,7 +78,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         let path = layout::run(name);
         match examine_json(self.results, &path).map_err(CoordinatorError::Ledger)? {
             Some(Ok(run)) => return Ok(run),
-            Some(Err(why)) => return Err(CoordinatorError::Refused(format!("{path}: {why}"))),
+            Some(Err(why)) => return Err(CoordinatorError::Damaged(format!("{path}: {why}"))),
             None => {}
         }
         let marker = self.results.head(&layout::active(name)).map_err(CoordinatorError::Ledger)?;

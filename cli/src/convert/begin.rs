@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::Context;
-use flowherd_coordinator::manifest::ManifestWriter;
+use flowherd_coordinator::{manifest::ManifestWriter, reconcile::damaged_receipt};
 use flowherd_shared::{
     error::Verdict,
     ledger::{Attempt, Failure, Fingerprint, ManifestEntry, Run, examine_json, layout, put_json},
@@ -58,10 +58,7 @@ impl Begun {
     /// Names the first receipt that cannot be used. All receipts of another version cannot.
     pub(super) fn damaged_receipt(&self, run: &str, object: &ManifestEntry, why: &str) {
         if !self.has_damage.swap(true, Ordering::Relaxed) {
-            print_message(&format!(
-                "{}: {why}; objects with such a receipt are converted again",
-                layout::receipt(run, &object.key)
-            ));
+            print_message(&damaged_receipt(run, object, why));
         }
     }
 

@@ -395,3 +395,23 @@ fn every_document_that_the_code_names_exists() {
     }
     assert!(count > 10, "{count}");
 }
+
+#[test]
+fn the_first_screen_of_the_readme_has_the_figures_of_the_measurements() {
+    let measured = read("docs/performance.md");
+    let cells = |program: &str| -> Vec<&str> {
+        let row = measured.lines().find(|line| line.starts_with(&format!("| {program}"))).unwrap();
+        row.split('|').map(str::trim).collect()
+    };
+    let readme = read("README.md");
+    let first_screen: Vec<&str> = readme.lines().take(39).collect();
+    let text = first_screen.join(" ");
+    let claim = format!(
+        "takes {} s of CPU: a Python script needs {} times as much, and Node's record streams {} times",
+        cells("`flowherd convert --jobs 1`")[2],
+        cells("Python: ")[3],
+        cells("Node: one record at a time")[3]
+    );
+    assert!(text.contains(&claim), "{claim}");
+    assert!(text.contains("docs/performance.md#repeat-the-measurements"), "how to repeat them");
+}

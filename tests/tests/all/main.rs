@@ -55,5 +55,6 @@ mod stack;
 mod start;
 mod suggest;
 mod synth;
+mod terminal;
 mod verify;
 mod warnings;
