@@ -75,8 +75,10 @@ pub(crate) enum Command {
 /// `flowherd convert`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConvertArgs {
-    /// A file, a directory whose relative paths are the keys, s3://BUCKET/PREFIX, or - for standard input
-    #[arg(value_parser = OsStringValueParser::new().try_map(Location::parse))]
+    #[arg(
+        help = "A file, a directory whose relative paths are the keys, s3://BUCKET/PREFIX, or - for standard input",
+        value_parser = OsStringValueParser::new().try_map(Location::parse)
+    )]
     pub(crate) source: Location,
     /// Directory for the results; created if missing
     pub(crate) dest: PathBuf,
@@ -360,8 +362,12 @@ pub(crate) struct SqlArgs {
     /// Output format
     #[arg(long, value_enum, default_value_t = Dialect::Athena)]
     pub(crate) dialect: Dialect,
-    /// Location of the results: a directory or s3://BUCKET
-    #[arg(long, value_name = "LOCATION", default_value = "s3://BUCKET")]
+    #[arg(
+        long,
+        help = "Location of the results: a directory or s3://BUCKET",
+        value_name = "LOCATION",
+        default_value = "s3://BUCKET"
+    )]
     pub(crate) results: String,
     /// Folders of the keys, such as firehose/{yyyy/MM/dd/HH}/, to partition the tables by. Repeatable
     #[arg(long, value_name = "[TABLE:]TEMPLATE")]
