@@ -20,7 +20,7 @@ pub(super) struct Node {
 #[derive(Debug)]
 struct Slots([u8; SLOTS]);
 
-const SLOTS: usize = 64;
+const SLOTS: usize = 256;
 /// The slot of several children, or of one whose number is too large.
 const SEVERAL: u8 = u8::MAX;
 
