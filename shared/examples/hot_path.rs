@@ -41,7 +41,7 @@ fn counted(stage: &str, object: &[u8], plan: &RunConfig) {
         "records" | "records-json" => {
             let mut records = Records::new(layers(), limits);
             while let Some(record) = records.next().expect("good") {
-                black_box(record.message);
+                black_box(record.message());
             }
         }
         "serde" | "serde-json" => {

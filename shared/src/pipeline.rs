@@ -8,6 +8,7 @@ mod counts;
 pub mod csv;
 pub mod enrich;
 pub mod gzip;
+mod json_input;
 mod json_text;
 pub mod layers;
 pub mod records;

@@ -145,7 +145,7 @@ impl Clusters {
     }
 
     fn add_record(&mut self, key: &str, record: &Read<'_>, plain_file: &mut PlainFile) {
-        let message = String::from_utf8_lossy(record.repaired.unwrap_or(record.message));
+        let message = String::from_utf8_lossy(record.repaired.unwrap_or_else(|| record.message()));
         let is_plain = record.origin.kind == OriginKind::Plain;
         let source = if is_plain {
             Source::Folder { glob: names::key_globs(key).0 }

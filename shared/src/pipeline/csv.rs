@@ -1,12 +1,13 @@
 //! Stage 5: rows as RFC 4180 CSV with LF line ends.
 
 pub(crate) mod field;
+mod specials;
 
 use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::value::RawValue;
 
-use self::field::ABSENT;
+use self::{field::ABSENT, specials::Specials};
 use super::{
     bytes,
     enrich::Names,
@@ -24,13 +25,14 @@ pub struct CsvRows<'a> {
     table: &'a Table,
     guard_formulas: bool,
     timestamps: IsoFormatter,
+    specials: Specials,
 }
 
 impl<'a> CsvRows<'a> {
     /// Creates a writer. With `guard_formulas`, values that spreadsheets read as formulas are written as text.
     #[must_use]
     pub fn new(table: &'a Table, guard_formulas: bool) -> Self {
-        Self { table, guard_formulas, timestamps: IsoFormatter::default() }
+        Self { table, guard_formulas, timestamps: IsoFormatter::default(), specials: Specials::default() }
     }
 
     /// Appends the header line.
@@ -55,7 +57,7 @@ impl<'a> CsvRows<'a> {
         if self.guard_formulas {
             self.write_guarded_values(row, out);
         } else if !(row.is_in_order() && copy_fields(row.text(), out)) {
-            write_values(row, out);
+            self.write_values(row, out);
         }
         if self.table.enriched {
             for name in [names.own, names.source, names.destination] {
@@ -76,6 +78,24 @@ impl<'a> CsvRows<'a> {
                 }
                 Some(value) => field::write(&value, out),
                 None => out.extend_from_slice(ABSENT),
+            }
+        }
+    }
+
+    fn write_values(&mut self, row: &Row<'_>, out: &mut Vec<u8>) {
+        let text = row.text();
+        // One scan of the whole text is cheaper than one scan of each value.
+        self.specials.scan(text);
+        for (at, span) in row.spans().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            match span {
+                None => out.extend_from_slice(ABSENT),
+                Some((start, end)) if self.specials.are_in(start, end) => {
+                    field::write_part(text, start, end, out);
+                }
+                Some((start, end)) => bytes::append(text, start, end, out),
             }
         }
     }
@@ -136,20 +156,4 @@ fn copy_fields(line: &[u8], out: &mut Vec<u8>) -> bool {
     let plain = special == [0; LANES];
     out.truncate(if plain { start + line.len() } else { start });
     plain
-}
-
-fn write_values(row: &Row<'_>, out: &mut Vec<u8>) {
-    let text = row.text();
-    // One scan of the whole message is cheaper than one scan of each value.
-    let plain = !bytes::any(text, field::is_special);
-    for (at, span) in row.spans().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        match span {
-            None => out.extend_from_slice(ABSENT),
-            Some((start, end)) if plain => bytes::append(text, start, end, out),
-            Some((start, end)) => field::write_part(text, start, end, out),
-        }
-    }
 }

@@ -20,13 +20,21 @@ fn first(text: &str, message: &str) -> Result<Option<String>, Reason> {
     first_of(&query(text).unwrap(), message)
 }
 
+/// Reads a message with quotes as they are, and with a backslash before each: the cell is the same.
 fn first_of(format: &JsonFormat, message: &str) -> Result<Option<String>, Reason> {
-    let mut values = Values::default();
-    format.parse(message.as_bytes(), true, &mut values)?;
-    let cell = |(start, end): (u32, u32)| {
-        String::from_utf8(values.text[start as usize..end as usize].to_vec()).unwrap()
+    let read = |input: JsonInput<'_>| {
+        let mut values = Values::default();
+        format.parse(input, true, &mut values)?;
+        let cell = |(start, end): (u32, u32)| {
+            String::from_utf8(values.text[start as usize..end as usize].to_vec()).unwrap()
+        };
+        Ok(values.cells[0].map(cell))
     };
-    Ok(values.cells[0].map(cell))
+    let found = read(JsonInput::new(message.as_bytes()));
+    if let Some(escaped) = tests::with_escaped_quotes(message.as_bytes()) {
+        assert_eq!(read(JsonInput { bytes: &escaped, has_escaped_quotes: true }), found, "{message}");
+    }
+    found
 }
 
 /// RFC 9535 section 1.5, figure 1.
@@ -148,7 +156,7 @@ fn a_query_and_a_pointer_may_begin_at_the_same_value() {
     ];
     let format = JsonFormat::new(columns, &["/a/0/c"]).unwrap();
     let mut values = Values::default();
-    format.parse(br#"{"a": [ {"c": 0}, {"b": 1} ]}"#, true, &mut values).unwrap();
+    format.parse(JsonInput::new(br#"{"a": [ {"c": 0}, {"b": 1} ]}"#), true, &mut values).unwrap();
     let cells: Vec<&[u8]> = values
         .cells
         .iter()

@@ -8,7 +8,7 @@ use super::{
     tape::Tape,
     value,
 };
-use crate::pipeline::json_text;
+use crate::pipeline::{json_input::JsonInput, json_text};
 
 /// Maximum visits of values by one query, for each value of the tape. A query without `..` visits each value a few times; `..`
 /// visits it once for each level around it.
@@ -86,7 +86,7 @@ enum Value<'a> {
 
 #[derive(Debug)]
 pub(super) struct Select<'t> {
-    text: &'t [u8],
+    text: JsonInput<'t>,
     tape: &'t Tape,
     /// Visits that remain.
     visits: usize,
@@ -94,7 +94,7 @@ pub(super) struct Select<'t> {
 
 impl<'t> Select<'t> {
     /// Begins an evaluation on a text with its tape.
-    pub(super) fn new(text: &'t [u8], tape: &'t Tape) -> Self {
+    pub(super) fn new(text: JsonInput<'t>, tape: &'t Tape) -> Self {
         let bytes = tape.entries.first().map_or(0, |whole| (whole.end - whole.start) as usize);
         let of_values = tape.entries.len().saturating_mul(MAX_VISITS);
         let of_bytes = (bytes / BYTES_OF_VISIT).saturating_mul(MAX_READS);
@@ -111,7 +111,13 @@ impl<'t> Select<'t> {
 
     fn raw(&self, at: At) -> &'t [u8] {
         let entry = self.tape.entries[at];
-        &self.text[entry.start as usize..entry.end as usize]
+        &self.text.bytes[entry.start as usize..entry.end as usize]
+    }
+
+    /// Returns the text of a value as it is outside of a JSON string.
+    fn plain(&self, at: At) -> Cow<'t, [u8]> {
+        let entry = self.tape.entries[at];
+        self.text.value(entry.start as usize, entry.end as usize)
     }
 
     /// Counts visits. The error ends the evaluation.
@@ -207,7 +213,7 @@ impl<'t> Select<'t> {
     /// Returns the children of a value, if it is an object or array.
     fn children(&self, value: At) -> Option<Children> {
         let entry = self.tape.entries[value];
-        let bracket = self.text[entry.start as usize];
+        let bracket = self.text.bytes[entry.start as usize];
         let is_object = bracket == b'{';
         (is_object || bracket == b'[').then_some(Children {
             at: value + 1,
@@ -247,7 +253,7 @@ impl<'t> Select<'t> {
             };
             self.read(first)?;
             self.read(child)?;
-            if !value::is_same(self.raw(first), self.raw(child)) {
+            if !value::is_same(&self.plain(first), &self.plain(child)) {
                 return Err(Halt::DuplicateKey);
             }
         }
@@ -258,7 +264,7 @@ impl<'t> Select<'t> {
     fn is_key(&mut self, at: At, name: &[u8]) -> Result<bool, Halt> {
         let key = self.raw(at);
         // Without escapes, another length is another key.
-        if key == name || key.len() > name.len() * MAX_ESCAPE_BYTES || memchr::memchr(b'\\', key).is_none() {
+        if key == name || key.len() > name.len() * MAX_ESCAPE_BYTES || !self.has_escapes(key) {
             return Ok(key == name);
         }
         self.read(at)?;
@@ -403,9 +409,23 @@ impl<'t> Select<'t> {
             b"null" => Value::Null,
             b"true" => Value::Bool(true),
             b"false" => Value::Bool(false),
-            [b'"', content @ .., b'"'] => text_of(content).map_or(Value::Nothing, Value::Text),
+            [b'"', ..] => {
+                let entry = self.tape.entries[at];
+                let (start, end) = self.text.content(entry.start as usize, entry.end as usize);
+                self.text_of(&self.text.bytes[start..end]).map_or(Value::Nothing, Value::Text)
+            }
             raw => number(raw).map_or(Value::Nothing, Value::Number),
         })
+    }
+
+    /// Returns the value of a string's raw content, with invalid text replaced.
+    fn text_of(&self, content: &'t [u8]) -> Option<Cow<'t, [u8]>> {
+        if self.has_escapes(content) { json_text::value(content).map(Cow::from) } else { Some(content.into()) }
+    }
+
+    /// Returns whether the raw content of a string has escapes.
+    fn has_escapes(&self, content: &[u8]) -> bool {
+        self.tape.has_escapes && memchr::memchr(b'\\', content).is_some()
     }
 
     fn compare(&mut self, left: &Value<'_>, operator: Operator, right: &Value<'_>) -> Result<bool, Halt> {
@@ -440,7 +460,7 @@ impl<'t> Select<'t> {
         while let Some(child) = self.next(&mut ones)? {
             let other = if ones.is_object {
                 self.read(child - 1)?;
-                match text_of(self.raw(child - 1)) {
+                match self.text_of(self.raw(child - 1)) {
                     Some(name) => self.member(other, &name)?,
                     None => None,
                 }
@@ -460,14 +480,6 @@ impl<'t> Select<'t> {
         }
         Ok(true)
     }
-}
-
-/// Returns the value of a string's raw content, with invalid text replaced.
-fn text_of(content: &[u8]) -> Option<Cow<'_, [u8]>> {
-    if memchr::memchr(b'\\', content).is_none() {
-        return Some(content.into());
-    }
-    json_text::value(content).map(Cow::from)
 }
 
 /// Numbers are compared as 64-bit floating-point numbers (RFC 9535 section 2.3.5.2.2, RFC 8259 section 6).
