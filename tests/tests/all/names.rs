@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
+    os::unix::fs::{PermissionsExt, symlink},
     path::Path,
     process::Command,
     thread,
@@ -73,6 +74,25 @@ fn a_row_has_the_names_of_its_own_time() {
         outputs[0].1
     );
     assert_eq!(counts.named_by_guess, 1);
+}
+
+#[test]
+fn a_row_older_than_the_first_reading_is_named_by_guess() {
+    // The interface has no name, and the subnet begins after the second row.
+    let names = r#"{
+        "interfaces": {"eni-1": {"subnet_id": "subnet-1", "from": "2026-02-18T20:00:00Z"}},
+        "subnets": {"subnet-1": {"name": "a", "vpc_id": "vpc-1", "cidrs": ["10.0.0.0/24"], "from": "2026-02-18T06:00:00Z"}},
+        "vpcs": {"vpc-1": {"name": "shop"}}
+    }"#;
+    let event = |hour: i64, line: &str| event(MIDNIGHT + hour * 3_600_000, line);
+    let rows = [event(5, "eni-1 10.0.0.9 1"), event(6, "eni-1 10.0.0.9 1"), event(21, "eni-1 10.0.0.9 1")];
+    // A row with an interface that is not in the file has a guess by its address.
+    let address = [event(5, "eni-2 10.0.0.9 1"), event(7, "eni-2 10.0.0.9 1"), event(5, "eni-2 10.9.0.9 1")];
+    for (rows, names_of_all) in [(&rows, "-,a,shop,a,-"), (&address, "-,-,-,")] {
+        let (counts, outputs) = convert(envelope("g", rows).as_bytes(), "k", &plan(names)).unwrap();
+        assert_eq!((counts.rows, counts.named_by_guess), (3, 1));
+        assert!(outputs[0].1.lines().skip(1).all(|line| line.contains(names_of_all)), "{}", outputs[0].1);
+    }
 }
 
 #[test]
@@ -224,14 +244,15 @@ fn names_come_from_the_local_cloud_and_keep_their_times() {
     let [vpc, subnet, web, plain] = &created[..] else { panic!("{created:?}") };
     let ran = names(cloud.environment(), &file);
     assert_eq!(ran.status, 0, "{ran:?}");
-    assert!(ran.stdout.contains("account"), "{ran:?}");
+    let row = ran.stdout.lines().find(|line| line.starts_with("123456789012  us-east-1  environment"));
+    assert!(row.is_some_and(|row| row.split_whitespace().nth(3) == Some("2")), "{ran:?}");
     let first = json_of(&file);
     assert_eq!(first["vpcs"][vpc]["name"], "prod");
     assert_eq!(first["subnets"][subnet]["name"], "public-a");
     assert_eq!(first["subnets"][subnet]["cidrs"], json!(["10.7.1.0/24"]));
     assert_eq!(first["interfaces"][web]["description"], "web");
     assert_eq!(first["interfaces"][plain]["description"], "AWS Lambda VPC ENI-f");
-    assert_eq!(first["interfaces"][web].get("from"), None);
+    assert!(first["interfaces"][web]["from"].is_string());
 
     let bytes = fs::read(&file).unwrap();
     let again = names(cloud.environment(), &file);
@@ -246,8 +267,10 @@ fn names_come_from_the_local_cloud_and_keep_their_times() {
     let line = format!("{web} 10.7.1.9 1");
     let object = envelope("g", &[event(MIDNIGHT, &line)]);
     let names = String::from_utf8(fs::read(&file).unwrap()).unwrap();
-    let (_, outputs) = convert(object.as_bytes(), "k", &plan(&names)).unwrap();
+    let (counts, outputs) = convert(object.as_bytes(), "k", &plan(&names)).unwrap();
     assert!(outputs[0].1.ends_with(",web,public-a,prod,public-a,-\n"), "{}", outputs[0].1);
+    // The row is older than all readings.
+    assert_eq!(counts.named_by_guess, 1);
 }
 
 /// Starts a server that ends with the test process. Returns its address. `respond` receives an action.
@@ -283,6 +306,19 @@ fn server_of_requests(respond: impl Fn(&str, &str) -> (u16, String) + Send + 'st
         }
     });
     endpoint
+}
+
+/// Returns an empty list, or the account.
+fn empty(action: &str, account: &str) -> String {
+    let set = match action {
+        "DescribeInstances" => "reservationSet",
+        "DescribeNatGateways" => "natGatewaySet",
+        "DescribeVpcEndpoints" => "vpcEndpointSet",
+        "DescribeNetworkInterfaces" => "networkInterfaceSet",
+        "DescribeSubnets" => "subnetSet",
+        _ => "vpcSet",
+    };
+    format!("<R><Account>{account}</Account><{set}/></R>")
 }
 
 fn environment(endpoint: &str) -> [(&'static str, String); 4] {
@@ -337,7 +373,7 @@ fn names_that_cannot_be_read_stay_as_they_were() {
     let place = "flowherd: account 123456789012, region eu-west-1, environment: cannot read";
     let why = |action: &str| format!("{action} is refused: UnauthorizedOperation: no.");
     let expected = format!(
-        "{place} instances: {} Their interfaces keep the former names\n{place} subnets: {} The former names stay\n",
+        "{place} instances: {} Interfaces keep their former names; those of new interfaces are provisional\n{place} subnets: {} The former names stay\n",
         why("DescribeInstances"),
         why("DescribeSubnets")
     );
@@ -362,30 +398,24 @@ fn names_that_cannot_be_read_stay_as_they_were() {
 fn a_given_profile_wins_over_the_keys_of_the_environment() {
     let dir = TempDir::new().unwrap();
     let (file, profiles) = (dir.path().join("names.json"), dir.path().join("config"));
-    let profile =
-        |name: &str| format!("[profile {name}]\naws_access_key_id = KEY{name}\naws_secret_access_key = s\n");
-    fs::write(&profiles, profile("one") + &profile("two")).unwrap();
+    let profile = |name: &str, account: &str| {
+        format!("[profile {name}]\naws_access_key_id = {account}\naws_secret_access_key = s\n")
+    };
+    fs::write(&profiles, profile("one", "111111111111") + &profile("two", "222222222222")).unwrap();
     // The key is the account.
     let endpoint = server_of_requests(|action, head| {
         let (_, key) = head.split_once("Credential=").unwrap();
         let key = key.split('/').next().unwrap();
-        let set = match action {
-            "DescribeInstances" => "reservationSet",
-            "DescribeNatGateways" => "natGatewaySet",
-            "DescribeVpcEndpoints" => "vpcEndpointSet",
-            "DescribeNetworkInterfaces" => "networkInterfaceSet",
-            "DescribeSubnets" => "subnetSet",
-            _ => "vpcSet",
-        };
-        (200, format!("<R><Account>{key}</Account><{set}/></R>"))
+        (200, empty(action, key))
     });
     let environment = environment(&endpoint).into_iter();
     let environment = environment.chain([("AWS_CONFIG_FILE", profiles.to_str().unwrap().to_owned())]);
     let args = ["names", "--output", file.to_str().unwrap(), "--profile", "one", "--profile", "two"];
     let ran = flowherd_in(PROGRAM, environment.clone(), args);
     assert_eq!(ran.status, 0, "{ran:?}");
-    let sources = json_of(&file)["sources"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_eq!(sources, ["KEYone/eu-west-1", "KEYtwo/eu-west-1"]);
+    for row in ["111111111111  eu-west-1  profile one", "222222222222  eu-west-1  profile two"] {
+        assert!(ran.stdout.contains(row), "{ran:?}");
+    }
     let args = ["names", "--output", file.to_str().unwrap(), "--profile", "none"];
     let ran = flowherd_in(PROGRAM, environment, args);
     assert_eq!((ran.status, ran.stderr.lines().count()), (1, 2), "{ran:?}");
@@ -393,6 +423,114 @@ fn a_given_profile_wins_over_the_keys_of_the_environment() {
         ran.stderr.contains("profile none: cannot load the credentials; check the profile and the role"),
         "{ran:?}"
     );
+}
+
+/// Returns a response with the credentials of an assumed role, whose key is its account
+/// (<https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>).
+fn assumed_role() -> String {
+    "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><Credentials>\
+        <AccessKeyId>333333333333</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>\
+        <Expiration>2040-01-01T00:00:00Z</Expiration></Credentials><AssumedRoleUser><Arn>arn:aws:sts::333333333333:\
+        assumed-role/r/s</Arn><AssumedRoleId>A:s</AssumedRoleId></AssumedRoleUser></AssumeRoleResult></AssumeRoleResponse>"
+        .to_owned()
+}
+
+#[test]
+fn a_profile_assumes_its_role_in_its_region() {
+    let dir = TempDir::new().unwrap();
+    let (file, profiles) = (dir.path().join("names.json"), dir.path().join("config"));
+    let config = "[profile member]\nrole_arn = arn:aws:iam::333333333333:role/r\nsource_profile = base\nregion = eu-north-1\n\
+        [profile base]\naws_access_key_id = 111111111111\naws_secret_access_key = s\n";
+    fs::write(&profiles, config).unwrap();
+    let endpoint = server_of_requests(|action, head| {
+        let (_, scope) = head.split_once("Credential=").unwrap();
+        let scope: Vec<&str> = scope.split('/').collect();
+        let expected = if action == "AssumeRole" { "111111111111" } else { "333333333333" };
+        assert_eq!((scope[0], scope[2]), (expected, "eu-north-1"), "{action}");
+        (200, if action == "AssumeRole" { assumed_role() } else { empty(action, scope[0]) })
+    });
+    // Without a region in the environment.
+    let environment = environment(&endpoint).into_iter().filter(|(name, _)| *name != "AWS_REGION");
+    let environment = environment.chain([("AWS_CONFIG_FILE", profiles.to_str().unwrap().to_owned())]);
+    let args = ["names", "--output", file.to_str().unwrap(), "--profile", "member"];
+    let ran = flowherd_in(PROGRAM, environment, args);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert!(ran.stdout.contains("333333333333  eu-north-1  profile member"), "{ran:?}");
+}
+
+/// A server whose account has a VPC.
+fn server_with_a_vpc(before: impl Fn() + Send + 'static) -> String {
+    server(move |action| {
+        before();
+        let vpc = "<R><vpcSet><item><vpcId>vpc-1</vpcId></item></vpcSet></R>";
+        (200, if action == "DescribeVpcs" { vpc.to_owned() } else { empty(action, "123456789012") })
+    })
+}
+
+#[test]
+fn a_linked_file_is_replaced_where_it_is_and_keeps_its_mode() {
+    let dir = TempDir::new().unwrap();
+    let [target, link] = ["target.json", "link.json"].map(|name| dir.path().join(name));
+    fs::write(&target, "{}").unwrap();
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).unwrap();
+    symlink(&target, &link).unwrap();
+    let ran = names(environment(&server_with_a_vpc(|| {})), &link);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert!(link.is_symlink());
+    assert!(json_of(&target)["vpcs"]["vpc-1"].is_object());
+    assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "no temporary file remains");
+    // A link to a file that does not exist.
+    fs::remove_file(&target).unwrap();
+    let ran = names(environment(&server(|action| panic!("{action}"))), &link);
+    assert_eq!(ran.status, 2, "{ran:?}");
+}
+
+#[test]
+fn a_file_that_another_process_changes_meanwhile_is_not_replaced() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("names.json");
+    let changed = file.clone();
+    let endpoint = server_with_a_vpc(move || fs::write(&changed, "{\"vpcs\": {}}").unwrap());
+    let ran = names(environment(&endpoint), &file);
+    assert_eq!(ran.status, 1, "{ran:?}");
+    assert!(
+        ran.stderr.contains("another process changed it while the names were read; run the command again"),
+        "{ran:?}"
+    );
+    assert_eq!(fs::read_to_string(&file).unwrap(), "{\"vpcs\": {}}");
+}
+
+#[test]
+fn a_file_that_cannot_be_replaced_is_refused_before_any_request() {
+    let dir = TempDir::new().unwrap();
+    let absent = dir.path().join("absent").join("names.json");
+    let ran = names(environment(&server(|action| panic!("{action}"))), &absent);
+    assert_eq!(ran.status, 2, "{ran:?}");
+    assert!(ran.stderr.starts_with(&format!("flowherd: cannot write {}: ", absent.display())), "{ran:?}");
+    // Names of a time after that of the clock.
+    let file = dir.path().join("names.json");
+    fs::write(&file, r#"{"vpcs": {"vpc-1": {"source": "1/r", "from": "2100-01-01T00:00:00Z"}}}"#).unwrap();
+    let ran = names(environment(&server(|action| panic!("{action}"))), &file);
+    assert_eq!(ran.status, 2, "{ran:?}");
+    assert!(ran.stderr.contains("but the file has names of 2100-01-01T00:00:00.000Z"), "{ran:?}");
+}
+
+#[test]
+fn entries_that_ended_before_the_given_time_are_removed() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("names.json");
+    let ended =
+        |id: &str, until: &str| format!(r#""{id}": {{"source": "1/r", "until": "{until}T00:00:00Z"}}"#);
+    let [old, new] = [ended("vpc-8", "2024-01-01"), ended("vpc-9", "2024-01-03")];
+    fs::write(&file, format!(r#"{{"vpcs": {{{old}, {new}}}}}"#)).unwrap();
+    let environment = environment(&server_with_a_vpc(|| {})).into_iter();
+    let args = ["names", "--output", file.to_str().unwrap(), "--forget-before", "2024-01-02"];
+    let ran = flowherd_in(PROGRAM, environment, args);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert!(ran.stdout.ends_with("names.json: 1 id new, 1 entry removed\n"), "{ran:?}");
+    let ids = json_of(&file)["vpcs"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(ids, ["vpc-1", "vpc-9"]);
 }
 
 #[test]
