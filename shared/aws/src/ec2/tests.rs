@@ -354,9 +354,8 @@ fn settings_of_other_endpoints_are_not_ignored() {
         QueryClient::new(&config, Some(credentials), QUICK)
     };
     for (fips, expected) in [(true, "AWS_USE_FIPS_ENDPOINT"), (false, "AWS_USE_DUALSTACK_ENDPOINT")] {
-        let config = || {
-            SdkConfig::builder().region(Region::new("us-gov-west-1")).use_fips(fips).use_dual_stack(!fips)
-        };
+        let config =
+            || SdkConfig::builder().region(Region::new("us-gov-west-1")).use_fips(fips).use_dual_stack(!fips);
         let Err(QueryError::Endpoints { setting }) = client(config().build()) else { panic!("{expected}") };
         assert_eq!(setting, expected);
         client(config().endpoint_url("https://ec2.example").build()).unwrap();
