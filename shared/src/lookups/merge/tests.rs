@@ -434,3 +434,45 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn readings_of_owners_and_participants_always_give_a_valid_file(
+        hours in proptest::collection::vec(
+            (proptest::array::uniform2(proptest::option::of((0_u8..3, 0_u8..2))), 0_u8..8, any::<u8>()), 1..9),
+    ) {
+        let mut file: Option<Vec<u8>> = None;
+        for (hour, (blocks, readers, shares)) in (0..).zip(&hours) {
+            let now = FIRST + hour * HOUR;
+            // Each block of the VPC has at most one subnet, and each subnet keeps its block.
+            let world = (0_u8..).zip(blocks).filter_map(|(block, subnet_of_block)| {
+                let (number, name) = (*subnet_of_block)?;
+                let found = subnet(&format!("n{name}"), "vpc-1", &format!("10.0.{block}.0/24"));
+                Some((block, format!("subnet-{block}-{number}"), owned_by("1", found)))
+            });
+            let world: Vec<(u8, String, Named)> = world.collect();
+            // Account 1 owns all of them. The others see shared ones, without names.
+            let reading = |account: u8| {
+                let sees = |block: u8| account == 1 || shares >> (2 * block + account - 2) & 1 == 1;
+                let name = |named: &Named| if account == 1 { named.name.clone() } else { String::new() };
+                let ids = world.iter().filter(|(block, ..)| sees(*block));
+                let ids: Vec<(&str, Named)> =
+                    ids.map(|(_, id, named)| (&**id, Named { name: name(named), ..named.clone() })).collect();
+                Reading { at_ms: now, ..self::reading(&account.to_string(), &[(Part::Subnets, &ids)]) }
+            };
+            let is_read = |account: &u8| readers >> (account - 1) & 1 == 1;
+            let readings: Vec<Reading> = (1..4).filter(is_read).map(reading).collect();
+            let merged = merge(file.as_deref(), &readings, now).unwrap().bytes;
+            prop_assert_eq!(&merge(file.as_deref(), readings.iter().rev(), now).unwrap().bytes, &merged);
+            prop_assert_eq!(&merge(Some(&merged), &readings, now).unwrap().bytes, &merged);
+            if is_read(&1) {
+                let lookups = Lookups::parse(&merged).unwrap();
+                for (_, id, named) in &world {
+                    let (name, is_guess) = lookups.name_at(lookups.subnet(id.as_bytes()).unwrap().name, Some(now));
+                    prop_assert_eq!((lookups.name(name), is_guess), (&*named.name, false));
+                }
+            }
+            file = Some(merged);
+        }
+    }
+}
