@@ -452,16 +452,16 @@ proptest! {
             });
             let world: Vec<(u8, String, Named)> = world.collect();
             // Account 1 owns all of them. The others see shared ones, without names.
-            let reading = |account: u8| {
+            let read = |account: u8| {
                 let sees = |block: u8| account == 1 || shares >> (2 * block + account - 2) & 1 == 1;
                 let name = |named: &Named| if account == 1 { named.name.clone() } else { String::new() };
                 let ids = world.iter().filter(|(block, ..)| sees(*block));
                 let ids: Vec<(&str, Named)> =
                     ids.map(|(_, id, named)| (&**id, Named { name: name(named), ..named.clone() })).collect();
-                Reading { at_ms: now, ..self::reading(&account.to_string(), &[(Part::Subnets, &ids)]) }
+                Reading { at_ms: now, ..reading(&account.to_string(), &[(Part::Subnets, &ids)]) }
             };
             let is_read = |account: &u8| readers >> (account - 1) & 1 == 1;
-            let readings: Vec<Reading> = (1..4).filter(is_read).map(reading).collect();
+            let readings: Vec<Reading> = (1..4).filter(is_read).map(read).collect();
             let merged = merge(file.as_deref(), &readings, now).unwrap().bytes;
             prop_assert_eq!(&merge(file.as_deref(), readings.iter().rev(), now).unwrap().bytes, &merged);
             prop_assert_eq!(&merge(Some(&merged), &readings, now).unwrap().bytes, &merged);
