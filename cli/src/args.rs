@@ -199,6 +199,9 @@ pub(crate) struct NamesArgs {
     /// Role to assume in an account to read. Repeatable
     #[arg(long, value_name = "ARN")]
     pub(crate) role_arn: Vec<String>,
+    /// Remove entries of the file that ended before this time, such as 2026-02-18
+    #[arg(long, value_name = "TIME", value_parser = times::moment)]
+    pub(crate) forget_before: Option<jiff::Timestamp>,
 }
 
 /// `flowherd run`.

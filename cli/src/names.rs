@@ -1,11 +1,8 @@
 //! `flowherd names`: reads the names of interfaces, subnets and VPCs from AWS and merges them into a file.
 
-use std::{
-    fs::{self, File},
-    io::Write,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-};
+mod output;
+
+use std::path::Path;
 
 use anyhow::Context;
 use flowherd_aws::{
@@ -13,35 +10,53 @@ use flowherd_aws::{
     settings::is_region,
 };
 use flowherd_shared::{
+    config::ConfigError,
     error::error_chain,
-    limits::MAX_RESULT_BYTES,
-    lookups::merge::{Changes, Merged, Part, Reading, merge},
-    store::{StoreError, read_limited},
+    lookups::merge::{Changes, Merged, Part, forget_before, merge},
 };
 use indicatif::HumanCount;
 
+use self::output::Output;
 use crate::{args::NamesArgs, stop::Stop, summary, words::counted};
 
 /// Reads all accounts and regions, writes the file and prints what was read.
 pub(crate) fn names(args: &NamesArgs) -> Result<(), Stop> {
     let targets = targets(args)?;
-    let former = former(&args.output)?;
-    // Checks the former file before any request.
-    merge(former.as_deref(), &[], 0).map_err(|error| problems(&args.output, &error.problems))?;
-    let begun = jiff::Timestamp::now().as_second() * 1000;
+    let output = Output::open(&args.output)?;
+    // Checks the former file and the clock before any request.
+    let refused = |error: ConfigError| Stop::Usage(lines(&args.output, &error));
+    merge(output.former(), &[], now_ms()).map_err(refused)?;
+    let forgotten = match (args.forget_before, output.former()) {
+        (Some(time), Some(former)) => Some(forget_before(former, time.as_millisecond()).map_err(refused)?),
+        _ => None,
+    };
     let read = ec2::read_names(&targets, Retries::default()).context("cannot start the runtime")?;
-    let readings: Vec<Reading> = read.iter().flatten().map(|inventory| inventory.reading.clone()).collect();
     let has_failed = print_failures(&targets, &read);
-    if readings.iter().all(|reading| reading.parts.is_empty()) {
+    let readings = || read.iter().flatten().map(|inventory| &inventory.reading);
+    if readings().all(|reading| reading.parts.is_empty()) {
         summary::print_message(&format!("nothing could be read; {} is unchanged", args.output.display()));
         return Err(Stop::Failed);
     }
-    let Merged { bytes, changes } = merge(former.as_deref(), &readings, begun)
-        .map_err(|error| problems(&args.output, &error.problems))?;
-    write(&args.output, &bytes).with_context(|| format!("cannot write {}", args.output.display()))?;
+    let former = forgotten.as_ref().map(|(bytes, _)| &**bytes).or(output.former());
+    let Merged { bytes, changes, notes } = merge(former, readings(), now_ms()).map_err(|error| {
+        lines(&args.output, &error).iter().for_each(|line| summary::print_message(line));
+        summary::print_message(&format!("{} is unchanged", args.output.display()));
+        Stop::Failed
+    })?;
+    output.replace(&bytes).with_context(|| format!("cannot write {}", args.output.display()))?;
+    for note in notes {
+        summary::print_message(&format!("{}: {note}", args.output.display()));
+    }
     summary::print(&table(&targets, &read))?;
-    summary::print(&format!("\n{}: {}\n", args.output.display(), described(changes)))?;
+    let removed = forgotten.map_or(0, |(_, removed)| removed as u64);
+    let changes = summarize_changes(changes, removed);
+    summary::print(&format!("\n{}: {changes}\n", args.output.display()))?;
     if has_failed { Err(Stop::Failed) } else { Ok(()) }
+}
+
+/// Returns the time of the clock in whole seconds, as milliseconds since 1970.
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_second() * 1000
 }
 
 /// Returns each combination of credentials and region, or all mistakes.
@@ -89,28 +104,8 @@ fn is_role(arn: &str) -> bool {
     matches!(&*parts, ["arn", _, "iam", "", _, name] if name.starts_with("role/"))
 }
 
-fn former(path: &Path) -> Result<Option<Vec<u8>>, Stop> {
-    let name = path.display().to_string();
-    let file = File::open(path).map_err(StoreError::from_file_error);
-    match file.and_then(|file| read_limited(file, &name, MAX_RESULT_BYTES)) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(StoreError::NotFound(_)) => Ok(None),
-        Err(error) => Err(Stop::usage(format!("cannot read {name}: {error}"))),
-    }
-}
-
-fn problems(path: &Path, problems: &[String]) -> Stop {
-    Stop::Usage(problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect())
-}
-
-/// Replaces the file in one step, so that a reader sees the former file or the new one.
-fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file =
-        tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o666)).tempfile_in(parent)?;
-    file.as_file_mut().write_all(bytes)?;
-    file.persist(path)?;
-    Ok(())
+fn lines(path: &Path, error: &ConfigError) -> Vec<String> {
+    error.problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect()
 }
 
 /// Prints what could not be read. Returns whether there is any.
@@ -127,8 +122,8 @@ fn print_failures(targets: &[Target], read: &[Result<Inventory, QueryError>]) ->
             Ok(inventory) => {
                 for (resource, error) in &inventory.failures {
                     has_failed = true;
-                    let (error, kept) = (chain(error), kept(*resource));
-                    summary::print_message(&format!("{place}: cannot read {resource}: {error}. {kept}"));
+                    let (error, note) = (chain(error), retention_note(*resource));
+                    summary::print_message(&format!("{place}: cannot read {resource}: {error}. {note}"));
                 }
             }
         }
@@ -141,11 +136,11 @@ fn chain(error: &QueryError) -> String {
     error_chain(error).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn kept(resource: Resource) -> &'static str {
+fn retention_note(resource: Resource) -> &'static str {
     match resource {
         Resource::Interfaces | Resource::Subnets | Resource::Vpcs => "The former names stay",
         Resource::Instances | Resource::NatGateways | Resource::Endpoints => {
-            "Their interfaces keep the former names"
+            "Interfaces keep their former names; those of new interfaces are provisional"
         }
     }
 }
@@ -183,13 +178,16 @@ fn table(targets: &[Target], read: &[Result<Inventory, QueryError>]) -> String {
     summary::columns(&head, rows, 3)
 }
 
-fn described(changes: Changes) -> String {
+fn summarize_changes(changes: Changes, removed: u64) -> String {
     let Changes { new, changed, gone, returned } = changes;
-    let kinds = [(new, "new"), (changed, "changed"), (gone, "gone"), (returned, "returned")];
-    let kinds = kinds.iter().filter(|(count, _)| *count > 0);
-    let kinds: Vec<String> =
-        kinds.map(|(count, kind)| format!("{} {kind}", counted(*count, "id", "ids"))).collect();
-    if kinds.is_empty() { "no changes".to_owned() } else { kinds.join(", ") }
+    let ids = [(new, "new"), (changed, "changed"), (gone, "gone"), (returned, "returned")];
+    let ids = ids.iter().filter(|(count, _)| *count > 0);
+    let mut parts: Vec<String> =
+        ids.map(|(count, kind)| format!("{} {kind}", counted(*count, "id", "ids"))).collect();
+    if removed > 0 {
+        parts.push(format!("{} removed", counted(removed, "entry", "entries")));
+    }
+    if parts.is_empty() { "no changes".to_owned() } else { parts.join(", ") }
 }
 
 #[cfg(test)]
@@ -201,7 +199,7 @@ mod tests {
         let args = |profiles: &[&str], roles: &[&str], regions: &[&str]| {
             let [profile, role_arn, region] = [profiles, roles, regions]
                 .map(|values| values.iter().map(|value| (*value).to_owned()).collect());
-            NamesArgs { output: "f".into(), region, profile, role_arn }
+            NamesArgs { output: "f".into(), region, profile, role_arn, forget_before: None }
         };
         let roles = ["arn:aws:iam::123456789012:role/a", "arn:aws-cn:iam::123456789013:role/path/b"];
         assert_eq!(targets(&args(&[], &[], &[])).unwrap(), [Target::default()]);

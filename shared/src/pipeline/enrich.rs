@@ -28,7 +28,7 @@ pub struct Names<'a> {
     pub has_guess: bool,
 }
 
-/// Names of a row before its time is looked at.
+/// Names of a row before its timestamp is applied.
 #[derive(Clone, Copy, Debug)]
 struct Found {
     /// Interface, subnet and VPC.
@@ -76,9 +76,18 @@ pub struct Enricher<'a> {
     lookups: &'a Lookups,
     csv: &'a CsvNames,
     last_interface: (Vec<u8>, Interface),
-    /// Interface, subnet and VPC of the last row, and their names.
-    last_own: ([NameRef; 3], Vec<u8>),
+    last_own: OwnNames,
     addresses: Vec<Option<(CacheKey, NameRef)>>,
+}
+
+/// Names of the interface, subnet and VPC of a row.
+#[derive(Debug)]
+struct OwnNames {
+    names: [NameRef; 3],
+    /// The same as CSV.
+    text: Vec<u8>,
+    /// When the last of them begins to be known. Before that, one of them is a guess.
+    begin: Option<i64>,
 }
 
 /// Number of the record's VPC, and an address.
@@ -92,7 +101,7 @@ impl<'a> Enricher<'a> {
             lookups,
             csv,
             last_interface: (Vec::new(), Interface::default()),
-            last_own: ([NameRef::NONE; 3], NO_OWN_NAMES.to_vec()),
+            last_own: OwnNames { names: [NameRef::NONE; 3], text: NO_OWN_NAMES.to_vec(), begin: None },
             addresses: vec![None; CACHED_ADDRESSES],
         }
     }
@@ -107,14 +116,20 @@ impl<'a> Enricher<'a> {
         let [first, second, third] = found.own;
         // Few names depend on the time.
         let is_timed = NameRef::any_is_timed([first, second, third, found.source, found.destination]);
-        let has_guess = is_timed && self.settle(&mut found, flow, row.timestamp);
-        if self.last_own.0 != found.own {
-            let (names, text) = &mut self.last_own;
-            *names = found.own;
-            *text = found.own.map(|name| self.csv.get(self.lookups, name.id())).join(&b',');
+        let mut has_guess = is_timed && self.resolve_at(&mut found, flow, row.timestamp);
+        if self.last_own.names != found.own {
+            let ids = found.own.map(NameRef::id);
+            self.last_own.names = found.own;
+            self.last_own.text = ids.map(|name| self.csv.get(self.lookups, name)).join(&b',');
+            self.last_own.begin = ids.into_iter().filter_map(|name| self.named_begin(name)).max();
+        }
+        if !is_timed && row.timestamp < self.lookups.last_begin() {
+            has_guess = row.timestamp < self.last_own.begin
+                || row.timestamp < self.named_begin(found.source.id())
+                || row.timestamp < self.named_begin(found.destination.id());
         }
         Names {
-            own: &self.last_own.1,
+            own: &self.last_own.text,
             source: self.csv.get(self.lookups, found.source.id()),
             destination: self.csv.get(self.lookups, found.destination.id()),
             has_guess,
@@ -142,9 +157,14 @@ impl<'a> Enricher<'a> {
         Found { own, source, destination, vpc }
     }
 
-    /// Replaces each name that depends on the time by the one at `time`. Returns whether any of them is a guess.
+    /// Returns when a name begins to be known. A missing name is no guess.
+    fn named_begin(&self, name: NameId) -> Option<i64> {
+        self.lookups.begin(name).filter(|_| !self.lookups.name(name).is_empty())
+    }
+
+    /// Replaces each name that depends on the time by the one at `time`. Returns whether any of the names is a guess.
     #[cold]
-    fn settle(&self, found: &mut Found, flow: &FlowValues, time: Option<i64>) -> bool {
+    fn resolve_at(&self, found: &mut Found, flow: &FlowValues, time: Option<i64>) -> bool {
         let mut has_guess = false;
         let mut at_time = |(name, is_guess): (NameId, bool)| {
             has_guess |= is_guess;
@@ -152,9 +172,10 @@ impl<'a> Enricher<'a> {
         };
         found.own = found.own.map(|name| at_time(self.lookups.name_at(name, time)));
         for (name, address) in [(&mut found.source, flow.srcaddr), (&mut found.destination, flow.dstaddr)] {
-            if let Some(address) = address.filter(|_| name.is_timed()) {
-                *name = at_time(self.lookups.address_at(found.vpc, address, time));
-            }
+            *name = match address.filter(|_| name.is_timed()) {
+                Some(address) => at_time(self.lookups.address_at(found.vpc, address, time)),
+                None => at_time(self.lookups.name_at(*name, time)),
+            };
         }
         has_guess
     }
