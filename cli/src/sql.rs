@@ -44,9 +44,9 @@ struct SavedQuery {
 
 /// Prints the definitions.
 pub(crate) fn sql(args: &SqlArgs) -> Result<(), Stop> {
-    let plan = inputs::plan(args.config.as_ref(), None)?;
-    let layouts = layouts(args, &plan.config)?;
-    let schema = Schema::new(&plan.config, &layouts).map_err(Stop::Usage)?;
+    let config = inputs::config(args.config.as_ref())?;
+    let layouts = layouts(args, &config)?;
+    let schema = Schema::new(&config, &layouts).map_err(Stop::Usage)?;
     let statements = |statements: Vec<String>| -> String {
         statements.iter().map(|statement| format!("{statement};\n\n")).collect()
     };
@@ -54,11 +54,11 @@ pub(crate) fn sql(args: &SqlArgs) -> Result<(), Stop> {
         Dialect::Athena => statements(schema::athena(&schema, &args.results)),
         Dialect::Duckdb => {
             let results = location(&args.results)?;
-            warn_of_other_rules(&results, &plan.config.hash);
-            statements(schema::duckdb(&plan.config, &results, &layouts))
+            warn_of_other_rules(&results, &config);
+            statements(schema::duckdb(&config, &results, &layouts))
         }
         Dialect::Glue => {
-            let flows = plan.config.tables.iter().find(|table| table.enriched);
+            let flows = config.tables.iter().find(|table| table.enriched);
             let queries = flows.map_or_else(Vec::new, |table| saved(&table.name, &layouts));
             let text = serde_json::to_string_pretty(&ForStack { schema, queries });
             text.map_err(anyhow::Error::new)? + "\n"
@@ -166,14 +166,15 @@ fn location(results: &str) -> Result<String, Stop> {
 }
 
 /// Warns of runs with other rules, because CSV is read by position and their columns may differ.
-pub(crate) fn warn_of_other_rules(results: &str, hash: &str) {
+pub(crate) fn warn_of_other_rules(results: &str, config: &Config) {
     let Ok(runs) = fs::read_dir(Path::new(results).join("runs")) else { return };
     let read = |entry: fs::DirEntry| -> Option<Run> {
         serde_json::from_slice(&fs::read(entry.path().join("run.json")).ok()?).ok()
     };
     let runs = runs.filter_map(|entry| read(entry.ok()?));
-    let mut others: Vec<String> =
-        runs.filter(|run| run.fingerprint.config_hash != hash).map(|run| run.run).collect();
+    // The columns do not depend on the content of enrichment files.
+    let has_other = |run: &Run| run.fingerprint.config_hash != config.hash_with(&run.enrichment);
+    let mut others: Vec<String> = runs.filter(has_other).map(|run| run.run).collect();
     others.sort_unstable();
     if let Some(last) = others.last() {
         summary::print_message(&format!(
