@@ -9,11 +9,10 @@ use std::{
 
 use anyhow::Context;
 use flowherd_aws::{
-    ec2::{self, Inventory, QueryError, Resource, Retries, Target},
-    settings::is_region,
+    ec2::{self, Inventory, QueryError, Retries, Target},
+    settings::{is_region, is_role_arn},
 };
 use flowherd_shared::{
-    error::error_chain,
     limits::MAX_RESULT_BYTES,
     lookups::merge::{Changes, Merged, Part, Reading, merge},
     store::{StoreError, read_limited},
@@ -31,7 +30,8 @@ pub(crate) fn names(args: &NamesArgs) -> Result<(), Stop> {
     let begun = jiff::Timestamp::now().as_second() * 1000;
     let read = ec2::read_names(&targets, Retries::default()).context("cannot start the runtime")?;
     let readings: Vec<Reading> = read.iter().flatten().map(|inventory| inventory.reading.clone()).collect();
-    let has_failed = print_failures(&targets, &read);
+    let failures = ec2::failures(&targets, &read);
+    failures.iter().for_each(|failure| summary::print_message(failure));
     if readings.iter().all(|reading| reading.parts.is_empty()) {
         summary::print_message(&format!("nothing could be read; {} is unchanged", args.output.display()));
         return Err(Stop::Failed);
@@ -41,7 +41,7 @@ pub(crate) fn names(args: &NamesArgs) -> Result<(), Stop> {
     write(&args.output, &bytes).with_context(|| format!("cannot write {}", args.output.display()))?;
     summary::print(&table(&targets, &read))?;
     summary::print(&format!("\n{}: {}\n", args.output.display(), described(changes)))?;
-    if has_failed { Err(Stop::Failed) } else { Ok(()) }
+    if failures.is_empty() { Ok(()) } else { Err(Stop::Failed) }
 }
 
 /// Returns each combination of credentials and region, or all mistakes.
@@ -50,7 +50,7 @@ fn targets(args: &NamesArgs) -> Result<Vec<Target>, Stop> {
     for region in args.region.iter().filter(|region| !is_region(region)) {
         problems.push(format!("--region {region:?}: not a region; an example: eu-west-1"));
     }
-    for role in args.role_arn.iter().filter(|role| !is_role(role)) {
+    for role in args.role_arn.iter().filter(|role| !is_role_arn(role)) {
         problems.push(format!(
             "--role-arn {role:?}: not the ARN of a role; an example: arn:aws:iam::123456789012:role/flowherd-names"
         ));
@@ -83,12 +83,6 @@ fn optional(values: &[String]) -> Vec<Option<String>> {
     if values.is_empty() { vec![None] } else { values.iter().cloned().map(Some).collect() }
 }
 
-/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>
-fn is_role(arn: &str) -> bool {
-    let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    matches!(&*parts, ["arn", _, "iam", "", _, name] if name.starts_with("role/"))
-}
-
 fn former(path: &Path) -> Result<Option<Vec<u8>>, Stop> {
     let name = path.display().to_string();
     let file = File::open(path).map_err(StoreError::from_file_error);
@@ -113,63 +107,6 @@ fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints what could not be read. Returns whether there is any.
-fn print_failures(targets: &[Target], read: &[Result<Inventory, QueryError>]) -> bool {
-    let mut has_failed = false;
-    for (target, read) in targets.iter().zip(read) {
-        let place = place(target, read);
-        match read {
-            Err(error) => {
-                has_failed = true;
-                let error = chain(error);
-                summary::print_message(&format!("{place}: {error}. Its former names stay"));
-            }
-            Ok(inventory) => {
-                for (resource, error) in &inventory.failures {
-                    has_failed = true;
-                    let (error, kept) = (chain(error), kept(*resource));
-                    summary::print_message(&format!("{place}: cannot read {resource}: {error}. {kept}"));
-                }
-            }
-        }
-    }
-    has_failed
-}
-
-/// Returns an error and its causes on one line. Those of credentials have several.
-fn chain(error: &QueryError) -> String {
-    error_chain(error).split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn kept(resource: Resource) -> &'static str {
-    match resource {
-        Resource::Interfaces | Resource::Subnets | Resource::Vpcs => "The former names stay",
-        Resource::Instances | Resource::NatGateways | Resource::Endpoints => {
-            "Their interfaces keep the former names"
-        }
-    }
-}
-
-fn place(target: &Target, read: &Result<Inventory, QueryError>) -> String {
-    let [account, region, credentials] = columns(target, read);
-    format!("account {account}, region {region}, {credentials}")
-}
-
-/// Returns account, region and credentials.
-fn columns(target: &Target, read: &Result<Inventory, QueryError>) -> [String; 3] {
-    let reading = read.as_ref().ok().map(|inventory| &inventory.reading);
-    let unknown = || "?".to_owned();
-    let of_role = || target.role_arn.as_ref().and_then(|arn| arn.split(':').nth(4)).map(str::to_owned);
-    let account = reading.map(|reading| reading.account.clone()).or_else(of_role);
-    let region = reading.map(|reading| reading.region.clone()).or_else(|| target.region.clone());
-    let credentials = match (&target.role_arn, &target.profile) {
-        (Some(role), _) => format!("role {}", role.rsplit('/').next().unwrap_or(role)),
-        (None, Some(profile)) => format!("profile {profile}"),
-        (None, None) => "environment".to_owned(),
-    };
-    [account.unwrap_or_else(unknown), region.unwrap_or_else(unknown), credentials]
-}
-
 /// Returns a line for each account and region; `-` for a part that could not be read.
 fn table(targets: &[Target], read: &[Result<Inventory, QueryError>]) -> String {
     let rows = targets.iter().zip(read).map(|(target, read)| {
@@ -177,7 +114,7 @@ fn table(targets: &[Target], read: &[Result<Inventory, QueryError>]) -> String {
             let found = read.as_ref().ok().and_then(|inventory| inventory.reading.parts.get(&part));
             found.map_or("-".to_owned(), |found| HumanCount(found.len() as u64).to_string())
         };
-        columns(target, read).into_iter().chain(Part::ALL.map(count)).collect()
+        target.columns(read).into_iter().chain(Part::ALL.map(count)).collect()
     });
     let head = ["account", "region", "credentials", "interfaces", "subnets", "vpcs"];
     summary::columns(&head, rows, 3)
@@ -209,7 +146,7 @@ mod tests {
         let of_roles = targets(&args(&["p"], &roles, &["eu-west-1"])).unwrap();
         assert_eq!(of_roles.len(), 2);
         assert!(of_roles.iter().all(|target| target.profile.as_deref() == Some("p")));
-        let wrong = targets(&args(&["p", "q"], &["arn:aws:iam::1:user/x"], &["EU"]));
+        let wrong = targets(&args(&["p", "q"], &["arn:aws:iam::123456789012:user/x"], &["EU"]));
         assert!(matches!(wrong, Err(Stop::Usage(problems)) if problems.len() == 3));
     }
 }

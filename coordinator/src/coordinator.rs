@@ -33,6 +33,8 @@ pub struct Inputs {
     pub config: Option<Vec<u8>>,
     /// `names.json`.
     pub lookups: Option<Vec<u8>>,
+    /// Whether names are wanted, but not read from AWS yet. `lookups` is then `None`.
+    pub lacks_names: bool,
 }
 
 /// The coordinator's ports and limits. Its operations are in the modules of the same names.

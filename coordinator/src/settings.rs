@@ -9,6 +9,7 @@ use flowherd_aws::{
     sqs::SqsQueue,
 };
 use flowherd_shared::{
+    layout,
     limits::MAX_RESULT_BYTES,
     queue::QueueError,
     store::{Problem, Store, StoreError, read_limited},
@@ -105,6 +106,14 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Returns whether new runs use the names that the coordinator refreshes. Before the first refresh, there are none.
+    fn refreshes_names(&self) -> bool {
+        let refreshed = format!("s3://{}/{}", self.common.results_bucket, layout::NAMES);
+        self.lookups.as_ref() == Some(&refreshed)
+    }
+}
+
 /// Why the coordinator cannot connect.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -198,10 +207,12 @@ impl<'a> Connected<'a> {
             location.as_ref().map(|location| self.read(location, owner.as_deref())).transpose()
         };
         let inputs = || {
-            Ok(Inputs {
-                config: read(&settings.config, &settings.config_bucket_owner)?,
-                lookups: read(&settings.lookups, &settings.lookups_bucket_owner)?,
-            })
+            let config = read(&settings.config, &settings.config_bucket_owner)?;
+            let (lookups, lacks_names) = match read(&settings.lookups, &settings.lookups_bucket_owner) {
+                Err(StoreError::NotFound(_)) if settings.refreshes_names() => (None, true),
+                lookups => (lookups?, false),
+            };
+            Ok(Inputs { config, lookups, lacks_names })
         };
         work(&Coordinator {
             source: &self.source,

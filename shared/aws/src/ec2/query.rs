@@ -114,6 +114,9 @@ pub enum QueryError {
         /// What is unexpected.
         why: String,
     },
+    /// The time for all accounts and regions is over.
+    #[error("no time remained for it; refresh fewer accounts or regions")]
+    OutOfTime,
     /// A bug.
     #[error("a bug in Flowherd: the task of this account panicked; please report it")]
     Panicked,
