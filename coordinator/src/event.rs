@@ -4,7 +4,11 @@ use flowherd_shared::ledger::layout;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::{error::CoordinatorError, options::{RefreshOptions, RunOptions}, state::RunState};
+use crate::{
+    error::CoordinatorError,
+    options::{RefreshOptions, RunOptions},
+    state::RunState,
+};
 
 /// An event of the function.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +119,9 @@ mod tests {
         {
             assert!(refusal(&event).starts_with("invalid event: "));
         }
-        assert!(refusal(&json!({"operation": "names", "roles": []})).starts_with("invalid event: unknown field"));
+        assert!(
+            refusal(&json!({"operation": "names", "roles": []})).starts_with("invalid event: unknown field")
+        );
         for operation in ["continue", "report_now", "redrive"] {
             assert!(refusal(&json!({"operation": operation, "run": "../r"})).starts_with("invalid event: "));
         }

@@ -84,7 +84,8 @@ fn respond(
             serde_json::to_value(state)
         }
     };
-    response.map_err(|error| CoordinatorError::Refused(format!("a bug in Flowherd: {error}; please report it")))
+    response
+        .map_err(|error| CoordinatorError::Refused(format!("a bug in Flowherd: {error}; please report it")))
 }
 
 /// Refreshes the names, and writes the metric of the refresh.
@@ -113,7 +114,8 @@ fn refresh_names(
         "names refreshed"
     );
     // A closed standard output does not fail the refresh.
-    let _ = writeln!(std::io::stdout(), "{}", refreshed.metrics(settings.common.queue_name(), Timestamp::now()));
+    let _ =
+        writeln!(std::io::stdout(), "{}", refreshed.metrics(settings.common.queue_name(), Timestamp::now()));
     Ok(refreshed)
 }
 
@@ -138,7 +140,9 @@ fn handle<L: Lister, S: Store + Lister, Q: Queue>(
             state
         }
         Event::State(state) => coordinator.step(*state, has_time)?,
-        Event::Names(_) => return Err(CoordinatorError::refused("a refresh of the names is not a step of a run")),
+        Event::Names(_) => {
+            return Err(CoordinatorError::refused("a refresh of the names is not a step of a run"));
+        }
     })
 }
 

@@ -184,11 +184,7 @@ fn former(results: &Bucket) -> Result<Option<Version>, CoordinatorError> {
     })
 }
 
-fn merged(
-    former: Option<&Version>,
-    readings: &[Reading],
-    at: Timestamp,
-) -> Result<Merged, CoordinatorError> {
+fn merged(former: Option<&Version>, readings: &[Reading], at: Timestamp) -> Result<Merged, CoordinatorError> {
     let former = former.map(|former| &*former.bytes);
     merge(former, readings, at.as_second() * 1000).map_err(|error| {
         CoordinatorError::Refused(format!(
@@ -221,7 +217,10 @@ mod tests {
         assert_eq!(options(&[role], &["eu-west-1"]).problems(), [""; 0]);
         assert_eq!(
             options(&["arn:aws:iam::1:role/x"], &["EU"]).problems(),
-            ["role_arns: \"arn:aws:iam::1:role/x\" is not the ARN of a role", "regions: \"EU\" is not a region"]
+            [
+                "role_arns: \"arn:aws:iam::1:role/x\" is not the ARN of a role",
+                "regions: \"EU\" is not a region"
+            ]
         );
     }
 

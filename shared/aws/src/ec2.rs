@@ -20,12 +20,12 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use self::{inventory::read_inventory, query::QueryClient};
 pub use self::{
     failures::failures,
     inventory::{Inventory, Resource},
     query::{QueryError, Retries},
 };
+use self::{inventory::read_inventory, query::QueryClient};
 
 /// Accounts and regions that are read at the same time. Each has its own rate limits
 /// (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>).
