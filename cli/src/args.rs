@@ -195,8 +195,14 @@ pub(crate) struct NamesArgs {
     #[arg(long, value_name = "PROFILE")]
     pub(crate) profile: Vec<String>,
     /// Role to assume in an account to read. Repeatable
-    #[arg(long, value_name = "ARN")]
+    #[arg(long, value_name = "ARN", conflicts_with = "organization")]
     pub(crate) role_arn: Vec<String>,
+    /// Read all active accounts of the organization, with a role in each
+    #[arg(long)]
+    pub(crate) organization: bool,
+    /// With --organization: name of the role in each account
+    #[arg(long, value_name = "NAME", default_value = "flowherd-names", requires = "organization")]
+    pub(crate) role_name: String,
 }
 
 /// `flowherd run`.

@@ -23,11 +23,14 @@ use crate::{args::NamesArgs, stop::Stop, summary, words::counted};
 
 /// Reads all accounts and regions, writes the file and prints what was read.
 pub(crate) fn names(args: &NamesArgs) -> Result<(), Stop> {
-    let targets = targets(args)?;
+    let mut targets = targets(args)?;
     let former = former(&args.output)?;
     // Checks the former file before any request.
     merge(former.as_deref(), &[], 0).map_err(|error| problems(&args.output, &error.problems))?;
     let begun = jiff::Timestamp::now().as_second() * 1000;
+    if args.organization {
+        targets = of_organization(&targets, &args.role_name)?;
+    }
     let read = ec2::read_names(&targets, Retries::default()).context("cannot start the runtime")?;
     let readings: Vec<Reading> = read.iter().flatten().map(|inventory| inventory.reading.clone()).collect();
     let failures = ec2::failures(&targets, &read);
@@ -55,9 +58,15 @@ fn targets(args: &NamesArgs) -> Result<Vec<Target>, Stop> {
             "--role-arn {role:?}: not the ARN of a role; an example: arn:aws:iam::123456789012:role/flowherd-names"
         ));
     }
-    if args.profile.len() > 1 && !args.role_arn.is_empty() {
+    if args.organization && !is_role_name(&args.role_name) {
+        problems.push(format!(
+            "--role-name {:?}: not the name of a role; an example: flowherd-names",
+            args.role_name
+        ));
+    }
+    if args.profile.len() > 1 && (args.organization || !args.role_arn.is_empty()) {
         problems.push(
-            "--role-arn with several --profile: the profile that assumes the roles is ambiguous; run the command once for \
+            "--role-arn or --organization with several --profile: the profile that assumes the roles is ambiguous; run the command once for \
              each profile"
                 .to_owned(),
         );
@@ -76,6 +85,25 @@ fn targets(args: &NamesArgs) -> Result<Vec<Target>, Stop> {
         }
     }
     Ok(targets)
+}
+
+/// Returns each active account of the organization of the credentials, in each region.
+fn of_organization(regions: &[Target], role_name: &str) -> Result<Vec<Target>, Stop> {
+    let [first, ..] = regions else { return Ok(Vec::new()) };
+    let accounts = ec2::accounts_of_organization(first, role_name, Retries::default())
+        .context("cannot start the runtime")?
+        .context("cannot list the accounts of the organization; nothing was read")?;
+    let in_region = |account: &Target| {
+        let of = |region: &Target| Target { region: region.region.clone(), ..account.clone() };
+        regions.iter().map(of).collect::<Vec<_>>()
+    };
+    Ok(accounts.iter().flat_map(in_region).collect())
+}
+
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>
+fn is_role_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"+=,.@_-/".contains(&byte);
+    !name.is_empty() && name.bytes().all(fits)
 }
 
 /// Returns the values, or one absent value.
@@ -138,7 +166,14 @@ mod tests {
         let args = |profiles: &[&str], roles: &[&str], regions: &[&str]| {
             let [profile, role_arn, region] = [profiles, roles, regions]
                 .map(|values| values.iter().map(|value| (*value).to_owned()).collect());
-            NamesArgs { output: "f".into(), region, profile, role_arn }
+            NamesArgs {
+                output: "f".into(),
+                region,
+                profile,
+                role_arn,
+                organization: false,
+                role_name: "r".to_owned(),
+            }
         };
         let roles = ["arn:aws:iam::123456789012:role/a", "arn:aws-cn:iam::123456789013:role/path/b"];
         assert_eq!(targets(&args(&[], &[], &[])).unwrap(), [Target::default()]);

@@ -3,6 +3,7 @@
 mod answer;
 mod failures;
 mod inventory;
+mod organization;
 mod query;
 #[cfg(test)]
 mod tests;
@@ -52,6 +53,18 @@ pub struct Target {
 /// If the runtime cannot start. Other errors are in the results.
 pub fn read_names(targets: &[Target], retries: Retries) -> io::Result<Vec<Result<Inventory, QueryError>>> {
     Ok(Runtime::new()?.block_on(read_names_until(targets, retries, None)))
+}
+
+/// Returns the targets of an organization; see [`Target::of_organization`].
+///
+/// # Errors
+/// If the runtime cannot start. The inner error is AWS's.
+pub fn accounts_of_organization(
+    target: &Target,
+    role_name: &str,
+    retries: Retries,
+) -> io::Result<Result<Vec<Target>, QueryError>> {
+    Ok(Runtime::new()?.block_on(target.of_organization(role_name, retries)))
 }
 
 /// Reads the names of all targets until `end`. Returns one result for each, in the same order: [`QueryError::OutOfTime`] for

@@ -250,24 +250,44 @@ fn names_come_from_the_local_cloud_and_keep_their_times() {
     assert!(outputs[0].1.ends_with(",web,public-a,prod,public-a,-\n"), "{}", outputs[0].1);
 }
 
-/// Starts a server that ends with the test process. Returns its address. `respond` receives an action.
-fn server(respond: impl Fn(&str) -> (u16, String) + Send + 'static) -> String {
-    server_of_requests(move |action, _| respond(action))
+/// A request to a server: its action, head and body.
+struct Request {
+    action: String,
+    head: String,
+    body: String,
 }
 
-/// Starts a server as [`server`] does. `respond` receives an action and the head of its request.
-fn server_of_requests(respond: impl Fn(&str, &str) -> (u16, String) + Send + 'static) -> String {
+impl Request {
+    /// Returns the access key that signed the request.
+    fn key(&self) -> &str {
+        self.head.split_once("Credential=").unwrap().1.split('/').next().unwrap()
+    }
+}
+
+/// Starts a server that ends with the test process. Returns its address. `respond` receives an action.
+fn server(respond: impl Fn(&str) -> (u16, String) + Send + 'static) -> String {
+    server_of_requests(move |request| respond(&request.action))
+}
+
+/// Starts a server as [`server`] does. `respond` receives the whole request.
+fn server_of_requests(mut respond: impl FnMut(&Request) -> (u16, String) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
         for connection in listener.incoming() {
             let connection = connection.unwrap();
             let mut reader = BufReader::new(&connection);
-            let (mut head, mut length) = (String::new(), 0);
+            let (mut head, mut length, mut target) = (String::new(), 0, None);
             while reader.read_line(&mut head).is_ok_and(|read| read > 2) {
-                let line = head.lines().last().unwrap().to_ascii_lowercase();
-                if let Some(value) = line.strip_prefix("content-length:") {
-                    length = value.trim().parse().unwrap();
+                let line = head.lines().last().unwrap();
+                match line.split_once(':') {
+                    Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                        length = value.trim().parse().unwrap();
+                    }
+                    Some((name, value)) if name.eq_ignore_ascii_case("x-amz-target") => {
+                        target = value.trim().rsplit('.').next().map(str::to_owned);
+                    }
+                    _ => {}
                 }
             }
             let mut body = vec![0; length];
@@ -275,14 +295,28 @@ fn server_of_requests(respond: impl Fn(&str, &str) -> (u16, String) + Send + 'st
                 continue;
             }
             let body = String::from_utf8(body).unwrap();
-            let action = body.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap();
-            let (status, body) = respond(action, &head);
+            let of_form = || body.split('&').find_map(|pair| pair.strip_prefix("Action=")).map(str::to_owned);
+            let action = target.or_else(of_form).unwrap();
+            let (status, body) = respond(&Request { action, head, body });
             let head =
                 format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
             let _ = (&connection).write_all((head + &body).as_bytes());
         }
     });
     endpoint
+}
+
+/// Returns the response of an account that has nothing.
+fn nothing(action: &str, account: &str) -> String {
+    let set = match action {
+        "DescribeInstances" => "reservationSet",
+        "DescribeNatGateways" => "natGatewaySet",
+        "DescribeVpcEndpoints" => "vpcEndpointSet",
+        "DescribeNetworkInterfaces" => "networkInterfaceSet",
+        "DescribeSubnets" => "subnetSet",
+        _ => "vpcSet",
+    };
+    format!("<R><Account>{account}</Account><{set}/></R>")
 }
 
 fn environment(endpoint: &str) -> [(&'static str, String); 4] {
@@ -366,19 +400,7 @@ fn a_given_profile_wins_over_the_keys_of_the_environment() {
         |name: &str| format!("[profile {name}]\naws_access_key_id = KEY{name}\naws_secret_access_key = s\n");
     fs::write(&profiles, profile("one") + &profile("two")).unwrap();
     // The key is the account.
-    let endpoint = server_of_requests(|action, head| {
-        let (_, key) = head.split_once("Credential=").unwrap();
-        let key = key.split('/').next().unwrap();
-        let set = match action {
-            "DescribeInstances" => "reservationSet",
-            "DescribeNatGateways" => "natGatewaySet",
-            "DescribeVpcEndpoints" => "vpcEndpointSet",
-            "DescribeNetworkInterfaces" => "networkInterfaceSet",
-            "DescribeSubnets" => "subnetSet",
-            _ => "vpcSet",
-        };
-        (200, format!("<R><Account>{key}</Account><{set}/></R>"))
-    });
+    let endpoint = server_of_requests(|request| (200, nothing(&request.action, request.key())));
     let environment = environment(&endpoint).into_iter();
     let environment = environment.chain([("AWS_CONFIG_FILE", profiles.to_str().unwrap().to_owned())]);
     let args = ["names", "--output", file.to_str().unwrap(), "--profile", "one", "--profile", "two"];
@@ -410,4 +432,82 @@ fn a_former_file_with_a_mistake_is_refused_before_any_request() {
             file.display()
         )
     );
+}
+
+#[test]
+fn the_active_accounts_of_an_organization_are_read_with_a_role_in_each() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("names.json");
+    let account = |id: &str, state: &str| {
+        let arn = format!("arn:aws:organizations::111111111111:account/o-exampleorgid/{id}");
+        json!({ "Id": id, "Arn": arn, "State": state })
+    };
+    // The page in the middle is empty, and the last one is throttled once.
+    let mut listed = 0;
+    let endpoint = server_of_requests(move |request| {
+        let is_signed = |scope: &str| assert!(request.head.contains(scope), "{}", request.head);
+        match &*request.action {
+            "ListAccounts" => {
+                is_signed("/us-east-1/organizations/aws4_request");
+                let token = serde_json::from_str::<Value>(&request.body).unwrap()["NextToken"].clone();
+                listed += 1;
+                match (token.as_str(), listed) {
+                    (None, _) => {
+                        let own = [account("111111111111", "ACTIVE"), account("444444444444", "SUSPENDED")];
+                        (200, json!({ "Accounts": own, "NextToken": "one" }).to_string())
+                    }
+                    (Some("one"), _) => (200, json!({ "Accounts": [], "NextToken": "two" }).to_string()),
+                    (Some("two"), 3) => (400, r#"{"__type": "TooManyRequestsException"}"#.to_owned()),
+                    (Some("two"), _) => {
+                        let others = [account("333333333333", "ACTIVE"), account("222222222222", "ACTIVE")];
+                        (200, json!({ "Accounts": others, "NextToken": null }).to_string())
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            "AssumeRole" if request.body.contains("iam%3A%3A222222222222%3Arole%2Freader") => {
+                let credentials = "<AccessKeyId>222222222222</AccessKeyId><SecretAccessKey>s</SecretAccessKey>\
+                    <SessionToken>t</SessionToken><Expiration>2100-01-01T00:00:00Z</Expiration>";
+                let result =
+                    format!("<AssumeRoleResult><Credentials>{credentials}</Credentials></AssumeRoleResult>");
+                (200, format!("<AssumeRoleResponse>{result}</AssumeRoleResponse>"))
+            }
+            "AssumeRole" => {
+                let error = "<Error><Code>AccessDenied</Code><Message>not allowed</Message></Error>";
+                (403, format!("<ErrorResponse>{error}</ErrorResponse>"))
+            }
+            action => {
+                is_signed("/eu-west-1/");
+                (200, nothing(action, request.key()))
+            }
+        }
+    });
+    let environment = environment(&endpoint).into_iter().map(|(name, value)| {
+        let key = name == "AWS_ACCESS_KEY_ID";
+        (name, if key { "111111111111".to_owned() } else { value })
+    });
+    let environment: Vec<_> = environment.collect();
+    let args = ["names", "--output", file.to_str().unwrap(), "--organization", "--role-name", "reader"];
+    let ran = flowherd_in(PROGRAM, environment.clone(), args);
+    assert_eq!((ran.status, ran.stderr.lines().count()), (1, 1), "{ran:?}");
+    let why = "flowherd: account 333333333333, region ?, role reader: cannot load the credentials";
+    assert!(ran.stderr.starts_with(why), "{ran:?}");
+    assert!(
+        ran.stderr.contains("not allowed") && ran.stderr.ends_with(". Its former names stay\n"),
+        "{ran:?}"
+    );
+    let sources = json_of(&file)["sources"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(sources, ["111111111111/eu-west-1", "222222222222/eu-west-1"]);
+
+    let twice = ["names", "--organization", "--role-arn", "arn:aws:iam::222222222222:role/r"];
+    assert_eq!(flowherd_in(PROGRAM, environment, twice).status, 2);
+    let denied = r#"{"__type": "com.amazonaws.organizations#AccessDeniedException", "Message": "no"}"#;
+    let endpoint = server_of_requests(move |request| match &*request.action {
+        "ListAccounts" => (400, denied.to_owned()),
+        action => (200, nothing(action, "111111111111")),
+    });
+    let ran = flowherd_in(PROGRAM, self::environment(&endpoint), args);
+    let expected = "flowherd: cannot list the accounts of the organization; nothing was read: ListAccounts is refused: \
+        AccessDeniedException: no\n";
+    assert_eq!((ran.status, &*ran.stderr), (1, expected));
 }
