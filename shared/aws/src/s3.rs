@@ -37,6 +37,12 @@ pub struct Bucket {
     owner: Option<String>,
 }
 
+/// A response with a result.
+struct Fetched {
+    bytes: Vec<u8>,
+    etag: Option<String>,
+}
+
 impl Bucket {
     /// Creates a bucket without a request. `handle` is of the runtime on which the client works; `owner` is the account
     /// that must own the bucket.
@@ -66,8 +72,8 @@ impl Bucket {
         Ok(response.body)
     }
 
-    /// Reads a result of up to `limit` bytes, and its `ETag`; `None` if it does not exist.
-    fn fetch(&self, path: &str, limit: u64) -> Result<Option<(Vec<u8>, Option<String>)>, StoreError> {
+    /// Reads a result of up to `limit` bytes; `None` if it does not exist.
+    fn fetch(&self, path: &str, limit: u64) -> Result<Option<Fetched>, StoreError> {
         if check_length(path).is_err() {
             return Ok(None);
         }
@@ -88,7 +94,7 @@ impl Bucket {
             }
             bytes.extend_from_slice(&chunk);
         }
-        Ok(Some((bytes, response.e_tag)))
+        Ok(Some(Fetched { bytes, etag: response.e_tag }))
     }
 
     fn put_object(&self, path: &str, bytes: Vec<u8>) -> Result<String, StoreError> {
@@ -174,7 +180,7 @@ impl Store for Bucket {
     }
 
     fn get_limited(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.fetch(path, limit)?.map(|(bytes, _)| bytes))
+        Ok(self.fetch(path, limit)?.map(|fetched| fetched.bytes))
     }
 
     fn head(&self, path: &str) -> Result<Option<Head>, StoreError> {

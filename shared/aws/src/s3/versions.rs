@@ -3,7 +3,7 @@
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use flowherd_shared::store::StoreError;
 
-use super::{Bucket, check_length, errors, upload};
+use super::{Bucket, Fetched, check_length, errors, upload};
 
 /// A result and its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Version {
 impl Bucket {
     /// Reads a result of up to `limit` bytes with its version; `None` if it does not exist.
     pub fn version(&self, path: &str, limit: u64) -> Result<Option<Version>, StoreError> {
-        let Some((bytes, etag)) = self.fetch(path, limit)? else { return Ok(None) };
+        let Some(Fetched { bytes, etag }) = self.fetch(path, limit)? else { return Ok(None) };
         let etag = etag.ok_or_else(|| errors::incomplete("GetObject", &self.name, path, "ETag"))?;
         Ok(Some(Version { bytes, etag }))
     }
