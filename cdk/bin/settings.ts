@@ -77,6 +77,9 @@ export const SETTINGS: Readonly<Record<string, Setting>> = {
   namesFile: setting('namesFile', path, 'names.json'),
   namesUrl: setting('namesUrl', text, 's3://my-settings/flowherd/names.json'),
   namesBucketAccount: setting('namesBucketAccount', text, '123456789012'),
+  namesRefresh: setting('namesRefresh', flag, 'true'),
+  namesRoleArns: setting('namesRoleArns', list, 'arn:aws:iam::123456789012:role/flowherd-names'),
+  namesRegions: setting('namesRegions', list, 'eu-west-1,us-east-1'),
   tables: setting('tables', tables, 'tables.json'),
   queryLimitGb: setting('queryLimitGb', number, '1000'),
   maxConcurrency: setting('maxConcurrency', number, '50'),
@@ -97,6 +100,8 @@ export const SETTINGS: Readonly<Record<string, Setting>> = {
   artifacts: setting('artifacts', path, '../target/lambda'),
   localCloud: setting('localCloud', flag, 'true'),
 };
+
+const LISTS: readonly string[] = ['prefixes', 'namesRoleArns', 'namesRegions'] satisfies (keyof FlowherdStackProps)[];
 
 const REQUIRED: Readonly<Record<string, string>> = {
   sourceBucket: 'the bucket that holds the logs',
@@ -131,7 +136,7 @@ export function readSettings(context: Readonly<Record<string, unknown>>): Flowhe
   for (const { prop, value, why } of findProblems(parsed)) {
     const [name] = Object.entries(SETTINGS).find(([, setting]) => setting.prop === prop) ?? [prop];
     // Of a list, the message shows the item that is wrong.
-    report(name, prop === 'prefixes' ? value : given.get(name)?.value, why);
+    report(name, LISTS.includes(prop) ? value : given.get(name)?.value, why);
   }
   if (problems.length > 0) throw new SettingsError(problems);
   return parsed as FlowherdStackProps;

@@ -27,17 +27,23 @@ export interface FleetAlarmsProps {
   readonly topicArn?: string | undefined;
   /** @default - none */
   readonly email?: string | undefined;
+  /** Alarms of optional parts. */
+  readonly more?: readonly AlarmDefinition[];
   /** Leaves out alarms on metric math. */
   readonly localCloud: boolean;
 }
 
-interface AlarmDefinition {
+export interface AlarmDefinition {
   /** Also the section of the runbook: docs/operations.md#alarm-<slug>. */
   readonly slug: string;
   readonly summary: string;
   readonly metric: IMetric;
-  /** The alarm is raised at this value. */
+  /** The alarm is raised at this value, or below it with `LESS_THAN_THRESHOLD`. */
   readonly threshold: number;
+  /** @default ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD */
+  readonly comparisonOperator?: ComparisonOperator;
+  /** @default TreatMissingData.NOT_BREACHING */
+  readonly treatMissingData?: TreatMissingData;
   readonly evaluationPeriods?: number;
   readonly datapointsToAlarm?: number;
 }
@@ -50,17 +56,17 @@ export class FleetAlarms extends Construct {
     super(scope, id);
     const actions = this.topics(props).map((topic) => new SnsAction(topic));
     // The local AWS refuses alarms on metric math, and then the whole stack.
-    const supported = definitions(props).filter(({ metric }) => !(props.localCloud && metric instanceof MathExpression));
+    const supported = [...definitions(props), ...(props.more ?? [])].filter(({ metric }) => !(props.localCloud && metric instanceof MathExpression));
     this.alarms = supported.map((definition) => {
       const alarm = new Alarm(this, definition.slug, {
         alarmName: `${Stack.of(this).stackName}-${definition.slug}`,
         alarmDescription: `${definition.summary} Runbook: docs/operations.md#alarm-${definition.slug}`,
         metric: definition.metric,
         threshold: definition.threshold,
-        comparisonOperator: ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+        comparisonOperator: definition.comparisonOperator ?? ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
         evaluationPeriods: definition.evaluationPeriods ?? 1,
         datapointsToAlarm: definition.datapointsToAlarm ?? definition.evaluationPeriods ?? 1,
-        treatMissingData: TreatMissingData.NOT_BREACHING,
+        treatMissingData: definition.treatMissingData ?? TreatMissingData.NOT_BREACHING,
       });
       alarm.addAlarmAction(...actions);
       return alarm;

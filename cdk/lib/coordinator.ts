@@ -7,7 +7,7 @@ import type { RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 
 import { NativeFunction } from './native-function';
-import type { ResultsBucket } from './results-bucket';
+import { NAMES_KEY, type ResultsBucket } from './results-bucket';
 import { SettingsAsset } from './settings-asset';
 import type { SourceBucket } from './source-bucket';
 import type { TaskQueue } from './task-queue';
@@ -26,25 +26,31 @@ export interface CoordinatorProps {
   readonly namesFile?: string | undefined;
   readonly namesUrl?: string | undefined;
   readonly namesBucketAccount?: string | undefined;
+  /** Uses the names that the coordinator refreshes in the results bucket. */
+  readonly namesRefresh: boolean;
 }
 
 /** Memory of the coordinator in MB. */
-export const COORDINATOR_MEMORY_MB = 1024;
+const COORDINATOR_MEMORY_MB = 1024;
+/** The same with `namesRefresh`: a refresh holds the former names, the new ones and what it has read. */
+const NAMES_MEMORY_MB = 3008;
 
 /** The function that plans, checks and reports runs. Each call is one operation; the step loop drives it. */
 export class Coordinator extends Construct {
   readonly function: NativeFunction;
+  readonly memoryMb: number;
 
   constructor(scope: Construct, id: string, props: CoordinatorProps) {
     super(scope, id);
     const { source, results, tasks } = props;
     const config = props.configFile === undefined ? undefined : new SettingsAsset(this, 'Config', props.configFile);
     const names = props.namesFile === undefined ? undefined : new SettingsAsset(this, 'Names', props.namesFile);
+    this.memoryMb = props.namesRefresh ? NAMES_MEMORY_MB : COORDINATOR_MEMORY_MB;
     this.function = new NativeFunction(this, 'Coordinator', {
       description: 'Flowherd: plans, checks and reports runs',
       directory: join(props.artifacts, 'flowherd-coordinator'),
       architecture: props.architecture,
-      memoryMb: COORDINATOR_MEMORY_MB,
+      memoryMb: this.memoryMb,
       timeout: Duration.minutes(15),
       logRetention: props.logRetention,
       environment: {
@@ -71,11 +77,12 @@ export class Coordinator extends Construct {
 
   private settingsEnvironment(props: CoordinatorProps, config?: SettingsAsset, names?: SettingsAsset): Record<string, string> {
     const { account } = Stack.of(this);
-    const namesUrl = names?.url ?? props.namesUrl;
+    const refreshed = props.namesRefresh ? `s3://${props.results.bucket.bucketName}/${NAMES_KEY}` : undefined;
+    const namesUrl = names?.url ?? props.namesUrl ?? refreshed;
     return {
       ...(config === undefined ? {} : { FLOWHERD_CONFIG: config.url, FLOWHERD_CONFIG_BUCKET_OWNER: account }),
       ...(namesUrl === undefined ? {} : { FLOWHERD_NAMES: namesUrl }),
-      ...(names === undefined ? {} : { FLOWHERD_NAMES_BUCKET_OWNER: account }),
+      ...(names === undefined && refreshed === undefined ? {} : { FLOWHERD_NAMES_BUCKET_OWNER: account }),
       ...(props.namesUrl === undefined ? {} : { FLOWHERD_NAMES_BUCKET_OWNER: props.namesBucketAccount ?? account }),
     };
   }

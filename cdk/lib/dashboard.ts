@@ -11,7 +11,6 @@ import {
 import { Architecture } from 'aws-cdk-lib/aws-lambda';
 import { Construct } from 'constructs';
 
-import { COORDINATOR_MEMORY_MB } from './coordinator';
 import { workerMetric } from './metrics';
 import type { NativeFunction } from './native-function';
 import type { TaskQueue } from './task-queue';
@@ -43,6 +42,7 @@ export interface FleetDashboardProps {
   readonly worker: NativeFunction;
   readonly workerMemoryMb: number;
   readonly coordinator: NativeFunction;
+  readonly coordinatorMemoryMb: number;
   readonly architecture: Architecture;
 }
 
@@ -132,7 +132,7 @@ export class FleetDashboard extends Construct {
    * Cost of requests, logs and Lambda duration. It leaves out the monthly price of metrics and alarms, storage, Step
    * Functions, Athena, and the additional upload parts of outputs above 16 MiB.
    */
-  private cost({ tasks: { queue }, worker, workerMemoryMb, coordinator, architecture }: FleetDashboardProps): IMetric {
+  private cost({ tasks: { queue }, worker, workerMemoryMb, coordinator, coordinatorMemoryMb, architecture }: FleetDashboardProps): IMetric {
     const sum = { period: Duration.minutes(1), statistic: 'Sum' };
     const gbSeconds = (duration: string, memoryMb: number) => `${duration} / 1000 * ${memoryMb} / 1024`;
     // LogGroup.metricIncomingBytes has no dimension, so it sums all log groups of the region.
@@ -142,7 +142,7 @@ export class FleetDashboard extends Construct {
     return new MathExpression({
       label: 'estimated cost (USD)',
       expression: [
-        `(${gbSeconds('worked', workerMemoryMb)} + ${gbSeconds('coordinated', COORDINATOR_MEMORY_MB)}) * ${decimal(architecture.name === Architecture.ARM_64.name ? USD_PER_GB_SECOND.arm64 : USD_PER_GB_SECOND.x86_64)}`,
+        `(${gbSeconds('worked', workerMemoryMb)} + ${gbSeconds('coordinated', coordinatorMemoryMb)}) * ${decimal(architecture.name === Architecture.ARM_64.name ? USD_PER_GB_SECOND.arm64 : USD_PER_GB_SECOND.x86_64)}`,
         `(calls + turns) * ${decimal(USD_PER_INVOCATION)}`,
         // Batches have up to 10 messages. An empty long poll is a request too.
         `((sent + received + deleted) / 10 + empty) * ${decimal(USD_PER_QUEUE_REQUEST)}`,

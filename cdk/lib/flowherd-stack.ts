@@ -5,6 +5,7 @@ import { FleetAlarms } from './alarms';
 import { Coordinator } from './coordinator';
 import { FleetDashboard } from './dashboard';
 import { InvalidPropsError } from './errors';
+import { NamesRefresh } from './names-refresh';
 import { findProblems, type FlowherdStackProps, withDefaults } from './props';
 import { QueryCatalog } from './query-catalog';
 import { ResultsBucket } from './results-bucket';
@@ -25,6 +26,8 @@ export class FlowherdStack extends Stack {
   readonly tasks: TaskQueue;
   readonly fleet: WorkerFleet;
   readonly coordinator: Coordinator;
+  /** With `namesRefresh`. */
+  readonly names: NamesRefresh | undefined;
   readonly stepLoop: StepLoop;
   readonly catalog: QueryCatalog;
   readonly alarms: FleetAlarms;
@@ -36,7 +39,7 @@ export class FlowherdStack extends Stack {
     if (problems.length > 0) throw new InvalidPropsError(problems);
     const {
       sourceBucketName, prefixes, sourceBucketAccount, sourceBucketRegion, sourceKmsKeyArn,
-      configFile, namesFile, namesUrl, namesBucketAccount, tables, queryLimitGb,
+      configFile, namesFile, namesUrl, namesBucketAccount, namesRefresh, namesRoleArns, namesRegions, tables, queryLimitGb,
       maxConcurrency, batchSize, maxKeys, workerMemoryMb, workerTimeout, visibilityTimeout, maxReceiveCount, messageRetention,
       runTimeLimit, maxCalls, alarmTopicArn, alarmEmail, oldestMessageAlarm, logRetention, architecture, artifacts, localCloud,
     } = withDefaults(props);
@@ -53,9 +56,12 @@ export class FlowherdStack extends Stack {
     });
     this.coordinator = new Coordinator(this, 'Planning', {
       source, results, tasks, artifacts, architecture, logRetention, runTimeLimit, maxKeys,
-      configFile, namesFile, namesUrl, namesBucketAccount,
+      configFile, namesFile, namesUrl, namesBucketAccount, namesRefresh,
     });
     const coordinator = this.coordinator.function;
+    this.names = namesRefresh
+      ? new NamesRefresh(this, 'NamesRefresh', { coordinator, results, tasks, roleArns: namesRoleArns ?? [], regions: namesRegions })
+      : undefined;
     this.stepLoop = new StepLoop(this, 'StepLoop', {
       coordinator: coordinator.function, results, logRetention, runTimeLimit, maxCalls,
     });
@@ -64,14 +70,21 @@ export class FlowherdStack extends Stack {
     this.alarms = new FleetAlarms(this, 'Alarms', {
       tasks, worker: worker.function, workerTimeout, stateMachine: this.stepLoop.stateMachine,
       oldestMessage: oldestMessageAlarm, topicArn: alarmTopicArn, email: alarmEmail, localCloud,
+      more: this.names === undefined ? [] : [this.names.alarm],
     });
-    this.dashboard = new FleetDashboard(this, 'Dashboard', { tasks, worker, workerMemoryMb, coordinator, architecture });
+    this.dashboard = new FleetDashboard(this, 'Dashboard', {
+      tasks, worker, workerMemoryMb, coordinator, coordinatorMemoryMb: this.coordinator.memoryMb, architecture,
+    });
     this.addOutputs(this.outputs(sourceBucketName, sourceBucketRegion));
   }
 
   /** What the `flowherd` command reads of the stack. */
   private outputs(sourceBucketName: string, sourceBucketRegion: string | undefined): Readonly<Record<string, Output>> {
     const { source, results, tasks, fleet, coordinator, stepLoop, catalog, dashboard } = this;
+    const role = {
+      value: coordinator.function.function.role?.roleArn ?? '',
+      description: 'Role of the coordinator, which the roles of member accounts trust',
+    };
     const region = { value: sourceBucketRegion ?? '', description: 'Region of the source bucket' };
     return {
       SourceBucket: { value: sourceBucketName, description: 'Bucket that holds the logs' },
@@ -82,6 +95,7 @@ export class FlowherdStack extends Stack {
       QueueUrl: { value: tasks.queue.queueUrl, description: 'FIFO queue with a message per object' },
       DeadLetterQueueUrl: { value: tasks.deadLetters.queueUrl, description: 'Dead-letter queue' },
       CoordinatorFunction: { value: coordinator.function.function.functionName, description: 'Lambda function of the coordinator' },
+      ...(this.names === undefined ? {} : { CoordinatorRole: role }),
       WorkerFunction: { value: fleet.worker.function.functionName, description: 'Lambda function of the workers' },
       WorkerTrigger: {
         value: fleet.trigger.eventSourceMappingId,

@@ -4,6 +4,7 @@ export { FleetDashboard, type FleetDashboardProps } from './dashboard';
 export { FlowherdError, FunctionNotBuiltError, InvalidPropsError } from './errors';
 export { FlowherdStack } from './flowherd-stack';
 export { workerMetric, type WorkerMetric } from './metrics';
+export { NamesRefresh, type NamesRefreshProps } from './names-refresh';
 export { NativeFunction, type NativeFunctionProps } from './native-function';
 export type { FlowherdStackProps } from './props';
 export { QueryCatalog, type QueryCatalogProps } from './query-catalog';

@@ -49,6 +49,22 @@ export interface FlowherdStackProps extends StackProps {
    */
   readonly namesBucketAccount?: string;
   /**
+   * Reads the names of the account each hour, and of the accounts of `namesRoleArns`, into `names/names.json` of the results
+   * bucket. Runs use that file. Excludes `namesFile` and `namesUrl`.
+   * @default false
+   */
+  readonly namesRefresh?: boolean;
+  /**
+   * Roles of other accounts, as `member-role.yaml` creates them; at most 75.
+   * @default - none
+   */
+  readonly namesRoleArns?: readonly string[];
+  /**
+   * Regions that are read in each account.
+   * @default - the stack's region
+   */
+  readonly namesRegions?: readonly string[];
+  /**
    * Tables, views and saved queries for Athena; see `readTableDefinitions`.
    * @default - an empty database
    */
@@ -149,6 +165,7 @@ export interface FlowherdStackProps extends StackProps {
 }
 
 export const DEFAULTS = {
+  namesRefresh: false,
   queryLimitGb: 1000,
   maxConcurrency: 50,
   batchSize: 10,
@@ -210,6 +227,12 @@ const RANGES: Readonly<Partial<Record<keyof FlowherdStackProps, Range>>> = {
   maxCalls: { from: 2, to: 1500 },
 };
 
+/** The policies of a role have at most 10,240 characters: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html */
+const MAX_ROLES = 75;
+// https://docs.aws.amazon.com/general/latest/gr/rande.html
+const REGION = /^[a-z]{2,4}(-[a-z]+)+-\d$/;
+const ROLE = /^arn:[\w-]+:iam::\d{12}:role\/[\w+=,.@/-]+$/;
+
 const ACCOUNT = [/^\d{12}$/, 'must be an account ID of 12 digits'] as const;
 
 const PATTERNS: Readonly<Partial<Record<keyof FlowherdStackProps, readonly [pattern: RegExp, why: string]>>> = {
@@ -219,8 +242,7 @@ const PATTERNS: Readonly<Partial<Record<keyof FlowherdStackProps, readonly [patt
   sourceBucketName: [/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'must be the name of an S3 bucket'],
   sourceBucketAccount: ACCOUNT,
   namesBucketAccount: ACCOUNT,
-  // https://docs.aws.amazon.com/general/latest/gr/rande.html
-  sourceBucketRegion: [/^[a-z]{2,4}(-[a-z]+)+-\d$/, 'must be the name of a region'],
+  sourceBucketRegion: [REGION, 'must be the name of a region'],
   sourceKmsKeyArn: [/^arn:[\w-]+:kms:[\w-]+:\d{12}:key\/[\w-]+$/, 'must be the ARN of a KMS key; IAM cannot grant an alias'],
   alarmTopicArn: [/^arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]+$/, 'must be the ARN of an SNS topic'],
   alarmEmail: [/^[^@\s]+@[^@\s]+$/, 'must be an e-mail address'],
@@ -233,6 +255,7 @@ export function findProblems(props: Props): Problem[] {
   return [
     ...patternProblems(props),
     ...(props.prefixes === undefined ? [] : prefixProblems(props.prefixes)),
+    ...namesProblems(props),
     ...rangeProblems(props),
     ...conflicts(props),
     ...fileProblems(props),
@@ -257,6 +280,30 @@ function prefixProblems(prefixes: readonly string[]): Problem[] {
     // In a policy * and ? match any key, and $ begins a variable.
     return /^[^*?$]{1,1000}$/.test(prefix) ? [] : problem(prefix, 'must have 1 to 1000 characters, and none of *, ? and $');
   });
+}
+
+function namesProblems({ namesRefresh, namesRoleArns, namesRegions, namesFile, namesUrl }: Props): Problem[] {
+  const problems: Problem[] = [];
+  for (const [prop, values, pattern, why] of [
+    ['namesRoleArns', namesRoleArns, ROLE, 'must be the ARN of a role'],
+    ['namesRegions', namesRegions, REGION, 'must be the name of a region'],
+  ] as const) {
+    if (values === undefined) continue;
+    const invalid = values.filter((value) => !Token.isUnresolved(value) && !pattern.test(value));
+    problems.push(...invalid.map((value) => ({ prop, value, why })));
+    if (invalid.length > 0) continue;
+    if (values.length === 0) problems.push({ prop, value: values, why: 'must not be empty' });
+    else if (namesRefresh !== true) problems.push({ prop, value: values, why: 'needs namesRefresh=true' });
+  }
+  if (namesRoleArns !== undefined && namesRoleArns.length > MAX_ROLES) {
+    const why = `must have at most ${MAX_ROLES} roles: IAM limits the size of the coordinator's policy`;
+    problems.push({ prop: 'namesRoleArns', value: namesRoleArns.length, why });
+  }
+  if (namesRefresh === true && (namesFile ?? namesUrl) !== undefined) {
+    const why = 'cannot be combined with namesFile or namesUrl; leave one out';
+    problems.push({ prop: 'namesRefresh', value: namesRefresh, why });
+  }
+  return problems;
 }
 
 function rangeProblems(props: Props): Problem[] {

@@ -6,7 +6,10 @@ import { Construct } from 'constructs';
 import type { NativeFunction } from './native-function';
 import { grantOnObjects } from './object-grants';
 
-/** Holds outputs (`csv/`, `rejects/`), the ledger (`runs/`, `active/`) and Athena's query results (`athena/`). */
+/** The names that the coordinator refreshes. */
+export const NAMES_KEY = 'names/names.json';
+
+/** Holds outputs (`csv/`, `rejects/`), the ledger (`runs/`, `active/`) and Athena's query results (`athena/`), and refreshed names (`names/`). */
 export class ResultsBucket extends Construct {
   readonly bucket: Bucket;
   /** Environment variables of both functions. With the owner, S3 refuses a bucket of this name in another account. */

@@ -90,6 +90,9 @@ test('every setting refuses invalid values', () => {
     namesFile: ['', '/nowhere', '/'],
     namesUrl: ['https://a/b', 's3://my-settings/*'],
     namesBucketAccount: ['1234'],
+    namesRefresh: ['yes', 1],
+    namesRoleArns: ['', 7, 'arn:aws:iam::123456789012:user/x', 'arn:aws:iam::123456789012:role/x', [], 'arn:aws:iam::*:role/x'],
+    namesRegions: ['', [], 'Ireland', 'eu-west-1'],
     tables: ['', '/nowhere', file('no-tables.json', '{"name": "x"}')],
     queryLimitGb: ['0', '1.5'],
     runTimeLimitHours: ['0'],
@@ -136,6 +139,16 @@ test('the source bucket may be in any region of AWS, and its key must be in the 
 test('namesFile and namesUrl exclude each other', () => {
   const namesFile = file('names.json', '{}');
   assert.match(problems({ ...REQUIRED, namesFile, namesUrl: 's3://my-settings/l.json' })[0] ?? '', /^namesUrl=.* cannot be combined with namesFile/);
+});
+
+test('a refresh of names excludes names of a file, and its settings need it', () => {
+  const role = (account: number) => `arn:aws:iam::${100_000_000_000 + account}:role/flowherd-names`;
+  const refresh = { ...REQUIRED, namesRefresh: true, namesRoleArns: [role(1)], namesRegions: 'eu-west-1,us-east-1' };
+  assert.deepEqual(problems(refresh), []);
+  assert.match(problems({ ...refresh, namesUrl: 's3://my-settings/l.json' }).join(), /^namesRefresh=true: cannot be combined with namesFile or namesUrl/);
+  assert.match(problems({ ...refresh, namesRefresh: false }).join('\n'), /^namesRoleArns=.*: needs namesRefresh=true; .*\nnamesRegions=.*: needs namesRefresh=true;/);
+  const many = Array.from({ length: 76 }, (_, account) => role(account));
+  assert.match(problems({ ...refresh, namesRoleArns: many }).join(), /^namesRoleArns=76: must have at most 75 roles/);
 });
 
 test('a names file with the right shape is accepted', () => {

@@ -60,6 +60,8 @@ const full = synth({
   architecture: 'x86_64',
 });
 
+const refreshing = synth({ namesRefresh: 'true', namesRoleArns: 'arn:aws:iam::210987654321:role/flowherd-names', namesRegions: 'eu-west-1,us-east-1' });
+
 interface Statement {
   readonly Effect: string;
   readonly Condition?: Record<string, Record<string, unknown>>;
@@ -73,7 +75,7 @@ test('each role has no managed or inline policy and trusts one service', () => {
 });
 
 test('every finding of cdk-nag is acknowledged, and a careless stack has findings', () => {
-  for (const { outdir } of [plain, full]) {
+  for (const { outdir } of [plain, full, refreshing]) {
     const report = JSON.parse(readFileSync(join(outdir, 'validation-report.json'), 'utf8')) as { pluginReports: unknown[] };
     assert.deepEqual(report.pluginReports, []);
   }
@@ -248,6 +250,39 @@ function assetUrl(template: typeof plain, name: string): string {
   return `s3://${destination?.bucketName.replaceAll(/\$\{([^}]+)\}/g, '<$1>')}/${destination?.objectKey}`;
 }
 
+test('each hour the schedule makes the coordinator refresh the names that runs use', () => {
+  const { ScheduleExpression, State, Target } = refreshing.only('AWS::Scheduler::Schedule', '').Properties;
+  assert.deepEqual([ScheduleExpression, State ?? 'ENABLED'], ['rate(1 hour)', 'ENABLED']);
+  assert.deepEqual([text(Target.Arn), text(Target.RoleArn)], ['<PlanningCoordinatorFunction>', '<NamesRefreshRole>']);
+  assert.deepEqual(JSON.parse(Target.Input as string), {
+    operation: 'names', role_arns: ['arn:aws:iam::210987654321:role/flowherd-names'], regions: ['eu-west-1', 'us-east-1'],
+  });
+  const { Environment, MemorySize, Timeout } = refreshing.only('AWS::Lambda::Function', 'PlanningCoordinator').Properties;
+  assert.equal(text(Environment.Variables.FLOWHERD_NAMES), 's3://<ResultsBucket>/names/names.json');
+  assert.deepEqual([MemorySize, Timeout], [3008, 900]);
+  const outputs = refreshing.template.toJSON()['Outputs'] as Record<string, { Value: unknown }>;
+  assert.equal(text(outputs['CoordinatorRole']?.Value), '<PlanningCoordinatorRole>');
+  assert.equal(plain.all('AWS::Scheduler::Schedule').length, 0);
+});
+
+test('the alarm names-stale is raised when no refresh has read everything for three hours, also without a metric', () => {
+  const alarm = refreshing.only('AWS::CloudWatch::Alarm', 'Alarmsnamesstale').Properties;
+  const { Namespace, MetricName, Statistic, Period, Threshold, ComparisonOperator, EvaluationPeriods, DatapointsToAlarm, TreatMissingData } = alarm;
+  assert.deepEqual([Namespace, MetricName, Statistic, Period], ['Flowherd', 'NamesRefreshed', 'Sum', 3600]);
+  assert.deepEqual([ComparisonOperator, Threshold, EvaluationPeriods, DatapointsToAlarm], ['LessThanThreshold', 1, 3, 3]);
+  assert.equal(TreatMissingData, 'breaching');
+  assert.match(alarm.AlarmDescription as string, /Runbook: docs\/operations\.md#alarm-names-stale$/);
+});
+
+test('the role of member accounts trusts one principal and allows what the coordinator may read', () => {
+  const template = readFileSync(join(__dirname, '../member-role.yaml'), 'utf8');
+  const actions = [...template.matchAll(/- (ec2:\w+)/g)].map(([, action]) => action);
+  const { Statement } = refreshing.only('AWS::IAM::Policy', 'PlanningCoordinatorRole').Properties.PolicyDocument;
+  const describing = (Statement as { Action: string | string[] }[]).map(({ Action }) => [Action].flat()).find(([action]) => action?.startsWith('ec2:'));
+  assert.deepEqual(actions, describing);
+  assert.deepEqual(template.match(/AWS: .*/g), ['AWS: !Ref TrustedPrincipal']);
+});
+
 const SLUGS = ['dead-letters', 'oldest-message', 'worker-errors', 'worker-throttles', 'run-stalled', 'run-failed', 'run-timed-out'];
 
 test('every alarm notifies the topics and links its section of the runbook', () => {
@@ -346,9 +381,10 @@ test('on a local cloud only the alarms on metric math are missing', () => {
 
 test('cfn-lint accepts the templates', async () => {
   // W3005: the CDK writes dependencies that a reference already implies.
-  const lint = (template: typeof plain) =>
+  const lint = (template: { file: string }) =>
     promisify(execFile)(tool('cfn-lint'), ['--ignore-checks', 'W3005', '--regions', 'eu-west-1', '--', template.file]);
-  for (const { stdout } of await Promise.all([lint(plain), lint(full)])) assert.equal(stdout, '');
+  const templates = [plain, full, refreshing, { file: join(__dirname, '../member-role.yaml') }];
+  for (const { stdout } of await Promise.all(templates.map(lint))) assert.equal(stdout, '');
 });
 
 /** The Glue table of that name. */

@@ -6,12 +6,11 @@ use std::path::Path;
 
 use anyhow::Context;
 use flowherd_aws::{
-    ec2::{self, Inventory, QueryError, Resource, Retries, Target},
-    settings::is_region,
+    ec2::{self, Inventory, QueryError, Retries, Target},
+    settings::{is_region, is_role_arn},
 };
 use flowherd_shared::{
     config::ConfigError,
-    error::error_chain,
     lookups::merge::{Changes, Merged, Part, forget_before, merge},
 };
 use indicatif::HumanCount;
@@ -21,7 +20,7 @@ use crate::{args::NamesArgs, stop::Stop, summary, words::counted};
 
 /// Reads all accounts and regions, writes the file and prints what was read.
 pub(crate) fn names(args: &NamesArgs) -> Result<(), Stop> {
-    let targets = targets(args)?;
+    let mut targets = targets(args)?;
     let output = Output::open(&args.output)?;
     // Checks the former file and the clock before any request.
     let refused = |error: ConfigError| Stop::Usage(lines(&args.output, &error));
@@ -30,8 +29,12 @@ pub(crate) fn names(args: &NamesArgs) -> Result<(), Stop> {
         (Some(time), Some(former)) => Some(forget_before(former, time.as_millisecond()).map_err(refused)?),
         _ => None,
     };
+    if args.organization {
+        targets = of_organization(&targets, &args.role_name)?;
+    }
     let read = ec2::read_names(&targets, Retries::default()).context("cannot start the runtime")?;
-    let has_failed = print_failures(&targets, &read);
+    let failures = ec2::failures(&targets, &read);
+    failures.iter().for_each(|failure| summary::print_message(failure));
     let readings = || read.iter().flatten().map(|inventory| &inventory.reading);
     if readings().all(|reading| reading.parts.is_empty()) {
         summary::print_message(&format!("nothing could be read; {} is unchanged", args.output.display()));
@@ -51,7 +54,7 @@ pub(crate) fn names(args: &NamesArgs) -> Result<(), Stop> {
     let removed = forgotten.map_or(0, |(_, removed)| removed as u64);
     let changes = summarize_changes(changes, removed);
     summary::print(&format!("\n{}: {changes}\n", args.output.display()))?;
-    if has_failed { Err(Stop::Failed) } else { Ok(()) }
+    if failures.is_empty() { Ok(()) } else { Err(Stop::Failed) }
 }
 
 /// Returns the time of the clock in whole seconds, as milliseconds since 1970.
@@ -65,14 +68,20 @@ fn targets(args: &NamesArgs) -> Result<Vec<Target>, Stop> {
     for region in args.region.iter().filter(|region| !is_region(region)) {
         problems.push(format!("--region {region:?}: not a region; an example: eu-west-1"));
     }
-    for role in args.role_arn.iter().filter(|role| !is_role(role)) {
+    for role in args.role_arn.iter().filter(|role| !is_role_arn(role)) {
         problems.push(format!(
             "--role-arn {role:?}: not the ARN of a role; an example: arn:aws:iam::123456789012:role/flowherd-names"
         ));
     }
-    if args.profile.len() > 1 && !args.role_arn.is_empty() {
+    if args.organization && !is_role_name(&args.role_name) {
+        problems.push(format!(
+            "--role-name {:?}: not the name of a role; an example: flowherd-names",
+            args.role_name
+        ));
+    }
+    if args.profile.len() > 1 && (args.organization || !args.role_arn.is_empty()) {
         problems.push(
-            "--role-arn with several --profile: the profile that assumes the roles is ambiguous; run the command once for \
+            "--role-arn or --organization with several --profile: the profile that assumes the roles is ambiguous; run the command once for \
              each profile"
                 .to_owned(),
         );
@@ -93,76 +102,32 @@ fn targets(args: &NamesArgs) -> Result<Vec<Target>, Stop> {
     Ok(targets)
 }
 
+/// Returns each active account of the organization of the credentials, in each region.
+fn of_organization(regions: &[Target], role_name: &str) -> Result<Vec<Target>, Stop> {
+    let [first, ..] = regions else { return Ok(Vec::new()) };
+    let accounts = ec2::accounts_of_organization(first, role_name, Retries::default())
+        .context("cannot start the runtime")?
+        .context("cannot list the accounts of the organization; nothing was read")?;
+    let in_region = |account: &Target| {
+        let of = |region: &Target| Target { region: region.region.clone(), ..account.clone() };
+        regions.iter().map(of).collect::<Vec<_>>()
+    };
+    Ok(accounts.iter().flat_map(in_region).collect())
+}
+
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>
+fn is_role_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"+=,.@_-/".contains(&byte);
+    !name.is_empty() && name.bytes().all(fits)
+}
+
 /// Returns the values, or one absent value.
 fn optional(values: &[String]) -> Vec<Option<String>> {
     if values.is_empty() { vec![None] } else { values.iter().cloned().map(Some).collect() }
 }
 
-/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>
-fn is_role(arn: &str) -> bool {
-    let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    matches!(&*parts, ["arn", _, "iam", "", _, name] if name.starts_with("role/"))
-}
-
 fn lines(path: &Path, error: &ConfigError) -> Vec<String> {
     error.problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect()
-}
-
-/// Prints what could not be read. Returns whether there is any.
-fn print_failures(targets: &[Target], read: &[Result<Inventory, QueryError>]) -> bool {
-    let mut has_failed = false;
-    for (target, read) in targets.iter().zip(read) {
-        let place = place(target, read);
-        match read {
-            Err(error) => {
-                has_failed = true;
-                let error = chain(error);
-                summary::print_message(&format!("{place}: {error}. Its former names stay"));
-            }
-            Ok(inventory) => {
-                for (resource, error) in &inventory.failures {
-                    has_failed = true;
-                    let (error, note) = (chain(error), retention_note(*resource));
-                    summary::print_message(&format!("{place}: cannot read {resource}: {error}. {note}"));
-                }
-            }
-        }
-    }
-    has_failed
-}
-
-/// Returns an error and its causes on one line. Those of credentials have several.
-fn chain(error: &QueryError) -> String {
-    error_chain(error).split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn retention_note(resource: Resource) -> &'static str {
-    match resource {
-        Resource::Interfaces | Resource::Subnets | Resource::Vpcs => "The former names stay",
-        Resource::Instances | Resource::NatGateways | Resource::Endpoints => {
-            "Interfaces keep their former names; those of new interfaces are provisional"
-        }
-    }
-}
-
-fn place(target: &Target, read: &Result<Inventory, QueryError>) -> String {
-    let [account, region, credentials] = columns(target, read);
-    format!("account {account}, region {region}, {credentials}")
-}
-
-/// Returns account, region and credentials.
-fn columns(target: &Target, read: &Result<Inventory, QueryError>) -> [String; 3] {
-    let reading = read.as_ref().ok().map(|inventory| &inventory.reading);
-    let unknown = || "?".to_owned();
-    let of_role = || target.role_arn.as_ref().and_then(|arn| arn.split(':').nth(4)).map(str::to_owned);
-    let account = reading.map(|reading| reading.account.clone()).or_else(of_role);
-    let region = reading.map(|reading| reading.region.clone()).or_else(|| target.region.clone());
-    let credentials = match (&target.role_arn, &target.profile) {
-        (Some(role), _) => format!("role {}", role.rsplit('/').next().unwrap_or(role)),
-        (None, Some(profile)) => format!("profile {profile}"),
-        (None, None) => "environment".to_owned(),
-    };
-    [account.unwrap_or_else(unknown), region.unwrap_or_else(unknown), credentials]
 }
 
 /// Returns a line for each account and region; `-` for a part that could not be read.
@@ -172,7 +137,7 @@ fn table(targets: &[Target], read: &[Result<Inventory, QueryError>]) -> String {
             let found = read.as_ref().ok().and_then(|inventory| inventory.reading.parts.get(&part));
             found.map_or("-".to_owned(), |found| HumanCount(found.len() as u64).to_string())
         };
-        columns(target, read).into_iter().chain(Part::ALL.map(count)).collect()
+        target.columns(read).into_iter().chain(Part::ALL.map(count)).collect()
     });
     let head = ["account", "region", "credentials", "interfaces", "subnets", "vpcs"];
     summary::columns(&head, rows, 3)
@@ -199,7 +164,15 @@ mod tests {
         let args = |profiles: &[&str], roles: &[&str], regions: &[&str]| {
             let [profile, role_arn, region] = [profiles, roles, regions]
                 .map(|values| values.iter().map(|value| (*value).to_owned()).collect());
-            NamesArgs { output: "f".into(), region, profile, role_arn, forget_before: None }
+            NamesArgs {
+                output: "f".into(),
+                region,
+                profile,
+                role_arn,
+                organization: false,
+                role_name: "r".to_owned(),
+                forget_before: None,
+            }
         };
         let roles = ["arn:aws:iam::123456789012:role/a", "arn:aws-cn:iam::123456789013:role/path/b"];
         assert_eq!(targets(&args(&[], &[], &[])).unwrap(), [Target::default()]);
@@ -207,7 +180,7 @@ mod tests {
         let of_roles = targets(&args(&["p"], &roles, &["eu-west-1"])).unwrap();
         assert_eq!(of_roles.len(), 2);
         assert!(of_roles.iter().all(|target| target.profile.as_deref() == Some("p")));
-        let wrong = targets(&args(&["p", "q"], &["arn:aws:iam::1:user/x"], &["EU"]));
+        let wrong = targets(&args(&["p", "q"], &["arn:aws:iam::123456789012:user/x"], &["EU"]));
         assert!(matches!(wrong, Err(Stop::Usage(problems)) if problems.len() == 3));
     }
 }

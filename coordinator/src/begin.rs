@@ -69,6 +69,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             started: String::new(),
             resumed: None,
             resumes: resumes.collect(),
+            lacks_names: inputs.lacks_names,
             manifest: None,
         };
         // Writes its own marker before reading others': of two runs that begin at once, at least one sees the other.
@@ -84,9 +85,17 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             return Err(error);
         }
         let state = first_state(&run, options.purge, options.force);
-        let message =
+        let reconfigured =
             "the rules or names differ from those of the resumed run: every object is processed again";
-        Ok(RunState { message: is_reconfigured.then(|| message.to_owned()), ..state })
+        let without_names = format!(
+            "{} does not exist in the results bucket yet: the rows of this run have no names; run the prefix again after the \
+             first refresh of the names",
+            layout::NAMES
+        );
+        let mut messages: Vec<&str> = Vec::new();
+        messages.extend(run.lacks_names.then_some(&*without_names));
+        messages.extend(is_reconfigured.then_some(reconfigured));
+        Ok(RunState { message: (!messages.is_empty()).then(|| messages.join("; ")), ..state })
     }
 
     /// Repeats a begin whose response was lost. A purge must not delete messages that the run has sent since.

@@ -36,6 +36,8 @@ pub struct Inputs {
     pub lookups: Option<Vec<u8>>,
     /// The enrichment files that exist.
     pub files: Vec<EnrichmentFile>,
+    /// Whether names are wanted, but not read from AWS yet. `lookups` is then `None`.
+    pub lacks_names: bool,
 }
 
 /// The coordinator's ports and limits. Its operations are in the modules of the same names.

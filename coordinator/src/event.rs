@@ -4,7 +4,11 @@ use flowherd_shared::ledger::layout;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::{error::CoordinatorError, options::RunOptions, state::RunState};
+use crate::{
+    error::CoordinatorError,
+    options::{RefreshOptions, RunOptions},
+    state::RunState,
+};
 
 /// An event of the function.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub enum Event {
         /// The run to report again.
         run: String,
     },
+    /// Refresh the names.
+    Names(RefreshOptions),
     /// Do the next operation of a run.
     State(Box<RunState>),
 }
@@ -47,6 +53,7 @@ impl Event {
         let Some(operation) = operation else { return Ok(Self::Run(options(event)?)) };
         match operation.as_str() {
             "begin" => Ok(Self::Begin(options(event)?)),
+            "names" => Ok(Self::Names(options(event)?)),
             "continue" => Ok(Self::Continue { run: run(&event, &operation)? }),
             "report_now" => Ok(Self::ReportNow { run: run(&event, &operation)? }),
             "redrive" => Ok(Self::Redrive { run: run(&event, &operation)? }),
@@ -58,7 +65,7 @@ impl Event {
     }
 }
 
-fn options(event: Map<String, Value>) -> Result<RunOptions, CoordinatorError> {
+fn options<T: DeserializeOwned>(event: Map<String, Value>) -> Result<T, CoordinatorError> {
     parse(event).map_err(|error| invalid(&error.to_string()))
 }
 
@@ -112,6 +119,9 @@ mod tests {
         {
             assert!(refusal(&event).starts_with("invalid event: "));
         }
+        assert!(
+            refusal(&json!({"operation": "names", "roles": []})).starts_with("invalid event: unknown field")
+        );
         for operation in ["continue", "report_now", "redrive"] {
             assert!(refusal(&json!({"operation": operation, "run": "../r"})).starts_with("invalid event: "));
         }
@@ -131,6 +141,9 @@ mod tests {
         assert_eq!(request("continue"), Event::Continue { run: run.clone() });
         assert_eq!(request("report_now"), Event::ReportNow { run: run.clone() });
         assert_eq!(request("redrive"), Event::Redrive { run });
+        let names = Event::parse(json!({"operation": "names", "regions": ["eu-west-1"]})).unwrap();
+        let regions = vec!["eu-west-1".to_owned()];
+        assert_eq!(names, Event::Names(RefreshOptions { regions, ..RefreshOptions::default() }));
     }
 
     fn check() -> Value {

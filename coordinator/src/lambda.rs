@@ -1,27 +1,32 @@
-//! The coordinator's Lambda function. Its input is an event; its output is a [`RunState`], or an error of type `Refused` or
-//! `Retry`.
+//! The coordinator's Lambda function. Its input is an event; its output is a [`RunState`] or the answer of a refresh of the
+//! names, or an error of type `Refused` or `Retry`.
 
 use std::{
+    io::Write as _,
     ops::ControlFlow,
     process::ExitCode,
     time::{Duration, SystemTime},
 };
 
-use flowherd_aws::{Aws, log_to_stderr};
+use flowherd_aws::{Aws, ec2, log_to_stderr};
 use flowherd_shared::{
     error::error_chain,
     queue::Queue,
     store::{Lister, Store},
 };
+use jiff::Timestamp;
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde_json::Value;
-use tracing::{error, info};
+use tokio::time::Instant;
+use tracing::{error, info, warn};
 
 use crate::{
     coordinator::Coordinator,
     drive::Host,
     error::CoordinatorError,
     event::Event,
+    names,
+    options::RefreshOptions,
     settings::{Connected, Settings},
     state::RunState,
 };
@@ -50,25 +55,81 @@ fn run() -> Result<(), String> {
     let connected = Connected::new(&aws, &settings).map_err(|error| error_chain(&error))?;
     let serve = service_fn(|event: LambdaEvent<Value>| {
         let deadline = event.context.deadline();
-        let has_time = || deadline.duration_since(SystemTime::now()).unwrap_or_default() > MARGIN;
         // The calls block this thread. The runtime's other threads serve the connections.
-        let response = tokio::task::block_in_place(|| {
-            connected.with(|coordinator| handle(coordinator, event.payload, &has_time))
-        });
+        let response =
+            tokio::task::block_in_place(|| respond(&aws, &settings, &connected, event.payload, deadline));
         async move { response.map_err(|error| diagnostic(&error)) }
     });
     aws.handle().block_on(lambda_runtime::run(serve)).map_err(|error: Error| error.to_string())
 }
 
-/// Handles an event. `has_time` returns whether the invocation has time for another page of the listing or part of the
-/// manifest.
-pub fn handle<L: Lister, S: Store + Lister, Q: Queue>(
-    coordinator: &Coordinator<'_, L, S, Q>,
+fn respond(
+    aws: &Aws,
+    settings: &Settings,
+    connected: &Connected<'_>,
     event: Value,
+    deadline: SystemTime,
+) -> Result<Value, CoordinatorError> {
+    let remaining = || deadline.duration_since(SystemTime::now()).unwrap_or_default();
+    let operation = event.get("operation").and_then(Value::as_str).map(str::to_owned);
+    let response = match Event::parse(event)? {
+        Event::Names(options) => {
+            let end = Instant::now() + remaining().saturating_sub(names::WRITE_TIME);
+            serde_json::to_value(refresh_names(aws, settings, connected, &options, end)?)
+        }
+        event => {
+            let has_time = || remaining() > MARGIN;
+            let state = connected.with(|coordinator| handle(coordinator, event, &has_time))?;
+            log_step(operation.as_deref().unwrap_or_default(), &state);
+            serde_json::to_value(state)
+        }
+    };
+    response
+        .map_err(|error| CoordinatorError::Refused(format!("a bug in Flowherd: {error}; please report it")))
+}
+
+/// Refreshes the names, and writes the metric of the refresh.
+fn refresh_names(
+    aws: &Aws,
+    settings: &Settings,
+    connected: &Connected<'_>,
+    options: &RefreshOptions,
+    end: Instant,
+) -> Result<names::Refreshed, CoordinatorError> {
+    let refreshed = names::refresh(&connected.results, options, Timestamp::now, |targets| {
+        aws.handle().block_on(ec2::read_names_until(targets, ec2::Retries::default(), Some(end)))
+    })?;
+    for failure in &refreshed.failures {
+        warn!(failure, "names not read");
+    }
+    for note in &refreshed.notes {
+        warn!(note, "names");
+    }
+    let changes = refreshed.changes;
+    info!(
+        sources = refreshed.sources.len(),
+        failures = refreshed.failures.len(),
+        new = changes.new,
+        changed = changes.changed,
+        gone = changes.gone,
+        returned = changes.returned,
+        written = refreshed.written,
+        "names refreshed"
+    );
+    // A closed standard output does not fail the refresh.
+    let _ =
+        writeln!(std::io::stdout(), "{}", refreshed.metrics(settings.common.queue_name(), Timestamp::now()));
+    Ok(refreshed)
+}
+
+/// Handles an event of a run. `has_time` returns whether the invocation has time for another page of the listing or part of the
+/// manifest.
+fn handle<L: Lister, S: Store + Lister, Q: Queue>(
+    coordinator: &Coordinator<'_, L, S, Q>,
+    event: Event,
     has_time: &dyn Fn() -> bool,
 ) -> Result<RunState, CoordinatorError> {
-    let operation = event.get("operation").and_then(Value::as_str).map(str::to_owned);
-    let state = match Event::parse(event)? {
+    Ok(match event {
         Event::Run(options) => begin_and_drive(coordinator, coordinator.begin(&options)?, has_time)?,
         Event::Begin(options) => coordinator.begin(&options)?,
         Event::Continue { run } => coordinator.resume_driving(&run)?,
@@ -82,11 +143,17 @@ pub fn handle<L: Lister, S: Store + Lister, Q: Queue>(
             state
         }
         Event::State(state) => coordinator.step(*state, has_time)?,
-    };
+        Event::Names(_) => {
+            return Err(CoordinatorError::refused("a refresh of the names is not a step of a run"));
+        }
+    })
+}
+
+fn log_step(operation: &str, state: &RunState) {
     let progress = state.progress;
     info!(
         run = state.run,
-        operation = operation.unwrap_or_default(),
+        operation,
         next = state.operation.name(),
         wait_seconds = state.wait_seconds,
         listed = progress.listed,
@@ -98,7 +165,6 @@ pub fn handle<L: Lister, S: Store + Lister, Q: Queue>(
         message = state.message,
         "step"
     );
-    Ok(state)
 }
 
 /// Drives a run until an operation has to wait. After a temporary error, returns the state with the error as its message:

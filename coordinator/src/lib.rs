@@ -14,6 +14,8 @@ mod forget;
 pub mod lambda;
 pub mod manifest;
 pub mod marker;
+#[cfg(feature = "aws")]
+pub mod names;
 pub mod options;
 pub mod parallel;
 mod plan;

@@ -40,6 +40,18 @@ fn is_false(value: &bool) -> bool {
     !*value
 }
 
+/// The accounts and regions of a refresh of the names: members of the function's event.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefreshOptions {
+    /// Roles of other accounts. The coordinator's own account is always read.
+    #[serde(default)]
+    pub role_arns: Vec<String>,
+    /// Regions; without any, that of the coordinator.
+    #[serde(default)]
+    pub regions: Vec<String>,
+}
+
 impl RunOptions {
     /// Returns the name of the run, or a new one.
     ///

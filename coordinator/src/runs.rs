@@ -142,6 +142,7 @@ mod tests {
             started: "2026-02-18T01:02:03.000Z".to_owned(),
             resumed: None,
             resumes: Vec::new(),
+            lacks_names: false,
             manifest: None,
         }
     }

@@ -11,6 +11,7 @@ use flowherd_aws::{
 use flowherd_shared::{
     config::Config,
     enrichment::{self, EnrichmentFile},
+    layout,
     limits::{MAX_ENRICHMENT_BYTES, MAX_RESULT_BYTES},
     queue::QueueError,
     store::{Problem, Store, StoreError, read_limited},
@@ -104,6 +105,14 @@ impl Settings {
             max_keys,
         };
         variables.finish(settings)
+    }
+}
+
+impl Settings {
+    /// Returns whether new runs use the names that the coordinator refreshes. Before the first refresh, there are none.
+    fn refreshes_names(&self) -> bool {
+        let refreshed = format!("s3://{}/{}", self.common.results_bucket, layout::NAMES);
+        self.lookups.as_ref() == Some(&refreshed)
     }
 }
 
@@ -203,8 +212,11 @@ impl<'a> Connected<'a> {
         let inputs = || {
             let config = read(&settings.config, &settings.config_bucket_owner)?;
             let files = self.enrichment_files(config.as_deref().unwrap_or_default())?;
-            let lookups = read(&settings.lookups, &settings.lookups_bucket_owner)?;
-            Ok(Inputs { config, lookups, files })
+            let (lookups, lacks_names) = match read(&settings.lookups, &settings.lookups_bucket_owner) {
+                Err(StoreError::NotFound(_)) if settings.refreshes_names() => (None, true),
+                lookups => (lookups?, false),
+            };
+            Ok(Inputs { config, lookups, files, lacks_names })
         };
         work(&Coordinator {
             source: &self.source,

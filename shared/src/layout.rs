@@ -14,8 +14,11 @@ pub const ACTIVE: &str = "active/";
 /// Where the index of runs is listed. No run has this name, because names do not begin with a dot.
 pub const INDEX: &str = "runs/.index/";
 
+/// The names that the coordinator refreshes. New runs copy them.
+pub const NAMES: &str = "names/names.json";
+
 /// The path prefixes that a fleet writes in the results bucket. None of them may be listed as a source.
-pub const RESERVED: [&str; 5] = [ACTIVE, "athena/", "csv/", "rejects/", "runs/"];
+pub const RESERVED: [&str; 6] = [ACTIVE, "athena/", "csv/", "names/", "rejects/", "runs/"];
 
 /// Rows of one object for one table.
 #[must_use]

@@ -113,6 +113,9 @@ pub struct Run {
     /// Earlier runs whose receipts count, latest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumes: Vec<String>,
+    /// Whether names were wanted, but not read from AWS yet when the run began.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub lacks_names: bool,
     /// Totals of the manifest; `None` until the listing is complete.
     pub manifest: Option<ManifestTotals>,
 }

@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Args, settings: &Settings, aws: &Aws) -> anyhow::Result
     let stop = Stop::on_signals(aws, Duration::from_secs(args.grace))?;
     let mut handler =
         MessageHandler::new((&settings.common.source_bucket, &source), &results, (&queue, visibility));
-    handler.metrics_queue = Some(settings.queue_name());
+    handler.metrics_queue = Some(settings.common.queue_name());
     handler.max_deliveries = attributes.redrive.as_ref().map(|redrive| redrive.max_receive_count);
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     let threads = args.concurrency.map_or_else(cores, usize::from);

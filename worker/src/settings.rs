@@ -24,12 +24,6 @@ impl Settings {
             .and_then(|value| value.parse().ok());
         variables.finish(Self { common, concurrency })
     }
-
-    /// Returns the name of the queue.
-    #[must_use]
-    pub fn queue_name(&self) -> &str {
-        self.common.queue_url.rsplit_once('/').map_or(&*self.common.queue_url, |(_, name)| name)
-    }
 }
 
 #[cfg(test)]
@@ -55,6 +49,6 @@ mod tests {
             _ => Some(String::new()),
         };
         let settings = Settings::read(&given).unwrap();
-        assert_eq!((settings.queue_name(), settings.concurrency), ("x.fifo", None));
+        assert_eq!((settings.common.queue_name(), settings.concurrency), ("x.fifo", None));
     }
 }

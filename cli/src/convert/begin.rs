@@ -145,6 +145,7 @@ fn begin_in(
         resumed: chosen.started.is_some().then(|| time.clone()),
         started: chosen.started.unwrap_or(time),
         resumes: chosen.resumes,
+        lacks_names: false,
         manifest: None,
     };
     let path = layout::run(&run.run);

@@ -1,7 +1,9 @@
 //! Reads the names of network interfaces, subnets and VPCs from the EC2 API.
 
 mod answer;
+mod failures;
 mod inventory;
+mod organization;
 mod query;
 #[cfg(test)]
 mod tests;
@@ -14,17 +16,22 @@ use aws_config::{
     timeout::TimeoutConfig,
 };
 use aws_credential_types::provider::SharedCredentialsProvider;
-use tokio::{runtime::Runtime, task::JoinSet};
+use tokio::{
+    runtime::Runtime,
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
 
-use self::{inventory::read_inventory, query::QueryClient};
 pub use self::{
+    failures::failures,
     inventory::{Inventory, Resource},
     query::{QueryError, Retries},
 };
+use self::{inventory::read_inventory, query::QueryClient};
 
 /// Accounts and regions that are read at the same time. Each has its own rate limits
 /// (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>).
-const CONCURRENT: usize = 4;
+const CONCURRENT: usize = 8;
 /// Name of the sessions of assumed roles, which CloudTrail shows.
 const SESSION: &str = "flowherd-names";
 /// Timeout of one request for credentials.
@@ -46,26 +53,52 @@ pub struct Target {
 /// # Errors
 /// If the runtime cannot start. Other errors are in the results.
 pub fn read_names(targets: &[Target], retries: Retries) -> io::Result<Vec<Result<Inventory, QueryError>>> {
-    let runtime = Runtime::new()?;
-    Ok(runtime.block_on(async {
-        let mut results: Vec<Option<Result<Inventory, QueryError>>> = targets.iter().map(|_| None).collect();
-        let mut waiting = targets.iter().cloned().enumerate();
-        let mut running = JoinSet::new();
-        loop {
-            while running.len() < CONCURRENT
-                && let Some((number, target)) = waiting.next()
-            {
-                running.spawn(async move { (number, target.read(retries).await) });
-            }
-            match running.join_next().await {
-                Some(Ok((number, result))) => results[number] = Some(result),
-                // The task panicked. Its result stays empty.
-                Some(Err(_)) => {}
-                None => break,
-            }
+    Ok(Runtime::new()?.block_on(read_names_until(targets, retries, None)))
+}
+
+/// Returns the targets of an organization; see [`Target::of_organization`].
+///
+/// # Errors
+/// If the runtime cannot start. The inner error is AWS's.
+pub fn accounts_of_organization(
+    target: &Target,
+    role_name: &str,
+    retries: Retries,
+) -> io::Result<Result<Vec<Target>, QueryError>> {
+    Ok(Runtime::new()?.block_on(target.of_organization(role_name, retries)))
+}
+
+/// Reads the names of all targets until `end`. Returns one result for each, in the same order: [`QueryError::OutOfTime`] for
+/// each that is not complete then.
+pub async fn read_names_until(
+    targets: &[Target],
+    retries: Retries,
+    end: Option<Instant>,
+) -> Vec<Result<Inventory, QueryError>> {
+    let mut results: Vec<Option<Result<Inventory, QueryError>>> = targets.iter().map(|_| None).collect();
+    let mut waiting = targets.iter().cloned().enumerate();
+    let mut running = JoinSet::new();
+    loop {
+        while running.len() < CONCURRENT
+            && let Some((number, target)) = waiting.next()
+        {
+            running.spawn(async move {
+                let read = target.read(retries);
+                let result = match end {
+                    Some(end) => timeout_at(end, read).await.unwrap_or(Err(QueryError::OutOfTime)),
+                    None => read.await,
+                };
+                (number, result)
+            });
         }
-        results.into_iter().map(|result| result.unwrap_or(Err(QueryError::Panicked))).collect()
-    }))
+        match running.join_next().await {
+            Some(Ok((number, result))) => results[number] = Some(result),
+            // The task panicked. Its result stays empty.
+            Some(Err(_)) => {}
+            None => break,
+        }
+    }
+    results.into_iter().map(|result| result.unwrap_or(Err(QueryError::Panicked))).collect()
 }
 
 impl Target {

@@ -7,6 +7,7 @@ mod find;
 mod head;
 mod listing;
 mod upload;
+mod versions;
 
 use aws_sdk_s3::{
     Client,
@@ -24,6 +25,7 @@ pub use self::{
     body::Body,
     find::{BucketError, FoundBucket},
     upload::Upload,
+    versions::Version,
 };
 
 /// One bucket.
@@ -33,6 +35,12 @@ pub struct Bucket {
     handle: Handle,
     name: String,
     owner: Option<String>,
+}
+
+/// A response with a result.
+struct Fetched {
+    bytes: Vec<u8>,
+    etag: Option<String>,
 }
 
 impl Bucket {
@@ -62,6 +70,31 @@ impl Bucket {
             )));
         }
         Ok(response.body)
+    }
+
+    /// Reads a result of up to `limit` bytes; `None` if it does not exist.
+    fn fetch(&self, path: &str, limit: u64) -> Result<Option<Fetched>, StoreError> {
+        if check_length(path).is_err() {
+            return Ok(None);
+        }
+        let request = self.client.get_object().bucket(&self.name).key(path);
+        let request = request.set_expected_bucket_owner(self.owner.clone()).send();
+        let mut response = match self.handle.block_on(request) {
+            Ok(response) => response,
+            Err(SdkError::ServiceError(error)) if matches!(error.err(), GetObjectError::NoSuchKey(_)) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(self.error("GetObject", path, error)),
+        };
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self.handle.block_on(response.body.next()) {
+            let chunk = chunk.map_err(|error| errors::of_transfer(&self.name, path, error))?;
+            if (bytes.len() + chunk.len()) as u64 > limit {
+                return Err(StoreError::TooLarge { path: path.to_owned(), limit });
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(Some(Fetched { bytes, etag: response.e_tag }))
     }
 
     fn put_object(&self, path: &str, bytes: Vec<u8>) -> Result<String, StoreError> {
@@ -147,27 +180,7 @@ impl Store for Bucket {
     }
 
     fn get_limited(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        if check_length(path).is_err() {
-            return Ok(None);
-        }
-        let request = self.client.get_object().bucket(&self.name).key(path);
-        let request = request.set_expected_bucket_owner(self.owner.clone()).send();
-        let mut response = match self.handle.block_on(request) {
-            Ok(response) => response,
-            Err(SdkError::ServiceError(error)) if matches!(error.err(), GetObjectError::NoSuchKey(_)) => {
-                return Ok(None);
-            }
-            Err(error) => return Err(self.error("GetObject", path, error)),
-        };
-        let mut bytes = Vec::new();
-        while let Some(chunk) = self.handle.block_on(response.body.next()) {
-            let chunk = chunk.map_err(|error| errors::of_transfer(&self.name, path, error))?;
-            if (bytes.len() + chunk.len()) as u64 > limit {
-                return Err(StoreError::TooLarge { path: path.to_owned(), limit });
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok(Some(bytes))
+        Ok(self.fetch(path, limit)?.map(|fetched| fetched.bytes))
     }
 
     fn head(&self, path: &str) -> Result<Option<Head>, StoreError> {

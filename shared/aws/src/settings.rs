@@ -80,6 +80,14 @@ impl CommonSettings {
     }
 }
 
+impl CommonSettings {
+    /// Returns the name of the queue, which is the dimension of all metrics.
+    #[must_use]
+    pub fn queue_name(&self) -> &str {
+        self.queue_url.rsplit('/').next().unwrap_or(&self.queue_url)
+    }
+}
+
 /// Returns whether this can be the name of a bucket: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>.
 #[must_use]
 pub fn is_bucket(name: &str) -> bool {
@@ -97,6 +105,13 @@ pub fn is_fifo_url(url: &str) -> bool {
 #[must_use]
 pub fn is_account(id: &str) -> bool {
     id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Returns whether this can be the ARN of a role (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>).
+#[must_use]
+pub fn is_role_arn(arn: &str) -> bool {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    matches!(&*parts, ["arn", _, "iam", "", account, name] if is_account(account) && name.starts_with("role/"))
 }
 
 /// Returns whether this can be the name of a region, as in `eu-west-1` or `us-gov-east-1`

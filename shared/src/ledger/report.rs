@@ -155,7 +155,7 @@ impl Report {
             slowest: Vec::new(),
             largest: Vec::new(),
             warnings: Vec::new(),
-            findings: Findings::default(),
+            findings: Findings::new(run),
             failures: Vec::new(),
             purged: None,
         }

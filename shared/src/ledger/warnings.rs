@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ManifestEntry, Receipt, RuleTotals, layout};
+use super::{ManifestEntry, Receipt, RuleTotals, Run, layout};
 use crate::{error::Reason, limits::MAX_RULES};
 
 /// A condition that needs attention although no object failed. `key` is an example: the first such object by key.
@@ -49,12 +49,17 @@ pub enum Warning {
         /// One of them.
         key: String,
     },
+    /// Rows have no names, because none were read from AWS yet when the run began.
+    NamesNotRead {
+        /// Rows.
+        count: u64,
+    },
 }
 
 impl Warning {
     /// The values of `kind`, in the order of a report.
-    pub const KINDS: [&str; 4] =
-        ["rule-rejects-most", "no-rule", "objects-without-rows", "hidden-from-athena"];
+    pub const KINDS: [&str; 5] =
+        ["rule-rejects-most", "no-rule", "objects-without-rows", "hidden-from-athena", "names-not-read"];
 }
 
 impl fmt::Display for Warning {
@@ -80,6 +85,12 @@ impl fmt::Display for Warning {
                 "objects hidden from Athena: {count}. A part of the key begins with \"_\" or \".\", so queries do not see \
                  their rows. Rename the objects and convert them again; the first is {key}"
             ),
+            Self::NamesNotRead { count } => write!(
+                f,
+                "rows without names: {count}. {path} did not exist in the results bucket when the run began. After the first \
+                 refresh of the names, run the prefix again",
+                path = layout::NAMES
+            ),
         }
     }
 }
@@ -93,6 +104,9 @@ pub(super) struct Findings {
     unmatched: Option<String>,
     without_rows: Objects,
     hidden: Objects,
+    /// Whether the run has no names although it wants them.
+    #[serde(default)]
+    lacks_names: bool,
 }
 
 /// Objects of one kind: their number, and the first by key.
@@ -110,6 +124,10 @@ impl Objects {
 }
 
 impl Findings {
+    pub(super) fn new(run: &Run) -> Self {
+        Self { lacks_names: run.lacks_names, ..Self::default() }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -176,6 +194,9 @@ impl Findings {
         warnings.extend(first.map(|key| Warning::ObjectsWithoutRows { count, key }));
         let Objects { count, first } = self.hidden;
         warnings.extend(first.map(|key| Warning::HiddenFromAthena { count, key }));
+        if self.lacks_names && rows > 0 {
+            warnings.push(Warning::NamesNotRead { count: rows });
+        }
         warnings
     }
 }
@@ -202,12 +223,13 @@ mod tests {
             Warning::NoRule { count, rows, reason, key: key.clone() },
             Warning::ObjectsWithoutRows { count, key: key.clone() },
             Warning::HiddenFromAthena { count, key },
+            Warning::NamesNotRead { count },
         ];
         let json = serde_json::to_value(&all).unwrap();
         let kinds: Vec<&str> =
             json.as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap()).collect();
         assert_eq!(kinds, Warning::KINDS);
         assert_eq!(json[2], json!({ "kind": "objects-without-rows", "count": 3, "key": "k" }));
-        assert_eq!(serde_json::from_value::<[Warning; 4]>(json).unwrap(), all);
+        assert_eq!(serde_json::from_value::<[Warning; 5]>(json).unwrap(), all);
     }
 }

@@ -87,7 +87,7 @@ pub struct Merged {
 }
 
 /// Ids that differ from the former file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Changes {
     /// Not in the former file.
     pub new: u64,

@@ -274,6 +274,7 @@ mod tests {
             started: String::new(),
             resumed: None,
             resumes: Vec::new(),
+            lacks_names: false,
             manifest: None,
         };
         let mut report = Report::new(&run);

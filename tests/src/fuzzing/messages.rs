@@ -132,6 +132,11 @@ impl Fleet {
     /// Handles the event and up to three further operations. Each returned state must be a valid event, and a refused event
     /// must leave no file.
     fn serve(&self, event: Event) {
+        // Only AWS answers a refresh.
+        if let Event::Names(options) = &event {
+            assert!(options.targets().len() > options.role_arns.len().min(options.problems().len()));
+            return;
+        }
         let before = self.store.files().len();
         let outcome = self.coordinate(|coordinator| match event {
             Event::Run(options) | Event::Begin(options) => coordinator.begin(&options),
@@ -140,6 +145,7 @@ impl Fleet {
                 coordinator.run(&run).and_then(|run| coordinator.step(RunState::report_now(&run), &|| false))
             }
             Event::Redrive { run } => coordinator.redrive(&run).map(|(_, state)| state),
+            Event::Names(_) => unreachable!("returned above"),
             Event::State(state) => coordinator.step(RunState { run: "r".to_owned(), ..*state }, &|| false),
         });
         let mut state = match outcome {

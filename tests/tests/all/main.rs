@@ -35,6 +35,7 @@ mod manual;
 mod model;
 mod modules;
 mod names;
+mod names_refresh;
 mod place;
 mod planning;
 mod presets;

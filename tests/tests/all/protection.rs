@@ -112,10 +112,12 @@ fn the_time_limit_of_a_run_uses_the_clock_of_the_store() {
 fn results_are_never_listed_as_sources() {
     let mut fleet = Fleet::new(3);
     fleet.results_bucket = BUCKET;
-    for prefix in ["", "a", "active/", "athena/x", "c", "csv/vpc_flow/", "rejects", "runs/r/receipts/"] {
+    for prefix in
+        ["", "a", "active/", "athena/x", "c", "csv/vpc_flow/", "names/", "rejects", "runs/r/receipts/"]
+    {
         let why = refused(&fleet, &ask("r", prefix));
         assert!(
-            why.contains("choose a prefix that excludes active/, athena/, csv/, rejects/, runs/"),
+            why.contains("choose a prefix that excludes active/, athena/, csv/, names/, rejects/, runs/"),
             "{why}"
         );
     }

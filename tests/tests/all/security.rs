@@ -191,13 +191,35 @@ fn neither_function_sends_a_request_that_its_role_denies() {
     ];
     check_role("Role of the worker", &DAY.by_worker, &worker);
     let coordinator = [
+        // Needed with `namesRefresh`; this run refreshes nothing.
+        ("ec2:DescribeInstances", "*"),
+        ("ec2:DescribeNatGateways", "*"),
+        ("ec2:DescribeNetworkInterfaces", "*"),
+        ("ec2:DescribeSubnets", "*"),
+        ("ec2:DescribeVpcEndpoints", "*"),
+        ("ec2:DescribeVpcs", "*"),
         // Needed with `configFile` and `namesFile`; this run has `namesUrl`.
         ("s3:GetObject", "CONFIG_FILE"),
         ("s3:GetObject", "NAMES_FILE"),
+        // Needed with `namesRefresh`.
+        ("s3:GetObject", "RESULTS/names/names.json"),
+        ("s3:PutObject", "RESULTS/names/names.json"),
         // Needed if the reconciliation takes several calls.
         ("s3:PutObject", "RESULTS/runs/*/report.unfinished.json"),
+        // Needed with `namesRoleArns`.
+        ("sts:AssumeRole", "MEMBER_ROLE"),
     ];
     check_role("Role of the coordinator", &DAY.by_coordinator, &coordinator);
+}
+
+#[test]
+fn each_action_that_reads_names_is_a_right_of_the_coordinator_and_there_is_no_other() {
+    let code = read("shared/aws/src/ec2/inventory.rs");
+    let action = regex::Regex::new("\"(Describe\\w+)\"").unwrap();
+    let actions: BTreeSet<String> =
+        action.captures_iter(&code).map(|found| format!("ec2:{}", &found[1])).collect();
+    let rights = role("Role of the coordinator").into_iter().map(|(action, _)| action);
+    assert_eq!(rights.filter(|action| action.starts_with("ec2:")).collect::<BTreeSet<_>>(), actions);
 }
 
 fn check_owner(request: &Request) {

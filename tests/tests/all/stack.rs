@@ -8,8 +8,10 @@ use flowherd_tests::{
     command::{Ran, files_below, flowherd_in},
     ledger::outputs,
     local_cloud::{LocalCloud, wait_until},
+    objects::{FLOW, gunzip},
+    python_server::python,
 };
-use serde_json::Value;
+use serde_json::{Value, json as value};
 
 use super::{
     cloud::{COORDINATOR, WORKER},
@@ -28,6 +30,12 @@ impl Deployed {
 
     /// Deploys the stack. The archive is `in/firehose`; `tables` are arguments of `flowherd sql`.
     pub(crate) fn with(place: Place, tables: &[&str]) -> Self {
+        let names = format!("namesFile={}", place.path("in/names.json").display());
+        Self::with_names(place, tables, &[names])
+    }
+
+    /// Deploys the stack with these settings of names.
+    fn with_names(place: Place, tables: &[&str], names: &[String]) -> Self {
         let cloud = LocalCloud::start();
         let source = cloud.bucket("archive");
         for key in files_below(&place.path("in/firehose")) {
@@ -39,12 +47,12 @@ impl Deployed {
         let tables = deployed.flowherd(&[&["sql", "--dialect", "glue"], tables].concat());
         assert_eq!(tables.status, 0, "{tables:?}");
         deployed.place.file("tables.json", tables.stdout.as_bytes());
-        deployed.cdk(&["bootstrap", "aws://000000000000/us-east-1"]);
-        deployed.cdk(&["deploy", "--require-approval", "never"]);
+        deployed.cdk(&["bootstrap", "aws://000000000000/us-east-1"], names);
+        deployed.cdk(&["deploy", "--require-approval", "never"], names);
         deployed
     }
 
-    fn cdk(&self, args: &[&str]) {
+    fn cdk(&self, args: &[&str], names: &[String]) {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("cdk");
         let path = |name: &str| self.place.path(name).to_str().unwrap().to_owned();
         let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
@@ -54,7 +62,6 @@ impl Deployed {
             "localCloud=true".to_owned(),
             format!("architecture={architecture}"),
             format!("artifacts={}", path("functions")),
-            format!("namesFile={}", path("in/names.json")),
             format!("tables={}", path("tables.json")),
         ];
         let program = directory.join("node_modules/.bin/cdk");
@@ -62,7 +69,7 @@ impl Deployed {
         let output = Command::new(program)
             .args(args)
             .args(["--ci", "--no-notices", "--output", &path("cdk.out")])
-            .args(settings.iter().flat_map(|setting| ["-c", setting]))
+            .args(settings.iter().chain(names).flat_map(|setting| ["-c", setting]))
             .current_dir(directory)
             .envs(self.cloud.environment())
             .env("CDK_HOME", path("cdk-home"))
@@ -177,4 +184,79 @@ fn a_deployed_stack_reports_a_damaged_object_and_processes_it_after_repair_and_r
     });
     let ran = deployed.flowherd(&["redrive", "--watch", "--json"]);
     assert_eq!((ran.status, &json(&ran)["objects"]["done"]), (0, &5.into()), "{ran:?}");
+}
+
+/// Creates an account's role with the template for member accounts and a network interface in each account, or invokes the
+/// coordinator with the input of the schedule. Prints JSON.
+const NAMES: &str = r"
+import json, sys, botocore.session
+def client(service, key='test'):
+    return botocore.session.get_session().create_client(
+        service, region_name='us-east-1', endpoint_url=sys.argv[1], aws_access_key_id=key, aws_secret_access_key='test')
+if sys.argv[2] == 'create':
+    interfaces = []
+    for key in ['test', '210987654321']:
+        ec2 = client('ec2', key)
+        vpc = ec2.create_vpc(CidrBlock='10.7.0.0/16')['Vpc']['VpcId']
+        subnet = ec2.create_subnet(VpcId=vpc, CidrBlock='10.7.1.0/24')['Subnet']['SubnetId']
+        interface = ec2.create_network_interface(SubnetId=subnet, Description='of ' + key)
+        interfaces.append(interface['NetworkInterface']['NetworkInterfaceId'])
+    stack = client('cloudformation').describe_stacks(StackName='Flowherd')['Stacks'][0]
+    outputs = {output['OutputKey']: output['OutputValue'] for output in stack['Outputs']}
+    trusted = {'ParameterKey': 'TrustedPrincipal', 'ParameterValue': outputs['CoordinatorRole']}
+    client('cloudformation', '210987654321').create_stack(
+        StackName='names', TemplateBody=open(sys.argv[3]).read(), Parameters=[trusted], Capabilities=['CAPABILITY_NAMED_IAM'])
+    client('iam', '210987654321').get_role(RoleName='flowherd-names')
+    print(json.dumps(interfaces))
+else:
+    scheduler = client('scheduler')
+    [schedule] = scheduler.list_schedules()['Schedules']
+    target = scheduler.get_schedule(Name=schedule['Name'])['Target']
+    answer = client('lambda').invoke(FunctionName=target['Arn'], Payload=target['Input'])
+    print(answer['Payload'].read().decode())
+";
+
+fn names(deployed: &Deployed, arguments: &[&str]) -> Value {
+    let mut command = Command::new(python());
+    let ran = command.args(["-c", NAMES, &deployed.cloud.endpoint]).args(arguments).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    serde_json::from_slice(&ran.stdout).unwrap()
+}
+
+#[test]
+#[ignore = "needs .venv and cdk/node_modules; run `make test`"]
+fn a_deployed_stack_refreshes_the_names_of_two_accounts_and_runs_use_them() {
+    let role = "arn:aws:iam::210987654321:role/flowherd-names";
+    let settings = ["namesRefresh=true".to_owned(), format!("namesRoleArns={role}")];
+    let deployed = Deployed::with_names(Place::synth(1, 1, &[]), &[], &settings);
+    let template = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("cdk/member-role.yaml");
+    let interfaces = names(&deployed, &["create", template.to_str().unwrap()]);
+    let lines =
+        interfaces.as_array().unwrap().iter().map(|id| FLOW.replace("eni-1", id.as_str().unwrap()) + "\n");
+    let source = deployed.cloud.aws().bucket("archive", None);
+    source.put("firehose/mine/flows", lines.collect::<String>().as_bytes()).unwrap();
+    let run = |name: &str| {
+        let ran =
+            deployed.flowherd(&["run", "--prefix", "firehose/mine/", "--run", name, "--watch", "--json"]);
+        assert_eq!(ran.status, 0, "{ran:?}");
+        (json(&ran), ran.stderr)
+    };
+    let (report, stderr) = run("before");
+    assert_eq!(report["warnings"], value!([{ "kind": "names-not-read", "count": 2 }]));
+    assert!(stderr.contains("rows without names: 2. names/names.json did not exist"), "{stderr}");
+
+    let answer = names(&deployed, &["refresh"]);
+    assert_eq!((&answer["failures"], &answer["written"]), (&value!([]), &true.into()), "{answer}");
+    let accounts: Vec<&Value> =
+        answer["sources"].as_array().unwrap().iter().map(|source| &source["account"]).collect();
+    assert_eq!(accounts, ["000000000000", "210987654321"], "{answer}");
+    let again = names(&deployed, &["refresh"]);
+    assert_eq!(again["written"], false, "{again}");
+
+    let (report, _) = run("after");
+    assert_eq!(report["warnings"], value!([]));
+    let outputs = deployed.outputs("after");
+    let rows = outputs.iter().find(|(path, _)| path.ends_with("firehose/mine/flows.csv.gz")).unwrap().1;
+    let rows = String::from_utf8(gunzip(rows)).unwrap();
+    assert!(rows.contains(",of test,") && rows.contains(",of 210987654321,"), "{rows}");
 }

@@ -1,6 +1,7 @@
-//! The XML of EC2's responses. Each function cites the page of its action.
+//! The XML of EC2's responses, and the errors of JSON APIs. Each function cites the page of its action.
 
 use roxmltree::{Document, Node, ParsingOptions};
+use serde::Deserialize;
 
 /// Maximum nodes of a response. A page of 1,000 network interfaces, each with 50 tags, has less than half of them.
 const MAX_NODES: u32 = 2_000_000;
@@ -145,6 +146,21 @@ pub(super) fn error(xml: &str) -> Option<(String, String)> {
     let document = parse(xml).ok()?;
     let error = document.descendants().find(|node| node.tag_name().name() == "Error")?;
     Some((text(error, "Code")?, text(error, "Message").unwrap_or_default()))
+}
+
+/// Returns code and message of an error of a JSON API
+/// (<https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html#operation-error-serialization>).
+pub(super) fn json_error(text: &str) -> Option<(String, String)> {
+    #[derive(Deserialize)]
+    struct Failed {
+        #[serde(rename = "__type")]
+        kind: String,
+        #[serde(alias = "Message", default)]
+        message: String,
+    }
+    let failed: Failed = serde_json::from_str(text).ok()?;
+    let code = failed.kind.rsplit('#').next()?.split(':').next()?.to_owned();
+    Some((code, failed.message))
 }
 
 /// Parses a response. It may not declare entities.

@@ -1,5 +1,6 @@
 //! A client of AWS's Query APIs: form-encoded, signed requests and XML responses
-//! (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html>).
+//! (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html>). It also sends requests to the JSON API of AWS
+//! Organizations.
 
 use std::{
     error::Error,
@@ -39,14 +40,14 @@ const CONNECT: Duration = Duration::from_secs(10);
 const ATTEMPT: Duration = Duration::from_mins(1);
 /// Credentials that expire sooner are loaded again.
 const EXPIRES_SOON: Duration = Duration::from_mins(5);
-const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 /// Error codes of throttling.
-const THROTTLES: [&str; 6] = [
+const THROTTLES: [&str; 7] = [
     "RequestLimitExceeded",
     "EC2ThrottledException",
     "Throttling",
     "ThrottlingException",
     "RequestThrottled",
+    "RequestThrottledException",
     "TooManyRequestsException",
 ];
 
@@ -127,8 +128,8 @@ pub enum QueryError {
     },
     /// Endpoints that this client does not know.
     #[error(
-        "{setting} is set, but the names need the endpoints of EC2 and STS; set AWS_ENDPOINT_URL_EC2 and AWS_ENDPOINT_URL_STS to \
-         them"
+        "{setting} is set, but the names need the endpoints of the services; set AWS_ENDPOINT_URL_EC2 and AWS_ENDPOINT_URL_STS to \
+         them, and with --organization AWS_ENDPOINT_URL_ORGANIZATIONS"
     )]
     Endpoints {
         /// The setting of the environment.
@@ -137,25 +138,47 @@ pub enum QueryError {
     /// The clock of this machine is before 1970.
     #[error("the clock of this machine is before 1970; correct it")]
     Clock,
+    /// The time for all accounts and regions is over.
+    #[error("no time remained for it; refresh fewer accounts or regions")]
+    OutOfTime,
     /// A bug.
     #[error("a bug in Flowherd: the task of this account panicked; please report it")]
     Panicked,
 }
 
-/// An AWS service with a Query API.
+/// An AWS service.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Service {
     /// Its name in signatures and host names.
     name: &'static str,
     /// Its id in the settings of endpoints.
     id: &'static str,
-    version: &'static str,
-    /// Whether its describing actions return pages.
-    has_pages: bool,
+    protocol: Protocol,
 }
 
-const EC2: Service = Service { name: "ec2", id: "EC2", version: "2016-11-15", has_pages: true };
-pub(super) const STS: Service = Service { name: "sts", id: "STS", version: "2011-06-15", has_pages: false };
+#[derive(Clone, Copy, Debug)]
+enum Protocol {
+    Query {
+        version: &'static str,
+        /// Whether its describing actions return pages.
+        has_pages: bool,
+    },
+    /// <https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html>
+    Json {
+        /// The part of the header `X-Amz-Target` before the action.
+        target: &'static str,
+    },
+}
+
+const EC2: Service =
+    Service { name: "ec2", id: "EC2", protocol: Protocol::Query { version: "2016-11-15", has_pages: true } };
+pub(super) const STS: Service =
+    Service { name: "sts", id: "STS", protocol: Protocol::Query { version: "2011-06-15", has_pages: false } };
+pub(super) const ORGANIZATIONS: Service = Service {
+    name: "organizations",
+    id: "Organizations",
+    protocol: Protocol::Json { target: "AWSOrganizationsV20161128" },
+};
 
 /// Sends requests with the credentials of one account to one region.
 #[derive(Debug)]
@@ -166,6 +189,8 @@ pub(super) struct QueryClient {
     pub(super) region: String,
     ec2: String,
     sts: String,
+    /// The endpoint, or the setting that needs one of the environment.
+    organizations: Result<String, &'static str>,
     retries: Retries,
 }
 
@@ -183,16 +208,16 @@ impl QueryClient {
         let connector = default_connector(&settings, config.sleep_impl()).ok_or(QueryError::Panicked)?;
         let url = |service: Service| match endpoint(config, service.id) {
             Some(endpoint) => Ok(endpoint),
-            None if config.use_fips() == Some(true) => {
-                Err(QueryError::Endpoints { setting: "AWS_USE_FIPS_ENDPOINT" })
+            None if config.use_fips() == Some(true) => Err("AWS_USE_FIPS_ENDPOINT"),
+            None if config.use_dual_stack() == Some(true) => Err("AWS_USE_DUALSTACK_ENDPOINT"),
+            None => {
+                let region = service.region(&region);
+                Ok(format!("https://{}.{region}.{}/", service.name, domain(region)))
             }
-            None if config.use_dual_stack() == Some(true) => {
-                Err(QueryError::Endpoints { setting: "AWS_USE_DUALSTACK_ENDPOINT" })
-            }
-            None => Ok(format!("https://{}.{region}.{}/", service.name, domain(&region))),
         };
-        let (ec2, sts) = (url(EC2)?, url(STS)?);
-        Ok(Self { connector, provider, credentials: None, region, ec2, sts, retries })
+        let needed = |service: Service| url(service).map_err(|setting| QueryError::Endpoints { setting });
+        let (ec2, sts, organizations) = (needed(EC2)?, needed(STS)?, url(ORGANIZATIONS));
+        Ok(Self { connector, provider, credentials: None, region, ec2, sts, organizations, retries })
     }
 
     /// Sends an action and returns its XML.
@@ -236,11 +261,20 @@ impl QueryClient {
         action: &'static str,
         token: Option<&str>,
     ) -> Result<String, QueryError> {
-        let body = form(service, action, token);
+        self.send(service, action, &form(service, action, token)).await
+    }
+
+    /// Sends a request until it is answered, and returns the text of the answer.
+    pub(super) async fn send(
+        &mut self,
+        service: Service,
+        action: &'static str,
+        body: &str,
+    ) -> Result<String, QueryError> {
         let mut attempt = 1;
         loop {
             self.load_credentials().await?;
-            let error = match self.attempt(service, action, &body).await {
+            let error = match self.attempt(service, action, body).await {
                 Ok(xml) => return Ok(xml),
                 Err(error) => error,
             };
@@ -248,7 +282,7 @@ impl QueryClient {
                 return Err(error.into_error(action, attempt));
             }
             let Retries { first, limit, .. } = self.retries;
-            tokio::time::sleep(backoff::pause(first, limit, attempt, (action, &self.region, token))).await;
+            tokio::time::sleep(backoff::pause(first, limit, attempt, (action, &self.region, body))).await;
             attempt += 1;
         }
     }
@@ -265,12 +299,19 @@ impl QueryClient {
     }
 
     async fn attempt(&self, service: Service, action: &'static str, body: &str) -> Result<String, Failure> {
-        let url = if service.name == STS.name { &self.sts } else { &self.ec2 };
+        let url = match service.name {
+            "sts" => &self.sts,
+            "organizations" => self
+                .organizations
+                .as_ref()
+                .map_err(|setting| Failure { can_retry: false, error: QueryError::Endpoints { setting } })?,
+            _ => &self.ec2,
+        };
         let no_response = |source: Box<dyn Error + Send + Sync>| Failure {
             can_retry: true,
             error: QueryError::NoResponse { action, endpoint: url.clone(), source },
         };
-        let request = self.request(service, url, body).map_err(|source| Failure {
+        let request = self.request(service, action, url, body).map_err(|source| Failure {
             can_retry: false,
             error: QueryError::Response { action, why: format!("cannot sign the request: {source}") },
         })?;
@@ -298,7 +339,7 @@ impl QueryClient {
             return Ok(xml);
         }
         let (code, message) =
-            answer::error(&xml).unwrap_or_else(|| (format!("HTTP {status}"), String::new()));
+            service.error(&xml).unwrap_or_else(|| (format!("HTTP {status}"), String::new()));
         let is_throttled = THROTTLES.contains(&&*code);
         Err(Failure {
             can_retry: is_throttled || status >= 500 || status == 429,
@@ -319,6 +360,7 @@ impl QueryClient {
     fn request(
         &self,
         service: Service,
+        action: &str,
         url: &str,
         body: &str,
     ) -> Result<HttpRequest, Box<dyn Error + Send + Sync>> {
@@ -326,28 +368,66 @@ impl QueryClient {
         let identity = credentials.into();
         let params = SigningParams::builder()
             .identity(&identity)
-            .region(&self.region)
+            .region(service.region(&self.region))
             .name(service.name)
             .time(SystemTime::now())
             .settings(SigningSettings::default())
             .build()?
             .into();
         let signable = SignableBody::Bytes(body.as_bytes());
-        let signable = SignableRequest::new("POST", url, [FORM].into_iter(), signable)?;
+        let headers = service.headers(action);
+        let given = headers.iter().map(|(name, value)| (*name, &**value));
+        let signable = SignableRequest::new("POST", url, given, signable)?;
         let (instructions, _) = sign(signable, &params)?.into_parts();
-        let mut request =
-            http::Request::post(url).header(FORM.0, FORM.1).body(SdkBody::from(body.to_owned()))?;
+        let request = http::Request::post(url);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
+        let mut request = request.body(SdkBody::from(body.to_owned()))?;
         instructions.apply_to_request_http1x(&mut request);
         Ok(HttpRequest::try_from(request)?)
+    }
+}
+
+impl Service {
+    /// Returns the region of the service's endpoint. AWS Organizations has one in each partition
+    /// (<https://docs.aws.amazon.com/general/latest/gr/ao.html>).
+    fn region(self, region: &str) -> &str {
+        match self.protocol {
+            Protocol::Query { .. } => region,
+            Protocol::Json { .. } if region.starts_with("cn-") => "cn-northwest-1",
+            Protocol::Json { .. } if region.starts_with("us-gov-") => "us-gov-west-1",
+            Protocol::Json { .. } => "us-east-1",
+        }
+    }
+
+    /// Returns the headers of a request.
+    fn headers(self, action: &str) -> Vec<(&'static str, String)> {
+        match self.protocol {
+            Protocol::Query { .. } => vec![("content-type", "application/x-www-form-urlencoded".to_owned())],
+            Protocol::Json { target } => vec![
+                ("content-type", "application/x-amz-json-1.1".to_owned()),
+                ("x-amz-target", format!("{target}.{action}")),
+            ],
+        }
+    }
+
+    /// Returns code and message of an error.
+    fn error(self, text: &str) -> Option<(String, String)> {
+        match self.protocol {
+            Protocol::Query { .. } => answer::error(text),
+            Protocol::Json { .. } => answer::json_error(text),
+        }
     }
 }
 
 /// Returns the body of a request.
 fn form(service: Service, action: &str, token: Option<&str>) -> String {
     let mut form = form_urlencoded::Serializer::new(String::new());
-    form.append_pair("Action", action).append_pair("Version", service.version);
-    if service.has_pages {
-        form.append_pair("MaxResults", PAGE_ITEMS);
+    form.append_pair("Action", action);
+    if let Protocol::Query { version, has_pages } = service.protocol {
+        form.append_pair("Version", version);
+        if has_pages {
+            form.append_pair("MaxResults", PAGE_ITEMS);
+        }
     }
     if let Some(token) = token {
         form.append_pair("NextToken", token);

@@ -55,7 +55,7 @@ fn names(environment: impl IntoIterator<Item = (&'static str, String)>, file: &P
     flowherd_in(PROGRAM, environment.into_iter().chain(nowhere), args)
 }
 
-fn json_of(file: &Path) -> Value {
+pub(super) fn json_of(file: &Path) -> Value {
     serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
 }
 
@@ -98,24 +98,46 @@ fn names_come_from_the_local_cloud_and_keep_their_times() {
     assert_eq!(counts.named_by_guess, 1);
 }
 
-/// Starts a server that ends with the test process. Returns its address. `respond` receives an action.
-fn server(respond: impl Fn(&str) -> (u16, String) + Send + 'static) -> String {
-    server_of_requests(move |action, _| respond(action))
+/// A request to a server: its action, head and body.
+pub(super) struct Request {
+    pub(super) action: String,
+    pub(super) head: String,
+    pub(super) body: String,
 }
 
-/// Starts a server as [`server`] does. `respond` receives an action and the head of its request.
-fn server_of_requests(respond: impl Fn(&str, &str) -> (u16, String) + Send + 'static) -> String {
+impl Request {
+    /// Returns the access key that signed the request.
+    pub(super) fn key(&self) -> &str {
+        self.head.split_once("Credential=").unwrap().1.split('/').next().unwrap()
+    }
+}
+
+/// Starts a server that ends with the test process. Returns its address. `respond` receives an action.
+fn server(respond: impl Fn(&str) -> (u16, String) + Send + 'static) -> String {
+    server_of_requests(move |request| respond(&request.action))
+}
+
+/// Starts a server as [`server`] does. `respond` receives the whole request.
+pub(super) fn server_of_requests(
+    mut respond: impl FnMut(&Request) -> (u16, String) + Send + 'static,
+) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
         for connection in listener.incoming() {
             let connection = connection.unwrap();
             let mut reader = BufReader::new(&connection);
-            let (mut head, mut length) = (String::new(), 0);
+            let (mut head, mut length, mut target) = (String::new(), 0, None);
             while reader.read_line(&mut head).is_ok_and(|read| read > 2) {
-                let line = head.lines().last().unwrap().to_ascii_lowercase();
-                if let Some(value) = line.strip_prefix("content-length:") {
-                    length = value.trim().parse().unwrap();
+                let line = head.lines().last().unwrap();
+                match line.split_once(':') {
+                    Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                        length = value.trim().parse().unwrap();
+                    }
+                    Some((name, value)) if name.eq_ignore_ascii_case("x-amz-target") => {
+                        target = value.trim().rsplit('.').next().map(str::to_owned);
+                    }
+                    _ => {}
                 }
             }
             let mut body = vec![0; length];
@@ -123,8 +145,9 @@ fn server_of_requests(respond: impl Fn(&str, &str) -> (u16, String) + Send + 'st
                 continue;
             }
             let body = String::from_utf8(body).unwrap();
-            let action = body.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap();
-            let (status, body) = respond(action, &head);
+            let of_form = || body.split('&').find_map(|pair| pair.strip_prefix("Action=")).map(str::to_owned);
+            let action = target.or_else(of_form).unwrap();
+            let (status, body) = respond(&Request { action, head, body });
             let head =
                 format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
             let _ = (&connection).write_all((head + &body).as_bytes());
@@ -134,7 +157,7 @@ fn server_of_requests(respond: impl Fn(&str, &str) -> (u16, String) + Send + 'st
 }
 
 /// Returns an empty list, or the account.
-fn empty(action: &str, account: &str) -> String {
+pub(super) fn empty(action: &str, account: &str) -> String {
     let set = match action {
         "DescribeInstances" => "reservationSet",
         "DescribeNatGateways" => "natGatewaySet",
@@ -146,7 +169,7 @@ fn empty(action: &str, account: &str) -> String {
     format!("<R><Account>{account}</Account><{set}/></R>")
 }
 
-fn environment(endpoint: &str) -> [(&'static str, String); 4] {
+pub(super) fn environment(endpoint: &str) -> [(&'static str, String); 4] {
     [
         ("AWS_ENDPOINT_URL", endpoint.to_owned()),
         ("AWS_REGION", "eu-west-1".to_owned()),
@@ -228,11 +251,7 @@ fn a_given_profile_wins_over_the_keys_of_the_environment() {
     };
     fs::write(&profiles, profile("one", "111111111111") + &profile("two", "222222222222")).unwrap();
     // The key is the account.
-    let endpoint = server_of_requests(|action, head| {
-        let (_, key) = head.split_once("Credential=").unwrap();
-        let key = key.split('/').next().unwrap();
-        (200, empty(action, key))
-    });
+    let endpoint = server_of_requests(|request| (200, empty(&request.action, request.key())));
     let environment = environment(&endpoint).into_iter();
     let environment = environment.chain([("AWS_CONFIG_FILE", profiles.to_str().unwrap().to_owned())]);
     let args = ["names", "--output", file.to_str().unwrap(), "--profile", "one", "--profile", "two"];
@@ -267,8 +286,9 @@ fn a_profile_assumes_its_role_in_its_region() {
     let config = "[profile member]\nrole_arn = arn:aws:iam::333333333333:role/r\nsource_profile = base\nregion = eu-north-1\n\
         [profile base]\naws_access_key_id = 111111111111\naws_secret_access_key = s\n";
     fs::write(&profiles, config).unwrap();
-    let endpoint = server_of_requests(|action, head| {
-        let (_, scope) = head.split_once("Credential=").unwrap();
+    let endpoint = server_of_requests(|request| {
+        let action = &*request.action;
+        let (_, scope) = request.head.split_once("Credential=").unwrap();
         let scope: Vec<&str> = scope.split('/').collect();
         let expected = if action == "AssumeRole" { "111111111111" } else { "333333333333" };
         assert_eq!((scope[0], scope[2]), (expected, "eu-north-1"), "{action}");

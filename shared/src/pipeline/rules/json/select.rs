@@ -420,7 +420,11 @@ impl<'t> Select<'t> {
 
     /// Returns the value of a string's raw content, with invalid text replaced.
     fn text_of(&self, content: &'t [u8]) -> Option<Cow<'t, [u8]>> {
-        if self.has_escapes(content) { json_text::value(content).map(Cow::from) } else { Some(content.into()) }
+        if self.has_escapes(content) {
+            json_text::value(content).map(Cow::from)
+        } else {
+            Some(content.into())
+        }
     }
 
     /// Returns whether the raw content of a string has escapes.
