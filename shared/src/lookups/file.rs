@@ -148,7 +148,7 @@ where
                 if values.len() == MAX_LOOKUP_IDS {
                     return Err(A::Error::custom(format!(
                         "more than {MAX_LOOKUP_IDS} interfaces, subnets or VPCs, the last of them {shown}; keep only \
-                         those that appear in the logs"
+                         those that appear in the logs, or remove old entries with flowherd names --forget-before"
                     )));
                 }
                 if values.insert(key, value).is_some() {

@@ -158,11 +158,10 @@ impl Containing {
         let mut open = self.open.iter().take(2);
         let name = |(_, _, name): &(Option<i64>, u32, NameId)| NameRef::always(*name);
         match (open.next(), open.next(), self.timed.len()) {
-            (None, None, 0) => None,
+            (None, None, 0) | (Some((None, ..)), Some((None, ..)), _) => None,
             (None, None, 1) => self.timed.values().next().copied(),
             (Some(only), None, 0) => Some(name(only)),
             (Some((first, ..)), Some((second, ..)), 0) if first == second => None,
-            (Some((None, ..)), Some((None, ..)), _) => None,
             (first, second, _) => {
                 let open = first.into_iter().chain(second).map(name);
                 timelines.only_one(open.chain(self.timed.values().copied()))

@@ -223,13 +223,11 @@ impl Timelines {
     }
 
     fn periods_of(&self, name: NameRef) -> Vec<Period> {
-        match self.timeline(name) {
-            Some(timeline) => timeline.periods.to_vec(),
-            None => {
-                let from = self.begin(name.id()).unwrap_or(i64::MIN);
-                vec![Period { from, ..Period::always(name.id()) }]
-            }
+        if let Some(timeline) = self.timeline(name) {
+            return timeline.periods.to_vec();
         }
+        let from = self.begin(name.id()).unwrap_or(i64::MIN);
+        vec![Period { from, ..Period::always(name.id()) }]
     }
 
     fn timeline(&self, name: NameRef) -> Option<&Timeline> {

@@ -301,10 +301,10 @@ fn an_interface_whose_resource_is_newer_than_its_list_has_a_provisional_name() {
         };
         let all = [
             interface("eni-instance", "<attachment><instanceId>i-9</instanceId></attachment>"),
-            kind("eni-nat", "natGateway", ""),
+            kind("eni-nat-1", "natGateway", ""),
             kind("eni-nat-2", "nat_gateway", ""),
             kind("eni-nat-3", "interface", "Interface for NAT Gateway nat-9"),
-            kind("eni-endpoint", "interface", "VPC Endpoint Interface: vpce-9"),
+            kind("eni-endpoint-1", "interface", "VPC Endpoint Interface: vpce-9"),
             kind("eni-endpoint-2", "gatewayLoadBalancerEndpoint", ""),
             kind("final", "interface", "ELB app/shop/50dc6c495c0c9188"),
             kind("final-2", "lambda", "AWS Lambda VPC ENI-f-1"),

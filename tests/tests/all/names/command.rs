@@ -69,7 +69,7 @@ fn names_come_from_the_local_cloud_and_keep_their_times() {
     let [vpc, subnet, web, plain] = &created[..] else { panic!("{created:?}") };
     let ran = names(cloud.environment(), &file);
     assert_eq!(ran.status, 0, "{ran:?}");
-    let row = ran.stdout.lines().find(|line| line.starts_with("123456789012  us-east-1  environment"));
+    let row = ran.stdout.lines().find(|line| line.starts_with("000000000000  us-east-1  environment"));
     assert!(row.is_some_and(|row| row.split_whitespace().nth(3) == Some("2")), "{ran:?}");
     let first = json_of(&file);
     assert_eq!(first["vpcs"][vpc]["name"], "prod");
