@@ -103,7 +103,7 @@ fn refresh_names(
         warn!(failure, "names not read");
     }
     for note in &refreshed.notes {
-        warn!(note, "names");
+        warn!(note, "note on the names");
     }
     let changes = refreshed.changes;
     info!(
