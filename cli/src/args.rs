@@ -14,14 +14,14 @@ use crate::{cost, location::Location, times};
 
 pub(crate) use self::tools::{CheckArgs, CompletionsArgs, ManArgs, VerifyArgs};
 
-/// Turns log archives (CloudWatch Logs by Firehose on S3, gzipped) into enriched CSV.
+/// Converts log archives on S3 into CSV that Athena can query.
 #[derive(Debug, Parser)]
 #[command(name = "flowherd", version, max_term_width = 100)]
 pub(crate) struct Args {
     /// Print all causes if the AWS credentials are not usable
     #[arg(long, global = true)]
     pub(crate) verbose: bool,
-    /// Colours in the summary: auto follows the terminal, `NO_COLOR` and `CLICOLOR_FORCE`
+    /// Colours of states: auto follows the terminal, NO_COLOR and CLICOLOR_FORCE
     #[arg(long, global = true, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
     pub(crate) color: ColorChoice,
     /// The command.
@@ -32,7 +32,7 @@ pub(crate) struct Args {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Convert a directory of log objects on this machine
+    /// Convert log objects on this machine: a file, a directory, a bucket or standard input
     Convert(ConvertArgs),
     /// Write realistic sample objects and a matching names.json
     Synth(SynthArgs),
@@ -60,11 +60,11 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Move dead-letter messages back to the queue, after you have fixed the cause
     Redrive(RedriveArgs),
-    /// Estimate what a run of a prefix would do and cost; changes nothing
+    /// Estimate what a run of a prefix or a directory would do and cost; changes nothing
     Estimate(EstimateArgs),
-    /// Print the definitions of tables and views for Athena, Glue or `DuckDB`
+    /// Print the definitions of tables and views for Athena, Glue or DuckDB
     Sql(SqlArgs),
-    /// Run a SQL statement or a predefined question in Athena
+    /// Run a SQL statement or a predefined question in Athena, or with --local in DuckDB
     Query(QueryArgs),
     /// Print the completions for a shell
     Completions(CompletionsArgs),
@@ -75,8 +75,10 @@ pub(crate) enum Command {
 /// `flowherd convert`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConvertArgs {
-    /// A file, a directory whose relative paths are the keys, `s3://BUCKET/PREFIX`, or - for standard input
-    #[arg(value_parser = OsStringValueParser::new().try_map(Location::parse))]
+    #[arg(
+        help = "A file, a directory whose relative paths are the keys, s3://BUCKET/PREFIX, or - for standard input",
+        value_parser = OsStringValueParser::new().try_map(Location::parse)
+    )]
     pub(crate) source: Location,
     /// Directory for the results; created if missing
     pub(crate) dest: PathBuf,
@@ -203,6 +205,9 @@ pub(crate) struct NamesArgs {
     /// With --organization: name of the role in each account
     #[arg(long, value_name = "NAME", default_value = "flowherd-names", requires = "organization")]
     pub(crate) role_name: String,
+    /// Remove entries of the file that ended before this time, such as 2026-02-18
+    #[arg(long, value_name = "TIME", value_parser = times::moment)]
+    pub(crate) forget_before: Option<jiff::Timestamp>,
 }
 
 /// `flowherd run`.
@@ -234,7 +239,7 @@ pub(crate) struct RerunArgs {
 /// The options that select a fleet.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FleetArgs {
-    /// Name of the deployed stack [default: `FLOWHERD_STACK`, or the fleet of `FLOWHERD_QUEUE_URL`, or Flowherd]
+    /// Name of the deployed stack [default: FLOWHERD_STACK, or the fleet of FLOWHERD_QUEUE_URL, or Flowherd]
     #[arg(long, value_name = "NAME")]
     pub(crate) stack: Option<String>,
     /// Maximum seconds to wait for one response of AWS
@@ -261,7 +266,7 @@ pub(crate) struct OutputArgs {
 pub(crate) struct StatusArgs {
     /// Run to show [default: all active runs]
     pub(crate) run: Option<String>,
-    /// Show runs of `flowherd convert` in this directory (its DEST) instead of runs of the fleet
+    /// Show runs of 'flowherd convert' in this directory (its DEST) instead of runs of the fleet
     #[arg(long, value_name = "DIR", conflicts_with = "stack")]
     pub(crate) results: Option<PathBuf>,
     /// Print JSON instead of a table
@@ -274,7 +279,7 @@ pub(crate) struct StatusArgs {
 /// `flowherd runs`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunsArgs {
-    /// List the runs of `flowherd convert` in this directory (its DEST) instead of runs of the fleet
+    /// List the runs of 'flowherd convert' in this directory (its DEST) instead of runs of the fleet
     #[arg(long, value_name = "DIR", conflicts_with_all = ["forget", "stack"])]
     pub(crate) results: Option<PathBuf>,
     /// Number of runs to show
@@ -314,8 +319,8 @@ pub(crate) struct ReportArgs {
     /// Also write the report to this file, as one page of HTML without scripts and requests
     #[arg(long, value_name = "FILE", conflicts_with = "missing")]
     pub(crate) html: Option<PathBuf>,
-    /// Report a run of `flowherd convert` in this directory (its DEST) instead of a run of the fleet
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["now", "missing", "stack"])]
+    /// Report a run of 'flowherd convert' in this directory (its DEST) instead of a run of the fleet
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["now", "stack"])]
     pub(crate) results: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) fleet: FleetArgs,
@@ -366,8 +371,12 @@ pub(crate) struct SqlArgs {
     /// Output format
     #[arg(long, value_enum, default_value_t = Dialect::Athena)]
     pub(crate) dialect: Dialect,
-    /// Location of the results: a directory or `s3://BUCKET`
-    #[arg(long, value_name = "LOCATION", default_value = "s3://BUCKET")]
+    #[arg(
+        long,
+        help = "Location of the results: a directory or s3://BUCKET",
+        value_name = "LOCATION",
+        default_value = "s3://BUCKET"
+    )]
     pub(crate) results: String,
     /// Folders of the keys, such as firehose/{yyyy/MM/dd/HH}/, to partition the tables by. Repeatable
     #[arg(long, value_name = "[TABLE:]TEMPLATE")]
@@ -404,7 +413,7 @@ pub(crate) struct QueryArgs {
     /// Run a predefined question
     #[arg(long, value_name = "QUESTION", conflicts_with = "list")]
     pub(crate) named: Option<String>,
-    /// Query the results of `flowherd convert` in this directory (its DEST) with `DuckDB`, instead of Athena
+    /// Query the results of 'flowherd convert' in this directory (its DEST) with DuckDB, instead of Athena
     #[arg(long, value_name = "DIR", conflicts_with_all = ["allow_changes", "print", "stack"])]
     pub(crate) local: Option<PathBuf>,
     /// With --local: rules (flowherd.toml) that define the tables [default: those of the latest run]
@@ -453,13 +462,13 @@ pub(crate) struct QuestionArgs {
     /// Threshold; each question has its own default
     #[arg(long, value_name = "N")]
     pub(crate) at_least: Option<u32>,
-    /// Run; `flowherd runs` lists them
+    /// Run; 'flowherd runs' lists them
     #[arg(long, value_name = "RUN")]
     pub(crate) run: Option<String>,
     /// Maximum rows to show [default: 20]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) limit: Option<u32>,
-    /// Table of flow logs [default: `vpc_flow`]
+    /// Table of flow logs [default: vpc_flow]
     #[arg(long, value_name = "NAME")]
     pub(crate) table: Option<String>,
     /// Read every file instead of only the partitions of the time
@@ -471,7 +480,7 @@ pub(crate) struct QuestionArgs {
     /// Run the query even if rows of that time have other columns than the table
     #[arg(long)]
     pub(crate) anyway: bool,
-    /// Print the statement, for Athena's console or for `DuckDB`, without running it
+    /// Print the statement, for Athena's console or for DuckDB, without running it
     #[arg(long)]
     pub(crate) print: bool,
 }

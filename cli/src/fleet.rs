@@ -4,7 +4,6 @@
 pub(crate) mod buckets;
 mod drive;
 pub(crate) mod estimate;
-mod missing;
 mod outcome;
 mod patience;
 pub(crate) mod query;
@@ -16,7 +15,7 @@ pub(crate) mod status;
 mod step_loop;
 mod watch;
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use anyhow::Context;
 use flowherd_aws::{Aws, s3::Bucket, sqs::SqsQueue};
@@ -29,7 +28,11 @@ use flowherd_coordinator::{
 use flowherd_shared::error::error_chain;
 
 use self::{patience::Patience, step_loop::StepLoop};
-use crate::{args::FleetArgs, stop::Stop, summary::json};
+use crate::{
+    args::FleetArgs,
+    stop::Stop,
+    summary::{json, print_message},
+};
 
 /// The coordinator with its AWS clients.
 pub(crate) type AwsCoordinator<'a> = Coordinator<'a, Bucket, Bucket, SqsQueue>;
@@ -43,6 +46,16 @@ struct Fleet<'a> {
     step_loop: Option<&'a StepLoop<'a>>,
     /// The time limit of the command.
     patience: &'a Patience,
+    /// Whether a damaged file of the ledger was named.
+    has_damage: Cell<bool>,
+}
+
+impl Fleet<'_> {
+    /// Names a file of the ledger that cannot be used. The command does its other work, and fails at its end.
+    fn name_damage(&self, problem: &str) {
+        print_message(problem);
+        self.has_damage.set(true);
+    }
 }
 
 /// Finds the fleet, connects, and passes it to `work`. The environment defines the fleet if it names the queue; otherwise the
@@ -66,7 +79,10 @@ fn connected<T>(args: &FleetArgs, work: impl FnOnce(&Fleet<'_>) -> Result<T, Sto
         })?;
     connected.with(|coordinator| {
         let step_loop = step_loop.as_ref();
-        work(&Fleet { aws: &aws, coordinator, settings: &settings, step_loop, patience: &patience })
+        let (settings, patience, has_damage) = (&settings, &patience, Cell::new(false));
+        let fleet = Fleet { aws: &aws, coordinator, settings, step_loop, patience, has_damage };
+        let done = work(&fleet)?;
+        if fleet.has_damage.get() { Err(Stop::Failed) } else { Ok(done) }
     })
 }
 

@@ -11,6 +11,7 @@ mod inputs;
 pub mod local;
 mod location;
 mod manual;
+mod missing;
 mod names;
 mod page;
 mod presets;
@@ -18,6 +19,7 @@ mod progress;
 pub mod query;
 mod query_local;
 mod results_dir;
+mod run_rules;
 mod runs_table;
 mod sql;
 mod stop;
@@ -29,7 +31,7 @@ mod times;
 mod verify;
 mod words;
 
-use std::process::ExitCode;
+use std::{env, process::ExitCode};
 
 use clap::Parser;
 use flowherd_shared::error::error_chain;
@@ -37,11 +39,29 @@ use flowherd_shared::error::error_chain;
 use args::{Args, Command};
 use stop::Stop;
 
+/// Parses the process's arguments. Prints help, version or a usage error, and then returns the exit status.
+fn parse() -> Result<Args, ExitCode> {
+    let error = match Args::try_parse() {
+        Ok(args) => return Ok(args),
+        Err(error) => error,
+    };
+    // Clap prints arguments as they are, and those may be names of hostile files.
+    let harmless = env::args_os().map(|argument| summary::printable(&argument.to_string_lossy()));
+    match Args::try_parse_from(harmless) {
+        Err(error) => error.exit(),
+        Ok(_) => summary::print_message(&error.to_string()),
+    }
+    Err(ExitCode::from(2))
+}
+
 /// Parses the process's arguments and runs the command.
 #[must_use]
 pub fn main() -> ExitCode {
     // Clap also exits with 2 on a usage error.
-    let args = Args::parse();
+    let args = match parse() {
+        Ok(args) => args,
+        Err(status) => return status,
+    };
     let is_verbose = args.verbose;
     terminal::choose_colours(args.color);
     let outcome = match args.command {

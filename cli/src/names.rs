@@ -1,11 +1,8 @@
 //! `flowherd names`: reads the names of interfaces, subnets and VPCs from AWS and merges them into a file.
 
-use std::{
-    fs::{self, File},
-    io::Write,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-};
+mod output;
+
+use std::path::Path;
 
 use anyhow::Context;
 use flowherd_aws::{
@@ -13,38 +10,56 @@ use flowherd_aws::{
     settings::{is_region, is_role_arn},
 };
 use flowherd_shared::{
-    limits::MAX_RESULT_BYTES,
-    lookups::merge::{Changes, Merged, Part, Reading, merge},
-    store::{StoreError, read_limited},
+    config::ConfigError,
+    lookups::merge::{Changes, Merged, Part, forget_before, merge},
 };
 use indicatif::HumanCount;
 
+use self::output::Output;
 use crate::{args::NamesArgs, stop::Stop, summary, words::counted};
 
 /// Reads all accounts and regions, writes the file and prints what was read.
 pub(crate) fn names(args: &NamesArgs) -> Result<(), Stop> {
     let mut targets = targets(args)?;
-    let former = former(&args.output)?;
-    // Checks the former file before any request.
-    merge(former.as_deref(), &[], 0).map_err(|error| problems(&args.output, &error.problems))?;
-    let begun = jiff::Timestamp::now().as_second() * 1000;
+    let output = Output::open(&args.output)?;
+    // Checks the former file and the clock before any request.
+    let refused = |error: ConfigError| Stop::Usage(lines(&args.output, &error));
+    merge(output.former(), &[], now_ms()).map_err(refused)?;
+    let forgotten = match (args.forget_before, output.former()) {
+        (Some(time), Some(former)) => Some(forget_before(former, time.as_millisecond()).map_err(refused)?),
+        _ => None,
+    };
     if args.organization {
         targets = of_organization(&targets, &args.role_name)?;
     }
     let read = ec2::read_names(&targets, Retries::default()).context("cannot start the runtime")?;
-    let readings: Vec<Reading> = read.iter().flatten().map(|inventory| inventory.reading.clone()).collect();
     let failures = ec2::failures(&targets, &read);
     failures.iter().for_each(|failure| summary::print_message(failure));
-    if readings.iter().all(|reading| reading.parts.is_empty()) {
+    let readings = || read.iter().flatten().map(|inventory| &inventory.reading);
+    if readings().all(|reading| reading.parts.is_empty()) {
         summary::print_message(&format!("nothing could be read; {} is unchanged", args.output.display()));
         return Err(Stop::Failed);
     }
-    let Merged { bytes, changes } = merge(former.as_deref(), &readings, begun)
-        .map_err(|error| problems(&args.output, &error.problems))?;
-    write(&args.output, &bytes).with_context(|| format!("cannot write {}", args.output.display()))?;
+    let former = forgotten.as_ref().map(|(bytes, _)| &**bytes).or(output.former());
+    let Merged { bytes, changes, notes } = merge(former, readings(), now_ms()).map_err(|error| {
+        lines(&args.output, &error).iter().for_each(|line| summary::print_message(line));
+        summary::print_message(&format!("{} is unchanged", args.output.display()));
+        Stop::Failed
+    })?;
+    output.replace(&bytes).with_context(|| format!("cannot write {}", args.output.display()))?;
+    for note in notes {
+        summary::print_message(&format!("{}: {note}", args.output.display()));
+    }
     summary::print(&table(&targets, &read))?;
-    summary::print(&format!("\n{}: {}\n", args.output.display(), described(changes)))?;
+    let removed = forgotten.map_or(0, |(_, removed)| removed as u64);
+    let changes = summarize_changes(changes, removed);
+    summary::print(&format!("\n{}: {changes}\n", args.output.display()))?;
     if failures.is_empty() { Ok(()) } else { Err(Stop::Failed) }
+}
+
+/// Returns the time of the clock in whole seconds, as milliseconds since 1970.
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_second() * 1000
 }
 
 /// Returns each combination of credentials and region, or all mistakes.
@@ -111,28 +126,8 @@ fn optional(values: &[String]) -> Vec<Option<String>> {
     if values.is_empty() { vec![None] } else { values.iter().cloned().map(Some).collect() }
 }
 
-fn former(path: &Path) -> Result<Option<Vec<u8>>, Stop> {
-    let name = path.display().to_string();
-    let file = File::open(path).map_err(StoreError::from_file_error);
-    match file.and_then(|file| read_limited(file, &name, MAX_RESULT_BYTES)) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(StoreError::NotFound(_)) => Ok(None),
-        Err(error) => Err(Stop::usage(format!("cannot read {name}: {error}"))),
-    }
-}
-
-fn problems(path: &Path, problems: &[String]) -> Stop {
-    Stop::Usage(problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect())
-}
-
-/// Replaces the file in one step, so that a reader sees the former file or the new one.
-fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file =
-        tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o666)).tempfile_in(parent)?;
-    file.as_file_mut().write_all(bytes)?;
-    file.persist(path)?;
-    Ok(())
+fn lines(path: &Path, error: &ConfigError) -> Vec<String> {
+    error.problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect()
 }
 
 /// Returns a line for each account and region; `-` for a part that could not be read.
@@ -148,13 +143,16 @@ fn table(targets: &[Target], read: &[Result<Inventory, QueryError>]) -> String {
     summary::columns(&head, rows, 3)
 }
 
-fn described(changes: Changes) -> String {
+fn summarize_changes(changes: Changes, removed: u64) -> String {
     let Changes { new, changed, gone, returned } = changes;
-    let kinds = [(new, "new"), (changed, "changed"), (gone, "gone"), (returned, "returned")];
-    let kinds = kinds.iter().filter(|(count, _)| *count > 0);
-    let kinds: Vec<String> =
-        kinds.map(|(count, kind)| format!("{} {kind}", counted(*count, "id", "ids"))).collect();
-    if kinds.is_empty() { "no changes".to_owned() } else { kinds.join(", ") }
+    let ids = [(new, "new"), (changed, "changed"), (gone, "gone"), (returned, "returned")];
+    let ids = ids.iter().filter(|(count, _)| *count > 0);
+    let mut parts: Vec<String> =
+        ids.map(|(count, kind)| format!("{} {kind}", counted(*count, "id", "ids"))).collect();
+    if removed > 0 {
+        parts.push(format!("{} removed", counted(removed, "entry", "entries")));
+    }
+    if parts.is_empty() { "no changes".to_owned() } else { parts.join(", ") }
 }
 
 #[cfg(test)]
@@ -173,6 +171,7 @@ mod tests {
                 role_arn,
                 organization: false,
                 role_name: "r".to_owned(),
+                forget_before: None,
             }
         };
         let roles = ["arn:aws:iam::123456789012:role/a", "arn:aws-cn:iam::123456789013:role/path/b"];
@@ -181,7 +180,7 @@ mod tests {
         let of_roles = targets(&args(&["p"], &roles, &["eu-west-1"])).unwrap();
         assert_eq!(of_roles.len(), 2);
         assert!(of_roles.iter().all(|target| target.profile.as_deref() == Some("p")));
-        let wrong = targets(&args(&["p", "q"], &["arn:aws:iam::123456789012:user/x"], &["EU"]));
+        let wrong = targets(&args(&["p", "q"], &["arn:aws:iam::1:user/x"], &["EU"]));
         assert!(matches!(wrong, Err(Stop::Usage(problems)) if problems.len() == 3));
     }
 }

@@ -3,7 +3,7 @@
 use std::{fs, io::BufRead, path::Path};
 
 use anyhow::Context;
-use flowherd_shared::config::Config;
+use flowherd_shared::{config::Config, ledger::Run};
 use indicatif::HumanCount;
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
         questions::{self, LIMIT, Question, Rows, Source, Span},
         schema,
     },
-    results_dir::ResultsDir,
+    results_dir::{ResultsDir, fail_on},
     sql,
     stop::Stop,
     summary::{self, print_message, table},
@@ -37,11 +37,16 @@ pub(crate) fn query(args: &QueryArgs, local: &Path) -> Result<(), Stop> {
             return Err(Stop::usage(format!("--{flag} is for Athena; --local always reads every file")));
         }
     }
-    let config = rules(args, &dir)?;
+    let (runs, damaged) = dir.runs()?;
+    if args.config.is_none() {
+        // One of these may be the latest run.
+        fail_on(&damaged)?;
+    }
+    let config = rules(args, &dir, runs.last())?;
     let root = fs::canonicalize(local).with_context(|| format!("cannot open {}", local.display()))?;
     let root =
         root.to_str().ok_or_else(|| Stop::usage("--local: the path is not UTF-8; rename the directory"))?;
-    sql::warn_of_other_rules(root, &config.hash);
+    sql::warn_of_other_rules(root, &runs, &config);
     let views: String = schema::duckdb(&config, root, &Layouts::default())
         .iter()
         .map(|statement| format!("{statement};\n"))
@@ -49,22 +54,24 @@ pub(crate) fn query(args: &QueryArgs, local: &Path) -> Result<(), Stop> {
     let results = Results { engine: Engine::find()?, views, args };
     let Some(question) = question else {
         let sql = args.sql.clone().unwrap_or_default();
-        return results.print(&sql, usize::MAX, "").map(drop);
+        results.print(&sql, usize::MAX, "")?;
+        return fail_on(&damaged);
     };
-    results.ask(question, &config)
+    results.ask(question, &config)?;
+    fail_on(&damaged)
 }
 
 /// Returns the rules of `--config`, or else those of the latest run.
-fn rules(args: &QueryArgs, dir: &ResultsDir) -> Result<Config, Stop> {
+fn rules(args: &QueryArgs, dir: &ResultsDir, latest: Option<&Run>) -> Result<Config, Stop> {
     if args.config.is_some() {
-        return Ok(inputs::plan(args.config.as_ref(), None)?.config);
+        return inputs::config(args.config.as_ref());
     }
-    let Some(run) = dir.runs()?.0.pop() else {
+    let Some(run) = latest else {
         return Err(Stop::usage(
             "the directory has no run; convert into it, or give the rules with --config",
         ));
     };
-    dir.rules(&run)?.ok_or_else(|| {
+    dir.rules(run)?.ok_or_else(|| {
         Stop::usage(format!("the rules of run {} are not in its ledger; give them with --config", run.run))
     })
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use flowherd_coordinator::reconcile::reconcile;
+use flowherd_coordinator::{reconcile::reconcile, runs::IndexedRun};
 use flowherd_shared::{
     config::Config,
     ledger::{Report, Run, examine_json, examine_report, layout},
@@ -17,9 +17,9 @@ use serde::Serialize;
 
 use crate::{
     args::{ReportArgs, RunsArgs, StatusArgs},
-    inputs,
     local::{DirSource, DirStore},
-    page,
+    missing::MissingObjects,
+    page, run_rules,
     runs_table::{self, ListedRun, ReportFile, RunProgress},
     stop::Stop,
     summary::{self, print_message, printable},
@@ -95,7 +95,7 @@ impl ResultsDir {
 
     /// Returns the rules of a run; `None` if they are not known.
     pub(crate) fn rules(&self, run: &Run) -> Result<Option<Config>, Stop> {
-        let rules = inputs::rules_of_run(&self.store, &run.run, &run.fingerprint.config_hash);
+        let rules = run_rules::rules_of_run(&self.store, &run.run, &run.fingerprint.config_hash);
         Ok(rules.context("cannot read the rules of the run")?)
     }
 
@@ -118,6 +118,31 @@ impl ResultsDir {
                 Err(anyhow::Error::new(error).context(format!("cannot lock {}", path.display())).into())
             }
         }
+    }
+
+    /// Lists the missing objects of a run.
+    fn show_missing(&self, run: &Run, as_json: bool) -> Result<(), Stop> {
+        if self.is_active(&run.run)? {
+            print_message(&format!(
+                "run {} is in progress; objects that it has not converted yet are listed too",
+                run.run
+            ));
+        }
+        let latest_first = || {
+            let (runs, damaged) = self.runs()?;
+            damaged.iter().for_each(|problem| print_message(problem));
+            Ok(runs.into_iter().rev().map(IndexedRun::from).collect())
+        };
+        let objects = MissingObjects {
+            store: &self.store,
+            run,
+            all_runs: &latest_first,
+            status: format!("flowherd status {} --results {}", run.run, self.root.display()),
+            resume: format!("to continue, repeat flowherd convert with --resume --run {}", run.run),
+            renew: &|| (),
+            pause: &|print| print(),
+        };
+        objects.show(as_json)
     }
 
     /// Returns the runs that a process works on, and what is wrong with other runs.
@@ -151,8 +176,8 @@ impl ResultsDir {
     }
 }
 
-/// Fails after it has named what is wrong.
-fn fail_on(damaged: &[String]) -> Result<(), Stop> {
+/// Names the files of the ledger that cannot be used, and fails if there are any.
+pub(crate) fn fail_on(damaged: &[String]) -> Result<(), Stop> {
     damaged.iter().for_each(|problem| print_message(problem));
     if damaged.is_empty() { Ok(()) } else { Err(Stop::Failed) }
 }
@@ -161,6 +186,9 @@ fn fail_on(damaged: &[String]) -> Result<(), Stop> {
 pub(crate) fn report(args: &ReportArgs, results: &Path) -> Result<(), Stop> {
     let dir = ResultsDir::open("--results", results)?;
     let run = dir.run(&args.run)?;
+    if args.missing {
+        return dir.show_missing(&run, args.json);
+    }
     let Some(report) = dir.valid_report(&run.run)? else {
         print_message(&format!(
             "run {run} has no report: it is in progress or was killed; to continue, repeat flowherd convert with --resume \
@@ -176,7 +204,7 @@ pub(crate) fn report(args: &ReportArgs, results: &Path) -> Result<(), Stop> {
         summary::report(&report, &results.display().to_string())
     };
     summary::print(&text)?;
-    summary::warn(&report, "SOURCE");
+    summary::warn(&report, "SOURCE", args.json);
     summary::verdict(&report, args.strict)
 }
 

@@ -1,12 +1,14 @@
 //! The tables of `flowherd runs` and `flowherd status`.
 
+use console::Style;
 use flowherd_shared::ledger::{Report, Run, layout};
 use indicatif::HumanCount;
 use serde::Serialize;
 
 use crate::{
     stop::Stop,
-    summary::{self, columns, print_message},
+    summary::{self, print_message, state_style, table},
+    terminal,
 };
 
 /// The report of a run: absent, valid, or there and unusable for a reason.
@@ -89,7 +91,7 @@ pub(crate) fn of_runs(runs: &[ListedRun]) -> String {
         row
     });
     let head = ["run", "prefix", "state", "listed", "done", "skipped", "failed", "missing", "rows"];
-    columns(&head, rows, 3)
+    with_states(&head, &rows.collect::<Vec<_>>())
 }
 
 /// Returns the table of `flowherd status`.
@@ -103,7 +105,13 @@ pub(crate) fn of_progress(runs: &[RunProgress]) -> String {
         row
     });
     let head = ["run", "prefix", "state", "listed", "done", "skipped", "failed", "remaining"];
-    columns(&head, rows, 3)
+    with_states(&head, &rows.collect::<Vec<_>>())
+}
+
+/// Returns a table of run, prefix, coloured state, and counts.
+fn with_states(head: &[&str], rows: &[Vec<String>]) -> String {
+    let style = |column, text: &str| if column == 2 { state_style(text) } else { Style::new() };
+    table::render_styled(head, rows, |column| column >= 3, style, terminal::width())
 }
 
 fn count(number: u64) -> String {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use flowherd_shared::{config::Config, ledger::Run};
+use flowherd_shared::{config::Config, ledger::Run, table::Table};
 use serde::Serialize;
 use walkdir::WalkDir;
 
@@ -20,7 +20,7 @@ use crate::{
         questions::{Arguments, Network, Parameter, QUESTIONS, Question, Source, last_day, placeholder},
         schema::{self, Schema},
     },
-    results_dir::ResultsDir,
+    results_dir::{ResultsDir, fail_on},
     stop::Stop,
     summary,
     words::counted,
@@ -44,27 +44,37 @@ struct SavedQuery {
 
 /// Prints the definitions.
 pub(crate) fn sql(args: &SqlArgs) -> Result<(), Stop> {
-    let plan = inputs::plan(args.config.as_ref(), None)?;
-    let layouts = layouts(args, &plan.config)?;
-    let schema = Schema::new(&plan.config, &layouts).map_err(Stop::Usage)?;
+    let config = inputs::config(args.config.as_ref())?;
+    let layouts = layouts(args, &config)?;
+    let schema = Schema::new(&config, &layouts).map_err(Stop::Usage)?;
     let statements = |statements: Vec<String>| -> String {
         statements.iter().map(|statement| format!("{statement};\n\n")).collect()
     };
+    let mut damaged = Vec::new();
     let text = match args.dialect {
         Dialect::Athena => statements(schema::athena(&schema, &args.results)),
         Dialect::Duckdb => {
             let results = location(&args.results)?;
-            warn_of_other_rules(&results, &plan.config.hash);
-            statements(schema::duckdb(&plan.config, &results, &layouts))
+            if !is_url(&args.results) {
+                let runs;
+                (runs, damaged) = ResultsDir::open("--results", Path::new(&args.results))?.runs()?;
+                warn_of_other_rules(&results, &runs, &config);
+            }
+            statements(schema::duckdb(&config, &results, &layouts))
         }
         Dialect::Glue => {
-            let flows = plan.config.tables.iter().find(|table| table.enriched);
-            let queries = flows.map_or_else(Vec::new, |table| saved(&table.name, &layouts));
+            let flows = config.tables.iter().find(|table| table.enriched);
+            let queries = flows.map_or_else(Vec::new, |table| saved(table, &layouts));
             let text = serde_json::to_string_pretty(&ForStack { schema, queries });
             text.map_err(anyhow::Error::new)? + "\n"
         }
     };
-    summary::print(&text)
+    summary::print(&text)?;
+    fail_on(&damaged)
+}
+
+fn is_url(results: &str) -> bool {
+    results.contains("://")
 }
 
 /// Returns the layouts of the keys, checked against a sample if there is one. Columns then have the values of the sample.
@@ -156,7 +166,7 @@ fn add_keys_of_results(sample: &mut Sample, results: &Path, tables: &[&str]) -> 
 
 /// Returns a location for statements that run in any directory: the absolute path of a directory with results, or a URL.
 fn location(results: &str) -> Result<String, Stop> {
-    if results.contains("://") {
+    if is_url(results) {
         return Ok(results.to_owned());
     }
     ResultsDir::open("--results", Path::new(results))?;
@@ -166,14 +176,10 @@ fn location(results: &str) -> Result<String, Stop> {
 }
 
 /// Warns of runs with other rules, because CSV is read by position and their columns may differ.
-pub(crate) fn warn_of_other_rules(results: &str, hash: &str) {
-    let Ok(runs) = fs::read_dir(Path::new(results).join("runs")) else { return };
-    let read = |entry: fs::DirEntry| -> Option<Run> {
-        serde_json::from_slice(&fs::read(entry.path().join("run.json")).ok()?).ok()
-    };
-    let runs = runs.filter_map(|entry| read(entry.ok()?));
-    let mut others: Vec<String> =
-        runs.filter(|run| run.fingerprint.config_hash != hash).map(|run| run.run).collect();
+pub(crate) fn warn_of_other_rules(results: &str, runs: &[Run], config: &Config) {
+    // The columns do not depend on the content of enrichment files.
+    let others = runs.iter().filter(|run| run.fingerprint.config_hash != config.hash_with(&run.enrichment));
+    let mut others: Vec<&str> = others.map(|run| &*run.run).collect();
     others.sort_unstable();
     if let Some(last) = others.last() {
         summary::print_message(&format!(
@@ -184,11 +190,11 @@ pub(crate) fn warn_of_other_rules(results: &str, hash: &str) {
     }
 }
 
-/// Returns the questions on the last day, with examples for needed arguments.
-fn saved(table: &str, layouts: &Layouts) -> Vec<SavedQuery> {
-    let (flows, all_keys) = (layouts.of_table(table), layouts.of_all_keys());
+/// Returns the questions on the last day that the table can answer, with examples for needed arguments.
+fn saved(table: &Table, layouts: &Layouts) -> Vec<SavedQuery> {
+    let (flows, all_keys) = (layouts.of_table(&table.name), layouts.of_all_keys());
     let (flows, rejects) = (flows.first().copied(), all_keys.first().copied());
-    let rows = last_day(table, flows, rejects);
+    let rows = last_day(&table.name, flows, rejects);
     let query = |question: &Question| {
         let mut needed: Vec<String> =
             question.needed.iter().map(|parameter| parameter.flag().to_owned()).collect();
@@ -215,5 +221,6 @@ fn saved(table: &str, layouts: &Layouts) -> Vec<SavedQuery> {
             format!("{}.{change} {}", question.title(), question.explanation()).chars().take(1024).collect();
         Some(SavedQuery { name: format!("Flowherd: {}", question.name), description, sql })
     };
-    QUESTIONS.iter().filter_map(query).collect()
+    let has = |column| table.columns.iter().any(|other| other.name == column);
+    QUESTIONS.iter().filter(|question| question.added_columns().all(has)).filter_map(query).collect()
 }

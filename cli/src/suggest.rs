@@ -34,7 +34,7 @@ use self::{
     recognise::Recogniser,
     rules::{Suggested, UncertainRule},
     sample::{Sample, Samples},
-    verify::{RuleCounts, Verified},
+    verify::{RejectLimits, RuleCounts, Verified},
 };
 use crate::{args::SuggestArgs, stop::Stop, summary, words::counted};
 
@@ -105,7 +105,7 @@ fn settle(
     loop {
         let counts = vec![String::new(); rules.len()];
         let verified = if rules.iter().any(|rule| rule.why_commented.is_none()) {
-            verify::verify(&rules::file("", rules, &counts, uncertain), samples)?
+            verify::verify(&rules::file("", rules, &counts, uncertain), samples, RejectLimits::Lift)?
         } else {
             verify::nothing_taken(samples)?
         };
@@ -118,6 +118,16 @@ fn settle(
             }
         }
         if is_settled {
+            let verified = if rules.iter().any(|rule| rule.why_commented.is_none()) {
+                verify::verify(&rules::file("", rules, &counts, uncertain), samples, RejectLimits::Apply)?
+            } else {
+                verified
+            };
+            for rule in rules.iter_mut() {
+                let has_rejects = verified.rules.get(&rule.name).is_some_and(|counts| counts.rejected > 0);
+                let example = rule.reject_example.take().filter(|_| has_rejects);
+                rule.notes.extend(example.map(|example| format!("One of the rejected records: {example}")));
+            }
             let counts: Vec<String> = rules.iter().map(|rule| counts_text(rule, &verified)).collect();
             return Ok(Suggestion {
                 text: rules::file(&head(samples, &verified), rules, &counts, uncertain),
@@ -131,7 +141,10 @@ fn settle(
 fn why_commented(rule: &Suggested, counts: &RuleCounts) -> Option<String> {
     let RuleCounts { rows, rejected, .. } = *counts;
     if rows == 0 {
-        return Some("rules above take all of its records".to_owned());
+        return Some(match rejected {
+            0 => "rules above take all of its records".to_owned(),
+            _ => format!("it rejects all {rejected} records as {}", counts.reason()),
+        });
     }
     let is_checked = rule.is_inferred && !rule.expects_rejects;
     (is_checked && rejected * 100 > (rows + rejected) * MAX_REJECT_PERCENT)

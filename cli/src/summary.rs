@@ -6,6 +6,7 @@ pub(crate) mod table;
 use std::io::{self, Write};
 
 use anyhow::Context;
+use console::Style;
 use flowherd_shared::ledger::{Report, ReportState};
 pub(crate) use flowherd_shared::text::{is_printable, printable};
 use indicatif::HumanCount;
@@ -14,6 +15,10 @@ use serde::Serialize;
 pub(crate) use self::report_text::Details;
 use crate::{stop::Stop, terminal};
 
+/// The words for the states of a report.
+const DONE: &str = "done";
+const FAILED: &str = "failed";
+const INCOMPLETE: &str = "incomplete";
 /// Absent columns shown; the others are in the report.
 const ABSENT_SHOWN: usize = 10;
 
@@ -47,10 +52,14 @@ pub(crate) fn shortened(lines: &[String]) -> String {
     text
 }
 
-/// Prints what needs attention to standard error: each warning, and that no object was listed.
-pub(crate) fn warn(report: &Report, source: &str) {
+/// Prints what needs attention to standard error: each warning, and that no object was listed. The summary has the warnings
+/// too, so a terminal that shows both streams gets them once. `as_json` means that no summary was printed.
+pub(crate) fn warn(report: &Report, source: &str, as_json: bool) {
     if let Some(message) = report.no_objects(source) {
         print_message(&message);
+    }
+    if !as_json && terminal::shows_both_streams() {
+        return;
     }
     for warning in &report.warnings {
         print_message(&format!("warning: {warning}"));
@@ -66,9 +75,20 @@ pub(crate) fn verdict(report: &Report, strict: bool) -> Result<(), Stop> {
 /// Returns the word for a state.
 pub(crate) fn state(state: ReportState) -> &'static str {
     match state {
-        ReportState::Done => "done",
-        ReportState::Failed => "failed",
-        ReportState::Incomplete => "incomplete",
+        ReportState::Done => DONE,
+        ReportState::Failed => FAILED,
+        ReportState::Incomplete => INCOMPLETE,
+    }
+}
+
+/// Returns the style of a word for the state of a run.
+pub(crate) fn state_style(state: &str) -> Style {
+    let bold = Style::new().bold();
+    match state {
+        DONE => bold.green(),
+        FAILED => bold.red(),
+        INCOMPLETE => bold.yellow(),
+        _ => Style::new(),
     }
 }
 

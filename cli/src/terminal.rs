@@ -47,6 +47,11 @@ pub(crate) fn without_line<T>(print: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Returns whether both standard output and standard error are terminals.
+pub(crate) fn shows_both_streams() -> bool {
+    Term::stdout().is_term() && Term::stderr().is_term()
+}
+
 /// Returns the width of standard output in characters; `None` if it is not a terminal.
 pub(crate) fn width() -> Option<usize> {
     Term::stdout().size_checked().map(|(_, columns)| columns.into())

@@ -2,13 +2,8 @@
 
 use std::time::Duration;
 
-use flowherd_shared::text::plural;
+pub(crate) use flowherd_shared::text::counted;
 use indicatif::{HumanBytes, HumanCount};
-
-/// Returns a count and its noun, such as `1 row` or `2,000 rows`.
-pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{} {}", HumanCount(count), plural(count, one, many))
-}
 
 /// Returns a length of time in its two largest units, such as `1.4 s`, `42 s`, `4 min 12 s` or `2 h 3 min`.
 pub(crate) fn duration(time: Duration) -> String {
@@ -54,14 +49,6 @@ pub(crate) fn objects_per_second(rate: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_one_thing_has_a_singular() {
-        assert_eq!(
-            [0, 1, 2000].map(|count| counted(count, "row", "rows")),
-            ["0 rows", "1 row", "2,000 rows"]
-        );
-    }
 
     #[test]
     fn a_length_of_time_has_two_units_and_a_rounded_one_has_one() {

@@ -4,7 +4,7 @@ use flowherd_shared::{
     config::{Config, ConfigError},
     error::error_chain,
     layout,
-    ledger::{Fingerprint, Run, put_json, read_json},
+    ledger::{Fingerprint, Run, examine_json, put_json},
     limits::MAX_KEY_BYTES,
     lookups::Lookups,
     pipeline::RunConfig,
@@ -27,14 +27,18 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     ///
     /// # Errors
     /// [`CoordinatorError::Refused`] for invalid options or configuration, a prefix that cannot be listed, an existing run,
-    /// and a purge that would delete messages of another run.
+    /// and a purge that would delete messages of another run. [`CoordinatorError::Damaged`] if `run.json` of that name, or of the
+    /// resumed run, is damaged.
     pub fn begin(&self, options: &RunOptions) -> Result<RunState, CoordinatorError> {
         let earlier = options.resume.as_ref().map(|name| self.run(name)).transpose()?;
         let prefix = prefix(options, earlier.as_ref())?;
         self.check_overlap(&prefix)?;
         let name = options.run_name((self.clock)())?;
-        let existing: Option<Run> =
-            read_json(self.results, &layout::run(&name)).map_err(CoordinatorError::Ledger)?;
+        let path = layout::run(&name);
+        let existing = examine_json::<Run>(self.results, &path).map_err(CoordinatorError::Ledger)?;
+        let existing = existing.transpose().map_err(|why| {
+            CoordinatorError::Damaged(format!("{path}: {why}; choose another name for the run, or omit it"))
+        })?;
         if let Some(run) = existing {
             if run.prefix != prefix || run.manifest.is_some() {
                 return Err(CoordinatorError::Refused(format!(
@@ -51,7 +55,8 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             _ => CoordinatorError::Inputs(error),
         })?;
         // Before anything is written: a prefix that cannot be listed begins no run.
-        let fingerprint = Fingerprint::from(&parse(&inputs)?);
+        let run_config = parse(&inputs)?;
+        let fingerprint = Fingerprint::from(&run_config);
         self.source.page(&prefix, None).map_err(|error| self.list_error(&prefix, error))?;
         let is_reconfigured = earlier.as_ref().is_some_and(|earlier| earlier.fingerprint != fingerprint);
         let resumes = earlier.into_iter().flat_map(|run| std::iter::once(run.run).chain(run.resumes));
@@ -59,6 +64,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             run: name,
             prefix,
             fingerprint,
+            enrichment: run_config.enrichment_files().to_vec(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: String::new(),
             resumed: None,
@@ -152,6 +158,11 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         if let Some(lookups) = &inputs.lookups {
             self.results.put(&layout::lookups(&run.run), lookups)?;
         }
+        for digest in &run.enrichment {
+            if let Some(file) = inputs.files.iter().find(|file| file.file == digest.file) {
+                self.results.put(&layout::enrichment(&run.run, &digest.sha256), &file.bytes)?;
+            }
+        }
         put_json(self.results, &layout::run(&run.run), run)?;
         runs::add(self.results, run)
     }
@@ -187,7 +198,7 @@ fn invalid_time(error: jiff::Error) -> StoreError {
     StoreError::Invalid(Problem::caused_by("the store returned an invalid time", error))
 }
 
-/// Parses both files, and reports the problems of both together.
+/// Parses all files, and reports their problems together.
 fn parse(inputs: &Inputs) -> Result<RunConfig, CoordinatorError> {
     let (mut config, mut lookups) = (Config::default(), Lookups::default());
     let mut problems = Vec::new();
@@ -206,9 +217,10 @@ fn parse(inputs: &Inputs) -> Result<RunConfig, CoordinatorError> {
             Err(error) => add("names.json", error),
         }
     }
-    if problems.is_empty() {
-        Ok(RunConfig::new(config, lookups))
-    } else {
-        Err(CoordinatorError::Refused(problems.join("; ")))
+    match RunConfig::load(config, lookups, &inputs.files) {
+        Ok(run_config) if problems.is_empty() => return Ok(run_config),
+        Ok(_) => {}
+        Err(error) => problems.extend(error.problems),
     }
+    Err(CoordinatorError::Refused(problems.join("; ")))
 }

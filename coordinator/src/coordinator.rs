@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use flowherd_shared::{
+    enrichment::EnrichmentFile,
     error::error_chain,
     layout,
     ledger::{ManifestTotals, Run, examine_json},
@@ -35,6 +36,8 @@ pub struct Inputs {
     pub lookups: Option<Vec<u8>>,
     /// Whether names are wanted, but not read from AWS yet. `lookups` is then `None`.
     pub lacks_names: bool,
+    /// The enrichment files that exist.
+    pub files: Vec<EnrichmentFile>,
 }
 
 /// The coordinator's ports and limits. Its operations are in the modules of the same names.
@@ -70,7 +73,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// Reads `run.json` of a run.
     ///
     /// # Errors
-    /// [`CoordinatorError::Refused`] if there is no such run, or if its `run.json` is damaged.
+    /// [`CoordinatorError::Refused`] if there is no such run, [`CoordinatorError::Damaged`] if its `run.json` is damaged.
     pub fn run(&self, name: &str) -> Result<Run, CoordinatorError> {
         let unknown =
             || CoordinatorError::Refused(format!("no run named {name:?}; list runs with: flowherd runs"));
@@ -80,7 +83,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         let path = layout::run(name);
         match examine_json(self.results, &path).map_err(CoordinatorError::Ledger)? {
             Some(Ok(run)) => return Ok(run),
-            Some(Err(why)) => return Err(CoordinatorError::Refused(format!("{path}: {why}"))),
+            Some(Err(why)) => return Err(CoordinatorError::Damaged(format!("{path}: {why}"))),
             None => {}
         }
         let marker = self.results.head(&layout::active(name)).map_err(CoordinatorError::Ledger)?;

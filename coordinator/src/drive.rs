@@ -41,14 +41,14 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// Drives a run until it ends or the host stops. Also after an error, `state` is the next operation.
     ///
     /// # Errors
-    /// [`CoordinatorError::Refused`] at once; any other error if the host does not repeat the operation.
+    /// A permanent error at once; any other error if the host does not repeat the operation.
     pub fn drive(&self, state: &mut RunState, host: &mut impl Host) -> Result<(), CoordinatorError> {
         let mut failures = 0;
         while !state.has_ended() && host.before(state).is_continue() {
             let operation = || self.step(state.clone(), &|| host.should_continue());
             match host.run(state, operation) {
                 Ok(next) => (*state, failures) = (next, 0),
-                Err(error @ CoordinatorError::Refused(_)) => return Err(error),
+                Err(error) if error.is_permanent() => return Err(error),
                 Err(error) => {
                     failures += 1;
                     if host.failed(&error, failures).is_break() {

@@ -4,12 +4,15 @@ use flowherd_shared::{error::error_chain, queue::QueueError, store::StoreError};
 
 use crate::planner::PlanError;
 
-/// Why an operation failed. The same call can be repeated after every error except [`CoordinatorError::Refused`].
+/// Why an operation failed. The same call can be repeated unless [`CoordinatorError::is_permanent`].
 #[derive(Debug, thiserror::Error)]
 pub enum CoordinatorError {
     /// No retry can help.
     #[error("{0}")]
     Refused(String),
+    /// A file of the ledger is there and cannot be used. No retry can help.
+    #[error("{0}")]
+    Damaged(String),
     /// Planning failed.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -27,6 +30,12 @@ pub enum CoordinatorError {
 impl CoordinatorError {
     pub(crate) fn refused(why: impl Into<String>) -> Self {
         Self::Refused(why.into())
+    }
+
+    /// Returns whether no retry can help.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Damaged(_))
     }
 
     /// Returns the error and its causes on one line.

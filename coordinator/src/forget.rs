@@ -4,9 +4,10 @@ use flowherd_shared::{
     ledger::layout,
     queue::Queue,
     store::{Lister, Store},
+    text::counted,
 };
 
-use crate::{coordinator::Coordinator, error::CoordinatorError, marker::RunMarker, words::counted};
+use crate::{coordinator::Coordinator, error::CoordinatorError, marker::RunMarker};
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// Removes the marker of an abandoned run, so that it no longer blocks purges.

@@ -96,11 +96,14 @@ fn refresh_names(
     options: &RefreshOptions,
     end: Instant,
 ) -> Result<names::Refreshed, CoordinatorError> {
-    let refreshed = names::refresh(&connected.results, options, Timestamp::now(), |targets| {
+    let refreshed = names::refresh(&connected.results, options, Timestamp::now, |targets| {
         aws.handle().block_on(ec2::read_names_until(targets, ec2::Retries::default(), Some(end)))
     })?;
     for failure in &refreshed.failures {
         warn!(failure, "names not read");
+    }
+    for note in &refreshed.notes {
+        warn!(note, "note on the names");
     }
     let changes = refreshed.changes;
     info!(
@@ -172,7 +175,7 @@ fn begin_and_drive<L: Lister, S: Store + Lister, Q: Queue>(
     has_time: &dyn Fn() -> bool,
 ) -> Result<RunState, CoordinatorError> {
     match coordinator.drive(&mut state, &mut Invocation { has_time }) {
-        Err(error @ CoordinatorError::Refused(_)) => return Err(error),
+        Err(error) if error.is_permanent() => return Err(error),
         Err(error) => state.message = Some(error.on_one_line()),
         Ok(()) => {}
     }
@@ -200,7 +203,7 @@ impl Host for Invocation<'_> {
 
 /// Returns the error as the function reports it. The step loop retries `Retry`, but not `Refused`.
 fn diagnostic(error: &CoordinatorError) -> Diagnostic {
-    let error_type = if matches!(error, CoordinatorError::Refused(_)) { "Refused" } else { "Retry" };
+    let error_type = if error.is_permanent() { "Refused" } else { "Retry" };
     let error_message = error.on_one_line();
     error!(error = error_message, error_type, "step failed");
     Diagnostic { error_type: error_type.to_owned(), error_message }

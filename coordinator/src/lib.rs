@@ -28,4 +28,3 @@ pub mod runs;
 #[cfg(feature = "aws")]
 pub mod settings;
 pub mod state;
-mod words;

@@ -67,6 +67,8 @@ pub struct Refreshed {
     pub sources: Vec<SourceCounts>,
     /// The difference to the former file.
     pub changes: Changes,
+    /// Subnets that ended because another one has their block, and sections near a limit, one line each.
+    pub notes: Vec<String>,
     /// What could not be read, one line each. Its former names stay.
     pub failures: Vec<String>,
 }
@@ -114,9 +116,10 @@ impl Refreshed {
     }
 }
 
-/// Reads the names and merges them into the file of the results bucket. `at` is the time at which the reading begins.
+/// Reads the names and merges them into the file of the results bucket. `now` returns the time of the clock.
 ///
-/// Two refreshes at the same time do not lose each other's names: each replaces only the version that it merged into.
+/// Two refreshes at the same time do not lose each other's names: each replaces only the version that it merged into. If that
+/// has changed, it reads again, because names that were read earlier may not end later ones.
 ///
 /// # Errors
 /// [`CoordinatorError::Refused`] for mistakes in the options, for a damaged file, which stays as it is, and for names that
@@ -124,52 +127,43 @@ impl Refreshed {
 pub fn refresh(
     results: &Bucket,
     options: &RefreshOptions,
-    at: Timestamp,
-    read: impl FnOnce(&[Target]) -> Vec<Result<Inventory, QueryError>>,
+    now: impl Fn() -> Timestamp,
+    mut read: impl FnMut(&[Target]) -> Vec<Result<Inventory, QueryError>>,
 ) -> Result<Refreshed, CoordinatorError> {
     let problems = options.problems();
     if !problems.is_empty() {
         return Err(CoordinatorError::Refused(format!("invalid event: {}", problems.join("; "))));
     }
-    let former = former(results)?;
-    // Checks the former file before any request to EC2.
-    merged(former.as_ref(), &[], at)?;
     let targets = options.targets();
-    let read = read(&targets);
-    let failures = failures(&targets, &read);
-    let readings: Vec<Reading> = read.into_iter().flatten().map(|inventory| inventory.reading).collect();
-    let sources = readings.iter().map(SourceCounts::of).collect();
-    let mut refreshed = Refreshed {
-        operation: "names",
-        path: layout::NAMES,
-        written: false,
-        sources,
-        changes: Changes::default(),
-        failures,
-    };
-    if readings.iter().any(|reading| !reading.parts.is_empty()) {
-        (refreshed.written, refreshed.changes) = write(results, former, &readings, at)?;
-    }
-    Ok(refreshed)
-}
-
-/// Merges the readings into the file and replaces it, unless nothing changes. Returns whether it was written.
-fn write(
-    results: &Bucket,
-    mut former: Option<Version>,
-    readings: &[Reading],
-    at: Timestamp,
-) -> Result<(bool, Changes), CoordinatorError> {
     for _ in 0..ATTEMPTS {
-        let Merged { bytes, changes } = merged(former.as_ref(), readings, at)?;
+        let former = former(results)?;
+        // Checks the former file before any request to EC2.
+        merged(former.as_ref(), &[], now())?;
+        let read = read(&targets);
+        let failures = failures(&targets, &read);
+        let readings: Vec<Reading> = read.into_iter().flatten().map(|inventory| inventory.reading).collect();
+        let mut refreshed = Refreshed {
+            operation: "names",
+            path: layout::NAMES,
+            written: false,
+            sources: readings.iter().map(SourceCounts::of).collect(),
+            changes: Changes::default(),
+            notes: Vec::new(),
+            failures,
+        };
+        if readings.iter().all(|reading| reading.parts.is_empty()) {
+            return Ok(refreshed);
+        }
+        let Merged { bytes, changes, notes } = merged(former.as_ref(), &readings, now())?;
+        (refreshed.changes, refreshed.notes) = (changes, notes);
         if former.as_ref().is_some_and(|former| former.bytes == bytes) {
-            return Ok((false, changes));
+            return Ok(refreshed);
         }
         let etag = former.as_ref().map(|former| &*former.etag);
         if results.replace(layout::NAMES, &bytes, etag).map_err(CoordinatorError::Ledger)? {
-            return Ok((true, changes));
+            refreshed.written = true;
+            return Ok(refreshed);
         }
-        former = self::former(results)?;
     }
     Err(CoordinatorError::Ledger(StoreError::transient(format!(
         "{} changed during each of {ATTEMPTS} attempts to replace it; check what else writes it",
@@ -232,6 +226,7 @@ mod tests {
             written: true,
             sources: Vec::new(),
             changes: Changes::default(),
+            notes: Vec::new(),
             failures: failures.iter().map(|failure| (*failure).to_owned()).collect(),
         };
         let line = refreshed(&[]).metrics("flowherd.fifo", Timestamp::UNIX_EPOCH);

@@ -1,5 +1,7 @@
 //! The operation that plans: protects the run's messages by its marker, then plans as many pages as there is time for.
 
+use std::sync::{Mutex, PoisonError};
+
 use flowherd_shared::{
     ledger::{ManifestTotals, Run},
     queue::Queue,
@@ -30,6 +32,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         if planning == Planning::default() && !self.protect(&run)? {
             return Ok(state.next(Operation::Plan(planning), PURGE_RETRY_SECONDS));
         }
+        let damage = Mutex::new(None);
         let planner = Planner {
             source: self.source,
             bucket: self.bucket,
@@ -37,6 +40,9 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             queue: self.queue,
             max_keys: self.max_keys,
             pause: self.pause,
+            damaged: &|message| {
+                damage.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message);
+            },
         };
         // A superseded run sends nothing more: its messages would delay those of the run that purged. If the ledger cannot be
         // read, the next call reports the error.
@@ -46,6 +52,8 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             Ok(planning) => planning,
             Err(error) => return Err(self.planning_error(&run, error)?),
         };
+        // One message is enough: all receipts of another version are damaged. If rules or lookups differ, no receipt counts.
+        state.message = state.message.or(damage.into_inner().unwrap_or_else(PoisonError::into_inner));
         state.progress.listed = planning.totals.objects;
         state.progress.skipped = planning.totals.skipped;
         Ok(if !planning.complete {

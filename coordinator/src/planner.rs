@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use flowherd_shared::{
     layout,
-    ledger::{ManifestTotals, Receipt, Run, put_json, read_json},
+    ledger::{ManifestTotals, Missing, Receipt, Run, put_json, read_json},
     queue::Queue,
     store::{Lister, ManifestEntry, Page, Store, StoreError},
     task::Task,
@@ -18,13 +18,13 @@ use flowherd_shared::{
 
 pub use send::SendError;
 
-use crate::{manifest, parallel, state::Planning};
+use crate::{manifest, parallel, reconcile, state::Planning};
 
 /// Receipts of an earlier run read at once.
 const READERS: usize = 32;
 
 /// The ports and limits of planning.
-#[expect(missing_debug_implementations, reason = "it holds a function")]
+#[expect(missing_debug_implementations, reason = "it holds functions")]
 pub struct Planner<'a, L, S, Q> {
     /// Lists the source bucket.
     pub source: &'a L,
@@ -38,6 +38,8 @@ pub struct Planner<'a, L, S, Q> {
     pub max_keys: u64,
     /// Waits between attempts to send. In tests it returns at once.
     pub pause: &'a (dyn Fn(Duration) + Sync),
+    /// Called for each receipt of an earlier run that cannot be used, with a message. Its object is sent.
+    pub damaged: &'a (dyn Fn(String) + Sync),
 }
 
 /// Why planning failed. The call can be repeated, except after [`PlanError::TooMany`].
@@ -216,8 +218,12 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
 
     fn is_done(&self, run: &Run, object: &ManifestEntry) -> Result<bool, StoreError> {
         for earlier in &run.resumes {
-            if Receipt::find(self.results, earlier, object, &run.fingerprint)?.is_some() {
-                return Ok(true);
+            match Receipt::examine(self.results, earlier, object, &run.fingerprint)? {
+                Ok(_) => return Ok(true),
+                Err(Missing::DamagedReceipt(why)) => {
+                    (self.damaged)(reconcile::damaged_receipt(earlier, object, &why));
+                }
+                Err(_) => {}
             }
         }
         Ok(false)

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use flowherd_shared::{
     error::Verdict,
+    layout,
     ledger::{Amendment, Failure, Missing, Outcome, Receipt, Report, Run},
     store::{ManifestEntry, Store, StoreError},
 };
@@ -104,6 +105,12 @@ pub fn missing<B>(
         }
     }
     Ok(ControlFlow::Continue(()))
+}
+
+/// Returns the message about the first receipt that a resumed run cannot use.
+#[must_use]
+pub fn damaged_receipt(run: &str, object: &ManifestEntry, why: &str) -> String {
+    format!("{}: {why}; objects with such a receipt are converted again", layout::receipt(run, &object.key))
 }
 
 /// Returns the outcome of an object. A valid receipt takes precedence over a failure: a later attempt succeeded.

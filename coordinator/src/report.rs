@@ -1,17 +1,13 @@
 //! The operation that reports: adds up the outcomes of the manifest's parts, in as many calls as it takes, and writes
 //! `report.json`. The ledger keeps the sum between calls.
 
-use std::ops::ControlFlow;
-
 use flowherd_shared::{
     error::error_chain,
-    ledger::{
-        ManifestEntry, Missing, Report, ReportFailure, ReportState, Run, examine_report, layout, put_json,
-        read_report,
-    },
+    ledger::{Report, ReportFailure, ReportState, Run, examine_report, layout, put_json, read_report},
     queue::Queue,
     report_page,
     store::{Head, Lister, Store, StoreError},
+    text::{counted, number},
 };
 use tracing::warn;
 
@@ -20,9 +16,8 @@ use crate::{
     error::CoordinatorError,
     marker::{self, RunMarker},
     parallel,
-    reconcile::{self, Reconciliation},
+    reconcile::Reconciliation,
     state::{Ended, Operation, Reporting, RunState},
-    words::counted,
 };
 
 /// Wait before the next check when a report finds unfinished objects, and before the next call after a failed read.
@@ -97,15 +92,6 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         let path = layout::report(run);
         let report = examine_report(self.results, &path)?.transpose();
         report.map_err(|why| StoreError::Invalid(format!("{path}: {why}").into()))
-    }
-
-    /// Calls `visit` for each missing object of a run, as the ledger is now, until it breaks.
-    pub fn missing<B>(
-        &self,
-        run: &Run,
-        visit: impl FnMut(&ManifestEntry, Missing) -> ControlFlow<B>,
-    ) -> Result<ControlFlow<B>, StoreError> {
-        reconcile::missing(self.results, run, visit)
     }
 
     /// Returns whether the run's marker says that dead-letter messages were moved back.
@@ -211,7 +197,7 @@ fn message(run: &Run, report: &Report, bucket: &str, replaced: u64, untried: u64
                  (flowherd run --resume {name})"
             )
         }
-        untried => format!("; the redrive did not retry {untried} of them"),
+        untried => format!("; the redrive did not retry {} of them", number(untried)),
     };
     if report.state == ReportState::Done
         && let Some(message) = report.no_objects(&format!("s3://{bucket}"))
@@ -226,14 +212,14 @@ fn message(run: &Run, report: &Report, bucket: &str, replaced: u64, untried: u64
             };
             let done = match listed {
                 1 => "1 object is done".to_owned(),
-                _ => format!("all {listed} objects are done"),
+                _ => format!("all {} objects are done", number(listed)),
             };
             format!("run {name}: {done}{warnings}")
         }
         (ReportState::Failed, listed) => {
             let todo = if untried.is_empty() { "; repair them and redrive" } else { "" };
             let listed = counted(listed, "object", "objects");
-            format!("run {name}: {} of {listed} failed{todo}{untried}{purged}", objects.failed)
+            format!("run {name}: {} of {listed} failed{todo}{untried}{purged}", number(objects.failed))
         }
         (ReportState::Incomplete, _) if run.manifest.is_none() => {
             format!("run {name}: the listing of its prefix is incomplete; begin a new run{purged}")
@@ -255,7 +241,8 @@ fn message(run: &Run, report: &Report, bucket: &str, replaced: u64, untried: u64
             format!(
                 "run {name}: {} of {listed} {are} missing (flowherd report {name} --missing) and {} failed; \
                  {todo}{untried}{purged}",
-                objects.missing, objects.failed
+                number(objects.missing),
+                number(objects.failed)
             )
         }
     }

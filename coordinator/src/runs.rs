@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use flowherd_shared::{
-    ledger::{Run, layout, read_json},
+    ledger::{Run, examine_json, layout},
     store::{Lister, Store, StoreError},
 };
 use jiff::Timestamp;
@@ -81,8 +81,17 @@ fn parse(key: &str) -> Option<IndexedRun> {
     })
 }
 
-/// Returns all runs of the ledger, latest first. `names` are the directories below `runs/`.
-pub fn list(results: &(impl Store + Lister), names: &[String]) -> Result<Vec<IndexedRun>, StoreError> {
+/// The runs of a ledger.
+#[derive(Debug)]
+pub struct RunList {
+    /// Latest first.
+    pub runs: Vec<IndexedRun>,
+    /// Each `run.json` that had to be read and cannot be used, with the reason.
+    pub damaged: Vec<String>,
+}
+
+/// Returns all runs of the ledger. `names` are the directories below `runs/`.
+pub fn list(results: &(impl Store + Lister), names: &[String]) -> Result<RunList, StoreError> {
     let mut indexed: BTreeMap<String, Vec<IndexedRun>> = BTreeMap::new();
     let mut after = None;
     loop {
@@ -103,12 +112,18 @@ pub fn list(results: &(impl Store + Lister), names: &[String]) -> Result<Vec<Ind
             _ => unknown.push(name),
         }
     }
-    let read = parallel::map(READERS, &unknown, |name| read_json::<Run>(results, &layout::run(name)));
-    for run in read {
-        runs.extend(run?.map(IndexedRun::from));
+    let mut damaged = Vec::new();
+    let read = parallel::try_map(READERS, &unknown, |name| examine_json::<Run>(results, &layout::run(name)))?;
+    for (name, run) in unknown.iter().zip(read) {
+        match run {
+            Some(Ok(run)) => runs.push(IndexedRun::from(run)),
+            Some(Err(why)) => damaged.push(format!("{}: {why}", layout::run(name))),
+            // A directory without `run.json`, such as that of a run that is being begun.
+            None => {}
+        }
     }
     runs.sort_by(|a, b| (&b.started, &b.run).cmp(&(&a.started, &a.run)));
-    Ok(runs)
+    Ok(RunList { runs, damaged })
 }
 
 #[cfg(test)]
@@ -122,6 +137,7 @@ mod tests {
             run: "a.B-1_".to_owned(),
             prefix: prefix.to_owned(),
             fingerprint: Fingerprint { config_hash: "c0".to_owned(), names_hash: "10".to_owned() },
+            enrichment: Vec::new(),
             version: "0".to_owned(),
             started: "2026-02-18T01:02:03.000Z".to_owned(),
             resumed: None,

@@ -1,5 +1,6 @@
 //! `names.json`: the names of interfaces, subnets and VPCs, and the subnet of an address, each at its time.
 
+mod address_ranges;
 mod entries;
 mod file;
 pub mod merge;
@@ -14,6 +15,7 @@ use foldhash::fast::FixedState;
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
+pub(crate) use self::address_ranges::AddressRanges;
 pub(crate) use self::timeline::{NO_NAME, NameId, NameRef};
 use self::{
     entries::{Entries, Validity},
@@ -42,6 +44,9 @@ pub struct Lookups {
     spaces: Vec<Addresses>,
     /// Addresses that exactly one VPC contains.
     unambiguous: Addresses,
+    last_begin: Option<i64>,
+    /// The names of the VPCs of these addresses. Empty until [`Lookups::add_vpc_ranges`].
+    vpc_ranges: Addresses,
     /// SHA-256 of the file in hex, or empty without a file.
     pub hash: String,
 }
@@ -96,6 +101,8 @@ impl Default for Lookups {
             vpcs: IdMap::default(),
             spaces: Vec::new(),
             unambiguous: Addresses::default(),
+            last_begin: None,
+            vpc_ranges: Addresses::default(),
             hash: String::new(),
         }
     }
@@ -113,13 +120,35 @@ impl Lookups {
         lookups.add_subnets(&file, &mut problems);
         lookups.add_interfaces(&file, &mut problems);
         if lookups.timelines.exceed_limit() {
-            problems.add(format!(
-                "cidrs: blocks that overlap at different times need more than {MAX_LOOKUP_PERIODS} periods of names; remove \
-                 entries that ended before your logs begin"
-            ));
+            problems.add(too_many_periods());
         }
         problems.check()?;
         Ok(lookups)
+    }
+
+    /// Prepares [`Lookups::vpc_of_address_at`], which few configurations need.
+    pub(crate) fn add_vpc_ranges(&mut self) -> Result<(), ConfigError> {
+        // The last space is that of subnets without a VPC.
+        let mut names = vec![NameRef::NONE; self.spaces.len()];
+        for vpc in self.vpcs.values() {
+            names[vpc.number as usize] = vpc.name;
+        }
+        let timelines = &mut self.timelines;
+        let mut spaces = Vec::with_capacity(names.len());
+        for (space, name) in self.spaces.iter().zip(names) {
+            let mut renamed = |ranges: &Ranges| ranges.renamed(|subnet| timelines.during(subnet, name));
+            spaces.push(Addresses { v4: renamed(&space.v4), v6: renamed(&space.v6) });
+        }
+        let v4: Vec<&Ranges> = spaces.iter().map(|space| &space.v4).collect();
+        let v6: Vec<&Ranges> = spaces.iter().map(|space| &space.v6).collect();
+        self.vpc_ranges =
+            Addresses { v4: Ranges::unambiguous(&v4, timelines), v6: Ranges::unambiguous(&v6, timelines) };
+        if self.timelines.exceed_limit() { Err(ConfigError::of(too_many_periods())) } else { Ok(()) }
+    }
+
+    /// Returns the name of the only VPC that contains an address at a time, and whether it is a guess.
+    pub(crate) fn vpc_of_address_at(&self, address: IpAddr, time: Option<i64>) -> (NameId, bool) {
+        self.vpc_ranges.find(address).map_or((NO_NAME, false), |name| self.name_at(name, time))
     }
 
     /// Returns the numbers of interfaces, subnets and VPCs.
@@ -144,11 +173,30 @@ impl Lookups {
     /// VPCs may overlap, so the address has a name only if exactly one VPC contains it. If the name depends on the time,
     /// returns [`NameRef::BY_TIME`].
     pub(crate) fn address(&self, vpc: Option<Vpc>, address: IpAddr) -> NameRef {
-        match self.own_subnet(vpc, address).or_else(|| self.unambiguous.find(address)) {
+        let by_any_vpc = || self.unambiguous.find(address);
+        match self.own_subnet(vpc, address) {
             Some(name) if name.is_timed() => NameRef::BY_TIME,
+            // Before the begin of the own VPC's subnet, another VPC may contain the address.
+            Some(name) if self.begin(name.id()).is_some() && by_any_vpc().is_some_and(NameRef::is_timed) => {
+                NameRef::BY_TIME
+            }
             Some(name) => name,
-            None => NameRef::NONE,
+            None => match by_any_vpc() {
+                Some(name) if name.is_timed() => NameRef::BY_TIME,
+                name => name.unwrap_or(NameRef::NONE),
+            },
         }
+    }
+
+    /// Returns when a name that does not depend on the time begins to be known; `None` if it applies at all times. Before that,
+    /// the name is a guess.
+    pub(crate) fn begin(&self, name: NameId) -> Option<i64> {
+        self.timelines.begin(name)
+    }
+
+    /// Returns the latest [`Lookups::begin`] of all names. From then on, only names that depend on the time can be guesses.
+    pub(crate) const fn last_begin(&self) -> Option<i64> {
+        self.last_begin
     }
 
     fn own_subnet(&self, vpc: Option<Vpc>, address: IpAddr) -> Option<NameRef> {
@@ -164,7 +212,7 @@ impl Lookups {
             return (name, false);
         }
         let guess = found().find_map(|name| self.timelines.guess(name, time)).unwrap_or(NO_NAME);
-        (guess, guess != NO_NAME)
+        (guess, !self.name(guess).is_empty())
     }
 
     /// Returns the name at a time, and whether it is a guess: the name whose period ended last before that time, or else the
@@ -174,7 +222,7 @@ impl Lookups {
             return (name, false);
         }
         let guess = self.timelines.guess(name, time).unwrap_or(NO_NAME);
-        (guess, guess != NO_NAME)
+        (guess, !self.name(guess).is_empty())
     }
 
     /// Returns a name's text.
@@ -274,10 +322,19 @@ impl Lookups {
         let times = entries.periods(owner, problems).unwrap_or_default();
         let named = times.into_iter().zip(entries.as_slice());
         named
-            .map(|((from, until), entry)| Period {
-                from,
-                until,
-                name: self.add_name(owner, name(entry), problems),
+            .map(|((from, until), entry)| {
+                let name = self.add_name(owner, name(entry), problems);
+                let mut period = Period { from, until, name };
+                if period.is_open() {
+                    if name == NO_NAME {
+                        // The begin belongs to this entry only.
+                        self.names.push("".into());
+                        period.name = self.names.len() as NameId - 1;
+                    } else {
+                        self.last_begin = self.last_begin.max(Some(from));
+                    }
+                }
+                period
             })
             .collect()
     }
@@ -324,6 +381,13 @@ impl Blocks {
     }
 }
 
+fn too_many_periods() -> String {
+    format!(
+        "cidrs: blocks that overlap at different times need more than {MAX_LOOKUP_PERIODS} periods of names; remove entries that \
+         ended before your logs begin with flowherd names --forget-before"
+    )
+}
+
 fn cidr_v4(block: &Block) -> String {
     let length = 32 - (block.last - block.first).count_ones();
     format!("{}/{length}", std::net::Ipv4Addr::from(block.first as u32))
@@ -361,7 +425,7 @@ fn only_id<'f>(
 }
 
 /// Parses a CIDR block. The error continues a sentence whose subject is the block.
-fn parse_cidr(text: &str) -> Result<IpNet, String> {
+pub(crate) fn parse_cidr(text: &str) -> Result<IpNet, String> {
     // Not `IpNet::from_str`, which reads octets with leading zeros as decimal where other tools read them as octal.
     let parts = text.split_once('/').and_then(|(address, length)| {
         let address: IpAddr = address.parse().ok()?;

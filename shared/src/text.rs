@@ -55,6 +55,12 @@ pub fn plural<'a>(count: u64, one: &'a str, many: &'a str) -> &'a str {
     if count == 1 { one } else { many }
 }
 
+/// Returns a count and its noun, such as `1 row` or `2,000 rows`.
+#[must_use]
+pub fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", number(count), plural(count, one, many))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +69,8 @@ mod tests {
     fn a_number_has_separators_and_only_one_has_the_singular() {
         assert_eq!([0, 999, 1000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([0, 1, 2].map(|count| plural(count, "is", "are")), ["are", "is", "are"]);
+        let rows = [0, 1, 2000].map(|count| counted(count, "row", "rows"));
+        assert_eq!(rows, ["0 rows", "1 row", "2,000 rows"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ QUESTIONS: dict[str, list[str]] = {
 }
 # These depend most on time, so they also run in a session with another time zone.
 ZONED = ["who-talked-to", "long-lived-flows", "coverage-gaps"]
+# Of the page of a run that has rows, and whose rows by time fit the page.
+PAGE_STATEMENTS = 9
 CSV = "org.apache.hadoop.hive.serde2.OpenCSVSerde"
 
 Row = list[Any]
@@ -211,6 +214,53 @@ def planted(checks: Checks, answers: dict[str, list[Row]]) -> None:
     checks.equal("a clean run has no missing object", answers["missing-objects"], [])
 
 
+class Page(HTMLParser):
+    """The checks of a run's page: a statement and what it should return, by heading."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.checks: dict[str, dict[str, str]] = {}
+        self.heading = ""
+        self.part: str | None = None
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        part = "heading" if tag == "h3" else dict(attrs).get("class") if tag == "code" else None
+        if part == "heading":
+            self.heading = ""
+        if part in ["heading", "sql", "expected"]:
+            self.part = part
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ["h3", "code"]:
+            self.part = None
+
+    def handle_data(self, data: str) -> None:
+        if self.part == "heading":
+            self.heading += data
+        elif self.part is not None:
+            check = self.checks.setdefault(self.heading, {})
+            check[self.part] = check.get(self.part, "") + data
+
+
+def page(checks: Checks, setting: Setting, run: str, headings: int) -> None:
+    """Runs the statements of a run's page, and compares their answers with the numbers that it expects."""
+    checks.section(f"The statements of the page of run {run} ({setting.schema})")
+    found = Page((setting.results / "runs" / run / "report.html").read_text()).checks
+    statements = {heading: check for heading, check in found.items() if "sql" in check}
+    checks.equal("number of statements", len(statements), headings)
+    for heading, check in statements.items():
+        expected = json.loads(check["expected"])
+        if isinstance(expected, dict):
+            # Records and bytes are one row of sums, in the order of their names in the report.
+            is_sums = heading in ["Records", "Bytes"]
+            rows = [list(expected.values())] if is_sums else [[name, number] for name, number in expected.items()]
+        else:
+            rows = [expected] if isinstance(expected, list) else [[expected]]
+        checks.equal(heading, tried(checks, heading, lambda: setting.ask(check["sql"])), rows)
+
+
 def failing(checks: Checks, server: Trino, bucket: Bucket, flowherd: Flowherd, directory: Path) -> None:
     checks.section("A run with a truncated object")
     flowherd.run("synth", directory, "--objects", 3, "--records", 500)
@@ -220,6 +270,7 @@ def failing(checks: Checks, server: Trino, bucket: Bucket, flowherd: Flowherd, d
     convert(flowherd, directory, "broken", "--prefix", "firehose/", fails=True)
     setting = Setting(server, bucket, flowherd, directory / "out", "broken")
     setting.make_views(checks)
+    page(checks, setting, "broken", PAGE_STATEMENTS)
     sql = flowherd.question("missing-objects", "--run", "broken")
     rows = same(checks, "missing-objects", setting, duckdb_over(flowherd, setting.results), sql)
     key = str(cut.relative_to(directory))
@@ -557,6 +608,7 @@ def main() -> int:
         plain = Setting(server, bucket, flowherd, results, "everything")
         plain.make_views(checks)
         incident(checks, plain)
+        page(checks, plain, "clean", PAGE_STATEMENTS)
         options = ["--layout", "firehose/{yyyy/MM/dd/HH}/", "--since", SINCE]
         by_hour = Setting(server, bucket, flowherd, results, "by_hour", *options)
         checks.section("The same tables, with hourly partitions")

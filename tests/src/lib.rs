@@ -16,6 +16,8 @@ pub mod local_cloud;
 pub mod model;
 pub mod objects;
 #[cfg(feature = "cloud")]
+pub mod on_terminal;
+#[cfg(feature = "cloud")]
 pub mod python_server;
 #[cfg(feature = "cloud")]
 pub mod recording_proxy;

@@ -43,6 +43,13 @@ impl RecordingProxy {
     /// Starts a proxy in front of a server.
     #[must_use]
     pub fn start(server: SocketAddr) -> Self {
+        Self::start_with(server, |_| {})
+    }
+
+    /// Starts a proxy that calls `before` with all that a connection has sent, before the server gets the last part of it.
+    #[must_use]
+    pub fn start_with(server: SocketAddr, before: impl Fn(&[u8]) + Send + Sync + 'static) -> Self {
+        let before = Arc::new(before);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::<Mutex<Vec<Connection>>>::default();
@@ -53,8 +60,13 @@ impl RecordingProxy {
                 let connection = Connection::default();
                 connections.lock().unwrap().push(Arc::clone(&connection));
                 let (from_server, to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+                let before = Arc::clone(&before);
                 thread::spawn(move || {
-                    forward(client, server, &|bytes| connection.lock().unwrap().extend(bytes));
+                    forward(client, server, &|bytes| {
+                        let mut sent = connection.lock().unwrap();
+                        sent.extend(bytes);
+                        before(&sent);
+                    });
                 });
                 thread::spawn(move || forward(from_server, to_client, &|_| {}));
             }

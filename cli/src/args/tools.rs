@@ -9,7 +9,7 @@ use super::FleetArgs;
 pub(crate) struct VerifyArgs {
     /// Run to verify
     pub(crate) run: String,
-    /// Verify a run of `flowherd convert` in this directory (its DEST) instead of a run of the fleet
+    /// Verify a run of 'flowherd convert' in this directory (its DEST) instead of a run of the fleet
     #[arg(long, value_name = "DIR", conflicts_with = "stack")]
     pub(crate) results: Option<PathBuf>,
     /// Print JSON instead of text

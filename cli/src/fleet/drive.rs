@@ -26,11 +26,19 @@ const MAX_PAUSE: Duration = Duration::from_secs(32);
 
 /// A command that drives a run in this process.
 pub(super) struct Command<'a> {
-    pub(super) fleet: &'a Fleet<'a>,
+    fleet: &'a Fleet<'a>,
     /// Shows progress.
-    pub(super) watch: Option<&'a Watch>,
+    watch: Option<&'a Watch>,
     /// Stops when everything is sent and the workers are processing it.
-    pub(super) stops_at_check: bool,
+    stops_at_check: bool,
+    /// The message of the run that was printed last.
+    printed: Option<String>,
+}
+
+impl<'a> Command<'a> {
+    pub(super) fn new(fleet: &'a Fleet<'a>, watch: Option<&'a Watch>, stops_at_check: bool) -> Self {
+        Self { fleet, watch, stops_at_check, printed: None }
+    }
 }
 
 impl Host for Command<'_> {
@@ -42,8 +50,9 @@ impl Host for Command<'_> {
             Operation::Purge(_) | Operation::Plan(_) => {}
             _ => state.wait_seconds = state.wait_seconds.min(MAX_WAIT_SECONDS),
         }
-        if let Operation::Report(_) = state.operation {
+        if state.message != self.printed {
             state.message.iter().for_each(|message| print_message(message));
+            self.printed.clone_from(&state.message);
         }
         thread::sleep(Duration::from_secs(state.wait_seconds));
         ControlFlow::Continue(())

@@ -18,7 +18,7 @@ pub(super) fn show(report: &Report, settings: &Settings, as_json: bool, strict: 
         summary::report(report, &format!("s3://{}", settings.common.results_bucket))
     };
     summary::print(&text)?;
-    summary::warn(report, &format!("s3://{}", settings.common.source_bucket));
+    summary::warn(report, &format!("s3://{}", settings.common.source_bucket), as_json);
     if report.objects.missing > 0 {
         let (run, missing) = (&report.run, &report.objects.missing);
         print_message(&format!(

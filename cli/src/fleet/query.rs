@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use aws_sdk_athena::types::TableMetadata;
 use flowherd_aws::Aws;
-use flowherd_coordinator::runs;
+use flowherd_coordinator::runs::{self, RunList};
 use indicatif::{HumanBytes, HumanCount};
 
 use self::{
@@ -220,7 +220,11 @@ impl Check<'_> {
         let owner = self.stack.get("ResultsBucketOwner");
         let results = self.aws.bucket(&self.stack.needed("ResultsBucket")?, owner.as_deref());
         let runs = results.names_below("runs/").and_then(|names| runs::list(&results, &names));
-        Ok(runs.and_then(|runs| shifted::find(&results, runs, &asked, reads)).unwrap_or_else(|error| {
+        let find = |found: RunList| {
+            found.damaged.iter().for_each(|problem| print_message(problem));
+            shifted::find(&results, found.runs, &asked, reads)
+        };
+        Ok(runs.and_then(find).unwrap_or_else(|error| {
             print_message(&format!(
                 "cannot read the ledger, so rows with other columns would not be noticed: {error}"
             ));

@@ -70,7 +70,9 @@ pub(crate) fn redrive(args: &RedriveArgs) -> Result<(), Stop> {
                 )
             }
             Redriven::Moved(1) => "1 dead-letter message is back in the queue".to_owned(),
-            Redriven::Moved(count) => format!("{count} dead-letter messages are back in the queue"),
+            Redriven::Moved(count) => {
+                format!("{} dead-letter messages are back in the queue", HumanCount(count))
+            }
         });
         let Some(step_loop) = fleet.step_loop else { return follow_here(fleet, state, &args.output) };
         // An execution whose input is a state continues from it.
@@ -85,7 +87,6 @@ fn begin_and_follow(fleet: &Fleet<'_>, mut options: RunOptions, output: &OutputA
     let Some(step_loop) = fleet.step_loop else {
         let state = fleet.patience.during("the begin of the run", || fleet.coordinator.begin(&options))?;
         print_message(&format!("run {}", state.run));
-        state.message.iter().for_each(|message| print_message(message));
         return follow_here(fleet, state, output);
     };
     let run = options.run_name(Timestamp::now())?;
@@ -132,7 +133,7 @@ fn find_run(fleet: &Fleet<'_>, name: &str) -> Result<Option<Run>, Stop> {
 /// Drives a run in this process: until everything is in the queue, or to its end with `--watch`.
 fn follow_here(fleet: &Fleet<'_>, mut state: RunState, output: &OutputArgs) -> Result<(), Stop> {
     let watch = Watch::new(&state.run, fleet.settings.settle);
-    let mut command = Command { fleet, watch: Some(&watch), stops_at_check: !output.watch };
+    let mut command = Command::new(fleet, Some(&watch), !output.watch);
     let driven = fleet.coordinator.drive(&mut state, &mut command);
     // Standard output may be the same terminal.
     drop(watch);

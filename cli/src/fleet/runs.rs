@@ -5,7 +5,7 @@ use flowherd_coordinator::{
     error::CoordinatorError,
     marker::RunMarker,
     parallel,
-    runs::{self, IndexedRun},
+    runs::{self, IndexedRun, RunList},
 };
 use flowherd_shared::{
     ledger::{Run, examine_json, examine_report, layout},
@@ -16,7 +16,6 @@ use super::{Fleet, step_loop::Execution};
 use crate::{
     runs_table::{ListedRun, ReportFile},
     stop::Stop,
-    summary::print_message,
 };
 
 /// Ledger files read at once.
@@ -74,7 +73,7 @@ pub(super) fn latest(fleet: &Fleet<'_>, limit: usize) -> Result<Vec<ListedRun>, 
     for (name, file) in names.iter().zip(files) {
         match file {
             Some(Ok(run)) => runs.push(run),
-            Some(Err(why)) => print_message(&format!("{}: {why}", layout::run(name))),
+            Some(Err(why)) => fleet.name_damage(&format!("{}: {why}", layout::run(name))),
             // Its ledger was deleted since the listing.
             None => {}
         }
@@ -119,9 +118,10 @@ pub(super) fn find(fleet: &Fleet<'_>, name: &str) -> Result<Run, Stop> {
 /// Returns all runs, latest first by their begin: names need not sort by time.
 pub(super) fn all_runs(fleet: &Fleet<'_>) -> Result<Vec<IndexedRun>, Stop> {
     let results = fleet.coordinator.results;
-    let list =
-        || -> Result<Vec<IndexedRun>, StoreError> { runs::list(results, &results.names_below("runs/")?) };
-    Ok(fleet.patience.during("the list of runs", list).context("cannot list the runs")?)
+    let list = || -> Result<RunList, StoreError> { runs::list(results, &results.names_below("runs/")?) };
+    let found = fleet.patience.during("the list of runs", list).context("cannot list the runs")?;
+    found.damaged.iter().for_each(|problem| fleet.name_damage(problem));
+    Ok(found.runs)
 }
 
 /// Returns a message if the step loop's execution of an active run has stopped. Later executions of the run have other names, and

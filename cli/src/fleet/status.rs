@@ -13,11 +13,12 @@ use serde::Serialize;
 use super::{
     Fleet, connected,
     drive::Command,
-    json, missing, outcome,
+    json, outcome,
     runs::{self, all_runs, latest, search},
 };
 use crate::{
     args::{ReportArgs, RunsArgs, StatusArgs},
+    missing::MissingObjects,
     page,
     runs_table::{self, ReportFile, RunProgress},
     stop::Stop,
@@ -204,7 +205,7 @@ pub(crate) fn report(args: &ReportArgs) -> Result<(), Stop> {
         let Fleet { coordinator, settings, patience, .. } = fleet;
         let run = runs::find(fleet, &args.run)?;
         if args.missing {
-            return missing::show(fleet, &run, args.json);
+            return show_missing(fleet, &run, args.json);
         }
         let written = || coordinator.finished_report(&args.run).context("cannot read the report");
         // `--now` replaces a damaged report.
@@ -225,6 +226,21 @@ pub(crate) fn report(args: &ReportArgs) -> Result<(), Stop> {
     })
 }
 
+/// Lists the missing objects of a run.
+fn show_missing(fleet: &Fleet<'_>, run: &Run, as_json: bool) -> Result<(), Stop> {
+    let patience = fleet.patience;
+    let objects = MissingObjects {
+        store: fleet.coordinator.results,
+        run,
+        all_runs: &|| all_runs(fleet),
+        status: format!("flowherd status {}", run.run),
+        resume: format!("process them with: flowherd run --resume {}", run.run),
+        renew: &|| patience.renew(),
+        pause: &|print| patience.pause(print),
+    };
+    patience.during("the receipts and failures of the ledger", || objects.show(as_json))
+}
+
 /// Writes the report of a run as its ledger is now. Fails if objects are unfinished, unless `now` is set.
 fn make_report(fleet: &Fleet<'_>, run: &Run, now: bool) -> Result<(), Stop> {
     let mut state = if now {
@@ -232,7 +248,7 @@ fn make_report(fleet: &Fleet<'_>, run: &Run, now: bool) -> Result<(), Stop> {
     } else {
         RunState::new(run, Operation::Report(Reporting::default()))
     };
-    fleet.coordinator.drive(&mut state, &mut Command { fleet, watch: None, stops_at_check: true })?;
+    fleet.coordinator.drive(&mut state, &mut Command::new(fleet, None, true))?;
     if state.has_ended() {
         return Ok(());
     }

@@ -112,16 +112,14 @@ struct Building {
     records: Spread<Record>,
 }
 
-/// Limits for reading a sample: a JSON object with an array of records is one record here.
+/// Limits for finding the rules: a JSON object with an array of records is one record here.
 pub(super) fn sample_limits() -> Limits {
-    Limits {
-        max_record_bytes: 16 << 20,
-        max_envelope_bytes: 16 << 20,
-        max_rejects: u64::MAX,
-        max_reject_percent: 100,
-        max_reject_bytes: u64::MAX,
-        ..Limits::default()
-    }
+    Limits { max_record_bytes: 16 << 20, ..without_reject_limits(Limits::default()) }
+}
+
+/// Returns limits with which no number of rejects fails an object.
+pub(super) fn without_reject_limits(limits: Limits) -> Limits {
+    Limits { max_rejects: u64::MAX, max_reject_percent: 100, max_reject_bytes: u64::MAX, ..limits }
 }
 
 impl Clusters {
@@ -147,7 +145,7 @@ impl Clusters {
     }
 
     fn add_record(&mut self, key: &str, record: &Read<'_>, plain_file: &mut PlainFile) {
-        let message = String::from_utf8_lossy(record.repaired.unwrap_or(record.message));
+        let message = String::from_utf8_lossy(record.repaired.unwrap_or_else(|| record.message()));
         let is_plain = record.origin.kind == OriginKind::Plain;
         let source = if is_plain {
             Source::Folder { glob: names::key_globs(key).0 }

@@ -29,11 +29,15 @@ pub(super) struct Found {
     pub(super) sources: Vec<Source>,
     pub(super) cluster: Cluster,
     pub(super) chain: Chain,
+    /// The keys of files with records outside of envelopes.
+    plain_keys: Vec<String>,
 }
 
 impl Found {
     fn new(cluster: Cluster, chain: Chain) -> Self {
-        Self { sources: vec![cluster.source.clone()], cluster, chain }
+        let plain_files = if cluster.is_group() { &[][..] } else { &cluster.files };
+        let plain_keys = plain_files.iter().map(|file| file.key.clone()).collect();
+        Self { sources: vec![cluster.source.clone()], cluster, chain, plain_keys }
     }
 
     /// Returns whether one rule takes every record.
@@ -41,8 +45,9 @@ impl Found {
         self.chain.drafts.len() == 1 && self.chain.remaining.is_empty()
     }
 
+    /// Returns whether it has log groups.
     pub(super) fn is_group(&self) -> bool {
-        self.cluster.is_group()
+        self.sources.iter().any(|source| source.group().is_some())
     }
 
     /// Returns whether enough records have no rule to be another log.
@@ -52,9 +57,25 @@ impl Found {
 
     /// Returns whether the `match` of a preset takes all log groups and keys.
     pub(super) fn own_match_of(&self, preset: &PresetRule) -> bool {
-        let is_plain = !self.folders().is_empty();
         self.groups().iter().all(|group| preset.matches_group(group))
-            && (!is_plain || self.keys().all(|key| preset.matches_key(key)))
+            && self.plain_keys.iter().all(|key| preset.matches_key(key))
+    }
+
+    /// Divides the log groups from the folders. A rule for both could be neither above the rules for folders, because its glob of keys
+    /// may take their records, nor below them, because their globs of keys may take its events.
+    pub(super) fn by_kind(self) -> Vec<Self> {
+        let (groups, folders): (Vec<Source>, Vec<Source>) =
+            self.sources.iter().cloned().partition(|source| source.group().is_some());
+        if groups.is_empty() || folders.is_empty() {
+            return vec![self];
+        }
+        let folders = Self {
+            sources: folders,
+            cluster: self.cluster.clone(),
+            chain: self.chain.clone(),
+            plain_keys: self.plain_keys.clone(),
+        };
+        vec![Self { sources: groups, plain_keys: Vec::new(), ..self }, folders]
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
@@ -124,6 +145,7 @@ impl Found {
     fn add_test(&mut self, test: &Cluster) {
         let globs = test.files.iter().map(|file| names::key_globs(&file.key).1);
         self.sources.extend(globs.map(|glob| Source::Folder { glob }));
+        self.plain_keys.extend(test.files.iter().map(|file| file.key.clone()));
         self.cluster.files.extend(test.files.iter().cloned());
     }
 
@@ -152,6 +174,7 @@ impl Found {
             joined
         };
         self.cluster = joined;
+        self.plain_keys.append(&mut other.plain_keys);
         self.sources.append(&mut other.sources);
         self.sources.sort_unstable();
         self.sources.dedup();

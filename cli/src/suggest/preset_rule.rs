@@ -18,6 +18,8 @@ pub(super) struct PresetRule {
     pub(super) is_json: bool,
     /// Whether it decodes payloads and writes no rows.
     pub(super) decodes: bool,
+    /// Whether its format is a regular expression.
+    pub(super) has_pattern: bool,
     /// Its keys, such as `unwrap`.
     keys: Vec<String>,
     /// The alternatives of its `match`.
@@ -45,6 +47,7 @@ pub(super) fn all() -> Vec<PresetRule> {
             required: rule.get("required").and_then(Value::as_array).map_or(0, Vec::len),
             is_json: format.and_then(|format| format.get("kind")).and_then(Value::as_str) == Some("json"),
             decodes: rule.contains_key("decode"),
+            has_pattern: format.is_some_and(|format| format.contains_key("pattern")),
             keys: rule.keys().cloned().collect(),
             alternatives: alternatives(rule.get("match")),
         })
@@ -87,6 +90,11 @@ impl PresetRule {
         let first = self.alternatives.first()?.message.as_ref()?;
         let is_in_all = self.alternatives.iter().all(|other| other.message.as_ref() == Some(first));
         is_in_all.then(|| literal(first))
+    }
+
+    /// Returns the number of regular expressions in its own `match`.
+    pub(super) fn regexes_of_match(&self) -> usize {
+        self.alternatives.iter().filter(|alternative| alternative.message.is_some()).count()
     }
 
     /// Returns whether its own `match` takes the events of a log group, whatever the stream and key.

@@ -10,7 +10,7 @@ use super::{
     preset_rule::PresetRule,
     probe::{Fit, Probes, try_rule},
     spread::some_of,
-    text_shape,
+    text_shape::{self, HeadLines},
     trim::{first_members, trim_to_records},
     wrapped,
 };
@@ -27,7 +27,8 @@ const MIN_REQUIRED: usize = 2;
 pub(super) const MIN_KIND_PERCENT: usize = 10;
 /// Minimum records that get columns of their own beside a log that presets take most of. Fewer are malformed records of it.
 const MIN_KIND_RECORDS: usize = 5;
-/// Maximum part of the records that may lack the form in which the others hold nested records.
+/// Maximum part of the records that may lack the form in which the others hold nested records, and of lines that may not fit the
+/// format of the others.
 const MAX_UNFIT_PERCENT: usize = 10;
 /// Maximum rules for one cluster.
 const MAX_DRAFTS: usize = 8;
@@ -38,7 +39,7 @@ const MAX_OTHER_MEMBERS: usize = 3;
 type Rank = (usize, usize, Reverse<u64>);
 
 /// The rules for a cluster, in order.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Chain {
     pub(super) drafts: Vec<Draft>,
     /// Records that no rule takes.
@@ -82,7 +83,7 @@ impl Recogniser {
         // Columns of their own would take any JSON, also records of a log that a preset knows and a few others.
         let is_known = |others: &Vec<Record>| others.len() * 2 <= cluster.records.len();
         if partial.as_ref().is_none_or(|(_, others)| !is_known(others))
-            && let Some(draft) = own_format(cluster, &[])
+            && let Some((draft, _)) = own_format(cluster, &[], 0)
         {
             return of_one(draft);
         }
@@ -221,8 +222,11 @@ impl Recogniser {
             // A few records beside others are malformed rather than another log.
             let is_kind = part.records.len() >= min_records
                 && part.records.len() * 100 >= cluster.records.len() * MIN_KIND_PERCENT;
-            match own_format(&part, &[]).filter(|_| is_kind) {
-                Some(draft) => chain.drafts.push(draft),
+            match own_format(&part, &[], MAX_UNFIT_PERCENT).filter(|_| is_kind) {
+                Some((draft, others)) => {
+                    chain.drafts.push(draft);
+                    chain.remaining.extend(others);
+                }
                 None => chain.remaining.extend(part.records),
             }
         }
@@ -291,33 +295,52 @@ fn keys_with_comments(cluster: &Cluster, keys: &[String]) -> Option<Vec<String>>
     (has_others && (in_records || in_preambles)).then(|| [keys, &["comments = \"#\"".to_owned()]].concat())
 }
 
-/// Returns a rule with columns of its own that takes all records.
-fn own_format(cluster: &Cluster, keys: &[String]) -> Option<Draft> {
+/// Returns a rule with columns of its own, and the records that it does not take: at most `max_unfit` percent, and only lines.
+fn own_format(cluster: &Cluster, keys: &[String], max_unfit: usize) -> Option<(Draft, Vec<Record>)> {
     if cluster.records.is_empty() {
         return None;
     }
     let is_plain = !cluster.is_group();
     if let Some(shape) = json_shape(&cluster.records, 0) {
-        return verified(Draft::of_json(shape, is_plain, keys), cluster, 0);
+        let draft = verified(Draft::of_json(shape, is_plain, keys), cluster, 0)?;
+        return Some((draft, Vec::new()));
     }
+    let draft = text_draft(cluster, keys, max_unfit)?;
+    let fit = try_rule(&draft.probe(), cluster).filter(|fit| fit.takes_all_but(max_unfit))?;
+    let others = cluster.records.iter().filter(|record| !fit.takes(record)).cloned().collect();
+    Some((draft, others))
+}
+
+/// Returns a rule for lines of text.
+fn text_draft(cluster: &Cluster, keys: &[String], max_unfit: usize) -> Option<Draft> {
+    let is_plain = !cluster.is_group();
     let lines = |with_comments: bool| -> Vec<&str> {
         let messages = cluster.records.iter().map(|record| &*record.message);
         messages.filter(|message| with_comments || !message.starts_with('#')).collect()
     };
     let preambles: Vec<&str> =
         cluster.files.iter().flat_map(|file| file.preamble.iter().map(String::as_str)).collect();
-    if let Some(format) = text_shape::w3c(&preambles, &lines(true)) {
-        return verified(Draft::of_text(format, is_plain, keys), cluster, 0);
+    if let Some(format) = text_shape::w3c(&preambles, &lines(true), max_unfit) {
+        return Some(Draft::of_text(format, is_plain, keys));
     }
     let comments = keys_with_comments(cluster, keys);
     let keys = comments.as_deref().unwrap_or(keys);
     let lines = lines(comments.is_none());
-    let first_lines: Vec<&str> =
-        cluster.records.iter().filter(|record| record.is_first).map(|record| &*record.message).collect();
     // A rule has one kind of comments, and a header line takes it.
-    let first_lines = if comments.is_some() { &[][..] } else { &first_lines };
-    let format = text_shape::pairs(&lines).or_else(|| text_shape::delimited(&lines, first_lines))?;
-    verified(Draft::of_text(format, is_plain, keys), cluster, 0)
+    let heads = if comments.is_some() { HeadLines::default() } else { head_lines(cluster) };
+    let format =
+        text_shape::pairs(&lines, max_unfit).or_else(|| text_shape::delimited(&lines, &heads, max_unfit))?;
+    Some(Draft::of_text(format, is_plain, keys))
+}
+
+fn head_lines(cluster: &Cluster) -> HeadLines<'_> {
+    let mut heads = HeadLines::default();
+    for (at, record) in cluster.records.iter().enumerate().filter(|(_, record)| record.is_first) {
+        heads.first.push(&*record.message);
+        let next = cluster.records.get(at + 1).filter(|next| next.file == record.file);
+        heads.second.extend(next.map(|next| &*next.message));
+    }
+    heads
 }
 
 /// Returns the shape of records that are JSON objects, if at most `max_unfit` percent are not.

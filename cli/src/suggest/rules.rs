@@ -2,10 +2,10 @@
 
 use std::{cmp::Reverse, collections::BTreeSet};
 
-use flowherd_shared::limits::{MAX_REGEXES, MAX_RULES, MAX_TABLES};
+use flowherd_shared::limits::{MAX_EXAMPLE_CHARS, MAX_REGEXES, MAX_RULES, MAX_TABLES};
 
 use super::{
-    clusters::Source,
+    clusters::{Record, Source},
     draft::{Draft, time_key},
     found::Found,
     names,
@@ -27,6 +27,10 @@ pub(super) struct Suggested {
     pub(super) about: String,
     /// Further comments.
     pub(super) notes: Vec<String>,
+    /// A record of the sample that the rule rejects.
+    pub(super) reject_example: Option<String>,
+    /// Count of its regular expressions.
+    pub(super) regexes: usize,
     /// Whether the columns come from the sample alone, and not from a preset.
     pub(super) is_inferred: bool,
     /// Whether it rejects records of the sample that no other rule takes.
@@ -45,7 +49,11 @@ pub(super) struct UncertainRule {
 }
 
 /// Returns the rules in order, and what is uncertain.
-pub(super) fn rules(mut found: Vec<Found>) -> (Vec<Suggested>, Vec<UncertainRule>) {
+pub(super) fn rules(found: Vec<Found>) -> (Vec<Suggested>, Vec<UncertainRule>) {
+    let has_own_match: Vec<bool> = (0..found.len()).map(|at| own_match_suffices(&found, at)).collect();
+    let found = found.into_iter().zip(has_own_match);
+    let mut found: Vec<Found> =
+        found.flat_map(|(found, is_whole)| if is_whole { vec![found] } else { found.by_kind() }).collect();
     found.sort_by_key(|found| {
         let globs: Vec<&str> = if found.is_group() { found.groups() } else { found.folders() };
         let length = globs.iter().map(|glob| names::literal_length(glob)).min().unwrap_or_default();
@@ -75,17 +83,20 @@ impl Writer<'_> {
         let drafts = &found.chain.drafts;
         for (number, draft) in drafts.iter().enumerate() {
             let mut head = Vec::new();
+            let is_last = number + 1 == drafts.len();
             let (name, table) = self.names_of(found, draft);
             let is_preset_name = draft.preset.as_ref().is_some_and(|preset| preset.name == name);
             if !is_preset_name {
                 head.push(format!("name = {}", string(&name)));
             }
-            head.extend(self.matches(at, found, draft));
+            let own_match = self.matches(at, found, draft);
+            let regexes = regexes(draft, own_match.as_deref());
+            head.extend(own_match);
             if draft.preset.is_none() && !draft.decodes() {
                 head.push(format!("table = \"{table}\""));
             }
             // Records of an unknown kind go to the rule that the user completes.
-            if number + 1 < drafts.len() || found.has_unknown_kind() {
+            if !is_last || found.has_unknown_kind() {
                 head.push("on_mismatch = \"next\"".to_owned());
             }
             if draft.preset.is_none() && !draft.decodes() && found.groups().len() > 1 {
@@ -101,6 +112,8 @@ impl Writer<'_> {
                 toml: draft.toml(&head),
                 about: format!("{}: {}", draft.what, listed(&found.sources)),
                 notes,
+                reject_example: found.chain.remaining.first().filter(|_| is_last).map(example),
+                regexes,
                 is_inferred: draft.preset.is_none(),
                 expects_rejects: found.chain.rejected > 0,
                 decodes: draft.decodes(),
@@ -141,10 +154,7 @@ impl Writer<'_> {
     /// tell apart.
     fn matches(&self, at: usize, found: &Found, draft: &Draft) -> Option<String> {
         let message = draft.preset.as_ref().and_then(PresetRule::message);
-        if let Some(preset) = &draft.preset
-            && found.chain.drafts.len() == 1
-            && self.own_match_suffices(at, found, preset)
-        {
+        if draft.preset.is_some() && own_match_suffices(self.found, at) {
             return None;
         }
         let message = message.map_or_else(String::new, |message| format!(", message = {message}"));
@@ -160,19 +170,6 @@ impl Writer<'_> {
             [only] => Some(format!("match = {only}")),
             alternatives => Some(format!("match = [\n  {},\n]", alternatives.join(",\n  "))),
         }
-    }
-
-    fn own_match_suffices(&self, at: usize, found: &Found, preset: &PresetRule) -> bool {
-        let takes_all = found.own_match_of(preset);
-        let takes_another =
-            self.found.iter().enumerate().filter(|(other, _)| *other != at).any(|(_, other)| {
-                let mut groups: Vec<Option<&str>> = other.groups().into_iter().map(Some).collect();
-                if !other.folders().is_empty() {
-                    groups.push(None);
-                }
-                groups.into_iter().any(|group| preset.may_match(group, &mut other.keys()))
-            });
-        takes_all && !takes_another
     }
 
     /// Returns a commented rule for records that no rule takes for certain.
@@ -207,6 +204,42 @@ impl Writer<'_> {
     }
 }
 
+/// Returns whether one rule with a preset takes these records by its own `match`, and no others.
+fn own_match_suffices(all: &[Found], at: usize) -> bool {
+    let [Draft { preset: Some(preset), .. }] = &all[at].chain.drafts[..] else { return false };
+    let takes_another = all.iter().enumerate().filter(|(other, _)| *other != at).any(|(_, other)| {
+        let mut groups: Vec<Option<&str>> = other.groups().into_iter().map(Some).collect();
+        if !other.folders().is_empty() {
+            groups.push(None);
+        }
+        groups.into_iter().any(|group| preset.may_match(group, &mut other.keys()))
+    });
+    all[at].own_match_of(preset) && !takes_another
+}
+
+/// Returns the count of a rule's regular expressions. `own_match` replaces that of its preset.
+fn regexes(draft: &Draft, own_match: Option<&str>) -> usize {
+    let preset = draft.preset.as_ref();
+    let has_pattern = match &draft.format {
+        Some(format) => format.starts_with("kind = \"regex\""),
+        None => preset.is_some_and(|preset| preset.has_pattern),
+    };
+    let in_match = match own_match {
+        Some(own_match) => own_match.matches("message = ").count(),
+        None => preset.map_or(0, PresetRule::regexes_of_match),
+    };
+    usize::from(has_pattern) + in_match
+}
+
+/// Returns the beginning of a record's message in quotes.
+fn example(record: &Record) -> String {
+    let mut text: String = record.message.chars().take(MAX_EXAMPLE_CHARS).collect();
+    if text.len() < record.message.len() {
+        text.push('…');
+    }
+    string(&text)
+}
+
 /// Returns where records come from, for a comment.
 fn listed(sources: &[Source]) -> String {
     let groups: Vec<&str> = sources.iter().filter_map(Source::group).collect();
@@ -227,10 +260,8 @@ fn limit(rules: &mut [Suggested]) {
     let (mut count, mut regexes) = (0, 0);
     let mut tables = BTreeSet::new();
     for rule in rules {
-        let has_regex =
-            rule.toml.contains("\npattern = ") || rule.toml.contains("message = ") || !rule.is_inferred;
         let is_beyond = count == MAX_RULES
-            || regexes + usize::from(has_regex) > MAX_REGEXES
+            || regexes + rule.regexes > MAX_REGEXES
             || (tables.len() == MAX_TABLES && !tables.contains(&rule.table));
         if is_beyond {
             rule.why_commented =
@@ -238,7 +269,7 @@ fn limit(rules: &mut [Suggested]) {
             continue;
         }
         count += 1;
-        regexes += usize::from(has_regex);
+        regexes += rule.regexes;
         tables.insert(rule.table.clone());
     }
 }

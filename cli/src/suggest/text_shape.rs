@@ -1,6 +1,9 @@
-//! Formats of text that every line of a sample fits: pairs of keys and values, and delimited fields.
+//! Formats of text: pairs of keys and values, and delimited fields. A limited part of the lines may not fit.
 
-use std::collections::BTreeSet;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use flowherd_shared::table::ColumnType;
 
@@ -39,13 +42,14 @@ struct Field {
     values: Values,
 }
 
-/// Returns the format of lines such as `level=info msg="a b"`. The order of the keys must be the same in every line.
-pub(super) fn pairs(lines: &[&str]) -> Option<TextFormat> {
-    if lines.len() < MIN_LINES {
+/// Returns the format of lines such as `level=info msg="a b"`. At most `max_unfit` percent have another form, another first key
+/// or another order of the keys.
+pub(super) fn pairs(lines: &[&str], max_unfit: usize) -> Option<TextFormat> {
+    let parsed: Vec<Vec<Pair<'_>>> = lines.iter().filter_map(|line| parse_pairs(line)).collect();
+    let (order, parsed) = common_order(parsed)?;
+    if !show_a_format(parsed.len(), lines.len(), max_unfit) {
         return None;
     }
-    let parsed: Vec<Vec<Pair<'_>>> = lines.iter().map(|line| parse_pairs(line)).collect::<Option<_>>()?;
-    let order = common_order(&parsed)?;
     let mut columns = Columns::default();
     let mut pattern = String::from("^");
     let mut fields = Vec::new();
@@ -53,9 +57,6 @@ pub(super) fn pairs(lines: &[&str]) -> Option<TextFormat> {
         let of_key: Vec<&Pair<'_>> =
             parsed.iter().flat_map(|line| line.iter().filter(|pair| pair.key == *key)).collect();
         let is_optional = of_key.len() < parsed.len();
-        if at == 0 && is_optional {
-            return None;
-        }
         let column = columns.name(key);
         let quoted = of_key.iter().filter(|pair| pair.is_quoted).count();
         let value = match quoted {
@@ -124,32 +125,75 @@ fn closing_quote(text: &str) -> Option<usize> {
     })
 }
 
-/// Returns one order of all keys that every line keeps.
-fn common_order<'a>(lines: &[Vec<Pair<'a>>]) -> Option<Vec<&'a str>> {
-    let mut order: Vec<&str> = Vec::new();
+/// Returns the order of all keys, and the lines that keep it and begin with its first key. The most frequent sequence of keys is
+/// the first to determine the order.
+fn common_order<'a>(lines: Vec<Vec<Pair<'a>>>) -> Option<(Vec<&'a str>, Vec<Vec<Pair<'a>>>)> {
+    let mut sequences: BTreeMap<Vec<&str>, Vec<Vec<Pair<'a>>>> = BTreeMap::new();
     for line in lines {
-        let mut next = 0;
-        for pair in line {
-            match order.iter().position(|key| *key == pair.key) {
-                Some(at) if at >= next => next = at + 1,
-                Some(_) => return None,
-                None => {
-                    order.insert(next, pair.key);
-                    next += 1;
-                }
+        sequences.entry(line.iter().map(|pair| pair.key).collect()).or_default().push(line);
+    }
+    let mut sequences: Vec<_> = sequences.into_iter().collect();
+    sequences.sort_by_key(|(_, lines)| Reverse(lines.len()));
+    let first = *sequences.first()?.0.first()?;
+    let mut order = Vec::new();
+    let mut kept = Vec::new();
+    for (keys, lines) in sequences {
+        if keys.first() == Some(&first)
+            && let Some(extended) = extended_order(&order, &keys)
+        {
+            order = extended;
+            kept.extend(lines);
+        }
+    }
+    (order.len() <= MAX_FIELDS).then_some((order, kept))
+}
+
+/// Returns an order with the keys of one more line; `None` if the line has another order.
+fn extended_order<'a>(order: &[&'a str], keys: &[&'a str]) -> Option<Vec<&'a str>> {
+    let mut order = order.to_vec();
+    let mut next = 0;
+    for key in keys {
+        match order.iter().position(|other| other == key) {
+            Some(at) if at >= next => next = at + 1,
+            Some(_) => return None,
+            None => {
+                order.insert(next, *key);
+                next += 1;
             }
         }
     }
-    (order.len() <= MAX_FIELDS).then_some(order)
+    Some(order)
 }
 
-/// Returns the format of lines with the same number of fields between tabs, pipes, semicolons or commas. `first_lines` has
-/// the first line of each file, which may be a header.
-pub(super) fn delimited(lines: &[&str], first_lines: &[&str]) -> Option<TextFormat> {
-    DELIMITERS.iter().find_map(|(delimiter, pattern)| delimited_by(delimiter, pattern, lines, first_lines))
+/// Returns whether enough lines have a format.
+fn show_a_format(fit: usize, lines: usize, max_unfit: usize) -> bool {
+    fit >= MIN_LINES && (lines - fit) * 100 <= lines * max_unfit
 }
 
-fn delimited_by(delimiter: &str, pattern: &str, lines: &[&str], first_lines: &[&str]) -> Option<TextFormat> {
+/// Lines that may be a header.
+#[derive(Debug, Default)]
+pub(super) struct HeadLines<'a> {
+    /// The first line of each file.
+    pub(super) first: Vec<&'a str>,
+    /// The lines after these, for files that begin with a malformed line.
+    pub(super) second: Vec<&'a str>,
+}
+
+/// Returns the format of lines with the same number of fields between tabs, pipes, semicolons or commas. At most `max_unfit` percent
+/// have another number.
+pub(super) fn delimited(lines: &[&str], heads: &HeadLines<'_>, max_unfit: usize) -> Option<TextFormat> {
+    DELIMITERS
+        .iter()
+        .find_map(|(delimiter, pattern)| delimited_by(delimiter, pattern, lines, heads, max_unfit))
+}
+
+fn delimited_by(
+    delimiter: &str,
+    pattern: &str,
+    lines: &[&str],
+    heads: &HeadLines<'_>,
+    max_unfit: usize,
+) -> Option<TextFormat> {
     let has_quotes = matches!(delimiter, "," | ";") && lines.iter().any(|line| line.contains('"'));
     let split = |line: &'_ str| -> Vec<String> {
         if has_quotes {
@@ -158,21 +202,27 @@ fn delimited_by(delimiter: &str, pattern: &str, lines: &[&str], first_lines: &[&
             line.split(delimiter).map(str::to_owned).collect()
         }
     };
-    let count = split(lines.first()?).len();
+    let count = most_frequent(lines.iter().map(|line| split(line).len()))?;
     if !(MIN_FIELDS..=MAX_FIELDS).contains(&count) {
         return None;
     }
-    let header = first_lines.first().filter(|first| {
-        let is_first_of_all = first_lines.iter().all(|other| other == *first);
+    let fits = |line: &&&str| split(line).len() == count;
+    let fitting: Vec<&&str> = lines.iter().filter(fits).collect();
+    let mut first_lines: Vec<&&str> = heads.first.iter().filter(fits).collect();
+    if first_lines.is_empty() {
+        first_lines = heads.second.iter().filter(fits).collect();
+    }
+    let header = first_lines.first().copied().filter(|first| {
+        let is_first_of_all = first_lines.iter().all(|other| other == first);
         is_first_of_all
             && is_header(
                 &split(first),
-                &lines.iter().filter(|line| line != first).map(|line| split(line)).collect::<Vec<_>>(),
+                &fitting.iter().filter(|line| *line != first).map(|line| split(line)).collect::<Vec<_>>(),
                 first_lines.len(),
             )
     });
-    let rows: Vec<&&str> = lines.iter().filter(|line| header != Some(line)).collect();
-    if lines.len() < MIN_LINES || rows.is_empty() {
+    let rows: Vec<&&str> = fitting.iter().copied().filter(|line| header != Some(line)).collect();
+    if !show_a_format(fitting.len(), lines.len(), max_unfit) || rows.is_empty() {
         return None;
     }
     let mut columns = Columns::default();
@@ -191,11 +241,7 @@ fn delimited_by(delimiter: &str, pattern: &str, lines: &[&str], first_lines: &[&
         })
         .collect();
     for row in &rows {
-        let cells = split(row);
-        if cells.len() != count {
-            return None;
-        }
-        fields.iter_mut().zip(cells).for_each(|(field, cell)| field.values.add_text(&cell));
+        fields.iter_mut().zip(split(row)).for_each(|(field, cell)| field.values.add_text(&cell));
     }
     // Columns of free text only may be prose with commas.
     if header.is_none()
@@ -217,6 +263,13 @@ fn delimited_by(delimiter: &str, pattern: &str, lines: &[&str], first_lines: &[&
     };
     let comments = header.map(|header| (*header).to_owned());
     Some(finish(what, comments, &format!("^{}$", patterns.join(pattern)), &fields))
+}
+
+/// Returns the most frequent number, and the greatest of several.
+fn most_frequent(numbers: impl Iterator<Item = usize>) -> Option<usize> {
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    numbers.for_each(|number| *counts.entry(number).or_default() += 1);
+    counts.into_iter().max_by_key(|(_, count)| *count).map(|(number, _)| number)
 }
 
 /// Splits a line whose fields may be in quotes, as RFC 4180 writes them.
@@ -292,17 +345,30 @@ pub(super) fn type_name(kind: ColumnType) -> Option<&'static str> {
     }
 }
 
-/// Returns the format that a line `#Fields: date time c-ip` names for the lines after it.
-pub(super) fn w3c(preambles: &[&str], lines: &[&str]) -> Option<TextFormat> {
-    let mut headers = preambles.iter().filter_map(|line| line.strip_prefix("#Fields:"));
-    let names: Vec<&str> = headers.next()?.split_whitespace().collect();
-    if names.is_empty() || headers.any(|other| other.split_whitespace().ne(names.iter().copied())) {
+/// Returns the format that a line `#Fields: date time c-ip` names for the lines after it. At most `max_unfit` percent of them have
+/// another number of fields.
+pub(super) fn w3c(preambles: &[&str], lines: &[&str], max_unfit: usize) -> Option<TextFormat> {
+    let headers_of = |lines: &[&'_ str]| -> Vec<Vec<String>> {
+        let headers = lines.iter().filter_map(|line| line.strip_prefix("#Fields:"));
+        headers.map(|header| header.split_whitespace().map(str::to_owned).collect()).collect()
+    };
+    // A malformed line may come before the header.
+    let mut headers =
+        Some(headers_of(preambles)).filter(|found| !found.is_empty()).unwrap_or_else(|| headers_of(lines));
+    headers.dedup();
+    let [names] = &headers[..] else { return None };
+    if names.is_empty() {
         return None;
     }
     let records: Vec<&&str> = lines.iter().filter(|line| !line.starts_with('#')).collect();
-    let (delimiter, split) = [("tab", '\t'), ("space", ' ')]
+    let fitting = |split: char| -> Vec<&str> {
+        let fits = |line: &&str| line.split(split).count() == names.len();
+        records.iter().map(|line| **line).filter(fits).collect()
+    };
+    let (delimiter, split, records) = [("tab", '\t'), ("space", ' ')]
         .into_iter()
-        .find(|(_, split)| records.iter().all(|line| line.split(*split).count() == names.len()))?;
+        .map(|(name, split)| (name, split, fitting(split)))
+        .find(|(.., fitting)| (records.len() - fitting.len()) * 100 <= records.len() * max_unfit)?;
     let mut types = Vec::new();
     for (at, name) in names.iter().enumerate() {
         let mut values = Values::default();
@@ -315,7 +381,7 @@ pub(super) fn w3c(preambles: &[&str], lines: &[&str]) -> Option<TextFormat> {
     }
     let types =
         if types.is_empty() { String::new() } else { format!("types = {{ {} }}\n", types.join(", ")) };
-    let has_time = names.contains(&"date") && names.contains(&"time");
+    let has_time = ["date", "time"].iter().all(|part| names.iter().any(|name| name == part));
     let timestamp =
         has_time.then(|| "{ columns = [\"date\", \"time\"], format = \"%Y-%m-%d %H:%M:%S\" }".to_owned());
     let format = format!(
@@ -342,11 +408,15 @@ fn escape(key: &str) -> String {
 mod tests {
     use super::*;
 
+    fn heads<'a>(lines: &[&'a str]) -> HeadLines<'a> {
+        HeadLines { first: vec![lines[0]], second: vec![lines[1]] }
+    }
+
     #[test]
     fn pairs_in_one_order_are_columns_and_optional_ones_may_be_missing() {
         let lines = ["ts=1771372800 msg=\"a \\\"b\\\" c\" n=1.5", "ts=1771372801 level=info msg=\"\" n=2.5"]
             .repeat(3);
-        let format = pairs(&lines).unwrap();
+        let format = pairs(&lines, 0).unwrap();
         assert_eq!(
             format.format,
             "kind = \"regex\"\npattern = '^ts=(?P<ts>[^ ]*)(?: +level=(?P<level>[^ ]*))? +msg=\"(?P<msg>(?:[^\"\\\\]|\\\\.)*)\" \
@@ -356,9 +426,11 @@ mod tests {
             ["a=1 b=2", "x", "level=info ts=1", "ts=1 text after", "ts=1 ts=2", "ts=\"open", "ts=1 n=2 "]
         {
             let lines: Vec<&str> = lines.iter().copied().chain([other]).collect();
-            assert_eq!(pairs(&lines), None, "{other}");
+            assert_eq!(pairs(&lines, 14), None, "{other}");
+            let fits = pairs(&lines, 15).unwrap();
+            assert_eq!(fits.format, format.format, "{other}");
         }
-        assert_eq!(pairs(&lines[..2]), None, "two lines show no format");
+        assert_eq!(pairs(&lines[..2], 0), None, "two lines show no format");
     }
 
     #[test]
@@ -370,7 +442,7 @@ mod tests {
             "2026-02-18 00:00:01|b|1",
             "2026-02-18 00:00:09|b|2",
         ];
-        let format = delimited(&lines, &lines[..1]).unwrap();
+        let format = delimited(&lines, &heads(&lines), 0).unwrap();
         assert_eq!(format.comments.as_deref(), Some("Time|user id|status"));
         assert_eq!(
             format.format,
@@ -380,35 +452,57 @@ mod tests {
             format.timestamp.as_deref(),
             Some("{ columns = [\"time\"], format = \"%Y-%m-%d %H:%M:%S\" }")
         );
-        let without = delimited(&["1\ta\tb"; 5], &["1\ta\tb"]).unwrap();
+        let without = delimited(&["1\ta\tb"; 5], &heads(&["1\ta\tb"; 5]), 0).unwrap();
         assert_eq!(without.comments, None);
         assert!(without.format.contains(r"(?P<field_1>[^\t]*)\t(?P<field_2>[^\t]*)"), "{}", without.format);
     }
 
     #[test]
+    fn lines_of_another_form_do_not_hide_a_format_wherever_they_are() {
+        let mut delimited_lines: Vec<String> = (0..9).map(|number| format!("x,{number},y")).collect();
+        delimited_lines.insert(0, "user,bytes,name".to_owned());
+        let mut w3c_lines: Vec<String> = (0..10).map(|number| format!("x {number}")).collect();
+        w3c_lines.insert(0, "#Fields: user bytes".to_owned());
+        for at in [0, 5, 10] {
+            let with = |lines: &[String]| [&lines[..at], &["started".to_owned()], &lines[at..]].concat();
+            let lines = with(&delimited_lines);
+            let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+            assert_eq!(delimited(&lines, &heads(&lines), 9), None);
+            let found = delimited(&lines, &heads(&lines), 10).unwrap();
+            assert_eq!(found.comments.as_deref(), Some("user,bytes,name"));
+            assert!(found.format.ends_with("types = { bytes = \"bigint\" }\n"), "{}", found.format);
+            let lines = with(&w3c_lines);
+            let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+            assert_eq!(w3c(&[], &lines, 9), None);
+            let found = w3c(&[], &lines, 10).unwrap();
+            assert!(found.format.ends_with("types = { bytes = \"bigint\" }\n"), "{}", found.format);
+        }
+    }
+
+    #[test]
     fn fields_in_quotes_may_hold_the_delimiter() {
         let lines = ["1,\"a, \"\"b\"\"\",x", "2,c,y", "3,d,z", "4,e,z", "5,f,z"];
-        let format = delimited(&lines, &lines[..1]).unwrap();
+        let format = delimited(&lines, &heads(&lines), 0).unwrap();
         assert!(format.format.contains(r#"(?P<field_2>"(?:[^"]|"")*"|[^,]*),"#), "{}", format.format);
     }
 
     #[test]
     fn prose_is_not_delimited_text() {
         let prose = ["Hello, dear, world", "One, two, three", "a, b, c", "d, e, f", "g, h, i"];
-        assert_eq!(delimited(&prose, &[]), None);
-        assert_eq!(delimited(&["a,1,2", "b,1"], &[]), None);
-        assert_eq!(delimited(&[], &[]), None);
+        assert_eq!(delimited(&prose, &HeadLines::default(), 10), None);
+        assert_eq!(delimited(&["a,1,2", "b,1"], &HeadLines::default(), 10), None);
+        assert_eq!(delimited(&[], &HeadLines::default(), 10), None);
     }
 
     #[test]
     fn a_w3c_header_names_the_fields() {
         let preambles = ["#Version: 1.0", "#Fields: date time c-ip cs(User-Agent) sc-bytes"];
-        let format = w3c(&preambles, &["2026-02-18 00:00:01 192.0.2.1 x 12", "# x"]).unwrap();
+        let format = w3c(&preambles, &["2026-02-18 00:00:01 192.0.2.1 x 12", "# x"], 0).unwrap();
         assert_eq!(
             format.format,
             "kind = \"w3c\"\nfields = \"date time c-ip cs(User-Agent) sc-bytes\"\ndelimiter = \"space\"\ntypes = { sc_bytes = \"bigint\" }\n"
         );
-        assert_eq!(w3c(&preambles, &["2026-02-18 00:00:01"]), None);
-        assert_eq!(w3c(&["#Fields: a b", "#Fields: b a"], &["1 2"]), None);
+        assert_eq!(w3c(&preambles, &["2026-02-18 00:00:01"], 10), None);
+        assert_eq!(w3c(&["#Fields: a b", "#Fields: b a"], &["1 2"], 10), None);
     }
 }

@@ -11,7 +11,16 @@ use flowherd_shared::{
     pipeline::{self, RunConfig},
 };
 
-use super::{clusters::sample_limits, names, sample::Sample};
+use super::{clusters::without_reject_limits, names, sample::Sample};
+
+/// Whether an object with too many rejects fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RejectLimits {
+    /// As in `convert`. A file whose beginning alone is in the sample has no limit, because its other records are unknown.
+    Apply,
+    /// All rejects are counted, to decide which rules fit.
+    Lift,
+}
 
 /// The rows and rejects of one rule.
 #[derive(Clone, Debug, Default)]
@@ -43,21 +52,23 @@ pub(super) struct Verified {
     pub(super) problems: Vec<String>,
 }
 
-/// Counts the records of the samples without any rule.
+/// Counts all records of the samples without any rule.
 pub(super) fn nothing_taken(samples: &[Sample]) -> Result<Verified, ConfigError> {
     let none = "[[rule]]\nname = \"none\"\ntable = \"none\"\nmatch = { message = '$.' }\n[rule.format]\nkind = \"vpc-flow\"\n";
-    verify(none, samples)
+    verify(none, samples, RejectLimits::Lift)
 }
 
-/// Runs a configuration over the samples. The error is that of the configuration.
-pub(super) fn verify(text: &str, samples: &[Sample]) -> Result<Verified, ConfigError> {
-    let mut config = Config::parse(text)?;
-    // A cut array is longer than a record, if no rule reads it.
-    config.limits = sample_limits();
-    let run_config = RunConfig::from(config);
+/// Runs a configuration over the samples, within the limits that it has in `convert`. The error is that of the configuration.
+pub(super) fn verify(text: &str, samples: &[Sample], rejects: RejectLimits) -> Result<Verified, ConfigError> {
+    let limited = RunConfig::from(Config::parse(text)?);
+    let mut unlimited = Config::parse(text)?;
+    unlimited.limits = without_reject_limits(unlimited.limits);
+    let unlimited = RunConfig::from(unlimited);
     let mut verified = Verified::default();
     for sample in samples {
-        let run = pipeline::run(&sample.text[..], &sample.key, &run_config, |_| Ok(Discard));
+        let is_limited = rejects == RejectLimits::Apply && !sample.is_cut;
+        let run_config = if is_limited { &limited } else { &unlimited };
+        let run = pipeline::run(&sample.text[..], &sample.key, run_config, |_| Ok(Discard));
         let counts = match run {
             Ok(finished) => finished.counts,
             Err(error) => {

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use comfy_table::CellAlignment;
-use console::{StyledObject, style};
+use console::StyledObject;
 use flowherd_shared::ledger::{Report, ReportState};
 use indicatif::{HumanBytes, HumanCount};
 use jiff::Timestamp;
 
-use super::{absent_column, printable, shortened, state, table};
+use super::{absent_column, printable, shortened, state, state_style, table};
 use crate::words::{bytes_per_second, duration};
 
 /// Failures shown; the others are in the ledger.
@@ -95,12 +95,7 @@ pub(crate) fn text(report: &Report, details: &Details<'_>, width: Option<usize>)
 }
 
 fn coloured(of: ReportState) -> StyledObject<&'static str> {
-    let text = style(state(of)).bold();
-    match of {
-        ReportState::Done => text.green(),
-        ReportState::Failed => text.red(),
-        ReportState::Incomplete => text.yellow(),
-    }
+    state_style(state(of)).apply_to(state(of))
 }
 
 /// Returns a line with the time of a run and its rate; none if the report's times are unusable.

@@ -1,9 +1,29 @@
 //! Tables of text that fit the terminal. A table that is too wide becomes vertical: one line for each value.
 
-use comfy_table::{CellAlignment, Table, presets::NOTHING};
-use console::measure_text_width;
+use comfy_table::{Table, presets::NOTHING};
+use console::{Style, measure_text_width};
 
 use super::printable;
+
+/// A value of a table.
+struct Cell {
+    text: String,
+    style: Style,
+}
+
+impl Cell {
+    fn new(text: &str, style: Style) -> Self {
+        Self { text: printable(text), style }
+    }
+
+    fn plain(text: &str) -> Self {
+        Self::new(text, Style::new())
+    }
+
+    fn width(&self) -> usize {
+        measure_text_width(&self.text)
+    }
+}
 
 /// Returns a table without borders, with right-aligned columns of numbers. If it is wider than `width`, each row becomes a
 /// block of lines with the column's name and the value.
@@ -13,11 +33,32 @@ pub(crate) fn render<C: AsRef<str>>(
     is_number: impl Fn(usize) -> bool,
     width: Option<usize>,
 ) -> String {
-    let text = wide(head, rows, is_number);
-    match width {
-        Some(width) if widest(&text) > width && !rows.is_empty() => vertical(head, rows),
-        _ => text,
+    render_styled(head, rows, is_number, |_, _| Style::new(), width)
+}
+
+/// Returns a table as [`render`] does, with a style for each value, which `style` returns for a column and its text.
+pub(crate) fn render_styled<C: AsRef<str>>(
+    head: &[C],
+    rows: &[Vec<String>],
+    is_number: impl Fn(usize) -> bool,
+    style: impl Fn(usize, &str) -> Style,
+    width: Option<usize>,
+) -> String {
+    let head = || head.iter().map(|name| Cell::plain(name.as_ref()));
+    let cells = |row: &Vec<String>| -> Vec<Cell> {
+        row.iter().enumerate().map(|(column, text)| Cell::new(text, style(column, text))).collect()
+    };
+    let lines = std::iter::once(head().collect()).chain(rows.iter().map(cells));
+    let text = aligned(&lines.collect::<Vec<_>>(), is_number);
+    if width.is_none_or(|width| widest(&text) <= width) || rows.is_empty() {
+        return text;
     }
+    // A value that is wider than the terminal continues on the next line there, so that it can be copied.
+    let block = |row| {
+        let lines = head().zip(cells(row)).map(|(name, value)| vec![name, value]);
+        aligned(&lines.collect::<Vec<_>>(), |_| false)
+    };
+    rows.iter().map(block).collect::<Vec<_>>().join("\n")
 }
 
 /// Returns the width of the widest line.
@@ -25,28 +66,19 @@ pub(crate) fn widest(text: &str) -> usize {
     text.lines().map(measure_text_width).max().unwrap_or_default()
 }
 
-fn wide<C: AsRef<str>>(head: &[C], rows: &[Vec<String>], is_number: impl Fn(usize) -> bool) -> String {
-    let mut table = plain();
-    table.add_row(head.iter().map(|cell| printable(cell.as_ref())));
-    for row in rows {
-        table.add_row(row.iter().map(|cell| printable(cell)));
-    }
-    for (_, column) in table.column_iter_mut().enumerate().filter(|(at, _)| is_number(*at)) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    finish(&table)
-}
-
-/// A value that is wider than the terminal continues on the next line there, so that it can be copied.
-fn vertical<C: AsRef<str>>(head: &[C], rows: &[Vec<String>]) -> String {
-    let blocks = rows.iter().map(|row| {
-        let mut table = plain();
-        for (name, value) in head.iter().zip(row) {
-            table.add_row([printable(name.as_ref()), printable(value)]);
-        }
-        finish(&table)
-    });
-    blocks.collect::<Vec<_>>().join("\n")
+/// Returns lines whose columns are as wide as their widest cell.
+fn aligned(lines: &[Vec<Cell>], is_number: impl Fn(usize) -> bool) -> String {
+    let columns = lines.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column| lines.iter().filter_map(|line| line.get(column)).map(Cell::width).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
+    let text = |line: &Vec<Cell>| {
+        let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+            let (blanks, text) = (" ".repeat(width - cell.width()), cell.style.apply_to(&cell.text));
+            if is_number(column) { format!("{blanks}{text}") } else { format!("{text}{blanks}") }
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    lines.iter().map(text).collect()
 }
 
 /// Returns a table without borders.
@@ -85,6 +117,20 @@ mod tests {
             assert_eq!(runs(width), expected, "{width:?}");
         }
         assert_eq!(render(&["run", "prefix"], &[], |_| false, Some(3)), "run  prefix\n");
+    }
+
+    #[test]
+    fn a_style_changes_no_alignment_and_is_kept_in_a_vertical_table() {
+        let rows = [vec!["done".to_owned(), "1".to_owned()], vec!["failed".to_owned(), "22".to_owned()]];
+        let style = |column, text: &str| match (column, text) {
+            (0, "done") => Style::new().green().force_styling(true),
+            _ => Style::new(),
+        };
+        let of = |width| render_styled(&["state", "listed"], &rows, |column| column == 1, style, width);
+        let green = "\u{1b}[32mdone\u{1b}[0m";
+        assert_eq!(of(None), format!("state   listed\n{green}         1\nfailed      22\n"));
+        assert_eq!(of(Some(14)), of(None), "escape sequences have no width");
+        assert_eq!(of(Some(13)), format!("state   {green}\nlisted  1\n\nstate   failed\nlisted  22\n"));
     }
 
     #[test]

@@ -11,7 +11,8 @@ mod tests;
 use std::{io, time::Duration};
 
 use aws_config::{
-    BehaviorVersion, Region, profile::ProfileFileCredentialsProvider, sts::AssumeRoleProvider,
+    BehaviorVersion, Region, default_provider::region::DefaultRegionChain,
+    profile::ProfileFileCredentialsProvider, provider_config::ProviderConfig, sts::AssumeRoleProvider,
     timeout::TimeoutConfig,
 };
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -107,14 +108,23 @@ impl Target {
 
     async fn client(&self, retries: Retries) -> Result<QueryClient, QueryError> {
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(CREDENTIALS).build();
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts);
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts.clone());
+        let mut region = self.region.clone().map(Region::new);
         if let Some(profile) = &self.profile {
+            if region.is_none() {
+                region = DefaultRegionChain::builder().profile_name(profile).build().region().await;
+            }
+            // A profile with a role needs a region for STS.
+            let settings = ProviderConfig::without_region()
+                .with_region(region.clone())
+                .with_timeout_config(timeouts.clone());
             // The default chain prefers the keys of the environment to any profile.
-            let provider = ProfileFileCredentialsProvider::builder().profile_name(profile).build();
-            loader = loader.profile_name(profile).credentials_provider(provider);
+            let provider =
+                ProfileFileCredentialsProvider::builder().configure(&settings).profile_name(profile);
+            loader = loader.profile_name(profile).credentials_provider(provider.build());
         }
-        if let Some(region) = &self.region {
-            loader = loader.region(Region::new(region.clone()));
+        if let Some(region) = region {
+            loader = loader.region(region);
         }
         let config = loader.load().await;
         let credentials = match &self.role_arn {

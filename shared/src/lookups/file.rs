@@ -1,11 +1,6 @@
 //! The text of a `names.json`, before it becomes an index.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-    hash::Hash,
-    marker::PhantomData,
-};
+use std::{collections::HashMap, fmt, hash::Hash, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
@@ -22,8 +17,6 @@ use crate::{
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct File {
-    /// What `flowherd names` has read, by account and region. Naming does not use it.
-    pub(super) sources: BTreeMap<String, Vec<String>>,
     #[serde(deserialize_with = "unique")]
     pub(super) interfaces: HashMap<String, Entries<InterfaceFile>>,
     #[serde(deserialize_with = "unique")]
@@ -38,7 +31,10 @@ pub(super) struct InterfaceFile {
     pub(super) description: Option<String>,
     pub(super) subnet_id: Option<String>,
     pub(super) vpc_id: Option<String>,
+    #[serde(default)]
+    pub(super) provisional: bool,
     pub(super) source: Option<String>,
+    pub(super) reader: Option<String>,
     pub(super) from: Option<Time>,
     pub(super) until: Option<Time>,
 }
@@ -51,6 +47,7 @@ pub(super) struct SubnetFile {
     #[serde(default)]
     pub(super) cidrs: Vec<String>,
     pub(super) source: Option<String>,
+    pub(super) reader: Option<String>,
     pub(super) from: Option<Time>,
     pub(super) until: Option<Time>,
 }
@@ -60,6 +57,7 @@ pub(super) struct SubnetFile {
 pub(super) struct VpcFile {
     pub(super) name: Option<String>,
     pub(super) source: Option<String>,
+    pub(super) reader: Option<String>,
     pub(super) from: Option<Time>,
     pub(super) until: Option<Time>,
 }
@@ -100,7 +98,8 @@ impl File {
         ];
         if let Some((part, entries)) = entries.into_iter().find(|(_, entries)| *entries > MAX_LOOKUP_IDS) {
             return Err(ConfigError::of(format!(
-                "{part}: {entries} entries: the limit is {MAX_LOOKUP_IDS}; remove those that ended before your logs begin"
+                "{part}: {entries} entries: the limit is {MAX_LOOKUP_IDS}; remove those that ended before your logs begin with \
+                 flowherd names --forget-before"
             )));
         }
         let subnets = file.subnets.values().flat_map(Entries::as_slice);

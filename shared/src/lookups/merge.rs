@@ -1,5 +1,6 @@
 //! Merges what was read from AWS into a former `names.json`, so that every name keeps the time in which it applied.
 
+mod blocks;
 mod combine;
 mod entry;
 #[cfg(test)]
@@ -11,7 +12,11 @@ use serde::Serialize;
 
 use self::{combine::Combined, entry::Entry};
 use super::{Lookups, file::File};
-use crate::{problems::ConfigError, timestamp};
+use crate::{
+    limits::{MAX_LOOKUP_IDS, MAX_LOOKUPS_BYTES},
+    problems::ConfigError,
+    timestamp,
+};
 
 /// A section of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -47,6 +52,8 @@ pub struct Reading {
     pub account: String,
     /// The region.
     pub region: String,
+    /// When it began, in milliseconds since 1970.
+    pub at_ms: i64,
     /// The parts that were read completely, by id. A part that could not be read is absent.
     pub parts: BTreeMap<Part, BTreeMap<String, Named>>,
 }
@@ -56,7 +63,7 @@ pub struct Reading {
 pub struct Named {
     /// Its name; empty if it has none.
     pub name: String,
-    /// Whether the resource that gives the name could not be read. The former name then stays.
+    /// Whether the name may be wrong, because the resource that gives it was not read. The former name then stays.
     pub is_provisional: bool,
     /// The account that owns it, if the response names it.
     pub owner: Option<String>,
@@ -75,6 +82,8 @@ pub struct Merged {
     pub bytes: Vec<u8>,
     /// The difference to the former file.
     pub changes: Changes,
+    /// What people should know about the file, one line each.
+    pub notes: Vec<String>,
 }
 
 /// Ids that differ from the former file.
@@ -92,37 +101,65 @@ pub struct Changes {
 
 type Ids = BTreeMap<String, Vec<Entry>>;
 
-/// Merges readings of one time into a former file.
+/// Merges readings into a former file.
 ///
-/// What is gone ends at `at_ms`, milliseconds since 1970; what is new begins then, unless its account and region were never
-/// read before; what changed does both. What is there again gets another entry. Parts that no reading has stay as they are.
+/// An id that a reading of its owner no longer has ends at the time of that reading. A new id begins then. An id with another
+/// name or other blocks does both. An id that returns gets another entry. Parts that no reading has stay as they are, and so do
+/// entries that a person wrote. `now_ms` is the time of the clock, in milliseconds since 1970.
 ///
 /// # Errors
-/// All problems of the former file or, where the limits are exceeded, of the new one.
-pub fn merge(former: Option<&[u8]>, readings: &[Reading], at_ms: i64) -> Result<Merged, ConfigError> {
+/// All problems of the former file or, where the limits are exceeded, of the new one; or a clock that is behind the file.
+pub fn merge<'r>(
+    former: Option<&[u8]>,
+    readings: impl IntoIterator<Item = &'r Reading>,
+    now_ms: i64,
+) -> Result<Merged, ConfigError> {
     let mut names = match former {
         Some(bytes) => Names::parse(bytes)?,
         None => Names::default(),
     };
-    let mut changes = Changes::default();
+    let readings: Vec<&Reading> = readings.into_iter().collect();
+    names.check_clock(readings.iter().map(|reading| reading.at_ms).fold(now_ms, i64::min))?;
+    let (mut changes, mut notes) = (Changes::default(), Vec::new());
     for part in Part::ALL {
-        let combined = Combined::new(readings, part, &names.sources);
-        combined.apply(names.parts.entry(part).or_default(), at_ms, &mut changes);
-        for source in combined.sources {
-            names.sources.entry(source).or_default().insert(part.name().to_owned());
+        let combined = Combined::new(&readings, part);
+        let ids = names.parts.entry(part).or_default();
+        combined.apply(ids, &mut changes);
+        if part == Part::Subnets {
+            notes = blocks::end_replaced(ids, &combined, &mut changes);
+            blocks::complete(ids, &combined);
         }
     }
     names.add_missing_references();
     let bytes = names.to_json()?;
     Lookups::parse(&bytes)?;
-    Ok(Merged { bytes, changes })
+    notes.extend(names.near_limits(bytes.len()));
+    Ok(Merged { bytes, changes, notes })
+}
+
+/// Removes the entries that ended before a time, in milliseconds since 1970. Returns the new file and the number of removed
+/// entries.
+///
+/// # Errors
+/// All problems of the file.
+pub fn forget_before(file: &[u8], before_ms: i64) -> Result<(Vec<u8>, usize), ConfigError> {
+    let mut names = Names::parse(file)?;
+    let mut removed = 0;
+    for ids in names.parts.values_mut() {
+        ids.retain(|_, entries| {
+            let before = entries.len();
+            entries.retain(|entry| entry.until.is_none_or(|until| until > before_ms));
+            removed += before - entries.len();
+            !entries.is_empty()
+        });
+    }
+    names.add_missing_references();
+    Ok((names.to_json()?, removed))
 }
 
 /// A whole file.
 #[derive(Debug, Default)]
 struct Names {
-    /// By source, the parts that were ever read.
-    sources: BTreeMap<String, BTreeSet<String>>,
     parts: BTreeMap<Part, Ids>,
 }
 
@@ -130,13 +167,46 @@ impl Names {
     fn parse(json: &[u8]) -> Result<Self, ConfigError> {
         Lookups::parse(json)?;
         let file = File::parse(json)?;
-        let sources = file.sources.into_iter().map(|(source, parts)| (source, parts.into_iter().collect()));
         let parts = [
             (Part::Interfaces, entry::from_file(file.interfaces)),
             (Part::Subnets, entry::from_file(file.subnets)),
             (Part::Vpcs, entry::from_file(file.vpcs)),
         ];
-        Ok(Self { sources: sources.collect(), parts: parts.into() })
+        Ok(Self { parts: parts.into() })
+    }
+
+    /// Checks that no entry from AWS begins or ends after `at`. A clock that is behind would change the past.
+    fn check_clock(&self, at: i64) -> Result<(), ConfigError> {
+        let entries = self.parts.values().flat_map(|ids| ids.values().flatten());
+        match entries.filter_map(Entry::last_time).max() {
+            Some(last) if at < last => {
+                let time = |ms: i64| timestamp::iso(ms).unwrap_or_else(|| ms.to_string());
+                Err(ConfigError::of(format!(
+                    "the clock is at {}, but the file has names of {}; correct the clock of this machine, or the times in \
+                     the file",
+                    time(at),
+                    time(last)
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns a line for each limit that is nearly reached.
+    fn near_limits(&self, bytes: usize) -> Vec<String> {
+        let counts = self.parts.iter().map(|(part, ids)| {
+            let entries = ids.values().map(Vec::len).sum();
+            (part.name(), entries, MAX_LOOKUP_IDS)
+        });
+        let all = counts.chain([("bytes", bytes, MAX_LOOKUPS_BYTES)]);
+        all.filter(|(_, count, limit)| *count > limit / 5 * 4)
+            .map(|(what, count, limit)| {
+                format!(
+                    "the file has {count} {what} of at most {limit}; remove the entries that ended before your logs begin \
+                     with flowherd names --forget-before"
+                )
+            })
+            .collect()
     }
 
     /// Adds an entry without a name for each id that others refer to, so that subnets of different VPCs stay apart
@@ -161,9 +231,10 @@ impl Names {
     /// Returns the file: one line for each id, sorted.
     fn to_json(&self) -> Result<Vec<u8>, ConfigError> {
         let json = |value: Result<String, serde_json::Error>| value.map_err(|error| ConfigError::bug(&error));
-        let mut text = format!("{{\n\"sources\": {}", json(serde_json::to_string(&self.sources))?);
+        let mut text = String::new();
         for part in Part::ALL {
-            text += &format!(",\n\"{}\": {{", part.name());
+            let before = if text.is_empty() { "{" } else { "," };
+            text += &format!("{before}\n\"{}\": {{", part.name());
             let mut separator = "\n";
             for (id, entries) in self.parts.get(&part).into_iter().flatten() {
                 let id = json(serde_json::to_string(id))?;

@@ -1,8 +1,8 @@
 //! The block that contains an address: nested blocks become ranges that do not overlap, found by binary search.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::timeline::{NameRef, Period, Timelines};
+use super::timeline::{NameId, NameRef, Period, Timelines};
 
 /// A block of addresses, and its name in one period.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +83,12 @@ impl Ranges {
         self.names.push(name);
     }
 
+    /// Returns the same ranges with other names.
+    pub(super) fn renamed(&self, mut name: impl FnMut(NameRef) -> NameRef) -> Self {
+        let names = self.names.iter().map(|old| old.map(&mut name)).collect();
+        Self { starts: self.starts.clone(), names }
+    }
+
     /// Returns the addresses that exactly one of the spaces contains, with that space's names. An address that several
     /// spaces contain, each at its own times, has a name while exactly one of them contains it.
     pub(super) fn unambiguous(spaces: &[&Self], timelines: &mut Timelines) -> Self {
@@ -98,8 +104,8 @@ impl Ranges {
         for same in changes.chunk_by(|one, next| one.0 == next.0) {
             for (_, space, name) in same {
                 let before = std::mem::replace(&mut current[*space as usize], *name);
-                containing.remove(*space, before);
-                containing.add(*space, *name);
+                containing.remove(*space, before, timelines);
+                containing.add(*space, *name, timelines);
             }
             ranges.begin(same[0].0, containing.only_one(timelines));
         }
@@ -116,42 +122,51 @@ impl Ranges {
 /// The spaces that contain an address.
 #[derive(Default)]
 struct Containing {
-    /// Those that contain it at all times: their number, and their names combined by exclusive or. While one remains, the
-    /// combination is its name.
-    always: (u32, u32),
-    /// Those that contain it at some times.
+    /// Those that contain it from a time on, or at all times: that time, the space and the name.
+    open: BTreeSet<(Option<i64>, u32, NameId)>,
+    /// Those that contain it at other times.
     timed: BTreeMap<u32, NameRef>,
 }
 
 impl Containing {
-    fn add(&mut self, space: u32, name: Option<NameRef>) {
+    fn add(&mut self, space: u32, name: Option<NameRef>, timelines: &Timelines) {
         match name {
             Some(name) if name.is_timed() => {
                 self.timed.insert(space, name);
             }
-            Some(name) => self.always = (self.always.0 + 1, self.always.1 ^ name.id()),
+            Some(name) => {
+                self.open.insert((timelines.begin(name.id()), space, name.id()));
+            }
             None => {}
         }
     }
 
-    fn remove(&mut self, space: u32, name: Option<NameRef>) {
+    fn remove(&mut self, space: u32, name: Option<NameRef>, timelines: &Timelines) {
         match name {
             Some(name) if name.is_timed() => {
                 self.timed.remove(&space);
             }
-            Some(name) => self.always = (self.always.0 - 1, self.always.1 ^ name.id()),
+            Some(name) => {
+                self.open.remove(&(timelines.begin(name.id()), space, name.id()));
+            }
             None => {}
         }
     }
 
     fn only_one(&self, timelines: &mut Timelines) -> Option<NameRef> {
-        let always = (self.always.0 == 1).then(|| NameRef::always(self.always.1));
-        match (self.always.0, self.timed.len()) {
-            (0, 0) => None,
-            (0, 1) => self.timed.values().next().copied(),
-            (1, 0) => always,
-            (0 | 1, _) => timelines.only_one(always.into_iter().chain(self.timed.values().copied())),
-            _ => None,
+        // From the begin of the second on, at least two contain the address, so the others do not matter.
+        let mut open = self.open.iter().take(2);
+        let name = |(_, _, name): &(Option<i64>, u32, NameId)| NameRef::always(*name);
+        match (open.next(), open.next(), self.timed.len()) {
+            (None, None, 0) => None,
+            (None, None, 1) => self.timed.values().next().copied(),
+            (Some(only), None, 0) => Some(name(only)),
+            (Some((first, ..)), Some((second, ..)), 0) if first == second => None,
+            (Some((None, ..)), Some((None, ..)), _) => None,
+            (first, second, _) => {
+                let open = first.into_iter().chain(second).map(name);
+                timelines.only_one(open.chain(self.timed.values().copied()))
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ impl NameRef {
     /// The name of an address that depends on the time: [`super::Lookups::address_at`] finds it.
     pub(crate) const BY_TIME: Self = Self(u32::MAX);
 
-    /// A name that applies at all times.
+    /// A name that does not depend on the time. Its entry may begin at one.
     pub(crate) const fn always(name: NameId) -> Self {
         Self(name)
     }
@@ -57,6 +57,11 @@ impl Period {
     const fn is_always(&self) -> bool {
         self.from == i64::MIN && self.until == i64::MAX
     }
+
+    /// Returns whether it has a begin and no end.
+    pub(super) const fn is_open(&self) -> bool {
+        self.from != i64::MIN && self.until == i64::MAX
+    }
 }
 
 /// Periods in the order of time; they do not overlap.
@@ -71,14 +76,33 @@ struct Timeline {
 #[derive(Debug, Default)]
 pub(super) struct Timelines {
     all: Vec<Timeline>,
+    /// By [`NameId`]: when the only entry of a name begins, if that entry never ends. The name is the same at all times, but a
+    /// guess before its begin. Shorter than the names if the last of them have no begin.
+    begins: Vec<i64>,
     /// Periods built so far. Nested and overlapping blocks repeat them.
     periods: usize,
 }
 
 impl Timelines {
-    /// Adds periods in the order of time; they must not overlap.
+    /// Adds periods in the order of time; they must not overlap. A name with an open period must have a number of its own.
     pub(super) fn add(&mut self, periods: Vec<Period>) -> NameRef {
+        if let [only] = &*periods
+            && only.is_open()
+        {
+            debug_assert!(only.name != NO_NAME);
+            let number = only.name as usize;
+            if self.begins.len() <= number {
+                self.begins.resize(number + 1, i64::MIN);
+            }
+            self.begins[number] = only.from;
+            return NameRef::always(only.name);
+        }
         self.add_timeline(periods, true)
+    }
+
+    /// Returns when a name that does not depend on the time begins to be known; `None` if it applies at all times.
+    pub(super) fn begin(&self, name: NameId) -> Option<i64> {
+        self.begins.get(name as usize).copied().filter(|begin| *begin != i64::MIN)
     }
 
     fn add_timeline(&mut self, periods: Vec<Period>, can_guess: bool) -> NameRef {
@@ -131,6 +155,35 @@ impl Timelines {
         self.add(periods)
     }
 
+    /// Adds the names of `of` in the periods of another timeline. Where `of` has none, the name is empty: the period itself still
+    /// counts.
+    pub(super) fn during(&mut self, other: NameRef, of: NameRef) -> NameRef {
+        if !other.is_timed() && !of.is_timed() {
+            return of;
+        }
+        let (others, names) = (self.periods_of(other), self.periods_of(of));
+        if !self.spend(others.len() + names.len()) {
+            return NameRef::NONE;
+        }
+        let mut periods = Vec::new();
+        for Period { from: begin, until, .. } in others {
+            let mut from = begin;
+            for name in names.iter().filter(|name| name.until > begin && name.from < until) {
+                if name.from > from {
+                    periods.push(Period { from, until: name.from, name: NO_NAME });
+                    from = name.from;
+                }
+                let end = name.until.min(until);
+                periods.push(Period { from, until: end, name: name.name });
+                from = end;
+            }
+            if from < until {
+                periods.push(Period { from, until, name: NO_NAME });
+            }
+        }
+        self.add(periods)
+    }
+
     /// Adds the periods in which exactly one of the names applies. Returns `None` if there are none.
     pub(super) fn only_one(&mut self, names: impl Iterator<Item = NameRef>) -> Option<NameRef> {
         // For each time at which a period begins or ends: by how much the number of names changes, and the names,
@@ -172,7 +225,10 @@ impl Timelines {
     fn periods_of(&self, name: NameRef) -> Vec<Period> {
         match self.timeline(name) {
             Some(timeline) => timeline.periods.to_vec(),
-            None => vec![Period::always(name.id())],
+            None => {
+                let from = self.begin(name.id()).unwrap_or(i64::MIN);
+                vec![Period { from, ..Period::always(name.id()) }]
+            }
         }
     }
 
@@ -183,7 +239,7 @@ impl Timelines {
     /// Returns the name in whose period a time is.
     pub(super) fn exact(&self, name: NameRef, time: Option<i64>) -> Option<NameId> {
         match self.timeline(name) {
-            None => Some(name.id()),
+            None => Some(name.id()).filter(|name| time >= self.begin(*name)),
             Some(timeline) => {
                 let (nearest, is_exact) = timeline.nearest(time);
                 is_exact.then_some(nearest)

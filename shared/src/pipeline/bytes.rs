@@ -68,6 +68,31 @@ impl Escapes {
     }
 }
 
+/// What a scanner of JSON needs to know of a block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JsonBlock {
+    /// A bit for each quote.
+    pub(crate) quotes: u64,
+    /// A bit for each backslash.
+    pub(crate) backslashes: u64,
+    /// Whether it has a control character, or a byte that is not ASCII.
+    pub(crate) has_others: bool,
+}
+
+impl JsonBlock {
+    #[inline]
+    pub(crate) fn of(block: &[u8; BLOCK]) -> Self {
+        let (quotes, backslashes) = quotes_and_backslashes(block);
+        let mut others = u8x16::splat(0);
+        for vector in block.as_chunks::<LANES>().0 {
+            let bytes = u8x16::new(*vector);
+            others |= bytes.min(u8x16::splat(0x1f)).simd_eq(bytes) | bytes;
+        }
+        // The mask has the highest bit of each byte, which is that of a byte that is not ASCII.
+        Self { quotes, backslashes, has_others: others.to_bitmask() != 0 }
+    }
+}
+
 /// Copies up to 64 bytes in whole vectors. Both positions are below 64.
 #[inline]
 pub(crate) fn copy(from: &LongBlock, start: usize, to: &mut LongBlock, at: usize, length: usize) {
@@ -139,6 +164,17 @@ impl CsvMarks {
     }
 }
 
+/// Returns a bit for each byte of a block that matters in a CSV file.
+#[inline]
+pub(crate) fn csv_specials(block: &[u8; BLOCK]) -> u64 {
+    let mut specials = 0;
+    for (at, vector) in block.as_chunks::<LANES>().0.iter().enumerate() {
+        let [quotes, commas, breaks] = csv_marks(*vector);
+        specials |= u64::from((quotes | commas | breaks).to_bitmask()) << (at * LANES);
+    }
+    specials
+}
+
 /// Returns the bytes of a vector that are quotes, commas, and breaks.
 #[inline]
 fn csv_marks(vector: [u8; LANES]) -> [u8x16; 3] {
@@ -173,6 +209,22 @@ pub(crate) fn append_doubling_quotes(bytes: &[u8], start: usize, end: usize, out
         }
         out.push(*byte);
     }
+}
+
+/// Appends `bytes[start..end]` without its backslashes.
+pub(crate) fn append_without_backslashes(bytes: &[u8], start: usize, end: usize, out: &mut Vec<u8>) {
+    out.reserve(end - start + LANES);
+    let mut at = start;
+    while end - at >= LANES
+        && let Some(vector) = vector(bytes, at)
+    {
+        out.extend_from_slice(&vector);
+        let found = u8x16::new(vector).simd_eq(u8x16::splat(b'\\')).to_bitmask();
+        let before = (found.trailing_zeros() as usize).min(LANES);
+        out.truncate(out.len() - LANES + before);
+        at += before + usize::from(before < LANES);
+    }
+    out.extend(bytes[at..end].iter().copied().filter(|byte| *byte != b'\\'));
 }
 
 /// Returns the mask of the first `count` bits; all bits of a vector for more.

@@ -203,7 +203,7 @@ impl<'a, W: Write, C: FnMut(&str) -> io::Result<W>> Conversion<'a, W, C> {
         while let Some(element) = records.next()? {
             let Record { origin, timestamp, file, id, extracted, .. } = *event;
             // The message is its text with invalid parts replaced, so each element counts as repaired.
-            let repaired = element.repaired.or(event.repaired.map(|_| element.message));
+            let repaired = element.repaired.or(event.repaired.map(|_| element.message()));
             let element = Record {
                 origin,
                 timestamp,

@@ -117,7 +117,7 @@ impl Counts {
                 log_group.map(|log_group| log_group.chars().take(QUOTED_CHARS).collect());
         }
         if self.examples.len() < MAX_RECEIPT_EXAMPLES {
-            let message = beginning(record.message);
+            let message = beginning(record.message());
             self.examples.push(RejectedRecord { rule, reason, record: number, message });
         }
     }

@@ -1,20 +1,12 @@
 //! Stage 5: rows as RFC 4180 CSV with LF line ends.
 
 pub(crate) mod field;
+mod specials;
 
-use std::{borrow::Cow, collections::BTreeMap};
-
-use serde_json::value::RawValue;
-
-use self::field::ABSENT;
-use super::{
-    bytes,
-    enrich::Names,
-    json_text,
-    rules::{Row, compact},
-};
+use self::{field::ABSENT, specials::Specials};
+use super::{bytes, enrich::Names, metadata, rules::Row};
 use crate::{
-    table::{ColumnType, Metadata, Table},
+    table::{ColumnType, Table},
     timestamp::IsoFormatter,
 };
 
@@ -24,13 +16,14 @@ pub struct CsvRows<'a> {
     table: &'a Table,
     guard_formulas: bool,
     timestamps: IsoFormatter,
+    specials: Specials,
 }
 
 impl<'a> CsvRows<'a> {
     /// Creates a writer. With `guard_formulas`, values that spreadsheets read as formulas are written as text.
     #[must_use]
     pub fn new(table: &'a Table, guard_formulas: bool) -> Self {
-        Self { table, guard_formulas, timestamps: IsoFormatter::default() }
+        Self { table, guard_formulas, timestamps: IsoFormatter::default(), specials: Specials::default() }
     }
 
     /// Appends the header line.
@@ -44,7 +37,7 @@ impl<'a> CsvRows<'a> {
         out.push(b'\n');
     }
 
-    /// Appends a row with the names for its enriched columns.
+    /// Appends a row with the names and values for its enriched columns.
     pub fn row(&mut self, row: &Row<'_>, names: &Names<'_>, out: &mut Vec<u8>) {
         match row.timestamp {
             Some(ms) => out.extend_from_slice(self.timestamps.format(ms)),
@@ -55,7 +48,7 @@ impl<'a> CsvRows<'a> {
         if self.guard_formulas {
             self.write_guarded_values(row, out);
         } else if !(row.is_in_order() && copy_fields(row.text(), out)) {
-            write_values(row, out);
+            self.write_values(row, out);
         }
         if self.table.enriched {
             for name in [names.own, names.source, names.destination] {
@@ -63,19 +56,39 @@ impl<'a> CsvRows<'a> {
                 out.extend_from_slice(name);
             }
         }
+        if !self.table.enrichments.is_empty() {
+            out.extend_from_slice(names.tables);
+        }
         out.push(b'\n');
     }
 
     fn write_metadata(&self, row: &Row<'_>, out: &mut Vec<u8>) {
-        for (column, filled) in self.table.metadata.iter().zip(&row.writing.metadata) {
+        for at in 0..self.table.metadata.len() {
             out.push(b',');
-            let value = if *filled { metadata(column, row) } else { None };
-            match value {
+            match metadata::value(at, self.table, row) {
                 Some(value) if self.guard_formulas => {
                     field::write_guarded(&value, ColumnType::String, out);
                 }
                 Some(value) => field::write(&value, out),
                 None => out.extend_from_slice(ABSENT),
+            }
+        }
+    }
+
+    fn write_values(&mut self, row: &Row<'_>, out: &mut Vec<u8>) {
+        let text = row.text();
+        // One scan of the whole text is cheaper than one scan of each value.
+        self.specials.scan(text);
+        for (at, span) in row.spans().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            match span {
+                None => out.extend_from_slice(ABSENT),
+                Some((start, end)) if self.specials.are_in(start, end) => {
+                    field::write_part(text, start, end, out);
+                }
+                Some((start, end)) => bytes::append(text, start, end, out),
             }
         }
     }
@@ -86,34 +99,6 @@ impl<'a> CsvRows<'a> {
                 out.push(b',');
             }
             field::write_guarded(value.unwrap_or(ABSENT), column.kind, out);
-        }
-    }
-}
-
-fn metadata<'r>(column: &Metadata, row: &Row<'r>) -> Option<Cow<'r, [u8]>> {
-    let origin = row.origin();
-    let text = |text: &'r Option<String>| text.as_ref().map(|text| text.as_bytes().into());
-    match column {
-        Metadata::Owner => text(&origin.owner),
-        Metadata::LogGroup => text(&origin.log_group),
-        Metadata::LogStream => text(&origin.log_stream),
-        Metadata::Key => Some(row.key.as_bytes().into()),
-        Metadata::EventId => row.id.and_then(json_text::value).map(Cow::from),
-        Metadata::Extracted(name) => json_member(row.extracted?, name).map(Cow::from),
-    }
-}
-
-/// Returns a member of a JSON object: a string as it is, another value as JSON text; `None` if it is absent, null or not valid.
-fn json_member(object: &[u8], name: &str) -> Option<Vec<u8>> {
-    let members: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(object).ok()?;
-    let raw = members.get(name)?.get();
-    match raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')) {
-        Some(text) => json_text::value(text.as_bytes()),
-        None if raw == "null" => None,
-        None => {
-            let mut text = Vec::new();
-            compact(raw.as_bytes(), &mut text);
-            Some(text)
         }
     }
 }
@@ -136,20 +121,4 @@ fn copy_fields(line: &[u8], out: &mut Vec<u8>) -> bool {
     let plain = special == [0; LANES];
     out.truncate(if plain { start + line.len() } else { start });
     plain
-}
-
-fn write_values(row: &Row<'_>, out: &mut Vec<u8>) {
-    let text = row.text();
-    // One scan of the whole message is cheaper than one scan of each value.
-    let plain = !bytes::any(text, field::is_special);
-    for (at, span) in row.spans().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        match span {
-            None => out.extend_from_slice(ABSENT),
-            Some((start, end)) if plain => bytes::append(text, start, end, out),
-            Some((start, end)) => field::write_part(text, start, end, out),
-        }
-    }
 }

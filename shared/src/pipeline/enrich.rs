@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use super::{
+    address,
     csv::field,
+    csv_names::CsvNames,
+    enrich_tables::TableEnricher,
     rules::{FlowValues, Row},
 };
-use crate::{
-    lookups::{Interface, Lookups, NameId, NameRef, Vpc},
-    table::ColumnType,
-};
+use crate::lookups::{Interface, Lookups, NameId, NameRef, Vpc};
 
 const CACHED_ADDRESSES: usize = 4096;
 /// The three columns of a row's own names, all absent.
@@ -26,9 +26,11 @@ pub struct Names<'a> {
     pub destination: &'a [u8],
     /// Whether one of the names is that of another time, because no name is known for the row's own.
     pub has_guess: bool,
+    /// The fields of the columns that `[[enrich]]` adds, each with a comma before it.
+    pub tables: &'a [u8],
 }
 
-/// Names of a row before its time is looked at.
+/// Names of a row before its timestamp is applied.
 #[derive(Clone, Copy, Debug)]
 struct Found {
     /// Interface, subnet and VPC.
@@ -38,37 +40,6 @@ struct Found {
     vpc: Option<Vpc>,
 }
 
-/// The names as CSV fields. Made once for all objects, because names repeat in every row.
-#[derive(Debug, Default)]
-pub struct CsvNames {
-    /// By [`NameId`]: the field, if it differs from the name.
-    fields: Vec<Option<Box<[u8]>>>,
-}
-
-impl CsvNames {
-    /// Converts all names. With `guard_formulas`, names that spreadsheets read as formulas become text.
-    #[must_use]
-    pub fn new(lookups: &Lookups, guard_formulas: bool) -> Self {
-        let mut buffer = Vec::new();
-        let mut field = |name: &[u8]| {
-            buffer.clear();
-            if name.is_empty() {
-                buffer.extend_from_slice(field::ABSENT);
-            } else if guard_formulas {
-                field::write_guarded(name, ColumnType::String, &mut buffer);
-            } else {
-                field::write(name, &mut buffer);
-            }
-            (*buffer != *name).then(|| buffer.as_slice().into())
-        };
-        Self { fields: lookups.names().map(|name| field(name.as_bytes())).collect() }
-    }
-
-    fn get<'a>(&'a self, lookups: &'a Lookups, name: NameId) -> &'a [u8] {
-        self.fields[name as usize].as_deref().unwrap_or_else(|| lookups.name(name).as_bytes())
-    }
-}
-
 /// Finds the names of rows. Caches the last interface, because an envelope has one, and many addresses, because a few of
 /// them have most of the traffic.
 #[derive(Debug)]
@@ -76,9 +47,20 @@ pub struct Enricher<'a> {
     lookups: &'a Lookups,
     csv: &'a CsvNames,
     last_interface: (Vec<u8>, Interface),
-    /// Interface, subnet and VPC of the last row, and their names.
-    last_own: ([NameRef; 3], Vec<u8>),
+    last_own: OwnNames,
     addresses: Vec<Option<(CacheKey, NameRef)>>,
+    /// `None` without `[[enrich]]`.
+    tables: Option<TableEnricher<'a>>,
+}
+
+/// Names of the interface, subnet and VPC of a row.
+#[derive(Debug)]
+struct OwnNames {
+    names: [NameRef; 3],
+    /// The same as CSV.
+    text: Vec<u8>,
+    /// When the last of them begins to be known. Before that, one of them is a guess.
+    begin: Option<i64>,
 }
 
 /// Number of the record's VPC, and an address.
@@ -86,38 +68,49 @@ type CacheKey = (Option<u32>, IpAddr);
 
 impl<'a> Enricher<'a> {
     /// Creates an enricher. `csv` must come from `lookups`.
-    #[must_use]
-    pub fn new(lookups: &'a Lookups, csv: &'a CsvNames) -> Self {
+    pub(super) fn new(lookups: &'a Lookups, csv: &'a CsvNames, tables: Option<TableEnricher<'a>>) -> Self {
         Self {
             lookups,
             csv,
             last_interface: (Vec::new(), Interface::default()),
-            last_own: ([NameRef::NONE; 3], NO_OWN_NAMES.to_vec()),
+            last_own: OwnNames { names: [NameRef::NONE; 3], text: NO_OWN_NAMES.to_vec(), begin: None },
             addresses: vec![None; CACHED_ADDRESSES],
+            tables,
         }
     }
 
-    /// Returns the row's names as of its timestamp.
+    /// Returns the row's names as of its timestamp, and the values of `[[enrich]]`.
     pub fn names(&mut self, row: &Row<'_>) -> Names<'_> {
         let Some(flow) = row.flow else {
             let [source, destination] = [field::ABSENT; 2];
-            return Names { own: NO_OWN_NAMES, source, destination, has_guess: false };
+            let (tables, has_guess) =
+                self.tables.as_mut().map_or((&[][..], false), |tables| tables.fields(row));
+            return Names { own: NO_OWN_NAMES, source, destination, has_guess, tables };
         };
         let mut found = self.find(row.text(), flow);
         let [first, second, third] = found.own;
         // Few names depend on the time.
         let is_timed = NameRef::any_is_timed([first, second, third, found.source, found.destination]);
-        let has_guess = is_timed && self.settle(&mut found, flow, row.timestamp);
-        if self.last_own.0 != found.own {
-            let (names, text) = &mut self.last_own;
-            *names = found.own;
-            *text = found.own.map(|name| self.csv.get(self.lookups, name.id())).join(&b',');
+        let mut has_guess = is_timed && self.resolve_at(&mut found, flow, row.timestamp);
+        if self.last_own.names != found.own {
+            let ids = found.own.map(NameRef::id);
+            self.last_own.names = found.own;
+            self.last_own.text = ids.map(|name| self.csv.get(self.lookups, name)).join(&b',');
+            self.last_own.begin = ids.into_iter().filter_map(|name| self.named_begin(name)).max();
         }
+        if !is_timed && row.timestamp < self.lookups.last_begin() {
+            has_guess = row.timestamp < self.last_own.begin
+                || row.timestamp < self.named_begin(found.source.id())
+                || row.timestamp < self.named_begin(found.destination.id());
+        }
+        let (tables, has_guess_in_tables) =
+            self.tables.as_mut().map_or((&[][..], false), |tables| tables.fields(row));
         Names {
-            own: &self.last_own.1,
+            own: &self.last_own.text,
             source: self.csv.get(self.lookups, found.source.id()),
             destination: self.csv.get(self.lookups, found.destination.id()),
-            has_guess,
+            has_guess: has_guess || has_guess_in_tables,
+            tables,
         }
     }
 
@@ -142,9 +135,14 @@ impl<'a> Enricher<'a> {
         Found { own, source, destination, vpc }
     }
 
-    /// Replaces each name that depends on the time by the one at `time`. Returns whether any of them is a guess.
+    /// Returns when a name begins to be known. A missing name is no guess.
+    fn named_begin(&self, name: NameId) -> Option<i64> {
+        self.lookups.begin(name).filter(|_| !self.lookups.name(name).is_empty())
+    }
+
+    /// Replaces each name that depends on the time by the one at `time`. Returns whether any of the names is a guess.
     #[cold]
-    fn settle(&self, found: &mut Found, flow: &FlowValues, time: Option<i64>) -> bool {
+    fn resolve_at(&self, found: &mut Found, flow: &FlowValues, time: Option<i64>) -> bool {
         let mut has_guess = false;
         let mut at_time = |(name, is_guess): (NameId, bool)| {
             has_guess |= is_guess;
@@ -152,9 +150,10 @@ impl<'a> Enricher<'a> {
         };
         found.own = found.own.map(|name| at_time(self.lookups.name_at(name, time)));
         for (name, address) in [(&mut found.source, flow.srcaddr), (&mut found.destination, flow.dstaddr)] {
-            if let Some(address) = address.filter(|_| name.is_timed()) {
-                *name = at_time(self.lookups.address_at(found.vpc, address, time));
-            }
+            *name = match address.filter(|_| name.is_timed()) {
+                Some(address) => at_time(self.lookups.address_at(found.vpc, address, time)),
+                None => at_time(self.lookups.name_at(*name, time)),
+            };
         }
         has_guess
     }
@@ -171,7 +170,7 @@ impl<'a> Enricher<'a> {
     fn address(&mut self, vpc: Option<Vpc>, address: Option<IpAddr>) -> NameRef {
         let Some(address) = address else { return NameRef::NONE };
         let key = (vpc.map(|vpc| vpc.number), address);
-        let slot = slot(key);
+        let slot = address::slot(address, key.0.unwrap_or(u32::MAX), CACHED_ADDRESSES);
         if let Some((cached, name)) = self.addresses[slot]
             && cached == key
         {
@@ -181,18 +180,4 @@ impl<'a> Enricher<'a> {
         self.addresses[slot] = Some((key, name));
         name
     }
-}
-
-/// Spreads keys over the cache by the golden ratio (Knuth, The Art of Computer Programming, volume 3, section 6.4).
-fn slot((vpc, address): CacheKey) -> usize {
-    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-    let bits = match address {
-        IpAddr::V4(address) => u64::from(u32::from(address)),
-        IpAddr::V6(address) => {
-            let bits = u128::from(address);
-            (bits >> 64) as u64 ^ bits as u64
-        }
-    };
-    let mixed = (bits ^ u64::from(vpc.unwrap_or(u32::MAX)) << 32).wrapping_mul(GOLDEN);
-    (mixed >> (64 - CACHED_ADDRESSES.trailing_zeros())) as usize
 }

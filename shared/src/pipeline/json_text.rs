@@ -1,6 +1,6 @@
 //! JSON strings in a byte window: their end, their value, and whether they are valid text.
 
-use super::bytes::{self, Escapes, LongBlock};
+use super::bytes::{self, Escapes, JsonBlock, LongBlock};
 
 /// A string's content between its quotes, as positions in the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +9,9 @@ pub(crate) struct Text {
     pub(crate) end: usize,
     /// Whether the content has backslashes and must be unescaped.
     pub(crate) escaped: bool,
+    /// Whether a scan has found that all content is ASCII without control characters, and all escapes are `\"`. False if it is
+    /// not known.
+    pub(crate) is_simple: bool,
 }
 
 impl Text {
@@ -20,29 +23,40 @@ impl Text {
 /// Scans from after an opening quote to the closing one. Returns `None` if the window ends first.
 pub(crate) fn scan(window: &[u8], start: usize) -> Option<Text> {
     let mut at = start;
-    let mut escaped = false;
+    let (mut escaped, mut is_simple) = (false, true);
     // Whether the byte at `at` is part of an escape.
     let mut in_escape = 0;
     while let Some(block) = window.get(at..).and_then(<[u8]>::first_chunk) {
-        let (quotes, backslashes) = bytes::quotes_and_backslashes(block);
-        let ends = if backslashes | in_escape == 0 {
+        let JsonBlock { quotes, backslashes, has_others } = JsonBlock::of(block);
+        is_simple &= !has_others;
+        let after_backslashes = backslashes << 1 | in_escape;
+        if quotes == after_backslashes {
+            // Every quote is escaped, and nothing else is.
+            escaped |= backslashes != 0;
+            in_escape = backslashes >> (bytes::BLOCK - 1);
+            at += bytes::BLOCK;
+            continue;
+        }
+        let ends = if after_backslashes == 0 {
             quotes
         } else {
             quotes & !escaped_bytes(backslashes, &mut in_escape)
         };
         if ends != 0 {
             let end = ends.trailing_zeros();
-            escaped |= backslashes & ((1 << end) - 1) != 0;
-            return Some(Text { start, end: at + end as usize, escaped });
+            let content = (1 << end) - 1;
+            escaped |= backslashes & content != 0;
+            is_simple &= (quotes ^ after_backslashes) & content == 0;
+            return Some(Text { start, end: at + end as usize, escaped, is_simple });
         }
-        escaped |= backslashes != 0;
+        (escaped, is_simple) = (true, false);
         at += bytes::BLOCK;
     }
     at += in_escape as usize;
     loop {
         at += memchr::memchr2(b'"', b'\\', window.get(at..)?)?;
         if window[at] == b'"' {
-            return Some(Text { start, end: at, escaped });
+            return Some(Text { start, end: at, escaped, is_simple: false });
         }
         escaped = true;
         at += 2;
@@ -54,7 +68,7 @@ pub(crate) fn scan(window: &[u8], start: usize) -> Option<Text> {
 ///
 /// An addition carries through each run of backslashes, so that the end of a run shows whether its length is odd: Langdale and
 /// Lemire, "Parsing Gigabytes of JSON per Second", section 3.1.1 (<https://arxiv.org/abs/1902.08318>).
-fn escaped_bytes(backslashes: u64, in_escape: &mut u64) -> u64 {
+pub(crate) fn escaped_bytes(backslashes: u64, in_escape: &mut u64) -> u64 {
     const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
     let begins = backslashes & !*in_escape;
     let codes = ((begins << 1) | ODD).wrapping_sub(begins) ^ ODD;
@@ -331,6 +345,11 @@ mod tests {
         proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
     }
 
+    fn simple_content() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![4 => "[a-z ]{0,30}", 4 => Just(r#"\""#.to_owned()), 1 => "[a-z]{60,70}"];
+        proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat().into_bytes())
+    }
+
     proptest! {
         #[test]
         fn clean_text_is_decoded_in_blocks_as_byte_by_byte(raw in raw_content(), before in "[a-z]{0,3}") {
@@ -344,18 +363,43 @@ mod tests {
         }
 
         #[test]
+        fn simple_content_is_ascii_text_with_escaped_quotes(
+            raw in prop_oneof![raw_content(), simple_content()],
+            after in "[a-z]{0,100}",
+        ) {
+            let window = [&raw[..], b"\"", after.as_bytes()].concat();
+            if let Some(text) = scan(&window, 0).filter(|text| text.is_simple) {
+                let content = String::from_utf8(text.raw(&window).to_vec()).unwrap();
+                let is_printable = content.bytes().all(|byte| (b' '..0x80).contains(&byte));
+                let has_other_escapes = content.replace("\\\"", "").contains('\\');
+                prop_assert!(is_printable && !has_other_escapes, "{}", content);
+                let (mut value, mut unescaped) = (Vec::new(), Vec::new());
+                bytes::append_without_backslashes(&window, 0, text.end, &mut value);
+                prop_assert!(unescape(text.raw(&window), &mut unescaped));
+                prop_assert_eq!(value, unescaped);
+            }
+        }
+
+        #[test]
+        fn simple_content_before_enough_text_is_found(raw in simple_content()) {
+            let window = [&raw[..], b"\"", &[b' '; bytes::BLOCK]].concat();
+            let escaped = raw.contains(&b'\\');
+            prop_assert_eq!(scan(&window, 0), Some(Text { start: 0, end: raw.len(), escaped, is_simple: true }));
+        }
+
+        #[test]
         fn the_end_of_a_string_is_found_in_blocks_as_byte_by_byte(window in raw_content(), start in 0..3_usize) {
             let simple = || {
                 let (mut at, mut escaped) = (start, false);
                 loop {
                     match window.get(at)? {
-                        b'"' => return Some(Text { start, end: at, escaped }),
+                        b'"' => return Some((at, escaped)),
                         b'\\' => (at, escaped) = (at + 2, true),
                         _ => at += 1,
                     }
                 }
             };
-            prop_assert_eq!(scan(&window, start), simple());
+            prop_assert_eq!(scan(&window, start).map(|text| (text.end, text.escaped)), simple());
         }
         #[test]
         fn repaired_bytes_equal_those_of_the_standard_library(

@@ -9,6 +9,7 @@ mod envelope;
 mod events;
 mod json_scan;
 mod lines;
+mod message;
 mod record;
 mod window;
 
@@ -20,6 +21,7 @@ use events::{AfterSkip, Skipping};
 use json_scan::{JsonScan, Step};
 pub(crate) use json_scan::{MAX_STEP_BYTES, RecordsPath, unmatched_path};
 use lines::EnvelopeSignature;
+use message::{Message, MessageText, Unescaped};
 pub use record::{Items, Origin, OriginKind, Record};
 use window::{More, Window};
 
@@ -68,8 +70,9 @@ pub struct Records<R> {
     limits: Limits,
     items: Items,
     json: JsonScan,
-    /// The message of the current record, if it had to be unescaped; the beginning of a JSON text that is too long.
+    /// The message of the current record, if it has escapes other than those of quotes; the beginning of a JSON text that is too long.
     scratch: Vec<u8>,
+    unescaped: Unescaped,
     /// The repaired message of the current record, if it had to be repaired.
     repaired: Vec<u8>,
     /// Counts the files of the object.
@@ -95,11 +98,6 @@ struct Found {
     extracted: Option<(usize, usize)>,
 }
 
-enum Message {
-    Window(usize, usize),
-    Scratch,
-}
-
 impl<R: Read> Records<R> {
     /// Reads records from decoded text.
     pub fn new(layers: Layers<R>, limits: Limits) -> Self {
@@ -116,6 +114,7 @@ impl<R: Read> Records<R> {
             items: Items::default(),
             json: JsonScan::new(paths),
             scratch: Vec::new(),
+            unescaped: Unescaped::default(),
             repaired: Vec::new(),
             file: 0,
             at_file_start: true,
@@ -128,19 +127,21 @@ impl<R: Read> Records<R> {
     /// Returns the next record; `None` at the end of the object.
     #[expect(clippy::should_implement_trait, reason = "a record borrows from the reader")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, ObjectError> {
+        self.unescaped.clear();
         let Some(found) = self.find()? else { return Ok(None) };
         let Found { timestamp, fault, message, is_repaired, is_line, element, id, extracted } = found;
-        let message = match message {
-            Message::Window(start, end) => &self.window.bytes[start..end],
-            Message::Scratch => &self.scratch[..],
+        let (raw, unescaped) = match message {
+            Message::Window(start, end) => (&self.window.bytes[start..end], None),
+            Message::EscapedQuotes(start, end) => (&self.window.bytes[start..end], Some(&self.unescaped)),
+            Message::Scratch => (&self.scratch[..], None),
         };
-        let message = &message[..message.len().min(self.limits.max_record_bytes)];
+        let raw = &raw[..raw.len().min(self.limits.max_record_bytes)];
         let repaired = is_repaired.then_some(&self.repaired[..]);
         Ok(Some(Record {
             origin: &self.origin,
             timestamp,
             fault,
-            message,
+            message: MessageText { raw, unescaped },
             repaired,
             file: self.file,
             is_first: std::mem::take(&mut self.at_file_start),

@@ -23,11 +23,11 @@ struct Reject<'a> {
 
 /// Appends one line for a rejected record. `ordinal` counts the object's records from 0.
 pub(super) fn write(object: &str, ordinal: u64, record: &Record<'_>, reason: Reason, out: &mut Vec<u8>) {
-    let message = match std::str::from_utf8(record.message) {
+    let message = match std::str::from_utf8(record.message()) {
         Ok(message) => Some(message),
         // The limit of a record may have cut a character.
         Err(error) if reason == Reason::TooLong && error.error_len().is_none() => {
-            std::str::from_utf8(&record.message[..error.valid_up_to()]).ok()
+            std::str::from_utf8(&record.message()[..error.valid_up_to()]).ok()
         }
         Err(_) => None,
     };
@@ -39,7 +39,7 @@ pub(super) fn write(object: &str, ordinal: u64, record: &Record<'_>, reason: Rea
         log_stream: record.origin.log_stream.as_deref(),
         reason: reason.as_str(),
         message,
-        message_base64: message.is_none().then(|| STANDARD.encode(record.message)),
+        message_base64: message.is_none().then(|| STANDARD.encode(record.message())),
     };
     #[expect(clippy::expect_used, reason = "a vector accepts every write, and all fields are plain values")]
     serde_json::to_writer(&mut *out, &reject).expect("a reject is always valid JSON");

@@ -109,7 +109,7 @@ fn records(bytes: &[u8], plan: &RunConfig) {
     let limits = plan.config.limits;
     let mut records = Records::new(Layers::open(bytes, limits).unwrap(), limits);
     while let Some(record) = records.next().unwrap() {
-        black_box(record.message);
+        black_box(record.message());
     }
 }
 

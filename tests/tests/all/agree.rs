@@ -21,7 +21,7 @@ fn scanner(text: &[u8], portion: usize) -> Option<Vec<Event>> {
     let mut events = Vec::new();
     while let Some(record) = records.next().ok()? {
         assert_eq!((record.origin.kind, record.fault), (OriginKind::Data, None));
-        events.push((record.timestamp.unwrap(), String::from_utf8(record.message.to_vec()).unwrap()));
+        events.push((record.timestamp.unwrap(), String::from_utf8(record.message().to_vec()).unwrap()));
     }
     Some(events)
 }

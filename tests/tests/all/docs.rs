@@ -141,6 +141,10 @@ fn every_flag_key_field_and_metric_is_in_the_configuration_document() {
         "[[rule]]\nx = 1".to_owned(),
         "[csv]\nx = 1".to_owned(),
         "[limits]\nx = 1".to_owned(),
+        "[[enrich]]\nx = 1".to_owned(),
+        "[[enrich]]\nsource = \"x\"".to_owned(),
+        "[[enrich]]\nfile = \"x.csv\"\nmatch = \"x\"".to_owned(),
+        "[[enrich]]\ncolumns = { a = { x = 1 } }".to_owned(),
         rule("match = { x = 1 }"),
         rule("on_mismatch = \"x\""),
         rule("bad_text = \"x\""),
@@ -394,4 +398,24 @@ fn every_document_that_the_code_names_exists() {
         }
     }
     assert!(count > 10, "{count}");
+}
+
+#[test]
+fn the_first_screen_of_the_readme_has_the_figures_of_the_measurements() {
+    let measured = read("docs/performance.md");
+    let cells = |program: &str| -> Vec<&str> {
+        let row = measured.lines().find(|line| line.starts_with(&format!("| {program}"))).unwrap();
+        row.split('|').map(str::trim).collect()
+    };
+    let readme = read("README.md");
+    let first_screen: Vec<&str> = readme.lines().take(39).collect();
+    let text = first_screen.join(" ");
+    let claim = format!(
+        "takes {} s of CPU: a Python script needs {} times as much, and Node's record streams {} times",
+        cells("`flowherd convert --jobs 1`")[2],
+        cells("Python: ")[3],
+        cells("Node: one record at a time")[3]
+    );
+    assert!(text.contains(&claim), "{claim}");
+    assert!(text.contains("docs/performance.md#repeat-the-measurements"), "how to repeat them");
 }

@@ -100,6 +100,42 @@ fn the_commands_name_missing_objects_lost_ledgers_and_messages_of_ended_runs() {
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
+fn a_damaged_file_of_the_fleets_ledger_is_named() {
+    let fleet = Fleet::new(3, 20);
+    let worker = fleet.worker();
+    let ran = fleet.flowherd(&["run", "--prefix", "firehose/", "--run", "first", "--watch"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let receipt = fleet.results_below("runs/first/receipts/").remove(0);
+    fleet.results.put(&receipt, b"{").unwrap();
+    let why = "it is damaged or of another version of Flowherd: ";
+    let missing = fleet.flowherd(&["report", "first", "--missing"]);
+    let message = format!("its receipt cannot be used: {why}");
+    assert!(missing.status == 1 && missing.stdout.contains(&message), "{missing:?}");
+    let resumed = fleet.flowherd(&["run", "--resume", "first", "--run", "second", "--watch", "--json"]);
+    assert_eq!((resumed.status, &report(&resumed)["objects"]["skipped"]), (0, &2.into()), "{resumed:?}");
+    assert_eq!(resumed.stderr.matches(&format!("flowherd: {receipt}: {why}")).count(), 1, "{resumed:?}");
+    assert!(resumed.stderr.contains("; objects with such a receipt are converted again\n"), "{resumed:?}");
+    stop(worker);
+
+    let run = "runs/first/run.json";
+    fleet.results.put(run, b"{").unwrap();
+    let message = format!("flowherd: {run}: {why}");
+    let runs = fleet.flowherd(&["runs"]);
+    assert!(runs.status == 1 && runs.stderr.starts_with(&message), "{runs:?}");
+    assert!(runs.stdout.contains("\nsecond "), "{runs:?}");
+    for args in
+        [&["report", "first"][..], &["status", "first"], &["verify", "first"], &["run", "--resume", "first"]]
+    {
+        let ran = fleet.flowherd(args);
+        assert_eq!((ran.status, &*ran.stdout), (1, ""), "{args:?}: {ran:?}");
+        assert!(ran.stderr.starts_with(&message), "{args:?}: {ran:?}");
+    }
+    let taken = fleet.flowherd(&["run", "--prefix", "firehose/", "--run", "first"]);
+    assert!(taken.status == 1 && taken.stderr.contains("; choose another name for the run"), "{taken:?}");
+}
+
+#[test]
+#[ignore = "needs .venv; run `make test`"]
 fn fleet_commands_print_warnings_and_runs_without_objects_and_fail_with_strict() {
     let fleet = Fleet::new(1, 20);
     let no_flow_logs = gzip(envelope("g", &[event(1, "GET / 200")]).as_bytes());

@@ -35,17 +35,30 @@ fn account(id: &str, interfaces: &[(&str, &str)]) -> Inventory {
     let interfaces = interfaces.iter().map(|(id, name)| ((*id).to_owned(), named(name))).collect();
     let parts =
         [(Part::Interfaces, interfaces), (Part::Subnets, BTreeMap::new()), (Part::Vpcs, BTreeMap::new())];
-    let reading = Reading { account: id.to_owned(), region: "eu-west-1".to_owned(), parts: parts.into() };
+    let reading =
+        Reading { account: id.to_owned(), region: "eu-west-1".to_owned(), at_ms: 0, parts: parts.into() };
     Inventory { reading, failures: Vec::new() }
 }
 
 fn refresh_at(
     results: &Bucket,
     hour: i64,
-    read: impl FnOnce(&[Target]) -> Vec<Result<Inventory, QueryError>>,
+    mut read: impl FnMut(&[Target]) -> Vec<Result<Inventory, QueryError>>,
 ) -> Result<Refreshed, CoordinatorError> {
     let options = RefreshOptions { role_arns: vec![ROLE.to_owned()], ..RefreshOptions::default() };
-    refresh(results, &options, Timestamp::from_second(MIDNIGHT + hour * 3600).unwrap(), read)
+    let now = Timestamp::from_second(MIDNIGHT + hour * 3600).unwrap();
+    refresh(
+        results,
+        &options,
+        || now,
+        |targets| {
+            let mut read = read(targets);
+            for inventory in read.iter_mut().flatten() {
+                inventory.reading.at_ms = now.as_millisecond();
+            }
+            read
+        },
+    )
 }
 
 fn file(results: &Bucket) -> Value {
@@ -53,7 +66,12 @@ fn file(results: &Bucket) -> Value {
 }
 
 fn denied(action: &'static str) -> QueryError {
-    QueryError::Refused { action, code: "UnauthorizedOperation".to_owned(), message: "no".to_owned() }
+    QueryError::Refused {
+        action,
+        code: "UnauthorizedOperation".to_owned(),
+        message: "no".to_owned(),
+        hint: "",
+    }
 }
 
 #[test]
@@ -112,13 +130,16 @@ fn two_refreshes_at_once_lose_nothing() {
     let none = || Err(denied("GetCallerIdentity"));
     // First both create the file, then both replace it.
     for (hour, [one, other]) in [(0, ["a", "b"]), (1, ["c", "d"])] {
+        let mut attempts = 0;
         let slow = refresh_at(&results, hour, |_| {
-            let quick = refresh_at(&results, hour, |_| {
-                vec![none(), Ok(account("210987654321", &[("eni-2", other)]))]
-            });
-            assert!(quick.unwrap().written);
+            attempts += 1;
+            if attempts == 1 {
+                let read = |_: &[Target]| vec![none(), Ok(account("210987654321", &[("eni-2", other)]))];
+                assert!(refresh_at(&results, hour, read).unwrap().written);
+            }
             vec![Ok(account("123456789012", &[("eni-1", one)])), none()]
         });
+        assert_eq!(attempts, 2, "it reads again");
         assert!(slow.unwrap().written);
         let names = file(&results)["interfaces"].to_string();
         for name in [one, other] {

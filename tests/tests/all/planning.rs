@@ -45,6 +45,7 @@ impl Fleet {
             queue: &self.queue,
             max_keys: 10_000,
             pause: &|_: Duration| {},
+            damaged: &|_| {},
         };
         planner.plan(run, from, || {
             remaining.set(remaining.get() - 1);

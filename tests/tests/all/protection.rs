@@ -7,6 +7,7 @@ use flowherd_coordinator::{
     error::CoordinatorError,
     marker::{RunMarker, Stage},
     options::RunOptions,
+    reconcile,
     redrive::Redriven,
     state::{Operation, Reporting, RunState},
 };
@@ -352,7 +353,7 @@ fn missing_objects_are_named_with_the_reason_and_a_resume_is_not_advised_over_an
         };
         fleet.coordinate(|coordinator| {
             let run = coordinator.run("first").unwrap();
-            assert!(coordinator.missing(&run, add).unwrap().is_continue());
+            assert!(reconcile::missing(coordinator.results, &run, add).unwrap().is_continue());
         });
         found
     };

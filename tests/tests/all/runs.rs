@@ -23,7 +23,9 @@ fn names(fleet: &Fleet) -> Vec<String> {
 }
 
 fn list(fleet: &Fleet) -> Vec<IndexedRun> {
-    runs::list(&fleet.store, &names(fleet)).unwrap()
+    let found = runs::list(&fleet.store, &names(fleet)).unwrap();
+    assert_eq!(found.damaged, [""; 0]);
+    found.runs
 }
 
 fn index(fleet: &Fleet) -> Vec<String> {
@@ -114,6 +116,20 @@ fn a_run_whose_prefix_or_key_is_too_long_for_the_index_is_read_from_its_ledger()
     fleet.store.limit_keys(100);
     fleet.begin("short", "p/");
     assert_eq!((index(&fleet), list(&fleet)), (Vec::new(), by_ledger(&fleet)));
+}
+
+#[test]
+fn a_damaged_run_without_an_entry_in_the_index_is_named() {
+    let fleet = with_runs(3);
+    fleet.store.put(&layout::run("run-1"), b"{").unwrap();
+    assert_eq!(list(&fleet).len(), 3, "the index has its entry");
+    let entry = index(&fleet).into_iter().find(|path| path.contains("/run-1/")).unwrap();
+    fleet.store.remove(&entry).unwrap();
+    let found = runs::list(&fleet.store, &names(&fleet)).unwrap();
+    assert_eq!(found.runs.len(), 2);
+    let [damaged] = &found.damaged[..] else { panic!("{found:?}") };
+    let expected = "runs/run-1/run.json: it is damaged or of another version of Flowherd: ";
+    assert!(damaged.starts_with(expected), "{damaged}");
 }
 
 #[test]

@@ -89,6 +89,33 @@ fn a_folder_of_several_kinds_of_logs_gets_rules_that_convert_all_of_them() {
 }
 
 #[test]
+fn logs_of_one_preset_in_log_groups_and_folders_do_not_take_the_records_of_others() {
+    let samples = || {
+        let place = Place::new();
+        // A key of WAF has constant parts in its name alone, so the glob of its folder takes all keys.
+        for name in ["waf", "route53-resolver", "alb", "nlb"] {
+            for (key, text) in preset_sample(name) {
+                place.object(&key, &text);
+            }
+        }
+        place
+    };
+    let (rules, _) = converts_all(&samples());
+    for preset in ["waf", "route53-resolver", "alb", "nlb"] {
+        assert_eq!(rules.matches(&format!("preset = \"{preset}\"\n")).count(), 1, "{rules}");
+    }
+    assert!(!rules.contains("match = "), "{rules}");
+
+    // With another group's name, the preset's own match does not take all of its records.
+    let (key, text) = preset_sample("waf").into_iter().find(|(key, _)| key.starts_with("firehose/")).unwrap();
+    let text = String::from_utf8(text).unwrap().replace("aws-waf-logs-shop", "web-firewall");
+    let place = samples();
+    place.object(&key, text.as_bytes());
+    let (rules, _) = converts_all(&place);
+    assert!(rules.contains("{ log_group = \"web-firewall\" }"), "{rules}");
+}
+
+#[test]
 fn every_preset_is_recognized_by_content_alone() {
     let samples: Vec<String> = fs::read_dir(preset_samples())
         .unwrap()

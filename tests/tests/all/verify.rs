@@ -1,10 +1,15 @@
 //! `flowherd verify`, and `runs` and `status` of a directory of results.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use flowherd_shared::store::Store;
 use flowherd_tests::{
-    command::{Ran, flowherd},
+    command::{Ran, Running, flowherd},
     objects::{FLOW, envelope, event, gunzip, gzip},
 };
 use serde_json::{Value, json};
@@ -193,9 +198,13 @@ fn a_damaged_file_of_the_ledger_is_named_and_never_counts_as_absent() {
         assert!((ran.stderr + &ran.stdout).contains(&message), "{args:?}: {}", ran.stdout);
     };
     let place = damaged("run.json");
-    for args in [&["verify", "r"][..], &["status", "r"], &["status"], &["runs"], &["report", "r"]] {
+    let sql = ["sql", "--dialect", "duckdb"];
+    for args in [&["verify", "r"][..], &["status", "r"], &["status"], &["runs"], &["report", "r"], &sql] {
         fails(&place, args, "run.json", 1);
     }
+    let query = flowherd(PROGRAM, ["query", "SELECT 1", "--local", place.path("out").to_str().unwrap()]);
+    let message = "out/runs/r/run.json: it is damaged or of another version of Flowherd: ";
+    assert!(query.status == 1 && query.stderr.contains(message) && query.stdout.is_empty(), "{query:?}");
     for args in [&["--run", "r", "--resume"][..], &["--run", "r"], &["--resume"]] {
         let ran = place.convert(args);
         assert!(ran.status == 2 && ran.stderr.contains("runs/r/run.json: it is damaged"), "{ran:?}");
@@ -273,6 +282,14 @@ fn runs_and_status_of_a_directory_are_those_of_its_ledger() {
         ],
         "{runs:?}"
     );
+    let styled = |args: &[&str]| on_results(&place, args).stdout;
+    let (done, failed) = ("\u{1b}[32m\u{1b}[1mdone\u{1b}[0m ", "\u{1b}[31m\u{1b}[1mfailed\u{1b}[0m ");
+    let colours = styled(&["runs", "--color", "always"]);
+    assert!(colours.contains(done) && colours.contains(failed), "{colours:?}");
+    assert!(styled(&["status", "second", "--color", "always"]).contains(failed));
+    for args in [&["runs"][..], &["runs", "--color", "never"], &["status", "second"]] {
+        assert!(!styled(args).contains('\u{1b}'), "{args:?}");
+    }
     let latest = parsed(&on_results(&place, &["runs", "--last", "1", "--json"]));
     assert_eq!(latest.as_array().unwrap().len(), 1);
     assert_eq!((&latest[0]["run"], &latest[0]["state"]), (&"second".into(), &"failed".into()), "{latest}");
@@ -296,6 +313,68 @@ fn runs_and_status_of_a_directory_are_those_of_its_ledger() {
     assert!(on_results(&place, &["runs"]).stdout.contains("second          in progress"));
     let refused = on_results(&place, &["verify", "second"]);
     assert!(refused.status == 2 && refused.stderr.contains("a process is working on run second"));
+}
+
+#[test]
+fn the_missing_objects_of_a_directory_have_their_reasons() {
+    let place = converted();
+    let missing = |run: &str| on_results(&place, &["report", run, "--missing"]);
+    let none = missing("r");
+    assert_eq!((none.status, &*none.stdout), (0, "run r: 0 objects are missing\n"), "{none:?}");
+
+    place.object("c", &gzip(b"x"));
+    fs::remove_file(place.path("out/csv/vpc_flow/a.csv.gz")).unwrap();
+    fs::write(place.path("out/runs/r/receipts/b.json"), "{").unwrap();
+    let ran = missing("r");
+    let mut lines: Vec<&str> = ran.stdout.lines().collect();
+    // The order is that of the directory.
+    lines.sort_unstable();
+    assert_eq!(ran.status, 1, "{ran:?}");
+    assert_eq!(lines[0], "a: csv/vpc_flow/a.csv.gz was removed after the receipt was written");
+    let damaged = "b: its receipt cannot be used: it is damaged or of another version of Flowherd: ";
+    assert!(lines[1].starts_with(damaged), "{ran:?}");
+    assert_eq!(
+        lines[2..],
+        ["run r: 2 objects are missing; to continue, repeat flowherd convert with --resume --run r"]
+    );
+
+    // The next run replaces the outputs.
+    assert_eq!(place.convert(&["--run", "next", "--prefix", "a"]).status, 0);
+    let ran = on_results(&place, &["report", "r", "--missing", "--json"]);
+    let found = parsed(&ran);
+    let replaced = found.as_array().unwrap().iter().find(|object| object["key"] == "a").unwrap();
+    assert_eq!((ran.status, &replaced["replaced_by"]), (1, &"next".into()), "{ran:?}");
+
+    let lock = fs::File::open(place.path("out/runs/next/lock")).unwrap();
+    lock.lock().unwrap();
+    let ran = missing("next");
+    assert!(
+        ran.status == 0 && ran.stderr.contains("run next is in progress; objects that it has not"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn verify_refuses_a_run_that_convert_is_writing_and_verifies_the_other_runs_of_the_directory() {
+    let place = converted();
+    let out = place.path("out").to_str().unwrap().to_owned();
+    let mut command = Command::new(PROGRAM);
+    command.args(["convert", "-", &out, "--run", "second", "--key", "second"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut writing = Running(command.spawn().unwrap());
+    let mut input = writing.0.stdin.take().unwrap();
+    // More than a pipe holds: the command has begun the object when all of it is written.
+    input.write_all(format!("{FLOW}\n").repeat(20_000).as_bytes()).unwrap();
+    let refused = on_results(&place, &["verify", "second"]);
+    assert_eq!((refused.status, &*refused.stdout), (2, ""), "{refused:?}");
+    let message = "flowherd: a process is working on run second; verify the run after its end\n";
+    assert_eq!(refused.stderr, message);
+    assert_eq!(problems(&place), []);
+    drop(input);
+    let ran = writing.output();
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let verified = on_results(&place, &["verify", "second"]);
+    assert_eq!(verified.status, 0, "{verified:?}");
 }
 
 #[test]

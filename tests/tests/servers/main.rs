@@ -4,6 +4,7 @@
 
 #[path = "../all/conformance.rs"]
 mod conformance;
+mod convert;
 mod differences;
 mod fleet;
 #[path = "../all/place.rs"]
@@ -42,6 +43,8 @@ checks![
     runs::failed_objects_are_done_after_repair_and_a_redrive_by_sqs,
     runs::another_worker_finishes_the_objects_of_a_killed_one,
     runs::a_prefix_is_run_again_after_a_purge,
+    convert::a_bucket_is_converted_like_a_directory,
+    convert::an_object_that_changes_or_vanishes_after_its_listing_fails_by_name,
     refusals::wrong_credentials_are_refused_at_the_start,
     refusals::a_missing_bucket_is_refused_at_the_start,
     refusals::a_queue_of_the_wrong_kind_is_refused_at_the_start,

@@ -1,7 +1,10 @@
 //! The XML of EC2's responses, and the errors of JSON APIs. Each function cites the page of its action.
 
-use roxmltree::{Document, Node};
+use roxmltree::{Document, Node, ParsingOptions};
 use serde::Deserialize;
+
+/// Maximum nodes of a response. A page of 1,000 network interfaces, each with 50 tags, has less than half of them.
+const MAX_NODES: u32 = 2_000_000;
 
 /// A network interface.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -36,14 +39,14 @@ pub(super) struct Vpc {
 
 /// A resource that gives its name to network interfaces.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Attached {
+pub(super) struct NamedResource {
     pub(super) interfaces: Vec<String>,
     pub(super) name: String,
 }
 
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterface.html>
-pub(super) fn interfaces(xml: &str) -> Result<Vec<Interface>, String> {
-    items(xml, "networkInterfaceSet", |item| {
+pub(super) fn interfaces(page: &Document<'_>) -> Result<Vec<Interface>, String> {
+    items(page, "networkInterfaceSet", |item| {
         Ok(Interface {
             id: id(item, "networkInterfaceId")?,
             name: name_tag(item),
@@ -58,8 +61,8 @@ pub(super) fn interfaces(xml: &str) -> Result<Vec<Interface>, String> {
 }
 
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Subnet.html>
-pub(super) fn subnets(xml: &str) -> Result<Vec<Subnet>, String> {
-    items(xml, "subnetSet", |item| {
+pub(super) fn subnets(page: &Document<'_>) -> Result<Vec<Subnet>, String> {
+    items(page, "subnetSet", |item| {
         let is_associated = |block: &Node<'_, '_>| {
             let state = child(*block, "ipv6CidrBlockState").and_then(|state| text(state, "state"));
             state.as_deref() == Some("associated")
@@ -81,30 +84,28 @@ pub(super) fn subnets(xml: &str) -> Result<Vec<Subnet>, String> {
 }
 
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Vpc.html>
-pub(super) fn vpcs(xml: &str) -> Result<Vec<Vpc>, String> {
-    items(xml, "vpcSet", |item| {
+pub(super) fn vpcs(page: &Document<'_>) -> Result<Vec<Vpc>, String> {
+    items(page, "vpcSet", |item| {
         Ok(Vpc { id: id(item, "vpcId")?, name: name_tag(item), owner: text(item, "ownerId") })
     })
 }
 
-/// Returns id and name of each instance that has a name:
+/// Returns id and name of each instance:
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Instance.html>.
-pub(super) fn instances(xml: &str) -> Result<Vec<(String, String)>, String> {
-    let reservations = items(xml, "reservationSet", |reservation| {
-        let named = list(reservation, "instancesSet").filter_map(|instance| {
-            let name = name_tag(instance)?;
-            Some(id(instance, "instanceId").map(|id| (id, name)))
-        });
-        named.collect::<Result<Vec<_>, String>>()
+pub(super) fn instances(page: &Document<'_>) -> Result<Vec<(String, Option<String>)>, String> {
+    let reservations = items(page, "reservationSet", |reservation| {
+        let instances = list(reservation, "instancesSet");
+        let instances = instances.map(|instance| Ok((id(instance, "instanceId")?, name_tag(instance))));
+        instances.collect::<Result<Vec<_>, String>>()
     })?;
     Ok(reservations.into_iter().flatten().collect())
 }
 
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NatGateway.html>
-pub(super) fn nat_gateways(xml: &str) -> Result<Vec<Attached>, String> {
-    items(xml, "natGatewaySet", |item| {
+pub(super) fn nat_gateways(page: &Document<'_>) -> Result<Vec<NamedResource>, String> {
+    items(page, "natGatewaySet", |item| {
         let addresses = list(item, "natGatewayAddressSet");
-        Ok(Attached {
+        Ok(NamedResource {
             interfaces: addresses.filter_map(|address| text(address, "networkInterfaceId")).collect(),
             name: name_tag(item).map_or_else(|| id(item, "natGatewayId"), Ok)?,
         })
@@ -112,28 +113,31 @@ pub(super) fn nat_gateways(xml: &str) -> Result<Vec<Attached>, String> {
 }
 
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcEndpoint.html>
-pub(super) fn endpoints(xml: &str) -> Result<Vec<Attached>, String> {
-    items(xml, "vpcEndpointSet", |item| {
+pub(super) fn endpoints(page: &Document<'_>) -> Result<Vec<NamedResource>, String> {
+    items(page, "vpcEndpointSet", |item| {
         let service = text(item, "serviceName").unwrap_or_default();
         let unnamed =
             || Ok::<_, String>(format!("{} {service}", id(item, "vpcEndpointId")?).trim_end().to_owned());
-        Ok(Attached {
+        Ok(NamedResource {
             interfaces: list(item, "networkInterfaceIdSet").filter_map(text_of).collect(),
             name: name_tag(item).map_or_else(unnamed, Ok)?,
         })
     })
 }
 
-/// <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>
+/// Returns the account of the caller
+/// (<https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>).
 pub(super) fn account(xml: &str) -> Result<String, String> {
     let document = parse(xml)?;
-    let account = document.descendants().find(|node| node.tag_name().name() == "Account");
-    account.and_then(text_of).ok_or_else(|| "it has no Account".to_owned())
+    let account = document.descendants().find(|node| node.tag_name().name() == "Account").and_then(text_of);
+    account
+        .filter(|account| account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit()))
+        .ok_or_else(|| "the response has no Account of 12 digits".to_owned())
 }
 
 /// Returns the token of the next page, if there is one.
-pub(super) fn next_token(xml: &str) -> Result<Option<String>, String> {
-    Ok(text(parse(xml)?.root_element(), "nextToken"))
+pub(super) fn next_token(page: &Document<'_>) -> Option<String> {
+    text(page.root_element(), "nextToken")
 }
 
 /// Returns code and message of an error
@@ -159,18 +163,19 @@ pub(super) fn json_error(text: &str) -> Option<(String, String)> {
     Some((code, failed.message))
 }
 
-fn parse(xml: &str) -> Result<Document<'_>, String> {
-    Document::parse(xml).map_err(|error| format!("it is not XML: {error}"))
+/// Parses a response. It may not declare entities.
+pub(super) fn parse(xml: &str) -> Result<Document<'_>, String> {
+    let options = ParsingOptions { nodes_limit: MAX_NODES, ..ParsingOptions::default() };
+    Document::parse_with_options(xml, options).map_err(|error| format!("the response is not XML: {error}"))
 }
 
 /// Reads each item of the response's list.
 fn items<T>(
-    xml: &str,
+    page: &Document<'_>,
     set: &str,
     read: impl Fn(Node<'_, '_>) -> Result<T, String>,
 ) -> Result<Vec<T>, String> {
-    let document = parse(xml)?;
-    let set = child(document.root_element(), set).ok_or_else(|| format!("it has no {set}"))?;
+    let set = child(page.root_element(), set).ok_or_else(|| format!("the response has no {set}"))?;
     set.children().filter(Node::is_element).map(read).collect()
 }
 
@@ -193,7 +198,7 @@ fn text_of(node: Node<'_, '_>) -> Option<String> {
 }
 
 fn id(node: Node<'_, '_>, name: &str) -> Result<String, String> {
-    text(node, name).ok_or_else(|| format!("an item has no {name}"))
+    text(node, name).ok_or_else(|| format!("an item of the response has no {name}"))
 }
 
 fn name_tag(node: Node<'_, '_>) -> Option<String> {

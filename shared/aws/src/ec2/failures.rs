@@ -14,7 +14,11 @@ pub fn failures(targets: &[Target], read: &[Result<Inventory, QueryError>]) -> V
             Err(error) => vec![format!("{place}: {}. Its former names stay", chain(error))],
             Ok(inventory) => {
                 let line = |(resource, error): &(Resource, QueryError)| {
-                    format!("{place}: cannot read {resource}: {}. {}", chain(error), kept(*resource))
+                    format!(
+                        "{place}: cannot read {resource}: {}. {}",
+                        chain(error),
+                        retention_note(*resource)
+                    )
                 };
                 inventory.failures.iter().map(line).collect()
             }
@@ -28,11 +32,11 @@ fn chain(error: &QueryError) -> String {
     error_chain(error).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn kept(resource: Resource) -> &'static str {
+fn retention_note(resource: Resource) -> &'static str {
     match resource {
         Resource::Interfaces | Resource::Subnets | Resource::Vpcs => "The former names stay",
         Resource::Instances | Resource::NatGateways | Resource::Endpoints => {
-            "Their interfaces keep the former names"
+            "Interfaces keep their former names; those of new interfaces are provisional"
         }
     }
 }

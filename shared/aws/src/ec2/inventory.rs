@@ -1,16 +1,20 @@
 //! What one account has in one region, and the names of its network interfaces.
 
-use std::{collections::HashMap, fmt};
+use std::{collections::HashMap, fmt, time::SystemTime};
 
 use flowherd_shared::{
     limits::MAX_LOOKUP_IDS,
     lookups::merge::{Named, Part, Reading},
 };
+use roxmltree::Document;
 
 use super::{
-    answer::{self, Attached, Interface},
+    answer::{self, Interface, NamedResource},
     query::{QueryClient, QueryError, STS},
 };
+
+/// Begin of the description of a load balancer's interface.
+const BALANCER: &str = "ELB ";
 
 /// What an action reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +71,8 @@ pub struct Inventory {
 /// The resources that give names to network interfaces; `None` for those that could not be read.
 #[derive(Debug, Default)]
 struct Owners {
-    /// Name by instance.
-    instances: Option<HashMap<String, String>>,
+    /// Name by instance, also of instances without a name.
+    instances: Option<HashMap<String, Option<String>>>,
     /// Name by interface.
     nat_gateways: Option<HashMap<String, String>>,
     /// Name by interface.
@@ -77,10 +81,11 @@ struct Owners {
 
 /// Reads all parts. A part that cannot be read does not stop the others.
 pub(super) async fn read_inventory(client: &mut QueryClient) -> Result<Inventory, QueryError> {
+    let at_ms = now_ms()?;
     let action = "GetCallerIdentity";
     let xml = client.call(STS, action).await?;
     let account = answer::account(&xml).map_err(|why| QueryError::Response { action, why })?;
-    let reading = Reading { account, region: client.region.clone(), ..Reading::default() };
+    let reading = Reading { account, region: client.region.clone(), at_ms, ..Reading::default() };
     let mut inventory = Inventory { reading, failures: Vec::new() };
     let owners = Owners {
         instances: inventory
@@ -115,12 +120,12 @@ impl Inventory {
         &mut self,
         client: &mut QueryClient,
         resource: Resource,
-        parse: fn(&str) -> Result<Vec<T>, String>,
+        parse: fn(&Document<'_>) -> Result<Vec<T>, String>,
         entries: impl Fn(T) -> Vec<(String, V)>,
     ) -> Option<HashMap<String, V>> {
         let mut found = HashMap::new();
-        let read = client.pages(resource.action(), |xml| {
-            found.extend(parse(xml)?.into_iter().flat_map(&entries));
+        let read = client.pages(resource.action(), |page| {
+            found.extend(parse(page)?.into_iter().flat_map(&entries));
             if found.len() > MAX_LOOKUP_IDS {
                 return Err(format!("more than {MAX_LOOKUP_IDS} {resource}"));
             }
@@ -136,8 +141,8 @@ impl Inventory {
     }
 }
 
-fn by_interface(attached: Attached) -> Vec<(String, String)> {
-    attached.interfaces.into_iter().map(|id| (id, attached.name.clone())).collect()
+fn by_interface(resource: NamedResource) -> Vec<(String, String)> {
+    resource.interfaces.into_iter().map(|id| (id, resource.name.clone())).collect()
 }
 
 impl Owners {
@@ -148,34 +153,52 @@ impl Owners {
     }
 
     /// Returns the interface's own name, or else the name of what it belongs to, or else its description; and whether the
-    /// resource that may have a better name could not be read.
+    /// name is provisional, because the resource that may have a better one was not read.
     fn name(&self, interface: &Interface) -> (String, bool) {
         if let Some(name) = &interface.name {
             return (name.clone(), false);
         }
-        if let Some(instance) = &interface.instance_id {
-            let name = self.instances.as_ref().and_then(|names| names.get(instance)).unwrap_or(instance);
-            return (name.clone(), self.instances.is_none());
+        if let Some(id) = &interface.instance_id {
+            // An instance that is not in the list was started after it was read, or belongs to another account.
+            let instance = self.instances.as_ref().and_then(|instances| instances.get(id));
+            let name = instance.and_then(Option::as_ref).unwrap_or(id);
+            return (name.clone(), instance.is_none());
         }
         let owners = [&self.nat_gateways, &self.endpoints];
         if let Some(name) = owners.into_iter().flatten().find_map(|names| names.get(&interface.id)) {
             return (name.clone(), false);
         }
-        // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterface.html
-        let is_unread = match &*interface.kind {
-            "nat_gateway" => self.nat_gateways.is_none(),
-            "vpc_endpoint" | "gateway_load_balancer_endpoint" => self.endpoints.is_none(),
-            _ => false,
-        };
-        (described(&interface.description), is_unread)
+        let is_of_balancer = interface.description.starts_with(BALANCER);
+        let is_unread = owners.iter().any(|names| names.is_none());
+        let is_provisional = !is_of_balancer && (is_unread || has_owner(interface));
+        (resource_name(&interface.description), is_provisional)
     }
+}
+
+/// Returns the time in whole seconds, as milliseconds since 1970.
+fn now_ms() -> Result<i64, QueryError> {
+    let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|_| QueryError::Clock)?;
+    i64::try_from(time.as_secs()).ok().and_then(|seconds| seconds.checked_mul(1000)).ok_or(QueryError::Clock)
+}
+
+/// Returns whether an interface belongs to a NAT gateway or an endpoint, which names it. AWS documents the types as
+/// `nat_gateway` and `natGateway`, and shows endpoints with the type `interface`
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterface.html>,
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html>).
+fn has_owner(interface: &Interface) -> bool {
+    let kind = interface.kind.replace('_', "").to_ascii_lowercase();
+    let description = &interface.description;
+    ["natgateway", "vpcendpoint", "gatewayloadbalancerendpoint"].contains(&&*kind)
+        || ["Interface for NAT Gateway ", "VPC Endpoint Interface"]
+            .iter()
+            .any(|prefix| description.starts_with(prefix))
 }
 
 /// Returns a description, or the type and name of the load balancer that it names: `ELB app/NAME/ID`, with `net` and `gwy`
 /// alike, and `ELB NAME` for a Classic Load Balancer
 /// (<https://repost.aws/knowledge-center/elb-find-load-balancer-ip>).
-fn described(description: &str) -> String {
-    let Some(balancer) = description.strip_prefix("ELB ") else { return description.to_owned() };
+fn resource_name(description: &str) -> String {
+    let Some(balancer) = description.strip_prefix(BALANCER) else { return description.to_owned() };
     let parts: Vec<&str> = balancer.split('/').collect();
     match &*parts {
         [kind @ ("app" | "net" | "gwy"), name, _] => format!("{kind}/{name}"),

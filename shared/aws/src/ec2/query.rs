@@ -23,6 +23,7 @@ use aws_smithy_runtime_api::client::{
 };
 use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
 use flowherd_shared::backoff;
+use roxmltree::Document;
 
 use super::answer;
 use crate::connect::endpoint;
@@ -39,7 +40,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 const ATTEMPT: Duration = Duration::from_mins(1);
 /// Credentials that expire sooner are loaded again.
 const EXPIRES_SOON: Duration = Duration::from_mins(5);
-/// The codes of errors that say that requests come too fast.
+/// Error codes of throttling.
 const THROTTLES: [&str; 7] = [
     "RequestLimitExceeded",
     "EC2ThrottledException",
@@ -49,6 +50,12 @@ const THROTTLES: [&str; 7] = [
     "RequestThrottledException",
     "TooManyRequestsException",
 ];
+
+/// Error codes of credentials that are not valid in the region
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>). A region that is not enabled does not know
+/// the account (<https://docs.aws.amazon.com/accounts/latest/reference/manage-acct-regions.html>).
+const UNKNOWN_CREDENTIALS: [&str; 4] =
+    ["AuthFailure", "InvalidClientTokenId", "UnrecognizedClientException", "OptInRequired"];
 
 /// How often, and after which pauses, a request is sent again
 /// (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html#api-backoff>).
@@ -78,7 +85,7 @@ pub enum QueryError {
     #[error("cannot load the credentials; check the profile and the role")]
     Credentials(#[source] CredentialsError),
     /// AWS refuses the request.
-    #[error("{action} is refused: {code}: {message}")]
+    #[error("{action} is refused: {code}: {message}{hint}")]
     Refused {
         /// The action, such as `DescribeSubnets`.
         action: &'static str,
@@ -86,6 +93,8 @@ pub enum QueryError {
         code: String,
         /// AWS's message.
         message: String,
+        /// What else to check; empty or after a semicolon.
+        hint: &'static str,
     },
     /// Requests come too fast, also after the last pause.
     #[error("{action} is throttled after {attempts} attempts ({code}); try again later")]
@@ -97,8 +106,10 @@ pub enum QueryError {
         /// Attempts.
         attempts: u32,
     },
-    /// No response, or one that breaks off.
-    #[error("{action}: no response from {endpoint}")]
+    /// No response, or an incomplete one.
+    #[error(
+        "{action}: no response from {endpoint}; check the network, and that the region exists and is enabled"
+    )]
     NoResponse {
         /// The action.
         action: &'static str,
@@ -118,6 +129,18 @@ pub enum QueryError {
     /// The time for all accounts and regions is over.
     #[error("no time remained for it; refresh fewer accounts or regions")]
     OutOfTime,
+    /// Endpoints that this client does not know.
+    #[error(
+        "{setting} is set, but the names need the endpoints of EC2 and STS; set AWS_ENDPOINT_URL_EC2 and AWS_ENDPOINT_URL_STS to \
+         them"
+    )]
+    Endpoints {
+        /// The setting of the environment.
+        setting: &'static str,
+    },
+    /// The clock of this machine is before 1970.
+    #[error("the clock of this machine is before 1970; correct it")]
+    Clock,
     /// A bug.
     #[error("a bug in Flowherd: the task of this account panicked; please report it")]
     Panicked,
@@ -182,12 +205,20 @@ impl QueryClient {
         let settings =
             HttpConnectorSettings::builder().connect_timeout(CONNECT).read_timeout(ATTEMPT).build();
         let connector = default_connector(&settings, config.sleep_impl()).ok_or(QueryError::Panicked)?;
-        let url = |service: Service| {
-            let region = service.region(&region);
-            endpoint(config, service.id)
-                .unwrap_or_else(|| format!("https://{}.{region}.{}/", service.name, domain(region)))
+        let url = |service: Service| match endpoint(config, service.id) {
+            Some(endpoint) => Ok(endpoint),
+            None if config.use_fips() == Some(true) => {
+                Err(QueryError::Endpoints { setting: "AWS_USE_FIPS_ENDPOINT" })
+            }
+            None if config.use_dual_stack() == Some(true) => {
+                Err(QueryError::Endpoints { setting: "AWS_USE_DUALSTACK_ENDPOINT" })
+            }
+            None => {
+                let region = service.region(&region);
+                Ok(format!("https://{}.{region}.{}/", service.name, domain(region)))
+            }
         };
-        let (ec2, sts, organizations) = (url(EC2), url(STS), url(ORGANIZATIONS));
+        let (ec2, sts, organizations) = (url(EC2)?, url(STS)?, url(ORGANIZATIONS)?);
         Ok(Self { connector, provider, credentials: None, region, ec2, sts, organizations, retries })
     }
 
@@ -200,23 +231,26 @@ impl QueryClient {
         self.page(service, action, None).await
     }
 
-    /// Sends a describing action and passes the XML of each page to `take`.
+    /// Sends a describing action and passes each page to `take`.
     pub(super) async fn pages(
         &mut self,
         action: &'static str,
-        mut take: impl FnMut(&str) -> Result<(), String>,
+        mut take: impl FnMut(&Document<'_>) -> Result<(), String>,
     ) -> Result<(), QueryError> {
         let failed = |why: String| QueryError::Response { action, why };
         let mut token: Option<String> = None;
         for _ in 0..MAX_PAGES {
             let xml = self.page(EC2, action, token.as_deref()).await?;
-            take(&xml).map_err(failed)?;
-            let next = answer::next_token(&xml).map_err(failed)?;
+            let next = {
+                let page = answer::parse(&xml).map_err(failed)?;
+                take(&page).map_err(failed)?;
+                answer::next_token(&page)
+            };
             if next.is_none() {
                 return Ok(());
             }
             if next == token {
-                return Err(failed("a page names itself as the next one".to_owned()));
+                return Err(failed("the response repeats the pagination token".to_owned()));
             }
             token = next;
         }
@@ -288,13 +322,18 @@ impl QueryClient {
             while let Some(piece) = content.next().await {
                 bytes.extend_from_slice(&piece?);
                 if bytes.len() > MAX_RESPONSE_BYTES {
-                    return Err(format!("the response has more than {MAX_RESPONSE_BYTES} bytes").into());
+                    let why = format!("the response has more than {MAX_RESPONSE_BYTES} bytes");
+                    return Ok((status, Err(why)));
                 }
             }
-            Ok::<_, Box<dyn Error + Send + Sync>>((status, String::from_utf8(bytes)?))
+            let text = String::from_utf8(bytes).map_err(|_| "the response is not UTF-8".to_owned());
+            Ok::<_, Box<dyn Error + Send + Sync>>((status, text))
         };
         let exchanged = tokio::time::timeout(ATTEMPT, exchange).await;
         let (status, xml) = exchanged.unwrap_or_else(|elapsed| Err(elapsed.into())).map_err(no_response)?;
+        let unexpected =
+            |why: String| Failure { can_retry: false, error: QueryError::Response { action, why } };
+        let xml = xml.map_err(unexpected)?;
         if (200..300).contains(&status) {
             return Ok(xml);
         }
@@ -306,7 +345,12 @@ impl QueryClient {
             error: if is_throttled {
                 QueryError::Throttled { action, code, attempts: 0 }
             } else {
-                QueryError::Refused { action, code, message }
+                let hint = if UNKNOWN_CREDENTIALS.contains(&&*code) {
+                    "; check the credentials, and that the region exists and is enabled for the account"
+                } else {
+                    ""
+                };
+                QueryError::Refused { action, code, message, hint }
             },
         })
     }
@@ -405,11 +449,17 @@ impl Failure {
     }
 }
 
-/// Returns the domain of a region's partition (<https://docs.aws.amazon.com/general/latest/gr/ec2-service.html>).
+/// Returns the domain of a region's partition (<https://docs.aws.amazon.com/general/latest/gr/ec2-service.html>, and
+/// `partitions.json` of botocore).
 fn domain(region: &str) -> &'static str {
-    match region.split('-').next() {
-        Some("cn") => "amazonaws.com.cn",
-        Some("eusc") => "amazonaws.eu",
+    let is_in = |prefix: &str| region.starts_with(prefix);
+    match region {
+        _ if is_in("cn-") => "amazonaws.com.cn",
+        _ if is_in("eusc-") => "amazonaws.eu",
+        _ if is_in("us-iso-") => "c2s.ic.gov",
+        _ if is_in("us-isob-") => "sc2s.sgov.gov",
+        _ if is_in("us-isof-") => "csp.hci.ic.gov",
+        _ if is_in("eu-isoe-") => "cloud.adc-e.uk",
         _ => "amazonaws.com",
     }
 }

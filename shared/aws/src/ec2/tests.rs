@@ -18,6 +18,8 @@ use super::*;
 
 const QUICK: Retries =
     Retries { first: Duration::from_millis(1), limit: Duration::from_millis(2), attempts: 3 };
+const SECRET: &str = "wJalrXUtnFEMI";
+const SESSION_TOKEN: &str = "IQoJb3JpZ2luX2Vj";
 const DENIED: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>UnauthorizedOperation</Code>\
     <Message>You are not authorized to perform this operation.</Message></Error></Errors><RequestID>1</RequestID></Response>";
 const THROTTLED: &str = "<Response><Errors><Error><Code>RequestLimitExceeded</Code><Message>Request limit exceeded.</Message>\
@@ -71,7 +73,8 @@ impl Server {
     }
 
     fn read_names(&self) -> Result<Inventory, QueryError> {
-        let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
+        let credentials =
+            Credentials::new("AKIDEXAMPLE", SECRET, Some(SESSION_TOKEN.to_owned()), None, "test");
         let provider = SharedCredentialsProvider::new(credentials);
         let config =
             SdkConfig::builder().region(Region::new("eu-west-1")).endpoint_url(&self.endpoint).build();
@@ -261,7 +264,7 @@ fn throttled_requests_are_sent_again() {
 }
 
 #[test]
-fn what_an_account_may_not_read_stays_unread_and_its_names_are_provisional() {
+fn parts_that_an_account_may_not_read_stay_unread_and_names_are_provisional() {
     let server = Server::start(|request, _| match request.action() {
         "DescribeInstances" | "DescribeNatGateways" | "DescribeVpcEndpoints" | "DescribeSubnets" => {
             (403, DENIED.to_owned())
@@ -279,21 +282,99 @@ fn what_an_account_may_not_read_stays_unread_and_its_names_are_provisional() {
     let interfaces = &inventory.reading.parts[&Part::Interfaces];
     let provisional: Vec<&str> =
         interfaces.iter().filter(|(_, named)| named.is_provisional).map(|(id, _)| &**id).collect();
-    assert_eq!(provisional, ["eni-endpoint", "eni-instance", "eni-nat", "eni-unnamed"]);
+    assert_eq!(
+        provisional,
+        ["eni-endpoint", "eni-instance", "eni-lambda", "eni-nat", "eni-none", "eni-unnamed"]
+    );
+}
+
+#[test]
+fn an_interface_whose_resource_is_newer_than_its_list_has_a_provisional_name() {
+    let server = Server::start(|request, _| {
+        if request.action() != "DescribeNetworkInterfaces" {
+            return (200, page(request.action()));
+        }
+        let kind = |id: &str, kind: &str, description: &str| {
+            let kind =
+                format!("<description>{description}</description><interfaceType>{kind}</interfaceType>");
+            interface(id, &kind)
+        };
+        let all = [
+            interface("eni-instance", "<attachment><instanceId>i-9</instanceId></attachment>"),
+            kind("eni-nat", "natGateway", ""),
+            kind("eni-nat-2", "nat_gateway", ""),
+            kind("eni-nat-3", "interface", "Interface for NAT Gateway nat-9"),
+            kind("eni-endpoint", "interface", "VPC Endpoint Interface: vpce-9"),
+            kind("eni-endpoint-2", "gatewayLoadBalancerEndpoint", ""),
+            kind("final", "interface", "ELB app/shop/50dc6c495c0c9188"),
+            kind("final-2", "lambda", "AWS Lambda VPC ENI-f-1"),
+        ];
+        let all = format!("<networkInterfaceSet>{}</networkInterfaceSet>", all.concat());
+        (200, response(request.action(), &all))
+    });
+    let inventory = server.read_names().unwrap();
+    let interfaces = &inventory.reading.parts[&Part::Interfaces];
+    assert_eq!(interfaces["eni-instance"].name, "i-9");
+    assert_eq!(interfaces.len(), 8);
+    for (id, named) in interfaces {
+        assert_eq!(named.is_provisional, id.starts_with("eni-"), "{id}");
+    }
+}
+
+#[test]
+fn a_part_whose_second_page_fails_is_unread() {
+    let server = Server::start(|request, _| match (request.action(), request.get("NextToken")) {
+        ("DescribeVpcs", None) => {
+            let content = "<vpcSet><item><vpcId>vpc-1</vpcId></item></vpcSet><nextToken>2</nextToken>";
+            (200, response("DescribeVpcs", content))
+        }
+        ("DescribeVpcs", Some(_)) => (403, DENIED.to_owned()),
+        (action, _) => (200, page(action)),
+    });
+    let inventory = server.read_names().unwrap();
+    assert!(matches!(&*inventory.failures, [(Resource::Vpcs, QueryError::Refused { .. })]));
+    assert!(!inventory.reading.parts.contains_key(&Part::Vpcs));
+}
+
+#[test]
+fn a_region_that_does_not_know_the_credentials_is_named_as_a_cause() {
+    let denied = DENIED.replace("UnauthorizedOperation", "AuthFailure");
+    let server = Server::start(move |_, _| (401, denied.clone()));
+    assert_eq!(
+        server.read_names().unwrap_err().to_string(),
+        "GetCallerIdentity is refused: AuthFailure: You are not authorized to perform this operation.; check the credentials, \
+         and that the region exists and is enabled for the account"
+    );
+}
+
+#[test]
+fn settings_of_other_endpoints_are_not_ignored() {
+    let client = |config: SdkConfig| {
+        let credentials = SharedCredentialsProvider::new(Credentials::new("A", "s", None, None, "test"));
+        QueryClient::new(&config, Some(credentials), QUICK)
+    };
+    for (fips, expected) in [(true, "AWS_USE_FIPS_ENDPOINT"), (false, "AWS_USE_DUALSTACK_ENDPOINT")] {
+        let config =
+            || SdkConfig::builder().region(Region::new("us-gov-west-1")).use_fips(fips).use_dual_stack(!fips);
+        let Err(QueryError::Endpoints { setting }) = client(config().build()) else { panic!("{expected}") };
+        assert_eq!(setting, expected);
+        client(config().endpoint_url("https://ec2.example").build()).unwrap();
+    }
 }
 
 #[test]
 fn a_response_in_another_form_is_an_error_and_never_an_empty_list() {
     let wrong = [
-        ("not XML", "it is not XML"),
-        ("<DescribeVpcsResponse/>", "it has no vpcSet"),
-        ("<R><vpcSet><item><vpcId/></item></vpcSet></R>", "an item has no vpcId"),
-        ("<R><vpcSet/><nextToken>x</nextToken></R>", "a page names itself as the next one"),
-        ("<!DOCTYPE a [<!ENTITY b \"c\">]><R><vpcSet/></R>", "it is not XML"),
+        ("not XML".to_owned(), "the response is not XML"),
+        ("<DescribeVpcsResponse/>".to_owned(), "the response has no vpcSet"),
+        ("<R><vpcSet><item><vpcId/></item></vpcSet></R>".to_owned(), "an item of the response has no vpcId"),
+        ("<R><vpcSet/><nextToken>x</nextToken></R>".to_owned(), "the response repeats the pagination token"),
+        ("<!DOCTYPE a [<!ENTITY b \"c\">]><R><vpcSet/></R>".to_owned(), "the response is not XML"),
+        (format!("<R><vpcSet>{}</vpcSet></R>", "<a/>".repeat(2_000_000)), "the response is not XML: "),
     ];
     for (xml, why) in wrong {
         let server = Server::start(move |request, _| match request.action() {
-            "DescribeVpcs" => (200, xml.to_owned()),
+            "DescribeVpcs" => (200, xml.clone()),
             action => (200, page(action)),
         });
         let inventory = server.read_names().unwrap();
@@ -308,5 +389,13 @@ fn without_an_account_nothing_is_read() {
     let server = Server::start(|_, _| (403, DENIED.to_owned()));
     assert!(matches!(server.read_names(), Err(QueryError::Refused { action: "GetCallerIdentity", .. })));
     let unreachable = Server { endpoint: "http://127.0.0.1:1".to_owned(), requests: Arc::default() };
-    assert!(matches!(unreachable.read_names(), Err(QueryError::NoResponse { .. })));
+    let error = unreachable.read_names().unwrap_err();
+    assert!(matches!(error, QueryError::NoResponse { .. }));
+    // Errors show no credentials.
+    let text = format!("{error:?} {}", error_chain(&error));
+    assert!(!text.contains(SECRET) && !text.contains(SESSION_TOKEN), "{text}");
+    // The account decides whose names end.
+    let server = Server::start(|_, _| (200, "<R><Account>12345</Account></R>".to_owned()));
+    let error = server.read_names().unwrap_err().to_string();
+    assert_eq!(error, "GetCallerIdentity: unexpected response: the response has no Account of 12 digits");
 }

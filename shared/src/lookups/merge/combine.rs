@@ -1,145 +1,259 @@
 //! What all readings found together, and how it changes the entries of a section.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{Changes, Ids, Named, Part, Reading, entry::Entry};
 
 /// One section in all readings.
 pub(super) struct Combined<'r> {
     part: Part,
-    /// Accounts and regions in which the section was read.
-    pub(super) sources: BTreeSet<String>,
-    found: BTreeMap<&'r str, Found<'r>>,
+    /// When each account and region read the section.
+    readers: BTreeMap<String, i64>,
+    /// By id. The first one has the best name.
+    observed: BTreeMap<&'r str, Vec<Observed<'r>>>,
 }
 
-struct Found<'r> {
+/// A resource as one account sees it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Observed<'r> {
     named: &'r Named,
-    source: String,
-    /// Whether its owner read it. Others see a shared subnet without its tags
-    /// (<https://docs.aws.amazon.com/vpc/latest/userguide/vpc-sharing.html>).
-    is_own: bool,
-    /// Whether the section was read in this account and region before.
-    was_read: bool,
+    owner: &'r str,
+    reading: &'r Reading,
+}
+
+impl Observed<'_> {
+    /// Returns whether its owner read it. Others see a shared subnet without its tags
+    /// (<https://docs.aws.amazon.com/vpc/latest/userguide/vpc-sharing.html>), and an interface without the names of its
+    /// owner's instances.
+    fn is_own(&self) -> bool {
+        self.owner == self.reading.account
+    }
+
+    fn source(&self) -> String {
+        source(self.owner, &self.reading.region)
+    }
+
+    fn reader(&self) -> Option<String> {
+        (!self.is_own()).then(|| source(&self.reading.account, &self.reading.region))
+    }
+
+    pub(super) fn at(&self) -> i64 {
+        self.reading.at_ms
+    }
+}
+
+fn source(account: &str, region: &str) -> String {
+    format!("{account}/{region}")
 }
 
 impl<'r> Combined<'r> {
-    pub(super) fn new(
-        readings: &'r [Reading],
-        part: Part,
-        read_before: &BTreeMap<String, BTreeSet<String>>,
-    ) -> Self {
-        let mut combined = Self { part, sources: BTreeSet::new(), found: BTreeMap::new() };
-        for reading in readings {
-            let Some(ids) = reading.parts.get(&part) else { continue };
-            let reader = format!("{}/{}", reading.account, reading.region);
-            let was_read = read_before.get(&reader).is_some_and(|parts| parts.contains(part.name()));
+    pub(super) fn new(readings: &[&'r Reading], part: Part) -> Self {
+        let mut combined = Self { part, readers: BTreeMap::new(), observed: BTreeMap::new() };
+        let read =
+            || readings.iter().copied().filter_map(|reading| Some((reading, reading.parts.get(&part)?)));
+        for (reading, _) in read() {
+            let at = combined.readers.entry(source(&reading.account, &reading.region)).or_insert(i64::MAX);
+            *at = reading.at_ms.min(*at);
+        }
+        for (reading, ids) in read() {
             for (id, named) in ids {
                 let owner = named.owner.as_ref().unwrap_or(&reading.account);
-                let source = format!("{owner}/{}", reading.region);
-                let found = Found { named, source, is_own: *owner == reading.account, was_read };
-                combined.add(id, found);
+                let observed = Observed { named, owner, reading };
+                // The owner's list decides whether the resource exists.
+                if observed.is_own() || !combined.readers.contains_key(&observed.source()) {
+                    combined.observed.entry(id).or_default().push(observed);
+                }
             }
-            combined.sources.insert(reader);
+        }
+        // Any order of readings must give the same file.
+        let rank = |one: &Observed<'r>| {
+            let account = (&*one.reading.account, &*one.reading.region);
+            (!one.is_own(), one.named.is_provisional, account, &*one.named.name, one.at())
+        };
+        for all in combined.observed.values_mut() {
+            all.sort_by(|one, other| rank(one).cmp(&rank(other)));
         }
         combined
     }
 
-    /// Of several readers, the owner counts. Among others any order of readings must give the same file.
-    fn add(&mut self, id: &'r str, found: Found<'r>) {
-        let rank =
-            |found: &Found<'r>| (!found.is_own, !found.was_read, found.source.clone(), &found.named.name);
-        if self.found.get(id).is_none_or(|other| rank(&found) < rank(other)) {
-            self.found.insert(id, found);
-        }
+    /// Returns when an id was read; `None` if no reading has it.
+    pub(super) fn read_at(&self, id: &str) -> Option<i64> {
+        self.observed.get(id).map(|all| all[0].at())
     }
 
-    /// Changes the entries of the section as of `at`.
-    pub(super) fn apply(&self, ids: &mut Ids, at: i64, changes: &mut Changes) {
-        for (id, found) in &self.found {
+    /// Returns the blocks that were read of a subnet.
+    pub(super) fn cidrs(&self, id: &str) -> &'r [String] {
+        self.observed.get(id).map_or(&[], |all| &all[0].named.cidrs)
+    }
+
+    /// Changes the entries of the section.
+    pub(super) fn apply(&self, ids: &mut Ids, changes: &mut Changes) {
+        for (id, observed) in &self.observed {
             match ids.get_mut(*id) {
                 None => {
-                    let from = found.was_read.then_some(at);
-                    ids.insert((*id).to_owned(), vec![self.entry(found, from)]);
+                    ids.insert((*id).to_owned(), vec![self.entry(&observed[0])]);
                     changes.new += 1;
                 }
-                Some(entries) => self.update(entries, found, at, changes),
+                Some(entries) => self.update(entries, observed, changes),
             }
         }
         ids.retain(|id, entries| {
-            let is_found = self.found.contains_key(&**id);
-            if !is_found && self.end(entries, at) {
+            if !self.observed.contains_key(&**id) && self.end(entries) {
                 changes.gone += 1;
             }
             !entries.is_empty()
         });
     }
 
-    fn entry(&self, found: &Found<'_>, from: Option<i64>) -> Entry {
-        let Named { name, subnet_id, vpc_id, cidrs, .. } = found.named.clone();
-        let name = Some(name).filter(|name| !name.is_empty());
-        let (description, name) = if self.part == Part::Interfaces { (name, None) } else { (None, name) };
-        let source = Some(found.source.clone());
-        Entry { description, name, subnet_id, vpc_id, cidrs, source, from, until: None }
+    /// Returns an entry that begins with the reading. Nothing is known about the time before it.
+    fn entry(&self, observed: &Observed<'_>) -> Entry {
+        let Named { name, subnet_id, vpc_id, cidrs, is_provisional, .. } = observed.named.clone();
+        let (source, reader) = (Some(observed.source()), observed.reader());
+        let (from, until) = (Some(observed.at()), None);
+        let unnamed = Entry {
+            description: None,
+            name: None,
+            subnet_id,
+            vpc_id,
+            cidrs,
+            is_provisional,
+            source,
+            reader,
+            from,
+            until,
+        };
+        self.with_name(unnamed, &name)
     }
 
-    fn update(&self, entries: &mut Vec<Entry>, found: &Found<'_>, at: i64, changes: &mut Changes) {
+    fn with_name(&self, entry: Entry, name: &str) -> Entry {
+        let name = Some(name.to_owned()).filter(|name| !name.is_empty());
+        match self.part {
+            Part::Interfaces => Entry { description: name, ..entry },
+            Part::Subnets | Part::Vpcs => Entry { name, ..entry },
+        }
+    }
+
+    fn update(&self, entries: &mut Vec<Entry>, all: &[Observed<'_>], changes: &mut Changes) {
+        let best = &all[0];
         if let [only] = &mut **entries
             && only.is_reference()
         {
-            *only = self.entry(found, None);
+            *only = self.entry(best);
             changes.changed += 1;
             return;
         }
         // An id keeps its subnet and its VPC, so what was read completes earlier entries.
         for entry in entries.iter_mut() {
-            entry.subnet_id = entry.subnet_id.take().or_else(|| found.named.subnet_id.clone());
-            entry.vpc_id = entry.vpc_id.take().or_else(|| found.named.vpc_id.clone());
+            entry.subnet_id = entry.subnet_id.take().or_else(|| best.named.subnet_id.clone());
+            entry.vpc_id = entry.vpc_id.take().or_else(|| best.named.vpc_id.clone());
         }
-        if let Some(number) = entries.iter().position(|entry| entry.contains(at)) {
-            let current = &mut entries[number];
-            if !found.is_own {
-                return;
-            }
-            if current.is_same(found.named) {
-                current.source = Some(found.source.clone());
-                return;
-            }
-            changes.changed += 1;
-            let next = Entry { until: current.until, ..self.entry(found, Some(at)) };
-            if current.from == Some(at) {
-                *current = next;
-            } else {
-                current.until = Some(at);
-                entries.insert(number + 1, next);
-            }
+        let Some(number) = entries.iter().position(|entry| entry.contains(best.at())) else {
+            self.resume(entries, best);
+            changes.returned += 1;
+            return;
+        };
+        let Some(observed) = self.reader_of(&entries[number], all) else { return };
+        let is_renamed = self.replace_preliminary(entries, number, observed);
+        let at = observed.at();
+        let current = &mut entries[number];
+        if is_same(current, observed.named) {
+            (current.source, current.reader) = (Some(observed.source()), observed.reader());
+            changes.changed += u64::from(is_renamed);
             return;
         }
-        changes.returned += 1;
-        let begun = entries.iter().take_while(|entry| entry.begins_by(at)).count();
-        let until = entries.get(begun).and_then(|entry| entry.from);
-        // What was gone for no time continues.
-        let continued = begun.checked_sub(1).filter(|last| {
-            let last = &entries[*last];
-            last.until == Some(at) && last.is_same(found.named)
-        });
-        if let Some(last) = continued {
-            (entries[last].until, entries[last].source) = (until, Some(found.source.clone()));
+        changes.changed += 1;
+        let next = Entry { until: current.until, ..self.entry(observed) };
+        if current.end(at) {
+            entries.insert(number + 1, next);
         } else {
-            entries.insert(begun, Entry { until, ..self.entry(found, Some(at)) });
+            *current = next;
         }
     }
 
-    /// Ends the entry that applies, if it came from an account and region that was read. Returns whether it did.
-    fn end(&self, entries: &mut Vec<Entry>, at: i64) -> bool {
-        let Some(number) = entries.iter().position(|entry| entry.contains(at)) else { return false };
-        if !entries[number].source.as_ref().is_some_and(|source| self.sources.contains(source)) {
+    /// Returns the observation that may change an entry, if any: that of the owner, of the account that read the entry, or,
+    /// if this account no longer sees the resource, of another one.
+    fn reader_of<'o>(&self, entry: &Entry, all: &'o [Observed<'r>]) -> Option<&'o Observed<'r>> {
+        // A person wrote it.
+        entry.source.as_ref()?;
+        if all[0].is_own() {
+            return Some(&all[0]);
+        }
+        // Its owner named it.
+        let reader = entry.reader.as_ref()?;
+        let same = all.iter().find(|observed| observed.reader().as_ref() == Some(reader));
+        same.or_else(|| self.readers.contains_key(reader).then_some(&all[0]))
+    }
+
+    /// Replaces the name of an entry at all its times, if a better one was read. Returns whether the name is another one.
+    fn replace_preliminary(&self, entries: &mut [Entry], number: usize, observed: &Observed<'_>) -> bool {
+        let current = &entries[number];
+        let is_taken_over = observed.is_own() && current.reader.is_some();
+        let is_final = current.is_provisional && !observed.named.is_provisional;
+        if !is_taken_over && !is_final {
             return false;
         }
-        if entries[number].from == Some(at) {
-            entries.remove(number);
+        let former = current.text().to_owned();
+        // Earlier entries of the same name differ in their blocks.
+        for number in (0..=number).rev() {
+            let entry = std::mem::take(&mut entries[number]);
+            let begin = entry.from;
+            entries[number] = Entry {
+                is_provisional: observed.named.is_provisional,
+                source: Some(observed.source()),
+                reader: observed.reader(),
+                ..self.with_name(entry, &observed.named.name)
+            };
+            let is_continued = number.checked_sub(1).is_some_and(|before| {
+                let before = &entries[before];
+                before.is_preliminary() && before.text() == former && before.until == begin
+            });
+            if !is_continued {
+                break;
+            }
+        }
+        former != observed.named.name
+    }
+
+    /// Adds an entry to an id that has none at this time.
+    fn resume(&self, entries: &mut Vec<Entry>, observed: &Observed<'_>) {
+        let at = observed.at();
+        let begun = entries.iter().take_while(|entry| entry.begins_by(at)).count();
+        let until = entries.get(begun).and_then(|entry| entry.from);
+        // An id that ended at this same time continues its entry.
+        let continued = begun.checked_sub(1).filter(|last| {
+            let last = &entries[*last];
+            last.until == Some(at) && last.source.is_some() && is_same(last, observed.named)
+        });
+        if let Some(last) = continued {
+            let last = &mut entries[last];
+            (last.until, last.source, last.reader) = (until, Some(observed.source()), observed.reader());
         } else {
-            entries[number].until = Some(at);
+            entries.insert(begun, Entry { until, ..self.entry(observed) });
+        }
+    }
+
+    /// Ends the entry that applies, if its owner read the section, or else its reader. Returns whether it ended.
+    fn end(&self, entries: &mut Vec<Entry>) -> bool {
+        let time = |entry: &Entry| {
+            let source = entry.source.as_ref()?;
+            let reader = || self.readers.get(entry.reader.as_ref()?);
+            let at = self.readers.get(source).or_else(reader).copied()?;
+            entry.contains(at).then_some(at)
+        };
+        let Some((number, at)) =
+            entries.iter().enumerate().find_map(|(number, entry)| Some((number, time(entry)?)))
+        else {
+            return false;
+        };
+        if !entries[number].end(at) {
+            entries.remove(number);
         }
         true
     }
+}
+
+/// Returns whether an entry has the name and the blocks that were read.
+fn is_same(entry: &Entry, named: &Named) -> bool {
+    let keeps_name = named.is_provisional && !entry.is_provisional;
+    (keeps_name || entry.text() == named.name) && entry.cidrs == named.cidrs
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
-use super::{Ids, Named, write_time};
+use super::{Ids, write_time};
 use crate::lookups::{
     entries::{Entries, Time},
     file::{InterfaceFile, SubnetFile, VpcFile},
@@ -23,9 +23,15 @@ pub(super) struct Entry {
     pub(super) vpc_id: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) cidrs: Vec<String>,
-    /// Account and region that it was read from; `None` if a person wrote it.
+    /// Whether its name may be wrong, because the resource that gives the name could not be read.
+    #[serde(rename = "provisional", skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_provisional: bool,
+    /// Account and region that own it; `None` if a person wrote the entry.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) source: Option<String>,
+    /// Account and region that read it, if they do not own it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reader: Option<String>,
     /// Milliseconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "write_time")]
     pub(super) from: Option<i64>,
@@ -43,16 +49,37 @@ impl Entry {
         self.begins_by(time) && self.until.is_none_or(|until| time < until)
     }
 
-    /// Returns whether it only exists because others refer to its id.
-    pub(super) fn is_reference(&self) -> bool {
-        Self { vpc_id: None, ..self.clone() } == Self::default()
+    /// Returns whether both apply at some time.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        let begins_before_end =
+            |one: &Self, other: &Self| one.from.zip(other.until).is_none_or(|(from, until)| from < until);
+        begins_before_end(self, other) && begins_before_end(other, self)
     }
 
-    /// Returns whether it has the name and the blocks that were read.
-    pub(super) fn is_same(&self, found: &Named) -> bool {
-        let name = self.description.as_ref().or(self.name.as_ref());
-        let has_name = name.map_or("", String::as_str) == found.name || found.is_provisional;
-        has_name && self.cidrs == found.cidrs
+    /// Returns whether it only exists because others refer to its id.
+    pub(super) fn is_reference(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Returns its name; empty if it has none.
+    pub(super) fn text(&self) -> &str {
+        self.description.as_ref().or(self.name.as_ref()).map_or("", String::as_str)
+    }
+
+    /// Returns whether a later reading may replace its name at all its times.
+    pub(super) fn is_preliminary(&self) -> bool {
+        self.is_provisional || self.reader.is_some()
+    }
+
+    /// Ends it. Returns whether it had begun before.
+    pub(super) fn end(&mut self, at: i64) -> bool {
+        self.until = Some(at);
+        self.from.is_none_or(|from| from < at)
+    }
+
+    /// Returns the latest of its times, if it was read from AWS.
+    pub(super) fn last_time(&self) -> Option<i64> {
+        self.source.as_ref().and(self.from.max(self.until))
     }
 }
 
@@ -72,23 +99,27 @@ fn ms(time: Option<&Time>) -> Option<i64> {
 
 impl From<InterfaceFile> for Entry {
     fn from(file: InterfaceFile) -> Self {
-        let InterfaceFile { description, subnet_id, vpc_id, source, from, until } = file;
+        let InterfaceFile { description, subnet_id, vpc_id, provisional, source, reader, from, until } = file;
         let (from, until) = (ms(from.as_ref()), ms(until.as_ref()));
-        Self { description, subnet_id, vpc_id, source, from, until, ..Self::default() }
+        let is_provisional = provisional;
+        let name = None;
+        let cidrs = Vec::new();
+        Self { description, name, subnet_id, vpc_id, cidrs, is_provisional, source, reader, from, until }
     }
 }
 
 impl From<SubnetFile> for Entry {
     fn from(file: SubnetFile) -> Self {
-        let SubnetFile { name, vpc_id, cidrs, source, from, until } = file;
+        let SubnetFile { name, vpc_id, cidrs, source, reader, from, until } = file;
         let (from, until) = (ms(from.as_ref()), ms(until.as_ref()));
-        Self { name, vpc_id, cidrs, source, from, until, ..Self::default() }
+        Self { name, vpc_id, cidrs, source, reader, from, until, ..Self::default() }
     }
 }
 
 impl From<VpcFile> for Entry {
     fn from(file: VpcFile) -> Self {
-        let VpcFile { name, source, from, until } = file;
-        Self { name, source, from: ms(from.as_ref()), until: ms(until.as_ref()), ..Self::default() }
+        let VpcFile { name, source, reader, from, until } = file;
+        let (from, until) = (ms(from.as_ref()), ms(until.as_ref()));
+        Self { name, source, reader, from, until, ..Self::default() }
     }
 }

@@ -56,7 +56,7 @@ impl<R: Read> Records<R> {
         let found = if self.window.bytes[start] == b'"' {
             let raw = &self.window.bytes[start + 1..end - 1];
             let escaped = memchr::memchr(b'\\', raw).is_some();
-            let text = json_text::Text { start: start + 1, end: end - 1, escaped };
+            let text = json_text::Text { start: start + 1, end: end - 1, escaped, is_simple: false };
             let (message, fault, is_repaired) = self.text_message(text);
             Found { is_repaired, ..Found::new(fault, message) }
         } else {

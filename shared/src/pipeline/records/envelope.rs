@@ -220,7 +220,7 @@ fn usual_event(window: &[u8], at: usize) -> Option<(Event, usize)> {
     let end = message.end + 1;
     let timestamp = Some((high * 100_000 + low).cast_signed());
     let id_start = at + ID.len();
-    let id = Some(Text { start: id_start, end: id_start + ID_DIGITS, escaped: false });
+    let id = Some(Text { start: id_start, end: id_start + ID_DIGITS, escaped: false, is_simple: true });
     let event = Event { timestamp, message: Some(message), id, extracted: None, duplicate: false };
     (window.get(end) == Some(&b'}')).then_some((event, end + 1))
 }
@@ -321,7 +321,8 @@ fn name_of<'a>(name: Text, window: &'a [u8], unescaped: &'a mut Vec<u8>) -> Resu
 /// Returns the content of the string from its opening quote to after its closing one.
 fn text_between(window: &[u8], start: usize, after: usize) -> Text {
     let (start, end) = (start + 1, after - 1);
-    Text { start, end, escaped: memchr::memchr(b'\\', &window[start..end]).is_some() }
+    let escaped = memchr::memchr(b'\\', &window[start..end]).is_some();
+    Text { start, end, escaped, is_simple: false }
 }
 
 /// Scans the string whose opening quote is at `at`.

@@ -177,6 +177,9 @@ impl<R: Read> Records<R> {
     pub(super) fn text_message(&mut self, text: Text) -> (Message, Option<Reason>, bool) {
         let raw = text.raw(&self.window.bytes);
         let (clean, message, length);
+        if text.escaped && text.is_simple && raw.len() <= self.limits.max_record_bytes {
+            return (Message::EscapedQuotes(text.start, text.end), None, false);
+        }
         if text.escaped {
             clean = text::decode(raw, &mut self.scratch);
             if !clean {
@@ -186,7 +189,7 @@ impl<R: Read> Records<R> {
             message = Message::Scratch;
             length = self.scratch.len();
         } else {
-            clean = text::is_clean(raw);
+            clean = text.is_simple || text::is_clean(raw);
             message = Message::Window(text.start, text.end);
             length = raw.len();
         }

@@ -1,6 +1,7 @@
 //! A record and where it comes from.
 
-use crate::error::Reason;
+use super::message::MessageText;
+use crate::{error::Reason, pipeline::json_input::JsonInput};
 
 /// The origin of a record. All events of an envelope share it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,8 +45,7 @@ pub struct Record<'a> {
     pub timestamp: Option<i64>,
     /// The reason why it cannot be a row under any rules.
     pub fault: Option<Reason>,
-    /// The message, unescaped. If it is invalid, as many of the record's own bytes as possible.
-    pub message: &'a [u8],
+    pub(in crate::pipeline) message: MessageText<'a>,
     /// The message with invalid text replaced, if that is its only fault.
     pub repaired: Option<&'a [u8]>,
     /// Counts the files of the object. Each entry of a zip archive is one.
@@ -64,7 +64,18 @@ pub struct Record<'a> {
     pub skipped: &'a [u8],
 }
 
-impl Record<'_> {
+impl<'a> Record<'a> {
+    /// Returns the message, unescaped. If it is invalid, as many of the record's own bytes as possible.
+    #[must_use]
+    pub fn message(&self) -> &'a [u8] {
+        self.message.bytes()
+    }
+
+    /// Returns the message for a reader of JSON, which needs no unescaped text.
+    pub(crate) fn json(&self) -> JsonInput<'a> {
+        self.message.json()
+    }
+
     /// Returns whether it is an event of a control envelope, which is counted and never written.
     #[must_use]
     pub fn is_control(&self) -> bool {

@@ -18,6 +18,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Rules<'a> {
     list: Vec<&'a Rule>,
+    /// Whether a rule reads W3C logs.
+    has_w3c: bool,
     tables: &'a [Table],
     arrays: &'a [RecordsPath],
     key: &'a str,
@@ -66,6 +68,7 @@ impl<'a> Rules<'a> {
     pub fn new(rules: &'a [Rule], tables: &'a [Table], arrays: &'a [RecordsPath], key: &'a str) -> Self {
         Self {
             list: rules.iter().collect(),
+            has_w3c: rules.iter().any(Rule::reads_w3c),
             tables,
             arrays,
             key,
@@ -88,6 +91,7 @@ impl<'a> Rules<'a> {
         let mut rules = Self::new(&[], self.tables, self.arrays, self.key);
         rules.found = vec![None; self.found.len()];
         rules.w3c_headers = W3cHeaders::new(self.found.len());
+        rules.has_w3c = self.has_w3c;
         rules.list = list;
         rules
     }
@@ -172,7 +176,7 @@ impl<'a> Rules<'a> {
             if rule.matches.has_message() && !self.takes_message(rule, record) {
                 if let Some((writing, format)) = flow_header::line_format(rule, record) {
                     // A header line is for the lines after it, whatever they match.
-                    if let Some(layout) = format.layout.header(record.message, record.is_first)? {
+                    if let Some(layout) = format.layout.header(record.message(), record.is_first)? {
                         self.flow_header = Some(FlowHeader::new(layout, rule, writing, self.tables)?);
                         return Ok(Parsed::Header { table: writing.table });
                     }
@@ -198,7 +202,7 @@ impl<'a> Rules<'a> {
         if passed_flow_rule && !by_flow_rule {
             // If Flowherd ignored a damaged header line, it would read the lines after it in the wrong order.
             let line = if record.is_first { Line::FirstReject } else { Line::Reject };
-            lost_header::refuse(record.message, line)?;
+            lost_header::refuse(record.message(), line)?;
         }
         let (rule, applied) = match (outcome, refused) {
             (Some(outcome), _) => outcome,
@@ -220,7 +224,7 @@ impl<'a> Rules<'a> {
                     _ => (&writing.cells, writing.in_order),
                 };
                 let text = match text {
-                    TextOf::Message(start) => &record.message[start..],
+                    TextOf::Message(start) => &record.message()[start..],
                     TextOf::Repaired(start) => &record.repaired.unwrap_or_default()[start..],
                     TextOf::Unwrapped => message::unwrapped(&self.unwrapped),
                     TextOf::Values => &self.values.text,
@@ -273,7 +277,10 @@ impl<'a> Rules<'a> {
 
     /// Reads the header line of a W3C log, whichever rule takes the line. Returns whether the record is one.
     fn read_w3c_header(&mut self, record: &Record<'_>) -> bool {
-        let text = record.repaired.unwrap_or(record.message);
+        if !self.has_w3c {
+            return false;
+        }
+        let text = record.repaired.unwrap_or_else(|| record.message());
         text.starts_with(w3c::DIRECTIVE)
             && self.candidates.iter().any(|rule| w3c_header::reads_text(rule, record))
             && self.w3c_headers.read(text, record.fault)
@@ -281,7 +288,7 @@ impl<'a> Rules<'a> {
 
     fn takes_message(&self, rule: &Rule, record: &Record<'_>) -> bool {
         let (group, stream) = (record.origin.log_group.as_deref(), record.origin.log_stream.as_deref());
-        rule.matches.record(group, stream, self.key, record.repaired.unwrap_or(record.message))
+        rule.matches.record(group, stream, self.key, record.repaired.unwrap_or_else(|| record.message()))
     }
 
     fn apply(&mut self, rule: &'a Rule, record: &Record<'_>) -> Result<Applied<'a>, ObjectError> {
@@ -293,7 +300,7 @@ impl<'a> Rules<'a> {
         }
         if let Some(reason) = record.fault {
             if is_flow_line {
-                lost_header::refuse(record.message, line)?;
+                lost_header::refuse(record.message(), line)?;
             }
             return Ok(if rule.drops_invalid(reason) { Applied::Dropped } else { Applied::Reject(reason) });
         }
@@ -301,7 +308,7 @@ impl<'a> Rules<'a> {
             return Ok(Applied::Dropped);
         }
         let is_comment = |comments: &String| {
-            let text = record.repaired.unwrap_or(record.message);
+            let text = record.repaired.unwrap_or_else(|| record.message());
             !comments.is_empty() && text.starts_with(comments.as_bytes())
         };
         if rule.source.comments.as_ref().is_some_and(is_comment) {
@@ -309,14 +316,12 @@ impl<'a> Rules<'a> {
         }
         let can_repair = rule.bad_text == BadText::Replace;
         let message = match record.repaired {
-            None => Message { text: record.message, of: TextOf::Message(0), is_repaired: false, time: None },
-            Some(text) if can_repair && !is_flow => {
-                Message { text, of: TextOf::Repaired(0), is_repaired: true, time: None }
-            }
+            None => Message::of_record(rule, record),
+            Some(text) if can_repair && !is_flow => Message::of_repaired(text),
             Some(_) => {
                 // If Flowherd ignored a damaged header line, it would read the lines after it in the wrong order.
                 if is_flow_line {
-                    lost_header::refuse(record.message, line)?;
+                    lost_header::refuse(record.message(), line)?;
                 }
                 return Ok(Applied::Reject(Reason::BadEncoding));
             }
@@ -350,7 +355,7 @@ impl<'a> Rules<'a> {
             return self.apply_to_message(rule, record, message, None, flow_line);
         };
         if let Err(reason) =
-            unwrap.parse(message.text, rule.bad_text == BadText::Replace, &mut self.unwrapped)
+            unwrap.parse(message.json(), rule.bad_text == BadText::Replace, &mut self.unwrapped)
         {
             return Ok(Applied::Reject(reason));
         }
@@ -362,6 +367,7 @@ impl<'a> Rules<'a> {
         let is_repaired = message.is_repaired || outer.repaired;
         let inner = Message {
             text: message::unwrapped(&outer),
+            has_escaped_quotes: false,
             of: TextOf::Unwrapped,
             is_repaired,
             time: message.time,
@@ -440,7 +446,7 @@ impl<'a> Rules<'a> {
                     .and_then(|()| self.values.fit(message.text.len()))
             }
             Format::Json(format) => {
-                let outcome = format.parse(message.text, can_repair, &mut self.values);
+                let outcome = format.parse(message.json(), can_repair, &mut self.values);
                 of = TextOf::Values;
                 is_repaired |= self.values.repaired;
                 outcome

@@ -9,6 +9,7 @@ mod pointer;
 mod query;
 #[cfg(test)]
 mod query_tests;
+mod quotes;
 mod read;
 mod scan;
 mod select;
@@ -24,6 +25,7 @@ use self::{pointer::MAX_STEPS, tree::Node};
 use super::Values;
 use crate::{
     error::Reason,
+    pipeline::json_input::JsonInput,
     table::{Column, ColumnType},
 };
 
@@ -125,21 +127,18 @@ impl JsonFormat {
     }
 
     /// Reads the columns. With `can_repair`, a NUL or a lone surrogate in a value is replaced; otherwise it is a reject.
-    pub(super) fn parse(&self, message: &[u8], can_repair: bool, values: &mut Values) -> Result<(), Reason> {
+    pub(super) fn parse(
+        &self,
+        message: JsonInput<'_>,
+        can_repair: bool,
+        values: &mut Values,
+    ) -> Result<(), Reason> {
         values.cells.clear();
         values.cells.resize(self.cells, None);
         values.text.clear();
         values.repaired = false;
-        read::read(&self.root, trim(message), can_repair, values)
+        read::read(&self.root, message.trim(), can_repair, values)
     }
-}
-
-/// Removes the white space of JSON around a message.
-fn trim(message: &[u8]) -> &[u8] {
-    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-    let Some(start) = message.iter().position(|byte| !is_space(byte)) else { return &[] };
-    let end = message.iter().rposition(|byte| !is_space(byte)).map_or(start, |last| last + 1);
-    &message[start..end]
 }
 
 /// Returns a pointer's reference tokens; `None` if it is not a pointer.

@@ -8,7 +8,10 @@ use base64::{
 use super::{Rule, Values, time};
 use crate::{
     error::Reason,
-    pipeline::records::{OriginKind, Record},
+    pipeline::{
+        json_input::JsonInput,
+        records::{OriginKind, Record},
+    },
 };
 
 /// Accepts base64 with and without padding.
@@ -35,13 +38,32 @@ pub(super) enum TextOf {
 #[derive(Clone, Copy)]
 pub(super) struct Message<'m> {
     pub(super) text: &'m [u8],
+    /// Whether the text has a backslash before each quote. Only for a rule that reads the whole record as JSON.
+    pub(super) has_escaped_quotes: bool,
     pub(super) of: TextOf,
     pub(super) is_repaired: bool,
     /// The time in the line.
     pub(super) time: Option<i64>,
 }
 
-impl Message<'_> {
+impl<'m> Message<'m> {
+    /// Returns the whole message of a record for a rule.
+    pub(super) fn of_record(rule: &Rule, record: &Record<'m>) -> Self {
+        let JsonInput { bytes: text, has_escaped_quotes } =
+            if rule.reads_json() { record.json() } else { JsonInput::new(record.message()) };
+        Self { text, has_escaped_quotes, of: TextOf::Message(0), is_repaired: false, time: None }
+    }
+
+    /// Returns the repaired message of a record.
+    pub(super) fn of_repaired(text: &'m [u8]) -> Self {
+        Self { text, has_escaped_quotes: false, of: TextOf::Repaired(0), is_repaired: true, time: None }
+    }
+
+    /// Returns the text for a reader of JSON.
+    pub(super) fn json(&self) -> JsonInput<'m> {
+        JsonInput { bytes: self.text, has_escaped_quotes: self.has_escaped_quotes }
+    }
+
     /// Returns the message of a line of an export task, with its time; `None` for the line of the test object.
     pub(super) fn of_line(self, rule: &Rule, record: &Record<'_>) -> Result<Option<Self>, Reason> {
         if !rule.source.export_lines || record.origin.kind != OriginKind::Plain {

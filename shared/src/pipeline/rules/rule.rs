@@ -34,6 +34,17 @@ impl Rule {
         }
     }
 
+    /// Returns whether it reads every record as JSON, as a whole.
+    pub(super) fn reads_json(&self) -> bool {
+        self.source.is_whole()
+            && self.writing().is_some_and(|writing| matches!(writing.format, Format::Json(_)))
+    }
+
+    /// Returns whether it reads W3C logs.
+    pub(super) fn reads_w3c(&self) -> bool {
+        self.writing().is_some_and(|writing| matches!(writing.format, Format::W3c(_)))
+    }
+
     /// Returns whether it drops a record that is invalid for this reason. One that it cannot match, or that may hide events, is
     /// a reject.
     pub(super) fn drops_invalid(&self, reason: Reason) -> bool {

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, fs};
 
-use flowherd_shared::{config::Config, lookups::Lookups, pipeline::RunConfig, presets::PRESETS};
+use flowherd_shared::{
+    config::Config, limits::MAX_REGEXES, lookups::Lookups, pipeline::RunConfig, presets::PRESETS,
+};
 use flowherd_tests::{
     command::files_below,
     objects::{base64, envelope, event, outcome},
@@ -13,7 +15,7 @@ use super::samples;
 /// The presets that recover records for the rules below.
 const FIRST: [&str; 3] = ["firehose-errors", "cloudwatch-awslogs", "cloudwatch-http"];
 /// VPC and transit gateway flow logs have the same keys, so the ids of the flow logs distinguish them.
-const TGW: &str = "match = [ { key = \"*_fl-0123456789abcdef0_*\" }, { key = \"*_fl-0fedcba9876543210_*\" }, { log_group = \"*tgw*flow*\" } ]\n";
+const TGW: &str = "match = [ { key = \"*_fl-0123456789abcdef0_*\" }, { key = \"*_fl-0fedcba9876543210_*\" }, { log_group = \"*tgw*flow*\", message = 'TransitGateway' } ]\n";
 
 /// A configuration with the presets in this order.
 fn plan<'a>(names: impl IntoIterator<Item = &'a str>) -> RunConfig {
@@ -61,6 +63,21 @@ fn every_sample_is_taken_by_its_own_preset_among_all_of_them() {
     }
 }
 
+/// A configuration has 32 regular expressions at most.
+#[test]
+fn all_presets_leave_eight_regular_expressions_to_other_rules() {
+    let rules = |own: usize| {
+        let presets = documented_order().into_iter().map(|name| format!("[[rule]]\npreset = \"{name}\"\n"));
+        let own = (0..own).map(|number| {
+            format!("[[rule]]\nname = \"own-{number}\"\ntable = \"own\"\nmatch = {{ log_group = \"own-{number}\" }}\nformat = {{ kind = \"regex\", pattern = '(?P<line>.*)' }}\n")
+        });
+        presets.chain(own).collect::<String>()
+    };
+    Config::parse(&rules(8)).unwrap();
+    let error = Config::parse(&rules(MAX_REGEXES)).unwrap_err().to_string();
+    assert!(error.contains(" regular expressions: the limit is 32"), "{error}");
+}
+
 #[test]
 fn the_log_of_a_function_is_not_taken_by_presets_that_its_name_resembles() {
     let plan = plan(documented_order());
@@ -93,6 +110,25 @@ fn error_output_of_a_stream_goes_to_firehose_errors_wherever_that_rule_is() {
     for order in [["waf", "firehose-errors"], ["firehose-errors", "waf"]] {
         let outcome = outcome(error.as_bytes(), usize::MAX, key, &plan(order)).unwrap();
         assert_eq!((outcome.read, outcome.tables["waf"].len()), (1, 2), "{order:?}");
+    }
+}
+
+#[test]
+fn a_damaged_record_of_a_preset_is_a_reject_although_a_rule_below_takes_every_record() {
+    let rest = "[[rule]]\nname = \"rest\"\ntable = \"rest\"\nformat = { kind = \"regex\", pattern = '(?P<line>.*)' }\n";
+    for (name, key, damaged) in [
+        ("waf", "AWSLogs/1/WAFLogs/x", r#"{"timestamp":1,"action":"BLOCK"}"#),
+        ("waf", "waf/aws-waf-logs-shop-1", r#"{"timestamp":1,"webaclId":"a","action":"BLOCK"}"#),
+        ("api-gateway", "amazon-apigateway-x", r#"{"requestTime":"09/Apr/2026","status":"200"}"#),
+        ("route53-resolver", "a/vpcdnsquerylogs/x", r#"{"version":"1.1"}"#),
+        ("suricata-eve", "eve.json", r#"{"event_type":"stats"}"#),
+        ("guardduty-eventbridge", "k", r#"{"detail-type":"GuardDuty Finding","detail":{"id":"1"}}"#),
+        ("tgw-flow", "a/vpcflowlogs/x", "2 TransitGateway 123456789012"),
+    ] {
+        let text = format!("[[rule]]\npreset = \"{name}\"\n{rest}");
+        let plan = RunConfig::new(Config::parse(&text).unwrap(), Lookups::default());
+        let outcome = outcome(damaged.as_bytes(), usize::MAX, key, &plan).unwrap();
+        assert_eq!(outcome.rejects.len(), 1, "{name}: {key}: {:?}", outcome.tables);
     }
 }
 

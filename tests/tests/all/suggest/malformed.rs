@@ -50,6 +50,114 @@ fn a_few_lines_of_text_beside_json_are_rejects_of_its_rule() {
     assert!(rules.contains(counts) && rules.contains("\n[[rule]]\n"), "{rules}");
 }
 
+/// Makes a line of text.
+type Line<'a> = &'a dyn Fn(u64) -> String;
+
+#[test]
+fn a_malformed_line_does_not_hide_a_format_of_text_and_is_shown_as_a_reject() {
+    let pairs = |number| format!("level=info msg=\"a b\" took={number}.5");
+    let delimited = |number| format!("2026-02-18 00:00:{number:02};x y;{number}");
+    let w3c = |number| format!("2026-02-18 00:00:{number:02} 192.0.2.1 {number}");
+    let cases: [(&str, Line<'_>, &str, &str, &str); 3] = [
+        ("pairs", &pairs, "", "level=info msg=\"a", "(?P<took>[^ ]*)$'\n"),
+        ("delimited", &delimited, "time;user;bytes", "2026-02-18 0", "comments = \"time;user;bytes\"\n"),
+        ("w3c", &w3c, "#Fields: date time c-ip bytes", "2026-02", "kind = \"w3c\"\n"),
+    ];
+    for (name, line, header, malformed, key) in cases {
+        for at in [0, 8, 18] {
+            let place = Place::new();
+            let header = Some(header.to_owned()).filter(|header| !header.is_empty());
+            let mut lines: Vec<String> = header.into_iter().chain((0..18).map(line)).collect();
+            lines.insert(at, malformed.to_owned());
+            place.object(&format!("{name}/1"), (lines.join("\n") + "\n").as_bytes());
+            let rules = suggested(&place);
+            assert!(rules.contains(key), "{name}, malformed line at {at}:\n{rules}");
+            // A header line is a control record.
+            let read = if name == "pairs" { 19 } else { 20 };
+            let counts = format!("# Takes 18 of {read} records, and rejects 1 (mostly ");
+            assert!(rules.contains(&counts), "{name}, malformed line at {at}:\n{rules}");
+            let example = format!("# One of the rejected records: {malformed:?}\n");
+            assert!(rules.contains(&example), "{name}, malformed line at {at}:\n{rules}");
+            let report = convert_with(&place, &rules);
+            assert_eq!(
+                (&report["records"]["rows"], &report["records"]["rejected"]),
+                (&18.into(), &1.into()),
+                "{name}, malformed line at {at}:\n{rules}"
+            );
+        }
+    }
+}
+
+#[test]
+fn more_than_a_tenth_of_other_lines_hides_a_format_of_text() {
+    let rules_with = |others: usize| {
+        let place = Place::new();
+        let lines = (0..18).map(|number| format!("level=info took={number}")).chain(free_text(others));
+        place.object("kv/1", (lines.collect::<Vec<_>>().join("\n") + "\n").as_bytes());
+        suggest(&place).stdout
+    };
+    assert!(rules_with(2).contains("\n[[rule]]\n"), "{}", rules_with(2));
+    assert!(!rules_with(3).contains("\n[[rule]]\n"), "{}", rules_with(3));
+}
+
+#[test]
+fn an_example_of_a_rejected_record_is_a_comment_on_lines_of_its_own() {
+    let place = Place::new();
+    let lines = (0..18).map(|number| format!("level=info took={number}"));
+    let events: Vec<String> =
+        lines.chain(["x\n[[rule]]\n\u{202e}\"".to_owned()]).map(|message| event(1, &message)).collect();
+    place.object("x", envelope("app", &events).as_bytes());
+    let rules = suggested(&place);
+    assert!(
+        rules.contains("\n# One of the rejected records: \"x\\u000A[[rule]]\\u000A\\u202E\\\"\"\n"),
+        "{rules}"
+    );
+}
+
+/// Rows and rejects of the last line of the table on stderr.
+fn counts_of_last_rule(stderr: &str) -> (u64, u64) {
+    let words: Vec<&str> = stderr.lines().last().unwrap().split_whitespace().collect();
+    let count = |from_end: usize| words[words.len() - from_end].replace(',', "").parse().unwrap();
+    (count(2), count(1))
+}
+
+#[test]
+fn the_counts_are_those_of_convert_also_beyond_its_limits() {
+    // One record is longer than a record may be, and one file has too many rejects.
+    let place = Place::new();
+    let json =
+        |count: usize| (0..count).map(|number| format!("{{\"number\":{number}}}\n")).collect::<String>();
+    place.object(
+        "app/1",
+        (json(20) + &format!("{{\"number\":1,\"pad\":\"{}\"}}\n", "x".repeat(1 << 20))).as_bytes(),
+    );
+    let ran = suggest(&place);
+    let report = convert_with(&place, &ran.stdout);
+    let counts = |report: &serde_json::Value| {
+        (report["records"]["rows"].as_u64().unwrap(), report["records"]["rejected"].as_u64().unwrap())
+    };
+    assert_eq!(counts(&report), (20, 1), "{report}");
+    assert_eq!(counts_of_last_rule(&ran.stderr), (20, 1), "{}", ran.stderr);
+
+    let place = Place::new();
+    place.object("app/1", json(200).as_bytes());
+    let messages = (0..40).map(|number| format!("{{\"number\":{number}}}")).chain(free_text(70));
+    let events: Vec<String> = messages.map(|message| event(1, &message)).collect();
+    place.object("mixed/1", envelope("mixed", &events).as_bytes());
+    let ran = suggest(&place);
+    place.file("flowherd.toml", ran.stdout.as_bytes());
+    let config = place.path("flowherd.toml");
+    let report = place.report(&["--config", config.to_str().unwrap(), "--run", "r"]);
+    assert_eq!(report["objects"]["failed"], 1, "{report}");
+    assert_eq!(counts(&report), (200, 0), "{report}");
+    assert!(
+        ran.stdout.contains("# Suggested by `flowherd suggest` from 200 records of 2 files"),
+        "{}",
+        ran.stdout
+    );
+    assert!(ran.stderr.contains("flowherd: mixed/1: too many rejects"), "{}", ran.stderr);
+}
+
 #[test]
 fn log_groups_with_a_few_malformed_records_still_share_a_rule() {
     let place = Place::new();

@@ -1,6 +1,11 @@
 //! Queries against the examples of RFC 9535 and against `jsonpath-rust`.
 
-use jsonpath_rust::JsonPath as _;
+use std::sync::LazyLock;
+
+use jsonpath_rust::{
+    parser::{model::JpQuery, parse_json_path},
+    query::js_path_process,
+};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -12,12 +17,24 @@ fn query(query: &str) -> Result<JsonFormat, Vec<String>> {
 
 /// Returns the first node of a query in an object, as the cell has it.
 fn first(text: &str, message: &str) -> Result<Option<String>, Reason> {
-    let mut values = Values::default();
-    query(text).unwrap().parse(message.as_bytes(), true, &mut values)?;
-    let cell = |(start, end): (u32, u32)| {
-        String::from_utf8(values.text[start as usize..end as usize].to_vec()).unwrap()
+    first_of(&query(text).unwrap(), message)
+}
+
+/// Reads a message with quotes as they are, and with a backslash before each: the cell is the same.
+fn first_of(format: &JsonFormat, message: &str) -> Result<Option<String>, Reason> {
+    let read = |input: JsonInput<'_>| {
+        let mut values = Values::default();
+        format.parse(input, true, &mut values)?;
+        let cell = |(start, end): (u32, u32)| {
+            String::from_utf8(values.text[start as usize..end as usize].to_vec()).unwrap()
+        };
+        Ok(values.cells[0].map(cell))
     };
-    Ok(values.cells[0].map(cell))
+    let found = read(JsonInput::new(message.as_bytes()));
+    if let Some(escaped) = tests::with_escaped_quotes(message.as_bytes()) {
+        assert_eq!(read(JsonInput { bytes: &escaped, has_escaped_quotes: true }), found, "{message}");
+    }
+    found
 }
 
 /// RFC 9535 section 1.5, figure 1.
@@ -139,7 +156,7 @@ fn a_query_and_a_pointer_may_begin_at_the_same_value() {
     ];
     let format = JsonFormat::new(columns, &["/a/0/c"]).unwrap();
     let mut values = Values::default();
-    format.parse(br#"{"a": [ {"c": 0}, {"b": 1} ]}"#, true, &mut values).unwrap();
+    format.parse(JsonInput::new(br#"{"a": [ {"c": 0}, {"b": 1} ]}"#), true, &mut values).unwrap();
     let cells: Vec<&[u8]> = values
         .cells
         .iter()
@@ -208,6 +225,19 @@ fn work_of_a_query_is_limited() {
     let wide = format!("{{\"a\":[{}0]}}", "0,".repeat(20_000));
     assert_eq!(first("$.a[?count($.a[*]) == 1]", &wide), Err(Reason::TooLong));
     assert_eq!(first("$.a[?@ == 1]", &wide), Ok(None));
+    // The filter reads a long text, or a long key with an escape, once for each element.
+    let elements = "0,".repeat(20_000);
+    let long = |first: &str| format!("{{{first},\"a\":[{elements}0]}}");
+    let text = long(&format!("\"b\":\"{}\"", "x".repeat(100_000)));
+    assert_eq!(first("$.a[?length($.b) == 1]", &text), Err(Reason::TooLong));
+    assert_eq!(first("$.a[?search($.b, '[a-z][0-9]')]", &text), Err(Reason::TooLong));
+    let twice = long(&format!("\"b\":\"{0}\",\"b\":\"{0}\"", "x".repeat(50_000)));
+    assert_eq!(first("$.a[?!$.b]", &twice), Err(Reason::TooLong));
+    let key = long(&format!("\"{}\\n\":0", "x".repeat(100_000)));
+    assert_eq!(first("$.a[?$.b]", &key), Ok(None));
+    // Each of many comparisons reads each text once.
+    let texts = format!("{{\"a\":[{}0]}}", format!("\"{}\",", "x".repeat(1000)).repeat(100));
+    assert_eq!(first(&format!("$.a[?{}@=='y']", "@=='x'||".repeat(120)), &texts), Ok(None));
     let too_wide = format!("{{\"a\":[{}0]}}", "0,".repeat(1 << 20));
     assert_eq!(first("$.a[-1]", &too_wide), Err(Reason::TooLong));
 }
@@ -251,6 +281,34 @@ const QUERIES: &[&str] = &[
     "$.a[?@ < 'y']",
 ];
 
+/// A query, compiled by this crate and by `jsonpath-rust`.
+struct Compiled {
+    text: &'static str,
+    ours: JsonFormat,
+    theirs: JpQuery,
+}
+
+impl Compiled {
+    /// Returns the cells that `jsonpath-rust` finds in a message.
+    fn their_cells(&self, message: &Value) -> Vec<Option<String>> {
+        let nodes = js_path_process(&self.theirs, message).unwrap();
+        nodes.into_iter().map(|node| cell(node.val())).collect()
+    }
+}
+
+/// Compiling takes most of a debug build's time, so each query is compiled once and not for each case.
+fn compiled(queries: &[&'static str]) -> Vec<Compiled> {
+    let compile = |text: &&'static str| Compiled {
+        text,
+        ours: query(text).unwrap(),
+        theirs: parse_json_path(text).unwrap(),
+    };
+    queries.iter().map(compile).collect()
+}
+
+static ORDERED_QUERIES: LazyLock<Vec<Compiled>> = LazyLock::new(|| compiled(QUERIES));
+static UNORDERED_QUERIES: LazyLock<Vec<Compiled>> = LazyLock::new(|| compiled(UNORDERED));
+
 /// Queries whose nodes may come in several orders.
 const UNORDERED: &[&str] =
     &["$.*", "$..b", "$..[0]", "$..*", "$.a.*", "$..[?@.b].b", "$..a..b", "$.a[?@.b == 1]", "$.b[*]"];
@@ -287,15 +345,15 @@ proptest! {
     fn queries_find_what_jsonpath_rust_finds(a in json(), b in json()) {
         let message = serde_json::json!({ "a": a, "b": b });
         let text = message.to_string();
-        for query in QUERIES {
-            let theirs = message.query(query).unwrap();
+        for query in &*ORDERED_QUERIES {
             // Its objects are sorted, and so are those of the message.
-            prop_assert_eq!(first(query, &text).unwrap(), theirs.first().and_then(|node| cell(node)), "{} {}", query, text);
+            let theirs = query.their_cells(&message).first().cloned().flatten();
+            prop_assert_eq!(first_of(&query.ours, &text).unwrap(), theirs, "{} {}", query.text, text);
         }
-        for query in UNORDERED {
-            let theirs: Vec<Option<String>> = message.query(query).unwrap().into_iter().map(cell).collect();
-            let ours = first(query, &text).unwrap();
-            prop_assert!(theirs.contains(&ours) || ours.is_none() && theirs.is_empty(), "{} {} {:?}", query, text, ours);
+        for query in &*UNORDERED_QUERIES {
+            let theirs = query.their_cells(&message);
+            let ours = first_of(&query.ours, &text).unwrap();
+            prop_assert!(theirs.contains(&ours) || ours.is_none() && theirs.is_empty(), "{} {} {:?}", query.text, text, ours);
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     error::Reason,
     limits::MAX_ROW_BYTES,
-    pipeline::{bytes, json_text, rules::Values},
+    pipeline::{bytes, json_input::JsonInput, json_text, rules::Values},
 };
 
 /// Buffers of a reader. Reused for every record.
@@ -24,19 +24,24 @@ pub(crate) struct Scratch {
 }
 
 /// Reads the cells below `root` from a message that is one JSON object without white space around it.
-pub(super) fn read(root: &Node, message: &[u8], can_repair: bool, values: &mut Values) -> Result<(), Reason> {
+pub(super) fn read(
+    root: &Node,
+    message: JsonInput<'_>,
+    can_repair: bool,
+    values: &mut Values,
+) -> Result<(), Reason> {
     let closers = std::mem::take(&mut values.json.closers);
     let mut seen = std::mem::take(&mut values.json.seen);
     seen.clear();
     let mut reader = Reader { scan: Scan::new(message, closers), seen, values, can_repair, fault: None };
-    let end = match message.first() {
+    let end = match message.bytes.first() {
         Some(b'{') => reader.value(root, (b'{', 0)),
         _ => None,
     };
     let Reader { scan, seen, fault, .. } = reader;
     // Invalid UTF-8 is possible only where a string was not ASCII, or where the text is not JSON.
-    let is_json = end == Some(message.len());
-    let is_text = is_json && scan.is_ascii || std::str::from_utf8(message).is_ok();
+    let is_json = end == Some(message.bytes.len());
+    let is_text = is_json && scan.is_ascii || std::str::from_utf8(message.bytes).is_ok();
     values.json.closers = scan.into_closers();
     values.json.seen = seen;
     match fault {
@@ -72,6 +77,7 @@ impl Reader<'_, '_> {
     fn container(&mut self, node: &Node, (bracket, at): (u8, usize)) -> Option<usize> {
         if node.children.is_empty() || !node.cells.is_empty() || !node.queries.is_empty() {
             let had_space = std::mem::take(&mut self.scan.has_space);
+            let quotes = self.scan.quotes;
             let end = if node.queries.is_empty() {
                 self.scan.value((bracket, at))?
             } else {
@@ -88,6 +94,7 @@ impl Reader<'_, '_> {
             if node.children.is_empty() {
                 return Some(end.at);
             }
+            self.scan.quotes = quotes;
         }
         if bracket == b'{' { self.object(node, at + 1) } else { self.array(node, at + 1) }
     }
@@ -103,7 +110,7 @@ impl Reader<'_, '_> {
 
     /// Reads the members of an object. `seen` is the position of the first child in the buffer of that name.
     fn members(&mut self, node: &Node, seen: usize, at: usize) -> Option<usize> {
-        let text = self.scan.text;
+        let text = self.scan.text.bytes;
         let mut next = self.scan.token(at)?;
         if next.0 == b'}' {
             return Some(next.1 + 1);
@@ -112,7 +119,7 @@ impl Reader<'_, '_> {
             let (b'"', at) = next else { return None };
             let start = at + 1;
             let (end, has_escapes) = self.scan.string(start)?;
-            let first = self.scan.colon(end + 1)?;
+            let first = self.scan.colon(self.scan.after_string(end))?;
             let end = match node.child(text, start, end, has_escapes) {
                 None => self.scan.value(first)?.at,
                 Some(child) => self.member(&node.children[child].node, seen + child, first)?,
@@ -131,9 +138,9 @@ impl Reader<'_, '_> {
         let start = first.1;
         let (before, before_end) = self.seen[seen];
         if before_end > 0 {
-            let before = &self.scan.text[before as usize..before_end as usize];
             let end = self.scan.value(first)?.at;
-            if !is_same(before, &self.scan.text[start..end]) {
+            let text = self.scan.text;
+            if !is_same(&text.value(before as usize, before_end as usize), &text.value(start, end)) {
                 self.fault = Some(Reason::DuplicateKey);
             }
             return Some(end);
@@ -173,7 +180,8 @@ impl Reader<'_, '_> {
         match Select::new(self.scan.text, tape).first(query) {
             Ok(None) => {}
             Ok(Some((start, end))) => {
-                let has_escapes = memchr::memchr(b'\\', &self.scan.text[start..end]).is_some();
+                let has_escapes =
+                    tape.has_escapes && memchr::memchr(b'\\', &self.scan.text.bytes[start..end]).is_some();
                 self.take(&[cell], start, End { at: end, has_escapes });
             }
             Err(Halt::DuplicateKey) => self.fault = Some(Reason::DuplicateKey),
@@ -183,7 +191,8 @@ impl Reader<'_, '_> {
 
     /// Stores a value: a string unescaped, null as absent, another value as compact JSON text.
     fn take(&mut self, cells: &[usize], start: usize, end: End) {
-        let raw = &self.scan.text[start..end.at];
+        let json = self.scan.text;
+        let raw = &json.bytes[start..end.at];
         if raw == b"null" {
             return;
         }
@@ -204,9 +213,15 @@ impl Reader<'_, '_> {
                     }
                 }
             }
-            b'"' => bytes::append(self.scan.text, start + 1, end.at - 1, text),
-            b'{' | b'[' if self.scan.has_space => compact(raw, text),
-            _ => bytes::append(self.scan.text, start, end.at, text),
+            b'"' => {
+                let (start, end) = json.content(start, end.at);
+                bytes::append(json.bytes, start, end, text);
+            }
+            b'{' | b'[' if self.scan.has_space => compact(&json.value(start, end.at), text),
+            b'{' | b'[' if json.has_escaped_quotes => {
+                bytes::append_without_backslashes(json.bytes, start, end.at, text);
+            }
+            _ => bytes::append(json.bytes, start, end.at, text),
         }
         let cell = Some((from as u32, text.len() as u32));
         for at in cells {

@@ -1,11 +1,14 @@
 //! Scans JSON text against the grammar of RFC 8259, without recursion and without a limit of depth.
 
-use crate::pipeline::bytes;
+use super::quotes::Quotes;
+use crate::pipeline::{bytes, json_input::JsonInput};
 
 /// A position in JSON text. `None` everywhere in this module: the text is not JSON.
 #[derive(Debug)]
 pub(super) struct Scan<'t> {
-    pub(super) text: &'t [u8],
+    pub(super) text: JsonInput<'t>,
+    /// The quotes from the position on. A scan that returns to an earlier position needs those from there.
+    pub(super) quotes: Quotes,
     /// Whether white space between two tokens was skipped.
     pub(super) has_space: bool,
     /// Whether all strings so far are ASCII. Outside of strings, the grammar allows nothing else.
@@ -23,8 +26,8 @@ pub(super) struct End {
 }
 
 impl<'t> Scan<'t> {
-    pub(super) fn new(text: &'t [u8], closers: Vec<u8>) -> Self {
-        Self { text, has_space: false, is_ascii: true, closers }
+    pub(super) fn new(text: JsonInput<'t>, closers: Vec<u8>) -> Self {
+        Self { text, quotes: Quotes::new(text), has_space: false, is_ascii: true, closers }
     }
 
     /// Returns the buffer for the next scan.
@@ -34,7 +37,7 @@ impl<'t> Scan<'t> {
 
     #[inline]
     pub(super) fn byte(&self, at: usize) -> Option<u8> {
-        self.text.get(at).copied()
+        self.text.bytes.get(at).copied()
     }
 
     /// Returns the next byte that is not white space, and its position.
@@ -42,7 +45,13 @@ impl<'t> Scan<'t> {
     pub(super) fn token(&mut self, at: usize) -> Option<(u8, usize)> {
         let byte = self.byte(at)?;
         // White space is at or below the space character, and no token is.
-        if byte > b' ' { Some((byte, at)) } else { self.token_after_space(at) }
+        if byte <= b' ' { self.token_after_space(at) } else { Some(self.unescaped(byte, at)) }
+    }
+
+    /// Returns an escaped quote as a quote, and any other byte as it is.
+    #[inline]
+    fn unescaped(&self, byte: u8, at: usize) -> (u8, usize) {
+        if byte == b'\\' && self.text.has_escaped_quotes { (b'"', at + 1) } else { (byte, at) }
     }
 
     #[cold]
@@ -52,7 +61,7 @@ impl<'t> Scan<'t> {
         while matches!(self.byte(at)?, b' ' | b'\n' | b'\r' | b'\t') {
             at += 1;
         }
-        Some((self.byte(at)?, at))
+        Some(self.unescaped(self.byte(at)?, at))
     }
 
     /// Scans the colon after a key. Returns the first byte of the value, and its position.
@@ -67,44 +76,39 @@ impl<'t> Scan<'t> {
     /// Scans a value that begins with this byte.
     #[inline]
     pub(super) fn value(&mut self, (first, at): (u8, usize)) -> Option<End> {
-        let end = match first {
-            b'"' => {
-                let (end, has_escapes) = self.string(at + 1)?;
-                return Some(End { at: end + 1, has_escapes });
-            }
-            b'{' | b'[' => self.container(first, at)?,
-            _ => self.word(first, at)?,
-        };
-        Some(End { at: end, has_escapes: false })
+        if first == b'"' {
+            let (end, has_escapes) = self.string(at + 1)?;
+            return Some(End { at: self.after_string(end), has_escapes });
+        }
+        Some(End { at: self.other_value(first, at)?, has_escapes: false })
     }
 
-    /// Scans a string from after its opening quote. Returns the position of its closing quote and whether it has escapes.
+    /// Scans a value other than a string. Out of line, because strings are the most frequent values.
+    #[inline(never)]
+    fn other_value(&mut self, first: u8, at: usize) -> Option<usize> {
+        if matches!(first, b'{' | b'[') { self.container(first, at) } else { self.word(first, at) }
+    }
+
+    /// Scans a string from after its opening quote. Returns the end of its content and whether it has escapes.
     #[inline]
     pub(super) fn string(&mut self, start: usize) -> Option<(usize, bool)> {
-        let text = self.text;
-        let mut at = start;
-        while let Some(vector) = bytes::vector(text, at) {
-            let stops = bytes::string_stops(vector);
-            if stops == 0 {
-                at += bytes::LANES;
-                continue;
-            }
-            at += stops.trailing_zeros() as usize;
-            if text[at] == b'"' {
-                return Some((at, false));
-            }
-            break;
-        }
-        self.rest_of_string(at)
+        let quote = self.quotes.next(self.text, start)?;
+        let end = quote + 1 - self.text.quote_length();
+        if self.quotes.is_plain_from(start) { Some((end, false)) } else { self.special_string(start, end) }
     }
 
-    /// Scans a string from the first byte that needs a closer look.
+    /// Returns the position after the closing quote of a string, given the end of its content.
+    #[inline]
+    pub(super) fn after_string(&self, end: usize) -> usize {
+        end + self.text.quote_length()
+    }
+
+    /// Checks the content of a string that may have escapes, control characters, or bytes that are not ASCII.
     #[inline(never)]
-    fn rest_of_string(&mut self, mut at: usize) -> Option<(usize, bool)> {
-        let mut has_escapes = false;
-        loop {
+    fn special_string(&mut self, start: usize, end: usize) -> Option<(usize, bool)> {
+        let (mut at, mut has_escapes) = (start, false);
+        while at < end {
             match self.byte(at)? {
-                b'"' => return Some((at, has_escapes)),
                 b'\\' => {
                     has_escapes = true;
                     at = self.escape(at + 1)?;
@@ -115,11 +119,12 @@ impl<'t> Scan<'t> {
                     at += 1;
                 }
                 _ => {
-                    let stops = bytes::vector(self.text, at).map(bytes::string_stops);
+                    let stops = bytes::vector(self.text.bytes, at).map(bytes::string_stops);
                     at += stops.map_or(1, |stops| stops.trailing_zeros().min(bytes::LANES as u32) as usize);
                 }
             }
         }
+        Some((end, has_escapes))
     }
 
     /// Scans an escape from after its backslash. Surrogates are not checked.
@@ -127,7 +132,7 @@ impl<'t> Scan<'t> {
         match self.byte(at)? {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(at + 1),
             b'u' => {
-                let digits = self.text.get(at + 1..at + 5)?;
+                let digits = self.text.bytes.get(at + 1..at + 5)?;
                 digits.iter().all(u8::is_ascii_hexdigit).then_some(at + 5)
             }
             _ => None,
@@ -145,11 +150,11 @@ impl<'t> Scan<'t> {
             _ => return None,
         };
         let end = at + word.len();
-        (self.text.get(at..end)? == word).then_some(end)
+        (self.text.bytes.get(at..end)? == word).then_some(end)
     }
 
     fn number(&self, at: usize) -> Option<usize> {
-        let mut at = at + usize::from(self.text[at] == b'-');
+        let mut at = at + usize::from(self.text.bytes[at] == b'-');
         at = match self.byte(at)? {
             b'0' => at + 1,
             _ => self.digits(at)?,
@@ -167,7 +172,7 @@ impl<'t> Scan<'t> {
     /// Scans one or more digits.
     fn digits(&self, start: usize) -> Option<usize> {
         let mut at = start;
-        while self.text.get(at).is_some_and(u8::is_ascii_digit) {
+        while self.text.bytes.get(at).is_some_and(u8::is_ascii_digit) {
             at += 1;
         }
         (at > start).then_some(at)
@@ -188,7 +193,10 @@ impl<'t> Scan<'t> {
             }
             let (first, at) = next;
             let mut at = match first {
-                b'"' => self.string(at + 1)?.0 + 1,
+                b'"' => {
+                    let end = self.string(at + 1)?.0;
+                    self.after_string(end)
+                }
                 b'{' | b'[' => {
                     let inner = closer_of(first);
                     next = self.token(at + 1)?;
@@ -227,7 +235,7 @@ impl<'t> Scan<'t> {
             return None;
         }
         let (end, _) = self.string(at + 1)?;
-        self.colon(end + 1)
+        self.colon(self.after_string(end))
     }
 }
 

@@ -8,15 +8,24 @@ use super::{
     tape::Tape,
     value,
 };
-use crate::pipeline::json_text;
+use crate::pipeline::{json_input::JsonInput, json_text};
 
 /// Maximum visits of values by one query, for each value of the tape. A query without `..` visits each value a few times; `..`
 /// visits it once for each level around it.
 const MAX_VISITS: usize = 64;
+/// Bytes of a text, number or key that count as one visit when a filter reads them. A regular expression needs as long for them as a
+/// visit.
+const BYTES_OF_VISIT: usize = 8;
+/// Maximum times that one query reads each byte. A filter of 1,024 bytes has fewer comparisons, so only `..` and absolute paths
+/// exceed it.
+const MAX_READS: usize = 128;
 /// Visits that are always possible, for short messages.
 const MIN_VISITS: usize = 1 << 14;
 /// Maximum depth of values that `..` visits. Each level is a nested call.
 const MAX_DEPTH: usize = 128;
+
+/// Bytes of the longest escape for one byte: `\u0041`.
+const MAX_ESCAPE_BYTES: usize = 6;
 
 /// The position of a value on the tape.
 type At = usize;
@@ -77,7 +86,7 @@ enum Value<'a> {
 
 #[derive(Debug)]
 pub(super) struct Select<'t> {
-    text: &'t [u8],
+    text: JsonInput<'t>,
     tape: &'t Tape,
     /// Visits that remain.
     visits: usize,
@@ -85,8 +94,11 @@ pub(super) struct Select<'t> {
 
 impl<'t> Select<'t> {
     /// Begins an evaluation on a text with its tape.
-    pub(super) fn new(text: &'t [u8], tape: &'t Tape) -> Self {
-        Self { text, tape, visits: MIN_VISITS.max(tape.entries.len().saturating_mul(MAX_VISITS)) }
+    pub(super) fn new(text: JsonInput<'t>, tape: &'t Tape) -> Self {
+        let bytes = tape.entries.first().map_or(0, |whole| (whole.end - whole.start) as usize);
+        let of_values = tape.entries.len().saturating_mul(MAX_VISITS);
+        let of_bytes = (bytes / BYTES_OF_VISIT).saturating_mul(MAX_READS);
+        Self { text, tape, visits: MIN_VISITS.max(of_values.saturating_add(of_bytes)) }
     }
 
     /// Returns the first node of a query that begins at the first value of the tape: its start and end.
@@ -99,7 +111,24 @@ impl<'t> Select<'t> {
 
     fn raw(&self, at: At) -> &'t [u8] {
         let entry = self.tape.entries[at];
-        &self.text[entry.start as usize..entry.end as usize]
+        &self.text.bytes[entry.start as usize..entry.end as usize]
+    }
+
+    /// Returns the text of a value as it is outside of a JSON string.
+    fn plain(&self, at: At) -> Cow<'t, [u8]> {
+        let entry = self.tape.entries[at];
+        self.text.value(entry.start as usize, entry.end as usize)
+    }
+
+    /// Counts visits. The error ends the evaluation.
+    fn visit(&mut self, count: usize) -> Result<(), Halt> {
+        self.visits = self.visits.checked_sub(count).ok_or(Halt::TooMuch)?;
+        Ok(())
+    }
+
+    /// Counts the bytes of a value or key that is read.
+    fn read(&mut self, at: At) -> Result<(), Halt> {
+        self.visit(self.raw(at).len() / BYTES_OF_VISIT)
     }
 
     fn nodes(&mut self, segments: &[Segment], value: At, nodes: &mut Nodes) -> Result<(), Halt> {
@@ -184,7 +213,7 @@ impl<'t> Select<'t> {
     /// Returns the children of a value, if it is an object or array.
     fn children(&self, value: At) -> Option<Children> {
         let entry = self.tape.entries[value];
-        let bracket = self.text[entry.start as usize];
+        let bracket = self.text.bytes[entry.start as usize];
         let is_object = bracket == b'{';
         (is_object || bracket == b'[').then_some(Children {
             at: value + 1,
@@ -202,7 +231,7 @@ impl<'t> Select<'t> {
         if children.at == children.end {
             return Ok(None);
         }
-        self.visits = self.visits.checked_sub(1).ok_or(Halt::TooMuch)?;
+        self.visit(1)?;
         let child = children.at + usize::from(children.is_object);
         children.at = self.tape.entries[child].next as usize;
         Ok(Some(child))
@@ -215,20 +244,31 @@ impl<'t> Select<'t> {
         };
         let mut found = None;
         while let Some(child) = self.next(&mut children)? {
-            let key = self.raw(child - 1);
-            // Without escapes, another length is another key.
-            if !(key == name || memchr::memchr(b'\\', key).is_some() && json_text::has_value(key, name)) {
+            if !self.is_key(child - 1, name)? {
                 continue;
             }
-            match found {
-                Some(first) if !value::is_same(self.raw(first), self.raw(child)) => {
-                    return Err(Halt::DuplicateKey);
-                }
-                Some(_) => {}
-                None => found = Some(child),
+            let Some(first) = found else {
+                found = Some(child);
+                continue;
+            };
+            self.read(first)?;
+            self.read(child)?;
+            if !value::is_same(&self.plain(first), &self.plain(child)) {
+                return Err(Halt::DuplicateKey);
             }
         }
         Ok(found)
+    }
+
+    /// Returns whether a key has this name.
+    fn is_key(&mut self, at: At, name: &[u8]) -> Result<bool, Halt> {
+        let key = self.raw(at);
+        // Without escapes, another length is another key.
+        if key == name || key.len() > name.len() * MAX_ESCAPE_BYTES || !self.has_escapes(key) {
+            return Ok(key == name);
+        }
+        self.read(at)?;
+        Ok(json_text::has_value(key, name))
     }
 
     /// Returns an element of an array. A negative index counts from the end.
@@ -345,9 +385,10 @@ impl<'t> Select<'t> {
             Operand::Bool(value) => Value::Bool(*value),
             Operand::Number(number) => Value::Number(*number),
             Operand::Text(text) => Value::Text(text.as_bytes().into()),
-            Operand::Value(path) => {
-                self.path(path, value, 2)?.only().map_or(Value::Nothing, |at| self.value(at))
-            }
+            Operand::Value(path) => match self.path(path, value, 2)?.only() {
+                Some(at) => self.value(at)?,
+                None => Value::Nothing,
+            },
             Operand::Count(path) => Value::Number(self.path(path, value, usize::MAX)?.count as f64),
             Operand::Length(operand) => match self.operand(operand, value)? {
                 Value::Text(text) => Value::Number(String::from_utf8_lossy(&text).chars().count() as f64),
@@ -358,15 +399,37 @@ impl<'t> Select<'t> {
     }
 
     /// Returns a value of the tape. Text that is not valid is repaired.
-    fn value(&self, at: At) -> Value<'t> {
-        match self.raw(at) {
+    fn value(&mut self, at: At) -> Result<Value<'t>, Halt> {
+        let raw = self.raw(at);
+        if let [b'{' | b'[', ..] = raw {
+            return Ok(Value::Container(at));
+        }
+        self.read(at)?;
+        Ok(match raw {
             b"null" => Value::Null,
             b"true" => Value::Bool(true),
             b"false" => Value::Bool(false),
-            [b'"', content @ .., b'"'] => text_of(content).map_or(Value::Nothing, Value::Text),
-            [b'{' | b'[', ..] => Value::Container(at),
+            [b'"', ..] => {
+                let entry = self.tape.entries[at];
+                let (start, end) = self.text.content(entry.start as usize, entry.end as usize);
+                self.text_of(&self.text.bytes[start..end]).map_or(Value::Nothing, Value::Text)
+            }
             raw => number(raw).map_or(Value::Nothing, Value::Number),
+        })
+    }
+
+    /// Returns the value of a string's raw content, with invalid text replaced.
+    fn text_of(&self, content: &'t [u8]) -> Option<Cow<'t, [u8]>> {
+        if self.has_escapes(content) {
+            json_text::value(content).map(Cow::from)
+        } else {
+            Some(content.into())
         }
+    }
+
+    /// Returns whether the raw content of a string has escapes.
+    fn has_escapes(&self, content: &[u8]) -> bool {
+        self.tape.has_escapes && memchr::memchr(b'\\', content).is_some()
     }
 
     fn compare(&mut self, left: &Value<'_>, operator: Operator, right: &Value<'_>) -> Result<bool, Halt> {
@@ -400,7 +463,8 @@ impl<'t> Select<'t> {
         }
         while let Some(child) = self.next(&mut ones)? {
             let other = if ones.is_object {
-                match text_of(self.raw(child - 1)) {
+                self.read(child - 1)?;
+                match self.text_of(self.raw(child - 1)) {
                     Some(name) => self.member(other, &name)?,
                     None => None,
                 }
@@ -408,7 +472,7 @@ impl<'t> Select<'t> {
                 self.next(&mut others)?
             };
             let Some(other) = other else { return Ok(false) };
-            let is_same = match (self.value(child), self.value(other)) {
+            let is_same = match (self.value(child)?, self.value(other)?) {
                 (Value::Container(one), Value::Container(other)) => {
                     self.is_same_container(one, other, depth + 1)?
                 }
@@ -420,14 +484,6 @@ impl<'t> Select<'t> {
         }
         Ok(true)
     }
-}
-
-/// Returns the value of a string's raw content, with invalid text replaced.
-fn text_of(content: &[u8]) -> Option<Cow<'_, [u8]>> {
-    if memchr::memchr(b'\\', content).is_none() {
-        return Some(content.into());
-    }
-    json_text::value(content).map(Cow::from)
 }
 
 /// Numbers are compared as 64-bit floating-point numbers (RFC 9535 section 2.3.5.2.2, RFC 8259 section 6).

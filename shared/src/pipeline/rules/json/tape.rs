@@ -19,6 +19,8 @@ pub(super) struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Tape {
     pub(super) entries: Vec<Entry>,
+    /// Whether a string has escapes.
+    pub(super) has_escapes: bool,
     /// The positions of the containers around an entry, with their closing brackets.
     open: Vec<(u32, u8)>,
 }
@@ -28,6 +30,7 @@ impl Tape {
     pub(super) fn record(&mut self, scan: &mut Scan<'_>, first: (u8, usize)) -> Option<usize> {
         self.entries.clear();
         self.open.clear();
+        self.has_escapes = false;
         let mut next = first;
         loop {
             let (first, at) = next;
@@ -45,7 +48,9 @@ impl Tape {
                 end = next.1 + 1;
                 self.close(entry, end);
             } else {
-                end = scan.value(next)?.at;
+                let value = scan.value(next)?;
+                end = value.at;
+                self.has_escapes |= value.has_escapes;
                 self.push(at, end);
             }
             // After a value: the next one, or the end of containers.
@@ -93,8 +98,9 @@ impl Tape {
             return Some(next);
         }
         let (b'"', at) = next else { return None };
-        let (end, _) = scan.string(at + 1)?;
+        let (end, has_escapes) = scan.string(at + 1)?;
+        self.has_escapes |= has_escapes;
         self.push(at + 1, end);
-        scan.colon(end + 1)
+        scan.colon(scan.after_string(end))
     }
 }

@@ -13,11 +13,18 @@ fn column<'a>(name: &'a str, path: &'a str) -> JsonColumn<'a> {
 
 fn parse(format: &JsonFormat, message: &str) -> Result<Vec<Option<String>>, Reason> {
     let mut values = Values::default();
-    format.parse(message.as_bytes(), false, &mut values)?;
+    format.parse(JsonInput::new(message.as_bytes()), false, &mut values)?;
     let text = |cell: &(u32, u32)| {
         String::from_utf8(values.text[cell.0 as usize..cell.1 as usize].to_vec()).unwrap()
     };
     Ok(values.cells.iter().map(|cell| cell.as_ref().map(text)).collect())
+}
+
+/// Returns a text with a backslash before each quote, if it is clean text without backslashes.
+pub(super) fn with_escaped_quotes(text: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(text).ok()?;
+    let is_clean = !text.contains(|character| character < ' ' || character == '\\');
+    is_clean.then(|| text.replace('"', "\\\"").into_bytes())
 }
 
 #[test]
@@ -192,12 +199,18 @@ proptest! {
         can_repair: bool,
     ) {
         let format = JsonFormat::new(pointers.iter().map(|path| column(path, path)), &[]).unwrap();
-        let mut values = Values::default();
-        let ours = format.parse(&message, can_repair, &mut values).map(|()| {
-            let text = |(start, end): (u32, u32)| values.text[start as usize..end as usize].to_vec();
-            (values.cells.iter().map(|cell| cell.map(text)).collect(), values.repaired)
-        });
+        let read = |input: JsonInput<'_>| {
+            let mut values = Values::default();
+            format.parse(input, can_repair, &mut values).map(|()| {
+                let text = |(start, end): (u32, u32)| values.text[start as usize..end as usize].to_vec();
+                (values.cells.iter().map(|cell| cell.map(text)).collect(), values.repaired)
+            })
+        };
         let theirs = oracle::read(pointers, &message, can_repair);
-        prop_assert_eq!(ours, theirs, "{}", String::from_utf8_lossy(&message));
+        prop_assert_eq!(read(JsonInput::new(&message)), theirs.clone(), "{}", String::from_utf8_lossy(&message));
+        if let Some(escaped) = with_escaped_quotes(&message) {
+            let input = JsonInput { bytes: &escaped, has_escaped_quotes: true };
+            prop_assert_eq!(read(input), theirs, "escaped: {}", String::from_utf8_lossy(&message));
+        }
     }
 }

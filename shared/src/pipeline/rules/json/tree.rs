@@ -18,15 +18,15 @@ pub(super) struct Node {
 
 /// For each hash of a key: the number of its child, counted from one.
 #[derive(Debug)]
-struct Slots([u8; SLOTS]);
+struct Slots(Box<[u8; SLOTS]>);
 
-const SLOTS: usize = 64;
+const SLOTS: usize = 256;
 /// The slot of several children, or of one whose number is too large.
 const SEVERAL: u8 = u8::MAX;
 
 impl Default for Slots {
     fn default() -> Self {
-        Self([0; SLOTS])
+        Self(Box::new([0; SLOTS]))
     }
 }
 

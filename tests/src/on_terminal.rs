@@ -1,0 +1,63 @@
+//! Runs the command on a terminal.
+
+use std::{
+    ffi::{OsStr, OsString},
+    process::{Command, Stdio},
+};
+
+use crate::python_server::python;
+
+/// Runs a program on a new terminal of this width, and copies what the terminal gets.
+const SCRIPT: &str = r"
+import os, pty, sys, termios
+pid, terminal = pty.fork()
+if pid == 0:
+    termios.tcsetwinsize(0, (24, int(sys.argv[1])))
+    os.execv(sys.argv[2], sys.argv[2:])
+while True:
+    try:
+        data = os.read(terminal, 65536)
+    except OSError:
+        break
+    if not data:
+        break
+    os.write(1, data)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+";
+
+/// Status and output of the command on a terminal.
+#[derive(Debug)]
+pub struct Shown {
+    /// Exit status; -1 if a signal ended it.
+    pub status: i32,
+    /// All bytes that the terminal got from both streams. Each line feed is preceded by a carriage return.
+    pub bytes: Vec<u8>,
+}
+
+impl Shown {
+    /// Returns the output as text, with U+FFFD for invalid UTF-8.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+}
+
+/// Runs the command to its end. Both its streams are a terminal of this width and type.
+///
+/// # Panics
+/// If the Python of `.venv` does not start.
+pub fn flowherd_on_terminal<A: AsRef<OsStr>>(
+    program: &str,
+    (columns, term): (u16, &str),
+    args: impl IntoIterator<Item = A>,
+) -> Shown {
+    let mut command = Command::new(python());
+    command.args(["-c", SCRIPT, &columns.to_string(), program]);
+    command.args(args.into_iter().map(|argument| OsString::from(argument.as_ref())));
+    for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+        command.env_remove(variable);
+    }
+    let output = command.env("TERM", term).stdin(Stdio::null()).output().expect("Python starts");
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    Shown { status: output.status.code().unwrap_or(-1), bytes: output.stdout }
+}
