@@ -15,7 +15,7 @@ const AROUND_LINE: usize = 3;
 
 /// Prints the rules and tables, or all mistakes.
 pub(crate) fn check(args: &CheckArgs) -> Result<(), Stop> {
-    let plan = inputs::plan(Some(&args.file), args.names.as_ref())?;
+    let plan = inputs::read(Some(&args.file), args.names.as_ref())?.run_config;
     let config = &plan.config;
     let mut text = format!(
         "{}: valid, {} and {}\n\n",

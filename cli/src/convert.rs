@@ -36,14 +36,16 @@ use crate::{
 
 /// Converts, prints the summary or the report, and fails unless every object is done. Fails with `--strict` also on warnings.
 pub(crate) fn convert(args: &ConvertArgs) -> Result<(), Stop> {
-    let plan = inputs::plan(args.config.as_ref(), args.names.as_ref())?;
+    let mut inputs = inputs::read(args.config.as_ref(), args.names.as_ref())?;
     let source = Objects::open(args)?;
     let progress = Progress::listing(args.source.to_string());
-    let begun = begin::begin(args, &plan, &source, &progress)?;
+    let begun = begin::begin(args, &inputs, &source, &progress)?;
+    // The ledger has copies of them.
+    inputs.files.clear();
     let run = &begun.run;
 
     let switch = StopSwitch::install().context("cannot listen for Ctrl-C")?;
-    let processor = ObjectProcessor::new(&run.run, &plan, &source, &begun.store);
+    let processor = ObjectProcessor::new(&run.run, &inputs.run_config, &source, &begun.store);
     progress.converting(run.manifest.unwrap_or_default());
     work(&processor, &begun, threads(args), &progress, &switch)?;
     progress.reporting();

@@ -34,7 +34,7 @@ const GAP: usize = 2;
 
 /// Prints the layers of the file, its records and first rows.
 pub(crate) fn explain(args: &ExplainArgs) -> Result<(), Stop> {
-    let mut plan = inputs::plan(args.config.as_ref(), args.names.as_ref())?;
+    let mut plan = inputs::read(args.config.as_ref(), args.names.as_ref())?.run_config;
     // An object with too many rejects must be shown too.
     let limits = plan.config.limits;
     plan.config.limits =

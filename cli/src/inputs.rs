@@ -1,27 +1,41 @@
-//! The files that a user writes: rules and names, and the copy of the rules in a ledger.
+//! The files that a user writes: rules, names and enrichment files; and the copy of the rules in a ledger.
 
 use std::{
     fs::File,
     path::{Path, PathBuf},
 };
 
+use flowherd_aws::{Aws, s3::Bucket};
 use flowherd_shared::{
     config::{Config, ConfigError},
+    enrichment::{self, EnrichmentFile},
+    error::error_chain,
     layout,
-    limits::{MAX_CONFIG_BYTES, MAX_RESULT_BYTES},
+    ledger::{Run, read_json},
+    limits::{MAX_CONFIG_BYTES, MAX_ENRICHMENT_BYTES, MAX_RESULT_BYTES},
     lookups::Lookups,
     pipeline::RunConfig,
     store::{Store, StoreError, read_limited},
 };
 
-use crate::stop::Stop;
+use crate::{fleet::buckets, location::Location, stop::Stop};
 
-/// Reads rules and names, or returns every mistake in either.
-pub(crate) fn plan(config: Option<&PathBuf>, lookups: Option<&PathBuf>) -> Result<RunConfig, Stop> {
+/// Rules, names and enrichment files.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    pub(crate) run_config: RunConfig,
+    /// The enrichment files with their bytes.
+    pub(crate) files: Vec<EnrichmentFile>,
+    /// The paths of those that are on this machine.
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// Reads all files, or returns every mistake in any of them.
+pub(crate) fn read(config: Option<&PathBuf>, lookups: Option<&PathBuf>) -> Result<Inputs, Stop> {
     let mut problems = Vec::new();
-    let config = read(config, Config::from_bytes);
-    let lookups = read(lookups, Lookups::parse);
-    let config = config.unwrap_or_else(|found| {
+    let rules = read_file(config, Config::from_bytes);
+    let lookups = read_file(lookups, Lookups::parse);
+    let rules = rules.unwrap_or_else(|found| {
         problems.extend(found);
         Config::default()
     });
@@ -29,7 +43,25 @@ pub(crate) fn plan(config: Option<&PathBuf>, lookups: Option<&PathBuf>) -> Resul
         problems.extend(found);
         Lookups::default()
     });
-    if problems.is_empty() { Ok(RunConfig::new(config, lookups)) } else { Err(Stop::Usage(problems)) }
+    let mut enrichment = EnrichmentReader::new(config);
+    for file in enrichment::files(&rules.enrichments) {
+        match enrichment.add(file) {
+            Ok(()) => {}
+            Err(Stop::Usage(found)) => problems.extend(found),
+            Err(stop) => return Err(stop),
+        }
+    }
+    let EnrichmentReader { files, paths, .. } = enrichment;
+    if !problems.is_empty() {
+        return Err(Stop::Usage(problems));
+    }
+    let run_config = RunConfig::load(rules, lookups, &files).map_err(|error| Stop::Usage(error.problems))?;
+    Ok(Inputs { run_config, files, paths })
+}
+
+/// Reads the rules without the files that they name.
+pub(crate) fn config(path: Option<&PathBuf>) -> Result<Config, Stop> {
+    read_file(path, Config::from_bytes).map_err(Stop::Usage)
 }
 
 /// Returns the rules of a run, from their copy in the ledger; `None` if they are not known.
@@ -42,20 +74,82 @@ pub(crate) fn rules_of_run(
         None => Some(Config::default()),
         Some(bytes) => Config::from_bytes(&bytes).ok(),
     };
+    let Some(config) = config else { return Ok(None) };
+    let files = if enrichment::files(&config.enrichments).is_empty() {
+        Vec::new()
+    } else {
+        let run: Option<Run> = read_json(store, &layout::run(run))?;
+        run.map_or_else(Vec::new, |run| run.enrichment)
+    };
     // The copy may have been changed, or be of a later version.
-    Ok(config.filter(|config| config.hash == config_hash))
+    Ok(Some(config).filter(|config| config.hash_with(&files) == config_hash))
 }
 
-fn read<T: Default>(
+/// Reads enrichment files.
+struct EnrichmentReader<'a> {
+    config: Option<&'a PathBuf>,
+    files: Vec<EnrichmentFile>,
+    paths: Vec<PathBuf>,
+    /// The last bucket by its name. Requests run on the connection.
+    bucket: Option<(String, Aws, Bucket)>,
+}
+
+impl<'a> EnrichmentReader<'a> {
+    fn new(config: Option<&'a PathBuf>) -> Self {
+        Self { config, files: Vec::new(), paths: Vec::new(), bucket: None }
+    }
+
+    /// Reads one file.
+    fn add(&mut self, file: &str) -> Result<(), Stop> {
+        let bytes = if file.starts_with("s3://") { self.read_object(file)? } else { self.read_path(file)? };
+        self.files.push(EnrichmentFile { file: file.to_owned(), bytes: bytes.into() });
+        Ok(())
+    }
+
+    /// Reads a file relative to the directory of the configuration.
+    fn read_path(&mut self, file: &str) -> Result<Vec<u8>, Stop> {
+        let directory = self.config.and_then(|config| config.parent()).unwrap_or_else(|| Path::new(""));
+        let path = directory.join(file);
+        let bytes = bytes_of(&path, MAX_ENRICHMENT_BYTES as u64);
+        let bytes = bytes.map_err(|error| Stop::usage(format!("cannot read {}: {error}", path.display())));
+        self.paths.push(path);
+        bytes
+    }
+
+    fn read_object(&mut self, url: &str) -> Result<Vec<u8>, Stop> {
+        let (name, key) = match Location::parse(url.into()) {
+            Ok(Location::Bucket { bucket, prefix }) => (bucket, prefix),
+            Ok(_) => return Err(Stop::usage(format!("{url} is not an s3:// URL"))),
+            Err(why) => return Err(Stop::usage(format!("{url}: {why}"))),
+        };
+        let connected = match self.bucket.take() {
+            Some(connected) if connected.0 == name => connected,
+            _ => {
+                let (aws, found) = buckets::connect_to(&name)?;
+                (name, aws, found.bucket)
+            }
+        };
+        let bytes = connected.2.get_limited(&key, MAX_ENRICHMENT_BYTES as u64);
+        self.bucket = Some(connected);
+        bytes
+            .map_err(|error| Stop::usage(format!("cannot read {url}: {}", error_chain(&error))))?
+            .ok_or_else(|| Stop::usage(format!("cannot read {url}: no object has this key; correct it")))
+    }
+}
+
+fn read_file<T: Default>(
     path: Option<&PathBuf>,
     parse: impl Fn(&[u8]) -> Result<T, ConfigError>,
 ) -> Result<T, Vec<String>> {
     let Some(path) = path else { return Ok(T::default()) };
-    let name = path.display().to_string();
-    let file = File::open(path).map_err(StoreError::from_file_error);
-    let bytes = file.and_then(|file| read_limited(file, &name, MAX_RESULT_BYTES));
-    let bytes = bytes.map_err(|error| vec![format!("cannot read {name}: {error}")])?;
+    let bytes = bytes_of(path, MAX_RESULT_BYTES);
+    let bytes = bytes.map_err(|error| vec![format!("cannot read {}: {error}", path.display())])?;
     parse(&bytes).map_err(|error| with_path(path, &error))
+}
+
+fn bytes_of(path: &Path, limit: u64) -> Result<Vec<u8>, StoreError> {
+    let file = File::open(path).map_err(StoreError::from_file_error)?;
+    read_limited(file, &path.display().to_string(), limit)
 }
 
 fn with_path(path: &Path, error: &ConfigError) -> Vec<String> {

@@ -46,7 +46,7 @@ pub(crate) fn query(args: &QueryArgs, local: &Path) -> Result<(), Stop> {
     let root = fs::canonicalize(local).with_context(|| format!("cannot open {}", local.display()))?;
     let root =
         root.to_str().ok_or_else(|| Stop::usage("--local: the path is not UTF-8; rename the directory"))?;
-    sql::warn_of_other_rules(root, &runs, &config.hash);
+    sql::warn_of_other_rules(root, &runs, &config);
     let views: String = schema::duckdb(&config, root, &Layouts::default())
         .iter()
         .map(|statement| format!("{statement};\n"))
@@ -64,7 +64,7 @@ pub(crate) fn query(args: &QueryArgs, local: &Path) -> Result<(), Stop> {
 /// Returns the rules of `--config`, or else those of the latest run.
 fn rules(args: &QueryArgs, dir: &ResultsDir, latest: Option<&Run>) -> Result<Config, Stop> {
     if args.config.is_some() {
-        return Ok(inputs::plan(args.config.as_ref(), None)?.config);
+        return inputs::config(args.config.as_ref());
     }
     let Some(run) = latest else {
         return Err(Stop::usage(

@@ -44,9 +44,9 @@ struct SavedQuery {
 
 /// Prints the definitions.
 pub(crate) fn sql(args: &SqlArgs) -> Result<(), Stop> {
-    let plan = inputs::plan(args.config.as_ref(), None)?;
-    let layouts = layouts(args, &plan.config)?;
-    let schema = Schema::new(&plan.config, &layouts).map_err(Stop::Usage)?;
+    let config = inputs::config(args.config.as_ref())?;
+    let layouts = layouts(args, &config)?;
+    let schema = Schema::new(&config, &layouts).map_err(Stop::Usage)?;
     let statements = |statements: Vec<String>| -> String {
         statements.iter().map(|statement| format!("{statement};\n\n")).collect()
     };
@@ -58,12 +58,12 @@ pub(crate) fn sql(args: &SqlArgs) -> Result<(), Stop> {
             if !is_url(&args.results) {
                 let runs;
                 (runs, damaged) = ResultsDir::open("--results", Path::new(&args.results))?.runs()?;
-                warn_of_other_rules(&results, &runs, &plan.config.hash);
+                warn_of_other_rules(&results, &runs, &config);
             }
-            statements(schema::duckdb(&plan.config, &results, &layouts))
+            statements(schema::duckdb(&config, &results, &layouts))
         }
         Dialect::Glue => {
-            let flows = plan.config.tables.iter().find(|table| table.enriched);
+            let flows = config.tables.iter().find(|table| table.enriched);
             let queries = flows.map_or_else(Vec::new, |table| saved(&table.name, &layouts));
             let text = serde_json::to_string_pretty(&ForStack { schema, queries });
             text.map_err(anyhow::Error::new)? + "\n"
@@ -176,9 +176,10 @@ fn location(results: &str) -> Result<String, Stop> {
 }
 
 /// Warns of runs with other rules, because CSV is read by position and their columns may differ.
-pub(crate) fn warn_of_other_rules(results: &str, runs: &[Run], hash: &str) {
-    let others = runs.iter().filter(|run| run.fingerprint.config_hash != hash);
-    let mut others: Vec<&str> = others.map(|run| &*run.run).collect();
+pub(crate) fn warn_of_other_rules(results: &str, runs: &[Run], config: &Config) {
+    // The columns do not depend on the content of enrichment files.
+    let has_other = |run: &&Run| run.fingerprint.config_hash != config.hash_with(&run.enrichment);
+    let mut others: Vec<&str> = runs.iter().filter(has_other).map(|run| &*run.run).collect();
     others.sort_unstable();
     if let Some(last) = others.last() {
         summary::print_message(&format!(

@@ -55,7 +55,8 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             _ => CoordinatorError::Inputs(error),
         })?;
         // Before anything is written: a prefix that cannot be listed begins no run.
-        let fingerprint = Fingerprint::from(&parse(&inputs)?);
+        let run_config = parse(&inputs)?;
+        let fingerprint = Fingerprint::from(&run_config);
         self.source.page(&prefix, None).map_err(|error| self.list_error(&prefix, error))?;
         let is_reconfigured = earlier.as_ref().is_some_and(|earlier| earlier.fingerprint != fingerprint);
         let resumes = earlier.into_iter().flat_map(|run| std::iter::once(run.run).chain(run.resumes));
@@ -63,6 +64,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             run: name,
             prefix,
             fingerprint,
+            enrichment: run_config.enrichment_files().to_vec(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: String::new(),
             resumed: None,
@@ -147,6 +149,11 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         if let Some(lookups) = &inputs.lookups {
             self.results.put(&layout::lookups(&run.run), lookups)?;
         }
+        for digest in &run.enrichment {
+            if let Some(file) = inputs.files.iter().find(|file| file.file == digest.file) {
+                self.results.put(&layout::enrichment(&run.run, &digest.sha256), &file.bytes)?;
+            }
+        }
         put_json(self.results, &layout::run(&run.run), run)?;
         runs::add(self.results, run)
     }
@@ -182,7 +189,7 @@ fn invalid_time(error: jiff::Error) -> StoreError {
     StoreError::Invalid(Problem::caused_by("the store returned an invalid time", error))
 }
 
-/// Parses both files, and reports the problems of both together.
+/// Parses all files, and reports their problems together.
 fn parse(inputs: &Inputs) -> Result<RunConfig, CoordinatorError> {
     let (mut config, mut lookups) = (Config::default(), Lookups::default());
     let mut problems = Vec::new();
@@ -201,9 +208,10 @@ fn parse(inputs: &Inputs) -> Result<RunConfig, CoordinatorError> {
             Err(error) => add("names.json", error),
         }
     }
-    if problems.is_empty() {
-        Ok(RunConfig::new(config, lookups))
-    } else {
-        Err(CoordinatorError::Refused(problems.join("; ")))
+    match RunConfig::load(config, lookups, &inputs.files) {
+        Ok(run_config) if problems.is_empty() => return Ok(run_config),
+        Ok(_) => {}
+        Err(error) => problems.extend(error.problems),
     }
+    Err(CoordinatorError::Refused(problems.join("; ")))
 }

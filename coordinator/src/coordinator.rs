@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use flowherd_shared::{
+    enrichment::EnrichmentFile,
     error::error_chain,
     layout,
     ledger::{ManifestTotals, Run, examine_json},
@@ -33,6 +34,8 @@ pub struct Inputs {
     pub config: Option<Vec<u8>>,
     /// `names.json`.
     pub lookups: Option<Vec<u8>>,
+    /// The enrichment files that exist.
+    pub files: Vec<EnrichmentFile>,
 }
 
 /// The coordinator's ports and limits. Its operations are in the modules of the same names.

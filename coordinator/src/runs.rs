@@ -137,6 +137,7 @@ mod tests {
             run: "a.B-1_".to_owned(),
             prefix: prefix.to_owned(),
             fingerprint: Fingerprint { config_hash: "c0".to_owned(), names_hash: "10".to_owned() },
+            enrichment: Vec::new(),
             version: "0".to_owned(),
             started: "2026-02-18T01:02:03.000Z".to_owned(),
             resumed: None,

@@ -9,7 +9,9 @@ use flowherd_aws::{
     sqs::SqsQueue,
 };
 use flowherd_shared::{
-    limits::MAX_RESULT_BYTES,
+    config::Config,
+    enrichment::{self, EnrichmentFile},
+    limits::{MAX_ENRICHMENT_BYTES, MAX_RESULT_BYTES},
     queue::QueueError,
     store::{Problem, Store, StoreError, read_limited},
 };
@@ -195,13 +197,14 @@ impl<'a> Connected<'a> {
     pub fn with<T>(&self, work: impl FnOnce(&Coordinator<'_, Bucket, Bucket, SqsQueue>) -> T) -> T {
         let settings = self.settings;
         let read = |location: &Option<String>, owner: &Option<String>| {
-            location.as_ref().map(|location| self.read(location, owner.as_deref())).transpose()
+            let read = |location| self.read(location, owner.as_deref(), MAX_RESULT_BYTES);
+            location.as_deref().map(read).transpose()
         };
         let inputs = || {
-            Ok(Inputs {
-                config: read(&settings.config, &settings.config_bucket_owner)?,
-                lookups: read(&settings.lookups, &settings.lookups_bucket_owner)?,
-            })
+            let config = read(&settings.config, &settings.config_bucket_owner)?;
+            let files = self.enrichment_files(config.as_deref().unwrap_or_default())?;
+            let lookups = read(&settings.lookups, &settings.lookups_bucket_owner)?;
+            Ok(Inputs { config, lookups, files })
         };
         work(&Coordinator {
             source: &self.source,
@@ -219,11 +222,34 @@ impl<'a> Connected<'a> {
         })
     }
 
-    /// Reads a configuration file from a path or from `s3://bucket/key`.
-    fn read(&self, location: &str, bucket_owner: Option<&str>) -> Result<Vec<u8>, StoreError> {
+    /// Reads the enrichment files of a configuration, except those that do not exist: the begin of the run names all of them.
+    fn enrichment_files(&self, config: &[u8]) -> Result<Vec<EnrichmentFile>, StoreError> {
+        // The begin of the run reports the problems of the configuration.
+        let Ok(config) = Config::from_bytes(config) else { return Ok(Vec::new()) };
+        let base = self.settings.config.as_deref().unwrap_or_default();
+        let mut files = Vec::new();
+        for file in enrichment::files(&config.enrichments) {
+            let location = enrichment::location(base, file);
+            // The owner is that of the configuration's bucket only.
+            let owner = self.settings.config_bucket_owner.as_deref();
+            let owner = owner.filter(|_| bucket_of(&location) == bucket_of(base));
+            match self.read(&location, owner, MAX_ENRICHMENT_BYTES as u64) {
+                Ok(bytes) => files.push(EnrichmentFile { file: file.to_owned(), bytes: bytes.into() }),
+                Err(StoreError::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+            if enrichment::total_problem(&files).is_some() {
+                break;
+            }
+        }
+        Ok(files)
+    }
+
+    /// Reads a file from a path or from `s3://bucket/key`.
+    fn read(&self, location: &str, bucket_owner: Option<&str>, limit: u64) -> Result<Vec<u8>, StoreError> {
         if let Some((bucket, key)) = location.strip_prefix("s3://").and_then(|path| path.split_once('/')) {
             let bucket = self.aws.bucket(bucket, bucket_owner);
-            let found = Store::get(&bucket, key)?;
+            let found = bucket.get_limited(key, limit)?;
             return found.ok_or_else(|| StoreError::NotFound(format!("{location} does not exist").into()));
         }
         let file = File::open(location).map_err(|error| {
@@ -236,8 +262,13 @@ impl<'a> Connected<'a> {
                 other => StoreError::transient_because(message, other),
             }
         })?;
-        read_limited(file, location, MAX_RESULT_BYTES)
+        read_limited(file, location, limit)
     }
+}
+
+/// Returns the bucket of an `s3://` URL.
+fn bucket_of(location: &str) -> Option<&str> {
+    location.strip_prefix("s3://").and_then(|path| path.split_once('/')).map(|(bucket, _)| bucket)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! `flowherd.toml`: parsed and checked once at the start, then assembled from compiled rules and their tables.
 
 mod choice;
+mod enrich;
+mod enrich_file;
 mod file;
 mod preset;
 mod rule;
@@ -10,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 pub use crate::problems::ConfigError;
 use crate::{
+    enrichment::{Enrichment, FileDigest},
     limits::Limits,
     pipeline::{records::RecordsPath, rules::Rule},
     problems::Problems,
@@ -28,12 +31,27 @@ pub struct Config {
     pub tables: Vec<Table>,
     /// The paths of the arrays whose elements are records.
     pub arrays: Vec<RecordsPath>,
+    /// The entries of `[[enrich]]`.
+    pub enrichments: Vec<Enrichment>,
     /// Memory and work that one object may take.
     pub limits: Limits,
     /// Whether values that spreadsheets read as formulas are written as text.
     pub guard_formulas: bool,
-    /// SHA-256 in hex over the meaning of the file, so without its comments and layout.
+    /// SHA-256 in hex over the meaning of the file, so without its comments and layout, and without its enrichment files.
     pub hash: String,
+}
+
+impl Config {
+    /// Returns SHA-256 in hex over the meaning of the file and the enrichment files. Without those, it is [`Config::hash`].
+    #[must_use]
+    pub fn hash_with(&self, files: &[FileDigest]) -> String {
+        if files.is_empty() {
+            return self.hash.clone();
+        }
+        let hashes = files.iter().map(|file| &*file.sha256);
+        let parts: Vec<&str> = std::iter::once(&*self.hash).chain(hashes).collect();
+        hex(&Sha256::digest(parts.join("\n")))
+    }
 }
 
 impl Default for Config {
@@ -64,7 +82,11 @@ impl Config {
             let CompiledAction::Write(writing) = &rule.action else { return None };
             Some((writing.table, &writing.metadata[..], &writing.format))
         });
-        let tables = tables::union(feeds, &mut problems);
+        let mut tables = tables::union(feeds, &mut problems);
+        let enrichments = enrich::compile(&file.enrich, &mut problems);
+        // A rule or an entry with problems gives no columns, which would cause others.
+        problems.check()?;
+        tables::add_enrichments(&mut tables, &enrichments, &mut problems);
         problems.check()?;
         let rules = compiled.into_iter().enumerate();
         let rules = rules.map(|(number, rule)| rule.into_rule(number, &tables)).collect::<Result<_, _>>()?;
@@ -73,6 +95,7 @@ impl Config {
             rules,
             tables,
             arrays,
+            enrichments,
             limits: file.limits,
             guard_formulas: file.csv.guard_formulas,
             hash: hex(&Sha256::digest(meaning)),

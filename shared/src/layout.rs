@@ -57,6 +57,12 @@ pub fn lookups(run: &str) -> String {
     format!("runs/{run}/names.json")
 }
 
+/// Copy of an enrichment file, made when the run began, by the SHA-256 of its bytes.
+#[must_use]
+pub fn enrichment(run: &str, sha256: &str) -> String {
+    format!("runs/{run}/enrich/{sha256}")
+}
+
 /// Marker of a fleet's run that has begun and whose report is not yet written. All markers are one short listing.
 #[must_use]
 pub fn active(run: &str) -> String {

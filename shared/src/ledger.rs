@@ -20,6 +20,7 @@ pub use top_objects::DoneObject;
 pub use warnings::Warning;
 
 use crate::{
+    enrichment::FileDigest,
     error::{Verdict, causes},
     limits::{MAX_LEDGER_BYTES, MAX_RECEIPT_EXAMPLES, MAX_RECEIPT_PERIODS, MAX_REPORT_BYTES, MAX_RULES},
     pipeline::{Counts, Output, RunConfig},
@@ -99,6 +100,9 @@ pub struct Run {
     /// The configuration and names of the run.
     #[serde(flatten)]
     pub fingerprint: Fingerprint,
+    /// The enrichment files, in the order of the configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub enrichment: Vec<FileDigest>,
     /// The version of Flowherd.
     pub version: String,
     /// ISO-8601 UTC.
@@ -116,7 +120,7 @@ pub struct Run {
 /// Identifies configuration and names. Objects with the same bytes and the same fingerprint have the same outputs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
-    /// SHA-256 of the configuration, in hex.
+    /// SHA-256 of the configuration and its enrichment files, in hex.
     pub config_hash: String,
     /// SHA-256 of the names, in hex; empty without names.
     pub names_hash: String,
@@ -124,8 +128,8 @@ pub struct Fingerprint {
 
 impl From<&RunConfig> for Fingerprint {
     fn from(run_config: &RunConfig) -> Self {
-        let (config, lookups) = (&run_config.config, run_config.lookups());
-        Self { config_hash: config.hash.clone(), names_hash: lookups.hash.clone() }
+        let config_hash = run_config.config.hash_with(run_config.enrichment_files());
+        Self { config_hash, names_hash: run_config.lookups().hash.clone() }
     }
 }
 

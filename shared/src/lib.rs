@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod checksum;
 pub mod config;
+pub mod enrichment;
 pub mod error;
 pub mod flow_fields;
 pub mod layout;

@@ -96,6 +96,18 @@ pub const MAX_LOOKUP_BLOCKS: usize = 250_000;
 /// Maximum bytes of each id and each name in a `names.json`.
 pub const MAX_LOOKUP_NAME_BYTES: usize = 1024;
 
+/// Maximum `[[enrich]]` entries in a `flowherd.toml`.
+pub const MAX_ENRICHMENTS: usize = 20;
+/// Maximum bytes of an enrichment file, as stored and decompressed.
+pub const MAX_ENRICHMENT_BYTES: usize = 128 << 20;
+/// Maximum bytes of all enrichment files of a configuration, as stored. A worker may hold those of two runs while it reads those
+/// of a third.
+pub const MAX_ENRICHMENTS_BYTES: usize = 256 << 20;
+/// Maximum rows of an enrichment file that is a table or a list.
+pub const MAX_ENRICHMENT_ROWS: usize = 1_000_000;
+/// Maximum bytes of a value that an enrichment file adds, because every row repeats it.
+pub const MAX_ENRICHMENT_VALUE_BYTES: usize = 1000;
+
 /// Maximum bytes of a queue message. A key of 1,024 bytes takes up to 6 KiB of JSON.
 pub const MAX_MESSAGE_BYTES: usize = 16 << 10;
 /// Maximum bytes of a key, and so of a prefix (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>).

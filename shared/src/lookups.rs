@@ -1,5 +1,6 @@
 //! `names.json`: the names of interfaces, subnets and VPCs, and the subnet of an address, each at its time.
 
+mod address_ranges;
 mod entries;
 mod file;
 pub mod merge;
@@ -14,6 +15,7 @@ use foldhash::fast::FixedState;
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
+pub(crate) use self::address_ranges::AddressRanges;
 pub(crate) use self::timeline::{NO_NAME, NameId, NameRef};
 use self::{
     entries::{Entries, Validity},
@@ -361,7 +363,7 @@ fn only_id<'f>(
 }
 
 /// Parses a CIDR block. The error continues a sentence whose subject is the block.
-fn parse_cidr(text: &str) -> Result<IpNet, String> {
+pub(crate) fn parse_cidr(text: &str) -> Result<IpNet, String> {
     // Not `IpNet::from_str`, which reads octets with leading zeros as decimal where other tools read them as octal.
     let parts = text.split_once('/').and_then(|(address, length)| {
         let address: IpAddr = address.parse().ok()?;

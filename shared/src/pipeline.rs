@@ -7,10 +7,12 @@ mod conversion;
 mod counts;
 pub mod csv;
 pub mod enrich;
+mod enrich_tables;
 pub mod gzip;
 mod json_input;
 mod json_text;
 pub mod layers;
+mod metadata;
 pub mod records;
 mod rejects;
 pub mod rules;
@@ -24,33 +26,48 @@ use self::{
     conversion::Conversion,
     csv::CsvRows,
     enrich::{CsvNames, Enricher, Names},
+    enrich_tables::TableEnricher,
     gzip::GzipWriter,
     layers::Layers,
     records::{Record, Records},
     rules::Row,
 };
 use crate::{
-    config::Config,
+    config::{Config, ConfigError},
+    enrichment::{EnrichmentFile, Enrichments, FileDigest},
     error::{ObjectError, Reason},
     layout,
     lookups::Lookups,
 };
 
-/// The configuration and names that all objects of a run share.
+/// The configuration, names and enrichment tables that all objects of a run share.
 #[derive(Debug)]
 pub struct RunConfig {
     /// Rules, tables and limits.
     pub config: Config,
     lookups: Lookups,
     names: CsvNames,
+    enrichments: Enrichments,
 }
 
 impl RunConfig {
-    /// Combines a configuration with names, which it converts to CSV once.
+    /// Combines a configuration with names, which it converts to CSV once. The columns of enrichment files are absent.
     #[must_use]
     pub fn new(config: Config, lookups: Lookups) -> Self {
         let names = CsvNames::new(&lookups, config.guard_formulas);
-        Self { config, lookups, names }
+        Self { config, lookups, names, enrichments: Enrichments::default() }
+    }
+
+    /// Combines a configuration with names and its enrichment files. The error has the problems of all files.
+    pub fn load(config: Config, lookups: Lookups, files: &[EnrichmentFile]) -> Result<Self, ConfigError> {
+        let enrichments = Enrichments::load(&config.enrichments, config.guard_formulas, files)?;
+        Ok(Self { enrichments, ..Self::new(config, lookups) })
+    }
+
+    /// Returns the enrichment files, in the order of the configuration.
+    #[must_use]
+    pub fn enrichment_files(&self) -> &[FileDigest] {
+        self.enrichments.files()
     }
 
     /// Returns the names.
@@ -62,12 +79,14 @@ impl RunConfig {
     /// Creates an enricher for one object.
     #[must_use]
     pub fn enricher(&self) -> Enricher<'_> {
-        Enricher::new(&self.lookups, &self.names)
+        let has_tables = !self.config.enrichments.is_empty();
+        let tables = has_tables.then(|| TableEnricher::new(&self.config, &self.enrichments));
+        Enricher::new(&self.lookups, &self.names, tables)
     }
 }
 
 impl From<Config> for RunConfig {
-    /// Without names.
+    /// Without names and enrichment files.
     fn from(config: Config) -> Self {
         Self::new(config, Lookups::default())
     }

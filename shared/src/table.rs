@@ -11,7 +11,7 @@ pub const TIMESTAMP: &str = "timestamp";
 pub const ENRICHED_COLUMNS: [&str; 5] =
     ["interface_description", "subnet_name", "vpc_name", "src_subnet_name", "dst_subnet_name"];
 
-/// A table: `timestamp`, metadata, the columns of its rules' formats, and enriched columns.
+/// A table: `timestamp`, metadata, the columns of its rules' formats, names, and the columns of `[[enrich]]`.
 #[derive(Debug)]
 pub struct Table {
     /// Lower-case letters, digits and underscores.
@@ -22,8 +22,28 @@ pub struct Table {
     pub metadata: Vec<Metadata>,
     /// Number of columns after the metadata that come from formats.
     pub format_columns: usize,
-    /// Whether [`ENRICHED_COLUMNS`] are the last columns.
+    /// Whether [`ENRICHED_COLUMNS`] follow them.
     pub enriched: bool,
+    /// What the last columns come from, in their order.
+    pub enrichments: Vec<TableEnrichment>,
+}
+
+/// The columns that an entry of `[[enrich]]` adds to a table for one of its columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableEnrichment {
+    /// Position of the entry in the configuration.
+    pub enrichment: usize,
+    /// The column whose values it looks up.
+    pub input: InputColumn,
+}
+
+/// A column whose values an entry of `[[enrich]]` looks up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputColumn {
+    /// Position among [`Table::format`].
+    Format(usize),
+    /// Position among [`Table::metadata`].
+    Metadata(usize),
 }
 
 impl Table {
@@ -32,6 +52,13 @@ impl Table {
     pub fn format(&self) -> &[Column] {
         let first = 1 + self.metadata.len();
         &self.columns[first..first + self.format_columns]
+    }
+
+    /// Returns the column of this name that `[[enrich]]` can look up.
+    pub(crate) fn input(&self, name: &str) -> Option<InputColumn> {
+        let metadata = self.metadata.iter().position(|column| column.column() == name);
+        let format = || self.format().iter().position(|column| column.name == name);
+        metadata.map(InputColumn::Metadata).or_else(|| format().map(InputColumn::Format))
     }
 
     /// Returns, for each format column of the table, its position in `columns`.

@@ -16,6 +16,7 @@ pub fn run(name: &str, plan: &RunConfig, manifest: Option<ManifestTotals>) -> Ru
         run: name.to_owned(),
         prefix: String::new(),
         fingerprint: Fingerprint::from(plan),
+        enrichment: plan.enrichment_files().to_vec(),
         version: "test".to_owned(),
         started: "2026-01-01T00:00:00.000Z".to_owned(),
         resumed: None,

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use flowherd_shared::{
     config::{Config, ConfigError},
+    enrichment::{EnrichmentFile, FileDigest},
     ledger::{Fingerprint, Run, layout, read_json},
-    limits::{MAX_CONFIG_BYTES, MAX_LOOKUPS_BYTES},
+    limits::{MAX_CONFIG_BYTES, MAX_ENRICHMENT_BYTES, MAX_LOOKUPS_BYTES},
     lookups::Lookups,
     pipeline::RunConfig,
     store::{Cause, Store, StoreError},
@@ -77,12 +78,38 @@ fn load(store: &impl Store, run: &Run) -> Result<RunConfig, ConfigCacheError> {
     let lookups = layout::lookups(&run.run);
     let config = read(store, config, MAX_CONFIG_BYTES, Config::from_bytes)?;
     let lookups = read(store, lookups, MAX_LOOKUPS_BYTES, Lookups::parse)?;
-    let run_config = RunConfig::new(config, lookups);
+    let files = enrichment_files(store, run)?;
+    let damaged = |source: ConfigError| ConfigCacheError::Damaged {
+        path: format!("{} or a file that it names", layout::config(&run.run)),
+        source: source.into(),
+    };
+    let run_config = RunConfig::load(config, lookups, &files).map_err(damaged)?;
     if Fingerprint::from(&run_config) == run.fingerprint {
         Ok(run_config)
     } else {
         Err(ConfigCacheError::Fingerprint)
     }
+}
+
+/// Reads the copies of the run's enrichment files. Their hashes are part of the fingerprint.
+fn enrichment_files(store: &impl Store, run: &Run) -> Result<Vec<EnrichmentFile>, ConfigCacheError> {
+    let mut files = Vec::new();
+    for digest in &run.enrichment {
+        let path = layout::enrichment(&run.run, &digest.sha256);
+        let damaged = |source: Cause| ConfigCacheError::Damaged { path: path.clone(), source };
+        let bytes = match store.get_limited(&path, MAX_ENRICHMENT_BYTES as u64) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Err(damaged("it is not there".into())),
+            Err(error @ StoreError::TooLarge { .. }) => return Err(damaged(error.into())),
+            Err(error) => return Err(error.into()),
+        };
+        let file = EnrichmentFile { file: digest.file.clone(), bytes: bytes.into() };
+        if FileDigest::from(&file) != *digest {
+            return Err(damaged("it is not the file that the run began with".into()));
+        }
+        files.push(file);
+    }
+    Ok(files)
 }
 
 /// Reads and parses one file. A run without it has the built-in value.

@@ -12,6 +12,7 @@ use std::{
 use anyhow::Context;
 use flowherd_coordinator::{manifest::ManifestWriter, reconcile::damaged_receipt};
 use flowherd_shared::{
+    enrichment::EnrichmentFile,
     error::Verdict,
     ledger::{Attempt, Failure, Fingerprint, ManifestEntry, Run, examine_json, layout, put_json},
     pipeline::RunConfig,
@@ -25,7 +26,10 @@ use super::{
     progress::Progress,
     source::Objects,
 };
-use crate::{args::ConvertArgs, local::DirStore, location::Location, stop::Stop, summary::print_message};
+use crate::{
+    args::ConvertArgs, inputs::Inputs, local::DirStore, location::Location, stop::Stop,
+    summary::print_message,
+};
 
 /// Attempts to lock a run before another process counts as working on it, and the time between them.
 const LOCK_ATTEMPTS: u32 = 10;
@@ -72,7 +76,7 @@ impl Begun {
 /// Chooses the run, and writes its `run.json` and manifest.
 pub(super) fn begin(
     args: &ConvertArgs,
-    plan: &RunConfig,
+    inputs: &Inputs,
     objects: &Objects,
     progress: &Progress,
 ) -> Result<Begun, Stop> {
@@ -95,7 +99,8 @@ pub(super) fn begin(
             excluded.extend(
                 [&args.config, &args.names].into_iter().flatten().filter_map(|path| canonical(path).ok()),
             );
-            begin_in(args, plan, &dest, (objects, excluded), progress)
+            excluded.extend(inputs.paths.iter().filter_map(|path| canonical(path).ok()));
+            begin_in(args, inputs, &dest, (objects, excluded), progress)
         })
 }
 
@@ -105,7 +110,7 @@ fn canonical(path: &Path) -> io::Result<PathBuf> {
 
 fn begin_in(
     args: &ConvertArgs,
-    plan: &RunConfig,
+    Inputs { run_config: plan, files, .. }: &Inputs,
     dest: &Path,
     (objects, excluded): (&Objects, Vec<PathBuf>),
     progress: &Progress,
@@ -135,6 +140,7 @@ fn begin_in(
         run: chosen.name,
         prefix: prefix(args).cloned().or(chosen.prefix).unwrap_or_default(),
         fingerprint: Fingerprint::from(plan),
+        enrichment: plan.enrichment_files().to_vec(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         resumed: chosen.started.is_some().then(|| time.clone()),
         started: chosen.started.unwrap_or(time),
@@ -144,6 +150,7 @@ fn begin_in(
     let path = layout::run(&run.run);
     put_json(&store, &path, &run).context("cannot write run.json")?;
     keep_rules(args, &store, &run.run)?;
+    keep_enrichment(files, &store, &run)?;
     let mut manifest = ManifestWriter::new(&store, &run.run);
     objects
         .each(&run.prefix, excluded, |Found { entry, problem }| {
@@ -181,6 +188,17 @@ fn keep_rules(args: &ConvertArgs, store: &DirStore, run: &str) -> anyhow::Result
         None => store.remove(&path),
     }
     .with_context(|| format!("cannot write {path}"))
+}
+
+/// Copies the enrichment files into the ledger, each content once.
+fn keep_enrichment(files: &[EnrichmentFile], store: &DirStore, run: &Run) -> anyhow::Result<()> {
+    for digest in &run.enrichment {
+        if let Some(file) = files.iter().find(|file| file.file == digest.file) {
+            let path = layout::enrichment(&run.run, &digest.sha256);
+            store.put(&path, &file.bytes).with_context(|| format!("cannot write {path}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Returns the prefix of the objects, if one was given.

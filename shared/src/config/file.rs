@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::choice::Choice;
+use super::{choice::Choice, enrich_file::EnrichFile};
 use crate::{
     limits::{self, Limits},
     pipeline::rules::{BadText, Delimiter, OnMismatch, Patterns, TimeUnit},
@@ -34,6 +34,8 @@ pub(super) struct File {
     pub(super) limits: Limits,
     #[serde(default)]
     pub(super) csv: CsvFile,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) enrich: Vec<EnrichFile>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -208,6 +210,7 @@ impl File {
                 limits::MAX_QUERY_REGEXES,
             ),
             ("different arrays of records", arrays.len(), limits::MAX_ARRAYS),
+            ("entries of [[enrich]]", self.enrich.len(), limits::MAX_ENRICHMENTS),
         ];
         let mut problems = Problems::default();
         for (what, count, limit) in counts {

@@ -1,11 +1,12 @@
 //! The tables that rules feed, with the union of their columns.
 
 use crate::{
+    enrichment::{Enrichment, EnrichmentColumn},
     flow_fields::FlowKind,
     limits::MAX_COLUMNS,
     pipeline::rules::Format,
     problems::Problems,
-    table::{Column, ColumnType, ENRICHED_COLUMNS, Metadata, TIMESTAMP, Table},
+    table::{Column, ColumnType, ENRICHED_COLUMNS, Metadata, TIMESTAMP, Table, TableEnrichment},
     text::quoted,
 };
 
@@ -28,6 +29,10 @@ fn is_identifier(name: &str) -> bool {
     name.starts_with(|first: char| !first.is_ascii_digit()) && name.len() <= MAX_NAME_BYTES
 }
 
+fn is_column_name(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && is_identifier(name)
+}
+
 /// Checks the columns of one rule: their number, and that their names are valid and unique.
 pub(super) fn check_columns(metadata: &[Metadata], format: &Format, problem: &mut impl FnMut(String)) {
     let columns = format.columns();
@@ -40,7 +45,7 @@ pub(super) fn check_columns(metadata: &[Metadata], format: &Format, problem: &mu
     }
     let mut seen: Vec<String> = Vec::new();
     let mut add = |name: &str| {
-        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') || !is_identifier(name) {
+        if !is_column_name(name) {
             problem(format!(
                 "column {}: use up to {MAX_NAME_BYTES} letters, digits and underscores, not beginning with a digit; an \
                  example: \"client_ip\"",
@@ -82,6 +87,62 @@ pub(super) fn union<'a>(
         table.finish(problems);
     }
     unions.into_iter().map(Union::into_table).collect()
+}
+
+/// Adds the columns of `[[enrich]]` to the tables.
+pub(super) fn add_enrichments(tables: &mut [Table], enrichments: &[Enrichment], problems: &mut Problems) {
+    for (number, enrichment) in enrichments.iter().enumerate() {
+        let mut problem = |problem: String| problems.add(format!("enrich {}: {problem}", number + 1));
+        for name in enrichment.tables.iter().flatten() {
+            if !tables.iter().any(|table| table.name == *name) {
+                problem(format!("tables: no rule has the table {}; correct the name", quoted(name)));
+            }
+        }
+        for on in &enrichment.on {
+            if !tables.iter().any(|table| enrichment.is_for(&table.name) && table.input(on).is_some()) {
+                let example = tables.iter().find_map(|table| table.format().first());
+                problem(format!(
+                    "on: no table has a column {} of a format or of metadata; an example: on = [{}]",
+                    quoted(on),
+                    quoted(example.map_or("srcaddr", |column| &column.name))
+                ));
+            }
+        }
+        for table in tables.iter_mut().filter(|table| enrichment.is_for(&table.name)) {
+            for on in &enrichment.on {
+                let Some(input) = table.input(on) else { continue };
+                table.enrichments.push(TableEnrichment { enrichment: number, input });
+                for EnrichmentColumn { name, kind, .. } in &enrichment.columns {
+                    let name = format!("{on}_{name}");
+                    if let Some(why) = added_column_problem(&name, table) {
+                        problem(why);
+                    }
+                    table.columns.push(Column { name, kind: *kind });
+                }
+            }
+            if table.columns.len() > MAX_COLUMNS {
+                problem(format!(
+                    "table {:?} then has {} columns: the limit is {MAX_COLUMNS}; add fewer",
+                    table.name,
+                    table.columns.len()
+                ));
+            }
+        }
+    }
+}
+
+/// Returns why a table cannot have another column of this name.
+fn added_column_problem(name: &str, table: &Table) -> Option<String> {
+    if !is_column_name(name) {
+        return Some(format!(
+            "column {}: use up to {MAX_NAME_BYTES} letters, digits and underscores; an example: \"country\"",
+            quoted(name)
+        ));
+    }
+    let is_taken = table.columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
+    is_taken.then(|| {
+        format!("table {:?} has a column {name:?} already; rename one of them (case is ignored)", table.name)
+    })
 }
 
 /// A table under construction.
@@ -177,6 +238,7 @@ impl<'a> Union<'a> {
             metadata: self.metadata,
             format_columns,
             enriched: self.enriched,
+            enrichments: Vec::new(),
         }
     }
 }

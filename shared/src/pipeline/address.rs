@@ -12,6 +12,21 @@ pub(crate) fn parse(text: &[u8]) -> Option<IpAddr> {
     std::str::from_utf8(text).ok()?.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
 }
 
+/// Returns the slot of an address in a cache whose size is a power of two. `salt` distinguishes keys with the same address. Spreads
+/// them by the golden ratio (Knuth, The Art of Computer Programming, volume 3, section 6.4).
+pub(super) fn slot(address: IpAddr, salt: u32, slots: usize) -> usize {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let bits = match address {
+        IpAddr::V4(address) => u64::from(u32::from(address)),
+        IpAddr::V6(address) => {
+            let bits = u128::from(address);
+            (bits >> 64) as u64 ^ bits as u64
+        }
+    };
+    let mixed = (bits ^ u64::from(salt) << 32).wrapping_mul(GOLDEN);
+    (mixed >> (64 - slots.trailing_zeros())) as usize
+}
+
 /// Parses without a branch for each byte, because the number of digits of an octet is unpredictable.
 fn parse_v4(text: &[u8]) -> Option<Ipv4Addr> {
     let (low, high) = match text.len() {

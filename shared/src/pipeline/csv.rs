@@ -3,19 +3,10 @@
 pub(crate) mod field;
 mod specials;
 
-use std::{borrow::Cow, collections::BTreeMap};
-
-use serde_json::value::RawValue;
-
 use self::{field::ABSENT, specials::Specials};
-use super::{
-    bytes,
-    enrich::Names,
-    json_text,
-    rules::{Row, compact},
-};
+use super::{bytes, enrich::Names, metadata, rules::Row};
 use crate::{
-    table::{ColumnType, Metadata, Table},
+    table::{ColumnType, Table},
     timestamp::IsoFormatter,
 };
 
@@ -46,7 +37,7 @@ impl<'a> CsvRows<'a> {
         out.push(b'\n');
     }
 
-    /// Appends a row with the names for its enriched columns.
+    /// Appends a row with the names and values for its enriched columns.
     pub fn row(&mut self, row: &Row<'_>, names: &Names<'_>, out: &mut Vec<u8>) {
         match row.timestamp {
             Some(ms) => out.extend_from_slice(self.timestamps.format(ms)),
@@ -65,14 +56,16 @@ impl<'a> CsvRows<'a> {
                 out.extend_from_slice(name);
             }
         }
+        if !self.table.enrichments.is_empty() {
+            out.extend_from_slice(names.tables);
+        }
         out.push(b'\n');
     }
 
     fn write_metadata(&self, row: &Row<'_>, out: &mut Vec<u8>) {
-        for (column, filled) in self.table.metadata.iter().zip(&row.writing.metadata) {
+        for at in 0..self.table.metadata.len() {
             out.push(b',');
-            let value = if *filled { metadata(column, row) } else { None };
-            match value {
+            match metadata::value(at, self.table, row) {
                 Some(value) if self.guard_formulas => {
                     field::write_guarded(&value, ColumnType::String, out);
                 }
@@ -106,34 +99,6 @@ impl<'a> CsvRows<'a> {
                 out.push(b',');
             }
             field::write_guarded(value.unwrap_or(ABSENT), column.kind, out);
-        }
-    }
-}
-
-fn metadata<'r>(column: &Metadata, row: &Row<'r>) -> Option<Cow<'r, [u8]>> {
-    let origin = row.origin();
-    let text = |text: &'r Option<String>| text.as_ref().map(|text| text.as_bytes().into());
-    match column {
-        Metadata::Owner => text(&origin.owner),
-        Metadata::LogGroup => text(&origin.log_group),
-        Metadata::LogStream => text(&origin.log_stream),
-        Metadata::Key => Some(row.key.as_bytes().into()),
-        Metadata::EventId => row.id.and_then(json_text::value).map(Cow::from),
-        Metadata::Extracted(name) => json_member(row.extracted?, name).map(Cow::from),
-    }
-}
-
-/// Returns a member of a JSON object: a string as it is, another value as JSON text; `None` if it is absent, null or not valid.
-fn json_member(object: &[u8], name: &str) -> Option<Vec<u8>> {
-    let members: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(object).ok()?;
-    let raw = members.get(name)?.get();
-    match raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')) {
-        Some(text) => json_text::value(text.as_bytes()),
-        None if raw == "null" => None,
-        None => {
-            let mut text = Vec::new();
-            compact(raw.as_bytes(), &mut text);
-            Some(text)
         }
     }
 }

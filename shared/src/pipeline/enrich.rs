@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use super::{
+    address,
     csv::field,
+    enrich_tables::TableEnricher,
     rules::{FlowValues, Row},
 };
 use crate::{
@@ -26,6 +28,8 @@ pub struct Names<'a> {
     pub destination: &'a [u8],
     /// Whether one of the names is that of another time, because no name is known for the row's own.
     pub has_guess: bool,
+    /// The fields of the columns that `[[enrich]]` adds, each with a comma before it.
+    pub tables: &'a [u8],
 }
 
 /// Names of a row before its time is looked at.
@@ -79,6 +83,8 @@ pub struct Enricher<'a> {
     /// Interface, subnet and VPC of the last row, and their names.
     last_own: ([NameRef; 3], Vec<u8>),
     addresses: Vec<Option<(CacheKey, NameRef)>>,
+    /// `None` without `[[enrich]]`.
+    tables: Option<TableEnricher<'a>>,
 }
 
 /// Number of the record's VPC, and an address.
@@ -86,22 +92,23 @@ type CacheKey = (Option<u32>, IpAddr);
 
 impl<'a> Enricher<'a> {
     /// Creates an enricher. `csv` must come from `lookups`.
-    #[must_use]
-    pub fn new(lookups: &'a Lookups, csv: &'a CsvNames) -> Self {
+    pub(super) fn new(lookups: &'a Lookups, csv: &'a CsvNames, tables: Option<TableEnricher<'a>>) -> Self {
         Self {
             lookups,
             csv,
             last_interface: (Vec::new(), Interface::default()),
             last_own: ([NameRef::NONE; 3], NO_OWN_NAMES.to_vec()),
             addresses: vec![None; CACHED_ADDRESSES],
+            tables,
         }
     }
 
-    /// Returns the row's names as of its timestamp.
+    /// Returns the row's names as of its timestamp, and the values of `[[enrich]]`.
     pub fn names(&mut self, row: &Row<'_>) -> Names<'_> {
         let Some(flow) = row.flow else {
             let [source, destination] = [field::ABSENT; 2];
-            return Names { own: NO_OWN_NAMES, source, destination, has_guess: false };
+            let tables = self.tables.as_mut().map_or(&[][..], |tables| tables.fields(row));
+            return Names { own: NO_OWN_NAMES, source, destination, has_guess: false, tables };
         };
         let mut found = self.find(row.text(), flow);
         let [first, second, third] = found.own;
@@ -118,6 +125,7 @@ impl<'a> Enricher<'a> {
             source: self.csv.get(self.lookups, found.source.id()),
             destination: self.csv.get(self.lookups, found.destination.id()),
             has_guess,
+            tables: self.tables.as_mut().map_or(&[], |tables| tables.fields(row)),
         }
     }
 
@@ -171,7 +179,7 @@ impl<'a> Enricher<'a> {
     fn address(&mut self, vpc: Option<Vpc>, address: Option<IpAddr>) -> NameRef {
         let Some(address) = address else { return NameRef::NONE };
         let key = (vpc.map(|vpc| vpc.number), address);
-        let slot = slot(key);
+        let slot = address::slot(address, key.0.unwrap_or(u32::MAX), CACHED_ADDRESSES);
         if let Some((cached, name)) = self.addresses[slot]
             && cached == key
         {
@@ -181,18 +189,4 @@ impl<'a> Enricher<'a> {
         self.addresses[slot] = Some((key, name));
         name
     }
-}
-
-/// Spreads keys over the cache by the golden ratio (Knuth, The Art of Computer Programming, volume 3, section 6.4).
-fn slot((vpc, address): CacheKey) -> usize {
-    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-    let bits = match address {
-        IpAddr::V4(address) => u64::from(u32::from(address)),
-        IpAddr::V6(address) => {
-            let bits = u128::from(address);
-            (bits >> 64) as u64 ^ bits as u64
-        }
-    };
-    let mixed = (bits ^ u64::from(vpc.unwrap_or(u32::MAX)) << 32).wrapping_mul(GOLDEN);
-    (mixed >> (64 - CACHED_ADDRESSES.trailing_zeros())) as usize
 }

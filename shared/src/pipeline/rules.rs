@@ -211,6 +211,12 @@ impl<'a> Row<'a> {
         self.spans().map(move |span| span.map(|(start, end)| &text[start..end]))
     }
 
+    /// Returns the value of the table's format column at this position; `None` if it is absent.
+    pub(crate) fn value(&self, column: usize) -> Option<&'a [u8]> {
+        let (start, end) = self.values[self.cells[column]?]?;
+        Some(&self.text[start as usize..end as usize])
+    }
+
     /// Returns start and end of each value in [`Row::text`].
     pub(crate) fn spans(&self) -> impl Iterator<Item = Option<(usize, usize)>> + use<'a> {
         let Self { values, cells, .. } = *self;

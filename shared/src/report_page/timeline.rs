@@ -269,6 +269,7 @@ mod tests {
             run: "r".to_owned(),
             prefix: String::new(),
             fingerprint: Fingerprint { config_hash: hash(), names_hash: hash() },
+            enrichment: Vec::new(),
             version: String::new(),
             started: String::new(),
             resumed: None,

@@ -1,0 +1,181 @@
+//! The files of `[[enrich]]`: threat lists, inventories, address ranges and MaxMind databases, ready to find the values that they
+//! add to a row.
+
+mod aws_ranges;
+mod csv_table;
+mod fragments;
+mod keyed;
+mod list;
+mod maxmind;
+mod problems;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::{net::IpAddr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+pub use self::settings::{Enrichment, EnrichmentColumn, EnrichmentSource, Matching, NameColumn};
+pub(crate) use self::{aws_ranges::COLUMNS as AWS_RANGES_COLUMNS, settings::NAME_COLUMNS};
+use self::{keyed::KeyedTable, maxmind::MaxMind, problems::FileProblems};
+use crate::{
+    limits::{MAX_ENRICHMENT_BYTES, MAX_ENRICHMENTS_BYTES},
+    problems::{ConfigError, Problems},
+    text::hex,
+};
+
+/// A file that `[[enrich]]` names, with its bytes as stored.
+#[derive(Clone, Debug)]
+pub struct EnrichmentFile {
+    /// `file` of the entry.
+    pub file: String,
+    /// Its bytes.
+    pub bytes: Arc<[u8]>,
+}
+
+/// An enrichment file of a run. The ledger has a copy of it, named by the hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileDigest {
+    /// `file` of the entry.
+    pub file: String,
+    /// SHA-256 of its bytes as stored, in hex.
+    pub sha256: String,
+    /// Its size as stored.
+    pub bytes: u64,
+}
+
+impl From<&EnrichmentFile> for FileDigest {
+    fn from(file: &EnrichmentFile) -> Self {
+        let EnrichmentFile { file, bytes } = file;
+        Self { file: file.clone(), sha256: hex(&Sha256::digest(bytes)), bytes: bytes.len() as u64 }
+    }
+}
+
+/// Returns the different files of these entries, in order of first appearance.
+#[must_use]
+pub fn files(settings: &[Enrichment]) -> Vec<&str> {
+    let mut files: Vec<&str> = Vec::new();
+    for file in settings.iter().filter_map(|enrichment| enrichment.source.file()) {
+        if !files.contains(&file) {
+            files.push(file);
+        }
+    }
+    files
+}
+
+/// Returns where a file is: relative to the directory of the configuration, unless it is a URL or an absolute path. The
+/// configuration's own location is a path or an `s3://` URL.
+#[must_use]
+pub fn location(config: &str, file: &str) -> String {
+    let is_absolute = file.starts_with('/') || file.starts_with("s3://");
+    let directory = config.rfind('/').map_or("", |at| &config[..=at]);
+    if is_absolute { file.to_owned() } else { format!("{directory}{file}") }
+}
+
+/// Returns the problem of files that are too large together.
+#[must_use]
+pub fn total_problem(files: &[EnrichmentFile]) -> Option<String> {
+    let total: usize = files.iter().map(|file| file.bytes.len()).sum();
+    (total > MAX_ENRICHMENTS_BYTES).then(|| {
+        format!(
+            "enrich: the files have {total} bytes together: the limit is {MAX_ENRICHMENTS_BYTES}, because every worker holds \
+             them in memory; use smaller files"
+        )
+    })
+}
+
+/// All entries, in the order of the configuration, and their files.
+#[derive(Debug, Default)]
+pub struct Enrichments {
+    list: Vec<Values>,
+    files: Vec<FileDigest>,
+}
+
+/// The source of an entry's values.
+#[derive(Debug)]
+pub(crate) enum Values {
+    Keyed(KeyedTable),
+    MaxMind(MaxMind),
+    /// The names of a `names.json`.
+    Names(Vec<NameColumn>),
+}
+
+impl Enrichments {
+    /// Reads and checks the files of these entries. With `guard_formulas`, values that spreadsheets read as formulas become
+    /// text. The error has the problems of all files.
+    pub fn load(
+        settings: &[Enrichment],
+        guard_formulas: bool,
+        files: &[EnrichmentFile],
+    ) -> Result<Self, ConfigError> {
+        let mut problems = Problems::default();
+        problems.extend(total_problem(files));
+        let mut list = Vec::new();
+        for enrichment in settings {
+            let Some(name) = enrichment.source.file() else {
+                list.push(Values::Names(settings::name_columns(enrichment)));
+                continue;
+            };
+            let Some(file) = files.iter().find(|file| file.file == name) else {
+                problems.add(format!("{name}: is not there; give the file beside flowherd.toml, or on S3"));
+                continue;
+            };
+            let mut of_file = FileProblems::new(name);
+            list.extend(load(enrichment, guard_formulas, &file.bytes, &mut of_file));
+            of_file.finish(&mut problems);
+        }
+        problems.check()?;
+        let used = self::files(settings).into_iter();
+        let files = used.filter_map(|name| files.iter().find(|file| file.file == name));
+        Ok(Self { list, files: files.map(FileDigest::from).collect() })
+    }
+
+    /// Returns the files, in the order of the configuration.
+    #[must_use]
+    pub fn files(&self) -> &[FileDigest] {
+        &self.files
+    }
+
+    /// Returns the values of an entry by its number; `None` if its file was not loaded.
+    pub(crate) fn get(&self, number: usize) -> Option<&Values> {
+        self.list.get(number)
+    }
+}
+
+/// Reads the file of an entry. Returns `None` if it has problems.
+fn load(
+    enrichment: &Enrichment,
+    guard_formulas: bool,
+    bytes: &Arc<[u8]>,
+    problems: &mut FileProblems<'_>,
+) -> Option<Values> {
+    if bytes.len() > MAX_ENRICHMENT_BYTES {
+        problems.add("size", || {
+            format!("has {} bytes: the limit is {MAX_ENRICHMENT_BYTES}; use a smaller file", bytes.len())
+        });
+        return None;
+    }
+    let columns = &enrichment.columns;
+    if let EnrichmentSource::MaxMind { .. } = enrichment.source {
+        return MaxMind::load(bytes, columns, guard_formulas, problems).map(Values::MaxMind);
+    }
+    let text = text::decode(bytes, problems)?;
+    let table = match &enrichment.source {
+        EnrichmentSource::Table { key, matching, .. } => {
+            csv_table::load(&text, key, *matching, columns, guard_formulas, problems)
+        }
+        EnrichmentSource::List { matching, .. } => list::load(&text, *matching, problems),
+        EnrichmentSource::AwsRanges { .. } => aws_ranges::load(&text, columns, guard_formulas, problems),
+        EnrichmentSource::MaxMind { .. } | EnrichmentSource::Names => None,
+    };
+    table.map(Values::Keyed)
+}
+
+/// Returns the IPv4 address of an IPv4-mapped IPv6 address, and other addresses unchanged. Servers that listen on IPv6 log
+/// IPv4 clients so.
+pub(crate) fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}

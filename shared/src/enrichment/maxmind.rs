@@ -1,0 +1,188 @@
+//! A MaxMind DB (<https://maxmind.github.io/MaxMind-DB/>). Its bytes are used as they are.
+
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
+
+use maxminddb::{LookupResult, PathElement, Reader};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+
+use super::{fragments, keyed::is_of_type, problems::FileProblems, settings::EnrichmentColumn};
+use crate::{limits::MAX_ENRICHMENT_VALUE_BYTES, table::ColumnType, text::quoted};
+
+type Database = Reader<Arc<[u8]>>;
+
+/// A database, and the values of its records that become columns.
+#[derive(Debug)]
+pub(crate) struct MaxMind {
+    database: Database,
+    columns: Vec<Column>,
+    guard_formulas: bool,
+    absent: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Column {
+    path: Vec<Step>,
+    kind: ColumnType,
+}
+
+/// A step of a path into a record.
+#[derive(Debug)]
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// A value of a record that a cell can hold.
+struct Scalar(Option<String>);
+
+impl MaxMind {
+    /// Checks the whole database, and that a record has a value at each path.
+    pub(super) fn load(
+        bytes: &Arc<[u8]>,
+        columns: &[EnrichmentColumn],
+        guard_formulas: bool,
+        problems: &mut FileProblems<'_>,
+    ) -> Option<Self> {
+        let opened = Database::from_source(Arc::clone(bytes));
+        let verified = opened.and_then(|database| database.verify().map(|()| database));
+        let database = match verified {
+            Ok(database) => database,
+            Err(error) => {
+                problems
+                    .add("database", || format!("is not a complete MaxMind DB: {error}; download it again"));
+                return None;
+            }
+        };
+        let absent = fragments::absent(columns.len());
+        let compiled = columns.iter().map(|column| Column { path: steps(&column.path), kind: column.kind });
+        let loaded = Self { database, columns: compiled.collect(), guard_formulas, absent };
+        for at in loaded.unused_columns() {
+            problems.add("path", || {
+                format!("columns: no record has a value at {}; correct the path", quoted(&columns[at].path))
+            });
+        }
+        problems.is_empty().then_some(loaded)
+    }
+
+    /// Appends the values for an address. A value that is not of its type is absent, like one that the record does not have.
+    pub(crate) fn write(&self, address: IpAddr, out: &mut Vec<u8>) {
+        // An IPv6 address has no record in a database of IPv4 addresses.
+        let Ok(record) = self.database.lookup(address) else {
+            out.extend_from_slice(&self.absent);
+            return;
+        };
+        for (at, column) in self.columns.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            let value = column
+                .value(&record)
+                .filter(|value| value.len() <= MAX_ENRICHMENT_VALUE_BYTES && is_of_type(value, column.kind));
+            fragments::write(value.as_deref(), column.kind, self.guard_formulas, out);
+        }
+    }
+
+    /// Returns the values of a row that has no address.
+    pub(crate) fn absent(&self) -> &[u8] {
+        &self.absent
+    }
+
+    /// Returns the columns without a value in any record.
+    fn unused_columns(&self) -> Vec<usize> {
+        let mut unused: Vec<usize> = (0..self.columns.len()).collect();
+        let mut seen = HashSet::new();
+        // Ends early: almost every path has a value in one of the first records.
+        for record in self.database.networks(maxminddb::WithinOptions::default()).into_iter().flatten() {
+            if unused.is_empty() {
+                break;
+            }
+            if let Ok(record) = record
+                && record.offset().is_some_and(|offset| seen.insert(offset))
+            {
+                unused.retain(|at| self.columns[*at].value(&record).is_none());
+            }
+        }
+        unused
+    }
+}
+
+impl Column {
+    fn value(&self, record: &LookupResult<'_, Arc<[u8]>>) -> Option<String> {
+        let path: Vec<PathElement<'_>> = self
+            .path
+            .iter()
+            .map(|step| match step {
+                Step::Key(key) => PathElement::Key(key),
+                Step::Index(index) => PathElement::Index(*index),
+            })
+            .collect();
+        // The database is complete, so an error means that the path leads into a value of another type.
+        record.decode_path::<Scalar>(&path).ok()??.0
+    }
+}
+
+fn steps(path: &str) -> Vec<Step> {
+    let step = |text: &str| text.parse().map_or_else(|_| Step::Key(text.to_owned()), Step::Index);
+    path.split('.').map(step).collect()
+}
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ScalarVisitor)
+    }
+}
+
+struct ScalarVisitor;
+
+impl<'de> Visitor<'de> for ScalarVisitor {
+    type Value = Scalar;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Scalar, E> {
+        Ok(Scalar(Some(text.to_owned()).filter(|text| !text.is_empty())))
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Scalar, E> {
+        Ok(Scalar(Some(value.to_string())))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Scalar, E> {
+        Ok(Scalar(Some(value.to_string())))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Scalar, E> {
+        Ok(Scalar(Some(value.to_string())))
+    }
+
+    fn visit_u128<E: Error>(self, value: u128) -> Result<Scalar, E> {
+        Ok(Scalar(Some(value.to_string())))
+    }
+
+    fn visit_f32<E: Error>(self, value: f32) -> Result<Scalar, E> {
+        Ok(Scalar(Some(value.to_string())))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Scalar, E> {
+        Ok(Scalar(Some(value.to_string())))
+    }
+
+    fn visit_bytes<E: Error>(self, _: &[u8]) -> Result<Scalar, E> {
+        Ok(Scalar(None))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Scalar, A::Error> {
+        while values.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Scalar(None))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Scalar, A::Error> {
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Scalar(None))
+    }
+}

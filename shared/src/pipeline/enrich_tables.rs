@@ -1,0 +1,114 @@
+//! Stage 4, second part: the values of `[[enrich]]` for a row.
+
+use std::net::IpAddr;
+
+use super::{address, csv::field, metadata, rules::Row};
+use crate::{
+    config::Config,
+    enrichment::{Enrichments, Values, canonical},
+    table::{InputColumn, Table},
+};
+
+const CACHED_ADDRESSES: usize = 4096;
+
+/// Finds the values that `[[enrich]]` adds to rows. Each entry has a cache of addresses, because a few of them have most of the
+/// traffic.
+#[derive(Debug)]
+pub(super) struct TableEnricher<'a> {
+    config: &'a Config,
+    enrichments: &'a Enrichments,
+    caches: Vec<AddressCache>,
+    /// The values of the current row.
+    text: Vec<u8>,
+}
+
+/// The values of addresses that were looked up last. Empty until the first one.
+#[derive(Debug, Default)]
+struct AddressCache {
+    slots: Vec<Slot>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    address: Option<IpAddr>,
+    values: Vec<u8>,
+}
+
+impl<'a> TableEnricher<'a> {
+    pub(super) fn new(config: &'a Config, enrichments: &'a Enrichments) -> Self {
+        let caches = config.enrichments.iter().map(|_| AddressCache::default()).collect();
+        Self { config, enrichments, caches, text: Vec::new() }
+    }
+
+    /// Returns the CSV fields of the table's last columns, each with a comma before it.
+    pub(super) fn fields(&mut self, row: &Row<'_>) -> &[u8] {
+        self.text.clear();
+        let table: &Table = &self.config.tables[row.writing.table];
+        for added in &table.enrichments {
+            self.text.push(b',');
+            let number = added.enrichment;
+            match added.input {
+                InputColumn::Format(at) => self.add(number, row.value(at)),
+                InputColumn::Metadata(at) => {
+                    let value = metadata::value(at, table, row);
+                    self.add(number, value.as_deref());
+                }
+            }
+        }
+        &self.text
+    }
+
+    /// Appends the values of an entry for the value of a column.
+    fn add(&mut self, number: usize, value: Option<&[u8]>) {
+        let out = &mut self.text;
+        // White space around an address is not part of it.
+        let address = || value.and_then(|value| address::parse(value.trim_ascii())).map(canonical);
+        match self.enrichments.get(number) {
+            Some(Values::Keyed(table)) if !table.has_addresses() => {
+                out.extend_from_slice(value.map_or(table.absent(), |value| table.of_text(value)));
+            }
+            Some(Values::Keyed(table)) => match address() {
+                None => out.extend_from_slice(table.absent()),
+                Some(address) => {
+                    let find = |values: &mut Vec<u8>| values.extend_from_slice(table.of_address(address));
+                    out.extend_from_slice(self.caches[number].get(address, find));
+                }
+            },
+            Some(Values::MaxMind(database)) => match address() {
+                None => out.extend_from_slice(database.absent()),
+                Some(address) => {
+                    let find = |values: &mut Vec<u8>| database.write(address, values);
+                    out.extend_from_slice(self.caches[number].get(address, find));
+                }
+            },
+            Some(Values::Names(columns)) => absent(columns.len(), out),
+            // The files were not loaded.
+            None => absent(self.config.enrichments[number].columns.len(), out),
+        }
+    }
+}
+
+impl AddressCache {
+    /// Returns the values of an address. `find` appends them if the cache does not have them.
+    fn get(&mut self, address: IpAddr, find: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
+        if self.slots.is_empty() {
+            self.slots = vec![Slot::default(); CACHED_ADDRESSES];
+        }
+        let slot = &mut self.slots[address::slot(address, 0, CACHED_ADDRESSES)];
+        if slot.address != Some(address) {
+            slot.address = Some(address);
+            slot.values.clear();
+            find(&mut slot.values);
+        }
+        &slot.values
+    }
+}
+
+fn absent(columns: usize, out: &mut Vec<u8>) {
+    for at in 0..columns {
+        if at > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(field::ABSENT);
+    }
+}
