@@ -86,7 +86,7 @@ export class Coordinator extends Construct {
     // Only workers write receipts and failures.
     const unfinished = 'runs/*/report.unfinished.json';
     results.grantOnObjects(this.function, ['s3:PutObject'], [
-      'active/*', 'runs/.index/*', 'runs/*/run.json', 'runs/*/flowherd.toml', 'runs/*/names.json', 'runs/*/manifest/*',
+      'active/*', 'runs/.index/*', 'runs/*/run.json', 'runs/*/flowherd.toml', 'runs/*/names.json', 'runs/*/enrich/*', 'runs/*/manifest/*',
       'runs/*/purged.json', 'runs/*/report.json', 'runs/*/report.html', unfinished,
     ]);
     results.grantOnObjects(this.function, ['s3:DeleteObject'], ['active/*', unfinished]);

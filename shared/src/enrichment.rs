@@ -9,8 +9,6 @@ mod list;
 mod maxmind;
 mod problems;
 mod settings;
-#[cfg(test)]
-mod tests;
 mod text;
 
 use std::{net::IpAddr, sync::Arc};
@@ -137,6 +135,13 @@ impl Enrichments {
     #[must_use]
     pub fn files(&self) -> &[FileDigest] {
         &self.files
+    }
+
+    /// Returns whether an entry adds the VPC of an address.
+    pub(crate) fn need_vpcs(&self) -> bool {
+        let needs =
+            |values: &Values| matches!(values, Values::Names(names) if names.contains(&NameColumn::Vpc));
+        self.list.iter().any(needs)
     }
 
     /// Returns the values of an entry by its number; `None` if its file was not loaded.

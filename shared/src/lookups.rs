@@ -44,6 +44,8 @@ pub struct Lookups {
     spaces: Vec<Addresses>,
     /// Addresses that exactly one VPC contains.
     unambiguous: Addresses,
+    /// The names of the VPCs of these addresses. Empty until [`Lookups::add_vpc_ranges`].
+    vpc_ranges: Addresses,
     /// SHA-256 of the file in hex, or empty without a file.
     pub hash: String,
 }
@@ -98,6 +100,7 @@ impl Default for Lookups {
             vpcs: IdMap::default(),
             spaces: Vec::new(),
             unambiguous: Addresses::default(),
+            vpc_ranges: Addresses::default(),
             hash: String::new(),
         }
     }
@@ -115,13 +118,35 @@ impl Lookups {
         lookups.add_subnets(&file, &mut problems);
         lookups.add_interfaces(&file, &mut problems);
         if lookups.timelines.exceed_limit() {
-            problems.add(format!(
-                "cidrs: blocks that overlap at different times need more than {MAX_LOOKUP_PERIODS} periods of names; remove \
-                 entries that ended before your logs begin"
-            ));
+            problems.add(too_many_periods());
         }
         problems.check()?;
         Ok(lookups)
+    }
+
+    /// Prepares [`Lookups::vpc_of_address_at`], which few configurations need.
+    pub(crate) fn add_vpc_ranges(&mut self) -> Result<(), ConfigError> {
+        // The last space is that of subnets without a VPC.
+        let mut names = vec![NameRef::NONE; self.spaces.len()];
+        for vpc in self.vpcs.values() {
+            names[vpc.number as usize] = vpc.name;
+        }
+        let timelines = &mut self.timelines;
+        let mut spaces = Vec::with_capacity(names.len());
+        for (space, name) in self.spaces.iter().zip(names) {
+            let mut renamed = |ranges: &Ranges| ranges.renamed(|subnet| timelines.during(subnet, name));
+            spaces.push(Addresses { v4: renamed(&space.v4), v6: renamed(&space.v6) });
+        }
+        let v4: Vec<&Ranges> = spaces.iter().map(|space| &space.v4).collect();
+        let v6: Vec<&Ranges> = spaces.iter().map(|space| &space.v6).collect();
+        self.vpc_ranges =
+            Addresses { v4: Ranges::unambiguous(&v4, timelines), v6: Ranges::unambiguous(&v6, timelines) };
+        if self.timelines.exceed_limit() { Err(ConfigError::of(too_many_periods())) } else { Ok(()) }
+    }
+
+    /// Returns the name of the only VPC that contains an address at a time, and whether it is a guess.
+    pub(crate) fn vpc_of_address_at(&self, address: IpAddr, time: Option<i64>) -> (NameId, bool) {
+        self.vpc_ranges.find(address).map_or((NO_NAME, false), |name| self.name_at(name, time))
     }
 
     /// Returns the numbers of interfaces, subnets and VPCs.
@@ -324,6 +349,13 @@ impl Blocks {
         };
         family.push(Block { first, last, period, subnet });
     }
+}
+
+fn too_many_periods() -> String {
+    format!(
+        "cidrs: blocks that overlap at different times need more than {MAX_LOOKUP_PERIODS} periods of names; remove entries that \
+         ended before your logs begin"
+    )
 }
 
 fn cidr_v4(block: &Block) -> String {

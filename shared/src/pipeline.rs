@@ -6,6 +6,7 @@ mod bytes;
 mod conversion;
 mod counts;
 pub mod csv;
+mod csv_names;
 pub mod enrich;
 mod enrich_tables;
 pub mod gzip;
@@ -25,7 +26,8 @@ pub use self::counts::{Counts, RuleCounts};
 use self::{
     conversion::Conversion,
     csv::CsvRows,
-    enrich::{CsvNames, Enricher, Names},
+    csv_names::CsvNames,
+    enrich::{Enricher, Names},
     enrich_tables::TableEnricher,
     gzip::GzipWriter,
     layers::Layers,
@@ -61,6 +63,10 @@ impl RunConfig {
     /// Combines a configuration with names and its enrichment files. The error has the problems of all files.
     pub fn load(config: Config, lookups: Lookups, files: &[EnrichmentFile]) -> Result<Self, ConfigError> {
         let enrichments = Enrichments::load(&config.enrichments, config.guard_formulas, files)?;
+        let mut lookups = lookups;
+        if enrichments.need_vpcs() {
+            lookups.add_vpc_ranges()?;
+        }
         Ok(Self { enrichments, ..Self::new(config, lookups) })
     }
 
@@ -80,7 +86,7 @@ impl RunConfig {
     #[must_use]
     pub fn enricher(&self) -> Enricher<'_> {
         let has_tables = !self.config.enrichments.is_empty();
-        let tables = has_tables.then(|| TableEnricher::new(&self.config, &self.enrichments));
+        let tables = has_tables.then(|| TableEnricher::new(self));
         Enricher::new(&self.lookups, &self.names, tables)
     }
 }

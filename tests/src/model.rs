@@ -4,6 +4,7 @@
 //! shares no code with the pipeline, not even the configuration.
 
 mod enrich;
+mod enrich_files;
 mod flow_logs;
 mod formats;
 mod items;
@@ -70,6 +71,9 @@ pub fn shown(bytes: &[u8]) -> String {
 pub struct Model {
     rules: Vec<toml::Table>,
     lookups: Value,
+    enrich: Vec<toml::Table>,
+    /// Texts of the files of `enrich`.
+    files: BTreeMap<String, String>,
     guards: bool,
     max_rejects: u64,
     max_reject_percent: u64,
@@ -96,14 +100,25 @@ impl Model {
             let given = config.get("limits").and_then(|limits| limits.get(name));
             given.map_or(default, |limit| limit.as_integer().unwrap().try_into().unwrap())
         };
+        let enrich = config.get("enrich").map(|entries| entries.as_array().unwrap());
+        let enrich = enrich.into_iter().flatten().map(|entry| entry.as_table().unwrap().clone()).collect();
         Self {
             rules,
+            enrich,
+            files: BTreeMap::new(),
             lookups: serde_json::from_str(lookups).unwrap(),
             guards: config.get("csv").is_some_and(|csv| csv["guard_formulas"].as_bool().unwrap()),
             max_rejects: limit("max_rejects", 100_000),
             max_reject_percent: limit("max_reject_percent", 50),
             max_reject_bytes: limit("max_reject_bytes", 256 << 20),
         }
+    }
+
+    /// Adds the texts of the files that `[[enrich]]` names.
+    #[must_use]
+    pub fn with_files(self, files: &[(&str, &str)]) -> Self {
+        let owned = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
+        Self { files: files.iter().map(owned).collect(), ..self }
     }
 
     /// Converts an object. Returns `None` if the object fails.

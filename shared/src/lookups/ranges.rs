@@ -83,6 +83,12 @@ impl Ranges {
         self.names.push(name);
     }
 
+    /// Returns the same ranges with other names.
+    pub(super) fn renamed(&self, mut name: impl FnMut(NameRef) -> NameRef) -> Self {
+        let names = self.names.iter().map(|old| old.map(&mut name)).collect();
+        Self { starts: self.starts.clone(), names }
+    }
+
     /// Returns the addresses that exactly one of the spaces contains, with that space's names. An address that several
     /// spaces contain, each at its own times, has a name while exactly one of them contains it.
     pub(super) fn unambiguous(spaces: &[&Self], timelines: &mut Timelines) -> Self {

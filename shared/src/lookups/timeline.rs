@@ -131,6 +131,35 @@ impl Timelines {
         self.add(periods)
     }
 
+    /// Adds the names of `of` in the periods of another timeline. Where `of` has none, the name is empty: the period itself still
+    /// counts.
+    pub(super) fn during(&mut self, other: NameRef, of: NameRef) -> NameRef {
+        if !other.is_timed() && !of.is_timed() {
+            return of;
+        }
+        let (others, names) = (self.periods_of(other), self.periods_of(of));
+        if !self.spend(others.len() + names.len()) {
+            return NameRef::NONE;
+        }
+        let mut periods = Vec::new();
+        for Period { from: begin, until, .. } in others {
+            let mut from = begin;
+            for name in names.iter().filter(|name| name.until > begin && name.from < until) {
+                if name.from > from {
+                    periods.push(Period { from, until: name.from, name: NO_NAME });
+                    from = name.from;
+                }
+                let end = name.until.min(until);
+                periods.push(Period { from, until: end, name: name.name });
+                from = end;
+            }
+            if from < until {
+                periods.push(Period { from, until, name: NO_NAME });
+            }
+        }
+        self.add(periods)
+    }
+
     /// Adds the periods in which exactly one of the names applies. Returns `None` if there are none.
     pub(super) fn only_one(&mut self, names: impl Iterator<Item = NameRef>) -> Option<NameRef> {
         // For each time at which a period begins or ends: by how much the number of names changes, and the names,

@@ -5,13 +5,11 @@ use std::net::IpAddr;
 use super::{
     address,
     csv::field,
+    csv_names::CsvNames,
     enrich_tables::TableEnricher,
     rules::{FlowValues, Row},
 };
-use crate::{
-    lookups::{Interface, Lookups, NameId, NameRef, Vpc},
-    table::ColumnType,
-};
+use crate::lookups::{Interface, Lookups, NameId, NameRef, Vpc};
 
 const CACHED_ADDRESSES: usize = 4096;
 /// The three columns of a row's own names, all absent.
@@ -40,37 +38,6 @@ struct Found {
     source: NameRef,
     destination: NameRef,
     vpc: Option<Vpc>,
-}
-
-/// The names as CSV fields. Made once for all objects, because names repeat in every row.
-#[derive(Debug, Default)]
-pub struct CsvNames {
-    /// By [`NameId`]: the field, if it differs from the name.
-    fields: Vec<Option<Box<[u8]>>>,
-}
-
-impl CsvNames {
-    /// Converts all names. With `guard_formulas`, names that spreadsheets read as formulas become text.
-    #[must_use]
-    pub fn new(lookups: &Lookups, guard_formulas: bool) -> Self {
-        let mut buffer = Vec::new();
-        let mut field = |name: &[u8]| {
-            buffer.clear();
-            if name.is_empty() {
-                buffer.extend_from_slice(field::ABSENT);
-            } else if guard_formulas {
-                field::write_guarded(name, ColumnType::String, &mut buffer);
-            } else {
-                field::write(name, &mut buffer);
-            }
-            (*buffer != *name).then(|| buffer.as_slice().into())
-        };
-        Self { fields: lookups.names().map(|name| field(name.as_bytes())).collect() }
-    }
-
-    fn get<'a>(&'a self, lookups: &'a Lookups, name: NameId) -> &'a [u8] {
-        self.fields[name as usize].as_deref().unwrap_or_else(|| lookups.name(name).as_bytes())
-    }
 }
 
 /// Finds the names of rows. Caches the last interface, because an envelope has one, and many addresses, because a few of
@@ -107,8 +74,9 @@ impl<'a> Enricher<'a> {
     pub fn names(&mut self, row: &Row<'_>) -> Names<'_> {
         let Some(flow) = row.flow else {
             let [source, destination] = [field::ABSENT; 2];
-            let tables = self.tables.as_mut().map_or(&[][..], |tables| tables.fields(row));
-            return Names { own: NO_OWN_NAMES, source, destination, has_guess: false, tables };
+            let (tables, has_guess) =
+                self.tables.as_mut().map_or((&[][..], false), |tables| tables.fields(row));
+            return Names { own: NO_OWN_NAMES, source, destination, has_guess, tables };
         };
         let mut found = self.find(row.text(), flow);
         let [first, second, third] = found.own;
@@ -120,12 +88,14 @@ impl<'a> Enricher<'a> {
             *names = found.own;
             *text = found.own.map(|name| self.csv.get(self.lookups, name.id())).join(&b',');
         }
+        let (tables, has_guess_in_tables) =
+            self.tables.as_mut().map_or((&[][..], false), |tables| tables.fields(row));
         Names {
             own: &self.last_own.1,
             source: self.csv.get(self.lookups, found.source.id()),
             destination: self.csv.get(self.lookups, found.destination.id()),
-            has_guess,
-            tables: self.tables.as_mut().map_or(&[], |tables| tables.fields(row)),
+            has_guess: has_guess || has_guess_in_tables,
+            tables,
         }
     }
 

@@ -2,10 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{address, csv::field, metadata, rules::Row};
+use super::{RunConfig, address, csv::field, metadata, rules::Row};
 use crate::{
-    config::Config,
-    enrichment::{Enrichments, Values, canonical},
+    enrichment::{NameColumn, Values, canonical},
     table::{InputColumn, Table},
 };
 
@@ -15,8 +14,7 @@ const CACHED_ADDRESSES: usize = 4096;
 /// traffic.
 #[derive(Debug)]
 pub(super) struct TableEnricher<'a> {
-    config: &'a Config,
-    enrichments: &'a Enrichments,
+    run_config: &'a RunConfig,
     caches: Vec<AddressCache>,
     /// The values of the current row.
     text: Vec<u8>,
@@ -35,35 +33,38 @@ struct Slot {
 }
 
 impl<'a> TableEnricher<'a> {
-    pub(super) fn new(config: &'a Config, enrichments: &'a Enrichments) -> Self {
-        let caches = config.enrichments.iter().map(|_| AddressCache::default()).collect();
-        Self { config, enrichments, caches, text: Vec::new() }
+    pub(super) fn new(run_config: &'a RunConfig) -> Self {
+        let caches = run_config.config.enrichments.iter().map(|_| AddressCache::default()).collect();
+        Self { run_config, caches, text: Vec::new() }
     }
 
-    /// Returns the CSV fields of the table's last columns, each with a comma before it.
-    pub(super) fn fields(&mut self, row: &Row<'_>) -> &[u8] {
+    /// Returns the CSV fields of the table's last columns, each with a comma before it, and whether one of them is a name of
+    /// another time.
+    pub(super) fn fields(&mut self, row: &Row<'_>) -> (&[u8], bool) {
         self.text.clear();
-        let table: &Table = &self.config.tables[row.writing.table];
+        let mut has_guess = false;
+        let table: &Table = &self.run_config.config.tables[row.writing.table];
         for added in &table.enrichments {
             self.text.push(b',');
             let number = added.enrichment;
-            match added.input {
-                InputColumn::Format(at) => self.add(number, row.value(at)),
+            has_guess |= match added.input {
+                InputColumn::Format(at) => self.add(number, row.value(at), row.timestamp),
                 InputColumn::Metadata(at) => {
                     let value = metadata::value(at, table, row);
-                    self.add(number, value.as_deref());
+                    self.add(number, value.as_deref(), row.timestamp)
                 }
-            }
+            };
         }
-        &self.text
+        (&self.text, has_guess)
     }
 
-    /// Appends the values of an entry for the value of a column.
-    fn add(&mut self, number: usize, value: Option<&[u8]>) {
+    /// Appends the values of an entry for the value of a column. Returns whether one of them is a name of another time.
+    fn add(&mut self, number: usize, value: Option<&[u8]>, time: Option<i64>) -> bool {
         let out = &mut self.text;
+        let value = value.filter(|value| *value != field::ABSENT);
         // White space around an address is not part of it.
         let address = || value.and_then(|value| address::parse(value.trim_ascii())).map(canonical);
-        match self.enrichments.get(number) {
+        match self.run_config.enrichments.get(number) {
             Some(Values::Keyed(table)) if !table.has_addresses() => {
                 out.extend_from_slice(value.map_or(table.absent(), |value| table.of_text(value)));
             }
@@ -81,10 +82,14 @@ impl<'a> TableEnricher<'a> {
                     out.extend_from_slice(self.caches[number].get(address, find));
                 }
             },
-            Some(Values::Names(columns)) => absent(columns.len(), out),
+            Some(Values::Names(columns)) => match address() {
+                None => absent(columns.len(), out),
+                Some(address) => return add_names(self.run_config, columns, address, time, out),
+            },
             // The files were not loaded.
-            None => absent(self.config.enrichments[number].columns.len(), out),
+            None => absent(self.run_config.config.enrichments[number].columns.len(), out),
         }
+        false
     }
 }
 
@@ -102,6 +107,30 @@ impl AddressCache {
         }
         &slot.values
     }
+}
+
+/// Appends names of an address that exactly one VPC contains. Returns whether one of them is of another time.
+fn add_names(
+    run_config: &RunConfig,
+    columns: &[NameColumn],
+    address: IpAddr,
+    time: Option<i64>,
+    out: &mut Vec<u8>,
+) -> bool {
+    let lookups = &run_config.lookups;
+    let mut has_guess = false;
+    for (at, column) in columns.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        let (name, is_guess) = match column {
+            NameColumn::Subnet => lookups.address_at(None, address, time),
+            NameColumn::Vpc => lookups.vpc_of_address_at(address, time),
+        };
+        has_guess |= is_guess;
+        out.extend_from_slice(run_config.names.get(lookups, name));
+    }
+    has_guess
 }
 
 fn absent(columns: usize, out: &mut Vec<u8>) {

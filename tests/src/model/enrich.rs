@@ -135,7 +135,7 @@ fn guess<'m>(holders: &[Holder<'m>], time: Option<i64>) -> &'m Value {
     snapshot(holders, moment).unwrap()
 }
 
-fn holds(network: IpAddr, length: u32, address: IpAddr) -> bool {
+pub(super) fn holds(network: IpAddr, length: u32, address: IpAddr) -> bool {
     let bits = |bytes: &[u8]| -> Vec<bool> {
         bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1)).collect()
     };

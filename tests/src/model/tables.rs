@@ -28,6 +28,7 @@ impl Model {
             values.insert(column_of(&name), value.unwrap_or("-".to_owned()));
         }
         values.insert("timestamp".to_owned(), timestamp.map_or("-".to_owned(), iso));
+        self.enrich_from_files(rule, &mut values);
         let columns = self.columns(rule);
         let value = |column: &String| {
             let value = values.get(column).map_or("-", String::as_str);
@@ -60,33 +61,45 @@ impl Model {
         let feeding: Vec<&toml::Table> =
             self.rules.iter().filter(|other| other.get("table") == rule.get("table")).collect();
         let mut columns = vec!["timestamp".to_owned()];
-        for name in feeding.iter().flat_map(|rule| metadata(rule)).map(|name| column_of(&name)) {
-            if !columns.contains(&name) {
-                columns.push(name);
-            }
-        }
-        let mut format = Vec::new();
-        for name in feeding.iter().flat_map(|rule| formats::columns(rule)) {
-            if !format.contains(&name) {
-                format.push(name);
-            }
-        }
-        if feeding.len() > 1 {
-            format.sort_by_key(|name| flow_logs::position(name));
-        }
-        columns.extend(format);
+        columns.extend(base_columns(&feeding));
         if feeding.iter().any(|rule| kind(rule) == "vpc-flow") {
             columns.extend(ENRICHED.map(str::to_owned));
         }
+        columns.extend(self.added_columns(&feeding).into_iter().map(|(name, _)| name));
         columns
     }
 
     /// Whether a column of the rule's table holds text. One rule with a type for it decides for all.
     fn is_text(&self, rule: &toml::Table, column: &str) -> bool {
         let mut feeding = self.rules.iter().filter(|other| other.get("table") == rule.get("table"));
+        let all: Vec<&toml::Table> = feeding.clone().collect();
+        let added = self.added_columns(&all);
+        let is_typed = added.iter().any(|(name, is_text)| name == column && !is_text);
         !feeding.any(|rule| formats::typed_columns(rule).iter().any(|typed| typed == column))
             && column != "timestamp"
+            && !is_typed
     }
+}
+
+/// The columns of metadata and formats of the rules that feed a table.
+pub(super) fn base_columns(feeding: &[&toml::Table]) -> Vec<String> {
+    let mut columns = Vec::new();
+    for name in feeding.iter().flat_map(|rule| metadata(rule)).map(|name| column_of(&name)) {
+        if !columns.contains(&name) {
+            columns.push(name);
+        }
+    }
+    let mut format = Vec::new();
+    for name in feeding.iter().flat_map(|rule| formats::columns(rule)) {
+        if !format.contains(&name) {
+            format.push(name);
+        }
+    }
+    if feeding.len() > 1 {
+        format.sort_by_key(|name| flow_logs::position(name));
+    }
+    columns.extend(format);
+    columns
 }
 
 fn metadata(rule: &toml::Table) -> Vec<String> {

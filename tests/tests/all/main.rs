@@ -16,6 +16,7 @@ mod day;
 mod delivery;
 mod disks;
 mod docs;
+mod enrichment;
 mod examples;
 mod faults;
 mod fixed_corpus;

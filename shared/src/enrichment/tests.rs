@@ -1,1 +1,0 @@
-//! Files of each format, and their mistakes.
