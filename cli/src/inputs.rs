@@ -8,7 +8,7 @@ use std::{
 use flowherd_aws::{Aws, s3::Bucket};
 use flowherd_shared::{
     config::{Config, ConfigError},
-    enrichment::{self, EnrichmentFile},
+    enrichment::{self, Enrichment, EnrichmentFile, Enrichments},
     error::error_chain,
     layout,
     ledger::{Run, read_json},
@@ -53,6 +53,13 @@ pub(crate) fn read(config: Option<&PathBuf>, lookups: Option<&PathBuf>) -> Resul
     }
     let EnrichmentReader { files, paths, .. } = enrichment;
     if !problems.is_empty() {
+        // The files that were read may have mistakes too.
+        let is_read = |entry: &&Enrichment| {
+            entry.source.file().is_none_or(|name| files.iter().any(|file| file.file == name))
+        };
+        let entries: Vec<Enrichment> = rules.enrichments.iter().filter(is_read).cloned().collect();
+        let found = Enrichments::load(&entries, rules.guard_formulas, &files);
+        problems.extend(found.err().into_iter().flat_map(|error| error.problems));
         return Err(Stop::Usage(problems));
     }
     let run_config = RunConfig::load(rules, lookups, &files).map_err(|error| Stop::Usage(error.problems))?;

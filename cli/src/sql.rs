@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use flowherd_shared::{config::Config, ledger::Run};
+use flowherd_shared::{config::Config, ledger::Run, table::Table};
 use serde::Serialize;
 use walkdir::WalkDir;
 
@@ -64,7 +64,7 @@ pub(crate) fn sql(args: &SqlArgs) -> Result<(), Stop> {
         }
         Dialect::Glue => {
             let flows = config.tables.iter().find(|table| table.enriched);
-            let queries = flows.map_or_else(Vec::new, |table| saved(&table.name, &layouts));
+            let queries = flows.map_or_else(Vec::new, |table| saved(table, &layouts));
             let text = serde_json::to_string_pretty(&ForStack { schema, queries });
             text.map_err(anyhow::Error::new)? + "\n"
         }
@@ -190,11 +190,11 @@ pub(crate) fn warn_of_other_rules(results: &str, runs: &[Run], config: &Config) 
     }
 }
 
-/// Returns the questions on the last day, with examples for needed arguments.
-fn saved(table: &str, layouts: &Layouts) -> Vec<SavedQuery> {
-    let (flows, all_keys) = (layouts.of_table(table), layouts.of_all_keys());
+/// Returns the questions on the last day that the table can answer, with examples for needed arguments.
+fn saved(table: &Table, layouts: &Layouts) -> Vec<SavedQuery> {
+    let (flows, all_keys) = (layouts.of_table(&table.name), layouts.of_all_keys());
     let (flows, rejects) = (flows.first().copied(), all_keys.first().copied());
-    let rows = last_day(table, flows, rejects);
+    let rows = last_day(&table.name, flows, rejects);
     let query = |question: &Question| {
         let mut needed: Vec<String> =
             question.needed.iter().map(|parameter| parameter.flag().to_owned()).collect();
@@ -221,5 +221,6 @@ fn saved(table: &str, layouts: &Layouts) -> Vec<SavedQuery> {
             format!("{}.{change} {}", question.title(), question.explanation()).chars().take(1024).collect();
         Some(SavedQuery { name: format!("Flowherd: {}", question.name), description, sql })
     };
-    QUESTIONS.iter().filter_map(query).collect()
+    let has = |column| table.columns.iter().any(|other| other.name == column);
+    QUESTIONS.iter().filter(|question| question.added_columns().all(has)).filter_map(query).collect()
 }

@@ -2,15 +2,18 @@
 //! callgrind, which counts what happens inside [`counted`].
 #![allow(clippy::expect_used)]
 
-use std::{borrow::Cow, env, fmt::Write, hint::black_box, io};
+use std::{borrow::Cow, env, fmt::Write, hint::black_box, io, net::Ipv4Addr};
 
 use flowherd_deflate::Deflater;
 use flowherd_shared::{
     config::Config,
+    enrichment::EnrichmentFile,
     lookups::Lookups,
     pipeline::{self, RunConfig, layers::Layers, records::Records},
 };
+use maxminddb_writer::{Database, paths::IpAddrWithMask};
 use serde::Deserialize;
+use serde_json::json;
 
 const RECORDS: u32 = 20_000;
 /// Of one envelope.
@@ -22,11 +25,13 @@ fn main() {
         "regex" => (REGEX, ids),
         "json" | "gunzip-json" | "records-json" | "serde-json" => (JSON, waf),
         "waf" => (WAF, waf),
+        "enriched" => (ENRICHED, flow),
         _ => (FLOW, flow),
     };
     let config = Config::parse(config).expect("valid");
     let lookups = Lookups::parse(LOOKUPS.as_bytes()).expect("valid");
-    counted(&stage, &object(message), &RunConfig::new(config, lookups));
+    let plan = RunConfig::load(config, lookups, &enrichment_files()).expect("valid");
+    counted(&stage, &object(message), &plan);
 }
 
 #[inline(never)]
@@ -102,11 +107,51 @@ format = { kind = 'json', columns = [
   { name = 'action', path = '/action' }, { name = 'client', path = '/httpRequest/clientIp' },
   { name = 'uri', path = '/httpRequest/uri' }, { name = 'rule', path = '/ruleGroupList/0/ruleGroupId' } ] }";
 const WAF: &str = "[[rule]]\npreset = 'waf'\nmatch = {}";
+/// The flow logs with a database of countries and a list of blocks on both addresses.
+const ENRICHED: &str = "
+[[rule]]
+name = 'flow'
+table = 't'
+format = { kind = 'vpc-flow' }
+[[enrich]]
+file = 'countries.mmdb'
+on = ['srcaddr', 'dstaddr']
+columns = { country = 'country.iso_code' }
+[[enrich]]
+file = 'threats.csv'
+key = 'block'
+match = 'cidr'
+on = ['srcaddr', 'dstaddr']
+columns = { threat = 'list' }";
 const LOOKUPS: &str = r#"{
     "interfaces": {"eni-00000000000000001": {"description": "a gateway", "subnet_id": "subnet-1", "vpc_id": "vpc-1"}},
     "subnets": {"subnet-1": {"name": "private", "vpc_id": "vpc-1", "cidrs": ["10.0.0.0/17", "2001:db8::/64"]}},
     "vpcs": {"vpc-1": {"name": "production"}}
 }"#;
+
+/// A country for each /24 of 198.51.0.0/16, and 50,000 blocks, a few of which the traffic meets.
+fn enrichment_files() -> [EnrichmentFile; 2] {
+    let mut database = Database::default();
+    database.metadata.binary_format_major_version = 2;
+    database.metadata.database_type = "countries".to_owned();
+    database.metadata.description.insert("en".to_owned(), "Countries of documentation addresses".to_owned());
+    let countries: Vec<_> = ["DE", "FR", "NL", "US"]
+        .iter()
+        .map(|code| database.insert_value(json!({ "country": { "iso_code": code } })).expect("a value"))
+        .collect();
+    for third in 0..256 {
+        let block: IpAddrWithMask = format!("198.51.{third}.0/24").parse().expect("a block");
+        database.insert_node(block, countries[third % countries.len()]);
+    }
+    let mut threats = String::from("block,list\n");
+    for number in 0..50_000_u32 {
+        let block = Ipv4Addr::from((198 << 24 | 50 << 16) + number * 64);
+        writeln!(threats, "{block}/26,list {}", number % 40).expect("room");
+    }
+    let file = |file: &str, bytes: Vec<u8>| EnrichmentFile { file: file.to_owned(), bytes: bytes.into() };
+    let database = database.write_to(Vec::new()).expect("a database");
+    [file("countries.mmdb", database), file("threats.csv", threats.into_bytes())]
+}
 
 /// Throws the same numbers each time.
 struct Dice(u64);

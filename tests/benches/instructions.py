@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-STAGES = ["gunzip", "records", "flow", "regex", "json", "waf"]
+STAGES = ["gunzip", "records", "flow", "regex", "json", "waf", "enriched"]
 RECORDS = 20_000
 LIMIT = 1.05
 HERE = Path(__file__).resolve().parent

@@ -189,6 +189,11 @@ impl Question {
         matches!(self.source, Source::Flows | Source::FlowsAndBefore)
     }
 
+    /// Returns the columns that it reads and that only `[[enrich]]` adds.
+    pub fn added_columns(&self) -> impl Iterator<Item = &'static str> {
+        self.columns.iter().copied().filter(|column| catalog::ADDED_COLUMNS.contains(column))
+    }
+
     /// Returns the statement.
     pub fn statement(&self, arguments: &Arguments, rows: &Rows) -> Result<String, QuestionError> {
         if let Some(run) = arguments.run.as_ref().filter(|run| !layout::is_run_name(run)) {
@@ -315,7 +320,7 @@ mod tests {
             let is_word = |character: char| character.is_ascii_alphanumeric() || character == '_';
             let words: BTreeSet<&str> = sql.split(|character| !is_word(character)).collect();
             let known = FLOW_FIELDS.iter().map(|field| field.column).chain(ENRICHED_COLUMNS);
-            let known = known.chain(["timestamp", "protocol_name"]);
+            let known = known.chain(["timestamp", "protocol_name"]).chain(catalog::ADDED_COLUMNS);
             let mut read: BTreeSet<&str> = known.filter(|column| words.contains(column)).collect();
             // Rows are limited to a time by it.
             read.insert("timestamp");
@@ -324,7 +329,7 @@ mod tests {
                 assert_eq!(declared, read, "{}", question.name);
             }
         }
-        assert_eq!(QUESTIONS.len(), 14);
+        assert_eq!(QUESTIONS.len(), 16);
     }
 
     #[test]

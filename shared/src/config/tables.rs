@@ -101,8 +101,9 @@ pub(super) fn add_enrichments(tables: &mut [Table], enrichments: &[Enrichment], 
         for on in &enrichment.on {
             if !tables.iter().any(|table| enrichment.is_for(&table.name) && table.input(on).is_some()) {
                 let example = tables.iter().find_map(|table| table.format().first());
+                let which = if enrichment.tables.is_some() { "none of its tables" } else { "no table" };
                 problem(format!(
-                    "on: no table has a column {} of a format or of metadata; an example: on = [{}]",
+                    "on: {which} has a column {} of a format or of metadata; an example: on = [{}]",
                     quoted(on),
                     quoted(example.map_or("srcaddr", |column| &column.name))
                 ));

@@ -30,6 +30,10 @@ pub(super) fn load(
             return None;
         }
     };
+    if header.is_empty() {
+        problems.add("csv", || "is empty; its first line must name the columns".to_owned());
+        return None;
+    }
     let key_at = position(&header, key, "key", problems);
     let positions: Vec<Option<usize>> =
         columns.iter().map(|column| position(&header, &column.path, "columns", problems)).collect();

@@ -18,7 +18,7 @@ fn with_path(place: &Place, path: &Path, args: &[&str]) -> Ran {
 }
 
 /// Runs a query with the Python of `.venv`, which has DuckDB.
-fn query(place: &Place, args: &[&str]) -> Ran {
+pub(crate) fn query(place: &Place, args: &[&str]) -> Ran {
     with_path(place, python().parent().unwrap(), args)
 }
 

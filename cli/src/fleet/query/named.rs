@@ -219,9 +219,10 @@ fn needed(
     let has = |wanted: &&str| columns.iter().any(|column| column.name == *wanted);
     let lacking: Vec<&str> = read.iter().copied().filter(|wanted| !has(wanted)).collect();
     if !lacking.is_empty() {
+        let are_added = question.added_columns().any(|column| lacking.contains(&column));
+        let todo = if are_added { "add them with [[enrich]]" } else { "record these fields in the flow log" };
         return Err(Stop::usage(format!(
-            "{} needs the columns {}, which table {table} does not have; name another with --table, or record these \
-             fields in the flow log",
+            "{} needs the columns {}, which table {table} does not have; name another with --table, or {todo}",
             question.name,
             lacking.join(", ")
         )));

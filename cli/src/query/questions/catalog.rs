@@ -21,6 +21,10 @@ macro_rules! question {
     };
 }
 
+/// The columns of questions that only `[[enrich]]` adds.
+pub(super) const ADDED_COLUMNS: [&str; 6] =
+    ["dstaddr_as_org", "dstaddr_asn", "dstaddr_country", "srcaddr_as_org", "srcaddr_asn", "srcaddr_country"];
+
 /// All questions, in the order of `flowherd query --list`.
 #[rustfmt::skip]
 pub const QUESTIONS: &[Question] = &[
@@ -83,6 +87,16 @@ pub const QUESTIONS: &[Question] = &[
         "duplicates", Flows, needs &[], takes &[Limit],
         columns &["action", "bytes", "dstaddr", "dstport", "interface_id", "packets", "protocol_name", "srcaddr", "srcport", "timestamp"],
         flows limit
+    ),
+    question!(
+        "traffic-by-country", Flows, needs &[], takes &[Ip, Port, Limit],
+        columns &["action", "bytes", "dst_subnet_name", "dstaddr", "dstaddr_country", "dstport", "src_subnet_name", "srcaddr", "srcaddr_country", "srcport", "timestamp"],
+        flows inner_src inner_dst and_either_ip and_is_port limit
+    ),
+    question!(
+        "traffic-by-network", Flows, needs &[], takes &[Ip, Port, Limit],
+        columns &["action", "bytes", "dst_subnet_name", "dstaddr", "dstaddr_as_org", "dstaddr_asn", "dstport", "src_subnet_name", "srcaddr", "srcaddr_as_org", "srcaddr_asn", "srcport", "timestamp"],
+        flows inner_src inner_dst and_either_ip and_is_port limit
     ),
     question!(
         "rejected-records", Rejects, needs &[], takes &[Limit],

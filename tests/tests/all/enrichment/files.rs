@@ -110,7 +110,10 @@ fn a_file_that_is_too_large_is_refused() {
     });
     let error = load(&format!("{RULES}{}", entries.concat()), "{}", &three.map(|file| (file, &third[..])));
     let error = error.unwrap_err();
-    assert!(error.starts_with("enrich: the files have 283116"), "{error}");
+    assert!(
+        error.starts_with("enrich: the files have 283115568 bytes together: the limit is 268435456"),
+        "{error}"
+    );
 }
 
 fn place() -> Place {
@@ -139,7 +142,7 @@ fn a_run_keeps_copies_of_its_files_and_their_content_decides_which_receipts_coun
     };
     let first = run("r");
     let file = &first["enrichment"][0];
-    assert_eq!((&file["file"], &file["bytes"]), (&"threats.csv".into(), &43.into()));
+    assert_eq!((&file["file"], &file["bytes"]), (&"threats.csv".into(), &39.into()));
     let copy = place.path(&format!("out/runs/r/enrich/{}", file["sha256"].as_str().unwrap()));
     assert_eq!(fs::read(copy).unwrap(), fs::read(place.path("in/threats.csv")).unwrap());
 
@@ -175,14 +178,15 @@ fn mistakes_in_rules_names_and_files_are_reported_together_before_any_work() {
     let ran = place.convert(&["--config", config.to_str().unwrap()]);
     assert_eq!(ran.status, 2);
     assert!(ran.stderr.contains("in/not/there.csv: No such file or directory"), "{}", ran.stderr);
+    assert_eq!(ran.stderr.lines().count(), 3, "{}", ran.stderr);
     place.file("in/f.toml", format!("{RULES}{THREATS}").as_bytes());
     let ran = place.convert(&["--config", config.to_str().unwrap()]);
     assert_eq!(ran.status, 2);
     let lines: Vec<&str> = ran.stderr.lines().collect();
     assert_eq!(lines.len(), 2, "{}", ran.stderr);
-    assert!(lines[0].contains("threats.csv: line 3: score is \"b\""), "{}", ran.stderr);
+    assert!(lines[1].contains("threats.csv: line 3: score is \"b\""), "{}", ran.stderr);
     assert!(
-        lines[1].contains("threats.csv: line 2: ip \"198.51.100.1/24\" has host bits set"),
+        lines[0].contains("threats.csv: line 2: ip \"198.51.100.1/24\" has host bits set"),
         "{}",
         ran.stderr
     );

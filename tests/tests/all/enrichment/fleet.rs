@@ -6,10 +6,14 @@ use flowherd_shared::{
     ledger::{ReportState, layout},
     store::Store,
 };
-use flowherd_tests::objects::gunzip;
+use flowherd_tests::{command::flowherd_in, objects::gunzip};
 use flowherd_worker::config_cache::{ConfigCache, ConfigCacheError};
 
-use crate::fleet::Fleet;
+use crate::{
+    cloud,
+    fleet::Fleet,
+    place::{PROGRAM, Place},
+};
 
 const RULES: &str = r#"
 [[rule]]
@@ -88,4 +92,48 @@ fn a_worker_refuses_a_copy_that_is_changed_or_missing() {
     fleet.store.put(&layout::config("r"), RULES.replace("host =", "name =").as_bytes()).unwrap();
     let error = ConfigCache::default().get(&fleet.store, "r").unwrap_err();
     assert!(matches!(error, ConfigCacheError::Fingerprint), "{error}");
+}
+
+#[test]
+#[ignore = "needs .venv; run `make test`"]
+fn files_on_s3_are_read_by_commands_and_by_the_coordinator() {
+    let fleet = cloud::Fleet::new(2, 20);
+    let settings = fleet.cloud.bucket("settings");
+    let rules = RULES.to_owned()
+        + &RULES[RULES.find("[[enrich]]").unwrap()..]
+            .replace("hosts.csv", "s3://settings/lists/hosts.csv")
+            .replace("srcaddr", "dstaddr");
+    settings.put("rules/flowherd.toml", rules.as_bytes()).unwrap();
+    settings.put("rules/hosts.csv", b"ip,host\n0.0.0.0/0,beside\n").unwrap();
+    let config = ("FLOWHERD_CONFIG", "s3://settings/rules/flowherd.toml".to_owned());
+    let run = |name: &str| {
+        let environment = fleet.environment().into_iter().chain([config.clone()]);
+        flowherd_in(PROGRAM, environment, ["run", "--prefix", "firehose/", "--run", name, "--watch"])
+    };
+    let ran = run("missing");
+    assert_eq!(ran.status, 2, "{ran:?}");
+    assert!(ran.stderr.contains("s3://settings/lists/hosts.csv: is not there"), "{ran:?}");
+
+    settings.put("lists/hosts.csv", b"ip,host\n0.0.0.0/0,apart\n").unwrap();
+    let _worker = fleet.worker();
+    let ran = run("r");
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let outputs = fleet.outputs();
+    let (_, csv) = outputs.iter().find(|(key, _)| key.starts_with("csv/vpc_flow/")).unwrap();
+    let text = String::from_utf8(gunzip(csv)).unwrap();
+    assert!(text.contains(",beside,apart\n"), "{text}");
+    assert_eq!(fleet.results_below("runs/r/enrich/").len(), 2);
+
+    let place = Place::new();
+    place.file("rules.toml", rules.as_bytes()).file("hosts.csv", b"ip,host\n");
+    let rules = place.path("rules.toml");
+    let check = || flowherd_in(PROGRAM, fleet.cloud.environment(), ["check", rules.to_str().unwrap()]);
+    assert_eq!(check().status, 0, "{:?}", check());
+    settings.remove("lists/hosts.csv").unwrap();
+    let ran = check();
+    assert_eq!(ran.status, 2, "{ran:?}");
+    assert!(
+        ran.stderr.contains("cannot read s3://settings/lists/hosts.csv: no object has this key"),
+        "{ran:?}"
+    );
 }
