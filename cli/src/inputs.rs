@@ -1,4 +1,4 @@
-//! The files that a user writes: rules, names and enrichment files; and the copy of the rules in a ledger.
+//! The files that a user writes: rules, names and enrichment files.
 
 use std::{
     fs::File,
@@ -10,9 +10,7 @@ use flowherd_shared::{
     config::{Config, ConfigError},
     enrichment::{self, Enrichment, EnrichmentFile, Enrichments},
     error::error_chain,
-    layout,
-    ledger::{Run, read_json},
-    limits::{MAX_CONFIG_BYTES, MAX_ENRICHMENT_BYTES, MAX_RESULT_BYTES},
+    limits::{MAX_ENRICHMENT_BYTES, MAX_RESULT_BYTES},
     lookups::Lookups,
     pipeline::RunConfig,
     store::{Store, StoreError, read_limited},
@@ -69,27 +67,6 @@ pub(crate) fn read(config: Option<&PathBuf>, lookups: Option<&PathBuf>) -> Resul
 /// Reads the rules without the files that they name.
 pub(crate) fn config(path: Option<&PathBuf>) -> Result<Config, Stop> {
     read_file(path, Config::from_bytes).map_err(Stop::Usage)
-}
-
-/// Returns the rules of a run, from their copy in the ledger; `None` if they are not known.
-pub(crate) fn rules_of_run(
-    store: &impl Store,
-    run: &str,
-    config_hash: &str,
-) -> Result<Option<Config>, StoreError> {
-    let config = match store.get_limited(&layout::config(run), MAX_CONFIG_BYTES as u64)? {
-        None => Some(Config::default()),
-        Some(bytes) => Config::from_bytes(&bytes).ok(),
-    };
-    let Some(config) = config else { return Ok(None) };
-    let files = if enrichment::files(&config.enrichments).is_empty() {
-        Vec::new()
-    } else {
-        let run: Option<Run> = read_json(store, &layout::run(run))?;
-        run.map_or_else(Vec::new, |run| run.enrichment)
-    };
-    // The copy may have been changed, or be of a later version.
-    Ok(Some(config).filter(|config| config.hash_with(&files) == config_hash))
 }
 
 /// Reads enrichment files.

@@ -19,6 +19,7 @@ mod progress;
 pub mod query;
 mod query_local;
 mod results_dir;
+mod run_rules;
 mod runs_table;
 mod sql;
 mod stop;

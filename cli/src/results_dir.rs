@@ -17,10 +17,9 @@ use serde::Serialize;
 
 use crate::{
     args::{ReportArgs, RunsArgs, StatusArgs},
-    inputs,
     local::{DirSource, DirStore},
     missing::MissingObjects,
-    page,
+    page, run_rules,
     runs_table::{self, ListedRun, ReportFile, RunProgress},
     stop::Stop,
     summary::{self, print_message, printable},
@@ -96,7 +95,7 @@ impl ResultsDir {
 
     /// Returns the rules of a run; `None` if they are not known.
     pub(crate) fn rules(&self, run: &Run) -> Result<Option<Config>, Stop> {
-        let rules = inputs::rules_of_run(&self.store, &run.run, &run.fingerprint.config_hash);
+        let rules = run_rules::rules_of_run(&self.store, &run.run, &run.fingerprint.config_hash);
         Ok(rules.context("cannot read the rules of the run")?)
     }
 

@@ -32,9 +32,9 @@ use self::{
 };
 use crate::{
     args::VerifyArgs,
-    fleet, inputs,
+    fleet,
     progress::{Line, View},
-    results_dir,
+    results_dir, run_rules,
     stop::Stop,
     words::counted,
 };
@@ -288,7 +288,7 @@ impl<S: Store, R: Source> Verification<'_, S, R> {
     /// Returns the header of each table by the rules of the run; none if they are not known.
     fn headers(&self) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
         let hash = &self.run.fingerprint.config_hash;
-        let config = inputs::rules_of_run(self.store, &self.run.run, hash)?;
+        let config = run_rules::rules_of_run(self.store, &self.run.run, hash)?;
         let tables = config.into_iter().flat_map(|config| config.tables);
         let header = |columns: Vec<Column>| columns.into_iter().map(|column| column.name).collect();
         Ok(tables.map(|table| (table.name, header(table.columns))).collect())

@@ -11,7 +11,7 @@ mod problems;
 mod settings;
 mod text;
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -177,10 +177,4 @@ fn load(
         EnrichmentSource::MaxMind { .. } | EnrichmentSource::Names => None,
     };
     table.map(Values::Keyed)
-}
-
-/// Returns the IPv4 address of an IPv4-mapped IPv6 address, and other addresses unchanged. Servers that listen on IPv6 log
-/// IPv4 clients so.
-pub(crate) fn canonical(address: IpAddr) -> IpAddr {
-    address.to_canonical()
 }

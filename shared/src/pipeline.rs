@@ -86,7 +86,8 @@ impl RunConfig {
     #[must_use]
     pub fn enricher(&self) -> Enricher<'_> {
         let has_tables = !self.config.enrichments.is_empty();
-        let tables = has_tables.then(|| TableEnricher::new(self));
+        let tables = has_tables
+            .then(|| TableEnricher::new(&self.config, &self.enrichments, &self.lookups, &self.names));
         Enricher::new(&self.lookups, &self.names, tables)
     }
 }

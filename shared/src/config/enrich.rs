@@ -27,12 +27,14 @@ enum Format {
 impl Format {
     fn of(file: &str) -> Option<Self> {
         let name = file.to_ascii_lowercase();
-        if name.ends_with(".mmdb") {
-            return Some(Self::MaxMind);
+        let (plain, is_compressed) = name.strip_suffix(".gz").map_or((&*name, false), |plain| (plain, true));
+        match plain.rsplit_once('.')?.1 {
+            "mmdb" if !is_compressed => Some(Self::MaxMind),
+            "csv" => Some(Self::Table),
+            "txt" => Some(Self::List),
+            "json" => Some(Self::AwsRanges),
+            _ => None,
         }
-        let formats = [(".csv", Self::Table), (".txt", Self::List), (".json", Self::AwsRanges)];
-        let ending = name.strip_suffix(".gz").unwrap_or(&name);
-        formats.into_iter().find(|(end, _)| ending.ends_with(end)).map(|(_, format)| format)
     }
 
     /// What an error calls a source of this format.

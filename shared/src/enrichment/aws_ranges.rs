@@ -32,8 +32,8 @@ struct File<'a> {
 
 #[derive(Deserialize)]
 struct Prefix<'a> {
-    #[serde(borrow, alias = "ipv6_prefix")]
-    ip_prefix: Cow<'a, str>,
+    #[serde(borrow, rename = "ip_prefix", alias = "ipv6_prefix")]
+    block: Cow<'a, str>,
     #[serde(borrow)]
     region: Cow<'a, str>,
     #[serde(borrow)]
@@ -60,7 +60,7 @@ pub(super) fn load(
     };
     let mut prefixes: BTreeMap<&str, Vec<&Prefix<'_>>> = BTreeMap::new();
     for prefix in file.prefixes.iter().chain(&file.ipv6_prefixes) {
-        prefixes.entry(&prefix.ip_prefix).or_default().push(prefix);
+        prefixes.entry(&prefix.block).or_default().push(prefix);
     }
     let mut table = KeyedTableBuilder::new("prefix", Matching::Cidr, columns, guard_formulas);
     for (number, (block, prefixes)) in (1..).zip(&prefixes) {

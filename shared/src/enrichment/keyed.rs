@@ -6,7 +6,6 @@ use foldhash::fast::FixedState;
 use ipnet::IpNet;
 
 use super::{
-    canonical,
     fragments::{self, FragmentId, Fragments, FragmentsBuilder},
     problems::FileProblems,
     settings::{EnrichmentColumn, Matching},
@@ -14,6 +13,7 @@ use super::{
 use crate::{
     limits::{MAX_ENRICHMENT_ROWS, MAX_ENRICHMENT_VALUE_BYTES},
     lookups::{AddressRanges, parse_cidr},
+    pipeline::address::canonical,
     table::ColumnType,
     text::quoted,
 };

@@ -12,6 +12,12 @@ pub(crate) fn parse(text: &[u8]) -> Option<IpAddr> {
     std::str::from_utf8(text).ok()?.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
 }
 
+/// Returns the IPv4 address of an IPv4-mapped IPv6 address, and other addresses unchanged. Servers that listen on IPv6 log
+/// IPv4 clients so.
+pub(crate) fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
 /// Returns the slot of an address in a cache whose size is a power of two. `salt` distinguishes keys with the same address. Spreads
 /// them by the golden ratio (Knuth, The Art of Computer Programming, volume 3, section 6.4).
 pub(super) fn slot(address: IpAddr, salt: u32, slots: usize) -> usize {

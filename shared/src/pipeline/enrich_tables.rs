@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 
-use super::{RunConfig, address, csv::field, metadata, rules::Row};
+use super::{address, csv::field, csv_names::CsvNames, metadata, rules::Row};
 use crate::{
-    enrichment::{NameColumn, Values, canonical},
+    config::Config,
+    enrichment::{Enrichments, NameColumn, Values},
+    lookups::Lookups,
     table::{InputColumn, Table},
 };
 
@@ -14,7 +16,10 @@ const CACHED_ADDRESSES: usize = 4096;
 /// traffic.
 #[derive(Debug)]
 pub(super) struct TableEnricher<'a> {
-    run_config: &'a RunConfig,
+    config: &'a Config,
+    enrichments: &'a Enrichments,
+    lookups: &'a Lookups,
+    names: &'a CsvNames,
     caches: Vec<AddressCache>,
     /// The values of the current row.
     text: Vec<u8>,
@@ -33,9 +38,15 @@ struct Slot {
 }
 
 impl<'a> TableEnricher<'a> {
-    pub(super) fn new(run_config: &'a RunConfig) -> Self {
-        let caches = run_config.config.enrichments.iter().map(|_| AddressCache::default()).collect();
-        Self { run_config, caches, text: Vec::new() }
+    /// Creates it for one object. `names` must come from `lookups`.
+    pub(super) fn new(
+        config: &'a Config,
+        enrichments: &'a Enrichments,
+        lookups: &'a Lookups,
+        names: &'a CsvNames,
+    ) -> Self {
+        let caches = config.enrichments.iter().map(|_| AddressCache::default()).collect();
+        Self { config, enrichments, lookups, names, caches, text: Vec::new() }
     }
 
     /// Returns the CSV fields of the table's last columns, each with a comma before it, and whether one of them is a name of
@@ -43,7 +54,7 @@ impl<'a> TableEnricher<'a> {
     pub(super) fn fields(&mut self, row: &Row<'_>) -> (&[u8], bool) {
         self.text.clear();
         let mut has_guess = false;
-        let table: &Table = &self.run_config.config.tables[row.writing.table];
+        let table: &Table = &self.config.tables[row.writing.table];
         for added in &table.enrichments {
             self.text.push(b',');
             let number = added.enrichment;
@@ -63,8 +74,8 @@ impl<'a> TableEnricher<'a> {
         let out = &mut self.text;
         let value = value.filter(|value| *value != field::ABSENT);
         // White space around an address is not part of it.
-        let address = || value.and_then(|value| address::parse(value.trim_ascii())).map(canonical);
-        match self.run_config.enrichments.get(number) {
+        let address = || value.and_then(|value| address::parse(value.trim_ascii())).map(address::canonical);
+        match self.enrichments.get(number) {
             Some(Values::Keyed(table)) if !table.has_addresses() => {
                 out.extend_from_slice(value.map_or(table.absent(), |value| table.of_text(value)));
             }
@@ -84,10 +95,10 @@ impl<'a> TableEnricher<'a> {
             },
             Some(Values::Names(columns)) => match address() {
                 None => absent(columns.len(), out),
-                Some(address) => return add_names(self.run_config, columns, address, time, out),
+                Some(address) => return add_names((self.lookups, self.names), columns, address, time, out),
             },
             // The files were not loaded.
-            None => absent(self.run_config.config.enrichments[number].columns.len(), out),
+            None => absent(self.config.enrichments[number].columns.len(), out),
         }
         false
     }
@@ -111,13 +122,12 @@ impl AddressCache {
 
 /// Appends names of an address that exactly one VPC contains. Returns whether one of them is of another time.
 fn add_names(
-    run_config: &RunConfig,
+    (lookups, names): (&Lookups, &CsvNames),
     columns: &[NameColumn],
     address: IpAddr,
     time: Option<i64>,
     out: &mut Vec<u8>,
 ) -> bool {
-    let lookups = &run_config.lookups;
     let mut has_guess = false;
     for (at, column) in columns.iter().enumerate() {
         if at > 0 {
@@ -128,7 +138,7 @@ fn add_names(
             NameColumn::Vpc => lookups.vpc_of_address_at(address, time),
         };
         has_guess |= is_guess;
-        out.extend_from_slice(run_config.names.get(lookups, name));
+        out.extend_from_slice(names.get(lookups, name));
     }
     has_guess
 }

@@ -10,7 +10,7 @@ use flowherd_shared::{
 };
 use jiff::{ToSpan, civil::Date, tz::TimeZone};
 
-use crate::{inputs, query::questions::Span};
+use crate::{query::questions::Span, run_rules};
 
 /// Ledger files read in parallel.
 const READERS: usize = 32;
@@ -133,7 +133,7 @@ fn columns(
     run: &IndexedRun,
     tables: &[StoredTable],
 ) -> Result<Vec<Columns>, StoreError> {
-    let config = inputs::rules_of_run(results, &run.run, &run.config_hash)?;
+    let config = run_rules::rules_of_run(results, &run.run, &run.config_hash)?;
     let of = |stored: &StoredTable| {
         let Some(config) = &config else { return Columns::Unknown };
         let Some(table) = config.tables.iter().find(|table| table.name == stored.name) else {
