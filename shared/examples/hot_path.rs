@@ -133,7 +133,7 @@ const LOOKUPS: &str = r#"{
 fn enrichment_files() -> [EnrichmentFile; 2] {
     let mut database = Database::default();
     database.metadata.binary_format_major_version = 2;
-    database.metadata.database_type = "countries".to_owned();
+    "countries".clone_into(&mut database.metadata.database_type);
     database.metadata.description.insert("en".to_owned(), "Countries of documentation addresses".to_owned());
     let countries: Vec<_> = ["DE", "FR", "NL", "US"]
         .iter()

@@ -43,7 +43,7 @@ impl Model {
 
     fn look_up(&self, entry: &toml::Table, value: &str, path: &str) -> Option<String> {
         let file = text_of(entry, "file").unwrap();
-        let is_list = file.ends_with(".txt");
+        let is_list = entry.contains_key("column");
         let mut lines = self.files[file].lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
         let header: Vec<&str> = if is_list { vec![] } else { lines.next().unwrap().split(',').collect() };
         let position = |name: &str| header.iter().position(|column| *column == name).unwrap_or(0);
@@ -73,13 +73,11 @@ impl Model {
 }
 
 fn prefix_that_holds(block: &str, address: IpAddr) -> Option<u32> {
-    let (network, length) = match block.split_once('/') {
-        Some((network, length)) => (network.parse().unwrap(), length.parse().unwrap()),
-        None => {
-            let network: IpAddr = block.parse::<IpAddr>().unwrap().to_canonical();
-            (network, if network.is_ipv4() { 32 } else { 128 })
-        }
-    };
+    let single = |network: IpAddr| (network, if network.is_ipv4() { 32 } else { 128 });
+    let (network, length) = block.split_once('/').map_or_else(
+        || single(block.parse::<IpAddr>().unwrap().to_canonical()),
+        |(network, length)| (network.parse().unwrap(), length.parse().unwrap()),
+    );
     holds(network, length, address).then_some(length)
 }
 

@@ -122,7 +122,7 @@ fn rows_get_the_values_of_the_files_in_columns_after_all_others() {
     assert!(guarded.contains(",-,-2"), "a number is no formula: {guarded}");
 }
 
-/// A block below 10.0.0.0/8 or fd00::/8, from few bits, so that blocks are nested and equal.
+/// A block below `10.0.0.0/8` or `fd00::/8`, from few bits, so that blocks are nested and equal.
 fn block() -> impl Strategy<Value = String> {
     let v4 = (0_u32..256, 8_u32..=32).prop_map(|(bits, length)| {
         let address = 10 << 24 | bits << 16 | bits << 8 | bits;

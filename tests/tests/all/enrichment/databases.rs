@@ -12,7 +12,7 @@ pub(super) fn database(blocks: &[(&str, Value)]) -> Vec<u8> {
     let mut database = Database::default();
     database.metadata.ip_version = IpVersion::V6;
     database.metadata.binary_format_major_version = 2;
-    database.metadata.database_type = "Test".to_owned();
+    "Test".clone_into(&mut database.metadata.database_type);
     database.metadata.description.insert("en".to_owned(), "A database of a test".to_owned());
     for (block, record) in blocks {
         let data = database.insert_value(record).unwrap();
