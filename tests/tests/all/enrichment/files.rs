@@ -148,7 +148,7 @@ fn a_run_keeps_copies_of_its_files_and_their_content_decides_which_receipts_coun
 
     // `verify` and queries find the rules of the run, whose fingerprint covers the file.
     let out = place.path("out");
-    let ran = flowherd(PROGRAM, ["verify", "r", "--local", out.to_str().unwrap()]);
+    let ran = flowherd(PROGRAM, ["verify", "r", "--results", out.to_str().unwrap()]);
     assert_eq!(ran.status, 0, "{ran:?}");
     let receipts = fs::read(place.path("out/runs/r/receipts/a.json")).unwrap();
     place.report_done(&[&args[..], &["--resume"]].concat());
