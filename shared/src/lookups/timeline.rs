@@ -158,7 +158,7 @@ impl Timelines {
     /// Adds the names of `of` in the periods of another timeline. Where `of` has none, the name is empty: the period itself still
     /// counts.
     pub(super) fn during(&mut self, other: NameRef, of: NameRef) -> NameRef {
-        if !other.is_timed() && !of.is_timed() {
+        if !other.is_timed() && !of.is_timed() && self.begin(other.id()) == self.begin(of.id()) {
             return of;
         }
         let (others, names) = (self.periods_of(other), self.periods_of(of));
@@ -181,7 +181,8 @@ impl Timelines {
                 periods.push(Period { from, until, name: NO_NAME });
             }
         }
-        self.add(periods)
+        // Not `add`: these are not the periods of the name itself.
+        self.add_timeline(periods, true)
     }
 
     /// Adds the periods in which exactly one of the names applies. Returns `None` if there are none.
