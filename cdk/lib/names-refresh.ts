@@ -19,7 +19,7 @@ export interface NamesRefreshProps {
   readonly regions?: readonly string[] | undefined;
 }
 
-/** What `flowherd names` reads of an account in a region. `cdk/member-role.yaml` allows the same. */
+/** The actions with which `flowherd names` reads an account. `cdk/member-role.yaml` allows the same. */
 export const DESCRIBE_ACTIONS = [
   'ec2:DescribeInstances',
   'ec2:DescribeNatGateways',
@@ -61,7 +61,7 @@ export class NamesRefresh extends Construct {
         retryPolicy: { maximumEventAgeInSeconds: 1800, maximumRetryAttempts: 10 },
       },
     });
-    // Otherwise the first refresh could begin before the role may do it.
+    // Otherwise the first refresh could begin before the role has its permissions.
     this.schedule.node.addDependency(role, coordinator);
     this.alarm = {
       slug: 'names-stale',

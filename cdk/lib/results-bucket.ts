@@ -9,7 +9,7 @@ import { grantOnObjects } from './object-grants';
 /** The names that the coordinator refreshes. */
 export const NAMES_KEY = 'names/names.json';
 
-/** Holds outputs (`csv/`, `rejects/`), the ledger (`runs/`, `active/`) and Athena's query results (`athena/`), and refreshed names (`names/`). */
+/** Holds outputs (`csv/`, `rejects/`), the ledger (`runs/`, `active/`), Athena's results (`athena/`) and names (`names/`). */
 export class ResultsBucket extends Construct {
   readonly bucket: Bucket;
   /** Environment variables of both functions. With the owner, S3 refuses a bucket of this name in another account. */

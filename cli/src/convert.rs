@@ -40,7 +40,7 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<(), Stop> {
     let source = Objects::open(args)?;
     let progress = Progress::listing(args.source.to_string());
     let begun = begin::begin(args, &inputs, &source, &progress)?;
-    // The ledger has copies of them.
+    // Frees memory: the ledger has copies of the files.
     inputs.files.clear();
     let run = &begun.run;
 

@@ -46,12 +46,12 @@ struct Fleet<'a> {
     step_loop: Option<&'a StepLoop<'a>>,
     /// The time limit of the command.
     patience: &'a Patience,
-    /// Whether a damaged file of the ledger was named.
+    /// Whether the command has printed a damaged ledger file.
     has_damage: Cell<bool>,
 }
 
 impl Fleet<'_> {
-    /// Names a file of the ledger that cannot be used. The command does its other work, and fails at its end.
+    /// Prints a ledger file that cannot be used. The command continues its other work, and fails at its end.
     fn name_damage(&self, problem: &str) {
         print_message(problem);
         self.has_damage.set(true);

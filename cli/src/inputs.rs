@@ -24,7 +24,7 @@ pub(crate) struct Inputs {
     pub(crate) run_config: RunConfig,
     /// The enrichment files with their bytes.
     pub(crate) files: Vec<EnrichmentFile>,
-    /// The paths of those that are on this machine.
+    /// The paths of the enrichment files on this machine.
     pub(crate) paths: Vec<PathBuf>,
 }
 
@@ -74,7 +74,7 @@ struct EnrichmentReader<'a> {
     config: Option<&'a PathBuf>,
     files: Vec<EnrichmentFile>,
     paths: Vec<PathBuf>,
-    /// The last bucket by its name. Requests run on the connection.
+    /// Name, connection and client of the last bucket. The client needs the connection.
     bucket: Option<(String, Aws, Bucket)>,
 }
 

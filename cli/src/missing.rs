@@ -39,14 +39,14 @@ pub(crate) struct MissingObjects<'a, S> {
     pub(crate) status: String,
     /// What to do to process the objects.
     pub(crate) resume: String,
-    /// Called for each object: the ledger has responded.
+    /// Called for each object, because each shows that the ledger responds. Renews the time limit.
     pub(crate) renew: &'a dyn Fn(),
     /// Prints without the time limit: the reader of a pipe may be slow.
     pub(crate) pause: &'a dyn Fn(&mut dyn FnMut()),
 }
 
 impl<S: Store> MissingObjects<'_, S> {
-    /// Prints them. Fails if there are any.
+    /// Prints the missing objects. Fails if there are any.
     pub(crate) fn show(&self, as_json: bool) -> Result<(), Stop> {
         if self.run.manifest.is_none() {
             return Err(Stop::usage(format!(

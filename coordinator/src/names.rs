@@ -67,9 +67,9 @@ pub struct Refreshed {
     pub sources: Vec<SourceCounts>,
     /// The difference to the former file.
     pub changes: Changes,
-    /// What a person should know of the file, one line each: blocks that another subnet took, limits that are nearly reached.
+    /// Messages about the file, one line each: blocks that another subnet took, limits that are nearly reached.
     pub notes: Vec<String>,
-    /// What could not be read, one line each. Its former names stay.
+    /// Parts that could not be read, one line each. Their former names stay.
     pub failures: Vec<String>,
 }
 
@@ -118,8 +118,8 @@ impl Refreshed {
 
 /// Reads the names and merges them into the file of the results bucket. `now` is the clock.
 ///
-/// Two refreshes at the same time do not lose each other's names: each replaces only the version that it merged into. One that
-/// finds another version reads again, because its own readings are older than the names of that version.
+/// Two refreshes at the same time do not lose each other's names: each replaces only the version that it merged into. A refresh
+/// that finds another version reads again, because its own readings are older than the names of that version.
 ///
 /// # Errors
 /// [`CoordinatorError::Refused`] for mistakes in the options, for a damaged file, which stays as it is, for a clock that is

@@ -134,7 +134,7 @@ const LOOKUPS: &str = r#"{
     "vpcs": {"vpc-1": {"name": "production"}}
 }"#;
 
-/// A country for each /24 of 198.51.0.0/16, and 50,000 blocks, a few of which the traffic meets.
+/// A country for each /24 of 198.51.0.0/16, and 50,000 blocks. The traffic matches a few of them.
 fn enrichment_files() -> [EnrichmentFile; 2] {
     let mut database = Database::default();
     database.metadata.binary_format_major_version = 2;

@@ -24,7 +24,7 @@ pub struct Table {
     pub format_columns: usize,
     /// Whether [`ENRICHED_COLUMNS`] follow them.
     pub enriched: bool,
-    /// What the last columns come from, in their order.
+    /// The sources of the last columns, in their order.
     pub enrichments: Vec<TableEnrichment>,
 }
 

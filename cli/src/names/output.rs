@@ -28,7 +28,7 @@ impl Output {
     /// Reads the file if it exists, and creates the temporary file beside it.
     ///
     /// # Errors
-    /// If one of them is not possible.
+    /// If the file cannot be read, or the temporary file cannot be created.
     pub(super) fn open(path: &Path) -> Result<Self, Stop> {
         let cannot_write =
             |error: io::Error| Stop::usage(format!("cannot write {}: {error}", path.display()));

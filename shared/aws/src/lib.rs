@@ -1,5 +1,5 @@
-//! S3 and SQS as implementations of the ports of `shared`, and names from EC2. The ports block: each call waits for the SDK's future on the
-//! handle of the runtime, from a thread that is not one of the runtime's own.
+//! S3 and SQS as implementations of the ports of `shared`, and names from EC2. The ports block: each call waits for the SDK's
+//! future on the handle of the runtime, from a thread that is not one of the runtime's own.
 
 mod connect;
 pub mod ec2;

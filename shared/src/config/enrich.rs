@@ -13,7 +13,7 @@ use crate::{
     text::quoted,
 };
 
-/// What the name of a file says about its format.
+/// The format of a source, from the name of its file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Format {
     MaxMind,
@@ -37,7 +37,7 @@ impl Format {
         }
     }
 
-    /// What an error calls a source of this format.
+    /// Returns the noun for a source of this format in errors.
     const fn noun(self) -> &'static str {
         match self {
             Self::MaxMind => "a MaxMind DB",

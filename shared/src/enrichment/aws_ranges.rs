@@ -17,9 +17,9 @@ use super::{
 
 /// The members of a prefix that can be columns.
 pub(crate) const COLUMNS: [&str; 3] = ["service", "region", "network_border_group"];
-/// Every prefix of a service is also one of this service.
+/// The file lists the prefixes of every service under this service too.
 const ALL_SERVICES: &str = "AMAZON";
-/// Between two services of the same prefix.
+/// Separates the services of one prefix.
 const SEPARATOR: &str = ";";
 
 #[derive(Deserialize)]

@@ -13,7 +13,7 @@ pub(super) type FragmentId = u32;
 #[derive(Debug, Default)]
 pub(super) struct Fragments {
     bytes: Vec<u8>,
-    /// The end of each fragment. They follow each other.
+    /// The end of each fragment. The next fragment begins there.
     ends: Vec<u32>,
 }
 

@@ -1,4 +1,4 @@
-//! The problems of one file, which can have the same one on a million lines.
+//! The problems of one file. A million lines can have the same problem.
 
 use crate::problems::Problems;
 

@@ -1,4 +1,4 @@
-//! Merges what was read from AWS into a former `names.json`, so that every name keeps the time in which it applied.
+//! Merges readings from AWS into a former `names.json`, so that every name keeps the time in which it applied.
 
 mod blocks;
 mod combine;
@@ -45,7 +45,7 @@ impl Part {
     }
 }
 
-/// What one reading of an account and region found.
+/// The result of reading one account in one region.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
     /// The account whose credentials read it.
@@ -82,7 +82,7 @@ pub struct Merged {
     pub bytes: Vec<u8>,
     /// The difference to the former file.
     pub changes: Changes,
-    /// What people should know about the file, one line each.
+    /// Messages about the file for people, one line each.
     pub notes: Vec<String>,
 }
 

@@ -34,7 +34,7 @@ impl NameRef {
         self.0 & TIMED != 0
     }
 
-    /// Returns the name. For a timed one this is no name: callers check that first.
+    /// Returns the name. Callers first check that it does not depend on the time.
     pub(crate) const fn id(self) -> NameId {
         debug_assert!(!self.is_timed());
         self.0

@@ -68,7 +68,7 @@ impl Escapes {
     }
 }
 
-/// What a scanner of JSON needs to know of a block.
+/// The bytes of a block that matter to a scanner of JSON.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct JsonBlock {
     /// A bit for each quote.

@@ -1,4 +1,4 @@
-//! What could not be read, as lines for people.
+//! Messages about accounts, regions and resources that could not be read.
 
 use flowherd_shared::error::error_chain;
 

@@ -1,4 +1,4 @@
-//! What one account has in one region, and the names of its network interfaces.
+//! The resources of one account in one region, and the names of its network interfaces.
 
 use std::{collections::HashMap, fmt, time::SystemTime};
 
@@ -16,7 +16,7 @@ use super::{
 /// Begin of the description of a load balancer's interface.
 const BALANCER: &str = "ELB ";
 
-/// What an action reads.
+/// A kind of resource, with the action that lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     /// `DescribeInstances`.
@@ -59,7 +59,7 @@ impl fmt::Display for Resource {
     }
 }
 
-/// What was read of one account in one region.
+/// The names of one account in one region, and the parts that could not be read.
 #[derive(Debug)]
 pub struct Inventory {
     /// The names.

@@ -9,7 +9,7 @@ use super::{
     query::{ORGANIZATIONS, QueryClient, QueryError, Retries, STS},
 };
 
-/// An organization that has more accounts is refused.
+/// Maximum accounts of an organization. A larger one is refused.
 const MAX_ACCOUNTS: usize = 20_000;
 /// Maximum pages. AWS may return empty pages before the last one.
 const MAX_PAGES: usize = 10_000;

@@ -30,7 +30,7 @@ use crate::connect::endpoint;
 
 /// Maximum bytes of a response. A page of 1,000 network interfaces with all their tags stays far below it.
 const MAX_RESPONSE_BYTES: usize = 64 << 20;
-/// Maximum pages of one action. More are a response that repeats itself.
+/// Maximum pages of one action. More pages mean that the responses repeat.
 const MAX_PAGES: usize = 10_000;
 /// Maximum items of a page, for all actions of this client
 /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html>).
@@ -57,7 +57,7 @@ const THROTTLES: [&str; 7] = [
 const UNKNOWN_CREDENTIALS: [&str; 4] =
     ["AuthFailure", "InvalidClientTokenId", "UnrecognizedClientException", "OptInRequired"];
 
-/// How often, and after which pauses, a request is sent again
+/// Attempts of a request, and the pauses between them
 /// (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html#api-backoff>).
 #[derive(Clone, Copy, Debug)]
 pub struct Retries {
@@ -96,7 +96,7 @@ pub enum QueryError {
         /// What else to check; empty or after a semicolon.
         hint: &'static str,
     },
-    /// Requests come too fast, also after the last pause.
+    /// AWS throttled every attempt.
     #[error("{action} is throttled after {attempts} attempts ({code}); try again later")]
     Throttled {
         /// The action.
@@ -126,7 +126,7 @@ pub enum QueryError {
         /// What is unexpected.
         why: String,
     },
-    /// Endpoints that this client does not know.
+    /// The environment requests FIPS or dual-stack endpoints, which this client does not know.
     #[error(
         "{setting} is set, but the names need the endpoints of the services; set AWS_ENDPOINT_URL_EC2 and AWS_ENDPOINT_URL_STS to \
          them, and with --organization AWS_ENDPOINT_URL_ORGANIZATIONS"

@@ -1,4 +1,4 @@
-//! What all readings found together, and how it changes the entries of a section.
+//! Combines all readings of a section, and changes its entries.
 
 use std::collections::BTreeMap;
 

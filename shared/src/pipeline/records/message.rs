@@ -31,7 +31,7 @@ pub(crate) struct Unescaped {
 }
 
 impl Unescaped {
-    /// Forgets the text.
+    /// Removes the text and keeps its buffer for the next one.
     pub(super) fn clear(&mut self) {
         if let Some(mut buffer) = self.text.take() {
             buffer.clear();
