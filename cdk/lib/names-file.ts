@@ -5,17 +5,16 @@ type Check = readonly [isValid: (value: unknown) => boolean, expected: string];
 const TEXT: Check = [(value) => value === null || typeof value === 'string', 'text'];
 const TEXTS: Check = [(value) => Array.isArray(value) && value.every((item) => typeof item === 'string'), 'a list of text'];
 
-const EVERY = { source: TEXT, from: TEXT, until: TEXT };
+const FLAG: Check = [(value) => typeof value === 'boolean', 'true or false'];
+
+const EVERY = { source: TEXT, reader: TEXT, from: TEXT, until: TEXT };
 
 /** Sections of a `names.json`, with the keys of their entries. */
 const SECTIONS: Readonly<Record<string, Readonly<Record<string, Check>>>> = {
-  interfaces: { description: TEXT, subnet_id: TEXT, vpc_id: TEXT, ...EVERY },
+  interfaces: { description: TEXT, subnet_id: TEXT, vpc_id: TEXT, provisional: FLAG, ...EVERY },
   subnets: { name: TEXT, vpc_id: TEXT, cidrs: TEXTS, ...EVERY },
   vpcs: { name: TEXT, ...EVERY },
 };
-
-/** What `flowherd names` has read. The coordinator checks its values. */
-const SOURCES = 'sources';
 
 /**
  * Returns why the file is not a `names.json`, or `undefined` if it has the right shape.
@@ -38,11 +37,8 @@ function shapeProblem(names: unknown): string | undefined {
   if (!isObject(names)) return 'must be a JSON object';
   for (const [section, entries] of Object.entries(names)) {
     const keys = SECTIONS[section];
-    if (keys === undefined && section !== SOURCES) {
-      return `unknown key "${section}"; valid keys are ${[...Object.keys(SECTIONS), SOURCES].join(', ')}`;
-    }
+    if (keys === undefined) return `unknown key "${section}"; valid keys are ${Object.keys(SECTIONS).join(', ')}`;
     if (!isObject(entries)) return `${section} must be a JSON object`;
-    if (keys === undefined) continue;
     for (const [id, entry] of Object.entries(entries)) {
       const where = `${section}["${id}"]`;
       const problem = Array.isArray(entry)

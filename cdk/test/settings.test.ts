@@ -153,13 +153,12 @@ test('a refresh of names excludes names of a file, and its settings need it', ()
 
 test('a names file with the right shape is accepted', () => {
   const names = {
-    interfaces: { 'eni-1': { description: 'web', subnet_id: 'subnet-1', vpc_id: null } },
+    interfaces: { 'eni-1': { description: 'web', subnet_id: 'subnet-1', vpc_id: null, provisional: true } },
     subnets: { 'subnet-1': { name: 'public-a', vpc_id: 'vpc-1', cidrs: ['10.0.0.0/24'] } },
     vpcs: {
-      'vpc-1': [{ name: 'prod', source: '123456789012/eu-west-1', until: '2026-02-18T03:00:00Z' }, { name: 'old', from: '2026-02-18T03:00:00Z' }],
+      'vpc-1': [{ name: 'prod', source: '123456789012/eu-west-1', reader: '210987654321/eu-west-1', until: '2026-02-18T03:00:00Z' }, { name: 'old', from: '2026-02-18T03:00:00Z' }],
       'vpc-2': {},
     },
-    sources: { '123456789012/eu-west-1': ['vpcs'] },
   };
   for (const valid of [names, {}]) {
     assert.deepEqual(problems({ ...REQUIRED, namesFile: file('valid.json', JSON.stringify(valid)) }), []);
@@ -170,11 +169,11 @@ test('a names file that is not JSON or has another shape is refused with the pla
   for (const [content, why] of [
     ['{', /: not valid JSON: /],
     ['[]', /: not a names\.json: must be a JSON object;/],
-    ['{"vpc": {}}', /: unknown key "vpc"; valid keys are interfaces, subnets, vpcs, sources;/],
+    ['{"vpc": {}}', /: unknown key "vpc"; valid keys are interfaces, subnets, vpcs;/],
     ['{"vpcs": []}', /: vpcs must be a JSON object;/],
     ['{"vpcs": {"vpc-1": "prod"}}', /: vpcs\["vpc-1"\] must be a JSON object;/],
-    ['{"vpcs": {"vpc-1": {"names": "prod"}}}', /: unknown key "names" in vpcs\["vpc-1"\]; valid keys are name, source, from, until;/],
-    ['{"vpcs": {"vpc-1": [{}, {"form": ""}]}}', /: unknown key "form" in vpcs\["vpc-1"\]\[1\]; valid keys are name, source, from, until;/],
+    ['{"vpcs": {"vpc-1": {"names": "prod"}}}', /: unknown key "names" in vpcs\["vpc-1"\]; valid keys are name, source, reader, from, until;/],
+    ['{"vpcs": {"vpc-1": [{}, {"form": ""}]}}', /: unknown key "form" in vpcs\["vpc-1"\]\[1\]; valid keys are name, source, reader, from, until;/],
     ['{"vpcs": {"vpc-1": {"name": 7}}}', /: vpcs\["vpc-1"\]\.name must be text;/],
     ['{"subnets": {"subnet-1": {"cidrs": "10.0.0.0/24"}}}', /: subnets\["subnet-1"\]\.cidrs must be a list of text;/],
   ] as const) {

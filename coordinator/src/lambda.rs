@@ -98,7 +98,12 @@ fn refresh_names(
 ) -> Result<names::Refreshed, CoordinatorError> {
     let refreshed = names::refresh(&connected.results, options, Timestamp::now, |targets| {
         aws.handle().block_on(ec2::read_names_until(targets, ec2::Retries::default(), Some(end)))
-    })?;
+    });
+    let is_complete = refreshed.as_ref().is_ok_and(|refreshed| refreshed.failures.is_empty());
+    let metrics = names::metrics(is_complete, settings.common.queue_name(), Timestamp::now());
+    // A closed standard output does not fail the refresh.
+    let _ = writeln!(std::io::stdout(), "{metrics}");
+    let refreshed = refreshed?;
     for failure in &refreshed.failures {
         warn!(failure, "names not read");
     }
@@ -116,9 +121,6 @@ fn refresh_names(
         written = refreshed.written,
         "names refreshed"
     );
-    // A closed standard output does not fail the refresh.
-    let _ =
-        writeln!(std::io::stdout(), "{}", refreshed.metrics(settings.common.queue_name(), Timestamp::now()));
     Ok(refreshed)
 }
 

@@ -24,7 +24,7 @@ use crate::{error::CoordinatorError, options::RefreshOptions};
 pub const WRITE_TIME: Duration = Duration::from_mins(1);
 /// Maximum readings, where other refreshes change the file at the same time.
 const ATTEMPTS: u32 = 3;
-/// The metric of a refresh: 1 if it read everything, otherwise 0. A refresh that fails writes none.
+/// The metric of a refresh: 1 if it read everything, otherwise 0. A refresh that is killed writes none.
 pub const METRIC: &str = "NamesRefreshed";
 
 impl RefreshOptions {
@@ -96,24 +96,23 @@ impl SourceCounts {
     }
 }
 
-impl Refreshed {
-    /// Returns the line of metrics, in the format that CloudWatch extracts from a log
-    /// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>).
-    #[must_use]
-    pub fn metrics(&self, queue: &str, now: Timestamp) -> Value {
-        json!({
-            METRIC: u8::from(self.failures.is_empty()),
-            "Queue": queue,
-            "_aws": {
-                "Timestamp": now.as_millisecond(),
-                "CloudWatchMetrics": [{
-                    "Namespace": "Flowherd",
-                    "Dimensions": [["Queue"]],
-                    "Metrics": [{ "Name": METRIC, "Unit": "Count" }],
-                }],
-            },
-        })
-    }
+/// Returns the line of metrics of a refresh, in the format that CloudWatch extracts from a log
+/// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>).
+/// `is_complete` is whether it read everything.
+#[must_use]
+pub fn metrics(is_complete: bool, queue: &str, now: Timestamp) -> Value {
+    json!({
+        METRIC: u8::from(is_complete),
+        "Queue": queue,
+        "_aws": {
+            "Timestamp": now.as_millisecond(),
+            "CloudWatchMetrics": [{
+                "Namespace": "Flowherd",
+                "Dimensions": [["Queue"]],
+                "Metrics": [{ "Name": METRIC, "Unit": "Count" }],
+            }],
+        },
+    })
 }
 
 /// Reads the names and merges them into the file of the results bucket. `now` is the clock.
@@ -186,7 +185,7 @@ fn merged(
     let former = former.map(|former| &*former.bytes);
     merge(former, readings, now.as_second() * 1000).map_err(|error| {
         CoordinatorError::Refused(format!(
-            "{path} of the results bucket is unchanged: {}; correct the file, or delete it to begin without its history",
+            "{path} of the results bucket is unchanged: {}; see alarm-names-stale in docs/operations.md",
             error.problems.join("; "),
             path = layout::NAMES
         ))
@@ -224,18 +223,9 @@ mod tests {
 
     #[test]
     fn the_metric_is_1_only_if_everything_was_read() {
-        let refreshed = |failures: &[&str]| Refreshed {
-            operation: "names",
-            path: layout::NAMES,
-            written: true,
-            sources: Vec::new(),
-            changes: Changes::default(),
-            notes: Vec::new(),
-            failures: failures.iter().map(|failure| (*failure).to_owned()).collect(),
-        };
-        let line = refreshed(&[]).metrics("flowherd.fifo", Timestamp::UNIX_EPOCH);
+        let line = metrics(true, "flowherd.fifo", Timestamp::UNIX_EPOCH);
         assert_eq!((&line[METRIC], &line["Queue"]), (&json!(1), &json!("flowherd.fifo")));
         assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Name"], METRIC);
-        assert_eq!(refreshed(&["x"]).metrics("q", Timestamp::UNIX_EPOCH)[METRIC], 0);
+        assert_eq!(metrics(false, "q", Timestamp::UNIX_EPOCH)[METRIC], 0);
     }
 }

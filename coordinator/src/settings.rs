@@ -242,9 +242,8 @@ impl<'a> Connected<'a> {
         let mut files = Vec::new();
         for file in enrichment::files(&config.enrichments) {
             let location = enrichment::location(base, file);
-            // The owner is that of the configuration's bucket only.
+            // Whoever owns the configuration also owns the buckets that it names.
             let owner = self.settings.config_bucket_owner.as_deref();
-            let owner = owner.filter(|_| bucket_of(&location) == bucket_of(base));
             match self.read(&location, owner, MAX_ENRICHMENT_BYTES as u64) {
                 Ok(bytes) => files.push(EnrichmentFile { file: file.to_owned(), bytes: bytes.into() }),
                 Err(StoreError::NotFound(_)) => {}
@@ -276,11 +275,6 @@ impl<'a> Connected<'a> {
         })?;
         read_limited(file, location, limit)
     }
-}
-
-/// Returns the bucket of an `s3://` URL.
-fn bucket_of(location: &str) -> Option<&str> {
-    location.strip_prefix("s3://").and_then(|path| path.split_once('/')).map(|(bucket, _)| bucket)
 }
 
 #[cfg(test)]

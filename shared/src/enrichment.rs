@@ -73,10 +73,14 @@ pub fn location(config: &str, file: &str) -> String {
     if is_absolute { file.to_owned() } else { format!("{directory}{file}") }
 }
 
-/// Returns the problem of files that are too large together.
+/// Returns the problem of files that are too large together, as stored.
 #[must_use]
 pub fn total_problem(files: &[EnrichmentFile]) -> Option<String> {
-    let total: usize = files.iter().map(|file| file.bytes.len()).sum();
+    size_problem(files.iter().map(|file| file.bytes.len()).sum())
+}
+
+/// Returns the problem of this many bytes in all entries.
+fn size_problem(total: usize) -> Option<String> {
     (total > MAX_ENRICHMENTS_BYTES).then(|| {
         format!(
             "enrich: the files have {total} bytes together: the limit is {MAX_ENRICHMENTS_BYTES}, because every worker holds \
@@ -112,18 +116,25 @@ impl Enrichments {
         let mut problems = Problems::default();
         problems.extend(total_problem(files));
         let mut list = Vec::new();
+        let mut total = 0;
         for enrichment in settings {
             let Some(name) = enrichment.source.file() else {
                 list.push(Values::Names(settings::name_columns(enrichment)));
                 continue;
             };
             let Some(file) = files.iter().find(|file| file.file == name) else {
-                problems.add(format!("{name}: is not there; give the file beside flowherd.toml, or on S3"));
+                problems.add(format!(
+                    "{name}: does not exist; put it beside flowherd.toml, or give its s3:// URL"
+                ));
                 continue;
             };
             let mut of_file = FileProblems::new(name);
-            list.extend(load(enrichment, guard_formulas, &file.bytes, &mut of_file));
+            list.extend(load(enrichment, guard_formulas, &file.bytes, &mut total, &mut of_file));
             of_file.finish(&mut problems);
+            if let Some(problem) = size_problem(total) {
+                problems.add(problem);
+                break;
+            }
         }
         problems.check()?;
         let used = self::files(settings).into_iter();
@@ -150,11 +161,13 @@ impl Enrichments {
     }
 }
 
-/// Reads the file of an entry. Returns `None` if it has problems.
+/// Reads the file of an entry. Adds its decompressed bytes to `total`. Returns `None` if it has problems, or if the total is too
+/// large.
 fn load(
     enrichment: &Enrichment,
     guard_formulas: bool,
     bytes: &Arc<[u8]>,
+    total: &mut usize,
     problems: &mut FileProblems<'_>,
 ) -> Option<Values> {
     if bytes.len() > MAX_ENRICHMENT_BYTES {
@@ -165,9 +178,14 @@ fn load(
     }
     let columns = &enrichment.columns;
     if let EnrichmentSource::MaxMind { .. } = enrichment.source {
+        *total += bytes.len();
         return MaxMind::load(bytes, columns, guard_formulas, problems).map(Values::MaxMind);
     }
     let text = text::decode(bytes, problems)?;
+    *total += text.len();
+    if *total > MAX_ENRICHMENTS_BYTES {
+        return None;
+    }
     let table = match &enrichment.source {
         EnrichmentSource::Table { key, matching, .. } => {
             csv_table::load(&text, key, *matching, columns, guard_formulas, problems)

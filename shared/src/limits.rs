@@ -100,9 +100,9 @@ pub const MAX_LOOKUP_NAME_BYTES: usize = 1024;
 pub const MAX_ENRICHMENTS: usize = 20;
 /// Maximum bytes of an enrichment file, as stored and decompressed.
 pub const MAX_ENRICHMENT_BYTES: usize = 128 << 20;
-/// Maximum bytes of all enrichment files of a configuration, as stored. A worker may hold those of two runs while it reads those
-/// of a third.
-pub const MAX_ENRICHMENTS_BYTES: usize = 256 << 20;
+/// Maximum bytes of the enrichment files of all entries of a configuration, decompressed. A file counts once for each entry that
+/// names it. A worker may hold those of two runs while it reads those of a third.
+pub const MAX_ENRICHMENTS_BYTES: usize = 128 << 20;
 /// Maximum rows of an enrichment file that is a table or a list.
 pub const MAX_ENRICHMENT_ROWS: usize = 1_000_000;
 /// Maximum bytes of a value that an enrichment file adds, because every row repeats it.

@@ -53,9 +53,15 @@ pub struct RunConfig {
 }
 
 impl RunConfig {
-    /// Combines a configuration with names, which it converts to CSV once. The columns of enrichment files are absent.
+    /// Combines a configuration without `[[enrich]]` with names, which it converts to CSV once. With `[[enrich]]`, use
+    /// [`RunConfig::load`].
     #[must_use]
     pub fn new(config: Config, lookups: Lookups) -> Self {
+        debug_assert!(config.enrichments.is_empty(), "the enrichment files are not loaded");
+        Self::without_files(config, lookups)
+    }
+
+    fn without_files(config: Config, lookups: Lookups) -> Self {
         let names = CsvNames::new(&lookups, config.guard_formulas);
         Self { config, lookups, names, enrichments: Enrichments::default() }
     }
@@ -67,7 +73,7 @@ impl RunConfig {
         if enrichments.need_vpcs() {
             lookups.add_vpc_ranges()?;
         }
-        Ok(Self { enrichments, ..Self::new(config, lookups) })
+        Ok(Self { enrichments, ..Self::without_files(config, lookups) })
     }
 
     /// Returns the enrichment files, in the order of the configuration.

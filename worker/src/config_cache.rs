@@ -99,7 +99,7 @@ fn enrichment_files(store: &impl Store, run: &Run) -> Result<Vec<EnrichmentFile>
         let damaged = |source: Cause| ConfigCacheError::Damaged { path: path.clone(), source };
         let bytes = match store.get_limited(&path, MAX_ENRICHMENT_BYTES as u64) {
             Ok(Some(bytes)) => bytes,
-            Ok(None) => return Err(damaged("it is not there".into())),
+            Ok(None) => return Err(damaged("it does not exist".into())),
             Err(error @ StoreError::TooLarge { .. }) => return Err(damaged(error.into())),
             Err(error) => return Err(error.into()),
         };

@@ -51,6 +51,12 @@ pub(super) fn load(
             }
         }
         let line = record.position().map_or(0, csv::Position::line);
+        if record.iter().any(|field| field.contains(['\n', '\r'])) {
+            problems.add("csv", || {
+                format!("line {line}: a quoted field reaches into the next line; correct its quotes")
+            });
+            continue;
+        }
         // Each record has as many fields as the header.
         let cells = columns.iter().zip(&positions).map(|(column, at)| (&*column.path, &record[*at]));
         if !table.add(line, &record[key_at], cells, problems) {

@@ -44,6 +44,11 @@ impl FragmentsBuilder {
         id
     }
 
+    /// Returns the size of all fragments.
+    pub(super) fn bytes(&self) -> usize {
+        self.fragments.bytes.len()
+    }
+
     pub(super) fn finish(self) -> Fragments {
         self.fragments
     }

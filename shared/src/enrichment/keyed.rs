@@ -11,7 +11,7 @@ use super::{
     settings::{EnrichmentColumn, Matching},
 };
 use crate::{
-    limits::{MAX_ENRICHMENT_ROWS, MAX_ENRICHMENT_VALUE_BYTES},
+    limits::{MAX_ENRICHMENT_ROWS, MAX_ENRICHMENT_VALUE_BYTES, MAX_ENRICHMENTS_BYTES},
     lookups::{AddressRanges, parse_cidr},
     pipeline::address::canonical,
     table::ColumnType,
@@ -119,6 +119,12 @@ impl<'a> KeyedTableBuilder<'a> {
             fragments::push(cell, *kind, self.guard_formulas, &mut self.fragment);
         }
         let fragment = self.fragments.add(&self.fragment);
+        if self.fragments.bytes() > MAX_ENRICHMENTS_BYTES {
+            problems.add("rows", || {
+                format!("adds more than {MAX_ENRICHMENTS_BYTES} bytes of values; use fewer columns or rows")
+            });
+            return false;
+        }
         let line = u32::try_from(line).unwrap_or(u32::MAX);
         match self.matching {
             Matching::Value => self.add_value(line, key, fragment, problems),
@@ -161,6 +167,10 @@ impl<'a> KeyedTableBuilder<'a> {
 
     /// Returns the table, unless the file has problems. `missing` is for a value that the file does not have.
     pub(super) fn finish(mut self, missing: Vec<u8>, problems: &mut FileProblems<'_>) -> Option<KeyedTable> {
+        if self.rows == 0 {
+            // Every row would then say that its value is not in the file.
+            problems.add("rows", || "has no rows; get the file again, or remove its entry".to_owned());
+        }
         // The first line of each block comes first.
         self.addresses.sort_unstable();
         self.addresses.dedup_by(|later, first| {

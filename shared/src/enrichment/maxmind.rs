@@ -61,7 +61,8 @@ impl MaxMind {
         let loaded = Self { database, columns: compiled.collect(), guard_formulas, absent };
         for at in loaded.unused_columns() {
             problems.add("path", || {
-                format!("columns: no record has a value at {}; correct the path", quoted(&columns[at].path))
+                let path = quoted(&columns[at].path);
+                format!("columns: no record has a value of its type at {path}; correct the path or the type")
             });
         }
         problems.is_empty().then_some(loaded)
@@ -78,9 +79,7 @@ impl MaxMind {
             if at > 0 {
                 out.push(b',');
             }
-            let value = column
-                .value(&record)
-                .filter(|value| value.len() <= MAX_ENRICHMENT_VALUE_BYTES && is_of_type(value, column.kind));
+            let value = column.value(&record);
             fragments::write(value.as_deref(), column.kind, self.guard_formulas, out);
         }
     }
@@ -110,6 +109,7 @@ impl MaxMind {
 }
 
 impl Column {
+    /// Returns the value of a record, if it is of the column's type and not too long.
     fn value(&self, record: &LookupResult<'_, Arc<[u8]>>) -> Option<String> {
         let path: Vec<PathElement<'_>> = self
             .path
@@ -120,7 +120,8 @@ impl Column {
             })
             .collect();
         // The database is complete, so an error means that the path leads into a value of another type.
-        record.decode_path::<Scalar>(&path).ok()??.0
+        let value = record.decode_path::<Scalar>(&path).ok()??.0?;
+        (value.len() <= MAX_ENRICHMENT_VALUE_BYTES && is_of_type(&value, self.kind)).then_some(value)
     }
 }
 

@@ -139,7 +139,7 @@ pub enum QueryError {
     #[error("the clock of this machine is before 1970; correct it")]
     Clock,
     /// The time for all accounts and regions is over.
-    #[error("no time remained for it; refresh fewer accounts or regions")]
+    #[error("the refresh ran out of time; refresh fewer accounts or regions")]
     OutOfTime,
     /// A bug.
     #[error("a bug in Flowherd: the task of this account panicked; please report it")]

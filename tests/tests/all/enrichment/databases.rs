@@ -87,7 +87,7 @@ fn a_damaged_database_and_a_wrong_path_are_refused() {
     let error = refused(&rules.replace("iso_code", "isocode"), &countries);
     assert_eq!(
         error,
-        "countries.mmdb: columns: no record has a value at \"country.isocode\"; correct the path"
+        "countries.mmdb: columns: no record has a value of its type at \"country.isocode\"; correct the path or the type"
     );
 }
 

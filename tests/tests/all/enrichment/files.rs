@@ -100,7 +100,7 @@ fn a_file_that_is_too_large_is_refused() {
     let rows = format!("ip,list,score\n{}", "10.0.0.1,a,1\n".repeat(MAX_ENRICHMENT_ROWS + 1));
     let error = refused(rows.as_bytes());
     assert_eq!(error, "threats.csv: has more than 1000000 rows; keep only rows that appear in the logs");
-    let third = format!("ip,list,score\n#{}\n", "x".repeat(90 << 20)).into_bytes();
+    let third = format!("ip,list,score\n#{}\n10.0.0.1,a,1\n", "x".repeat(45 << 20)).into_bytes();
     let three = ["a.csv", "b.csv", "c.csv"];
     let entries = three.map(|file| {
         THREATS
@@ -111,8 +111,37 @@ fn a_file_that_is_too_large_is_refused() {
     let error = load(&format!("{RULES}{}", entries.concat()), "{}", &three.map(|file| (file, &third[..])));
     let error = error.unwrap_err();
     assert!(
-        error.starts_with("enrich: the files have 283115568 bytes together: the limit is 268435456"),
+        error.starts_with("enrich: the files have 141557841 bytes together: the limit is 134217728"),
         "{error}"
+    );
+}
+
+#[test]
+fn files_count_decompressed_and_once_for_each_entry() {
+    let large = format!("ip,list,score\n#{}\n10.0.0.1,a,1\n", "x".repeat(70 << 20));
+    let entry = |file: &str, column: &str| {
+        THREATS
+            .replace("threats.csv", file)
+            .replace("threat =", &format!("t{column} ="))
+            .replace("score =", &format!("s{column} ="))
+    };
+    let rules = format!("{RULES}{}{}", entry("a.csv.gz", "a"), entry("a.csv.gz", "b"));
+    let error =
+        load(&rules, "{}", &[("a.csv.gz", &flowherd_tests::objects::gzip(large.as_bytes()))]).unwrap_err();
+    assert!(error.starts_with("enrich: the files have 146800698 bytes together"), "{error}");
+}
+
+#[test]
+fn a_file_without_rows_and_a_quoted_field_of_several_lines_are_refused() {
+    let rules = format!("{RULES}{THREATS}");
+    let refused = |text: &str| load(&rules, "{}", &[("threats.csv", text.as_bytes())]).unwrap_err();
+    assert_eq!(
+        refused("ip,list,score\n"),
+        "threats.csv: has no rows; get the file again, or remove its entry"
+    );
+    assert_eq!(
+        refused("ip,list,score\n10.0.0.1,\"a,1\n10.0.0.2,b\",2\n"),
+        "threats.csv: line 2: a quoted field reaches into the next line; correct its quotes"
     );
 }
 

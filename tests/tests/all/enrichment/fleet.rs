@@ -63,7 +63,7 @@ fn a_run_with_a_mistake_in_a_file_or_without_it_does_not_begin() {
         other => panic!("{other:?}"),
     };
     configure(&fleet, None);
-    assert!(refused().starts_with("hosts.csv: is not there"), "{}", refused());
+    assert!(refused().starts_with("hosts.csv: does not exist"), "{}", refused());
     configure(&fleet, Some("ip,host\n10.0.0.1/8,a\n"));
     assert!(refused().starts_with("hosts.csv: line 2: ip \"10.0.0.1/8\" has host bits set"), "{}", refused());
     assert!(fleet.store.files().is_empty(), "nothing was written");
@@ -112,7 +112,7 @@ fn files_on_s3_are_read_by_commands_and_by_the_coordinator() {
     };
     let ran = run("missing");
     assert_eq!(ran.status, 2, "{ran:?}");
-    assert!(ran.stderr.contains("s3://settings/lists/hosts.csv: is not there"), "{ran:?}");
+    assert!(ran.stderr.contains("s3://settings/lists/hosts.csv: does not exist"), "{ran:?}");
 
     settings.put("lists/hosts.csv", b"ip,host\n0.0.0.0/0,apart\n").unwrap();
     let _worker = fleet.worker();
