@@ -114,7 +114,11 @@ impl Enrichments {
         files: &[EnrichmentFile],
     ) -> Result<Self, ConfigError> {
         let mut problems = Problems::default();
-        problems.extend(total_problem(files));
+        // A file that is too large alone has a problem of its own.
+        if files.iter().all(|file| file.bytes.len() <= MAX_ENRICHMENT_BYTES) {
+            problems.extend(total_problem(files));
+            problems.check()?;
+        }
         let mut list = Vec::new();
         let mut total = 0;
         for enrichment in settings {

@@ -167,7 +167,7 @@ impl<'a> KeyedTableBuilder<'a> {
 
     /// Returns the table, unless the file has problems. `missing` is for a value that the file does not have.
     pub(super) fn finish(mut self, missing: Vec<u8>, problems: &mut FileProblems<'_>) -> Option<KeyedTable> {
-        if self.rows == 0 {
+        if self.rows == 0 && problems.is_empty() {
             // Every row would then say that its value is not in the file.
             problems.add("rows", || "has no rows; get the file again, or remove its entry".to_owned());
         }

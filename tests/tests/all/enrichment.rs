@@ -154,9 +154,9 @@ proptest! {
 
     #[test]
     fn the_longest_block_wins_as_in_a_comparison_with_every_line(
-        blocks in proptest::collection::btree_map(block(), "[a-c=]{0,2}", 0..60),
-        hosts in proptest::collection::btree_set(address(), 0..20),
-        words in proptest::collection::btree_map("[a-c]{1,2}", "[0-9]{1,3}", 0..9),
+        blocks in proptest::collection::btree_map(block(), "[a-c=]{0,2}", 1..60),
+        hosts in proptest::collection::btree_set(address(), 1..20),
+        words in proptest::collection::btree_map("[a-c]{1,2}", "[0-9]{1,3}", 1..9),
         flows in proptest::collection::vec((address(), address()), 1..30),
         records in proptest::collection::vec(("[a-c]{1,2}|-", prop_oneof![address(), Just("x".to_owned())]), 1..10),
         guard in any::<bool>(),

@@ -204,6 +204,8 @@ fn neither_function_sends_a_request_that_its_role_denies() {
         // Needed with `namesRefresh`.
         ("s3:GetObject", "RESULTS/names/names.json"),
         ("s3:PutObject", "RESULTS/names/names.json"),
+        // Needed with `[[enrich]]`.
+        ("s3:PutObject", "RESULTS/runs/*/enrich/*"),
         // Needed if the reconciliation takes several calls.
         ("s3:PutObject", "RESULTS/runs/*/report.unfinished.json"),
         // Needed with `namesRoleArns`.

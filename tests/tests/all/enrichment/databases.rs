@@ -37,6 +37,7 @@ fn countries() -> Vec<u8> {
     database(&[
         ("198.51.100.0/24", country("DE", &["Berlin, city", "Mitte"])),
         ("203.0.113.0/25", country("US", &[])),
+        ("203.0.113.128/26", json!({ "asn": 64_500 })),
         ("2001:db8::/32", json!({ "country": { "iso_code": 7 }, "asn": 4_294_967_295_u32 })),
     ])
 }

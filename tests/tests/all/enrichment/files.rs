@@ -111,7 +111,7 @@ fn a_file_that_is_too_large_is_refused() {
     let error = load(&format!("{RULES}{}", entries.concat()), "{}", &three.map(|file| (file, &third[..])));
     let error = error.unwrap_err();
     assert!(
-        error.starts_with("enrich: the files have 141557841 bytes together: the limit is 134217728"),
+        error.starts_with("enrich: the files have 141557847 bytes together: the limit is 134217728"),
         "{error}"
     );
 }

@@ -125,7 +125,7 @@ fn files_on_s3_are_read_by_commands_and_by_the_coordinator() {
     assert_eq!(fleet.results_below("runs/r/enrich/").len(), 2);
 
     let place = Place::new();
-    place.file("rules.toml", rules.as_bytes()).file("hosts.csv", b"ip,host\n");
+    place.file("rules.toml", rules.as_bytes()).file("hosts.csv", b"ip,host\n10.0.0.1,web\n");
     let rules = place.path("rules.toml");
     let check = || flowherd_in(PROGRAM, fleet.cloud.environment(), ["check", rules.to_str().unwrap()]);
     assert_eq!(check().status, 0, "{:?}", check());
