@@ -242,7 +242,7 @@ impl<'a> Connected<'a> {
         let mut files = Vec::new();
         for file in enrichment::files(&config.enrichments) {
             let location = enrichment::location(base, file);
-            // Whoever owns the configuration also owns the buckets that it names.
+            // The buckets of its files belong to the owner of the configuration.
             let owner = self.settings.config_bucket_owner.as_deref();
             match self.read(&location, owner, MAX_ENRICHMENT_BYTES as u64) {
                 Ok(bytes) => files.push(EnrichmentFile { file: file.to_owned(), bytes: bytes.into() }),
