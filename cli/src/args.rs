@@ -1,5 +1,6 @@
 //! The command line. A test checks that docs/configuration.md describes every flag.
 
+mod names;
 mod tools;
 
 use std::path::PathBuf;
@@ -12,7 +13,10 @@ use flowherd_coordinator::options::RunOptions;
 
 use crate::{cost, location::Location, times};
 
-pub(crate) use self::tools::{CheckArgs, CompletionsArgs, ManArgs, VerifyArgs};
+pub(crate) use self::{
+    names::NamesArgs,
+    tools::{CheckArgs, CompletionsArgs, ManArgs, VerifyArgs},
+};
 
 /// Converts log archives on S3 into CSV that Athena can query.
 #[derive(Debug, Parser)]
@@ -182,32 +186,6 @@ pub(crate) struct SuggestArgs {
     /// Log files, or directories whose relative paths are the keys
     #[arg(required = true, value_name = "FILE|DIR")]
     pub(crate) paths: Vec<PathBuf>,
-}
-
-/// `flowherd names`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct NamesArgs {
-    /// File to write. If it exists, its names keep the times in which they applied
-    #[arg(long, value_name = "FILE", default_value = "names.json")]
-    pub(crate) output: PathBuf,
-    /// Region to read [default: that of the profile or the environment]. Repeatable
-    #[arg(long, value_name = "REGION")]
-    pub(crate) region: Vec<String>,
-    /// AWS profile of an account to read [default: the credentials of the environment]. Repeatable
-    #[arg(long, value_name = "PROFILE")]
-    pub(crate) profile: Vec<String>,
-    /// Role to assume in an account to read. Repeatable
-    #[arg(long, value_name = "ARN", conflicts_with = "organization")]
-    pub(crate) role_arn: Vec<String>,
-    /// Remove entries of the file that ended before this time, such as 2026-02-18
-    #[arg(long, value_name = "TIME", value_parser = times::moment)]
-    pub(crate) forget_before: Option<jiff::Timestamp>,
-    /// Read all active accounts of the organization, with a role in each
-    #[arg(long)]
-    pub(crate) organization: bool,
-    /// With --organization: name of the role in each account
-    #[arg(long, value_name = "NAME", default_value = "flowherd-names", requires = "organization")]
-    pub(crate) role_name: String,
 }
 
 /// `flowherd run`.

@@ -21,6 +21,7 @@ mod toml_text;
 mod trim;
 mod values;
 mod verify;
+mod w3c_shape;
 mod wrapped;
 
 use std::io::{self, Write};

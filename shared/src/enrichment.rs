@@ -159,9 +159,9 @@ impl Enrichments {
         self.list.iter().any(needs)
     }
 
-    /// Returns the values of an entry by its number; `None` if its file was not loaded.
-    pub(crate) fn get(&self, number: usize) -> Option<&Values> {
-        self.list.get(number)
+    /// Returns the values of an entry by its number. All entries of the configuration are loaded.
+    pub(crate) fn get(&self, number: usize) -> &Values {
+        &self.list[number]
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod arrivals;
 mod examples;
+mod files;
 mod report;
 mod rule_totals;
 mod top_objects;
@@ -10,10 +11,11 @@ mod warnings;
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 pub(crate) use examples::counts_by_rule_and_reason;
 pub use examples::{RejectExample, ReportExample};
+pub use files::{examine_json, examine_report, put_json, read_json, read_report};
 pub use report::{MAX_REPORT_FAILURES, Missing, Outcome, Report, ReportFailure, ReportState, no_objects};
 pub use rule_totals::RuleTotals;
 pub use top_objects::DoneObject;
@@ -22,73 +24,12 @@ pub use warnings::Warning;
 use crate::{
     enrichment::FileDigest,
     error::{Verdict, causes},
-    limits::{MAX_LEDGER_BYTES, MAX_RECEIPT_EXAMPLES, MAX_RECEIPT_PERIODS, MAX_REPORT_BYTES, MAX_RULES},
+    limits::{MAX_RECEIPT_EXAMPLES, MAX_RECEIPT_PERIODS, MAX_RULES},
     pipeline::{Counts, Output, RunConfig},
-    store::{Problem, Store, StoreError},
+    store::{Store, StoreError},
     times::TimeCounts,
 };
 pub use crate::{layout, store::ManifestEntry};
-
-/// Reads a ledger file. Returns `None` also for a file that does not parse, is too large, or has an invalid path: it proves
-/// nothing.
-pub fn read_json<T: DeserializeOwned>(store: &impl Store, path: &str) -> Result<Option<T>, StoreError> {
-    read_json_limited(store, path, MAX_LEDGER_BYTES)
-}
-
-/// Reads a report as [`read_json`] does. A report may be larger than the other files.
-pub fn read_report<T: DeserializeOwned>(store: &impl Store, path: &str) -> Result<Option<T>, StoreError> {
-    read_json_limited(store, path, MAX_REPORT_BYTES)
-}
-
-fn read_json_limited<T: DeserializeOwned>(
-    store: &impl Store,
-    path: &str,
-    limit: u64,
-) -> Result<Option<T>, StoreError> {
-    Ok(examine(store, path, limit)?.and_then(Result::ok))
-}
-
-/// Reads a ledger file on which a person relies. Returns `Err` with the reason for a file that is there and cannot be used.
-pub fn examine_json<T: DeserializeOwned>(
-    store: &impl Store,
-    path: &str,
-) -> Result<Option<Result<T, String>>, StoreError> {
-    examine(store, path, MAX_LEDGER_BYTES)
-}
-
-/// Reads a report as [`examine_json`] does.
-pub fn examine_report<T: DeserializeOwned>(
-    store: &impl Store,
-    path: &str,
-) -> Result<Option<Result<T, String>>, StoreError> {
-    examine(store, path, MAX_REPORT_BYTES)
-}
-
-/// Returns `None` without a file, and `Err` with the reason for one that does not parse or is too large.
-fn examine<T: DeserializeOwned>(
-    store: &impl Store,
-    path: &str,
-    limit: u64,
-) -> Result<Option<Result<T, String>>, StoreError> {
-    match store.get_limited(path, limit) {
-        Ok(bytes) => Ok(bytes.map(|bytes| {
-            serde_json::from_slice(&bytes)
-                .map_err(|error| format!("it is damaged or of another version of Flowherd: {error}"))
-        })),
-        Err(StoreError::TooLarge { limit, .. }) => Ok(Some(Err(format!("it is larger than {limit} bytes")))),
-        Err(StoreError::InvalidKey(_)) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Writes a ledger file.
-pub fn put_json<T: Serialize>(store: &impl Store, path: &str, value: &T) -> Result<(), StoreError> {
-    let mut bytes = serde_json::to_vec(value).map_err(|error| {
-        StoreError::Invalid(Problem::caused_by(format!("cannot serialize {path}"), error))
-    })?;
-    bytes.push(b'\n');
-    store.put(path, &bytes)
-}
 
 /// `runs/<run>/run.json`: the prefix and the configuration of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

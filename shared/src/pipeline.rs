@@ -53,11 +53,13 @@ pub struct RunConfig {
 }
 
 impl RunConfig {
-    /// Combines a configuration without `[[enrich]]` with names, which it converts to CSV once. With `[[enrich]]`, use
-    /// [`RunConfig::load`].
+    /// Combines a configuration without `[[enrich]]` with names, which it converts to CSV once.
+    ///
+    /// # Panics
+    /// If the configuration has `[[enrich]]`: [`RunConfig::load`] reads its files.
     #[must_use]
     pub fn new(config: Config, lookups: Lookups) -> Self {
-        debug_assert!(config.enrichments.is_empty(), "the enrichment files are not loaded");
+        assert!(config.enrichments.is_empty(), "the enrichment files are not loaded");
         Self::without_files(config, lookups)
     }
 

@@ -12,7 +12,7 @@ use super::{
     spread::some_of,
     text_shape::{self, HeadLines},
     trim::{first_members, trim_to_records},
-    wrapped,
+    w3c_shape, wrapped,
 };
 
 /// Records with which every preset is tried before it is tried with all.
@@ -320,7 +320,7 @@ fn text_draft(cluster: &Cluster, keys: &[String], max_unfit: usize) -> Option<Dr
     };
     let preambles: Vec<&str> =
         cluster.files.iter().flat_map(|file| file.preamble.iter().map(String::as_str)).collect();
-    if let Some(format) = text_shape::w3c(&preambles, &lines(true), max_unfit) {
+    if let Some(format) = w3c_shape::w3c(&preambles, &lines(true), max_unfit) {
         return Some(Draft::of_text(format, is_plain, keys));
     }
     let comments = keys_with_comments(cluster, keys);

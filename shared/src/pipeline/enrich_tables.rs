@@ -76,29 +76,27 @@ impl<'a> TableEnricher<'a> {
         // White space around an address is not part of it.
         let address = || value.and_then(|value| address::parse(value.trim_ascii())).map(address::canonical);
         match self.enrichments.get(number) {
-            Some(Values::Keyed(table)) if !table.has_addresses() => {
+            Values::Keyed(table) if !table.has_addresses() => {
                 out.extend_from_slice(value.map_or(table.absent(), |value| table.of_text(value)));
             }
-            Some(Values::Keyed(table)) => match address() {
+            Values::Keyed(table) => match address() {
                 None => out.extend_from_slice(table.absent()),
                 Some(address) => {
                     let find = |values: &mut Vec<u8>| values.extend_from_slice(table.of_address(address));
                     out.extend_from_slice(self.caches[number].get(address, find));
                 }
             },
-            Some(Values::MaxMind(database)) => match address() {
+            Values::MaxMind(database) => match address() {
                 None => out.extend_from_slice(database.absent()),
                 Some(address) => {
                     let find = |values: &mut Vec<u8>| database.write(address, values);
                     out.extend_from_slice(self.caches[number].get(address, find));
                 }
             },
-            Some(Values::Names(columns)) => match address() {
+            Values::Names(columns) => match address() {
                 None => absent(columns.len(), out),
                 Some(address) => return add_names((self.lookups, self.names), columns, address, time, out),
             },
-            // The files were not loaded.
-            None => absent(self.config.enrichments[number].columns.len(), out),
         }
         false
     }

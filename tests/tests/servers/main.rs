@@ -38,6 +38,7 @@ checks![
     ports::stores_and_listers_conform,
     ports::queues_conform,
     ports::a_multipart_upload_is_published_whole_or_not_at_all,
+    ports::a_result_is_replaced_only_in_the_version_that_was_read,
     runs::outputs_below_and_above_the_part_size_equal_those_of_convert,
     runs::keys_with_special_characters_are_converted,
     runs::failed_objects_are_done_after_repair_and_a_redrive_by_sqs,

@@ -49,3 +49,20 @@ pub(crate) fn a_multipart_upload_is_published_whole_or_not_at_all(servers: &Serv
     }
     assert!(Store::get(&bucket, "a b/+%ü").unwrap() == Some(bytes));
 }
+
+pub(crate) fn a_result_is_replaced_only_in_the_version_that_was_read(servers: &Servers<'_>) {
+    let bucket = servers.bucket("versions");
+    let path = "names/names.json";
+    let version = || bucket.version(path, 100).unwrap().unwrap();
+    assert_eq!(bucket.version(path, 100).unwrap(), None);
+    assert!(bucket.replace(path, b"one", None).unwrap());
+    assert!(!bucket.replace(path, b"other", None).unwrap());
+    let one = version();
+    assert_eq!(one.bytes, b"one");
+    assert!(bucket.replace(path, b"two", Some(&one.etag)).unwrap());
+    assert!(!bucket.replace(path, b"other", Some(&one.etag)).unwrap());
+    assert_eq!(version().bytes, b"two");
+    bucket.remove(path).unwrap();
+    assert!(!bucket.replace(path, b"other", Some(&one.etag)).unwrap());
+    assert_eq!(bucket.version(path, 100).unwrap(), None);
+}

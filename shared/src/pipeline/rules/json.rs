@@ -2,6 +2,7 @@
 //!
 //! The message is read once along the tree of paths. Values that no column needs are validated and skipped.
 
+mod operand;
 #[cfg(test)]
 mod oracle;
 mod pattern;

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use super::{
+    operand::{Value, is_less, number},
     pattern::Pattern,
     query::{Filter, Operand, Operator, Path, Query, Segment, Selector},
-    tape::Tape,
+    tape::{At, Tape},
     value,
 };
 use crate::pipeline::{json_input::JsonInput, json_text};
@@ -26,9 +27,6 @@ const MAX_DEPTH: usize = 128;
 
 /// Bytes of the longest escape for one byte: `\u0041`.
 const MAX_ESCAPE_BYTES: usize = 6;
-
-/// The position of a value on the tape.
-type At = usize;
 
 /// Why an evaluation stopped before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,18 +68,6 @@ struct Children {
     at: usize,
     end: usize,
     is_object: bool,
-}
-
-/// The value of an operand.
-#[derive(Debug, PartialEq)]
-enum Value<'a> {
-    Nothing,
-    Null,
-    Bool(bool),
-    Number(f64),
-    Text(Cow<'a, [u8]>),
-    /// An array or object.
-    Container(At),
 }
 
 #[derive(Debug)]
@@ -483,19 +469,5 @@ impl<'t> Select<'t> {
             }
         }
         Ok(true)
-    }
-}
-
-/// Numbers are compared as 64-bit floating-point numbers (RFC 9535 section 2.3.5.2.2, RFC 8259 section 6).
-fn number(raw: &[u8]) -> Option<f64> {
-    std::str::from_utf8(raw).ok()?.parse().ok()
-}
-
-fn is_less(left: &Value<'_>, right: &Value<'_>) -> bool {
-    match (left, right) {
-        (Value::Number(one), Value::Number(other)) => one < other,
-        // The order of UTF-8 is that of the characters.
-        (Value::Text(one), Value::Text(other)) => one < other,
-        _ => false,
     }
 }

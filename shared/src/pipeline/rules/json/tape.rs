@@ -5,6 +5,9 @@ use super::scan::{Scan, closer_of};
 /// Maximum entries of a tape, which bounds its memory to 12 MiB.
 const MAX_ENTRIES: usize = 1 << 20;
 
+/// The position of a value on the tape.
+pub(super) type At = usize;
+
 /// A value, or the key before a member's value, in the order of the text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
