@@ -99,8 +99,7 @@ fn refresh_names(
     let refreshed = names::refresh(&connected.results, options, Timestamp::now, |targets| {
         aws.handle().block_on(ec2::read_names_until(targets, ec2::Retries::default(), Some(end)))
     });
-    let is_complete = refreshed.as_ref().is_ok_and(|refreshed| refreshed.failures.is_empty());
-    let metrics = names::metrics(is_complete, settings.common.queue_name(), Timestamp::now());
+    let metrics = names::metrics(&refreshed, settings.common.queue_name(), Timestamp::now());
     // A closed standard output does not fail the refresh.
     let _ = writeln!(std::io::stdout(), "{metrics}");
     let refreshed = refreshed?;

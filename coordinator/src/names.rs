@@ -98,9 +98,9 @@ impl SourceCounts {
 
 /// Returns the line of metrics of a refresh, in the format that CloudWatch extracts from a log
 /// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>).
-/// `is_complete` is whether it read everything.
 #[must_use]
-pub fn metrics(is_complete: bool, queue: &str, now: Timestamp) -> Value {
+pub fn metrics(refreshed: &Result<Refreshed, CoordinatorError>, queue: &str, now: Timestamp) -> Value {
+    let is_complete = refreshed.as_ref().is_ok_and(|refreshed| refreshed.failures.is_empty());
     json!({
         METRIC: u8::from(is_complete),
         "Queue": queue,
@@ -223,9 +223,23 @@ mod tests {
 
     #[test]
     fn the_metric_is_1_only_if_everything_was_read() {
-        let line = metrics(true, "flowherd.fifo", Timestamp::UNIX_EPOCH);
+        let refreshed = |failures: &[&str]| {
+            Ok(Refreshed {
+                operation: "names",
+                path: layout::NAMES,
+                written: true,
+                sources: Vec::new(),
+                changes: Changes::default(),
+                notes: Vec::new(),
+                failures: failures.iter().map(|failure| (*failure).to_owned()).collect(),
+            })
+        };
+        let line = metrics(&refreshed(&[]), "flowherd.fifo", Timestamp::UNIX_EPOCH);
         assert_eq!((&line[METRIC], &line["Queue"]), (&json!(1), &json!("flowherd.fifo")));
         assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Name"], METRIC);
-        assert_eq!(metrics(false, "q", Timestamp::UNIX_EPOCH)[METRIC], 0);
+        let refused = Err(CoordinatorError::Refused("x".to_owned()));
+        for incomplete in [refreshed(&["x"]), refused] {
+            assert_eq!(metrics(&incomplete, "q", Timestamp::UNIX_EPOCH)[METRIC], 0);
+        }
     }
 }
