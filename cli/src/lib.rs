@@ -31,9 +31,9 @@ mod times;
 mod verify;
 mod words;
 
-use std::{env, process::ExitCode};
+use std::{env, ffi::OsString, process::ExitCode};
 
-use clap::Parser;
+use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _};
 use flowherd_shared::error::error_chain;
 
 use args::{Args, Command};
@@ -41,13 +41,20 @@ use stop::Stop;
 
 /// Parses the process's arguments. Prints help, version or a usage error, and then returns the exit status.
 fn parse() -> Result<Args, ExitCode> {
-    let error = match Args::try_parse() {
+    // Clap's own choice gives a dumb terminal styled help where the variable CI is set.
+    let styles = if terminal::has_colours() { ColorChoice::Auto } else { ColorChoice::Never };
+    let parse_from = |arguments: &mut dyn Iterator<Item = OsString>| {
+        let mut command = Args::command().color(styles);
+        let matches = command.try_get_matches_from_mut(arguments)?;
+        Args::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    };
+    let error = match parse_from(&mut env::args_os()) {
         Ok(args) => return Ok(args),
         Err(error) => error,
     };
     // Clap prints arguments as they are, and those may be names of hostile files.
     let harmless = env::args_os().map(|argument| summary::printable(&argument.to_string_lossy()));
-    match Args::try_parse_from(harmless) {
+    match parse_from(&mut harmless.map(OsString::from)) {
         Err(error) => error.exit(),
         Ok(_) => summary::print_message(&error.to_string()),
     }

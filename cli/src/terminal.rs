@@ -66,6 +66,11 @@ pub(crate) fn error_width() -> Option<usize> {
     Term::stderr().size_checked().map(|(_, columns)| columns.into())
 }
 
+/// Returns whether standard output or standard error shows colours, by the variables that [`choose_colours`] names.
+pub(crate) fn has_colours() -> bool {
+    console::colors_enabled() || console::colors_enabled_stderr()
+}
+
 /// Selects colours for the process. `auto` follows `NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE` and whether the output is a
 /// terminal (<https://bixense.com/clicolors/>).
 pub(crate) fn choose_colours(choice: ColorChoice) {

@@ -57,7 +57,9 @@ pub fn flowherd_on_terminal<A: AsRef<OsStr>>(
     for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
         command.env_remove(variable);
     }
-    let output = command.env("TERM", term).stdin(Stdio::null()).output().expect("Python starts");
+    // Some libraries style their output wherever CI is set, also for a terminal without styles.
+    let output =
+        command.env("CI", "true").env("TERM", term).stdin(Stdio::null()).output().expect("Python starts");
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     Shown { status: output.status.code().unwrap_or(-1), bytes: output.stdout }
 }
