@@ -205,6 +205,9 @@ pub(crate) struct RerunArgs {
     /// Only keys with this prefix
     #[arg(long)]
     pub(crate) prefix: String,
+    /// Fleet that processes the objects [default: the one whose prefixes contain the prefix]
+    #[arg(id = "of_fleet", long = "fleet", value_name = "NAME")]
+    pub(crate) of_fleet: Option<String>,
     /// Purge even if a run of another prefix has work in the queue; the report of that run then records the purge
     #[arg(long)]
     pub(crate) force: bool,
@@ -214,7 +217,7 @@ pub(crate) struct RerunArgs {
     pub(crate) fleet: FleetArgs,
 }
 
-/// The options that select a fleet.
+/// The options that select a stack.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FleetArgs {
     /// Name of the deployed stack [default: FLOWHERD_STACK, or the fleet of FLOWHERD_QUEUE_URL, or Flowherd]
@@ -247,6 +250,9 @@ pub(crate) struct StatusArgs {
     /// Show runs of 'flowherd convert' in this directory (its DEST) instead of runs of the fleet
     #[arg(long, value_name = "DIR", conflicts_with = "stack")]
     pub(crate) results: Option<PathBuf>,
+    /// Show only this fleet [default: all fleets of the stack]
+    #[arg(id = "of_fleet", long = "fleet", value_name = "NAME", conflicts_with = "results")]
+    pub(crate) of_fleet: Option<String>,
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
@@ -260,6 +266,9 @@ pub(crate) struct RunsArgs {
     /// List the runs of 'flowherd convert' in this directory (its DEST) instead of runs of the fleet
     #[arg(long, value_name = "DIR", conflicts_with_all = ["forget", "stack"])]
     pub(crate) results: Option<PathBuf>,
+    /// Show only the runs of this fleet [default: all fleets of the stack]
+    #[arg(id = "of_fleet", long = "fleet", value_name = "NAME", conflicts_with_all = ["results", "forget"])]
+    pub(crate) of_fleet: Option<String>,
     /// Number of runs to show
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) last: usize,
@@ -309,6 +318,9 @@ pub(crate) struct ReportArgs {
 pub(crate) struct RedriveArgs {
     /// Run to report again [default: the latest run with failures]
     pub(crate) run: Option<String>,
+    /// Fleet whose dead-letter messages are moved [default: that of the run]
+    #[arg(id = "of_fleet", long = "fleet", value_name = "NAME")]
+    pub(crate) of_fleet: Option<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]

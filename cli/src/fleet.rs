@@ -7,6 +7,7 @@ pub(crate) mod estimate;
 mod outcome;
 mod patience;
 pub(crate) mod query;
+pub(crate) mod reports;
 pub(crate) mod results;
 pub(crate) mod run;
 mod runs;
@@ -18,11 +19,12 @@ mod watch;
 use std::{cell::Cell, time::Duration};
 
 use anyhow::Context;
-use flowherd_aws::{Aws, s3::Bucket, sqs::SqsQueue};
+use flowherd_aws::Aws;
 use flowherd_coordinator::{
-    coordinator::Coordinator,
+    connect::{AwsCoordinator, ConnectError, Connected},
     error::CoordinatorError,
-    settings::{ConnectError, Connected, Settings},
+    fleets::Driver,
+    settings::Settings,
 };
 
 use flowherd_shared::error::error_chain;
@@ -34,13 +36,10 @@ use crate::{
     summary::{json, print_message},
 };
 
-/// The coordinator with its AWS clients.
-pub(crate) type AwsCoordinator<'a> = Coordinator<'a, Bucket, Bucket, SqsQueue>;
-
-/// The fleet that a command drives.
-struct Fleet<'a> {
+/// What a command uses: a deployed stack, or the buckets and queues of the environment.
+struct Deployment<'a> {
     aws: &'a Aws,
-    coordinator: &'a AwsCoordinator<'a>,
+    connected: &'a Connected<'a>,
     settings: &'a Settings,
     /// The state machine of a deployed stack.
     step_loop: Option<&'a StepLoop<'a>>,
@@ -50,40 +49,62 @@ struct Fleet<'a> {
     has_damage: Cell<bool>,
 }
 
-impl Fleet<'_> {
-    /// Prints a ledger file that cannot be used. The command continues its other work, and fails at its end.
+/// A fleet of the deployment.
+struct Fleet<'a> {
+    deployment: &'a Deployment<'a>,
+    coordinator: &'a AwsCoordinator<'a>,
+}
+
+impl Deployment<'_> {
+    /// Prints a ledger file or a queue that cannot be used. The command continues its other work, and fails at its end.
     fn name_damage(&self, problem: &str) {
         print_message(problem);
         self.has_damage.set(true);
     }
+
+    /// Returns whether output has to name the fleet.
+    fn has_several_fleets(&self) -> bool {
+        self.settings.fleets.count() > 1
+    }
+
+    /// Connects to a fleet and passes it to `work`.
+    fn with_fleet<T>(&self, name: &str, work: impl FnOnce(&Fleet<'_>) -> Result<T, Stop>) -> Result<T, Stop> {
+        self.patience.during(format!("the queue of fleet {name}"), || self.connected.check_fleet(name))?;
+        self.connected.with(name, |coordinator| work(&Fleet { deployment: self, coordinator }))?
+    }
 }
 
-/// Finds the fleet, connects, and passes it to `work`. The environment defines the fleet if it names the queue; otherwise the
-/// outputs of the stack do.
-fn connected<T>(args: &FleetArgs, work: impl FnOnce(&Fleet<'_>) -> Result<T, Stop>) -> Result<T, Stop> {
+/// Finds the deployment, connects to its buckets, and passes it to `work`. The environment defines it if it names a queue or
+/// fleets; otherwise the outputs of the stack do.
+fn connected<T>(args: &FleetArgs, work: impl FnOnce(&Deployment<'_>) -> Result<T, Stop>) -> Result<T, Stop> {
     let patience = Patience::new(Duration::from_secs(args.timeout));
     let is_in_environment = stack::requested_name(args).is_none() && stack::environment_names_a_fleet();
     let settings = is_in_environment.then(|| Settings::read(&stack::variable)).transpose();
     let settings = settings.map_err(Stop::Usage)?;
     let aws = connect(&patience)?;
     let (settings, state_machine) = if let Some(settings) = settings {
-        aws.check_queue(&settings.common.queue_url)?;
+        for (_, fleet) in settings.fleets.iter() {
+            if let Driver::Queue { url, .. } = &fleet.driver {
+                aws.check_queue(url)?;
+            }
+        }
         (settings, None)
     } else {
         patience.during("the outputs of the stack", || stack::find(&aws, args))?
     };
     let step_loop = state_machine.map(|arn| StepLoop::new(&aws, arn));
-    let connected = patience
-        .during(format!("the settings of queue {}", settings.common.queue_url), || {
-            Connected::new(&aws, &settings)
-        })?;
-    connected.with(|coordinator| {
-        let step_loop = step_loop.as_ref();
-        let (settings, patience, has_damage) = (&settings, &patience, Cell::new(false));
-        let fleet = Fleet { aws: &aws, coordinator, settings, step_loop, patience, has_damage };
-        let done = work(&fleet)?;
-        if fleet.has_damage.get() { Err(Stop::Failed) } else { Ok(done) }
-    })
+    let connected =
+        patience.during("the source bucket and the results bucket", || Connected::new(&aws, &settings))?;
+    let deployment = Deployment {
+        aws: &aws,
+        connected: &connected,
+        settings: &settings,
+        step_loop: step_loop.as_ref(),
+        patience: &patience,
+        has_damage: Cell::new(false),
+    };
+    let done = work(&deployment)?;
+    if deployment.has_damage.get() { Err(Stop::Failed) } else { Ok(done) }
 }
 
 /// Connects to AWS with an environment that has region and credentials.

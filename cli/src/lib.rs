@@ -87,12 +87,12 @@ pub fn main() -> ExitCode {
         },
         Command::Runs(args) => match &args.results {
             Some(results) => results_dir::runs(&args, results),
-            None => fleet::status::runs(&args),
+            None => fleet::reports::runs(&args),
         },
         Command::Verify(args) => verify::verify(&args),
         Command::Report(args) => match &args.results {
             Some(results) => results_dir::report(&args, results),
-            None => fleet::status::report(&args),
+            None => fleet::reports::report(&args),
         },
         Command::Redrive(args) => fleet::run::redrive(&args),
         Command::Estimate(args) => fleet::estimate::estimate(&args),

@@ -222,7 +222,7 @@ pub(crate) fn runs(args: &RunsArgs, results: &Path) -> Result<(), Stop> {
     if args.json {
         summary::print(&summary::json(&listed)?)?;
     } else if !listed.is_empty() {
-        summary::print(&runs_table::of_runs(&listed))?;
+        summary::print(&runs_table::of_runs(&listed, false))?;
     } else if damaged.is_empty() {
         summary::print("no runs yet\n")?;
     }
@@ -247,7 +247,7 @@ pub(crate) fn status(args: &StatusArgs, results: &Path) -> Result<(), Stop> {
         let results = printable(&results.display().to_string());
         summary::print(&format!("no run is active; the runs: flowherd runs --results {results}\n"))?;
     } else {
-        summary::print(&runs_table::of_progress(&runs))?;
+        summary::print(&runs_table::of_progress(&runs, false))?;
     }
     fail_on(&damaged)
 }
@@ -260,6 +260,7 @@ fn progress(dir: &ResultsDir, run: &Run) -> Result<RunProgress, Stop> {
     let objects = reconcile(dir.store(), run, time).context("cannot read the ledger")?.objects;
     Ok(RunProgress {
         run: run.run.clone(),
+        fleet: None,
         prefix: run.prefix.clone(),
         state: runs_table::state(is_active, report.as_ref().filter(|_| !is_active)),
         started: run.started.clone(),

@@ -49,6 +49,9 @@ pub(crate) fn check_reports(runs: &[ListedRun]) -> Result<(), Stop> {
 #[derive(Debug, Serialize)]
 pub(crate) struct RunProgress {
     pub(crate) run: String,
+    /// `None` for a run of `flowherd convert`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fleet: Option<String>,
     pub(crate) prefix: String,
     pub(crate) state: &'static str,
     pub(crate) started: String,
@@ -74,8 +77,8 @@ pub(crate) fn state(is_active: bool, report: Option<&Result<Report, String>>) ->
     }
 }
 
-/// Returns the table of `flowherd runs`.
-pub(crate) fn of_runs(runs: &[ListedRun]) -> String {
+/// Returns the table of `flowherd runs`; `with_fleets`: with the fleet of each run.
+pub(crate) fn of_runs(runs: &[ListedRun], with_fleets: bool) -> String {
     let rows = runs.iter().map(|ListedRun { run, state, report, .. }| {
         let listed = run.manifest.map_or_else(|| "-".to_owned(), |totals| count(totals.objects));
         let mut row = vec![run.run.clone(), run.prefix.clone(), (*state).to_owned(), listed];
@@ -91,11 +94,12 @@ pub(crate) fn of_runs(runs: &[ListedRun]) -> String {
         row
     });
     let head = ["run", "prefix", "state", "listed", "done", "skipped", "failed", "missing", "rows"];
-    with_states(&head, &rows.collect::<Vec<_>>())
+    let fleets = runs.iter().map(|run| run.run.fleet.as_str());
+    with_states(&head, rows.collect(), with_fleets.then(|| fleets.collect()))
 }
 
-/// Returns the table of `flowherd status`.
-pub(crate) fn of_progress(runs: &[RunProgress]) -> String {
+/// Returns the table of `flowherd status`; `with_fleets`: with the fleet of each run.
+pub(crate) fn of_progress(runs: &[RunProgress], with_fleets: bool) -> String {
     let rows = runs.iter().map(|run| {
         let mut row = vec![run.run.clone(), run.prefix.clone(), run.state.to_owned()];
         let if_listed = |number| if run.is_listed { count(number) } else { "-".to_owned() };
@@ -105,13 +109,20 @@ pub(crate) fn of_progress(runs: &[RunProgress]) -> String {
         row
     });
     let head = ["run", "prefix", "state", "listed", "done", "skipped", "failed", "remaining"];
-    with_states(&head, &rows.collect::<Vec<_>>())
+    let fleets = runs.iter().map(|run| run.fleet.as_deref().unwrap_or("-"));
+    with_states(&head, rows.collect(), with_fleets.then(|| fleets.collect()))
 }
 
-/// Returns a table of run, prefix, coloured state, and counts.
-fn with_states(head: &[&str], rows: &[Vec<String>]) -> String {
-    let style = |column, text: &str| if column == 2 { state_style(text) } else { Style::new() };
-    table::render_styled(head, rows, |column| column >= 3, style, terminal::width())
+/// Returns a table of run, fleet if given, prefix, coloured state, and counts.
+fn with_states(head: &[&str], mut rows: Vec<Vec<String>>, fleets: Option<Vec<&str>>) -> String {
+    let (mut head, mut state_column) = (head.to_vec(), 2);
+    if let Some(fleets) = fleets {
+        head.insert(1, "fleet");
+        state_column += 1;
+        rows.iter_mut().zip(fleets).for_each(|(row, fleet)| row.insert(1, fleet.to_owned()));
+    }
+    let style = |column, text: &str| if column == state_column { state_style(text) } else { Style::new() };
+    table::render_styled(&head, &rows, |column| column > state_column, style, terminal::width())
 }
 
 fn count(number: u64) -> String {

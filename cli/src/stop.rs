@@ -25,6 +25,16 @@ impl Stop {
     pub(crate) fn usage(problem: impl Into<String>) -> Self {
         Self::Usage(vec![problem.into()])
     }
+
+    /// Returns why the command ends, with all causes.
+    pub(crate) fn on_one_line(&self) -> String {
+        match self {
+            Self::Failed => "the work ended with a failure".to_owned(),
+            Self::Broken(error) => format!("{error:#}"),
+            Self::Usage(problems) => problems.join("; "),
+            Self::Environment(error) => error.to_string(),
+        }
+    }
 }
 
 impl From<anyhow::Error> for Stop {

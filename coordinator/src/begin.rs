@@ -14,7 +14,7 @@ use flowherd_shared::{
 use jiff::Timestamp;
 
 use crate::{
-    coordinator::{Coordinator, Inputs, iso},
+    coordinator::{Coordinator, Inputs, iso, read_run},
     error::CoordinatorError,
     marker::{RunMarker, Stage},
     options::RunOptions,
@@ -23,14 +23,14 @@ use crate::{
 };
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
-    /// Begins a run and returns its first state. A second call with the same run name returns the same state.
+    /// Begins a run in this fleet and returns its first state. The caller has chosen the fleet by the options. A second call with the same run name returns the same state.
     ///
     /// # Errors
     /// [`CoordinatorError::Refused`] for invalid options or configuration, a prefix that cannot be listed, an existing run,
     /// and a purge that would delete messages of another run. [`CoordinatorError::Damaged`] if `run.json` of that name, or of the
     /// resumed run, is damaged.
     pub fn begin(&self, options: &RunOptions) -> Result<RunState, CoordinatorError> {
-        let earlier = options.resume.as_ref().map(|name| self.run(name)).transpose()?;
+        let earlier = options.resume.as_ref().map(|name| read_run(self.results, name)).transpose()?;
         let prefix = prefix(options, earlier.as_ref())?;
         self.check_overlap(&prefix)?;
         let name = options.run_name((self.clock)())?;
@@ -40,7 +40,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             CoordinatorError::Damaged(format!("{path}: {why}; choose another name for the run, or omit it"))
         })?;
         if let Some(run) = existing {
-            if run.prefix != prefix || run.manifest.is_some() {
+            if run.fleet != self.fleet || run.prefix != prefix || run.manifest.is_some() {
                 return Err(CoordinatorError::Refused(format!(
                     "run {name} already exists; choose another name, or omit it"
                 )));
@@ -62,6 +62,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         let resumes = earlier.into_iter().flat_map(|run| std::iter::once(run.run).chain(run.resumes));
         let mut run = Run {
             run: name,
+            fleet: self.fleet.to_owned(),
             prefix,
             fingerprint,
             enrichment: run_config.enrichment_files().to_vec(),

@@ -43,6 +43,8 @@ pub struct Inputs {
 /// The coordinator's ports and limits. Its operations are in the modules of the same names.
 #[expect(missing_debug_implementations, reason = "it holds functions")]
 pub struct Coordinator<'a, L, S, Q> {
+    /// The fleet. Its runs have their messages in its queue.
+    pub fleet: &'a str,
     /// Lists the source bucket.
     pub source: &'a L,
     /// The name of the source bucket.
@@ -70,31 +72,16 @@ pub struct Coordinator<'a, L, S, Q> {
 }
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
-    /// Reads `run.json` of a run.
+    /// Reads `run.json` of a run of this fleet.
     ///
     /// # Errors
-    /// [`CoordinatorError::Refused`] if there is no such run, [`CoordinatorError::Damaged`] if its `run.json` is damaged.
+    /// As [`read_run`], and [`CoordinatorError::Refused`] for a run of another fleet.
     pub fn run(&self, name: &str) -> Result<Run, CoordinatorError> {
-        let unknown =
-            || CoordinatorError::Refused(format!("no run named {name:?}; list runs with: flowherd runs"));
-        if let Some(problem) = layout::run_name_problem(name) {
-            return Err(CoordinatorError::Refused(problem));
+        let run = read_run(self.results, name)?;
+        if run.fleet == self.fleet {
+            return Ok(run);
         }
-        let path = layout::run(name);
-        match examine_json(self.results, &path).map_err(CoordinatorError::Ledger)? {
-            Some(Ok(run)) => return Ok(run),
-            Some(Err(why)) => return Err(CoordinatorError::Damaged(format!("{path}: {why}"))),
-            None => {}
-        }
-        let marker = self.results.head(&layout::active(name)).map_err(CoordinatorError::Ledger)?;
-        Err(match marker {
-            Some(_) => CoordinatorError::Refused(format!(
-                "run {name} has a run marker but no {}: its begin was interrupted, or its ledger was deleted; remove the \
-                 marker with: flowherd runs --forget {name}",
-                layout::run(name)
-            )),
-            None => unknown(),
-        })
+        Err(other_fleet(name, &run.fleet, self.fleet))
     }
 
     /// Returns the state from which to continue a run without a driver: planning until its listing is complete, otherwise
@@ -123,9 +110,9 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         Ok(first.is_some())
     }
 
-    /// Returns another run that may be purging the queue now.
-    pub(crate) fn purging_run(&self, run: &str) -> Result<Option<String>, CoordinatorError> {
-        for other in RunMarker::others(self.results, run).map_err(CoordinatorError::Ledger)? {
+    /// Returns another run of the fleet that may be purging the queue now.
+    pub(crate) fn purging_run(&self, run: &Run) -> Result<Option<String>, CoordinatorError> {
+        for other in RunMarker::others_of_fleet(self.results, run).map_err(CoordinatorError::Ledger)? {
             if other.is_purging(self.results).map_err(CoordinatorError::Ledger)? {
                 return Ok(Some(other.run));
             }
@@ -163,6 +150,35 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             }
         }
     }
+}
+
+/// The error of an operation on a run that is of another fleet.
+pub(crate) fn other_fleet(run: &str, its: &str, fleet: &str) -> CoordinatorError {
+    CoordinatorError::Refused(format!("run {run} is of fleet {its}, not of fleet {fleet}"))
+}
+
+/// Reads `run.json` of a run of any fleet.
+///
+/// # Errors
+/// [`CoordinatorError::Refused`] if there is no such run, [`CoordinatorError::Damaged`] if its `run.json` is damaged.
+pub fn read_run(results: &impl Store, name: &str) -> Result<Run, CoordinatorError> {
+    if let Some(problem) = layout::run_name_problem(name) {
+        return Err(CoordinatorError::Refused(problem));
+    }
+    let path = layout::run(name);
+    match examine_json(results, &path).map_err(CoordinatorError::Ledger)? {
+        Some(Ok(run)) => return Ok(run),
+        Some(Err(why)) => return Err(CoordinatorError::Damaged(format!("{path}: {why}"))),
+        None => {}
+    }
+    let marker = results.head(&layout::active(name)).map_err(CoordinatorError::Ledger)?;
+    Err(CoordinatorError::Refused(match marker {
+        Some(_) => format!(
+            "run {name} has a run marker but no {path}: its begin was interrupted, or its ledger was deleted; remove the \
+             marker with: flowherd runs --forget {name}"
+        ),
+        None => format!("no run named {name:?}; list runs with: flowherd runs"),
+    }))
 }
 
 /// Formats a time as ISO-8601 UTC with milliseconds.

@@ -7,7 +7,33 @@ use flowherd_shared::{
     text::counted,
 };
 
-use crate::{coordinator::Coordinator, error::CoordinatorError, marker::RunMarker};
+use crate::{
+    coordinator::{Coordinator, other_fleet},
+    error::CoordinatorError,
+    marker::RunMarker,
+};
+
+/// Removes the marker of a run whose fleet has no queue.
+///
+/// # Errors
+/// [`CoordinatorError::Refused`] if the run has no marker.
+pub fn forget_marker(results: &impl Store, name: &str) -> Result<(), CoordinatorError> {
+    check_marker(results, name)?;
+    RunMarker::remove(results, name).map_err(CoordinatorError::Ledger)
+}
+
+fn check_marker(results: &impl Store, name: &str) -> Result<(), CoordinatorError> {
+    if let Some(problem) = layout::run_name_problem(name) {
+        return Err(CoordinatorError::Refused(problem));
+    }
+    let path = layout::active(name);
+    if results.head(&path).map_err(CoordinatorError::Ledger)?.is_none() {
+        return Err(CoordinatorError::Refused(format!(
+            "run {name} has no run marker ({path}), so it blocks no purge; list active runs with: flowherd status"
+        )));
+    }
+    Ok(())
+}
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// Removes the marker of an abandoned run, so that it no longer blocks purges.
@@ -16,18 +42,14 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// [`CoordinatorError::Refused`] while objects of the run have no receipt and the queue has messages, unless `force` is
     /// set.
     pub fn forget(&self, name: &str, force: bool) -> Result<(), CoordinatorError> {
-        let list = "list active runs with: flowherd status";
-        if let Some(problem) = layout::run_name_problem(name) {
-            return Err(CoordinatorError::Refused(problem));
-        }
-        let path = layout::active(name);
-        if self.results.head(&path).map_err(CoordinatorError::Ledger)?.is_none() {
-            return Err(CoordinatorError::Refused(format!(
-                "run {name} has no run marker ({path}), so it blocks no purge; {list}"
-            )));
-        }
+        check_marker(self.results, name)?;
         // A marker that does not parse names no messages to protect.
         let marker = RunMarker::find(self.results, name).map_err(CoordinatorError::Ledger)?;
+        if let Some(fleet) = marker.as_ref().and_then(|marker| marker.fleet.as_ref())
+            && fleet != self.fleet
+        {
+            return Err(other_fleet(name, fleet, self.fleet));
+        }
         if let Some(marker) = marker.filter(|_| !force) {
             let depth = self.queue.depth().map_err(CoordinatorError::Queue)?;
             let messages = depth.visible + depth.in_flight + depth.delayed;

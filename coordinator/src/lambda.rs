@@ -21,14 +21,8 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::{
-    coordinator::Coordinator,
-    drive::Host,
-    error::CoordinatorError,
-    event::Event,
-    names,
-    options::RefreshOptions,
-    settings::{Connected, Settings},
-    state::RunState,
+    connect::Connected, coordinator::Coordinator, drive::Host, error::CoordinatorError, event::Event, names,
+    options::RefreshOptions, settings::Settings, state::RunState,
 };
 
 /// Remaining time below which the function begins no further page or part. Sending a page takes about 15 s if its batches
@@ -79,7 +73,8 @@ fn respond(
         }
         event => {
             let has_time = || remaining() > MARGIN;
-            let state = connected.with(|coordinator| handle(coordinator, event, &has_time))?;
+            let fleet = connected.fleet_of(&event)?;
+            let state = connected.with(fleet, |coordinator| handle(coordinator, event, &has_time))??;
             log_step(operation.as_deref().unwrap_or_default(), &state);
             serde_json::to_value(state)
         }
@@ -99,7 +94,7 @@ fn refresh_names(
     let refreshed = names::refresh(&connected.results, options, Timestamp::now, |targets| {
         aws.handle().block_on(ec2::read_names_until(targets, ec2::Retries::default(), Some(end)))
     });
-    let metrics = names::metrics(&refreshed, settings.common.queue_name(), Timestamp::now());
+    let metrics = names::metrics(&refreshed, &settings.common.results_bucket, Timestamp::now());
     // A closed standard output does not fail the refresh.
     let _ = writeln!(std::io::stdout(), "{metrics}");
     let refreshed = refreshed?;
@@ -154,6 +149,7 @@ fn log_step(operation: &str, state: &RunState) {
     let progress = state.progress;
     info!(
         run = state.run,
+        fleet = state.fleet,
         operation,
         next = state.operation.name(),
         wait_seconds = state.wait_seconds,

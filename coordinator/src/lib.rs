@@ -5,11 +5,14 @@
 
 mod begin;
 mod check;
+#[cfg(feature = "aws")]
+pub mod connect;
 pub mod coordinator;
 pub mod drive;
 pub mod error;
 pub mod event;
-mod forget;
+pub mod fleets;
+pub mod forget;
 #[cfg(feature = "aws")]
 pub mod lambda;
 pub mod manifest;
@@ -23,7 +26,7 @@ pub mod planner;
 mod purge;
 pub mod reconcile;
 pub mod redrive;
-mod report;
+pub mod report;
 pub mod runs;
 #[cfg(feature = "aws")]
 pub mod settings;

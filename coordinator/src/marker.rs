@@ -1,6 +1,6 @@
 //! Run markers: a small file for each run that may have messages in the queue, from its begin, or a redrive, to the report
-//! that finds nothing pending. A purge deletes the messages of all runs, so a purging run reads the markers first, and a
-//! sending run checks whether another one purges.
+//! that finds nothing pending. A purge deletes the messages of all runs of the fleet, so a purging run reads the markers first, and a
+//! sending run checks whether another one purges. Each fleet has its own queue, so a purge concerns the runs of its fleet only.
 //!
 //! Ages come from the store's clock ([`Head::age`]), because the processes that write and read markers run on different
 //! machines.
@@ -21,6 +21,8 @@ const PURGE_LIMIT: Duration = Duration::from_mins(10);
 pub struct RunMarker {
     /// The run.
     pub run: String,
+    /// Its fleet, in whose queue its messages are; `None` for a marker that does not parse.
+    pub fleet: Option<String>,
     /// Its prefix.
     pub prefix: String,
     /// ISO-8601 UTC, by the store's clock. `None` until the begin has read when the store wrote the marker.
@@ -58,6 +60,7 @@ impl RunMarker {
     pub fn new(run: &Run, stage: Stage) -> Self {
         Self {
             run: run.run.clone(),
+            fleet: Some(run.fleet.clone()),
             prefix: run.prefix.clone(),
             started: Some(run.started.clone()),
             has_sent: matches!(stage, Stage::Sending | Stage::Redriving | Stage::Stopped(_)),
@@ -103,10 +106,25 @@ impl RunMarker {
         Ok(others)
     }
 
+    /// Reads the markers of all other runs of the same fleet. A marker that does not parse may be of any fleet.
+    pub fn others_of_fleet(results: &(impl Store + Lister), run: &Run) -> Result<Vec<Self>, StoreError> {
+        let mut others = Self::others(results, &run.run)?;
+        others.retain(|other| other.fleet.as_ref().is_none_or(|fleet| *fleet == run.fleet));
+        Ok(others)
+    }
+
     /// A marker whose content does not parse: the run may have sent messages.
     fn unreadable(run: &str) -> Self {
-        let (run, prefix) = (run.to_owned(), String::new());
-        Self { run, prefix, started: None, has_sent: true, purging: false, redriven: false, sent: None }
+        Self {
+            run: run.to_owned(),
+            fleet: None,
+            prefix: String::new(),
+            started: None,
+            has_sent: true,
+            purging: false,
+            redriven: false,
+            sent: None,
+        }
     }
 
     /// Returns whether the run may be purging the queue now.

@@ -26,6 +26,8 @@ pub const WRITE_TIME: Duration = Duration::from_mins(1);
 const ATTEMPTS: u32 = 3;
 /// The metric of a refresh: 1 if it read everything, otherwise 0. A refresh that is killed writes none.
 pub const METRIC: &str = "NamesRefreshed";
+/// Its only dimension: the name of the results bucket, which has the names of all fleets.
+pub const DIMENSION: &str = "ResultsBucket";
 
 impl RefreshOptions {
     /// Returns all mistakes.
@@ -99,16 +101,20 @@ impl SourceCounts {
 /// Returns the line of metrics of a refresh, in the format that CloudWatch extracts from a log
 /// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>).
 #[must_use]
-pub fn metrics(refreshed: &Result<Refreshed, CoordinatorError>, queue: &str, now: Timestamp) -> Value {
+pub fn metrics(
+    refreshed: &Result<Refreshed, CoordinatorError>,
+    results_bucket: &str,
+    now: Timestamp,
+) -> Value {
     let is_complete = refreshed.as_ref().is_ok_and(|refreshed| refreshed.failures.is_empty());
     json!({
         METRIC: u8::from(is_complete),
-        "Queue": queue,
+        DIMENSION: results_bucket,
         "_aws": {
             "Timestamp": now.as_millisecond(),
             "CloudWatchMetrics": [{
                 "Namespace": "Flowherd",
-                "Dimensions": [["Queue"]],
+                "Dimensions": [[DIMENSION]],
                 "Metrics": [{ "Name": METRIC, "Unit": "Count" }],
             }],
         },
@@ -234,8 +240,8 @@ mod tests {
                 failures: failures.iter().map(|failure| (*failure).to_owned()).collect(),
             })
         };
-        let line = metrics(&refreshed(&[]), "flowherd.fifo", Timestamp::UNIX_EPOCH);
-        assert_eq!((&line[METRIC], &line["Queue"]), (&json!(1), &json!("flowherd.fifo")));
+        let line = metrics(&refreshed(&[]), "results", Timestamp::UNIX_EPOCH);
+        assert_eq!((&line[METRIC], &line[DIMENSION]), (&json!(1), &json!("results")));
         assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Name"], METRIC);
         let refused = Err(CoordinatorError::Refused("x".to_owned()));
         for incomplete in [refreshed(&["x"]), refused] {

@@ -25,7 +25,11 @@ pub struct RunOptions {
     #[cfg_attr(feature = "clap", arg(long, value_name = "NAME"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
-    /// Purge the queue first; refused while a run of another prefix has unfinished objects
+    /// Fleet that processes the objects [default: the one whose prefixes contain the prefix]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "NAME"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<String>,
+    /// Purge the fleet's queue first; refused while a run of another prefix has unfinished objects
     #[cfg_attr(feature = "clap", arg(long))]
     #[serde(default, skip_serializing_if = "is_false")]
     pub purge: bool,
@@ -103,6 +107,7 @@ mod tests {
             prefix: Some("p/".to_owned()),
             resume: Some("r".to_owned()),
             run: Some("r".to_owned()),
+            fleet: Some("main".to_owned()),
             purge: true,
             force: true,
         };

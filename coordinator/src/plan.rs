@@ -77,7 +77,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         // Writes its own marker before reading others'. A purging run does the reverse, so at least one of the two sees the
         // other.
         self.mark(run, Stage::Sending)?;
-        if self.purging_run(&run.run)?.is_none() {
+        if self.purging_run(run)?.is_none() {
             return Ok(true);
         }
         // The marker must keep what another driver of this run has sent, or is about to send.

@@ -201,6 +201,7 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
         let pending = entries.iter().zip(done).filter(|(_, is_done)| !is_done).map(|(object, _)| object);
         let task = |object: &ManifestEntry| Task {
             run: run.run.clone(),
+            fleet: run.fleet.clone(),
             bucket: self.bucket.to_owned(),
             object: object.clone(),
         };

@@ -61,7 +61,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     pub(crate) fn losers(&self, run: &Run, force: bool) -> Result<Vec<String>, CoordinatorError> {
         let ledger = CoordinatorError::Ledger;
         let mut losers = Vec::new();
-        for other in RunMarker::others(self.results, &run.run).map_err(ledger)? {
+        for other in RunMarker::others_of_fleet(self.results, run).map_err(ledger)? {
             // A marker that does not parse has no start, and an empty prefix that is not its own.
             let is_same = other.started.is_some() && other.prefix == run.prefix;
             // Without a start, the other run has not read the markers yet, and will see this run's.

@@ -28,7 +28,7 @@ pub enum Redriven {
 }
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
-    /// Moves the dead-letter messages of all runs back, and returns the state from which the given run gets a new report.
+    /// Moves the dead-letter messages of all runs of the fleet back, and returns the state from which the given run gets a new report.
     ///
     /// # Errors
     /// [`CoordinatorError::Refused`] without a dead-letter queue, and while the queue is being purged.
@@ -71,7 +71,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
 
     /// Refuses while another run purges: the purge would delete the messages that are moved back.
     fn refuse_while_purging(&self, run: &Run) -> Result<(), CoordinatorError> {
-        match self.purging_run(&run.run)? {
+        match self.purging_run(run)? {
             Some(other) => Err(refused_by_purge(&other)),
             None => Ok(()),
         }

@@ -25,6 +25,16 @@ const WAIT_SECONDS: u64 = 5;
 /// Ledger files read at once.
 const READERS: usize = 32;
 
+/// Returns the report of a run; `None` if none is written.
+///
+/// # Errors
+/// Also if the report is damaged.
+pub fn finished_report(results: &impl Store, run: &str) -> Result<Option<Report>, StoreError> {
+    let path = layout::report(run);
+    let report = examine_report(results, &path)?.transpose();
+    report.map_err(|why| StoreError::Invalid(format!("{path}: {why}").into()))
+}
+
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// Adds up parts while there is time. After the last one, writes the report, or returns to checks if objects are
     /// unfinished. A failed read ends the call, which keeps the sum so far; without progress it is an error.
@@ -82,16 +92,6 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         state.message = Some(message(&run, &report, self.bucket, replaced, untried));
         let ended = Ended { state: report.state, report: layout::report(&run.run) };
         Ok(state.next(Operation::End(ended), 0))
-    }
-
-    /// Returns the report of a run; `None` if none is written.
-    ///
-    /// # Errors
-    /// Also if the report is damaged.
-    pub fn finished_report(&self, run: &str) -> Result<Option<Report>, StoreError> {
-        let path = layout::report(run);
-        let report = examine_report(self.results, &path)?.transpose();
-        report.map_err(|why| StoreError::Invalid(format!("{path}: {why}").into()))
     }
 
     /// Returns whether the run's marker says that dead-letter messages were moved back.

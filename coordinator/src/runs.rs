@@ -28,6 +28,8 @@ const MAX_PREFIX_BYTES: usize = 200;
 pub struct IndexedRun {
     /// The run.
     pub run: String,
+    /// Its fleet.
+    pub fleet: String,
     /// Its prefix.
     pub prefix: String,
     /// When it began: ISO-8601 UTC.
@@ -40,6 +42,7 @@ impl From<Run> for IndexedRun {
     fn from(run: Run) -> Self {
         Self {
             run: run.run,
+            fleet: run.fleet,
             prefix: run.prefix,
             started: run.started,
             config_hash: run.fingerprint.config_hash,
@@ -62,7 +65,8 @@ fn key(run: &Run) -> Option<String> {
     let prefix = utf8_percent_encode(&run.prefix, NON_ALPHANUMERIC).to_string();
     // An empty last part would end the key with a slash.
     (prefix.len() <= MAX_PREFIX_BYTES).then(|| {
-        format!("{}{until_last:013}/{}/{}/={prefix}", layout::INDEX, run.run, run.fingerprint.config_hash)
+        let (index, name, fleet) = (layout::INDEX, &run.run, &run.fleet);
+        format!("{index}{until_last:013}/{name}/{fleet}/{}/={prefix}", run.fingerprint.config_hash)
     })
 }
 
@@ -70,11 +74,12 @@ fn key(run: &Run) -> Option<String> {
 fn parse(key: &str) -> Option<IndexedRun> {
     let mut parts = key.strip_prefix(layout::INDEX)?.split('/');
     let until_last: i64 = parts.next().filter(|digits| digits.len() == 13)?.parse().ok()?;
-    let (run, config_hash) = (parts.next()?, parts.next()?);
+    let (run, fleet, config_hash) = (parts.next()?, parts.next()?, parts.next()?);
     let prefix = percent_decode_str(parts.next()?.strip_prefix('=')?).decode_utf8().ok()?;
     let started = Timestamp::from_millisecond(LAST_MILLISECOND - until_last).ok()?;
     parts.next().is_none().then(|| IndexedRun {
         run: run.to_owned(),
+        fleet: fleet.to_owned(),
         prefix: prefix.into_owned(),
         started: iso(started),
         config_hash: config_hash.to_owned(),
@@ -135,6 +140,7 @@ mod tests {
     fn run(prefix: &str) -> Run {
         Run {
             run: "a.B-1_".to_owned(),
+            fleet: "main".to_owned(),
             prefix: prefix.to_owned(),
             fingerprint: Fingerprint { config_hash: "c0".to_owned(), names_hash: "10".to_owned() },
             enrichment: Vec::new(),
@@ -165,7 +171,9 @@ mod tests {
 
     #[test]
     fn keys_that_the_index_does_not_write_are_ignored() {
-        for key in ["", "1/r/c/=", "0000000000001/r/c/=/", "0000000000001/r/c/", "0000000000001/r/c/=%FF"] {
+        for key in
+            ["", "1/r/f/c/=", "0000000000001/r/f/c/=/", "0000000000001/r/f/c/", "0000000000001/r/f/c/=%FF"]
+        {
             assert_eq!(parse(&format!("{}{key}", layout::INDEX)), None, "{key}");
         }
     }

@@ -1,71 +1,40 @@
-//! The coordinator's environment variables, and its connections.
+//! The coordinator's environment variables.
 
-use std::{fs::File, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use flowherd_aws::{
-    Aws,
-    s3::{Bucket, BucketError},
-    settings::{CommonSettings, Variables, is_account, is_fifo_url},
-    sqs::SqsQueue,
-};
-use flowherd_shared::{
-    config::Config,
-    enrichment::{self, EnrichmentFile},
-    layout,
-    limits::{MAX_ENRICHMENT_BYTES, MAX_RESULT_BYTES},
-    queue::QueueError,
-    store::{Problem, Store, StoreError, read_limited},
-};
-use jiff::Timestamp;
+use flowherd_aws::settings::{CommonSettings, QUEUE_URL, Variables, is_account, is_fifo_url};
+use flowherd_shared::layout::{self, MAIN_FLEET};
+use serde::Deserialize;
 
-use crate::coordinator::{Coordinator, Inputs};
+use crate::fleets::{Driver, FleetSettings, Fleets, Job, MAX_KEYS};
 
 /// For how long the queue must be empty before objects without an outcome count as missing. Its counts become exact about a
 /// minute after the last message was sent
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html>).
 const SETTLE: Duration = Duration::from_mins(2);
 const TIME_LIMIT: Duration = Duration::from_hours(24);
-/// Enough for years of one stream. A larger prefix is more often a mistake.
-const MAX_KEYS: u64 = 10_000_000;
+const DEAD_URL: &str = "https://sqs.eu-west-1.amazonaws.com/123456789012/flowherd-dead.fifo";
+/// The variable that defines several fleets.
+pub const FLEETS: &str = "FLOWHERD_FLEETS";
 
 /// A coordinator's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Settings that the workers have too.
     pub common: CommonSettings,
-    /// `FLOWHERD_DEAD_LETTER_QUEUE_URL`: the dead-letter queue; by default that of the queue's redrive policy.
-    pub dead_letter_queue_url: Option<String>,
-    /// `FLOWHERD_CONFIG`: `flowherd.toml`, as a path or `s3://bucket/key`.
-    pub config: Option<String>,
-    /// `FLOWHERD_NAMES`: `names.json`, as a path or `s3://bucket/key`.
-    pub lookups: Option<String>,
-    /// `FLOWHERD_CONFIG_BUCKET_OWNER`: the account that must own the bucket of `config`.
-    pub config_bucket_owner: Option<String>,
-    /// `FLOWHERD_NAMES_BUCKET_OWNER`: the account that must own the bucket of `lookups`.
-    pub lookups_bucket_owner: Option<String>,
+    /// `FLOWHERD_FLEETS`, or one fleet of the other variables.
+    pub fleets: Fleets,
     /// `FLOWHERD_SETTLE_SECONDS`.
     pub settle: Duration,
     /// `FLOWHERD_TIME_LIMIT_SECONDS`.
     pub time_limit: Duration,
-    /// `FLOWHERD_MAX_KEYS`: maximum objects of a run.
-    pub max_keys: u64,
 }
 
 impl Settings {
-    /// Returns the settings for these buckets and queues, with defaults for the others.
+    /// Returns the settings for these buckets and fleets, with defaults for the others.
     #[must_use]
-    pub fn of(common: CommonSettings, dead_letter_queue_url: String) -> Self {
-        Self {
-            common,
-            dead_letter_queue_url: Some(dead_letter_queue_url),
-            config: None,
-            lookups: None,
-            config_bucket_owner: None,
-            lookups_bucket_owner: None,
-            settle: SETTLE,
-            time_limit: TIME_LIMIT,
-            max_keys: MAX_KEYS,
-        }
+    pub fn of(common: CommonSettings, fleets: Fleets) -> Self {
+        Self { common, fleets, settle: SETTLE, time_limit: TIME_LIMIT }
     }
 
     /// Reads all settings.
@@ -74,207 +43,165 @@ impl Settings {
     /// Every problem, each as one line.
     pub fn read(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, Vec<String>> {
         let mut variables = Variables::new(variable);
-        let dead_url = "https://sqs.eu-west-1.amazonaws.com/123456789012/flowherd-dead.fifo";
-        let is_location =
-            |location: &str| location.strip_prefix("s3://").is_none_or(|path| path.contains('/'));
-        let mut number = |name, example| {
-            let value = variables.optional(name, |value| value.parse::<u64>().is_ok(), example);
-            value.and_then(|value| value.parse::<u64>().ok())
+        let seconds = |variables: &mut Variables<'_>, name, example, default| {
+            number(variables, name, example).map_or(default, Duration::from_secs)
         };
-        let settle = number("FLOWHERD_SETTLE_SECONDS", "120").map_or(SETTLE, Duration::from_secs);
-        let time_limit =
-            number("FLOWHERD_TIME_LIMIT_SECONDS", "86400").map_or(TIME_LIMIT, Duration::from_secs);
-        let max_keys = number("FLOWHERD_MAX_KEYS", "10000000").unwrap_or(MAX_KEYS);
-        let mut owner = |name| variables.optional(name, is_account, "123456789012");
-        let config_bucket_owner = owner("FLOWHERD_CONFIG_BUCKET_OWNER");
-        let lookups_bucket_owner = owner("FLOWHERD_NAMES_BUCKET_OWNER");
+        let settle = seconds(&mut variables, "FLOWHERD_SETTLE_SECONDS", "120", SETTLE);
+        let time_limit = seconds(&mut variables, "FLOWHERD_TIME_LIMIT_SECONDS", "86400", TIME_LIMIT);
+        let defaults = read_defaults(&mut variables);
         let common = CommonSettings::read(&mut variables);
-        let settings = Self {
-            common,
-            dead_letter_queue_url: variables.optional(
-                "FLOWHERD_DEAD_LETTER_QUEUE_URL",
-                is_fifo_url,
-                dead_url,
-            ),
-            config: variables.optional("FLOWHERD_CONFIG", is_location, "s3://my-settings/flowherd.toml"),
-            lookups: variables.optional("FLOWHERD_NAMES", is_location, "s3://my-settings/names.json"),
-            config_bucket_owner,
-            lookups_bucket_owner,
-            settle,
-            time_limit,
-            max_keys,
+        let fleets = match (variables.optional(FLEETS, |_| true, ""), defaults) {
+            (Some(json), defaults) => read_fleets(&mut variables, &json, &defaults),
+            (None, defaults) => read_only_fleet(&mut variables, defaults),
         };
-        variables.finish(settings)
+        variables.finish(Self { common, fleets, settle, time_limit })
+    }
+
+    /// Returns the setting that has the URL of a fleet's queue, for people.
+    pub(crate) fn queue_setting(&self, fleet: &str, url: &str) -> String {
+        if fleet == MAIN_FLEET && self.fleets.count() == 1 {
+            format!("{QUEUE_URL}={url}")
+        } else {
+            format!("{FLEETS}: the queueUrl of {fleet}, {url}")
+        }
     }
 }
 
-impl Settings {
-    /// Returns whether new runs use the names that the coordinator refreshes. Before the first refresh, there are none.
-    fn refreshes_names(&self) -> bool {
-        let refreshed = format!("s3://{}/{}", self.common.results_bucket, layout::NAMES);
-        self.lookups.as_ref() == Some(&refreshed)
+/// The settings of a fleet that has no other value for them. Its driver has no meaning.
+fn read_defaults(variables: &mut Variables<'_>) -> FleetSettings {
+    let max_keys = number(variables, "FLOWHERD_MAX_KEYS", "10000000").unwrap_or(MAX_KEYS);
+    let mut owner = |name| variables.optional(name, is_account, "123456789012");
+    let config_bucket_owner = owner("FLOWHERD_CONFIG_BUCKET_OWNER");
+    let lookups_bucket_owner = owner("FLOWHERD_NAMES_BUCKET_OWNER");
+    let mut location = |name, example| variables.optional(name, is_location, example);
+    FleetSettings {
+        config: location("FLOWHERD_CONFIG", "s3://my-settings/flowherd.toml"),
+        lookups: location("FLOWHERD_NAMES", "s3://my-settings/names.json"),
+        config_bucket_owner,
+        lookups_bucket_owner,
+        max_keys,
+        ..FleetSettings::on(Driver::Map)
     }
 }
 
-/// Why the coordinator cannot connect.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The configuration of the queue or the permissions do not fit; a retry does not help.
-    #[error("{0}")]
-    Refused(String),
-    /// A bucket does not exist or does not respond.
-    #[error("{named}")]
-    Bucket {
-        /// The variable and its value.
-        named: String,
-        /// The cause.
-        source: BucketError,
-    },
-    /// The queue does not respond, or denies access.
-    #[error(
-        "{named}: cannot read the attributes of the queue; check its URL and region, and sqs:GetQueueAttributes"
-    )]
-    Queue {
-        /// The variable and its value.
-        named: String,
-        /// The cause.
-        source: QueueError,
-    },
+fn read_only_fleet(variables: &mut Variables<'_>, defaults: FleetSettings) -> Fleets {
+    let url = CommonSettings::read_queue_url(variables);
+    let dead_letters = variables.optional("FLOWHERD_DEAD_LETTER_QUEUE_URL", is_fifo_url, DEAD_URL);
+    Fleets::only(FleetSettings { driver: Driver::Queue { url, dead_letters }, ..defaults })
 }
 
-/// The coordinator's connections, made once.
-#[derive(Debug)]
-pub struct Connected<'a> {
-    aws: &'a Aws,
-    settings: &'a Settings,
-    /// The source bucket.
-    pub source: Bucket,
-    /// The results bucket.
-    pub results: Bucket,
-    queue: SqsQueue,
-    dead_letters: Option<SqsQueue>,
+/// A fleet of `FLOWHERD_FLEETS`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct FleetJson {
+    #[serde(default)]
+    prefixes: Vec<String>,
+    #[serde(default)]
+    driver: DriverName,
+    queue_url: Option<String>,
+    dead_letter_queue_url: Option<String>,
+    #[serde(default)]
+    job: Job,
+    #[serde(default)]
+    live: bool,
+    config: Option<String>,
+    config_bucket_owner: Option<String>,
+    names: Option<String>,
+    names_bucket_owner: Option<String>,
+    max_keys: Option<u64>,
 }
 
-impl<'a> Connected<'a> {
-    /// Checks the queue and both buckets. Without a dead-letter queue in the settings, takes that of the queue's redrive
-    /// policy.
-    ///
-    /// # Errors
-    /// [`ConnectError`], by what the caller can do about it.
-    pub fn new(aws: &'a Aws, settings: &'a Settings) -> Result<Self, ConnectError> {
-        let queue = aws.queue(&settings.common.queue_url);
-        let named = || format!("FLOWHERD_QUEUE_URL={}", settings.common.queue_url);
-        let unusable = |source| ConnectError::Queue { named: named(), source };
-        let attributes = queue.attributes().map_err(unusable)?;
-        let problems = attributes.problems();
-        if !problems.is_empty() {
-            return Err(ConnectError::Refused(format!("{}: {}", named(), problems.join("; "))));
-        }
-        let dead_letters = match (&settings.dead_letter_queue_url, &attributes.redrive) {
-            (Some(url), _) => Some(aws.queue(url)),
-            (None, Some(redrive)) => {
-                let url = queue.url_of(&redrive.dead_letter_arn).map_err(unusable)?;
-                Some(aws.queue(&url))
-            }
-            (None, None) => None,
-        };
-        let source = aws.find_bucket(
-            &settings.common.source_bucket,
-            settings.common.source_bucket_owner.as_deref(),
-            settings.common.source_bucket_region.as_deref(),
-        );
-        let source = source.map_err(|source| ConnectError::Bucket {
-            named: format!("FLOWHERD_SOURCE_BUCKET={}", settings.common.source_bucket),
-            source,
-        })?;
-        let named = || format!("FLOWHERD_RESULTS_BUCKET={}", settings.common.results_bucket);
-        let results = aws.find_bucket(
-            &settings.common.results_bucket,
-            settings.common.results_bucket_owner.as_deref(),
-            None,
-        );
-        let results = results.map_err(|source| ConnectError::Bucket { named: named(), source })?;
-        if !results.is_readable {
-            let check = "check the credentials, s3:ListBucket on it, and FLOWHERD_RESULTS_BUCKET_OWNER";
-            return Err(ConnectError::Refused(format!("{}: access is denied; {check}", named())));
-        }
-        let (source, results) = (source.bucket, results.bucket);
-        Ok(Self { aws, settings, source, results, queue, dead_letters })
-    }
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum DriverName {
+    #[default]
+    Queue,
+    Map,
+}
 
-    /// Calls `work` with the coordinator.
-    pub fn with<T>(&self, work: impl FnOnce(&Coordinator<'_, Bucket, Bucket, SqsQueue>) -> T) -> T {
-        let settings = self.settings;
-        let read = |location: &Option<String>, owner: &Option<String>| {
-            let read = |location| self.read(location, owner.as_deref(), MAX_RESULT_BYTES);
-            location.as_deref().map(read).transpose()
-        };
-        let inputs = || {
-            let config = read(&settings.config, &settings.config_bucket_owner)?;
-            let files = self.enrichment_files(config.as_deref().unwrap_or_default())?;
-            let (lookups, lacks_names) = match read(&settings.lookups, &settings.lookups_bucket_owner) {
-                Err(StoreError::NotFound(_)) if settings.refreshes_names() => (None, true),
-                lookups => (lookups?, false),
-            };
-            Ok(Inputs { config, lookups, files, lacks_names })
-        };
-        work(&Coordinator {
-            source: &self.source,
-            bucket: &self.settings.common.source_bucket,
-            results: &self.results,
-            results_bucket: &self.settings.common.results_bucket,
-            queue: &self.queue,
-            dead_letters: self.dead_letters.as_ref(),
-            inputs: &inputs,
-            settle: self.settings.settle,
-            time_limit: self.settings.time_limit,
-            max_keys: self.settings.max_keys,
-            clock: &Timestamp::now,
-            pause: &std::thread::sleep,
-        })
-    }
-
-    /// Reads the enrichment files of a configuration, except those that do not exist: the begin of the run names all of them.
-    fn enrichment_files(&self, config: &[u8]) -> Result<Vec<EnrichmentFile>, StoreError> {
-        // The begin of the run reports the problems of the configuration.
-        let Ok(config) = Config::from_bytes(config) else { return Ok(Vec::new()) };
-        let base = self.settings.config.as_deref().unwrap_or_default();
-        let mut files = Vec::new();
-        for file in enrichment::files(&config.enrichments) {
-            let location = enrichment::location(base, file);
-            // The buckets of its files belong to the owner of the configuration.
-            let owner = self.settings.config_bucket_owner.as_deref();
-            match self.read(&location, owner, MAX_ENRICHMENT_BYTES as u64) {
-                Ok(bytes) => files.push(EnrichmentFile { file: file.to_owned(), bytes: bytes.into() }),
-                Err(StoreError::NotFound(_)) => {}
-                Err(error) => return Err(error),
-            }
-            if enrichment::total_problem(&files).is_some() {
-                break;
-            }
+fn read_fleets(variables: &mut Variables<'_>, json: &str, defaults: &FleetSettings) -> Fleets {
+    let example = r#"{"main": {"queueUrl": "https://…/flowherd.fifo", "prefixes": ["firehose/"]}}"#;
+    for name in [QUEUE_URL, "FLOWHERD_DEAD_LETTER_QUEUE_URL"] {
+        if variables.optional(name, |_| true, "").is_some() {
+            variables.problem(format!("{name} and {FLEETS} are set; remove one of them"));
         }
-        Ok(files)
     }
-
-    /// Reads a file from a path or from `s3://bucket/key`.
-    fn read(&self, location: &str, bucket_owner: Option<&str>, limit: u64) -> Result<Vec<u8>, StoreError> {
-        if let Some((bucket, key)) = location.strip_prefix("s3://").and_then(|path| path.split_once('/')) {
-            let bucket = self.aws.bucket(bucket, bucket_owner);
-            let found = bucket.get_limited(key, limit)?;
-            return found.ok_or_else(|| StoreError::NotFound(format!("{location} does not exist").into()));
+    let parsed: BTreeMap<String, FleetJson> = match serde_json::from_str(json) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            variables.problem(format!("{FLEETS} is not valid: {error}; an example: {example}"));
+            return Fleets::new(BTreeMap::new());
         }
-        let file = File::open(location).map_err(|error| {
-            let message = format!("{location}: {error}");
-            match StoreError::from_file_error(error) {
-                StoreError::NotFound(problem) => StoreError::NotFound(Problem::caused_by(message, problem)),
-                StoreError::AccessDenied(problem) => {
-                    StoreError::AccessDenied(Problem::caused_by(message, problem))
-                }
-                other => StoreError::transient_because(message, other),
-            }
-        })?;
-        read_limited(file, location, limit)
+    };
+    if parsed.is_empty() {
+        variables.problem(format!("{FLEETS} has no fleet; an example: {example}"));
     }
+    let mut fleets = BTreeMap::new();
+    for (name, fleet) in parsed {
+        let (fleet, problems) = check_fleet(&name, fleet, defaults);
+        problems.into_iter().for_each(|problem| variables.problem(format!("{FLEETS}: {problem}")));
+        fleets.insert(name, fleet);
+    }
+    Fleets::new(fleets)
+}
+
+/// Returns the settings of a fleet, and all problems.
+fn check_fleet(name: &str, fleet: FleetJson, defaults: &FleetSettings) -> (FleetSettings, Vec<String>) {
+    let mut problems: Vec<String> = layout::fleet_name_problem(name).into_iter().collect();
+    let mut check = |setting: &str, value: &Option<String>, is_valid: fn(&str) -> bool, example: &str| {
+        if let Some(value) = value.as_deref().filter(|value| !is_valid(value)) {
+            problems.push(format!("{setting} {value:?} of {name} is not valid; an example: {example}"));
+        }
+    };
+    check("queueUrl", &fleet.queue_url, is_fifo_url, DEAD_URL);
+    check("deadLetterQueueUrl", &fleet.dead_letter_queue_url, is_fifo_url, DEAD_URL);
+    check("config", &fleet.config, is_location, "s3://my-settings/flowherd.toml");
+    check("names", &fleet.names, is_location, "s3://my-settings/names.json");
+    check("configBucketOwner", &fleet.config_bucket_owner, is_account, "123456789012");
+    check("namesBucketOwner", &fleet.names_bucket_owner, is_account, "123456789012");
+    let driver = match (fleet.driver, fleet.queue_url) {
+        (DriverName::Queue, Some(url)) => Driver::Queue { url, dead_letters: fleet.dead_letter_queue_url },
+        (DriverName::Queue, None) => {
+            problems.push(format!("{name} has no queueUrl; an example: {DEAD_URL}"));
+            Driver::Map
+        }
+        (DriverName::Map, None) => Driver::Map,
+        (DriverName::Map, Some(_)) => {
+            problems.push(format!("{name} has driver map and a queueUrl; remove one of them"));
+            Driver::Map
+        }
+    };
+    // The owner is of the bucket beside it, so a fleet with a file of its own does not take the default owner.
+    let with_owner =
+        |own: Option<String>, owner, default: &Option<String>, default_owner: &Option<String>| match own {
+            Some(own) => (Some(own), owner),
+            None => (default.clone(), default_owner.clone()),
+        };
+    let (config, config_bucket_owner) =
+        with_owner(fleet.config, fleet.config_bucket_owner, &defaults.config, &defaults.config_bucket_owner);
+    let (lookups, lookups_bucket_owner) =
+        with_owner(fleet.names, fleet.names_bucket_owner, &defaults.lookups, &defaults.lookups_bucket_owner);
+    let settings = FleetSettings {
+        prefixes: fleet.prefixes,
+        driver,
+        job: fleet.job,
+        live: fleet.live,
+        config,
+        config_bucket_owner,
+        lookups,
+        lookups_bucket_owner,
+        max_keys: fleet.max_keys.unwrap_or(defaults.max_keys),
+    };
+    (settings, problems)
+}
+
+fn number(variables: &mut Variables<'_>, name: &str, example: &str) -> Option<u64> {
+    let value = variables.optional(name, |value| value.parse::<u64>().is_ok(), example);
+    value.and_then(|value| value.parse().ok())
+}
+
+fn is_location(location: &str) -> bool {
+    location.strip_prefix("s3://").is_none_or(|path| path.contains('/'))
 }
 
 #[cfg(test)]
@@ -289,7 +216,9 @@ mod tests {
             _ => None,
         };
         let settings = Settings::read(&given).unwrap();
-        assert_eq!((settings.settle, settings.time_limit, settings.max_keys), (SETTLE, TIME_LIMIT, MAX_KEYS));
+        assert_eq!((settings.settle, settings.time_limit), (SETTLE, TIME_LIMIT));
+        let driver = Driver::Queue { url: "http://127.0.0.1:1/1/x.fifo".to_owned(), dead_letters: None };
+        assert_eq!(settings.fleets, Fleets::only(FleetSettings::on(driver)));
         let bad = |name: &str| match name {
             "FLOWHERD_CONFIG" => Some("s3://only-a-bucket".to_owned()),
             "FLOWHERD_SETTLE_SECONDS" => Some("soon".to_owned()),
@@ -298,5 +227,77 @@ mod tests {
         let problems = Settings::read(&bad).unwrap_err();
         assert_eq!(problems.len(), 2, "{problems:?}");
         assert!(problems[0].starts_with("FLOWHERD_SETTLE_SECONDS=\"soon\" is not valid"));
+    }
+
+    fn with_fleets(json: &str) -> Result<Settings, Vec<String>> {
+        let json = json.to_owned();
+        Settings::read(&move |name: &str| match name {
+            "FLOWHERD_SOURCE_BUCKET" | "FLOWHERD_RESULTS_BUCKET" => Some("bucket".to_owned()),
+            "FLOWHERD_CONFIG" => Some("all.toml".to_owned()),
+            "FLOWHERD_CONFIG_BUCKET_OWNER" => Some("123456789012".to_owned()),
+            FLEETS => Some(json.clone()),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn the_settings_of_a_fleet_come_before_those_of_all() {
+        let json = r#"{
+            "flow": {"queueUrl": "https://x/flow.fifo", "prefixes": ["a/"], "live": true},
+            "waf": {"driver": "map", "prefixes": ["b/", "c/"], "config": "s3://w/waf.toml", "maxKeys": 5, "job": "convert"}
+        }"#;
+        let settings = with_fleets(json).unwrap();
+        let (_, flow) = settings.fleets.get("flow").unwrap();
+        let (_, waf) = settings.fleets.get("waf").unwrap();
+        assert_eq!(flow.driver, Driver::Queue { url: "https://x/flow.fifo".to_owned(), dead_letters: None });
+        assert_eq!((flow.config.as_deref(), flow.max_keys, flow.live), (Some("all.toml"), MAX_KEYS, true));
+        assert_eq!(flow.config_bucket_owner.as_deref(), Some("123456789012"));
+        assert_eq!((&waf.driver, waf.prefixes.len(), waf.max_keys, waf.live), (&Driver::Map, 2, 5, false));
+        assert_eq!((waf.config.as_deref(), &waf.config_bucket_owner), (Some("s3://w/waf.toml"), &None));
+    }
+
+    #[test]
+    fn every_problem_of_the_fleets_names_fleet_and_setting() {
+        let problems = with_fleets(
+            r#"{"Flow": {"queueUrl": "x"}, "map": {"driver": "map", "queueUrl": "https://x/y.fifo"}, "none": {"config": "s3://b"}}"#,
+        )
+        .unwrap_err();
+        let expected = [
+            "FLOWHERD_FLEETS: invalid fleet name \"Flow\": ",
+            "FLOWHERD_FLEETS: queueUrl \"x\" of Flow is not valid; an example: ",
+            "FLOWHERD_FLEETS: map has driver map and a queueUrl; remove one of them",
+            "FLOWHERD_FLEETS: config \"s3://b\" of none is not valid; an example: ",
+            "FLOWHERD_FLEETS: none has no queueUrl; an example: ",
+        ];
+        assert_eq!(problems.len(), expected.len(), "{problems:?}");
+        for (problem, expected) in problems.iter().zip(expected) {
+            assert!(problem.starts_with(expected), "{problem}");
+        }
+        for (json, expected) in [
+            ("[]", "FLOWHERD_FLEETS is not valid: "),
+            ("{}", "FLOWHERD_FLEETS has no fleet; "),
+            (
+                r#"{"a": {"queueUrl": "https://x/y.fifo", "prefix": "a/"}}"#,
+                "FLOWHERD_FLEETS is not valid: unknown field `prefix`",
+            ),
+            (r#"{"a": {"job": "index"}}"#, "FLOWHERD_FLEETS is not valid: unknown variant `index`"),
+        ] {
+            let problems = with_fleets(json).unwrap_err();
+            assert!(problems.len() == 1 && problems[0].starts_with(expected), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn a_queue_beside_fleets_is_a_mistake() {
+        let problems = Settings::read(&|name: &str| match name {
+            "FLOWHERD_SOURCE_BUCKET" | "FLOWHERD_RESULTS_BUCKET" => Some("bucket".to_owned()),
+            QUEUE_URL => Some("https://x/y.fifo".to_owned()),
+            FLEETS => Some(r#"{"a": {"queueUrl": "https://x/y.fifo"}}"#.to_owned()),
+            _ => None,
+        });
+        assert_eq!(
+            problems.unwrap_err(),
+            ["FLOWHERD_QUEUE_URL and FLOWHERD_FLEETS are set; remove one of them"]
+        );
     }
 }

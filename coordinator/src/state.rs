@@ -7,13 +7,15 @@ use serde::{Deserialize, Serialize};
 
 /// The next operation of a run, with all that it needs. Each operation returns the next state.
 ///
-/// The step loop reads `operation`, `run`, `prefix`, `wait_seconds`, `state`, `report` and `message`, and passes the other
+/// The step loop reads `operation`, `run`, `fleet`, `prefix`, `wait_seconds`, `state`, `report` and `message`, and passes the other
 /// members on unread. Unknown and absent members are errors: a state of another version must not continue at the wrong
 /// position.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunState {
     /// The run.
     pub run: String,
+    /// Its fleet.
+    pub fleet: String,
     /// Its prefix.
     pub prefix: String,
     /// Seconds to wait before the operation.
@@ -136,6 +138,7 @@ impl RunState {
     pub fn new(run: &Run, operation: Operation) -> Self {
         Self {
             run: run.run.clone(),
+            fleet: run.fleet.clone(),
             prefix: run.prefix.clone(),
             wait_seconds: 0,
             progress: Progress::default(),

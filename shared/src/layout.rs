@@ -8,6 +8,11 @@ use crate::text::{hex, quoted};
 /// Maximum length of the name of a run.
 const MAX_RUN_NAME_BYTES: usize = 80;
 
+/// The fleet of a stack whose settings name no fleets, and of the runs of `flowherd convert`.
+pub const MAIN_FLEET: &str = "main";
+/// Maximum length of the name of a fleet. It is part of the names of queues, functions and alarms.
+const MAX_FLEET_NAME_BYTES: usize = 20;
+
 /// Path prefix of the markers of [`active`] runs.
 pub const ACTIVE: &str = "active/";
 
@@ -166,6 +171,21 @@ pub fn run_name_problem(name: &str) -> Option<String> {
     ))
 }
 
+/// Returns why `name` is not valid as the name of a fleet, for people.
+#[must_use]
+pub fn fleet_name_problem(name: &str) -> Option<String> {
+    let is_valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_name = name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.bytes().all(is_valid)
+        && name.len() <= MAX_FLEET_NAME_BYTES;
+    (!is_name).then(|| {
+        format!(
+            "invalid fleet name {}: use 1 to {MAX_FLEET_NAME_BYTES} of the characters a-z 0-9 -, and begin with a letter",
+            quoted(name)
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,5 +216,16 @@ mod tests {
             assert!(!is_run_name(name), "{name}");
         }
         assert_eq!(run_name_problem("monday_1.x-Y"), None);
+    }
+
+    #[test]
+    fn a_fleet_name_has_lowercase_letters_digits_and_hyphens() {
+        for name in ["main", "a", "waf-2", "a234567890123456789-"] {
+            assert_eq!(fleet_name_problem(name), None, "{name}");
+        }
+        for name in ["", "Main", "2a", "-a", "a_b", "a.b", "ä", "a23456789012345678901"] {
+            let problem = fleet_name_problem(name).unwrap();
+            assert!(problem.starts_with("invalid fleet name "), "{problem}");
+        }
     }
 }

@@ -36,6 +36,8 @@ pub use crate::{layout, store::ManifestEntry};
 pub struct Run {
     /// The run's name.
     pub run: String,
+    /// The fleet that processes its objects.
+    pub fleet: String,
     /// Only keys that begin with it.
     pub prefix: String,
     /// The configuration and names of the run.

@@ -18,6 +18,8 @@ const VERSION: u32 = 1;
 pub struct Task {
     /// The run.
     pub run: String,
+    /// The run's fleet.
+    pub fleet: String,
     /// The bucket of the object.
     pub bucket: String,
     /// The object as listed.
@@ -43,6 +45,9 @@ pub enum TaskError {
     /// A run name that would lead out of the ledger.
     #[error("the message names run {0:?}, which is not a valid run name")]
     Run(String),
+    /// A fleet name that no fleet can have.
+    #[error("the message names fleet {0:?}, which is not a valid fleet name")]
+    Fleet(String),
     /// An `ETag` that S3 matches with any version
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html#API_GetObject_RequestSyntax>).
     #[error("the message names version {0:?}, which no object has")]
@@ -60,6 +65,7 @@ struct Body {
     #[serde(rename = "v")]
     _v: u32,
     run: String,
+    fleet: String,
     bucket: String,
     key: String,
     size: u64,
@@ -77,24 +83,28 @@ impl Task {
         if v != VERSION {
             return Err(TaskError::Version(v));
         }
-        let Body { run, bucket, key, size, etag, .. } = serde_json::from_str(body)?;
+        let Body { run, fleet, bucket, key, size, etag, .. } = serde_json::from_str(body)?;
         if !layout::is_run_name(&run) {
             return Err(TaskError::Run(run));
+        }
+        if layout::fleet_name_problem(&fleet).is_some() {
+            return Err(TaskError::Fleet(fleet));
         }
         if matches!(&*etag, "" | "*") {
             return Err(TaskError::VersionName(etag));
         }
-        Ok(Self { run, bucket, object: ManifestEntry { key, size, etag } })
+        Ok(Self { run, fleet, bucket, object: ManifestEntry { key, size, etag } })
     }
 
     /// Returns the body of the message.
     #[must_use]
     pub fn body(&self) -> String {
-        let Self { run, bucket, object: ManifestEntry { key, size, etag } } = self;
+        let Self { run, fleet, bucket, object: ManifestEntry { key, size, etag } } = self;
         // `Display` of a JSON value cannot fail, unlike `serde_json::to_string`. The order of the keys is documented.
-        let [run, bucket, key, etag] = [run, bucket, key, etag].map(|text| Value::from(text.as_str()));
+        let [run, fleet, bucket, key, etag] =
+            [run, fleet, bucket, key, etag].map(|text| Value::from(text.as_str()));
         let body = format!(
-            r#"{{"v":{VERSION},"run":{run},"bucket":{bucket},"key":{key},"size":{size},"etag":{etag}}}"#
+            r#"{{"v":{VERSION},"run":{run},"fleet":{fleet},"bucket":{bucket},"key":{key},"size":{size},"etag":{etag}}}"#
         );
         // A key can have these two characters, but a message cannot: SQS accepts the characters of XML 1.0
         // (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>).
@@ -134,13 +144,16 @@ mod tests {
 
     fn task(run: &str, key: &str, etag: &str) -> Task {
         let object = ManifestEntry { key: key.to_owned(), size: 7, etag: etag.to_owned() };
-        Task { run: run.to_owned(), bucket: "b".to_owned(), object }
+        Task { run: run.to_owned(), fleet: "main".to_owned(), bucket: "b".to_owned(), object }
     }
 
     #[test]
     fn the_body_is_the_documented_json() {
         let body = task("r", "a b/\"ü\"", "\"e\"").body();
-        assert_eq!(body, r#"{"v":1,"run":"r","bucket":"b","key":"a b/\"ü\"","size":7,"etag":"\"e\""}"#);
+        assert_eq!(
+            body,
+            r#"{"v":1,"run":"r","fleet":"main","bucket":"b","key":"a b/\"ü\"","size":7,"etag":"\"e\""}"#
+        );
     }
 
     #[test]
@@ -161,12 +174,16 @@ mod tests {
         assert!(error(&"[".repeat(MAX_MESSAGE_BYTES + 1)).contains("it has 16385 bytes"));
         assert!(error(r#"{"v":2,"anything":[]}"#).contains("version 2"));
         assert!(
-            error(r#"{"v":1,"run":"r","bucket":"b","key":"k","size":0,"etag":"e","x":1}"#)
+            error(r#"{"v":1,"run":"r","fleet":"f","bucket":"b","key":"k","size":0,"etag":"e","x":1}"#)
                 .contains("unknown field")
         );
         assert!(
-            error(r#"{"v":1,"run":"../r","bucket":"b","key":"k","size":0,"etag":"e"}"#)
+            error(r#"{"v":1,"run":"../r","fleet":"f","bucket":"b","key":"k","size":0,"etag":"e"}"#)
                 .contains("not a valid run name")
+        );
+        assert!(
+            error(r#"{"v":1,"run":"r","fleet":"../f","bucket":"b","key":"k","size":0,"etag":"e"}"#)
+                .contains("not a valid fleet name")
         );
         for etag in ["*", ""] {
             let body = task("r", "k", etag).body();

@@ -323,6 +323,7 @@ fn simulate(objects: u64) {
         Timestamp::from_microsecond(1_771_372_800_000_000 + microseconds).unwrap()
     };
     let coordinator = Coordinator {
+        fleet: "main",
         source: &day,
         bucket: "logs",
         results_bucket: "results",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use flowherd_coordinator::manifest::ManifestWriter;
 use flowherd_shared::{
-    ledger::{Fingerprint, ManifestEntry, ManifestTotals, Run},
+    ledger::{Fingerprint, ManifestEntry, ManifestTotals, Run, layout},
     pipeline::RunConfig,
     store::{Lister, Store, pages},
 };
@@ -14,6 +14,7 @@ use flowherd_shared::{
 pub fn run(name: &str, plan: &RunConfig, manifest: Option<ManifestTotals>) -> Run {
     Run {
         run: name.to_owned(),
+        fleet: layout::MAIN_FLEET.to_owned(),
         prefix: String::new(),
         fingerprint: Fingerprint::from(plan),
         enrichment: plan.enrichment_files().to_vec(),

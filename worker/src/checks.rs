@@ -45,8 +45,8 @@ impl Connected {
             );
         }
         let results = results.bucket;
-        let queue = aws.queue(&settings.common.queue_url);
-        let named = || format!("FLOWHERD_QUEUE_URL={}", settings.common.queue_url);
+        let queue = aws.queue(&settings.queue_url);
+        let named = || format!("FLOWHERD_QUEUE_URL={}", settings.queue_url);
         let attributes = queue.attributes().with_context(|| {
             format!(
                 "{}: cannot read the queue's attributes; check its URL, region and sqs:GetQueueAttributes",

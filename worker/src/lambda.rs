@@ -71,7 +71,7 @@ fn invoke(
     };
     let mut handler =
         MessageHandler::new((&settings.common.source_bucket, source), results, (queue, NEVER_EXTENDED));
-    handler.metrics_queue = Some(settings.common.queue_name());
+    handler.metrics_queue = Some(settings.queue_name());
     handler.max_deliveries = attributes.redrive.as_ref().map(|redrive| redrive.max_receive_count);
     handler.deletes_messages = false;
     let concurrency = settings.concurrency.map_or(CONCURRENCY, |number| usize::from(number.get()));

@@ -41,11 +41,11 @@ pub(crate) fn run(args: &Args, settings: &Settings, aws: &Aws) -> anyhow::Result
     let stop = Stop::on_signals(aws, Duration::from_secs(args.grace))?;
     let mut handler =
         MessageHandler::new((&settings.common.source_bucket, &source), &results, (&queue, visibility));
-    handler.metrics_queue = Some(settings.common.queue_name());
+    handler.metrics_queue = Some(settings.queue_name());
     handler.max_deliveries = attributes.redrive.as_ref().map(|redrive| redrive.max_receive_count);
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     let threads = args.concurrency.map_or_else(cores, usize::from);
-    info!(queue = settings.common.queue_url, threads, visibility_seconds = visibility.as_secs(), "polling");
+    info!(queue = settings.queue_url, threads, visibility_seconds = visibility.as_secs(), "polling");
     thread::scope(|scope| {
         (0..threads).for_each(|_| {
             scope.spawn(|| handler.poll(&|| stop.can_begin(), &|| stop.should_continue()));

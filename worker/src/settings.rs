@@ -2,13 +2,15 @@
 
 use std::num::NonZeroU16;
 
-use flowherd_aws::settings::{CommonSettings, Variables};
+use flowherd_aws::settings::{CommonSettings, Variables, queue_name};
 
 /// A worker's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Settings that the coordinator has too.
     pub common: CommonSettings,
+    /// `FLOWHERD_QUEUE_URL`: the FIFO queue of the tasks.
+    pub queue_url: String,
     /// `FLOWHERD_CONCURRENCY`: maximum concurrent objects of one invocation.
     pub concurrency: Option<NonZeroU16>,
 }
@@ -19,10 +21,17 @@ impl Settings {
         let mut variables = Variables::new(variable);
         let concurrency = |value: &str| value.parse::<NonZeroU16>().is_ok_and(|number| number.get() <= 10);
         let common = CommonSettings::read(&mut variables);
+        let queue_url = CommonSettings::read_queue_url(&mut variables);
         let concurrency = variables
             .optional("FLOWHERD_CONCURRENCY", concurrency, "2, and at most 10")
             .and_then(|value| value.parse().ok());
-        variables.finish(Self { common, concurrency })
+        variables.finish(Self { common, queue_url, concurrency })
+    }
+
+    /// Returns the name of the queue, which is the dimension of all metrics.
+    #[must_use]
+    pub fn queue_name(&self) -> &str {
+        queue_name(&self.queue_url)
     }
 }
 
@@ -49,6 +58,6 @@ mod tests {
             _ => Some(String::new()),
         };
         let settings = Settings::read(&given).unwrap();
-        assert_eq!((settings.common.queue_name(), settings.concurrency), ("x.fifo", None));
+        assert_eq!((settings.queue_name(), settings.concurrency), ("x.fifo", None));
     }
 }

@@ -138,6 +138,7 @@ fn begin_in(
     let time = now().context("cannot begin the run")?;
     let mut run = Run {
         run: chosen.name,
+        fleet: layout::MAIN_FLEET.to_owned(),
         prefix: prefix(args).cloned().or(chosen.prefix).unwrap_or_default(),
         fingerprint: Fingerprint::from(plan),
         enrichment: plan.enrichment_files().to_vec(),

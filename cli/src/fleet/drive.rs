@@ -14,7 +14,7 @@ use flowherd_coordinator::{
 };
 use flowherd_shared::backoff;
 
-use super::{Fleet, watch::Watch};
+use super::{patience::Patience, watch::Watch};
 use crate::summary::print_message;
 
 /// Maximum wait between checks, so that progress stays current.
@@ -26,7 +26,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(32);
 
 /// A command that drives a run in this process.
 pub(super) struct Command<'a> {
-    fleet: &'a Fleet<'a>,
+    patience: &'a Patience,
     /// Shows progress.
     watch: Option<&'a Watch>,
     /// Stops when everything is sent and the workers are processing it.
@@ -36,8 +36,8 @@ pub(super) struct Command<'a> {
 }
 
 impl<'a> Command<'a> {
-    pub(super) fn new(fleet: &'a Fleet<'a>, watch: Option<&'a Watch>, stops_at_check: bool) -> Self {
-        Self { fleet, watch, stops_at_check, printed: None }
+    pub(super) fn new(patience: &'a Patience, watch: Option<&'a Watch>, stops_at_check: bool) -> Self {
+        Self { patience, watch, stops_at_check, printed: None }
     }
 }
 
@@ -59,7 +59,7 @@ impl Host for Command<'_> {
     }
 
     fn should_continue(&self) -> bool {
-        self.fleet.patience.renew();
+        self.patience.renew();
         // Progress is shown between operations.
         self.watch.is_none()
     }
@@ -71,7 +71,7 @@ impl Host for Command<'_> {
             Operation::Check(_) => "the counts of the queue and of the ledger",
             Operation::Report(_) | Operation::End(_) => "the receipts and failures of the ledger",
         };
-        self.fleet.patience.during(what, operation)
+        self.patience.during(what, operation)
     }
 
     fn failed(&mut self, error: &CoordinatorError, failures: u32) -> ControlFlow<()> {

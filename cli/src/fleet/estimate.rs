@@ -13,7 +13,7 @@ use flowherd_shared::{
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
-use super::{Fleet, buckets, connected, json, patience::Patience};
+use super::{Deployment, buckets, connected, json, patience::Patience};
 use crate::{
     args::EstimateArgs,
     convert::listing::Listing,
@@ -47,10 +47,11 @@ pub(crate) fn estimate(args: &EstimateArgs) -> Result<(), Stop> {
             patience.during("the account's settings in Lambda", || unreserved_concurrency(&aws));
         return show(args, &format!("s3://{name}"), objects, Some(concurrency));
     }
-    connected(&args.fleet, |Fleet { coordinator, patience, aws, .. }| {
-        let objects = of_bucket(coordinator.source, coordinator.bucket, prefix, patience)?;
+    connected(&args.fleet, |Deployment { connected, settings, patience, aws, .. }| {
+        let bucket = &settings.common.source_bucket;
+        let objects = of_bucket(&connected.source, bucket, prefix, patience)?;
         let concurrency = patience.during("the account's settings in Lambda", || unreserved_concurrency(aws));
-        show(args, &format!("s3://{}", coordinator.bucket), objects, Some(concurrency))
+        show(args, &format!("s3://{bucket}"), objects, Some(concurrency))
     })
 }
 

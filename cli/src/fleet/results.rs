@@ -11,15 +11,15 @@ pub(crate) fn with_run(
     args: &VerifyArgs,
     work: impl FnOnce(&Bucket, &Run, &Patience) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
-    connected(&args.fleet, |fleet| {
-        let run = runs::find(fleet, &args.run)?;
-        if runs::active(fleet)?.contains(&run.run) {
+    connected(&args.fleet, |deployment| {
+        let run = runs::find(deployment, &args.run)?;
+        if runs::active(deployment)?.contains(&run.run) {
             summary::print_message(&format!(
                 "run {} is in progress; the receipts that it has now are verified",
                 run.run
             ));
         }
-        let verify = || work(fleet.coordinator.results, &run, fleet.patience);
-        fleet.patience.during("the outputs of the run", verify)
+        let verify = || work(&deployment.connected.results, &run, deployment.patience);
+        deployment.patience.during("the outputs of the run", verify)
     })
 }

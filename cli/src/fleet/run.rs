@@ -11,6 +11,7 @@ use flowherd_coordinator::{
     marker::RunMarker,
     options::{RunOptions, new_run_name},
     redrive::Redriven,
+    report::finished_report,
     state::{Operation, Progress, RunState},
 };
 use flowherd_shared::{
@@ -28,7 +29,7 @@ use super::{
     watch::Watch,
 };
 use crate::{
-    args::{OutputArgs, RedriveArgs, RerunArgs, RunArgs},
+    args::{FleetArgs, OutputArgs, RedriveArgs, RerunArgs, RunArgs},
     stop::Stop,
     summary::{self, print_message},
     words::counted,
@@ -39,69 +40,92 @@ const COUNTED_AT_ONCE: u64 = 20_000;
 
 /// `flowherd run`.
 pub(crate) fn run(args: &RunArgs) -> Result<(), Stop> {
-    connected(&args.fleet, |fleet| begin_and_follow(fleet, args.options.clone(), &args.output))
+    begin(&args.fleet, args.options.clone(), &args.output)
 }
 
 /// `flowherd rerun`.
 pub(crate) fn rerun(args: &RerunArgs) -> Result<(), Stop> {
     let prefix = Some(args.prefix.clone());
-    let options = RunOptions { prefix, purge: true, force: args.force, ..RunOptions::default() };
-    connected(&args.fleet, |fleet| begin_and_follow(fleet, options, &args.output))
+    let fleet = args.of_fleet.clone();
+    let options = RunOptions { prefix, fleet, purge: true, force: args.force, ..RunOptions::default() };
+    begin(&args.fleet, options, &args.output)
+}
+
+/// Begins a run in the fleet that its options choose.
+fn begin(args: &FleetArgs, mut options: RunOptions, output: &OutputArgs) -> Result<(), Stop> {
+    connected(args, |deployment| {
+        let choose = || deployment.connected.choose(&options);
+        let fleet = deployment.patience.during("the ledger of the resumed run", choose)?;
+        // The step loop chooses by its own settings.
+        options.fleet = Some(fleet.to_owned());
+        deployment.with_fleet(fleet, |fleet| begin_and_follow(fleet, options, output))
+    })
 }
 
 /// `flowherd redrive`.
 pub(crate) fn redrive(args: &RedriveArgs) -> Result<(), Stop> {
-    connected(&args.fleet, |fleet| {
-        let coordinator = fleet.coordinator;
+    connected(&args.fleet, |deployment| {
         let run = match &args.run {
             Some(run) => run.clone(),
-            None => runs::latest_with_failures(fleet)?,
+            None => runs::latest_with_failures(deployment, args.of_fleet.as_deref())?,
         };
-        let (redriven, state) =
-            fleet.patience.during("the move of the dead-letter messages", || coordinator.redrive(&run))?;
-        print_message(&match redriven {
-            Redriven::Started(0) | Redriven::Moved(0) => {
-                "the dead-letter queue is empty: nothing is moved back".to_owned()
-            }
-            Redriven::Started(count) => {
-                format!(
-                    "SQS moves about {} back",
-                    counted(count, "dead-letter message", "dead-letter messages")
-                )
-            }
-            Redriven::Moved(1) => "1 dead-letter message is back in the queue".to_owned(),
-            Redriven::Moved(count) => {
-                format!("{} dead-letter messages are back in the queue", HumanCount(count))
-            }
-        });
-        let Some(step_loop) = fleet.step_loop else { return follow_here(fleet, state, &args.output) };
-        // An execution whose input is a state continues from it.
-        let name = new_run_name(Timestamp::now(), &run);
-        let start = || step_loop.start(&format!("redrive-{name}"), &state);
-        let execution = fleet.patience.during("the start of the step loop", start)?;
-        follow_step_loop(fleet, step_loop, &execution, &run, &args.output)
+        let fleet = match &args.of_fleet {
+            Some(fleet) => fleet.clone(),
+            None => runs::fleet_of(deployment, &run)?,
+        };
+        deployment.with_fleet(&fleet, |fleet| redrive_and_follow(fleet, &run, &args.output))
     })
 }
 
+fn redrive_and_follow(fleet: &Fleet<'_>, run: &str, output: &OutputArgs) -> Result<(), Stop> {
+    let coordinator = fleet.coordinator;
+    let (redriven, state) = fleet
+        .deployment
+        .patience
+        .during("the move of the dead-letter messages", || coordinator.redrive(run))?;
+    print_message(&match redriven {
+        Redriven::Started(0) | Redriven::Moved(0) => {
+            "the dead-letter queue is empty: nothing is moved back".to_owned()
+        }
+        Redriven::Started(count) => {
+            format!("SQS moves about {} back", counted(count, "dead-letter message", "dead-letter messages"))
+        }
+        Redriven::Moved(1) => "1 dead-letter message is back in the queue".to_owned(),
+        Redriven::Moved(count) => {
+            format!("{} dead-letter messages are back in the queue", HumanCount(count))
+        }
+    });
+    let Some(step_loop) = fleet.deployment.step_loop else { return follow_here(fleet, state, output) };
+    // An execution whose input is a state continues from it.
+    let name = new_run_name(Timestamp::now(), run);
+    let start = || step_loop.start(&format!("redrive-{name}"), &state);
+    let execution = fleet.deployment.patience.during("the start of the step loop", start)?;
+    follow_step_loop(fleet, step_loop, &execution, run, output)
+}
+
 fn begin_and_follow(fleet: &Fleet<'_>, mut options: RunOptions, output: &OutputArgs) -> Result<(), Stop> {
-    let Some(step_loop) = fleet.step_loop else {
-        let state = fleet.patience.during("the begin of the run", || fleet.coordinator.begin(&options))?;
+    let Some(step_loop) = fleet.deployment.step_loop else {
+        let state =
+            fleet.deployment.patience.during("the begin of the run", || fleet.coordinator.begin(&options))?;
         print_message(&format!("run {}", state.run));
         return follow_here(fleet, state, output);
     };
     let run = options.run_name(Timestamp::now())?;
     // A second start with the same input would return the first execution instead of an error.
     if options.run.is_some()
-        && fleet.patience.during("the state of the step loop", || step_loop.find(&run))?.is_some()
+        && fleet.deployment.patience.during("the state of the step loop", || step_loop.find(&run))?.is_some()
     {
         return Err(taken(&run));
     }
     options.run = Some(run.clone());
     let execution =
-        fleet.patience.during("the start of the step loop", || step_loop.start(&run, &options))?;
+        fleet.deployment.patience.during("the start of the step loop", || step_loop.start(&run, &options))?;
     print_message(&format!("run {run}"));
     if !output.watch {
-        fleet.patience.during("the begin of the run", || await_begin(fleet, step_loop, &execution, &run))?;
+        fleet
+            .deployment
+            .patience
+            .during("the begin of the run", || await_begin(fleet, step_loop, &execution, &run))?;
     }
     follow_step_loop(fleet, step_loop, &execution, &run, output)
 }
@@ -132,24 +156,26 @@ fn find_run(fleet: &Fleet<'_>, name: &str) -> Result<Option<Run>, Stop> {
 
 /// Drives a run in this process: until everything is in the queue, or to its end with `--watch`.
 fn follow_here(fleet: &Fleet<'_>, mut state: RunState, output: &OutputArgs) -> Result<(), Stop> {
-    let watch = Watch::new(&state.run, fleet.settings.settle);
-    let mut command = Command::new(fleet, Some(&watch), !output.watch);
+    let watch = Watch::new(&state.run, fleet.deployment.settings.settle);
+    let mut command = Command::new(fleet.deployment.patience, Some(&watch), !output.watch);
     let driven = fleet.coordinator.drive(&mut state, &mut command);
     // Standard output may be the same terminal.
     drop(watch);
     driven?;
     if state.has_ended() {
-        let report = fleet.coordinator.finished_report(&state.run).context("cannot read the report")?;
+        let report =
+            finished_report(fleet.coordinator.results, &state.run).context("cannot read the report")?;
         let report = report.context("the report was removed")?;
         if let Some(message) = &state.message
             && report.state != ReportState::Done
         {
             print_message(message);
         }
-        return outcome::show(&report, fleet.settings, output.json, output.strict);
+        return outcome::show(&report, fleet.deployment.settings, output.json, output.strict);
     }
     // The state is of the last operation, and workers have processed objects since.
     let counts = fleet
+        .deployment
         .patience
         .during("the counts of the queue and of the ledger", || fleet.coordinator.progress(&state.run));
     state.progress = counts?;
@@ -215,18 +241,22 @@ fn follow_step_loop(
     }
     // A redriven run has a report already, which the new one replaces.
     let report = || {
-        let report = fleet.patience.during("the report", || fleet.coordinator.finished_report(run));
+        let report = fleet
+            .deployment
+            .patience
+            .during("the report", || finished_report(fleet.coordinator.results, run));
         report.context("cannot read the report")
     };
     let before = report()?;
-    let watch = Watch::new(run, fleet.settings.settle);
+    let watch = Watch::new(run, fleet.deployment.settings.settle);
     let mut counted: Option<(Instant, Progress)> = None;
     loop {
-        let execution = fleet.patience.during("the state of the step loop", || step_loop.look(execution))?;
+        let execution =
+            fleet.deployment.patience.during("the state of the step loop", || step_loop.look(execution))?;
         // First the report: the step loop also writes one for a run that is refused while it is planned.
         if let Some(report) = report()?.filter(|report| Some(report) != before.as_ref()) {
             drop(watch);
-            return outcome::show(&report, fleet.settings, output.json, output.strict);
+            return outcome::show(&report, fleet.deployment.settings, output.json, output.strict);
         }
         if let Execution::Refused(why) = execution {
             drop(watch);
@@ -241,7 +271,8 @@ fn follow_step_loop(
         });
         let look = || look(fleet, run);
         if is_due
-            && let Some(state) = fleet.patience.during("the counts of the queue and of the ledger", look)?
+            && let Some(state) =
+                fleet.deployment.patience.during("the counts of the queue and of the ledger", look)?
         {
             watch.show(&state);
             counted = Some((Instant::now(), state.progress));

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use anyhow::Context;
 use aws_sdk_cloudformation::{Client, error::ProvideErrorMetadata, types::Output};
 use flowherd_aws::{Aws, settings::CommonSettings};
-use flowherd_coordinator::settings::Settings;
+use flowherd_coordinator::{
+    fleets::{Driver, FleetSettings, Fleets},
+    settings::{FLEETS, Settings},
+};
 
 use crate::{args::FleetArgs, stop::Stop};
 
@@ -43,9 +46,10 @@ pub(super) fn find(aws: &Aws, args: &FleetArgs) -> Result<(Settings, Option<Stri
         source_bucket_region: outputs.get("SourceBucketRegion"),
         results_bucket: outputs.needed("ResultsBucket")?,
         results_bucket_owner: outputs.get("ResultsBucketOwner"),
-        queue_url: outputs.needed("QueueUrl")?,
     };
-    let settings = Settings::of(common, outputs.needed("DeadLetterQueueUrl")?);
+    let (url, dead_letters) = (outputs.needed("QueueUrl")?, outputs.needed("DeadLetterQueueUrl")?);
+    let driver = Driver::Queue { url, dead_letters: Some(dead_letters) };
+    let settings = Settings::of(common, Fleets::only(FleetSettings::on(driver)));
     Ok((settings, outputs.get("StateMachineArn")))
 }
 
@@ -57,7 +61,7 @@ pub(super) fn requested_name(args: &FleetArgs) -> Option<String> {
 /// Returns whether the environment describes a fleet. One of these variables is enough, so that a missing one is an error and
 /// not another fleet.
 pub(super) fn environment_names_a_fleet() -> bool {
-    let names = ["FLOWHERD_QUEUE_URL", "FLOWHERD_SOURCE_BUCKET", "FLOWHERD_RESULTS_BUCKET"];
+    let names = ["FLOWHERD_QUEUE_URL", FLEETS, "FLOWHERD_SOURCE_BUCKET", "FLOWHERD_RESULTS_BUCKET"];
     names.into_iter().any(|name| variable(name).is_some())
 }
 

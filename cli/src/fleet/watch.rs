@@ -144,7 +144,8 @@ mod tests {
 
     fn state(operation: Operation, wait_seconds: u64, progress: Progress) -> RunState {
         let (run, prefix) = ("r".to_owned(), "firehose/2026/".to_owned());
-        RunState { run, prefix, wait_seconds, progress, message: None, operation }
+        let fleet = "main".to_owned();
+        RunState { run, fleet, prefix, wait_seconds, progress, message: None, operation }
     }
 
     fn check() -> Operation {

@@ -44,7 +44,10 @@ impl<'a> Variables<'a> {
     }
 }
 
-/// The settings that coordinators and workers share.
+/// The variable of the URL of the tasks' queue.
+pub const QUEUE_URL: &str = "FLOWHERD_QUEUE_URL";
+
+/// The settings that coordinators and workers share: the buckets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommonSettings {
     /// `FLOWHERD_SOURCE_BUCKET`: the only bucket from which objects are listed and read.
@@ -57,8 +60,6 @@ pub struct CommonSettings {
     pub results_bucket: String,
     /// `FLOWHERD_RESULTS_BUCKET_OWNER`: the account that must own it.
     pub results_bucket_owner: Option<String>,
-    /// `FLOWHERD_QUEUE_URL`: the FIFO queue of the tasks.
-    pub queue_url: String,
 }
 
 impl CommonSettings {
@@ -71,21 +72,20 @@ impl CommonSettings {
             source_bucket_region: variables.optional("FLOWHERD_SOURCE_BUCKET_REGION", is_region, "eu-west-1"),
             results_bucket: variables.required("FLOWHERD_RESULTS_BUCKET", is_bucket, "my-flowherd-results"),
             results_bucket_owner: variables.optional("FLOWHERD_RESULTS_BUCKET_OWNER", is_account, ACCOUNT),
-            queue_url: variables.required(
-                "FLOWHERD_QUEUE_URL",
-                is_fifo_url,
-                "https://sqs.eu-west-1.amazonaws.com/123456789012/flowherd.fifo",
-            ),
         }
+    }
+
+    /// Reads the URL of the FIFO queue of the tasks.
+    pub fn read_queue_url(variables: &mut Variables<'_>) -> String {
+        let example = "https://sqs.eu-west-1.amazonaws.com/123456789012/flowherd.fifo";
+        variables.required(QUEUE_URL, is_fifo_url, example)
     }
 }
 
-impl CommonSettings {
-    /// Returns the name of the queue, which is the dimension of all metrics.
-    #[must_use]
-    pub fn queue_name(&self) -> &str {
-        self.queue_url.rsplit('/').next().unwrap_or(&self.queue_url)
-    }
+/// Returns the name of a queue, which is the dimension of its metrics.
+#[must_use]
+pub fn queue_name(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or(url)
 }
 
 /// Returns whether this can be the name of a bucket: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>.

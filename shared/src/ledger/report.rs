@@ -22,6 +22,8 @@ pub const MAX_REPORT_FAILURES: usize = 1000;
 pub struct Report {
     /// The run's name.
     pub run: String,
+    /// The run's fleet.
+    pub fleet: String,
     /// Only keys that begin with it.
     pub prefix: String,
     /// ISO-8601 UTC.
@@ -138,6 +140,7 @@ impl Report {
     pub fn new(run: &Run) -> Self {
         Self {
             run: run.run.clone(),
+            fleet: run.fleet.clone(),
             prefix: run.prefix.clone(),
             started: run.started.clone(),
             finished: String::new(),

@@ -267,6 +267,7 @@ mod tests {
         let hash = || "c".to_owned();
         let run = Run {
             run: "r".to_owned(),
+            fleet: "main".to_owned(),
             prefix: String::new(),
             fingerprint: Fingerprint { config_hash: hash(), names_hash: hash() },
             enrichment: Vec::new(),

@@ -114,6 +114,7 @@ impl Fleet {
         work: impl FnOnce(&Coordinator<'_, MemorySource, MemoryStore, MemoryQueue>) -> T,
     ) -> T {
         work(&Coordinator {
+            fleet: "main",
             results_bucket: "results",
             source: &self.source,
             bucket: "logs",

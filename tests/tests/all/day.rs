@@ -5,8 +5,10 @@ use std::{fs, io, sync::LazyLock, thread, time::Duration};
 
 use flowherd_aws::settings::CommonSettings;
 use flowherd_coordinator::{
+    connect::Connected,
+    fleets::{Driver, FleetSettings, Fleets},
     options::RunOptions,
-    settings::{Connected, Settings},
+    settings::Settings,
     state::RunState,
 };
 use flowherd_shared::{
@@ -72,22 +74,25 @@ fn day() -> Day {
         source_bucket_region: None,
         results_bucket: "results".to_owned(),
         results_bucket_owner: Some(ACCOUNT.to_owned()),
-        queue_url: queue_url.clone(),
     };
-    let settings = Settings {
+    let driver = Driver::Queue { url: queue_url.clone(), dead_letters: Some(dead_url(&queue_url)) };
+    let fleet = FleetSettings {
         lookups_bucket_owner: Some(ACCOUNT.to_owned()),
         config: Some(place.path().join("flowherd.toml").to_str().unwrap().to_owned()),
         lookups: Some("s3://names/names.json".to_owned()),
-        ..Settings::of(common, dead_url(&queue_url))
+        ..FleetSettings::on(driver)
     };
+    let settings = Settings::of(common, Fleets::only(fleet));
     let aws = cloud.through(&coordinator_proxy.endpoint);
     let connected = Connected::new(&aws, &settings).unwrap();
     // Skips the waits, which exist for the late counts and the purges of SQS. The local cloud has neither.
-    let step = |step: RunState| connected.with(|coordinator| coordinator.step(step, &|| true)).unwrap();
+    let step = |step: RunState| {
+        connected.with("main", |coordinator| coordinator.step(step, &|| true)).unwrap().unwrap()
+    };
     let begin = |run: &str, purge: bool| {
         let (run, prefix) = (Some(run.to_owned()), Some("firehose/".to_owned()));
         let begin = RunOptions { run, prefix, purge, ..RunOptions::default() };
-        connected.with(|coordinator| coordinator.begin(&begin)).unwrap()
+        connected.with("main", |coordinator| coordinator.begin(&begin)).unwrap().unwrap()
     };
     let end = |mut next: RunState| {
         wait_until("the run has ended", || {
@@ -127,10 +132,15 @@ fn day() -> Day {
     });
     source.put("firehose/damaged", &whole).unwrap();
     source.put("firehose/header", FLOW.as_bytes()).unwrap();
-    end(connected.with(|coordinator| coordinator.redrive("second")).unwrap().1);
+    end(connected.with("main", |coordinator| coordinator.redrive("second")).unwrap().unwrap().1);
     // A second message of an object that is done: the worker reads the versions of its outputs.
     let whole = Source::head(&source, "firehose/whole").unwrap().unwrap();
-    let again = Task { run: "second".to_owned(), bucket: "source".to_owned(), object: whole };
+    let again = Task {
+        run: "second".to_owned(),
+        fleet: "main".to_owned(),
+        bucket: "source".to_owned(),
+        object: whole,
+    };
     let again = NewMessage { body: again.body(), group: again.group(), deduplication: "again".to_owned() };
     assert_eq!(queue.send(&[again]).unwrap(), []);
     wait_until("the queue is empty", || queue.depth().unwrap() == QueueDepth::default());

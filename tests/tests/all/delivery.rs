@@ -258,7 +258,12 @@ fn an_object_replaced_after_the_listing_fails_by_name_and_is_done_after_a_redriv
     // The message is delivered again because a response was lost. The object is done.
     let amendment = &fleet.store.files()[&layout::amendment("r", &key)];
     let amendment: Amendment = serde_json::from_slice(amendment).unwrap();
-    let task = Task { run: "r".to_owned(), bucket: "logs".to_owned(), object: amendment.listed };
+    let task = Task {
+        run: "r".to_owned(),
+        fleet: "main".to_owned(),
+        bucket: "logs".to_owned(),
+        object: amendment.listed,
+    };
     send(&fleet.queue, task.group(), task.body(), "again");
     let first = fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
     fleet.queue.change_visibility(&first.handle, Duration::ZERO).unwrap();
@@ -322,7 +327,12 @@ fn a_task_of_another_bucket_is_refused_and_named() {
     let step = fleet.plan("r", "");
     let key = fleet.source.keys().remove(0);
     fleet.drain(1);
-    let other = Task { run: "r".to_owned(), bucket: "secrets".to_owned(), object: fleet.source.entry(&key) };
+    let other = Task {
+        run: "r".to_owned(),
+        fleet: "main".to_owned(),
+        bucket: "secrets".to_owned(),
+        object: fleet.source.entry(&key),
+    };
     send(&fleet.queue, other.group(), other.body(), "");
     // Even if the object with this key in the right bucket is done. Its receipt must remain.
     assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 1, 0, 0));

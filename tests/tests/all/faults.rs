@@ -157,7 +157,8 @@ impl<'a> Play<'a> {
             return;
         }
         for object in self.objects().into_iter().take(6) {
-            let task = Task { run: "r".to_owned(), bucket: "source".to_owned(), object };
+            let task =
+                Task { run: "r".to_owned(), fleet: "main".to_owned(), bucket: "source".to_owned(), object };
             let (group, body) = (task.group(), task.body());
             let deduplication = format!("again-{}", &task.deduplication()[..32]);
             assert_eq!(self.fleet.queue.send(&[NewMessage { body, group, deduplication }]).unwrap(), []);

@@ -75,6 +75,7 @@ impl Fleet {
             now + *self.skew.lock().unwrap()
         };
         work(&Coordinator {
+            fleet: "main",
             source: &self.source,
             bucket: BUCKET,
             results_bucket: self.results_bucket,

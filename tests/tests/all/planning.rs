@@ -281,6 +281,6 @@ fn after_a_ledger_fault_at_any_point_the_call_can_be_repeated() {
 fn entries_are_small_enough_for_a_page_in_memory() {
     // A page of S3 holds 1,000 keys of up to 1,024 bytes.
     let entry = ManifestEntry { key: "k".repeat(1024), size: u64::MAX, etag: "e".repeat(40) };
-    let task = Task { run: "r".repeat(80), bucket: "b".repeat(63), object: entry };
+    let task = Task { run: "r".repeat(80), fleet: "main".to_owned(), bucket: "b".repeat(63), object: entry };
     assert!(task.body().len() < 256 << 10, "a task is too large for a message");
 }

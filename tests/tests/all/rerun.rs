@@ -197,6 +197,7 @@ fn a_waiting_second_driver_keeps_the_messages_of_the_first_protected() {
     let fresh =
         RunState { operation: Operation::Purge(Purging::default()), ..fleet.begin("other", "other/") };
     let purging = RunMarker {
+        fleet: Some("main".to_owned()),
         run: "other".to_owned(),
         prefix: "other/".to_owned(),
         started: None,

@@ -289,8 +289,12 @@ fn a_forged_task_never_makes_a_run_done() {
     let keys = fleet.source.keys();
     let step = fleet.plan("r", "");
     let forge = |key: &str, etag: Option<&str>| {
-        let mut task =
-            Task { run: "r".to_owned(), bucket: "logs".to_owned(), object: fleet.source.entry(key) };
+        let mut task = Task {
+            run: "r".to_owned(),
+            fleet: "main".to_owned(),
+            bucket: "logs".to_owned(),
+            object: fleet.source.entry(key),
+        };
         task.object.etag = etag.map_or(task.object.etag, str::to_owned);
         send(&fleet.queue, task.group(), task.body(), &format!("{key} {etag:?}"));
     };

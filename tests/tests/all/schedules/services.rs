@@ -105,6 +105,7 @@ impl Services {
         let (source, store) = (Paced::new(&self.source, process), Paced::new(&self.store, process));
         let (queue, dead) = (Paced::new(&self.queue, process), Paced::new(&dead, process));
         work(&Coordinator {
+            fleet: "main",
             source: &source,
             bucket: BUCKET,
             results_bucket: "results",

@@ -1,0 +1,291 @@
+//! The coordinator's connections.
+
+use std::{collections::BTreeMap, fs::File, sync::OnceLock};
+
+use flowherd_aws::{
+    Aws,
+    s3::{Bucket, BucketError},
+    sqs::SqsQueue,
+};
+use flowherd_shared::{
+    config::Config,
+    enrichment::{self, EnrichmentFile},
+    error::error_chain,
+    layout,
+    limits::{MAX_ENRICHMENT_BYTES, MAX_RESULT_BYTES},
+    queue::QueueError,
+    store::{Problem, Store, StoreError, read_limited},
+};
+use jiff::Timestamp;
+
+use crate::{
+    coordinator::{Coordinator, Inputs, read_run},
+    error::CoordinatorError,
+    event::Event,
+    fleets::{Driver, FleetSettings},
+    options::RunOptions,
+    settings::Settings,
+};
+
+/// The coordinator with its AWS clients.
+pub type AwsCoordinator<'a> = Coordinator<'a, Bucket, Bucket, SqsQueue>;
+
+/// Why the coordinator cannot connect.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The configuration of the queue or the permissions do not fit; a retry does not help.
+    #[error("{0}")]
+    Refused(String),
+    /// A bucket does not exist or does not respond.
+    #[error("{named}")]
+    Bucket {
+        /// The variable and its value.
+        named: String,
+        /// The cause.
+        source: BucketError,
+    },
+    /// The queue does not respond, or denies access.
+    #[error(
+        "{named}: cannot read the attributes of the queue; check its URL and region, and sqs:GetQueueAttributes"
+    )]
+    Queue {
+        /// The setting and its value.
+        named: String,
+        /// The cause.
+        source: QueueError,
+    },
+}
+
+impl From<ConnectError> for CoordinatorError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Refused(why) => Self::Refused(why),
+            ConnectError::Bucket { .. } => Self::Refused(error_chain(&error)),
+            ConnectError::Queue { source, .. } => Self::Queue(source),
+        }
+    }
+}
+
+/// The coordinator's connections: the buckets, and the queues of each fleet that was used.
+#[derive(Debug)]
+pub struct Connected<'a> {
+    aws: &'a Aws,
+    settings: &'a Settings,
+    /// The source bucket.
+    pub source: Bucket,
+    /// The results bucket.
+    pub results: Bucket,
+    /// Connected when they are used first, so that a fleet whose queue does not respond does not stop the others.
+    queues: BTreeMap<&'a str, OnceLock<Queues>>,
+}
+
+/// The queues of a fleet.
+#[derive(Debug)]
+struct Queues {
+    queue: SqsQueue,
+    dead_letters: Option<SqsQueue>,
+}
+
+impl<'a> Connected<'a> {
+    /// Checks both buckets.
+    ///
+    /// # Errors
+    /// [`ConnectError`], by what the caller can do about it.
+    pub fn new(aws: &'a Aws, settings: &'a Settings) -> Result<Self, ConnectError> {
+        let source = aws.find_bucket(
+            &settings.common.source_bucket,
+            settings.common.source_bucket_owner.as_deref(),
+            settings.common.source_bucket_region.as_deref(),
+        );
+        let source = source.map_err(|source| ConnectError::Bucket {
+            named: format!("FLOWHERD_SOURCE_BUCKET={}", settings.common.source_bucket),
+            source,
+        })?;
+        let named = || format!("FLOWHERD_RESULTS_BUCKET={}", settings.common.results_bucket);
+        let results = aws.find_bucket(
+            &settings.common.results_bucket,
+            settings.common.results_bucket_owner.as_deref(),
+            None,
+        );
+        let results = results.map_err(|source| ConnectError::Bucket { named: named(), source })?;
+        if !results.is_readable {
+            let check = "check the credentials, s3:ListBucket on it, and FLOWHERD_RESULTS_BUCKET_OWNER";
+            return Err(ConnectError::Refused(format!("{}: access is denied; {check}", named())));
+        }
+        let queues = settings.fleets.iter().map(|(name, _)| (name, OnceLock::new())).collect();
+        Ok(Self { aws, settings, source: source.bucket, results: results.bucket, queues })
+    }
+
+    /// Returns the fleet of a new run.
+    ///
+    /// # Errors
+    /// As [`Fleets::choose`](crate::fleets::Fleets::choose), and if the resumed run cannot be read.
+    pub fn choose(&self, options: &RunOptions) -> Result<&'a str, CoordinatorError> {
+        let resumed = options.resume.as_ref().map(|name| read_run(&self.results, name)).transpose()?;
+        self.settings.fleets.choose(options, resumed.as_ref())
+    }
+
+    /// Returns the fleet of a run that exists.
+    ///
+    /// # Errors
+    /// [`CoordinatorError::Refused`] if there is no such run, or if the stack does not have its fleet any more.
+    pub fn fleet_of_run(&self, name: &str) -> Result<&'a str, CoordinatorError> {
+        let run = read_run(&self.results, name)?;
+        self.settings.fleets.of_run(&run.run, &run.fleet)
+    }
+
+    /// Returns the fleet of an event.
+    ///
+    /// # Errors
+    /// As [`Connected::choose`] and [`Connected::fleet_of_run`], and [`CoordinatorError::Refused`] for an event of no fleet.
+    pub fn fleet_of(&self, event: &Event) -> Result<&'a str, CoordinatorError> {
+        match event {
+            Event::Run(options) | Event::Begin(options) => self.choose(options),
+            Event::Continue { run } | Event::ReportNow { run } | Event::Redrive { run } => {
+                self.fleet_of_run(run)
+            }
+            Event::State(state) => self.settings.fleets.of_run(&state.run, &state.fleet),
+            Event::Names(_) => Err(CoordinatorError::refused("a refresh of the names is of no fleet")),
+        }
+    }
+
+    /// Checks the queue of a fleet, unless it was checked before.
+    ///
+    /// # Errors
+    /// As [`Connected::with`].
+    pub fn check_fleet(&self, fleet: &str) -> Result<(), ConnectError> {
+        self.with(fleet, |_| ())
+    }
+
+    /// Calls `work` with the coordinator of a fleet. The first call for a fleet checks its queue. Without a dead-letter queue in
+    /// the settings, takes that of the queue's redrive policy.
+    ///
+    /// # Errors
+    /// [`ConnectError`] if the fleet does not exist, or its queue cannot be used.
+    pub fn with<T>(
+        &self,
+        fleet: &str,
+        work: impl FnOnce(&AwsCoordinator<'_>) -> T,
+    ) -> Result<T, ConnectError> {
+        let refused = |error: CoordinatorError| ConnectError::Refused(error.on_one_line());
+        let (fleet, settings) = self.settings.fleets.get(fleet).map_err(refused)?;
+        let Queues { queue, dead_letters } = self.queues(fleet, settings)?;
+        Ok(work(&Coordinator {
+            fleet,
+            source: &self.source,
+            bucket: &self.settings.common.source_bucket,
+            results: &self.results,
+            results_bucket: &self.settings.common.results_bucket,
+            queue,
+            dead_letters: dead_letters.as_ref(),
+            inputs: &|| self.inputs(settings),
+            settle: self.settings.settle,
+            time_limit: self.settings.time_limit,
+            max_keys: settings.max_keys,
+            clock: &Timestamp::now,
+            pause: &std::thread::sleep,
+        }))
+    }
+
+    fn queues(&self, fleet: &str, settings: &FleetSettings) -> Result<&Queues, ConnectError> {
+        let Driver::Queue { url, dead_letters } = &settings.driver else {
+            return Err(ConnectError::Refused(format!(
+                "fleet {fleet} has driver map, which is not available yet; set its driver to queue"
+            )));
+        };
+        let missing = || ConnectError::Refused(format!("no fleet named {fleet:?}"));
+        let queues = self.queues.get(fleet).ok_or_else(missing)?;
+        if let Some(queues) = queues.get() {
+            return Ok(queues);
+        }
+        let connected = self.connect_queues(fleet, url, dead_letters.as_deref())?;
+        Ok(queues.get_or_init(|| connected))
+    }
+
+    fn connect_queues(
+        &self,
+        fleet: &str,
+        url: &str,
+        dead_letters: Option<&str>,
+    ) -> Result<Queues, ConnectError> {
+        let queue = self.aws.queue(url);
+        let named = || self.settings.queue_setting(fleet, url);
+        let unusable = |source| ConnectError::Queue { named: named(), source };
+        let attributes = queue.attributes().map_err(unusable)?;
+        let problems = attributes.problems();
+        if !problems.is_empty() {
+            return Err(ConnectError::Refused(format!("{}: {}", named(), problems.join("; "))));
+        }
+        let dead_letters = match (dead_letters, &attributes.redrive) {
+            (Some(url), _) => Some(self.aws.queue(url)),
+            (None, Some(redrive)) => {
+                let url = queue.url_of(&redrive.dead_letter_arn).map_err(unusable)?;
+                Some(self.aws.queue(&url))
+            }
+            (None, None) => None,
+        };
+        Ok(Queues { queue, dead_letters })
+    }
+
+    /// Reads the configuration files of a new run. Before the first refresh of the names, there are none.
+    fn inputs(&self, fleet: &FleetSettings) -> Result<Inputs, StoreError> {
+        let read = |location: &Option<String>, owner: &Option<String>| {
+            let read = |location| self.read(location, owner.as_deref(), MAX_RESULT_BYTES);
+            location.as_deref().map(read).transpose()
+        };
+        let config = read(&fleet.config, &fleet.config_bucket_owner)?;
+        let files = self.enrichment_files(fleet, config.as_deref().unwrap_or_default())?;
+        let refreshed = format!("s3://{}/{}", self.settings.common.results_bucket, layout::NAMES);
+        let (lookups, lacks_names) = match read(&fleet.lookups, &fleet.lookups_bucket_owner) {
+            Err(StoreError::NotFound(_)) if fleet.lookups.as_ref() == Some(&refreshed) => (None, true),
+            lookups => (lookups?, false),
+        };
+        Ok(Inputs { config, lookups, files, lacks_names })
+    }
+
+    /// Reads the enrichment files of a configuration, except those that do not exist: the begin of the run names all of them.
+    fn enrichment_files(
+        &self,
+        fleet: &FleetSettings,
+        config: &[u8],
+    ) -> Result<Vec<EnrichmentFile>, StoreError> {
+        // The begin of the run reports the problems of the configuration.
+        let Ok(config) = Config::from_bytes(config) else { return Ok(Vec::new()) };
+        let base = fleet.config.as_deref().unwrap_or_default();
+        let mut files = Vec::new();
+        for file in enrichment::files(&config.enrichments) {
+            let location = enrichment::location(base, file);
+            // The buckets of its files belong to the owner of the configuration.
+            let owner = fleet.config_bucket_owner.as_deref();
+            match self.read(&location, owner, MAX_ENRICHMENT_BYTES as u64) {
+                Ok(bytes) => files.push(EnrichmentFile { file: file.to_owned(), bytes: bytes.into() }),
+                Err(StoreError::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+            if enrichment::total_problem(&files).is_some() {
+                break;
+            }
+        }
+        Ok(files)
+    }
+
+    /// Reads a file from a path or from `s3://bucket/key`.
+    fn read(&self, location: &str, bucket_owner: Option<&str>, limit: u64) -> Result<Vec<u8>, StoreError> {
+        if let Some((bucket, key)) = location.strip_prefix("s3://").and_then(|path| path.split_once('/')) {
+            let bucket = self.aws.bucket(bucket, bucket_owner);
+            let found = bucket.get_limited(key, limit)?;
+            return found.ok_or_else(|| StoreError::NotFound(format!("{location} does not exist").into()));
+        }
+        let file = File::open(location).map_err(|error| {
+            let message = format!("{location}: {error}");
+            match StoreError::from_file_error(error) {
+                StoreError::NotFound(problem) => StoreError::NotFound(Problem::caused_by(message, problem)),
+                StoreError::AccessDenied(problem) => {
+                    StoreError::AccessDenied(Problem::caused_by(message, problem))
+                }
+                other => StoreError::transient_because(message, other),
+            }
+        })?;
+        read_limited(file, location, limit)
+    }
+}
