@@ -148,7 +148,7 @@ mod tests {
 
     fn check() -> Value {
         json!({
-            "operation": "check", "run": "r", "prefix": "p", "wait_seconds": 2,
+            "operation": "check", "run": "r", "fleet": "main", "prefix": "p", "wait_seconds": 2,
             "progress": { "listed": 3, "done": 1, "failed": 0, "skipped": 0, "queued": 2, "in_flight": 0,
                 "dead_letters": 0 },
             "checks": 1, "idle_seconds": 0, "next_report": 0, "redriven": false,

@@ -177,7 +177,7 @@ mod tests {
 
     fn report() -> Report {
         serde_json::from_value(serde_json::json!({
-            "run": "r", "prefix": "", "started": "2026-02-18T00:00:00Z", "finished": "2026-02-18T02:03:30Z",
+            "run": "r", "fleet": "main", "prefix": "", "started": "2026-02-18T00:00:00Z", "finished": "2026-02-18T02:03:30Z",
             "state": "incomplete",
             "objects": { "listed": 24_000, "done": 8_214, "failed": 3, "skipped": 0, "missing": 15_783 },
             "records": { "read": 123_456_789, "rows": 123_450_000, "rejected": 6_000, "control": 789, "dropped": 0,

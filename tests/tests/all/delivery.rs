@@ -312,7 +312,7 @@ fn messages_that_are_not_tasks_become_dead_letters_and_nothing_else_is_lost() {
         "{",
         "[]",
         r#"{"v":2}"#,
-        r#"{"v":1,"run":"../..","bucket":"logs","key":"k","size":0,"etag":""}"#,
+        r#"{"v":1,"run":"../..","fleet":"main","bucket":"logs","key":"k","size":0,"etag":""}"#,
     ];
     for body in odd {
         send(&fleet.queue, format!("odd {body}"), body.to_owned(), "");

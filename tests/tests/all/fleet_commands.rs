@@ -83,7 +83,7 @@ fn the_commands_name_missing_objects_lost_ledgers_and_messages_of_ended_runs() {
     assert_eq!(fleet.flowherd(&["runs", "--forget", "given-up", "--force"]).status, 0);
     let status = report(&fleet.flowherd(&["status", "--json"]));
     assert_eq!((&status["runs"], &status["without_ledger"]), (&json!([]), &json!([])), "{status}");
-    let queue = &status["queue"];
+    let queue = &status["queues"][0];
     assert_eq!((&queue["waiting"], &queue["of_ended_runs"]), (&6.into(), &6.into()), "{status}");
     assert_eq!(queue["ended_runs"][0], "given-up", "{status}");
     let ended = report(&fleet.flowherd(&["status", "given-up", "--json"]));
@@ -316,12 +316,12 @@ fn commands_read_the_ledgers_of_the_runs_that_they_show_and_no_others() {
         let (name, started) = (format!("run-{number:02}"), format!("2026-02-18T00:00:{number:02}.000Z"));
         put(
             &format!("runs/{name}/run.json"),
-            &json!({ "run": name, "prefix": "p/", "config_hash": "c", "names_hash": "", "version": "1",
+            &json!({ "run": name, "fleet": "main", "prefix": "p/", "config_hash": "c", "names_hash": "", "version": "1",
                 "started": started, "manifest": { "parts": 0, "objects": 0, "bytes": 0 } })
             .to_string(),
         );
         let until_last = 9_999_999_999_999 - (1_771_372_800_000 + number * 1000);
-        put(&format!("runs/.index/{until_last:013}/{name}/c/=p%2F"), "");
+        put(&format!("runs/.index/{until_last:013}/{name}/main/c/=p%2F"), "");
     }
     let requests = |args: &[&str]| {
         let server = fleet.cloud.endpoint.strip_prefix("http://").unwrap().parse().unwrap();

@@ -104,6 +104,7 @@ fn a_state_with_the_largest_numbers_is_processed() {
         fleet.plan("r", "");
         let is_behind_the_manifest = event["totals"]["parts"] == max;
         event["run"] = json!("r");
+        event["fleet"] = json!("main");
         event["prefix"] = json!("");
         event["wait_seconds"] = json!(max);
         event["progress"] = json!({ "listed": max, "done": max, "failed": max, "skipped": max, "queued": max,

@@ -290,7 +290,7 @@ fn a_run_with_other_columns_is_noticed(deployed: &Deployed) {
         put(
             &format!("runs/{name}/run.json"),
             &format!(
-                r#"{{"run":"{name}","prefix":"{prefix}","config_hash":"{hash}","names_hash":"","version":"1","started":"{started}","manifest":null}}"#
+                r#"{{"run":"{name}","fleet":"main","prefix":"{prefix}","config_hash":"{hash}","names_hash":"","version":"1","started":"{started}","manifest":null}}"#
             ),
         );
     };
