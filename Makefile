@@ -76,6 +76,22 @@ functions: $(VENV) ## Build the functions for Lambda (arm64, Amazon Linux 2023):
 	  cargo lambda build --release --locked --arm64 \
 	  --package flowherd-coordinator --package flowherd-worker
 
+# The binary is static, so the image needs no C library. cargo-lambda builds the C code in it with zig, as for the functions.
+.PHONY: container-binary
+container-binary: $(VENV) ## Build the worker for a container (arm64, static), beside its Dockerfile: target/container
+	@echo "== building the worker for a container (some minutes the first time)"
+	PATH="$(CURDIR)/.venv/bin:$$PATH" \
+	  RUSTFLAGS="--remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo" \
+	  cargo lambda build --release --locked --target aarch64-unknown-linux-musl --package flowherd-worker \
+	  --lambda-dir target/container-build
+	mkdir -p target/container
+	cp target/container-build/flowherd-worker/bootstrap target/container/flowherd-worker
+	cp container/Dockerfile target/container/Dockerfile
+
+.PHONY: container
+container: container-binary ## Build the image of the worker with docker: flowherd-worker:latest
+	docker build --platform linux/arm64 --tag flowherd-worker target/container
+
 .PHONY: test
 test: $(VENV) $(CDK) $(BROWSER) ## Run all tests, including those that need the local AWS in .venv
 	cd cdk && node --import tsx --test test/step-loop-run.test.ts

@@ -14,4 +14,7 @@ export { SourceBucket, type SourceBucketProps } from './source-bucket';
 export { StepLoop, type StepLoopProps } from './step-loop';
 export { readTableDefinitions, type TableDefinitions } from './table-definitions';
 export { TaskQueue, type TaskQueueProps } from './task-queue';
+export { type GivenNetwork, WorkerCluster, type WorkerClusterProps } from './worker-cluster';
 export { WorkerFleet, type WorkerFleetProps } from './worker-fleet';
+export { WorkerNotBuiltError } from './worker-image';
+export { WorkerService, type WorkerServiceProps } from './worker-service';

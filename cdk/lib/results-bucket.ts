@@ -1,9 +1,8 @@
 import { Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
-import { Grant } from 'aws-cdk-lib/aws-iam';
+import { Grant, type IGrantable } from 'aws-cdk-lib/aws-iam';
 import { BlockPublicAccess, Bucket, BucketEncryption, ObjectOwnership } from 'aws-cdk-lib/aws-s3';
-import { Construct } from 'constructs';
+import { Construct, type IConstruct } from 'constructs';
 
-import type { NativeFunction } from './native-function';
 import { grantOnObjects } from './object-grants';
 
 /** The names that the coordinator refreshes. */
@@ -45,7 +44,7 @@ export class ResultsBucket extends Construct {
   }
 
   /** Grants actions on the objects whose keys match the patterns. */
-  grantOnObjects(grantee: NativeFunction, actions: readonly string[], keyPatterns: readonly string[]): void {
+  grantOnObjects(grantee: IGrantable & IConstruct, actions: readonly string[], keyPatterns: readonly string[]): void {
     grantOnObjects(grantee, this.bucket, actions, keyPatterns);
   }
 
@@ -53,7 +52,7 @@ export class ResultsBucket extends Construct {
    * Grants listing. Without it, S3 answers 403 instead of 404 for a key that does not exist, such as a receipt that is
    * not written yet: https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
    */
-  grantList(grantee: NativeFunction): void {
+  grantList(grantee: IGrantable): void {
     Grant.addToPrincipal({ grantee, actions: ['s3:ListBucket'], resourceArns: [this.bucket.bucketArn] });
   }
 }

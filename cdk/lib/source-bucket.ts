@@ -1,9 +1,8 @@
 import { Stack } from 'aws-cdk-lib';
-import { Grant } from 'aws-cdk-lib/aws-iam';
+import { Grant, type IGrantable } from 'aws-cdk-lib/aws-iam';
 import { Bucket, type IBucket } from 'aws-cdk-lib/aws-s3';
-import { Construct } from 'constructs';
+import { Construct, type IConstruct } from 'constructs';
 
-import type { NativeFunction } from './native-function';
 import { grantOnObjects } from './object-grants';
 
 export interface SourceBucketProps {
@@ -42,7 +41,7 @@ export class SourceBucket extends Construct {
   }
 
   /** Grants listing of the prefixes. Only the coordinator lists. */
-  grantList(grantee: NativeFunction): void {
+  grantList(grantee: IGrantable): void {
     Grant.addToPrincipal({
       grantee,
       actions: ['s3:ListBucket'],
@@ -57,7 +56,7 @@ export class SourceBucket extends Construct {
    * Without `s3:ListBucket`, S3 answers 403 instead of 404 for a key that does not exist:
    * https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
    */
-  grantRead(grantee: NativeFunction): void {
+  grantRead(grantee: IGrantable & IConstruct): void {
     grantOnObjects(grantee, this.bucket, ['s3:GetObject'], this.keyPatterns);
     if (this.kmsKeyArn === undefined) return;
     // Through S3 only, so that the key decrypts nothing but the objects above. The key is in the bucket's region:
