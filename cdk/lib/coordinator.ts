@@ -6,8 +6,10 @@ import type { Architecture } from 'aws-cdk-lib/aws-lambda';
 import type { RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 
+import { ConfigAsset } from './config-asset';
 import { NativeFunction } from './native-function';
 import { NAMES_KEY, type ResultsBucket } from './results-bucket';
+import { arnOfObject } from './s3-url';
 import { SettingsAsset } from './settings-asset';
 import type { SourceBucket } from './source-bucket';
 import type { TaskQueue } from './task-queue';
@@ -43,7 +45,7 @@ export class Coordinator extends Construct {
   constructor(scope: Construct, id: string, props: CoordinatorProps) {
     super(scope, id);
     const { source, results, tasks } = props;
-    const config = props.configFile === undefined ? undefined : new SettingsAsset(this, 'Config', props.configFile);
+    const config = props.configFile === undefined ? undefined : new ConfigAsset(this, 'Config', props.configFile);
     const names = props.namesFile === undefined ? undefined : new SettingsAsset(this, 'Names', props.namesFile);
     this.memoryMb = props.namesRefresh ? NAMES_MEMORY_MB : COORDINATOR_MEMORY_MB;
     this.function = new NativeFunction(this, 'Coordinator', {
@@ -69,13 +71,12 @@ export class Coordinator extends Construct {
     config?.grantRead(this.function);
     names?.grantRead(this.function);
     if (props.namesUrl !== undefined) {
-      const location = props.namesUrl.replace('s3://', '');
-      const arn = `arn:${Stack.of(this).partition}:s3:::${location}`;
-      Grant.addToPrincipal({ grantee: this.function, actions: ['s3:GetObject'], resourceArns: [arn] });
+      const resourceArns = [arnOfObject(this, props.namesUrl.replace('s3://', ''))];
+      Grant.addToPrincipal({ grantee: this.function, actions: ['s3:GetObject'], resourceArns });
     }
   }
 
-  private settingsEnvironment(props: CoordinatorProps, config?: SettingsAsset, names?: SettingsAsset): Record<string, string> {
+  private settingsEnvironment(props: CoordinatorProps, config?: ConfigAsset, names?: SettingsAsset): Record<string, string> {
     const { account } = Stack.of(this);
     const refreshed = props.namesRefresh ? `s3://${props.results.bucket.bucketName}/${NAMES_KEY}` : undefined;
     const namesUrl = names?.url ?? props.namesUrl ?? refreshed;

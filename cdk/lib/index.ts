@@ -1,4 +1,5 @@
 export { FleetAlarms, type FleetAlarmsProps } from './alarms';
+export { ConfigAsset } from './config-asset';
 export { Coordinator, type CoordinatorProps } from './coordinator';
 export { FleetDashboard, type FleetDashboardProps } from './dashboard';
 export { FlowherdError, FunctionNotBuiltError, InvalidPropsError } from './errors';

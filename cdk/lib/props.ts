@@ -5,8 +5,10 @@ import { Duration, type StackProps, Token } from 'aws-cdk-lib';
 import { Architecture } from 'aws-cdk-lib/aws-lambda';
 import { RetentionDays } from 'aws-cdk-lib/aws-logs';
 
+import { configProblems } from './config-files';
 import type { PropProblem } from './errors';
 import { namesProblem } from './names-file';
+import { S3_URL, S3_URL_PROBLEM } from './s3-url';
 import type { TableDefinitions } from './table-definitions';
 
 /** Properties of a `FlowherdStack`. */
@@ -29,7 +31,8 @@ export interface FlowherdStackProps extends StackProps {
   readonly sourceKmsKeyArn?: string;
 
   /**
-   * Path of a `flowherd.toml`. The deployment uploads it to S3.
+   * Path of a `flowherd.toml`. The deployment uploads it to S3, with the local files of its `[[enrich]]`. Files there with
+   * `s3://` URLs become readable for the coordinator.
    * @default - the built-in rule
    */
   readonly configFile?: string;
@@ -246,8 +249,7 @@ const PATTERNS: Readonly<Partial<Record<keyof FlowherdStackProps, readonly [patt
   sourceKmsKeyArn: [/^arn:[\w-]+:kms:[\w-]+:\d{12}:key\/[\w-]+$/, 'must be the ARN of a KMS key; IAM cannot grant an alias'],
   alarmTopicArn: [/^arn:[\w-]+:sns:[\w-]+:\d{12}:[\w-]+$/, 'must be the ARN of an SNS topic'],
   alarmEmail: [/^[^@\s]+@[^@\s]+$/, 'must be an e-mail address'],
-  // In a policy * and ? match any key, and $ begins a variable.
-  namesUrl: [/^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\/[^*?$]+$/, 'must be s3://bucket/key, without *, ? or $'],
+  namesUrl: [S3_URL, S3_URL_PROBLEM],
 };
 
 /** Returns all problems of the given properties; those left out have none. Values known only at deployment are not checked. */
@@ -358,8 +360,9 @@ function fileProblems(props: Props): Problem[] {
     const value = props[prop];
     if (value === undefined) return [];
     const isFile = statSync(value, { throwIfNoEntry: false })?.isFile() === true;
-    const why = isFile ? (prop === 'namesFile' ? namesProblem(value) : undefined) : `no such file: ${resolve(value)}`;
-    return why === undefined ? [] : [{ prop, value, why }];
+    if (!isFile) return [{ prop, value, why: `no such file: ${resolve(value)}` }];
+    const problems = prop === 'namesFile' ? [namesProblem(value)] : configProblems(value);
+    return problems.filter((why) => why !== undefined).map((why) => ({ prop, value, why }));
   });
 }
 

@@ -4,7 +4,7 @@ import { Construct } from 'constructs';
 
 import type { NativeFunction } from './native-function';
 
-/** A configuration file that the deployment uploads to the CDK's asset bucket, and a function reads from there. */
+/** A `names.json` that the deployment uploads to the CDK's asset bucket, and a function reads from there. */
 export class SettingsAsset extends Construct {
   /** `s3://bucket/key`. The key contains a hash of the file, so a changed file changes the function's environment. */
   readonly url: string;

@@ -11,6 +11,7 @@ const document = readFileSync(resolve(__dirname, '../../docs/security.md'), 'utf
 
 const KEY = 'arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab';
 const ROLE_OF_MEMBER = 'arn:aws:iam::210987654321:role/flowherd-names';
+file('threats.csv', 'indicator\n');
 /** Settings that change permissions, and some that must not. */
 const VARIANTS: readonly Readonly<Record<string, string>>[] = [
   {},
@@ -24,7 +25,7 @@ const VARIANTS: readonly Readonly<Record<string, string>>[] = [
     sourceKmsKeyArn: KEY,
     namesUrl: 's3://my-settings/flowherd/names.json',
     namesBucketAccount: '999999999999',
-    configFile: file('some-rules.toml', '# rules\n'),
+    configFile: file('some-rules.toml', '[[enrich]]\nfile = "threats.csv"\n[[enrich]]\nfile = "s3://my-lists/country.mmdb"\n'),
     tables: file('no-tables.json', '{"tables": [], "views": [], "queries": []}'),
     alarmEmail: 'operations@example.com',
   },
@@ -62,19 +63,20 @@ const NAMES: Readonly<Record<string, string>> = {
   '<PlanningCoordinatorFunction>': 'COORDINATOR',
   'arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:stateMachine:Flowherd': 'STEP_LOOP',
   'arn:<AWS::Partition>:s3:::my-settings/flowherd/names.json': 'NAMES',
+  'arn:<AWS::Partition>:s3:::my-lists/country.mmdb': 'ENRICH_URL',
   's3.eu-west-1.amazonaws.com*': 'S3',
   '<AWS::AccountId>': 'ACCOUNT',
   [KEY]: 'KEY',
   [ROLE_OF_MEMBER]: 'MEMBER_ROLE',
 };
 /** Files that the deployment uploads; their keys contain a hash. */
-const ASSET = /^arn:<AWS::Partition>:s3:::cdk-\w+-assets-<AWS::AccountId>-<AWS::Region>\/[0-9a-f]{64}\.(toml|json)$/;
+const ASSET = /^arn:<AWS::Partition>:s3:::cdk-\w+-assets-<AWS::AccountId>-<AWS::Region>\/[0-9a-f]{64}(?:\/[a-z-]+)?\.(toml|json|csv)$/;
 
 /** Replaces the beginning of an ARN by its name in the document. */
 function named(value: unknown): string {
   const whole = text(value);
   const [, extension] = ASSET.exec(whole) ?? [];
-  if (extension !== undefined) return extension === 'toml' ? 'CONFIG_FILE' : 'NAMES_FILE';
+  if (extension !== undefined) return { toml: 'CONFIG_FILE', json: 'NAMES_FILE', csv: 'ENRICH_FILE' }[extension] ?? extension;
   const known = Object.keys(NAMES).find((known) => whole === known || whole.startsWith(`${known}/`));
   return known === undefined ? whole : `${NAMES[known]}${whole.slice(known.length)}`;
 }

@@ -1,6 +1,6 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 import { App, Validations } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
@@ -21,6 +21,7 @@ for (const name of ['flowherd-coordinator', 'flowherd-worker']) {
 
 /** Writes a file for a setting that takes a path. */
 export function file(name: string, content: string): string {
+  mkdirSync(dirname(join(directory, name)), { recursive: true });
   writeFileSync(join(directory, name), content);
   return join(directory, name);
 }

@@ -200,6 +200,8 @@ fn neither_function_sends_a_request_that_its_role_denies() {
         ("ec2:DescribeVpcs", "*"),
         // Needed with `configFile` and `namesFile`; this run has `namesUrl`.
         ("s3:GetObject", "CONFIG_FILE"),
+        ("s3:GetObject", "ENRICH_FILE"),
+        ("s3:GetObject", "ENRICH_URL"),
         ("s3:GetObject", "NAMES_FILE"),
         // Needed with `namesRefresh`.
         ("s3:GetObject", "RESULTS/names/names.json"),

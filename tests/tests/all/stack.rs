@@ -31,11 +31,11 @@ impl Deployed {
     /// Deploys the stack. The archive is `in/firehose`; `tables` are arguments of `flowherd sql`.
     pub(crate) fn with(place: Place, tables: &[&str]) -> Self {
         let names = format!("namesFile={}", place.path("in/names.json").display());
-        Self::with_names(place, tables, &[names])
+        Self::with_settings(place, tables, &[names])
     }
 
-    /// Deploys the stack with these settings of names.
-    fn with_names(place: Place, tables: &[&str], names: &[String]) -> Self {
+    /// Deploys the stack with more settings of the CDK.
+    fn with_settings(place: Place, tables: &[&str], settings: &[String]) -> Self {
         let cloud = LocalCloud::start();
         let source = cloud.bucket("archive");
         for key in files_below(&place.path("in/firehose")) {
@@ -47,12 +47,12 @@ impl Deployed {
         let tables = deployed.flowherd(&[&["sql", "--dialect", "glue"], tables].concat());
         assert_eq!(tables.status, 0, "{tables:?}");
         deployed.place.file("tables.json", tables.stdout.as_bytes());
-        deployed.cdk(&["bootstrap", "aws://000000000000/us-east-1"], names);
-        deployed.cdk(&["deploy", "--require-approval", "never"], names);
+        deployed.cdk(&["bootstrap", "aws://000000000000/us-east-1"], settings);
+        deployed.cdk(&["deploy", "--require-approval", "never"], settings);
         deployed
     }
 
-    fn cdk(&self, args: &[&str], names: &[String]) {
+    fn cdk(&self, args: &[&str], more: &[String]) {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("cdk");
         let path = |name: &str| self.place.path(name).to_str().unwrap().to_owned();
         let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
@@ -69,7 +69,7 @@ impl Deployed {
         let output = Command::new(program)
             .args(args)
             .args(["--ci", "--no-notices", "--output", &path("cdk.out")])
-            .args(settings.iter().chain(names).flat_map(|setting| ["-c", setting]))
+            .args(settings.iter().chain(more).flat_map(|setting| ["-c", setting]))
             .current_dir(directory)
             .envs(self.cloud.environment())
             .env("CDK_HOME", path("cdk-home"))
@@ -228,7 +228,7 @@ fn names(deployed: &Deployed, arguments: &[&str]) -> Value {
 fn a_deployed_stack_refreshes_the_names_of_two_accounts_and_runs_use_them() {
     let role = "arn:aws:iam::210987654321:role/flowherd-names";
     let settings = ["namesRefresh=true".to_owned(), format!("namesRoleArns={role}")];
-    let deployed = Deployed::with_names(Place::synth(1, 1, &[]), &[], &settings);
+    let deployed = Deployed::with_settings(Place::synth(1, 1, &[]), &[], &settings);
     let template = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("cdk/member-role.yaml");
     let interfaces = names(&deployed, &["create", template.to_str().unwrap()]);
     let lines =
@@ -259,4 +259,46 @@ fn a_deployed_stack_refreshes_the_names_of_two_accounts_and_runs_use_them() {
     let rows = outputs.iter().find(|(path, _)| path.ends_with("firehose/mine/flows.csv.gz")).unwrap().1;
     let rows = String::from_utf8(gunzip(rows)).unwrap();
     assert!(rows.contains(",of test,") && rows.contains(",of 210987654321,"), "{rows}");
+}
+
+const ENRICHED: &str = r#"
+[[rule]]
+name = "flow"
+table = "vpc_flow"
+format = { kind = "vpc-flow" }
+[[enrich]]
+file = "lists/hosts.csv"
+key = "block"
+match = "cidr"
+on = ["srcaddr"]
+columns = { host = "name" }
+[[enrich]]
+file = "s3://lists/bad.txt"
+match = "cidr"
+on = ["dstaddr"]
+column = "is_bad"
+"#;
+
+#[test]
+#[ignore = "needs .venv and cdk/node_modules; run `make test`"]
+fn a_deployed_stack_has_the_enrichment_files_that_its_configuration_names() {
+    let place = Place::synth(1, 1, &[]);
+    let config = place.path("flowherd.toml");
+    place.file("flowherd.toml", ENRICHED.as_bytes());
+    place.file("lists/hosts.csv", b"block,name\n10.1.0.0/16,everyone\n10.1.2.0/24,web\n");
+    let settings = [format!("configFile={}", config.display())];
+    let deployed = Deployed::with_settings(place, &["--config", config.to_str().unwrap()], &settings);
+    deployed.cloud.bucket("lists").put("bad.txt", b"192.0.2.0/24\n").unwrap();
+    let flows = [("10.1.2.3", "192.0.2.9"), ("10.1.3.3", "198.51.100.1")].map(|(from, to)| {
+        format!("2 123456789012 eni-1 {from} {to} 1 2 6 1 40 1771372800 1771372860 ACCEPT OK\n")
+    });
+    let source = deployed.cloud.aws().bucket("archive", None);
+    source.put("firehose/mine/flows", flows.concat().as_bytes()).unwrap();
+    let ran = deployed.flowherd(&["run", "--prefix", "firehose/mine/", "--run", "r", "--watch", "--json"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let outputs = deployed.outputs("r");
+    let rows = outputs.iter().find(|(path, _)| path.ends_with("firehose/mine/flows.csv.gz")).unwrap().1;
+    let rows = String::from_utf8(gunzip(rows)).unwrap();
+    let ends: Vec<Vec<&str>> = rows.lines().skip(1).map(|row| row.rsplit(',').take(2).collect()).collect();
+    assert_eq!(ends, [["true", "web"], ["false", "everyone"]], "{rows}");
 }
