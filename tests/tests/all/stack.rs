@@ -149,7 +149,10 @@ fn refused_runs_are_explained(deployed: &Deployed) {
     let args = ["run", "--resume", "monday", "--prefix", "firehose/other/", "--run", "refused"];
     let refused = deployed.flowherd(&args);
     assert_eq!(refused.status, 2, "{refused:?}");
-    assert!(refused.stderr.contains("the run is refused: run monday has prefix \"firehose/\""), "{refused:?}");
+    assert!(
+        refused.stderr.contains("the run is refused: run monday has prefix \"firehose/\""),
+        "{refused:?}"
+    );
     for command in ["status", "report"] {
         let explained = deployed.flowherd(&[command, "refused"]);
         assert_eq!(explained.status, 2, "{explained:?}");
