@@ -8,21 +8,17 @@ import {
 } from 'aws-cdk-lib/aws-cloudwatch';
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
 import { PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
-import type { IFunction } from 'aws-cdk-lib/aws-lambda';
 import { type ITopic, Topic } from 'aws-cdk-lib/aws-sns';
 import { EmailSubscription } from 'aws-cdk-lib/aws-sns-subscriptions';
 import type { StateMachine } from 'aws-cdk-lib/aws-stepfunctions';
 import { Construct } from 'constructs';
 
-import type { TaskQueue } from './task-queue';
+import type { Fleet } from './fleet';
+import { MAIN_FLEET } from './props';
 
 export interface FleetAlarmsProps {
-  readonly tasks: TaskQueue;
-  readonly worker: IFunction;
-  readonly workerTimeout: Duration;
+  readonly fleets: readonly Fleet[];
   readonly stateMachine: StateMachine;
-  /** Age of the oldest message that raises the alarm. */
-  readonly oldestMessage: Duration;
   /** @default - none */
   readonly topicArn?: string | undefined;
   /** @default - none */
@@ -48,18 +44,24 @@ export interface AlarmDefinition {
   readonly datapointsToAlarm?: number;
 }
 
-/** Alarms of the fleet. Without a topic and an address they change state but notify nobody. */
+/** Alarms of the fleets and of the stack. Without a topic and an address they change state but notify nobody. */
 export class FleetAlarms extends Construct {
   readonly alarms: readonly Alarm[];
 
   constructor(scope: Construct, id: string, props: FleetAlarmsProps) {
     super(scope, id);
     const actions = this.topics(props).map((topic) => new SnsAction(topic));
+    const { fleets } = props;
+    const isOnly = fleets.length === 1;
+    const all = [
+      ...fleets.flatMap((fleet) => fleetDefinitions(fleet).map((definition) => ofFleet(fleet.name, isOnly, definition))),
+      ...[...runDefinitions(props.stateMachine), ...(props.more ?? [])].map((definition) => ({ id: definition.slug, ...definition })),
+    ];
     // The local AWS refuses alarms on metric math, and then the whole stack.
-    const supported = [...definitions(props), ...(props.more ?? [])].filter(({ metric }) => !(props.localCloud && metric instanceof MathExpression));
-    this.alarms = supported.map((definition) => {
-      const alarm = new Alarm(this, definition.slug, {
-        alarmName: `${Stack.of(this).stackName}-${definition.slug}`,
+    const supported = all.filter(({ metric }) => !(props.localCloud && metric instanceof MathExpression));
+    this.alarms = supported.map(({ id, ...definition }) => {
+      const alarm = new Alarm(this, id, {
+        alarmName: `${Stack.of(this).stackName}-${id}`,
         alarmDescription: `${definition.summary} Runbook: docs/operations.md#alarm-${definition.slug}`,
         metric: definition.metric,
         threshold: definition.threshold,
@@ -112,7 +114,15 @@ export class FleetAlarms extends Construct {
   }
 }
 
-function definitions({ tasks, worker, workerTimeout, stateMachine, oldestMessage }: FleetAlarmsProps): AlarmDefinition[] {
+/** The alarm with the ID and the summary of its fleet. Those of `main` have the IDs of a stack without `fleets`. */
+function ofFleet(fleet: string, isOnly: boolean, definition: AlarmDefinition): AlarmDefinition & { readonly id: string } {
+  const { slug, summary } = definition;
+  return { ...definition, id: fleet === MAIN_FLEET ? slug : `${fleet}-${slug}`, summary: isOnly ? summary : `Fleet ${fleet}: ${summary}` };
+}
+
+function fleetDefinitions({ tasks, workers, settings }: Fleet): AlarmDefinition[] {
+  const { workerTimeout, oldestMessageAlarm: oldestMessage } = settings;
+  const worker = workers.worker.function;
   const minute = { period: Duration.minutes(1) };
   const fiveMinutes = { period: Duration.minutes(5) };
   return [
@@ -168,6 +178,13 @@ function definitions({ tasks, worker, workerTimeout, stateMachine, oldestMessage
       // A batch may take as long as the worker's timeout.
       evaluationPeriods: Math.max(3, Math.ceil((2 * workerTimeout.toSeconds()) / 300)),
     },
+  ];
+}
+
+/** Alarms on runs, which the fleets share. */
+function runDefinitions(stateMachine: StateMachine): AlarmDefinition[] {
+  const minute = { period: Duration.minutes(1) };
+  return [
     // Two alarms: in a sum, a metric that never had a value would hide the other one.
     {
       slug: 'run-failed',

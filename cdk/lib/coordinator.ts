@@ -7,6 +7,7 @@ import type { RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 
 import { ConfigAsset } from './config-asset';
+import type { Fleet } from './fleet';
 import { NativeFunction } from './native-function';
 import { NAMES_KEY, type ResultsBucket } from './results-bucket';
 import { arnOfObject } from './s3-url';
@@ -14,20 +15,24 @@ import { SettingsAsset } from './settings-asset';
 import type { SourceBucket } from './source-bucket';
 import type { TaskQueue } from './task-queue';
 
-export interface CoordinatorProps {
+/** Rules, names and limit of runs: of all fleets, or of one. */
+interface RunSettings {
+  readonly configFile?: string | undefined;
+  readonly namesFile?: string | undefined;
+  readonly namesUrl?: string | undefined;
+  readonly namesBucketAccount?: string | undefined;
+  readonly maxKeys: number;
+}
+
+export interface CoordinatorProps extends RunSettings {
   readonly source: SourceBucket;
   readonly results: ResultsBucket;
-  readonly tasks: TaskQueue;
+  readonly fleets: readonly Fleet[];
   /** Directory that holds `flowherd-coordinator/bootstrap`. */
   readonly artifacts: string;
   readonly architecture: Architecture;
   readonly logRetention: RetentionDays;
   readonly runTimeLimit: Duration;
-  readonly maxKeys: number;
-  readonly configFile?: string | undefined;
-  readonly namesFile?: string | undefined;
-  readonly namesUrl?: string | undefined;
-  readonly namesBucketAccount?: string | undefined;
   /** Uses the names that the coordinator refreshes in the results bucket. */
   readonly namesRefresh: boolean;
 }
@@ -44,9 +49,12 @@ export class Coordinator extends Construct {
 
   constructor(scope: Construct, id: string, props: CoordinatorProps) {
     super(scope, id);
-    const { source, results, tasks } = props;
-    const config = props.configFile === undefined ? undefined : new ConfigAsset(this, 'Config', props.configFile);
-    const names = props.namesFile === undefined ? undefined : new SettingsAsset(this, 'Names', props.namesFile);
+    const { source, results, fleets } = props;
+    const { account } = Stack.of(this);
+    const common = this.files('', props);
+    const refreshed = props.namesRefresh ? `s3://${results.bucket.bucketName}/${NAMES_KEY}` : undefined;
+    const ofFleets = fleets.map((fleet) => this.fleet(fleet, props));
+    const all = [common, ...ofFleets.map(({ files }) => files)];
     this.memoryMb = props.namesRefresh ? NAMES_MEMORY_MB : COORDINATOR_MEMORY_MB;
     this.function = new NativeFunction(this, 'Coordinator', {
       description: 'Flowherd: plans, checks and reports runs',
@@ -58,33 +66,62 @@ export class Coordinator extends Construct {
       environment: {
         ...source.environment,
         ...results.environment,
-        FLOWHERD_QUEUE_URL: tasks.queue.queueUrl,
-        FLOWHERD_DEAD_LETTER_QUEUE_URL: tasks.deadLetters.queueUrl,
+        // The dead-letter queues are those of the queues' redrive policies.
+        FLOWHERD_FLEETS: Stack.of(this).toJsonString(Object.fromEntries(fleets.map(({ name }, at) => [name, ofFleets[at]?.settings]))),
         FLOWHERD_TIME_LIMIT_SECONDS: String(props.runTimeLimit.toSeconds()),
         FLOWHERD_MAX_KEYS: String(props.maxKeys),
-        ...this.settingsEnvironment(props, config, names),
+        ...optional('FLOWHERD_CONFIG', common.config),
+        ...optional('FLOWHERD_NAMES', common.names ?? refreshed),
+        // Of every file that does not name its owner.
+        ...(all.some(({ config }) => config !== undefined) ? { FLOWHERD_CONFIG_BUCKET_OWNER: account } : {}),
+        ...(refreshed !== undefined || all.some(({ names }) => names !== undefined)
+          ? { FLOWHERD_NAMES_BUCKET_OWNER: common.namesOwner ?? account }
+          : {}),
       },
     });
     source.grantList(this.function);
     this.grantLedger(results);
-    this.grantQueues(tasks);
-    config?.grantRead(this.function);
-    names?.grantRead(this.function);
-    if (props.namesUrl !== undefined) {
-      const resourceArns = [arnOfObject(this, props.namesUrl.replace('s3://', ''))];
+    for (const { tasks } of fleets) this.grantQueues(tasks);
+    for (const asset of all.flatMap(({ assets }) => assets)) asset.grantRead(this.function);
+    for (const url of new Set([props.namesUrl, ...fleets.map(({ settings }) => settings.namesUrl)])) {
+      if (url === undefined) continue;
+      const resourceArns = [arnOfObject(this, url.replace('s3://', ''))];
       Grant.addToPrincipal({ grantee: this.function, actions: ['s3:GetObject'], resourceArns });
     }
   }
 
-  private settingsEnvironment(props: CoordinatorProps, config?: ConfigAsset, names?: SettingsAsset): Record<string, string> {
+  /** The member of `FLOWHERD_FLEETS` of a fleet. It has what differs from the settings of all fleets. */
+  private fleet({ name, settings, tasks }: Fleet, common: RunSettings) {
+    const { prefixes, live, maxKeys } = settings;
+    const hasNames = settings.namesFile !== common.namesFile || settings.namesUrl !== common.namesUrl;
+    const files = this.files(`-${name}`, {
+      ...(settings.configFile === common.configFile ? {} : { configFile: settings.configFile }),
+      ...(hasNames ? { namesFile: settings.namesFile, namesUrl: settings.namesUrl, namesBucketAccount: settings.namesBucketAccount } : {}),
+    });
     const { account } = Stack.of(this);
-    const refreshed = props.namesRefresh ? `s3://${props.results.bucket.bucketName}/${NAMES_KEY}` : undefined;
-    const namesUrl = names?.url ?? props.namesUrl ?? refreshed;
     return {
-      ...(config === undefined ? {} : { FLOWHERD_CONFIG: config.url, FLOWHERD_CONFIG_BUCKET_OWNER: account }),
-      ...(namesUrl === undefined ? {} : { FLOWHERD_NAMES: namesUrl }),
-      ...(names === undefined && refreshed === undefined ? {} : { FLOWHERD_NAMES_BUCKET_OWNER: account }),
-      ...(props.namesUrl === undefined ? {} : { FLOWHERD_NAMES_BUCKET_OWNER: props.namesBucketAccount ?? account }),
+      files,
+      settings: {
+        prefixes,
+        queueUrl: tasks.queue.queueUrl,
+        ...(live ? { live } : {}),
+        ...(maxKeys === common.maxKeys ? {} : { maxKeys }),
+        ...optional('config', files.config),
+        ...optional('names', files.names),
+        ...optional('namesBucketOwner', files.names === undefined ? undefined : (files.namesOwner ?? account)),
+      },
+    };
+  }
+
+  /** Uploads the files of settings. `suffix` makes the IDs of the assets unique. */
+  private files(suffix: string, { configFile, namesFile, namesUrl, namesBucketAccount }: Partial<RunSettings>) {
+    const config = configFile === undefined ? undefined : new ConfigAsset(this, `Config${suffix}`, configFile);
+    const names = namesFile === undefined ? undefined : new SettingsAsset(this, `Names${suffix}`, namesFile);
+    return {
+      assets: [config, names].filter((asset) => asset !== undefined),
+      config: config?.url,
+      names: names?.url ?? namesUrl,
+      namesOwner: namesUrl === undefined ? undefined : namesBucketAccount,
     };
   }
 
@@ -108,6 +145,12 @@ export class Coordinator extends Construct {
     deadLetters.grant(
       this.function,
       'sqs:StartMessageMoveTask', 'sqs:ReceiveMessage', 'sqs:DeleteMessage', 'sqs:GetQueueAttributes',
+      // The queue's redrive policy has only the ARN.
+      'sqs:GetQueueUrl',
     );
   }
+}
+
+function optional(name: string, value: string | undefined): Record<string, string> {
+  return value === undefined ? {} : { [name]: value };
 }

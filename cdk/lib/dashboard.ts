@@ -7,13 +7,14 @@ import {
   Metric,
   PeriodOverride,
   SingleValueWidget,
+  TextWidget,
 } from 'aws-cdk-lib/aws-cloudwatch';
 import { Architecture } from 'aws-cdk-lib/aws-lambda';
 import { Construct } from 'constructs';
 
 import { workerMetric } from './metrics';
 import type { NativeFunction } from './native-function';
-import type { TaskQueue } from './task-queue';
+import type { Fleet } from './fleet';
 
 // US dollars in us-east-1, without the free tier.
 // https://aws.amazon.com/lambda/pricing/
@@ -38,26 +39,19 @@ const READS_PER_FAILURE = 5;
 const WRITES_PER_FAILURE = 1;
 
 export interface FleetDashboardProps {
-  readonly tasks: TaskQueue;
-  readonly worker: NativeFunction;
-  readonly workerMemoryMb: number;
+  readonly fleets: readonly Fleet[];
   readonly coordinator: NativeFunction;
   readonly coordinatorMemoryMb: number;
   readonly architecture: Architecture;
 }
 
-/** The CloudWatch dashboard: progress, throughput, failures and cost. */
+/** The CloudWatch dashboard: progress, throughput, failures and cost of each fleet. */
 export class FleetDashboard extends Construct {
   readonly dashboard: CloudWatchDashboard;
 
   constructor(scope: Construct, id: string, props: FleetDashboardProps) {
     super(scope, id);
-    const { queue, deadLetters } = props.tasks;
     const { stackName, region } = Stack.of(this);
-    const worker = props.worker.function;
-    const minute = { period: Duration.minutes(1) };
-    const graph = (title: string, left: IMetric[], right: IMetric[] = []) =>
-      new GraphWidget({ title, left, right, width: 8, height: 6, liveData: true });
 
     this.dashboard = new CloudWatchDashboard(this, 'Dashboard', {
       // Dashboards are global to the account, so stacks of one name in two regions would share one:
@@ -66,6 +60,25 @@ export class FleetDashboard extends Construct {
       periodOverride: PeriodOverride.INHERIT,
       defaultInterval: Duration.hours(3),
     });
+    const { fleets } = props;
+    for (const fleet of fleets) {
+      if (fleets.length > 1) this.dashboard.addWidgets(new TextWidget({ markdown: `# Fleet ${fleet.name}`, width: 24, height: 1 }));
+      this.addFleet(fleet, props);
+    }
+    if (fleets.length > 1) {
+      const title = 'Coordinator: cost of the time range, shared by all fleets';
+      this.dashboard.addWidgets(new SingleValueWidget({
+        title, width: 24, height: 4, setPeriodToTimeRange: true, metrics: [this.coordinatorCost(props)],
+      }));
+    }
+  }
+
+  private addFleet(fleet: Fleet, props: FleetDashboardProps): void {
+    const { queue, deadLetters } = fleet.tasks;
+    const worker = fleet.workers.worker.function;
+    const minute = { period: Duration.minutes(1) };
+    const graph = (title: string, left: IMetric[], right: IMetric[] = []) =>
+      new GraphWidget({ title, left, right, width: 8, height: 6, liveData: true });
     this.dashboard.addWidgets(
       new SingleValueWidget({
         title: 'Total of the time range: objects, failures, rows, rejects, cost',
@@ -78,7 +91,7 @@ export class FleetDashboard extends Construct {
           workerMetric(queue, 'ObjectsToRetry').with({ label: 'failed attempts to retry' }),
           workerMetric(queue, 'RowsWritten').with({ label: 'rows' }),
           workerMetric(queue, 'RecordsRejected').with({ label: 'records rejected' }),
-          this.cost(props),
+          this.cost(fleet, props),
         ],
       }),
     );
@@ -129,45 +142,69 @@ export class FleetDashboard extends Construct {
   }
 
   /**
-   * Cost of requests, logs and Lambda duration. It leaves out the monthly price of metrics and alarms, storage, Step
-   * Functions, Athena, and the additional upload parts of outputs above 16 MiB.
+   * Cost of requests, logs and Lambda duration of a fleet. With one fleet it includes the coordinator. It leaves out the monthly
+   * price of metrics and alarms, storage, Step Functions, Athena, and the additional upload parts of outputs above 16 MiB.
    */
-  private cost({ tasks: { queue }, worker, workerMemoryMb, coordinator, coordinatorMemoryMb, architecture }: FleetDashboardProps): IMetric {
-    const sum = { period: Duration.minutes(1), statistic: 'Sum' };
-    const gbSeconds = (duration: string, memoryMb: number) => `${duration} / 1000 * ${memoryMb} / 1024`;
-    // LogGroup.metricIncomingBytes has no dimension, so it sums all log groups of the region.
-    const logBytes = ({ logGroup }: NativeFunction) =>
-      new Metric({ namespace: 'AWS/Logs', metricName: 'IncomingBytes', dimensionsMap: { LogGroupName: logGroup.logGroupName }, ...sum });
+  private cost({ tasks: { queue }, workers: { worker }, settings }: Fleet, props: FleetDashboardProps): IMetric {
     const requests = (reads: number, writes: number) => decimal(reads * USD_PER_GET + writes * USD_PER_PUT);
+    const lambda = lambdaCost('worker', worker, settings.workerMemoryMb, props.architecture);
+    const coordinator = props.fleets.length > 1 ? undefined : coordinatorLambdaCost(props);
     return new MathExpression({
       label: 'estimated cost (USD)',
       expression: [
-        `(${gbSeconds('worked', workerMemoryMb)} + ${gbSeconds('coordinated', coordinatorMemoryMb)}) * ${decimal(architecture.name === Architecture.ARM_64.name ? USD_PER_GB_SECOND.arm64 : USD_PER_GB_SECOND.x86_64)}`,
-        `(calls + turns) * ${decimal(USD_PER_INVOCATION)}`,
+        lambda.expression,
+        ...(coordinator === undefined ? [] : [coordinator.expression]),
         // Batches have up to 10 messages. An empty long poll is a request too.
         `((sent + received + deleted) / 10 + empty) * ${decimal(USD_PER_QUEUE_REQUEST)}`,
         `done * ${requests(READS_PER_OBJECT, WRITES_PER_OBJECT)}`,
         `(failed + retried) * ${requests(READS_PER_FAILURE, WRITES_PER_FAILURE)}`,
-        `(workerLog + coordinatorLog) * ${decimal(USD_PER_LOG_BYTE)}`,
       ].join(' + '),
       usingMetrics: {
-        worked: worker.function.metricDuration(sum),
-        coordinated: coordinator.function.metricDuration(sum),
-        calls: worker.function.metricInvocations(sum),
-        turns: coordinator.function.metricInvocations(sum),
-        sent: queue.metricNumberOfMessagesSent(sum),
-        received: queue.metricNumberOfMessagesReceived(sum),
-        deleted: queue.metricNumberOfMessagesDeleted(sum),
-        empty: queue.metricNumberOfEmptyReceives(sum),
+        ...lambda.metrics,
+        ...coordinator?.metrics,
+        sent: queue.metricNumberOfMessagesSent(SUM),
+        received: queue.metricNumberOfMessagesReceived(SUM),
+        deleted: queue.metricNumberOfMessagesDeleted(SUM),
+        empty: queue.metricNumberOfEmptyReceives(SUM),
         done: workerMetric(queue, 'ObjectsDone'),
         failed: workerMetric(queue, 'ObjectsFailed'),
         retried: workerMetric(queue, 'ObjectsToRetry'),
-        workerLog: logBytes(worker),
-        coordinatorLog: logBytes(coordinator),
       },
-      period: Duration.minutes(1),
+      period: SUM.period,
     });
   }
+
+  private coordinatorCost(props: FleetDashboardProps): IMetric {
+    const { expression, metrics } = coordinatorLambdaCost(props);
+    return new MathExpression({ label: 'estimated cost (USD)', expression, usingMetrics: metrics, period: SUM.period });
+  }
+}
+
+const SUM = { period: Duration.minutes(1), statistic: 'Sum' };
+
+function coordinatorLambdaCost({ coordinator, coordinatorMemoryMb, architecture }: FleetDashboardProps) {
+  return lambdaCost('coordinator', coordinator, coordinatorMemoryMb, architecture);
+}
+
+/** Cost of a function's duration, invocations and logs. */
+function lambdaCost(name: string, { function: lambda, logGroup }: NativeFunction, memoryMb: number, architecture: Architecture) {
+  const gbSecond = architecture.name === Architecture.ARM_64.name ? USD_PER_GB_SECOND.arm64 : USD_PER_GB_SECOND.x86_64;
+  const [duration, calls, logged] = [`${name}Duration`, `${name}Calls`, `${name}Log`];
+  return {
+    expression: [
+      `${duration} / 1000 * ${memoryMb} / 1024 * ${decimal(gbSecond)}`,
+      `${calls} * ${decimal(USD_PER_INVOCATION)}`,
+      `${logged} * ${decimal(USD_PER_LOG_BYTE)}`,
+    ].join(' + '),
+    metrics: {
+      [duration]: lambda.metricDuration(SUM),
+      [calls]: lambda.metricInvocations(SUM),
+      // LogGroup.metricIncomingBytes has no dimension, so it sums all log groups of the region.
+      [logged]: new Metric({
+        namespace: 'AWS/Logs', metricName: 'IncomingBytes', dimensionsMap: { LogGroupName: logGroup.logGroupName }, ...SUM,
+      }),
+    },
+  };
 }
 
 /** Formats a price without an exponent, which metric math does not accept. */

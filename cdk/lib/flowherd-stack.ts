@@ -5,26 +5,25 @@ import { FleetAlarms } from './alarms';
 import { Coordinator } from './coordinator';
 import { FleetDashboard } from './dashboard';
 import { InvalidPropsError } from './errors';
+import { Fleet, fleetOutput } from './fleet';
 import { NamesRefresh } from './names-refresh';
-import { findProblems, type FlowherdStackProps, withDefaults } from './props';
+import { findProblems } from './problems';
+import { type FlowherdStackProps, MAIN_FLEET, resolveFleets, withDefaults } from './props';
 import { QueryCatalog } from './query-catalog';
 import { ResultsBucket } from './results-bucket';
 import { SourceBucket } from './source-bucket';
 import { StepLoop } from './step-loop';
-import { TaskQueue } from './task-queue';
-import { WorkerFleet } from './worker-fleet';
 
 interface Output {
   readonly value: string;
   readonly description: string;
 }
 
-/** Flowherd's fleet: source bucket ▶ coordinator ▶ queue ▶ workers ▶ results bucket, driven by the step loop. */
+/** Flowherd: source bucket ▶ coordinator ▶ queue and workers of each fleet ▶ results bucket, driven by the step loop. */
 export class FlowherdStack extends Stack {
   readonly source: SourceBucket;
   readonly results: ResultsBucket;
-  readonly tasks: TaskQueue;
-  readonly fleet: WorkerFleet;
+  readonly fleets: readonly Fleet[];
   readonly coordinator: Coordinator;
   /** With `namesRefresh`. */
   readonly names: NamesRefresh | undefined;
@@ -35,52 +34,50 @@ export class FlowherdStack extends Stack {
 
   constructor(scope: Construct, id: string, props: FlowherdStackProps) {
     super(scope, id, { description: 'Flowherd: converts log archives on S3 to CSV', ...props });
-    const problems = findProblems({ ...props, stackName: this.stackName });
+    const { prefixes: ofStack = [] } = props;
+    // With fleets, each fleet is checked.
+    const problems = findProblems({ ...props, stackName: this.stackName, ...(props.fleets === undefined ? { prefixes: ofStack } : {}) });
     if (problems.length > 0) throw new InvalidPropsError(problems);
     const {
-      sourceBucketName, prefixes, sourceBucketAccount, sourceBucketRegion, sourceKmsKeyArn,
+      sourceBucketName, sourceBucketAccount, sourceBucketRegion, sourceKmsKeyArn,
       configFile, namesFile, namesUrl, namesBucketAccount, namesRefresh, namesRoleArns, namesRegions, tables, queryLimitGb,
-      maxConcurrency, batchSize, maxKeys, workerMemoryMb, workerTimeout, visibilityTimeout, maxReceiveCount, messageRetention,
-      runTimeLimit, maxCalls, alarmTopicArn, alarmEmail, oldestMessageAlarm, logRetention, architecture, artifacts, localCloud,
+      maxKeys, runTimeLimit, maxCalls, alarmTopicArn, alarmEmail, logRetention, architecture, artifacts, localCloud,
     } = withDefaults(props);
+    const settings = resolveFleets(props);
 
+    const prefixes = [...new Set(settings.flatMap((fleet) => fleet.prefixes))];
     this.source = new SourceBucket(this, 'Source', {
       bucketName: sourceBucketName, prefixes, account: sourceBucketAccount, region: sourceBucketRegion, kmsKeyArn: sourceKmsKeyArn,
     });
     this.results = new ResultsBucket(this, 'Results');
-    this.tasks = new TaskQueue(this, 'Tasks', { visibilityTimeout, maxReceiveCount, retention: messageRetention });
-    const { source, results, tasks } = this;
-    this.fleet = new WorkerFleet(this, 'Fleet', {
-      source, results, tasks, artifacts, architecture, logRetention, maxConcurrency, batchSize,
-      memoryMb: workerMemoryMb, timeout: workerTimeout,
-    });
+    const { source, results } = this;
+    this.fleets = settings.map((settings) => new Fleet(this, { settings, source, results, artifacts, architecture, logRetention }));
+    const { fleets } = this;
     this.coordinator = new Coordinator(this, 'Planning', {
-      source, results, tasks, artifacts, architecture, logRetention, runTimeLimit, maxKeys,
+      source, results, fleets, artifacts, architecture, logRetention, runTimeLimit, maxKeys,
       configFile, namesFile, namesUrl, namesBucketAccount, namesRefresh,
     });
     const coordinator = this.coordinator.function;
     this.names = namesRefresh
-      ? new NamesRefresh(this, 'NamesRefresh', { coordinator, results, tasks, roleArns: namesRoleArns ?? [], regions: namesRegions })
+      ? new NamesRefresh(this, 'NamesRefresh', { coordinator, results, roleArns: namesRoleArns ?? [], regions: namesRegions })
       : undefined;
     this.stepLoop = new StepLoop(this, 'StepLoop', {
       coordinator: coordinator.function, results, logRetention, runTimeLimit, maxCalls,
     });
     this.catalog = new QueryCatalog(this, 'Query', { results, tables, queryLimitGb, localCloud });
-    const { worker } = this.fleet;
     this.alarms = new FleetAlarms(this, 'Alarms', {
-      tasks, worker: worker.function, workerTimeout, stateMachine: this.stepLoop.stateMachine,
-      oldestMessage: oldestMessageAlarm, topicArn: alarmTopicArn, email: alarmEmail, localCloud,
+      fleets, stateMachine: this.stepLoop.stateMachine, topicArn: alarmTopicArn, email: alarmEmail, localCloud,
       more: this.names === undefined ? [] : [this.names.alarm],
     });
     this.dashboard = new FleetDashboard(this, 'Dashboard', {
-      tasks, worker, workerMemoryMb, coordinator, coordinatorMemoryMb: this.coordinator.memoryMb, architecture,
+      fleets, coordinator, coordinatorMemoryMb: this.coordinator.memoryMb, architecture,
     });
     this.addOutputs(this.outputs(sourceBucketName, sourceBucketRegion));
   }
 
   /** What the `flowherd` command reads of the stack. */
   private outputs(sourceBucketName: string, sourceBucketRegion: string | undefined): Readonly<Record<string, Output>> {
-    const { source, results, tasks, fleet, coordinator, stepLoop, catalog, dashboard } = this;
+    const { source, results, fleets, coordinator, stepLoop, catalog, dashboard } = this;
     const role = {
       value: coordinator.function.function.role?.roleArn ?? '',
       description: 'Role of the coordinator, which the roles of member accounts trust',
@@ -92,19 +89,29 @@ export class FlowherdStack extends Stack {
       ...(sourceBucketRegion === undefined ? {} : { SourceBucketRegion: region }),
       ResultsBucket: { value: results.bucket.bucketName, description: 'Bucket of outputs and ledger' },
       ResultsBucketOwner: { value: this.account, description: 'Account that must own the results bucket' },
-      QueueUrl: { value: tasks.queue.queueUrl, description: 'FIFO queue with a message per object' },
-      DeadLetterQueueUrl: { value: tasks.deadLetters.queueUrl, description: 'Dead-letter queue' },
+      ...Object.fromEntries(fleets.flatMap((fleet) => Object.entries(this.fleetOutputs(fleet)))),
       CoordinatorFunction: { value: coordinator.function.function.functionName, description: 'Lambda function of the coordinator' },
       ...(this.names === undefined ? {} : { CoordinatorRole: role }),
-      WorkerFunction: { value: fleet.worker.function.functionName, description: 'Lambda function of the workers' },
-      WorkerTrigger: {
-        value: fleet.trigger.eventSourceMappingId,
-        description: 'Event source mapping of the workers. Disabling it stops the fleet.',
-      },
       StateMachineArn: { value: stepLoop.stateMachine.stateMachineArn, description: 'State machine that drives runs' },
       Dashboard: { value: dashboard.dashboard.dashboardName, description: 'CloudWatch dashboard' },
       Database: { value: catalog.database.ref, description: 'Glue database of tables and views' },
       Workgroup: { value: catalog.workgroup.name, description: 'Athena workgroup' },
+    };
+  }
+
+  /** The outputs of a fleet. Those of `main` are also single outputs, for people and other stacks. */
+  private fleetOutputs({ name, output, tasks, workers }: Fleet): Readonly<Record<string, Output>> {
+    const all = { [fleetOutput(name)]: { value: output, description: `Fleet ${name}: queue, workers and prefixes` } };
+    if (name !== MAIN_FLEET) return all;
+    return {
+      ...all,
+      QueueUrl: { value: tasks.queue.queueUrl, description: 'FIFO queue with a message per object' },
+      DeadLetterQueueUrl: { value: tasks.deadLetters.queueUrl, description: 'Dead-letter queue' },
+      WorkerFunction: { value: workers.worker.function.functionName, description: 'Lambda function of the workers' },
+      WorkerTrigger: {
+        value: workers.trigger.eventSourceMappingId,
+        description: 'Event source mapping of the workers. Disabling it stops the fleet.',
+      },
     };
   }
 

@@ -7,7 +7,7 @@ export { FlowherdStack } from './flowherd-stack';
 export { workerMetric, type WorkerMetric } from './metrics';
 export { NamesRefresh, type NamesRefreshProps } from './names-refresh';
 export { NativeFunction, type NativeFunctionProps } from './native-function';
-export type { FlowherdStackProps } from './props';
+export type { FleetProps, FlowherdStackProps } from './props';
 export { QueryCatalog, type QueryCatalogProps } from './query-catalog';
 export { ResultsBucket } from './results-bucket';
 export { SettingsAsset } from './settings-asset';

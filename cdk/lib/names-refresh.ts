@@ -7,12 +7,10 @@ import { Construct } from 'constructs';
 import type { AlarmDefinition } from './alarms';
 import type { NativeFunction } from './native-function';
 import { NAMES_KEY, type ResultsBucket } from './results-bucket';
-import type { TaskQueue } from './task-queue';
 
 export interface NamesRefreshProps {
   readonly coordinator: NativeFunction;
   readonly results: ResultsBucket;
-  readonly tasks: TaskQueue;
   /** Roles of other accounts, which the coordinator assumes. */
   readonly roleArns: readonly string[];
   /** @default - the stack's region */
@@ -37,7 +35,7 @@ export class NamesRefresh extends Construct {
 
   constructor(scope: Construct, id: string, props: NamesRefreshProps) {
     super(scope, id);
-    const { coordinator, results, tasks, roleArns, regions } = props;
+    const { coordinator, results, roleArns, regions } = props;
     this.grant(coordinator, results, roleArns);
     // Only schedules of this account may assume the role:
     // https://docs.aws.amazon.com/scheduler/latest/UserGuide/cross-service-confused-deputy-prevention.html
@@ -69,7 +67,7 @@ export class NamesRefresh extends Construct {
       metric: new Metric({
         namespace: 'Flowherd',
         metricName: 'NamesRefreshed',
-        dimensionsMap: { Queue: tasks.queue.queueName },
+        dimensionsMap: { ResultsBucket: results.bucket.bucketName },
         statistic: 'Sum',
         period: Duration.hours(1),
       }),

@@ -7,7 +7,7 @@ import { grantOnObjects } from './object-grants';
 
 export interface SourceBucketProps {
   readonly bucketName: string;
-  /** Key prefixes that the functions may list and read. */
+  /** Key prefixes that the coordinator may list. */
   readonly prefixes: readonly string[];
   /** @default - the stack's account */
   readonly account?: string | undefined;
@@ -24,7 +24,7 @@ export class SourceBucket extends Construct {
   readonly owner: string;
   /** Environment variables of both functions. */
   readonly environment: Readonly<Record<string, string>>;
-  private readonly keyPatterns: readonly string[];
+  private readonly prefixes: readonly string[];
   private readonly kmsKeyArn: string | undefined;
 
   constructor(scope: Construct, id: string, { bucketName, prefixes, account, region, kmsKeyArn }: SourceBucketProps) {
@@ -36,7 +36,7 @@ export class SourceBucket extends Construct {
       FLOWHERD_SOURCE_BUCKET_OWNER: this.owner,
       ...(region === undefined ? {} : { FLOWHERD_SOURCE_BUCKET_REGION: region }),
     };
-    this.keyPatterns = prefixes.map((prefix) => `${prefix}*`);
+    this.prefixes = prefixes;
     this.kmsKeyArn = kmsKeyArn;
   }
 
@@ -46,18 +46,18 @@ export class SourceBucket extends Construct {
       grantee,
       actions: ['s3:ListBucket'],
       resourceArns: [this.bucket.bucketArn],
-      conditions: { StringLike: { 's3:prefix': this.keyPatterns } },
+      conditions: { StringLike: { 's3:prefix': this.prefixes.map(keyPattern) } },
     });
   }
 
   /**
-   * Grants reading of the objects below the prefixes.
+   * Grants reading of the objects below these prefixes.
    *
    * Without `s3:ListBucket`, S3 answers 403 instead of 404 for a key that does not exist:
    * https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
    */
-  grantRead(grantee: IGrantable & IConstruct): void {
-    grantOnObjects(grantee, this.bucket, ['s3:GetObject'], this.keyPatterns);
+  grantRead(grantee: IGrantable & IConstruct, prefixes: readonly string[]): void {
+    grantOnObjects(grantee, this.bucket, ['s3:GetObject'], prefixes.map(keyPattern));
     if (this.kmsKeyArn === undefined) return;
     // Through S3 only, so that the key decrypts nothing but the objects above. The key is in the bucket's region:
     // https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html#conditions-kms-via-service
@@ -69,3 +69,5 @@ export class SourceBucket extends Construct {
     });
   }
 }
+
+const keyPattern = (prefix: string) => `${prefix}*`;

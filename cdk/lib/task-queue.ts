@@ -3,6 +3,8 @@ import { DeduplicationScope, FifoThroughputLimit, Queue, QueueEncryption, Redriv
 import { Construct } from 'constructs';
 
 export interface TaskQueueProps {
+  /** The name of the queue, which ends with `.fifo`. */
+  readonly queueName: string;
   readonly visibilityTimeout: Duration;
   readonly maxReceiveCount: number;
   readonly retention: Duration;
@@ -13,7 +15,7 @@ export class TaskQueue extends Construct {
   readonly queue: Queue;
   readonly deadLetters: Queue;
 
-  constructor(scope: Construct, id: string, { visibilityTimeout, maxReceiveCount, retention }: TaskQueueProps) {
+  constructor(scope: Construct, id: string, { queueName, visibilityTimeout, maxReceiveCount, retention }: TaskQueueProps) {
     super(scope, id);
     const common = {
       fifo: true,
@@ -27,7 +29,6 @@ export class TaskQueue extends Construct {
       enforceSSL: true,
     };
     // An explicit name: the queues refer to each other, and references cannot be circular.
-    const queueName = `${Stack.of(this).stackName}.fifo`;
     const queueArn = Stack.of(this).formatArn({ service: 'sqs', resource: queueName });
     this.deadLetters = new Queue(this, 'DeadLetters', {
       ...common,

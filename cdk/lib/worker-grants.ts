@@ -10,6 +10,8 @@ export interface WorkerResources {
   readonly source: SourceBucket;
   readonly results: ResultsBucket;
   readonly tasks: TaskQueue;
+  /** Key prefixes of the source that it may read: those of its fleet. */
+  readonly prefixes: readonly string[];
 }
 
 /** Requests of a worker to the queue. */
@@ -28,10 +30,10 @@ export function workerEnvironment({ source, results, tasks }: WorkerResources): 
  * The worker has no s3:ListBucket on the source: it reads only the keys in its messages. For a deleted key S3 therefore answers
  * 403, and the failure's error text names both causes.
  */
-export function grantWorker(worker: IGrantable & IConstruct, { source, results, tasks }: WorkerResources): void {
+export function grantWorker(worker: IGrantable & IConstruct, { source, results, tasks, prefixes }: WorkerResources): void {
   const outputs = ['csv/*', 'rejects/*'];
   const failures = 'runs/*/failures/*';
-  source.grantRead(worker);
+  source.grantRead(worker, prefixes);
   // The marker below active/ shows whether the run of a message is over.
   results.grantOnObjects(worker, ['s3:GetObject'], ['runs/*', 'active/*', ...outputs]);
   results.grantOnObjects(worker, ['s3:PutObject'], [...outputs, 'runs/*/receipts/*', 'runs/*/amended/*', failures]);

@@ -40,9 +40,10 @@ test('another app adds the stack to a stage, with its own name, environment and 
 
 test('the stack exposes its resources to the app', () => {
   const stack = new FlowherdStack(new App({ outdir: temporaryDirectory() }), 'Logs', REQUIRED);
+  const [fleet] = stack.fleets;
   const resolved = [
-    stack.results.bucket.bucketName, stack.tasks.queue.queueUrl, stack.stepLoop.stateMachine.stateMachineArn,
-    stack.fleet.worker.function.functionArn, stack.coordinator.function.function.functionArn,
+    stack.results.bucket.bucketName, fleet?.tasks.queue.queueUrl, stack.stepLoop.stateMachine.stateMachineArn,
+    fleet?.workers.worker.function.functionArn, stack.coordinator.function.function.functionArn,
   ].map((token) => JSON.stringify(stack.resolve(token)));
   for (const [index, id] of ['ResultsBucket', 'TasksQueue', 'StepLoopStateMachine', 'FleetWorkerFunction', 'PlanningCoordinatorFunction'].entries()) {
     assert.match(resolved[index] ?? '', new RegExp(`"${id}[0-9A-F]{8}"`));
@@ -52,7 +53,7 @@ test('the stack exposes its resources to the app', () => {
 test('constructs can be used on their own', () => {
   const stack = new Stack(new App({ outdir: temporaryDirectory() }), 'Mine');
   new ResultsBucket(stack, 'Results');
-  new TaskQueue(stack, 'Tasks', { visibilityTimeout: Duration.minutes(1), maxReceiveCount: 3, retention: Duration.days(1) });
+  new TaskQueue(stack, 'Tasks', { queueName: 'mine.fifo', visibilityTimeout: Duration.minutes(1), maxReceiveCount: 3, retention: Duration.days(1) });
   const template = Template.fromStack(stack);
   template.resourceCountIs('AWS::S3::Bucket', 1);
   template.resourceCountIs('AWS::SQS::Queue', 2);

@@ -9,7 +9,7 @@ import { Duration } from 'aws-cdk-lib';
 import { Architecture } from 'aws-cdk-lib/aws-lambda';
 
 import { readSettings, SETTINGS, SettingsError } from '../bin/settings';
-import { DEFAULTS, withDefaults } from '../lib/props';
+import { DEFAULTS, resolveFleets } from '../lib/props';
 import { file, REQUIRED, temporaryDirectory } from './stack';
 
 function problems(context: Readonly<Record<string, unknown>>): readonly string[] {
@@ -100,6 +100,9 @@ test('every setting refuses invalid values', () => {
     architecture: ['x86'],
     localCloud: ['1'],
     artifacts: ['', 7],
+    live: ['1'],
+    driver: ['map', 7],
+    fleets: ['waf', [], {}],
   };
   for (const [name, values] of Object.entries(invalid)) {
     for (const value of values) {
@@ -220,7 +223,7 @@ test('the README lists every setting with its default', () => {
 });
 
 test('the visibility timeout defaults to six times the worker timeout', () => {
-  const visibility = (context: object) => withDefaults(readSettings({ ...REQUIRED, ...context })).visibilityTimeout.toSeconds();
+  const visibility = (context: object) => resolveFleets(readSettings({ ...REQUIRED, ...context }))[0]?.visibilityTimeout.toSeconds();
   assert.equal(visibility({ workerTimeoutSeconds: '900' }), 5400);
   assert.equal(visibility({ workerTimeoutSeconds: '900', visibilitySeconds: '900' }), 900);
 });

@@ -185,8 +185,9 @@ test('functions have their runtime, architecture and environment', () => {
     FLOWHERD_RESULTS_BUCKET_OWNER: '<AWS::AccountId>',
     FLOWHERD_QUEUE_URL: '<TasksQueue>',
   };
-  const coordinator = { ...worker, FLOWHERD_DEAD_LETTER_QUEUE_URL: '<TasksDeadLetters>', FLOWHERD_MAX_KEYS: '10000000',
-    FLOWHERD_TIME_LIMIT_SECONDS: '86400' };
+  const { FLOWHERD_QUEUE_URL, ...buckets } = worker;
+  const fleets = JSON.stringify({ main: { prefixes: ['firehose/', 'waf/'], queueUrl: FLOWHERD_QUEUE_URL } });
+  const coordinator = { ...buckets, FLOWHERD_FLEETS: fleets, FLOWHERD_MAX_KEYS: '10000000', FLOWHERD_TIME_LIMIT_SECONDS: '86400' };
   assert.deepEqual(environment(plain, 'FleetWorker'), worker);
   assert.deepEqual(environment(plain, 'PlanningCoordinator'), coordinator);
   const source = { FLOWHERD_SOURCE_BUCKET_OWNER: '123456789012', FLOWHERD_SOURCE_BUCKET_REGION: 'eu-west-1' };
@@ -291,9 +292,9 @@ test('the estimated cost includes S3 requests, empty receives and log bytes', ()
   const body = text(plain.only('AWS::CloudWatch::Dashboard', '').Properties.DashboardBody);
   const [, cost = ''] = /"expression":"([^"]*workerLog[^"]*)"/.exec(body) ?? [];
   // An object has 7 reads at 0.40 and 2 writes at 5.00 dollars per million; a failed attempt has 5 and 1.
-  assert.ok(cost.includes('done * 0.0000128 + (failed + retried) * 0.000007 + '), cost);
+  assert.ok(cost.endsWith('done * 0.0000128 + (failed + retried) * 0.000007'), cost);
   assert.ok(cost.includes('((sent + received + deleted) / 10 + empty) * 0.0000005 + '), cost);
-  assert.ok(cost.endsWith('(workerLog + coordinatorLog) * 0.0000000005'), cost);
+  for (const name of ['worker', 'coordinator']) assert.ok(cost.includes(`${name}Calls * 0.0000002 + ${name}Log * 0.0000000005 + `), cost);
   for (const metric of ['NumberOfEmptyReceives', '"AWS/Logs","IncomingBytes","LogGroupName","<FleetWorkerLog>"', '<PlanningCoordinatorLog>']) {
     assert.ok(body.includes(metric), metric);
   }
@@ -309,11 +310,12 @@ test('the stack has the outputs that the command reads, each with a description'
     'SourceBucketOwner',
     'ResultsBucket',
     'ResultsBucketOwner',
+    'FleetMain',
     'QueueUrl',
     'DeadLetterQueueUrl',
-    'CoordinatorFunction',
     'WorkerFunction',
     'WorkerTrigger',
+    'CoordinatorFunction',
     'StateMachineArn',
     'Dashboard',
     'Database',

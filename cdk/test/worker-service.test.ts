@@ -27,18 +27,19 @@ function synth({ network, ...options }: Options = {}) {
   const outdir = temporaryDirectory();
   const app = new App({ outdir });
   const stack = new Stack(app, 'Flowherd');
+  const prefixes = ['firehose/'];
   const source = new SourceBucket(stack, 'Source', {
-    bucketName: 'my-archive', prefixes: ['firehose/'], kmsKeyArn: 'arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab',
+    bucketName: 'my-archive', prefixes, kmsKeyArn: 'arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab',
   });
   const results = new ResultsBucket(stack, 'Results');
-  const tasks = new TaskQueue(stack, 'Tasks', { visibilityTimeout: Duration.minutes(30), maxReceiveCount: 10, retention: Duration.days(14) });
+  const tasks = new TaskQueue(stack, 'Tasks', { queueName: `${stack.stackName}.fifo`, visibilityTimeout: Duration.minutes(30), maxReceiveCount: 10, retention: Duration.days(14) });
   const cluster = new WorkerCluster(stack, 'Workers', { source, results, network });
   new WorkerService(stack, 'Fleet', {
-    cluster, source, results, tasks, image: IMAGE, containerDirectory: 'nowhere', vcpu: 1, memoryMb: 2048, maxTasks: 10,
+    cluster, source, results, tasks, prefixes, image: IMAGE, containerDirectory: 'nowhere', vcpu: 1, memoryMb: 2048, maxTasks: 10,
     backlogPerTask: 100, architecture: Architecture.ARM_64, logRetention: RetentionDays.TWO_WEEKS, ...options,
   });
   new WorkerFleet(stack, 'Functions', {
-    source, results, tasks, artifacts, architecture: Architecture.ARM_64, memoryMb: 1769, timeout: Duration.minutes(5),
+    source, results, tasks, prefixes, artifacts, architecture: Architecture.ARM_64, memoryMb: 1769, timeout: Duration.minutes(5),
     logRetention: RetentionDays.TWO_WEEKS, maxConcurrency: 50, batchSize: 10,
   });
   addChecks(app);

@@ -171,25 +171,15 @@ fn check_fleet(name: &str, fleet: FleetJson, defaults: &FleetSettings) -> (Fleet
             Driver::Map
         }
     };
-    // The owner is of the bucket beside it, so a fleet with a file of its own does not take the default owner.
-    let with_owner =
-        |own: Option<String>, owner, default: &Option<String>, default_owner: &Option<String>| match own {
-            Some(own) => (Some(own), owner),
-            None => (default.clone(), default_owner.clone()),
-        };
-    let (config, config_bucket_owner) =
-        with_owner(fleet.config, fleet.config_bucket_owner, &defaults.config, &defaults.config_bucket_owner);
-    let (lookups, lookups_bucket_owner) =
-        with_owner(fleet.names, fleet.names_bucket_owner, &defaults.lookups, &defaults.lookups_bucket_owner);
     let settings = FleetSettings {
         prefixes: fleet.prefixes,
         driver,
         job: fleet.job,
         live: fleet.live,
-        config,
-        config_bucket_owner,
-        lookups,
-        lookups_bucket_owner,
+        config: fleet.config.or_else(|| defaults.config.clone()),
+        config_bucket_owner: fleet.config_bucket_owner.or_else(|| defaults.config_bucket_owner.clone()),
+        lookups: fleet.names.or_else(|| defaults.lookups.clone()),
+        lookups_bucket_owner: fleet.names_bucket_owner.or_else(|| defaults.lookups_bucket_owner.clone()),
         max_keys: fleet.max_keys.unwrap_or(defaults.max_keys),
     };
     (settings, problems)
@@ -253,7 +243,8 @@ mod tests {
         assert_eq!((flow.config.as_deref(), flow.max_keys, flow.live), (Some("all.toml"), MAX_KEYS, true));
         assert_eq!(flow.config_bucket_owner.as_deref(), Some("123456789012"));
         assert_eq!((&waf.driver, waf.prefixes.len(), waf.max_keys, waf.live), (&Driver::Map, 2, 5, false));
-        assert_eq!((waf.config.as_deref(), &waf.config_bucket_owner), (Some("s3://w/waf.toml"), &None));
+        assert_eq!(waf.config.as_deref(), Some("s3://w/waf.toml"));
+        assert_eq!(waf.config_bucket_owner, flow.config_bucket_owner);
     }
 
     #[test]

@@ -6,9 +6,10 @@ use anyhow::Context;
 use aws_sdk_cloudformation::{Client, error::ProvideErrorMetadata, types::Output};
 use flowherd_aws::{Aws, settings::CommonSettings};
 use flowherd_coordinator::{
-    fleets::{Driver, FleetSettings, Fleets},
+    fleets::{Driver, FleetSettings, Fleets, Job},
     settings::{FLEETS, Settings},
 };
+use serde::Deserialize;
 
 use crate::{args::FleetArgs, stop::Stop};
 
@@ -19,6 +20,38 @@ const DEFAULT_NAME: &str = "Flowherd";
 pub(super) struct Outputs {
     stack: String,
     outputs: BTreeMap<String, String>,
+}
+
+/// The output of a fleet, as far as the command reads it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FleetOutput {
+    name: String,
+    prefixes: Vec<String>,
+    job: Job,
+    live: bool,
+    max_keys: u64,
+    #[serde(flatten)]
+    driver: DriverOutput,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "driver", rename_all = "snake_case", rename_all_fields = "camelCase")]
+enum DriverOutput {
+    Queue { queue_url: String, dead_letter_queue_url: String },
+    Map,
+}
+
+impl From<FleetOutput> for FleetSettings {
+    fn from(FleetOutput { prefixes, job, live, max_keys, driver, .. }: FleetOutput) -> Self {
+        let driver = match driver {
+            DriverOutput::Queue { queue_url: url, dead_letter_queue_url } => {
+                Driver::Queue { url, dead_letters: Some(dead_letter_queue_url) }
+            }
+            DriverOutput::Map => Driver::Map,
+        };
+        Self { prefixes, job, live, max_keys, ..Self::on(driver) }
+    }
 }
 
 impl Outputs {
@@ -35,6 +68,25 @@ impl Outputs {
         };
         self.get(key).ok_or_else(missing)
     }
+
+    /// Returns the fleets, each of an output whose name begins with `Fleet`.
+    fn fleets(&self) -> Result<Fleets, Stop> {
+        let mut fleets = BTreeMap::new();
+        for (key, value) in self.outputs.iter().filter(|(key, _)| key.starts_with("Fleet")) {
+            let fleet: FleetOutput = serde_json::from_str(value).map_err(|error| {
+                Stop::usage(format!(
+                    "output {key} of stack {:?} does not describe a fleet: {error}. Use the version of the command with which \
+                     the stack was deployed",
+                    self.stack
+                ))
+            })?;
+            fleets.insert(fleet.name.clone(), FleetSettings::from(fleet));
+        }
+        if fleets.is_empty() {
+            self.needed("FleetMain")?;
+        }
+        Ok(Fleets::new(fleets))
+    }
 }
 
 /// Returns the settings of a stack, and the ARN of its state machine.
@@ -47,9 +99,7 @@ pub(super) fn find(aws: &Aws, args: &FleetArgs) -> Result<(Settings, Option<Stri
         results_bucket: outputs.needed("ResultsBucket")?,
         results_bucket_owner: outputs.get("ResultsBucketOwner"),
     };
-    let (url, dead_letters) = (outputs.needed("QueueUrl")?, outputs.needed("DeadLetterQueueUrl")?);
-    let driver = Driver::Queue { url, dead_letters: Some(dead_letters) };
-    let settings = Settings::of(common, Fleets::only(FleetSettings::on(driver)));
+    let settings = Settings::of(common, outputs.fleets()?);
     Ok((settings, outputs.get("StateMachineArn")))
 }
 
@@ -84,4 +134,40 @@ pub(super) fn outputs(aws: &Aws, args: &FleetArgs) -> Result<Outputs, Stop> {
     let stack = answer.stacks().first().context("CloudFormation returned no stack")?;
     let output = |output: &Output| Some((output.output_key()?.to_owned(), output.output_value()?.to_owned()));
     Ok(Outputs { outputs: stack.outputs().iter().filter_map(output).collect(), stack: name })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outputs(fleets: &[(&str, &str)]) -> Outputs {
+        let outputs = fleets.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Outputs { stack: "Logs".to_owned(), outputs }
+    }
+
+    #[test]
+    fn each_output_of_a_fleet_is_a_fleet() {
+        let queue = r#"{"name":"waf-2","prefixes":["waf/"],"driver":"queue","job":"convert","live":true,"maxKeys":7,
+            "queueUrl":"https://x/q.fifo","deadLetterQueueUrl":"https://x/d.fifo","worker":"w","trigger":"t"}"#;
+        let map = r#"{"name":"bulk","prefixes":[],"driver":"map","job":"convert","live":false,"maxKeys":1}"#;
+        let fleets =
+            outputs(&[("FleetWaf2", queue), ("FleetBulk", map), ("QueueUrl", "x")]).fleets().unwrap();
+        assert_eq!(fleets.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["bulk", "waf-2"]);
+        let (_, waf) = fleets.get("waf-2").unwrap();
+        let dead_letters = Some("https://x/d.fifo".to_owned());
+        assert_eq!(waf.driver, Driver::Queue { url: "https://x/q.fifo".to_owned(), dead_letters });
+        assert_eq!((&*waf.prefixes, waf.live, waf.max_keys), (&["waf/".to_owned()][..], true, 7));
+        assert_eq!(fleets.get("bulk").unwrap().1.driver, Driver::Map);
+    }
+
+    #[test]
+    fn a_stack_without_a_readable_fleet_is_a_usage_error() {
+        for (fleets, why) in [
+            (&[][..], "stack \"Logs\" has no output FleetMain"),
+            (&[("FleetMain", "{}")], "output FleetMain of stack \"Logs\" does not describe a fleet"),
+        ] {
+            let Err(Stop::Usage(problems)) = outputs(fleets).fleets() else { panic!("{why}") };
+            assert!(problems[0].starts_with(why), "{problems:?}");
+        }
+    }
 }

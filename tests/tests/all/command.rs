@@ -65,7 +65,7 @@ fn convert_with_json_prints_the_report_that_it_also_writes() {
     assert_eq!(report["records"]["rows"], 100);
     assert_eq!(report["tables"]["vpc_flow"], 100);
     let keys: Vec<&String> = report.as_object().unwrap().keys().collect();
-    assert_eq!(keys.len(), 18, "{keys:?}");
+    assert_eq!(keys.len(), 19, "{keys:?}");
 }
 
 #[test]

@@ -134,7 +134,7 @@ fn a_deployed_stack_runs_a_day_by_its_step_loop_and_answers_queries() {
     assert_eq!(wrong.status, 1);
     assert!(wrong.stderr.contains("nowhere") && wrong.stderr.contains("query "), "{wrong:?}");
 
-    // The step loop refuses invalid options and returns the reason.
+    // Before the step loop, because the resumed run decides the fleet.
     let refused = deployed.flowherd(&["run", "--resume", "tuesday", "--watch"]);
     assert_eq!(refused.status, 2, "{refused:?}");
     assert!(refused.stderr.contains("no run named \"tuesday\""), "{refused:?}");
@@ -146,14 +146,18 @@ fn a_deployed_stack_runs_a_day_by_its_step_loop_and_answers_queries() {
 
 /// Without --watch too: the command waits for the begin, and `status` and `report` ask the execution.
 fn refused_runs_are_explained(deployed: &Deployed) {
-    let refused = deployed.flowherd(&["run", "--resume", "tuesday", "--run", "refused"]);
+    let args = ["run", "--resume", "monday", "--prefix", "firehose/other/", "--run", "refused"];
+    let refused = deployed.flowherd(&args);
     assert_eq!(refused.status, 2, "{refused:?}");
-    assert!(refused.stderr.contains("the run is refused: no run named \"tuesday\""), "{refused:?}");
+    assert!(
+        refused.stderr.contains("the run is refused: run monday has prefix \"firehose/\""),
+        "{refused:?}"
+    );
     for command in ["status", "report"] {
         let explained = deployed.flowherd(&[command, "refused"]);
         assert_eq!(explained.status, 2, "{explained:?}");
         assert!(
-            explained.stderr.contains("run refused was refused: no run named \"tuesday\""),
+            explained.stderr.contains("run refused was refused: run monday has prefix \"firehose/\""),
             "{explained:?}"
         );
     }

@@ -1,0 +1,95 @@
+// Checks of the properties of fleets.
+
+import { Token } from 'aws-cdk-lib';
+
+import type { PropProblem } from './errors';
+import { fleetOutput } from './fleet';
+import { type FleetProps, type FlowherdStackProps, MAIN_FLEET, merged, resolveFleets } from './props';
+
+type Props = Partial<FlowherdStackProps>;
+type Problem = PropProblem<string>;
+type Check = (props: Props) => Problem[];
+
+// Names of queues and alarms contain it; the coordinator accepts the same names.
+const FLEET_NAME = /^[a-z][a-z0-9-]{0,19}$/;
+/** Bytes of the coordinator's environment, without fleets. */
+const ENVIRONMENT_BYTES = 1200;
+/** Bytes of a queue's URL and the keys of its JSON, without names. */
+const QUEUE_BYTES = 90;
+/** Bytes of the location of a file that the deployment uploads. */
+const FILE_BYTES = 150;
+// https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+const MAX_ENVIRONMENT_BYTES = 4096;
+
+/** `own` checks single properties, `conflicts` several together. */
+export function fleetProblems(props: Props, own: Check, conflicts: Check): Problem[] {
+  const { fleets } = props;
+  if (fleets === undefined) return [];
+  const names = Object.keys(fleets);
+  if (names.length === 0) return [{ prop: 'fleets', value: fleets, why: 'must have at least one fleet' }];
+  const problems = Object.entries(fleets).flatMap(([name, fleet]) => [
+    ...nameProblems(name),
+    ...named(name, [...own(fleet), ...jobProblems(fleet), ...mergedConflicts(props, fleet, conflicts)]),
+    ...((merged(props, fleet).prefixes ?? []).length > 0 ? [] : named(name, [{ prop: 'prefixes', value: [], why: 'must have at least one prefix' }])),
+  ]);
+  // Later checks need valid fleets.
+  return problems.length > 0 ? problems : [...sharedPrefixes(props), ...outputProblems(names), ...sizeProblems(props)];
+}
+
+const named = (fleet: string, problems: readonly Problem[]): Problem[] =>
+  problems.map(({ prop, ...problem }) => ({ prop: `fleets.${fleet}.${prop}`, ...problem }));
+
+function nameProblems(name: string): Problem[] {
+  const why = 'must have 1 to 20 of the characters a-z, 0-9 and -, and begin with a letter';
+  return FLEET_NAME.test(name) ? [] : [{ prop: 'fleets', value: name, why }];
+}
+
+function jobProblems({ job }: FleetProps): Problem[] {
+  if (job === undefined || job === 'convert') return [];
+  return [{ prop: 'job', value: job, why: job === 'index' ? 'is not available yet; use convert' : 'must be convert' }];
+}
+
+/** Conflicts that the properties of the stack alone do not have. */
+function mergedConflicts(props: Props, fleet: FleetProps, conflicts: Check): Problem[] {
+  const ofStack = conflicts(props).map(({ prop }) => prop);
+  return conflicts(merged(props, fleet)).filter(({ prop }) => !ofStack.includes(prop));
+}
+
+/** The coordinator finds the fleet of a run by its prefix. */
+function sharedPrefixes(props: Props): Problem[] {
+  const owners = new Map<string, string>();
+  return resolveFleets(props as FlowherdStackProps).flatMap(({ name, prefixes }) =>
+    prefixes.flatMap((prefix) => {
+      const owner = owners.get(prefix);
+      owners.set(prefix, name);
+      if (owner === undefined || owner === name || Token.isUnresolved(prefix)) return [];
+      return named(name, [{ prop: 'prefixes', value: prefix, why: `must not be the prefix of fleet ${owner} too` }]);
+    }),
+  );
+}
+
+/** Names of outputs have only letters and digits. */
+function outputProblems(names: readonly string[]): Problem[] {
+  const owners = new Map<string, string>();
+  return names.flatMap((name) => {
+    const output = fleetOutput(name);
+    const owner = owners.get(output);
+    owners.set(output, name);
+    return owner === undefined ? [] : [{ prop: 'fleets', value: name, why: `must differ from ${owner} in a letter or digit` }];
+  });
+}
+
+/** The coordinator reads all fleets from one environment variable. */
+function sizeProblems({ fleets, ...props }: Props): Problem[] {
+  const stackName = props.stackName ?? 'Flowherd';
+  const bytes = Object.entries(fleets ?? {}).map(([name, fleet]) => {
+    const files = [fleet.configFile, fleet.namesFile, fleet.namesUrl].filter((file) => file !== undefined).length;
+    const prefixes = JSON.stringify(fleet.prefixes ?? props.prefixes ?? []).length;
+    const queue = name === MAIN_FLEET ? stackName.length : stackName.length + name.length + 1;
+    return name.length + queue + QUEUE_BYTES + prefixes + files * FILE_BYTES;
+  });
+  const sum = bytes.reduce((sum, bytes) => sum + bytes, ENVIRONMENT_BYTES);
+  if (sum <= MAX_ENVIRONMENT_BYTES) return [];
+  const why = `need about ${sum} bytes of the coordinator's environment, which has ${MAX_ENVIRONMENT_BYTES}; use fewer fleets or shorter prefixes, or another stack`;
+  return [{ prop: 'fleets', value: bytes.length, why }];
+}

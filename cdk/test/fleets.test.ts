@@ -1,0 +1,185 @@
+// Stacks with several fleets.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { readSettings, SettingsError } from '../bin/settings';
+import { file, REQUIRED, synth, text } from './stack';
+
+const wafRules = file('waf.toml', '# waf\n');
+const plain = synth();
+const several = synth({
+  prefixes: 'firehose/',
+  configFile: file('flow.toml', '# flow\n'),
+  maxConcurrency: '40',
+  fleets: {
+    main: { live: true },
+    'waf-2': { prefixes: ['waf/', 'waf-old/'], configFile: wafRules, maxConcurrency: 5, workerMemoryMb: 3008, maxReceiveCount: 3, maxKeys: 7, oldestMessageAlarmSeconds: 60 },
+  },
+});
+
+/** The problems of these fleets. */
+function problems(fleets: unknown): readonly string[] {
+  try {
+    synth({ fleets });
+  } catch (error) {
+    if (error instanceof SettingsError) return error.problems;
+    throw error;
+  }
+  return [];
+}
+
+interface Statement {
+  readonly Action: string | string[];
+  readonly Resource: unknown;
+}
+const listed = <T>(value: T | T[]): T[] => (Array.isArray(value) ? value : [value]);
+
+/** The resources of a role's statements with an action that begins so. */
+function resources(template: typeof plain, policy: string, action: string): string[] {
+  const { Statement } = template.only('AWS::IAM::Policy', policy).Properties.PolicyDocument as { Statement: Statement[] };
+  const matching = Statement.filter(({ Action }) => listed(Action).some((name) => name.startsWith(action)));
+  return [...new Set(matching.flatMap(({ Resource }) => listed(Resource).map(text)))].sort();
+}
+
+test('a stack that gets more fleets keeps every resource of its fleet main, and the name of the queue', () => {
+  const names = (template: typeof plain) => template.only('AWS::SQS::Queue', 'TasksQueue').Properties.QueueName as string;
+  const kept = Object.entries(plain.resources).filter(([, { Type }]) => !Type.startsWith('AWS::CDK::'));
+  assert.ok(kept.length > 20);
+  for (const [id, { Type }] of kept) assert.equal(several.resources[id]?.Type, Type, id);
+  for (const type of ['AWS::SQS::Queue', 'AWS::Lambda::EventSourceMapping', 'AWS::S3::Bucket', 'AWS::Lambda::Function']) {
+    assert.ok(kept.some(([, { Type }]) => Type === type), type);
+  }
+  assert.deepEqual([names(plain), names(several)], ['Flowherd.fifo', 'Flowherd.fifo']);
+});
+
+test('each fleet has its own queue, dead-letter queue, workers and trigger, with its settings', () => {
+  const queue = several.only('AWS::SQS::Queue', 'waf2TasksQueue').Properties;
+  assert.deepEqual([queue.QueueName, queue.RedrivePolicy.maxReceiveCount], ['Flowherd-waf-2.fifo', 3]);
+  assert.equal(text(queue.RedrivePolicy.deadLetterTargetArn), '<waf2TasksDeadLetters>');
+  assert.equal(several.only('AWS::SQS::Queue', 'TasksQueue').Properties.RedrivePolicy.maxReceiveCount, 10);
+  for (const [id, name, memory, concurrency] of [['waf2', 'waf2TasksQueue', 3008, 5], ['', 'TasksQueue', 1769, 40]] as const) {
+    const worker = several.only('AWS::Lambda::Function', `${id}FleetWorker`).Properties;
+    assert.equal(worker.MemorySize, memory);
+    assert.equal(text(worker.Environment.Variables.FLOWHERD_QUEUE_URL), `<${name}>`);
+    const trigger = several.only('AWS::Lambda::EventSourceMapping', `${id}FleetTrigger`).Properties;
+    assert.deepEqual([text(trigger.EventSourceArn), text(trigger.FunctionName)], [`<${name}>`, `<${id}FleetWorkerFunction>`]);
+    assert.equal(trigger.ScalingConfig.MaximumConcurrency, concurrency);
+  }
+});
+
+test('a worker may use only the queue and the prefixes of its fleet, and the coordinator all of them', () => {
+  const source = 'arn:<AWS::Partition>:s3:::my-archive';
+  const ofSource = (policy: string) => resources(several, policy, 's3:GetObject').filter((resource) => resource.startsWith(source));
+  assert.deepEqual(resources(several, 'FleetWorkerRole', 'sqs:'), ['<TasksQueue>']);
+  assert.deepEqual(resources(several, 'waf2FleetWorkerRole', 'sqs:'), ['<waf2TasksQueue>']);
+  assert.deepEqual(ofSource('FleetWorkerRole'), [`${source}/firehose/*`]);
+  assert.deepEqual(ofSource('waf2FleetWorkerRole'), [`${source}/waf-old/*`, `${source}/waf/*`]);
+  assert.deepEqual(resources(several, 'PlanningCoordinatorRole', 'sqs:'), [
+    '<TasksDeadLetters>', '<TasksQueue>', '<waf2TasksDeadLetters>', '<waf2TasksQueue>',
+  ]);
+  const { Statement } = several.only('AWS::IAM::Policy', 'PlanningCoordinatorRole').Properties.PolicyDocument;
+  const conditions = (Statement as { Condition?: { StringLike?: Record<string, string[]> } }[]).map(({ Condition }) => Condition?.StringLike?.['s3:prefix']);
+  assert.deepEqual(conditions.find((prefixes) => prefixes !== undefined), ['firehose/*', 'waf/*', 'waf-old/*']);
+});
+
+test('the coordinator gets what differs of each fleet, and may read the rules of all', () => {
+  const { Variables } = several.only('AWS::Lambda::Function', 'PlanningCoordinator').Properties.Environment;
+  const fleets = JSON.parse(text(Variables.FLOWHERD_FLEETS)) as Record<string, Record<string, unknown>>;
+  const { config, ...waf } = fleets['waf-2'] ?? {};
+  assert.deepEqual(fleets['main'], { prefixes: ['firehose/'], queueUrl: '<TasksQueue>', live: true });
+  assert.deepEqual(waf, { prefixes: ['waf/', 'waf-old/'], queueUrl: '<waf2TasksQueue>', maxKeys: 7 });
+  const assets = [text(Variables.FLOWHERD_CONFIG), String(config)];
+  assert.equal(new Set(assets).size, 2);
+  const readable = resources(several, 'PlanningCoordinatorRole', 's3:GetObject').filter((resource) => resource.endsWith('.toml'));
+  assert.deepEqual(readable, assets.map((url) => url.replace('s3://', 'arn:<AWS::Partition>:s3:::')).sort());
+});
+
+test('names of a fleet replace those of the stack', () => {
+  const template = synth({
+    namesUrl: 's3://shared/names.json', namesBucketAccount: '999999999999',
+    fleets: { main: {}, own: { prefixes: ['own/'], namesFile: file('own-names.json', '{}') } },
+  });
+  const { Variables } = template.only('AWS::Lambda::Function', 'PlanningCoordinator').Properties.Environment;
+  const { own } = JSON.parse(text(Variables.FLOWHERD_FLEETS)) as Record<string, Record<string, string>>;
+  assert.deepEqual([Variables.FLOWHERD_NAMES, Variables.FLOWHERD_NAMES_BUCKET_OWNER], ['s3://shared/names.json', '999999999999']);
+  assert.match(own?.['names'] ?? '', /^s3:\/\/cdk-.*\.json$/);
+  assert.equal(own?.['namesBucketOwner'], '<AWS::AccountId>');
+});
+
+test('each fleet has an output that the command reads, and only main has single outputs', () => {
+  const outputs = several.template.toJSON()['Outputs'] as Record<string, { Value: unknown }>;
+  assert.deepEqual(JSON.parse(text(outputs['FleetWaf2']?.Value)), {
+    name: 'waf-2', prefixes: ['waf/', 'waf-old/'], driver: 'queue', job: 'convert', live: false, maxKeys: 7,
+    queueUrl: '<waf2TasksQueue>', deadLetterQueueUrl: '<waf2TasksDeadLetters>', worker: '<waf2FleetWorkerFunction>', trigger: '<waf2FleetTrigger>',
+  });
+  assert.equal((JSON.parse(text(outputs['FleetMain']?.Value)) as { queueUrl: string }).queueUrl, '<TasksQueue>');
+  assert.equal(text(outputs['QueueUrl']?.Value), '<TasksQueue>');
+  const without = synth({ fleets: { flow: { prefixes: ['flow/'] } } }).template.toJSON()['Outputs'] as object;
+  assert.ok('FleetFlow' in without && !('QueueUrl' in without));
+});
+
+test('alarms of a fleet have its name and its metrics, and alarms on runs exist once', () => {
+  const alarms = Object.fromEntries(several.all('AWS::CloudWatch::Alarm').map(([, { Properties }]) => [Properties.AlarmName as string, Properties]));
+  const ofFleet = ['dead-letters', 'oldest-message', 'worker-errors', 'worker-throttles', 'run-stalled'];
+  const expected = [...ofFleet.flatMap((slug) => [`Flowherd-${slug}`, `Flowherd-waf-2-${slug}`]), 'Flowherd-run-failed', 'Flowherd-run-timed-out'];
+  assert.deepEqual(Object.keys(alarms).sort(), expected.sort());
+  const dead = alarms['Flowherd-waf-2-dead-letters'];
+  assert.match(dead?.AlarmDescription as string, /^Fleet waf-2: The dead-letter queue .* Runbook: docs\/operations\.md#alarm-dead-letters$/);
+  assert.match(dead?.Dimensions[0].Value['Fn::GetAtt'][0] as string, /^waf2TasksDeadLetters/);
+  assert.match(alarms['Flowherd-dead-letters']?.AlarmDescription as string, /^Fleet main: /);
+  assert.match(plain.only('AWS::CloudWatch::Alarm', 'Alarmsdeadletters').Properties.AlarmDescription as string, /^The dead-letter queue /);
+  assert.deepEqual([alarms['Flowherd-oldest-message']?.Threshold, alarms['Flowherd-waf-2-oldest-message']?.Threshold], [3600, 60]);
+});
+
+test('the dashboard has a section for each fleet, and the cost of the coordinator once', () => {
+  const body = (template: typeof plain) => text(template.only('AWS::CloudWatch::Dashboard', '').Properties.DashboardBody);
+  for (const fleet of ['main', 'waf-2']) assert.ok(body(several).includes(`# Fleet ${fleet}`), fleet);
+  assert.ok(!body(plain).includes('# Fleet'));
+  for (const template of [plain, several]) assert.equal(body(template).match(/coordinatorCalls \* /g)?.length, 1);
+});
+
+test('settings of fleets are checked together, each with its fleet, its value and an example', () => {
+  assert.deepEqual(problems({ waf: { maxConcurency: 5 } }), [
+    'fleets.waf.maxConcurency=5: unknown setting of a fleet; did you mean maxConcurrency? example: maxConcurrency=50',
+  ]);
+  assert.deepEqual(
+    problems({
+      Waf: {},
+      waf: { prefixes: 'waf*', batchSize: 11, configFile: '/nowhere.toml' },
+      slow: { workerTimeoutSeconds: 600, visibilitySeconds: 599, driver: 'map', job: 'index' },
+    }),
+    [
+      'fleets="Waf": must have 1 to 20 of the characters a-z, 0-9 and -, and begin with a letter; example: fleets={"waf": {"prefixes": ["waf/"], "configFile": "waf.toml"}}',
+      'fleets.waf.prefixes="waf*": must have 1 to 1000 characters, and none of *, ? and $; example: fleets.waf.prefixes=firehose/,waf/',
+      'fleets.waf.batchSize=11: must be a whole number from 1 to 10; example: fleets.waf.batchSize=10',
+      'fleets.waf.configFile="/nowhere.toml": no such file: /nowhere.toml; example: fleets.waf.configFile=flowherd.toml',
+      'fleets.slow.driver="map": is not available yet; use queue; example: fleets.slow.driver=queue',
+      'fleets.slow.job="index": is not available yet; use convert; example: fleets.slow.job=convert',
+      "fleets.slow.visibilitySeconds=599: must be at least the worker's timeout, 600 seconds; example: fleets.slow.visibilitySeconds=1800",
+    ],
+  );
+  assert.match(problems('{').join(), /^fleets="\{": must be JSON: .*; example: fleets=\{/);
+  assert.match(problems({ waf: 7 }).join(), /^fleets\.waf=7: must be a JSON object with the settings of the fleet$/);
+});
+
+test('fleets with -c are JSON text', () => {
+  const { stack } = synth({ fleets: '{"flow": {"maxConcurrency": "7"}}' });
+  assert.deepEqual(stack.fleets.map(({ name, settings }) => [name, settings.maxConcurrency, settings.prefixes]), [['flow', 7, ['firehose/', 'waf/']]]);
+});
+
+test('two fleets have neither the same prefix nor the same output, and all fit into the environment of the coordinator', () => {
+  assert.deepEqual(problems({ a: { prefixes: ['x/'] }, b: { prefixes: ['y/', 'x/'] } }), [
+    'fleets.b.prefixes="x/": must not be the prefix of fleet a too; example: fleets.b.prefixes=firehose/,waf/',
+  ]);
+  assert.match(problems({ a1: { prefixes: ['x/'] }, 'a-1': { prefixes: ['y/'] } }).join(), /^fleets="a-1": must differ from a1 in a letter or digit; /);
+  const many = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, number) => [`f${number}`, { prefixes: [`logs-${number}/`], configFile: wafRules }]));
+  assert.deepEqual(problems(many(8)), []);
+  assert.match(problems(many(20)).join(), /^fleets=20: need about \d+ bytes of the coordinator's environment, which has 4096; /);
+});
+
+test('a setting of a fleet needs no value for the stack', () => {
+  const { prefixes: _, ...others } = REQUIRED;
+  assert.deepEqual(readSettings({ ...others, fleets: { a: { prefixes: ['x/'] } } }).fleets, { a: { prefixes: ['x/'] } });
+  assert.throws(() => readSettings({ ...others, fleets: { a: { prefixes: ['x/'] }, b: {} } }), /fleets\.b\.prefixes=\[\]: must have at least one prefix; /);
+});
