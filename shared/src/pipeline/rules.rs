@@ -11,6 +11,7 @@ mod pattern;
 mod regex;
 mod rule;
 mod time;
+mod values;
 mod w3c;
 mod w3c_header;
 
@@ -27,14 +28,14 @@ pub use self::{
 pub(crate) use self::{
     json::{compact, pointer_steps},
     matches::Patterns,
+    values::{Cell, RowText, Values},
 };
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use super::records::Origin;
 use crate::{
     error::Reason,
     flow_fields::FlowKind,
-    limits::MAX_ROW_BYTES,
     table::{Column, ColumnType},
     text::quoted,
 };
@@ -98,45 +99,6 @@ fn unknown_names(types: &BTreeMap<String, ColumnType>, columns: &[Column], what:
         .collect()
 }
 
-/// Start and end of a value in the row's text; `None` if it is absent.
-pub(crate) type Cell = Option<(u32, u32)>;
-
-/// The values of a message. Reused for every record.
-#[derive(Debug, Default)]
-pub(crate) struct Values {
-    /// By position of the format's columns.
-    pub(crate) cells: Vec<Cell>,
-    /// Text that the cells point into, if they do not point into the message.
-    pub(crate) text: Vec<u8>,
-    /// Whether invalid text was replaced in a value.
-    pub(crate) repaired: bool,
-    /// The ends of a line's fields.
-    ends: Vec<usize>,
-    /// Buffers of JSON formats.
-    json: json::Scratch,
-}
-
-impl Values {
-    /// Checks that at least one of the columns, and every required column, has a value.
-    fn satisfy(&self, columns: usize, required: &[usize]) -> Result<(), Reason> {
-        if self.cells[..columns].iter().all(Option::is_none) {
-            return Err(Reason::NoColumns);
-        }
-        let is_missing = required.iter().any(|column| self.cells[*column].is_none());
-        if is_missing { Err(Reason::MissingRequired) } else { Ok(()) }
-    }
-
-    /// Checks that the values, cut from a text of this length, fit a row. Values may overlap.
-    fn fit(&self, text: usize) -> Result<(), Reason> {
-        // The upper bound decides almost always.
-        if text.saturating_mul(self.cells.len()) <= MAX_ROW_BYTES {
-            return Ok(());
-        }
-        let bytes: usize = self.cells.iter().flatten().map(|(start, end)| (end - start) as usize).sum();
-        if bytes > MAX_ROW_BYTES { Err(Reason::TooLong) } else { Ok(()) }
-    }
-}
-
 /// The outcome of the rules for a record.
 #[derive(Debug)]
 pub enum Parsed<'a> {
@@ -190,7 +152,7 @@ pub struct Row<'a> {
     /// The raw value of the event's extracted fields, if it has any.
     pub extracted: Option<&'a [u8]>,
     origin: &'a Origin,
-    text: &'a [u8],
+    text: RowText<'a>,
     values: &'a [Cell],
     /// Number of columns of the format. More values are hidden.
     columns: usize,
@@ -206,21 +168,21 @@ impl<'a> Row<'a> {
     }
 
     /// Returns the values of the table's format columns, in order; `None` where absent.
-    pub fn values(&self) -> impl Iterator<Item = Option<&'a [u8]>> {
+    pub fn values(&self) -> impl Iterator<Item = Option<Cow<'a, [u8]>>> {
         let text = self.text;
-        self.spans().map(move |span| span.map(|(start, end)| &text[start..end]))
+        self.cells().map(move |cell| cell.map(|span| text.value(span)))
     }
 
     /// Returns the value of the table's format column at this position; `None` if it is absent.
-    pub(crate) fn value(&self, column: usize) -> Option<&'a [u8]> {
-        let (start, end) = self.values[self.cells[column]?]?;
-        Some(&self.text[start as usize..end as usize])
+    pub(crate) fn value(&self, column: usize) -> Option<Cow<'a, [u8]>> {
+        Some(self.text.value(self.values[self.cells[column]?]?))
     }
 
     /// Returns start and end of each value in [`Row::text`].
-    pub(crate) fn spans(&self) -> impl Iterator<Item = Option<(usize, usize)>> + use<'a> {
+    #[inline]
+    pub(crate) fn cells(&self) -> impl Iterator<Item = Cell> + use<'a> {
         let Self { values, cells, .. } = *self;
-        cells.iter().map(move |cell| values[(*cell)?].map(|(start, end)| (start as usize, end as usize)))
+        cells.iter().map(move |cell| values[(*cell)?])
     }
 
     /// Returns the positions of the format's columns that a record may lack; none for flow logs.
@@ -239,8 +201,18 @@ impl<'a> Row<'a> {
         self.in_order
     }
 
-    /// Returns the text that the values are cut from. If it needs no CSV quoting, no value does.
-    pub(crate) fn text(&self) -> &'a [u8] {
+    /// Returns whether the values are those of a JSON object.
+    pub(crate) fn is_json(&self) -> bool {
+        matches!(self.writing.format, Format::Json(_))
+    }
+
+    /// Returns the text that the values are cut from.
+    pub(crate) fn text(&self) -> RowText<'a> {
         self.text
+    }
+
+    /// Returns the message of a format whose values are all in it. If that needs no CSV quoting, no value does.
+    pub(crate) fn message(&self) -> &'a [u8] {
+        self.text.message.bytes
     }
 }
