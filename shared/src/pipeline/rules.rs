@@ -9,9 +9,9 @@ mod matches;
 mod message;
 mod pattern;
 mod regex;
+mod row_text;
 mod rule;
 mod time;
-mod values;
 mod w3c;
 mod w3c_header;
 
@@ -28,14 +28,15 @@ pub use self::{
 pub(crate) use self::{
     json::{compact, pointer_steps},
     matches::Patterns,
-    values::{Cell, RowText, Values},
+    row_text::{Cell, RowText},
 };
 use std::{borrow::Cow, collections::BTreeMap};
 
-use super::records::Origin;
+use super::{json_input::JsonInput, records::Origin};
 use crate::{
     error::Reason,
     flow_fields::FlowKind,
+    limits::MAX_ROW_BYTES,
     table::{Column, ColumnType},
     text::quoted,
 };
@@ -97,6 +98,71 @@ fn unknown_names(types: &BTreeMap<String, ColumnType>, columns: &[Column], what:
     unknown
         .map(|name| format!("types.{}: {what} of that name{example}", quoted(name).trim_matches('"')))
         .collect()
+}
+
+/// The values of a message. Reused for every record.
+#[derive(Debug, Default)]
+pub(crate) struct Values {
+    /// By position of the format's columns.
+    pub(crate) cells: Vec<Cell>,
+    /// Values that differ from their text in the message.
+    pub(crate) decoded: Vec<u8>,
+    /// Whether invalid text was replaced in a value.
+    pub(crate) repaired: bool,
+    /// The ends of a line's fields.
+    ends: Vec<usize>,
+    /// Buffers of JSON formats.
+    json: json::Scratch,
+}
+
+impl Values {
+    /// Returns the text of the cells.
+    pub(crate) fn text<'v>(&'v self, message: JsonInput<'v>) -> RowText<'v> {
+        RowText { message, decoded: &self.decoded }
+    }
+
+    /// Checks that at least one of the columns, and every required column, has a value.
+    fn satisfy(&self, columns: usize, required: &[usize]) -> Result<(), Reason> {
+        if self.cells[..columns].iter().all(Option::is_none) {
+            return Err(Reason::NoColumns);
+        }
+        let is_missing = required.iter().any(|column| self.cells[*column].is_none());
+        if is_missing { Err(Reason::MissingRequired) } else { Ok(()) }
+    }
+
+    /// Checks that the values fit a row. Values may overlap.
+    fn fit(&self, message: JsonInput<'_>) -> Result<(), Reason> {
+        let text = self.text(message);
+        // The upper bound decides almost always.
+        let length = message.bytes.len() + self.decoded.len();
+        if length.saturating_mul(self.cells.len()) <= MAX_ROW_BYTES {
+            return Ok(());
+        }
+        let bytes: usize = self.cells.iter().flatten().map(|cell| text.value(*cell).len()).sum();
+        if bytes > MAX_ROW_BYTES { Err(Reason::TooLong) } else { Ok(()) }
+    }
+
+    /// Copies the values out of their message. After the call, their text has an empty message.
+    fn detach(&mut self, message: JsonInput<'_>) -> Result<(), Reason> {
+        let mut copied = Vec::new();
+        let text = RowText { message, decoded: &self.decoded };
+        for cell in &mut self.cells {
+            let Some(span) = *cell else { continue };
+            if copied.len() > MAX_ROW_BYTES {
+                return Err(Reason::TooLong);
+            }
+            let start = copied.len() as u32;
+            copied.extend_from_slice(&text.value(span));
+            *cell = Some((start, copied.len() as u32));
+        }
+        self.decoded = copied;
+        Ok(())
+    }
+
+    /// Returns the text of cells after [`Values::detach`].
+    fn detached(&self) -> RowText<'_> {
+        self.text(JsonInput::new(&[]))
+    }
 }
 
 /// The outcome of the rules for a record.
