@@ -30,10 +30,23 @@ pub(super) fn read(
     can_repair: bool,
     values: &mut Values,
 ) -> Result<(), Reason> {
+    if message.has_escaped_quotes {
+        read_as::<true>(root, message, can_repair, values)
+    } else {
+        read_as::<false>(root, message, can_repair, values)
+    }
+}
+
+fn read_as<const ESCAPED: bool>(
+    root: &Node,
+    message: JsonInput<'_>,
+    can_repair: bool,
+    values: &mut Values,
+) -> Result<(), Reason> {
     let closers = std::mem::take(&mut values.json.closers);
     let mut seen = std::mem::take(&mut values.json.seen);
     seen.clear();
-    let mut scan = Scan::new(message, closers);
+    let mut scan = Scan::<ESCAPED>::new(message, closers);
     let first = scan.token(0);
     scan.has_space = false;
     let mut reader = Reader { scan, seen, values, can_repair, fault: None };
@@ -55,15 +68,15 @@ pub(super) fn read(
     }
 }
 
-struct Reader<'m, 'v> {
-    scan: Scan<'m>,
+struct Reader<'m, 'v, const ESCAPED: bool> {
+    scan: Scan<'m, ESCAPED>,
     seen: Vec<(u32, u32)>,
     values: &'v mut Values,
     can_repair: bool,
     fault: Option<Reason>,
 }
 
-impl Reader<'_, '_> {
+impl<const ESCAPED: bool> Reader<'_, '_, ESCAPED> {
     /// Reads a value along a node, given its first byte and position. Returns its end; `None` if it is not JSON.
     #[inline]
     fn value(&mut self, node: &Node, (first, at): (u8, usize)) -> Option<usize> {
@@ -122,12 +135,15 @@ impl Reader<'_, '_> {
             let (b'"', at) = next else { return None };
             let start = at + 1;
             let (end, has_escapes) = self.scan.string(start)?;
-            let first = self.scan.colon(self.scan.after_string(end))?;
+            let first = self.scan.after_key(end)?;
             let end = match node.child(text, start, end, has_escapes) {
                 None => self.scan.value(first)?.at,
                 Some(child) => self.member(&node.children[child].node, seen + child, first)?,
             };
-            // Usually a comma and the quote of the next key.
+            if let Some(key) = self.scan.next_key(end) {
+                next = key;
+                continue;
+            }
             next = match self.scan.token(end)? {
                 (b',', at) => self.scan.token(at + 1)?,
                 (b'}', at) => return Some(at + 1),
