@@ -183,6 +183,30 @@ fn csv_marks(vector: [u8; LANES]) -> [u8x16; 3] {
     [equal(b'"'), equal(b','), equal(b'\n') | equal(b'\r') | equal(1)]
 }
 
+/// Returns whether one of the first `count` bytes of a vector is one of two.
+#[inline]
+pub(crate) fn has_either(vector: [u8; LANES], count: usize, of: [u8; 2]) -> bool {
+    either(vector, of).to_bitmask() & first_bits(count) != 0
+}
+
+/// Returns whether bytes have one of two.
+#[inline]
+pub(crate) fn either_is_in(bytes: &[u8], of: [u8; 2]) -> bool {
+    let (vectors, rest) = bytes.as_chunks::<LANES>();
+    let is_in = |vector: &[u8; LANES]| either(*vector, of).to_bitmask() != 0;
+    // The last vector overlaps the one before it, so that no byte is compared alone.
+    match bytes.last_chunk() {
+        Some(last) => vectors.iter().any(is_in) || is_in(last),
+        None => rest.iter().any(|byte| of.contains(byte)),
+    }
+}
+
+#[inline]
+fn either(vector: [u8; LANES], of: [u8; 2]) -> u8x16 {
+    let bytes = u8x16::new(vector);
+    bytes.simd_eq(u8x16::splat(of[0])) | bytes.simd_eq(u8x16::splat(of[1]))
+}
+
 /// Appends `bytes[start..end]` with two quotes for each.
 pub(crate) fn append_doubling_quotes(bytes: &[u8], start: usize, end: usize, out: &mut Vec<u8>) {
     out.reserve(2 * (end - start) + LANES);

@@ -1,6 +1,7 @@
 //! Stage 5: rows as RFC 4180 CSV with LF line ends.
 
 pub(crate) mod field;
+mod json;
 mod specials;
 
 use self::{field::ABSENT, specials::Specials};
@@ -44,10 +45,11 @@ impl<'a> CsvRows<'a> {
             None => out.extend_from_slice(ABSENT),
         }
         self.write_metadata(row, out);
-        out.push(b',');
         if self.guard_formulas {
             self.write_guarded_values(row, out);
-        } else if !(row.is_in_order() && copy_fields(row.text(), out)) {
+        } else if row.is_json() {
+            json::write_values(row, out);
+        } else {
             self.write_values(row, out);
         }
         if self.table.enriched {
@@ -75,15 +77,17 @@ impl<'a> CsvRows<'a> {
         }
     }
 
+    /// Appends values that are all in the message, each after a comma.
     fn write_values(&mut self, row: &Row<'_>, out: &mut Vec<u8>) {
-        let text = row.text();
+        let text = row.message();
+        if row.is_in_order() && copy_fields(text, out) {
+            return;
+        }
         // One scan of the whole text is cheaper than one scan of each value.
         self.specials.scan(text);
-        for (at, span) in row.spans().enumerate() {
-            if at > 0 {
-                out.push(b',');
-            }
-            match span {
+        for cell in row.cells() {
+            out.push(b',');
+            match cell.map(|(start, end)| (start as usize, end as usize)) {
                 None => out.extend_from_slice(ABSENT),
                 Some((start, end)) if self.specials.are_in(start, end) => {
                     field::write_part(text, start, end, out);
@@ -94,19 +98,19 @@ impl<'a> CsvRows<'a> {
     }
 
     fn write_guarded_values(&self, row: &Row<'_>, out: &mut Vec<u8>) {
-        for (at, (value, column)) in row.values().zip(self.table.format()).enumerate() {
-            if at > 0 {
-                out.push(b',');
-            }
-            field::write_guarded(value.unwrap_or(ABSENT), column.kind, out);
+        for (value, column) in row.values().zip(self.table.format()) {
+            out.push(b',');
+            field::write_guarded(value.as_deref().unwrap_or(ABSENT), column.kind, out);
         }
     }
 }
 
-/// Appends a line whose fields are the row's values, with commas instead of spaces. An absent value is `-` in both.
+/// Appends a comma, and a line whose fields are the row's values, with commas instead of spaces. An absent value is `-` in both.
 /// Returns false and appends nothing if a field needs quotes or an escape.
 fn copy_fields(line: &[u8], out: &mut Vec<u8>) -> bool {
     const LANES: usize = bytes::LANES;
+    let before = out.len();
+    out.push(b',');
     let start = out.len();
     out.extend_from_slice(line);
     // Padded to whole vectors, and cut to the line's length below.
@@ -119,6 +123,6 @@ fn copy_fields(line: &[u8], out: &mut Vec<u8>) -> bool {
         }
     }
     let plain = special == [0; LANES];
-    out.truncate(if plain { start + line.len() } else { start });
+    out.truncate(if plain { start + line.len() } else { before });
     plain
 }

@@ -87,7 +87,7 @@ impl<'a> Enricher<'a> {
                 self.tables.as_mut().map_or((&[][..], false), |tables| tables.fields(row));
             return Names { own: NO_OWN_NAMES, source, destination, has_guess, tables };
         };
-        let mut found = self.find(row.text(), flow);
+        let mut found = self.find(row.message(), flow);
         let [first, second, third] = found.own;
         // Few names depend on the time.
         let is_timed = NameRef::any_is_timed([first, second, third, found.source, found.destination]);

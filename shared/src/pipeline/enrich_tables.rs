@@ -59,7 +59,7 @@ impl<'a> TableEnricher<'a> {
             self.text.push(b',');
             let number = added.enrichment;
             has_guess |= match added.input {
-                InputColumn::Format(at) => self.add(number, row.value(at), row.timestamp),
+                InputColumn::Format(at) => self.add(number, row.value(at).as_deref(), row.timestamp),
                 InputColumn::Metadata(at) => {
                     let value = metadata::value(at, table, row);
                     self.add(number, value.as_deref(), row.timestamp)

@@ -19,19 +19,6 @@ impl<'t> JsonInput<'t> {
         Self { bytes, has_escaped_quotes: false }
     }
 
-    /// Returns the text without the white space around it.
-    pub(crate) fn trim(self) -> Self {
-        let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-        let bytes = match self.bytes.iter().position(|byte| !is_space(byte)) {
-            None => &[],
-            Some(start) => {
-                let end = self.bytes.iter().rposition(|byte| !is_space(byte)).map_or(start, |last| last + 1);
-                &self.bytes[start..end]
-            }
-        };
-        Self { bytes, ..self }
-    }
-
     /// Returns the bytes of a quote.
     #[inline]
     pub(crate) fn quote_length(self) -> usize {
@@ -47,7 +34,7 @@ impl<'t> JsonInput<'t> {
     /// Returns a value as it is outside of a JSON string.
     pub(crate) fn value(self, start: usize, end: usize) -> Cow<'t, [u8]> {
         let raw = &self.bytes[start..end];
-        if !self.has_escaped_quotes {
+        if !self.has_escaped_quotes || memchr::memchr(b'\\', raw).is_none() {
             return raw.into();
         }
         let mut value = Vec::new();

@@ -9,6 +9,7 @@ mod matches;
 mod message;
 mod pattern;
 mod regex;
+mod row_text;
 mod rule;
 mod time;
 mod w3c;
@@ -27,10 +28,11 @@ pub use self::{
 pub(crate) use self::{
     json::{compact, pointer_steps},
     matches::Patterns,
+    row_text::{Cell, RowText},
 };
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use super::records::Origin;
+use super::{json_input::JsonInput, records::Origin};
 use crate::{
     error::Reason,
     flow_fields::FlowKind,
@@ -98,16 +100,13 @@ fn unknown_names(types: &BTreeMap<String, ColumnType>, columns: &[Column], what:
         .collect()
 }
 
-/// Start and end of a value in the row's text; `None` if it is absent.
-pub(crate) type Cell = Option<(u32, u32)>;
-
 /// The values of a message. Reused for every record.
 #[derive(Debug, Default)]
 pub(crate) struct Values {
     /// By position of the format's columns.
     pub(crate) cells: Vec<Cell>,
-    /// Text that the cells point into, if they do not point into the message.
-    pub(crate) text: Vec<u8>,
+    /// Values that differ from their text in the message.
+    pub(crate) decoded: Vec<u8>,
     /// Whether invalid text was replaced in a value.
     pub(crate) repaired: bool,
     /// The ends of a line's fields.
@@ -117,6 +116,11 @@ pub(crate) struct Values {
 }
 
 impl Values {
+    /// Returns the text of the cells.
+    pub(crate) fn text<'v>(&'v self, message: JsonInput<'v>) -> RowText<'v> {
+        RowText { message, decoded: &self.decoded }
+    }
+
     /// Checks that at least one of the columns, and every required column, has a value.
     fn satisfy(&self, columns: usize, required: &[usize]) -> Result<(), Reason> {
         if self.cells[..columns].iter().all(Option::is_none) {
@@ -126,14 +130,38 @@ impl Values {
         if is_missing { Err(Reason::MissingRequired) } else { Ok(()) }
     }
 
-    /// Checks that the values, cut from a text of this length, fit a row. Values may overlap.
-    fn fit(&self, text: usize) -> Result<(), Reason> {
+    /// Checks that the values fit a row. Values may overlap.
+    fn fit(&self, message: JsonInput<'_>) -> Result<(), Reason> {
+        let text = self.text(message);
         // The upper bound decides almost always.
-        if text.saturating_mul(self.cells.len()) <= MAX_ROW_BYTES {
+        let length = message.bytes.len() + self.decoded.len();
+        if length.saturating_mul(self.cells.len()) <= MAX_ROW_BYTES {
             return Ok(());
         }
-        let bytes: usize = self.cells.iter().flatten().map(|(start, end)| (end - start) as usize).sum();
+        let bytes: usize = self.cells.iter().flatten().map(|cell| text.value(*cell).len()).sum();
         if bytes > MAX_ROW_BYTES { Err(Reason::TooLong) } else { Ok(()) }
+    }
+
+    /// Copies the values out of their message. After the call, their text has an empty message.
+    fn detach(&mut self, message: JsonInput<'_>) -> Result<(), Reason> {
+        let mut copied = Vec::new();
+        let text = RowText { message, decoded: &self.decoded };
+        for cell in &mut self.cells {
+            let Some(span) = *cell else { continue };
+            if copied.len() > MAX_ROW_BYTES {
+                return Err(Reason::TooLong);
+            }
+            let start = copied.len() as u32;
+            copied.extend_from_slice(&text.value(span));
+            *cell = Some((start, copied.len() as u32));
+        }
+        self.decoded = copied;
+        Ok(())
+    }
+
+    /// Returns the text of cells after [`Values::detach`].
+    fn detached(&self) -> RowText<'_> {
+        self.text(JsonInput::new(&[]))
     }
 }
 
@@ -190,7 +218,7 @@ pub struct Row<'a> {
     /// The raw value of the event's extracted fields, if it has any.
     pub extracted: Option<&'a [u8]>,
     origin: &'a Origin,
-    text: &'a [u8],
+    text: RowText<'a>,
     values: &'a [Cell],
     /// Number of columns of the format. More values are hidden.
     columns: usize,
@@ -206,21 +234,21 @@ impl<'a> Row<'a> {
     }
 
     /// Returns the values of the table's format columns, in order; `None` where absent.
-    pub fn values(&self) -> impl Iterator<Item = Option<&'a [u8]>> {
+    pub fn values(&self) -> impl Iterator<Item = Option<Cow<'a, [u8]>>> {
         let text = self.text;
-        self.spans().map(move |span| span.map(|(start, end)| &text[start..end]))
+        self.cells().map(move |cell| cell.map(|span| text.value(span)))
     }
 
     /// Returns the value of the table's format column at this position; `None` if it is absent.
-    pub(crate) fn value(&self, column: usize) -> Option<&'a [u8]> {
-        let (start, end) = self.values[self.cells[column]?]?;
-        Some(&self.text[start as usize..end as usize])
+    pub(crate) fn value(&self, column: usize) -> Option<Cow<'a, [u8]>> {
+        Some(self.text.value(self.values[self.cells[column]?]?))
     }
 
     /// Returns start and end of each value in [`Row::text`].
-    pub(crate) fn spans(&self) -> impl Iterator<Item = Option<(usize, usize)>> + use<'a> {
+    #[inline]
+    pub(crate) fn cells(&self) -> impl Iterator<Item = Cell> + use<'a> {
         let Self { values, cells, .. } = *self;
-        cells.iter().map(move |cell| values[(*cell)?].map(|(start, end)| (start as usize, end as usize)))
+        cells.iter().map(move |cell| values[(*cell)?])
     }
 
     /// Returns the positions of the format's columns that a record may lack; none for flow logs.
@@ -239,8 +267,18 @@ impl<'a> Row<'a> {
         self.in_order
     }
 
-    /// Returns the text that the values are cut from. If it needs no CSV quoting, no value does.
-    pub(crate) fn text(&self) -> &'a [u8] {
+    /// Returns whether the values are those of a JSON object.
+    pub(crate) fn is_json(&self) -> bool {
+        matches!(self.writing.format, Format::Json(_))
+    }
+
+    /// Returns the text that the values are cut from.
+    pub(crate) fn text(&self) -> RowText<'a> {
         self.text
+    }
+
+    /// Returns the message of a format whose values are all in it. If that needs no CSV quoting, no value does.
+    pub(crate) fn message(&self) -> &'a [u8] {
+        self.text.message.bytes
     }
 }

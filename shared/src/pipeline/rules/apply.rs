@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     error::{ObjectError, Reason},
-    pipeline::records::{Origin, OriginKind, Record, RecordsPath, has_array, unmatched_path},
+    pipeline::{
+        json_input::JsonInput,
+        records::{Origin, OriginKind, Record, RecordsPath, has_array, unmatched_path},
+    },
     table::Table,
 };
 
@@ -223,11 +226,11 @@ impl<'a> Rules<'a> {
                     Some(header) if by_header => (&header.cells, header.in_order),
                     _ => (&writing.cells, writing.in_order),
                 };
-                let text = match text {
-                    TextOf::Message(start) => &record.message()[start..],
-                    TextOf::Repaired(start) => &record.repaired.unwrap_or_default()[start..],
-                    TextOf::Unwrapped => message::unwrapped(&self.unwrapped),
-                    TextOf::Values => &self.values.text,
+                let message = match text {
+                    TextOf::Message(_) if rule.reads_json() => record.json(),
+                    TextOf::Message(start) => JsonInput::new(&record.message()[start..]),
+                    TextOf::Repaired(start) => JsonInput::new(&record.repaired.unwrap_or_default()[start..]),
+                    TextOf::Unwrapped => JsonInput::new(message::unwrapped(&self.unwrapped)),
                 };
                 Parsed::Row(Row {
                     rule,
@@ -239,7 +242,7 @@ impl<'a> Rules<'a> {
                     id: record.id,
                     extracted: record.extracted,
                     origin: record.origin,
-                    text,
+                    text: self.values.text(message),
                     values: &self.values.cells,
                     columns: writing.columns,
                     cells,
@@ -359,6 +362,9 @@ impl<'a> Rules<'a> {
         {
             return Ok(Applied::Reject(reason));
         }
+        if let Err(reason) = self.unwrapped.detach(message.json()) {
+            return Ok(Applied::Reject(reason));
+        }
         if self.unwrapped.cells[0].is_none() {
             return Ok(Applied::Reject(Reason::NoMessage));
         }
@@ -410,7 +416,7 @@ impl<'a> Rules<'a> {
             }
         };
         let is_plain = record.origin.kind == OriginKind::Plain;
-        let mut of = message.of;
+        self.values.decoded.clear();
         let mut is_repaired = message.is_repaired;
         let mut by_header = false;
         let outcome = match &writing.format {
@@ -443,15 +449,14 @@ impl<'a> Rules<'a> {
                 let outcome = format.parse(message.text, found, &mut self.values);
                 outcome
                     .and_then(|()| self.values.satisfy(writing.columns, &writing.required))
-                    .and_then(|()| self.values.fit(message.text.len()))
+                    .and_then(|()| self.values.fit(JsonInput::new(message.text)))
             }
             Format::Json(format) => {
                 let outcome = format.parse(message.json(), can_repair, &mut self.values);
-                of = TextOf::Values;
                 is_repaired |= self.values.repaired;
                 outcome
                     .and_then(|()| self.values.satisfy(writing.columns, &writing.required))
-                    .and_then(|()| self.values.fit(self.values.text.len()))
+                    .and_then(|()| self.values.fit(message.json()))
             }
             Format::W3c(format) => {
                 let is_inside = !w3c_header::reads_text(rule, record);
@@ -479,11 +484,9 @@ impl<'a> Rules<'a> {
         let timestamp = match (&writing.timestamp, record.timestamp.or(message.time)) {
             (_, Some(time)) => Some(time),
             (Some(source), None) => {
-                let values = &self.values;
-                let text = if matches!(of, TextOf::Values) { &values.text[..] } else { message.text };
                 let time = match unwrapped {
-                    Some(outer) if source.is_outer => source.time(&outer.text, &outer.cells),
-                    _ => source.time(text, &values.cells),
+                    Some(outer) if source.is_outer => source.time(outer.detached(), &outer.cells),
+                    _ => source.time(self.values.text(message.json()), &self.values.cells),
                 };
                 if time.is_none() {
                     return Ok(Applied::Reject(Reason::BadTimestamp));
@@ -493,6 +496,6 @@ impl<'a> Rules<'a> {
             (None, None) if has_flow => self.flow.start_ms(),
             (None, None) => None,
         };
-        Ok(Applied::Row { writing, timestamp, text: of, is_repaired, has_flow, by_header })
+        Ok(Applied::Row { writing, timestamp, text: message.of, is_repaired, has_flow, by_header })
     }
 }

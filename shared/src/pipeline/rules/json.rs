@@ -136,9 +136,9 @@ impl JsonFormat {
     ) -> Result<(), Reason> {
         values.cells.clear();
         values.cells.resize(self.cells, None);
-        values.text.clear();
+        values.decoded.clear();
         values.repaired = false;
-        read::read(&self.root, message.trim(), can_repair, values)
+        read::read(&self.root, message, can_repair, values)
     }
 }
 

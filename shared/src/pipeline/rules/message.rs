@@ -23,7 +23,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/S3ExportTasks.html>).
 const EXPORT_TEST: &[u8] = b"Permission Check Successful";
 
-/// The text that a row's cells point into.
+/// The message that a row's cells are cut from.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum TextOf {
     /// The record's message from this byte.
@@ -31,7 +31,6 @@ pub(super) enum TextOf {
     /// The repaired message from this byte.
     Repaired(usize),
     Unwrapped,
-    Values,
 }
 
 /// A message while a rule reads it.
@@ -85,7 +84,7 @@ impl<'m> Message<'m> {
 /// Returns the message that `unwrap` found, as the first of these values.
 pub(super) fn unwrapped(values: &Values) -> &[u8] {
     match values.cells[0] {
-        Some((start, end)) => &values.text[start as usize..end as usize],
+        Some((start, end)) => &values.decoded[start as usize..end as usize],
         None => &[],
     }
 }

@@ -8,7 +8,7 @@ use jiff::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::Cell;
+use super::{Cell, RowText};
 use crate::{text::quoted, timestamp::MAX_MS};
 
 /// Maximum bytes of a time. Longer text is not a time.
@@ -102,10 +102,10 @@ impl TimeForm {
 
 impl TimeSource {
     /// Returns the time of a record in milliseconds since 1970; `None` if it is absent or invalid.
-    pub(super) fn time(&self, text: &[u8], cells: &[Cell]) -> Option<i64> {
-        let part = |at: &usize| cells[*at].map(|(start, end)| &text[start as usize..end as usize]);
+    pub(super) fn time(&self, text: RowText<'_>, cells: &[Cell]) -> Option<i64> {
+        let part = |at: &usize| cells[*at].map(|cell| text.value(cell));
         if let [only] = &self.cells[..] {
-            return self.form.parse(part(only)?);
+            return self.form.parse(&part(only)?);
         }
         let parts = self.cells.iter().map(part).collect::<Option<Vec<_>>>()?;
         if parts.iter().map(|part| part.len()).sum::<usize>() > MAX_TIME_BYTES {

@@ -25,10 +25,8 @@ fn first_of(format: &JsonFormat, message: &str) -> Result<Option<String>, Reason
     let read = |input: JsonInput<'_>| {
         let mut values = Values::default();
         format.parse(input, true, &mut values)?;
-        let cell = |(start, end): (u32, u32)| {
-            String::from_utf8(values.text[start as usize..end as usize].to_vec()).unwrap()
-        };
-        Ok(values.cells[0].map(cell))
+        let cell = tests::cells(&values, input).swap_remove(0);
+        Ok(cell.map(|cell| String::from_utf8(cell).unwrap()))
     };
     let found = read(JsonInput::new(message.as_bytes()));
     if let Some(escaped) = tests::with_escaped_quotes(message.as_bytes()) {
@@ -156,13 +154,9 @@ fn a_query_and_a_pointer_may_begin_at_the_same_value() {
     ];
     let format = JsonFormat::new(columns, &["/a/0/c"]).unwrap();
     let mut values = Values::default();
-    format.parse(JsonInput::new(br#"{"a": [ {"c": 0}, {"b": 1} ]}"#), true, &mut values).unwrap();
-    let cells: Vec<&[u8]> = values
-        .cells
-        .iter()
-        .flatten()
-        .map(|(start, end)| &values.text[*start as usize..*end as usize])
-        .collect();
+    let message = JsonInput::new(br#"{"a": [ {"c": 0}, {"b": 1} ]}"#);
+    format.parse(message, true, &mut values).unwrap();
+    let cells: Vec<Vec<u8>> = tests::cells(&values, message).into_iter().flatten().collect();
     let raw = br#"[{"c":0},{"b":1}]"#.as_slice();
     assert_eq!(cells, [raw, b"1", b"1", raw, b"0"]);
 }

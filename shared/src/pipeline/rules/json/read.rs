@@ -11,7 +11,7 @@ use super::{
 use crate::{
     error::Reason,
     limits::MAX_ROW_BYTES,
-    pipeline::{bytes, json_input::JsonInput, json_text, rules::Values},
+    pipeline::{json_input::JsonInput, json_text, rules::Values},
 };
 
 /// Buffers of a reader. Reused for every record.
@@ -23,8 +23,21 @@ pub(crate) struct Scratch {
     tape: Tape,
 }
 
-/// Reads the cells below `root` from a message that is one JSON object without white space around it.
+/// Reads the cells below `root` from a message that is one JSON object. White space may be around it.
 pub(super) fn read(
+    root: &Node,
+    message: JsonInput<'_>,
+    can_repair: bool,
+    values: &mut Values,
+) -> Result<(), Reason> {
+    if message.has_escaped_quotes {
+        read_as::<true>(root, message, can_repair, values)
+    } else {
+        read_as::<false>(root, message, can_repair, values)
+    }
+}
+
+fn read_as<const ESCAPED: bool>(
     root: &Node,
     message: JsonInput<'_>,
     can_repair: bool,
@@ -33,14 +46,17 @@ pub(super) fn read(
     let closers = std::mem::take(&mut values.json.closers);
     let mut seen = std::mem::take(&mut values.json.seen);
     seen.clear();
-    let mut reader = Reader { scan: Scan::new(message, closers), seen, values, can_repair, fault: None };
-    let end = match message.bytes.first() {
-        Some(b'{') => reader.value(root, (b'{', 0)),
+    let mut scan = Scan::<ESCAPED>::new(message, closers);
+    let first = scan.token(0);
+    scan.has_space = false;
+    let mut reader = Reader { scan, seen, values, can_repair, fault: None };
+    let end = match first {
+        Some(first @ (b'{', _)) => reader.value(root, first),
         _ => None,
     };
-    let Reader { scan, seen, fault, .. } = reader;
+    let Reader { mut scan, seen, fault, .. } = reader;
     // Invalid UTF-8 is possible only where a string was not ASCII, or where the text is not JSON.
-    let is_json = end == Some(message.bytes.len());
+    let is_json = end.is_some_and(|end| scan.token(end).is_none());
     let is_text = is_json && scan.is_ascii || std::str::from_utf8(message.bytes).is_ok();
     values.json.closers = scan.into_closers();
     values.json.seen = seen;
@@ -52,15 +68,15 @@ pub(super) fn read(
     }
 }
 
-struct Reader<'m, 'v> {
-    scan: Scan<'m>,
+struct Reader<'m, 'v, const ESCAPED: bool> {
+    scan: Scan<'m, ESCAPED>,
     seen: Vec<(u32, u32)>,
     values: &'v mut Values,
     can_repair: bool,
     fault: Option<Reason>,
 }
 
-impl Reader<'_, '_> {
+impl<const ESCAPED: bool> Reader<'_, '_, ESCAPED> {
     /// Reads a value along a node, given its first byte and position. Returns its end; `None` if it is not JSON.
     #[inline]
     fn value(&mut self, node: &Node, (first, at): (u8, usize)) -> Option<usize> {
@@ -119,12 +135,15 @@ impl Reader<'_, '_> {
             let (b'"', at) = next else { return None };
             let start = at + 1;
             let (end, has_escapes) = self.scan.string(start)?;
-            let first = self.scan.colon(self.scan.after_string(end))?;
+            let first = self.scan.after_key(end)?;
             let end = match node.child(text, start, end, has_escapes) {
                 None => self.scan.value(first)?.at,
                 Some(child) => self.member(&node.children[child].node, seen + child, first)?,
             };
-            // Usually a comma and the quote of the next key.
+            if let Some(key) = self.scan.next_key(end) {
+                next = key;
+                continue;
+            }
             next = match self.scan.token(end)? {
                 (b',', at) => self.scan.token(at + 1)?,
                 (b'}', at) => return Some(at + 1),
@@ -189,43 +208,51 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// Stores a value: a string unescaped, null as absent, another value as compact JSON text.
+    /// Stores a value: a string unescaped, null as absent, another value as compact JSON text. A value with the same text in the
+    /// message is not copied.
+    #[inline]
     fn take(&mut self, cells: &[usize], start: usize, end: End) {
         let json = self.scan.text;
-        let raw = &json.bytes[start..end.at];
-        if raw == b"null" {
-            return;
-        }
-        let text = &mut self.values.text;
-        let from = text.len();
+        let (start, end) = match json.bytes[start] {
+            b'n' => return,
+            b'"' if end.has_escapes => return self.decode(cells, start, end.at),
+            b'"' => json.content(start, end.at),
+            b'{' | b'[' if self.scan.has_space => return self.decode(cells, start, end.at),
+            _ => (start, end.at),
+        };
+        self.store(cells, start, end);
+    }
+
+    /// Stores the value of a string with escapes, or of an array or object with white space.
+    #[inline(never)]
+    fn decode(&mut self, cells: &[usize], start: usize, end: usize) {
+        let json = self.scan.text;
+        let decoded = &mut self.values.decoded;
+        let from = decoded.len();
         if from > MAX_ROW_BYTES {
             self.fault = self.fault.or(Some(Reason::TooLong));
             return;
         }
-        match raw[0] {
-            b'"' if end.has_escapes => {
-                let raw = &raw[1..raw.len() - 1];
-                if !json_text::unescape(raw, text) || !json_text::is_text(&text[from..]) {
-                    text.truncate(from);
-                    self.values.repaired = true;
-                    if !self.can_repair || !json_text::unescape_repaired(raw, text) {
-                        self.fault = self.fault.or(Some(Reason::BadEncoding));
-                    }
+        if json.bytes[start] == b'"' {
+            let raw = &json.bytes[start + 1..end - 1];
+            if !json_text::unescape(raw, decoded) || !json_text::is_text(&decoded[from..]) {
+                decoded.truncate(from);
+                self.values.repaired = true;
+                if !self.can_repair || !json_text::unescape_repaired(raw, decoded) {
+                    self.fault = self.fault.or(Some(Reason::BadEncoding));
                 }
             }
-            b'"' => {
-                let (start, end) = json.content(start, end.at);
-                bytes::append(json.bytes, start, end, text);
-            }
-            b'{' | b'[' if self.scan.has_space => compact(&json.value(start, end.at), text),
-            b'{' | b'[' if json.has_escaped_quotes => {
-                bytes::append_without_backslashes(json.bytes, start, end.at, text);
-            }
-            _ => bytes::append(json.bytes, start, end.at, text),
+        } else {
+            compact(&json.value(start, end), decoded);
         }
-        let cell = Some((from as u32, text.len() as u32));
+        let to = json.bytes.len() + decoded.len();
+        self.store(cells, json.bytes.len() + from, to);
+    }
+
+    #[inline]
+    fn store(&mut self, cells: &[usize], start: usize, end: usize) {
         for at in cells {
-            self.values.cells[*at] = cell;
+            self.values.cells[*at] = Some((start as u32, end as u32));
         }
     }
 }

@@ -3,9 +3,9 @@
 use super::quotes::Quotes;
 use crate::pipeline::{bytes, json_input::JsonInput};
 
-/// A position in JSON text. `None` everywhere in this module: the text is not JSON.
+/// A position in JSON text. `None` everywhere in this module: the text is not JSON. `ESCAPED`: whether its quotes are escaped.
 #[derive(Debug)]
-pub(super) struct Scan<'t> {
+pub(super) struct Scan<'t, const ESCAPED: bool> {
     pub(super) text: JsonInput<'t>,
     /// The quotes from the position on. A scan that returns to an earlier position needs those from there.
     pub(super) quotes: Quotes,
@@ -25,8 +25,14 @@ pub(super) struct End {
     pub(super) has_escapes: bool,
 }
 
-impl<'t> Scan<'t> {
+impl<'t, const ESCAPED: bool> Scan<'t, ESCAPED> {
+    /// The end of a key's string, a colon, and the quote of the value.
+    const BEFORE_STRING: &'static [u8] = if ESCAPED { br#"\":\""# } else { br#"":""# };
+    /// The end of a value, and the quote of the next key.
+    const BEFORE_KEY: &'static [u8] = if ESCAPED { br#",\""# } else { br#",""# };
+
     pub(super) fn new(text: JsonInput<'t>, closers: Vec<u8>) -> Self {
+        debug_assert_eq!(text.has_escaped_quotes, ESCAPED);
         Self { text, quotes: Quotes::new(text), has_space: false, is_ascii: true, closers }
     }
 
@@ -45,13 +51,13 @@ impl<'t> Scan<'t> {
     pub(super) fn token(&mut self, at: usize) -> Option<(u8, usize)> {
         let byte = self.byte(at)?;
         // White space is at or below the space character, and no token is.
-        if byte <= b' ' { self.token_after_space(at) } else { Some(self.unescaped(byte, at)) }
+        if byte <= b' ' { self.token_after_space(at) } else { Some(Self::unescaped(byte, at)) }
     }
 
     /// Returns an escaped quote as a quote, and any other byte as it is.
     #[inline]
-    fn unescaped(&self, byte: u8, at: usize) -> (u8, usize) {
-        if byte == b'\\' && self.text.has_escaped_quotes { (b'"', at + 1) } else { (byte, at) }
+    fn unescaped(byte: u8, at: usize) -> (u8, usize) {
+        if ESCAPED && byte == b'\\' { (b'"', at + 1) } else { (byte, at) }
     }
 
     #[cold]
@@ -61,16 +67,7 @@ impl<'t> Scan<'t> {
         while matches!(self.byte(at)?, b' ' | b'\n' | b'\r' | b'\t') {
             at += 1;
         }
-        Some(self.unescaped(self.byte(at)?, at))
-    }
-
-    /// Scans the colon after a key. Returns the first byte of the value, and its position.
-    #[inline]
-    pub(super) fn colon(&mut self, at: usize) -> Option<(u8, usize)> {
-        match self.token(at)? {
-            (b':', at) => self.token(at + 1),
-            _ => None,
-        }
+        Some(Self::unescaped(self.byte(at)?, at))
     }
 
     /// Scans a value that begins with this byte.
@@ -78,7 +75,7 @@ impl<'t> Scan<'t> {
     pub(super) fn value(&mut self, (first, at): (u8, usize)) -> Option<End> {
         if first == b'"' {
             let (end, has_escapes) = self.string(at + 1)?;
-            return Some(End { at: self.after_string(end), has_escapes });
+            return Some(End { at: Self::after_string(end), has_escapes });
         }
         Some(End { at: self.other_value(first, at)?, has_escapes: false })
     }
@@ -93,14 +90,35 @@ impl<'t> Scan<'t> {
     #[inline]
     pub(super) fn string(&mut self, start: usize) -> Option<(usize, bool)> {
         let quote = self.quotes.next(self.text, start)?;
-        let end = quote + 1 - self.text.quote_length();
+        let end = quote - usize::from(ESCAPED);
         if self.quotes.is_plain_from(start) { Some((end, false)) } else { self.special_string(start, end) }
     }
 
     /// Returns the position after the closing quote of a string, given the end of its content.
     #[inline]
-    pub(super) fn after_string(&self, end: usize) -> usize {
-        end + self.text.quote_length()
+    pub(super) fn after_string(end: usize) -> usize {
+        end + 1 + usize::from(ESCAPED)
+    }
+
+    /// Scans what is between the content of a key, which ends at a position, and its value. Returns the first byte of the value, and
+    /// its position.
+    #[inline]
+    pub(super) fn after_key(&mut self, end: usize) -> Option<(u8, usize)> {
+        // Usually a string follows without white space.
+        if self.text.bytes[end..].starts_with(Self::BEFORE_STRING) {
+            return Some((b'"', end + Self::BEFORE_STRING.len() - 1));
+        }
+        match self.token(Self::after_string(end))? {
+            (b':', at) => self.token(at + 1),
+            _ => None,
+        }
+    }
+
+    /// Returns the quote of the next key if that follows a value, which ends at a position, without white space.
+    #[inline]
+    pub(super) fn next_key(&self, end: usize) -> Option<(u8, usize)> {
+        let is_next = self.text.bytes[end..].starts_with(Self::BEFORE_KEY);
+        is_next.then_some((b'"', end + Self::BEFORE_KEY.len() - 1))
     }
 
     /// Checks the content of a string that may have escapes, control characters, or bytes that are not ASCII.
@@ -195,7 +213,7 @@ impl<'t> Scan<'t> {
             let mut at = match first {
                 b'"' => {
                     let end = self.string(at + 1)?.0;
-                    self.after_string(end)
+                    Self::after_string(end)
                 }
                 b'{' | b'[' => {
                     let inner = closer_of(first);
@@ -235,7 +253,7 @@ impl<'t> Scan<'t> {
             return None;
         }
         let (end, _) = self.string(at + 1)?;
-        self.colon(self.after_string(end))
+        self.after_key(end)
     }
 }
 

@@ -117,16 +117,22 @@ impl<'t> Select<'t> {
         self.visit(self.raw(at).len() / BYTES_OF_VISIT)
     }
 
-    fn nodes(&mut self, segments: &[Segment], value: At, nodes: &mut Nodes) -> Result<(), Halt> {
-        let Some((segment, rest)) = segments.split_first() else {
-            nodes.first = nodes.first.or(Some(value));
-            nodes.count += 1;
-            return Ok(());
-        };
-        if segment.is_descendant {
-            return self.descend(segment, rest, value, nodes, 0);
+    fn nodes(&mut self, mut segments: &[Segment], mut value: At, nodes: &mut Nodes) -> Result<(), Halt> {
+        while let Some((segment, rest)) = segments.split_first() {
+            if segment.is_descendant {
+                return self.descend(segment, rest, value, nodes, 0);
+            }
+            let child = match &segment.selectors[..] {
+                [Selector::Name(name)] => self.member(value, name.as_bytes())?,
+                [Selector::Index(index)] => self.element(value, *index)?,
+                _ => return self.apply(segment, rest, value, nodes),
+            };
+            let Some(child) = child else { return Ok(()) };
+            (segments, value) = (rest, child);
         }
-        self.apply(segment, rest, value, nodes)
+        nodes.first = nodes.first.or(Some(value));
+        nodes.count += 1;
+        Ok(())
     }
 
     /// Applies a segment to a value and its descendants. A value comes before its children.
@@ -247,11 +253,21 @@ impl<'t> Select<'t> {
     }
 
     /// Returns whether a key has this name.
+    #[inline]
     fn is_key(&mut self, at: At, name: &[u8]) -> Result<bool, Halt> {
         let key = self.raw(at);
-        // Without escapes, another length is another key.
-        if key == name || key.len() > name.len() * MAX_ESCAPE_BYTES || !self.has_escapes(key) {
-            return Ok(key == name);
+        if key == name {
+            return Ok(true);
+        }
+        if self.tape.has_escapes { self.is_escaped_key(at, name) } else { Ok(false) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn is_escaped_key(&mut self, at: At, name: &[u8]) -> Result<bool, Halt> {
+        let key = self.raw(at);
+        if key.len() > name.len() * MAX_ESCAPE_BYTES || !self.has_escapes(key) {
+            return Ok(false);
         }
         self.read(at)?;
         Ok(json_text::has_value(key, name))

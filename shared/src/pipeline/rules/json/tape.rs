@@ -30,7 +30,11 @@ pub(super) struct Tape {
 
 impl Tape {
     /// Records a value, given its first byte and position. Returns its end; `None` if it is not JSON.
-    pub(super) fn record(&mut self, scan: &mut Scan<'_>, first: (u8, usize)) -> Option<usize> {
+    pub(super) fn record<const ESCAPED: bool>(
+        &mut self,
+        scan: &mut Scan<'_, ESCAPED>,
+        first: (u8, usize),
+    ) -> Option<usize> {
         self.entries.clear();
         self.open.clear();
         self.has_escapes = false;
@@ -96,7 +100,11 @@ impl Tape {
     }
 
     /// Records the key of a member of the innermost container, if that is an object. Returns the first byte of the value.
-    fn key(&mut self, scan: &mut Scan<'_>, next: (u8, usize)) -> Option<(u8, usize)> {
+    fn key<const ESCAPED: bool>(
+        &mut self,
+        scan: &mut Scan<'_, ESCAPED>,
+        next: (u8, usize),
+    ) -> Option<(u8, usize)> {
         if !matches!(self.open.last(), Some((_, b'}'))) {
             return Some(next);
         }
@@ -104,6 +112,6 @@ impl Tape {
         let (end, has_escapes) = scan.string(at + 1)?;
         self.has_escapes |= has_escapes;
         self.push(at + 1, end);
-        scan.colon(scan.after_string(end))
+        scan.after_key(end)
     }
 }

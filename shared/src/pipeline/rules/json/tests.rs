@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::pipeline::rules::{Cell, RowText};
 
 fn values(columns: &[(&str, &str)], message: &str) -> Result<Vec<Option<String>>, Reason> {
     let format = JsonFormat::new(columns.iter().map(|(name, path)| column(name, path)), &[]).unwrap();
@@ -13,11 +14,23 @@ fn column<'a>(name: &'a str, path: &'a str) -> JsonColumn<'a> {
 
 fn parse(format: &JsonFormat, message: &str) -> Result<Vec<Option<String>>, Reason> {
     let mut values = Values::default();
-    format.parse(JsonInput::new(message.as_bytes()), false, &mut values)?;
-    let text = |cell: &(u32, u32)| {
-        String::from_utf8(values.text[cell.0 as usize..cell.1 as usize].to_vec()).unwrap()
+    let input = JsonInput::new(message.as_bytes());
+    format.parse(input, false, &mut values)?;
+    let text = |cell: &[u8]| String::from_utf8(cell.to_vec()).unwrap();
+    Ok(cells(&values, input).iter().map(|cell| cell.as_deref().map(text)).collect())
+}
+
+/// Returns the value of each cell. It is the same after the values are copied out of the message.
+pub(super) fn cells(values: &Values, message: JsonInput<'_>) -> Vec<Option<Vec<u8>>> {
+    let cells = |text: RowText<'_>, cells: &[Cell]| -> Vec<Option<Vec<u8>>> {
+        cells.iter().map(|cell| cell.map(|cell| text.value(cell).into_owned())).collect()
     };
-    Ok(values.cells.iter().map(|cell| cell.as_ref().map(text)).collect())
+    let found = cells(values.text(message), &values.cells);
+    let mut detached =
+        Values { cells: values.cells.clone(), decoded: values.decoded.clone(), ..Values::default() };
+    detached.detach(message).unwrap();
+    assert_eq!(cells(detached.detached(), &detached.cells), found);
+    found
 }
 
 /// Returns a text with a backslash before each quote, if it is clean text without backslashes.
@@ -201,10 +214,7 @@ proptest! {
         let format = JsonFormat::new(pointers.iter().map(|path| column(path, path)), &[]).unwrap();
         let read = |input: JsonInput<'_>| {
             let mut values = Values::default();
-            format.parse(input, can_repair, &mut values).map(|()| {
-                let text = |(start, end): (u32, u32)| values.text[start as usize..end as usize].to_vec();
-                (values.cells.iter().map(|cell| cell.map(text)).collect(), values.repaired)
-            })
+            format.parse(input, can_repair, &mut values).map(|()| (cells(&values, input), values.repaired))
         };
         let theirs = oracle::read(pointers, &message, can_repair);
         prop_assert_eq!(read(JsonInput::new(&message)), theirs.clone(), "{}", String::from_utf8_lossy(&message));
