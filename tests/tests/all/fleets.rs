@@ -298,3 +298,28 @@ fn the_same_run_name_in_two_fleets_is_one_run() {
     let taken = stack.begin(&options("r", "waf/")).unwrap_err();
     assert!(taken.to_string().starts_with("run r already exists"), "{taken}");
 }
+
+#[test]
+fn a_run_is_processed_by_the_fleet_whose_prefix_contains_its_prefix() {
+    let mut stack = Stack::with(2);
+    let fleet = |stack: &Stack, prefix: &str, fleet: Option<&str>| {
+        let options = RunOptions { fleet: fleet.map(str::to_owned), run: None, ..options("", prefix) };
+        stack.begin(&options).map(|state| state.fleet).map_err(|error| error.to_string())
+    };
+    assert_eq!(fleet(&stack, "waf/0", None).unwrap(), "waf");
+    assert_eq!(fleet(&stack, "flow/", Some("flow")).unwrap(), "flow");
+    let before = stack.store.files();
+    let outside = fleet(&stack, "other/", None).unwrap_err();
+    assert!(outside.starts_with("no fleet has a prefix with which \"other/\" begins"), "{outside}");
+    let other = fleet(&stack, "waf/", Some("flow")).unwrap_err();
+    assert!(other.starts_with("prefix \"waf/\" is outside the prefixes of fleet flow"), "{other}");
+    let driver = || Driver::Queue { url: "https://sqs/x.fifo".to_owned(), dead_letters: None };
+    let same = |name: &str| {
+        let prefixes = vec!["waf/".to_owned()];
+        (name.to_owned(), FleetSettings { prefixes, ..FleetSettings::on(driver()) })
+    };
+    stack.fleets = Fleets::new([same("flow"), same("waf")].into());
+    let shared = fleet(&stack, "waf/", None).unwrap_err();
+    assert!(shared.starts_with("fleets flow and waf have the same prefix"), "{shared}");
+    assert!(stack.store.files() == before, "a refused run writes nothing");
+}
