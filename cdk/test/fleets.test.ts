@@ -140,8 +140,8 @@ test('the dashboard has a section for each fleet, and the cost of the coordinato
 });
 
 test('settings of fleets are checked together, each with its fleet, its value and an example', () => {
-  assert.deepEqual(problems({ waf: { maxConcurency: 5 } }), [
-    'fleets.waf.maxConcurency=5: unknown setting of a fleet; did you mean maxConcurrency? example: maxConcurrency=50',
+  assert.deepEqual(problems({ waf: { maxConcurrence: 5 } }), [
+    'fleets.waf.maxConcurrence=5: unknown setting of a fleet; did you mean maxConcurrency? example: maxConcurrency=50',
   ]);
   assert.deepEqual(
     problems({

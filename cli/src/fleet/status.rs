@@ -239,7 +239,7 @@ fn queue_table(queues: &[QueueStatus]) -> String {
         std::iter::once(queue.fleet.clone()).chain(counts).collect()
     });
     let rows: Vec<Vec<String>> = rows.collect();
-    let head = ["fleet", "waiting", "in flight", "dead letters"];
+    let head = ["fleet", "waiting", "in flight", "dead-letter messages"];
     table::render(&head, &rows, |column| column >= 1, terminal::width())
 }
 

@@ -22,6 +22,7 @@ mod faults;
 mod fixed_corpus;
 mod fleet;
 mod fleet_commands;
+mod fleets;
 mod functions;
 mod fuzzed;
 mod generate;

@@ -35,7 +35,7 @@ impl Deployed {
     }
 
     /// Deploys the stack with more settings of the CDK.
-    fn with_settings(place: Place, tables: &[&str], settings: &[String]) -> Self {
+    pub(crate) fn with_settings(place: Place, tables: &[&str], settings: &[String]) -> Self {
         let cloud = LocalCloud::start();
         let source = cloud.bucket("archive");
         for key in files_below(&place.path("in/firehose")) {
