@@ -137,7 +137,7 @@ impl<'a> Enricher<'a> {
 
     /// Returns when a name begins to be known. A missing name is no guess.
     fn named_begin(&self, name: NameId) -> Option<i64> {
-        self.lookups.begin(name).filter(|_| !self.lookups.name(name).is_empty())
+        self.lookups.begin(name).filter(|_| self.lookups.has_text(name))
     }
 
     /// Replaces each name that depends on the time by the one at `time`. Returns whether any of the names is a guess.

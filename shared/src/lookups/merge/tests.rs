@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits::MAX_LOOKUP_NETWORKS;
 
 const FIRST: i64 = 1_771_400_000_000;
 const HOUR: i64 = 3_600_000;
@@ -327,11 +328,11 @@ fn a_file_near_its_limit_is_reported_and_one_beyond_it_is_refused() {
             (0..count).map(|number| (format!("vpc-{number:06}"), named(""))).collect();
         Reading { parts: [(Part::Vpcs, vpcs)].into(), ..reading("1", &[]) }
     };
-    let merged = merge(None, &[ids(MAX_LOOKUP_IDS)], FIRST).unwrap();
+    let merged = merge(None, &[ids(MAX_LOOKUP_NETWORKS)], FIRST).unwrap();
     assert_eq!(
         merged.notes,
         [format!(
-            "the file has {MAX_LOOKUP_IDS} vpcs of at most {MAX_LOOKUP_IDS}; remove the entries that ended before your logs \
+            "the file has {MAX_LOOKUP_NETWORKS} vpcs of at most {MAX_LOOKUP_NETWORKS}; remove the entries that ended before your logs \
              begin with flowherd names --forget-before"
         )]
     );
