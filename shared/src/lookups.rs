@@ -23,8 +23,7 @@ pub(crate) use self::{
     timeline::{NO_NAME, NameId, NameRef},
 };
 use self::{
-    ranges::Ranges,
-    records::{Addresses, Index, Link},
+    records::{Index, Link, VpcRanges},
     timeline::too_many_periods,
 };
 use crate::{interner::Texts, problems::ConfigError, text::hex};
@@ -33,8 +32,8 @@ use crate::{interner::Texts, problems::ConfigError, text::hex};
 #[derive(Debug, Default)]
 pub struct Lookups {
     index: Index,
-    /// The names of the VPCs of these addresses. Empty until [`Lookups::add_vpc_ranges`].
-    vpc_ranges: Addresses,
+    /// Empty until [`Lookups::add_vpc_ranges`].
+    vpc_ranges: VpcRanges,
     /// SHA-256 of the file in hex, or empty without a file.
     pub hash: String,
 }
@@ -69,31 +68,28 @@ impl Lookups {
     /// and unique within its VPC at any time.
     pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
         let index = build::index(json)?;
-        Ok(Self { index, vpc_ranges: Addresses::default(), hash: hex(&Sha256::digest(json)) })
+        Ok(Self { index, vpc_ranges: VpcRanges::default(), hash: hex(&Sha256::digest(json)) })
     }
 
     /// Prepares [`Lookups::vpc_of_address_at`], which few configurations need.
     pub(crate) fn add_vpc_ranges(&mut self) -> Result<(), ConfigError> {
-        let Index { vpcs, spaces, timelines, .. } = &mut self.index;
-        // A space without a name is that of the subnets without a VPC.
-        let mut names = vec![NameRef::NONE; spaces.len()];
-        for vpc in &vpcs.records {
-            if let Some(space) = vpc.space.number() {
-                names[space as usize] = vpc.name;
-            }
+        self.vpc_ranges = VpcRanges::of(&self.index);
+        if self.vpc_ranges.timelines.exceed_limit() {
+            return Err(ConfigError::of(too_many_periods()));
         }
-        let mut of_vpcs = Vec::with_capacity(names.len());
-        for (space, name) in spaces.iter().zip(names) {
-            let mut renamed = |ranges: &Ranges| ranges.renamed(|subnet| timelines.during(subnet, name));
-            of_vpcs.push(Addresses { v4: renamed(&space.v4), v6: renamed(&space.v6) });
-        }
-        self.vpc_ranges = Addresses::unambiguous(&of_vpcs, timelines);
-        if timelines.exceed_limit() { Err(ConfigError::of(too_many_periods())) } else { Ok(()) }
+        Ok(())
     }
 
-    /// Returns the name of the only VPC that contains an address at a time, and whether it is a guess.
+    /// Returns the name of the only VPC that contains an address at a time, and whether it is a guess: either no VPC contained
+    /// the address at that time, or the name of the VPC is that of another time.
     pub(crate) fn vpc_of_address_at(&self, address: IpAddr, time: Option<i64>) -> (NameId, bool) {
-        self.vpc_ranges.find(address).map_or((NO_NAME, false), |name| self.name_at(name, time))
+        let VpcRanges { ranges, timelines, names } = &self.vpc_ranges;
+        let Some(found) = ranges.find(address) else { return (NO_NAME, false) };
+        let exact = timelines.exact(found, time).map(|space| (space, false));
+        let space = exact.or_else(|| timelines.guess(found, time).map(|space| (space, true)));
+        let Some((space, is_guessed_vpc)) = space else { return (NO_NAME, false) };
+        let (name, is_guessed_name) = self.name_at(names[space as usize], time);
+        (name, (is_guessed_vpc || is_guessed_name) && self.has_text(name))
     }
 
     /// Returns the numbers of interfaces, subnets and VPCs.

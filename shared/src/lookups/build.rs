@@ -203,8 +203,8 @@ impl Builder {
     /// Returns the addresses of each VPC that has subnets, and sets the space of these VPCs.
     fn spaces(&mut self) -> Vec<Addresses> {
         let Self { subnets, vpcs, timelines, problems, .. } = self;
-        let mut clash = |first: &Block, second: &Block, cidr: String| {
-            let [id, other] = [second, first].map(|block| subnets.id(block.subnet));
+        let mut clash = |[first, second]: [u32; 2], cidr: String| {
+            let [id, other] = [second, first].map(|subnet| subnets.id(subnet));
             problems.add(format!(
                 "subnet {id:?}: cidrs: subnet {other:?} of the same VPC has \"{cidr}\" too at that time; remove one of them"
             ));
@@ -215,8 +215,12 @@ impl Builder {
                 vpcs.section.records[vpc as usize].space = Link::from(Some(spaces.len() as u32));
             }
             spaces.push(Addresses {
-                v4: Ranges::nested(v4, timelines, |first, second| clash(first, second, cidr_v4(first))),
-                v6: Ranges::nested(v6, timelines, |first, second| clash(first, second, cidr_v6(first))),
+                v4: Ranges::nested(v4, timelines, |first, second| {
+                    clash([first.subnet, second.subnet], cidr_v4(first));
+                }),
+                v6: Ranges::nested(v6, timelines, |first, second| {
+                    clash([first.subnet, second.subnet], cidr_v6(first));
+                }),
             });
         }
         spaces
@@ -226,8 +230,8 @@ impl Builder {
 /// The names so far. Equal names with the same begin have one number.
 struct Names {
     texts: Interner,
-    /// By [`NameId`]: the number of its text, and its begin.
-    all: Vec<(u32, Option<i64>)>,
+    /// By [`NameId`]: the number of its text, and its begin or [`i64::MIN`].
+    all: Vec<(u32, i64)>,
     ids: HashTable<NameId>,
     hasher: FixedState,
 }
@@ -256,7 +260,7 @@ impl Names {
 
     fn number(&mut self, text: &str, begin: Option<i64>) -> NameId {
         let Self { texts, all, ids, hasher } = self;
-        let name = (texts.add(text.as_bytes()), begin);
+        let name = (texts.add(text.as_bytes()), begin.unwrap_or(i64::MIN));
         let hash = hasher.hash_one(name);
         if let Some(id) = ids.find(hash, |id| all[*id as usize] == name) {
             return *id;
@@ -348,28 +352,31 @@ impl<T: Copy + Undefined> Defined<T> {
 /// The blocks of one VPC.
 #[derive(Default)]
 struct Blocks {
-    v4: Vec<Block>,
-    v6: Vec<Block>,
+    v4: Vec<Block<u32>>,
+    v6: Vec<Block<u128>>,
 }
 
 impl Blocks {
     fn add(&mut self, block: IpNet, period: Period, subnet: u32) {
-        let (family, first, last) = match block {
+        match block {
             IpNet::V4(block) => {
-                (&mut self.v4, u32::from(block.network()).into(), u32::from(block.broadcast()).into())
+                let (first, last) = (block.network().to_bits(), block.broadcast().to_bits());
+                self.v4.push(Block { first, last, period, subnet });
             }
-            IpNet::V6(block) => (&mut self.v6, u128::from(block.network()), u128::from(block.broadcast())),
-        };
-        family.push(Block { first, last, period, subnet });
+            IpNet::V6(block) => {
+                let (first, last) = (block.network().to_bits(), block.broadcast().to_bits());
+                self.v6.push(Block { first, last, period, subnet });
+            }
+        }
     }
 }
 
-fn cidr_v4(block: &Block) -> String {
+fn cidr_v4(block: &Block<u32>) -> String {
     let length = 32 - (block.last - block.first).count_ones();
-    format!("{}/{length}", std::net::Ipv4Addr::from(block.first as u32))
+    format!("{}/{length}", std::net::Ipv4Addr::from(block.first))
 }
 
-fn cidr_v6(block: &Block) -> String {
+fn cidr_v6(block: &Block<u128>) -> String {
     let length = 128 - (block.last - block.first).count_ones();
     format!("{}/{length}", std::net::Ipv6Addr::from(block.first))
 }

@@ -131,22 +131,51 @@ pub(super) struct VpcRecord {
 /// Ranges of addresses with their names.
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
-    pub(super) v4: Ranges,
-    pub(super) v6: Ranges,
+    pub(super) v4: Ranges<u32>,
+    pub(super) v6: Ranges<u128>,
 }
 
 impl Addresses {
     pub(super) fn find(&self, address: IpAddr) -> Option<NameRef> {
         match address {
-            IpAddr::V4(address) => self.v4.find(u128::from(u32::from(address))),
-            IpAddr::V6(address) => self.v6.find(u128::from(address)),
+            IpAddr::V4(address) => self.v4.find(address.to_bits()),
+            IpAddr::V6(address) => self.v6.find(address.to_bits()),
         }
     }
 
     /// Returns the addresses that exactly one of the spaces contains.
     pub(super) fn unambiguous(spaces: &[Self], timelines: &mut Timelines) -> Self {
-        let v4: Vec<&Ranges> = spaces.iter().map(|space| &space.v4).collect();
-        let v6: Vec<&Ranges> = spaces.iter().map(|space| &space.v6).collect();
+        let v4: Vec<&Ranges<u32>> = spaces.iter().map(|space| &space.v4).collect();
+        let v6: Vec<&Ranges<u128>> = spaces.iter().map(|space| &space.v6).collect();
         Self { v4: Ranges::unambiguous(&v4, timelines), v6: Ranges::unambiguous(&v6, timelines) }
+    }
+}
+
+/// Which VPC contains an address, where exactly one does. The names of the timelines are the numbers of spaces.
+#[derive(Debug, Default)]
+pub(super) struct VpcRanges {
+    pub(super) ranges: Addresses,
+    pub(super) timelines: Timelines,
+    /// By the number of a space: the name of its VPC.
+    pub(super) names: Vec<NameRef>,
+}
+
+impl VpcRanges {
+    pub(super) fn of(index: &Index) -> Self {
+        let mut timelines = Timelines::default();
+        let mut spaces = Vec::with_capacity(index.spaces.len());
+        for (number, Addresses { v4, v6 }) in (0..).zip(&index.spaces) {
+            let mut presence = |subnet| timelines.add_presence(&index.timelines, subnet, number);
+            spaces.push(Addresses { v4: v4.renamed(&mut presence), v6: v6.renamed(&mut presence) });
+        }
+        let ranges = Addresses::unambiguous(&spaces, &mut timelines);
+        // A space without a VPC has no name.
+        let mut names = vec![NameRef::NONE; spaces.len()];
+        for vpc in &index.vpcs.records {
+            if let Some(space) = vpc.space.number() {
+                names[space as usize] = vpc.name;
+            }
+        }
+        Self { ranges, timelines, names }
     }
 }

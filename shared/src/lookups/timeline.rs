@@ -173,33 +173,16 @@ impl Timelines {
         self.add(&periods)
     }
 
-    /// Adds the names of `of` in the periods of another timeline. Where `of` has none, the name is empty: the period itself still
-    /// counts.
-    pub(super) fn during(&mut self, other: NameRef, of: NameRef) -> NameRef {
-        if !other.is_timed() && !of.is_timed() && self.begin(other.id()) == self.begin(of.id()) {
-            return of;
-        }
-        let (others, names) = (self.periods_of(other), self.periods_of(of));
-        if !self.spend(others.len() + names.len()) {
-            return NameRef::NONE;
-        }
-        let mut periods = Vec::new();
-        for Period { from: begin, until, .. } in others {
-            let mut from = begin;
-            for name in names.iter().filter(|name| name.until > begin && name.from < until) {
-                if name.from > from {
-                    periods.push(Period { from, until: name.from, name: NO_NAME });
-                    from = name.from;
-                }
-                let end = name.until.min(until);
-                periods.push(Period { from, until: end, name: name.name });
-                from = end;
-            }
-            if from < until {
-                periods.push(Period { from, until, name: NO_NAME });
+    /// Adds all periods of a name of `other`, under one name of these timelines.
+    pub(super) fn add_presence(&mut self, other: &Self, of: NameRef, name: NameId) -> NameRef {
+        let mut periods: Vec<Period> = Vec::new();
+        for period in other.periods_of(of) {
+            match periods.last_mut() {
+                Some(last) if last.until == period.from => last.until = period.until,
+                _ => periods.push(Period { name, ..period }),
             }
         }
-        // Not `add`: these are not the periods of the name itself.
+        // Not `add`: the name has no begin.
         self.add_timeline(&periods, true)
     }
 

@@ -134,6 +134,7 @@ pub(crate) fn countries() -> Vec<u8> {
     let mut database = Database::default();
     database.metadata.binary_format_major_version = 2;
     "countries".clone_into(&mut database.metadata.database_type);
+    database.metadata.description.insert("en".to_owned(), "Countries of test addresses".to_owned());
     let countries: Vec<_> = ["DE", "FR", "NL", "US"]
         .iter()
         .map(|code| database.insert_value(json!({ "country": { "iso_code": code } })).unwrap())
