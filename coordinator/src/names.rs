@@ -239,11 +239,7 @@ fn kept<'f>(
     Ok((Some(Cow::Owned(kept)), forgotten))
 }
 
-fn merged(
-    former: Option<&[u8]>,
-    readings: &[Reading],
-    now: Timestamp,
-) -> Result<Merged, CoordinatorError> {
+fn merged(former: Option<&[u8]>, readings: &[Reading], now: Timestamp) -> Result<Merged, CoordinatorError> {
     merge(former, readings, now.as_second() * 1000).map_err(|error| unchanged(&error))
 }
 
@@ -297,7 +293,11 @@ mod tests {
                 let rotation = Rotation::at(now, NonZero::new(count).unwrap());
                 // The deadline ends the reading after some of the targets.
                 let results = rotation.read(&targets, |ordered| {
-                    ordered.iter().enumerate().map(|(at, target)| (at < cut).then(|| target.clone())).collect()
+                    ordered
+                        .iter()
+                        .enumerate()
+                        .map(|(at, target)| (at < cut).then(|| target.clone()))
+                        .collect()
                 });
                 for (number, result) in results.iter().enumerate() {
                     if let Some(read) = result {

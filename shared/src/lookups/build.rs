@@ -12,9 +12,7 @@ use super::{
     file::{self, InterfaceFile, Sink, SubnetFile, Text, VpcFile},
     part::Part,
     ranges::{Block, Ranges},
-    records::{
-        Addresses, Index, InterfaceRecord, Link, NameTexts, Section, SubnetRecord, VpcRecord,
-    },
+    records::{Addresses, Index, InterfaceRecord, Link, NameTexts, Section, SubnetRecord, VpcRecord},
     timeline::{NO_NAME, NameId, NameRef, Period, Timelines, too_many_periods},
 };
 use crate::{
@@ -238,8 +236,12 @@ struct Names {
 
 impl Default for Names {
     fn default() -> Self {
-        let mut names =
-            Self { texts: Interner::default(), all: Vec::new(), ids: HashTable::new(), hasher: FixedState::default() };
+        let mut names = Self {
+            texts: Interner::default(),
+            all: Vec::new(),
+            ids: HashTable::new(),
+            hasher: FixedState::default(),
+        };
         names.number("", None);
         names
     }

@@ -235,7 +235,9 @@ where
             }
             seen.push(part);
             match part {
-                Part::Interfaces => map.next_value_seed(SectionSeed::<_, InterfaceFile<'de>>::new(part, self.0)),
+                Part::Interfaces => {
+                    map.next_value_seed(SectionSeed::<_, InterfaceFile<'de>>::new(part, self.0))
+                }
                 Part::Subnets => map.next_value_seed(SectionSeed::<_, SubnetFile<'de>>::new(part, self.0)),
                 Part::Vpcs => map.next_value_seed(SectionSeed::<_, VpcFile<'de>>::new(part, self.0)),
             }?;

@@ -27,7 +27,9 @@ const YEAR_END_MS: i64 = 1_798_761_600_000;
 
 /// Prints a line for each size.
 pub(crate) fn table() {
-    println!("| interfaces | subnets | VPCs | file | names | 20 tables | peak memory | merge | its peak memory |");
+    println!(
+        "| interfaces | subnets | VPCs | file | names | 20 tables | peak memory | merge | its peak memory |"
+    );
     println!("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for (interfaces, subnets) in [(10_000, 500), (200_000, 50_000), (1_000_000, 50_000)] {
         let directory = tempfile::tempdir().unwrap();

@@ -110,7 +110,8 @@ fn between(from_hour: u64, hours: u64) -> String {
 pub(crate) fn enrichment_tables() -> (String, Vec<(String, Vec<u8>)>) {
     const ROWS: u64 = 25_000;
     let mut config = String::from("[[rule]]\nname = 'flow'\ntable = 't'\nformat = { kind = 'vpc-flow' }\n");
-    config += "[[enrich]]\nfile = 'countries.mmdb'\non = ['srcaddr']\ncolumns = { country = 'country.iso_code' }\n";
+    config +=
+        "[[enrich]]\nfile = 'countries.mmdb'\non = ['srcaddr']\ncolumns = { country = 'country.iso_code' }\n";
     let mut files = vec![("countries.mmdb".to_owned(), countries())];
     let mut dice = Dice(2);
     for table in 0..19 {

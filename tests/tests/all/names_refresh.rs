@@ -61,16 +61,21 @@ fn refresh_keeping(
 ) -> Result<Refreshed, CoordinatorError> {
     let options =
         RefreshOptions { role_arns: vec![ROLE.to_owned()], retention_days, ..RefreshOptions::default() };
-    refresh(results, &options, || Timestamp::from_second(MIDNIGHT + hour * 3600).unwrap(), |targets| {
-        let mut results = read();
-        let roles: Vec<_> = targets.iter().map(|target| target.role_arn.as_deref()).collect();
-        match *roles {
-            [None, Some(ROLE)] => {}
-            [Some(ROLE), None] => results.reverse(),
-            _ => panic!("{roles:?}"),
-        }
-        results
-    })
+    refresh(
+        results,
+        &options,
+        || Timestamp::from_second(MIDNIGHT + hour * 3600).unwrap(),
+        |targets| {
+            let mut results = read();
+            let roles: Vec<_> = targets.iter().map(|target| target.role_arn.as_deref()).collect();
+            match *roles {
+                [None, Some(ROLE)] => {}
+                [Some(ROLE), None] => results.reverse(),
+                _ => panic!("{roles:?}"),
+            }
+            results
+        },
+    )
 }
 
 fn file(results: &Bucket) -> Value {

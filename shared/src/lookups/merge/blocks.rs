@@ -100,13 +100,14 @@ fn replaced(holders: &[Holder]) -> BTreeMap<String, Holder> {
     let mut replaced: BTreeMap<String, Holder> = BTreeMap::new();
     let mut around: Vec<&Holder> = Vec::new();
     for holder in holders {
-        while around.pop_if(|outer| outer.vpc != holder.vpc || !outer.block.contains(&holder.block)).is_some() {}
+        while around.pop_if(|outer| outer.vpc != holder.vpc || !outer.block.contains(&holder.block)).is_some()
+        {
+        }
         for outer in around.iter().filter(|outer| outer.id != holder.id) {
             let (loser, winner) =
                 if holder.rank() < outer.rank() { (holder, *outer) } else { (*outer, holder) };
             // Without a VPC, subnets may be of different ones. A person may name a part of a subnet.
-            let can_overlap =
-                holder.block != outer.block && (holder.vpc.is_none() || !loser.is_read_entry);
+            let can_overlap = holder.block != outer.block && (holder.vpc.is_none() || !loser.is_read_entry);
             if winner.read_at.is_none() || can_overlap {
                 continue;
             }
