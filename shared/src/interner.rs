@@ -52,6 +52,12 @@ pub(crate) struct Interner {
 }
 
 impl Interner {
+    /// Prepares for this many texts.
+    pub(crate) fn reserve(&mut self, texts: usize) {
+        let Self { texts: known, numbers, hasher } = self;
+        numbers.reserve(texts, |number| hasher.hash_one(known.get(*number)));
+    }
+
     /// Returns the number of a text, if it was added.
     pub(crate) fn find(&self, text: &[u8]) -> Option<u32> {
         let hash = self.hasher.hash_one(text);

@@ -22,9 +22,14 @@ use crate::{
     text::quoted,
 };
 
+/// Bytes of an interface with times, as `flowherd names` writes it.
+const BYTES_OF_INTERFACE: usize = 210;
+
 /// Reads a file and builds its index.
 pub(super) fn index(json: &[u8]) -> Result<Index, ConfigError> {
     let mut builder = Builder::default();
+    // A table that grows would hash all ids again.
+    builder.interfaces.section.ids.reserve((json.len() / BYTES_OF_INTERFACE).min(Part::Interfaces.limit()));
     file::read(json, &mut builder)?;
     builder.finish()
 }

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
+use jiff::civil::Date;
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
@@ -21,10 +22,45 @@ impl Time {
     }
 
     fn parse(text: &str) -> Result<i64, Box<str>> {
+        if let Some(ms) = whole_seconds(text.as_bytes()) {
+            return Ok(ms);
+        }
         let time = text.parse::<jiff::Timestamp>().ok().filter(|_| text.ends_with('Z'));
         let ms = time.map(jiff::Timestamp::as_millisecond);
         ms.filter(|ms| (0..=timestamp::MAX_MS).contains(ms)).ok_or_else(|| text.into())
     }
+}
+
+/// Parses the form that `flowherd names` writes, `2026-02-18T03:00:00Z` or `…00.000Z`, in a third of the time. Returns `None` for
+/// any other text.
+fn whole_seconds(text: &[u8]) -> Option<i64> {
+    let text = text.strip_suffix(b"Z")?;
+    let text = text.strip_suffix(b".000").unwrap_or(text);
+    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', i1, i2, b':', s1, s2] = text else {
+        return None;
+    };
+    let number = |digits: &[&u8]| {
+        let digit = |number: i64, digit: &&u8| {
+            digit.is_ascii_digit().then(|| number * 10 + i64::from(**digit - b'0'))
+        };
+        digits.iter().try_fold(0, digit)
+    };
+    let (year, month, day) = (number(&[y1, y2, y3, y4])?, number(&[m1, m2])?, number(&[d1, d2])?);
+    let (hour, minute, second) = (number(&[h1, h2])?, number(&[i1, i2])?, number(&[s1, s2])?);
+    // jiff ends before the end of the year 9999.
+    if !(1970..9999).contains(&year) || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let date = Date::new(year as i16, month as i8, day as i8).ok()?;
+    let days_before_year = (year - 1970) * 365 + leap_years_before(year) - leap_years_before(1970);
+    let days = days_before_year + i64::from(date.day_of_year()) - 1;
+    Some((days * 86_400 + hour * 3600 + minute * 60 + second) * 1000)
+}
+
+/// Returns the leap years from year 1 until before a year.
+fn leap_years_before(year: i64) -> i64 {
+    let last = year - 1;
+    last / 4 - last / 100 + last / 400
 }
 
 impl<'de> Deserialize<'de> for Time {
@@ -228,5 +264,28 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
             }
         }
         deserializer.deserialize_map(FromObject(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_time_of_whole_seconds_is_read_as_by_jiff(
+            seconds in 0..253_370_764_800_i64,
+            text in "[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.000)?Z",
+        ) {
+            let by_jiff = |text: &str| text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond);
+            let iso = timestamp::iso(seconds * 1000).unwrap();
+            prop_assert_eq!(whole_seconds(iso.as_bytes()), Some(seconds * 1000));
+            prop_assert_eq!(whole_seconds(iso.replace(".000", "").as_bytes()), Some(seconds * 1000));
+            if let Some(ms) = whole_seconds(text.as_bytes()) {
+                prop_assert_eq!(Some(ms), by_jiff(&text).filter(|ms| *ms >= 0));
+            }
+        }
     }
 }

@@ -185,9 +185,21 @@ where
             "is not a JSON object; an example: {\"vpcs\":{\"vpc-1\":{\"name\":\"prod\"}}}".to_owned(),
         ));
     }
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let read = FileSeed(sink).deserialize(&mut deserializer).and_then(|()| deserializer.end());
+    let read = match std::str::from_utf8(json) {
+        // Faster than to check each text.
+        Ok(text) => read_with(serde_json::Deserializer::from_str(text), sink),
+        Err(_) => read_with(serde_json::Deserializer::from_slice(json), sink),
+    };
     read.map_err(|error| ConfigError::of(error.to_string().replace('\n', " ")))
+}
+
+fn read_with<'de, R, S>(mut deserializer: serde_json::Deserializer<R>, sink: &mut S) -> serde_json::Result<()>
+where
+    R: serde_json::de::Read<'de>,
+    S: Sink<InterfaceFile<'de>> + Sink<SubnetFile<'de>> + Sink<VpcFile<'de>>,
+{
+    FileSeed(sink).deserialize(&mut deserializer)?;
+    deserializer.end()
 }
 
 /// A key of the file.
