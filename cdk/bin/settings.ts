@@ -121,6 +121,7 @@ export const SETTINGS: Readonly<Record<string, Setting<keyof FlowherdStackProps>
   namesRefresh: setting('namesRefresh', flag, 'true'),
   namesRoleArns: setting('namesRoleArns', list, 'arn:aws:iam::123456789012:role/flowherd-names'),
   namesRegions: setting('namesRegions', list, 'eu-west-1,us-east-1'),
+  namesRetentionDays: setting('namesRetentionDays', number, '365'),
   tables: setting('tables', tables, 'tables.json'),
   queryLimitGb: setting('queryLimitGb', number, '1000'),
   runTimeLimitHours: setting('runTimeLimit', duration('hours'), '24'),

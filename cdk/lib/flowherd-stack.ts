@@ -40,7 +40,8 @@ export class FlowherdStack extends Stack {
     if (problems.length > 0) throw new InvalidPropsError(problems);
     const {
       sourceBucketName, sourceBucketAccount, sourceBucketRegion, sourceKmsKeyArn,
-      configFile, namesFile, namesUrl, namesBucketAccount, namesRefresh, namesRoleArns, namesRegions, tables, queryLimitGb,
+      configFile, namesFile, namesUrl, namesBucketAccount, namesRefresh, namesRoleArns, namesRegions, namesRetentionDays,
+      tables, queryLimitGb,
       maxKeys, runTimeLimit, maxCalls, alarmTopicArn, alarmEmail, logRetention, architecture, artifacts, localCloud,
     } = withDefaults(props);
     const settings = resolveFleets(props);
@@ -59,7 +60,9 @@ export class FlowherdStack extends Stack {
     });
     const coordinator = this.coordinator.function;
     this.names = namesRefresh
-      ? new NamesRefresh(this, 'NamesRefresh', { coordinator, results, roleArns: namesRoleArns ?? [], regions: namesRegions })
+      ? new NamesRefresh(this, 'NamesRefresh', {
+          coordinator, results, roleArns: namesRoleArns ?? [], regions: namesRegions, retentionDays: namesRetentionDays,
+        })
       : undefined;
     this.stepLoop = new StepLoop(this, 'StepLoop', {
       coordinator: coordinator.function, results, logRetention, runTimeLimit, maxCalls,

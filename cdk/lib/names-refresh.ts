@@ -15,6 +15,8 @@ export interface NamesRefreshProps {
   readonly roleArns: readonly string[];
   /** @default - the stack's region */
   readonly regions?: readonly string[] | undefined;
+  /** @default - no limit */
+  readonly retentionDays?: number | undefined;
 }
 
 /** The actions with which `flowherd names` reads an account. `cdk/member-role.yaml` allows the same. */
@@ -35,7 +37,7 @@ export class NamesRefresh extends Construct {
 
   constructor(scope: Construct, id: string, props: NamesRefreshProps) {
     super(scope, id);
-    const { coordinator, results, roleArns, regions } = props;
+    const { coordinator, results, roleArns, regions, retentionDays } = props;
     this.grant(coordinator, results, roleArns);
     // Only schedules of this account may assume the role:
     // https://docs.aws.amazon.com/scheduler/latest/UserGuide/cross-service-confused-deputy-prevention.html
@@ -54,7 +56,8 @@ export class NamesRefresh extends Construct {
       target: {
         arn: coordinator.function.functionArn,
         roleArn: role.roleArn,
-        input: JSON.stringify({ operation: 'names', role_arns: roleArns, ...(regions === undefined ? {} : { regions }) }),
+        // Members that are undefined are left out.
+        input: JSON.stringify({ operation: 'names', role_arns: roleArns, regions, retention_days: retentionDays }),
         // A later attempt would only precede the next hour's.
         retryPolicy: { maximumEventAgeInSeconds: 1800, maximumRetryAttempts: 10 },
       },

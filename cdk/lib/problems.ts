@@ -40,6 +40,7 @@ const RANGES: Readonly<Partial<Record<keyof FlowherdStackProps, Range>>> = {
   messageRetention: { from: 1, to: 14, unit: 'days' },
   oldestMessageAlarm: { from: 60, to: 1_209_600, unit: 'seconds' },
   queryLimitGb: { from: 1, to: 1_000_000 },
+  namesRetentionDays: { from: 1, to: 36_500 },
   runTimeLimit: { from: 1, to: 720, unit: 'hours' },
   // A call adds at most 11 events, and an execution may have 25,000:
   // https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
@@ -117,8 +118,11 @@ function prefixProblems(prefixes: readonly string[]): Problem[] {
   });
 }
 
-function namesProblems({ namesRefresh, namesRoleArns, namesRegions, namesFile, namesUrl }: Props): Problem[] {
+function namesProblems({ namesRefresh, namesRoleArns, namesRegions, namesRetentionDays, namesFile, namesUrl }: Props): Problem[] {
   const problems: Problem[] = [];
+  if (namesRetentionDays !== undefined && namesRefresh !== true) {
+    problems.push({ prop: 'namesRetentionDays', value: namesRetentionDays, why: 'needs namesRefresh=true' });
+  }
   for (const [prop, values, pattern, why] of [
     ['namesRoleArns', namesRoleArns, ROLE, 'must be the ARN of a role'],
     ['namesRegions', namesRegions, REGION, 'must be the name of a region'],

@@ -139,6 +139,11 @@ export interface FlowherdStackProps extends StackProps, Omit<FleetProps, 'job'> 
    */
   readonly namesRegions?: readonly string[];
   /**
+   * Days for which a refresh keeps the names of what no longer exists.
+   * @default - for ever
+   */
+  readonly namesRetentionDays?: number;
+  /**
    * Tables, views and saved queries for Athena; see `readTableDefinitions`.
    * @default - an empty database
    */

@@ -93,6 +93,7 @@ test('every setting refuses invalid values', () => {
     namesRefresh: ['yes', 1],
     namesRoleArns: ['', 7, 'arn:aws:iam::123456789012:user/x', 'arn:aws:iam::123456789012:role/x', [], 'arn:aws:iam::*:role/x'],
     namesRegions: ['', [], 'Ireland', 'eu-west-1'],
+    namesRetentionDays: ['365'],
     tables: ['', '/nowhere', file('no-tables.json', '{"name": "x"}')],
     queryLimitGb: ['0', '1.5'],
     runTimeLimitHours: ['0'],
@@ -146,10 +147,11 @@ test('namesFile and namesUrl exclude each other', () => {
 
 test('a refresh of names excludes names of a file, and its settings need it', () => {
   const role = (account: number) => `arn:aws:iam::${100_000_000_000 + account}:role/flowherd-names`;
-  const refresh = { ...REQUIRED, namesRefresh: true, namesRoleArns: [role(1)], namesRegions: 'eu-west-1,us-east-1' };
+  const refresh = { ...REQUIRED, namesRefresh: true, namesRoleArns: [role(1)], namesRegions: 'eu-west-1,us-east-1', namesRetentionDays: '365' };
   assert.deepEqual(problems(refresh), []);
+  assert.match(problems({ ...refresh, namesRetentionDays: '0' }).join(), /^namesRetentionDays="0": must be a whole number from 1 to 36500/);
   assert.match(problems({ ...refresh, namesUrl: 's3://my-settings/l.json' }).join(), /^namesRefresh=true: cannot be combined with namesFile or namesUrl/);
-  assert.match(problems({ ...refresh, namesRefresh: false }).join('\n'), /^namesRoleArns=.*: needs namesRefresh=true; .*\nnamesRegions=.*: needs namesRefresh=true;/);
+  assert.match(problems({ ...refresh, namesRefresh: false }).join('\n'), /^namesRetentionDays=.*: needs namesRefresh=true; .*\nnamesRoleArns=.*: needs namesRefresh=true; .*\nnamesRegions=.*: needs namesRefresh=true;/);
   const many = Array.from({ length: 76 }, (_, account) => role(account));
   assert.match(problems({ ...refresh, namesRoleArns: many }).join(), /^namesRoleArns=76: must have at most 75 roles/);
 });

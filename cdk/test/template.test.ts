@@ -60,7 +60,7 @@ const full = synth({
   architecture: 'x86_64',
 });
 
-const refreshing = synth({ namesRefresh: 'true', namesRoleArns: 'arn:aws:iam::210987654321:role/flowherd-names', namesRegions: 'eu-west-1,us-east-1' });
+const refreshing = synth({ namesRefresh: 'true', namesRoleArns: 'arn:aws:iam::210987654321:role/flowherd-names', namesRegions: 'eu-west-1,us-east-1', namesRetentionDays: '365' });
 
 interface Statement {
   readonly Effect: string;
@@ -214,7 +214,7 @@ test('each hour the schedule makes the coordinator refresh the names that runs u
   assert.deepEqual([ScheduleExpression, State ?? 'ENABLED'], ['rate(1 hour)', 'ENABLED']);
   assert.deepEqual([text(Target.Arn), text(Target.RoleArn)], ['<PlanningCoordinatorFunction>', '<NamesRefreshRole>']);
   assert.deepEqual(JSON.parse(Target.Input as string), {
-    operation: 'names', role_arns: ['arn:aws:iam::210987654321:role/flowherd-names'], regions: ['eu-west-1', 'us-east-1'],
+    operation: 'names', role_arns: ['arn:aws:iam::210987654321:role/flowherd-names'], regions: ['eu-west-1', 'us-east-1'], retention_days: 365,
   });
   const { Environment, MemorySize, Timeout } = refreshing.only('AWS::Lambda::Function', 'PlanningCoordinator').Properties;
   assert.equal(text(Environment.Variables.FLOWHERD_NAMES), 's3://<ResultsBucket>/names/names.json');

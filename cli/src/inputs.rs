@@ -10,7 +10,7 @@ use flowherd_shared::{
     config::{Config, ConfigError},
     enrichment::{self, Enrichment, EnrichmentFile, Enrichments},
     error::error_chain,
-    limits::{MAX_ENRICHMENT_BYTES, MAX_RESULT_BYTES},
+    limits::{MAX_CONFIG_BYTES, MAX_ENRICHMENT_BYTES, MAX_LOOKUPS_BYTES},
     lookups::Lookups,
     pipeline::RunConfig,
     store::{Store, StoreError, read_limited},
@@ -31,8 +31,8 @@ pub(crate) struct Inputs {
 /// Reads all files, or returns every mistake in any of them.
 pub(crate) fn read(config: Option<&PathBuf>, lookups: Option<&PathBuf>) -> Result<Inputs, Stop> {
     let mut problems = Vec::new();
-    let rules = read_file(config, Config::from_bytes);
-    let lookups = read_file(lookups, Lookups::parse);
+    let rules = read_file(config, MAX_CONFIG_BYTES, Config::from_bytes);
+    let lookups = read_file(lookups, MAX_LOOKUPS_BYTES, Lookups::parse);
     let rules = rules.unwrap_or_else(|found| {
         problems.extend(found);
         Config::default()
@@ -66,7 +66,7 @@ pub(crate) fn read(config: Option<&PathBuf>, lookups: Option<&PathBuf>) -> Resul
 
 /// Reads the rules without the files that they name.
 pub(crate) fn config(path: Option<&PathBuf>) -> Result<Config, Stop> {
-    read_file(path, Config::from_bytes).map_err(Stop::Usage)
+    read_file(path, MAX_CONFIG_BYTES, Config::from_bytes).map_err(Stop::Usage)
 }
 
 /// Reads enrichment files.
@@ -123,10 +123,11 @@ impl<'a> EnrichmentReader<'a> {
 
 fn read_file<T: Default>(
     path: Option<&PathBuf>,
+    limit: usize,
     parse: impl Fn(&[u8]) -> Result<T, ConfigError>,
 ) -> Result<T, Vec<String>> {
     let Some(path) = path else { return Ok(T::default()) };
-    let bytes = bytes_of(path, MAX_RESULT_BYTES);
+    let bytes = bytes_of(path, limit as u64);
     let bytes = bytes.map_err(|error| vec![format!("cannot read {}: {error}", path.display())])?;
     parse(&bytes).map_err(|error| with_path(path, &error))
 }

@@ -79,7 +79,7 @@ impl<S: Store> MissingObjects<'_, S> {
         let reason = match why {
             Missing::NoOutcome => "it has neither a receipt nor a failure".to_owned(),
             Missing::OtherReceipt => {
-                "its receipt is of another version of it, other rules or other names, or its counts are inconsistent"
+                "its receipt is of another version of the object, other rules or other names, or its counts are inconsistent"
                     .to_owned()
             }
             Missing::DamagedReceipt(why) => format!("its receipt cannot be used: {why}"),

@@ -2,6 +2,7 @@
 
 use flowherd_shared::{
     config::{Config, ConfigError},
+    enrichment::FileDigest,
     error::error_chain,
     layout,
     ledger::{Fingerprint, Run, examine_json, put_json},
@@ -49,14 +50,17 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         }
 
         let inputs = (self.inputs)().map_err(|error| match error {
-            StoreError::NotFound(_) | StoreError::AccessDenied(_) | StoreError::TooLarge { .. } => {
+            StoreError::NotFound(_)
+            | StoreError::AccessDenied(_)
+            | StoreError::TooLarge { .. }
+            | StoreError::WrongBucket(_)
+            | StoreError::InvalidKey(_) => {
                 CoordinatorError::Refused(format!("cannot read the configuration: {}", error_chain(&error)))
             }
             _ => CoordinatorError::Inputs(error),
         })?;
         // Before anything is written: a prefix that cannot be listed begins no run.
-        let run_config = parse(&inputs)?;
-        let fingerprint = Fingerprint::from(&run_config);
+        let (fingerprint, enrichment) = check(&inputs)?;
         self.source.page(&prefix, None).map_err(|error| self.list_error(&prefix, error))?;
         let is_reconfigured = earlier.as_ref().is_some_and(|earlier| earlier.fingerprint != fingerprint);
         let resumes = earlier.into_iter().flat_map(|run| std::iter::once(run.run).chain(run.resumes));
@@ -65,7 +69,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             fleet: self.fleet.to_owned(),
             prefix,
             fingerprint,
-            enrichment: run_config.enrichment_files().to_vec(),
+            enrichment,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: String::new(),
             resumed: None,
@@ -197,6 +201,13 @@ fn prefix(options: &RunOptions, earlier: Option<&Run>) -> Result<String, Coordin
 
 fn invalid_time(error: jiff::Error) -> StoreError {
     StoreError::Invalid(Problem::caused_by("the store returned an invalid time", error))
+}
+
+/// Checks all files. Returns their fingerprint and the enrichment files. Does not keep what it has read: names can take hundreds
+/// of megabytes, and their bytes are in memory too.
+fn check(inputs: &Inputs) -> Result<(Fingerprint, Vec<FileDigest>), CoordinatorError> {
+    let run_config = parse(inputs)?;
+    Ok((Fingerprint::from(&run_config), run_config.enrichment_files().to_vec()))
 }
 
 /// Parses all files, and reports their problems together.

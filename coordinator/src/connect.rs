@@ -12,7 +12,7 @@ use flowherd_shared::{
     enrichment::{self, EnrichmentFile},
     error::error_chain,
     layout,
-    limits::{MAX_ENRICHMENT_BYTES, MAX_RESULT_BYTES},
+    limits::{MAX_CONFIG_BYTES, MAX_ENRICHMENT_BYTES, MAX_LOOKUPS_BYTES},
     queue::QueueError,
     store::{Problem, Store, StoreError, read_limited},
 };
@@ -229,14 +229,15 @@ impl<'a> Connected<'a> {
 
     /// Reads the configuration files of a new run. Before the first refresh of the names, there are none.
     fn inputs(&self, fleet: &FleetSettings) -> Result<Inputs, StoreError> {
-        let read = |location: &Option<String>, owner: &Option<String>| {
-            let read = |location| self.read(location, owner.as_deref(), MAX_RESULT_BYTES);
+        let read = |location: &Option<String>, owner: &Option<String>, limit: usize| {
+            let read = |location| self.read(location, owner.as_deref(), limit as u64);
             location.as_deref().map(read).transpose()
         };
-        let config = read(&fleet.config, &fleet.config_bucket_owner)?;
+        let config = read(&fleet.config, &fleet.config_bucket_owner, MAX_CONFIG_BYTES)?;
         let files = self.enrichment_files(fleet, config.as_deref().unwrap_or_default())?;
         let refreshed = format!("s3://{}/{}", self.settings.common.results_bucket, layout::NAMES);
-        let (lookups, lacks_names) = match read(&fleet.lookups, &fleet.lookups_bucket_owner) {
+        let read_names = read(&fleet.lookups, &fleet.lookups_bucket_owner, MAX_LOOKUPS_BYTES);
+        let (lookups, lacks_names) = match read_names {
             Err(StoreError::NotFound(_)) if fleet.lookups.as_ref() == Some(&refreshed) => (None, true),
             lookups => (lookups?, false),
         };
@@ -272,9 +273,15 @@ impl<'a> Connected<'a> {
     /// Reads a file from a path or from `s3://bucket/key`.
     fn read(&self, location: &str, bucket_owner: Option<&str>, limit: u64) -> Result<Vec<u8>, StoreError> {
         if let Some((bucket, key)) = location.strip_prefix("s3://").and_then(|path| path.split_once('/')) {
-            let bucket = self.aws.bucket(bucket, bucket_owner);
-            let found = bucket.get_limited(key, limit)?;
-            return found.ok_or_else(|| StoreError::NotFound(format!("{location} does not exist").into()));
+            let found = match self.aws.bucket(bucket, bucket_owner).get_limited(key, limit) {
+                // It may be in another region.
+                Err(StoreError::WrongBucket(_)) => {
+                    let bucket = self.aws.find_bucket(bucket, bucket_owner, None);
+                    bucket.map_err(|error| bucket_error(location, error))?.bucket.get_limited(key, limit)
+                }
+                found => found,
+            };
+            return found?.ok_or_else(|| StoreError::NotFound(format!("{location} does not exist").into()));
         }
         let file = File::open(location).map_err(|error| {
             let message = format!("{location}: {error}");
@@ -287,5 +294,16 @@ impl<'a> Connected<'a> {
             }
         })?;
         read_limited(file, location, limit)
+    }
+}
+
+/// Returns the error for a file whose bucket cannot be used.
+fn bucket_error(location: &str, error: BucketError) -> StoreError {
+    match error {
+        BucketError::Unreachable { .. } => StoreError::transient_because(location.to_owned(), error),
+        _ => {
+            let message = format!("{location}: correct the location of the file");
+            StoreError::WrongBucket(Problem::caused_by(message, error))
+        }
     }
 }

@@ -112,6 +112,7 @@ fn refresh_names(
         changed = changes.changed,
         gone = changes.gone,
         returned = changes.returned,
+        forgotten = refreshed.forgotten,
         written = refreshed.written,
         "names refreshed"
     );

@@ -1,6 +1,6 @@
 //! Refreshes the names of the results bucket from AWS.
 
-use std::time::Duration;
+use std::{borrow::Cow, num::NonZero, time::Duration};
 
 use flowherd_aws::{
     ec2::{Inventory, QueryError, Target, failures},
@@ -8,10 +8,11 @@ use flowherd_aws::{
     settings::{is_region, is_role_arn},
 };
 use flowherd_shared::{
+    config::ConfigError,
     error::error_chain,
     layout,
     limits::MAX_LOOKUPS_BYTES,
-    lookups::merge::{Changes, Merged, Part, Reading, merge},
+    lookups::merge::{Changes, Merged, Part, Reading, forget_before, merge},
     store::StoreError,
 };
 use jiff::Timestamp;
@@ -22,6 +23,8 @@ use crate::{error::CoordinatorError, options::RefreshOptions};
 
 /// Time that a refresh keeps for merging and writing. A file of the maximum size takes a few seconds.
 pub const WRITE_TIME: Duration = Duration::from_mins(1);
+/// Maximum days of [`RefreshOptions::retention_days`].
+const MAX_RETENTION_DAYS: u32 = 36_500;
 /// Maximum readings, where other refreshes change the file at the same time.
 const ATTEMPTS: u32 = 3;
 /// The metric of a refresh: 1 if it read everything, otherwise 0. A refresh that is killed writes none.
@@ -36,7 +39,10 @@ impl RefreshOptions {
         let roles = self.role_arns.iter().filter(|role| !is_role_arn(role));
         let roles = roles.map(|role| format!("role_arns: {role:?} is not the ARN of a role"));
         let regions = self.regions.iter().filter(|region| !is_region(region));
-        roles.chain(regions.map(|region| format!("regions: {region:?} is not a region"))).collect()
+        let regions = regions.map(|region| format!("regions: {region:?} is not a region"));
+        let days = self.retention_days.filter(|days| !(1..=MAX_RETENTION_DAYS).contains(days));
+        let days = days.map(|days| format!("retention_days: {days} is not from 1 to {MAX_RETENTION_DAYS}"));
+        roles.chain(regions).chain(days).collect()
     }
 
     /// Returns each account, by its role, and region.
@@ -56,6 +62,34 @@ impl RefreshOptions {
     }
 }
 
+/// The order in which a refresh reads its targets. The first ones of each hour are others, because the deadline may cut off the
+/// last ones.
+#[derive(Clone, Copy, Debug)]
+struct Rotation {
+    first: usize,
+}
+
+impl Rotation {
+    /// Spreads the first target of successive hours by the golden ratio: whichever part of the targets fits into the time, each
+    /// target is soon in it (Knuth, The Art of Computer Programming, volume 3, section 6.4).
+    fn at(now: Timestamp, targets: NonZero<usize>) -> Self {
+        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+        let hour = now.as_second().div_euclid(3600) as u64;
+        let fraction = u128::from(hour.wrapping_mul(GOLDEN));
+        Self { first: (fraction * targets.get() as u128 >> 64) as usize }
+    }
+
+    /// Reads in this order, and returns the results in the order of the targets.
+    fn read<T>(self, targets: &[Target], mut read: impl FnMut(&[Target]) -> Vec<T>) -> Vec<T> {
+        let mut ordered = targets.to_vec();
+        ordered.rotate_left(self.first);
+        let mut results = read(&ordered);
+        let first = self.first.min(results.len());
+        results.rotate_right(first);
+        results
+    }
+}
+
 /// The answer of a refresh.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Refreshed {
@@ -69,6 +103,8 @@ pub struct Refreshed {
     pub sources: Vec<SourceCounts>,
     /// The difference to the former file.
     pub changes: Changes,
+    /// Entries that were removed because they ended before [`RefreshOptions::retention_days`].
+    pub forgotten: usize,
     /// Messages about the file, one line each: blocks that another subnet took, limits that are nearly reached.
     pub notes: Vec<String>,
     /// Parts that could not be read, one line each. Their former names stay.
@@ -142,9 +178,13 @@ pub fn refresh(
     let targets = options.targets();
     for _ in 0..ATTEMPTS {
         let former = former(results)?;
+        let (kept, forgotten) = kept(former.as_ref(), options, now())?;
         // Checks the former file before any request to EC2.
-        merged(former.as_ref(), &[], now())?;
-        let read = read(&targets);
+        merged(kept.as_deref(), &[], now())?;
+        let read = match NonZero::new(targets.len()) {
+            Some(count) => Rotation::at(now(), count).read(&targets, &mut read),
+            None => Vec::new(),
+        };
         let failures = failures(&targets, &read);
         let readings: Vec<Reading> = read.into_iter().flatten().map(|inventory| inventory.reading).collect();
         let mut refreshed = Refreshed {
@@ -153,13 +193,16 @@ pub fn refresh(
             written: false,
             sources: readings.iter().map(SourceCounts::of).collect(),
             changes: Changes::default(),
+            forgotten,
             notes: Vec::new(),
             failures,
         };
         if readings.iter().all(|reading| reading.parts.is_empty()) {
+            // Without names the file stays as it is.
+            refreshed.forgotten = 0;
             return Ok(refreshed);
         }
-        let Merged { bytes, changes, notes } = merged(former.as_ref(), &readings, now())?;
+        let Merged { bytes, changes, notes } = merged(kept.as_deref(), &readings, now())?;
         (refreshed.changes, refreshed.notes) = (changes, notes);
         if former.as_ref().is_some_and(|former| former.bytes == bytes) {
             return Ok(refreshed);
@@ -183,19 +226,30 @@ fn former(results: &Bucket) -> Result<Option<Version>, CoordinatorError> {
     })
 }
 
-fn merged(
-    former: Option<&Version>,
-    readings: &[Reading],
+/// Returns the former file without the entries that ended before the retention, and their number.
+fn kept<'f>(
+    former: Option<&'f Version>,
+    options: &RefreshOptions,
     now: Timestamp,
-) -> Result<Merged, CoordinatorError> {
-    let former = former.map(|former| &*former.bytes);
-    merge(former, readings, now.as_second() * 1000).map_err(|error| {
-        CoordinatorError::Refused(format!(
-            "{path} of the results bucket is unchanged: {}; see alarm-names-stale in docs/operations.md",
-            error.problems.join("; "),
-            path = layout::NAMES
-        ))
-    })
+) -> Result<(Option<Cow<'f, [u8]>>, usize), CoordinatorError> {
+    let Some(former) = former else { return Ok((None, 0)) };
+    let Some(days) = options.retention_days else { return Ok((Some(Cow::Borrowed(&former.bytes)), 0)) };
+    let before_ms = (now.as_second() - i64::from(days) * 86_400) * 1000;
+    let (kept, forgotten) = forget_before(&former.bytes, before_ms).map_err(|error| unchanged(&error))?;
+    Ok((Some(Cow::Owned(kept)), forgotten))
+}
+
+fn merged(former: Option<&[u8]>, readings: &[Reading], now: Timestamp) -> Result<Merged, CoordinatorError> {
+    merge(former, readings, now.as_second() * 1000).map_err(|error| unchanged(&error))
+}
+
+/// Returns the error for a file that cannot be merged.
+fn unchanged(error: &ConfigError) -> CoordinatorError {
+    CoordinatorError::Refused(format!(
+        "{path} of the results bucket is unchanged: {}; see alarm-names-stale in docs/operations.md",
+        error.problems.join("; "),
+        path = layout::NAMES
+    ))
 }
 
 #[cfg(test)]
@@ -209,6 +263,7 @@ mod tests {
         let options = |roles: &[&str], regions: &[&str]| RefreshOptions {
             role_arns: texts(roles),
             regions: texts(regions),
+            retention_days: None,
         };
         assert_eq!(options(&[], &[]).targets(), [Target::default()]);
         let targets = options(&[role], &["eu-west-1", "us-east-1"]).targets();
@@ -228,6 +283,34 @@ mod tests {
     }
 
     #[test]
+    fn each_target_is_soon_among_the_first_whichever_part_of_them_fits_into_the_time() {
+        let target = |number: usize| Target { region: Some(number.to_string()), ..Target::default() };
+        for (count, cut, max_hours) in [(2, 1, 2), (7, 5, 3), (75, 60, 3), (100, 50, 4), (300, 30, 18)] {
+            let targets: Vec<Target> = (0..count).map(target).collect();
+            let mut last_read = vec![0; count];
+            for hour in 1..2000_i64 {
+                let now = Timestamp::from_second(1_771_372_800 + hour * 3600).unwrap();
+                let rotation = Rotation::at(now, NonZero::new(count).unwrap());
+                // The deadline ends the reading after some of the targets.
+                let results = rotation.read(&targets, |ordered| {
+                    ordered
+                        .iter()
+                        .enumerate()
+                        .map(|(at, target)| (at < cut).then(|| target.clone()))
+                        .collect()
+                });
+                for (number, result) in results.iter().enumerate() {
+                    if let Some(read) = result {
+                        assert_eq!(read, &targets[number], "the results have the order of the targets");
+                        last_read[number] = hour;
+                    }
+                    assert!(hour - last_read[number] < max_hours, "{count} targets: {number} at hour {hour}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_metric_is_1_only_if_everything_was_read() {
         let refreshed = |failures: &[&str]| {
             Ok(Refreshed {
@@ -236,6 +319,7 @@ mod tests {
                 written: true,
                 sources: Vec::new(),
                 changes: Changes::default(),
+                forgotten: 0,
                 notes: Vec::new(),
                 failures: failures.iter().map(|failure| (*failure).to_owned()).collect(),
             })

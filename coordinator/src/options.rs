@@ -54,6 +54,9 @@ pub struct RefreshOptions {
     /// Regions; without any, that of the coordinator.
     #[serde(default)]
     pub regions: Vec<String>,
+    /// Days for which entries that ended stay in the file; without it, they stay for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_days: Option<u32>,
 }
 
 impl RunOptions {

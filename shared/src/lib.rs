@@ -9,6 +9,7 @@ pub mod config;
 pub mod enrichment;
 pub mod error;
 pub mod flow_fields;
+mod interner;
 pub mod layout;
 pub mod ledger;
 pub mod limits;

@@ -85,10 +85,12 @@ pub const MAX_HEADER_WORDS: usize = 128;
 /// Maximum fields in a header line of a W3C log. A rule has no more columns.
 pub const MAX_W3C_HEADER_FIELDS: usize = 1000;
 
-/// Maximum bytes of a `names.json`.
-pub const MAX_LOOKUPS_BYTES: usize = 64 << 20;
-/// Maximum interfaces, subnets, and VPCs, each. An id with several entries counts once for each.
-pub const MAX_LOOKUP_IDS: usize = 250_000;
+/// Maximum bytes of a `names.json`. An interface takes about 210.
+pub const MAX_LOOKUPS_BYTES: usize = 320 << 20;
+/// Maximum interfaces. An id with several entries counts once for each.
+pub const MAX_LOOKUP_INTERFACES: usize = 1_500_000;
+/// Maximum subnets, and maximum VPCs. An id with several entries counts once for each.
+pub const MAX_LOOKUP_NETWORKS: usize = 250_000;
 /// Maximum periods of names. Blocks that overlap, each at its own times, repeat the periods of each other.
 pub const MAX_LOOKUP_PERIODS: usize = 4_000_000;
 /// Maximum CIDR blocks of all subnets together.
@@ -112,8 +114,7 @@ pub const MAX_ENRICHMENT_VALUE_BYTES: usize = 1000;
 pub const MAX_MESSAGE_BYTES: usize = 16 << 10;
 /// Maximum bytes of a key, and so of a prefix (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>).
 pub const MAX_KEY_BYTES: usize = 1024;
-/// Maximum bytes of a result or settings file that is read into memory. More than either may have, so that its own limit gives
-/// the error.
+/// Maximum bytes of a result that is read into memory and has no other limit.
 pub const MAX_RESULT_BYTES: u64 = 80 << 20;
 /// Maximum bytes of a ledger file. A receipt with the longest key, 64 tables and 256 rules stays below it.
 pub const MAX_LEDGER_BYTES: u64 = 1 << 20;

@@ -105,7 +105,7 @@ fn enrichment_files(store: &impl Store, run: &Run) -> Result<Vec<EnrichmentFile>
         };
         let file = EnrichmentFile { file: digest.file.clone(), bytes: bytes.into() };
         if FileDigest::from(&file) != *digest {
-            return Err(damaged("it is not the file that the run began with".into()));
+            return Err(damaged("its SHA-256 differs from that in run.json".into()));
         }
         files.push(file);
     }

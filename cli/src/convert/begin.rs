@@ -257,7 +257,7 @@ fn choose(args: &ConvertArgs, plan: &RunConfig, dest: &Path) -> Result<Chosen, S
             }
             if run.fingerprint != Fingerprint::from(plan) {
                 print_message(&format!(
-                    "rules or names differ from those with which run {} last ran: receipts of the former ones do not count",
+                    "rules or names differ from those with which run {} last ran: receipts of that run do not count, so objects are converted again",
                     run.run
                 ));
             }

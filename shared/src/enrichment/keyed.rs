@@ -1,16 +1,16 @@
 //! Records that are found by an address or by a text.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::net::IpAddr;
 
-use foldhash::fast::FixedState;
 use ipnet::IpNet;
 
 use super::{
-    fragments::{self, FragmentId, Fragments, FragmentsBuilder},
+    fragments,
     problems::FileProblems,
     settings::{EnrichmentColumn, Matching},
 };
 use crate::{
+    interner::{Interner, Texts},
     limits::{MAX_ENRICHMENT_ROWS, MAX_ENRICHMENT_VALUE_BYTES, MAX_ENRICHMENTS_BYTES},
     lookups::{AddressRanges, parse_cidr},
     pipeline::address::canonical,
@@ -22,7 +22,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct KeyedTable {
     keys: Keys,
-    fragments: Fragments,
+    fragments: Texts,
     /// For a value that the file does not have.
     missing: Vec<u8>,
     /// For a row without a value.
@@ -32,7 +32,8 @@ pub(crate) struct KeyedTable {
 #[derive(Debug)]
 enum Keys {
     Addresses(AddressRanges),
-    Values(HashMap<Box<[u8]>, (FragmentId, u32), FixedState>),
+    /// The values, and by their numbers those of the fragments.
+    Values(Interner, Vec<u32>),
 }
 
 impl KeyedTable {
@@ -49,8 +50,8 @@ impl KeyedTable {
 
     /// Returns the values for a text.
     pub(crate) fn of_text(&self, text: &[u8]) -> &[u8] {
-        let Keys::Values(values) = &self.keys else { return &self.absent };
-        values.get(text).map_or(&self.missing, |(id, _)| self.fragments.get(*id))
+        let Keys::Values(values, fragments) = &self.keys else { return &self.absent };
+        values.find(text).map_or(&self.missing, |number| self.fragments.get(fragments[number as usize]))
     }
 
     /// Returns the values of a row that has nothing to look up.
@@ -68,9 +69,12 @@ pub(super) struct KeyedTableBuilder<'a> {
     kinds: Vec<ColumnType>,
     guard_formulas: bool,
     rows: usize,
-    addresses: Vec<(IpNet, u32, FragmentId)>,
-    values: HashMap<Box<[u8]>, (FragmentId, u32), FixedState>,
-    fragments: FragmentsBuilder,
+    /// Each with its line and the number of its fragment.
+    addresses: Vec<(IpNet, u32, u32)>,
+    values: Interner,
+    /// By the number of a value: its line and the number of its fragment.
+    first_lines: Vec<(u32, u32)>,
+    fragments: Interner,
     fragment: Vec<u8>,
 }
 
@@ -88,8 +92,9 @@ impl<'a> KeyedTableBuilder<'a> {
             guard_formulas,
             rows: 0,
             addresses: Vec::new(),
-            values: HashMap::default(),
-            fragments: FragmentsBuilder::default(),
+            values: Interner::default(),
+            first_lines: Vec::new(),
+            fragments: Interner::default(),
             fragment: Vec::new(),
         }
     }
@@ -119,7 +124,7 @@ impl<'a> KeyedTableBuilder<'a> {
             fragments::push(cell, *kind, self.guard_formulas, &mut self.fragment);
         }
         let fragment = self.fragments.add(&self.fragment);
-        if self.fragments.bytes() > MAX_ENRICHMENTS_BYTES {
+        if self.fragments.texts().bytes() > MAX_ENRICHMENTS_BYTES {
             problems.add("rows", || {
                 format!("adds more than {MAX_ENRICHMENTS_BYTES} bytes of values; use fewer columns or rows")
             });
@@ -138,17 +143,16 @@ impl<'a> KeyedTableBuilder<'a> {
         true
     }
 
-    fn add_value(&mut self, line: u32, key: &str, fragment: FragmentId, problems: &mut FileProblems<'_>) {
+    fn add_value(&mut self, line: u32, key: &str, fragment: u32, problems: &mut FileProblems<'_>) {
         if key.is_empty() {
             problems.add("key", || format!("line {line}: {} is empty; remove the line", self.key));
             return;
         }
-        match self.values.get(key.as_bytes()) {
-            None => {
-                self.values.insert(key.as_bytes().into(), (fragment, line));
-            }
-            Some((first, _)) if *first == fragment => {}
-            Some((_, first)) => add_clash(self.key, key, *first, line, problems),
+        let number = self.values.add(key.as_bytes());
+        match self.first_lines.get(number as usize) {
+            None => self.first_lines.push((line, fragment)),
+            Some((_, first)) if *first == fragment => {}
+            Some((first_line, _)) => add_clash(self.key, key, *first_line, line, problems),
         }
     }
 
@@ -186,14 +190,16 @@ impl<'a> KeyedTableBuilder<'a> {
             return None;
         }
         let keys = match self.matching {
-            Matching::Value => Keys::Values(self.values),
+            Matching::Value => {
+                Keys::Values(self.values, self.first_lines.iter().map(|(_, fragment)| *fragment).collect())
+            }
             Matching::Cidr | Matching::Address => {
                 let blocks = self.addresses.into_iter().map(|(block, _, fragment)| (block, fragment));
                 Keys::Addresses(AddressRanges::new(blocks))
             }
         };
         let absent = fragments::absent(self.kinds.len());
-        Some(KeyedTable { keys, fragments: self.fragments.finish(), missing, absent })
+        Some(KeyedTable { keys, fragments: self.fragments.into_texts(), missing, absent })
     }
 }
 

@@ -12,8 +12,8 @@ use super::{
 /// Blocks of addresses. An address has the number of the longest block that contains it.
 #[derive(Debug, Default)]
 pub(crate) struct AddressRanges {
-    v4: Ranges,
-    v6: Ranges,
+    v4: Ranges<u32>,
+    v6: Ranges<u128>,
 }
 
 impl AddressRanges {
@@ -21,23 +21,29 @@ impl AddressRanges {
     pub(crate) fn new(blocks: impl Iterator<Item = (IpNet, u32)>) -> Self {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for (block, number) in blocks {
-            let (family, first, last) = match block {
+            let period = Period::always(number);
+            match block {
                 IpNet::V4(block) => {
-                    (&mut v4, u32::from(block.network()).into(), u32::from(block.broadcast()).into())
+                    let (first, last) = (block.network().to_bits(), block.broadcast().to_bits());
+                    v4.push(Block { first, last, period, subnet: 0 });
                 }
-                IpNet::V6(block) => (&mut v6, u128::from(block.network()), u128::from(block.broadcast())),
-            };
-            family.push(Block { first, last, period: Period::always(number), subnet: 0 });
+                IpNet::V6(block) => {
+                    let (first, last) = (block.network().to_bits(), block.broadcast().to_bits());
+                    v6.push(Block { first, last, period, subnet: 0 });
+                }
+            }
         }
         let mut timelines = Timelines::default();
-        let mut ranges = |blocks| Ranges::nested(blocks, &mut timelines, |_, _| {});
-        Self { v4: ranges(v4), v6: ranges(v6) }
+        Self {
+            v4: Ranges::nested(v4, &mut timelines, |_, _| {}),
+            v6: Ranges::nested(v6, &mut timelines, |_, _| {}),
+        }
     }
 
     pub(crate) fn find(&self, address: IpAddr) -> Option<u32> {
         let found = match address {
-            IpAddr::V4(address) => self.v4.find(u128::from(u32::from(address))),
-            IpAddr::V6(address) => self.v6.find(u128::from(address)),
+            IpAddr::V4(address) => self.v4.find(address.to_bits()),
+            IpAddr::V6(address) => self.v6.find(address.to_bits()),
         };
         found.map(NameRef::id)
     }

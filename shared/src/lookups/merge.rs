@@ -11,39 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use self::{combine::Combined, entry::Entry};
-use super::{Lookups, file::File};
-use crate::{
-    limits::{MAX_LOOKUP_IDS, MAX_LOOKUPS_BYTES},
-    problems::ConfigError,
-    timestamp,
-};
-
-/// A section of the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Part {
-    /// Network interfaces.
-    Interfaces,
-    /// Subnets.
-    Subnets,
-    /// VPCs.
-    Vpcs,
-}
-
-impl Part {
-    /// All of them, in the order of the file.
-    pub const ALL: [Self; 3] = [Self::Interfaces, Self::Subnets, Self::Vpcs];
-
-    /// Returns the name of the section.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Interfaces => "interfaces",
-            Self::Subnets => "subnets",
-            Self::Vpcs => "vpcs",
-        }
-    }
-}
+pub use super::part::Part;
+use super::{Lookups, file};
+use crate::{limits::MAX_LOOKUPS_BYTES, problems::ConfigError, timestamp};
 
 /// The result of reading one account in one region.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -163,16 +133,22 @@ struct Names {
     parts: BTreeMap<Part, Ids>,
 }
 
+impl<T: Into<Entry>> file::Sink<T> for Names {
+    fn add(&mut self, part: Part, id: &str, entries: &mut Vec<T>) -> Result<(), String> {
+        let entries = entries.drain(..).map(Into::into).collect();
+        match self.parts.entry(part).or_default().insert(id.to_owned(), entries) {
+            None => Ok(()),
+            Some(_) => Err(file::duplicate(id)),
+        }
+    }
+}
+
 impl Names {
     fn parse(json: &[u8]) -> Result<Self, ConfigError> {
         Lookups::parse(json)?;
-        let file = File::parse(json)?;
-        let parts = [
-            (Part::Interfaces, entry::from_file(file.interfaces)),
-            (Part::Subnets, entry::from_file(file.subnets)),
-            (Part::Vpcs, entry::from_file(file.vpcs)),
-        ];
-        Ok(Self { parts: parts.into() })
+        let mut names = Self::default();
+        file::read(json, &mut names)?;
+        Ok(names)
     }
 
     /// Checks that no entry from AWS begins or ends after `at`. A clock that is behind would change the past.
@@ -196,7 +172,7 @@ impl Names {
     fn near_limits(&self, bytes: usize) -> Vec<String> {
         let counts = self.parts.iter().map(|(part, ids)| {
             let entries = ids.values().map(Vec::len).sum();
-            (part.name(), entries, MAX_LOOKUP_IDS)
+            (part.name(), entries, part.limit())
         });
         let all = counts.chain([("bytes", bytes, MAX_LOOKUPS_BYTES)]);
         all.filter(|(_, count, limit)| *count > limit / 5 * 4)

@@ -4,11 +4,29 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::timeline::{NameId, NameRef, Period, Timelines};
 
+/// An IPv4 address as `u32`, or an IPv6 address as `u128`.
+pub(super) trait Address: Copy + Ord + Default {
+    /// Returns the next address; `None` after the last one.
+    fn next(self) -> Option<Self>;
+}
+
+impl Address for u32 {
+    fn next(self) -> Option<Self> {
+        self.checked_add(1)
+    }
+}
+
+impl Address for u128 {
+    fn next(self) -> Option<Self> {
+        self.checked_add(1)
+    }
+}
+
 /// A block of addresses, and its name in one period.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Block {
-    pub(super) first: u128,
-    pub(super) last: u128,
+pub(super) struct Block<A> {
+    pub(super) first: A,
+    pub(super) last: A,
     pub(super) period: Period,
     /// Number of its subnet.
     pub(super) subnet: u32,
@@ -16,24 +34,28 @@ pub(super) struct Block {
 
 /// Adjacent ranges: range `i` begins at `starts[i]` and ends before `starts[i + 1]`.
 #[derive(Debug, Default)]
-pub(super) struct Ranges {
-    starts: Vec<u128>,
-    names: Vec<Option<NameRef>>,
+pub(super) struct Ranges<A> {
+    starts: Vec<A>,
+    /// [`NO_BLOCK`] where no block contains the addresses.
+    names: Vec<NameRef>,
 }
 
+/// Not the name of a block. Half the size of an `Option`.
+const NO_BLOCK: NameRef = NameRef::BY_TIME;
+
 /// A block that contains the current address.
-struct Open {
-    last: u128,
+struct Open<A> {
+    last: A,
     name: NameRef,
 }
 
-impl Ranges {
+impl<A: Address> Ranges<A> {
     /// Creates ranges from CIDR blocks. Any two blocks are disjoint, nested or equal. At any time, the innermost block
     /// wins. `clash` receives two equal blocks whose periods overlap.
     pub(super) fn nested(
-        mut blocks: Vec<Block>,
+        mut blocks: Vec<Block<A>>,
         timelines: &mut Timelines,
-        mut clash: impl FnMut(&Block, &Block),
+        mut clash: impl FnMut(&Block<A>, &Block<A>),
     ) -> Self {
         // Outer blocks come before inner blocks with the same first address.
         blocks.sort_unstable_by(|a, b| {
@@ -41,7 +63,7 @@ impl Ranges {
             places.then(a.period.from.cmp(&b.period.from)).then(a.subnet.cmp(&b.subnet))
         });
         let mut ranges = Self::default();
-        let mut open: Vec<Open> = Vec::new();
+        let mut open: Vec<Open<A>> = Vec::new();
         for equal in blocks.chunk_by(|a, b| (a.first, a.last) == (b.first, b.last)) {
             let mut is_ambiguous = false;
             for pair in equal.windows(2) {
@@ -65,37 +87,37 @@ impl Ranges {
     }
 
     /// Ends the open blocks that end before `next`.
-    fn close(&mut self, open: &mut Vec<Open>, next: Option<u128>) {
+    fn close(&mut self, open: &mut Vec<Open<A>>, next: Option<A>) {
         while let Some(block) = open.pop_if(|block| next.is_none_or(|next| block.last < next)) {
             // The last block of the address space has no successor.
-            if let Some(after) = block.last.checked_add(1) {
+            if let Some(after) = block.last.next() {
                 self.begin(after, open.last().map(|block| block.name));
             }
         }
     }
 
-    fn begin(&mut self, start: u128, name: Option<NameRef>) {
+    fn begin(&mut self, start: A, name: Option<NameRef>) {
         if self.starts.last() == Some(&start) {
             self.starts.pop();
             self.names.pop();
         }
         self.starts.push(start);
-        self.names.push(name);
+        self.names.push(name.unwrap_or(NO_BLOCK));
     }
 
     /// Returns the same ranges with other names.
     pub(super) fn renamed(&self, mut name: impl FnMut(NameRef) -> NameRef) -> Self {
-        let names = self.names.iter().map(|old| old.map(&mut name)).collect();
+        let names = self.names.iter().map(|old| known(*old).map_or(NO_BLOCK, &mut name)).collect();
         Self { starts: self.starts.clone(), names }
     }
 
     /// Returns the addresses that exactly one of the spaces contains, with that space's names. An address that several
     /// spaces contain, each at its own times, has a name while exactly one of them contains it.
     pub(super) fn unambiguous(spaces: &[&Self], timelines: &mut Timelines) -> Self {
-        let mut changes: Vec<(u128, u32, Option<NameRef>)> = Vec::new();
+        let mut changes: Vec<(A, u32, Option<NameRef>)> = Vec::new();
         for (space, ranges) in (0..).zip(spaces) {
-            changes
-                .extend(ranges.starts.iter().zip(&ranges.names).map(|(start, name)| (*start, space, *name)));
+            let names = ranges.names.iter().map(|name| known(*name));
+            changes.extend(ranges.starts.iter().zip(names).map(|(start, name)| (*start, space, name)));
         }
         changes.sort_unstable_by_key(|(start, space, _)| (*start, *space));
         let mut ranges = Self::default();
@@ -113,10 +135,14 @@ impl Ranges {
     }
 
     /// Returns the name of the address.
-    pub(super) fn find(&self, address: u128) -> Option<NameRef> {
+    pub(super) fn find(&self, address: A) -> Option<NameRef> {
         let after = self.starts.partition_point(|start| *start <= address);
-        self.names[after.checked_sub(1)?]
+        known(self.names[after.checked_sub(1)?])
     }
+}
+
+fn known(name: NameRef) -> Option<NameRef> {
+    (name != NO_BLOCK).then_some(name)
 }
 
 /// The spaces that contain an address.

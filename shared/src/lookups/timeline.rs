@@ -65,9 +65,11 @@ impl Period {
 }
 
 /// Periods in the order of time; they do not overlap.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Timeline {
-    periods: Box<[Period]>,
+    /// Positions in [`Timelines::periods`].
+    first: u32,
+    end: u32,
     /// Whether the nearest period names what is outside of all periods.
     can_guess: bool,
 }
@@ -76,25 +78,39 @@ struct Timeline {
 #[derive(Debug, Default)]
 pub(super) struct Timelines {
     all: Vec<Timeline>,
-    /// By [`NameId`]: when the only entry of a name begins, if that entry never ends. The name is the same at all times, but a
-    /// guess before its begin. Shorter than the names if the last of them have no begin.
+    periods: Vec<Period>,
+    /// By [`NameId`]: when the name begins to be known, if it never ends. The name is the same at all times, but a guess before
+    /// its begin. Shorter than the names if the last of them have no begin.
     begins: Vec<i64>,
-    /// Periods built so far. Nested and overlapping blocks repeat them.
-    periods: usize,
+    /// Periods read and built so far. Nested and overlapping blocks repeat them.
+    spent: usize,
+}
+
+/// Returns the error for [`Timelines::exceed_limit`].
+pub(super) fn too_many_periods() -> String {
+    format!(
+        "cidrs: blocks that overlap at different times need more than {MAX_LOOKUP_PERIODS} periods of names; remove entries that \
+         ended before your logs begin with flowherd names --forget-before"
+    )
 }
 
 impl Timelines {
-    /// Adds periods in the order of time; they must not overlap. A name with an open period must have a number of its own.
-    pub(super) fn add(&mut self, periods: Vec<Period>) -> NameRef {
-        if let [only] = &*periods
+    /// Sets the begin of a name that never ends. All open periods with this name must begin then.
+    pub(super) fn set_begin(&mut self, name: NameId, begin: i64) {
+        let number = name as usize;
+        if self.begins.len() <= number {
+            self.begins.resize(number + 1, i64::MIN);
+        }
+        self.begins[number] = begin;
+    }
+
+    /// Adds periods in the order of time; they must not overlap. The begin of an only period that is open must be that of its
+    /// name.
+    pub(super) fn add(&mut self, periods: &[Period]) -> NameRef {
+        if let [only] = periods
             && only.is_open()
         {
-            debug_assert!(only.name != NO_NAME);
-            let number = only.name as usize;
-            if self.begins.len() <= number {
-                self.begins.resize(number + 1, i64::MIN);
-            }
-            self.begins[number] = only.from;
+            debug_assert_eq!(self.begin(only.name), Some(only.from));
             return NameRef::always(only.name);
         }
         self.add_timeline(periods, true)
@@ -105,8 +121,8 @@ impl Timelines {
         self.begins.get(name as usize).copied().filter(|begin| *begin != i64::MIN)
     }
 
-    fn add_timeline(&mut self, periods: Vec<Period>, can_guess: bool) -> NameRef {
-        match &*periods {
+    fn add_timeline(&mut self, periods: &[Period], can_guess: bool) -> NameRef {
+        match periods {
             [] => return NameRef::NONE,
             [only] if only.is_always() => return NameRef::always(only.name),
             _ => {}
@@ -114,24 +130,26 @@ impl Timelines {
         if !self.spend(periods.len()) {
             return NameRef::NONE;
         }
-        self.all.push(Timeline { periods: periods.into(), can_guess });
+        let first = self.periods.len() as u32;
+        self.periods.extend_from_slice(periods);
+        self.all.push(Timeline { first, end: self.periods.len() as u32, can_guess });
         NameRef(TIMED | (self.all.len() - 1) as u32)
     }
 
     /// Returns whether the blocks need more periods than [`MAX_LOOKUP_PERIODS`]. Names are then missing.
     pub(super) fn exceed_limit(&self) -> bool {
-        self.periods > MAX_LOOKUP_PERIODS
+        self.spent > MAX_LOOKUP_PERIODS
     }
 
     fn spend(&mut self, periods: usize) -> bool {
-        self.periods = self.periods.saturating_add(periods);
+        self.spent = self.spent.saturating_add(periods);
         !self.exceed_limit()
     }
 
     /// Adds the periods of an inner block, and those of the block around it where the inner one has none.
     pub(super) fn overlay(&mut self, outer: Option<NameRef>, inner: Vec<Period>) -> NameRef {
         let (Some(outer), false) = (outer, matches!(&*inner, [only] if only.is_always())) else {
-            return self.add(inner);
+            return self.add(&inner);
         };
         let outer = self.periods_of(outer);
         if !self.spend(outer.len() + inner.len()) {
@@ -152,37 +170,20 @@ impl Timelines {
             }
         }
         periods.sort_unstable_by_key(|period| period.from);
-        self.add(periods)
+        self.add(&periods)
     }
 
-    /// Adds the names of `of` in the periods of another timeline. Where `of` has none, the name is empty: the period itself still
-    /// counts.
-    pub(super) fn during(&mut self, other: NameRef, of: NameRef) -> NameRef {
-        if !other.is_timed() && !of.is_timed() && self.begin(other.id()) == self.begin(of.id()) {
-            return of;
-        }
-        let (others, names) = (self.periods_of(other), self.periods_of(of));
-        if !self.spend(others.len() + names.len()) {
-            return NameRef::NONE;
-        }
-        let mut periods = Vec::new();
-        for Period { from: begin, until, .. } in others {
-            let mut from = begin;
-            for name in names.iter().filter(|name| name.until > begin && name.from < until) {
-                if name.from > from {
-                    periods.push(Period { from, until: name.from, name: NO_NAME });
-                    from = name.from;
-                }
-                let end = name.until.min(until);
-                periods.push(Period { from, until: end, name: name.name });
-                from = end;
-            }
-            if from < until {
-                periods.push(Period { from, until, name: NO_NAME });
+    /// Adds all periods of a name of `other`, under one name of these timelines.
+    pub(super) fn add_presence(&mut self, other: &Self, of: NameRef, name: NameId) -> NameRef {
+        let mut periods: Vec<Period> = Vec::new();
+        for period in other.periods_of(of) {
+            match periods.last_mut() {
+                Some(last) if last.until == period.from => last.until = period.until,
+                _ => periods.push(Period { name, ..period }),
             }
         }
-        // Not `add`: these are not the periods of the name itself.
-        self.add_timeline(periods, true)
+        // Not `add`: the name has no begin.
+        self.add_timeline(&periods, true)
     }
 
     /// Adds the periods in which exactly one of the names applies. Returns `None` if there are none.
@@ -219,20 +220,24 @@ impl Timelines {
             }
         }
         let is_empty = periods.is_empty();
-        let name = self.add_timeline(periods, false);
+        let name = self.add_timeline(&periods, false);
         (!is_empty).then_some(name)
     }
 
     fn periods_of(&self, name: NameRef) -> Vec<Period> {
         if let Some(timeline) = self.timeline(name) {
-            return timeline.periods.to_vec();
+            return self.periods(timeline).to_vec();
         }
         let from = self.begin(name.id()).unwrap_or(i64::MIN);
         vec![Period { from, ..Period::always(name.id()) }]
     }
 
-    fn timeline(&self, name: NameRef) -> Option<&Timeline> {
-        name.is_timed().then(|| &self.all[(name.0 & !TIMED) as usize])
+    fn timeline(&self, name: NameRef) -> Option<Timeline> {
+        name.is_timed().then(|| self.all[(name.0 & !TIMED) as usize])
+    }
+
+    fn periods(&self, timeline: Timeline) -> &[Period] {
+        &self.periods[timeline.first as usize..timeline.end as usize]
     }
 
     /// Returns the name in whose period a time is.
@@ -240,7 +245,7 @@ impl Timelines {
         match self.timeline(name) {
             None => Some(name.id()).filter(|name| time >= self.begin(*name)),
             Some(timeline) => {
-                let (nearest, is_exact) = timeline.nearest(time);
+                let (nearest, is_exact) = nearest(self.periods(timeline), time);
                 is_exact.then_some(nearest)
             }
         }
@@ -250,25 +255,23 @@ impl Timelines {
     pub(super) fn guess(&self, name: NameRef, time: Option<i64>) -> Option<NameId> {
         match self.timeline(name) {
             None => Some(name.id()),
-            Some(timeline) => timeline.can_guess.then(|| timeline.nearest(time).0),
+            Some(timeline) => timeline.can_guess.then(|| nearest(self.periods(timeline), time).0),
         }
     }
 }
 
-impl Timeline {
-    /// Returns the name nearest to a time, and whether the time is in its period.
-    fn nearest(&self, time: Option<i64>) -> (NameId, bool) {
-        let begun = match time {
-            Some(time) => self.periods.partition_point(|period| period.from <= time),
-            None => self.periods.len(),
-        };
-        match begun.checked_sub(1) {
-            Some(last) => {
-                let period = self.periods[last];
-                (period.name, time.is_some_and(|time| time < period.until))
-            }
-            // A timeline has at least one period.
-            None => (self.periods[0].name, false),
+/// Returns the name nearest to a time, and whether the time is in its period.
+fn nearest(periods: &[Period], time: Option<i64>) -> (NameId, bool) {
+    let begun = match time {
+        Some(time) => periods.partition_point(|period| period.from <= time),
+        None => periods.len(),
+    };
+    match begun.checked_sub(1) {
+        Some(last) => {
+            let period = periods[last];
+            (period.name, time.is_some_and(|time| time < period.until))
         }
+        // A timeline has at least one period.
+        None => (periods[0].name, false),
     }
 }

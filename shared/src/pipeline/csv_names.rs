@@ -9,29 +9,44 @@ use crate::{
 /// The names as CSV fields. Made once for all objects, because names repeat in every row.
 #[derive(Debug, Default)]
 pub(super) struct CsvNames {
-    /// By [`NameId`]: the field, if it differs from the name.
-    fields: Vec<Option<Box<[u8]>>>,
+    /// The fields that differ from their text.
+    bytes: Vec<u8>,
+    /// By the number of a text: start and end of its field in `bytes`, or [`SAME`].
+    fields: Vec<(u32, u32)>,
 }
+
+/// Marks a field that is equal to its text.
+const SAME: (u32, u32) = (u32::MAX, u32::MAX);
 
 impl CsvNames {
     /// Converts all names. With `guard_formulas`, names that spreadsheets read as formulas become text.
     pub(super) fn new(lookups: &Lookups, guard_formulas: bool) -> Self {
-        let mut buffer = Vec::new();
-        let mut field = |name: &[u8]| {
-            buffer.clear();
-            if name.is_empty() {
-                buffer.extend_from_slice(field::ABSENT);
+        let texts = lookups.texts();
+        let mut names = Self { bytes: Vec::new(), fields: Vec::with_capacity(texts.len()) };
+        for text in texts.iter() {
+            let start = names.bytes.len();
+            if text.is_empty() {
+                names.bytes.extend_from_slice(field::ABSENT);
             } else if guard_formulas {
-                field::write_guarded(name, ColumnType::String, &mut buffer);
+                field::write_guarded(text, ColumnType::String, &mut names.bytes);
             } else {
-                field::write(name, &mut buffer);
+                field::write(text, &mut names.bytes);
             }
-            (*buffer != *name).then(|| buffer.as_slice().into())
-        };
-        Self { fields: lookups.names().map(|name| field(name.as_bytes())).collect() }
+            if names.bytes[start..] == *text {
+                names.bytes.truncate(start);
+                names.fields.push(SAME);
+            } else {
+                names.fields.push((start as u32, names.bytes.len() as u32));
+            }
+        }
+        names
     }
 
     pub(super) fn get<'a>(&'a self, lookups: &'a Lookups, name: NameId) -> &'a [u8] {
-        self.fields[name as usize].as_deref().unwrap_or_else(|| lookups.name(name).as_bytes())
+        let text = lookups.text_number(name);
+        match self.fields[text as usize] {
+            SAME => lookups.texts().get(text),
+            (start, end) => &self.bytes[start as usize..end as usize],
+        }
     }
 }

@@ -30,9 +30,9 @@ pub struct Names<'a> {
     pub tables: &'a [u8],
 }
 
-/// Names of a row before its timestamp is applied.
+/// Names of a row, some of which may still depend on its timestamp.
 #[derive(Clone, Copy, Debug)]
-struct Found {
+struct NameRefs {
     /// Interface, subnet and VPC.
     own: [NameRef; 3],
     source: NameRef,
@@ -114,7 +114,7 @@ impl<'a> Enricher<'a> {
         }
     }
 
-    fn find(&mut self, line: &[u8], flow: &FlowValues) -> Found {
+    fn find(&mut self, line: &[u8], flow: &FlowValues) -> NameRefs {
         let id = |cell: Option<(u32, u32)>| cell.map(|(start, end)| &line[start as usize..end as usize]);
         let interface = id(flow.interface_id).map(|id| self.interface(id)).unwrap_or_default();
         // The record's own ids win over the interface's. A subnet belongs to one VPC.
@@ -132,17 +132,17 @@ impl<'a> Enricher<'a> {
             vpc.map_or(NameRef::NONE, |vpc| vpc.name),
         ];
         let (source, destination) = (self.address(vpc, flow.srcaddr), self.address(vpc, flow.dstaddr));
-        Found { own, source, destination, vpc }
+        NameRefs { own, source, destination, vpc }
     }
 
     /// Returns when a name begins to be known. A missing name is no guess.
     fn named_begin(&self, name: NameId) -> Option<i64> {
-        self.lookups.begin(name).filter(|_| !self.lookups.name(name).is_empty())
+        self.lookups.begin(name).filter(|_| self.lookups.has_text(name))
     }
 
     /// Replaces each name that depends on the time by the one at `time`. Returns whether any of the names is a guess.
     #[cold]
-    fn resolve_at(&self, found: &mut Found, flow: &FlowValues, time: Option<i64>) -> bool {
+    fn resolve_at(&self, found: &mut NameRefs, flow: &FlowValues, time: Option<i64>) -> bool {
         let mut has_guess = false;
         let mut at_time = |(name, is_guess): (NameId, bool)| {
             has_guess |= is_guess;

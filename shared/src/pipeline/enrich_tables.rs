@@ -1,6 +1,6 @@
 //! Stage 4, second part: the values of `[[enrich]]` for a row.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use super::{address, csv::field, csv_names::CsvNames, metadata, rules::Row};
 use crate::{
@@ -11,6 +11,8 @@ use crate::{
 };
 
 const CACHED_ADDRESSES: usize = 4096;
+/// Bytes of values that a slot holds itself. With them, a slot has the size of a cache line.
+const SHORT_VALUES: usize = 30;
 
 /// Finds the values that `[[enrich]]` adds to rows. Each entry has a cache of addresses, because a few of them have most of the
 /// traffic.
@@ -21,6 +23,8 @@ pub(super) struct TableEnricher<'a> {
     lookups: &'a Lookups,
     names: &'a CsvNames,
     caches: Vec<AddressCache>,
+    /// The columns of the current row that were parsed as addresses. Entries often look up the same ones.
+    parsed: Vec<(InputColumn, Option<IpAddr>)>,
     /// The values of the current row.
     text: Vec<u8>,
 }
@@ -29,12 +33,34 @@ pub(super) struct TableEnricher<'a> {
 #[derive(Debug, Default)]
 struct AddressCache {
     slots: Vec<Slot>,
+    /// The values that are being looked up.
+    found: Vec<u8>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Slot {
     address: Option<IpAddr>,
-    values: Vec<u8>,
+    short_bytes: u8,
+    short: [u8; SHORT_VALUES],
+    /// Longer values; otherwise empty.
+    long: Box<[u8]>,
+}
+
+impl Slot {
+    fn set(&mut self, address: IpAddr, values: &[u8]) {
+        self.address = Some(address);
+        if let Some(short) = self.short.get_mut(..values.len()) {
+            short.copy_from_slice(values);
+            self.short_bytes = values.len() as u8;
+            self.long = Box::default();
+        } else {
+            self.long = values.into();
+        }
+    }
+
+    fn values(&self) -> &[u8] {
+        if self.long.is_empty() { &self.short[..usize::from(self.short_bytes)] } else { &self.long }
+    }
 }
 
 impl<'a> TableEnricher<'a> {
@@ -46,75 +72,90 @@ impl<'a> TableEnricher<'a> {
         names: &'a CsvNames,
     ) -> Self {
         let caches = config.enrichments.iter().map(|_| AddressCache::default()).collect();
-        Self { config, enrichments, lookups, names, caches, text: Vec::new() }
+        Self { config, enrichments, lookups, names, caches, parsed: Vec::new(), text: Vec::new() }
     }
 
     /// Returns the CSV fields of the table's last columns, each with a comma before it, and whether one of them is a name of
     /// another time.
     pub(super) fn fields(&mut self, row: &Row<'_>) -> (&[u8], bool) {
         self.text.clear();
+        self.parsed.clear();
         let mut has_guess = false;
         let table: &Table = &self.config.tables[row.writing.table];
         for added in &table.enrichments {
             self.text.push(b',');
-            let number = added.enrichment;
-            has_guess |= match added.input {
-                InputColumn::Format(at) => self.add(number, row.value(at).as_deref(), row.timestamp),
-                InputColumn::Metadata(at) => {
-                    let value = metadata::value(at, table, row);
-                    self.add(number, value.as_deref(), row.timestamp)
-                }
-            };
+            has_guess |= self.add(added.enrichment, added.input, table, row);
         }
         (&self.text, has_guess)
     }
 
-    /// Appends the values of an entry for the value of a column. Returns whether one of them is a name of another time.
-    fn add(&mut self, number: usize, value: Option<&[u8]>, time: Option<i64>) -> bool {
-        let out = &mut self.text;
-        let value = value.filter(|value| *value != field::ABSENT);
-        // White space around an address is not part of it.
-        let address = || value.and_then(|value| address::parse(value.trim_ascii())).map(address::canonical);
-        match self.enrichments.get(number) {
-            Values::Keyed(table) if !table.has_addresses() => {
-                out.extend_from_slice(value.map_or(table.absent(), |value| table.of_text(value)));
+    /// Appends the values of an entry for a column. Returns whether one of them is a name of another time.
+    fn add(&mut self, number: usize, input: InputColumn, table: &Table, row: &Row<'_>) -> bool {
+        let address = match self.enrichments.get(number) {
+            Values::Keyed(keyed) if !keyed.has_addresses() => {
+                let found = value(input, table, row);
+                let found = found.as_deref().map_or(keyed.absent(), |value| keyed.of_text(value));
+                self.text.extend_from_slice(found);
+                return false;
             }
-            Values::Keyed(table) => match address() {
-                None => out.extend_from_slice(table.absent()),
-                Some(address) => {
-                    let find = |values: &mut Vec<u8>| values.extend_from_slice(table.of_address(address));
-                    out.extend_from_slice(self.caches[number].get(address, find));
-                }
-            },
-            Values::MaxMind(database) => match address() {
-                None => out.extend_from_slice(database.absent()),
-                Some(address) => {
-                    let find = |values: &mut Vec<u8>| database.write(address, values);
-                    out.extend_from_slice(self.caches[number].get(address, find));
-                }
-            },
-            Values::Names(columns) => match address() {
-                None => absent(columns.len(), out),
-                Some(address) => return add_names((self.lookups, self.names), columns, address, time, out),
-            },
+            _ => self.address(input, table, row),
+        };
+        let out = &mut self.text;
+        match (self.enrichments.get(number), address) {
+            (Values::Keyed(keyed), None) => out.extend_from_slice(keyed.absent()),
+            (Values::Keyed(keyed), Some(address)) => {
+                let find = |values: &mut Vec<u8>| values.extend_from_slice(keyed.of_address(address));
+                out.extend_from_slice(self.caches[number].get(address, find));
+            }
+            (Values::MaxMind(database), None) => out.extend_from_slice(database.absent()),
+            (Values::MaxMind(database), Some(address)) => {
+                let find = |values: &mut Vec<u8>| database.write(address, values);
+                out.extend_from_slice(self.caches[number].get(address, find));
+            }
+            (Values::Names(columns), None) => absent(columns.len(), out),
+            (Values::Names(columns), Some(address)) => {
+                return add_names((self.lookups, self.names), columns, address, row.timestamp, out);
+            }
         }
         false
     }
+
+    /// Returns the address in a column.
+    fn address(&mut self, input: InputColumn, table: &Table, row: &Row<'_>) -> Option<IpAddr> {
+        if let Some((_, address)) = self.parsed.iter().find(|(parsed, _)| *parsed == input) {
+            return *address;
+        }
+        let value = value(input, table, row);
+        // White space around an address is not part of it.
+        let address = value.and_then(|value| address::parse(value.trim_ascii())).map(address::canonical);
+        self.parsed.push((input, address));
+        address
+    }
+}
+
+/// Returns the value of a column, unless it is absent.
+fn value<'r>(input: InputColumn, table: &'r Table, row: &'r Row<'_>) -> Option<Cow<'r, [u8]>> {
+    let value = match input {
+        InputColumn::Format(at) => row.value(at),
+        InputColumn::Metadata(at) => metadata::value(at, table, row),
+    };
+    value.filter(|value| **value != *field::ABSENT)
 }
 
 impl AddressCache {
     /// Returns the values of an address. `find` appends them if the cache does not have them.
     fn get(&mut self, address: IpAddr, find: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
-        if self.slots.is_empty() {
-            self.slots = vec![Slot::default(); CACHED_ADDRESSES];
+        let Self { slots, found } = self;
+        if slots.is_empty() {
+            *slots = vec![Slot::default(); CACHED_ADDRESSES];
         }
-        let slot = &mut self.slots[address::slot(address, 0, CACHED_ADDRESSES)];
+        let slot = &mut slots[address::slot(address, 0, CACHED_ADDRESSES)];
         if slot.address != Some(address) {
-            slot.address = Some(address);
-            slot.values.clear();
-            find(&mut slot.values);
+            found.clear();
+            find(found);
+            slot.set(address, found);
         }
-        &slot.values
+        slot.values()
     }
 }
 

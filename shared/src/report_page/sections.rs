@@ -111,7 +111,7 @@ pub(super) fn records(report: &Report) -> Markup {
                 p { "Invalid text was replaced in " (count(records.repaired, "row")) "." }
             }
             @if records.named_by_guess > 0 {
-                p { "No name is known for the time of " (count(records.named_by_guess, "row")) "; each has that of another time." }
+                p { "No name is known for the time of " (count(records.named_by_guess, "row")) "; each has the name of the nearest other time." }
             }
             p {
                 (bytes(sizes.compressed_in)) " in, " (bytes(sizes.decoded_in)) " decoded, " (bytes(sizes.compressed_out)) " out."

@@ -426,7 +426,7 @@ fn a_resumed_run_keeps_its_prefix_and_reports_when_its_receipts_do_not_count() {
     place.file("f.toml", b"[limits]\nmax_layers = 1\n");
     let changed = place.convert(&["--resume", "--config", place.path("f.toml").to_str().unwrap()]);
     assert_eq!(changed.status, 0);
-    assert!(messages(&changed)[0].contains("receipts of the former ones do not count"), "{}", changed.stderr);
+    assert!(messages(&changed)[0].contains("receipts of that run do not count"), "{}", changed.stderr);
 }
 
 #[test]

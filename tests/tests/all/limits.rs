@@ -6,8 +6,9 @@ mod ledger;
 use flowherd_shared::{
     config::Config,
     limits::{
-        MAX_ARRAY_STEPS, MAX_ARRAYS, MAX_COLUMNS, MAX_CONFIG_BYTES, MAX_LOOKUP_BLOCKS, MAX_LOOKUP_IDS,
-        MAX_LOOKUP_NAME_BYTES, MAX_LOOKUPS_BYTES, MAX_REGEX_BYTES, MAX_REGEXES, MAX_RULES, MAX_TABLES,
+        MAX_ARRAY_STEPS, MAX_ARRAYS, MAX_COLUMNS, MAX_CONFIG_BYTES, MAX_LOOKUP_BLOCKS, MAX_LOOKUP_INTERFACES,
+        MAX_LOOKUP_NAME_BYTES, MAX_LOOKUP_NETWORKS, MAX_LOOKUPS_BYTES, MAX_REGEX_BYTES, MAX_REGEXES,
+        MAX_RULES, MAX_TABLES,
     },
     lookups::Lookups,
     pipeline::RunConfig,
@@ -287,18 +288,22 @@ fn names_that_would_exhaust_memory_are_refused_and_a_large_organisation_is_not()
     let large = Lookups::parse(lookups(100_000, 20_000, 2).as_bytes()).unwrap();
     assert_eq!(large.sizes(), (100_000, 20_000, 1));
 
-    let ids = |count: usize| {
-        let vpcs: Vec<String> = (0..count).map(|number| format!("\"{number}\":{{}}")).collect();
-        format!(r#"{{"vpcs":{{{}}}}}"#, vpcs.join(","))
+    let ids = |section: &str, count: usize| {
+        let ids: Vec<String> = (0..count).map(|number| format!("\"{number}\":{{}}")).collect();
+        format!(r#"{{"{section}":{{{}}}}}"#, ids.join(","))
     };
     let named = |name: usize| format!(r#"{{"vpcs":{{"vpc-1":{{"name":"{}"}}}}}}"#, "n".repeat(name));
     let cases = [
-        (" ".repeat(MAX_LOOKUPS_BYTES + 1), "has 67108865 bytes"),
-        (ids(MAX_LOOKUP_IDS + 1), "more than 250000 interfaces, subnets or VPCs"),
-        (lookups(0, 1, MAX_LOOKUP_BLOCKS + 1), "cidrs: 250001 blocks"),
+        (" ".repeat(MAX_LOOKUPS_BYTES + 1), "has 335544321 bytes"),
+        (ids("interfaces", MAX_LOOKUP_INTERFACES + 1), "interfaces: more than 1500000 entries"),
+        (ids("subnets", MAX_LOOKUP_NETWORKS + 1), "subnets: more than 250000 entries"),
+        (ids("vpcs", MAX_LOOKUP_NETWORKS + 1), "vpcs: more than 250000 entries"),
+        (format!(r#"{{"interfaces":{{{}"#, r#""eni-1":[],"#.repeat(1_000_000)), "duplicate id \"eni-1\""),
+        (lookups(0, 1, MAX_LOOKUP_BLOCKS + 1), "more than 250000 CIDR blocks"),
+        (lookups(0, 2, MAX_LOOKUP_BLOCKS / 2 + 1), "more than 250000 CIDR blocks"),
         (
-            format!(r#"{{"vpcs":{{"vpc-1":[{}]}}}}"#, vec!["{}"; MAX_LOOKUP_IDS + 1].join(",")),
-            "vpcs: 250001 entries",
+            format!(r#"{{"vpcs":{{"vpc-1":[{}]}}}}"#, vec!["{}"; MAX_LOOKUP_NETWORKS + 1].join(",")),
+            "vpcs: more than 250000 entries, the last of them of \"vpc-1\"",
         ),
         (named(MAX_LOOKUP_NAME_BYTES + 1), "VPC \"vpc-1\": its name has 1025 bytes"),
         (
@@ -318,10 +323,10 @@ fn names_that_would_exhaust_memory_are_refused_and_a_large_organisation_is_not()
 #[test]
 fn an_endless_settings_file_is_refused() {
     let place = Place::new();
-    for flag in ["--config", "--names"] {
+    for (flag, limit) in [("--config", 1_048_576), ("--names", 335_544_320)] {
         let ran = place.convert(&[flag, "/dev/zero"]);
         assert_eq!(ran.status, 2);
-        assert!(ran.stderr.contains("/dev/zero has more than 83886080 bytes"), "{}", ran.stderr);
+        assert!(ran.stderr.contains(&format!("/dev/zero has more than {limit} bytes")), "{}", ran.stderr);
     }
 }
 

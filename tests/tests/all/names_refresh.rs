@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use flowherd_aws::{
-    ec2::{Inventory, QueryError, Resource, Target},
+    ec2::{Inventory, QueryError, Resource},
     s3::Bucket,
 };
 use flowherd_coordinator::{
@@ -44,13 +44,38 @@ fn account(id: &str, hour: i64, interfaces: &[(&str, &str)]) -> Inventory {
     Inventory { reading, failures: Vec::new() }
 }
 
+/// Refreshes the own account and another one. `read` returns their results in this order.
 fn refresh_at(
     results: &Bucket,
     hour: i64,
-    read: impl FnMut(&[Target]) -> Vec<Result<Inventory, QueryError>>,
+    read: impl FnMut() -> Vec<Result<Inventory, QueryError>>,
 ) -> Result<Refreshed, CoordinatorError> {
-    let options = RefreshOptions { role_arns: vec![ROLE.to_owned()], ..RefreshOptions::default() };
-    refresh(results, &options, || Timestamp::from_second(MIDNIGHT + hour * 3600).unwrap(), read)
+    refresh_keeping(results, None, hour, read)
+}
+
+fn refresh_keeping(
+    results: &Bucket,
+    retention_days: Option<u32>,
+    hour: i64,
+    mut read: impl FnMut() -> Vec<Result<Inventory, QueryError>>,
+) -> Result<Refreshed, CoordinatorError> {
+    let options =
+        RefreshOptions { role_arns: vec![ROLE.to_owned()], retention_days, ..RefreshOptions::default() };
+    refresh(
+        results,
+        &options,
+        || Timestamp::from_second(MIDNIGHT + hour * 3600).unwrap(),
+        |targets| {
+            let mut results = read();
+            let roles: Vec<_> = targets.iter().map(|target| target.role_arn.as_deref()).collect();
+            match *roles {
+                [None, Some(ROLE)] => {}
+                [Some(ROLE), None] => results.reverse(),
+                _ => panic!("{roles:?}"),
+            }
+            results
+        },
+    )
 }
 
 fn file(results: &Bucket) -> Value {
@@ -68,26 +93,21 @@ fn a_refresh_merges_into_the_file_and_names_what_it_could_not_read() {
     let cloud = LocalCloud::start();
     let results = cloud.bucket("results");
     let own = |hour| account("123456789012", hour, &[("eni-1", "web")]);
-    let first = refresh_at(&results, 0, |targets| {
-        assert_eq!(
-            targets.iter().map(|target| target.role_arn.as_deref()).collect::<Vec<_>>(),
-            [None, Some(ROLE)]
-        );
-        vec![Ok(own(0)), Ok(account("210987654321", 0, &[("eni-2", "batch")]))]
-    });
+    let first =
+        refresh_at(&results, 0, || vec![Ok(own(0)), Ok(account("210987654321", 0, &[("eni-2", "batch")]))]);
     let first = first.unwrap();
     assert_eq!((first.written, first.changes.new, first.failures.len()), (true, 2, 0));
 
     // Without changes, the version stays.
     let etag = results.etag(layout::NAMES).unwrap();
     let same =
-        refresh_at(&results, 1, |_| vec![Ok(own(1)), Ok(account("210987654321", 1, &[("eni-2", "batch")]))]);
+        refresh_at(&results, 1, || vec![Ok(own(1)), Ok(account("210987654321", 1, &[("eni-2", "batch")]))]);
     let same = same.unwrap();
     assert_eq!((same.written, same.changes), (false, Changes::default()));
     assert_eq!(results.etag(layout::NAMES).unwrap(), etag);
 
     // One account is denied, and of the other the subnets.
-    let partial = refresh_at(&results, 2, |_| {
+    let partial = refresh_at(&results, 2, || {
         let mut own = account("123456789012", 2, &[]);
         own.reading.parts.remove(&Part::Subnets);
         own.failures.push((Resource::Subnets, denied("DescribeSubnets")));
@@ -112,6 +132,32 @@ fn a_refresh_merges_into_the_file_and_names_what_it_could_not_read() {
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
+fn a_refresh_removes_entries_that_ended_before_the_retention() {
+    let cloud = LocalCloud::start();
+    let results = cloud.bucket("results");
+    let other = |hour| Ok(account("210987654321", hour, &[]));
+    let at = |hour: i64, retention: Option<u32>, interfaces: &[(&str, &str)]| {
+        let read = || vec![Ok(account("123456789012", hour, interfaces)), other(hour)];
+        refresh_keeping(&results, retention, hour, read).unwrap()
+    };
+    at(0, None, &[("eni-1", "web"), ("eni-2", "batch")]);
+    at(24, None, &[("eni-1", "front")]);
+    let kept = at(71, Some(2), &[("eni-1", "front")]);
+    assert_eq!((kept.forgotten, kept.written), (0, false));
+    let forgot = at(72, Some(2), &[("eni-1", "front")]);
+    assert_eq!((forgot.forgotten, forgot.written, forgot.changes), (2, true, Changes::default()));
+    let names = file(&results);
+    assert_eq!(names["interfaces"]["eni-1"]["description"], "front", "{names}");
+    assert_eq!(names["interfaces"].as_object().unwrap().len(), 1, "{names}");
+
+    let options = RefreshOptions { retention_days: Some(0), ..RefreshOptions::default() };
+    let refused = refresh(&results, &options, Timestamp::now, |_| panic!("the event is checked first"));
+    let why = refused.unwrap_err().to_string();
+    assert!(why.contains("retention_days: 0 is not from 1 to 36500"), "{why}");
+}
+
+#[test]
+#[ignore = "needs .venv; run `make test`"]
 fn two_refreshes_at_once_lose_nothing() {
     let cloud = LocalCloud::start();
     let results = cloud.bucket("results");
@@ -119,10 +165,10 @@ fn two_refreshes_at_once_lose_nothing() {
     // First both create the file, then both replace it.
     for (hour, [one, other]) in [(0, ["a", "b"]), (1, ["c", "d"])] {
         let mut readings = 0;
-        let slow = refresh_at(&results, hour, |_| {
+        let slow = refresh_at(&results, hour, || {
             readings += 1;
             if readings == 1 {
-                let quick = refresh_at(&results, hour, |_| {
+                let quick = refresh_at(&results, hour, || {
                     vec![none(), Ok(account("210987654321", hour, &[("eni-2", other)]))]
                 });
                 assert!(quick.unwrap().written);
@@ -145,7 +191,7 @@ fn a_damaged_names_file_stays_as_it_is_and_fails_the_refresh() {
     let results = cloud.bucket("results");
     let damaged = br#"{"vpcs": {"vpc-1": {"from": "yesterday"}}}"#;
     results.put(layout::NAMES, damaged).unwrap();
-    let refused = refresh_at(&results, 0, |_| panic!("the file is checked before any request"));
+    let refused = refresh_at(&results, 0, || panic!("the file is checked before any request"));
     let why = refused.unwrap_err().to_string();
     assert!(
         why.starts_with("names/names.json of the results bucket is unchanged: VPC \"vpc-1\": from"),
@@ -159,7 +205,7 @@ fn a_damaged_names_file_stays_as_it_is_and_fails_the_refresh() {
 fn a_refresh_that_reads_nothing_leaves_the_file_as_it_is() {
     let cloud = LocalCloud::start();
     let results = cloud.bucket("results");
-    let nothing = |_: &[Target]| vec![Err(QueryError::OutOfTime), Err(QueryError::OutOfTime)];
+    let nothing = || vec![Err(QueryError::OutOfTime), Err(QueryError::OutOfTime)];
     let refreshed = refresh_at(&results, 0, nothing).unwrap();
     assert_eq!((refreshed.written, refreshed.failures.len()), (false, 2));
     assert_eq!(results.get(layout::NAMES).unwrap(), None);

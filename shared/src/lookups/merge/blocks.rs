@@ -7,41 +7,42 @@ use ipnet::IpNet;
 use super::{Changes, Ids, combine::Combined, entry::Entry};
 use crate::{lookups::parse_cidr, timestamp};
 
-/// A block in its VPC.
-type Place = (Option<String>, IpNet);
-
-/// A subnet that has a block.
+/// A subnet that has a block now.
+#[derive(Clone)]
 struct Holder {
+    vpc: Option<String>,
+    block: IpNet,
     id: String,
     /// When it was read; `None` if it was not.
     read_at: Option<i64>,
     from: Option<i64>,
+    /// Whether a reading created its entry, not a person.
+    is_read_entry: bool,
 }
 
-/// Ends the entries of subnets whose block a subnet that was read has now. Two subnets of a VPC never overlap
+impl Holder {
+    /// Of two that were read, one was deleted and the other created during the reading: the newer one exists.
+    fn rank(&self) -> (bool, Option<i64>, &str) {
+        (self.read_at.is_some(), self.from, &self.id)
+    }
+}
+
+/// Ends the entries of subnets whose addresses a subnet that was read has now. Two subnets of a VPC never overlap
 /// (<https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html>), so the other one is deleted, although no reading
 /// covers its owner. Returns a line for each.
 pub(super) fn end_replaced(subnets: &mut Ids, readings: &Combined<'_>, changes: &mut Changes) -> Vec<String> {
     let mut lines = Vec::new();
-    for ((_, block), mut holders) in holders(subnets, readings) {
-        // Of two that were read, one was deleted and the other created during the reading: the newer one exists.
-        holders.sort_by(|one, other| {
-            let rank = |holder: &Holder| (holder.read_at.is_some(), holder.from);
-            rank(one).cmp(&rank(other)).then_with(|| one.id.cmp(&other.id))
-        });
-        let Some(Holder { id: winner, read_at: Some(at), .. }) = holders.pop() else { continue };
-        for Holder { id, .. } in holders {
-            let Some(entries) = subnets.get_mut(&id) else { continue };
-            let Some(number) = entries.iter().position(|entry| is_open(entry, at)) else { continue };
-            if !entries[number].end(at) {
-                entries.remove(number);
-            }
-            changes.gone += 1;
-            lines.push(format!(
-                "subnet {id:?} ends at {}: subnet {winner:?} of the same VPC has {block} now",
-                timestamp::iso(at).unwrap_or_else(|| at.to_string())
-            ));
+    for (id, Holder { id: winner, block, read_at, .. }) in replaced(&holders(subnets, readings)) {
+        let (Some(at), Some(entries)) = (read_at, subnets.get_mut(&id)) else { continue };
+        let Some(number) = entries.iter().position(|entry| is_open(entry, at)) else { continue };
+        if !entries[number].end(at) {
+            entries.remove(number);
         }
+        changes.gone += 1;
+        lines.push(format!(
+            "subnet {id:?} ends at {}: subnet {winner:?} of the same VPC has {block} now",
+            timestamp::iso(at).unwrap_or_else(|| at.to_string())
+        ));
     }
     subnets.retain(|_, entries| !entries.is_empty());
     lines
@@ -72,21 +73,52 @@ pub(super) fn complete(subnets: &mut Ids, readings: &Combined<'_>) {
     }
 }
 
-/// Returns the blocks that several subnets have now, and these subnets.
-fn holders(subnets: &Ids, readings: &Combined<'_>) -> BTreeMap<Place, Vec<Holder>> {
-    let mut holders: BTreeMap<Place, Vec<Holder>> = BTreeMap::new();
+/// Returns the blocks that subnets have now. Blocks of one VPC are together, each after those around it.
+fn holders(subnets: &Ids, readings: &Combined<'_>) -> Vec<Holder> {
+    let mut holders = Vec::new();
     for (id, entries) in subnets {
         let read_at = readings.read_at(id);
         let Some(last) = entries.iter().rfind(|entry| is_open(entry, read_at.unwrap_or(i64::MAX))) else {
             continue;
         };
-        for block in blocks(last) {
-            let holder = Holder { id: id.clone(), read_at, from: last.from };
-            holders.entry((vpc_of(entries).cloned(), block)).or_default().push(holder);
-        }
+        let vpc = vpc_of(entries);
+        let (from, is_read_entry) = (last.from, last.source.is_some());
+        holders.extend(blocks(last).map(|block| {
+            let (vpc, id) = (vpc.cloned(), id.clone());
+            Holder { vpc, block, id, read_at, from, is_read_entry }
+        }));
     }
-    holders.retain(|_, holders| holders.len() > 1);
+    holders.sort_by(|one, other| {
+        let key = |holder: &Holder| (holder.block.network(), holder.block.prefix_len());
+        one.vpc.cmp(&other.vpc).then_with(|| key(one).cmp(&key(other)))
+    });
     holders
+}
+
+/// Returns the subnets that others have replaced, each with the subnet that exists.
+fn replaced(holders: &[Holder]) -> BTreeMap<String, Holder> {
+    let mut replaced: BTreeMap<String, Holder> = BTreeMap::new();
+    let mut around: Vec<&Holder> = Vec::new();
+    for holder in holders {
+        while around.pop_if(|outer| outer.vpc != holder.vpc || !outer.block.contains(&holder.block)).is_some()
+        {
+        }
+        for outer in around.iter().filter(|outer| outer.id != holder.id) {
+            let (loser, winner) =
+                if holder.rank() < outer.rank() { (holder, *outer) } else { (*outer, holder) };
+            // Without a VPC, subnets may be of different ones. A person may name a part of a subnet.
+            let can_overlap = holder.block != outer.block && (holder.vpc.is_none() || !loser.is_read_entry);
+            if winner.read_at.is_none() || can_overlap {
+                continue;
+            }
+            let known = replaced.get(&loser.id);
+            if known.is_none_or(|known| known.rank() < winner.rank()) {
+                replaced.insert(loser.id.clone(), winner.clone());
+            }
+        }
+        around.push(holder);
+    }
+    replaced
 }
 
 fn is_open(entry: &Entry, at: i64) -> bool {

@@ -1,13 +1,11 @@
 //! An entry of any section of the file, with the operations of a merge.
 
-use std::collections::{BTreeMap, HashMap};
-
 use serde::Serialize;
 
-use super::{Ids, write_time};
+use super::write_time;
 use crate::lookups::{
-    entries::{Entries, Time},
-    file::{InterfaceFile, SubnetFile, VpcFile},
+    entries::Time,
+    file::{InterfaceFile, SubnetFile, Text, VpcFile},
 };
 
 /// An entry. A section uses some of the keys.
@@ -83,43 +81,55 @@ impl Entry {
     }
 }
 
-/// Returns the entries of a section of the file.
-pub(super) fn from_file<T: Into<Entry>>(ids: HashMap<String, Entries<T>>) -> Ids {
-    let entries = |entries: Entries<T>| match entries {
-        Entries::One(entry) => vec![entry.into()],
-        Entries::Several(entries) => entries.into_iter().map(Into::into).collect(),
-    };
-    ids.into_iter().map(|(id, of_id)| (id, entries(of_id))).collect::<BTreeMap<_, _>>()
-}
-
 /// The file was checked before, so that every time is one.
 fn ms(time: Option<&Time>) -> Option<i64> {
     time.and_then(Time::ms)
 }
 
-impl From<InterfaceFile> for Entry {
-    fn from(file: InterfaceFile) -> Self {
-        let InterfaceFile { description, subnet_id, vpc_id, provisional, source, reader, from, until } = file;
-        let (from, until) = (ms(from.as_ref()), ms(until.as_ref()));
-        let is_provisional = provisional;
-        let name = None;
-        let cidrs = Vec::new();
-        Self { description, name, subnet_id, vpc_id, cidrs, is_provisional, source, reader, from, until }
+fn owned(text: Option<Text<'_>>) -> Option<String> {
+    text.map(Text::into_owned)
+}
+
+impl From<InterfaceFile<'_>> for Entry {
+    fn from(file: InterfaceFile<'_>) -> Self {
+        Self {
+            description: owned(file.description),
+            subnet_id: owned(file.subnet_id),
+            vpc_id: owned(file.vpc_id),
+            is_provisional: file.provisional,
+            source: owned(file.source),
+            reader: owned(file.reader),
+            from: ms(file.from.as_ref()),
+            until: ms(file.until.as_ref()),
+            ..Self::default()
+        }
     }
 }
 
-impl From<SubnetFile> for Entry {
-    fn from(file: SubnetFile) -> Self {
-        let SubnetFile { name, vpc_id, cidrs, source, reader, from, until } = file;
-        let (from, until) = (ms(from.as_ref()), ms(until.as_ref()));
-        Self { name, vpc_id, cidrs, source, reader, from, until, ..Self::default() }
+impl From<SubnetFile<'_>> for Entry {
+    fn from(file: SubnetFile<'_>) -> Self {
+        Self {
+            name: owned(file.name),
+            vpc_id: owned(file.vpc_id),
+            cidrs: file.cidrs.0.into_iter().map(Text::into_owned).collect(),
+            source: owned(file.source),
+            reader: owned(file.reader),
+            from: ms(file.from.as_ref()),
+            until: ms(file.until.as_ref()),
+            ..Self::default()
+        }
     }
 }
 
-impl From<VpcFile> for Entry {
-    fn from(file: VpcFile) -> Self {
-        let VpcFile { name, source, reader, from, until } = file;
-        let (from, until) = (ms(from.as_ref()), ms(until.as_ref()));
-        Self { name, source, reader, from, until, ..Self::default() }
+impl From<VpcFile<'_>> for Entry {
+    fn from(file: VpcFile<'_>) -> Self {
+        Self {
+            name: owned(file.name),
+            source: owned(file.source),
+            reader: owned(file.reader),
+            from: ms(file.from.as_ref()),
+            until: ms(file.until.as_ref()),
+            ..Self::default()
+        }
     }
 }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits::MAX_LOOKUP_NETWORKS;
 
 const FIRST: i64 = 1_771_400_000_000;
 const HOUR: i64 = 3_600_000;
@@ -280,6 +281,32 @@ fn a_subnet_that_has_the_block_of_another_one_ends_it() {
 }
 
 #[test]
+fn a_subnet_that_overlaps_a_subnet_that_was_read_ends_unless_a_person_wrote_it() {
+    let read = |account: &str, id: &str, vpc: &str, cidr: &str| {
+        reading(account, &[(Part::Subnets, &[(id, owned_by("1", subnet("", vpc, cidr)))])])
+    };
+    let file = merge(None, &[read("2", "subnet-1", "vpc-1", "10.0.0.0/24")], FIRST).unwrap().bytes;
+    let merged = |file: &[u8], vpc: &str, cidr: &str| {
+        let next = [read("3", "subnet-2", vpc, cidr)];
+        merge(Some(file), &at(&next, FIRST + HOUR), FIRST + HOUR).unwrap()
+    };
+    for (vpc, cidr, ends) in [
+        ("vpc-1", "10.0.0.128/25", true),
+        ("vpc-1", "10.0.0.0/16", true),
+        ("vpc-1", "10.0.1.0/24", false),
+        ("vpc-2", "10.0.0.128/25", false),
+    ] {
+        let merged = merged(&file, vpc, cidr);
+        assert_eq!((merged.changes.gone, merged.notes.len()), (u64::from(ends), usize::from(ends)), "{cidr}");
+        let text = String::from_utf8(merged.bytes).unwrap();
+        assert_eq!(line(&text, "subnet-1").contains("until"), ends, "{text}");
+    }
+    let person = r#"{"subnets": {"subnet-1": {"name": "a part", "vpc_id": "vpc-1", "cidrs": ["10.0.0.0/28"]}}, "vpcs": {"vpc-1": {}}}"#;
+    let merged = merged(person.as_bytes(), "vpc-1", "10.0.0.0/24");
+    assert_eq!((merged.changes.gone, merged.notes.len()), (0, 0));
+}
+
+#[test]
 fn the_blocks_of_others_are_not_added_to_the_entry_of_a_person() {
     let person = r#"{"subnets": {"subnet-2": {"name": "mine"}}}"#;
     let read = |id: &str| reading("1", &[(Part::Subnets, &[(id, subnet("a", "vpc-1", "10.0.0.0/24"))])]);
@@ -327,11 +354,11 @@ fn a_file_near_its_limit_is_reported_and_one_beyond_it_is_refused() {
             (0..count).map(|number| (format!("vpc-{number:06}"), named(""))).collect();
         Reading { parts: [(Part::Vpcs, vpcs)].into(), ..reading("1", &[]) }
     };
-    let merged = merge(None, &[ids(MAX_LOOKUP_IDS)], FIRST).unwrap();
+    let merged = merge(None, &[ids(MAX_LOOKUP_NETWORKS)], FIRST).unwrap();
     assert_eq!(
         merged.notes,
         [format!(
-            "the file has {MAX_LOOKUP_IDS} vpcs of at most {MAX_LOOKUP_IDS}; remove the entries that ended before your logs \
+            "the file has {MAX_LOOKUP_NETWORKS} vpcs of at most {MAX_LOOKUP_NETWORKS}; remove the entries that ended before your logs \
              begin with flowherd names --forget-before"
         )]
     );

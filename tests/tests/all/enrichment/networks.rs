@@ -57,11 +57,13 @@ const NAMES: &str = r#"{
         "subnet-2": {"name": "b", "vpc_id": "vpc-2", "cidrs": ["10.1.0.0/16"],
             "from": "2026-02-18T06:00:00Z", "until": "2026-02-18T12:00:00Z"},
         "subnet-3": {"name": "c", "vpc_id": "vpc-2", "cidrs": ["10.2.0.0/16"]},
-        "subnet-4": {"name": "d, e", "cidrs": ["10.3.0.0/16"]}
+        "subnet-4": {"name": "d, e", "cidrs": ["10.3.0.0/16"]},
+        "subnet-5": {"name": "f", "vpc_id": "vpc-3", "cidrs": ["10.4.0.0/16"]}
     },
     "vpcs": {
         "vpc-1": [{"name": "old", "until": "2026-02-18T18:00:00Z"}, {"name": "new", "from": "2026-02-18T18:00:00Z"}],
-        "vpc-2": {"name": "other"}
+        "vpc-2": {"name": "other"},
+        "vpc-3": [{"name": "first", "until": "2026-02-18T06:00:00Z"}, {"name": "second", "from": "2026-02-18T12:00:00Z"}]
     }
 }"#;
 
@@ -80,6 +82,10 @@ fn an_address_of_any_table_has_the_subnet_and_vpc_of_the_only_vpc_that_contains_
         ("10.1.0.1", 20, "new,a"),
         ("10.2.0.1", 1, "other,c"),
         ("10.3.0.1", 1, "-,\"d, e\""),
+        ("10.4.0.1", 1, "first,f"),
+        // No name of the VPC is known for this time.
+        ("10.4.0.1", 7, "first,f"),
+        ("10.4.0.1", 13, "second,f"),
         ("192.0.2.1", 1, "-,-"),
         ("x", 1, "-,-"),
     ];
@@ -88,5 +94,5 @@ fn an_address_of_any_table_has_the_subnet_and_vpc_of_the_only_vpc_that_contains_
     for ((address, hour, expected), row) in cases.iter().zip(outputs[0].1.lines().skip(1)) {
         assert!(row.ends_with(&format!(",{address},-,{expected}")), "{address} at {hour}: {row}");
     }
-    assert_eq!((counts.rows, counts.named_by_guess), (10, 0));
+    assert_eq!((counts.rows, counts.named_by_guess), (13, 1));
 }
