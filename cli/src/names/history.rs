@@ -71,6 +71,7 @@ fn merge_into(former: Option<&[u8]>, changes: &Changes, now_ms: i64) -> Result<M
     let (mut merged_ids, changed) = merged_subnets;
     merged_ids.extend(changed);
     let mut notes = file::end_replaced(&mut file.subnets, &merged_ids);
+    file.add_missing_references();
     let bytes = serde_json::to_vec(&file).map_err(invalid)?;
     // Checks the new file, and writes it in the form of a refresh.
     let merged = merge(Some(&bytes), &[], now_ms)?;

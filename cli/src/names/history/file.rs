@@ -71,6 +71,24 @@ impl From<Time> for String {
     }
 }
 
+impl File {
+    /// Adds an entry without a name for each id that others refer to, as a refresh does.
+    pub(super) fn add_missing_references(&mut self) {
+        let interfaces = || self.interfaces.values().flat_map(Entries::as_slice);
+        add_missing(&mut self.subnets, interfaces().filter_map(|entry| entry.subnet_id.as_ref()));
+        let networks = interfaces().chain(self.subnets.values().flat_map(Entries::as_slice));
+        add_missing(&mut self.vpcs, networks.filter_map(|entry| entry.vpc_id.as_ref()));
+    }
+}
+
+fn add_missing<'i>(ids: &mut Ids, referenced: impl Iterator<Item = &'i String>) {
+    for id in referenced {
+        if !ids.contains_key(id) {
+            ids.insert(id.clone(), Entries::One(Box::default()));
+        }
+    }
+}
+
 impl Entries {
     fn into_vec(self) -> Vec<Entry> {
         match self {

@@ -37,12 +37,16 @@ pub(super) fn reports(object: impl Read, now_ms: i64) -> Result<Vec<Report>, Str
     match read {
         Ok(true) => Ok(reports),
         Ok(false) => Err(foreign()),
-        // serde_json names it as an invalid type, and the object may be a log of lines.
+        // A value that is no object, or no JSON at all.
+        Err(error) if error.to_string().contains(EXPECTED) => Err(foreign()),
         Err(error) if error.is_syntax() && error.line() == 1 && error.column() <= 1 => Err(foreign()),
-        Err(error) if error.is_eof() => Err(format!("it ends within the JSON: {error}; it is truncated")),
+        Err(error) if error.is_eof() => Err(format!("it is truncated: {error}")),
         Err(error) => Err(error.to_string()),
     }
 }
+
+/// What a document must be.
+const EXPECTED: &str = "an object with configurationItems or Records";
 
 fn foreign() -> String {
     "it is not a file of AWS Config or CloudTrail: it has neither configurationItems nor Records".to_owned()
@@ -51,9 +55,11 @@ fn foreign() -> String {
 /// Returns whether the document has items.
 fn read_document(text: impl Read, reports: &mut Vec<Report>, now_ms: i64) -> Result<bool, serde_json::Error> {
     let mut json = serde_json::Deserializer::from_reader(text);
-    let has_items = json.deserialize_map(Document { reports, now_ms })?;
+    if !json.deserialize_map(Document { reports, now_ms })? {
+        return Ok(false);
+    }
     json.end()?;
-    Ok(has_items)
+    Ok(true)
 }
 
 /// Keeps the error of the layers, which serde_json would turn into text.
@@ -80,7 +86,7 @@ impl<'de> Visitor<'de> for Document<'_> {
     type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with configurationItems or Records")
+        f.write_str(EXPECTED)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<bool, A::Error> {
