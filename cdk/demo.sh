@@ -53,8 +53,16 @@ curl --silent --show-error --fail --output /dev/null --max-time 60 "$AWS_ENDPOIN
 echo "$AWS_ENDPOINT_URL"
 
 echo
-echo "== a small day of logs in Firehose's layout, in the bucket firehose-archive"
-"$flowherd" synth target/demo/day --objects 48 --records 5000 --malformed 1 --incident
+echo "== flowherd names: interfaces, subnets and VPCs of two accounts"
+names=$demo/names.json
+"$root/.venv/bin/python" -B cdk/demo_network.py
+"$flowherd" names --output "$names"
+# ministack takes an access key of 12 digits as the account.
+AWS_ACCESS_KEY_ID=210987654321 "$flowherd" names --output "$names"
+
+echo
+echo "== a small day of logs of these interfaces in Firehose's layout, in the bucket firehose-archive"
+"$flowherd" synth target/demo/day --names "$names" --objects 48 --records 5000 --malformed 1 --incident
 curl --silent --fail --output /dev/null -X PUT "$AWS_ENDPOINT_URL/firehose-archive"
 (cd "$demo/day" && find firehose -type f) | while read -r key; do
   curl --silent --fail --output /dev/null -T "$demo/day/$key" "$AWS_ENDPOINT_URL/firehose-archive/$key"
@@ -67,7 +75,7 @@ case $(uname -m) in aarch64 | arm64) architecture=arm64 ;; *) architecture=x86_6
 export CDK_HOME=$demo/cdk-home CDK_DISABLE_CLI_TELEMETRY=1
 cdk() {
   (cd cdk && node_modules/.bin/cdk "$@" --ci --no-notices --output "$demo/cdk.out" \
-    -c sourceBucket=firehose-archive -c prefixes=firehose/ -c namesFile="$demo/day/names.json" -c tables="$demo/tables.json" \
+    -c sourceBucket=firehose-archive -c prefixes=firehose/ -c namesFile="$names" -c tables="$demo/tables.json" \
     -c artifacts="$demo/functions" -c architecture="$architecture" -c localCloud=true >>"$demo/deploy.log" 2>&1) ||
     { tail -n 20 "$demo/deploy.log" >&2; exit 1; }
 }
@@ -104,7 +112,7 @@ To stop it:
 TEXT
 else
   cat <<TEXT
-The demo deployed the stack to a local AWS. The step loop listed 48 objects, the workers converted them to CSV, and the
+The demo read the names of two accounts and deployed the stack to a local AWS. The step loop listed 48 objects, the workers converted them to CSV, and the
 report proves that no object is missing. Two queries found the incident in the logs. Everything is stopped.
 
 Next:

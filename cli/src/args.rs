@@ -138,6 +138,9 @@ pub(crate) struct SynthArgs {
     /// Add an incident, from a port scan to an exfiltration, and print its details
     #[arg(long)]
     pub(crate) incident: bool,
+    /// Take interfaces and subnets from this names.json instead of writing one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) names: Option<PathBuf>,
 }
 
 /// `flowherd explain`.

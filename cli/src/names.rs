@@ -1,5 +1,7 @@
-//! `flowherd names`: reads the names of interfaces, subnets and VPCs from AWS and merges them into a file.
+//! `flowherd names`: reads the names of interfaces, subnets and VPCs from AWS, or those of the past from files, and merges them
+//! into a file.
 
+mod history;
 mod output;
 
 use std::path::Path;
@@ -16,19 +18,23 @@ use flowherd_shared::{
 use indicatif::HumanCount;
 
 use self::output::Output;
-use crate::{args::NamesArgs, stop::Stop, summary, words::counted};
+use crate::{args::NamesArgs, location::Location, stop::Stop, summary, words::counted};
 
-/// Reads all accounts and regions, writes the file and prints what was read.
+/// Reads the accounts and regions, or the files, writes the file and prints what was read.
 pub(crate) fn names(args: &NamesArgs) -> Result<(), Stop> {
-    let mut targets = targets(args)?;
+    let targets = targets(args)?;
     let output = Output::open(&args.output)?;
     // Checks the former file and the clock before any request.
     let refused = |error: ConfigError| Stop::Usage(lines(&args.output, &error));
     merge(output.former(), &[], now_ms()).map_err(refused)?;
-    let forgotten = match (args.forget_before, output.former()) {
-        (Some(time), Some(former)) => Some(forget_before(former, time.as_millisecond()).map_err(refused)?),
-        _ => None,
-    };
+    match &args.from_config {
+        Some(location) => from_history(args, output, location),
+        None => from_aws(args, output, targets),
+    }
+}
+
+fn from_aws(args: &NamesArgs, output: Output, mut targets: Vec<Target>) -> Result<(), Stop> {
+    let (former, removed) = forget(args, output.former())?;
     if args.organization {
         targets = of_organization(&targets, &args.role_name)?;
     }
@@ -40,21 +46,60 @@ pub(crate) fn names(args: &NamesArgs) -> Result<(), Stop> {
         summary::print_message(&format!("nothing could be read; {} is unchanged", args.output.display()));
         return Err(Stop::Failed);
     }
-    let former = forgotten.as_ref().map(|(bytes, _)| &**bytes).or(output.former());
-    let Merged { bytes, changes, notes } = merge(former, readings(), now_ms()).map_err(|error| {
-        lines(&args.output, &error).iter().for_each(|line| summary::print_message(line));
-        summary::print_message(&format!("{} is unchanged", args.output.display()));
-        Stop::Failed
-    })?;
-    output.replace(&bytes).with_context(|| format!("cannot write {}", args.output.display()))?;
-    for note in notes {
-        summary::print_message(&format!("{}: {note}", args.output.display()));
-    }
+    let merged = merge(former.as_deref(), readings(), now_ms()).map_err(|error| unchanged(args, &error))?;
+    let changes = write(args, output, merged, removed)?;
     summary::print(&table(&targets, &read))?;
-    let removed = forgotten.map_or(0, |(_, removed)| removed as u64);
-    let changes = summarize_changes(changes, removed);
-    summary::print(&format!("\n{}: {changes}\n", args.output.display()))?;
+    summary::print(&format!("\n{changes}\n"))?;
     if failures.is_empty() { Ok(()) } else { Err(Stop::Failed) }
+}
+
+fn from_history(args: &NamesArgs, output: Output, location: &Location) -> Result<(), Stop> {
+    let history = history::read(location, output.former(), now_ms(), |error| unchanged(args, &error))?;
+    history.failures.iter().for_each(|failure| summary::print_message(failure));
+    if history.objects == 0 {
+        let path = args.output.display();
+        summary::print_message(&format!(
+            "{location} has no file of AWS Config or CloudTrail that can be read; {path} is unchanged"
+        ));
+        return Err(Stop::Failed);
+    }
+    // The files may report names of any time again.
+    let (kept, removed) = forget(args, Some(&history.merged.bytes))?;
+    let bytes = kept.unwrap_or_default();
+    let changes = write(args, output, Merged { bytes, ..history.merged }, removed)?;
+    let [files, skipped] = [history.objects, history.skipped].map(|count| counted(count, "file", "files"));
+    summary::print(&format!("{files} read, {skipped} of other types skipped\n{changes}\n"))?;
+    if history.failures.is_empty() { Ok(()) } else { Err(Stop::Failed) }
+}
+
+/// Removes entries as `--forget-before` requires. Returns the file and the number of removed entries.
+fn forget(args: &NamesArgs, file: Option<&[u8]>) -> Result<(Option<Vec<u8>>, u64), Stop> {
+    match (args.forget_before, file) {
+        (Some(time), Some(file)) => {
+            let forgotten = forget_before(file, time.as_millisecond());
+            let (bytes, removed) = forgotten.map_err(|error| Stop::Usage(lines(&args.output, &error)))?;
+            Ok((Some(bytes), removed as u64))
+        }
+        _ => Ok((file.map(<[u8]>::to_vec), 0)),
+    }
+}
+
+/// Prints why the new file is invalid.
+fn unchanged(args: &NamesArgs, error: &ConfigError) -> Stop {
+    lines(&args.output, error).iter().for_each(|line| summary::print_message(line));
+    summary::print_message(&format!("{} is unchanged", args.output.display()));
+    Stop::Failed
+}
+
+/// Writes the file, prints its notes, and returns the line with its changes.
+fn write(args: &NamesArgs, output: Output, merged: Merged, removed: u64) -> Result<String, Stop> {
+    let path = args.output.display();
+    let Merged { bytes, changes, notes } = merged;
+    output.replace(&bytes).with_context(|| format!("cannot write {path}"))?;
+    for note in notes {
+        summary::print_message(&format!("{path}: {note}"));
+    }
+    Ok(format!("{path}: {}", summarize_changes(changes, removed)))
 }
 
 /// Returns the time of the clock in whole seconds, as milliseconds since 1970.
@@ -171,6 +216,7 @@ mod tests {
                 role_arn,
                 organization: false,
                 role_name: "r".to_owned(),
+                from_config: None,
                 forget_before: None,
             }
         };

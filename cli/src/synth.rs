@@ -1,6 +1,7 @@
 //! `flowherd synth`: sample objects in the format of CloudWatch Logs and Firehose. The same seed gives the same bytes.
 
 mod incident;
+mod names;
 mod traffic;
 mod world;
 
@@ -35,7 +36,7 @@ const ENVELOPES: u32 = 8;
 /// Every tenth object begins with a control message.
 const CONTROL_EVERY: u32 = 10;
 
-/// Writes the objects and their `names.json`.
+/// Writes the objects and, unless names are given, their `names.json`.
 pub(crate) fn synth(args: &SynthArgs) -> Result<(), Stop> {
     if !(0.0..=100.0).contains(&args.malformed) {
         return Err(Stop::usage(format!(
@@ -43,16 +44,26 @@ pub(crate) fn synth(args: &SynthArgs) -> Result<(), Stop> {
             args.malformed
         )));
     }
-    let world = World::new(&mut ChaCha8Rng::seed_from_u64(args.seed));
+    let mut random = ChaCha8Rng::seed_from_u64(args.seed);
+    let world = match &args.names {
+        Some(path) => names::world(path, &mut random)?,
+        None => World::new(&mut random),
+    };
     let write = |path: &Path, bytes: &[u8]| -> anyhow::Result<()> {
         let parent = path.parent().unwrap_or(path);
         fs::create_dir_all(parent)
             .and_then(|()| fs::write(path, bytes))
             .with_context(|| format!("cannot write {}", path.display()))
     };
-    let lookups = serde_json::to_vec_pretty(&world.lookups()).context("cannot write names.json")?;
-    write(&args.dest.join("names.json"), &lookups)?;
-    let incident = args.incident.then(|| Incident::new(&world, midnight(args.day)));
+    let incident = match (args.incident, world.incident_vpc) {
+        (true, None) => return Err(Stop::usage(names::NO_INCIDENT)),
+        (true, Some(vpc)) => Some(Incident::new(&world, vpc, midnight(args.day))),
+        (false, _) => None,
+    };
+    if args.names.is_none() {
+        let lookups = serde_json::to_vec_pretty(&world.lookups()).context("cannot write names.json")?;
+        write(&args.dest.join("names.json"), &lookups)?;
+    }
     let written = Written::default();
     let (shown, all, began) = (written.clone(), u64::from(args.objects), Instant::now());
     let line = Line::show(move || shown.view(all, began.elapsed()));
@@ -106,11 +117,13 @@ impl Written {
     fn summary(&self, args: &SynthArgs) -> String {
         let counts = self.lock();
         let dest = args.dest.display();
+        let names = args.names.clone().unwrap_or_else(|| args.dest.join("names.json"));
         format!(
-            "{} with {} each, {} in all\nobjects  {dest}/firehose/\nnames    {dest}/names.json\n",
+            "{} with {} each, {} in all\nobjects  {dest}/firehose/\nnames    {}\n",
             counted(counts.objects, "object", "objects"),
             counted(args.records.into(), "record", "records"),
-            HumanBytes(counts.bytes)
+            HumanBytes(counts.bytes),
+            names.display()
         )
     }
 }

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::times;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
+use crate::{location::Location, times};
 
 /// `flowherd names`.
 #[derive(Debug, clap::Args)]
@@ -19,6 +21,14 @@ pub(crate) struct NamesArgs {
     /// Role to assume in an account to read. Repeatable
     #[arg(long, value_name = "ARN", conflicts_with = "organization")]
     pub(crate) role_arn: Vec<String>,
+    #[arg(
+        long,
+        help = "Read names of the past from files of AWS Config and CloudTrail: a directory, or s3://BUCKET/PREFIX",
+        value_name = "SOURCE",
+        value_parser = OsStringValueParser::new().try_map(Location::parse),
+        conflicts_with_all = ["region", "profile", "role_arn", "organization"]
+    )]
+    pub(crate) from_config: Option<Location>,
     /// Remove entries of the file that ended before this time, such as 2026-02-18
     #[arg(long, value_name = "TIME", value_parser = times::moment)]
     pub(crate) forget_before: Option<jiff::Timestamp>,

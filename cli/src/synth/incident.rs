@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::world::{ACCOUNT, Interface, World};
+use super::world::{Interface, World};
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
@@ -40,10 +40,11 @@ struct Flow<'a> {
 }
 
 impl<'a> Incident<'a> {
-    pub(super) fn new(world: &'a World, midnight: i64) -> Self {
-        let (entry, second, third) =
-            (world.shared_service(0, 0), world.shared_service(2, 3), world.shared_service(3, 2));
-        let doubled = world.shared_service(1, 1);
+    /// Returns the incident in the VPC that [`World::incident_vpc`] names.
+    pub(super) fn new(world: &'a World, vpc: usize, midnight: i64) -> Self {
+        let interface = |subnet, host| world.interface(vpc, subnet, host);
+        let (entry, second, third, doubled) =
+            (interface(0, 0), interface(2, 3), interface(3, 2), interface(1, 1));
         let mut incident = Self { records: Vec::new(), midnight, entry, second, third, doubled };
         let address = |interface: &Interface| interface.address.to_string();
         let (entry_ip, second_ip, third_ip) = (address(entry), address(second), address(third));
@@ -85,7 +86,8 @@ impl<'a> Incident<'a> {
         for minute in 0..20 {
             let start = midnight + 3 * HOUR + 3 * minute * MINUTE;
             let end = start + MINUTE;
-            let message = format!("2 {ACCOUNT} {} - - - - - - - {start} {end} - SKIPDATA", second.id);
+            let message =
+                format!("2 {} {} - - - - - - - {start} {end} - SKIPDATA", second.account, second.id);
             incident.records.push(Seen { at: start, interface: second, message });
         }
         // 06:00, three records; the envelope that holds them is delivered twice.
@@ -104,7 +106,8 @@ impl<'a> Incident<'a> {
         let Flow { from, to, ports: (srcport, dstport), packets, bytes, action } = flow;
         for interface in by {
             let message = format!(
-                "2 {ACCOUNT} {} {from} {to} {srcport} {dstport} 6 {packets} {bytes} {at} {} {action} OK",
+                "2 {} {} {from} {to} {srcport} {dstport} 6 {packets} {bytes} {at} {} {action} OK",
+                interface.account,
                 interface.id,
                 at + MINUTE - 1
             );
@@ -151,8 +154,8 @@ impl<'a> Incident<'a> {
 
 fn envelope(interface: &Interface, records: &[&Seen<'_>]) -> String {
     let mut text = format!(
-        r#"{{"messageType":"DATA_MESSAGE","owner":"{ACCOUNT}","logGroup":"vpc-flow-logs","logStream":"{}-all","subscriptionFilters":["to-firehose"],"logEvents":["#,
-        interface.id
+        r#"{{"messageType":"DATA_MESSAGE","owner":"{}","logGroup":"vpc-flow-logs","logStream":"{}-all","subscriptionFilters":["to-firehose"],"logEvents":["#,
+        interface.account, interface.id
     );
     for (number, seen) in (0_i64..).zip(records) {
         let comma = if number == 0 { "" } else { "," };

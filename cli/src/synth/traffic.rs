@@ -5,7 +5,7 @@ use std::fmt::Write;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::world::{ACCOUNT, Interface, World};
+use super::world::{Interface, World};
 
 /// Aggregation interval of a flow log, in seconds.
 const INTERVAL: i64 = 60;
@@ -46,9 +46,9 @@ impl<'a> Traffic<'a> {
     }
 
     pub(super) fn envelope(&mut self, events: u32) -> String {
+        let Interface { id, account, .. } = self.interface;
         let mut text = format!(
-            r#"{{"messageType":"DATA_MESSAGE","owner":"{ACCOUNT}","logGroup":"vpc-flow-logs","logStream":"{}-all","subscriptionFilters":["to-firehose"],"logEvents":["#,
-            self.interface.id
+            r#"{{"messageType":"DATA_MESSAGE","owner":"{account}","logGroup":"vpc-flow-logs","logStream":"{id}-all","subscriptionFilters":["to-firehose"],"logEvents":["#,
         );
         // The ids of one envelope share their leading digits and increase by 1.
         let id = event_id(self.random);
@@ -74,16 +74,19 @@ impl<'a> Traffic<'a> {
     }
 
     fn record(&mut self, start: i64) -> String {
-        let id = &self.interface.id;
+        let Interface { id, account, .. } = self.interface;
         let end = start + INTERVAL - self.random.random_range(0..4);
         if self.random.random_ratio(NODATA_PERCENT, 100) {
-            return format!("2 {ACCOUNT} {id} - - - - - - - {start} {end} - NODATA");
+            return format!("2 {account} {id} - - - - - - - {start} {end} - NODATA");
         }
         let random = &mut *self.random;
         let (own, peer) = match random.random_range(0..100) {
             0..5 => {
                 let peer = self.world.neighbour(self.interface, random);
-                (self.interface.address_v6.to_string(), peer.address_v6.to_string())
+                match (self.interface.address_v6, peer.address_v6) {
+                    (Some(own), Some(peer)) => (own.to_string(), peer.to_string()),
+                    _ => (self.interface.address.to_string(), peer.address.to_string()),
+                }
             }
             5..45 => (
                 self.interface.address.to_string(),
@@ -113,7 +116,7 @@ impl<'a> Traffic<'a> {
         let bytes = packets * if rejected { 40 } else { random.random_range(60..1400) };
         let action = if rejected { "REJECT" } else { "ACCEPT" };
         format!(
-            "2 {ACCOUNT} {id} {src} {dst} {srcport} {dstport} {protocol} {packets} {bytes} {start} {end} {action} OK"
+            "2 {account} {id} {src} {dst} {srcport} {dstport} {protocol} {packets} {bytes} {start} {end} {action} OK"
         )
     }
 
@@ -134,7 +137,7 @@ impl<'a> Traffic<'a> {
 impl World {
     /// Returns a random interface of the same VPC, which may be `interface` itself.
     fn neighbour(&self, interface: &Interface, random: &mut ChaCha8Rng) -> &Interface {
-        let of_vpc = self.interfaces.len() / 3;
-        &self.interfaces[interface.vpc * of_vpc + random.random_range(0..of_vpc)]
+        let of_vpc = &self.vpcs[interface.vpc].interfaces;
+        &self.interfaces[of_vpc.start + random.random_range(0..of_vpc.len())]
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, Ipv6Addr},
+    ops::Range,
 };
 
 use rand::RngExt;
@@ -17,28 +18,43 @@ const SUBNETS: [&str; 4] = ["public-a", "public-b", "private-a", "private-b"];
 const ROLES: [&str; 6] = ["web", "api", "worker", "database", "cache", "nat gateway"];
 const INTERFACES_OF_SUBNET: u8 = 6;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct World {
+    /// In the order of their VPCs and subnets.
     pub(super) interfaces: Vec<Interface>,
     pub(super) outside: Vec<Ipv4Addr>,
-    vpcs: Vec<Vpc>,
+    pub(super) vpcs: Vec<Vpc>,
+    /// The VPC of the incident, whose addresses are unique; `None` if no VPC has enough interfaces.
+    pub(super) incident_vpc: Option<usize>,
 }
 
 #[derive(Debug)]
 pub(super) struct Interface {
     pub(super) id: String,
+    pub(super) account: String,
     pub(super) address: Ipv4Addr,
-    pub(super) address_v6: Ipv6Addr,
+    pub(super) address_v6: Option<Ipv6Addr>,
     pub(super) vpc: usize,
-    subnet_id: String,
-    description: String,
+    pub(super) subnet_id: String,
+    pub(super) description: String,
 }
 
 #[derive(Debug)]
-struct Vpc {
-    id: String,
+pub(super) struct Vpc {
+    pub(super) id: String,
     name: &'static str,
     subnets: Vec<Subnet>,
+    /// Its interfaces, by their positions in the world.
+    pub(super) interfaces: Range<usize>,
+    /// The interfaces of each subnet.
+    pub(super) by_subnet: Vec<Range<usize>>,
+}
+
+impl Vpc {
+    /// Returns a VPC of a `names.json`.
+    pub(super) fn of_names(id: &str, interfaces: Range<usize>, by_subnet: Vec<Range<usize>>) -> Self {
+        Self { id: id.to_owned(), name: "", subnets: Vec::new(), interfaces, by_subnet }
+    }
 }
 
 #[derive(Debug)]
@@ -71,26 +87,20 @@ struct SubnetNames<'a> {
 
 impl World {
     pub(super) fn new(random: &mut ChaCha8Rng) -> Self {
-        let mut world = Self { interfaces: Vec::new(), outside: Vec::new(), vpcs: Vec::new() };
+        let mut world = Self::default();
         for (vpc, (name, second)) in VPCS.into_iter().enumerate() {
-            let mut subnets = Vec::new();
+            let begin = world.interfaces.len();
+            let (mut subnets, mut by_subnet) = (Vec::new(), Vec::new());
             for (third, subnet) in (0_u8..).zip(SUBNETS) {
                 let id = aws_id("subnet", random);
+                let first = world.interfaces.len();
                 for host in 0..INTERFACES_OF_SUBNET {
                     let role = ROLES[usize::from(host) % ROLES.len()];
                     world.interfaces.push(Interface {
                         id: aws_id("eni", random),
+                        account: ACCOUNT.to_owned(),
                         address: Ipv4Addr::new(10, second, third, 10 + host),
-                        address_v6: Ipv6Addr::new(
-                            0x2001,
-                            0xdb8,
-                            vpc as u16,
-                            third.into(),
-                            0,
-                            0,
-                            0,
-                            host.into(),
-                        ),
+                        address_v6: Some(address_v6(vpc, third, host)),
                         vpc,
                         subnet_id: id.clone(),
                         description: format!("{role} {name} {subnet}"),
@@ -98,26 +108,32 @@ impl World {
                 }
                 let cidrs = [format!("10.{second}.{third}.0/24"), format!("2001:db8:{vpc:x}:{third:x}::/64")];
                 subnets.push(Subnet { id, name: format!("{name}-{subnet}"), cidrs });
+                by_subnet.push(first..world.interfaces.len());
             }
-            world.vpcs.push(Vpc { id: aws_id("vpc", random), name, subnets });
+            let interfaces = begin..world.interfaces.len();
+            world.vpcs.push(Vpc { id: aws_id("vpc", random), name, subnets, interfaces, by_subnet });
         }
+        world.incident_vpc = Some(VPCS.len() - 1);
+        world.add_outside(random);
+        world
+    }
+
+    pub(super) fn add_outside(&mut self, random: &mut ChaCha8Rng) {
         // Addresses reserved for documentation and benchmarks (RFC 5737, RFC 2544).
         for _ in 0..200 {
             let last = random.random_range(1..255);
-            world.outside.push(match random.random_range(0..4) {
+            self.outside.push(match random.random_range(0..4) {
                 0 => Ipv4Addr::new(192, 0, 2, last),
                 1 => Ipv4Addr::new(198, 51, 100, last),
                 2 => Ipv4Addr::new(203, 0, 113, last),
                 _ => Ipv4Addr::new(198, 18, random.random(), last),
             });
         }
-        world
     }
 
-    /// Returns the interface of the third VPC, whose addresses are unique, with this subnet and host.
-    pub(super) fn shared_service(&self, subnet: usize, host: usize) -> &Interface {
-        let of_subnet = usize::from(INTERFACES_OF_SUBNET);
-        &self.interfaces[(2 * SUBNETS.len() + subnet) * of_subnet + host]
+    /// Returns the interface of a VPC with this subnet and host.
+    pub(super) fn interface(&self, vpc: usize, subnet: usize, host: usize) -> &Interface {
+        &self.interfaces[self.vpcs[vpc].by_subnet[subnet].start + host]
     }
 
     pub(super) fn lookups(&self) -> Lookups<'_> {
@@ -134,6 +150,10 @@ impl World {
         let vpcs = self.vpcs.iter().map(|vpc| (&*vpc.id, BTreeMap::from([("name", vpc.name)])));
         Lookups { interfaces: interfaces.collect(), subnets: subnets.collect(), vpcs: vpcs.collect() }
     }
+}
+
+fn address_v6(vpc: usize, subnet: u8, host: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, vpc as u16, subnet.into(), 0, 0, 0, host.into())
 }
 
 fn aws_id(kind: &str, random: &mut ChaCha8Rng) -> String {

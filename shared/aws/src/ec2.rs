@@ -2,6 +2,7 @@
 
 mod answer;
 mod failures;
+mod interface_name;
 mod inventory;
 mod organization;
 mod query;
@@ -24,6 +25,7 @@ use tokio::{
 
 pub use self::{
     failures::failures,
+    interface_name::InterfaceNames,
     inventory::{Inventory, Resource},
     query::{QueryError, Retries},
 };

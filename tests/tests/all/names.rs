@@ -1,6 +1,7 @@
 //! The names of rows at different times.
 
 mod command;
+mod history;
 mod organization;
 
 use std::fs;

@@ -10,11 +10,9 @@ use roxmltree::Document;
 
 use super::{
     answer::{self, Interface, NamedResource},
+    interface_name::InterfaceNames,
     query::{QueryClient, QueryError, STS},
 };
-
-/// Begin of the description of a load balancer's interface.
-const BALANCER: &str = "ELB ";
 
 /// A kind of resource, with the action that lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,26 +150,24 @@ impl Owners {
         (id, Named { name, is_provisional, owner, subnet_id, vpc_id, cidrs: Vec::new() })
     }
 
-    /// Returns the interface's own name, or else the name of what it belongs to, or else its description; and whether the
-    /// name is provisional, because the resource that may have a better one was not read.
     fn name(&self, interface: &Interface) -> (String, bool) {
-        if let Some(name) = &interface.name {
-            return (name.clone(), false);
-        }
-        if let Some(id) = &interface.instance_id {
-            // An instance that is not in the list was started after it was read, or belongs to another account.
-            let instance = self.instances.as_ref().and_then(|instances| instances.get(id));
-            let name = instance.and_then(Option::as_ref).unwrap_or(id);
-            return (name.clone(), instance.is_none());
-        }
-        let owners = [&self.nat_gateways, &self.endpoints];
-        if let Some(name) = owners.into_iter().flatten().find_map(|names| names.get(&interface.id)) {
-            return (name.clone(), false);
-        }
-        let is_of_balancer = interface.description.starts_with(BALANCER);
-        let is_unread = owners.iter().any(|names| names.is_none());
-        let is_provisional = !is_of_balancer && (is_unread || has_owner(interface));
-        (resource_name(&interface.description), is_provisional)
+        let gateways = [&self.nat_gateways, &self.endpoints];
+        let instance = interface.instance_id.as_deref();
+        let instance_tag = instance.and_then(|id| self.instances.as_ref()?.get(id));
+        let names = InterfaceNames {
+            tag: interface.name.as_deref(),
+            description: &interface.description,
+            kind: &interface.kind,
+            instance,
+            instance_tag: instance_tag.map(Option::as_deref),
+            gateway: gateways
+                .into_iter()
+                .flatten()
+                .find_map(|names| names.get(&interface.id))
+                .map(String::as_str),
+            lacks_gateways: gateways.iter().any(|names| names.is_none()),
+        };
+        names.resolve()
     }
 }
 
@@ -179,29 +175,4 @@ impl Owners {
 fn now_ms() -> Result<i64, QueryError> {
     let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|_| QueryError::Clock)?;
     i64::try_from(time.as_secs()).ok().and_then(|seconds| seconds.checked_mul(1000)).ok_or(QueryError::Clock)
-}
-
-/// Returns whether an interface belongs to a NAT gateway or an endpoint, which names it. AWS documents the types as
-/// `nat_gateway` and `natGateway`, and shows endpoints with the type `interface`
-/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterface.html>,
-/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html>).
-fn has_owner(interface: &Interface) -> bool {
-    let kind = interface.kind.replace('_', "").to_ascii_lowercase();
-    let description = &interface.description;
-    ["natgateway", "vpcendpoint", "gatewayloadbalancerendpoint"].contains(&&*kind)
-        || ["Interface for NAT Gateway ", "VPC Endpoint Interface"]
-            .iter()
-            .any(|prefix| description.starts_with(prefix))
-}
-
-/// Returns a description, or the type and name of the load balancer that it names: `ELB app/NAME/ID`, with `net` and `gwy`
-/// alike, and `ELB NAME` for a Classic Load Balancer
-/// (<https://repost.aws/knowledge-center/elb-find-load-balancer-ip>).
-fn resource_name(description: &str) -> String {
-    let Some(balancer) = description.strip_prefix(BALANCER) else { return description.to_owned() };
-    let parts: Vec<&str> = balancer.split('/').collect();
-    match &*parts {
-        [kind @ ("app" | "net" | "gwy"), name, _] => format!("{kind}/{name}"),
-        _ => balancer.to_owned(),
-    }
 }
