@@ -44,6 +44,10 @@ demo: build-quick $(VENV) $(CDK) ## Deploy the whole fleet to a local AWS, run a
 demo-keep: build-quick $(VENV) $(CDK) ## The same, but leave it running
 	@FLOWHERD_BIN=target/quick cdk/demo.sh --keep
 
+.PHONY: demo-live
+demo-live: build-quick $(VENV) $(CDK) ## Follow log lines from CloudWatch Logs to rows in Athena, on a local AWS with a live fleet
+	@FLOWHERD_BIN=target/quick cdk/demo-live.sh
+
 .PHONY: demo-convert
 demo-convert: build-quick ## Convert a small day in a directory, without any cloud, and show the first rows
 	@FLOWHERD_BIN=target/quick cli/demo.sh
