@@ -46,7 +46,7 @@ pub enum StoreError {
     WrongBucket(Problem),
     /// The file exceeds the size limit of its path.
     #[error(
-        "{path} has more than {limit} bytes: it is damaged, or Flowherd did not write it; check it, and replace it"
+        "{path} has more than {limit} bytes, the limit of this file; if Flowherd wrote it, it is damaged: replace it"
     )]
     TooLarge {
         /// The path of the file.

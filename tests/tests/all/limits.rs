@@ -167,7 +167,7 @@ fn settings_that_would_exhaust_memory_or_time_are_refused_in_bounded_time() {
         format!("{}1{}", front.repeat(MAX_CONFIG_BYTES / 8), back.repeat(MAX_CONFIG_BYTES / 8))
     };
     let cases = [
-        ("#".repeat(MAX_CONFIG_BYTES + 1), "has 1048577 bytes"),
+        ("#".repeat(MAX_CONFIG_BYTES + 1), "has more than 1048576 bytes, the limit of this file"),
         (many(MAX_RULES + 1, one), "257 rules: the limit is 256"),
         (many(MAX_TABLES + 1, of_table), "65 tables: the limit is 64"),
         (many(MAX_REGEXES + 1, of_regex), "33 regular expressions: the limit is 32"),
