@@ -169,7 +169,7 @@ fn merge_id(known: Vec<Entry>, section: Section, timeline: &Timeline) -> Vec<Ent
     let Timeline { first, last, segments, .. } = timeline;
     let mut merged: Vec<Entry> = known.iter().filter_map(|entry| entry.within(i64::MIN, *first)).collect();
     let next = known.iter().map(Entry::begin).find(|begin| begin > last).unwrap_or(i64::MAX);
-    // The entry at the last time ends when somebody saw the end of the resource, or another name.
+    // A refresh ended the entry at the last time because the resource was gone or had another name.
     let current = known.iter().find(|entry| entry.contains(*last)).map_or(next, Entry::end);
     for segment in segments {
         let until = segment.until.unwrap_or(current);
@@ -225,7 +225,7 @@ fn complete(entries: &mut [Entry], known: &[Entry], timeline: &Timeline) {
     }
 }
 
-/// Joins entries that say the same without a gap.
+/// Joins entries with the same content that follow each other without a gap. The source of the later one stays.
 fn coalesced(entries: Vec<Entry>) -> Vec<Entry> {
     let mut joined: Vec<Entry> = Vec::new();
     for entry in entries {
