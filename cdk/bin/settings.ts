@@ -83,6 +83,7 @@ const SHARED: Readonly<Record<string, Setting<keyof FleetProps & keyof FlowherdS
   retentionDays: setting('messageRetention', duration('days'), '14'),
   oldestMessageAlarmSeconds: setting('oldestMessageAlarm', duration('seconds'), '3600'),
   live: setting('live', flag, 'true'),
+  closeHour: setting('closeHour', number, '2'),
   driver: setting('driver', text, 'queue'),
 };
 

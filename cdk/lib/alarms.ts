@@ -14,6 +14,7 @@ import type { StateMachine } from 'aws-cdk-lib/aws-stepfunctions';
 import { Construct } from 'constructs';
 
 import type { Fleet } from './fleet';
+import { closeDefinition } from './live';
 import { MAIN_FLEET } from './props';
 
 export interface FleetAlarmsProps {
@@ -178,6 +179,7 @@ function fleetDefinitions({ tasks, workers, settings }: Fleet): AlarmDefinition[
       // A batch may take as long as the worker's timeout.
       evaluationPeriods: Math.max(3, Math.ceil((2 * workerTimeout.toSeconds()) / 300)),
     },
+    ...(settings.live ? [closeDefinition(tasks.queue)] : []),
   ];
 }
 

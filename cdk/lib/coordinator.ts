@@ -46,6 +46,10 @@ const NAMES_MEMORY_MB = 3008;
 export class Coordinator extends Construct {
   readonly function: NativeFunction;
   readonly memoryMb: number;
+  /** The settings of all fleets, as environment variables. */
+  readonly environment: Readonly<Record<string, string>>;
+  private readonly assets: readonly (ConfigAsset | SettingsAsset)[];
+  private readonly namesUrls: readonly string[];
 
   constructor(scope: Construct, id: string, props: CoordinatorProps) {
     super(scope, id);
@@ -56,6 +60,24 @@ export class Coordinator extends Construct {
     const ofFleets = fleets.map((fleet) => this.fleet(fleet, props));
     const all = [common, ...ofFleets.map(({ files }) => files)];
     this.memoryMb = props.namesRefresh ? NAMES_MEMORY_MB : COORDINATOR_MEMORY_MB;
+    this.assets = all.flatMap(({ assets }) => assets);
+    const urls = [props.namesUrl, ...fleets.map(({ settings }) => settings.namesUrl)];
+    this.namesUrls = [...new Set(urls.filter((url) => url !== undefined))];
+    this.environment = {
+      ...source.environment,
+      ...results.environment,
+      // The dead-letter queues are those of the queues' redrive policies.
+      FLOWHERD_FLEETS: Stack.of(this).toJsonString(Object.fromEntries(fleets.map(({ name }, at) => [name, ofFleets[at]?.settings]))),
+      FLOWHERD_TIME_LIMIT_SECONDS: String(props.runTimeLimit.toSeconds()),
+      FLOWHERD_MAX_KEYS: String(props.maxKeys),
+      ...optional('FLOWHERD_CONFIG', common.config),
+      ...optional('FLOWHERD_NAMES', common.names ?? refreshed),
+      // Of every file that does not name its owner.
+      ...(all.some(({ config }) => config !== undefined) ? { FLOWHERD_CONFIG_BUCKET_OWNER: account } : {}),
+      ...(refreshed !== undefined || all.some(({ names }) => names !== undefined)
+        ? { FLOWHERD_NAMES_BUCKET_OWNER: common.namesOwner ?? account }
+        : {}),
+    };
     this.function = new NativeFunction(this, 'Coordinator', {
       description: 'Flowherd: plans, checks and reports runs',
       directory: join(props.artifacts, 'flowherd-coordinator'),
@@ -63,30 +85,20 @@ export class Coordinator extends Construct {
       memoryMb: this.memoryMb,
       timeout: Duration.minutes(15),
       logRetention: props.logRetention,
-      environment: {
-        ...source.environment,
-        ...results.environment,
-        // The dead-letter queues are those of the queues' redrive policies.
-        FLOWHERD_FLEETS: Stack.of(this).toJsonString(Object.fromEntries(fleets.map(({ name }, at) => [name, ofFleets[at]?.settings]))),
-        FLOWHERD_TIME_LIMIT_SECONDS: String(props.runTimeLimit.toSeconds()),
-        FLOWHERD_MAX_KEYS: String(props.maxKeys),
-        ...optional('FLOWHERD_CONFIG', common.config),
-        ...optional('FLOWHERD_NAMES', common.names ?? refreshed),
-        // Of every file that does not name its owner.
-        ...(all.some(({ config }) => config !== undefined) ? { FLOWHERD_CONFIG_BUCKET_OWNER: account } : {}),
-        ...(refreshed !== undefined || all.some(({ names }) => names !== undefined)
-          ? { FLOWHERD_NAMES_BUCKET_OWNER: common.namesOwner ?? account }
-          : {}),
-      },
+      environment: this.environment,
     });
     source.grantList(this.function);
-    this.grantLedger(results);
+    this.grantLedger(results, fleets.some(({ settings }) => settings.live));
     for (const { tasks } of fleets) this.grantQueues(tasks);
-    for (const asset of all.flatMap(({ assets }) => assets)) asset.grantRead(this.function);
-    for (const url of new Set([props.namesUrl, ...fleets.map(({ settings }) => settings.namesUrl)])) {
-      if (url === undefined) continue;
+    this.grantConfiguration(this.function);
+  }
+
+  /** Grants reading of the rules and names of new runs. */
+  grantConfiguration(grantee: NativeFunction): void {
+    for (const asset of this.assets) asset.grantRead(grantee);
+    for (const url of this.namesUrls) {
       const resourceArns = [arnOfObject(this, url.replace('s3://', ''))];
-      Grant.addToPrincipal({ grantee: this.function, actions: ['s3:GetObject'], resourceArns });
+      Grant.addToPrincipal({ grantee, actions: ['s3:GetObject'], resourceArns });
     }
   }
 
@@ -125,7 +137,7 @@ export class Coordinator extends Construct {
     };
   }
 
-  private grantLedger(results: ResultsBucket): void {
+  private grantLedger(results: ResultsBucket, isLive: boolean): void {
     // Of outputs, the coordinator reads only which version is there.
     results.grantOnObjects(this.function, ['s3:GetObject'], ['runs/*', 'active/*', 'csv/*', 'rejects/*']);
     // Only workers write receipts and failures.
@@ -134,6 +146,9 @@ export class Coordinator extends Construct {
       'active/*', 'runs/.index/*', 'runs/*/run.json', 'runs/*/flowherd.toml', 'runs/*/names.json', 'runs/*/enrich/*', 'runs/*/manifest/*',
       'runs/*/purged.json', 'runs/*/report.json', 'runs/*/report.html', unfinished,
     ]);
+    if (isLive) {
+      results.grantOnObjects(this.function, ['s3:PutObject'], ['runs/live-*/begin.json', 'runs/live-*/closing.json', 'runs/live-*/cursor.json']);
+    }
     results.grantOnObjects(this.function, ['s3:DeleteObject'], ['active/*', unfinished]);
     results.grantList(this.function);
   }

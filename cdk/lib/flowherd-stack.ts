@@ -6,6 +6,7 @@ import { Coordinator } from './coordinator';
 import { FleetDashboard } from './dashboard';
 import { InvalidPropsError } from './errors';
 import { Fleet, fleetOutput } from './fleet';
+import { Live } from './live';
 import { NamesRefresh } from './names-refresh';
 import { findProblems } from './problems';
 import { type FlowherdStackProps, MAIN_FLEET, resolveFleets, withDefaults } from './props';
@@ -28,6 +29,8 @@ export class FlowherdStack extends Stack {
   /** With `namesRefresh`. */
   readonly names: NamesRefresh | undefined;
   readonly stepLoop: StepLoop;
+  /** With a live fleet. */
+  readonly live: Live | undefined;
   readonly catalog: QueryCatalog;
   readonly alarms: FleetAlarms;
   readonly dashboard: FleetDashboard;
@@ -67,10 +70,17 @@ export class FlowherdStack extends Stack {
     this.stepLoop = new StepLoop(this, 'StepLoop', {
       coordinator: coordinator.function, results, logRetention, runTimeLimit, maxCalls,
     });
+    const liveFleets = fleets.filter(({ settings }) => settings.live);
+    this.live = liveFleets.length > 0
+      ? new Live(this, 'Live', {
+          sourceBucketName, results, fleets: liveFleets, coordinator: this.coordinator, stateMachine: this.stepLoop.stateMachine,
+          artifacts, architecture, logRetention,
+        })
+      : undefined;
     this.catalog = new QueryCatalog(this, 'Query', { results, tables, queryLimitGb, localCloud });
     this.alarms = new FleetAlarms(this, 'Alarms', {
       fleets, stateMachine: this.stepLoop.stateMachine, topicArn: alarmTopicArn, email: alarmEmail, localCloud,
-      more: this.names === undefined ? [] : [this.names.alarm],
+      more: [...(this.names === undefined ? [] : [this.names.alarm]), ...(this.live?.alarms ?? [])],
     });
     this.dashboard = new FleetDashboard(this, 'Dashboard', {
       fleets, coordinator, coordinatorMemoryMb: this.coordinator.memoryMb, architecture,
@@ -95,6 +105,7 @@ export class FlowherdStack extends Stack {
       ...Object.fromEntries(fleets.flatMap((fleet) => Object.entries(this.fleetOutputs(fleet)))),
       CoordinatorFunction: { value: coordinator.function.function.functionName, description: 'Lambda function of the coordinator' },
       ...(this.names === undefined ? {} : { CoordinatorRole: role }),
+      ...this.live?.outputs,
       StateMachineArn: { value: stepLoop.stateMachine.stateMachineArn, description: 'State machine that drives runs' },
       Dashboard: { value: dashboard.dashboard.dashboardName, description: 'CloudWatch dashboard' },
       Database: { value: catalog.database.ref, description: 'Glue database of tables and views' },

@@ -4,6 +4,7 @@ export { Coordinator, type CoordinatorProps } from './coordinator';
 export { FleetDashboard, type FleetDashboardProps } from './dashboard';
 export { FlowherdError, FunctionNotBuiltError, InvalidPropsError } from './errors';
 export { FlowherdStack } from './flowherd-stack';
+export { Live, type LiveProps } from './live';
 export { workerMetric, type WorkerMetric } from './metrics';
 export { NamesRefresh, type NamesRefreshProps } from './names-refresh';
 export { NativeFunction, type NativeFunctionProps } from './native-function';

@@ -39,6 +39,7 @@ const RANGES: Readonly<Partial<Record<keyof FlowherdStackProps, Range>>> = {
   maxReceiveCount: { from: 1, to: 1000 },
   messageRetention: { from: 1, to: 14, unit: 'days' },
   oldestMessageAlarm: { from: 60, to: 1_209_600, unit: 'seconds' },
+  closeHour: { from: 0, to: 23 },
   queryLimitGb: { from: 1, to: 1_000_000 },
   namesRetentionDays: { from: 1, to: 36_500 },
   runTimeLimit: { from: 1, to: 720, unit: 'hours' },
@@ -176,6 +177,7 @@ function conflicts(props: Props): Problem[] {
     // Lambda refuses such a trigger: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
     problems.push({ prop: 'visibilityTimeout', value: visibility, why: `must be at least the worker's timeout, ${timeout} seconds` });
   }
+  problems.push(...liveProblems(props));
   const { sourceKmsKeyArn, sourceBucketRegion, namesFile, namesUrl } = props;
   const keyRegion = sourceKmsKeyArn?.split(':')[3];
   if (sourceBucketRegion !== undefined && keyRegion !== undefined && keyRegion !== sourceBucketRegion) {
@@ -190,6 +192,15 @@ function conflicts(props: Props): Problem[] {
     problems.push({ prop: 'namesUrl', value: namesUrl, why: 'cannot be combined with namesFile; leave one out' });
   }
   return problems;
+}
+
+/** The rule must be in the account and region of the bucket: https://docs.aws.amazon.com/AmazonS3/latest/userguide/EventBridge.html */
+function liveProblems({ live, sourceBucketAccount, sourceBucketRegion, env }: Props): Problem[] {
+  if (live !== true) return [];
+  const why = 'needs a source bucket in the account and the region of the stack, where S3 sends its events';
+  const isElsewhere = (given: string | undefined, own: string | undefined) => given !== undefined && given !== own;
+  if (!isElsewhere(sourceBucketAccount, env?.account) && !isElsewhere(sourceBucketRegion, env?.region)) return [];
+  return [{ prop: 'live', value: live, why: `${why}; leave out sourceBucketAccount and sourceBucketRegion, or deploy a stack there` }];
 }
 
 function fileProblems(props: Props): Problem[] {

@@ -86,10 +86,15 @@ export interface FleetProps {
    */
   readonly oldestMessageAlarm?: Duration;
   /**
-   * Converts new objects as they arrive.
+   * Converts new objects as they arrive. The source bucket must send its events to EventBridge.
    * @default false
    */
   readonly live?: boolean;
+  /**
+   * With `live`: the hour in UTC, 0 to 23, at which the days before are closed.
+   * @default 2
+   */
+  readonly closeHour?: number;
   /**
    * @default 'queue'
    */
@@ -215,6 +220,7 @@ export const DEFAULTS = {
   architecture: Architecture.ARM_64,
   artifacts: resolve(__dirname, '../../target/lambda'),
   live: false,
+  closeHour: 2,
   driver: 'queue',
   localCloud: false,
 } as const satisfies Partial<FlowherdStackProps>;

@@ -1,6 +1,7 @@
 // The step loop as an Amazon States Language definition. It is separate from the stack, so that tests can read it without one.
 //
 //   Input ─▶ Begin ─▶ Next ─▶ Wait ─▶ Operation ─▶ Purge, Plan, Check, Report or Resume ─▶ Next ─▶ … ─▶ Done or Failed
+//   Input ─▶ Close ─▶ Closed ─▶ StartRuns ─▶ RunsStarted or CloseFailed
 //
 // The coordinator's response is the input of the next state and the event of the next call.
 
@@ -91,8 +92,87 @@ const RETRY = [
   },
 ];
 
+/** The name of an execution that continues a run. Each attempt uses the same name, so that only one execution starts. */
+const NEXT_EXECUTION =
+  '$substring($states.input.run, 0, 60) & "-" & $substring($hash($states.context.Execution.Id, "SHA-256"), 0, 16)';
+
+const START_RETRY = [
+  { ErrorEquals: ['StepFunctions.ExecutionAlreadyExistsException'], MaxAttempts: 0 },
+  { ErrorEquals: ['States.ALL'], IntervalSeconds: 5, BackoffRate: 2, MaxDelaySeconds: 60, MaxAttempts: 8 },
+];
+
 /** The first 1,000 characters of an error's cause, which may have 32,768. */
 const CAUSE = '$substring($states.errorOutput.Cause, 0, 1000)';
+
+/** Closes the days of a live fleet, and starts an execution for each run that this closes. */
+function closeStates(coordinator: string): Record<string, State> {
+  const failed = (doing: string): State => ({
+    ErrorEquals: ['States.ALL'],
+    Output: { error: jsonata('$states.errorOutput.Error'), cause: jsonata(`"cannot ${doing}: " & ${CAUSE}`) },
+    Next: 'CallFailed',
+  });
+  return {
+    Close: {
+      Type: 'Task',
+      Comment: 'Closes the days that are over. Their runs accept no further arrivals.',
+      Resource: 'arn:aws:states:::lambda:invoke',
+      TimeoutSeconds: 930,
+      Arguments: { FunctionName: coordinator, Payload: jsonata('$states.input') },
+      Output: jsonata('$states.result.Payload'),
+      Retry: RETRY,
+      Catch: [failed('close the day')],
+      Next: 'StartRuns',
+    },
+    StartRuns: {
+      Type: 'Map',
+      Comment: 'Each closed run has an execution of its own, which lists, checks and reports its day.',
+      // An array of one item would become that item.
+      Items: jsonata('[$states.input.runs]'),
+      ItemProcessor: {
+        ProcessorConfig: { Mode: 'INLINE' },
+        StartAt: 'StartRun',
+        States: {
+          StartRun: {
+            Type: 'Task',
+            Resource: 'arn:aws:states:::states:startExecution',
+            Arguments: {
+              StateMachineArn: jsonata('$states.context.StateMachine.Id'),
+              Name: jsonata(NEXT_EXECUTION),
+              Input: jsonata('$states.input'),
+            },
+            Output: jsonata('$states.input.run'),
+            Retry: START_RETRY,
+            Catch: [
+              {
+                // An earlier attempt started the execution, but its response was lost.
+                ErrorEquals: ['StepFunctions.ExecutionAlreadyExistsException'],
+                Output: jsonata('$states.input.run'),
+                Next: 'Started',
+              },
+            ],
+            End: true,
+          },
+          Started: { Type: 'Pass', End: true },
+        },
+      },
+      Output: jsonata('{"runs": [$states.result], "problems": [$states.input.problems]}'),
+      Catch: [failed('start the runs of the closed days')],
+      Next: 'Closed',
+    },
+    Closed: {
+      Type: 'Choice',
+      Choices: [{ Condition: jsonata('$count($states.input.problems) > 0'), Next: 'CloseFailed' }],
+      Default: 'RunsStarted',
+    },
+    RunsStarted: { Type: 'Succeed', Comment: 'Each run of a closed day has an execution.' },
+    CloseFailed: {
+      Type: 'Fail',
+      Comment: 'Some days cannot be closed.',
+      Error: 'CloseFailed',
+      Cause: jsonata('$substring($join($states.input.problems, "; "), 0, 1000)'),
+    },
+  };
+}
 
 export function definition(names: StepLoopNames): Record<string, unknown> {
   const report = `"s3://${names.resultsBucket}/runs/" & $states.input.run & "/report.json"`;
@@ -161,6 +241,11 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
           Assign: FRESH,
           Next: 'Next',
         },
+        {
+          Condition: jsonata('$type($states.input) = "object" and $states.input.operation = "close"'),
+          Assign: FRESH,
+          Next: 'Close',
+        },
         ...REFUSALS.map(({ when, reason }) => ({
           Condition: jsonata(when),
           Output: { reason: jsonata(reason) },
@@ -172,6 +257,8 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
     },
 
     Begin: begin,
+
+    ...closeStates(names.coordinator),
 
     Next: {
       Type: 'Choice',
@@ -256,17 +343,11 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
       Resource: 'arn:aws:states:::states:startExecution',
       Arguments: {
         StateMachineArn: jsonata('$states.context.StateMachine.Id'),
-        // Each attempt uses the same name, so that only one execution continues the run.
-        Name: jsonata(
-          '$substring($states.input.run, 0, 60) & "-" & $substring($hash($states.context.Execution.Id, "SHA-256"), 0, 16)',
-        ),
+        Name: jsonata(NEXT_EXECUTION),
         Input: jsonata('$states.input'),
       },
       Output: jsonata('{"run": $states.input.run, "prefix": $states.input.prefix, "continued_as": $states.result.ExecutionArn}'),
-      Retry: [
-        { ErrorEquals: ['StepFunctions.ExecutionAlreadyExistsException'], MaxAttempts: 0 },
-        { ErrorEquals: ['States.ALL'], IntervalSeconds: 5, BackoffRate: 2, MaxDelaySeconds: 60, MaxAttempts: 8 },
-      ],
+      Retry: START_RETRY,
       Catch: [
         {
           // An earlier attempt started the execution, but its response was lost.

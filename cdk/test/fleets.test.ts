@@ -123,6 +123,8 @@ test('alarms of a fleet have its name and its metrics, and alarms on runs exist 
   const alarms = Object.fromEntries(several.all('AWS::CloudWatch::Alarm').map(([, { Properties }]) => [Properties.AlarmName as string, Properties]));
   const ofFleet = ['dead-letters', 'oldest-message', 'worker-errors', 'worker-throttles', 'run-stalled'];
   const expected = [...ofFleet.flatMap((slug) => [`Flowherd-${slug}`, `Flowherd-waf-2-${slug}`]), 'Flowherd-run-failed', 'Flowherd-run-timed-out'];
+  // Of the live fleet main.
+  expected.push('Flowherd-arrivals-age', 'Flowherd-arrivals-dead-letters', 'Flowherd-live-close-overdue');
   assert.deepEqual(Object.keys(alarms).sort(), expected.sort());
   const dead = alarms['Flowherd-waf-2-dead-letters'];
   assert.match(dead?.AlarmDescription as string, /^Fleet waf-2: The dead-letter queue .* Runbook: docs\/operations\.md#alarm-dead-letters$/);

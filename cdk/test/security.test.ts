@@ -20,6 +20,7 @@ const VARIANTS: readonly Readonly<Record<string, string>>[] = [
   { namesUrl: 's3://my-settings/flowherd/names.json' },
   { namesRefresh: 'true', namesRoleArns: ROLE_OF_MEMBER, namesRegions: 'eu-west-1,us-east-1' },
   { sourceBucketAccount: '999999999999', namesFile: file('names.json', '{}'), alarmTopicArn: 'arn:aws:sns:eu-west-1:123456789012:alarms' },
+  { live: 'true' },
   {
     sourceBucketAccount: '999999999999',
     sourceKmsKeyArn: KEY,
@@ -61,6 +62,10 @@ const NAMES: Readonly<Record<string, string>> = {
   '<FleetWorkerLog>': 'LOG',
   '<PlanningCoordinatorLog>': 'LOG',
   '<PlanningCoordinatorFunction>': 'COORDINATOR',
+  '<LiveArriveLog>': 'LOG',
+  '<LiveArrivals>': 'ARRIVALS',
+  '<LiveRule>': 'RULE',
+  '<StepLoopStateMachine>': 'STEP_LOOP',
   'arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:stateMachine:Flowherd': 'STEP_LOOP',
   'arn:<AWS::Partition>:s3:::my-settings/flowherd/names.json': 'NAMES',
   'arn:<AWS::Partition>:s3:::my-lists/country.mmdb': 'ENRICH_URL',
@@ -116,11 +121,16 @@ const ROLES: Readonly<Record<string, string>> = {
   '### Role of the coordinator': 'PlanningCoordinatorRole',
   '### Role of the step loop': 'StepLoopRole',
   '### Role of the schedule': 'NamesRefreshRole',
+  '### Role of the arrivals': 'LiveArriveRole',
+  '### Role of the closes': 'LiveScheduleRole',
 };
 
-/** The roles of a stack: that of the schedule only exists with namesRefresh. */
+/** The roles of a stack: some only exist with a setting. */
 const rolesOf = (settings: Readonly<Record<string, string>>) =>
-  Object.entries(ROLES).filter(([, role]) => role !== 'NamesRefreshRole' || 'namesRefresh' in settings);
+  Object.entries(ROLES).filter(([, role]) => {
+    if (role === 'NamesRefreshRole') return 'namesRefresh' in settings;
+    return !role.startsWith('Live') || 'live' in settings;
+  });
 
 for (const [heading, role] of Object.entries(ROLES)) {
   test(`${heading.slice(4)}: its permissions are those of the document with any settings`, () => {
@@ -175,12 +185,16 @@ const POLICIES: readonly (readonly [type: string, id: string, resource: string])
   ['AWS::S3::BucketPolicy', 'Results', 'results bucket'],
   ['AWS::SQS::QueuePolicy', 'TasksQueue', 'queue'],
   ['AWS::SQS::QueuePolicy', 'TasksDeadLetters', 'dead-letter queue'],
+  ['AWS::SQS::QueuePolicy', 'LiveArrivals', 'queue of arrivals'],
+  ['AWS::SQS::QueuePolicy', 'LiveDeadLetters', 'dead-letter queue of arrivals'],
   ['AWS::SNS::TopicPolicy', 'AlarmsTopic', 'topic of alarmEmail'],
 ];
 
 test('resource policies are those of the document', () => {
   for (const { settings, stack } of synthesized) {
-    const expectedPolicies = POLICIES.filter(([type]) => type !== 'AWS::SNS::TopicPolicy' || 'alarmEmail' in settings);
+    const expectedPolicies = POLICIES.filter(([type, id]) =>
+      type === 'AWS::SNS::TopicPolicy' ? 'alarmEmail' in settings : !id.startsWith('Live') || 'live' in settings,
+    );
     const found = expectedPolicies.flatMap(([type, id, resource]) =>
       (stack.only(type, id).Properties.PolicyDocument.Statement as Statement[]).flatMap(({ Effect, Action, Principal, Condition }) => {
         const principal = typeof Principal === 'object' ? Object.values(Principal).flat().join() : Principal;
@@ -198,12 +212,15 @@ test('resource policies are those of the document', () => {
   }
 });
 
-test('no policy of a function, a queue or a bucket allows access', () => {
+test('no policy of a function, a queue or a bucket allows access, except that of arrivals to the rule', () => {
   for (const { stack } of synthesized) {
     assert.deepEqual([...stack.all('AWS::Lambda::Permission'), ...stack.all('AWS::Lambda::Url')], []);
     for (const type of ['AWS::S3::BucketPolicy', 'AWS::SQS::QueuePolicy']) {
       for (const [id, { Properties }] of stack.all(type)) {
-        for (const { Effect } of Properties.PolicyDocument.Statement as Statement[]) assert.equal(Effect, 'Deny', id);
+        for (const { Effect, Principal } of Properties.PolicyDocument.Statement as Statement[]) {
+          if (id.startsWith('Live') && Effect === 'Allow') assert.deepEqual(Principal, { Service: 'events.amazonaws.com' });
+          else assert.equal(Effect, 'Deny', id);
+        }
       }
     }
   }
@@ -220,8 +237,8 @@ test('the functions know the account that must own each bucket', () => {
     assert.deepEqual(variables(all?.stack, id)['FLOWHERD_RESULTS_BUCKET_OWNER'], own);
   }
   const owners = (variable: string) => synthesized.map(({ stack }) => variables(stack, 'PlanningCoordinator')[`FLOWHERD_${variable}_BUCKET_OWNER`]);
-  assert.deepEqual(owners('NAMES'), [undefined, undefined, own, own, own, own, '999999999999']);
-  assert.deepEqual(owners('CONFIG'), [undefined, undefined, undefined, undefined, undefined, undefined, own]);
+  assert.deepEqual(owners('NAMES'), [undefined, undefined, own, own, own, own, undefined, '999999999999']);
+  assert.deepEqual(owners('CONFIG'), [undefined, undefined, undefined, undefined, undefined, undefined, undefined, own]);
   for (const { settings, stack } of synthesized) {
     const outputs = stack.template.toJSON()['Outputs'] as Record<string, { Value: unknown }>;
     assert.deepEqual(outputs['SourceBucketOwner']?.Value, settings['sourceBucketAccount'] ?? own);

@@ -284,3 +284,35 @@ test('a response with an unknown operation fails the execution and is part of th
   assert.deepEqual([ended.status, ended.error], ['FAILED', 'UnexpectedResponse']);
   assert.match(ended.cause ?? '', /"dance"/);
 });
+
+test('a close starts an execution for each run of the closed days', async () => {
+  const days = ['2026-02-17', '2026-02-18'];
+  const runs = days.map((day) => ({ operation: 'check', run: `live-closing-${day}`, prefix: `${day}/`, wait_seconds: 0 }));
+  for (const day of days) writeFileSync(join(cloud.directory, `${day}_.json`), JSON.stringify([end('done', `live-closing-${day}`)]));
+  writeFileSync(join(cloud.directory, 'closing.json'), JSON.stringify([{ operation: 'close', runs, problems: [] }]));
+  const closed = await play('close-days', [], { operation: 'close', fleet: 'closing' });
+  assert.equal(closed.status, 'SUCCEEDED', closed.cause);
+  assert.deepEqual(closed.visited.filter((state) => !state.startsWith('StartRun')), ['Input', 'Close', 'Closed', 'RunsStarted']);
+  for (const day of days) {
+    await until(`the run of ${day} is checked`, async () => existsSync(join(cloud.directory, `${day}_.calls`)));
+    assert.deepEqual(calls(day).map(({ event }) => [event['operation'], event['run']]), [['check', `live-closing-${day}`]]);
+  }
+});
+
+test('a close without a run to drive succeeds, and one that cannot close a day fails after it has started the others', async () => {
+  writeFileSync(join(cloud.directory, 'nothing.json'), JSON.stringify([{ operation: 'close', runs: [], problems: [] }]));
+  const nothing = await play('close-nothing', [], { operation: 'close', fleet: 'nothing' });
+  assert.equal(nothing.status, 'SUCCEEDED', nothing.cause);
+  const run = { operation: 'check', run: 'live-broken-2026-02-16', prefix: '2026-02-16/', wait_seconds: 0 };
+  writeFileSync(join(cloud.directory, '2026-02-16_.json'), JSON.stringify([end('done', run.run)]));
+  const problems = ['day 2026-02-15: runs/live-broken-2026-02-15/run.json: it is damaged'];
+  writeFileSync(join(cloud.directory, 'broken.json'), JSON.stringify([{ operation: 'close', runs: [run], problems }]));
+  const broken = await play('close-broken', [], { operation: 'close', fleet: 'broken' });
+  assert.deepEqual([broken.status, broken.error, broken.cause], ['FAILED', 'CloseFailed', problems[0]]);
+  await until('the other run is checked', async () => existsSync(join(cloud.directory, '2026-02-16_.calls')));
+  writeFileSync(join(cloud.directory, 'refused.json'), JSON.stringify([{ errorType: 'Refused', errorMessage: 'no fleet is live' }]));
+  const refused = await play('close-refused', [], { operation: 'close', fleet: 'refused' });
+  assert.equal(refused.status, 'FAILED');
+  assert.match(refused.cause ?? '', /^cannot close the day: .*no fleet is live/);
+  assert.equal(existsSync(join(cloud.directory, 'refused.calls')) && readFileSync(join(cloud.directory, 'refused.calls'), 'utf8').trim().split('\n').length, 1);
+});

@@ -83,7 +83,7 @@ test('every choice has a default', () => {
 
 test('every task is retried and caught, and a refusal is not retried', () => {
   const tasks = Object.entries(states).filter(([, state]) => state.Type === 'Task');
-  assert.deepEqual(tasks.map(([name]) => name), ['Begin', 'Purge', 'Plan', 'Check', 'Report', 'Resume', 'LastReport', 'Continue']);
+  assert.deepEqual(tasks.map(([name]) => name), ['Begin', 'Close', 'Purge', 'Plan', 'Check', 'Report', 'Resume', 'LastReport', 'Continue']);
   for (const [name, { Retry, Catch }] of tasks) {
     assert.deepEqual(Retry?.at(-1)?.ErrorEquals, ['States.ALL'], name);
     assert.ok((Retry?.at(-1)?.MaxAttempts ?? 0) >= 5, name);
@@ -133,6 +133,7 @@ test('every condition is a boolean for any input, because Step Functions accepts
   const inputs = [
     null, 7, 'text', [], ['a/'], {}, { prefix: 'a/' }, { prefix: null }, { prefix: ['a/'] }, { run: 'x' }, { run: null }, { prefix: 'a/', run: 7 }, { resume: {} }, { prefix: 'a/', run: '' },
     { run: 'x', operation: 'plan', wait_seconds: 'soon' }, { run: 'x', operation: 'plan', wait_seconds: 5 }, { operation: {} },
+    { operation: 'close' }, { operation: 'close', fleet: 'main' }, { problems: [] }, { problems: ['day 2026-02-18: damaged'] },
     { run: 'x', operation: 'end' }, { run: 'x', operation: 'end', state: 'done' }, { operation: 'check' },
   ];
   for (const [name, { Choices }] of Object.entries(states)) {

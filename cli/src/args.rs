@@ -1,5 +1,6 @@
 //! The command line. A test checks that docs/configuration.md describes every flag.
 
+pub(crate) mod live;
 mod names;
 mod tools;
 
@@ -64,6 +65,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Move dead-letter messages back to the queue, after you have fixed the cause
     Redrive(RedriveArgs),
+    /// Watch and close the days of live fleets, which convert objects as they arrive
+    Live(live::LiveArgs),
     /// Estimate what a run of a prefix or a directory would do and cost; changes nothing
     Estimate(EstimateArgs),
     /// Print the definitions of tables and views for Athena, Glue or DuckDB

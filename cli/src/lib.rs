@@ -95,6 +95,7 @@ pub fn main() -> ExitCode {
             None => fleet::reports::report(&args),
         },
         Command::Redrive(args) => fleet::run::redrive(&args),
+        Command::Live(args) => fleet::live::live(&args),
         Command::Estimate(args) => fleet::estimate::estimate(&args),
         Command::Sql(args) => sql::sql(&args),
         Command::Query(args) => match &args.local {

@@ -322,8 +322,8 @@ impl<S: Store, R: Source> Verification<'_, S, R> {
         if failure.is_some_and(|failure| is_of_run(&failure)) {
             return Ok(Err(Found::Failed));
         }
-        for earlier in &run.resumes {
-            if let Ok(receipt) = Receipt::read(store, earlier, entry, &run.fingerprint)? {
+        for (earlier, fingerprint) in run.earlier() {
+            if let Ok(receipt) = Receipt::read(store, earlier, entry, fingerprint)? {
                 return Ok(Ok((receipt, true)));
             }
         }

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use crate::{
     coordinator::{Coordinator, Inputs, iso, read_run},
     error::CoordinatorError,
+    live::day::is_reserved,
     marker::{RunMarker, Stage},
     options::RunOptions,
     runs,
@@ -32,9 +33,21 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// resumed run, is damaged.
     pub fn begin(&self, options: &RunOptions) -> Result<RunState, CoordinatorError> {
         let earlier = options.resume.as_ref().map(|name| read_run(self.results, name)).transpose()?;
+        if let Some(live) = earlier.as_ref().and_then(|earlier| earlier.live.as_ref()) {
+            return Err(CoordinatorError::Refused(format!(
+                "a live run cannot be resumed, because it has the objects of a day and not of a prefix; close its day again: \
+                 flowherd live close --day {}",
+                live.day
+            )));
+        }
         let prefix = prefix(options, earlier.as_ref())?;
         self.check_overlap(&prefix)?;
         let name = options.run_name((self.clock)())?;
+        if is_reserved(&name) {
+            return Err(CoordinatorError::Refused(format!(
+                "run name {name:?} begins with live-, as those of live runs do; choose another name"
+            )));
+        }
         let path = layout::run(&name);
         let existing = examine_json::<Run>(self.results, &path).map_err(CoordinatorError::Ledger)?;
         let existing = existing.transpose().map_err(|why| {
@@ -49,18 +62,8 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             return self.begin_again(&run, options);
         }
 
-        let inputs = (self.inputs)().map_err(|error| match error {
-            StoreError::NotFound(_)
-            | StoreError::AccessDenied(_)
-            | StoreError::TooLarge { .. }
-            | StoreError::WrongBucket(_)
-            | StoreError::InvalidKey(_) => {
-                CoordinatorError::Refused(format!("cannot read the configuration: {}", error_chain(&error)))
-            }
-            _ => CoordinatorError::Inputs(error),
-        })?;
         // Before anything is written: a prefix that cannot be listed begins no run.
-        let (fingerprint, enrichment) = check(&inputs)?;
+        let (inputs, (fingerprint, enrichment)) = self.read_inputs()?;
         self.source.page(&prefix, None).map_err(|error| self.list_error(&prefix, error))?;
         let is_reconfigured = earlier.as_ref().is_some_and(|earlier| earlier.fingerprint != fingerprint);
         let resumes = earlier.into_iter().flat_map(|run| std::iter::once(run.run).chain(run.resumes));
@@ -74,11 +77,13 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             started: String::new(),
             resumed: None,
             resumes: resumes.collect(),
+            live: None,
             lacks_names: inputs.lacks_names,
             manifest: None,
         };
         // Writes its own marker before reading others': of two runs that begin at once, at least one sees the other.
-        let begun = self.mark_begin(&run, options.purge).and_then(|started| {
+        let stage = if options.purge { Stage::Purging } else { Stage::Waiting };
+        let begun = self.mark_begin(&run, stage).and_then(|started| {
             run.started = started;
             if options.purge {
                 self.losers(&run, options.force)?;
@@ -121,8 +126,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
 
     /// Writes the first marker of a run, and returns when the store wrote it. Runs are ordered by that time, because the
     /// clocks of the machines that begin them may differ.
-    fn mark_begin(&self, run: &Run, purges: bool) -> Result<String, CoordinatorError> {
-        let stage = if purges { Stage::Purging } else { Stage::Waiting };
+    pub(crate) fn mark_begin(&self, run: &Run, stage: Stage) -> Result<String, CoordinatorError> {
         let mut marker = RunMarker { started: None, ..RunMarker::new(run, stage) };
         let mut write = || -> Result<String, StoreError> {
             marker.write(self.results)?;
@@ -139,8 +143,24 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         write().map_err(CoordinatorError::Ledger)
     }
 
+    /// Reads the configuration of a new run. Returns its files, fingerprint and enrichment files.
+    pub(crate) fn read_inputs(&self) -> Result<(Inputs, (Fingerprint, Vec<FileDigest>)), CoordinatorError> {
+        let inputs = (self.inputs)().map_err(|error| match error {
+            StoreError::NotFound(_)
+            | StoreError::AccessDenied(_)
+            | StoreError::TooLarge { .. }
+            | StoreError::WrongBucket(_)
+            | StoreError::InvalidKey(_) => {
+                CoordinatorError::Refused(format!("cannot read the configuration: {}", error_chain(&error)))
+            }
+            _ => CoordinatorError::Inputs(error),
+        })?;
+        let checked = check(&inputs)?;
+        Ok((inputs, checked))
+    }
+
     /// Refuses a prefix whose listing would contain the results of runs.
-    fn check_overlap(&self, prefix: &str) -> Result<(), CoordinatorError> {
+    pub(crate) fn check_overlap(&self, prefix: &str) -> Result<(), CoordinatorError> {
         let overlaps = |reserved: &&&str| prefix.starts_with(**reserved) || reserved.starts_with(prefix);
         let overlap = layout::RESERVED.iter().find(overlaps);
         match overlap.filter(|_| self.bucket == self.results_bucket) {
@@ -157,6 +177,13 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// Writes the configuration first and `run.json` after it: a run with `run.json` is complete. The index comes last, so it
     /// names no run without a ledger.
     fn write(&self, run: &Run, inputs: &Inputs) -> Result<(), StoreError> {
+        self.write_config(run, inputs)?;
+        put_json(self.results, &layout::run(&run.run), run)?;
+        runs::add(self.results, run)
+    }
+
+    /// Writes the copies of the configuration.
+    pub(crate) fn write_config(&self, run: &Run, inputs: &Inputs) -> Result<(), StoreError> {
         if let Some(config) = &inputs.config {
             self.results.put(&layout::config(&run.run), config)?;
         }
@@ -168,8 +195,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
                 self.results.put(&layout::enrichment(&run.run, &digest.sha256), &file.bytes)?;
             }
         }
-        put_json(self.results, &layout::run(&run.run), run)?;
-        runs::add(self.results, run)
+        Ok(())
     }
 }
 

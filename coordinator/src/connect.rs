@@ -145,7 +145,9 @@ impl<'a> Connected<'a> {
                 self.fleet_of_run(run)
             }
             Event::State(state) => self.settings.fleets.of_run(&state.run, &state.fleet),
-            Event::Names(_) => Err(CoordinatorError::refused("a refresh of the names is of no fleet")),
+            Event::Arrivals(_) | Event::Close(_) | Event::Names(_) => {
+                Err(CoordinatorError::refused("the event is not of one fleet"))
+            }
         }
     }
 

@@ -91,6 +91,14 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// As [`Coordinator::run`].
     pub fn resume_driving(&self, name: &str) -> Result<RunState, CoordinatorError> {
         let run = self.run(name)?;
+        if let Some(live) = &run.live
+            && self.results.head(&layout::closing(name)).map_err(CoordinatorError::Ledger)?.is_none()
+        {
+            return Err(CoordinatorError::Refused(format!(
+                "live run {name} is open: objects still arrive; close it with: flowherd live close --day {}",
+                live.day
+            )));
+        }
         let operation = match run.manifest {
             Some(_) => Operation::Check(Checking::default()),
             None => Operation::Plan(Planning::default()),

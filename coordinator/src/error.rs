@@ -13,6 +13,9 @@ pub enum CoordinatorError {
     /// A file of the ledger is there and cannot be used. No retry can help.
     #[error("{0}")]
     Damaged(String),
+    /// Another call is in the way. A later attempt can succeed.
+    #[error("{0}")]
+    Busy(String),
     /// Planning failed.
     #[error(transparent)]
     Plan(#[from] PlanError),

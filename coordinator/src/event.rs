@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     error::CoordinatorError,
+    live::{batch::ArrivalMessage, close::CloseOptions},
     options::{RefreshOptions, RunOptions},
     state::RunState,
 };
@@ -32,6 +33,10 @@ pub enum Event {
         /// The run to report again.
         run: String,
     },
+    /// Send the tasks of objects that have arrived: messages of the queue of arrivals.
+    Arrivals(Vec<ArrivalMessage>),
+    /// Close days of a live fleet.
+    Close(CloseOptions),
     /// Refresh the names.
     Names(RefreshOptions),
     /// Do the next operation of a run.
@@ -50,8 +55,14 @@ impl Event {
             Some(Value::String(operation)) => Some(operation),
             Some(_) => return Err(invalid("operation is not a string")),
         };
-        let Some(operation) = operation else { return Ok(Self::Run(options(event)?)) };
+        let Some(operation) = operation else {
+            return match event.remove("Records") {
+                Some(records) => arrivals(records),
+                None => Ok(Self::Run(options(event)?)),
+            };
+        };
         match operation.as_str() {
+            "close" => Ok(Self::Close(options(event)?)),
             "begin" => Ok(Self::Begin(options(event)?)),
             "names" => Ok(Self::Names(options(event)?)),
             "continue" => Ok(Self::Continue { run: run(&event, &operation)? }),
@@ -63,6 +74,15 @@ impl Event {
             }
         }
     }
+}
+
+/// Parses the messages that Lambda passes from SQS (<https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>). A message
+/// without an id fails the whole batch, because the response could not name it.
+fn arrivals(records: Value) -> Result<Event, CoordinatorError> {
+    let messages: Result<Vec<ArrivalMessage>, _> = serde_json::from_value(records);
+    messages.map(Event::Arrivals).map_err(|error| {
+        CoordinatorError::Refused(format!("invalid event: its records are not messages of SQS: {error}"))
+    })
 }
 
 fn options<T: DeserializeOwned>(event: Map<String, Value>) -> Result<T, CoordinatorError> {
@@ -144,6 +164,21 @@ mod tests {
         let names = Event::parse(json!({"operation": "names", "regions": ["eu-west-1"]})).unwrap();
         let regions = vec!["eu-west-1".to_owned()];
         assert_eq!(names, Event::Names(RefreshOptions { regions, ..RefreshOptions::default() }));
+    }
+
+    #[test]
+    fn messages_of_sqs_are_arrivals_and_a_close_may_name_a_day() {
+        let message = json!({"messageId": "m", "body": "b", "eventSourceARN": "arn:aws:sqs:eu-west-1:1:q", "attributes": {}});
+        let Event::Arrivals(messages) = Event::parse(json!({"Records": [message]})).unwrap() else {
+            panic!("arrivals")
+        };
+        assert_eq!((messages[0].message_id.as_str(), messages[0].body.as_str()), ("m", "b"));
+        assert!(refusal(&json!({"Records": [{"body": "b"}]})).contains("missing field `messageId`"));
+        let close = json!({"operation": "close", "fleet": "main", "day": "2026-02-18"});
+        let Event::Close(options) = Event::parse(close).unwrap() else { panic!("a close") };
+        assert_eq!(options.parse_day().unwrap().unwrap().text(), "2026-02-18");
+        let wrong = CloseOptions { day: Some("18.2.2026".to_owned()), ..CloseOptions::default() };
+        assert!(wrong.parse_day().unwrap_err().to_string().contains("is not a day"));
     }
 
     fn check() -> Value {

@@ -1,6 +1,8 @@
 //! The coordinator's Lambda function. Its input is an event; its output is a [`RunState`] or the answer of a refresh of the
 //! names, or an error of type `Refused` or `Retry`.
 
+mod live;
+
 use std::{
     io::Write as _,
     ops::ControlFlow,
@@ -71,11 +73,14 @@ fn respond(
             let end = Instant::now() + remaining().saturating_sub(names::WRITE_TIME);
             serde_json::to_value(refresh_names(aws, settings, connected, &options, end)?)
         }
+        Event::Arrivals(messages) => Ok(live::arrive(settings, connected, &messages)),
+        Event::Close(options) => serde_json::to_value(live::close(settings, connected, &options)?),
         event => {
             let has_time = || remaining() > MARGIN;
             let fleet = connected.fleet_of(&event)?;
             let state = connected.with(fleet, |coordinator| handle(coordinator, event, &has_time))??;
             log_step(operation.as_deref().unwrap_or_default(), &state);
+            live::log_end(settings, &state);
             serde_json::to_value(state)
         }
     };
@@ -140,8 +145,8 @@ fn handle<L: Lister, S: Store + Lister, Q: Queue>(
             state
         }
         Event::State(state) => coordinator.step(*state, has_time)?,
-        Event::Names(_) => {
-            return Err(CoordinatorError::refused("a refresh of the names is not a step of a run"));
+        Event::Arrivals(_) | Event::Close(_) | Event::Names(_) => {
+            return Err(CoordinatorError::refused("the event is not a step of a run"));
         }
     })
 }

@@ -15,6 +15,7 @@ pub mod fleets;
 pub mod forget;
 #[cfg(feature = "aws")]
 pub mod lambda;
+pub mod live;
 pub mod manifest;
 pub mod marker;
 #[cfg(feature = "aws")]

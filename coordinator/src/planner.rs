@@ -4,13 +4,14 @@
 //! written part of the manifest never changes, and neither does the end, an empty part: a repeated call lists neither
 //! again, and sends messages whose deduplication ids the queue knows.
 
-mod send;
+mod day;
+pub(crate) mod send;
 
 use std::time::Duration;
 
 use flowherd_shared::{
     layout,
-    ledger::{ManifestTotals, Missing, Receipt, Run, put_json, read_json},
+    ledger::{LiveCursor, ManifestTotals, Missing, Receipt, Run, put_json, read_json},
     queue::Queue,
     store::{Lister, ManifestEntry, Page, Store, StoreError},
     task::Task,
@@ -158,10 +159,15 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
     /// part.
     fn list(&self, run: &Run, planning: &mut Planning) -> Result<(), PlanError> {
         let sent = planning.totals;
-        let Page { entries, next } = self
-            .source
-            .page(&run.prefix, planning.after.as_deref())
-            .map_err(|source| PlanError::List { source, sent })?;
+        let listed = match &run.live {
+            None => self.source.page(&run.prefix, planning.after.as_deref()).map(Listed::from),
+            Some(live) => self.list_day(run, live, planning)?,
+        };
+        let Listed { entries, is_last, cursor } =
+            listed.map_err(|source| PlanError::List { source, sent })?;
+        if entries.is_empty() && !is_last {
+            return self.save_cursor(run, cursor);
+        }
         if sent.objects.saturating_add(entries.len() as u64) > self.max_keys {
             return Err(PlanError::TooMany { sent, max: self.max_keys });
         }
@@ -170,7 +176,8 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
             return Ok(());
         }
         let end = if entries.is_empty() { part } else { part.saturating_add(1) };
-        let is_complete = next.is_none() && self.write_part(run, end, &[])?;
+        self.save_cursor(run, cursor)?;
+        let is_complete = is_last && self.write_part(run, end, &[])?;
         if !entries.is_empty() {
             self.send_page(run, entries, planning)?;
         }
@@ -192,13 +199,15 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
         planning: &mut Planning,
     ) -> Result<(), PlanError> {
         let part = layout::manifest_part(&run.run, planning.totals.parts);
-        let done = if run.resumes.is_empty() {
-            vec![false; entries.len()]
+        let covered = if run.earlier().next().is_none() && run.live.is_none() {
+            vec![Covered::No; entries.len()]
         } else {
-            parallel::try_map(READERS, &entries, |object| self.is_done(run, object))
+            parallel::try_map(READERS, &entries, |object| self.covered(run, object))
                 .map_err(PlanError::Ledger)?
         };
-        let pending = entries.iter().zip(done).filter(|(_, is_done)| !is_done).map(|(object, _)| object);
+        let skipped = covered.iter().filter(|covered| **covered == Covered::ByEarlierRun).count() as u64;
+        let pending = entries.iter().zip(covered).filter(|(_, covered)| *covered == Covered::No);
+        let pending = pending.map(|(object, _)| object);
         let task = |object: &ManifestEntry| Task {
             run: run.run.clone(),
             fleet: run.fleet.clone(),
@@ -206,7 +215,6 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
             object: object.clone(),
         };
         let tasks: Vec<Task> = pending.map(task).collect();
-        let skipped = (entries.len() - tasks.len()) as u64;
         send::send(self.queue, &tasks, self.pause).map_err(|source| PlanError::Send { part, source })?;
         let totals = &mut planning.totals;
         totals.skipped = totals.skipped.saturating_add(skipped);
@@ -217,16 +225,46 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
         Ok(())
     }
 
-    fn is_done(&self, run: &Run, object: &ManifestEntry) -> Result<bool, StoreError> {
-        for earlier in &run.resumes {
-            match Receipt::examine(self.results, earlier, object, &run.fingerprint)? {
-                Ok(_) => return Ok(true),
+    /// Returns whether a receipt covers an object. Objects of a live run were sent when they arrived. Its own receipt covers an
+    /// object although another run has replaced the outputs: the report names it, and sending it would undo the other run.
+    fn covered(&self, run: &Run, object: &ManifestEntry) -> Result<Covered, StoreError> {
+        if run.live.is_some() && Receipt::read(self.results, &run.run, object, &run.fingerprint)?.is_ok() {
+            return Ok(Covered::ByRun);
+        }
+        for (earlier, fingerprint) in run.earlier() {
+            match Receipt::examine(self.results, earlier, object, fingerprint)? {
+                Ok(_) => return Ok(Covered::ByEarlierRun),
                 Err(Missing::DamagedReceipt(why)) => {
                     (self.damaged)(reconcile::damaged_receipt(earlier, object, &why));
                 }
                 Err(_) => {}
             }
         }
-        Ok(false)
+        Ok(Covered::No)
+    }
+}
+
+/// Which receipt covers an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Covered {
+    /// None. The object is sent.
+    No,
+    /// One of the run itself.
+    ByRun,
+    /// One of an earlier run, so that the object counts as skipped.
+    ByEarlierRun,
+}
+
+/// A page of the listing of a run.
+struct Listed {
+    entries: Vec<ManifestEntry>,
+    is_last: bool,
+    /// Where the listing continues, if that is not after the last object.
+    cursor: Option<LiveCursor>,
+}
+
+impl From<Page> for Listed {
+    fn from(Page { entries, next, .. }: Page) -> Self {
+        Self { entries, is_last: next.is_none(), cursor: None }
     }
 }

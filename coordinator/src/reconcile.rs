@@ -134,9 +134,9 @@ fn outcome(store: &impl Store, run: &Run, entry: &ManifestEntry) -> Result<Outco
     {
         return Ok(Outcome::Failed(failure));
     }
-    for earlier in &run.resumes {
-        match Receipt::examine(store, earlier, entry, &run.fingerprint)? {
-            Ok(_) => return Ok(Outcome::Skipped),
+    for (earlier, fingerprint) in run.earlier() {
+        match Receipt::examine(store, earlier, entry, fingerprint)? {
+            Ok(_) => return Ok(Outcome::Skipped(earlier.to_owned())),
             Err(earlier_why) if why == Missing::NoOutcome => why = earlier_why,
             Err(_) => {}
         }

@@ -222,11 +222,18 @@ fn message(run: &Run, report: &Report, bucket: &str, replaced: u64, untried: u64
             format!("run {name}: {} of {listed} failed{todo}{untried}{purged}", number(objects.failed))
         }
         (ReportState::Incomplete, _) if run.manifest.is_none() => {
-            format!("run {name}: the listing of its prefix is incomplete; begin a new run{purged}")
+            let todo = match &run.live {
+                Some(live) => format!("close its day: flowherd live close --day {}", live.day),
+                None => "begin a new run".to_owned(),
+            };
+            format!("run {name}: the listing of its prefix is incomplete; {todo}{purged}")
         }
         (ReportState::Incomplete, listed) => {
             let todo = match replaced {
-                0 => "resume the run".to_owned(),
+                0 => match &run.live {
+                    Some(live) => format!("close the day again (flowherd live close --day {})", live.day),
+                    None => "resume the run".to_owned(),
+                },
                 all if all == objects.missing => {
                     "another run has since replaced the outputs of the missing objects: do not resume this run"
                         .to_owned()

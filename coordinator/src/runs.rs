@@ -148,6 +148,7 @@ mod tests {
             started: "2026-02-18T01:02:03.000Z".to_owned(),
             resumed: None,
             resumes: Vec::new(),
+            live: None,
             lacks_names: false,
             manifest: None,
         }

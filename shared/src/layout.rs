@@ -53,6 +53,24 @@ pub fn run(run: &str) -> String {
     format!("runs/{run}/run.json")
 }
 
+/// The configuration with which a live run begins. Created before the run's other files.
+#[must_use]
+pub fn live_begin(run: &str) -> String {
+    format!("runs/{run}/begin.json")
+}
+
+/// Says that a live run accepts no further arrivals, and what its listing contains.
+#[must_use]
+pub fn closing(run: &str) -> String {
+    format!("runs/{run}/closing.json")
+}
+
+/// How far the listing of a closing run has come.
+#[must_use]
+pub fn cursor(run: &str) -> String {
+    format!("runs/{run}/cursor.json")
+}
+
 /// Copy of the configuration, made when the run began. Missing if the run has the built-in one.
 #[must_use]
 pub fn config(run: &str) -> String {

@@ -4,6 +4,7 @@
 mod arrivals;
 mod examples;
 mod files;
+mod live;
 mod report;
 mod rule_totals;
 mod top_objects;
@@ -15,8 +16,11 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use examples::counts_by_rule_and_reason;
 pub use examples::{RejectExample, ReportExample};
-pub use files::{examine_json, examine_report, put_json, read_json, read_report};
-pub use report::{MAX_REPORT_FAILURES, Missing, Outcome, Report, ReportFailure, ReportState, no_objects};
+pub use files::{examine_json, examine_report, put_json, put_json_if_absent, read_json, read_report};
+pub use live::{EarlierRun, LiveBegin, LiveClosing, LiveCursor, LiveDay};
+pub use report::{
+    EarlierObjects, MAX_REPORT_FAILURES, Missing, Outcome, Report, ReportFailure, ReportState, no_objects,
+};
 pub use rule_totals::RuleTotals;
 pub use top_objects::DoneObject;
 pub use warnings::Warning;
@@ -56,6 +60,9 @@ pub struct Run {
     /// Earlier runs whose receipts count, latest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumes: Vec<String>,
+    /// The day of a live run; `None` for a run that lists a prefix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<LiveDay>,
     /// Whether names were wanted, but not read from AWS yet when the run began.
     #[serde(default, skip_serializing_if = "is_false")]
     pub lacks_names: bool,

@@ -155,6 +155,10 @@ pub trait Source: Sync {
 pub struct Page {
     /// Objects in the order of their keys.
     pub entries: Vec<ManifestEntry>,
+    /// When each of them was last modified, by the store's clock; `None` if the store does not return it. S3 rounds it to
+    /// seconds. For a multipart upload it is the time of its begin
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>).
+    pub modified: Vec<Option<SystemTime>>,
     /// The key after which the next page begins; `None` on the last page.
     pub next: Option<String>,
 }

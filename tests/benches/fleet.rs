@@ -85,7 +85,7 @@ impl Lister for Slow {
             etag: format!("\"{number:032x}\""),
         };
         let next = (to < self.keys).then(|| entry(to - 1).key);
-        Ok(Page { entries: (from..to).map(entry).collect(), next })
+        Ok(Page { entries: (from..to).map(entry).collect(), next, modified: Vec::new() })
     }
 }
 

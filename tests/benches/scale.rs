@@ -175,7 +175,7 @@ impl Day {
         let mut meant = (from..below).filter(|number| is_meant(*number));
         let entries: Vec<ManifestEntry> = meant.by_ref().take(PAGE as usize).map(Self::entry).collect();
         let next = meant.next().and(entries.last()).map(|entry| entry.key.clone());
-        Page { entries, next }
+        Page { entries, next, modified: Vec::new() }
     }
 }
 

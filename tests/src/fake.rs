@@ -79,10 +79,33 @@ impl From<Injected> for PurgeError {
     }
 }
 
+/// The objects of a source.
+#[derive(Default)]
+struct Objects {
+    bytes: BTreeMap<String, Vec<u8>>,
+    /// Time of the last write of each key.
+    modified: BTreeMap<String, SystemTime>,
+    clock: Option<Clock>,
+}
+
+impl std::fmt::Debug for Objects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.bytes.keys().fmt(f)
+    }
+}
+
+impl Objects {
+    fn put(&mut self, key: String, object: Vec<u8>) {
+        let now = self.clock.as_ref().map_or(Duration::ZERO, |clock| clock());
+        self.modified.insert(key.clone(), SystemTime::UNIX_EPOCH + now);
+        self.bytes.insert(key, object);
+    }
+}
+
 /// Objects in memory.
 #[derive(Debug)]
 pub struct MemorySource {
-    objects: Mutex<BTreeMap<String, Vec<u8>>>,
+    objects: Mutex<Objects>,
     operations: Mutex<Operations>,
     /// Keys of a page; S3 has 1,000.
     pub page_size: usize,
@@ -96,31 +119,38 @@ impl Default for MemorySource {
 
 impl FromIterator<(String, Vec<u8>)> for MemorySource {
     fn from_iter<T: IntoIterator<Item = (String, Vec<u8>)>>(objects: T) -> Self {
-        Self { objects: Mutex::new(objects.into_iter().collect()), ..Self::default() }
+        let source = Self::default();
+        objects.into_iter().for_each(|(key, object)| source.put(&key, object));
+        source
     }
 }
 
 impl MemorySource {
     /// Adds or replaces an object.
     pub fn put(&self, key: &str, object: Vec<u8>) {
-        self.objects.lock().unwrap().insert(key.to_owned(), object);
+        self.objects.lock().unwrap().put(key.to_owned(), object);
+    }
+
+    /// Sets the source's own clock: the time since the epoch. Without it, every write happens at the epoch.
+    pub fn set_clock(&self, clock: impl Fn() -> Duration + Send + 'static) {
+        self.objects.lock().unwrap().clock = Some(Box::new(clock));
     }
 
     /// Removes an object and returns it.
     pub fn remove(&self, key: &str) -> Option<Vec<u8>> {
-        self.objects.lock().unwrap().remove(key)
+        self.objects.lock().unwrap().bytes.remove(key)
     }
 
     /// Returns all keys in order.
     #[must_use]
     pub fn keys(&self) -> Vec<String> {
-        self.objects.lock().unwrap().keys().cloned().collect()
+        self.objects.lock().unwrap().bytes.keys().cloned().collect()
     }
 
     /// Returns the manifest entry of an object.
     #[must_use]
     pub fn entry(&self, key: &str) -> ManifestEntry {
-        entry(key, &self.objects.lock().unwrap()[key])
+        entry(key, &self.objects.lock().unwrap().bytes[key])
     }
 
     /// Fails the operation with this number from now, from 0; `None` fails no operation.
@@ -145,7 +175,7 @@ impl MemorySource {
         self.operations.lock().unwrap().count
     }
 
-    fn operate(&self) -> Result<MutexGuard<'_, BTreeMap<String, Vec<u8>>>, StoreError> {
+    fn operate(&self) -> Result<MutexGuard<'_, Objects>, StoreError> {
         self.operations.lock().unwrap().next()?;
         Ok(self.objects.lock().unwrap())
     }
@@ -162,7 +192,7 @@ impl Source for MemorySource {
         let objects = self.operate()?;
         let missing =
             || StoreError::NotFound("the object no longer exists; put it back, then redrive".into());
-        let bytes = objects.get(&object.key).ok_or_else(missing)?;
+        let bytes = objects.bytes.get(&object.key).ok_or_else(missing)?;
         if entry(&object.key, bytes) == *object {
             Ok(Cursor::new(bytes.clone()))
         } else {
@@ -173,24 +203,31 @@ impl Source for MemorySource {
     }
 
     fn head(&self, key: &str) -> Result<Option<ManifestEntry>, StoreError> {
-        Ok(self.operate()?.get(key).map(|object| entry(key, object)))
+        Ok(self.operate()?.bytes.get(key).map(|object| entry(key, object)))
     }
 }
 
 impl Lister for MemorySource {
     fn page(&self, prefix: &str, after: Option<&str>) -> Result<Page, StoreError> {
-        Ok(page(&*self.operate()?, self.page_size, prefix, after))
+        let objects = self.operate()?;
+        Ok(page((&objects.bytes, &objects.modified), self.page_size, prefix, after))
     }
 }
 
-fn page(files: &BTreeMap<String, Vec<u8>>, size: usize, prefix: &str, after: Option<&str>) -> Page {
+fn page(
+    (files, modified): (&BTreeMap<String, Vec<u8>>, &BTreeMap<String, SystemTime>),
+    size: usize,
+    prefix: &str,
+    after: Option<&str>,
+) -> Page {
     let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
     let mut below =
         files.range::<str, _>((from, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix));
     let entries: Vec<ManifestEntry> =
         below.by_ref().take(size).map(|(key, object)| entry(key, object)).collect();
     let next = below.next().and(entries.last()).map(|entry| entry.key.clone());
-    Page { entries, next }
+    let modified = entries.iter().map(|entry| modified.get(&entry.key).copied()).collect();
+    Page { entries, next, modified }
 }
 
 /// Returns a hash of the content, as S3 does.
@@ -341,7 +378,8 @@ pub struct MemorySink {
 
 impl Lister for MemoryStore {
     fn page(&self, prefix: &str, after: Option<&str>) -> Result<Page, StoreError> {
-        Ok(page(&self.operate()?.files, 1000, prefix, after))
+        let shared = self.operate()?;
+        Ok(page((&shared.files, &shared.modified), 1000, prefix, after))
     }
 }
 

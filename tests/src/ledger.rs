@@ -22,6 +22,7 @@ pub fn run(name: &str, plan: &RunConfig, manifest: Option<ManifestTotals>) -> Ru
         started: "2026-01-01T00:00:00.000Z".to_owned(),
         resumed: None,
         resumes: Vec::new(),
+        live: None,
         lacks_names: false,
         manifest,
     }

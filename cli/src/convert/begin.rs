@@ -146,6 +146,7 @@ fn begin_in(
         resumed: chosen.started.is_some().then(|| time.clone()),
         started: chosen.started.unwrap_or(time),
         resumes: chosen.resumes,
+        live: None,
         lacks_names: false,
         manifest: None,
     };

@@ -155,7 +155,7 @@ fn find_run(fleet: &Fleet<'_>, name: &str) -> Result<Option<Run>, Stop> {
 }
 
 /// Drives a run in this process: until everything is in the queue, or to its end with `--watch`.
-fn follow_here(fleet: &Fleet<'_>, mut state: RunState, output: &OutputArgs) -> Result<(), Stop> {
+pub(super) fn follow_here(fleet: &Fleet<'_>, mut state: RunState, output: &OutputArgs) -> Result<(), Stop> {
     let watch = Watch::new(&state.run, fleet.deployment.settings.settle);
     let mut command = Command::new(fleet.deployment.patience, Some(&watch), !output.watch);
     let driven = fleet.coordinator.drive(&mut state, &mut command);

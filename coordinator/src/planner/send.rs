@@ -38,7 +38,7 @@ pub enum SendError {
 
 /// Sends every task. `SendMessageBatch` succeeds even if it rejects entries, so exactly those are sent again
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html>).
-pub(super) fn send(
+pub(crate) fn send(
     queue: &impl Queue,
     tasks: &[Task],
     pause: &(dyn Fn(Duration) + Sync),

@@ -6,6 +6,7 @@ mod errors;
 mod find;
 mod head;
 mod listing;
+mod notifications;
 mod upload;
 mod versions;
 

@@ -61,9 +61,22 @@ fn examine<T: DeserializeOwned>(
 
 /// Writes a ledger file.
 pub fn put_json<T: Serialize>(store: &impl Store, path: &str, value: &T) -> Result<(), StoreError> {
+    store.put(path, &to_json(path, value)?)
+}
+
+/// Creates a ledger file as [`Store::put_if_absent`] does. Returns whether it was created.
+pub fn put_json_if_absent<T: Serialize>(
+    store: &impl Store,
+    path: &str,
+    value: &T,
+) -> Result<bool, StoreError> {
+    store.put_if_absent(path, &to_json(path, value)?)
+}
+
+fn to_json<T: Serialize>(path: &str, value: &T) -> Result<Vec<u8>, StoreError> {
     let mut bytes = serde_json::to_vec(value).map_err(|error| {
         StoreError::Invalid(Problem::caused_by(format!("cannot serialize {path}"), error))
     })?;
     bytes.push(b'\n');
-    store.put(path, &bytes)
+    Ok(bytes)
 }

@@ -16,6 +16,8 @@ use crate::{
 
 /// Maximum failures in a report. `runs/<run>/failures/` has all of them.
 pub const MAX_REPORT_FAILURES: usize = 1000;
+/// Maximum earlier runs in a report.
+const MAX_EARLIER_RUNS: usize = 100;
 
 /// The reconciliation of a run. Always: `listed = done + failed + skipped + missing`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +36,9 @@ pub struct Report {
     pub state: ReportState,
     /// Objects.
     pub objects: ObjectCounts,
+    /// Who has done the skipped objects: earlier runs with the configuration of each. At most [`MAX_EARLIER_RUNS`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub earlier: BTreeMap<String, EarlierObjects>,
     /// Records of the objects that are done.
     pub records: RecordCounts,
     /// Bytes of the objects that are done.
@@ -68,6 +73,15 @@ pub struct Report {
     /// Set if another run purged the queue while this one had messages in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purged: Option<Purged>,
+}
+
+/// Skipped objects that an earlier run has done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EarlierObjects {
+    /// SHA-256 of its configuration, in hex.
+    pub config_hash: String,
+    /// Objects of the manifest.
+    pub objects: u64,
 }
 
 /// The state of a run.
@@ -113,8 +127,8 @@ pub enum Outcome {
     Done(Box<Receipt>),
     /// It failed.
     Failed(Failure),
-    /// An earlier run's receipt covers it.
-    Skipped,
+    /// The receipt of this earlier run covers it.
+    Skipped(String),
     /// It has neither.
     Missing(Missing),
 }
@@ -146,6 +160,7 @@ impl Report {
             finished: String::new(),
             state: ReportState::Incomplete,
             objects: ObjectCounts::default(),
+            earlier: earlier(run),
             records: RecordCounts::default(),
             bytes: ByteCounts::default(),
             tables: BTreeMap::new(),
@@ -178,7 +193,12 @@ impl Report {
         match outcome {
             Outcome::Done(receipt) => self.done(entry, &receipt),
             Outcome::Failed(failure) => self.fail(&entry.key, failure.error()),
-            Outcome::Skipped => self.objects.skipped += 1,
+            Outcome::Skipped(run) => {
+                self.objects.skipped += 1;
+                if let Some(earlier) = self.earlier.get_mut(&run) {
+                    earlier.objects += 1;
+                }
+            }
             Outcome::Missing(_) => self.objects.missing += 1,
         }
     }
@@ -193,6 +213,7 @@ impl Report {
         } else {
             ReportState::Done
         };
+        self.earlier.retain(|_, earlier| earlier.objects > 0);
         let findings = std::mem::take(&mut self.findings);
         self.warnings = findings.warnings(&self.rules, &self.rejects, self.records.rows);
         self.failures.sort_unstable_by(|a, b| a.key.cmp(&b.key));
@@ -265,6 +286,12 @@ pub fn no_objects(source: &str, prefix: &str) -> String {
     format!(
         "no objects in {source}{with}. Check its name and the prefix: case matters, and keys have no leading \"/\""
     )
+}
+
+fn earlier(run: &Run) -> BTreeMap<String, EarlierObjects> {
+    let objects = |config_hash: &str| EarlierObjects { config_hash: config_hash.to_owned(), objects: 0 };
+    let runs = run.earlier().take(MAX_EARLIER_RUNS);
+    runs.map(|(run, fingerprint)| (run.to_owned(), objects(&fingerprint.config_hash))).collect()
 }
 
 /// Adds a number of a ledger file. It saturates, because the file may be forged.

@@ -275,6 +275,7 @@ mod tests {
             started: String::new(),
             resumed: None,
             resumes: Vec::new(),
+            live: None,
             lacks_names: false,
             manifest: None,
         };

@@ -7,6 +7,11 @@ use flowherd_coordinator::{
     coordinator::{Coordinator, Inputs},
     error::CoordinatorError,
     event::Event,
+    live::{
+        batch::{ArrivalMessage, Arrivals, FleetKeys},
+        close::CloseOptions,
+        day::{Day, Territory},
+    },
     manifest,
     options::RunOptions,
     reconcile::{Reconciliation, reconcile},
@@ -130,6 +135,35 @@ impl Fleet {
         })
     }
 
+    /// Handles messages of the queue of arrivals. Each of them is sent, ignored, or delivered again.
+    fn arrive(&self, messages: &[ArrivalMessage]) {
+        let territory = Territory::new(&["p/".to_owned()], &[]);
+        let fleets = [FleetKeys { fleet: "main".to_owned(), territory, live: true }];
+        let now = Timestamp::from_second(1_771_372_800).expect("a time");
+        let arrivals = Arrivals { bucket: "logs", fleets: &fleets, now };
+        let handled = arrivals.handle(messages, |keys, day, objects| {
+            assert!(objects.iter().all(|object| keys.territory.prefix_of(&object.key).is_some()));
+            assert_eq!(Day::parse(&day.text()), Some(day));
+            Ok(())
+        });
+        assert_eq!(handled.failed.is_empty(), handled.refused == 0);
+        let accounted = handled.sent + handled.ignored + handled.refused;
+        assert!(
+            accounted >= messages.len() as u64
+                || messages.iter().any(|message| message.body.contains("Records"))
+        );
+    }
+
+    /// Closes days. An invalid day is refused.
+    fn close(&self, options: &CloseOptions) {
+        let territory = Territory::new(&["p/".to_owned()], &[]);
+        let Ok(day) = options.parse_day() else { return };
+        match self.coordinate(|coordinator| coordinator.close(&territory, day)) {
+            Ok(closed) => assert!(!closed.runs.is_empty()),
+            Err(error) => assert!(!error.on_one_line().is_empty()),
+        }
+    }
+
     /// Handles the event and up to three further operations. Each returned state must be a valid event, and a refused event
     /// must leave no file.
     fn serve(&self, event: Event) {
@@ -143,6 +177,14 @@ impl Fleet {
             assert!(options.targets().len() > options.role_arns.len().min(options.problems().len()));
             return;
         }
+        if let Event::Arrivals(messages) = &event {
+            self.arrive(messages);
+            return;
+        }
+        if let Event::Close(options) = &event {
+            self.close(options);
+            return;
+        }
         let before = self.store.files().len();
         let outcome = self.coordinate(|coordinator| match event {
             Event::Run(options) | Event::Begin(options) => coordinator.begin(&options),
@@ -151,7 +193,7 @@ impl Fleet {
                 coordinator.run(&run).and_then(|run| coordinator.step(RunState::report_now(&run), &|| false))
             }
             Event::Redrive { run } => coordinator.redrive(&run).map(|(_, state)| state),
-            Event::Names(_) => unreachable!("returned above"),
+            Event::Arrivals(_) | Event::Close(_) | Event::Names(_) => unreachable!("returned above"),
             Event::State(state) => coordinator.step(RunState { run: "r".to_owned(), ..*state }, &|| false),
         });
         let mut state = match outcome {

@@ -31,6 +31,7 @@ mod headers;
 mod hostile;
 mod items;
 mod limits;
+mod live;
 mod manual;
 
 mod model;
@@ -55,6 +56,7 @@ mod schedules;
 mod security;
 mod smoke;
 mod stack;
+mod stack_live;
 mod start;
 mod suggest;
 mod synth;

@@ -1,5 +1,7 @@
 //! Listings of a bucket. Each response is checked before it is used.
 
+use std::time::SystemTime;
+
 use aws_sdk_s3::{
     operation::list_objects_v2::ListObjectsV2Output,
     types::{EncodingType, Object},
@@ -16,11 +18,12 @@ impl Lister for Bucket {
             let response = self.list(prefix, after, None, token)?;
             let entries = entries(&response)?;
             check_order(after, &entries)?;
+            let modified = response.contents().iter().map(modified).collect();
             // The next page begins after a key, not at a token: planning can continue after a page in the manifest
             // without listing it again.
             match (has_more(&response)?, entries.last()) {
-                (true, Some(last)) => return Ok(Page { next: Some(last.key.clone()), entries }),
-                (false, _) => return Ok(Page { next: None, entries }),
+                (true, Some(last)) => return Ok(Page { next: Some(last.key.clone()), entries, modified }),
+                (false, _) => return Ok(Page { next: None, entries, modified }),
                 // S3 may return a page without keys that is not the last one.
                 (true, None) => token = Some(next_token(&response)?),
             }
@@ -93,6 +96,10 @@ fn entries(response: &ListObjectsV2Output) -> Result<Vec<ManifestEntry>, StoreEr
         ))
     };
     response.contents().iter().map(|object| entry(object).ok_or_else(|| incomplete(object))).collect()
+}
+
+fn modified(object: &Object) -> Option<SystemTime> {
+    SystemTime::try_from(*object.last_modified()?).ok()
 }
 
 /// Checks that the keys are in order and follow `after`, because the next page begins after the last key. A directory bucket

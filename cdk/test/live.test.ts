@@ -1,0 +1,158 @@
+// Stacks with live fleets: events of the source bucket, the queue of arrivals, its function, and the schedules that close days.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { SettingsError } from '../bin/settings';
+import { file, synth, text } from './stack';
+
+const plain = synth();
+const live = synth({
+  prefixes: 'firehose/',
+  configFile: file('live.toml', '# flow\n'),
+  fleets: {
+    main: { live: true },
+    'waf-2': { prefixes: ['waf/', 'waf-old/'], live: true, closeHour: 5 },
+    old: { prefixes: ['old/'] },
+  },
+});
+
+interface Statement {
+  readonly Effect: string;
+  readonly Action: string | string[];
+  readonly Resource: unknown;
+  readonly Principal?: Record<string, string>;
+  readonly Condition?: Record<string, Record<string, unknown>>;
+}
+const listed = <T>(value: T | T[]): T[] => (Array.isArray(value) ? value : [value]);
+
+/** The resources of each action of a role. */
+function permissions(policy: string): Record<string, string[]> {
+  const { Statement } = live.only('AWS::IAM::Policy', policy).Properties.PolicyDocument as { Statement: Statement[] };
+  const found: Record<string, string[]> = {};
+  for (const { Action, Resource } of Statement) {
+    for (const action of listed(Action)) (found[action] ??= []).push(...listed(Resource).map(text));
+  }
+  return found;
+}
+
+test('a stack without a live fleet has nothing of it', () => {
+  for (const type of ['AWS::Events::Rule', 'AWS::Scheduler::Schedule']) assert.deepEqual(plain.all(type), [], type);
+  assert.equal(plain.stack.live, undefined);
+  assert.ok(!('ArrivalsQueueUrl' in (plain.template.toJSON()['Outputs'] as object)));
+});
+
+test('one rule sends the events of new objects below the prefixes of live fleets to the queue', () => {
+  const rule = live.only('AWS::Events::Rule', 'LiveRule').Properties;
+  assert.deepEqual(rule.EventPattern, {
+    source: ['aws.s3'],
+    'detail-type': ['Object Created'],
+    detail: { bucket: { name: ['my-archive'] }, object: { key: [{ prefix: 'firehose/' }, { prefix: 'waf/' }, { prefix: 'waf-old/' }] } },
+  });
+  assert.deepEqual(rule.Targets.map(({ Arn, DeadLetterConfig }: { Arn: unknown; DeadLetterConfig: { Arn: unknown } }) => [text(Arn), text(DeadLetterConfig.Arn)]), [
+    ['<LiveArrivals>', '<LiveDeadLetters>'],
+  ]);
+});
+
+test('only the rule may send to the queues, and only over TLS', () => {
+  for (const queue of ['LiveArrivals', 'LiveDeadLetters']) {
+    const { Statement } = live.only('AWS::SQS::QueuePolicy', `${queue}Policy`).Properties.PolicyDocument as { Statement: Statement[] };
+    const allowed = Statement.filter(({ Effect }) => Effect === 'Allow');
+    assert.equal(allowed.length, 1, queue);
+    assert.deepEqual(allowed[0]?.Principal, { Service: 'events.amazonaws.com' });
+    assert.ok(!listed(allowed[0]!.Action).some((action) => action.includes('*') || action.includes('Receive')), queue);
+    const source = Object.values(allowed[0]?.Condition ?? {})[0]?.['aws:SourceArn'];
+    assert.equal(text(source), '<LiveRule>', queue);
+    assert.ok(Statement.some(({ Effect, Condition }) => Effect === 'Deny' && Condition?.['Bool']?.['aws:SecureTransport'] === 'false'));
+  }
+});
+
+test('arrivals become dead-letter messages after five deliveries, and none is delivered twice at once', () => {
+  const queue = live.only('AWS::SQS::Queue', 'LiveArrivals').Properties;
+  assert.equal(queue.FifoQueue, undefined);
+  assert.equal(queue.RedrivePolicy.maxReceiveCount, 5);
+  assert.equal(text(queue.RedrivePolicy.deadLetterTargetArn), '<LiveDeadLetters>');
+  const arrive = live.only('AWS::Lambda::Function', 'LiveArrive').Properties;
+  assert.ok(queue.VisibilityTimeout >= 6 * arrive.Timeout);
+  const { BatchSize, FunctionResponseTypes, EventSourceArn, ScalingConfig } = live.only('AWS::Lambda::EventSourceMapping', 'LiveTrigger').Properties;
+  assert.deepEqual([BatchSize, FunctionResponseTypes, text(EventSourceArn), ScalingConfig], [100, ['ReportBatchItemFailures'], '<LiveArrivals>', { MaximumConcurrency: 5 }]);
+});
+
+test('the function of arrivals begins live runs and sends their tasks, and may do nothing else', () => {
+  const found = permissions('LiveArriveRole');
+  const results = (keys: readonly string[]) => keys.map((key) => `<ResultsBucket>/${key}`);
+  const { 's3:GetObject': read = [], ...others } = found;
+  assert.deepEqual(others, {
+    'logs:CreateLogStream': ['<LiveArriveLog>'],
+    'logs:PutLogEvents': ['<LiveArriveLog>'],
+    's3:PutObject': results([
+      'active/live-*', 'runs/.index/*', 'runs/live-*/begin.json', 'runs/live-*/run.json', 'runs/live-*/flowherd.toml', 'runs/live-*/names.json',
+      'runs/live-*/enrich/*',
+    ]),
+    's3:ListBucket': ['<ResultsBucket>'],
+    'sqs:SendMessage': ['<TasksQueue>', '<waf2TasksQueue>'],
+    'sqs:GetQueueAttributes': ['<TasksQueue>', '<waf2TasksQueue>', '<LiveArrivals>'],
+    'sqs:GetQueueUrl': ['<TasksDeadLetters>', '<waf2TasksDeadLetters>'],
+    'sqs:ReceiveMessage': ['<LiveArrivals>'],
+    'sqs:DeleteMessage': ['<LiveArrivals>'],
+  });
+  assert.deepEqual(read.slice(0, 2), results(['runs/*', 'active/*']));
+  assert.match(read.slice(2).join(), /^arn:<AWS::Partition>:s3:::cdk-\w+-assets-.*\.toml$/);
+  // The same settings as the coordinator.
+  const environment = (id: string) => live.only('AWS::Lambda::Function', id).Properties.Environment;
+  assert.deepEqual(environment('LiveArrive'), environment('PlanningCoordinator'));
+});
+
+test('the coordinator writes the files of live runs only with a live fleet', () => {
+  assert.ok(permissions('PlanningCoordinatorRole')['s3:PutObject']?.includes('<ResultsBucket>/runs/live-*/closing.json'));
+  assert.ok(!JSON.stringify(plain.only('AWS::IAM::Policy', 'PlanningCoordinatorRole')).includes('live-'));
+});
+
+test('a schedule of each live fleet starts the step loop at its hour in UTC', () => {
+  const schedules = live.all('AWS::Scheduler::Schedule').map(([, { Properties }]) => Properties);
+  assert.deepEqual(
+    schedules.map(({ ScheduleExpression, ScheduleExpressionTimezone, Target }) => [ScheduleExpression, ScheduleExpressionTimezone, text(Target.Arn), Target.Input]),
+    [
+      ['cron(0 2 * * ? *)', 'UTC', '<StepLoopStateMachine>', '{"operation":"close","fleet":"main"}'],
+      ['cron(0 5 * * ? *)', 'UTC', '<StepLoopStateMachine>', '{"operation":"close","fleet":"waf-2"}'],
+    ],
+  );
+  assert.deepEqual(permissions('LiveScheduleRole'), { 'states:StartExecution': ['<StepLoopStateMachine>'] });
+  const role = live.only('AWS::IAM::Role', 'LiveScheduleRole').Properties.AssumeRolePolicyDocument.Statement[0];
+  assert.deepEqual(role.Condition, { StringEquals: { 'aws:SourceAccount': { Ref: 'AWS::AccountId' } } });
+});
+
+test('alarms watch the arrivals, and the days of each live fleet', () => {
+  const alarms = Object.fromEntries(live.all('AWS::CloudWatch::Alarm').map(([, { Properties }]) => [Properties.AlarmName as string, Properties]));
+  const names = Object.keys(alarms).filter((name) => /arrivals|live/.test(name)).sort();
+  assert.deepEqual(names, ['Flowherd-arrivals-age', 'Flowherd-arrivals-dead-letters', 'Flowherd-live-close-overdue', 'Flowherd-waf-2-live-close-overdue']);
+  const overdue = alarms['Flowherd-waf-2-live-close-overdue'];
+  assert.deepEqual(
+    [overdue?.TreatMissingData, overdue?.ComparisonOperator, overdue?.Period * overdue?.EvaluationPeriods <= 604_800, overdue?.EvaluationPeriods],
+    ['breaching', 'LessThanThreshold', true, 27],
+  );
+});
+
+test('the bucket keeps its notifications: the stack configures none', () => {
+  assert.deepEqual(live.all('AWS::S3::Bucket').map(([id]) => id.replace(/[0-9A-F]{8}$/, '')), ['ResultsBucket']);
+  assert.ok(!JSON.stringify(live.resources).includes('NotificationConfiguration'));
+  assert.deepEqual(live.all('Custom::S3BucketNotifications'), []);
+});
+
+test('a live fleet needs the source bucket in the account and region of the stack', () => {
+  const problems = (settings: Readonly<Record<string, unknown>>) => {
+    try {
+      synth(settings);
+    } catch (error) {
+      if (error instanceof SettingsError) return error.problems.join('\n');
+      throw error;
+    }
+    return '';
+  };
+  for (const elsewhere of [{ sourceBucketRegion: 'us-west-2' }, { sourceBucketAccount: '999999999999' }]) {
+    assert.equal(problems(elsewhere), '');
+    assert.match(problems({ ...elsewhere, live: 'true' }), /^live="true": needs a source bucket in the account and the region of the stack/);
+    assert.match(problems({ ...elsewhere, fleets: { flow: { live: true } } }), /^fleets\.flow\.live=true: needs a source bucket/);
+  }
+  assert.match(problems({ live: 'true', closeHour: '24' }), /^closeHour="24": must be a whole number from 0 to 23/);
+});

@@ -1,0 +1,77 @@
+//! Planning a live run that is closed: lists a day instead of a prefix. The position is in the ledger, because a page may have
+//! no objects of the day.
+
+use flowherd_shared::{
+    layout,
+    ledger::{LiveClosing, LiveCursor, LiveDay, Run, put_json, read_json},
+    queue::Queue,
+    store::{Lister, Store, StoreError},
+};
+
+use super::{Listed, PlanError, Planner};
+use crate::{
+    live::{
+        day::{Day, Territory},
+        listing::{DayListing, Position},
+    },
+    state::Planning,
+};
+
+/// Objects after which a call writes a part of the manifest.
+const PART_OBJECTS: usize = 1000;
+/// Pages after which a call saves its position. A listing of years of other days has many pages without an object.
+const PAGES: usize = 20;
+
+impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
+    /// Lists up to 20 pages of a day.
+    pub(super) fn list_day(
+        &self,
+        run: &Run,
+        live: &LiveDay,
+        planning: &Planning,
+    ) -> Result<Result<Listed, StoreError>, PlanError> {
+        let listing = self.day_listing(run, live).map_err(PlanError::Ledger)?;
+        let part = planning.totals.parts;
+        let path = layout::cursor(&run.run);
+        let cursor: Option<LiveCursor> = read_json(self.results, &path).map_err(PlanError::Ledger)?;
+        let after = planning.after.as_deref().map(|key| listing.position_after(key)).unwrap_or_default();
+        let saved = cursor.filter(|cursor| cursor.part == part).map(Position::from).unwrap_or_default();
+        Ok(self.pages_of_day(&listing, part, after.max(saved)))
+    }
+
+    fn pages_of_day(&self, listing: &DayListing, part: u64, from: Position) -> Result<Listed, StoreError> {
+        let mut entries = Vec::new();
+        let mut position = from;
+        for _ in 0..PAGES {
+            let page = listing.page(self.source, position)?;
+            entries.extend(page.entries);
+            match page.next {
+                None => return Ok(Listed { entries, is_last: true, cursor: None }),
+                Some(next) => position = next,
+            }
+            if entries.len() >= PART_OBJECTS {
+                break;
+            }
+        }
+        // The part with these objects is written before the cursor counts.
+        let cursor = position.cursor(part + u64::from(!entries.is_empty()));
+        Ok(Listed { entries, is_last: false, cursor: Some(cursor) })
+    }
+
+    fn day_listing(&self, run: &Run, live: &LiveDay) -> Result<DayListing, StoreError> {
+        let path = layout::closing(&run.run);
+        let open =
+            || StoreError::Invalid(format!("{path} does not exist: run {} is not closed", run.run).into());
+        let closing: LiveClosing = read_json(self.results, &path)?.ok_or_else(open)?;
+        let invalid =
+            || StoreError::Invalid(format!("run {} has the invalid day {:?}", run.run, live.day).into());
+        let day = Day::parse(&live.day).ok_or_else(invalid)?;
+        Ok(DayListing { territory: Territory::from(closing), day })
+    }
+
+    /// Saves where the listing continues.
+    pub(super) fn save_cursor(&self, run: &Run, cursor: Option<LiveCursor>) -> Result<(), PlanError> {
+        let Some(cursor) = cursor else { return Ok(()) };
+        put_json(self.results, &layout::cursor(&run.run), &cursor).map_err(PlanError::Ledger)
+    }
+}

@@ -1,0 +1,75 @@
+//! A live fleet as the deployed stack on the local cloud: events of the bucket, the function of arrivals, and a close by the step
+//! loop.
+
+use std::{process::Command, time::Instant};
+
+use flowherd_shared::store::Store;
+use flowherd_tests::{
+    local_cloud::wait_until,
+    objects::{FLOW, envelope, event, gzip},
+    python_server::python,
+};
+use serde_json::Value;
+
+use super::{
+    place::Place,
+    stack::{Deployed, json},
+};
+
+/// Lets the bucket send its events to EventBridge, and keeps what its notifications have.
+const ENABLE: &str = r"
+import sys, botocore.session
+s3 = botocore.session.get_session().create_client(
+    's3', region_name='us-east-1', endpoint_url=sys.argv[1], aws_access_key_id='test', aws_secret_access_key='test')
+notifications = s3.get_bucket_notification_configuration(Bucket='archive')
+notifications.pop('ResponseMetadata')
+s3.put_bucket_notification_configuration(
+    Bucket='archive', NotificationConfiguration={**notifications, 'EventBridgeConfiguration': {}})
+";
+
+fn status(deployed: &Deployed) -> Value {
+    let ran = deployed.flowherd(&["live", "status", "--json"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    json(&ran)[0]["today"].clone()
+}
+
+#[test]
+#[ignore = "needs .venv and cdk/node_modules; run `make test`"]
+fn a_deployed_live_fleet_converts_objects_as_they_arrive_and_closes_their_day() {
+    let deployed = Deployed::with_settings(Place::synth(1, 1, &[]), &[], &["live=true".to_owned()]);
+    let check = deployed.flowherd(&["live", "check"]);
+    assert_eq!(check.status, 1, "{check:?}");
+    assert!(check.stderr.contains("does not send its events to EventBridge"), "{check:?}");
+    let enabled = Command::new(python()).args(["-c", ENABLE, &deployed.cloud.endpoint]).status().unwrap();
+    assert!(enabled.success());
+
+    let day = status(&deployed)["day"].as_str().unwrap().to_owned();
+    let source = deployed.cloud.aws().bucket("archive", None);
+    let object = gzip(envelope("g", &[event(1, FLOW)]).as_bytes());
+    let began = Instant::now();
+    for number in 0..20 {
+        let key = format!("firehose/{}/10/a b+%ü-{number}", day.replace('-', "/"));
+        source.put(&key, &object).unwrap();
+    }
+    wait_until("all objects are done", || status(&deployed)["done"] == 20);
+    let latency = status(&deployed)["latency"].clone();
+    println!("20 objects done after {:?}; latency {latency}", began.elapsed());
+    let check = deployed.flowherd(&["live", "check"]);
+    assert_eq!((check.status, check.stdout.contains("sent to EventBridge")), (0, true), "{check:?}");
+
+    // An object without an event, because the rule does not have its prefix, is no object of the fleet.
+    source.put("other/a", &object).unwrap();
+    let closed = deployed.flowherd(&["live", "close", "--day", &day]);
+    assert_eq!(closed.status, 0, "{closed:?}");
+    let run = format!("live-main-{day}");
+    wait_until("the day has a report", || deployed.flowherd(&["report", &run]).status == 0);
+    let report = json(&deployed.flowherd(&["report", &run, "--json"]));
+    assert_eq!((&report["state"], &report["objects"]["done"]), (&"done".into(), &20.into()), "{report}");
+    assert_eq!(
+        (&report["objects"]["listed"], &report["records"]["rows"]),
+        (&20.into(), &20.into()),
+        "{report}"
+    );
+    let yesterday = deployed.flowherd(&["live", "status"]);
+    assert!(yesterday.stdout.contains("not closed"), "{yesterday:?}");
+}
