@@ -82,8 +82,8 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             manifest: None,
         };
         // Writes its own marker before reading others': of two runs that begin at once, at least one sees the other.
-        let stage = if options.purge { Stage::Purging } else { Stage::Waiting };
-        let begun = self.mark_begin(&run, stage).and_then(|started| {
+        let begun = self.mark_begin(&run, if options.purge { Stage::Purging } else { Stage::Waiting });
+        let begun = begun.and_then(|started| {
             run.started = started;
             if options.purge {
                 self.losers(&run, options.force)?;

@@ -301,11 +301,9 @@ impl<'a> Connected<'a> {
 
 /// Returns the error for a file whose bucket cannot be used.
 fn bucket_error(location: &str, error: BucketError) -> StoreError {
-    match error {
-        BucketError::Unreachable { .. } => StoreError::transient_because(location.to_owned(), error),
-        _ => {
-            let message = format!("{location}: correct the location of the file");
-            StoreError::WrongBucket(Problem::caused_by(message, error))
-        }
+    if let BucketError::Unreachable { .. } = error {
+        return StoreError::transient_because(location.to_owned(), error);
     }
+    let message = format!("{location}: correct the location of the file");
+    StoreError::WrongBucket(Problem::caused_by(message, error))
 }

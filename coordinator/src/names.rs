@@ -76,7 +76,7 @@ impl Rotation {
         const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
         let hour = now.as_second().div_euclid(3600) as u64;
         let fraction = u128::from(hour.wrapping_mul(GOLDEN));
-        Self { first: (fraction * targets.get() as u128 >> 64) as usize }
+        Self { first: ((fraction * targets.get() as u128) >> 64) as usize }
     }
 
     /// Reads in this order, and returns the results in the order of the targets.
@@ -226,12 +226,15 @@ fn former(results: &Bucket) -> Result<Option<Version>, CoordinatorError> {
     })
 }
 
+/// A file of names, and the number of entries removed from it.
+type Kept<'f> = (Option<Cow<'f, [u8]>>, usize);
+
 /// Returns the former file without the entries that ended before the retention, and their number.
 fn kept<'f>(
     former: Option<&'f Version>,
     options: &RefreshOptions,
     now: Timestamp,
-) -> Result<(Option<Cow<'f, [u8]>>, usize), CoordinatorError> {
+) -> Result<Kept<'f>, CoordinatorError> {
     let Some(former) = former else { return Ok((None, 0)) };
     let Some(days) = options.retention_days else { return Ok((Some(Cow::Borrowed(&former.bytes)), 0)) };
     let before_ms = (now.as_second() - i64::from(days) * 86_400) * 1000;

@@ -39,7 +39,7 @@ struct LiveFleet {
 /// What `flowherd live check` found.
 #[derive(Serialize)]
 struct Checked {
-    /// Whether the bucket sends its events to EventBridge; `null` if that cannot be read.
+    /// Whether the bucket sends its events to `EventBridge`; `null` if that cannot be read.
     sends_events: Option<bool>,
     /// Messages of the queue of arrivals; `null` outside of a stack.
     arrivals: Option<Arrivals>,

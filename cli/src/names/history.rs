@@ -68,9 +68,9 @@ fn merge_into(former: Option<&[u8]>, changes: &Changes, now_ms: i64) -> Result<M
     let merged_subnets = file::merge(&mut file.subnets, Section::Networks, &subnets);
     count(&merged_subnets);
     count(&file::merge(&mut file.vpcs, Section::Networks, &vpcs));
-    let (mut merged_ids, changed) = merged_subnets;
-    merged_ids.extend(changed);
-    let mut notes = file::end_replaced(&mut file.subnets, &merged_ids);
+    let (mut subnet_ids, others) = merged_subnets;
+    subnet_ids.extend(others);
+    let mut notes = file::end_replaced(&mut file.subnets, &subnet_ids);
     file.add_missing_references();
     let bytes = serde_json::to_vec(&file).map_err(invalid)?;
     // Checks the new file, and writes it in the form of a refresh.

@@ -55,12 +55,11 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         let mut follows = Vec::new();
         for number in 0..MAX_RUNS {
             let name = run_name(self.fleet, day, number);
-            let run = match self.find_live(&name)? {
-                Some(run) => run,
-                None => match self.begin_day(&name, territory, day, &follows)? {
+            let Some(run) = self.find_live(&name)? else {
+                match self.begin_day(&name, territory, day, &follows)? {
                     Some(run) => return Ok(RunOfDay { run, stage: LiveStage::Open }),
                     None => continue,
-                },
+                }
             };
             let stage = self.live_stage(&run)?;
             if fits(stage) {

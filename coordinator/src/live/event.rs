@@ -1,4 +1,4 @@
-//! Messages of the queue of arrivals: events that S3 sends through EventBridge, or notifications that it sends to the queue
+//! Messages of the queue of arrivals: events that S3 sends through `EventBridge`, or notifications that it sends to the queue
 //! itself. Nothing is dropped: a message that is neither is an error, and becomes a dead-letter message.
 
 use flowherd_shared::{limits::MAX_KEY_BYTES, store::ManifestEntry};
@@ -50,7 +50,7 @@ pub enum NoticeError {
     TooLong(usize),
 }
 
-/// An event through EventBridge (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html>). Its key is not
+/// An event through `EventBridge` (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html>). Its key is not
 /// encoded.
 #[derive(Deserialize)]
 struct Bridged {

@@ -50,19 +50,19 @@ impl DayListing {
     }
 
     /// Lists one page. It may have no objects although others follow.
-    pub(crate) fn page(&self, lister: &impl Lister, position: Position) -> Result<DayPage, StoreError> {
+    pub(crate) fn page(&self, lister: &impl Lister, position: &Position) -> Result<DayPage, StoreError> {
         let prefixes = self.territory.prefixes();
         let Some(prefix) = prefixes.get(position.range / 2) else {
             return Ok(DayPage { entries: Vec::new(), modified: Vec::new(), next: None });
         };
         let is_dated = position.range.is_multiple_of(2);
-        let listed = if is_dated { format!("{prefix}{}", self.day.path()) } else { prefix.clone() };
-        let Page { entries, modified, next } = lister.page(&listed, position.after.as_deref())?;
+        let below = if is_dated { format!("{prefix}{}", self.day.path()) } else { prefix.clone() };
+        let Page { entries, modified, next } = lister.page(&below, position.after.as_deref())?;
         let next = match (next, entries.last()) {
             (Some(next), Some(last)) if !is_dated => {
-                Some(Position { after: Some(self.jump(prefix, &last.key).unwrap_or(next)), ..position })
+                Some(Position { after: Some(self.jump(prefix, &last.key).unwrap_or(next)), ..*position })
             }
-            (Some(next), _) => Some(Position { after: Some(next), ..position }),
+            (Some(next), _) => Some(Position { after: Some(next), ..*position }),
             (None, _) => Some(Position { range: position.range + 1, after: None }),
         };
         let next = next.filter(|next| next.range < 2 * prefixes.len());

@@ -88,7 +88,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         let mut next = Some(Position::default());
         while let Some(position) = next {
             let page =
-                listing.page(self.source, position).map_err(|error| self.list_error(&day.path(), error))?;
+                listing.page(self.source, &position).map_err(|error| self.list_error(&day.path(), error))?;
             next = page.next;
             for (entry, modified) in page.entries.iter().zip(page.modified) {
                 let modified = modified.unwrap_or(now);

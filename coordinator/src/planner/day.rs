@@ -43,7 +43,7 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
         let mut entries = Vec::new();
         let mut position = from;
         for _ in 0..PAGES {
-            let page = listing.page(self.source, position)?;
+            let page = listing.page(self.source, &position)?;
             entries.extend(page.entries);
             match page.next {
                 None => return Ok(Listed { entries, is_last: true, cursor: None }),

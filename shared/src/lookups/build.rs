@@ -287,13 +287,14 @@ impl Names {
 /// A section whose ids may not all be defined yet.
 struct Defined<T> {
     section: Section<T>,
-    is_defined: Vec<bool>,
+    /// By the number of an id: whether the file has defined it.
+    definitions: Vec<bool>,
     count: usize,
 }
 
 impl<T> Default for Defined<T> {
     fn default() -> Self {
-        Self { section: Section::default(), is_defined: Vec::new(), count: 0 }
+        Self { section: Section::default(), definitions: Vec::new(), count: 0 }
     }
 }
 
@@ -318,8 +319,8 @@ impl<T: Copy + Undefined> Defined<T> {
     /// Returns the number of an id, whether it is defined or not.
     fn refer(&mut self, id: &str) -> u32 {
         let number = self.section.ids.add(id.as_bytes());
-        if self.is_defined.len() <= number as usize {
-            self.is_defined.push(false);
+        if self.definitions.len() <= number as usize {
+            self.definitions.push(false);
             self.section.records.push(T::UNDEFINED);
         }
         number
@@ -327,7 +328,7 @@ impl<T: Copy + Undefined> Defined<T> {
 
     fn define(&mut self, id: &str, record: T) -> Result<(), String> {
         let number = self.refer(id) as usize;
-        if std::mem::replace(&mut self.is_defined[number], true) {
+        if std::mem::replace(&mut self.definitions[number], true) {
             return Err(file::duplicate(id));
         }
         self.section.records[number] = record;
@@ -336,7 +337,7 @@ impl<T: Copy + Undefined> Defined<T> {
     }
 
     fn are_complete(&self) -> bool {
-        self.count == self.is_defined.len()
+        self.count == self.definitions.len()
     }
 
     fn id(&self, number: u32) -> String {
@@ -345,13 +346,13 @@ impl<T: Copy + Undefined> Defined<T> {
 
     /// Returns the id of a link if it is not defined.
     fn missing(&self, link: Link) -> Option<String> {
-        let number = link.number().filter(|number| !self.is_defined[*number as usize])?;
+        let number = link.number().filter(|number| !self.definitions[*number as usize])?;
         Some(self.id(number))
     }
 
     /// Iterates over the defined ids and their records.
     fn iter(&self) -> impl Iterator<Item = (String, T)> {
-        let defined = (0..).zip(&self.is_defined).filter(|(_, is_defined)| **is_defined);
+        let defined = (0..).zip(&self.definitions).filter(|(_, is_defined)| **is_defined);
         defined.map(|(number, _)| (self.id(number), self.section.records[number as usize]))
     }
 }

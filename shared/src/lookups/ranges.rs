@@ -77,8 +77,8 @@ impl<A: Address> Ranges<A> {
             }
             let Block { first, last, .. } = equal[0];
             ranges.close(&mut open, Some(first));
-            let periods = equal.iter().map(|block| block.period).collect();
-            let name = timelines.overlay(open.last().map(|block| block.name), periods);
+            let periods: Vec<_> = equal.iter().map(|block| block.period).collect();
+            let name = timelines.overlay(open.last().map(|block| block.name), &periods);
             ranges.begin(first, Some(name));
             open.push(Open { last, name });
         }

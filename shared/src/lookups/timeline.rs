@@ -147,15 +147,15 @@ impl Timelines {
     }
 
     /// Adds the periods of an inner block, and those of the block around it where the inner one has none.
-    pub(super) fn overlay(&mut self, outer: Option<NameRef>, inner: Vec<Period>) -> NameRef {
-        let (Some(outer), false) = (outer, matches!(&*inner, [only] if only.is_always())) else {
-            return self.add(&inner);
+    pub(super) fn overlay(&mut self, outer: Option<NameRef>, inner: &[Period]) -> NameRef {
+        let (Some(outer), false) = (outer, matches!(inner, [only] if only.is_always())) else {
+            return self.add(inner);
         };
         let outer = self.periods_of(outer);
         if !self.spend(outer.len() + inner.len()) {
             return NameRef::NONE;
         }
-        let mut periods = inner.clone();
+        let mut periods = inner.to_vec();
         for period in outer {
             let mut from = period.from;
             let first = inner.partition_point(|inner| inner.until <= from);

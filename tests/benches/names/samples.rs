@@ -94,7 +94,7 @@ impl NamesFile {
 }
 
 fn time(hour: u64) -> String {
-    let time = jiff::Timestamp::from_second(YEAR + hour as i64 * 3600).unwrap();
+    let time = jiff::Timestamp::from_second(YEAR + i64::try_from(hour).unwrap() * 3600).unwrap();
     time.to_string()
 }
 

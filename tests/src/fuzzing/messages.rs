@@ -136,7 +136,7 @@ impl Fleet {
     }
 
     /// Handles messages of the queue of arrivals. Each of them is sent, ignored, or delivered again.
-    fn arrive(&self, messages: &[ArrivalMessage]) {
+    fn arrive(messages: &[ArrivalMessage]) {
         let territory = Territory::new(&["p/".to_owned()], &[]);
         let fleets = [FleetKeys { fleet: "main".to_owned(), territory, live: true }];
         let now = Timestamp::from_second(1_771_372_800).expect("a time");
@@ -178,7 +178,7 @@ impl Fleet {
             return;
         }
         if let Event::Arrivals(messages) = &event {
-            self.arrive(messages);
+            Self::arrive(messages);
             return;
         }
         if let Event::Close(options) = &event {

@@ -255,14 +255,14 @@ fn an_operation_on_a_run_of_another_fleet_is_refused_and_changes_nothing() {
         let step = coordinator.step(begun.clone(), &|| true).unwrap_err();
         let redrive = coordinator.redrive("r").unwrap_err();
         let forget = coordinator.forget("r", true).unwrap_err();
-        let begin = coordinator.begin(&options("r", "waf/")).unwrap_err();
-        [step, redrive, forget, begin].map(|error| error.to_string())
+        let again = coordinator.begin(&options("r", "waf/")).unwrap_err();
+        [step, redrive, forget, again].map(|error| error.to_string())
     });
-    let [step, redrive, forget, begin] = refused;
+    let [step, redrive, forget, again] = refused;
     for refused in [step, redrive, forget] {
         assert_eq!(refused, "run r is of fleet waf, not of fleet flow");
     }
-    assert!(begin.starts_with("run r already exists"), "{begin}");
+    assert!(again.starts_with("run r already exists"), "{again}");
     assert!(stack.store.files() == before && stack.flow.bodies().is_empty());
 }
 

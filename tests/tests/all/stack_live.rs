@@ -16,7 +16,7 @@ use super::{
     stack::{Deployed, json},
 };
 
-/// Lets the bucket send its events to EventBridge, and keeps what its notifications have.
+/// Lets the bucket send its events to `EventBridge`, and keeps what its notifications have.
 const ENABLE: &str = r"
 import sys, botocore.session
 s3 = botocore.session.get_session().create_client(

@@ -155,7 +155,7 @@ pub(super) fn merge(
         if known.iter().any(|entry| entry.source.is_none()) {
             continue;
         }
-        let merged = merge_id(known, section, timeline);
+        let merged = merge_id(&known, section, timeline);
         if merged.is_empty() || merged == former {
             continue;
         }
@@ -165,23 +165,24 @@ pub(super) fn merge(
     (new, changed)
 }
 
-fn merge_id(known: Vec<Entry>, section: Section, timeline: &Timeline) -> Vec<Entry> {
+fn merge_id(known: &[Entry], section: Section, timeline: &Timeline) -> Vec<Entry> {
     let Timeline { first, last, segments, .. } = timeline;
     let mut merged: Vec<Entry> = known.iter().filter_map(|entry| entry.within(i64::MIN, *first)).collect();
     let next = known.iter().map(Entry::begin).find(|begin| begin > last).unwrap_or(i64::MAX);
     // A refresh ended the entry at the last time because the resource was gone or had another name.
     let current = known.iter().find(|entry| entry.contains(*last)).map_or(next, Entry::end);
+    let is_own = |entry: &Entry| segments.iter().any(|own| !own.is_provisional && own.from == entry.begin());
     for segment in segments {
         let until = segment.until.unwrap_or(current);
         let entry = entry(segment, section).during(segment.from, until);
         if segment.is_provisional {
-            merged.extend(with_final_names(&entry, &known));
+            merged.extend(with_final_names(&entry, known, is_own));
         } else {
             merged.push(entry);
         }
     }
     merged.extend(known.iter().filter(|entry| entry.begin() > *last).cloned());
-    complete(&mut merged, &known, timeline);
+    complete(&mut merged, known, timeline);
     merged.sort_by_key(Entry::begin);
     coalesced(merged)
 }
@@ -195,10 +196,14 @@ fn entry(segment: &Segment, section: Section) -> Entry {
 }
 
 /// Replaces a provisional name by the final names that are known at its time, or that follow it. As in a refresh, a final name
-/// replaces a provisional one at all its times.
-fn with_final_names(provisional: &Entry, known: &[Entry]) -> Vec<Entry> {
+/// replaces a provisional one at all its times. A name that follows it in the timeline itself, as an earlier merge has written it,
+/// does not.
+fn with_final_names(provisional: &Entry, known: &[Entry], is_own: impl Fn(&Entry) -> bool) -> Vec<Entry> {
     let (from, until) = (provisional.begin(), provisional.end());
-    let is_near = |entry: &&Entry| !entry.provisional && entry.begin() <= until && from < entry.end();
+    let is_near = |entry: &&Entry| {
+        let follows = entry.begin() == until && !is_own(entry);
+        !entry.provisional && from < entry.end() && (entry.begin() < until || follows)
+    };
     let finals: Vec<&Entry> = known.iter().filter(is_near).collect();
     if finals.is_empty() {
         return vec![provisional.clone()];
@@ -239,11 +244,14 @@ fn coalesced(entries: Vec<Entry>) -> Vec<Entry> {
     joined
 }
 
+/// The begin and the id of each subnet entry, by VPC and block.
+type Holders = BTreeMap<(Option<String>, String), Vec<(i64, String)>>;
+
 /// Ends entries of subnets whose block a later subnet has, as a refresh does: two subnets of a VPC never overlap
 /// (<https://docs.aws.amazon.com/vpc/latest/userguide/subnet-sizing.html>), so the deletion of the earlier one is not in the files.
 /// Returns a line for each.
 pub(super) fn end_replaced(subnets: &mut Ids, merged: &BTreeSet<String>) -> Vec<String> {
-    let mut holders: BTreeMap<(Option<String>, String), Vec<(i64, String)>> = BTreeMap::new();
+    let mut holders = Holders::new();
     for (id, entries) in &*subnets {
         for entry in entries.as_slice() {
             for cidr in &entry.cidrs {

@@ -62,7 +62,7 @@ fn read_document(text: impl Read, reports: &mut Vec<Report>, now_ms: i64) -> Res
     Ok(true)
 }
 
-/// Keeps the error of the layers, which serde_json would turn into text.
+/// Keeps the error of the layers, which `serde_json` would turn into text.
 struct Text<R> {
     layers: Layers<R>,
     error: Option<ObjectError>,

@@ -21,6 +21,7 @@ fn time(time: &str) -> String {
 }
 
 /// Returns a configuration item.
+#[expect(clippy::needless_pass_by_value, reason = "the callers write the value in place")]
 fn item(kind: &str, id: &str, at: &str, configuration: Value, name: Option<&str>) -> Value {
     let status = if configuration.is_null() { "ResourceDeleted" } else { "OK" };
     json!({
@@ -54,6 +55,7 @@ fn subnet(id: &str, at: &str, name: &str) -> Value {
     )
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the callers write the values in place")]
 fn event(name: &str, at: &str, request: Value, response: Value) -> Value {
     json!({
         "eventVersion": "1.08", "eventTime": format!("2026-02-{at}:00Z"), "eventSource": "ec2.amazonaws.com", "eventName": name,

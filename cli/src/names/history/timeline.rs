@@ -68,7 +68,7 @@ fn states(changes: &BTreeSet<Timed>) -> States {
     for (at, change, source) in changes {
         let mut state = last.clone().unwrap_or_default();
         if state.source.is_empty() {
-            state.source = source.as_ref().to_owned();
+            source.as_ref().clone_into(&mut state.source);
         }
         let is_deleted = match change {
             Change::Seen(seen) => {
@@ -110,7 +110,7 @@ fn segments(states: &States, name: impl Fn(&State, i64) -> (String, bool)) -> Ve
         let segment = Segment { from: *at, until, name, is_provisional, cidrs, source };
         match segments.last_mut() {
             Some(last) if last.until == Some(segment.from) && last.is_like(&segment) => {
-                last.until = segment.until
+                last.until = segment.until;
             }
             _ => segments.push(segment),
         }

@@ -6,7 +6,7 @@ use flowherd_shared::store::StoreError;
 use super::Bucket;
 
 impl Bucket {
-    /// Returns whether the bucket sends its events to EventBridge
+    /// Returns whether the bucket sends its events to `EventBridge`
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/enable-event-notifications-eventbridge.html>).
     pub fn sends_events(&self) -> Result<bool, StoreError> {
         let request = self.client.get_bucket_notification_configuration().bucket(&self.name);

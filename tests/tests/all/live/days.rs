@@ -91,7 +91,7 @@ fn invocations_that_begin_a_day_at_once_begin_one_run() {
         for event in &events {
             scope.spawn(|| {
                 barrier.wait();
-                live.arrive_all(&[event.clone()]);
+                live.arrive_all(std::slice::from_ref(event));
             });
         }
     });

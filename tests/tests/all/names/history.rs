@@ -23,6 +23,7 @@ fn gzip(document: &Value) -> Vec<u8> {
 }
 
 /// Returns a configuration item of 2026-02-18. Without a configuration the resource is deleted.
+#[expect(clippy::needless_pass_by_value, reason = "the callers write the value in place")]
 fn item(kind: &str, id: &str, at: &str, configuration: Option<Value>, name: Option<&str>) -> Value {
     json!({
         "version": "1.3", "accountId": ACCOUNT, "configurationItemCaptureTime": format!("2026-02-18T{at}.123Z"),
