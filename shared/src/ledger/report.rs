@@ -36,7 +36,7 @@ pub struct Report {
     pub state: ReportState,
     /// Objects.
     pub objects: ObjectCounts,
-    /// Who has done the skipped objects: earlier runs with the configuration of each. At most [`MAX_EARLIER_RUNS`].
+    /// Who has done the skipped objects: earlier runs with the configuration of each. At most `MAX_EARLIER_RUNS`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub earlier: BTreeMap<String, EarlierObjects>,
     /// Records of the objects that are done.
