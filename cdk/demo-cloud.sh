@@ -10,7 +10,7 @@ stop() {
     pkill -TERM -P "$cloud" 2>/dev/null || true
     kill "$cloud" 2>/dev/null || true
     wait "$cloud" 2>/dev/null || true
-    [ "$status" -eq 0 ] || echo "demo: failed with status $status; the logs are in target/demo" >&2
+    [ "$status" -eq 0 ] || echo "demo: failed with status $status; the logs are in ${demo#"$root"/}" >&2
   fi
 }
 trap stop EXIT
@@ -35,7 +35,7 @@ cloud=$!
 until [ -s "$demo/port" ]; do
   if ! kill -0 "$cloud" 2>/dev/null; then
     tail -n 1 "$demo/cloud.log" >&2
-    echo "demo: the local AWS did not start; see target/demo/cloud.log. If the port is in use, set PORT or unset it" >&2
+    echo "demo: the local AWS did not start; see ${demo#"$root"/}/cloud.log. If the port is in use, set PORT or unset it" >&2
     exit 1
   fi
   sleep 0.1

@@ -155,7 +155,7 @@ pub(super) fn merge(
         if known.iter().any(|entry| entry.source.is_none()) {
             continue;
         }
-        let merged = merge_id(&known, section, timeline);
+        let merged = merge_again(known, section, timeline);
         if merged.is_empty() || merged == former {
             continue;
         }
@@ -163,6 +163,19 @@ pub(super) fn merge(
         ids.insert(id.clone(), Entries::Several(merged));
     }
     (new, changed)
+}
+
+/// Merges until nothing changes. A final name that replaces a provisional one then follows the provisional name before it.
+fn merge_again(mut known: Vec<Entry>, section: Section, timeline: &Timeline) -> Vec<Entry> {
+    // Each time, at least one more provisional name is replaced.
+    for _ in 0..=timeline.segments.len() {
+        let merged = merge_id(&known, section, timeline);
+        if merged == known {
+            break;
+        }
+        known = merged;
+    }
+    known
 }
 
 fn merge_id(known: &[Entry], section: Section, timeline: &Timeline) -> Vec<Entry> {
