@@ -90,6 +90,7 @@ container-binary: $(VENV) ## Build the worker for a container (arm64, static), b
 	  --lambda-dir target/container-build
 	mkdir -p target/container
 	cp target/container-build/flowherd-worker/bootstrap target/container/flowherd-worker
+	cp .venv/lib/python3*/site-packages/botocore/cacert.pem target/container/cacert.pem
 	cp container/Dockerfile target/container/Dockerfile
 
 .PHONY: container

@@ -322,11 +322,14 @@ test('the template runs the entry point and the user of the Dockerfile', () => {
   assert.deepEqual(values('USER'), [User]);
 });
 
-test('the Dockerfile copies only the binary that make container-binary writes, and runs nothing as root', () => {
+test('the Dockerfile copies only the certificates and the binary that make container-binary writes, and runs nothing as root', () => {
   const makefile = readFileSync(join(repository, 'Makefile'), 'utf8');
   const [, recipe = ''] = /^container-binary:.*\n((?:\t.*\n)+)/m.exec(makefile) ?? [];
   const copies = values('COPY').map((value) => value.split(' '));
-  assert.deepEqual(copies, [['flowherd-worker', container(plain).EntryPoint[0]]]);
+  assert.deepEqual(copies, [
+    ['cacert.pem', '/etc/ssl/certs/ca-certificates.crt'],
+    ['flowherd-worker', container(plain).EntryPoint[0]],
+  ]);
   for (const [source] of copies) assert.ok(recipe.includes(`target/container/${source}`), recipe);
   assert.ok(recipe.includes('container/Dockerfile'), recipe);
   assert.deepEqual(values('RUN').concat(values('ADD')), []);
