@@ -59,9 +59,12 @@ impl Day {
             4 | 7 | 10 => byte == b'/',
             _ => byte.is_ascii_digit(),
         });
+        // Before any slice: a byte of these positions may be inside a character.
+        if !is_form {
+            return None;
+        }
         let year = path[..4].parse().ok().filter(|year| (1970..=9999).contains(year));
-        let date = Date::new(year?, path[5..7].parse().ok()?, path[8..10].parse().ok()?).ok()?;
-        is_form.then_some(Self(date))
+        Date::new(year?, path[5..7].parse().ok()?, path[8..10].parse().ok()?).ok().map(Self)
     }
 }
 
@@ -231,6 +234,8 @@ mod tests {
             ("firehose/+026/02/18/a", "2026-02-20"),
             ("firehose/a/2026/02/18/a", "2026-02-20"),
             ("firehose/ü026/02/18/a", "2026-02-20"),
+            // The fourth byte is inside a character.
+            ("firehose/abcü26/02/18/a", "2026-02-20"),
             ("x/2026/2026/02/18/a", "2026-02-18"),
         ] {
             assert_eq!(territory.day_of(key, event, now).text(), day, "{key}");

@@ -75,7 +75,8 @@ fn day() -> Day {
         results_bucket: "results".to_owned(),
         results_bucket_owner: Some(ACCOUNT.to_owned()),
     };
-    let driver = Driver::Queue { url: queue_url.clone(), dead_letters: Some(dead_url(&queue_url)) };
+    // As in the stack, the coordinator finds the dead-letter queue by the queue's redrive policy.
+    let driver = Driver::Queue { url: queue_url.clone(), dead_letters: None };
     let fleet = FleetSettings {
         lookups_bucket_owner: Some(ACCOUNT.to_owned()),
         config: Some(place.path().join("flowherd.toml").to_str().unwrap().to_owned()),
@@ -178,8 +179,4 @@ fn without_examples(json: &str) -> String {
         report => drop(remove(report)),
     }
     value.to_string()
-}
-
-fn dead_url(queue_url: &str) -> String {
-    queue_url.replace("tasks.fifo", "tasks-dead.fifo")
 }
