@@ -64,8 +64,9 @@ To stop it:
 TEXT
 else
   cat <<TEXT
-The demo read the names of two accounts and deployed the stack to a local AWS. The step loop listed 48 objects, the workers converted them to CSV, and the
-report proves that no object is missing. Two queries found the incident in the logs. Everything is stopped.
+The demo read the names of two accounts and deployed the stack to a local AWS. The step loop listed 48 objects, the workers
+converted them to CSV, and the report proves that no object is missing. Two queries found the incident in the logs. Everything is
+stopped.
 
 Next:
   make demo-keep      the same, but the local AWS keeps running, for docs/querying.md

@@ -30,7 +30,7 @@ pub struct Names<'a> {
     pub tables: &'a [u8],
 }
 
-/// Names of a row, some of which may still depend on its timestamp.
+/// Names of a row. Some may still depend on its timestamp.
 #[derive(Clone, Copy, Debug)]
 struct NameRefs {
     /// Interface, subnet and VPC.

@@ -152,7 +152,7 @@ fn options(run: &str, prefix: &str) -> RunOptions {
     RunOptions { run, prefix, ..RunOptions::default() }
 }
 
-/// Returns the number of objects of a report, all of which are done.
+/// Returns the number of objects of a report. All must be done.
 fn done(report: &Report) -> u64 {
     let objects = report.objects;
     assert_eq!(

@@ -52,9 +52,8 @@ pub(super) struct Read {
 /// If they cannot be listed, or report more changes than the limit.
 pub(super) fn read(location: &Location, now_ms: i64) -> Result<Read, Stop> {
     let read = Shared::default();
-    let (shown, mut rate, began) = (read.clone(), Rate::default(), Instant::now());
-    let shown_rate = Mutex::new(std::mem::take(&mut rate));
-    let line = Line::show(move || shown.view(&mut lock(&shown_rate), began.elapsed()));
+    let (shown, rate, began) = (read.clone(), Mutex::new(Rate::default()), Instant::now());
+    let line = Line::show(move || shown.view(&mut lock(&rate), began.elapsed()));
     let root = location.root();
     let listed = match location {
         Location::Files(path) => {
