@@ -226,12 +226,7 @@ impl<'a> Rules<'a> {
                     Some(header) if by_header => (&header.cells, header.in_order),
                     _ => (&writing.cells, writing.in_order),
                 };
-                let message = match text {
-                    TextOf::Message(_) if rule.reads_json() => record.json(),
-                    TextOf::Message(start) => JsonInput::new(&record.message()[start..]),
-                    TextOf::Repaired(start) => JsonInput::new(&record.repaired.unwrap_or_default()[start..]),
-                    TextOf::Unwrapped => JsonInput::new(message::unwrapped(&self.unwrapped)),
-                };
+                let message = text.of(rule, record, &self.unwrapped);
                 Parsed::Row(Row {
                     rule,
                     writing,

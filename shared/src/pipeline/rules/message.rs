@@ -33,6 +33,23 @@ pub(super) enum TextOf {
     Unwrapped,
 }
 
+impl TextOf {
+    /// Returns the text of a record, in the form in which the rule has read it.
+    pub(super) fn of<'r>(
+        self,
+        rule: &Rule,
+        record: &Record<'r>,
+        unwrapped_values: &'r Values,
+    ) -> JsonInput<'r> {
+        match self {
+            Self::Message(_) if rule.reads_json() => record.json(),
+            Self::Message(start) => JsonInput::new(&record.message()[start..]),
+            Self::Repaired(start) => JsonInput::new(&record.repaired.unwrap_or_default()[start..]),
+            Self::Unwrapped => JsonInput::new(unwrapped(unwrapped_values)),
+        }
+    }
+}
+
 /// A message while a rule reads it.
 #[derive(Clone, Copy)]
 pub(super) struct Message<'m> {
