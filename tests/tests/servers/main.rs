@@ -36,6 +36,7 @@ macro_rules! checks {
 
 checks![
     ports::stores_and_listers_conform,
+    ports::a_listing_continues_behind_all_keys_of_a_directory,
     ports::queues_conform,
     ports::a_multipart_upload_is_published_whole_or_not_at_all,
     ports::a_result_is_replaced_only_in_the_version_that_was_read,

@@ -7,7 +7,7 @@ use std::{
 
 use flowherd_shared::{
     queue::Queue,
-    store::{Sink, Store},
+    store::{Lister, Sink, Store},
 };
 use flowherd_tests::{local_cloud::wait_until, servers::Servers};
 
@@ -23,6 +23,16 @@ pub(crate) fn stores_and_listers_conform(servers: &Servers<'_>) {
     let beside = ["w", "y/z"].map(str::to_owned);
     keys.iter().chain(&beside).for_each(|key| bucket.put(key, b"1").unwrap());
     check_lister(&bucket, &keys);
+}
+
+/// The listing of a live day passes over the directories of other days in this way.
+pub(crate) fn a_listing_continues_behind_all_keys_of_a_directory(servers: &Servers<'_>) {
+    let bucket = servers.bucket("days");
+    let keys = ["d/2026/02/17/a", "d/2026/02/17/ü", "d/2026/02/18/a", "d/z"];
+    keys.iter().for_each(|key| bucket.put(key, b"1").unwrap());
+    let page = bucket.page("d/", Some("d/2026/02/17/\u{10ffff}")).unwrap();
+    let listed: Vec<&str> = page.entries.iter().map(|entry| entry.key.as_str()).collect();
+    assert_eq!(listed, keys[2..]);
 }
 
 pub(crate) fn queues_conform(servers: &Servers<'_>) {
