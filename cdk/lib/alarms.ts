@@ -16,6 +16,7 @@ import { Construct } from 'constructs';
 import type { Fleet } from './fleet';
 import { closeDefinition } from './live';
 import { MAIN_FLEET } from './props';
+import type { TaskQueue } from './task-queue';
 
 export interface FleetAlarmsProps {
   readonly fleets: readonly Fleet[];
@@ -121,24 +122,16 @@ function ofFleet(fleet: string, isOnly: boolean, definition: AlarmDefinition): A
   return { ...definition, id: fleet === MAIN_FLEET ? slug : `${fleet}-${slug}`, summary: isOnly ? summary : `Fleet ${fleet}: ${summary}` };
 }
 
-function fleetDefinitions({ tasks, workers, settings }: Fleet): AlarmDefinition[] {
-  const { workerTimeout, oldestMessageAlarm: oldestMessage } = settings;
+function fleetDefinitions(fleet: Fleet): AlarmDefinition[] {
+  const { tasks } = fleet;
+  const ofWorkers = workerDefinitions(fleet);
+  return tasks === undefined ? ofWorkers : [...queueDefinitions(tasks, fleet), ...ofWorkers];
+}
+
+function workerDefinitions({ workers }: Fleet): AlarmDefinition[] {
   const worker = workers.worker.function;
-  const minute = { period: Duration.minutes(1) };
   const fiveMinutes = { period: Duration.minutes(5) };
   return [
-    {
-      slug: 'dead-letters',
-      summary: 'The dead-letter queue has messages: objects failed permanently or exhausted all attempts.',
-      metric: tasks.deadLetters.metricApproximateNumberOfMessagesVisible({ ...minute, statistic: 'Maximum' }),
-      threshold: 1,
-    },
-    {
-      slug: 'oldest-message',
-      summary: `A message has waited for ${oldestMessage.toSeconds()} s: the workers cannot keep up, or they fail.`,
-      metric: tasks.queue.metricApproximateAgeOfOldestMessage({ ...fiveMinutes, statistic: 'Maximum' }),
-      threshold: oldestMessage.toSeconds(),
-    },
     {
       slug: 'worker-errors',
       summary: 'At least 5 % of the worker invocations crash or time out.',
@@ -160,6 +153,26 @@ function fleetDefinitions({ tasks, workers, settings }: Fleet): AlarmDefinition[
       threshold: 1,
       evaluationPeriods: 3,
       datapointsToAlarm: 2,
+    },
+  ];
+}
+
+function queueDefinitions(tasks: TaskQueue, { settings }: Fleet): AlarmDefinition[] {
+  const { workerTimeout, oldestMessageAlarm: oldestMessage } = settings;
+  const minute = { period: Duration.minutes(1) };
+  const fiveMinutes = { period: Duration.minutes(5) };
+  return [
+    {
+      slug: 'dead-letters',
+      summary: 'The dead-letter queue has messages: objects failed permanently or exhausted all attempts.',
+      metric: tasks.deadLetters.metricApproximateNumberOfMessagesVisible({ ...minute, statistic: 'Maximum' }),
+      threshold: 1,
+    },
+    {
+      slug: 'oldest-message',
+      summary: `A message has waited for ${oldestMessage.toSeconds()} s: the workers cannot keep up, or they fail.`,
+      metric: tasks.queue.metricApproximateAgeOfOldestMessage({ ...fiveMinutes, statistic: 'Maximum' }),
+      threshold: oldestMessage.toSeconds(),
     },
     {
       slug: 'run-stalled',

@@ -89,7 +89,7 @@ export class Coordinator extends Construct {
     });
     source.grantList(this.function);
     this.grantLedger(results, fleets.some(({ settings }) => settings.live));
-    for (const { tasks } of fleets) this.grantQueues(tasks);
+    for (const { tasks } of fleets) if (tasks !== undefined) this.grantQueues(tasks);
     this.grantConfiguration(this.function);
   }
 
@@ -115,7 +115,7 @@ export class Coordinator extends Construct {
       files,
       settings: {
         prefixes,
-        queueUrl: tasks.queue.queueUrl,
+        ...(tasks === undefined ? { driver: 'map' } : { queueUrl: tasks.queue.queueUrl }),
         ...(live ? { live } : {}),
         ...(maxKeys === common.maxKeys ? {} : { maxKeys }),
         ...optional('config', files.config),

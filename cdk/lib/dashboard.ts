@@ -12,8 +12,9 @@ import {
 import { Architecture } from 'aws-cdk-lib/aws-lambda';
 import { Construct } from 'constructs';
 
-import { workerMetric } from './metrics';
+import { type WorkerMetric, workerMetric } from './metrics';
 import type { NativeFunction } from './native-function';
+import type { TaskQueue } from './task-queue';
 import type { Fleet } from './fleet';
 
 // US dollars in us-east-1, without the free tier.
@@ -74,9 +75,9 @@ export class FleetDashboard extends Construct {
   }
 
   private addFleet(fleet: Fleet, props: FleetDashboardProps): void {
-    const { queue, deadLetters } = fleet.tasks;
-    const worker = fleet.workers.worker.function;
+    const { tasks, workers: { worker: { function: worker }, metricsName } } = fleet;
     const minute = { period: Duration.minutes(1) };
+    const metric = (name: WorkerMetric, statistic?: string) => workerMetric(metricsName, name, statistic);
     const graph = (title: string, left: IMetric[], right: IMetric[] = []) =>
       new GraphWidget({ title, left, right, width: 8, height: 6, liveData: true });
     this.dashboard.addWidgets(
@@ -86,11 +87,11 @@ export class FleetDashboard extends Construct {
         height: 4,
         setPeriodToTimeRange: true,
         metrics: [
-          workerMetric(queue, 'ObjectsDone').with({ label: 'objects done' }),
-          workerMetric(queue, 'ObjectsFailed').with({ label: 'objects failed permanently' }),
-          workerMetric(queue, 'ObjectsToRetry').with({ label: 'failed attempts to retry' }),
-          workerMetric(queue, 'RowsWritten').with({ label: 'rows' }),
-          workerMetric(queue, 'RecordsRejected').with({ label: 'records rejected' }),
+          metric('ObjectsDone').with({ label: 'objects done' }),
+          metric('ObjectsFailed').with({ label: 'objects failed permanently' }),
+          metric('ObjectsToRetry').with({ label: 'failed attempts to retry' }),
+          metric('RowsWritten').with({ label: 'rows' }),
+          metric('RecordsRejected').with({ label: 'records rejected' }),
           this.cost(fleet, props),
         ],
       }),
@@ -100,42 +101,34 @@ export class FleetDashboard extends Construct {
         new MathExpression({
           expression: 'rows / PERIOD(rows)',
           label: 'rows/s',
-          usingMetrics: { rows: workerMetric(queue, 'RowsWritten') },
+          usingMetrics: { rows: metric('RowsWritten') },
           ...minute,
         }),
       ]),
-      graph('Objects done and pending', [workerMetric(queue, 'ObjectsDone')], [
-        new MathExpression({
-          expression: 'waiting + working',
-          label: 'in the queue',
-          usingMetrics: {
-            waiting: queue.metricApproximateNumberOfMessagesVisible({ ...minute, statistic: 'Maximum' }),
-            working: queue.metricApproximateNumberOfMessagesNotVisible({ ...minute, statistic: 'Maximum' }),
-          },
-          ...minute,
-        }),
-      ]),
-      graph('Rejects and failures', [workerMetric(queue, 'RecordsRejected')], [
-        workerMetric(queue, 'ObjectsFailed').with({ label: 'objects failed permanently' }),
-        workerMetric(queue, 'ObjectsToRetry').with({ label: 'failed attempts to retry' }),
+      tasks === undefined
+        ? graph('Objects done', [metric('ObjectsDone')])
+        : graph('Objects done and pending', [metric('ObjectsDone')], [pending(tasks)]),
+      graph('Rejects and failures', [metric('RecordsRejected')], [
+        metric('ObjectsFailed').with({ label: 'objects failed permanently' }),
+        metric('ObjectsToRetry').with({ label: 'failed attempts to retry' }),
       ]),
     );
-    this.dashboard.addWidgets(
+    const queueGraphs = tasks === undefined ? [] : [
       graph(
         'Queue: messages and age of the oldest',
-        [queue.metricApproximateNumberOfMessagesVisible({ ...minute, statistic: 'Maximum' })],
-        [queue.metricApproximateAgeOfOldestMessage({ ...minute, statistic: 'Maximum' })],
+        [tasks.queue.metricApproximateNumberOfMessagesVisible({ ...minute, statistic: 'Maximum' })],
+        [tasks.queue.metricApproximateAgeOfOldestMessage({ ...minute, statistic: 'Maximum' })],
       ),
       graph('Dead-letter messages', [
-        deadLetters.metricApproximateNumberOfMessagesVisible({ ...minute, statistic: 'Maximum' }),
+        tasks.deadLetters.metricApproximateNumberOfMessagesVisible({ ...minute, statistic: 'Maximum' }),
       ]),
-      graph('Bytes in and out', [workerMetric(queue, 'BytesIn'), workerMetric(queue, 'BytesOut')]),
-    );
+    ];
+    this.dashboard.addWidgets(...queueGraphs, graph('Bytes in and out', [metric('BytesIn'), metric('BytesOut')]));
     this.dashboard.addWidgets(
       graph('Worker: errors and throttles', [worker.metricErrors(minute), worker.metricThrottles(minute)]),
       graph('Duration, 99th percentile: invocation and object (ms)', [
         worker.metricDuration({ ...minute, statistic: 'p99' }),
-        workerMetric(queue, 'TaskDuration', 'p99'),
+        metric('TaskDuration', 'p99'),
       ]),
       graph('Concurrent workers', [worker.metric('ConcurrentExecutions', { ...minute, statistic: 'Maximum' })]),
     );
@@ -143,32 +136,30 @@ export class FleetDashboard extends Construct {
 
   /**
    * Cost of requests, logs and Lambda duration of a fleet. With one fleet it includes the coordinator. It leaves out the monthly
-   * price of metrics and alarms, storage, Step Functions, Athena, and the additional upload parts of outputs above 16 MiB.
+   * price of metrics and alarms, storage, Step Functions with the children of maps, Athena, and the additional upload parts of
+   * outputs above 16 MiB.
    */
-  private cost({ tasks: { queue }, workers: { worker }, settings }: Fleet, props: FleetDashboardProps): IMetric {
+  private cost({ tasks, workers: { worker, metricsName }, settings }: Fleet, props: FleetDashboardProps): IMetric {
     const requests = (reads: number, writes: number) => decimal(reads * USD_PER_GET + writes * USD_PER_PUT);
     const lambda = lambdaCost('worker', worker, settings.workerMemoryMb, props.architecture);
     const coordinator = props.fleets.length > 1 ? undefined : coordinatorLambdaCost(props);
+    const queue = tasks === undefined ? undefined : queueCost(tasks);
     return new MathExpression({
       label: 'estimated cost (USD)',
       expression: [
         lambda.expression,
         ...(coordinator === undefined ? [] : [coordinator.expression]),
-        // Batches have up to 10 messages. An empty long poll is a request too.
-        `((sent + received + deleted) / 10 + empty) * ${decimal(USD_PER_QUEUE_REQUEST)}`,
+        ...(queue === undefined ? [] : [queue.expression]),
         `done * ${requests(READS_PER_OBJECT, WRITES_PER_OBJECT)}`,
         `(failed + retried) * ${requests(READS_PER_FAILURE, WRITES_PER_FAILURE)}`,
       ].join(' + '),
       usingMetrics: {
         ...lambda.metrics,
         ...coordinator?.metrics,
-        sent: queue.metricNumberOfMessagesSent(SUM),
-        received: queue.metricNumberOfMessagesReceived(SUM),
-        deleted: queue.metricNumberOfMessagesDeleted(SUM),
-        empty: queue.metricNumberOfEmptyReceives(SUM),
-        done: workerMetric(queue, 'ObjectsDone'),
-        failed: workerMetric(queue, 'ObjectsFailed'),
-        retried: workerMetric(queue, 'ObjectsToRetry'),
+        ...queue?.metrics,
+        done: workerMetric(metricsName, 'ObjectsDone'),
+        failed: workerMetric(metricsName, 'ObjectsFailed'),
+        retried: workerMetric(metricsName, 'ObjectsToRetry'),
       },
       period: SUM.period,
     });
@@ -184,6 +175,33 @@ const SUM = { period: Duration.minutes(1), statistic: 'Sum' };
 
 function coordinatorLambdaCost({ coordinator, coordinatorMemoryMb, architecture }: FleetDashboardProps) {
   return lambdaCost('coordinator', coordinator, coordinatorMemoryMb, architecture);
+}
+
+/** Messages that wait for a worker or that one has received. */
+function pending({ queue }: TaskQueue): IMetric {
+  const maximum = { period: SUM.period, statistic: 'Maximum' };
+  return new MathExpression({
+    expression: 'waiting + working',
+    label: 'in the queue',
+    usingMetrics: {
+      waiting: queue.metricApproximateNumberOfMessagesVisible(maximum),
+      working: queue.metricApproximateNumberOfMessagesNotVisible(maximum),
+    },
+    period: SUM.period,
+  });
+}
+
+/** Cost of the requests to a queue. Batches have up to 10 messages. An empty long poll is a request too. */
+function queueCost({ queue }: TaskQueue) {
+  return {
+    expression: `((sent + received + deleted) / 10 + empty) * ${decimal(USD_PER_QUEUE_REQUEST)}`,
+    metrics: {
+      sent: queue.metricNumberOfMessagesSent(SUM),
+      received: queue.metricNumberOfMessagesReceived(SUM),
+      deleted: queue.metricNumberOfMessagesDeleted(SUM),
+      empty: queue.metricNumberOfEmptyReceives(SUM),
+    },
+  };
 }
 
 /** Cost of a function's duration, invocations and logs. */

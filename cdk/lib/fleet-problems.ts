@@ -29,7 +29,7 @@ export function fleetProblems(props: Props, own: Check, conflicts: Check): Probl
   if (names.length === 0) return [{ prop: 'fleets', value: fleets, why: 'must have at least one fleet' }];
   const problems = Object.entries(fleets).flatMap(([name, fleet]) => [
     ...nameProblems(name),
-    ...named(name, [...own(fleet), ...jobProblems(fleet), ...mergedConflicts(props, fleet, conflicts)]),
+    ...named(name, [...own(fleet), ...jobProblems(fleet), ...queueProblems(fleet), ...mergedConflicts(props, fleet, conflicts)]),
     ...((merged(props, fleet).prefixes ?? []).length > 0 ? [] : named(name, [{ prop: 'prefixes', value: [], why: 'must have at least one prefix' }])),
   ]);
   // Later checks need valid fleets.
@@ -47,6 +47,15 @@ function nameProblems(name: string): Problem[] {
 function jobProblems({ job }: FleetProps): Problem[] {
   if (job === undefined || job === 'convert') return [];
   return [{ prop: 'job', value: job, why: job === 'index' ? 'is not available yet; use convert' : 'must be convert' }];
+}
+
+const OF_QUEUE = ['visibilityTimeout', 'maxReceiveCount', 'messageRetention', 'oldestMessageAlarm'] as const;
+
+/** Properties of a queue that a fleet without a queue has. Those of the stack are for its other fleets. */
+function queueProblems(fleet: FleetProps): Problem[] {
+  if (fleet.driver !== 'map') return [];
+  const given = OF_QUEUE.filter((prop) => fleet[prop] !== undefined);
+  return given.map((prop) => ({ prop, value: fleet[prop], why: 'has no meaning with driver map, which has no queue; leave it out' }));
 }
 
 /** Conflicts that the properties of the stack alone do not have. */
@@ -85,6 +94,7 @@ function sizeProblems({ fleets, ...props }: Props): Problem[] {
   const bytes = Object.entries(fleets ?? {}).map(([name, fleet]) => {
     const files = [fleet.configFile, fleet.namesFile, fleet.namesUrl].filter((file) => file !== undefined).length;
     const prefixes = JSON.stringify(fleet.prefixes ?? props.prefixes ?? []).length;
+    // A fleet with driver map has no queue and is a little shorter.
     const queue = name === MAIN_FLEET ? stackName.length : stackName.length + name.length + 1;
     return name.length + queue + QUEUE_BYTES + prefixes + files * FILE_BYTES;
   });

@@ -23,7 +23,8 @@ export interface FleetConstructProps {
 export class Fleet {
   readonly name: string;
   readonly settings: ResolvedFleet;
-  readonly tasks: TaskQueue;
+  /** With driver `queue`. */
+  readonly tasks: TaskQueue | undefined;
   readonly workers: WorkerFleet;
 
   constructor(stack: Stack, props: FleetConstructProps) {
@@ -34,11 +35,12 @@ export class Fleet {
     // `main` has the logical IDs and the queue of a stack without `fleets`, so that such a stack keeps both when it gets more.
     const isMain = name === MAIN_FLEET;
     const scope = isMain ? stack : new Construct(stack, name);
-    this.tasks = new TaskQueue(scope, 'Tasks', {
-      queueName: `${stack.stackName}${isMain ? '' : `-${name}`}.fifo`, visibilityTimeout, maxReceiveCount, retention,
-    });
+    const queueName = `${stack.stackName}${isMain ? '' : `-${name}`}.fifo`;
+    this.tasks = settings.driver === 'map'
+      ? undefined
+      : new TaskQueue(scope, 'Tasks', { queueName, visibilityTimeout, maxReceiveCount, retention });
     this.workers = new WorkerFleet(scope, 'Fleet', {
-      source, results, tasks: this.tasks, artifacts, architecture, logRetention,
+      source, results, tasks: this.tasks ?? `${stack.stackName}-${name}`, artifacts, architecture, logRetention,
       prefixes: settings.prefixes, maxConcurrency: settings.maxConcurrency, batchSize: settings.batchSize,
       memoryMb: settings.workerMemoryMb, timeout: settings.workerTimeout,
     });
@@ -47,12 +49,11 @@ export class Fleet {
   /** What the `flowherd` command reads of the fleet, as JSON. */
   get output(): string {
     const { name, tasks, workers, settings: { prefixes, driver, job, live, maxKeys } } = this;
-    return Stack.of(tasks).toJsonString({
+    return Stack.of(workers).toJsonString({
       name, prefixes, driver, job, live, maxKeys,
-      queueUrl: tasks.queue.queueUrl,
-      deadLetterQueueUrl: tasks.deadLetters.queueUrl,
+      ...(tasks === undefined ? {} : { queueUrl: tasks.queue.queueUrl, deadLetterQueueUrl: tasks.deadLetters.queueUrl }),
       worker: workers.worker.function.functionName,
-      trigger: workers.trigger.eventSourceMappingId,
+      ...(workers.trigger === undefined ? {} : { trigger: workers.trigger.eventSourceMappingId }),
     });
   }
 }

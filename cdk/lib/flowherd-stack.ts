@@ -13,7 +13,7 @@ import { type FlowherdStackProps, MAIN_FLEET, resolveFleets, withDefaults } from
 import { QueryCatalog } from './query-catalog';
 import { ResultsBucket } from './results-bucket';
 import { SourceBucket } from './source-bucket';
-import { StepLoop } from './step-loop';
+import { type MapFleet, StepLoop } from './step-loop';
 
 interface Output {
   readonly value: string;
@@ -68,7 +68,7 @@ export class FlowherdStack extends Stack {
         })
       : undefined;
     this.stepLoop = new StepLoop(this, 'StepLoop', {
-      coordinator: coordinator.function, results, logRetention, runTimeLimit, maxCalls,
+      coordinator: coordinator.function, source, results, logRetention, runTimeLimit, maxCalls, maps: fleets.flatMap(mapFleet),
     });
     const liveFleets = fleets.filter(({ settings }) => settings.live);
     this.live = liveFleets.length > 0
@@ -117,13 +117,16 @@ export class FlowherdStack extends Stack {
   private fleetOutputs({ name, output, tasks, workers }: Fleet): Readonly<Record<string, Output>> {
     const all = { [fleetOutput(name)]: { value: output, description: `Fleet ${name}: queue, workers and prefixes` } };
     if (name !== MAIN_FLEET) return all;
+    const { worker, trigger } = workers;
+    const workerFunction = { value: worker.function.functionName, description: 'Lambda function of the workers' };
+    if (tasks === undefined || trigger === undefined) return { ...all, WorkerFunction: workerFunction };
     return {
       ...all,
       QueueUrl: { value: tasks.queue.queueUrl, description: 'FIFO queue with a message per object' },
       DeadLetterQueueUrl: { value: tasks.deadLetters.queueUrl, description: 'Dead-letter queue' },
-      WorkerFunction: { value: workers.worker.function.functionName, description: 'Lambda function of the workers' },
+      WorkerFunction: workerFunction,
       WorkerTrigger: {
-        value: workers.trigger.eventSourceMappingId,
+        value: trigger.eventSourceMappingId,
         description: 'Event source mapping of the workers. Disabling it stops the fleet.',
       },
     };
@@ -134,4 +137,10 @@ export class FlowherdStack extends Stack {
     const scope = new Construct(this, 'Outputs');
     for (const [name, output] of Object.entries(outputs)) new CfnOutput(scope, name, output).overrideLogicalId(name);
   }
+}
+
+/** The map of a fleet with that driver. */
+function mapFleet({ name, settings, workers }: Fleet): MapFleet[] {
+  const { driver, prefixes, workerTimeout, maxConcurrency, batchSize } = settings;
+  return driver === 'map' ? [{ name, prefixes, worker: workers.worker.function, workerTimeout, maxConcurrency, batchSize }] : [];
 }

@@ -119,6 +119,8 @@ export class Live extends Construct {
     results.grantList(this.function);
     coordinator.grantConfiguration(this.function);
     for (const { tasks } of fleets) {
+      // A fleet with driver map is never live.
+      if (tasks === undefined) continue;
       tasks.queue.grant(this.function, 'sqs:SendMessage', 'sqs:GetQueueAttributes');
       // The queue's redrive policy has only the ARN.
       tasks.deadLetters.grant(this.function, 'sqs:GetQueueUrl');

@@ -1,6 +1,5 @@
 import { Duration } from 'aws-cdk-lib';
 import { Metric } from 'aws-cdk-lib/aws-cloudwatch';
-import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 
 /** Metrics that the workers write as log lines (EMF). `TaskDuration` is a distribution, the others are sums. */
 export type WorkerMetric =
@@ -13,11 +12,12 @@ export type WorkerMetric =
   | 'BytesOut'
   | 'TaskDuration';
 
-export function workerMetric(queue: IQueue, metricName: WorkerMetric, statistic = 'Sum', period = Duration.minutes(1)): Metric {
+/** `name` is that of the queue or of the map. */
+export function workerMetric(name: string, metricName: WorkerMetric, statistic = 'Sum', period = Duration.minutes(1)): Metric {
   return new Metric({
     namespace: 'Flowherd',
     metricName,
-    dimensionsMap: { Queue: queue.queueName },
+    dimensionsMap: { Queue: name },
     statistic,
     period,
   });

@@ -18,11 +18,13 @@ export function grantOnObjects(
   const resourceArns = keyPatterns.map((pattern) => bucket.arnForObjects(pattern));
   Grant.addToPrincipal({ grantee, actions: [...actions], resourceArns });
   for (const arn of resourceArns.filter((arn) => arn.includes('*'))) {
-    Validations.of(grantee).acknowledge({
-      id: `AwsSolutions-IAM5[Resource::${findingName(grantee, arn)}]`,
-      reason: 'The objects below one prefix: their keys are not known at deployment.',
-    });
+    acknowledgeWildcard(grantee, arn, 'The objects below one prefix: their keys are not known at deployment.');
   }
+}
+
+/** Acknowledges the finding of cdk-nag on a resource with a wildcard. */
+export function acknowledgeWildcard(grantee: IConstruct, arn: string, reason: string): void {
+  Validations.of(grantee).acknowledge({ id: `AwsSolutions-IAM5[Resource::${findingName(grantee, arn)}]`, reason });
 }
 
 /** The ARN as cdk-nag writes it into the ID of a finding. */

@@ -9,6 +9,7 @@ import { RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { configProblems } from './config-files';
 import type { PropProblem } from './errors';
 import { fleetProblems } from './fleet-problems';
+import { EXPRESS_SECONDS } from './map-states';
 import { namesProblem } from './names-file';
 import { DEFAULTS, type FlowherdStackProps } from './props';
 import { S3_URL, S3_URL_PROBLEM } from './s3-url';
@@ -88,15 +89,13 @@ function ownProblems(props: Props): Problem[] {
     ...patternProblems(props),
     ...(props.prefixes === undefined ? [] : prefixProblems(props.prefixes)),
     ...rangeProblems(props),
-    ...availabilityProblems(props),
+    ...driverProblems(props),
   ];
 }
 
-/** Drivers that are not available yet. */
-function availabilityProblems({ driver }: Props): Problem[] {
-  if (driver === undefined || driver === 'queue') return [];
-  const why = (driver as string) === 'map' ? 'is not available yet; use queue' : 'must be queue';
-  return [{ prop: 'driver', value: driver, why }];
+function driverProblems({ driver }: Props): Problem[] {
+  const isKnown = driver === undefined || driver === 'queue' || driver === 'map';
+  return isKnown ? [] : [{ prop: 'driver', value: driver, why: 'must be queue or map' }];
 }
 
 function patternProblems(props: Props): Problem[] {
@@ -191,6 +190,25 @@ function conflicts(props: Props): Problem[] {
   if (namesFile !== undefined && namesUrl !== undefined) {
     problems.push({ prop: 'namesUrl', value: namesUrl, why: 'cannot be combined with namesFile; leave one out' });
   }
+  return [...problems, ...mapConflicts(props)];
+}
+
+/** Maximum timeout of the workers of a map: within the 5 minutes of a child execution, a second attempt can begin. */
+const MAX_MAP_SECONDS = 240;
+
+function mapConflicts({ driver, workerTimeout, sourceBucketRegion, live }: Props): Problem[] {
+  if (driver !== 'map') return [];
+  const problems: Problem[] = [];
+  const seconds = workerTimeout?.toSeconds() ?? 0;
+  if (seconds > MAX_MAP_SECONDS) {
+    const why = `must be at most ${MAX_MAP_SECONDS} seconds with driver map: a child execution takes at most ${EXPRESS_SECONDS} seconds`;
+    problems.push({ prop: 'workerTimeout', value: seconds, why });
+  }
+  if (sourceBucketRegion !== undefined) {
+    const why = 'must be queue for a source bucket in another region: a Distributed Map lists buckets of its own region';
+    problems.push({ prop: 'driver', value: driver, why });
+  }
+  if (live === true) problems.push({ prop: 'live', value: live, why: 'must be false with driver map: new objects need a queue' });
   return problems;
 }
 

@@ -61,8 +61,8 @@ export interface FleetProps {
    */
   readonly workerMemoryMb?: number;
   /**
-   * 30 s to 15 min. A worker starts no object in the last 10 s of it.
-   * @default Duration.seconds(300)
+   * 30 s to 15 min, with driver `map` to 4 min. A worker starts no object in the last 10 s of it.
+   * @default - 300 s, with driver `map` 120 s
    */
   readonly workerTimeout?: Duration;
   /**
@@ -96,6 +96,7 @@ export interface FleetProps {
    */
   readonly closeHour?: number;
   /**
+   * `queue`: a FIFO queue. `map`: a Distributed Map of the step loop, without a queue.
    * @default 'queue'
    */
   readonly driver?: Driver;
@@ -228,6 +229,9 @@ export const DEFAULTS = {
 /** The name of the fleet of a stack without `fleets`. It keeps the logical IDs and the queue of such a stack. */
 export const MAIN_FLEET = 'main';
 
+/** Timeout of the workers of a map: a child execution takes at most 5 minutes, so two attempts fit into it. */
+const MAP_WORKER_TIMEOUT = Duration.seconds(120);
+
 /** The properties with a value for each that has a default. */
 export type ResolvedProps = FlowherdStackProps &
   Required<Pick<FlowherdStackProps, keyof typeof DEFAULTS>>;
@@ -246,7 +250,9 @@ export function withDefaults(props: FlowherdStackProps): ResolvedProps {
 export function resolveFleets(props: FlowherdStackProps): ResolvedFleet[] {
   const fleets = props.fleets ?? { [MAIN_FLEET]: {} };
   return Object.entries(fleets).map(([name, fleet]) => {
-    const resolved = { ...DEFAULTS, prefixes: [], job: 'convert' as const, ...merged(props, fleet) };
+    const own = merged(props, fleet);
+    const ofDriver = own.driver === 'map' ? { workerTimeout: MAP_WORKER_TIMEOUT } : {};
+    const resolved = { ...DEFAULTS, prefixes: [], job: 'convert' as const, ...ofDriver, ...own };
     // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html recommends six times the timeout.
     const visibilityTimeout = Duration.seconds(6 * resolved.workerTimeout.toSeconds());
     return { visibilityTimeout, ...resolved, name };

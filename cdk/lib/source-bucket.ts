@@ -40,13 +40,13 @@ export class SourceBucket extends Construct {
     this.kmsKeyArn = kmsKeyArn;
   }
 
-  /** Grants listing of the prefixes. Only the coordinator lists. */
-  grantList(grantee: IGrantable): void {
+  /** Grants listing of these prefixes, by default of all. Only the coordinator and maps list. */
+  grantList(grantee: IGrantable, prefixes = this.prefixes): void {
     Grant.addToPrincipal({
       grantee,
       actions: ['s3:ListBucket'],
       resourceArns: [this.bucket.bucketArn],
-      conditions: { StringLike: { 's3:prefix': this.prefixes.map(keyPattern) } },
+      conditions: { StringLike: { 's3:prefix': prefixes.map(keyPattern) } },
     });
   }
 

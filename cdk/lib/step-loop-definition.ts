@@ -1,10 +1,12 @@
 // The step loop as an Amazon States Language definition. It is separate from the stack, so that tests can read it without one.
 //
-//   Input ─▶ Begin ─▶ Next ─▶ Wait ─▶ Operation ─▶ Purge, Plan, Check, Report or Resume ─▶ Next ─▶ … ─▶ Done or Failed
+//   Input ─▶ Begin ─▶ Next ─▶ Wait ─▶ Operation ─▶ Purge, Plan, Check, Map, Report or Resume ─▶ Next ─▶ … ─▶ Done or Failed
 //   Input ─▶ Close ─▶ Closed ─▶ StartRuns ─▶ RunsStarted or CloseFailed
 //
 // The coordinator's response is the input of the next state and the event of the next call.
 
+import { LAMBDA_ERRORS } from './lambda-errors';
+import { mapState, mapStateName, type MapFleetNames } from './map-states';
 import runOptions from './run-options.json';
 
 export interface StepLoopNames {
@@ -14,6 +16,8 @@ export interface StepLoopNames {
   /** Maximum calls of the coordinator in one execution. After them, the loop continues in a new execution. */
   readonly maxCalls: number;
   readonly timeLimitSeconds: number;
+  /** The fleets with driver map. */
+  readonly maps: readonly MapFleetNames[];
 }
 
 type State = Record<string, unknown>;
@@ -30,6 +34,9 @@ const OPERATIONS: Readonly<Record<string, string>> = {
   report: 'Report',
   continue: 'Resume',
 };
+
+/** Operations with which an execution may begin. A state of the fleet does `map`. */
+const KNOWN_OPERATIONS: readonly string[] = [...Object.keys(OPERATIONS), 'map'];
 
 const quoted = (names: readonly string[]) => `[${names.map((name) => `"${name}"`).join(', ')}]`;
 const jsonata = (expression: string) => `{% ${expression} %}`;
@@ -67,14 +74,8 @@ const FRESH = { calls: 0, failure: '', failureCause: '' };
 const RETRY = [
   { ErrorEquals: ['Refused'], MaxAttempts: 0 },
   {
-    // Errors of the Lambda service, not of the function: throttling, or a brief outage.
-    ErrorEquals: [
-      'Lambda.TooManyRequestsException',
-      'Lambda.ServiceException',
-      'Lambda.AWSLambdaException',
-      'Lambda.SdkClientException',
-      'Lambda.ClientExecutionTimeoutException',
-    ],
+    // Errors of the Lambda service, not of the function.
+    ErrorEquals: LAMBDA_ERRORS,
     IntervalSeconds: 2,
     BackoffRate: 2,
     MaxDelaySeconds: 60,
@@ -100,6 +101,9 @@ const START_RETRY = [
   { ErrorEquals: ['StepFunctions.ExecutionAlreadyExistsException'], MaxAttempts: 0 },
   { ErrorEquals: ['States.ALL'], IntervalSeconds: 5, BackoffRate: 2, MaxDelaySeconds: 60, MaxAttempts: 8 },
 ];
+
+/** The event with which the coordinator reports the current state of a run. */
+const REPORT_NOW = '{"operation": "report_now", "run": $states.input.run, "prefix": $states.input.prefix}';
 
 /** The first 1,000 characters of an error's cause, which may have 32,768. */
 const CAUSE = '$substring($states.errorOutput.Cause, 0, 1000)';
@@ -200,13 +204,11 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
       failure: jsonata('$states.errorOutput.Error'),
       failureCause: jsonata(`"${doing} of run " & $states.input.run & " failed: " & ${CAUSE}`),
     },
-    Output: jsonata(
-      '{"operation": "report_now", "run": $states.input.run, "prefix": $states.input.prefix}',
-    ),
+    Output: jsonata(REPORT_NOW),
     Next: 'LastReport',
   });
 
-  const operation = (comment: string, doing: string) => call(comment, '$states.input', lastReport(doing));
+  const operation = (comment: string, doing: string, payload = '$states.input') => call(comment, payload, lastReport(doing));
 
   const begin = call(
     'Begins the run. The run has the name of the execution, so a second attempt begins no second run.',
@@ -236,7 +238,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
       Choices: [
         {
           Condition: jsonata(
-            `$type($states.input) = "object" and $type($states.input.run) = "string" and $states.input.operation in ${quoted(Object.keys(OPERATIONS))}`,
+            `$type($states.input) = "object" and $type($states.input.run) = "string" and $states.input.operation in ${quoted(KNOWN_OPERATIONS)}`,
           ),
           Assign: FRESH,
           Next: 'Next',
@@ -317,6 +319,10 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
           Condition: jsonata(`$states.input.operation = "${operation}"`),
           Next: state,
         })),
+        ...names.maps.map(({ fleet }) => ({
+          Condition: jsonata(`$states.input.operation = "map" and $states.input.fleet = "${fleet}"`),
+          Next: mapStateName(fleet),
+        })),
       ],
       Default: 'Unexpected',
     },
@@ -326,6 +332,8 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
     Check: operation('Reads the progress of the workers.', 'checking'),
     Report: operation('Compares the manifest with receipts and failures.', 'the report'),
     Resume: operation('Continues a run whose execution has ended: with planning, or with checks.', 'resuming'),
+
+    ...mapStates(names.maps, operation),
 
     LastReport: call('Reports the run as it was when a call failed permanently.', '$states.input', {
       ErrorEquals: ['States.ALL'],
@@ -384,10 +392,30 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
 
   return {
     Comment: 'One run of Flowherd: from a prefix to a report.',
-    QueryLanguage: 'JSONata',
     StartAt: 'Input',
     // The coordinator has an earlier limit, at which it writes the report. This limit ends the execution if that fails.
     TimeoutSeconds: names.timeLimitSeconds + 3600,
-    States: states,
+    // Each state names its language, because JSONPath states are only allowed in a JSONPath state machine:
+    // https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html
+    States: Object.fromEntries(Object.entries(states).map(([name, state]) => [name, { QueryLanguage: 'JSONata', ...state }])),
+  };
+}
+
+/** A map for each fleet, the call after it, and what follows a map that fails. */
+function mapStates(maps: readonly MapFleetNames[], operation: (comment: string, doing: string, payload: string) => State): Record<string, State> {
+  if (maps.length === 0) return {};
+  return {
+    ...Object.fromEntries(maps.map((map) => [mapStateName(map.fleet), mapState(map, 'Mapped', 'MapFailed')])),
+    Mapped: operation('Continues the run after its map.', 'continuing', '$merge([$states.input, {"ended": true}])'),
+    MapFailed: {
+      Type: 'Pass',
+      Comment: 'The map could not list the objects or write its results.',
+      Assign: {
+        failure: jsonata('$states.input.error.Error'),
+        failureCause: jsonata('"the map of run " & $states.input.run & " failed: " & $substring($states.input.error.Cause, 0, 1000)'),
+      },
+      Output: jsonata(REPORT_NOW),
+      Next: 'LastReport',
+    },
   };
 }

@@ -6,9 +6,12 @@ import type { RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 
 import { NativeFunction } from './native-function';
-import { grantWorker, workerEnvironment, type WorkerResources } from './worker-grants';
+import type { TaskQueue } from './task-queue';
+import { grantWorker, workerEnvironment, type WorkerBuckets } from './worker-grants';
 
-export interface WorkerFleetProps extends WorkerResources {
+export interface WorkerFleetProps extends WorkerBuckets {
+  /** The queue; or the name in metrics of workers that a Distributed Map invokes. */
+  readonly tasks: TaskQueue | string;
   /** Directory that holds `flowherd-worker/bootstrap`. */
   readonly artifacts: string;
   readonly architecture: Architecture;
@@ -19,13 +22,18 @@ export interface WorkerFleetProps extends WorkerResources {
   readonly batchSize: number;
 }
 
-/** The worker function and the event source mapping that invokes it. Disabling the mapping stops the fleet. */
+/** The worker function, and with a queue the event source mapping that invokes it. Disabling the mapping stops the fleet. */
 export class WorkerFleet extends Construct {
   readonly worker: NativeFunction;
-  readonly trigger: EventSourceMapping;
+  /** With a queue. */
+  readonly trigger: EventSourceMapping | undefined;
+  /** Dimension of the workers' metrics. */
+  readonly metricsName: string;
 
   constructor(scope: Construct, id: string, props: WorkerFleetProps) {
     super(scope, id);
+    const { tasks } = props;
+    const queue = typeof tasks === 'string' ? undefined : tasks;
     this.worker = new NativeFunction(this, 'Worker', {
       description: 'Flowherd: converts log objects to CSV',
       directory: join(props.artifacts, 'flowherd-worker'),
@@ -33,17 +41,21 @@ export class WorkerFleet extends Construct {
       memoryMb: props.memoryMb,
       timeout: props.timeout,
       logRetention: props.logRetention,
-      environment: workerEnvironment(props),
+      environment: workerEnvironment(props, tasks),
     });
-    grantWorker(this.worker, props);
+    grantWorker(this.worker, props, queue);
+    this.metricsName = typeof tasks === 'string' ? tasks : tasks.queue.queueName;
+    this.trigger = queue === undefined ? undefined : this.addTrigger(queue, props);
+  }
 
+  private addTrigger({ queue }: TaskQueue, { batchSize, maxConcurrency }: WorkerFleetProps): EventSourceMapping {
     // For a FIFO queue, Lambda accepts a batch size of at most 10 and no batching window:
     // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html
-    this.trigger = new EventSourceMapping(this, 'Trigger', {
+    return new EventSourceMapping(this, 'Trigger', {
       target: this.worker.function,
-      eventSourceArn: props.tasks.queue.queueArn,
-      batchSize: props.batchSize,
-      maxConcurrency: props.maxConcurrency,
+      eventSourceArn: queue.queueArn,
+      batchSize,
+      maxConcurrency,
       reportBatchItemFailures: true,
     });
   }

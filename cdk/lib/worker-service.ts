@@ -62,7 +62,7 @@ export class WorkerService extends Construct {
     super(scope, id);
     this.logGroup = new LogGroup(this, 'Log', { retention: props.logRetention, removalPolicy: RemovalPolicy.DESTROY });
     this.taskRole = this.role('TaskRole');
-    grantWorker(this.taskRole, props);
+    grantWorker(this.taskRole, props, props.tasks);
     const { cluster, subnets, securityGroups } = props.cluster;
     this.service = new FargateService(this, 'Service', {
       cluster,
@@ -113,7 +113,7 @@ export class WorkerService extends Construct {
       image: this.image(props, executionRole),
       entryPoint: [WORKER],
       command: ['--poll', '--concurrency', `${concurrency}`, '--grace', `${grace}`],
-      environment: { ...workerEnvironment(props), AWS_REGION: Stack.of(this).region },
+      environment: { ...workerEnvironment(props, props.tasks), AWS_REGION: Stack.of(this).region },
       user: USER,
       // The worker writes no files.
       readonlyRootFilesystem: true,

@@ -149,14 +149,14 @@ test('settings of fleets are checked together, each with its fleet, its value an
     problems({
       Waf: {},
       waf: { prefixes: 'waf*', batchSize: 11, configFile: '/nowhere.toml' },
-      slow: { workerTimeoutSeconds: 600, visibilitySeconds: 599, driver: 'map', job: 'index' },
+      slow: { workerTimeoutSeconds: 600, visibilitySeconds: 599, driver: 'mail', job: 'index' },
     }),
     [
       'fleets="Waf": must have 1 to 20 of the characters a-z, 0-9 and -, and begin with a letter; example: fleets={"waf": {"prefixes": ["waf/"], "configFile": "waf.toml"}}',
       'fleets.waf.prefixes="waf*": must have 1 to 1000 characters, and none of *, ? and $; example: fleets.waf.prefixes=firehose/,waf/',
       'fleets.waf.batchSize=11: must be a whole number from 1 to 10; example: fleets.waf.batchSize=10',
       'fleets.waf.configFile="/nowhere.toml": no such file: /nowhere.toml; example: fleets.waf.configFile=flowherd.toml',
-      'fleets.slow.driver="map": is not available yet; use queue; example: fleets.slow.driver=queue',
+      'fleets.slow.driver="mail": must be queue or map; example: fleets.slow.driver=queue',
       'fleets.slow.job="index": is not available yet; use convert; example: fleets.slow.job=convert',
       "fleets.slow.visibilitySeconds=599: must be at least the worker's timeout, 600 seconds; example: fleets.slow.visibilitySeconds=1800",
     ],
@@ -184,4 +184,62 @@ test('a setting of a fleet needs no value for the stack', () => {
   const { prefixes: _, ...others } = REQUIRED;
   assert.deepEqual(readSettings({ ...others, fleets: { a: { prefixes: ['x/'] } } }).fleets, { a: { prefixes: ['x/'] } });
   assert.throws(() => readSettings({ ...others, fleets: { a: { prefixes: ['x/'] }, b: {} } }), /fleets\.b\.prefixes=\[\]: must have at least one prefix; /);
+});
+
+const withMap = synth({
+  prefixes: 'firehose/',
+  fleets: { main: {}, bulk: { driver: 'map', prefixes: ['old/', 'older/'], maxConcurrency: 20, batchSize: 5 } },
+});
+
+test('a fleet with driver map has no queue, and the map of the step loop invokes its worker', () => {
+  assert.deepEqual(withMap.all('AWS::SQS::Queue').map(([id]) => id.slice(0, 'TasksQueue'.length)), ['TasksDeadL', 'TasksQueue']);
+  assert.equal(withMap.all('AWS::Lambda::EventSourceMapping').length, 1);
+  const worker = withMap.only('AWS::Lambda::Function', 'bulkFleetWorker').Properties;
+  const { FLOWHERD_MAP, FLOWHERD_QUEUE_URL } = worker.Environment.Variables;
+  assert.deepEqual([FLOWHERD_MAP, FLOWHERD_QUEUE_URL, worker.Timeout], ['Flowherd-bulk', undefined, 120]);
+  const machine = withMap.only('AWS::StepFunctions::StateMachine', '').Properties;
+  const bulk = (JSON.parse(text(machine.DefinitionString)) as { States: Record<string, any> }).States['Map bulk'];
+  assert.deepEqual([bulk.MaxConcurrency, bulk.ItemBatcher.MaxItemsPerBatch], [20, 5]);
+  const { FunctionName } = bulk.ItemProcessor.States.Convert.Arguments;
+  assert.deepEqual([FunctionName, text(machine.DefinitionSubstitutions.Worker0)], ['${Worker0}', '<bulkFleetWorkerFunction>']);
+  const { Variables } = withMap.only('AWS::Lambda::Function', 'PlanningCoordinator').Properties.Environment;
+  assert.deepEqual((JSON.parse(text(Variables.FLOWHERD_FLEETS)) as object as { bulk: unknown }).bulk, { prefixes: ['old/', 'older/'], driver: 'map' });
+  const outputs = withMap.template.toJSON()['Outputs'] as Record<string, { Value: unknown }>;
+  assert.deepEqual(JSON.parse(text(outputs['FleetBulk']?.Value)), {
+    name: 'bulk', prefixes: ['old/', 'older/'], driver: 'map', job: 'convert', live: false, maxKeys: 10_000_000, worker: '<bulkFleetWorkerFunction>',
+  });
+});
+
+test('the step loop may do exactly what its maps need, and a worker of a map has no queue', () => {
+  const source = 'arn:<AWS::Partition>:s3:::my-archive';
+  const machine = 'arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>';
+  const ofStepLoop = (action: string) => resources(withMap, 'StepLoopRole', action);
+  assert.deepEqual(ofStepLoop('lambda:'), ['<PlanningCoordinatorFunction>', '<bulkFleetWorkerFunction>'].sort());
+  assert.deepEqual(ofStepLoop('states:'), [`${machine}:execution:Flowherd:*`, `${machine}:stateMachine:Flowherd`]);
+  assert.deepEqual(ofStepLoop('s3:'), [source, '<ResultsBucket>/runs/*/map/*'].sort());
+  const { Statement } = withMap.only('AWS::IAM::Policy', 'StepLoopRole').Properties.PolicyDocument;
+  const conditions = (Statement as { Condition?: unknown }[]).flatMap(({ Condition }) => Condition ?? []);
+  assert.deepEqual(conditions, [{ StringLike: { 's3:prefix': ['old/*', 'older/*'] } }]);
+  assert.deepEqual(resources(withMap, 'bulkFleetWorkerRole', 'sqs:'), []);
+  assert.deepEqual(resources(plain, 'StepLoopRole', 's3:'), []);
+});
+
+test('a fleet with driver map has the alarms and the part of the dashboard that need no queue', () => {
+  const alarms = withMap.all('AWS::CloudWatch::Alarm').map(([, { Properties }]) => Properties.AlarmName as string);
+  assert.deepEqual(alarms.filter((name) => name.includes('bulk')).sort(), ['Flowherd-bulk-worker-errors', 'Flowherd-bulk-worker-throttles']);
+  const body = text(withMap.only('AWS::CloudWatch::Dashboard', '').Properties.DashboardBody);
+  const [, section = ''] = body.split('# Fleet bulk');
+  assert.ok(section.includes('"Queue","Flowherd-bulk"') && !section.includes('AWS/SQS'), section);
+});
+
+test('settings that a map cannot have are refused', () => {
+  assert.deepEqual(problems({ bulk: { driver: 'map', workerTimeoutSeconds: 300, maxReceiveCount: 3, live: true } }), [
+    'fleets.bulk.maxReceiveCount=3: has no meaning with driver map, which has no queue; leave it out; example: fleets.bulk.maxReceiveCount=10',
+    'fleets.bulk.workerTimeoutSeconds=300: must be at most 240 seconds with driver map: a child execution takes at most 300 seconds; example: fleets.bulk.workerTimeoutSeconds=300',
+    'fleets.bulk.live=true: must be false with driver map: new objects need a queue; example: fleets.bulk.live=true',
+  ]);
+  assert.throws(
+    () => synth({ sourceBucketRegion: 'eu-west-1', fleets: { bulk: { driver: 'map' } } }),
+    /fleets\.bulk\.driver="map": must be queue for a source bucket in another region: /,
+  );
 });

@@ -101,6 +101,11 @@ export class LocalCloud {
     return (await response.json()) as T;
   }
 
+  /** Writes an object, or creates a bucket if the path has no key. */
+  async put(path: string, body = ''): Promise<void> {
+    await this.request(`/${path}`, { method: 'PUT', headers: headers('s3'), body });
+  }
+
   private async query(service: string, parameters: Readonly<Record<string, string>>): Promise<string> {
     const response = await this.request('/', {
       method: 'POST',

@@ -66,6 +66,8 @@ const NAMES: Readonly<Record<string, string>> = {
   '<LiveArrivals>': 'ARRIVALS',
   '<LiveRule>': 'RULE',
   '<StepLoopStateMachine>': 'STEP_LOOP',
+  '<FleetWorkerFunction>': 'WORKER',
+  'arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:execution:Flowherd:*': 'STEP_LOOP_EXECUTIONS',
   'arn:<AWS::Partition>:states:<AWS::Region>:<AWS::AccountId>:stateMachine:Flowherd': 'STEP_LOOP',
   'arn:<AWS::Partition>:s3:::my-settings/flowherd/names.json': 'NAMES',
   'arn:<AWS::Partition>:s3:::my-lists/country.mmdb': 'ENRICH_URL',
@@ -140,6 +142,18 @@ for (const [heading, role] of Object.entries(ROLES)) {
     }
   });
 }
+
+test('a map adds exactly the permissions of the document, and its fleet has none on a queue', () => {
+  const plain = synthesized[0]?.stack ?? assert.fail();
+  const map = synth({ driver: 'map' });
+  const ofLoop = synthesizedPermissions(plain, 'StepLoopRole');
+  const added = synthesizedPermissions(map, 'StepLoopRole').filter((permission) => !ofLoop.includes(permission));
+  assert.deepEqual(added.sort(), documented('### Permissions with driver map', {}).sort());
+  for (const role of ['FleetWorkerRole', 'PlanningCoordinatorRole']) {
+    const without = synthesizedPermissions(plain, role).filter((permission) => !permission.startsWith('sqs:'));
+    assert.deepEqual(synthesizedPermissions(map, role), without);
+  }
+});
 
 test('there are no other roles and no other policies', () => {
   const sections = [...document.matchAll(/^### Role of .*$/gm)].map(([heading]) => heading);

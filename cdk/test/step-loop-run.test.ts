@@ -41,6 +41,7 @@ before(async () => {
     prefixes: 'firehose/',
     configFile: join(cloud.directory, 'flowherd.toml'),
     alarmEmail: 'operations@example.com',
+    fleets: JSON.stringify({ main: {}, bulk: { driver: 'map', prefixes: ['mapped/', 'children/'] } }),
     maxCalls: String(MAX_CALLS),
     artifacts,
     localCloud: 'true',
@@ -315,4 +316,59 @@ test('a close without a run to drive succeeds, and one that cannot close a day f
   assert.equal(refused.status, 'FAILED');
   assert.match(refused.cause ?? '', /^cannot close the day: .*no fleet is live/);
   assert.equal(existsSync(join(cloud.directory, 'refused.calls')) && readFileSync(join(cloud.directory, 'refused.calls'), 'utf8').trim().split('\n').length, 1);
+});
+
+/** The events of the map's worker for keys with this prefix, sorted by key and attempt. */
+function work(prefix: string): { attempt: number; input: Json }[] {
+  const path = join(cloud.directory, 'worker.calls');
+  const lines = existsSync(path) ? readFileSync(path, 'utf8').trim().split('\n') : [];
+  const events = lines.map((line) => JSON.parse(line) as { attempt: number; input: Json });
+  const order = ({ attempt, input }: { attempt: number; input: Json }) => `${String(input['key'])} ${attempt}`;
+  return events.filter(({ input }) => String(input['key']).startsWith(prefix)).sort((a, b) => (order(a) < order(b) ? -1 : 1));
+}
+
+test('a map that cannot list fails the execution after a last report', async () => {
+  // The bucket does not exist yet.
+  const map = { operation: 'map', fleet: 'bulk', ended: false };
+  const ended = await play('no-listing', [map, end('incomplete', 'no-listing')]);
+  assert.deepEqual([ended.status, ended.error], ['FAILED', 'States.ItemReaderFailed']);
+  assert.match(ended.cause ?? '', /^the map of run no-listing failed: .*; report: /);
+  assert.deepEqual(ended.visited, ['Input', 'Begin', 'Map bulk', 'MapFailed', 'LastReport', 'CallFailed']);
+});
+
+test('a map passes each object of the prefix to the worker, and the coordinator continues after it', async () => {
+  await cloud.put('my-archive');
+  for (const key of ['mapped/a', 'mapped/b +ü', 'elsewhere/c']) await cloud.put(`my-archive/${encodeURIComponent(key)}`, key);
+  writeFileSync(join(cloud.directory, 'worker.json'), '{}');
+  const map = { operation: 'map', fleet: 'bulk', ended: false, progress: { listed: 2 } };
+  const ended = await play('mapped', [{ operation: 'plan' }, map, { operation: 'report' }, end('done', 'mapped')]);
+  assert.equal(ended.status, 'SUCCEEDED', ended.cause);
+  assert.deepEqual(ended.visited.filter((state) => state !== 'Convert'), ['Input', 'Begin', 'Plan', 'Map bulk', 'Mapped', 'Report', 'Done']);
+  assert.deepEqual(work('mapped/').map(({ attempt, input }) => ({ attempt, ...input, etag: typeof input['etag'] })), [
+    { attempt: 1, v: 1, run: 'mapped', fleet: 'bulk', bucket: 'my-archive', key: 'mapped/a', size: 8, etag: 'string' },
+    { attempt: 1, v: 1, run: 'mapped', fleet: 'bulk', bucket: 'my-archive', key: 'mapped/b +ü', size: 12, etag: 'string' },
+  ]);
+  assert.deepEqual(work('elsewhere/'), []);
+  // The state of the run passes through the map, and says that it has ended.
+  const { at: _, event } = ended.calls[2]!;
+  assert.deepEqual(event, { ...map, ended: true, run: 'mapped', prefix: 'mapped/', wait_seconds: 0 });
+});
+
+test('a child repeats the worker with the number of the attempt, and one that fails does not fail the run', async () => {
+  const retry = { errorType: 'Retry', errorMessage: '1 of 1 objects need another attempt' };
+  const script = {
+    'children/flaky': [retry, { errorType: 'Lambda.TooManyRequestsException', errorMessage: 'Rate exceeded' }],
+    'children/broken': Array.from({ length: 9 }, () => retry),
+    'children/foreign': [{ errorType: 'Refused', errorMessage: 'the event is not of the map' }],
+  };
+  for (const key of [...Object.keys(script), 'children/good']) await cloud.put(`my-archive/${key}`, key);
+  writeFileSync(join(cloud.directory, 'worker.json'), JSON.stringify(script));
+  const map = { operation: 'map', fleet: 'bulk', ended: false };
+  const ended = await play('children', [map, { operation: 'report' }, end('incomplete', 'children')]);
+  assert.deepEqual([ended.error, operations(ended.calls)], ['RunIncomplete', ['begin', 'map', 'report']]);
+  const attempts = (name: string) => work(`children/${name}`).map(({ attempt }) => attempt);
+  assert.deepEqual(attempts('good'), [1]);
+  assert.deepEqual(attempts('flaky'), [1, 2, 3]);
+  assert.deepEqual(attempts('broken'), [1, 2, 3, 4, 5, 6]);
+  assert.deepEqual(attempts('foreign'), [1]);
 });

@@ -19,9 +19,14 @@ interface State extends Transition {
   readonly Choices?: readonly Transition[];
   readonly Catch?: readonly (Transition & { ErrorEquals: string[] })[];
   readonly Retry?: readonly { ErrorEquals: string[]; MaxAttempts: number; IntervalSeconds?: number }[];
+  readonly QueryLanguage: string;
 }
 
-const machine = definition({ coordinator: 'c', resultsBucket: 'b', maxCalls: 1500, timeLimitSeconds: 3600 });
+const names = { coordinator: 'c', resultsBucket: 'b', maxCalls: 1500, timeLimitSeconds: 3600 };
+const map = { worker: 'w', sourceBucket: 's', resultsBucket: 'b', maxConcurrency: 20, batchSize: 10, workerTimeoutSeconds: 60 };
+/** With two fleets that have a map. */
+const machine = definition({ ...names, maps: [{ ...map, fleet: 'bulk' }, { ...map, fleet: 'old' }] });
+const plain = definition({ ...names, maps: [] });
 const states = machine['States'] as Record<string, State>;
 const ends = (state: State) => state.Type === 'Succeed' || state.Type === 'Fail';
 const following = (state: State) =>
@@ -31,7 +36,7 @@ test('the template contains the definition', () => {
   const { only } = synth();
   const { Properties } = only('AWS::StepFunctions::StateMachine', '');
   const deployed = JSON.parse(Properties.DefinitionString as string) as { States: Record<string, State> };
-  assert.deepEqual(Object.keys(deployed.States), Object.keys(states));
+  assert.deepEqual(Object.keys(deployed.States), Object.keys(plain['States'] as object));
   assert.deepEqual(Object.keys(Properties.DefinitionSubstitutions as object).sort(), ['Coordinator', 'ResultsBucket']);
 });
 
@@ -50,11 +55,14 @@ test("AWS's language service accepts the deployed definition and refuses invalid
     .replaceAll('${ResultsBucket}', 'results');
   assert.ok(!deployed.includes('${'), deployed);
   assert.deepEqual(await errors(JSON.parse(deployed)), []);
+  assert.deepEqual(await errors(machine), []);
   const invalid: readonly Record<string, unknown>[] = [
     { Plan: { ...states['Plan'], Next: 'Nowhere' } },
     { Wait: { ...states['Wait'], Second: 4 } },
     { Done: { Type: 'Success' } },
     { Report: { ...states['Report'], TimeoutSeconds: 'long' } },
+    { 'Map bulk': { ...states['Map bulk'], ItemBatch: { MaxItemsPerBatch: 10 } } },
+    { 'Map bulk': { ...states['Map bulk'], ItemProcessor: { StartAt: 'Nowhere', States: {} } } },
   ];
   for (const change of invalid) {
     assert.notDeepEqual(await errors({ ...machine, States: { ...states, ...change } }), [], JSON.stringify(change));
@@ -83,13 +91,40 @@ test('every choice has a default', () => {
 
 test('every task is retried and caught, and a refusal is not retried', () => {
   const tasks = Object.entries(states).filter(([, state]) => state.Type === 'Task');
-  assert.deepEqual(tasks.map(([name]) => name), ['Begin', 'Close', 'Purge', 'Plan', 'Check', 'Report', 'Resume', 'LastReport', 'Continue']);
+  assert.deepEqual(tasks.map(([name]) => name), ['Begin', 'Close', 'Purge', 'Plan', 'Check', 'Report', 'Resume', 'Mapped', 'LastReport', 'Continue']);
   for (const [name, { Retry, Catch }] of tasks) {
     assert.deepEqual(Retry?.at(-1)?.ErrorEquals, ['States.ALL'], name);
     assert.ok((Retry?.at(-1)?.MaxAttempts ?? 0) >= 5, name);
     assert.deepEqual(Catch?.at(-1)?.ErrorEquals, ['States.ALL'], name);
     if (name !== 'Continue') assert.deepEqual(Retry?.[0], { ErrorEquals: ['Refused'], MaxAttempts: 0 });
   }
+});
+
+test('a map runs a child of one invocation for each batch, and fails only with its listing or its results', () => {
+  const bulk = states['Map bulk'] as unknown as Record<string, any>;
+  assert.deepEqual(bulk['ItemReader'], {
+    Resource: 'arn:aws:states:::s3:listObjectsV2',
+    Parameters: { Bucket: 's', 'Prefix.$': '$.prefix' },
+  });
+  assert.deepEqual([bulk['ItemBatcher'], bulk['MaxConcurrency'], bulk['ToleratedFailurePercentage']], [{ MaxItemsPerBatch: 10 }, 20, 100]);
+  assert.deepEqual(bulk['ItemProcessor'].ProcessorConfig, { Mode: 'DISTRIBUTED', ExecutionType: 'EXPRESS' });
+  assert.deepEqual(Object.keys(bulk['ItemSelector']), ['v', 'run.$', 'fleet.$', 'bucket', 'key.$', 'size.$', 'etag.$']);
+  assert.deepEqual(bulk['ResultWriter'].Parameters, { Bucket: 'b', 'Prefix.$': "States.Format('runs/{}/map', $.run)" });
+  // The input of the map is also its output: it is the state of the run.
+  assert.equal(bulk['ResultPath'], null);
+  assert.deepEqual([bulk['Next'], bulk['Catch'].map(({ Next }: Transition) => Next)], ['Mapped', ['MapFailed']]);
+  const { Convert } = bulk['ItemProcessor'].States as { Convert: State & { Arguments: { Payload: string } } };
+  assert.match(Convert.Arguments.Payload, /"attempt": \$states\.context\.State\.RetryCount \+ 1, "input": \$states\.input/);
+  assert.deepEqual(Convert.Retry?.map(({ ErrorEquals, MaxAttempts }) => [ErrorEquals[0], MaxAttempts]), [
+    ['Refused', 0], ['Lambda.TooManyRequestsException', 10], ['States.ALL', 5],
+  ]);
+  assert.equal(Convert.TimeoutSeconds, 65);
+});
+
+test('only the maps are JSONPath states, which a JSONPath state machine allows', () => {
+  assert.equal(machine['QueryLanguage'], undefined);
+  const paths = Object.entries(states).filter(([, { QueryLanguage }]) => QueryLanguage !== 'JSONata');
+  assert.deepEqual(paths.map(([name, { QueryLanguage }]) => [name, QueryLanguage]), [['Map bulk', 'JSONPath'], ['Map old', 'JSONPath']]);
 });
 
 test('an execution with the maximum number of calls stays well below 25,000 events', () => {
@@ -134,7 +169,7 @@ test('every condition is a boolean for any input, because Step Functions accepts
     null, 7, 'text', [], ['a/'], {}, { prefix: 'a/' }, { prefix: null }, { prefix: ['a/'] }, { run: 'x' }, { run: null }, { prefix: 'a/', run: 7 }, { resume: {} }, { prefix: 'a/', run: '' },
     { run: 'x', operation: 'plan', wait_seconds: 'soon' }, { run: 'x', operation: 'plan', wait_seconds: 5 }, { operation: {} },
     { operation: 'close' }, { operation: 'close', fleet: 'main' }, { problems: [] }, { problems: ['day 2026-02-18: damaged'] },
-    { run: 'x', operation: 'end' }, { run: 'x', operation: 'end', state: 'done' }, { operation: 'check' },
+    { run: 'x', operation: 'map', fleet: 'bulk' }, { run: 'x', operation: 'end' }, { run: 'x', operation: 'end', state: 'done' }, { operation: 'check' },
   ];
   for (const [name, { Choices }] of Object.entries(states)) {
     for (const input of Choices === undefined ? [] : inputs) {

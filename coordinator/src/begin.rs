@@ -25,13 +25,17 @@ use crate::{
 };
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
-    /// Begins a run in this fleet and returns its first state. The caller has chosen the fleet by the options. A second call with the same run name returns the same state.
+    /// Begins a run in this fleet and returns its first state. The caller has chosen the fleet by the options. A second call
+    /// with the same run name returns the same state.
     ///
     /// # Errors
     /// [`CoordinatorError::Refused`] for invalid options or configuration, a prefix that cannot be listed, an existing run,
     /// and a purge that would delete messages of another run. [`CoordinatorError::Damaged`] if `run.json` of that name, or of the
     /// resumed run, is damaged.
     pub fn begin(&self, options: &RunOptions) -> Result<RunState, CoordinatorError> {
+        if options.purge {
+            self.queue_or("begin the run without a purge: flowherd run --prefix PREFIX")?;
+        }
         let earlier = options.resume.as_ref().map(|name| read_run(self.results, name)).transpose()?;
         if let Some(live) = earlier.as_ref().and_then(|earlier| earlier.live.as_ref()) {
             return Err(CoordinatorError::Refused(format!(

@@ -66,9 +66,11 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         Ok(state.next(Operation::Check(checking), wait))
     }
 
-    /// Reads the counts of the queue and of the dead-letter queue. Returns whether the queue is empty.
+    /// Reads the counts of the queue and of the dead-letter queue. Returns whether the queue is empty. A fleet with driver map
+    /// has none.
     fn count_messages(&self, progress: &mut Progress) -> Result<bool, CoordinatorError> {
-        let depth = self.queue.depth().map_err(CoordinatorError::Queue)?;
+        let Some(queue) = self.queue else { return Ok(true) };
+        let depth = queue.depth().map_err(CoordinatorError::Queue)?;
         progress.queued = depth.visible + depth.delayed;
         progress.in_flight = depth.in_flight;
         if let Some(dead) = self.dead_letters {
@@ -78,13 +80,14 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         Ok(progress.queued + progress.in_flight == 0)
     }
 
-    /// Counts receipts and failures without reading them; `None` for a run that may have too many.
+    /// Counts receipts and failures without reading them; `None` for a run that may have too many. A fleet with driver map has
+    /// no queue whose counts could replace them.
     pub(crate) fn outcomes(
         &self,
         run: &str,
         totals: ManifestTotals,
     ) -> Result<Option<Outcomes>, CoordinatorError> {
-        if totals.objects > MAX_OBJECTS_COUNTED {
+        if totals.objects > MAX_OBJECTS_COUNTED && self.queue.is_some() {
             return Ok(None);
         }
         let (done, failed) = (self.count(&layout::receipts(run))?, self.count(&layout::failures(run))?);

@@ -171,15 +171,15 @@ impl<'a> Connected<'a> {
     ) -> Result<T, ConnectError> {
         let refused = |error: CoordinatorError| ConnectError::Refused(error.on_one_line());
         let (fleet, settings) = self.settings.fleets.get(fleet).map_err(refused)?;
-        let Queues { queue, dead_letters } = self.queues(fleet, settings)?;
+        let queues = self.queues(fleet, settings)?;
         Ok(work(&Coordinator {
             fleet,
             source: &self.source,
             bucket: &self.settings.common.source_bucket,
             results: &self.results,
             results_bucket: &self.settings.common.results_bucket,
-            queue,
-            dead_letters: dead_letters.as_ref(),
+            queue: queues.map(|queues| &queues.queue),
+            dead_letters: queues.and_then(|queues| queues.dead_letters.as_ref()),
             inputs: &|| self.inputs(settings),
             settle: self.settings.settle,
             time_limit: self.settings.time_limit,
@@ -189,19 +189,16 @@ impl<'a> Connected<'a> {
         }))
     }
 
-    fn queues(&self, fleet: &str, settings: &FleetSettings) -> Result<&Queues, ConnectError> {
-        let Driver::Queue { url, dead_letters } = &settings.driver else {
-            return Err(ConnectError::Refused(format!(
-                "fleet {fleet} has driver map, which is not available yet; set its driver to queue"
-            )));
-        };
+    /// Returns the queues of a fleet; `None` if its driver is a map.
+    fn queues(&self, fleet: &str, settings: &FleetSettings) -> Result<Option<&Queues>, ConnectError> {
+        let Driver::Queue { url, dead_letters } = &settings.driver else { return Ok(None) };
         let missing = || ConnectError::Refused(format!("no fleet named {fleet:?}"));
         let queues = self.queues.get(fleet).ok_or_else(missing)?;
         if let Some(queues) = queues.get() {
-            return Ok(queues);
+            return Ok(Some(queues));
         }
         let connected = self.connect_queues(fleet, url, dead_letters.as_deref())?;
-        Ok(queues.get_or_init(|| connected))
+        Ok(Some(queues.get_or_init(|| connected)))
     }
 
     fn connect_queues(

@@ -16,7 +16,7 @@ use crate::{
     error::CoordinatorError,
     marker::{RunMarker, Stage},
     planner::PlanError,
-    state::{Checking, Operation, Planning, RunState},
+    state::{Checking, Mapping, Operation, Planning, RunState},
 };
 
 /// A purge takes up to 60 seconds, and deletes messages that are sent meanwhile
@@ -53,8 +53,8 @@ pub struct Coordinator<'a, L, S, Q> {
     pub results: &'a S,
     /// The name of the results bucket.
     pub results_bucket: &'a str,
-    /// The queue to the workers.
-    pub queue: &'a Q,
+    /// The queue to the workers; `None` for a fleet with driver map.
+    pub queue: Option<&'a Q>,
     /// Its dead-letter queue.
     pub dead_letters: Option<&'a Q>,
     /// Reads the configuration files of a new run.
@@ -85,7 +85,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     }
 
     /// Returns the state from which to continue a run without a driver: planning until its listing is complete, otherwise
-    /// checks.
+    /// checks or the map.
     ///
     /// # Errors
     /// As [`Coordinator::run`].
@@ -99,9 +99,11 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
                 live.day
             )));
         }
-        let operation = match run.manifest {
-            Some(_) => Operation::Check(Checking::default()),
-            None => Operation::Plan(Planning::default()),
+        let operation = match (run.manifest, self.queue) {
+            (Some(_), Some(_)) => Operation::Check(Checking::default()),
+            // The map has ended, or was stopped with its execution. Objects that are done need no work again.
+            (Some(_), None) => Operation::Map(Mapping::default()),
+            (None, _) => Operation::Plan(Planning::default()),
         };
         Ok(RunState::new(&run, operation))
     }

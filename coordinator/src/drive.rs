@@ -71,6 +71,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             Operation::Purge(purging) => self.purge(state, &purging),
             Operation::Plan(planning) => self.plan(state, planning, should_continue),
             Operation::Check(checking) => self.check(state, checking),
+            Operation::Map(mapping) => self.map(state, &mapping),
             Operation::Report(reporting) => self.report(state, reporting, should_continue),
             Operation::End(_) => Ok(state),
         }

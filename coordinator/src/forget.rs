@@ -51,8 +51,8 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             return Err(other_fleet(name, fleet, self.fleet));
         }
         if let Some(marker) = marker.filter(|_| !force) {
-            let depth = self.queue.depth().map_err(CoordinatorError::Queue)?;
-            let messages = depth.visible + depth.in_flight + depth.delayed;
+            let depth = self.queue.map(Queue::depth).transpose().map_err(CoordinatorError::Queue)?;
+            let messages = depth.unwrap_or_default().sum();
             if messages > 0 && self.has_unfinished_objects(&marker)? {
                 return Err(CoordinatorError::Refused(format!(
                     "run {name} has objects without a receipt, and the queue has {} that may belong to it; wait \

@@ -132,7 +132,10 @@ fn handle<L: Lister, S: Store + Lister, Q: Queue>(
     has_time: &dyn Fn() -> bool,
 ) -> Result<RunState, CoordinatorError> {
     Ok(match event {
-        Event::Run(options) => begin_and_drive(coordinator, coordinator.begin(&options)?, has_time)?,
+        Event::Run(options) => {
+            coordinator.refuse_without_step_loop()?;
+            begin_and_drive(coordinator, coordinator.begin(&options)?, has_time)?
+        }
         Event::Begin(options) => coordinator.begin(&options)?,
         Event::Continue { run } => coordinator.resume_driving(&run)?,
         Event::ReportNow { run } => {

@@ -1,7 +1,8 @@
 //! Begins runs, sends their objects to the workers, and proves from the ledger what was done.
 //!
-//! A run is a sequence of operations: \[purge\] ▶ plan ▶ check … ▶ report ▶ end. Each operation takes a [`state::RunState`]
-//! and returns the next one. The coordinator itself keeps nothing between calls.
+//! A run is a sequence of operations: \[purge\] ▶ plan ▶ check … ▶ report ▶ end. In a fleet with driver map it is plan ▶ map ▶
+//! report ▶ end. Each operation takes a [`state::RunState`] and returns the next one. The coordinator itself keeps nothing
+//! between calls.
 
 mod begin;
 mod check;
@@ -17,6 +18,7 @@ pub mod forget;
 pub mod lambda;
 pub mod live;
 pub mod manifest;
+mod map;
 pub mod marker;
 #[cfg(feature = "aws")]
 pub mod names;

@@ -13,7 +13,7 @@ use crate::{
     error::CoordinatorError,
     marker::{self, RunMarker, Stage},
     planner::{PlanError, Planner},
-    state::{Checking, Operation, Planning, Reporting, RunState},
+    state::{Checking, Mapping, Operation, Planning, Reporting, RunState},
 };
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
@@ -60,8 +60,10 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             state.next(Operation::Plan(planning), 0)
         } else if state.progress.pending() == 0 {
             state.next(Operation::Report(Reporting::default()), 0)
-        } else {
+        } else if self.queue.is_some() {
             state.next(Operation::Check(Checking::default()), 1)
+        } else {
+            state.next(Operation::Map(Mapping::default()), 0)
         })
     }
 
@@ -99,10 +101,13 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             PlanError::TooMany { sent, max } => {
                 self.stop_planning(run, sent)?;
                 let (prefix, bucket, name, sent) = (&run.prefix, self.bucket, &run.run, sent.objects);
+                let sent = match self.queue {
+                    Some(_) => format!("{sent} of them are in the queue and will be processed"),
+                    None => "none of them is processed".to_owned(),
+                };
                 Ok(CoordinatorError::Refused(format!(
-                    "prefix {prefix:?} of bucket {bucket} has more than {max} objects (FLOWHERD_MAX_KEYS); {sent} of them \
-                     are in the queue and will be processed; begin runs of longer prefixes, or raise the limit and \
-                     continue run {name}"
+                    "prefix {prefix:?} of bucket {bucket} has more than {max} objects (FLOWHERD_MAX_KEYS); {sent}; begin \
+                     runs of longer prefixes, or raise the limit and continue run {name}"
                 )))
             }
             error => Ok(error.into()),
@@ -112,7 +117,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// Ends the protection of a run whose listing failed permanently: at once if it has sent nothing, otherwise when the
     /// objects that it sent are done.
     fn stop_planning(&self, run: &Run, sent: ManifestTotals) -> Result<(), CoordinatorError> {
-        if self.has_sent(&run.run)? {
+        if self.queue.is_some() && self.has_sent(&run.run)? {
             return self.mark(run, Stage::Stopped(sent));
         }
         RunMarker::remove(self.results, &run.run).map_err(CoordinatorError::Ledger)

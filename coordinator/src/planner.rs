@@ -33,8 +33,8 @@ pub struct Planner<'a, L, S, Q> {
     pub bucket: &'a str,
     /// Holds the ledger.
     pub results: &'a S,
-    /// The queue to the workers.
-    pub queue: &'a Q,
+    /// The queue to the workers. Without one, planning only writes the manifest.
+    pub queue: Option<&'a Q>,
     /// Maximum objects of the run.
     pub max_keys: u64,
     /// Waits between attempts to send. In tests it returns at once.
@@ -191,7 +191,8 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
         self.results.put_if_absent(&layout::manifest_part(&run.run, part), &bytes).map_err(PlanError::Ledger)
     }
 
-    /// Sends the messages of a written part, except those for objects that an earlier run has done.
+    /// Sends the messages of a written part, except those for objects that an earlier run has done. Without a queue, only
+    /// counts these.
     fn send_page(
         &self,
         run: &Run,
@@ -215,7 +216,9 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
             object: object.clone(),
         };
         let tasks: Vec<Task> = pending.map(task).collect();
-        send::send(self.queue, &tasks, self.pause).map_err(|source| PlanError::Send { part, source })?;
+        if let Some(queue) = self.queue {
+            send::send(queue, &tasks, self.pause).map_err(|source| PlanError::Send { part, source })?;
+        }
         let totals = &mut planning.totals;
         totals.skipped = totals.skipped.saturating_add(skipped);
         totals.parts = totals.parts.saturating_add(1);

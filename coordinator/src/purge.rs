@@ -17,6 +17,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// Purges the queue, after recording the purge in every run that loses messages by it.
     pub(crate) fn purge(&self, state: RunState, purging: &Purging) -> Result<RunState, CoordinatorError> {
         let run = self.run(&state.run)?;
+        let queue = self.queue_or("begin a run without a purge")?;
         if marker::purged(self.results, &run.run).map_err(CoordinatorError::Ledger)?.is_some() {
             let report = Reporting { is_final: true, ..Reporting::default() };
             return Ok(state.next(Operation::Report(report), 0));
@@ -45,7 +46,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         if self.has_sent(&run.run)? {
             return Ok(state.next(plan, 0));
         }
-        match self.queue.purge() {
+        match queue.purge() {
             Ok(()) => Ok(state.next(plan, PURGE_SECONDS)),
             // That purge may have been requested before this run's marker was written, so it may miss messages.
             Err(PurgeError::InProgress) => {

@@ -34,6 +34,9 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// [`CoordinatorError::Refused`] without a dead-letter queue, and while the queue is being purged.
     pub fn redrive(&self, run: &str) -> Result<(Redriven, RunState), CoordinatorError> {
         let run = self.run(run)?;
+        let instead =
+            format!("begin a run of its failed and missing objects: flowherd run --resume {}", run.run);
+        let queue = self.queue_or(&instead)?;
         let Some(dead) = self.dead_letters else {
             return Err(CoordinatorError::refused(
                 "the queue has no dead-letter queue; add a redrive policy to the queue, or set \
@@ -62,7 +65,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         let redriven = if dead.redrive().map_err(CoordinatorError::Queue)? {
             Redriven::Started(depth.visible + depth.in_flight)
         } else {
-            Redriven::Moved(self.move_one_by_one(dead, depth.visible).map_err(CoordinatorError::Queue)?)
+            Redriven::Moved(move_one_by_one(queue, dead, depth.visible).map_err(CoordinatorError::Queue)?)
         };
         let checks = Operation::Check(Checking { redriven: true, ..Checking::default() });
         let progress = self.progress(&run.run)?;
@@ -76,33 +79,33 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             None => Ok(()),
         }
     }
+}
 
-    /// Receives and sends up to `count` messages. Without this limit, a message that fails again would be moved forever.
-    /// Only servers without `StartMessageMoveTask` need this; AWS has it. A message is sent before it is deleted: after a
-    /// failure between the two it is sent twice, which the queue or the worker detects. A rejected message becomes visible
-    /// again when its visibility timeout ends.
-    fn move_one_by_one(&self, dead: &Q, count: u64) -> Result<u64, QueueError> {
-        let mut moved = 0;
-        while moved < count {
-            let pending = usize::try_from(count - moved).unwrap_or(BATCH);
-            let messages = dead.receive(pending.min(BATCH), Duration::from_secs(1))?;
-            if messages.is_empty() {
-                break;
-            }
-            let batch: Vec<NewMessage> = messages.iter().map(copy).collect();
-            let rejected = self.queue.send(&batch)?;
-            for (position, message) in messages.iter().enumerate() {
-                if !rejected.iter().any(|entry| entry.position == position) {
-                    dead.delete(&message.handle)?;
-                    moved += 1;
-                }
-            }
-            if let Some(entry) = rejected.first() {
-                return Err(QueueError::Rejected(entry.reason.clone()));
+/// Receives and sends up to `count` messages. Without this limit, a message that fails again would be moved forever.
+/// Only servers without `StartMessageMoveTask` need this; AWS has it. A message is sent before it is deleted: after a
+/// failure between the two it is sent twice, which the queue or the worker detects. A rejected message becomes visible
+/// again when its visibility timeout ends.
+fn move_one_by_one<Q: Queue>(queue: &Q, dead: &Q, count: u64) -> Result<u64, QueueError> {
+    let mut moved = 0;
+    while moved < count {
+        let pending = usize::try_from(count - moved).unwrap_or(BATCH);
+        let messages = dead.receive(pending.min(BATCH), Duration::from_secs(1))?;
+        if messages.is_empty() {
+            break;
+        }
+        let batch: Vec<NewMessage> = messages.iter().map(copy).collect();
+        let rejected = queue.send(&batch)?;
+        for (position, message) in messages.iter().enumerate() {
+            if !rejected.iter().any(|entry| entry.position == position) {
+                dead.delete(&message.handle)?;
+                moved += 1;
             }
         }
-        Ok(moved)
+        if let Some(entry) = rejected.first() {
+            return Err(QueueError::Rejected(entry.reason.clone()));
+        }
     }
+    Ok(moved)
 }
 
 fn refused_by_purge(run: &str) -> CoordinatorError {

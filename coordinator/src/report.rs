@@ -89,7 +89,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         state.progress.done = report.objects.done;
         state.progress.failed = report.objects.failed;
         state.progress.skipped = report.objects.skipped;
-        state.message = Some(message(&run, &report, self.bucket, replaced, untried));
+        state.message = Some(message(&run, &report, self.bucket, self.queue.is_some(), replaced, untried));
         let ended = Ended { state: report.state, report: layout::report(&run.run) };
         Ok(state.next(Operation::End(ended), 0))
     }
@@ -181,9 +181,16 @@ enum Sum {
     Failed { parts: u64, error: StoreError },
 }
 
-/// Returns the report as one line for people. `replaced`: missing objects whose outputs another run has written since.
+/// Returns the report as one line for people. `can_redrive`: the fleet has a queue. `replaced`: missing objects whose outputs another run has written since.
 /// `untried`: failures that a redrive did not retry.
-fn message(run: &Run, report: &Report, bucket: &str, replaced: u64, untried: u64) -> String {
+fn message(
+    run: &Run,
+    report: &Report,
+    bucket: &str,
+    can_redrive: bool,
+    replaced: u64,
+    untried: u64,
+) -> String {
     let objects = &report.objects;
     let name = &run.run;
     let purged = report.purged.as_ref().map_or(String::new(), |purged| {
@@ -217,7 +224,11 @@ fn message(run: &Run, report: &Report, bucket: &str, replaced: u64, untried: u64
             format!("run {name}: {done}{warnings}")
         }
         (ReportState::Failed, listed) => {
-            let todo = if untried.is_empty() { "; repair them and redrive" } else { "" };
+            let todo = match (untried.is_empty(), can_redrive) {
+                (true, true) => "; repair them and redrive".to_owned(),
+                (true, false) => format!("; repair them and resume the run (flowherd run --resume {name})"),
+                (false, _) => String::new(),
+            };
             let listed = counted(listed, "object", "objects");
             format!("run {name}: {} of {listed} failed{todo}{untried}{purged}", number(objects.failed))
         }

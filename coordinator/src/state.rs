@@ -40,6 +40,8 @@ pub enum Operation {
     Plan(Planning),
     /// Count messages, receipts and failures.
     Check(Checking),
+    /// Pass the objects to the workers, as items of a Distributed Map. The step loop does this.
+    Map(Mapping),
     /// Compare the manifest with receipts and failures, and write the report.
     Report(Reporting),
     /// None: the report is written.
@@ -79,6 +81,14 @@ pub struct Checking {
     pub next_report: u64,
     /// Whether a redrive started these checks: failed objects may be retried.
     pub redriven: bool,
+}
+
+/// Data of a map.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mapping {
+    /// Whether the map has ended. The step loop sets it.
+    pub ended: bool,
 }
 
 /// Data of a report.
@@ -181,6 +191,7 @@ impl Operation {
             Self::Purge(_) => "purge",
             Self::Plan(_) => "plan",
             Self::Check(_) => "check",
+            Self::Map(_) => "map",
             Self::Report(_) => "report",
             Self::End(_) => "end",
         }

@@ -328,7 +328,7 @@ fn simulate(objects: u64) {
         bucket: "logs",
         results_bucket: "results",
         results: &day,
-        queue: &day,
+        queue: Some(&day),
         dead_letters: None,
         inputs: &|| Ok(Inputs::default()),
         settle: Duration::from_mins(2),

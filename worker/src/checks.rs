@@ -9,17 +9,22 @@ use flowherd_aws::{
 
 use crate::settings::Settings;
 
-/// The checked buckets and queue of a worker.
+/// The checked buckets of a worker.
 #[derive(Debug)]
-pub(crate) struct Connected {
+pub(crate) struct Buckets {
     pub(crate) source: Bucket,
     pub(crate) results: Bucket,
+}
+
+/// The checked queue of a worker.
+#[derive(Debug)]
+pub(crate) struct CheckedQueue {
     pub(crate) queue: SqsQueue,
     pub(crate) attributes: QueueAttributes,
 }
 
-impl Connected {
-    /// Connects to both buckets and to the queue. An error names the variable to correct.
+impl Buckets {
+    /// Connects to both buckets. An error names the variable to correct.
     pub(crate) fn new(settings: &Settings, aws: &Aws) -> anyhow::Result<Self> {
         // Does not list the source: a worker only reads objects.
         let source = aws
@@ -44,9 +49,15 @@ impl Connected {
                 named()
             );
         }
-        let results = results.bucket;
-        let queue = aws.queue(&settings.queue_url);
-        let named = || format!("FLOWHERD_QUEUE_URL={}", settings.queue_url);
+        Ok(Self { source, results: results.bucket })
+    }
+}
+
+impl CheckedQueue {
+    /// Connects to the queue. An error names the variable to correct.
+    pub(crate) fn new(url: &str, aws: &Aws) -> anyhow::Result<Self> {
+        let queue = aws.queue(url);
+        let named = || format!("FLOWHERD_QUEUE_URL={url}");
         let attributes = queue.attributes().with_context(|| {
             format!(
                 "{}: cannot read the queue's attributes; check its URL, region and sqs:GetQueueAttributes",
@@ -57,6 +68,6 @@ impl Connected {
         if !problems.is_empty() {
             bail!("{}: {}", named(), problems.join("; "));
         }
-        Ok(Self { source, results, queue, attributes })
+        Ok(Self { queue, attributes })
     }
 }

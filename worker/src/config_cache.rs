@@ -43,33 +43,43 @@ pub enum ConfigCacheError {
     Store(#[from] StoreError),
 }
 
+/// What a worker needs to know of a run.
+#[derive(Clone, Debug)]
+pub struct CachedRun {
+    /// Configuration and names. Runs that have the same ones share them.
+    pub run_config: Arc<RunConfig>,
+    /// Earlier runs whose receipts count.
+    pub resumes: Arc<[String]>,
+}
+
 /// Caches the configurations of the latest runs.
 #[derive(Debug, Default)]
 pub struct ConfigCache {
     /// By name of the run, in the order of use.
-    known: Mutex<Vec<(String, Arc<RunConfig>)>>,
+    known: Mutex<Vec<(String, CachedRun)>>,
 }
 
 impl ConfigCache {
     /// Returns the configuration of a run. Other threads wait while one thread reads it, because names are large.
-    pub fn get(&self, store: &impl Store, run: &str) -> Result<Arc<RunConfig>, ConfigCacheError> {
+    pub fn get(&self, store: &impl Store, run: &str) -> Result<CachedRun, ConfigCacheError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = known.iter().position(|(name, _)| name == run) {
             let found = known.remove(at);
-            let run_config = Arc::clone(&found.1);
+            let cached = found.1.clone();
             known.push(found);
-            return Ok(run_config);
+            return Ok(cached);
         }
         let manifest: Run = read_json(store, &layout::run(run))?.ok_or(ConfigCacheError::NoRun)?;
         let same =
-            known.iter().find(|(_, run_config)| Fingerprint::from(&**run_config) == manifest.fingerprint);
+            known.iter().find(|(_, known)| Fingerprint::from(&*known.run_config) == manifest.fingerprint);
         let run_config = match same {
-            Some((_, run_config)) => Arc::clone(run_config),
+            Some((_, known)) => Arc::clone(&known.run_config),
             None => Arc::new(load(store, &manifest)?),
         };
-        known.push((run.to_owned(), Arc::clone(&run_config)));
+        let cached = CachedRun { run_config, resumes: manifest.resumes.into() };
+        known.push((run.to_owned(), cached.clone()));
         evict(&mut known);
-        Ok(run_config)
+        Ok(cached)
     }
 }
 
@@ -132,18 +142,18 @@ fn read<T: Default>(
 }
 
 /// Removes the runs that were used least recently.
-fn evict(known: &mut Vec<(String, Arc<RunConfig>)>) {
+fn evict(known: &mut Vec<(String, CachedRun)>) {
     known.drain(..known.len().saturating_sub(MAX_RUNS));
     loop {
         let mut configs: Vec<*const RunConfig> =
-            known.iter().map(|(_, run_config)| Arc::as_ptr(run_config)).collect();
+            known.iter().map(|(_, known)| Arc::as_ptr(&known.run_config)).collect();
         configs.sort_unstable();
         configs.dedup();
         if configs.len() <= MAX_CONFIGS {
             return;
         }
-        let oldest = Arc::as_ptr(&known[0].1);
-        known.retain(|(_, run_config)| Arc::as_ptr(run_config) != oldest);
+        let oldest = Arc::as_ptr(&known[0].1.run_config);
+        known.retain(|(_, known)| Arc::as_ptr(&known.run_config) != oldest);
     }
 }
 
@@ -153,8 +163,8 @@ mod tests {
 
     #[test]
     fn the_cache_keeps_the_two_configurations_that_were_used_last() {
-        let run_config = |_| Arc::new(RunConfig::default());
-        let configs: Vec<Arc<RunConfig>> = (0..4).map(run_config).collect();
+        let cached = |_| CachedRun { run_config: Arc::new(RunConfig::default()), resumes: Vec::new().into() };
+        let configs: Vec<CachedRun> = (0..4).map(cached).collect();
         let mut known: Vec<_> =
             [0, 1, 0, 2, 3, 3].iter().map(|at| (at.to_string(), configs[*at].clone())).collect();
         evict(&mut known);

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use tracing::{debug, error, info, info_span, warn};
 
 use crate::{
-    config_cache::{ConfigCache, ConfigCacheError},
+    config_cache::{CachedRun, ConfigCache, ConfigCacheError},
     processor::{Control, Delivery, Job, ObjectProcessor, Outcome, StopReason, now},
     telemetry::TaskOutcome,
 };
@@ -83,6 +83,9 @@ pub struct MessageHandler<'a, I, O, Q> {
     pub max_deliveries: Option<u32>,
     /// Whether the handler deletes messages. Lambda deletes them itself, at the end of an invocation.
     pub deletes_messages: bool,
+    /// Whether an object is done that has a receipt in a run that its run resumes. The coordinator sends no message for such
+    /// an object, but a Distributed Map lists all objects.
+    pub skips_resumed: bool,
     /// Sleeps before a failed call to the queue is retried.
     pub sleep: fn(Duration),
     /// The clock.
@@ -118,6 +121,7 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
             metrics_queue: None,
             max_deliveries: None,
             deletes_messages: true,
+            skips_resumed: false,
             sleep: thread::sleep,
             clock: &Timestamp::now,
             configs: ConfigCache::default(),
@@ -168,8 +172,8 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
             info!("acknowledged without work: another run has purged the queue");
             return Ok(Disposition::Ack);
         }
-        let run_config = match self.configs.get(self.store, run) {
-            Ok(run_config) => run_config,
+        let CachedRun { run_config, resumes } = match self.configs.get(self.store, run) {
+            Ok(cached) => cached,
             Err(ConfigCacheError::Store(error)) => return Err(error),
             Err(error) => return self.refuse(task, message, &Refusal::Config(error)),
         };
@@ -178,6 +182,10 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
             return self.refuse(task, message, &refusal);
         }
         let fingerprint = Fingerprint::from(&*run_config);
+        if self.skips_resumed && self.is_done_in_any(&resumes, &task.object, &fingerprint)? {
+            debug!("skipped: a resumed run has done the object");
+            return Ok(Disposition::Ack);
+        }
         let (object, mut previous) = match self.remaining(task, message, &fingerprint)? {
             Remaining::Attempt(attempt) => *attempt,
             Remaining::Nothing => {
@@ -342,6 +350,20 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
             }
             _ => Ok(Remaining::Attempt(Box::new((object, failure)))),
         }
+    }
+
+    fn is_done_in_any(
+        &self,
+        runs: &[String],
+        object: &ManifestEntry,
+        fingerprint: &Fingerprint,
+    ) -> Result<bool, StoreError> {
+        for run in runs {
+            if Receipt::find(self.store, run, object, fingerprint)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn is_purged(&self, run: &str) -> Result<bool, StoreError> {

@@ -1,4 +1,5 @@
-//! The worker as a Lambda function of the queue. Receives a batch of messages and returns those that are not done.
+//! The worker as a Lambda function: of the queue, from which it receives batches of messages, or of a Distributed Map, which
+//! passes batches of items.
 
 use std::{
     ops::ControlFlow,
@@ -14,15 +15,17 @@ use flowherd_shared::{
     store::{Source, Store},
 };
 use jiff::{SignedDuration, Timestamp};
-use lambda_runtime::{Error, LambdaEvent, service_fn};
+use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
+use serde_json::Value;
 use tracing::{debug, error};
 
 use crate::{
-    checks::Connected,
+    checks::{Buckets, CheckedQueue},
     event::{self, EventError},
     handler::{Disposition, MessageHandler},
+    map::{self, MapEvent, NoQueue},
     processor::StopReason,
-    settings::Settings,
+    settings::{Driver, Settings},
 };
 
 /// Time before the end of an invocation in which no object begins or continues. It is enough for the last uploads and the
@@ -38,48 +41,68 @@ const NEVER_EXTENDED: Duration = Duration::from_hours(12);
 
 /// Serves invocations until the process ends. All invocations share the connections.
 pub(crate) fn run(settings: &Settings, aws: &Aws) -> Result<(), Error> {
-    let connected = OnceLock::new();
+    match &settings.driver {
+        Driver::Queue { url } => serve_queue(settings, url, aws),
+        Driver::Map { name } => serve_map(settings, name, aws),
+    }
+}
+
+fn serve_queue(settings: &Settings, url: &str, aws: &Aws) -> Result<(), Error> {
+    let (buckets, queue) = (OnceLock::new(), OnceLock::new());
     let serve = service_fn(|event: LambdaEvent<SqsEvent>| {
         let deadline = event.context.deadline();
         // The work blocks. The other threads of the runtime serve its connections meanwhile.
         let response = tokio::task::block_in_place(|| {
-            invoke(settings, aws, &connected, event.payload.records, deadline)
+            aws.time_limit().set(Some(deadline - RESERVE));
+            let buckets = checked(&buckets, || Buckets::new(settings, aws))?;
+            let queue = checked(&queue, || CheckedQueue::new(url, aws))?;
+            invoke(settings, buckets, queue, event.payload.records, deadline)
         });
         async move { response }
     });
     aws.handle().block_on(lambda_runtime::run(serve))
 }
 
-/// Serves one invocation. Checks the buckets and the queue first. Until the check succeeds, every batch fails as a whole.
+/// Returns what the first successful check found. Until the check succeeds, every invocation fails.
+fn checked<T>(known: &OnceLock<T>, check: impl FnOnce() -> anyhow::Result<T>) -> Result<&T, Error> {
+    if let Some(known) = known.get() {
+        return Ok(known);
+    }
+    let checked = check().map_err(|problem| {
+        let problem = error_chain(&*problem);
+        error!(error = problem, "cannot work");
+        Error::from(problem)
+    })?;
+    Ok(known.get_or_init(|| checked))
+}
+
 fn invoke(
     settings: &Settings,
-    aws: &Aws,
-    connected: &OnceLock<Connected>,
+    Buckets { source, results }: &Buckets,
+    CheckedQueue { queue, attributes }: &CheckedQueue,
     messages: Vec<SqsMessage>,
     deadline: SystemTime,
 ) -> Result<SqsBatchResponse, Error> {
-    aws.time_limit().set(Some(deadline - RESERVE));
-    let Connected { source, results, queue, attributes } = if let Some(connected) = connected.get() {
-        connected
-    } else {
-        let checked = Connected::new(settings, aws).map_err(|problem| {
-            let problem = error_chain(&*problem);
-            error!(error = problem, "cannot work");
-            Error::from(problem)
-        })?;
-        connected.get_or_init(|| checked)
-    };
     let mut handler =
         MessageHandler::new((&settings.common.source_bucket, source), results, (queue, NEVER_EXTENDED));
-    handler.metrics_queue = Some(settings.queue_name());
+    handler.metrics_queue = Some(settings.driver.name());
     handler.max_deliveries = attributes.redrive.as_ref().map(|redrive| redrive.max_receive_count);
     handler.deletes_messages = false;
-    let concurrency = settings.concurrency.map_or(CONCURRENCY, |number| usize::from(number.get()));
     let deadline = Timestamp::try_from(deadline)?;
-    batch(&handler, messages, deadline, concurrency).map_err(|problem| {
+    batch(&handler, messages, deadline, concurrency(settings)).map_err(|problem| {
         error!(error = %problem, "cannot read the event");
         problem.into()
     })
+}
+
+fn concurrency(settings: &Settings) -> usize {
+    settings.concurrency.map_or(CONCURRENCY, |number| usize::from(number.get()))
+}
+
+/// Returns whether an object can begin or continue before the deadline.
+fn has_time(deadline: Timestamp, now: Timestamp) -> ControlFlow<StopReason> {
+    let remaining = deadline.duration_since(now);
+    if remaining < MARGIN { ControlFlow::Break(StopReason::Deadline) } else { ControlFlow::Continue(()) }
 }
 
 /// Handles the messages of one invocation. Returns those that SQS must deliver again: all messages that are not known to be
@@ -94,10 +117,7 @@ pub fn batch<I: Source, O: Store, Q: Queue>(
     let messages = event::messages(messages)?;
     let ids: Vec<String> = messages.iter().map(|message| message.id.clone()).collect();
     debug!(messages = ids.len(), "batch");
-    let has_time = || {
-        let remaining = deadline.duration_since((handler.clock)());
-        if remaining < MARGIN { ControlFlow::Break(StopReason::Deadline) } else { ControlFlow::Continue(()) }
-    };
+    let has_time = || has_time(deadline, (handler.clock)());
     let dispositions = handler.batch(messages, concurrency, &|| true, &has_time);
     let failed =
         ids.into_iter().zip(dispositions).filter(|(_, disposition)| *disposition != Some(Disposition::Ack));
@@ -110,4 +130,47 @@ pub fn batch<I: Source, O: Store, Q: Queue>(
         })
         .collect();
     Ok(response)
+}
+
+fn serve_map(settings: &Settings, name: &str, aws: &Aws) -> Result<(), Error> {
+    let buckets = OnceLock::new();
+    let serve = service_fn(|event: LambdaEvent<Value>| {
+        let deadline = event.context.deadline();
+        let response = tokio::task::block_in_place(|| {
+            aws.time_limit().set(Some(deadline - RESERVE));
+            let event = MapEvent::parse(event.payload)
+                .map_err(|problem| diagnostic("Refused", error_chain(&problem)))?;
+            let buckets = checked(&buckets, || Buckets::new(settings, aws));
+            let buckets = buckets.map_err(|problem| diagnostic("Retry", problem.to_string()))?;
+            convert(settings, name, buckets, &event, deadline)
+        });
+        async move { response }
+    });
+    aws.handle().block_on(lambda_runtime::run(serve))
+}
+
+fn convert(
+    settings: &Settings,
+    name: &str,
+    Buckets { source, results }: &Buckets,
+    event: &MapEvent,
+    deadline: SystemTime,
+) -> Result<Value, Diagnostic> {
+    let mut handler =
+        MessageHandler::new((&settings.common.source_bucket, source), results, (&NoQueue, NEVER_EXTENDED));
+    handler.metrics_queue = Some(name);
+    handler.skips_resumed = true;
+    let deadline = Timestamp::try_from(deadline).map_err(|problem| {
+        diagnostic("Retry", format!("the invocation has an invalid deadline: {problem}"))
+    })?;
+    let has_time = || has_time(deadline, Timestamp::now());
+    let answer = map::convert(&handler, event, concurrency(settings), &has_time);
+    answer.map(map::Answer::to_json).map_err(|unfinished| diagnostic("Retry", unfinished.to_string()))
+}
+
+/// Returns the error as the function reports it. The state machine makes another attempt after `Retry`, but not after
+/// `Refused`.
+fn diagnostic(error_type: &str, error_message: String) -> Diagnostic {
+    error!(error = error_message, error_type, "not all objects are done");
+    Diagnostic { error_type: error_type.to_owned(), error_message }
 }

@@ -1,5 +1,5 @@
 //! Processes objects: [`processor`] makes one attempt at an object, for the worker and for `flowherd convert`. [`handler`]
-//! and [`batch`] do so for the messages of a queue.
+//! and [`batch`] do so for the messages of a queue, [`map`] for the items of a Distributed Map.
 
 pub mod batch;
 #[cfg(feature = "aws")]
@@ -10,6 +10,7 @@ pub mod event;
 pub mod handler;
 #[cfg(feature = "aws")]
 pub mod lambda;
+pub mod map;
 pub mod order;
 #[cfg(feature = "aws")]
 mod poller;

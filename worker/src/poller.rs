@@ -10,13 +10,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Parser;
 use flowherd_aws::Aws;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
-use crate::{checks::Connected, handler::MessageHandler, processor::StopReason, settings::Settings};
+use crate::{
+    checks::{Buckets, CheckedQueue},
+    handler::MessageHandler,
+    processor::StopReason,
+    settings::{Driver, Settings},
+};
 
 /// Converts the objects named by the messages of a queue
 #[derive(Debug, Parser)]
@@ -36,16 +41,22 @@ pub(crate) struct Args {
 
 /// Polls until a signal.
 pub(crate) fn run(args: &Args, settings: &Settings, aws: &Aws) -> anyhow::Result<()> {
-    let Connected { source, results, queue, attributes } = Connected::new(settings, aws)?;
+    let Driver::Queue { url } = &settings.driver else {
+        bail!(
+            "FLOWHERD_MAP is set, so this worker has no queue to poll; unset it, and set FLOWHERD_QUEUE_URL"
+        );
+    };
+    let Buckets { source, results } = Buckets::new(settings, aws)?;
+    let CheckedQueue { queue, attributes } = CheckedQueue::new(url, aws)?;
     let visibility = attributes.visibility;
     let stop = Stop::on_signals(aws, Duration::from_secs(args.grace))?;
     let mut handler =
         MessageHandler::new((&settings.common.source_bucket, &source), &results, (&queue, visibility));
-    handler.metrics_queue = Some(settings.queue_name());
+    handler.metrics_queue = Some(settings.driver.name());
     handler.max_deliveries = attributes.redrive.as_ref().map(|redrive| redrive.max_receive_count);
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     let threads = args.concurrency.map_or_else(cores, usize::from);
-    info!(queue = settings.queue_url, threads, visibility_seconds = visibility.as_secs(), "polling");
+    info!(queue = url, threads, visibility_seconds = visibility.as_secs(), "polling");
     thread::scope(|scope| {
         (0..threads).for_each(|_| {
             scope.spawn(|| handler.poll(&|| stop.can_begin(), &|| stop.should_continue()));

@@ -68,7 +68,7 @@ impl Host for Command<'_> {
         let what = match state.operation {
             Operation::Purge(_) => "the purge",
             Operation::Plan(_) => "the listing and the sending of the run's objects",
-            Operation::Check(_) => "the counts of the queue and of the ledger",
+            Operation::Check(_) | Operation::Map(_) => "the counts of the queue and of the ledger",
             Operation::Report(_) | Operation::End(_) => "the receipts and failures of the ledger",
         };
         self.patience.during(what, operation)

@@ -105,6 +105,7 @@ fn redrive_and_follow(fleet: &Fleet<'_>, run: &str, output: &OutputArgs) -> Resu
 
 fn begin_and_follow(fleet: &Fleet<'_>, mut options: RunOptions, output: &OutputArgs) -> Result<(), Stop> {
     let Some(step_loop) = fleet.deployment.step_loop else {
+        fleet.coordinator.refuse_without_step_loop()?;
         let state =
             fleet.deployment.patience.during("the begin of the run", || fleet.coordinator.begin(&options))?;
         print_message(&format!("run {}", state.run));

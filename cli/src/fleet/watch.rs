@@ -64,8 +64,10 @@ impl Seen {
 
     fn add(&mut self, state: &RunState, now: Duration) {
         let progress = &state.progress;
-        if let Operation::Check(_) = state.operation {
+        if let Operation::Check(_) | Operation::Map(_) = state.operation {
             self.rate.add(now, progress.done + progress.failed);
+        }
+        if let Operation::Check(_) = state.operation {
             let is_empty = progress.queued + progress.in_flight == 0 && progress.pending() > 0;
             self.empty_since = is_empty.then(|| self.empty_since.unwrap_or(now));
         }
@@ -94,7 +96,7 @@ impl Seen {
                 let listed = (listed > 0).then(|| counted(listed, "object", "objects"));
                 View::stage(format!("listing {what} and sending messages")).part(listed)
             }
-            Operation::Check(_) => self.checked(progress, *at, now),
+            Operation::Check(_) | Operation::Map(_) => self.checked(progress, *at, now),
             Operation::Report(_) => View::stage("reading receipts and failures for the report").objects(
                 progress.done + progress.skipped,
                 progress.listed,

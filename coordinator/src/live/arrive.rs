@@ -25,6 +25,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         day: Day,
         objects: &[ManifestEntry],
     ) -> Result<(), CoordinatorError> {
+        let queue = self.queue_or("set live to false, or its driver to queue")?;
         let run = self.open_run(territory, day)?;
         let task = |object: &ManifestEntry| Task {
             run: run.run.clone(),
@@ -34,7 +35,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         };
         let tasks: Vec<Task> = objects.iter().map(task).collect();
         // A run that is closed from here on lists these objects, because they exist.
-        send::send(self.queue, &tasks, self.pause)
+        send::send(queue, &tasks, self.pause)
             .map_err(|source| PlanError::Send { part: format!("run {}", run.run), source }.into())
     }
 }

@@ -124,7 +124,7 @@ impl Fleet {
             source: &self.source,
             bucket: "logs",
             results: &self.store,
-            queue: &self.queue,
+            queue: Some(&self.queue),
             dead_letters: Some(&self.queue.dead_letters()),
             inputs: &|| Ok(Inputs::default()),
             settle: Duration::from_mins(2),

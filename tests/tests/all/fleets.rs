@@ -85,7 +85,7 @@ impl Stack {
             bucket: BUCKET,
             results_bucket: "results",
             results: &self.store,
-            queue,
+            queue: Some(queue),
             dead_letters: Some(&queue.dead_letters()),
             inputs: &|| Ok(Inputs::default()),
             settle: SETTLE,

@@ -33,6 +33,8 @@ mod items;
 mod limits;
 mod live;
 mod manual;
+mod map;
+mod map_cloud;
 
 mod model;
 mod modules;

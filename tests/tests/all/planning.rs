@@ -42,7 +42,7 @@ impl Fleet {
             source: &self.source,
             bucket: "bucket",
             results: &self.store,
-            queue: &self.queue,
+            queue: Some(&self.queue),
             max_keys: 10_000,
             pause: &|_: Duration| {},
             damaged: &|_| {},

@@ -91,7 +91,7 @@ impl Deployed {
     }
 
     /// Returns all outputs of the fleet.
-    fn outputs(&self, run: &str) -> BTreeMap<String, Vec<u8>> {
+    pub(crate) fn outputs(&self, run: &str) -> BTreeMap<String, Vec<u8>> {
         outputs(&self.results(run))
     }
 }

@@ -110,7 +110,7 @@ impl Services {
             bucket: BUCKET,
             results_bucket: "results",
             results: &store,
-            queue: &queue,
+            queue: Some(&queue),
             dead_letters: Some(&dead),
             inputs: &|| Ok(Inputs::default()),
             settle: SETTLE,
