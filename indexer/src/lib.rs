@@ -8,6 +8,7 @@ pub mod answer;
 pub mod bulk;
 pub mod client;
 pub mod document;
+pub mod ecs;
 pub mod index_name;
 pub mod job;
 pub mod pace;
