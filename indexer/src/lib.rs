@@ -15,3 +15,4 @@ pub mod pace;
 pub mod rows;
 pub mod schema;
 pub mod settings;
+pub mod template;
