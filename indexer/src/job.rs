@@ -4,7 +4,10 @@ use std::{future::Future, io};
 
 use tokio::io::AsyncBufRead;
 
-use crate::{client::ClientError, index_name::IndexName, schema::DocumentSchema, settings::ClusterSettings};
+use crate::{
+    client::ClientError, index_name::IndexName, schema::DocumentSchema, settings::ClusterSettings,
+    settings::SettingsError,
+};
 
 /// Sends the rows of objects to a cluster. One for a process: all its objects share connections and pace.
 #[derive(Debug)]
@@ -117,7 +120,7 @@ impl IndexError {
 
 impl Indexer {
     /// Creates an indexer. Connects with the first request.
-    pub fn new(_settings: ClusterSettings) -> Result<Self, ClientError> {
+    pub fn new(_settings: ClusterSettings) -> Result<Self, SettingsError> {
         Ok(Self {})
     }
 
