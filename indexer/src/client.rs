@@ -17,6 +17,7 @@ use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
 use tokio::time::timeout;
 
 pub use error::ClientError;
+pub(crate) use error::{can_retry, hint, quoted};
 use signer::Signer;
 
 use crate::settings::{ClusterSettings, SettingsError};

@@ -137,11 +137,13 @@ fn named(name: &str) -> Vec<u8> {
 /// Appends a value. A value that is not of its type is sent as text: the cluster refuses the document and names the field.
 fn value(kind: FieldKind, bytes: &[u8], out: &mut Vec<u8>) {
     match kind {
-        FieldKind::Long if is_plain_integer(bytes) => out.extend_from_slice(bytes),
-        FieldKind::Long => match std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<i64>().ok()) {
-            Some(number) => out.extend_from_slice(number.to_string().as_bytes()),
-            None => text(bytes, out),
-        },
+        FieldKind::Long | FieldKind::EpochSeconds if is_plain_integer(bytes) => out.extend_from_slice(bytes),
+        FieldKind::Long | FieldKind::EpochSeconds => {
+            match std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<i64>().ok()) {
+                Some(number) => out.extend_from_slice(number.to_string().as_bytes()),
+                None => text(bytes, out),
+            }
+        }
         FieldKind::Double => {
             match std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<f64>().ok()) {
                 // JSON has no infinity.
