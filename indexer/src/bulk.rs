@@ -80,13 +80,18 @@ impl Bulk {
     #[must_use]
     pub fn select(&self, positions: impl IntoIterator<Item = usize>) -> Self {
         let mut selected = Self::default();
-        for position in positions {
-            let Position { row, start, source } = self.documents[position];
-            let new = selected.lines.len();
-            selected.lines.extend_from_slice(&self.lines[start..self.end(position)]);
-            selected.documents.push(Position { row, start: new, source: new + (source - start) });
-        }
+        selected.extend(self, positions);
         selected
+    }
+
+    /// Appends the documents of another bulk at these positions.
+    pub fn extend(&mut self, other: &Self, positions: impl IntoIterator<Item = usize>) {
+        for position in positions {
+            let Position { row, start, source } = other.documents[position];
+            let new = self.lines.len();
+            self.lines.extend_from_slice(&other.lines[start..other.end(position)]);
+            self.documents.push(Position { row, start: new, source: new + (source - start) });
+        }
     }
 
     /// Removes the documents from this position on and returns them. The capacity stays.

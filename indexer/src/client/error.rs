@@ -47,6 +47,14 @@ pub enum ClientError {
         /// What to check; empty or after a semicolon.
         hint: &'static str,
     },
+    /// The cluster cannot take any document of a request now.
+    #[error("the cluster takes no document now: {status}: {reason}")]
+    Documents {
+        /// The status of the first document.
+        status: u16,
+        /// The error type and the reason of the cluster.
+        reason: String,
+    },
     /// The answer has more bytes than the request allows.
     #[error("the answer has more than {limit} bytes")]
     AnswerTooLarge {
@@ -78,9 +86,11 @@ impl ClientError {
     #[must_use]
     pub fn can_retry(&self) -> bool {
         match self {
-            Self::Connection { .. } | Self::Timeout { .. } | Self::Malformed(_) | Self::Credentials(_) => {
-                true
-            }
+            Self::Connection { .. }
+            | Self::Timeout { .. }
+            | Self::Documents { .. }
+            | Self::Malformed(_)
+            | Self::Credentials(_) => true,
             Self::Status { status, .. } => can_retry(*status),
             Self::Index { .. } | Self::AnswerTooLarge { .. } | Self::Request(_) => false,
         }
