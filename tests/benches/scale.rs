@@ -137,6 +137,7 @@ impl Day {
             milliseconds: 60,
             outputs: vec![output],
             records: RecordCounts { read: 35_000, rows: 35_000, ..RecordCounts::default() },
+            documents: None,
             rejects: BTreeMap::new(),
             examples: Vec::new(),
             times: serde_json::from_str(r#"{"2026-02-18T10":35000}"#).unwrap(),
