@@ -180,6 +180,7 @@ impl<'a> Connected<'a> {
             results_bucket: &self.settings.common.results_bucket,
             queue: queues.map(|queues| &queues.queue),
             dead_letters: queues.and_then(|queues| queues.dead_letters.as_ref()),
+            index: None,
             inputs: &|| self.inputs(settings),
             settle: self.settings.settle,
             time_limit: self.settings.time_limit,

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 
 use crate::{
     error::CoordinatorError,
+    index::IndexFleet,
     marker::{RunMarker, Stage},
     planner::PlanError,
     state::{Checking, Mapping, Operation, Planning, RunState},
@@ -57,6 +58,8 @@ pub struct Coordinator<'a, L, S, Q> {
     pub queue: Option<&'a Q>,
     /// Its dead-letter queue.
     pub dead_letters: Option<&'a Q>,
+    /// The search cluster of a fleet that indexes; `None` for one that converts. The source bucket is then the results bucket.
+    pub index: Option<IndexFleet<'a>>,
     /// Reads the configuration files of a new run.
     pub inputs: &'a (dyn Fn() -> Result<Inputs, StoreError> + Sync),
     /// For how long the queue must be empty before objects without an outcome count as missing: its counts lag.

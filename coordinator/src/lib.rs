@@ -14,6 +14,7 @@ pub mod error;
 pub mod event;
 pub mod fleets;
 pub mod forget;
+pub mod index;
 #[cfg(feature = "aws")]
 pub mod lambda;
 pub mod live;

@@ -34,6 +34,12 @@ pub fn csv(table: &str, key: &str) -> String {
     format!("csv/{table}/{key}.csv.gz")
 }
 
+/// Path prefix of the rows of one table.
+#[must_use]
+pub fn csv_of(table: &str) -> String {
+    format!("{CSV}{table}/")
+}
+
 /// Returns whether Athena passes over this output of a table, because a part of its path below the table begins with `_` or
 /// `.`: Athena treats such files as hidden
 /// (<https://docs.aws.amazon.com/athena/latest/ug/other-notable-limitations.html>), and Trino, on which it is built, treats

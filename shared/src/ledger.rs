@@ -139,6 +139,10 @@ pub struct ManifestTotals {
     /// Objects that were not sent, because an earlier run has a receipt for them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped: u64,
+    /// Objects below the prefix of an index run that are not rows of its tables. They are not part of the run. A call that was
+    /// repeated may not have counted all of them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub passed_over: u64,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference

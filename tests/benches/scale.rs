@@ -331,6 +331,7 @@ fn simulate(objects: u64) {
         results: &day,
         queue: Some(&day),
         dead_letters: None,
+        index: None,
         inputs: &|| Ok(Inputs::default()),
         settle: Duration::from_mins(2),
         time_limit: Duration::from_hours(24),
