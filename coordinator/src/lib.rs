@@ -7,6 +7,8 @@
 mod begin;
 mod check;
 #[cfg(feature = "aws")]
+pub mod cluster;
+#[cfg(feature = "aws")]
 pub mod connect;
 pub mod coordinator;
 pub mod drive;

@@ -1,6 +1,8 @@
 //! Indexes one object: reads its rows, sends them to the cluster, and writes a receipt or a failure. Rows that the cluster
 //! refuses go to a file in `rejects/`.
 
+#[cfg(feature = "aws")]
+pub mod cluster;
 mod outage;
 mod refused;
 
