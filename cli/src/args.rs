@@ -1,5 +1,6 @@
 //! The command line. A test checks that docs/configuration.md describes every flag.
 
+mod index;
 pub(crate) mod live;
 mod names;
 mod query;
@@ -16,6 +17,7 @@ use flowherd_coordinator::options::RunOptions;
 use crate::{cost, location::Location, times};
 
 pub(crate) use self::{
+    index::IndexArgs,
     names::NamesArgs,
     query::{QueryArgs, QuestionArgs},
     tools::{CheckArgs, CompletionsArgs, ManArgs, VerifyArgs},
@@ -57,6 +59,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Purge the queue and run a prefix again
     Rerun(RerunArgs),
+    /// Send rows of the results to a search cluster, compare them with it, or drop an index
+    Index(IndexArgs),
     /// Show the progress of active runs, and the queue
     Status(StatusArgs),
     /// List the runs of the fleet, latest last

@@ -4,6 +4,7 @@
 pub(crate) mod buckets;
 mod drive;
 pub(crate) mod estimate;
+pub(crate) mod index;
 pub(crate) mod live;
 mod outcome;
 mod patience;

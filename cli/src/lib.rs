@@ -81,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Names(args) => names::names(&args),
         Command::Run(args) => fleet::run::run(&args),
         Command::Rerun(args) => fleet::run::rerun(&args),
+        Command::Index(args) => fleet::index::index(&args),
         Command::Status(args) => match &args.results {
             Some(results) => results_dir::status(&args, results),
             None => fleet::status::status(&args),

@@ -173,6 +173,29 @@ impl Fleets {
         Ok(name)
     }
 
+    /// Returns the fleet of this name, or the only one that indexes.
+    ///
+    /// # Errors
+    /// [`CoordinatorError::Refused`] without exactly one, and for a fleet that converts.
+    pub fn index_fleet(&self, name: Option<&str>) -> Result<&str, CoordinatorError> {
+        let mut indexing = self.iter().filter(|(_, fleet)| fleet.job == Job::Index);
+        match (name, indexing.next(), indexing.next()) {
+            (Some(name), ..) => match self.get(name)? {
+                (name, fleet) if fleet.job == Job::Index => Ok(name),
+                (name, _) => Err(CoordinatorError::Refused(format!(
+                    "fleet {name} converts objects; choose a fleet with job \"index\"; {}",
+                    self.listed()
+                ))),
+            },
+            (None, Some((only, _)), None) => Ok(only),
+            (None, None, _) => Err(self.no_index_fleet()),
+            (None, Some(_), Some(_)) => Err(CoordinatorError::Refused(format!(
+                "several fleets send rows to search clusters; choose one with --fleet; {}",
+                self.listed()
+            ))),
+        }
+    }
+
     fn no_index_fleet(&self) -> CoordinatorError {
         CoordinatorError::Refused(format!(
             "no fleet sends rows to a search cluster; add a fleet with \"job\": \"index\" to the settings; {}",
@@ -272,6 +295,23 @@ mod tests {
         );
         assert_eq!(all.choose(&options("x/1", Some("b")), None).unwrap(), "b");
         assert_eq!(all.choose(&options("y/1", None), None).unwrap(), "a");
+    }
+
+    #[test]
+    fn an_index_run_is_of_the_index_fleet_and_all_others_are_not() {
+        let index = FleetSettings { job: Job::Index, ..fleet(&[]) };
+        let settings = [("flow", fleet(&["x/"])), ("search", index)];
+        let all = Fleets::new(settings.map(|(name, fleet)| (name.to_owned(), fleet)).into());
+        let indexing = RunOptions { index: true, ..options("csv/t/", None) };
+        assert_eq!(all.choose(&indexing, None).unwrap(), "search");
+        assert_eq!(all.choose(&options("x/", None), None).unwrap(), "flow");
+        assert_eq!(all.index_fleet(None).unwrap(), "search");
+        let converts = refusal(all.index_fleet(Some("flow")));
+        assert!(converts.starts_with("fleet flow converts objects"), "{converts}");
+        let none = Fleets::only(fleet(&[]));
+        let refused = refusal(none.choose(&indexing, None));
+        assert!(refused.starts_with("no fleet sends rows to a search cluster"), "{refused}");
+        assert_eq!(refused, refusal(none.index_fleet(None)));
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(crate) fn rerun(args: &RerunArgs) -> Result<(), Stop> {
 }
 
 /// Begins a run in the fleet that its options choose.
-fn begin(args: &FleetArgs, mut options: RunOptions, output: &OutputArgs) -> Result<(), Stop> {
+pub(super) fn begin(args: &FleetArgs, mut options: RunOptions, output: &OutputArgs) -> Result<(), Stop> {
     connected(args, |deployment| {
         let choose = || deployment.connected.choose(&options);
         let fleet = deployment.patience.during("the ledger of the resumed run", choose)?;

@@ -13,6 +13,7 @@ use flowherd_coordinator::{
     redrive::Redriven,
     state::{Operation, RunState},
 };
+use flowherd_indexer::{job::Indexer, settings::ClusterSettings};
 use flowherd_shared::{
     ledger::{
         Destination, DocumentCounts, FieldNaming, IndexTarget, Job, Receipt, Report, ReportState, Run,
@@ -23,9 +24,13 @@ use flowherd_shared::{
 };
 use flowherd_tests::{
     fake::{MemoryQueue, MemorySource, MemoryStore, search_cluster::MemoryCluster},
+    fake_cluster::{FakeCluster, Reply},
     objects::gunzip,
 };
-use flowherd_worker::{handler::MessageHandler, index::IndexJob};
+use flowherd_worker::{
+    handler::MessageHandler,
+    index::{IndexJob, RowIndexer, cluster::ClusterIndexer},
+};
 use jiff::Timestamp;
 
 use super::fleet::{Fleet, SETTLE, START};
@@ -113,7 +118,11 @@ impl Indexing {
 
     /// Works while `can_begin` returns `true`. Each look takes a second.
     fn work(&self, can_begin: &(dyn Fn() -> bool + Sync)) {
-        let job = IndexJob::new(&self.cluster);
+        self.work_with(&self.cluster, can_begin);
+    }
+
+    fn work_with(&self, rows: &dyn RowIndexer, can_begin: &(dyn Fn() -> bool + Sync)) {
+        let job = IndexJob::new(rows);
         let clock = || self.now();
         let mut handler = MessageHandler::new(
             (RESULTS, &self.rows),
@@ -323,4 +332,66 @@ fn a_worker_that_converts_refuses_an_index_run_and_names_the_setting() {
     let text = String::from_utf8_lossy(failure.1);
     assert!(text.contains("FLOWHERD_JOB") && text.contains("\"verdict\":\"retry\""), "{text}");
     assert!(indexing.day.store.etag(&layout::receipt(RUN, &indexing.rows.keys()[0])).unwrap().is_none());
+}
+
+/// The worker's indexer with a cluster at this address, which is soon taken for unavailable.
+fn cluster_indexer(url: &str, runtime: &tokio::runtime::Runtime) -> ClusterIndexer {
+    let settings = ClusterSettings {
+        unavailable_limit: Duration::ZERO,
+        first_pause: Duration::from_millis(1),
+        max_pause: Duration::from_millis(1),
+        ..ClusterSettings::new(url)
+    };
+    ClusterIndexer::new(Indexer::new(&settings).unwrap(), runtime.handle().clone())
+}
+
+#[test]
+fn rows_reach_a_cluster_over_http_once_although_it_refuses_one_and_is_overloaded() {
+    let indexing = Indexing::new();
+    let state = indexing.drive(indexing.begin(&options(RUN)).unwrap(), true);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    // The first document is refused, the second has to be sent again, and a whole request is answered with 503.
+    let cluster =
+        FakeCluster::scripted([Reply::Items(vec![400, 429, 201]), Reply::Accept, Reply::status(503)]);
+    let indexer = cluster_indexer(&cluster.url(), &runtime);
+    let queue = &indexing.day.queue;
+    let is_left = || queue.depth().map_or(true, |depth| depth != QueueDepth::default());
+    indexing.work_with(&indexer, &is_left);
+    let report = indexing.finish(state);
+    let documents = report.documents.unwrap();
+    assert_eq!((report.state, documents.rows), (ReportState::Done, ROWS));
+    assert_eq!((documents.indexed + documents.existing, documents.refused), (ROWS - 1, 1));
+    assert_eq!(cluster.documents().len() as u64, ROWS - 1);
+    assert_eq!(queue.dead(), [""; 0]);
+    let refused = indexing.day.store.published();
+    assert_eq!(
+        refused.iter().filter(|path| path.starts_with("rejects/index-1/csv/")).count(),
+        1,
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_cluster_that_does_not_answer_is_an_outage_and_no_failure() {
+    let indexing = Indexing::new();
+    let state = indexing.drive(indexing.begin(&options(RUN)).unwrap(), true);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let cluster = FakeCluster::start();
+    cluster.afterwards(Some(Reply::status(503)));
+    let indexer = cluster_indexer(&cluster.url(), &runtime);
+    let began = indexing.day.queue.now();
+    indexing.work_with(&indexer, &|| indexing.day.queue.now() < began + Duration::from_hours(6));
+    let files = indexing.day.store.files();
+    assert!(!files.keys().any(|path| path.contains("index-1/failures/")), "{:?}", files.keys());
+    assert_eq!((indexing.day.queue.dead().len(), indexing.day.queue.bodies().len()), (0, OBJECTS - 2));
+
+    cluster.afterwards(None);
+    let queue = &indexing.day.queue;
+    indexing.work_with(&indexer, &|| queue.depth().map_or(true, |depth| depth != QueueDepth::default()));
+    let report = indexing.finish(state);
+    assert_eq!(
+        (report.state, report.documents.map(|documents| documents.rows)),
+        (ReportState::Done, Some(ROWS))
+    );
+    assert_eq!(cluster.documents().len() as u64, ROWS);
 }
