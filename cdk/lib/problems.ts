@@ -196,7 +196,7 @@ function conflicts(props: Props): Problem[] {
 /** Maximum timeout of the workers of a map: within the 5 minutes of a child execution, a second attempt can begin. */
 const MAX_MAP_SECONDS = 240;
 
-function mapConflicts({ driver, workerTimeout, sourceBucketRegion, live }: Props): Problem[] {
+function mapConflicts({ driver, workerTimeout, sourceBucketAccount, sourceBucketRegion, live, env }: Props): Problem[] {
   if (driver !== 'map') return [];
   const problems: Problem[] = [];
   const seconds = workerTimeout?.toSeconds() ?? 0;
@@ -208,15 +208,21 @@ function mapConflicts({ driver, workerTimeout, sourceBucketRegion, live }: Props
     const why = 'must be queue for a source bucket in another region: a Distributed Map lists buckets of its own region';
     problems.push({ prop: 'driver', value: driver, why });
   }
+  if (isElsewhere(sourceBucketAccount, env?.account)) {
+    const why = "must be queue for another account's source bucket: the role of the step loop would have to list it";
+    problems.push({ prop: 'driver', value: driver, why });
+  }
   if (live === true) problems.push({ prop: 'live', value: live, why: 'must be false with driver map: new objects need a queue' });
   return problems;
 }
+
+/** Whether an account or region is given that is not the stack's. */
+const isElsewhere = (given: string | undefined, own: string | undefined) => given !== undefined && given !== own;
 
 /** The rule must be in the account and region of the bucket: https://docs.aws.amazon.com/AmazonS3/latest/userguide/EventBridge.html */
 function liveProblems({ live, sourceBucketAccount, sourceBucketRegion, env }: Props): Problem[] {
   if (live !== true) return [];
   const why = 'needs a source bucket in the account and the region of the stack, where S3 sends its events';
-  const isElsewhere = (given: string | undefined, own: string | undefined) => given !== undefined && given !== own;
   if (!isElsewhere(sourceBucketAccount, env?.account) && !isElsewhere(sourceBucketRegion, env?.region)) return [];
   return [{ prop: 'live', value: live, why: `${why}; leave out sourceBucketAccount and sourceBucketRegion, or deploy a stack there` }];
 }

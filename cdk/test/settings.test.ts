@@ -103,7 +103,7 @@ test('every setting refuses invalid values', () => {
     localCloud: ['1'],
     artifacts: ['', 7],
     live: ['1'],
-    driver: ['map', 7],
+    driver: ['push', 7],
     fleets: ['waf', [], {}],
   };
   for (const [name, values] of Object.entries(invalid)) {
