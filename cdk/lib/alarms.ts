@@ -8,6 +8,7 @@ import {
 } from 'aws-cdk-lib/aws-cloudwatch';
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
 import { PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import type { IFunction } from 'aws-cdk-lib/aws-lambda';
 import { type ITopic, Topic } from 'aws-cdk-lib/aws-sns';
 import { EmailSubscription } from 'aws-cdk-lib/aws-sns-subscriptions';
 import type { StateMachine } from 'aws-cdk-lib/aws-stepfunctions';
@@ -15,6 +16,9 @@ import { Construct } from 'constructs';
 
 import type { Fleet } from './fleet';
 import { MAIN_FLEET } from './props';
+
+/** All workers may be busy with objects that take this long. */
+const QUIET_TIME_ON_FARGATE = Duration.hours(1);
 
 export interface FleetAlarmsProps {
   readonly fleets: readonly Fleet[];
@@ -120,9 +124,10 @@ function ofFleet(fleet: string, isOnly: boolean, definition: AlarmDefinition): A
   return { ...definition, id: fleet === MAIN_FLEET ? slug : `${fleet}-${slug}`, summary: isOnly ? summary : `Fleet ${fleet}: ${summary}` };
 }
 
-function fleetDefinitions({ tasks, workers, settings }: Fleet): AlarmDefinition[] {
+function fleetDefinitions({ tasks, workers, service, settings }: Fleet): AlarmDefinition[] {
   const { workerTimeout, oldestMessageAlarm: oldestMessage } = settings;
-  const worker = workers.worker.function;
+  // The longest time without a finished object that is normal: a batch may take as long as the worker's timeout.
+  const quietTime = service === undefined ? workerTimeout : QUIET_TIME_ON_FARGATE;
   const minute = { period: Duration.minutes(1) };
   const fiveMinutes = { period: Duration.minutes(5) };
   return [
@@ -138,6 +143,31 @@ function fleetDefinitions({ tasks, workers, settings }: Fleet): AlarmDefinition[
       metric: tasks.queue.metricApproximateAgeOfOldestMessage({ ...fiveMinutes, statistic: 'Maximum' }),
       threshold: oldestMessage.toSeconds(),
     },
+    ...(workers === undefined ? [] : functionDefinitions(workers.worker.function)),
+    {
+      slug: 'run-stalled',
+      summary: 'Messages are waiting, and the workers complete none.',
+      // SQS publishes both metrics for every active queue, also when they are 0. The workers' ObjectsDone has no value
+      // when no worker runs, and metric math cannot fill a metric that never had a value.
+      metric: new MathExpression({
+        expression: 'IF(waiting > 0 AND finished < 1, 1, 0)',
+        label: 'stalled',
+        usingMetrics: {
+          waiting: tasks.queue.metricApproximateNumberOfMessagesVisible({ ...fiveMinutes, statistic: 'Minimum' }),
+          finished: tasks.queue.metricNumberOfMessagesDeleted({ ...fiveMinutes, statistic: 'Sum' }),
+        },
+        ...fiveMinutes,
+      }),
+      threshold: 1,
+      evaluationPeriods: Math.max(3, Math.ceil((2 * quietTime.toSeconds()) / 300)),
+    },
+    ...(service === undefined ? [] : [service.alarm]),
+  ];
+}
+
+function functionDefinitions(worker: IFunction): AlarmDefinition[] {
+  const fiveMinutes = { period: Duration.minutes(5) };
+  return [
     {
       slug: 'worker-errors',
       summary: 'At least 5 % of the worker invocations crash or time out.',
@@ -159,24 +189,6 @@ function fleetDefinitions({ tasks, workers, settings }: Fleet): AlarmDefinition[
       threshold: 1,
       evaluationPeriods: 3,
       datapointsToAlarm: 2,
-    },
-    {
-      slug: 'run-stalled',
-      summary: 'Messages are waiting, and the workers complete none.',
-      // SQS publishes both metrics for every active queue, also when they are 0. The workers' ObjectsDone has no value
-      // when no worker runs, and metric math cannot fill a metric that never had a value.
-      metric: new MathExpression({
-        expression: 'IF(waiting > 0 AND finished < 1, 1, 0)',
-        label: 'stalled',
-        usingMetrics: {
-          waiting: tasks.queue.metricApproximateNumberOfMessagesVisible({ ...fiveMinutes, statistic: 'Minimum' }),
-          finished: tasks.queue.metricNumberOfMessagesDeleted({ ...fiveMinutes, statistic: 'Sum' }),
-        },
-        ...fiveMinutes,
-      }),
-      threshold: 1,
-      // A batch may take as long as the worker's timeout.
-      evaluationPeriods: Math.max(3, Math.ceil((2 * workerTimeout.toSeconds()) / 300)),
     },
   ];
 }

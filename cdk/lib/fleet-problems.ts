@@ -29,7 +29,7 @@ export function fleetProblems(props: Props, own: Check, conflicts: Check): Probl
   if (names.length === 0) return [{ prop: 'fleets', value: fleets, why: 'must have at least one fleet' }];
   const problems = Object.entries(fleets).flatMap(([name, fleet]) => [
     ...nameProblems(name),
-    ...named(name, [...own(fleet), ...jobProblems(fleet), ...mergedConflicts(props, fleet, conflicts)]),
+    ...named(name, [...own(fleet), ...jobProblems(fleet), ...unusedTasks(props, fleet), ...mergedConflicts(props, fleet, conflicts)]),
     ...((merged(props, fleet).prefixes ?? []).length > 0 ? [] : named(name, [{ prop: 'prefixes', value: [], why: 'must have at least one prefix' }])),
   ]);
   // Later checks need valid fleets.
@@ -47,6 +47,12 @@ function nameProblems(name: string): Problem[] {
 function jobProblems({ job }: FleetProps): Problem[] {
   if (job === undefined || job === 'convert') return [];
   return [{ prop: 'job', value: job, why: job === 'index' ? 'is not available yet; use convert' : 'must be convert' }];
+}
+
+/** Those of the stack are defaults for its fleets on Fargate. Those of a fleet on Lambda are a mistake. */
+function unusedTasks(props: Props, fleet: FleetProps): Problem[] {
+  if (fleet.tasks === undefined || merged(props, fleet).workers === 'fargate') return [];
+  return [{ prop: 'tasks', value: fleet.tasks, why: 'needs workers=fargate' }];
 }
 
 /** Conflicts that the properties of the stack alone do not have. */

@@ -7,7 +7,11 @@ import { MAIN_FLEET, type ResolvedFleet } from './props';
 import type { ResultsBucket } from './results-bucket';
 import type { SourceBucket } from './source-bucket';
 import { TaskQueue } from './task-queue';
+import type { WorkerCluster } from './worker-cluster';
 import { WorkerFleet } from './worker-fleet';
+import type { WorkerResources } from './worker-grants';
+import { withTaskDefaults } from './worker-props';
+import { WorkerService } from './worker-service';
 
 export interface FleetConstructProps {
   readonly settings: ResolvedFleet;
@@ -17,6 +21,11 @@ export interface FleetConstructProps {
   readonly artifacts: string;
   readonly architecture: Architecture;
   readonly logRetention: RetentionDays;
+  /** Where workers on Fargate run. */
+  readonly cluster?: WorkerCluster | undefined;
+  /** Image of workers on Fargate; see `WorkerServiceProps`. */
+  readonly image?: string | undefined;
+  readonly containerDirectory: string;
 }
 
 /** A fleet: its queue, its workers and its settings. */
@@ -24,10 +33,12 @@ export class Fleet {
   readonly name: string;
   readonly settings: ResolvedFleet;
   readonly tasks: TaskQueue;
-  readonly workers: WorkerFleet;
+  /** The worker function; with `workers: 'fargate'` there is `service` instead. */
+  readonly workers: WorkerFleet | undefined;
+  readonly service: WorkerService | undefined;
 
   constructor(stack: Stack, props: FleetConstructProps) {
-    const { settings, source, results, artifacts, architecture, logRetention } = props;
+    const { settings, source, results } = props;
     const { name, visibilityTimeout, maxReceiveCount, messageRetention: retention } = settings;
     this.name = name;
     this.settings = settings;
@@ -37,22 +48,37 @@ export class Fleet {
     this.tasks = new TaskQueue(scope, 'Tasks', {
       queueName: `${stack.stackName}${isMain ? '' : `-${name}`}.fifo`, visibilityTimeout, maxReceiveCount, retention,
     });
-    this.workers = new WorkerFleet(scope, 'Fleet', {
-      source, results, tasks: this.tasks, artifacts, architecture, logRetention,
-      prefixes: settings.prefixes, maxConcurrency: settings.maxConcurrency, batchSize: settings.batchSize,
+    const resources = { source, results, tasks: this.tasks, prefixes: settings.prefixes };
+    const isFargate = settings.workers === 'fargate';
+    this.workers = isFargate ? undefined : this.workerFunction(scope, resources, props);
+    this.service = isFargate ? this.workerService(scope, resources, props) : undefined;
+  }
+
+  private workerFunction(scope: Construct, resources: WorkerResources, props: FleetConstructProps): WorkerFleet {
+    const { artifacts, architecture, logRetention, settings } = props;
+    return new WorkerFleet(scope, 'Fleet', {
+      ...resources, artifacts, architecture, logRetention,
+      maxConcurrency: settings.maxConcurrency, batchSize: settings.batchSize,
       memoryMb: settings.workerMemoryMb, timeout: settings.workerTimeout,
     });
   }
 
+  private workerService(scope: Construct, resources: WorkerResources, props: FleetConstructProps): WorkerService | undefined {
+    const { cluster, image, containerDirectory, architecture, logRetention, settings } = props;
+    if (cluster === undefined) return undefined;
+    const { max: maxTasks, ...sizes } = withTaskDefaults(settings.tasks);
+    return new WorkerService(scope, 'Fleet', { ...resources, cluster, image, containerDirectory, architecture, logRetention, maxTasks, ...sizes });
+  }
+
   /** What the `flowherd` command reads of the fleet, as JSON. */
   get output(): string {
-    const { name, tasks, workers, settings: { prefixes, driver, job, live, maxKeys } } = this;
+    const { name, tasks, workers, service, settings: { prefixes, driver, job, live, maxKeys } } = this;
     return Stack.of(tasks).toJsonString({
       name, prefixes, driver, job, live, maxKeys,
       queueUrl: tasks.queue.queueUrl,
       deadLetterQueueUrl: tasks.deadLetters.queueUrl,
-      worker: workers.worker.function.functionName,
-      trigger: workers.trigger.eventSourceMappingId,
+      ...(workers === undefined ? {} : { worker: workers.worker.function.functionName, trigger: workers.trigger.eventSourceMappingId }),
+      ...(service === undefined ? {} : { cluster: service.service.cluster.clusterName, service: service.service.serviceName, log: service.logGroup.logGroupName }),
     });
   }
 }

@@ -8,11 +8,14 @@ import { InvalidPropsError } from './errors';
 import { Fleet, fleetOutput } from './fleet';
 import { NamesRefresh } from './names-refresh';
 import { findProblems } from './problems';
-import { type FlowherdStackProps, MAIN_FLEET, resolveFleets, withDefaults } from './props';
+import { type FlowherdStackProps, MAIN_FLEET, type ResolvedFleet, resolveFleets, withDefaults } from './props';
 import { QueryCatalog } from './query-catalog';
 import { ResultsBucket } from './results-bucket';
 import { SourceBucket } from './source-bucket';
 import { StepLoop } from './step-loop';
+import { WorkerCluster } from './worker-cluster';
+import type { WorkerFleet } from './worker-fleet';
+import type { WorkerService } from './worker-service';
 
 interface Output {
   readonly value: string;
@@ -43,6 +46,7 @@ export class FlowherdStack extends Stack {
       configFile, namesFile, namesUrl, namesBucketAccount, namesRefresh, namesRoleArns, namesRegions, namesRetentionDays,
       tables, queryLimitGb,
       maxKeys, runTimeLimit, maxCalls, alarmTopicArn, alarmEmail, logRetention, architecture, artifacts, localCloud,
+      image, containerDirectory,
     } = withDefaults(props);
     const settings = resolveFleets(props);
 
@@ -52,7 +56,10 @@ export class FlowherdStack extends Stack {
     });
     this.results = new ResultsBucket(this, 'Results');
     const { source, results } = this;
-    this.fleets = settings.map((settings) => new Fleet(this, { settings, source, results, artifacts, architecture, logRetention }));
+    const cluster = this.workerCluster(settings, props);
+    this.fleets = settings.map((settings) => new Fleet(this, {
+      settings, source, results, artifacts, architecture, logRetention, cluster, image, containerDirectory,
+    }));
     const { fleets } = this;
     this.coordinator = new Coordinator(this, 'Planning', {
       source, results, fleets, artifacts, architecture, logRetention, runTimeLimit, maxKeys,
@@ -76,6 +83,13 @@ export class FlowherdStack extends Stack {
       fleets, coordinator, coordinatorMemoryMb: this.coordinator.memoryMb, architecture,
     });
     this.addOutputs(this.outputs(sourceBucketName, sourceBucketRegion));
+  }
+
+  /** The cluster of all fleets on Fargate. */
+  private workerCluster(fleets: readonly ResolvedFleet[], { vpcId, subnetIds, securityGroupIds }: FlowherdStackProps) {
+    if (!fleets.some(({ workers }) => workers === 'fargate')) return undefined;
+    const network = vpcId === undefined || subnetIds === undefined ? undefined : { vpcId, subnetIds, securityGroupIds };
+    return new WorkerCluster(this, 'Workers', { source: this.source, results: this.results, network });
   }
 
   /** What the `flowherd` command reads of the stack. */
@@ -103,18 +117,15 @@ export class FlowherdStack extends Stack {
   }
 
   /** The outputs of a fleet. Those of `main` are also single outputs, for people and other stacks. */
-  private fleetOutputs({ name, output, tasks, workers }: Fleet): Readonly<Record<string, Output>> {
+  private fleetOutputs({ name, output, tasks, workers, service }: Fleet): Readonly<Record<string, Output>> {
     const all = { [fleetOutput(name)]: { value: output, description: `Fleet ${name}: queue, workers and prefixes` } };
     if (name !== MAIN_FLEET) return all;
     return {
       ...all,
       QueueUrl: { value: tasks.queue.queueUrl, description: 'FIFO queue with a message per object' },
       DeadLetterQueueUrl: { value: tasks.deadLetters.queueUrl, description: 'Dead-letter queue' },
-      WorkerFunction: { value: workers.worker.function.functionName, description: 'Lambda function of the workers' },
-      WorkerTrigger: {
-        value: workers.trigger.eventSourceMappingId,
-        description: 'Event source mapping of the workers. Disabling it stops the fleet.',
-      },
+      ...(workers === undefined ? {} : functionOutputs(workers)),
+      ...(service === undefined ? {} : serviceOutputs(service)),
     };
   }
 
@@ -123,4 +134,22 @@ export class FlowherdStack extends Stack {
     const scope = new Construct(this, 'Outputs');
     for (const [name, output] of Object.entries(outputs)) new CfnOutput(scope, name, output).overrideLogicalId(name);
   }
+}
+
+function functionOutputs({ worker, trigger }: WorkerFleet): Readonly<Record<string, Output>> {
+  return {
+    WorkerFunction: { value: worker.function.functionName, description: 'Lambda function of the workers' },
+    WorkerTrigger: {
+      value: trigger.eventSourceMappingId,
+      description: 'Event source mapping of the workers. Disabling it stops the fleet.',
+    },
+  };
+}
+
+function serviceOutputs({ service, logGroup }: WorkerService): Readonly<Record<string, Output>> {
+  return {
+    WorkerCluster: { value: service.cluster.clusterName, description: 'ECS cluster of the workers' },
+    WorkerService: { value: service.serviceName, description: 'ECS service of the workers' },
+    WorkerLog: { value: logGroup.logGroupName, description: 'Log group of the workers' },
+  };
 }

@@ -10,7 +10,8 @@ import { configProblems } from './config-files';
 import type { PropProblem } from './errors';
 import { fleetProblems } from './fleet-problems';
 import { namesProblem } from './names-file';
-import { DEFAULTS, type FlowherdStackProps } from './props';
+import { DEFAULTS, type FlowherdStackProps, resolveFleets } from './props';
+import { containerProblems, taskProblems } from './worker-props';
 import { S3_URL, S3_URL_PROBLEM } from './s3-url';
 
 type Props = Partial<FlowherdStackProps>;
@@ -76,6 +77,7 @@ export function findProblems(props: Props): Problem[] {
     ...ownProblems(props),
     ...namesProblems(props),
     ...conflicts(props),
+    ...containerProblems(props, hasFargate(props), props.sourceBucketRegion),
     ...fileProblems(props),
     ...fleetProblems(props, ofFleet, conflicts),
   ];
@@ -91,8 +93,14 @@ function ownProblems(props: Props): Problem[] {
   ];
 }
 
-/** Drivers that are not available yet. */
-function availabilityProblems({ driver }: Props): Problem[] {
+function hasFargate(props: Props): boolean {
+  return resolveFleets(props as FlowherdStackProps).some(({ workers }) => workers === 'fargate');
+}
+
+/** Drivers that are not available yet, and places of workers that are not known. */
+function availabilityProblems({ driver, workers = DEFAULTS.workers }: Props): Problem[] {
+  const isKnown = workers === 'lambda' || workers === 'fargate';
+  if (!isKnown) return [{ prop: 'workers', value: workers, why: 'must be lambda or fargate' }];
   if (driver === undefined || driver === 'queue') return [];
   const why = (driver as string) === 'map' ? 'is not available yet; use queue' : 'must be queue';
   return [{ prop: 'driver', value: driver, why }];
@@ -189,7 +197,16 @@ function conflicts(props: Props): Problem[] {
   if (namesFile !== undefined && namesUrl !== undefined) {
     problems.push({ prop: 'namesUrl', value: namesUrl, why: 'cannot be combined with namesFile; leave one out' });
   }
-  return problems;
+  return [...problems, ...taskConflicts(props)];
+}
+
+function taskConflicts({ tasks, workers, driver, fleets }: Props): Problem[] {
+  if (workers === 'fargate') {
+    const map: Problem[] = driver === 'map' ? [{ prop: 'workers', value: workers, why: 'must be lambda with driver=map: a map invokes a function' }] : [];
+    return [...map, ...(tasks === undefined ? [] : taskProblems(tasks))];
+  }
+  // With fleets, these are defaults for those on Fargate.
+  return tasks === undefined || fleets !== undefined ? [] : [{ prop: 'tasks', value: tasks, why: 'needs workers=fargate' }];
 }
 
 function fileProblems(props: Props): Problem[] {
