@@ -56,8 +56,8 @@ fn head(connection: &TcpStream) -> String {
 
 fn respond(mut connection: &TcpStream, status: &str, body: &str) {
     let length = body.len();
-    let response =
-        format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+    let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}");
+    let response = format!("{head}\r\nconnection: close\r\n\r\n{body}");
     connection.write_all(response.as_bytes()).unwrap();
 }
 
