@@ -10,7 +10,6 @@ use std::{
 };
 
 use flowherd_coordinator::{
-    coordinator::Coordinator,
     error::CoordinatorError,
     event::Event,
     options::RunOptions,
@@ -361,7 +360,11 @@ fn what_needs_a_queue_is_refused_in_a_map_fleet_and_the_error_says_what_to_do() 
         refusal(fleet.coordinate(|coordinator| coordinator.step(planned.clone(), &|| true))),
         format!("run r is planned, and its objects wait for the step loop: {only_there}")
     );
-    let refused = fleet.coordinate(Coordinator::refuse_without_step_loop);
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method itself has too specific a lifetime"
+    )]
+    let refused = fleet.coordinate(|coordinator| coordinator.refuse_without_step_loop());
     assert_eq!(refused.unwrap_err().to_string(), only_there);
     // A run that waits for its map blocks nothing, and its marker can be removed.
     fleet.coordinate(|coordinator| coordinator.forget("r", false)).unwrap();
