@@ -9,6 +9,7 @@ import { closest, distance } from 'fastest-levenshtein';
 
 import { type FleetProps, FlowherdError, type FlowherdStackProps, readTableDefinitions } from '../lib';
 import { findProblems } from '../lib/problems';
+import { parseTasks, TASKS_EXAMPLE } from './task-settings';
 
 /** All problems with the settings, one per line. */
 export class SettingsError extends FlowherdError {
@@ -73,6 +74,8 @@ const SHARED: Readonly<Record<string, Setting<keyof FleetProps & keyof FlowherdS
   namesFile: setting('namesFile', path, 'names.json'),
   namesUrl: setting('namesUrl', text, 's3://my-settings/flowherd/names.json'),
   namesBucketAccount: setting('namesBucketAccount', text, '123456789012'),
+  workers: setting('workers', text, 'fargate'),
+  tasks: setting('tasks', ({ value }) => parseTasks(value), TASKS_EXAMPLE),
   maxConcurrency: setting('maxConcurrency', number, '50'),
   batchSize: setting('batchSize', number, '10'),
   maxKeys: setting('maxKeys', number, '10000000'),
@@ -119,6 +122,10 @@ export const SETTINGS: Readonly<Record<string, Setting<keyof FlowherdStackProps>
   sourceKmsKeyArn: setting('sourceKmsKeyArn', text, 'arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab'),
   ...SHARED,
   fleets: setting('fleets', fleets, '{"waf": {"prefixes": ["waf/"], "configFile": "waf.toml"}}'),
+  image: setting('image', text, '123456789012.dkr.ecr.eu-west-1.amazonaws.com/flowherd/worker:1'),
+  vpcId: setting('vpcId', text, 'vpc-0123456789abcdef0'),
+  subnetIds: setting('subnetIds', list, 'subnet-0123456789abcdef0,subnet-0123456789abcdef1'),
+  securityGroupIds: setting('securityGroupIds', list, 'sg-0123456789abcdef0'),
   namesRefresh: setting('namesRefresh', flag, 'true'),
   namesRoleArns: setting('namesRoleArns', list, 'arn:aws:iam::123456789012:role/flowherd-names'),
   namesRegions: setting('namesRegions', list, 'eu-west-1,us-east-1'),
@@ -132,10 +139,11 @@ export const SETTINGS: Readonly<Record<string, Setting<keyof FlowherdStackProps>
   logRetentionDays: setting('logRetention', number, '90'),
   architecture: setting('architecture', architecture, 'arm64'),
   artifacts: setting('artifacts', path, '../target/lambda'),
+  containerDirectory: setting('containerDirectory', path, '../target/container'),
   localCloud: setting('localCloud', flag, 'true'),
 };
 
-const LISTS: readonly string[] = ['prefixes', 'namesRoleArns', 'namesRegions', 'fleets'] satisfies (keyof FlowherdStackProps)[];
+const LISTS: readonly string[] = ['prefixes', 'namesRoleArns', 'namesRegions', 'fleets', 'subnetIds', 'securityGroupIds'] satisfies (keyof FlowherdStackProps)[];
 
 const REQUIRED: Readonly<Record<string, string>> = {
   sourceBucket: 'the bucket that holds the logs',

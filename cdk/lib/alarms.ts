@@ -8,6 +8,7 @@ import {
 } from 'aws-cdk-lib/aws-cloudwatch';
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
 import { PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import type { IFunction } from 'aws-cdk-lib/aws-lambda';
 import { type ITopic, Topic } from 'aws-cdk-lib/aws-sns';
 import { EmailSubscription } from 'aws-cdk-lib/aws-sns-subscriptions';
 import type { StateMachine } from 'aws-cdk-lib/aws-stepfunctions';
@@ -15,8 +16,11 @@ import { Construct } from 'constructs';
 
 import type { Fleet } from './fleet';
 import { closeDefinition } from './live';
-import { MAIN_FLEET } from './props';
+import { MAIN_FLEET, type ResolvedFleet } from './props';
 import type { TaskQueue } from './task-queue';
+
+/** All workers may be busy with objects that take this long. */
+const QUIET_TIME_ON_FARGATE = Duration.hours(1);
 
 export interface FleetAlarmsProps {
   readonly fleets: readonly Fleet[];
@@ -122,14 +126,17 @@ function ofFleet(fleet: string, isOnly: boolean, definition: AlarmDefinition): A
   return { ...definition, id: fleet === MAIN_FLEET ? slug : `${fleet}-${slug}`, summary: isOnly ? summary : `Fleet ${fleet}: ${summary}` };
 }
 
-function fleetDefinitions(fleet: Fleet): AlarmDefinition[] {
-  const { tasks } = fleet;
-  const ofWorkers = workerDefinitions(fleet);
-  return tasks === undefined ? ofWorkers : [...queueDefinitions(tasks, fleet), ...ofWorkers];
+function fleetDefinitions({ tasks, workers, service, settings }: Fleet): AlarmDefinition[] {
+  // The longest time without a finished object that is normal: a batch may take as long as the worker's timeout.
+  const quietTime = service === undefined ? settings.workerTimeout : QUIET_TIME_ON_FARGATE;
+  return [
+    ...(tasks === undefined ? [] : queueDefinitions(tasks, settings, quietTime)),
+    ...(workers === undefined ? [] : functionDefinitions(workers.worker.function)),
+    ...(service === undefined ? [] : [service.alarm]),
+  ];
 }
 
-function workerDefinitions({ workers }: Fleet): AlarmDefinition[] {
-  const worker = workers.worker.function;
+function functionDefinitions(worker: IFunction): AlarmDefinition[] {
   const fiveMinutes = { period: Duration.minutes(5) };
   return [
     {
@@ -157,8 +164,8 @@ function workerDefinitions({ workers }: Fleet): AlarmDefinition[] {
   ];
 }
 
-function queueDefinitions(tasks: TaskQueue, { settings }: Fleet): AlarmDefinition[] {
-  const { workerTimeout, oldestMessageAlarm: oldestMessage } = settings;
+function queueDefinitions(tasks: TaskQueue, settings: ResolvedFleet, quietTime: Duration): AlarmDefinition[] {
+  const { oldestMessageAlarm: oldestMessage } = settings;
   const minute = { period: Duration.minutes(1) };
   const fiveMinutes = { period: Duration.minutes(5) };
   return [
@@ -189,8 +196,7 @@ function queueDefinitions(tasks: TaskQueue, { settings }: Fleet): AlarmDefinitio
         ...fiveMinutes,
       }),
       threshold: 1,
-      // A batch may take as long as the worker's timeout.
-      evaluationPeriods: Math.max(3, Math.ceil((2 * workerTimeout.toSeconds()) / 300)),
+      evaluationPeriods: Math.max(3, Math.ceil((2 * quietTime.toSeconds()) / 300)),
     },
     ...(settings.live ? [closeDefinition(tasks.queue)] : []),
   ];

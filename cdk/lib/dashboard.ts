@@ -10,17 +10,22 @@ import {
   TextWidget,
 } from 'aws-cdk-lib/aws-cloudwatch';
 import { Architecture } from 'aws-cdk-lib/aws-lambda';
+import type { ILogGroup } from 'aws-cdk-lib/aws-logs';
 import { Construct } from 'constructs';
 
 import { type WorkerMetric, workerMetric } from './metrics';
 import type { NativeFunction } from './native-function';
 import type { TaskQueue } from './task-queue';
 import type { Fleet } from './fleet';
+import type { WorkerService } from './worker-service';
 
 // US dollars in us-east-1, without the free tier.
 // https://aws.amazon.com/lambda/pricing/
 const USD_PER_GB_SECOND = { arm64: 0.000_013_333_4, x86_64: 0.000_016_666_7 };
 const USD_PER_INVOCATION = 0.2 / 1e6;
+// https://aws.amazon.com/fargate/pricing/, Linux
+const USD_PER_VCPU_HOUR = { arm64: 0.032_38, x86_64: 0.040_48 };
+const USD_PER_GB_HOUR = { arm64: 0.003_56, x86_64: 0.004_445 };
 // https://aws.amazon.com/sqs/pricing/, FIFO queues
 const USD_PER_QUEUE_REQUEST = 0.5 / 1e6;
 // https://aws.amazon.com/s3/pricing/, S3 Standard
@@ -75,7 +80,8 @@ export class FleetDashboard extends Construct {
   }
 
   private addFleet(fleet: Fleet, props: FleetDashboardProps): void {
-    const { tasks, workers: { worker: { function: worker }, metricsName } } = fleet;
+    const { tasks, workers, service, metricsName } = fleet;
+    const worker = workers?.worker.function;
     const minute = { period: Duration.minutes(1) };
     const metric = (name: WorkerMetric, statistic?: string) => workerMetric(metricsName, name, statistic);
     const graph = (title: string, left: IMetric[], right: IMetric[] = []) =>
@@ -124,37 +130,46 @@ export class FleetDashboard extends Construct {
       ]),
     ];
     this.dashboard.addWidgets(...queueGraphs, graph('Bytes in and out', [metric('BytesIn'), metric('BytesOut')]));
-    this.dashboard.addWidgets(
-      graph('Worker: errors and throttles', [worker.metricErrors(minute), worker.metricThrottles(minute)]),
-      graph('Duration, 99th percentile: invocation and object (ms)', [
-        worker.metricDuration({ ...minute, statistic: 'p99' }),
-        metric('TaskDuration', 'p99'),
-      ]),
-      graph('Concurrent workers', [worker.metric('ConcurrentExecutions', { ...minute, statistic: 'Maximum' })]),
-    );
+    if (worker !== undefined) {
+      this.dashboard.addWidgets(
+        graph('Worker: errors and throttles', [worker.metricErrors(minute), worker.metricThrottles(minute)]),
+        graph('Duration, 99th percentile: invocation and object (ms)', [
+          worker.metricDuration({ ...minute, statistic: 'p99' }),
+          metric('TaskDuration', 'p99'),
+        ]),
+        graph('Concurrent workers', [worker.metric('ConcurrentExecutions', { ...minute, statistic: 'Maximum' })]),
+      );
+    }
+    if (service !== undefined) {
+      this.dashboard.addWidgets(
+        graph('Tasks: running and desired', [service.metricTasks('RunningTaskCount'), service.metricTasks('DesiredTaskCount')]),
+        graph('Duration, 99th percentile: object (ms)', [metric('TaskDuration', 'p99')]),
+        graph('Tasks: processor and memory (%)', [service.service.metricCpuUtilization(minute), service.service.metricMemoryUtilization(minute)]),
+      );
+    }
   }
 
   /**
-   * Cost of requests, logs and Lambda duration of a fleet. With one fleet it includes the coordinator. It leaves out the monthly
-   * price of metrics and alarms, storage, Step Functions with the children of maps, Athena, and the additional upload parts of
-   * outputs above 16 MiB.
+   * Cost of requests, logs, and the time of functions or tasks of a fleet. With one fleet it includes the coordinator. It leaves
+   * out the monthly price of metrics, alarms and VPC endpoints, storage, Step Functions with the children of maps, Athena, and
+   * the additional upload parts of outputs above 16 MiB.
    */
-  private cost({ tasks, workers: { worker, metricsName }, settings }: Fleet, props: FleetDashboardProps): IMetric {
+  private cost({ tasks, workers, service, settings, metricsName }: Fleet, props: FleetDashboardProps): IMetric {
     const requests = (reads: number, writes: number) => decimal(reads * USD_PER_GET + writes * USD_PER_PUT);
-    const lambda = lambdaCost('worker', worker, settings.workerMemoryMb, props.architecture);
+    const lambda = workers === undefined ? undefined : lambdaCost('worker', workers.worker, settings.workerMemoryMb, props.architecture);
+    const running = service === undefined ? undefined : taskCost(service, props.architecture);
     const coordinator = props.fleets.length > 1 ? undefined : coordinatorLambdaCost(props);
     const queue = tasks === undefined ? undefined : queueCost(tasks);
     return new MathExpression({
       label: 'estimated cost (USD)',
       expression: [
-        lambda.expression,
-        ...(coordinator === undefined ? [] : [coordinator.expression]),
-        ...(queue === undefined ? [] : [queue.expression]),
+        ...[lambda, running, coordinator, queue].flatMap((part) => (part === undefined ? [] : [part.expression])),
         `done * ${requests(READS_PER_OBJECT, WRITES_PER_OBJECT)}`,
         `(failed + retried) * ${requests(READS_PER_FAILURE, WRITES_PER_FAILURE)}`,
       ].join(' + '),
       usingMetrics: {
-        ...lambda.metrics,
+        ...lambda?.metrics,
+        ...running?.metrics,
         ...coordinator?.metrics,
         ...queue?.metrics,
         done: workerMetric(metricsName, 'ObjectsDone'),
@@ -217,12 +232,24 @@ function lambdaCost(name: string, { function: lambda, logGroup }: NativeFunction
     metrics: {
       [duration]: lambda.metricDuration(SUM),
       [calls]: lambda.metricInvocations(SUM),
-      // LogGroup.metricIncomingBytes has no dimension, so it sums all log groups of the region.
-      [logged]: new Metric({
-        namespace: 'AWS/Logs', metricName: 'IncomingBytes', dimensionsMap: { LogGroupName: logGroup.logGroupName }, ...SUM,
-      }),
+      [logged]: logBytes(logGroup),
     },
   };
+}
+
+/** Cost of the tasks of a minute, and of their log. */
+function taskCost(service: WorkerService, architecture: Architecture) {
+  const kind = architecture.name === Architecture.ARM_64.name ? 'arm64' : 'x86_64';
+  const hour = service.vcpu * USD_PER_VCPU_HOUR[kind] + (service.memoryMb / 1024) * USD_PER_GB_HOUR[kind];
+  return {
+    expression: `runningTasks * PERIOD(runningTasks) / 3600 * ${decimal(hour)} + workerLog * ${decimal(USD_PER_LOG_BYTE)}`,
+    metrics: { runningTasks: service.metricTasks('RunningTaskCount'), workerLog: logBytes(service.logGroup) },
+  };
+}
+
+// LogGroup.metricIncomingBytes has no dimension, so it sums all log groups of the region.
+function logBytes({ logGroupName }: ILogGroup): Metric {
+  return new Metric({ namespace: 'AWS/Logs', metricName: 'IncomingBytes', dimensionsMap: { LogGroupName: logGroupName }, ...SUM });
 }
 
 /** Formats a price without an exponent, which metric math does not accept. */

@@ -29,7 +29,9 @@ export function fleetProblems(props: Props, own: Check, conflicts: Check): Probl
   if (names.length === 0) return [{ prop: 'fleets', value: fleets, why: 'must have at least one fleet' }];
   const problems = Object.entries(fleets).flatMap(([name, fleet]) => [
     ...nameProblems(name),
-    ...named(name, [...own(fleet), ...jobProblems(fleet), ...queueProblems(fleet), ...mergedConflicts(props, fleet, conflicts)]),
+    ...named(name, [
+      ...own(fleet), ...jobProblems(fleet), ...queueProblems(fleet), ...unusedTasks(props, fleet), ...mergedConflicts(props, fleet, conflicts),
+    ]),
     ...((merged(props, fleet).prefixes ?? []).length > 0 ? [] : named(name, [{ prop: 'prefixes', value: [], why: 'must have at least one prefix' }])),
   ]);
   // Later checks need valid fleets.
@@ -56,6 +58,12 @@ function queueProblems(fleet: FleetProps): Problem[] {
   if (fleet.driver !== 'map') return [];
   const given = OF_QUEUE.filter((prop) => fleet[prop] !== undefined);
   return given.map((prop) => ({ prop, value: fleet[prop], why: 'has no meaning with driver map, which has no queue; leave it out' }));
+}
+
+/** Those of the stack are defaults for its fleets on Fargate. Those of a fleet on Lambda are a mistake. */
+function unusedTasks(props: Props, fleet: FleetProps): Problem[] {
+  if (fleet.tasks === undefined || merged(props, fleet).workers === 'fargate') return [];
+  return [{ prop: 'tasks', value: fleet.tasks, why: 'needs workers=fargate' }];
 }
 
 /** Conflicts that the properties of the stack alone do not have. */

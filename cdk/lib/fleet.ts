@@ -7,7 +7,11 @@ import { MAIN_FLEET, type ResolvedFleet } from './props';
 import type { ResultsBucket } from './results-bucket';
 import type { SourceBucket } from './source-bucket';
 import { TaskQueue } from './task-queue';
-import { WorkerFleet } from './worker-fleet';
+import type { WorkerCluster } from './worker-cluster';
+import { WorkerFleet, type WorkerFleetProps } from './worker-fleet';
+import type { WorkerBuckets, WorkerResources } from './worker-grants';
+import { withTaskDefaults } from './worker-props';
+import { WorkerService } from './worker-service';
 
 export interface FleetConstructProps {
   readonly settings: ResolvedFleet;
@@ -17,6 +21,11 @@ export interface FleetConstructProps {
   readonly artifacts: string;
   readonly architecture: Architecture;
   readonly logRetention: RetentionDays;
+  /** Where workers on Fargate run. */
+  readonly cluster?: WorkerCluster | undefined;
+  /** Image of workers on Fargate; see `WorkerServiceProps`. */
+  readonly image?: string | undefined;
+  readonly containerDirectory: string;
 }
 
 /** A fleet: its queue, its workers and its settings. */
@@ -25,10 +34,14 @@ export class Fleet {
   readonly settings: ResolvedFleet;
   /** With driver `queue`. */
   readonly tasks: TaskQueue | undefined;
-  readonly workers: WorkerFleet;
+  /** The worker function; with `workers: 'fargate'` there is `service` instead. */
+  readonly workers: WorkerFleet | undefined;
+  readonly service: WorkerService | undefined;
+  /** Dimension of the workers' metrics. */
+  readonly metricsName: string;
 
-  constructor(stack: Stack, props: FleetConstructProps) {
-    const { settings, source, results, artifacts, architecture, logRetention } = props;
+  constructor(private readonly stack: Stack, props: FleetConstructProps) {
+    const { settings, source, results } = props;
     const { name, visibilityTimeout, maxReceiveCount, messageRetention: retention } = settings;
     this.name = name;
     this.settings = settings;
@@ -39,21 +52,43 @@ export class Fleet {
     this.tasks = settings.driver === 'map'
       ? undefined
       : new TaskQueue(scope, 'Tasks', { queueName, visibilityTimeout, maxReceiveCount, retention });
-    this.workers = new WorkerFleet(scope, 'Fleet', {
-      source, results, tasks: this.tasks ?? `${stack.stackName}-${name}`, artifacts, architecture, logRetention,
-      prefixes: settings.prefixes, maxConcurrency: settings.maxConcurrency, batchSize: settings.batchSize,
+    this.metricsName = this.tasks?.queue.queueName ?? `${stack.stackName}-${name}`;
+    const buckets = { source, results, prefixes: settings.prefixes };
+    this.service = this.tasks !== undefined && props.cluster !== undefined && settings.workers === 'fargate'
+      ? this.workerService(scope, { ...buckets, tasks: this.tasks }, props.cluster, props)
+      : undefined;
+    this.workers = this.service === undefined
+      ? this.workerFunction(scope, { ...buckets, tasks: this.tasks ?? this.metricsName }, props)
+      : undefined;
+  }
+
+  private workerFunction(scope: Construct, resources: WorkerBuckets & Pick<WorkerFleetProps, 'tasks'>, props: FleetConstructProps): WorkerFleet {
+    const { artifacts, architecture, logRetention, settings } = props;
+    return new WorkerFleet(scope, 'Fleet', {
+      ...resources, artifacts, architecture, logRetention,
+      maxConcurrency: settings.maxConcurrency, batchSize: settings.batchSize,
       memoryMb: settings.workerMemoryMb, timeout: settings.workerTimeout,
     });
   }
 
+  private workerService(scope: Construct, resources: WorkerResources, cluster: WorkerCluster, props: FleetConstructProps): WorkerService {
+    const { image, containerDirectory, architecture, logRetention, settings } = props;
+    const { max: maxTasks, ...sizes } = withTaskDefaults(settings.tasks);
+    return new WorkerService(scope, 'Fleet', { ...resources, cluster, image, containerDirectory, architecture, logRetention, maxTasks, ...sizes });
+  }
+
   /** What the `flowherd` command reads of the fleet, as JSON. */
   get output(): string {
-    const { name, tasks, workers, settings: { prefixes, driver, job, live, maxKeys } } = this;
-    return Stack.of(workers).toJsonString({
+    const { name, tasks, workers, service, settings: { prefixes, driver, job, live, maxKeys } } = this;
+    return this.stack.toJsonString({
       name, prefixes, driver, job, live, maxKeys,
       ...(tasks === undefined ? {} : { queueUrl: tasks.queue.queueUrl, deadLetterQueueUrl: tasks.deadLetters.queueUrl }),
-      worker: workers.worker.function.functionName,
-      ...(workers.trigger === undefined ? {} : { trigger: workers.trigger.eventSourceMappingId }),
+      ...(workers === undefined ? {} : { worker: workers.worker.function.functionName }),
+      ...(workers?.trigger === undefined ? {} : { trigger: workers.trigger.eventSourceMappingId }),
+      ...(service === undefined ? {} : {
+        cluster: service.service.cluster.clusterName, service: service.service.serviceName, log: service.logGroup.logGroupName,
+        role: service.taskRole.roleArn,
+      }),
     });
   }
 }

@@ -9,11 +9,15 @@ import { Fleet, fleetOutput } from './fleet';
 import { Live } from './live';
 import { NamesRefresh } from './names-refresh';
 import { findProblems } from './problems';
-import { type FlowherdStackProps, MAIN_FLEET, resolveFleets, withDefaults } from './props';
+import { type FlowherdStackProps, MAIN_FLEET, type ResolvedFleet, resolveFleets, withDefaults } from './props';
 import { QueryCatalog } from './query-catalog';
 import { ResultsBucket } from './results-bucket';
 import { SourceBucket } from './source-bucket';
 import { type MapFleet, StepLoop } from './step-loop';
+import type { TaskQueue } from './task-queue';
+import { WorkerCluster } from './worker-cluster';
+import type { WorkerFleet } from './worker-fleet';
+import type { WorkerService } from './worker-service';
 
 interface Output {
   readonly value: string;
@@ -46,6 +50,7 @@ export class FlowherdStack extends Stack {
       configFile, namesFile, namesUrl, namesBucketAccount, namesRefresh, namesRoleArns, namesRegions, namesRetentionDays,
       tables, queryLimitGb,
       maxKeys, runTimeLimit, maxCalls, alarmTopicArn, alarmEmail, logRetention, architecture, artifacts, localCloud,
+      image, containerDirectory,
     } = withDefaults(props);
     const settings = resolveFleets(props);
 
@@ -55,7 +60,10 @@ export class FlowherdStack extends Stack {
     });
     this.results = new ResultsBucket(this, 'Results');
     const { source, results } = this;
-    this.fleets = settings.map((settings) => new Fleet(this, { settings, source, results, artifacts, architecture, logRetention }));
+    const cluster = this.workerCluster(settings, props);
+    this.fleets = settings.map((settings) => new Fleet(this, {
+      settings, source, results, artifacts, architecture, logRetention, cluster, image, containerDirectory,
+    }));
     const { fleets } = this;
     this.coordinator = new Coordinator(this, 'Planning', {
       source, results, fleets, artifacts, architecture, logRetention, runTimeLimit, maxKeys,
@@ -88,6 +96,13 @@ export class FlowherdStack extends Stack {
     this.addOutputs(this.outputs(sourceBucketName, sourceBucketRegion));
   }
 
+  /** The cluster of all fleets on Fargate. */
+  private workerCluster(fleets: readonly ResolvedFleet[], { vpcId, subnetIds, securityGroupIds }: FlowherdStackProps) {
+    if (!fleets.some(({ workers }) => workers === 'fargate')) return undefined;
+    const network = vpcId === undefined || subnetIds === undefined ? undefined : { vpcId, subnetIds, securityGroupIds };
+    return new WorkerCluster(this, 'Workers', { source: this.source, results: this.results, network });
+  }
+
   /** What the `flowherd` command reads of the stack. */
   private outputs(sourceBucketName: string, sourceBucketRegion: string | undefined): Readonly<Record<string, Output>> {
     const { source, results, fleets, coordinator, stepLoop, catalog, dashboard } = this;
@@ -114,21 +129,14 @@ export class FlowherdStack extends Stack {
   }
 
   /** The outputs of a fleet. Those of `main` are also single outputs, for people and other stacks. */
-  private fleetOutputs({ name, output, tasks, workers }: Fleet): Readonly<Record<string, Output>> {
+  private fleetOutputs({ name, output, tasks, workers, service }: Fleet): Readonly<Record<string, Output>> {
     const all = { [fleetOutput(name)]: { value: output, description: `Fleet ${name}: queue, workers and prefixes` } };
     if (name !== MAIN_FLEET) return all;
-    const { worker, trigger } = workers;
-    const workerFunction = { value: worker.function.functionName, description: 'Lambda function of the workers' };
-    if (tasks === undefined || trigger === undefined) return { ...all, WorkerFunction: workerFunction };
     return {
       ...all,
-      QueueUrl: { value: tasks.queue.queueUrl, description: 'FIFO queue with a message per object' },
-      DeadLetterQueueUrl: { value: tasks.deadLetters.queueUrl, description: 'Dead-letter queue' },
-      WorkerFunction: workerFunction,
-      WorkerTrigger: {
-        value: trigger.eventSourceMappingId,
-        description: 'Event source mapping of the workers. Disabling it stops the fleet.',
-      },
+      ...(tasks === undefined ? {} : queueOutputs(tasks)),
+      ...(workers === undefined ? {} : functionOutputs(workers)),
+      ...(service === undefined ? {} : serviceOutputs(service)),
     };
   }
 
@@ -142,5 +150,30 @@ export class FlowherdStack extends Stack {
 /** The map of a fleet with that driver. */
 function mapFleet({ name, settings, workers }: Fleet): MapFleet[] {
   const { driver, prefixes, workerTimeout, maxConcurrency, batchSize } = settings;
-  return driver === 'map' ? [{ name, prefixes, worker: workers.worker.function, workerTimeout, maxConcurrency, batchSize }] : [];
+  if (driver !== 'map' || workers === undefined) return [];
+  return [{ name, prefixes, worker: workers.worker.function, workerTimeout, maxConcurrency, batchSize }];
+}
+
+function queueOutputs({ queue, deadLetters }: TaskQueue): Readonly<Record<string, Output>> {
+  return {
+    QueueUrl: { value: queue.queueUrl, description: 'FIFO queue with a message per object' },
+    DeadLetterQueueUrl: { value: deadLetters.queueUrl, description: 'Dead-letter queue' },
+  };
+}
+
+function functionOutputs({ worker, trigger }: WorkerFleet): Readonly<Record<string, Output>> {
+  const description = 'Event source mapping of the workers. Disabling it stops the fleet.';
+  return {
+    WorkerFunction: { value: worker.function.functionName, description: 'Lambda function of the workers' },
+    ...(trigger === undefined ? {} : { WorkerTrigger: { value: trigger.eventSourceMappingId, description } }),
+  };
+}
+
+function serviceOutputs({ service, logGroup, taskRole }: WorkerService): Readonly<Record<string, Output>> {
+  return {
+    WorkerCluster: { value: service.cluster.clusterName, description: 'ECS cluster of the workers' },
+    WorkerService: { value: service.serviceName, description: 'ECS service of the workers' },
+    WorkerLog: { value: logGroup.logGroupName, description: 'Log group of the workers' },
+    WorkerRole: { value: taskRole.roleArn, description: 'Role of the workers' },
+  };
 }

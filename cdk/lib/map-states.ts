@@ -8,6 +8,8 @@ export interface MapFleetNames {
   /** ARN of the worker function. */
   readonly worker: string;
   readonly sourceBucket: string;
+  /** The account that must own the source bucket. */
+  readonly sourceBucketOwner: string;
   readonly resultsBucket: string;
   /** Maximum concurrent workers. */
   readonly maxConcurrency: number;
@@ -59,7 +61,7 @@ export function mapState(map: MapFleetNames, next: string, failed: string): Reco
     Label: map.fleet,
     ItemReader: {
       Resource: 'arn:aws:states:::s3:listObjectsV2',
-      Parameters: { Bucket: map.sourceBucket, 'Prefix.$': '$.prefix' },
+      Parameters: { Bucket: map.sourceBucket, ExpectedBucketOwner: map.sourceBucketOwner, 'Prefix.$': '$.prefix' },
     },
     // An item is the body of a queue message, so that a batch of them and a single one need nothing beside them.
     ItemSelector: {
@@ -105,7 +107,8 @@ function convert({ worker, workerTimeoutSeconds }: MapFleetNames): Record<string
     TimeoutSeconds: workerTimeoutSeconds + 5,
     Arguments: {
       FunctionName: worker,
-      Payload: '{% {"attempt": $states.context.State.RetryCount + 1, "input": $states.input} %}',
+      // The worker ends with its child, which began at `started`.
+      Payload: '{% {"attempt": $states.context.State.RetryCount + 1, "started": $states.context.Execution.StartTime, "input": $states.input} %}',
     },
     Output: '{% $states.result.Payload %}',
     Retry: RETRY,

@@ -11,7 +11,8 @@ import type { PropProblem } from './errors';
 import { fleetProblems } from './fleet-problems';
 import { EXPRESS_SECONDS } from './map-states';
 import { namesProblem } from './names-file';
-import { DEFAULTS, type FlowherdStackProps } from './props';
+import { DEFAULTS, type FlowherdStackProps, resolveFleets } from './props';
+import { containerProblems, taskProblems } from './worker-props';
 import { S3_URL, S3_URL_PROBLEM } from './s3-url';
 
 type Props = Partial<FlowherdStackProps>;
@@ -78,6 +79,7 @@ export function findProblems(props: Props): Problem[] {
     ...ownProblems(props),
     ...namesProblems(props),
     ...conflicts(props),
+    ...containerProblems(props, hasFargate(props), props.sourceBucketRegion),
     ...fileProblems(props),
     ...fleetProblems(props, ofFleet, conflicts),
   ];
@@ -93,9 +95,16 @@ function ownProblems(props: Props): Problem[] {
   ];
 }
 
-function driverProblems({ driver }: Props): Problem[] {
-  const isKnown = driver === undefined || driver === 'queue' || driver === 'map';
-  return isKnown ? [] : [{ prop: 'driver', value: driver, why: 'must be queue or map' }];
+/** Values of settings that choose one of several. */
+function driverProblems({ driver = DEFAULTS.driver, workers = DEFAULTS.workers }: Props): Problem[] {
+  const problems: Problem[] = [];
+  if (!['queue', 'map'].includes(driver)) problems.push({ prop: 'driver', value: driver, why: 'must be queue or map' });
+  if (!['lambda', 'fargate'].includes(workers)) problems.push({ prop: 'workers', value: workers, why: 'must be lambda or fargate' });
+  return problems;
+}
+
+function hasFargate(props: Props): boolean {
+  return resolveFleets(props as FlowherdStackProps).some(({ workers }) => workers === 'fargate');
 }
 
 function patternProblems(props: Props): Problem[] {
@@ -190,13 +199,13 @@ function conflicts(props: Props): Problem[] {
   if (namesFile !== undefined && namesUrl !== undefined) {
     problems.push({ prop: 'namesUrl', value: namesUrl, why: 'cannot be combined with namesFile; leave one out' });
   }
-  return [...problems, ...mapConflicts(props)];
+  return [...problems, ...mapConflicts(props), ...taskConflicts(props)];
 }
 
 /** Maximum timeout of the workers of a map: within the 5 minutes of a child execution, a second attempt can begin. */
 const MAX_MAP_SECONDS = 240;
 
-function mapConflicts({ driver, workerTimeout, sourceBucketRegion, live }: Props): Problem[] {
+function mapConflicts({ driver, workerTimeout, sourceBucketAccount, sourceBucketRegion, live, env }: Props): Problem[] {
   if (driver !== 'map') return [];
   const problems: Problem[] = [];
   const seconds = workerTimeout?.toSeconds() ?? 0;
@@ -208,15 +217,30 @@ function mapConflicts({ driver, workerTimeout, sourceBucketRegion, live }: Props
     const why = 'must be queue for a source bucket in another region: a Distributed Map lists buckets of its own region';
     problems.push({ prop: 'driver', value: driver, why });
   }
+  if (isElsewhere(sourceBucketAccount, env?.account)) {
+    const why = "must be queue for another account's source bucket: the role of the step loop would have to list it";
+    problems.push({ prop: 'driver', value: driver, why });
+  }
   if (live === true) problems.push({ prop: 'live', value: live, why: 'must be false with driver map: new objects need a queue' });
   return problems;
 }
+
+function taskConflicts({ tasks, workers, driver, fleets }: Props): Problem[] {
+  if (workers === 'fargate') {
+    const map: Problem[] = driver === 'map' ? [{ prop: 'workers', value: workers, why: 'must be lambda with driver=map: a map invokes a function' }] : [];
+    return [...map, ...(tasks === undefined ? [] : taskProblems(tasks))];
+  }
+  // With fleets, these are defaults for those on Fargate.
+  return tasks === undefined || fleets !== undefined ? [] : [{ prop: 'tasks', value: tasks, why: 'needs workers=fargate' }];
+}
+
+/** Whether an account or region is given that is not the stack's. */
+const isElsewhere = (given: string | undefined, own: string | undefined) => given !== undefined && given !== own;
 
 /** The rule must be in the account and region of the bucket: https://docs.aws.amazon.com/AmazonS3/latest/userguide/EventBridge.html */
 function liveProblems({ live, sourceBucketAccount, sourceBucketRegion, env }: Props): Problem[] {
   if (live !== true) return [];
   const why = 'needs a source bucket in the account and the region of the stack, where S3 sends its events';
-  const isElsewhere = (given: string | undefined, own: string | undefined) => given !== undefined && given !== own;
   if (!isElsewhere(sourceBucketAccount, env?.account) && !isElsewhere(sourceBucketRegion, env?.region)) return [];
   return [{ prop: 'live', value: live, why: `${why}; leave out sourceBucketAccount and sourceBucketRegion, or deploy a stack there` }];
 }

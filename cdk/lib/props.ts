@@ -5,6 +5,7 @@ import { Architecture } from 'aws-cdk-lib/aws-lambda';
 import { RetentionDays } from 'aws-cdk-lib/aws-logs';
 
 import type { TableDefinitions } from './table-definitions';
+import type { ContainerProps, TaskProps, Workers } from './worker-props';
 
 /** How objects reach the workers of a fleet. */
 export type Driver = 'queue' | 'map';
@@ -40,6 +41,16 @@ export interface FleetProps {
    * @default - the stack's account
    */
   readonly namesBucketAccount?: string;
+  /**
+   * Where workers run: as a function on Lambda, or as tasks on Fargate.
+   * @default 'lambda'
+   */
+  readonly workers?: Workers;
+  /**
+   * Tasks on Fargate.
+   * @default - TASK_DEFAULTS
+   */
+  readonly tasks?: TaskProps;
   /**
    * Maximum concurrent workers, 2 to 1000.
    * @default 50
@@ -107,7 +118,7 @@ export interface FleetProps {
 }
 
 /** Properties of a `FlowherdStack`. */
-export interface FlowherdStackProps extends StackProps, Omit<FleetProps, 'job'> {
+export interface FlowherdStackProps extends StackProps, Omit<FleetProps, 'job'>, ContainerProps {
   /** The bucket that holds the logs. It must exist; the functions only read it. */
   readonly sourceBucketName: string;
   /**
@@ -198,6 +209,11 @@ export interface FlowherdStackProps extends StackProps, Omit<FleetProps, 'job'> 
    */
   readonly artifacts?: string;
   /**
+   * Directory that holds the `Dockerfile` and the binary of the worker, for workers on Fargate without `image`.
+   * @default - target/container of this repository, where `make container-binary` writes them
+   */
+  readonly containerDirectory?: string;
+  /**
    * Leaves out what the local AWS of the tests cannot create: alarms on metric math, and saved queries.
    * @default false
    */
@@ -220,6 +236,8 @@ export const DEFAULTS = {
   logRetention: RetentionDays.THREE_MONTHS,
   architecture: Architecture.ARM_64,
   artifacts: resolve(__dirname, '../../target/lambda'),
+  containerDirectory: resolve(__dirname, '../../target/container'),
+  workers: 'lambda',
   live: false,
   closeHour: 2,
   driver: 'queue',

@@ -395,10 +395,18 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
     StartAt: 'Input',
     // The coordinator has an earlier limit, at which it writes the report. This limit ends the execution if that fails.
     TimeoutSeconds: names.timeLimitSeconds + 3600,
-    // Each state names its language, because JSONPath states are only allowed in a JSONPath state machine:
-    // https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html
-    States: Object.fromEntries(Object.entries(states).map(([name, state]) => [name, { QueryLanguage: 'JSONata', ...state }])),
+    ...inJsonata(states, names.maps.length > 0),
   };
+}
+
+/**
+ * States in JSONata. Beside a map, which is a JSONPath state, each state names its language, because JSONPath states are only
+ * allowed in a JSONPath state machine: https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html
+ * Without one, the machine names it: the local AWS of the tests evaluates `Assign` of choices and catchers only then.
+ */
+function inJsonata(states: Record<string, State>, besideMaps: boolean): State {
+  if (!besideMaps) return { QueryLanguage: 'JSONata', States: states };
+  return { States: Object.fromEntries(Object.entries(states).map(([name, state]) => [name, { QueryLanguage: 'JSONata', ...state }])) };
 }
 
 /** A map for each fleet, the call after it, and what follows a map that fails. */

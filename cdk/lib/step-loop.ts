@@ -79,6 +79,7 @@ export class StepLoop extends Construct {
               fleet: map.name,
               worker: `\${Worker${number}}`,
               sourceBucket: '${SourceBucket}',
+              sourceBucketOwner: '${SourceBucketOwner}',
               resultsBucket: '${ResultsBucket}',
               maxConcurrency: map.maxConcurrency,
               batchSize: map.batchSize,
@@ -90,7 +91,7 @@ export class StepLoop extends Construct {
       definitionSubstitutions: {
         Coordinator: coordinator.functionArn,
         ResultsBucket: results.bucket.bucketName,
-        ...(props.maps.length === 0 ? {} : { SourceBucket: props.source.bucket.bucketName }),
+        ...(props.maps.length === 0 ? {} : { SourceBucket: props.source.bucket.bucketName, SourceBucketOwner: props.source.owner }),
         ...Object.fromEntries(props.maps.map(({ worker }, number) => [`Worker${number}`, worker.functionArn])),
       },
       tracingEnabled: true,

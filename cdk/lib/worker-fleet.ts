@@ -27,8 +27,6 @@ export class WorkerFleet extends Construct {
   readonly worker: NativeFunction;
   /** With a queue. */
   readonly trigger: EventSourceMapping | undefined;
-  /** Dimension of the workers' metrics. */
-  readonly metricsName: string;
 
   constructor(scope: Construct, id: string, props: WorkerFleetProps) {
     super(scope, id);
@@ -44,7 +42,6 @@ export class WorkerFleet extends Construct {
       environment: workerEnvironment(props, tasks),
     });
     grantWorker(this.worker, props, queue);
-    this.metricsName = typeof tasks === 'string' ? tasks : tasks.queue.queueName;
     this.trigger = queue === undefined ? undefined : this.addTrigger(queue, props);
   }
 

@@ -27,7 +27,7 @@ export interface WorkerScalingProps {
 
 /**
  * Scales the tasks with the backlog of the queue: from 0 when messages wait, up to the maximum, and to 0 when the queue is
- * empty. It removes no task while a message is in flight, so scaling never interrupts an object.
+ * empty. It removes no task while it sees a message in flight.
  */
 export class WorkerScaling extends Construct {
   constructor(scope: Construct, id: string, { queue, service, maxTasks, backlogPerTask }: WorkerScalingProps) {
@@ -81,8 +81,7 @@ export class WorkerScaling extends Construct {
    */
   private moreTasks(target: ScalableTarget, queue: IQueue, service: FargateService, backlogPerTask: number): void {
     const waiting = queue.metricApproximateNumberOfMessagesVisible();
-    const dimensions = { ClusterName: service.cluster.clusterName, ServiceName: service.serviceName };
-    const running = new Metric({ namespace: 'ECS/ContainerInsights', metricName: 'RunningTaskCount', dimensionsMap: dimensions });
+    const running = taskCount(service, 'RunningTaskCount');
     new CfnScalingPolicy(this, 'BacklogPerTask', {
       policyName: 'backlog-per-task',
       policyType: 'TargetTrackingScaling',
@@ -136,6 +135,12 @@ export class WorkerScaling extends Construct {
     });
     alarm.addAlarmAction(new ApplicationScalingAction(action));
   }
+}
+
+/** Tasks of a service: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Container-Insights-metrics-ECS.html */
+export function taskCount(service: FargateService, metricName: 'RunningTaskCount' | 'DesiredTaskCount'): Metric {
+  const dimensionsMap = { ClusterName: service.cluster.clusterName, ServiceName: service.serviceName };
+  return new Metric({ namespace: 'ECS/ContainerInsights', metricName, dimensionsMap, statistic: 'Average', ...MINUTE });
 }
 
 /** The waiting messages while no worker has one in flight, else 0. SQS publishes both metrics for every active FIFO queue. */

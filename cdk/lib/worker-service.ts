@@ -1,4 +1,5 @@
 import { Duration, RemovalPolicy, Size, Stack, Validations } from 'aws-cdk-lib';
+import type { Metric } from 'aws-cdk-lib/aws-cloudwatch';
 import {
   AwsLogDriverMode,
   Capability,
@@ -19,7 +20,7 @@ import type { AlarmDefinition } from './alarms';
 import type { WorkerCluster } from './worker-cluster';
 import { grantWorker, workerEnvironment, type WorkerResources } from './worker-grants';
 import { builtImage, givenImage } from './worker-image';
-import { unclaimed, WorkerScaling } from './worker-scaling';
+import { taskCount, unclaimed, WorkerScaling } from './worker-scaling';
 
 /** Path of the worker in the image; the ENTRYPOINT of container/Dockerfile. */
 const WORKER = '/flowherd-worker';
@@ -55,11 +56,15 @@ export class WorkerService extends Construct {
   readonly service: FargateService;
   readonly taskRole: Role;
   readonly logGroup: LogGroup;
+  readonly vcpu: number;
+  readonly memoryMb: number;
   /** Messages wait, and no task works. */
   readonly alarm: AlarmDefinition;
 
   constructor(scope: Construct, id: string, props: WorkerServiceProps) {
     super(scope, id);
+    this.vcpu = props.vcpu;
+    this.memoryMb = props.memoryMb;
     this.logGroup = new LogGroup(this, 'Log', { retention: props.logRetention, removalPolicy: RemovalPolicy.DESTROY });
     this.taskRole = this.role('TaskRole');
     grantWorker(this.taskRole, props, props.tasks);
@@ -90,6 +95,11 @@ export class WorkerService extends Construct {
       threshold: 1,
       evaluationPeriods: 3,
     };
+  }
+
+  /** The number of tasks, as Container Insights counts them each minute. */
+  metricTasks(metricName: 'RunningTaskCount' | 'DesiredTaskCount'): Metric {
+    return taskCount(this.service, metricName);
   }
 
   private taskDefinition(props: WorkerServiceProps): FargateTaskDefinition {

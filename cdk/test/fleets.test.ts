@@ -242,4 +242,8 @@ test('settings that a map cannot have are refused', () => {
     () => synth({ sourceBucketRegion: 'eu-west-1', fleets: { bulk: { driver: 'map' } } }),
     /fleets\.bulk\.driver="map": must be queue for a source bucket in another region: /,
   );
+  assert.throws(
+    () => synth({ sourceBucketAccount: '210987654321', fleets: { bulk: { driver: 'map' } } }),
+    /fleets\.bulk\.driver="map": must be queue for another account's source bucket: /,
+  );
 });

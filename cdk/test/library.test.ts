@@ -43,7 +43,7 @@ test('the stack exposes its resources to the app', () => {
   const [fleet] = stack.fleets;
   const resolved = [
     stack.results.bucket.bucketName, fleet?.tasks?.queue.queueUrl, stack.stepLoop.stateMachine.stateMachineArn,
-    fleet?.workers.worker.function.functionArn, stack.coordinator.function.function.functionArn,
+    fleet?.workers?.worker.function.functionArn, stack.coordinator.function.function.functionArn,
   ].map((token) => JSON.stringify(stack.resolve(token)));
   for (const [index, id] of ['ResultsBucket', 'TasksQueue', 'StepLoopStateMachine', 'FleetWorkerFunction', 'PlanningCoordinatorFunction'].entries()) {
     assert.match(resolved[index] ?? '', new RegExp(`"${id}[0-9A-F]{8}"`));

@@ -17,6 +17,7 @@ const VARIANTS: readonly Readonly<Record<string, string>>[] = [
   {},
   { sourceKmsKeyArn: KEY },
   { sourceBucketRegion: 'ap-southeast-2', batchSize: '1', namesRefresh: 'true' },
+  { workers: 'fargate', image: '123456789012.dkr.ecr.eu-west-1.amazonaws.com/worker:1', sourceKmsKeyArn: KEY },
   { namesUrl: 's3://my-settings/flowherd/names.json' },
   { namesRefresh: 'true', namesRoleArns: ROLE_OF_MEMBER, namesRegions: 'eu-west-1,us-east-1' },
   { sourceBucketAccount: '999999999999', namesFile: file('names.json', '{}'), alarmTopicArn: 'arn:aws:sns:eu-west-1:123456789012:alarms' },
@@ -60,6 +61,8 @@ const NAMES: Readonly<Record<string, string>> = {
   '<TasksQueue>': 'QUEUE',
   '<TasksDeadLetters>': 'DEAD_LETTERS',
   '<FleetWorkerLog>': 'LOG',
+  '<FleetLog>': 'LOG',
+  'arn:<AWS::Partition>:ecr:eu-west-1:123456789012:repository/worker': 'IMAGE',
   '<PlanningCoordinatorLog>': 'LOG',
   '<PlanningCoordinatorFunction>': 'COORDINATOR',
   '<LiveArriveLog>': 'LOG',
@@ -96,6 +99,8 @@ const line = (action: string, resource: string, key?: string, values?: string[])
 
 /** Permissions of a role in the document, one line per action and resource. */
 function documented(heading: string, settings: Readonly<Record<string, string>>): string[] {
+  // A task has the permissions of the function. Its log is written by the execution role.
+  if (heading === ROLE_OF_TASK) return documented('### Role of the worker', settings).filter((line) => !line.startsWith('logs:'));
   return table(heading)
     .filter(([when]) => words(when).every((setting) => setting in settings))
     .flatMap(([, actions, resources, condition]) => {
@@ -118,8 +123,11 @@ function synthesizedPermissions(stack: Synthesized, policy: string): string[] {
   });
 }
 
+const ROLE_OF_TASK = '### Role of the task';
 const ROLES: Readonly<Record<string, string>> = {
   '### Role of the worker': 'FleetWorkerRole',
+  [ROLE_OF_TASK]: 'FleetTaskRole',
+  '### Role of the task execution': 'FleetExecutionRole',
   '### Role of the coordinator': 'PlanningCoordinatorRole',
   '### Role of the step loop': 'StepLoopRole',
   '### Role of the schedule': 'NamesRefreshRole',
@@ -127,12 +135,15 @@ const ROLES: Readonly<Record<string, string>> = {
   '### Role of the closes': 'LiveScheduleRole',
 };
 
-/** The roles of a stack: some only exist with a setting. */
-const rolesOf = (settings: Readonly<Record<string, string>>) =>
-  Object.entries(ROLES).filter(([, role]) => {
-    if (role === 'NamesRefreshRole') return 'namesRefresh' in settings;
-    return !role.startsWith('Live') || 'live' in settings;
-  });
+/** The roles of a stack. Some exist only with a setting. */
+const rolesOf = (settings: Readonly<Record<string, string>>) => {
+  const isFargate = settings['workers'] === 'fargate';
+  const missing = [
+    ...('namesRefresh' in settings ? [] : ['NamesRefreshRole']),
+    ...(isFargate ? ['FleetWorkerRole'] : ['FleetTaskRole', 'FleetExecutionRole']),
+  ];
+  return Object.entries(ROLES).filter(([, role]) => !missing.includes(role) && ('live' in settings || !role.startsWith('Live')));
+};
 
 for (const [heading, role] of Object.entries(ROLES)) {
   test(`${heading.slice(4)}: its permissions are those of the document with any settings`, () => {
@@ -174,6 +185,7 @@ test('no action has a wildcard, and the document gives a reason for each resourc
       if (!rolesOf(settings).some(([, known]) => known === role)) continue;
       for (const permission of synthesizedPermissions(stack, role)) assert.ok(!permission.split(' ')[0]?.includes('*'), permission);
     }
+    if (heading === ROLE_OF_TASK) continue;
     for (const [, , resources, , why] of table(heading)) {
       if (words(resources).includes('*')) assert.match(why ?? '', /\[no resources\]\(https:\/\/docs\.aws\.amazon\.com\//);
     }
@@ -251,8 +263,8 @@ test('the functions know the account that must own each bucket', () => {
     assert.deepEqual(variables(all?.stack, id)['FLOWHERD_RESULTS_BUCKET_OWNER'], own);
   }
   const owners = (variable: string) => synthesized.map(({ stack }) => variables(stack, 'PlanningCoordinator')[`FLOWHERD_${variable}_BUCKET_OWNER`]);
-  assert.deepEqual(owners('NAMES'), [undefined, undefined, own, own, own, own, undefined, '999999999999']);
-  assert.deepEqual(owners('CONFIG'), [undefined, undefined, undefined, undefined, undefined, undefined, undefined, own]);
+  assert.deepEqual(owners('NAMES'), [undefined, undefined, own, undefined, own, own, own, undefined, '999999999999']);
+  assert.deepEqual(owners('CONFIG'), [...Array.from({ length: 8 }, () => undefined), own]);
   for (const { settings, stack } of synthesized) {
     const outputs = stack.template.toJSON()['Outputs'] as Record<string, { Value: unknown }>;
     assert.deepEqual(outputs['SourceBucketOwner']?.Value, settings['sourceBucketAccount'] ?? own);

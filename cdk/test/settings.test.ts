@@ -10,6 +10,7 @@ import { Architecture } from 'aws-cdk-lib/aws-lambda';
 
 import { readSettings, SETTINGS, SettingsError } from '../bin/settings';
 import { DEFAULTS, resolveFleets } from '../lib/props';
+import { TASK_DEFAULTS } from '../lib/worker-props';
 import { file, REQUIRED, temporaryDirectory } from './stack';
 
 function problems(context: Readonly<Record<string, unknown>>): readonly string[] {
@@ -74,6 +75,12 @@ test('every setting refuses invalid values', () => {
     sourceBucketRegion: ['', 'Ireland', 'eu-west', 'eu-west-1a', 7],
     sourceKmsKeyArn: ['alias/logs', 'arn:aws:kms:eu-west-1:123456789012:alias/logs'],
     prefixes: ['', [], [''], ['a', 7], 7, 'a?', '${aws:username}/', '/firehose/', ['firehose/', '/waf/']],
+    workers: ['ecs', '', 7],
+    tasks: ['many', '[]', [], '{"cpu":1}', '{"max":"2"}', {}],
+    image: ['registry.example.com/flowherd/worker:1', 7],
+    vpcId: ['vpc-0123456789abcdef0', 7],
+    subnetIds: ['subnet-0123456789abcdef0', 7],
+    securityGroupIds: ['sg-0123456789abcdef0', 7],
     maxConcurrency: ['1', '1001', 'many', 2.5, ''],
     batchSize: ['0', '11', 'all'],
     maxKeys: ['0', '1.5'],
@@ -103,8 +110,9 @@ test('every setting refuses invalid values', () => {
     localCloud: ['1'],
     artifacts: ['', 7],
     live: ['1'],
-    driver: ['map', 7],
+    driver: ['push', 7],
     fleets: ['waf', [], {}],
+    containerDirectory: ['', 7],
   };
   for (const [name, values] of Object.entries(invalid)) {
     for (const value of values) {
@@ -121,6 +129,66 @@ test('a worker timeout too short to start an object is refused with the reason',
     'workerTimeoutSeconds="29": must be a whole number of seconds from 30 to 900: a worker starts no object in the last 10 s of its timeout; example: workerTimeoutSeconds=300',
   ]);
   assert.deepEqual(problems({ ...REQUIRED, workerTimeoutSeconds: '30' }), []);
+});
+
+const FARGATE = { ...REQUIRED, workers: 'fargate' };
+const NETWORK = { vpcId: 'vpc-0123456789abcdef0', subnetIds: ['subnet-0123456789abcdef0'] };
+
+test('tasks on Fargate have the sizes that Fargate accepts', () => {
+  const valid = [
+    {}, { max: 1000 }, { vcpu: 0.25, memoryMb: 512 }, { vcpu: 0.5, memoryMb: 4096 }, { memoryMb: 8192 }, { vcpu: 2, memoryMb: 16_384 },
+    { vcpu: 4, memoryMb: 30_720 }, { vcpu: 8, memoryMb: 61_440 }, { vcpu: 16, memoryMb: 122_880 }, { backlogPerTask: 1 },
+  ];
+  for (const tasks of valid) {
+    assert.deepEqual(problems({ ...FARGATE, tasks }), []);
+    assert.deepEqual(problems({ ...FARGATE, tasks: JSON.stringify(tasks) }), []);
+  }
+  for (const [tasks, why] of [
+    [{ max: 0 }, 'max must be a whole number from 1 to 1000'],
+    [{ max: 1.5 }, 'max must be a whole number from 1 to 1000'],
+    [{ backlogPerTask: 0 }, 'backlogPerTask must be a whole number from 1 to 100000'],
+    [{ vcpu: 3 }, 'vcpu must be one of 0.25, 0.5, 1, 2, 4, 8, 16'],
+    [{ vcpu: 0.25 }, null],
+    [{ vcpu: 2 }, 'memoryMb must be one of 4096, 5120, … 16384 with vcpu 2: Fargate has no other sizes'],
+    [{ memoryMb: 2500 }, 'memoryMb must be one of 2048, 3072, … 8192 with vcpu 1: Fargate has no other sizes'],
+    [{ cpu: 1 }, 'has the unknown key cpu; its keys are max, vcpu, memoryMb, backlogPerTask'],
+    [{ max: '2' }, 'max must be a number'],
+  ] as const) {
+    const expected = why === null ? [] : [`tasks=${JSON.stringify(tasks)}: ${why}; example: tasks={"max":10,"vcpu":1,"memoryMb":2048}`];
+    assert.deepEqual(problems({ ...FARGATE, tasks }), expected);
+  }
+});
+
+test('settings of Fargate are refused without it', () => {
+  const found = problems({ ...REQUIRED, tasks: {}, image: 'a/b', ...NETWORK, securityGroupIds: ['sg-0123456789abcdef0'] });
+  assert.deepEqual(found.map((problem) => problem.replace(/=.*: (.*); .*/, ' $1')), [
+    'tasks needs workers=fargate', 'image needs workers=fargate', 'vpcId needs workers=fargate', 'subnetIds needs workers=fargate',
+    'securityGroupIds needs workers=fargate',
+  ]);
+});
+
+test('tasks of the stack are defaults for its fleets on Fargate, and those of a fleet on Lambda are refused', () => {
+  const tasks = { max: 3 };
+  const fleets = { long: { workers: 'fargate' }, flow: { prefixes: ['flow/'] } };
+  assert.deepEqual(problems({ ...REQUIRED, tasks, fleets }), []);
+  assert.deepEqual(resolveFleets(readSettings({ ...REQUIRED, tasks, fleets })).map((fleet) => [fleet.workers, fleet.tasks]), [['fargate', tasks], ['lambda', tasks]]);
+  assert.match(problems({ ...REQUIRED, fleets: { ...fleets, flow: { prefixes: ['flow/'], tasks } } }).join(), /^fleets\.flow\.tasks=.*: needs workers=fargate;/);
+  assert.match(problems({ ...REQUIRED, fleets: { long: { workers: 'fargate', tasks: { vcpu: 3 } } } }).join(), /^fleets\.long\.tasks=.*: vcpu must be one of /);
+});
+
+test('given subnets need their VPC, and security groups need subnets', () => {
+  const { vpcId, subnetIds } = NETWORK;
+  assert.deepEqual(problems({ ...FARGATE, ...NETWORK, securityGroupIds: 'sg-0123456789abcdef0' }), []);
+  assert.match(problems({ ...FARGATE, vpcId }).join(), /^vpcId=.*: needs subnetIds;/);
+  assert.match(problems({ ...FARGATE, subnetIds }).join(), /^subnetIds=.*: needs vpcId;/);
+  assert.match(problems({ ...FARGATE, securityGroupIds: ['sg-0123456789abcdef0'] }).join(), /^securityGroupIds=.*: needs vpcId and subnetIds;/);
+  assert.match(problems({ ...FARGATE, vpcId: 'main', subnetIds: ['private'] }).join('\n'), /^vpcId="main": must be the ID of a VPC; .*\nsubnetIds="private": must be the ID of a subnet;/);
+});
+
+test('the own VPC reaches images in ECR and buckets of its region only', () => {
+  const other = { image: 'docker.io/me/worker:1', sourceBucketRegion: 'eu-west-1' };
+  assert.deepEqual(problems({ ...FARGATE, ...other, ...NETWORK }), []);
+  assert.match(problems({ ...FARGATE, ...other }).join('\n'), /^image=.*: must be in ECR, or set vpcId and subnetIds: .*\nsourceBucketRegion=.*: needs vpcId and subnetIds/);
 });
 
 test('a prefix with a leading slash is refused, because it matches no key', () => {
@@ -216,13 +284,15 @@ test('the README lists every setting with its default', () => {
   const units = { workerTimeoutSeconds: 'toSeconds', oldestMessageAlarmSeconds: 'toSeconds', retentionDays: 'toDays', runTimeLimitHours: 'toHours' } as const;
   for (const [name, value] of rows) {
     const prop = SETTINGS[name]?.prop;
-    if (name === 'artifacts' || prop === undefined || !(prop in DEFAULTS)) continue;
+    if (name === 'artifacts' || name === 'containerDirectory' || prop === undefined || !(prop in DEFAULTS)) continue;
     const byDefault = DEFAULTS[prop as keyof typeof DEFAULTS];
     const unit = units[name as keyof typeof units];
     const expected = byDefault instanceof Duration ? byDefault[unit]() : byDefault instanceof Architecture ? byDefault.name : byDefault;
     assert.equal(value, String(expected), name);
   }
   assert.equal(rows.find(([name]) => name === 'visibilitySeconds')?.[1], '6 × timeout');
+  const keys = [...readme.matchAll(/^\| `tasks\.(\w+)` \| ([^|]*) \|/gm)].map(([, key = '', value]) => [key, Number(value)] as const);
+  assert.deepEqual(Object.fromEntries(keys), TASK_DEFAULTS);
 });
 
 test('the visibility timeout defaults to six times the worker timeout', () => {

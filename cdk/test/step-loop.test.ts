@@ -23,7 +23,7 @@ interface State extends Transition {
 }
 
 const names = { coordinator: 'c', resultsBucket: 'b', maxCalls: 1500, timeLimitSeconds: 3600 };
-const map = { worker: 'w', sourceBucket: 's', resultsBucket: 'b', maxConcurrency: 20, batchSize: 10, workerTimeoutSeconds: 60 };
+const map = { worker: 'w', sourceBucket: 's', sourceBucketOwner: '123456789012', resultsBucket: 'b', maxConcurrency: 20, batchSize: 10, workerTimeoutSeconds: 60 };
 /** With two fleets that have a map. */
 const machine = definition({ ...names, maps: [{ ...map, fleet: 'bulk' }, { ...map, fleet: 'old' }] });
 const plain = definition({ ...names, maps: [] });
@@ -104,7 +104,7 @@ test('a map runs a child of one invocation for each batch, and fails only with i
   const bulk = states['Map bulk'] as unknown as Record<string, any>;
   assert.deepEqual(bulk['ItemReader'], {
     Resource: 'arn:aws:states:::s3:listObjectsV2',
-    Parameters: { Bucket: 's', 'Prefix.$': '$.prefix' },
+    Parameters: { Bucket: 's', ExpectedBucketOwner: '123456789012', 'Prefix.$': '$.prefix' },
   });
   assert.deepEqual([bulk['ItemBatcher'], bulk['MaxConcurrency'], bulk['ToleratedFailurePercentage']], [{ MaxItemsPerBatch: 10 }, 20, 100]);
   assert.deepEqual(bulk['ItemProcessor'].ProcessorConfig, { Mode: 'DISTRIBUTED', ExecutionType: 'EXPRESS' });
@@ -114,7 +114,7 @@ test('a map runs a child of one invocation for each batch, and fails only with i
   assert.equal(bulk['ResultPath'], null);
   assert.deepEqual([bulk['Next'], bulk['Catch'].map(({ Next }: Transition) => Next)], ['Mapped', ['MapFailed']]);
   const { Convert } = bulk['ItemProcessor'].States as { Convert: State & { Arguments: { Payload: string } } };
-  assert.match(Convert.Arguments.Payload, /"attempt": \$states\.context\.State\.RetryCount \+ 1, "input": \$states\.input/);
+  assert.match(Convert.Arguments.Payload, /"attempt": \$states\.context\.State\.RetryCount \+ 1, "started": \$states\.context\.Execution\.StartTime, "input": \$states\.input/);
   assert.deepEqual(Convert.Retry?.map(({ ErrorEquals, MaxAttempts }) => [ErrorEquals[0], MaxAttempts]), [
     ['Refused', 0], ['Lambda.TooManyRequestsException', 10], ['States.ALL', 5],
   ]);

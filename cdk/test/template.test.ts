@@ -242,7 +242,7 @@ test('the role of member accounts trusts one principal and allows what the coord
   assert.deepEqual(template.match(/AWS: .*/g), ['AWS: !Ref TrustedPrincipal']);
 });
 
-const SLUGS = ['dead-letters', 'oldest-message', 'worker-errors', 'worker-throttles', 'run-stalled', 'run-failed', 'run-timed-out'];
+const SLUGS = ['dead-letters', 'oldest-message', 'run-stalled', 'worker-errors', 'worker-throttles', 'run-failed', 'run-timed-out'];
 
 test('every alarm notifies the topics and links its section of the runbook', () => {
   const alarms = full.all('AWS::CloudWatch::Alarm').map(([, { Properties }]) => Properties);
@@ -336,7 +336,7 @@ test('the workgroup encrypts query results and limits the bytes that a query sca
 test('on a local cloud only the alarms on metric math are missing', () => {
   const local = synth({ localCloud: 'true' });
   const missing = Object.keys(plain.resources).filter((id) => !(id in local.resources));
-  assert.deepEqual(missing.map((id) => id.replace(/[0-9A-F]{8}$/, '')), ['Alarmsworkererrors', 'Alarmsrunstalled']);
+  assert.deepEqual(missing.map((id) => id.replace(/[0-9A-F]{8}$/, '')), ['Alarmsrunstalled', 'Alarmsworkererrors']);
 });
 
 test('cfn-lint accepts the templates', async () => {

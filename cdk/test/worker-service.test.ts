@@ -14,7 +14,7 @@ import { RetentionDays } from 'aws-cdk-lib/aws-logs';
 
 import { FlowherdError, ResultsBucket, SourceBucket, TaskQueue, WorkerCluster, type WorkerClusterProps, WorkerFleet, WorkerService, type WorkerServiceProps } from '../lib';
 import { tool } from './local-cloud';
-import { addChecks, artifacts, type Resource, temporaryDirectory, text } from './stack';
+import { addChecks, artifacts, type Resource, synth as synthStack, temporaryDirectory, text } from './stack';
 
 const IMAGE = '123456789012.dkr.ecr.eu-west-1.amazonaws.com/flowherd/worker:1.2';
 const GIVEN = { vpcId: 'vpc-0123456789abcdef0', subnetIds: ['subnet-0123456789abcdef0', 'subnet-0123456789abcdef1'] };
@@ -337,8 +337,71 @@ test('the Dockerfile copies only the certificates and the binary that make conta
   assert.ok(existsSync(join(repository, 'container/Dockerfile')));
 });
 
+const stack = synthStack({ workers: 'fargate', tasks: { max: 3, vcpu: 2, memoryMb: 4096 }, image: IMAGE });
+const names = (type: string) => stack.all(type).map(([, { Properties }]) => Properties);
+
+test('with workers on Fargate the stack has the service in place of the function and its trigger', () => {
+  assert.deepEqual(names('AWS::Lambda::EventSourceMapping'), []);
+  assert.deepEqual(stack.all('AWS::Lambda::Function').map(([id]) => id.replace(/[0-9A-F]{8}$/, '')), ['PlanningCoordinatorFunction']);
+  const [{ Cpu, Memory }] = names('AWS::ECS::TaskDefinition') as [Record<string, unknown>];
+  const [{ MaxCapacity }] = names('AWS::ApplicationAutoScaling::ScalableTarget') as [Record<string, unknown>];
+  assert.deepEqual([Cpu, Memory, MaxCapacity], ['2048', '4096', 3]);
+  const outputs = stack.template.toJSON()['Outputs'] as Record<string, { Value: unknown }>;
+  assert.deepEqual(['WorkerCluster', 'WorkerService', 'WorkerLog'].map((name) => text(outputs[name]?.Value)), ['<WorkersCluster>', '<FleetService>', '<FleetLog>']);
+  assert.deepEqual(['WorkerFunction', 'WorkerTrigger'].filter((name) => name in outputs), []);
+});
+
+test('a stack may have fleets on Lambda and on Fargate, and those on Fargate share the cluster', () => {
+  const mixed = synthStack({
+    workers: 'fargate',
+    tasks: { max: 2 },
+    image: IMAGE,
+    fleets: { main: { workers: 'lambda', prefixes: ['firehose/'] }, long: { prefixes: ['huge/'] }, 'longer-2': { prefixes: ['waf/'], tasks: { max: 7 } } },
+  });
+  const of = (type: string) => mixed.all(type).map(([, { Properties }]) => Properties);
+  assert.equal(mixed.all('AWS::Lambda::EventSourceMapping').length, 1);
+  assert.deepEqual([of('AWS::ECS::Cluster').length, of('AWS::EC2::VPC').length], [1, 1]);
+  assert.deepEqual(of('AWS::ApplicationAutoScaling::ScalableTarget').map(({ MaxCapacity }) => MaxCapacity as number), [2, 7]);
+  const queues = of('AWS::ECS::TaskDefinition').map(({ ContainerDefinitions: [{ Environment }] }) =>
+    text((Environment as { Name: string; Value: unknown }[]).find(({ Name }) => Name === 'FLOWHERD_QUEUE_URL')?.Value));
+  assert.deepEqual(queues, ['<longTasksQueue>', '<longer2TasksQueue>']);
+  // A task may use only the queue and the prefixes of its fleet. The endpoint serves the queues of both.
+  const statements = mixed.only('AWS::IAM::Policy', 'longFleetTaskRole').Properties.PolicyDocument.Statement as Statement[];
+  const resources = (prefix: string) => statements.filter(({ Action }) => listed(Action)[0]?.startsWith(prefix)).flatMap(({ Resource }) => listed(Resource).map(text));
+  assert.deepEqual(resources('sqs:'), ['<longTasksQueue>']);
+  assert.deepEqual(resources('s3:GetObject').filter((resource) => resource.includes('my-archive')), ['arn:<AWS::Partition>:s3:::my-archive/huge/*']);
+  const endpoint = of('AWS::EC2::VPCEndpoint').find(({ ServiceName }) => text(ServiceName).endsWith('.sqs'));
+  const served = (endpoint.PolicyDocument.Statement as Statement[]).flatMap(({ Resource }) => listed(Resource).map(text));
+  assert.deepEqual([...new Set(served)].sort(), ['<longTasksQueue>', '<longer2TasksQueue>']);
+});
+
+test('the alarms of the function are replaced by an alarm on messages that no task receives', () => {
+  const alarms = names('AWS::CloudWatch::Alarm').filter(({ AlarmName }) => AlarmName !== undefined);
+  const slugs = ['dead-letters', 'oldest-message', 'run-stalled', 'no-tasks', 'run-failed', 'run-timed-out'];
+  assert.deepEqual(alarms.map(({ AlarmName }) => AlarmName as string), slugs.map((slug) => `Flowherd-${slug}`));
+  const { Metrics, Threshold, EvaluationPeriods, TreatMissingData, AlarmDescription } = alarms[3];
+  assert.deepEqual(math(Metrics), { expression: 'IF(taken < 1, waiting, 0)', metrics: { taken: TAKEN, waiting: `${WAITING} Minimum` } });
+  const periods = (Metrics as { MetricStat?: { Period: number } }[]).flatMap(({ MetricStat }) => MetricStat?.Period ?? []);
+  assert.deepEqual([periods, Threshold, EvaluationPeriods, TreatMissingData], [[300, 300], 1, 3, 'notBreaching']);
+  assert.match(AlarmDescription, /Runbook: docs\/operations\.md#alarm-no-tasks$/);
+});
+
+test('a run on Fargate is stalled only after two hours, because an object may take long', () => {
+  const [alarm] = names('AWS::CloudWatch::Alarm').filter(({ AlarmName }) => AlarmName === 'Flowherd-run-stalled');
+  assert.equal(alarm.EvaluationPeriods * 300, 7200);
+});
+
+test('the dashboard shows the tasks and their cost', () => {
+  const body = text(names('AWS::CloudWatch::Dashboard')[0].DashboardBody);
+  // 2 processors and 4 GB at the prices of arm64.
+  for (const part of ['RunningTaskCount', 'DesiredTaskCount', 'runningTasks * PERIOD(runningTasks) / 3600 * 0.079 + ', 'workerLog * 0.0000000005']) {
+    assert.ok(body.includes(part), part);
+  }
+  assert.ok(!body.includes('ConcurrentExecutions'));
+});
+
 test('cfn-lint accepts the templates', async () => {
-  for (const { file } of [plain, given]) {
+  for (const { file } of [plain, given, stack]) {
     const { stdout } = await promisify(execFile)(tool('cfn-lint'), ['--ignore-checks', 'W3005', '--regions', 'eu-west-1', '--', file]);
     assert.equal(stdout, '');
   }

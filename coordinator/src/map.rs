@@ -26,7 +26,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
                 self.only_by_step_loop()
             )));
         }
-        // Every child of the map has ended, so no worker has an object of the run, as after a settled check.
+        // Every child of the map has ended, and workers end before their child, so no worker has an object of the run, as after a settled check.
         let checking = Checking { idle_seconds: self.settle.as_secs(), ..Checking::default() };
         let report = Reporting { is_final: true, checking, ..Reporting::default() };
         Ok(state.next(Operation::Report(report), 0))

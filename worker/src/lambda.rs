@@ -145,9 +145,10 @@ fn serve_map(settings: &Settings, name: &str, aws: &Aws) -> Result<(), Error> {
     let serve = service_fn(|event: LambdaEvent<Value>| {
         let deadline = event.context.deadline();
         let response = tokio::task::block_in_place(|| {
-            aws.time_limit().set(Some(deadline - RESERVE));
             let event = MapEvent::parse(event.payload)
                 .map_err(|problem| diagnostic("Refused", error_chain(&problem)))?;
+            let deadline = deadline.min(event.ends().into());
+            aws.time_limit().set(Some(deadline - RESERVE));
             let buckets = checked(&buckets, || Buckets::new(settings, aws));
             let buckets = buckets.map_err(|problem| diagnostic("Retry", problem.to_string()))?;
             convert(settings, name, buckets, &event, deadline)

@@ -2,7 +2,7 @@
 //!
 //! A child execution of the map invokes the worker with a batch of items and the number of the attempt. An item is the body of
 //! a queue message. The map waits for the answer, so nobody else has the items meanwhile, and nothing must be extended, deleted
-//! or returned. A child whose invocation fails makes another attempt, in which objects that are done need no work.
+//! or returned. When the child ends, so does the worker ([`MapEvent::ends`]). A child whose invocation fails makes another attempt, in which objects that are done need no work.
 
 use std::{ops::ControlFlow, time::Duration};
 
@@ -11,7 +11,7 @@ use flowherd_shared::{
     store::{Source, Store},
     task::{Task, TaskError},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tracing::debug;
 
@@ -20,11 +20,17 @@ use crate::{
     processor::StopReason,
 };
 
+/// The longest time of a child execution. An express execution ends after 5 minutes
+/// (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>).
+const CHILD: SignedDuration = SignedDuration::from_secs(295);
+
 /// The event of one invocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapEvent {
     /// Number of the attempt at these items, from 1.
     attempt: u32,
+    /// When the child execution began.
+    started: Timestamp,
     tasks: Vec<Task>,
 }
 
@@ -82,7 +88,7 @@ impl Answer {
 }
 
 impl MapEvent {
-    /// Parses `{"attempt": 1, "input": …}`. The input of a child execution is a batch, `{"Items": [task, …]}`, or a single task
+    /// Parses `{"attempt": 1, "started": "2026-11-27T10:00:00Z", "input": …}`. The input of a child execution is a batch, `{"Items": [task, …]}`, or a single task
     /// if the map has no `ItemBatcher`
     /// (<https://docs.aws.amazon.com/step-functions/latest/dg/input-output-itembatcher.html>).
     ///
@@ -96,15 +102,24 @@ impl MapEvent {
         let attempt = attempt
             .filter(|attempt| *attempt > 0)
             .ok_or(MapEventError::Malformed("attempt is not a positive number"))?;
+        let started = event.remove("started").and_then(|started| started.as_str()?.parse().ok());
+        let started = started.ok_or(MapEventError::Malformed("started is not a time"))?;
         let input = event.remove("input").ok_or(MapEventError::Malformed("it has no input"))?;
         if !event.is_empty() {
-            return Err(MapEventError::Malformed("it has other members than attempt and input"));
+            return Err(MapEventError::Malformed("it has other members than attempt, started and input"));
         }
         let tasks = items(input)?
             .into_iter()
             .enumerate()
             .map(|(position, item)| task(item).map_err(|source| MapEventError::Item { position, source }));
-        Ok(Self { attempt, tasks: tasks.collect::<Result<_, _>>()? })
+        Ok(Self { attempt, started, tasks: tasks.collect::<Result<_, _>>()? })
+    }
+
+    /// Returns when the child execution ends at the latest. Lambda does not stop an invocation whose child has ended: its worker
+    /// would continue, and the report would be wrong a few minutes later.
+    #[must_use]
+    pub fn ends(&self) -> Timestamp {
+        self.started + CHILD
     }
 
     /// Returns a message for each item. The id is the same in every attempt, so that an object that has failed
@@ -221,6 +236,8 @@ impl Queue for NoQueue {
 mod tests {
     use super::*;
 
+    const STARTED: &str = "2026-11-27T10:00:00.123Z";
+
     fn item(key: &str) -> Value {
         json!({"v": 1, "run": "r", "fleet": "bulk", "bucket": "b", "key": key, "size": 7, "etag": "\"e\""})
     }
@@ -231,20 +248,29 @@ mod tests {
 
     #[test]
     fn the_input_of_a_child_is_a_batch_or_a_single_item() {
-        let batch = json!({"attempt": 2, "input": {"Items": [item("a"), item("ü \"\\")]}});
+        let batch =
+            json!({"attempt": 2, "started": STARTED, "input": {"Items": [item("a"), item("ü \"\\")]}});
         let batch = MapEvent::parse(batch).unwrap();
         assert_eq!(batch.attempt, 2);
         let keys: Vec<&str> = batch.tasks.iter().map(|task| task.object.key.as_str()).collect();
         assert_eq!(keys, ["a", "ü \"\\"]);
-        let single = MapEvent::parse(json!({"attempt": 1, "input": item("a")})).unwrap();
+        let single = MapEvent::parse(json!({"attempt": 1, "started": STARTED, "input": item("a")})).unwrap();
         assert_eq!(single.tasks, batch.tasks[..1]);
+    }
+
+    #[test]
+    fn a_worker_ends_before_its_child() {
+        let event = json!({"attempt": 3, "started": STARTED, "input": item("a")});
+        let ends: Timestamp = "2026-11-27T10:04:55.123Z".parse().unwrap();
+        assert_eq!(MapEvent::parse(event).unwrap().ends(), ends);
     }
 
     #[test]
     fn an_etag_without_quotation_marks_gets_them() {
         let mut bare = item("a");
         bare["etag"] = json!("e");
-        let event = |item: Value| MapEvent::parse(json!({"attempt": 1, "input": item})).unwrap();
+        let event =
+            |item: Value| MapEvent::parse(json!({"attempt": 1, "started": STARTED, "input": item})).unwrap();
         assert_eq!(event(bare), event(item("a")));
     }
 
@@ -254,11 +280,22 @@ mod tests {
             (json!([]), "it is not an object"),
             (json!({"Records": []}), "attempt is not a positive number"),
             (json!({"attempt": 0, "input": item("a")}), "attempt is not a positive number"),
-            (json!({"attempt": 1}), "it has no input"),
-            (json!({"attempt": 1, "input": item("a"), "Records": []}), "it has other members"),
-            (json!({"attempt": 1, "input": [item("a")]}), "its input is not an object"),
-            (json!({"attempt": 1, "input": {"Items": []}}), "its input is not a batch of items"),
-            (json!({"attempt": 1, "input": {"Items": [item("a")], "more": 1}}), "its input is not a batch"),
+            (json!({"attempt": 1, "input": item("a")}), "started is not a time"),
+            (json!({"attempt": 1, "started": 7, "input": item("a")}), "started is not a time"),
+            (json!({"attempt": 1, "started": STARTED}), "it has no input"),
+            (
+                json!({"attempt": 1, "started": STARTED, "input": item("a"), "Records": []}),
+                "it has other members",
+            ),
+            (json!({"attempt": 1, "started": STARTED, "input": [item("a")]}), "its input is not an object"),
+            (
+                json!({"attempt": 1, "started": STARTED, "input": {"Items": []}}),
+                "its input is not a batch of items",
+            ),
+            (
+                json!({"attempt": 1, "started": STARTED, "input": {"Items": [item("a")], "more": 1}}),
+                "its input is not a batch",
+            ),
         ] {
             let refused = refusal(event);
             assert!(refused.starts_with("the event is not of the map of a Flowherd stack: "), "{refused}");
@@ -266,10 +303,11 @@ mod tests {
         }
         let mut other = item("b");
         other["etag"] = json!("*");
-        let refused = refusal(json!({"attempt": 1, "input": {"Items": [item("a"), other]}}));
+        let refused =
+            refusal(json!({"attempt": 1, "started": STARTED, "input": {"Items": [item("a"), other]}}));
         assert!(refused.starts_with("item 1 of the event is not a task"), "{refused}");
         assert!(refused.ends_with("the message names version \"*\", which no object has"), "{refused}");
-        let foreign = refusal(json!({"attempt": 1, "input": {"Key": "a", "Size": 7}}));
+        let foreign = refusal(json!({"attempt": 1, "started": STARTED, "input": {"Key": "a", "Size": 7}}));
         assert!(foreign.contains("missing field `v`"), "{foreign}");
     }
 }

@@ -91,7 +91,24 @@ impl Template {
         Policy { statements }
     }
 
-    fn resolve(&self, value: &Value) -> Value {
+    /// Returns a property of the only resource of that type, with its references.
+    ///
+    /// # Panics
+    /// If there is no or more than one resource of that type.
+    #[must_use]
+    pub fn property(&self, kind: &str, name: &str) -> &Value {
+        let found: Vec<&Value> =
+            self.resources.values().filter(|resource| resource["Type"] == kind).collect();
+        let [resource] = found.as_slice() else { panic!("{} resources of type {kind}", found.len()) };
+        &resource["Properties"][name]
+    }
+
+    /// Replaces references by their values.
+    ///
+    /// # Panics
+    /// If a reference is not known.
+    #[must_use]
+    pub fn resolve(&self, value: &Value) -> Value {
         match value {
             Value::Array(values) => values.iter().map(|value| self.resolve(value)).collect(),
             Value::Object(object) => match object.iter().next() {

@@ -60,6 +60,10 @@ impl Fleet {
         Self { cloud, place, source, results, queue, queue_url, dead, converted }
     }
 
+    pub(super) fn queue_url(&self) -> &str {
+        &self.queue_url
+    }
+
     /// Damages the first object below a prefix permanently, in the bucket and in the directory.
     pub(super) fn damage_one(&self, prefix: &str) {
         let key = self.source.page(prefix, None).unwrap().entries.remove(0).key;
@@ -92,7 +96,7 @@ impl Fleet {
     }
 
     /// Starts a command of the fleet in the background.
-    fn start(&self, args: &[&str]) -> Running {
+    pub(super) fn start(&self, args: &[&str]) -> Running {
         Running::start_in(PROGRAM, self.environment(), args)
     }
 
@@ -101,7 +105,7 @@ impl Fleet {
         keys_below(&self.results, prefix)
     }
 
-    fn done(&self, run: &str) -> usize {
+    pub(super) fn done(&self, run: &str) -> usize {
         self.results_below(&format!("runs/{run}/receipts/")).len()
     }
 

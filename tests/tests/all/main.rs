@@ -18,6 +18,7 @@ mod disks;
 mod docs;
 mod enrichment;
 mod examples;
+mod fargate;
 mod faults;
 mod fixed_corpus;
 mod fleet;

@@ -25,6 +25,7 @@ use flowherd_worker::{
     map::{Answer, MapEvent, NoQueue, Unfinished, convert},
     processor::StopReason,
 };
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
@@ -132,7 +133,10 @@ impl<'a> Map<'a> {
         let mut handler =
             MessageHandler::new((BUCKET, &source), &store, (&NoQueue, Duration::from_hours(12)));
         handler.skips_resumed = true;
-        let event = MapEvent::parse(json!({ "attempt": attempt, "input": input })).unwrap();
+        let event = MapEvent::parse(
+            json!({ "attempt": attempt, "started": Timestamp::now().to_string(), "input": input }),
+        )
+        .unwrap();
         let answer = convert(&handler, &event, 1, has_time);
         (!process.is_dead()).then_some(answer)
     }
@@ -356,6 +360,10 @@ fn what_needs_a_queue_is_refused_in_a_map_fleet_and_the_error_says_what_to_do() 
         refusal(fleet.coordinate(|coordinator| coordinator.step(planned.clone(), &|| true))),
         format!("run r is planned, and its objects wait for the step loop: {only_there}")
     );
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method itself has too specific a lifetime"
+    )]
     let refused = fleet.coordinate(|coordinator| coordinator.refuse_without_step_loop());
     assert_eq!(refused.unwrap_err().to_string(), only_there);
     // A run that waits for its map blocks nothing, and its marker can be removed.

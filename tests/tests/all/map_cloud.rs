@@ -8,6 +8,7 @@ use flowherd_shared::{
     store::{Lister, Store},
 };
 use flowherd_tests::local_cloud::Function;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
@@ -55,7 +56,10 @@ fn the_functions_of_a_map_fleet_take_batches_and_single_items_and_write_the_outp
     let objects = fleet.source.page("firehose/", None).unwrap().entries;
     let items: Vec<Value> = objects.iter().map(item).collect();
     let work = |attempt: u32, input: &Value| {
-        fleet.cloud.invoke("worker", &json!({"attempt": attempt, "input": input}))
+        fleet.cloud.invoke(
+            "worker",
+            &json!({"attempt": attempt, "started": Timestamp::now().to_string(), "input": input}),
+        )
     };
     let batch = json!({"Items": items[..10]});
     assert_eq!(work(1, &batch).unwrap(), json!({"done": 10, "failed": 0}));
@@ -66,8 +70,16 @@ fn the_functions_of_a_map_fleet_take_batches_and_single_items_and_write_the_outp
     // An event of a queue, and a run that the ledger does not have.
     for (event, error_type) in [
         (json!({"Records": []}), "Refused"),
-        (json!({"attempt": 1, "input": {"Items": [{"Key": "a"}]}}), "Refused"),
-        (json!({"attempt": 1, "input": {"Items": [with_run(&items[0], "nobody")]}}), "Retry"),
+        (
+            json!({"attempt": 1, "started": Timestamp::now().to_string(), "input": {"Items": [{"Key": "a"}]}}),
+            "Refused",
+        ),
+        (
+            json!({"attempt": 1, "started": Timestamp::now().to_string(), "input": {"Items": [with_run(&items[0], "nobody")]}}),
+            "Retry",
+        ),
+        // Its child has ended.
+        (json!({"attempt": 6, "started": "2026-01-01T00:00:00Z", "input": items[10]}), "Retry"),
     ] {
         let failed = fleet.cloud.invoke("worker", &event).unwrap_err();
         assert_eq!(failed["errorType"], error_type, "{event}: {failed}");
