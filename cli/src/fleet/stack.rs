@@ -30,6 +30,8 @@ struct FleetOutput {
     name: String,
     prefixes: Vec<String>,
     job: Job,
+    /// `cluster` is the cluster of Fargate.
+    #[serde(rename = "search")]
     cluster: Option<ClusterOptions>,
     live: bool,
     max_keys: u64,
