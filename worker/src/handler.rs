@@ -195,9 +195,9 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
         for _ in 0..MAX_ROUNDS {
             let attempted =
                 self.attempt(task, message, &object, previous.take(), (&work, &fingerprint), should_continue);
-            let disposition = attempted?;
+            let (disposition, is_done) = attempted?;
             // The receipt can name outputs that another worker has replaced, but only if another worker had the message.
-            if disposition != Disposition::Ack
+            if !is_done
                 || sole_owner()
                 || Receipt::find(self.store, run, &object, &fingerprint)?.is_some()
                 || self.is_purged(run)?
@@ -209,7 +209,7 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
         Ok(Disposition::Retry(pause(deliveries)))
     }
 
-    /// Makes one attempt at the object.
+    /// Makes one attempt at the object. Returns also whether the object is done.
     fn attempt(
         &self,
         task: &Task,
@@ -218,7 +218,7 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
         previous: Option<Failure>,
         (work, fingerprint): (&RunWork, &Fingerprint),
         should_continue: ShouldContinue<'_>,
-    ) -> Result<Disposition, StoreError> {
+    ) -> Result<(Disposition, bool), StoreError> {
         let unfinished = self.write_unfinished(task, message, object, previous.as_ref(), fingerprint)?;
         let to_replace = match &unfinished {
             // The attempt counts once.
@@ -246,15 +246,15 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
                 let (run, source, store) = (&*task.run, self.source, self.store);
                 IndexProcessor { run, index_run, rows: *rows, source, store }.process(job, &control)
             }
-            (RunWork::Index(_), None) => return self.refuse(task, message, &Refusal::INDEXES),
+            (RunWork::Index(_), None) => return Ok((self.refuse(task, message, &Refusal::INDEXES)?, false)),
         };
-        Ok(match outcome? {
+        let disposition = match outcome? {
             Outcome::Done(receipt) => {
                 if let Some(index) = self.index {
                     index.outage.end();
                 }
                 self.report(&TaskOutcome::Done(&receipt));
-                Disposition::Ack
+                return Ok((Disposition::Ack, true));
             }
             Outcome::Failed(failure) => {
                 self.report(&TaskOutcome::Failed(&failure));
@@ -284,7 +284,8 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
                 debug!("stopped; returned to the queue");
                 Disposition::Retry(Duration::ZERO)
             }
-        })
+        };
+        Ok((disposition, false))
     }
 
     /// Returns a message to the queue because the cluster is unavailable. That is no failure of the object, so it must not

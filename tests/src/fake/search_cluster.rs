@@ -102,7 +102,8 @@ impl RowIndexer for MemoryCluster {
         if should_stop() {
             return Err(IndexError::Stopped);
         }
-        let mut state = self.state();
+        let mut guard = self.state();
+        let state = &mut *guard;
         if state.is_down {
             return Err(IndexError::Unavailable("injected: the cluster is down".into()));
         }
@@ -112,12 +113,12 @@ impl RowIndexer for MemoryCluster {
                 name.replace("{table}", &rows.table.name)
             }
         };
-        let fails_after = state.fails_after.take();
         let refused = state.refused.clone();
         let documents = state.documents.entry(index).or_default();
         let mut counts = DocumentCounts::default();
         for (record, line) in (0_u64..).zip(text.lines().skip(1)) {
-            if fails_after == Some(record) {
+            if state.fails_after == Some(record) {
+                state.fails_after = None;
                 return Err(failed(io::Error::other("injected: the worker was killed")));
             }
             counts.rows += 1;
