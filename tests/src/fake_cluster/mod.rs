@@ -12,12 +12,15 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
 
-pub use self::bulk::is_address;
 use self::http::Request;
+
+/// How long to wait for a condition before the test fails.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// What the cluster does with one bulk request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,10 +162,12 @@ impl FakeCluster {
         self.shared.changed.notify_all();
     }
 
-    /// Waits until there were this many bulk requests.
+    /// Waits until there were this many bulk requests. Panics if they do not come.
     pub fn wait_for_requests(&self, count: usize) {
         let state = self.shared.lock();
-        drop(self.shared.changed.wait_while(state, |state| state.requests.len() < count).unwrap());
+        let few = |state: &mut State| state.requests.len() < count;
+        let (state, wait) = self.shared.changed.wait_timeout_while(state, DEADLINE, few).unwrap();
+        assert!(!wait.timed_out(), "{} requests instead of {count}", state.requests.len());
     }
 
     /// Returns the documents by index and id. Panics if a request was not as the API wants it.
@@ -267,9 +272,7 @@ fn other(request: &Request, state: &mut State) -> (u16, Value) {
             (200, json!({"acknowledged": true}))
         }
         ("GET", _, Some(name)) => match state.templates.get(name) {
-            Some(template) => {
-                (200, json!({"index_templates": [{"name": name, "index_template": template}]}))
-            }
+            Some(template) => (200, json!({"index_templates": [{"name": name, "index_template": template}]})),
             None => (404, error("resource_not_found_exception", "no template")),
         },
         _ => (404, error("unknown_path", "the fake does not know this path")),
