@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::flow_fields::FieldKind;
+use crate::flow_fields::{FieldKind, FlowKind};
 
 /// Name of every table's first column, which holds the record's own time.
 pub const TIMESTAMP: &str = "timestamp";
@@ -24,6 +24,8 @@ pub struct Table {
     pub format_columns: usize,
     /// Whether [`ENRICHED_COLUMNS`] follow them.
     pub enriched: bool,
+    /// The kind of flow log that one of its rules reads. Its fields have the columns of their names.
+    pub flow_kind: Option<FlowKind>,
     /// The sources of the last columns, in their order.
     pub enrichments: Vec<TableEnrichment>,
 }

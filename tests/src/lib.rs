@@ -7,6 +7,7 @@ pub mod compress;
 #[cfg(feature = "cloud")]
 pub mod cutting_proxy;
 pub mod fake;
+pub mod fake_cluster;
 #[cfg(feature = "cloud")]
 pub mod fault_proxy;
 pub mod fuzzing;

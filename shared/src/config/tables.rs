@@ -239,6 +239,7 @@ impl<'a> Union<'a> {
             metadata: self.metadata,
             format_columns,
             enriched: self.enriched,
+            flow_kind: self.flow_kind,
             enrichments: Vec::new(),
         }
     }

@@ -1,0 +1,189 @@
+//! Why a request has no usable answer.
+
+use std::{borrow::Cow, error::Error};
+
+use aws_credential_types::provider::error::CredentialsError;
+use serde::Deserialize;
+
+use super::Response;
+
+/// Maximum bytes of a text of the cluster that an error or a reject quotes.
+pub(crate) const MAX_REASON_BYTES: usize = 1000;
+
+/// Why a request has no usable answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The connection failed or ended before the answer was complete. The cluster may have done what was asked.
+    #[error("no complete answer from {url}; check the network, the address, and the certificate")]
+    Connection {
+        /// The address of the cluster.
+        url: String,
+        /// The cause.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The answer took too long. The cluster may have done what was asked.
+    #[error("no complete answer from {url} within {seconds} s")]
+    Timeout {
+        /// The address of the cluster.
+        url: String,
+        /// The time of a request.
+        seconds: u64,
+    },
+    /// The cluster answers with a status that is not a success.
+    #[error("the cluster answers {status}: {reason}{hint}")]
+    Status {
+        /// The status.
+        status: u16,
+        /// The error type and the reason of the cluster, or the beginning of the answer.
+        reason: String,
+        /// What to check; empty or after a semicolon.
+        hint: &'static str,
+    },
+    /// The cluster refuses the request, or the documents of an index, for a cause that other documents share.
+    #[error("the cluster refuses documents of an index: {reason}{hint}")]
+    Index {
+        /// The error type and the reason of the cluster.
+        reason: String,
+        /// What to check; empty or after a semicolon.
+        hint: &'static str,
+    },
+    /// The cluster cannot take any document of a request now.
+    #[error("the cluster takes no document now: {status}: {reason}")]
+    Documents {
+        /// The status of the first document.
+        status: u16,
+        /// The error type and the reason of the cluster.
+        reason: String,
+    },
+    /// The answer has more bytes than the request allows.
+    #[error("the answer has more than {limit} bytes")]
+    AnswerTooLarge {
+        /// The limit.
+        limit: usize,
+    },
+    /// The answer does not fit its request.
+    #[error(
+        "the answer of the cluster does not fit the request: {0}; check that the address is that of a cluster"
+    )]
+    Malformed(String),
+    /// The credentials cannot be loaded.
+    #[error("cannot load the AWS credentials for the cluster; check the profile and the role")]
+    Credentials(#[source] CredentialsError),
+    /// The request cannot be built or signed.
+    #[error("cannot build the request; check the address of the cluster and the credentials")]
+    Request(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl ClientError {
+    /// Returns the error of an answer that is not a success.
+    #[must_use]
+    pub fn status(response: &Response) -> Self {
+        let status = response.status;
+        Self::Status { status, reason: reason(&response.body), hint: hint(status) }
+    }
+
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub fn can_retry(&self) -> bool {
+        match self {
+            Self::Connection { .. }
+            | Self::Timeout { .. }
+            | Self::Documents { .. }
+            | Self::Malformed(_)
+            | Self::Credentials(_) => true,
+            Self::Status { status, .. } => can_retry(*status),
+            Self::Index { .. } | Self::AnswerTooLarge { .. } | Self::Request(_) => false,
+        }
+    }
+}
+
+/// Whether a request or document with this status may succeed later: too many requests, timeouts, and errors of the cluster or
+/// of a proxy.
+pub(crate) fn can_retry(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 500..=599)
+}
+
+/// Returns what to check after this status.
+pub(crate) fn hint(status: u16) -> &'static str {
+    match status {
+        401 => {
+            "; check the settings of the cluster's authentication: user and password, API key, or signature"
+        }
+        403 => {
+            "; check that the user or role may create documents and indices, and with signatures the service and the region"
+        }
+        404 => "; check the address, and that the index exists or the cluster may create it",
+        _ => "",
+    }
+}
+
+#[derive(Deserialize)]
+struct ErrorAnswer<'a> {
+    #[serde(borrow)]
+    error: Option<ErrorText<'a>>,
+    /// Amazon OpenSearch Service answers requests that it does not authorize with this.
+    #[serde(borrow, alias = "Message")]
+    message: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ErrorText<'a> {
+    Object {
+        #[serde(borrow, rename = "type")]
+        kind: Cow<'a, str>,
+        #[serde(borrow)]
+        reason: Option<Cow<'a, str>>,
+    },
+    Text(Cow<'a, str>),
+}
+
+/// Returns error type and reason of an answer, or its beginning.
+fn reason(body: &[u8]) -> String {
+    let parsed: Option<ErrorAnswer<'_>> = serde_json::from_slice(body).ok();
+    let found = parsed.and_then(|answer| match answer {
+        ErrorAnswer { error: Some(ErrorText::Object { kind, reason }), .. } => {
+            Some(format!("{kind}: {}", reason.as_deref().unwrap_or("no reason")))
+        }
+        ErrorAnswer { error: Some(ErrorText::Text(text)), .. } => Some(text.into_owned()),
+        ErrorAnswer { message, .. } => message.map(Cow::into_owned),
+    });
+    match found {
+        Some(text) => quoted(&text),
+        None if body.is_empty() => "no reason".to_owned(),
+        None => quoted(&String::from_utf8_lossy(&body[..body.len().min(4 * MAX_REASON_BYTES)])),
+    }
+}
+
+/// Returns the beginning of a text of the cluster, which may quote field values, without control characters.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut end = text.len().min(MAX_REASON_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_has_type_and_reason_of_the_cluster() {
+        let body =
+            br#"{"error":{"root_cause":[],"type":"parse_exception","reason":"no \u0007 good"},"status":400}"#;
+        assert_eq!(reason(body), "parse_exception: no   good");
+        assert_eq!(reason(br#"{"Message":"User: x is not authorized"}"#), "User: x is not authorized");
+        assert_eq!(reason(br#"{"message":"Forbidden"}"#), "Forbidden");
+        assert_eq!(reason(br#"{"error":"no handler"}"#), "no handler");
+        assert_eq!(reason(b"<html>"), "<html>");
+        assert_eq!(reason(b""), "no reason");
+    }
+
+    #[test]
+    fn a_quoted_text_has_a_limit_and_whole_characters() {
+        let text = "é".repeat(MAX_REASON_BYTES);
+        assert_eq!(quoted(&text).len(), MAX_REASON_BYTES);
+        assert!(quoted(&format!("a{text}")).len() < MAX_REASON_BYTES);
+    }
+}

@@ -1,0 +1,92 @@
+//! The authentication of requests.
+
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::{Credentials, provider::ProvideCredentials};
+use aws_sigv4::{
+    http_request::{PayloadChecksumKind, SignableBody, SignableRequest, SigningSettings, sign},
+    sign::v4::SigningParams,
+};
+use aws_smithy_types::body::SdkBody;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use tokio::sync::Mutex;
+
+use super::ClientError;
+use crate::settings::{Auth, SigningService};
+
+/// Credentials that expire sooner are loaded again.
+const EXPIRES_SOON: Duration = Duration::from_mins(5);
+
+/// Adds credentials or a signature to requests.
+#[derive(Debug)]
+pub(super) struct Signer {
+    auth: Auth,
+    credentials: Mutex<Option<Credentials>>,
+}
+
+impl Signer {
+    pub(super) fn new(auth: Auth) -> Self {
+        Self { auth, credentials: Mutex::new(None) }
+    }
+
+    /// Returns the header with credentials.
+    pub(super) fn header(&self) -> Option<(&'static str, String)> {
+        let value = match &self.auth {
+            Auth::None | Auth::SigV4 { .. } => return None,
+            Auth::Basic { user, password } => {
+                format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+            }
+            Auth::ApiKey(key) => format!("ApiKey {key}"),
+        };
+        Some(("authorization", value))
+    }
+
+    /// Signs a request if the settings ask for it.
+    pub(super) async fn sign(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(&str, String)],
+        body: &[u8],
+        request: &mut http::Request<SdkBody>,
+    ) -> Result<(), ClientError> {
+        let Auth::SigV4 { service, region, .. } = &self.auth else { return Ok(()) };
+        let identity = self.credentials().await?.into();
+        // Serverless collections refuse requests without the header
+        // (<https://docs.aws.amazon.com/opensearch-service/latest/developerguide/serverless-clients.html#serverless-signing>).
+        let mut settings = SigningSettings::default();
+        settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| ClientError::Request(error);
+        let params = SigningParams::builder()
+            .identity(&identity)
+            .region(region)
+            .name(SigningService::as_str(*service))
+            .time(SystemTime::now())
+            .settings(settings)
+            .build()
+            .map_err(|error| failed(error.into()))?
+            .into();
+        let given = headers.iter().map(|(name, value)| (*name, &**value));
+        let signable = SignableRequest::new(method, url, given, SignableBody::Bytes(body))
+            .map_err(|error| failed(error.into()))?;
+        let (instructions, _) = sign(signable, &params).map_err(|error| failed(error.into()))?.into_parts();
+        instructions.apply_to_request_http1x(request);
+        Ok(())
+    }
+
+    async fn credentials(&self) -> Result<Credentials, ClientError> {
+        let Auth::SigV4 { credentials: provider, .. } = &self.auth else {
+            return Err(ClientError::Request("the settings have no AWS credentials".into()));
+        };
+        let mut loaded = self.credentials.lock().await;
+        let expires_soon = |credentials: &Credentials| {
+            credentials.expiry().is_some_and(|expiry| expiry < SystemTime::now() + EXPIRES_SOON)
+        };
+        if let Some(credentials) = loaded.as_ref().filter(|credentials| !expires_soon(credentials)) {
+            return Ok(credentials.clone());
+        }
+        let credentials = provider.provide_credentials().await.map_err(ClientError::Credentials)?;
+        *loaded = Some(credentials.clone());
+        Ok(credentials)
+    }
+}

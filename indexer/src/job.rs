@@ -1,0 +1,361 @@
+//! Indexes one object: each row becomes one document.
+
+mod send;
+
+use std::{
+    cell::Cell,
+    future::Future,
+    hash::{BuildHasher, RandomState},
+    io, mem,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    io::AsyncBufRead,
+    sync::Semaphore,
+    task::{JoinError, JoinSet},
+    time::sleep,
+};
+
+use send::{Sender, Sent, Unsent};
+
+use crate::{
+    bulk::Bulk,
+    client::{Client, ClientError},
+    document::{Encoder, NoDocument},
+    index_name::IndexName,
+    pace::{Limits, Outage, SharedPace},
+    rows::{Row, Rows, RowsError},
+    schema::DocumentSchema,
+    settings::{ClusterSettings, SettingsError},
+};
+
+/// Reason of a row whose document is larger than a request may be.
+pub const TOO_LARGE: &str = "too-large";
+/// Reason of a row whose timestamp names no index.
+pub const BAD_TIMESTAMP: &str = "bad-timestamp";
+
+/// How often `should_stop` is asked.
+const STOP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Sends the rows of objects to a cluster. One for a process: all its objects share connections and pace.
+#[derive(Debug)]
+pub struct Indexer {
+    sender: Arc<Sender>,
+    /// One for each bulk in memory that is being sent.
+    slots: Arc<Semaphore>,
+    max_document_bytes: usize,
+    bulk_rows: usize,
+}
+
+/// Where the rows of a table go.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The columns of the table's CSV, in order.
+    pub columns: Vec<String>,
+    /// One field for each column.
+    pub schema: DocumentSchema,
+    /// The index of each row.
+    pub index: IndexName,
+}
+
+/// One object to index.
+#[derive(Clone, Copy, Debug)]
+pub struct Object<'a> {
+    /// The key of the `csv.gz`, which the documents have as `flowherd.object`.
+    pub key: &'a str,
+    /// The run, which the documents have as `flowherd.run`.
+    pub run: &'a str,
+    /// Where the rows go.
+    pub target: &'a Target,
+}
+
+/// Counts of one object. When the object is done, `rows = indexed + existing + refused`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Rows read.
+    pub rows: u64,
+    /// Documents that this attempt created.
+    pub indexed: u64,
+    /// Documents that an earlier attempt had created.
+    pub existing: u64,
+    /// Documents that the cluster refused, and rows that cannot be documents.
+    pub refused: u64,
+    /// Requests, repeated ones included.
+    pub requests: u64,
+    /// Documents that were sent again.
+    pub resent: u64,
+}
+
+impl Counts {
+    fn add(&mut self, other: &Self) {
+        let Self { rows, indexed, existing, refused, requests, resent } = other;
+        self.rows += rows;
+        self.indexed += indexed;
+        self.existing += existing;
+        self.refused += refused;
+        self.requests += requests;
+        self.resent += resent;
+    }
+}
+
+/// A row that is not in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The number of the row in the object, from 1.
+    pub row: u64,
+    /// The cluster's error type, such as `mapper_parsing_exception`, or Flowherd's own: `too-large`, `bad-timestamp`. At most
+    /// 64 bytes.
+    pub reason: String,
+    /// The cluster's reason in words, at most 1,000 bytes.
+    pub detail: String,
+    /// The document as JSON. Empty if it is too large.
+    pub document: Vec<u8>,
+}
+
+/// Receives the rows that are not in the cluster.
+pub trait RefusedSink {
+    /// Writes a row. An error ends the object with [`IndexError::Sink`].
+    fn refuse(&mut self, refused: Refused) -> impl Future<Output = io::Result<()>>;
+}
+
+/// Why an object is not indexed. The documents counted in `counts` are in the cluster; the next attempt finds them.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// The object cannot be read.
+    #[error("cannot read the object")]
+    Read(#[source] io::Error),
+    /// The object is not gzip, or is damaged or truncated.
+    #[error("the object is damaged: {0}")]
+    Damaged(String),
+    /// The object is not the CSV of its table.
+    #[error("the object is not the CSV of its table: {0}")]
+    Columns(String),
+    /// The cluster did not accept documents for longer than the limit. Try again later.
+    #[error("the cluster has accepted nothing for {seconds} s; {attempts} attempts failed")]
+    Unavailable {
+        /// Time since the first failed attempt.
+        seconds: u64,
+        /// Failed attempts.
+        attempts: u32,
+        /// What the attempt did before.
+        counts: Counts,
+        /// The last failure.
+        source: ClientError,
+    },
+    /// The cluster refuses the requests: another attempt with the same settings fails as well.
+    #[error("the cluster refuses the request")]
+    Refused(#[source] ClientError),
+    /// `should_stop` returned true.
+    #[error("the attempt was stopped")]
+    Stopped(Counts),
+    /// A bug.
+    #[error("a bug in Flowherd: a task of the indexer panicked; please report it: {0}")]
+    Panicked(String),
+    /// A refused row cannot be written.
+    #[error("cannot write a refused row")]
+    Sink(#[source] io::Error),
+}
+
+impl IndexError {
+    /// Whether another attempt may succeed without a change of settings or object.
+    #[must_use]
+    pub fn can_retry(&self) -> bool {
+        match self {
+            Self::Read(_) | Self::Unavailable { .. } | Self::Stopped(_) | Self::Sink(_) => true,
+            Self::Damaged(_) | Self::Columns(_) | Self::Refused(_) | Self::Panicked(_) => false,
+        }
+    }
+
+    fn with_counts(mut self, done: Counts) -> Self {
+        if let Self::Stopped(counts) | Self::Unavailable { counts, .. } = &mut self {
+            *counts = done;
+        }
+        self
+    }
+}
+
+impl From<RowsError> for IndexError {
+    fn from(error: RowsError) -> Self {
+        match error {
+            RowsError::Read(error) => Self::Read(error),
+            RowsError::Damaged(error) => Self::Damaged(error.to_string()),
+            RowsError::Columns(difference) => Self::Columns(difference),
+        }
+    }
+}
+
+impl Indexer {
+    /// Creates an indexer. Connects with the first request.
+    pub fn new(settings: &ClusterSettings) -> Result<Self, SettingsError> {
+        let client = Client::new(settings)?;
+        let pace = SharedPace::new(Limits {
+            max_in_flight: settings.max_in_flight,
+            first_pause: settings.first_pause,
+            max_pause: settings.max_pause,
+            max_retry_after: settings.unavailable_limit,
+            // A new state of the standard hasher has random keys.
+            seed: RandomState::new().hash_one(0),
+        });
+        Ok(Self {
+            sender: Arc::new(Sender::new(settings, client, pace)),
+            slots: Arc::new(Semaphore::new(settings.max_in_flight)),
+            max_document_bytes: settings.bulk_bytes,
+            bulk_rows: settings.bulk_rows,
+        })
+    }
+
+    /// Returns for how long the cluster has accepted nothing; `None` if the last request was a success. A worker that receives
+    /// no messages meanwhile burns no deliveries.
+    #[must_use]
+    pub fn outage(&self) -> Option<Outage> {
+        self.sender.outage()
+    }
+
+    /// Indexes one object. `should_stop` is asked several times a second, also during pauses; after it returned true, the
+    /// requests in flight are abandoned.
+    ///
+    /// Rows before damage are in the cluster when the error is returned.
+    pub async fn index(
+        &self,
+        object: Object<'_>,
+        body: impl AsyncBufRead + Unpin,
+        refused: &mut impl RefusedSink,
+        should_stop: &dyn Fn() -> bool,
+    ) -> Result<Counts, IndexError> {
+        let counts = Cell::new(Counts::default());
+        let stopped = async {
+            while !should_stop() {
+                sleep(STOP_INTERVAL).await;
+            }
+        };
+        let run = Run { indexer: self, counts: &counts, tasks: JoinSet::new() };
+        let outcome = tokio::select! {
+            biased;
+            () = stopped => Err(IndexError::Stopped(Counts::default())),
+            outcome = run.index(object, body, refused) => outcome,
+        };
+        outcome.map(|()| counts.get()).map_err(|error| error.with_counts(counts.get()))
+    }
+}
+
+/// One object in progress. Dropped, it abandons its requests.
+struct Run<'a> {
+    indexer: &'a Indexer,
+    counts: &'a Cell<Counts>,
+    tasks: JoinSet<Result<Sent, Unsent>>,
+}
+
+impl Run<'_> {
+    async fn index(
+        mut self,
+        object: Object<'_>,
+        body: impl AsyncBufRead + Unpin,
+        sink: &mut impl RefusedSink,
+    ) -> Result<(), IndexError> {
+        let Object { key, run, target } = object;
+        let mut encoder = Encoder::new(&target.schema, &target.index, key, run);
+        let mut row = Row::default();
+        let mut rows = Rows::open(body, &target.columns, &mut row).await?;
+        let mut bulk = Bulk::default();
+        while let Some(number) = rows.next(&mut row).await? {
+            self.count(|counts| counts.rows += 1);
+            let reason = match bulk.append(&mut encoder, number, row.values()) {
+                Ok(bytes) if bytes <= self.indexer.max_document_bytes => None,
+                Ok(bytes) => {
+                    bulk.pop();
+                    Some((TOO_LARGE, self.too_large(bytes)))
+                }
+                Err(NoDocument::BadTimestamp) => Some((BAD_TIMESTAMP, bad_timestamp(&row))),
+            };
+            if let Some((reason, detail)) = reason {
+                let (reason, document) = (reason.to_owned(), Vec::new());
+                self.count(|counts| counts.refused += 1);
+                sink.refuse(Refused { row: number, reason, detail, document })
+                    .await
+                    .map_err(IndexError::Sink)?;
+                continue;
+            }
+            if let Some(full) = self.take_full(&mut bulk) {
+                self.send(full, sink).await?;
+            }
+        }
+        if !bulk.is_empty() {
+            self.send(bulk, sink).await?;
+        }
+        while let Some(ended) = self.tasks.join_next().await {
+            self.collect(ended, sink).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns the documents of the next request when there are enough.
+    fn take_full(&self, bulk: &mut Bulk) -> Option<Bulk> {
+        let limit = self.indexer.sender.bulk_bytes();
+        let capacity = || Bulk::with_capacity(limit + limit / 8);
+        let bytes = bulk.lines().len();
+        if bytes > limit && bulk.len() > 1 {
+            // The last document made it too large, and begins the next.
+            let mut next = capacity();
+            next.extend(bulk, [bulk.len() - 1]);
+            bulk.pop();
+            return Some(mem::replace(bulk, next));
+        }
+        (bytes >= limit || bulk.len() >= self.indexer.bulk_rows).then(|| mem::replace(bulk, capacity()))
+    }
+
+    /// Sends a bulk in a task of its own, as soon as fewer than the maximum of bulks are in memory.
+    async fn send(&mut self, bulk: Bulk, sink: &mut impl RefusedSink) -> Result<(), IndexError> {
+        let slot = loop {
+            tokio::select! {
+                biased;
+                Some(ended) = self.tasks.join_next() => self.collect(ended, sink).await?,
+                slot = Arc::clone(&self.indexer.slots).acquire_owned() => break slot,
+            }
+        };
+        let sender = Arc::clone(&self.indexer.sender);
+        self.tasks.spawn(async move {
+            let sent = sender.send(bulk).await;
+            drop(slot);
+            sent
+        });
+        // Lets the question whether to stop run between bulks when the object never waits.
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    /// Takes the outcome of a bulk.
+    async fn collect(
+        &self,
+        ended: Result<Result<Sent, Unsent>, JoinError>,
+        sink: &mut impl RefusedSink,
+    ) -> Result<(), IndexError> {
+        let ended = ended.map_err(|error| IndexError::Panicked(error.to_string()))?;
+        let (sent, error) = match ended {
+            Ok(sent) => (sent, None),
+            Err((sent, error)) => (sent, Some(error)),
+        };
+        self.count(|counts| counts.add(&sent.counts));
+        for refused in sent.refused {
+            sink.refuse(refused).await.map_err(IndexError::Sink)?;
+        }
+        error.map_or(Ok(()), Err)
+    }
+
+    fn count(&self, change: impl FnOnce(&mut Counts)) {
+        let mut counts = self.counts.get();
+        change(&mut counts);
+        self.counts.set(counts);
+    }
+
+    fn too_large(&self, bytes: usize) -> String {
+        let limit = self.indexer.max_document_bytes;
+        format!("the document has {bytes} bytes, and a request at most {limit}; increase the bytes of a bulk")
+    }
+}
+
+fn bad_timestamp(row: &Row) -> String {
+    let value = row.first();
+    format!("the timestamp {:?} names no index", String::from_utf8_lossy(&value[..value.len().min(100)]))
+}

@@ -1,0 +1,236 @@
+//! Sends one bulk until each of its documents has an outcome.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use flowherd_deflate::Deflater;
+use tokio::time::Instant;
+
+use super::{Counts, IndexError, Refused, TOO_LARGE};
+use crate::{
+    answer::{self, BULK_PATH, DocumentOutcome, MAX_ANSWER_BYTES},
+    bulk::Bulk,
+    client::{Body, Client, ClientError, Method, Response},
+    pace::{End, Outage, SharedPace},
+    settings::ClusterSettings,
+};
+
+/// What all objects of a process share.
+#[derive(Debug)]
+pub(super) struct Sender {
+    client: Client,
+    pace: SharedPace,
+    unavailable_limit: Duration,
+    /// Maximum bytes of a bulk. Shrinks when the cluster refuses a request for its size.
+    bulk_bytes: AtomicUsize,
+    /// Compressors that no request uses at the moment.
+    deflaters: Mutex<Vec<Deflater>>,
+}
+
+/// What became of the documents of a bulk.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    /// Without the rows read.
+    pub(super) counts: Counts,
+    pub(super) refused: Vec<Refused>,
+}
+
+impl Sent {
+    fn refuse(&mut self, refused: Refused) {
+        self.counts.refused += 1;
+        self.refused.push(refused);
+    }
+}
+
+/// A bulk that ended with an error, and what became of its documents before.
+pub(super) type Unsent = (Sent, IndexError);
+
+/// How one request ended.
+enum Attempt {
+    /// Documents have an outcome, except those at these positions, which the cluster could not take now.
+    Answered { retry: Vec<usize> },
+    /// The request is too large for the cluster. Has its answer.
+    TooLarge(ClientError),
+    /// The answer is too large for this process: fewer documents have a shorter one.
+    AnswerTooLarge(ClientError),
+    /// No document has an outcome that is known.
+    Failed { error: ClientError, outage: Option<Outage> },
+}
+
+/// Failed attempts of one bulk since a document of it got an outcome.
+struct Stall {
+    began: Instant,
+    attempts: u32,
+}
+
+impl Stall {
+    fn begin() -> Self {
+        Self { began: Instant::now(), attempts: 0 }
+    }
+}
+
+impl Sender {
+    pub(super) fn new(settings: &ClusterSettings, client: Client, pace: SharedPace) -> Self {
+        Self {
+            client,
+            pace,
+            unavailable_limit: settings.unavailable_limit,
+            bulk_bytes: AtomicUsize::new(settings.bulk_bytes),
+            deflaters: Mutex::default(),
+        }
+    }
+
+    /// Returns the maximum bytes of a bulk with several documents.
+    pub(super) fn bulk_bytes(&self) -> usize {
+        self.bulk_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn outage(&self) -> Option<Outage> {
+        self.pace.outage()
+    }
+
+    /// Sends a bulk, or parts of it, until each document has an outcome.
+    pub(super) async fn send(&self, bulk: Bulk) -> Result<Sent, Unsent> {
+        let mut sent = Sent::default();
+        let mut stall = None;
+        let mut pending = VecDeque::from([bulk]);
+        while let Some(bulk) = pending.pop_front() {
+            if bulk.len() > 1 && bulk.lines().len() > self.bulk_bytes() {
+                split(bulk, &mut pending);
+                continue;
+            }
+            let attempt = match self.attempt(&bulk, &mut sent).await {
+                Ok(attempt) => attempt,
+                Err(error) => return Err((sent, IndexError::Refused(error))),
+            };
+            match attempt {
+                Attempt::Answered { retry } => {
+                    stall = None;
+                    if !retry.is_empty() {
+                        sent.counts.resent += retry.len() as u64;
+                        pending.push_front(bulk.select(retry));
+                    }
+                }
+                Attempt::TooLarge(error) if bulk.len() == 1 => sent.refuse(too_large(&bulk, &error)),
+                Attempt::TooLarge(_) => {
+                    self.bulk_bytes.fetch_min(bulk.lines().len() / 2, Ordering::Relaxed);
+                    sent.counts.resent += bulk.len() as u64;
+                    split(bulk, &mut pending);
+                }
+                Attempt::AnswerTooLarge(error) if bulk.len() == 1 => {
+                    return Err((sent, IndexError::Refused(error)));
+                }
+                Attempt::AnswerTooLarge(_) => {
+                    sent.counts.resent += bulk.len() as u64;
+                    split(bulk, &mut pending);
+                }
+                Attempt::Failed { error, outage } => {
+                    let stall = stall.get_or_insert_with(Stall::begin);
+                    stall.attempts += 1;
+                    if let Some(outage) = self.is_over(stall, outage) {
+                        return Err((sent, unavailable(outage, error)));
+                    }
+                    tracing::debug!(%error, documents = bulk.len(), "the request is sent again");
+                    sent.counts.resent += bulk.len() as u64;
+                    pending.push_front(bulk);
+                }
+            }
+        }
+        Ok(sent)
+    }
+
+    /// Returns the outage if it has lasted for the limit: of the cluster, or of this bulk, while the cluster accepts others.
+    fn is_over(&self, stall: &Stall, cluster: Option<Outage>) -> Option<Outage> {
+        let own = Outage { duration: stall.began.elapsed(), attempts: stall.attempts };
+        [cluster, Some(own)].into_iter().flatten().find(|outage| outage.duration >= self.unavailable_limit)
+    }
+
+    /// Sends one request once the pace allows it, and reports its end to the pace. An error is permanent.
+    async fn attempt(&self, bulk: &Bulk, sent: &mut Sent) -> Result<Attempt, ClientError> {
+        let running = self.pace.start().await;
+        // Compressed again for each attempt, so that waiting bulks need no memory for it.
+        let body = self.compress(bulk);
+        sent.counts.requests += 1;
+        let answer =
+            self.client.send(Method::Post, BULK_PATH, Body::GzipLines(&body), MAX_ANSWER_BYTES).await;
+        let retry_after = answer.as_ref().ok().and_then(|response| response.retry_after);
+        match answer.and_then(|response| judge(&response, bulk, sent)) {
+            Ok(Attempt::Answered { retry }) => {
+                running.end(if retry.is_empty() { End::Success } else { End::Partial(retry_after) });
+                Ok(Attempt::Answered { retry })
+            }
+            Ok(attempt) => Ok(attempt),
+            Err(error @ ClientError::AnswerTooLarge { .. }) => Ok(Attempt::AnswerTooLarge(error)),
+            Err(error) if error.can_retry() => {
+                Ok(Attempt::Failed { error, outage: running.end(End::Failure(retry_after)) })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn compress(&self, bulk: &Bulk) -> Vec<u8> {
+        let idle = || self.deflaters.lock().unwrap_or_else(PoisonError::into_inner);
+        let pooled = idle().pop();
+        let mut deflater = pooled.unwrap_or_default();
+        let body = deflater.member(bulk.lines()).to_vec();
+        idle().push(deflater);
+        body
+    }
+}
+
+/// Reads the outcome of each document from an answer.
+fn judge(response: &Response, bulk: &Bulk, sent: &mut Sent) -> Result<Attempt, ClientError> {
+    match response.status {
+        200..300 => {}
+        413 => return Ok(Attempt::TooLarge(ClientError::status(response))),
+        _ => return Err(ClientError::status(response)),
+    }
+    let mut retry = Vec::new();
+    let mut failure = None;
+    answer::parse(&response.body, bulk.len(), |position, outcome| match outcome {
+        DocumentOutcome::Created => sent.counts.indexed += 1,
+        DocumentOutcome::Existing => sent.counts.existing += 1,
+        DocumentOutcome::Retry { status, reason } => {
+            failure.get_or_insert((status, reason));
+            retry.push(position);
+        }
+        DocumentOutcome::Refused { reason, detail } => sent.refuse(Refused {
+            row: bulk.row(position),
+            reason,
+            detail,
+            document: bulk.source(position).to_vec(),
+        }),
+    })?;
+    match failure {
+        // No document got an outcome: as if the cluster had refused the request.
+        Some((status, reason)) if retry.len() == bulk.len() => Err(ClientError::Documents { status, reason }),
+        _ => Ok(Attempt::Answered { retry }),
+    }
+}
+
+/// Puts both halves of a bulk before the others.
+fn split(mut bulk: Bulk, pending: &mut VecDeque<Bulk>) {
+    let tail = bulk.split_off(bulk.len() / 2);
+    pending.push_front(tail);
+    pending.push_front(bulk);
+}
+
+fn unavailable(outage: Outage, source: ClientError) -> IndexError {
+    let Outage { duration, attempts } = outage;
+    IndexError::Unavailable { seconds: duration.as_secs(), attempts, counts: Counts::default(), source }
+}
+
+fn too_large(bulk: &Bulk, error: &ClientError) -> Refused {
+    Refused {
+        row: bulk.row(0),
+        reason: TOO_LARGE.to_owned(),
+        detail: format!("a request with this document alone: {error}"),
+        document: bulk.source(0).to_vec(),
+    }
+}
