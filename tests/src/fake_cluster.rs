@@ -267,9 +267,7 @@ fn other(request: &Request, state: &mut State) -> (u16, Value) {
             (200, json!({"acknowledged": true}))
         }
         ("GET", _, Some(name)) => match state.templates.get(name) {
-            Some(template) => {
-                (200, json!({"index_templates": [{"name": name, "index_template": template}]}))
-            }
+            Some(template) => (200, json!({"index_templates": [{"name": name, "index_template": template}]})),
             None => (404, error("resource_not_found_exception", "no template")),
         },
         _ => (404, error("unknown_path", "the fake does not know this path")),
