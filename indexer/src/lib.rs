@@ -7,12 +7,15 @@
 pub mod answer;
 pub mod bulk;
 pub mod client;
+pub mod cluster;
 pub mod document;
 pub mod ecs;
 pub mod index_name;
 pub mod job;
 pub mod pace;
+pub mod removal;
 pub mod rows;
 pub mod schema;
 pub mod settings;
 pub mod template;
+pub mod verify;

@@ -16,7 +16,7 @@ pub const VERSION: u64 = 1;
 pub const OWNER: &str = "flowherd";
 
 /// Flowherd's templates apply before general ones, which usually have 0 to 100. Elasticsearch's own have 100 and 200.
-const PRIORITY: u64 = 300;
+pub(crate) const PRIORITY: u64 = 300;
 
 /// Maximum characters of a searchable text. Longer values are in the document, but no query finds them. A term has at most
 /// 32,766 bytes, and a character at most 4 (<https://www.elastic.co/docs/reference/elasticsearch/mapping-reference/ignore-above>).

@@ -25,4 +25,6 @@ pub mod recording_proxy;
 #[cfg(feature = "cloud")]
 pub mod requests;
 #[cfg(feature = "cloud")]
+pub mod search_node;
+#[cfg(feature = "cloud")]
 pub mod servers;

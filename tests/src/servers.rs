@@ -26,7 +26,7 @@ const START: Duration = Duration::from_mins(1);
 /// Maximum attempts to start a server. An attempt fails if another program takes one of the ports first.
 const STARTS: u32 = 5;
 /// Name of a server's log in its directory.
-const LOG: &str = "log";
+pub(crate) const LOG: &str = "log";
 
 /// A server with the S3 API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -325,7 +325,7 @@ fn start(command: Command, state: TempDir, ports: &[u16]) -> Server {
     Server { process, endpoint: format!("http://127.0.0.1:{}", ports[0]), ports: ports.to_vec(), state }
 }
 
-fn spawn(mut command: Command, state: &TempDir) -> Child {
+pub(crate) fn spawn(mut command: Command, state: &TempDir) -> Child {
     let log = fs::File::create(state.path().join(LOG)).unwrap();
     command.current_dir(state.path()).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     let name = command.get_program().display().to_string();
@@ -333,7 +333,7 @@ fn spawn(mut command: Command, state: &TempDir) -> Child {
 }
 
 /// Returns free ports of 127.0.0.1. For each of them, the port plus `offset` is free too.
-fn free_ports<const COUNT: usize>(offset: u16) -> [u16; COUNT] {
+pub(crate) fn free_ports<const COUNT: usize>(offset: u16) -> [u16; COUNT] {
     // All listeners stay open until all ports are found, so that no port is returned twice.
     let mut held = Vec::new();
     [(); COUNT].map(|()| {
@@ -354,7 +354,7 @@ fn free_ports<const COUNT: usize>(offset: u16) -> [u16; COUNT] {
     })
 }
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 

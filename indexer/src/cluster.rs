@@ -1,0 +1,429 @@
+//! Prepares a cluster for a run: checks what it is, and installs the template of each table.
+
+use serde_json::Value;
+
+use crate::{
+    client::{Body, Client, ClientError, Method, Response},
+    index_name::{Destination, NameError},
+    template::{Decision, Meta, PRIORITY, Refusal, Template},
+};
+
+/// Maximum bytes of an answer. The largest lists 20,000 indices.
+const MAX_ANSWER_BYTES: usize = 16 << 20;
+
+/// The error type for a name that exists. Another run created it first.
+const EXISTS: &str = "resource_already_exists_exception";
+
+/// Maximum names in an error.
+const MAX_LISTED: usize = 5;
+
+/// Composable index templates exist since this version of Elasticsearch
+/// (<https://www.elastic.co/guide/en/elasticsearch/reference/7.8/indices-templates.html>), and in all versions of OpenSearch.
+const MIN_ELASTICSEARCH: (u64, u64) = (7, 8);
+
+/// A search cluster, for everything but documents.
+#[derive(Clone, Copy, Debug)]
+pub struct Cluster<'a> {
+    client: &'a Client,
+}
+
+/// Why a cluster cannot be prepared, counted or cleaned.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// The cluster did not answer, or refused the request.
+    #[error("cannot {action}")]
+    Request {
+        /// What was asked for.
+        action: String,
+        /// The failure.
+        source: ClientError,
+    },
+    /// The answer is not what the API documents, or not complete.
+    #[error("cannot {action}: {problem}")]
+    Answer {
+        /// What was asked for.
+        action: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// A program that the indexer does not support.
+    #[error(
+        "the cluster is {found}; use OpenSearch, or Elasticsearch {}.{} or later",
+        MIN_ELASTICSEARCH.0,
+        MIN_ELASTICSEARCH.1
+    )]
+    Version {
+        /// Its name and version.
+        found: String,
+    },
+    /// Another program, table or version owns a template or index.
+    #[error("{what} {names} {}", refusal_text(*.refusal))]
+    Owned {
+        /// `template`, `index` or `data stream`.
+        what: &'static str,
+        /// The names, quoted.
+        names: String,
+        /// Who owns it.
+        refusal: Refusal,
+    },
+    /// Another template has priority.
+    #[error(
+        "the template {template:?} does not apply to the index {index:?}: another template has a higher priority: {others}; \
+         lower its priority, or choose another index name"
+    )]
+    Overridden {
+        /// The template of this run.
+        template: String,
+        /// An index that it should apply to.
+        index: String,
+        /// Their names.
+        others: String,
+    },
+    /// Indices exist whose fields have other types.
+    #[error(
+        "cannot add the new fields of table {table:?} to the index {index:?}: {reason}; drop the index with `flowherd index \
+         --drop {index}`, or choose another index name"
+    )]
+    Mapping {
+        /// The table.
+        table: String,
+        /// The index.
+        index: String,
+        /// The cluster's answer.
+        reason: ClientError,
+    },
+    /// A name that no index can have.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// There is no such index.
+    #[error("the cluster has no index or data stream {name:?}")]
+    Absent {
+        /// The name or pattern.
+        name: String,
+    },
+}
+
+fn refusal_text(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Foreign => {
+            "was not made by Flowherd, which never changes what it did not make; choose another index name"
+        }
+        Refusal::OtherTable => "holds another table; choose another index name",
+        Refusal::Newer => "was made by a newer version of Flowherd; use that version",
+    }
+}
+
+/// What a cluster is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// `opensearch` or `elasticsearch`.
+    pub distribution: String,
+    /// Such as `2.19.6`.
+    pub number: String,
+}
+
+/// An index of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ExistingIndex {
+    pub(crate) name: String,
+    /// The `_meta` of its mapping; null if it has none.
+    pub(crate) meta: Value,
+}
+
+impl<'a> Cluster<'a> {
+    /// Uses a client.
+    #[must_use]
+    pub fn new(client: &'a Client) -> Self {
+        Self { client }
+    }
+
+    /// Asks the cluster what it is, and refuses what does not have the API.
+    pub async fn version(&self) -> Result<Version, ClusterError> {
+        let action = "read the cluster's version";
+        let body = self.expect_ok(action, Method::Get, "/", None).await?;
+        let text = |name: &str| body["version"][name].as_str();
+        let number = text("number").ok_or_else(|| malformed(action, "it has no version.number"))?;
+        // Elasticsearch does not name itself.
+        let distribution = text("distribution").unwrap_or("elasticsearch");
+        let version = Version { distribution: distribution.to_owned(), number: number.to_owned() };
+        let mut parts = number.split('.').map_while(|part| part.parse::<u64>().ok());
+        let number = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+        let is_supported = match distribution {
+            "opensearch" => number.0 > 0,
+            "elasticsearch" => number >= MIN_ELASTICSEARCH,
+            _ => false,
+        };
+        if is_supported {
+            Ok(version)
+        } else {
+            Err(ClusterError::Version { found: format!("{distribution} {}", version.number) })
+        }
+    }
+
+    /// Prepares the cluster for the documents of one table. Repeating it changes nothing.
+    ///
+    /// Installs or updates the template, adds new fields to indices that exist, and makes sure that the template applies. Refuses
+    /// if another program, another table or a newer version owns one of the names.
+    pub async fn install(&self, template: &Template, destination: &Destination) -> Result<(), ClusterError> {
+        let existing = self.indices(template.pattern()).await?;
+        let outdated = outdated(template, &existing)?;
+        match destination {
+            Destination::Index(name) if existing.is_empty() => self.create_index(template, name).await?,
+            Destination::Index(_) => {}
+            Destination::Indices(_) => {
+                self.put_template(template).await?;
+                self.check_precedence(template, &undated(template, destination)).await?;
+            }
+            Destination::DataStream(_) => {
+                self.put_template(template).await?;
+                // The cluster does not simulate an index for a name that a data stream has.
+                if existing.is_empty() {
+                    let name = undated(template, destination);
+                    self.check_precedence(template, &name).await?;
+                    self.create_data_stream(&name).await?;
+                }
+            }
+        }
+        for index in outdated {
+            self.add_fields(template, &index.name).await?;
+        }
+        Ok(())
+    }
+
+    async fn create_index(&self, template: &Template, name: &str) -> Result<(), ClusterError> {
+        let action = format!("create the index {name:?}");
+        let answer =
+            self.request(&action, Method::Put, &format!("/{name}"), Some(&template.index_body())).await?;
+        if is_error(&answer, EXISTS) {
+            outdated(template, &self.indices(name).await?)?;
+            return Ok(());
+        }
+        ok(&action, &answer).map(|_| ())
+    }
+
+    async fn put_template(&self, template: &Template) -> Result<(), ClusterError> {
+        let name = &template.name;
+        let path = format!("/_index_template/{name}");
+        let action = format!("read the template {name:?}");
+        let answer = self.request(&action, Method::Get, &path, None).await?;
+        let body = if answer.status == 404 { None } else { Some(ok(&action, &answer)?) };
+        let existing = match &body {
+            None => None,
+            Some(body) => Some(
+                body["index_templates"][0]
+                    .get("index_template")
+                    .ok_or_else(|| malformed(&action, "it has no index_templates[0].index_template"))?,
+            ),
+        };
+        match template.decide(existing.map(|existing| &existing["_meta"])) {
+            Decision::Keep => Ok(()),
+            Decision::Refuse(refusal) => Err(owned("the template", &[name], refusal)),
+            Decision::Put => {
+                let action = format!("install the template {name:?}");
+                self.expect_ok(&action, Method::Put, &path, Some(&template.body())).await.map(|_| ())
+            }
+        }
+    }
+
+    /// Makes sure that an index of this name gets the mapping of the template.
+    async fn check_precedence(&self, template: &Template, index: &str) -> Result<(), ClusterError> {
+        let action = format!("find the template that applies to the index {index:?}");
+        let body = self
+            .expect_ok(&action, Method::Post, &format!("/_index_template/_simulate_index/{index}"), None)
+            .await?;
+        let meta = Meta::read(&body["template"]["mappings"]["_meta"]);
+        if meta.is_some_and(|meta| meta.table == template.table && meta.schema == template.schema) {
+            return Ok(());
+        }
+        Err(ClusterError::Overridden {
+            template: template.name.clone(),
+            index: index.to_owned(),
+            others: list(&self.templates_of(index).await?),
+        })
+    }
+
+    /// Returns the names of the templates with Flowherd's priority or a higher one that match an index. The answer of the
+    /// simulation names only those that do not apply.
+    async fn templates_of(&self, index: &str) -> Result<Vec<String>, ClusterError> {
+        let body = self.expect_ok("list the templates", Method::Get, "/_index_template", None).await?;
+        let templates = body["index_templates"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let is_match = |template: &&Value| {
+            let template = &template["index_template"];
+            let patterns = template["index_patterns"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let mut patterns = patterns.iter().filter_map(Value::as_str);
+            template["priority"].as_u64().is_some_and(|priority| priority > PRIORITY)
+                && patterns.any(|pattern| matches(pattern, index))
+        };
+        let names = templates.iter().filter(is_match).filter_map(|template| template["name"].as_str());
+        Ok(names.map(str::to_owned).collect())
+    }
+
+    async fn create_data_stream(&self, name: &str) -> Result<(), ClusterError> {
+        let action = format!("create the data stream {name:?}");
+        let answer = self.request(&action, Method::Put, &format!("/_data_stream/{name}"), None).await?;
+        if is_error(&answer, EXISTS) {
+            return Ok(());
+        }
+        ok(&action, &answer).map(|_| ())
+    }
+
+    async fn add_fields(&self, template: &Template, index: &str) -> Result<(), ClusterError> {
+        let action = format!("add fields to the index {index:?}");
+        let answer = self
+            .request(&action, Method::Put, &format!("/{index}/_mapping"), Some(template.mappings()))
+            .await?;
+        if answer.status == 400 {
+            let (table, index) = (template.table.clone(), index.to_owned());
+            return Err(ClusterError::Mapping { table, index, reason: ClientError::status(&answer) });
+        }
+        ok(&action, &answer).map(|_| ())
+    }
+
+    /// Returns the indices of a name or pattern, with those behind an alias or data stream.
+    pub(crate) async fn indices(&self, pattern: &str) -> Result<Vec<ExistingIndex>, ClusterError> {
+        let action = format!("list the indices {pattern:?}");
+        // The UUID makes indices without `_meta` part of the answer.
+        let path = format!(
+            "/{}?expand_wildcards=all&filter_path={}",
+            escaped(pattern),
+            escaped("*.settings.index.uuid,*.mappings._meta")
+        );
+        let answer = self.request(&action, Method::Get, &path, None).await?;
+        if answer.status == 404 {
+            return Ok(Vec::new());
+        }
+        let body = ok(&action, &answer)?;
+        let indices = body.as_object().ok_or_else(|| malformed(&action, "it is not an object"))?;
+        let index = |(name, index): (&String, &Value)| ExistingIndex {
+            name: name.clone(),
+            meta: index["mappings"]["_meta"].clone(),
+        };
+        Ok(indices.iter().map(index).collect())
+    }
+
+    /// Sends a request that succeeds unless something is wrong.
+    pub(crate) async fn expect_ok(
+        &self,
+        action: &str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, ClusterError> {
+        ok(action, &self.request(action, method, path, body).await?)
+    }
+
+    /// Sends a request whose answer may be an error that the caller expects.
+    pub(crate) async fn request(
+        &self,
+        action: &str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Response, ClusterError> {
+        let text = body.map(Value::to_string);
+        let body = text.as_ref().map_or(Body::Empty, |text| Body::Json(text.as_bytes()));
+        let sent = self.client.send(method, path, body, MAX_ANSWER_BYTES).await;
+        sent.map_err(|source| ClusterError::Request { action: action.to_owned(), source })
+    }
+}
+
+/// Returns the name of the index for rows without a time, which every destination has.
+fn undated(template: &Template, destination: &Destination) -> String {
+    let mut name = String::new();
+    let _ = destination.of_table(&template.table).append(b"-", &mut name);
+    name
+}
+
+/// Returns whether a pattern, in which `*` stands for any text, matches a name.
+fn matches(pattern: &str, name: &str) -> bool {
+    let Some((start, mut rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut name) = name.strip_prefix(start) else { return false };
+    // The first position of each part leaves most of the name for the others.
+    while let Some((part, after)) = rest.split_once('*') {
+        let Some(at) = name.find(part) else { return false };
+        name = &name[at + part.len()..];
+        rest = after;
+    }
+    name.ends_with(rest)
+}
+
+/// Returns the indices without some of the template's fields. Refuses if one is not Flowherd's, or of another table.
+fn outdated<'a>(
+    template: &Template,
+    existing: &'a [ExistingIndex],
+) -> Result<Vec<&'a ExistingIndex>, ClusterError> {
+    let mut outdated = Vec::new();
+    let mut refused: Vec<(&str, Refusal)> = Vec::new();
+    for index in existing {
+        match template.decide(Some(&index.meta)) {
+            Decision::Keep => {}
+            Decision::Put => outdated.push(index),
+            Decision::Refuse(refusal) => refused.push((&index.name, refusal)),
+        }
+    }
+    let Some((_, refusal)) = refused.first().copied() else { return Ok(outdated) };
+    let names: Vec<&str> =
+        refused.iter().filter(|(_, other)| *other == refusal).map(|(name, _)| *name).collect();
+    Err(owned("the index", &names, refusal))
+}
+
+pub(crate) fn owned(what: &'static str, names: &[impl AsRef<str>], refusal: Refusal) -> ClusterError {
+    ClusterError::Owned { what, names: list(names), refusal }
+}
+
+/// Lists the first names, quoted, and the number of the others.
+pub(crate) fn list(names: &[impl AsRef<str>]) -> String {
+    let quoted: Vec<String> =
+        names.iter().take(MAX_LISTED).map(|name| format!("{:?}", name.as_ref())).collect();
+    match names.len().saturating_sub(MAX_LISTED) {
+        0 => quoted.join(", "),
+        more => format!("{} and {more} more", quoted.join(", ")),
+    }
+}
+
+/// Returns the body of a success.
+pub(crate) fn ok(action: &str, answer: &Response) -> Result<Value, ClusterError> {
+    if !(200..300).contains(&answer.status) {
+        return Err(ClusterError::Request { action: action.to_owned(), source: ClientError::status(answer) });
+    }
+    serde_json::from_slice(&answer.body).map_err(|error| malformed(action, &error.to_string()))
+}
+
+/// Returns whether an answer is an error of this type.
+fn is_error(answer: &Response, kind: &str) -> bool {
+    answer.status == 400
+        && serde_json::from_slice(&answer.body)
+            .is_ok_and(|body: Value| body["error"]["type"].as_str() == Some(kind))
+}
+
+pub(crate) fn malformed(action: &str, problem: &str) -> ClusterError {
+    let problem = format!("the answer is not one of a search cluster: {problem}; check the URL");
+    ClusterError::Answer { action: action.to_owned(), problem }
+}
+
+/// Escapes what a path or query may hold in clear text, but not all programs that verify signatures agree on.
+pub(crate) fn escaped(text: &str) -> String {
+    text.replace('*', "%2A").replace(',', "%2C")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_matches_any_text_at_its_stars() {
+        for pattern in ["a-b-c", "*", "a*", "*c", "a*c", "a*b*c", "*b*", "a-*-*", "**"] {
+            assert!(matches(pattern, "a-b-c"), "{pattern}");
+        }
+        for pattern in ["a-b", "b*", "*b", "a*b", "a-b-c-*", "a-b-*-c", "*d*"] {
+            assert!(!matches(pattern, "a-b-c"), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_short() {
+        let names: Vec<String> = (1..=7).map(|number| number.to_string()).collect();
+        assert_eq!(list(&names), "\"1\", \"2\", \"3\", \"4\", \"5\" and 2 more");
+        assert_eq!(list(&names[..1]), "\"1\"");
+    }
+}

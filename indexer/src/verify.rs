@@ -1,0 +1,118 @@
+//! Compares the documents of a cluster with a ledger.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::{
+    client::Method,
+    cluster::{Cluster, ClusterError, escaped, malformed},
+};
+
+/// Objects of one query. The keys of one query then take less than 1 MiB.
+const OBJECTS_PER_QUERY: usize = 500;
+
+/// Documents that an object should have, from its receipt: those that were indexed, and those that existed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// The key of the `csv.gz`.
+    pub object: String,
+    /// Number of documents.
+    pub documents: u64,
+}
+
+/// The result of a comparison.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verification {
+    /// Objects compared.
+    pub objects: u64,
+    /// Documents found.
+    pub documents: u64,
+    /// The objects with another number of documents.
+    pub differences: Vec<Difference>,
+}
+
+/// An object that has more or fewer documents than its receipt says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The key of the `csv.gz`.
+    pub object: String,
+    /// Documents that the receipt says.
+    pub expected: u64,
+    /// Documents in the cluster.
+    pub found: u64,
+}
+
+impl Cluster<'_> {
+    /// Counts the documents of each object in the indices of a pattern. Makes all of them visible to searches first.
+    ///
+    /// Counts by object, not by run: a document keeps the run that created it.
+    pub async fn verify(&self, pattern: &str, expected: &[Expected]) -> Result<Verification, ClusterError> {
+        self.refresh(pattern).await?;
+        let mut verification = Verification::default();
+        for expected in expected.chunks(OBJECTS_PER_QUERY) {
+            let counts = self.count(pattern, expected).await?;
+            for (expected, found) in expected.iter().zip(counts) {
+                verification.objects += 1;
+                verification.documents += found;
+                if found != expected.documents {
+                    let (object, expected) = (expected.object.clone(), expected.documents);
+                    verification.differences.push(Difference { object, expected, found });
+                }
+            }
+        }
+        Ok(verification)
+    }
+
+    async fn refresh(&self, pattern: &str) -> Result<(), ClusterError> {
+        let action = format!("refresh the indices {pattern:?}");
+        let path = format!("/{}/_refresh?ignore_unavailable=true&expand_wildcards=all", escaped(pattern));
+        let body = self.expect_ok(&action, Method::Post, &path, None).await?;
+        check_shards(&action, &body)
+    }
+
+    /// Returns the number of documents of each object, in the same order.
+    async fn count(&self, pattern: &str, expected: &[Expected]) -> Result<Vec<u64>, ClusterError> {
+        let action = format!("count the documents of the indices {pattern:?}");
+        let path = format!("/{}/_search?ignore_unavailable=true&expand_wildcards=all", escaped(pattern));
+        let keys: Vec<&str> = expected.iter().map(|expected| &*expected.object).collect();
+        // Counts are exact, because there are no more terms than `size`
+        // (https://docs.opensearch.org/latest/aggregations/bucket/terms/).
+        let query = json!({
+            "size": 0,
+            "track_total_hits": false,
+            "query": { "bool": { "filter": { "terms": { "flowherd.object": keys } } } },
+            "aggs": { "objects": { "terms": { "field": "flowherd.object", "size": keys.len() } } },
+        });
+        let body = self.expect_ok(&action, Method::Post, &path, Some(&query)).await?;
+        check_shards(&action, &body)?;
+        if body["timed_out"] != Value::Bool(false) {
+            let problem = "the search timed out; repeat it when the cluster has less to do".to_owned();
+            return Err(ClusterError::Answer { action, problem });
+        }
+        // Without an index there is no aggregation.
+        let buckets =
+            body["aggregations"]["objects"]["buckets"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut counts = BTreeMap::new();
+        for bucket in buckets {
+            let (Some(key), Some(count)) = (bucket["key"].as_str(), bucket["doc_count"].as_u64()) else {
+                return Err(malformed(&action, "a bucket has no key or no doc_count"));
+            };
+            counts.insert(key, count);
+        }
+        Ok(keys.iter().map(|key| counts.get(key).copied().unwrap_or(0)).collect())
+    }
+}
+
+/// Refuses an answer that does not include all shards: its numbers would be too low.
+fn check_shards(action: &str, body: &Value) -> Result<(), ClusterError> {
+    let shards = &body["_shards"];
+    match (shards["total"].as_u64(), shards["successful"].as_u64(), shards["failed"].as_u64()) {
+        (Some(_), Some(_), Some(0)) => Ok(()),
+        (Some(total), _, Some(failed)) => Err(ClusterError::Answer {
+            action: action.to_owned(),
+            problem: format!("{failed} of {total} shards failed; repeat it when the cluster is healthy"),
+        }),
+        _ => Err(malformed(action, "it has no _shards")),
+    }
+}
