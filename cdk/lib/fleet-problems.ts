@@ -25,18 +25,23 @@ const MAX_ENVIRONMENT_BYTES = 4096;
 /** `own` checks single properties, `conflicts` several together. */
 export function fleetProblems(props: Props, own: Check, conflicts: Check): Problem[] {
   const { fleets } = props;
-  if (fleets === undefined) return [];
+  if (fleets === undefined) return unusedProblems(props, props);
   const names = Object.keys(fleets);
   if (names.length === 0) return [{ prop: 'fleets', value: fleets, why: 'must have at least one fleet' }];
   const problems = Object.entries(fleets).flatMap(([name, fleet]) => [
     ...nameProblems(name),
     ...named(name, [
-      ...own(fleet), ...jobProblems(fleet), ...queueProblems(fleet), ...unusedTasks(props, fleet), ...mergedConflicts(props, fleet, conflicts),
+      ...own(fleet), ...jobProblems(fleet), ...unusedProblems(fleet, merged(props, fleet)), ...unusedTasks(props, fleet),
+      ...mergedConflicts(props, fleet, conflicts),
     ]),
     ...((merged(props, fleet).prefixes ?? []).length > 0 || fleet.job === 'index' ? [] : named(name, [{ prop: 'prefixes', value: [], why: 'must have at least one prefix' }])),
   ]);
   // Later checks need valid fleets.
-  return problems.length > 0 ? problems : [...sharedPrefixes(props), ...outputProblems(names), ...sizeProblems(props)];
+  if (problems.length > 0) return problems;
+  return [
+    ...unusedDefaults(props, Object.values(fleets)), ...sharedPrefixes(props), ...outputProblems(names), ...alarmProblems(props, fleets),
+    ...sizeProblems(props),
+  ];
 }
 
 const named = (fleet: string, problems: readonly Problem[]): Problem[] =>
@@ -72,11 +77,36 @@ function indexProblems(fleet: FleetProps): Problem[] {
 
 const OF_QUEUE = ['visibilityTimeout', 'maxReceiveCount', 'messageRetention', 'oldestMessageAlarm'] as const;
 
-/** Properties of a queue that a fleet without a queue has. Those of the stack are for its other fleets. */
-function queueProblems(fleet: FleetProps): Problem[] {
-  if (fleet.driver !== 'map') return [];
-  const given = OF_QUEUE.filter((prop) => fleet[prop] !== undefined);
-  return given.map((prop) => ({ prop, value: fleet[prop], why: 'has no meaning with driver map, which has no queue; leave it out' }));
+/** Given properties without a meaning. `all` are the same with the defaults of the stack. */
+function unusedProblems(given: FleetProps, all: FleetProps): Problem[] {
+  return [...(all.driver === 'map' ? queueProblems(given) : []), ...(all.live === true ? [] : closeProblems(given))];
+}
+
+function queueProblems(props: FleetProps): Problem[] {
+  const given = OF_QUEUE.filter((prop) => props[prop] !== undefined);
+  return given.map((prop) => ({ prop, value: props[prop], why: 'has no meaning with driver map, which has no queue; leave it out' }));
+}
+
+function closeProblems({ closeHour }: FleetProps): Problem[] {
+  if (closeHour === undefined) return [];
+  return [{ prop: 'closeHour', value: closeHour, why: 'needs live=true: only the days of a live fleet are closed' }];
+}
+
+/** Properties of the stack without a meaning for any fleet. */
+function unusedDefaults(props: Props, fleets: readonly FleetProps[]): Problem[] {
+  const all = fleets.map((fleet) => merged(props, fleet));
+  return [
+    ...(all.every(({ driver }) => driver === 'map') ? queueProblems(props) : []),
+    ...(all.some(({ live }) => live === true) ? [] : closeProblems(props)),
+  ];
+}
+
+/** The alarms of new objects have no fleet in their names. */
+function alarmProblems(props: Props, fleets: Readonly<Record<string, FleetProps>>): Problem[] {
+  const isAnyLive = Object.values(fleets).some((fleet) => merged(props, fleet).live === true);
+  if (!isAnyLive || !('arrivals' in fleets)) return [];
+  const why = 'cannot be the name of a fleet beside a live one: the alarm arrivals-dead-letters is that of new objects';
+  return [{ prop: 'fleets', value: 'arrivals', why }];
 }
 
 /** Those of the stack are defaults for its fleets on Fargate. Those of a fleet on Lambda are a mistake. */

@@ -36,13 +36,19 @@ const BATCH = 100;
 const WINDOW = Duration.seconds(2);
 /** Concurrent invocations. One sends some thousand tasks a second, so this only bounds retries of a flood. */
 const CONCURRENCY = 5;
-const TIMEOUT = Duration.seconds(60);
+/** The first arrival of a day begins its run, which copies the rules, the names and the enrichment files: docs/limits.md. */
+const TIMEOUT = Duration.minutes(2);
 /** Six times the timeout: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html */
-const VISIBILITY = Duration.seconds(360);
-/** Deliveries before an arrival becomes a dead-letter message, after about half an hour. */
+const VISIBILITY = Duration.seconds(6 * TIMEOUT.toSeconds());
+/** Deliveries before an arrival becomes a dead-letter message, after an hour. */
 const DELIVERIES = 5;
-/** Age of the oldest arrival that raises the alarm: above two deliveries. */
-const OLDEST = Duration.minutes(15);
+/**
+ * Age of the oldest arrival that raises the alarm, after the second delivery has failed.
+ *
+ * At the third delivery, after two visibility timeouts, SQS no longer counts a message as the oldest:
+ * https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+ */
+const OLDEST = Duration.seconds(1.5 * VISIBILITY.toSeconds());
 
 /**
  * S3 ▶ EventBridge rule ▶ queue of arrivals ▶ function of the coordinator's program, and a schedule that closes each day.
@@ -72,7 +78,8 @@ export class Live extends Construct {
       description: 'Flowherd: sends the tasks of objects that have arrived',
       directory: join(props.artifacts, 'flowherd-coordinator'),
       architecture: props.architecture,
-      memoryMb: 512,
+      // It begins runs as the coordinator does.
+      memoryMb: props.coordinator.memoryMb,
       timeout: TIMEOUT,
       logRetention: props.logRetention,
       environment: props.coordinator.environment,

@@ -93,6 +93,7 @@ export class NamesRefresh extends Construct {
     if (roleArns.length > 0) {
       Grant.addToPrincipal({ grantee: coordinator, actions: ['sts:AssumeRole'], resourceArns: [...roleArns] });
     }
-    results.grantOnObjects(coordinator, ['s3:GetObject', 's3:PutObject'], [NAMES_KEY]);
+    // Each function that begins runs may read the names: Coordinator.grantConfiguration.
+    results.grantOnObjects(coordinator, ['s3:PutObject'], [NAMES_KEY]);
   }
 }

@@ -232,6 +232,27 @@ test('a fleet with driver map has the alarms and the part of the dashboard that 
   assert.ok(section.includes('"Queue","Flowherd-bulk"') && !section.includes('AWS/SQS'), section);
 });
 
+test('settings of a queue are refused if every fleet they are for has driver map', () => {
+  const refused = (prop: string) => new RegExp(`^${prop}=.*: has no meaning with driver map, which has no queue; leave it out`);
+  const problemsOf = (settings: Readonly<Record<string, unknown>>) => {
+    try {
+      synth(settings);
+    } catch (error) {
+      if (error instanceof SettingsError) return error.problems;
+      throw error;
+    }
+    return [];
+  };
+  for (const setting of ['retentionDays', 'maxReceiveCount', 'visibilitySeconds', 'oldestMessageAlarmSeconds']) {
+    const given = { driver: 'map', [setting]: setting === 'visibilitySeconds' ? '1800' : '7' };
+    const valid = setting === 'oldestMessageAlarmSeconds' ? { ...given, [setting]: '700' } : given;
+    assert.match(problemsOf(valid).join(), refused(setting), setting);
+    assert.match(problemsOf({ ...valid, fleets: { a: {} } }).join(), refused(setting), setting);
+    assert.deepEqual(problemsOf({ ...valid, fleets: { a: {}, b: { driver: 'queue', prefixes: ['b/'] } } }), [], setting);
+  }
+  assert.match(problemsOf({ driver: 'map', fleets: { a: { maxReceiveCount: 3 } } }).join(), refused('fleets.a.maxReceiveCount'));
+});
+
 test('settings that a map cannot have are refused', () => {
   assert.deepEqual(problems({ bulk: { driver: 'map', workerTimeoutSeconds: 300, maxReceiveCount: 3, live: true } }), [
     'fleets.bulk.maxReceiveCount=3: has no meaning with driver map, which has no queue; leave it out; example: fleets.bulk.maxReceiveCount=10',

@@ -73,7 +73,7 @@ test('arrivals become dead-letter messages after five deliveries, and none is de
   assert.equal(queue.RedrivePolicy.maxReceiveCount, 5);
   assert.equal(text(queue.RedrivePolicy.deadLetterTargetArn), '<LiveDeadLetters>');
   const arrive = live.only('AWS::Lambda::Function', 'LiveArrive').Properties;
-  assert.ok(queue.VisibilityTimeout >= 6 * arrive.Timeout);
+  assert.equal(queue.VisibilityTimeout, 6 * arrive.Timeout);
   const { BatchSize, FunctionResponseTypes, EventSourceArn, ScalingConfig } = live.only('AWS::Lambda::EventSourceMapping', 'LiveTrigger').Properties;
   assert.deepEqual([BatchSize, FunctionResponseTypes, text(EventSourceArn), ScalingConfig], [100, ['ReportBatchItemFailures'], '<LiveArrivals>', { MaximumConcurrency: 5 }]);
 });
@@ -101,6 +101,14 @@ test('the function of arrivals begins live runs and sends their tasks, and may d
   // The same settings as the coordinator.
   const environment = (id: string) => live.only('AWS::Lambda::Function', id).Properties.Environment;
   assert.deepEqual(environment('LiveArrive'), environment('PlanningCoordinator'));
+});
+
+test('the function of arrivals has the memory of the coordinator and time for the begin of a run', () => {
+  for (const [settings, memory] of [[{}, 1024], [{ namesRefresh: 'true' }, 3008]] as const) {
+    const stack = synth({ ...settings, live: 'true' });
+    const [arrive, coordinator] = ['LiveArrive', 'PlanningCoordinator'].map((id) => stack.only('AWS::Lambda::Function', id).Properties);
+    assert.deepEqual([arrive.MemorySize, coordinator.MemorySize, arrive.Timeout], [memory, memory, 120]);
+  }
 });
 
 test('the coordinator writes the files of live runs only with a live fleet', () => {
@@ -133,26 +141,51 @@ test('alarms watch the arrivals, and the days of each live fleet', () => {
   );
 });
 
+test('the alarm on the age of arrivals is raised before SQS leaves a message out of the metric', () => {
+  const { Threshold, Period, EvaluationPeriods } = live.only('AWS::CloudWatch::Alarm', 'Alarmsarrivalsage').Properties;
+  const visibility = live.only('AWS::SQS::Queue', 'LiveArrivals').Properties.VisibilityTimeout as number;
+  // The second delivery has failed, and the third one has not begun.
+  assert.ok(Threshold > visibility && Threshold + 2 * Period * EvaluationPeriods < 2 * visibility, `${Threshold}`);
+});
+
 test('the bucket keeps its notifications: the stack configures none', () => {
   assert.deepEqual(live.all('AWS::S3::Bucket').map(([id]) => id.replace(/[0-9A-F]{8}$/, '')), ['ResultsBucket']);
   assert.ok(!JSON.stringify(live.resources).includes('NotificationConfiguration'));
   assert.deepEqual(live.all('Custom::S3BucketNotifications'), []);
 });
 
+/** The problems of settings, one a line. */
+function problems(settings: Readonly<Record<string, unknown>>): string {
+  try {
+    synth(settings);
+  } catch (error) {
+    if (error instanceof SettingsError) return error.problems.join('\n');
+    throw error;
+  }
+  return '';
+}
+
 test('a live fleet needs the source bucket in the account and region of the stack', () => {
-  const problems = (settings: Readonly<Record<string, unknown>>) => {
-    try {
-      synth(settings);
-    } catch (error) {
-      if (error instanceof SettingsError) return error.problems.join('\n');
-      throw error;
-    }
-    return '';
-  };
   for (const elsewhere of [{ sourceBucketRegion: 'us-west-2' }, { sourceBucketAccount: '999999999999' }]) {
     assert.equal(problems(elsewhere), '');
     assert.match(problems({ ...elsewhere, live: 'true' }), /^live="true": needs a source bucket in the account and the region of the stack/);
     assert.match(problems({ ...elsewhere, fleets: { flow: { live: true } } }), /^fleets\.flow\.live=true: needs a source bucket/);
   }
   assert.match(problems({ live: 'true', closeHour: '24' }), /^closeHour="24": must be a whole number from 0 to 23/);
+});
+
+test('an hour of the close without a live fleet is refused', () => {
+  const why = 'needs live=true: only the days of a live fleet are closed';
+  assert.match(problems({ closeHour: '5' }), new RegExp(`^closeHour="5": ${why}`));
+  const fleets = (a: object, b: object) => ({ a: { prefixes: ['a/'], ...a }, b: { prefixes: ['b/'], ...b } });
+  assert.match(problems({ fleets: fleets({ live: true }, { closeHour: 5 }) }), new RegExp(`^fleets\\.b\\.closeHour=5: ${why}`));
+  assert.match(problems({ closeHour: 5, fleets: fleets({}, {}) }), new RegExp(`^closeHour=5: ${why}`));
+  assert.equal(problems({ closeHour: 5, fleets: fleets({ live: true }, {}) }), '');
+  assert.equal(problems({ live: 'true', fleets: fleets({ closeHour: 5 }, { live: false }) }), '');
+});
+
+test('a fleet named arrivals beside a live one is refused: their alarms would have one name', () => {
+  const fleets = { arrivals: { prefixes: ['a/'] }, b: { prefixes: ['b/'], live: true } };
+  assert.match(problems({ fleets }), /^fleets="arrivals": cannot be the name of a fleet beside a live one: the alarm arrivals-dead-letters/);
+  assert.equal(problems({ fleets: { ...fleets, b: { prefixes: ['b/'] } } }), '');
 });

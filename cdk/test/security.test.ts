@@ -22,6 +22,8 @@ const VARIANTS: readonly Readonly<Record<string, string>>[] = [
   { namesRefresh: 'true', namesRoleArns: ROLE_OF_MEMBER, namesRegions: 'eu-west-1,us-east-1' },
   { sourceBucketAccount: '999999999999', namesFile: file('names.json', '{}'), alarmTopicArn: 'arn:aws:sns:eu-west-1:123456789012:alarms' },
   { live: 'true' },
+  { live: 'true', namesRefresh: 'true' },
+  { live: 'true', namesUrl: 's3://my-settings/flowherd/names.json' },
   {
     sourceBucketAccount: '999999999999',
     sourceKmsKeyArn: KEY,
@@ -154,6 +156,20 @@ for (const [heading, role] of Object.entries(ROLES)) {
   });
 }
 
+test('each function may read the files on S3 that its environment names', () => {
+  for (const { settings, stack } of synthesized) {
+    for (const [id, { Properties }] of stack.all('AWS::Lambda::Function')) {
+      const role = text(Properties.Role).slice(1, -1);
+      const readable = synthesizedPermissions(stack, role).filter((permission) => permission.startsWith('s3:GetObject '));
+      const variables = Object.values(Properties.Environment.Variables as object).map(text).join(' ');
+      for (const [, location] of variables.matchAll(/s3:\/\/([^\s"]+)/g)) {
+        const objects = [location, `arn:<AWS::Partition>:s3:::${location}`].map((object) => line('s3:GetObject', named(object)));
+        assert.ok(objects.some((object) => readable.includes(object)), `${id} cannot read ${location} with ${Object.keys(settings).join()}`);
+      }
+    }
+  }
+});
+
 test('a map adds exactly the permissions of the document, and its fleet has none on a queue', () => {
   const plain = synthesized[0]?.stack ?? assert.fail();
   const map = synth({ driver: 'map' });
@@ -263,8 +279,8 @@ test('the functions know the account that must own each bucket', () => {
     assert.deepEqual(variables(all?.stack, id)['FLOWHERD_RESULTS_BUCKET_OWNER'], own);
   }
   const owners = (variable: string) => synthesized.map(({ stack }) => variables(stack, 'PlanningCoordinator')[`FLOWHERD_${variable}_BUCKET_OWNER`]);
-  assert.deepEqual(owners('NAMES'), [undefined, undefined, own, undefined, own, own, own, undefined, '999999999999']);
-  assert.deepEqual(owners('CONFIG'), [...Array.from({ length: 8 }, () => undefined), own]);
+  assert.deepEqual(owners('NAMES'), [undefined, undefined, own, undefined, own, own, own, undefined, own, own, '999999999999']);
+  assert.deepEqual(owners('CONFIG'), synthesized.map((_, at) => (at === synthesized.length - 1 ? own : undefined)));
   for (const { settings, stack } of synthesized) {
     const outputs = stack.template.toJSON()['Outputs'] as Record<string, { Value: unknown }>;
     assert.deepEqual(outputs['SourceBucketOwner']?.Value, settings['sourceBucketAccount'] ?? own);

@@ -103,7 +103,7 @@ test('every setting refuses invalid values', () => {
     namesRetentionDays: ['365'],
     tables: ['', '/nowhere', file('no-tables.json', '{"name": "x"}')],
     queryLimitGb: ['0', '1.5'],
-    closeHour: ['-1', '24', 'noon'],
+    closeHour: ['5', 'noon'],
     runTimeLimitHours: ['0'],
     maxCalls: ['1', '1501'],
     architecture: ['x86'],

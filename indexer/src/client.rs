@@ -5,6 +5,7 @@ mod signer;
 
 use std::{error::Error, time::Duration};
 
+use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_http_client::{
     Connector,
     tls::{self, TlsContext, TrustStore, rustls_provider::CryptoMode},
@@ -112,6 +113,7 @@ impl Client {
             TlsContext::builder().with_trust_store(trust).build().map_err(|error| invalid(&error))?;
         let timeouts = HttpConnectorSettings::builder().connect_timeout(CONNECT).build();
         let connector = Connector::builder()
+            .sleep_impl(TokioSleep::new())
             .connector_settings(timeouts)
             .pool_max_idle_per_host(settings.max_in_flight)
             .tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc))

@@ -334,7 +334,7 @@ fn undated(template: &Template, destination: &Destination) -> String {
     name
 }
 
-/// Returns whether a pattern, in which `*` stands for any text, matches a name.
+/// Returns whether a pattern, in which `*` matches any text, matches a name.
 fn matches(pattern: &str, name: &str) -> bool {
     let Some((start, mut rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(mut name) = name.strip_prefix(start) else { return false };

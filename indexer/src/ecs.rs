@@ -100,6 +100,14 @@ mod tests {
     }
 
     #[test]
+    fn the_document_has_every_name() {
+        let document = include_str!("../../docs/indexing.md");
+        let row = |(column, field): &(&str, &str)| format!("\n| `{column}` | `{field}` |\n");
+        let missing: Vec<String> = FIELDS.iter().map(row).filter(|row| !document.contains(row)).collect();
+        assert_eq!(missing, [""; 0]);
+    }
+
+    #[test]
     fn a_default_flow_log_has_the_names_of_the_schema() {
         let schema = schema("");
         let text: Vec<String> =

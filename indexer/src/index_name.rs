@@ -76,7 +76,7 @@ pub struct NameError {
 impl DateUnit {
     const ALL: [Self; 3] = [Self::Day, Self::Month, Self::Year];
 
-    /// Returns the text that stands for the date in a layout.
+    /// Returns the placeholder of the date in a layout.
     fn placeholder(self) -> &'static str {
         match self {
             Self::Day => "{yyyy.MM.dd}",
@@ -210,7 +210,7 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
     Err(NameError { text: name.to_owned(), problem, example: "incident-2026-02" })
 }
 
-/// Checks a name in which `*` stands for any text, but not at the beginning.
+/// Checks a name in which `*` matches any text, but not at the beginning.
 pub fn check_pattern(pattern: &str) -> Result<(), NameError> {
     check_name(&pattern.replace('*', "_")).map_err(|error| NameError { text: pattern.to_owned(), ..error })
 }

@@ -8,7 +8,7 @@ import org.opensearch.node.Node;
 import org.opensearch.transport.Netty4Plugin;
 
 /**
- * Runs one node of OpenSearch until the process ends.
+ * Runs one node of OpenSearch until its standard input ends.
  *
  * <p>Arguments: the directory for its data, its HTTP port, its transport port, and any number of NAME=VALUE settings. The
  * launcher of the distribution is not in Maven Central, so this class starts the node with the one plugin that it needs.
@@ -47,7 +47,9 @@ public final class SearchNode {
         Runtime.getRuntime().addShutdownHook(new Thread(() -> close(node)));
         node.start();
         System.out.println("node is ready");
-        Thread.currentThread().join();
+        // Ends with the process that started it.
+        while (System.in.read() >= 0) {}
+        System.exit(0);
     }
 
     private static void close(Node node) {

@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::PathBuf,
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::{
     local_cloud::wait_at_most,
-    servers::{LOG, free_ports, root, spawn},
+    servers::{LOG, free_ports, root},
 };
 
 /// Time limit of a node's start.
@@ -97,10 +97,14 @@ impl Drop for SearchNode {
 /// Starts the process. Its log replaces the log of an earlier process.
 fn spawn_node(state: &TempDir, http: u16, transport: u16, settings: &[String]) -> Child {
     let libraries = libraries();
+    let log = fs::File::create(state.path().join(LOG)).unwrap();
     let mut command = Command::new("java");
     command.args(["-Xms256m", "-Xmx512m", "-cp"]).arg(format!("{0}/*:{0}", libraries.display()));
     command.args(["SearchNode", "home", &http.to_string(), &transport.to_string()]).args(settings);
-    spawn(command, state)
+    // The node also ends when this pipe closes, so it never outlives a test process that is killed.
+    command.current_dir(state.path()).stdin(Stdio::piped());
+    command.stdout(log.try_clone().unwrap()).stderr(log);
+    command.spawn().unwrap_or_else(|error| panic!("cannot start java: {error}; install Java 17 or later"))
 }
 
 fn libraries() -> PathBuf {

@@ -325,7 +325,7 @@ fn start(command: Command, state: TempDir, ports: &[u16]) -> Server {
     Server { process, endpoint: format!("http://127.0.0.1:{}", ports[0]), ports: ports.to_vec(), state }
 }
 
-pub(crate) fn spawn(mut command: Command, state: &TempDir) -> Child {
+fn spawn(mut command: Command, state: &TempDir) -> Child {
     let log = fs::File::create(state.path().join(LOG)).unwrap();
     command.current_dir(state.path()).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     let name = command.get_program().display().to_string();

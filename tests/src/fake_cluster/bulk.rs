@@ -18,8 +18,7 @@ struct Document {
 }
 
 /// Whether a field that a real cluster maps to `ip` would accept the value.
-#[must_use]
-pub fn is_address(value: &Value) -> bool {
+fn is_address(value: &Value) -> bool {
     value.is_null() || value.as_str().is_some_and(|text| text.parse::<IpAddr>().is_ok())
 }
 

@@ -2,8 +2,11 @@
 //! `cargo test --test opensearch -- WORD` runs the checks whose names have it.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod faults;
+mod indexing;
 mod mappings;
 mod removal;
+mod rows;
 mod session;
 mod templates;
 mod verify;
@@ -44,6 +47,11 @@ checks![SHARED: Check:
     mappings::a_long_text_is_kept_but_not_searchable,
     mappings::a_repeated_document_exists,
     mappings::a_table_with_the_maximum_of_columns_has_a_template,
+    indexing::an_object_is_indexed_once_and_a_repetition_adds_nothing,
+    indexing::a_mapping_conflict_is_named_and_the_other_rows_are_indexed,
+    indexing::rows_go_to_the_index_of_their_own_day,
+    indexing::a_data_stream_has_each_row_once_until_it_is_rolled_over,
+    indexing::flow_logs_are_indexed_under_the_names_of_the_common_schema,
     verify::counts_of_the_cluster_agree_with_the_ledger,
     verify::a_deleted_document_is_noticed,
     verify::an_index_that_is_not_there_has_no_documents,
@@ -51,6 +59,15 @@ checks![SHARED: Check:
     removal::a_pattern_with_a_foreign_index_removes_nothing,
     removal::a_data_stream_is_removed_as_a_whole,
     removal::names_without_an_index_and_invalid_names_are_refused,
+];
+
+// Checks with a node of their own.
+checks![ALONE: (&str, fn()):
+    faults::requests_that_the_node_refuses_for_memory_are_sent_again,
+    faults::documents_that_the_node_has_no_queue_for_are_sent_again,
+    faults::a_request_that_is_too_large_is_halved,
+    faults::a_node_that_is_killed_and_started_again_has_every_row_once,
+    faults::three_indexers_with_abandoned_attempts_and_a_killed_node_leave_every_row_once,
 ];
 
 fn main() -> ExitCode {
@@ -64,6 +81,9 @@ fn main() -> ExitCode {
         for (name, check) in SHARED.iter().filter(|(name, _)| is_chosen(name)) {
             results.push(run(name, || check(&session)));
         }
+    }
+    for (name, check) in ALONE.iter().filter(|(name, _)| is_chosen(name)) {
+        results.push(run(name, check));
     }
     let failed = results.iter().filter(|passed| !**passed).count();
     println!("{} passed, {failed} failed", results.len() - failed);

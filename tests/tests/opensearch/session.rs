@@ -1,5 +1,7 @@
 //! A connection to a node, with the tables of a configuration.
 
+use std::time::Duration;
+
 use flowherd_indexer::{
     client::{Body, Client, Method},
     cluster::Cluster,
@@ -20,12 +22,19 @@ const MAX_ANSWER_BYTES: usize = 16 << 20;
 pub(crate) struct Session {
     pub(crate) runtime: Runtime,
     client: Client,
+    url: String,
 }
 
 impl Session {
     pub(crate) fn new(node: &SearchNode) -> Self {
         let client = Client::new(&ClusterSettings::new(node.url())).unwrap();
-        Self { runtime: Runtime::new().unwrap(), client }
+        Self { runtime: Runtime::new().unwrap(), client, url: node.url() }
+    }
+
+    /// Returns settings of an indexer that pauses for a short time only.
+    pub(crate) fn settings(&self) -> ClusterSettings {
+        let (first_pause, max_pause) = (Duration::from_millis(10), Duration::from_millis(250));
+        ClusterSettings { first_pause, max_pause, ..ClusterSettings::new(&self.url) }
     }
 
     pub(crate) fn cluster(&self) -> Cluster<'_> {
@@ -87,7 +96,11 @@ impl Prepared {
     }
 
     pub(crate) fn new(table: &Table, destination: Destination) -> Self {
-        let schema = DocumentSchema::new(table, Naming::Columns).unwrap();
+        Self::named(table, destination, Naming::Columns)
+    }
+
+    pub(crate) fn named(table: &Table, destination: Destination, naming: Naming) -> Self {
+        let schema = DocumentSchema::new(table, naming).unwrap();
         Self { template: Template::new(table, &schema, &destination), destination }
     }
 }

@@ -12,12 +12,15 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
 
-pub use self::bulk::is_address;
 use self::http::Request;
+
+/// How long to wait for a condition before the test fails.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// What the cluster does with one bulk request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,10 +162,12 @@ impl FakeCluster {
         self.shared.changed.notify_all();
     }
 
-    /// Waits until there were this many bulk requests.
+    /// Waits until there were this many bulk requests. Panics if they do not come.
     pub fn wait_for_requests(&self, count: usize) {
         let state = self.shared.lock();
-        drop(self.shared.changed.wait_while(state, |state| state.requests.len() < count).unwrap());
+        let few = |state: &mut State| state.requests.len() < count;
+        let (state, wait) = self.shared.changed.wait_timeout_while(state, DEADLINE, few).unwrap();
+        assert!(!wait.timed_out(), "{} requests instead of {count}", state.requests.len());
     }
 
     /// Returns the documents by index and id. Panics if a request was not as the API wants it.

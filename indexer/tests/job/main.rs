@@ -1,0 +1,11 @@
+//! The indexer against a cluster that fails as a script says.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod failures;
+#[allow(dead_code, unreachable_pub)] // the tests across crates use it too
+#[path = "../../../tests/src/fake_cluster/mod.rs"]
+mod fake_cluster;
+mod limits;
+mod outages;
+mod properties;
+mod support;
