@@ -205,10 +205,20 @@ pub(crate) struct SuggestArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) options: RunOptions,
+    /// With --watch: when the run is done, send the rows of each of its tables to the search cluster of the index fleet
+    #[arg(long, value_enum, value_name = "JOB", requires = "watch")]
+    pub(crate) then: Option<NextJob>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) fleet: FleetArgs,
+}
+
+/// What follows a run that is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum NextJob {
+    /// Send the rows to a search cluster
+    Index,
 }
 
 /// `flowherd rerun`.

@@ -11,6 +11,7 @@ use flowherd_coordinator::{
     index::ClusterError,
     options::RunOptions,
     reconcile,
+    report::finished_report,
 };
 use flowherd_indexer::{
     client::Client,
@@ -29,7 +30,7 @@ use serde::Serialize;
 
 use super::{Deployment, connected, json, run, runs};
 use crate::{
-    args::IndexArgs,
+    args::{FleetArgs, IndexArgs, OutputArgs},
     stop::Stop,
     summary::{self, print_message, printable},
     words::counted,
@@ -48,7 +49,25 @@ pub(crate) fn index(args: &IndexArgs) -> Result<(), Stop> {
             drop_index(deployment, args.of_fleet.as_deref(), name, args.yes)
         });
     }
-    run::begin(&args.fleet, args.options(), &args.output)
+    run::begin(&args.fleet, args.options(), &args.output).map(drop)
+}
+
+/// Indexes the rows of a run that is done, table by table.
+pub(super) fn after(args: &FleetArgs, name: &str, output: &OutputArgs) -> Result<(), Stop> {
+    let prefixes = connected(args, |deployment| {
+        // A mistake of the fleets is an error before the first table.
+        deployment.settings.fleets.index_fleet(None)?;
+        let run = runs::find(deployment, name)?;
+        let report = || finished_report(&deployment.connected.results, name);
+        let report = deployment.patience.during("the report", report).context("cannot read the report")?;
+        let tables = report.map(|report| report.tables).unwrap_or_default();
+        Ok(tables.keys().map(|table| layout::csv_of(table) + &run.prefix).collect::<Vec<_>>())
+    })?;
+    for prefix in prefixes {
+        let options = RunOptions { prefix: Some(prefix), index: true, ..RunOptions::default() };
+        run::begin(args, options, output)?;
+    }
+    Ok(())
 }
 
 /// The output of `--verify --json`.

@@ -383,7 +383,7 @@ fn a_cluster_that_does_not_answer_is_an_outage_and_no_failure() {
     indexing.work_with(&indexer, &|| indexing.day.queue.now() < began + Duration::from_hours(6));
     let files = indexing.day.store.files();
     assert!(!files.keys().any(|path| path.contains("index-1/failures/")), "{:?}", files.keys());
-    assert_eq!((indexing.day.queue.dead().len(), indexing.day.queue.bodies().len()), (0, OBJECTS - 2));
+    assert_eq!((indexing.day.queue.dead().len(), indexing.day.queue.bodies().len()), (0, OBJECTS - 1));
 
     cluster.afterwards(None);
     let queue = &indexing.day.queue;

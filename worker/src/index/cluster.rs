@@ -110,12 +110,13 @@ impl AsyncBufRead for Pieces {
     fn poll_fill_buf(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let this = self.get_mut();
         if this.position == this.piece.len() {
-            this.position = 0;
-            this.piece = match ready!(this.receiver.poll_recv(context)) {
+            let next = match ready!(this.receiver.poll_recv(context)) {
                 Some(piece) => piece?,
                 // The thread has sent the end before.
                 None => Vec::new(),
             };
+            // Not before the piece is there: a poll that finds none must not offer the last piece again.
+            (this.piece, this.position) = (next, 0);
         }
         Poll::Ready(Ok(&this.piece[this.position..]))
     }
@@ -147,5 +148,32 @@ impl RefusedSink for Sink<'_> {
     async fn refuse(&mut self, refused: Refused) -> io::Result<()> {
         let Refused { row, reason, detail, document } = refused;
         (self.0)(&RefusedRow { record: row.saturating_sub(1), reason, detail, document })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn a_reader_that_waits_for_the_next_piece_offers_no_piece_twice() {
+        let (sender, receiver) = mpsc::channel(1);
+        let mut pieces = Pieces { receiver, piece: Vec::new(), position: 0 };
+        let mut context = Context::from_waker(Waker::noop());
+        for piece in [&b"first"[..], b"second"] {
+            for _ in 0..2 {
+                assert!(Pin::new(&mut pieces).poll_fill_buf(&mut context).is_pending());
+            }
+            sender.try_send(Ok(piece.to_vec())).unwrap();
+            let Poll::Ready(Ok(read)) = Pin::new(&mut pieces).poll_fill_buf(&mut context) else {
+                panic!("no piece")
+            };
+            assert_eq!(read, piece);
+            Pin::new(&mut pieces).consume(piece.len());
+        }
+        drop(sender);
+        assert!(matches!(Pin::new(&mut pieces).poll_fill_buf(&mut context), Poll::Ready(Ok(&[]))));
     }
 }
