@@ -49,7 +49,10 @@ fn measure(count: u64) {
         .collect();
     figures.sort_by_key(|figures| figures.cpu_ns);
     let Figures { cpu_ns, peak_kib } = figures[ROUNDS / 2];
-    println!("index: {count} rows, {} ns of CPU a row (user and system), peak memory {peak_kib} KiB", cpu_ns / count);
+    println!(
+        "index: {count} rows, {} ns of CPU a row (user and system), peak memory {peak_kib} KiB",
+        cpu_ns / count
+    );
     stages::print(&file, count.min(200_000));
 }
 
@@ -92,7 +95,13 @@ fn index(url: &str, file: &Path) {
         indexer.index(object, body, &mut NoRefusals, &|| false).await.unwrap()
     });
     assert_eq!(counts.indexed, counts.rows);
+    println!("{} {}", cpu_ns(), getrusage(UsageWho::RUSAGE_SELF).unwrap().max_rss());
+}
+
+/// Returns the CPU time of this process, user and system.
+fn cpu_ns() -> u64 {
     let usage = getrusage(UsageWho::RUSAGE_SELF).unwrap();
-    let ns = |time: nix::sys::time::TimeVal| time.tv_sec() as u64 * 1_000_000_000 + time.tv_usec() as u64 * 1000;
-    println!("{} {}", ns(usage.user_time()) + ns(usage.system_time()), usage.max_rss());
+    let ns =
+        |time: nix::sys::time::TimeVal| time.tv_sec() as u64 * 1_000_000_000 + time.tv_usec() as u64 * 1000;
+    ns(usage.user_time()) + ns(usage.system_time())
 }

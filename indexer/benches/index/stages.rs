@@ -1,6 +1,6 @@
 //! The stages of the indexer, each alone on one thread.
 
-use std::{path::Path, time::Instant};
+use std::path::Path;
 
 use flowherd_deflate::Deflater;
 use flowherd_indexer::{
@@ -10,7 +10,10 @@ use flowherd_indexer::{
     rows::{Row, Rows},
 };
 
-use crate::rows::{KEY, target};
+use crate::{
+    cpu_ns,
+    rows::{KEY, target},
+};
 
 /// Documents of a request.
 const BULK_ROWS: u64 = 8000;
@@ -65,12 +68,9 @@ pub(crate) fn print(file: &Path, count: u64) {
     let document_bytes: usize = bulks.iter().map(|bulk| bulk.lines().len()).sum();
     let count = count as f64;
     println!("{:>10}  {:>8}", "stage", "ns a row");
-    for (stage, ns) in [
-        ("read", alone),
-        ("encode", encoded - alone),
-        ("compress", compressed),
-        ("answer", answered),
-    ] {
+    for (stage, ns) in
+        [("read", alone), ("encode", encoded - alone), ("compress", compressed), ("answer", answered)]
+    {
         println!("{stage:>10}  {:>8.0}", ns / count);
     }
     println!(
@@ -80,13 +80,13 @@ pub(crate) fn print(file: &Path, count: u64) {
     );
 }
 
-/// Returns the median time in nanoseconds.
+/// Returns the median CPU time in nanoseconds.
 fn median(mut stage: impl FnMut()) -> f64 {
     let mut times: Vec<f64> = (0..5)
         .map(|_| {
-            let began = Instant::now();
+            let began = cpu_ns();
             stage();
-            began.elapsed().as_nanos() as f64
+            (cpu_ns() - began) as f64
         })
         .collect();
     times.sort_by(f64::total_cmp);
