@@ -14,9 +14,9 @@ use jiff::Timestamp;
 
 use crate::{
     error::CoordinatorError,
-    index::IndexFleet,
     marker::{RunMarker, Stage},
     planner::PlanError,
+    search::IndexFleet,
     state::{Checking, Mapping, Operation, Planning, RunState},
 };
 

@@ -20,8 +20,8 @@ use flowherd_shared::{
 pub use send::SendError;
 
 use crate::{
-    index::{RowFilter, passed_over},
     manifest, parallel, reconcile,
+    search::{RowFilter, passed_over},
     state::Planning,
 };
 

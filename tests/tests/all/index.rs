@@ -8,9 +8,9 @@ use std::{
 use flowherd_coordinator::{
     coordinator::{Coordinator, Inputs},
     error::CoordinatorError,
-    index::IndexFleet,
     options::RunOptions,
     redrive::Redriven,
+    search::IndexFleet,
     state::{Operation, RunState},
 };
 use flowherd_indexer::{job::Indexer, settings::ClusterSettings};
@@ -76,6 +76,7 @@ impl Indexing {
             inputs: &|| Ok(Inputs::default()),
             settle: SETTLE,
             time_limit: Duration::from_hours(24),
+            on_page: &|| {},
             max_keys: 100_000,
             clock: &|| self.now(),
             pause: &|_| {},
