@@ -96,6 +96,8 @@ fn connected<T>(args: &FleetArgs, work: impl FnOnce(&Deployment<'_>) -> Result<T
     let step_loop = state_machine.map(|arn| StepLoop::new(&aws, arn));
     let connected =
         patience.during("the source bucket and the results bucket", || Connected::new(&aws, &settings))?;
+    let on_page = || patience.renew();
+    let connected = connected.on_page(&on_page);
     let deployment = Deployment {
         aws: &aws,
         connected: &connected,

@@ -95,7 +95,10 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     }
 
     fn count(&self, prefix: &str) -> Result<u64, CoordinatorError> {
-        let counts = pages(self.results, prefix).map(|page| Ok(page?.entries.len() as u64));
+        let counts = pages(self.results, prefix).map(|page| {
+            (self.on_page)();
+            Ok(page?.entries.len() as u64)
+        });
         counts.sum::<Result<u64, StoreError>>().map_err(CoordinatorError::Ledger)
     }
 

@@ -67,7 +67,7 @@ impl From<ConnectError> for CoordinatorError {
 }
 
 /// The coordinator's connections: the buckets, and the queues of each fleet that was used.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "it holds a function")]
 pub struct Connected<'a> {
     aws: &'a Aws,
     settings: &'a Settings,
@@ -77,6 +77,8 @@ pub struct Connected<'a> {
     pub results: Bucket,
     /// Connected when they are used first, so that a fleet whose queue does not respond does not stop the others.
     queues: BTreeMap<&'a str, OnceLock<Queues>>,
+    /// As [`Coordinator::on_page`].
+    on_page: &'a (dyn Fn() + Sync),
 }
 
 /// The queues of a fleet.
@@ -113,7 +115,13 @@ impl<'a> Connected<'a> {
             return Err(ConnectError::Refused(format!("{}: access is denied; {check}", named())));
         }
         let queues = settings.fleets.iter().map(|(name, _)| (name, OnceLock::new())).collect();
-        Ok(Self { aws, settings, source: source.bucket, results: results.bucket, queues })
+        Ok(Self { aws, settings, source: source.bucket, results: results.bucket, queues, on_page: &|| {} })
+    }
+
+    /// Calls this after each page of a listing that may be long.
+    #[must_use]
+    pub fn on_page(self, on_page: &'a (dyn Fn() + Sync)) -> Self {
+        Self { on_page, ..self }
     }
 
     /// Returns the fleet of a new run.
@@ -186,6 +194,7 @@ impl<'a> Connected<'a> {
             max_keys: settings.max_keys,
             clock: &Timestamp::now,
             pause: &std::thread::sleep,
+            on_page: self.on_page,
         }))
     }
 

@@ -69,6 +69,8 @@ pub struct Coordinator<'a, L, S, Q> {
     pub clock: &'a (dyn Fn() -> Timestamp + Sync),
     /// Waits between attempts to send.
     pub pause: &'a (dyn Fn(Duration) + Sync),
+    /// Called after each page of a listing that may be long, so that a command can renew its time limit.
+    pub on_page: &'a (dyn Fn() + Sync),
 }
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {

@@ -52,25 +52,34 @@ impl Method {
 }
 
 /// The body of a request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Body<'a> {
     /// No body.
     Empty,
     /// One JSON value.
     Json(&'a [u8]),
     /// Lines of JSON, compressed with gzip.
-    GzipLines(&'a [u8]),
+    GzipLines(Vec<u8>),
 }
 
-impl<'a> Body<'a> {
-    fn bytes(self) -> &'a [u8] {
+impl Body<'_> {
+    fn bytes(&self) -> &[u8] {
         match self {
             Self::Empty => &[],
-            Self::Json(bytes) | Self::GzipLines(bytes) => bytes,
+            Self::Json(bytes) => bytes,
+            Self::GzipLines(bytes) => bytes,
         }
     }
 
-    fn headers(self) -> &'static [(&'static str, &'static str)] {
+    fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Empty => Vec::new(),
+            Self::Json(bytes) => bytes.to_vec(),
+            Self::GzipLines(bytes) => bytes,
+        }
+    }
+
+    fn headers(&self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Empty => &[],
             Self::Json(_) => &[("content-type", "application/json")],
@@ -171,12 +180,15 @@ impl Client {
         let mut headers: Vec<(&str, String)> =
             body.headers().iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         headers.extend(self.signer.header());
+        let signature = self.signer.sign(method.as_str(), &url, &headers, body.bytes()).await?;
         let request = http::Request::builder().method(method.as_str()).uri(&url);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
         let mut request = request
-            .body(SdkBody::from(body.bytes().to_vec()))
+            .body(SdkBody::from(body.into_bytes()))
             .map_err(|error| ClientError::Request(error.into()))?;
-        self.signer.sign(method.as_str(), &url, &headers, body.bytes(), &mut request).await?;
+        if let Some(signature) = signature {
+            signature.apply_to_request_http1x(&mut request);
+        }
         HttpRequest::try_from(request).map_err(|error| ClientError::Request(error.into()))
     }
 

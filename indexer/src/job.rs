@@ -1,5 +1,6 @@
 //! Indexes one object: each row becomes one document.
 
+mod error;
 mod send;
 
 use std::{
@@ -18,15 +19,16 @@ use tokio::{
     time::sleep,
 };
 
+pub use error::IndexError;
 use send::{Sender, Sent, Unsent};
 
 use crate::{
     bulk::Bulk,
-    client::{Client, ClientError},
+    client::Client,
     document::{Encoder, NoDocument},
     index_name::IndexName,
     pace::{Limits, Outage, SharedPace},
-    rows::{Row, Rows, RowsError},
+    rows::{Row, Rows},
     schema::DocumentSchema,
     settings::{ClusterSettings, SettingsError},
 };
@@ -118,72 +120,6 @@ pub struct Refused {
 pub trait RefusedSink {
     /// Writes a row. An error ends the object with [`IndexError::Sink`].
     fn refuse(&mut self, refused: Refused) -> impl Future<Output = io::Result<()>>;
-}
-
-/// Why an object is not indexed. The documents counted in `counts` are in the cluster; the next attempt finds them.
-#[derive(Debug, thiserror::Error)]
-pub enum IndexError {
-    /// The object cannot be read.
-    #[error("cannot read the object")]
-    Read(#[source] io::Error),
-    /// The object is not gzip, or is damaged or truncated.
-    #[error("the object is damaged: {0}")]
-    Damaged(String),
-    /// The object is not the CSV of its table.
-    #[error("the object is not the CSV of its table: {0}")]
-    Columns(String),
-    /// The cluster did not accept documents for longer than the limit. Try again later.
-    #[error("the cluster has accepted nothing for {seconds} s; {attempts} attempts failed")]
-    Unavailable {
-        /// Time since the first failed attempt.
-        seconds: u64,
-        /// Failed attempts.
-        attempts: u32,
-        /// What the attempt did before.
-        counts: Counts,
-        /// The last failure.
-        source: ClientError,
-    },
-    /// The cluster refuses the requests: another attempt with the same settings fails as well.
-    #[error("the cluster refuses the request")]
-    Refused(#[source] ClientError),
-    /// `should_stop` returned true.
-    #[error("the attempt was stopped")]
-    Stopped(Counts),
-    /// A bug.
-    #[error("a bug in Flowherd: a task of the indexer panicked; please report it: {0}")]
-    Panicked(String),
-    /// A refused row cannot be written.
-    #[error("cannot write a refused row")]
-    Sink(#[source] io::Error),
-}
-
-impl IndexError {
-    /// Whether another attempt may succeed without a change of settings or object.
-    #[must_use]
-    pub fn can_retry(&self) -> bool {
-        match self {
-            Self::Read(_) | Self::Unavailable { .. } | Self::Stopped(_) | Self::Sink(_) => true,
-            Self::Damaged(_) | Self::Columns(_) | Self::Refused(_) | Self::Panicked(_) => false,
-        }
-    }
-
-    fn with_counts(mut self, done: Counts) -> Self {
-        if let Self::Stopped(counts) | Self::Unavailable { counts, .. } = &mut self {
-            *counts = done;
-        }
-        self
-    }
-}
-
-impl From<RowsError> for IndexError {
-    fn from(error: RowsError) -> Self {
-        match error {
-            RowsError::Read(error) => Self::Read(error),
-            RowsError::Damaged(error) => Self::Damaged(error.to_string()),
-            RowsError::Columns(difference) => Self::Columns(difference),
-        }
-    }
 }
 
 impl Indexer {

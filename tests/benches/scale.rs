@@ -336,6 +336,7 @@ fn simulate(objects: u64) {
         max_keys: u64::MAX,
         clock: &clock,
         pause: &|_| {},
+        on_page: &|| {},
     };
     let prefix = Some("firehose/".to_owned());
     let options = RunOptions { run: Some(RUN.to_owned()), prefix, ..RunOptions::default() };

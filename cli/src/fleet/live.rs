@@ -11,6 +11,7 @@ use flowherd_coordinator::{
         status::{DayStatus, Verdict},
     },
     options::new_run_name,
+    state::RunState,
 };
 use flowherd_shared::ledger::ReportState;
 use indicatif::HumanCount;
@@ -144,13 +145,14 @@ fn row(LiveFleet { fleet, today, yesterday }: &LiveFleet) -> Vec<String> {
         time(today.latency.map(|latency| latency.median_seconds)),
         time(today.latency.map(|latency| latency.p95_seconds)),
         time(today.oldest_waiting.as_ref().map(|oldest| oldest.seconds)),
-        verdict(yesterday.verdict.as_ref()),
+        verdict(yesterday),
     ]
 }
 
-fn verdict(verdict: Option<&Verdict>) -> String {
-    match verdict {
-        None => "not closed".to_owned(),
+/// Returns how a day ended.
+fn verdict(day: &DayStatus) -> String {
+    let verdict = match &day.verdict {
+        None => return "not closed".to_owned(),
         Some(Verdict { state: ReportState::Done, listed, .. }) => {
             format!("done, {}", words::counted(*listed, "object", "objects"))
         }
@@ -158,7 +160,9 @@ fn verdict(verdict: Option<&Verdict>) -> String {
             let (not_done, listed) = (HumanCount(*not_done), HumanCount(*listed));
             format!("{not_done} of {listed} not done: flowherd report {run}")
         }
-    }
+    };
+    let late = if day.late_run.is_some() { "; late objects until the next close" } else { "" };
+    verdict + late
 }
 
 fn check(args: &LiveLookArgs) -> Result<(), Stop> {
@@ -227,8 +231,7 @@ impl Checked {
             if let Some(Verdict { state, .. }) = &yesterday.verdict
                 && *state != ReportState::Done
             {
-                let verdict = verdict(yesterday.verdict.as_ref());
-                self.problems.push(format!("fleet {fleet}, {}: {verdict}", yesterday.day));
+                self.problems.push(format!("fleet {fleet}, {}: {}", yesterday.day, verdict(yesterday)));
             }
         }
     }
@@ -273,14 +276,72 @@ fn close(args: &LiveApplyArgs, day: Option<String>) -> Result<(), Stop> {
             let close = || fleet.coordinator.close(&keys.territory, day);
             let closed = deployment.patience.during("the close of the days", close)?;
             closed.problems.iter().for_each(|problem| deployment.name_damage(problem));
-            if closed.runs.is_empty() {
+            if closed.runs.is_empty() && closed.problems.is_empty() {
                 print_message("all days that are over are closed");
             }
-            for state in closed.runs {
-                print_message(&format!("run {}", state.run));
-                follow_here(fleet, state, &args.output)?;
-            }
-            Ok(())
+            follow_all(closed.runs, |state| follow_here(fleet, state, &args.output))
         })
     })
+}
+
+/// Follows each run. A run that fails does not stop the others.
+fn follow_all(runs: Vec<RunState>, mut follow: impl FnMut(RunState) -> Result<(), Stop>) -> Result<(), Stop> {
+    let mut has_failed = false;
+    for state in runs {
+        let run = state.run.clone();
+        print_message(&format!("run {run}"));
+        if let Err(stop) = follow(state) {
+            has_failed = true;
+            // A run that is not done has printed its report.
+            if !matches!(stop, Stop::Failed) {
+                print_message(&format!("run {run}: {}", stop.on_one_line()));
+            }
+        }
+    }
+    if has_failed { Err(Stop::Failed) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use flowherd_coordinator::state::{Checking, Operation, Progress};
+
+    use super::*;
+
+    #[test]
+    fn a_run_that_is_not_done_does_not_stop_those_after_it() {
+        let state = |run: &str| RunState {
+            run: run.to_owned(),
+            fleet: "main".to_owned(),
+            prefix: "p/".to_owned(),
+            wait_seconds: 0,
+            progress: Progress::default(),
+            message: None,
+            operation: Operation::Check(Checking::default()),
+        };
+        let mut followed = Vec::new();
+        let ended = follow_all(["a", "b", "c"].map(state).into(), |state| {
+            followed.push(state.run.clone());
+            match &*state.run {
+                "a" => Err(Stop::Failed),
+                "b" => Err(Stop::usage("denied")),
+                _ => Ok(()),
+            }
+        });
+        assert_eq!(followed, ["a", "b", "c"]);
+        assert!(matches!(ended, Err(Stop::Failed)), "{ended:?}");
+        assert!(follow_all(vec![state("a")], |_| Ok(())).is_ok());
+    }
+
+    #[test]
+    fn the_verdict_on_a_closed_day_names_late_objects() {
+        let mut day = DayStatus { late_run: None, ..DayStatus::default() };
+        assert_eq!(verdict(&day), "not closed");
+        let closed = |state, not_done| Some(Verdict { run: "r".to_owned(), state, listed: 7, not_done });
+        day.verdict = closed(ReportState::Done, 0);
+        assert_eq!(verdict(&day), "done, 7 objects");
+        day.late_run = Some("r-late-1".to_owned());
+        assert_eq!(verdict(&day), "done, 7 objects; late objects until the next close");
+        day.verdict = closed(ReportState::Failed, 2);
+        assert_eq!(verdict(&day), "2 of 7 not done: flowherd report r; late objects until the next close");
+    }
 }

@@ -7,10 +7,11 @@ use std::{
 };
 
 use flowherd_shared::{
-    ledger::{ReportState, layout},
+    ledger::{ReportState, Run, layout},
     queue::Queue,
     store::{Lister, Store, StoreError, pages},
 };
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
@@ -32,16 +33,18 @@ pub struct DayStatus {
     pub done: u64,
     /// Those with a failure and no receipt.
     pub failed: u64,
-    /// The others.
+    /// The others. Before the close, this includes objects from before the fleet was live.
     pub waiting: u64,
     /// From the last modification of an object to its receipt; `None` without a receipt.
     pub latency: Option<Latency>,
-    /// The object that has waited for the longest time.
+    /// The object that has waited for the longest time, of those that were written since the fleet is live.
     pub oldest_waiting: Option<Waiting>,
     /// Seconds since the latest receipt.
     pub last_done_seconds: Option<u64>,
-    /// How the last run of the day ended; `None` without a report.
+    /// The report of the day: that of the last run that has one.
     pub verdict: Option<Verdict>,
+    /// The latest run, if it began after the run of the verdict and has no report: objects arrived after the close.
+    pub late_run: Option<String>,
 }
 
 /// Seconds from the last modification of an object to its receipt. The store rounds both times to seconds.
@@ -78,9 +81,11 @@ pub struct Verdict {
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// Returns the state of a day. Changes nothing.
     pub fn day_status(&self, territory: &Territory, day: Day) -> Result<DayStatus, CoordinatorError> {
-        let runs: Vec<String> = self.runs_of_day(day)?.into_iter().map(|found| found.run.run).collect();
+        let runs: Vec<Run> = self.runs_of_day(day)?.into_iter().map(|found| found.run).collect();
+        let live_since = self.live_since(day, &runs)?;
+        let runs = runs.into_iter().map(|run| run.run).collect();
         let mut status = DayStatus { day: day.text(), runs, ..DayStatus::default() };
-        let outcomes = Outcomes::read(self.results, &status.runs).map_err(CoordinatorError::Ledger)?;
+        let outcomes = self.read_outcomes(&status.runs).map_err(CoordinatorError::Ledger)?;
         let now = SystemTime::from((self.clock)());
         status.last_done_seconds = outcomes.receipts.values().max().map(|last| seconds(*last, now));
         let mut latencies = Vec::new();
@@ -90,6 +95,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             let page =
                 listing.page(self.source, &position).map_err(|error| self.list_error(&day.path(), error))?;
             next = page.next;
+            (self.on_page)();
             for (entry, modified) in page.entries.iter().zip(page.modified) {
                 let modified = modified.unwrap_or(now);
                 status.objects += 1;
@@ -99,30 +105,84 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
                 } else if outcomes.failures.contains(&entry.key) {
                     status.failed += 1;
                 } else {
-                    status.add_waiting(&entry.key, seconds(modified, now));
+                    status.waiting += 1;
+                    if live_since.is_some_and(|since| modified >= since) {
+                        status.add_waiting(&entry.key, seconds(modified, now));
+                    }
                 }
             }
         }
         status.latency = latency(latencies);
-        status.verdict = self.verdict(&status.runs)?;
+        self.add_verdict(&mut status)?;
         Ok(status)
     }
 
-    fn verdict(&self, runs: &[String]) -> Result<Option<Verdict>, CoordinatorError> {
-        let Some(run) = runs.last() else { return Ok(None) };
-        let report = finished_report(self.results, run).map_err(CoordinatorError::Ledger)?;
-        Ok(report.map(|report| Verdict {
-            run: run.clone(),
-            state: report.state,
-            listed: report.objects.listed,
-            not_done: report.objects.failed + report.objects.missing,
-        }))
+    /// Returns since when the fleet is known to be live: the begin of the first run of the day before, or else of this day.
+    fn live_since(&self, day: Day, runs: &[Run]) -> Result<Option<SystemTime>, CoordinatorError> {
+        let before = self.runs_of_day(day.plus(-1))?;
+        let begins = before.iter().map(|found| &found.run).chain(runs).map(|run| {
+            let begin: Result<Timestamp, _> = run.started.parse();
+            begin.map(SystemTime::from).map_err(|error| {
+                CoordinatorError::Damaged(format!("{}: started: {error}", layout::run(&run.run)))
+            })
+        });
+        Ok(begins.collect::<Result<Vec<_>, _>>()?.into_iter().min())
+    }
+
+    fn add_verdict(&self, status: &mut DayStatus) -> Result<(), CoordinatorError> {
+        for run in status.runs.iter().rev() {
+            let Some(report) = finished_report(self.results, run).map_err(CoordinatorError::Ledger)? else {
+                continue;
+            };
+            status.late_run = status.runs.last().filter(|last| *last != run).cloned();
+            status.verdict = Some(Verdict {
+                run: run.clone(),
+                state: report.state,
+                listed: report.objects.listed,
+                not_done: report.objects.failed + report.objects.missing,
+            });
+            break;
+        }
+        Ok(())
+    }
+
+    /// Reads the keys with an outcome in one of the runs.
+    fn read_outcomes(&self, runs: &[String]) -> Result<Outcomes, StoreError> {
+        let mut outcomes = Outcomes::default();
+        for run in runs {
+            self.each(&layout::receipts(run), |key, modified| {
+                if let Some(modified) = modified {
+                    outcomes.receipts.insert(key, modified);
+                }
+            })?;
+            self.each(&layout::failures(run), |key, _| _ = outcomes.failures.insert(key))?;
+        }
+        Ok(outcomes)
+    }
+
+    /// Calls `visit` with the source key of each ledger file below a path.
+    fn each(
+        &self,
+        directory: &str,
+        mut visit: impl FnMut(String, Option<SystemTime>),
+    ) -> Result<(), StoreError> {
+        for page in pages(self.results, directory) {
+            (self.on_page)();
+            let page = page?;
+            for (entry, modified) in page.entries.iter().zip(page.modified) {
+                let key = entry.key.strip_prefix(directory).and_then(|path| path.strip_suffix(".json"));
+                if let Some(key) = key {
+                    visit(key.to_owned(), modified);
+                }
+            }
+        }
+        Ok(())
     }
 }
 
 impl DayStatus {
+    /// Notes an object that waits, if none has waited longer.
     fn add_waiting(&mut self, key: &str, seconds: u64) {
-        self.waiting += 1;
         if self.oldest_waiting.as_ref().is_none_or(|oldest| oldest.seconds < seconds) {
             self.oldest_waiting = Some(Waiting { key: key.to_owned(), seconds });
         }
@@ -135,39 +195,6 @@ struct Outcomes {
     /// With the time of the receipt.
     receipts: BTreeMap<String, SystemTime>,
     failures: BTreeSet<String>,
-}
-
-impl Outcomes {
-    fn read(results: &(impl Store + Lister), runs: &[String]) -> Result<Self, StoreError> {
-        let mut outcomes = Self::default();
-        for run in runs {
-            each(results, &layout::receipts(run), |key, modified| {
-                if let Some(modified) = modified {
-                    outcomes.receipts.insert(key, modified);
-                }
-            })?;
-            each(results, &layout::failures(run), |key, _| _ = outcomes.failures.insert(key))?;
-        }
-        Ok(outcomes)
-    }
-}
-
-/// Calls `visit` with the source key of each ledger file below a path.
-fn each(
-    results: &impl Lister,
-    directory: &str,
-    mut visit: impl FnMut(String, Option<SystemTime>),
-) -> Result<(), StoreError> {
-    for page in pages(results, directory) {
-        let page = page?;
-        for (entry, modified) in page.entries.iter().zip(page.modified) {
-            let key = entry.key.strip_prefix(directory).and_then(|path| path.strip_suffix(".json"));
-            if let Some(key) = key {
-                visit(key.to_owned(), modified);
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Returns the seconds between two times; 0 if the store has rounded the later one below the earlier one.

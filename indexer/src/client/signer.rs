@@ -4,10 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use aws_credential_types::{Credentials, provider::ProvideCredentials};
 use aws_sigv4::{
-    http_request::{PayloadChecksumKind, SignableBody, SignableRequest, SigningSettings, sign},
+    http_request::{
+        PayloadChecksumKind, SignableBody, SignableRequest, SigningInstructions, SigningSettings, sign,
+    },
     sign::v4::SigningParams,
 };
-use aws_smithy_types::body::SdkBody;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use tokio::sync::Mutex;
 
@@ -41,16 +42,15 @@ impl Signer {
         Some(("authorization", value))
     }
 
-    /// Signs a request if the settings ask for it.
+    /// Returns the signature of a request if the settings ask for one.
     pub(super) async fn sign(
         &self,
         method: &str,
         url: &str,
         headers: &[(&str, String)],
         body: &[u8],
-        request: &mut http::Request<SdkBody>,
-    ) -> Result<(), ClientError> {
-        let Auth::SigV4 { service, region, .. } = &self.auth else { return Ok(()) };
+    ) -> Result<Option<SigningInstructions>, ClientError> {
+        let Auth::SigV4 { service, region, .. } = &self.auth else { return Ok(None) };
         let identity = self.credentials().await?.into();
         // Serverless collections refuse requests without the header
         // (<https://docs.aws.amazon.com/opensearch-service/latest/developerguide/serverless-clients.html#serverless-signing>).
@@ -70,8 +70,7 @@ impl Signer {
         let signable = SignableRequest::new(method, url, given, SignableBody::Bytes(body))
             .map_err(|error| failed(error.into()))?;
         let (instructions, _) = sign(signable, &params).map_err(|error| failed(error.into()))?.into_parts();
-        instructions.apply_to_request_http1x(request);
-        Ok(())
+        Ok(Some(instructions))
     }
 
     async fn credentials(&self) -> Result<Credentials, ClientError> {

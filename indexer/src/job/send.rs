@@ -157,8 +157,7 @@ impl Sender {
         // Compressed again for each attempt, so that waiting bulks need no memory for it.
         let body = self.compress(bulk);
         sent.counts.requests += 1;
-        let answer =
-            self.client.send(Method::Post, BULK_PATH, Body::GzipLines(&body), MAX_ANSWER_BYTES).await;
+        let answer = self.client.send(Method::Post, BULK_PATH, Body::GzipLines(body), MAX_ANSWER_BYTES).await;
         let retry_after = answer.as_ref().ok().and_then(|response| response.retry_after);
         match answer.and_then(|response| judge(&response, bulk, sent)) {
             Ok(Attempt::Answered { retry }) => {

@@ -60,6 +60,15 @@ fn one_document_that_is_larger_than_a_bulk_is_refused_without_a_request() {
 }
 
 #[test]
+fn an_answer_that_is_too_large_is_asked_for_again_in_halves() {
+    let cluster = FakeCluster::scripted([Reply::LongAnswer(1 << 20)]);
+    let counts = index(&settings(&cluster), &object(10)).0.unwrap();
+    assert_rows_once(&cluster, 10);
+    let sizes: Vec<usize> = cluster.requests().iter().map(|request| request.rows.len()).collect();
+    assert_eq!((sizes, counts.existing), (vec![10, 5, 5], 10));
+}
+
+#[test]
 fn requests_run_at_the_same_time_up_to_the_limit_for_all_objects_of_a_process() {
     let cluster = FakeCluster::start();
     cluster.afterwards(Some(Reply::Held));

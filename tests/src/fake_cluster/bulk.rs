@@ -77,6 +77,9 @@ fn follow(connection: &TcpStream, head: &Head, shared: &Shared, reply: &Reply) -
             .zip(statuses.iter().cycle())
             .map(|(document, status)| create(document, *status, &mut state))
             .collect();
+        if let Reply::LongAnswer(bytes) = reply {
+            items.iter_mut().for_each(|item| item["padding"] = " ".repeat(*bytes).into());
+        }
         if *reply == Reply::FewerItems {
             items.pop();
         }

@@ -48,6 +48,8 @@ pub enum Reply {
     TruncatedJson,
     /// Creates all documents. The answer has one outcome less.
     FewerItems,
+    /// Creates all documents. Each outcome takes this many bytes.
+    LongAnswer(usize),
     /// Creates all documents, and answers only when the client has closed the connection.
     Never,
     /// Creates all documents, and answers after [`FakeCluster::release`].

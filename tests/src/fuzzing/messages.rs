@@ -132,6 +132,7 @@ impl Fleet {
             max_keys: u64::MAX,
             clock: &|| Timestamp::from_second(1_771_372_800).unwrap(),
             pause: &|_| {},
+            on_page: &|| {},
         })
     }
 

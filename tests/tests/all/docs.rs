@@ -39,7 +39,8 @@ fn sources(directories: &[&str], extension: &str) -> BTreeMap<String, String> {
     sources
 }
 
-const CRATES: [&str; 6] = ["cli/src", "coordinator/src", "shared", "tests/src", "tests/tests", "worker/src"];
+const CRATES: [&str; 7] =
+    ["cli/src", "coordinator/src", "indexer", "shared", "tests/src", "tests/tests", "worker/src"];
 
 /// Names of the tests in a source file, including those in macros.
 fn tests_in(source: &str) -> BTreeSet<&str> {

@@ -3,6 +3,7 @@
 //!
 //! `make test` runs a few schedules, `make soak` hundreds. A schedule depends only on its seed.
 
+mod live;
 mod schedule;
 
 use std::{

@@ -3,7 +3,10 @@
 use std::{
     io,
     ops::ControlFlow,
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -47,6 +50,8 @@ pub(super) struct Fleet {
     pub(super) inputs: Mutex<Inputs>,
     /// Errors of operations that were retried.
     pub(super) step_errors: Mutex<Vec<String>>,
+    /// Pages after which a command would have renewed its time limit.
+    pub(super) renewals: AtomicU64,
 }
 
 pub(super) type TwinCoordinator<'a> = Coordinator<'a, MemorySource, MemoryStore, MemoryQueue>;
@@ -68,6 +73,7 @@ impl Fleet {
             skew: Mutex::default(),
             inputs: Mutex::default(),
             step_errors: Mutex::default(),
+            renewals: AtomicU64::default(),
         }
     }
 
@@ -91,6 +97,7 @@ impl Fleet {
             max_keys: self.max_keys,
             clock: &clock,
             pause: &|_| {},
+            on_page: &|| _ = self.renewals.fetch_add(1, Ordering::Relaxed),
         })
     }
 

@@ -93,6 +93,7 @@ impl Stack {
             max_keys: 100_000,
             clock: &|| Timestamp::try_from(SystemTime::UNIX_EPOCH + START + self.flow.now()).unwrap(),
             pause: &|_| {},
+            on_page: &|| {},
         })
     }
 

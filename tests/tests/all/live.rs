@@ -4,6 +4,7 @@ mod days;
 mod events;
 mod prefixes;
 mod schedules;
+mod status;
 
 use std::time::Duration;
 

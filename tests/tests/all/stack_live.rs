@@ -1,7 +1,7 @@
 //! A live fleet as the deployed stack on the local cloud: events of the bucket, the function of arrivals, and a close by the step
 //! loop.
 
-use std::{process::Command, time::Instant};
+use std::{path::Path, process::Command, time::Instant};
 
 use flowherd_shared::store::Store;
 use flowherd_tests::{
@@ -12,7 +12,7 @@ use flowherd_tests::{
 use serde_json::Value;
 
 use super::{
-    place::Place,
+    place::{PROGRAM, Place},
     stack::{Deployed, json},
 };
 
@@ -72,4 +72,36 @@ fn a_deployed_live_fleet_converts_objects_as_they_arrive_and_closes_their_day() 
     );
     let yesterday = deployed.flowherd(&["live", "status"]);
     assert!(yesterday.stdout.contains("not closed"), "{yesterday:?}");
+}
+
+/// The chain in front of the source bucket: it also enables its events, and measures.
+fn chain(deployed: &Deployed, args: &[&str]) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("live/chain.py");
+    let output = Command::new(python())
+        .arg("-B")
+        .arg(script)
+        .args(args)
+        .envs(deployed.cloud.environment())
+        .output()
+        .expect("python starts");
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{args:?}: {text}{errors}");
+    text.into_owned()
+}
+
+#[test]
+#[ignore = "needs .venv and cdk/node_modules; run `make test`"]
+fn a_log_event_and_a_record_of_a_data_stream_become_one_row_each_in_athena() {
+    let deployed = Deployed::with_settings(Place::synth(1, 1, &[]), &[], &["live=true".to_owned()]);
+    chain(&deployed, &["create", "archive", "firehose/"]);
+    // Each call sends ten lines, and fails unless Athena has exactly ten rows of them in time.
+    for args in [&["measure", PROGRAM][..], &["measure", PROGRAM, "--kinesis"]] {
+        let measured = chain(&deployed, args);
+        assert!(measured.contains("Athena: 10 rows after"), "{measured}");
+    }
+    // Each of the two objects has a receipt, and no event was refused.
+    let today = status(&deployed);
+    assert_eq!((&today["failed"], today["done"].as_u64() >= Some(2)), (&0.into(), true), "{today}");
+    let check = deployed.flowherd(&["live", "check"]);
+    assert!(check.stdout.contains("0 dead-letter messages"), "{check:?}");
 }

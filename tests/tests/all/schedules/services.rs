@@ -118,6 +118,7 @@ impl Services {
             max_keys: u64::MAX,
             clock: &|| self.now(process),
             pause: &|_| {},
+            on_page: &|| {},
         })
     }
 

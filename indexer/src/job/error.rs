@@ -1,0 +1,72 @@
+//! Why an object is not indexed.
+
+use std::io;
+
+use super::Counts;
+use crate::{client::ClientError, rows::RowsError};
+
+/// Why an object is not indexed. The documents counted in `counts` are in the cluster; the next attempt finds them.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// The object cannot be read.
+    #[error("cannot read the object")]
+    Read(#[source] io::Error),
+    /// The object is not gzip, or is damaged or truncated.
+    #[error("the object is damaged: {0}")]
+    Damaged(String),
+    /// The object is not the CSV of its table.
+    #[error("the object is not the CSV of its table: {0}")]
+    Columns(String),
+    /// The cluster did not accept documents for longer than the limit. Try again later.
+    #[error("the cluster has accepted nothing for {seconds} s; {attempts} attempts failed")]
+    Unavailable {
+        /// Time since the first failed attempt.
+        seconds: u64,
+        /// Failed attempts.
+        attempts: u32,
+        /// What the attempt did before.
+        counts: Counts,
+        /// The last failure.
+        source: ClientError,
+    },
+    /// The cluster refuses the requests: another attempt with the same settings fails as well.
+    #[error("the cluster refuses the request")]
+    Refused(#[source] ClientError),
+    /// `should_stop` returned true.
+    #[error("the attempt was stopped")]
+    Stopped(Counts),
+    /// A bug.
+    #[error("a bug in Flowherd: a task of the indexer panicked; please report it: {0}")]
+    Panicked(String),
+    /// A refused row cannot be written.
+    #[error("cannot write a refused row")]
+    Sink(#[source] io::Error),
+}
+
+impl IndexError {
+    /// Whether another attempt may succeed without a change of settings or object.
+    #[must_use]
+    pub fn can_retry(&self) -> bool {
+        match self {
+            Self::Read(_) | Self::Unavailable { .. } | Self::Stopped(_) | Self::Sink(_) => true,
+            Self::Damaged(_) | Self::Columns(_) | Self::Refused(_) | Self::Panicked(_) => false,
+        }
+    }
+
+    pub(super) fn with_counts(mut self, done: Counts) -> Self {
+        if let Self::Stopped(counts) | Self::Unavailable { counts, .. } = &mut self {
+            *counts = done;
+        }
+        self
+    }
+}
+
+impl From<RowsError> for IndexError {
+    fn from(error: RowsError) -> Self {
+        match error {
+            RowsError::Read(error) => Self::Read(error),
+            RowsError::Damaged(error) => Self::Damaged(error.to_string()),
+            RowsError::Columns(difference) => Self::Columns(difference),
+        }
+    }
+}
