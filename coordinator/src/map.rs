@@ -52,7 +52,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         )
     }
 
-    /// Returns the queue. `instead` says what to do without one.
+    /// Returns the queue. `instead` is the remedy in the error text of a fleet without one.
     ///
     /// # Errors
     /// [`CoordinatorError::Refused`] for a fleet with driver map.
