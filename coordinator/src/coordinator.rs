@@ -93,14 +93,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// As [`Coordinator::run`].
     pub fn resume_driving(&self, name: &str) -> Result<RunState, CoordinatorError> {
         let run = self.run(name)?;
-        if let Some(live) = &run.live
-            && self.results.head(&layout::closing(name)).map_err(CoordinatorError::Ledger)?.is_none()
-        {
-            return Err(CoordinatorError::Refused(format!(
-                "live run {name} is open: objects still arrive; close it with: flowherd live close --day {}",
-                live.day
-            )));
-        }
+        self.refuse_open(&run)?;
         let operation = match (run.manifest, self.queue) {
             (Some(_), Some(_)) => Operation::Check(Checking::default()),
             // The map has ended, or was stopped with its execution. Objects that are done need no work again.
@@ -124,7 +117,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
 
     /// Returns another run of the fleet that may be purging the queue now.
     pub(crate) fn purging_run(&self, run: &Run) -> Result<Option<String>, CoordinatorError> {
-        for other in RunMarker::others_of_fleet(self.results, run).map_err(CoordinatorError::Ledger)? {
+        for other in RunMarker::others_that_may_purge(self.results, run).map_err(CoordinatorError::Ledger)? {
             if other.is_purging(self.results).map_err(CoordinatorError::Ledger)? {
                 return Ok(Some(other.run));
             }

@@ -45,6 +45,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         should_continue: &dyn Fn() -> bool,
     ) -> Result<RunState, CoordinatorError> {
         let run = self.run(&state.run)?;
+        self.refuse_open(&run)?;
         let ledger = CoordinatorError::Ledger;
         let Reporting { parts, is_final, mut checking } = reporting;
         let sum = match self.reconcile(&run, parts, should_continue).map_err(ledger)? {

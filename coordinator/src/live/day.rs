@@ -52,6 +52,11 @@ impl Day {
         Self(self.0.saturating_add(days.days()))
     }
 
+    /// Returns the number of the day in its year.
+    pub(crate) fn in_year(self) -> usize {
+        usize::from(self.0.day_of_year().unsigned_abs())
+    }
+
     /// Returns the day of the path with which `rest` begins, such as `2026/02/18/10/…`.
     fn of_path(rest: &str) -> Option<Self> {
         let path = rest.get(..11)?;

@@ -109,7 +109,7 @@ impl World {
     fn close(&mut self, is_today: bool, fault: Option<usize>) {
         let day = is_today.then(|| Day::of(self.live.now()));
         self.live.fleet.store.fail_at(fault);
-        let closed = self.live.fleet.coordinate(|coordinator| coordinator.close(self.live.territory(), day));
+        let closed = self.live.fleet.coordinate(|coordinator| coordinator.close(&self.live.keys[0], day));
         self.live.fleet.store.fail_at(None);
         match closed {
             Ok(closed) => {
