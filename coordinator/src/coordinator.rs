@@ -16,7 +16,6 @@ use crate::{
     error::CoordinatorError,
     marker::{RunMarker, Stage},
     planner::PlanError,
-    state::{Checking, Mapping, Operation, Planning, RunState},
 };
 
 /// A purge takes up to 60 seconds, and deletes messages that are sent meanwhile
@@ -84,23 +83,6 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             return Ok(run);
         }
         Err(other_fleet(name, &run.fleet, self.fleet))
-    }
-
-    /// Returns the state from which to continue a run without a driver: planning until its listing is complete, otherwise
-    /// checks or the map.
-    ///
-    /// # Errors
-    /// As [`Coordinator::run`].
-    pub fn resume_driving(&self, name: &str) -> Result<RunState, CoordinatorError> {
-        let run = self.run(name)?;
-        self.refuse_open(&run)?;
-        let operation = match (run.manifest, self.queue) {
-            (Some(_), Some(_)) => Operation::Check(Checking::default()),
-            // The map has ended, or was stopped with its execution. Objects that are done need no work again.
-            (Some(_), None) => Operation::Map(Mapping::default()),
-            (None, _) => Operation::Plan(Planning::default()),
-        };
-        Ok(RunState::new(&run, operation))
     }
 
     /// Returns the time of this machine as ISO-8601 UTC.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use flowherd_shared::{
     layout,
-    ledger::put_json_if_absent,
+    ledger::{ReportState, Run, put_json_if_absent},
     queue::Queue,
     store::{Lister, Store, pages},
 };
@@ -16,7 +16,9 @@ use super::{
     day::{Day, Territory, parse_run_name, run_name},
     stage::{LiveStage, RunOfDay},
 };
-use crate::{coordinator::Coordinator, error::CoordinatorError, state::RunState};
+use crate::{
+    coordinator::Coordinator, error::CoordinatorError, marker, report::finished_report, state::RunState,
+};
 
 /// Days before yesterday that a close looks for, because the schedule may have failed.
 const LOOK_BACK: i64 = 7;
@@ -120,6 +122,19 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             runs.push(RunOfDay { run, stage: LiveStage::Open });
         }
         self.close_pending(keys, &runs, limit)
+    }
+
+    /// Returns whether a run that has ended has a report of every object of its day. After a purge, only a report without a lost
+    /// task counts.
+    fn proves_its_day(&self, run: &Run) -> Result<bool, CoordinatorError> {
+        if run.manifest.is_none() {
+            return Ok(false);
+        }
+        if marker::purged(self.results, &run.run).map_err(CoordinatorError::Ledger)?.is_none() {
+            return self.exists(&layout::report(&run.run));
+        }
+        let report = finished_report(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
+        Ok(report.is_some_and(|report| report.state == ReportState::Done))
     }
 
     /// Closes the runs of a day that have not ended. Begins another one if all have ended.

@@ -2,12 +2,12 @@
 
 use flowherd_shared::{
     layout,
-    ledger::{ReportState, Run},
+    ledger::Run,
     queue::Queue,
     store::{Lister, Store},
 };
 
-use crate::{coordinator::Coordinator, error::CoordinatorError, marker, report::finished_report};
+use crate::{coordinator::Coordinator, error::CoordinatorError, marker};
 
 /// How far a live run has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,19 +41,6 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         }
         let has_ended = run.manifest.is_some() && self.exists(&layout::report(&run.run))?;
         Ok(if has_ended { LiveStage::Ended } else { LiveStage::Closing })
-    }
-
-    /// Returns whether a run that has ended has a report of every object of its day. After a purge, only a report without a lost
-    /// task counts.
-    pub(super) fn proves_its_day(&self, run: &Run) -> Result<bool, CoordinatorError> {
-        if run.manifest.is_none() {
-            return Ok(false);
-        }
-        if marker::purged(self.results, &run.run).map_err(CoordinatorError::Ledger)?.is_none() {
-            return self.exists(&layout::report(&run.run));
-        }
-        let report = finished_report(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
-        Ok(report.is_some_and(|report| report.state == ReportState::Done))
     }
 
     /// Refuses to check or report a run that accepts arrivals: its report would end the protection of its messages.
