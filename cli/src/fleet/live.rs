@@ -68,7 +68,7 @@ pub(crate) fn live(args: &LiveArgs) -> Result<(), Stop> {
     match &args.command {
         LiveCommand::Check(args) => check(args),
         LiveCommand::Status(args) => status(args),
-        LiveCommand::Close(args) => close(&args.apply, args.day.clone()),
+        LiveCommand::Close(args) => close(&args.apply, args.day.map(|day| day.to_string())),
         LiveCommand::ApplyNow(args) => close(args, Some(Day::of(Timestamp::now()).text())),
     }
 }

@@ -1,7 +1,7 @@
 //! Sends the tasks of objects that have arrived.
 
 use flowherd_shared::{
-    ledger::Receipt,
+    ledger::{Missing, Receipt},
     queue::Queue,
     store::{Lister, ManifestEntry, Store, StoreError},
     task::Task,
@@ -58,8 +58,8 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         Ok(tasks.len() as u64)
     }
 
-    /// Returns the objects that none of these runs has done. Does not look at outputs: the close of the next run does, and
-    /// arrivals may only read the ledger.
+    /// Returns the objects that none of these runs has done. The latest receipt of a key decides, because its run has replaced the
+    /// outputs of former versions. Does not look at outputs: arrivals may only read the ledger.
     fn without_receipt<'o>(
         &self,
         objects: &'o [ManifestEntry],
@@ -70,8 +70,10 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         }
         let is_done = |object: &ManifestEntry| -> Result<bool, StoreError> {
             for RunOfDay { run, .. } in closed.iter().rev() {
-                if Receipt::read(self.results, &run.run, object, &run.fingerprint)?.is_ok() {
-                    return Ok(true);
+                match Receipt::read(self.results, &run.run, object, &run.fingerprint)? {
+                    Ok(_) => return Ok(true),
+                    Err(Missing::NoOutcome) => {}
+                    Err(_) => return Ok(false),
                 }
             }
             Ok(false)

@@ -16,9 +16,7 @@ use super::{
     day::{Day, Territory, parse_run_name, run_name},
     stage::{LiveStage, RunOfDay},
 };
-use crate::{
-    coordinator::Coordinator, error::CoordinatorError, marker, report::finished_report, state::RunState,
-};
+use crate::{coordinator::Coordinator, error::CoordinatorError, marker, state::RunState};
 
 /// Days before yesterday that a close looks for, because the schedule may have failed.
 const LOOK_BACK: i64 = 7;
@@ -124,17 +122,11 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         self.close_pending(keys, &runs, limit)
     }
 
-    /// Returns whether a run that has ended has a report of every object of its day. After a purge, only a report without a lost
-    /// task counts.
+    /// Returns whether a run has a report of its whole listing. After a purge, only a report without a lost task counts.
     fn proves_its_day(&self, run: &Run) -> Result<bool, CoordinatorError> {
-        if run.manifest.is_none() {
-            return Ok(false);
-        }
-        if marker::purged(self.results, &run.run).map_err(CoordinatorError::Ledger)?.is_none() {
-            return self.exists(&layout::report(&run.run));
-        }
-        let report = finished_report(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
-        Ok(report.is_some_and(|report| report.state == ReportState::Done))
+        let Some(report) = self.report_of_listing(run)? else { return Ok(false) };
+        let is_purged = marker::purged(self.results, &run.run).map_err(CoordinatorError::Ledger)?.is_some();
+        Ok(!is_purged || report.state == ReportState::Done)
     }
 
     /// Closes the runs of a day that have not ended. Begins another one if all have ended.
@@ -168,10 +160,6 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             let closing = territory.closing(begun);
             put_json_if_absent(self.results, &layout::closing(&run.run), &closing)
                 .map_err(CoordinatorError::Ledger)?;
-        }
-        if run.manifest.is_none() {
-            // A report of an earlier attempt, whose planning failed. It must not end the run once the manifest is complete.
-            self.results.remove(&layout::report(&run.run)).map_err(CoordinatorError::Ledger)?;
         }
         self.resume_driving(&run.run)
     }

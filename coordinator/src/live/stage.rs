@@ -2,7 +2,7 @@
 
 use flowherd_shared::{
     layout,
-    ledger::Run,
+    ledger::{Report, ReportState, Run, examine_report},
     queue::Queue,
     store::{Lister, Store},
 };
@@ -28,8 +28,7 @@ pub(super) struct RunOfDay {
 }
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
-    /// Returns the stage of a live run. A report without a complete manifest proves nothing: it was written after a failure of
-    /// planning, so the run is still closing.
+    /// Returns the stage of a live run.
     pub(crate) fn live_stage(&self, run: &Run) -> Result<LiveStage, CoordinatorError> {
         let is_purged = marker::purged(self.results, &run.run).map_err(CoordinatorError::Ledger)?.is_some();
         // Somebody has given this name to a run of a prefix.
@@ -39,8 +38,22 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         if !self.exists(&layout::closing(&run.run))? {
             return Ok(LiveStage::Open);
         }
-        let has_ended = run.manifest.is_some() && self.exists(&layout::report(&run.run))?;
+        let has_ended = self.report_of_listing(run)?.is_some();
         Ok(if has_ended { LiveStage::Ended } else { LiveStage::Closing })
+    }
+
+    /// Returns the report of the whole listing of a run. The step loop also writes a report when planning has failed. That one has
+    /// no objects and proves nothing, also after the next attempt has completed the manifest. A damaged report is written again.
+    pub(super) fn report_of_listing(&self, run: &Run) -> Result<Option<Report>, CoordinatorError> {
+        let Some(totals) = run.manifest else { return Ok(None) };
+        let path = layout::report(&run.run);
+        let report = examine_report(self.results, &path).map_err(CoordinatorError::Ledger)?;
+        Ok(report.and_then(Result::ok).filter(|report: &Report| {
+            let is_before_listing = report.state == ReportState::Incomplete
+                && report.objects.listed == 0
+                && report.unlisted.is_empty();
+            report.objects.listed == totals.objects && !is_before_listing
+        }))
     }
 
     /// Refuses to check or report a run that accepts arrivals: its report would end the protection of its messages.

@@ -248,6 +248,11 @@ fn an_event_that_comes_again_after_the_close_begins_no_run() {
     let newer = live.put("p/2026/02/18/10/a", "longer group");
     live.arrive_all(&[event, newer]);
     assert_eq!((live.messages(), live.fleet.has(&layout::run(LATE))), (1, true));
+    live.work();
+    assert_eq!(objects(&live.close_one(Some("2026-02-18"))), [1, 1, 0, 0, 0]);
+    // The first version comes back: its receipt is there, but its outputs were replaced.
+    live.arrive_all(&[live.put("p/2026/02/18/10/a", "g")]);
+    assert_eq!((live.messages(), live.fleet.has(&layout::run(LATER))), (1, true));
 }
 
 #[test]
