@@ -163,15 +163,15 @@ impl Arrivals<'_> {
         for ((fleet, day), arrived) in groups {
             let Some(fleet) = self.fleets.iter().find(|keys| keys.fleet == fleet) else { continue };
             let objects: Vec<ManifestEntry> = arrived.iter().map(|(_, object)| object.clone()).collect();
-            let sent = if has_time() {
+            let outcome = if has_time() {
                 send(fleet, day, &objects).map_err(|error| error.on_one_line())
             } else {
                 Err("the function has no time left; its messages are delivered again".to_owned())
             };
-            match sent {
-                Ok(sent) => {
-                    handled.sent += sent;
-                    handled.ignored += (objects.len() as u64).saturating_sub(sent);
+            match outcome {
+                Ok(tasks) => {
+                    handled.sent += tasks;
+                    handled.ignored += (objects.len() as u64).saturating_sub(tasks);
                 }
                 Err(why) => {
                     handled.unsent += objects.len() as u64;
