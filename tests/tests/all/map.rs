@@ -350,7 +350,7 @@ fn what_needs_a_queue_is_refused_in_a_map_fleet_and_the_error_says_what_to_do() 
     assert!(!fleet.has(&layout::run("p")) && !fleet.has(&layout::active("p")));
     let planned = plan(&fleet, fleet.begin("r", ""));
     assert_eq!(
-        refusal(fleet.coordinate(|coordinator| coordinator.redrive("r").map(|(_, state)| state))),
+        refusal(fleet.coordinate(|coordinator| coordinator.redrive("r").map(|(_, state)| state.unwrap()))),
         format!("{no_queue}; begin a run of its failed and missing objects: flowherd run --resume r")
     );
     // Only the step loop runs the map.

@@ -62,7 +62,7 @@ impl Play<'_> {
             let arrivals = Arrivals { bucket: "source", fleets: &fleets, now: Timestamp::now() };
             let mut failed = Vec::new();
             for batch in pending.chunks(BATCH) {
-                let handled = arrivals.handle(batch, |keys, day, objects| {
+                let handled = arrivals.handle(batch, &|| true, |keys, day, objects| {
                     connected
                         .with(&keys.fleet, |coordinator| coordinator.arrive(&keys.territory, day, objects))?
                 });
