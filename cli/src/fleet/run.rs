@@ -10,7 +10,7 @@ use flowherd_coordinator::{
     coordinator::PURGE_SECONDS,
     marker::RunMarker,
     options::{RunOptions, new_run_name},
-    redrive::Redriven,
+    redrive::{REDRIVEN_OPEN, Redriven},
     report::finished_report,
     state::{Operation, Progress, RunState},
 };
@@ -24,12 +24,12 @@ use jiff::Timestamp;
 use super::{
     Fleet, connected,
     drive::Command,
-    index, json, outcome, runs,
+    json, outcome, runs,
     step_loop::{Execution, StepLoop, taken},
     watch::Watch,
 };
 use crate::{
-    args::{FleetArgs, NextJob, OutputArgs, RedriveArgs, RerunArgs, RunArgs},
+    args::{FleetArgs, OutputArgs, RedriveArgs, RerunArgs, RunArgs},
     stop::Stop,
     summary::{self, print_message},
     words::counted,
@@ -38,13 +38,9 @@ use crate::{
 /// Objects whose outcomes are counted in a second or two. Those of a larger run are counted less often.
 const COUNTED_AT_ONCE: u64 = 20_000;
 
-/// `flowherd run`.
-pub(crate) fn run(args: &RunArgs) -> Result<(), Stop> {
-    let run = begin(&args.fleet, args.options.clone(), &args.output)?;
-    match args.then {
-        None => Ok(()),
-        Some(NextJob::Index) => index::after(&args.fleet, &run, &args.output),
-    }
+/// `flowherd run`, without what follows it. Returns the name of the run.
+pub(super) fn run(args: &RunArgs) -> Result<String, Stop> {
+    begin(&args.fleet, args.options.clone(), &args.output)
 }
 
 /// `flowherd rerun`.
@@ -99,6 +95,10 @@ fn redrive_and_follow(fleet: &Fleet<'_>, run: &str, output: &OutputArgs) -> Resu
             format!("{} dead-letter messages are back in the queue", HumanCount(count))
         }
     });
+    let Some(state) = state else {
+        print_message(REDRIVEN_OPEN);
+        return Ok(());
+    };
     let Some(step_loop) = fleet.deployment.step_loop else { return follow_here(fleet, state, output) };
     // An execution whose input is a state continues from it.
     let name = new_run_name(Timestamp::now(), run);

@@ -293,7 +293,7 @@ fn an_object_that_is_no_csv_is_a_dead_letter_and_a_redrive_indexes_it_after_the_
     indexing.rows.put(&key, good);
     let (redriven, state) = indexing.coordinate(|coordinator| coordinator.redrive(RUN)).unwrap();
     assert!(matches!(redriven, Redriven::Started(1) | Redriven::Moved(1)), "{redriven:?}");
-    let report = indexing.finish(state);
+    let report = indexing.finish(state.unwrap());
     assert_eq!(report.documents.map(|documents| documents.rows), Some(ROWS));
 }
 
