@@ -9,6 +9,7 @@ import { closest, distance } from 'fastest-levenshtein';
 
 import { type FleetProps, FlowherdError, type FlowherdStackProps, readTableDefinitions } from '../lib';
 import { findProblems } from '../lib/problems';
+import { CLUSTER_EXAMPLE, parseCluster } from './cluster-settings';
 import { parseTasks, TASKS_EXAMPLE } from './task-settings';
 
 /** All problems with the settings, one per line. */
@@ -94,6 +95,7 @@ const SHARED: Readonly<Record<string, Setting<keyof FleetProps & keyof FlowherdS
 export const FLEET_SETTINGS: Readonly<Record<string, Setting<keyof FleetProps>>> = {
   ...SHARED,
   job: setting('job', text, 'convert'),
+  cluster: setting('cluster', ({ value }) => parseCluster(value), CLUSTER_EXAMPLE),
 };
 
 /** Reads the fleets: a JSON object, or its text with `-c`. */

@@ -11,6 +11,7 @@ import type { Fleet } from './fleet';
 import { NativeFunction } from './native-function';
 import { NAMES_KEY, type ResultsBucket } from './results-bucket';
 import { arnOfObject } from './s3-url';
+import { clusterOptions, grantCluster } from './search-cluster';
 import { SettingsAsset } from './settings-asset';
 import type { SourceBucket } from './source-bucket';
 import type { TaskQueue } from './task-queue';
@@ -93,6 +94,7 @@ export class Coordinator extends Construct {
     source.grantList(this.function);
     this.grantLedger(results, fleets.some(({ settings }) => settings.live));
     for (const { tasks } of fleets) if (tasks !== undefined) this.grantQueues(tasks);
+    for (const { settings: { cluster } } of fleets) if (cluster !== undefined) grantCluster(this.function, cluster, 'coordinator');
     this.grantConfiguration(this.function);
   }
 
@@ -108,8 +110,8 @@ export class Coordinator extends Construct {
 
   /** The member of `FLOWHERD_FLEETS` of a fleet. It has what differs from the settings of all fleets. */
   private fleet({ name, settings, tasks }: Fleet, common: RunSettings) {
-    const { prefixes, live, maxKeys } = settings;
-    const hasNames = settings.namesFile !== common.namesFile || settings.namesUrl !== common.namesUrl;
+    const { prefixes, live, maxKeys, job, cluster } = settings;
+    const hasNames = job === 'convert' && (settings.namesFile !== common.namesFile || settings.namesUrl !== common.namesUrl);
     const files = this.files(`-${name}`, {
       ...(settings.configFile === common.configFile ? {} : { configFile: settings.configFile }),
       ...(hasNames ? { namesFile: settings.namesFile, namesUrl: settings.namesUrl, namesBucketAccount: settings.namesBucketAccount } : {}),
@@ -121,6 +123,7 @@ export class Coordinator extends Construct {
         prefixes,
         ...(tasks === undefined ? { driver: 'map' } : { queueUrl: tasks.queue.queueUrl }),
         ...(live ? { live } : {}),
+        ...(cluster === undefined ? {} : { job, cluster: clusterOptions(cluster) }),
         ...(maxKeys === common.maxKeys ? {} : { maxKeys }),
         ...optional('config', files.config),
         ...optional('names', files.names),

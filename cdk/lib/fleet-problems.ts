@@ -5,6 +5,7 @@ import { Token } from 'aws-cdk-lib';
 import type { PropProblem } from './errors';
 import { fleetOutput } from './fleet';
 import { type FleetProps, type FlowherdStackProps, MAIN_FLEET, merged, resolveFleets } from './props';
+import { clusterProblems } from './search-cluster';
 
 type Props = Partial<FlowherdStackProps>;
 type Problem = PropProblem<string>;
@@ -33,7 +34,7 @@ export function fleetProblems(props: Props, own: Check, conflicts: Check): Probl
       ...own(fleet), ...jobProblems(fleet), ...unusedProblems(fleet, merged(props, fleet)), ...unusedTasks(props, fleet),
       ...mergedConflicts(props, fleet, conflicts),
     ]),
-    ...((merged(props, fleet).prefixes ?? []).length > 0 ? [] : named(name, [{ prop: 'prefixes', value: [], why: 'must have at least one prefix' }])),
+    ...((merged(props, fleet).prefixes ?? []).length > 0 || fleet.job === 'index' ? [] : named(name, [{ prop: 'prefixes', value: [], why: 'must have at least one prefix' }])),
   ]);
   // Later checks need valid fleets.
   if (problems.length > 0) return problems;
@@ -51,9 +52,27 @@ function nameProblems(name: string): Problem[] {
   return FLEET_NAME.test(name) ? [] : [{ prop: 'fleets', value: name, why }];
 }
 
-function jobProblems({ job }: FleetProps): Problem[] {
-  if (job === undefined || job === 'convert') return [];
-  return [{ prop: 'job', value: job, why: job === 'index' ? 'is not available yet; use convert' : 'must be convert' }];
+function jobProblems(fleet: FleetProps): Problem[] {
+  const { job, cluster } = fleet;
+  if (job === 'index') return indexProblems(fleet);
+  if (job !== undefined && job !== 'convert') return [{ prop: 'job', value: job, why: 'must be convert or index' }];
+  return cluster === undefined ? [] : [{ prop: 'cluster', value: cluster.url, why: 'needs job=index' }];
+}
+
+/** Properties that concern the conversion alone. */
+const NOT_OF_INDEX = ['namesFile', 'namesUrl', 'namesBucketAccount', 'live', 'closeHour'] as const;
+
+function indexProblems(fleet: FleetProps): Problem[] {
+  const { cluster, driver, prefixes = [] } = fleet;
+  const given = NOT_OF_INDEX.filter((prop) => fleet[prop] !== undefined && fleet[prop] !== false);
+  return [
+    ...(cluster === undefined ? [{ prop: 'cluster', value: cluster, why: 'is missing: a fleet with job index needs the search cluster' }] : clusterProblems(cluster)),
+    ...given.map((prop) => ({ prop, value: fleet[prop], why: 'has no meaning with job index, whose objects are rows; leave it out' })),
+    ...(driver === 'map' ? [{ prop: 'driver', value: driver, why: 'must be queue with job index: messages wait in it while the cluster is down' }] : []),
+    ...prefixes
+      .filter((prefix) => !Token.isUnresolved(prefix) && !prefix.startsWith('csv/'))
+      .map((prefix) => ({ prop: 'prefixes', value: prefix, why: 'must begin with csv/ with job index: it reads rows of the results bucket' })),
+  ];
 }
 
 const OF_QUEUE = ['visibilityTimeout', 'maxReceiveCount', 'messageRetention', 'oldestMessageAlarm'] as const;
@@ -105,7 +124,8 @@ function mergedConflicts(props: Props, fleet: FleetProps, conflicts: Check): Pro
 /** The coordinator finds the fleet of a run by its prefix. */
 function sharedPrefixes(props: Props): Problem[] {
   const owners = new Map<string, string>();
-  return resolveFleets(props as FlowherdStackProps).flatMap(({ name, prefixes }) =>
+  // Fleets that index are named, or the only one.
+  return resolveFleets(props as FlowherdStackProps).filter(({ job }) => job === 'convert').flatMap(({ name, prefixes }) =>
     prefixes.flatMap((prefix) => {
       const owner = owners.get(prefix);
       owners.set(prefix, name);
@@ -134,7 +154,8 @@ function sizeProblems({ fleets, ...props }: Props): Problem[] {
     const prefixes = JSON.stringify(fleet.prefixes ?? props.prefixes ?? []).length;
     // A fleet with driver map has no queue and is a little shorter.
     const queue = name === MAIN_FLEET ? stackName.length : stackName.length + name.length + 1;
-    return name.length + queue + QUEUE_BYTES + prefixes + files * FILE_BYTES;
+    const cluster = fleet.cluster === undefined ? 0 : JSON.stringify(fleet.cluster).length;
+    return name.length + queue + QUEUE_BYTES + prefixes + cluster + files * FILE_BYTES;
   });
   const sum = bytes.reduce((sum, bytes) => sum + bytes, ENVIRONMENT_BYTES);
   if (sum <= MAX_ENVIRONMENT_BYTES) return [];

@@ -6,6 +6,7 @@ import { Construct } from 'constructs';
 import { MAIN_FLEET, type ResolvedFleet } from './props';
 import type { ResultsBucket } from './results-bucket';
 import type { SourceBucket } from './source-bucket';
+import { clusterOptions } from './search-cluster';
 import { TaskQueue } from './task-queue';
 import type { WorkerCluster } from './worker-cluster';
 import { WorkerFleet, type WorkerFleetProps } from './worker-fleet';
@@ -53,7 +54,7 @@ export class Fleet {
       ? undefined
       : new TaskQueue(scope, 'Tasks', { queueName, visibilityTimeout, maxReceiveCount, retention });
     this.metricsName = this.tasks?.queue.queueName ?? `${stack.stackName}-${name}`;
-    const buckets = { source, results, prefixes: settings.prefixes };
+    const buckets = { source, results, prefixes: settings.prefixes, search: settings.cluster };
     this.service = this.tasks !== undefined && props.cluster !== undefined && settings.workers === 'fargate'
       ? this.workerService(scope, { ...buckets, tasks: this.tasks }, props.cluster, props)
       : undefined;
@@ -79,9 +80,10 @@ export class Fleet {
 
   /** What the `flowherd` command reads of the fleet, as JSON. */
   get output(): string {
-    const { name, tasks, workers, service, settings: { prefixes, driver, job, live, maxKeys } } = this;
+    const { name, tasks, workers, service, settings: { prefixes, driver, job, live, maxKeys, cluster } } = this;
     return this.stack.toJsonString({
       name, prefixes, driver, job, live, maxKeys,
+      ...(cluster === undefined ? {} : { search: clusterOptions(cluster) }),
       ...(tasks === undefined ? {} : { queueUrl: tasks.queue.queueUrl, deadLetterQueueUrl: tasks.deadLetters.queueUrl }),
       ...(workers === undefined ? {} : { worker: workers.worker.function.functionName }),
       ...(workers?.trigger === undefined ? {} : { trigger: workers.trigger.eventSourceMappingId }),

@@ -54,7 +54,7 @@ export class FlowherdStack extends Stack {
     } = withDefaults(props);
     const settings = resolveFleets(props);
 
-    const prefixes = [...new Set(settings.flatMap((fleet) => fleet.prefixes))];
+    const prefixes = [...new Set(settings.filter(({ job }) => job === 'convert').flatMap((fleet) => fleet.prefixes))];
     this.source = new SourceBucket(this, 'Source', {
       bucketName: sourceBucketName, prefixes, account: sourceBucketAccount, region: sourceBucketRegion, kmsKeyArn: sourceKmsKeyArn,
     });

@@ -11,6 +11,7 @@ export { NativeFunction, type NativeFunctionProps } from './native-function';
 export type { FleetProps, FlowherdStackProps } from './props';
 export { QueryCatalog, type QueryCatalogProps } from './query-catalog';
 export { ResultsBucket } from './results-bucket';
+export type { SearchClusterProps } from './search-cluster';
 export { SettingsAsset } from './settings-asset';
 export { SourceBucket, type SourceBucketProps } from './source-bucket';
 export { StepLoop, type StepLoopProps } from './step-loop';

@@ -4,6 +4,7 @@ import { Duration, type StackProps } from 'aws-cdk-lib';
 import { Architecture } from 'aws-cdk-lib/aws-lambda';
 import { RetentionDays } from 'aws-cdk-lib/aws-logs';
 
+import type { SearchClusterProps } from './search-cluster';
 import type { TableDefinitions } from './table-definitions';
 import type { ContainerProps, TaskProps, Workers } from './worker-props';
 
@@ -112,13 +113,17 @@ export interface FleetProps {
    */
   readonly driver?: Driver;
   /**
+   * `convert`: convert objects of the source bucket. `index`: send rows of the results bucket to `cluster`; `prefixes` are then
+   * prefixes of that bucket, by default `csv/`.
    * @default 'convert'
    */
   readonly job?: Job;
+  /** The search cluster, with job `index`. */
+  readonly cluster?: SearchClusterProps;
 }
 
 /** Properties of a `FlowherdStack`. */
-export interface FlowherdStackProps extends StackProps, Omit<FleetProps, 'job'>, ContainerProps {
+export interface FlowherdStackProps extends StackProps, Omit<FleetProps, 'job' | 'cluster'>, ContainerProps {
   /** The bucket that holds the logs. It must exist; the functions only read it. */
   readonly sourceBucketName: string;
   /**
@@ -250,6 +255,9 @@ export const MAIN_FLEET = 'main';
 /** Default timeout of a map's workers, so that two attempts fit into the 5 minutes of a child execution. */
 const MAP_WORKER_TIMEOUT = Duration.seconds(120);
 
+/** Defaults of fleets with job `index`. A cluster, and not Lambda, limits how many workers are of use. */
+const INDEX_DEFAULTS = { prefixes: ['csv/'], maxConcurrency: 4, workerMemoryMb: 512 } as const;
+
 /** The properties with a value for each that has a default. */
 export type ResolvedProps = FlowherdStackProps &
   Required<Pick<FlowherdStackProps, keyof typeof DEFAULTS>>;
@@ -270,7 +278,8 @@ export function resolveFleets(props: FlowherdStackProps): ResolvedFleet[] {
   return Object.entries(fleets).map(([name, fleet]) => {
     const own = merged(props, fleet);
     const ofDriver = own.driver === 'map' ? { workerTimeout: MAP_WORKER_TIMEOUT } : {};
-    const resolved = { ...DEFAULTS, prefixes: [], job: 'convert' as const, ...ofDriver, ...own };
+    const ofJob = fleet.job === 'index' ? INDEX_DEFAULTS : {};
+    const resolved = { ...DEFAULTS, prefixes: [], job: 'convert' as const, ...ofDriver, ...ofJob, ...own };
     // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html recommends six times the timeout.
     const visibilityTimeout = Duration.seconds(6 * resolved.workerTimeout.toSeconds());
     return { visibilityTimeout, ...resolved, name };
@@ -279,10 +288,17 @@ export function resolveFleets(props: FlowherdStackProps): ResolvedFleet[] {
 
 const FILES_OF_NAMES = ['namesFile', 'namesUrl', 'namesBucketAccount'] as const;
 
-/** The properties of a fleet over those of the stack. A fleet with names of its own takes none of the stack. */
+/** What the stack has for the conversion alone. */
+const OF_CONVERSION = [...FILES_OF_NAMES, 'prefixes', 'live', 'driver', 'maxConcurrency', 'workerMemoryMb'] as const;
+
+/**
+ * The properties of a fleet over those of the stack. A fleet with names of its own takes none of the stack, and one that indexes none
+ * that concern the conversion.
+ */
 export function merged(props: Partial<FlowherdStackProps>, fleet: FleetProps): FleetProps {
   const defaults = { ...given(props) } as Record<string, unknown>;
   if ((fleet.namesFile ?? fleet.namesUrl) !== undefined) for (const name of FILES_OF_NAMES) delete defaults[name];
+  if (fleet.job === 'index') for (const name of OF_CONVERSION) delete defaults[name];
   return { ...defaults, ...given(fleet) };
 }
 

@@ -1,7 +1,9 @@
+import { Stack } from 'aws-cdk-lib';
 import type { IGrantable } from 'aws-cdk-lib/aws-iam';
 import type { IConstruct } from 'constructs';
 
 import type { ResultsBucket } from './results-bucket';
+import { clusterOptions, grantCluster, type SearchClusterProps } from './search-cluster';
 import type { SourceBucket } from './source-bucket';
 import type { TaskQueue } from './task-queue';
 
@@ -11,6 +13,8 @@ export interface WorkerBuckets {
   readonly results: ResultsBucket;
   /** Key prefixes of the source that it may read: those of its fleet. */
   readonly prefixes: readonly string[];
+  /** The search cluster of workers that index. Their source is the results bucket. */
+  readonly search?: SearchClusterProps | undefined;
 }
 
 /** What a worker of a queue uses. */
@@ -24,9 +28,17 @@ export const QUEUE_ACTIONS = [
 ] as const;
 
 /** Environment variables of a worker, of a queue or of the map with this name. */
-export function workerEnvironment({ source, results }: WorkerBuckets, driver: TaskQueue | string): Readonly<Record<string, string>> {
+export function workerEnvironment({ source, results, search }: WorkerBuckets, driver: TaskQueue | string): Readonly<Record<string, string>> {
   const tasks = typeof driver === 'string' ? { FLOWHERD_MAP: driver } : { FLOWHERD_QUEUE_URL: driver.queue.queueUrl };
-  return { ...source.environment, ...results.environment, ...tasks };
+  if (search === undefined) return { ...source.environment, ...results.environment, ...tasks };
+  return {
+    FLOWHERD_SOURCE_BUCKET: results.bucket.bucketName,
+    FLOWHERD_SOURCE_BUCKET_OWNER: Stack.of(results).account,
+    ...results.environment,
+    ...tasks,
+    FLOWHERD_JOB: 'index',
+    FLOWHERD_CLUSTER: JSON.stringify(clusterOptions(search)),
+  };
 }
 
 /**
@@ -35,7 +47,9 @@ export function workerEnvironment({ source, results }: WorkerBuckets, driver: Ta
  * The worker has no s3:ListBucket on the source: it reads only the keys in its messages or items. For a deleted key S3 therefore answers
  * 403, and the failure's error text names both causes.
  */
-export function grantWorker(worker: IGrantable & IConstruct, { source, results, prefixes }: WorkerBuckets, tasks?: TaskQueue): void {
+export function grantWorker(worker: IGrantable & IConstruct, buckets: WorkerBuckets, tasks?: TaskQueue): void {
+  const { source, results, prefixes, search } = buckets;
+  if (search !== undefined) return grantIndexWorker(worker, buckets, search, tasks);
   const outputs = ['csv/*', 'rejects/*'];
   const failures = 'runs/*/failures/*';
   source.grantRead(worker, prefixes);
@@ -46,4 +60,23 @@ export function grantWorker(worker: IGrantable & IConstruct, { source, results, 
   results.grantOnObjects(worker, ['s3:AbortMultipartUpload'], outputs);
   results.grantList(worker);
   tasks?.queue.grant(worker, ...QUEUE_ACTIONS);
+}
+
+/** Grants a worker that indexes exactly its requests. Of outputs, it only writes rows that the cluster refused. */
+function grantIndexWorker(
+  worker: IGrantable & IConstruct,
+  { results, prefixes }: WorkerBuckets,
+  search: SearchClusterProps,
+  tasks?: TaskQueue,
+): void {
+  const [refused, failures] = ['rejects/*', 'runs/*/failures/*'];
+  const rows = prefixes.map((prefix) => `${prefix}*`);
+  results.grantOnObjects(worker, ['s3:GetObject'], ['runs/*', 'active/*', refused, ...rows]);
+  results.grantOnObjects(worker, ['s3:PutObject'], [refused, 'runs/*/receipts/*', 'runs/*/amended/*', failures]);
+  results.grantOnObjects(worker, ['s3:DeleteObject'], [refused, failures]);
+  results.grantOnObjects(worker, ['s3:AbortMultipartUpload'], [refused]);
+  results.grantList(worker);
+  // While the cluster is down, a worker replaces a message before its last delivery.
+  tasks?.queue.grant(worker, ...QUEUE_ACTIONS, 'sqs:SendMessage');
+  grantCluster(worker, search, 'worker');
 }

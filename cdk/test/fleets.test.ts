@@ -149,7 +149,7 @@ test('settings of fleets are checked together, each with its fleet, its value an
     problems({
       Waf: {},
       waf: { prefixes: 'waf*', batchSize: 11, configFile: '/nowhere.toml' },
-      slow: { workerTimeoutSeconds: 600, visibilitySeconds: 599, driver: 'mail', job: 'index' },
+      slow: { workerTimeoutSeconds: 600, visibilitySeconds: 599, driver: 'mail', job: 'search' },
     }),
     [
       'fleets="Waf": must have 1 to 20 of the characters a-z, 0-9 and -, and begin with a letter; example: fleets={"waf": {"prefixes": ["waf/"], "configFile": "waf.toml"}}',
@@ -157,7 +157,7 @@ test('settings of fleets are checked together, each with its fleet, its value an
       'fleets.waf.batchSize=11: must be a whole number from 1 to 10; example: fleets.waf.batchSize=10',
       'fleets.waf.configFile="/nowhere.toml": no such file: /nowhere.toml; example: fleets.waf.configFile=flowherd.toml',
       'fleets.slow.driver="mail": must be queue or map; example: fleets.slow.driver=queue',
-      'fleets.slow.job="index": is not available yet; use convert; example: fleets.slow.job=convert',
+      'fleets.slow.job="search": must be convert or index; example: fleets.slow.job=convert',
       "fleets.slow.visibilitySeconds=599: must be at least the worker's timeout, 600 seconds; example: fleets.slow.visibilitySeconds=1800",
     ],
   );

@@ -1,5 +1,6 @@
 //! The command line. A test checks that docs/configuration.md describes every flag.
 
+mod index;
 pub(crate) mod live;
 mod names;
 mod query;
@@ -16,6 +17,7 @@ use flowherd_coordinator::options::RunOptions;
 use crate::{cost, location::Location, times};
 
 pub(crate) use self::{
+    index::IndexArgs,
     names::NamesArgs,
     query::{QueryArgs, QuestionArgs},
     tools::{CheckArgs, CompletionsArgs, ManArgs, VerifyArgs},
@@ -57,6 +59,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Purge the queue and run a prefix again
     Rerun(RerunArgs),
+    /// Send rows of the results to a search cluster, compare them with it, or drop an index
+    Index(IndexArgs),
     /// Show the progress of active runs, and the queue
     Status(StatusArgs),
     /// List the runs of the fleet, latest last
@@ -201,10 +205,20 @@ pub(crate) struct SuggestArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) options: RunOptions,
+    /// With --watch: when the run is done, send the rows of each of its tables to the search cluster of the index fleet
+    #[arg(long, value_enum, value_name = "JOB", requires = "watch")]
+    pub(crate) then: Option<NextJob>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) fleet: FleetArgs,
+}
+
+/// What follows a run that is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum NextJob {
+    /// Send the rows to a search cluster
+    Index,
 }
 
 /// `flowherd rerun`.

@@ -4,6 +4,7 @@
 pub(crate) mod buckets;
 mod drive;
 pub(crate) mod estimate;
+pub(crate) mod index;
 pub(crate) mod live;
 mod outcome;
 mod patience;
@@ -15,6 +16,7 @@ mod runs;
 mod stack;
 pub(crate) mod status;
 mod step_loop;
+pub(crate) mod then;
 mod watch;
 
 use std::{cell::Cell, time::Duration};

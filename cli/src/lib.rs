@@ -79,8 +79,9 @@ pub fn main() -> ExitCode {
         Command::Suggest(args) => suggest::suggest(&args),
         Command::Check(args) => check::check(&args),
         Command::Names(args) => names::names(&args),
-        Command::Run(args) => fleet::run::run(&args),
+        Command::Run(args) => fleet::then::run(&args),
         Command::Rerun(args) => fleet::run::rerun(&args),
+        Command::Index(args) => fleet::index::index(&args),
         Command::Status(args) => match &args.results {
             Some(results) => results_dir::status(&args, results),
             None => fleet::status::status(&args),

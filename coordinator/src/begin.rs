@@ -5,7 +5,7 @@ use flowherd_shared::{
     enrichment::FileDigest,
     error::error_chain,
     layout,
-    ledger::{Fingerprint, Run, examine_json, put_json},
+    ledger::{Fingerprint, Job, Run, examine_json, put_json},
     limits::MAX_KEY_BYTES,
     lookups::Lookups,
     pipeline::RunConfig,
@@ -45,7 +45,11 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             )));
         }
         let prefix = prefix(options, earlier.as_ref())?;
-        self.check_overlap(&prefix)?;
+        let job = self.job(options, earlier.as_ref())?;
+        match &job {
+            Job::Convert => self.check_overlap(&prefix)?,
+            Job::Index(target) => self.check_rows(&prefix, target)?,
+        }
         let name = options.run_name((self.clock)())?;
         if is_reserved(&name) {
             return Err(CoordinatorError::Refused(format!(
@@ -58,7 +62,8 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             CoordinatorError::Damaged(format!("{path}: {why}; choose another name for the run, or omit it"))
         })?;
         if let Some(run) = existing {
-            if run.fleet != self.fleet || run.prefix != prefix || run.manifest.is_some() {
+            let is_same = run.fleet == self.fleet && run.prefix == prefix && run.job == job;
+            if !is_same || run.manifest.is_some() {
                 return Err(CoordinatorError::Refused(format!(
                     "run {name} already exists; choose another name, or omit it"
                 )));
@@ -67,14 +72,24 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         }
 
         // Before anything is written: a prefix that cannot be listed begins no run.
-        let (inputs, (fingerprint, enrichment)) = self.read_inputs()?;
         self.source.page(&prefix, None).map_err(|error| self.list_error(&prefix, error))?;
+        let (inputs, (fingerprint, enrichment), prepared) = match job.target() {
+            None => {
+                let (inputs, checked) = self.read_inputs()?;
+                (inputs, checked, Vec::new())
+            }
+            Some(target) => {
+                let (inputs, fingerprint, prepared) = self.prepare_index(&prefix, target)?;
+                (inputs, (fingerprint, Vec::new()), prepared)
+            }
+        };
         let is_reconfigured = earlier.as_ref().is_some_and(|earlier| earlier.fingerprint != fingerprint);
         let resumes = earlier.into_iter().flat_map(|run| std::iter::once(run.run).chain(run.resumes));
         let mut run = Run {
             run: name,
             fleet: self.fleet.to_owned(),
             prefix,
+            job,
             fingerprint,
             enrichment,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -99,8 +114,14 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             return Err(error);
         }
         let state = first_state(&run, options.purge, options.force);
-        let reconfigured =
-            "the rules or names differ from those of the resumed run: every object is processed again";
+        let reconfigured = match run.job {
+            Job::Convert => {
+                "the rules or names differ from those of the resumed run: every object is processed again"
+            }
+            Job::Index(_) => {
+                "the rules or the target differ from those of the resumed run: every object is processed again"
+            }
+        };
         let without_names = format!(
             "{} does not exist in the results bucket yet: the rows of this run have no names; run the prefix again after the \
              first refresh of the names",
@@ -109,6 +130,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         let mut messages: Vec<&str> = Vec::new();
         messages.extend(run.lacks_names.then_some(&*without_names));
         messages.extend(is_reconfigured.then_some(reconfigured));
+        messages.extend(prepared.iter().map(String::as_str));
         Ok(RunState { message: (!messages.is_empty()).then(|| messages.join("; ")), ..state })
     }
 
@@ -149,7 +171,14 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
 
     /// Reads the configuration of a new run. Returns its files, fingerprint and enrichment files.
     pub(crate) fn read_inputs(&self) -> Result<(Inputs, (Fingerprint, Vec<FileDigest>)), CoordinatorError> {
-        let inputs = (self.inputs)().map_err(|error| match error {
+        let inputs = self.read_files()?;
+        let checked = check(&inputs)?;
+        Ok((inputs, checked))
+    }
+
+    /// Reads the files of the configuration of a new run.
+    pub(crate) fn read_files(&self) -> Result<Inputs, CoordinatorError> {
+        (self.inputs)().map_err(|error| match error {
             StoreError::NotFound(_)
             | StoreError::AccessDenied(_)
             | StoreError::TooLarge { .. }
@@ -158,9 +187,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
                 CoordinatorError::Refused(format!("cannot read the configuration: {}", error_chain(&error)))
             }
             _ => CoordinatorError::Inputs(error),
-        })?;
-        let checked = check(&inputs)?;
-        Ok((inputs, checked))
+        })
     }
 
     /// Refuses a prefix whose listing would contain the results of runs.

@@ -19,11 +19,13 @@ use flowherd_shared::{
 use jiff::Timestamp;
 
 use crate::{
+    cluster::RemoteCluster,
     coordinator::{Coordinator, Inputs, read_run},
     error::CoordinatorError,
     event::Event,
-    fleets::{Driver, FleetSettings},
+    fleets::{Driver, FleetSettings, Job},
     options::RunOptions,
+    search::IndexFleet,
     settings::Settings,
 };
 
@@ -180,14 +182,23 @@ impl<'a> Connected<'a> {
         let refused = |error: CoordinatorError| ConnectError::Refused(error.on_one_line());
         let (fleet, settings) = self.settings.fleets.get(fleet).map_err(refused)?;
         let queues = self.queues(fleet, settings)?;
+        let cluster = settings.cluster.as_ref().map(|options| RemoteCluster::new(self.aws, options));
+        let index = settings.cluster.as_ref().zip(cluster.as_ref());
+        let index = index.map(|(options, cluster)| IndexFleet { target: options.target(), cluster });
+        let common = &self.settings.common;
+        let (source, bucket) = match settings.job {
+            Job::Convert => (&self.source, &common.source_bucket),
+            Job::Index => (&self.results, &common.results_bucket),
+        };
         Ok(work(&Coordinator {
             fleet,
-            source: &self.source,
-            bucket: &self.settings.common.source_bucket,
+            source,
+            bucket,
             results: &self.results,
-            results_bucket: &self.settings.common.results_bucket,
+            results_bucket: &common.results_bucket,
             queue: queues.map(|queues| &queues.queue),
             dead_letters: queues.and_then(|queues| queues.dead_letters.as_ref()),
+            index,
             inputs: &|| self.inputs(settings),
             settle: self.settings.settle,
             time_limit: self.settings.time_limit,
@@ -242,6 +253,9 @@ impl<'a> Connected<'a> {
             location.as_deref().map(read).transpose()
         };
         let config = read(&fleet.config, &fleet.config_bucket_owner, MAX_CONFIG_BYTES)?;
+        if fleet.job == Job::Index {
+            return Ok(Inputs { config, ..Inputs::default() });
+        }
         let files = self.enrichment_files(fleet, config.as_deref().unwrap_or_default())?;
         let refreshed = format!("s3://{}/{}", self.settings.common.results_bucket, layout::NAMES);
         let read_names = read(&fleet.lookups, &fleet.lookups_bucket_owner, MAX_LOOKUPS_BYTES);

@@ -16,6 +16,7 @@ use crate::{
     error::CoordinatorError,
     marker::{RunMarker, Stage},
     planner::PlanError,
+    search::IndexFleet,
 };
 
 /// A purge takes up to 60 seconds, and deletes messages that are sent meanwhile
@@ -56,6 +57,8 @@ pub struct Coordinator<'a, L, S, Q> {
     pub queue: Option<&'a Q>,
     /// Its dead-letter queue.
     pub dead_letters: Option<&'a Q>,
+    /// The search cluster of a fleet that indexes; `None` for one that converts. The source bucket is then the results bucket.
+    pub index: Option<IndexFleet<'a>>,
     /// Reads the configuration files of a new run.
     pub inputs: &'a (dyn Fn() -> Result<Inputs, StoreError> + Sync),
     /// For how long the queue must be empty before objects without an outcome count as missing: its counts lag.

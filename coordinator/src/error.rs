@@ -1,6 +1,10 @@
 //! Why an operation failed.
 
-use flowherd_shared::{error::error_chain, queue::QueueError, store::StoreError};
+use flowherd_shared::{
+    error::error_chain,
+    queue::QueueError,
+    store::{Cause, StoreError},
+};
 
 use crate::planner::PlanError;
 
@@ -25,6 +29,9 @@ pub enum CoordinatorError {
     /// A request to the queue or to the dead-letter queue failed.
     #[error("cannot access the queue; check its URL and the permissions on it")]
     Queue(#[source] QueueError),
+    /// The search cluster of an index run does not respond.
+    #[error("the search cluster does not respond; check its address, and that the coordinator can reach it")]
+    Cluster(#[source] Cause),
     /// `flowherd.toml` or `names.json` could not be read.
     #[error("cannot read the configuration")]
     Inputs(#[source] StoreError),

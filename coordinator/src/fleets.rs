@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use flowherd_shared::{
+    cluster::ClusterOptions,
     layout::{self, MAIN_FLEET},
     ledger::Run,
 };
@@ -32,6 +33,8 @@ pub enum Job {
     /// Convert it to rows.
     #[default]
     Convert,
+    /// Send its rows to a search cluster.
+    Index,
 }
 
 /// The settings of a fleet.
@@ -43,6 +46,8 @@ pub struct FleetSettings {
     pub driver: Driver,
     /// What its workers do.
     pub job: Job,
+    /// The search cluster, if its workers index and the settings have it. The outputs of a stack need not have it.
+    pub cluster: Option<ClusterOptions>,
     /// Whether new objects are converted as they arrive.
     pub live: bool,
     /// `flowherd.toml`, as a path or `s3://bucket/key`.
@@ -68,6 +73,7 @@ impl FleetSettings {
             prefixes: Vec::new(),
             driver,
             job: Job::Convert,
+            cluster: None,
             live: false,
             config: None,
             config_bucket_owner: None,
@@ -149,12 +155,14 @@ impl Fleets {
     /// [`CoordinatorError::Refused`] without exactly one such fleet, and if the prefix is outside the prefixes of the fleet.
     pub fn choose(&self, options: &RunOptions, resumed: Option<&Run>) -> Result<&str, CoordinatorError> {
         let prefix = options.prefix.as_deref().or(resumed.map(|run| run.prefix.as_str())).unwrap_or_default();
-        let mut converts = self.iter().filter(|(_, fleet)| fleet.job == Job::Convert);
-        let (name, fleet) = match (&options.fleet, resumed, converts.next(), converts.next()) {
+        let job = if options.index { Job::Index } else { Job::Convert };
+        let mut candidates = self.iter().filter(|(_, fleet)| fleet.job == job);
+        let (name, fleet) = match (&options.fleet, resumed, candidates.next(), candidates.next()) {
             (Some(name), ..) => self.get(name)?,
             (None, Some(run), ..) => self.get(self.of_run(&run.run, &run.fleet)?)?,
             (None, None, Some(only), None) => only,
-            (None, None, ..) => self.find(prefix)?,
+            (None, None, None, _) if options.index => return Err(self.no_index_fleet()),
+            (None, None, ..) => self.find(prefix, job)?,
         };
         if fleet.match_length(prefix).is_none() {
             return Err(CoordinatorError::Refused(format!(
@@ -165,11 +173,40 @@ impl Fleets {
         Ok(name)
     }
 
-    /// Finds the convert fleet with the longest matching prefix.
-    fn find(&self, prefix: &str) -> Result<(&str, &FleetSettings), CoordinatorError> {
-        let converts = self.iter().filter(|(_, fleet)| fleet.job == Job::Convert);
-        let matching =
-            converts.filter_map(|(name, fleet)| Some((fleet.match_length(prefix)?, (name, fleet))));
+    /// Returns the fleet of this name, or the only one that indexes.
+    ///
+    /// # Errors
+    /// [`CoordinatorError::Refused`] without exactly one, and for a fleet that converts.
+    pub fn index_fleet(&self, name: Option<&str>) -> Result<&str, CoordinatorError> {
+        let mut indexing = self.iter().filter(|(_, fleet)| fleet.job == Job::Index);
+        match (name, indexing.next(), indexing.next()) {
+            (Some(name), ..) => match self.get(name)? {
+                (name, fleet) if fleet.job == Job::Index => Ok(name),
+                (name, _) => Err(CoordinatorError::Refused(format!(
+                    "fleet {name} converts objects; choose a fleet with job \"index\"; {}",
+                    self.listed()
+                ))),
+            },
+            (None, Some((only, _)), None) => Ok(only),
+            (None, None, _) => Err(self.no_index_fleet()),
+            (None, Some(_), Some(_)) => Err(CoordinatorError::Refused(format!(
+                "several fleets send rows to search clusters; choose one with --fleet; {}",
+                self.listed()
+            ))),
+        }
+    }
+
+    fn no_index_fleet(&self) -> CoordinatorError {
+        CoordinatorError::Refused(format!(
+            "no fleet sends rows to a search cluster; add a fleet with \"job\": \"index\" to the settings; {}",
+            self.listed()
+        ))
+    }
+
+    /// Finds the fleet of a job with the longest matching prefix.
+    fn find(&self, prefix: &str, job: Job) -> Result<(&str, &FleetSettings), CoordinatorError> {
+        let fleets = self.iter().filter(|(_, fleet)| fleet.job == job);
+        let matching = fleets.filter_map(|(name, fleet)| Some((fleet.match_length(prefix)?, (name, fleet))));
         let matching: Vec<_> = matching.collect();
         let longest = matching.iter().map(|(length, _)| *length).max();
         let mut found = matching.into_iter().filter(|(length, _)| Some(*length) == longest);
@@ -258,6 +295,23 @@ mod tests {
         );
         assert_eq!(all.choose(&options("x/1", Some("b")), None).unwrap(), "b");
         assert_eq!(all.choose(&options("y/1", None), None).unwrap(), "a");
+    }
+
+    #[test]
+    fn an_index_run_is_of_the_index_fleet_and_all_others_are_not() {
+        let index = FleetSettings { job: Job::Index, ..fleet(&[]) };
+        let settings = [("flow", fleet(&["x/"])), ("search", index)];
+        let all = Fleets::new(settings.map(|(name, fleet)| (name.to_owned(), fleet)).into());
+        let indexing = RunOptions { index: true, ..options("csv/t/", None) };
+        assert_eq!(all.choose(&indexing, None).unwrap(), "search");
+        assert_eq!(all.choose(&options("x/", None), None).unwrap(), "flow");
+        assert_eq!(all.index_fleet(None).unwrap(), "search");
+        let converts = refusal(all.index_fleet(Some("flow")));
+        assert!(converts.starts_with("fleet flow converts objects"), "{converts}");
+        let none = Fleets::only(fleet(&[]));
+        let refused = refusal(none.choose(&indexing, None));
+        assert!(refused.starts_with("no fleet sends rows to a search cluster"), "{refused}");
+        assert_eq!(refused, refusal(none.index_fleet(None)));
     }
 
     #[test]

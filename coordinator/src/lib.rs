@@ -7,6 +7,8 @@
 mod begin;
 mod check;
 #[cfg(feature = "aws")]
+pub mod cluster;
+#[cfg(feature = "aws")]
 pub mod connect;
 pub mod coordinator;
 pub mod drive;
@@ -14,6 +16,7 @@ pub mod error;
 pub mod event;
 pub mod fleets;
 pub mod forget;
+mod index;
 #[cfg(feature = "aws")]
 pub mod lambda;
 pub mod live;
@@ -31,6 +34,7 @@ pub mod reconcile;
 pub mod redrive;
 pub mod report;
 pub mod runs;
+pub mod search;
 #[cfg(feature = "aws")]
 pub mod settings;
 pub mod state;

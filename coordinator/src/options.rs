@@ -29,6 +29,14 @@ pub struct RunOptions {
     #[cfg_attr(feature = "clap", arg(long, value_name = "NAME"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<String>,
+    /// Send rows of the results bucket to a search cluster
+    #[cfg_attr(feature = "clap", arg(skip))]
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub index: bool,
+    /// Index for all documents of the run
+    #[cfg_attr(feature = "clap", arg(skip))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
     /// Purge the fleet's queue first; refused while a run of another prefix has unfinished objects
     #[cfg_attr(feature = "clap", arg(long))]
     #[serde(default, skip_serializing_if = "is_false")]
@@ -111,6 +119,8 @@ mod tests {
             resume: Some("r".to_owned()),
             run: Some("r".to_owned()),
             fleet: Some("main".to_owned()),
+            index: true,
+            to: Some("incident".to_owned()),
             purge: true,
             force: true,
         };

@@ -33,15 +33,17 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         if planning == Planning::default() && !self.protect(&run)? {
             return Ok(state.next(Operation::Plan(planning), PURGE_RETRY_SECONDS));
         }
+        let tables = self.tables_of(&run)?;
         let damage = Mutex::new(None);
         let planner = Planner {
             source: self.source,
             bucket: self.bucket,
             results: self.results,
             queue: self.queue,
+            rows_of: tables.as_ref(),
             max_keys: self.max_keys,
             pause: self.pause,
-            damaged: &|message| {
+            note: &|message| {
                 damage.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(message);
             },
         };
@@ -53,7 +55,8 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             Ok(planning) => planning,
             Err(error) => return Err(self.planning_error(&run, error)?),
         };
-        // One message is enough: all receipts of another version are damaged. If rules or lookups differ, no receipt counts.
+        // One message is enough: all receipts of another version are damaged, and the first object that is passed over shows the
+        // reason. If rules or lookups differ, no receipt counts.
         state.message = state.message.or(damage.into_inner().unwrap_or_else(PoisonError::into_inner));
         state.progress.listed = planning.totals.objects;
         state.progress.skipped = planning.totals.skipped;

@@ -19,7 +19,11 @@ use flowherd_shared::{
 
 pub use send::SendError;
 
-use crate::{manifest, parallel, reconcile, state::Planning};
+use crate::{
+    manifest, parallel, reconcile,
+    search::{RowFilter, passed_over},
+    state::Planning,
+};
 
 /// Receipts of an earlier run read at once.
 const READERS: usize = 32;
@@ -35,12 +39,15 @@ pub struct Planner<'a, L, S, Q> {
     pub results: &'a S,
     /// The queue to the workers. Without one, planning only writes the manifest.
     pub queue: Option<&'a Q>,
+    /// The tables whose rows an index run sends; `None` for a run that converts. Other objects are not part of the run.
+    pub rows_of: Option<&'a RowFilter>,
     /// Maximum objects of the run.
     pub max_keys: u64,
     /// Waits between attempts to send. In tests it returns at once.
     pub pause: &'a (dyn Fn(Duration) + Sync),
-    /// Called for each receipt of an earlier run that cannot be used, with a message. Its object is sent.
-    pub damaged: &'a (dyn Fn(String) + Sync),
+    /// Called with messages for people: a receipt of an earlier run cannot be used, so its object is sent; or objects are passed
+    /// over.
+    pub note: &'a (dyn Fn(String) + Sync),
 }
 
 /// Why planning failed. The call can be repeated, except after [`PlanError::TooMany`].
@@ -160,7 +167,7 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
     fn list(&self, run: &Run, planning: &mut Planning) -> Result<(), PlanError> {
         let sent = planning.totals;
         let listed = match &run.live {
-            None => self.source.page(&run.prefix, planning.after.as_deref()).map(Listed::from),
+            None => self.list_prefix(run, planning),
             Some(live) => self.list_day(run, live, planning)?,
         };
         let Listed { entries, is_last, cursor } =
@@ -183,6 +190,23 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
         }
         planning.complete = is_complete;
         Ok(())
+    }
+
+    /// Lists a page of the run's prefix. For an index run, lists until a page has rows of its tables.
+    fn list_prefix(&self, run: &Run, planning: &mut Planning) -> Result<Listed, StoreError> {
+        let mut page = self.source.page(&run.prefix, planning.after.as_deref())?;
+        let Some(filter) = self.rows_of else { return Ok(Listed::from(page)) };
+        loop {
+            let (count, first) = filter.apply(&mut page.entries, page.next.is_none());
+            planning.totals.passed_over = planning.totals.passed_over.saturating_add(count);
+            if let Some(first) = first {
+                (self.note)(passed_over(&run.run, count, &first));
+            }
+            match &page.next {
+                Some(next) if page.entries.is_empty() => page = self.source.page(&run.prefix, Some(next))?,
+                _ => return Ok(Listed::from(page)),
+            }
+        }
     }
 
     /// Writes a part of the manifest. Returns `false` if the part exists.
@@ -238,7 +262,7 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
             match Receipt::examine(self.results, earlier, object, fingerprint)? {
                 Ok(_) => return Ok(Covered::ByEarlierRun),
                 Err(Missing::DamagedReceipt(why)) => {
-                    (self.damaged)(reconcile::damaged_receipt(earlier, object, &why));
+                    (self.note)(reconcile::damaged_receipt(earlier, object, &why));
                 }
                 Err(_) => {}
             }

@@ -107,6 +107,24 @@ pub fn missing<B>(
     Ok(ControlFlow::Continue(()))
 }
 
+/// Calls `visit` for each object of a part of the manifest that a receipt of this run proves to be done.
+pub fn done(
+    store: &impl Store,
+    run: &Run,
+    part: u64,
+    mut visit: impl FnMut(&ManifestEntry, &Receipt),
+) -> Result<(), StoreError> {
+    for chunk in manifest::read_part(store, run, part)?.chunks(CHUNK) {
+        let outcomes = parallel::try_map(READERS, chunk, |entry| outcome(store, run, entry))?;
+        for (entry, outcome) in chunk.iter().zip(outcomes) {
+            if let Outcome::Done(receipt) = outcome {
+                visit(entry, &receipt);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Returns the message about the first receipt that a resumed run cannot use.
 #[must_use]
 pub fn damaged_receipt(run: &str, object: &ManifestEntry, why: &str) -> String {

@@ -133,7 +133,7 @@ pub fn list(results: &(impl Store + Lister), names: &[String]) -> Result<RunList
 
 #[cfg(test)]
 mod tests {
-    use flowherd_shared::ledger::Fingerprint;
+    use flowherd_shared::ledger::{Fingerprint, Job};
 
     use super::*;
 
@@ -142,6 +142,7 @@ mod tests {
             run: "a.B-1_".to_owned(),
             fleet: "main".to_owned(),
             prefix: prefix.to_owned(),
+            job: Job::Convert,
             fingerprint: Fingerprint { config_hash: "c0".to_owned(), names_hash: "10".to_owned() },
             enrichment: Vec::new(),
             version: "0".to_owned(),

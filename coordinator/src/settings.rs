@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use flowherd_aws::settings::{CommonSettings, QUEUE_URL, Variables, is_account, is_fifo_url};
-use flowherd_shared::layout::{self, MAIN_FLEET};
+use flowherd_shared::{
+    cluster::ClusterOptions,
+    layout::{self, MAIN_FLEET},
+};
 use serde::Deserialize;
 
 use crate::fleets::{Driver, FleetSettings, Fleets, Job, MAX_KEYS};
@@ -102,6 +105,7 @@ struct FleetJson {
     dead_letter_queue_url: Option<String>,
     #[serde(default)]
     job: Job,
+    cluster: Option<ClusterOptions>,
     #[serde(default)]
     live: bool,
     config: Option<String>,
@@ -159,6 +163,7 @@ fn check_fleet(name: &str, fleet: FleetJson, defaults: &FleetSettings) -> (Fleet
     check("names", &fleet.names, is_location, "s3://my-settings/names.json");
     check("configBucketOwner", &fleet.config_bucket_owner, is_account, "123456789012");
     check("namesBucketOwner", &fleet.names_bucket_owner, is_account, "123456789012");
+    problems.extend(job_problem(name, &fleet));
     let driver = match (fleet.driver, fleet.queue_url) {
         (DriverName::Queue, Some(url)) => Driver::Queue { url, dead_letters: fleet.dead_letter_queue_url },
         (DriverName::Queue, None) => {
@@ -175,6 +180,7 @@ fn check_fleet(name: &str, fleet: FleetJson, defaults: &FleetSettings) -> (Fleet
         prefixes: fleet.prefixes,
         driver,
         job: fleet.job,
+        cluster: fleet.cluster,
         live: fleet.live,
         config: fleet.config.or_else(|| defaults.config.clone()),
         config_bucket_owner: fleet.config_bucket_owner.or_else(|| defaults.config_bucket_owner.clone()),
@@ -183,6 +189,28 @@ fn check_fleet(name: &str, fleet: FleetJson, defaults: &FleetSettings) -> (Fleet
         max_keys: fleet.max_keys.unwrap_or(defaults.max_keys),
     };
     (settings, problems)
+}
+
+/// Returns why the job and the other settings of a fleet do not fit.
+fn job_problem(name: &str, fleet: &FleetJson) -> Option<String> {
+    match (fleet.job, &fleet.cluster) {
+        (Job::Convert, Some(_)) => {
+            Some(format!("{name} converts and has a cluster; set its job to \"index\""))
+        }
+        (Job::Index, None) => Some(format!(
+            "{name} has job index and no cluster; an example: \"cluster\": {{\"url\": \"https://search.example.com\"}}"
+        )),
+        (Job::Index, Some(_)) if fleet.live => {
+            Some(format!("{name} has job index and live; only fleets that convert can be live"))
+        }
+        (Job::Index, Some(_)) if fleet.driver == DriverName::Map => Some(format!(
+            "{name} has job index and driver map; an index fleet needs a queue, whose messages wait while the cluster is down"
+        )),
+        (_, Some(cluster)) => {
+            cluster.problems().into_iter().next().map(|problem| format!("cluster of {name}: {problem}"))
+        }
+        (Job::Convert, None) => None,
+    }
 }
 
 fn number(variables: &mut Variables<'_>, name: &str, example: &str) -> Option<u64> {
@@ -271,7 +299,18 @@ mod tests {
                 r#"{"a": {"queueUrl": "https://x/y.fifo", "prefix": "a/"}}"#,
                 "FLOWHERD_FLEETS is not valid: unknown field `prefix`",
             ),
-            (r#"{"a": {"job": "index"}}"#, "FLOWHERD_FLEETS is not valid: unknown variant `index`"),
+            (
+                r#"{"a": {"job": "index", "queueUrl": "https://x/y.fifo"}}"#,
+                "FLOWHERD_FLEETS: a has job index and no cluster",
+            ),
+            (
+                r#"{"a": {"queueUrl": "https://x/y.fifo", "cluster": {"url": "https://x"}}}"#,
+                "FLOWHERD_FLEETS: a converts and has a cluster",
+            ),
+            (
+                r#"{"a": {"job": "index", "driver": "map", "cluster": {"url": "https://x"}}}"#,
+                "FLOWHERD_FLEETS: a has job index and driver map",
+            ),
         ] {
             let problems = with_fleets(json).unwrap_err();
             assert!(problems.len() == 1 && problems[0].starts_with(expected), "{problems:?}");

@@ -17,5 +17,6 @@ pub mod removal;
 pub mod rows;
 pub mod schema;
 pub mod settings;
+pub mod target;
 pub mod template;
 pub mod verify;

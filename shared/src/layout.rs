@@ -22,13 +22,22 @@ pub const INDEX: &str = "runs/.index/";
 /// The names that the coordinator refreshes. New runs copy them.
 pub const NAMES: &str = "names/names.json";
 
+/// Path prefix of the rows of all tables.
+pub const CSV: &str = "csv/";
+
 /// The path prefixes that a fleet writes in the results bucket. None of them may be listed as a source.
-pub const RESERVED: [&str; 6] = [ACTIVE, "athena/", "csv/", "names/", "rejects/", "runs/"];
+pub const RESERVED: [&str; 6] = [ACTIVE, "athena/", CSV, "names/", "rejects/", "runs/"];
 
 /// Rows of one object for one table.
 #[must_use]
 pub fn csv(table: &str, key: &str) -> String {
     format!("csv/{table}/{key}.csv.gz")
+}
+
+/// Path prefix of the rows of one table.
+#[must_use]
+pub fn csv_of(table: &str) -> String {
+    format!("{CSV}{table}/")
 }
 
 /// Returns whether Athena passes over this output of a table, because a part of its path below the table begins with `_` or
@@ -45,6 +54,20 @@ pub fn is_hidden_from_athena(path: &str, table: &str) -> bool {
 #[must_use]
 pub fn rejects(key: &str) -> String {
     format!("rejects/{key}.jsonl.gz")
+}
+
+/// Rows of one object that the cluster refused. The run is part of the path, because runs may send the same object to several
+/// indices.
+#[must_use]
+pub fn refused(run: &str, key: &str) -> String {
+    format!("rejects/{run}/{key}.jsonl.gz")
+}
+
+/// Returns the table of a key that [`csv`] may have returned; `None` for any other key.
+#[must_use]
+pub fn table_of_csv(key: &str) -> Option<&str> {
+    let (table, source) = key.strip_prefix(CSV)?.strip_suffix(".csv.gz")?.split_once('/')?;
+    (!table.is_empty() && !source.is_empty()).then_some(table)
 }
 
 /// The prefix and the configuration of a run.
@@ -216,6 +239,16 @@ mod tests {
         }
         for key in ["a", "a_b", "a.b/c_", "a//b"] {
             assert!(!is_hidden(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn the_table_of_rows_is_in_their_path() {
+        assert_eq!(table_of_csv(&csv("t", "a/b.gz")), Some("t"));
+        for key in
+            ["csv/t/a", "csv/a.csv.gz", "csv//a.csv.gz", "csv/t/.csv.gz", "rejects/t/a.csv.gz", "", "csv/"]
+        {
+            assert_eq!(table_of_csv(key), None, "{key}");
         }
     }
 

@@ -4,6 +4,7 @@
 mod arrivals;
 mod examples;
 mod files;
+mod index;
 mod live;
 mod report;
 mod rule_totals;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use examples::counts_by_rule_and_reason;
 pub use examples::{RejectExample, ReportExample};
 pub use files::{examine_json, examine_report, put_json, put_json_if_absent, read_json, read_report};
+pub use index::{Destination, DocumentCounts, FieldNaming, IndexTarget, IndexedObject, Job};
 pub use live::{EarlierRun, LiveBegin, LiveClosing, LiveCursor, LiveDay};
 pub use report::{
     EarlierObjects, MAX_REPORT_FAILURES, Missing, Outcome, Report, ReportFailure, ReportState, no_objects,
@@ -44,6 +46,9 @@ pub struct Run {
     pub fleet: String,
     /// Only keys that begin with it.
     pub prefix: String,
+    /// What the run does with its objects.
+    #[serde(default, skip_serializing_if = "Job::is_convert")]
+    pub job: Job,
     /// The configuration and names of the run.
     #[serde(flatten)]
     pub fingerprint: Fingerprint,
@@ -134,6 +139,10 @@ pub struct ManifestTotals {
     /// Objects that were not sent, because an earlier run has a receipt for them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped: u64,
+    /// Objects below the prefix of an index run that are not rows of its tables. They are not part of the run. A call that was
+    /// repeated may not have counted all of them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub passed_over: u64,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference
@@ -162,6 +171,9 @@ pub struct Receipt {
     pub outputs: Vec<ReceiptOutput>,
     /// Records.
     pub records: RecordCounts,
+    /// Documents; `None` in a run that converts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub documents: Option<DocumentCounts>,
     /// Rejected records by reason.
     pub rejects: BTreeMap<String, u64>,
     /// One rejected record for each rule and reason; at most [`MAX_RECEIPT_EXAMPLES`].
@@ -280,6 +292,7 @@ impl Receipt {
                 repaired: counts.repaired,
                 named_by_guess: counts.named_by_guess,
             },
+            documents: None,
             rejects: counts
                 .rejects
                 .iter()
@@ -347,6 +360,9 @@ impl Receipt {
 
     /// Returns whether the numbers agree with each other.
     fn adds_up(&self) -> bool {
+        if let Some(documents) = &self.documents {
+            return self.documents_add_up(documents);
+        }
         let RecordCounts { read, rows, rejected, control, dropped, repaired, named_by_guess } = self.records;
         let written = |is_table: bool| {
             let outputs = self.outputs.iter().filter(|output| output.table.is_some() == is_table);
@@ -366,6 +382,11 @@ impl Receipt {
             && Some(dropped) == sum(self.rules.values().map(|rule| rule.dropped))
             && sum(self.rules.values().map(RuleTotals::rejected)).is_some_and(|of_rules| of_rules <= rejected)
     }
+}
+
+/// Adds a number of a ledger file. It saturates, because the file may be forged.
+fn add(sum: &mut u64, number: u64) {
+    *sum = sum.saturating_add(number);
 }
 
 /// Returns `None` on overflow.

@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod checksum;
+pub mod cluster;
 pub mod config;
 pub mod enrichment;
 pub mod error;

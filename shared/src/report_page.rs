@@ -45,7 +45,7 @@ pub fn render(run: &Run, report: &Report) -> String {
                 main {
                     (sections::verdict(run, report))
                     div.pair { (sections::objects(report)) (sections::records(report)) }
-                    (timeline::section(report))
+                    @if report.documents.is_none() { (timeline::section(report)) }
                     (sections::rejects(report))
                     (sections::failures(report))
                     (sections::top_objects(report))
@@ -87,6 +87,9 @@ fn verdict(report: &Report) -> String {
             count(objects.done, "object"),
             count(objects.skipped, "object")
         ),
+        ReportState::Done if report.documents.is_some() => {
+            format!("{done}. Each row is a document of the cluster, or refused.")
+        }
         ReportState::Done => {
             format!("{done}. Each record is a row, a reject, a control event or dropped.")
         }

@@ -141,7 +141,7 @@ impl From<io::Error> for StoreError {
 /// Reads objects.
 pub trait Source: Sync {
     /// The bytes of one object.
-    type Body: Read;
+    type Body: Read + Send;
 
     /// Opens exactly the version that was listed. Fails if the object no longer exists or has changed since.
     fn open(&self, object: &ManifestEntry) -> Result<Self::Body, StoreError>;

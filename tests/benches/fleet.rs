@@ -67,8 +67,16 @@ fn plan(keys: u64, each: Duration) -> Duration {
     let (bucket, max_keys) = ("b", u64::MAX);
     let damaged = |_| {};
     let (source, results, queue) = (&slow, &slow, &slow);
-    let planner =
-        Planner { source, bucket, results, queue: Some(queue), max_keys, pause: &pause, damaged: &damaged };
+    let planner = Planner {
+        source,
+        bucket,
+        results,
+        queue: Some(queue),
+        rows_of: None,
+        max_keys,
+        pause: &pause,
+        note: &damaged,
+    };
     let began = Instant::now();
     let outcome = planner.plan(&mut run, Planning::default(), || true).unwrap();
     assert_eq!((outcome.totals.objects, slow.sent.into_inner()), (keys, keys));

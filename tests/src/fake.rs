@@ -2,6 +2,7 @@
 
 mod process;
 mod queue;
+pub mod search_cluster;
 
 use std::{
     collections::BTreeMap,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use flowherd_coordinator::manifest::ManifestWriter;
 use flowherd_shared::{
-    ledger::{Fingerprint, ManifestEntry, ManifestTotals, Run, layout},
+    ledger::{Fingerprint, Job, ManifestEntry, ManifestTotals, Run, layout},
     pipeline::RunConfig,
     store::{Lister, Store, pages},
 };
@@ -16,6 +16,7 @@ pub fn run(name: &str, plan: &RunConfig, manifest: Option<ManifestTotals>) -> Ru
         run: name.to_owned(),
         fleet: layout::MAIN_FLEET.to_owned(),
         prefix: String::new(),
+        job: Job::Convert,
         fingerprint: Fingerprint::from(plan),
         enrichment: plan.enrichment_files().to_vec(),
         version: "test".to_owned(),

@@ -34,6 +34,8 @@ use crate::{
 
 /// Wait time of a receive. A long wait saves requests, but the worker reacts to a signal only when the receive returns.
 const LONG_POLL: Duration = Duration::from_secs(5);
+/// Pause between looks at an outage of the cluster, during which the worker receives nothing.
+const OUTAGE_POLL: Duration = Duration::from_secs(1);
 /// Target time to handle the messages of one receive. No other worker can receive them during this time.
 const BATCH_TIME: Duration = Duration::from_secs(20);
 /// Maximum attempts to delete or return a message that the queue rejects.
@@ -114,6 +116,11 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
     pub fn poll(&self, can_begin: CanBegin<'_>, should_continue: ShouldContinue<'_>) {
         let mut limit = 1;
         while can_begin() {
+            // A received message would only be returned, which costs a delivery.
+            if self.index.is_some_and(|index| index.outage.remaining((self.clock)()).is_some()) {
+                (self.sleep)(OUTAGE_POLL);
+                continue;
+            }
             // Locked before the receive, because another thread may begin a suspect only while no thread holds messages.
             let shared = self.exclusive.read().unwrap_or_else(PoisonError::into_inner);
             let requested_at = (self.clock)();
@@ -327,7 +334,9 @@ impl<I: Source, O: Store, Q: Queue> MessageHandler<'_, I, O, Q> {
                         _ = in_flight.not_started.set(reason);
                         continue;
                     }
-                    ControlFlow::Break(StopReason::Shutdown | StopReason::Purged) => {
+                    ControlFlow::Break(
+                        StopReason::Shutdown | StopReason::Purged | StopReason::Unavailable,
+                    ) => {
                         debug!(message_id = message.id, "not started: the worker is shutting down");
                         Disposition::Retry(Duration::ZERO)
                     }

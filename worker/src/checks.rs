@@ -6,8 +6,12 @@ use flowherd_aws::{
     s3::Bucket,
     sqs::{QueueAttributes, SqsQueue},
 };
+use flowherd_indexer::job::Indexer;
 
-use crate::settings::Settings;
+use crate::{
+    index::cluster::ClusterIndexer,
+    settings::{Job, Settings},
+};
 
 /// The checked buckets of a worker.
 #[derive(Debug)]
@@ -51,6 +55,15 @@ impl Buckets {
         }
         Ok(Self { source, results: results.bucket })
     }
+}
+
+/// Connects to the search cluster of a worker that indexes; `None` for a worker that converts. Reads the secret, and sends no
+/// request to the cluster.
+pub(crate) fn indexer(settings: &Settings, aws: &Aws) -> anyhow::Result<Option<ClusterIndexer>> {
+    let Job::Index(options) = &settings.job else { return Ok(None) };
+    let connection = aws.cluster(options, &|name| std::env::var(name).ok()).context("FLOWHERD_CLUSTER")?;
+    let indexer = Indexer::new(&connection).context("FLOWHERD_CLUSTER")?;
+    Ok(Some(ClusterIndexer::new(indexer, aws.handle().clone())))
 }
 
 impl CheckedQueue {

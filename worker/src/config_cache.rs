@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use flowherd_shared::{
     config::{Config, ConfigError},
     enrichment::{EnrichmentFile, FileDigest},
-    ledger::{Fingerprint, Run, layout, read_json},
+    ledger::{Fingerprint, IndexTarget, Run, layout, read_json},
     limits::{MAX_CONFIG_BYTES, MAX_ENRICHMENT_BYTES, MAX_LOOKUPS_BYTES},
     lookups::Lookups,
     pipeline::RunConfig,
     store::{Cause, Store, StoreError},
 };
+
+use crate::index::IndexRun;
 
 /// Maximum number of runs in the cache. A worker rarely processes more than one at a time.
 const MAX_RUNS: usize = 64;
@@ -46,10 +48,39 @@ pub enum ConfigCacheError {
 /// What a worker needs to know of a run.
 #[derive(Clone, Debug)]
 pub struct CachedRun {
-    /// Configuration and names. Runs that have the same ones share them.
-    pub run_config: Arc<RunConfig>,
+    /// The fingerprint of its receipts.
+    pub fingerprint: Fingerprint,
+    /// What the run does with an object.
+    pub work: RunWork,
     /// Earlier runs whose receipts count.
     pub resumes: Arc<[String]>,
+}
+
+/// What a run does with an object. Runs with the same fingerprint share it.
+#[derive(Clone, Debug)]
+pub enum RunWork {
+    /// Converts it, with this configuration and these names.
+    Convert(Arc<RunConfig>),
+    /// Sends its rows to a search cluster.
+    Index(Arc<IndexRun>),
+}
+
+impl RunWork {
+    /// Reads the copies in the ledger.
+    fn load(store: &impl Store, run: &Run) -> Result<Self, ConfigCacheError> {
+        Ok(match run.job.target() {
+            None => Self::Convert(Arc::new(load(store, run)?)),
+            Some(target) => Self::Index(Arc::new(load_index(store, run, target)?)),
+        })
+    }
+
+    /// Returns an address that only the same work has.
+    fn address(&self) -> *const () {
+        match self {
+            Self::Convert(run_config) => Arc::as_ptr(run_config).cast(),
+            Self::Index(index_run) => Arc::as_ptr(index_run).cast(),
+        }
+    }
 }
 
 /// Caches the configurations of the latest runs.
@@ -70,13 +101,12 @@ impl ConfigCache {
             return Ok(cached);
         }
         let manifest: Run = read_json(store, &layout::run(run))?.ok_or(ConfigCacheError::NoRun)?;
-        let same =
-            known.iter().find(|(_, known)| Fingerprint::from(&*known.run_config) == manifest.fingerprint);
-        let run_config = match same {
-            Some((_, known)) => Arc::clone(&known.run_config),
-            None => Arc::new(load(store, &manifest)?),
+        let same = known.iter().find(|(_, known)| known.fingerprint == manifest.fingerprint);
+        let work = match same {
+            Some((_, known)) => known.work.clone(),
+            None => RunWork::load(store, &manifest)?,
         };
-        let cached = CachedRun { run_config, resumes: manifest.resumes.into() };
+        let cached = CachedRun { fingerprint: manifest.fingerprint, work, resumes: manifest.resumes.into() };
         known.push((run.to_owned(), cached.clone()));
         evict(&mut known);
         Ok(cached)
@@ -96,6 +126,17 @@ fn load(store: &impl Store, run: &Run) -> Result<RunConfig, ConfigCacheError> {
     let run_config = RunConfig::load(config, lookups, &files).map_err(damaged)?;
     if Fingerprint::from(&run_config) == run.fingerprint {
         Ok(run_config)
+    } else {
+        Err(ConfigCacheError::Fingerprint)
+    }
+}
+
+/// Reads the rules of an index run. It needs no names and no enrichment files: the CSV has their values.
+fn load_index(store: &impl Store, run: &Run, target: &IndexTarget) -> Result<IndexRun, ConfigCacheError> {
+    let config = read(store, layout::config(&run.run), MAX_CONFIG_BYTES, Config::from_bytes)?;
+    let index_run = IndexRun { config, target: target.clone() };
+    if Fingerprint::from(&index_run) == run.fingerprint {
+        Ok(index_run)
     } else {
         Err(ConfigCacheError::Fingerprint)
     }
@@ -145,15 +186,14 @@ fn read<T: Default>(
 fn evict(known: &mut Vec<(String, CachedRun)>) {
     known.drain(..known.len().saturating_sub(MAX_RUNS));
     loop {
-        let mut configs: Vec<*const RunConfig> =
-            known.iter().map(|(_, known)| Arc::as_ptr(&known.run_config)).collect();
+        let mut configs: Vec<*const ()> = known.iter().map(|(_, known)| known.work.address()).collect();
         configs.sort_unstable();
         configs.dedup();
         if configs.len() <= MAX_CONFIGS {
             return;
         }
-        let oldest = Arc::as_ptr(&known[0].1.run_config);
-        known.retain(|(_, known)| Arc::as_ptr(&known.run_config) != oldest);
+        let oldest = known[0].1.work.address();
+        known.retain(|(_, known)| known.work.address() != oldest);
     }
 }
 
@@ -163,7 +203,11 @@ mod tests {
 
     #[test]
     fn the_cache_keeps_the_two_configurations_that_were_used_last() {
-        let cached = |_| CachedRun { run_config: Arc::new(RunConfig::default()), resumes: Vec::new().into() };
+        let cached = |_| CachedRun {
+            fingerprint: Fingerprint::from(&RunConfig::default()),
+            work: RunWork::Convert(Arc::new(RunConfig::default())),
+            resumes: Vec::new().into(),
+        };
         let configs: Vec<CachedRun> = (0..4).map(cached).collect();
         let mut known: Vec<_> =
             [0, 1, 0, 2, 3, 3].iter().map(|at| (at.to_string(), configs[*at].clone())).collect();

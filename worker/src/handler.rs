@@ -1,5 +1,7 @@
 //! Handles one queue message: decides whether its object needs an attempt, makes it, and returns the disposition.
 
+mod refusal;
+
 use std::{ops::ControlFlow, sync::RwLock, thread, time::Duration};
 
 use flowherd_shared::{
@@ -7,16 +9,17 @@ use flowherd_shared::{
     ledger::{
         Amendment, Attempt, Failure, Fingerprint, ManifestEntry, Purged, Receipt, Run, layout, read_json,
     },
-    pipeline::RunConfig,
-    queue::{Message, Queue},
+    queue::{Message, NewMessage, Queue},
     store::{Problem, Source, Store, StoreError},
     task::Task,
 };
 use jiff::Timestamp;
 use tracing::{debug, error, info, info_span, warn};
 
+use self::refusal::{Refusal, Unfinished};
 use crate::{
-    config_cache::{CachedRun, ConfigCache, ConfigCacheError},
+    config_cache::{CachedRun, ConfigCache, ConfigCacheError, RunWork},
+    index::{IndexJob, IndexProcessor},
     processor::{Control, Delivery, Job, ObjectProcessor, Outcome, StopReason, now},
     telemetry::TaskOutcome,
 };
@@ -41,29 +44,6 @@ pub enum Disposition {
 /// Returns whether work continues, or why it stops. Called often.
 pub type ShouldContinue<'a> = &'a (dyn Fn() -> ControlFlow<StopReason> + Sync);
 
-/// Why a message was refused before or during an attempt.
-#[derive(Debug, thiserror::Error)]
-enum Refusal {
-    #[error(
-        "the message names bucket {found:?}, but this worker only reads {expected:?}; another fleet's coordinator sent it"
-    )]
-    Bucket { found: String, expected: String },
-    #[error(transparent)]
-    Config(ConfigCacheError),
-    #[error(
-        "the function's time ended before the object did; if this happens again, raise workerTimeoutSeconds or its memory"
-    )]
-    Deadline,
-}
-
-/// The error of the failure that exists during an attempt.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "a worker began this attempt and did not report its end: it was stopped, ran out of memory, or its function's time \
-     ended; if this happens again, raise the worker's memory or timeout"
-)]
-struct Unfinished;
-
 /// Handles the messages of one queue.
 #[allow(missing_debug_implementations)] // it contains functions
 pub struct MessageHandler<'a, I, O, Q> {
@@ -86,6 +66,8 @@ pub struct MessageHandler<'a, I, O, Q> {
     /// Whether to skip objects with a receipt in a resumed run. The coordinator sends no messages for these objects, but a
     /// Distributed Map lists all objects.
     pub skips_resumed: bool,
+    /// The search cluster of a worker that indexes; `None` for a worker that converts.
+    pub index: Option<&'a IndexJob<'a>>,
     /// Sleeps before a failed call to the queue is retried.
     pub sleep: fn(Duration),
     /// The clock.
@@ -122,6 +104,7 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
             max_deliveries: None,
             deletes_messages: true,
             skips_resumed: false,
+            index: None,
             sleep: thread::sleep,
             clock: &Timestamp::now,
             configs: ConfigCache::default(),
@@ -172,7 +155,7 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
             info!("acknowledged without work: another run has purged the queue");
             return Ok(Disposition::Ack);
         }
-        let CachedRun { run_config, resumes } = match self.configs.get(self.store, run) {
+        let CachedRun { fingerprint, work, resumes } = match self.configs.get(self.store, run) {
             Ok(cached) => cached,
             Err(ConfigCacheError::Store(error)) => return Err(error),
             Err(error) => return self.refuse(task, message, &Refusal::Config(error)),
@@ -181,7 +164,9 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
             let refusal = Refusal::Bucket { found: task.bucket.clone(), expected: self.bucket.to_owned() };
             return self.refuse(task, message, &refusal);
         }
-        let fingerprint = Fingerprint::from(&*run_config);
+        if let Some(refusal) = Refusal::of_job(&work, self.index.is_some()) {
+            return self.refuse(task, message, &refusal);
+        }
         if self.skips_resumed && self.is_done_in_any(&resumes, &task.object, &fingerprint)? {
             debug!("skipped: a resumed run has done the object");
             return Ok(Disposition::Ack);
@@ -201,11 +186,18 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
             info!("acknowledged without work: the run is over");
             return Ok(Disposition::Ack);
         }
+        if let Some(index) = self.index
+            && index.outage.remaining((self.clock)()).is_some()
+        {
+            debug!("not started: the cluster is unavailable");
+            return Ok(self.wait_for_cluster(index, message));
+        }
         for _ in 0..MAX_ROUNDS {
-            let disposition =
-                self.attempt(task, message, &object, previous.take(), &run_config, should_continue)?;
+            let attempted =
+                self.attempt(task, message, &object, previous.take(), (&work, &fingerprint), should_continue);
+            let (disposition, is_done) = attempted?;
             // The receipt can name outputs that another worker has replaced, but only if another worker had the message.
-            if disposition != Disposition::Ack
+            if !is_done
                 || sole_owner()
                 || Receipt::find(self.store, run, &object, &fingerprint)?.is_some()
                 || self.is_purged(run)?
@@ -217,17 +209,17 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
         Ok(Disposition::Retry(pause(deliveries)))
     }
 
-    /// Makes one attempt at the object.
+    /// Makes one attempt at the object. Returns also whether the object is done.
     fn attempt(
         &self,
         task: &Task,
         message: &Message,
         object: &ManifestEntry,
         previous: Option<Failure>,
-        run_config: &RunConfig,
+        (work, fingerprint): (&RunWork, &Fingerprint),
         should_continue: ShouldContinue<'_>,
-    ) -> Result<Disposition, StoreError> {
-        let unfinished = self.write_unfinished(task, message, object, previous.as_ref(), run_config)?;
+    ) -> Result<(Disposition, bool), StoreError> {
+        let unfinished = self.write_unfinished(task, message, object, previous.as_ref(), fingerprint)?;
         let to_replace = match &unfinished {
             // The attempt counts once.
             Some(unfinished) => {
@@ -246,11 +238,23 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
                 Ok(if is_purged { ControlFlow::Break(StopReason::Purged) } else { should_continue() })
             },
         };
-        let processor = ObjectProcessor::new(&task.run, run_config, self.source, self.store);
-        Ok(match processor.process(job, &control)? {
+        let outcome = match (work, self.index) {
+            (RunWork::Convert(run_config), _) => {
+                ObjectProcessor::new(&task.run, run_config, self.source, self.store).process(job, &control)
+            }
+            (RunWork::Index(index_run), Some(IndexJob { rows, .. })) => {
+                let (run, source, store) = (&*task.run, self.source, self.store);
+                IndexProcessor { run, index_run, rows: *rows, source, store }.process(job, &control)
+            }
+            (RunWork::Index(_), None) => return Ok((self.refuse(task, message, &Refusal::INDEXES)?, false)),
+        };
+        let disposition = match outcome? {
             Outcome::Done(receipt) => {
+                if let Some(index) = self.index {
+                    index.outage.end();
+                }
                 self.report(&TaskOutcome::Done(&receipt));
-                Disposition::Ack
+                return Ok((Disposition::Ack, true));
             }
             Outcome::Failed(failure) => {
                 self.report(&TaskOutcome::Failed(&failure));
@@ -264,13 +268,50 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
                 info!("stopped: another run has purged the queue");
                 Disposition::Ack
             }
+            Outcome::Stopped(StopReason::Unavailable) => {
+                self.restore(unfinished, previous)?;
+                match self.index {
+                    Some(index) => {
+                        index.outage.begin((self.clock)());
+                        self.wait_for_cluster(index, message)
+                    }
+                    None => Disposition::Retry(pause(message.deliveries)),
+                }
+            }
             Outcome::Stopped(StopReason::Deadline) => self.refuse(task, message, &Refusal::Deadline)?,
             Outcome::Stopped(StopReason::Shutdown) => {
                 self.restore(unfinished, previous)?;
                 debug!("stopped; returned to the queue");
                 Disposition::Retry(Duration::ZERO)
             }
-        })
+        };
+        Ok((disposition, false))
+    }
+
+    /// Returns a message to the queue because the cluster is unavailable. That is no failure of the object, so it must not
+    /// lead to the dead-letter queue: before its last deliveries, a copy replaces the message, whose deliveries count from 1
+    /// again. If the copy is sent and the message is not deleted, one of both finds the object done.
+    fn wait_for_cluster(&self, index: &IndexJob<'_>, message: &Message) -> Disposition {
+        let remaining = index.outage.remaining((self.clock)()).unwrap_or_default();
+        let wait = Disposition::Retry(remaining.max(pause(message.deliveries)));
+        if self.max_deliveries.is_none_or(|max| message.deliveries.saturating_add(1) < max) {
+            return wait;
+        }
+        // SQS drops a copy with the same id within five minutes, so a message is replaced once.
+        let copy = NewMessage {
+            body: message.body.clone(),
+            group: message.group.clone(),
+            deduplication: format!("waits-{}", message.id),
+        };
+        let problem = match self.queue.send(&[copy]) {
+            Ok(rejected) => match rejected.into_iter().next() {
+                None => return Disposition::Ack,
+                Some(entry) => entry.reason,
+            },
+            Err(error) => error_chain(&error),
+        };
+        warn!(error = problem, "cannot send the message again; it may become a dead-letter message");
+        wait
     }
 
     /// From the second delivery on, writes a failure before the attempt begins. If the process ends during the attempt, the
@@ -281,7 +322,7 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
         message: &Message,
         object: &ManifestEntry,
         previous: Option<&Failure>,
-        run_config: &RunConfig,
+        fingerprint: &Fingerprint,
     ) -> Result<Option<Failure>, StoreError> {
         if message.deliveries == 1 {
             return Ok(None);
@@ -289,7 +330,7 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
         let attempt = Attempt {
             run: &task.run,
             object,
-            fingerprint: &Fingerprint::from(run_config),
+            fingerprint,
             number: previous.map_or(0, |failure| failure.attempts).saturating_add(1),
             finished: now()?,
             milliseconds: 0,
@@ -389,7 +430,9 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
     fn refuse(&self, task: &Task, message: &Message, refusal: &Refusal) -> Result<Disposition, StoreError> {
         let (verdict, disposition) = match refusal {
             Refusal::Bucket { .. } => (Verdict::Permanent, Disposition::DeadLetter),
-            Refusal::Config(_) => (Verdict::Retry, Disposition::Retry(pause(message.deliveries))),
+            Refusal::Config(_) | Refusal::Job { .. } => {
+                (Verdict::Retry, Disposition::Retry(pause(message.deliveries)))
+            }
             Refusal::Deadline => (Verdict::Retry, Disposition::Retry(Duration::ZERO)),
         };
         // A failure counts only with the fingerprint of its run. Without a run, no report could name the failure.

@@ -20,9 +20,10 @@ use serde_json::Value;
 use tracing::{debug, error};
 
 use crate::{
-    checks::{Buckets, CheckedQueue},
+    checks::{self, Buckets, CheckedQueue},
     event::{self, EventError},
     handler::{Disposition, MessageHandler},
+    index::{IndexJob, cluster::ClusterIndexer},
     map::{self, MapEvent, NoQueue},
     processor::StopReason,
     settings::{Driver, Settings},
@@ -47,8 +48,13 @@ pub(crate) fn run(settings: &Settings, aws: &Aws) -> Result<(), Error> {
     }
 }
 
+/// What an invocation of a queue's function uses.
+type Connections<'a> = (&'a Buckets, &'a CheckedQueue, Option<&'a IndexJob<'a>>);
+
 fn serve_queue(settings: &Settings, url: &str, aws: &Aws) -> Result<(), Error> {
     let (buckets, queue) = (OnceLock::new(), OnceLock::new());
+    // Kept between invocations: connections to the cluster, and what is known of an outage.
+    let (indexer, index) = (OnceLock::new(), OnceLock::new());
     let serve = service_fn(|event: LambdaEvent<SqsEvent>| {
         let deadline = event.context.deadline();
         // The work blocks. The other threads of the runtime serve its connections meanwhile.
@@ -56,7 +62,9 @@ fn serve_queue(settings: &Settings, url: &str, aws: &Aws) -> Result<(), Error> {
             aws.time_limit().set(Some(deadline - RESERVE));
             let buckets = checked(&buckets, || Buckets::new(settings, aws))?;
             let queue = checked(&queue, || CheckedQueue::new(url, aws))?;
-            invoke(settings, buckets, queue, event.payload.records, deadline)
+            let indexer: &Option<ClusterIndexer> = checked(&indexer, || checks::indexer(settings, aws))?;
+            let index = index.get_or_init(|| indexer.as_ref().map(|indexer| IndexJob::new(indexer))).as_ref();
+            invoke(settings, (buckets, queue, index), event.payload.records, deadline)
         });
         async move { response }
     });
@@ -78,14 +86,14 @@ fn checked<T>(known: &OnceLock<T>, check: impl FnOnce() -> anyhow::Result<T>) ->
 
 fn invoke(
     settings: &Settings,
-    Buckets { source, results }: &Buckets,
-    CheckedQueue { queue, attributes }: &CheckedQueue,
+    (Buckets { source, results }, CheckedQueue { queue, attributes }, index): Connections<'_>,
     messages: Vec<SqsMessage>,
     deadline: SystemTime,
 ) -> Result<SqsBatchResponse, Error> {
     let mut handler =
         MessageHandler::new((&settings.common.source_bucket, source), results, (queue, NEVER_EXTENDED));
     handler.metrics_queue = Some(settings.driver.name());
+    handler.index = index;
     handler.max_deliveries = attributes.redrive.as_ref().map(|redrive| redrive.max_receive_count);
     handler.deletes_messages = false;
     let deadline = Timestamp::try_from(deadline)?;

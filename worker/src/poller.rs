@@ -17,8 +17,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
 use crate::{
-    checks::{Buckets, CheckedQueue},
+    checks::{self, Buckets, CheckedQueue},
     handler::MessageHandler,
+    index::IndexJob,
     processor::StopReason,
     settings::{Driver, Settings},
 };
@@ -53,6 +54,9 @@ pub(crate) fn run(args: &Args, settings: &Settings, aws: &Aws) -> anyhow::Result
     let mut handler =
         MessageHandler::new((&settings.common.source_bucket, &source), &results, (&queue, visibility));
     handler.metrics_queue = Some(settings.driver.name());
+    let indexer = checks::indexer(settings, aws)?;
+    let index = indexer.as_ref().map(|indexer| IndexJob::new(indexer));
+    handler.index = index.as_ref();
     handler.max_deliveries = attributes.redrive.as_ref().map(|redrive| redrive.max_receive_count);
     let cores = || thread::available_parallelism().map_or(1, usize::from);
     let threads = args.concurrency.map_or_else(cores, usize::from);

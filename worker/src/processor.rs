@@ -27,6 +27,8 @@ pub enum StopReason {
     Deadline,
     /// Another run has purged the queue.
     Purged,
+    /// The search cluster accepts nothing now.
+    Unavailable,
 }
 
 /// Processes the objects of one run.

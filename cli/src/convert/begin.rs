@@ -14,7 +14,7 @@ use flowherd_coordinator::{manifest::ManifestWriter, reconcile::damaged_receipt}
 use flowherd_shared::{
     enrichment::EnrichmentFile,
     error::Verdict,
-    ledger::{Attempt, Failure, Fingerprint, ManifestEntry, Run, examine_json, layout, put_json},
+    ledger::{Attempt, Failure, Fingerprint, Job, ManifestEntry, Run, examine_json, layout, put_json},
     pipeline::RunConfig,
     store::{Store, StoreError},
 };
@@ -140,6 +140,7 @@ fn begin_in(
         run: chosen.name,
         fleet: layout::MAIN_FLEET.to_owned(),
         prefix: prefix(args).cloned().or(chosen.prefix).unwrap_or_default(),
+        job: Job::Convert,
         fingerprint: Fingerprint::from(plan),
         enrichment: plan.enrichment_files().to_vec(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -88,9 +88,9 @@ impl Objects {
 }
 
 impl Source for Objects {
-    type Body = Box<dyn Read>;
+    type Body = Box<dyn Read + Send>;
 
-    fn open(&self, object: &ManifestEntry) -> Result<Box<dyn Read>, StoreError> {
+    fn open(&self, object: &ManifestEntry) -> Result<Box<dyn Read + Send>, StoreError> {
         match self {
             Self::Files(_, source) => Ok(Box::new(source.open(object)?)),
             Self::Stdin(stdin) => Ok(Box::new(stdin.open()?)),

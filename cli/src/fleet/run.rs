@@ -38,8 +38,8 @@ use crate::{
 /// Objects whose outcomes are counted in a second or two. Those of a larger run are counted less often.
 const COUNTED_AT_ONCE: u64 = 20_000;
 
-/// `flowherd run`.
-pub(crate) fn run(args: &RunArgs) -> Result<(), Stop> {
+/// `flowherd run`, without what follows it. Returns the name of the run.
+pub(super) fn run(args: &RunArgs) -> Result<String, Stop> {
     begin(&args.fleet, args.options.clone(), &args.output)
 }
 
@@ -48,11 +48,11 @@ pub(crate) fn rerun(args: &RerunArgs) -> Result<(), Stop> {
     let prefix = Some(args.prefix.clone());
     let fleet = args.of_fleet.clone();
     let options = RunOptions { prefix, fleet, purge: true, force: args.force, ..RunOptions::default() };
-    begin(&args.fleet, options, &args.output)
+    begin(&args.fleet, options, &args.output).map(drop)
 }
 
-/// Begins a run in the fleet that its options choose.
-fn begin(args: &FleetArgs, mut options: RunOptions, output: &OutputArgs) -> Result<(), Stop> {
+/// Begins a run in the fleet that its options choose. Returns its name.
+pub(super) fn begin(args: &FleetArgs, mut options: RunOptions, output: &OutputArgs) -> Result<String, Stop> {
     connected(args, |deployment| {
         let choose = || deployment.connected.choose(&options);
         let fleet = deployment.patience.during("the ledger of the resumed run", choose)?;
@@ -107,13 +107,14 @@ fn redrive_and_follow(fleet: &Fleet<'_>, run: &str, output: &OutputArgs) -> Resu
     follow_step_loop(fleet, step_loop, &execution, run, output)
 }
 
-fn begin_and_follow(fleet: &Fleet<'_>, mut options: RunOptions, output: &OutputArgs) -> Result<(), Stop> {
+fn begin_and_follow(fleet: &Fleet<'_>, mut options: RunOptions, output: &OutputArgs) -> Result<String, Stop> {
     let Some(step_loop) = fleet.deployment.step_loop else {
         fleet.coordinator.refuse_without_step_loop()?;
         let state =
             fleet.deployment.patience.during("the begin of the run", || fleet.coordinator.begin(&options))?;
-        print_message(&format!("run {}", state.run));
-        return follow_here(fleet, state, output);
+        let run = state.run.clone();
+        print_message(&format!("run {run}"));
+        return follow_here(fleet, state, output).map(|()| run);
     };
     let run = options.run_name(Timestamp::now())?;
     // A second start with the same input would return the first execution instead of an error.
@@ -132,7 +133,7 @@ fn begin_and_follow(fleet: &Fleet<'_>, mut options: RunOptions, output: &OutputA
             .patience
             .during("the begin of the run", || await_begin(fleet, step_loop, &execution, &run))?;
     }
-    follow_step_loop(fleet, step_loop, &execution, &run, output)
+    follow_step_loop(fleet, step_loop, &execution, &run, output).map(|()| run)
 }
 
 /// Waits until the step loop has begun a run. The error is the reason if it refuses the run.

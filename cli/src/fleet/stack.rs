@@ -9,6 +9,7 @@ use flowherd_coordinator::{
     fleets::{Driver, FleetSettings, Fleets, Job},
     settings::{FLEETS, Settings},
 };
+use flowherd_shared::cluster::ClusterOptions;
 use serde::Deserialize;
 
 use crate::{args::FleetArgs, stop::Stop};
@@ -29,6 +30,9 @@ struct FleetOutput {
     name: String,
     prefixes: Vec<String>,
     job: Job,
+    /// `cluster` is the cluster of Fargate.
+    #[serde(rename = "search")]
+    cluster: Option<ClusterOptions>,
     live: bool,
     max_keys: u64,
     #[serde(flatten)]
@@ -43,14 +47,14 @@ enum DriverOutput {
 }
 
 impl From<FleetOutput> for FleetSettings {
-    fn from(FleetOutput { prefixes, job, live, max_keys, driver, .. }: FleetOutput) -> Self {
+    fn from(FleetOutput { prefixes, job, cluster, live, max_keys, driver, .. }: FleetOutput) -> Self {
         let driver = match driver {
             DriverOutput::Queue { queue_url: url, dead_letter_queue_url } => {
                 Driver::Queue { url, dead_letters: Some(dead_letter_queue_url) }
             }
             DriverOutput::Map => Driver::Map,
         };
-        Self { prefixes, job, live, max_keys, ..Self::on(driver) }
+        Self { prefixes, job, cluster, live, max_keys, ..Self::on(driver) }
     }
 }
 

@@ -59,7 +59,18 @@ pub(crate) fn text(report: &Report, details: &Details<'_>, width: Option<usize>)
         ("skipped", objects.skipped),
         (details.missing, objects.missing),
     ];
-    text += &numbers(&[("objects", &object_counts), ("records", &record_counts)], width);
+    let documents = report.documents.unwrap_or_default();
+    let document_counts = [
+        ("rows", documents.rows),
+        ("indexed", documents.indexed),
+        ("existing", documents.existing),
+        ("refused", documents.refused),
+    ];
+    let contents: Counts<'_> = match report.documents {
+        Some(_) => ("documents", &document_counts),
+        None => ("records", &record_counts),
+    };
+    text += &numbers(&[("objects", &object_counts), contents], width);
     text += &format!(
         "\nbytes    {} in, {} decoded, {} out\n",
         HumanBytes(bytes.compressed_in),
@@ -93,7 +104,11 @@ pub(crate) fn text(report: &Report, details: &Details<'_>, width: Option<usize>)
         );
     }
     let dest = printable(details.dest);
-    text += &format!("\nrows     {dest}/csv/\nrejects  {dest}/rejects/\nledger   {dest}/runs/{run}/\n");
+    text += &match report.documents {
+        Some(_) => format!("\nrefused  {dest}/rejects/{run}/\n"),
+        None => format!("\nrows     {dest}/csv/\nrejects  {dest}/rejects/\n"),
+    };
+    text += &format!("ledger   {dest}/runs/{run}/\n");
     if objects.failed > 0 && !details.lists_failures {
         text += &format!("failures {dest}/runs/{run}/failures/\n");
     }
@@ -179,6 +194,8 @@ fn counts(rows: impl Iterator<Item = (String, u64)>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use flowherd_shared::ledger::DocumentCounts;
+
     use super::*;
 
     fn report() -> Report {
@@ -222,6 +239,35 @@ mod tests {
         ledger   s3://results/runs/r/
         ");
         assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+    }
+
+    #[test]
+    fn a_summary_of_an_index_run_has_its_documents() {
+        let documents = DocumentCounts { rows: 300_000, indexed: 200_000, existing: 99_998, refused: 2 };
+        let mut report = report();
+        report.documents = Some(documents);
+        report.tables.clear();
+        report.rejects = [("mapper_parsing_exception".to_owned(), 2)].into();
+        let text = text(&report, &Details::of_ledger("s3://results"), Some(80));
+        insta::assert_snapshot!(text, @r"
+        run r: incomplete
+
+                    listed     done    failed  skipped  missing
+        objects     24,000    8,214         3        0   15,783
+                      rows  indexed  existing  refused
+        documents  300,000  200,000    99,998        2
+
+        bytes    70.78 GiB in, 838.19 GiB decoded, 55.88 GiB out
+        time     2 h 3 min from the begin to the report, 9.78 MiB/s
+
+        rejected: mapper_parsing_exception  2
+
+        failed
+          a/bad: truncated
+
+        refused  s3://results/rejects/r/
+        ledger   s3://results/runs/r/
+        ");
     }
 
     #[test]

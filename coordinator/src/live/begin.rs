@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use flowherd_shared::{
     layout,
-    ledger::{EarlierRun, Fingerprint, LiveBegin, LiveDay, Run, examine_json, put_json_if_absent, read_json},
+    ledger::{
+        EarlierRun, Fingerprint, Job, LiveBegin, LiveDay, Run, examine_json, put_json_if_absent, read_json,
+    },
     queue::Queue,
     store::{Lister, Store, StoreError},
 };
@@ -85,6 +87,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             run: name.to_owned(),
             fleet: self.fleet.to_owned(),
             prefix: common_prefix(&prefixes).to_owned(),
+            job: Job::Convert,
             fingerprint,
             enrichment,
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -23,6 +23,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+pub(crate) use self::query::domain;
 pub use self::{
     failures::failures,
     interface_name::InterfaceNames,

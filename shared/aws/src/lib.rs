@@ -1,12 +1,14 @@
-//! S3 and SQS as implementations of the ports of `shared`, and names from EC2. The ports block: each call waits for the SDK's
+//! S3 and SQS as implementations of the ports of `shared`, names from EC2, and the connection to a search cluster. The ports block: each call waits for the SDK's
 //! future on the handle of the runtime, from a thread that is not one of the runtime's own.
 
+pub mod cluster;
 mod connect;
 pub mod ec2;
 mod environment;
 mod limit;
 mod log;
 pub mod s3;
+pub mod secrets;
 pub mod settings;
 pub mod sqs;
 

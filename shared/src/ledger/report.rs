@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ByteCounts, DoneObject, Failure, ManifestEntry, Purged, Receipt, RecordCounts, ReportExample, RuleTotals,
-    Run, arrivals, examples, top_objects,
+    ByteCounts, DocumentCounts, DoneObject, Failure, ManifestEntry, Purged, Receipt, RecordCounts,
+    ReportExample, RuleTotals, Run, add, arrivals, examples, top_objects,
     warnings::{Findings, Warning},
 };
 use crate::{
@@ -41,6 +41,9 @@ pub struct Report {
     pub earlier: BTreeMap<String, EarlierObjects>,
     /// Records of the objects that are done.
     pub records: RecordCounts,
+    /// Documents of the objects that are done; `None` for a run that converts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub documents: Option<DocumentCounts>,
     /// Bytes of the objects that are done.
     pub bytes: ByteCounts,
     /// Rows by table.
@@ -165,6 +168,7 @@ impl Report {
             objects: ObjectCounts::default(),
             earlier: earlier(run),
             records: RecordCounts::default(),
+            documents: run.job.target().map(|_| DocumentCounts::default()),
             bytes: ByteCounts::default(),
             tables: BTreeMap::new(),
             rejects: BTreeMap::new(),
@@ -260,6 +264,9 @@ impl Report {
         add(&mut bytes.compressed_in, receipt.bytes.compressed_in);
         add(&mut bytes.decoded_in, receipt.bytes.decoded_in);
         add(&mut bytes.compressed_out, receipt.bytes.compressed_out);
+        if let (Some(sum), Some(documents)) = (&mut self.documents, &receipt.documents) {
+            sum.add(documents);
+        }
         for output in &receipt.outputs {
             if let Some(table) = &output.table {
                 add(self.tables.entry(table.clone()).or_default(), output.rows);
@@ -297,9 +304,4 @@ fn earlier(run: &Run) -> BTreeMap<String, EarlierObjects> {
     let objects = |config_hash: &str| EarlierObjects { config_hash: config_hash.to_owned(), objects: 0 };
     let runs = run.earlier().take(MAX_EARLIER_RUNS);
     runs.map(|(run, fingerprint)| (run.to_owned(), objects(&fingerprint.config_hash))).collect()
-}
-
-/// Adds a number of a ledger file. It saturates, because the file may be forged.
-fn add(sum: &mut u64, number: u64) {
-    *sum = sum.saturating_add(number);
 }

@@ -54,12 +54,27 @@ pub enum Warning {
         /// Rows.
         count: u64,
     },
+    /// The cluster refused rows of an index run.
+    DocumentsRefused {
+        /// Refused rows.
+        count: u64,
+        /// The most frequent reason.
+        reason: String,
+        /// An object with a refused row.
+        key: String,
+    },
 }
 
 impl Warning {
     /// The values of `kind`, in the order of a report.
-    pub const KINDS: [&str; 5] =
-        ["rule-rejects-most", "no-rule", "objects-without-rows", "hidden-from-athena", "names-not-read"];
+    pub const KINDS: [&str; 6] = [
+        "rule-rejects-most",
+        "no-rule",
+        "objects-without-rows",
+        "hidden-from-athena",
+        "names-not-read",
+        "documents-refused",
+    ];
 }
 
 impl fmt::Display for Warning {
@@ -91,6 +106,11 @@ impl fmt::Display for Warning {
                  refresh of the names, run the prefix again",
                 path = layout::NAMES
             ),
+            Self::DocumentsRefused { count, reason, key } => write!(
+                f,
+                "rows that the cluster refused: {count}, most often as {reason}. They are in rejects/RUN/ with the cluster's \
+                 reason, for example those of {key}. Correct the types of the columns, then index the prefix again"
+            ),
         }
     }
 }
@@ -104,6 +124,9 @@ pub(super) struct Findings {
     unmatched: Option<String>,
     without_rows: Objects,
     hidden: Objects,
+    /// The first object by key of which the cluster refused a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
     /// Whether the run has no names although it wants them.
     #[serde(default)]
     lacks_names: bool,
@@ -135,6 +158,12 @@ impl Findings {
     /// Adds an object that is done. The order of objects does not matter: `flowherd convert` lists a directory in any order.
     pub(super) fn add(&mut self, entry: &ManifestEntry, receipt: &Receipt) {
         let key = &entry.key;
+        if let Some(documents) = &receipt.documents {
+            if documents.refused > 0 {
+                keep_first(&mut self.refused, key);
+            }
+            return;
+        }
         for (rule, totals) in &receipt.rules {
             if totals.rejects.is_empty() {
                 continue;
@@ -194,6 +223,11 @@ impl Findings {
         warnings.extend(first.map(|key| Warning::ObjectsWithoutRows { count, key }));
         let Objects { count, first } = self.hidden;
         warnings.extend(first.map(|key| Warning::HiddenFromAthena { count, key }));
+        let most = rejects.iter().reduce(|most, next| if next.1 > most.1 { next } else { most });
+        if let (Some(key), Some((reason, _))) = (self.refused, most) {
+            let count = rejects.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
+            warnings.push(Warning::DocumentsRefused { count, reason: reason.clone(), key });
+        }
         if self.lacks_names && rows > 0 {
             warnings.push(Warning::NamesNotRead { count: rows });
         }
@@ -222,14 +256,15 @@ mod tests {
             Warning::RuleRejectsMost { rule, count, rows, reason: reason.clone(), key: key.clone() },
             Warning::NoRule { count, rows, reason, key: key.clone() },
             Warning::ObjectsWithoutRows { count, key: key.clone() },
-            Warning::HiddenFromAthena { count, key },
+            Warning::HiddenFromAthena { count, key: key.clone() },
             Warning::NamesNotRead { count },
+            Warning::DocumentsRefused { count, reason: "version_conflict".to_owned(), key },
         ];
         let json = serde_json::to_value(&all).unwrap();
         let kinds: Vec<&str> =
             json.as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap()).collect();
         assert_eq!(kinds, Warning::KINDS);
         assert_eq!(json[2], json!({ "kind": "objects-without-rows", "count": 3, "key": "k" }));
-        assert_eq!(serde_json::from_value::<[Warning; 5]>(json).unwrap(), all);
+        assert_eq!(serde_json::from_value::<[Warning; 6]>(json).unwrap(), all);
     }
 }

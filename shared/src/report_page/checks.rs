@@ -125,6 +125,14 @@ fn checks(run: &Run, report: &Report, name: &str) -> Vec<Check> {
             sql: Some(grouped_sql("rejects")),
         },
     ];
+    if let Some(documents) = &report.documents {
+        checks.push(Check {
+            name: "Documents",
+            expected: json(documents),
+            command: total("documents", &["rows", "indexed", "existing", "refused"]),
+            sql: None,
+        });
+    }
     if let Some((expected, length)) = rows_by_time(&report.times) {
         checks.push(Check {
             name: "Rows by time",

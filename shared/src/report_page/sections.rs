@@ -9,7 +9,9 @@ use super::{
     text::{Key, Long, Message, Name, bytes, count, duration, number, percent, plural},
     timeline,
 };
-use crate::ledger::{DoneObject, Report, ReportExample, ReportFailure, Run, counts_by_rule_and_reason};
+use crate::ledger::{
+    DocumentCounts, DoneObject, Report, ReportExample, ReportFailure, Run, counts_by_rule_and_reason,
+};
 
 const MAX_WARNINGS: usize = 10;
 const MAX_TABLES: usize = 30;
@@ -63,14 +65,27 @@ pub(super) fn verdict(run: &Run, report: &Report) -> Markup {
 fn facts(report: &Report) -> Markup {
     let (objects, records) = (&report.objects, &report.records);
     let done = objects.done.saturating_add(objects.skipped);
-    let rejected = format!("rejected, {}", percent(records.rejected, records.read));
-    let (periods, with_rows) = timeline::periods_with_rows(report);
-    let facts = [
-        (number(done), format!("of {} done", count(objects.listed, "object"))),
-        (number(records.rows), plural(records.rows, "row", "rows").to_owned()),
-        (number(records.rejected), rejected),
-        (number(periods), with_rows),
-    ];
+    let done = (number(done), format!("of {} done", count(objects.listed, "object")));
+    let facts = if let Some(documents) = &report.documents {
+        [
+            done,
+            (
+                number(documents.indexed),
+                plural(documents.indexed, "document created", "documents created").to_owned(),
+            ),
+            (number(documents.existing), "in the cluster before".to_owned()),
+            (number(documents.refused), format!("refused, {}", percent(documents.refused, documents.rows))),
+        ]
+    } else {
+        let rejected = format!("rejected, {}", percent(records.rejected, records.read));
+        let (periods, with_rows) = timeline::periods_with_rows(report);
+        [
+            done,
+            (number(records.rows), plural(records.rows, "row", "rows").to_owned()),
+            (number(records.rejected), rejected),
+            (number(periods), with_rows),
+        ]
+    };
     html! {
         ul.facts { @for (figure, name) in &facts { li { strong { (figure) } " " (name) } } }
     }
@@ -100,8 +115,26 @@ pub(super) fn objects(report: &Report) -> Markup {
     }
 }
 
-/// Records by outcome, bytes, and rows by table.
+/// Documents by outcome, and bytes.
+fn documents(report: &Report, documents: &DocumentCounts) -> Markup {
+    let sizes = &report.bytes;
+    let parts =
+        [("indexed", documents.indexed), ("existing", documents.existing), ("refused", documents.refused)];
+    html! {
+        section {
+            h2 { "Documents" }
+            (bar("Rows of the objects that are done", "rows", documents.rows, &parts))
+            p { "The cluster had the existing documents before: an earlier attempt or run has created them." }
+            p { (bytes(sizes.compressed_in)) " in, " (bytes(sizes.decoded_in)) " decoded." }
+        }
+    }
+}
+
+/// Records by outcome, bytes, and rows by table. For an index run, its documents.
 pub(super) fn records(report: &Report) -> Markup {
+    if let Some(counts) = &report.documents {
+        return documents(report, counts);
+    }
     let (records, sizes) = (&report.records, &report.bytes);
     let parts = [
         ("rows", records.rows),

@@ -240,7 +240,7 @@ fn columns_of(rows: &TimeCounts, arrivals: &TimeCounts) -> Vec<Column> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Fingerprint, Run};
+    use crate::ledger::{Fingerprint, Job, Run};
 
     fn counts(json: &str) -> TimeCounts {
         serde_json::from_str(json).unwrap()
@@ -269,6 +269,7 @@ mod tests {
             run: "r".to_owned(),
             fleet: "main".to_owned(),
             prefix: String::new(),
+            job: Job::Convert,
             fingerprint: Fingerprint { config_hash: hash(), names_hash: hash() },
             enrichment: Vec::new(),
             version: String::new(),

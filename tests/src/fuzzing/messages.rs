@@ -126,6 +126,7 @@ impl Fleet {
             results: &self.store,
             queue: Some(&self.queue),
             dead_letters: Some(&self.queue.dead_letters()),
+            index: None,
             inputs: &|| Ok(Inputs::default()),
             settle: Duration::from_mins(2),
             time_limit: Duration::from_hours(24),
@@ -259,7 +260,7 @@ pub(super) fn ledger(data: &[u8]) {
     let lines = manifest.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count() as u64;
     let of_this = |run: &Run| layout::is_run_name(&run.run);
     let mut run = reads_back::<Run>(&store, &paths[3]).filter(of_this).unwrap_or_else(|| {
-        let totals = ManifestTotals { parts: 1, objects: lines, bytes: 0, skipped: 0 };
+        let totals = ManifestTotals { parts: 1, objects: lines, bytes: 0, ..ManifestTotals::default() };
         run("r", &RunConfig::default(), Some(totals))
     });
     "r".clone_into(&mut run.run);

@@ -91,6 +91,7 @@ impl Fleet {
             results: &self.store,
             queue: self.has_queue.then_some(&self.queue),
             dead_letters: self.has_queue.then_some(&self.queue.dead_letters()),
+            index: None,
             inputs: &inputs,
             settle: SETTLE,
             time_limit: Duration::from_hours(24),
@@ -225,7 +226,7 @@ pub(super) enum Damage {
 }
 
 impl Source for Flaky<'_> {
-    type Body = Box<dyn io::Read>;
+    type Body = Box<dyn io::Read + Send>;
 
     fn open(&self, object: &flowherd_shared::ledger::ManifestEntry) -> Result<Self::Body, StoreError> {
         struct Failing(io::ErrorKind);

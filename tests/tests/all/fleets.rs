@@ -87,6 +87,7 @@ impl Stack {
             results: &self.store,
             queue: Some(queue),
             dead_letters: Some(&queue.dead_letters()),
+            index: None,
             inputs: &|| Ok(Inputs::default()),
             settle: SETTLE,
             time_limit: Duration::from_hours(24),

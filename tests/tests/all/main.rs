@@ -30,6 +30,7 @@ mod generate;
 mod golden;
 mod headers;
 mod hostile;
+mod index;
 mod items;
 mod limits;
 mod live;

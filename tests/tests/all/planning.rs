@@ -43,9 +43,10 @@ impl Fleet {
             bucket: "bucket",
             results: &self.store,
             queue: Some(&self.queue),
+            rows_of: None,
             max_keys: 10_000,
             pause: &|_: Duration| {},
-            damaged: &|_| {},
+            note: &|_| {},
         };
         planner.plan(run, from, || {
             remaining.set(remaining.get() - 1);

@@ -402,7 +402,7 @@ fn resuming_skips_objects_with_a_receipt_for_the_same_bytes_configuration_and_na
 struct Changing(MemorySource);
 
 impl Source for Changing {
-    type Body = Box<dyn Read>;
+    type Body = Box<dyn Read + Send>;
 
     fn open(&self, object: &ManifestEntry) -> Result<Self::Body, StoreError> {
         struct Changed;

@@ -7,8 +7,8 @@ use std::{fs, path::Path, process::Command};
 use flowherd_shared::{
     layout,
     ledger::{
-        DoneObject, Purged, RecordCounts, RejectExample, Report, ReportExample, ReportFailure, ReportState,
-        RuleTotals, Run, Warning,
+        Destination, DocumentCounts, DoneObject, FieldNaming, IndexTarget, Job, Purged, RecordCounts,
+        RejectExample, Report, ReportExample, ReportFailure, ReportState, RuleTotals, Run, Warning,
     },
     limits::MAX_REPORT_PERIODS,
     pipeline::RunConfig,
@@ -113,6 +113,23 @@ fn report_of(text: &str) -> (Run, Report) {
 fn page_of(text: &str) -> String {
     let (run, report) = report_of(text);
     report_page::render(&run, &report)
+}
+
+#[test]
+fn the_page_of_an_index_run_has_documents_and_no_rows_by_time() {
+    let (mut run, mut report) = report_of("r");
+    let destination = Destination::To("incident".to_owned());
+    run.job = Job::Index(IndexTarget { destination, naming: FieldNaming::Columns });
+    report.documents = Some(DocumentCounts { rows: 1_000, indexed: 700, existing: 299, refused: 1 });
+    let page = report_page::render(&run, &report);
+    for text in [
+        "<h2>Documents</h2>",
+        "<strong>700</strong> documents created",
+        "<strong>299</strong> in the cluster before",
+    ] {
+        assert!(page.contains(text), "{text}");
+    }
+    assert!(!page.contains("Rows and objects by"), "{page}");
 }
 
 #[test]

@@ -452,7 +452,7 @@ impl Failure {
 
 /// Returns the domain of a region's partition (<https://docs.aws.amazon.com/general/latest/gr/ec2-service.html>, and
 /// `partitions.json` of botocore).
-fn domain(region: &str) -> &'static str {
+pub(crate) fn domain(region: &str) -> &'static str {
     let is_in = |prefix: &str| region.starts_with(prefix);
     match region {
         _ if is_in("cn-") => "amazonaws.com.cn",

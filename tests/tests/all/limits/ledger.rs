@@ -105,6 +105,7 @@ fn the_largest_receipt_fits_a_ledger_file() {
         milliseconds: u64::MAX,
         outputs: (0..=MAX_TABLES).map(output).collect(),
         records: RecordCounts::default(),
+        documents: None,
         rejects,
         examples: (0..MAX_RECEIPT_EXAMPLES).map(example).collect(),
         rules,

@@ -112,6 +112,7 @@ impl Services {
             results: &store,
             queue: Some(&queue),
             dead_letters: Some(&dead),
+            index: None,
             inputs: &|| Ok(Inputs::default()),
             settle: SETTLE,
             time_limit: Duration::from_hours(24),

@@ -143,7 +143,7 @@ impl World {
             Event::Begin { prefix, purge, force, resume, pace } => {
                 let resume = resume.and_then(|run| self.begun(run));
                 let prefix = resume.is_none().then(|| prefix.to_owned());
-                let options = RunOptions { prefix, purge, force, resume, fleet: None, run: None };
+                let options = RunOptions { prefix, purge, force, resume, ..RunOptions::default() };
                 if self.drivers.len() < MAX_DRIVERS {
                     let driver = self.begin(options);
                     self.drive(driver, pace);

@@ -1,0 +1,61 @@
+//! The arguments of `flowherd index`.
+
+use flowherd_coordinator::options::RunOptions;
+
+use super::{FleetArgs, OutputArgs};
+
+/// `flowherd index`.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(crate) struct IndexArgs {
+    /// Only rows below this prefix of the results bucket, such as csv/vpc_flow/firehose/2026/02/18/
+    #[arg(long, required_unless_present_any = ["resume", "verify", "drop"])]
+    pub(crate) prefix: Option<String>,
+    /// Send all documents to this index, which is created if missing [default: the indices of the fleet's settings]
+    #[arg(long, value_name = "INDEX")]
+    pub(crate) to: Option<String>,
+    /// Process only objects without a receipt in this earlier index run
+    #[arg(long, value_name = "RUN")]
+    pub(crate) resume: Option<String>,
+    /// Name of the run [default: the time and six more characters]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) run: Option<String>,
+    /// Fleet with job index [default: the only one of the stack]
+    #[arg(id = "of_fleet", long = "fleet", value_name = "NAME")]
+    pub(crate) of_fleet: Option<String>,
+    /// Purge the fleet's queue first; refused while a run of another prefix has unfinished objects
+    #[arg(long)]
+    pub(crate) purge: bool,
+    /// Purge in any case; the reports of the runs that lose messages record the purge
+    #[arg(long, requires = "purge")]
+    pub(crate) force: bool,
+    /// Count the documents of each object of this index run in the cluster, and compare them with the receipts
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["prefix", "to", "resume", "run", "purge", "drop", "watch"])]
+    pub(crate) verify: Option<String>,
+    /// Delete an index, a data stream, or the indices of a pattern; only those that Flowherd made
+    #[arg(long, value_name = "INDEX", conflicts_with_all = ["prefix", "to", "resume", "run", "purge", "watch", "json"])]
+    pub(crate) drop: Option<String>,
+    /// With --drop: delete without a question
+    #[arg(long, requires = "drop")]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArgs,
+}
+
+impl IndexArgs {
+    /// Returns the options of the run.
+    pub(crate) fn options(&self) -> RunOptions {
+        RunOptions {
+            prefix: self.prefix.clone(),
+            resume: self.resume.clone(),
+            run: self.run.clone(),
+            fleet: self.of_fleet.clone(),
+            index: true,
+            to: self.to.clone(),
+            purge: self.purge,
+            force: self.force,
+        }
+    }
+}
