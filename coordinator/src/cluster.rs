@@ -9,7 +9,7 @@ use flowherd_indexer::{
 };
 use flowherd_shared::{cluster::ClusterOptions, error::error_chain, ledger::IndexTarget, table::Table};
 
-use crate::index::{ClusterError, SearchCluster};
+use crate::search::{ClusterError, SearchCluster};
 
 /// A search cluster. Connects when it is used.
 #[derive(Debug)]

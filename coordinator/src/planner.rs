@@ -20,7 +20,7 @@ use flowherd_shared::{
 
 pub use send::SendError;
 
-use crate::{index::RowFilter, manifest, parallel, reconcile, state::Planning};
+use crate::{manifest, parallel, reconcile, search::RowFilter, state::Planning};
 
 /// Receipts of an earlier run read at once.
 const READERS: usize = 32;

@@ -8,11 +8,11 @@ use std::{
 use anyhow::Context;
 use flowherd_coordinator::{
     cluster::{RemoteCluster, of_indexer},
-    index::ClusterError,
     manifest,
     options::RunOptions,
     reconcile,
     report::finished_report,
+    search::ClusterError,
 };
 use flowherd_indexer::{
     client::Client,

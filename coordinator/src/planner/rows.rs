@@ -10,7 +10,7 @@ use flowherd_shared::{
 
 use super::{Listed, PlanError, Planner, day::PAGES};
 use crate::{
-    index::{RowFilter, passed_over},
+    search::{RowFilter, passed_over},
     state::Planning,
 };
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use flate2::read::MultiGzDecoder;
-use flowherd_coordinator::index::{ClusterError, SearchCluster};
+use flowherd_coordinator::search::{ClusterError, SearchCluster};
 use flowherd_shared::{
     error::Verdict,
     ledger::{Destination, DocumentCounts, IndexTarget},

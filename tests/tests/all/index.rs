@@ -11,9 +11,9 @@ use std::{
 use flowherd_coordinator::{
     coordinator::{Coordinator, Inputs},
     error::CoordinatorError,
-    index::IndexFleet,
     options::RunOptions,
     redrive::Redriven,
+    search::IndexFleet,
     state::{Operation, RunState},
 };
 use flowherd_shared::{
@@ -77,10 +77,10 @@ impl Indexing {
             inputs: &|| Ok(Inputs::default()),
             settle: SETTLE,
             time_limit: Duration::from_hours(24),
+            on_page: &|| {},
             max_keys: 100_000,
             clock: &|| self.now(),
             pause: &|_| {},
-            on_page: &|| {},
         })
     }
 
