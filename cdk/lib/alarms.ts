@@ -19,7 +19,7 @@ import { closeDefinition } from './live';
 import { MAIN_FLEET, type ResolvedFleet } from './props';
 import type { TaskQueue } from './task-queue';
 
-/** All workers may be busy with objects that take this long. */
+/** Time without a finished object that is normal on Fargate: all tasks may process long objects. */
 const QUIET_TIME_ON_FARGATE = Duration.hours(1);
 
 export interface FleetAlarmsProps {
@@ -127,7 +127,7 @@ function ofFleet(fleet: string, isOnly: boolean, definition: AlarmDefinition): A
 }
 
 function fleetDefinitions({ tasks, workers, service, settings }: Fleet): AlarmDefinition[] {
-  // The longest time without a finished object that is normal: a batch may take as long as the worker's timeout.
+  // Maximum normal time without a finished object: on Lambda, a batch may take as long as the worker's timeout.
   const quietTime = service === undefined ? settings.workerTimeout : QUIET_TIME_ON_FARGATE;
   return [
     ...(tasks === undefined ? [] : queueDefinitions(tasks, settings, quietTime)),

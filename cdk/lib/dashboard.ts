@@ -150,9 +150,9 @@ export class FleetDashboard extends Construct {
   }
 
   /**
-   * Cost of requests, logs, and the time of functions or tasks of a fleet. With one fleet it includes the coordinator. It leaves
-   * out the monthly price of metrics, alarms and VPC endpoints, storage, Step Functions with the children of maps, Athena, and
-   * the additional upload parts of outputs above 16 MiB.
+   * Cost in US dollars of a fleet's requests, logs, and duration of functions or tasks. With one fleet it includes the coordinator.
+   * It leaves out the monthly price of metrics, alarms and VPC endpoints, storage, Step Functions with the children of maps,
+   * Athena, and the additional upload parts of outputs above 16 MiB.
    */
   private cost({ tasks, workers, service, settings, metricsName }: Fleet, props: FleetDashboardProps): IMetric {
     const requests = (reads: number, writes: number) => decimal(reads * USD_PER_GET + writes * USD_PER_PUT);
@@ -192,7 +192,7 @@ function coordinatorLambdaCost({ coordinator, coordinatorMemoryMb, architecture 
   return lambdaCost('coordinator', coordinator, coordinatorMemoryMb, architecture);
 }
 
-/** Messages that wait for a worker or that one has received. */
+/** Messages that are visible or in flight. */
 function pending({ queue }: TaskQueue): IMetric {
   const maximum = { period: SUM.period, statistic: 'Maximum' };
   return new MathExpression({
@@ -206,7 +206,7 @@ function pending({ queue }: TaskQueue): IMetric {
   });
 }
 
-/** Cost of the requests to a queue. Batches have up to 10 messages. An empty long poll is a request too. */
+/** Cost of the requests to a queue. A batch has up to 10 messages. An empty long poll is a request too. */
 function queueCost({ queue }: TaskQueue) {
   return {
     expression: `((sent + received + deleted) / 10 + empty) * ${decimal(USD_PER_QUEUE_REQUEST)}`,
@@ -237,7 +237,7 @@ function lambdaCost(name: string, { function: lambda, logGroup }: NativeFunction
   };
 }
 
-/** Cost of the tasks of a minute, and of their log. */
+/** Cost of running tasks and of their log. */
 function taskCost(service: WorkerService, architecture: Architecture) {
   const kind = architecture.name === Architecture.ARM_64.name ? 'arm64' : 'x86_64';
   const hour = service.vcpu * USD_PER_VCPU_HOUR[kind] + (service.memoryMb / 1024) * USD_PER_GB_HOUR[kind];

@@ -13,7 +13,7 @@ export interface MapFleetNames {
   readonly resultsBucket: string;
   /** Maximum concurrent workers. */
   readonly maxConcurrency: number;
-  /** Maximum objects in one invocation of the worker. */
+  /** Maximum objects of one invocation. */
   readonly batchSize: number;
   readonly workerTimeoutSeconds: number;
 }
@@ -38,7 +38,7 @@ const RETRY = [
     MaxAttempts: 10,
     JitterStrategy: 'FULL',
   },
-  // `Retry` of the worker, a crash, a timeout. Objects that are done need no work in another attempt.
+  // `Retry` of the worker, a crash or a timeout. Another attempt skips objects that are done.
   {
     ErrorEquals: ['States.ALL'],
     IntervalSeconds: 5,
@@ -63,7 +63,7 @@ export function mapState(map: MapFleetNames, next: string, failed: string): Reco
       Resource: 'arn:aws:states:::s3:listObjectsV2',
       Parameters: { Bucket: map.sourceBucket, ExpectedBucketOwner: map.sourceBucketOwner, 'Prefix.$': '$.prefix' },
     },
-    // An item is the body of a queue message, so that a batch of them and a single one need nothing beside them.
+    // An item is the body of a queue message, so the worker needs nothing besides the items.
     ItemSelector: {
       v: 1,
       'run.$': '$.run',
@@ -89,7 +89,7 @@ export function mapState(map: MapFleetNames, next: string, failed: string): Reco
       Parameters: { Bucket: map.resultsBucket, 'Prefix.$': "States.Format('runs/{}/map', $.run)" },
     },
     ResultPath: null,
-    // Only a failed listing, or a result that cannot be written, fails the map.
+    // The map fails only if it cannot list the objects or write its results.
     Retry: [
       { ErrorEquals: ['States.ALL'], IntervalSeconds: 10, BackoffRate: 2, MaxDelaySeconds: 60, MaxAttempts: 3, JitterStrategy: 'FULL' },
     ],
@@ -98,7 +98,7 @@ export function mapState(map: MapFleetNames, next: string, failed: string): Reco
   };
 }
 
-/** The only state of a child execution: one invocation of the worker, and its repetitions. */
+/** The only state of a child execution: it invokes the worker, and retries. */
 function convert({ worker, workerTimeoutSeconds }: MapFleetNames): Record<string, unknown> {
   return {
     Type: 'Task',
@@ -107,7 +107,7 @@ function convert({ worker, workerTimeoutSeconds }: MapFleetNames): Record<string
     TimeoutSeconds: workerTimeoutSeconds + 5,
     Arguments: {
       FunctionName: worker,
-      // The worker ends with its child, which began at `started`.
+      // The worker ends before its child, which began at `started`.
       Payload: '{% {"attempt": $states.context.State.RetryCount + 1, "started": $states.context.Execution.StartTime, "input": $states.input} %}',
     },
     Output: '{% $states.result.Payload %}',

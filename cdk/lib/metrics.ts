@@ -12,7 +12,7 @@ export type WorkerMetric =
   | 'BytesOut'
   | 'TaskDuration';
 
-/** `name` is that of the queue or of the map. */
+/** Returns a metric of the workers. `name` is the dimension `Queue`: the name of the queue or of the map. */
 export function workerMetric(name: string, metricName: WorkerMetric, statistic = 'Sum', period = Duration.minutes(1)): Metric {
   return new Metric({
     namespace: 'Flowherd',

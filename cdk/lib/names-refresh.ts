@@ -93,7 +93,7 @@ export class NamesRefresh extends Construct {
     if (roleArns.length > 0) {
       Grant.addToPrincipal({ grantee: coordinator, actions: ['sts:AssumeRole'], resourceArns: [...roleArns] });
     }
-    // Each function that begins runs may read the names: Coordinator.grantConfiguration.
+    // Coordinator.grantConfiguration lets each function that begins runs read the names.
     results.grantOnObjects(coordinator, ['s3:PutObject'], [NAMES_KEY]);
   }
 }

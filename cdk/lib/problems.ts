@@ -95,7 +95,7 @@ function ownProblems(props: Props): Problem[] {
   ];
 }
 
-/** Values of settings that choose one of several. */
+/** Returns the invalid values of `driver` and `workers`. */
 function driverProblems({ driver = DEFAULTS.driver, workers = DEFAULTS.workers }: Props): Problem[] {
   const problems: Problem[] = [];
   if (!['queue', 'map'].includes(driver)) problems.push({ prop: 'driver', value: driver, why: 'must be queue or map' });
@@ -202,7 +202,7 @@ function conflicts(props: Props): Problem[] {
   return [...problems, ...mapConflicts(props), ...taskConflicts(props)];
 }
 
-/** Maximum timeout of the workers of a map: within the 5 minutes of a child execution, a second attempt can begin. */
+/** Maximum timeout of a map's workers in seconds, so that a second attempt can begin within the 5 minutes of a child execution. */
 const MAX_MAP_SECONDS = 240;
 
 function mapConflicts({ driver, workerTimeout, sourceBucketAccount, sourceBucketRegion, live, env }: Props): Problem[] {
@@ -227,14 +227,14 @@ function mapConflicts({ driver, workerTimeout, sourceBucketAccount, sourceBucket
 
 function taskConflicts({ tasks, workers, driver, fleets }: Props): Problem[] {
   if (workers === 'fargate') {
-    const map: Problem[] = driver === 'map' ? [{ prop: 'workers', value: workers, why: 'must be lambda with driver=map: a map invokes a function' }] : [];
+    const map: Problem[] = driver === 'map' ? [{ prop: 'workers', value: workers, why: 'must be lambda with driver map: a map invokes a function' }] : [];
     return [...map, ...(tasks === undefined ? [] : taskProblems(tasks))];
   }
   // With fleets, these are defaults for those on Fargate.
   return tasks === undefined || fleets !== undefined ? [] : [{ prop: 'tasks', value: tasks, why: 'needs workers=fargate' }];
 }
 
-/** Whether an account or region is given that is not the stack's. */
+/** Returns whether a given account or region differs from the stack's. */
 const isElsewhere = (given: string | undefined, own: string | undefined) => given !== undefined && given !== own;
 
 /** The rule must be in the account and region of the bucket: https://docs.aws.amazon.com/AmazonS3/latest/userguide/EventBridge.html */

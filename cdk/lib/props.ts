@@ -73,7 +73,7 @@ export interface FleetProps {
    */
   readonly workerMemoryMb?: number;
   /**
-   * 30 s to 15 min, with driver `map` to 4 min. A worker starts no object in the last 10 s of it.
+   * 30 s to 15 min; with driver `map`, 30 s to 4 min. A worker starts no object in the last 10 s.
    * @default - 300 s, with driver `map` 120 s
    */
   readonly workerTimeout?: Duration;
@@ -252,7 +252,7 @@ export const DEFAULTS = {
 /** The name of the fleet of a stack without `fleets`. It keeps the logical IDs and the queue of such a stack. */
 export const MAIN_FLEET = 'main';
 
-/** Timeout of the workers of a map: a child execution takes at most 5 minutes, so two attempts fit into it. */
+/** Default timeout of a map's workers, so that two attempts fit into the 5 minutes of a child execution. */
 const MAP_WORKER_TIMEOUT = Duration.seconds(120);
 
 /** Defaults of fleets with job `index`. A cluster, and not Lambda, limits how many workers are of use. */

@@ -40,7 +40,7 @@ export class SourceBucket extends Construct {
     this.kmsKeyArn = kmsKeyArn;
   }
 
-  /** Grants listing of these prefixes, by default of all. Only the coordinator and maps list. */
+  /** Grants listing of the prefixes, by default of all. Only the coordinator and maps list objects. */
   grantList(grantee: IGrantable, prefixes = this.prefixes): void {
     Grant.addToPrincipal({
       grantee,

@@ -35,7 +35,7 @@ const OPERATIONS: Readonly<Record<string, string>> = {
   continue: 'Resume',
 };
 
-/** Operations with which an execution may begin. A state of the fleet does `map`. */
+/** Operations with which an execution may begin. The map state of the fleet runs `map`. */
 const KNOWN_OPERATIONS: readonly string[] = [...Object.keys(OPERATIONS), 'map'];
 
 const quoted = (names: readonly string[]) => `[${names.map((name) => `"${name}"`).join(', ')}]`;
@@ -331,7 +331,7 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
     Plan: operation('Lists some of the objects and sends their messages.', 'planning'),
     Check: operation('Reads the progress of the workers.', 'checking'),
     Report: operation('Compares the manifest with receipts and failures.', 'the report'),
-    Resume: operation('Continues a run whose execution has ended: with planning, or with checks.', 'resuming'),
+    Resume: operation('Continues a run whose execution has ended: with planning, checks or the map.', 'resuming'),
 
     ...mapStates(names.maps, operation),
 
@@ -400,16 +400,17 @@ export function definition(names: StepLoopNames): Record<string, unknown> {
 }
 
 /**
- * States in JSONata. Beside a map, which is a JSONPath state, each state names its language, because JSONPath states are only
- * allowed in a JSONPath state machine: https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html
- * Without one, the machine names it: the local AWS of the tests evaluates `Assign` of choices and catchers only then.
+ * Returns states in JSONata. A map is a JSONPath state, which only a JSONPath state machine allows. With a map, each other state
+ * therefore names its language: https://docs.aws.amazon.com/step-functions/latest/dg/transforming-data.html
+ * Without a map, the machine names the language, because the local AWS of the tests evaluates `Assign` of choices and catchers
+ * only then.
  */
 function inJsonata(states: Record<string, State>, besideMaps: boolean): State {
   if (!besideMaps) return { QueryLanguage: 'JSONata', States: states };
   return { States: Object.fromEntries(Object.entries(states).map(([name, state]) => [name, { QueryLanguage: 'JSONata', ...state }])) };
 }
 
-/** A map for each fleet, the call after it, and what follows a map that fails. */
+/** Returns a map for each fleet, the call after it, and the state after a failed map. */
 function mapStates(maps: readonly MapFleetNames[], operation: (comment: string, doing: string, payload: string) => State): Record<string, State> {
   if (maps.length === 0) return {};
   return {

@@ -34,7 +34,7 @@ export interface GivenNetwork {
 export interface WorkerClusterProps {
   readonly source: SourceBucket;
   readonly results: ResultsBucket;
-  /** @default - a VPC of its own with VPC endpoints, without a route to the internet */
+  /** @default - the stack creates a VPC with VPC endpoints and without a route to the internet */
   readonly network?: GivenNetwork | undefined;
 }
 
@@ -65,7 +65,7 @@ export class WorkerCluster extends Construct {
     }) as ICluster;
   }
 
-  /** Lets the workers in the own VPC call a queue. In given subnets, nothing is to do. */
+  /** Adds a queue to the policy of the SQS endpoint. Given subnets have no endpoint of the stack. */
   allowQueue(queue: IQueue): void {
     this.queueEndpoint?.addToPolicy(statement(QUEUE_ACTIONS, [queue.queueArn]));
   }

@@ -10,7 +10,7 @@ import type { TaskQueue } from './task-queue';
 import { grantWorker, workerEnvironment, type WorkerBuckets } from './worker-grants';
 
 export interface WorkerFleetProps extends WorkerBuckets {
-  /** The queue; or the name in metrics of workers that a Distributed Map invokes. */
+  /** The queue; or, for workers that a Distributed Map invokes, their name in metrics. */
   readonly tasks: TaskQueue | string;
   /** Directory that holds `flowherd-worker/bootstrap`. */
   readonly artifacts: string;
@@ -22,10 +22,10 @@ export interface WorkerFleetProps extends WorkerBuckets {
   readonly batchSize: number;
 }
 
-/** The worker function, and with a queue the event source mapping that invokes it. Disabling the mapping stops the fleet. */
+/** The worker function. With a queue, also the event source mapping that invokes it; disabling the mapping stops the fleet. */
 export class WorkerFleet extends Construct {
   readonly worker: NativeFunction;
-  /** With a queue. */
+  /** Undefined without a queue. */
   readonly trigger: EventSourceMapping | undefined;
 
   constructor(scope: Construct, id: string, props: WorkerFleetProps) {

@@ -37,21 +37,21 @@ export function withTaskDefaults(tasks: TaskProps = {}): Required<TaskProps> {
   return { ...TASK_DEFAULTS, ...given };
 }
 
-/** What all fleets on Fargate share. */
+/** Properties that all fleets on Fargate share. */
 export interface ContainerProps {
   /**
-   * URI of an image with the worker. In a VPC of its own, the stack needs one in ECR.
+   * URI of an image with the worker. Without `vpcId` it must be in ECR.
    * @default - the deployment builds the directory of `make container-binary` with docker
    */
   readonly image?: string;
   /**
    * The VPC of `subnetIds`.
-   * @default - a VPC of its own, without a route to the internet
+   * @default - the stack creates a VPC without a route to the internet
    */
   readonly vpcId?: string;
   /**
    * Subnets for the tasks, with a route to S3, SQS, CloudWatch Logs and the registry of the image.
-   * @default - those of the stack's own VPC
+   * @default - the subnets of the created VPC
    */
   readonly subnetIds?: readonly string[];
   /**
@@ -61,7 +61,7 @@ export interface ContainerProps {
   readonly securityGroupIds?: readonly string[];
 }
 
-/** Sizes of memory in MB for each size of processor, as Fargate accepts them. */
+/** Sizes of memory in MB that Fargate accepts for each `vcpu`. */
 const SIZES: Readonly<Record<string, readonly number[]>> = {
   // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html#fargate-tasks-size
   0.25: [512, 1024, 2048],
@@ -134,15 +134,15 @@ function networkProblems({ vpcId, subnetIds, securityGroupIds }: ContainerProps)
   return problems;
 }
 
-/** The stack's own VPC has no route to the internet. */
+/** Returns the properties that need a route to the internet, which the VPC of the stack does not have. */
 function ownVpcProblems({ image }: ContainerProps, sourceBucketRegion: string | undefined): ContainerProblem[] {
   const problems: ContainerProblem[] = [];
   if (image !== undefined && !Token.isUnresolved(image) && !isEcrImage(image)) {
-    problems.push({ prop: 'image', value: image, why: 'must be in ECR, or set vpcId and subnetIds: the own VPC has no route to the internet' });
+    problems.push({ prop: 'image', value: image, why: 'must be in ECR, or set vpcId and subnetIds: the VPC that the stack creates has no route to the internet' });
   }
   if (sourceBucketRegion !== undefined) {
     // https://docs.aws.amazon.com/vpc/latest/privatelink/vpc-endpoints-s3.html
-    const why = "needs vpcId and subnetIds with workers=fargate: the own VPC reaches only buckets in the stack's region; leave it out if it is that";
+    const why = "needs vpcId and subnetIds with workers=fargate: the VPC that the stack creates reaches only buckets in the stack's region; leave it out for that region";
     problems.push({ prop: 'sourceBucketRegion', value: sourceBucketRegion, why });
   }
   return problems;

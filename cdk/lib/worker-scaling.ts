@@ -14,7 +14,7 @@ import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 
 const MINUTE = { period: Duration.minutes(1) };
-/** The service has no tasks after the queue was empty for this many minutes. */
+/** Scaling removes all tasks after the queue was empty for this time. */
 const IDLE_MINUTES = 5;
 
 export interface WorkerScalingProps {
@@ -57,7 +57,7 @@ export class WorkerScaling extends Construct {
   }
 
   /**
-   * Adds a task when messages wait and no worker has one. Target tracking cannot do this: without tasks its metric has no
+   * Adds a task when messages wait and none is in flight. Target tracking cannot do this: without tasks its metric has no
    * value, and it then does not scale:
    * https://docs.aws.amazon.com/autoscaling/application/userguide/target-tracking-scaling-policy-overview.html
    */
@@ -65,7 +65,7 @@ export class WorkerScaling extends Construct {
     const action = new StepScalingAction(this, 'FirstTask', {
       scalingTarget: target,
       adjustmentType: AdjustmentType.CHANGE_IN_CAPACITY,
-      // A task needs some minutes to start. Without a pause, each of them would add another one.
+      // A task takes some minutes to start. Without a cooldown, each of these minutes would add a task.
       cooldown: Duration.minutes(5),
     });
     action.addAdjustment({ adjustment: 1, lowerBound: 0 });
@@ -143,7 +143,7 @@ export function taskCount(service: FargateService, metricName: 'RunningTaskCount
   return new Metric({ namespace: 'ECS/ContainerInsights', metricName, dimensionsMap, statistic: 'Average', ...MINUTE });
 }
 
-/** The waiting messages while no worker has one in flight, else 0. SQS publishes both metrics for every active FIFO queue. */
+/** The number of waiting messages while none is in flight, else 0. SQS publishes both metrics for every active FIFO queue. */
 export function unclaimed(queue: IQueue, period = Duration.minutes(1)): MathExpression {
   return new MathExpression({
     expression: 'IF(taken < 1, waiting, 0)',

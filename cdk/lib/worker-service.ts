@@ -28,7 +28,7 @@ const WORKER = '/flowherd-worker';
 const USER = '65532:65532';
 /** Time after --grace in which a worker returns its messages and ends. */
 const RESERVE = Duration.seconds(10);
-/** The longest that Fargate allows: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html */
+/** The maximum on Fargate: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html */
 export const MAX_STOP_TIMEOUT = Duration.seconds(120);
 
 export interface WorkerServiceProps extends WorkerResources {
@@ -58,7 +58,7 @@ export class WorkerService extends Construct {
   readonly logGroup: LogGroup;
   readonly vcpu: number;
   readonly memoryMb: number;
-  /** Messages wait, and no task works. */
+  /** Messages wait, and no task receives one. */
   readonly alarm: AlarmDefinition;
 
   constructor(scope: Construct, id: string, props: WorkerServiceProps) {

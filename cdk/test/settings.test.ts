@@ -185,7 +185,7 @@ test('given subnets need their VPC, and security groups need subnets', () => {
   assert.match(problems({ ...FARGATE, vpcId: 'main', subnetIds: ['private'] }).join('\n'), /^vpcId="main": must be the ID of a VPC; .*\nsubnetIds="private": must be the ID of a subnet;/);
 });
 
-test('the own VPC reaches images in ECR and buckets of its region only', () => {
+test('the VPC of the stack reaches images in ECR and buckets of its region only', () => {
   const other = { image: 'docker.io/me/worker:1', sourceBucketRegion: 'eu-west-1' };
   assert.deepEqual(problems({ ...FARGATE, ...other, ...NETWORK }), []);
   assert.match(problems({ ...FARGATE, ...other }).join('\n'), /^image=.*: must be in ECR, or set vpcId and subnetIds: .*\nsourceBucketRegion=.*: needs vpcId and subnetIds/);

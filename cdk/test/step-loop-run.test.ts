@@ -349,7 +349,7 @@ test('a map passes each object of the prefix to the worker, and the coordinator 
     { attempt: 1, v: 1, run: 'mapped', fleet: 'bulk', bucket: 'my-archive', key: 'mapped/b +ü', size: 12, etag: 'string' },
   ]);
   assert.deepEqual(work('elsewhere/'), []);
-  // The state of the run passes through the map, and says that it has ended.
+  // The state of the run passes through the map. `ended` is then true.
   const { at: _, event } = ended.calls[2]!;
   assert.deepEqual(event, { ...map, ended: true, run: 'mapped', prefix: 'mapped/', wait_seconds: 0 });
 });

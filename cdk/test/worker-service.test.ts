@@ -92,14 +92,14 @@ test('the service runs on Fargate in private subnets without a public address', 
   assert.deepEqual((SecurityGroups as unknown[]).map(text), ['<WorkersSecurityGroup>']);
 });
 
-test('the own VPC has no route to the internet', () => {
+test('the VPC of the stack has no route to the internet', () => {
   for (const type of ['InternetGateway', 'NatGateway', 'VPCGatewayAttachment', 'EgressOnlyInternetGateway', 'Route', 'EIP']) {
     assert.deepEqual(plain.all(`AWS::EC2::${type}`), [], type);
   }
   for (const [id, { Properties }] of plain.all('AWS::EC2::Subnet')) assert.equal(Properties.MapPublicIpOnLaunch, false, id);
 });
 
-test('the own VPC has the endpoints that a task needs, and they accept HTTPS from the workers only', () => {
+test('the VPC of the stack has the endpoints that a task needs, and they accept HTTPS from the workers only', () => {
   const endpoints = plain.all('AWS::EC2::VPCEndpoint').map(([, { Properties }]) => Properties);
   const named = endpoints.map(({ ServiceName, VpcEndpointType }) => `${VpcEndpointType} ${text(ServiceName)}`);
   const region = 'com.amazonaws.<AWS::Region>';

@@ -39,6 +39,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         mut checking: Checking,
     ) -> Result<RunState, CoordinatorError> {
         let run = self.run(&state.run)?;
+        self.refuse_open(&run)?;
         let progress = &mut state.progress;
         let age = self.age_seconds(&run.run)?;
         let is_idle = self.count_messages(progress)?;

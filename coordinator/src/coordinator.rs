@@ -17,7 +17,6 @@ use crate::{
     index::IndexFleet,
     marker::{RunMarker, Stage},
     planner::PlanError,
-    state::{Checking, Mapping, Operation, Planning, RunState},
 };
 
 /// A purge takes up to 60 seconds, and deletes messages that are sent meanwhile
@@ -89,30 +88,6 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         Err(other_fleet(name, &run.fleet, self.fleet))
     }
 
-    /// Returns the state from which to continue a run without a driver: planning until its listing is complete, otherwise
-    /// checks or the map.
-    ///
-    /// # Errors
-    /// As [`Coordinator::run`].
-    pub fn resume_driving(&self, name: &str) -> Result<RunState, CoordinatorError> {
-        let run = self.run(name)?;
-        if let Some(live) = &run.live
-            && self.results.head(&layout::closing(name)).map_err(CoordinatorError::Ledger)?.is_none()
-        {
-            return Err(CoordinatorError::Refused(format!(
-                "live run {name} is open: objects still arrive; close it with: flowherd live close --day {}",
-                live.day
-            )));
-        }
-        let operation = match (run.manifest, self.queue) {
-            (Some(_), Some(_)) => Operation::Check(Checking::default()),
-            // The map has ended, or was stopped with its execution. Objects that are done need no work again.
-            (Some(_), None) => Operation::Map(Mapping::default()),
-            (None, _) => Operation::Plan(Planning::default()),
-        };
-        Ok(RunState::new(&run, operation))
-    }
-
     /// Returns the time of this machine as ISO-8601 UTC.
     pub(crate) fn now(&self) -> String {
         iso((self.clock)())
@@ -127,7 +102,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
 
     /// Returns another run of the fleet that may be purging the queue now.
     pub(crate) fn purging_run(&self, run: &Run) -> Result<Option<String>, CoordinatorError> {
-        for other in RunMarker::others_of_fleet(self.results, run).map_err(CoordinatorError::Ledger)? {
+        for other in RunMarker::others_that_may_purge(self.results, run).map_err(CoordinatorError::Ledger)? {
             if other.is_purging(self.results).map_err(CoordinatorError::Ledger)? {
                 return Ok(Some(other.run));
             }

@@ -11,7 +11,7 @@ use flowherd_shared::{
 use crate::{
     coordinator::Coordinator,
     error::CoordinatorError,
-    state::{Operation, RunState},
+    state::{Checking, Mapping, Operation, Planning, RunState},
 };
 
 /// Waits, shows progress, and decides when to stop.
@@ -38,6 +38,23 @@ pub trait Host {
 }
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
+    /// Returns the state from which to continue a run without a driver: planning until its listing is complete, otherwise
+    /// checks or the map.
+    ///
+    /// # Errors
+    /// As [`Coordinator::run`].
+    pub fn resume_driving(&self, name: &str) -> Result<RunState, CoordinatorError> {
+        let run = self.run(name)?;
+        self.refuse_open(&run)?;
+        let operation = match (run.manifest, self.queue) {
+            (Some(_), Some(_)) => Operation::Check(Checking::default()),
+            // The map has ended, or was stopped with its execution. Objects that are done need no work again.
+            (Some(_), None) => Operation::Map(Mapping::default()),
+            (None, _) => Operation::Plan(Planning::default()),
+        };
+        Ok(RunState::new(&run, operation))
+    }
+
     /// Drives a run until it ends or the host stops. Also after an error, `state` is the next operation.
     ///
     /// # Errors

@@ -18,13 +18,13 @@ use flowherd_shared::{
 };
 use jiff::Timestamp;
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::{
     connect::Connected, coordinator::Coordinator, drive::Host, error::CoordinatorError, event::Event, names,
-    options::RefreshOptions, settings::Settings, state::RunState,
+    options::RefreshOptions, redrive::REDRIVEN_OPEN, settings::Settings, state::RunState,
 };
 
 /// Remaining time below which the function begins no further page or part. Sending a page takes about 15 s if its batches
@@ -73,8 +73,14 @@ fn respond(
             let end = Instant::now() + remaining().saturating_sub(names::WRITE_TIME);
             serde_json::to_value(refresh_names(aws, settings, connected, &options, end)?)
         }
-        Event::Arrivals(messages) => Ok(live::arrive(settings, connected, &messages)),
+        Event::Arrivals(messages) => {
+            Ok(live::arrive(settings, connected, &messages, &|| remaining() > live::MARGIN))
+        }
         Event::Close(options) => serde_json::to_value(live::close(settings, connected, &options)?),
+        Event::Redrive { run } => {
+            let fleet = connected.fleet_of(&Event::Redrive { run: run.clone() })?;
+            serde_json::to_value(connected.with(fleet, |coordinator| redrive(coordinator, &run))??)
+        }
         event => {
             let has_time = || remaining() > MARGIN;
             let fleet = connected.fleet_of(&event)?;
@@ -142,16 +148,25 @@ fn handle<L: Lister, S: Store + Lister, Q: Queue>(
             let run = coordinator.run(&run)?;
             coordinator.step(RunState::report_now(&run), has_time)?
         }
-        Event::Redrive { run } => {
-            let (redriven, state) = coordinator.redrive(&run)?;
-            info!(?redriven, "dead-letter messages moved back");
-            state
-        }
         Event::State(state) => coordinator.step(*state, has_time)?,
-        Event::Arrivals(_) | Event::Close(_) | Event::Names(_) => {
+        Event::Arrivals(_) | Event::Close(_) | Event::Names(_) | Event::Redrive { .. } => {
             return Err(CoordinatorError::refused("the event is not a step of a run"));
         }
     })
+}
+
+/// Moves the dead-letter messages back. Returns the state from which to drive the run; for an open live run, which is not driven,
+/// only its name and a message.
+fn redrive<L: Lister, S: Store + Lister, Q: Queue>(
+    coordinator: &Coordinator<'_, L, S, Q>,
+    run: &str,
+) -> Result<Value, CoordinatorError> {
+    let (redriven, state) = coordinator.redrive(run)?;
+    info!(?redriven, "dead-letter messages moved back");
+    let Some(state) = state else { return Ok(json!({ "run": run, "message": REDRIVEN_OPEN })) };
+    log_step("redrive", &state);
+    serde_json::to_value(state)
+        .map_err(|error| CoordinatorError::Refused(format!("a bug in Flowherd: {error}; please report it")))
 }
 
 fn log_step(operation: &str, state: &RunState) {

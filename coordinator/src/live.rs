@@ -14,4 +14,5 @@ pub mod close;
 pub mod day;
 pub mod event;
 pub mod listing;
+pub(crate) mod stage;
 pub mod status;

@@ -1,4 +1,4 @@
-//! The operation of a fleet with driver map. The coordinator only plans and reports: between the two, a Distributed Map of the
+//! The operation `map` of a fleet with driver map. The coordinator only plans and reports. In between, a Distributed Map of the
 //! step loop lists the prefix again and passes its objects to the workers.
 
 use flowherd_shared::{
@@ -26,13 +26,14 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
                 self.only_by_step_loop()
             )));
         }
-        // Every child of the map has ended, and workers end before their child, so no worker has an object of the run, as after a settled check.
+        // Every child of the map has ended, and workers end before their child. So no worker has an object of the run, as
+        // after a settled check.
         let checking = Checking { idle_seconds: self.settle.as_secs(), ..Checking::default() };
         let report = Reporting { is_final: true, checking, ..Reporting::default() };
         Ok(state.next(Operation::Report(report), 0))
     }
 
-    /// Refuses to begin a run that nothing would pass to the workers.
+    /// Refuses to begin a run whose objects only the step loop can pass to the workers.
     ///
     /// # Errors
     /// [`CoordinatorError::Refused`] for a fleet with driver map.
@@ -51,7 +52,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         )
     }
 
-    /// Returns the queue. `instead` says what to do without one.
+    /// Returns the queue. `instead` is the remedy in the error text of a fleet without one.
     ///
     /// # Errors
     /// [`CoordinatorError::Refused`] for a fleet with driver map.

@@ -13,6 +13,8 @@ use flowherd_shared::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::live::day::is_reserved;
+
 /// Age up to which a purging marker counts: a purge takes a minute, and may have to wait for another one.
 const PURGE_LIMIT: Duration = Duration::from_mins(10);
 
@@ -87,11 +89,40 @@ impl RunMarker {
 
     /// Reads the markers of all other runs, in no particular order. A marker that does not parse still protects its run.
     pub fn others(results: &(impl Store + Lister), run: &str) -> Result<Vec<Self>, StoreError> {
+        Self::read_all(results, |name| name != run)
+    }
+
+    /// Reads the markers of all other runs of the same fleet. A marker that does not parse may be of any fleet.
+    pub fn others_of_fleet(results: &(impl Store + Lister), run: &Run) -> Result<Vec<Self>, StoreError> {
+        let mut others = Self::others(results, &run.run)?;
+        others.retain(|other| other.is_of_fleet(run));
+        Ok(others)
+    }
+
+    /// Reads the markers of other runs of the same fleet that may purge. Live runs never do, and there may be hundreds of them, so
+    /// theirs are not read.
+    pub fn others_that_may_purge(
+        results: &(impl Store + Lister),
+        run: &Run,
+    ) -> Result<Vec<Self>, StoreError> {
+        let mut others = Self::read_all(results, |name| name != run.run && !is_reserved(name))?;
+        others.retain(|other| other.is_of_fleet(run));
+        Ok(others)
+    }
+
+    fn is_of_fleet(&self, run: &Run) -> bool {
+        self.fleet.as_ref().is_none_or(|fleet| *fleet == run.fleet)
+    }
+
+    fn read_all(
+        results: &(impl Store + Lister),
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<Self>, StoreError> {
         let mut others = Vec::new();
         for page in pages(results, layout::ACTIVE) {
             for entry in page?.entries {
                 let name = entry.key.strip_prefix(layout::ACTIVE).and_then(|name| name.strip_suffix(".json"));
-                let Some(name) = name.filter(|name| layout::is_run_name(name) && *name != run) else {
+                let Some(name) = name.filter(|name| layout::is_run_name(name) && is_wanted(name)) else {
                     continue;
                 };
                 let found: Option<Self> = read_json(results, &entry.key)?;
@@ -103,13 +134,6 @@ impl RunMarker {
                 }
             }
         }
-        Ok(others)
-    }
-
-    /// Reads the markers of all other runs of the same fleet. A marker that does not parse may be of any fleet.
-    pub fn others_of_fleet(results: &(impl Store + Lister), run: &Run) -> Result<Vec<Self>, StoreError> {
-        let mut others = Self::others(results, &run.run)?;
-        others.retain(|other| other.fleet.as_ref().is_none_or(|fleet| *fleet == run.fleet));
         Ok(others)
     }
 

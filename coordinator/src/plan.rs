@@ -25,6 +25,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         should_continue: &dyn Fn() -> bool,
     ) -> Result<RunState, CoordinatorError> {
         let mut run = self.run(&state.run)?;
+        self.refuse_open(&run)?;
         if marker::purged(self.results, &run.run).map_err(CoordinatorError::Ledger)?.is_some() {
             let report = Reporting { is_final: true, ..Reporting::default() };
             return Ok(state.next(Operation::Report(report), 0));
@@ -118,8 +119,11 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     }
 
     /// Ends the protection of a run whose listing failed permanently: at once if it has sent nothing, otherwise when the
-    /// objects that it sent are done.
+    /// objects that it sent are done. A live run has sent its arrivals before, and the next close lists its day again.
     fn stop_planning(&self, run: &Run, sent: ManifestTotals) -> Result<(), CoordinatorError> {
+        if run.live.is_some() {
+            return Ok(());
+        }
         if self.queue.is_some() && self.has_sent(&run.run)? {
             return self.mark(run, Stage::Stopped(sent));
         }

@@ -215,8 +215,8 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
         self.results.put_if_absent(&layout::manifest_part(&run.run, part), &bytes).map_err(PlanError::Ledger)
     }
 
-    /// Sends the messages of a written part, except those for objects that an earlier run has done. Without a queue, only
-    /// counts these.
+    /// Sends the messages of a written part, except those for objects that an earlier run has done. Without a queue, sends
+    /// nothing and only adds to the totals.
     fn send_page(
         &self,
         run: &Run,

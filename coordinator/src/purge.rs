@@ -1,7 +1,7 @@
 //! Purges the queue for a run, unless another run would lose messages.
 
 use flowherd_shared::{
-    ledger::{Purged, Run, layout, put_json, read_json},
+    ledger::{Purged, ReportState, Run, layout, put_json, read_json},
     queue::{PurgeError, Queue},
     store::{Lister, Store},
 };
@@ -9,7 +9,9 @@ use flowherd_shared::{
 use crate::{
     coordinator::{Coordinator, PURGE_RETRY_SECONDS, PURGE_SECONDS},
     error::CoordinatorError,
+    live::day::is_reserved,
     marker::{self, RunMarker, Stage},
+    report::finished_report,
     state::{Operation, Planning, Purging, Reporting, RunState},
 };
 
@@ -63,8 +65,9 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         let ledger = CoordinatorError::Ledger;
         let mut losers = Vec::new();
         for other in RunMarker::others_of_fleet(self.results, run).map_err(ledger)? {
-            // A marker that does not parse has no start, and an empty prefix that is not its own.
-            let is_same = other.started.is_some() && other.prefix == run.prefix;
+            // A marker that does not parse has no start, and an empty prefix that is not its own. That of a live run has the
+            // common prefix of its fleet, but the run has the objects of a day.
+            let is_same = other.started.is_some() && other.prefix == run.prefix && !is_reserved(&other.run);
             // Without a start, the other run has not read the markers yet, and will see this run's.
             let started = other.started.as_ref();
             let is_earlier = started.is_some_and(|started| (started, &other.run) < (&run.started, &run.run));
@@ -106,6 +109,11 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         let run: Option<Run> =
             read_json(self.results, &layout::run(&marker.run)).map_err(CoordinatorError::Ledger)?;
         let Some(run) = run else { return Ok(false) };
+        // A live run has receipts of objects that arrived and are not in its manifest, so their number proves nothing.
+        if run.live.is_some() {
+            let report = finished_report(self.results, &run.run).map_err(CoordinatorError::Ledger)?;
+            return Ok(report.is_none_or(|report| report.state != ReportState::Done));
+        }
         // Without totals the listing is incomplete: the run may be sending now.
         let Some(totals) = run.manifest.or(marker.sent) else { return Ok(true) };
         Ok(match self.outcomes(&marker.run, totals)? {

@@ -14,9 +14,13 @@ use sha2::{Digest, Sha256};
 use crate::{
     coordinator::Coordinator,
     error::CoordinatorError,
+    live::stage::LiveStage,
     marker::{RunMarker, Stage},
     state::{Checking, Operation, RunState},
 };
+
+/// What follows the redrive of a live run that still accepts arrivals.
+pub const REDRIVEN_OPEN: &str = "the live run is open, so it has no new report; see flowherd live status: the close of its day reports it";
 
 /// How dead-letter messages are moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +32,12 @@ pub enum Redriven {
 }
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
-    /// Moves the dead-letter messages of all runs of the fleet back, and returns the state from which the given run gets a new report.
+    /// Moves the dead-letter messages of all runs of the fleet back. Returns the state from which the given run gets a new report;
+    /// `None` for an open live run, which only the close of its day reports.
     ///
     /// # Errors
     /// [`CoordinatorError::Refused`] without a dead-letter queue, and while the queue is being purged.
-    pub fn redrive(&self, run: &str) -> Result<(Redriven, RunState), CoordinatorError> {
+    pub fn redrive(&self, run: &str) -> Result<(Redriven, Option<RunState>), CoordinatorError> {
         let run = self.run(run)?;
         let instead =
             format!("begin a run of its failed and missing objects: flowherd run --resume {}", run.run);
@@ -67,9 +72,13 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         } else {
             Redriven::Moved(move_one_by_one(queue, dead, depth.visible).map_err(CoordinatorError::Queue)?)
         };
+        if run.live.is_some() && self.live_stage(&run)? == LiveStage::Open {
+            return Ok((redriven, None));
+        }
         let checks = Operation::Check(Checking { redriven: true, ..Checking::default() });
         let progress = self.progress(&run.run)?;
-        Ok((redriven, RunState { progress, wait_seconds: 1, ..RunState::new(&run, checks) }))
+        let state = RunState { progress, wait_seconds: 1, ..RunState::new(&run, checks) };
+        Ok((redriven, Some(state)))
     }
 
     /// Refuses while another run purges: the purge would delete the messages that are moved back.

@@ -3,7 +3,10 @@
 
 use flowherd_shared::{
     error::error_chain,
-    ledger::{Report, ReportFailure, ReportState, Run, examine_report, layout, put_json, read_report},
+    ledger::{
+        LiveCursor, Report, ReportFailure, ReportState, Run, examine_report, layout, put_json, read_json,
+        read_report,
+    },
     queue::Queue,
     report_page,
     store::{Head, Lister, Store, StoreError},
@@ -45,9 +48,10 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         should_continue: &dyn Fn() -> bool,
     ) -> Result<RunState, CoordinatorError> {
         let run = self.run(&state.run)?;
+        self.refuse_open(&run)?;
         let ledger = CoordinatorError::Ledger;
         let Reporting { parts, is_final, mut checking } = reporting;
-        let sum = match self.reconcile(&run, parts, should_continue).map_err(ledger)? {
+        let mut sum = match self.reconcile(&run, parts, should_continue).map_err(ledger)? {
             Sum::Complete(sum) => sum,
             Sum::Paused { parts } => {
                 return Ok(state.next(Operation::Report(Reporting { parts, is_final, checking }), 0));
@@ -63,7 +67,10 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             }
         };
         state.message = None;
-        let is_unfinished = run.manifest.is_none() || sum.report.objects.missing + sum.retrying > 0;
+        sum.report.unlisted = self.unlisted(&run).map_err(ledger)?;
+        // Objects below a prefix that is not listed may have tasks in the queue, so the queue must settle.
+        let is_listed = run.manifest.is_some() && sum.report.unlisted.is_empty();
+        let is_unfinished = !is_listed || sum.report.objects.missing + sum.retrying > 0;
         let purged = marker::purged(self.results, &run.run).map_err(ledger)?;
         if !is_final && purged.is_none() {
             if !checking.redriven && sum.report.objects.failed > 0 && self.is_redriven(&run)? {
@@ -92,6 +99,15 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         state.message = Some(message(&run, &report, self.bucket, self.queue.is_some(), replaced, untried));
         let ended = Ended { state: report.state, report: layout::report(&run.run) };
         Ok(state.next(Operation::End(ended), 0))
+    }
+
+    /// Returns the prefixes of a live run that planning could not list.
+    fn unlisted(&self, run: &Run) -> Result<Vec<String>, StoreError> {
+        if run.live.is_none() {
+            return Ok(Vec::new());
+        }
+        let cursor: Option<LiveCursor> = read_json(self.results, &layout::cursor(&run.run))?;
+        Ok(cursor.map(|cursor| cursor.denied).unwrap_or_default())
     }
 
     /// Returns whether the run's marker says that dead-letter messages were moved back.
@@ -238,6 +254,15 @@ fn message(
                 None => "begin a new run".to_owned(),
             };
             format!("run {name}: the listing of its prefix is incomplete; {todo}{purged}")
+        }
+        (ReportState::Incomplete, listed) if objects.missing == 0 && !report.unlisted.is_empty() => {
+            let listed = counted(listed, "object", "objects");
+            format!(
+                "run {name}: {listed} listed, {} failed; not listed, because the fleet has lost the prefix and access is \
+                 denied: {}; to prove their objects, give the prefix back to the fleet and close the day again{purged}",
+                number(objects.failed),
+                report.unlisted.join(", ")
+            )
         }
         (ReportState::Incomplete, listed) => {
             let todo = match replaced {

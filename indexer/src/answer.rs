@@ -7,16 +7,17 @@ use serde::Deserialize;
 
 use crate::client::{ClientError, can_retry, hint, quoted};
 
-/// The path of a bulk request. The answer has only the parts that [`parse`] reads, about 30 bytes for a document.
+/// The path of a bulk request. Its filter limits the answer to the members that [`parse`] reads: about 30 bytes for a document.
 pub const BULK_PATH: &str = "/_bulk?filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,\
                              items.*.error.caused_by.reason";
 
-/// Maximum bytes of an answer. A refused document takes 300 to 500.
+/// Maximum bytes of an answer. A refused document takes 300 to 500 bytes of it.
 pub const MAX_ANSWER_BYTES: usize = 8 << 20;
 /// Maximum bytes of a reason.
 const MAX_KIND_BYTES: usize = 64;
 
-/// Error types that concern an index, not one document. Other documents would get them too, so they must not become rejects.
+/// Error types that concern an index, not one document. Other documents would fail in the same way, so these errors must not
+/// lead to rejects.
 const INDEX_ERRORS: [&str; 7] = [
     "cluster_block_exception",
     "index_closed_exception",
@@ -24,7 +25,7 @@ const INDEX_ERRORS: [&str; 7] = [
     "invalid_alias_name_exception",
     "invalid_index_name_exception",
     "security_exception",
-    // Among others, the cluster has its maximum of shards.
+    // For example, the cluster has reached its limit of shards.
     "validation_exception",
 ];
 /// The error type of a `create` whose document exists.
@@ -37,7 +38,7 @@ pub enum DocumentOutcome {
     Created,
     /// The cluster had a document with this id.
     Existing,
-    /// The cluster could not take the document now.
+    /// The cluster cannot accept the document now. A later request may succeed.
     Retry {
         /// The status of the document.
         status: u16,
@@ -88,8 +89,8 @@ struct Cause<'a> {
     reason: Option<Cow<'a, str>>,
 }
 
-/// Reads an answer for `sent` documents and passes the position and outcome of each to `take`. Passes none if the answer does
-/// not fit the request: then no outcome is known.
+/// Parses an answer for `sent` documents, and passes the position and outcome of each to `take`. If the answer does not fit the
+/// request, no outcome is known: returns an error and passes none.
 pub fn parse(
     body: &[u8],
     sent: usize,

@@ -1,8 +1,8 @@
-//! The documents of one request. Each keeps its row, so exactly the documents concerned can be sent again.
+//! The documents of one request. A bulk keeps the row of each document, so single documents can be sent again.
 
 use crate::document::{Encoder, NoDocument};
 
-/// Documents in the form of `_bulk`.
+/// Documents in the format of `_bulk`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bulk {
     lines: Vec<u8>,
@@ -20,13 +20,13 @@ struct Position {
 }
 
 impl Bulk {
-    /// Creates a bulk that grows to `bytes` without moving.
+    /// Creates a bulk that holds `bytes` without reallocation.
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
         Self { lines: Vec::with_capacity(bytes), documents: Vec::new() }
     }
 
-    /// Appends the document of a row. Returns its bytes.
+    /// Appends the document of a row. Returns the size of the document in bytes.
     pub fn append<'v>(
         &mut self,
         encoder: &mut Encoder<'_>,

@@ -1,4 +1,4 @@
-//! Sends one request and returns its answer.
+//! The HTTP client of a cluster: sends requests, and reads answers up to a limit.
 
 mod error;
 mod signer;
@@ -23,12 +23,12 @@ use signer::Signer;
 
 use crate::settings::{ClusterSettings, SettingsError};
 
-/// Time to connect.
+/// Timeout of connecting.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Maximum bytes of an error's answer that an error message quotes.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 
-/// A method of HTTP.
+/// An HTTP method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Method {
@@ -93,7 +93,7 @@ impl Body<'_> {
 pub struct Response {
     /// The status.
     pub status: u16,
-    /// The pause that the cluster asks for.
+    /// The pause of `Retry-After`, if the cluster asks for one.
     pub retry_after: Option<Duration>,
     /// The body, of at most the bytes that the request allows.
     pub body: Vec<u8>,
@@ -139,8 +139,8 @@ impl Client {
         &self.url
     }
 
-    /// Sends one request and reads its whole answer. `path` begins with a slash and is percent-encoded. The answer of any status
-    /// is a success: callers judge it.
+    /// Sends one request and reads its whole answer. `path` begins with a slash and is percent-encoded. Returns answers of any
+    /// status: the caller checks it.
     pub async fn send(
         &self,
         method: Method,
@@ -206,7 +206,7 @@ impl Client {
                 if is_success {
                     return Err(ClientError::AnswerTooLarge { limit });
                 }
-                // An error page of a proxy: its beginning is enough, and its status counts.
+                // An error page of a proxy may be long. Its status and first bytes are enough.
                 break;
             }
             body.extend_from_slice(&piece);
@@ -215,7 +215,7 @@ impl Client {
     }
 }
 
-/// Reads `Retry-After` in seconds. The other form, a date, needs clocks that agree: the own backoff applies instead
+/// Reads `Retry-After` in seconds. Ignores the other format, a date, because it needs synchronized clocks
 /// (<https://www.rfc-editor.org/rfc/rfc9110#name-retry-after>).
 fn retry_after(value: &str) -> Option<Duration> {
     value.trim().parse().ok().map(Duration::from_secs)

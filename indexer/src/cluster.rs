@@ -1,4 +1,4 @@
-//! Prepares a cluster for a run: checks what it is, and installs the template of each table.
+//! Prepares a cluster for a run: checks its product and version, and installs the template of each table.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::{
 /// Maximum bytes of an answer. The largest lists 20,000 indices.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
 
-/// The error type for a name that exists. Another run created it first.
+/// The error type for an index or data stream that exists, because another run created it first.
 const EXISTS: &str = "resource_already_exists_exception";
 
 /// Maximum names in an error.
@@ -21,32 +21,32 @@ const MAX_LISTED: usize = 5;
 /// (<https://www.elastic.co/guide/en/elasticsearch/reference/7.8/indices-templates.html>), and in all versions of OpenSearch.
 const MIN_ELASTICSEARCH: (u64, u64) = (7, 8);
 
-/// A search cluster, for everything but documents.
+/// A search cluster: its version, templates, indices and data streams. The [`Indexer`](crate::job::Indexer) sends documents.
 #[derive(Clone, Copy, Debug)]
 pub struct Cluster<'a> {
     client: &'a Client,
 }
 
-/// Why a cluster cannot be prepared, counted or cleaned.
+/// Why the cluster cannot be prepared, or its documents cannot be counted or deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// The cluster did not answer, or refused the request.
     #[error("cannot {action}")]
     Request {
-        /// What was asked for.
+        /// The action, as a verb phrase.
         action: String,
         /// The failure.
         source: ClientError,
     },
-    /// The answer is not what the API documents, or not complete.
+    /// The answer is incomplete, or differs from the API's documentation.
     #[error("cannot {action}: {problem}")]
     Answer {
-        /// What was asked for.
+        /// The action, as a verb phrase.
         action: String,
         /// What is wrong, and what to do.
         problem: String,
     },
-    /// A program that the indexer does not support.
+    /// The indexer does not support this product or version.
     #[error(
         "the cluster is {found}; use OpenSearch, or Elasticsearch {}.{} or later",
         MIN_ELASTICSEARCH.0,
@@ -113,7 +113,7 @@ fn refusal_text(refusal: Refusal) -> &'static str {
     }
 }
 
-/// What a cluster is.
+/// Product and version of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     /// `opensearch` or `elasticsearch`.
@@ -137,13 +137,13 @@ impl<'a> Cluster<'a> {
         Self { client }
     }
 
-    /// Asks the cluster what it is, and refuses what does not have the API.
+    /// Reads product and version of the cluster. Refuses those without the API.
     pub async fn version(&self) -> Result<Version, ClusterError> {
         let action = "read the cluster's version";
         let body = self.expect_ok(action, Method::Get, "/", None).await?;
         let text = |name: &str| body["version"][name].as_str();
         let number = text("number").ok_or_else(|| malformed(action, "it has no version.number"))?;
-        // Elasticsearch does not name itself.
+        // Elasticsearch returns no distribution.
         let distribution = text("distribution").unwrap_or("elasticsearch");
         let version = Version { distribution: distribution.to_owned(), number: number.to_owned() };
         let mut parts = number.split('.').map_while(|part| part.parse::<u64>().ok());
@@ -160,9 +160,9 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    /// Prepares the cluster for the documents of one table. Repeating it changes nothing.
+    /// Prepares the cluster for the documents of one table. A repeated call changes nothing.
     ///
-    /// Installs or updates the template, adds new fields to indices that exist, and makes sure that the template applies. Refuses
+    /// Installs or updates the template, adds new fields to existing indices, and makes sure that the template applies. Refuses
     /// if another program, another table or a newer version owns one of the names.
     pub async fn install(&self, template: &Template, destination: &Destination) -> Result<(), ClusterError> {
         let existing = self.indices(template.pattern()).await?;
@@ -176,7 +176,7 @@ impl<'a> Cluster<'a> {
             }
             Destination::DataStream(_) => {
                 self.put_template(template).await?;
-                // The cluster does not simulate an index for a name that a data stream has.
+                // The cluster cannot simulate an index with the name of a data stream.
                 if existing.is_empty() {
                     let name = undated(template, destination);
                     self.check_precedence(template, &name).await?;
@@ -225,7 +225,7 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    /// Makes sure that an index of this name gets the mapping of the template.
+    /// Makes sure that a new index of this name would get the mapping of the template.
     async fn check_precedence(&self, template: &Template, index: &str) -> Result<(), ClusterError> {
         let action = format!("find the template that applies to the index {index:?}");
         let body = self
@@ -242,8 +242,8 @@ impl<'a> Cluster<'a> {
         })
     }
 
-    /// Returns the names of the templates with Flowherd's priority or a higher one that match an index. The answer of the
-    /// simulation names only those that do not apply.
+    /// Returns the names of the templates that match an index and have a higher priority than Flowherd's. The simulation returns
+    /// only the names of templates that do not apply.
     async fn templates_of(&self, index: &str) -> Result<Vec<String>, ClusterError> {
         let body = self.expect_ok("list the templates", Method::Get, "/_index_template", None).await?;
         let templates = body["index_templates"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -282,7 +282,7 @@ impl<'a> Cluster<'a> {
     /// Returns the indices of a name or pattern, with those behind an alias or data stream.
     pub(crate) async fn indices(&self, pattern: &str) -> Result<Vec<ExistingIndex>, ClusterError> {
         let action = format!("list the indices {pattern:?}");
-        // The UUID makes indices without `_meta` part of the answer.
+        // Without the UUID, the answer would leave out indices without `_meta`.
         let path = format!(
             "/{}?expand_wildcards=all&filter_path={}",
             escaped(pattern),
@@ -301,7 +301,7 @@ impl<'a> Cluster<'a> {
         Ok(indices.iter().map(index).collect())
     }
 
-    /// Sends a request that succeeds unless something is wrong.
+    /// Sends a request. An answer with another status than 2xx is an error.
     pub(crate) async fn expect_ok(
         &self,
         action: &str,
@@ -312,7 +312,7 @@ impl<'a> Cluster<'a> {
         ok(action, &self.request(action, method, path, body).await?)
     }
 
-    /// Sends a request whose answer may be an error that the caller expects.
+    /// Sends a request. The caller checks the status of the answer.
     pub(crate) async fn request(
         &self,
         action: &str,
@@ -338,7 +338,7 @@ fn undated(template: &Template, destination: &Destination) -> String {
 fn matches(pattern: &str, name: &str) -> bool {
     let Some((start, mut rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(mut name) = name.strip_prefix(start) else { return false };
-    // The first position of each part leaves most of the name for the others.
+    // The first match of each part leaves the longest remainder for the other parts.
     while let Some((part, after)) = rest.split_once('*') {
         let Some(at) = name.find(part) else { return false };
         name = &name[at + part.len()..];
@@ -347,7 +347,8 @@ fn matches(pattern: &str, name: &str) -> bool {
     name.ends_with(rest)
 }
 
-/// Returns the indices without some of the template's fields. Refuses if one is not Flowherd's, or of another table.
+/// Returns the indices that lack fields of the template. Refuses if Flowherd did not make one of them, or if one holds another
+/// table.
 fn outdated<'a>(
     template: &Template,
     existing: &'a [ExistingIndex],
@@ -401,7 +402,7 @@ pub(crate) fn malformed(action: &str, problem: &str) -> ClusterError {
     ClusterError::Answer { action: action.to_owned(), problem }
 }
 
-/// Escapes what a path or query may hold in clear text, but not all programs that verify signatures agree on.
+/// Percent-encodes characters that a path or query may contain, but that programs which verify signatures encode differently.
 pub(crate) fn escaped(text: &str) -> String {
     text.replace('*', "%2A").replace(',', "%2C")
 }

@@ -9,7 +9,7 @@ use crate::{
     schema::{DocumentSchema, Field, FieldKind},
 };
 
-/// Bytes of the hash that a document's id has.
+/// Bytes of the hash in a document's id.
 const ID_BYTES: usize = 16;
 /// An absent value in the CSV.
 const ABSENT: &[u8] = b"-";
@@ -17,7 +17,7 @@ const ABSENT: &[u8] = b"-";
 /// Why a row cannot be a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoDocument {
-    /// The timestamp names no index.
+    /// The timestamp is malformed, so the row has no index.
     BadTimestamp,
 }
 
@@ -25,13 +25,13 @@ pub enum NoDocument {
 #[derive(Debug)]
 pub struct Encoder<'a> {
     index: &'a IndexName,
-    /// For each column `"name":` and its type.
+    /// For each column, `"name":` and its type. `None` is not indexed.
     fields: Vec<Option<(Vec<u8>, FieldKind)>>,
-    /// The hash of the key, to which each row adds its number.
+    /// The state of the hash after the key and NUL. Each row adds its number.
     key_hash: Sha256,
-    /// `"flowherd.object":…,"flowherd.run":…,"flowherd.row":`, without a comma before it.
+    /// `"flowherd.object":…,"flowherd.run":…,"flowherd.row":`, without a leading comma.
     origin: Vec<u8>,
-    /// The timestamp's date of the last row, and the text before the id of its document.
+    /// The date of the previous row. `action` is the text before the id of that row's document.
     date: Vec<u8>,
     action: String,
 }
@@ -50,7 +50,7 @@ impl<'a> Encoder<'a> {
         origin.extend_from_slice(&named("flowherd.row"));
         let mut key_hash = Sha256::new();
         key_hash.update(key.as_bytes());
-        // No key contains it, so no other key and row give the same text.
+        // No key contains NUL, so no other key and row have the same hash input.
         key_hash.update([0]);
         Self {
             index,
@@ -156,7 +156,7 @@ fn value(kind: FieldKind, bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Whether a value is a JSON integer that surely fits 64 bits.
+/// Whether a value is a JSON integer that certainly fits 64 bits.
 fn is_plain_integer(bytes: &[u8]) -> bool {
     let is_canonical = bytes.len() == 1 || bytes.first() != Some(&b'0');
     !bytes.is_empty() && bytes.len() <= 18 && is_canonical && bytes.iter().all(u8::is_ascii_digit)
@@ -188,7 +188,7 @@ fn text(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Whether a byte is itself in a JSON string.
+/// Whether a byte needs no escape in a JSON string.
 fn is_plain(byte: u8) -> bool {
     (0x20..0x80).contains(&byte) & (byte != b'"') & (byte != b'\\')
 }

@@ -1,6 +1,6 @@
 //! Names of the Elastic Common Schema for the columns of flow logs.
 //!
-//! The names are those that Elastic's own processor gives the fields of a flow log
+//! The names are those of Elastic's own processor of flow logs
 //! (<https://www.elastic.co/docs/reference/beats/filebeat/processor-parse-aws-vpc-flow-log>), and below `aws` those of its
 //! integration (<https://www.elastic.co/docs/reference/integrations/aws/vpcflow>). Each column becomes one field, and values
 //! stay as they are: `ACCEPT`, not `accept`.

@@ -14,7 +14,8 @@ const TABLE: &str = "{table}";
 /// has the same limit).
 const MAX_NAME_BYTES: usize = 255;
 
-/// Maximum bytes of a layout: with a table's name of 128 bytes and a data stream's `.ds-` and number, names fit into 255 bytes.
+/// Maximum bytes of a layout. With a table's name of 128 bytes, and `.ds-` and the number of a data stream, names fit into 255
+/// bytes.
 const MAX_LAYOUT_BYTES: usize = 100;
 
 /// Where the documents of a run go.
@@ -28,7 +29,7 @@ pub enum Destination {
     Index(String),
 }
 
-/// How the names of a table's indices are formed. The name of the table is part of it, so tables never share an index.
+/// The layout of the names of a table's indices. It contains the name of the table, so tables never share an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameLayout {
     before_table: String,
@@ -53,7 +54,7 @@ pub enum IndexName {
     },
 }
 
-/// The part of a date that a name has.
+/// The part of a date in a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DateUnit {
     /// `2026.02.18`
@@ -85,7 +86,7 @@ impl DateUnit {
         }
     }
 
-    /// Returns the number of bytes of an ISO-8601 date that the name has.
+    /// Returns how many bytes of an ISO 8601 date are in the name.
     fn bytes(self) -> usize {
         match self {
             Self::Day => "yyyy-MM-dd".len(),
@@ -181,7 +182,7 @@ impl fmt::Display for NameLayout {
 }
 
 impl Destination {
-    /// Returns the index of `--to`, whose name a person gives.
+    /// Returns the destination of `--to`: one index.
     pub fn index(name: &str) -> Result<Self, NameError> {
         check_name(name)?;
         Ok(Self::Index(name.to_owned()))
@@ -197,7 +198,7 @@ impl Destination {
     }
 }
 
-/// Checks the name of one index or data stream. Refuses wildcards, and hidden names, which begin with a dot.
+/// Checks the name of one index or data stream. Refuses wildcards, and hidden indices, whose names begin with a dot.
 pub fn check_name(name: &str) -> Result<(), NameError> {
     let problem = match name.chars().find(|char| !is_allowed(*char)) {
         Some(char) => not_allowed(char),
@@ -216,7 +217,7 @@ pub fn check_pattern(pattern: &str) -> Result<(), NameError> {
 }
 
 /// Returns whether a name may have this character. The cluster allows more
-/// (<https://docs.opensearch.org/1.3/api-reference/index-apis/create-index>), but not every other program does.
+/// (<https://docs.opensearch.org/1.3/api-reference/index-apis/create-index>), but other programs do not.
 fn is_allowed(char: char) -> bool {
     is_first(char) || matches!(char, '-' | '_' | '.')
 }
@@ -230,8 +231,8 @@ fn not_allowed(char: char) -> String {
 }
 
 impl IndexName {
-    /// Appends the name of the index of a row with this timestamp: ISO-8601 UTC, or `-` if it has none. Returns whether the
-    /// timestamp is valid; the name is not changed if it is not.
+    /// Appends the name of the index of a row with this timestamp: ISO 8601 in UTC, or `-` if it has none. Returns whether the
+    /// timestamp is valid; if not, appends nothing.
     #[must_use]
     pub fn append(&self, timestamp: &[u8], name: &mut String) -> bool {
         match self {
@@ -264,7 +265,7 @@ impl IndexName {
     }
 }
 
-/// Returns the first ten bytes of a timestamp if they have the form `2026-02-18`.
+/// Returns the first ten bytes of a timestamp if they have the format `2026-02-18`.
 fn iso_date(timestamp: &[u8]) -> Option<&[u8; 10]> {
     let date = timestamp.first_chunk::<10>()?;
     let is_date = date.iter().enumerate().all(|(at, byte)| match at {

@@ -38,10 +38,10 @@ pub const TOO_LARGE: &str = "too-large";
 /// Reason of a row whose timestamp names no index.
 pub const BAD_TIMESTAMP: &str = "bad-timestamp";
 
-/// How often `should_stop` is asked.
+/// Interval between calls of `should_stop`.
 const STOP_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Sends the rows of objects to a cluster. One for a process: all its objects share connections and pace.
+/// Sends the rows of objects to a cluster. A process has one: all its objects share connections and pace.
 #[derive(Debug)]
 pub struct Indexer {
     sender: Arc<Sender>,
@@ -142,17 +142,17 @@ impl Indexer {
         })
     }
 
-    /// Returns for how long the cluster has accepted nothing; `None` if the last request was a success. A worker that receives
-    /// no messages meanwhile burns no deliveries.
+    /// Returns how long the cluster has accepted nothing; `None` if the last request succeeded. A worker should receive no
+    /// messages during an outage, because each would cost a delivery.
     #[must_use]
     pub fn outage(&self) -> Option<Outage> {
         self.sender.outage()
     }
 
-    /// Indexes one object. `should_stop` is asked several times a second, also during pauses; after it returned true, the
-    /// requests in flight are abandoned.
+    /// Indexes one object. Calls `should_stop` every 100 ms, also during pauses. When it returns true, abandons the requests in
+    /// flight and returns [`IndexError::Stopped`].
     ///
-    /// Rows before damage are in the cluster when the error is returned.
+    /// If the object is damaged, the rows before the damage may be in the cluster.
     pub async fn index(
         &self,
         object: Object<'_>,
@@ -176,7 +176,7 @@ impl Indexer {
     }
 }
 
-/// One object in progress. Dropped, it abandons its requests.
+/// One object in progress. Dropping it abandons its requests.
 struct Run<'a> {
     indexer: &'a Indexer,
     counts: &'a Cell<Counts>,
@@ -226,13 +226,13 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Returns the documents of the next request when there are enough.
+    /// Returns the documents of the next request when the bulk has reached a limit.
     fn take_full(&self, bulk: &mut Bulk) -> Option<Bulk> {
         let limit = self.indexer.sender.bulk_bytes();
         let capacity = || Bulk::with_capacity(limit + limit / 8);
         let bytes = bulk.lines().len();
         if bytes > limit && bulk.len() > 1 {
-            // The last document made it too large, and begins the next.
+            // The last document exceeds the limit, so it begins the next bulk.
             let mut next = capacity();
             next.extend(bulk, [bulk.len() - 1]);
             bulk.pop();
@@ -241,7 +241,7 @@ impl Run<'_> {
         (bytes >= limit || bulk.len() >= self.indexer.bulk_rows).then(|| mem::replace(bulk, capacity()))
     }
 
-    /// Sends a bulk in a task of its own, as soon as fewer than the maximum of bulks are in memory.
+    /// Sends a bulk in its own task, as soon as fewer than the maximum number of bulks are in memory.
     async fn send(&mut self, bulk: Bulk, sink: &mut impl RefusedSink) -> Result<(), IndexError> {
         let slot = loop {
             tokio::select! {
@@ -256,12 +256,12 @@ impl Run<'_> {
             drop(slot);
             sent
         });
-        // Lets the question whether to stop run between bulks when the object never waits.
+        // Without this, an object that never waits would never call `should_stop`.
         tokio::task::yield_now().await;
         Ok(())
     }
 
-    /// Takes the outcome of a bulk.
+    /// Adds the outcome of a bulk to the counts, and writes its refused rows.
     async fn collect(
         &self,
         ended: Result<Result<Sent, Unsent>, JoinError>,

@@ -1,8 +1,8 @@
 //! Decides how many requests run at a time, and when all of them pause.
 //!
-//! The number of requests grows by one for each full round of successes, and halves when the cluster cannot take a request (as
-//! the congestion control of TCP does, <https://www.rfc-editor.org/rfc/rfc5681#section-3.1>). After such an answer all requests
-//! pause, longer each time. Times are durations since the start of the process: [`Pace`] reads no clock.
+//! The number of requests grows by one for each full round of successes, and halves when the cluster cannot accept a request, as
+//! in TCP's congestion control (<https://www.rfc-editor.org/rfc/rfc5681#section-3.1>). After such an answer all requests pause,
+//! longer each time. Times are durations since the start of the process: [`Pace`] reads no clock.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -22,20 +22,20 @@ pub enum Start {
     Now(u64),
     /// All requests pause until then.
     At(Duration),
-    /// As many requests run as the cluster can take; wait for the end of one.
+    /// The maximum number of requests is in flight; wait until one ends.
     AfterAnother,
 }
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The cluster took all documents.
+    /// The cluster accepted all documents.
     Success,
-    /// The cluster took some of the documents, and could not take others now.
+    /// The cluster accepted some documents, and cannot accept others now. Has the pause that it asks for.
     Partial(Option<Duration>),
-    /// The cluster could not take the request, or there is no usable answer. Has the pause that the cluster asks for.
+    /// The cluster cannot accept the request now, or there is no usable answer. Has the pause that the cluster asks for.
     Failure(Option<Duration>),
-    /// It says nothing about what the cluster can take: refused for its size, or abandoned.
+    /// It shows nothing about the load of the cluster: refused for its size, or abandoned.
     Neutral,
 }
 
@@ -44,7 +44,7 @@ pub enum End {
 pub struct Outage {
     /// Time since the first failure after the last accepted document.
     pub duration: Duration,
-    /// Failures that were followed by a longer pause.
+    /// Failures that increased the pause.
     pub attempts: u32,
 }
 
@@ -59,7 +59,7 @@ pub struct Limits {
     pub max_pause: Duration,
     /// The longest pause that the cluster can ask for.
     pub max_retry_after: Duration,
-    /// Different for each process, so that they do not send again at the same time.
+    /// Seed of the jitter. It differs between processes, so that they do not retry at the same time.
     pub seed: u64,
 }
 
@@ -67,10 +67,10 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Pace {
     limits: Limits,
-    /// How many requests the cluster can take, from 1.
+    /// The maximum concurrent requests, at least 1.
     concurrency: f64,
     in_flight: usize,
-    /// Counts decreases. A failure decreases only if its request began after the last decrease.
+    /// Number of decreases. A failure causes a decrease only if its request began after the previous one.
     epoch: u64,
     failures: u32,
     /// The first failure since a document was accepted.
@@ -87,7 +87,7 @@ impl Pace {
         Self { limits, concurrency, in_flight: 0, epoch: 0, failures: 0, failing_since: None, paused_until }
     }
 
-    /// Asks for a request to begin. After [`Start::Now`], call [`Pace::end`] exactly once.
+    /// Returns whether a request may begin. After [`Start::Now`], call [`Pace::end`] exactly once.
     pub fn start(&mut self, now: Duration) -> Start {
         if now < self.paused_until {
             Start::At(self.paused_until)
@@ -99,14 +99,14 @@ impl Pace {
         }
     }
 
-    /// Takes the end of a request that began in `epoch`. Returns the outage if the cluster accepts nothing.
+    /// Records the end of a request that began in `epoch`. Returns the outage if the cluster accepts nothing.
     pub fn end(&mut self, now: Duration, epoch: u64, end: End) -> Option<Outage> {
         self.in_flight = self.in_flight.saturating_sub(1);
         match end {
             End::Neutral => {}
             End::Success => {
                 self.failing_since = None;
-                // An earlier request may succeed late: it says nothing about the pause after it.
+                // A request from before the last decrease may succeed late. That does not show that the cluster accepts more.
                 if epoch == self.epoch {
                     self.failures = 0;
                     let max = self.limits.max_in_flight.max(1) as f64;
@@ -126,13 +126,13 @@ impl Pace {
         None
     }
 
-    /// Returns how many requests may run at a time.
+    /// Returns the maximum concurrent requests.
     #[must_use]
     pub fn max_requests(&self) -> usize {
         self.concurrency as usize
     }
 
-    /// Returns for how long the cluster has accepted nothing.
+    /// Returns how long the cluster has accepted nothing.
     #[must_use]
     pub fn outage(&self, now: Duration) -> Option<Outage> {
         let since = self.failing_since?;
@@ -172,7 +172,7 @@ impl SharedPace {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
-            // From here on, the end of another request is noticed.
+            // Enabled before the check, so no end of another request is missed.
             changed.as_mut().enable();
             let start = self.lock().start(self.began.elapsed());
             match start {
@@ -198,7 +198,7 @@ impl SharedPace {
     }
 }
 
-/// A request in flight. Dropped without an end, it is abandoned.
+/// A request in flight. Dropping it without [`Running::end`] records it as abandoned.
 #[derive(Debug)]
 pub(crate) struct Running<'a> {
     pace: &'a SharedPace,

@@ -1,4 +1,4 @@
-//! Deletes indices and data streams that Flowherd made, and nothing else.
+//! Deletes only indices and data streams that Flowherd made.
 
 use serde_json::Value;
 
@@ -9,10 +9,10 @@ use crate::{
     template::{Meta, Refusal},
 };
 
-/// What a removal would delete. Show it to a person before [`Cluster::remove`].
+/// The indices that a removal would delete. Show them to the user before [`Cluster::remove`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
-    /// Whether the name is one of a data stream, which is deleted as a whole.
+    /// The data stream of that name, which is deleted as a whole; `None` if the name is of indices.
     pub data_stream: Option<String>,
     /// The indices, sorted by name.
     pub indices: Vec<RemovedIndex>,
@@ -44,8 +44,8 @@ impl Removal {
 }
 
 impl Cluster<'_> {
-    /// Returns what a removal of this name or pattern would delete. The name may be one of an index or data stream; a pattern
-    /// has a `*`. Refuses the whole name if Flowherd did not make all of the indices.
+    /// Returns what a removal of this name or pattern would delete. The name is that of an index or data stream; a pattern has a
+    /// `*`. Refuses if Flowherd did not make all of the indices.
     pub async fn plan_removal(&self, name: &str) -> Result<Removal, ClusterError> {
         check_pattern(name)?;
         let data_stream = self.data_stream(name).await?;
@@ -75,7 +75,7 @@ impl Cluster<'_> {
         Ok(Removal { data_stream, indices })
     }
 
-    /// Deletes what [`Cluster::plan_removal`] returned. An index that is gone already is no error.
+    /// Deletes what [`Cluster::plan_removal`] returned. A missing index is not an error.
     pub async fn remove(&self, removal: &Removal) -> Result<(), ClusterError> {
         if let Some(name) = &removal.data_stream {
             return self
@@ -103,7 +103,7 @@ impl Cluster<'_> {
         }
         let action = format!("read the data stream {name:?}");
         let answer = self.request(&action, Method::Get, &format!("/_data_stream/{name}"), None).await?;
-        // An index of this name is an error of this API: 404, or 400 in some versions.
+        // For the name of an index, this API returns an error: 404, or 400 in some versions.
         if matches!(answer.status, 400 | 404) {
             return Ok(None);
         }

@@ -11,9 +11,9 @@ use csv_core::{ReadRecordResult, Reader};
 use flowherd_shared::limits::MAX_ROW_BYTES;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, BufReader, ReadBuf};
 
-/// Decompressed bytes that are read at a time.
+/// Bytes of the buffer of decompressed text.
 const BUFFER_BYTES: usize = 64 << 10;
-/// Values of a usual row, for which memory is kept.
+/// Bytes of a usual row's values. A row keeps this memory.
 const ROW_BYTES: usize = 4 << 10;
 
 /// Why an object has no further rows.
@@ -30,7 +30,7 @@ pub enum RowsError {
     Columns(String),
 }
 
-/// One row. Its memory is used again for the next.
+/// One row. The next row reuses its memory.
 #[derive(Debug)]
 pub struct Row {
     text: Vec<u8>,
@@ -65,7 +65,7 @@ impl Row {
 
     fn clear(&mut self) {
         (self.text_len, self.count) = (0, 0);
-        // One long row does not keep its memory.
+        // Releases the memory of an unusually long row.
         if self.text.len() > 64 * ROW_BYTES {
             self.text.truncate(ROW_BYTES);
             self.text.shrink_to_fit();
@@ -73,7 +73,7 @@ impl Row {
     }
 }
 
-/// Reads rows one at a time. Memory is independent of the size of the object.
+/// Reads rows one at a time. Memory use is independent of object size.
 pub struct Rows<R> {
     input: BufReader<GzipDecoder<Source<R>>>,
     parser: Reader,
@@ -163,7 +163,7 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
     }
 }
 
-/// Returns how a header differs from the columns of the table.
+/// Describes the first difference between a header and the columns of the table.
 fn difference(header: &Row, columns: &[String]) -> String {
     let mut names = header.values();
     for (position, column) in (1..).zip(columns) {
@@ -179,7 +179,7 @@ fn difference(header: &Row, columns: &[String]) -> String {
     format!("it has {} columns, and the configuration {}", header.count, columns.len())
 }
 
-/// Notes whether the object itself could not be read, which is not damage.
+/// Remembers whether reading the object failed, to distinguish it from damage.
 struct Source<R> {
     inner: R,
     failed: bool,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ecs;
 
-/// Field of a record's own time. Data streams need this name, and Dashboards proposes it.
+/// Field of a record's own time. Data streams require this name, and Dashboards suggests it.
 pub const TIME_FIELD: &str = "@timestamp";
 
 /// The object that holds Flowherd's own fields.
@@ -23,7 +23,7 @@ pub const OWN_FIELDS: [(&str, FieldKind); 3] = [
     ("flowherd.run", FieldKind::Keyword),
 ];
 
-/// Names that a document cannot have as fields of its own, because the cluster keeps metadata under them
+/// Names that a document's fields cannot have, because the cluster keeps metadata under them
 /// (<https://docs.opensearch.org/latest/mappings/metadata-fields/index/>). OpenSearch 2.19 refuses a mapping with any of them,
 /// except `_type` and `_tier`, which Elasticsearch has.
 const METADATA_FIELDS: [&str; 13] = [
@@ -73,7 +73,7 @@ pub enum FieldKind {
     EpochSeconds,
     /// `true` or `false`.
     Boolean,
-    /// Text that is compared whole.
+    /// Text that the cluster does not analyze.
     Keyword,
 }
 
@@ -88,7 +88,7 @@ pub enum Naming {
     Ecs,
 }
 
-/// Columns that cannot be fields of a document. Lists all of them.
+/// All columns of a table that cannot be fields of a document.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct SchemaError {
     table: String,

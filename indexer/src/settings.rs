@@ -22,25 +22,25 @@ pub const MAX_IN_FLIGHT_BYTES: usize = 40 << 20;
 /// The connection to a cluster, and the size of its requests. `Debug` never shows credentials.
 #[derive(Clone, Debug)]
 pub struct ClusterSettings {
-    /// The address, such as `https://search.example.com:9200`. May have a path, under which a proxy serves the cluster.
+    /// The address, such as `https://search.example.com:9200`. It may have the path at which a proxy serves the cluster.
     pub url: String,
     /// How requests authenticate.
     pub auth: Auth,
-    /// Certificates of authorities in PEM form, instead of those of the system.
+    /// CA certificates in PEM format, instead of those of the system.
     pub ca_pem: Option<Vec<u8>>,
-    /// Whether the address may be `http` outside of this machine.
+    /// Whether the scheme may be `http` for another machine than this one.
     pub insecure: bool,
-    /// Maximum bytes of the documents of one request before compression. A document with more is refused.
+    /// Maximum bytes of the documents of one request before compression. A larger document is refused.
     pub bulk_bytes: usize,
     /// Maximum documents of one request.
     pub bulk_rows: usize,
-    /// Maximum requests that run at the same time.
+    /// Maximum concurrent requests.
     pub max_in_flight: usize,
     /// Time for one request, from the connection to the last byte of the answer.
     pub request_timeout: Duration,
     /// How long the cluster may be unavailable before [`IndexError::Unavailable`](crate::job::IndexError::Unavailable).
     pub unavailable_limit: Duration,
-    /// The first pause after a request that the cluster could not take. Each further pause is twice as long, with jitter.
+    /// The first pause after a request that the cluster cannot accept. Each further pause is twice as long, with jitter.
     pub first_pause: Duration,
     /// The longest pause, unless the cluster asks for more with `Retry-After`.
     pub max_pause: Duration,
@@ -49,7 +49,7 @@ pub struct ClusterSettings {
 /// How requests authenticate.
 #[derive(Clone)]
 pub enum Auth {
-    /// Not at all.
+    /// No authentication.
     None,
     /// User and password.
     Basic {
@@ -58,7 +58,7 @@ pub enum Auth {
         /// The password.
         password: String,
     },
-    /// An API key in the encoded form, as the cluster returns it.
+    /// An API key, encoded as the cluster returns it.
     ApiKey(String),
     /// AWS Signature Version 4.
     SigV4 {
@@ -155,7 +155,7 @@ impl ClusterSettings {
         if problems.is_empty() { Ok(()) } else { Err(SettingsError(problems)) }
     }
 
-    /// The text of the address may hold a password, so no problem quotes it.
+    /// The address may contain a password, so no problem quotes it.
     fn url_problem(&self) -> Option<String> {
         const EXAMPLE: &str = "expected an address such as \"https://search.example.com:9200\"";
         let Ok(uri) = self.url.parse::<Uri>() else { return Some(format!("cluster URL: {EXAMPLE}")) };
@@ -205,7 +205,7 @@ fn is_loopback(host: &str) -> bool {
         || address.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
 }
 
-/// Returns an error unless all certificates of the PEM text can be authorities. The connector would panic on them.
+/// Returns an error unless all certificates of the PEM text can be trust anchors. The connector would panic on others.
 fn authorities(pem: &[u8]) -> Result<(), String> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {

@@ -1,4 +1,4 @@
-//! The index template of a table: the mapping of its documents, and when it replaces a template that the cluster has.
+//! The index template of a table: the mapping of its documents, and when it replaces an existing template.
 
 use flowherd_shared::{table::Table, text::hex};
 use serde_json::{Map, Value, json};
@@ -9,13 +9,15 @@ use crate::{
     schema::{DocumentSchema, FieldKind},
 };
 
-/// Version of what this program writes into templates. A higher one replaces a lower one. Columns do not change it.
+/// Version of the templates that this program writes. A higher version replaces a lower one. A change of columns does not change
+/// the version.
 pub const VERSION: u64 = 1;
 
 /// The owner in `_meta` of templates and indices that Flowherd made.
 pub const OWNER: &str = "flowherd";
 
-/// Flowherd's templates apply before general ones, which usually have 0 to 100. Elasticsearch's own have 100 and 200.
+/// Priority of Flowherd's templates. It is above that of general templates, usually 0 to 100, and of Elasticsearch's own, 100 and
+/// 200.
 pub(crate) const PRIORITY: u64 = 300;
 
 /// Maximum characters of a searchable text. Longer values are in the document, but no query finds them. A term has at most
@@ -41,21 +43,21 @@ pub struct Template {
     is_data_stream: bool,
 }
 
-/// What is to be done with a template or index that the cluster may have.
+/// What to do about a template or index that may exist in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Put it: the cluster has none, or an older one.
+    /// Write it: the cluster has none, or an older one.
     Put,
-    /// The cluster has the same.
+    /// Keep it: the cluster has the same.
     Keep,
-    /// Another program owns the name, or a newer Flowherd does.
+    /// Refuse: another program, another table or a newer version of Flowherd owns the name.
     Refuse(Refusal),
 }
 
 /// Why a template or an index of the cluster is not replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Its `_meta` does not say that Flowherd made it.
+    /// Its `_meta` does not name Flowherd as the owner.
     Foreign,
     /// It is of another table.
     OtherTable,
@@ -66,7 +68,7 @@ pub enum Refusal {
 /// The `_meta` of a template or mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
-    /// The version that wrote it.
+    /// [`VERSION`] of the program that wrote it.
     pub version: u64,
     /// The table.
     pub table: String,
@@ -97,7 +99,7 @@ impl Template {
         let hash = hex(&Sha256::digest(format!("{is_data_stream} {properties}")))[..16].to_owned();
         let meta = meta(&table.name, &hash);
         Self {
-            // Templates of different patterns exist side by side.
+            // Templates with different patterns coexist.
             name: pattern.replace('*', "dated"),
             table: table.name.clone(),
             mappings: json!({ "dynamic": "strict", "_meta": meta, "properties": properties }),
@@ -134,7 +136,7 @@ impl Template {
         body
     }
 
-    /// Returns the body of `PUT INDEX`, for an index that no template names.
+    /// Returns the body of `PUT INDEX`, for an index to which no template applies.
     #[must_use]
     pub fn index_body(&self) -> Value {
         json!({ "settings": self.settings, "mappings": self.mappings })

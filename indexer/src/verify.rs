@@ -1,4 +1,4 @@
-//! Compares the documents of a cluster with a ledger.
+//! Compares the documents in a cluster with the receipts in a ledger.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::{
     cluster::{Cluster, ClusterError, escaped, malformed},
 };
 
-/// Objects of one query. The keys of one query then take less than 1 MiB.
+/// Objects of one query, so that its keys take less than 1 MiB.
 const OBJECTS_PER_QUERY: usize = 500;
 
 /// Documents that an object should have, from its receipt: those that were indexed, and those that existed.
@@ -28,23 +28,24 @@ pub struct Verification {
     pub objects: u64,
     /// Documents found.
     pub documents: u64,
-    /// The objects with another number of documents.
+    /// The objects whose counts differ.
     pub differences: Vec<Difference>,
 }
 
-/// An object that has more or fewer documents than its receipt says.
+/// An object with more or fewer documents than its receipt counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// The key of the `csv.gz`.
     pub object: String,
-    /// Documents that the receipt says.
+    /// Documents that the receipt counts.
     pub expected: u64,
     /// Documents in the cluster.
     pub found: u64,
 }
 
 impl Cluster<'_> {
-    /// Counts the documents of each object in the indices of a pattern. Makes all of them visible to searches first.
+    /// Counts the documents of each object in the indices of a pattern. Refreshes the indices first, so that searches
+    /// find all documents.
     ///
     /// Counts by object, not by run: a document keeps the run that created it.
     pub async fn verify(&self, pattern: &str, expected: &[Expected]) -> Result<Verification, ClusterError> {

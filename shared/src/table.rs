@@ -24,7 +24,7 @@ pub struct Table {
     pub format_columns: usize,
     /// Whether [`ENRICHED_COLUMNS`] follow them.
     pub enriched: bool,
-    /// The kind of flow log that one of its rules reads. Its fields have the columns of their names.
+    /// The kind of flow log that one of its rules reads. Each field of the flow log has a column with its name.
     pub flow_kind: Option<FlowKind>,
     /// The sources of the last columns, in their order.
     pub enrichments: Vec<TableEnrichment>,

@@ -1,9 +1,9 @@
-"""Compares the indexer with Python's bulk client on one local node: rows a second, and CPU time a row of each.
+"""Compares the indexer with Python's bulk client on one local node: rows/s and CPU time per row.
 
 Run it with `make bench-index`, or `.venv/bin/python tests/opensearch/throughput.py BENCH [ROWS]`, where BENCH is the program
-that `cargo bench -p flowherd-indexer --no-run` builds. Both read the same csv.gz, and create the same documents, with the same
-ids, in indices of the same strict mapping. Client and node share the machine's cores, as on a developer's machine. The rounds
-alternate, because other processes disturb single rounds.
+that `cargo bench -p flowherd-indexer --no-run` builds. Both read the same csv.gz, and create the same documents in indices
+of the same strict mapping. Their ids have the same length, but are hashes of different texts. Client and node share the machine's
+cores. The rounds alternate, because other processes disturb single rounds.
 """
 
 import csv
@@ -90,7 +90,7 @@ def install_template(node, columns):
 
 
 def actions(file):
-    """Yields the documents of a file in the form of the client's helpers."""
+    """Yields the documents of a file in the format of the client's helpers."""
     with gzip.open(file, "rt", newline="") as text:
         rows = csv.reader(text)
         columns = next(rows)
@@ -112,7 +112,7 @@ def actions(file):
 
 
 def python_client(url, file, threads):
-    """Indexes a file as programs with the client do. Runs in a process of its own."""
+    """Indexes a file with the helpers of opensearch-py. Runs in its own process."""
     from opensearchpy import OpenSearch, helpers
 
     client = OpenSearch(url, http_compress=True, timeout=120)
@@ -126,7 +126,7 @@ def python_client(url, file, threads):
 
 
 def measure(node, command, rows):
-    """Runs a command on a cluster without documents. Returns seconds, and its CPU seconds."""
+    """Runs a command on a cluster without documents. Returns its wall-clock seconds and CPU seconds."""
     node.send("DELETE", "/flowherd-vpc_flow-*")
     before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -153,7 +153,7 @@ def main(bench, rows):
                 "opensearch-py, parallel_bulk": [*own, "client", node.url, file, str(THREADS)],
                 "opensearch-py, streaming_bulk": [*own, "client", node.url, file, "1"],
             }
-            # The node's just-in-time compiler has seen the work before the first round.
+            # Warms up the node's just-in-time compiler before the first round.
             measure(node, clients["flowherd"], rows)
             figures = {name: [] for name in clients}
             for _ in range(ROUNDS):

@@ -108,13 +108,20 @@ impl Objects {
 pub struct MemorySource {
     objects: Mutex<Objects>,
     operations: Mutex<Operations>,
+    /// Prefixes that may not be listed.
+    denied: Mutex<Vec<String>>,
     /// Keys of a page; S3 has 1,000.
     pub page_size: usize,
 }
 
 impl Default for MemorySource {
     fn default() -> Self {
-        Self { objects: Mutex::default(), operations: Mutex::default(), page_size: 3 }
+        Self {
+            objects: Mutex::default(),
+            operations: Mutex::default(),
+            denied: Mutex::default(),
+            page_size: 3,
+        }
     }
 }
 
@@ -164,6 +171,11 @@ impl MemorySource {
         self.fail_with(operation, || StoreError::AccessDenied("injected fault".into()));
     }
 
+    /// Denies the listing of a prefix and of all longer ones.
+    pub fn deny_listing(&self, prefix: &str) {
+        self.denied.lock().unwrap().push(prefix.to_owned());
+    }
+
     /// Fails the operation with this number with this error.
     pub fn fail_with(&self, operation: usize, fault: Fault) {
         self.fail_at(Some(operation));
@@ -211,6 +223,9 @@ impl Source for MemorySource {
 impl Lister for MemorySource {
     fn page(&self, prefix: &str, after: Option<&str>) -> Result<Page, StoreError> {
         let objects = self.operate()?;
+        if self.denied.lock().unwrap().iter().any(|denied| prefix.starts_with(denied.as_str())) {
+            return Err(StoreError::AccessDenied(format!("no right to list {prefix:?}").into()));
+        }
         Ok(page((&objects.bytes, &objects.modified), self.page_size, prefix, after))
     }
 }

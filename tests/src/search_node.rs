@@ -21,7 +21,7 @@ const STARTS: u32 = 5;
 /// What the node's main class prints when the node answers.
 const READY: &str = "node is ready";
 
-/// A node of OpenSearch on 127.0.0.1. Dropping the value ends the process, also when a test fails.
+/// A node of OpenSearch on 127.0.0.1. Dropping it ends the process, also when a test fails.
 #[derive(Debug)]
 pub struct SearchNode {
     process: Child,
@@ -32,8 +32,8 @@ pub struct SearchNode {
 }
 
 impl SearchNode {
-    /// Starts a node with settings of the form `NAME=VALUE`, on ports that were free a moment ago: the node's log is the only
-    /// place that reports a port that the system chose.
+    /// Starts a node with settings in the format `NAME=VALUE`, on ports that were free a moment ago. The system could choose the
+    /// ports, but only the node's log would report them.
     ///
     /// # Panics
     /// If it is not installed, or does not start.
@@ -101,7 +101,7 @@ fn spawn_node(state: &TempDir, http: u16, transport: u16, settings: &[String]) -
     let mut command = Command::new("java");
     command.args(["-Xms256m", "-Xmx512m", "-cp"]).arg(format!("{0}/*:{0}", libraries.display()));
     command.args(["SearchNode", "home", &http.to_string(), &transport.to_string()]).args(settings);
-    // The node also ends when this pipe closes, so it never outlives a test process that is killed.
+    // The node also ends when this pipe closes, so it never outlives a killed test process.
     command.current_dir(state.path()).stdin(Stdio::piped());
     command.stdout(log.try_clone().unwrap()).stderr(log);
     command.spawn().unwrap_or_else(|error| panic!("cannot start java: {error}; install Java 17 or later"))

@@ -63,8 +63,8 @@ pub struct MessageHandler<'a, I, O, Q> {
     pub max_deliveries: Option<u32>,
     /// Whether the handler deletes messages. Lambda deletes them itself, at the end of an invocation.
     pub deletes_messages: bool,
-    /// Whether an object is done that has a receipt in a run that its run resumes. The coordinator sends no message for such
-    /// an object, but a Distributed Map lists all objects.
+    /// Whether to skip objects with a receipt in a resumed run. The coordinator sends no messages for these objects, but a
+    /// Distributed Map lists all objects.
     pub skips_resumed: bool,
     /// The search cluster of a worker that indexes; `None` for a worker that converts.
     pub index: Option<&'a IndexJob<'a>>,

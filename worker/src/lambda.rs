@@ -1,5 +1,5 @@
-//! The worker as a Lambda function: of the queue, from which it receives batches of messages, or of a Distributed Map, which
-//! passes batches of items.
+//! The worker as a Lambda function. The trigger of the queue invokes it with batches of messages, or a Distributed Map with
+//! batches of items.
 
 use std::{
     ops::ControlFlow,
@@ -71,7 +71,7 @@ fn serve_queue(settings: &Settings, url: &str, aws: &Aws) -> Result<(), Error> {
     aws.handle().block_on(lambda_runtime::run(serve))
 }
 
-/// Returns what the first successful check found. Until the check succeeds, every invocation fails.
+/// Returns the result of the first successful check. Until a check succeeds, every invocation fails.
 fn checked<T>(known: &OnceLock<T>, check: impl FnOnce() -> anyhow::Result<T>) -> Result<&T, Error> {
     if let Some(known) = known.get() {
         return Ok(known);
@@ -107,7 +107,7 @@ fn concurrency(settings: &Settings) -> usize {
     settings.concurrency.map_or(CONCURRENCY, |number| usize::from(number.get()))
 }
 
-/// Returns whether an object can begin or continue before the deadline.
+/// Returns whether enough time remains before the deadline to begin or continue an object.
 fn has_time(deadline: Timestamp, now: Timestamp) -> ControlFlow<StopReason> {
     let remaining = deadline.duration_since(now);
     if remaining < MARGIN { ControlFlow::Break(StopReason::Deadline) } else { ControlFlow::Continue(()) }

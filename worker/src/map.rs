@@ -1,8 +1,9 @@
-//! The items of a Distributed Map of Step Functions: the same work as for messages, without a queue.
+//! Handles the items of a Distributed Map of Step Functions as messages, without a queue.
 //!
 //! A child execution of the map invokes the worker with a batch of items and the number of the attempt. An item is the body of
-//! a queue message. The map waits for the answer, so nobody else has the items meanwhile, and nothing must be extended, deleted
-//! or returned. When the child ends, so does the worker ([`MapEvent::ends`]). A child whose invocation fails makes another attempt, in which objects that are done need no work.
+//! a queue message. The child waits for the response, so no other worker has the items meanwhile, and the worker extends,
+//! deletes and returns nothing. The worker ends before its child ([`MapEvent::ends`]). A child whose invocation fails makes
+//! another attempt, which skips objects that are done.
 
 use std::{ops::ControlFlow, time::Duration};
 
@@ -20,7 +21,7 @@ use crate::{
     processor::StopReason,
 };
 
-/// The longest time of a child execution. An express execution ends after 5 minutes
+/// Time from the start of a child execution to the end of its worker. An express execution ends after 5 minutes
 /// (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>).
 const CHILD: SignedDuration = SignedDuration::from_secs(295);
 
@@ -34,10 +35,10 @@ pub struct MapEvent {
     tasks: Vec<Task>,
 }
 
-/// Why an event is not of a Distributed Map. No attempt can succeed.
+/// Why an event is not one of a Distributed Map. A retry cannot succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum MapEventError {
-    /// The event lacks a part, or has an unknown one.
+    /// The event lacks a member, or has an unknown one.
     #[error(
         "the event is not of the map of a Flowherd stack: {0}. The state machine of the stack invokes this function; do not \
          invoke it in another way, and deploy function and state machine together"
@@ -53,7 +54,7 @@ pub enum MapEventError {
     },
 }
 
-/// Objects of an invocation are neither done nor permanently failed. Another attempt can succeed.
+/// Objects of an invocation are neither done nor permanently failed. A retry can succeed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{pending} of {total} objects need another attempt, among them {key:?}; runs/{run}/failures/ has the reason if an attempt \
@@ -64,9 +65,9 @@ pub struct Unfinished {
     pub pending: usize,
     /// Objects of the invocation.
     pub total: usize,
-    /// The key of one of them.
+    /// The key of the first of them.
     pub key: String,
-    /// Its run.
+    /// The run of that object.
     pub run: String,
 }
 
@@ -88,12 +89,12 @@ impl Answer {
 }
 
 impl MapEvent {
-    /// Parses `{"attempt": 1, "started": "2026-11-27T10:00:00Z", "input": …}`. The input of a child execution is a batch, `{"Items": [task, …]}`, or a single task
-    /// if the map has no `ItemBatcher`
+    /// Parses `{"attempt": 1, "started": "2026-11-27T10:00:00Z", "input": …}`. The input of a child execution is a batch,
+    /// `{"Items": [task, …]}`, or a single task if the map has no `ItemBatcher`
     /// (<https://docs.aws.amazon.com/step-functions/latest/dg/input-output-itembatcher.html>).
     ///
     /// # Errors
-    /// [`MapEventError`] for any other JSON. One wrong item refuses all: they are of the same state machine.
+    /// [`MapEventError`] for any other JSON, and for a batch with one invalid item: the same state machine made all items.
     pub fn parse(event: Value) -> Result<Self, MapEventError> {
         let Value::Object(mut event) = event else {
             return Err(MapEventError::Malformed("it is not an object"));
@@ -115,15 +116,15 @@ impl MapEvent {
         Ok(Self { attempt, started, tasks: tasks.collect::<Result<_, _>>()? })
     }
 
-    /// Returns when the child execution ends at the latest. Lambda does not stop an invocation whose child has ended: its worker
-    /// would continue, and the report would be wrong a few minutes later.
+    /// Returns when the worker must end: 295 s after the start of its child execution. Lambda does not stop an invocation whose
+    /// child has ended. The worker would continue, and could change outputs after the report.
     #[must_use]
     pub fn ends(&self) -> Timestamp {
         self.started + CHILD
     }
 
-    /// Returns a message for each item. The id is the same in every attempt, so that an object that has failed
-    /// permanently is not tried again.
+    /// Returns a message for each item. The id is the same in every attempt, so the handler recognizes an object that failed
+    /// permanently and does not try it again.
     fn messages(&self, now: Timestamp) -> Vec<Message> {
         let message = |task: &Task| Message {
             id: task.deduplication(),
@@ -149,7 +150,7 @@ fn items(input: Value) -> Result<Vec<Value>, MapEventError> {
     }
 }
 
-/// Reads one item. S3's lister of the map may return an `ETag` without its quotation marks, which the manifest has.
+/// Parses one item. The map's listing may return an `ETag` without quotation marks. The manifest has them, so this adds them.
 fn task(mut item: Value) -> Result<Task, TaskError> {
     if let Some(etag) = item.get_mut("etag")
         && let Value::String(text) = etag
@@ -165,7 +166,7 @@ fn task(mut item: Value) -> Result<Task, TaskError> {
 /// Handles the items of one invocation.
 ///
 /// # Errors
-/// [`Unfinished`] if an object is neither done nor permanently failed, after an attempt at all others.
+/// [`Unfinished`] if an object is neither done nor permanently failed. All other objects have had an attempt.
 pub fn convert<I: Source, O: Store>(
     handler: &MessageHandler<'_, I, O, NoQueue>,
     event: &MapEvent,
@@ -194,7 +195,8 @@ pub fn convert<I: Source, O: Store>(
     }
 }
 
-/// Takes the place of the queue that a map does not have: its items need not be extended, deleted or returned.
+/// Replaces the queue, which a map does not have. Deleting and changing the visibility of messages do nothing; all other calls
+/// return an error.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoQueue;
 

@@ -75,7 +75,7 @@ pub enum Driver {
     },
     /// As items of a Distributed Map.
     Map {
-        /// The name of these workers in the metrics, which have no queue's name.
+        /// The dimension `Queue` of these workers' metrics, instead of a queue's name.
         name: String,
     },
 }
@@ -101,7 +101,7 @@ impl Driver {
     }
 }
 
-/// Returns whether this can be the name of a map: that of its stack and of its fleet.
+/// Returns whether a text can name a map: the stack's name, a dash and the fleet's name.
 fn is_map_name(name: &str) -> bool {
     name.len() <= 80 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }

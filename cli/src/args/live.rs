@@ -40,9 +40,10 @@ pub(crate) struct LiveLookArgs {
 /// `flowherd live close`.
 #[derive(Debug, Args)]
 pub(crate) struct LiveCloseArgs {
-    /// Day in UTC, such as 2026-02-18; one that is closed already is closed again [default: all days that are over]
-    #[arg(long, value_name = "DAY")]
-    pub(crate) day: Option<String>,
+    /// Day in UTC: a date such as 2026-02-18, today or yesterday. One that is closed already is closed again [default: all days
+    /// that are over]
+    #[arg(long, value_name = "DAY", value_parser = crate::times::day)]
+    pub(crate) day: Option<jiff::civil::Date>,
     #[command(flatten)]
     pub(crate) apply: LiveApplyArgs,
 }
@@ -50,7 +51,7 @@ pub(crate) struct LiveCloseArgs {
 /// `flowherd live apply-now`.
 #[derive(Debug, Args)]
 pub(crate) struct LiveApplyArgs {
-    /// Live fleet [default: the only one of the stack]
+    /// Live fleet, or one that is not live any more [default: the only one of the stack]
     #[arg(id = "of_fleet", long = "fleet", value_name = "NAME")]
     pub(crate) of_fleet: Option<String>,
     #[command(flatten)]

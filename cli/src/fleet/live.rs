@@ -68,7 +68,7 @@ pub(crate) fn live(args: &LiveArgs) -> Result<(), Stop> {
     match &args.command {
         LiveCommand::Check(args) => check(args),
         LiveCommand::Status(args) => status(args),
-        LiveCommand::Close(args) => close(&args.apply, args.day.clone()),
+        LiveCommand::Close(args) => close(&args.apply, args.day.map(|day| day.to_string())),
         LiveCommand::ApplyNow(args) => close(args, Some(Day::of(Timestamp::now()).text())),
     }
 }
@@ -260,7 +260,7 @@ impl Checked {
 fn close(args: &LiveApplyArgs, day: Option<String>) -> Result<(), Stop> {
     connected(&args.fleet, |deployment| {
         let all = FleetKeys::of(&deployment.settings.fleets);
-        let keys = FleetKeys::choose(&all, args.of_fleet.as_deref())?;
+        let keys = FleetKeys::choose_to_close(&all, args.of_fleet.as_deref())?;
         let options = CloseOptions { fleet: Some(keys.fleet.clone()), day };
         let day = options.parse_day()?;
         if let Some(step_loop) = deployment.step_loop {
@@ -273,9 +273,15 @@ fn close(args: &LiveApplyArgs, day: Option<String>) -> Result<(), Stop> {
             ));
         }
         deployment.with_fleet(&keys.fleet, |fleet| {
-            let close = || fleet.coordinator.close(&keys.territory, day);
+            let close = || fleet.coordinator.close(keys, day);
             let closed = deployment.patience.during("the close of the days", close)?;
             closed.problems.iter().for_each(|problem| deployment.name_damage(problem));
+            if closed.remaining > 0 {
+                print_message(&format!(
+                    "{} more days remain: close again",
+                    HumanCount(closed.remaining as u64)
+                ));
+            }
             if closed.runs.is_empty() && closed.problems.is_empty() {
                 print_message("all days that are over are closed");
             }

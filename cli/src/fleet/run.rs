@@ -10,7 +10,7 @@ use flowherd_coordinator::{
     coordinator::PURGE_SECONDS,
     marker::RunMarker,
     options::{RunOptions, new_run_name},
-    redrive::Redriven,
+    redrive::{REDRIVEN_OPEN, Redriven},
     report::finished_report,
     state::{Operation, Progress, RunState},
 };
@@ -99,6 +99,10 @@ fn redrive_and_follow(fleet: &Fleet<'_>, run: &str, output: &OutputArgs) -> Resu
             format!("{} dead-letter messages are back in the queue", HumanCount(count))
         }
     });
+    let Some(state) = state else {
+        print_message(REDRIVEN_OPEN);
+        return Ok(());
+    };
     let Some(step_loop) = fleet.deployment.step_loop else { return follow_here(fleet, state, output) };
     // An execution whose input is a state continues from it.
     let name = new_run_name(Timestamp::now(), run);

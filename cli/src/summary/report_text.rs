@@ -90,6 +90,12 @@ pub(crate) fn text(report: &Report, details: &Details<'_>, width: Option<usize>)
     if details.lists_failures {
         text += &failures(report);
     }
+    for prefix in &report.unlisted {
+        text += &format!(
+            "\nunlisted {}: the fleet has lost this prefix, and access is denied\n",
+            printable(prefix)
+        );
+    }
     if let Some(purged) = &report.purged {
         text += &format!(
             "\npurged   the queue was purged at {} for run {}; this run lost messages\n",

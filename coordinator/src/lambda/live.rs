@@ -1,6 +1,6 @@
 //! The events of live fleets: arrivals and closes.
 
-use std::io::Write as _;
+use std::{io::Write as _, time::Duration};
 
 use flowherd_shared::ledger::ReportState;
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use crate::{
     live::{
         batch::{ArrivalMessage, Arrivals, FleetKeys},
         close::{CloseOptions, Closed},
-        day::parse_run_name,
+        day::{Day, parse_run_name},
     },
     settings::Settings,
     state::RunState,
@@ -22,13 +22,21 @@ use crate::{
 
 /// The metric of a live run that ended: 1 if every object of the day is done.
 const CLOSED: &str = "LiveDayClosed";
+/// Remaining time below which the function of arrivals begins with no further day. A day takes about a second, and 15 s if its
+/// messages are sent again.
+pub(super) const MARGIN: Duration = Duration::from_secs(20);
 
 /// Sends the tasks of objects that have arrived. Returns the messages that SQS must deliver again.
-pub(super) fn arrive(settings: &Settings, connected: &Connected<'_>, messages: &[ArrivalMessage]) -> Value {
+pub(super) fn arrive(
+    settings: &Settings,
+    connected: &Connected<'_>,
+    messages: &[ArrivalMessage],
+    has_time: &dyn Fn() -> bool,
+) -> Value {
     let fleets = FleetKeys::of(&settings.fleets);
     let now = Timestamp::now();
     let arrivals = Arrivals { bucket: &settings.common.source_bucket, fleets: &fleets, now };
-    let handled = arrivals.handle(messages, |keys, day, objects| {
+    let handled = arrivals.handle(messages, has_time, |keys, day, objects| {
         connected.with(&keys.fleet, |coordinator| coordinator.arrive(&keys.territory, day, objects))?
     });
     for problem in &handled.problems {
@@ -55,20 +63,21 @@ pub(super) fn close(
 ) -> Result<Closed, CoordinatorError> {
     let day = options.parse_day()?;
     let fleets = FleetKeys::of(&settings.fleets);
-    let keys = FleetKeys::choose(&fleets, options.fleet.as_deref())?;
-    let closed = connected.with(&keys.fleet, |coordinator| coordinator.close(&keys.territory, day))??;
+    let keys = FleetKeys::choose_to_close(&fleets, options.fleet.as_deref())?;
+    let closed = connected.with(&keys.fleet, |coordinator| coordinator.close(keys, day))??;
     for problem in &closed.problems {
         error!(fleet = keys.fleet, problem, "day not closed");
     }
     let runs: Vec<&str> = closed.runs.iter().map(|state| state.run.as_str()).collect();
-    info!(fleet = keys.fleet, ?runs, "days closed");
+    info!(fleet = keys.fleet, ?runs, remaining = closed.remaining, "days closed");
     Ok(closed)
 }
 
-/// Writes the metric of a live run that has ended.
+/// Writes the metric of a live run that has ended. A close of today proves no day, so it has none.
 pub(super) fn log_end(settings: &Settings, state: &RunState) {
-    let is_live = parse_run_name(&state.fleet, &state.run).is_some();
-    let Some(ended) = state.ended().filter(|_| is_live) else { return };
+    let Some((day, _)) = parse_run_name(&state.fleet, &state.run) else { return };
+    let is_over = day < Day::of(Timestamp::now());
+    let Some(ended) = state.ended().filter(|_| is_over) else { return };
     let queue = settings.fleets.get(&state.fleet).ok().and_then(|(_, fleet)| match &fleet.driver {
         Driver::Queue { url, .. } => url.rsplit('/').next(),
         Driver::Map => None,

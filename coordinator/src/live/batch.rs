@@ -59,7 +59,8 @@ pub struct Handled {
     pub failed: Vec<String>,
     /// Objects whose tasks were sent.
     pub sent: u64,
-    /// Events that need no task: other types of events, and objects of fleets that are not live.
+    /// Events that need no task: other types of events, objects of fleets that are not live, and objects that a closed run of
+    /// their day has done.
     pub ignored: u64,
     /// Events that no delivery can make valid. Their messages become dead-letter messages.
     pub refused: u64,
@@ -84,6 +85,23 @@ impl FleetKeys {
             Self { fleet: name.to_owned(), territory, live: fleet.live }
         };
         converts.iter().map(keys).collect()
+    }
+
+    /// Returns the fleet whose days to close: the live fleet of this name, or the only one. A fleet that is not live any more may
+    /// have days that are still open, so it can be chosen by its name, or if it is the only convert fleet.
+    ///
+    /// # Errors
+    /// [`CoordinatorError::Refused`] without exactly one.
+    pub fn choose_to_close<'a>(fleets: &'a [Self], name: Option<&str>) -> Result<&'a Self, CoordinatorError> {
+        let former = match (name, fleets) {
+            (Some(name), _) => fleets.iter().find(|keys| keys.fleet == name),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        };
+        match former {
+            Some(keys) => Ok(keys),
+            None => Self::choose(fleets, name),
+        }
     }
 
     /// Returns the live fleet of this name, or the only one.
@@ -113,11 +131,13 @@ impl FleetKeys {
 }
 
 impl Arrivals<'_> {
-    /// Handles messages. `send` sends the tasks of objects of one fleet and day.
+    /// Handles messages. `send` sends the tasks of objects of one fleet and day, and returns their number. `has_time` returns
+    /// whether there is time for another day: the messages of the others are delivered again.
     pub fn handle(
         &self,
         messages: &[ArrivalMessage],
-        send: impl Fn(&FleetKeys, Day, &[ManifestEntry]) -> Result<(), CoordinatorError>,
+        has_time: &dyn Fn() -> bool,
+        send: impl Fn(&FleetKeys, Day, &[ManifestEntry]) -> Result<u64, CoordinatorError>,
     ) -> Handled {
         let mut handled = Handled::default();
         let mut failed = BTreeSet::new();
@@ -143,12 +163,19 @@ impl Arrivals<'_> {
         for ((fleet, day), arrived) in groups {
             let Some(fleet) = self.fleets.iter().find(|keys| keys.fleet == fleet) else { continue };
             let objects: Vec<ManifestEntry> = arrived.iter().map(|(_, object)| object.clone()).collect();
-            match send(fleet, day, &objects) {
-                Ok(()) => handled.sent += objects.len() as u64,
-                Err(error) => {
+            let outcome = if has_time() {
+                send(fleet, day, &objects).map_err(|error| error.on_one_line())
+            } else {
+                Err("the function has no time left; its messages are delivered again".to_owned())
+            };
+            match outcome {
+                Ok(tasks) => {
+                    handled.sent += tasks;
+                    handled.ignored += (objects.len() as u64).saturating_sub(tasks);
+                }
+                Err(why) => {
                     handled.unsent += objects.len() as u64;
-                    let (day, error) = (day.text(), error.on_one_line());
-                    handled.problems.push(format!("fleet {}, day {day}: {error}", fleet.fleet));
+                    handled.problems.push(format!("fleet {}, day {}: {why}", fleet.fleet, day.text()));
                     failed.extend(arrived.iter().map(|(at, _)| *at));
                 }
             }

@@ -12,60 +12,29 @@ use flowherd_shared::{
     store::{Lister, Store, StoreError},
 };
 
-use super::day::{Day, MAX_RUNS, Territory, common_prefix, run_name};
-use crate::{
-    coordinator::Coordinator,
-    error::CoordinatorError,
-    marker::{self, Stage},
-    runs,
+use super::{
+    day::{Day, MAX_RUNS, Territory, common_prefix, run_name},
+    stage::{LiveStage, RunOfDay},
 };
+use crate::{coordinator::Coordinator, error::CoordinatorError, marker::Stage, runs};
 
 /// Age of an unfinished begin after which another run takes its place: longer than an invocation can take.
 const ABANDONED: Duration = Duration::from_mins(20);
 
-/// A run of a day, and those before it.
-#[derive(Debug)]
-pub(super) struct RunOfDay {
-    pub(super) run: Run,
-    pub(super) stage: LiveStage,
-}
-
-/// How far a live run has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LiveStage {
-    /// It accepts arrivals.
-    Open,
-    /// It is closed and has no report yet.
-    Closing,
-    /// It is closed and has a report, or a purge has ended it.
-    Ended,
-}
-
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// Returns the run that accepts the arrivals of a day. Begins it if there is none.
     pub(super) fn open_run(&self, territory: &Territory, day: Day) -> Result<Run, CoordinatorError> {
-        self.run_of_day(territory, day, |stage| stage == LiveStage::Open).map(|found| found.run)
-    }
-
-    /// Returns the first run of a day in a stage that fits. Begins one if there is none.
-    pub(super) fn run_of_day(
-        &self,
-        territory: &Territory,
-        day: Day,
-        fits: impl Fn(LiveStage) -> bool,
-    ) -> Result<RunOfDay, CoordinatorError> {
         let mut follows = Vec::new();
         for number in 0..MAX_RUNS {
             let name = run_name(self.fleet, day, number);
             let Some(run) = self.find_live(&name)? else {
                 match self.begin_day(&name, territory, day, &follows)? {
-                    Some(run) => return Ok(RunOfDay { run, stage: LiveStage::Open }),
+                    Some(run) => return Ok(run),
                     None => continue,
                 }
             };
-            let stage = self.live_stage(&run)?;
-            if fits(stage) {
-                return Ok(RunOfDay { run, stage });
+            if self.live_stage(&run)? == LiveStage::Open {
+                return Ok(run);
             }
             follows.insert(0, EarlierRun { run: run.run, fingerprint: run.fingerprint });
         }
@@ -95,23 +64,6 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         let path = layout::run(name);
         let found = examine_json::<Run>(self.results, &path).map_err(CoordinatorError::Ledger)?;
         found.transpose().map_err(|why| CoordinatorError::Damaged(format!("{path}: {why}")))
-    }
-
-    pub(super) fn live_stage(&self, run: &Run) -> Result<LiveStage, CoordinatorError> {
-        let is_purged = marker::purged(self.results, &run.run).map_err(CoordinatorError::Ledger)?.is_some();
-        // Somebody has given this name to a run of a prefix.
-        if is_purged || run.live.is_none() {
-            return Ok(LiveStage::Ended);
-        }
-        if !self.exists(&layout::closing(&run.run))? {
-            return Ok(LiveStage::Open);
-        }
-        let has_report = self.exists(&layout::report(&run.run))?;
-        Ok(if has_report { LiveStage::Ended } else { LiveStage::Closing })
-    }
-
-    pub(super) fn exists(&self, path: &str) -> Result<bool, CoordinatorError> {
-        Ok(self.results.head(path).map_err(CoordinatorError::Ledger)?.is_some())
     }
 
     /// Begins a run with the current configuration. Returns the run that exists, if another invocation was first, and `None` if

@@ -5,26 +5,31 @@ use std::collections::BTreeSet;
 
 use flowherd_shared::{
     layout,
-    ledger::put_json_if_absent,
+    ledger::{ReportState, Run, put_json_if_absent},
     queue::Queue,
     store::{Lister, Store, pages},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
-    begin::{LiveStage, RunOfDay},
+    batch::FleetKeys,
     day::{Day, Territory, parse_run_name, run_name},
+    stage::{LiveStage, RunOfDay},
 };
-use crate::{coordinator::Coordinator, error::CoordinatorError, state::RunState};
+use crate::{coordinator::Coordinator, error::CoordinatorError, marker, state::RunState};
 
 /// Days before yesterday that a close looks for, because the schedule may have failed.
 const LOOK_BACK: i64 = 7;
+/// Runs of a response. The state of each has about 400 bytes, and up to 1,024 more of its prefix.
+const RETURNED_RUNS: usize = 100;
+/// Problems of a response, of a few hundred bytes each.
+const PROBLEMS: usize = 50;
 
 /// The options of a close: members of the function's event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CloseOptions {
-    /// The fleet; by default the only live one.
+    /// The fleet; by default the only convert fleet, or the only live one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<String>,
     /// The day; by default all days that are over and not closed.
@@ -41,6 +46,8 @@ pub struct Closed {
     pub runs: Vec<RunState>,
     /// Why other days are not closed, one line each.
     pub problems: Vec<String>,
+    /// Days that this call has not looked at, because it has returned enough runs. The next close does.
+    pub remaining: usize,
 }
 
 impl CloseOptions {
@@ -60,23 +67,35 @@ impl CloseOptions {
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// Closes all days that are over, or one day. A day that is named is closed again if it is closed already, and today's
-    /// remaining objects then go into another run.
+    /// remaining objects then go into another run. Of a fleet that is not live any more, closes only the runs that have begun.
+    ///
+    /// Returns at most 100 runs, because a state of Step Functions has at most 256 KiB
+    /// (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>). The next close returns others.
     ///
     /// # Errors
-    /// [`CoordinatorError::Refused`] for a day in the future. The call can be repeated.
-    pub fn close(&self, territory: &Territory, day: Option<Day>) -> Result<Closed, CoordinatorError> {
+    /// [`CoordinatorError::Refused`] for a day in the future, and for a fleet that is not live and has nothing to close. The call
+    /// can be repeated.
+    pub fn close(&self, keys: &FleetKeys, day: Option<Day>) -> Result<Closed, CoordinatorError> {
+        self.queue_or("set its driver to queue to close its days")?;
         let today = Day::of((self.clock)());
         let mut closed = Closed { operation: "close", ..Closed::default() };
         if let Some(day) = day {
             if day > today {
                 return Err(CoordinatorError::Refused(format!("day {} has not begun", day.text())));
             }
-            let found = self.run_of_day(territory, day, |stage| stage != LiveStage::Ended)?;
-            closed.runs.push(self.close_run(territory, &found)?);
+            closed.runs = self.close_again(keys, day)?;
             return Ok(closed);
         }
-        for day in self.days_to_close(today)? {
-            match self.close_day(territory, day) {
+        let days = if keys.live { self.days_to_close(today)? } else { self.marked_days(|day| day <= today)? };
+        if days.is_empty() && !keys.live {
+            return Err(not_live(keys, "no day to close"));
+        }
+        for (at, day) in days.iter().enumerate() {
+            if closed.runs.len() >= RETURNED_RUNS || closed.problems.len() >= PROBLEMS {
+                closed.remaining = days.len() - at;
+                break;
+            }
+            match self.close_day(keys, *day, RETURNED_RUNS - closed.runs.len()) {
                 Ok(states) => closed.runs.extend(states),
                 Err(error) if error.is_permanent() => {
                     closed.problems.push(format!("day {}: {}", day.text(), error.on_one_line()));
@@ -87,20 +106,51 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         Ok(closed)
     }
 
-    /// Closes the runs of a day that have no report. Begins a run if the day has none: its events may have been lost.
-    fn close_day(&self, territory: &Territory, day: Day) -> Result<Vec<RunState>, CoordinatorError> {
+    /// Closes the runs of a day that have not ended. Begins a run if the last one does not prove the day, or if there is none:
+    /// its events may have been lost.
+    fn close_day(&self, keys: &FleetKeys, day: Day, limit: usize) -> Result<Vec<RunState>, CoordinatorError> {
         let mut runs = self.runs_of_day(day)?;
-        let is_proven = match runs.last() {
-            // A purge may have ended the last run without a report.
-            Some(RunOfDay { run, stage: LiveStage::Ended }) => self.exists(&layout::report(&run.run))?,
-            Some(_) => true,
-            None => false,
+        let needs_run = match runs.last() {
+            Some(RunOfDay { run, stage: LiveStage::Ended }) => !self.proves_its_day(run)?,
+            Some(_) => false,
+            None => true,
         };
-        if !is_proven {
-            runs.push(self.run_of_day(territory, day, |stage| stage != LiveStage::Ended)?);
+        if needs_run && keys.live {
+            let run = self.open_run(&keys.territory, day)?;
+            runs.push(RunOfDay { run, stage: LiveStage::Open });
         }
+        self.close_pending(keys, &runs, limit)
+    }
+
+    /// Returns whether a run has a report of its whole listing. After a purge, only a report without a lost task counts.
+    fn proves_its_day(&self, run: &Run) -> Result<bool, CoordinatorError> {
+        let Some(report) = self.report_of_listing(run)? else { return Ok(false) };
+        let is_purged = marker::purged(self.results, &run.run).map_err(CoordinatorError::Ledger)?.is_some();
+        Ok(!is_purged || report.state == ReportState::Done)
+    }
+
+    /// Closes the runs of a day that have not ended. Begins another one if all have ended.
+    fn close_again(&self, keys: &FleetKeys, day: Day) -> Result<Vec<RunState>, CoordinatorError> {
+        let mut runs = self.runs_of_day(day)?;
+        if runs.iter().all(|found| found.stage == LiveStage::Ended) {
+            if !keys.live {
+                return Err(not_live(keys, &format!("no open run of day {}", day.text())));
+            }
+            let run = self.open_run(&keys.territory, day)?;
+            runs.push(RunOfDay { run, stage: LiveStage::Open });
+        }
+        self.close_pending(keys, &runs, RETURNED_RUNS)
+    }
+
+    /// Closes up to `limit` of these runs.
+    fn close_pending(
+        &self,
+        keys: &FleetKeys,
+        runs: &[RunOfDay],
+        limit: usize,
+    ) -> Result<Vec<RunState>, CoordinatorError> {
         let pending = runs.iter().filter(|found| found.stage != LiveStage::Ended);
-        pending.map(|found| self.close_run(territory, found)).collect()
+        pending.take(limit).map(|found| self.close_run(&keys.territory, found)).collect()
     }
 
     fn close_run(&self, territory: &Territory, found: &RunOfDay) -> Result<RunState, CoordinatorError> {
@@ -114,27 +164,45 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         self.resume_driving(&run.run)
     }
 
-    /// Returns yesterday, the days before it since the last one that has a run, and all days before today with a run marker.
-    fn days_to_close(&self, today: Day) -> Result<BTreeSet<Day>, CoordinatorError> {
+    /// Returns yesterday, all days of the week before it since the first one that has a run, and then older days with a run
+    /// marker. The first of these differs from day to day, so that days that never end do not stop the others.
+    fn days_to_close(&self, today: Day) -> Result<Vec<Day>, CoordinatorError> {
         let yesterday = today.plus(-1);
-        let mut days = BTreeSet::from([yesterday]);
-        let mut missed = BTreeSet::new();
-        for back in 1..=LOOK_BACK {
-            let day = yesterday.plus(-back);
+        let mut first = yesterday;
+        for day in (1..=LOOK_BACK).map(|back| yesterday.plus(-back)) {
             if self.exists(&layout::run(&run_name(self.fleet, day, 0)))? {
-                days.append(&mut missed);
-                break;
+                first = day;
             }
-            missed.insert(day);
         }
+        let mut days: Vec<Day> =
+            (0..=LOOK_BACK).map(|back| yesterday.plus(-back)).take_while(|day| *day >= first).collect();
+        let mut older = self.marked_days(|day| day < first)?;
+        if !older.is_empty() {
+            let turn = today.in_year() * RETURNED_RUNS % older.len();
+            older.rotate_left(turn);
+        }
+        days.append(&mut older);
+        Ok(days)
+    }
+
+    /// Returns the days with a run marker that fit, latest first.
+    fn marked_days(&self, fits: impl Fn(Day) -> bool) -> Result<Vec<Day>, CoordinatorError> {
+        let mut marked = BTreeSet::new();
         for page in pages(self.results, layout::ACTIVE) {
             let entries = page.map_err(CoordinatorError::Ledger)?.entries;
             let names = entries
                 .iter()
                 .filter_map(|entry| entry.key.strip_prefix(layout::ACTIVE)?.strip_suffix(".json"));
-            let marked = names.filter_map(|name| parse_run_name(self.fleet, name));
-            days.extend(marked.map(|(day, _)| day).filter(|day| *day < today));
+            let days = names.filter_map(|name| parse_run_name(self.fleet, name)).map(|(day, _)| day);
+            marked.extend(days.filter(|day| fits(*day)));
         }
-        Ok(days)
+        Ok(marked.into_iter().rev().collect())
     }
+}
+
+fn not_live(keys: &FleetKeys, why: &str) -> CoordinatorError {
+    let fleet = &keys.fleet;
+    CoordinatorError::Refused(format!(
+        "fleet {fleet} is not live and has {why}; set \"live\": true in its settings, or choose another one with --fleet"
+    ))
 }

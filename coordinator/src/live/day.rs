@@ -52,6 +52,11 @@ impl Day {
         Self(self.0.saturating_add(days.days()))
     }
 
+    /// Returns the number of the day in its year.
+    pub(crate) fn in_year(self) -> usize {
+        usize::from(self.0.day_of_year().unsigned_abs())
+    }
+
     /// Returns the day of the path with which `rest` begins, such as `2026/02/18/10/…`.
     fn of_path(rest: &str) -> Option<Self> {
         let path = rest.get(..11)?;
@@ -130,7 +135,8 @@ impl Territory {
     pub fn closing(&self, begun: &[String]) -> LiveClosing {
         let prefixes: Vec<String> = self.prefixes.iter().chain(begun).cloned().collect();
         let Self { prefixes, excluded } = Self::new(&prefixes, &self.excluded);
-        LiveClosing { prefixes, excluded }
+        let lost = prefixes.iter().filter(|prefix| !self.prefixes.contains(prefix)).cloned().collect();
+        LiveClosing { prefixes, excluded, lost }
     }
 
     /// Returns the longest of the fleet's prefixes of a key; `None` if the key belongs to no fleet or another one.
@@ -259,6 +265,7 @@ mod tests {
         let closing = territory(&["a/", "b/"], &["a/x/"]).closing(&texts(&["a/", "c/"]));
         assert_eq!(closing.prefixes, ["a/", "b/", "c/"]);
         assert_eq!(closing.excluded, ["a/x/"]);
+        assert_eq!(closing.lost, ["c/"]);
         // A prefix that the fleet had is listed also if another fleet has it now.
         assert_eq!(territory(&["a/"], &["a/x/"]).closing(&texts(&["a/x/"])).excluded, [""; 0]);
     }

@@ -30,6 +30,8 @@ pub(crate) struct DayPage {
     pub(crate) modified: Vec<Option<SystemTime>>,
     /// `None` on the last page.
     pub(crate) next: Option<Position>,
+    /// A lost prefix whose listing is denied.
+    pub(crate) denied: Option<String>,
 }
 
 /// The listing of a day.
@@ -37,6 +39,8 @@ pub(crate) struct DayPage {
 pub(crate) struct DayListing {
     pub(crate) territory: Territory,
     pub(crate) day: Day,
+    /// Prefixes that are passed over if their listing is denied.
+    pub(crate) lost: Vec<String>,
 }
 
 impl DayListing {
@@ -49,15 +53,24 @@ impl DayListing {
         Position { range: 2 * at + usize::from(!is_dated), after: Some(key.to_owned()) }
     }
 
+    /// Returns the position behind the last prefix.
+    pub(crate) fn end(&self) -> Position {
+        Position { range: 2 * self.territory.prefixes().len(), after: None }
+    }
+
     /// Lists one page. It may have no objects although others follow.
     pub(crate) fn page(&self, lister: &impl Lister, position: &Position) -> Result<DayPage, StoreError> {
         let prefixes = self.territory.prefixes();
         let Some(prefix) = prefixes.get(position.range / 2) else {
-            return Ok(DayPage { entries: Vec::new(), modified: Vec::new(), next: None });
+            return Ok(DayPage { entries: Vec::new(), modified: Vec::new(), next: None, denied: None });
         };
         let is_dated = position.range.is_multiple_of(2);
         let below = if is_dated { format!("{prefix}{}", self.day.path()) } else { prefix.clone() };
-        let Page { entries, modified, next } = lister.page(&below, position.after.as_deref())?;
+        let page = lister.page(&below, position.after.as_deref());
+        if matches!(page, Err(StoreError::AccessDenied(_))) && self.lost.contains(prefix) {
+            return Ok(self.behind_denied(prefix, position));
+        }
+        let Page { entries, modified, next } = page?;
         let next = match (next, entries.last()) {
             (Some(next), Some(last)) if !is_dated => {
                 Some(Position { after: Some(self.jump(prefix, &last.key).unwrap_or(next)), ..*position })
@@ -66,7 +79,7 @@ impl DayListing {
             (None, _) => Some(Position { range: position.range + 1, after: None }),
         };
         let next = next.filter(|next| next.range < 2 * prefixes.len());
-        let mut page = DayPage { entries: Vec::new(), modified: Vec::new(), next };
+        let mut page = DayPage { entries: Vec::new(), modified: Vec::new(), next, denied: None };
         for (at, entry) in entries.into_iter().enumerate() {
             let modified = modified.get(at).copied().flatten();
             let is_own = self.territory.prefix_of(&entry.key) == Some(prefix);
@@ -76,6 +89,13 @@ impl DayListing {
             }
         }
         Ok(page)
+    }
+
+    /// Returns a page without objects that continues behind a prefix whose listing is denied.
+    fn behind_denied(&self, prefix: &str, position: &Position) -> DayPage {
+        let range = (position.range / 2 + 1) * 2;
+        let next = (range < 2 * self.territory.prefixes().len()).then_some(Position { range, after: None });
+        DayPage { entries: Vec::new(), modified: Vec::new(), next, denied: Some(prefix.to_owned()) }
     }
 
     /// Returns whether an object outside of the directories of days is of the day.
@@ -107,9 +127,9 @@ impl DayListing {
 }
 
 impl Position {
-    /// Returns the position as the ledger keeps it.
-    pub(crate) fn cursor(&self, part: u64) -> LiveCursor {
-        LiveCursor { part, range: self.range, after: self.after.clone() }
+    /// Returns the position as the ledger keeps it, with the prefixes that were denied so far.
+    pub(crate) fn cursor(&self, part: u64, denied: Vec<String>) -> LiveCursor {
+        LiveCursor { part, range: self.range, after: self.after.clone(), denied }
     }
 }
 

@@ -89,7 +89,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         let now = SystemTime::from((self.clock)());
         status.last_done_seconds = outcomes.receipts.values().max().map(|last| seconds(*last, now));
         let mut latencies = Vec::new();
-        let listing = DayListing { territory: territory.clone(), day };
+        let listing = DayListing { territory: territory.clone(), day, lost: Vec::new() };
         let mut next = Some(Position::default());
         while let Some(position) = next {
             let page =

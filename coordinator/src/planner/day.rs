@@ -35,27 +35,37 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
         let path = layout::cursor(&run.run);
         let cursor: Option<LiveCursor> = read_json(self.results, &path).map_err(PlanError::Ledger)?;
         let after = planning.after.as_deref().map(|key| listing.position_after(key)).unwrap_or_default();
+        let denied = cursor.as_ref().map(|cursor| cursor.denied.clone()).unwrap_or_default();
         let saved = cursor.filter(|cursor| cursor.part == part).map(Position::from).unwrap_or_default();
-        Ok(self.pages_of_day(&listing, part, after.max(saved)))
+        Ok(self.pages_of_day(&listing, part, after.max(saved), denied))
     }
 
-    fn pages_of_day(&self, listing: &DayListing, part: u64, from: Position) -> Result<Listed, StoreError> {
+    fn pages_of_day(
+        &self,
+        listing: &DayListing,
+        part: u64,
+        from: Position,
+        mut denied: Vec<String>,
+    ) -> Result<Listed, StoreError> {
         let mut entries = Vec::new();
-        let mut position = from;
+        let mut position = Some(from);
         for _ in 0..PAGES {
-            let page = listing.page(self.source, &position)?;
+            let Some(at) = &position else { break };
+            let page = listing.page(self.source, at)?;
             entries.extend(page.entries);
-            match page.next {
-                None => return Ok(Listed { entries, is_last: true, cursor: None }),
-                Some(next) => position = next,
-            }
+            denied.extend(page.denied.filter(|prefix| !denied.contains(prefix)));
+            position = page.next;
             if entries.len() >= PART_OBJECTS {
                 break;
             }
         }
         // The part with these objects is written before the cursor counts.
-        let cursor = position.cursor(part + u64::from(!entries.is_empty()));
-        Ok(Listed { entries, is_last: false, cursor: Some(cursor) })
+        let part = part + u64::from(!entries.is_empty());
+        let is_last = position.is_none();
+        // After the end, only the report needs the cursor: for the prefixes that were denied.
+        let is_needed = !is_last || !denied.is_empty();
+        let cursor = is_needed.then(|| position.unwrap_or_else(|| listing.end()).cursor(part, denied));
+        Ok(Listed { entries, is_last, cursor })
     }
 
     fn day_listing(&self, run: &Run, live: &LiveDay) -> Result<DayListing, StoreError> {
@@ -66,7 +76,8 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
         let invalid =
             || StoreError::Invalid(format!("run {} has the invalid day {:?}", run.run, live.day).into());
         let day = Day::parse(&live.day).ok_or_else(invalid)?;
-        Ok(DayListing { territory: Territory::from(closing), day })
+        let lost = closing.lost.clone();
+        Ok(DayListing { territory: Territory::from(closing), day, lost })
     }
 
     /// Saves where the listing continues.

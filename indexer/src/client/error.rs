@@ -7,13 +7,13 @@ use serde::Deserialize;
 
 use super::Response;
 
-/// Maximum bytes of a text of the cluster that an error or a reject quotes.
+/// Maximum bytes of a text from the cluster that an error or a reject quotes.
 pub(crate) const MAX_REASON_BYTES: usize = 1000;
 
 /// Why a request has no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The connection failed or ended before the answer was complete. The cluster may have done what was asked.
+    /// The connection failed or ended before the answer was complete. The cluster may have executed the request.
     #[error("no complete answer from {url}; check the network, the address, and the certificate")]
     Connection {
         /// The address of the cluster.
@@ -21,12 +21,12 @@ pub enum ClientError {
         /// The cause.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The answer took too long. The cluster may have done what was asked.
+    /// The request timed out. The cluster may have executed it.
     #[error("no complete answer from {url} within {seconds} s")]
     Timeout {
         /// The address of the cluster.
         url: String,
-        /// The time of a request.
+        /// The timeout of a request, in seconds.
         seconds: u64,
     },
     /// The cluster answers with a status that is not a success.
@@ -138,7 +138,7 @@ enum ErrorText<'a> {
     Text(Cow<'a, str>),
 }
 
-/// Returns error type and reason of an answer, or its beginning.
+/// Returns the error type and reason of an answer, or its first bytes.
 fn reason(body: &[u8]) -> String {
     let parsed: Option<ErrorAnswer<'_>> = serde_json::from_slice(body).ok();
     let found = parsed.and_then(|answer| match answer {
@@ -155,7 +155,7 @@ fn reason(body: &[u8]) -> String {
     }
 }
 
-/// Returns the beginning of a text of the cluster, which may quote field values, without control characters.
+/// Returns the beginning of a text from the cluster, without control characters. The text may quote field values.
 pub(crate) fn quoted(text: &str) -> String {
     let mut end = text.len().min(MAX_REASON_BYTES);
     while !text.is_char_boundary(end) {

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use super::ClientError;
 use crate::settings::{Auth, SigningService};
 
-/// Credentials that expire sooner are loaded again.
+/// The signer reloads credentials that expire sooner.
 const EXPIRES_SOON: Duration = Duration::from_mins(5);
 
 /// Adds credentials or a signature to requests.

@@ -20,11 +20,11 @@ pub enum IndexError {
     /// The cluster did not accept documents for longer than the limit. Try again later.
     #[error("the cluster has accepted nothing for {seconds} s; {attempts} attempts failed")]
     Unavailable {
-        /// Time since the first failed attempt.
+        /// Seconds since the first failed attempt.
         seconds: u64,
         /// Failed attempts.
         attempts: u32,
-        /// What the attempt did before.
+        /// Counts of the attempt.
         counts: Counts,
         /// The last failure.
         source: ClientError,
@@ -35,7 +35,7 @@ pub enum IndexError {
     /// `should_stop` returned true.
     #[error("the attempt was stopped")]
     Stopped(Counts),
-    /// A bug.
+    /// A task of the indexer panicked.
     #[error("a bug in Flowherd: a task of the indexer panicked; please report it: {0}")]
     Panicked(String),
     /// A refused row cannot be written.
@@ -44,7 +44,7 @@ pub enum IndexError {
 }
 
 impl IndexError {
-    /// Whether another attempt may succeed without a change of settings or object.
+    /// Returns whether another attempt may succeed without a change of settings or object.
     #[must_use]
     pub fn can_retry(&self) -> bool {
         match self {

@@ -21,7 +21,7 @@ use crate::{
     settings::ClusterSettings,
 };
 
-/// What all objects of a process share.
+/// Connections, pace and bulk size, which all objects of a process share.
 #[derive(Debug)]
 pub(super) struct Sender {
     client: Client,
@@ -29,11 +29,11 @@ pub(super) struct Sender {
     unavailable_limit: Duration,
     /// Maximum bytes of a bulk. Shrinks when the cluster refuses a request for its size.
     bulk_bytes: AtomicUsize,
-    /// Compressors that no request uses at the moment.
+    /// Idle compressors.
     deflaters: Mutex<Vec<Deflater>>,
 }
 
-/// What became of the documents of a bulk.
+/// The outcomes of a bulk's documents.
 #[derive(Debug, Default)]
 pub(super) struct Sent {
     /// Without the rows read.
@@ -48,22 +48,22 @@ impl Sent {
     }
 }
 
-/// A bulk that ended with an error, and what became of its documents before.
+/// The outcomes of a bulk's documents before an error, and the error.
 pub(super) type Unsent = (Sent, IndexError);
 
 /// How one request ended.
 enum Attempt {
-    /// Documents have an outcome, except those at these positions, which the cluster could not take now.
+    /// Documents have an outcome, except those at these positions, which the cluster cannot accept now.
     Answered { retry: Vec<usize> },
-    /// The request is too large for the cluster. Has its answer.
+    /// The request is too large for the cluster. Contains its answer.
     TooLarge(ClientError),
-    /// The answer is too large for this process: fewer documents have a shorter one.
+    /// The answer exceeds the limit of this process. Fewer documents have a shorter answer.
     AnswerTooLarge(ClientError),
-    /// No document has an outcome that is known.
+    /// The outcome of every document is unknown.
     Failed { error: ClientError, outage: Option<Outage> },
 }
 
-/// Failed attempts of one bulk since a document of it got an outcome.
+/// Failed attempts of one bulk since one of its documents had an outcome.
 struct Stall {
     began: Instant,
     attempts: u32,
@@ -86,7 +86,7 @@ impl Sender {
         }
     }
 
-    /// Returns the maximum bytes of a bulk with several documents.
+    /// Returns the maximum bytes of a bulk. A single document may be larger, up to the limit of the settings.
     pub(super) fn bulk_bytes(&self) -> usize {
         self.bulk_bytes.load(Ordering::Relaxed)
     }
@@ -145,13 +145,16 @@ impl Sender {
         Ok(sent)
     }
 
-    /// Returns the outage if it has lasted for the limit: of the cluster, or of this bulk, while the cluster accepts others.
+    /// Returns the outage that has reached the limit: that of the cluster, or that of this bulk while the cluster accepts others.
     fn is_over(&self, stall: &Stall, cluster: Option<Outage>) -> Option<Outage> {
         let own = Outage { duration: stall.began.elapsed(), attempts: stall.attempts };
         [cluster, Some(own)].into_iter().flatten().find(|outage| outage.duration >= self.unavailable_limit)
     }
 
-    /// Sends one request once the pace allows it, and reports its end to the pace. An error is permanent.
+    /// Sends one request when the pace allows it, and reports its end to the pace.
+    ///
+    /// # Errors
+    /// Only permanent ones.
     async fn attempt(&self, bulk: &Bulk, sent: &mut Sent) -> Result<Attempt, ClientError> {
         let running = self.pace.start().await;
         // Compressed again for each attempt, so that waiting bulks need no memory for it.
@@ -207,7 +210,7 @@ fn judge(response: &Response, bulk: &Bulk, sent: &mut Sent) -> Result<Attempt, C
         }),
     })?;
     match failure {
-        // No document got an outcome: as if the cluster had refused the request.
+        // No document has an outcome, as if the cluster had refused the request.
         Some((status, reason)) if retry.len() == bulk.len() => Err(ClientError::Documents { status, reason }),
         _ => Ok(Attempt::Answered { retry }),
     }

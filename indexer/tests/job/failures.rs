@@ -1,4 +1,4 @@
-//! Failures of requests and documents that end: every row is in the cluster once.
+//! Temporary failures of requests and documents: every row is in the cluster once.
 
 use flowherd_indexer::{client::ClientError, job::IndexError, settings::Auth};
 

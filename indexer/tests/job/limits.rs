@@ -1,4 +1,4 @@
-//! Sizes of requests and documents, and requests at the same time.
+//! Sizes of requests and documents, and concurrent requests.
 
 use flowherd_indexer::job::Indexer;
 

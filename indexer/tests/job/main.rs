@@ -1,4 +1,4 @@
-//! The indexer against a cluster that fails as a script says.
+//! The indexer against a fake cluster that fails according to a script.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod failures;

@@ -1,4 +1,4 @@
-//! Any script of failures that ends: every row is in the cluster once, and the counts add up.
+//! Any finite script of failures: every row is in the cluster once, and the counts add up.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ proptest! {
         bulk_rows in 2_usize..40,
         max_in_flight in 1_usize..6,
     ) {
-        // A document alone that gets 413 is refused, which is right but not what this property shows.
+        // A single document that gets 413 is refused. That is correct, but not the subject of this property.
         let script: Vec<Reply> = script.into_iter().enumerate().map(|(position, reply)| {
             if reply == Reply::status(413) && position > 2 { Reply::Accept } else { reply }
         }).collect();

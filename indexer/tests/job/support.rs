@@ -40,7 +40,7 @@ pub(crate) fn target() -> Target {
     }
 }
 
-/// Settings with short pauses. Tests wait for answers, never for time.
+/// Settings with short pauses. Tests wait for answers, not for a fixed time.
 pub(crate) fn settings(cluster: &FakeCluster) -> ClusterSettings {
     let mut settings = ClusterSettings::new(cluster.url());
     settings.bulk_rows = 10;

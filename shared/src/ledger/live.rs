@@ -43,6 +43,9 @@ pub struct LiveClosing {
     pub prefixes: Vec<String>,
     /// Except keys with these longer prefixes, which belong to other fleets.
     pub excluded: Vec<String>,
+    /// Those of the prefixes that the fleet has lost since the run began. Its coordinator may have lost the right to list them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<String>,
 }
 
 /// `runs/<run>/cursor.json`: how far the listing of a closing run has come since its last manifest part.
@@ -54,6 +57,9 @@ pub struct LiveCursor {
     pub range: usize,
     /// The last key or position in it; `None` at its beginning.
     pub after: Option<String>,
+    /// Lost prefixes whose listing was denied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub denied: Vec<String>,
 }
 
 impl Run {

@@ -73,6 +73,9 @@ pub struct Report {
     findings: Findings,
     /// Failed objects, sorted by key; at most [`MAX_REPORT_FAILURES`].
     pub failures: Vec<ReportFailure>,
+    /// Prefixes of a live run that were not listed, because the fleet has lost them and access was denied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unlisted: Vec<String>,
     /// Set if another run purged the queue while this one had messages in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purged: Option<Purged>,
@@ -179,6 +182,7 @@ impl Report {
             warnings: Vec::new(),
             findings: Findings::new(run),
             failures: Vec::new(),
+            unlisted: Vec::new(),
             purged: None,
         }
     }
@@ -210,7 +214,8 @@ impl Report {
     /// Sets state and warnings. `manifest_is_complete` means that every object of the prefix was listed and added.
     pub fn finish(&mut self, finished: String, manifest_is_complete: bool) {
         self.finished = finished;
-        self.state = if !manifest_is_complete || self.objects.missing > 0 {
+        let is_listed = manifest_is_complete && self.unlisted.is_empty();
+        self.state = if !is_listed || self.objects.missing > 0 {
             ReportState::Incomplete
         } else if self.objects.failed > 0 {
             ReportState::Failed

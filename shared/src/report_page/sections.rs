@@ -41,6 +41,12 @@ pub(super) fn verdict(run: &Run, report: &Report) -> Markup {
                     @if let Some(elapsed) = elapsed(run, report) { ", after " (duration(elapsed)) }
                 }
             }
+            @for prefix in report.unlisted.iter().take(MAX_WARNINGS) {
+                p.attention {
+                    "Not listed: " code { (Key(prefix)) } ". The fleet has lost this prefix, and access is denied."
+                }
+            }
+            (more(report.unlisted.len(), MAX_WARNINGS, "prefix", "prefixes"))
             @if let Some(purged) = &report.purged {
                 p.attention {
                     "The queue was purged at " (Name(&purged.at)) " for run " (Name(&purged.by))

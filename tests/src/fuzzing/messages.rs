@@ -139,14 +139,13 @@ impl Fleet {
 
     /// Handles messages of the queue of arrivals. Each of them is sent, ignored, or delivered again.
     fn arrive(messages: &[ArrivalMessage]) {
-        let territory = Territory::new(&["p/".to_owned()], &[]);
-        let fleets = [FleetKeys { fleet: "main".to_owned(), territory, live: true }];
+        let fleets = [live_fleet()];
         let now = Timestamp::from_second(1_771_372_800).expect("a time");
         let arrivals = Arrivals { bucket: "logs", fleets: &fleets, now };
-        let handled = arrivals.handle(messages, |keys, day, objects| {
+        let handled = arrivals.handle(messages, &|| true, |keys, day, objects| {
             assert!(objects.iter().all(|object| keys.territory.prefix_of(&object.key).is_some()));
             assert_eq!(Day::parse(&day.text()), Some(day));
-            Ok(())
+            Ok(objects.len() as u64)
         });
         assert_eq!(handled.failed.is_empty(), handled.refused == 0);
         let accounted = handled.sent + handled.ignored + handled.refused;
@@ -158,9 +157,8 @@ impl Fleet {
 
     /// Closes days. An invalid day is refused.
     fn close(&self, options: &CloseOptions) {
-        let territory = Territory::new(&["p/".to_owned()], &[]);
         let Ok(day) = options.parse_day() else { return };
-        match self.coordinate(|coordinator| coordinator.close(&territory, day)) {
+        match self.coordinate(|coordinator| coordinator.close(&live_fleet(), day)) {
             Ok(closed) => assert!(!closed.runs.is_empty()),
             Err(error) => assert!(!error.on_one_line().is_empty()),
         }
@@ -194,7 +192,10 @@ impl Fleet {
             Event::ReportNow { run } => {
                 coordinator.run(&run).and_then(|run| coordinator.step(RunState::report_now(&run), &|| false))
             }
-            Event::Redrive { run } => coordinator.redrive(&run).map(|(_, state)| state),
+            Event::Redrive { run } => {
+                let (_, state) = coordinator.redrive(&run)?;
+                state.ok_or_else(|| CoordinatorError::Busy("an open live run is not driven".to_owned()))
+            }
             Event::Arrivals(_) | Event::Close(_) | Event::Names(_) => unreachable!("returned above"),
             Event::State(state) => coordinator.step(RunState { run: "r".to_owned(), ..*state }, &|| false),
         });
@@ -293,4 +294,9 @@ fn reads_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(
     let bytes = serde_json::to_vec(&value).expect("it is JSON");
     assert_eq!(serde_json::from_slice::<T>(&bytes).expect("its own JSON"), value);
     Some(value)
+}
+
+fn live_fleet() -> FleetKeys {
+    let territory = Territory::new(&["p/".to_owned()], &[]);
+    FleetKeys { fleet: "main".to_owned(), territory, live: true }
 }

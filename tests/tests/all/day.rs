@@ -133,7 +133,7 @@ fn day() -> Day {
     });
     source.put("firehose/damaged", &whole).unwrap();
     source.put("firehose/header", FLOW.as_bytes()).unwrap();
-    end(connected.with("main", |coordinator| coordinator.redrive("second")).unwrap().unwrap().1);
+    end(connected.with("main", |coordinator| coordinator.redrive("second")).unwrap().unwrap().1.unwrap());
     // A second message of an object that is done: the worker reads the versions of its outputs.
     let whole = Source::head(&source, "firehose/whole").unwrap().unwrap();
     let again = Task {

@@ -192,7 +192,7 @@ fn denied_access_is_retried_and_is_permanent_from_the_fifth_attempt() {
             assert!(failure.error.contains("permission denied"), "{failure:?}");
             // The permissions are granted, but IAM is eventually consistent: a redriven message gets as many attempts as a
             // first one.
-            let step = fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap().1;
+            let step = fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap().1.unwrap();
             *denying.failures_left.lock().unwrap() = 1;
             handler.poll(&|| fleet.queue.depth().unwrap() != QueueDepth::default(), &|| {
                 ControlFlow::Continue(())
@@ -226,7 +226,7 @@ fn damaged_and_vanished_objects_are_named_and_done_after_repair_and_redrive() {
             let (key, bytes) = object("firehose", number);
             fleet.source.put(&key, bytes);
         }
-        let redrive = || fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap().1;
+        let redrive = || fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap().1.unwrap();
         let report = fleet.finish(redrive());
         assert_eq!(counts(&report), (ReportState::Failed, 11, 1, 0));
         assert_eq!(report.failures[0].key, keys[2]);
@@ -251,7 +251,7 @@ fn an_object_replaced_after_the_listing_fails_by_name_and_is_done_after_a_redriv
     let report = fleet.finish(step);
     assert_eq!(counts(&report), (ReportState::Failed, 2, 1, 0));
     assert!(report.failures[0].error.contains("has changed since it was listed"), "{report:?}");
-    let step = fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap().1;
+    let step = fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap().1.unwrap();
     let report = fleet.finish(step);
     assert_eq!((counts(&report), report.records.rows), ((ReportState::Done, 3, 0, 0), 1 + 2 + 4));
     assert!(fleet.has(&layout::amendment("r", &key)));
@@ -282,7 +282,7 @@ fn a_redriven_message_is_attempted_even_if_its_first_delivery_is_lost() {
         assert_eq!(counts(&fleet.finish(step)).0, ReportState::Failed);
         // The object has its original bytes again, so only an attempt shows the repair.
         fleet.source.put(&key, whole);
-        let step = fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap().1;
+        let step = fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap().1.unwrap();
         let lost = fleet.queue.receive(1, Duration::ZERO).unwrap().remove(0);
         fleet.queue.change_visibility(&lost.handle, Duration::ZERO).unwrap();
         assert_eq!(counts(&fleet.finish(step)), (ReportState::Done, 1, 0, 0));

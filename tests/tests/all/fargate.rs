@@ -26,8 +26,8 @@ const SESSION_TOKEN: &str = "TokenOfTheTaskRole";
 
 /// Serves the credentials of a task role, as the agent of ECS does, until the process ends. Returns its URL.
 ///
-/// ECS gives `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI`, a path on 169.254.170.2. The same provider of the SDK takes a whole URL
-/// on the loopback address from `AWS_CONTAINER_CREDENTIALS_FULL_URI`
+/// ECS sets `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI`, a path on 169.254.170.2. The same provider of the SDK reads a URL on the
+/// loopback address from `AWS_CONTAINER_CREDENTIALS_FULL_URI`
 /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html>).
 fn credentials_endpoint() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -91,7 +91,7 @@ fn a_worker_signs_its_requests_with_the_credentials_of_the_task_role() {
     assert!(head.contains(&format!("x-amz-security-token: {SESSION_TOKEN}").to_ascii_lowercase()), "{head}");
     let mut log = String::new();
     worker.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-    // It ends, and ECS replaces the task: a container needs no health check for this.
+    // The worker ends, and ECS replaces the task, so the container needs no health check.
     assert_eq!(worker.wait(), 2, "{log}");
     assert!(log.contains("cannot work") && log.contains("FLOWHERD_SOURCE_BUCKET=source"), "{log}");
 }

@@ -244,7 +244,7 @@ fn a_redrive_moves_only_the_dead_letters_of_its_fleet() {
     let (redriven, state) = stack.coordinate("waf", |coordinator| coordinator.redrive("b")).unwrap();
     assert!(matches!(redriven, Redriven::Started(1) | Redriven::Moved(1)), "{redriven:?}");
     assert_eq!((dead("flow"), dead("waf")), (1, 0));
-    assert_eq!(done(&stack.finish(state)), 3);
+    assert_eq!(done(&stack.finish(state.unwrap())), 3);
     assert_eq!((dead("flow"), stack.messages("flow")), (1, 0));
 }
 

@@ -1,5 +1,6 @@
 //! Live runs on the fakes: objects that arrive as events, and days that are closed.
 
+mod closes;
 mod days;
 mod events;
 mod prefixes;
@@ -97,7 +98,7 @@ impl Live {
         };
         let messages: Vec<ArrivalMessage> = bodies.iter().enumerate().map(message).collect();
         let arrivals = Arrivals { bucket: BUCKET, fleets: &self.keys, now: self.now() };
-        arrivals.handle(&messages, |keys, day, objects| {
+        arrivals.handle(&messages, &|| true, |keys, day, objects| {
             assert_eq!(keys.fleet, "main");
             self.fleet.coordinate(|coordinator| coordinator.arrive(&keys.territory, day, objects))
         })
@@ -111,14 +112,17 @@ impl Live {
 
     fn close(&self, day: Option<&str>) -> Closed {
         let day = day.map(|day| Day::parse(day).unwrap());
-        self.fleet.coordinate(|coordinator| coordinator.close(self.territory(), day)).unwrap()
+        self.fleet.coordinate(|coordinator| coordinator.close(&self.keys[0], day)).unwrap()
     }
 
-    /// Closes the days that are over, or one day, and returns the report of each run.
+    /// Closes the days that are over, or one day, and returns the report of each run, in the order of their names.
     fn close_and_report(&self, day: Option<&str>) -> Vec<Report> {
         let closed = self.close(day);
         assert_eq!(closed.problems, [""; 0]);
-        closed.runs.into_iter().map(|state: RunState| self.fleet.finish(state)).collect()
+        let mut reports: Vec<Report> =
+            closed.runs.into_iter().map(|state: RunState| self.fleet.finish(state)).collect();
+        reports.sort_by(|a, b| a.run.cmp(&b.run));
+        reports
     }
 
     /// Closes the only run that is to be closed, and expects that it is done.

@@ -1,5 +1,5 @@
-//! Fleets with driver map, on the fakes: the coordinator plans and reports, and a Distributed Map passes the objects between the
-//! two. [`Map`] does what the step loop's map does on AWS.
+//! Fleets with driver map, on the fakes. The coordinator plans and reports; in between, a Distributed Map passes the objects to
+//! workers. [`Map`] is a fake of the step loop's map.
 
 use std::{
     collections::BTreeMap,
@@ -33,7 +33,7 @@ use super::{
     fleet::{BUCKET, Fleet, object},
 };
 
-/// As in the stack: one attempt and five retries.
+/// Attempts of a child, as in the stack: one and five retries.
 const ATTEMPTS: u32 = 6;
 
 fn map_fleet(objects: usize) -> Fleet {
@@ -98,7 +98,7 @@ impl<'a> Map<'a> {
         }
     }
 
-    /// One child execution: invokes the worker until it answers, or the attempts are exhausted.
+    /// One child execution: invokes the worker until it succeeds or the attempts are exhausted.
     fn child(&self, input: &Value) -> Result<Answer, String> {
         let mut last = String::new();
         for attempt in 1..=ATTEMPTS {
@@ -350,10 +350,10 @@ fn what_needs_a_queue_is_refused_in_a_map_fleet_and_the_error_says_what_to_do() 
     assert!(!fleet.has(&layout::run("p")) && !fleet.has(&layout::active("p")));
     let planned = plan(&fleet, fleet.begin("r", ""));
     assert_eq!(
-        refusal(fleet.coordinate(|coordinator| coordinator.redrive("r").map(|(_, state)| state))),
+        refusal(fleet.coordinate(|coordinator| coordinator.redrive("r").map(|(_, state)| state.unwrap()))),
         format!("{no_queue}; begin a run of its failed and missing objects: flowherd run --resume r")
     );
-    // Nothing but the step loop runs the map.
+    // Only the step loop runs the map.
     let only_there = "fleet main has driver map, and only the step loop of a deployed stack passes its objects to the workers; \
                       begin the run in a stack (flowherd run --stack NAME), or start its state machine";
     assert_eq!(
@@ -376,7 +376,7 @@ fn the_state_before_the_map_is_an_event_again() {
     let planned = plan(&fleet, fleet.begin("r", ""));
     let mut json = serde_json::to_value(&planned).unwrap();
     assert_eq!((&json["operation"], &json["ended"]), (&json!("map"), &json!(false)));
-    // This is all that the step loop changes.
+    // The step loop changes nothing else.
     json["ended"] = json!(true);
     let Event::State(state) = Event::parse(json).unwrap() else { panic!("a state") };
     assert_eq!(state.operation, Operation::Map(Mapping { ended: true }));

@@ -1,5 +1,5 @@
 //! Fleets with driver map on the local cloud: both functions as processes, and a deployed stack. ministack ignores the
-//! `ItemBatcher` of a Distributed Map, so its children have single items; the functions are also invoked with batches.
+//! `ItemBatcher` of a Distributed Map, so its children have single items. The test invokes the functions with batches too.
 
 use std::time::Duration;
 
@@ -127,7 +127,7 @@ fn a_deployed_map_fleet_runs_a_prefix_without_a_queue_and_names_what_failed() {
     );
     assert_eq!(report["failures"][0]["key"], key.as_str(), "{report}");
 
-    // What to do instead of a redrive.
+    // Both need a queue. `run --resume` replaces them.
     for command in [&["redrive", "tuesday"][..], &["rerun", "--prefix", "firehose/"]] {
         let refused = deployed.flowherd(command);
         assert_eq!(refused.status, 2, "{refused:?}");

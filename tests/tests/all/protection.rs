@@ -244,7 +244,7 @@ fn failed(numbers: &[usize]) -> Fleet {
 fn message_after_redrive(fleet: &Fleet) -> (Redriven, String) {
     fleet.queue.advance(Duration::from_mins(1));
     let (redriven, step) = fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap();
-    let mut step = step;
+    let mut step = step.unwrap();
     while !step.has_ended() {
         fleet.drain(1);
         let turn = Cell::new(true);
@@ -264,7 +264,7 @@ fn a_driver_does_not_end_a_run_that_another_driver_has_redriven() {
         fleet.drain(2);
     }
     fleet.source.put(&key, whole);
-    let redriven = fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap().1;
+    let redriven = fleet.coordinate(|coordinator| coordinator.redrive("r")).unwrap().1.unwrap();
 
     // To the first driver, every object has an outcome.
     let reporting = fleet.drive(first, |step| !matches!(step.operation, Operation::Report(_)));

@@ -367,7 +367,7 @@ fn a_redriven_message_is_never_acknowledged_as_one_of_a_run_that_is_over() {
         for message in fleet.queue.receive(10, Duration::ZERO).unwrap() {
             fleet.queue.change_visibility(&message.handle, Duration::ZERO).unwrap();
         }
-        assert_eq!(fleet.finish(step).state, ReportState::Done);
+        assert_eq!(fleet.finish(step.unwrap()).state, ReportState::Done);
         for (run, key) in runs.iter().zip(&keys) {
             assert!(fleet.has(&layout::receipt(run, key)), "{run}");
         }

@@ -1,4 +1,4 @@
-//! Nodes that refuse, or end, while rows are sent to them.
+//! Nodes that refuse requests, or are killed, while the indexer sends rows.
 
 use std::{
     collections::VecDeque,
@@ -29,7 +29,7 @@ pub(crate) fn requests_that_the_node_refuses_for_memory_are_sent_again() {
     let session = Session::new(&node);
     let table = flow_table("pressure");
     let object = object(&table, flow_rows(5000));
-    // Two requests at a time fit into the memory, and eight do not.
+    // Two concurrent requests fit into the memory; eight do not.
     let settings = ClusterSettings { bulk_bytes: 24 << 10, max_in_flight: 8, ..session.settings() };
     let (counts, _) = index_with(&session, &settings, &table, &dated(), &object);
     assert_eq!((counts.rows, counts.refused), (5000, 0));
@@ -41,7 +41,7 @@ pub(crate) fn documents_that_the_node_has_no_queue_for_are_sent_again() {
     let node = SearchNode::start(&["thread_pool.write.size=1", "thread_pool.write.queue_size=1"]);
     let session = Session::new(&node);
     let table = flow_table("queue");
-    // Each request has documents for ten indices, and so ten tasks for a thread and a queue of one.
+    // Each request has documents for ten indices, so ten tasks compete for one thread and a queue of one.
     let object = object(&table, (0..3000).map(|row| flow_row(row % 10 * 86_400 + row, "10.0.0.1", row)));
     let settings = ClusterSettings { bulk_rows: 500, ..session.settings() };
     let (counts, _) = index_with(&session, &settings, &table, &dated(), &object);
@@ -81,7 +81,7 @@ pub(crate) fn a_node_that_is_killed_and_started_again_has_every_row_once() {
         let body = HalfWay::new(&object, reached);
         let outcome =
             session.runtime.block_on(index(&indexer, &target, super::indexing::KEY, body, &|| false));
-        // Until here the node must not end.
+        // The node must run until this point.
         let node = restart.join().unwrap();
         assert_documents(&session, "flowherd-killed-*", 20_000);
         drop(node);

@@ -1,4 +1,4 @@
-//! Objects of rows through the indexer.
+//! Objects that the indexer sends to a node.
 
 use flowherd_indexer::{
     client::Method,
@@ -50,7 +50,7 @@ pub(crate) fn assert_documents(session: &Session, pattern: &str, documents: u64)
     let expected = [Expected { object: KEY.to_owned(), documents }];
     let verification = session.runtime.block_on(session.cluster().verify(pattern, &expected)).unwrap();
     assert_eq!(verification.differences, []);
-    // The numbers of the rows are those from 1 to the last.
+    // Row numbers run from 1 without gaps.
     let rows = json!({ "size": 0, "aggs": { "rows": { "extended_stats": { "field": "flowherd.row" } } } });
     let body = session.ok(Method::Post, &format!("/{pattern}/_search"), &rows);
     let rows = &body["aggregations"]["rows"];
@@ -138,7 +138,7 @@ pub(crate) fn a_data_stream_has_each_row_once_until_it_is_rolled_over(session: &
     let (counts, _) = index_object(session, &table, &destination, &object);
     assert_eq!((counts.indexed, counts.existing), (0, 500));
     assert_documents(session, "flowherd-rolled", 500);
-    // The cluster compares ids within one index only. The comparison with the ledger notices the second copies.
+    // The cluster compares ids within one index only. The comparison with the ledger reports the second copies.
     session.ok(Method::Post, "/flowherd-rolled/_rollover", &Value::Null);
     let (counts, _) = index_object(session, &table, &destination, &object);
     assert_eq!((counts.indexed, counts.existing), (500, 0));

@@ -1,5 +1,5 @@
-//! The index on a real node of OpenSearch. Run it with `make test-opensearch`, which installs the node.
-//! `cargo test --test opensearch -- WORD` runs the checks whose names have it.
+//! The indexer on a real node of OpenSearch. Run it with `make test-opensearch`, which installs the node.
+//! `cargo test --test opensearch -- WORD` runs the checks whose names contain the word.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod faults;
@@ -61,7 +61,7 @@ checks![SHARED: Check:
     removal::names_without_an_index_and_invalid_names_are_refused,
 ];
 
-// Checks with a node of their own.
+// Checks that start their own node.
 checks![ALONE: (&str, fn()):
     faults::requests_that_the_node_refuses_for_memory_are_sent_again,
     faults::documents_that_the_node_has_no_queue_for_are_sent_again,

@@ -1,4 +1,4 @@
-//! What the mapping makes of documents: search by type, and refusals.
+//! The mapping: searches by type, and refused documents.
 
 use flowherd_indexer::client::Method;
 use serde_json::{Value, json};
@@ -63,7 +63,7 @@ pub(crate) fn values_that_do_not_fit_their_type_and_unknown_fields_are_refused(s
 pub(crate) fn a_long_text_is_kept_but_not_searchable(session: &Session) {
     session.install(&json("long_text")).unwrap();
     let index = "flowherd-long_text-undated";
-    // Four bytes each: the longest term of Lucene.
+    // The longest searchable value of such characters: the limit counts each as two UTF-16 code units.
     let (longest, too_long) = ("𝔞".repeat(8191 / 2), "a".repeat(40_000));
     assert_eq!(session.create(index, "1", &json!({ "text": longest })).0, 201);
     assert_eq!(session.create(index, "2", &json!({ "text": too_long })).0, 201);

@@ -1,4 +1,4 @@
-//! Objects of rows, and what their indexing returns.
+//! Objects of rows, and the results of indexing them.
 
 use std::{
     io::{self, Write},
@@ -58,7 +58,7 @@ pub(crate) fn flow_row(second: u64, source: &str, bytes: u64) -> String {
     )
 }
 
-/// Rows with addresses of 10.0.0.0/8, one a second.
+/// Rows with addresses of 10.0.0.0/8, one per second.
 pub(crate) fn flow_rows(count: u64) -> impl Iterator<Item = String> {
     (0..count).map(|row| flow_row(row, &format!("10.{}.{}.{}", row % 200, row / 200 % 250, row % 7), row))
 }

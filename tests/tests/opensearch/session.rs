@@ -31,7 +31,7 @@ impl Session {
         Self { runtime: Runtime::new().unwrap(), client, url: node.url() }
     }
 
-    /// Returns settings of an indexer that pauses for a short time only.
+    /// Returns settings of an indexer with short pauses.
     pub(crate) fn settings(&self) -> ClusterSettings {
         let (first_pause, max_pause) = (Duration::from_millis(10), Duration::from_millis(250));
         ClusterSettings { first_pause, max_pause, ..ClusterSettings::new(&self.url) }
@@ -70,7 +70,7 @@ impl Session {
         body["count"].as_u64().unwrap()
     }
 
-    /// Installs what the documents of a table need.
+    /// Installs the template, index or data stream of a table.
     pub(crate) fn install(&self, prepared: &Prepared) -> Result<(), String> {
         let installed =
             self.runtime.block_on(self.cluster().install(&prepared.template, &prepared.destination));
@@ -90,7 +90,7 @@ impl Prepared {
         Self::new(&flow_table(table), Destination::Indices(NameLayout::default()))
     }
 
-    /// A table of JSON records with these columns, in the form of the configuration.
+    /// A table of JSON records with these columns, in the syntax of the configuration.
     pub(crate) fn json(table: &str, columns: &str) -> Self {
         Self::new(&json_table(table, columns), Destination::Indices(NameLayout::default()))
     }

@@ -1,4 +1,4 @@
-//! Templates, indices and data streams: what a run installs, and what it refuses.
+//! Templates, indices and data streams: installation and refusals.
 
 use flowherd_indexer::{
     client::Method,
@@ -32,7 +32,7 @@ pub(crate) fn a_template_is_installed_once_and_a_repeated_installation_changes_n
     let installed = template_in(session, &prepared.template.name);
     assert_eq!(installed["version"], VERSION);
     assert_eq!(installed["template"]["mappings"]["dynamic"], "strict");
-    // A comment of the owner of the cluster: an installation that wrote the template again would remove it.
+    // A comment that the cluster's owner added. If the installation wrote the template again, the comment would be lost.
     put_template(session, &prepared, |body| body["_meta"]["comment"] = json!("kept"));
     session.install(&prepared).unwrap();
     assert_eq!(template_in(session, &prepared.template.name)["_meta"]["comment"], "kept");

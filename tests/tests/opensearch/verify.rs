@@ -34,7 +34,7 @@ pub(crate) fn counts_of_the_cluster_agree_with_the_ledger(session: &Session) {
     let verification = verify(session, "flowherd-agrees-*", &expected);
     assert_eq!((verification.objects, verification.documents), (3, 7));
     assert_eq!(verification.differences, []);
-    // More objects than one query has.
+    // More objects than fit into one query.
     let many: Vec<String> = (0..1200).map(|number| format!("csv/agrees/{number}")).collect();
     let many: Vec<(&str, u64)> = many.iter().map(|object| (&**object, 0)).chain(expected).collect();
     let verification = verify(session, "flowherd-agrees-*", &many);

@@ -1,7 +1,7 @@
 //! A live day under faults: its objects arrive as events, and its close lists them.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     thread,
 };
 
@@ -11,7 +11,7 @@ use flowherd_coordinator::{
     settings::Settings,
 };
 use flowherd_shared::store::ManifestEntry;
-use flowherd_tests::{command::flowherd_in, fault_proxy::FaultProxy};
+use flowherd_tests::command::flowherd_in;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -48,13 +48,14 @@ impl Play<'_> {
     }
 
     /// Delivers all events as SQS does: those that the function does not handle again, up to the maximum deliveries.
-    fn arrive(&self) {
+    /// Returns the number of objects whose tasks were sent.
+    fn arrive(&self) -> u64 {
         let environment = self.live_environment(true);
         let variable =
             |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
         let settings = Settings::read(&variable).unwrap();
         let fleets = FleetKeys::of(&settings.fleets);
-        let mut pending = self.messages();
+        let (mut pending, mut sent) = (self.messages(), 0);
         for _ in 0..DELIVERIES {
             let aws = self.fleet.cloud.through(&self.proxy.endpoint);
             // A function that cannot connect handles none.
@@ -62,14 +63,16 @@ impl Play<'_> {
             let arrivals = Arrivals { bucket: "source", fleets: &fleets, now: Timestamp::now() };
             let mut failed = Vec::new();
             for batch in pending.chunks(BATCH) {
-                let handled = arrivals.handle(batch, |keys, day, objects| {
+                let handled = arrivals.handle(batch, &|| true, |keys, day, objects| {
                     connected
                         .with(&keys.fleet, |coordinator| coordinator.arrive(&keys.territory, day, objects))?
                 });
+                sent += handled.sent;
                 failed.extend(handled.failed);
             }
             pending.retain(|message| failed.contains(&message.message_id));
         }
+        sent
     }
 
     /// Closes the day and follows its run. Returns the report, unless the faults were too many.
@@ -80,11 +83,12 @@ impl Play<'_> {
     }
 
     /// Lets the objects of a day arrive and closes the day, with faults and then without them.
-    fn live_day(mut self) -> usize {
+    /// Returns the number of requests with a fault and of arrivals that were sent.
+    fn live_day(mut self) -> (usize, u64) {
         let rules: Vec<Value> = self.schedule.faults.iter().map(|(_, rule)| rule.clone()).collect();
         self.proxy.set_faults(&rules);
         self.keep_workers(true);
-        self.arrive();
+        let sent = self.arrive();
         if let Some(report) = self.close(true) {
             self.check_close(&report);
         }
@@ -96,7 +100,7 @@ impl Play<'_> {
         let not_done = self.check_close(&report);
         assert_eq!(not_done, u64::from(self.schedule.damages), "{report}");
         assert!(self.fleet.outputs() == self.fleet.converted().1, "the outputs differ from those of convert");
-        struck
+        (struck, sent)
     }
 
     /// Checks that each object of the day is done or named. Returns the number of those that are named.
@@ -126,16 +130,19 @@ fn event(object: &ManifestEntry) -> Value {
 #[test]
 #[ignore = "needs .venv; run `make test`"]
 fn under_random_faults_every_object_of_a_live_day_is_done_or_named_by_its_close() {
-    let struck = AtomicUsize::new(0);
+    let (struck, sent) = (AtomicUsize::new(0), AtomicU64::new(0));
     thread::scope(|scope| {
         for seed in 1..=3 {
-            let struck = &struck;
+            let (struck, sent) = (&struck, &sent);
             scope.spawn(move || {
                 let schedule = Schedule::new(seed);
                 println!("{schedule}");
-                struck.fetch_add(Play::new(&schedule).live_day(), Ordering::Relaxed);
+                let (faults, arrivals) = Play::new(&schedule).live_day();
+                struck.fetch_add(faults, Ordering::Relaxed);
+                sent.fetch_add(arrivals, Ordering::Relaxed);
             });
         }
     });
     assert!(struck.into_inner() > 0, "no fault was injected");
+    assert!(sent.into_inner() > 0, "no object arrived before its close");
 }

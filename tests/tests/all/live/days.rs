@@ -239,7 +239,7 @@ fn a_live_run_is_not_resumed_or_continued_as_a_run_of_its_prefix() {
         let why = refusal(coordinator.begin(&named).unwrap_err());
         assert!(why.contains("begins with live-"), "{why}");
         let tomorrow = Day::parse("2026-02-19");
-        let why = refusal(coordinator.close(live.territory(), tomorrow).unwrap_err());
+        let why = refusal(coordinator.close(&live.keys[0], tomorrow).unwrap_err());
         assert_eq!(why, "day 2026-02-19 has not begun");
     });
     assert!(live.fleet.store.get(&layout::closing(DAY)).unwrap().is_none());

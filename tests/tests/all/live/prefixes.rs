@@ -1,5 +1,8 @@
 //! Which objects the listing of a day has.
 
+use flowherd_coordinator::live::day::Territory;
+use flowherd_shared::ledger::{ReportState, layout};
+
 use super::{HOUR, Live, objects};
 
 pub(super) fn keys_of_manifest(live: &Live, run: &str) -> Vec<String> {
@@ -108,4 +111,42 @@ fn a_listing_without_an_object_of_the_day_in_many_pages_continues_where_it_stopp
     };
     assert_eq!(objects(&report), [1, 1, 0, 0, 0]);
     assert!((5..=8).contains(&calls.get()), "{} calls", calls.get());
+}
+
+#[test]
+fn a_prefix_that_the_fleet_has_lost_is_named_in_the_report_and_the_others_are_listed() {
+    let mut live = Live::with(&["a/", "b/"], &[]);
+    live.arrive_all(&[live.put("a/2026/02/18/10/x", "g"), live.put("b/2026/02/18/10/x", "g")]);
+    live.put("b/2026/02/18/11/lost", "g");
+    live.keys[0].territory = Territory::new(&["b/".to_owned()], &[]);
+    live.fleet.source.deny_listing("a/");
+    live.pass(26 * HOUR);
+    let run = "live-main-2026-02-18";
+    let state = live.close(None).runs.remove(0);
+    let state = live.fleet.drive(state, |state| state.operation.name() == "plan");
+    assert!(live.fleet.has(&layout::active(run)), "the tasks that arrived are not protected");
+    let report = live.fleet.finish(state);
+    assert_eq!((objects(&report), report.state), ([2, 2, 0, 0, 0], ReportState::Incomplete));
+    assert_eq!(report.unlisted, ["a/"]);
+    assert_eq!(keys_of_manifest(&live, run), ["b/2026/02/18/10/x", "b/2026/02/18/11/lost"]);
+    // The day has its verdict: it is not closed again every day.
+    assert_eq!(live.close(None).runs, []);
+}
+
+#[test]
+fn a_live_run_whose_prefix_may_not_be_listed_stays_protected_and_is_closed_again() {
+    let live = Live::new();
+    live.arrive_all(&[live.put("p/2026/02/18/10/a", "g")]);
+    live.pass(26 * HOUR);
+    let run = "live-main-2026-02-18";
+    for _ in 0..2 {
+        let state = live.close(None).runs.remove(0);
+        live.fleet.source.deny_at(0);
+        let step = |state| live.fleet.coordinate(|coordinator| coordinator.step(state, &|| true));
+        let error = step(state).unwrap_err();
+        assert!(error.is_permanent() && error.to_string().contains("may list this prefix"), "{error}");
+        live.fleet.source.fail_at(None);
+        assert!(live.fleet.has(&layout::active(run)), "the tasks that arrived are not protected");
+    }
+    assert_eq!(objects(&live.close_one(None)), [1, 1, 0, 0, 0]);
 }

@@ -1,7 +1,9 @@
 //! Random schedules of a live fleet: events that come twice, late, out of order or never, objects that are replaced and removed,
-//! changes of the configuration, purges, closes at any time, and calls that fail. After the last close, every object is done.
+//! changes of the configuration, purges by the fleet and from outside, reports on demand, closes at any time, and calls that fail. After the last close, every object is done.
 
-use flowherd_coordinator::live::day::Day;
+use std::collections::{BTreeMap, BTreeSet};
+
+use flowherd_coordinator::{error::CoordinatorError, live::day::Day, options::RunOptions, state::RunState};
 use flowherd_shared::{ledger::ReportState, queue::Queue};
 use flowherd_tests::fake::Faults;
 use proptest::prelude::*;
@@ -37,6 +39,10 @@ enum Event {
     Pass(u32),
     /// Change the configuration of new runs.
     Configure(u8),
+    /// Report a run as it is now. The step loop does this when a call has failed.
+    ReportNow(usize),
+    /// Begin a run of another prefix that purges the queue of tasks.
+    Purge { force: bool },
     /// Close the days that are over, or the current one; a call of the store may fail.
     Close { is_today: bool, fault: Option<usize> },
     /// Drive the runs that are being closed to their ends.
@@ -60,6 +66,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0..3_u8).prop_map(Event::Configure),
         3 => (prop::bool::weighted(0.3), fault()).prop_map(|(is_today, fault)| Event::Close { is_today, fault }),
         2 => Just(Event::Finish),
+        2 => (0..8_usize).prop_map(Event::ReportNow),
+        1 => any::<bool>().prop_map(|force| Event::Purge { force }),
         1 => prop::option::of(1..4_u64).prop_map(Event::SendsFail),
     ]
 }
@@ -67,15 +75,34 @@ fn event() -> impl Strategy<Value = Event> {
 struct World {
     live: Live,
     arrivals: Vec<String>,
-    closing: Vec<flowherd_coordinator::state::RunState>,
+    /// The event of the current version of each key.
+    latest: BTreeMap<&'static str, String>,
+    /// Keys whose current version has arrived in a run of its day.
+    arrived: BTreeSet<&'static str>,
+    /// Whether a run of the fleet has purged the queue.
+    is_purged: bool,
+    closing: Vec<RunState>,
 }
 
 impl World {
+    fn new() -> Self {
+        Self {
+            live: Live::new(),
+            arrivals: Vec::new(),
+            latest: BTreeMap::new(),
+            arrived: BTreeSet::new(),
+            is_purged: false,
+            closing: Vec::new(),
+        }
+    }
+
     fn apply(&mut self, event: &Event) {
         let store = &self.live.fleet.store;
         match event {
             Event::Put { key, version, is_lost } => {
                 let sent = self.live.put(KEYS[*key], &format!("group-{version}"));
+                self.arrived.remove(KEYS[*key]);
+                self.latest.insert(KEYS[*key], sent.clone());
                 self.arrivals.extend((!is_lost).then_some(sent));
             }
             Event::Remove(key) => _ = self.live.fleet.source.remove(KEYS[*key]),
@@ -89,6 +116,9 @@ impl World {
                 let is_failed = |at: &usize| *again || handled.failed.contains(&at.to_string());
                 let back = (0..batch.len()).filter(is_failed).map(|at| batch[at].clone());
                 self.arrivals.extend(back);
+                let sent = (0..batch.len()).filter(|at| !handled.failed.contains(&at.to_string()));
+                let sent: Vec<&String> = sent.map(|at| &batch[at]).collect();
+                self.note_arrivals(&sent);
                 assert_eq!(handled.refused, 0, "{:?}", handled.problems);
             }
             Event::LoseArrivals => self.arrivals.clear(),
@@ -97,6 +127,8 @@ impl World {
             Event::Work => self.live.work(),
             Event::Pass(hours) => self.live.pass(HOUR * *hours),
             Event::Configure(table) => set_config(&self.live, &format!("table_{table}")),
+            Event::ReportNow(at) => self.report_now(*at),
+            Event::Purge { force } => self.purge(*force),
             Event::Close { is_today, fault } => self.close(*is_today, *fault),
             Event::Finish => self.finish(),
             Event::SendsFail(every) => {
@@ -106,10 +138,56 @@ impl World {
         }
     }
 
+    /// Notes which keys have arrived in their current version. One of a future day is in the run of today, and in the listing of
+    /// its own day only if that is closed within a week.
+    fn note_arrivals(&mut self, sent: &[&String]) {
+        let today = Day::of(self.live.now());
+        for (key, event) in &self.latest {
+            let is_future = self.live.territory().day_of_path(key).is_some_and(|day| day > today);
+            if !is_future && sent.contains(&event) {
+                self.arrived.insert(key);
+            }
+        }
+    }
+
+    /// Returns the names of all live runs.
+    fn runs(&self) -> Vec<String> {
+        let files = self.live.fleet.store.files();
+        let names = files.keys().filter_map(|path| path.strip_prefix("runs/")?.strip_suffix("/run.json"));
+        names.filter(|name| name.starts_with("live-")).map(str::to_owned).collect()
+    }
+
+    fn report_now(&self, at: usize) {
+        let runs = self.runs();
+        let Some(name) = runs.get(at % runs.len().max(1)) else { return };
+        let reported = self.live.fleet.coordinate(|coordinator| {
+            coordinator.step(RunState::report_now(&coordinator.run(name).unwrap()), &|| true)
+        });
+        match reported {
+            Ok(state) => assert!(state.has_ended()),
+            Err(CoordinatorError::Refused(why)) => assert!(why.contains("is open"), "{why}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn purge(&mut self, force: bool) {
+        self.live.fleet.source.put("q/a", b"plain".to_vec());
+        let options =
+            RunOptions { prefix: Some("q/".to_owned()), purge: true, force, ..RunOptions::default() };
+        match self.live.fleet.coordinate(|coordinator| coordinator.begin(&options)) {
+            Ok(state) => {
+                self.live.fleet.finish(state);
+                self.is_purged = true;
+            }
+            Err(CoordinatorError::Refused(why)) => assert!(!force || why.contains("being purged"), "{why}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     fn close(&mut self, is_today: bool, fault: Option<usize>) {
         let day = is_today.then(|| Day::of(self.live.now()));
         self.live.fleet.store.fail_at(fault);
-        let closed = self.live.fleet.coordinate(|coordinator| coordinator.close(self.live.territory(), day));
+        let closed = self.live.fleet.coordinate(|coordinator| coordinator.close(&self.live.keys[0], day));
         self.live.fleet.store.fail_at(None);
         match closed {
             Ok(closed) => {
@@ -140,7 +218,9 @@ impl World {
         }
         self.close(false, None);
         self.finish();
+        self.expect_days_proven();
         let mut expected = self.live.fleet.source.keys();
+        expected.retain(|key| key.starts_with("p/"));
         let mut day = Day::parse("2026-02-17").unwrap();
         while day <= last {
             let reports = self.live.close_and_report(Some(&day.text()));
@@ -154,12 +234,40 @@ impl World {
     }
 }
 
+impl World {
+    /// Expects that the close without a day has left nothing to do, and that each object that arrived and exists is in the listing
+    /// of a run or has a receipt.
+    fn expect_days_proven(&self) {
+        let again = self.live.close(None);
+        assert_eq!((again.runs, again.remaining), (vec![], 0));
+        let mut listed = BTreeSet::new();
+        for run in self.runs() {
+            let is_listed =
+                self.live.fleet.coordinate(|coordinator| coordinator.run(&run).unwrap().manifest.is_some());
+            listed.extend(if is_listed {
+                super::prefixes::keys_of_manifest(&self.live, &run)
+            } else {
+                vec![]
+            });
+            listed.extend(self.live.receipts(&run));
+        }
+        // A purged run has no marker, so its day is only looked for within a week.
+        if self.is_purged && Day::of(self.live.now()) > Day::parse("2026-02-24").unwrap() {
+            return;
+        }
+        let keys = self.live.fleet.source.keys();
+        for key in self.arrived.iter().filter(|key| keys.iter().any(|existing| existing == *key)) {
+            assert!(listed.contains(*key), "{key} has arrived, but no run has it");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(cases(200))]
 
     #[test]
     fn after_any_schedule_of_a_live_fleet_every_object_is_done(schedule in prop::collection::vec(event(), 1..40)) {
-        let mut world = World { live: Live::new(), arrivals: Vec::new(), closing: Vec::new() };
+        let mut world = World::new();
         schedule.iter().for_each(|event| world.apply(event));
         world.settle();
     }

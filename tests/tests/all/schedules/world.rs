@@ -302,7 +302,7 @@ impl World {
             Outcome::Stepped(Box::new(services.coordinate(process, |coordinator| match (&step, &first) {
                 (Some(step), _) => coordinator.step(step.clone(), &|| has_time),
                 (None, First::Begin(options)) => coordinator.begin(options),
-                (None, First::Redrive) => coordinator.redrive(&run).map(|(_, step)| step),
+                (None, First::Redrive) => coordinator.redrive(&run).map(|(_, step)| step.unwrap()),
             })))
         });
     }
