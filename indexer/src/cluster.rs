@@ -66,6 +66,16 @@ pub enum ClusterError {
         /// Who owns it.
         refusal: Refusal,
     },
+    /// The name of `--to` is an alias or a data stream.
+    #[error(
+        "{name:?} is an alias or a data stream, with the indices {indices}; `--to` needs the name of an index; choose another name"
+    )]
+    NotAnIndex {
+        /// The name.
+        name: String,
+        /// Its indices, quoted.
+        indices: String,
+    },
     /// Another template has priority.
     #[error(
         "the template {template:?} does not apply to the index {index:?}: another template has a higher priority: {others}; \
@@ -169,7 +179,7 @@ impl<'a> Cluster<'a> {
         let outdated = outdated(template, &existing)?;
         match destination {
             Destination::Index(name) if existing.is_empty() => self.create_index(template, name).await?,
-            Destination::Index(_) => {}
+            Destination::Index(name) => check_index(name, &existing)?,
             Destination::Indices(_) => {
                 self.put_template(template).await?;
                 self.check_precedence(template, &undated(template, destination)).await?;
@@ -347,6 +357,17 @@ fn matches(pattern: &str, name: &str) -> bool {
     name.ends_with(rest)
 }
 
+/// Refuses an alias or a data stream: its indices may be of other runs, and a removal of the name would delete all of them.
+fn check_index(name: &str, existing: &[ExistingIndex]) -> Result<(), ClusterError> {
+    if let [index] = existing
+        && index.name == name
+    {
+        return Ok(());
+    }
+    let indices: Vec<&str> = existing.iter().map(|index| &*index.name).collect();
+    Err(ClusterError::NotAnIndex { name: name.to_owned(), indices: list(&indices) })
+}
+
 /// Returns the indices that lack fields of the template. Refuses if Flowherd did not make one of them, or if one holds another
 /// table.
 fn outdated<'a>(
@@ -418,6 +439,16 @@ mod tests {
         }
         for pattern in ["a-b", "b*", "*b", "a*b", "a-b-c-*", "a-b-*-c", "*d*"] {
             assert!(!matches(pattern, "a-b-c"), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_single_index_is_not_an_alias_or_a_data_stream() {
+        let index = |name: &str| ExistingIndex { name: name.to_owned(), meta: Value::Null };
+        assert!(check_index("case-7", &[index("case-7")]).is_ok());
+        for existing in [vec![index("other")], vec![index("case-7"), index("other")]] {
+            let error = check_index("case-7", &existing).unwrap_err().to_string();
+            assert!(error.contains("alias") && error.contains("\"other\""), "{error}");
         }
     }
 

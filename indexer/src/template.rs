@@ -28,6 +28,9 @@ pub const MAX_KEYWORD_CHARS: u64 = 8191;
 /// (<https://docs.opensearch.org/latest/mappings/#mapping-limit-settings>).
 const DEFAULT_FIELDS_LIMIT: usize = 1000;
 
+/// The name that means no ingest pipeline.
+const NO_PIPELINE: &str = "_none";
+
 /// The index template of one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
@@ -103,11 +106,17 @@ impl Template {
             name: pattern.replace('*', "dated"),
             table: table.name.clone(),
             mappings: json!({ "dynamic": "strict", "_meta": meta, "properties": properties }),
-            settings: json!({ "index": { "mapping": {
-                // Otherwise the cluster would store "1.5" in a `long` and search for 1.
-                "coerce": false,
-                "total_fields": { "limit": fields_limit(&fields) },
-            } } }),
+            settings: json!({ "index": {
+                // A pipeline of another template could drop or change documents
+                // (<https://www.elastic.co/guide/en/elasticsearch/reference/7.10/index-modules.html>).
+                "default_pipeline": NO_PIPELINE,
+                "final_pipeline": NO_PIPELINE,
+                "mapping": {
+                    // Otherwise the cluster would store "1.5" in a `long` and search for 1.
+                    "coerce": false,
+                    "total_fields": { "limit": fields_limit(&fields) },
+                },
+            } }),
             pattern,
             is_data_stream,
             schema: hash,
@@ -231,6 +240,11 @@ mod tests {
         assert_eq!(properties["action"], json!({ "type": "keyword", "ignore_above": 8191 }));
         assert_eq!(properties["flowherd"]["properties"]["row"], json!({ "type": "long" }));
         assert!(!body.to_string().contains("text"), "{body}");
+        let settings = &body["template"]["settings"]["index"];
+        assert_eq!(
+            (&settings["default_pipeline"], &settings["final_pipeline"]),
+            (&json!("_none"), &json!("_none"))
+        );
         assert_eq!(body.get("data_stream"), None);
     }
 

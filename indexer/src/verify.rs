@@ -12,6 +12,10 @@ use crate::{
 /// Objects of one query, so that its keys take less than 1 MiB.
 const OBJECTS_PER_QUERY: usize = 500;
 
+/// Parameters of a search whose counts must be complete. The default of the cluster is to answer with partial results
+/// (<https://www.elastic.co/guide/en/elasticsearch/reference/7.10/search-search.html>).
+const SEARCH: &str = "ignore_unavailable=true&expand_wildcards=all&allow_partial_search_results=false";
+
 /// Documents that an object should have, from its receipt: those that were indexed, and those that existed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
@@ -75,7 +79,7 @@ impl Cluster<'_> {
     /// Returns the number of documents of each object, in the same order.
     async fn count(&self, pattern: &str, expected: &[Expected]) -> Result<Vec<u64>, ClusterError> {
         let action = format!("count the documents of the indices {pattern:?}");
-        let path = format!("/{}/_search?ignore_unavailable=true&expand_wildcards=all", escaped(pattern));
+        let path = format!("/{}/_search?{SEARCH}", escaped(pattern));
         let keys: Vec<&str> = expected.iter().map(|expected| &*expected.object).collect();
         // Counts are exact, because there are no more terms than `size`
         // (https://docs.opensearch.org/latest/aggregations/bucket/terms/).
@@ -87,6 +91,7 @@ impl Cluster<'_> {
         });
         let body = self.expect_ok(&action, Method::Post, &path, Some(&query)).await?;
         check_shards(&action, &body)?;
+        check_all_shards(&action, &body)?;
         if body["timed_out"] != Value::Bool(false) {
             let problem = "the search timed out; repeat it when the cluster has less to do".to_owned();
             return Err(ClusterError::Answer { action, problem });
@@ -105,7 +110,19 @@ impl Cluster<'_> {
     }
 }
 
-/// Refuses an answer that does not include all shards: its numbers would be too low.
+/// Refuses the answer of a search that leaves out a shard without a copy. Such a shard is not among the failed ones.
+fn check_all_shards(action: &str, body: &Value) -> Result<(), ClusterError> {
+    let shards = &body["_shards"];
+    let (total, successful) = (shards["total"].as_u64(), shards["successful"].as_u64());
+    if total == successful {
+        return Ok(());
+    }
+    let (total, successful) = (total.unwrap_or(0), successful.unwrap_or(0));
+    let problem = format!("{successful} of {total} shards answered; repeat it when the cluster is healthy");
+    Err(ClusterError::Answer { action: action.to_owned(), problem })
+}
+
+/// Refuses an answer in which a shard failed: its numbers would be too low.
 fn check_shards(action: &str, body: &Value) -> Result<(), ClusterError> {
     let shards = &body["_shards"];
     match (shards["total"].as_u64(), shards["successful"].as_u64(), shards["failed"].as_u64()) {
@@ -115,5 +132,22 @@ fn check_shards(action: &str, body: &Value) -> Result<(), ClusterError> {
             problem: format!("{failed} of {total} shards failed; repeat it when the cluster is healthy"),
         }),
         _ => Err(malformed(action, "it has no _shards")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_without_all_shards_is_an_error() {
+        let answer = |total: u64, successful: u64| {
+            let body =
+                json!({ "_shards": { "total": total, "successful": successful, "skipped": 0, "failed": 0 } });
+            check_all_shards("count", &body).map_err(|error| error.to_string())
+        };
+        assert_eq!(answer(5, 5), Ok(()));
+        assert_eq!(answer(0, 0), Ok(()), "no index");
+        assert!(answer(5, 4).unwrap_err().contains("4 of 5 shards answered"));
     }
 }
