@@ -142,7 +142,9 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
                         "row {number} has more than {MAX_ROW_BYTES} bytes"
                     )));
                 }
-                ReadRecordResult::OutputFull => row.text.resize(row.text.len() * 2, 0),
+                ReadRecordResult::OutputFull => {
+                    row.text.resize((row.text.len() * 2).min(MAX_ROW_BYTES + 1), 0);
+                }
                 ReadRecordResult::OutputEndsFull => row.ends.resize(row.ends.len() * 2, 0),
                 ReadRecordResult::Record => return Ok(true),
                 ReadRecordResult::End => return Ok(false),

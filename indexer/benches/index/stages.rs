@@ -6,13 +6,13 @@ use flowherd_deflate::Deflater;
 use flowherd_indexer::{
     answer::{self, DocumentOutcome},
     bulk::Bulk,
-    document::Encoder,
+    document::{Encoder, Origin},
     rows::{Row, Rows},
 };
 
 use crate::{
     cpu_ns,
-    rows::{KEY, target},
+    rows::{ETAG, KEY, target},
 };
 
 /// Documents of a request.
@@ -40,12 +40,13 @@ pub(crate) fn print(file: &Path, count: u64) {
     let mut bulks = Vec::new();
     let encode = |bulks: &mut Vec<Bulk>| {
         bulks.clear();
-        let mut encoder = Encoder::new(&target.schema, &target.index, KEY, "2026-02-18-vpc");
+        let origin = Origin { key: KEY, etag: ETAG, run: "2026-02-18-vpc" };
+        let mut encoder = Encoder::new(&target.schema, &target.index, origin);
         read(Box::new(|number, row| {
             if number % BULK_ROWS == 1 {
                 bulks.push(Bulk::with_capacity(6 << 20));
             }
-            bulks.last_mut().unwrap().append(&mut encoder, number, row.values()).unwrap();
+            bulks.last_mut().unwrap().append(&mut encoder, number, row.values(), 1 << 20).unwrap();
         }));
     };
     let encoded = median(|| encode(&mut bulks));

@@ -51,7 +51,7 @@ impl RowIndexer for ClusterIndexer {
     ) -> Result<DocumentCounts, IndexError> {
         let target = target::of_table(rows.table, rows.target)
             .map_err(|error| IndexError::Failed { source: error.into(), verdict: Verdict::Permanent })?;
-        let object = Object { key: rows.key, run: rows.run, target: &target };
+        let object = Object { key: rows.key, etag: rows.etag, run: rows.run, target: &target };
         let (sender, receiver) = mpsc::channel(PIECES);
         let mut sink = Sink(refuse);
         let indexed = thread::scope(|scope| {
