@@ -122,10 +122,9 @@ impl DocumentSchema {
         }
         let field = |column: &Column| {
             let kind = kind(column, table.flow_kind);
-            ecs.map_or_else(
-                || Field { name: column.name.clone(), kind },
-                |flow| ecs::field(&column.name, kind, flow),
-            )
+            let name = ecs.map_or_else(|| column.name.clone(), |flow| ecs::name(&column.name, flow));
+            let kind = if ecs.is_some() && name == ecs::PROTOCOL { FieldKind::Keyword } else { kind };
+            Field { name, kind }
         };
         let time = Field { name: TIME_FIELD.to_owned(), kind: FieldKind::Date };
         let fields = std::iter::once(time).chain(table.columns.iter().skip(1).map(field));
