@@ -16,8 +16,9 @@ pub const TIME_FIELD: &str = "@timestamp";
 /// The object that holds Flowherd's own fields.
 pub const OWN_FIELD: &str = "flowherd";
 
-/// Flowherd's own fields in each document, and their types: the key of the CSV, the number of the row in it, and the run.
-pub const OWN_FIELDS: [(&str, FieldKind); 3] = [
+/// Flowherd's own fields in each document, and their types: `ETag` and key of the CSV, the number of the row in it, and the run.
+pub const OWN_FIELDS: [(&str, FieldKind); 4] = [
+    ("flowherd.etag", FieldKind::Keyword),
     ("flowherd.object", FieldKind::Keyword),
     ("flowherd.row", FieldKind::Long),
     ("flowherd.run", FieldKind::Keyword),
