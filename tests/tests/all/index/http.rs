@@ -107,7 +107,7 @@ fn refuse_all(
     let config = Config::default();
     let destination = Destination::Pattern(INDEX.to_owned() + "-{table}");
     let target = IndexTarget { destination, naming: FieldNaming::Columns };
-    let rows = Rows { run: RUN, key: &key, table: &config.tables[0], target: &target };
+    let rows = Rows { run: RUN, key: &key, etag: "\"e\"", table: &config.tables[0], target: &target };
     cluster_indexer(&cluster.url(), runtime).index(&rows, &mut &*body, refuse, &|| false)
 }
 
