@@ -26,6 +26,8 @@ interface HistoryEvent {
 
 let cloud: LocalCloud;
 let outputs: Record<string, string>;
+/** Of a stack with a map. The local AWS evaluates `Assign` of its choices and catchers only in the other one. */
+let mapped: Record<string, string>;
 
 before(async () => {
   cloud = await LocalCloud.start();
@@ -36,16 +38,18 @@ before(async () => {
     chmodSync(join(artifacts, name, 'bootstrap'), 0o755);
   }
   writeFileSync(join(cloud.directory, 'flowherd.toml'), '# no rules\n');
-  outputs = await cloud.deploy({
+  const settings = {
     sourceBucket: 'my-archive',
     prefixes: 'firehose/',
     configFile: join(cloud.directory, 'flowherd.toml'),
     alarmEmail: 'operations@example.com',
-    fleets: JSON.stringify({ main: {}, bulk: { driver: 'map', prefixes: ['mapped/', 'children/'] } }),
     maxCalls: String(MAX_CALLS),
     artifacts,
     localCloud: 'true',
-  });
+  };
+  outputs = await cloud.deploy(settings);
+  const fleets = JSON.stringify({ bulk: { driver: 'map', prefixes: ['mapped/', 'children/'] } });
+  mapped = await cloud.deploy({ ...settings, stackName: 'Mapped', fleets });
 });
 
 after(() => cloud?.stop());
@@ -61,10 +65,10 @@ test('the trigger in the outputs can be disabled and enabled', async () => {
 });
 
 /** Runs an execution against a script, which holds the coordinator's response to each call. */
-async function play(name: string, script: readonly Json[], input: unknown = { prefix: `${name}/` }) {
+async function play(name: string, script: readonly Json[], input: unknown = { prefix: `${name}/` }, stack = outputs) {
   writeFileSync(join(cloud.directory, `${name}_.json`), JSON.stringify(script));
   const { executionArn } = await cloud.states<Execution>('StartExecution', {
-    stateMachineArn: outputs['StateMachineArn'],
+    stateMachineArn: stack['StateMachineArn'],
     name,
     input: JSON.stringify(input),
   });
@@ -97,6 +101,8 @@ function calls(name: string): { at: number; event: Json }[] {
 }
 
 const operations = (made: readonly { event: Json }[]) => made.map(({ event }) => event['operation']);
+
+const playMapped = (name: string, script: readonly Json[]) => play(name, script, { prefix: `${name}/` }, mapped);
 
 /** The coordinator's response at the end of a run. */
 const end = (state: string, run: string, message = `${state}: 3 objects`): Json => ({
@@ -330,7 +336,7 @@ function work(prefix: string): { attempt: number; input: Json }[] {
 test('a map that cannot list fails the execution after a last report', async () => {
   // The bucket does not exist yet.
   const map = { operation: 'map', fleet: 'bulk', ended: false };
-  const ended = await play('no-listing', [map, end('incomplete', 'no-listing')]);
+  const ended = await playMapped('no-listing', [map, end('incomplete', 'no-listing')]);
   assert.deepEqual([ended.status, ended.error], ['FAILED', 'States.ItemReaderFailed']);
   assert.match(ended.cause ?? '', /^the map of run no-listing failed: .*; report: /);
   assert.deepEqual(ended.visited, ['Input', 'Begin', 'Map bulk', 'MapFailed', 'LastReport', 'CallFailed']);
@@ -341,7 +347,7 @@ test('a map passes each object of the prefix to the worker, and the coordinator 
   for (const key of ['mapped/a', 'mapped/b +ü', 'elsewhere/c']) await cloud.put(`my-archive/${encodeURIComponent(key)}`, key);
   writeFileSync(join(cloud.directory, 'worker.json'), '{}');
   const map = { operation: 'map', fleet: 'bulk', ended: false, progress: { listed: 2 } };
-  const ended = await play('mapped', [{ operation: 'plan' }, map, { operation: 'report' }, end('done', 'mapped')]);
+  const ended = await playMapped('mapped', [{ operation: 'plan' }, map, { operation: 'report' }, end('done', 'mapped')]);
   assert.equal(ended.status, 'SUCCEEDED', ended.cause);
   assert.deepEqual(ended.visited.filter((state) => state !== 'Convert'), ['Input', 'Begin', 'Plan', 'Map bulk', 'Mapped', 'Report', 'Done']);
   assert.deepEqual(work('mapped/').map(({ attempt, input }) => ({ attempt, ...input, etag: typeof input['etag'] })), [
@@ -364,7 +370,7 @@ test('a child repeats the worker with the number of the attempt, and one that fa
   for (const key of [...Object.keys(script), 'children/good']) await cloud.put(`my-archive/${key}`, key);
   writeFileSync(join(cloud.directory, 'worker.json'), JSON.stringify(script));
   const map = { operation: 'map', fleet: 'bulk', ended: false };
-  const ended = await play('children', [map, { operation: 'report' }, end('incomplete', 'children')]);
+  const ended = await playMapped('children', [map, { operation: 'report' }, end('incomplete', 'children')]);
   assert.deepEqual([ended.error, operations(ended.calls)], ['RunIncomplete', ['begin', 'map', 'report']]);
   const attempts = (name: string) => work(`children/${name}`).map(({ attempt }) => attempt);
   assert.deepEqual(attempts('good'), [1]);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use crate::client::{ClientError, can_retry, hint, quoted};
+use crate::client::{BLOCKED, ClientError, can_retry, hint, quoted};
 
 /// The path of a bulk request. Its filter limits the answer to the members that [`parse`] reads: about 30 bytes for a document.
 pub const BULK_PATH: &str = "/_bulk?filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,\
@@ -19,17 +19,22 @@ const MAX_KIND_BYTES: usize = 64;
 /// Error types that concern an index, not one document. Other documents would fail in the same way, so these errors must not
 /// lead to rejects.
 const INDEX_ERRORS: [&str; 7] = [
-    "cluster_block_exception",
     "index_closed_exception",
     "index_not_found_exception",
     "invalid_alias_name_exception",
     "invalid_index_name_exception",
     "security_exception",
+    // The mapping lacks a field of the table: a program changed it, or created the index without the template.
+    "strict_dynamic_mapping_exception",
     // For example, the cluster has reached its limit of shards.
     "validation_exception",
 ];
 /// The error type of a `create` whose document exists.
 const CONFLICT: &str = "version_conflict_engine_exception";
+/// Reason of a document that an ingest pipeline dropped.
+const DROPPED: &str = "dropped";
+const DROPPED_DETAIL: &str =
+    "the cluster answered 200 without creating the document: an ingest pipeline dropped it";
 
 /// The outcome of one document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,15 +119,20 @@ pub fn parse(
 fn index_error(item: &Outcome<'_>) -> Option<ClientError> {
     let error = item.error.as_ref()?;
     let concerns_index = matches!(item.status, 401 | 403 | 404) || INDEX_ERRORS.contains(&&*error.kind);
-    (concerns_index && !can_retry(item.status))
+    (concerns_index && !can_retry(item.status) && error.kind != BLOCKED)
         .then(|| ClientError::Index { reason: error.text(), hint: hint(item.status) })
 }
 
 fn outcome(item: &Outcome<'_>) -> DocumentOutcome {
     match (item.status, &item.error) {
-        (200..300, None) => DocumentOutcome::Created,
+        (201, None) => DocumentOutcome::Created,
+        // A new document is always 201. A dropped one is a `noop`
+        // (<https://docs.opensearch.org/latest/ingest-pipelines/processors/drop/>).
+        (200, None) => {
+            DocumentOutcome::Refused { reason: DROPPED.to_owned(), detail: DROPPED_DETAIL.to_owned() }
+        }
         (409, Some(error)) if error.kind == CONFLICT => DocumentOutcome::Existing,
-        (status, Some(error)) if (400..500).contains(&status) && status != 409 && !can_retry(status) => {
+        (status, Some(error)) if is_refusal(status, error) => {
             DocumentOutcome::Refused { reason: kind(&error.kind), detail: error.detail() }
         }
         (status, error) => DocumentOutcome::Retry {
@@ -130,6 +140,10 @@ fn outcome(item: &Outcome<'_>) -> DocumentOutcome {
             reason: error.as_ref().map_or_else(|| "no reason".to_owned(), ItemError::text),
         },
     }
+}
+
+fn is_refusal(status: u16, error: &ItemError<'_>) -> bool {
+    (400..500).contains(&status) && status != 409 && !can_retry(status) && error.kind != BLOCKED
 }
 
 impl ItemError<'_> {
@@ -216,7 +230,7 @@ mod tests {
     fn an_error_of_the_index_is_not_a_refused_document() {
         for (status, kind) in [
             (403, "security_exception"),
-            (403, "cluster_block_exception"),
+            (400, "strict_dynamic_mapping_exception"),
             (404, "index_not_found_exception"),
             (400, "validation_exception"),
             (400, "index_closed_exception"),
@@ -226,9 +240,27 @@ mod tests {
             let error = outcomes(&[r#"{"create":{"status":201}}"#, &item]).unwrap_err();
             assert!(error.to_string().contains(kind) && !error.can_retry(), "{error}");
         }
-        let blocked =
-            r#"{"create":{"status":429,"error":{"type":"cluster_block_exception","reason":"disk"}}}"#;
-        assert!(matches!(outcomes(&[blocked]).unwrap()[0], DocumentOutcome::Retry { status: 429, .. }));
+    }
+
+    #[test]
+    fn a_block_is_retried_with_any_status() {
+        for status in [403, 429, 503] {
+            let blocked = format!(
+                r#"{{"create":{{"status":{status},"error":{{"type":"cluster_block_exception","reason":"disk"}}}}}}"#
+            );
+            let found = outcomes(&[&blocked]).unwrap();
+            assert!(
+                matches!(found[0], DocumentOutcome::Retry { status: answered, .. } if answered == status),
+                "{found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_document_that_a_pipeline_dropped_is_not_created() {
+        let found = outcomes(&[r#"{"create":{"_id":"1","result":"noop","status":200}}"#]).unwrap();
+        let DocumentOutcome::Refused { reason, detail } = &found[0] else { panic!("{found:?}") };
+        assert!(reason == "dropped" && detail.contains("ingest pipeline"), "{reason}: {detail}");
     }
 
     #[test]

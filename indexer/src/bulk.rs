@@ -26,17 +26,26 @@ impl Bulk {
         Self { lines: Vec::with_capacity(bytes), documents: Vec::new() }
     }
 
-    /// Appends the document of a row. Returns the size of the document in bytes.
+    /// Appends the document of a row, of at most `limit` bytes.
     pub fn append<'v>(
         &mut self,
         encoder: &mut Encoder<'_>,
         row: u64,
         values: impl Iterator<Item = &'v [u8]>,
-    ) -> Result<usize, NoDocument> {
-        let start = self.lines.len();
-        let source = encoder.append(row, values, &mut self.lines)?;
-        self.documents.push(Position { row, start, source });
-        Ok(self.lines.len() - start)
+        limit: usize,
+    ) -> Result<(), NoDocument> {
+        let (start, capacity) = (self.lines.len(), self.lines.capacity());
+        match encoder.append(row, values, limit, &mut self.lines) {
+            Ok(source) => {
+                self.documents.push(Position { row, start, source });
+                Ok(())
+            }
+            Err(error) => {
+                // Releases the memory of an unusually large document.
+                self.lines.shrink_to(capacity);
+                Err(error)
+            }
+        }
     }
 
     /// Returns the text of all documents.
@@ -69,10 +78,11 @@ impl Bulk {
         &self.lines[self.documents[position].source..self.end(position) - 1]
     }
 
-    /// Removes the last document.
+    /// Removes the last document, and releases the memory that the others do not need.
     pub fn pop(&mut self) {
         if let Some(last) = self.documents.pop() {
             self.lines.truncate(last.start);
+            self.lines.shrink_to_fit();
         }
     }
 
@@ -114,6 +124,7 @@ impl Bulk {
 mod tests {
     use super::*;
     use crate::{
+        document::Origin,
         index_name::IndexName,
         schema::{DocumentSchema, Field, FieldKind},
     };
@@ -122,13 +133,12 @@ mod tests {
         let schema =
             DocumentSchema { fields: vec![Some(Field { name: "@timestamp".into(), kind: FieldKind::Date })] };
         let index = IndexName::Fixed("flows".into());
-        let mut encoder = Encoder::new(&schema, &index, "k", "r");
+        let origin = Origin { key: "k", etag: "e", run: "r" };
+        let mut encoder = Encoder::new(&schema, &index, origin);
         let mut bulk = Bulk::default();
         for row in 1..=rows {
             let time = format!("2026-02-18T10:00:00.{row:03}Z");
-            let before = bulk.lines().len();
-            let bytes = bulk.append(&mut encoder, row, std::iter::once(time.as_bytes())).unwrap();
-            assert_eq!(bulk.lines().len(), before + bytes);
+            bulk.append(&mut encoder, row, std::iter::once(time.as_bytes()), 1000).unwrap();
         }
         bulk
     }

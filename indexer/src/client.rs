@@ -15,13 +15,14 @@ use aws_smithy_runtime_api::client::{
     orchestrator::{HttpRequest, HttpResponse},
 };
 use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
+use http::header::AUTHORIZATION;
 use tokio::time::timeout;
 
 pub use error::ClientError;
-pub(crate) use error::{can_retry, hint, quoted};
+pub(crate) use error::{BLOCKED, can_retry, hint, quoted};
 use signer::Signer;
 
-use crate::settings::{ClusterSettings, SettingsError};
+use crate::settings::{Address, ClusterSettings, SettingsError};
 
 /// Timeout of connecting.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -113,9 +114,11 @@ impl Client {
     /// Creates a client. Connects with the first request.
     pub fn new(settings: &ClusterSettings) -> Result<Self, SettingsError> {
         settings.validate()?;
+        let Address { url, is_encrypted } =
+            settings.address().map_err(|problem| SettingsError(vec![problem]))?;
         let trust = match &settings.ca_pem {
             Some(pem) => TrustStore::empty().with_pem_certificate(pem.clone()),
-            None => TrustStore::default().with_native_roots(settings.url.starts_with("https:")),
+            None => TrustStore::default().with_native_roots(is_encrypted),
         };
         let invalid = |error: &dyn Error| SettingsError(vec![format!("CA file: {error}")]);
         let context =
@@ -128,7 +131,6 @@ impl Client {
             .tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc))
             .tls_context(context)
             .build();
-        let url = settings.url.trim_end_matches('/').to_owned();
         let signer = Signer::new(settings.auth.clone());
         Ok(Self { connector, url, signer, request_timeout: settings.request_timeout })
     }
@@ -177,12 +179,15 @@ impl Client {
 
     async fn request(&self, method: Method, path: &str, body: Body<'_>) -> Result<HttpRequest, ClientError> {
         let url = format!("{}{path}", self.url);
-        let mut headers: Vec<(&str, String)> =
+        let headers: Vec<(&str, String)> =
             body.headers().iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        headers.extend(self.signer.header());
+        let credentials = self.signer.header()?;
         let signature = self.signer.sign(method.as_str(), &url, &headers, body.bytes()).await?;
         let request = http::Request::builder().method(method.as_str()).uri(&url);
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
+        let mut request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
+        if let Some(credentials) = credentials {
+            request = request.header(AUTHORIZATION, credentials);
+        }
         let mut request = request
             .body(SdkBody::from(body.into_bytes()))
             .map_err(|error| ClientError::Request(error.into()))?;

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::{
     client::{Body, Client, ClientError, Method, Response},
+    glob::intersect,
     index_name::{Destination, NameError},
     template::{Decision, Meta, PRIORITY, Refusal, Template},
 };
@@ -66,6 +67,16 @@ pub enum ClusterError {
         /// Who owns it.
         refusal: Refusal,
     },
+    /// The name of `--to` is an alias or a data stream.
+    #[error(
+        "{name:?} is an alias or a data stream, with the indices {indices}; `--to` needs the name of an index; choose another name"
+    )]
+    NotAnIndex {
+        /// The name.
+        name: String,
+        /// Its indices, quoted.
+        indices: String,
+    },
     /// Another template has priority.
     #[error(
         "the template {template:?} does not apply to the index {index:?}: another template has a higher priority: {others}; \
@@ -126,6 +137,8 @@ pub struct Version {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ExistingIndex {
     pub(crate) name: String,
+    /// Distinguishes it from an index that had the name before.
+    pub(crate) uuid: String,
     /// The `_meta` of its mapping; null if it has none.
     pub(crate) meta: Value,
 }
@@ -167,9 +180,21 @@ impl<'a> Cluster<'a> {
     pub async fn install(&self, template: &Template, destination: &Destination) -> Result<(), ClusterError> {
         let existing = self.indices(template.pattern()).await?;
         let outdated = outdated(template, &existing)?;
+        if let Destination::Index(name) = destination {
+            check_index(name, &existing)?;
+        }
+        // Before the template: if a field cannot be added, the template stays as the indices are.
+        for index in outdated {
+            self.add_fields(template, &index.name).await?;
+        }
         match destination {
-            Destination::Index(name) if existing.is_empty() => self.create_index(template, name).await?,
-            Destination::Index(_) => {}
+            Destination::Index(name) => {
+                // If the index is dropped during the run, the cluster creates it again from the template.
+                self.put_template(template).await?;
+                if existing.is_empty() {
+                    self.create_index(template, name).await?;
+                }
+            }
             Destination::Indices(_) => {
                 self.put_template(template).await?;
                 self.check_precedence(template, &undated(template, destination)).await?;
@@ -184,16 +209,14 @@ impl<'a> Cluster<'a> {
                 }
             }
         }
-        for index in outdated {
-            self.add_fields(template, &index.name).await?;
-        }
         Ok(())
     }
 
     async fn create_index(&self, template: &Template, name: &str) -> Result<(), ClusterError> {
         let action = format!("create the index {name:?}");
-        let answer =
-            self.request(&action, Method::Put, &format!("/{name}"), Some(&template.index_body())).await?;
+        let answer = self
+            .request(&action, Method::Put, &format!("/{}", escaped(name)), Some(&template.index_body()))
+            .await?;
         if is_error(&answer, EXISTS) {
             outdated(template, &self.indices(name).await?)?;
             return Ok(());
@@ -203,7 +226,7 @@ impl<'a> Cluster<'a> {
 
     async fn put_template(&self, template: &Template) -> Result<(), ClusterError> {
         let name = &template.name;
-        let path = format!("/_index_template/{name}");
+        let path = format!("/_index_template/{}", escaped(name));
         let action = format!("read the template {name:?}");
         let answer = self.request(&action, Method::Get, &path, None).await?;
         let body = if answer.status == 404 { None } else { Some(ok(&action, &answer)?) };
@@ -225,42 +248,36 @@ impl<'a> Cluster<'a> {
         }
     }
 
-    /// Makes sure that a new index of this name would get the mapping of the template.
+    /// Makes sure that a new index of this name would get the mapping of the template, and those of other dates too.
     async fn check_precedence(&self, template: &Template, index: &str) -> Result<(), ClusterError> {
         let action = format!("find the template that applies to the index {index:?}");
         let body = self
-            .expect_ok(&action, Method::Post, &format!("/_index_template/_simulate_index/{index}"), None)
+            .expect_ok(
+                &action,
+                Method::Post,
+                &format!("/_index_template/_simulate_index/{}", escaped(index)),
+                None,
+            )
             .await?;
         let meta = Meta::read(&body["template"]["mappings"]["_meta"]);
-        if meta.is_some_and(|meta| meta.table == template.table && meta.schema == template.schema) {
+        let applies = meta.is_some_and(|meta| meta.table == template.table && meta.schema == template.schema);
+        // The simulation is of one name. A template for a year or month applies to other names of the pattern only.
+        let body = self.expect_ok("list the templates", Method::Get, "/_index_template", None).await?;
+        let others = overriding(&body, template.pattern());
+        if applies && others.is_empty() {
             return Ok(());
         }
         Err(ClusterError::Overridden {
             template: template.name.clone(),
-            index: index.to_owned(),
-            others: list(&self.templates_of(index).await?),
+            index: if applies { template.pattern() } else { index }.to_owned(),
+            others: list(&others),
         })
-    }
-
-    /// Returns the names of the templates that match an index and have a higher priority than Flowherd's. The simulation returns
-    /// only the names of templates that do not apply.
-    async fn templates_of(&self, index: &str) -> Result<Vec<String>, ClusterError> {
-        let body = self.expect_ok("list the templates", Method::Get, "/_index_template", None).await?;
-        let templates = body["index_templates"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let is_match = |template: &&Value| {
-            let template = &template["index_template"];
-            let patterns = template["index_patterns"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let mut patterns = patterns.iter().filter_map(Value::as_str);
-            template["priority"].as_u64().is_some_and(|priority| priority > PRIORITY)
-                && patterns.any(|pattern| matches(pattern, index))
-        };
-        let names = templates.iter().filter(is_match).filter_map(|template| template["name"].as_str());
-        Ok(names.map(str::to_owned).collect())
     }
 
     async fn create_data_stream(&self, name: &str) -> Result<(), ClusterError> {
         let action = format!("create the data stream {name:?}");
-        let answer = self.request(&action, Method::Put, &format!("/_data_stream/{name}"), None).await?;
+        let answer =
+            self.request(&action, Method::Put, &format!("/_data_stream/{}", escaped(name)), None).await?;
         if is_error(&answer, EXISTS) {
             return Ok(());
         }
@@ -270,7 +287,12 @@ impl<'a> Cluster<'a> {
     async fn add_fields(&self, template: &Template, index: &str) -> Result<(), ClusterError> {
         let action = format!("add fields to the index {index:?}");
         let answer = self
-            .request(&action, Method::Put, &format!("/{index}/_mapping"), Some(template.mappings()))
+            .request(
+                &action,
+                Method::Put,
+                &format!("/{}/_mapping", escaped(index)),
+                Some(template.mappings()),
+            )
             .await?;
         if answer.status == 400 {
             let (table, index) = (template.table.clone(), index.to_owned());
@@ -282,7 +304,6 @@ impl<'a> Cluster<'a> {
     /// Returns the indices of a name or pattern, with those behind an alias or data stream.
     pub(crate) async fn indices(&self, pattern: &str) -> Result<Vec<ExistingIndex>, ClusterError> {
         let action = format!("list the indices {pattern:?}");
-        // Without the UUID, the answer would leave out indices without `_meta`.
         let path = format!(
             "/{}?expand_wildcards=all&filter_path={}",
             escaped(pattern),
@@ -294,11 +315,12 @@ impl<'a> Cluster<'a> {
         }
         let body = ok(&action, &answer)?;
         let indices = body.as_object().ok_or_else(|| malformed(&action, "it is not an object"))?;
-        let index = |(name, index): (&String, &Value)| ExistingIndex {
-            name: name.clone(),
-            meta: index["mappings"]["_meta"].clone(),
+        let index = |(name, index): (&String, &Value)| {
+            let uuid = index["settings"]["index"]["uuid"].as_str();
+            let uuid = uuid.ok_or_else(|| malformed(&action, "an index has no uuid"))?.to_owned();
+            Ok(ExistingIndex { name: name.clone(), uuid, meta: index["mappings"]["_meta"].clone() })
         };
-        Ok(indices.iter().map(index).collect())
+        indices.iter().map(index).collect()
     }
 
     /// Sends a request. An answer with another status than 2xx is an error.
@@ -334,17 +356,29 @@ fn undated(template: &Template, destination: &Destination) -> String {
     name
 }
 
-/// Returns whether a pattern, in which `*` matches any text, matches a name.
-fn matches(pattern: &str, name: &str) -> bool {
-    let Some((start, mut rest)) = pattern.split_once('*') else { return pattern == name };
-    let Some(mut name) = name.strip_prefix(start) else { return false };
-    // The first match of each part leaves the longest remainder for the other parts.
-    while let Some((part, after)) = rest.split_once('*') {
-        let Some(at) = name.find(part) else { return false };
-        name = &name[at + part.len()..];
-        rest = after;
+/// Returns the names of the templates whose priority is higher than Flowherd's, and that apply to an index of the pattern.
+fn overriding<'a>(body: &'a Value, pattern: &str) -> Vec<&'a str> {
+    let templates = body["index_templates"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_overriding = |template: &&Value| {
+        let template = &template["index_template"];
+        let patterns = template["index_patterns"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut patterns = patterns.iter().filter_map(Value::as_str);
+        template["priority"].as_u64().is_some_and(|priority| priority > PRIORITY)
+            && Meta::read(&template["_meta"]).is_none()
+            && patterns.any(|other| intersect(other, pattern))
+    };
+    templates.iter().filter(is_overriding).filter_map(|template| template["name"].as_str()).collect()
+}
+
+/// Refuses an alias or a data stream: its indices may be of other runs, and a removal of the name would delete all of them.
+fn check_index(name: &str, existing: &[ExistingIndex]) -> Result<(), ClusterError> {
+    match existing {
+        [] => return Ok(()),
+        [index] if index.name == name => return Ok(()),
+        _ => {}
     }
-    name.ends_with(rest)
+    let indices: Vec<&str> = existing.iter().map(|index| &*index.name).collect();
+    Err(ClusterError::NotAnIndex { name: name.to_owned(), indices: list(&indices) })
 }
 
 /// Returns the indices that lack fields of the template. Refuses if Flowherd did not make one of them, or if one holds another
@@ -402,23 +436,55 @@ pub(crate) fn malformed(action: &str, problem: &str) -> ClusterError {
     ClusterError::Answer { action: action.to_owned(), problem }
 }
 
-/// Percent-encodes characters that a path or query may contain, but that programs which verify signatures encode differently.
+/// Percent-encodes all characters that are not unreserved (<https://www.rfc-editor.org/rfc/rfc3986#section-2.3>). Without it, the
+/// cluster would decode the name `a-%2A` of an index to the pattern `a-*`.
 pub(crate) fn escaped(text: &str) -> String {
-    text.replace('*', "%2A").replace(',', "%2C")
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                escaped.push(char::from(byte))
+            }
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
-    fn a_pattern_matches_any_text_at_its_stars() {
-        for pattern in ["a-b-c", "*", "a*", "*c", "a*c", "a*b*c", "*b*", "a-*-*", "**"] {
-            assert!(matches(pattern, "a-b-c"), "{pattern}");
+    fn a_single_index_is_not_an_alias_or_a_data_stream() {
+        let index =
+            |name: &str| ExistingIndex { name: name.to_owned(), uuid: "u".to_owned(), meta: Value::Null };
+        assert!(check_index("case-7", &[index("case-7")]).is_ok());
+        assert!(check_index("case-7", &[]).is_ok());
+        for existing in [vec![index("other")], vec![index("case-7"), index("other")]] {
+            let error = check_index("case-7", &existing).unwrap_err().to_string();
+            assert!(error.contains("alias") && error.contains("\"other\""), "{error}");
         }
-        for pattern in ["a-b", "b*", "*b", "a*b", "a-b-c-*", "a-b-*-c", "*d*"] {
-            assert!(!matches(pattern, "a-b-c"), "{pattern}");
-        }
+    }
+
+    #[test]
+    fn a_template_for_other_dates_with_a_higher_priority_is_found() {
+        let template = |name: &str, pattern: &str, priority: u64, meta: Value| json!({ "name": name, "index_template": { "index_patterns": [pattern], "priority": priority, "_meta": meta } });
+        let own = json!({ "owner": "flowherd", "version": 1, "table": "vpc_flow", "schema": "s" });
+        let body = json!({ "index_templates": [
+            template("year", "flowherd-vpc_flow-2026*", 500, Value::Null),
+            template("low", "flowherd-vpc_flow-2026*", 10, Value::Null),
+            template("other", "flowherd-waf-*", 500, Value::Null),
+            template("own", "flowherd-vpc_flow-x", 500, own),
+        ] });
+        assert_eq!(overriding(&body, "flowherd-vpc_flow-*"), ["year"]);
+    }
+
+    #[test]
+    fn a_name_is_escaped_for_a_path() {
+        assert_eq!(escaped("flowherd-a_b.2026~%2A*,/?#ä"), "flowherd-a_b.2026~%252A%2A%2C%2F%3F%23%C3%A4");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Encodes rows as documents: one line with the action, one with the source, as `_bulk` reads them
 //! (<https://docs.opensearch.org/latest/api-reference/document-apis/bulk/>).
 
+use std::collections::BTreeSet;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
@@ -14,11 +16,29 @@ const ID_BYTES: usize = 16;
 /// An absent value in the CSV.
 const ABSENT: &[u8] = b"-";
 
+/// Maximum indices of the rows of one object. Each index costs the cluster memory, and it has a limit of shards.
+pub const MAX_INDICES: usize = 100;
+
 /// Why a row cannot be a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoDocument {
     /// The timestamp is malformed, so the row has no index.
     BadTimestamp,
+    /// The rows before it are in [`MAX_INDICES`] other indices.
+    TooManyIndices,
+    /// The document has more bytes than the limit.
+    TooLarge,
+}
+
+/// Where rows come from. Each document has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// The key of the `csv.gz`.
+    pub key: &'a str,
+    /// The `ETag` of the `csv.gz`. A new conversion of the same log object may change it.
+    pub etag: &'a str,
+    /// The run.
+    pub run: &'a str,
 }
 
 /// Encodes the rows of one object.
@@ -29,22 +49,25 @@ pub struct Encoder<'a> {
     fields: Vec<Option<(Vec<u8>, FieldKind)>>,
     /// The state of the hash after the key and NUL. Each row adds its number.
     key_hash: Sha256,
-    /// `"flowherd.object":…,"flowherd.run":…,"flowherd.row":`, without a leading comma.
+    /// `"flowherd.object":…,"flowherd.etag":…,"flowherd.run":…,"flowherd.row":`, without a leading comma.
     origin: Vec<u8>,
     /// The date of the previous row. `action` is the text before the id of that row's document.
     date: Vec<u8>,
     action: String,
+    /// The names of the indices of all rows so far.
+    indices: BTreeSet<String>,
 }
 
 impl<'a> Encoder<'a> {
-    /// Creates an encoder for the rows of the object `key`.
+    /// Creates an encoder for the rows of one object.
     #[must_use]
-    pub fn new(schema: &DocumentSchema, index: &'a IndexName, key: &str, run: &str) -> Self {
+    pub fn new(schema: &DocumentSchema, index: &'a IndexName, origin: Origin<'_>) -> Self {
+        let Origin { key, etag, run } = origin;
         let name = |field: &Field| (named(&field.name), field.kind);
         let mut origin = Vec::new();
-        for (field, value) in [("flowherd.object", key), ("flowherd.run", run)] {
+        for (field, value) in [("flowherd.object", key), ("flowherd.etag", etag), ("flowherd.run", run)] {
             origin.extend_from_slice(&named(field));
-            text(value.as_bytes(), &mut origin);
+            text(value.as_bytes(), usize::MAX, &mut origin);
             origin.push(b',');
         }
         origin.extend_from_slice(&named("flowherd.row"));
@@ -59,48 +82,82 @@ impl<'a> Encoder<'a> {
             origin,
             date: Vec::new(),
             action: String::new(),
+            indices: BTreeSet::new(),
         }
     }
 
-    /// Appends the two lines of a row. Returns the position of the source in `out`. Appends nothing if the row cannot be a
-    /// document.
+    /// Appends the two lines of a row, of at most `limit` bytes. Returns the position of the source in `out`. Appends nothing if
+    /// the row cannot be a document.
     pub fn append<'v>(
         &mut self,
         number: u64,
         values: impl Iterator<Item = &'v [u8]>,
+        limit: usize,
         out: &mut Vec<u8>,
     ) -> Result<usize, NoDocument> {
-        let mut values = self.fields.iter().zip(values).peekable();
-        let timestamp = values.peek().map_or(&[][..], |(_, value)| *value);
+        let start = out.len();
+        let appended = self.append_lines(number, values, start.saturating_add(limit), out);
+        if appended.is_err() {
+            out.truncate(start);
+        }
+        appended
+    }
+
+    /// Appends the lines of a row until `out` has more than `max` bytes.
+    fn append_lines<'v>(
+        &mut self,
+        number: u64,
+        values: impl Iterator<Item = &'v [u8]>,
+        max: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<usize, NoDocument> {
+        let mut values = values.peekable();
+        let timestamp: &[u8] = values.peek().copied().unwrap_or_default();
         // The index depends on the date only, so rows of the same date share the text.
         let date = &timestamp[..timestamp.len().min(10)];
         if self.action.is_empty() || date != self.date {
-            let mut name = String::new();
-            if !self.index.append(timestamp, &mut name) {
-                return Err(NoDocument::BadTimestamp);
-            }
+            let name = self.index_of(timestamp)?;
+            self.action = format!("{{\"create\":{{\"_index\":\"{name}\",\"_id\":\"");
             self.date.clear();
             self.date.extend_from_slice(date);
-            self.action = format!("{{\"create\":{{\"_index\":\"{name}\",\"_id\":\"");
         }
         out.extend_from_slice(self.action.as_bytes());
         append_id(&self.key_hash, number, out);
         out.extend_from_slice(b"\"}}\n");
         let source = out.len();
         out.push(b'{');
-        for (field, bytes) in values {
+        for (field, bytes) in self.fields.iter().zip(values) {
             let Some((name, kind)) = field else { continue };
             if bytes.is_empty() || bytes == ABSENT {
                 continue;
             }
             out.extend_from_slice(name);
-            value(*kind, bytes, out);
+            value(*kind, bytes, max, out);
+            if out.len() > max {
+                return Err(NoDocument::TooLarge);
+            }
             out.push(b',');
         }
         out.extend_from_slice(&self.origin);
         decimal(number, out);
         out.extend_from_slice(b"}\n");
-        Ok(source)
+        if out.len() > max { Err(NoDocument::TooLarge) } else { Ok(source) }
+    }
+
+    /// Returns the index of a row with this timestamp. The result depends on the rows of the object only, so that another attempt
+    /// finds the documents in the same indices.
+    fn index_of(&mut self, timestamp: &[u8]) -> Result<String, NoDocument> {
+        let mut name = String::new();
+        if !self.index.append(timestamp, &mut name) {
+            return Err(NoDocument::BadTimestamp);
+        }
+        if !self.indices.contains(&name) {
+            if self.indices.len() >= MAX_INDICES {
+                return Err(NoDocument::TooManyIndices);
+            }
+            self.indices.insert(name.clone());
+        }
+        Ok(name)
     }
 }
 
@@ -129,30 +186,30 @@ fn append_id(key_hash: &Sha256, number: u64, out: &mut Vec<u8>) {
 
 fn named(name: &str) -> Vec<u8> {
     let mut named = Vec::new();
-    text(name.as_bytes(), &mut named);
+    text(name.as_bytes(), usize::MAX, &mut named);
     named.push(b':');
     named
 }
 
-/// Appends a value. A value that is not of its type is sent as text: the cluster refuses the document and names the field.
-fn value(kind: FieldKind, bytes: &[u8], out: &mut Vec<u8>) {
+/// Appends a value, or its beginning if `out` would have more than `max` bytes: then `out` has more. A value that is not of its type is sent as text: the cluster refuses the document and names the field.
+fn value(kind: FieldKind, bytes: &[u8], max: usize, out: &mut Vec<u8>) {
     match kind {
         FieldKind::Long | FieldKind::EpochSeconds if is_plain_integer(bytes) => out.extend_from_slice(bytes),
         FieldKind::Long | FieldKind::EpochSeconds => {
             match std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<i64>().ok()) {
                 Some(number) => out.extend_from_slice(number.to_string().as_bytes()),
-                None => text(bytes, out),
+                None => text(bytes, max, out),
             }
         }
         FieldKind::Double => {
             match std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<f64>().ok()) {
                 // JSON has no infinity.
                 Some(number) if number.is_finite() => out.extend_from_slice(number.to_string().as_bytes()),
-                _ => text(bytes, out),
+                _ => text(bytes, max, out),
             }
         }
         FieldKind::Boolean if matches!(bytes, b"true" | b"false") => out.extend_from_slice(bytes),
-        FieldKind::Boolean | FieldKind::Ip | FieldKind::Date | FieldKind::Keyword => text(bytes, out),
+        FieldKind::Boolean | FieldKind::Ip | FieldKind::Date | FieldKind::Keyword => text(bytes, max, out),
     }
 }
 
@@ -177,13 +234,20 @@ fn decimal(number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&digits[start..]);
 }
 
-/// Appends a JSON string. Bytes that are not UTF-8 become U+FFFD; Flowherd's CSV has none.
-fn text(bytes: &[u8], out: &mut Vec<u8>) {
+/// Appends a JSON string, or its beginning if `out` would have more than `max` bytes: an escaped text may be six times as long.
+/// Bytes that are not UTF-8 become U+FFFD; Flowherd's CSV has none.
+fn text(bytes: &[u8], max: usize, out: &mut Vec<u8>) {
     out.push(b'"');
     if bytes.iter().fold(true, |plain, byte| plain & is_plain(*byte)) {
-        out.extend_from_slice(bytes);
+        let room = max.saturating_sub(out.len()).saturating_add(1);
+        out.extend_from_slice(&bytes[..bytes.len().min(room)]);
     } else {
-        escape(&String::from_utf8_lossy(bytes), out);
+        for chunk in bytes.utf8_chunks() {
+            escape(chunk.valid(), max, out);
+            if !chunk.invalid().is_empty() && out.len() <= max {
+                out.extend_from_slice("\u{fffd}".as_bytes());
+            }
+        }
     }
     out.push(b'"');
 }
@@ -193,9 +257,12 @@ fn is_plain(byte: u8) -> bool {
     (0x20..0x80).contains(&byte) & (byte != b'"') & (byte != b'\\')
 }
 
-fn escape(text: &str, out: &mut Vec<u8>) {
+fn escape(text: &str, max: usize, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     for byte in text.bytes() {
+        if out.len() > max {
+            return;
+        }
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
             0..0x20 => {
@@ -233,8 +300,8 @@ mod tests {
     fn encode(key: &str, number: u64, values: &[&[u8]]) -> (Value, Value) {
         let index = IndexName::Fixed("flows".into());
         let mut out = Vec::new();
-        let mut encoder = Encoder::new(&schema(), &index, key, "r1");
-        let source = encoder.append(number, values.iter().copied(), &mut out).unwrap();
+        let mut encoder = Encoder::new(&schema(), &index, Origin { key, etag: "e1", run: "r1" });
+        let source = encoder.append(number, values.iter().copied(), 100_000, &mut out).unwrap();
         let text = std::str::from_utf8(&out).unwrap();
         assert!(text.ends_with('\n') && text.lines().count() == 2, "{text}");
         (serde_json::from_str(&text[..source]).unwrap(), serde_json::from_str(&text[source..]).unwrap())
@@ -248,7 +315,7 @@ mod tests {
         assert_eq!(action, json!({"create": {"_index": "flows", "_id": id("csv/x.csv.gz", 7)}}));
         let expected = json!({
             "@timestamp": "2026-02-18T10:00:00.000Z", "srcaddr": "10.0.0.1", "bytes": 1500, "score": 0.5,
-            "allowed": true, "name": "a \"b\"\\n", "flowherd.object": "csv/x.csv.gz", "flowherd.run": "r1",
+            "allowed": true, "name": "a \"b\"\\n", "flowherd.object": "csv/x.csv.gz", "flowherd.etag": "e1", "flowherd.run": "r1",
             "flowherd.row": 7
         });
         assert_eq!(source, expected);
@@ -258,7 +325,8 @@ mod tests {
     fn absent_values_are_left_out() {
         let (_, source) = encode("k", 1, &[b"2026-02-18T10:00:00.000Z", b"-", b"", b"-", b"-", b"-", b"-"]);
         let expected = json!({
-            "@timestamp": "2026-02-18T10:00:00.000Z", "flowherd.object": "k", "flowherd.run": "r1", "flowherd.row": 1
+            "@timestamp": "2026-02-18T10:00:00.000Z", "flowherd.object": "k", "flowherd.etag": "e1",
+            "flowherd.run": "r1", "flowherd.row": 1
         });
         assert_eq!(source, expected);
     }
@@ -291,6 +359,35 @@ mod tests {
         assert_ne!(id("csv/vpc_flow/a.gz.csv.gz", 1), id("csv/vpc_flow/b.gz.csv.gz", 1));
         // Another text means that a rerun adds every row a second time.
         assert_eq!(id("k", 1), "oaGuhr6CXBs17KtOOY-pfQ");
+    }
+
+    #[test]
+    fn a_document_that_is_too_large_leaves_nothing_and_never_takes_much_more_than_the_limit() {
+        let index = IndexName::Fixed("flows".into());
+        for hostile in [&b"\x01"[..], b"x", b"\xff", b"\""] {
+            let name = hostile.repeat(1 << 20);
+            let row: [&[u8]; 7] = [b"2026-02-18T10:00:00.000Z", b"-", b"1", b"-", b"-", &name, b"-"];
+            let mut out = b"before".to_vec();
+            let mut encoder = Encoder::new(&schema(), &index, Origin { key: "k", etag: "e1", run: "r1" });
+            let appended = encoder.append(1, row.into_iter(), 10_000, &mut out);
+            assert_eq!((appended, &out[..]), (Err(NoDocument::TooLarge), &b"before"[..]));
+            assert!(out.capacity() < 40_000, "{}", out.capacity());
+        }
+    }
+
+    #[test]
+    fn rows_of_one_object_are_in_a_limited_number_of_indices() {
+        let index = crate::index_name::NameLayout::default().of_table("t");
+        let mut encoder = Encoder::new(&schema(), &index, Origin { key: "k", etag: "e1", run: "r1" });
+        let mut append = |number: usize| {
+            let date = format!("20{:02}-{:02}-01T00:00:00.000Z", number / 12, 1 + number % 12);
+            encoder.append(1, std::iter::once(date.as_bytes()), 1000, &mut Vec::new()).map(|_| ())
+        };
+        for number in 0..MAX_INDICES {
+            assert_eq!(append(number), Ok(()), "{number}");
+        }
+        assert_eq!(append(MAX_INDICES), Err(NoDocument::TooManyIndices));
+        assert_eq!(append(3), Ok(()), "an index of earlier rows");
     }
 
     proptest! {

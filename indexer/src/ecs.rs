@@ -7,8 +7,6 @@
 
 use flowherd_shared::flow_fields::FlowKind;
 
-use crate::schema::{Field, FieldKind};
-
 /// The object of columns that are not fields of a flow log, such as the names of subnets.
 const OTHER: &str = "flowherd.column";
 
@@ -36,20 +34,20 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("key", "aws.s3.object.key"),
 ];
 
-/// The schema has this number as a keyword.
-const PROTOCOL: &str = "network.iana_number";
+/// The field with the number of the protocol, which the schema has as a keyword.
+pub(crate) const PROTOCOL: &str = "network.iana_number";
 
-/// Returns the field of a column of a flow log.
-pub(crate) fn field(column: &str, kind: FieldKind, flow: FlowKind) -> Field {
-    let named = FIELDS.iter().find(|(name, _)| *name == column).map(|(_, field)| (*field).to_owned());
+/// Returns the field's name of a column of a flow log.
+pub(crate) fn name(column: &str, flow: FlowKind) -> String {
+    if let Some((_, name)) = FIELDS.iter().find(|(name, _)| *name == column) {
+        return (*name).to_owned();
+    }
     let is_flow_field = flow.fields().iter().any(|field| field.column == column);
-    let name = named.unwrap_or_else(|| match flow {
+    match flow {
         _ if !is_flow_field => format!("{OTHER}.{column}"),
         FlowKind::Vpc => format!("aws.vpcflow.{column}"),
         FlowKind::TransitGateway => format!("aws.tgwflow.{column}"),
-    });
-    let kind = if name == PROTOCOL { FieldKind::Keyword } else { kind };
-    Field { name, kind }
+    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,16 @@
 //! The names of indices: the index of a row, and the pattern of all indices of a table.
 
-use std::fmt;
+use std::{fmt, ops::RangeInclusive};
 
 /// The layout of names without a setting.
 pub const DEFAULT_LAYOUT: &str = "flowherd-{table}-{yyyy.MM.dd}";
 
-/// Replaces the date in the name for rows without a timestamp.
+/// The first and the last year that have indices. Rows of other years have the index without a date, so that malformed or hostile
+/// timestamps do not create indices without end. The window does not move with the clock: another attempt must find the documents of
+/// the first in the same index.
+const YEARS: RangeInclusive<u32> = 2000..=2099;
+
+/// Replaces the date in the name for rows without a timestamp, or of a year outside of 2000 to 2099.
 pub const UNDATED: &str = "undated";
 
 const TABLE: &str = "{table}";
@@ -241,8 +246,13 @@ impl IndexName {
                 [before, UNDATED, after].iter().for_each(|part| name.push_str(part));
             }
             Self::Dated { before, unit, after } => {
-                let Some(date) = iso_date(timestamp) else { return false };
+                let Some((year, date)) = iso_date(timestamp) else { return false };
                 name.push_str(before);
+                if !YEARS.contains(&year) {
+                    name.push_str(UNDATED);
+                    name.push_str(after);
+                    return true;
+                }
                 // The date is ASCII.
                 name.extend(
                     date[..unit.bytes()]
@@ -265,14 +275,30 @@ impl IndexName {
     }
 }
 
-/// Returns the first ten bytes of a timestamp if they have the format `2026-02-18`.
-fn iso_date(timestamp: &[u8]) -> Option<&[u8; 10]> {
+/// Returns the year and the first ten bytes of a timestamp if they are a date of the calendar, such as `2026-02-18`.
+fn iso_date(timestamp: &[u8]) -> Option<(u32, &[u8; 10])> {
     let date = timestamp.first_chunk::<10>()?;
     let is_date = date.iter().enumerate().all(|(at, byte)| match at {
         4 | 7 => *byte == b'-',
         _ => byte.is_ascii_digit(),
     });
-    is_date.then_some(date)
+    let number = |digits: &[u8]| digits.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0'));
+    if !is_date {
+        return None;
+    }
+    let (year, month, day) = (number(&date[..4]), number(&date[5..7]), number(&date[8..]));
+    (1..=days(year, month)).contains(&day).then_some((year, date))
+}
+
+/// Returns the days of a month; 0 if there is no such month.
+fn days(year: u32, month: u32) -> u32 {
+    match month {
+        4 | 6 | 9 | 11 => 30,
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
+        2 => 28,
+        1..=12 => 31,
+        _ => 0,
+    }
 }
 
 #[cfg(test)]
@@ -306,6 +332,20 @@ mod tests {
     fn a_malformed_timestamp_names_no_index() {
         for timestamp in ["", "2026-02-1", "2026/02/18T00:00:00.000Z", "../../x-y-z", "２０２６-02-18"] {
             assert_eq!(name(DEFAULT_LAYOUT, timestamp), None, "{timestamp}");
+        }
+    }
+
+    #[test]
+    fn only_days_of_the_calendar_between_2000_and_2099_have_indices() {
+        for day in ["2000-01-01", "2024-02-29", "2000-02-29", "2099-12-31"] {
+            let expected = format!("flowherd-vpc_flow-{}", day.replace('-', "."));
+            assert_eq!(name(DEFAULT_LAYOUT, &format!("{day}T00:00:00.000Z")).unwrap(), expected);
+        }
+        for day in ["1999-12-31", "2100-01-01", "0000-01-01", "9999-12-31"] {
+            assert_eq!(name(DEFAULT_LAYOUT, day).unwrap(), "flowherd-vpc_flow-undated", "{day}");
+        }
+        for day in ["2026-00-01", "2026-13-01", "2026-02-00", "2026-02-29", "2100-02-29", "2026-04-31"] {
+            assert_eq!(name(DEFAULT_LAYOUT, day), None, "{day}");
         }
     }
 

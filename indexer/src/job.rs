@@ -25,7 +25,7 @@ use send::{Sender, Sent, Unsent};
 use crate::{
     bulk::Bulk,
     client::Client,
-    document::{Encoder, NoDocument},
+    document::{Encoder, MAX_INDICES, NoDocument, Origin},
     index_name::IndexName,
     pace::{Limits, Outage, SharedPace},
     rows::{Row, Rows},
@@ -37,6 +37,8 @@ use crate::{
 pub const TOO_LARGE: &str = "too-large";
 /// Reason of a row whose timestamp names no index.
 pub const BAD_TIMESTAMP: &str = "bad-timestamp";
+/// Reason of a row whose object has rows of too many indices.
+pub const TOO_MANY_INDICES: &str = "too-many-indices";
 
 /// Interval between calls of `should_stop`.
 const STOP_INTERVAL: Duration = Duration::from_millis(100);
@@ -67,6 +69,8 @@ pub struct Target {
 pub struct Object<'a> {
     /// The key of the `csv.gz`, which the documents have as `flowherd.object`.
     pub key: &'a str,
+    /// The `ETag` of the `csv.gz`, which the documents have as `flowherd.etag`.
+    pub etag: &'a str,
     /// The run, which the documents have as `flowherd.run`.
     pub run: &'a str,
     /// Where the rows go.
@@ -107,8 +111,8 @@ impl Counts {
 pub struct Refused {
     /// The number of the row in the object, from 1.
     pub row: u64,
-    /// The cluster's error type, such as `mapper_parsing_exception`, or Flowherd's own: `too-large`, `bad-timestamp`. At most
-    /// 64 bytes.
+    /// The cluster's error type, such as `mapper_parsing_exception`, or Flowherd's own: `too-large`, `bad-timestamp`,
+    /// `too-many-indices`, `dropped`. At most 64 bytes.
     pub reason: String,
     /// The cluster's reason in words, at most 1,000 bytes.
     pub detail: String,
@@ -190,20 +194,19 @@ impl Run<'_> {
         body: impl AsyncBufRead + Unpin,
         sink: &mut impl RefusedSink,
     ) -> Result<(), IndexError> {
-        let Object { key, run, target } = object;
-        let mut encoder = Encoder::new(&target.schema, &target.index, key, run);
+        let Object { key, etag, run, target } = object;
+        let mut encoder = Encoder::new(&target.schema, &target.index, Origin { key, etag, run });
         let mut row = Row::default();
         let mut rows = Rows::open(body, &target.columns, &mut row).await?;
         let mut bulk = Bulk::default();
         while let Some(number) = rows.next(&mut row).await? {
             self.count(|counts| counts.rows += 1);
-            let reason = match bulk.append(&mut encoder, number, row.values()) {
-                Ok(bytes) if bytes <= self.indexer.max_document_bytes => None,
-                Ok(bytes) => {
-                    bulk.pop();
-                    Some((TOO_LARGE, self.too_large(bytes)))
-                }
+            let limit = self.indexer.max_document_bytes;
+            let reason = match bulk.append(&mut encoder, number, row.values(), limit) {
+                Ok(()) => None,
+                Err(NoDocument::TooLarge) => Some((TOO_LARGE, too_large(limit))),
                 Err(NoDocument::BadTimestamp) => Some((BAD_TIMESTAMP, bad_timestamp(&row))),
+                Err(NoDocument::TooManyIndices) => Some((TOO_MANY_INDICES, too_many_indices())),
             };
             if let Some((reason, detail)) = reason {
                 let (reason, document) = (reason.to_owned(), Vec::new());
@@ -284,11 +287,16 @@ impl Run<'_> {
         change(&mut counts);
         self.counts.set(counts);
     }
+}
 
-    fn too_large(&self, bytes: usize) -> String {
-        let limit = self.indexer.max_document_bytes;
-        format!("the document has {bytes} bytes, and a request at most {limit}; increase the bytes of a bulk")
-    }
+fn too_large(limit: usize) -> String {
+    format!("the document has more than {limit} bytes, the limit of a request; increase the bytes of a bulk")
+}
+
+fn too_many_indices() -> String {
+    format!(
+        "the earlier rows of the object are in {MAX_INDICES} indices, the limit; use indices of months or years, or `--to`"
+    )
 }
 
 fn bad_timestamp(row: &Row) -> String {

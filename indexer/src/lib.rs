@@ -10,6 +10,7 @@ pub mod client;
 pub mod cluster;
 pub mod document;
 pub mod ecs;
+mod glob;
 pub mod index_name;
 pub mod job;
 pub mod pace;

@@ -16,8 +16,9 @@ pub const TIME_FIELD: &str = "@timestamp";
 /// The object that holds Flowherd's own fields.
 pub const OWN_FIELD: &str = "flowherd";
 
-/// Flowherd's own fields in each document, and their types: the key of the CSV, the number of the row in it, and the run.
-pub const OWN_FIELDS: [(&str, FieldKind); 3] = [
+/// Flowherd's own fields in each document, and their types: `ETag` and key of the CSV, the number of the row in it, and the run.
+pub const OWN_FIELDS: [(&str, FieldKind); 4] = [
+    ("flowherd.etag", FieldKind::Keyword),
     ("flowherd.object", FieldKind::Keyword),
     ("flowherd.row", FieldKind::Long),
     ("flowherd.run", FieldKind::Keyword),
@@ -121,10 +122,9 @@ impl DocumentSchema {
         }
         let field = |column: &Column| {
             let kind = kind(column, table.flow_kind);
-            ecs.map_or_else(
-                || Field { name: column.name.clone(), kind },
-                |flow| ecs::field(&column.name, kind, flow),
-            )
+            let name = ecs.map_or_else(|| column.name.clone(), |flow| ecs::name(&column.name, flow));
+            let kind = if ecs.is_some() && name == ecs::PROTOCOL { FieldKind::Keyword } else { kind };
+            Field { name, kind }
         };
         let time = Field { name: TIME_FIELD.to_owned(), kind: FieldKind::Date };
         let fields = std::iter::once(time).chain(table.columns.iter().skip(1).map(field));

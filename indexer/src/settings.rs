@@ -46,6 +46,13 @@ pub struct ClusterSettings {
     pub max_pause: Duration,
 }
 
+/// The address of a cluster: scheme, host, port and path, without a slash at the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) url: String,
+    pub(crate) is_encrypted: bool,
+}
+
 /// How requests authenticate.
 #[derive(Clone)]
 pub enum Auth {
@@ -129,7 +136,7 @@ impl ClusterSettings {
     /// Returns an error with all problems of the settings.
     pub fn validate(&self) -> Result<(), SettingsError> {
         let mut problems = Vec::new();
-        problems.extend(self.url_problem());
+        problems.extend(self.address().err());
         problems.extend(self.auth_problem());
         problems.extend(self.ca_pem.as_deref().and_then(|pem| authorities(pem).err()));
         let mut check = |name: &str, value: usize, min: usize, max: usize| {
@@ -155,30 +162,39 @@ impl ClusterSettings {
         if problems.is_empty() { Ok(()) } else { Err(SettingsError(problems)) }
     }
 
-    /// The address may contain a password, so no problem quotes it.
-    fn url_problem(&self) -> Option<String> {
+    /// Returns the address for requests. The address may contain a password, so no problem quotes it.
+    pub(crate) fn address(&self) -> Result<Address, String> {
         const EXAMPLE: &str = "expected an address such as \"https://search.example.com:9200\"";
-        let Ok(uri) = self.url.parse::<Uri>() else { return Some(format!("cluster URL: {EXAMPLE}")) };
-        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Some(format!("cluster URL: {EXAMPLE}"));
-        };
-        if authority.as_str().contains('@') {
-            return Some(
-                "cluster URL: must not contain a user or password; set them as credentials".to_owned(),
+        // Before parsing, because the parser ignores a fragment.
+        if self.url.contains('@') {
+            return Err(
+                "cluster URL: must not contain a user, a password or `@`; set them as credentials".to_owned()
             );
         }
-        if uri.query().is_some() {
-            return Some(format!("cluster URL: must not have a query; {EXAMPLE}"));
+        if self.url.contains(['?', '#']) {
+            return Err(format!("cluster URL: must not have a query or a fragment; {EXAMPLE}"));
+        }
+        let malformed = || format!("cluster URL: {EXAMPLE}");
+        let uri: Uri = self.url.parse().map_err(|_| malformed())?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(malformed());
+        };
+        let (host, port) = (authority.host(), authority.port_u16());
+        if host.is_empty() || (port.is_none() && authority.as_str() != host) {
+            return Err(format!("cluster URL: the port must be a number from 0 to 65535; {EXAMPLE}"));
         }
         match scheme {
-            "https" => None,
-            "http" if self.insecure || is_loopback(authority.host()) => None,
-            "http" => Some(format!(
-                "cluster URL: http to {} is not encrypted; use https, or allow it with \"insecure\"",
-                authority.host()
-            )),
-            other => Some(format!("cluster URL: the scheme {other} is unknown; {EXAMPLE}")),
+            "https" => {}
+            "http" if self.insecure || is_loopback(host) => {}
+            "http" => {
+                return Err(format!(
+                    "cluster URL: http to {host} is not encrypted; use https, or allow it with \"insecure\""
+                ));
+            }
+            other => return Err(format!("cluster URL: the scheme {other} is unknown; {EXAMPLE}")),
         }
+        let url = format!("{scheme}://{authority}{}", uri.path().trim_end_matches('/'));
+        Ok(Address { url, is_encrypted: scheme == "https" })
     }
 
     fn auth_problem(&self) -> Option<String> {
@@ -248,6 +264,31 @@ mod tests {
         let found = problems(|settings| settings.url = "https://user:hunter2@search.example.com".into());
         assert!(found.len() == 1 && found[0].contains("credentials"), "{found:?}");
         assert!(!found[0].contains("hunter2"), "{found:?}");
+    }
+
+    #[test]
+    fn an_address_has_scheme_host_port_and_path_only() {
+        for url in [
+            "https://search.example.com/?x=1",
+            "https://search.example.com#hunter2",
+            "https://search.example.com/a#b@c",
+            "https://search.example.com:port",
+            "https://search.example.com:",
+            "https://search.example.com:99999",
+            "https://:9200",
+            "https://a@b@search.example.com",
+            "https:///path",
+            "/path",
+            "",
+        ] {
+            let found = problems(|settings| settings.url = url.into());
+            assert!(found.len() == 1 && !found[0].contains("hunter2"), "{url}: {found:?}");
+        }
+        let address = ClusterSettings::new("HTTPS://search.example.com:9200/proxy/").address().unwrap();
+        assert_eq!(
+            address,
+            Address { url: "https://search.example.com:9200/proxy".to_owned(), is_encrypted: true }
+        );
     }
 
     #[test]

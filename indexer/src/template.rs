@@ -20,6 +20,10 @@ pub const OWNER: &str = "flowherd";
 /// 200.
 pub(crate) const PRIORITY: u64 = 300;
 
+/// Priority of the template of a single index, whose name may match the pattern of a table's indices. The cluster refuses two
+/// templates with the same priority whose patterns have a name in common.
+const SINGLE_INDEX_PRIORITY: u64 = PRIORITY + 1;
+
 /// Maximum characters of a searchable text. Longer values are in the document, but no query finds them. A term has at most
 /// 32,766 bytes, and a character at most 4 (<https://www.elastic.co/docs/reference/elasticsearch/mapping-reference/ignore-above>).
 pub const MAX_KEYWORD_CHARS: u64 = 8191;
@@ -27,6 +31,9 @@ pub const MAX_KEYWORD_CHARS: u64 = 8191;
 /// The cluster's default limit of fields and objects in a mapping
 /// (<https://docs.opensearch.org/latest/mappings/#mapping-limit-settings>).
 const DEFAULT_FIELDS_LIMIT: usize = 1000;
+
+/// The name that means no ingest pipeline.
+const NO_PIPELINE: &str = "_none";
 
 /// The index template of one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +47,7 @@ pub struct Template {
     mappings: Value,
     settings: Value,
     pattern: String,
+    priority: u64,
     is_data_stream: bool,
 }
 
@@ -96,19 +104,27 @@ impl Template {
         let properties = properties(&fields);
         let pattern = destination.of_table(&table.name).pattern();
         let is_data_stream = matches!(destination, Destination::DataStream(_));
+        let is_single = matches!(destination, Destination::Index(_));
         let hash = hex(&Sha256::digest(format!("{is_data_stream} {properties}")))[..16].to_owned();
         let meta = meta(&table.name, &hash);
         Self {
             // Templates with different patterns coexist.
-            name: pattern.replace('*', "dated"),
+            name: if is_single { format!("{pattern}.single") } else { pattern.replace('*', "dated") },
             table: table.name.clone(),
             mappings: json!({ "dynamic": "strict", "_meta": meta, "properties": properties }),
-            settings: json!({ "index": { "mapping": {
-                // Otherwise the cluster would store "1.5" in a `long` and search for 1.
-                "coerce": false,
-                "total_fields": { "limit": fields_limit(&fields) },
-            } } }),
+            settings: json!({ "index": {
+                // A pipeline of another template could drop or change documents
+                // (<https://www.elastic.co/guide/en/elasticsearch/reference/7.10/index-modules.html>).
+                "default_pipeline": NO_PIPELINE,
+                "final_pipeline": NO_PIPELINE,
+                "mapping": {
+                    // Otherwise the cluster would store "1.5" in a `long` and search for 1.
+                    "coerce": false,
+                    "total_fields": { "limit": fields_limit(&fields) },
+                },
+            } }),
             pattern,
+            priority: if is_single { SINGLE_INDEX_PRIORITY } else { PRIORITY },
             is_data_stream,
             schema: hash,
         }
@@ -125,7 +141,7 @@ impl Template {
     pub fn body(&self) -> Value {
         let mut body = json!({
             "index_patterns": [self.pattern],
-            "priority": PRIORITY,
+            "priority": self.priority,
             "version": VERSION,
             "_meta": meta(&self.table, &self.schema),
             "template": self.index_body(),
@@ -136,7 +152,7 @@ impl Template {
         body
     }
 
-    /// Returns the body of `PUT INDEX`, for an index to which no template applies.
+    /// Returns the body of `PUT INDEX`, for a single index.
     #[must_use]
     pub fn index_body(&self) -> Value {
         json!({ "settings": self.settings, "mappings": self.mappings })
@@ -231,6 +247,11 @@ mod tests {
         assert_eq!(properties["action"], json!({ "type": "keyword", "ignore_above": 8191 }));
         assert_eq!(properties["flowherd"]["properties"]["row"], json!({ "type": "long" }));
         assert!(!body.to_string().contains("text"), "{body}");
+        let settings = &body["template"]["settings"]["index"];
+        assert_eq!(
+            (&settings["default_pipeline"], &settings["final_pipeline"]),
+            (&json!("_none"), &json!("_none"))
+        );
         assert_eq!(body.get("data_stream"), None);
     }
 
@@ -241,7 +262,7 @@ mod tests {
         let source = &properties["source"]["properties"];
         assert_eq!(source, &json!({ "ip": { "type": "ip" }, "port": { "type": "long" } }));
         let own = properties["flowherd"]["properties"].as_object().unwrap();
-        assert_eq!(own.keys().collect::<Vec<_>>(), ["column", "object", "row", "run"]);
+        assert_eq!(own.keys().collect::<Vec<_>>(), ["column", "etag", "object", "row", "run"]);
     }
 
     #[test]
@@ -284,5 +305,7 @@ mod tests {
         let schema = DocumentSchema::new(&table, Naming::Columns).unwrap();
         let index = Template::new(&table, &schema, &Destination::index("case").unwrap());
         assert_eq!((index.schema.as_str(), index.pattern()), (&*default.schema, "case"));
+        assert_eq!((&*index.name, &index.body()["index_patterns"]), ("case.single", &json!(["case"])));
+        assert!(index.body()["priority"].as_u64() > default.body()["priority"].as_u64());
     }
 }

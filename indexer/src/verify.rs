@@ -1,6 +1,6 @@
 //! Compares the documents in a cluster with the receipts in a ledger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -9,14 +9,23 @@ use crate::{
     cluster::{Cluster, ClusterError, escaped, malformed},
 };
 
+/// Counts of one answer.
+const COUNTS_PER_PAGE: usize = 1000;
+
 /// Objects of one query, so that its keys take less than 1 MiB.
 const OBJECTS_PER_QUERY: usize = 500;
+
+/// Parameters of a search whose counts must be complete. The default of the cluster is to answer with partial results
+/// (<https://www.elastic.co/guide/en/elasticsearch/reference/7.10/search-search.html>).
+const SEARCH: &str = "ignore_unavailable=true&expand_wildcards=all&allow_partial_search_results=false";
 
 /// Documents that an object should have, from its receipt: those that were indexed, and those that existed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
     /// The key of the `csv.gz`.
     pub object: String,
+    /// The `ETag` of the `csv.gz`. Documents of another version do not count.
+    pub etag: String,
     /// Number of documents.
     pub documents: u64,
 }
@@ -47,7 +56,8 @@ impl Cluster<'_> {
     /// Counts the documents of each object in the indices of a pattern. Refreshes the indices first, so that searches
     /// find all documents.
     ///
-    /// Counts by object, not by run: a document keeps the run that created it.
+    /// Counts by object and `ETag`, not by run: a document keeps the run that created it. A document of an earlier version of the
+    /// object does not count, because its values may be old.
     pub async fn verify(&self, pattern: &str, expected: &[Expected]) -> Result<Verification, ClusterError> {
         self.refresh(pattern).await?;
         let mut verification = Verification::default();
@@ -74,38 +84,84 @@ impl Cluster<'_> {
 
     /// Returns the number of documents of each object, in the same order.
     async fn count(&self, pattern: &str, expected: &[Expected]) -> Result<Vec<u64>, ClusterError> {
-        let action = format!("count the documents of the indices {pattern:?}");
-        let path = format!("/{}/_search?ignore_unavailable=true&expand_wildcards=all", escaped(pattern));
         let keys: Vec<&str> = expected.iter().map(|expected| &*expected.object).collect();
-        // Counts are exact, because there are no more terms than `size`
-        // (https://docs.opensearch.org/latest/aggregations/bucket/terms/).
-        let query = json!({
+        let etags: BTreeSet<&str> = expected.iter().map(|expected| &*expected.etag).collect();
+        let field = |name: &str| json!({ "terms": { "field": name } });
+        let mut query = json!({
             "size": 0,
             "track_total_hits": false,
-            "query": { "bool": { "filter": { "terms": { "flowherd.object": keys } } } },
-            "aggs": { "objects": { "terms": { "field": "flowherd.object", "size": keys.len() } } },
+            "query": { "bool": { "filter": [
+                { "terms": { "flowherd.object": keys } },
+                { "terms": { "flowherd.etag": etags } },
+            ] } },
+            // Its counts are exact, and come in pages
+            // (https://docs.opensearch.org/latest/aggregations/bucket/composite/).
+            "aggs": { "versions": { "composite": {
+                "size": COUNTS_PER_PAGE,
+                "sources": [{ "object": field("flowherd.object") }, { "etag": field("flowherd.etag") }],
+            } } },
         });
-        let body = self.expect_ok(&action, Method::Post, &path, Some(&query)).await?;
+        let mut counts = BTreeMap::new();
+        loop {
+            let page = self.page(pattern, &query).await?;
+            counts.extend(page.counts);
+            match page.after {
+                Some(after) => query["aggs"]["versions"]["composite"]["after"] = after,
+                None => break,
+            }
+        }
+        let count = |expected: &Expected| {
+            counts.get(&(expected.object.clone(), expected.etag.clone())).copied().unwrap_or(0)
+        };
+        Ok(expected.iter().map(count).collect())
+    }
+
+    async fn page(&self, pattern: &str, query: &Value) -> Result<Page, ClusterError> {
+        let action = format!("count the documents of the indices {pattern:?}");
+        let path = format!("/{}/_search?{SEARCH}", escaped(pattern));
+        let body = self.expect_ok(&action, Method::Post, &path, Some(query)).await?;
         check_shards(&action, &body)?;
+        check_all_shards(&action, &body)?;
         if body["timed_out"] != Value::Bool(false) {
             let problem = "the search timed out; repeat it when the cluster has less to do".to_owned();
             return Err(ClusterError::Answer { action, problem });
         }
         // Without an index there is no aggregation.
-        let buckets =
-            body["aggregations"]["objects"]["buckets"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let mut counts = BTreeMap::new();
-        for bucket in buckets {
-            let (Some(key), Some(count)) = (bucket["key"].as_str(), bucket["doc_count"].as_u64()) else {
-                return Err(malformed(&action, "a bucket has no key or no doc_count"));
+        let versions = &body["aggregations"]["versions"];
+        let mut counts = Vec::new();
+        for bucket in versions["buckets"].as_array().map(Vec::as_slice).unwrap_or_default() {
+            let text = |name: &str| bucket["key"][name].as_str().map(str::to_owned);
+            let (Some(object), Some(etag), Some(count)) =
+                (text("object"), text("etag"), bucket["doc_count"].as_u64())
+            else {
+                return Err(malformed(&action, "a bucket has no object, no etag or no doc_count"));
             };
-            counts.insert(key, count);
+            counts.push(((object, etag), count));
         }
-        Ok(keys.iter().map(|key| counts.get(key).copied().unwrap_or(0)).collect())
+        // The last page is empty, and has no key.
+        Ok(Page { counts, after: versions.get("after_key").cloned() })
     }
 }
 
-/// Refuses an answer that does not include all shards: its numbers would be too low.
+/// Counts of documents by object and `ETag`, and where the next page begins.
+struct Page {
+    counts: Vec<((String, String), u64)>,
+    after: Option<Value>,
+}
+
+/// Refuses the answer of a search that leaves out a shard without a copy. Such a shard is not among the failed ones.
+fn check_all_shards(action: &str, body: &Value) -> Result<(), ClusterError> {
+    let shards = &body["_shards"];
+    let (total, successful) = (shards["total"].as_u64(), shards["successful"].as_u64());
+    if total == successful {
+        return Ok(());
+    }
+    let (total, successful) = (total.unwrap_or(0), successful.unwrap_or(0));
+    let problem = format!("{successful} of {total} shards answered; repeat it when the cluster is healthy");
+    Err(ClusterError::Answer { action: action.to_owned(), problem })
+}
+
+/// Refuses an answer in which a shard failed: its numbers would be too low.
 fn check_shards(action: &str, body: &Value) -> Result<(), ClusterError> {
     let shards = &body["_shards"];
     match (shards["total"].as_u64(), shards["successful"].as_u64(), shards["failed"].as_u64()) {
@@ -115,5 +171,22 @@ fn check_shards(action: &str, body: &Value) -> Result<(), ClusterError> {
             problem: format!("{failed} of {total} shards failed; repeat it when the cluster is healthy"),
         }),
         _ => Err(malformed(action, "it has no _shards")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_without_all_shards_is_an_error() {
+        let answer = |total: u64, successful: u64| {
+            let body =
+                json!({ "_shards": { "total": total, "successful": successful, "skipped": 0, "failed": 0 } });
+            check_all_shards("count", &body).map_err(|error| error.to_string())
+        };
+        assert_eq!(answer(5, 5), Ok(()));
+        assert_eq!(answer(0, 0), Ok(()), "no index");
+        assert!(answer(5, 4).unwrap_err().contains("4 of 5 shards answered"));
     }
 }

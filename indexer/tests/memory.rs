@@ -11,7 +11,7 @@ use std::{
     thread,
 };
 
-use flate2::read::MultiGzDecoder;
+use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 use flowherd_deflate::Deflater;
 use flowherd_indexer::{
     index_name::NameLayout,
@@ -26,11 +26,18 @@ const MAX_PEAK_KIB: u64 = 96 << 10;
 /// Bytes of the name in a long row. Two such documents do not fit into a bulk.
 const LONG_BYTES: usize = 3 << 20;
 
-struct NoRefusals;
+/// Bytes of the name in a hostile row: almost the limit of a row. Each byte takes six in JSON.
+const HOSTILE_BYTES: usize = (24 << 20) - 100;
+const HOSTILE_ROWS: u64 = 3;
 
-impl RefusedSink for NoRefusals {
+#[derive(Default)]
+struct TooLarge(u64);
+
+impl RefusedSink for TooLarge {
     async fn refuse(&mut self, refused: Refused) -> io::Result<()> {
-        panic!("row {}: {}", refused.row, refused.detail)
+        assert_eq!(refused.reason, "too-large", "row {}: {}", refused.row, refused.detail);
+        self.0 += 1;
+        Ok(())
     }
 }
 
@@ -89,7 +96,7 @@ fn answer(mut connection: &TcpStream) {
             if bytes == 0 {
                 break;
             }
-            lines += buffer[..bytes].iter().filter(|byte| **byte == b'\n').count();
+            lines += buffer[..bytes].split(|byte| *byte == b'\n').count() - 1;
         }
         let items = vec![r#"{"create":{"status":201}}"#; lines / 2].join(",");
         let answer = format!(r#"{{"errors":false,"items":[{items}]}}"#);
@@ -117,9 +124,22 @@ fn noise(bytes: usize) -> String {
     (0..bytes).map(letter).collect::<String>().replace(['"', ',', '\\'], "x")
 }
 
+/// Returns a row of control characters as gzip. The text is never in memory as a whole.
+fn hostile_row(time: &str) -> Vec<u8> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    write!(gzip, "{time},1,").unwrap();
+    let piece = [1; 64 << 10];
+    for _ in 0..HOSTILE_BYTES / piece.len() {
+        gzip.write_all(&piece).unwrap();
+    }
+    gzip.write_all(b"\n").unwrap();
+    gzip.finish().unwrap()
+}
+
 #[test]
 fn memory_is_bounded_for_long_objects_and_long_rows() {
     let mut deflater = Deflater::default();
+    let mut refused = TooLarge::default();
     let time = "2026-02-18T09:00:00.000Z";
     let rows = format!("{time},1500,a usual row of a log\n").repeat(16 << 10);
     let long = format!("{time},1,{}\n", noise(LONG_BYTES));
@@ -127,17 +147,19 @@ fn memory_is_bounded_for_long_objects_and_long_rows() {
         (deflater.member(b"timestamp,bytes,name\n").to_vec(), 1),
         (deflater.member(rows.as_bytes()).to_vec(), 20),
         (deflater.member(long.as_bytes()).to_vec(), 40),
+        (hostile_row(time), HOSTILE_ROWS as usize),
     ];
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let settings = ClusterSettings::new(format!("http://{}", listener.local_addr().unwrap()));
     thread::spawn(move || serve(&listener));
     let target = target();
-    let object = Object { key: "csv/t/a.csv.gz", run: "r", target: &target };
+    let object = Object { key: "csv/t/a.csv.gz", etag: "e", run: "r", target: &target };
     let body = tokio::io::BufReader::new(Repeated { parts, position: 0 });
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let indexer = Indexer::new(&settings).unwrap();
-    let counts = runtime.block_on(indexer.index(object, body, &mut NoRefusals, &|| false)).unwrap();
-    assert_eq!(counts.indexed, 20 * (16 << 10) + 40);
+    let counts = runtime.block_on(indexer.index(object, body, &mut refused, &|| false)).unwrap();
+    assert_eq!((counts.indexed, counts.refused), (20 * (16 << 10) + 40, HOSTILE_ROWS));
+    assert_eq!(refused.0, HOSTILE_ROWS);
 
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use self::settings::{Enrichment, EnrichmentColumn, EnrichmentSource, Matching, NameColumn};
-pub(crate) use self::{aws_ranges::COLUMNS as AWS_RANGES_COLUMNS, settings::NAME_COLUMNS};
+pub(crate) use self::{
+    aws_ranges::COLUMNS as AWS_RANGES_COLUMNS, maxmind::RecordCache, settings::NAME_COLUMNS,
+};
 use self::{keyed::KeyedTable, maxmind::MaxMind, problems::FileProblems};
 use crate::{
     limits::{MAX_ENRICHMENT_BYTES, MAX_ENRICHMENTS_BYTES},

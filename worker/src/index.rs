@@ -57,6 +57,8 @@ pub struct Rows<'a> {
     pub run: &'a str,
     /// The key of the `csv.gz`.
     pub key: &'a str,
+    /// The `ETag` of the `csv.gz`.
+    pub etag: &'a str,
     /// The table of the rows.
     pub table: &'a Table,
     /// The index of each row, and the names of the fields.
@@ -265,7 +267,8 @@ impl<I: Source, O: Store> IndexProcessor<'_, I, O> {
                 true
             }
         };
-        let rows = Rows { run: self.run, key: &object.key, table, target: &self.index_run.target };
+        let target = &self.index_run.target;
+        let rows = Rows { run: self.run, key: &object.key, etag: &object.etag, table, target };
         // A panic that one object causes must not end the work on the others.
         let sent = catch_unwind(AssertUnwindSafe(|| {
             self.rows.index(&rows, &mut body, &mut |row| refused.add(row), &should_stop)

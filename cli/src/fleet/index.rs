@@ -155,6 +155,7 @@ fn verify_part(
         };
         let expected = Expected {
             object: entry.key.clone(),
+            etag: entry.etag.clone(),
             documents: documents.indexed.saturating_add(documents.existing),
         };
         of_tables.entry(table.to_owned()).or_default().push(expected);
@@ -242,10 +243,12 @@ fn description(removal: &Removal) -> String {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let stream = removal
-        .data_stream
-        .as_ref()
-        .map_or(String::new(), |name| format!("data stream {}: ", printable(name)));
+    let streams: Vec<String> = removal.data_streams.iter().map(|name| printable(name)).collect();
+    let stream = match &streams[..] {
+        [] => String::new(),
+        [name] => format!("data stream {name}: "),
+        names => format!("data streams {}: ", names.join(", ")),
+    };
     format!(
         "{stream}{} with {} and {}: {}{more}",
         counted(removal.indices.len() as u64, "index", "indices"),

@@ -91,7 +91,7 @@ fn index(url: &str, file: &Path) {
     let indexer = Indexer::new(&ClusterSettings::new(url)).unwrap();
     let counts = runtime.block_on(async {
         let body = BufReader::with_capacity(256 << 10, tokio::fs::File::open(file).await.unwrap());
-        let object = Object { key: rows::KEY, run: "2026-02-18-vpc", target: &target };
+        let object = Object { key: rows::KEY, etag: rows::ETAG, run: "2026-02-18-vpc", target: &target };
         indexer.index(object, body, &mut NoRefusals, &|| false).await.unwrap()
     });
     assert_eq!(counts.indexed, counts.rows);

@@ -16,6 +16,7 @@ use flowherd_indexer::{
 use flowherd_shared::config::Config;
 
 pub(crate) const KEY: &str = "csv/vpc_flow/firehose/2026/02/18/09/vpc-flow-logs-1-2026-02-18-09-00-12-5d1c9a0e-1111-2222-3333-444455556666.gz.csv.gz";
+pub(crate) const ETAG: &str = "9b2cf535f27731c974343645a3985328";
 
 /// Text of a gzip member, as Flowherd writes them.
 const MEMBER_BYTES: usize = 1 << 20;

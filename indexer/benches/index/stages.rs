@@ -1,4 +1,4 @@
-//! The stages of the indexer, each alone on one thread.
+//! The stages of the indexer, each reading on one thread.
 
 use std::path::Path;
 
@@ -6,24 +6,27 @@ use flowherd_deflate::Deflater;
 use flowherd_indexer::{
     answer::{self, DocumentOutcome},
     bulk::Bulk,
-    document::Encoder,
+    document::{Encoder, Origin},
     rows::{Row, Rows},
 };
 
 use crate::{
     cpu_ns,
-    rows::{KEY, target},
+    rows::{ETAG, KEY, target},
 };
 
 /// Documents of a request.
 const BULK_ROWS: u64 = 8000;
+
+/// Called with the number of each row, and the row.
+type EachRow<'a> = Box<dyn FnMut(u64, &Row) + 'a>;
 
 /// Prints the time of each stage for one row.
 pub(crate) fn print(file: &Path, count: u64) {
     let object = std::fs::read(file).unwrap();
     let target = target();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let read = |mut each: Box<dyn FnMut(u64, &Row) + '_>| {
+    let read = |mut each: EachRow<'_>| {
         runtime.block_on(async {
             let mut row = Row::default();
             let mut rows = Rows::open(&object[..], &target.columns, &mut row).await.unwrap();
@@ -35,17 +38,18 @@ pub(crate) fn print(file: &Path, count: u64) {
             }
         });
     };
-    let alone = median(|| read(Box::new(|_, _| {})));
+    let reading = median(|| read(Box::new(|_, _| {})));
 
     let mut bulks = Vec::new();
     let encode = |bulks: &mut Vec<Bulk>| {
         bulks.clear();
-        let mut encoder = Encoder::new(&target.schema, &target.index, KEY, "2026-02-18-vpc");
+        let origin = Origin { key: KEY, etag: ETAG, run: "2026-02-18-vpc" };
+        let mut encoder = Encoder::new(&target.schema, &target.index, origin);
         read(Box::new(|number, row| {
             if number % BULK_ROWS == 1 {
                 bulks.push(Bulk::with_capacity(6 << 20));
             }
-            bulks.last_mut().unwrap().append(&mut encoder, number, row.values()).unwrap();
+            bulks.last_mut().unwrap().append(&mut encoder, number, row.values(), 1 << 20).unwrap();
         }));
     };
     let encoded = median(|| encode(&mut bulks));
@@ -69,7 +73,7 @@ pub(crate) fn print(file: &Path, count: u64) {
     let count = count as f64;
     println!("{:>10}  {:>8}", "stage", "ns a row");
     for (stage, ns) in
-        [("read", alone), ("encode", encoded - alone), ("compress", compressed), ("answer", answered)]
+        [("read", reading), ("encode", encoded - reading), ("compress", compressed), ("answer", answered)]
     {
         println!("{stage:>10}  {:>8.0}", ns / count);
     }

@@ -10,6 +10,11 @@ use super::Response;
 /// Maximum bytes of a text from the cluster that an error or a reject quotes.
 pub(crate) const MAX_REASON_BYTES: usize = 1000;
 
+/// The error type of an index or a cluster that accepts no writes: the disk is full, the cluster has no manager, or an operator
+/// blocked it. The status is 403, 429 or 503, depending on the block. Blocks end without a change of the request
+/// (<https://docs.opensearch.org/latest/api-reference/index-apis/blocks/>).
+pub(crate) const BLOCKED: &str = "cluster_block_exception";
+
 /// Why a request has no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -82,6 +87,16 @@ impl ClientError {
         Self::Status { status, reason: reason(&response.body), hint: hint(status) }
     }
 
+    /// Whether the cluster accepts nothing because it is overloaded or blocked. The cause is never a single document.
+    pub(crate) fn is_overload(&self) -> bool {
+        match self {
+            Self::Status { status, reason, .. } | Self::Documents { status, reason } => {
+                *status == 429 || is_block(reason)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the same request may succeed later.
     #[must_use]
     pub fn can_retry(&self) -> bool {
@@ -91,10 +106,15 @@ impl ClientError {
             | Self::Documents { .. }
             | Self::Malformed(_)
             | Self::Credentials(_) => true,
-            Self::Status { status, .. } => can_retry(*status),
+            Self::Status { status, reason, .. } => can_retry(*status) || is_block(reason),
             Self::Index { .. } | Self::AnswerTooLarge { .. } | Self::Request(_) => false,
         }
     }
+}
+
+/// Whether a reason is that of a block. It begins with the error type.
+fn is_block(reason: &str) -> bool {
+    reason.starts_with(BLOCKED)
 }
 
 /// Whether a request or document with this status may succeed later: too many requests, timeouts, and errors of the cluster or
@@ -178,6 +198,16 @@ mod tests {
         assert_eq!(reason(br#"{"error":"no handler"}"#), "no handler");
         assert_eq!(reason(b"<html>"), "<html>");
         assert_eq!(reason(b""), "no reason");
+    }
+
+    #[test]
+    fn a_block_of_the_cluster_can_be_retried_also_with_403() {
+        let status = |kind: &str| {
+            let body = format!(r#"{{"error":{{"type":"{kind}","reason":"why"}},"status":403}}"#);
+            ClientError::status(&Response { status: 403, retry_after: None, body: body.into_bytes() })
+        };
+        assert!(status(BLOCKED).can_retry() && status(BLOCKED).is_overload());
+        assert!(!status("security_exception").can_retry());
     }
 
     #[test]

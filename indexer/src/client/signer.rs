@@ -10,6 +10,7 @@ use aws_sigv4::{
     sign::v4::SigningParams,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
+use http::HeaderValue;
 use tokio::sync::Mutex;
 
 use super::ClientError;
@@ -30,16 +31,18 @@ impl Signer {
         Self { auth, credentials: Mutex::new(None) }
     }
 
-    /// Returns the header with credentials.
-    pub(super) fn header(&self) -> Option<(&'static str, String)> {
+    /// Returns the value of the header `Authorization`, marked as sensitive so that `Debug` does not show it.
+    pub(super) fn header(&self) -> Result<Option<HeaderValue>, ClientError> {
         let value = match &self.auth {
-            Auth::None | Auth::SigV4 { .. } => return None,
+            Auth::None | Auth::SigV4 { .. } => return Ok(None),
             Auth::Basic { user, password } => {
                 format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
             }
             Auth::ApiKey(key) => format!("ApiKey {key}"),
         };
-        Some(("authorization", value))
+        let mut value = HeaderValue::try_from(value).map_err(|error| ClientError::Request(error.into()))?;
+        value.set_sensitive(true);
+        Ok(Some(value))
     }
 
     /// Returns the signature of a request if the settings ask for one.
@@ -87,5 +90,22 @@ impl Signer {
         let credentials = provider.provide_credentials().await.map_err(ClientError::Credentials)?;
         *loaded = Some(credentials.clone());
         Ok(credentials)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_of_a_header_shows_no_credentials() {
+        for auth in [
+            Auth::Basic { user: "writer".to_owned(), password: "hunter2".to_owned() },
+            Auth::ApiKey("aHVudGVyMg==".to_owned()),
+        ] {
+            let value = Signer::new(auth).header().unwrap().unwrap();
+            assert!(value.is_sensitive());
+            assert_eq!(format!("{value:?}"), "Sensitive");
+        }
     }
 }

@@ -29,6 +29,18 @@ pub enum IndexError {
         /// The last failure.
         source: ClientError,
     },
+    /// The cluster accepts other documents, but none of one request. Another attempt may succeed.
+    #[error(
+        "the cluster accepted no document of one request for {seconds} s, and accepts others; {attempts} attempts failed"
+    )]
+    Stalled {
+        /// Seconds since the first failed attempt.
+        seconds: u64,
+        /// Failed attempts.
+        attempts: u32,
+        /// The last failure.
+        source: ClientError,
+    },
     /// The cluster refuses the requests: another attempt with the same settings fails as well.
     #[error("the cluster refuses the request")]
     Refused(#[source] ClientError),
@@ -48,7 +60,11 @@ impl IndexError {
     #[must_use]
     pub fn can_retry(&self) -> bool {
         match self {
-            Self::Read(_) | Self::Unavailable { .. } | Self::Stopped(_) | Self::Sink(_) => true,
+            Self::Read(_)
+            | Self::Unavailable { .. }
+            | Self::Stalled { .. }
+            | Self::Stopped(_)
+            | Self::Sink(_) => true,
             Self::Damaged(_) | Self::Columns(_) | Self::Refused(_) | Self::Panicked(_) => false,
         }
     }

@@ -133,9 +133,11 @@ impl Sender {
                 Attempt::Failed { error, outage } => {
                     let stall = stall.get_or_insert_with(Stall::begin);
                     stall.attempts += 1;
-                    if let Some(outage) = self.is_over(stall, outage) {
-                        return Err((sent, unavailable(outage, error)));
-                    }
+                    let own = Outage { duration: stall.began.elapsed(), attempts: stall.attempts };
+                    let error = match end_or_retry(self.unavailable_limit, outage, own, error) {
+                        Ok(error) => error,
+                        Err(end) => return Err((sent, end)),
+                    };
                     tracing::debug!(%error, documents = bulk.len(), "the request is sent again");
                     sent.counts.resent += bulk.len() as u64;
                     pending.push_front(bulk);
@@ -143,12 +145,6 @@ impl Sender {
             }
         }
         Ok(sent)
-    }
-
-    /// Returns the outage that has reached the limit: that of the cluster, or that of this bulk while the cluster accepts others.
-    fn is_over(&self, stall: &Stall, cluster: Option<Outage>) -> Option<Outage> {
-        let own = Outage { duration: stall.began.elapsed(), attempts: stall.attempts };
-        [cluster, Some(own)].into_iter().flatten().find(|outage| outage.duration >= self.unavailable_limit)
     }
 
     /// Sends one request when the pace allows it, and reports its end to the pace.
@@ -223,9 +219,33 @@ fn split(mut bulk: Bulk, pending: &mut VecDeque<Bulk>) {
     pending.push_front(bulk);
 }
 
+/// Returns the failure of a bulk if it is to be sent again, or the end of the attempt.
+///
+/// If only this bulk has failed for too long, the cluster is available. The worker must then record a failure of the object, or
+/// it would try forever. A full queue or a block may concern one index only, and is an outage nevertheless.
+fn end_or_retry(
+    limit: Duration,
+    cluster: Option<Outage>,
+    own: Outage,
+    error: ClientError,
+) -> Result<ClientError, IndexError> {
+    match cluster.filter(|outage| outage.duration >= limit) {
+        Some(outage) => Err(unavailable(outage, error)),
+        None if own.duration < limit => Ok(error),
+        None if error.is_overload() => Err(unavailable(own, error)),
+        None => Err(stalled(own, error)),
+    }
+}
+
 fn unavailable(outage: Outage, source: ClientError) -> IndexError {
     let Outage { duration, attempts } = outage;
     IndexError::Unavailable { seconds: duration.as_secs(), attempts, counts: Counts::default(), source }
+}
+
+/// Returns the error of a bulk that fails while the cluster accepts others.
+fn stalled(outage: Outage, source: ClientError) -> IndexError {
+    let Outage { duration, attempts } = outage;
+    IndexError::Stalled { seconds: duration.as_secs(), attempts, source }
 }
 
 fn too_large(bulk: &Bulk, error: &ClientError) -> Refused {
@@ -234,5 +254,35 @@ fn too_large(bulk: &Bulk, error: &ClientError) -> Refused {
         reason: TOO_LARGE.to_owned(),
         detail: format!("a request with this document alone: {error}"),
         document: bulk.source(0).to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bulk_that_fails_alone_is_a_failure_of_the_object_unless_the_cluster_is_overloaded() {
+        let limit = Duration::from_mins(2);
+        let outage = |seconds| Outage { duration: Duration::from_secs(seconds), attempts: 9 };
+        let end = |cluster: u64, own: u64, status: u16, reason: &str| {
+            let error = ClientError::Documents { status, reason: reason.to_owned() };
+            end_or_retry(limit, Some(outage(cluster)), outage(own), error)
+        };
+        assert!(end(119, 119, 500, "some_exception: why").is_ok());
+        let stalled = end(3, 120, 500, "some_exception: why").unwrap_err();
+        assert!(stalled.can_retry());
+        let IndexError::Stalled { seconds: 120, attempts: 9, source } = stalled else {
+            panic!("{stalled:?}")
+        };
+        assert!(source.to_string().contains("500: some_exception: why"), "{source}");
+        for (status, reason) in
+            [(429, "rejected_execution_exception: full"), (403, "cluster_block_exception: disk")]
+        {
+            let overload = end(3, 120, status, reason).unwrap_err();
+            assert!(matches!(overload, IndexError::Unavailable { .. }), "{overload:?}");
+        }
+        let down = end(120, 130, 500, "some_exception: why").unwrap_err();
+        assert!(matches!(down, IndexError::Unavailable { seconds: 120, .. }), "{down:?}");
     }
 }

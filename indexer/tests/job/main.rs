@@ -9,3 +9,4 @@ mod limits;
 mod outages;
 mod properties;
 mod support;
+mod verify;

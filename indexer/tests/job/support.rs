@@ -13,6 +13,7 @@ use flowherd_indexer::{
 use crate::fake_cluster::FakeCluster;
 
 pub(crate) const KEY: &str = "csv/vpc_flow/firehose/2026/02/18/09/a.gz.csv.gz";
+pub(crate) const ETAG: &str = "etag-1";
 
 /// Keeps refused rows.
 #[derive(Debug, Default)]
@@ -71,6 +72,14 @@ pub(crate) fn index(settings: &ClusterSettings, object: &[u8]) -> (Result<Counts
     index_until(settings, object, &|| false)
 }
 
+/// Indexes another version of the object with the default key.
+pub(crate) fn index_version(settings: &ClusterSettings, object: &[u8], etag: &str) -> Counts {
+    let indexer = Indexer::new(settings).unwrap();
+    let target = target();
+    let about = Object { key: KEY, etag, run: "r1", target: &target };
+    runtime().block_on(indexer.index(about, object, &mut Refusals::default(), &|| false)).unwrap()
+}
+
 pub(crate) fn index_until(
     settings: &ClusterSettings,
     object: &[u8],
@@ -87,7 +96,7 @@ pub(crate) async fn index_with(
     should_stop: &dyn Fn() -> bool,
 ) -> (Result<Counts, IndexError>, Vec<Refused>) {
     let target = target();
-    let about = Object { key: KEY, run: "r1", target: &target };
+    let about = Object { key: KEY, etag: ETAG, run: "r1", target: &target };
     let mut refusals = Refusals::default();
     let outcome = indexer.index(about, object, &mut refusals, should_stop).await;
     (outcome, refusals.0)

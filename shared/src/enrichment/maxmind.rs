@@ -2,6 +2,8 @@
 
 use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use maxminddb::{LookupResult, PathElement, Reader};
 use serde::{
     Deserialize, Deserializer,
@@ -10,6 +12,11 @@ use serde::{
 
 use super::{fragments, keyed::is_of_type, problems::FileProblems, settings::EnrichmentColumn};
 use crate::{limits::MAX_ENRICHMENT_VALUE_BYTES, table::ColumnType, text::quoted};
+
+/// Bytes at which a cache of records is emptied.
+const MAX_CACHED_BYTES: usize = 1 << 20;
+/// Bytes of a record in the cache beside its values.
+const BYTES_OF_ENTRY: usize = 40;
 
 type Database = Reader<Arc<[u8]>>;
 
@@ -26,6 +33,29 @@ pub(crate) struct MaxMind {
 struct Column {
     path: Vec<Step>,
     kind: ColumnType,
+}
+
+/// The values of the records that were decoded last, by their offsets in a database. Many addresses have the same record.
+#[derive(Debug, Default)]
+pub(crate) struct RecordCache {
+    values: HashMap<usize, Box<[u8]>, FixedState>,
+    bytes: usize,
+}
+
+impl RecordCache {
+    /// Returns the values of a record. `decode` appends them if the cache does not have them.
+    fn get(&mut self, offset: usize, decode: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
+        if self.bytes >= MAX_CACHED_BYTES {
+            *self = Self::default();
+        }
+        let Self { values, bytes } = self;
+        values.entry(offset).or_insert_with(|| {
+            let mut decoded = Vec::new();
+            decode(&mut decoded);
+            *bytes += decoded.len() + BYTES_OF_ENTRY;
+            decoded.into()
+        })
+    }
 }
 
 /// A step of a path into a record.
@@ -69,17 +99,24 @@ impl MaxMind {
     }
 
     /// Appends the values for an address. A value that is not of its type is absent, like one that the record does not have.
-    pub(crate) fn write(&self, address: IpAddr, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, address: IpAddr, records: &mut RecordCache, out: &mut Vec<u8>) {
         // An IPv6 address has no record in a database of IPv4 addresses.
-        let Ok(record) = self.database.lookup(address) else {
+        let found = self.database.lookup(address).ok();
+        let Some((record, offset)) = found.and_then(|record| record.offset().map(|offset| (record, offset)))
+        else {
             out.extend_from_slice(&self.absent);
             return;
         };
+        let values = records.get(offset, |values| self.write_record(&record, values));
+        out.extend_from_slice(values);
+    }
+
+    fn write_record(&self, record: &LookupResult<'_, Arc<[u8]>>, out: &mut Vec<u8>) {
         for (at, column) in self.columns.iter().enumerate() {
             if at > 0 {
                 out.push(b',');
             }
-            let value = column.value(&record);
+            let value = column.value(record);
             fragments::write(value.as_deref(), column.kind, self.guard_formulas, out);
         }
     }
@@ -185,5 +222,30 @@ impl<'de> Visitor<'de> for ScalarVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Scalar, A::Error> {
         while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Scalar(None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_of_records_is_bounded_and_decodes_a_record_once_while_it_has_it() {
+        let mut cache = RecordCache::default();
+        let mut decoded = 0;
+        for round in 0..2 {
+            for offset in 0..5000_usize {
+                let expected = offset.to_string().repeat(100);
+                let values = cache.get(offset, |out| {
+                    decoded += 1;
+                    out.extend_from_slice(expected.as_bytes());
+                });
+                assert_eq!(values, expected.as_bytes(), "round {round}");
+                let again = cache.get(offset, |_| decoded += 1000).to_vec();
+                assert_eq!(again, expected.as_bytes());
+                assert!(cache.bytes < MAX_CACHED_BYTES + 1000 && cache.values.len() <= 5000);
+            }
+        }
+        assert_eq!(decoded, 10_000);
     }
 }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::IpAddr};
 use super::{address, csv::field, csv_names::CsvNames, metadata, rules::Row};
 use crate::{
     config::Config,
-    enrichment::{Enrichments, NameColumn, Values},
+    enrichment::{Enrichments, NameColumn, RecordCache, Values},
     lookups::Lookups,
     table::{InputColumn, Table},
 };
@@ -23,6 +23,10 @@ pub(super) struct TableEnricher<'a> {
     lookups: &'a Lookups,
     names: &'a CsvNames,
     caches: Vec<AddressCache>,
+    /// Of the entries with a database.
+    records: Vec<RecordCache>,
+    /// By table: the columns of a flow log's source and destination address.
+    flow_columns: Vec<[Option<InputColumn>; 2]>,
     /// The columns of the current row that were parsed as addresses. Entries often look up the same ones.
     parsed: Vec<(InputColumn, Option<IpAddr>)>,
     /// The values of the current row.
@@ -72,7 +76,15 @@ impl<'a> TableEnricher<'a> {
         names: &'a CsvNames,
     ) -> Self {
         let caches = config.enrichments.iter().map(|_| AddressCache::default()).collect();
-        Self { config, enrichments, lookups, names, caches, parsed: Vec::new(), text: Vec::new() }
+        let column = |table: &Table, name: &str| {
+            table.format().iter().position(|column| column.name == name).map(InputColumn::Format)
+        };
+        let flow_columns =
+            config.tables.iter().map(|table| ["srcaddr", "dstaddr"].map(|name| column(table, name)));
+        let flow_columns = flow_columns.collect();
+        let records = config.enrichments.iter().map(|_| RecordCache::default()).collect();
+        let (parsed, text) = (Vec::new(), Vec::new());
+        Self { config, enrichments, lookups, names, caches, records, flow_columns, parsed, text }
     }
 
     /// Returns the CSV fields of the table's last columns, each with a comma before it, and whether one of them is a name of
@@ -80,6 +92,15 @@ impl<'a> TableEnricher<'a> {
     pub(super) fn fields(&mut self, row: &Row<'_>) -> (&[u8], bool) {
         self.text.clear();
         self.parsed.clear();
+        if let Some(flow) = row.flow {
+            for (column, address) in
+                self.flow_columns[row.writing.table].iter().zip([flow.srcaddr, flow.dstaddr])
+            {
+                if let (Some(column), Some(address)) = (*column, address) {
+                    self.parsed.push((column, Some(address::canonical(address))));
+                }
+            }
+        }
         let mut has_guess = false;
         let table: &Table = &self.config.tables[row.writing.table];
         for added in &table.enrichments {
@@ -109,7 +130,8 @@ impl<'a> TableEnricher<'a> {
             }
             (Values::MaxMind(database), None) => out.extend_from_slice(database.absent()),
             (Values::MaxMind(database), Some(address)) => {
-                let find = |values: &mut Vec<u8>| database.write(address, values);
+                let records = &mut self.records[number];
+                let find = |values: &mut Vec<u8>| database.write(address, records, values);
                 out.extend_from_slice(self.caches[number].get(address, find));
             }
             (Values::Names(columns), None) => absent(columns.len(), out),

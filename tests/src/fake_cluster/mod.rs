@@ -2,6 +2,7 @@
 
 mod bulk;
 mod http;
+mod search;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -277,6 +278,10 @@ fn other(request: &Request, state: &mut State) -> (u16, Value) {
             Some(template) => (200, json!({"index_templates": [{"name": name, "index_template": template}]})),
             None => (404, error("resource_not_found_exception", "no template")),
         },
+        ("POST", path, _) if path.ends_with("/_refresh") => {
+            (200, json!({"_shards": {"total": 2, "successful": 1, "failed": 0}}))
+        }
+        ("POST", path, _) if path.ends_with("/_search") => (200, search::count(&request.body, state)),
         _ => (404, error("unknown_path", "the fake does not know this path")),
     }
 }

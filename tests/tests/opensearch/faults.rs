@@ -20,7 +20,7 @@ use flowherd_tests::search_node::SearchNode;
 
 use super::{
     indexing::{assert_documents, dated, index_with},
-    rows::{HalfWay, flow_row, flow_rows, index, object, target},
+    rows::{ETAG, HalfWay, flow_row, flow_rows, index, object, target},
     session::{Prepared, Session, flow_table},
 };
 
@@ -149,8 +149,9 @@ pub(crate) fn three_indexers_with_abandoned_attempts_and_a_killed_node_leave_eve
         node.start_again();
     });
     assert!(abandoned.into_inner() > 0, "no attempt was abandoned");
-    let expected: Vec<Expected> =
-        (0..OBJECTS).map(|number| Expected { object: key(number), documents: ROWS }).collect();
+    let expected: Vec<Expected> = (0..OBJECTS)
+        .map(|number| Expected { object: key(number), etag: ETAG.to_owned(), documents: ROWS })
+        .collect();
     let verified = session.runtime.block_on(session.cluster().verify("flowherd-many-*", &expected)).unwrap();
     assert_eq!(verified.differences, []);
     assert_eq!(verified.documents, OBJECTS * ROWS);

@@ -12,7 +12,7 @@ use flowherd_shared::table::Table;
 use serde_json::{Value, json};
 
 use super::{
-    rows::{Rejects, flow_row, flow_rows, index, object, target},
+    rows::{ETAG, Rejects, flow_row, flow_rows, index, object, target},
     session::{Prepared, Session, flow_table, json_table},
 };
 
@@ -47,7 +47,7 @@ pub(crate) fn index_with(
 
 /// Makes sure that the cluster has each row of the object once.
 pub(crate) fn assert_documents(session: &Session, pattern: &str, documents: u64) {
-    let expected = [Expected { object: KEY.to_owned(), documents }];
+    let expected = [Expected { object: KEY.to_owned(), etag: ETAG.to_owned(), documents }];
     let verification = session.runtime.block_on(session.cluster().verify(pattern, &expected)).unwrap();
     assert_eq!(verification.differences, []);
     // Row numbers run from 1 without gaps.
@@ -142,7 +142,7 @@ pub(crate) fn a_data_stream_has_each_row_once_until_it_is_rolled_over(session: &
     session.ok(Method::Post, "/flowherd-rolled/_rollover", &Value::Null);
     let (counts, _) = index_object(session, &table, &destination, &object);
     assert_eq!((counts.indexed, counts.existing), (500, 0));
-    let expected = [Expected { object: KEY.to_owned(), documents: 500 }];
+    let expected = [Expected { object: KEY.to_owned(), etag: ETAG.to_owned(), documents: 500 }];
     let verified = session.runtime.block_on(session.cluster().verify("flowherd-rolled", &expected)).unwrap();
     assert_eq!(verified.differences[0].found, 1000);
 }

@@ -67,7 +67,8 @@ pub(crate) fn a_data_stream_is_removed_as_a_whole(session: &Session) {
     assert_eq!(session.create("removed-stream", "1", &document).0, 201);
     session.ok(Method::Post, "/removed-stream/_rollover", &Value::Null);
     let removal = plan(session, "removed-stream").unwrap();
-    assert_eq!(removal.data_stream.as_deref(), Some("removed-stream"));
+    assert_eq!(removal.data_streams, ["removed-stream"]);
+    assert_eq!(plan(session, "removed-str*").unwrap(), removal, "a pattern finds data streams");
     assert_eq!((removal.indices.len(), removal.documents()), (2, 1));
     remove(session, &removal);
     assert!(!exists(session, "removed-stream"));

@@ -16,6 +16,9 @@ use flowherd_indexer::{
 use flowherd_shared::table::Table;
 use tokio::io::{AsyncBufRead, AsyncRead, ReadBuf};
 
+/// The `ETag` of all objects.
+pub(crate) const ETAG: &str = "etag-1";
+
 /// The rows that the cluster refused.
 #[derive(Default)]
 pub(crate) struct Rejects(pub(crate) Vec<Refused>);
@@ -72,7 +75,7 @@ pub(crate) async fn index(
     should_stop: &dyn Fn() -> bool,
 ) -> (Result<Counts, IndexError>, Rejects) {
     let mut rejects = Rejects::default();
-    let object_of = Object { key, run: "run-1", target };
+    let object_of = Object { key, etag: ETAG, run: "run-1", target };
     let outcome = indexer.index(object_of, object, &mut rejects, should_stop).await;
     (outcome, rejects)
 }

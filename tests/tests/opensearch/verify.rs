@@ -6,12 +6,19 @@ use flowherd_indexer::{
 };
 use serde_json::{Value, json};
 
-use super::session::{Prepared, Session};
+use super::{
+    rows::ETAG,
+    session::{Prepared, Session},
+};
 
 fn verify(session: &Session, pattern: &str, expected: &[(&str, u64)]) -> Verification {
     let expected: Vec<Expected> = expected
         .iter()
-        .map(|(object, documents)| Expected { object: (*object).to_owned(), documents: *documents })
+        .map(|(object, documents)| Expected {
+            object: (*object).to_owned(),
+            etag: ETAG.to_owned(),
+            documents: *documents,
+        })
         .collect();
     session.runtime.block_on(session.cluster().verify(pattern, &expected)).unwrap()
 }
@@ -22,7 +29,7 @@ fn create(session: &Session, table: &str, object: &str, rows: u64) {
     for row in 1..=rows {
         // Rows of one object may be in several indices.
         let index = format!("flowherd-{table}-2026.02.{:02}", 1 + row % 2);
-        let document = json!({ "flowherd": { "object": object, "row": row } });
+        let document = json!({ "flowherd": { "object": object, "etag": ETAG, "row": row } });
         session.ok(Method::Put, &format!("/{index}/_create/{}-{row}", object.len()), &document);
     }
 }

@@ -104,7 +104,7 @@ impl RowIndexer for ClusterIndexer<'_> {
     ) -> Result<DocumentCounts, IndexError> {
         let target = target::of_table(rows.table, rows.target)
             .map_err(|error| IndexError::Failed { source: error.into(), verdict: Verdict::Permanent })?;
-        let object = Object { key: rows.key, run: rows.run, target: &target };
+        let object = Object { key: rows.key, etag: rows.etag, run: rows.run, target: &target };
         let indexer = self.connection.indexer().map_err(IndexError::Unavailable)?;
         match self.send(&indexer, object, body, refuse, should_stop) {
             Ok(Counts { rows, indexed, existing, refused, .. }) => {

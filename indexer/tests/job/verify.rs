@@ -1,0 +1,39 @@
+//! The comparison of documents with receipts.
+
+use flowherd_indexer::{
+    client::Client,
+    cluster::Cluster,
+    verify::{Difference, Expected, Verification},
+};
+
+use crate::{
+    fake_cluster::FakeCluster,
+    support::{ETAG, KEY, index, index_version, object, runtime, settings},
+};
+
+fn verify(cluster: &FakeCluster, expected: &[(&str, &str, u64)]) -> Verification {
+    let client = Client::new(&settings(cluster)).unwrap();
+    let expected: Vec<Expected> = expected
+        .iter()
+        .map(|(object, etag, documents)| Expected {
+            object: (*object).to_owned(),
+            etag: (*etag).to_owned(),
+            documents: *documents,
+        })
+        .collect();
+    runtime().block_on(Cluster::new(&client).verify("flowherd-vpc_flow-*", &expected)).unwrap()
+}
+
+#[test]
+fn documents_of_an_earlier_version_of_an_object_are_missing() {
+    let cluster = FakeCluster::start();
+    index(&settings(&cluster), &object(20)).0.unwrap();
+    assert_eq!(verify(&cluster, &[(KEY, ETAG, 20), ("none", ETAG, 0)]).differences, []);
+    // A new conversion has other values and one row more. The ids of the other rows exist.
+    let counts = index_version(&settings(&cluster), &object(21), "etag-2");
+    assert_eq!((counts.indexed, counts.existing), (1, 20));
+    let verification = verify(&cluster, &[(KEY, "etag-2", 21)]);
+    assert_eq!(verification.differences, [Difference { object: KEY.to_owned(), expected: 21, found: 1 }]);
+    let both = verify(&cluster, &[(KEY, ETAG, 20), (KEY, "etag-2", 1)]);
+    assert_eq!((both.documents, both.differences), (21, vec![]));
+}
