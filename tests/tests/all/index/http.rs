@@ -110,7 +110,7 @@ fn refuse_all(
     cluster.afterwards(Some(Reply::Items(vec![400])));
     let (key, body) = many_rows(&Indexing::new());
     let (config, target) = (Config::default(), target());
-    let rows = Rows { run: RUN, key: &key, table: &config.tables[0], target: &target };
+    let rows = Rows { run: RUN, key: &key, etag: "etag", table: &config.tables[0], target: &target };
     cluster_indexer(&cluster.url(), runtime).index(&rows, &mut &*body, refuse, &|| false)
 }
 
@@ -150,7 +150,7 @@ fn an_attempt_whose_time_ends_during_an_outage_is_no_failure() {
     let indexer = ClusterIndexer::new(connect, &Timestamp::now, runtime.handle().clone());
     let (key, body) = many_rows(&Indexing::new());
     let (config, target) = (Config::default(), target());
-    let rows = Rows { run: RUN, key: &key, table: &config.tables[0], target: &target };
+    let rows = Rows { run: RUN, key: &key, etag: "etag", table: &config.tables[0], target: &target };
     // The second request comes after the indexer has seen the first answer.
     let has_failed = || cluster.requests().len() > 1;
     let ended = indexer.index(&rows, &mut &*body, &mut |_| Ok(()), &has_failed);
