@@ -92,7 +92,7 @@ export class Coordinator extends Construct {
       environment: this.environment,
     });
     source.grantList(this.function);
-    this.grantLedger(results, fleets.some(({ settings }) => settings.live));
+    this.grantLedger(results, fleets);
     for (const { tasks } of fleets) if (tasks !== undefined) this.grantQueues(tasks);
     for (const { settings: { cluster } } of fleets) if (cluster !== undefined) grantCluster(this.function, cluster, 'coordinator');
     this.grantConfiguration(this.function);
@@ -144,7 +144,7 @@ export class Coordinator extends Construct {
     };
   }
 
-  private grantLedger(results: ResultsBucket, isLive: boolean): void {
+  private grantLedger(results: ResultsBucket, fleets: readonly Fleet[]): void {
     // Of outputs, the coordinator reads only which version is there.
     results.grantOnObjects(this.function, ['s3:GetObject'], ['runs/*', 'active/*', 'csv/*', 'rejects/*']);
     // Only workers write receipts and failures.
@@ -153,9 +153,11 @@ export class Coordinator extends Construct {
       'active/*', 'runs/.index/*', 'runs/*/run.json', 'runs/*/flowherd.toml', 'runs/*/names.json', 'runs/*/enrich/*', 'runs/*/manifest/*',
       'runs/*/purged.json', 'runs/*/report.json', 'runs/*/report.html', unfinished,
     ]);
-    if (isLive) {
+    if (fleets.some(({ settings }) => settings.live)) {
       results.grantOnObjects(this.function, ['s3:PutObject'], ['runs/live-*/begin.json', 'runs/live-*/closing.json', 'runs/live-*/cursor.json']);
     }
+    // The position of a listing whose pages have no rows.
+    if (fleets.some(({ settings }) => settings.job === 'index')) results.grantOnObjects(this.function, ['s3:PutObject'], ['runs/*/cursor.json']);
     results.grantOnObjects(this.function, ['s3:DeleteObject'], ['active/*', unfinished]);
     results.grantList(this.function);
   }

@@ -70,6 +70,11 @@ test('workers that index write no rows, read no logs, and may send a message aga
   assert.ok(!rights(plain, 'FleetWorkerRole', 'sqs:').some((right) => right.startsWith('sqs:SendMessage')));
 });
 
+test('the coordinator of an index fleet may save the position of a listing', () => {
+  const saves = rights(plain, 'PlanningCoordinatorRole', 's3:PutObject').filter((right) => right.endsWith('/runs/*/cursor.json'));
+  assert.equal(saves.length, 1);
+});
+
 test('only the functions of the index fleet and the coordinator read the secret and use the domain', () => {
   for (const role of ['indexFleetWorkerRole', 'PlanningCoordinatorRole']) {
     assert.deepEqual(rights(plain, role, 'secretsmanager:'), [`secretsmanager:GetSecretValue ${SECRET}`]);

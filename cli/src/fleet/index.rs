@@ -148,14 +148,14 @@ fn verify_part(
     let mut of_tables: BTreeMap<String, Vec<Expected>> = BTreeMap::new();
     let mut without_receipt = 0;
     let visit = |entry: &ManifestEntry, receipt: Option<&Receipt>| {
-        let documents = receipt.and_then(|receipt| receipt.documents);
-        let (Some(table), Some(documents)) = (layout::table_of_csv(&entry.key), documents) else {
+        let documents = receipt.and_then(|receipt| Some((&receipt.object.etag, receipt.documents?)));
+        let (Some(table), Some((etag, documents))) = (layout::table_of_csv(&entry.key), documents) else {
             without_receipt += 1;
             return;
         };
         let expected = Expected {
             object: entry.key.clone(),
-            etag: entry.etag.clone(),
+            etag: etag.clone(),
             documents: documents.indexed.saturating_add(documents.existing),
         };
         of_tables.entry(table.to_owned()).or_default().push(expected);

@@ -96,6 +96,11 @@ fn many_rows(indexing: &Indexing) -> (String, Vec<u8>) {
     (key, gzip(&[header, &row.repeat(2_000)].concat()))
 }
 
+fn target() -> IndexTarget {
+    let destination = Destination::Pattern("flowherd-{table}".to_owned());
+    IndexTarget { destination, naming: FieldNaming::Columns }
+}
+
 /// Indexes an object whose rows the cluster refuses, and passes them to `refuse`.
 fn refuse_all(
     runtime: &Runtime,
@@ -104,10 +109,8 @@ fn refuse_all(
     let cluster = FakeCluster::start();
     cluster.afterwards(Some(Reply::Items(vec![400])));
     let (key, body) = many_rows(&Indexing::new());
-    let config = Config::default();
-    let destination = Destination::Pattern(INDEX.to_owned() + "-{table}");
-    let target = IndexTarget { destination, naming: FieldNaming::Columns };
-    let rows = Rows { run: RUN, key: &key, etag: "\"e\"", table: &config.tables[0], target: &target };
+    let (config, target) = (Config::default(), target());
+    let rows = Rows { run: RUN, key: &key, etag: "etag", table: &config.tables[0], target: &target };
     cluster_indexer(&cluster.url(), runtime).index(&rows, &mut &*body, refuse, &|| false)
 }
 
@@ -135,6 +138,23 @@ fn an_attempt_whose_refused_rows_cannot_be_written_is_retried_and_names_the_caus
     let Err(IndexError::Failed { source, verdict: Verdict::Retry }) = failed else { panic!("{failed:?}") };
     let error = error_chain(&*source);
     assert!(error.contains("refused row") && error.contains("injected: the disk is full"), "{error}");
+}
+
+#[test]
+fn an_attempt_whose_time_ends_during_an_outage_is_no_failure() {
+    let runtime = Runtime::new().unwrap();
+    let cluster = FakeCluster::start();
+    cluster.afterwards(Some(Reply::status(503)));
+    let patient = ClusterSettings { unavailable_limit: Duration::from_hours(1), ..settings(&cluster.url()) };
+    let connect = || Ok(Indexer::new(&patient)?);
+    let indexer = ClusterIndexer::new(connect, &Timestamp::now, runtime.handle().clone());
+    let (key, body) = many_rows(&Indexing::new());
+    let (config, target) = (Config::default(), target());
+    let rows = Rows { run: RUN, key: &key, etag: "etag", table: &config.tables[0], target: &target };
+    // The second request comes after the indexer has seen the first answer.
+    let has_failed = || cluster.requests().len() > 1;
+    let ended = indexer.index(&rows, &mut &*body, &mut |_| Ok(()), &has_failed);
+    assert!(matches!(ended, Err(IndexError::Unavailable(_))), "{ended:?}");
 }
 
 /// Works until the queue is empty, or for six hours.
