@@ -16,6 +16,7 @@ mod runs;
 mod stack;
 pub(crate) mod status;
 mod step_loop;
+pub(crate) mod then;
 mod watch;
 
 use std::{cell::Cell, time::Duration};

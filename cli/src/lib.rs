@@ -79,7 +79,7 @@ pub fn main() -> ExitCode {
         Command::Suggest(args) => suggest::suggest(&args),
         Command::Check(args) => check::check(&args),
         Command::Names(args) => names::names(&args),
-        Command::Run(args) => fleet::run::run(&args),
+        Command::Run(args) => fleet::then::run(&args),
         Command::Rerun(args) => fleet::run::rerun(&args),
         Command::Index(args) => fleet::index::index(&args),
         Command::Status(args) => match &args.results {

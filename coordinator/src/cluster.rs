@@ -9,7 +9,7 @@ use flowherd_indexer::{
 };
 use flowherd_shared::{cluster::ClusterOptions, error::error_chain, ledger::IndexTarget, table::Table};
 
-use crate::index::{ClusterError, SearchCluster};
+use crate::search::{ClusterError, SearchCluster};
 
 /// A search cluster. Connects when it is used.
 #[derive(Debug)]
@@ -68,6 +68,7 @@ impl SearchCluster for RemoteCluster<'_> {
 }
 
 /// Maps an error by whether a later call can succeed.
+#[must_use]
 pub fn of_indexer(error: IndexerError) -> ClusterError {
     match &error {
         IndexerError::Request { source, .. } if source.can_retry() => ClusterError::Unavailable(error.into()),

@@ -24,8 +24,8 @@ use crate::{
     error::CoordinatorError,
     event::Event,
     fleets::{Driver, FleetSettings, Job},
-    index::IndexFleet,
     options::RunOptions,
+    search::IndexFleet,
     settings::Settings,
 };
 

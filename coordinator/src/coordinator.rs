@@ -14,9 +14,9 @@ use jiff::Timestamp;
 
 use crate::{
     error::CoordinatorError,
-    index::IndexFleet,
     marker::{RunMarker, Stage},
     planner::PlanError,
+    search::IndexFleet,
 };
 
 /// A purge takes up to 60 seconds, and deletes messages that are sent meanwhile

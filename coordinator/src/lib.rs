@@ -16,7 +16,7 @@ pub mod error;
 pub mod event;
 pub mod fleets;
 pub mod forget;
-pub mod index;
+mod index;
 #[cfg(feature = "aws")]
 pub mod lambda;
 pub mod live;
@@ -34,6 +34,7 @@ pub mod reconcile;
 pub mod redrive;
 pub mod report;
 pub mod runs;
+pub mod search;
 #[cfg(feature = "aws")]
 pub mod settings;
 pub mod state;

@@ -67,11 +67,11 @@ pub(crate) fn encode(entries: &[ManifestEntry]) -> Result<Vec<u8>, StoreError> {
 /// If the listing is incomplete, if a part is missing or unreadable, or if the number of entries is not the number listed:
 /// then nothing can be proven.
 pub fn read<S: Store>(store: &S, run: &Run) -> impl Iterator<Item = Result<ManifestEntry, StoreError>> {
-    let parts = run.manifest.map_or(0, |totals| totals.parts);
-    let entries = (0..parts).flat_map(move |part| match read_part(store, run, part) {
-        Ok(entries) => entries.into_iter().map(Ok).collect::<Vec<_>>(),
-        Err(error) => vec![Err(error)],
-    });
+    let entries =
+        (0..parts(run).unwrap_or_default()).flat_map(move |part| match read_part(store, run, part) {
+            Ok(entries) => entries.into_iter().map(Ok).collect::<Vec<_>>(),
+            Err(error) => vec![Err(error)],
+        });
     let mut seen = 0;
     entries.map(Some).chain([None]).filter_map(move |entry| match (entry, run.manifest) {
         (Some(entry), _) => {
@@ -79,14 +79,26 @@ pub fn read<S: Store>(store: &S, run: &Run) -> impl Iterator<Item = Result<Manif
             Some(entry)
         }
         (None, Some(totals)) => check_complete(run, seen, totals.objects).err().map(Err),
-        (None, None) => {
-            Some(Err(invalid(format!("the listing of run {} is incomplete; begin a new run", run.run))))
-        }
+        (None, None) => parts(run).err().map(Err),
     })
 }
 
+/// Returns the number of parts of a complete manifest.
+///
+/// # Errors
+/// If planning has not listed all objects: then nothing can be proven.
+pub fn parts(run: &Run) -> Result<u64, StoreError> {
+    let name = &run.run;
+    let incomplete = || {
+        invalid(format!(
+            "the listing of run {name} is incomplete; wait for it (flowherd status {name}), or begin a new run"
+        ))
+    };
+    run.manifest.map(|totals| totals.parts).ok_or_else(incomplete)
+}
+
 /// Fails unless the number of entries read is the number listed.
-pub(crate) fn check_complete(run: &Run, read: u64, listed: u64) -> Result<(), StoreError> {
+pub fn check_complete(run: &Run, read: u64, listed: u64) -> Result<(), StoreError> {
     if read == listed {
         return Ok(());
     }

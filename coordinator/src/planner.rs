@@ -5,6 +5,7 @@
 //! again, and sends messages whose deduplication ids the queue knows.
 
 mod day;
+mod rows;
 pub(crate) mod send;
 
 use std::time::Duration;
@@ -19,11 +20,7 @@ use flowherd_shared::{
 
 pub use send::SendError;
 
-use crate::{
-    index::{RowFilter, passed_over},
-    manifest, parallel, reconcile,
-    state::Planning,
-};
+use crate::{manifest, parallel, reconcile, search::RowFilter, state::Planning};
 
 /// Receipts of an earlier run read at once.
 const READERS: usize = 32;
@@ -167,7 +164,10 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
     fn list(&self, run: &Run, planning: &mut Planning) -> Result<(), PlanError> {
         let sent = planning.totals;
         let listed = match &run.live {
-            None => self.list_prefix(run, planning),
+            None => match self.rows_of {
+                None => self.source.page(&run.prefix, planning.after.as_deref()).map(Listed::from),
+                Some(filter) => self.list_rows(run, filter, planning)?,
+            },
             Some(live) => self.list_day(run, live, planning)?,
         };
         let Listed { entries, is_last, cursor } =
@@ -190,23 +190,6 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
         }
         planning.complete = is_complete;
         Ok(())
-    }
-
-    /// Lists a page of the run's prefix. For an index run, lists until a page has rows of its tables.
-    fn list_prefix(&self, run: &Run, planning: &mut Planning) -> Result<Listed, StoreError> {
-        let mut page = self.source.page(&run.prefix, planning.after.as_deref())?;
-        let Some(filter) = self.rows_of else { return Ok(Listed::from(page)) };
-        loop {
-            let (count, first) = filter.apply(&mut page.entries, page.next.is_none());
-            planning.totals.passed_over = planning.totals.passed_over.saturating_add(count);
-            if let Some(first) = first {
-                (self.note)(passed_over(&run.run, count, &first));
-            }
-            match &page.next {
-                Some(next) if page.entries.is_empty() => page = self.source.page(&run.prefix, Some(next))?,
-                _ => return Ok(Listed::from(page)),
-            }
-        }
     }
 
     /// Writes a part of the manifest. Returns `false` if the part exists.

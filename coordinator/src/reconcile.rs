@@ -107,22 +107,34 @@ pub fn missing<B>(
     Ok(ControlFlow::Continue(()))
 }
 
-/// Calls `visit` for each object of a part of the manifest that a receipt of this run proves to be done.
-pub fn done(
+/// Calls `visit` for each object of a part of the manifest, with the receipt that proves it to be done: that of the run, or of an
+/// earlier run that it resumes. Without one, the object failed or is not done.
+pub fn receipts(
     store: &impl Store,
     run: &Run,
     part: u64,
-    mut visit: impl FnMut(&ManifestEntry, &Receipt),
+    mut visit: impl FnMut(&ManifestEntry, Option<&Receipt>),
 ) -> Result<(), StoreError> {
     for chunk in manifest::read_part(store, run, part)?.chunks(CHUNK) {
-        let outcomes = parallel::try_map(READERS, chunk, |entry| outcome(store, run, entry))?;
-        for (entry, outcome) in chunk.iter().zip(outcomes) {
-            if let Outcome::Done(receipt) = outcome {
-                visit(entry, &receipt);
-            }
+        let receipts = parallel::try_map(READERS, chunk, |entry| receipt(store, run, entry))?;
+        for (entry, receipt) in chunk.iter().zip(receipts) {
+            visit(entry, receipt.as_deref());
         }
     }
     Ok(())
+}
+
+fn receipt(store: &impl Store, run: &Run, entry: &ManifestEntry) -> Result<Option<Box<Receipt>>, StoreError> {
+    match outcome(store, run, entry)? {
+        Outcome::Done(receipt) => Ok(Some(receipt)),
+        Outcome::Skipped(earlier) => {
+            let Some((_, fingerprint)) = run.earlier().find(|(name, _)| *name == earlier) else {
+                return Ok(None);
+            };
+            Ok(Receipt::examine(store, &earlier, entry, fingerprint)?.ok().map(Box::new))
+        }
+        Outcome::Failed(_) | Outcome::Missing(_) => Ok(None),
+    }
 }
 
 /// Returns the message about the first receipt that a resumed run cannot use.

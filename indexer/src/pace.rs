@@ -307,7 +307,7 @@ mod tests {
             let epoch = begin(&mut pace, &mut now);
             pace.end(now, epoch, End::Failure(None));
             let Start::At(until) = pace.start(now) else { panic!("no pause") };
-            let pause = until - now;
+            let pause = until.saturating_sub(now);
             assert!(pause >= longest * MS / 2 && pause <= longest * MS, "{pause:?} {longest}");
         }
         let epoch = begin(&mut pace, &mut now);
@@ -315,7 +315,7 @@ mod tests {
         let epoch = begin(&mut pace, &mut now);
         pace.end(now, epoch, End::Failure(None));
         let Start::At(until) = pace.start(now) else { panic!("no pause") };
-        assert!(until - now <= 100 * MS, "a success begins the pauses again");
+        assert!(until.saturating_sub(now) <= 100 * MS, "a success begins the pauses again");
     }
 
     #[test]
@@ -332,11 +332,14 @@ mod tests {
     fn an_outage_begins_with_the_first_failure_and_ends_with_an_accepted_document() {
         let (mut pace, mut now) = (pace(1), MS);
         let epoch = begin(&mut pace, &mut now);
-        assert_eq!(pace.end(now, epoch, End::Failure(None)), Some(Outage { duration: 0 * MS, attempts: 1 }));
+        assert_eq!(
+            pace.end(now, epoch, End::Failure(None)),
+            Some(Outage { duration: Duration::ZERO, attempts: 1 })
+        );
         let began = now;
         let epoch = begin(&mut pace, &mut now);
         let outage = pace.end(now, epoch, End::Failure(None)).unwrap();
-        assert_eq!(outage, Outage { duration: now - began, attempts: 2 });
+        assert_eq!(outage, Outage { duration: now.saturating_sub(began), attempts: 2 });
         assert_eq!(pace.outage(now), Some(outage));
         let epoch = begin(&mut pace, &mut now);
         assert_eq!(pace.end(now, epoch, End::Partial(None)), None);

@@ -79,13 +79,13 @@ pub struct Rows<R> {
     parser: Reader,
     columns: usize,
     /// Rows read, without the header.
-    rows: u64,
+    count: u64,
     is_at_end: bool,
 }
 
 impl<R> std::fmt::Debug for Rows<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rows").field("rows", &self.rows).finish_non_exhaustive()
+        f.debug_struct("Rows").field("count", &self.count).finish_non_exhaustive()
     }
 }
 
@@ -96,7 +96,7 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
         decoder.multiple_members(true);
         let input = BufReader::with_capacity(BUFFER_BYTES, decoder);
         let mut rows =
-            Self { input, parser: Reader::new(), columns: columns.len(), rows: 0, is_at_end: false };
+            Self { input, parser: Reader::new(), columns: columns.len(), count: 0, is_at_end: false };
         if !rows.read(row).await? {
             return Err(RowsError::Columns("it has no header".to_owned()));
         }
@@ -111,14 +111,14 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
         if !self.read(row).await? {
             return Ok(None);
         }
-        self.rows += 1;
+        self.count += 1;
         if row.count != self.columns {
-            let (number, values, columns) = (self.rows, row.count, self.columns);
+            let (number, values, columns) = (self.count, row.count, self.columns);
             return Err(RowsError::Columns(format!(
                 "row {number} has {values} values, and the header {columns} columns"
             )));
         }
-        Ok(Some(self.rows))
+        Ok(Some(self.count))
     }
 
     async fn read(&mut self, row: &mut Row) -> Result<bool, RowsError> {
@@ -137,7 +137,7 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
             match result {
                 ReadRecordResult::InputEmpty => {}
                 ReadRecordResult::OutputFull if row.text.len() > MAX_ROW_BYTES => {
-                    let number = self.rows + 1;
+                    let number = self.count + 1;
                     return Err(RowsError::Columns(format!(
                         "row {number} has more than {MAX_ROW_BYTES} bytes"
                     )));

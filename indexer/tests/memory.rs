@@ -96,7 +96,7 @@ fn answer(mut connection: &TcpStream) {
             if bytes == 0 {
                 break;
             }
-            lines += buffer[..bytes].iter().filter(|byte| **byte == b'\n').count();
+            lines += buffer[..bytes].split(|byte| *byte == b'\n').count() - 1;
         }
         let items = vec![r#"{"create":{"status":201}}"#; lines / 2].join(",");
         let answer = format!(r#"{{"errors":false,"items":[{items}]}}"#);
@@ -128,7 +128,7 @@ fn noise(bytes: usize) -> String {
 fn hostile_row(time: &str) -> Vec<u8> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     write!(gzip, "{time},1,").unwrap();
-    let piece = [1; 64 << 10];
+    let piece = vec![1; 64 << 10];
     for _ in 0..HOSTILE_BYTES / piece.len() {
         gzip.write_all(&piece).unwrap();
     }

@@ -253,7 +253,7 @@ impl Head {
 }
 
 /// A result being written. Dropping it without a commit discards the result.
-pub trait Sink: Write {
+pub trait Sink: Write + Send {
     /// Publishes the whole result and returns its version. Replaces an existing result.
     fn commit(self) -> Result<String, StoreError>;
 }

@@ -7,6 +7,7 @@ use flowherd_aws::{
     sqs::{QueueAttributes, SqsQueue},
 };
 use flowherd_indexer::job::Indexer;
+use jiff::Timestamp;
 
 use crate::{
     index::cluster::ClusterIndexer,
@@ -57,13 +58,14 @@ impl Buckets {
     }
 }
 
-/// Connects to the search cluster of a worker that indexes; `None` for a worker that converts. Reads the secret, and sends no
-/// request to the cluster.
-pub(crate) fn indexer(settings: &Settings, aws: &Aws) -> anyhow::Result<Option<ClusterIndexer>> {
-    let Job::Index(options) = &settings.job else { return Ok(None) };
-    let connection = aws.cluster(options, &|name| std::env::var(name).ok()).context("FLOWHERD_CLUSTER")?;
-    let indexer = Indexer::new(&connection).context("FLOWHERD_CLUSTER")?;
-    Ok(Some(ClusterIndexer::new(indexer, aws.handle().clone())))
+/// Returns the indexer of a worker that indexes; `None` for a worker that converts. Reads no secret and sends no request.
+pub(crate) fn indexer<'a>(settings: &'a Settings, aws: &'a Aws) -> Option<ClusterIndexer<'a>> {
+    let Job::Index(options) = &settings.job else { return None };
+    let connect = || {
+        let connection = aws.cluster(options, &|name| std::env::var(name).ok())?;
+        Ok(Indexer::new(&connection)?)
+    };
+    Some(ClusterIndexer::new(connect, &Timestamp::now, aws.handle().clone()))
 }
 
 impl CheckedQueue {

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "aws")]
 pub mod cluster;
+#[cfg(feature = "aws")]
+mod connection;
 mod outage;
 mod refused;
 
@@ -29,6 +31,9 @@ use self::refused::RefusedFile;
 pub use self::{outage::Outage, refused::RefusedRow};
 use crate::processor::{Control, Job, Outcome, StopReason, now};
 
+/// Writes a row that is not in the cluster. May wait for requests to a store.
+pub type Refuse<'a> = dyn FnMut(&RefusedRow) -> io::Result<()> + Send + 'a;
+
 /// Sends the rows of objects to a search cluster.
 pub trait RowIndexer: Sync {
     /// Sends the rows of one object, and blocks until each of them is a document or is passed to `refuse`. Asks `should_stop`
@@ -40,7 +45,7 @@ pub trait RowIndexer: Sync {
         &self,
         rows: &Rows<'_>,
         body: &mut (dyn Read + Send),
-        refuse: &mut dyn FnMut(&RefusedRow) -> io::Result<()>,
+        refuse: &mut Refuse<'_>,
         should_stop: &dyn Fn() -> bool,
     ) -> Result<DocumentCounts, IndexError>;
 }
@@ -167,7 +172,9 @@ impl<I: Source, O: Store> IndexProcessor<'_, I, O> {
         let began = Instant::now();
         let Job { object, previous, delivery } = job;
         let number = previous.as_ref().map_or(0, |failure| failure.attempts).saturating_add(1);
-        let sent = self.send(object, number, control);
+        // A process that ended during the first delivery has left no failure.
+        let is_first = number == 1 && delivery.is_none_or(|delivery| delivery.number == 1);
+        let sent = self.send(object, is_first, control);
         let fingerprint = Fingerprint::from(self.index_run);
         let attempt = Attempt {
             run: self.run,
@@ -205,7 +212,7 @@ impl<I: Source, O: Store> IndexProcessor<'_, I, O> {
     fn send(
         &self,
         object: &ManifestEntry,
-        attempt: u32,
+        is_first: bool,
         control: &Control<'_>,
     ) -> Result<IndexedObject, Unfinished> {
         let mut refused = RefusedFile::new(self.store, layout::refused(self.run, &object.key), &object.key);
@@ -224,8 +231,8 @@ impl<I: Source, O: Store> IndexProcessor<'_, I, O> {
         let has_refused = refused.rows() > 0;
         let (refused, reasons, examples) =
             refused.publish().map_err(|source| Unfinished::write(&path, source))?;
-        // An earlier attempt may have published refused rows, and then failed to write its receipt.
-        if !has_refused && attempt > 1 {
+        // An earlier attempt may have published refused rows, and then ended without a receipt.
+        if !has_refused && !is_first {
             self.store.remove(&path).map_err(|source| Unfinished::write(&path, source))?;
         }
         let bytes = ByteCounts {
@@ -272,6 +279,9 @@ impl<I: Source, O: Store> IndexProcessor<'_, I, O> {
                 Err(Unfinished::Stopped(stopped.get().unwrap_or(StopReason::Shutdown)))
             }
             Ok(Err(IndexError::Unavailable(source))) => {
+                if let Some(reason @ (StopReason::Shutdown | StopReason::Purged)) = stopped.get() {
+                    return Err(Unfinished::Stopped(reason));
+                }
                 let error = flowherd_shared::error::error_chain(&*source);
                 tracing::warn!(error, "the cluster is unavailable; messages wait in the queue");
                 Err(Unfinished::Stopped(StopReason::Unavailable))

@@ -23,7 +23,7 @@ use crate::{
     checks::{self, Buckets, CheckedQueue},
     event::{self, EventError},
     handler::{Disposition, MessageHandler},
-    index::{IndexJob, cluster::ClusterIndexer},
+    index::IndexJob,
     map::{self, MapEvent, NoQueue},
     processor::StopReason,
     settings::{Driver, Settings},
@@ -53,8 +53,10 @@ type Connections<'a> = (&'a Buckets, &'a CheckedQueue, Option<&'a IndexJob<'a>>)
 
 fn serve_queue(settings: &Settings, url: &str, aws: &Aws) -> Result<(), Error> {
     let (buckets, queue) = (OnceLock::new(), OnceLock::new());
-    // Kept between invocations: connections to the cluster, and what is known of an outage.
-    let (indexer, index) = (OnceLock::new(), OnceLock::new());
+    // Kept between invocations: connections to the cluster, and what is known of an outage. The first object connects, so a
+    // secret that cannot be read is an outage. As the error of an invocation it would cost deliveries.
+    let indexer = checks::indexer(settings, aws);
+    let index = indexer.as_ref().map(|indexer| IndexJob::new(indexer));
     let serve = service_fn(|event: LambdaEvent<SqsEvent>| {
         let deadline = event.context.deadline();
         // The work blocks. The other threads of the runtime serve its connections meanwhile.
@@ -62,9 +64,7 @@ fn serve_queue(settings: &Settings, url: &str, aws: &Aws) -> Result<(), Error> {
             aws.time_limit().set(Some(deadline - RESERVE));
             let buckets = checked(&buckets, || Buckets::new(settings, aws))?;
             let queue = checked(&queue, || CheckedQueue::new(url, aws))?;
-            let indexer: &Option<ClusterIndexer> = checked(&indexer, || checks::indexer(settings, aws))?;
-            let index = index.get_or_init(|| indexer.as_ref().map(|indexer| IndexJob::new(indexer))).as_ref();
-            invoke(settings, (buckets, queue, index), event.payload.records, deadline)
+            invoke(settings, (buckets, queue, index.as_ref()), event.payload.records, deadline)
         });
         async move { response }
     });

@@ -54,7 +54,11 @@ pub(crate) fn run(args: &Args, settings: &Settings, aws: &Aws) -> anyhow::Result
     let mut handler =
         MessageHandler::new((&settings.common.source_bucket, &source), &results, (&queue, visibility));
     handler.metrics_queue = Some(settings.driver.name());
-    let indexer = checks::indexer(settings, aws)?;
+    let indexer = checks::indexer(settings, aws);
+    if let Some(indexer) = &indexer {
+        // A wrong setting ends the process before it receives a message.
+        indexer.connect().map_err(|problem| anyhow::anyhow!(problem)).context("FLOWHERD_CLUSTER")?;
+    }
     let index = indexer.as_ref().map(|indexer| IndexJob::new(indexer));
     handler.index = index.as_ref();
     handler.max_deliveries = attributes.redrive.as_ref().map(|redrive| redrive.max_receive_count);

@@ -8,10 +8,11 @@ use std::{
 use anyhow::Context;
 use flowherd_coordinator::{
     cluster::{RemoteCluster, of_indexer},
-    index::ClusterError,
+    manifest,
     options::RunOptions,
     reconcile,
     report::finished_report,
+    search::ClusterError,
 };
 use flowherd_indexer::{
     client::Client,
@@ -71,12 +72,21 @@ pub(super) fn after(args: &FleetArgs, name: &str, output: &OutputArgs) -> Result
 }
 
 /// The output of `--verify --json`.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Verified<'a> {
     run: &'a str,
     objects: u64,
     documents: u64,
+    /// Objects that failed or are not done.
+    without_receipt: u64,
     differences: Vec<Difference>,
+}
+
+impl Verified<'_> {
+    /// Returns whether the cluster has the documents of all objects of the run.
+    fn is_proven(&self) -> bool {
+        self.without_receipt == 0 && self.differences.is_empty()
+    }
 }
 
 /// An object whose documents are not those of its receipt.
@@ -97,11 +107,13 @@ fn verify(deployment: &Deployment<'_>, name: &str, as_json: bool) -> Result<(), 
     };
     let fleet = deployment.settings.fleets.of_run(&run.run, &run.fleet)?;
     let client = connect(deployment, fleet)?;
-    let mut sum = Verified { run: name, objects: 0, documents: 0, differences: Vec::new() };
-    let parts = run.manifest.map_or(0, |totals| totals.parts);
+    let mut sum = Verified { run: name, ..Verified::default() };
+    let parts = manifest::parts(&run).context("cannot compare the documents")?;
     for part in 0..parts {
         let compare = || verify_part(deployment, &client, &run, target, part);
-        let verified = deployment.patience.during("the documents in the cluster", compare)?;
+        let Part { without_receipt, verified } =
+            deployment.patience.during("the documents in the cluster", compare)?;
+        sum.without_receipt += without_receipt;
         for Verification { objects, documents, differences } in verified {
             sum.objects += objects;
             sum.documents += documents;
@@ -112,8 +124,17 @@ fn verify(deployment: &Deployment<'_>, name: &str, as_json: bool) -> Result<(), 
             }));
         }
     }
+    let listed = run.manifest.map_or(0, |totals| totals.objects);
+    manifest::check_complete(&run, sum.objects + sum.without_receipt, listed)
+        .context("cannot compare the documents")?;
     show(&sum, as_json)?;
-    if sum.differences.is_empty() { Ok(()) } else { Err(Stop::Failed) }
+    if sum.is_proven() { Ok(()) } else { Err(Stop::Failed) }
+}
+
+/// The objects of one part of the manifest.
+struct Part {
+    without_receipt: u64,
+    verified: Vec<Verification>,
 }
 
 /// Compares the objects of one part of the manifest, table by table.
@@ -123,10 +144,13 @@ fn verify_part(
     run: &Run,
     target: &IndexTarget,
     part: u64,
-) -> Result<Vec<Verification>, Stop> {
+) -> Result<Part, Stop> {
     let mut of_tables: BTreeMap<String, Vec<Expected>> = BTreeMap::new();
-    let visit = |entry: &ManifestEntry, receipt: &Receipt| {
-        let (Some(table), Some(documents)) = (layout::table_of_csv(&entry.key), receipt.documents) else {
+    let mut without_receipt = 0;
+    let visit = |entry: &ManifestEntry, receipt: Option<&Receipt>| {
+        let documents = receipt.and_then(|receipt| receipt.documents);
+        let (Some(table), Some(documents)) = (layout::table_of_csv(&entry.key), documents) else {
+            without_receipt += 1;
             return;
         };
         let expected = Expected {
@@ -136,7 +160,7 @@ fn verify_part(
         };
         of_tables.entry(table.to_owned()).or_default().push(expected);
     };
-    reconcile::done(&deployment.connected.results, run, part, visit).context("cannot read the ledger")?;
+    reconcile::receipts(&deployment.connected.results, run, part, visit).context("cannot read the ledger")?;
     let destination = target::destination(target).map_err(|error| Stop::usage(error.to_string()))?;
     let cluster = Cluster::new(client);
     let mut verified = Vec::new();
@@ -145,14 +169,16 @@ fn verify_part(
         let found = deployment.aws.handle().block_on(cluster.verify(&pattern, &expected));
         verified.push(found.map_err(|error| stop(of_indexer(error)))?);
     }
-    Ok(verified)
+    Ok(Part { without_receipt, verified })
 }
 
 fn show(verified: &Verified<'_>, as_json: bool) -> Result<(), Stop> {
-    if as_json {
-        return summary::print(&json(verified)?);
-    }
-    let Verified { run, objects, documents, differences } = verified;
+    summary::print(&if as_json { json(verified)? } else { description_of(verified) })
+}
+
+/// Returns the result of a comparison for people.
+fn description_of(verified: &Verified<'_>) -> String {
+    let Verified { run, objects, documents, without_receipt, differences } = verified;
     let mut text = format!(
         "run {run}: {} with {}\n",
         counted(*objects, "object", "objects"),
@@ -169,15 +195,22 @@ fn show(verified: &Verified<'_>, as_json: bool) -> Result<(), Stop> {
     if differences.len() > MAX_NAMED {
         text += &format!("  and {} more\n", differences.len() - MAX_NAMED);
     }
+    if *without_receipt > 0 {
+        text += &format!(
+            "{} no receipt: failed or not done; flowherd report {run} names the cause\n",
+            counted(*without_receipt, "object has", "objects have")
+        );
+    }
     text += &match differences.len() as u64 {
-        0 => "each object has the documents of its receipt\n".to_owned(),
+        0 => "each object with a receipt has its documents\n".to_owned(),
         count => format!(
-            "{} other numbers of documents than their receipts; index them again: flowherd index --prefix {:?}\n",
-            counted(count, "object has", "objects have"),
-            "csv/TABLE/"
+            "{} other numbers of documents than their receipts. If documents are missing, index the objects again: flowherd index \
+             --prefix csv/TABLE/. If there are too many, or the CSV was converted again since, first delete the index: flowherd \
+             index --drop NAME\n",
+            counted(count, "object has", "objects have")
         ),
     };
-    summary::print(&text)
+    text
 }
 
 /// Deletes an index that Flowherd made, after a question.
@@ -254,5 +287,32 @@ fn stop(error: ClusterError) -> Stop {
     match error {
         ClusterError::Refused(why) => Stop::usage(why),
         error @ ClusterError::Unavailable(_) => Stop::Broken(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_with_objects_without_a_receipt_is_not_proven() {
+        let done = Verified { run: "r", objects: 2, documents: 9, ..Verified::default() };
+        assert!(done.is_proven());
+        let failed = Verified { without_receipt: 1, ..done };
+        assert!(!failed.is_proven());
+        let text = description_of(&failed);
+        assert!(text.contains("1 object has no receipt") && text.contains("flowherd report r"), "{text}");
+    }
+
+    #[test]
+    fn other_counts_than_those_of_the_receipt_are_not_proven_and_the_text_says_when_to_drop_the_index() {
+        let object = "csv/vpc_flow/a.csv.gz".to_owned();
+        let difference = Difference { object, expected: 3, found: 6 };
+        let verified =
+            Verified { run: "r", objects: 1, differences: vec![difference], ..Verified::default() };
+        assert!(!verified.is_proven());
+        let text = description_of(&verified);
+        assert!(text.contains("a.csv.gz: 6 in the cluster, 3 by the receipt"), "{text}");
+        assert!(text.contains("flowherd index --drop NAME"), "{text}");
     }
 }

@@ -24,12 +24,12 @@ use jiff::Timestamp;
 use super::{
     Fleet, connected,
     drive::Command,
-    index, json, outcome, runs,
+    json, outcome, runs,
     step_loop::{Execution, StepLoop, taken},
     watch::Watch,
 };
 use crate::{
-    args::{FleetArgs, NextJob, OutputArgs, RedriveArgs, RerunArgs, RunArgs},
+    args::{FleetArgs, OutputArgs, RedriveArgs, RerunArgs, RunArgs},
     stop::Stop,
     summary::{self, print_message},
     words::counted,
@@ -38,13 +38,9 @@ use crate::{
 /// Objects whose outcomes are counted in a second or two. Those of a larger run are counted less often.
 const COUNTED_AT_ONCE: u64 = 20_000;
 
-/// `flowherd run`.
-pub(crate) fn run(args: &RunArgs) -> Result<(), Stop> {
-    let run = begin(&args.fleet, args.options.clone(), &args.output)?;
-    match args.then {
-        None => Ok(()),
-        Some(NextJob::Index) => index::after(&args.fleet, &run, &args.output),
-    }
+/// `flowherd run`, without what follows it. Returns the name of the run.
+pub(super) fn run(args: &RunArgs) -> Result<String, Stop> {
+    begin(&args.fleet, args.options.clone(), &args.output)
 }
 
 /// `flowherd rerun`.

@@ -129,7 +129,7 @@ impl DayListing {
 impl Position {
     /// Returns the position as the ledger keeps it, with the prefixes that were denied so far.
     pub(crate) fn cursor(&self, part: u64, denied: Vec<String>) -> LiveCursor {
-        LiveCursor { part, range: self.range, after: self.after.clone(), denied }
+        LiveCursor { part, range: self.range, after: self.after.clone(), denied, passed_over: 0 }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
 /// Objects after which a call writes a part of the manifest.
 const PART_OBJECTS: usize = 1000;
 /// Pages after which a call saves its position. A listing of years of other days has many pages without an object.
-const PAGES: usize = 20;
+pub(super) const PAGES: usize = 20;
 
 impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
     /// Lists up to 20 pages of a day.

@@ -1,4 +1,4 @@
-//! The stages of the indexer, each alone on one thread.
+//! The stages of the indexer, each reading on one thread.
 
 use std::path::Path;
 
@@ -18,12 +18,15 @@ use crate::{
 /// Documents of a request.
 const BULK_ROWS: u64 = 8000;
 
+/// Called with the number of each row, and the row.
+type EachRow<'a> = Box<dyn FnMut(u64, &Row) + 'a>;
+
 /// Prints the time of each stage for one row.
 pub(crate) fn print(file: &Path, count: u64) {
     let object = std::fs::read(file).unwrap();
     let target = target();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let read = |mut each: Box<dyn FnMut(u64, &Row) + '_>| {
+    let read = |mut each: EachRow<'_>| {
         runtime.block_on(async {
             let mut row = Row::default();
             let mut rows = Rows::open(&object[..], &target.columns, &mut row).await.unwrap();
@@ -35,7 +38,7 @@ pub(crate) fn print(file: &Path, count: u64) {
             }
         });
     };
-    let alone = median(|| read(Box::new(|_, _| {})));
+    let reading = median(|| read(Box::new(|_, _| {})));
 
     let mut bulks = Vec::new();
     let encode = |bulks: &mut Vec<Bulk>| {
@@ -70,7 +73,7 @@ pub(crate) fn print(file: &Path, count: u64) {
     let count = count as f64;
     println!("{:>10}  {:>8}", "stage", "ns a row");
     for (stage, ns) in
-        [("read", alone), ("encode", encoded - alone), ("compress", compressed), ("answer", answered)]
+        [("read", reading), ("encode", encoded - reading), ("compress", compressed), ("answer", answered)]
     {
         println!("{stage:>10}  {:>8.0}", ns / count);
     }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fingerprint, Run};
+use super::{Fingerprint, Run, is_zero};
 
 /// The day of a live run, in `run.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,18 +48,21 @@ pub struct LiveClosing {
     pub lost: Vec<String>,
 }
 
-/// `runs/<run>/cursor.json`: how far the listing of a closing run has come since its last manifest part.
+/// `runs/<run>/cursor.json`: how far the listing of a closing live run or of an index run has come since its last manifest part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveCursor {
     /// The next part of the manifest.
     pub part: u64,
-    /// The range of keys; see the coordinator's listing.
+    /// The range of keys of a live run; see the coordinator's listing.
     pub range: usize,
     /// The last key or position in it; `None` at its beginning.
     pub after: Option<String>,
     /// Lost prefixes whose listing was denied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub denied: Vec<String>,
+    /// Objects that an index run has passed over.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub passed_over: u64,
 }
 
 impl Run {

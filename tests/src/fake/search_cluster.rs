@@ -10,13 +10,13 @@ use std::{
 };
 
 use flate2::read::MultiGzDecoder;
-use flowherd_coordinator::index::{ClusterError, SearchCluster};
+use flowherd_coordinator::search::{ClusterError, SearchCluster};
 use flowherd_shared::{
     error::Verdict,
     ledger::{Destination, DocumentCounts, IndexTarget},
     table::Table,
 };
-use flowherd_worker::index::{IndexError, RefusedRow, RowIndexer, Rows};
+use flowherd_worker::index::{IndexError, Refuse, RefusedRow, RowIndexer, Rows};
 
 /// The reason of refused rows.
 pub const REASON: &str = "mapper_parsing_exception";
@@ -89,7 +89,7 @@ impl RowIndexer for MemoryCluster {
         &self,
         rows: &Rows<'_>,
         body: &mut (dyn Read + Send),
-        refuse: &mut dyn FnMut(&RefusedRow) -> io::Result<()>,
+        refuse: &mut Refuse<'_>,
         should_stop: &dyn Fn() -> bool,
     ) -> Result<DocumentCounts, IndexError> {
         self.1.fetch_add(1, Ordering::Relaxed);

@@ -23,7 +23,7 @@ fn is_address(value: &Value) -> bool {
 }
 
 /// Answers a bulk request. Returns whether the connection stays open.
-pub(super) fn answer(connection: &TcpStream, head: Head, shared: &Shared) -> io::Result<bool> {
+pub(super) fn answer(connection: &TcpStream, head: &Head, shared: &Shared) -> io::Result<bool> {
     let reply = {
         let mut state = shared.lock();
         state.running += 1;
@@ -31,7 +31,7 @@ pub(super) fn answer(connection: &TcpStream, head: Head, shared: &Shared) -> io:
         let afterwards = state.afterwards.clone().unwrap_or(Reply::Accept);
         state.script.pop_front().unwrap_or(afterwards)
     };
-    let answered = follow(connection, &head, shared, &reply);
+    let answered = follow(connection, head, shared, &reply);
     shared.lock().running -= 1;
     answered
 }

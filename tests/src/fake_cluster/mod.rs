@@ -251,7 +251,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 fn serve(connection: &TcpStream, shared: &Shared) -> io::Result<()> {
     while let Some(head) = http::read_head(connection)? {
         if head.path.split('?').next() == Some("/_bulk") {
-            if !bulk::answer(connection, head, shared)? {
+            if !bulk::answer(connection, &head, shared)? {
                 return Ok(());
             }
         } else {

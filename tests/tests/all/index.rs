@@ -1,5 +1,8 @@
 //! Index runs on the fakes: the rows of a converted day become documents of a cluster in memory.
 
+mod http;
+mod proof;
+
 use std::{
     ops::ControlFlow,
     time::{Duration, SystemTime},
@@ -8,12 +11,11 @@ use std::{
 use flowherd_coordinator::{
     coordinator::{Coordinator, Inputs},
     error::CoordinatorError,
-    index::IndexFleet,
     options::RunOptions,
     redrive::Redriven,
+    search::IndexFleet,
     state::{Operation, RunState},
 };
-use flowherd_indexer::{job::Indexer, settings::ClusterSettings};
 use flowherd_shared::{
     ledger::{
         Destination, DocumentCounts, FieldNaming, IndexTarget, Job, Receipt, Report, ReportState, Run,
@@ -24,12 +26,11 @@ use flowherd_shared::{
 };
 use flowherd_tests::{
     fake::{MemoryQueue, MemorySource, MemoryStore, search_cluster::MemoryCluster},
-    fake_cluster::{FakeCluster, Reply},
     objects::gunzip,
 };
 use flowherd_worker::{
     handler::MessageHandler,
-    index::{IndexJob, RowIndexer, cluster::ClusterIndexer},
+    index::{IndexJob, RowIndexer},
 };
 use jiff::Timestamp;
 
@@ -76,6 +77,7 @@ impl Indexing {
             inputs: &|| Ok(Inputs::default()),
             settle: SETTLE,
             time_limit: Duration::from_hours(24),
+            on_page: &|| {},
             max_keys: 100_000,
             clock: &|| self.now(),
             pause: &|_| {},
@@ -280,6 +282,45 @@ fn planning_passes_over_objects_that_are_not_rows_of_a_table_and_names_one() {
 }
 
 #[test]
+fn planning_saves_its_position_after_pages_without_rows() {
+    let mut indexing = Indexing::new();
+    indexing.rows.page_size = 1;
+    // Before the rows, and after them.
+    for number in 0..50 {
+        indexing.rows.put(&format!("csv/aaa/{number:02}.csv.gz"), b"x".to_vec());
+        indexing.rows.put(&format!("csv/zzz/{number:02}.csv.gz"), b"x".to_vec());
+    }
+    let begun = indexing.begin(&options(RUN)).unwrap();
+    let once =
+        |state: RunState| indexing.coordinate(|coordinator| coordinator.step(state, &|| false)).unwrap();
+    assert_eq!(once(begun.clone()).progress.listed, 0);
+    assert!(indexing.day.has(&layout::cursor(RUN)));
+    // The response was lost, so the call is repeated with the state before it.
+    let (mut state, mut calls) = (begun, 0);
+    while matches!(state.operation, Operation::Plan(_)) {
+        state = once(state);
+        calls += 1;
+        assert!(calls < 100, "planning does not end");
+    }
+    let run: Run = read_json(&indexing.day.store, &layout::run(RUN)).unwrap().unwrap();
+    assert_eq!(run.manifest.map(|totals| (totals.objects, totals.passed_over)), Some((OBJECTS as u64, 100)));
+    assert_eq!(indexing.finish(state).documents.map(|documents| documents.indexed), Some(ROWS));
+}
+
+#[test]
+fn refused_rows_of_an_attempt_that_ended_without_a_trace_do_not_remain() {
+    let indexing = Indexing::new();
+    let state = indexing.drive(indexing.begin(&options(RUN)).unwrap(), true);
+    let path = layout::refused(RUN, &indexing.rows.keys()[0]);
+    indexing.day.store.put(&path, b"of the first delivery").unwrap();
+    // The first deliveries end without a failure in the ledger, as those of a process that was killed.
+    indexing.day.queue.receive(10, Duration::ZERO).unwrap();
+    indexing.day.queue.advance(indexing.day.settings.visibility);
+    assert_eq!(indexing.finish(state).state, ReportState::Done);
+    assert!(!indexing.day.has(&path));
+}
+
+#[test]
 fn an_object_that_is_no_csv_is_a_dead_letter_and_a_redrive_indexes_it_after_the_repair() {
     let indexing = Indexing::new();
     let key = indexing.rows.keys()[1].clone();
@@ -292,7 +333,7 @@ fn an_object_that_is_no_csv_is_a_dead_letter_and_a_redrive_indexes_it_after_the_
     indexing.rows.put(&key, good);
     let (redriven, state) = indexing.coordinate(|coordinator| coordinator.redrive(RUN)).unwrap();
     assert!(matches!(redriven, Redriven::Started(1) | Redriven::Moved(1)), "{redriven:?}");
-    let report = indexing.finish(state);
+    let report = indexing.finish(state.unwrap());
     assert_eq!(report.documents.map(|documents| documents.rows), Some(ROWS));
 }
 
@@ -332,66 +373,4 @@ fn a_worker_that_converts_refuses_an_index_run_and_names_the_setting() {
     let text = String::from_utf8_lossy(failure.1);
     assert!(text.contains("FLOWHERD_JOB") && text.contains("\"verdict\":\"retry\""), "{text}");
     assert!(indexing.day.store.etag(&layout::receipt(RUN, &indexing.rows.keys()[0])).unwrap().is_none());
-}
-
-/// The worker's indexer with a cluster at this address, which is soon taken for unavailable.
-fn cluster_indexer(url: &str, runtime: &tokio::runtime::Runtime) -> ClusterIndexer {
-    let settings = ClusterSettings {
-        unavailable_limit: Duration::ZERO,
-        first_pause: Duration::from_millis(1),
-        max_pause: Duration::from_millis(1),
-        ..ClusterSettings::new(url)
-    };
-    ClusterIndexer::new(Indexer::new(&settings).unwrap(), runtime.handle().clone())
-}
-
-#[test]
-fn rows_reach_a_cluster_over_http_once_although_it_refuses_one_and_is_overloaded() {
-    let indexing = Indexing::new();
-    let state = indexing.drive(indexing.begin(&options(RUN)).unwrap(), true);
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    // The first document is refused, the second has to be sent again, and a whole request is answered with 503.
-    let cluster =
-        FakeCluster::scripted([Reply::Items(vec![400, 429, 201]), Reply::Accept, Reply::status(503)]);
-    let indexer = cluster_indexer(&cluster.url(), &runtime);
-    let queue = &indexing.day.queue;
-    let is_left = || queue.depth().map_or(true, |depth| depth != QueueDepth::default());
-    indexing.work_with(&indexer, &is_left);
-    let report = indexing.finish(state);
-    let documents = report.documents.unwrap();
-    assert_eq!((report.state, documents.rows), (ReportState::Done, ROWS));
-    assert_eq!((documents.indexed + documents.existing, documents.refused), (ROWS - 1, 1));
-    assert_eq!(cluster.documents().len() as u64, ROWS - 1);
-    assert_eq!(queue.dead(), [""; 0]);
-    let refused = indexing.day.store.published();
-    assert_eq!(
-        refused.iter().filter(|path| path.starts_with("rejects/index-1/csv/")).count(),
-        1,
-        "{refused:?}"
-    );
-}
-
-#[test]
-fn a_cluster_that_does_not_answer_is_an_outage_and_no_failure() {
-    let indexing = Indexing::new();
-    let state = indexing.drive(indexing.begin(&options(RUN)).unwrap(), true);
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let cluster = FakeCluster::start();
-    cluster.afterwards(Some(Reply::status(503)));
-    let indexer = cluster_indexer(&cluster.url(), &runtime);
-    let began = indexing.day.queue.now();
-    indexing.work_with(&indexer, &|| indexing.day.queue.now() < began + Duration::from_hours(6));
-    let files = indexing.day.store.files();
-    assert!(!files.keys().any(|path| path.contains("index-1/failures/")), "{:?}", files.keys());
-    assert_eq!((indexing.day.queue.dead().len(), indexing.day.queue.bodies().len()), (0, OBJECTS - 1));
-
-    cluster.afterwards(None);
-    let queue = &indexing.day.queue;
-    indexing.work_with(&indexer, &|| queue.depth().map_or(true, |depth| depth != QueueDepth::default()));
-    let report = indexing.finish(state);
-    assert_eq!(
-        (report.state, report.documents.map(|documents| documents.rows)),
-        (ReportState::Done, Some(ROWS))
-    );
-    assert_eq!(cluster.documents().len() as u64, ROWS);
 }

@@ -1,78 +1,146 @@
-//! Sends rows with the indexer. Its code is asynchronous, and the worker's is not: a thread reads the object, and this one waits
-//! for the indexer.
+//! Sends rows with the indexer. Its code is asynchronous, and the worker's is not: one thread reads the object, another writes
+//! refused rows, and this one waits for the indexer.
 
 use std::{
     io::{self, Read},
+    panic::resume_unwind,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     thread,
 };
 
 use flowherd_indexer::{
+    client::ClientError,
     job::{Counts, IndexError as Failed, Indexer, Object, Refused, RefusedSink},
     target,
 };
-use flowherd_shared::{error::Verdict, ledger::DocumentCounts};
+use flowherd_shared::{
+    error::{Verdict, error_chain},
+    ledger::DocumentCounts,
+    store::Cause,
+};
+use jiff::Timestamp;
 use tokio::{
     io::{AsyncBufRead, AsyncRead, ReadBuf},
     runtime::Handle,
     sync::mpsc,
 };
+use tracing::warn;
 
-use super::{IndexError, RefusedRow, RowIndexer, Rows};
+use super::{IndexError, Refuse, RefusedRow, RowIndexer, Rows, connection::Connection};
 
 /// Bytes of one piece of an object.
 const PIECE_BYTES: usize = 64 << 10;
 /// Pieces in memory before the thread that reads waits.
 const PIECES: usize = 4;
+/// Refused rows in memory before the indexer waits for the thread that writes them. Each may have the bytes of a request.
+const REFUSED_ROWS: usize = 4;
 
 /// An indexer and the runtime of its connections.
 #[derive(Debug)]
-pub struct ClusterIndexer {
-    indexer: Indexer,
+pub struct ClusterIndexer<'a> {
+    connection: Connection<'a>,
     runtime: Handle,
 }
 
-impl ClusterIndexer {
-    /// Uses a runtime with threads of its own.
-    #[must_use]
-    pub fn new(indexer: Indexer, runtime: Handle) -> Self {
-        Self { indexer, runtime }
+impl<'a> ClusterIndexer<'a> {
+    /// Uses a runtime with threads of its own. `connect` reads the credentials; the first object calls it, and later ones after
+    /// the cluster has refused them. `clock` returns the time.
+    pub fn new(
+        connect: impl Fn() -> Result<Indexer, Cause> + Send + Sync + 'a,
+        clock: &'a (dyn Fn() -> Timestamp + Sync),
+        runtime: Handle,
+    ) -> Self {
+        Self { connection: Connection::new(Box::new(connect), clock), runtime }
+    }
+
+    /// Reads the credentials, unless that is done.
+    ///
+    /// # Errors
+    /// That of `connect`.
+    pub fn connect(&self) -> Result<(), Cause> {
+        self.connection.indexer().map(drop)
+    }
+
+    /// Sends the rows, while threads read the object and write the refused rows. Sources and stores wait for requests on the
+    /// runtime, which a task of the runtime must not do.
+    fn send(
+        &self,
+        indexer: &Indexer,
+        object: Object<'_>,
+        body: &mut (dyn Read + Send),
+        refuse: &mut Refuse<'_>,
+        should_stop: &dyn Fn() -> bool,
+    ) -> Result<Counts, Failed> {
+        let (sender, receiver) = mpsc::channel(PIECES);
+        let (refused, rows) = mpsc::channel(REFUSED_ROWS);
+        thread::scope(|scope| {
+            let reader = thread::Builder::new().spawn_scoped(scope, move || read_pieces(body, &sender));
+            reader.map_err(Failed::Read)?;
+            let writer = thread::Builder::new().spawn_scoped(scope, move || write_refused(rows, refuse));
+            let writer = writer.map_err(Failed::Sink)?;
+            let pieces = Pieces { receiver, piece: Vec::new(), position: 0 };
+            let mut sink = Sink(refused);
+            // The end of the indexer drops the receiver of the pieces and the sender of the rows, which ends the threads.
+            let sent = self.runtime.block_on(indexer.index(object, pieces, &mut sink, should_stop));
+            drop(sink);
+            match (writer.join(), sent) {
+                (Err(panic), _) => resume_unwind(panic),
+                (Ok(Err(error)), Ok(_) | Err(Failed::Sink(_))) => Err(Failed::Sink(error)),
+                (_, sent) => sent,
+            }
+        })
     }
 }
 
-impl RowIndexer for ClusterIndexer {
+impl RowIndexer for ClusterIndexer<'_> {
     fn index(
         &self,
         rows: &Rows<'_>,
         body: &mut (dyn Read + Send),
-        refuse: &mut dyn FnMut(&RefusedRow) -> io::Result<()>,
+        refuse: &mut Refuse<'_>,
         should_stop: &dyn Fn() -> bool,
     ) -> Result<DocumentCounts, IndexError> {
         let target = target::of_table(rows.table, rows.target)
             .map_err(|error| IndexError::Failed { source: error.into(), verdict: Verdict::Permanent })?;
         let object = Object { key: rows.key, etag: rows.etag, run: rows.run, target: &target };
-        let (sender, receiver) = mpsc::channel(PIECES);
-        let mut sink = Sink(refuse);
-        let indexed = thread::scope(|scope| {
-            let reader = thread::Builder::new().spawn_scoped(scope, move || read_pieces(body, &sender));
-            reader.map_err(Failed::Read)?;
-            let pieces = Pieces { receiver, piece: Vec::new(), position: 0 };
-            // The end of the indexer drops the receiver, which ends the thread.
-            self.runtime.block_on(self.indexer.index(object, pieces, &mut sink, should_stop))
-        });
-        match indexed {
+        let indexer = self.connection.indexer().map_err(IndexError::Unavailable)?;
+        match self.send(&indexer, object, body, refuse, should_stop) {
             Ok(Counts { rows, indexed, existing, refused, .. }) => {
                 Ok(DocumentCounts { rows, indexed, existing, refused })
             }
+            // The time of the function may end before the indexer knows that the cluster is unavailable.
+            Err(error @ Failed::Stopped(_)) if indexer.outage().is_some() => {
+                Err(IndexError::Unavailable(error.into()))
+            }
             Err(Failed::Stopped(_)) => Err(IndexError::Stopped),
             Err(error @ Failed::Unavailable { .. }) => Err(IndexError::Unavailable(error.into())),
+            Err(error) if refuses_credentials(&error) => {
+                self.renew(&indexer);
+                Err(IndexError::Unavailable(error.into()))
+            }
             Err(error) => {
                 let verdict = verdict(&error);
                 Err(IndexError::Failed { source: error.into(), verdict })
             }
         }
     }
+}
+
+impl ClusterIndexer<'_> {
+    /// Reads the credentials again. The next attempt uses them; this one has read its object already.
+    fn renew(&self, refused: &Arc<Indexer>) {
+        if let Err(error) = self.connection.renew(refused) {
+            let error = error_chain(&*error);
+            warn!(error, "cannot read the credentials of the cluster again");
+        }
+    }
+}
+
+/// Whether the cluster refuses every request with these credentials. They may have been rotated, and no object is the cause.
+fn refuses_credentials(error: &Failed) -> bool {
+    matches!(error, Failed::Refused(ClientError::Status { status: 401 | 403, .. }))
 }
 
 /// Rights and mappings of a cluster can change without a change of the object, so another attempt may succeed.
@@ -141,13 +209,21 @@ impl AsyncRead for Pieces {
     }
 }
 
-/// Passes refused rows to the worker. The file counts rows from 0.
-struct Sink<'a>(&'a mut dyn FnMut(&RefusedRow) -> io::Result<()>);
+/// Writes refused rows until the end of the indexer, or an error. The file counts rows from 0.
+fn write_refused(mut rows: mpsc::Receiver<Refused>, refuse: &mut Refuse<'_>) -> io::Result<()> {
+    while let Some(Refused { row, reason, detail, document }) = rows.blocking_recv() {
+        refuse(&RefusedRow { record: row.saturating_sub(1), reason, detail, document })?;
+    }
+    Ok(())
+}
 
-impl RefusedSink for Sink<'_> {
+/// Passes refused rows to the thread that writes them.
+struct Sink(mpsc::Sender<Refused>);
+
+impl RefusedSink for Sink {
     async fn refuse(&mut self, refused: Refused) -> io::Result<()> {
-        let Refused { row, reason, detail, document } = refused;
-        (self.0)(&RefusedRow { record: row.saturating_sub(1), reason, detail, document })
+        // The thread has ended with an error, which takes precedence over this one.
+        self.0.send(refused).await.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 
