@@ -23,6 +23,7 @@ use flowherd_shared::{
         Attempt, ByteCounts, DocumentCounts, Failure, Fingerprint, IndexTarget, IndexedObject, ManifestEntry,
         Receipt, layout, put_json,
     },
+    limits::MAX_KEY_BYTES,
     store::{Cause, Source, Store, StoreError},
     table::Table,
 };
@@ -216,6 +217,7 @@ impl<I: Source, O: Store> IndexProcessor<'_, I, O> {
         control: &Control<'_>,
     ) -> Result<IndexedObject, Unfinished> {
         let mut refused = RefusedFile::new(self.store, layout::refused(self.run, &object.key), &object.key);
+        self.check_receipt(&object.key)?;
         let documents = self.send_rows(object, control, &mut refused)?;
         if !documents.adds_up() || documents.refused != refused.rows() {
             let DocumentCounts { rows, indexed, existing, refused } = documents;
@@ -241,6 +243,19 @@ impl<I: Source, O: Store> IndexProcessor<'_, I, O> {
             ..ByteCounts::default()
         };
         Ok(IndexedObject { documents, refused, reasons, examples, bytes })
+    }
+
+    /// Fails before the first document if the key of the receipt is too long for S3: nothing would prove the documents.
+    fn check_receipt(&self, key: &str) -> Result<(), Unfinished> {
+        let path = layout::receipt(self.run, key);
+        if path.len() <= MAX_KEY_BYTES {
+            return Ok(());
+        }
+        let bytes = path.len();
+        let why = format!(
+            "the key has {bytes} bytes, and the maximum in S3 is {MAX_KEY_BYTES}; shorten the source key"
+        );
+        Err(Unfinished::write(&path, StoreError::InvalidKey(why.into())))
     }
 
     fn send_rows(

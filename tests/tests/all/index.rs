@@ -321,6 +321,17 @@ fn refused_rows_of_an_attempt_that_ended_without_a_trace_do_not_remain() {
 }
 
 #[test]
+fn an_object_whose_receipt_has_too_long_a_key_fails_before_its_first_document() {
+    let indexing = Indexing::new();
+    let key = &indexing.rows.keys()[4];
+    let long = format!("csv/vpc_flow/{}.csv.gz", "k".repeat(1_000));
+    indexing.rows.put(&long, indexing.day.store.files()[key].clone());
+    let report = indexing.run(RUN);
+    assert_eq!((report.state, report.objects.failed), (ReportState::Failed, 1));
+    assert_eq!(indexing.cluster.counts()[INDEX], ROWS as usize);
+}
+
+#[test]
 fn an_object_that_is_no_csv_is_a_dead_letter_and_a_redrive_indexes_it_after_the_repair() {
     let indexing = Indexing::new();
     let key = indexing.rows.keys()[1].clone();
