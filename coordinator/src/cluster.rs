@@ -68,6 +68,7 @@ impl SearchCluster for RemoteCluster<'_> {
 }
 
 /// Maps an error by whether a later call can succeed.
+#[must_use]
 pub fn of_indexer(error: IndexerError) -> ClusterError {
     match &error {
         IndexerError::Request { source, .. } if source.can_retry() => ClusterError::Unavailable(error.into()),

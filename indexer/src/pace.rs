@@ -15,6 +15,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+/// Time without a failure after which the next one begins a new outage. It is longer than a worker waits between its attempts during
+/// an outage: 5 minutes, and the timeout of a request.
+const OUTAGE_GAP: Duration = Duration::from_mins(10);
+
 /// Whether a request may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -75,6 +79,7 @@ pub struct Pace {
     failures: u32,
     /// The first failure since a document was accepted.
     failing_since: Option<Duration>,
+    last_failure: Duration,
     paused_until: Duration,
 }
 
@@ -83,8 +88,16 @@ impl Pace {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         let concurrency = limits.max_in_flight.max(1) as f64;
-        let paused_until = Duration::ZERO;
-        Self { limits, concurrency, in_flight: 0, epoch: 0, failures: 0, failing_since: None, paused_until }
+        Self {
+            limits,
+            concurrency,
+            in_flight: 0,
+            epoch: 0,
+            failures: 0,
+            failing_since: None,
+            last_failure: Duration::ZERO,
+            paused_until: Duration::ZERO,
+        }
     }
 
     /// Returns whether a request may begin. After [`Start::Now`], call [`Pace::end`] exactly once.
@@ -118,6 +131,11 @@ impl Pace {
                 self.decrease(now, epoch, retry_after);
             }
             End::Failure(retry_after) => {
+                // A process that had nothing to do does not know when the last outage ended.
+                if now.saturating_sub(self.last_failure) > OUTAGE_GAP {
+                    self.failing_since = None;
+                }
+                self.last_failure = now;
                 let since = *self.failing_since.get_or_insert(now);
                 self.decrease(now, epoch, retry_after);
                 return Some(Outage { duration: now.saturating_sub(since), attempts: self.failures });
@@ -326,6 +344,19 @@ mod tests {
         let epoch = begin(&mut pace, &mut now);
         assert_eq!(pace.end(now, epoch, End::Partial(None)), None);
         assert_eq!(pace.outage(now), None);
+    }
+
+    #[test]
+    fn a_failure_after_a_long_time_without_requests_begins_a_new_outage() {
+        let (mut pace, mut now) = (pace(1), MS);
+        let mut fail = |idle: Duration| {
+            now += idle;
+            let epoch = begin(&mut pace, &mut now);
+            pace.end(now, epoch, End::Failure(None)).unwrap().duration
+        };
+        assert_eq!(fail(MS), Duration::ZERO);
+        assert!(fail(OUTAGE_GAP / 2) >= OUTAGE_GAP / 2, "the worker waits between attempts");
+        assert_eq!(fail(OUTAGE_GAP + MS), Duration::ZERO);
     }
 
     #[test]

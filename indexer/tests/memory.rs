@@ -128,7 +128,7 @@ fn noise(bytes: usize) -> String {
 fn hostile_row(time: &str) -> Vec<u8> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     write!(gzip, "{time},1,").unwrap();
-    let piece = [1; 64 << 10];
+    let piece = vec![1; 64 << 10];
     for _ in 0..HOSTILE_BYTES / piece.len() {
         gzip.write_all(&piece).unwrap();
     }

@@ -6,9 +6,8 @@ use super::{FleetArgs, OutputArgs};
 
 /// `flowherd index`.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct IndexArgs {
-    /// Only rows below this prefix of the results bucket, such as csv/vpc_flow/firehose/2026/02/18/
+    /// Only rows below this prefix of the results bucket, such as csv/waf/firehose/2026/02/18/
     #[arg(long, required_unless_present_any = ["resume", "verify", "drop"])]
     pub(crate) prefix: Option<String>,
     /// Send all documents to this index, which is created if missing [default: the indices of the fleet's settings]

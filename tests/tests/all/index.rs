@@ -94,7 +94,7 @@ impl Indexing {
 
     /// Drives a run until its check, or to its end.
     fn drive(&self, mut state: RunState, until_check: bool) -> RunState {
-        while !state.has_ended() && !(until_check && matches!(state.operation, Operation::Check(_))) {
+        while !(state.has_ended() || until_check && matches!(state.operation, Operation::Check(_))) {
             self.day.queue.advance(Duration::from_secs(state.wait_seconds));
             if matches!(state.operation, Operation::Check(_)) {
                 self.drain();

@@ -40,6 +40,11 @@ pub(crate) fn an_index_of_flowherd_is_removed_after_a_plan(session: &Session) {
     assert!(exists(session, "flowherd-removed-2026.02.18"), "a plan removes nothing");
     remove(session, &one);
     assert!(!exists(session, "flowherd-removed-2026.02.18"));
+    // The name is now that of another index, which the user did not see.
+    assert_eq!(session.create("flowherd-removed-2026.02.18", "1", &json!({ "srcaddr": "10.0.0.1" })).0, 201);
+    let error = session.runtime.block_on(session.cluster().remove(&one)).unwrap_err().to_string();
+    assert!(error.contains("another index has the name now"), "{error}");
+    let all = plan(session, "flowherd-removed-*").unwrap();
     assert!(exists(session, "flowherd-removed-2026.02.19"));
     remove(session, &all);
     assert!(!exists(session, "flowherd-removed-2026.02.19"));

@@ -91,6 +91,14 @@ pub(crate) fn a_template_with_a_higher_priority_is_reported(session: &Session) {
         "{error}"
     );
     assert!(error.contains("higher priority: \"catch-all\";"), "{error}");
+    let year = json!({ "index_patterns": ["flowherd-overridden-2026*"], "priority": 10_000 });
+    session.ok(Method::Put, "/_index_template/year", &year);
+    let error = session.install(&Prepared::flow("overridden")).unwrap_err();
+    session.ok(Method::Delete, "/_index_template/year", &Value::Null);
+    assert!(
+        error.contains("\"flowherd-overridden-*\": another template has a higher priority: \"year\";"),
+        "{error}"
+    );
 }
 
 pub(crate) fn a_new_column_is_added_to_indices_that_exist(session: &Session) {
@@ -138,6 +146,13 @@ pub(crate) fn an_index_with_a_name_of_its_own_is_created_once(session: &Session)
     let other = Prepared::new(&flow_table("other"), Destination::index("case-7").unwrap());
     let error = session.install(&other).unwrap_err();
     assert_eq!(error, "the index \"case-7\" holds another table; choose another index name");
+    // A run that still creates documents must not create the index with another mapping.
+    session.ok(Method::Delete, "/case-7", &Value::Null);
+    assert_eq!(session.create("case-7", "1", &json!({ "unknown": "x" })).0, 400);
+    assert_eq!(session.create("case-7", "1", &json!({ "srcaddr": "10.0.0.1" })).0, 201);
+    session.ok(Method::Put, "/case-7/_alias/case-9", &Value::Null);
+    let alias = Prepared::new(&flow_table("vpc_flow"), Destination::index("case-9").unwrap());
+    assert!(session.install(&alias).unwrap_err().contains("\"case-9\" is an alias"));
     session.ok(Method::Put, "/case-8", &json!({}));
     let foreign = Prepared::new(&flow_table("vpc_flow"), Destination::index("case-8").unwrap());
     assert!(session.install(&foreign).unwrap_err().contains("was not made by Flowherd"));

@@ -83,12 +83,12 @@ impl<'a> ClusterIndexer<'a> {
             let pieces = Pieces { receiver, piece: Vec::new(), position: 0 };
             let mut sink = Sink(refused);
             // The end of the indexer drops the receiver of the pieces and the sender of the rows, which ends the threads.
-            let indexed = self.runtime.block_on(indexer.index(object, pieces, &mut sink, should_stop));
+            let sent = self.runtime.block_on(indexer.index(object, pieces, &mut sink, should_stop));
             drop(sink);
-            match (writer.join(), indexed) {
+            match (writer.join(), sent) {
                 (Err(panic), _) => resume_unwind(panic),
                 (Ok(Err(error)), Ok(_) | Err(Failed::Sink(_))) => Err(Failed::Sink(error)),
-                (_, indexed) => indexed,
+                (_, sent) => sent,
             }
         })
     }
