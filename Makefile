@@ -52,6 +52,10 @@ demo-keep: build-quick $(VENV) $(CDK) ## The same, but leave it running
 demo-live: build-quick $(VENV) $(CDK) ## Follow log lines from CloudWatch Logs to rows in Athena, on a local AWS with a live fleet
 	@FLOWHERD_BIN=target/quick cdk/demo-live.sh
 
+.PHONY: demo-index
+demo-index: build-quick $(VENV) $(CDK) $(OPENSEARCH) ## Send the rows of a small day to a local OpenSearch, and find an incident with one search
+	@FLOWHERD_BIN=target/quick cdk/demo-index.sh
+
 .PHONY: demo-convert
 demo-convert: build-quick ## Convert a small day in a directory, without any cloud, and show the first rows
 	@FLOWHERD_BIN=target/quick cli/demo.sh
