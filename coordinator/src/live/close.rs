@@ -164,19 +164,22 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         self.resume_driving(&run.run)
     }
 
-    /// Returns yesterday, all days of the week before it since the first one that has a run, and then older days with a run
-    /// marker. The first of these differs from day to day, so that days that never end do not stop the others.
+    /// Returns yesterday, all days of the week before it since the first one that has a run or a run marker, and then older days
+    /// with a run marker. The first of these differs from day to day, so that days that never end do not stop the others.
     fn days_to_close(&self, today: Day) -> Result<Vec<Day>, CoordinatorError> {
         let yesterday = today.plus(-1);
-        let mut first = yesterday;
+        // The marker is written before the run, so after a failed begin there may be only the marker.
+        let marked = self.marked_days(|day| day < yesterday)?;
+        let in_week = marked.iter().copied().filter(|day| *day >= yesterday.plus(-LOOK_BACK));
+        let mut first = in_week.min().unwrap_or(yesterday);
         for day in (1..=LOOK_BACK).map(|back| yesterday.plus(-back)) {
             if self.exists(&layout::run(&run_name(self.fleet, day, 0)))? {
-                first = day;
+                first = first.min(day);
             }
         }
         let mut days: Vec<Day> =
             (0..=LOOK_BACK).map(|back| yesterday.plus(-back)).take_while(|day| *day >= first).collect();
-        let mut older = self.marked_days(|day| day < first)?;
+        let mut older: Vec<Day> = marked.into_iter().filter(|day| *day < first).collect();
         if !older.is_empty() {
             let turn = today.in_year() * RETURNED_RUNS % older.len();
             older.rotate_left(turn);
