@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { Duration } from 'aws-cdk-lib';
 import { Architecture } from 'aws-cdk-lib/aws-lambda';
 
-import { readSettings, SETTINGS, SettingsError } from '../bin/settings';
+import { FLEET_SETTINGS, readSettings, SETTINGS, SettingsError } from '../bin/settings';
 import { DEFAULTS, resolveFleets } from '../lib/props';
 import { TASK_DEFAULTS } from '../lib/worker-props';
 import { file, REQUIRED, temporaryDirectory } from './stack';
@@ -280,10 +280,10 @@ test('an unknown setting without a similar name lists the valid ones', () => {
 test('the README lists every setting with its default', () => {
   const readme = readFileSync(resolve(__dirname, '../README.md'), 'utf8');
   const rows = [...readme.matchAll(/^\| `(\w+)` \| ([^|]*) \|/gm)].map(([, name = '', value = '']) => [name, value] as const);
-  assert.deepEqual(rows.map(([name]) => name).sort(), Object.keys(SETTINGS).sort());
+  assert.deepEqual(rows.map(([name]) => name).sort(), Object.keys({ ...SETTINGS, ...FLEET_SETTINGS }).sort());
   const units = { workerTimeoutSeconds: 'toSeconds', oldestMessageAlarmSeconds: 'toSeconds', retentionDays: 'toDays', runTimeLimitHours: 'toHours' } as const;
   for (const [name, value] of rows) {
-    const prop = SETTINGS[name]?.prop;
+    const prop = (SETTINGS[name] ?? FLEET_SETTINGS[name])?.prop;
     if (name === 'artifacts' || name === 'containerDirectory' || prop === undefined || !(prop in DEFAULTS)) continue;
     const byDefault = DEFAULTS[prop as keyof typeof DEFAULTS];
     const unit = units[name as keyof typeof units];

@@ -63,7 +63,7 @@ pub fn refused(run: &str, key: &str) -> String {
     format!("rejects/{run}/{key}.jsonl.gz")
 }
 
-/// Returns the table of a key that [`csv`] may have returned; `None` for any other key.
+/// Returns the table of a key that [`csv()`] may have returned; `None` for any other key.
 #[must_use]
 pub fn table_of_csv(key: &str) -> Option<&str> {
     let (table, source) = key.strip_prefix(CSV)?.strip_suffix(".csv.gz")?.split_once('/')?;
