@@ -146,6 +146,13 @@ fn handle<L: Lister, S: Store + Lister, Q: Queue>(
         Event::Continue { run } => coordinator.resume_driving(&run)?,
         Event::ReportNow { run } => {
             let run = coordinator.run(&run)?;
+            // A final report would end the day, but the workers may still do its objects.
+            if run.live.is_some() && run.manifest.is_some() {
+                return Err(CoordinatorError::Refused(format!(
+                    "live run {} has not ended; the next close of its fleet continues it",
+                    run.run
+                )));
+            }
             coordinator.step(RunState::report_now(&run), has_time)?
         }
         Event::State(state) => coordinator.step(*state, has_time)?,

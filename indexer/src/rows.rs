@@ -145,6 +145,14 @@ impl<R: AsyncBufRead + Unpin> Rows<R> {
                 ReadRecordResult::OutputFull => {
                     row.text.resize((row.text.len() * 2).min(MAX_ROW_BYTES + 1), 0);
                 }
+                // A row of separators has no text.
+                ReadRecordResult::OutputEndsFull if row.ends.len() > self.columns => {
+                    let number = self.count + 1;
+                    return Err(RowsError::Columns(format!(
+                        "row {number} has more than {} values",
+                        self.columns
+                    )));
+                }
                 ReadRecordResult::OutputEndsFull => row.ends.resize(row.ends.len() * 2, 0),
                 ReadRecordResult::Record => return Ok(true),
                 ReadRecordResult::End => return Ok(false),
@@ -273,6 +281,14 @@ mod tests {
     fn a_row_with_another_number_of_values_is_not_of_the_table() {
         let error = read(gzip(&[HEADER, "t1,a,1\nt2,b\n"])).unwrap_err();
         assert!(error.to_string().contains("row 2 has 2 values"), "{error}");
+    }
+
+    #[test]
+    fn a_row_of_separators_ends_at_the_number_of_columns() {
+        for object in [gzip(&[&",".repeat(1 << 20)]), gzip(&[HEADER, &",".repeat(1 << 20)])] {
+            let error = read(object).unwrap_err();
+            assert!(error.to_string().contains("has more than"), "{error}");
+        }
     }
 
     #[test]

@@ -27,6 +27,8 @@ use crate::{
 /// The pause before the second delivery. Each further pause is twice as long.
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_secs(10);
 pub(crate) const MAX_PAUSE: Duration = Duration::from_mins(15);
+/// The longest pause before another delivery during an outage of the cluster.
+const MAX_OUTAGE_PAUSE: Duration = Duration::from_mins(5);
 /// Maximum attempts in one delivery if other workers keep replacing the outputs.
 const MAX_ROUNDS: u32 = 3;
 
@@ -293,7 +295,7 @@ impl<'a, I: Source, O: Store, Q: Queue> MessageHandler<'a, I, O, Q> {
     /// again. If the copy is sent and the message is not deleted, one of both finds the object done.
     fn wait_for_cluster(&self, index: &IndexJob<'_>, message: &Message) -> Disposition {
         let remaining = index.outage.remaining((self.clock)()).unwrap_or_default();
-        let wait = Disposition::Retry(remaining.max(pause(message.deliveries)));
+        let wait = Disposition::Retry(remaining.max(pause(message.deliveries).min(MAX_OUTAGE_PAUSE)));
         if self.max_deliveries.is_none_or(|max| message.deliveries.saturating_add(1) < max) {
             return wait;
         }

@@ -1,11 +1,11 @@
 //! `flowherd index`: begins an index run, compares one with its cluster, or drops an index.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, BufRead, IsTerminal, Write},
 };
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use flowherd_coordinator::{
     cluster::{RemoteCluster, of_indexer},
     manifest,
@@ -59,11 +59,21 @@ pub(super) fn after(args: &FleetArgs, name: &str, output: &OutputArgs) -> Result
         // A mistake of the fleets is an error before the first table.
         deployment.settings.fleets.index_fleet(None)?;
         let run = runs::find(deployment, name)?;
-        let report = || finished_report(&deployment.connected.results, name);
-        let report = deployment.patience.during("the report", report).context("cannot read the report")?;
-        let tables = report.map(|report| report.tables).unwrap_or_default();
-        Ok(tables.keys().map(|table| layout::csv_of(table) + &run.prefix).collect::<Vec<_>>())
+        // A resumed run has no tables of the objects that it skipped.
+        let mut tables = BTreeSet::new();
+        for name in std::iter::once(name).chain(run.resumes.iter().map(String::as_str)) {
+            let report = || finished_report(&deployment.connected.results, name);
+            let report =
+                deployment.patience.during("the report", report).context("cannot read the report")?;
+            let report =
+                report.ok_or_else(|| anyhow!("run {name} has no report, so its tables are not known"))?;
+            tables.extend(report.tables.into_keys());
+        }
+        Ok(tables.iter().map(|table| layout::csv_of(table) + &run.prefix).collect::<Vec<_>>())
     })?;
+    if prefixes.is_empty() {
+        print_message("the run has no rows, so nothing is indexed");
+    }
     for prefix in prefixes {
         let options = RunOptions { prefix: Some(prefix), index: true, ..RunOptions::default() };
         run::begin(args, options, output)?;

@@ -37,7 +37,18 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
         let after = planning.after.as_deref().map(|key| listing.position_after(key)).unwrap_or_default();
         let denied = cursor.as_ref().map(|cursor| cursor.denied.clone()).unwrap_or_default();
         let saved = cursor.filter(|cursor| cursor.part == part).map(Position::from).unwrap_or_default();
-        Ok(self.pages_of_day(&listing, part, after.max(saved), denied))
+        let (known, from) = (denied.len(), after.max(saved));
+        let listed = match self.pages_of_day(&listing, part, from.clone(), denied) {
+            Ok(listed) => listed,
+            Err(error) => return Ok(Err(error)),
+        };
+        // Before the part: whoever writes it continues behind the prefixes that are denied.
+        if let Some(cursor) = &listed.cursor
+            && cursor.denied.len() > known
+        {
+            self.save_cursor(run, Some(from.cursor(part, cursor.denied.clone())))?;
+        }
+        Ok(Ok(listed))
     }
 
     fn pages_of_day(

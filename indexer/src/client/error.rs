@@ -97,6 +97,11 @@ impl ClientError {
         }
     }
 
+    /// Whether the cluster works, and only the documents of the request fail, such as each time with status 500.
+    pub(crate) fn is_of_documents(&self) -> bool {
+        matches!(self, Self::Documents { status, .. } if *status != 503) && !self.is_overload()
+    }
+
     /// Whether the same request may succeed later.
     #[must_use]
     pub fn can_retry(&self) -> bool {

@@ -166,7 +166,8 @@ impl Sender {
             Ok(attempt) => Ok(attempt),
             Err(error @ ClientError::AnswerTooLarge { .. }) => Ok(Attempt::AnswerTooLarge(error)),
             Err(error) if error.can_retry() => {
-                Ok(Attempt::Failed { error, outage: running.end(End::Failure(retry_after)) })
+                let end = if error.is_of_documents() { End::Partial } else { End::Failure };
+                Ok(Attempt::Failed { outage: running.end(end(retry_after)), error })
             }
             Err(error) => Err(error),
         }

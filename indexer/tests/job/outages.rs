@@ -72,7 +72,7 @@ fn a_document_that_always_fails_does_not_hold_up_its_object_forever() {
     let mut settings = settings(&cluster);
     settings.unavailable_limit = Duration::from_millis(50);
     let error = index(&settings, &object(3)).0.unwrap_err();
-    let IndexError::Unavailable { source, .. } = error else { panic!("{error:?}") };
+    let IndexError::Stalled { source, .. } = error else { panic!("{error:?}") };
     assert!(source.to_string().contains("500: some_exception: scripted"), "{source}");
 }
 

@@ -134,6 +134,28 @@ fn a_prefix_that_the_fleet_has_lost_is_named_in_the_report_and_the_others_are_li
 }
 
 #[test]
+fn a_prefix_that_the_fleet_has_lost_is_named_in_the_report_also_after_a_failed_step_of_planning() {
+    for operation in 0..30 {
+        let mut live = Live::with(&["a/", "b/"], &[]);
+        live.arrive_all(&[live.put("a/2026/02/18/10/x", "g"), live.put("b/2026/02/18/10/x", "g")]);
+        live.keys[0].territory = Territory::new(&["b/".to_owned()], &[]);
+        live.fleet.source.deny_listing("a/");
+        live.pass(26 * HOUR);
+        let state = live.close(None).runs.remove(0);
+        live.fleet.store.fail_at(Some(operation));
+        let step = |state| live.fleet.coordinate(|coordinator| coordinator.step(state, &|| true));
+        let stepped = step(state.clone());
+        live.fleet.store.fail_at(None);
+        let report = live.fleet.finish(stepped.unwrap_or(state));
+        assert_eq!(
+            (report.state, &*report.unlisted),
+            (ReportState::Incomplete, &["a/".to_owned()][..]),
+            "{operation}"
+        );
+    }
+}
+
+#[test]
 fn a_live_run_whose_prefix_may_not_be_listed_stays_protected_and_is_closed_again() {
     let live = Live::new();
     live.arrive_all(&[live.put("p/2026/02/18/10/a", "g")]);
