@@ -247,10 +247,10 @@ test('failed attempts count as calls, because they add events to the history', a
 for (const [what, input, reason] of [
   ['neither a prefix nor a run to resume', {}, 'neither prefix nor resume is given'],
   ['a prefix that is not text', { prefix: 7 }, 'prefix is not a string but 7'],
-  ['an option that does not exist', { prefix: 'a/', purgee: true }, 'unknown option in the input: purgee; the options are prefix, resume, run, fleet, purge, force'],
+  ['an option that does not exist', { prefix: 'a/', purgee: true }, 'unknown option in the input: purgee; the options are prefix, resume, run, fleet, index, to, purge, force'],
   ['a flag that is not a boolean', { prefix: 'a/', purge: 'yes' }, 'purge is not a boolean but yes'],
   ['an invalid run name', { prefix: 'a/', run: '../x' }, 'run is not the name of a run: ../x; use 1 to 80 of the characters A-Z a-z 0-9 . _ - and no leading dot'],
-  ['an operation without a run', { prefix: 'a/', operation: 'plan' }, 'unknown option in the input: operation; the options are prefix, resume, run, fleet, purge, force'],
+  ['an operation without a run', { prefix: 'a/', operation: 'plan' }, 'unknown option in the input: operation; the options are prefix, resume, run, fleet, index, to, purge, force'],
   ['a list', ['a/'], 'the input is not a JSON object'],
 ] as const) {
   test(`an input with ${what} is refused in the first state`, async () => {
