@@ -42,7 +42,7 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
             Ok(listed) => listed,
             Err(error) => return Ok(Err(error)),
         };
-        // Before the part: whoever writes it continues behind the prefixes that are denied.
+        // Before the part: the driver that writes it continues behind the prefixes that are denied.
         if let Some(cursor) = &listed.cursor
             && cursor.denied.len() > known
         {

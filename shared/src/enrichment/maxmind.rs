@@ -45,7 +45,7 @@ pub(crate) struct RecordCache {
 impl RecordCache {
     /// Returns the values of a record. `decode` appends them if the cache does not have them.
     fn get(&mut self, offset: usize, decode: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
-        if self.bytes >= MAX_CACHED_BYTES {
+        if self.bytes >= MAX_CACHED_BYTES && !self.values.contains_key(&offset) {
             *self = Self::default();
         }
         let Self { values, bytes } = self;
