@@ -53,3 +53,17 @@ cdk() {
     --output "$demo/cdk.out" -c artifacts="$demo/functions" -c architecture="$architecture" -c localCloud=true \
     >>"$demo/deploy.log" 2>&1) || { tail -n 20 "$demo/deploy.log" >&2; exit 1; }
 }
+
+# Creates the account's bucket of assets, and the stack with these settings.
+deploy() {
+  cdk bootstrap aws://000000000000/us-east-1 "$@"
+  cdk deploy --require-approval never "$@"
+}
+
+# Uploads the logs in $demo/day to the bucket firehose-archive.
+upload_day() {
+  curl --silent --fail --output /dev/null -X PUT "$AWS_ENDPOINT_URL/firehose-archive"
+  (cd "$demo/day" && find firehose -type f) | while read -r key; do
+    curl --silent --fail --output /dev/null -T "$demo/day/$key" "$AWS_ENDPOINT_URL/firehose-archive/$key"
+  done
+}

@@ -47,10 +47,7 @@ echo "$search"
 echo
 echo "== a small day of logs with an incident, in the bucket firehose-archive"
 "$flowherd" synth target/demo-index/day --objects 24 --records 2000 --incident
-curl --silent --fail --output /dev/null -X PUT "$AWS_ENDPOINT_URL/firehose-archive"
-(cd "$demo/day" && find firehose -type f) | while read -r key; do
-  curl --silent --fail --output /dev/null -T "$demo/day/$key" "$AWS_ENDPOINT_URL/firehose-archive/$key"
-done
+upload_day
 
 echo
 echo "== cdk deploy with a fleet that converts and one that indexes (log: target/demo-index/deploy.log)"
@@ -66,8 +63,7 @@ cat >"$demo/settings.json" <<JSON
 }
 JSON
 settings=(-c settings="$demo/settings.json")
-cdk bootstrap aws://000000000000/us-east-1 "${settings[@]}"
-cdk deploy --require-approval never "${settings[@]}"
+deploy "${settings[@]}"
 echo "deployed: two fleets, each with its queue and its workers"
 
 echo

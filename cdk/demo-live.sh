@@ -15,8 +15,7 @@ echo "== cdk deploy with a live fleet, as on AWS (log: target/demo-live/deploy.l
 curl --silent --fail --output /dev/null -X PUT "$AWS_ENDPOINT_URL/firehose-archive"
 "$flowherd" sql --dialect glue >"$demo/tables.json"
 settings=(-c sourceBucket=firehose-archive -c prefixes=firehose/ -c live=true -c tables="$demo/tables.json")
-cdk bootstrap aws://000000000000/us-east-1 "${settings[@]}"
-cdk deploy --require-approval never "${settings[@]}"
+deploy "${settings[@]}"
 echo "deployed: the fleet, its queue of arrivals, and the rule that fills it"
 
 echo

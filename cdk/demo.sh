@@ -22,17 +22,13 @@ AWS_ACCESS_KEY_ID=210987654321 "$flowherd" names --output "$names"
 echo
 echo "== a small day of logs of these interfaces in Firehose's layout, in the bucket firehose-archive"
 "$flowherd" synth target/demo/day --names "$names" --objects 48 --records 5000 --malformed 1 --incident
-curl --silent --fail --output /dev/null -X PUT "$AWS_ENDPOINT_URL/firehose-archive"
-(cd "$demo/day" && find firehose -type f) | while read -r key; do
-  curl --silent --fail --output /dev/null -T "$demo/day/$key" "$AWS_ENDPOINT_URL/firehose-archive/$key"
-done
+upload_day
 
 echo
 echo "== cdk deploy, as on AWS (log: target/demo/deploy.log)"
 "$flowherd" sql --dialect glue >"$demo/tables.json"
 settings=(-c sourceBucket=firehose-archive -c prefixes=firehose/ -c namesFile="$names" -c tables="$demo/tables.json")
-cdk bootstrap aws://000000000000/us-east-1 "${settings[@]}"
-cdk deploy --require-approval never "${settings[@]}"
+deploy "${settings[@]}"
 echo "deployed: buckets, queues, functions, step loop, alarms, dashboard"
 
 echo

@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { readSettings, SettingsError } from '../bin/settings';
-import { file, REQUIRED, synth, text } from './stack';
+import { readSettings } from '../bin/settings';
+import { file, listed, problemsOf, REQUIRED, synth, text } from './stack';
 
 const wafRules = file('waf.toml', '# waf\n');
 const plain = synth();
@@ -19,21 +19,12 @@ const several = synth({
 });
 
 /** The problems of these fleets. */
-function problems(fleets: unknown): readonly string[] {
-  try {
-    synth({ fleets });
-  } catch (error) {
-    if (error instanceof SettingsError) return error.problems;
-    throw error;
-  }
-  return [];
-}
+const problems = (fleets: unknown) => problemsOf({ fleets });
 
 interface Statement {
   readonly Action: string | string[];
   readonly Resource: unknown;
 }
-const listed = <T>(value: T | T[]): T[] => (Array.isArray(value) ? value : [value]);
 
 /** The resources of a role's statements with an action that begins so. */
 function resources(template: typeof plain, policy: string, action: string): string[] {
@@ -234,15 +225,6 @@ test('a fleet with driver map has the alarms and the part of the dashboard that 
 
 test('settings of a queue are refused if every fleet they are for has driver map', () => {
   const refused = (prop: string) => new RegExp(`^${prop}=.*: has no meaning with driver map, which has no queue; leave it out`);
-  const problemsOf = (settings: Readonly<Record<string, unknown>>) => {
-    try {
-      synth(settings);
-    } catch (error) {
-      if (error instanceof SettingsError) return error.problems;
-      throw error;
-    }
-    return [];
-  };
   for (const setting of ['retentionDays', 'maxReceiveCount', 'visibilitySeconds', 'oldestMessageAlarmSeconds']) {
     const given = { driver: 'map', [setting]: setting === 'visibilitySeconds' ? '1800' : '7' };
     const valid = setting === 'oldestMessageAlarmSeconds' ? { ...given, [setting]: '700' } : given;

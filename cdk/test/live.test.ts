@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { SettingsError } from '../bin/settings';
-import { file, synth, text } from './stack';
+import { file, listed, synth, text } from './stack';
 
 const plain = synth();
 const live = synth({
@@ -24,7 +24,6 @@ interface Statement {
   readonly Principal?: Record<string, string>;
   readonly Condition?: Record<string, Record<string, unknown>>;
 }
-const listed = <T>(value: T | T[]): T[] => (Array.isArray(value) ? value : [value]);
 
 /** The resources of each action of a role. */
 function permissions(policy: string): Record<string, string[]> {

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { test } from 'node:test';
 
-import { file, synth, text } from './stack';
+import { file, listed, synth, text } from './stack';
 
 const document = readFileSync(resolve(__dirname, '../../docs/security.md'), 'utf8');
 
@@ -44,7 +44,6 @@ interface Statement {
   readonly Principal?: string | Record<string, unknown>;
   readonly Condition?: Record<string, Record<string, string | string[]>>;
 }
-const listed = <T>(value: T | T[]): T[] => (Array.isArray(value) ? value : [value]);
 
 /** The cells of the rows of the table below a heading. */
 function table(heading: string): string[][] {

@@ -6,7 +6,7 @@ import { App, Validations } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
 import { AwsSolutionsChecks } from 'cdk-nag';
 
-import { readSettings } from '../bin/settings';
+import { readSettings, SettingsError } from '../bin/settings';
 import { FlowherdStack } from '../lib';
 
 const directory = mkdtempSync(join(tmpdir(), 'flowherd-cdk-'));
@@ -55,6 +55,20 @@ export function synth(settings: Readonly<Record<string, unknown>> = {}) {
   app.synth();
   return inspect(stack, outdir);
 }
+
+/** The problems of these settings. */
+export function problemsOf(settings: Readonly<Record<string, unknown>>): readonly string[] {
+  try {
+    synth(settings);
+  } catch (error) {
+    if (error instanceof SettingsError) return error.problems;
+    throw error;
+  }
+  return [];
+}
+
+/** The values of a member that a template may give as one value or as a list. */
+export const listed = <T>(value: T | T[]): T[] => (Array.isArray(value) ? value : [value]);
 
 export function inspect(stack: FlowherdStack, outdir: string) {
   const template = Template.fromStack(stack);

@@ -14,7 +14,7 @@ import { RetentionDays } from 'aws-cdk-lib/aws-logs';
 
 import { FlowherdError, ResultsBucket, SourceBucket, TaskQueue, WorkerCluster, type WorkerClusterProps, WorkerFleet, WorkerService, type WorkerServiceProps } from '../lib';
 import { tool } from './local-cloud';
-import { addChecks, artifacts, type Resource, synth as synthStack, temporaryDirectory, text } from './stack';
+import { addChecks, artifacts, listed, type Resource, synth as synthStack, temporaryDirectory, text } from './stack';
 
 const IMAGE = '123456789012.dkr.ecr.eu-west-1.amazonaws.com/flowherd/worker:1.2';
 const GIVEN = { vpcId: 'vpc-0123456789abcdef0', subnetIds: ['subnet-0123456789abcdef0', 'subnet-0123456789abcdef1'] };
@@ -71,7 +71,6 @@ interface Statement {
   readonly Condition?: unknown;
   readonly Principal?: unknown;
 }
-const listed = <T>(value: T | T[]): T[] => (Array.isArray(value) ? value : [value]);
 
 /** The statements of a policy as lines of effect, action, resource and condition. */
 const lines = (statements: Statement[]) =>

@@ -124,7 +124,7 @@ pub(super) struct Findings {
     unmatched: Option<String>,
     without_rows: Objects,
     hidden: Objects,
-    /// The first object by key of which the cluster refused a row.
+    /// The first object, in the order of keys, with a row that the cluster refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refused: Option<String>,
     /// Whether the run has no names although it wants them.
