@@ -36,24 +36,31 @@ FLOWHERD := target/release/flowherd
 # Most tests of the fleet wait for a queue or a process, so more of them run at once than there are cores.
 TEST_THREADS ?= $(shell expr 3 '*' $$(getconf _NPROCESSORS_ONLN))
 
+# Runs parts at the same time: each alone would leave a core idle for minutes. Their output comes a command at a time.
+PARTS := @$(MAKE) --no-print-directory --jobs $(if $(filter output-sync,$(.FEATURES)),--output-sync=line)
+
 .PHONY: help
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: demo
-demo: build-quick $(VENV) $(CDK) ## Deploy the whole fleet to a local AWS, run a small day, report, stop everything
+demo: ## Deploy the whole fleet to a local AWS, run a small day, report, stop everything
+	$(PARTS) build-quick $(VENV) $(CDK)
 	@FLOWHERD_BIN=target/quick cdk/demo.sh
 
 .PHONY: demo-keep
-demo-keep: build-quick $(VENV) $(CDK) ## The same, but leave it running
+demo-keep: ## The same, but leave it running
+	$(PARTS) build-quick $(VENV) $(CDK)
 	@FLOWHERD_BIN=target/quick cdk/demo.sh --keep
 
 .PHONY: demo-live
-demo-live: build-quick $(VENV) $(CDK) ## Follow log lines from CloudWatch Logs to rows in Athena, on a local AWS with a live fleet
+demo-live: ## Follow log lines from CloudWatch Logs to rows in Athena, on a local AWS with a live fleet
+	$(PARTS) build-quick $(VENV) $(CDK)
 	@FLOWHERD_BIN=target/quick cdk/demo-live.sh
 
 .PHONY: demo-index
-demo-index: build-quick $(VENV) $(CDK) $(OPENSEARCH) ## Send the rows of a small day to a local OpenSearch, and find an incident with one search
+demo-index: ## Send the rows of a small day to a local OpenSearch, and find an incident with one search
+	$(PARTS) build-quick $(VENV) $(CDK) $(OPENSEARCH)
 	@FLOWHERD_BIN=target/quick cdk/demo-index.sh
 
 .PHONY: demo-convert
@@ -106,8 +113,8 @@ container: container-binary ## Build the image of the worker with docker: flowhe
 	docker build --platform linux/arm64 --tag flowherd-worker target/container
 
 .PHONY: test
-test: $(VENV) $(CDK) $(BROWSER) ## Run all tests, including those that need the local AWS in .venv
-	cd cdk && node --import tsx --test test/step-loop-run.test.ts
+test: ## Run all tests, including those that need the local AWS in .venv
+	$(PARTS) $(BROWSER) test-step-loop build-tests
 	@skip=; skipped=; reason=$$(node tests/browser/starts.mjs); \
 	  [ -z "$$reason" ] || { skip='--skip $(BROWSER_TEST)'; skipped="== skipped: $(BROWSER_TEST): $$reason"; }; \
 	  command -v jq >/dev/null \
@@ -115,6 +122,14 @@ test: $(VENV) $(CDK) $(BROWSER) ## Run all tests, including those that need the 
 	  [ -z "$$skipped" ] || echo "$$skipped"; \
 	  cargo test --workspace --locked --lib --tests -- --include-ignored --test-threads=$(TEST_THREADS) $$skip; \
 	  [ -z "$$skipped" ] || echo "$$skipped"
+
+.PHONY: test-step-loop
+test-step-loop: $(VENV) $(CDK)
+	cd cdk && node --import tsx --test test/step-loop-run.test.ts
+
+.PHONY: build-tests
+build-tests:
+	cargo test --workspace --locked --lib --tests --no-run
 
 .PHONY: aws-smoke
 aws-smoke: build $(VENV) ## Check a small stack on your AWS account and remove it; prints the cost and asks first (docs/first-day-on-aws.md)
@@ -138,20 +153,32 @@ test-hive: build-here $(VENV) ## Read every value of the CSV with Hive's reader,
 	@.venv/bin/python tests/query/hive.py $(FLOWHERD)
 
 .PHONY: check
-check: $(VENV) $(CDK) ## Check formatting, lints, licences, spelling, purity of the core, the stack's template
-	cargo fmt --all --check
+check: ## Check formatting, lints, licences, spelling, purity of the core, the stack's template
+	$(PARTS) check-lints check-source check-stack check-instructions
+	@echo "checked"
+
+.PHONY: check-lints
+check-lints:
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	cargo doc --workspace --no-deps --locked --quiet
-	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
+
+.PHONY: check-source
+check-source: $(VENV)
+	cargo fmt --all --check
 	$(TYPOS)
 	@.ci/phrases
 	@echo "shared stays pure: no AWS types, no async runtime, no clock, no environment, no files"
 	@! cargo tree --locked --package flowherd-shared --edges normal --prefix none | grep -E '^(aws|tokio|async|lambda|hyper)'
 	@! grep -rnE '\b(fs|env|process|thread|Instant|SystemTime)::' shared/src shared/deflate/src
+	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
+
+.PHONY: check-stack
+check-stack: $(VENV) $(CDK)
 	cd cdk && npm run --silent check
-	@echo "instructions of the hot path, by callgrind"
+
+.PHONY: check-instructions
+check-instructions:
 	@python3 tests/benches/instructions.py
-	@echo "checked"
 
 .PHONY: audit
 audit: $(VENV) ## Look up known vulnerabilities in dependencies (asks GitHub for RustSec's, and the npm registry)
