@@ -45,19 +45,22 @@ export AWS_ENDPOINT_URL
 curl --silent --show-error --fail --output /dev/null --max-time 60 "$AWS_ENDPOINT_URL/_ministack/health"
 echo "$AWS_ENDPOINT_URL"
 
-# Deploys with these settings. The functions are those of this machine.
+# Runs the CDK's command in directory $1.
 cdk() {
-  local architecture
-  case $(uname -m) in aarch64 | arm64) architecture=arm64 ;; *) architecture=x86_64 ;; esac
-  (cd "$root/cdk" && CDK_HOME=$demo/cdk-home CDK_DISABLE_CLI_TELEMETRY=1 node_modules/.bin/cdk "$@" --ci --no-notices \
-    --output "$demo/cdk.out" -c artifacts="$demo/functions" -c architecture="$architecture" -c localCloud=true \
-    >>"$demo/deploy.log" 2>&1) || { tail -n 20 "$demo/deploy.log" >&2; exit 1; }
+  local directory=$1
+  shift
+  (cd "$directory" && CDK_HOME=$demo/cdk-home CDK_DISABLE_CLI_TELEMETRY=1 "$root/cdk/node_modules/.bin/cdk" "$@" \
+    --ci --no-notices --output "$demo/cdk.out" >>"$demo/deploy.log" 2>&1) || { tail -n 20 "$demo/deploy.log" >&2; exit 1; }
 }
 
-# Creates the account's bucket of assets, and the stack with these settings.
+# Creates the account's bucket of assets, and the stack with these settings. The functions are those of this machine.
 deploy() {
-  cdk bootstrap aws://000000000000/us-east-1 "$@"
-  cdk deploy --require-approval never "$@"
+  local architecture
+  case $(uname -m) in aarch64 | arm64) architecture=arm64 ;; *) architecture=x86_64 ;; esac
+  # Where no app is, the command does not synthesize one first.
+  cdk "$demo" bootstrap aws://000000000000/us-east-1
+  cdk "$root/cdk" deploy --require-approval never -c artifacts="$demo/functions" -c architecture="$architecture" \
+    -c localCloud=true "$@"
 }
 
 # Uploads the logs in $demo/day to the bucket firehose-archive.

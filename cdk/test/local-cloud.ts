@@ -55,9 +55,9 @@ export class LocalCloud {
   /** Deploys with the CDK's command. Returns the stack's outputs. */
   async deploy(context: Readonly<Record<string, string>>): Promise<Record<string, string>> {
     const switches = Object.entries(context).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
-    const cdk = (...command: string[]) =>
-      run(process.execPath, [join(CDK, 'node_modules/aws-cdk/bin/cdk'), ...command, ...switches, '--output', join(this.directory, 'cdk.out')], {
-        cwd: CDK,
+    const cdk = (cwd: string, ...command: string[]) =>
+      run(process.execPath, [join(CDK, 'node_modules/aws-cdk/bin/cdk'), ...command, '--output', join(this.directory, 'cdk.out')], {
+        cwd,
         env: {
           PATH: process.env['PATH'],
           // The CDK caches accounts by access key here.
@@ -70,8 +70,9 @@ export class LocalCloud {
           AWS_REGION: REGION,
         },
       });
-    await cdk('bootstrap', `aws://000000000000/${REGION}`);
-    await cdk('deploy', '--all', '--require-approval', 'never');
+    // Where no app is, the command does not synthesize one first.
+    await cdk(this.directory, 'bootstrap', `aws://000000000000/${REGION}`);
+    await cdk(CDK, 'deploy', '--all', '--require-approval', 'never', ...switches);
     const described = await this.query('cloudformation', { Action: 'DescribeStacks', StackName: context['stackName'] ?? 'Flowherd', Version: '2010-05-15' });
     const outputs = described.matchAll(/<OutputKey>(.*?)<\/OutputKey>\s*<OutputValue>(.*?)<\/OutputValue>/gs);
     return Object.fromEntries([...outputs].map(([, key, value]) => [key, value]));

@@ -112,13 +112,16 @@ class Smoke:
             here = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
             settings |= {"localCloud": "true", "architecture": here}
         context = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        self.cdk_in(ROOT / "cdk", *args, *context)
+
+    def cdk_in(self, directory: Path, *args: str) -> None:
         env = {**os.environ, "AWS_REGION": self.account.region, "CDK_DISABLE_CLI_TELEMETRY": "1"}
         if self.account.is_local:
             # The CDK remembers the account of an access key, and a local cloud's key is anybody's.
             env["CDK_HOME"] = str(WORK / "cdk-home")
-        command = ["node_modules/.bin/cdk", *args, "--ci", "--no-notices", "--output", str(WORK / "cdk.out"), *context]
+        command = [str(ROOT / "cdk/node_modules/.bin/cdk"), *args, "--ci", "--no-notices", "--output", str(WORK / "cdk.out")]
         with (WORK / "cdk.log").open("a") as log:
-            ran = subprocess.run(command, cwd=ROOT / "cdk", env=env, stdout=log, stderr=subprocess.STDOUT, check=False)
+            ran = subprocess.run(command, cwd=directory, env=env, stdout=log, stderr=subprocess.STDOUT, check=False)
         if ran.returncode != 0:
             tail = "\n".join((WORK / "cdk.log").read_text().splitlines()[-15:])
             raise Failed(f"cdk {args[0]} ended with {ran.returncode}; a new region first needs `npx cdk bootstrap`:\n{tail}")
@@ -153,7 +156,8 @@ class Smoke:
             raise Failed(tables.stderr.strip())
         (WORK / "tables.json").write_text(tables.stdout)
         if self.account.is_local:
-            self.cdk("bootstrap", f"aws://{self.account.id}/{self.account.region}")
+            # Where no app is, the command does not synthesize one first.
+            self.cdk_in(WORK, "bootstrap", f"aws://{self.account.id}/{self.account.region}")
         self.cdk("deploy", "--require-approval", "never")
         self.outputs = self.account.outputs(STACK)
         return f"results in {self.outputs['ResultsBucket']}"

@@ -47,29 +47,38 @@ impl Deployed {
         let tables = deployed.flowherd(&[&["sql", "--dialect", "glue"], tables].concat());
         assert_eq!(tables.status, 0, "{tables:?}");
         deployed.place.file("tables.json", tables.stdout.as_bytes());
-        deployed.cdk(&["bootstrap", "aws://000000000000/us-east-1"], settings);
-        deployed.cdk(&["deploy", "--require-approval", "never"], settings);
+        let app = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("cdk");
+        // Where no app is, the command does not synthesize one first.
+        deployed.cdk(&deployed.place.path(""), &["bootstrap", "aws://000000000000/us-east-1"]);
+        let settings = deployed.settings().into_iter().chain(settings.iter().cloned());
+        let settings: Vec<_> = settings.flat_map(|setting| ["-c".to_owned(), setting]).collect();
+        let settings = settings.iter().map(String::as_str);
+        let deploy = ["deploy", "--require-approval", "never"].into_iter().chain(settings);
+        deployed.cdk(&app, &deploy.collect::<Vec<_>>());
         deployed
     }
 
-    fn cdk(&self, args: &[&str], more: &[String]) {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("cdk");
+    fn settings(&self) -> [String; 6] {
         let path = |name: &str| self.place.path(name).to_str().unwrap().to_owned();
         let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
-        let settings = [
+        [
             "sourceBucket=archive".to_owned(),
             "prefixes=firehose/".to_owned(),
             "localCloud=true".to_owned(),
             format!("architecture={architecture}"),
             format!("artifacts={}", path("functions")),
             format!("tables={}", path("tables.json")),
-        ];
-        let program = directory.join("node_modules/.bin/cdk");
+        ]
+    }
+
+    fn cdk(&self, directory: &Path, args: &[&str]) {
+        let path = |name: &str| self.place.path(name).to_str().unwrap().to_owned();
+        let program =
+            Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("cdk/node_modules/.bin/cdk");
         assert!(program.exists(), "no {}: `make test` installs it", program.display());
         let output = Command::new(program)
             .args(args)
             .args(["--ci", "--no-notices", "--output", &path("cdk.out")])
-            .args(settings.iter().chain(more).flat_map(|setting| ["-c", setting]))
             .current_dir(directory)
             .envs(self.cloud.environment())
             .env("CDK_HOME", path("cdk-home"))
