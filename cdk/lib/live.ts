@@ -34,7 +34,7 @@ export interface LiveProps {
 /** Messages in one invocation, and for how long Lambda waits for more. */
 const BATCH = 100;
 const WINDOW = Duration.seconds(2);
-/** Concurrent invocations. One sends some thousand tasks a second, so this only bounds retries of a flood. */
+/** Concurrent invocations. One invocation sends a few thousand tasks/s, so this limit matters only when a flood is retried. */
 const CONCURRENCY = 5;
 /** The first arrival of a day begins its run, which copies the rules, the names and the enrichment files: docs/limits.md. */
 const TIMEOUT = Duration.minutes(2);
@@ -110,7 +110,7 @@ export class Live extends Construct {
         },
       },
     });
-    // EventBridge sends what it cannot deliver for 24 hours to the dead-letter queue:
+    // After 24 hours of failed deliveries, EventBridge sends the event to the dead-letter queue:
     // https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
     rule.addTarget(new SqsQueue(this.arrivals, { deadLetterQueue: this.deadLetters }));
     return rule;
@@ -135,7 +135,7 @@ export class Live extends Construct {
     this.arrivals.grant(this.function, 'sqs:ReceiveMessage', 'sqs:DeleteMessage', 'sqs:GetQueueAttributes');
   }
 
-  /** One schedule a fleet starts an execution of the step loop that closes the days that are over. */
+  /** Creates one schedule per fleet. It starts the step loop, which closes the days that are over. */
   private createSchedules({ fleets, stateMachine }: LiveProps): CfnSchedule[] {
     // Only schedules of this account may assume the role:
     // https://docs.aws.amazon.com/scheduler/latest/UserGuide/cross-service-confused-deputy-prevention.html
@@ -201,7 +201,7 @@ const OVERDUE_HOURS = 27;
 export function closeDefinition(queue: IQueue): AlarmDefinition {
   return {
     slug: 'live-close-overdue',
-    summary: `No day was closed with every object done for ${OVERDUE_HOURS} hours.`,
+    summary: `In the last ${OVERDUE_HOURS} hours, no close ended with every object of its day done.`,
     metric: new Metric({
       namespace: 'Flowherd',
       metricName: 'LiveDayClosed',

@@ -288,17 +288,17 @@ export function resolveFleets(props: FlowherdStackProps): ResolvedFleet[] {
 
 const FILES_OF_NAMES = ['namesFile', 'namesUrl', 'namesBucketAccount'] as const;
 
-/** What the stack has for the conversion alone. */
-const OF_CONVERSION = [...FILES_OF_NAMES, 'prefixes', 'live', 'driver', 'maxConcurrency', 'workerMemoryMb'] as const;
+/** Properties of the stack that index fleets do not inherit. */
+const CONVERT_ONLY = [...FILES_OF_NAMES, 'prefixes', 'live', 'driver', 'maxConcurrency', 'workerMemoryMb'] as const;
 
 /**
- * The properties of a fleet over those of the stack. A fleet with names of its own takes none of the stack, and one that indexes none
- * that concern the conversion.
+ * Returns the properties of a fleet, with those of the stack as defaults. A fleet with its own names file does not inherit the
+ * stack's. An index fleet does not inherit `CONVERT_ONLY`.
  */
 export function merged(props: Partial<FlowherdStackProps>, fleet: FleetProps): FleetProps {
   const defaults = { ...given(props) } as Record<string, unknown>;
   if ((fleet.namesFile ?? fleet.namesUrl) !== undefined) for (const name of FILES_OF_NAMES) delete defaults[name];
-  if (fleet.job === 'index') for (const name of OF_CONVERSION) delete defaults[name];
+  if (fleet.job === 'index') for (const name of CONVERT_ONLY) delete defaults[name];
   return { ...defaults, ...given(fleet) };
 }
 

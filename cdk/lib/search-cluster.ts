@@ -71,7 +71,7 @@ export interface SearchClusterProps {
 }
 
 /** The members that only the stack reads. */
-const OF_STACK: readonly string[] = ['resourceArn', 'secretKmsKeyArn'] satisfies (keyof SearchClusterProps)[];
+const STACK_ONLY: readonly string[] = ['resourceArn', 'secretKmsKeyArn'] satisfies (keyof SearchClusterProps)[];
 
 /** The members, each with the values that it may have. */
 const MEMBERS: Readonly<Record<keyof SearchClusterProps, { readonly is: (value: unknown) => boolean; readonly why: string }>> = {
@@ -84,8 +84,8 @@ const MEMBERS: Readonly<Record<keyof SearchClusterProps, { readonly is: (value: 
   secretKmsKeyArn: matching(/^arn:[\w-]+:kms:[\w-]+:\d{12}:key\/[\w-]+$/, 'must be the ARN of a KMS key'),
   ca: matching(S3_URL, 'must be s3://BUCKET/KEY'),
   insecure: { is: (value) => typeof value === 'boolean', why: 'must be true or false' },
-  indexName: matching(/^[^A-Z]*\{table\}/, 'must have {table}, so that tables do not share an index'),
-  dataStream: matching(/^[^A-Z]*\{table\}/, 'must have {table}, so that tables do not share a data stream'),
+  indexName: matching(/^[^A-Z]*\{table\}/, 'must have {table}, and no upper-case letter before it; example: flowherd-{table}-{yyyy.MM.dd}'),
+  dataStream: matching(/^[^A-Z]*\{table\}/, 'must have {table}, and no upper-case letter before it; example: flowherd-{table}'),
   naming: oneOf('columns', 'ecs'),
   requests: range(1, 64),
   bulkBytes: range(1024, 10_485_760),
@@ -133,7 +133,7 @@ function clusterConflicts({ url, auth = 'none', insecure, service, region, resou
 
 /** The cluster as coordinator, workers and command read it. Holds no credentials. */
 export function clusterOptions(cluster: SearchClusterProps): Readonly<Record<string, unknown>> {
-  return Object.fromEntries(Object.entries(cluster).filter(([key, value]) => value !== undefined && !OF_STACK.includes(key)));
+  return Object.fromEntries(Object.entries(cluster).filter(([key, value]) => value !== undefined && !STACK_ONLY.includes(key)));
 }
 
 /** Requests of a worker: bulks. */

@@ -134,7 +134,7 @@ export class WorkerService extends Construct {
     });
     Validations.of(definition).acknowledge({
       id: 'AwsSolutions-ECS2',
-      reason: 'The variables are names of buckets, the queue and the region. Credentials come from the task role.',
+      reason: 'The variables hold names, account IDs, the region and the address of the search cluster, never credentials: those come from the task role and Secrets Manager.',
     });
     return definition;
   }
@@ -145,8 +145,8 @@ export class WorkerService extends Construct {
   }
 
   private linuxParameters(): LinuxParameters {
-    // The init process forwards SIGTERM also before the worker listens for it: the kernel drops it for a first process
-    // without a handler.
+    // The kernel drops SIGTERM for a process 1 without a handler. With an init process as process 1, the worker also receives
+    // a SIGTERM that arrives before it has installed its handler.
     const parameters = new LinuxParameters(this, 'Linux', { initProcessEnabled: true });
     parameters.dropCapabilities(Capability.ALL);
     return parameters;

@@ -50,7 +50,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             Some(Job::Convert) => {
                 return Err(CoordinatorError::Refused(format!(
                     "the resumed run converts objects, but fleet {fleet} sends rows to a search cluster; choose a fleet that \
-                     converts"
+                     converts: flowherd run --resume RUN --fleet NAME"
                 )));
             }
         };

@@ -29,7 +29,7 @@ pub enum ClusterError {
     Unavailable(#[source] Cause),
 }
 
-/// What a fleet that indexes has beside its queue.
+/// Target and cluster of an index fleet.
 #[derive(Clone)]
 #[expect(missing_debug_implementations, reason = "clusters need not implement it")]
 pub struct IndexFleet<'a> {

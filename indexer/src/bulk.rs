@@ -13,9 +13,9 @@ pub struct Bulk {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Position {
     row: u64,
-    /// The action.
+    /// Offset of the action line.
     start: usize,
-    /// The source.
+    /// Offset of the source line.
     source: usize,
 }
 

@@ -209,7 +209,7 @@ impl Client {
                 .map_err(|error| ClientError::Connection { url: self.url.clone(), source: error.into() })?;
             if body.len() + piece.len() > limit {
                 if is_success {
-                    return Err(ClientError::AnswerTooLarge { limit });
+                    return Err(ClientError::ResponseTooLarge { limit });
                 }
                 // An error page of a proxy may be long. Its status and first bytes are enough.
                 break;

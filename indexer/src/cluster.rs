@@ -67,6 +67,14 @@ pub enum ClusterError {
         /// Who owns it.
         refusal: Refusal,
     },
+    /// Flowherd did not create all indices that a removal would delete.
+    #[error(
+        "nothing was deleted: Flowherd did not create {names}; use a narrower pattern, or delete them with the cluster's own API"
+    )]
+    Kept {
+        /// Their names, quoted.
+        names: String,
+    },
     /// The name of `--to` is an alias or a data stream.
     #[error(
         "{name:?} is an alias or a data stream, with the indices {indices}; `--to` needs the name of an index; choose another name"
@@ -117,7 +125,7 @@ pub enum ClusterError {
 fn refusal_text(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::Foreign => {
-            "was not made by Flowherd, which never changes what it did not make; choose another index name"
+            "was not made by Flowherd, which changes only what it made; choose another index name"
         }
         Refusal::OtherTable => "holds another table; choose another index name",
         Refusal::Newer => "was made by a newer version of Flowherd; use that version",

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use crate::{
     client::Method,
-    cluster::{Cluster, ClusterError, ExistingIndex, escaped, malformed, ok, owned},
+    cluster::{Cluster, ClusterError, ExistingIndex, escaped, list, malformed, ok},
     index_name::{check_name, check_pattern},
-    template::{Meta, Refusal},
+    template::Meta,
 };
 
 /// The indices that a removal would delete. Show them to the user before [`Cluster::remove`].
@@ -62,7 +62,7 @@ impl Cluster<'_> {
         let foreign = existing.iter().filter(|index| Meta::read(&index.meta).is_none());
         let foreign: Vec<&str> = foreign.map(|index| &*index.name).collect();
         if !foreign.is_empty() {
-            return Err(owned("the index", &foreign, Refusal::Foreign));
+            return Err(ClusterError::Kept { names: list(&foreign) });
         }
         for index in &existing {
             check_removable(&index.name, &streams)?;

@@ -1,4 +1,4 @@
-//! The target of a run, as the ledger names it, in the terms of the indexer.
+//! Converts a run's target from the ledger's types to the indexer's.
 
 use flowherd_shared::{
     ledger::{self, FieldNaming, IndexTarget},

@@ -29,7 +29,7 @@ use flowherd_shared::{
 };
 
 use self::refused::RefusedFile;
-pub use self::{outage::Outage, refused::RefusedRow};
+pub use self::{outage::OutagePause, refused::RefusedRow};
 use crate::processor::{Control, Job, Outcome, StopReason, now};
 
 /// Writes a row that is not in the cluster. May wait for requests to a store.
@@ -100,20 +100,20 @@ impl From<&IndexRun> for Fingerprint {
     }
 }
 
-/// The connection of a worker that indexes, shared by all its objects.
+/// What all objects of an index worker share: the indexer and the pause of an outage.
 #[allow(missing_debug_implementations)] // the indexer need not implement it
 pub struct IndexJob<'a> {
     /// Sends rows.
     pub rows: &'a dyn RowIndexer,
     /// Whether the cluster is unavailable.
-    pub outage: Outage,
+    pub outage: OutagePause,
 }
 
 impl<'a> IndexJob<'a> {
     /// Creates a job for a cluster that is available.
     #[must_use]
     pub fn new(rows: &'a dyn RowIndexer) -> Self {
-        Self { rows, outage: Outage::default() }
+        Self { rows, outage: OutagePause::default() }
     }
 }
 
@@ -217,7 +217,7 @@ impl<I: Source, O: Store> IndexProcessor<'_, I, O> {
         control: &Control<'_>,
     ) -> Result<IndexedObject, Unfinished> {
         let mut refused = RefusedFile::new(self.store, layout::refused(self.run, &object.key), &object.key);
-        self.check_receipt(&object.key)?;
+        self.check_receipt_key(&object.key)?;
         let documents = self.send_rows(object, control, &mut refused)?;
         if !documents.adds_up() || documents.refused != refused.rows() {
             let DocumentCounts { rows, indexed, existing, refused } = documents;
@@ -246,7 +246,7 @@ impl<I: Source, O: Store> IndexProcessor<'_, I, O> {
     }
 
     /// Fails before the first document if the key of the receipt is too long for S3: nothing would prove the documents.
-    fn check_receipt(&self, key: &str) -> Result<(), Unfinished> {
+    fn check_receipt_key(&self, key: &str) -> Result<(), Unfinished> {
         let path = layout::receipt(self.run, key);
         if path.len() <= MAX_KEY_BYTES {
             return Ok(());

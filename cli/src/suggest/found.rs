@@ -17,7 +17,7 @@ const SEPARATE_BELOW: f64 = 0.5;
 /// Minimum common prefix of folders and log groups that one JSON rule takes.
 const MIN_PREFIX_BYTES: usize = 4;
 
-/// Records of each of two clusters that are merged.
+/// Maximum records kept of each of two merged clusters.
 const MAX_JOINED: usize = 1000;
 /// The line of the object with which an export task of CloudWatch Logs checks its permission. A rule with `lines = "export"`
 /// counts it as control.
@@ -50,7 +50,7 @@ impl Found {
         self.sources.iter().any(|source| source.group().is_some())
     }
 
-    /// Returns whether enough records have no rule to be another log.
+    /// Returns whether the share of records without a rule is high enough to indicate another log.
     pub(super) fn has_unknown_kind(&self) -> bool {
         self.chain.remaining.len() * 100 > self.cluster.records.len() * MIN_KIND_PERCENT
     }
@@ -61,8 +61,8 @@ impl Found {
             && self.plain_keys.iter().all(|key| preset.matches_key(key))
     }
 
-    /// Divides the log groups from the folders. A rule for both could be neither above the rules for folders, because its glob of keys
-    /// may take their records, nor below them, because their globs of keys may take its events.
+    /// Splits the log groups from the folders. One rule for both would have no valid position: above the rules of the folders, its
+    /// glob of keys could take their records; below them, their globs could take its events.
     pub(super) fn by_kind(self) -> Vec<Self> {
         let (groups, folders): (Vec<Source>, Vec<Source>) =
             self.sources.iter().cloned().partition(|source| source.group().is_some());

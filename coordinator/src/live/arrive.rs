@@ -18,13 +18,13 @@ use crate::{
     planner::{PlanError, send},
 };
 
-/// Receipts read at once.
+/// Maximum concurrent reads of receipts.
 const READERS: usize = 32;
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
-    /// Sends a task for each object to the run of the day, and begins the run if it is the first one. Objects that arrive twice
-    /// have the same deduplication id, and their receipt acknowledges a later message. Objects that a closed run of the day has
-    /// done need no task. Returns the number of tasks.
+    /// Sends a task for each object to the run of the day, and begins the run if it is the first one. Tasks for the same
+    /// version of an object have the same deduplication id; after five minutes, the worker finds the receipt and deletes the message.
+    /// Objects that a closed run of the day has done need no task. Returns the number of tasks.
     ///
     /// # Errors
     /// After an error, some tasks may have been sent. The call can be repeated.

@@ -39,7 +39,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             follows.insert(0, EarlierRun { run: run.run, fingerprint: run.fingerprint });
         }
         Err(CoordinatorError::Refused(format!(
-            "day {} of fleet {} has {MAX_RUNS} runs; convert its later objects with: flowherd run --prefix",
+            "day {} of fleet {} has {MAX_RUNS} runs; convert its later objects with: flowherd run --prefix PREFIX",
             day.text(),
             self.fleet
         )))

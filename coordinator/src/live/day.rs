@@ -92,7 +92,7 @@ pub fn parse_run_name(fleet: &str, name: &str) -> Option<(Day, u32)> {
     (run_name(fleet, day, number) == name).then_some((day, number))
 }
 
-/// Returns whether a run may not have this name, because it is of live runs.
+/// Returns whether the name is reserved for live runs.
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
     name.starts_with(PREFIX)
@@ -108,7 +108,8 @@ pub struct Territory {
 }
 
 impl Territory {
-    /// Creates the keys with these prefixes, except those with a longer prefix among `others`. Without prefixes, all keys.
+    /// Creates the set of the keys below `prefixes`, without those below a longer prefix in `others`. Without prefixes, it contains
+    /// every key.
     #[must_use]
     pub fn new(prefixes: &[String], others: &[String]) -> Self {
         let mut prefixes = if prefixes.is_empty() { vec![String::new()] } else { prefixes.to_vec() };
@@ -129,8 +130,8 @@ impl Territory {
         &self.prefixes
     }
 
-    /// Returns what the listing of a run contains that began with these prefixes: keys that arrived are also listed if the fleet
-    /// has lost their prefix since.
+    /// Returns the prefixes to list at the close of a run: the current ones, and those with which it began, even if the fleet has
+    /// lost them since.
     #[must_use]
     pub fn closing(&self, begun: &[String]) -> LiveClosing {
         let prefixes: Vec<String> = self.prefixes.iter().chain(begun).cloned().collect();
@@ -139,7 +140,7 @@ impl Territory {
         LiveClosing { prefixes, excluded, lost }
     }
 
-    /// Returns the longest of the fleet's prefixes of a key; `None` if the key belongs to no fleet or another one.
+    /// Returns the fleet's longest prefix that matches the key; `None` if no fleet or another one owns the key.
     #[must_use]
     pub fn prefix_of(&self, key: &str) -> Option<&str> {
         let own = longest(&self.prefixes, key)?;
@@ -153,7 +154,7 @@ impl Territory {
         Day::of_path(&key[self.prefix_of(key)?.len()..])
     }
 
-    /// Returns the day of an object: that of the path in its key, or else that of the event. A path of the future is no date.
+    /// Returns the day of an object: from the path in its key, or else from the event. A date more than one day ahead is ignored.
     #[must_use]
     pub fn day_of(&self, key: &str, event: Timestamp, now: Timestamp) -> Day {
         let last = Day::of(now).plus(FUTURE);

@@ -11,7 +11,7 @@ use serde_json::Value;
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>).
 pub const MAX_ARRIVAL_BYTES: usize = 1 << 20;
 
-/// What a message says.
+/// The event in a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// An object was created or replaced.

@@ -1,5 +1,5 @@
-//! The state of a day of a live fleet, from two listings: the objects of the day, and the receipts of its runs. It reads none of
-//! the files.
+//! The state of a day of a live fleet, from the listings of its objects, receipts and failures. It reads no object and no receipt,
+//! only the runs and their reports.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,7 +37,7 @@ pub struct DayStatus {
     pub waiting: u64,
     /// From the last modification of an object to its receipt; `None` without a receipt.
     pub latency: Option<Latency>,
-    /// The object that has waited for the longest time, of those that were written since the fleet is live.
+    /// The object that has waited longest, of those written since the fleet went live.
     pub oldest_waiting: Option<Waiting>,
     /// Seconds since the latest receipt.
     pub last_done_seconds: Option<u64>,

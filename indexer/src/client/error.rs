@@ -18,8 +18,8 @@ pub(crate) const BLOCKED: &str = "cluster_block_exception";
 /// Why a request has no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The connection failed or ended before the answer was complete. The cluster may have executed the request.
-    #[error("no complete answer from {url}; check the network, the address, and the certificate")]
+    /// The connection failed or ended before the response was complete. The cluster may have executed the request.
+    #[error("no complete response from {url}; check the network, the address, and the certificate")]
     Connection {
         /// The address of the cluster.
         url: String,
@@ -27,7 +27,7 @@ pub enum ClientError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// The request timed out. The cluster may have executed it.
-    #[error("no complete answer from {url} within {seconds} s")]
+    #[error("no complete response from {url} within {seconds} s; check the load of the cluster")]
     Timeout {
         /// The address of the cluster.
         url: String,
@@ -52,17 +52,19 @@ pub enum ClientError {
         /// What to check; empty or after a semicolon.
         hint: &'static str,
     },
-    /// The cluster cannot take any document of a request now.
-    #[error("the cluster takes no document now: {status}: {reason}")]
+    /// The cluster accepts no document of a request now.
+    #[error("the cluster accepts no documents now: {status}: {reason}; check its load and disk space")]
     Documents {
         /// The status of the first document.
         status: u16,
         /// The error type and the reason of the cluster.
         reason: String,
     },
-    /// The answer has more bytes than the request allows.
-    #[error("the answer has more than {limit} bytes")]
-    AnswerTooLarge {
+    /// The response has more bytes than the request allows.
+    #[error(
+        "the response is larger than {limit} bytes; index into fewer indices, or use a narrower name pattern"
+    )]
+    ResponseTooLarge {
         /// The limit.
         limit: usize,
     },
@@ -112,7 +114,7 @@ impl ClientError {
             | Self::Malformed(_)
             | Self::Credentials(_) => true,
             Self::Status { status, reason, .. } => can_retry(*status) || is_block(reason),
-            Self::Index { .. } | Self::AnswerTooLarge { .. } | Self::Request(_) => false,
+            Self::Index { .. } | Self::ResponseTooLarge { .. } | Self::Request(_) => false,
         }
     }
 }

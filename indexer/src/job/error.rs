@@ -5,7 +5,7 @@ use std::io;
 use super::Counts;
 use crate::{client::ClientError, rows::RowsError};
 
-/// Why an object is not indexed. The documents counted in `counts` are in the cluster; the next attempt finds them.
+/// Why an object is not indexed. Documents that the attempt created stay in the cluster; the next attempt counts them as existing.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
     /// The object cannot be read.
@@ -41,7 +41,7 @@ pub enum IndexError {
         /// The last failure.
         source: ClientError,
     },
-    /// The cluster refuses the requests: another attempt with the same settings fails as well.
+    /// The cluster refuses the request. It succeeds only after a change of settings, permissions or mappings.
     #[error("the cluster refuses the request")]
     Refused(#[source] ClientError),
     /// `should_stop` returned true.

@@ -58,7 +58,7 @@ enum Attempt {
     /// The request is too large for the cluster. Contains its answer.
     TooLarge(ClientError),
     /// The answer exceeds the limit of this process. Fewer documents have a shorter answer.
-    AnswerTooLarge(ClientError),
+    ResponseTooLarge(ClientError),
     /// The outcome of every document is unknown.
     Failed { error: ClientError, outage: Option<Outage> },
 }
@@ -123,10 +123,10 @@ impl Sender {
                     sent.counts.resent += bulk.len() as u64;
                     split(bulk, &mut pending);
                 }
-                Attempt::AnswerTooLarge(error) if bulk.len() == 1 => {
+                Attempt::ResponseTooLarge(error) if bulk.len() == 1 => {
                     return Err((sent, IndexError::Refused(error)));
                 }
-                Attempt::AnswerTooLarge(_) => {
+                Attempt::ResponseTooLarge(_) => {
                     sent.counts.resent += bulk.len() as u64;
                     split(bulk, &mut pending);
                 }
@@ -164,7 +164,7 @@ impl Sender {
                 Ok(Attempt::Answered { retry })
             }
             Ok(attempt) => Ok(attempt),
-            Err(error @ ClientError::AnswerTooLarge { .. }) => Ok(Attempt::AnswerTooLarge(error)),
+            Err(error @ ClientError::ResponseTooLarge { .. }) => Ok(Attempt::ResponseTooLarge(error)),
             Err(error) if error.can_retry() => {
                 let end = if error.is_of_documents() { End::Partial } else { End::Failure };
                 Ok(Attempt::Failed { outage: running.end(end(retry_after)), error })

@@ -64,8 +64,8 @@ pub(crate) fn a_foreign_template_is_refused_and_stays(session: &Session) {
     let error = session.install(&prepared).unwrap_err();
     assert_eq!(
         error,
-        "the template \"flowherd-foreign_template-dated\" was not made by Flowherd, which never changes what it did not \
-         make; choose another index name"
+        "the template \"flowherd-foreign_template-dated\" was not made by Flowherd, which changes only what it \
+         made; choose another index name"
     );
     assert_eq!(template_in(session, &prepared.template.name)["_meta"]["owner"], "someone");
 }

@@ -12,7 +12,7 @@ use std::{
 
 use flowherd_indexer::{
     client::ClientError,
-    job::{Counts, IndexError as Failed, Indexer, Object, Refused, RefusedSink},
+    job::{Counts, IndexError as IndexerError, Indexer, Object, Refused, RefusedSink},
     target,
 };
 use flowherd_shared::{
@@ -72,14 +72,14 @@ impl<'a> ClusterIndexer<'a> {
         body: &mut (dyn Read + Send),
         refuse: &mut Refuse<'_>,
         should_stop: &dyn Fn() -> bool,
-    ) -> Result<Counts, Failed> {
+    ) -> Result<Counts, IndexerError> {
         let (sender, receiver) = mpsc::channel(PIECES);
         let (refused, rows) = mpsc::channel(REFUSED_ROWS);
         thread::scope(|scope| {
             let reader = thread::Builder::new().spawn_scoped(scope, move || read_pieces(body, &sender));
-            reader.map_err(Failed::Read)?;
+            reader.map_err(IndexerError::Read)?;
             let writer = thread::Builder::new().spawn_scoped(scope, move || write_refused(rows, refuse));
-            let writer = writer.map_err(Failed::Sink)?;
+            let writer = writer.map_err(IndexerError::Sink)?;
             let pieces = Pieces { receiver, piece: Vec::new(), position: 0 };
             let mut sink = Sink(refused);
             // The end of the indexer drops the receiver of the pieces and the sender of the rows, which ends the threads.
@@ -87,7 +87,7 @@ impl<'a> ClusterIndexer<'a> {
             drop(sink);
             match (writer.join(), sent) {
                 (Err(panic), _) => resume_unwind(panic),
-                (Ok(Err(error)), Ok(_) | Err(Failed::Sink(_))) => Err(Failed::Sink(error)),
+                (Ok(Err(error)), Ok(_) | Err(IndexerError::Sink(_))) => Err(IndexerError::Sink(error)),
                 (_, sent) => sent,
             }
         })
@@ -111,11 +111,11 @@ impl RowIndexer for ClusterIndexer<'_> {
                 Ok(DocumentCounts { rows, indexed, existing, refused })
             }
             // The time of the function may end before the indexer knows that the cluster is unavailable.
-            Err(error @ Failed::Stopped(_)) if indexer.outage().is_some() => {
+            Err(error @ IndexerError::Stopped(_)) if indexer.outage().is_some() => {
                 Err(IndexError::Unavailable(error.into()))
             }
-            Err(Failed::Stopped(_)) => Err(IndexError::Stopped),
-            Err(error @ Failed::Unavailable { .. }) => Err(IndexError::Unavailable(error.into())),
+            Err(IndexerError::Stopped(_)) => Err(IndexError::Stopped),
+            Err(error @ IndexerError::Unavailable { .. }) => Err(IndexError::Unavailable(error.into())),
             Err(error) if refuses_credentials(&error) => {
                 self.renew(&indexer);
                 Err(IndexError::Unavailable(error.into()))
@@ -139,14 +139,14 @@ impl ClusterIndexer<'_> {
 }
 
 /// Whether the cluster refuses every request with these credentials. They may have been rotated, and no object is the cause.
-fn refuses_credentials(error: &Failed) -> bool {
-    matches!(error, Failed::Refused(ClientError::Status { status: 401 | 403, .. }))
+fn refuses_credentials(error: &IndexerError) -> bool {
+    matches!(error, IndexerError::Refused(ClientError::Status { status: 401 | 403, .. }))
 }
 
 /// Rights and mappings of a cluster can change without a change of the object, so another attempt may succeed.
-fn verdict(error: &Failed) -> Verdict {
+fn verdict(error: &IndexerError) -> Verdict {
     match error {
-        Failed::Refused(_) => Verdict::Retry,
+        IndexerError::Refused(_) => Verdict::Retry,
         error if error.can_retry() => Verdict::Retry,
         _ => Verdict::Permanent,
     }

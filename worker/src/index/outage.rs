@@ -14,7 +14,7 @@ const MAX_PAUSE: Duration = Duration::from_mins(5);
 
 /// The pause after attempts that found the cluster unavailable. All objects of a worker share it.
 #[derive(Debug, Default)]
-pub struct Outage(Mutex<State>);
+pub struct OutagePause(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -24,7 +24,7 @@ struct State {
     until: Option<Timestamp>,
 }
 
-impl Outage {
+impl OutagePause {
     /// Returns the remaining time of the pause; `None` if an attempt can begin.
     pub(crate) fn remaining(&self, now: Timestamp) -> Option<Duration> {
         let until = self.state().until?;
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn each_pause_of_an_outage_is_longer_until_the_cluster_accepts_rows() {
-        let (outage, mut now) = (Outage::default(), Timestamp::UNIX_EPOCH);
+        let (outage, mut now) = (OutagePause::default(), Timestamp::UNIX_EPOCH);
         assert_eq!(outage.remaining(now), None);
         let mut pauses = Vec::new();
         for _ in 0..12 {
