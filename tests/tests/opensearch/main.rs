@@ -44,6 +44,7 @@ checks![SHARED: Check:
     templates::an_index_with_a_name_of_its_own_is_created_once,
     mappings::documents_are_found_by_address_range_time_and_number,
     mappings::values_that_do_not_fit_their_type_and_unknown_fields_are_refused,
+    mappings::a_column_declared_as_address_is_found_by_network_and_refuses_other_values,
     mappings::a_long_text_is_kept_but_not_searchable,
     mappings::a_repeated_document_exists,
     mappings::a_table_with_the_maximum_of_columns_has_a_template,
