@@ -1,11 +1,14 @@
 //! The arguments of `flowherd index`.
 
+use clap::ArgGroup;
 use flowherd_coordinator::options::RunOptions;
 
 use super::{FleetArgs, OutputArgs};
 
 /// `flowherd index`.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+#[command(group = ArgGroup::new("verified").args(["prefix", "run"]).multiple(true))]
 pub(crate) struct IndexArgs {
     /// Only rows below this prefix of the results bucket, such as csv/waf/firehose/2026/02/18/
     #[arg(long, required_unless_present_any = ["resume", "verify", "drop"])]
@@ -16,7 +19,7 @@ pub(crate) struct IndexArgs {
     /// Process only objects without a receipt in this earlier index run
     #[arg(long, value_name = "RUN")]
     pub(crate) resume: Option<String>,
-    /// Name of the run [default: the time and six more characters]
+    /// Name of the run [default: the time and six more characters]; with --verify, the run to verify
     #[arg(long, value_name = "NAME")]
     pub(crate) run: Option<String>,
     /// Fleet with job index [default: the only one of the stack]
@@ -28,9 +31,10 @@ pub(crate) struct IndexArgs {
     /// Purge in any case; the reports of the runs that lose messages record the purge
     #[arg(long, requires = "purge")]
     pub(crate) force: bool,
-    /// Count the documents of each object of this index run in the cluster, and compare them with the receipts
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["prefix", "to", "resume", "run", "purge", "drop", "watch"])]
-    pub(crate) verify: Option<String>,
+    /// Count the documents of each object in the cluster, and compare them with the receipts: of --run, or of the latest run of
+    /// --prefix that has ended
+    #[arg(long, requires = "verified", conflicts_with_all = ["to", "resume", "purge", "drop", "watch", "strict"])]
+    pub(crate) verify: bool,
     /// Delete an index, a data stream, or the indices of a pattern; only those that Flowherd made
     #[arg(long, value_name = "INDEX", conflicts_with_all = ["prefix", "to", "resume", "run", "purge", "watch", "json"])]
     pub(crate) drop: Option<String>,
