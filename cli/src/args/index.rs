@@ -4,6 +4,18 @@ use clap::ArgGroup;
 use flowherd_coordinator::options::RunOptions;
 
 use super::{FleetArgs, OutputArgs};
+use crate::index_cost::ROWS_PER_SECOND;
+
+/// What `flowherd estimate` has for index runs.
+#[derive(Debug, clap::Args)]
+pub(crate) struct IndexEstimateArgs {
+    /// Estimate an index run: the rows in csv/TABLE/ of the results, in a results bucket or in a directory that convert has written
+    #[arg(long)]
+    pub(crate) index: bool,
+    /// With --index: rows that the cluster accepts in a second
+    #[arg(long, value_name = "N", requires = "index", default_value_t = ROWS_PER_SECOND, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rows_per_second: u32,
+}
 
 /// `flowherd index`.
 #[derive(Debug, clap::Args)]
@@ -59,6 +71,56 @@ impl IndexArgs {
             to: self.to.clone(),
             purge: self.purge,
             force: self.force,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::{
+        args::{Args, Command, EstimateArgs},
+        cost,
+        index_cost::{MAX_CONCURRENCY, MEMORY_MB},
+    };
+
+    fn estimate(more: &[&str]) -> EstimateArgs {
+        let args = ["flowherd", "estimate", "DIR"].iter().chain(more);
+        match Args::try_parse_from(args).unwrap().command {
+            Command::Estimate(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_estimate_of_an_index_run_has_the_defaults_of_an_index_fleet() {
+        let of = |more: &[&str]| {
+            let args = estimate(more);
+            (args.concurrency, args.memory)
+        };
+        assert_eq!(of(&[]), (cost::MAX_CONCURRENCY, 1769));
+        assert_eq!(of(&["--index"]), (MAX_CONCURRENCY, MEMORY_MB));
+        assert_eq!(of(&["--index", "--concurrency", "8", "--memory", "1024"]), (8, 1024));
+    }
+
+    #[test]
+    fn verify_needs_a_prefix_or_a_run_and_begins_nothing() {
+        let parse = |args: &[&str]| {
+            let parsed = Args::try_parse_from(["flowherd", "index"].iter().chain(args));
+            parsed.map(drop).map_err(|error| error.to_string())
+        };
+        for args in [&["--verify", "--run", "r"][..], &["--prefix", "csv/t/", "--verify"]] {
+            assert_eq!(parse(args), Ok(()), "{args:?}");
+        }
+        for args in [
+            &["--verify"][..],
+            &["--run", "r"],
+            &["--verify", "--run", "r", "--watch"],
+            &["--verify", "--prefix", "csv/t/", "--to", "x"],
+            &["--verify", "--run", "r", "--drop", "x"],
+        ] {
+            assert!(parse(args).is_err(), "{args:?}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Index runs on the fakes: the rows of a converted day become documents of a cluster in memory.
 
+mod estimate;
 mod http;
 mod proof;
 
