@@ -2,9 +2,12 @@
 //! `cargo test --test opensearch -- WORD` runs the checks whose names contain the word.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod commands;
 mod faults;
+mod fleet;
 mod indexing;
 mod mappings;
+mod processes;
 mod removal;
 mod rows;
 mod session;
@@ -60,6 +63,7 @@ checks![SHARED: Check:
     removal::a_pattern_with_a_foreign_index_removes_nothing,
     removal::a_data_stream_is_removed_as_a_whole,
     removal::names_without_an_index_and_invalid_names_are_refused,
+    commands::commands_index_verify_and_drop_the_tables_of_a_resumed_run,
 ];
 
 // Checks that start their own node.
@@ -69,6 +73,7 @@ checks![ALONE: (&str, fn()):
     faults::a_request_that_is_too_large_is_halved,
     faults::a_node_that_is_killed_and_started_again_has_every_row_once,
     faults::three_indexers_with_abandoned_attempts_and_a_killed_node_leave_every_row_once,
+    processes::worker_processes_that_are_killed_and_a_node_that_is_restarted_leave_every_row_once,
 ];
 
 fn main() -> ExitCode {
