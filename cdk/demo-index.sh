@@ -75,8 +75,8 @@ echo "== flowherd index --prefix csv/vpc_flow/ --run incident --watch"
 "$flowherd" index --prefix csv/vpc_flow/ --run incident --watch
 
 echo
-echo "== flowherd index --verify incident"
-"$flowherd" index --verify incident
+echo "== flowherd index --prefix csv/vpc_flow/ --verify"
+"$flowherd" index --prefix csv/vpc_flow/ --verify
 
 echo
 echo "== one search: the sources that were refused at the most ports"

@@ -17,7 +17,7 @@ use flowherd_coordinator::options::RunOptions;
 use crate::{cost, location::Location, times};
 
 pub(crate) use self::{
-    index::IndexArgs,
+    index::{IndexArgs, IndexEstimateArgs},
     names::NamesArgs,
     query::{QueryArgs, QuestionArgs},
     tools::{CheckArgs, CompletionsArgs, ManArgs, VerifyArgs},
@@ -361,12 +361,14 @@ pub(crate) struct EstimateArgs {
     /// Only keys with this prefix
     #[arg(long, required_unless_present = "source")]
     pub(crate) prefix: Option<String>,
-    /// Workers at the same time: maxConcurrency of the stack
-    #[arg(long, value_name = "N", default_value_t = cost::MAX_CONCURRENCY, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    /// Workers at the same time: maxConcurrency of the stack; 4 with --index
+    #[arg(long, value_name = "N", default_value_t = cost::MAX_CONCURRENCY, default_value_if("index", "true", "4"), value_parser = clap::value_parser!(u32).range(2..=1000))]
     pub(crate) concurrency: u32,
-    /// Memory of a worker in MB; Lambda allocates CPU in proportion to it
-    #[arg(long, value_name = "MB", default_value_t = 1769, value_parser = clap::value_parser!(u32).range(128..=10240))]
+    /// Memory of a worker in MB; Lambda allocates CPU in proportion to it; 512 with --index
+    #[arg(long, value_name = "MB", default_value_t = 1769, default_value_if("index", "true", "512"), value_parser = clap::value_parser!(u32).range(128..=10240))]
     pub(crate) memory: u32,
+    #[command(flatten)]
+    pub(crate) index: IndexEstimateArgs,
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 /// Memory at which a function has one vCPU
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
-const ONE_VCPU_MB: f64 = 1769.0;
+pub const ONE_VCPU_MB: f64 = 1769.0;
 /// Compressed bytes per second and vCPU: half of the rate that `make bench` measures on an x86 server.
 pub const BYTES_PER_SECOND: f64 = 19e6;
 /// Seconds of waiting for S3 and SQS per object. A worker processes two objects concurrently.

@@ -7,6 +7,7 @@ pub mod cost;
 mod duckdb;
 mod explain;
 mod fleet;
+pub mod index_cost;
 mod inputs;
 pub mod local;
 mod location;

@@ -138,12 +138,12 @@ impl DocumentSchema {
     }
 }
 
-/// Returns the type of a column. The column's own type does not distinguish addresses and times of flow logs from text and
-/// integers, so these come from the table of flow-log fields.
+/// Returns the type of a column. In flow logs, addresses are text and times are integers to queries, so their types come from the table
+/// of flow-log fields.
 fn kind(column: &Column, flow: Option<FlowKind>) -> FieldKind {
     let field = flow.and_then(|flow| flow.fields().iter().find(|field| field.column == column.name));
     match (field.map(|field| field.kind), column.kind) {
-        (Some(FlowFieldKind::Address), ColumnType::String) => FieldKind::Ip,
+        (Some(FlowFieldKind::Address), ColumnType::String) | (_, ColumnType::Ip) => FieldKind::Ip,
         (Some(FlowFieldKind::Seconds), ColumnType::BigInt) => FieldKind::EpochSeconds,
         (_, ColumnType::String) => FieldKind::Keyword,
         (_, ColumnType::Int | ColumnType::BigInt) => FieldKind::Long,
@@ -155,7 +155,7 @@ fn kind(column: &Column, flow: Option<FlowKind>) -> FieldKind {
 
 #[cfg(test)]
 mod tests {
-    use flowherd_shared::config::Config;
+    use flowherd_shared::{config::Config, presets::PRESETS};
 
     use super::*;
 
@@ -188,14 +188,78 @@ mod tests {
     fn other_tables_have_the_types_of_their_rules_and_keep_their_names_with_ecs() {
         let columns = r#"{ name = "srcaddr", path = "/a" }, { name = "start", path = "/s", type = "bigint" },
             { name = "d", path = "/d", type = "double" }, { name = "b", path = "/b", type = "boolean" },
-            { name = "t", path = "/t", type = "timestamp" }"#;
+            { name = "t", path = "/t", type = "timestamp" }, { name = "i", path = "/i", type = "ip" }"#;
         for naming in [Naming::Columns, Naming::Ecs] {
             let schema = DocumentSchema::new(&json(&columns.replace('\n', "")), naming).unwrap();
             assert_eq!(
                 texts(&schema),
-                ["@timestamp Date", "srcaddr Keyword", "start Long", "d Double", "b Boolean", "t Date"]
+                [
+                    "@timestamp Date",
+                    "srcaddr Keyword",
+                    "start Long",
+                    "d Double",
+                    "b Boolean",
+                    "t Date",
+                    "i Ip"
+                ]
             );
         }
+    }
+
+    #[test]
+    fn the_columns_of_regex_and_w3c_rules_have_their_declared_types() {
+        let rule = |format: &str| {
+            let rule = format!("[[rule]]\nname = \"r\"\ntable = \"t\"\n[rule.format]\n{format}");
+            texts(&DocumentSchema::new(&table(&rule), Naming::Columns).unwrap())
+        };
+        let regex = rule(
+            "kind = \"regex\"\npattern = '(?P<src>\\S+) (?P<n>\\S+)'\ntypes = { src = \"ip\", n = \"int\" }",
+        );
+        assert_eq!(regex, ["@timestamp Date", "src Ip", "n Long"]);
+        let w3c = rule("kind = \"w3c\"\nfields = \"c-ip s-ip\"\ntypes = { c_ip = \"ip\" }");
+        assert_eq!(w3c, ["@timestamp Date", "c_ip Ip", "s_ip Keyword"]);
+    }
+
+    #[test]
+    fn presets_have_addresses_where_aws_writes_nothing_else() {
+        let mut found = Vec::new();
+        for preset in PRESETS {
+            let config = Config::parse(preset.text).unwrap();
+            for table in config.tables.iter().filter(|table| table.flow_kind.is_none()) {
+                let schema = DocumentSchema::new(table, Naming::Columns).unwrap();
+                let fields = schema.fields.iter().flatten().filter(|field| field.kind == FieldKind::Ip);
+                found.extend(fields.map(|field| format!("{} {}", preset.name, field.name)));
+            }
+        }
+        found.sort();
+        // CloudTrail's source_ip_address may be the name of a service, and so stays text.
+        let expected = [
+            "alb client_ip",
+            "alb target_ip",
+            "alb-connection client_ip",
+            "api-gateway ip",
+            "cloudfront c_ip",
+            "eks-audit source_ip",
+            "elb backend_ip",
+            "elb client_ip",
+            "guardduty remote_ip",
+            "guardduty-eventbridge remote_ip",
+            "network-firewall-alert dest_ip",
+            "network-firewall-alert src_ip",
+            "network-firewall-flow dest_ip",
+            "network-firewall-flow src_ip",
+            "network-firewall-tls dest_ip",
+            "network-firewall-tls src_ip",
+            "nlb client_ip",
+            "nlb destination_ip",
+            "route53-resolver address",
+            "route53-resolver srcaddr",
+            "s3-access remote_ip",
+            "suricata-eve dest_ip",
+            "suricata-eve src_ip",
+            "waf client_ip",
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]

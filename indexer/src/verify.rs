@@ -1,6 +1,6 @@
 //! Compares the documents in a cluster with the receipts in a ledger.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
@@ -37,11 +37,11 @@ pub struct Verification {
     pub objects: u64,
     /// Documents found.
     pub documents: u64,
-    /// The objects whose counts differ.
+    /// The objects whose counts differ, and those with documents of another version.
     pub differences: Vec<Difference>,
 }
 
-/// An object with more or fewer documents than its receipt counts.
+/// An object with more or fewer documents than its receipt counts, or with documents of another version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// The key of the `csv.gz`.
@@ -50,25 +50,36 @@ pub struct Difference {
     pub expected: u64,
     /// Documents in the cluster.
     pub found: u64,
+    /// Documents of the object with another `ETag`, which are not among those found.
+    pub other_versions: u64,
+}
+
+/// The documents of one object.
+#[derive(Clone, Copy)]
+struct Found {
+    /// With the `ETag` of the receipt.
+    current: u64,
+    /// With another one.
+    other_versions: u64,
 }
 
 impl Cluster<'_> {
     /// Counts the documents of each object in the indices of a pattern. Refreshes the indices first, so that searches
     /// find all documents.
     ///
-    /// Counts by object and `ETag`, not by run: a document keeps the run that created it. A document of an earlier version of the
-    /// object does not count, because its values may be old.
+    /// Counts by object and `ETag`, not by run: a document keeps the run that created it. A document of another version of the object
+    /// counts apart, because its values may be old.
     pub async fn verify(&self, pattern: &str, expected: &[Expected]) -> Result<Verification, ClusterError> {
         self.refresh(pattern).await?;
         let mut verification = Verification::default();
         for expected in expected.chunks(OBJECTS_PER_QUERY) {
             let counts = self.count(pattern, expected).await?;
-            for (expected, found) in expected.iter().zip(counts) {
+            for (expected, Found { current: found, other_versions }) in expected.iter().zip(counts) {
                 verification.objects += 1;
                 verification.documents += found;
-                if found != expected.documents {
+                if found != expected.documents || other_versions > 0 {
                     let (object, expected) = (expected.object.clone(), expected.documents);
-                    verification.differences.push(Difference { object, expected, found });
+                    verification.differences.push(Difference { object, expected, found, other_versions });
                 }
             }
         }
@@ -83,17 +94,13 @@ impl Cluster<'_> {
     }
 
     /// Returns the number of documents of each object, in the same order.
-    async fn count(&self, pattern: &str, expected: &[Expected]) -> Result<Vec<u64>, ClusterError> {
+    async fn count(&self, pattern: &str, expected: &[Expected]) -> Result<Vec<Found>, ClusterError> {
         let keys: Vec<&str> = expected.iter().map(|expected| &*expected.object).collect();
-        let etags: BTreeSet<&str> = expected.iter().map(|expected| &*expected.etag).collect();
         let field = |name: &str| json!({ "terms": { "field": name } });
         let mut query = json!({
             "size": 0,
             "track_total_hits": false,
-            "query": { "bool": { "filter": [
-                { "terms": { "flowherd.object": keys } },
-                { "terms": { "flowherd.etag": etags } },
-            ] } },
+            "query": { "bool": { "filter": [{ "terms": { "flowherd.object": keys } }] } },
             // Its counts are exact, and come in pages
             // (https://docs.opensearch.org/latest/aggregations/bucket/composite/).
             "aggs": { "versions": { "composite": {
@@ -101,19 +108,24 @@ impl Cluster<'_> {
                 "sources": [{ "object": field("flowherd.object") }, { "etag": field("flowherd.etag") }],
             } } },
         });
-        let mut counts = BTreeMap::new();
+        let mut counts: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
         loop {
             let page = self.page(pattern, &query).await?;
-            counts.extend(page.counts);
+            for ((object, etag), count) in page.counts {
+                counts.entry(object).or_default().insert(etag, count);
+            }
             match page.after {
                 Some(after) => query["aggs"]["versions"]["composite"]["after"] = after,
                 None => break,
             }
         }
-        let count = |expected: &Expected| {
-            counts.get(&(expected.object.clone(), expected.etag.clone())).copied().unwrap_or(0)
+        let found = |expected: &Expected| {
+            let versions = counts.get(&expected.object);
+            let current = versions.and_then(|versions| versions.get(&expected.etag)).copied().unwrap_or(0);
+            let all: u64 = versions.into_iter().flat_map(BTreeMap::values).sum();
+            Found { current, other_versions: all - current }
         };
-        Ok(expected.iter().map(count).collect())
+        Ok(expected.iter().map(found).collect())
     }
 
     async fn page(&self, pattern: &str, query: &Value) -> Result<Page, ClusterError> {

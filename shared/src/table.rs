@@ -97,6 +97,8 @@ pub enum ColumnType {
     Boolean,
     /// ISO-8601.
     Timestamp,
+    /// An IPv4 or IPv6 address. Text in SQL; a search cluster finds it by its network.
+    Ip,
 }
 
 impl From<FieldKind> for ColumnType {

@@ -1,4 +1,5 @@
-"""Compares the indexer with Python's bulk client on one local node: rows/s and CPU time per row.
+"""Compares the indexer with Python's bulk client on one local node: rows/s and CPU time per row. Also prints the bytes of the
+documents in the node, which `flowherd estimate --index` assumes.
 
 Run it with `make bench-index`, or `.venv/bin/python tests/opensearch/throughput.py BENCH [ROWS]`, where BENCH is the program
 that `cargo bench -p flowherd-indexer --no-run` builds. Both read the same csv.gz, and create the same documents in indices
@@ -24,7 +25,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 NODE = ROOT / "target/tools/opensearch"
-KEY = "csv/vpc_flow/object.csv.gz"
+# Key and version of about the length of real ones, as in indexer/benches/index/rows.rs.
+KEY = (
+    "csv/vpc_flow/firehose/2026/02/18/09/"
+    "vpc-flow-logs-1-2026-02-18-09-00-12-5d1c9a0e-1111-2222-3333-444455556666.gz.csv.gz"
+)
+ETAG = "9b2cf535f27731c974343645a3985328"
+RUN = "2026-02-18-vpc"
 ROUNDS = 3
 DEFAULT_ROWS = 200_000
 # Documents of a request. The client's own default is 500.
@@ -40,7 +47,12 @@ TYPES = {
     "start": {"type": "date", "format": "epoch_second"},
     "end": {"type": "date", "format": "epoch_second"},
 }
-OWN = {"object": {"type": "keyword"}, "row": {"type": "long"}, "run": {"type": "keyword"}}
+OWN = {
+    "etag": {"type": "keyword"},
+    "object": {"type": "keyword"},
+    "row": {"type": "long"},
+    "run": {"type": "keyword"},
+}
 
 
 def free_ports(count):
@@ -101,7 +113,7 @@ def actions(file):
                 for name, value in zip(columns, row)
                 if value not in ("-", "")
             }
-            source["flowherd.object"], source["flowherd.row"], source["flowherd.run"] = KEY, number, "run-1"
+            source |= {"flowherd.object": KEY, "flowherd.etag": ETAG, "flowherd.row": number, "flowherd.run": RUN}
             digest = hashlib.sha256(f"{KEY}\0{number}".encode()).digest()[:16]
             yield {
                 "_op_type": "create",
@@ -138,6 +150,14 @@ def measure(node, command, rows):
     return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def stored_bytes(node, command, rows):
+    """Indexes a file with the indexer, and returns the bytes of its documents in the primary shards after a merge."""
+    measure(node, command, rows)
+    node.send("POST", "/flowherd-vpc_flow-*/_forcemerge?max_num_segments=1")
+    node.send("POST", "/flowherd-vpc_flow-*/_flush")
+    return node.send("GET", "/flowherd-vpc_flow-*/_stats/store")["_all"]["primaries"]["store"]["size_in_bytes"]
+
+
 def main(bench, rows):
     with tempfile.TemporaryDirectory() as directory:
         file = f"{directory}/rows.csv.gz"
@@ -159,6 +179,8 @@ def main(bench, rows):
             for _ in range(ROUNDS):
                 for name, command in clients.items():
                     figures[name].append(measure(node, command, rows))
+            stored = stored_bytes(node, clients["flowherd"], rows)
+            csv_bytes = os.path.getsize(file)
         finally:
             node.stop()
     print(f"{rows} rows, {os.cpu_count()} cores for client and node, median of {ROUNDS} rounds")
@@ -170,6 +192,7 @@ def main(bench, rows):
         print(f"{name}: {speeds[name]:.0f} rows/s ({all_speeds}), {cpu * 1e6:.1f} µs of CPU a row")
     for name, speed in list(speeds.items())[1:]:
         print(f"flowherd / {name}: {speeds['flowherd'] / speed:.2f}")
+    print(f"bytes a row: {csv_bytes / rows:.1f} of csv.gz, {stored / rows:.1f} in the primary shards ({stored / csv_bytes:.2f} times)")
 
 
 if __name__ == "__main__":

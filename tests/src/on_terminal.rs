@@ -7,13 +7,14 @@ use std::{
 
 use crate::python_server::python;
 
-/// Runs a program on a new terminal of this width, and copies what the terminal gets.
+/// Runs a program on a new terminal of this width, types a text, and copies what the terminal gets.
 const SCRIPT: &str = r"
 import os, pty, sys, termios
 pid, terminal = pty.fork()
 if pid == 0:
     termios.tcsetwinsize(0, (24, int(sys.argv[1])))
-    os.execv(sys.argv[2], sys.argv[2:])
+    os.execv(sys.argv[3], sys.argv[3:])
+os.write(terminal, sys.argv[2].encode())
 while True:
     try:
         data = os.read(terminal, 65536)
@@ -51,8 +52,31 @@ pub fn flowherd_on_terminal<A: AsRef<OsStr>>(
     (columns, term): (u16, &str),
     args: impl IntoIterator<Item = A>,
 ) -> Shown {
+    run(program, (columns, term), [], args, "")
+}
+
+/// Runs the command to its end on a terminal, with variables added to the environment, and types a line.
+///
+/// # Panics
+/// If the Python of `.venv` does not start.
+pub fn flowherd_answering<A: AsRef<OsStr>>(
+    program: &str,
+    environment: impl IntoIterator<Item = (&'static str, String)>,
+    args: impl IntoIterator<Item = A>,
+    line: &str,
+) -> Shown {
+    run(program, (200, "dumb"), environment, args, &format!("{line}\n"))
+}
+
+fn run<A: AsRef<OsStr>>(
+    program: &str,
+    (columns, term): (u16, &str),
+    environment: impl IntoIterator<Item = (&'static str, String)>,
+    args: impl IntoIterator<Item = A>,
+    typed: &str,
+) -> Shown {
     let mut command = Command::new(python());
-    command.args(["-c", SCRIPT, &columns.to_string(), program]);
+    command.args(["-c", SCRIPT, &columns.to_string(), typed, program]).envs(environment);
     command.args(args.into_iter().map(|argument| OsString::from(argument.as_ref())));
     for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
         command.env_remove(variable);

@@ -1,11 +1,26 @@
 //! The arguments of `flowherd index`.
 
+use clap::ArgGroup;
 use flowherd_coordinator::options::RunOptions;
 
 use super::{FleetArgs, OutputArgs};
+use crate::index_cost::ROWS_PER_SECOND;
+
+/// What `flowherd estimate` has for index runs.
+#[derive(Debug, clap::Args)]
+pub(crate) struct IndexEstimateArgs {
+    /// Estimate an index run: the rows in csv/TABLE/ of the results, in a results bucket or in a directory that convert has written
+    #[arg(long)]
+    pub(crate) index: bool,
+    /// With --index: rows that the cluster accepts in a second
+    #[arg(long, value_name = "N", requires = "index", default_value_t = ROWS_PER_SECOND, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rows_per_second: u32,
+}
 
 /// `flowherd index`.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+#[command(group = ArgGroup::new("verified").args(["prefix", "run"]).multiple(true))]
 pub(crate) struct IndexArgs {
     /// Only rows below this prefix of the results bucket, such as csv/waf/firehose/2026/02/18/
     #[arg(long, required_unless_present_any = ["resume", "verify", "drop"])]
@@ -16,7 +31,7 @@ pub(crate) struct IndexArgs {
     /// Process only objects without a receipt in this earlier index run
     #[arg(long, value_name = "RUN")]
     pub(crate) resume: Option<String>,
-    /// Name of the run [default: the time and six more characters]
+    /// Name of the run [default: the time and six more characters]; with --verify, the run to verify
     #[arg(long, value_name = "NAME")]
     pub(crate) run: Option<String>,
     /// Fleet with job index [default: the only one of the stack]
@@ -28,9 +43,10 @@ pub(crate) struct IndexArgs {
     /// Purge in any case; the reports of the runs that lose messages record the purge
     #[arg(long, requires = "purge")]
     pub(crate) force: bool,
-    /// Count the documents of each object of this index run in the cluster, and compare them with the receipts
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["prefix", "to", "resume", "run", "purge", "drop", "watch"])]
-    pub(crate) verify: Option<String>,
+    /// Count the documents of each object in the cluster, and compare them with the receipts: of --run, or of the latest run of
+    /// --prefix that has ended
+    #[arg(long, requires = "verified", conflicts_with_all = ["to", "resume", "purge", "drop", "watch", "strict"])]
+    pub(crate) verify: bool,
     /// Delete an index, a data stream, or the indices of a pattern; only those that Flowherd made
     #[arg(long, value_name = "INDEX", conflicts_with_all = ["prefix", "to", "resume", "run", "purge", "watch", "json"])]
     pub(crate) drop: Option<String>,
@@ -55,6 +71,56 @@ impl IndexArgs {
             to: self.to.clone(),
             purge: self.purge,
             force: self.force,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::{
+        args::{Args, Command, EstimateArgs},
+        cost,
+        index_cost::{MAX_CONCURRENCY, MEMORY_MB},
+    };
+
+    fn estimate(more: &[&str]) -> EstimateArgs {
+        let args = ["flowherd", "estimate", "DIR"].iter().chain(more);
+        match Args::try_parse_from(args).unwrap().command {
+            Command::Estimate(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_estimate_of_an_index_run_has_the_defaults_of_an_index_fleet() {
+        let of = |more: &[&str]| {
+            let args = estimate(more);
+            (args.concurrency, args.memory)
+        };
+        assert_eq!(of(&[]), (cost::MAX_CONCURRENCY, 1769));
+        assert_eq!(of(&["--index"]), (MAX_CONCURRENCY, MEMORY_MB));
+        assert_eq!(of(&["--index", "--concurrency", "8", "--memory", "1024"]), (8, 1024));
+    }
+
+    #[test]
+    fn verify_needs_a_prefix_or_a_run_and_begins_nothing() {
+        let parse = |args: &[&str]| {
+            let parsed = Args::try_parse_from(["flowherd", "index"].iter().chain(args));
+            parsed.map(drop).map_err(|error| error.to_string())
+        };
+        for args in [&["--verify", "--run", "r"][..], &["--prefix", "csv/t/", "--verify"]] {
+            assert_eq!(parse(args), Ok(()), "{args:?}");
+        }
+        for args in [
+            &["--verify"][..],
+            &["--run", "r"],
+            &["--verify", "--run", "r", "--watch"],
+            &["--verify", "--prefix", "csv/t/", "--to", "x"],
+            &["--verify", "--run", "r", "--drop", "x"],
+        ] {
+            assert!(parse(args).is_err(), "{args:?}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `flowherd estimate`: lists a prefix or a directory and estimates the work and cost of a run. It changes nothing.
 
+mod index;
+
 use std::{path::Path, time::Duration};
 
 use anyhow::Context;
@@ -34,6 +36,9 @@ struct Output {
 
 /// `flowherd estimate`.
 pub(crate) fn estimate(args: &EstimateArgs) -> Result<(), Stop> {
+    if args.index.index {
+        return index::estimate(args);
+    }
     let prefix = args.prefix.as_deref().unwrap_or_default();
     if let Some(source) = &args.source {
         let objects = of_directory(source, prefix)?;

@@ -1,35 +1,24 @@
 //! `flowherd index`: begins an index run, compares one with its cluster, or drops an index.
 
+mod verify;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     io::{self, BufRead, IsTerminal, Write},
 };
 
 use anyhow::{Context, anyhow};
 use flowherd_coordinator::{
     cluster::{RemoteCluster, of_indexer},
-    manifest,
     options::RunOptions,
-    reconcile,
     report::finished_report,
     search::ClusterError,
 };
-use flowherd_indexer::{
-    client::Client,
-    cluster::Cluster,
-    removal::Removal,
-    target,
-    verify::{Expected, Verification},
-};
-use flowherd_shared::{
-    cluster::ClusterOptions,
-    ledger::{IndexTarget, Receipt, Run, layout},
-    store::ManifestEntry,
-};
-use indicatif::{HumanBytes, HumanCount};
-use serde::Serialize;
+use flowherd_indexer::{client::Client, cluster::Cluster, removal::Removal};
+use flowherd_shared::{cluster::ClusterOptions, ledger::layout};
+use indicatif::HumanBytes;
 
-use super::{Deployment, connected, json, run, runs};
+use super::{Deployment, connected, run, runs};
 use crate::{
     args::{FleetArgs, IndexArgs, OutputArgs},
     stop::Stop,
@@ -37,13 +26,13 @@ use crate::{
     words::counted,
 };
 
-/// Objects with other numbers of documents that the command names.
+/// Objects or indices that the command names.
 const MAX_NAMED: usize = 20;
 
 /// `flowherd index`.
 pub(crate) fn index(args: &IndexArgs) -> Result<(), Stop> {
-    if let Some(run) = &args.verify {
-        return connected(&args.fleet, |deployment| verify(deployment, run, args.output.json));
+    if args.verify {
+        return connected(&args.fleet, |deployment| verify::verify(deployment, args));
     }
     if let Some(name) = &args.drop {
         return connected(&args.fleet, |deployment| {
@@ -79,148 +68,6 @@ pub(super) fn after(args: &FleetArgs, name: &str, output: &OutputArgs) -> Result
         run::begin(args, options, output)?;
     }
     Ok(())
-}
-
-/// The output of `--verify --json`.
-#[derive(Default, Serialize)]
-struct Verified<'a> {
-    run: &'a str,
-    objects: u64,
-    documents: u64,
-    /// Objects that failed or are not done.
-    without_receipt: u64,
-    differences: Vec<Difference>,
-}
-
-impl Verified<'_> {
-    /// Returns whether the cluster has the documents of all objects of the run.
-    fn is_proven(&self) -> bool {
-        self.without_receipt == 0 && self.differences.is_empty()
-    }
-}
-
-/// An object whose documents are not those of its receipt.
-#[derive(Serialize)]
-struct Difference {
-    object: String,
-    expected: u64,
-    found: u64,
-}
-
-/// Compares the documents of a run with its receipts.
-fn verify(deployment: &Deployment<'_>, name: &str, as_json: bool) -> Result<(), Stop> {
-    let run = runs::find(deployment, name)?;
-    let Some(target) = run.job.target() else {
-        return Err(Stop::usage(format!(
-            "run {name} converts objects and has no documents; compare its outputs with: flowherd verify {name}"
-        )));
-    };
-    let fleet = deployment.settings.fleets.of_run(&run.run, &run.fleet)?;
-    let client = connect(deployment, fleet)?;
-    let mut sum = Verified { run: name, ..Verified::default() };
-    let parts = manifest::parts(&run).context("cannot compare the documents")?;
-    for part in 0..parts {
-        let compare = || verify_part(deployment, &client, &run, target, part);
-        let Part { without_receipt, verified } =
-            deployment.patience.during("the documents in the cluster", compare)?;
-        sum.without_receipt += without_receipt;
-        for Verification { objects, documents, differences } in verified {
-            sum.objects += objects;
-            sum.documents += documents;
-            sum.differences.extend(differences.into_iter().map(|difference| Difference {
-                object: difference.object,
-                expected: difference.expected,
-                found: difference.found,
-            }));
-        }
-    }
-    let listed = run.manifest.map_or(0, |totals| totals.objects);
-    manifest::check_complete(&run, sum.objects + sum.without_receipt, listed)
-        .context("cannot compare the documents")?;
-    show(&sum, as_json)?;
-    if sum.is_proven() { Ok(()) } else { Err(Stop::Failed) }
-}
-
-/// The objects of one part of the manifest.
-struct Part {
-    without_receipt: u64,
-    verified: Vec<Verification>,
-}
-
-/// Compares the objects of one part of the manifest, table by table.
-fn verify_part(
-    deployment: &Deployment<'_>,
-    client: &Client,
-    run: &Run,
-    target: &IndexTarget,
-    part: u64,
-) -> Result<Part, Stop> {
-    let mut of_tables: BTreeMap<String, Vec<Expected>> = BTreeMap::new();
-    let mut without_receipt = 0;
-    let visit = |entry: &ManifestEntry, receipt: Option<&Receipt>| {
-        let documents = receipt.and_then(|receipt| Some((&receipt.object.etag, receipt.documents?)));
-        let (Some(table), Some((etag, documents))) = (layout::table_of_csv(&entry.key), documents) else {
-            without_receipt += 1;
-            return;
-        };
-        let expected = Expected {
-            object: entry.key.clone(),
-            etag: etag.clone(),
-            documents: documents.indexed.saturating_add(documents.existing),
-        };
-        of_tables.entry(table.to_owned()).or_default().push(expected);
-    };
-    reconcile::receipts(&deployment.connected.results, run, part, visit).context("cannot read the ledger")?;
-    let destination = target::destination(target).map_err(|error| Stop::usage(error.to_string()))?;
-    let cluster = Cluster::new(client);
-    let mut verified = Vec::new();
-    for (table, expected) in of_tables {
-        let pattern = destination.of_table(&table).pattern();
-        let found = deployment.aws.handle().block_on(cluster.verify(&pattern, &expected));
-        verified.push(found.map_err(|error| stop(of_indexer(error)))?);
-    }
-    Ok(Part { without_receipt, verified })
-}
-
-fn show(verified: &Verified<'_>, as_json: bool) -> Result<(), Stop> {
-    summary::print(&if as_json { json(verified)? } else { description_of(verified) })
-}
-
-/// Returns the result of a comparison for people.
-fn description_of(verified: &Verified<'_>) -> String {
-    let Verified { run, objects, documents, without_receipt, differences } = verified;
-    let mut text = format!(
-        "run {run}: {} with {}\n",
-        counted(*objects, "object", "objects"),
-        counted(*documents, "document in the cluster", "documents in the cluster")
-    );
-    for Difference { object, expected, found } in differences.iter().take(MAX_NAMED) {
-        text += &format!(
-            "  {}: {} in the cluster, {} by the receipt\n",
-            printable(object),
-            HumanCount(*found),
-            HumanCount(*expected)
-        );
-    }
-    if differences.len() > MAX_NAMED {
-        text += &format!("  and {} more\n", differences.len() - MAX_NAMED);
-    }
-    if *without_receipt > 0 {
-        text += &format!(
-            "{} no receipt: failed or not done; flowherd report {run} names the cause\n",
-            counted(*without_receipt, "object has", "objects have")
-        );
-    }
-    text += &match differences.len() as u64 {
-        0 => "each object with a receipt has its documents\n".to_owned(),
-        count => format!(
-            "{} other numbers of documents than their receipts. If documents are missing, index the objects again: flowherd index \
-             --prefix csv/TABLE/. If there are too many, or the CSV was converted again since, first delete the index: flowherd \
-             index --drop NAME\n",
-            counted(count, "object has", "objects have")
-        ),
-    };
-    text
 }
 
 /// Deletes an index that Flowherd made, after a question.
@@ -297,32 +144,5 @@ fn stop(error: ClusterError) -> Stop {
     match error {
         ClusterError::Refused(why) => Stop::usage(why),
         error @ ClusterError::Unavailable(_) => Stop::Broken(error.into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_run_with_objects_without_a_receipt_is_not_proven() {
-        let done = Verified { run: "r", objects: 2, documents: 9, ..Verified::default() };
-        assert!(done.is_proven());
-        let failed = Verified { without_receipt: 1, ..done };
-        assert!(!failed.is_proven());
-        let text = description_of(&failed);
-        assert!(text.contains("1 object has no receipt") && text.contains("flowherd report r"), "{text}");
-    }
-
-    #[test]
-    fn other_counts_than_those_of_the_receipt_are_not_proven_and_the_text_says_when_to_drop_the_index() {
-        let object = "csv/vpc_flow/a.csv.gz".to_owned();
-        let difference = Difference { object, expected: 3, found: 6 };
-        let verified =
-            Verified { run: "r", objects: 1, differences: vec![difference], ..Verified::default() };
-        assert!(!verified.is_proven());
-        let text = description_of(&verified);
-        assert!(text.contains("a.csv.gz: 6 in the cluster, 3 by the receipt"), "{text}");
-        assert!(text.contains("flowherd index --drop NAME"), "{text}");
     }
 }

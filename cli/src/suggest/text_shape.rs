@@ -342,6 +342,7 @@ pub(super) fn type_name(kind: ColumnType) -> Option<&'static str> {
         ColumnType::Double => Some("double"),
         ColumnType::Boolean => Some("boolean"),
         ColumnType::Timestamp => Some("timestamp"),
+        ColumnType::Ip => Some("ip"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sizes of requests and documents, and concurrent requests.
 
-use flowherd_indexer::job::Indexer;
+use flowherd_indexer::{job::Indexer, settings::BULK_BYTES};
 
 use crate::{
     fake_cluster::{FakeCluster, Reply},
@@ -45,6 +45,33 @@ fn one_document_that_is_too_large_for_the_cluster_is_refused_and_the_others_are_
     assert_eq!(cluster.rows(), [1, 3]);
     assert_eq!((refused[0].row, &*refused[0].reason), (2, "too-large"));
     assert!(refused[0].detail.contains("413"), "{}", refused[0].detail);
+}
+
+#[test]
+fn a_small_document_that_alone_gets_413_is_refused_and_smaller_ones_are_indexed() {
+    // A proxy may accept less than the least size of bulks in the settings.
+    let small = "2026-02-18T09:00:00.000Z,10.0.0.1,1,a\n";
+    let larger = |number: u64| format!("2026-02-18T09:00:00.000Z,10.0.0.1,{number},{}\n", "b".repeat(40));
+    let cluster = FakeCluster::start();
+    index(&settings(&cluster), &gzip(small)).0.unwrap();
+    let bytes = cluster.requests()[0].bytes;
+    assert!(bytes < BULK_BYTES.0, "{bytes}");
+
+    let cluster = FakeCluster::start();
+    cluster.set_max_bytes(bytes);
+    let (counts, refused) =
+        index(&settings(&cluster), &gzip(&[small, &larger(2), small, &larger(4)].concat()));
+    let counts = counts.unwrap();
+    assert_sum(&counts, 4);
+    assert_eq!((counts.indexed, counts.refused), (2, 2));
+    assert_eq!(cluster.rows(), [1, 3]);
+    let mut rows: Vec<(u64, &str)> = refused.iter().map(|refused| (refused.row, &*refused.reason)).collect();
+    rows.sort_unstable();
+    assert_eq!(rows, [(2, "too-large"), (4, "too-large")]);
+    assert!(refused.iter().all(|refused| refused.detail.contains("413")), "{refused:?}");
+    // The second half has the size of the first one, which was refused, so it is not sent.
+    let sizes: Vec<usize> = cluster.requests().iter().map(|request| request.rows.len()).collect();
+    assert_eq!(sizes, [4, 2, 1, 1, 1, 1]);
 }
 
 #[test]

@@ -241,5 +241,6 @@ pub(super) fn is_of_type(value: &str, kind: ColumnType) -> bool {
         ColumnType::BigInt => value.parse::<i64>().is_ok(),
         ColumnType::Double => is_number_text() && value.parse::<f64>().is_ok_and(f64::is_finite),
         ColumnType::Boolean => matches!(value, "true" | "false"),
+        ColumnType::Ip => value.parse::<IpAddr>().is_ok(),
     }
 }

@@ -98,7 +98,7 @@ fn added(entry: &toml::Table) -> Vec<Added> {
     }
     let of = |(name, column): (&String, &toml::Value)| match column {
         toml::Value::Table(column) => {
-            let is_text = text_of(column, "type").is_none_or(|kind| kind == "string");
+            let is_text = text_of(column, "type").is_none_or(|kind| kind == "string" || kind == "ip");
             (name.clone(), text_of(column, "path").unwrap().to_owned(), is_text)
         }
         path => (name.clone(), path.as_str().unwrap().to_owned(), true),

@@ -1,5 +1,6 @@
 //! Index runs on the fakes: the rows of a converted day become documents of a cluster in memory.
 
+mod estimate;
 mod http;
 mod proof;
 
@@ -254,6 +255,26 @@ fn a_cluster_that_is_down_pauses_the_fleet_and_makes_no_dead_letter_messages() {
     assert_eq!(report.documents.map(|documents| documents.indexed), Some(ROWS));
     let key = &indexing.rows.keys()[1];
     assert_eq!(indexing.receipt(RUN, key).attempt, 1, "an outage is no attempt");
+}
+
+#[test]
+fn workers_continue_at_most_five_minutes_after_an_outage() {
+    for minutes in [1, 9, 61, 600] {
+        let indexing = Indexing::new();
+        let state = indexing.drive(indexing.begin(&options(RUN)).unwrap(), true);
+        let queue = &indexing.day.queue;
+        let available = queue.now() + Duration::from_mins(minutes);
+        indexing.cluster.set_down(true);
+        indexing.work(&|| {
+            indexing.cluster.set_down(queue.now() < available);
+            queue.depth().map_or(true, |depth| depth != QueueDepth::default())
+        });
+        // Each look takes a second, and there are several for each object.
+        let waited = queue.now().checked_sub(available).expect("no object is done during the outage");
+        assert!(waited <= Duration::from_mins(5) + Duration::from_secs(4 * OBJECTS as u64), "{waited:?}");
+        assert_eq!(queue.dead(), [""; 0]);
+        assert_eq!(indexing.finish(state).state, ReportState::Done);
+    }
 }
 
 #[test]

@@ -148,7 +148,7 @@ fn every_preset_of_json_records_has_required_columns() {
 /// DuckDB's name of a type.
 fn duckdb_type(kind: ColumnType) -> &'static str {
     match kind {
-        ColumnType::String => "VARCHAR",
+        ColumnType::String | ColumnType::Ip => "VARCHAR",
         ColumnType::Int => "INTEGER",
         ColumnType::BigInt => "BIGINT",
         ColumnType::Double => "DOUBLE",

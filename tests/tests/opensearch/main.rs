@@ -2,9 +2,12 @@
 //! `cargo test --test opensearch -- WORD` runs the checks whose names contain the word.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod commands;
 mod faults;
+mod fleet;
 mod indexing;
 mod mappings;
+mod processes;
 mod removal;
 mod rows;
 mod session;
@@ -44,6 +47,7 @@ checks![SHARED: Check:
     templates::an_index_with_a_name_of_its_own_is_created_once,
     mappings::documents_are_found_by_address_range_time_and_number,
     mappings::values_that_do_not_fit_their_type_and_unknown_fields_are_refused,
+    mappings::a_column_declared_as_address_is_found_by_network_and_refuses_other_values,
     mappings::a_long_text_is_kept_but_not_searchable,
     mappings::a_repeated_document_exists,
     mappings::a_table_with_the_maximum_of_columns_has_a_template,
@@ -59,6 +63,7 @@ checks![SHARED: Check:
     removal::a_pattern_with_a_foreign_index_removes_nothing,
     removal::a_data_stream_is_removed_as_a_whole,
     removal::names_without_an_index_and_invalid_names_are_refused,
+    commands::commands_index_verify_and_drop_the_tables_of_a_resumed_run,
 ];
 
 // Checks that start their own node.
@@ -68,6 +73,7 @@ checks![ALONE: (&str, fn()):
     faults::a_request_that_is_too_large_is_halved,
     faults::a_node_that_is_killed_and_started_again_has_every_row_once,
     faults::three_indexers_with_abandoned_attempts_and_a_killed_node_leave_every_row_once,
+    processes::worker_processes_that_are_killed_and_a_node_that_is_restarted_leave_every_row_once,
 ];
 
 fn main() -> ExitCode {

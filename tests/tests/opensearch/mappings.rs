@@ -60,6 +60,22 @@ pub(crate) fn values_that_do_not_fit_their_type_and_unknown_fields_are_refused(s
     assert_eq!(session.create(index, "2", &json!({ "ok": "true", "share": 1.5 })).0, 201);
 }
 
+pub(crate) fn a_column_declared_as_address_is_found_by_network_and_refuses_other_values(session: &Session) {
+    session.install(&Prepared::json("declared", r#"{ name = "client", path = "/c", type = "ip" }"#)).unwrap();
+    let index = "flowherd-declared-undated";
+    for (id, client) in [("1", "198.51.100.7"), ("2", "2001:db8::7")] {
+        assert_eq!(session.create(index, id, &json!({ "client": client })).0, 201);
+    }
+    assert_eq!(session.count(index, &json!({ "term": { "client": "198.51.100.0/24" } })), 1);
+    assert_eq!(session.count(index, &json!({ "term": { "client": "2001:db8::/32" } })), 1);
+    for client in ["AWS Internal", "198.51.100.7:443", "198.51.100.256"] {
+        let (status, body) = session.create(index, "3", &json!({ "client": client }));
+        assert_eq!(status, 400, "{client}: {body}");
+        let reason = body["error"]["reason"].as_str().unwrap();
+        assert!(reason.contains("failed to parse field [client] of type [ip]"), "{client}: {reason}");
+    }
+}
+
 pub(crate) fn a_long_text_is_kept_but_not_searchable(session: &Session) {
     session.install(&json("long_text")).unwrap();
     let index = "flowherd-long_text-undated";

@@ -31,6 +31,11 @@ impl Session {
         Self { runtime: Runtime::new().unwrap(), client, url: node.url() }
     }
 
+    /// Returns the address of the node.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Returns settings of an indexer with short pauses.
     pub(crate) fn settings(&self) -> ClusterSettings {
         let (first_pause, max_pause) = (Duration::from_millis(10), Duration::from_millis(250));

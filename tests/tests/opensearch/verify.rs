@@ -53,14 +53,23 @@ pub(crate) fn a_deleted_document_is_noticed(session: &Session) {
     create(session, "deleted", "o", 4);
     session.ok(Method::Delete, "/flowherd-deleted-2026.02.01/_doc/1-2", &Value::Null);
     let verification = verify(session, "flowherd-deleted-*", &[("o", 4)]);
-    assert_eq!(verification.differences, [Difference { object: "o".to_owned(), expected: 4, found: 3 }]);
+    assert_eq!(
+        verification.differences,
+        [Difference { object: "o".to_owned(), expected: 4, found: 3, other_versions: 0 }]
+    );
     let verification = verify(session, "flowherd-deleted-*", &[("o", 2)]);
-    assert_eq!(verification.differences, [Difference { object: "o".to_owned(), expected: 2, found: 3 }]);
+    assert_eq!(
+        verification.differences,
+        [Difference { object: "o".to_owned(), expected: 2, found: 3, other_versions: 0 }]
+    );
 }
 
 pub(crate) fn an_index_that_is_not_there_has_no_documents(session: &Session) {
     for pattern in ["flowherd-nothing-*", "nothing"] {
         let verification = verify(session, pattern, &[("o", 1)]);
-        assert_eq!(verification.differences, [Difference { object: "o".to_owned(), expected: 1, found: 0 }]);
+        assert_eq!(
+            verification.differences,
+            [Difference { object: "o".to_owned(), expected: 1, found: 0, other_versions: 0 }]
+        );
     }
 }

@@ -60,7 +60,7 @@ impl TypedColumn {
 /// Hive's name of a type.
 pub(super) fn hive_type(kind: ColumnType) -> &'static str {
     match kind {
-        ColumnType::String => "string",
+        ColumnType::String | ColumnType::Ip => "string",
         ColumnType::Int => "int",
         ColumnType::BigInt => "bigint",
         ColumnType::Double => "double",
@@ -72,7 +72,7 @@ pub(super) fn hive_type(kind: ColumnType) -> &'static str {
 /// Trino's name of a type.
 pub(super) fn trino_type(kind: ColumnType) -> &'static str {
     match kind {
-        ColumnType::String => "varchar",
+        ColumnType::String | ColumnType::Ip => "varchar",
         ColumnType::Int => "integer",
         ColumnType::BigInt => "bigint",
         ColumnType::Double => "double",
@@ -155,7 +155,7 @@ fn cast(value: &str, kind: ColumnType, dialect: Dialect) -> String {
     let cast = format!("TRY_CAST({value} AS {})", trino_type(kind).to_ascii_uppercase());
     // DuckDB casts more text than Trino: 1.5 becomes 2, and yes becomes true.
     match (kind, dialect) {
-        (ColumnType::String, _) => value.to_owned(),
+        (ColumnType::String | ColumnType::Ip, _) => value.to_owned(),
         (ColumnType::Timestamp, dialect) => iso_timestamp(value, dialect),
         (ColumnType::Int | ColumnType::BigInt, Dialect::DuckDb) => {
             format!("CASE WHEN regexp_full_match({value}, '[+-]?[0-9]+') THEN {cast} END")

@@ -55,9 +55,11 @@ fn write_breaks(value: &[u8], quoted: bool, out: &mut Vec<u8>) {
 }
 
 /// Appends a value so that spreadsheets do not read it as a formula: text that begins like a formula gets a `'` in front.
-/// In a column that is not text, numbers with a sign stay as they are.
+/// In a column of numbers or times, numbers with a sign stay as they are.
 pub(crate) fn write_guarded(value: &[u8], kind: ColumnType, out: &mut Vec<u8>) {
-    if begins_like_formula(value) && (kind == ColumnType::String || !is_number(value)) {
+    if begins_like_formula(value)
+        && (matches!(kind, ColumnType::String | ColumnType::Ip) || !is_number(value))
+    {
         write(&[b"'", value].concat(), out);
     } else {
         write(value, out);

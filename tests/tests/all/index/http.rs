@@ -8,6 +8,7 @@ use std::sync::{
 use flowherd_indexer::{
     job::Indexer,
     settings::{Auth, ClusterSettings},
+    template::Template,
 };
 use flowherd_shared::{config::Config, error::Verdict, error::error_chain};
 use flowherd_tests::{
@@ -112,6 +113,37 @@ fn refuse_all(
     let (config, target) = (Config::default(), target());
     let rows = Rows { run: RUN, key: &key, etag: "etag", table: &config.tables[0], target: &target };
     cluster_indexer(&cluster.url(), runtime).index(&rows, &mut &*body, refuse, &|| false)
+}
+
+#[test]
+fn a_row_whose_declared_address_is_none_is_refused_with_the_reason() {
+    let rules = "[[rule]]\nname = \"ids\"\ntable = \"ids\"\nformat = { kind = \"regex\", pattern = '^(?P<srcaddr>.*)$', types = \
+                 { srcaddr = \"ip\" } }";
+    let config = Config::parse(rules).unwrap();
+    let (table, target) = (&config.tables[0], target());
+    let destination = flowherd_indexer::target::destination(&target).unwrap();
+    let schema = flowherd_indexer::target::schema(table, &target).unwrap();
+    let template = Template::new(table, &schema, &destination);
+    assert_eq!(template.mappings()["properties"]["srcaddr"]["type"], "ip");
+
+    let runtime = Runtime::new().unwrap();
+    // The fake has the type `ip` for this name.
+    let cluster = FakeCluster::start();
+    let object = gzip(b"timestamp,srcaddr\n-,10.0.0.1\n-,web.example.com\n-,2001:db8::1\n-,-\n");
+    let rows = Rows { run: RUN, key: "csv/ids/a.csv.gz", etag: "etag", table, target: &target };
+    let mut refused = Vec::new();
+    let counts = cluster_indexer(&cluster.url(), &runtime).index(
+        &rows,
+        &mut &*object,
+        &mut |row| {
+            refused.push((row.record, row.reason.clone(), row.detail.clone()));
+            Ok(())
+        },
+        &|| false,
+    );
+    assert_eq!(counts.unwrap(), DocumentCounts { rows: 4, indexed: 3, existing: 0, refused: 1 });
+    let detail = "failed to parse field [srcaddr] of type [ip]".to_owned();
+    assert_eq!(refused, [(1, "mapper_parsing_exception".to_owned(), detail)]);
 }
 
 #[test]
