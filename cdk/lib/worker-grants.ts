@@ -76,7 +76,7 @@ function grantIndexWorker(
   results.grantOnObjects(worker, ['s3:DeleteObject'], [refused, failures]);
   results.grantOnObjects(worker, ['s3:AbortMultipartUpload'], [refused]);
   results.grantList(worker);
-  // While the cluster is down, a worker replaces a message before its last delivery.
+  // While the cluster is down, a worker replaces a message during its last two deliveries.
   tasks?.queue.grant(worker, ...QUEUE_ACTIONS, 'sqs:SendMessage');
   grantCluster(worker, search, 'worker');
 }

@@ -55,7 +55,7 @@ pub(super) fn after(args: &FleetArgs, name: &str, output: &OutputArgs) -> Result
             let report =
                 deployment.patience.during("the report", report).context("cannot read the report")?;
             let report =
-                report.ok_or_else(|| anyhow!("run {name} has no report, so its tables are not known"))?;
+                report.ok_or_else(|| anyhow!("run {name} has no report, so its tables are unknown; write it with: flowherd report {name} --now"))?;
             tables.extend(report.tables.into_keys());
         }
         Ok(tables.iter().map(|table| layout::csv_of(table) + &run.prefix).collect::<Vec<_>>())
@@ -82,7 +82,9 @@ fn drop_index(deployment: &Deployment<'_>, fleet: Option<&str>, name: &str, yes:
     let removal = removal.map_err(|error| stop(of_indexer(error)))?;
     print_message(&description(&removal));
     if !yes && !is_confirmed(name)? {
-        return Err(Stop::usage("nothing was deleted"));
+        return Err(Stop::usage(format!(
+            "nothing was deleted: the answer is not {name}; repeat the command, or add --yes"
+        )));
     }
     let remove = || runtime.block_on(cluster.remove(&removal));
     deployment.patience.during("the deletion", remove).map_err(|error| stop(of_indexer(error)))?;

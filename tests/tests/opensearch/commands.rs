@@ -95,7 +95,7 @@ fn verify(session: &Session, fleet: &Fleet) {
     session.ok(Method::Delete, &format!("/{FLOW_INDEX}/_doc/{id}"), &Value::Null);
     let verified = fleet.flowherd(&latest);
     assert_eq!(verified.status, 1, "{verified:?}");
-    let line = "csv/then_flow/firehose/flow.gz.csv.gz: 4 in the cluster, 5 by the receipt";
+    let line = "csv/then_flow/firehose/flow.gz.csv.gz: 4 in the cluster, 5 in the receipt";
     assert!(verified.stdout.contains(line), "{verified:?}");
 
     for (args, why) in [

@@ -33,6 +33,8 @@ use crate::{
 #[derive(Default, Serialize)]
 struct Verified<'a> {
     run: &'a str,
+    /// The prefix of the run.
+    prefix: &'a str,
     objects: u64,
     documents: u64,
     /// Objects that failed or are not done.
@@ -72,7 +74,7 @@ pub(super) fn verify(deployment: &Deployment<'_>, args: &IndexArgs) -> Result<()
     };
     let fleet = deployment.settings.fleets.of_run(&run.run, &run.fleet)?;
     let client = connect(deployment, fleet)?;
-    let mut sum = Verified { run: name, ..Verified::default() };
+    let mut sum = Verified { run: name, prefix: &run.prefix, ..Verified::default() };
     let parts = manifest::parts(&run).context("cannot compare the documents")?;
     for part in 0..parts {
         let compare = || verify_part(deployment, &client, &run, target, part);
@@ -188,7 +190,7 @@ fn show(verified: &Verified<'_>, as_json: bool) -> Result<(), Stop> {
 
 /// Returns the result of a comparison for people.
 fn description_of(verified: &Verified<'_>) -> String {
-    let Verified { run, objects, documents, without_receipt, differences } = verified;
+    let Verified { run, prefix, objects, documents, without_receipt, differences } = verified;
     let mut text = format!(
         "run {run}: {} with {}\n",
         counted(*objects, "object", "objects"),
@@ -200,7 +202,7 @@ fn description_of(verified: &Verified<'_>) -> String {
             count => format!(", and {} of another conversion", HumanCount(*count)),
         };
         text += &format!(
-            "  {}: {} in the cluster, {} by the receipt{others}\n",
+            "  {}: {} in the cluster, {} in the receipt{others}\n",
             printable(object),
             HumanCount(*found),
             HumanCount(*expected)
@@ -218,10 +220,10 @@ fn description_of(verified: &Verified<'_>) -> String {
     text += &match differences.len() as u64 {
         0 => "each object with a receipt has its documents\n".to_owned(),
         count => format!(
-            "{} other numbers of documents than their receipts. If documents are missing, index the objects again: flowherd index \
-             --prefix csv/TABLE/. If there are too many, or the CSV was converted again since, first delete the index: flowherd \
+            "{}: the number of documents differs from the receipt. If documents are missing, index them again: flowherd index \
+             --prefix {prefix}. If there are too many, or the CSV was converted again since, first drop the index: flowherd \
              index --drop NAME\n",
-            counted(count, "object has", "objects have")
+            counted(count, "object", "objects")
         ),
     };
     text
@@ -245,12 +247,18 @@ mod tests {
     fn other_counts_than_those_of_the_receipt_are_not_proven_and_the_text_says_when_to_drop_the_index() {
         let object = "csv/vpc_flow/a.csv.gz".to_owned();
         let difference = Difference { object, expected: 3, found: 6, other_versions: 2 };
-        let verified =
-            Verified { run: "r", objects: 1, differences: vec![difference], ..Verified::default() };
+        let verified = Verified {
+            run: "r",
+            prefix: "csv/vpc_flow/",
+            objects: 1,
+            differences: vec![difference],
+            ..Verified::default()
+        };
         assert!(!verified.is_proven());
         let text = description_of(&verified);
-        let line = "a.csv.gz: 6 in the cluster, 3 by the receipt, and 2 of another conversion";
+        let line = "a.csv.gz: 6 in the cluster, 3 in the receipt, and 2 of another conversion";
         assert!(text.contains(line), "{text}");
+        assert!(text.contains("flowherd index --prefix csv/vpc_flow/."), "{text}");
         assert!(text.contains("flowherd index --drop NAME"), "{text}");
     }
 }
