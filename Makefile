@@ -198,6 +198,10 @@ bench: ## Measure speed: beside other programs, by stage, over sizes and jobs; o
 	cargo bench --locked --package flowherd-tests --bench fleet
 	cargo bench --locked --package flowherd-tests --bench scale
 
+.PHONY: bench-live
+bench-live: $(VENV) ## Measure live fleets: latency on the local AWS, and arriving objects a second
+	cargo bench --locked --package flowherd-tests --bench live
+
 .PHONY: bench-index
 bench-index: $(VENV) $(OPENSEARCH) ## Compare the indexer with Python's bulk client on a local node of OpenSearch
 	@.venv/bin/pip install --quiet --disable-pip-version-check $(SEARCH_CLIENT)

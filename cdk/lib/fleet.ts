@@ -78,11 +78,19 @@ export class Fleet {
     return new WorkerService(scope, 'Fleet', { ...resources, cluster, image, containerDirectory, architecture, logRetention, maxTasks, ...sizes });
   }
 
+  /** What runs the workers, and how many: what an estimate of the cost needs. */
+  private get size() {
+    const { maxConcurrency, batchSize, workerMemoryMb } = this.settings;
+    return this.service === undefined
+      ? { workers: 'lambda', memoryMb: workerMemoryMb, maxConcurrency, batchSize }
+      : { workers: 'fargate', ...withTaskDefaults(this.settings.tasks) };
+  }
+
   /** What the `flowherd` command reads of the fleet, as JSON. */
   get output(): string {
     const { name, tasks, workers, service, settings: { prefixes, driver, job, live, maxKeys, cluster } } = this;
     return this.stack.toJsonString({
-      name, prefixes, driver, job, live, maxKeys,
+      name, prefixes, driver, job, live, maxKeys, size: this.size,
       ...(cluster === undefined ? {} : { search: clusterOptions(cluster) }),
       ...(tasks === undefined ? {} : { queueUrl: tasks.queue.queueUrl, deadLetterQueueUrl: tasks.deadLetters.queueUrl }),
       ...(workers === undefined ? {} : { worker: workers.worker.function.functionName }),

@@ -102,6 +102,7 @@ test('each fleet has an output that the command reads, and only main has single 
   const outputs = several.template.toJSON()['Outputs'] as Record<string, { Value: unknown }>;
   assert.deepEqual(JSON.parse(text(outputs['FleetWaf2']?.Value)), {
     name: 'waf-2', prefixes: ['waf/', 'waf-old/'], driver: 'queue', job: 'convert', live: false, maxKeys: 7,
+    size: { workers: 'lambda', memoryMb: 3008, maxConcurrency: 5, batchSize: 10 },
     queueUrl: '<waf2TasksQueue>', deadLetterQueueUrl: '<waf2TasksDeadLetters>', worker: '<waf2FleetWorkerFunction>', trigger: '<waf2FleetTrigger>',
   });
   assert.equal((JSON.parse(text(outputs['FleetMain']?.Value)) as { queueUrl: string }).queueUrl, '<TasksQueue>');
@@ -197,7 +198,8 @@ test('a fleet with driver map has no queue, and the map of the step loop invokes
   assert.deepEqual((JSON.parse(text(Variables.FLOWHERD_FLEETS)) as object as { bulk: unknown }).bulk, { prefixes: ['old/', 'older/'], driver: 'map' });
   const outputs = withMap.template.toJSON()['Outputs'] as Record<string, { Value: unknown }>;
   assert.deepEqual(JSON.parse(text(outputs['FleetBulk']?.Value)), {
-    name: 'bulk', prefixes: ['old/', 'older/'], driver: 'map', job: 'convert', live: false, maxKeys: 10_000_000, worker: '<bulkFleetWorkerFunction>',
+    name: 'bulk', prefixes: ['old/', 'older/'], driver: 'map', job: 'convert', live: false, maxKeys: 10_000_000,
+    size: { workers: 'lambda', memoryMb: 1769, maxConcurrency: 20, batchSize: 5 }, worker: '<bulkFleetWorkerFunction>',
   });
 });
 

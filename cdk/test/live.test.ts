@@ -48,6 +48,8 @@ test('one rule sends the events of new objects below the prefixes of live fleets
     'detail-type': ['Object Created'],
     detail: { bucket: { name: ['my-archive'] }, object: { key: [{ prefix: 'firehose/' }, { prefix: 'waf/' }, { prefix: 'waf-old/' }] } },
   });
+  // The command `flowherd live check` prints the id.
+  assert.equal(rule.Targets[0]?.Id, 'Target0');
   assert.deepEqual(rule.Targets.map(({ Arn, DeadLetterConfig }: { Arn: unknown; DeadLetterConfig: { Arn: unknown } }) => [text(Arn), text(DeadLetterConfig.Arn)]), [
     ['<LiveArrivals>', '<LiveDeadLetters>'],
   ]);
@@ -134,6 +136,13 @@ test('alarms watch the arrivals, and the days of each live fleet', () => {
   const names = Object.keys(alarms).filter((name) => /arrivals|live/.test(name)).sort();
   assert.deepEqual(names, ['Flowherd-arrivals-age', 'Flowherd-arrivals-dead-letters', 'Flowherd-live-close-overdue', 'Flowherd-waf-2-live-close-overdue']);
   const overdue = alarms['Flowherd-waf-2-live-close-overdue'];
+  // The metric that the coordinator writes at the end of a day: 1 if every object is done, else 0.
+  assert.deepEqual(
+    [overdue?.Namespace, overdue?.MetricName, overdue?.Statistic, overdue?.Threshold, overdue?.Dimensions.length],
+    ['Flowherd', 'LiveDayClosed', 'Sum', 1, 1],
+  );
+  assert.deepEqual([overdue?.Dimensions[0].Name, overdue?.Dimensions[0].Value['Fn::GetAtt'][1]], ['Queue', 'QueueName']);
+  assert.match(overdue?.Dimensions[0].Value['Fn::GetAtt'][0] as string, /^waf2TasksQueue/);
   assert.deepEqual(
     [overdue?.TreatMissingData, overdue?.ComparisonOperator, overdue?.Period * overdue?.EvaluationPeriods <= 604_800, overdue?.EvaluationPeriods],
     ['breaching', 'LessThanThreshold', true, 27],

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use flowherd_aws::{
-    ec2::{self, Inventory, QueryError, Retries, Target},
+    api::{ApiError, Retries},
+    ec2::{self, Inventory, Target},
     settings::{is_region, is_role_arn},
 };
 use flowherd_shared::{
@@ -176,7 +177,7 @@ fn lines(path: &Path, error: &ConfigError) -> Vec<String> {
 }
 
 /// Returns a line for each account and region; `-` for a part that could not be read.
-fn table(targets: &[Target], read: &[Result<Inventory, QueryError>]) -> String {
+fn table(targets: &[Target], read: &[Result<Inventory, ApiError>]) -> String {
     let rows = targets.iter().zip(read).map(|(target, read)| {
         let count = |part: Part| {
             let found = read.as_ref().ok().and_then(|inventory| inventory.reading.parts.get(&part));

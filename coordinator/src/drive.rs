@@ -93,4 +93,24 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             Operation::End(_) => Ok(state),
         }
     }
+
+    /// Reports a run as it is, because a step failed permanently and nothing drives the run any more.
+    ///
+    /// # Errors
+    /// [`CoordinatorError::Refused`] for a live run whose listing is complete: a final report would end the day, but the workers
+    /// may still do its objects. The next close continues such a run.
+    pub fn report_after_failure(
+        &self,
+        run: &str,
+        should_continue: &dyn Fn() -> bool,
+    ) -> Result<RunState, CoordinatorError> {
+        let run = self.run(run)?;
+        if run.live.is_some() && run.manifest.is_some() {
+            return Err(CoordinatorError::Refused(format!(
+                "live run {} has not ended; the next close of its fleet continues it",
+                run.run
+            )));
+        }
+        self.step(RunState::report_now(&run), should_continue)
+    }
 }

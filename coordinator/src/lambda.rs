@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use flowherd_aws::{Aws, ec2, log_to_stderr};
+use flowherd_aws::{Aws, api::Retries, ec2, log_to_stderr};
 use flowherd_shared::{
     error::error_chain,
     queue::Queue,
@@ -103,7 +103,7 @@ fn refresh_names(
     end: Instant,
 ) -> Result<names::Refreshed, CoordinatorError> {
     let refreshed = names::refresh(&connected.results, options, Timestamp::now, |targets| {
-        aws.handle().block_on(ec2::read_names_until(targets, ec2::Retries::default(), Some(end)))
+        aws.handle().block_on(ec2::read_names_until(targets, Retries::default(), Some(end)))
     });
     let metrics = names::metrics(&refreshed, &settings.common.results_bucket, Timestamp::now());
     // A closed standard output does not fail the refresh.
@@ -144,17 +144,7 @@ fn handle<L: Lister, S: Store + Lister, Q: Queue>(
         }
         Event::Begin(options) => coordinator.begin(&options)?,
         Event::Continue { run } => coordinator.resume_driving(&run)?,
-        Event::ReportNow { run } => {
-            let run = coordinator.run(&run)?;
-            // A final report would end the day, but the workers may still do its objects.
-            if run.live.is_some() && run.manifest.is_some() {
-                return Err(CoordinatorError::Refused(format!(
-                    "live run {} has not ended; the next close of its fleet continues it",
-                    run.run
-                )));
-            }
-            coordinator.step(RunState::report_now(&run), has_time)?
-        }
+        Event::ReportNow { run } => coordinator.report_after_failure(&run, has_time)?,
         Event::State(state) => coordinator.step(*state, has_time)?,
         Event::Arrivals(_) | Event::Close(_) | Event::Names(_) | Event::Redrive { .. } => {
             return Err(CoordinatorError::refused("the event is not a step of a run"));

@@ -3,7 +3,8 @@
 use std::{borrow::Cow, num::NonZero, time::Duration};
 
 use flowherd_aws::{
-    ec2::{Inventory, QueryError, Target, failures},
+    api::ApiError,
+    ec2::{Inventory, Target, failures},
     s3::{Bucket, Version},
     settings::{is_region, is_role_arn},
 };
@@ -169,7 +170,7 @@ pub fn refresh(
     results: &Bucket,
     options: &RefreshOptions,
     now: impl Fn() -> Timestamp,
-    mut read: impl FnMut(&[Target]) -> Vec<Result<Inventory, QueryError>>,
+    mut read: impl FnMut(&[Target]) -> Vec<Result<Inventory, ApiError>>,
 ) -> Result<Refreshed, CoordinatorError> {
     let problems = options.problems();
     if !problems.is_empty() {

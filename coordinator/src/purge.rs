@@ -40,6 +40,11 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         };
         for loser in losers {
             let purged = Purged { by: run.run.clone(), at: self.now() };
+            if is_reserved(&loser) {
+                // Before the purge ends the run: its marker, by which a close finds the day, is removed.
+                put_json(self.results, &layout::unclosed(&loser), &purged)
+                    .map_err(CoordinatorError::Ledger)?;
+            }
             put_json(self.results, &layout::purged(&loser), &purged).map_err(CoordinatorError::Ledger)?;
             RunMarker::remove(self.results, &loser).map_err(CoordinatorError::Ledger)?;
         }

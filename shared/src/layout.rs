@@ -118,6 +118,16 @@ pub fn active(run: &str) -> String {
     format!("{ACTIVE}{run}.json")
 }
 
+/// Directory below [`ACTIVE`] of the markers of days to close. No run has this name, because names do not begin with a dot.
+pub const UNCLOSED: &str = ".unclosed/";
+
+/// Marker of a live run that lost its messages to a purge: a close must find the day of the run, also after more than a week. It
+/// protects nothing, so only closes read it.
+#[must_use]
+pub fn unclosed(run: &str) -> String {
+    format!("{ACTIVE}{UNCLOSED}{run}.json")
+}
+
 /// Says that another run purged the queue, and with it the messages of this run.
 #[must_use]
 pub fn purged(run: &str) -> String {

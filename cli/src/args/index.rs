@@ -79,30 +79,7 @@ impl IndexArgs {
 mod tests {
     use clap::Parser;
 
-    use crate::{
-        args::{Args, Command, EstimateArgs},
-        cost,
-        index_cost::{MAX_CONCURRENCY, MEMORY_MB},
-    };
-
-    fn estimate(more: &[&str]) -> EstimateArgs {
-        let args = ["flowherd", "estimate", "DIR"].iter().chain(more);
-        match Args::try_parse_from(args).unwrap().command {
-            Command::Estimate(args) => args,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_estimate_of_an_index_run_has_the_defaults_of_an_index_fleet() {
-        let of = |more: &[&str]| {
-            let args = estimate(more);
-            (args.concurrency, args.memory)
-        };
-        assert_eq!(of(&[]), (cost::MAX_CONCURRENCY, 1769));
-        assert_eq!(of(&["--index"]), (MAX_CONCURRENCY, MEMORY_MB));
-        assert_eq!(of(&["--index", "--concurrency", "8", "--memory", "1024"]), (8, 1024));
-    }
+    use crate::args::Args;
 
     #[test]
     fn verify_needs_a_prefix_or_a_run_and_begins_nothing() {

@@ -7,6 +7,10 @@ use std::{path::Path, time::Duration};
 use anyhow::Context;
 use aws_sdk_lambda::types::AccountLimit;
 use flowherd_aws::Aws;
+use flowherd_coordinator::{
+    fleets::{Driver, Job},
+    options::RunOptions,
+};
 use flowherd_shared::{
     error::error_chain,
     ledger::no_objects,
@@ -15,11 +19,11 @@ use flowherd_shared::{
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
-use super::{Deployment, buckets, connected, json, patience::Patience};
+use super::{Deployment, buckets, connected, json, patience::Patience, stack};
 use crate::{
     args::EstimateArgs,
     convert::listing::Listing,
-    cost::{BYTES_PER_SECOND, Estimate, Objects},
+    cost::{BYTES_PER_SECOND, Estimate, Objects, Workers, live::LiveDay},
     stop::Stop,
     summary,
     words::about,
@@ -27,11 +31,23 @@ use crate::{
 
 /// The output of `--json`.
 #[derive(Serialize)]
-struct Output {
+struct Output<'a> {
+    /// The fleet whose workers are assumed; `null` for those of a stack with default settings.
+    fleet: Option<&'a str>,
     #[serde(flatten)]
-    estimate: Estimate,
+    estimate: &'a Estimate,
+    /// With `--live`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<&'a LiveDay>,
     /// Concurrent executions that the account's functions may still use; `null` if unknown.
     unreserved_concurrency: Option<u32>,
+}
+
+/// What an estimate assumes.
+struct Assumed {
+    /// The fleet with these workers; `None` for those of a stack with default settings.
+    fleet: Option<String>,
+    workers: Workers,
 }
 
 /// `flowherd estimate`.
@@ -40,9 +56,12 @@ pub(crate) fn estimate(args: &EstimateArgs) -> Result<(), Stop> {
         return index::estimate(args);
     }
     let prefix = args.prefix.as_deref().unwrap_or_default();
+    let assumed =
+        |fleet, workers: Workers| Assumed { fleet, workers: workers.with(args.concurrency, args.memory) };
+    let default = || assumed(None, Workers::default());
     if let Some(source) = &args.source {
         let objects = of_directory(source, prefix)?;
-        return show(args, &source.display().to_string(), objects, None);
+        return show(args, &source.display().to_string(), objects, &default(), None);
     }
     if let Some(name) = &args.bucket {
         let (aws, bucket) = buckets::find(name)?;
@@ -50,14 +69,52 @@ pub(crate) fn estimate(args: &EstimateArgs) -> Result<(), Stop> {
         let objects = of_bucket(&bucket, name, prefix, &patience)?;
         let concurrency =
             patience.during("the account's settings in Lambda", || unreserved_concurrency(&aws));
-        return show(args, &format!("s3://{name}"), objects, Some(concurrency));
+        return show(args, &format!("s3://{name}"), objects, &default(), Some(concurrency));
     }
-    connected(&args.fleet, |Deployment { connected, settings, patience, aws, .. }| {
+    connected(&args.fleet, |deployment| {
+        let (fleet, workers) = of_fleet(deployment, args)?;
+        let assumed = assumed(fleet, workers);
+        if args.live && matches!(assumed.workers, Workers::Map { .. }) {
+            return Err(Stop::usage("a fleet with driver map cannot be live; leave out --live"));
+        }
+        let Deployment { connected, settings, patience, aws, .. } = deployment;
         let bucket = &settings.common.source_bucket;
         let objects = of_bucket(&connected.source, bucket, prefix, patience)?;
-        let concurrency = patience.during("the account's settings in Lambda", || unreserved_concurrency(aws));
-        show(args, &format!("s3://{bucket}"), objects, Some(concurrency))
+        let concurrency = assumed
+            .workers
+            .are_functions()
+            .then(|| patience.during("the account's settings in Lambda", || unreserved_concurrency(aws)));
+        show(args, &format!("s3://{bucket}"), objects, &assumed, concurrency)
     })
+}
+
+/// Returns the fleet that would process the prefix, and its workers. Outside of a stack, and without such a fleet, the workers are
+/// those of default settings.
+fn of_fleet(deployment: &Deployment<'_>, args: &EstimateArgs) -> Result<(Option<String>, Workers), Stop> {
+    let fleets = &deployment.settings.fleets;
+    let (prefix, fleet) = (args.prefix.clone(), args.of_fleet.clone());
+    let name = match fleets.choose(&RunOptions { prefix, fleet, ..RunOptions::default() }, None) {
+        Ok(name) => name,
+        Err(error) if args.of_fleet.is_some() => return Err(error.into()),
+        // A prefix that no run can have yet.
+        Err(error) => {
+            summary::print_message(&format!("{error}; assuming workers of default settings"));
+            return Ok((None, Workers::default()));
+        }
+    };
+    let (_, settings) = fleets.get(name)?;
+    if settings.job == Job::Index {
+        return Err(Stop::usage(format!(
+            "fleet {name} sends rows to a search cluster; estimate knows only fleets that convert objects"
+        )));
+    }
+    let mut workers = None;
+    if deployment.step_loop.is_some() {
+        let outputs = || stack::outputs(deployment.aws, &args.fleet);
+        workers = deployment.patience.during("the outputs of the stack", outputs)?.workers(name)?;
+    }
+    let default = || Workers::of_driver(matches!(settings.driver, Driver::Map));
+    Ok((Some(name.to_owned()), workers.unwrap_or_else(default)))
 }
 
 fn of_directory(source: &Path, prefix: &str) -> Result<Objects, Stop> {
@@ -89,23 +146,28 @@ fn show(
     args: &EstimateArgs,
     source: &str,
     objects: Objects,
+    assumed: &Assumed,
     unreserved: Option<Result<u32, String>>,
 ) -> Result<(), Stop> {
     let prefix = args.prefix.as_deref().unwrap_or_default();
     if objects.count == 0 {
         summary::print_message(&no_objects(source, prefix));
     }
-    let estimate = Estimate::new(prefix, objects, args.memory, args.concurrency);
+    let estimate = Estimate::new(prefix, objects, &assumed.workers);
+    let live = args.live.then(|| LiveDay::new(&estimate, &assumed.workers));
     if args.json {
         if let Some(Err(why)) = &unreserved {
             summary::print_message(why);
         }
         let unreserved_concurrency = unreserved.and_then(Result::ok);
-        return summary::print(&json(&Output { estimate, unreserved_concurrency })?);
+        let fleet = assumed.fleet.as_deref();
+        let output = Output { fleet, estimate: &estimate, live: live.as_ref(), unreserved_concurrency };
+        return summary::print(&json(&output)?);
     }
+    let live = live.as_ref().map_or_else(String::new, live_text);
     let unreserved = unreserved
-        .map_or_else(String::new, |unreserved| concurrency_text(unreserved, args.concurrency) + "\n");
-    summary::print(&(text(&estimate) + &unreserved))
+        .map_or_else(String::new, |unreserved| concurrency_text(unreserved, estimate.concurrency) + "\n");
+    summary::print(&(text(&estimate, assumed) + &live + &unreserved))
 }
 
 /// Asks Lambda for the account's limit of concurrent executions. New accounts have fewer than 1,000
@@ -141,33 +203,72 @@ fn concurrency_text(unreserved: Result<u32, String>, concurrency: u32) -> String
     }
 }
 
-fn text(estimate: &Estimate) -> String {
+fn dollars(amount: f64) -> String {
+    format!("${amount:.4}")
+}
+
+fn text(estimate: &Estimate, assumed: &Assumed) -> String {
     let count = |number| HumanCount(number).to_string();
-    let dollars = |amount: f64| format!("${amount:.4}");
-    let rows = [
+    let mut rows = vec![
         ("objects", count(estimate.objects)),
         ("bytes", HumanBytes(estimate.bytes).to_string()),
         ("largest object", HumanBytes(estimate.largest_bytes).to_string()),
         ("elapsed time", about(Duration::from_secs_f64(estimate.elapsed_seconds))),
         ("worker seconds", format!("{:.0}", estimate.worker_seconds)),
-        ("Lambda GB-seconds", format!("{:.0}", estimate.lambda_gb_seconds)),
-        ("Lambda requests", count(estimate.lambda_requests)),
+    ];
+    let cost = estimate.dollars;
+    // Only the services that the workers use.
+    let (lambda, requests) =
+        (("Lambda", dollars(cost.lambda)), ("Lambda requests", count(estimate.lambda_requests)));
+    let sqs = [("SQS requests", count(estimate.sqs_requests)), ("SQS", dollars(cost.sqs))];
+    let (counts, costs) = match assumed.workers {
+        Workers::Lambda { .. } => (vec![requests, sqs[0].clone()], vec![lambda, sqs[1].clone()]),
+        Workers::Map { .. } => {
+            let executions = [
+                ("Step Functions executions", count(estimate.express_requests)),
+                ("their GB-seconds", format!("{:.0}", estimate.express_gb_seconds)),
+                ("state transitions", count(estimate.state_transitions)),
+            ];
+            let all = [vec![requests], executions.to_vec()].concat();
+            (all, vec![lambda, ("Step Functions", dollars(cost.step_functions))])
+        }
+        Workers::Fargate { .. } => {
+            let hours = [
+                ("Fargate vCPU-hours", format!("{:.2}", estimate.fargate_vcpu_hours)),
+                ("Fargate GB-hours", format!("{:.2}", estimate.fargate_gb_hours)),
+            ];
+            let all = [hours.to_vec(), vec![sqs[0].clone()]].concat();
+            (all, vec![("Fargate", dollars(cost.fargate)), sqs[1].clone()])
+        }
+    };
+    if assumed.workers.are_functions() {
+        rows.push(("Lambda GB-seconds", format!("{:.0}", estimate.lambda_gb_seconds)));
+    }
+    rows.extend(counts);
+    rows.extend([
         ("S3 reads", count(estimate.s3_reads)),
         ("S3 writes and lists", count(estimate.s3_writes_and_lists)),
-        ("SQS requests", count(estimate.sqs_requests)),
         ("logs and metrics", HumanBytes(estimate.log_bytes).to_string()),
-        ("Lambda", dollars(estimate.dollars.lambda)),
-        ("S3 requests", dollars(estimate.dollars.s3)),
-        ("SQS", dollars(estimate.dollars.sqs)),
-        ("CloudWatch", dollars(estimate.dollars.cloudwatch)),
-        ("total", dollars(estimate.dollars.total)),
-    ];
+    ]);
+    rows.extend(costs);
+    rows.extend([
+        ("S3 requests", dollars(cost.s3)),
+        ("CloudWatch", dollars(cost.cloudwatch)),
+        ("total", dollars(cost.total)),
+    ]);
     let rows = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]);
     let table = summary::columns(&["a run of these objects", "about"], rows, 1);
     let idle = &estimate.idle_month;
+    let workers = match assumed.workers {
+        Workers::Fargate { vcpu, .. } => format!("tasks at once on Fargate with {vcpu} vCPU and"),
+        Workers::Map { .. } => "workers at once by a Distributed Map with".to_owned(),
+        Workers::Lambda { .. } => "workers at once with".to_owned(),
+    };
+    let of_fleet = assumed.fleet.as_ref().map_or_else(String::new, |fleet| format!(" (fleet {fleet})"));
+    let step_loop = if estimate.express_requests > 0 { "the step loop" } else { "Step Functions" };
     format!(
-        "{table}\nassumed: {} workers at once with {} MB of memory, arm64, prices of us-east-1 without free tiers, {:.0} MB of compressed logs per \
-         second and vCPU;\nstorage, transfer, Step Functions and Athena scans are not included\n\n\
+        "{table}\nassumed: {} {workers} {} MB of memory{of_fleet}, arm64, prices of us-east-1 without free tiers, {:.0} MB of \
+         compressed logs per second and vCPU;\nstorage, transfer, {step_loop} and Athena scans are not included\n\n\
          the stack itself: about ${:.2} per month without a run (alarms ${:.2}, dashboard ${:.2}, polls of the empty queue \
          ${:.2})\n",
         estimate.concurrency,
@@ -178,4 +279,13 @@ fn text(estimate: &Estimate) -> String {
         idle.dashboard,
         idle.sqs
     )
+}
+
+fn live_text(day: &LiveDay) -> String {
+    let row = |what: &str, live, listed| vec![what.to_owned(), dollars(live), dollars(listed)];
+    let parts = day.rows.iter().map(|part| row(part.what, part.live, part.listed));
+    let sums =
+        [row("what both cost", day.common, day.common), row("total", day.live_total, day.listed_total)];
+    let heads = ["these objects in a day", "as they arrive", "listed run"];
+    format!("\n{}\n", summary::columns(&heads, parts.chain(sums), 1))
 }

@@ -1,8 +1,10 @@
 //! `flowherd live`: the state of live fleets, and the close of their days.
 
+mod check;
+mod rule;
+
 use std::time::Duration;
 
-use anyhow::Context;
 use flowherd_coordinator::{
     live::{
         batch::FleetKeys,
@@ -18,7 +20,8 @@ use indicatif::HumanCount;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Deployment, connected, json, run::follow_here, stack};
+use self::check::check;
+use super::{Deployment, connected, json, run::follow_here};
 use crate::{
     args::live::{LiveApplyArgs, LiveArgs, LiveCommand, LiveLookArgs},
     stop::Stop,
@@ -26,33 +29,12 @@ use crate::{
     terminal, words,
 };
 
-/// Age of a waiting object above which a check names it as a problem: several times what an arrival takes.
-const LONG: Duration = Duration::from_mins(15);
-
 /// The state of a live fleet.
 #[derive(Serialize)]
 struct LiveFleet {
     fleet: String,
     today: DayStatus,
     yesterday: DayStatus,
-}
-
-/// What `flowherd live check` found.
-#[derive(Serialize)]
-struct Checked {
-    /// Whether the bucket sends its events to `EventBridge`; `null` if that cannot be read.
-    sends_events: Option<bool>,
-    /// Messages of the queue of arrivals; `null` outside of a stack.
-    arrivals: Option<Arrivals>,
-    fleets: Vec<LiveFleet>,
-    problems: Vec<String>,
-}
-
-/// The counts of the queue of arrivals, which are approximate.
-#[derive(Serialize)]
-struct Arrivals {
-    waiting: u64,
-    dead_letters: u64,
 }
 
 /// The input of the step loop.
@@ -163,98 +145,6 @@ fn verdict(day: &DayStatus) -> String {
     };
     let late = if day.late_run.is_some() { "; late objects until the next close" } else { "" };
     verdict + late
-}
-
-fn check(args: &LiveLookArgs) -> Result<(), Stop> {
-    let queues = |outputs: &stack::Outputs| {
-        Some((outputs.get("ArrivalsQueueUrl")?, outputs.get("ArrivalsDeadLetterQueueUrl")?))
-    };
-    connected(&args.fleet, |deployment| {
-        let fleets = look(deployment, args.of_fleet.as_deref())?;
-        let mut checked = Checked { sends_events: None, arrivals: None, fleets, problems: Vec::new() };
-        let bucket = &deployment.settings.common.source_bucket;
-        let read = || deployment.connected.source.sends_events();
-        match deployment.patience.during("the notifications of the source bucket", read) {
-            Ok(sends) => checked.sends_events = Some(sends),
-            Err(error) => print_message(&format!(
-                "cannot read the notifications of {bucket}: {error}; allow s3:GetBucketNotification"
-            )),
-        }
-        if deployment.step_loop.is_some() {
-            let outputs = || stack::outputs(deployment.aws, &args.fleet);
-            let outputs = deployment.patience.during("the outputs of the stack", outputs)?;
-            checked.arrivals = queues(&outputs).map(|urls| arrivals(deployment, urls)).transpose()?;
-        }
-        checked.find_problems(bucket);
-        summary::print(&if args.json { json(&checked)? } else { checked.text() })?;
-        checked.problems.iter().for_each(|problem| print_message(problem));
-        if checked.problems.is_empty() { Ok(()) } else { Err(Stop::Failed) }
-    })
-}
-
-fn arrivals(deployment: &Deployment<'_>, (queue, dead): (String, String)) -> Result<Arrivals, Stop> {
-    use flowherd_shared::queue::Queue as _;
-    let depth = |url: &str| {
-        let read = || deployment.aws.queue(url).depth();
-        deployment
-            .patience
-            .during("the counts of the queue of arrivals", read)
-            .context("cannot read the queue")
-    };
-    Ok(Arrivals { waiting: depth(&queue)?.sum(), dead_letters: depth(&dead)?.sum() })
-}
-
-impl Checked {
-    fn find_problems(&mut self, bucket: &str) {
-        if self.sends_events == Some(false) {
-            self.problems.push(format!(
-                "bucket {bucket} does not send its events to EventBridge: objects are only converted when their day is \
-                 closed; to enable it, run the command in docs/live.md"
-            ));
-        }
-        if let Some(Arrivals { dead_letters: 1.., .. }) = self.arrivals {
-            self.problems.push(
-                "the queue of arrivals has dead-letter messages; see docs/operations.md#alarm-arrivals-dead-letters"
-                    .to_owned(),
-            );
-        }
-        for LiveFleet { fleet, today, yesterday } in &self.fleets {
-            if let Some(oldest) =
-                today.oldest_waiting.as_ref().filter(|oldest| oldest.seconds > LONG.as_secs())
-            {
-                self.problems.push(format!(
-                    "fleet {fleet}: {} has waited for {}; check its workers, and that the rule is enabled",
-                    printable(&oldest.key),
-                    words::duration(Duration::from_secs(oldest.seconds))
-                ));
-            }
-            if let Some(Verdict { state, .. }) = &yesterday.verdict
-                && *state != ReportState::Done
-            {
-                self.problems.push(format!("fleet {fleet}, {}: {}", yesterday.day, verdict(yesterday)));
-            }
-        }
-    }
-
-    fn text(&self) -> String {
-        let events = match self.sends_events {
-            Some(true) => "sent to EventBridge",
-            Some(false) => "not sent",
-            None => "unknown",
-        };
-        let mut text = format!("events    {events}\n");
-        if let Some(Arrivals { waiting, dead_letters }) = self.arrivals {
-            let dead = words::counted(dead_letters, "dead-letter message", "dead-letter messages");
-            text += &format!("arrivals  {waiting} waiting, {dead}\n");
-        }
-        for LiveFleet { fleet, today, .. } in &self.fleets {
-            let last = today.last_done_seconds.map_or("none today".to_owned(), |seconds| {
-                format!("{} ago", words::duration(Duration::from_secs(seconds)))
-            });
-            text += &format!("last done {last} (fleet {fleet})\n");
-        }
-        text
-    }
 }
 
 fn close(args: &LiveApplyArgs, day: Option<String>) -> Result<(), Stop> {

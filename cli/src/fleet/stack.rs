@@ -12,7 +12,7 @@ use flowherd_coordinator::{
 use flowherd_shared::cluster::ClusterOptions;
 use serde::Deserialize;
 
-use crate::{args::FleetArgs, stop::Stop};
+use crate::{args::FleetArgs, cost::Workers, stop::Stop};
 
 /// The default stack name of `cdk deploy`.
 const DEFAULT_NAME: &str = "Flowherd";
@@ -35,8 +35,18 @@ struct FleetOutput {
     cluster: Option<ClusterOptions>,
     live: bool,
     max_keys: u64,
+    /// Absent in stacks of former versions.
+    size: Option<SizeOutput>,
     #[serde(flatten)]
     driver: DriverOutput,
+}
+
+/// What runs the workers of a fleet, and how many.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(tag = "workers", rename_all = "snake_case", rename_all_fields = "camelCase")]
+enum SizeOutput {
+    Lambda { memory_mb: u32, max_concurrency: u32, batch_size: u32 },
+    Fargate { vcpu: f64, memory_mb: u32, max: u32, backlog_per_task: u32 },
 }
 
 #[derive(Deserialize)]
@@ -73,23 +83,44 @@ impl Outputs {
         self.get(key).ok_or_else(missing)
     }
 
-    /// Returns the fleets, each of an output whose name begins with `Fleet`.
-    fn fleets(&self) -> Result<Fleets, Stop> {
-        let mut fleets = BTreeMap::new();
-        for (key, value) in self.outputs.iter().filter(|(key, _)| key.starts_with("Fleet")) {
-            let fleet: FleetOutput = serde_json::from_str(value).map_err(|error| {
+    /// Reads the fleets, each of an output whose name begins with `Fleet`.
+    fn read_fleets(&self) -> Result<Vec<FleetOutput>, Stop> {
+        let outputs = self.outputs.iter().filter(|(key, _)| key.starts_with("Fleet"));
+        let read = |(key, value): (&String, &String)| {
+            serde_json::from_str(value).map_err(|error| {
                 Stop::usage(format!(
                     "output {key} of stack {:?} does not describe a fleet: {error}. Use the version of the command with which \
                      the stack was deployed",
                     self.stack
                 ))
-            })?;
-            fleets.insert(fleet.name.clone(), FleetSettings::from(fleet));
-        }
+            })
+        };
+        let fleets: Vec<FleetOutput> = outputs.map(read).collect::<Result<_, _>>()?;
         if fleets.is_empty() {
             self.needed("FleetMain")?;
         }
-        Ok(Fleets::new(fleets))
+        Ok(fleets)
+    }
+
+    fn fleets(&self) -> Result<Fleets, Stop> {
+        let fleets = self.read_fleets()?.into_iter();
+        Ok(Fleets::new(fleets.map(|fleet| (fleet.name.clone(), FleetSettings::from(fleet))).collect()))
+    }
+
+    /// Returns the workers of a fleet; `None` if the outputs do not have them.
+    pub(super) fn workers(&self, fleet: &str) -> Result<Option<Workers>, Stop> {
+        let found = self.read_fleets()?.into_iter().find(|output| output.name == fleet);
+        Ok(found.and_then(|output| Some((output.size?, output.driver))).map(|found| match found {
+            (SizeOutput::Lambda { memory_mb, max_concurrency: concurrency, batch_size: batch }, driver) => {
+                match driver {
+                    DriverOutput::Queue { .. } => Workers::Lambda { memory_mb, concurrency, batch },
+                    DriverOutput::Map => Workers::Map { memory_mb, concurrency, batch },
+                }
+            }
+            (SizeOutput::Fargate { vcpu, memory_mb, max: max_tasks, backlog_per_task }, _) => {
+                Workers::Fargate { vcpu, memory_mb, max_tasks, backlog_per_task }
+            }
+        }))
     }
 }
 
@@ -152,16 +183,22 @@ mod tests {
     #[test]
     fn each_output_of_a_fleet_is_a_fleet() {
         let queue = r#"{"name":"waf-2","prefixes":["waf/"],"driver":"queue","job":"convert","live":true,"maxKeys":7,
+            "size":{"workers":"fargate","vcpu":0.5,"memoryMb":1024,"max":3,"backlogPerTask":9},
             "queueUrl":"https://x/q.fifo","deadLetterQueueUrl":"https://x/d.fifo","worker":"w","trigger":"t"}"#;
-        let map = r#"{"name":"bulk","prefixes":[],"driver":"map","job":"convert","live":false,"maxKeys":1}"#;
-        let fleets =
-            outputs(&[("FleetWaf2", queue), ("FleetBulk", map), ("QueueUrl", "x")]).fleets().unwrap();
+        let map = r#"{"name":"bulk","prefixes":[],"driver":"map","job":"convert","live":false,"maxKeys":1,
+            "size":{"workers":"lambda","memoryMb":512,"maxConcurrency":7,"batchSize":2}}"#;
+        let outputs = outputs(&[("FleetWaf2", queue), ("FleetBulk", map), ("QueueUrl", "x")]);
+        let fleets = outputs.fleets().unwrap();
         assert_eq!(fleets.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["bulk", "waf-2"]);
         let (_, waf) = fleets.get("waf-2").unwrap();
         let dead_letters = Some("https://x/d.fifo".to_owned());
         assert_eq!(waf.driver, Driver::Queue { url: "https://x/q.fifo".to_owned(), dead_letters });
         assert_eq!((&*waf.prefixes, waf.live, waf.max_keys), (&["waf/".to_owned()][..], true, 7));
         assert_eq!(fleets.get("bulk").unwrap().1.driver, Driver::Map);
+        let fargate = Workers::Fargate { vcpu: 0.5, memory_mb: 1024, max_tasks: 3, backlog_per_task: 9 };
+        assert_eq!(outputs.workers("waf-2").unwrap(), Some(fargate));
+        let map = Workers::Map { memory_mb: 512, concurrency: 7, batch: 2 };
+        assert_eq!((outputs.workers("bulk").unwrap(), outputs.workers("other").unwrap()), (Some(map), None));
     }
 
     #[test]

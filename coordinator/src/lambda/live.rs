@@ -73,31 +73,100 @@ pub(super) fn close(
     Ok(closed)
 }
 
-/// Writes the metric of a live run that has ended. A close of today proves no day, so it has none.
+/// Writes the metric of a live run that has ended.
 pub(super) fn log_end(settings: &Settings, state: &RunState) {
-    let Some((day, _)) = parse_run_name(&state.fleet, &state.run) else { return };
-    let is_over = day < Day::of(Timestamp::now());
-    let Some(ended) = state.ended().filter(|_| is_over) else { return };
+    if let Some(metrics) = end_metrics(settings, state, Timestamp::now()) {
+        print_metrics(&metrics);
+    }
+}
+
+/// Returns the metric of a live run that has ended. A close of today proves no day, so it has none.
+fn end_metrics(settings: &Settings, state: &RunState, now: Timestamp) -> Option<Value> {
+    let (day, _) = parse_run_name(&state.fleet, &state.run)?;
+    let is_over = day < Day::of(now);
+    let ended = state.ended().filter(|_| is_over)?;
     let queue = settings.fleets.get(&state.fleet).ok().and_then(|(_, fleet)| match &fleet.driver {
         Driver::Queue { url, .. } => url.rsplit('/').next(),
         Driver::Map => None,
     });
     let is_done = ended.state == ReportState::Done;
-    print_metrics(&json!({
+    Some(json!({
         CLOSED: u8::from(is_done),
         "Queue": queue,
         "_aws": {
-            "Timestamp": Timestamp::now().as_millisecond(),
+            "Timestamp": now.as_millisecond(),
             "CloudWatchMetrics": [{
                 "Namespace": "Flowherd",
                 "Dimensions": [["Queue"]],
                 "Metrics": [{ "Name": CLOSED, "Unit": "Count" }],
             }],
         },
-    }));
+    }))
 }
 
 fn print_metrics(metrics: &Value) {
     // A closed standard output does not fail the invocation.
     let _ = writeln!(std::io::stdout(), "{metrics}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{Checking, Ended, Operation, Progress};
+
+    const NOW: &str = "2026-02-19T02:10:00Z";
+
+    fn settings() -> Settings {
+        let variable = |name: &str| {
+            let value = match name {
+                "FLOWHERD_SOURCE_BUCKET" => "logs",
+                "FLOWHERD_RESULTS_BUCKET" => "results",
+                "FLOWHERD_QUEUE_URL" => "https://sqs.eu-west-1.amazonaws.com/111122223333/Flowherd.fifo",
+                _ => return None,
+            };
+            Some(value.to_owned())
+        };
+        Settings::read(&variable).unwrap()
+    }
+
+    fn metrics(run: &str, operation: Operation) -> Option<Value> {
+        let state = RunState {
+            run: run.to_owned(),
+            fleet: "main".to_owned(),
+            prefix: "p/".to_owned(),
+            wait_seconds: 0,
+            progress: Progress::default(),
+            message: None,
+            operation,
+        };
+        end_metrics(&settings(), &state, NOW.parse().unwrap())
+    }
+
+    fn ended(state: ReportState) -> Operation {
+        Operation::End(Ended { state, report: "runs/r/report.json".to_owned() })
+    }
+
+    #[test]
+    fn the_end_of_a_live_day_has_the_metric_that_the_alarm_reads() {
+        let day = "live-main-2026-02-18";
+        for (state, value) in [(ReportState::Done, 1), (ReportState::Failed, 0), (ReportState::Incomplete, 0)]
+        {
+            let metrics = metrics(day, ended(state)).unwrap();
+            assert_eq!(metrics["LiveDayClosed"], value, "{metrics}");
+            // The alarm of cdk/lib/live.ts has this dimension, and is raised below 1.
+            assert_eq!(metrics["Queue"], "Flowherd.fifo");
+            let definition = &metrics["_aws"]["CloudWatchMetrics"][0];
+            assert_eq!(definition["Namespace"], "Flowherd");
+            assert_eq!(definition["Dimensions"], json!([["Queue"]]));
+            assert_eq!(definition["Metrics"], json!([{ "Name": "LiveDayClosed", "Unit": "Count" }]));
+        }
+        assert!(metrics("live-main-2026-02-18-late-1", ended(ReportState::Done)).is_some());
+    }
+
+    #[test]
+    fn neither_a_close_of_today_nor_an_unfinished_or_other_run_has_the_metric() {
+        assert_eq!(metrics("live-main-2026-02-19", ended(ReportState::Done)), None);
+        assert_eq!(metrics("live-main-2026-02-18", Operation::Check(Checking::default())), None);
+        assert_eq!(metrics("monday", ended(ReportState::Done)), None);
+    }
 }

@@ -86,7 +86,8 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             closed.runs = self.close_again(keys, day)?;
             return Ok(closed);
         }
-        let days = if keys.live { self.days_to_close(today)? } else { self.marked_days(|day| day <= today)? };
+        let days =
+            if keys.live { self.days_to_close(today)? } else { self.marked_days(false, |day| day <= today)? };
         if days.is_empty() && !keys.live {
             return Err(not_live(keys, "no day to close"));
         }
@@ -115,11 +116,28 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             Some(_) => false,
             None => true,
         };
+        if !needs_run {
+            self.unmark_purged(&runs)?;
+        }
         if needs_run && keys.live {
             let run = self.open_run(&keys.territory, day)?;
             runs.push(RunOfDay { run, stage: LiveStage::Open });
         }
         self.close_pending(keys, &runs, limit)
+    }
+
+    /// Removes the markers of purged runs of a day that other runs have proven.
+    fn unmark_purged(&self, runs: &[RunOfDay]) -> Result<(), CoordinatorError> {
+        if runs.iter().any(|found| found.stage != LiveStage::Ended) {
+            return Ok(());
+        }
+        for RunOfDay { run, .. } in runs {
+            let path = layout::unclosed(&run.run);
+            if self.exists(&path)? {
+                self.results.remove(&path).map_err(CoordinatorError::Ledger)?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns whether a run has a report of its whole listing. After a purge, only a report without a lost task counts.
@@ -169,7 +187,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     fn days_to_close(&self, today: Day) -> Result<Vec<Day>, CoordinatorError> {
         let yesterday = today.plus(-1);
         // The marker is written before the run, so after a failed begin there may be only the marker.
-        let marked = self.marked_days(|day| day < yesterday)?;
+        let marked = self.marked_days(true, |day| day < yesterday)?;
         let in_week = marked.iter().copied().filter(|day| *day >= yesterday.plus(-LOOK_BACK));
         let mut first = in_week.min().unwrap_or(yesterday);
         for day in (1..=LOOK_BACK).map(|back| yesterday.plus(-back)) {
@@ -188,14 +206,18 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         Ok(days)
     }
 
-    /// Returns the days with a run marker that fit, latest first.
-    fn marked_days(&self, fits: impl Fn(Day) -> bool) -> Result<Vec<Day>, CoordinatorError> {
+    /// Returns the days with a run marker that fit, latest first; with `purged`, also those of runs that a purge has ended.
+    fn marked_days(&self, purged: bool, fits: impl Fn(Day) -> bool) -> Result<Vec<Day>, CoordinatorError> {
         let mut marked = BTreeSet::new();
         for page in pages(self.results, layout::ACTIVE) {
             let entries = page.map_err(CoordinatorError::Ledger)?.entries;
             let names = entries
                 .iter()
-                .filter_map(|entry| entry.key.strip_prefix(layout::ACTIVE)?.strip_suffix(".json"));
+                .filter_map(|entry| entry.key.strip_prefix(layout::ACTIVE)?.strip_suffix(".json"))
+                .filter_map(|name| match name.strip_prefix(layout::UNCLOSED) {
+                    Some(name) => purged.then_some(name),
+                    None => Some(name),
+                });
             let days = names.filter_map(|name| parse_run_name(self.fleet, name)).map(|(day, _)| day);
             marked.extend(days.filter(|day| fits(*day)));
         }

@@ -5,7 +5,6 @@ mod failures;
 mod interface_name;
 mod inventory;
 mod organization;
-mod query;
 #[cfg(test)]
 mod tests;
 
@@ -23,14 +22,13 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-pub(crate) use self::query::domain;
+use self::inventory::read_inventory;
 pub use self::{
     failures::failures,
     interface_name::InterfaceNames,
     inventory::{Inventory, Resource},
-    query::{QueryError, Retries},
 };
-use self::{inventory::read_inventory, query::QueryClient};
+use crate::api::{ApiClient, ApiError, EC2, Retries, STS};
 
 /// Accounts and regions that are read at the same time. Each has its own rate limits
 /// (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>).
@@ -55,7 +53,7 @@ pub struct Target {
 ///
 /// # Errors
 /// If the runtime cannot start. Other errors are in the results.
-pub fn read_names(targets: &[Target], retries: Retries) -> io::Result<Vec<Result<Inventory, QueryError>>> {
+pub fn read_names(targets: &[Target], retries: Retries) -> io::Result<Vec<Result<Inventory, ApiError>>> {
     Ok(Runtime::new()?.block_on(read_names_until(targets, retries, None)))
 }
 
@@ -67,18 +65,18 @@ pub fn accounts_of_organization(
     target: &Target,
     role_name: &str,
     retries: Retries,
-) -> io::Result<Result<Vec<Target>, QueryError>> {
+) -> io::Result<Result<Vec<Target>, ApiError>> {
     Ok(Runtime::new()?.block_on(target.of_organization(role_name, retries)))
 }
 
-/// Reads the names of all targets until `end`. Returns one result for each, in the same order: [`QueryError::OutOfTime`] for
+/// Reads the names of all targets until `end`. Returns one result for each, in the same order: [`ApiError::OutOfTime`] for
 /// each that is not complete then.
 pub async fn read_names_until(
     targets: &[Target],
     retries: Retries,
     end: Option<Instant>,
-) -> Vec<Result<Inventory, QueryError>> {
-    let mut results: Vec<Option<Result<Inventory, QueryError>>> = targets.iter().map(|_| None).collect();
+) -> Vec<Result<Inventory, ApiError>> {
+    let mut results: Vec<Option<Result<Inventory, ApiError>>> = targets.iter().map(|_| None).collect();
     let mut waiting = targets.iter().cloned().enumerate();
     let mut running = JoinSet::new();
     loop {
@@ -88,7 +86,7 @@ pub async fn read_names_until(
             running.spawn(async move {
                 let read = target.read(retries);
                 let result = match end {
-                    Some(end) => timeout_at(end, read).await.unwrap_or(Err(QueryError::OutOfTime)),
+                    Some(end) => timeout_at(end, read).await.unwrap_or(Err(ApiError::OutOfTime)),
                     None => read.await,
                 };
                 (number, result)
@@ -101,15 +99,15 @@ pub async fn read_names_until(
             None => break,
         }
     }
-    results.into_iter().map(|result| result.unwrap_or(Err(QueryError::Panicked))).collect()
+    results.into_iter().map(|result| result.unwrap_or(Err(ApiError::Panicked))).collect()
 }
 
 impl Target {
-    async fn read(&self, retries: Retries) -> Result<Inventory, QueryError> {
+    async fn read(&self, retries: Retries) -> Result<Inventory, ApiError> {
         read_inventory(&mut self.client(retries).await?).await
     }
 
-    async fn client(&self, retries: Retries) -> Result<QueryClient, QueryError> {
+    async fn client(&self, retries: Retries) -> Result<ApiClient, ApiError> {
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(CREDENTIALS).build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts.clone());
         let mut region = self.region.clone().map(Region::new);
@@ -137,6 +135,6 @@ impl Target {
             }
             None => config.credentials_provider(),
         };
-        QueryClient::new(&config, credentials, retries)
+        ApiClient::new(&config, credentials, retries, &[EC2, STS])
     }
 }

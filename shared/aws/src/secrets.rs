@@ -23,7 +23,7 @@ use flowherd_shared::backoff;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{connect::endpoint, ec2::domain};
+use crate::{api::domain, connect::endpoint};
 
 const CONNECT: Duration = Duration::from_secs(10);
 const ATTEMPT: Duration = Duration::from_secs(20);

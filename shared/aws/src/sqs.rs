@@ -65,6 +65,15 @@ impl SqsQueue {
         QueueAttributes::read(&|name| Some(response.attributes()?.get(name)?.as_str()))
     }
 
+    /// Returns the ARN of the queue.
+    pub fn arn(&self) -> Result<String, QueueError> {
+        let response = self.get_attributes(&[QueueAttributeName::QueueArn]);
+        let response = response.map_err(failed("GetQueueAttributes"))?;
+        let arn = response.attributes().and_then(|attributes| attributes.get(&QueueAttributeName::QueueArn));
+        arn.cloned()
+            .ok_or_else(|| QueueError::InvalidResponse("SQS returned no QueueArn for the queue".to_owned()))
+    }
+
     /// Returns the URL of the queue with this ARN.
     pub fn url_of(&self, arn: &str) -> Result<String, QueueError> {
         // arn:aws:sqs:<region>:<account>:<name>

@@ -189,9 +189,7 @@ impl Fleet {
         let outcome = self.coordinate(|coordinator| match event {
             Event::Run(options) | Event::Begin(options) => coordinator.begin(&options),
             Event::Continue { run } => coordinator.resume_driving(&run),
-            Event::ReportNow { run } => {
-                coordinator.run(&run).and_then(|run| coordinator.step(RunState::report_now(&run), &|| false))
-            }
+            Event::ReportNow { run } => coordinator.report_after_failure(&run, &|| false),
             Event::Redrive { run } => {
                 let (_, state) = coordinator.redrive(&run)?;
                 state.ok_or_else(|| CoordinatorError::Busy("an open live run is not driven".to_owned()))

@@ -9,7 +9,8 @@ use std::{
 };
 
 use flowherd_cli::cost::{
-    ALARM_METRICS, CUSTOM_METRICS, Estimate, LOG_BYTES, MAX_CONCURRENCY, Objects, S3_READS, SQS_REQUESTS,
+    ALARM_METRICS, BATCH, CUSTOM_METRICS, Estimate, IdleMonth, LOG_BYTES, MAX_CONCURRENCY, MEMORY_MB,
+    Objects, S3_READS, SQS_REQUESTS, Workers, live::LiveDay,
 };
 use flowherd_shared::{
     error::Reason,
@@ -300,11 +301,15 @@ fn the_cost_document_has_the_numbers_of_the_estimate() {
     let estimate = |count: u64, size: u64, memory_mb: u32| {
         let mut objects = Objects::default();
         (0..count).for_each(|_| objects.add(size));
-        Estimate::new("", objects, memory_mb, MAX_CONCURRENCY)
+        Estimate::new("", objects, &Workers::Lambda { memory_mb, concurrency: MAX_CONCURRENCY, batch: BATCH })
     };
+    let fargate = Workers::Fargate { vcpu: 1.0, memory_mb: 2048, max_tasks: 10, backlog_per_task: 4 };
+    let idle_of = |workers: &Workers| format!("{:.2} dollars", IdleMonth::new(workers).total);
     let day = estimate(17_280, 10_500_000, 1769);
     let idle = day.idle_month;
     let rows = [
+        format!("5 metrics have alarms: {}", idle_of(&Workers::of_driver(true))),
+        format!("tasks: {}", idle_of(&fargate)),
         format!("S3 reads       = {S3_READS} x N"),
         format!("SQS requests   = {SQS_REQUESTS} x N"),
         format!("log bytes      = {LOG_BYTES} x N"),
@@ -329,8 +334,53 @@ fn the_cost_document_has_the_numbers_of_the_estimate() {
     assert!((metrics as f64 - ALARM_METRICS).abs() < f64::EPSILON, "{metrics}");
     assert!(document.contains(&format!("{count} alarms with {metrics} metrics")), "{count} {metrics}");
     assert!((METRICS.len() as f64 - CUSTOM_METRICS).abs() < f64::EPSILON);
-    let concurrency = format!("maxConcurrency: {MAX_CONCURRENCY},");
-    assert!(read("cdk/lib/props.ts").contains(&concurrency), "{concurrency}");
+    let props = read("cdk/lib/props.ts");
+    for default in [
+        format!("maxConcurrency: {MAX_CONCURRENCY},"),
+        format!("batchSize: {BATCH},"),
+        format!("workerMemoryMb: {MEMORY_MB},"),
+    ] {
+        assert!(props.contains(&default), "{default}");
+    }
+}
+
+#[test]
+fn the_cost_document_has_the_prices_of_the_estimate() {
+    let document = read("docs/cost.md");
+    let prices = read("cli/src/cost/prices.rs");
+    let number = Regex::new(r"pub\(super\) const (\w+): f64 = ([\d._]+)").unwrap();
+    let found: Vec<_> = number.captures_iter(&prices).map(|found| found.extract::<2>().1).collect();
+    assert_eq!(found.len(), prices.matches("pub(super) const").count());
+    for [name, value] in found {
+        let value: f64 = value.replace('_', "").parse().unwrap();
+        let shown = [format!("| {value} |"), format!("| {value:.2} |")];
+        assert!(shown.iter().any(|shown| document.contains(shown)), "{name}: {value}");
+    }
+    for page in Regex::new("<(https://aws.amazon.com/[^>]+)>").unwrap().captures_iter(&prices) {
+        assert!(document.contains(&format!("({})", &page[1])), "{}", &page[1]);
+    }
+}
+
+#[test]
+fn the_document_of_live_fleets_has_the_numbers_of_the_estimate() {
+    let document = read("docs/live.md");
+    let mut objects = Objects::default();
+    (0..100_000).for_each(|_| objects.add(1_000_000));
+    let day = |workers: &Workers| LiveDay::new(&Estimate::new("", objects, workers), workers);
+    let of_lambda = day(&Workers::default());
+    let [mut live, mut listed] = [0.0, 0.0];
+    for row in &of_lambda.rows {
+        let numbers = format!("| {:.3} | {:.3} |", row.live, row.listed);
+        let has_row = |line: &str| line.starts_with(&format!("| {}", row.what)) && line.ends_with(&numbers);
+        assert!(document.lines().any(has_row), "{row:?}");
+        live += row.live;
+        listed += row.listed;
+    }
+    assert!(document.contains(&format!("| **sum** | **{live:.3}** | **{listed:.3}** |")), "{live} {listed}");
+    let fargate = Workers::Fargate { vcpu: 1.0, memory_mb: 2048, max_tasks: 10, backlog_per_task: 4 };
+    let day = day(&fargate);
+    let tasks = day.rows.iter().find(|row| row.what == "tasks on Fargate").unwrap();
+    assert!(document.contains(&format!("the whole day: {:.2} with one vCPU", tasks.live)), "{tasks:?}");
 }
 
 /// All Markdown files of the repository by path.

@@ -91,6 +91,11 @@ impl Live {
     }
 
     fn arrive(&self, bodies: &[String]) -> Handled {
+        self.arrive_while(bodies, &|| true)
+    }
+
+    /// Lets events arrive in an invocation that has time while `has_time` returns `true`.
+    fn arrive_while(&self, bodies: &[String], has_time: &dyn Fn() -> bool) -> Handled {
         let message = |(at, body): (usize, &String)| ArrivalMessage {
             message_id: at.to_string(),
             body: body.clone(),
@@ -98,7 +103,7 @@ impl Live {
         };
         let messages: Vec<ArrivalMessage> = bodies.iter().enumerate().map(message).collect();
         let arrivals = Arrivals { bucket: BUCKET, fleets: &self.keys, now: self.now() };
-        arrivals.handle(&messages, &|| true, |keys, day, objects| {
+        arrivals.handle(&messages, has_time, |keys, day, objects| {
             assert_eq!(keys.fleet, "main");
             self.fleet.coordinate(|coordinator| coordinator.arrive(&keys.territory, day, objects))
         })

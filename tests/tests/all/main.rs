@@ -34,6 +34,7 @@ mod index;
 mod items;
 mod limits;
 mod live;
+mod live_cloud;
 mod manual;
 mod map;
 mod map_cloud;

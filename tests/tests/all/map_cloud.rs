@@ -142,6 +142,21 @@ fn a_deployed_map_fleet_runs_a_prefix_without_a_queue_and_names_what_failed() {
         (&1.into(), &11.into()),
         "{report}"
     );
+    // Its workers are those of the fleet, and a map is never live.
+    let estimated = deployed.flowherd(&["estimate", "--prefix", "firehose/", "--json"]);
+    let estimate = printed(&estimated);
+    for (part, value) in [("fleet", json!("main")), ("driver", json!("map")), ("objects", json!(12))] {
+        assert_eq!(estimate[part], value, "{estimated:?}");
+    }
+    assert_eq!(
+        (&estimate["express_requests"], &estimate["sqs_requests"]),
+        (&2.into(), &0.into()),
+        "{estimate}"
+    );
+    let text = deployed.flowherd(&["estimate", "--prefix", "firehose/", "--fleet", "main"]);
+    assert!(text.stdout.contains("Step Functions executions"), "{text:?}");
+    let live = deployed.flowherd(&["estimate", "--prefix", "firehose/", "--live"]);
+    assert!(live.status == 2 && live.stderr.contains("a fleet with driver map cannot be live"), "{live:?}");
     let status = deployed.flowherd(&["status"]);
     assert_eq!(status.status, 0, "{status:?}");
     assert!(status.stdout.starts_with("no run is active\n"), "{status:?}");

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use flowherd_aws::{
-    ec2::{Inventory, QueryError, Resource},
+    api::ApiError,
+    ec2::{Inventory, Resource},
     s3::Bucket,
 };
 use flowherd_coordinator::{
@@ -48,7 +49,7 @@ fn account(id: &str, hour: i64, interfaces: &[(&str, &str)]) -> Inventory {
 fn refresh_at(
     results: &Bucket,
     hour: i64,
-    read: impl FnMut() -> Vec<Result<Inventory, QueryError>>,
+    read: impl FnMut() -> Vec<Result<Inventory, ApiError>>,
 ) -> Result<Refreshed, CoordinatorError> {
     refresh_keeping(results, None, hour, read)
 }
@@ -57,7 +58,7 @@ fn refresh_keeping(
     results: &Bucket,
     retention_days: Option<u32>,
     hour: i64,
-    mut read: impl FnMut() -> Vec<Result<Inventory, QueryError>>,
+    mut read: impl FnMut() -> Vec<Result<Inventory, ApiError>>,
 ) -> Result<Refreshed, CoordinatorError> {
     let options =
         RefreshOptions { role_arns: vec![ROLE.to_owned()], retention_days, ..RefreshOptions::default() };
@@ -82,9 +83,9 @@ fn file(results: &Bucket) -> Value {
     serde_json::from_slice(&results.get(layout::NAMES).unwrap().unwrap()).unwrap()
 }
 
-fn denied(action: &'static str) -> QueryError {
+fn denied(action: &'static str) -> ApiError {
     let (code, message) = ("UnauthorizedOperation".to_owned(), "no".to_owned());
-    QueryError::Refused { action, code, message, hint: "" }
+    ApiError::Refused { action, code, message, hint: "" }
 }
 
 #[test]
@@ -205,7 +206,7 @@ fn a_damaged_names_file_stays_as_it_is_and_fails_the_refresh() {
 fn a_refresh_that_reads_nothing_leaves_the_file_as_it_is() {
     let cloud = LocalCloud::start();
     let results = cloud.bucket("results");
-    let nothing = || vec![Err(QueryError::OutOfTime), Err(QueryError::OutOfTime)];
+    let nothing = || vec![Err(ApiError::OutOfTime), Err(ApiError::OutOfTime)];
     let refreshed = refresh_at(&results, 0, nothing).unwrap();
     assert_eq!((refreshed.written, refreshed.failures.len()), (false, 2));
     assert_eq!(results.get(layout::NAMES).unwrap(), None);

@@ -9,7 +9,7 @@ use flowherd_tests::{
     objects::{FLOW, envelope, event, gzip},
     python_server::python,
 };
-use serde_json::Value;
+use serde_json::{Value, json as value};
 
 use super::{
     place::{PROGRAM, Place},
@@ -27,6 +27,20 @@ s3.put_bucket_notification_configuration(
     Bucket='archive', NotificationConfiguration={**notifications, 'EventBridgeConfiguration': {}})
 ";
 
+/// Calls an operation of `EventBridge` on the rule with this name, such as `disable_rule`.
+const RULE: &str = r"
+import sys, botocore.session
+events = botocore.session.get_session().create_client(
+    'events', region_name='us-east-1', endpoint_url=sys.argv[1], aws_access_key_id='test', aws_secret_access_key='test')
+getattr(events, sys.argv[2])(Name=sys.argv[3])
+";
+
+fn call(deployed: &Deployed, script: &str, args: &[&str]) {
+    let mut command = Command::new(python());
+    let status = command.args(["-c", script, &deployed.cloud.endpoint]).args(args).status().unwrap();
+    assert!(status.success(), "{args:?}");
+}
+
 fn status(deployed: &Deployed) -> Value {
     let ran = deployed.flowherd(&["live", "status", "--json"]);
     assert_eq!(ran.status, 0, "{ran:?}");
@@ -40,8 +54,7 @@ fn a_deployed_live_fleet_converts_objects_as_they_arrive_and_closes_their_day() 
     let check = deployed.flowherd(&["live", "check"]);
     assert_eq!(check.status, 1, "{check:?}");
     assert!(check.stderr.contains("does not send its events to EventBridge"), "{check:?}");
-    let enabled = Command::new(python()).args(["-c", ENABLE, &deployed.cloud.endpoint]).status().unwrap();
-    assert!(enabled.success());
+    call(&deployed, ENABLE, &[]);
 
     let day = status(&deployed)["day"].as_str().unwrap().to_owned();
     let source = deployed.cloud.aws().bucket("archive", None);
@@ -56,6 +69,7 @@ fn a_deployed_live_fleet_converts_objects_as_they_arrive_and_closes_their_day() 
     println!("20 objects done after {:?}; latency {latency}", began.elapsed());
     let check = deployed.flowherd(&["live", "check"]);
     assert_eq!((check.status, check.stdout.contains("sent to EventBridge")), (0, true), "{check:?}");
+    a_disabled_rule_is_a_problem(&deployed);
 
     // An object without an event, because the rule does not have its prefix, is no object of the fleet.
     source.put("other/a", &object).unwrap();
@@ -72,6 +86,22 @@ fn a_deployed_live_fleet_converts_objects_as_they_arrive_and_closes_their_day() 
     );
     let yesterday = deployed.flowherd(&["live", "status"]);
     assert!(yesterday.stdout.contains("not closed"), "{yesterday:?}");
+}
+
+/// `live check` reads the rule of the stack, and names the command that fixes it.
+fn a_disabled_rule_is_a_problem(deployed: &Deployed) {
+    let rule = || json(&deployed.flowherd(&["live", "check", "--json"]))["rule"].clone();
+    let found = rule();
+    assert_eq!(found["differences"], value!([]), "{found}");
+    let name = found["name"].as_str().unwrap();
+    call(deployed, RULE, &["disable_rule", name]);
+    let check = deployed.flowherd(&["live", "check"]);
+    let command = format!("the EventBridge rule {name} is disabled");
+    assert_eq!((check.status, check.stderr.contains(&command)), (1, true), "{check:?}");
+    assert!(check.stderr.contains(&format!("aws events enable-rule --name {name}")), "{check:?}");
+    assert!(check.stdout.contains("rule      disabled"), "{check:?}");
+    call(deployed, RULE, &["enable_rule", name]);
+    assert_eq!(rule()["differences"], value!([]));
 }
 
 /// The chain in front of the source bucket: it also enables its events, and measures.

@@ -20,8 +20,8 @@ use crate::{
     args::EstimateArgs,
     convert::listing::Listing,
     index_cost::{
-        CLUSTER_BYTES_PER_ROW, CSV_BYTES_PER_ROW, IndexEstimate, IndexFleet, ObjectTotals,
-        PLAIN_BYTES_PER_ROW, RowObjects, SENT_BYTES_PER_ROW,
+        CLUSTER_BYTES_PER_ROW, CSV_BYTES_PER_ROW, IndexEstimate, IndexFleet, MAX_CONCURRENCY, MEMORY_MB,
+        ObjectTotals, PLAIN_BYTES_PER_ROW, RowObjects, SENT_BYTES_PER_ROW,
     },
     results_dir::{ResultsDir, fail_on},
     stop::Stop,
@@ -172,8 +172,8 @@ fn show(args: &EstimateArgs, prefix: &str, results: &str, objects: &RowObjects) 
         summary::print_message(&no_objects(results, prefix));
     }
     let fleet = IndexFleet {
-        memory_mb: args.memory,
-        concurrency: args.concurrency,
+        memory_mb: args.memory.unwrap_or(MEMORY_MB),
+        concurrency: args.concurrency.unwrap_or(MAX_CONCURRENCY),
         rows_per_second: args.index.rows_per_second,
     };
     let estimate = IndexEstimate::new(prefix, objects, fleet);

@@ -1,10 +1,8 @@
-//! The XML of EC2's responses, and the errors of JSON APIs. Each function cites the page of its action.
+//! The XML of the responses of EC2 and STS. Each function cites the page of its action.
 
-use roxmltree::{Document, Node, ParsingOptions};
-use serde::Deserialize;
+use roxmltree::{Document, Node};
 
-/// Maximum nodes of a response. A page of 1,000 network interfaces, each with 50 tags, has less than half of them.
-const MAX_NODES: u32 = 2_000_000;
+use crate::api::parse;
 
 /// A network interface.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -133,40 +131,6 @@ pub(super) fn account(xml: &str) -> Result<String, String> {
     account
         .filter(|account| account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit()))
         .ok_or_else(|| "the response has no Account of 12 digits".to_owned())
-}
-
-/// Returns the token of the next page, if there is one.
-pub(super) fn next_token(page: &Document<'_>) -> Option<String> {
-    text(page.root_element(), "nextToken")
-}
-
-/// Returns code and message of an error
-/// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>).
-pub(super) fn error(xml: &str) -> Option<(String, String)> {
-    let document = parse(xml).ok()?;
-    let error = document.descendants().find(|node| node.tag_name().name() == "Error")?;
-    Some((text(error, "Code")?, text(error, "Message").unwrap_or_default()))
-}
-
-/// Returns code and message of an error of a JSON API
-/// (<https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html#operation-error-serialization>).
-pub(super) fn json_error(text: &str) -> Option<(String, String)> {
-    #[derive(Deserialize)]
-    struct Failed {
-        #[serde(rename = "__type")]
-        kind: String,
-        #[serde(alias = "Message", default)]
-        message: String,
-    }
-    let failed: Failed = serde_json::from_str(text).ok()?;
-    let code = failed.kind.rsplit('#').next()?.split(':').next()?.to_owned();
-    Some((code, failed.message))
-}
-
-/// Parses a response. It may not declare entities.
-pub(super) fn parse(xml: &str) -> Result<Document<'_>, String> {
-    let options = ParsingOptions { nodes_limit: MAX_NODES, ..ParsingOptions::default() };
-    Document::parse_with_options(xml, options).map_err(|error| format!("the response is not XML: {error}"))
 }
 
 /// Reads each item of the response's list.

@@ -2,18 +2,19 @@
 
 use flowherd_shared::error::error_chain;
 
-use super::{Inventory, QueryError, Resource, Target};
+use super::{Inventory, Resource, Target};
+use crate::api::ApiError;
 
 /// Returns a line for each account, region or resource that could not be read.
 #[must_use]
-pub fn failures(targets: &[Target], read: &[Result<Inventory, QueryError>]) -> Vec<String> {
+pub fn failures(targets: &[Target], read: &[Result<Inventory, ApiError>]) -> Vec<String> {
     let lines = targets.iter().zip(read).flat_map(|(target, read)| {
         let [account, region, credentials] = target.columns(read);
         let place = format!("account {account}, region {region}, {credentials}");
         match read {
             Err(error) => vec![format!("{place}: {}. Its former names stay", chain(error))],
             Ok(inventory) => {
-                let line = |(resource, error): &(Resource, QueryError)| {
+                let line = |(resource, error): &(Resource, ApiError)| {
                     format!(
                         "{place}: cannot read {resource}: {}. {}",
                         chain(error),
@@ -28,7 +29,7 @@ pub fn failures(targets: &[Target], read: &[Result<Inventory, QueryError>]) -> V
 }
 
 /// Returns an error and its causes on one line. Those of credentials have several.
-fn chain(error: &QueryError) -> String {
+fn chain(error: &ApiError) -> String {
     error_chain(error).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -44,7 +45,7 @@ fn retention_note(resource: Resource) -> &'static str {
 impl Target {
     /// Returns account, region and credentials; `?` for what is not known.
     #[must_use]
-    pub fn columns(&self, read: &Result<Inventory, QueryError>) -> [String; 3] {
+    pub fn columns(&self, read: &Result<Inventory, ApiError>) -> [String; 3] {
         let reading = read.as_ref().ok().map(|inventory| &inventory.reading);
         let unknown = || "?".to_owned();
         let of_role = || self.role_arn.as_ref().and_then(|arn| arn.split(':').nth(4)).map(str::to_owned);

@@ -11,8 +11,8 @@ use roxmltree::Document;
 use super::{
     answer::{self, Interface, NamedResource},
     interface_name::InterfaceNames,
-    query::{QueryClient, QueryError, STS},
 };
+use crate::api::{ApiClient, ApiError, STS};
 
 /// A kind of resource, with the action that lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub struct Inventory {
     /// The names.
     pub reading: Reading,
     /// What could not be read, and why.
-    pub failures: Vec<(Resource, QueryError)>,
+    pub failures: Vec<(Resource, ApiError)>,
 }
 
 /// The resources that give names to network interfaces; `None` for those that could not be read.
@@ -78,11 +78,11 @@ struct Owners {
 }
 
 /// Reads all parts. A part that cannot be read does not stop the others.
-pub(super) async fn read_inventory(client: &mut QueryClient) -> Result<Inventory, QueryError> {
+pub(super) async fn read_inventory(client: &mut ApiClient) -> Result<Inventory, ApiError> {
     let at_ms = now_ms()?;
     let action = "GetCallerIdentity";
     let xml = client.call(STS, action).await?;
-    let account = answer::account(&xml).map_err(|why| QueryError::Response { action, why })?;
+    let account = answer::account(&xml).map_err(|why| ApiError::Response { action, why })?;
     let reading = Reading { account, region: client.region.clone(), at_ms, ..Reading::default() };
     let mut inventory = Inventory { reading, failures: Vec::new() };
     let owners = Owners {
@@ -116,7 +116,7 @@ impl Inventory {
     /// Reads all pages of a resource, or adds the failure. Only what `entries` returns stays in memory.
     async fn read<T, V>(
         &mut self,
-        client: &mut QueryClient,
+        client: &mut ApiClient,
         resource: Resource,
         parse: fn(&Document<'_>) -> Result<Vec<T>, String>,
         entries: impl Fn(T) -> Vec<(String, V)>,
@@ -172,7 +172,7 @@ impl Owners {
 }
 
 /// Returns the time in whole seconds, as milliseconds since 1970.
-fn now_ms() -> Result<i64, QueryError> {
-    let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|_| QueryError::Clock)?;
-    i64::try_from(time.as_secs()).ok().and_then(|seconds| seconds.checked_mul(1000)).ok_or(QueryError::Clock)
+fn now_ms() -> Result<i64, ApiError> {
+    let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|_| ApiError::Clock)?;
+    i64::try_from(time.as_secs()).ok().and_then(|seconds| seconds.checked_mul(1000)).ok_or(ApiError::Clock)
 }

@@ -4,10 +4,8 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{
-    Target, answer,
-    query::{ORGANIZATIONS, QueryClient, QueryError, Retries, STS},
-};
+use super::{Target, answer};
+use crate::api::{ApiClient, ApiError, ORGANIZATIONS, Retries, STS};
 
 /// Maximum accounts of an organization. A larger one is refused.
 const MAX_ACCOUNTS: usize = 20_000;
@@ -39,11 +37,11 @@ impl Target {
     ///
     /// # Errors
     /// If AWS refuses the list, or returns another form than documented.
-    pub async fn of_organization(&self, role_name: &str, retries: Retries) -> Result<Vec<Self>, QueryError> {
+    pub async fn of_organization(&self, role_name: &str, retries: Retries) -> Result<Vec<Self>, ApiError> {
         let mut client = self.client(retries).await?;
         let action = "GetCallerIdentity";
         let xml = client.call(STS, action).await?;
-        let own = answer::account(&xml).map_err(|why| QueryError::Response { action, why })?;
+        let own = answer::account(&xml).map_err(|why| ApiError::Response { action, why })?;
         let accounts = accounts(&mut client).await?;
         let target = |account: Account| {
             // arn:aws:organizations::111111111111:account/o-exampleorgid/555555555555
@@ -56,9 +54,9 @@ impl Target {
 }
 
 /// Returns the active accounts, sorted by id.
-async fn accounts(client: &mut QueryClient) -> Result<Vec<Account>, QueryError> {
+async fn accounts(client: &mut ApiClient) -> Result<Vec<Account>, ApiError> {
     let action = "ListAccounts";
-    let failed = |why: String| QueryError::Response { action, why };
+    let failed = |why: String| ApiError::Response { action, why };
     let mut found = Vec::new();
     let mut token: Option<String> = None;
     for _ in 0..MAX_PAGES {

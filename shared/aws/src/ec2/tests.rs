@@ -72,13 +72,13 @@ impl Server {
         Self { endpoint, requests }
     }
 
-    fn read_names(&self) -> Result<Inventory, QueryError> {
+    fn read_names(&self) -> Result<Inventory, ApiError> {
         let credentials =
             Credentials::new("AKIDEXAMPLE", SECRET, Some(SESSION_TOKEN.to_owned()), None, "test");
         let provider = SharedCredentialsProvider::new(credentials);
         let config =
             SdkConfig::builder().region(Region::new("eu-west-1")).endpoint_url(&self.endpoint).build();
-        let mut client = QueryClient::new(&config, Some(provider), QUICK)?;
+        let mut client = ApiClient::new(&config, Some(provider), QUICK, &[EC2, STS])?;
         Runtime::new().unwrap().block_on(read_inventory(&mut client))
     }
 
@@ -258,7 +258,7 @@ fn throttled_requests_are_sent_again() {
     assert!(inventory.reading.parts.contains_key(&Part::Subnets));
     let [(resource, error)] = &*inventory.failures else { panic!("{:?}", inventory.failures) };
     assert_eq!(*resource, Resource::Vpcs);
-    assert!(matches!(error, QueryError::Throttled { attempts: 3, .. }), "{error}");
+    assert!(matches!(error, ApiError::Throttled { attempts: 3, .. }), "{error}");
     let count = |action| server.requests(action).len();
     assert_eq!([count("DescribeSubnets"), count("DescribeInstances"), count("DescribeVpcs")], [3, 2, 3]);
 }
@@ -332,7 +332,7 @@ fn a_part_whose_second_page_fails_is_unread() {
         (action, _) => (200, page(action)),
     });
     let inventory = server.read_names().unwrap();
-    assert!(matches!(&*inventory.failures, [(Resource::Vpcs, QueryError::Refused { .. })]));
+    assert!(matches!(&*inventory.failures, [(Resource::Vpcs, ApiError::Refused { .. })]));
     assert!(!inventory.reading.parts.contains_key(&Part::Vpcs));
 }
 
@@ -351,13 +351,15 @@ fn a_region_that_does_not_know_the_credentials_is_named_as_a_cause() {
 fn settings_of_other_endpoints_are_not_ignored() {
     let client = |config: SdkConfig| {
         let credentials = SharedCredentialsProvider::new(Credentials::new("A", "s", None, None, "test"));
-        QueryClient::new(&config, Some(credentials), QUICK)
+        ApiClient::new(&config, Some(credentials), QUICK, &[EC2, STS])
     };
     for (fips, expected) in [(true, "AWS_USE_FIPS_ENDPOINT"), (false, "AWS_USE_DUALSTACK_ENDPOINT")] {
         let config =
             || SdkConfig::builder().region(Region::new("us-gov-west-1")).use_fips(fips).use_dual_stack(!fips);
-        let Err(QueryError::Endpoints { setting }) = client(config().build()) else { panic!("{expected}") };
-        assert_eq!(setting, expected);
+        let Err(ApiError::Endpoints { setting, variables }) = client(config().build()) else {
+            panic!("{expected}")
+        };
+        assert_eq!((setting, &*variables), (expected, "AWS_ENDPOINT_URL_EC2 and AWS_ENDPOINT_URL_STS"));
         client(config().endpoint_url("https://ec2.example").build()).unwrap();
     }
 }
@@ -387,10 +389,10 @@ fn a_response_in_another_form_is_an_error_and_never_an_empty_list() {
 #[test]
 fn without_an_account_nothing_is_read() {
     let server = Server::start(|_, _| (403, DENIED.to_owned()));
-    assert!(matches!(server.read_names(), Err(QueryError::Refused { action: "GetCallerIdentity", .. })));
+    assert!(matches!(server.read_names(), Err(ApiError::Refused { action: "GetCallerIdentity", .. })));
     let unreachable = Server { endpoint: "http://127.0.0.1:1".to_owned(), requests: Arc::default() };
     let error = unreachable.read_names().unwrap_err();
-    assert!(matches!(error, QueryError::NoResponse { .. }));
+    assert!(matches!(error, ApiError::NoResponse { .. }));
     // Errors show no credentials.
     let text = format!("{error:?} {}", error_chain(&error));
     assert!(!text.contains(SECRET) && !text.contains(SESSION_TOKEN), "{text}");

@@ -124,6 +124,23 @@ fn a_day_whose_run_is_purged_while_it_is_planned_is_closed_again_also_days_later
 }
 
 #[test]
+fn the_day_of_a_purged_run_is_closed_also_after_more_than_a_week_without_a_close() {
+    let live = Live::new();
+    live.arrive_all(&[live.put("p/2026/02/18/10/a", "g")]);
+    live.purge(true).unwrap();
+    let marker = layout::unclosed(DAY);
+    assert!(!live.fleet.has(&layout::active(DAY)) && live.fleet.has(&marker));
+    live.pass(20 * 24 * HOUR);
+    let reports = live.close_and_report(None);
+    let day = reports.iter().find(|report| report.run == LATE).expect("the day is closed again");
+    assert_eq!((objects(day), day.state), ([1, 1, 0, 0, 0], ReportState::Done));
+    // The next close finds nothing to do for the day, and removes the marker.
+    assert_eq!(live.close(None).runs, []);
+    assert!(!live.fleet.has(&marker));
+    assert_eq!(live.close(None).runs, []);
+}
+
+#[test]
 fn a_redrive_of_an_open_run_moves_the_messages_and_does_not_end_its_protection() {
     let live = Live::new();
     let key = "p/2026/02/18/10/a";
@@ -156,6 +173,28 @@ fn an_open_run_is_not_checked_or_reported() {
         assert!(why.contains("flowherd live status"), "{why}");
     }
     assert!(live.fleet.has(&layout::active(DAY)) && !live.fleet.has(&layout::report(DAY)));
+}
+
+#[test]
+fn after_a_failed_step_a_closing_run_is_left_to_the_next_close_once_it_is_listed() {
+    let live = Live::new();
+    live.arrive_all(&[live.put("p/2026/02/18/10/a", "g")]);
+    live.put("p/2026/02/18/10/lost", "g");
+    live.pass(26 * HOUR);
+    let state = live.close(None).runs.remove(0);
+    // Listed and sent. Then a check fails, and the step loop asks for its last report, while the workers do the objects.
+    live.fleet.drive(state, |state| matches!(state.operation, Operation::Plan(_)));
+    let report = || live.fleet.coordinate(|coordinator| coordinator.report_after_failure(DAY, &|| true));
+    assert_eq!(
+        refusal(report()),
+        "live run live-main-2026-02-18 has not ended; the next close of its fleet continues it"
+    );
+    assert!(live.fleet.has(&layout::active(DAY)) && !live.fleet.has(&layout::report(DAY)));
+    assert_eq!(objects(&live.close_one(None)), [2, 2, 0, 0, 0]);
+    // A run of a prefix gets its report.
+    live.fleet.plan("manual", "p/");
+    let reported = live.fleet.coordinate(|coordinator| coordinator.report_after_failure("manual", &|| true));
+    assert_eq!(reported.unwrap().ended().unwrap().state, ReportState::Incomplete);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Events that come twice, late, out of order, never, or for objects that are gone.
 
+use std::cell::Cell;
+
 use flowherd_shared::{layout, queue::Queue};
 use flowherd_tests::{fake::Faults, objects::gunzip};
 use serde_json::json;
@@ -175,6 +177,31 @@ fn messages_whose_tasks_the_queue_does_not_accept_are_delivered_again() {
     assert_eq!(live.fleet.queue.dead_letters().depth().unwrap().sum(), 0);
     let row = live.fleet.results().into_iter().next().unwrap().1;
     assert!(String::from_utf8(gunzip(&row)).unwrap().lines().count() == 2);
+}
+
+#[test]
+fn events_that_are_unfinished_when_the_functions_time_ends_are_delivered_again() {
+    let live = Live::new();
+    let keys = ["p/2026/02/18/10/a", "p/2026/02/17/10/b", "p/2026/02/18/10/c"];
+    let events = keys.map(|key| live.put(key, "g"));
+    // There is time for the first day of the batch.
+    let days = Cell::new(1_u32);
+    let handled = live.arrive_while(&events, &|| days.replace(days.get().saturating_sub(1)) > 0);
+    assert_eq!((handled.sent, handled.unsent, handled.refused), (1, 2, 0));
+    assert_eq!(
+        handled.response(),
+        json!({"batchItemFailures": [{"itemIdentifier": "0"}, {"itemIdentifier": "2"}]})
+    );
+    let [problem] = &handled.problems[..] else { panic!("{:?}", handled.problems) };
+    assert!(problem.contains("day 2026-02-18: the function has no time left"), "{problem}");
+    live.work();
+    assert_eq!(
+        (live.receipts("live-main-2026-02-17"), live.receipts(DAY)),
+        (vec![keys[1].to_owned()], vec![])
+    );
+    live.arrive_all(&[events[0].clone(), events[2].clone()]);
+    live.work();
+    assert_eq!(live.receipts(DAY), [keys[0], keys[2]]);
 }
 
 #[test]

@@ -1,6 +1,9 @@
-//! A client of AWS's Query APIs: form-encoded, signed requests and XML responses
-//! (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html>). It also sends requests to the JSON API of AWS
-//! Organizations.
+//! A client for the AWS APIs whose SDK crates would serve a request or two. It signs requests, and retries them if AWS throttles
+//! them. It knows Query APIs, with form-encoded requests and XML responses
+//! (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html>), and JSON APIs
+//! (<https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html>).
+
+mod response;
 
 use std::{
     error::Error,
@@ -25,7 +28,7 @@ use aws_smithy_types::{body::SdkBody, byte_stream::ByteStream};
 use flowherd_shared::backoff;
 use roxmltree::Document;
 
-use super::answer;
+pub(crate) use self::response::parse;
 use crate::connect::endpoint;
 
 /// Maximum bytes of a response. A page of 1,000 network interfaces with all their tags stays far below it.
@@ -75,9 +78,9 @@ impl Default for Retries {
     }
 }
 
-/// Why names cannot be read.
+/// Why a request has no response that can be used.
 #[derive(Debug, thiserror::Error)]
-pub enum QueryError {
+pub enum ApiError {
     /// Neither the command nor the environment nor the profile names a region.
     #[error("no region; add --region, such as --region eu-west-1, or set AWS_REGION")]
     NoRegion,
@@ -128,12 +131,13 @@ pub enum QueryError {
     },
     /// The environment requests FIPS or dual-stack endpoints, which this client does not know.
     #[error(
-        "{setting} is set, but the names need the endpoints of the services; set AWS_ENDPOINT_URL_EC2 and AWS_ENDPOINT_URL_STS to \
-         them, and with --organization AWS_ENDPOINT_URL_ORGANIZATIONS"
+        "{setting} is set, but this client does not know such endpoints; set {variables} to the endpoints of the services"
     )]
     Endpoints {
         /// The setting of the environment.
         setting: &'static str,
+        /// The variables for the endpoints.
+        variables: String,
     },
     /// The clock of this machine is before 1970.
     #[error("the clock of this machine is before 1970; correct it")]
@@ -148,7 +152,7 @@ pub enum QueryError {
 
 /// An AWS service.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Service {
+pub(crate) struct Service {
     /// Its name in signatures and host names.
     name: &'static str,
     /// Its id in the settings of endpoints.
@@ -167,82 +171,94 @@ enum Protocol {
     Json {
         /// The part of the header `X-Amz-Target` before the action.
         target: &'static str,
+        /// Whether the service has one endpoint in each partition.
+        is_global: bool,
     },
 }
 
-const EC2: Service =
+pub(crate) const EC2: Service =
     Service { name: "ec2", id: "EC2", protocol: Protocol::Query { version: "2016-11-15", has_pages: true } };
-pub(super) const STS: Service =
+pub(crate) const STS: Service =
     Service { name: "sts", id: "STS", protocol: Protocol::Query { version: "2011-06-15", has_pages: false } };
-pub(super) const ORGANIZATIONS: Service = Service {
+pub(crate) const ORGANIZATIONS: Service = Service {
     name: "organizations",
     id: "Organizations",
-    protocol: Protocol::Json { target: "AWSOrganizationsV20161128" },
+    protocol: Protocol::Json { target: "AWSOrganizationsV20161128", is_global: true },
+};
+/// <https://docs.aws.amazon.com/general/latest/gr/ev.html>
+pub(crate) const EVENTBRIDGE: Service = Service {
+    name: "events",
+    id: "EventBridge",
+    protocol: Protocol::Json { target: "AWSEvents", is_global: false },
 };
 
 /// Sends requests with the credentials of one account to one region.
 #[derive(Debug)]
-pub(super) struct QueryClient {
+pub(crate) struct ApiClient {
     connector: SharedHttpConnector,
     provider: SharedCredentialsProvider,
     credentials: Option<Credentials>,
-    pub(super) region: String,
-    ec2: String,
-    sts: String,
-    /// The endpoint, or the setting that needs one of the environment.
-    organizations: Result<String, &'static str>,
+    pub(crate) region: String,
+    config: SdkConfig,
     retries: Retries,
 }
 
-impl QueryClient {
-    pub(super) fn new(
+impl ApiClient {
+    /// Creates a client. `services` are those whose endpoints must be known; those of others are only looked up for a request.
+    pub(crate) fn new(
         config: &SdkConfig,
         provider: Option<SharedCredentialsProvider>,
         retries: Retries,
-    ) -> Result<Self, QueryError> {
-        let region = config.region().ok_or(QueryError::NoRegion)?.to_string();
-        let not_configured = || QueryError::Credentials(CredentialsError::not_loaded_no_source());
+        services: &[Service],
+    ) -> Result<Self, ApiError> {
+        let region = config.region().ok_or(ApiError::NoRegion)?.to_string();
+        let not_configured = || ApiError::Credentials(CredentialsError::not_loaded_no_source());
         let provider = provider.ok_or_else(not_configured)?;
         let settings =
             HttpConnectorSettings::builder().connect_timeout(CONNECT).read_timeout(ATTEMPT).build();
-        let connector = default_connector(&settings, config.sleep_impl()).ok_or(QueryError::Panicked)?;
-        let url = |service: Service| match endpoint(config, service.id) {
+        let connector = default_connector(&settings, config.sleep_impl()).ok_or(ApiError::Panicked)?;
+        let client = Self { connector, provider, credentials: None, region, config: config.clone(), retries };
+        let unknown = |service: &Service| Some((client.url(*service).err()?, service.variable()));
+        let unknown: Vec<_> = services.iter().filter_map(unknown).collect();
+        if let Some((setting, _)) = unknown.first() {
+            let variables: Vec<&str> = unknown.iter().map(|(_, variable)| &**variable).collect();
+            return Err(ApiError::Endpoints { setting, variables: variables.join(" and ") });
+        }
+        Ok(client)
+    }
+
+    /// Returns the endpoint of a service, or the setting of the environment that needs one.
+    fn url(&self, service: Service) -> Result<String, &'static str> {
+        match endpoint(&self.config, service.id) {
             Some(endpoint) => Ok(endpoint),
-            None if config.use_fips() == Some(true) => Err("AWS_USE_FIPS_ENDPOINT"),
-            None if config.use_dual_stack() == Some(true) => Err("AWS_USE_DUALSTACK_ENDPOINT"),
+            None if self.config.use_fips() == Some(true) => Err("AWS_USE_FIPS_ENDPOINT"),
+            None if self.config.use_dual_stack() == Some(true) => Err("AWS_USE_DUALSTACK_ENDPOINT"),
             None => {
-                let region = service.region(&region);
+                let region = service.region(&self.region);
                 Ok(format!("https://{}.{region}.{}/", service.name, domain(region)))
             }
-        };
-        let needed = |service: Service| url(service).map_err(|setting| QueryError::Endpoints { setting });
-        let (ec2, sts, organizations) = (needed(EC2)?, needed(STS)?, url(ORGANIZATIONS));
-        Ok(Self { connector, provider, credentials: None, region, ec2, sts, organizations, retries })
+        }
     }
 
     /// Sends an action and returns its XML.
-    pub(super) async fn call(
-        &mut self,
-        service: Service,
-        action: &'static str,
-    ) -> Result<String, QueryError> {
+    pub(crate) async fn call(&mut self, service: Service, action: &'static str) -> Result<String, ApiError> {
         self.page(service, action, None).await
     }
 
     /// Sends a describing action and passes each page to `take`.
-    pub(super) async fn pages(
+    pub(crate) async fn pages(
         &mut self,
         action: &'static str,
         mut take: impl FnMut(&Document<'_>) -> Result<(), String>,
-    ) -> Result<(), QueryError> {
-        let failed = |why: String| QueryError::Response { action, why };
+    ) -> Result<(), ApiError> {
+        let failed = |why: String| ApiError::Response { action, why };
         let mut token: Option<String> = None;
         for _ in 0..MAX_PAGES {
             let xml = self.page(EC2, action, token.as_deref()).await?;
             let next = {
-                let page = answer::parse(&xml).map_err(failed)?;
+                let page = parse(&xml).map_err(failed)?;
                 take(&page).map_err(failed)?;
-                answer::next_token(&page)
+                response::next_token(&page)
             };
             if next.is_none() {
                 return Ok(());
@@ -260,17 +276,17 @@ impl QueryClient {
         service: Service,
         action: &'static str,
         token: Option<&str>,
-    ) -> Result<String, QueryError> {
+    ) -> Result<String, ApiError> {
         self.send(service, action, &form(service, action, token)).await
     }
 
     /// Sends a request until it is answered, and returns the text of the answer.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &mut self,
         service: Service,
         action: &'static str,
         body: &str,
-    ) -> Result<String, QueryError> {
+    ) -> Result<String, ApiError> {
         let mut attempt = 1;
         loop {
             self.load_credentials().await?;
@@ -287,33 +303,30 @@ impl QueryClient {
         }
     }
 
-    async fn load_credentials(&mut self) -> Result<(), QueryError> {
+    async fn load_credentials(&mut self) -> Result<(), ApiError> {
         let expires_soon = |credentials: &Credentials| {
             credentials.expiry().is_some_and(|expiry| expiry < SystemTime::now() + EXPIRES_SOON)
         };
         if self.credentials.as_ref().is_none_or(expires_soon) {
             let loaded = self.provider.provide_credentials().await;
-            self.credentials = Some(loaded.map_err(QueryError::Credentials)?);
+            self.credentials = Some(loaded.map_err(ApiError::Credentials)?);
         }
         Ok(())
     }
 
     async fn attempt(&self, service: Service, action: &'static str, body: &str) -> Result<String, Failure> {
-        let url = match service.name {
-            "sts" => &self.sts,
-            "organizations" => self
-                .organizations
-                .as_ref()
-                .map_err(|setting| Failure { can_retry: false, error: QueryError::Endpoints { setting } })?,
-            _ => &self.ec2,
+        let unknown = |setting| Failure {
+            can_retry: false,
+            error: ApiError::Endpoints { setting, variables: service.variable() },
         };
+        let url = self.url(service).map_err(unknown)?;
         let no_response = |source: Box<dyn Error + Send + Sync>| Failure {
             can_retry: true,
-            error: QueryError::NoResponse { action, endpoint: url.clone(), source },
+            error: ApiError::NoResponse { action, endpoint: url.clone(), source },
         };
-        let request = self.request(service, action, url, body).map_err(|source| Failure {
+        let request = self.request(service, action, &url, body).map_err(|source| Failure {
             can_retry: false,
-            error: QueryError::Response { action, why: format!("cannot sign the request: {source}") },
+            error: ApiError::Response { action, why: format!("cannot sign the request: {source}") },
         })?;
         let exchange = async {
             let response = self.connector.call(request).await?;
@@ -333,7 +346,7 @@ impl QueryClient {
         let exchanged = tokio::time::timeout(ATTEMPT, exchange).await;
         let (status, xml) = exchanged.unwrap_or_else(|elapsed| Err(elapsed.into())).map_err(no_response)?;
         let unexpected =
-            |why: String| Failure { can_retry: false, error: QueryError::Response { action, why } };
+            |why: String| Failure { can_retry: false, error: ApiError::Response { action, why } };
         let xml = xml.map_err(unexpected)?;
         if (200..300).contains(&status) {
             return Ok(xml);
@@ -344,14 +357,14 @@ impl QueryClient {
         Err(Failure {
             can_retry: is_throttled || status >= 500 || status == 429,
             error: if is_throttled {
-                QueryError::Throttled { action, code, attempts: 0 }
+                ApiError::Throttled { action, code, attempts: 0 }
             } else {
                 let hint = if UNKNOWN_CREDENTIALS.contains(&&*code) {
                     "; check the credentials, and that the region exists and is enabled for the account"
                 } else {
                     ""
                 };
-                QueryError::Refused { action, code, message, hint }
+                ApiError::Refused { action, code, message, hint }
             },
         })
     }
@@ -392,18 +405,24 @@ impl Service {
     /// (<https://docs.aws.amazon.com/general/latest/gr/ao.html>).
     fn region(self, region: &str) -> &str {
         match self.protocol {
-            Protocol::Query { .. } => region,
+            Protocol::Query { .. } | Protocol::Json { is_global: false, .. } => region,
             Protocol::Json { .. } if region.starts_with("cn-") => "cn-northwest-1",
             Protocol::Json { .. } if region.starts_with("us-gov-") => "us-gov-west-1",
             Protocol::Json { .. } => "us-east-1",
         }
     }
 
+    /// Returns the variable for the service's endpoint
+    /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>).
+    fn variable(self) -> String {
+        format!("AWS_ENDPOINT_URL_{}", self.id.to_ascii_uppercase())
+    }
+
     /// Returns the headers of a request.
     fn headers(self, action: &str) -> Vec<(&'static str, String)> {
         match self.protocol {
             Protocol::Query { .. } => vec![("content-type", "application/x-www-form-urlencoded".to_owned())],
-            Protocol::Json { target } => vec![
+            Protocol::Json { target, .. } => vec![
                 ("content-type", "application/x-amz-json-1.1".to_owned()),
                 ("x-amz-target", format!("{target}.{action}")),
             ],
@@ -413,8 +432,8 @@ impl Service {
     /// Returns code and message of an error.
     fn error(self, text: &str) -> Option<(String, String)> {
         match self.protocol {
-            Protocol::Query { .. } => answer::error(text),
-            Protocol::Json { .. } => answer::json_error(text),
+            Protocol::Query { .. } => response::error(text),
+            Protocol::Json { .. } => response::json_error(text),
         }
     }
 }
@@ -438,13 +457,13 @@ fn form(service: Service, action: &str, token: Option<&str>) -> String {
 /// One attempt that failed.
 struct Failure {
     can_retry: bool,
-    error: QueryError,
+    error: ApiError,
 }
 
 impl Failure {
-    fn into_error(self, action: &'static str, attempts: u32) -> QueryError {
+    fn into_error(self, action: &'static str, attempts: u32) -> ApiError {
         match self.error {
-            QueryError::Throttled { code, .. } => QueryError::Throttled { action, code, attempts },
+            ApiError::Throttled { code, .. } => ApiError::Throttled { action, code, attempts },
             error => error,
         }
     }
