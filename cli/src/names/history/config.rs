@@ -70,6 +70,7 @@ fn state(item: &Value, kind: Kind, source: &str) -> State {
         },
         interface_kind: owned(configuration, "/interfaceType").filter(|_| is_interface).unwrap_or_default(),
         instance: owned(configuration, &attachment("instanceId")).filter(|_| is_interface),
+        attachment: text(configuration, &attachment("attachmentId")).filter(|_| is_interface).map(Into::into),
         ends_with_instance: is_interface
             && configuration.pointer(&attachment("deleteOnTermination")) == Some(&Value::Bool(true)),
         subnet_id: owned(configuration, "/subnetId").filter(|_| is_interface),
