@@ -2,6 +2,7 @@
 //! object ▶ [`layers`] ▶ [`records`] ▶ [`rules`] ▶ [`enrich`] ▶ [`csv`] ▶ [`gzip`] ▶ outputs.
 
 pub(crate) mod address;
+mod address_values;
 mod bytes;
 mod conversion;
 mod counts;
