@@ -100,9 +100,9 @@ impl Lookups {
         (interfaces.len(), subnets.len(), vpcs.len())
     }
 
-    /// Returns whether the file has the interfaces in the order of their ids.
-    fn has_sorted_interfaces(&self) -> bool {
-        self.index.has_sorted_interfaces
+    /// Returns whether the file has the form that `flowherd names` writes, with interfaces in the order of their ids.
+    fn is_as_written(&self) -> bool {
+        self.index.is_as_written
     }
 
     pub(crate) fn interface(&self, id: &[u8]) -> Option<Interface> {

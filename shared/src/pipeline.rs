@@ -17,6 +17,7 @@ pub mod layers;
 mod metadata;
 pub mod records;
 mod rejects;
+mod row_values;
 pub mod rules;
 
 use std::io::{self, Read, Write};

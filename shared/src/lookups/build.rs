@@ -26,11 +26,13 @@ use crate::{
 /// Reads a file and builds its index.
 pub(super) fn index(json: &[u8]) -> Result<Index, ConfigError> {
     let mut builder = Builder::default();
-    if scan::read(json, &mut builder).is_none() {
+    let is_scanned = scan::read(json, &mut builder).is_some();
+    if !is_scanned {
         builder = Builder::default();
         file::read(json, &mut builder)?;
     }
-    builder.finish()
+    let index = builder.finish()?;
+    Ok(Index { is_as_written: is_scanned && index.is_as_written, ..index })
 }
 
 /// The index so far. An id that others refer to has a record before the file defines it.
@@ -171,7 +173,7 @@ impl Builder {
         Ok(Index {
             names: names.finish(),
             timelines,
-            has_sorted_interfaces: interfaces.are_sorted,
+            is_as_written: interfaces.are_sorted,
             interfaces: interfaces.finish(),
             subnets: subnets.section,
             vpcs: vpcs.section,

@@ -15,7 +15,7 @@ use serde::Serialize;
 use self::{
     combine::Combined,
     entry::Entry,
-    rewrite::{EditIds, rewrite},
+    rewrite::{Checked, EditIds, rewrite},
 };
 use super::Lookups;
 pub use super::part::Part;
@@ -99,11 +99,11 @@ pub fn merge<'r>(
     readings: impl IntoIterator<Item = &'r Reading>,
     now_ms: i64,
 ) -> Result<Merged, ConfigError> {
-    let former = former.map(rewrite::checked).transpose()?;
+    let former = former.map(Checked::new).transpose()?;
     let readings: Vec<&Reading> = readings.into_iter().collect();
     let interfaces = Combined::new(&readings, Part::Interfaces);
     let mut edit = interfaces.edit();
-    let mut names = rewrite(former.as_deref(), &mut edit)?;
+    let mut names = rewrite(former.as_ref(), &mut edit)?;
     let mut changes = edit.changes;
     drop((former, interfaces));
     let begin = readings.iter().map(|reading| reading.at_ms).fold(now_ms, i64::min);
@@ -126,7 +126,7 @@ pub fn merge<'r>(
 /// All problems of the file.
 pub fn forget_before(file: &[u8], before_ms: i64) -> Result<(Vec<u8>, usize), ConfigError> {
     let mut forget = Forget { before_ms, removed: 0 };
-    let mut names = rewrite(Some(&rewrite::checked(file)?), &mut forget)?;
+    let mut names = rewrite(Some(&Checked::new(file)?), &mut forget)?;
     for ids in [&mut names.subnets, &mut names.vpcs] {
         ids.retain(|id, entries| {
             forget.edit(id, entries);

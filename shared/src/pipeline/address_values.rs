@@ -73,15 +73,19 @@ impl AddressValues {
         Self { entries, slots: Vec::new(), values: ValueSets::default(), found: ValueSet::default() }
     }
 
-    /// Bounds the memory. Numbers that were returned before are no longer valid.
-    pub(super) fn trim(&mut self) {
-        if self.values.bytes.len() >= MAX_CACHED_BYTES {
+    /// Bounds the memory. Returns whether it emptied the cache: numbers that were returned before are then no longer valid.
+    #[inline]
+    pub(super) fn trim(&mut self) -> bool {
+        let is_full = self.values.bytes.len() >= MAX_CACHED_BYTES;
+        if is_full {
             self.slots.clear();
             self.values = ValueSets::default();
         }
+        is_full
     }
 
     /// Returns the number of the values of an address. `find` adds the value of each entry if the cache does not have them.
+    #[inline]
     pub(super) fn number(&mut self, address: IpAddr, find: impl FnOnce(&[usize], &mut ValueSet)) -> u32 {
         let slot = address::slot(address, 0, CACHED_ADDRESSES);
         if let Some(Some((cached, number))) = self.slots.get(slot)
@@ -89,6 +93,11 @@ impl AddressValues {
         {
             return *number;
         }
+        self.add(slot, address, find)
+    }
+
+    #[inline(never)]
+    fn add(&mut self, slot: usize, address: IpAddr, find: impl FnOnce(&[usize], &mut ValueSet)) -> u32 {
         self.slots.resize(CACHED_ADDRESSES, None);
         let Self { entries, slots, values, found } = self;
         found.text.clear();

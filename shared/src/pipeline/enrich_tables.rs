@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, net::IpAddr};
 
-use super::{address, address_values::AddressValues, csv::field, csv_names::CsvNames, metadata, rules::Row};
+use super::{
+    address, address_values::AddressValues, csv::field, csv_names::CsvNames, metadata, row_values::RowValues,
+    rules::Row,
+};
 use crate::{
     config::Config,
     enrichment::{Enrichments, NameColumn, RecordCache, Values},
@@ -37,6 +40,8 @@ struct Plan {
     /// The columns with addresses.
     inputs: Vec<Input>,
     added: Vec<Added>,
+    /// If all values come from caches, those of at most two inputs: the texts of rows.
+    rows: Option<RowValues>,
 }
 
 /// A column whose addresses are looked up.
@@ -80,8 +85,10 @@ impl<'a> TableEnricher<'a> {
     pub(super) fn fields(&mut self, row: &Row<'_>) -> (&[u8], bool) {
         let Self { plans, caches, records, addresses, numbers, text, .. } = self;
         let table: &Table = &self.config.tables[row.writing.table];
-        let plan = &plans[row.writing.table];
-        caches.iter_mut().for_each(AddressValues::trim);
+        if caches.iter_mut().fold(false, |is_trimmed, cache| cache.trim() | is_trimmed) {
+            plans.iter_mut().filter_map(|plan| plan.rows.as_mut()).for_each(RowValues::clear);
+        }
+        let plan = &mut plans[row.writing.table];
         addresses.clear();
         numbers.clear();
         for input in &plan.inputs {
@@ -96,21 +103,32 @@ impl<'a> TableEnricher<'a> {
                 })
             }));
         }
-        text.clear();
-        let mut has_guess = false;
-        for added in &plan.added {
-            match *added {
-                Added::Cached { input, position } => {
-                    let cache = plan.inputs[input].cache.map(|cache| &caches[cache]);
-                    match (cache, numbers[input]) {
-                        (Some(cache), Some(number)) => cache.append(number, position, text),
-                        (Some(cache), None) => {
-                            text.push(b',');
-                            text.extend_from_slice(self.enrichments.get(cache.entries[position]).absent());
-                        }
-                        (None, _) => {}
+        let Plan { inputs, added, rows } = plan;
+        let append_cached = |input: usize, position: usize, text: &mut Vec<u8>| {
+            let Some(cache) = inputs[input].cache.map(|cache| &caches[cache]) else { return };
+            if let Some(number) = numbers[input] {
+                cache.append(number, position, text);
+            } else {
+                text.push(b',');
+                text.extend_from_slice(self.enrichments.get(cache.entries[position]).absent());
+            }
+        };
+        if let Some(rows) = rows {
+            let of_input = |at: usize| numbers.get(at).copied().flatten();
+            let found = rows.get([of_input(0), of_input(1)], |text| {
+                for added in &*added {
+                    if let Added::Cached { input, position } = *added {
+                        append_cached(input, position, text);
                     }
                 }
+            });
+            return (found, false);
+        }
+        text.clear();
+        let mut has_guess = false;
+        for added in &*added {
+            match *added {
+                Added::Cached { input, position } => append_cached(input, position, text),
                 Added::Names { entry, input } => {
                     text.push(b',');
                     let Values::Names(columns) = self.enrichments.get(entry) else { continue };
@@ -131,7 +149,7 @@ impl<'a> TableEnricher<'a> {
                 }
             }
         }
-        (&self.text, has_guess)
+        (text, has_guess)
     }
 }
 
@@ -175,6 +193,8 @@ impl Plan {
                 caches.len() - 1
             }));
         }
+        let are_cached = plan.added.iter().all(|added| matches!(added, Added::Cached { .. }));
+        plan.rows = (are_cached && plan.inputs.len() <= 2).then(RowValues::default);
         plan
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     lookups::{
         Lookups,
         file::{self, InterfaceFile, Sink, SubnetFile, VpcFile},
+        scan,
     },
     problems::ConfigError,
 };
@@ -35,25 +36,44 @@ pub(super) struct Rewritten {
     pub(super) last_time: Option<i64>,
 }
 
-/// Checks a file. Returns it with its interfaces in the order of their ids, as [`rewrite`] writes them.
-///
-/// # Errors
-/// All problems of the file.
-pub(super) fn checked(json: &[u8]) -> Result<Cow<'_, [u8]>, ConfigError> {
-    if Lookups::parse(json)?.has_sorted_interfaces() {
-        return Ok(Cow::Borrowed(json));
-    }
-    // A person wrote it.
-    let mut parts = Collected::default();
-    file::read(json, &mut parts)?;
-    let mut document = Document::default();
-    let written = parts.0.iter().try_for_each(|(part, ids)| document.add_all(*part, ids));
-    written.map_err(|error| ConfigError::bug(&error))?;
-    Ok(Cow::Owned(document.finish()))
+/// A file without mistakes whose interfaces are in the order of their ids, as [`rewrite`] writes them.
+#[derive(Debug)]
+pub(super) struct Checked<'f> {
+    json: Cow<'f, [u8]>,
+    is_scanned: bool,
 }
 
-/// Reads a file, which must be [`checked`], and writes its interfaces.
-pub(super) fn rewrite<E: EditIds>(former: Option<&[u8]>, edit: &mut E) -> Result<Rewritten, ConfigError> {
+impl<'f> Checked<'f> {
+    /// Checks a file. Sorts its interfaces if a person wrote it.
+    ///
+    /// # Errors
+    /// All problems of the file.
+    pub(super) fn new(json: &'f [u8]) -> Result<Self, ConfigError> {
+        if Lookups::parse(json)?.is_as_written() {
+            return Ok(Self { json: Cow::Borrowed(json), is_scanned: true });
+        }
+        let mut parts = Collected::default();
+        file::read(json, &mut parts)?;
+        let mut document = Document::default();
+        let written = parts.0.iter().try_for_each(|(part, ids)| document.add_all(*part, ids));
+        written.map_err(|error| ConfigError::bug(&error))?;
+        Ok(Self { json: Cow::Owned(document.finish()), is_scanned: false })
+    }
+
+    fn read<E: EditIds>(&self, rewriter: &mut Rewriter<'_, E>) -> Result<(), ConfigError> {
+        if self.is_scanned {
+            let read = scan::read(&self.json, rewriter);
+            return read.ok_or_else(|| ConfigError::bug(&"a file that was scanned cannot be scanned again"));
+        }
+        file::read(&self.json, rewriter)
+    }
+}
+
+/// Writes the interfaces of a file.
+pub(super) fn rewrite<E: EditIds>(
+    former: Option<&Checked<'_>>,
+    edit: &mut E,
+) -> Result<Rewritten, ConfigError> {
     let mut document = Document::default();
     document.begin(Part::Interfaces);
     let rewritten = Rewritten {
@@ -66,7 +86,7 @@ pub(super) fn rewrite<E: EditIds>(former: Option<&[u8]>, edit: &mut E) -> Result
     };
     let mut rewriter = Rewriter { edit, entries: Vec::new(), rewritten };
     if let Some(former) = former {
-        file::read(former, &mut rewriter)?;
+        former.read(&mut rewriter)?;
     }
     rewriter.add_new(None).map_err(|error| ConfigError::bug(&error))?;
     Ok(rewriter.rewritten)

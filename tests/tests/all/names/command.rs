@@ -323,7 +323,7 @@ fn the_region_is_that_of_the_command_or_else_of_the_environment_or_else_of_the_p
             ("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent".to_owned()),
             ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
         ];
-        let args = ["names", "--output", file.to_str().unwrap()].iter().chain(args).copied();
+        let args = ["names", "--output", file.to_str().unwrap()].into_iter().chain(args.iter().copied());
         flowherd_in(PROGRAM, environment.chain(more).chain(region), args)
     };
     for (expected, of_environment, args) in [
