@@ -26,6 +26,8 @@ fn main() {
         "json" | "gunzip-json" | "records-json" | "serde-json" => (JSON, waf),
         "waf" => (WAF, waf),
         "enriched" => (ENRICHED, flow),
+        "cached" => (FLOW, repeating),
+        "enriched-cached" => (ENRICHED, repeating),
         _ => (FLOW, flow),
     };
     let config = Config::parse(config).expect("valid");
@@ -187,16 +189,30 @@ fn object(message: fn(&mut Dice) -> String) -> Vec<u8> {
     object
 }
 
+/// A flow log whose addresses hardly repeat.
 fn flow(dice: &mut Dice) -> String {
-    let start = 1_771_372_800 + dice.throw(86_400);
-    let (own, peer) = (
-        format!("10.0.{}.{}", dice.throw(200), dice.throw(256)),
-        match dice.throw(20) {
+    flow_of(dice, |dice| {
+        let own = format!("10.0.{}.{}", dice.throw(200), dice.throw(256));
+        let peer = match dice.throw(20) {
             0 => format!("2001:db8::{:x}", dice.throw(65_536)),
             1..8 => format!("10.0.{}.{}", dice.throw(200), dice.throw(256)),
             _ => format!("198.51.{}.{}", dice.throw(100), dice.throw(256)),
-        },
-    );
+        };
+        (own, peer)
+    })
+}
+
+/// A flow log of ten addresses with 1,000 others, which caches soon have.
+fn repeating(dice: &mut Dice) -> String {
+    flow_of(dice, |dice| {
+        let own = format!("10.0.7.{}", dice.throw(10));
+        (own, format!("198.51.{}.{}", dice.throw(4), dice.throw(250)))
+    })
+}
+
+fn flow_of(dice: &mut Dice, addresses: impl FnOnce(&mut Dice) -> (String, String)) -> String {
+    let start = 1_771_372_800 + dice.throw(86_400);
+    let (own, peer) = addresses(dice);
     format!(
         "2 123456789012 eni-00000000000000001 {own} {peer} {} 443 6 {} {} {start} {} ACCEPT OK",
         32_768 + dice.throw(28_000),

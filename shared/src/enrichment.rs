@@ -107,6 +107,17 @@ pub(crate) enum Values {
     Names(Vec<NameColumn>),
 }
 
+impl Values {
+    /// Returns the values of a row that has no address; empty for names.
+    pub(crate) fn absent(&self) -> &[u8] {
+        match self {
+            Self::Keyed(keyed) => keyed.absent(),
+            Self::MaxMind(database) => database.absent(),
+            Self::Names(_) => &[],
+        }
+    }
+}
+
 impl Enrichments {
     /// Reads and checks the files of these entries. With `guard_formulas`, values that spreadsheets read as formulas become
     /// text. The error has the problems of all files.

@@ -52,10 +52,33 @@ pub(crate) struct Interner {
 }
 
 impl Interner {
-    /// Prepares for this many texts.
-    pub(crate) fn reserve(&mut self, texts: usize) {
-        let Self { texts: known, numbers, hasher } = self;
-        numbers.reserve(texts, |number| hasher.hash_one(known.get(*number)));
+    /// Adds a text that is not added yet. It is not found before [`Interner::index`].
+    pub(crate) fn push(&mut self, text: &[u8]) {
+        self.texts.push(text);
+    }
+
+    /// Makes pushed texts found. Faster than [`Interner::add`], which waits for memory at each text.
+    pub(crate) fn index(&mut self) {
+        if self.numbers.len() < self.texts.len() {
+            self.rebuild(self.texts.len());
+        }
+    }
+
+    /// Creates the table for this many texts. Reads all texts in order: a table that grows by itself reads them in the order of their
+    /// hashes, and waits for memory at each of them.
+    fn rebuild(&mut self, capacity: usize) {
+        let Self { texts, numbers, hasher } = self;
+        *numbers = HashTable::new();
+        *numbers = HashTable::with_capacity(capacity);
+        for number in 0..texts.len() as u32 {
+            let hash = hasher.hash_one(texts.get(number));
+            numbers.insert_unique(hash, number, |number| hasher.hash_one(texts.get(*number)));
+        }
+    }
+
+    /// Returns the text that was added last.
+    pub(crate) fn last(&self) -> Option<&[u8]> {
+        self.texts.len().checked_sub(1).map(|last| self.texts.get(last as u32))
     }
 
     /// Returns the number of a text, if it was added.
@@ -66,11 +89,14 @@ impl Interner {
 
     /// Returns the number of a text. A new text gets the next number, counted from 0.
     pub(crate) fn add(&mut self, text: &[u8]) -> u32 {
-        let Self { texts, numbers, hasher } = self;
-        let hash = hasher.hash_one(text);
-        if let Some(number) = numbers.find(hash, |number| texts.get(*number) == text) {
+        let hash = self.hasher.hash_one(text);
+        if let Some(number) = self.numbers.find(hash, |number| self.texts.get(*number) == text) {
             return *number;
         }
+        if self.numbers.len() == self.numbers.capacity() {
+            self.rebuild((2 * self.texts.len()).max(4));
+        }
+        let Self { texts, numbers, hasher } = self;
         let number = texts.push(text);
         numbers.insert_unique(hash, number, |number| hasher.hash_one(texts.get(*number)));
         number
@@ -90,6 +116,21 @@ impl Interner {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pushed_texts_are_found_after_they_are_indexed() {
+        let mut interner = Interner::default();
+        assert_eq!(interner.last(), None);
+        for round in 0..3_u32 {
+            for number in 0..100 {
+                interner.push(format!("{round}-{number}").as_bytes());
+            }
+            assert_eq!(interner.last(), Some(format!("{round}-99").as_bytes()));
+            interner.index();
+            assert_eq!(interner.find(format!("{round}-7").as_bytes()), Some(round * 100 + 7));
+        }
+        assert_eq!((interner.add(b"0-0"), interner.add(b"x")), (0, 300));
+    }
 
     #[test]
     fn equal_texts_have_one_number_and_each_number_its_text() {

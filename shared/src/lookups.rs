@@ -9,6 +9,7 @@ pub mod merge;
 mod part;
 mod ranges;
 mod records;
+mod scan;
 #[cfg(test)]
 mod tests;
 mod timeline;
@@ -97,6 +98,11 @@ impl Lookups {
     pub fn sizes(&self) -> (usize, usize, usize) {
         let Index { interfaces, subnets, vpcs, .. } = &self.index;
         (interfaces.len(), subnets.len(), vpcs.len())
+    }
+
+    /// Returns whether the file has the form that `flowherd names` writes, with interfaces in the order of their ids.
+    fn is_as_written(&self) -> bool {
+        self.index.is_as_written
     }
 
     pub(crate) fn interface(&self, id: &[u8]) -> Option<Interface> {

@@ -2,6 +2,7 @@
 //! object ▶ [`layers`] ▶ [`records`] ▶ [`rules`] ▶ [`enrich`] ▶ [`csv`] ▶ [`gzip`] ▶ outputs.
 
 pub(crate) mod address;
+mod address_values;
 mod bytes;
 mod conversion;
 mod counts;
@@ -16,6 +17,7 @@ pub mod layers;
 mod metadata;
 pub mod records;
 mod rejects;
+mod row_values;
 pub mod rules;
 
 use std::io::{self, Read, Write};

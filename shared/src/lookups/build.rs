@@ -13,6 +13,7 @@ use super::{
     part::Part,
     ranges::{Block, Ranges},
     records::{Addresses, Index, InterfaceRecord, Link, NameTexts, Section, SubnetRecord, VpcRecord},
+    scan,
     timeline::{NO_NAME, NameId, NameRef, Period, Timelines, too_many_periods},
 };
 use crate::{
@@ -22,16 +23,16 @@ use crate::{
     text::quoted,
 };
 
-/// Bytes of an interface with times, as `flowherd names` writes it.
-const BYTES_OF_INTERFACE: usize = 210;
-
 /// Reads a file and builds its index.
 pub(super) fn index(json: &[u8]) -> Result<Index, ConfigError> {
     let mut builder = Builder::default();
-    // A table that grows would hash all ids again.
-    builder.interfaces.section.ids.reserve((json.len() / BYTES_OF_INTERFACE).min(Part::Interfaces.limit()));
-    file::read(json, &mut builder)?;
-    builder.finish()
+    let is_scanned = scan::read(json, &mut builder).is_some();
+    if !is_scanned {
+        builder = Builder::default();
+        file::read(json, &mut builder)?;
+    }
+    let index = builder.finish()?;
+    Ok(Index { is_as_written: is_scanned && index.is_as_written, ..index })
 }
 
 /// The index so far. An id that others refer to has a record before the file defines it.
@@ -39,7 +40,7 @@ pub(super) fn index(json: &[u8]) -> Result<Index, ConfigError> {
 struct Builder {
     names: Names,
     timelines: Timelines,
-    interfaces: Defined<InterfaceRecord>,
+    interfaces: Interfaces,
     subnets: Defined<SubnetRecord>,
     vpcs: Defined<VpcRecord>,
     /// By VPC.
@@ -172,7 +173,8 @@ impl Builder {
         Ok(Index {
             names: names.finish(),
             timelines,
-            interfaces: interfaces.section,
+            is_as_written: interfaces.are_sorted,
+            interfaces: interfaces.finish(),
             subnets: subnets.section,
             vpcs: vpcs.section,
             spaces,
@@ -233,9 +235,12 @@ impl Builder {
 /// The names so far. Equal names with the same begin have one number.
 struct Names {
     texts: Interner,
+    /// By the number of a text: its first name.
+    first: Vec<NameId>,
     /// By [`NameId`]: the number of its text, and its begin or [`i64::MIN`].
     all: Vec<(u32, i64)>,
-    ids: HashTable<NameId>,
+    /// The names that are not the first ones of their texts. Most texts have one name.
+    others: HashTable<NameId>,
     hasher: FixedState,
 }
 
@@ -243,8 +248,9 @@ impl Default for Names {
     fn default() -> Self {
         let mut names = Self {
             texts: Interner::default(),
+            first: Vec::new(),
             all: Vec::new(),
-            ids: HashTable::new(),
+            others: HashTable::new(),
             hasher: FixedState::default(),
         };
         names.number("", None);
@@ -266,21 +272,69 @@ impl Names {
     }
 
     fn number(&mut self, text: &str, begin: Option<i64>) -> NameId {
-        let Self { texts, all, ids, hasher } = self;
+        let Self { texts, first, all, others, hasher } = self;
         let name = (texts.add(text.as_bytes()), begin.unwrap_or(i64::MIN));
-        let hash = hasher.hash_one(name);
-        if let Some(id) = ids.find(hash, |id| all[*id as usize] == name) {
-            return *id;
-        }
         let id = all.len() as NameId;
+        match first.get(name.0 as usize) {
+            Some(first) if all[*first as usize] == name => return *first,
+            Some(_) => {
+                let hash = hasher.hash_one(name);
+                if let Some(id) = others.find(hash, |id| all[*id as usize] == name) {
+                    return *id;
+                }
+                others.insert_unique(hash, id, |id| hasher.hash_one(all[*id as usize]));
+            }
+            None => first.push(id),
+        }
         all.push(name);
-        ids.insert_unique(hash, id, |id| hasher.hash_one(all[*id as usize]));
         id
     }
 
     fn finish(self) -> NameTexts {
         let of_names = self.all.iter().map(|(text, _)| *text).collect();
         NameTexts { texts: self.texts.into_texts(), of_names }
+    }
+}
+
+/// The interfaces so far. Nothing refers to them.
+struct Interfaces {
+    section: Section<InterfaceRecord>,
+    /// Whether each id is greater than the one before it, as `flowherd names` writes them. They are then different, and are indexed
+    /// together at the end.
+    are_sorted: bool,
+}
+
+impl Default for Interfaces {
+    fn default() -> Self {
+        Self { section: Section::default(), are_sorted: true }
+    }
+}
+
+impl Interfaces {
+    fn define(&mut self, id: &str, record: InterfaceRecord) -> Result<(), String> {
+        let Section { ids, records } = &mut self.section;
+        self.are_sorted &= ids.last().is_none_or(|last| last < id.as_bytes());
+        if self.are_sorted {
+            ids.push(id.as_bytes());
+        } else {
+            ids.index();
+            if ids.find(id.as_bytes()).is_some() {
+                return Err(file::duplicate(id));
+            }
+            ids.add(id.as_bytes());
+        }
+        records.push(record);
+        Ok(())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (String, InterfaceRecord)> {
+        let ids = self.section.ids.texts().iter().map(|id| String::from_utf8_lossy(id).into_owned());
+        ids.zip(self.section.records.iter().copied())
+    }
+
+    fn finish(mut self) -> Section<InterfaceRecord> {
+        self.section.ids.index();
+        self.section
     }
 }
 
@@ -301,10 +355,6 @@ impl<T> Default for Defined<T> {
 /// A record of an id that is not defined yet.
 trait Undefined {
     const UNDEFINED: Self;
-}
-
-impl Undefined for InterfaceRecord {
-    const UNDEFINED: Self = Self { description: NameRef::NONE, subnet: Link::NONE, vpc: Link::NONE };
 }
 
 impl Undefined for SubnetRecord {

@@ -2,7 +2,6 @@
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
-use jiff::civil::Date;
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
@@ -20,40 +19,46 @@ impl Time {
     pub(super) fn ms(&self) -> Option<i64> {
         self.0.as_ref().ok().copied()
     }
+}
 
-    fn parse(text: &str) -> Result<i64, Box<str>> {
+impl From<&str> for Time {
+    fn from(text: &str) -> Self {
         if let Some(ms) = whole_seconds(text.as_bytes()) {
-            return Ok(ms);
+            return Self(Ok(ms));
         }
         let time = text.parse::<jiff::Timestamp>().ok().filter(|_| text.ends_with('Z'));
         let ms = time.map(jiff::Timestamp::as_millisecond);
-        ms.filter(|ms| (0..=timestamp::MAX_MS).contains(ms)).ok_or_else(|| text.into())
+        Self(ms.filter(|ms| (0..=timestamp::MAX_MS).contains(ms)).ok_or_else(|| text.into()))
     }
 }
 
-/// Parses the form that `flowherd names` writes, `2026-02-18T03:00:00Z` or `…00.000Z`, in a third of the time. Returns `None` for
+/// Parses the form that `flowherd names` writes, `2026-02-18T03:00:00Z` or `…00.000Z`, in a fraction of the time. Returns `None` for
 /// any other text.
 fn whole_seconds(text: &[u8]) -> Option<i64> {
     let text = text.strip_suffix(b"Z")?;
-    let text = text.strip_suffix(b".000").unwrap_or(text);
-    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', i1, i2, b':', s1, s2] = text else {
-        return None;
+    let text: &[u8; 19] = text.strip_suffix(b".000").unwrap_or(text).try_into().ok()?;
+    let separators = [text[4], text[7], text[10], text[13], text[16]];
+    let mut is_number = true;
+    let mut pair = |at: usize| {
+        let [tens, units] = [text[at], text[at + 1]].map(|digit| digit.wrapping_sub(b'0'));
+        is_number &= tens <= 9 && units <= 9;
+        i64::from(tens) * 10 + i64::from(units)
     };
-    let number = |digits: &[&u8]| {
-        let digit = |number: i64, digit: &&u8| {
-            digit.is_ascii_digit().then(|| number * 10 + i64::from(**digit - b'0'))
-        };
-        digits.iter().try_fold(0, digit)
-    };
-    let (year, month, day) = (number(&[y1, y2, y3, y4])?, number(&[m1, m2])?, number(&[d1, d2])?);
-    let (hour, minute, second) = (number(&[h1, h2])?, number(&[i1, i2])?, number(&[s1, s2])?);
+    let year = pair(0) * 100 + pair(2);
+    let [month, day, hour, minute, second] = [5, 8, 11, 14, 17].map(pair);
     // jiff ends before the end of the year 9999.
-    if !(1970..9999).contains(&year) || hour > 23 || minute > 59 || second > 59 {
+    if !is_number || separators != *b"--T::" || !(1970..9999).contains(&year) {
         return None;
     }
-    let date = Date::new(year as i16, month as i8, day as i8).ok()?;
+    let leap_day = leap_years_before(year + 1) - leap_years_before(year);
+    let february = 28 + leap_day;
+    let months = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let before = usize::try_from(month - 1).ok()?;
+    if !(1..=*months.get(before)?).contains(&day) || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
     let days_before_year = (year - 1970) * 365 + leap_years_before(year) - leap_years_before(1970);
-    let days = days_before_year + i64::from(date.day_of_year()) - 1;
+    let days = days_before_year + months[..before].iter().sum::<i64>() + day - 1;
     Some((days * 86_400 + hour * 3600 + minute * 60 + second) * 1000)
 }
 
@@ -74,7 +79,7 @@ impl<'de> Deserialize<'de> for Time {
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Time, E> {
-                Ok(Time(Time::parse(text)))
+                Ok(Time::from(text))
             }
         }
         deserializer.deserialize_str(TimeVisitor)

@@ -27,9 +27,19 @@ pub(super) trait Sink<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Text<'a>(Cow<'a, str>);
 
-impl Text<'_> {
+impl<'a> Text<'a> {
+    pub(super) fn borrowed(text: &'a str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+
     pub(super) fn into_owned(self) -> String {
         self.0.into_owned()
+    }
+}
+
+impl From<String> for Text<'_> {
+    fn from(text: String) -> Self {
+        Self(Cow::Owned(text))
     }
 }
 
@@ -64,7 +74,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 }
 
 /// The blocks of an entry, at most [`MAX_LOOKUP_BLOCKS`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cidrs<'a>(pub(super) Vec<Text<'a>>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Cidrs<'a> {
@@ -92,7 +102,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Cidrs<'a> {
     }
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct InterfaceFile<'a> {
     #[serde(borrow)]
@@ -111,7 +121,7 @@ pub(super) struct InterfaceFile<'a> {
     pub(super) until: Option<Time>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SubnetFile<'a> {
     #[serde(borrow)]
@@ -128,7 +138,7 @@ pub(super) struct SubnetFile<'a> {
     pub(super) until: Option<Time>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct VpcFile<'a> {
     #[serde(borrow)]

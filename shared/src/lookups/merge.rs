@@ -2,17 +2,23 @@
 
 mod blocks;
 mod combine;
+mod document;
 mod entry;
+mod rewrite;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeMap, ops::AddAssign};
 
 use serde::Serialize;
 
-use self::{combine::Combined, entry::Entry};
+use self::{
+    combine::Combined,
+    entry::Entry,
+    rewrite::{Checked, EditIds, rewrite},
+};
+use super::Lookups;
 pub use super::part::Part;
-use super::{Lookups, file};
 use crate::{limits::MAX_LOOKUPS_BYTES, problems::ConfigError, timestamp};
 
 /// The result of reading one account in one region.
@@ -69,6 +75,15 @@ pub struct Changes {
     pub returned: u64,
 }
 
+impl AddAssign for Changes {
+    fn add_assign(&mut self, other: Self) {
+        self.new += other.new;
+        self.changed += other.changed;
+        self.gone += other.gone;
+        self.returned += other.returned;
+    }
+}
+
 type Ids = BTreeMap<String, Vec<Entry>>;
 
 /// Merges readings into a former file.
@@ -84,26 +99,23 @@ pub fn merge<'r>(
     readings: impl IntoIterator<Item = &'r Reading>,
     now_ms: i64,
 ) -> Result<Merged, ConfigError> {
-    let mut names = match former {
-        Some(bytes) => Names::parse(bytes)?,
-        None => Names::default(),
-    };
+    let former = former.map(Checked::new).transpose()?;
     let readings: Vec<&Reading> = readings.into_iter().collect();
-    names.check_clock(readings.iter().map(|reading| reading.at_ms).fold(now_ms, i64::min))?;
-    let (mut changes, mut notes) = (Changes::default(), Vec::new());
-    for part in Part::ALL {
-        let combined = Combined::new(&readings, part);
-        let ids = names.parts.entry(part).or_default();
-        combined.apply(ids, &mut changes);
-        if part == Part::Subnets {
-            notes = blocks::end_replaced(ids, &combined, &mut changes);
-            blocks::complete(ids, &combined);
-        }
-    }
-    names.add_missing_references();
-    let bytes = names.to_json()?;
+    let interfaces = Combined::new(&readings, Part::Interfaces);
+    let mut edit = interfaces.edit();
+    let mut names = rewrite(former.as_ref(), &mut edit)?;
+    let mut changes = edit.changes;
+    drop((former, interfaces));
+    let begin = readings.iter().map(|reading| reading.at_ms).fold(now_ms, i64::min);
+    check_clock(begin, names.last_time)?;
+    let subnets = Combined::new(&readings, Part::Subnets);
+    changes += subnets.apply(&mut names.subnets);
+    let mut notes = blocks::end_replaced(&mut names.subnets, &subnets, &mut changes);
+    blocks::complete(&mut names.subnets, &subnets);
+    changes += Combined::new(&readings, Part::Vpcs).apply(&mut names.vpcs);
+    let (bytes, counts) = names.finish()?;
     Lookups::parse(&bytes)?;
-    notes.extend(names.near_limits(bytes.len()));
+    notes.extend(near_limits(&counts, bytes.len()));
     Ok(Merged { bytes, changes, notes })
 }
 
@@ -113,119 +125,63 @@ pub fn merge<'r>(
 /// # Errors
 /// All problems of the file.
 pub fn forget_before(file: &[u8], before_ms: i64) -> Result<(Vec<u8>, usize), ConfigError> {
-    let mut names = Names::parse(file)?;
-    let mut removed = 0;
-    for ids in names.parts.values_mut() {
-        ids.retain(|_, entries| {
-            let before = entries.len();
-            entries.retain(|entry| entry.until.is_none_or(|until| until > before_ms));
-            removed += before - entries.len();
+    let mut forget = Forget { before_ms, removed: 0 };
+    let mut names = rewrite(Some(&Checked::new(file)?), &mut forget)?;
+    for ids in [&mut names.subnets, &mut names.vpcs] {
+        ids.retain(|id, entries| {
+            forget.edit(id, entries);
             !entries.is_empty()
         });
     }
-    names.add_missing_references();
-    Ok((names.to_json()?, removed))
+    Ok((names.finish()?.0, forget.removed))
 }
 
-/// A whole file.
-#[derive(Debug, Default)]
-struct Names {
-    parts: BTreeMap<Part, Ids>,
+/// Removes the entries that ended before a time.
+struct Forget {
+    before_ms: i64,
+    /// Removed entries so far.
+    removed: usize,
 }
 
-impl<T: Into<Entry>> file::Sink<T> for Names {
-    fn add(&mut self, part: Part, id: &str, entries: &mut Vec<T>) -> Result<(), String> {
-        let entries = entries.drain(..).map(Into::into).collect();
-        match self.parts.entry(part).or_default().insert(id.to_owned(), entries) {
-            None => Ok(()),
-            Some(_) => Err(file::duplicate(id)),
-        }
+impl EditIds for Forget {
+    fn next_new(&mut self, _: Option<&str>) -> Option<(&str, Vec<Entry>)> {
+        None
+    }
+
+    fn edit(&mut self, _: &str, entries: &mut Vec<Entry>) {
+        let before = entries.len();
+        entries.retain(|entry| entry.until.is_none_or(|until| until > self.before_ms));
+        self.removed += before - entries.len();
     }
 }
 
-impl Names {
-    fn parse(json: &[u8]) -> Result<Self, ConfigError> {
-        Lookups::parse(json)?;
-        let mut names = Self::default();
-        file::read(json, &mut names)?;
-        Ok(names)
-    }
-
-    /// Checks that no entry from AWS begins or ends after `at`. A clock that is behind would change the past.
-    fn check_clock(&self, at: i64) -> Result<(), ConfigError> {
-        let entries = self.parts.values().flat_map(|ids| ids.values().flatten());
-        match entries.filter_map(Entry::last_time).max() {
-            Some(last) if at < last => {
-                let time = |ms: i64| timestamp::iso(ms).unwrap_or_else(|| ms.to_string());
-                Err(ConfigError::of(format!(
-                    "the clock is at {}, but the file has names of {}; correct the clock of this machine, or the times in \
-                     the file",
-                    time(at),
-                    time(last)
-                )))
-            }
-            _ => Ok(()),
+/// Checks that no entry from AWS begins or ends after `at`. A clock that is behind would change the past.
+fn check_clock(at: i64, last: Option<i64>) -> Result<(), ConfigError> {
+    match last {
+        Some(last) if at < last => {
+            let time = |ms: i64| timestamp::iso(ms).unwrap_or_else(|| ms.to_string());
+            Err(ConfigError::of(format!(
+                "the clock is at {}, but the file has names of {}; correct the clock of this machine, or the times in the file",
+                time(at),
+                time(last)
+            )))
         }
+        _ => Ok(()),
     }
+}
 
-    /// Returns a line for each limit that is nearly reached.
-    fn near_limits(&self, bytes: usize) -> Vec<String> {
-        let counts = self.parts.iter().map(|(part, ids)| {
-            let entries = ids.values().map(Vec::len).sum();
-            (part.name(), entries, part.limit())
-        });
-        let all = counts.chain([("bytes", bytes, MAX_LOOKUPS_BYTES)]);
-        all.filter(|(_, count, limit)| *count > limit / 5 * 4)
-            .map(|(what, count, limit)| {
-                format!(
-                    "the file has {count} {what} of at most {limit}; remove the entries that ended before your logs begin \
-                     with flowherd names --forget-before"
-                )
-            })
-            .collect()
-    }
-
-    /// Adds an entry without a name for each id that others refer to, so that subnets of different VPCs stay apart
-    /// although the VPCs could not be read.
-    fn add_missing_references(&mut self) {
-        for (from, to) in
-            [(Part::Interfaces, Part::Subnets), (Part::Interfaces, Part::Vpcs), (Part::Subnets, Part::Vpcs)]
-        {
-            let entries = self.parts.get(&from).into_iter().flat_map(|ids| ids.values().flatten());
-            let reference = |entry: &Entry| match to {
-                Part::Subnets => entry.subnet_id.clone(),
-                _ => entry.vpc_id.clone(),
-            };
-            let referenced: BTreeSet<String> = entries.filter_map(reference).collect();
-            let ids = self.parts.entry(to).or_default();
-            for id in referenced {
-                ids.entry(id).or_insert_with(|| vec![Entry::default()]);
-            }
-        }
-    }
-
-    /// Returns the file: one line for each id, sorted.
-    fn to_json(&self) -> Result<Vec<u8>, ConfigError> {
-        let json = |value: Result<String, serde_json::Error>| value.map_err(|error| ConfigError::bug(&error));
-        let mut text = String::new();
-        for part in Part::ALL {
-            let before = if text.is_empty() { "{" } else { "," };
-            text += &format!("{before}\n\"{}\": {{", part.name());
-            let mut separator = "\n";
-            for (id, entries) in self.parts.get(&part).into_iter().flatten() {
-                let id = json(serde_json::to_string(id))?;
-                let entries = match &**entries {
-                    [only] => serde_json::to_string(only),
-                    several => serde_json::to_string(several),
-                };
-                text += &format!("{separator}{id}: {}", json(entries)?);
-                separator = ",\n";
-            }
-            text += "\n}";
-        }
-        text += "\n}\n";
-        Ok(text.into_bytes())
-    }
+/// Returns a line for each limit that is nearly reached.
+fn near_limits(counts: &[(Part, usize)], bytes: usize) -> Vec<String> {
+    let counts = counts.iter().map(|(part, count)| (part.name(), *count, part.limit()));
+    let all = counts.chain([("bytes", bytes, MAX_LOOKUPS_BYTES)]);
+    all.filter(|(_, count, limit)| *count > limit / 5 * 4)
+        .map(|(what, count, limit)| {
+            format!(
+                "the file has {count} {what} of at most {limit}; remove the entries that ended before your logs begin with \
+                 flowherd names --forget-before"
+            )
+        })
+        .collect()
 }
 
 /// Writes a time as the file has it.

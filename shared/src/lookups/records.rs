@@ -13,6 +13,8 @@ use crate::interner::{Interner, Texts};
 pub(super) struct Index {
     pub(super) names: NameTexts,
     pub(super) timelines: Timelines,
+    /// Whether the file has the form that `flowherd names` writes, with interfaces in the order of their ids.
+    pub(super) is_as_written: bool,
     pub(super) interfaces: Section<InterfaceRecord>,
     pub(super) subnets: Section<SubnetRecord>,
     pub(super) vpcs: Section<VpcRecord>,
@@ -31,6 +33,7 @@ impl Default for Index {
         Self {
             names: NameTexts { texts: no_name.into_texts(), of_names: vec![0] },
             timelines: Timelines::default(),
+            is_as_written: true,
             interfaces: Section::default(),
             subnets: Section::default(),
             vpcs: Section::default(),

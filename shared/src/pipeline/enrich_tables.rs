@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, net::IpAddr};
 
-use super::{address, csv::field, csv_names::CsvNames, metadata, rules::Row};
+use super::{
+    address, address_values::AddressValues, csv::field, csv_names::CsvNames, metadata, row_values::RowValues,
+    rules::Row,
+};
 use crate::{
     config::Config,
     enrichment::{Enrichments, NameColumn, RecordCache, Values},
@@ -10,61 +13,56 @@ use crate::{
     table::{InputColumn, Table},
 };
 
-const CACHED_ADDRESSES: usize = 4096;
-/// Bytes of values that a slot holds itself. With them, a slot has the size of a cache line.
-const SHORT_VALUES: usize = 30;
-
-/// Finds the values that `[[enrich]]` adds to rows. Each entry has a cache of addresses, because a few of them have most of the
-/// traffic.
+/// Finds the values that `[[enrich]]` adds to rows.
 #[derive(Debug)]
 pub(super) struct TableEnricher<'a> {
     config: &'a Config,
     enrichments: &'a Enrichments,
     lookups: &'a Lookups,
     names: &'a CsvNames,
-    caches: Vec<AddressCache>,
+    /// By table.
+    plans: Vec<Plan>,
+    /// The values of columns' addresses. Columns with the same entries share them.
+    caches: Vec<AddressValues>,
     /// Of the entries with a database.
     records: Vec<RecordCache>,
-    /// By table: the columns of a flow log's source and destination address.
-    flow_columns: Vec<[Option<InputColumn>; 2]>,
-    /// The columns of the current row that were parsed as addresses. Entries often look up the same ones.
-    parsed: Vec<(InputColumn, Option<IpAddr>)>,
+    /// The addresses of the current row, by the inputs of its table.
+    addresses: Vec<Option<IpAddr>>,
+    /// The number of the values of each of them.
+    numbers: Vec<Option<u32>>,
     /// The values of the current row.
     text: Vec<u8>,
 }
 
-/// The values of addresses that were looked up last. Empty until the first one.
+/// How the last columns of a table are filled.
 #[derive(Debug, Default)]
-struct AddressCache {
-    slots: Vec<Slot>,
-    /// The values that are being looked up.
-    found: Vec<u8>,
+struct Plan {
+    /// The columns with addresses.
+    inputs: Vec<Input>,
+    added: Vec<Added>,
+    /// If all values come from caches, those of at most two inputs: the texts of rows.
+    rows: Option<RowValues>,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Slot {
-    address: Option<IpAddr>,
-    short_bytes: u8,
-    short: [u8; SHORT_VALUES],
-    /// Longer values; otherwise empty.
-    long: Box<[u8]>,
+/// A column whose addresses are looked up.
+#[derive(Debug)]
+struct Input {
+    column: InputColumn,
+    /// Whether it is the source, 0, or destination, 1, of a flow log, whose address is parsed already.
+    of_flow: Option<usize>,
+    /// The cache of the entries that look it up, if any of them has a file.
+    cache: Option<usize>,
 }
 
-impl Slot {
-    fn set(&mut self, address: IpAddr, values: &[u8]) {
-        self.address = Some(address);
-        if let Some(short) = self.short.get_mut(..values.len()) {
-            short.copy_from_slice(values);
-            self.short_bytes = values.len() as u8;
-            self.long = Box::default();
-        } else {
-            self.long = values.into();
-        }
-    }
-
-    fn values(&self) -> &[u8] {
-        if self.long.is_empty() { &self.short[..usize::from(self.short_bytes)] } else { &self.long }
-    }
+/// Where the values of an entry for a column come from.
+#[derive(Clone, Copy, Debug)]
+enum Added {
+    /// From the values of an input, at this position.
+    Cached { input: usize, position: usize },
+    /// From names, which depend on the time of the row.
+    Names { entry: usize, input: usize },
+    /// From a table whose keys are texts.
+    Text { entry: usize, column: InputColumn },
 }
 
 impl<'a> TableEnricher<'a> {
@@ -75,83 +73,142 @@ impl<'a> TableEnricher<'a> {
         lookups: &'a Lookups,
         names: &'a CsvNames,
     ) -> Self {
-        let caches = config.enrichments.iter().map(|_| AddressCache::default()).collect();
-        let column = |table: &Table, name: &str| {
-            table.format().iter().position(|column| column.name == name).map(InputColumn::Format)
-        };
-        let flow_columns =
-            config.tables.iter().map(|table| ["srcaddr", "dstaddr"].map(|name| column(table, name)));
-        let flow_columns = flow_columns.collect();
+        let mut caches = Vec::new();
+        let plans = config.tables.iter().map(|table| Plan::new(table, enrichments, &mut caches)).collect();
         let records = config.enrichments.iter().map(|_| RecordCache::default()).collect();
-        let (parsed, text) = (Vec::new(), Vec::new());
-        Self { config, enrichments, lookups, names, caches, records, flow_columns, parsed, text }
+        let (addresses, numbers, text) = (Vec::new(), Vec::new(), Vec::new());
+        Self { config, enrichments, lookups, names, plans, caches, records, addresses, numbers, text }
     }
 
     /// Returns the CSV fields of the table's last columns, each with a comma before it, and whether one of them is a name of
     /// another time.
     pub(super) fn fields(&mut self, row: &Row<'_>) -> (&[u8], bool) {
-        self.text.clear();
-        self.parsed.clear();
-        if let Some(flow) = row.flow {
-            for (column, address) in
-                self.flow_columns[row.writing.table].iter().zip([flow.srcaddr, flow.dstaddr])
-            {
-                if let (Some(column), Some(address)) = (*column, address) {
-                    self.parsed.push((column, Some(address::canonical(address))));
+        let Self { plans, caches, records, addresses, numbers, text, .. } = self;
+        let table: &Table = &self.config.tables[row.writing.table];
+        if caches.iter_mut().fold(false, |is_trimmed, cache| cache.trim() | is_trimmed) {
+            plans.iter_mut().filter_map(|plan| plan.rows.as_mut()).for_each(RowValues::clear);
+        }
+        let plan = &mut plans[row.writing.table];
+        addresses.clear();
+        numbers.clear();
+        for input in &plan.inputs {
+            let address = input.address(table, row);
+            addresses.push(address);
+            numbers.push(address.zip(input.cache).map(|(address, cache)| {
+                caches[cache].number(address, |entries, found| {
+                    for entry in entries {
+                        let values = self.enrichments.get(*entry);
+                        found.add(|text| write_values(values, address, &mut records[*entry], text));
+                    }
+                })
+            }));
+        }
+        let Plan { inputs, added, rows } = plan;
+        let append_cached = |input: usize, position: usize, text: &mut Vec<u8>| {
+            let Some(cache) = inputs[input].cache.map(|cache| &caches[cache]) else { return };
+            if let Some(number) = numbers[input] {
+                cache.append(number, position, text);
+            } else {
+                text.push(b',');
+                text.extend_from_slice(self.enrichments.get(cache.entries[position]).absent());
+            }
+        };
+        if let Some(rows) = rows {
+            let of_input = |at: usize| numbers.get(at).copied().flatten();
+            let found = rows.get([of_input(0), of_input(1)], |text| {
+                for added in &*added {
+                    if let Added::Cached { input, position } = *added {
+                        append_cached(input, position, text);
+                    }
+                }
+            });
+            return (found, false);
+        }
+        text.clear();
+        let mut has_guess = false;
+        for added in &*added {
+            match *added {
+                Added::Cached { input, position } => append_cached(input, position, text),
+                Added::Names { entry, input } => {
+                    text.push(b',');
+                    let Values::Names(columns) = self.enrichments.get(entry) else { continue };
+                    match addresses[input] {
+                        None => absent(columns.len(), text),
+                        Some(address) => {
+                            let names = (self.lookups, self.names);
+                            has_guess |= add_names(names, columns, address, row.timestamp, text);
+                        }
+                    }
+                }
+                Added::Text { entry, column } => {
+                    text.push(b',');
+                    let Values::Keyed(keyed) = self.enrichments.get(entry) else { continue };
+                    let found = value(column, table, row);
+                    let found = found.as_deref().map_or(keyed.absent(), |value| keyed.of_text(value));
+                    text.extend_from_slice(found);
                 }
             }
         }
-        let mut has_guess = false;
-        let table: &Table = &self.config.tables[row.writing.table];
+        (text, has_guess)
+    }
+}
+
+impl Plan {
+    /// Adds the caches that the table needs to those of other tables.
+    fn new(table: &Table, enrichments: &Enrichments, caches: &mut Vec<AddressValues>) -> Self {
+        let flow_columns = ["srcaddr", "dstaddr"].map(|name| {
+            table.format().iter().position(|column| column.name == name).map(InputColumn::Format)
+        });
+        let mut plan = Self::default();
+        // By input: the entries whose values are cached.
+        let mut cached: Vec<Vec<usize>> = Vec::new();
         for added in &table.enrichments {
-            self.text.push(b',');
-            has_guess |= self.add(added.enrichment, added.input, table, row);
+            let (entry, column) = (added.enrichment, added.input);
+            let values = enrichments.get(entry);
+            if matches!(values, Values::Keyed(keyed) if !keyed.has_addresses()) {
+                plan.added.push(Added::Text { entry, column });
+                continue;
+            }
+            let known = plan.inputs.iter().position(|input| input.column == column);
+            let input = known.unwrap_or_else(|| {
+                let of_flow = flow_columns.iter().position(|of_flow| *of_flow == Some(column));
+                plan.inputs.push(Input { column, of_flow, cache: None });
+                cached.push(Vec::new());
+                plan.inputs.len() - 1
+            });
+            if matches!(values, Values::Names(_)) {
+                plan.added.push(Added::Names { entry, input });
+            } else {
+                plan.added.push(Added::Cached { input, position: cached[input].len() });
+                cached[input].push(entry);
+            }
         }
-        (&self.text, has_guess)
+        for (input, entries) in plan.inputs.iter_mut().zip(cached) {
+            if entries.is_empty() {
+                continue;
+            }
+            let known = caches.iter().position(|cache| cache.entries == entries);
+            input.cache = Some(known.unwrap_or_else(|| {
+                caches.push(AddressValues::new(entries));
+                caches.len() - 1
+            }));
+        }
+        let are_cached = plan.added.iter().all(|added| matches!(added, Added::Cached { .. }));
+        plan.rows = (are_cached && plan.inputs.len() <= 2).then(RowValues::default);
+        plan
     }
+}
 
-    /// Appends the values of an entry for a column. Returns whether one of them is a name of another time.
-    fn add(&mut self, number: usize, input: InputColumn, table: &Table, row: &Row<'_>) -> bool {
-        let address = match self.enrichments.get(number) {
-            Values::Keyed(keyed) if !keyed.has_addresses() => {
-                let found = value(input, table, row);
-                let found = found.as_deref().map_or(keyed.absent(), |value| keyed.of_text(value));
-                self.text.extend_from_slice(found);
-                return false;
-            }
-            _ => self.address(input, table, row),
-        };
-        let out = &mut self.text;
-        match (self.enrichments.get(number), address) {
-            (Values::Keyed(keyed), None) => out.extend_from_slice(keyed.absent()),
-            (Values::Keyed(keyed), Some(address)) => {
-                let find = |values: &mut Vec<u8>| values.extend_from_slice(keyed.of_address(address));
-                out.extend_from_slice(self.caches[number].get(address, find));
-            }
-            (Values::MaxMind(database), None) => out.extend_from_slice(database.absent()),
-            (Values::MaxMind(database), Some(address)) => {
-                let records = &mut self.records[number];
-                let find = |values: &mut Vec<u8>| database.write(address, records, values);
-                out.extend_from_slice(self.caches[number].get(address, find));
-            }
-            (Values::Names(columns), None) => absent(columns.len(), out),
-            (Values::Names(columns), Some(address)) => {
-                return add_names((self.lookups, self.names), columns, address, row.timestamp, out);
-            }
+impl Input {
+    /// Returns the address in the column.
+    fn address(&self, table: &Table, row: &Row<'_>) -> Option<IpAddr> {
+        let of_flow = self.of_flow.zip(row.flow).and_then(|(at, flow)| [flow.srcaddr, flow.dstaddr][at]);
+        if let Some(address) = of_flow {
+            return Some(address::canonical(address));
         }
-        false
-    }
-
-    /// Returns the address in a column.
-    fn address(&mut self, input: InputColumn, table: &Table, row: &Row<'_>) -> Option<IpAddr> {
-        if let Some((_, address)) = self.parsed.iter().find(|(parsed, _)| *parsed == input) {
-            return *address;
-        }
-        let value = value(input, table, row);
+        let value = value(self.column, table, row)?;
         // White space around an address is not part of it.
-        let address = value.and_then(|value| address::parse(value.trim_ascii())).map(address::canonical);
-        self.parsed.push((input, address));
-        address
+        address::parse(value.trim_ascii()).map(address::canonical)
     }
 }
 
@@ -164,20 +221,13 @@ fn value<'r>(input: InputColumn, table: &'r Table, row: &'r Row<'_>) -> Option<C
     value.filter(|value| **value != *field::ABSENT)
 }
 
-impl AddressCache {
-    /// Returns the values of an address. `find` appends them if the cache does not have them.
-    fn get(&mut self, address: IpAddr, find: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
-        let Self { slots, found } = self;
-        if slots.is_empty() {
-            *slots = vec![Slot::default(); CACHED_ADDRESSES];
-        }
-        let slot = &mut slots[address::slot(address, 0, CACHED_ADDRESSES)];
-        if slot.address != Some(address) {
-            found.clear();
-            find(found);
-            slot.set(address, found);
-        }
-        slot.values()
+/// Appends the values of an entry for an address.
+fn write_values(values: &Values, address: IpAddr, records: &mut RecordCache, out: &mut Vec<u8>) {
+    match values {
+        Values::Keyed(keyed) => out.extend_from_slice(keyed.of_address(address)),
+        Values::MaxMind(database) => database.write(address, records, out),
+        // Not cached.
+        Values::Names(_) => {}
     }
 }
 

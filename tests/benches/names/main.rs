@@ -23,7 +23,10 @@ fn main() {
             _ => {}
         }
     }
-    load::table();
+    // `-- rows` measures rows only.
+    if !arguments.iter().any(|argument| argument == "rows") {
+        load::table();
+    }
     rows::table();
 }
 

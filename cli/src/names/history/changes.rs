@@ -17,6 +17,8 @@ pub(super) enum Kind {
     Instance,
     /// A NAT gateway or a VPC endpoint.
     Gateway,
+    /// The attachment of an interface to an instance. Only its end has its id alone.
+    Attachment,
 }
 
 /// A resource at one time.
@@ -32,6 +34,10 @@ pub(super) struct State {
     pub(super) interface_kind: String,
     /// The instance to which an interface is attached.
     pub(super) instance: Option<String>,
+    /// The id of this attachment.
+    pub(super) attachment: Option<Arc<str>>,
+    /// Whether the files do not have the resource itself so far, only changes of it.
+    pub(super) is_partial: bool,
     /// Whether an interface ends with its instance.
     pub(super) ends_with_instance: bool,
     pub(super) subnet_id: Option<String>,
@@ -48,8 +54,10 @@ pub(super) struct State {
 pub(super) enum Change {
     /// The whole resource was recorded.
     Seen(Arc<State>),
-    /// An interface was attached to this instance.
-    Attached(Arc<str>),
+    /// An interface was attached to this instance, by an attachment with this id if the event has it.
+    Attached(Arc<str>, Option<Arc<str>>),
+    /// The attachment with this id ended.
+    Detached(Arc<str>),
     /// Its `Name` tag was set, or removed.
     Tagged(Option<Arc<str>>),
     Deleted,

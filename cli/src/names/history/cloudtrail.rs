@@ -52,6 +52,7 @@ fn reader(name: &str) -> Option<ReadEvent> {
             |event| event.deleted(Kind::Interface, &event.request["networkInterfaceId"])
         }
         "AttachNetworkInterface" => |event| event.attached(),
+        "DetachNetworkInterface" => |event| event.detached(),
         "RunInstances" => |event| event.run(),
         "TerminateInstances" => |event| event.terminated(),
         "CreateTags" => |event| event.tagged(true),
@@ -104,6 +105,7 @@ impl Event<'_> {
             description: owned(interface, "/description").unwrap_or_default(),
             interface_kind: owned(interface, "/interfaceType").unwrap_or_default(),
             instance: instance.map(str::to_owned),
+            attachment: text(interface, "/attachment/attachmentId").map(Into::into),
             ends_with_instance: deletes,
             subnet_id: owned(interface, "/subnetId"),
             vpc_id: owned(interface, "/vpcId"),
@@ -120,8 +122,18 @@ impl Event<'_> {
     fn attached(&self) -> Vec<Report> {
         let [interface, instance] = ["/networkInterfaceId", "/instanceId"].map(|key| text(self.request, key));
         let (Some(interface), Some(instance)) = (interface, instance) else { return Vec::new() };
-        let change = Change::Attached(instance.into());
+        let attachment = text(self.response, "/attachmentId").map(Into::into);
+        let change = Change::Attached(instance.into(), attachment);
         vec![self.report(Kind::Interface, interface, self.source(&Value::Null), change)]
+    }
+
+    /// Reads the end of an attachment. The request has no other id
+    /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DetachNetworkInterface.html>), so the interface comes from the
+    /// change that began the attachment.
+    fn detached(&self) -> Vec<Report> {
+        let Some(attachment) = text(self.request, "/attachmentId") else { return Vec::new() };
+        let change = Change::Detached(attachment.into());
+        vec![self.report(Kind::Attachment, attachment, self.source(&Value::Null), change)]
     }
 
     fn run(&self) -> Vec<Report> {

@@ -66,10 +66,12 @@ fn state(item: &Value, kind: Kind, source: &str) -> State {
         description: match kind {
             Kind::Gateway => gateway_name(item),
             Kind::Interface => owned(configuration, "/description").unwrap_or_default(),
-            Kind::Subnet | Kind::Vpc | Kind::Instance => String::new(),
+            Kind::Subnet | Kind::Vpc | Kind::Instance | Kind::Attachment => String::new(),
         },
         interface_kind: owned(configuration, "/interfaceType").filter(|_| is_interface).unwrap_or_default(),
         instance: owned(configuration, &attachment("instanceId")).filter(|_| is_interface),
+        attachment: text(configuration, &attachment("attachmentId")).filter(|_| is_interface).map(Into::into),
+        is_partial: false,
         ends_with_instance: is_interface
             && configuration.pointer(&attachment("deleteOnTermination")) == Some(&Value::Bool(true)),
         subnet_id: owned(configuration, "/subnetId").filter(|_| is_interface),

@@ -31,9 +31,30 @@ fn item(kind: &str, id: &str, at: &str, configuration: Value, name: Option<&str>
     })
 }
 
+/// Returns the id of the attachment of an interface to an instance.
+fn attachment(instance: &str) -> String {
+    format!("eni-attach-{instance}")
+}
+
+fn attached(at: &str, interface: &str, instance: &str) -> Value {
+    event(
+        "AttachNetworkInterface",
+        at,
+        json!({ "networkInterfaceId": interface, "instanceId": instance, "deviceIndex": 1 }),
+        json!({ "attachmentId": attachment(instance) }),
+    )
+}
+
+fn detached(at: &str, instance: &str) -> Value {
+    let request = json!({ "attachmentId": attachment(instance), "force": false });
+    event("DetachNetworkInterface", at, request, json!({ "_return": true }))
+}
+
 fn interface(id: &str, at: &str, instance: Option<&str>) -> Value {
-    let attachment =
-        instance.map_or(Value::Null, |id| json!({ "instanceId": id, "deleteOnTermination": false }));
+    let attachment = instance.map_or(
+        Value::Null,
+        |id| json!({ "attachmentId": attachment(id), "instanceId": id, "deleteOnTermination": false }),
+    );
     let configuration = json!({
         "networkInterfaceId": id, "subnetId": "subnet-1", "vpcId": "vpc-1", "ownerId": ACCOUNT, "description": "spare",
         "interfaceType": "interface", "attachment": attachment,
@@ -247,6 +268,56 @@ fn events_of_cloudtrail_begin_name_and_end_resources() {
 }
 
 #[test]
+fn an_interface_that_is_detached_loses_the_name_of_its_instance() {
+    let of = |items: &[Value]| periods(&merged(None, items), "interfaces", "eni-1");
+    let begin = [instance("i-web", "17T08:00", "web"), instance("i-db", "17T08:00", "database")];
+    let spare = interface("eni-1", "18T06:00", None);
+    let with = |items: &[Value]| of(&[&begin[..], items].concat());
+    let from_events = [spare.clone(), attached("18T07:00", "eni-1", "i-web"), detached("18T08:00", "i-web")];
+    let expected = ["spare 18T06:00 to 18T07:00", "web 18T07:00 to 18T08:00", "spare 18T08:00 to …"];
+    assert_eq!(with(&from_events), expected);
+    let from_config = [interface("eni-1", "18T07:00", Some("i-web")), detached("18T08:00", "i-web")];
+    assert_eq!(with(&from_config), ["web 18T07:00 to 18T08:00", "spare 18T08:00 to …"]);
+    // An event of an earlier attachment does not end the current one, even within the same second.
+    let moved = [&from_events[..], &[attached("18T08:00", "eni-1", "i-db")]].concat();
+    let expected = ["spare 18T06:00 to 18T07:00", "web 18T07:00 to 18T08:00", "database 18T08:00 to …"];
+    assert_eq!(with(&moved), expected);
+    // The deletion is the end, and attachments of others do not matter.
+    let deleted = item("NetworkInterface", "eni-1", "18T07:30", Value::Null, None);
+    let ended = [&from_events[..], &[deleted, detached("18T09:00", "i-db")]].concat();
+    assert_eq!(with(&ended), ["spare 18T06:00 to 18T07:00", "web 18T07:00 to 18T07:30"]);
+    // The interface of a new instance is no longer deleted with it.
+    let nic = json!({
+        "networkInterfaceId": "eni-1", "subnetId": "subnet-1", "vpcId": "vpc-1", "ownerId": ACCOUNT, "description": "spare",
+        "attachment": { "attachmentId": attachment("i-web"), "deleteOnTermination": true },
+    });
+    let started = json!({ "ownerId": ACCOUNT, "instancesSet": { "items": [
+        { "instanceId": "i-web", "networkInterfaceSet": { "items": [nic] } },
+    ] } });
+    let terminated = json!({ "instancesSet": { "items": [{ "instanceId": "i-web" }] } });
+    let items = [
+        event("RunInstances", "18T07:00", Value::Null, started),
+        detached("18T08:00", "i-web"),
+        event("TerminateInstances", "18T09:00", terminated, Value::Null),
+    ];
+    assert_eq!(of(&items), ["i-web 18T07:00 to 18T08:00", "spare 18T08:00 to …"]);
+}
+
+#[test]
+fn a_detached_interface_whose_description_is_not_in_the_files_keeps_a_final_name() {
+    let items = [
+        instance("i-web", "17T08:00", "web"),
+        attached("18T07:00", "eni-1", "i-web"),
+        detached("18T08:00", "i-web"),
+    ];
+    let unnamed = ["web 18T07:00 to 18T08:00", "- provisional 18T08:00 to …"];
+    assert_eq!(periods(&merged(None, &items), "interfaces", "eni-1"), unnamed);
+    let former = refreshed(None, MIDNIGHT, Some("spare"));
+    let named = ["spare 18T00:00 to 18T07:00", "web 18T07:00 to 18T08:00", "spare 18T08:00 to …"];
+    assert_eq!(periods(&merged(Some(&former), &items), "interfaces", "eni-1"), named);
+}
+
+#[test]
 fn history_begins_before_the_first_refresh_and_its_entries_end_with_a_later_one() {
     let first = refreshed(None, MIDNIGHT + 24 * 60 * MINUTE, Some("web"));
     let items = [
@@ -378,7 +449,7 @@ fn changes_are_counted_once() {
 /// Items at random times in an hour, in which interfaces, instances and subnets appear, change and disappear.
 fn items() -> impl Strategy<Value = Vec<Value>> {
     let at = (0..60_u8).prop_map(|minute| format!("18T06:{minute:02}"));
-    let item = (at, 0..3_u8, 0..4_u8, 0..8_u8).prop_map(|(at, id, other, kind)| {
+    let item = (at, 0..3_u8, 0..4_u8, 0..10_u8).prop_map(|(at, id, other, kind)| {
         let (eni, i, subnet_id) = (format!("eni-{id}"), format!("i-{id}"), format!("subnet-{id}"));
         let tags = json!({ "items": [{ "key": "Name", "value": format!("tag-{other}") }] });
         match kind {
@@ -388,6 +459,8 @@ fn items() -> impl Strategy<Value = Vec<Value>> {
             4 => instance(&i, &at, &format!("name-{other}")),
             5 => subnet(&subnet_id, &at, &format!("subnet-{other}")),
             6 => item("Subnet", &subnet_id, &at, Value::Null, None),
+            7 => attached(&at, &eni, &format!("i-{other}")),
+            8 => detached(&at, &format!("i-{other}")),
             _ => event(
                 "CreateTags",
                 &at,

@@ -51,8 +51,12 @@ pub(super) fn networks(changes: &Changes, kind: Kind) -> Timelines {
 /// Returns the timelines of interfaces. Their names depend on instances and gateways.
 pub(super) fn interfaces(changes: &Changes) -> Timelines {
     let owners = Owners::new(changes);
+    let ends = ends_of_attachments(changes);
     let timeline = |(id, changes): (&str, &BTreeSet<Timed>)| {
-        let mut states = states(changes);
+        let ended = changes.iter().filter_map(attachment).filter_map(|id| ends.get(id)).copied().flatten();
+        let mut all: BTreeSet<Timed> = ended.cloned().collect();
+        all.extend(changes.iter().cloned());
+        let mut states = states(&all);
         owners.end_with_instance(&mut states);
         owners.add_breaks(id, &mut states);
         let segments = segments(&states, |state, at| owners.name(id, state, at));
@@ -61,12 +65,27 @@ pub(super) fn interfaces(changes: &Changes) -> Timelines {
     changes.of(Kind::Interface).filter_map(timeline).collect()
 }
 
+/// Returns the changes that ended each attachment, by its id.
+fn ends_of_attachments(changes: &Changes) -> BTreeMap<&str, &BTreeSet<Timed>> {
+    changes.of(Kind::Attachment).collect()
+}
+
+/// Returns the id of the attachment that a change of an interface reports.
+fn attachment((_, change, _): &Timed) -> Option<&str> {
+    match change {
+        Change::Seen(state) => state.attachment.as_deref(),
+        Change::Attached(_, attachment) => attachment.as_deref(),
+        Change::Detached(_) | Change::Tagged(_) | Change::Deleted => None,
+    }
+}
+
 /// Returns the state after each time at which something changed.
 fn states(changes: &BTreeSet<Timed>) -> States {
     let mut states: States = Vec::new();
     let mut last: Option<State> = None;
     for (at, change, source) in changes {
-        let mut state = last.clone().unwrap_or_default();
+        let unknown = || State { is_partial: true, ..State::default() };
+        let mut state = last.clone().unwrap_or_else(unknown);
         if state.source.is_empty() {
             source.as_ref().clone_into(&mut state.source);
         }
@@ -75,10 +94,21 @@ fn states(changes: &BTreeSet<Timed>) -> States {
                 state = State::clone(seen);
                 false
             }
-            Change::Attached(instance) => {
+            Change::Attached(instance, attachment) => {
                 state.instance = Some(instance.as_ref().to_owned());
+                state.attachment.clone_from(attachment);
                 // Only instances' own interfaces are deleted with them by default:
                 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AttachNetworkInterface.html
+                state.ends_with_instance = false;
+                false
+            }
+            Change::Detached(attachment) => {
+                let is_deleted = states.last().is_some_and(|(_, state)| state.is_none());
+                // The interface may already have another attachment.
+                if is_deleted || state.attachment.as_ref() != Some(attachment) {
+                    continue;
+                }
+                (state.instance, state.attachment) = (None, None);
                 state.ends_with_instance = false;
                 false
             }
@@ -213,7 +243,10 @@ impl Owners {
             gateway: self.gateways.get(id).and_then(|names| name_at(names, at)),
             lacks_gateways: false,
         };
-        names.resolve()
+        let (name, is_provisional) = names.resolve();
+        // Its own description is not in the files.
+        let is_unknown = state.is_partial && state.tag.is_none() && instance.is_none();
+        (name, is_provisional || is_unknown)
     }
 }
 

@@ -2,20 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use super::{Changes, Ids, Named, Part, Reading, entry::Entry};
+use super::{Changes, Ids, Named, Part, Reading, entry::Entry, rewrite::EditIds};
 
 /// One section in all readings.
 pub(super) struct Combined<'r> {
     part: Part,
     /// When each account and region read the section.
     readers: BTreeMap<String, i64>,
-    /// By id. The first one has the best name.
-    observed: BTreeMap<&'r str, Vec<Observed<'r>>>,
+    /// Sorted by id. The first one of an id has the best name.
+    observed: Vec<Observed<'r>>,
 }
 
 /// A resource as one account sees it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Observed<'r> {
+    id: &'r str,
     named: &'r Named,
     owner: &'r str,
     reading: &'r Reading,
@@ -48,7 +49,7 @@ fn source(account: &str, region: &str) -> String {
 
 impl<'r> Combined<'r> {
     pub(super) fn new(readings: &[&'r Reading], part: Part) -> Self {
-        let mut combined = Self { part, readers: BTreeMap::new(), observed: BTreeMap::new() };
+        let mut combined = Self { part, readers: BTreeMap::new(), observed: Vec::new() };
         let read =
             || readings.iter().copied().filter_map(|reading| Some((reading, reading.parts.get(&part)?)));
         for (reading, _) in read() {
@@ -58,10 +59,10 @@ impl<'r> Combined<'r> {
         for (reading, ids) in read() {
             for (id, named) in ids {
                 let owner = named.owner.as_ref().unwrap_or(&reading.account);
-                let observed = Observed { named, owner, reading };
+                let observed = Observed { id, named, owner, reading };
                 // The owner's list decides whether the resource exists.
                 if observed.is_own() || !combined.readers.contains_key(&observed.source()) {
-                    combined.observed.entry(id).or_default().push(observed);
+                    combined.observed.push(observed);
                 }
             }
         }
@@ -70,39 +71,50 @@ impl<'r> Combined<'r> {
             let account = (&*one.reading.account, &*one.reading.region);
             (!one.is_own(), one.named.is_provisional, account, &*one.named.name, one.at())
         };
-        for all in combined.observed.values_mut() {
-            all.sort_by(|one, other| rank(one).cmp(&rank(other)));
-        }
+        combined
+            .observed
+            .sort_by(|one, other| one.id.cmp(other.id).then_with(|| rank(one).cmp(&rank(other))));
         combined
     }
 
     /// Returns when an id was read; `None` if no reading has it.
     pub(super) fn read_at(&self, id: &str) -> Option<i64> {
-        self.observed.get(id).map(|all| all[0].at())
+        self.observed(id).first().map(Observed::at)
     }
 
     /// Returns the blocks that were read of a subnet.
     pub(super) fn cidrs(&self, id: &str) -> &'r [String] {
-        self.observed.get(id).map_or(&[], |all| &all[0].named.cidrs)
+        self.observed(id).first().map_or(&[], |best| &best.named.cidrs)
+    }
+
+    /// Returns what was read of an id.
+    fn observed(&self, id: &str) -> &[Observed<'r>] {
+        let after = &self.observed[self.observed.partition_point(|observed| observed.id < id)..];
+        &after[..after.partition_point(|observed| observed.id == id)]
+    }
+
+    /// Returns an editor of the section. It must receive all ids, in order.
+    pub(super) fn edit(&self) -> SectionEdit<'_, 'r> {
+        SectionEdit { combined: self, remaining: &self.observed, changes: Changes::default() }
     }
 
     /// Changes the entries of the section.
-    pub(super) fn apply(&self, ids: &mut Ids, changes: &mut Changes) {
-        for (id, observed) in &self.observed {
-            match ids.get_mut(*id) {
-                None => {
-                    ids.insert((*id).to_owned(), vec![self.entry(&observed[0])]);
-                    changes.new += 1;
-                }
-                Some(entries) => self.update(entries, observed, changes),
+    pub(super) fn apply(&self, ids: &mut Ids) -> Changes {
+        let mut edit = self.edit();
+        let mut new = Vec::new();
+        let mut add_new = |edit: &mut SectionEdit<'_, 'r>, before: Option<&str>| {
+            while let Some((id, entries)) = edit.next_new(before) {
+                new.push((id.to_owned(), entries));
             }
-        }
+        };
         ids.retain(|id, entries| {
-            if !self.observed.contains_key(&**id) && self.end(entries) {
-                changes.gone += 1;
-            }
+            add_new(&mut edit, Some(id));
+            edit.edit(id, entries);
             !entries.is_empty()
         });
+        add_new(&mut edit, None);
+        ids.extend(new);
+        edit.changes
     }
 
     /// Returns an entry that begins with the reading. Nothing is known about the time before it.
@@ -249,6 +261,43 @@ impl<'r> Combined<'r> {
             entries.remove(number);
         }
         true
+    }
+}
+
+/// Changes the ids of a section in their order.
+pub(super) struct SectionEdit<'c, 'r> {
+    combined: &'c Combined<'r>,
+    /// What was read of the ids that follow.
+    remaining: &'c [Observed<'r>],
+    pub(super) changes: Changes,
+}
+
+impl<'c, 'r> SectionEdit<'c, 'r> {
+    /// Takes what was read of the next id.
+    fn take_next(&mut self) -> &'c [Observed<'r>] {
+        let Some(first) = self.remaining.first() else { return &[] };
+        let count = self.remaining.iter().take_while(|observed| observed.id == first.id).count();
+        let (next, remaining) = self.remaining.split_at(count);
+        self.remaining = remaining;
+        next
+    }
+}
+
+impl EditIds for SectionEdit<'_, '_> {
+    fn next_new(&mut self, before: Option<&str>) -> Option<(&str, Vec<Entry>)> {
+        self.remaining.first().filter(|next| before.is_none_or(|before| next.id < before))?;
+        let best = self.take_next().first()?;
+        self.changes.new += 1;
+        Some((best.id, vec![self.combined.entry(best)]))
+    }
+
+    fn edit(&mut self, id: &str, entries: &mut Vec<Entry>) {
+        if self.remaining.first().is_some_and(|next| next.id == id) {
+            let observed = self.take_next();
+            self.combined.update(entries, observed, &mut self.changes);
+        } else if self.combined.end(entries) {
+            self.changes.gone += 1;
+        }
     }
 }
 

@@ -303,6 +303,46 @@ fn a_profile_assumes_its_role_in_its_region() {
     assert!(ran.stdout.contains("333333333333  eu-north-1  profile member"), "{ran:?}");
 }
 
+#[test]
+fn the_region_is_that_of_the_command_or_else_of_the_environment_or_else_of_the_profile() {
+    let dir = TempDir::new().unwrap();
+    let (file, profiles) = (dir.path().join("names.json"), dir.path().join("config"));
+    let config = "[default]\nregion = eu-north-1\n[profile plain]\naws_access_key_id = test\naws_secret_access_key = s\n";
+    fs::write(&profiles, config).unwrap();
+    // Runs the command on a server that accepts requests of one region only.
+    let names = |expected: &'static str, of_environment: Option<&str>, args: &[&str]| {
+        let endpoint = server_of_requests(move |request| {
+            let (_, scope) = request.head.split_once("Credential=").unwrap();
+            assert_eq!(scope.split('/').nth(2), Some(expected), "{}", request.action);
+            (200, empty(&request.action, "123456789012"))
+        });
+        let environment = environment(&endpoint).into_iter().filter(|(name, _)| *name != "AWS_REGION");
+        let region = of_environment.map(|region| ("AWS_REGION", region.to_owned()));
+        let more = [
+            ("AWS_CONFIG_FILE", profiles.to_str().unwrap().to_owned()),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent".to_owned()),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+        ];
+        let args = ["names", "--output", file.to_str().unwrap()].into_iter().chain(args.iter().copied());
+        flowherd_in(PROGRAM, environment.chain(more).chain(region), args)
+    };
+    for (expected, of_environment, args) in [
+        ("ap-south-1", Some("eu-west-1"), &["--region", "ap-south-1"][..]),
+        ("eu-west-1", Some("eu-west-1"), &[]),
+        ("eu-north-1", None, &[]),
+        ("eu-west-1", Some("eu-west-1"), &["--profile", "plain"]),
+    ] {
+        let ran = names(expected, of_environment, args);
+        assert_eq!(ran.status, 0, "{ran:?}");
+        assert!(ran.stdout.contains(&format!("123456789012  {expected}  ")), "{ran:?}");
+    }
+    // A profile does not take the region of another one.
+    let ran = names("none", None, &["--profile", "plain"]);
+    assert_eq!(ran.status, 1, "{ran:?}");
+    let reason = "no region; add --region, such as --region eu-west-1, or set AWS_REGION";
+    assert!(ran.stderr.contains(reason), "{ran:?}");
+}
+
 /// A server whose account has a VPC.
 fn server_with_a_vpc(before: impl Fn() + Send + 'static) -> String {
     server(move |action| {
