@@ -10,8 +10,8 @@ use flowherd_shared::{
     config::{Config, ConfigError},
     enrichment::{self, Enrichment, EnrichmentFile, Enrichments},
     error::error_chain,
-    limits::{MAX_CONFIG_BYTES, MAX_ENRICHMENT_BYTES, MAX_LOOKUPS_BYTES},
-    lookups::Lookups,
+    limits::{MAX_CONFIG_BYTES, MAX_ENRICHMENT_BYTES, MAX_NAMES_BYTES},
+    names::NameIndex,
     pipeline::RunConfig,
     store::{Store, StoreError, read_limited},
 };
@@ -29,17 +29,17 @@ pub(crate) struct Inputs {
 }
 
 /// Reads all files, or returns every mistake in any of them.
-pub(crate) fn read(config: Option<&PathBuf>, lookups: Option<&PathBuf>) -> Result<Inputs, Stop> {
+pub(crate) fn read(config: Option<&PathBuf>, names: Option<&PathBuf>) -> Result<Inputs, Stop> {
     let mut problems = Vec::new();
     let rules = read_file(config, MAX_CONFIG_BYTES, Config::from_bytes);
-    let lookups = read_file(lookups, MAX_LOOKUPS_BYTES, Lookups::parse);
+    let names = read_file(names, MAX_NAMES_BYTES, NameIndex::parse);
     let rules = rules.unwrap_or_else(|found| {
         problems.extend(found);
         Config::default()
     });
-    let lookups = lookups.unwrap_or_else(|found| {
+    let names = names.unwrap_or_else(|found| {
         problems.extend(found);
-        Lookups::default()
+        NameIndex::default()
     });
     let mut enrichment = EnrichmentReader::new(config);
     for file in enrichment::files(&rules.enrichments) {
@@ -60,7 +60,7 @@ pub(crate) fn read(config: Option<&PathBuf>, lookups: Option<&PathBuf>) -> Resul
         problems.extend(found.err().into_iter().flat_map(|error| error.problems));
         return Err(Stop::Usage(problems));
     }
-    let run_config = RunConfig::load(rules, lookups, &files).map_err(|error| Stop::Usage(error.problems))?;
+    let run_config = RunConfig::load(rules, names, &files).map_err(|error| Stop::Usage(error.problems))?;
     Ok(Inputs { run_config, files, paths })
 }
 

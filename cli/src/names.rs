@@ -14,7 +14,7 @@ use flowherd_aws::{
 };
 use flowherd_shared::{
     config::ConfigError,
-    lookups::merge::{Changes, Merged, Part, forget_before, merge},
+    names::merge::{Changes, Merged, Part, forget_before, merge},
 };
 use indicatif::HumanCount;
 

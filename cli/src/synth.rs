@@ -61,8 +61,8 @@ pub(crate) fn synth(args: &SynthArgs) -> Result<(), Stop> {
         (false, _) => None,
     };
     if args.names.is_none() {
-        let lookups = serde_json::to_vec_pretty(&world.lookups()).context("cannot write names.json")?;
-        write(&args.dest.join("names.json"), &lookups)?;
+        let names = serde_json::to_vec_pretty(&world.names()).context("cannot write names.json")?;
+        write(&args.dest.join("names.json"), &names)?;
     }
     let written = Written::default();
     let (shown, all, began) = (written.clone(), u64::from(args.objects), Instant::now());

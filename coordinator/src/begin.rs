@@ -7,7 +7,7 @@ use flowherd_shared::{
     layout,
     ledger::{Fingerprint, Job, Run, examine_json, put_json},
     limits::MAX_KEY_BYTES,
-    lookups::Lookups,
+    names::NameIndex,
     pipeline::RunConfig,
     queue::Queue,
     store::{Lister, Problem, Store, StoreError},
@@ -218,8 +218,8 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         if let Some(config) = &inputs.config {
             self.results.put(&layout::config(&run.run), config)?;
         }
-        if let Some(lookups) = &inputs.lookups {
-            self.results.put(&layout::lookups(&run.run), lookups)?;
+        if let Some(names) = &inputs.names {
+            self.results.put(&layout::names(&run.run), names)?;
         }
         for digest in &run.enrichment {
             if let Some(file) = inputs.files.iter().find(|file| file.file == digest.file) {
@@ -269,7 +269,7 @@ fn check(inputs: &Inputs) -> Result<(Fingerprint, Vec<FileDigest>), CoordinatorE
 
 /// Parses all files, and reports their problems together.
 fn parse(inputs: &Inputs) -> Result<RunConfig, CoordinatorError> {
-    let (mut config, mut lookups) = (Config::default(), Lookups::default());
+    let (mut config, mut names) = (Config::default(), NameIndex::default());
     let mut problems = Vec::new();
     let mut add = |file: &str, error: ConfigError| {
         problems.extend(error.problems.into_iter().map(|problem| format!("{file}: {problem}")));
@@ -280,13 +280,13 @@ fn parse(inputs: &Inputs) -> Result<RunConfig, CoordinatorError> {
             Err(error) => add("flowherd.toml", error),
         }
     }
-    if let Some(bytes) = &inputs.lookups {
-        match Lookups::parse(bytes) {
-            Ok(parsed) => lookups = parsed,
+    if let Some(bytes) = &inputs.names {
+        match NameIndex::parse(bytes) {
+            Ok(parsed) => names = parsed,
             Err(error) => add("names.json", error),
         }
     }
-    match RunConfig::load(config, lookups, &inputs.files) {
+    match RunConfig::load(config, names, &inputs.files) {
         Ok(run_config) if problems.is_empty() => return Ok(run_config),
         Ok(_) => {}
         Err(error) => problems.extend(error.problems),

@@ -12,7 +12,7 @@ use flowherd_shared::{
     enrichment::{self, EnrichmentFile},
     error::error_chain,
     layout,
-    limits::{MAX_CONFIG_BYTES, MAX_ENRICHMENT_BYTES, MAX_LOOKUPS_BYTES},
+    limits::{MAX_CONFIG_BYTES, MAX_ENRICHMENT_BYTES, MAX_NAMES_BYTES},
     queue::QueueError,
     store::{Problem, Store, StoreError, read_limited},
 };
@@ -258,12 +258,12 @@ impl<'a> Connected<'a> {
         }
         let files = self.enrichment_files(fleet, config.as_deref().unwrap_or_default())?;
         let refreshed = format!("s3://{}/{}", self.settings.common.results_bucket, layout::NAMES);
-        let read_names = read(&fleet.lookups, &fleet.lookups_bucket_owner, MAX_LOOKUPS_BYTES);
-        let (lookups, lacks_names) = match read_names {
-            Err(StoreError::NotFound(_)) if fleet.lookups.as_ref() == Some(&refreshed) => (None, true),
-            lookups => (lookups?, false),
+        let read_names = read(&fleet.names, &fleet.names_bucket_owner, MAX_NAMES_BYTES);
+        let (names, lacks_names) = match read_names {
+            Err(StoreError::NotFound(_)) if fleet.names.as_ref() == Some(&refreshed) => (None, true),
+            names => (names?, false),
         };
-        Ok(Inputs { config, lookups, files, lacks_names })
+        Ok(Inputs { config, names, files, lacks_names })
     }
 
     /// Reads the enrichment files of a configuration, except those that do not exist: the begin of the run names all of them.

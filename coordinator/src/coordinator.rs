@@ -33,10 +33,10 @@ pub struct Inputs {
     /// `flowherd.toml`; `None` for the built-in rule.
     pub config: Option<Vec<u8>>,
     /// `names.json`.
-    pub lookups: Option<Vec<u8>>,
+    pub names: Option<Vec<u8>>,
     /// The enrichment files that exist.
     pub files: Vec<EnrichmentFile>,
-    /// Whether names are wanted, but not read from AWS yet. `lookups` is then `None`.
+    /// Whether names are wanted, but not read from AWS yet. `names` is then `None`.
     pub lacks_names: bool,
 }
 

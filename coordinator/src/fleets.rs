@@ -55,9 +55,9 @@ pub struct FleetSettings {
     /// The account that must own the bucket of `config`.
     pub config_bucket_owner: Option<String>,
     /// `names.json`, as a path or `s3://bucket/key`.
-    pub lookups: Option<String>,
-    /// The account that must own the bucket of `lookups`.
-    pub lookups_bucket_owner: Option<String>,
+    pub names: Option<String>,
+    /// The account that must own the bucket of `names`.
+    pub names_bucket_owner: Option<String>,
     /// Maximum objects of a run.
     pub max_keys: u64,
 }
@@ -77,8 +77,8 @@ impl FleetSettings {
             live: false,
             config: None,
             config_bucket_owner: None,
-            lookups: None,
-            lookups_bucket_owner: None,
+            names: None,
+            names_bucket_owner: None,
             max_keys: MAX_KEYS,
         }
     }

@@ -12,8 +12,8 @@ use flowherd_shared::{
     config::ConfigError,
     error::error_chain,
     layout,
-    limits::MAX_LOOKUPS_BYTES,
-    lookups::merge::{Changes, Merged, Part, Reading, forget_before, merge},
+    limits::MAX_NAMES_BYTES,
+    names::merge::{Changes, Merged, Part, Reading, forget_before, merge},
     store::StoreError,
 };
 use jiff::Timestamp;
@@ -221,7 +221,7 @@ pub fn refresh(
 }
 
 fn former(results: &Bucket) -> Result<Option<Version>, CoordinatorError> {
-    results.version(layout::NAMES, MAX_LOOKUPS_BYTES as u64).map_err(|error| match error {
+    results.version(layout::NAMES, MAX_NAMES_BYTES as u64).map_err(|error| match error {
         StoreError::TooLarge { .. } => CoordinatorError::Refused(error_chain(&error)),
         error => CoordinatorError::Ledger(error),
     })

@@ -56,7 +56,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             Err(error) => return Err(self.planning_error(&run, error)?),
         };
         // One message is enough: all receipts of another version are damaged, and the first object that is passed over shows the
-        // reason. If rules or lookups differ, no receipt counts.
+        // reason. If rules or names differ, no receipt counts.
         state.message = state.message.or(damage.into_inner().unwrap_or_else(PoisonError::into_inner));
         state.progress.listed = planning.totals.objects;
         state.progress.skipped = planning.totals.skipped;

@@ -75,13 +75,13 @@ fn read_defaults(variables: &mut Variables<'_>) -> FleetSettings {
     let max_keys = number(variables, "FLOWHERD_MAX_KEYS", "10000000").unwrap_or(MAX_KEYS);
     let mut owner = |name| variables.optional(name, is_account, "123456789012");
     let config_bucket_owner = owner("FLOWHERD_CONFIG_BUCKET_OWNER");
-    let lookups_bucket_owner = owner("FLOWHERD_NAMES_BUCKET_OWNER");
+    let names_bucket_owner = owner("FLOWHERD_NAMES_BUCKET_OWNER");
     let mut location = |name, example| variables.optional(name, is_location, example);
     FleetSettings {
         config: location("FLOWHERD_CONFIG", "s3://my-settings/flowherd.toml"),
-        lookups: location("FLOWHERD_NAMES", "s3://my-settings/names.json"),
+        names: location("FLOWHERD_NAMES", "s3://my-settings/names.json"),
         config_bucket_owner,
-        lookups_bucket_owner,
+        names_bucket_owner,
         max_keys,
         ..FleetSettings::on(Driver::Map)
     }
@@ -184,8 +184,8 @@ fn check_fleet(name: &str, fleet: FleetJson, defaults: &FleetSettings) -> (Fleet
         live: fleet.live,
         config: fleet.config.or_else(|| defaults.config.clone()),
         config_bucket_owner: fleet.config_bucket_owner.or_else(|| defaults.config_bucket_owner.clone()),
-        lookups: fleet.names.or_else(|| defaults.lookups.clone()),
-        lookups_bucket_owner: fleet.names_bucket_owner.or_else(|| defaults.lookups_bucket_owner.clone()),
+        names: fleet.names.or_else(|| defaults.names.clone()),
+        names_bucket_owner: fleet.names_bucket_owner.or_else(|| defaults.names_bucket_owner.clone()),
         max_keys: fleet.max_keys.unwrap_or(defaults.max_keys),
     };
     (settings, problems)

@@ -8,7 +8,7 @@ use flowherd_deflate::Deflater;
 use flowherd_shared::{
     config::Config,
     enrichment::EnrichmentFile,
-    lookups::Lookups,
+    names::NameIndex,
     pipeline::{self, RunConfig, layers::Layers, records::Records},
 };
 use maxminddb_writer::{Database, paths::IpAddrWithMask};
@@ -33,11 +33,11 @@ fn main() {
     let config = Config::parse(config).expect("valid");
     // With this stage, all names begin after the records.
     let begin = if stage == "flow-guess" { r#"{"from": "2027-01-01T00:00:00Z", "# } else { "{" };
-    let lookups = LOOKUPS
+    let names = NAMES
         .replace("{\"description", &format!("{begin}\"description"))
         .replace("{\"name", &format!("{begin}\"name"));
-    let lookups = Lookups::parse(lookups.as_bytes()).expect("valid");
-    let plan = RunConfig::load(config, lookups, &enrichment_files()).expect("valid");
+    let names = NameIndex::parse(names.as_bytes()).expect("valid");
+    let plan = RunConfig::load(config, names, &enrichment_files()).expect("valid");
     counted(&stage, &object(message), &plan);
 }
 
@@ -130,7 +130,7 @@ key = 'block'
 match = 'cidr'
 on = ['srcaddr', 'dstaddr']
 columns = { threat = 'list' }";
-const LOOKUPS: &str = r#"{
+const NAMES: &str = r#"{
     "interfaces": {"eni-00000000000000001": {"description": "a gateway", "subnet_id": "subnet-1", "vpc_id": "vpc-1"}},
     "subnets": {"subnet-1": {"name": "private", "vpc_id": "vpc-1", "cidrs": ["10.0.0.0/17", "2001:db8::/64"]}},
     "vpcs": {"vpc-1": {"name": "production"}}

@@ -102,7 +102,7 @@ pub fn config(run: &str) -> String {
 
 /// Copy of the names, made when the run began. Missing if the run has none.
 #[must_use]
-pub fn lookups(run: &str) -> String {
+pub fn names(run: &str) -> String {
     format!("runs/{run}/names.json")
 }
 

@@ -87,7 +87,7 @@ pub struct Fingerprint {
 impl From<&RunConfig> for Fingerprint {
     fn from(run_config: &RunConfig) -> Self {
         let config_hash = run_config.config.hash_with(run_config.enrichment_files());
-        Self { config_hash, names_hash: run_config.lookups().hash.clone() }
+        Self { config_hash, names_hash: run_config.names().hash.clone() }
     }
 }
 

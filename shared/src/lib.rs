@@ -14,7 +14,7 @@ mod interner;
 pub mod layout;
 pub mod ledger;
 pub mod limits;
-pub mod lookups;
+pub mod names;
 pub mod pipeline;
 pub mod presets;
 mod problems;

@@ -86,17 +86,17 @@ pub const MAX_HEADER_WORDS: usize = 128;
 pub const MAX_W3C_HEADER_FIELDS: usize = 1000;
 
 /// Maximum bytes of a `names.json`. An interface takes about 210.
-pub const MAX_LOOKUPS_BYTES: usize = 320 << 20;
+pub const MAX_NAMES_BYTES: usize = 320 << 20;
 /// Maximum interfaces. An id with several entries counts once for each.
-pub const MAX_LOOKUP_INTERFACES: usize = 1_500_000;
+pub const MAX_INTERFACES: usize = 1_500_000;
 /// Maximum subnets, and maximum VPCs. An id with several entries counts once for each.
-pub const MAX_LOOKUP_NETWORKS: usize = 250_000;
+pub const MAX_NETWORKS: usize = 250_000;
 /// Maximum periods of names. Blocks that overlap, each at its own times, repeat the periods of each other.
-pub const MAX_LOOKUP_PERIODS: usize = 4_000_000;
+pub const MAX_NAME_PERIODS: usize = 4_000_000;
 /// Maximum CIDR blocks of all subnets together.
-pub const MAX_LOOKUP_BLOCKS: usize = 250_000;
+pub const MAX_CIDR_BLOCKS: usize = 250_000;
 /// Maximum bytes of each id and each name in a `names.json`.
-pub const MAX_LOOKUP_NAME_BYTES: usize = 1024;
+pub const MAX_NAME_BYTES: usize = 1024;
 
 /// Maximum `[[enrich]]` entries in a `flowherd.toml`.
 pub const MAX_ENRICHMENTS: usize = 20;

@@ -41,7 +41,7 @@ use crate::{
     enrichment::{EnrichmentFile, Enrichments, FileDigest},
     error::{ObjectError, Reason},
     layout,
-    lookups::Lookups,
+    names::NameIndex,
 };
 
 /// The configuration, names and enrichment tables that all objects of a run share.
@@ -49,8 +49,8 @@ use crate::{
 pub struct RunConfig {
     /// Rules, tables and limits.
     pub config: Config,
-    lookups: Lookups,
-    names: CsvNames,
+    names: NameIndex,
+    csv_names: CsvNames,
     enrichments: Enrichments,
 }
 
@@ -60,24 +60,24 @@ impl RunConfig {
     /// # Panics
     /// If the configuration has `[[enrich]]`: [`RunConfig::load`] reads its files.
     #[must_use]
-    pub fn new(config: Config, lookups: Lookups) -> Self {
+    pub fn new(config: Config, names: NameIndex) -> Self {
         assert!(config.enrichments.is_empty(), "the enrichment files are not loaded");
-        Self::without_files(config, lookups)
+        Self::without_files(config, names)
     }
 
-    fn without_files(config: Config, lookups: Lookups) -> Self {
-        let names = CsvNames::new(&lookups, config.guard_formulas);
-        Self { config, lookups, names, enrichments: Enrichments::default() }
+    fn without_files(config: Config, names: NameIndex) -> Self {
+        let csv_names = CsvNames::new(&names, config.guard_formulas);
+        Self { config, names, csv_names, enrichments: Enrichments::default() }
     }
 
     /// Combines a configuration with names and its enrichment files. The error has the problems of all files.
-    pub fn load(config: Config, lookups: Lookups, files: &[EnrichmentFile]) -> Result<Self, ConfigError> {
+    pub fn load(config: Config, names: NameIndex, files: &[EnrichmentFile]) -> Result<Self, ConfigError> {
         let enrichments = Enrichments::load(&config.enrichments, config.guard_formulas, files)?;
-        let mut lookups = lookups;
+        let mut names = names;
         if enrichments.need_vpcs() {
-            lookups.add_vpc_ranges()?;
+            names.add_vpc_ranges()?;
         }
-        Ok(Self { enrichments, ..Self::without_files(config, lookups) })
+        Ok(Self { enrichments, ..Self::without_files(config, names) })
     }
 
     /// Returns the enrichment files, in the order of the configuration.
@@ -88,8 +88,8 @@ impl RunConfig {
 
     /// Returns the names.
     #[must_use]
-    pub fn lookups(&self) -> &Lookups {
-        &self.lookups
+    pub fn names(&self) -> &NameIndex {
+        &self.names
     }
 
     /// Creates an enricher for one object.
@@ -97,15 +97,15 @@ impl RunConfig {
     pub fn enricher(&self) -> Enricher<'_> {
         let has_tables = !self.config.enrichments.is_empty();
         let tables = has_tables
-            .then(|| TableEnricher::new(&self.config, &self.enrichments, &self.lookups, &self.names));
-        Enricher::new(&self.lookups, &self.names, tables)
+            .then(|| TableEnricher::new(&self.config, &self.enrichments, &self.names, &self.csv_names));
+        Enricher::new(&self.names, &self.csv_names, tables)
     }
 }
 
 impl From<Config> for RunConfig {
     /// Without names and enrichment files.
     fn from(config: Config) -> Self {
-        Self::new(config, Lookups::default())
+        Self::new(config, NameIndex::default())
     }
 }
 

@@ -10,7 +10,7 @@ mod settings;
 use flowherd_shared::{
     config::Config,
     limits::Limits,
-    lookups::Lookups,
+    names::NameIndex,
     pipeline::{RunConfig, layers::Layers},
 };
 
@@ -32,7 +32,7 @@ pub const TARGETS: [(&str, Check); 16] = [
     ("layers", codecs::layers),
     ("ledger", messages::ledger),
     ("lines", records::lines),
-    ("lookups", settings::lookups),
+    ("names", settings::names),
     ("object", records::object),
     ("regex", formats::regex),
     ("task", messages::task),
@@ -52,12 +52,12 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(config: &str, lookups: &str) -> Self {
+    fn new(config: &str, names: &str) -> Self {
         let plan = RunConfig::new(
             Config::parse(config).expect("valid"),
-            Lookups::parse(lookups.as_bytes()).expect("valid"),
+            NameIndex::parse(names.as_bytes()).expect("valid"),
         );
-        Self { plan, model: Model::new(config, lookups) }
+        Self { plan, model: Model::new(config, names) }
     }
 }
 

@@ -70,7 +70,7 @@ pub fn shown(bytes: &[u8]) -> String {
 #[derive(Debug)]
 pub struct Model {
     rules: Vec<toml::Table>,
-    lookups: Value,
+    names: Value,
     enrich: Vec<toml::Table>,
     /// Texts of the files of `enrich`.
     files: BTreeMap<String, String>,
@@ -92,7 +92,7 @@ struct Scope<'k> {
 impl Model {
     /// Reads the text of a `flowherd.toml` and a `names.json`.
     #[must_use]
-    pub fn new(config: &str, lookups: &str) -> Self {
+    pub fn new(config: &str, names: &str) -> Self {
         let config: toml::Table = toml::from_str(config).unwrap();
         let rules =
             config["rule"].as_array().unwrap().iter().map(|rule| rule.as_table().unwrap().clone()).collect();
@@ -106,7 +106,7 @@ impl Model {
             rules,
             enrich,
             files: BTreeMap::new(),
-            lookups: serde_json::from_str(lookups).unwrap(),
+            names: serde_json::from_str(names).unwrap(),
             guards: config.get("csv").is_some_and(|csv| csv["guard_formulas"].as_bool().unwrap()),
             max_rejects: limit("max_rejects", 100_000),
             max_reject_percent: limit("max_reject_percent", 50),

@@ -72,7 +72,7 @@ pub const FLOW: &str =
     "2 123456789012 eni-1 10.0.0.5 192.0.2.7 49152 443 6 20 4249 1580515200 1580515260 ACCEPT OK";
 
 /// Names of interfaces, subnets and VPCs. Some CIDR blocks contain others, and one subnet has only a CIDR block.
-pub const LOOKUPS: &str = r#"{
+pub const NAMES: &str = r#"{
     "interfaces": {
         "eni-1": {"description": "web, \"front\"", "subnet_id": "subnet-1", "vpc_id": "vpc-1"},
         "eni-2": {"description": "db", "subnet_id": "subnet-2"},

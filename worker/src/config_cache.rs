@@ -7,8 +7,8 @@ use flowherd_shared::{
     config::{Config, ConfigError},
     enrichment::{EnrichmentFile, FileDigest},
     ledger::{Fingerprint, IndexTarget, Run, layout, read_json},
-    limits::{MAX_CONFIG_BYTES, MAX_ENRICHMENT_BYTES, MAX_LOOKUPS_BYTES},
-    lookups::Lookups,
+    limits::{MAX_CONFIG_BYTES, MAX_ENRICHMENT_BYTES, MAX_NAMES_BYTES},
+    names::NameIndex,
     pipeline::RunConfig,
     store::{Cause, Store, StoreError},
 };
@@ -115,15 +115,15 @@ impl ConfigCache {
 
 fn load(store: &impl Store, run: &Run) -> Result<RunConfig, ConfigCacheError> {
     let config = layout::config(&run.run);
-    let lookups = layout::lookups(&run.run);
+    let names = layout::names(&run.run);
     let config = read(store, config, MAX_CONFIG_BYTES, Config::from_bytes)?;
-    let lookups = read(store, lookups, MAX_LOOKUPS_BYTES, Lookups::parse)?;
+    let names = read(store, names, MAX_NAMES_BYTES, NameIndex::parse)?;
     let files = enrichment_files(store, run)?;
     let damaged = |source: ConfigError| ConfigCacheError::Damaged {
         path: format!("{} or a file that it names", layout::config(&run.run)),
         source: source.into(),
     };
-    let run_config = RunConfig::load(config, lookups, &files).map_err(damaged)?;
+    let run_config = RunConfig::load(config, names, &files).map_err(damaged)?;
     if Fingerprint::from(&run_config) == run.fingerprint {
         Ok(run_config)
     } else {

@@ -13,7 +13,7 @@ mod timeline;
 
 use flowherd_shared::{
     config::ConfigError,
-    lookups::merge::{Changes as Counts, Merged, merge},
+    names::merge::{Changes as Counts, Merged, merge},
 };
 
 use self::{

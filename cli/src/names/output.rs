@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use flowherd_shared::{
-    limits::MAX_LOOKUPS_BYTES,
+    limits::MAX_NAMES_BYTES,
     store::{StoreError, read_limited},
 };
 use tempfile::NamedTempFile;
@@ -85,7 +85,7 @@ fn directory(path: &Path) -> &Path {
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     let file = File::open(path).map_err(StoreError::from_file_error);
-    match file.and_then(|file| read_limited(file, &path.display().to_string(), MAX_LOOKUPS_BYTES as u64)) {
+    match file.and_then(|file| read_limited(file, &path.display().to_string(), MAX_NAMES_BYTES as u64)) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(StoreError::NotFound(_)) => Ok(None),
         Err(error) => Err(error),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, net::Ipv4Addr, path::Path};
 
-use flowherd_shared::lookups::Lookups;
+use flowherd_shared::names::NameIndex;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
@@ -26,7 +26,7 @@ type Block = (u32, u32);
 pub(super) fn world(path: &Path, random: &mut ChaCha8Rng) -> Result<World, Stop> {
     let unusable = |why: String| Stop::usage(format!("{}: {why}", path.display()));
     let bytes = fs::read(path).map_err(|error| unusable(format!("cannot be read: {error}")))?;
-    if let Err(error) = Lookups::parse(&bytes) {
+    if let Err(error) = NameIndex::parse(&bytes) {
         return Err(Stop::Usage(
             error.problems.iter().map(|problem| format!("{}: {problem}", path.display())).collect(),
         ));

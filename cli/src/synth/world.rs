@@ -65,7 +65,7 @@ struct Subnet {
 }
 
 #[derive(Serialize)]
-pub(super) struct Lookups<'a> {
+pub(super) struct Names<'a> {
     interfaces: BTreeMap<&'a str, InterfaceNames<'a>>,
     subnets: BTreeMap<&'a str, SubnetNames<'a>>,
     vpcs: BTreeMap<&'a str, BTreeMap<&'a str, &'a str>>,
@@ -136,7 +136,7 @@ impl World {
         &self.interfaces[self.vpcs[vpc].by_subnet[subnet].start + host]
     }
 
-    pub(super) fn lookups(&self) -> Lookups<'_> {
+    pub(super) fn names(&self) -> Names<'_> {
         let interfaces = self.interfaces.iter().map(|interface| {
             let vpc_id = &self.vpcs[interface.vpc].id;
             let (description, subnet_id) = (&interface.description, &interface.subnet_id);
@@ -148,7 +148,7 @@ impl World {
             })
         });
         let vpcs = self.vpcs.iter().map(|vpc| (&*vpc.id, BTreeMap::from([("name", vpc.name)])));
-        Lookups { interfaces: interfaces.collect(), subnets: subnets.collect(), vpcs: vpcs.collect() }
+        Names { interfaces: interfaces.collect(), subnets: subnets.collect(), vpcs: vpcs.collect() }
     }
 }
 

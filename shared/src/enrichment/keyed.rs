@@ -12,7 +12,7 @@ use super::{
 use crate::{
     interner::{Interner, Texts},
     limits::{MAX_ENRICHMENT_ROWS, MAX_ENRICHMENT_VALUE_BYTES, MAX_ENRICHMENTS_BYTES},
-    lookups::{AddressRanges, parse_cidr},
+    names::{AddressRanges, parse_cidr},
     pipeline::address::canonical,
     table::ColumnType,
     text::quoted,

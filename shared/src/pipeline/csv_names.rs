@@ -2,7 +2,7 @@
 
 use super::csv::field;
 use crate::{
-    lookups::{Lookups, NameId},
+    names::{NameId, NameIndex},
     table::ColumnType,
 };
 
@@ -20,8 +20,8 @@ const SAME: (u32, u32) = (u32::MAX, u32::MAX);
 
 impl CsvNames {
     /// Converts all names. With `guard_formulas`, names that spreadsheets read as formulas become text.
-    pub(super) fn new(lookups: &Lookups, guard_formulas: bool) -> Self {
-        let texts = lookups.texts();
+    pub(super) fn new(index: &NameIndex, guard_formulas: bool) -> Self {
+        let texts = index.texts();
         let mut names = Self { bytes: Vec::new(), fields: Vec::with_capacity(texts.len()) };
         for text in texts.iter() {
             let start = names.bytes.len();
@@ -42,10 +42,10 @@ impl CsvNames {
         names
     }
 
-    pub(super) fn get<'a>(&'a self, lookups: &'a Lookups, name: NameId) -> &'a [u8] {
-        let text = lookups.text_number(name);
+    pub(super) fn get<'a>(&'a self, index: &'a NameIndex, name: NameId) -> &'a [u8] {
+        let text = index.text_number(name);
         match self.fields[text as usize] {
-            SAME => lookups.texts().get(text),
+            SAME => index.texts().get(text),
             (start, end) => &self.bytes[start as usize..end as usize],
         }
     }

@@ -9,7 +9,7 @@ use super::{
     enrich_tables::TableEnricher,
     rules::{FlowValues, Row},
 };
-use crate::lookups::{Interface, Lookups, NameId, NameRef, Vpc};
+use crate::names::{Interface, NameId, NameIndex, NameRef, Vpc};
 
 const CACHED_ADDRESSES: usize = 4096;
 /// The three columns of a row's own names, all absent.
@@ -44,7 +44,7 @@ struct NameRefs {
 /// them have most of the traffic.
 #[derive(Debug)]
 pub struct Enricher<'a> {
-    lookups: &'a Lookups,
+    names: &'a NameIndex,
     csv: &'a CsvNames,
     last_interface: (Vec<u8>, Interface),
     last_own: OwnNames,
@@ -67,10 +67,10 @@ struct OwnNames {
 type CacheKey = (Option<u32>, IpAddr);
 
 impl<'a> Enricher<'a> {
-    /// Creates an enricher. `csv` must come from `lookups`.
-    pub(super) fn new(lookups: &'a Lookups, csv: &'a CsvNames, tables: Option<TableEnricher<'a>>) -> Self {
+    /// Creates an enricher. `csv` must come from `names`.
+    pub(super) fn new(names: &'a NameIndex, csv: &'a CsvNames, tables: Option<TableEnricher<'a>>) -> Self {
         Self {
-            lookups,
+            names,
             csv,
             last_interface: (Vec::new(), Interface::default()),
             last_own: OwnNames { names: [NameRef::NONE; 3], text: NO_OWN_NAMES.to_vec(), begin: None },
@@ -95,10 +95,10 @@ impl<'a> Enricher<'a> {
         if self.last_own.names != found.own {
             let ids = found.own.map(NameRef::id);
             self.last_own.names = found.own;
-            self.last_own.text = ids.map(|name| self.csv.get(self.lookups, name)).join(&b',');
+            self.last_own.text = ids.map(|name| self.csv.get(self.names, name)).join(&b',');
             self.last_own.begin = ids.into_iter().filter_map(|name| self.named_begin(name)).max();
         }
-        if !is_timed && row.timestamp < self.lookups.last_begin() {
+        if !is_timed && row.timestamp < self.names.last_begin() {
             has_guess = row.timestamp < self.last_own.begin
                 || row.timestamp < self.named_begin(found.source.id())
                 || row.timestamp < self.named_begin(found.destination.id());
@@ -107,8 +107,8 @@ impl<'a> Enricher<'a> {
             self.tables.as_mut().map_or((&[][..], false), |tables| tables.fields(row));
         Names {
             own: &self.last_own.text,
-            source: self.csv.get(self.lookups, found.source.id()),
-            destination: self.csv.get(self.lookups, found.destination.id()),
+            source: self.csv.get(self.names, found.source.id()),
+            destination: self.csv.get(self.names, found.destination.id()),
             has_guess: has_guess || has_guess_in_tables,
             tables,
         }
@@ -118,10 +118,10 @@ impl<'a> Enricher<'a> {
         let id = |cell: Option<(u32, u32)>| cell.map(|(start, end)| &line[start as usize..end as usize]);
         let interface = id(flow.interface_id).map(|id| self.interface(id)).unwrap_or_default();
         // The record's own ids win over the interface's. A subnet belongs to one VPC.
-        let own_subnet = id(flow.subnet_id).map(|id| self.lookups.subnet(id));
+        let own_subnet = id(flow.subnet_id).map(|id| self.names.subnet(id));
         let subnet = own_subnet.unwrap_or(interface.subnet);
         let vpc = if let Some(id) = id(flow.vpc_id) {
-            self.lookups.vpc(id)
+            self.names.vpc(id)
         } else {
             let of_own_subnet = own_subnet.flatten().and_then(|subnet| subnet.vpc);
             of_own_subnet.or(interface.vpc).or(subnet.and_then(|subnet| subnet.vpc))
@@ -137,7 +137,7 @@ impl<'a> Enricher<'a> {
 
     /// Returns when a name begins to be known. A missing name is no guess.
     fn named_begin(&self, name: NameId) -> Option<i64> {
-        self.lookups.begin(name).filter(|_| self.lookups.has_text(name))
+        self.names.begin(name).filter(|_| self.names.has_text(name))
     }
 
     /// Replaces each name that depends on the time by the one at `time`. Returns whether any of the names is a guess.
@@ -148,11 +148,11 @@ impl<'a> Enricher<'a> {
             has_guess |= is_guess;
             NameRef::always(name)
         };
-        found.own = found.own.map(|name| at_time(self.lookups.name_at(name, time)));
+        found.own = found.own.map(|name| at_time(self.names.name_at(name, time)));
         for (name, address) in [(&mut found.source, flow.srcaddr), (&mut found.destination, flow.dstaddr)] {
             *name = match address.filter(|_| name.is_timed()) {
-                Some(address) => at_time(self.lookups.address_at(found.vpc, address, time)),
-                None => at_time(self.lookups.name_at(*name, time)),
+                Some(address) => at_time(self.names.address_at(found.vpc, address, time)),
+                None => at_time(self.names.name_at(*name, time)),
             };
         }
         has_guess
@@ -162,7 +162,7 @@ impl<'a> Enricher<'a> {
         if self.last_interface.0 != id {
             self.last_interface.0.clear();
             self.last_interface.0.extend_from_slice(id);
-            self.last_interface.1 = self.lookups.interface(id).unwrap_or_default();
+            self.last_interface.1 = self.names.interface(id).unwrap_or_default();
         }
         self.last_interface.1
     }
@@ -176,7 +176,7 @@ impl<'a> Enricher<'a> {
         {
             return name;
         }
-        let name = self.lookups.address(vpc, address);
+        let name = self.names.address(vpc, address);
         self.addresses[slot] = Some((key, name));
         name
     }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     config::Config,
     enrichment::{Enrichments, NameColumn, RecordCache, Values},
-    lookups::Lookups,
+    names::NameIndex,
     table::{InputColumn, Table},
 };
 
@@ -18,8 +18,8 @@ use crate::{
 pub(super) struct TableEnricher<'a> {
     config: &'a Config,
     enrichments: &'a Enrichments,
-    lookups: &'a Lookups,
-    names: &'a CsvNames,
+    names: &'a NameIndex,
+    csv_names: &'a CsvNames,
     /// By table.
     plans: Vec<Plan>,
     /// The values of columns' addresses. Columns with the same entries share them.
@@ -66,18 +66,18 @@ enum Added {
 }
 
 impl<'a> TableEnricher<'a> {
-    /// Creates it for one object. `names` must come from `lookups`.
+    /// Creates it for one object. `csv_names` must come from `names`.
     pub(super) fn new(
         config: &'a Config,
         enrichments: &'a Enrichments,
-        lookups: &'a Lookups,
-        names: &'a CsvNames,
+        names: &'a NameIndex,
+        csv_names: &'a CsvNames,
     ) -> Self {
         let mut caches = Vec::new();
         let plans = config.tables.iter().map(|table| Plan::new(table, enrichments, &mut caches)).collect();
         let records = config.enrichments.iter().map(|_| RecordCache::default()).collect();
         let (addresses, numbers, text) = (Vec::new(), Vec::new(), Vec::new());
-        Self { config, enrichments, lookups, names, plans, caches, records, addresses, numbers, text }
+        Self { config, enrichments, names, csv_names, plans, caches, records, addresses, numbers, text }
     }
 
     /// Returns the CSV fields of the table's last columns, each with a comma before it, and whether one of them is a name of
@@ -135,7 +135,7 @@ impl<'a> TableEnricher<'a> {
                     match addresses[input] {
                         None => absent(columns.len(), text),
                         Some(address) => {
-                            let names = (self.lookups, self.names);
+                            let names = (self.names, self.csv_names);
                             has_guess |= add_names(names, columns, address, row.timestamp, text);
                         }
                     }
@@ -233,7 +233,7 @@ fn write_values(values: &Values, address: IpAddr, records: &mut RecordCache, out
 
 /// Appends names of an address that exactly one VPC contains. Returns whether one of them is of another time.
 fn add_names(
-    (lookups, names): (&Lookups, &CsvNames),
+    (names, csv_names): (&NameIndex, &CsvNames),
     columns: &[NameColumn],
     address: IpAddr,
     time: Option<i64>,
@@ -245,11 +245,11 @@ fn add_names(
             out.push(b',');
         }
         let (name, is_guess) = match column {
-            NameColumn::Subnet => lookups.address_at(None, address, time),
-            NameColumn::Vpc => lookups.vpc_of_address_at(address, time),
+            NameColumn::Subnet => names.address_at(None, address, time),
+            NameColumn::Vpc => names.vpc_of_address_at(address, time),
         };
         has_guess |= is_guess;
-        out.extend_from_slice(names.get(lookups, name));
+        out.extend_from_slice(csv_names.get(names, name));
     }
     has_guess
 }

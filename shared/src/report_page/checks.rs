@@ -148,7 +148,7 @@ fn checks(run: &Run, report: &Report, name: &str) -> Vec<Check> {
     }
     if report.objects.done > 0 {
         checks.push(Check {
-            name: "Configuration and lookups of all receipts",
+            name: "Configuration and names of all receipts",
             expected: json(&[&fingerprint.config_hash, &fingerprint.names_hash]),
             command: receipts("map([.config_hash, .names_hash]) | unique | .[]"),
             sql: Some(from("DISTINCT config_hash, names_hash", "receipts")),

@@ -358,7 +358,7 @@ pub(super) fn fingerprints(run: &Run) -> Markup {
             h2 { "Configuration and names" }
             dl {
                 dt { "configuration" } dd { (hash(&run.fingerprint.config_hash)) }
-                dt { "lookups" } dd { (hash(&run.fingerprint.names_hash)) }
+                dt { "names" } dd { (hash(&run.fingerprint.names_hash)) }
                 dt { "Flowherd" } dd { (Name(&run.version)) }
                 @if !run.resumes.is_empty() {
                     dt { "resumes" }

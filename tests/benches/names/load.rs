@@ -9,8 +9,8 @@ use std::{
 use flowherd_shared::{
     config::Config,
     enrichment::EnrichmentFile,
-    lookups::{
-        Lookups,
+    names::{
+        NameIndex,
         merge::{Named, Part, Reading, merge},
     },
     pipeline::RunConfig,
@@ -67,7 +67,7 @@ fn in_child<const FIGURES: usize>(command: &str, directory: &Path) -> [f64; FIGU
 pub(crate) fn measure(directory: &Path) {
     let began = cpu_seconds();
     let bytes = fs::read(directory.join("names.json")).unwrap();
-    let lookups = Lookups::parse(&bytes).unwrap();
+    let index = NameIndex::parse(&bytes).unwrap();
     drop(bytes);
     let names_ms = (cpu_seconds() - began) * 1000.0;
     let began = cpu_seconds();
@@ -78,7 +78,7 @@ pub(crate) fn measure(directory: &Path) {
         bytes: fs::read(directory.join(file)).unwrap().into(),
     };
     let files: Vec<EnrichmentFile> = names.iter().map(read).collect();
-    let run_config = RunConfig::load(config, lookups, &files).unwrap();
+    let run_config = RunConfig::load(config, index, &files).unwrap();
     drop(files);
     let tables_ms = (cpu_seconds() - began) * 1000.0;
     println!("{names_ms} {tables_ms} {}", peak_mb());
@@ -88,7 +88,7 @@ pub(crate) fn measure(directory: &Path) {
 /// Merges a reading that finds all interfaces again. Prints milliseconds and the peak memory of this process in MB.
 pub(crate) fn measure_merge(directory: &Path) {
     let bytes = fs::read(directory.join("names.json")).unwrap();
-    let (interfaces, _, _) = Lookups::parse(&bytes).unwrap().sizes();
+    let (interfaces, _, _) = NameIndex::parse(&bytes).unwrap().sizes();
     let interface = |number: usize| {
         let named = Named {
             name: format!("ip-10-0-0-1.worker-{number}"),

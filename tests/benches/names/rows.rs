@@ -6,7 +6,7 @@ use flowherd_deflate::Deflater;
 use flowherd_shared::{
     config::Config,
     enrichment::EnrichmentFile,
-    lookups::Lookups,
+    names::NameIndex,
     pipeline::{self, RunConfig},
 };
 
@@ -49,15 +49,15 @@ enum Peers {
 pub(crate) fn table() {
     let small = NamesFile { interfaces: 10_000, subnets: 500, vpcs: 10, has_history: false };
     let large = NamesFile { interfaces: 1_000_000, subnets: 50_000, vpcs: 1000, has_history: true };
-    let names = |file: NamesFile| Lookups::parse(file.json().as_bytes()).unwrap();
-    let plain = |lookups: Lookups| RunConfig::new(Config::parse(FLOW).unwrap(), lookups);
-    let with_tables = |lookups: Lookups| {
+    let names = |file: NamesFile| NameIndex::parse(file.json().as_bytes()).unwrap();
+    let plain = |names: NameIndex| RunConfig::new(Config::parse(FLOW).unwrap(), names);
+    let with_tables = |names: NameIndex| {
         let config = Config::parse(&format!("{FLOW}{TABLES}")).unwrap();
-        RunConfig::load(config, lookups, &enrichment_files()).unwrap()
+        RunConfig::load(config, names, &enrichment_files()).unwrap()
     };
     let history = NamesFile { has_history: true, ..small };
     let cases = [
-        ("no names", plain(Lookups::default())),
+        ("no names", plain(NameIndex::default())),
         ("10,000 interfaces without history", plain(names(small))),
         ("10,000 interfaces with history", plain(names(history))),
         ("1,000,000 interfaces with history", plain(names(large))),

@@ -40,7 +40,7 @@ fn shell(line: &str) -> Command {
 
 fn convert(sample: &Sample, dest: &Path, jobs: u32) -> Command {
     let mut command = Command::new(FLOWHERD);
-    command.arg("convert").arg(&sample.directory).arg(dest).arg("--names").arg(&sample.lookups);
+    command.arg("convert").arg(&sample.directory).arg(dest).arg("--names").arg(&sample.names_file);
     command.args(["--jobs", &jobs.to_string(), "--run", "bench"]);
     command
 }
@@ -59,7 +59,11 @@ pub(crate) fn table(sample: &Sample, scratch: &Path) {
     let peer = |name, commands, output| Peer { name, commands, used: Vec::new(), output };
     let script = |program: &str, file: &str, out: &Path, more: &[&str]| {
         let mut command = Command::new(program);
-        command.arg(Path::new(PEERS).join(file)).args([&sample.object, &sample.lookups]).arg(out).args(more);
+        command
+            .arg(Path::new(PEERS).join(file))
+            .args([&sample.object, &sample.names_file])
+            .arg(out)
+            .args(more);
         vec![command]
     };
     let mut peers = [

@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use flowherd_shared::{config::Config, lookups::Lookups, pipeline::RunConfig};
+use flowherd_shared::{config::Config, names::NameIndex, pipeline::RunConfig};
 use flowherd_tests::command::files_below;
 
 pub(crate) const FLOWHERD: &str = env!("CARGO_BIN_EXE_flowherd-under-test");
@@ -22,7 +22,7 @@ pub(crate) struct Sample {
     pub(crate) directory: PathBuf,
     /// The first object.
     pub(crate) object: PathBuf,
-    pub(crate) lookups: PathBuf,
+    pub(crate) names_file: PathBuf,
     pub(crate) records: u32,
     pub(crate) plan: RunConfig,
 }
@@ -32,11 +32,11 @@ impl Sample {
         let (objects, each) = (objects.to_string(), records.to_string());
         let args = ["synth", directory.to_str().unwrap(), "--objects", &objects, "--records", &each];
         assert!(Command::new(FLOWHERD).args(args).stdout(Stdio::null()).status().unwrap().success());
-        let lookups = directory.join("names.json");
-        let names = Lookups::parse(&fs::read(&lookups).unwrap()).unwrap();
+        let names_file = directory.join("names.json");
+        let names = NameIndex::parse(&fs::read(&names_file).unwrap()).unwrap();
         let directory = directory.join("firehose");
         let object = directory.join(files_below(&directory).remove(0));
-        Self { directory, object, lookups, records, plan: RunConfig::new(Config::default(), names) }
+        Self { directory, object, names_file, records, plan: RunConfig::new(Config::default(), names) }
     }
 }
 

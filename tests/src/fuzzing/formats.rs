@@ -8,7 +8,7 @@ use regex::{Regex, RegexBuilder};
 use super::{Pair, is_within_model, numbered_text};
 use crate::{
     model::shown,
-    objects::{LOOKUPS, envelope, event, outcome},
+    objects::{NAMES, envelope, event, outcome},
 };
 
 static FLOW: LazyLock<Pair> = LazyLock::new(|| {
@@ -28,7 +28,7 @@ static FLOW: LazyLock<Pair> = LazyLock::new(|| {
              format = {{ kind = \"vpc-flow\"{fields} }}\n"
         )
     };
-    Pair::new(&formats.iter().enumerate().map(rule).collect::<String>(), LOOKUPS)
+    Pair::new(&formats.iter().enumerate().map(rule).collect::<String>(), NAMES)
 });
 
 /// Converts a flow-log line with one of four formats. Row, names and reject must be the model's.
@@ -61,7 +61,7 @@ static JSON: LazyLock<Pair> = LazyLock::new(|| {
             columns.join(", ")
         )
     };
-    Pair::new(&PATHS.iter().enumerate().map(rule).collect::<String>(), LOOKUPS)
+    Pair::new(&PATHS.iter().enumerate().map(rule).collect::<String>(), NAMES)
 });
 
 /// A message for a rule with JSON Pointers: the model follows each pointer by itself.

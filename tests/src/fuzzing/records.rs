@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use flowherd_shared::{config::Config, pipeline::RunConfig};
 
 use super::{Pair, is_within_model, numbered};
-use crate::objects::{LOOKUPS, outcome};
+use crate::objects::{NAMES, outcome};
 
 /// Rules that the model implements completely.
 const CONFIG: &str = r#"
@@ -45,7 +45,7 @@ metadata = ["owner", "log_group", "log_stream"]
 format = { kind = "vpc-flow" }
 "#;
 
-static PAIR: LazyLock<Pair> = LazyLock::new(|| Pair::new(CONFIG, LOOKUPS));
+static PAIR: LazyLock<Pair> = LazyLock::new(|| Pair::new(CONFIG, NAMES));
 
 /// Converts envelopes and other text around them. Pipeline and model must agree at any read size.
 pub(super) fn envelope(data: &[u8]) {

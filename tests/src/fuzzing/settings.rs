@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use flowherd_shared::{
     config::{Config, ConfigError},
-    lookups::Lookups,
+    names::NameIndex,
     pipeline::RunConfig,
 };
 use serde_json::Value;
@@ -88,16 +88,16 @@ const NAMED: &str = "[[rule]]\nname = \"r\"\ntable = \"t\"\nformat = { kind = \"
 
 /// Parses any bytes as `names.json`. Each problem must be one line. With an accepted file, flow logs of its ids and
 /// addresses must get the names of the model, which compares every subnet.
-pub(super) fn lookups(data: &[u8]) {
-    let lookups = match Lookups::parse(data) {
-        Ok(lookups) => lookups,
+pub(super) fn names(data: &[u8]) {
+    let names = match NameIndex::parse(data) {
+        Ok(names) => names,
         Err(error) => return is_well_formed(&error),
     };
     let Ok(text) = std::str::from_utf8(data) else { return };
     let file: Value = serde_json::from_str(text).expect("an accepted file is JSON");
     let sizes =
         ["interfaces", "subnets", "vpcs"].map(|part| file[part].as_object().map_or(0, serde_json::Map::len));
-    assert_eq!(<[usize; 3]>::from(lookups.sizes()), sizes);
+    assert_eq!(<[usize; 3]>::from(names.sizes()), sizes);
 
     let fits = |id: &&str| !id.is_empty() && !id.contains([' ', '\0']) && is_within_model(id.as_bytes());
     let ids = |part: &str| -> Vec<String> {
@@ -136,6 +136,6 @@ pub(super) fn lookups(data: &[u8]) {
     let events: Vec<String> = (0..24).map(|at| event(times[at % times.len()], &line(at))).collect();
     let object = envelope("g", &events);
     let expected = Model::new(NAMED, text).convert(object.as_bytes(), "k");
-    let plan = RunConfig::new(Config::parse(NAMED).expect("valid"), lookups);
+    let plan = RunConfig::new(Config::parse(NAMED).expect("valid"), names);
     assert_eq!(outcome(object.as_bytes(), usize::MAX, "k", &plan).ok(), expected);
 }

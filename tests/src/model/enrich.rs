@@ -19,13 +19,13 @@ impl Model {
     /// Adds the names for a flow-log row. Returns whether one of them is a guess.
     pub(super) fn enrich(&self, values: &mut BTreeMap<String, String>, time: Option<i64>) -> bool {
         let given = |name: &str| values.get(name).filter(|value| *value != "-").cloned();
-        let interface = given("interface_id").map_or(vec![], |id| entries(&self.lookups["interfaces"][id]));
+        let interface = given("interface_id").map_or(vec![], |id| entries(&self.names["interfaces"][id]));
         let subnet_id = given("subnet_id").or_else(|| any_text(&interface, "subnet_id"));
-        let subnet = subnet_id.map_or(vec![], |id| entries(&self.lookups["subnets"][id]));
+        let subnet = subnet_id.map_or(vec![], |id| entries(&self.names["subnets"][id]));
         let of_own_subnet = given("subnet_id").and_then(|_| any_text(&subnet, "vpc_id"));
         let of_interface = any_text(&interface, "vpc_id").or_else(|| any_text(&subnet, "vpc_id"));
         let vpc_id = given("vpc_id").or(of_own_subnet).or(of_interface);
-        let vpc = vpc_id.as_ref().map_or(vec![], |id| entries(&self.lookups["vpcs"][id]));
+        let vpc = vpc_id.as_ref().map_or(vec![], |id| entries(&self.names["vpcs"][id]));
         let address = |name: &str| {
             given(name).map_or((None, false), |address| {
                 self.subnet_of(vpc_id.as_deref(), address.parse().unwrap(), time)
@@ -48,7 +48,7 @@ impl Model {
     fn subnet_of(&self, vpc: Option<&str>, address: IpAddr, time: Option<i64>) -> Name {
         // By VPC, all entries that ever contained the address. Those of no VPC count as one more VPC.
         let mut ever: BTreeMap<Option<String>, Vec<Holder<'_>>> = BTreeMap::new();
-        let subnets = self.lookups["subnets"].as_object().into_iter().flat_map(|subnets| subnets.values());
+        let subnets = self.names["subnets"].as_object().into_iter().flat_map(|subnets| subnets.values());
         for subnet in subnets.map(entries) {
             for entry in &subnet {
                 for cidr in entry["cidrs"].as_array().into_iter().flatten() {

@@ -74,12 +74,12 @@ impl Fleet {
     }
 
     pub(super) fn environment(&self) -> Vec<(&'static str, String)> {
-        let lookups = self.place.path("in/names.json").to_str().unwrap().to_owned();
+        let names = self.place.path("in/names.json").to_str().unwrap().to_owned();
         let settings = [
             ("FLOWHERD_SOURCE_BUCKET", "source".to_owned()),
             ("FLOWHERD_RESULTS_BUCKET", "results".to_owned()),
             ("FLOWHERD_QUEUE_URL", self.queue_url.clone()),
-            ("FLOWHERD_NAMES", lookups),
+            ("FLOWHERD_NAMES", names),
             ("FLOWHERD_SETTLE_SECONDS", "10".to_owned()),
         ];
         self.cloud.environment().chain(settings).collect()
@@ -116,9 +116,9 @@ impl Fleet {
     /// Returns report and outputs of `flowherd convert` for the same day.
     pub(super) fn converted(&self) -> &(Value, BTreeMap<String, Vec<u8>>) {
         self.converted.get_or_init(|| {
-            let lookups = self.place.path("in/names.json");
-            let lookups = lookups.to_str().unwrap();
-            (self.place.report(&["--prefix", "firehose/", "--names", lookups]), self.place.results())
+            let names = self.place.path("in/names.json");
+            let names = names.to_str().unwrap();
+            (self.place.report(&["--prefix", "firehose/", "--names", names]), self.place.results())
         })
     }
 
@@ -138,9 +138,9 @@ impl Fleet {
 fn convert_reads_a_bucket_as_it_reads_a_directory() {
     let fleet = Fleet::with(12, 200, &["--malformed", "3"], (Duration::from_secs(10), 5));
     let place = Place::new();
-    let (out, lookups) = (place.path("out"), fleet.place.path("in/names.json"));
+    let (out, names) = (place.path("out"), fleet.place.path("in/names.json"));
     let convert = |source: &str, more: &[&str]| {
-        let args = ["convert", source, out.to_str().unwrap(), "--names", lookups.to_str().unwrap(), "--json"];
+        let args = ["convert", source, out.to_str().unwrap(), "--names", names.to_str().unwrap(), "--json"];
         flowherd_in(PROGRAM, fleet.cloud.environment(), args.into_iter().chain(more.iter().copied()))
     };
     let ran = convert("s3://source/firehose/", &["--run", "r"]);

@@ -27,8 +27,8 @@ fn messages(ran: &Ran) -> Vec<&str> {
 #[test]
 fn convert_prints_a_summary_and_writes_the_documented_files() {
     let place = Place::synth(3, 100, &["--malformed", "10"]);
-    let lookups = place.path("in/names.json");
-    let ran = place.convert(&["--names", lookups.to_str().unwrap(), "--run", "r1"]);
+    let names = place.path("in/names.json");
+    let ran = place.convert(&["--names", names.to_str().unwrap(), "--run", "r1"]);
     assert_eq!((ran.status, ran.stderr.as_str()), (0, ""));
     assert!(ran.stdout.starts_with("run r1: done\n"), "{}", ran.stdout);
     let files = files_below(&place.path("out"));

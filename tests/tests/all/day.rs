@@ -78,9 +78,9 @@ fn day() -> Day {
     // As in the stack, the coordinator finds the dead-letter queue by the queue's redrive policy.
     let driver = Driver::Queue { url: queue_url.clone(), dead_letters: None };
     let fleet = FleetSettings {
-        lookups_bucket_owner: Some(ACCOUNT.to_owned()),
+        names_bucket_owner: Some(ACCOUNT.to_owned()),
         config: Some(place.path().join("flowherd.toml").to_str().unwrap().to_owned()),
-        lookups: Some("s3://names/names.json".to_owned()),
+        names: Some("s3://names/names.json".to_owned()),
         ..FleetSettings::on(driver)
     };
     let settings = Settings::of(common, Fleets::only(fleet));

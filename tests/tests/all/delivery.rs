@@ -355,13 +355,13 @@ fn a_task_of_a_run_whose_rules_have_changed_in_the_ledger_is_refused_and_named()
 #[test]
 fn a_run_keeps_the_rules_and_names_of_its_begin() {
     let fleet = Fleet::new(2);
-    let lookups = |name: &str| {
+    let names = |name: &str| {
         let text = format!(r#"{{"interfaces":{{"eni-1":{{"description":"{name}"}}}}}}"#);
-        fleet.inputs.lock().unwrap().lookups = Some(text.into_bytes());
+        fleet.inputs.lock().unwrap().names = Some(text.into_bytes());
     };
-    lookups("before");
+    names("before");
     let first = fleet.plan("first", "");
-    lookups("after");
+    names("after");
     let text = || {
         let files = fleet.store.files();
         let csv = files.iter().find(|(path, _)| path.contains("/001")).unwrap().1;

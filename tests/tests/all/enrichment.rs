@@ -5,7 +5,7 @@ mod files;
 mod fleet;
 mod networks;
 
-use flowherd_shared::{config::Config, enrichment::EnrichmentFile, lookups::Lookups, pipeline::RunConfig};
+use flowherd_shared::{config::Config, enrichment::EnrichmentFile, names::NameIndex, pipeline::RunConfig};
 use flowherd_tests::{
     model::Model,
     objects::{convert, envelope, event, gzip, outcome},
@@ -68,13 +68,13 @@ const THREATS: &str = "indicator,list,points,note\n\
     2001:db8::/32,=cmd,,x\n\
     203.0.113.9,-,-2,x\n";
 
-fn load(rules: &str, lookups: &str, files: &[(&str, &[u8])]) -> Result<RunConfig, String> {
+fn load(rules: &str, names: &str, files: &[(&str, &[u8])]) -> Result<RunConfig, String> {
     let config = Config::parse(rules).map_err(|error| error.to_string())?;
     let file =
         |(file, bytes): &(&str, &[u8])| EnrichmentFile { file: (*file).to_owned(), bytes: (*bytes).into() };
     let files: Vec<EnrichmentFile> = files.iter().map(file).collect();
-    let lookups = Lookups::parse(lookups.as_bytes()).unwrap();
-    RunConfig::load(config, lookups, &files).map_err(|error| error.to_string())
+    let names = NameIndex::parse(names.as_bytes()).unwrap();
+    RunConfig::load(config, names, &files).map_err(|error| error.to_string())
 }
 
 fn plan(more: &str) -> RunConfig {

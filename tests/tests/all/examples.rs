@@ -37,9 +37,9 @@ fn converted(example: &Path) -> BTreeMap<String, String> {
     let out = tempfile::tempdir().unwrap();
     let mut args = vec![PathBuf::from("convert"), example.join("logs"), out.path().to_owned()];
     args.extend([PathBuf::from("--config"), example.join("flowherd.toml")]);
-    let lookups = example.join("names.json");
-    if lookups.exists() {
-        args.extend([PathBuf::from("--names"), lookups]);
+    let names = example.join("names.json");
+    if names.exists() {
+        args.extend([PathBuf::from("--names"), names]);
     }
     let ran = flowherd(PROGRAM, &args);
     assert_eq!(ran.status, 0, "{}: {}", example.display(), ran.stderr);

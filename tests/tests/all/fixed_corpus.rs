@@ -5,12 +5,12 @@ use std::fmt::Write;
 
 use flowherd_shared::{
     config::Config,
-    lookups::Lookups,
+    names::NameIndex,
     pipeline::{self, Output, RunConfig},
 };
 use flowherd_tests::{
     compress::CODECS,
-    objects::{FLOW, LOOKUPS, envelope, envelope_of, event},
+    objects::{FLOW, NAMES, envelope, envelope_of, event},
 };
 use sha2::{Digest, Sha256};
 
@@ -28,7 +28,7 @@ type Written = (String, u64, Vec<u8>);
 fn plan() -> RunConfig {
     // Most records are rejected on purpose.
     let config = format!("{CONFIG}\n[limits]\nmax_reject_percent = 100\n");
-    RunConfig::new(Config::parse(&config).unwrap(), Lookups::parse(LOOKUPS.as_bytes()).unwrap())
+    RunConfig::new(Config::parse(&config).unwrap(), NameIndex::parse(NAMES.as_bytes()).unwrap())
 }
 
 /// Lines and messages that rules accept, repair or reject.

@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use flowherd_shared::{config::Config, flow_fields::FLOW_FIELDS, lookups::Lookups, pipeline::RunConfig};
-use flowherd_tests::objects::{FLOW, LOOKUPS, convert, envelope, envelope_of, event, gzip};
+use flowherd_shared::{config::Config, flow_fields::FLOW_FIELDS, names::NameIndex, pipeline::RunConfig};
+use flowherd_tests::objects::{FLOW, NAMES, convert, envelope, envelope_of, event, gzip};
 
 /// Returns everything that is written for an object, as text.
 fn outputs(config: &str, key: &str, object: &[u8]) -> String {
-    let plan = RunConfig::new(Config::parse(config).unwrap(), Lookups::parse(LOOKUPS.as_bytes()).unwrap());
+    let plan = RunConfig::new(Config::parse(config).unwrap(), NameIndex::parse(NAMES.as_bytes()).unwrap());
     let (counts, outputs) = convert(object, key, &plan).unwrap();
     let mut text = format!(
         "read {} = rows {} + rejected {} + control {}\n",

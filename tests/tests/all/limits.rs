@@ -6,11 +6,10 @@ mod ledger;
 use flowherd_shared::{
     config::Config,
     limits::{
-        MAX_ARRAY_STEPS, MAX_ARRAYS, MAX_COLUMNS, MAX_CONFIG_BYTES, MAX_LOOKUP_BLOCKS, MAX_LOOKUP_INTERFACES,
-        MAX_LOOKUP_NAME_BYTES, MAX_LOOKUP_NETWORKS, MAX_LOOKUPS_BYTES, MAX_REGEX_BYTES, MAX_REGEXES,
-        MAX_RULES, MAX_TABLES,
+        MAX_ARRAY_STEPS, MAX_ARRAYS, MAX_CIDR_BLOCKS, MAX_COLUMNS, MAX_CONFIG_BYTES, MAX_INTERFACES,
+        MAX_NAME_BYTES, MAX_NAMES_BYTES, MAX_NETWORKS, MAX_REGEX_BYTES, MAX_REGEXES, MAX_RULES, MAX_TABLES,
     },
-    lookups::Lookups,
+    names::NameIndex,
     pipeline::RunConfig,
 };
 use flowherd_tests::{
@@ -260,7 +259,7 @@ fn a_header_line_of_any_length_is_refused_in_bounded_time() {
     assert_eq!((counts.rows, counts.rejected), (1, 1));
 }
 
-fn lookups(interfaces: usize, subnets: usize, blocks: usize) -> String {
+fn names(interfaces: usize, subnets: usize, blocks: usize) -> String {
     let list =
         |count: usize, one: &dyn Fn(usize) -> String| (0..count).map(one).collect::<Vec<_>>().join(",");
     let interface = |number: usize| {
@@ -285,7 +284,7 @@ fn lookups(interfaces: usize, subnets: usize, blocks: usize) -> String {
 
 #[test]
 fn names_that_would_exhaust_memory_are_refused_and_a_large_organisation_is_not() {
-    let large = Lookups::parse(lookups(100_000, 20_000, 2).as_bytes()).unwrap();
+    let large = NameIndex::parse(names(100_000, 20_000, 2).as_bytes()).unwrap();
     assert_eq!(large.sizes(), (100_000, 20_000, 1));
 
     let ids = |section: &str, count: usize| {
@@ -294,30 +293,27 @@ fn names_that_would_exhaust_memory_are_refused_and_a_large_organisation_is_not()
     };
     let named = |name: usize| format!(r#"{{"vpcs":{{"vpc-1":{{"name":"{}"}}}}}}"#, "n".repeat(name));
     let cases = [
-        (" ".repeat(MAX_LOOKUPS_BYTES + 1), "has 335544321 bytes"),
-        (ids("interfaces", MAX_LOOKUP_INTERFACES + 1), "interfaces: more than 1500000 entries"),
-        (ids("subnets", MAX_LOOKUP_NETWORKS + 1), "subnets: more than 250000 entries"),
-        (ids("vpcs", MAX_LOOKUP_NETWORKS + 1), "vpcs: more than 250000 entries"),
+        (" ".repeat(MAX_NAMES_BYTES + 1), "has 335544321 bytes"),
+        (ids("interfaces", MAX_INTERFACES + 1), "interfaces: more than 1500000 entries"),
+        (ids("subnets", MAX_NETWORKS + 1), "subnets: more than 250000 entries"),
+        (ids("vpcs", MAX_NETWORKS + 1), "vpcs: more than 250000 entries"),
         (format!(r#"{{"interfaces":{{{}"#, r#""eni-1":[],"#.repeat(1_000_000)), "duplicate id \"eni-1\""),
-        (lookups(0, 1, MAX_LOOKUP_BLOCKS + 1), "more than 250000 CIDR blocks"),
-        (lookups(0, 2, MAX_LOOKUP_BLOCKS / 2 + 1), "more than 250000 CIDR blocks"),
+        (names(0, 1, MAX_CIDR_BLOCKS + 1), "more than 250000 CIDR blocks"),
+        (names(0, 2, MAX_CIDR_BLOCKS / 2 + 1), "more than 250000 CIDR blocks"),
         (
-            format!(r#"{{"vpcs":{{"vpc-1":[{}]}}}}"#, vec!["{}"; MAX_LOOKUP_NETWORKS + 1].join(",")),
+            format!(r#"{{"vpcs":{{"vpc-1":[{}]}}}}"#, vec!["{}"; MAX_NETWORKS + 1].join(",")),
             "vpcs: more than 250000 entries, the last of them of \"vpc-1\"",
         ),
-        (named(MAX_LOOKUP_NAME_BYTES + 1), "VPC \"vpc-1\": its name has 1025 bytes"),
-        (
-            format!(r#"{{"vpcs":{{"{}":{{}}}}}}"#, "v".repeat(MAX_LOOKUP_NAME_BYTES + 1)),
-            "more than 1024 bytes",
-        ),
+        (named(MAX_NAME_BYTES + 1), "VPC \"vpc-1\": its name has 1025 bytes"),
+        (format!(r#"{{"vpcs":{{"{}":{{}}}}}}"#, "v".repeat(MAX_NAME_BYTES + 1)), "more than 1024 bytes"),
         (format!("{{\"vpcs\":{}", "[".repeat(1 << 20)), "invalid type"),
         (format!("{{\"vpcs\":{}", "{\"a\":".repeat(1 << 20)), "unknown field"),
     ];
     for (json, expected) in cases {
-        let error = Lookups::parse(json.as_bytes()).unwrap_err().to_string();
+        let error = NameIndex::parse(json.as_bytes()).unwrap_err().to_string();
         assert!(error.contains(expected) && error.len() < 1000, "{expected}: {error:.1000}");
     }
-    Lookups::parse(named(MAX_LOOKUP_NAME_BYTES).as_bytes()).unwrap();
+    NameIndex::parse(named(MAX_NAME_BYTES).as_bytes()).unwrap();
 }
 
 #[test]
@@ -393,9 +389,9 @@ fn with_the_guard_on_no_text_begins_like_a_formula() {
     .concat();
     let names = r#"{"interfaces":{"eni-1":{"description":"=a, \"b\"","subnet_id":"s","vpc_id":"v"}},
         "subnets":{"s":{"name":"-sub","vpc_id":"v","cidrs":["10.0.0.0/24"]}},"vpcs":{"v":{"name":"plain"}}}"#;
-    let lookups = || Lookups::parse(names.as_bytes()).unwrap();
+    let names = || NameIndex::parse(names.as_bytes()).unwrap();
     let texts = |config: &str| {
-        let plan = RunConfig::new(Config::parse(config).unwrap(), lookups());
+        let plan = RunConfig::new(Config::parse(config).unwrap(), names());
         convert(object.as_bytes(), "k", &plan).unwrap().1
     };
     let guarded = texts(&format!("{GUARDED}[csv]\nguard_formulas = true\n"));

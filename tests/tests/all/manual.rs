@@ -30,8 +30,8 @@ fn check_prints_the_rules_and_tables_of_a_configuration_or_all_its_mistakes() {
 
     place.file("wrong.toml", b"[[rule]]\nname = \"a\"\ntable = \"A\"\nformat = { kind = \"vpc-flow\" }\n[[rule]]\nname = \"a\"\ndrop = true\n");
     place.file("names.json", b"{");
-    let (wrong, lookups) = (place.path("wrong.toml"), place.path("names.json"));
-    let args = ["check", wrong.to_str().unwrap(), "--names", lookups.to_str().unwrap()];
+    let (wrong, names) = (place.path("wrong.toml"), place.path("names.json"));
+    let args = ["check", wrong.to_str().unwrap(), "--names", names.to_str().unwrap()];
     let ran = flowherd(PROGRAM, args);
     assert_eq!((ran.status, &*ran.stdout), (2, ""), "{ran:?}");
     assert!(ran.stderr.lines().count() > 1 && ran.stderr.contains("names.json: "), "{ran:?}");

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use flowherd_shared::{config::Config, lookups::Lookups, pipeline::RunConfig};
+use flowherd_shared::{config::Config, names::NameIndex, pipeline::RunConfig};
 use flowherd_tests::{
     model::{Model, Outcome},
-    objects::{LOOKUPS, Portions, convert, gunzip, outcome},
+    objects::{NAMES, Portions, convert, gunzip, outcome},
 };
 use proptest::prelude::*;
 
 use super::generate::{CONFIG, cases, items, key, language::language, object};
 
 pub(crate) fn plan() -> RunConfig {
-    RunConfig::new(Config::parse(CONFIG).unwrap(), Lookups::parse(LOOKUPS.as_bytes()).unwrap())
+    RunConfig::new(Config::parse(CONFIG).unwrap(), NameIndex::parse(NAMES.as_bytes()).unwrap())
 }
 
 /// Converts an object with the pipeline. Returns the model's form of the result, or `None` if the object fails.
@@ -35,7 +35,7 @@ proptest! {
     #[test]
     fn any_object_in_any_portions_is_converted_as_by_the_model((object, key, portion) in object()) {
         let plan = plan();
-        let expected = Model::new(CONFIG, LOOKUPS).convert(&object, key);
+        let expected = Model::new(CONFIG, NAMES).convert(&object, key);
         let ours = pipeline(&plan, &object, key, portion);
         prop_assert_eq!(ours, expected, "{:?}", convert(Portions::new(&object, portion), key, &plan).err());
     }
@@ -50,9 +50,9 @@ proptest! {
     ) {
         let config = CONFIG.replace(r#"path = "/action" }"#, r#"path = "/action", type = "double" }"#)
             + &format!("[csv]\nguard_formulas = {guard}\n[limits]\nmax_rejects = {max_rejects}\nmax_reject_percent = {max_reject_percent}\nmax_reject_bytes = {max_reject_bytes}\n");
-        let lookups = LOOKUPS.replace("\"stage\"", "\"=stage, x\"").replace("\"db\"", "\"-db\"").replace("\"a\"", "\"@a\"");
-        let plan = RunConfig::new(Config::parse(&config).unwrap(), Lookups::parse(lookups.as_bytes()).unwrap());
-        let expected = Model::new(&config, &lookups).convert(&object, key);
+        let names = NAMES.replace("\"stage\"", "\"=stage, x\"").replace("\"db\"", "\"-db\"").replace("\"a\"", "\"@a\"");
+        let plan = RunConfig::new(Config::parse(&config).unwrap(), NameIndex::parse(names.as_bytes()).unwrap());
+        let expected = Model::new(&config, &names).convert(&object, key);
         let ours = pipeline(&plan, &object, key, portion);
         prop_assert_eq!(ours, expected, "{:?}", convert(Portions::new(&object, portion), key, &plan).err());
     }
@@ -76,9 +76,9 @@ proptest! {
     fn any_rules_convert_any_object_as_the_model_does((config, object, key, portion) in language()) {
         let plan = RunConfig::new(
             Config::parse(&config).unwrap_or_else(|error| panic!("{error}\n{config}")),
-            Lookups::parse(LOOKUPS.as_bytes()).unwrap(),
+            NameIndex::parse(NAMES.as_bytes()).unwrap(),
         );
-        let expected = Model::new(&config, LOOKUPS).convert(&object, key);
+        let expected = Model::new(&config, NAMES).convert(&object, key);
         let ours = pipeline(&plan, &object, key, portion);
         prop_assert_eq!(
             ours, expected, "{:?}\n{}\n{}", convert(Portions::new(&object, portion), key, &plan).err(), config,
@@ -130,7 +130,7 @@ fn one_object_gives_the_same_outputs_at_every_portion_size() {
     let inner = [gzip(&text.as_bytes()[..700]), gzip(&text.as_bytes()[700..])].concat();
     let object = gzip(&inner);
     let plan = plan();
-    let expected = Model::new(CONFIG, LOOKUPS).convert(&object, "k").unwrap();
+    let expected = Model::new(CONFIG, NAMES).convert(&object, "k").unwrap();
     assert_eq!((expected.read, expected.rejects.len()), (42, 1));
     for portion in 1..=object.len() {
         assert_eq!(
@@ -149,7 +149,7 @@ fn random_rules_meet_every_reason_and_most_objects_are_done() {
     let mut met: BTreeMap<String, u32> = BTreeMap::new();
     for _ in 0..1000 {
         let (config, object, key, _) = strategy.new_tree(&mut runner).unwrap().current();
-        let Some(outcome) = Model::new(&config, LOOKUPS).convert(&object, key) else {
+        let Some(outcome) = Model::new(&config, NAMES).convert(&object, key) else {
             *met.entry("failed".to_owned()).or_default() += 1;
             continue;
         };

@@ -6,7 +6,7 @@ mod organization;
 
 use std::fs;
 
-use flowherd_shared::{config::Config, lookups::Lookups, pipeline::RunConfig};
+use flowherd_shared::{config::Config, names::NameIndex, pipeline::RunConfig};
 use flowherd_tests::{
     model::Model,
     objects::{convert, envelope, event, outcome},
@@ -38,8 +38,8 @@ const MOVING: &str = r#"{
     "vpcs": {"vpc-1": [{"name": "shop", "until": "2026-02-18T12:00:00Z"}, {"name": "store", "from": "2026-02-18T12:00:00Z"}]}
 }"#;
 
-fn plan(lookups: &str) -> RunConfig {
-    RunConfig::new(Config::parse(CONFIG).unwrap(), Lookups::parse(lookups.as_bytes()).unwrap())
+fn plan(names: &str) -> RunConfig {
+    RunConfig::new(Config::parse(CONFIG).unwrap(), NameIndex::parse(names.as_bytes()).unwrap())
 }
 
 #[test]

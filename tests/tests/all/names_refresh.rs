@@ -17,7 +17,7 @@ use flowherd_shared::{
     layout,
     ledger::ReportState,
     ledger::Warning,
-    lookups::merge::{Changes, Named, Part, Reading},
+    names::merge::{Changes, Named, Part, Reading},
     store::Store,
 };
 use flowherd_tests::local_cloud::LocalCloud;
@@ -223,7 +223,7 @@ fn a_run_before_the_first_refresh_has_no_names_and_a_warning() {
     assert_eq!(counts(&report), (ReportState::Done, 2, 0, 0));
     assert_eq!(report.warnings, [Warning::NamesNotRead { count: report.records.rows }]);
     assert!(report.records.rows > 0);
-    let with_names = Inputs { lookups: Some(b"{}".to_vec()), ..Inputs::default() };
+    let with_names = Inputs { names: Some(b"{}".to_vec()), ..Inputs::default() };
     *fleet.inputs.lock().unwrap() = with_names;
     let report = fleet.finish(fleet.plan("s", ""));
     assert_eq!(report.warnings, []);

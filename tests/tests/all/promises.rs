@@ -16,7 +16,7 @@ use flowherd_coordinator::{
 use flowherd_shared::{
     config::Config,
     ledger::{Fingerprint, ManifestEntry, ManifestTotals, ReportState, Run, layout},
-    lookups::Lookups,
+    names::NameIndex,
     pipeline::RunConfig,
     store::{Source, StoreError},
 };
@@ -24,7 +24,7 @@ use flowherd_tests::{
     command::{Running, files_below},
     fake::{MemorySource, MemoryStore},
     ledger::{manifest, run},
-    objects::{FLOW, LOOKUPS, Portions, convert, envelope, envelope_of, event, gunzip, gzip},
+    objects::{FLOW, NAMES, Portions, convert, envelope, envelope_of, event, gunzip, gzip},
 };
 use flowherd_worker::processor::{Control, ObjectProcessor, Outcome};
 use proptest::prelude::*;
@@ -358,7 +358,7 @@ fn an_interrupted_run_can_be_resumed() {
 fn resuming_skips_objects_with_a_receipt_for_the_same_bytes_configuration_and_names() {
     let place = Place::new();
     place.object("a", good().as_bytes()).object("b", good().as_bytes());
-    place.file("f.toml", b"# rules\n").file("l.json", LOOKUPS.as_bytes());
+    place.file("f.toml", b"# rules\n").file("l.json", NAMES.as_bytes());
     let (toml, json) = (place.path("f.toml"), place.path("l.json"));
     let args = ["--config", toml.to_str().unwrap(), "--names", json.to_str().unwrap()];
     let finished = |key: &str| {
@@ -384,7 +384,7 @@ fn resuming_skips_objects_with_a_receipt_for_the_same_bytes_configuration_and_na
     resume((false, false), "another comment");
     place.file("f.toml", b"[limits]\nmax_layers = 2\n");
     resume((true, true), "other limits");
-    place.file("l.json", LOOKUPS.replace("prod", "production").as_bytes());
+    place.file("l.json", NAMES.replace("prod", "production").as_bytes());
     resume((true, true), "other names");
 
     let csv = place.path("out/csv/vpc_flow/b.csv.gz");
@@ -559,7 +559,7 @@ fn a_header_line_defines_the_order_of_fields_or_the_object_fails() {
 
 #[test]
 fn an_ambiguous_name_is_absent() {
-    let plan = RunConfig::new(Config::default(), Lookups::parse(LOOKUPS.as_bytes()).unwrap());
+    let plan = RunConfig::new(Config::default(), NameIndex::parse(NAMES.as_bytes()).unwrap());
     let names = |eni: &str, address: &str| {
         let line = FLOW.replace("eni-1", eni).replace("192.0.2.7", address);
         let (_, outputs) = convert(line.as_bytes(), "k", &plan).unwrap();

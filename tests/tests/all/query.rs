@@ -57,8 +57,8 @@ pub(crate) fn python(program: &str, input: &str) -> String {
 #[ignore = "needs .venv; run `make test`"]
 fn the_view_for_duckdb_has_the_rows_of_the_report_with_their_types() {
     let place = Place::synth(6, 300, &["--malformed", "2"]);
-    let lookups = place.path("in/names.json");
-    let report = place.report_done(&["--prefix", "firehose/", "--names", lookups.to_str().unwrap()]);
+    let names = place.path("in/names.json");
+    let report = place.report_done(&["--prefix", "firehose/", "--names", names.to_str().unwrap()]);
     let question = "SELECT count(*), count(bytes), typeof(any_value(bytes)), typeof(any_value(\"timestamp\")), \
                     count(*) FILTER (srcaddr IS NULL), count(*) FILTER (log_status <> 'OK') FROM vpc_flow";
     let rows = duckdb(&definitions(&place, &[]), question);

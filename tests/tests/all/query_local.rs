@@ -24,8 +24,8 @@ pub(crate) fn query(place: &Place, args: &[&str]) -> Ran {
 
 fn day() -> Place {
     let place = Place::synth(4, 200, &["--malformed", "2", "--incident"]);
-    let lookups = place.path("in/names.json");
-    place.report_done(&["--prefix", "firehose/", "--run", "r", "--names", lookups.to_str().unwrap()]);
+    let names = place.path("in/names.json");
+    place.report_done(&["--prefix", "firehose/", "--run", "r", "--names", names.to_str().unwrap()]);
     place
 }
 

@@ -196,8 +196,8 @@ impl Facts {
 fn the_questions_find_the_incident_and_the_guide_has_their_answers() {
     // The sample day of `make demo`.
     let place = Place::synth(48, 5000, &["--incident", "--malformed", "1"]);
-    let lookups = place.path("in/names.json");
-    place.report_done(&["--prefix", "firehose/", "--names", lookups.to_str().unwrap()]);
+    let names = place.path("in/names.json");
+    place.report_done(&["--prefix", "firehose/", "--names", names.to_str().unwrap()]);
     let deployed = Deployed::with(place, &[]);
     let ran = deployed.flowherd(&["run", "--prefix", "firehose/", "--run", "monday", "--watch"]);
     assert_eq!(ran.status, 0, "{ran:?}");
@@ -450,8 +450,8 @@ fn a_destination_is_new_if_it_had_no_traffic_the_day_before() {
     let before =
         ["synth", source.to_str().unwrap(), "--objects", "12", "--records", "20000", "--day", "2026-02-17"];
     assert_eq!(flowherd(PROGRAM, before).status, 0);
-    let lookups = place.path("in/names.json");
-    place.report_done(&["--prefix", "firehose/", "--names", lookups.to_str().unwrap()]);
+    let names = place.path("in/names.json");
+    place.report_done(&["--prefix", "firehose/", "--names", names.to_str().unwrap()]);
     let printed =
         flowherd(PROGRAM, ["query", "--named", "new-destinations", "--print", "--day", "2026-02-18"]);
     assert_eq!(printed.status, 0, "{printed:?}");

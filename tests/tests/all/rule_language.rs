@@ -7,15 +7,15 @@ mod mistakes;
 mod payloads;
 mod times;
 
-use flowherd_shared::{config::Config, lookups::Lookups, pipeline::RunConfig};
+use flowherd_shared::{config::Config, names::NameIndex, pipeline::RunConfig};
 use flowherd_tests::{
     model::Model,
-    objects::{LOOKUPS, envelope, envelope_of, event, outcome},
+    objects::{NAMES, envelope, envelope_of, event, outcome},
 };
 
 fn plan(config: &str) -> RunConfig {
     let config = Config::parse(config).unwrap_or_else(|error| panic!("{error}"));
-    RunConfig::new(config, Lookups::parse(LOOKUPS.as_bytes()).unwrap())
+    RunConfig::new(config, NameIndex::parse(NAMES.as_bytes()).unwrap())
 }
 
 /// Converts an object in portions of several sizes, and compares the result with the model's.
@@ -28,7 +28,7 @@ fn converted(config: &str, key: &str, object: impl AsRef<[u8]>) -> Vec<String> {
     for portion in [1, 7, 1000] {
         assert_eq!(outcome(object, portion, key, &plan).unwrap(), expected, "{portion} bytes per read");
     }
-    assert_eq!(Some(&expected), Model::new(config, LOOKUPS).convert(object, key).as_ref(), "the model");
+    assert_eq!(Some(&expected), Model::new(config, NAMES).convert(object, key).as_ref(), "the model");
 
     let rows: usize = expected.tables.values().map(|rows| rows.len() - 1).sum();
     let (rejected, control, dropped) = (expected.rejects.len(), expected.control, expected.dropped);
@@ -48,7 +48,7 @@ fn failed(config: &str, key: &str, object: impl AsRef<[u8]>) -> String {
     let errors =
         [1, 7, usize::MAX].map(|portion| outcome(object, portion, key, &plan).unwrap_err().to_string());
     assert!(errors.iter().all(|error| *error == errors[0]), "{errors:?}");
-    assert_eq!(Model::new(config, LOOKUPS).convert(object, key), None, "the model");
+    assert_eq!(Model::new(config, NAMES).convert(object, key), None, "the model");
     errors[0].clone()
 }
 

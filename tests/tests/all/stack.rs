@@ -125,8 +125,8 @@ fn a_deployed_stack_runs_a_day_by_its_step_loop_and_answers_queries() {
     let deployed = Deployed::new(20, 50);
     let ran = deployed.flowherd(&["run", "--prefix", "firehose/", "--run", "monday", "--watch", "--json"]);
     assert_eq!(ran.status, 0, "{ran:?}");
-    let lookups = deployed.place.path("in/names.json");
-    let local = deployed.place.report_done(&["--prefix", "firehose/", "--names", lookups.to_str().unwrap()]);
+    let names = deployed.place.path("in/names.json");
+    let local = deployed.place.report_done(&["--prefix", "firehose/", "--names", names.to_str().unwrap()]);
     for part in ["objects", "records", "tables", "rejects", "bytes"] {
         assert_eq!(json(&ran)[part], local[part], "{part}");
     }

@@ -97,8 +97,8 @@ impl<'a> Fleet<'a> {
     /// Checks that report and outputs are those of `flowherd convert` for the same day.
     pub(crate) fn check_same_as_convert(&self, report: &Value) {
         let mut args = vec!["--prefix", "firehose/", "--names"];
-        let (lookups, config) = (self.path("in/names.json"), self.path("flowherd.toml"));
-        args.push(&lookups);
+        let (names, config) = (self.path("in/names.json"), self.path("flowherd.toml"));
+        args.push(&names);
         if self.place.path("flowherd.toml").exists() {
             args.extend(["--config", &config]);
         }

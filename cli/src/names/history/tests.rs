@@ -1,4 +1,4 @@
-use flowherd_shared::lookups::merge::{Named, Part, Reading, merge};
+use flowherd_shared::names::merge::{Named, Part, Reading, merge};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -3,8 +3,8 @@
 use std::{collections::HashMap, fmt, time::SystemTime};
 
 use flowherd_shared::{
-    limits::MAX_LOOKUP_INTERFACES,
-    lookups::merge::{Named, Part, Reading},
+    limits::MAX_INTERFACES,
+    names::merge::{Named, Part, Reading},
 };
 use roxmltree::Document;
 
@@ -124,8 +124,8 @@ impl Inventory {
         let mut found = HashMap::new();
         let read = client.pages(resource.action(), |page| {
             found.extend(parse(page)?.into_iter().flat_map(&entries));
-            if found.len() > MAX_LOOKUP_INTERFACES {
-                return Err(format!("more than {MAX_LOOKUP_INTERFACES} {resource}"));
+            if found.len() > MAX_INTERFACES {
+                return Err(format!("more than {MAX_INTERFACES} {resource}"));
             }
             Ok(())
         });

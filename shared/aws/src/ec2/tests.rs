@@ -11,7 +11,7 @@ use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use flowherd_shared::{
     error::error_chain,
-    lookups::merge::{Named, Part},
+    names::merge::{Named, Part},
 };
 
 use super::*;

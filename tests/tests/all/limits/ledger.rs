@@ -13,7 +13,7 @@ use flowherd_shared::{
         RuleTotals, Run, layout, put_json, read_json,
     },
     limits::{
-        MAX_ABSENT_COLUMNS, MAX_EXAMPLE_CHARS, MAX_KEY_BYTES, MAX_LEDGER_BYTES, MAX_LOOKUPS_BYTES,
+        MAX_ABSENT_COLUMNS, MAX_EXAMPLE_CHARS, MAX_KEY_BYTES, MAX_LEDGER_BYTES, MAX_NAMES_BYTES,
         MAX_RECEIPT_EXAMPLES, MAX_RECEIPT_PERIODS, MAX_REPORT_BYTES, MAX_RULE_NAME_BYTES, MAX_RULES,
         MAX_TABLES,
     },
@@ -119,11 +119,11 @@ fn the_largest_receipt_fits_a_ledger_file() {
 
 #[test]
 fn rules_in_the_ledger_that_are_too_large_are_refused() {
-    for path in [layout::config("r"), layout::lookups("r")] {
+    for path in [layout::config("r"), layout::names("r")] {
         let fleet = Fleet::new(1);
         fleet.begin("r", "firehose/");
         assert!(ConfigCache::default().get(&fleet.store, "r").is_ok());
-        fleet.store.put(&path, &vec![b' '; MAX_LOOKUPS_BYTES + 1]).unwrap();
+        fleet.store.put(&path, &vec![b' '; MAX_NAMES_BYTES + 1]).unwrap();
         let refused = ConfigCache::default().get(&fleet.store, "r").unwrap_err();
         assert!(
             matches!(&refused, ConfigCacheError::Damaged { path: damaged, .. } if *damaged == path),

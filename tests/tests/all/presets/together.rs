@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs};
 
 use flowherd_shared::{
-    config::Config, limits::MAX_REGEXES, lookups::Lookups, pipeline::RunConfig, presets::PRESETS,
+    config::Config, limits::MAX_REGEXES, names::NameIndex, pipeline::RunConfig, presets::PRESETS,
 };
 use flowherd_tests::{
     command::files_below,
@@ -22,7 +22,7 @@ fn plan<'a>(names: impl IntoIterator<Item = &'a str>) -> RunConfig {
     let rule = |name| format!("[[rule]]\npreset = \"{name}\"\n{}", if name == "tgw-flow" { TGW } else { "" });
     let text: String = names.into_iter().map(rule).collect();
     let config = Config::parse(&text).unwrap_or_else(|error| panic!("{error}"));
-    RunConfig::new(config, Lookups::default())
+    RunConfig::new(config, NameIndex::default())
 }
 
 /// All presets in the order that docs/log-types.md gives.
@@ -126,7 +126,7 @@ fn a_damaged_record_of_a_preset_is_a_reject_although_a_rule_below_takes_every_re
         ("tgw-flow", "a/vpcflowlogs/x", "2 TransitGateway 123456789012"),
     ] {
         let text = format!("[[rule]]\npreset = \"{name}\"\n{rest}");
-        let plan = RunConfig::new(Config::parse(&text).unwrap(), Lookups::default());
+        let plan = RunConfig::new(Config::parse(&text).unwrap(), NameIndex::default());
         let outcome = outcome(damaged.as_bytes(), usize::MAX, key, &plan).unwrap();
         assert_eq!(outcome.rejects.len(), 1, "{name}: {key}: {:?}", outcome.tables);
     }
@@ -145,7 +145,7 @@ fn first_line(name: &str) -> String {
 fn a_pattern_of_a_preset_reads_hostile_lines_to_their_end() {
     for name in ["alb", "alb-connection", "elb", "nlb", "s3-access"] {
         let text = format!("[[rule]]\npreset = \"{name}\"\nmatch = {{ key = \"*\" }}\n");
-        let plan = RunConfig::new(Config::parse(&text).unwrap(), Lookups::default());
+        let plan = RunConfig::new(Config::parse(&text).unwrap(), NameIndex::default());
         let line = first_line(name);
         for unit in [" ", "\"", "[", "7", "- ", "\" 200 - 1 1 1 1 \""] {
             let hostile = unit.repeat(((1 << 20) - line.len() - 1) / unit.len());

@@ -5,8 +5,8 @@ use std::{borrow::Cow, collections::BTreeMap};
 use super::{Ids, Part, document::Document, entry::Entry};
 use crate::{
     interner::Interner,
-    lookups::{
-        Lookups,
+    names::{
+        NameIndex,
         file::{self, InterfaceFile, Sink, SubnetFile, VpcFile},
         scan,
     },
@@ -49,7 +49,7 @@ impl<'f> Checked<'f> {
     /// # Errors
     /// All problems of the file.
     pub(super) fn new(json: &'f [u8]) -> Result<Self, ConfigError> {
-        if Lookups::parse(json)?.is_as_written() {
+        if NameIndex::parse(json)?.is_as_written() {
             return Ok(Self { json: Cow::Borrowed(json), is_scanned: true });
         }
         let mut parts = Collected::default();

@@ -5,7 +5,7 @@ use super::{
     file::{Cidrs, InterfaceFile, Sink, SubnetFile, Text, VpcFile},
     part::Part,
 };
-use crate::limits::{MAX_LOOKUP_BLOCKS, MAX_LOOKUP_NAME_BYTES, MAX_LOOKUPS_BYTES};
+use crate::limits::{MAX_CIDR_BLOCKS, MAX_NAME_BYTES, MAX_NAMES_BYTES};
 
 /// Reads a file. Returns `None` if it has another form, such as a value `null`, a mistake or too many entries:
 /// [`super::file::read`] must then read it from its begin, into another sink. It accepts each file that this function accepts, and
@@ -14,7 +14,7 @@ pub(super) fn read<'a, S>(json: &'a [u8], sink: &mut S) -> Option<()>
 where
     S: Sink<InterfaceFile<'a>> + Sink<SubnetFile<'a>> + Sink<VpcFile<'a>>,
 {
-    if json.len() > MAX_LOOKUPS_BYTES {
+    if json.len() > MAX_NAMES_BYTES {
         return None;
     }
     let mut scanner = Scanner { text: std::str::from_utf8(json).ok()?, at: 0 };
@@ -103,7 +103,7 @@ impl<'a> Scanner<'a> {
         let mut entries: Vec<T> = Vec::new();
         self.list(b'{', b'}', |scanner| {
             let id = scanner.key()?;
-            if id.len() > MAX_LOOKUP_NAME_BYTES {
+            if id.len() > MAX_NAME_BYTES {
                 return None;
             }
             entries.clear();
@@ -111,7 +111,7 @@ impl<'a> Scanner<'a> {
                 count += 1;
                 blocks += entry.blocks();
                 entries.push(entry);
-                (count <= part.limit() && blocks <= MAX_LOOKUP_BLOCKS).then_some(())
+                (count <= part.limit() && blocks <= MAX_CIDR_BLOCKS).then_some(())
             };
             if scanner.peek()? == b'[' {
                 scanner.list(b'[', b']', |scanner| add(scanner.entry()?))?;
@@ -152,7 +152,7 @@ impl<'a> Scanner<'a> {
         let mut cidrs = Vec::new();
         self.list(b'[', b']', |scanner| {
             cidrs.push(scanner.string()?);
-            (cidrs.len() <= MAX_LOOKUP_BLOCKS).then_some(())
+            (cidrs.len() <= MAX_CIDR_BLOCKS).then_some(())
         })?;
         Some(Cidrs(cidrs))
     }
@@ -279,7 +279,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::lookups::file;
+    use crate::names::file;
 
     /// All entries that were read, as text.
     #[derive(Debug, Default, PartialEq, Eq)]

@@ -31,9 +31,9 @@ use crate::{interner::Texts, problems::ConfigError, text::hex};
 
 /// All names, found by the bytes of an id or by an address.
 #[derive(Debug, Default)]
-pub struct Lookups {
+pub struct NameIndex {
     index: Index,
-    /// Empty until [`Lookups::add_vpc_ranges`].
+    /// Empty until [`NameIndex::add_vpc_ranges`].
     vpc_ranges: VpcRanges,
     /// SHA-256 of the file in hex, or empty without a file.
     pub hash: String,
@@ -64,7 +64,7 @@ pub(crate) struct Vpc {
     pub(crate) number: u32,
 }
 
-impl Lookups {
+impl NameIndex {
     /// Parses and checks the bytes of a `names.json`. Every referenced id must exist, and every CIDR block must be valid
     /// and unique within its VPC at any time.
     pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
@@ -72,7 +72,7 @@ impl Lookups {
         Ok(Self { index, vpc_ranges: VpcRanges::default(), hash: hex(&Sha256::digest(json)) })
     }
 
-    /// Prepares [`Lookups::vpc_of_address_at`], which few configurations need.
+    /// Prepares [`NameIndex::vpc_of_address_at`], which few configurations need.
     pub(crate) fn add_vpc_ranges(&mut self) -> Result<(), ConfigError> {
         self.vpc_ranges = VpcRanges::of(&self.index);
         if self.vpc_ranges.timelines.exceed_limit() {
@@ -155,7 +155,7 @@ impl Lookups {
         self.index.timelines.begin(name)
     }
 
-    /// Returns the latest [`Lookups::begin`] of all names. From then on, only names that depend on the time can be guesses.
+    /// Returns the latest [`NameIndex::begin`] of all names. From then on, only names that depend on the time can be guesses.
     pub(crate) const fn last_begin(&self) -> Option<i64> {
         self.index.last_begin
     }
@@ -165,7 +165,7 @@ impl Lookups {
         self.index.spaces[space as usize].find(address)
     }
 
-    /// Returns the name of an address as [`Lookups::address`] does, at a time, and whether it is a guess: no subnet contained
+    /// Returns the name of an address as [`NameIndex::address`] does, at a time, and whether it is a guess: no subnet contained
     /// the address at that time, so the name is that of the nearest time at which one did.
     pub(crate) fn address_at(&self, vpc: Option<Vpc>, address: IpAddr, time: Option<i64>) -> (NameId, bool) {
         let Index { timelines, unambiguous, .. } = &self.index;

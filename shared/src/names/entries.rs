@@ -8,7 +8,7 @@ use serde::{
 };
 
 use super::part::Part;
-use crate::{limits::MAX_LOOKUP_BLOCKS, problems::Problems, text::quoted, timestamp};
+use crate::{limits::MAX_CIDR_BLOCKS, problems::Problems, text::quoted, timestamp};
 
 /// A point in time as the file has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,7 +178,7 @@ fn shown(ms: i64) -> String {
 
 /// Returns the error for a file with too many blocks.
 pub(super) fn too_many_blocks() -> String {
-    format!("more than {MAX_LOOKUP_BLOCKS} CIDR blocks; keep only subnets that appear in the logs")
+    format!("more than {MAX_CIDR_BLOCKS} CIDR blocks; keep only subnets that appear in the logs")
 }
 
 /// Reads the entries of an id: one, or a list.
@@ -210,7 +210,7 @@ impl<'s> EntriesSeed<'s> {
                 quoted(self.id)
             )));
         }
-        if *self.blocks > MAX_LOOKUP_BLOCKS { Err(E::custom(too_many_blocks())) } else { Ok(()) }
+        if *self.blocks > MAX_CIDR_BLOCKS { Err(E::custom(too_many_blocks())) } else { Ok(()) }
     }
 }
 

@@ -15,33 +15,33 @@ const OVERLAPPING: &str = r#"{
     "vpcs": {"vpc-1": {"name": "one"}, "vpc-2": {"name": "two"}, "vpc-3": {}}
 }"#;
 
-fn name(lookups: &Lookups, vpc: &str, address: &str) -> String {
-    let name = lookups.address(lookups.vpc(vpc.as_bytes()), address.parse().unwrap());
-    lookups.name(name.id()).to_owned()
+fn name(names: &NameIndex, vpc: &str, address: &str) -> String {
+    let name = names.address(names.vpc(vpc.as_bytes()), address.parse().unwrap());
+    names.name(name.id()).to_owned()
 }
 
 #[test]
 fn an_address_resolves_by_the_longest_prefix_of_the_records_own_vpc() {
-    let lookups = Lookups::parse(OVERLAPPING.as_bytes()).unwrap();
-    assert_eq!(name(&lookups, "vpc-1", "10.0.0.1"), "a");
-    assert_eq!(name(&lookups, "vpc-1", "10.0.0.200"), "a-inner");
-    assert_eq!(name(&lookups, "vpc-2", "10.0.0.1"), "b");
-    assert_eq!(name(&lookups, "vpc-1", "2001:db8::ffff"), "a");
-    assert_eq!(name(&lookups, "vpc-1", "2001:db8:0:1::"), "");
+    let names = NameIndex::parse(OVERLAPPING.as_bytes()).unwrap();
+    assert_eq!(name(&names, "vpc-1", "10.0.0.1"), "a");
+    assert_eq!(name(&names, "vpc-1", "10.0.0.200"), "a-inner");
+    assert_eq!(name(&names, "vpc-2", "10.0.0.1"), "b");
+    assert_eq!(name(&names, "vpc-1", "2001:db8::ffff"), "a");
+    assert_eq!(name(&names, "vpc-1", "2001:db8:0:1::"), "");
 }
 
 #[test]
 fn outside_its_vpc_an_address_has_a_name_only_if_exactly_one_vpc_contains_it() {
-    let all = Lookups::parse(OVERLAPPING.as_bytes()).unwrap();
+    let all = NameIndex::parse(OVERLAPPING.as_bytes()).unwrap();
     assert_eq!(name(&all, "vpc-1", "10.9.0.1"), "", "vpc-2 and vpc-3 contain it");
     let without_the_third = OVERLAPPING.replace("\"0.0.0.0/0\", ", "");
-    let lookups = Lookups::parse(without_the_third.as_bytes()).unwrap();
-    assert_eq!(name(&lookups, "vpc-1", "10.9.0.1"), "b");
-    assert_eq!(name(&lookups, "no vpc", "10.0.0.1"), "", "two VPCs contain it");
-    assert_eq!(name(&lookups, "no vpc", "10.0.0.200"), "a-inner");
-    assert_eq!(name(&lookups, "no vpc", "10.0.1.0"), "");
+    let names = NameIndex::parse(without_the_third.as_bytes()).unwrap();
+    assert_eq!(name(&names, "vpc-1", "10.9.0.1"), "b");
+    assert_eq!(name(&names, "no vpc", "10.0.0.1"), "", "two VPCs contain it");
+    assert_eq!(name(&names, "no vpc", "10.0.0.200"), "a-inner");
+    assert_eq!(name(&names, "no vpc", "10.0.1.0"), "");
     assert_eq!(
-        name(&lookups, "vpc-3", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+        name(&names, "vpc-3", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
         "",
         "a subnet without a name"
     );
@@ -90,7 +90,7 @@ fn all_problems_are_reported_together() {
         r#"{"two\nlines":{}}"#,
     ];
     let reported: Vec<String> =
-        cases.iter().map(|json| format!("{}\n", Lookups::parse(json.as_bytes()).unwrap_err())).collect();
+        cases.iter().map(|json| format!("{}\n", NameIndex::parse(json.as_bytes()).unwrap_err())).collect();
     insta::assert_snapshot!(reported.concat());
 }
 
@@ -127,7 +127,7 @@ impl Entry {
     }
 }
 
-fn file<'e>(entries: impl Iterator<Item = &'e Entry>, has_times: bool) -> Lookups {
+fn file<'e>(entries: impl Iterator<Item = &'e Entry>, has_times: bool) -> NameIndex {
     let mut subnets: std::collections::BTreeMap<&str, Vec<String>> = std::collections::BTreeMap::new();
     for entry in entries {
         subnets.entry(&entry.id).or_default().push(entry.json(has_times));
@@ -135,7 +135,7 @@ fn file<'e>(entries: impl Iterator<Item = &'e Entry>, has_times: bool) -> Lookup
     let subnets: Vec<String> =
         subnets.iter().map(|(id, entries)| format!("\"{id}\": [{}]", entries.join(", "))).collect();
     let vpcs = r#"{"vpc-0": {}, "vpc-1": {}, "vpc-2": {}}"#;
-    Lookups::parse(format!("{{\"subnets\": {{{}}}, \"vpcs\": {vpcs}}}", subnets.join(", ")).as_bytes())
+    NameIndex::parse(format!("{{\"subnets\": {{{}}}, \"vpcs\": {vpcs}}}", subnets.join(", ")).as_bytes())
         .unwrap()
 }
 
@@ -198,17 +198,17 @@ proptest! {
                 entries.push(Entry { vpc, id, bits, first, name, from, until });
             }
         }
-        let lookups = file(entries.iter(), true);
+        let names = file(entries.iter(), true);
         for (vpc, address, time) in questions {
-            let own = lookups.vpc(format!("vpc-{vpc}").as_bytes());
+            let own = names.vpc(format!("vpc-{vpc}").as_bytes());
             let ip = format!("10.0.0.{address}").parse().unwrap();
-            let (id, is_guess) = lookups.address_at(own, ip, Some(time));
-            let found = (lookups.name(id).to_owned(), is_guess);
+            let (id, is_guess) = names.address_at(own, ip, Some(time));
+            let found = (names.name(id).to_owned(), is_guess);
             let expected = by_snapshots(&entries, vpc, address, time);
             prop_assert_eq!(&found, &expected, "vpc-{} 10.0.0.{} at {}", vpc, address, time);
             // A name that does not depend on the time is found without it.
-            let name = lookups.address(own, ip);
-            prop_assert!(name == NameRef::BY_TIME || lookups.name(name.id()) == expected.0);
+            let name = names.address(own, ip);
+            prop_assert!(name == NameRef::BY_TIME || names.name(name.id()) == expected.0);
         }
     }
 
@@ -228,17 +228,17 @@ proptest! {
         };
         let entries: Vec<String> = periods.iter().enumerate().map(entry).collect();
         let json = format!(r#"{{"interfaces": {{"eni-1": [{}]}}}}"#, entries.join(", "));
-        let lookups = Lookups::parse(json.as_bytes()).unwrap();
-        let description = lookups.interface(b"eni-1").unwrap().description;
+        let names = NameIndex::parse(json.as_bytes()).unwrap();
+        let description = names.interface(b"eni-1").unwrap().description;
         for time in questions {
             let exact = periods.iter().position(|(from, until)| *from <= time && time < *until);
             let before = periods.iter().rposition(|(_, until)| *until <= time);
-            let (id, is_guess) = lookups.name_at(description, Some(time));
+            let (id, is_guess) = names.name_at(description, Some(time));
             let expected = exact.or(before).unwrap_or(0);
-            prop_assert_eq!((lookups.name(id), is_guess), (&*expected.to_string(), exact.is_none()));
+            prop_assert_eq!((names.name(id), is_guess), (&*expected.to_string(), exact.is_none()));
         }
-        let (id, is_guess) = lookups.name_at(description, None);
-        prop_assert_eq!(lookups.name(id), (periods.len() - 1).to_string());
+        let (id, is_guess) = names.name_at(description, None);
+        prop_assert_eq!(names.name(id), (periods.len() - 1).to_string());
         prop_assert_eq!(is_guess, periods != [(i64::MIN, i64::MAX)]);
     }
 }
@@ -257,7 +257,7 @@ fn names_of_blocks_that_overlap_at_too_many_times_are_refused() {
     };
     let file = |lengths: std::ops::Range<i64>| {
         let subnets: Vec<String> = lengths.map(subnet).collect();
-        Lookups::parse(format!("{{\"subnets\": {{{}}}}}", subnets.join(", ")).as_bytes())
+        NameIndex::parse(format!("{{\"subnets\": {{{}}}}}", subnets.join(", ")).as_bytes())
     };
     file(32..64).unwrap();
     let error = file(32..128).unwrap_err().to_string();

@@ -1,6 +1,6 @@
 //! Names that change: which one applies at a time.
 
-use crate::limits::MAX_LOOKUP_PERIODS;
+use crate::limits::MAX_NAME_PERIODS;
 
 /// Position of a name.
 pub(crate) type NameId = u32;
@@ -17,7 +17,7 @@ pub(crate) struct NameRef(u32);
 impl NameRef {
     /// No name at any time.
     pub(crate) const NONE: Self = Self(NO_NAME);
-    /// The name of an address that depends on the time: [`super::Lookups::address_at`] finds it.
+    /// The name of an address that depends on the time: [`super::NameIndex::address_at`] finds it.
     pub(crate) const BY_TIME: Self = Self(u32::MAX);
 
     /// A name that does not depend on the time. Its entry may begin at one.
@@ -89,7 +89,7 @@ pub(super) struct Timelines {
 /// Returns the error for [`Timelines::exceed_limit`].
 pub(super) fn too_many_periods() -> String {
     format!(
-        "cidrs: blocks that overlap at different times need more than {MAX_LOOKUP_PERIODS} periods of names; remove entries that \
+        "cidrs: blocks that overlap at different times need more than {MAX_NAME_PERIODS} periods of names; remove entries that \
          ended before your logs begin with flowherd names --forget-before"
     )
 }
@@ -136,9 +136,9 @@ impl Timelines {
         NameRef(TIMED | (self.all.len() - 1) as u32)
     }
 
-    /// Returns whether the blocks need more periods than [`MAX_LOOKUP_PERIODS`]. Names are then missing.
+    /// Returns whether the blocks need more periods than [`MAX_NAME_PERIODS`]. Names are then missing.
     pub(super) fn exceed_limit(&self) -> bool {
-        self.spent > MAX_LOOKUP_PERIODS
+        self.spent > MAX_NAME_PERIODS
     }
 
     fn spend(&mut self, periods: usize) -> bool {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     interner::Interner,
-    limits::MAX_LOOKUP_NAME_BYTES,
+    limits::MAX_NAME_BYTES,
     problems::{ConfigError, Problems},
     text::quoted,
 };
@@ -114,9 +114,9 @@ impl Builder {
         add_times(entries, owner, problems, times);
         for ((from, until), entry) in times.iter().copied().zip(entries) {
             let text = name(entry).map_or("", |name| &**name);
-            let text = if text.len() > MAX_LOOKUP_NAME_BYTES {
+            let text = if text.len() > MAX_NAME_BYTES {
                 problems.add(format!(
-                    "{owner}: its name has {} bytes: the limit is {MAX_LOOKUP_NAME_BYTES}, because every row repeats it",
+                    "{owner}: its name has {} bytes: the limit is {MAX_NAME_BYTES}, because every row repeats it",
                     text.len()
                 ));
                 ""

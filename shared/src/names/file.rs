@@ -12,7 +12,7 @@ use super::{
     part::Part,
 };
 use crate::{
-    limits::{MAX_LOOKUP_BLOCKS, MAX_LOOKUP_NAME_BYTES, MAX_LOOKUPS_BYTES},
+    limits::{MAX_CIDR_BLOCKS, MAX_NAME_BYTES, MAX_NAMES_BYTES},
     problems::ConfigError,
     text::quoted,
 };
@@ -73,7 +73,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// The blocks of an entry, at most [`MAX_LOOKUP_BLOCKS`].
+/// The blocks of an entry, at most [`MAX_CIDR_BLOCKS`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cidrs<'a>(pub(super) Vec<Text<'a>>);
 
@@ -90,7 +90,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Cidrs<'a> {
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Cidrs<'de>, A::Error> {
                 let mut cidrs = Vec::new();
                 while let Some(cidr) = list.next_element()? {
-                    if cidrs.len() == MAX_LOOKUP_BLOCKS {
+                    if cidrs.len() == MAX_CIDR_BLOCKS {
                         return Err(A::Error::custom(too_many_blocks()));
                     }
                     cidrs.push(cidr);
@@ -183,9 +183,9 @@ pub(super) fn read<'de, S>(json: &'de [u8], sink: &mut S) -> Result<(), ConfigEr
 where
     S: Sink<InterfaceFile<'de>> + Sink<SubnetFile<'de>> + Sink<VpcFile<'de>>,
 {
-    if json.len() > MAX_LOOKUPS_BYTES {
+    if json.len() > MAX_NAMES_BYTES {
         return Err(ConfigError::of(format!(
-            "has {} bytes: the limit is {MAX_LOOKUPS_BYTES}; keep only ids that appear in the logs",
+            "has {} bytes: the limit is {MAX_NAMES_BYTES}; keep only ids that appear in the logs",
             json.len()
         )));
     }
@@ -300,9 +300,9 @@ impl<'de, S: Sink<T>, T: FileEntry + Deserialize<'de>> Visitor<'de> for SectionS
         let (mut count, mut blocks) = (0, 0);
         let mut entries: Vec<T> = Vec::new();
         while let Some(id) = map.next_key::<Text<'de>>()? {
-            if id.len() > MAX_LOOKUP_NAME_BYTES {
+            if id.len() > MAX_NAME_BYTES {
                 return Err(A::Error::custom(format!(
-                    "the id {} has more than {MAX_LOOKUP_NAME_BYTES} bytes",
+                    "the id {} has more than {MAX_NAME_BYTES} bytes",
                     quoted(&id)
                 )));
             }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::limits::{MAX_LOOKUP_INTERFACES, MAX_LOOKUP_NETWORKS};
+use crate::limits::{MAX_INTERFACES, MAX_NETWORKS};
 
 /// A section of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -34,8 +34,8 @@ impl Part {
     #[must_use]
     pub fn limit(self) -> usize {
         match self {
-            Self::Interfaces => MAX_LOOKUP_INTERFACES,
-            Self::Subnets | Self::Vpcs => MAX_LOOKUP_NETWORKS,
+            Self::Interfaces => MAX_INTERFACES,
+            Self::Subnets | Self::Vpcs => MAX_NETWORKS,
         }
     }
 }

@@ -5,7 +5,7 @@ mod blocks;
 use proptest::prelude::*;
 
 use super::*;
-use crate::limits::MAX_LOOKUP_NETWORKS;
+use crate::limits::MAX_NETWORKS;
 
 const FIRST: i64 = 1_771_400_000_000;
 const HOUR: i64 = 3_600_000;
@@ -287,11 +287,11 @@ fn a_file_near_its_limit_is_reported_and_one_beyond_it_is_refused() {
             (0..count).map(|number| (format!("vpc-{number:06}"), named(""))).collect();
         Reading { parts: [(Part::Vpcs, vpcs)].into(), ..reading("1", &[]) }
     };
-    let merged = merge(None, &[ids(MAX_LOOKUP_NETWORKS)], FIRST).unwrap();
+    let merged = merge(None, &[ids(MAX_NETWORKS)], FIRST).unwrap();
     assert_eq!(
         merged.notes,
         [format!(
-            "the file has {MAX_LOOKUP_NETWORKS} vpcs of at most {MAX_LOOKUP_NETWORKS}; remove the entries that ended before your logs \
+            "the file has {MAX_NETWORKS} vpcs of at most {MAX_NETWORKS}; remove the entries that ended before your logs \
              begin with flowherd names --forget-before"
         )]
     );
@@ -359,7 +359,7 @@ proptest! {
             prop_assert_eq!(&merge(Some(&merged), &later, now + 1).unwrap().bytes, &merged);
             file = Some(merged);
         }
-        let lookups = Lookups::parse(&file.unwrap()).unwrap();
+        let names = NameIndex::parse(&file.unwrap()).unwrap();
         for account in 0..2 {
             // The state that was read last, by hour.
             let mut last = None;
@@ -367,14 +367,14 @@ proptest! {
                 last = states[account].as_ref().or(last);
                 let Some(state) = last else { continue };
                 for id in 0..4_u8 {
-                    let Some(interface) = lookups.interface(format!("eni-{account}-{id}").as_bytes()) else {
+                    let Some(interface) = names.interface(format!("eni-{account}-{id}").as_bytes()) else {
                         prop_assert!(!state.contains_key(&id));
                         continue;
                     };
                     let time = FIRST + hour * HOUR;
                     let name = |time| {
-                        let (name, is_guess) = lookups.name_at(interface.description, Some(time));
-                        (lookups.name(name).to_owned(), is_guess)
+                        let (name, is_guess) = names.name_at(interface.description, Some(time));
+                        (names.name(name).to_owned(), is_guess)
                     };
                     // Until the next reading, the names are those of this one.
                     for time in [time, time + HOUR / 2] {
@@ -387,8 +387,8 @@ proptest! {
             }
             // Before the first reading, every name is a guess.
             for id in 0..4_u8 {
-                if let Some(interface) = lookups.interface(format!("eni-{account}-{id}").as_bytes()) {
-                    prop_assert!(lookups.name_at(interface.description, Some(FIRST - 1)).1);
+                if let Some(interface) = names.interface(format!("eni-{account}-{id}").as_bytes()) {
+                    prop_assert!(names.name_at(interface.description, Some(FIRST - 1)).1);
                 }
             }
         }
@@ -426,10 +426,10 @@ proptest! {
             prop_assert_eq!(&merge(file.as_deref(), readings.iter().rev(), now).unwrap().bytes, &merged);
             prop_assert_eq!(&merge(Some(&merged), &readings, now).unwrap().bytes, &merged);
             if is_read(&1) {
-                let lookups = Lookups::parse(&merged).unwrap();
+                let names = NameIndex::parse(&merged).unwrap();
                 for (_, id, named) in &world {
-                    let (name, is_guess) = lookups.name_at(lookups.subnet(id.as_bytes()).unwrap().name, Some(now));
-                    prop_assert_eq!((lookups.name(name), is_guess), (&*named.name, false));
+                    let (name, is_guess) = names.name_at(names.subnet(id.as_bytes()).unwrap().name, Some(now));
+                    prop_assert_eq!((names.name(name), is_guess), (&*named.name, false));
                 }
             }
             file = Some(merged);

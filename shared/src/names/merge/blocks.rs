@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 use super::{Changes, Ids, combine::Combined, entry::Entry};
-use crate::{lookups::parse_cidr, timestamp};
+use crate::{names::parse_cidr, timestamp};
 
 /// A subnet that has a block now.
 #[derive(Clone)]

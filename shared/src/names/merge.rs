@@ -17,9 +17,9 @@ use self::{
     entry::Entry,
     rewrite::{Checked, EditIds, rewrite},
 };
-use super::Lookups;
+use super::NameIndex;
 pub use super::part::Part;
-use crate::{limits::MAX_LOOKUPS_BYTES, problems::ConfigError, timestamp};
+use crate::{limits::MAX_NAMES_BYTES, problems::ConfigError, timestamp};
 
 /// The result of reading one account in one region.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -114,7 +114,7 @@ pub fn merge<'r>(
     blocks::complete(&mut names.subnets, &subnets);
     changes += Combined::new(&readings, Part::Vpcs).apply(&mut names.vpcs);
     let (bytes, counts) = names.finish()?;
-    Lookups::parse(&bytes)?;
+    NameIndex::parse(&bytes)?;
     notes.extend(near_limits(&counts, bytes.len()));
     Ok(Merged { bytes, changes, notes })
 }
@@ -173,7 +173,7 @@ fn check_clock(at: i64, last: Option<i64>) -> Result<(), ConfigError> {
 /// Returns a line for each limit that is nearly reached.
 fn near_limits(counts: &[(Part, usize)], bytes: usize) -> Vec<String> {
     let counts = counts.iter().map(|(part, count)| (part.name(), *count, part.limit()));
-    let all = counts.chain([("bytes", bytes, MAX_LOOKUPS_BYTES)]);
+    let all = counts.chain([("bytes", bytes, MAX_NAMES_BYTES)]);
     all.filter(|(_, count, limit)| *count > limit / 5 * 4)
         .map(|(what, count, limit)| {
             format!(

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::write_time;
-use crate::lookups::{
+use crate::names::{
     entries::Time,
     file::{InterfaceFile, SubnetFile, Text, VpcFile},
 };

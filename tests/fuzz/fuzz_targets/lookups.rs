@@ -1,4 +1,0 @@
-//! See `tests/src/fuzzing.rs`.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| flowherd_tests::fuzzing::check("lookups", data));
