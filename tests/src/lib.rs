@@ -10,6 +10,7 @@ pub mod fake;
 pub mod fake_cluster;
 #[cfg(feature = "cloud")]
 pub mod fault_proxy;
+pub mod function_host;
 pub mod fuzzing;
 pub mod ledger;
 #[cfg(feature = "cloud")]

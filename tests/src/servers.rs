@@ -1,6 +1,8 @@
 //! Servers that check requests more strictly than the local AWS: versitygw or SeaweedFS for S3, ElasticMQ for SQS.
 //! `make test-servers` installs them into the project's own directories.
 
+mod arrivals;
+
 use std::{
     fmt, fs,
     net::{TcpListener, TcpStream},
@@ -16,6 +18,7 @@ use flowherd_aws::{Aws, s3::Bucket, sqs::SqsQueue};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+pub use self::arrivals::ArrivalsQueue;
 use crate::local_cloud::wait_at_most;
 
 const REGION: &str = "us-east-1";

@@ -1,10 +1,18 @@
 //! A live fleet as the deployed stack on the local cloud: events of the bucket, the function of arrivals, and a close by the step
 //! loop.
 
-use std::{path::Path, process::Command, time::Instant};
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    path::Path,
+    process::Command,
+    thread,
+    time::Instant,
+};
 
 use flowherd_shared::store::Store;
 use flowherd_tests::{
+    command::flowherd_in,
     local_cloud::wait_until,
     objects::{FLOW, envelope, event, gzip},
     python_server::python,
@@ -102,6 +110,41 @@ fn a_disabled_rule_is_a_problem(deployed: &Deployed) {
     assert!(check.stdout.contains("rule      disabled"), "{check:?}");
     call(deployed, RULE, &["enable_rule", name]);
     assert_eq!(rule()["differences"], value!([]));
+    // Without the right to read the rule, the command names it and checks the rest.
+    let endpoint = [("AWS_ENDPOINT_URL_EVENTBRIDGE", server_that_denies())];
+    let environment = deployed.cloud.environment().chain(endpoint);
+    let check = flowherd_in(PROGRAM, environment, ["live", "check"]);
+    assert_eq!((check.status, check.stdout.contains("arrivals  0 waiting")), (0, true), "{check:?}");
+    for part in [
+        &format!("cannot read the EventBridge rule {name}: DescribeRule is refused"),
+        "allow events:DescribeRule",
+    ] {
+        assert!(check.stderr.contains(part), "{part}: {check:?}");
+    }
+}
+
+/// Starts a server that denies every request of a JSON API. It ends with the test process. Returns its URL.
+fn server_that_denies() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let connection = connection.unwrap();
+            let mut lines = BufReader::new(&connection);
+            let (mut line, mut length) = (String::new(), 0);
+            while lines.read_line(&mut line).unwrap() > 2 {
+                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            lines.read_exact(&mut vec![0; length]).unwrap();
+            let body = r#"{"__type":"AccessDeniedException","Message":"not authorized"}"#;
+            let head = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length";
+            write!(&connection, "{head}: {}\r\n\r\n{body}", body.len()).unwrap();
+        }
+    });
+    endpoint
 }
 
 /// The chain in front of the source bucket: it also enables its events, and measures.

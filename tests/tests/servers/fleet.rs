@@ -69,6 +69,11 @@ impl<'a> Fleet<'a> {
         self.place.path(below).to_str().unwrap().to_owned()
     }
 
+    /// Returns the name of the source bucket.
+    pub(crate) fn source_name(&self) -> String {
+        format!("{}-source", self.name)
+    }
+
     /// Runs a command.
     pub(crate) fn flowherd(&self, args: &[&str]) -> Ran {
         flowherd_in(PROGRAM, self.environment(), args)

@@ -7,6 +7,7 @@ mod conformance;
 mod convert;
 mod differences;
 mod fleet;
+mod live;
 #[path = "../all/place.rs"]
 #[allow(dead_code)] // the other tests use all of it
 mod place;
@@ -47,6 +48,7 @@ checks![
     runs::a_prefix_is_run_again_after_a_purge,
     convert::a_bucket_is_converted_like_a_directory,
     convert::an_object_that_changes_or_vanishes_after_its_listing_fails_by_name,
+    live::a_live_day_with_lost_repeated_and_outdated_events_is_closed_as_it_is_listed,
     refusals::wrong_credentials_are_refused_at_the_start,
     refusals::a_missing_bucket_is_refused_at_the_start,
     refusals::a_queue_of_the_wrong_kind_is_refused_at_the_start,
