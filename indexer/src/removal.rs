@@ -143,12 +143,17 @@ impl Cluster<'_> {
         let action = format!("read the data streams {name:?}");
         let path = format!("/_data_stream/{}", escaped(name));
         let answer = self.request(&action, Method::Get, &path, None).await?;
-        // For the name of an index, this API returns an error: 404, or 400 in some versions.
-        if matches!(answer.status, 400 | 404) {
+        if has_no_streams(answer.status) {
             return Ok(BTreeMap::new());
         }
         Ok(indices_of_streams(&ok(&action, &answer)?))
     }
+}
+
+/// Whether the status of the data-stream API means that there is none. For the name of an index it is 404, or 400 in some versions.
+/// A cluster without data streams, such as Elasticsearch 7.8, takes the path for that of a document type: 405.
+fn has_no_streams(status: u16) -> bool {
+    matches!(status, 400 | 404 | 405)
 }
 
 /// Returns the name of the data stream of each index in an answer
@@ -194,6 +199,12 @@ mod tests {
         assert_eq!(streams[".ds-logs-waf-000002"], "logs-waf");
         assert!(check_removable(".ds-logs-waf-000001", &streams).is_ok());
         assert!(check_removable("case-7", &streams).is_ok());
+    }
+
+    #[test]
+    fn a_cluster_without_data_streams_has_none_and_one_that_fails_is_an_error() {
+        assert!([400, 404, 405].into_iter().all(has_no_streams));
+        assert!(![200, 401, 403, 429, 500, 503].into_iter().any(has_no_streams));
     }
 
     #[test]
