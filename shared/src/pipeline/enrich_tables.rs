@@ -161,7 +161,7 @@ impl Plan {
         });
         let mut plan = Self::default();
         // By input: the entries whose values are cached.
-        let mut cached: Vec<Vec<usize>> = Vec::new();
+        let mut entries_of: Vec<Vec<usize>> = Vec::new();
         for added in &table.enrichments {
             let (entry, column) = (added.enrichment, added.input);
             let values = enrichments.get(entry);
@@ -173,17 +173,17 @@ impl Plan {
             let input = known.unwrap_or_else(|| {
                 let of_flow = flow_columns.iter().position(|of_flow| *of_flow == Some(column));
                 plan.inputs.push(Input { column, of_flow, cache: None });
-                cached.push(Vec::new());
+                entries_of.push(Vec::new());
                 plan.inputs.len() - 1
             });
             if matches!(values, Values::Names(_)) {
                 plan.added.push(Added::Names { entry, input });
             } else {
-                plan.added.push(Added::Cached { input, position: cached[input].len() });
-                cached[input].push(entry);
+                plan.added.push(Added::Cached { input, position: entries_of[input].len() });
+                entries_of[input].push(entry);
             }
         }
-        for (input, entries) in plan.inputs.iter_mut().zip(cached) {
+        for (input, entries) in plan.inputs.iter_mut().zip(entries_of) {
             if entries.is_empty() {
                 continue;
             }

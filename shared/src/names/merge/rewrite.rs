@@ -22,6 +22,9 @@ pub(super) trait EditIds {
     fn edit(&mut self, id: &str, entries: &mut Vec<Entry>);
 }
 
+/// The number of entries in each section.
+type EntryCounts = [(Part, usize); 3];
+
 /// A file whose interfaces are written, and whose subnets and VPCs may still change.
 #[derive(Debug)]
 pub(super) struct Rewritten {
@@ -95,7 +98,7 @@ pub(super) fn rewrite<E: EditIds>(
 impl Rewritten {
     /// Returns the file, and the number of entries in each section. Adds an entry without a name for each id that others refer to,
     /// so that subnets of different VPCs stay apart although the VPCs could not be read.
-    pub(super) fn finish(mut self) -> Result<(Vec<u8>, [(Part, usize); 3]), ConfigError> {
+    pub(super) fn finish(mut self) -> Result<(Vec<u8>, EntryCounts), ConfigError> {
         let [subnets, vpcs] = self.references;
         add_missing(&mut self.subnets, ids(&subnets));
         add_missing(&mut self.vpcs, ids(&vpcs));
