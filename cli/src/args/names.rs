@@ -23,7 +23,7 @@ pub(crate) struct NamesArgs {
     pub(crate) role_arn: Vec<String>,
     #[arg(
         long,
-        help = "Read names of the past from files of AWS Config and CloudTrail: a directory, or s3://BUCKET/PREFIX",
+        help = "Read historical names from files of AWS Config and CloudTrail: a directory, or s3://BUCKET/PREFIX",
         value_name = "SOURCE",
         value_parser = OsStringValueParser::new().try_map(Location::parse),
         conflicts_with_all = ["region", "profile", "role_arn", "organization"]

@@ -1,4 +1,4 @@
-//! `flowherd names --from-config`: the names of the past, from files of AWS Config and CloudTrail.
+//! `flowherd names --from-config`: historical names, from files of AWS Config and CloudTrail.
 
 mod changes;
 mod cloudtrail;

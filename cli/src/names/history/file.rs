@@ -111,6 +111,11 @@ impl Entry {
         self.begin() <= at && at < self.end()
     }
 
+    /// Returns the name, or the description of an interface.
+    fn shown_name(&self) -> Option<&str> {
+        self.description.as_deref().or(self.name.as_deref())
+    }
+
     /// Returns the part of the entry within a time, if there is one.
     fn within(&self, from: i64, until: i64) -> Option<Self> {
         let (from, until) = (self.begin().max(from), self.end().min(until));
@@ -185,11 +190,13 @@ fn merge_id(known: &[Entry], section: Section, timeline: &Timeline) -> Vec<Entry
     // A refresh ended the entry at the last time because the resource was gone or had another name.
     let current = known.iter().find(|entry| entry.contains(*last)).map_or(next, Entry::end);
     let is_own = |entry: &Entry| segments.iter().any(|own| !own.is_provisional && own.from == entry.begin());
-    for segment in segments {
+    for (number, segment) in segments.iter().enumerate() {
         let until = segment.until.unwrap_or(current);
         let entry = entry(segment, section).during(segment.from, until);
         if segment.is_provisional {
-            merged.extend(with_final_names(&entry, known, is_own));
+            let before = number.checked_sub(1).map(|before| &segments[before]);
+            let ended = before.filter(|before| !before.is_provisional && before.until == Some(segment.from));
+            merged.extend(with_final_names(&entry, known, ended.map(|ended| &*ended.name), is_own));
         } else {
             merged.push(entry);
         }
@@ -210,12 +217,18 @@ fn entry(segment: &Segment, section: Section) -> Entry {
 
 /// Replaces a provisional name by the final names that are known at its time, or that follow it. As in a refresh, a final name
 /// replaces a provisional one at all its times. A name that follows it in the timeline itself, as an earlier merge has written it,
-/// does not.
-fn with_final_names(provisional: &Entry, known: &[Entry], is_own: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+/// does not, and neither does the name that ended when the provisional one began: a refresh that read it was earlier.
+fn with_final_names(
+    provisional: &Entry,
+    known: &[Entry],
+    ended: Option<&str>,
+    is_own: impl Fn(&Entry) -> bool,
+) -> Vec<Entry> {
     let (from, until) = (provisional.begin(), provisional.end());
     let is_near = |entry: &&Entry| {
         let follows = entry.begin() == until && !is_own(entry);
-        !entry.provisional && from < entry.end() && (entry.begin() < until || follows)
+        let has_ended = ended.is_some_and(|ended| entry.begin() < from && entry.shown_name() == Some(ended));
+        !entry.provisional && !has_ended && from < entry.end() && (entry.begin() < until || follows)
     };
     let finals: Vec<&Entry> = known.iter().filter(is_near).collect();
     if finals.is_empty() {

@@ -318,6 +318,27 @@ fn a_detached_interface_whose_description_is_not_in_the_files_keeps_a_final_name
 }
 
 #[test]
+fn a_detachment_ends_the_name_of_an_instance_that_a_refresh_has_read() {
+    let items = [
+        instance("i-web", "17T08:00", "web"),
+        attached("18T07:00", "eni-1", "i-web"),
+        detached("18T08:00", "i-web"),
+    ];
+    let at = |minutes: i64| MIDNIGHT + minutes * MINUTE;
+    let attached = refreshed(None, at(7 * 60 + 30), Some("web"));
+    let history = merged(Some(&attached), &items);
+    let ended = ["web 18T07:00 to 18T08:00", "- provisional 18T08:00 to …"];
+    assert_eq!(periods(&history, "interfaces", "eni-1"), ended);
+    assert_eq!(periods(&merged(Some(&history), &items), "interfaces", "eni-1"), ended);
+    let later = refreshed(Some(&attached), at(10 * 60), Some("spare"));
+    let known = ["web 18T07:00 to 18T08:00", "spare 18T08:00 to …"];
+    assert_eq!(periods(&merged(Some(&later), &items), "interfaces", "eni-1"), known);
+    // The same if the refresh comes after the history.
+    let refreshed = refreshed(Some(&history), at(10 * 60), Some("spare"));
+    assert_eq!(periods(&refreshed, "interfaces", "eni-1"), known);
+}
+
+#[test]
 fn history_begins_before_the_first_refresh_and_its_entries_end_with_a_later_one() {
     let first = refreshed(None, MIDNIGHT + 24 * 60 * MINUTE, Some("web"));
     let items = [

@@ -234,18 +234,19 @@ impl Owners {
     fn name(&self, id: &str, state: &State, at: i64) -> (String, bool) {
         let instance = state.instance.as_deref();
         let known = instance.and_then(|id| self.instances.get(id)).filter(|(tags, _)| !tags.is_empty());
+        let gateway = self.gateways.get(id).and_then(|names| name_at(names, at));
         let names = InterfaceNames {
             tag: state.tag.as_deref(),
             description: &state.description,
             kind: &state.interface_kind,
             instance,
             instance_tag: known.map(|(tags, _)| name_at(tags, at)),
-            gateway: self.gateways.get(id).and_then(|names| name_at(names, at)),
+            gateway,
             lacks_gateways: false,
         };
         let (name, is_provisional) = names.resolve();
         // Its own description is not in the files.
-        let is_unknown = state.is_partial && state.tag.is_none() && instance.is_none();
+        let is_unknown = state.is_partial && state.tag.is_none() && instance.is_none() && gateway.is_none();
         (name, is_provisional || is_unknown)
     }
 }

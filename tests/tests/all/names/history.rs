@@ -1,4 +1,4 @@
-//! `flowherd names --from-config`: names of the past, from files in the form of AWS Config and CloudTrail.
+//! `flowherd names --from-config`: historical names, from files in the form of AWS Config and CloudTrail.
 
 use std::{fs, io::Write, path::Path, process::Command};
 
