@@ -79,8 +79,8 @@ impl Stream {
             "detail": {"version": "0", "bucket": {"name": fleet.source_name()}, "object": object},
         });
         let times = match random.random_range(0..10) {
-            0 => 0,
-            1 | 2 => 2,
+            0 | 1 => 0,
+            2 | 3 => 2,
             _ => 1,
         };
         self.messages.extend((0..times).map(|_| event.to_string()));
