@@ -115,6 +115,29 @@ fn an_id_that_is_gone_ends_a_new_one_begins_and_one_that_returns_has_two_entries
 }
 
 #[test]
+fn the_order_and_the_form_of_a_file_do_not_matter() {
+    let written =
+        r#"{"interfaces":{"eni-1":{"description":"a"},"eni-2":{"description":"b"}},"vpcs":{"vpc-1":{}}}"#;
+    let reordered = r#"{"vpcs":{"vpc-1":{"name":null}},"interfaces":{"eni-2":{"description":"b"},"eni-1":{"description":"a"}}}"#;
+    let readings = [interfaces(&[("eni-0", "x"), ("eni-11", "y"), ("eni-2", "b"), ("eni-3", "z")])];
+    let merged = |file: &str| merge(Some(file.as_bytes()), &readings, FIRST).unwrap();
+    assert_eq!(merged(reordered), merged(written));
+    assert_eq!(merged(written).changes, Changes { new: 3, ..Changes::default() });
+    let text = String::from_utf8(merged(written).bytes).unwrap();
+    let ids: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("\"eni-")?.split('"').next()).collect();
+    assert_eq!(ids, ["0", "1", "11", "2", "3"]);
+    let forgotten = |file: &str| forget_before(file.as_bytes(), FIRST).unwrap();
+    assert_eq!(forgotten(reordered), forgotten(written));
+    let names = NameIndex::parse(reordered.as_bytes()).unwrap();
+    let name = |id: &str| names.name(names.interface(id.as_bytes()).unwrap().description.id()).to_owned();
+    assert_eq!((name("eni-1"), name("eni-2")), ("a".to_owned(), "b".to_owned()));
+    let twice = reordered.replace("\"eni-1\"", "\"eni-2\"");
+    let error = NameIndex::parse(twice.as_bytes()).unwrap_err().to_string();
+    assert!(error.contains("duplicate id \"eni-2\""), "{error}");
+}
+
+#[test]
 fn changes_are_counted() {
     let first = [interfaces(&[("eni-1", "a"), ("eni-2", "b"), ("eni-3", "c")])];
     let first = merge(None, &first, FIRST).unwrap();
