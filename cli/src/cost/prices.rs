@@ -16,10 +16,10 @@ pub(super) const S3_WRITE: f64 = 0.005 / 1e3;
 /// <https://aws.amazon.com/sqs/pricing/>
 pub(super) const SQS_FIFO_REQUEST: f64 = 0.50 / 1e6;
 pub(super) const SQS_STANDARD_REQUEST: f64 = 0.40 / 1e6;
-/// Events of S3 are "AWS opt-in data events". Only "AWS management events" are free of charge
-/// (<https://aws.amazon.com/eventbridge/pricing/>).
+/// The rate of custom events. Events of S3 are "AWS opt-in data events", whose rate is assumed to be the same; only "AWS management
+/// events" are free of charge (<https://aws.amazon.com/eventbridge/pricing/>).
 pub(super) const EVENT: f64 = 1.00 / 1e6;
-/// An invocation of `EventBridge` Scheduler, on the same page.
+/// An invocation of `EventBridge` Scheduler; assumed.
 pub(super) const SCHEDULED: f64 = 1.00 / 1e6;
 /// <https://aws.amazon.com/cloudwatch/pricing/>
 pub(super) const LOG_BYTE: f64 = 0.50 / 1e9;
