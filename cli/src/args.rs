@@ -361,18 +361,18 @@ pub(crate) struct EstimateArgs {
     /// Only keys with this prefix
     #[arg(long, required_unless_present = "source")]
     pub(crate) prefix: Option<String>,
-    /// Fleet of the stack that processes the objects [default: that of the prefix]
-    #[arg(id = "of_fleet", long = "fleet", value_name = "NAME", conflicts_with_all = ["source", "bucket", "index"])]
+    /// Fleet of the stack that processes the objects [default: that of the prefix; with --index the only one with job index]
+    #[arg(id = "of_fleet", long = "fleet", value_name = "NAME", conflicts_with_all = ["source", "bucket"])]
     pub(crate) of_fleet: Option<String>,
     /// Compare with a live day, on which the objects are converted as they arrive
     #[arg(long, conflicts_with = "index")]
     pub(crate) live: bool,
     #[command(flatten)]
     pub(crate) index: IndexEstimateArgs,
-    /// Workers at the same time: maxConcurrency, or max of the tasks [default: that of the fleet, or 50; with --index 4]
+    /// Workers at the same time: maxConcurrency, or max of the tasks [default: that of the fleet; without one 50, with --index 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1000))]
     pub(crate) concurrency: Option<u32>,
-    /// Memory of a worker in MB; Lambda allocates CPU in proportion to it [default: that of the fleet, or 1769; with --index 512]
+    /// Memory of a worker in MB; Lambda allocates CPU in proportion to it [default: that of the fleet; without one 1769, with --index 512]
     #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u32).range(128..=10240))]
     pub(crate) memory: Option<u32>,
     /// Print JSON instead of a table

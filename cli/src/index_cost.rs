@@ -71,10 +71,12 @@ impl TableObjects {
 }
 
 /// The workers of an index fleet, and its cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct IndexFleet {
     /// Memory of a worker.
     pub memory_mb: u32,
+    /// Processors of a task on Fargate; `None` for a function, which has them in proportion to its memory.
+    pub vcpus: Option<f64>,
     /// Workers at the same time.
     pub concurrency: u32,
     /// Rows that the cluster accepts in a second.
@@ -125,7 +127,8 @@ impl IndexEstimate {
             rows_of_receipts += table.rows_of_receipts;
         }
         let count = listed.count as f64;
-        let vcpus = (f64::from(fleet.memory_mb) / ONE_VCPU_MB).min(1.0);
+        let of_memory = || (f64::from(fleet.memory_mb) / ONE_VCPU_MB).min(1.0);
+        let vcpus = fleet.vcpus.unwrap_or_else(of_memory);
         let worker_seconds = rows * CPU_SECONDS_PER_ROW / vcpus + count * OVERHEAD_SECONDS;
         // The slowest of three decides: the cluster, the workers, or planning.
         let elapsed_seconds = (rows / f64::from(fleet.rows_per_second))
@@ -153,8 +156,12 @@ impl IndexEstimate {
 mod tests {
     use super::*;
 
-    const FLEET: IndexFleet =
-        IndexFleet { memory_mb: MEMORY_MB, concurrency: MAX_CONCURRENCY, rows_per_second: ROWS_PER_SECOND };
+    const FLEET: IndexFleet = IndexFleet {
+        memory_mb: MEMORY_MB,
+        vcpus: None,
+        concurrency: MAX_CONCURRENCY,
+        rows_per_second: ROWS_PER_SECOND,
+    };
 
     fn totals(count: u64, bytes: u64) -> ObjectTotals {
         ObjectTotals { count, bytes }
@@ -189,8 +196,10 @@ mod tests {
         };
         let seconds = |table, fleet| estimate(&[table], fleet).elapsed_seconds;
         assert!((seconds(rows(1, 239_000), FLEET) - 10.0).abs() < 1e-9);
-        let fast = IndexFleet { rows_per_second: u32::MAX, memory_mb: 1769, concurrency: 2 };
+        let fast = IndexFleet { rows_per_second: u32::MAX, memory_mb: 1769, vcpus: None, concurrency: 2 };
         assert!((seconds(rows(0, 2_000_000), fast) - 1.97).abs() < 1e-9);
+        let tasks = IndexFleet { vcpus: Some(0.5), ..fast };
+        assert!((seconds(rows(0, 2_000_000), tasks) - 2.0 * 1.97).abs() < 1e-9);
         let many = IndexFleet { concurrency: 1000, ..fast };
         assert!((seconds(rows(36_000, 0), many) - 10.0).abs() < 1e-9);
     }

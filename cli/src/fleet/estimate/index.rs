@@ -15,10 +15,11 @@ use flowherd_shared::{
 };
 use indicatif::{HumanBytes, HumanCount};
 
-use super::super::{Deployment, buckets, connected, json, patience::Patience, runs::all_runs};
+use super::super::{Deployment, buckets, connected, json, patience::Patience, runs::all_runs, stack};
 use crate::{
     args::EstimateArgs,
     convert::listing::Listing,
+    cost::Workers,
     index_cost::{
         CLUSTER_BYTES_PER_ROW, CSV_BYTES_PER_ROW, IndexEstimate, IndexFleet, MAX_CONCURRENCY, MEMORY_MB,
         ObjectTotals, PLAIN_BYTES_PER_ROW, RowObjects, SENT_BYTES_PER_ROW,
@@ -60,7 +61,7 @@ pub(super) fn estimate(args: &EstimateArgs) -> Result<(), Stop> {
         let found = patience.during("the list of runs", list).context("cannot list the runs")?;
         let read = || listed.read_receipts(&bucket, &found.runs);
         let objects = patience.during("the receipts", read).context("cannot read the receipts")?;
-        show(args, prefix, &format!("s3://{name}"), &objects)?;
+        show(args, prefix, &format!("s3://{name}"), &objects, default_fleet(args))?;
         return fail_on(&found.damaged);
     }
     connected(&args.fleet, |deployment| of_deployment(args, deployment, prefix))
@@ -78,11 +79,12 @@ fn of_directory(args: &EstimateArgs, root: &Path, prefix: &str) -> Result<(), St
     let (runs, damaged) = dir.runs()?;
     let runs: Vec<IndexedRun> = runs.into_iter().rev().map(IndexedRun::from).collect();
     let objects = listed.read_receipts(dir.store(), &runs).context("cannot read the receipts")?;
-    show(args, prefix, &root.display().to_string(), &objects)?;
+    show(args, prefix, &root.display().to_string(), &objects, default_fleet(args))?;
     fail_on(&damaged)
 }
 
 fn of_deployment(args: &EstimateArgs, deployment: &Deployment<'_>, prefix: &str) -> Result<(), Stop> {
+    let fleet = workers_of(args, deployment)?;
     let Deployment { connected, settings, patience, .. } = deployment;
     let results = &connected.results;
     let bucket = &settings.common.results_bucket;
@@ -94,7 +96,48 @@ fn of_deployment(args: &EstimateArgs, deployment: &Deployment<'_>, prefix: &str)
     let runs = all_runs(deployment)?;
     let read = || listed.read_receipts(results, &runs);
     let objects = patience.during("the receipts", read).context("cannot read the receipts")?;
-    show(args, prefix, &format!("s3://{bucket}"), &objects)
+    show(args, prefix, &format!("s3://{bucket}"), &objects, fleet)
+}
+
+/// Returns an index fleet with the default settings of the stack.
+fn default_fleet(args: &EstimateArgs) -> IndexFleet {
+    IndexFleet {
+        memory_mb: MEMORY_MB,
+        vcpus: None,
+        concurrency: MAX_CONCURRENCY,
+        rows_per_second: args.index.rows_per_second,
+    }
+}
+
+/// Returns the workers of the index fleet. Outside of a stack, and without exactly one such fleet, they are those of default settings.
+fn workers_of(args: &EstimateArgs, deployment: &Deployment<'_>) -> Result<IndexFleet, Stop> {
+    let default = default_fleet(args);
+    let name = match deployment.settings.fleets.index_fleet(args.of_fleet.as_deref()) {
+        Ok(name) => name,
+        Err(error) if args.of_fleet.is_some() => return Err(error.into()),
+        Err(error) => {
+            summary::print_message(&format!("{error}; assuming workers of default settings"));
+            return Ok(default);
+        }
+    };
+    if deployment.step_loop.is_none() {
+        return Ok(default);
+    }
+    let outputs = || stack::outputs(deployment.aws, &args.fleet);
+    let workers = deployment.patience.during("the outputs of the stack", outputs)?.workers(name)?;
+    Ok(workers.map_or(default, |workers| of_workers(workers, default)))
+}
+
+/// Returns a fleet with these workers.
+fn of_workers(workers: Workers, fleet: IndexFleet) -> IndexFleet {
+    match workers {
+        Workers::Lambda { memory_mb, concurrency, .. } | Workers::Map { memory_mb, concurrency, .. } => {
+            IndexFleet { memory_mb, concurrency, ..fleet }
+        }
+        Workers::Fargate { vcpu, memory_mb, max_tasks, .. } => {
+            IndexFleet { memory_mb, vcpus: Some(vcpu), concurrency: max_tasks, ..fleet }
+        }
+    }
 }
 
 /// The rows of a listing, and evenly spaced objects among them.
@@ -167,14 +210,20 @@ fn rows_of(
     Ok(None)
 }
 
-fn show(args: &EstimateArgs, prefix: &str, results: &str, objects: &RowObjects) -> Result<(), Stop> {
+fn show(
+    args: &EstimateArgs,
+    prefix: &str,
+    results: &str,
+    objects: &RowObjects,
+    assumed: IndexFleet,
+) -> Result<(), Stop> {
     if objects.0.is_empty() {
         summary::print_message(&no_objects(results, prefix));
     }
     let fleet = IndexFleet {
-        memory_mb: args.memory.unwrap_or(MEMORY_MB),
-        concurrency: args.concurrency.unwrap_or(MAX_CONCURRENCY),
-        rows_per_second: args.index.rows_per_second,
+        memory_mb: args.memory.unwrap_or(assumed.memory_mb),
+        concurrency: args.concurrency.unwrap_or(assumed.concurrency),
+        ..assumed
     };
     let estimate = IndexEstimate::new(prefix, objects, fleet);
     summary::print(&if args.json { json(&estimate)? } else { text(&estimate) })
@@ -243,6 +292,17 @@ mod tests {
         let numbers = many.sample.iter().enumerate();
         numbers.for_each(|(at, entry)| assert_eq!(entry.key, format!("csv/t/{:05}.csv.gz", 8 * at)));
         assert_eq!(many.objects.0["t"].listed.count, 5 * MAX_RECEIPTS as u64);
+    }
+
+    #[test]
+    fn the_workers_of_a_stack_replace_those_of_default_settings() {
+        let default = IndexFleet { memory_mb: 512, vcpus: None, concurrency: 4, rows_per_second: 7 };
+        let functions = Workers::Lambda { memory_mb: 1024, concurrency: 8, batch: 10 };
+        let expected = IndexFleet { memory_mb: 1024, concurrency: 8, ..default };
+        assert_eq!(of_workers(functions, default), expected);
+        let tasks = Workers::Fargate { vcpu: 2.0, memory_mb: 4096, max_tasks: 3, backlog_per_task: 100 };
+        let expected = IndexFleet { memory_mb: 4096, vcpus: Some(2.0), concurrency: 3, rows_per_second: 7 };
+        assert_eq!(of_workers(tasks, default), expected);
     }
 
     #[test]

@@ -78,8 +78,12 @@ fn the_index_document_has_the_numbers_of_the_estimate() {
     let (count, bytes) = (17_280, 214_099_200_000_u64);
     let listed = ObjectTotals { count, bytes };
     let table = TableObjects { listed, ..TableObjects::default() };
-    let fleet =
-        IndexFleet { memory_mb: MEMORY_MB, concurrency: MAX_CONCURRENCY, rows_per_second: ROWS_PER_SECOND };
+    let fleet = IndexFleet {
+        memory_mb: MEMORY_MB,
+        vcpus: None,
+        concurrency: MAX_CONCURRENCY,
+        rows_per_second: ROWS_PER_SECOND,
+    };
     let day = IndexEstimate::new("", &RowObjects([("vpc_flow".to_owned(), table)].into()), fleet);
     let rate = format!("{},{:03}", ROWS_PER_SECOND / 1000, ROWS_PER_SECOND % 1000);
     let rows = [
