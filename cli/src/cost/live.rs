@@ -10,14 +10,14 @@ use super::{
     },
 };
 
-/// Events in a call of the function of arrivals, and tasks in a batch, if objects arrive evenly.
+/// Events in a call of the arrivals function, and tasks in a batch, if objects arrive evenly.
 pub const EVENTS_PER_CALL: f64 = 5.0;
-/// Seconds and memory of a call of the function of arrivals.
+/// Seconds and memory of a call of the arrivals function.
 const CALL_SECONDS: f64 = 0.3;
 const CALL_GB: f64 = 1.0;
 /// Reads of the ledger in a call.
 const READS_PER_CALL: f64 = 3.0;
-/// Custom metrics of the function of arrivals.
+/// Custom metrics of the arrivals function.
 const ARRIVAL_METRICS: f64 = 4.0;
 /// Listings of the other days of a year, which the close passes over.
 const OTHER_LISTINGS: f64 = 365.0;
@@ -60,9 +60,9 @@ impl LiveDay {
         let metrics = |number: f64, hours: f64| number * CUSTOM_METRIC / HOURS_PER_MONTH * hours;
         let mut rows = vec![
             row("events", count * EVENT, 0.0),
-            row("requests to the queue of arrivals", (count + 2.0 * calls) * SQS_STANDARD_REQUEST, 0.0),
+            row("requests to the arrivals queue", (count + 2.0 * calls) * SQS_STANDARD_REQUEST, 0.0),
             row(
-                "function of arrivals",
+                "arrivals function",
                 calls * (CALL_SECONDS * CALL_GB * LAMBDA_GB_SECOND_ARM + LAMBDA_REQUEST),
                 0.0,
             ),

@@ -77,7 +77,7 @@ impl CloseOptions {
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// Closes all days that are over, or one day. A day that is named is closed again if it is closed already, and today's
-    /// remaining objects then go into another run. Of a fleet that is not live any more, closes only the runs that have begun.
+    /// remaining objects then go into another run. Of a fleet that is no longer live, closes only the runs that have begun.
     ///
     /// Returns at most 100 runs, because a state of Step Functions has at most 256 KiB
     /// (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>). The next close returns others.

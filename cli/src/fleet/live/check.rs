@@ -33,15 +33,15 @@ const LONG: Duration = Duration::from_mins(15);
 struct Checked {
     /// Whether the bucket sends its events to `EventBridge`; `null` if that cannot be read.
     sends_events: Option<bool>,
-    /// The rule that sends the events to the queue of arrivals; `null` outside of a stack, and if it cannot be read.
+    /// The rule that sends the events to the arrivals queue; `null` outside of a stack, and if it cannot be read.
     rule: Option<Found>,
-    /// Messages of the queue of arrivals; `null` outside of a stack.
+    /// Messages of the arrivals queue; `null` outside of a stack.
     arrivals: Option<Arrivals>,
     fleets: Vec<LiveFleet>,
     problems: Vec<String>,
 }
 
-/// The counts of the queue of arrivals, which are approximate.
+/// The counts of the arrivals queue, which are approximate.
 #[derive(Serialize)]
 struct Arrivals {
     waiting: u64,
@@ -74,15 +74,15 @@ pub(super) fn check(args: &LiveLookArgs) -> Result<(), Stop> {
 }
 
 fn depth(deployment: &Deployment<'_>, queue: &SqsQueue) -> Result<u64, Stop> {
-    let depth = deployment.patience.during("the counts of the queue of arrivals", || queue.depth());
-    Ok(depth.context("cannot read the queue of arrivals")?.sum())
+    let depth = deployment.patience.during("the counts of the arrivals queue", || queue.depth());
+    Ok(depth.context("cannot read the arrivals queue")?.sum())
 }
 
 /// Reads the rule of a stack. Without the right to, prints that, and returns `None`.
 fn read(deployment: &Deployment<'_>, queues: [&SqsQueue; 2], name: String) -> Result<Option<Found>, Stop> {
     let arn = |queue: &SqsQueue| {
-        let arn = deployment.patience.during("the ARN of the queue of arrivals", || queue.arn());
-        arn.context("cannot read the queue of arrivals")
+        let arn = deployment.patience.during("the ARN of the arrivals queue", || queue.arn());
+        arn.context("cannot read the arrivals queue")
     };
     let fleets = deployment.settings.fleets.iter().filter(|(_, fleet)| fleet.live);
     let expected = Expected {
@@ -120,7 +120,7 @@ fn unreadable(name: &str, error: &ApiError) -> String {
 }
 
 impl Checked {
-    /// Checks what only a stack has: the rule and the queue of arrivals.
+    /// Checks what only a stack has: the rule and the arrivals queue.
     fn check_stack(&mut self, deployment: &Deployment<'_>, outputs: &stack::Outputs) -> Result<(), Stop> {
         let [queue, dead] = ["ArrivalsQueueUrl", "ArrivalsDeadLetterQueueUrl"].map(|key| outputs.get(key));
         let (Some(queue), Some(dead)) = (queue, dead) else { return Ok(()) };
@@ -133,7 +133,7 @@ impl Checked {
         self.arrivals = Some(Arrivals { waiting, dead_letters });
         if dead_letters > 0 {
             self.problems.push(
-                "the queue of arrivals has dead-letter messages; see docs/operations.md#alarm-arrivals-dead-letters"
+                "the arrivals queue has dead-letter messages; see docs/operations.md#alarm-arrivals-dead-letters"
                     .to_owned(),
             );
         }

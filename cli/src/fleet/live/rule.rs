@@ -19,7 +19,7 @@ pub(super) struct Expected<'a> {
     pub(super) bucket: &'a str,
     /// The prefixes of all live fleets.
     pub(super) prefixes: Vec<&'a str>,
-    /// The ARN of the queue of arrivals.
+    /// The ARN of the arrivals queue.
     pub(super) queue: String,
     /// The ARN of its dead-letter queue.
     pub(super) dead_letters: String,
@@ -45,7 +45,7 @@ enum Difference {
     Disabled,
     /// It does not have the events of new objects of the live fleets, or has others.
     Pattern,
-    /// It does not send whole events to the queue of arrivals.
+    /// It does not send whole events to the arrivals queue.
     Target,
 }
 
@@ -110,7 +110,7 @@ impl Expected<'_> {
         let (how, id) = of_queue()
             .next()
             .map_or(("sends no events", TARGET_ID), |target| ("sends changed events", &target.id));
-        Some((format!("{how} to the queue of arrivals {queue}"), ONLY_CLOSED, id))
+        Some((format!("{how} to the arrivals queue {queue}"), ONLY_CLOSED, id))
     }
 
     /// The pattern of `cdk/lib/live.ts`.

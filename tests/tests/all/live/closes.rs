@@ -327,7 +327,7 @@ fn an_event_that_comes_again_after_the_close_begins_no_run() {
 }
 
 #[test]
-fn days_of_a_fleet_that_is_not_live_any_more_are_closed_and_no_other_day() {
+fn days_of_a_fleet_that_is_no_longer_live_are_closed_and_no_other_day() {
     let mut live = Live::new();
     live.arrive_all(&[live.put("p/2026/02/18/10/a", "g")]);
     live.put("p/2026/02/18/10/lost", "g");
