@@ -16,7 +16,7 @@ curl --silent --fail --output /dev/null -X PUT "$AWS_ENDPOINT_URL/firehose-archi
 "$flowherd" sql --dialect glue >"$demo/tables.json"
 settings=(-c sourceBucket=firehose-archive -c prefixes=firehose/ -c live=true -c tables="$demo/tables.json")
 deploy "${settings[@]}"
-echo "deployed: the fleet, its queue of arrivals, and the rule that fills it"
+echo "deployed: the fleet, its arrivals queue, and the rule that fills it"
 
 echo
 echo "== CloudWatch Logs > Firehose > S3, and Kinesis Data Streams > Firehose > S3; events of the bucket"

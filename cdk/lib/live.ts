@@ -51,7 +51,7 @@ const DELIVERIES = 5;
 const OLDEST = Duration.seconds(1.5 * VISIBILITY.toSeconds());
 
 /**
- * S3 ▶ EventBridge rule ▶ queue of arrivals ▶ function of the coordinator's program, and a schedule that closes each day.
+ * S3 ▶ EventBridge rule ▶ arrivals queue ▶ function of the coordinator's program, and a schedule that closes each day.
  *
  * The source bucket must send its events to EventBridge. The stack does not change the bucket: docs/live.md has the command.
  */

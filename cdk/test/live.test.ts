@@ -1,4 +1,4 @@
-// Stacks with live fleets: events of the source bucket, the queue of arrivals, its function, and the schedules that close days.
+// Stacks with live fleets: events of the source bucket, the arrivals queue, its function, and the schedules that close days.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -79,7 +79,7 @@ test('arrivals become dead-letter messages after five deliveries, and none is de
   assert.deepEqual([BatchSize, FunctionResponseTypes, text(EventSourceArn), ScalingConfig], [100, ['ReportBatchItemFailures'], '<LiveArrivals>', { MaximumConcurrency: 5 }]);
 });
 
-test('the function of arrivals begins live runs and sends their tasks, and may do nothing else', () => {
+test('the arrivals function begins live runs and sends their tasks, and may do nothing else', () => {
   const found = permissions('LiveArriveRole');
   const results = (keys: readonly string[]) => keys.map((key) => `<ResultsBucket>/${key}`);
   const { 's3:GetObject': read = [], ...others } = found;
@@ -104,7 +104,7 @@ test('the function of arrivals begins live runs and sends their tasks, and may d
   assert.deepEqual(environment('LiveArrive'), environment('PlanningCoordinator'));
 });
 
-test('the function of arrivals has the memory of the coordinator and time for the begin of a run', () => {
+test('the arrivals function has the memory of the coordinator and time for the begin of a run', () => {
   for (const [settings, memory] of [[{}, 1024], [{ namesRefresh: 'true' }, 3008]] as const) {
     const stack = synth({ ...settings, live: 'true' });
     const [arrive, coordinator] = ['LiveArrive', 'PlanningCoordinator'].map((id) => stack.only('AWS::Lambda::Function', id).Properties);

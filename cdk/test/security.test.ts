@@ -226,8 +226,8 @@ const POLICIES: readonly (readonly [type: string, id: string, resource: string])
   ['AWS::S3::BucketPolicy', 'Results', 'results bucket'],
   ['AWS::SQS::QueuePolicy', 'TasksQueue', 'queue'],
   ['AWS::SQS::QueuePolicy', 'TasksDeadLetters', 'dead-letter queue'],
-  ['AWS::SQS::QueuePolicy', 'LiveArrivals', 'queue of arrivals'],
-  ['AWS::SQS::QueuePolicy', 'LiveDeadLetters', 'dead-letter queue of arrivals'],
+  ['AWS::SQS::QueuePolicy', 'LiveArrivals', 'arrivals queue'],
+  ['AWS::SQS::QueuePolicy', 'LiveDeadLetters', 'arrivals dead-letter queue'],
   ['AWS::SNS::TopicPolicy', 'AlarmsTopic', 'topic of alarmEmail'],
 ];
 

@@ -348,6 +348,28 @@ test('with workers on Fargate the stack has the service in place of the function
   const outputs = stack.template.toJSON()['Outputs'] as Record<string, { Value: unknown }>;
   assert.deepEqual(['WorkerCluster', 'WorkerService', 'WorkerLog'].map((name) => text(outputs[name]?.Value)), ['<WorkersCluster>', '<FleetService>', '<FleetLog>']);
   assert.deepEqual(['WorkerFunction', 'WorkerTrigger'].filter((name) => name in outputs), []);
+  // `flowherd estimate` reads it.
+  const { size } = JSON.parse(text(outputs['FleetMain']?.Value)) as { size: unknown };
+  assert.deepEqual(size, { workers: 'fargate', max: 3, vcpu: 2, memoryMb: 4096, backlogPerTask: 4 });
+});
+
+test('the estimate counts the metrics of all alarms of a stack', () => {
+  const source = readFileSync(join(repository, 'cli/src/cost/workers.rs'), 'utf8');
+  const counted = (name: string) => Number(new RegExp(`const ${name}: f64 = ([0-9.]+);`).exec(source)?.[1]);
+  const metricsOf = ({ Metrics }: { Metrics?: { MetricStat?: unknown }[] }) => (Metrics === undefined ? 1 : Metrics.filter(({ MetricStat }) => MetricStat !== undefined).length);
+  const metrics = (template: ReturnType<typeof synthStack>) => {
+    const properties = (type: string) => template.all(type).map(([, { Properties }]) => Properties);
+    // The estimate counts one alarm of target tracking: scaling in is disabled.
+    const tracked = properties('AWS::ApplicationAutoScaling::ScalingPolicy').flatMap(({ TargetTrackingScalingPolicyConfiguration: tracking }) => {
+      assert.ok(tracking === undefined || tracking.DisableScaleIn === true);
+      return tracking === undefined ? [] : [metricsOf(tracking.CustomizedMetricSpecification)];
+    });
+    return [...properties('AWS::CloudWatch::Alarm').map(metricsOf), ...tracked].reduce((sum, count) => sum + count, 0);
+  };
+  assert.deepEqual(
+    [metrics(synthStack()), metrics(synthStack({ driver: 'map', prefixes: 'firehose/' })), metrics(stack)],
+    [counted('ALARM_METRICS'), counted('ALARM_METRICS_OF_MAP'), counted('ALARM_METRICS_OF_FARGATE')],
+  );
 });
 
 test('a stack may have fleets on Lambda and on Fargate, and those on Fargate share the cluster', () => {

@@ -28,8 +28,9 @@ const PART_BYTES: f64 = 16.0 * 1024.0 * 1024.0;
 /// Keys per listing request. The source is listed once, receipts and failures a few times.
 const KEYS_PER_LISTING: f64 = 1000.0;
 const LISTINGS: f64 = 5.0;
-/// Messages are sent, received and deleted in batches.
-pub const SQS_REQUESTS: f64 = 3.0 / 10.0;
+/// Maximum messages in one request to SQS
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html>).
+pub const SQS_BATCH: u32 = 10;
 /// Log and metric lines of an object. A test measures them.
 pub const LOG_BYTES: f64 = 1300.0;
 /// Log lines of Step Functions for each child execution of a map.
@@ -182,7 +183,8 @@ impl Estimate {
             .max(seconds(objects.largest) / workers.vcpus().min(1.0))
             .max(count / PLANNED_PER_SECOND);
         let gigabytes = f64::from(workers.memory_mb()) / 1024.0;
-        let batches = workers.batch().map_or(0.0, |batch| (count / f64::from(batch)).ceil());
+        let received = batches(objects.count, workers.batch());
+        let batches = if workers.are_functions() { received } else { 0.0 };
         let is_map = matches!(workers, Workers::Map { .. });
         let children = if is_map { batches } else { 0.0 };
         let lambda_gb_seconds = if workers.batch().is_some() { worker_seconds * gigabytes } else { 0.0 };
@@ -200,7 +202,9 @@ impl Estimate {
         let s3_writes = objects.output_writes as f64
             + count * S3_SMALL_WRITES
             + (count / KEYS_PER_LISTING).ceil() * listings;
-        let sqs_requests = if is_map { 0.0 } else { (count * SQS_REQUESTS).ceil() };
+        // The planner sends full batches. Workers receive and delete batches of their own size.
+        let sends = self::batches(objects.count, None);
+        let sqs_requests = if is_map { 0.0 } else { sends + 2.0 * received };
         let log_bytes = count * LOG_BYTES + children * EXPRESS_LOG_BYTES;
         let hours = (elapsed_seconds / 3600.0).ceil();
         let lambda = lambda_gb_seconds * LAMBDA_GB_SECOND_ARM + batches * LAMBDA_REQUEST;
@@ -237,6 +241,11 @@ impl Estimate {
             idle_month: IdleMonth::new(workers),
         }
     }
+}
+
+/// Returns the number of batches of messages; without a batch size of the workers, those of SQS.
+fn batches(objects: u64, batch: Option<u32>) -> f64 {
+    objects.div_ceil(u64::from(batch.unwrap_or(SQS_BATCH).max(1))) as f64
 }
 
 #[cfg(test)]
@@ -297,6 +306,15 @@ mod tests {
             ("2.96".to_owned(), "0.15".to_owned())
         );
         assert_eq!(map.lambda_requests, queue.lambda_requests);
+    }
+
+    #[test]
+    fn workers_receive_and_delete_batches_of_their_own_size() {
+        let requests = |workers| Estimate::new("", objects(1005, 1), &workers).sqs_requests;
+        let of_batch = |batch| requests(Workers::Lambda { memory_mb: MEMORY_MB, concurrency: 50, batch });
+        assert_eq!((of_batch(10), of_batch(4), of_batch(1)), (3 * 101, 101 + 2 * 252, 101 + 2 * 1005));
+        let fargate = Workers::Fargate { vcpu: 1.0, memory_mb: 2048, max_tasks: 10, backlog_per_task: 4 };
+        assert_eq!(requests(fargate), 3 * 101);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub enum Event {
         /// The run to report again.
         run: String,
     },
-    /// Send the tasks of objects that have arrived: messages of the queue of arrivals.
+    /// Send the tasks of objects that have arrived: messages of the arrivals queue.
     Arrivals(Vec<ArrivalMessage>),
     /// Close days of a live fleet.
     Close(CloseOptions),

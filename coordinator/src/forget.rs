@@ -19,7 +19,14 @@ use crate::{
 /// [`CoordinatorError::Refused`] if the run has no marker.
 pub fn forget_marker(results: &impl Store, name: &str) -> Result<(), CoordinatorError> {
     check_marker(results, name)?;
-    RunMarker::remove(results, name).map_err(CoordinatorError::Ledger)
+    remove_markers(results, name)
+}
+
+/// Removes the marker of a run, and the one by which a close finds the day of a purged live run.
+fn remove_markers(results: &impl Store, name: &str) -> Result<(), CoordinatorError> {
+    RunMarker::remove(results, name)
+        .and_then(|()| results.remove(&layout::unclosed(name)))
+        .map_err(CoordinatorError::Ledger)
 }
 
 fn check_marker(results: &impl Store, name: &str) -> Result<(), CoordinatorError> {
@@ -27,7 +34,8 @@ fn check_marker(results: &impl Store, name: &str) -> Result<(), CoordinatorError
         return Err(CoordinatorError::Refused(problem));
     }
     let path = layout::active(name);
-    if results.head(&path).map_err(CoordinatorError::Ledger)?.is_none() {
+    let exists = |path: &str| results.head(path).map(|head| head.is_some()).map_err(CoordinatorError::Ledger);
+    if !exists(&path)? && !exists(&layout::unclosed(name))? {
         return Err(CoordinatorError::Refused(format!(
             "run {name} has no run marker ({path}), so it blocks no purge; list active runs with: flowherd status"
         )));
@@ -61,6 +69,6 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
                 )));
             }
         }
-        RunMarker::remove(self.results, name).map_err(CoordinatorError::Ledger)
+        remove_markers(self.results, name)
     }
 }

@@ -1,6 +1,6 @@
 //! Live runs: objects are converted as they arrive. Each fleet has one run a day.
 //!
-//! S3 ▶ `EventBridge` ▶ a standard queue of arrivals ▶ [`arrive`] ▶ tasks of the run of the day. After the day, [`close`] lists it,
+//! S3 ▶ `EventBridge` ▶ a standard arrivals queue ▶ [`arrive`] ▶ tasks of the run of the day. After the day, [`close`] lists it,
 //! sends the objects without a receipt, and hands the run to the operations of every run. Events only save time: the listing
 //! proves that nothing was lost.
 //!

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::live::day::is_reserved;
 
 /// Age up to which a purging marker counts: a purge takes a minute, and may have to wait for another one.
-const PURGE_LIMIT: Duration = Duration::from_mins(10);
+pub(crate) const PURGE_LIMIT: Duration = Duration::from_mins(10);
 
 /// `active/<run>.json`: a run may have messages in the queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
-"""Creates on a local AWS what brings the events of a bucket to a function of arrivals, as the stack does:
+"""Creates on a local AWS what brings the events of a bucket to an arrivals function, as the stack does:
 
-  S3 > EventBridge rule > queue of arrivals > function
+  S3 > EventBridge rule > arrivals queue > function
 
   arrivals.py BUCKET PREFIX FUNCTION
 

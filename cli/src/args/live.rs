@@ -51,7 +51,7 @@ pub(crate) struct LiveCloseArgs {
 /// `flowherd live apply-now`.
 #[derive(Debug, Args)]
 pub(crate) struct LiveApplyArgs {
-    /// Live fleet, or one that is not live any more [default: the only one of the stack]
+    /// Live fleet, or one that is no longer live [default: the only one of the stack]
     #[arg(id = "of_fleet", long = "fleet", value_name = "NAME")]
     pub(crate) of_fleet: Option<String>,
     #[command(flatten)]

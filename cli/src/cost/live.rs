@@ -3,21 +3,21 @@
 use serde::Serialize;
 
 use super::{
-    CUSTOM_METRICS, Estimate, FARGATE_IDLE_SECONDS, HOURS_PER_MONTH, KEYS_PER_LISTING, Workers,
+    CUSTOM_METRICS, Estimate, FARGATE_IDLE_SECONDS, HOURS_PER_MONTH, KEYS_PER_LISTING, Workers, batches,
     prices::{
         CUSTOM_METRIC, EVENT, FARGATE_GB_HOUR, FARGATE_VCPU_HOUR, LAMBDA_GB_SECOND_ARM, LAMBDA_REQUEST,
         S3_READ, S3_WRITE, SCHEDULED, SQS_FIFO_REQUEST, SQS_STANDARD_REQUEST,
     },
 };
 
-/// Events in a call of the function of arrivals, and tasks in a batch, if objects arrive evenly.
+/// Events in a call of the arrivals function, and tasks in a batch, if objects arrive evenly.
 pub const EVENTS_PER_CALL: f64 = 5.0;
-/// Seconds and memory of a call of the function of arrivals.
+/// Seconds and memory of a call of the arrivals function.
 const CALL_SECONDS: f64 = 0.3;
 const CALL_GB: f64 = 1.0;
 /// Reads of the ledger in a call.
 const READS_PER_CALL: f64 = 3.0;
-/// Custom metrics of the function of arrivals.
+/// Custom metrics of the arrivals function.
 const ARRIVAL_METRICS: f64 = 4.0;
 /// Listings of the other days of a year, which the close passes over.
 const OTHER_LISTINGS: f64 = 365.0;
@@ -53,32 +53,43 @@ impl LiveDay {
     pub fn new(listed: &Estimate, workers: &Workers) -> Self {
         let count = listed.objects as f64;
         let calls = (count / EVENTS_PER_CALL).ceil();
+        // Each call sends a batch of its own. Workers receive at most as many batches as were sent, unless their own are smaller.
+        let received = calls.max(batches(listed.objects, workers.batch()));
         let pages = (count / KEYS_PER_LISTING).ceil();
         let row = |what, live, listed| Row { what, live, listed };
         let metrics = |number: f64, hours: f64| number * CUSTOM_METRIC / HOURS_PER_MONTH * hours;
         let mut rows = vec![
             row("events", count * EVENT, 0.0),
-            row("requests to the queue of arrivals", (count + 2.0 * calls) * SQS_STANDARD_REQUEST, 0.0),
+            row("requests to the arrivals queue", (count + 2.0 * calls) * SQS_STANDARD_REQUEST, 0.0),
             row(
-                "function of arrivals",
+                "arrivals function",
                 calls * (CALL_SECONDS * CALL_GB * LAMBDA_GB_SECOND_ARM + LAMBDA_REQUEST),
                 0.0,
             ),
             row("its reads of the ledger", calls * READS_PER_CALL * S3_READ, 0.0),
-            row("requests to the queue of the fleet", 3.0 * calls * SQS_FIFO_REQUEST, listed.dollars.sqs),
+            row(
+                "requests to the queue of the fleet",
+                (calls + 2.0 * received) * SQS_FIFO_REQUEST,
+                listed.dollars.sqs,
+            ),
         ];
         match *workers {
             Workers::Lambda { .. } | Workers::Map { .. } => {
                 let invocations = listed.lambda_requests as f64;
-                rows.push(row("calls of the workers", calls * LAMBDA_REQUEST, invocations * LAMBDA_REQUEST));
+                rows.push(row(
+                    "calls of the workers",
+                    received * LAMBDA_REQUEST,
+                    invocations * LAMBDA_REQUEST,
+                ));
             }
-            Workers::Fargate { vcpu, memory_mb, .. } => {
-                // Tasks stop only after five minutes without a message, so they run the whole day.
+            Workers::Fargate { vcpu, memory_mb, max_tasks, .. } => {
+                // The lower end: objects arrive evenly, so one task is enough unless the work of the day needs more. It stops five
+                // minutes after an object, or runs the whole day if the next one arrives before.
                 let day = HOURS * 3600.0 - FARGATE_IDLE_SECONDS;
-                let tasks =
-                    if listed.objects == 0 { 0.0 } else { (listed.worker_seconds / day).ceil().max(1.0) };
+                let tasks = (listed.worker_seconds / day).ceil().clamp(1.0, f64::from(max_tasks.max(1)));
+                let hours = (listed.worker_seconds + count * FARGATE_IDLE_SECONDS) / 3600.0;
                 let hour = vcpu * FARGATE_VCPU_HOUR + f64::from(memory_mb) / 1024.0 * FARGATE_GB_HOUR;
-                rows.push(row("tasks on Fargate", tasks * HOURS * hour, listed.dollars.fargate));
+                rows.push(row("tasks on Fargate", hours.min(tasks * HOURS) * hour, listed.dollars.fargate));
             }
         }
         let hours = (listed.elapsed_seconds / 3600.0).ceil();
@@ -114,15 +125,35 @@ mod tests {
     }
 
     #[test]
-    fn a_task_on_fargate_runs_the_whole_day() {
-        let workers = Workers::Fargate { vcpu: 1.0, memory_mb: 2048, max_tasks: 10, backlog_per_task: 4 };
-        let tasks = |count| {
+    fn a_task_on_fargate_stops_after_five_idle_minutes_and_not_more_than_max_run() {
+        let hours = |count, max_tasks| {
+            let workers = Workers::Fargate { vcpu: 1.0, memory_mb: 2048, max_tasks, backlog_per_task: 4 };
             let day = day(count, &workers);
-            day.rows.into_iter().find(|row| row.what == "tasks on Fargate").unwrap().live / (24.0 * 0.0395)
+            day.rows.into_iter().find(|row| row.what == "tasks on Fargate").unwrap().live / 0.0395
         };
-        assert!((tasks(1) - 1.0).abs() < 1e-9 && (tasks(100_000) - 1.0).abs() < 1e-9);
-        assert!(tasks(0).abs() < f64::EPSILON);
+        assert!(hours(0, 10).abs() < f64::EPSILON);
+        // An object takes 1 / 19 + 0.075 seconds.
+        let second = 1.0 / 19.0 + 0.075;
+        assert!((hours(1, 10) - (300.0 + second) / 3600.0).abs() < 1e-9);
+        assert!((hours(12, 10) - 12.0 * (300.0 + second) / 3600.0).abs() < 1e-9);
+        assert!((hours(100_000, 10) - 24.0).abs() < 1e-9);
         // 1,000,000 objects take 127,632 seconds.
-        assert!((tasks(1_000_000) - 2.0).abs() < 1e-9);
+        assert!((hours(1_000_000, 10) - 48.0).abs() < 1e-9);
+        assert!((hours(1_000_000, 1) - 24.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn requests_of_a_live_day_depend_on_the_batch_of_the_fleet() {
+        let dollars = |what, batch| {
+            let workers = Workers::Lambda { memory_mb: 1769, concurrency: 50, batch };
+            day(1000, &workers).rows.into_iter().find(|row| row.what == what).unwrap().live
+        };
+        // 200 calls send 200 batches of five. Workers receive and delete 200 or 1,000.
+        for (batch, received) in [(10, 200.0), (5, 200.0), (1, 1000.0)] {
+            let requests = dollars("requests to the queue of the fleet", batch) / SQS_FIFO_REQUEST;
+            assert!((requests - (200.0 + 2.0 * received)).abs() < 1e-6, "{requests}");
+            let calls = dollars("calls of the workers", batch) / LAMBDA_REQUEST;
+            assert!((calls - received).abs() < 1e-6, "{calls}");
+        }
     }
 }

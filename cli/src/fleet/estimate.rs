@@ -105,7 +105,8 @@ fn of_fleet(deployment: &Deployment<'_>, args: &EstimateArgs) -> Result<(Option<
     let (_, settings) = fleets.get(name)?;
     if settings.job == Job::Index {
         return Err(Stop::usage(format!(
-            "fleet {name} sends rows to a search cluster; estimate knows only fleets that convert objects"
+            "fleet {name} sends rows to a search cluster; estimate knows only fleets that convert objects; choose a fleet that \
+             converts, or add --index"
         )));
     }
     let mut workers = None;
@@ -164,7 +165,7 @@ fn show(
         let output = Output { fleet, estimate: &estimate, live: live.as_ref(), unreserved_concurrency };
         return summary::print(&json(&output)?);
     }
-    let live = live.as_ref().map_or_else(String::new, live_text);
+    let live = live.as_ref().map_or_else(String::new, |day| live_text(day, &assumed.workers));
     let unreserved = unreserved
         .map_or_else(String::new, |unreserved| concurrency_text(unreserved, estimate.concurrency) + "\n");
     summary::print(&(text(&estimate, assumed) + &live + &unreserved))
@@ -281,11 +282,18 @@ fn text(estimate: &Estimate, assumed: &Assumed) -> String {
     )
 }
 
-fn live_text(day: &LiveDay) -> String {
+fn live_text(day: &LiveDay, workers: &Workers) -> String {
     let row = |what: &str, live, listed| vec![what.to_owned(), dollars(live), dollars(listed)];
     let parts = day.rows.iter().map(|part| row(part.what, part.live, part.listed));
     let sums =
         [row("what both cost", day.common, day.common), row("total", day.live_total, day.listed_total)];
     let heads = ["these objects in a day", "as they arrive", "listed run"];
-    format!("\n{}\n", summary::columns(&heads, parts.chain(sums), 1))
+    let burst = match *workers {
+        Workers::Fargate { max_tasks, .. } => format!(
+            "objects that arrive evenly are the lower end on Fargate: a burst starts up to {max_tasks} tasks (`max`), and each of \
+             them runs until the queue has been empty for five minutes\n"
+        ),
+        Workers::Lambda { .. } | Workers::Map { .. } => String::new(),
+    };
+    format!("\n{}\n{burst}", summary::columns(&heads, parts.chain(sums), 1))
 }

@@ -23,7 +23,10 @@ use serde::Serialize;
 use self::check::check;
 use super::{Deployment, connected, json, run::follow_here};
 use crate::{
-    args::live::{LiveApplyArgs, LiveArgs, LiveCommand, LiveLookArgs},
+    args::{
+        OutputArgs,
+        live::{LiveApplyArgs, LiveArgs, LiveCommand, LiveLookArgs},
+    },
     stop::Stop,
     summary::{self, print_message, printable, table},
     terminal, words,
@@ -154,23 +157,18 @@ fn close(args: &LiveApplyArgs, day: Option<String>) -> Result<(), Stop> {
         let options = CloseOptions { fleet: Some(keys.fleet.clone()), day };
         let day = options.parse_day()?;
         if let Some(step_loop) = deployment.step_loop {
+            refuse_output(&args.output)?;
             let name = format!("close-{}", new_run_name(Timestamp::now(), &keys.fleet));
             let input = CloseInput { operation: "close", options };
             deployment.patience.during("the start of the step loop", || step_loop.start(&name, &input))?;
-            return summary::print(&format!(
-                "the step loop closes the days of fleet {}\nnext: flowherd live status, then flowherd runs\n",
-                keys.fleet
-            ));
+            return summary::print(&started(&keys.fleet, day));
         }
         deployment.with_fleet(&keys.fleet, |fleet| {
             let close = || fleet.coordinator.close(keys, day);
             let closed = deployment.patience.during("the close of the days", close)?;
             closed.problems.iter().for_each(|problem| deployment.name_damage(problem));
             if closed.remaining > 0 {
-                print_message(&format!(
-                    "{} more days remain: close again",
-                    HumanCount(closed.remaining as u64)
-                ));
+                print_message(&remaining(closed.remaining as u64));
             }
             if closed.runs.is_empty() && closed.problems.is_empty() {
                 print_message("all days that are over are closed");
@@ -178,6 +176,28 @@ fn close(args: &LiveApplyArgs, day: Option<String>) -> Result<(), Stop> {
             follow_all(closed.runs, |state| follow_here(fleet, state, &args.output))
         })
     })
+}
+
+/// Refuses options that have no effect with a stack.
+fn refuse_output(OutputArgs { watch, json, strict }: &OutputArgs) -> Result<(), Stop> {
+    if !(*watch || *json || *strict) {
+        return Ok(());
+    }
+    Err(Stop::usage(
+        "with a stack, the step loop closes the day, and --watch, --strict and --json have no effect; leave them out, then run: \
+         flowherd live status",
+    ))
+}
+
+/// Returns what the step loop does, for people.
+fn started(fleet: &str, day: Option<Day>) -> String {
+    let what = day.map_or_else(|| "the days".to_owned(), |day| format!("day {}", day.text()));
+    format!("the step loop closes {what} of fleet {fleet}\nnext: flowherd live status, then flowherd runs\n")
+}
+
+/// Returns how many days the next close closes, for people.
+fn remaining(days: u64) -> String {
+    format!("{}: run flowherd live close again", words::counted(days, "more day remains", "more days remain"))
 }
 
 /// Follows each run. A run that fails does not stop the others.
@@ -202,6 +222,25 @@ mod tests {
     use flowherd_coordinator::state::{Checking, Operation, Progress};
 
     use super::*;
+
+    #[test]
+    fn options_without_effect_are_refused_with_a_stack() {
+        let given = |watch, json, strict| refuse_output(&OutputArgs { watch, json, strict });
+        assert!(given(false, false, false).is_ok());
+        for refused in [given(true, false, false), given(false, true, false), given(true, false, true)] {
+            let Err(Stop::Usage(problems)) = refused else { panic!("{refused:?}") };
+            assert!(problems[0].contains("leave them out, then run: flowherd live status"), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn messages_of_a_close_name_the_day_and_the_number_of_days() {
+        assert!(started("main", None).starts_with("the step loop closes the days of fleet main\n"));
+        let day = started("main", Day::parse("2026-02-18"));
+        assert!(day.starts_with("the step loop closes day 2026-02-18 of fleet main\n"), "{day}");
+        assert_eq!(remaining(1), "1 more day remains: run flowherd live close again");
+        assert_eq!(remaining(2), "2 more days remain: run flowherd live close again");
+    }
 
     #[test]
     fn a_run_that_is_not_done_does_not_stop_those_after_it() {

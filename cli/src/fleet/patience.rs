@@ -15,6 +15,7 @@ const SHOWN_AFTER: Duration = Duration::from_secs(5);
 /// Watches the calls of one command in a separate thread. At the limit it ends the process with status 1: a call of the
 /// SDK that blocks cannot be interrupted.
 pub(crate) struct Patience {
+    limit: Duration,
     shared: Arc<Shared>,
 }
 
@@ -42,7 +43,12 @@ impl Patience {
         let shared = Arc::<Shared>::default();
         let watched = Arc::clone(&shared);
         thread::spawn(move || watched.watch(limit));
-        Self { shared }
+        Self { limit, shared }
+    }
+
+    /// Returns the time limit of each call.
+    pub(super) fn limit(&self) -> Duration {
+        self.limit
     }
 
     /// Runs `work`, which waits for AWS. `what` names it in messages. Each call has the whole time limit.

@@ -35,8 +35,7 @@ struct FleetOutput {
     cluster: Option<ClusterOptions>,
     live: bool,
     max_keys: u64,
-    /// Absent in stacks of former versions.
-    size: Option<SizeOutput>,
+    size: SizeOutput,
     #[serde(flatten)]
     driver: DriverOutput,
 }
@@ -107,10 +106,10 @@ impl Outputs {
         Ok(Fleets::new(fleets.map(|fleet| (fleet.name.clone(), FleetSettings::from(fleet))).collect()))
     }
 
-    /// Returns the workers of a fleet; `None` if the outputs do not have them.
+    /// Returns the workers of a fleet; `None` if no output describes the fleet.
     pub(super) fn workers(&self, fleet: &str) -> Result<Option<Workers>, Stop> {
         let found = self.read_fleets()?.into_iter().find(|output| output.name == fleet);
-        Ok(found.and_then(|output| Some((output.size?, output.driver))).map(|found| match found {
+        Ok(found.map(|output| match (output.size, output.driver) {
             (SizeOutput::Lambda { memory_mb, max_concurrency: concurrency, batch_size: batch }, driver) => {
                 match driver {
                     DriverOutput::Queue { .. } => Workers::Lambda { memory_mb, concurrency, batch },
@@ -206,6 +205,13 @@ mod tests {
         for (fleets, why) in [
             (&[][..], "stack \"Logs\" has no output FleetMain"),
             (&[("FleetMain", "{}")], "output FleetMain of stack \"Logs\" does not describe a fleet"),
+            (
+                &[(
+                    "FleetMain",
+                    r#"{"name":"main","prefixes":[],"driver":"map","job":"convert","live":false,"maxKeys":1}"#,
+                )],
+                "output FleetMain of stack \"Logs\" does not describe a fleet: missing field `size`",
+            ),
         ] {
             let Err(Stop::Usage(problems)) = outputs(fleets).fleets() else { panic!("{why}") };
             assert!(problems[0].starts_with(why), "{problems:?}");

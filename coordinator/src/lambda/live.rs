@@ -22,7 +22,7 @@ use crate::{
 
 /// The metric of a live run that ended: 1 if every object of the day is done.
 const CLOSED: &str = "LiveDayClosed";
-/// Remaining time below which the function of arrivals begins with no further day. A day takes about a second, and 15 s if its
+/// Remaining time below which the arrivals function begins with no further day. A day takes about a second, and 15 s if its
 /// messages are sent again.
 pub(super) const MARGIN: Duration = Duration::from_secs(20);
 

@@ -1,4 +1,4 @@
-//! The messages of one invocation, as Lambda passes them from the queue of arrivals. Returns those that SQS must deliver again
+//! The messages of one invocation, as Lambda passes them from the arrivals queue. Returns those that SQS must deliver again
 //! (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html>).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ use crate::{
     fleets::{FleetSettings, Fleets, Job},
 };
 
-/// A message of the queue of arrivals.
+/// A message of the arrivals queue.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ArrivalMessage {
@@ -87,7 +87,7 @@ impl FleetKeys {
         converts.iter().map(keys).collect()
     }
 
-    /// Returns the fleet whose days to close: the live fleet of this name, or the only one. A fleet that is not live any more may
+    /// Returns the fleet whose days to close: the live fleet of this name, or the only one. A fleet that is no longer live may
     /// have days that are still open, so it can be chosen by its name, or if it is the only convert fleet.
     ///
     /// # Errors

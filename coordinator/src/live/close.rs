@@ -1,7 +1,7 @@
 //! Closes days: from then on a run accepts no arrivals, and the operations of every run list the day, send the objects without a
 //! receipt, check and report.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use flowherd_shared::{
     layout,
@@ -16,7 +16,12 @@ use super::{
     day::{Day, Territory, parse_run_name, run_name},
     stage::{LiveStage, RunOfDay},
 };
-use crate::{coordinator::Coordinator, error::CoordinatorError, marker, state::RunState};
+use crate::{
+    coordinator::Coordinator,
+    error::CoordinatorError,
+    marker::{self, PURGE_LIMIT},
+    state::RunState,
+};
 
 /// Days before yesterday that a close looks for, because the schedule may have failed.
 const LOOK_BACK: i64 = 7;
@@ -24,6 +29,11 @@ const LOOK_BACK: i64 = 7;
 const RETURNED_RUNS: usize = 100;
 /// Problems of a response, of a few hundred bytes each.
 const PROBLEMS: usize = 50;
+/// Purged days that a refusal names.
+const NAMED_DAYS: usize = 10;
+/// Age from which the marker of a purged run without `purged.json` belongs to a purge that was interrupted: it has not deleted
+/// messages.
+const STALE: Duration = PURGE_LIMIT.saturating_mul(6);
 
 /// The options of a close: members of the function's event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +77,7 @@ impl CloseOptions {
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// Closes all days that are over, or one day. A day that is named is closed again if it is closed already, and today's
-    /// remaining objects then go into another run. Of a fleet that is not live any more, closes only the runs that have begun.
+    /// remaining objects then go into another run. Of a fleet that is no longer live, closes only the runs that have begun.
     ///
     /// Returns at most 100 runs, because a state of Step Functions has at most 256 KiB
     /// (<https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html>). The next close returns others.
@@ -89,7 +99,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         let days =
             if keys.live { self.days_to_close(today)? } else { self.marked_days(false, |day| day <= today)? };
         if days.is_empty() && !keys.live {
-            return Err(not_live(keys, "no day to close"));
+            return Err(self.not_live(keys, "no day to close")?);
         }
         for (at, day) in days.iter().enumerate() {
             if closed.runs.len() >= RETURNED_RUNS || closed.problems.len() >= PROBLEMS {
@@ -110,14 +120,17 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// Closes the runs of a day that have not ended. Begins a run if the last one does not prove the day, or if there is none:
     /// its events may have been lost.
     fn close_day(&self, keys: &FleetKeys, day: Day, limit: usize) -> Result<Vec<RunState>, CoordinatorError> {
+        let settled = self.settled_purges(day)?;
         let mut runs = self.runs_of_day(day)?;
         let needs_run = match runs.last() {
             Some(RunOfDay { run, stage: LiveStage::Ended }) => !self.proves_its_day(run)?,
             Some(_) => false,
             None => true,
         };
-        if !needs_run {
-            self.unmark_purged(&runs)?;
+        if !needs_run && runs.iter().all(|found| found.stage == LiveStage::Ended) {
+            for path in &settled {
+                self.results.remove(path).map_err(CoordinatorError::Ledger)?;
+            }
         }
         if needs_run && keys.live {
             let run = self.open_run(&keys.territory, day)?;
@@ -126,18 +139,28 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         self.close_pending(keys, &runs, limit)
     }
 
-    /// Removes the markers of purged runs of a day that other runs have proven.
-    fn unmark_purged(&self, runs: &[RunOfDay]) -> Result<(), CoordinatorError> {
-        if runs.iter().any(|found| found.stage != LiveStage::Ended) {
-            return Ok(());
-        }
-        for RunOfDay { run, .. } in runs {
-            let path = layout::unclosed(&run.run);
-            if self.exists(&path)? {
-                self.results.remove(&path).map_err(CoordinatorError::Ledger)?;
+    /// Returns the paths of the markers of purged runs of a day that may be removed if the day turns out to be proven. Call it before
+    /// reading the proof: a purge writes the marker before `purged.json`, so a marker without that file may belong to a purge in
+    /// progress, which the proof does not see yet.
+    fn settled_purges(&self, day: Day) -> Result<Vec<String>, CoordinatorError> {
+        let ledger = CoordinatorError::Ledger;
+        let mut settled = Vec::new();
+        // The names of all runs of a day begin with that of the first one.
+        let first = layout::unclosed(&run_name(self.fleet, day, 0));
+        for page in pages(self.results, first.trim_end_matches(".json")) {
+            for entry in page.map_err(ledger)?.entries {
+                let Some(name) = unclosed_run(&entry.key) else { continue };
+                if parse_run_name(self.fleet, name).is_none_or(|(of, _)| of != day) {
+                    continue;
+                }
+                let is_settled = marker::purged(self.results, name).map_err(ledger)?.is_some()
+                    || self.results.head(&entry.key).map_err(ledger)?.is_some_and(|head| head.age() >= STALE);
+                if is_settled {
+                    settled.push(entry.key);
+                }
             }
         }
-        Ok(())
+        Ok(settled)
     }
 
     /// Returns whether a run has a report of its whole listing. After a purge, only a report without a lost task counts.
@@ -152,7 +175,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         let mut runs = self.runs_of_day(day)?;
         if runs.iter().all(|found| found.stage == LiveStage::Ended) {
             if !keys.live {
-                return Err(not_live(keys, &format!("no open run of day {}", day.text())));
+                return Err(self.not_live(keys, &format!("no open run of day {}", day.text()))?);
             }
             let run = self.open_run(&keys.territory, day)?;
             runs.push(RunOfDay { run, stage: LiveStage::Open });
@@ -206,6 +229,31 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         Ok(days)
     }
 
+    /// Returns the refusal of a fleet that is not live. It names the days whose runs a purge has ended: no close of this fleet begins
+    /// another run of them.
+    fn not_live(&self, keys: &FleetKeys, why: &str) -> Result<CoordinatorError, CoordinatorError> {
+        let mut purged = BTreeSet::new();
+        for page in pages(self.results, &format!("{}{}", layout::ACTIVE, layout::UNCLOSED)) {
+            for entry in page.map_err(CoordinatorError::Ledger)?.entries {
+                let run = unclosed_run(&entry.key).and_then(|name| parse_run_name(self.fleet, name));
+                purged.extend(run.map(|(day, _)| day));
+            }
+        }
+        let named: Vec<String> = purged.iter().take(NAMED_DAYS).map(|day| day.text()).collect();
+        let mut text = format!("fleet {} is not live and has {why}", keys.fleet);
+        if !named.is_empty() {
+            let more = purged.len() - named.len();
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            text += &format!(
+                "; its purged days {}{more}: run their prefix, then remove their markers, such as: flowherd runs --forget {}",
+                named.join(", "),
+                run_name(self.fleet, *purged.first().unwrap_or(&Day::of((self.clock)())), 0)
+            );
+        }
+        text += "; set \"live\": true in its settings, or choose another one with --fleet";
+        Ok(CoordinatorError::Refused(text))
+    }
+
     /// Returns the days with a run marker that fit, latest first; with `purged`, also those of runs that a purge has ended.
     fn marked_days(&self, purged: bool, fits: impl Fn(Day) -> bool) -> Result<Vec<Day>, CoordinatorError> {
         let mut marked = BTreeSet::new();
@@ -225,9 +273,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     }
 }
 
-fn not_live(keys: &FleetKeys, why: &str) -> CoordinatorError {
-    let fleet = &keys.fleet;
-    CoordinatorError::Refused(format!(
-        "fleet {fleet} is not live and has {why}; set \"live\": true in its settings, or choose another one with --fleet"
-    ))
+/// Returns the run of the path of a purged run's marker.
+fn unclosed_run(path: &str) -> Option<&str> {
+    path.strip_prefix(layout::ACTIVE)?.strip_prefix(layout::UNCLOSED)?.strip_suffix(".json")
 }

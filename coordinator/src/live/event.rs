@@ -1,4 +1,4 @@
-//! Messages of the queue of arrivals: events that S3 sends through `EventBridge`, or notifications that it sends to the queue
+//! Messages of the arrivals queue: events that S3 sends through `EventBridge`, or notifications that it sends to the queue
 //! itself. Nothing is dropped: a message that is neither is an error, and becomes a dead-letter message.
 
 use flowherd_shared::{limits::MAX_KEY_BYTES, store::ManifestEntry};

@@ -39,7 +39,7 @@ const MAX_PAGES: usize = 10_000;
 /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html>).
 const PAGE_ITEMS: &str = "1000";
 const CONNECT: Duration = Duration::from_secs(10);
-/// Timeout of one attempt.
+/// Default time limit of one attempt.
 const ATTEMPT: Duration = Duration::from_mins(1);
 /// Credentials that expire sooner are loaded again.
 const EXPIRES_SOON: Duration = Duration::from_mins(5);
@@ -70,11 +70,18 @@ pub struct Retries {
     pub limit: Duration,
     /// Maximum attempts.
     pub attempts: u32,
+    /// Time limit of an attempt.
+    pub attempt: Duration,
 }
 
 impl Default for Retries {
     fn default() -> Self {
-        Self { first: Duration::from_millis(500), limit: Duration::from_secs(20), attempts: 8 }
+        Self {
+            first: Duration::from_millis(500),
+            limit: Duration::from_secs(20),
+            attempts: 8,
+            attempt: ATTEMPT,
+        }
     }
 }
 
@@ -215,7 +222,7 @@ impl ApiClient {
         let not_configured = || ApiError::Credentials(CredentialsError::not_loaded_no_source());
         let provider = provider.ok_or_else(not_configured)?;
         let settings =
-            HttpConnectorSettings::builder().connect_timeout(CONNECT).read_timeout(ATTEMPT).build();
+            HttpConnectorSettings::builder().connect_timeout(CONNECT).read_timeout(retries.attempt).build();
         let connector = default_connector(&settings, config.sleep_impl()).ok_or(ApiError::Panicked)?;
         let client = Self { connector, provider, credentials: None, region, config: config.clone(), retries };
         let unknown = |service: &Service| Some((client.url(*service).err()?, service.variable()));
@@ -343,7 +350,7 @@ impl ApiClient {
             let text = String::from_utf8(bytes).map_err(|_| "the response is not UTF-8".to_owned());
             Ok::<_, Box<dyn Error + Send + Sync>>((status, text))
         };
-        let exchanged = tokio::time::timeout(ATTEMPT, exchange).await;
+        let exchanged = tokio::time::timeout(self.retries.attempt, exchange).await;
         let (status, xml) = exchanged.unwrap_or_else(|elapsed| Err(elapsed.into())).map_err(no_response)?;
         let unexpected =
             |why: String| Failure { can_retry: false, error: ApiError::Response { action, why } };

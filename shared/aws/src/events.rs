@@ -29,6 +29,8 @@ pub struct Rule {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Target {
+    /// Its id in the rule. A target that is put with the same id replaces it.
+    pub id: String,
     /// The ARN of the resource.
     pub arn: String,
     /// A text that the target receives instead of the event.
@@ -37,6 +39,14 @@ pub struct Target {
     input_path: Option<String>,
     /// The changes to the event before the target receives it.
     input_transformer: Option<Value>,
+    dead_letter_config: Option<DeadLetterConfig>,
+}
+
+/// <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_DeadLetterConfig.html>
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DeadLetterConfig {
+    arn: Option<String>,
 }
 
 impl Target {
@@ -44,6 +54,12 @@ impl Target {
     #[must_use]
     pub fn has_whole_events(&self) -> bool {
         self.input.is_none() && self.input_path.is_none() && self.input_transformer.is_none()
+    }
+
+    /// Returns the ARN of the queue for events that cannot be delivered to the target.
+    #[must_use]
+    pub fn dead_letters(&self) -> Option<&str> {
+        self.dead_letter_config.as_ref()?.arn.as_deref()
     }
 }
 
@@ -120,7 +136,8 @@ async fn call<T: for<'de> Deserialize<'de>>(
 mod tests {
     use std::{
         io::{BufRead, BufReader, Read, Write},
-        net::TcpListener,
+        net::{TcpListener, TcpStream},
+        sync::mpsc::{self, TryRecvError},
         thread,
         time::Duration,
     };
@@ -131,13 +148,17 @@ mod tests {
 
     use super::*;
 
-    const QUICK: Retries =
-        Retries { first: Duration::from_millis(1), limit: Duration::from_millis(2), attempts: 3 };
+    const QUICK: Retries = Retries {
+        first: Duration::from_millis(1),
+        limit: Duration::from_millis(2),
+        attempts: 3,
+        attempt: Duration::from_mins(1),
+    };
 
     type ReadRule = Result<Option<Rule>, ApiError>;
 
-    /// Reads the rule `r` from a server that gives these answers in order. Returns the result, and the requests: the header
-    /// `x-amz-target`, and the body.
+    /// Reads the rule `r` from a server that gives these answers in order, and closes connections after them. Returns the result,
+    /// and the requests: the header `x-amz-target`, and the body.
     fn read(answers: &[(u16, Value)]) -> (ReadRule, Vec<(String, Value)>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -145,15 +166,29 @@ mod tests {
         let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
         let provider = Some(SharedCredentialsProvider::new(credentials));
         let answers = answers.to_vec();
-        let server = thread::spawn(move || answers.iter().map(|answer| respond(&listener, answer)).collect());
+        let address = listener.local_addr().unwrap();
+        let (client_lives, ended) = mpsc::channel::<()>();
+        let server = thread::spawn(move || {
+            let mut answers = answers.iter();
+            let mut requests = Vec::new();
+            for connection in listener.incoming().map(Result::unwrap) {
+                if ended.try_recv() != Err(TryRecvError::Empty) {
+                    break;
+                }
+                requests.extend(answers.next().map(|answer| respond(&connection, answer)));
+            }
+            requests
+        });
         let mut client = ApiClient::new(&config, provider, QUICK, &[EVENTBRIDGE]).unwrap();
         let result = Runtime::new().unwrap().block_on(rule(&mut client, "r"));
+        drop(client_lives);
+        // Ends the server, which waits for a connection.
+        TcpStream::connect(address).unwrap();
         (result, server.join().unwrap())
     }
 
-    fn respond(listener: &TcpListener, (status, answer): &(u16, Value)) -> (String, Value) {
-        let (connection, _) = listener.accept().unwrap();
-        let mut lines = BufReader::new(&connection);
+    fn respond(mut connection: &TcpStream, (status, answer): &(u16, Value)) -> (String, Value) {
+        let mut lines = BufReader::new(connection);
         let (mut target, mut length, mut line) = (String::new(), 0, String::new());
         while lines.read_line(&mut line).unwrap() > 2 {
             let (name, value) = line.split_once(':').unwrap_or_default();
@@ -170,7 +205,7 @@ mod tests {
         let answer = answer.to_string();
         let head =
             format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", answer.len());
-        (&connection).write_all((head + &answer).as_bytes()).unwrap();
+        connection.write_all((head + &answer).as_bytes()).unwrap();
         (target, serde_json::from_slice(&body).unwrap())
     }
 
@@ -189,6 +224,8 @@ mod tests {
         let targets: Vec<_> =
             rule.targets.iter().map(|target| (&*target.arn, target.has_whole_events())).collect();
         assert_eq!(targets, [("arn:a", false), ("arn:b", true)]);
+        assert_eq!((&*rule.targets[1].id, rule.targets[1].dead_letters()), ("b", Some("arn:c")));
+        assert_eq!(rule.targets[0].dead_letters(), None);
         let list = "AWSEvents.ListTargetsByRule".to_owned();
         assert_eq!(
             requests,
@@ -225,10 +262,25 @@ mod tests {
         let (rule, requests) = read(&[throttled, described, (200, json!({"Targets": []}))]);
         assert_eq!((rule.unwrap(), requests.len()), (Some(Rule::default()), 3));
         let denied = (400, json!({"__type": "AccessDeniedException", "Message": "no events:DescribeRule"}));
-        let (rule, requests) = read(&[denied]);
+        // The server waits for a second request, which does not come.
+        let (rule, requests) = read(&[denied, (200, json!({"State": "DISABLED"}))]);
         let error = rule.unwrap_err().to_string();
         assert_eq!(error, "DescribeRule is refused: AccessDeniedException: no events:DescribeRule");
         assert_eq!(requests.len(), 1);
+    }
+
+    #[test]
+    fn a_server_that_never_responds_ends_each_attempt_at_its_time_limit() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let config = SdkConfig::builder().region(Region::new("eu-west-1")).endpoint_url(endpoint).build();
+        let credentials = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
+        let provider = Some(SharedCredentialsProvider::new(credentials));
+        let retries = Retries { attempts: 2, attempt: Duration::from_millis(10), ..QUICK };
+        let mut client = ApiClient::new(&config, provider, retries, &[EVENTBRIDGE]).unwrap();
+        let error = Runtime::new().unwrap().block_on(rule(&mut client, "r")).unwrap_err();
+        assert!(matches!(error, ApiError::NoResponse { .. }), "{error}");
+        drop(listener);
     }
 
     #[test]

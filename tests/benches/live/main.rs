@@ -1,5 +1,5 @@
 //! Latency from the upload of an object to its receipt on the local AWS, with the functions of a live fleet, and how many objects a
-//! second the function of arrivals handles over ports whose every call takes 5 ms.
+//! second the arrivals function handles over ports whose every call takes 5 ms.
 //!
 //! `cargo bench --package flowherd-tests --bench live -- SECONDS` uploads for another time than 60 seconds. It needs `.venv`.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
@@ -55,7 +55,7 @@ fn main() {
     let given = std::env::args().find_map(|argument| argument.parse().ok());
     let seconds: u32 = given.unwrap_or(60);
     println!("\nlatency on the local AWS from the response of PutObject to the receipt");
-    println!("  {RATE} objects a second for {seconds} s, functions of arrivals and workers");
+    println!("  {RATE} objects a second for {seconds} s, arrivals function and workers");
     let mut latencies = latencies(seconds);
     latencies.sort_unstable();
     let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share).round() as usize].as_secs_f64();
@@ -175,7 +175,7 @@ fn latencies(seconds: u32) -> Vec<Duration> {
     })
 }
 
-/// Creates both functions with their queues, and lets the events of the bucket reach the function of arrivals.
+/// Creates both functions with their queues, and lets the events of the bucket reach the arrivals function.
 fn start_functions(cloud: &LocalCloud) {
     let (_, queue, _) = cloud.queue("tasks", Duration::from_mins(5), 10);
     let fleets = json!({ "main": { "queueUrl": queue, "prefixes": [PREFIX], "live": true } }).to_string();
@@ -191,5 +191,5 @@ fn start_functions(cloud: &LocalCloud) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("live/arrivals.py");
     let mut command = Command::new(python());
     let command = command.arg("-B").arg(script).args([BUCKET, PREFIX, "arrive"]).envs(cloud.environment());
-    assert!(command.status().expect("python starts").success(), "cannot create the queue of arrivals");
+    assert!(command.status().expect("python starts").success(), "cannot create the arrivals queue");
 }

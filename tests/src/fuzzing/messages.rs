@@ -137,7 +137,7 @@ impl Fleet {
         })
     }
 
-    /// Handles messages of the queue of arrivals. Each of them is sent, ignored, or delivered again.
+    /// Handles messages of the arrivals queue. Each of them is sent, ignored, or delivered again.
     fn arrive(messages: &[ArrivalMessage]) {
         let fleets = [live_fleet()];
         let now = Timestamp::from_second(1_771_372_800).expect("a time");

@@ -1,4 +1,4 @@
-//! A queue of arrivals on the server for SQS, whose messages a function handles.
+//! An arrivals queue on the server for SQS, whose messages a function handles.
 
 use aws_sdk_sqs::{
     Client,

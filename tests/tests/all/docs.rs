@@ -10,7 +10,7 @@ use std::{
 
 use flowherd_cli::cost::{
     ALARM_METRICS, BATCH, CUSTOM_METRICS, Estimate, IdleMonth, LOG_BYTES, MAX_CONCURRENCY, MEMORY_MB,
-    Objects, S3_READS, SQS_REQUESTS, Workers, live::LiveDay,
+    Objects, S3_READS, SQS_BATCH, Workers, live::LiveDay,
 };
 use flowherd_shared::{
     error::Reason,
@@ -311,7 +311,7 @@ fn the_cost_document_has_the_numbers_of_the_estimate() {
         format!("5 metrics have alarms: {}", idle_of(&Workers::of_driver(true))),
         format!("tasks: {}", idle_of(&fargate)),
         format!("S3 reads       = {S3_READS} x N"),
-        format!("SQS requests   = {SQS_REQUESTS} x N"),
+        format!("SQS requests   = N / {SQS_BATCH} sends + 2 x (N / batchSize)"),
         format!("log bytes      = {LOG_BYTES} x N"),
         format!("| **total** | | **{:.4}** |", day.dollars.total),
         format!("| SQS requests | 5,184 | {:.4} |", day.dollars.sqs),
@@ -380,7 +380,7 @@ fn the_document_of_live_fleets_has_the_numbers_of_the_estimate() {
     let fargate = Workers::Fargate { vcpu: 1.0, memory_mb: 2048, max_tasks: 10, backlog_per_task: 4 };
     let day = day(&fargate);
     let tasks = day.rows.iter().find(|row| row.what == "tasks on Fargate").unwrap();
-    assert!(document.contains(&format!("the whole day: {:.2} with one vCPU", tasks.live)), "{tasks:?}");
+    assert!(document.contains(&format!("runs the whole day: {:.2} with one vCPU", tasks.live)), "{tasks:?}");
 }
 
 /// All Markdown files of the repository by path.

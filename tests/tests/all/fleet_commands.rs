@@ -421,7 +421,7 @@ fn the_estimate_of_a_directory_needs_neither_a_fleet_nor_aws() {
     let live: Value = serde_json::from_str(&estimate(&["--live", "--json"])).unwrap();
     assert!(live["live"]["live_total"].as_f64() > live["dollars"]["total"].as_f64(), "{live}");
     let text = estimate(&["--live"]);
-    for part in ["these objects in a day", "as they arrive", "requests to the queue of arrivals"] {
+    for part in ["these objects in a day", "as they arrive", "requests to the arrivals queue"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     let of_fleet = with_only(&[], &["estimate", source.to_str().unwrap(), "--fleet", "main"]);

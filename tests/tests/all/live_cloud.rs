@@ -1,4 +1,4 @@
-//! A live fleet on the local cloud: the time limit of the function of arrivals, and the close of a day by its name.
+//! A live fleet on the local cloud: the time limit of the arrivals function, and the close of a day by its name.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ fn object() -> Vec<u8> {
 
 #[test]
 #[ignore = "needs .venv; run `make test`"]
-fn a_function_of_arrivals_returns_the_messages_for_which_it_has_no_time() {
+fn the_arrivals_function_returns_the_messages_for_which_it_has_no_time() {
     let cloud = LocalCloud::start();
     let source = cloud.bucket("source");
     let _results = cloud.bucket("results");

@@ -1,4 +1,4 @@
-//! A live fleet as the deployed stack on the local cloud: events of the bucket, the function of arrivals, and a close by the step
+//! A live fleet as the deployed stack on the local cloud: events of the bucket, the arrivals function, and a close by the step
 //! loop.
 
 use std::{

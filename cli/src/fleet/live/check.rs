@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use flowherd_aws::{api::Retries, events::read_rule, sqs::SqsQueue};
+use flowherd_aws::{
+    api::{ApiError, Retries},
+    events::read_rule,
+    sqs::SqsQueue,
+};
 use flowherd_coordinator::live::status::Verdict;
 use flowherd_shared::{error::error_chain, ledger::ReportState, queue::Queue as _};
 use serde::Serialize;
@@ -29,15 +33,15 @@ const LONG: Duration = Duration::from_mins(15);
 struct Checked {
     /// Whether the bucket sends its events to `EventBridge`; `null` if that cannot be read.
     sends_events: Option<bool>,
-    /// The rule that sends the events to the queue of arrivals; `null` outside of a stack, and if it cannot be read.
+    /// The rule that sends the events to the arrivals queue; `null` outside of a stack, and if it cannot be read.
     rule: Option<Found>,
-    /// Messages of the queue of arrivals; `null` outside of a stack.
+    /// Messages of the arrivals queue; `null` outside of a stack.
     arrivals: Option<Arrivals>,
     fleets: Vec<LiveFleet>,
     problems: Vec<String>,
 }
 
-/// The counts of the queue of arrivals, which are approximate.
+/// The counts of the arrivals queue, which are approximate.
 #[derive(Serialize)]
 struct Arrivals {
     waiting: u64,
@@ -70,15 +74,15 @@ pub(super) fn check(args: &LiveLookArgs) -> Result<(), Stop> {
 }
 
 fn depth(deployment: &Deployment<'_>, queue: &SqsQueue) -> Result<u64, Stop> {
-    let depth = deployment.patience.during("the counts of the queue of arrivals", || queue.depth());
-    Ok(depth.context("cannot read the queue of arrivals")?.sum())
+    let depth = deployment.patience.during("the counts of the arrivals queue", || queue.depth());
+    Ok(depth.context("cannot read the arrivals queue")?.sum())
 }
 
 /// Reads the rule of a stack. Without the right to, prints that, and returns `None`.
 fn read(deployment: &Deployment<'_>, queues: [&SqsQueue; 2], name: String) -> Result<Option<Found>, Stop> {
     let arn = |queue: &SqsQueue| {
-        let arn = deployment.patience.during("the ARN of the queue of arrivals", || queue.arn());
-        arn.context("cannot read the queue of arrivals")
+        let arn = deployment.patience.during("the ARN of the arrivals queue", || queue.arn());
+        arn.context("cannot read the arrivals queue")
     };
     let fleets = deployment.settings.fleets.iter().filter(|(_, fleet)| fleet.live);
     let expected = Expected {
@@ -88,22 +92,35 @@ fn read(deployment: &Deployment<'_>, queues: [&SqsQueue; 2], name: String) -> Re
         dead_letters: arn(queues[1])?,
         name,
     };
-    let read = || read_rule(deployment.aws, &expected.name, Retries { attempts: 4, ..Retries::default() });
+    let read = || read_rule(deployment.aws, &expected.name, retries(deployment.patience.limit()));
     match deployment.patience.during("the EventBridge rule", read) {
         Ok(rule) => Ok(Some(expected.compare(rule.as_ref()))),
         Err(error) => {
-            print_message(&format!(
-                "cannot read the EventBridge rule {}: {}; allow events:DescribeRule and events:ListTargetsByRule",
-                expected.name,
-                error_chain(&error)
-            ));
+            print_message(&unreadable(&expected.name, &error));
             Ok(None)
         }
     }
 }
 
+/// Returns the attempts that end within the time limit of the command, also if no response comes: the other checks follow.
+fn retries(limit: Duration) -> Retries {
+    let attempt = (limit / 4).min(Duration::from_secs(10));
+    Retries { attempts: 2, attempt, limit: attempt / 2, first: attempt / 20 }
+}
+
+/// Returns why a rule cannot be read, for people, and what to do without the permission to read it.
+fn unreadable(name: &str, error: &ApiError) -> String {
+    let advice = match error {
+        ApiError::Refused { code, .. } if code.starts_with("AccessDenied") => {
+            "; allow events:DescribeRule and events:ListTargetsByRule"
+        }
+        _ => "",
+    };
+    format!("cannot read the EventBridge rule {name}: {}{advice}", error_chain(error))
+}
+
 impl Checked {
-    /// Checks what only a stack has: the rule and the queue of arrivals.
+    /// Checks what only a stack has: the rule and the arrivals queue.
     fn check_stack(&mut self, deployment: &Deployment<'_>, outputs: &stack::Outputs) -> Result<(), Stop> {
         let [queue, dead] = ["ArrivalsQueueUrl", "ArrivalsDeadLetterQueueUrl"].map(|key| outputs.get(key));
         let (Some(queue), Some(dead)) = (queue, dead) else { return Ok(()) };
@@ -116,7 +133,7 @@ impl Checked {
         self.arrivals = Some(Arrivals { waiting, dead_letters });
         if dead_letters > 0 {
             self.problems.push(
-                "the queue of arrivals has dead-letter messages; see docs/operations.md#alarm-arrivals-dead-letters"
+                "the arrivals queue has dead-letter messages; see docs/operations.md#alarm-arrivals-dead-letters"
                     .to_owned(),
             );
         }
@@ -169,5 +186,38 @@ impl Checked {
             text += &format!("last done {last} (fleet {fleet})\n");
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_denied_read_of_the_rule_names_the_permissions() {
+        let refused = |code: &str| ApiError::Refused {
+            action: "DescribeRule",
+            code: code.to_owned(),
+            message: "m".to_owned(),
+            hint: "",
+        };
+        let text = unreadable("r", &refused("AccessDeniedException"));
+        assert_eq!(
+            text,
+            "cannot read the EventBridge rule r: DescribeRule is refused: AccessDeniedException: m; allow events:DescribeRule and \
+             events:ListTargetsByRule"
+        );
+        let throttled = ApiError::Throttled { action: "DescribeRule", code: "Rate".to_owned(), attempts: 2 };
+        for error in [refused("UnrecognizedClientException"), throttled, ApiError::NoRegion] {
+            assert!(!unreadable("r", &error).contains("allow events"), "{error}");
+        }
+    }
+
+    #[test]
+    fn all_attempts_to_read_the_rule_end_before_the_time_limit() {
+        for limit in [1, 60, 3600].map(Duration::from_secs) {
+            let Retries { first, limit: pause, attempts, attempt } = retries(limit);
+            assert!(attempt * attempts + first.max(pause) < limit);
+        }
     }
 }

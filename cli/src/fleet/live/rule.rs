@@ -10,13 +10,16 @@ const DESCRIPTION: &str = "Flowherd: objects that arrive in the source bucket";
 /// The id of the target in the stack.
 const TARGET_ID: &str = "Target0";
 
+/// What follows if no event arrives.
+const ONLY_CLOSED: &str = "objects are only converted when their day is closed";
+
 /// The rule as the stack created it.
 pub(super) struct Expected<'a> {
     pub(super) name: String,
     pub(super) bucket: &'a str,
     /// The prefixes of all live fleets.
     pub(super) prefixes: Vec<&'a str>,
-    /// The ARN of the queue of arrivals.
+    /// The ARN of the arrivals queue.
     pub(super) queue: String,
     /// The ARN of its dead-letter queue.
     pub(super) dead_letters: String,
@@ -42,7 +45,7 @@ enum Difference {
     Disabled,
     /// It does not have the events of new objects of the live fleets, or has others.
     Pattern,
-    /// It does not send whole events to the queue of arrivals.
+    /// It does not send whole events to the arrivals queue.
     Target,
 }
 
@@ -61,36 +64,53 @@ impl Found {
 impl Expected<'_> {
     /// Compares the rule; `None` if it does not exist.
     pub(super) fn compare(&self, rule: Option<&Rule>) -> Found {
-        let Self { name, queue, .. } = self;
+        let Self { name, .. } = self;
         let mut found = Found { name: name.clone(), differences: Vec::new(), problems: Vec::new() };
-        let mut add = |difference, what: &str, aim: &str, command: &str| {
+        let mut add = |difference, what: &str, result: &str, aim: &str, command: &str| {
             found.differences.push(difference);
-            found.problems.push(format!(
-                "the EventBridge rule {name} {what}: objects are only converted when their day is closed; to {aim}, run: {command}"
-            ));
+            found
+                .problems
+                .push(format!("the EventBridge rule {name} {what}: {result}; to {aim}, run: {command}"));
         };
         let Some(rule) = rule else {
-            let commands = format!("{} && {}", self.put_rule(), self.put_targets());
-            add(Difference::Missing, "does not exist", "create it again", &commands);
+            let commands = format!("{} && {}", self.put_rule(), self.put_targets(TARGET_ID));
+            add(Difference::Missing, "does not exist", ONLY_CLOSED, "create it again", &commands);
             return found;
         };
         if !rule.is_enabled {
             let command = format!("aws events enable-rule --name {name}");
-            add(Difference::Disabled, "is disabled", "enable it", &command);
+            add(Difference::Disabled, "is disabled", ONLY_CLOSED, "enable it", &command);
         }
         let pattern = rule.pattern.as_deref();
         let parsed = pattern.and_then(|pattern| serde_json::from_str::<Value>(pattern).ok());
         if parsed.is_none_or(|pattern| sorted(pattern) != sorted(self.pattern())) {
             let what = format!("has another pattern than the stack, {}", pattern.unwrap_or("none"));
-            add(Difference::Pattern, &what, "correct it", &self.put_rule());
+            let result = "events of some objects may not arrive";
+            add(Difference::Pattern, &what, result, "correct it", &self.put_rule());
         }
-        let target = rule.targets.iter().find(|target| target.arn == *queue);
-        if !target.is_some_and(Target::has_whole_events) {
-            let how = if target.is_some() { "sends changed events" } else { "sends no events" };
-            let what = format!("{how} to the queue of arrivals {queue}");
-            add(Difference::Target, &what, "correct it", &self.put_targets());
+        if let Some((what, result, id)) = self.target_problem(&rule.targets) {
+            add(Difference::Target, &what, result, "correct it", &self.put_targets(id));
         }
         found
+    }
+
+    /// Returns what is wrong with the targets, what results from it, and the id of the target to correct. Of several targets with
+    /// the queue, one that is right is enough: the second task of an object changes nothing.
+    fn target_problem<'a>(&self, targets: &'a [Target]) -> Option<(String, &'static str, &'a str)> {
+        let Self { queue, dead_letters, .. } = self;
+        let of_queue = || targets.iter().filter(|target| target.arn == *queue);
+        let whole = || of_queue().filter(|target| target.has_whole_events());
+        if whole().any(|target| target.dead_letters() == Some(dead_letters)) {
+            return None;
+        }
+        if let Some(target) = whole().next() {
+            let what = format!("does not send events that it cannot deliver to {dead_letters}");
+            return Some((what, "their objects are only converted when their day is closed", &target.id));
+        }
+        let (how, id) = of_queue()
+            .next()
+            .map_or(("sends no events", TARGET_ID), |target| ("sends changed events", &target.id));
+        Some((format!("{how} to the arrivals queue {queue}"), ONLY_CLOSED, id))
     }
 
     /// The pattern of `cdk/lib/live.ts`.
@@ -115,9 +135,9 @@ impl Expected<'_> {
         )
     }
 
-    fn put_targets(&self) -> String {
+    fn put_targets(&self, id: &str) -> String {
         let target =
-            json!([{ "Id": TARGET_ID, "Arn": self.queue, "DeadLetterConfig": { "Arn": self.dead_letters } }]);
+            json!([{ "Id": id, "Arn": self.queue, "DeadLetterConfig": { "Arn": self.dead_letters } }]);
         format!("aws events put-targets --rule {} --targets {}", self.name, in_shell(&target.to_string()))
     }
 }
@@ -150,6 +170,7 @@ mod tests {
     use super::*;
 
     const QUEUE: &str = "arn:aws:sqs:eu-west-1:111122223333:arrivals";
+    const DEAD_LETTERS: &str = "arn:aws:sqs:eu-west-1:111122223333:dead";
 
     fn expected() -> Expected<'static> {
         Expected {
@@ -157,7 +178,7 @@ mod tests {
             bucket: "logs",
             prefixes: vec!["waf/", "firehose/", "waf/", "it's/"],
             queue: QUEUE.to_owned(),
-            dead_letters: "arn:aws:sqs:eu-west-1:111122223333:dead".to_owned(),
+            dead_letters: DEAD_LETTERS.to_owned(),
         }
     }
 
@@ -179,7 +200,7 @@ mod tests {
             pattern: Some(pattern.to_string()),
             targets: vec![
                 target(json!({"Id": "x", "Arn": "arn:aws:sns:…"})),
-                target(json!({"Id": TARGET_ID, "Arn": QUEUE})),
+                target(json!({"Id": TARGET_ID, "Arn": QUEUE, "DeadLetterConfig": {"Arn": DEAD_LETTERS}})),
             ],
         }
     }
@@ -216,6 +237,7 @@ mod tests {
             assert_eq!((found.text(), &*found.differences), ("changed", &[Difference::Pattern][..]));
             let [problem] = &*found.problems else { panic!("{:?}", found.problems) };
             assert!(problem.contains(pattern.unwrap_or("none")), "{problem}");
+            assert!(problem.contains(": events of some objects may not arrive; "), "{problem}");
             let (_, argument) = problem.split_once("--event-pattern '").unwrap();
             // As the shell reads it.
             let argument = argument.strip_suffix('\'').unwrap().replace(r"'\''", "'");
@@ -234,7 +256,32 @@ mod tests {
             let [problem] = &*found.problems else { panic!("{:?}", found.problems) };
             assert!(problem.contains(how), "{problem}");
             let command = "run: aws events put-targets --rule Flowherd-LiveRule --targets '[{";
-            assert!(problem.contains(command) && problem.contains("111122223333:dead"), "{problem}");
+            assert!(problem.contains(command) && problem.contains(DEAD_LETTERS), "{problem}");
+        }
+    }
+
+    #[test]
+    fn one_right_target_of_several_is_enough_and_a_wrong_one_is_corrected_by_its_id() {
+        let changed = json!({"Id": "first", "Arn": QUEUE, "InputPath": "$.detail"});
+        let both = found(|rule| rule.targets.insert(0, target(changed.clone())));
+        assert_eq!(both.problems, [""; 0]);
+        let only = found(|rule| rule.targets = vec![target(changed)]);
+        assert!(only.problems[0].contains(r#""Id":"first""#), "{:?}", only.problems);
+    }
+
+    #[test]
+    fn a_target_without_the_dead_letter_queue_of_the_stack_is_a_problem() {
+        let other = json!({"Id": "a", "Arn": QUEUE, "DeadLetterConfig": {"Arn": "arn:aws:sqs:eu-west-1:111122223333:other"}});
+        for changed in [
+            json!({"Id": "a", "Arn": QUEUE}),
+            json!({"Id": "a", "Arn": QUEUE, "DeadLetterConfig": {}}),
+            other,
+        ] {
+            let found = found(|rule| rule.targets = vec![target(changed)]);
+            assert_eq!(&*found.differences, &[Difference::Target]);
+            let [problem] = &*found.problems else { panic!("{:?}", found.problems) };
+            assert!(problem.contains("does not send events that it cannot deliver to"), "{problem}");
+            assert!(problem.contains(r#""Id":"a""#) && problem.contains(DEAD_LETTERS), "{problem}");
         }
     }
 
@@ -253,5 +300,8 @@ mod tests {
     fn description_and_target_are_those_of_the_stack() {
         let source = include_str!("../../../../cdk/lib/live.ts");
         assert!(source.contains(&format!("description: '{DESCRIPTION}'")));
+        // The construct of the rule chooses the id, and this test of the template checks it.
+        let test = include_str!("../../../../cdk/test/live.test.ts");
+        assert!(test.contains(&format!("Targets[0]?.Id, '{TARGET_ID}'")));
     }
 }

@@ -16,8 +16,12 @@ use flowherd_shared::{
 
 use super::*;
 
-const QUICK: Retries =
-    Retries { first: Duration::from_millis(1), limit: Duration::from_millis(2), attempts: 3 };
+const QUICK: Retries = Retries {
+    first: Duration::from_millis(1),
+    limit: Duration::from_millis(2),
+    attempts: 3,
+    attempt: Duration::from_mins(1),
+};
 const SECRET: &str = "wJalrXUtnFEMI";
 const SESSION_TOKEN: &str = "IQoJb3JpZ2luX2Vj";
 const DENIED: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>UnauthorizedOperation</Code>\

@@ -17,7 +17,7 @@ use flowherd_coordinator::{
 };
 use flowherd_shared::{
     layout,
-    ledger::{ReportState, Run, put_json},
+    ledger::{Purged, ReportState, Run, put_json},
 };
 
 use super::{HOUR, Live, days::set_config, objects};
@@ -138,6 +138,38 @@ fn the_day_of_a_purged_run_is_closed_also_after_more_than_a_week_without_a_close
     assert_eq!(live.close(None).runs, []);
     assert!(!live.fleet.has(&marker));
     assert_eq!(live.close(None).runs, []);
+}
+
+#[test]
+fn the_marker_of_a_purge_in_progress_outlives_the_close_of_a_proven_day() {
+    let live = Live::new();
+    live.arrive_all(&[live.put("p/2026/02/18/10/a", "g")]);
+    live.pass(26 * HOUR);
+    live.close_one(None);
+    // A purge writes this marker, then purged.json.
+    let purged = Purged { by: "manual".to_owned(), at: live.now().to_string() };
+    let marker = layout::unclosed(DAY);
+    let write = |path: &str| put_json(&live.fleet.store, path, &purged).unwrap();
+    write(&marker);
+    assert_eq!(live.close(None).runs, []);
+    assert!(live.fleet.has(&marker));
+    write(&layout::purged(DAY));
+    assert_eq!(live.close(None).runs, []);
+    assert!(!live.fleet.has(&marker));
+}
+
+#[test]
+fn the_marker_of_an_interrupted_purge_is_removed_after_an_hour() {
+    let live = Live::new();
+    live.arrive_all(&[live.put("p/2026/02/18/10/a", "g")]);
+    live.pass(26 * HOUR);
+    live.close_one(None);
+    let marker = layout::unclosed(DAY);
+    let purged = Purged { by: "manual".to_owned(), at: live.now().to_string() };
+    put_json(&live.fleet.store, &marker, &purged).unwrap();
+    live.pass(HOUR);
+    assert_eq!(live.close(None).runs, []);
+    assert!(!live.fleet.has(&marker));
 }
 
 #[test]
@@ -295,7 +327,7 @@ fn an_event_that_comes_again_after_the_close_begins_no_run() {
 }
 
 #[test]
-fn days_of_a_fleet_that_is_not_live_any_more_are_closed_and_no_other_day() {
+fn days_of_a_fleet_that_is_no_longer_live_are_closed_and_no_other_day() {
     let mut live = Live::new();
     live.arrive_all(&[live.put("p/2026/02/18/10/a", "g")]);
     live.put("p/2026/02/18/10/lost", "g");
@@ -308,6 +340,24 @@ fn days_of_a_fleet_that_is_not_live_any_more_are_closed_and_no_other_day() {
         let why = refusal(live.fleet.coordinate(|coordinator| coordinator.close(&live.keys[0], day)));
         assert!(why.starts_with("fleet main is not live and has no "), "{why}");
     }
+}
+
+#[test]
+fn a_fleet_that_is_no_longer_live_names_its_purged_days_and_their_markers_can_be_forgotten() {
+    let mut live = Live::new();
+    live.arrive_all(&[live.put("p/2026/02/18/10/a", "g")]);
+    live.purge(true).unwrap();
+    live.keys[0].live = false;
+    let refused =
+        |live: &Live| refusal(live.fleet.coordinate(|coordinator| coordinator.close(&live.keys[0], None)));
+    let why = refused(&live);
+    assert!(why.contains("its purged days 2026-02-18: run their prefix, then remove their markers"), "{why}");
+    assert!(why.contains(&format!("flowherd runs --forget {DAY}")), "{why}");
+    live.fleet.coordinate(|coordinator| coordinator.forget(DAY, false)).unwrap();
+    assert!(!live.fleet.has(&layout::unclosed(DAY)));
+    assert!(!refused(&live).contains("purged"), "{}", refused(&live));
+    let again = refusal(live.fleet.coordinate(|coordinator| coordinator.forget(DAY, false)));
+    assert!(again.contains("has no run marker"), "{again}");
 }
 
 #[test]

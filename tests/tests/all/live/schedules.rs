@@ -29,7 +29,7 @@ enum Event {
     Remove(usize),
     /// Deliver messages from here on to the function. It may die afterwards, so that they are delivered again.
     Arrive { from: usize, count: usize, again: bool, fault: Option<usize> },
-    /// Delete all messages of the queue of arrivals.
+    /// Delete all messages of the arrivals queue.
     LoseArrivals,
     /// Purge the queue of tasks from outside the fleet.
     LoseTasks,
