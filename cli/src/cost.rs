@@ -11,7 +11,9 @@ use self::prices::{
     FARGATE_VCPU_HOUR, LAMBDA_GB_SECOND_ARM, LAMBDA_REQUEST, LOG_BYTE, S3_READ, S3_WRITE, SQS_FIFO_REQUEST,
     STATE_TRANSITION,
 };
-pub use self::workers::{ALARM_METRICS, BATCH, MAX_CONCURRENCY, MEMORY_MB, ONE_VCPU_MB, Workers};
+pub use self::workers::{
+    ALARM_METRICS, BATCH, CONCURRENT_OBJECTS, MAX_CONCURRENCY, MEMORY_MB, ONE_VCPU_MB, Workers,
+};
 
 /// Compressed bytes per second and vCPU: half of the rate that `make bench` measures on an x86 server.
 pub const BYTES_PER_SECOND: f64 = 19e6;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::AddAssign};
 
 use serde::Serialize;
 
-use crate::cost::{ONE_VCPU_MB, OVERHEAD_SECONDS, PLANNED_PER_SECOND};
+use crate::cost::{CONCURRENT_OBJECTS, ONE_VCPU_MB, OVERHEAD_SECONDS, PLANNED_PER_SECOND};
 
 /// Compressed bytes of a row in its CSV: a day of `flowherd synth`, converted with names.
 pub const CSV_BYTES_PER_ROW: f64 = 32.0;
@@ -50,8 +50,8 @@ pub struct ObjectTotals {
 
 impl AddAssign for ObjectTotals {
     fn add_assign(&mut self, other: Self) {
-        self.count += other.count;
-        self.bytes += other.bytes;
+        self.count = self.count.saturating_add(other.count);
+        self.bytes = self.bytes.saturating_add(other.bytes);
     }
 }
 
@@ -96,6 +96,10 @@ pub struct IndexEstimate {
     pub objects_with_receipt: u64,
     /// The rows of these objects.
     pub rows_of_receipts: u64,
+    /// Tables of which no receipt was found. Their rows are estimated by size alone.
+    pub tables_without_receipt: Vec<String>,
+    /// Objects of these tables.
+    pub objects_of_tables_without_receipt: u64,
     /// Documents: one for each row.
     pub documents: u64,
     /// Bytes of all requests before compression.
@@ -124,12 +128,14 @@ impl IndexEstimate {
             listed += table.listed;
             with_receipt += table.with_receipt;
             rows += table.rows();
-            rows_of_receipts += table.rows_of_receipts;
+            rows_of_receipts = table.rows_of_receipts.saturating_add(rows_of_receipts);
         }
+        let without_receipt = || objects.0.iter().filter(|(_, table)| table.with_receipt.count == 0);
         let count = listed.count as f64;
         let of_memory = || (f64::from(fleet.memory_mb) / ONE_VCPU_MB).min(1.0);
         let vcpus = fleet.vcpus.unwrap_or_else(of_memory);
-        let worker_seconds = rows * CPU_SECONDS_PER_ROW / vcpus + count * OVERHEAD_SECONDS;
+        let worker_seconds =
+            rows * CPU_SECONDS_PER_ROW / vcpus + count * OVERHEAD_SECONDS / CONCURRENT_OBJECTS;
         // The slowest of three decides: the cluster, the workers, or planning.
         let elapsed_seconds = (rows / f64::from(fleet.rows_per_second))
             .max(worker_seconds / f64::from(fleet.concurrency))
@@ -140,6 +146,8 @@ impl IndexEstimate {
             bytes: listed.bytes,
             objects_with_receipt: with_receipt.count,
             rows_of_receipts,
+            tables_without_receipt: without_receipt().map(|(name, _)| name.clone()).collect(),
+            objects_of_tables_without_receipt: without_receipt().map(|(_, table)| table.listed.count).sum(),
             documents: rows.round() as u64,
             plain_bytes: (rows * PLAIN_BYTES_PER_ROW) as u64,
             sent_bytes: (rows * SENT_BYTES_PER_ROW) as u64,
@@ -185,6 +193,10 @@ mod tests {
         let all = estimate(&[known, half, unknown], FLEET);
         assert_eq!(all.documents, of(&[known]) + of(&[half]) + of(&[unknown]));
         assert_eq!((all.objects, all.objects_with_receipt, all.rows_of_receipts), (7, 3, 27));
+        assert_eq!(
+            (all.tables_without_receipt, all.objects_of_tables_without_receipt),
+            (vec!["t2".to_owned()], 1)
+        );
     }
 
     #[test]
@@ -202,5 +214,7 @@ mod tests {
         assert!((seconds(rows(0, 2_000_000), tasks) - 2.0 * 1.97).abs() < 1e-9);
         let many = IndexFleet { concurrency: 1000, ..fast };
         assert!((seconds(rows(36_000, 0), many) - 10.0).abs() < 1e-9);
+        // A worker waits for two objects at once.
+        assert!((seconds(rows(1000, 0), fast) - 1000.0 * OVERHEAD_SECONDS / 2.0 / 2.0).abs() < 1e-9);
     }
 }

@@ -308,6 +308,11 @@ mod tests {
         assert_eq!(all.index_fleet(None).unwrap(), "search");
         let converts = refusal(all.index_fleet(Some("flow")));
         assert!(converts.starts_with("fleet flow converts objects"), "{converts}");
+        let index = || FleetSettings { job: Job::Index, ..fleet(&[]) };
+        let two = Fleets::new([("a".to_owned(), index()), ("b".to_owned(), index())].into());
+        let several = refusal(two.index_fleet(None));
+        assert!(several.contains("choose one with --fleet"), "{several}");
+        assert_eq!(two.index_fleet(Some("b")).unwrap(), "b");
         let none = Fleets::only(fleet(&[]));
         let refused = refusal(none.choose(&indexing, None));
         assert!(refused.starts_with("no fleet sends rows to a search cluster"), "{refused}");

@@ -358,8 +358,9 @@ impl Receipt {
         Ok(if counts { Ok(receipt) } else { Err(Missing::OtherReceipt) })
     }
 
-    /// Returns whether the numbers agree with each other.
-    fn adds_up(&self) -> bool {
+    /// Returns whether the numbers agree with each other. A receipt whose numbers do not proves nothing.
+    #[must_use]
+    pub fn adds_up(&self) -> bool {
         if let Some(documents) = &self.documents {
             return self.documents_add_up(documents);
         }

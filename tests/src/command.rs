@@ -56,6 +56,19 @@ impl Running {
         Self(command.spawn().expect("the command starts"))
     }
 
+    /// Starts a program that also ends when this process does, however it ends: the program reads a pipe, and ends when it closes.
+    /// The program must call [`end_with_stdin`].
+    pub fn start_bound<A: AsRef<OsStr>>(
+        program: &str,
+        environment: impl IntoIterator<Item = (&'static str, String)>,
+        args: impl IntoIterator<Item = A>,
+    ) -> Self {
+        let mut command = Command::new(program);
+        command.args(args).envs(environment).env(ENDS_WITH_STDIN, "1").stdin(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self(command.spawn().expect("the command starts"))
+    }
+
     /// Closes the pipes of the output. Without a reader, a full pipe would block the command.
     #[must_use]
     pub fn without_output(mut self) -> Self {
@@ -108,6 +121,19 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// The variable with which [`Running::start_bound`] asks a program to end with its standard input.
+const ENDS_WITH_STDIN: &str = "ENDS_WITH_STDIN";
+
+/// Ends this process when its standard input closes, if [`Running::start_bound`] has started it.
+pub fn end_with_stdin() {
+    if std::env::var_os(ENDS_WITH_STDIN).is_some() {
+        std::thread::spawn(|| {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            std::process::exit(1)
+        });
     }
 }
 

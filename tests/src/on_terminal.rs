@@ -2,10 +2,12 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    io::Read,
     process::{Command, Stdio},
+    thread,
 };
 
-use crate::python_server::python;
+use crate::{command::Running, python_server::python};
 
 /// Runs a program on a new terminal of this width, types a text, and copies what the terminal gets.
 const SCRIPT: &str = r"
@@ -46,7 +48,7 @@ impl Shown {
 /// Runs the command to its end. Both its streams are a terminal of this width and type.
 ///
 /// # Panics
-/// If the Python of `.venv` does not start.
+/// If the Python of `.venv` does not start, or the command does not end within five minutes.
 pub fn flowherd_on_terminal<A: AsRef<OsStr>>(
     program: &str,
     (columns, term): (u16, &str),
@@ -58,7 +60,7 @@ pub fn flowherd_on_terminal<A: AsRef<OsStr>>(
 /// Runs the command to its end on a terminal, with variables added to the environment, and types a line.
 ///
 /// # Panics
-/// If the Python of `.venv` does not start.
+/// If the Python of `.venv` does not start, or the command does not end within five minutes.
 pub fn flowherd_answering<A: AsRef<OsStr>>(
     program: &str,
     environment: impl IntoIterator<Item = (&'static str, String)>,
@@ -82,8 +84,19 @@ fn run<A: AsRef<OsStr>>(
         command.env_remove(variable);
     }
     // Some libraries style their output wherever CI is set, also for a terminal without styles.
-    let output =
-        command.env("CI", "true").env("TERM", term).stdin(Stdio::null()).output().expect("Python starts");
-    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-    Shown { status: output.status.code().unwrap_or(-1), bytes: output.stdout }
+    command.env("CI", "true").env("TERM", term).stdin(Stdio::null());
+    let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("Python starts");
+    let (stdout, stderr) = (process.stdout.take().expect("piped"), process.stderr.take().expect("piped"));
+    let [stdout, stderr] = [thread::spawn(|| bytes_of(stdout)), thread::spawn(|| bytes_of(stderr))];
+    // The end of Python closes the terminal, which ends the program.
+    let status = Running(process).wait();
+    let [bytes, errors] = [stdout, stderr].map(|bytes| bytes.join().expect("no panic"));
+    assert!(errors.is_empty(), "{}", String::from_utf8_lossy(&errors));
+    Shown { status, bytes }
+}
+
+fn bytes_of(mut pipe: impl Read) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    pipe.read_to_end(&mut bytes).expect("readable");
+    bytes
 }

@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    flowherd_tests::command::end_with_stdin();
     flowherd_worker::start::main()
 }

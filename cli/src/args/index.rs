@@ -25,7 +25,8 @@ pub(crate) struct IndexArgs {
     /// Only rows below this prefix of the results bucket, such as csv/waf/firehose/2026/02/18/
     #[arg(long, required_unless_present_any = ["resume", "verify", "drop"])]
     pub(crate) prefix: Option<String>,
-    /// Send all documents to this index, which is created if missing [default: the indices of the fleet's settings]
+    /// Send all documents to this index, which is created if missing [default: the indices of the fleet's settings]; with --verify,
+    /// compare a run that has sent them there
     #[arg(long, value_name = "INDEX")]
     pub(crate) to: Option<String>,
     /// Process only objects without a receipt in this earlier index run
@@ -44,8 +45,8 @@ pub(crate) struct IndexArgs {
     #[arg(long, requires = "purge")]
     pub(crate) force: bool,
     /// Count the documents of each object in the cluster, and compare them with the receipts: of --run, or of the latest run of
-    /// --prefix that has ended
-    #[arg(long, requires = "verified", conflicts_with_all = ["to", "resume", "purge", "drop", "watch", "strict"])]
+    /// --prefix, --to and --fleet that has ended
+    #[arg(long, requires = "verified", conflicts_with_all = ["resume", "purge", "drop", "watch", "strict"])]
     pub(crate) verify: bool,
     /// Delete an index, a data stream, or the indices of a pattern; only those that Flowherd made
     #[arg(long, value_name = "INDEX", conflicts_with_all = ["prefix", "to", "resume", "run", "purge", "watch", "json"])]
@@ -87,14 +88,18 @@ mod tests {
             let parsed = Args::try_parse_from(["flowherd", "index"].iter().chain(args));
             parsed.map(drop).map_err(|error| error.to_string())
         };
-        for args in [&["--verify", "--run", "r"][..], &["--prefix", "csv/t/", "--verify"]] {
+        for args in [
+            &["--verify", "--run", "r"][..],
+            &["--prefix", "csv/t/", "--verify"],
+            &["--verify", "--prefix", "csv/t/", "--to", "x"],
+        ] {
             assert_eq!(parse(args), Ok(()), "{args:?}");
         }
         for args in [
             &["--verify"][..],
             &["--run", "r"],
             &["--verify", "--run", "r", "--watch"],
-            &["--verify", "--prefix", "csv/t/", "--to", "x"],
+            &["--verify", "--to", "x"],
             &["--verify", "--run", "r", "--drop", "x"],
         ] {
             assert!(parse(args).is_err(), "{args:?}");

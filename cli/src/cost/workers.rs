@@ -4,7 +4,7 @@
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
 pub const ONE_VCPU_MB: f64 = 1769.0;
 /// Objects that a function processes at once.
-const CONCURRENT_OBJECTS: f64 = 2.0;
+pub const CONCURRENT_OBJECTS: f64 = 2.0;
 /// Messages per invocation: the stack's default `batchSize`.
 pub const BATCH: u32 = 10;
 /// The stack's default `maxConcurrency`.

@@ -56,6 +56,24 @@ pub(super) fn search(
     Ok(found)
 }
 
+/// Passes up to 1,000 of the latest runs with their reports to `choose`, latest first, until it returns something. Reads in batches.
+pub(super) fn choose<T>(
+    deployment: &Deployment<'_>,
+    runs: &[IndexedRun],
+    mut choose: impl FnMut(Run, ReportFile) -> Option<T>,
+) -> Result<Option<T>, Stop> {
+    for batch in runs[..runs.len().min(SEARCHED_RUNS)].chunks(READERS) {
+        let names: Vec<String> = batch.iter().map(|run| run.run.clone()).collect();
+        let runs = ledgers(deployment, &names)?;
+        let reports = reports(deployment, runs.iter().map(|run| run.run.as_str()))?;
+        let chosen = runs.into_iter().zip(reports).find_map(|(run, report)| choose(run, report));
+        if chosen.is_some() {
+            return Ok(chosen);
+        }
+    }
+    Ok(None)
+}
+
 /// Reads the reports of runs; `None` for a run without one.
 fn reports<'a>(
     deployment: &Deployment<'_>,
@@ -75,8 +93,20 @@ pub(super) fn latest(
     let runs = runs_of(deployment, fleet)?;
     let mut names: Vec<String> = runs.into_iter().take(limit).map(|run| run.run).collect();
     names.reverse();
+    let runs = ledgers(deployment, &names)?;
+    let reports = reports(deployment, runs.iter().map(|run| run.run.as_str()))?;
+    let active = active(deployment)?;
+    let listed = runs.into_iter().zip(reports).map(|(run, report)| {
+        let is_active = active.contains(&run.run);
+        ListedRun::new(run, is_active, report)
+    });
+    Ok(listed.collect())
+}
+
+/// Reads the ledgers of runs. Names those that are damaged.
+fn ledgers(deployment: &Deployment<'_>, names: &[String]) -> Result<Vec<Run>, Stop> {
     let results = &deployment.connected.results;
-    let read = || parallel::try_map(READERS, &names, |name| examine_json::<Run>(results, &layout::run(name)));
+    let read = || parallel::try_map(READERS, names, |name| examine_json::<Run>(results, &layout::run(name)));
     let files =
         deployment.patience.during("the ledgers of the runs", read).context("cannot read the ledger")?;
     let mut runs = Vec::new();
@@ -88,13 +118,7 @@ pub(super) fn latest(
             None => {}
         }
     }
-    let reports = reports(deployment, runs.iter().map(|run| run.run.as_str()))?;
-    let active = active(deployment)?;
-    let listed = runs.into_iter().zip(reports).map(|(run, report)| {
-        let is_active = active.contains(&run.run);
-        ListedRun::new(run, is_active, report)
-    });
-    Ok(listed.collect())
+    Ok(runs)
 }
 
 /// Returns the runs that have a marker: they were begun or redriven, and have no final report since.

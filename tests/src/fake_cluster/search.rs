@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::State;
 
-/// Answers a search with a filter by objects and `ETag`s, and a composite aggregation of both. Has two counts a page.
+/// Answers a search with a filter by objects and `ETag`s, and a composite aggregation of both with statistics of the row numbers.
+/// Has two counts a page.
 pub(super) fn count(body: &[u8], state: &State) -> Value {
     let query: Value = serde_json::from_slice(body).unwrap();
     let filters = query["query"]["bool"]["filter"].as_array().unwrap();
@@ -17,16 +18,21 @@ pub(super) fn count(body: &[u8], state: &State) -> Value {
         })
     };
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
+    let mut rows: BTreeMap<(String, String), Vec<u64>> = BTreeMap::new();
     for document in state.documents.values().filter(|document| is_match(document)) {
-        *counts.entry((text(&document["flowherd.object"]), text(&document["flowherd.etag"]))).or_default() +=
-            1;
+        let key = (text(&document["flowherd.object"]), text(&document["flowherd.etag"]));
+        rows.entry(key).or_default().push(document["flowherd.row"].as_u64().unwrap());
     }
     let after = query["aggs"]["versions"]["composite"].get("after");
     let after = after.map(|key| (text(&key["object"]), text(&key["etag"])));
-    let page = counts.into_iter().filter(|(key, _)| after.as_ref().is_none_or(|after| key > after)).take(2);
+    let page = rows.into_iter().filter(|(key, _)| after.as_ref().is_none_or(|after| key > after)).take(2);
     let buckets: Vec<Value> = page
-        .map(|((object, etag), count)| json!({"key": {"object": object, "etag": etag}, "doc_count": count}))
+        .map(|((object, etag), rows)| {
+            let stats = json!({
+                "count": rows.len(), "min": rows.iter().min(), "max": rows.iter().max(), "sum": rows.iter().sum::<u64>(),
+            });
+            json!({"key": {"object": object, "etag": etag}, "doc_count": rows.len(), "rows": stats})
+        })
         .collect();
     let mut versions = json!({"buckets": buckets});
     if let Some(last) = buckets.last() {

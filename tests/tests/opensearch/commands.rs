@@ -48,6 +48,7 @@ pub(crate) fn commands_index_verify_and_drop_the_tables_of_a_resumed_run(session
     assert_eq!(index_runs(&fleet), ["csv/then_app/firehose/", "csv/then_flow/firehose/"]);
     let counts = |pattern| documents(session, pattern).iter().map(|object| object.count).collect::<Vec<_>>();
     assert_eq!((counts("flowherd-then_app-*"), counts("flowherd-then_flow-*")), (vec![3], vec![5]));
+    to_one_index(session, &fleet);
     workers.into_iter().for_each(stop);
 
     for estimate in [&["--bucket", "results"][..], &[]] {
@@ -72,6 +73,34 @@ fn index_runs(fleet: &Fleet) -> Vec<String> {
     prefixes
 }
 
+/// Runs with `--to` are compared apart from the others.
+fn to_one_index(session: &Session, fleet: &Fleet) {
+    let users = ["--prefix", "csv/then_app/firehose/"];
+    let to = ["--to", "then-app"];
+    let index = |more: &[&str]| fleet.flowherd(&[&["index"][..], &users, more].concat());
+    let ran = index(&[&to[..], &["--run", "one", "--watch"]].concat());
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let verified = index(&[&to[..], &["--verify"]].concat());
+    assert!(verified.status == 0 && verified.stdout.contains("run one of fleet index"), "{verified:?}");
+    assert!(verified.stdout.contains("index then-app\n1 object with 3 documents"), "{verified:?}");
+    let of_settings = index(&["--verify"]);
+    assert!(
+        of_settings.status == 0 && of_settings.stdout.contains("indices flowherd-{table}-"),
+        "{of_settings:?}"
+    );
+    session.ok(Method::Delete, "/then-app", &Value::Null);
+    let dropped = index(&[&to[..], &["--verify"]].concat());
+    let repair = "  flowherd index --prefix csv/then_app/firehose/ --to then-app\n";
+    assert!(dropped.status == 1 && dropped.stdout.contains(repair), "{dropped:?}");
+
+    // A run without objects proves nothing.
+    let empty = ["index", "--prefix", "csv/then_app/none/"];
+    let ran = fleet.flowherd(&[&empty[..], &["--run", "none", "--watch"]].concat());
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let verified = fleet.flowherd(&[&empty[..], &["--verify"]].concat());
+    assert!(verified.status == 1 && verified.stdout.contains("no object was compared"), "{verified:?}");
+}
+
 fn verify(session: &Session, fleet: &Fleet) {
     let latest = ["index", "--prefix", "csv/then_flow/firehose/", "--verify"];
     let verified = fleet.flowherd(&latest);
@@ -86,6 +115,27 @@ fn verify(session: &Session, fleet: &Fleet) {
         verified.status == 0 && verified.stderr.contains("run open of the prefix has no report yet"),
         "{verified:?}"
     );
+    // A report of a run that is in progress does not end it.
+    let report = fleet.flowherd(&["report", "open", "--now"]);
+    assert!(report.stdout.contains("incomplete"), "{report:?}");
+    let verified = fleet.flowherd(&latest);
+    assert!(
+        verified.status == 0
+            && verified
+                .stdout
+                .contains("prefix csv/then_flow/firehose/, indices flowherd-{table}-{yyyy.MM.dd}")
+            && verified.stderr.contains("run open of the prefix is incomplete"),
+        "{verified:?}"
+    );
+    fleet.results.put("runs/open/report.json", b"{").unwrap();
+    let verified = fleet.flowherd(&latest);
+    assert!(
+        verified.status == 1
+            && verified.stdout.contains("each object with a receipt has its documents")
+            && verified.stderr.contains("runs/open/report.json: it is damaged"),
+        "{verified:?}"
+    );
+    fleet.results.remove("runs/open/report.json").unwrap();
     let verified = fleet.flowherd(&["index", "--verify", "--run", "open"]);
     assert!(verified.status == 1 && verified.stdout.contains("1 object has no receipt"), "{verified:?}");
 
@@ -103,6 +153,11 @@ fn verify(session: &Session, fleet: &Fleet) {
         (&["--verify", "--run", "second"], "run second converts objects and has no documents"),
         (&["--verify", "--run", "open", "--prefix", "csv/x/"], "run open has the prefix"),
         (&["--verify", "--run", "open", "--fleet", "main"], "run open is of fleet index, not of fleet main"),
+        (&["--verify", "--run", "open", "--to", "then-one"], "not to index then-one"),
+        (
+            &["--verify", "--prefix", "csv/then_flow/firehose/", "--to", "then-one"],
+            "no index run of prefix \"csv/then_flow/firehose/\" with --to then-one",
+        ),
         (&["--verify", "--prefix", "csv/then_flow/", "--fleet", "main"], "fleet main converts objects"),
     ] {
         let refused = fleet.flowherd(&[&["index"], args].concat());
@@ -127,6 +182,7 @@ fn drop_index(session: &Session, fleet: &Fleet) {
 
     session.ok(Method::Put, "/foreign-then", &json!({}));
     let foreign = fleet.flowherd(&["index", "--drop", "foreign-then", "--yes"]);
-    assert!(foreign.status == 2 && foreign.stderr.contains("was not made by Flowherd"), "{foreign:?}");
+    let kept = "nothing was deleted: Flowherd did not create \"foreign-then\"";
+    assert!(foreign.status == 2 && foreign.stderr.contains(kept), "{foreign:?}");
     assert!(exists("foreign-then"));
 }

@@ -150,9 +150,10 @@ pub(crate) fn three_indexers_with_abandoned_attempts_and_a_killed_node_leave_eve
     });
     assert!(abandoned.into_inner() > 0, "no attempt was abandoned");
     let expected: Vec<Expected> = (0..OBJECTS)
-        .map(|number| Expected { object: key(number), etag: ETAG.to_owned(), documents: ROWS })
+        .map(|number| Expected { object: key(number), etag: ETAG.to_owned(), documents: ROWS, rows: ROWS })
         .collect();
-    let verified = session.runtime.block_on(session.cluster().verify("flowherd-many-*", &expected)).unwrap();
+    let verified =
+        session.runtime.block_on(session.cluster().verify("flowherd-many-*", &expected, &|| ())).unwrap();
     assert_eq!(verified.differences, []);
     assert_eq!(verified.documents, OBJECTS * ROWS);
     assert_eq!(session.count("flowherd-many-*", &serde_json::json!({ "match_all": {} })), OBJECTS * ROWS);

@@ -91,7 +91,8 @@ impl Fleet {
     fn worker(&self, source: &str, url: &str, more: &[(&'static str, String)]) -> Running {
         let queue = [("FLOWHERD_QUEUE_URL", url.to_owned())];
         let environment = self.common(source).chain(queue).chain(more.iter().cloned());
-        Running::start_in(WORKER, environment, ["--poll", "--concurrency", "1"]).without_output()
+        // A worker never outlives a killed test process.
+        Running::start_bound(WORKER, environment, ["--poll", "--concurrency", "1"]).without_output()
     }
 
     fn environment(&self) -> impl Iterator<Item = (&'static str, String)> {

@@ -47,8 +47,9 @@ pub(crate) fn index_with(
 
 /// Makes sure that the cluster has each row of the object once.
 pub(crate) fn assert_documents(session: &Session, pattern: &str, documents: u64) {
-    let expected = [Expected { object: KEY.to_owned(), etag: ETAG.to_owned(), documents }];
-    let verification = session.runtime.block_on(session.cluster().verify(pattern, &expected)).unwrap();
+    let expected = [Expected { object: KEY.to_owned(), etag: ETAG.to_owned(), documents, rows: documents }];
+    let verification =
+        session.runtime.block_on(session.cluster().verify(pattern, &expected, &|| ())).unwrap();
     assert_eq!(verification.differences, []);
     // Row numbers run from 1 without gaps.
     let rows = json!({ "size": 0, "aggs": { "rows": { "extended_stats": { "field": "flowherd.row" } } } });
@@ -142,8 +143,9 @@ pub(crate) fn a_data_stream_has_each_row_once_until_it_is_rolled_over(session: &
     session.ok(Method::Post, "/flowherd-rolled/_rollover", &Value::Null);
     let (counts, _) = index_object(session, &table, &destination, &object);
     assert_eq!((counts.indexed, counts.existing), (500, 0));
-    let expected = [Expected { object: KEY.to_owned(), etag: ETAG.to_owned(), documents: 500 }];
-    let verified = session.runtime.block_on(session.cluster().verify("flowherd-rolled", &expected)).unwrap();
+    let expected = [Expected { object: KEY.to_owned(), etag: ETAG.to_owned(), documents: 500, rows: 500 }];
+    let verified =
+        session.runtime.block_on(session.cluster().verify("flowherd-rolled", &expected, &|| ())).unwrap();
     assert_eq!(verified.differences[0].found, 1000);
 }
 

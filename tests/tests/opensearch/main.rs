@@ -58,6 +58,7 @@ checks![SHARED: Check:
     indexing::flow_logs_are_indexed_under_the_names_of_the_common_schema,
     verify::counts_of_the_cluster_agree_with_the_ledger,
     verify::a_deleted_document_is_noticed,
+    verify::an_exchanged_document_is_noticed,
     verify::an_index_that_is_not_there_has_no_documents,
     removal::an_index_of_flowherd_is_removed_after_a_plan,
     removal::a_pattern_with_a_foreign_index_removes_nothing,

@@ -59,7 +59,7 @@ pub(crate) fn worker_processes_that_are_killed_and_a_node_that_is_restarted_leav
     let number = |name: &str| counts[name].as_u64().unwrap();
     assert_eq!((&report["state"], number("rows")), (&json!("done"), OBJECTS * ROWS), "{report}");
     assert_eq!((number("indexed") + number("existing"), number("refused")), (OBJECTS * ROWS, 0), "{report}");
-    assert!(number("existing") > 0, "no worker was killed in the middle of an object: {report}");
+    assert!(number("existing") > 0, "no attempt found documents of an earlier one: {report}");
     check_each_row_is_there_once(&session);
     check_receipts(&fleet, "first");
     assert_eq!(fleet.dead.depth().unwrap(), QueueDepth::default());

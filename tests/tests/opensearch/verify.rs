@@ -18,9 +18,10 @@ fn verify(session: &Session, pattern: &str, expected: &[(&str, u64)]) -> Verific
             object: (*object).to_owned(),
             etag: ETAG.to_owned(),
             documents: *documents,
+            rows: *documents,
         })
         .collect();
-    session.runtime.block_on(session.cluster().verify(pattern, &expected)).unwrap()
+    session.runtime.block_on(session.cluster().verify(pattern, &expected, &|| ())).unwrap()
 }
 
 /// Creates documents without making them visible to searches.
@@ -55,12 +56,42 @@ pub(crate) fn a_deleted_document_is_noticed(session: &Session) {
     let verification = verify(session, "flowherd-deleted-*", &[("o", 4)]);
     assert_eq!(
         verification.differences,
-        [Difference { object: "o".to_owned(), expected: 4, found: 3, other_versions: 0 }]
+        [Difference {
+            object: "o".to_owned(),
+            expected: 4,
+            found: 3,
+            other_versions: 0,
+            has_other_rows: false
+        }]
     );
     let verification = verify(session, "flowherd-deleted-*", &[("o", 2)]);
     assert_eq!(
         verification.differences,
-        [Difference { object: "o".to_owned(), expected: 2, found: 3, other_versions: 0 }]
+        [Difference {
+            object: "o".to_owned(),
+            expected: 2,
+            found: 3,
+            other_versions: 0,
+            has_other_rows: false
+        }]
+    );
+}
+
+pub(crate) fn an_exchanged_document_is_noticed(session: &Session) {
+    create(session, "exchanged", "o", 4);
+    assert_eq!(verify(session, "flowherd-exchanged-*", &[("o", 4)]).differences, []);
+    session.ok(Method::Delete, "/flowherd-exchanged-2026.02.01/_doc/1-2", &Value::Null);
+    let double = json!({ "flowherd": { "object": "o", "etag": ETAG, "row": 3 } });
+    session.ok(Method::Put, "/flowherd-exchanged-2026.02.01/_create/1-3-again", &double);
+    assert_eq!(
+        verify(session, "flowherd-exchanged-*", &[("o", 4)]).differences,
+        [Difference {
+            object: "o".to_owned(),
+            expected: 4,
+            found: 4,
+            other_versions: 0,
+            has_other_rows: true
+        }]
     );
 }
 
@@ -69,7 +100,13 @@ pub(crate) fn an_index_that_is_not_there_has_no_documents(session: &Session) {
         let verification = verify(session, pattern, &[("o", 1)]);
         assert_eq!(
             verification.differences,
-            [Difference { object: "o".to_owned(), expected: 1, found: 0, other_versions: 0 }]
+            [Difference {
+                object: "o".to_owned(),
+                expected: 1,
+                found: 0,
+                other_versions: 0,
+                has_other_rows: false
+            }]
         );
     }
 }

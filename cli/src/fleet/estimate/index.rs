@@ -1,20 +1,16 @@
 //! `flowherd estimate --index`: lists rows of the results, and estimates the documents, bytes and time of an index run. It changes
 //! nothing.
 
+mod sample;
+
 use std::{path::Path, time::Duration};
 
 use anyhow::Context;
-use flowherd_coordinator::{
-    parallel,
-    runs::{self, IndexedRun},
-};
-use flowherd_shared::{
-    layout,
-    ledger::{Receipt, examine_json, no_objects},
-    store::{ManifestEntry, Store, StoreError, pages},
-};
+use flowherd_coordinator::runs::{self, IndexedRun};
+use flowherd_shared::{layout, ledger::no_objects, store::pages};
 use indicatif::{HumanBytes, HumanCount};
 
+use self::sample::Listed;
 use super::super::{Deployment, buckets, connected, json, patience::Patience, runs::all_runs, stack};
 use crate::{
     args::EstimateArgs,
@@ -22,20 +18,16 @@ use crate::{
     cost::Workers,
     index_cost::{
         CLUSTER_BYTES_PER_ROW, CSV_BYTES_PER_ROW, IndexEstimate, IndexFleet, MAX_CONCURRENCY, MEMORY_MB,
-        ObjectTotals, PLAIN_BYTES_PER_ROW, RowObjects, SENT_BYTES_PER_ROW,
+        PLAIN_BYTES_PER_ROW, RowObjects, SENT_BYTES_PER_ROW,
     },
     results_dir::{ResultsDir, fail_on},
     stop::Stop,
-    summary,
+    summary::{self, printable},
     words::{about, counted},
 };
 
-/// Maximum objects whose receipts are read. The others of their table have rows by the same rate.
-const MAX_RECEIPTS: usize = 1000;
-/// Maximum runs, latest first, in which the receipt of an object is looked for.
-const MAX_RUNS: usize = 5;
-/// Receipts read at once.
-const READERS: usize = 32;
+/// Tables that the text names.
+const MAX_NAMED: usize = 20;
 
 /// `flowherd estimate --index`.
 pub(super) fn estimate(args: &EstimateArgs) -> Result<(), Stop> {
@@ -140,76 +132,6 @@ fn of_workers(workers: Workers, fleet: IndexFleet) -> IndexFleet {
     }
 }
 
-/// The rows of a listing, and evenly spaced objects among them.
-#[derive(Default)]
-struct Listed {
-    objects: RowObjects,
-    count: usize,
-    /// Every `1 << halvings`-th object.
-    sample: Vec<ManifestEntry>,
-    halvings: u32,
-}
-
-impl Listed {
-    /// Adds an object if it has rows.
-    fn add(&mut self, entry: ManifestEntry) {
-        let Some(table) = layout::table_of_csv(&entry.key) else { return };
-        let listed = ObjectTotals { count: 1, bytes: entry.size };
-        self.objects.0.entry(table.to_owned()).or_default().listed += listed;
-        if self.count.is_multiple_of(1 << self.halvings) {
-            if self.sample.len() == MAX_RECEIPTS {
-                // Keep every second one.
-                let mut number = 0;
-                self.sample.retain(|_| {
-                    number += 1;
-                    number % 2 == 1
-                });
-                self.halvings += 1;
-            }
-            if self.count.is_multiple_of(1 << self.halvings) {
-                self.sample.push(entry);
-            }
-        }
-        self.count += 1;
-    }
-
-    /// Adds the rows of the sample's receipts. `runs` are all runs, latest first.
-    fn read_receipts(&self, results: &impl Store, runs: &[IndexedRun]) -> Result<RowObjects, StoreError> {
-        let mut objects = self.objects.clone();
-        let rows = parallel::try_map(READERS, &self.sample, |entry| rows_of(results, runs, entry))?;
-        for (entry, rows) in self.sample.iter().zip(rows) {
-            let table = layout::table_of_csv(&entry.key).and_then(|table| objects.0.get_mut(table));
-            if let (Some(table), Some(rows)) = (table, rows) {
-                table.with_receipt += ObjectTotals { count: 1, bytes: entry.size };
-                table.rows_of_receipts += rows;
-            }
-        }
-        Ok(objects)
-    }
-}
-
-/// Returns the rows of an object, from the latest receipt that has it with this size. A receipt that cannot be read does not count.
-fn rows_of(
-    results: &impl Store,
-    runs: &[IndexedRun],
-    entry: &ManifestEntry,
-) -> Result<Option<u64>, StoreError> {
-    let table = layout::table_of_csv(&entry.key).unwrap_or_default();
-    let source = entry.key.strip_prefix(&layout::csv_of(table)).and_then(|key| key.strip_suffix(".csv.gz"));
-    let Some(source) = source else { return Ok(None) };
-    for run in runs.iter().filter(|run| source.starts_with(&run.prefix)).take(MAX_RUNS) {
-        let Some(Ok(receipt)) = examine_json::<Receipt>(results, &layout::receipt(&run.run, source))? else {
-            continue;
-        };
-        let of_object = |path: &str, bytes: u64| path == entry.key && bytes == entry.size;
-        let output = receipt.outputs.iter().find(|output| of_object(&output.path, output.bytes));
-        if let Some(output) = output {
-            return Ok(Some(output.rows));
-        }
-    }
-    Ok(None)
-}
-
 fn show(
     args: &EstimateArgs,
     prefix: &str,
@@ -257,42 +179,45 @@ fn text(estimate: &IndexEstimate) -> String {
 
 /// Returns where the number of documents comes from.
 fn source_of_rows(estimate: &IndexEstimate) -> String {
+    let by_constant =
+        format!("by size, {CSV_BYTES_PER_ROW:.0} bytes of csv.gz a row as in flow logs with names");
     let with_receipt = estimate.objects_with_receipt;
-    let by_size = estimate.objects - with_receipt;
-    let receipts = counted(with_receipt, "receipt", "receipts");
-    match (with_receipt, by_size) {
-        (0, _) => format!("by size, {CSV_BYTES_PER_ROW:.0} bytes of csv.gz a row as in flow logs with names"),
-        (_, 0) => format!("from {receipts}"),
-        _ => format!(
-            "{} from {receipts}; those of {} by size, at the rate of their table's receipts",
-            HumanCount(estimate.rows_of_receipts),
-            counted(by_size, "object", "objects")
-        ),
+    if with_receipt == 0 {
+        return by_constant;
     }
+    let receipts = counted(with_receipt, "receipt", "receipts");
+    let by_rate = estimate.objects - estimate.objects_of_tables_without_receipt - with_receipt;
+    if with_receipt == estimate.objects {
+        return format!("from {receipts}");
+    }
+    let mut text = format!("{} from {receipts}", HumanCount(estimate.rows_of_receipts));
+    if by_rate > 0 {
+        text += &format!(
+            "; those of {} by size, at the rate of their table's receipts",
+            counted(by_rate, "object", "objects")
+        );
+    }
+    if estimate.tables_without_receipt.is_empty() {
+        return text;
+    }
+    let tables = &estimate.tables_without_receipt;
+    let named: Vec<String> = tables.iter().take(MAX_NAMED).map(|table| printable(table)).collect();
+    let more = match tables.len().saturating_sub(MAX_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    text += &format!(
+        "; those of {} in tables of which no receipt was found {by_constant}: {}{more}",
+        counted(estimate.objects_of_tables_without_receipt, "object", "objects"),
+        named.join(", ")
+    );
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn listed(count: usize) -> Listed {
-        let mut listed = Listed::default();
-        for number in 0..count {
-            let key = format!("csv/t/{number:05}.csv.gz");
-            listed.add(ManifestEntry { key, size: 1, etag: String::new() });
-        }
-        listed
-    }
-
-    #[test]
-    fn the_sample_of_a_listing_is_evenly_spaced_and_limited() {
-        assert_eq!(listed(MAX_RECEIPTS).sample.len(), MAX_RECEIPTS);
-        let many = listed(5 * MAX_RECEIPTS);
-        assert!(many.sample.len() > MAX_RECEIPTS / 2 && many.sample.len() <= MAX_RECEIPTS);
-        let numbers = many.sample.iter().enumerate();
-        numbers.for_each(|(at, entry)| assert_eq!(entry.key, format!("csv/t/{:05}.csv.gz", 8 * at)));
-        assert_eq!(many.objects.0["t"].listed.count, 5 * MAX_RECEIPTS as u64);
-    }
+    use crate::index_cost::{ObjectTotals, TableObjects};
 
     #[test]
     fn the_workers_of_a_stack_replace_those_of_default_settings() {
@@ -306,11 +231,24 @@ mod tests {
     }
 
     #[test]
-    fn objects_that_are_no_rows_do_not_count() {
-        let mut listed = Listed::default();
-        for key in ["csv/t/.tmp", "csv/t", "runs/r/run.json"] {
-            listed.add(ManifestEntry { key: key.to_owned(), size: 1, etag: String::new() });
-        }
-        assert_eq!(listed.objects, RowObjects::default());
+    fn tables_of_which_no_receipt_was_found_are_named_as_estimated_by_size() {
+        let totals = |count| ObjectTotals { count, bytes: 100 * count };
+        let with = |receipts, rows| TableObjects {
+            listed: totals(4),
+            with_receipt: totals(receipts),
+            rows_of_receipts: rows,
+        };
+        let text = |tables: &[(&str, TableObjects)]| {
+            let named = tables.iter().map(|(name, table)| ((*name).to_owned(), *table)).collect();
+            let fleet = IndexFleet { memory_mb: 512, vcpus: None, concurrency: 4, rows_per_second: 1 };
+            source_of_rows(&IndexEstimate::new("csv/", &RowObjects(named), fleet))
+        };
+        assert!(text(&[("a", with(0, 0))]).starts_with("by size, 32 bytes"));
+        assert_eq!(text(&[("a", with(4, 9))]), "from 4 receipts");
+        assert_eq!(
+            text(&[("a", with(3, 9)), ("b", with(0, 0)), ("c", with(0, 0))]),
+            "9 from 3 receipts; those of 1 object by size, at the rate of their table's receipts; those of 8 objects in tables of \
+             which no receipt was found by size, 32 bytes of csv.gz a row as in flow logs with names: b, c"
+        );
     }
 }

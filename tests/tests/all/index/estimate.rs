@@ -2,10 +2,13 @@
 
 use std::fs;
 
-use flowherd_cli::index_cost::{
-    CLUSTER_BYTES_PER_ROW, CPU_SECONDS_PER_ROW, CSV_BYTES_PER_ROW, IndexEstimate, IndexFleet,
-    MAX_CONCURRENCY, MEMORY_MB, ObjectTotals, PLAIN_BYTES_PER_ROW, ROWS_PER_SECOND, RowObjects,
-    SENT_BYTES_PER_ROW, TableObjects,
+use flowherd_cli::{
+    cost::{CONCURRENT_OBJECTS, OVERHEAD_SECONDS},
+    index_cost::{
+        CLUSTER_BYTES_PER_ROW, CPU_SECONDS_PER_ROW, CSV_BYTES_PER_ROW, IndexEstimate, IndexFleet,
+        MAX_CONCURRENCY, MEMORY_MB, ObjectTotals, PLAIN_BYTES_PER_ROW, ROWS_PER_SECOND, RowObjects,
+        SENT_BYTES_PER_ROW, TableObjects,
+    },
 };
 use flowherd_tests::command::{Ran, flowherd};
 use serde_json::Value;
@@ -62,6 +65,29 @@ fn the_documents_are_the_rows_of_the_receipts_and_those_of_other_objects_by_thei
 }
 
 #[test]
+fn receipts_of_a_run_before_many_others_are_found_and_one_that_does_not_add_up_is_ignored() {
+    let place = Place::synth(6, 50, &[]);
+    let objects = place.report_done(&["--run", "r"])["objects"]["done"].as_u64().unwrap();
+    let run = fs::read_to_string(place.path("out/runs/r/run.json")).unwrap();
+    for number in 0..20 {
+        let mut later: Value = serde_json::from_str(&run).unwrap();
+        later["run"] = format!("later-{number}").into();
+        later["started"] = format!("2099-01-01T00:00:{number:02}.000Z").into();
+        let path = place.path(&format!("out/runs/later-{number}"));
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("run.json"), later.to_string()).unwrap();
+    }
+    assert_eq!(parsed(&place, &[])["objects_with_receipt"], objects);
+
+    let receipts = place.path("out/runs/r/receipts");
+    let path = receipts.join(&flowherd_tests::command::files_below(&receipts)[0]);
+    let mut receipt: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    receipt["records"]["read"] = u64::MAX.into();
+    fs::write(&path, receipt.to_string()).unwrap();
+    assert_eq!(parsed(&place, &[])["objects_with_receipt"], objects - 1);
+}
+
+#[test]
 fn a_prefix_without_rows_and_a_directory_without_results_are_refused() {
     let place = Place::synth(1, 5, &[]);
     place.report_done(&[]);
@@ -94,7 +120,10 @@ fn the_index_document_has_the_numbers_of_the_estimate() {
         format!("bytes sent           = {SENT_BYTES_PER_ROW} x rows"),
         format!("bytes in the cluster = {CLUSTER_BYTES_PER_ROW} x rows"),
         format!("rows / {rate} s"),
-        format!("rows x {:.2} µs", CPU_SECONDS_PER_ROW * 1e6),
+        format!(
+            "rows x {:.2} µs / processors + {OVERHEAD_SECONDS} x N / {CONCURRENT_OBJECTS}",
+            CPU_SECONDS_PER_ROW * 1e6
+        ),
         format!("| {:.2} billion |", day.documents as f64 / 1e9),
         format!("| {:.2} TB |\n| bytes sent |", day.plain_bytes as f64 / 1e12),
         format!("| {:.0} GB |\n| bytes in the cluster |", day.sent_bytes as f64 / 1e9),
