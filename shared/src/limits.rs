@@ -132,6 +132,8 @@ pub const MAX_REPORT_EXAMPLES: usize = 64;
 pub const MAX_EXAMPLE_CHARS: usize = 200;
 /// Maximum slowest, and largest, objects in a report.
 pub const MAX_TOP_OBJECTS: usize = 10;
+/// Bytes of texts at which the caches of the values of `[[enrich]]`, all those of an object, are emptied.
+pub const MAX_CACHED_VALUE_BYTES: usize = 4 << 20;
 /// Maximum bytes of the page of a report. A ticket or a mail accepts it.
 pub const MAX_REPORT_PAGE_BYTES: usize = 300_000;
 /// Maximum bytes of a report, which names up to 1,000 failures.

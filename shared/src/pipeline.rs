@@ -19,6 +19,7 @@ pub mod records;
 mod rejects;
 mod row_values;
 pub mod rules;
+mod value_caches;
 
 use std::io::{self, Read, Write};
 

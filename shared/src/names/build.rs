@@ -26,7 +26,7 @@ use crate::{
 /// Reads a file and builds its index.
 pub(super) fn index(json: &[u8]) -> Result<Index, ConfigError> {
     let mut builder = Builder::default();
-    let is_scanned = scan::read(json, &mut builder).is_some();
+    let is_scanned = scan::read(json, &mut builder).is_ok();
     if !is_scanned {
         builder = Builder::default();
         file::read(json, &mut builder)?;

@@ -103,9 +103,9 @@ pub fn merge<'r>(
     let readings: Vec<&Reading> = readings.into_iter().collect();
     let interfaces = Combined::new(&readings, Part::Interfaces);
     let mut edit = interfaces.edit();
-    let mut names = rewrite(former.as_ref(), &mut edit)?;
+    let mut names = rewrite(former, &mut edit)?;
     let mut changes = edit.changes;
-    drop((former, interfaces));
+    drop(interfaces);
     let begin = readings.iter().map(|reading| reading.at_ms).fold(now_ms, i64::min);
     check_clock(begin, names.last_time)?;
     let subnets = Combined::new(&readings, Part::Subnets);
@@ -126,7 +126,7 @@ pub fn merge<'r>(
 /// All problems of the file.
 pub fn forget_before(file: &[u8], before_ms: i64) -> Result<(Vec<u8>, usize), ConfigError> {
     let mut forget = Forget { before_ms, removed: 0 };
-    let mut names = rewrite(Some(&Checked::new(file)?), &mut forget)?;
+    let mut names = rewrite(Some(Checked::new(file)?), &mut forget)?;
     for ids in [&mut names.subnets, &mut names.vpcs] {
         ids.retain(|id, entries| {
             forget.edit(id, entries);

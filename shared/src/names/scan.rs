@@ -7,32 +7,27 @@ use super::{
 };
 use crate::limits::{MAX_CIDR_BLOCKS, MAX_NAME_BYTES, MAX_NAMES_BYTES};
 
-/// Reads a file. Returns `None` if it has another form, such as a value `null`, a mistake or too many entries:
-/// [`super::file::read`] must then read it from its begin, into another sink. It accepts each file that this function accepts, and
-/// reads the same entries.
-pub(super) fn read<'a, S>(json: &'a [u8], sink: &mut S) -> Option<()>
+/// Why the scan of a file ended early.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The file has another form, such as a value `null`, a mistake or too many entries.
+    OtherForm,
+    /// The sink returned this error.
+    Sink(String),
+}
+
+/// Reads a file. After [`Stop::OtherForm`], [`super::file::read`] must read it from its begin, into another sink. It accepts each file
+/// that this function accepts, and reads the same entries.
+pub(super) fn read<'a, S>(json: &'a [u8], sink: &mut S) -> Result<(), Stop>
 where
     S: Sink<InterfaceFile<'a>> + Sink<SubnetFile<'a>> + Sink<VpcFile<'a>>,
 {
     if json.len() > MAX_NAMES_BYTES {
-        return None;
+        return Err(Stop::OtherForm);
     }
-    let mut scanner = Scanner { text: std::str::from_utf8(json).ok()?, at: 0 };
-    let mut seen = [false; Part::ALL.len()];
-    scanner.list(b'{', b'}', |scanner| {
-        let name = scanner.key()?;
-        let number = Part::ALL.iter().position(|part| part.name() == &*name)?;
-        if std::mem::replace(&mut seen[number], true) {
-            return None;
-        }
-        match Part::ALL[number] {
-            part @ Part::Interfaces => scanner.section::<InterfaceFile<'a>, S>(part, sink),
-            part @ Part::Subnets => scanner.section::<SubnetFile<'a>, S>(part, sink),
-            part @ Part::Vpcs => scanner.section::<VpcFile<'a>, S>(part, sink),
-        }
-    })?;
-    scanner.skip_space();
-    (scanner.at == json.len()).then_some(())
+    let text = std::str::from_utf8(json).map_err(|_| Stop::OtherForm)?;
+    let mut scanner = Scanner { text, at: 0, sink_error: None };
+    scanner.file(sink).ok_or_else(|| scanner.sink_error.map_or(Stop::OtherForm, Stop::Sink))
 }
 
 /// An entry whose fields are scanned.
@@ -95,9 +90,32 @@ impl<'a> ScannedEntry<'a> for VpcFile<'a> {
 struct Scanner<'a> {
     text: &'a str,
     at: usize,
+    /// The error of the sink, which ends the scan.
+    sink_error: Option<String>,
 }
 
 impl<'a> Scanner<'a> {
+    fn file<S>(&mut self, sink: &mut S) -> Option<()>
+    where
+        S: Sink<InterfaceFile<'a>> + Sink<SubnetFile<'a>> + Sink<VpcFile<'a>>,
+    {
+        let mut seen = [false; Part::ALL.len()];
+        self.list(b'{', b'}', |scanner| {
+            let name = scanner.key()?;
+            let number = Part::ALL.iter().position(|part| part.name() == &*name)?;
+            if std::mem::replace(&mut seen[number], true) {
+                return None;
+            }
+            match Part::ALL[number] {
+                part @ Part::Interfaces => scanner.section::<InterfaceFile<'a>, S>(part, sink),
+                part @ Part::Subnets => scanner.section::<SubnetFile<'a>, S>(part, sink),
+                part @ Part::Vpcs => scanner.section::<VpcFile<'a>, S>(part, sink),
+            }
+        })?;
+        self.skip_space();
+        (self.at == self.text.len()).then_some(())
+    }
+
     fn section<T: ScannedEntry<'a>, S: Sink<T>>(&mut self, part: Part, sink: &mut S) -> Option<()> {
         let (mut count, mut blocks) = (0, 0);
         let mut entries: Vec<T> = Vec::new();
@@ -121,7 +139,8 @@ impl<'a> Scanner<'a> {
             if entries.is_empty() {
                 return None;
             }
-            sink.add(part, &id, &mut entries).ok()
+            let added = sink.add(part, &id, &mut entries);
+            added.map_err(|error| scanner.sink_error = Some(error)).ok()
         })
     }
 
@@ -294,7 +313,7 @@ mod tests {
 
     fn scanned(json: &str) -> Option<Read> {
         let mut entries = Read::default();
-        read(json.as_bytes(), &mut entries).map(|()| entries)
+        read(json.as_bytes(), &mut entries).ok().map(|()| entries)
     }
 
     fn by_serde(json: &str) -> Option<Read> {
@@ -326,6 +345,26 @@ mod tests {
         for file in ["{}", " { \"vpcs\" : { \"v\" : { } } } ", r#"{"subnets":{},"interfaces":{}}"#] {
             assert_eq!(scanned(file).unwrap(), by_serde(file).unwrap(), "{file}");
         }
+    }
+
+    /// Refuses each id after the first.
+    #[derive(Default)]
+    struct Refusing(usize);
+
+    impl<T> Sink<T> for Refusing {
+        fn add(&mut self, _: Part, id: &str, _: &mut Vec<T>) -> Result<(), String> {
+            self.0 += 1;
+            if self.0 > 1 { Err(format!("{id} is refused")) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn the_first_error_of_a_sink_ends_the_scan_and_is_returned() {
+        let mut sink = Refusing::default();
+        let stop = read(FILE.as_bytes(), &mut sink).unwrap_err();
+        assert_eq!((stop, sink.0), (Stop::Sink("eni-2 is refused".to_owned()), 2));
+        let other = read(br#"{"vpcs":{"vpc-1":{"name":null}}}"#, &mut Refusing::default());
+        assert_eq!(other, Err(Stop::OtherForm));
     }
 
     #[test]

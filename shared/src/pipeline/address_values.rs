@@ -9,8 +9,6 @@ use super::{
 use crate::interner::Interner;
 
 const CACHED_ADDRESSES: usize = 4096;
-/// Bytes of values at which the cache is emptied.
-const MAX_CACHED_BYTES: usize = 1 << 20;
 
 /// The values of addresses that were looked up last. Addresses with the same values share them, so that the values of most rows are in
 /// the processor's cache.
@@ -36,6 +34,11 @@ struct ValueSets {
 }
 
 impl ValueSets {
+    /// Returns the bytes of the texts, which are in memory twice.
+    fn size(&self) -> usize {
+        self.ends.last().map_or(0, |end| *end as usize * 2)
+    }
+
     /// Returns the number of values. Each entry has the same number of fields for all addresses, so equal texts have equal ends.
     fn add(&mut self, values: &ValueSet) -> u32 {
         let Self { texts, bytes, ends } = self;
@@ -73,37 +76,46 @@ impl AddressValues {
         Self { entries, slots: Vec::new(), values: ValueSets::default(), found: ValueSet::default() }
     }
 
-    /// Bounds the memory. Returns whether it emptied the cache: numbers that were returned before are then no longer valid.
-    #[inline]
-    pub(super) fn trim(&mut self) -> bool {
-        let is_full = self.values.bytes.len() >= MAX_CACHED_BYTES;
-        if is_full {
-            self.slots.clear();
-            self.values = ValueSets::default();
-        }
-        is_full
+    /// Empties the cache. Numbers that were returned before are then no longer valid.
+    pub(super) fn clear(&mut self) {
+        self.slots.clear();
+        self.values = ValueSets::default();
     }
 
     /// Returns the number of the values of an address. `find` adds the value of each entry if the cache does not have them.
+    /// `cached_bytes` grows with the cache.
     #[inline]
-    pub(super) fn number(&mut self, address: IpAddr, find: impl FnOnce(&[usize], &mut ValueSet)) -> u32 {
+    pub(super) fn number(
+        &mut self,
+        address: IpAddr,
+        cached_bytes: &mut usize,
+        find: impl FnOnce(&[usize], &mut ValueSet),
+    ) -> u32 {
         let slot = address::slot(address, 0, CACHED_ADDRESSES);
         if let Some(Some((cached, number))) = self.slots.get(slot)
             && *cached == address
         {
             return *number;
         }
-        self.add(slot, address, find)
+        self.add(slot, address, cached_bytes, find)
     }
 
     #[inline(never)]
-    fn add(&mut self, slot: usize, address: IpAddr, find: impl FnOnce(&[usize], &mut ValueSet)) -> u32 {
+    fn add(
+        &mut self,
+        slot: usize,
+        address: IpAddr,
+        cached_bytes: &mut usize,
+        find: impl FnOnce(&[usize], &mut ValueSet),
+    ) -> u32 {
         self.slots.resize(CACHED_ADDRESSES, None);
         let Self { entries, slots, values, found } = self;
         found.text.clear();
         found.ends.clear();
         find(entries, found);
+        let before = values.size();
         let number = values.add(found);
+        *cached_bytes += values.size() - before;
         slots[slot] = Some((address, number));
         number
     }
@@ -126,24 +138,29 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_address_has_its_own_values_and_memory_is_bounded(
+        fn each_address_has_its_own_values_and_their_bytes_are_counted(
             rows in proptest::collection::vec(proptest::collection::vec(0..9000_u32, 1..3), 1..300),
-            length in prop_oneof![0..30_usize, 4000..6000_usize],
+            length in 0..30_usize,
+            clear_every in 1..100_usize,
         ) {
             let value = |entry: usize, address: u32| format!("{}{}", address % 700 * 3 + entry as u32, "x".repeat(length));
             let mut values = AddressValues::new(vec![5, 7]);
-            for row in rows {
-                values.trim();
-                prop_assert!(values.values.bytes.len() < MAX_CACHED_BYTES + LANES);
+            let mut cached_bytes = 0;
+            for (number, row) in rows.into_iter().enumerate() {
+                if number % clear_every == 0 {
+                    values.clear();
+                    cached_bytes = 0;
+                }
                 let number = |bits: &u32| {
                     let address = std::net::Ipv4Addr::from(*bits).into();
-                    values.number(address, |entries, found| {
+                    values.number(address, &mut cached_bytes, |entries, found| {
                         for entry in entries {
                             found.add(|text| text.extend_from_slice(value(*entry, *bits).as_bytes()));
                         }
                     })
                 };
                 let numbers: Vec<u32> = row.iter().map(number).collect();
+                prop_assert_eq!(cached_bytes, 2 * (values.values.bytes.len() - LANES));
                 for (number, bits) in numbers.into_iter().zip(&row) {
                     for (position, entry) in [5, 7].into_iter().enumerate() {
                         let mut text = Vec::new();

@@ -1,10 +1,13 @@
 //! Stage 4, second part: the values of `[[enrich]]` for a row.
 
+#[cfg(test)]
+mod tests;
+
 use std::{borrow::Cow, net::IpAddr};
 
 use super::{
     address, address_values::AddressValues, csv::field, csv_names::CsvNames, metadata, row_values::RowValues,
-    rules::Row,
+    rules::Row, value_caches::ValueCaches,
 };
 use crate::{
     config::Config,
@@ -22,8 +25,7 @@ pub(super) struct TableEnricher<'a> {
     csv_names: &'a CsvNames,
     /// By table.
     plans: Vec<Plan>,
-    /// The values of columns' addresses. Columns with the same entries share them.
-    caches: Vec<AddressValues>,
+    caches: ValueCaches,
     /// Of the entries with a database.
     records: Vec<RecordCache>,
     /// The addresses of the current row, by the inputs of its table.
@@ -40,8 +42,8 @@ struct Plan {
     /// The columns with addresses.
     inputs: Vec<Input>,
     added: Vec<Added>,
-    /// If all values come from caches, those of at most two inputs: the texts of rows.
-    rows: Option<RowValues>,
+    /// Whether all values come from caches, those of at most two inputs.
+    has_cached_rows: bool,
 }
 
 /// A column whose addresses are looked up.
@@ -73,8 +75,10 @@ impl<'a> TableEnricher<'a> {
         names: &'a NameIndex,
         csv_names: &'a CsvNames,
     ) -> Self {
-        let mut caches = Vec::new();
-        let plans = config.tables.iter().map(|table| Plan::new(table, enrichments, &mut caches)).collect();
+        let mut caches = ValueCaches::default();
+        let plan = |table| Plan::new(table, enrichments, &mut caches.addresses);
+        let plans: Vec<Plan> = config.tables.iter().map(plan).collect();
+        caches.rows = plans.iter().map(|plan| plan.has_cached_rows.then(RowValues::default)).collect();
         let records = config.enrichments.iter().map(|_| RecordCache::default()).collect();
         let (addresses, numbers, text) = (Vec::new(), Vec::new(), Vec::new());
         Self { config, enrichments, names, csv_names, plans, caches, records, addresses, numbers, text }
@@ -85,17 +89,16 @@ impl<'a> TableEnricher<'a> {
     pub(super) fn fields(&mut self, row: &Row<'_>) -> (&[u8], bool) {
         let Self { plans, caches, records, addresses, numbers, text, .. } = self;
         let table: &Table = &self.config.tables[row.writing.table];
-        if caches.iter_mut().fold(false, |is_trimmed, cache| cache.trim() | is_trimmed) {
-            plans.iter_mut().filter_map(|plan| plan.rows.as_mut()).for_each(RowValues::clear);
-        }
-        let plan = &mut plans[row.writing.table];
+        caches.trim();
+        let ValueCaches { addresses: caches, rows, bytes: cached_bytes } = caches;
+        let plan = &plans[row.writing.table];
         addresses.clear();
         numbers.clear();
         for input in &plan.inputs {
             let address = input.address(table, row);
             addresses.push(address);
             numbers.push(address.zip(input.cache).map(|(address, cache)| {
-                caches[cache].number(address, |entries, found| {
+                caches[cache].number(address, cached_bytes, |entries, found| {
                     for entry in entries {
                         let values = self.enrichments.get(*entry);
                         found.add(|text| write_values(values, address, &mut records[*entry], text));
@@ -103,7 +106,7 @@ impl<'a> TableEnricher<'a> {
                 })
             }));
         }
-        let Plan { inputs, added, rows } = plan;
+        let Plan { inputs, added, .. } = plan;
         let append_cached = |input: usize, position: usize, text: &mut Vec<u8>| {
             let Some(cache) = inputs[input].cache.map(|cache| &caches[cache]) else { return };
             if let Some(number) = numbers[input] {
@@ -113,10 +116,10 @@ impl<'a> TableEnricher<'a> {
                 text.extend_from_slice(self.enrichments.get(cache.entries[position]).absent());
             }
         };
-        if let Some(rows) = rows {
+        if let Some(rows) = &mut rows[row.writing.table] {
             let of_input = |at: usize| numbers.get(at).copied().flatten();
-            let found = rows.get([of_input(0), of_input(1)], |text| {
-                for added in &*added {
+            let found = rows.get([of_input(0), of_input(1)], cached_bytes, |text| {
+                for added in added {
                     if let Added::Cached { input, position } = *added {
                         append_cached(input, position, text);
                     }
@@ -126,7 +129,7 @@ impl<'a> TableEnricher<'a> {
         }
         text.clear();
         let mut has_guess = false;
-        for added in &*added {
+        for added in added {
             match *added {
                 Added::Cached { input, position } => append_cached(input, position, text),
                 Added::Names { entry, input } => {
@@ -194,7 +197,7 @@ impl Plan {
             }));
         }
         let are_cached = plan.added.iter().all(|added| matches!(added, Added::Cached { .. }));
-        plan.rows = (are_cached && plan.inputs.len() <= 2).then(RowValues::default);
+        plan.has_cached_rows = are_cached && plan.inputs.len() <= 2;
         plan
     }
 }

@@ -49,6 +49,14 @@ pub(super) struct State {
     pub(super) created: Option<i64>,
 }
 
+impl State {
+    /// Ends the attachment of an interface.
+    pub(super) fn detach(&mut self) {
+        (self.instance, self.attachment) = (None, None);
+        self.ends_with_instance = false;
+    }
+}
+
 /// What happened to a resource. Of several changes at the same time, the last one in this order applies last.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Change {

@@ -83,6 +83,7 @@ fn attachment((_, change, _): &Timed) -> Option<&str> {
 fn states(changes: &BTreeSet<Timed>) -> States {
     let mut states: States = Vec::new();
     let mut last: Option<State> = None;
+    let mut ended: BTreeSet<&str> = BTreeSet::new();
     for (at, change, source) in changes {
         let unknown = || State { is_partial: true, ..State::default() };
         let mut state = last.clone().unwrap_or_else(unknown);
@@ -92,6 +93,11 @@ fn states(changes: &BTreeSet<Timed>) -> States {
         let is_deleted = match change {
             Change::Seen(seen) => {
                 state = State::clone(seen);
+                // After the event, AWS Config may still record the attachment as `detaching`:
+                // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterfaceAttachment.html
+                if state.attachment.as_deref().is_some_and(|id| ended.contains(id)) {
+                    state.detach();
+                }
                 false
             }
             Change::Attached(instance, attachment) => {
@@ -103,13 +109,13 @@ fn states(changes: &BTreeSet<Timed>) -> States {
                 false
             }
             Change::Detached(attachment) => {
+                ended.insert(&**attachment);
                 let is_deleted = states.last().is_some_and(|(_, state)| state.is_none());
                 // The interface may already have another attachment.
                 if is_deleted || state.attachment.as_ref() != Some(attachment) {
                     continue;
                 }
-                (state.instance, state.attachment) = (None, None);
-                state.ends_with_instance = false;
+                state.detach();
                 false
             }
             Change::Tagged(name) => {

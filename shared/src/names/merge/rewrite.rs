@@ -1,14 +1,14 @@
 //! Reads a file and writes it with other entries. There may be a million interfaces, so only the current one is in memory.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use super::{Ids, Part, document::Document, entry::Entry};
 use crate::{
     interner::Interner,
     names::{
         NameIndex,
-        file::{self, InterfaceFile, Sink, SubnetFile, VpcFile},
-        scan,
+        file::{self, Sink},
+        scan::{self, Stop},
     },
     problems::ConfigError,
 };
@@ -39,42 +39,47 @@ pub(super) struct Rewritten {
     pub(super) last_time: Option<i64>,
 }
 
-/// A file without mistakes whose interfaces are in the order of their ids, as [`rewrite`] writes them.
+/// A file without mistakes.
 #[derive(Debug)]
-pub(super) struct Checked<'f> {
-    json: Cow<'f, [u8]>,
-    is_scanned: bool,
+pub(super) enum Checked<'f> {
+    /// As [`rewrite`] writes it: it can be scanned, and its interfaces are in the order of their ids.
+    Written(&'f [u8]),
+    /// The entries of a file in another form. A person may have written it.
+    Collected(Collected),
 }
 
 impl<'f> Checked<'f> {
-    /// Checks a file. Sorts its interfaces if a person wrote it.
+    /// Checks a file.
     ///
     /// # Errors
     /// All problems of the file.
     pub(super) fn new(json: &'f [u8]) -> Result<Self, ConfigError> {
         if NameIndex::parse(json)?.is_as_written() {
-            return Ok(Self { json: Cow::Borrowed(json), is_scanned: true });
+            return Ok(Self::Written(json));
         }
         let mut parts = Collected::default();
         file::read(json, &mut parts)?;
-        let mut document = Document::default();
-        let written = parts.0.iter().try_for_each(|(part, ids)| document.add_all(*part, ids));
-        written.map_err(|error| ConfigError::bug(&error))?;
-        Ok(Self { json: Cow::Owned(document.finish()), is_scanned: false })
+        Ok(Self::Collected(parts))
     }
 
-    fn read<E: EditIds>(&self, rewriter: &mut Rewriter<'_, E>) -> Result<(), ConfigError> {
-        if self.is_scanned {
-            let read = scan::read(&self.json, rewriter);
-            return read.ok_or_else(|| ConfigError::bug(&"a file that was scanned cannot be scanned again"));
-        }
-        file::read(&self.json, rewriter)
+    /// Passes the entries to `rewriter`, the interfaces in the order of their ids.
+    fn read<E: EditIds>(self, rewriter: &mut Rewriter<'_, E>) -> Result<(), ConfigError> {
+        let read = match self {
+            Self::Written(json) => scan::read(json, rewriter).map_err(|stop| match stop {
+                Stop::OtherForm => "a file that was scanned cannot be scanned again".to_owned(),
+                Stop::Sink(why) => why,
+            }),
+            Self::Collected(Collected(parts)) => parts.into_iter().try_for_each(|(part, ids)| {
+                ids.into_iter().try_for_each(|(id, mut entries)| rewriter.add(part, &id, &mut entries))
+            }),
+        };
+        read.map_err(|why| ConfigError::bug(&why))
     }
 }
 
 /// Writes the interfaces of a file.
 pub(super) fn rewrite<E: EditIds>(
-    former: Option<&Checked<'_>>,
+    former: Option<Checked<'_>>,
     edit: &mut E,
 ) -> Result<Rewritten, ConfigError> {
     let mut document = Document::default();
@@ -165,36 +170,28 @@ impl<E: EditIds> Rewriter<'_, E> {
     }
 }
 
-impl<E: EditIds> Sink<InterfaceFile<'_>> for Rewriter<'_, E> {
-    fn add(&mut self, _: Part, id: &str, entries: &mut Vec<InterfaceFile<'_>>) -> Result<(), String> {
+impl<T: Into<Entry>, E: EditIds> Sink<T> for Rewriter<'_, E> {
+    fn add(&mut self, part: Part, id: &str, entries: &mut Vec<T>) -> Result<(), String> {
         self.read(entries);
-        let written = self.add_new(Some(id)).and_then(|()| {
-            self.edit.edit(id, &mut self.entries);
-            if self.entries.is_empty() { Ok(()) } else { self.rewritten.add(id, &self.entries) }
-        });
-        written.map_err(|error| error.to_string())
-    }
-}
-
-impl<E: EditIds> Sink<SubnetFile<'_>> for Rewriter<'_, E> {
-    fn add(&mut self, _: Part, id: &str, entries: &mut Vec<SubnetFile<'_>>) -> Result<(), String> {
-        self.read(entries);
-        self.rewritten.subnets.insert(id.to_owned(), std::mem::take(&mut self.entries));
-        Ok(())
-    }
-}
-
-impl<E: EditIds> Sink<VpcFile<'_>> for Rewriter<'_, E> {
-    fn add(&mut self, _: Part, id: &str, entries: &mut Vec<VpcFile<'_>>) -> Result<(), String> {
-        self.read(entries);
-        self.rewritten.vpcs.insert(id.to_owned(), std::mem::take(&mut self.entries));
+        let section = match part {
+            Part::Interfaces => {
+                let written = self.add_new(Some(id)).and_then(|()| {
+                    self.edit.edit(id, &mut self.entries);
+                    if self.entries.is_empty() { Ok(()) } else { self.rewritten.add(id, &self.entries) }
+                });
+                return written.map_err(|error| error.to_string());
+            }
+            Part::Subnets => &mut self.rewritten.subnets,
+            Part::Vpcs => &mut self.rewritten.vpcs,
+        };
+        section.insert(id.to_owned(), std::mem::take(&mut self.entries));
         Ok(())
     }
 }
 
 /// All entries of a file.
-#[derive(Default)]
-struct Collected(BTreeMap<Part, Ids>);
+#[derive(Debug, Default)]
+pub(super) struct Collected(BTreeMap<Part, Ids>);
 
 impl<T: Into<Entry>> Sink<T> for Collected {
     fn add(&mut self, part: Part, id: &str, entries: &mut Vec<T>) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! Tests of the merge: examples, and sequences of readings compared with what each of them read.
 
 mod blocks;
+mod forms;
 
 use proptest::prelude::*;
 
@@ -380,6 +381,7 @@ proptest! {
             prop_assert_eq!(&merge(Some(&merged), &readings, now).unwrap().bytes, &merged);
             let later = at(&readings, now + 1);
             prop_assert_eq!(&merge(Some(&merged), &later, now + 1).unwrap().bytes, &merged);
+            prop_assert!(NameIndex::parse(&merged).unwrap().is_as_written());
             file = Some(merged);
         }
         let names = NameIndex::parse(&file.unwrap()).unwrap();
@@ -448,8 +450,9 @@ proptest! {
             let merged = merge(file.as_deref(), &readings, now).unwrap().bytes;
             prop_assert_eq!(&merge(file.as_deref(), readings.iter().rev(), now).unwrap().bytes, &merged);
             prop_assert_eq!(&merge(Some(&merged), &readings, now).unwrap().bytes, &merged);
+            let names = NameIndex::parse(&merged).unwrap();
+            prop_assert!(names.is_as_written());
             if is_read(&1) {
-                let names = NameIndex::parse(&merged).unwrap();
                 for (_, id, named) in &world {
                     let (name, is_guess) = names.name_at(names.subnet(id.as_bytes()).unwrap().name, Some(now));
                     prop_assert_eq!((names.name(name), is_guess), (&*named.name, false));
