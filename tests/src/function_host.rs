@@ -4,13 +4,13 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
-    process::{Command, Stdio},
+    process::{ChildStderr, Command, Stdio},
     sync::{
         Arc, Mutex,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::Value;
@@ -19,11 +19,14 @@ use crate::command::Running;
 
 /// Time limit of an invocation, also for a function that ends.
 const TIMEOUT: Duration = Duration::from_mins(2);
+/// Time between two looks at whether the process lives.
+const POLL: Duration = Duration::from_millis(100);
 
 /// A function. Dropping it ends its process.
 #[derive(Debug)]
 pub struct FunctionHost {
-    _process: Running,
+    process: Mutex<Running>,
+    stderr: Arc<Mutex<String>>,
     events: Sender<String>,
     responses: Receiver<(bool, Value)>,
 }
@@ -42,8 +45,9 @@ impl FunctionHost {
         ];
         let mut command = Command::new(program);
         command.envs(environment).envs(of_lambda);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let process = Running(command.spawn().unwrap());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = Running(command.spawn().unwrap());
+        let stderr = keep(process.0.stderr.take().unwrap());
         let (events, next) = channel();
         let (answer, responses) = channel();
         let next = Arc::new(Mutex::new(next));
@@ -53,23 +57,46 @@ impl FunctionHost {
                 thread::spawn(move || serve(&connection.unwrap(), &next, &answer));
             }
         });
-        Self { _process: process, events, responses }
+        Self { process: Mutex::new(process), stderr, events, responses }
     }
 
     /// Invokes the function. Returns its response, or its error.
     ///
     /// # Panics
-    /// If it does not respond in time.
+    /// If it does not respond in time, or its process has ended.
     pub fn invoke(&self, event: &Value) -> Result<Value, Value> {
         self.events.send(event.to_string()).unwrap();
-        match self.responses.recv_timeout(TIMEOUT) {
-            Ok((true, response)) => Ok(response),
-            Ok((false, error)) => Err(error),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                panic!("the function did not respond within {TIMEOUT:?}")
+        let begin = Instant::now();
+        let why = loop {
+            match self.responses.recv_timeout(POLL) {
+                Ok((true, response)) => return Ok(response),
+                Ok((false, error)) => return Err(error),
+                Err(RecvTimeoutError::Disconnected) => break "closed its runtime API".to_owned(),
+                Err(RecvTimeoutError::Timeout) => {}
             }
-        }
+            if let Some(status) = self.process.lock().unwrap().0.try_wait().unwrap() {
+                break format!("ended with {status}");
+            }
+            if begin.elapsed() > TIMEOUT {
+                break format!("did not respond within {TIMEOUT:?}");
+            }
+        };
+        panic!("the function {why}\n{}", self.stderr.lock().unwrap())
     }
+}
+
+/// Keeps what a process writes to its standard error.
+fn keep(stderr: ChildStderr) -> Arc<Mutex<String>> {
+    let kept = Arc::<Mutex<String>>::default();
+    let lines = Arc::clone(&kept);
+    thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            let mut kept = lines.lock().unwrap();
+            kept.push_str(&line);
+            kept.push('\n');
+        }
+    });
+    kept
 }
 
 /// Answers the requests of one connection.
@@ -121,4 +148,18 @@ fn read(reader: &mut impl BufRead) -> Option<(String, Vec<u8>)> {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     Some((path, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "the function ended with exit status: 1")]
+    fn a_function_that_ends_is_named_with_its_status() {
+        let function = FunctionHost::start("false", []);
+        drop(function.invoke(&json!({})));
+    }
 }

@@ -266,12 +266,21 @@ fn text(estimate: &Estimate, assumed: &Assumed) -> String {
         Workers::Lambda { .. } => "workers at once with".to_owned(),
     };
     let of_fleet = assumed.fleet.as_ref().map_or_else(String::new, |fleet| format!(" (fleet {fleet})"));
+    // What some stacks cost besides: docs/cost.md, "A month without a run".
+    let not_idle = match assumed.workers {
+        Workers::Fargate { .. } => {
+            "not included: Container Insights, VPC endpoints ($58.40 if the stack creates the VPC), and the queue and alarms of a \
+             live fleet ($0.56)\n"
+        }
+        Workers::Lambda { .. } => "not included: the queue and alarms of a live fleet ($0.56)\n",
+        Workers::Map { .. } => "",
+    };
     let step_loop = if estimate.express_requests > 0 { "the step loop" } else { "Step Functions" };
     format!(
         "{table}\nassumed: {} {workers} {} MB of memory{of_fleet}, arm64, prices of us-east-1 without free tiers, {:.0} MB of \
          compressed logs per second and vCPU;\nstorage, transfer, {step_loop} and Athena scans are not included\n\n\
          the stack itself: about ${:.2} per month without a run (alarms ${:.2}, dashboard ${:.2}, polls of the empty queue \
-         ${:.2})\n",
+         ${:.2})\n{not_idle}",
         estimate.concurrency,
         estimate.memory_mb,
         BYTES_PER_SECOND / 1e6,
@@ -296,4 +305,38 @@ fn live_text(day: &LiveDay, workers: &Workers) -> String {
         Workers::Lambda { .. } | Workers::Map { .. } => String::new(),
     };
     format!("\n{}\n{burst}", summary::columns(&heads, parts.chain(sums), 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_month_without_a_run_names_what_it_leaves_out() {
+        let text_of = |workers| {
+            let assumed = Assumed { fleet: None, workers };
+            text(&Estimate::new("", Objects::default(), &workers), &assumed)
+        };
+        let fargate = Workers::Fargate { vcpu: 1.0, memory_mb: 2048, max_tasks: 10, backlog_per_task: 4 };
+        let text = text_of(fargate);
+        for part in ["about $4.40 per month", "Container Insights", "$58.40", "live fleet ($0.56)"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let text = text_of(Workers::default());
+        assert!(text.contains("live fleet ($0.56)") && !text.contains("$58.40"), "{text}");
+        // A fleet with driver map cannot be live.
+        assert!(!text_of(Workers::of_driver(true)).contains("$0.56"));
+        let document = include_str!("../../../docs/cost.md");
+        assert!(document.contains("58.40 for [VPC endpoints]") && document.contains("adds 0.56 dollars"));
+    }
+
+    #[test]
+    fn a_burst_on_fargate_may_start_all_tasks() {
+        let text_of = |workers| {
+            live_text(&LiveDay::new(&Estimate::new("", Objects::default(), &workers), &workers), &workers)
+        };
+        let fargate = Workers::Fargate { vcpu: 1.0, memory_mb: 2048, max_tasks: 7, backlog_per_task: 4 };
+        assert!(text_of(fargate).contains("a burst starts up to 7 tasks"));
+        assert!(!text_of(Workers::default()).contains("burst"));
+    }
 }

@@ -83,7 +83,7 @@ fn look(deployment: &Deployment<'_>, only: Option<&str>) -> Result<Vec<LiveFleet
         deployment.with_fleet(&keys.fleet, |fleet| {
             let day = |day: Day| {
                 let what = format!("the listing of {} and its receipts", day.text());
-                let look = || fleet.coordinator.day_status(&keys.territory, day);
+                let look = || fleet.coordinator.day_status(&keys.prefixes, day);
                 deployment.patience.during(what, look)
             };
             Ok(LiveFleet { fleet: keys.fleet.clone(), today: day(today)?, yesterday: day(today.plus(-1))? })

@@ -37,7 +37,7 @@ pub(super) fn arrive(
     let now = Timestamp::now();
     let arrivals = Arrivals { bucket: &settings.common.source_bucket, fleets: &fleets, now };
     let handled = arrivals.handle(messages, has_time, |keys, day, objects| {
-        connected.with(&keys.fleet, |coordinator| coordinator.arrive(&keys.territory, day, objects))?
+        connected.with(&keys.fleet, |coordinator| coordinator.arrive(&keys.prefixes, day, objects))?
     });
     for problem in &handled.problems {
         error!(problem, "arrivals not sent");

@@ -8,7 +8,7 @@ use flowherd_shared::{
 };
 
 use super::{
-    day::{Day, Territory},
+    day::{Day, FleetPrefixes},
     stage::{LiveStage, RunOfDay},
 };
 use crate::{
@@ -30,7 +30,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// After an error, some tasks may have been sent. The call can be repeated.
     pub fn arrive(
         &self,
-        territory: &Territory,
+        keys: &FleetPrefixes,
         day: Day,
         objects: &[ManifestEntry],
     ) -> Result<u64, CoordinatorError> {
@@ -43,7 +43,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         }
         let run = match open.pop() {
             Some(found) => found.run,
-            None => self.open_run(territory, day)?,
+            None => self.open_run(keys, day)?,
         };
         let task = |object: &&ManifestEntry| Task {
             run: run.run.clone(),

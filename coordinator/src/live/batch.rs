@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    day::{Day, Territory},
+    day::{Day, FleetPrefixes},
     event::{self, Created, Notice},
 };
 use crate::{
@@ -36,7 +36,7 @@ pub struct FleetKeys {
     /// The fleet.
     pub fleet: String,
     /// Its keys.
-    pub territory: Territory,
+    pub prefixes: FleetPrefixes,
     /// Whether it converts objects as they arrive.
     pub live: bool,
 }
@@ -81,8 +81,8 @@ impl FleetKeys {
         let keys = |&(name, fleet): &(&str, &FleetSettings)| {
             let others = converts.iter().filter(|(other, _)| *other != name);
             let others: Vec<String> = others.flat_map(|(_, other)| other.prefixes.iter().cloned()).collect();
-            let territory = Territory::new(&fleet.prefixes, &others);
-            Self { fleet: name.to_owned(), territory, live: fleet.live }
+            let prefixes = FleetPrefixes::new(&fleet.prefixes, &others);
+            Self { fleet: name.to_owned(), prefixes, live: fleet.live }
         };
         converts.iter().map(keys).collect()
     }
@@ -196,7 +196,7 @@ impl Arrivals<'_> {
                 self.bucket
             ));
         }
-        let owners = self.fleets.iter().filter_map(|keys| Some((keys.territory.prefix_of(key)?.len(), keys)));
+        let owners = self.fleets.iter().filter_map(|keys| Some((keys.prefixes.prefix_of(key)?.len(), keys)));
         let Some((_, keys)) = owners.max_by_key(|(length, keys)| (*length, keys.live)) else {
             return Err(format!(
                 "object {key:?} is outside the prefixes of all fleets; correct the rule or notification that sends it"
@@ -205,7 +205,7 @@ impl Arrivals<'_> {
         if !keys.live {
             return Ok(false);
         }
-        let day = keys.territory.day_of(key, time, self.now);
+        let day = keys.prefixes.day_of(key, time, self.now);
         groups.entry((&keys.fleet, day)).or_default().push((at, object));
         Ok(true)
     }

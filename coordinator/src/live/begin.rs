@@ -13,7 +13,7 @@ use flowherd_shared::{
 };
 
 use super::{
-    day::{Day, MAX_RUNS, Territory, common_prefix, run_name},
+    day::{Day, FleetPrefixes, MAX_RUNS, common_prefix, run_name},
     stage::{LiveStage, RunOfDay},
 };
 use crate::{coordinator::Coordinator, error::CoordinatorError, marker::Stage, runs};
@@ -23,12 +23,12 @@ const ABANDONED: Duration = Duration::from_mins(20);
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// Returns the run that accepts the arrivals of a day. Begins it if there is none.
-    pub(super) fn open_run(&self, territory: &Territory, day: Day) -> Result<Run, CoordinatorError> {
+    pub(super) fn open_run(&self, keys: &FleetPrefixes, day: Day) -> Result<Run, CoordinatorError> {
         let mut follows = Vec::new();
         for number in 0..MAX_RUNS {
             let name = run_name(self.fleet, day, number);
             let Some(run) = self.find_live(&name)? else {
-                match self.begin_day(&name, territory, day, &follows)? {
+                match self.begin_day(&name, keys, day, &follows)? {
                     Some(run) => return Ok(run),
                     None => continue,
                 }
@@ -71,18 +71,18 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     fn begin_day(
         &self,
         name: &str,
-        territory: &Territory,
+        keys: &FleetPrefixes,
         day: Day,
         follows: &[EarlierRun],
     ) -> Result<Option<Run>, CoordinatorError> {
-        for prefix in territory.prefixes() {
+        for prefix in keys.prefixes() {
             self.check_overlap(prefix)?;
         }
         let (inputs, (fingerprint, enrichment)) = self.read_inputs()?;
         if !self.claim_begin(name, &fingerprint)? {
             return Ok(None);
         }
-        let prefixes = territory.prefixes().to_vec();
+        let prefixes = keys.prefixes().to_vec();
         let mut run = Run {
             run: name.to_owned(),
             fleet: self.fleet.to_owned(),

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     batch::FleetKeys,
-    day::{Day, Territory, parse_run_name, run_name},
+    day::{Day, FleetPrefixes, parse_run_name, run_name},
     stage::{LiveStage, RunOfDay},
 };
 use crate::{
@@ -133,7 +133,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             }
         }
         if needs_run && keys.live {
-            let run = self.open_run(&keys.territory, day)?;
+            let run = self.open_run(&keys.prefixes, day)?;
             runs.push(RunOfDay { run, stage: LiveStage::Open });
         }
         self.close_pending(keys, &runs, limit)
@@ -177,7 +177,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             if !keys.live {
                 return Err(self.not_live(keys, &format!("no open run of day {}", day.text()))?);
             }
-            let run = self.open_run(&keys.territory, day)?;
+            let run = self.open_run(&keys.prefixes, day)?;
             runs.push(RunOfDay { run, stage: LiveStage::Open });
         }
         self.close_pending(keys, &runs, RETURNED_RUNS)
@@ -191,22 +191,23 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         limit: usize,
     ) -> Result<Vec<RunState>, CoordinatorError> {
         let pending = runs.iter().filter(|found| found.stage != LiveStage::Ended);
-        pending.take(limit).map(|found| self.close_run(&keys.territory, found)).collect()
+        pending.take(limit).map(|found| self.close_run(&keys.prefixes, found)).collect()
     }
 
-    fn close_run(&self, territory: &Territory, found: &RunOfDay) -> Result<RunState, CoordinatorError> {
+    fn close_run(&self, prefixes: &FleetPrefixes, found: &RunOfDay) -> Result<RunState, CoordinatorError> {
         let run = &found.run;
         if found.stage == LiveStage::Open {
             let begun = run.live.as_ref().map_or(&[][..], |live| &live.prefixes);
-            let closing = territory.closing(begun);
+            let closing = prefixes.closing(begun);
             put_json_if_absent(self.results, &layout::closing(&run.run), &closing)
                 .map_err(CoordinatorError::Ledger)?;
         }
         self.resume_driving(&run.run)
     }
 
-    /// Returns yesterday, all days of the week before it since the first one that has a run or a run marker, and then older days
-    /// with a run marker. The first of these differs from day to day, so that days that never end do not stop the others.
+    /// Returns the days to close, in this order: yesterday; the days before it, back to the earliest of the past week with a run or run
+    /// marker; older days with a run marker. The older days are rotated by date, so that days which never close do not starve the
+    /// others.
     fn days_to_close(&self, today: Day) -> Result<Vec<Day>, CoordinatorError> {
         let yesterday = today.plus(-1);
         // The marker is written before the run, so after a failed begin there may be only the marker.

@@ -100,14 +100,14 @@ pub fn is_reserved(name: &str) -> bool {
 
 /// The keys of a live fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Territory {
+pub struct FleetPrefixes {
     /// Its prefixes, sorted.
     prefixes: Vec<String>,
     /// Longer prefixes inside, which belong to other fleets.
     excluded: Vec<String>,
 }
 
-impl Territory {
+impl FleetPrefixes {
     /// Creates the set of the keys below `prefixes`, without those below a longer prefix in `others`. Without prefixes, it contains
     /// every key.
     #[must_use]
@@ -168,7 +168,7 @@ impl Territory {
     }
 }
 
-impl From<LiveClosing> for Territory {
+impl From<LiveClosing> for FleetPrefixes {
     fn from(closing: LiveClosing) -> Self {
         Self::new(&closing.prefixes, &closing.excluded)
     }
@@ -203,8 +203,8 @@ mod tests {
         texts.iter().map(|text| (*text).to_owned()).collect()
     }
 
-    fn territory(prefixes: &[&str], others: &[&str]) -> Territory {
-        Territory::new(&texts(prefixes), &texts(others))
+    fn prefixes(prefixes: &[&str], others: &[&str]) -> FleetPrefixes {
+        FleetPrefixes::new(&texts(prefixes), &texts(others))
     }
 
     #[test]
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn the_day_of_an_object_is_that_of_its_path_after_the_prefix_or_else_that_of_its_event() {
-        let territory = territory(&["firehose/", "x/2026/"], &[]);
+        let prefixes = prefixes(&["firehose/", "x/2026/"], &[]);
         let (event, now) = ("2026-02-20T23:59:59Z".parse().unwrap(), "2026-02-21T00:00:09Z".parse().unwrap());
         for (key, day) in [
             ("firehose/2026/02/18/10/a", "2026-02-18"),
@@ -245,30 +245,30 @@ mod tests {
             ("firehose/abcü26/02/18/a", "2026-02-20"),
             ("x/2026/2026/02/18/a", "2026-02-18"),
         ] {
-            assert_eq!(territory.day_of(key, event, now).text(), day, "{key}");
+            assert_eq!(prefixes.day_of(key, event, now).text(), day, "{key}");
         }
     }
 
     #[test]
     fn a_key_belongs_to_the_fleet_with_its_longest_prefix() {
-        let flow = territory(&["logs/", "logs/flow/"], &["logs/waf/", "logs/flow/eu/", "old/", "logs/"]);
+        let flow = prefixes(&["logs/", "logs/flow/"], &["logs/waf/", "logs/flow/eu/", "old/", "logs/"]);
         assert_eq!(flow.prefix_of("logs/a"), Some("logs/"));
         assert_eq!(flow.prefix_of("logs/flow/a"), Some("logs/flow/"));
         for key in ["logs/waf/a", "logs/flow/eu/a", "old/a", "log"] {
             assert_eq!(flow.prefix_of(key), None, "{key}");
         }
-        assert_eq!(territory(&[], &["waf/"]).prefix_of("a"), Some(""));
-        assert_eq!(territory(&[], &["waf/"]).prefix_of("waf/a"), None);
+        assert_eq!(prefixes(&[], &["waf/"]).prefix_of("a"), Some(""));
+        assert_eq!(prefixes(&[], &["waf/"]).prefix_of("waf/a"), None);
     }
 
     #[test]
     fn the_listing_of_a_run_has_the_prefixes_of_its_begin_and_of_its_close() {
-        let closing = territory(&["a/", "b/"], &["a/x/"]).closing(&texts(&["a/", "c/"]));
+        let closing = prefixes(&["a/", "b/"], &["a/x/"]).closing(&texts(&["a/", "c/"]));
         assert_eq!(closing.prefixes, ["a/", "b/", "c/"]);
         assert_eq!(closing.excluded, ["a/x/"]);
         assert_eq!(closing.lost, ["c/"]);
         // A prefix that the fleet had is listed also if another fleet has it now.
-        assert_eq!(territory(&["a/"], &["a/x/"]).closing(&texts(&["a/x/"])).excluded, [""; 0]);
+        assert_eq!(prefixes(&["a/"], &["a/x/"]).closing(&texts(&["a/x/"])).excluded, [""; 0]);
     }
 
     #[test]

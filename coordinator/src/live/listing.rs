@@ -8,7 +8,7 @@ use flowherd_shared::{
     store::{Lister, ManifestEntry, Page, StoreError},
 };
 
-use super::day::{Day, Territory, day_of_modified};
+use super::day::{Day, FleetPrefixes, day_of_modified};
 
 /// Sorts behind nearly every key of a directory. Keys behind it are listed and passed over one page at a time.
 const LAST_CHARACTER: char = '\u{10ffff}';
@@ -37,7 +37,7 @@ pub(crate) struct DayPage {
 /// The listing of a day.
 #[derive(Debug)]
 pub(crate) struct DayListing {
-    pub(crate) territory: Territory,
+    pub(crate) prefixes: FleetPrefixes,
     pub(crate) day: Day,
     /// Prefixes that are passed over if their listing is denied.
     pub(crate) lost: Vec<String>,
@@ -46,21 +46,21 @@ pub(crate) struct DayListing {
 impl DayListing {
     /// Returns the position after an object of the listing. An object that the listing cannot have begins it again.
     pub(crate) fn position_after(&self, key: &str) -> Position {
-        let prefix = self.territory.prefix_of(key);
-        let at = prefix.and_then(|own| self.territory.prefixes().iter().position(|prefix| prefix == own));
+        let prefix = self.prefixes.prefix_of(key);
+        let at = prefix.and_then(|own| self.prefixes.prefixes().iter().position(|prefix| prefix == own));
         let Some(at) = at else { return Position::default() };
-        let is_dated = self.territory.day_of_path(key).is_some();
+        let is_dated = self.prefixes.day_of_path(key).is_some();
         Position { range: 2 * at + usize::from(!is_dated), after: Some(key.to_owned()) }
     }
 
     /// Returns the position behind the last prefix.
     pub(crate) fn end(&self) -> Position {
-        Position { range: 2 * self.territory.prefixes().len(), after: None }
+        Position { range: 2 * self.prefixes.prefixes().len(), after: None }
     }
 
     /// Lists one page. It may have no objects although others follow.
     pub(crate) fn page(&self, lister: &impl Lister, position: &Position) -> Result<DayPage, StoreError> {
-        let prefixes = self.territory.prefixes();
+        let prefixes = self.prefixes.prefixes();
         let Some(prefix) = prefixes.get(position.range / 2) else {
             return Ok(DayPage { entries: Vec::new(), modified: Vec::new(), next: None, denied: None });
         };
@@ -82,7 +82,7 @@ impl DayListing {
         let mut page = DayPage { entries: Vec::new(), modified: Vec::new(), next, denied: None };
         for (at, entry) in entries.into_iter().enumerate() {
             let modified = modified.get(at).copied().flatten();
-            let is_own = self.territory.prefix_of(&entry.key) == Some(prefix);
+            let is_own = self.prefixes.prefix_of(&entry.key) == Some(prefix);
             if is_own && (is_dated || self.is_of_day(&entry, modified)?) {
                 page.entries.push(entry);
                 page.modified.push(modified);
@@ -94,13 +94,13 @@ impl DayListing {
     /// Returns a page without objects that continues behind a prefix whose listing is denied.
     fn behind_denied(&self, prefix: &str, position: &Position) -> DayPage {
         let range = (position.range / 2 + 1) * 2;
-        let next = (range < 2 * self.territory.prefixes().len()).then_some(Position { range, after: None });
+        let next = (range < 2 * self.prefixes.prefixes().len()).then_some(Position { range, after: None });
         DayPage { entries: Vec::new(), modified: Vec::new(), next, denied: Some(prefix.to_owned()) }
     }
 
     /// Returns whether an object outside of the directories of days is of the day.
     fn is_of_day(&self, entry: &ManifestEntry, modified: Option<SystemTime>) -> Result<bool, StoreError> {
-        if self.territory.day_of_path(&entry.key).is_some() {
+        if self.prefixes.day_of_path(&entry.key).is_some() {
             return Ok(false);
         }
         let modified = modified.and_then(day_of_modified).ok_or_else(|| {
@@ -115,9 +115,9 @@ impl DayListing {
     /// Returns the position behind the directory in which a key is, if the rest of the directory need not be listed: that of a
     /// day, or one that belongs to another prefix.
     fn jump(&self, prefix: &str, key: &str) -> Option<String> {
-        let nested = self.territory.prefix_of(key).filter(|own| *own != prefix);
-        let other = self.territory.excluded_prefix_of(key).filter(|other| other.len() > prefix.len());
-        let directory = match (nested.or(other), self.territory.day_of_path(key)) {
+        let nested = self.prefixes.prefix_of(key).filter(|own| *own != prefix);
+        let other = self.prefixes.excluded_prefix_of(key).filter(|other| other.len() > prefix.len());
+        let directory = match (nested.or(other), self.prefixes.day_of_path(key)) {
             (Some(nested), _) => nested.to_owned(),
             (None, Some(day)) => format!("{prefix}{}", day.path()),
             (None, None) => return None,

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    day::{Day, Territory},
+    day::{Day, FleetPrefixes},
     listing::{DayListing, Position},
 };
 use crate::{coordinator::Coordinator, error::CoordinatorError, report::finished_report};
@@ -80,7 +80,7 @@ pub struct Verdict {
 
 impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     /// Returns the state of a day. Changes nothing.
-    pub fn day_status(&self, territory: &Territory, day: Day) -> Result<DayStatus, CoordinatorError> {
+    pub fn day_status(&self, keys: &FleetPrefixes, day: Day) -> Result<DayStatus, CoordinatorError> {
         let runs: Vec<Run> = self.runs_of_day(day)?.into_iter().map(|found| found.run).collect();
         let live_since = self.live_since(day, &runs)?;
         let runs = runs.into_iter().map(|run| run.run).collect();
@@ -89,7 +89,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         let now = SystemTime::from((self.clock)());
         status.last_done_seconds = outcomes.receipts.values().max().map(|last| seconds(*last, now));
         let mut latencies = Vec::new();
-        let listing = DayListing { territory: territory.clone(), day, lost: Vec::new() };
+        let listing = DayListing { prefixes: keys.clone(), day, lost: Vec::new() };
         let mut next = Some(Position::default());
         while let Some(position) = next {
             let page =

@@ -11,7 +11,7 @@ use flowherd_shared::{
 use super::{Listed, PlanError, Planner};
 use crate::{
     live::{
-        day::{Day, Territory},
+        day::{Day, FleetPrefixes},
         listing::{DayListing, Position},
     },
     state::Planning,
@@ -88,7 +88,7 @@ impl<L: Lister, S: Store, Q: Queue> Planner<'_, L, S, Q> {
             || StoreError::Invalid(format!("run {} has the invalid day {:?}", run.run, live.day).into());
         let day = Day::parse(&live.day).ok_or_else(invalid)?;
         let lost = closing.lost.clone();
-        Ok(DayListing { territory: Territory::from(closing), day, lost })
+        Ok(DayListing { prefixes: FleetPrefixes::from(closing), day, lost })
     }
 
     /// Saves where the listing continues.

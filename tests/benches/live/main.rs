@@ -18,7 +18,7 @@ use flowherd_coordinator::{
     coordinator::{Coordinator, Inputs},
     live::{
         batch::{ArrivalMessage, Arrivals, FleetKeys},
-        day::{Day, Territory},
+        day::{Day, FleetPrefixes},
     },
 };
 use flowherd_shared::store::{Store, pages};
@@ -67,8 +67,8 @@ fn main() {
 /// Handles events of an object each, in calls as Lambda makes them. Returns the objects per second.
 fn arrive(objects: usize, batch: usize, invocations: usize) -> f64 {
     let (source, results, queue) = (MemorySource::default(), SlowStore::new(CALL), SlowQueue::new(CALL));
-    let territory = Territory::new(&[PREFIX.to_owned()], &[]);
-    let fleets = [FleetKeys { fleet: "main".to_owned(), territory, live: true }];
+    let prefixes = FleetPrefixes::new(&[PREFIX.to_owned()], &[]);
+    let fleets = [FleetKeys { fleet: "main".to_owned(), prefixes, live: true }];
     let now = Timestamp::now();
     let day = Day::of(now).text();
     let messages: Vec<ArrivalMessage> = (0..objects).map(|number| message(&day, number, now)).collect();
@@ -93,7 +93,7 @@ fn arrive(objects: usize, batch: usize, invocations: usize) -> f64 {
     let handle = |messages: &[ArrivalMessage]| {
         let arrivals = Arrivals { bucket: BUCKET, fleets: &fleets, now };
         let handled = arrivals.handle(messages, &|| true, |keys, day, objects| {
-            coordinator().arrive(&keys.territory, day, objects)
+            coordinator().arrive(&keys.prefixes, day, objects)
         });
         assert_eq!((handled.sent, handled.problems), (messages.len() as u64, vec![]));
     };

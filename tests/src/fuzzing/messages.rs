@@ -10,7 +10,7 @@ use flowherd_coordinator::{
     live::{
         batch::{ArrivalMessage, Arrivals, FleetKeys},
         close::CloseOptions,
-        day::{Day, Territory},
+        day::{Day, FleetPrefixes},
     },
     manifest,
     options::RunOptions,
@@ -143,7 +143,7 @@ impl Fleet {
         let now = Timestamp::from_second(1_771_372_800).expect("a time");
         let arrivals = Arrivals { bucket: "logs", fleets: &fleets, now };
         let handled = arrivals.handle(messages, &|| true, |keys, day, objects| {
-            assert!(objects.iter().all(|object| keys.territory.prefix_of(&object.key).is_some()));
+            assert!(objects.iter().all(|object| keys.prefixes.prefix_of(&object.key).is_some()));
             assert_eq!(Day::parse(&day.text()), Some(day));
             Ok(objects.len() as u64)
         });
@@ -295,6 +295,6 @@ fn reads_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(
 }
 
 fn live_fleet() -> FleetKeys {
-    let territory = Territory::new(&["p/".to_owned()], &[]);
-    FleetKeys { fleet: "main".to_owned(), territory, live: true }
+    let prefixes = FleetPrefixes::new(&["p/".to_owned()], &[]);
+    FleetKeys { fleet: "main".to_owned(), prefixes, live: true }
 }

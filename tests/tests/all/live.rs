@@ -13,7 +13,7 @@ use flowherd_coordinator::{
     live::{
         batch::{ArrivalMessage, Arrivals, FleetKeys, Handled},
         close::Closed,
-        day::{Day, Territory},
+        day::{Day, FleetPrefixes},
     },
     state::RunState,
 };
@@ -47,17 +47,17 @@ impl Live {
         fleet.source.set_clock(move || START + clock.now());
         let texts = |texts: &[&str]| -> Vec<String> { texts.iter().map(|text| (*text).to_owned()).collect() };
         let (own, other) = (texts(prefixes), texts(others));
-        let main = Territory::new(&own, &other);
-        let mut keys = vec![FleetKeys { fleet: "main".to_owned(), territory: main, live: true }];
+        let main = FleetPrefixes::new(&own, &other);
+        let mut keys = vec![FleetKeys { fleet: "main".to_owned(), prefixes: main, live: true }];
         if !other.is_empty() {
-            let territory = Territory::new(&other, &own);
-            keys.push(FleetKeys { fleet: "other".to_owned(), territory, live: false });
+            let prefixes = FleetPrefixes::new(&other, &own);
+            keys.push(FleetKeys { fleet: "other".to_owned(), prefixes, live: false });
         }
         Self { fleet, keys }
     }
 
-    fn territory(&self) -> &Territory {
-        &self.keys[0].territory
+    fn prefixes(&self) -> &FleetPrefixes {
+        &self.keys[0].prefixes
     }
 
     fn now(&self) -> Timestamp {
@@ -105,7 +105,7 @@ impl Live {
         let arrivals = Arrivals { bucket: BUCKET, fleets: &self.keys, now: self.now() };
         arrivals.handle(&messages, has_time, |keys, day, objects| {
             assert_eq!(keys.fleet, "main");
-            self.fleet.coordinate(|coordinator| coordinator.arrive(&keys.territory, day, objects))
+            self.fleet.coordinate(|coordinator| coordinator.arrive(&keys.prefixes, day, objects))
         })
     }
 

@@ -65,7 +65,7 @@ impl Play<'_> {
             for batch in pending.chunks(BATCH) {
                 let handled = arrivals.handle(batch, &|| true, |keys, day, objects| {
                     connected
-                        .with(&keys.fleet, |coordinator| coordinator.arrive(&keys.territory, day, objects))?
+                        .with(&keys.fleet, |coordinator| coordinator.arrive(&keys.prefixes, day, objects))?
                 });
                 sent += handled.sent;
                 failed.extend(handled.failed);

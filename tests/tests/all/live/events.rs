@@ -209,7 +209,7 @@ fn the_status_of_a_day_has_its_objects_their_latency_and_the_oldest_that_waits()
     let live = Live::new();
     let status = || {
         let day = flowherd_coordinator::live::day::Day::of(live.now());
-        live.fleet.coordinate(|coordinator| coordinator.day_status(live.territory(), day)).unwrap()
+        live.fleet.coordinate(|coordinator| coordinator.day_status(live.prefixes(), day)).unwrap()
     };
     assert_eq!((status().objects, status().latency, status().runs), (0, None, vec![]));
     let done = [live.put("p/2026/02/18/10/a", "g"), live.put("p/2026/02/18/10/b", "g")];

@@ -1,6 +1,6 @@
 //! Which objects the listing of a day has.
 
-use flowherd_coordinator::live::day::Territory;
+use flowherd_coordinator::live::day::FleetPrefixes;
 use flowherd_shared::ledger::{ReportState, layout};
 
 use super::{HOUR, Live, objects};
@@ -118,7 +118,7 @@ fn a_prefix_that_the_fleet_has_lost_is_named_in_the_report_and_the_others_are_li
     let mut live = Live::with(&["a/", "b/"], &[]);
     live.arrive_all(&[live.put("a/2026/02/18/10/x", "g"), live.put("b/2026/02/18/10/x", "g")]);
     live.put("b/2026/02/18/11/lost", "g");
-    live.keys[0].territory = Territory::new(&["b/".to_owned()], &[]);
+    live.keys[0].prefixes = FleetPrefixes::new(&["b/".to_owned()], &[]);
     live.fleet.source.deny_listing("a/");
     live.pass(26 * HOUR);
     let run = "live-main-2026-02-18";
@@ -138,7 +138,7 @@ fn a_prefix_that_the_fleet_has_lost_is_named_in_the_report_also_after_a_failed_s
     for operation in 0..30 {
         let mut live = Live::with(&["a/", "b/"], &[]);
         live.arrive_all(&[live.put("a/2026/02/18/10/x", "g"), live.put("b/2026/02/18/10/x", "g")]);
-        live.keys[0].territory = Territory::new(&["b/".to_owned()], &[]);
+        live.keys[0].prefixes = FleetPrefixes::new(&["b/".to_owned()], &[]);
         live.fleet.source.deny_listing("a/");
         live.pass(26 * HOUR);
         let state = live.close(None).runs.remove(0);

@@ -140,7 +140,7 @@ impl World {
     fn note_arrivals(&mut self, sent: &[&String]) {
         let today = Day::of(self.live.now());
         for (key, event) in &self.latest {
-            let is_future = self.live.territory().day_of_path(key).is_some_and(|day| day > today);
+            let is_future = self.live.prefixes().day_of_path(key).is_some_and(|day| day > today);
             if !is_future && sent.contains(&event) {
                 self.arrived.insert(key);
             }

@@ -15,7 +15,7 @@ const LATE: &str = "live-main-2026-02-18-late-1";
 
 fn status(live: &Live, day: &str) -> DayStatus {
     let day = Day::parse(day).unwrap();
-    live.fleet.coordinate(|coordinator| coordinator.day_status(live.territory(), day)).unwrap()
+    live.fleet.coordinate(|coordinator| coordinator.day_status(live.prefixes(), day)).unwrap()
 }
 
 #[test]
