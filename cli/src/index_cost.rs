@@ -134,8 +134,11 @@ impl IndexEstimate {
         let count = listed.count as f64;
         let of_memory = || (f64::from(fleet.memory_mb) / ONE_VCPU_MB).min(1.0);
         let vcpus = fleet.vcpus.unwrap_or_else(of_memory);
+        // A task processes two objects for each processor.
+        let of_task = |vcpus: f64| (CONCURRENT_OBJECTS * vcpus).max(CONCURRENT_OBJECTS);
+        let concurrent_objects = fleet.vcpus.map_or(CONCURRENT_OBJECTS, of_task);
         let worker_seconds =
-            rows * CPU_SECONDS_PER_ROW / vcpus + count * OVERHEAD_SECONDS / CONCURRENT_OBJECTS;
+            rows * CPU_SECONDS_PER_ROW / vcpus + count * OVERHEAD_SECONDS / concurrent_objects;
         // The slowest of three decides: the cluster, the workers, or planning.
         let elapsed_seconds = (rows / f64::from(fleet.rows_per_second))
             .max(worker_seconds / f64::from(fleet.concurrency))
@@ -214,7 +217,9 @@ mod tests {
         assert!((seconds(rows(0, 2_000_000), tasks) - 2.0 * 1.97).abs() < 1e-9);
         let many = IndexFleet { concurrency: 1000, ..fast };
         assert!((seconds(rows(36_000, 0), many) - 10.0).abs() < 1e-9);
-        // A worker waits for two objects at once.
+        // A function waits for two objects at once, a task for two for each processor.
+        let tasks = IndexFleet { vcpus: Some(2.0), ..fast };
+        assert!((seconds(rows(1000, 0), tasks) - 1000.0 * OVERHEAD_SECONDS / 4.0 / 2.0).abs() < 1e-9);
         assert!((seconds(rows(1000, 0), fast) - 1000.0 * OVERHEAD_SECONDS / 2.0 / 2.0).abs() < 1e-9);
     }
 }

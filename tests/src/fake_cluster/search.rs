@@ -28,10 +28,11 @@ pub(super) fn count(body: &[u8], state: &State) -> Value {
     let page = rows.into_iter().filter(|(key, _)| after.as_ref().is_none_or(|after| key > after)).take(2);
     let buckets: Vec<Value> = page
         .map(|((object, etag), rows)| {
-            let stats = json!({
-                "count": rows.len(), "min": rows.iter().min(), "max": rows.iter().max(), "sum": rows.iter().sum::<u64>(),
-            });
-            json!({"key": {"object": object, "etag": etag}, "doc_count": rows.len(), "rows": stats})
+            let count = rows.len();
+            let sum: u64 = rows.iter().sum();
+            let rows =
+                json!({"count": count, "min": rows.iter().min(), "max": rows.iter().max(), "sum": sum});
+            json!({"key": {"object": object, "etag": etag}, "doc_count": count, "rows": rows})
         })
         .collect();
     let mut versions = json!({"buckets": buckets});

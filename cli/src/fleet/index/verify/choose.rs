@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_of_one_index_and_runs_of_the_settings_are_told_apart() {
+    fn runs_of_one_index_are_not_those_of_the_settings() {
         let to = Destination::To("a".to_owned());
         assert!(is_wanted(&to, Some("a")) && !is_wanted(&to, Some("b")) && !is_wanted(&to, None));
         for other in [Destination::Pattern("a".to_owned()), Destination::DataStream("a".to_owned())] {
