@@ -9,9 +9,9 @@ use flowherd_tests::command::flowherd;
 use serde_json::Value;
 
 use super::{
+    deployed::{Deployed, json},
     place::{PROGRAM, Place},
     query::{definitions, duckdb},
-    stack::{Deployed, json},
 };
 
 const DAY: [&str; 2] = ["--day", "2026-02-18"];

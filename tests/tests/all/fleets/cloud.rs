@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::{
     cloud::{WORKER, stop},
+    deployed::{Deployed, json as parsed},
     place::{PROGRAM, Place},
-    stack::{Deployed, json as parsed},
 };
 
 const FLOOD: u64 = 40;

@@ -20,8 +20,8 @@ use flowherd_tests::{
 use serde_json::{Value, json as value};
 
 use super::{
+    deployed::{Deployed, json},
     place::{PROGRAM, Place},
-    stack::{Deployed, json},
 };
 
 /// Lets the bucket send its events to `EventBridge`, and keeps what its notifications have.

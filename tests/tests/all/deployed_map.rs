@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::{
     cloud::{COORDINATOR, Fleet, WORKER},
+    deployed::{Deployed, json as printed},
     place::Place,
-    stack::{Deployed, json as printed},
 };
 
 /// Creates the functions of a map fleet, as the stack does.

@@ -10,8 +10,8 @@ use std::{
 use flowherd_tests::local_cloud::LocalCloud;
 
 use super::{
+    deployed::functions,
     place::{PROGRAM, Place},
-    stack::functions,
 };
 
 /// Checks that need AWS itself.
