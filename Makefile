@@ -160,6 +160,7 @@ check: ## Check formatting, lints, licences, spelling, purity of the core, the s
 .PHONY: check-lints
 check-lints:
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
+	cargo clippy --workspace --test servers --test opensearch --locked -- --deny warnings
 	cargo doc --workspace --no-deps --locked --quiet
 
 .PHONY: check-source

@@ -92,7 +92,7 @@ pub(crate) fn an_object_is_indexed_once_and_a_repetition_adds_nothing(session: &
 pub(crate) fn a_mapping_conflict_is_named_and_the_other_rows_are_indexed(session: &Session) {
     let columns = r#"{ name = "count", path = "/c", type = "bigint" }, { name = "client", path = "/i" }"#;
     let table = json_table("conflict", columns);
-    let value = |row: u64| if row % 10 == 0 { "twelve".to_owned() } else { row.to_string() };
+    let value = |row: u64| if row.is_multiple_of(10) { "twelve".to_owned() } else { row.to_string() };
     let object = object(&table, (1..=1000).map(|row| format!("-,{},client {row}", value(row))));
     let (counts, rejects) = index_object(session, &table, &dated(), &object);
     assert_eq!((counts.indexed, counts.refused), (900, 100));
