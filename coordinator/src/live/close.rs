@@ -29,8 +29,8 @@ const LOOK_BACK: i64 = 7;
 const RETURNED_RUNS: usize = 100;
 /// Problems of a response, of a few hundred bytes each.
 const PROBLEMS: usize = 50;
-/// Purged days that a refusal names.
-const NAMED_DAYS: usize = 10;
+/// Purged runs that a problem names.
+const NAMED_RUNS: usize = 10;
 /// Age from which the marker of a purged run without `purged.json` belongs to a purge that was interrupted: it has not deleted
 /// messages.
 const STALE: Duration = PURGE_LIMIT.saturating_mul(6);
@@ -96,11 +96,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             closed.runs = self.close_again(keys, day)?;
             return Ok(closed);
         }
-        let days =
-            if keys.live { self.days_to_close(today)? } else { self.marked_days(false, |day| day <= today)? };
-        if days.is_empty() && !keys.live {
-            return Err(self.not_live(keys, "no day to close")?);
-        }
+        let days = if keys.live { self.days_to_close(today)? } else { self.marked_days(|day| day <= today)? };
         for (at, day) in days.iter().enumerate() {
             if closed.runs.len() >= RETURNED_RUNS || closed.problems.len() >= PROBLEMS {
                 closed.remaining = days.len() - at;
@@ -114,13 +110,17 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
                 Err(error) => return Err(error),
             }
         }
+        if !keys.live && closed.runs.is_empty() && closed.problems.is_empty() {
+            return Err(not_live(keys, "no day to close"));
+        }
         Ok(closed)
     }
 
     /// Closes the runs of a day that have not ended. Begins a run if the last one does not prove the day, or if there is none:
     /// its events may have been lost.
     fn close_day(&self, keys: &FleetKeys, day: Day, limit: usize) -> Result<Vec<RunState>, CoordinatorError> {
-        let settled = self.settled_purges(day)?;
+        let purged = self.purged_runs(day)?;
+        let settled = self.settled(&purged)?;
         let mut runs = self.runs_of_day(day)?;
         let needs_run = match runs.last() {
             Some(RunOfDay { run, stage: LiveStage::Ended }) => !self.proves_its_day(run)?,
@@ -128,36 +128,53 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
             None => true,
         };
         if !needs_run && runs.iter().all(|found| found.stage == LiveStage::Ended) {
-            for path in &settled {
-                self.results.remove(path).map_err(CoordinatorError::Ledger)?;
+            for name in settled {
+                self.results.remove(&layout::unclosed(name)).map_err(CoordinatorError::Ledger)?;
             }
         }
         if needs_run && keys.live {
             let run = self.open_run(&keys.prefixes, day)?;
             runs.push(RunOfDay { run, stage: LiveStage::Open });
         }
-        self.close_pending(keys, &runs, limit)
+        let closed = self.close_pending(keys, &runs, limit)?;
+        if needs_run && !keys.live && closed.is_empty() && !purged.is_empty() {
+            return Err(CoordinatorError::Refused(format!(
+                "a purge ended {names}, and fleet {} is not live, so no close begins another run; run its prefix: flowherd run \
+                 --prefix PREFIX; then remove each marker, such as: flowherd runs --forget {}",
+                keys.fleet,
+                purged[0],
+                names = purged.iter().take(NAMED_RUNS).map(String::as_str).collect::<Vec<_>>().join(", "),
+            )));
+        }
+        Ok(closed)
     }
 
-    /// Returns the paths of the markers of purged runs of a day that may be removed if the day turns out to be proven. Call it before
-    /// reading the proof: a purge writes the marker before `purged.json`, so a marker without that file may belong to a purge in
-    /// progress, which the proof does not see yet.
-    fn settled_purges(&self, day: Day) -> Result<Vec<String>, CoordinatorError> {
-        let ledger = CoordinatorError::Ledger;
-        let mut settled = Vec::new();
+    /// Returns the runs of a day that a purge has ended, or is about to end: those with a marker for it.
+    fn purged_runs(&self, day: Day) -> Result<Vec<String>, CoordinatorError> {
+        let mut runs = Vec::new();
         // The names of all runs of a day begin with that of the first one.
         let first = layout::unclosed(&run_name(self.fleet, day, 0));
         for page in pages(self.results, first.trim_end_matches(".json")) {
-            for entry in page.map_err(ledger)?.entries {
-                let Some(name) = unclosed_run(&entry.key) else { continue };
-                if parse_run_name(self.fleet, name).is_none_or(|(of, _)| of != day) {
-                    continue;
-                }
-                let is_settled = marker::purged(self.results, name).map_err(ledger)?.is_some()
-                    || self.results.head(&entry.key).map_err(ledger)?.is_some_and(|head| head.age() >= STALE);
-                if is_settled {
-                    settled.push(entry.key);
-                }
+            let entries = page.map_err(CoordinatorError::Ledger)?.entries;
+            let names = entries.iter().filter_map(|entry| unclosed_run(&entry.key));
+            let is_of_day = |name: &&str| parse_run_name(self.fleet, name).is_some_and(|(of, _)| of == day);
+            runs.extend(names.filter(is_of_day).map(str::to_owned));
+        }
+        Ok(runs)
+    }
+
+    /// Returns those of these purged runs whose marker may be removed if the day turns out to be proven. Call it before reading the
+    /// proof: a purge writes the marker before `purged.json`, so a marker without that file may belong to a purge in progress, which
+    /// the proof does not see yet.
+    fn settled<'r>(&self, purged: &'r [String]) -> Result<Vec<&'r str>, CoordinatorError> {
+        let ledger = CoordinatorError::Ledger;
+        let mut settled = Vec::new();
+        for name in purged {
+            let age = || self.results.head(&layout::unclosed(name)).map(|head| head.map(|head| head.age()));
+            let is_settled = marker::purged(self.results, name).map_err(ledger)?.is_some()
+                || age().map_err(ledger)?.is_some_and(|age| age >= STALE);
+            if is_settled {
+                settled.push(name.as_str());
             }
         }
         Ok(settled)
@@ -175,7 +192,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         let mut runs = self.runs_of_day(day)?;
         if runs.iter().all(|found| found.stage == LiveStage::Ended) {
             if !keys.live {
-                return Err(self.not_live(keys, &format!("no open run of day {}", day.text()))?);
+                return Err(not_live(keys, &format!("no open run of day {}", day.text())));
             }
             let run = self.open_run(&keys.prefixes, day)?;
             runs.push(RunOfDay { run, stage: LiveStage::Open });
@@ -211,7 +228,7 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
     fn days_to_close(&self, today: Day) -> Result<Vec<Day>, CoordinatorError> {
         let yesterday = today.plus(-1);
         // The marker is written before the run, so after a failed begin there may be only the marker.
-        let marked = self.marked_days(true, |day| day < yesterday)?;
+        let marked = self.marked_days(|day| day < yesterday)?;
         let in_week = marked.iter().copied().filter(|day| *day >= yesterday.plus(-LOOK_BACK));
         let mut first = in_week.min().unwrap_or(yesterday);
         for day in (1..=LOOK_BACK).map(|back| yesterday.plus(-back)) {
@@ -230,43 +247,15 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         Ok(days)
     }
 
-    /// Returns the refusal of a fleet that is not live. It names the days whose runs a purge has ended: no close of this fleet begins
-    /// another run of them.
-    fn not_live(&self, keys: &FleetKeys, why: &str) -> Result<CoordinatorError, CoordinatorError> {
-        let mut purged = BTreeSet::new();
-        for page in pages(self.results, &format!("{}{}", layout::ACTIVE, layout::UNCLOSED)) {
-            for entry in page.map_err(CoordinatorError::Ledger)?.entries {
-                let run = unclosed_run(&entry.key).and_then(|name| parse_run_name(self.fleet, name));
-                purged.extend(run.map(|(day, _)| day));
-            }
-        }
-        let named: Vec<String> = purged.iter().take(NAMED_DAYS).map(|day| day.text()).collect();
-        let mut text = format!("fleet {} is not live and has {why}", keys.fleet);
-        if !named.is_empty() {
-            let more = purged.len() - named.len();
-            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-            text += &format!(
-                "; its purged days {}{more}: run their prefix, then remove their markers, such as: flowherd runs --forget {}",
-                named.join(", "),
-                run_name(self.fleet, *purged.first().unwrap_or(&Day::of((self.clock)())), 0)
-            );
-        }
-        text += "; set \"live\": true in its settings, or choose another one with --fleet";
-        Ok(CoordinatorError::Refused(text))
-    }
-
-    /// Returns the days with a run marker that fit, latest first; with `purged`, also those of runs that a purge has ended.
-    fn marked_days(&self, purged: bool, fits: impl Fn(Day) -> bool) -> Result<Vec<Day>, CoordinatorError> {
+    /// Returns the days that fit with a run marker, also of runs that a purge has ended, latest first.
+    fn marked_days(&self, fits: impl Fn(Day) -> bool) -> Result<Vec<Day>, CoordinatorError> {
         let mut marked = BTreeSet::new();
         for page in pages(self.results, layout::ACTIVE) {
             let entries = page.map_err(CoordinatorError::Ledger)?.entries;
             let names = entries
                 .iter()
                 .filter_map(|entry| entry.key.strip_prefix(layout::ACTIVE)?.strip_suffix(".json"))
-                .filter_map(|name| match name.strip_prefix(layout::UNCLOSED) {
-                    Some(name) => purged.then_some(name),
-                    None => Some(name),
-                });
+                .map(|name| name.strip_prefix(layout::UNCLOSED).unwrap_or(name));
             let days = names.filter_map(|name| parse_run_name(self.fleet, name)).map(|(day, _)| day);
             marked.extend(days.filter(|day| fits(*day)));
         }
@@ -277,4 +266,11 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
 /// Returns the run of the path of a purged run's marker.
 fn unclosed_run(path: &str) -> Option<&str> {
     path.strip_prefix(layout::ACTIVE)?.strip_prefix(layout::UNCLOSED)?.strip_suffix(".json")
+}
+
+fn not_live(keys: &FleetKeys, why: &str) -> CoordinatorError {
+    CoordinatorError::Refused(format!(
+        "fleet {} is not live and has {why}; set \"live\": true in its settings, or choose another one with --fleet",
+        keys.fleet
+    ))
 }

@@ -63,12 +63,17 @@ fn of_directory(args: &EstimateArgs, root: &Path, prefix: &str) -> Result<(), St
     let dir = ResultsDir::open("--index", root)?;
     let mut listed = Listed::default();
     let listing = Listing { source: root, prefix, excluded: Vec::new() };
+    let mut unread = Vec::new();
     let each = listing.each(|found| {
-        listed.add(found.entry);
+        match found.problem {
+            Some(problem) => unread.push(format!("{}: {problem}", printable(&found.entry.key))),
+            None => listed.add(found.entry),
+        }
         Ok(())
     });
     each.with_context(|| format!("cannot list {}", root.display()))?;
-    let (runs, damaged) = dir.runs()?;
+    let (runs, mut damaged) = dir.runs()?;
+    damaged.append(&mut unread);
     let runs: Vec<IndexedRun> = runs.into_iter().rev().map(IndexedRun::from).collect();
     let objects = listed.read_receipts(dir.store(), &runs).context("cannot read the receipts")?;
     show(args, prefix, &root.display().to_string(), &objects, default_fleet(args))?;

@@ -348,16 +348,34 @@ fn a_fleet_that_is_no_longer_live_names_its_purged_days_and_their_markers_can_be
     live.arrive_all(&[live.put("p/2026/02/18/10/a", "g")]);
     live.purge(true).unwrap();
     live.keys[0].live = false;
-    let refused =
-        |live: &Live| refusal(live.fleet.coordinate(|coordinator| coordinator.close(&live.keys[0], None)));
-    let why = refused(&live);
-    assert!(why.contains("its purged days 2026-02-18: run their prefix, then remove their markers"), "{why}");
+    let closed = live.close(None);
+    assert!(closed.runs.is_empty() && closed.problems.len() == 1, "{closed:?}");
+    let why = &closed.problems[0];
+    assert!(
+        why.starts_with(&format!("day 2026-02-18: a purge ended {DAY}, and fleet main is not live")),
+        "{why}"
+    );
     assert!(why.contains(&format!("flowherd runs --forget {DAY}")), "{why}");
     live.fleet.coordinate(|coordinator| coordinator.forget(DAY, false)).unwrap();
     assert!(!live.fleet.has(&layout::unclosed(DAY)));
-    assert!(!refused(&live).contains("purged"), "{}", refused(&live));
+    let why = refusal(live.fleet.coordinate(|coordinator| coordinator.close(&live.keys[0], None)));
+    assert!(why.contains("fleet main is not live and has no day to close"), "{why}");
     let again = refusal(live.fleet.coordinate(|coordinator| coordinator.forget(DAY, false)));
     assert!(again.contains("has no run marker"), "{again}");
+}
+
+#[test]
+fn a_close_of_a_fleet_that_is_no_longer_live_names_a_purged_day_beside_an_open_one() {
+    let mut live = Live::new();
+    live.arrive_all(&[live.put("p/2026/02/18/10/a", "g")]);
+    live.purge(true).unwrap();
+    live.pass(24 * HOUR);
+    live.arrive_all(&[live.put("p/2026/02/19/10/b", "g")]);
+    live.keys[0].live = false;
+    let closed = live.close(None);
+    let runs: Vec<_> = closed.runs.iter().map(|state| state.run.as_str()).collect();
+    assert_eq!(runs, ["live-main-2026-02-19"]);
+    assert!(closed.problems.len() == 1 && closed.problems[0].starts_with("day 2026-02-18:"), "{closed:?}");
 }
 
 #[test]
