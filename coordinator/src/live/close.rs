@@ -171,8 +171,13 @@ impl<L: Lister, S: Store + Lister, Q: Queue> Coordinator<'_, L, S, Q> {
         let mut settled = Vec::new();
         for name in purged {
             let age = || self.results.head(&layout::unclosed(name)).map(|head| head.map(|head| head.age()));
-            let is_settled = marker::purged(self.results, name).map_err(ledger)?.is_some()
-                || age().map_err(ledger)?.is_some_and(|age| age >= STALE);
+            // A run with a run marker can still lose its messages to another purge.
+            let is_interrupted = || -> Result<bool, CoordinatorError> {
+                let is_stale = age().map_err(ledger)?.is_some_and(|age| age >= STALE);
+                Ok(is_stale && !self.exists(&layout::active(name))?)
+            };
+            let is_settled =
+                marker::purged(self.results, name).map_err(ledger)?.is_some() || is_interrupted()?;
             if is_settled {
                 settled.push(name.as_str());
             }
