@@ -125,7 +125,8 @@ impl Fleet {
     /// Checks that report and outputs are those of `flowherd convert`.
     pub(super) fn check_same_as_convert(&self, report: &Value) {
         let (local, outputs) = self.converted();
-        assert!(!outputs.is_empty(), "{local}");
+        // The only object of a random schedule may be the damaged one.
+        assert_eq!(outputs.is_empty(), local["objects"]["done"] == 0, "{local}");
         for part in ["objects", "records", "tables", "rejects", "rules", "warnings", "bytes"] {
             assert_eq!(report[part], local[part], "{part}");
         }
