@@ -7,7 +7,6 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
     process::{Command, Stdio},
-    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -16,10 +15,13 @@ use flowherd_coordinator::{planner::Planner, state::Planning};
 use flowherd_shared::{
     ledger::ManifestEntry,
     pipeline::RunConfig,
-    queue::{Message, NewMessage, PurgeError, Queue, QueueDepth, QueueError, RejectedEntry},
     store::{Head, Lister, Page, Store, StoreError},
 };
-use flowherd_tests::{command::Running, fake::MemoryStore, ledger::run};
+use flowherd_tests::{
+    command::Running,
+    fake::{MemoryStore, SlowQueue},
+    ledger::run,
+};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_flowherd-worker-under-test");
 const COORDINATOR: &str = env!("CARGO_BIN_EXE_flowherd-coordinator-under-test");
@@ -53,25 +55,24 @@ fn main() {
     }
 }
 
-/// A source of `keys` keys, a ledger that accepts everything, and a queue that only counts. Each call takes `each`.
+/// A source of `keys` keys, and a ledger that accepts everything. Each call takes `each`.
 struct Slow {
     keys: u64,
     each: Duration,
-    sent: AtomicU64,
 }
 
 fn plan(keys: u64, each: Duration) -> Duration {
-    let slow = Slow { keys, each, sent: AtomicU64::new(0) };
+    let (slow, queue) = (Slow { keys, each }, SlowQueue::new(each));
     let mut run = run("r", &RunConfig::default(), None);
     let pause = |_| {};
     let (bucket, max_keys) = ("b", u64::MAX);
     let damaged = |_| {};
-    let (source, results, queue) = (&slow, &slow, &slow);
+    let (source, results) = (&slow, &slow);
     let planner = Planner {
         source,
         bucket,
         results,
-        queue: Some(queue),
+        queue: Some(&queue),
         rows_of: None,
         max_keys,
         pause: &pause,
@@ -79,7 +80,7 @@ fn plan(keys: u64, each: Duration) -> Duration {
     };
     let began = Instant::now();
     let outcome = planner.plan(&mut run, Planning::default(), || true).unwrap();
-    assert_eq!((outcome.totals.objects, slow.sent.into_inner()), (keys, keys));
+    assert_eq!((outcome.totals.objects, queue.sent()), (keys, keys));
     began.elapsed()
 }
 
@@ -125,38 +126,6 @@ impl Store for Slow {
 
     fn remove(&self, _: &str) -> Result<(), StoreError> {
         Ok(())
-    }
-}
-
-impl Queue for Slow {
-    fn send(&self, batch: &[NewMessage]) -> Result<Vec<RejectedEntry>, QueueError> {
-        thread::sleep(self.each);
-        self.sent.fetch_add(batch.len() as u64, Ordering::Relaxed);
-        Ok(Vec::new())
-    }
-
-    fn receive(&self, _: usize, _: Duration) -> Result<Vec<Message>, QueueError> {
-        Ok(Vec::new())
-    }
-
-    fn delete_batch(&self, _: &[&str]) -> Result<Vec<RejectedEntry>, QueueError> {
-        Ok(Vec::new())
-    }
-
-    fn change_visibility_batch(&self, _: &[(&str, Duration)]) -> Result<Vec<RejectedEntry>, QueueError> {
-        Ok(Vec::new())
-    }
-
-    fn depth(&self) -> Result<QueueDepth, QueueError> {
-        Ok(QueueDepth::default())
-    }
-
-    fn purge(&self) -> Result<(), PurgeError> {
-        Ok(())
-    }
-
-    fn redrive(&self) -> Result<bool, QueueError> {
-        Ok(true)
     }
 }
 

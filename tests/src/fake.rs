@@ -3,6 +3,7 @@
 mod process;
 mod queue;
 pub mod search_cluster;
+mod slow_queue;
 
 use std::{
     collections::BTreeMap,
@@ -17,6 +18,7 @@ use flowherd_shared::store::{Head, Lister, ManifestEntry, Page, Sink, Source, St
 
 pub use process::{Pace, Paced, Process, Watch};
 pub use queue::{EPOCH_MS, Faults, Lost, MemoryQueue, QueueSettings, Requests};
+pub use slow_queue::SlowQueue;
 
 /// Returns the error of an injected fault.
 pub type Fault = fn() -> StoreError;

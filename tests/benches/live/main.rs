@@ -23,7 +23,7 @@ use flowherd_coordinator::{
 };
 use flowherd_shared::store::{Store, pages};
 use flowherd_tests::{
-    fake::MemorySource,
+    fake::{MemorySource, SlowQueue},
     local_cloud::{Function, LocalCloud, wait_at_most, wait_until},
     objects::{FLOW, envelope, event, gzip},
     python_server::python,
@@ -31,7 +31,7 @@ use flowherd_tests::{
 use jiff::Timestamp;
 use serde_json::json;
 
-use self::slow::{SlowQueue, SlowStore};
+use self::slow::SlowStore;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_flowherd-worker-under-test");
 const COORDINATOR: &str = env!("CARGO_BIN_EXE_flowherd-coordinator-under-test");

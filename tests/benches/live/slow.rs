@@ -1,26 +1,13 @@
-//! Ports in memory whose every call takes some time.
+//! A ledger in memory whose every call takes some time.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    thread,
-    time::Duration,
-};
+use std::{thread, time::Duration};
 
-use flowherd_shared::{
-    queue::{Message, NewMessage, PurgeError, Queue, QueueDepth, QueueError, RejectedEntry},
-    store::{Head, Lister, Page, Store, StoreError},
-};
+use flowherd_shared::store::{Head, Lister, Page, Store, StoreError};
 use flowherd_tests::fake::MemoryStore;
 
-/// A ledger.
+/// The ledger.
 pub(crate) struct SlowStore {
     store: MemoryStore,
-    call: Duration,
-}
-
-/// A queue that only counts.
-pub(crate) struct SlowQueue {
-    sent: AtomicU64,
     call: Duration,
 }
 
@@ -66,47 +53,5 @@ impl Store for SlowStore {
 
     fn remove(&self, path: &str) -> Result<(), StoreError> {
         self.call().remove(path)
-    }
-}
-
-impl SlowQueue {
-    pub(crate) fn new(call: Duration) -> Self {
-        Self { sent: AtomicU64::new(0), call }
-    }
-
-    pub(crate) fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
-    }
-}
-
-impl Queue for SlowQueue {
-    fn send(&self, batch: &[NewMessage]) -> Result<Vec<RejectedEntry>, QueueError> {
-        thread::sleep(self.call);
-        self.sent.fetch_add(batch.len() as u64, Ordering::Relaxed);
-        Ok(Vec::new())
-    }
-
-    fn receive(&self, _: usize, _: Duration) -> Result<Vec<Message>, QueueError> {
-        Ok(Vec::new())
-    }
-
-    fn delete_batch(&self, _: &[&str]) -> Result<Vec<RejectedEntry>, QueueError> {
-        Ok(Vec::new())
-    }
-
-    fn change_visibility_batch(&self, _: &[(&str, Duration)]) -> Result<Vec<RejectedEntry>, QueueError> {
-        Ok(Vec::new())
-    }
-
-    fn depth(&self) -> Result<QueueDepth, QueueError> {
-        Ok(QueueDepth::default())
-    }
-
-    fn purge(&self) -> Result<(), PurgeError> {
-        Ok(())
-    }
-
-    fn redrive(&self) -> Result<bool, QueueError> {
-        Ok(true)
     }
 }
