@@ -96,7 +96,7 @@ pub struct IndexEstimate {
     pub objects_with_receipt: u64,
     /// The rows of these objects.
     pub rows_of_receipts: u64,
-    /// Tables of which no receipt was found. Their rows are estimated by size alone.
+    /// Tables without a receipt. Their rows are estimated by size alone.
     pub tables_without_receipt: Vec<String>,
     /// Objects of these tables.
     pub objects_of_tables_without_receipt: u64,

@@ -212,7 +212,7 @@ fn source_of_rows(estimate: &IndexEstimate) -> String {
         more => format!(" and {more} more"),
     };
     text += &format!(
-        "; those of {} in tables of which no receipt was found {by_constant}: {}{more}",
+        "; those of {} in tables without a receipt {by_constant}: {}{more}",
         counted(estimate.objects_of_tables_without_receipt, "object", "objects"),
         named.join(", ")
     );
@@ -252,8 +252,8 @@ mod tests {
         assert_eq!(text(&[("a", with(4, 9))]), "from 4 receipts");
         assert_eq!(
             text(&[("a", with(3, 9)), ("b", with(0, 0)), ("c", with(0, 0))]),
-            "9 from 3 receipts; those of 1 object by size, at the rate of their table's receipts; those of 8 objects in tables of \
-             which no receipt was found by size, 32 bytes of csv.gz a row as in flow logs with names: b, c"
+            "9 from 3 receipts; those of 1 object by size, at the rate of their table's receipts; those of 8 objects in tables \
+             without a receipt by size, 32 bytes of csv.gz a row as in flow logs with names: b, c"
         );
     }
 }

@@ -173,6 +173,22 @@ fn the_marker_of_an_interrupted_purge_is_removed_after_an_hour() {
 }
 
 #[test]
+fn the_marker_of_an_interrupted_purge_stays_while_its_run_has_a_run_marker() {
+    let live = Live::new();
+    live.arrive_all(&[live.put("p/2026/02/18/10/a", "g")]);
+    let begun = live.run(DAY);
+    live.pass(26 * HOUR);
+    live.close_one(None);
+    let marker = layout::unclosed(DAY);
+    let purged = Purged { by: "manual".to_owned(), at: live.now().to_string() };
+    put_json(&live.fleet.store, &marker, &purged).unwrap();
+    RunMarker::new(&begun, Stage::Sending).write(&live.fleet.store).unwrap();
+    live.pass(2 * HOUR);
+    live.close(None);
+    assert!(live.fleet.has(&marker));
+}
+
+#[test]
 fn a_redrive_of_an_open_run_moves_the_messages_and_does_not_end_its_protection() {
     let live = Live::new();
     let key = "p/2026/02/18/10/a";
